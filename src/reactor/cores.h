@@ -1,0 +1,56 @@
+// cores.h: the process's loops, one a core, and calls between them.
+#pragma once
+
+#include <thread>
+#include <vector>
+
+#include "reactor/offload.h"
+#include "reactor/sync.h"
+
+namespace kedge::reactor {
+
+// Loop 0 runs on the thread that calls run(); the others have threads of their own.
+class cores {
+ public:
+  // `count` >= 1. Fails as make_backend does.
+  static result<std::unique_ptr<cores>> make(std::size_t count, io_backend which);
+  ~cores();
+
+  std::size_t size() const noexcept { return loops_.size(); }
+  loop& operator[](std::size_t i) noexcept { return *loops_[i]; }
+  // Runs every loop until stop(); then ends them, the first last.
+  void run();
+  void stop() noexcept;  // from any thread
+
+ private:
+  cores() = default;
+  std::vector<std::unique_ptr<loop>> loops_;
+  std::vector<std::thread> threads_;
+};
+
+// Runs f() (a callable that gives task<T>) on `target` and gives its value here. When the two are the same it is a plain
+// call. Dropping the caller does not stop the callee: it ends by its own deadline and its answer is dropped.
+template <typename F, typename Task = std::invoke_result_t<F>>
+Task call_on(loop& target, F f) {
+  using T = typename Task::value_type;
+  auto& home = loop::current();
+  if (&target == &home) co_return co_await f();
+  struct shared {
+    std::optional<T> value;
+    event done;
+  };
+  auto state = std::make_shared<shared>();
+  target.post([f = std::move(f), state, &home, &target]() mutable {
+    target.spawn([](F callee, std::shared_ptr<shared> s, loop& h) -> task<void> {
+      auto value = std::make_shared<T>(co_await callee());
+      h.post([s = std::move(s), value = std::move(value)] {
+        s->value.emplace(std::move(*value));
+        s->done.set();
+      });
+    }(std::move(f), std::move(state), home));
+  });
+  co_await state->done.wait();
+  co_return std::move(*state->value);
+}
+
+}  // namespace kedge::reactor

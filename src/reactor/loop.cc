@@ -1,0 +1,153 @@
+#include "reactor/loop.h"
+
+#include "reactor/limits.h"
+
+namespace kedge::reactor {
+
+namespace {
+thread_local loop* current_loop = nullptr;
+}
+
+void timer::arm(time_point when) {
+  auto& heap = owner_.timers_;
+  when_ = when;
+  if (position_ == unarmed) {
+    position_ = heap.size();
+    heap.push_back(this);
+    owner_.sift_up(position_);
+  } else {
+    owner_.sift_up(position_);
+    owner_.sift_down(position_);
+  }
+}
+
+void timer::disarm() noexcept {
+  if (position_ == unarmed) return;
+  auto& heap = owner_.timers_;
+  auto at = std::exchange(position_, unarmed);
+  auto* last = heap.back();
+  heap.pop_back();
+  if (last == this) return;
+  heap[at] = last;
+  last->position_ = at;
+  owner_.sift_up(at);
+  owner_.sift_down(last->position_);
+}
+
+loop::loop(std::unique_ptr<backend> b) : backend_(std::move(b)), now_(backend_->now()) {}
+
+loop::~loop() {
+  current_guard guard(*this);
+  {
+    std::lock_guard lock(mailbox_mutex_);
+    closed_ = true;
+  }
+  mailbox_.clear();
+  root_.cancel();
+}
+
+loop& loop::current() noexcept {
+  kedge_assert(current_loop);
+  return *current_loop;
+}
+loop* loop::try_current() noexcept { return current_loop; }
+
+loop::current_guard::current_guard(loop& l) noexcept : before_(current_loop) { current_loop = &l; }
+loop::current_guard::~current_guard() { current_loop = before_; }
+
+void loop::post(std::move_only_function<void()> f) {
+  {
+    std::lock_guard lock(mailbox_mutex_);
+    if (closed_) return;
+    mailbox_.push_back(std::move(f));
+  }
+  // Release pairs with the acquire in turn(): the loop either sees the flag before it waits, or is woken by it.
+  if (!mail_waits_.exchange(true, std::memory_order_acq_rel)) backend_->wake();
+}
+
+void loop::stop() noexcept {
+  stopping_.store(true, std::memory_order_release);
+  backend_->wake();
+}
+
+void loop::run() {
+  current_guard guard(*this);
+  while (!stopping_.load(std::memory_order_acquire)) turn(time_point::max());
+  root_.cancel();
+}
+
+time_point loop::next_timer() const noexcept { return timers_.empty() ? time_point::max() : timers_.front()->when_; }
+
+void loop::turn(time_point until) {
+  run_mailbox();
+  run_ready();
+  if (!ready_.empty() || mail_waits_.load(std::memory_order_acquire))
+    until = time_point{};  // long past: only look
+  else
+    until = std::min(until, next_timer());
+  backend_->wait(until);
+  now_ = backend_->now();
+  run_timers();
+  run_ready();
+}
+
+void loop::run_ready() {
+  // Only what is ready now, up to a bound: those that these make ready come after the sockets have been looked at.
+  list<waiter> batch;
+  batch.splice(ready_);
+  std::size_t n = 0;
+  while (!batch.empty()) {
+    auto& w = batch.pop_front();
+    w.handle.resume();
+    if (++n == events_per_turn_max) break;
+  }
+  if (!batch.empty()) {
+    batch.splice(ready_);
+    ready_.splice(batch);
+  }
+}
+
+void loop::run_timers() {
+  std::size_t n = 0;
+  while (!timers_.empty() && timers_.front()->when_ <= now_ && n++ < events_per_turn_max) {
+    auto* t = timers_.front();
+    t->disarm();
+    t->fired();
+  }
+}
+
+void loop::run_mailbox() {
+  if (!mail_waits_.exchange(false, std::memory_order_acq_rel)) return;
+  std::vector<std::move_only_function<void()>> mail;
+  {
+    std::lock_guard lock(mailbox_mutex_);
+    mail.swap(mailbox_);
+  }
+  for (auto& f : mail) f();
+}
+
+void loop::sift_up(std::size_t i) noexcept {
+  while (i > 0) {
+    auto parent = (i - 1) / 2;
+    if (timers_[parent]->when_ <= timers_[i]->when_) break;
+    std::swap(timers_[parent], timers_[i]);
+    timers_[parent]->position_ = parent;
+    timers_[i]->position_ = i;
+    i = parent;
+  }
+}
+
+void loop::sift_down(std::size_t i) noexcept {
+  for (;;) {
+    auto least = i;
+    for (auto c = 2 * i + 1; c <= 2 * i + 2 && c < timers_.size(); ++c)
+      if (timers_[c]->when_ < timers_[least]->when_) least = c;
+    if (least == i) return;
+    std::swap(timers_[least], timers_[i]);
+    timers_[least]->position_ = least;
+    timers_[i]->position_ = i;
+    i = least;
+  }
+}
+
+}  // namespace kedge::reactor
