@@ -150,6 +150,7 @@ T loop::run_until(task<T> t) {
     s.spawn([](task<T> work, bool& flag) -> task<void> {
       co_await work;
       flag = true;
+      loop::current().io().wake();  // it may have ended before this turn's wait
     }(std::move(t), done));
     while (!done) turn(time_point::max());
   } else {
@@ -157,6 +158,7 @@ T loop::run_until(task<T> t) {
     scope s;
     s.spawn([](task<T> work, std::optional<T>& out) -> task<void> {
       out.emplace(co_await work);
+      loop::current().io().wake();
     }(std::move(t), value));
     while (!value) turn(time_point::max());
     return std::move(*value);

@@ -11,8 +11,9 @@
 #include <liburing.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -196,7 +197,9 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
     io_uring_buf_ring_advance(buffer_ring_, 1);
   }
   void enable() {
-    if (!std::exchange(enabled_, true)) io_uring_enable_rings(&ring_);
+    // By system call: Debian 12's liburing declares io_uring_enable_rings but does not export it.
+    if (!std::exchange(enabled_, true))
+      syscall(SYS_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
   }
   void arm_wake() {
     auto* sqe = entry();
