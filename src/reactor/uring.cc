@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <deque>
+#include <vector>
 
 #include "reactor/backends.h"
 #include "reactor/descriptor_state.h"
@@ -39,7 +39,7 @@ struct operation {
 
 constexpr int buffer_group = 1;
 
-class uring_state final : public descriptor_state {
+class uring_state final : public descriptor_state, public list_hook {
  public:
   uring_state(uring_backend& b, int fd) noexcept : descriptor_state(fd), backend_(b) {}
 
@@ -66,8 +66,8 @@ class uring_state final : public descriptor_state {
   operation poll_write_{operation::kind::poll_write, this};
   event changed_;           // something below changed
   event readable_, writable_;
-  std::deque<buffer> received_;
-  std::deque<int> accepted_;
+  std::vector<buffer> received_;  // a handful at most; an idle connection's vectors cost nothing
+  std::vector<int> accepted_;
   int receive_end_ = 1;     // 1: open; 0: the peer's end; negative: the error
   int accept_error_ = 0;
   bool cancelling_receive_ = false;
@@ -82,6 +82,7 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
       // Sockets of this loop are closed by now; what the kernel still holds ends with the ring.
       io_uring_queue_exit(&ring_);
     }
+    while (!closing_.empty()) delete &closing_.pop_front();
     if (buffers_) munmap(buffers_, receive_ring_buffers * receive_buffer_bytes);
     if (buffer_ring_) munmap(buffer_ring_, ring_bytes());
     if (wake_ >= 0) ::close(wake_);
@@ -179,6 +180,8 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
     io_uring_sqe_set_data(sqe, &op);
     op.in_flight = true;
   }
+  // A closed state that the kernel still completes into: freed by its last completion, or with the ring.
+  void keep(uring_state& s) noexcept { closing_.push_back(s); }
   void submit_now() {
     enable();
     io_uring_submit(&ring_);
@@ -207,6 +210,7 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
     submit(sqe, wake_operation_);
   }
 
+  list<uring_state> closing_;
   io_uring ring_{};
   bool ring_made_ = false;
   bool enabled_ = true;
@@ -285,7 +289,7 @@ task<result<buffer>> uring_state::receive() {
     if (closed_) co_return fail(errc::closed, "the connection was closed at this end");
     if (!received_.empty()) {
       auto b = std::move(received_.front());
-      received_.pop_front();
+      received_.erase(received_.begin());
       co_return std::move(b);
     }
     if (receive_end_ == 0) co_return buffer();
@@ -315,7 +319,7 @@ task<result<int>> uring_state::accept() {
     if (closed_) co_return fail(errc::closed, "the listener was closed");
     if (!accepted_.empty()) {
       int fd = accepted_.front();
-      accepted_.pop_front();
+      accepted_.erase(accepted_.begin());
       co_return fd;
     }
     if (auto e = std::exchange(accept_error_, 0); e && e != -ECONNABORTED && e != -EINTR && e != -EAGAIN)
@@ -344,6 +348,7 @@ void uring_state::dispose() noexcept {
       io_uring_sqe_set_data(sqe, nullptr);
     }
     backend_.submit_now();
+    backend_.keep(*this);
   }
   ::close(fd_);
   changed_.pulse();
