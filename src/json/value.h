@@ -114,6 +114,7 @@ class value {
   const value& operator[](std::string_view name) const noexcept;
   const value& operator[](const char* name) const noexcept { return (*this)[std::string_view(name)]; }
   const value& operator[](std::size_t i) const noexcept;
+  const value& operator[](int i) const noexcept { return (*this)[static_cast<std::size_t>(i)]; }  // a literal 0 is no null pointer
   const value* find(std::string_view name) const noexcept;
   value* find(std::string_view name) noexcept;
 

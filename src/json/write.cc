@@ -1,0 +1,195 @@
+#include "json/write.h"
+
+#include <charconv>
+#include <cmath>
+
+namespace kedge::json {
+
+namespace {
+
+// Bytes that pass through as they are: printable ASCII without quote and backslash.
+constexpr auto plain_bytes = [] {
+  struct {
+    bool is[256] = {};
+  } t;
+  for (int c = 0x20; c < 0x80; ++c) t.is[c] = c != '"' && c != '\\';
+  return t;
+}();
+
+// The length of the valid UTF-8 sequence at the start of `s`, 0 when there is none (RFC 3629: no surrogates, no overlong
+// forms, nothing above U+10FFFF).
+std::size_t sequence_length(std::string_view s) {
+  auto byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
+  auto tail = [&](std::size_t i) { return i < s.size() && (byte(i) & 0xc0) == 0x80; };
+  unsigned char c = byte(0);
+  if (c < 0x80) return 1;
+  if (c < 0xc2) return 0;
+  if (c < 0xe0) return tail(1) ? 2 : 0;
+  if (c < 0xf0) {
+    if (!tail(1) || !tail(2)) return 0;
+    if (c == 0xe0 && byte(1) < 0xa0) return 0;
+    if (c == 0xed && byte(1) > 0x9f) return 0;
+    return 3;
+  }
+  if (c > 0xf4 || !tail(1) || !tail(2) || !tail(3)) return 0;
+  if (c == 0xf0 && byte(1) < 0x90) return 0;
+  if (c == 0xf4 && byte(1) > 0x8f) return 0;
+  return 4;
+}
+
+void write_escaped(unsigned char c, std::string& out) {
+  static constexpr char digits[] = "0123456789abcdef";
+  switch (c) {
+    case '"': out += "\\\""; return;
+    case '\\': out += "\\\\"; return;
+    case '\b': out += "\\b"; return;
+    case '\f': out += "\\f"; return;
+    case '\n': out += "\\n"; return;
+    case '\r': out += "\\r"; return;
+    case '\t': out += "\\t"; return;
+    default: break;
+  }
+  out += "\\u00";
+  out += digits[c >> 4];
+  out += digits[c & 15];
+}
+
+void write_integer(std::int64_t n, std::string& out) {
+  char text[24];
+  out.append(text, std::to_chars(text, text + sizeof text, n).ptr);
+}
+
+// encoding/json's float64: as few digits as read back the same, %e only for what is very small or very large, and then
+// without the exponent's leading zero.
+void write_double(double d, std::string& out) {
+  if (!std::isfinite(d)) {
+    out += "null";  // JSON has no such number, and the parsers give none
+    return;
+  }
+  char text[400];
+  auto magnitude = std::fabs(d);
+  bool exponent = magnitude != 0 && (magnitude < 1e-6 || magnitude >= 1e21);
+  auto format = exponent ? std::chars_format::scientific : std::chars_format::fixed;
+  std::string_view s(text, static_cast<std::size_t>(std::to_chars(text, text + sizeof text, d, format).ptr - text));
+  if (exponent && s.size() >= 4 && s[s.size() - 4] == 'e' && s[s.size() - 3] == '-' && s[s.size() - 2] == '0') {
+    out += s.substr(0, s.size() - 2);
+    out += s.back();
+    return;
+  }
+  out += s;
+}
+
+void write_scalar(const value& v, std::string& out) {
+  switch (v.type()) {
+    case type::null: out += "null"; break;
+    case type::boolean: out += v.as_bool() ? "true" : "false"; break;
+    case type::integer: write_integer(v.as_integer(), out); break;
+    case type::number: write_double(v.as_number(), out); break;
+    case type::string: write_string(v.as_string(), out); break;
+    default: break;
+  }
+}
+
+void write_lines(const value& v, std::size_t step, std::size_t indent, std::string& out) {
+  auto newline = [&](std::size_t n) {
+    out += '\n';
+    out.append(n, ' ');
+  };
+  bool first = true;
+  if (auto a = v.array(); a && !a->empty()) {
+    out += '[';
+    for (auto& e : *a) {
+      if (!std::exchange(first, false)) out += ',';
+      newline(indent + step);
+      write_lines(e, step, indent + step, out);
+    }
+    newline(indent);
+    out += ']';
+  } else if (auto o = v.object(); o && !o->empty()) {
+    out += '{';
+    for (auto& m : *o) {
+      if (!std::exchange(first, false)) out += ',';
+      newline(indent + step);
+      write_string(m.name, out);
+      out += ": ";
+      write_lines(m.value, step, indent + step, out);
+    }
+    newline(indent);
+    out += '}';
+  } else {
+    write(v, out);
+  }
+}
+
+}  // namespace
+
+void write_string(std::string_view text, std::string& out) {
+  out += '"';
+  std::size_t i = 0;
+  while (i < text.size()) {
+    auto start = i;
+    while (i < text.size() && plain_bytes.is[static_cast<unsigned char>(text[i])]) ++i;
+    out += text.substr(start, i - start);
+    if (i == text.size()) break;
+    auto c = static_cast<unsigned char>(text[i]);
+    if (c < 0x80) {
+      write_escaped(c, out);
+      ++i;
+      continue;
+    }
+    auto rest = text.substr(i);
+    auto length = sequence_length(rest);
+    if (length == 0) {
+      out += "\\ufffd";
+      ++i;
+      continue;
+    }
+    // JavaScript took these two for line ends; Go escapes them ever since.
+    if (rest.starts_with("\xe2\x80\xa8"))
+      out += "\\u2028";
+    else if (rest.starts_with("\xe2\x80\xa9"))
+      out += "\\u2029";
+    else
+      out += rest.substr(0, length);
+    i += length;
+  }
+  out += '"';
+}
+
+void write(const value& v, std::string& out) {
+  if (auto o = v.object()) {
+    char separator = '{';
+    for (auto& m : *o) {
+      out += separator;
+      separator = ',';
+      write_string(m.name, out);
+      out += ':';
+      write(m.value, out);
+    }
+    out += o->empty() ? "{}" : "}";
+  } else if (auto a = v.array()) {
+    char separator = '[';
+    for (auto& e : *a) {
+      out += separator;
+      separator = ',';
+      write(e, out);
+    }
+    out += a->empty() ? "[]" : "]";
+  } else {
+    write_scalar(v, out);
+  }
+}
+
+std::string write(const value& v) {
+  std::string out;
+  write(v, out);
+  return out;
+}
+
+std::string write_indented(const value& v, int spaces) {
+  std::string out;
+  write_lines(v, static_cast<std::size_t>(spaces), 0, out);
+  return out;
+}
+
+}  // namespace kedge::json
