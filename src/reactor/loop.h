@@ -39,6 +39,9 @@ class backend {
   virtual void wait(time_point until) = 0;
   // From any thread: ends the current or next wait().
   virtual void wake() noexcept = 0;
+  // Runs `f` where it may block (offload.h): on the thread pool, or in the simulated world at a later time of its own.
+  // false, and `f` is dropped, when too much waits already.
+  virtual bool offload(std::move_only_function<void()> f);
 };
 
 enum class io_backend { automatic, io_uring, epoll };
@@ -105,7 +108,8 @@ class loop {
 
   // One turn: what is ready, then timers and events, waiting until `until` when there is nothing to do. For simulation.
   void turn(time_point until);
-  bool has_ready() const noexcept { return !ready_.empty(); }
+  // Whether a turn now would resume or run something (timers apart).
+  bool has_work() const noexcept { return !ready_.empty() || mail_waits_.load(std::memory_order_acquire); }
   time_point next_timer() const noexcept;  // time_point::max() without one
 
   // Makes this the thread's current loop while it lives (tests and the simulated world hold several loops in a thread).

@@ -61,6 +61,8 @@ pool& the_pool() {
 
 }  // namespace
 
+bool backend::offload(std::move_only_function<void()> f) { return offload_post(std::move(f)); }
+
 bool offload_post(std::move_only_function<void()> f) { return the_pool().post(std::move(f)); }
 
 task<result<std::vector<std::string>>> resolve(std::string host) {

@@ -23,7 +23,7 @@ task<result<R>> offload(F f) {
   };
   auto state = std::make_shared<shared>();
   auto& home = loop::current();
-  bool accepted = offload_post([f = std::move(f), state, &home]() mutable {
+  bool accepted = home.io().offload([f = std::move(f), state, &home]() mutable {
     auto value = std::make_shared<R>(f());
     home.post([state = std::move(state), value = std::move(value)] {
       state->value.emplace(std::move(*value));
