@@ -1,0 +1,68 @@
+// config.h: what one node agent is told. The command line's options are mapped to this by cli; nothing here is parsed text
+// but for labels and taints, whose grammar is the kubelet's.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+
+namespace kedge::node {
+
+struct agent_config {
+  // Where to join, and as what.
+  std::string server_url;              // https://HOST:PORT, the fixed registration address; for a server's own node itself
+  std::string api_url;                 // what kubeconfigs name and API requests use: the local balancer; empty: server_url
+  std::string token;                   // short, bootstrap or full (K10…)
+  std::string node_name;               // empty: the machine's host name; lower-cased
+  bool with_node_id = false;           // append the id of `password_folder`/id to the name
+  std::string data_dir = "/var/lib/rancher/k3s";
+  std::string password_folder = "/etc/rancher/node";
+
+  // Inside a server: a client certificate of the control plane's, used only to give the Node its role label, which
+  // NodeRestriction keeps a node from taking. Empty on agents.
+  std::string admin_certificate, admin_key;
+
+  // What the Node says.
+  std::vector<std::string> node_ips;            // empty: the default route's addresses
+  std::vector<std::string> node_external_ips;
+  std::vector<std::string> node_labels;         // key=value
+  std::vector<std::string> node_taints;         // key=value:Effect; only taken when the Node is created
+  bool disable_cloud_controller = false;        // no k3s.io address annotations, no provider id
+  std::string node_args = "[]", node_env = "{}";  // JSON texts with secrets replaced; config_hash() goes with them
+  std::string version = "v1.34.4+kedge";        // kubeletVersion
+  unsigned kubelet_port = 10250;
+
+  // The container runtime: ours, unless an endpoint is given (unix:///path or a path).
+  std::string container_runtime_endpoint;
+  std::string containerd_binary;                // empty: looked for in PATH
+  std::string runtime_state_folder;             // containerd's state and socket; empty: default_runtime_state_folder()
+  std::string snapshotter;                      // empty: overlayfs where the data folder can carry it
+  std::string pause_image = "rancher/mirrored-pause:3.6";
+  std::string cni_bin_folder;                   // empty: /opt/cni/bin or /usr/lib/cni, whichever is there
+  bool manage_cni = true;                       // false: --flannel-backend=none, the user brings the network
+
+  std::string agent_folder() const { return data_dir + "/agent"; }
+  bool is_default_data_dir() const { return data_dir == "/var/lib/rancher/k3s"; }
+  std::string cni_conf_folder() const { return agent_folder() + "/etc/cni/net.d"; }
+  const std::string& api() const { return api_url.empty() ? server_url : api_url; }
+};
+
+// /run/k3s/containerd for K3s's own data folder; another one gets a folder of its own, so that several nodes can live on one
+// machine (a unix socket's path is short: the data folder's can't be used).
+std::string default_runtime_state_folder(std::string_view data_dir);
+
+struct taint {
+  std::string key, value, effect;
+  friend bool operator==(const taint&, const taint&) = default;
+};
+// "key=value:Effect", "key:Effect" or "key=:Effect" with the effects of Kubernetes.
+result<taint> parse_taint(std::string_view text);
+// "key=value" or "key="; both parts in Kubernetes' label grammar.
+result<std::pair<std::string, std::string>> parse_label(std::string_view text);
+
+// k3s.io/node-config-hash: base32 of SHA-256 of both texts together.
+std::string config_hash(std::string_view node_args, std::string_view node_env);
+
+}  // namespace kedge::node

@@ -1,0 +1,108 @@
+#include "node/containerd.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "crypto/files.h"
+#include "node/limits.h"
+#include "reactor/offload.h"
+
+extern char** environ;
+
+namespace kedge::node {
+
+namespace {
+
+result<void> prepare(const containerd_settings& s) {
+  for (auto* folder : {&s.root_folder, &s.state_folder}) KEDGE_CHECK(crypto::make_folder(*folder, 0711));
+  for (auto* file : {&s.config_file, &s.crictl_file})
+    KEDGE_CHECK(crypto::make_folder(file->substr(0, file->find_last_of('/')), 0755));
+  // containerd watches this folder for the network configuration; it must be there for that.
+  KEDGE_CHECK(crypto::make_folder(s.cni_conf_folder, 0755));
+  KEDGE_CHECK(crypto::write_file(s.config_file, containerd_config(s)));
+  KEDGE_CHECK(crypto::write_file(s.crictl_file, "runtime-endpoint: unix://" + s.socket + "\n", {.mode = 0644}));
+  struct stat log {};
+  if (::stat(s.log_file.c_str(), &log) == 0 && static_cast<std::size_t>(log.st_size) > runtime_log_bytes_max)
+    ::rename(s.log_file.c_str(), (s.log_file + ".1").c_str());
+  return {};
+}
+
+// K3s's rule: CONTAINERD_X=… reaches containerd as X=…, and goes over the X that Kedge itself has (proxies, mostly).
+std::vector<std::string> child_environment() {
+  constexpr std::string_view prefix = "CONTAINERD_";
+  std::vector<std::string> plain, renamed;
+  for (char** e = environ; *e; ++e) {
+    std::string_view entry = *e;
+    if (entry.starts_with("NOTIFY_SOCKET=")) continue;  // it is not its place to say that we are ready
+    if (entry.starts_with(prefix)) renamed.emplace_back(entry.substr(prefix.size()));
+    else plain.emplace_back(entry);
+  }
+  for (auto& entry : renamed) {
+    auto name = entry.substr(0, entry.find('=') + 1);
+    std::erase_if(plain, [&](auto& other) { return other.starts_with(name); });
+    plain.push_back(std::move(entry));
+  }
+  if (plain.empty()) plain.emplace_back("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+  return plain;
+}
+
+}  // namespace
+
+task<result<int>> containerd::run_once() {
+  KEDGE_CO_TRY(settings_, co_await reactor::offload([c = config_] { return detect_containerd(c); }));
+  if (settings_.binary.empty())
+    co_return fail(errc::not_found,
+                   "containerd was not found; install it (Debian: apt-get install containerd), or name a runtime with "
+                   "--container-runtime-endpoint");
+  KEDGE_CO_TRY(auto prepared, co_await reactor::offload([s = settings_] { return prepare(s); }));
+  KEDGE_CO_CHECK(std::move(prepared));
+  if (stopping_) co_return 0;
+  KEDGE_CO_TRY(auto child, reactor::process::spawn({
+                               .argv = {settings_.binary, "--config", settings_.config_file},
+                               .environment = child_environment(),
+                               .output_file = settings_.log_file,
+                           }));
+  log::info("containerd started (pid {}), its log is {}", child.pid(), settings_.log_file);
+  struct registered {
+    reactor::process*& place;
+    ~registered() { place = nullptr; }
+  } guard{process_};
+  process_ = &child;
+  problem_.clear();
+  co_return co_await child.wait();
+}
+
+task<void> containerd::run() {
+  auto pause = restart_first;
+  while (!stopping_) {
+    auto began = reactor::loop::current().now();
+    auto code = co_await run_once();
+    if (stopping_) break;
+    problem_ = "container runtime is down: " +
+               (code ? "containerd ended with code " + std::to_string(*code) + ", see " + settings_.log_file : code.error().message);
+    if (reactor::loop::current().now() - began > restart_most) pause = restart_first;
+    log::warning("{}; trying again in {}", problem_, format_duration(pause));
+    if (co_await stop_asked_.wait_until(reactor::loop::current().now() + pause)) break;
+    pause = std::min(pause * 2, restart_most);
+  }
+  ended_.set();
+}
+
+task<void> containerd::stop() {
+  stopping_ = true;
+  stop_asked_.set();
+  if (process_) process_->signal(SIGTERM);
+  auto deadline = reactor::loop::current().now() + stop_grace;
+  if (co_await ended_.wait_until(deadline)) co_return;
+  log::warning("containerd did not end in {}; it is killed", format_duration(stop_grace));
+  if (process_) process_->signal(SIGKILL);
+  co_await ended_.wait();
+}
+
+}  // namespace kedge::node

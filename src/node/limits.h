@@ -1,0 +1,56 @@
+// limits.h: the node's bounds and cadences.
+#pragma once
+
+#include <cstddef>
+
+#include "base/time.h"
+
+namespace kedge::node {
+
+using namespace std::chrono_literals;
+
+// The kubelet's cadence, which the node-lifecycle controller's grace period (50 s) is made for.
+inline constexpr duration lease_renew_interval = 10s;     // a quarter of the lease
+inline constexpr int lease_duration_seconds = 40;         // coordination.k8s.io/v1 Lease, as the kubelet has it
+inline constexpr duration status_compute_interval = 10s;  // conditions, images, capacity are looked at
+inline constexpr duration status_report_interval = 5min;  // and written at least this often, changed or not
+inline constexpr duration request_deadline = 10s;         // one call to the API server or supervisor
+
+// K3s's registration cadence: the token is tried every 2 s; the rest every 5 s plus up to as much again, so that a fleet
+// which lost its server does not come back in step.
+inline constexpr duration token_retry_interval = 2s;
+inline constexpr duration config_retry_interval = 5s;
+
+// Until the node is Ready for the first time it is looked at this often: the whole start has to take less than 2 s.
+inline constexpr duration start_poll_interval = 50ms;
+inline constexpr duration start_poll_span = 60s;   // after that a slow runtime is asked at the usual cadence
+inline constexpr duration unready_poll_interval = 1s;  // afterwards, while the runtime is down
+
+// A failed call to the API server is repeated after 200 ms, doubling up to this (as the kubelet's lease controller: 7 s).
+inline constexpr duration api_retry_first = 200ms;
+inline constexpr duration api_retry_most = 7s;
+
+// The runtime's image list is asked for less often than its state: it can be long and changes rarely.
+inline constexpr duration image_list_interval = 30s;
+inline constexpr std::size_t images_max = 50;           // nodeStatusMaxImages
+inline constexpr std::size_t names_per_image_max = 5;   // MaxNamesPerImageInNodeStatus
+inline constexpr int pods_max = 110;                    // maxPods
+
+// K3s's evictionHard: nodefs.available and imagefs.available below 5 %. As the kubelet computes it, in float32.
+inline constexpr float storage_eviction_fraction = 0.05F;
+inline constexpr duration pressure_transition = 5min;  // a pressure condition stays this long after the cause went
+
+// Answers of the supervisor (configuration, certificates) and of the API server about the own Node: tens of KB.
+inline constexpr std::size_t answer_bytes_max = 1024 * 1024;
+// Answers of the runtime: an image list of a full node is a few hundred KB.
+inline constexpr std::size_t runtime_answer_bytes_max = 4 * 1024 * 1024;
+
+// containerd is started again after 1 s, doubling up to 1 min; a run of 1 min makes it start afresh.
+inline constexpr duration restart_first = 1s;
+inline constexpr duration restart_most = 1min;
+// Its log is moved to `.1` at a start when it is larger than this.
+inline constexpr std::size_t runtime_log_bytes_max = 50 * 1024 * 1024;
+// A graceful stop gives containerd this long before it is killed.
+inline constexpr duration stop_grace = 5s;
+
+}  // namespace kedge::node

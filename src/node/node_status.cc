@@ -1,0 +1,317 @@
+#include "node/node_status.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/strings.h"
+#include "node/limits.h"
+
+namespace kedge::node {
+
+namespace {
+
+using json::array;
+using json::object;
+using json::value;
+
+constexpr std::string_view role_label = "node-role.kubernetes.io/control-plane";
+
+std::string comma_list(const std::vector<std::string>& parts) { return join(parts, ","); }
+
+value labels_of(const node_facts& f) {
+  value out(object{
+      {"beta.kubernetes.io/arch", f.machine.architecture},
+      {"beta.kubernetes.io/os", "linux"},
+      {"kubernetes.io/arch", f.machine.architecture},
+      {"kubernetes.io/hostname", f.config.node_name},
+      {"kubernetes.io/os", "linux"},
+  });
+  // K3s's cloud controller adds these; here the node knows them from the start.
+  if (!f.config.disable_cloud_controller) {
+    out.set("beta.kubernetes.io/instance-type", "k3s");
+    out.set("node.kubernetes.io/instance-type", "k3s");
+  }
+  for (auto& text : f.config.node_labels)
+    if (auto label = parse_label(text)) out.set(label->first, label->second);
+  return out;
+}
+
+value annotations_of(const node_facts& f) {
+  auto& c = f.config;
+  value out(object{
+      {"alpha.kubernetes.io/provided-node-ip", comma_list(c.node_ips)},
+      {"k3s.io/node-args", c.node_args},
+      {"k3s.io/node-config-hash", config_hash(c.node_args, c.node_env)},
+      {"k3s.io/node-env", c.node_env},
+      {"volumes.kubernetes.io/controller-managed-attach-detach", "true"},
+  });
+  if (!c.disable_cloud_controller) {
+    bool unusable = f.machine.hostname.empty() || f.machine.hostname.contains("localhost");
+    out.set("k3s.io/hostname", unusable ? c.node_name : f.machine.hostname);
+    out.set("k3s.io/internal-ip", comma_list(c.node_ips));
+    if (!c.node_external_ips.empty()) out.set("k3s.io/external-ip", comma_list(c.node_external_ips));
+  }
+  return out;
+}
+
+value addresses_of(const agent_config& c) {
+  array out;
+  auto add = [&](std::string_view type, const std::string& address) {
+    out.push_back(object{{"address", address}, {"type", type}});
+  };
+  for (auto& a : c.node_ips) add("InternalIP", a);
+  for (auto& a : c.node_external_ips) add("ExternalIP", a);
+  add("Hostname", c.node_name);
+  return out;
+}
+
+value resources(const system_info& m, std::uint64_t storage, std::uint64_t memory) {
+  value out(object{{"cpu", std::to_string(m.cpus)}, {"ephemeral-storage", binary_quantity(storage)}});
+  for (auto& [size, bytes] : m.hugepages) out.set("hugepages-" + binary_quantity(size), binary_quantity(bytes));
+  out.set("memory", binary_quantity(memory));
+  out.set("pods", std::to_string(pods_max));
+  return out;
+}
+
+value allocatable_of(const system_info& m) {
+  // The kubelet computes the reserve as float64(capacity) * float64(float32 fraction), and cuts it to an integer.
+  auto reserve = static_cast<std::uint64_t>(static_cast<double>(m.storage_bytes) * static_cast<double>(storage_eviction_fraction));
+  std::uint64_t memory = m.memory_bytes;
+  for (auto& [size, bytes] : m.hugepages) memory -= std::min(memory, bytes);
+  return resources(m, m.storage_bytes - reserve, memory);
+}
+
+value images_of(const runtime_state& runtime) {
+  std::vector<const runtime_image*> sorted;
+  for (auto& i : runtime.images) sorted.push_back(&i);
+  // A total order: what the runtime lists in another order next time is no change.
+  std::sort(sorted.begin(), sorted.end(), [](auto* a, auto* b) {
+    return a->size_bytes != b->size_bytes ? a->size_bytes > b->size_bytes : a->names < b->names;
+  });
+  array out;
+  for (auto* i : sorted) {
+    if (out.size() == images_max) break;
+    array names;
+    for (auto& n : i->names)
+      if (names.size() < names_per_image_max) names.emplace_back(n);
+    out.push_back(object{{"names", std::move(names)}, {"sizeBytes", static_cast<std::int64_t>(i->size_bytes)}});
+  }
+  return out;
+}
+
+value node_info_of(const node_facts& f) {
+  auto& m = f.machine;
+  value out(object{
+      {"architecture", m.architecture},
+      {"bootID", m.boot_id},
+      {"containerRuntimeVersion", f.runtime.name.empty() ? std::string() : f.runtime.name + "://" + f.runtime.version},
+      {"kernelVersion", m.kernel_version},
+      {"kubeProxyVersion", ""},
+      {"kubeletVersion", f.config.version},
+      {"machineID", m.machine_id},
+      {"operatingSystem", "linux"},
+      {"osImage", m.os_image},
+      {"systemUUID", m.system_uuid},
+  });
+  if (m.swap_bytes > 0) out.set("swap", object{{"capacity", static_cast<std::int64_t>(m.swap_bytes)}});
+  return out;
+}
+
+// Why the node is not ready, in the kubelet's words; empty when it is.
+std::string not_ready_message(const runtime_state& r) {
+  if (!r.error.empty()) return r.error;
+  std::vector<std::string> problems;
+  auto look = [&](std::string_view what, std::string_view condition, const runtime_condition& c) {
+    if (!c.ready)
+      problems.push_back(fmt::format("{} not ready: {}=false reason:{} message:{}", what, condition, c.reason, c.message));
+  };
+  look("container runtime", "RuntimeReady", r.runtime);
+  look("container runtime network", "NetworkReady", r.network);
+  if (problems.empty()) return {};
+  return problems.size() == 1 ? problems[0] : "[" + join(problems, ", ") + "]";
+}
+
+value condition(std::string_view type, bool status, std::string_view reason, std::string_view message, const value& previous,
+                const std::string& now) {
+  std::string_view word = status ? "True" : "False";
+  std::string since = now;
+  if (auto* list = previous["status"]["conditions"].array())
+    for (auto& c : *list)
+      if (c["type"].as_string() == type && c["status"].as_string() == word && c["lastTransitionTime"].is_string())
+        since = c["lastTransitionTime"].as_string();
+  return object{{"lastHeartbeatTime", now}, {"lastTransitionTime", since}, {"message", message},
+                {"reason", reason},         {"status", word},              {"type", type}};
+}
+
+value conditions_of(const node_facts& f, const value& previous, const std::string& now) {
+  array out;
+  // K3s sets no memory and no pid threshold (evictionHard names the two file systems only), so these two are never under
+  // pressure; they are written since clients and the scheduler's taints expect them.
+  out.push_back(condition("MemoryPressure", false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available",
+                          previous, now));
+  out.push_back(f.disk_pressure
+                    ? condition("DiskPressure", true, "KubeletHasDiskPressure", "kubelet has disk pressure", previous, now)
+                    : condition("DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure", previous, now));
+  out.push_back(
+      condition("PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available", previous, now));
+  auto problem = not_ready_message(f.runtime);
+  out.push_back(problem.empty() ? condition("Ready", true, "KubeletReady", "kubelet is posting ready status", previous, now)
+                                : condition("Ready", false, "KubeletNotReady", problem, previous, now));
+  return out;
+}
+
+// The members of `wanted` that `existing` lacks or has otherwise.
+value difference(const value& existing, const value& wanted) {
+  value out;
+  for (auto& [name, v] : *wanted.object())
+    if (!existing.find(name) || existing[name] != v) out.set(name, v);
+  return out;
+}
+
+// A condition without its times.
+bool same_condition(const value& a, const value& b) {
+  for (auto* part : {"status", "reason", "message"})
+    if (a[part].as_string() != b[part].as_string()) return false;
+  return true;
+}
+
+const value& find_condition(const value& node, std::string_view type) {
+  static const value none;
+  if (auto* list = node["status"]["conditions"].array())
+    for (auto& c : *list)
+      if (c["type"].as_string() == type) return c;
+  return none;
+}
+
+// A map (capacity, allocatable) as a merge patch: what is gone becomes null.
+value map_patch(const value& existing, const value& wanted) {
+  auto out = difference(existing, wanted);
+  if (auto* old = existing.object())
+    for (auto& [name, v] : *old)
+      if (!wanted.find(name)) out.set(name, nullptr);
+  return out;
+}
+
+}  // namespace
+
+result<void> check_config(const agent_config& config) {
+  for (auto& text : config.node_labels) KEDGE_CHECK(parse_label(text));
+  for (auto& text : config.node_taints) KEDGE_CHECK(parse_taint(text));
+  return {};
+}
+
+value describe_node(const node_facts& f, const value& previous, wall_time now) {
+  value node(object{{"apiVersion", "v1"}, {"kind", "Node"}});
+  node.set("metadata", object{{"name", f.config.node_name}, {"labels", labels_of(f)}, {"annotations", annotations_of(f)}});
+  value spec{object{}};
+  if (!f.config.disable_cloud_controller) spec.set("providerID", "k3s://" + f.config.node_name);
+  for (auto& text : f.config.node_taints)
+    if (auto t = parse_taint(text)) {
+      value one(object{{"effect", t->effect}, {"key", t->key}});
+      if (!t->value.empty()) one.set("value", t->value);
+      spec.member("taints").push_back(std::move(one));
+    }
+  node.set("spec", std::move(spec));
+  node.set("status", object{
+                         {"addresses", addresses_of(f.config)},
+                         {"allocatable", allocatable_of(f.machine)},
+                         {"capacity", resources(f.machine, f.machine.storage_bytes, f.machine.memory_bytes)},
+                         {"conditions", conditions_of(f, previous, format_rfc3339(now))},
+                         {"daemonEndpoints", object{{"kubeletEndpoint", object{{"Port", static_cast<int>(f.config.kubelet_port)}}}}},
+                         {"images", images_of(f.runtime)},
+                         {"nodeInfo", node_info_of(f)},
+                     });
+  return node;
+}
+
+value registration_patch(const value& existing, const value& wanted) {
+  value patch;
+  for (auto* part : {"labels", "annotations"}) {
+    auto missing = difference(existing["metadata"][part], wanted["metadata"][part]);
+    if (!missing.is_null()) patch.member("metadata").set(part, std::move(missing));
+  }
+  auto& provider = wanted["spec"]["providerID"];
+  if (provider.is_string() && existing["spec"]["providerID"].as_string().empty()) patch.member("spec").set("providerID", provider);
+  return patch;
+}
+
+value status_patch(const value& existing, const value& wanted, bool heartbeat_due) {
+  value status;
+  auto& old = existing["status"];
+  auto& next = wanted["status"];
+  if (old["addresses"] != next["addresses"]) {
+    // Merged by type as the API's types say, two addresses of one type would become one: replace the list.
+    auto list = *next["addresses"].array();
+    list.push_back(object{{"$patch", "replace"}});
+    status.set("addresses", std::move(list));
+  }
+  for (auto* part : {"allocatable", "capacity"}) {
+    auto changes = map_patch(old[part], next[part]);
+    if (!changes.is_null()) status.set(part, std::move(changes));
+  }
+  for (auto* part : {"daemonEndpoints", "nodeInfo"})
+    if (old[part] != next[part]) status.set(part, next[part]);
+  // An empty list is left out by the server, which makes it equal to none.
+  if (old["images"] != next["images"] && !(old["images"].empty() && next["images"].empty())) status.set("images", next["images"]);
+  bool conditions_changed = false;
+  for (auto& c : *next["conditions"].array())
+    conditions_changed |= !same_condition(c, find_condition(existing, c["type"].as_string()));
+  if (status.is_null() && !conditions_changed && !heartbeat_due) return {};
+  status.set("conditions", next["conditions"]);
+  return object{{"status", std::move(status)}};
+}
+
+value server_role_patch(const value& existing) {
+  if (existing["metadata"]["labels"][role_label].as_string() == "true") return {};
+  value patch;
+  patch.member("metadata").member("labels").set(role_label, "true");
+  return patch;
+}
+
+bool storage_is_low(const system_info& m) {
+  return static_cast<double>(m.storage_available_bytes) < static_cast<double>(m.storage_bytes) * static_cast<double>(storage_eviction_fraction);
+}
+
+std::string_view condition_status(const value& node, std::string_view type) { return find_condition(node, type)["status"].as_string(); }
+
+value node_lease(const value& owner, const value& previous, wall_time now) {
+  auto name = owner["metadata"]["name"];
+  value lease = previous;
+  if (lease.is_null()) {
+    lease = object{{"apiVersion", "coordination.k8s.io/v1"}, {"kind", "Lease"}};
+    lease.set("metadata", object{{"name", name}, {"namespace", "kube-node-lease"}});
+  }
+  // Always the Node of now: one that was deleted and came back has a new uid, and the collector would take the Lease.
+  lease.member("metadata").set("ownerReferences", array{object{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", name},
+                                                               {"uid", owner["metadata"]["uid"]}}});
+  auto& spec = lease.member("spec");
+  spec.set("holderIdentity", name);
+  spec.set("leaseDurationSeconds", lease_duration_seconds);
+  spec.set("renewTime", format_rfc3339_micro(now));
+  return lease;
+}
+
+value node_event(std::string_view node_name, std::string_view type, std::string_view reason, std::string_view message,
+                 wall_time now) {
+  auto text = format_rfc3339(now);
+  auto unique = static_cast<std::uint64_t>(now.time_since_epoch().count());
+  return object{
+      {"apiVersion", "v1"},
+      {"kind", "Event"},
+      {"metadata", object{{"name", fmt::format("{}.{:x}", node_name, unique)}, {"namespace", "default"}}},
+      // The kubelet gives the node's name as uid, and `kubectl describe node` searches for it.
+      {"involvedObject", object{{"kind", "Node"}, {"name", node_name}, {"uid", node_name}}},
+      {"reason", reason},
+      {"message", message},
+      {"type", type},
+      {"source", object{{"component", "kubelet"}, {"host", node_name}}},
+      {"reportingComponent", "kubelet"},
+      {"reportingInstance", node_name},
+      {"firstTimestamp", text},
+      {"lastTimestamp", text},
+      {"count", 1},
+  };
+}
+
+}  // namespace kedge::node

@@ -1,0 +1,54 @@
+#include "node/containerd_config.h"
+
+#include <doctest/doctest.h>
+
+#include "json/parse.h"
+#include "node/cni.h"
+
+using namespace kedge;
+using namespace kedge::node;
+
+TEST_CASE("the right to lower an oom score is capability 24") {
+  CHECK(may_lower_oom_score("Name:\tx\nCapEff:\t000001ffffffffff\n"));
+  CHECK_FALSE(may_lower_oom_score("CapEff:\t000001fffeffffff\n"));
+  CHECK_FALSE(may_lower_oom_score("CapBnd:\t000001ffffffffff\n"));
+  CHECK_FALSE(may_lower_oom_score(""));
+}
+
+TEST_CASE("containerd's configuration follows the settings") {
+  containerd_settings s;
+  s.root_folder = "/d/agent/containerd";
+  s.state_folder = "/run/k3s/containerd";
+  s.socket = "/run/k3s/containerd/containerd.sock";
+  s.cni_bin_folder = "/usr/lib/cni";
+  s.cni_conf_folder = "/d/agent/etc/cni/net.d";
+  s.snapshotter = "overlayfs";
+  s.pause_image = "p\"q";
+  s.restrict_oom_score = true;
+  auto text = containerd_config(s);
+  for (auto* line : {"version = 2\n", "root = \"/d/agent/containerd\"\n", "state = \"/run/k3s/containerd\"\n",
+                     "  address = \"/run/k3s/containerd/containerd.sock\"\n", "  restrict_oom_score_adj = true\n",
+                     "  bin_dir = \"/usr/lib/cni\"\n", "  conf_dir = \"/d/agent/etc/cni/net.d\"\n", "  snapshotter = \"overlayfs\"\n",
+                     "  sandbox_image = \"p\\\"q\"\n", "  stream_server_port = \"10010\"\n"}) {
+    CAPTURE(line);
+    CHECK(text.contains(line));
+  }
+}
+
+TEST_CASE("programs are found in PATH first, and only if they can be run") {
+  CHECK(find_program("sh", "/nowhere:/bin") == "/bin/sh");
+  CHECK(find_program("no-such-program-anywhere", "/bin").empty());
+  CHECK(find_program("passwd", "/etc") != "/etc/passwd");
+}
+
+TEST_CASE("the network configuration gives pods addresses of every podCIDR") {
+  auto v = json::parse(cni_conflist({"10.42.3.0/24", "fd42::/64"}, "/d/leases")).value();
+  CHECK(v["name"] == "cbr0");
+  auto& bridge = v["plugins"][std::size_t{0}];
+  CHECK(bridge["type"] == "bridge");
+  CHECK(bridge["ipam"]["dataDir"] == "/d/leases");
+  CHECK(bridge["ipam"]["ranges"][std::size_t{0}][std::size_t{0}]["subnet"] == "10.42.3.0/24");
+  CHECK(bridge["ipam"]["ranges"][std::size_t{1}][std::size_t{0}]["subnet"] == "fd42::/64");
+  CHECK(bridge["ipam"]["routes"][std::size_t{1}]["dst"] == "::/0");
+  CHECK(v["plugins"][std::size_t{1}]["type"] == "portmap");
+}
