@@ -1,0 +1,80 @@
+// limits.h: the bounds of connections, HTTP, websockets and gRPC.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace kedge::net {
+
+// --- TLS
+// The handshake takes two round trips; ten seconds is what Go's http.Server users set, and lets a lossy 2G link through.
+inline constexpr std::chrono::seconds tls_handshake_timeout{10};
+// Plaintext of one record (RFC 8446 §5.1).
+inline constexpr std::size_t tls_record_max_bytes = 16 * 1024;
+// Plaintext encrypted before one write to the socket: fewer system calls for large answers, and what a slow reader costs us.
+inline constexpr std::size_t tls_batch_max_bytes = 4 * tls_record_max_bytes;
+// Ticket keys: a new one each period, the one before is still taken. Go rotates daily and keeps seven; ours is stricter
+// since a resumed session carries the client's certificate.
+inline constexpr std::chrono::hours tls_ticket_key_period{12};
+// A client's chain beyond this is refused: leaf, and a few intermediates.
+inline constexpr int tls_chain_max = 8;
+
+// --- HTTP/1.1 and 2, both
+// All header bytes of one message. kube-apiserver takes 1 MiB; nothing that it serves needs more than a few KiB, and
+// every connection may hold this much.
+inline constexpr std::size_t header_max_bytes = 64 * 1024;
+inline constexpr std::size_t header_fields_max = 256;
+// kube-apiserver's MaxRequestBodyBytes: 3 MiB.
+inline constexpr std::uint64_t request_body_max_bytes = 3 * 1024 * 1024;
+// One piece that exchange::read gives out.
+inline constexpr std::size_t body_piece_max_bytes = 64 * 1024;
+// From the first byte of a head (or from the connection's start) to its end: against slowloris.
+inline constexpr std::chrono::seconds header_timeout{10};
+// A keep-alive connection without a request. kube-apiserver's IdleTimeout is 90 s; clients reuse within that.
+inline constexpr std::chrono::seconds idle_timeout{90};
+// Between two pieces of a body that a handler waits for.
+inline constexpr std::chrono::seconds body_timeout{30};
+// A peer that takes nothing for this long (for each MiB in one write) is gone.
+inline constexpr std::chrono::seconds write_timeout{60};
+// After an answer that leaves the request's body unread: that much is read and dropped, so that the peer sees the answer
+// rather than a reset.
+inline constexpr std::size_t linger_max_bytes = 256 * 1024;
+inline constexpr std::chrono::seconds linger_timeout{2};
+
+// --- the server
+inline constexpr std::size_t connections_max = 20'000;
+// Descriptors that stay free for files, databases and child processes.
+inline constexpr std::size_t descriptors_reserved = 256;
+// After "out of descriptors" from accept.
+inline constexpr std::chrono::milliseconds accept_pause{50};
+
+// --- HTTP/2
+inline constexpr std::uint32_t h2_streams_max = 250;              // Go's default, kube-apiserver's too
+inline constexpr std::uint32_t h2_stream_window_bytes = 256 * 1024;
+inline constexpr std::uint32_t h2_connection_window_bytes = 1024 * 1024;
+// Output held for one stream before exchange::write waits.
+inline constexpr std::size_t h2_stream_output_max_bytes = 64 * 1024;
+// Resets by the peer in one window beyond which the connection ends (CVE-2023-44487); an honest watch client cancels a few.
+inline constexpr unsigned h2_resets_max = 500;
+inline constexpr std::chrono::seconds h2_resets_window{30};
+// Frames that cost us an answer (PING, SETTINGS) in one window.
+inline constexpr unsigned h2_control_frames_max = 1000;
+// Bytes that wait for the socket before input is no longer read: bounds what a peer that never reads makes us keep.
+inline constexpr std::size_t h2_output_max_bytes = 512 * 1024;
+
+// --- the client
+inline constexpr std::chrono::seconds connect_timeout{10};
+inline constexpr std::size_t pool_idle_per_target_max = 8;
+inline constexpr std::chrono::seconds pool_idle_timeout{60};      // below the server's 90 s
+inline constexpr std::size_t response_body_max_bytes = 64 * 1024 * 1024;  // read_all of an answer
+
+// --- websocket
+inline constexpr std::size_t websocket_message_max_bytes = 1024 * 1024;
+inline constexpr std::size_t websocket_piece_max_bytes = 64 * 1024;
+inline constexpr std::chrono::seconds websocket_close_timeout{5};
+
+// --- gRPC
+inline constexpr std::size_t grpc_message_max_bytes = 16 * 1024 * 1024;  // containerd's and the kubelet's limit
+
+}  // namespace kedge::net
