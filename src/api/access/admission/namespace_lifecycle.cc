@@ -1,0 +1,31 @@
+// namespace_lifecycle.cc: nothing is made in a namespace that isn't there or is ending; the system's own can't be deleted.
+#include "api/access/admission/plugin.h"
+#include "api/access/cluster.h"
+
+namespace kedge::api {
+namespace {
+
+api_result<void> check(admission_request& r, plugin_context& c) {
+  auto& a = r.who;
+  bool is_namespace = a.api_group.empty() && a.resource == "namespaces";
+  if (is_namespace) {
+    auto name = object_name(r);
+    if (r.what == operation::remove && (name == "default" || name == "kube-system" || name == "kube-public"))
+      return fail(refused(r, "this namespace may not be deleted"));
+    return {};
+  }
+  if (a.ns.empty() || r.what == operation::remove) return {};
+  if (a.api_group == "authorization.k8s.io" && a.resource == "localsubjectaccessreviews") return {};
+  auto found = read_object(c.cluster, object_key("namespaces", {}, a.ns));
+  if (!found) return fail(not_found("", "namespaces", a.ns));
+  if (r.what != operation::create || (*found)["status"]["phase"].as_string() != "Terminating") return {};
+  auto out = refused(r, "unable to create new content in namespace " + a.ns + " because it is being terminated");
+  out.causes.push_back({"NamespaceTerminating", "namespace " + a.ns + " is being terminated", "metadata.namespace"});
+  return fail(std::move(out));
+}
+
+}  // namespace
+
+const plugin plugins::namespace_lifecycle{.name = "NamespaceLifecycle", .mutate = check};
+
+}  // namespace kedge::api

@@ -1,0 +1,40 @@
+// small.cc: what the plugins share, and those of a few lines.
+#include "api/access/admission/plugin.h"
+#include "api/access/cluster.h"
+#include "api/access/pod_references.h"
+
+namespace kedge::api {
+
+std::string_view object_name(const admission_request& r) noexcept {
+  if (!r.who.name.empty()) return r.who.name;
+  if (r.object)
+    if (auto name = name_of(*r.object); !name.empty()) return name;
+  return r.old ? name_of(*r.old) : std::string_view{};
+}
+
+status refused(const admission_request& r, std::string_view why) {
+  // With generateName there is no name yet: the message then goes by what the client gave, as the real server's does.
+  auto name = std::string(object_name(r));
+  if (name.empty() && r.object) name = (*r.object)["metadata"]["generateName"].as_string();
+  return forbidden(r.who.api_group, r.who.resource, name, why);
+}
+
+namespace {
+
+api_result<void> pull_always(admission_request& r, plugin_context&) {
+  if (!concerns(r, "", "pods") || !r.object || (r.what != operation::create && r.what != operation::update)) return {};
+  each_container(r.object->member("spec"), [](json::value& container, std::string_view) { container.set("imagePullPolicy", "Always"); });
+  return {};
+}
+
+api_result<void> escalation(admission_request& r, plugin_context& c) {
+  if (r.who.api_group != "rbac.authorization.k8s.io" || !r.object || (r.what != operation::create && r.what != operation::update)) return {};
+  return check_escalation(r.who, r.kind, *r.object, r.old, c.authz, c.rules, c.cluster);
+}
+
+}  // namespace
+
+const plugin plugins::always_pull_images{.name = "AlwaysPullImages", .on_by_default = false, .mutate = pull_always};
+const plugin plugins::rbac_escalation{.name = "RBACEscalation", .validate = escalation};
+
+}  // namespace kedge::api

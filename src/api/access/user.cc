@@ -1,0 +1,11 @@
+#include <algorithm>
+
+#include "api/access/access.h"
+
+namespace kedge::api {
+
+bool user_info::in_group(std::string_view group) const noexcept {
+  return std::find(groups.begin(), groups.end(), group) != groups.end();
+}
+
+}  // namespace kedge::api
