@@ -1,0 +1,107 @@
+// api_server_arguments.cc: --kube-apiserver-arg, as far as Kedge knows kube-apiserver's own flags. They have a table of
+// their own, with the same grammar for values.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <variant>
+
+#include "base/strings.h"
+#include "cli/options_load.h"
+
+namespace kedge::cli {
+namespace {
+
+using target = std::variant<bool api_server_arguments::*, std::string api_server_arguments::*, unsigned api_server_arguments::*,
+                            duration api_server_arguments::*, std::vector<std::string> api_server_arguments::*>;
+
+struct argument {
+  std::string_view name;
+  target into;
+};
+
+const argument table[] = {
+    {"disable-admission-plugins", &api_server_arguments::disable_admission_plugins},
+    {"enable-admission-plugins", &api_server_arguments::enable_admission_plugins},
+    {"tls-min-version", &api_server_arguments::tls_min_version},
+    {"event-ttl", &api_server_arguments::event_ttl},
+    {"anonymous-auth", &api_server_arguments::anonymous_auth},
+    {"audit-log-path", &api_server_arguments::audit_log_path},
+    {"audit-log-maxsize", &api_server_arguments::audit_log_max_size_mib},
+    {"audit-log-maxbackup", &api_server_arguments::audit_log_max_backups},
+    {"audit-log-maxage", &api_server_arguments::audit_log_max_age_days},
+    {"max-requests-inflight", &api_server_arguments::max_requests_inflight},
+    {"max-mutating-requests-inflight", &api_server_arguments::max_mutating_requests_inflight},
+    {"request-timeout", &api_server_arguments::request_timeout},
+};
+
+enum class operation : unsigned char { replace, append, prepend };
+
+struct setter {
+  std::string_view text;
+  operation op;
+  api_server_arguments& into;
+
+  result<void> operator()(bool api_server_arguments::*field) const {
+    const auto value = parse_bool(text);
+    if (!value) return fail(errc::invalid, "is neither true nor false");
+    into.*field = *value;
+    return {};
+  }
+  result<void> operator()(std::string api_server_arguments::*field) const {
+    into.*field = text;
+    return {};
+  }
+  result<void> operator()(unsigned api_server_arguments::*field) const {
+    const auto value = parse_uint(text);
+    if (!value || *value > std::numeric_limits<unsigned>::max()) return fail(errc::invalid, "is not a whole number");
+    into.*field = static_cast<unsigned>(*value);
+    return {};
+  }
+  result<void> operator()(duration api_server_arguments::*field) const {
+    const auto value = parse_duration(text);
+    if (!value || *value < duration::zero()) return fail(errc::invalid, "is not a duration such as 1h30m");
+    into.*field = *value;
+    return {};
+  }
+  result<void> operator()(std::vector<std::string> api_server_arguments::*field) const {
+    auto& list = into.*field;
+    if (op == operation::replace) list.clear();
+    auto at = op == operation::prepend ? list.begin() : list.end();
+    for (auto part : split(text, ','))
+      if (auto name = trim(part); !name.empty()) at = std::next(list.emplace(at, name));
+    return {};
+  }
+};
+
+}  // namespace
+
+result<api_server_arguments> read_api_server_arguments(std::span<const std::string> arguments,
+                                                       std::vector<std::string>& warnings) {
+  api_server_arguments read;
+  for (std::string_view text : arguments) {
+    std::string_view given = text;
+    while (given.starts_with('-')) given.remove_prefix(1);  // `--kube-apiserver-arg=--event-ttl=2h` works with K3s
+    const auto equals = given.find('=');
+    auto name = given.substr(0, equals);
+    const auto value = equals == std::string_view::npos ? std::string_view("true") : given.substr(equals + 1);
+    operation op = operation::replace;
+    if (name.ends_with('+')) op = operation::append;
+    if (name.ends_with('-')) op = operation::prepend;
+    if (op != operation::replace) name.remove_suffix(1);
+
+    const auto known = std::find_if(std::begin(table), std::end(table), [&](const argument& a) { return a.name == name; });
+    if (known == std::end(table)) {
+      warnings.push_back(fmt::format("--kube-apiserver-arg={} has no effect: Kedge does not know this setting", name));
+      continue;
+    }
+    if (auto set = std::visit(setter{value, op, read}, known->into); !set)
+      return fail(errc::invalid, fmt::format("--kube-apiserver-arg={}: {} {}", name, quote(value), set.error().message));
+  }
+  if (read.tls_min_version != "VersionTLS12" && read.tls_min_version != "VersionTLS13")
+    return fail(errc::invalid, fmt::format("--kube-apiserver-arg=tls-min-version: {} is neither VersionTLS12 nor VersionTLS13",
+                                           quote(read.tls_min_version)));
+  return read;
+}
+
+}  // namespace kedge::cli

@@ -1,0 +1,167 @@
+#include "cli/command.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/strings.h"
+#include "cli/commands/commands.h"
+#include "cli/help.h"
+
+namespace kedge::cli {
+namespace {
+
+using namespace commands;
+
+const command* find(std::string_view name) {
+  for (const auto& c : command_table())
+    if (c.name == name) return &c;
+  return nullptr;
+}
+
+std::string_view first_word(std::string_view name) { return name.substr(0, name.find(' ')); }
+
+bool is_group(std::string_view word) {
+  return std::ranges::any_of(command_table(), [&](const command& c) { return c.name.size() > word.size() && first_word(c.name) == word; });
+}
+
+std::vector<std::string_view> names_below(std::string_view group) {
+  std::vector<std::string_view> names;
+  for (const auto& c : command_table()) {
+    const auto first = first_word(c.name);
+    if (group.empty() && (names.empty() || names.back() != first)) names.push_back(first);
+    if (!group.empty() && first == group) names.push_back(c.name.substr(group.size() + 1));
+  }
+  return names;
+}
+
+error unknown_command(std::string_view group, std::string_view word) {
+  const auto names = names_below(group);
+  auto message = group.empty() ? fmt::format("unknown command {}", quote(word))
+                               : fmt::format("kedge {} has no subcommand {}", group, quote(word));
+  if (const auto meant = nearest(word, names)) message += fmt::format("; did you mean {}?", *meant);
+  message += fmt::format(" (see kedge{}{} --help)", group.empty() ? "" : " ", group);
+  return {errc::invalid, std::move(message)};
+}
+
+// The flags that may stand before the command move behind its words.
+std::vector<std::string> take_leading_flags(std::vector<std::string>& words) {
+  std::size_t count = 0;
+  while (count < words.size()) {
+    const std::string_view word = words[count];
+    if (word == "--debug" || word.starts_with("--debug=") || word.starts_with("--data-dir=")) {
+      ++count;
+    } else if ((word == "--data-dir" || word == "-d") && count + 1 < words.size()) {
+      count += 2;
+    } else {
+      break;
+    }
+  }
+  const auto end = words.begin() + static_cast<std::ptrdiff_t>(count);
+  std::vector<std::string> taken(std::make_move_iterator(words.begin()), std::make_move_iterator(end));
+  words.erase(words.begin(), end);
+  return taken;
+}
+
+std::string list_commands(std::span<const std::string_view> names, std::string_view group) {
+  std::string out;
+  for (auto name : names) {
+    const auto full = group.empty() ? std::string(name) : fmt::format("{} {}", group, name);
+    std::string summary;
+    if (const auto* c = find(full)) {
+      summary = c->summary;
+    } else {
+      for (auto below : names_below(full)) summary += (summary.empty() ? "" : ", ") + std::string(below);
+      summary = fmt::format("{} ({})", group_summary(full), summary);
+    }
+    out += fmt::format("   {:<16}{}\n", name, summary);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::span<const command> command_table() {
+  static const command table[] = {
+      {.name = "server", .summary = "Run a server, with a node of its own",
+       .examples = "kedge server\n"
+                   "kedge server --token SECRET --tls-san kube.example.org --write-kubeconfig-mode 0644\n"
+                   "kedge server --data-dir /srv/kedge --disable-agent",
+       .flags = flag_table(), .who = audience::server, .run = server},
+      {.name = "agent", .summary = "Run a node that joins a server",
+       .examples = "kedge agent --server https://10.0.0.1:6443 --token SECRET\n"
+                   "K3S_URL=https://10.0.0.1:6443 K3S_TOKEN_FILE=/etc/kedge/token kedge agent --node-label zone=attic",
+       .flags = flag_table(), .who = audience::agent, .run = agent},
+      {.name = "kubectl", .summary = "Run kubectl with this server's kubeconfig", .usage = "[--data-dir DIR] [KUBECTL ARGUMENTS]",
+       .examples = "kedge kubectl get nodes\nkedge kubectl --data-dir /srv/kedge get pods -A",
+       .passes_through = true, .run = kubectl},
+      {.name = "crictl", .summary = "Run crictl against this node's container runtime",
+       .usage = "[--data-dir DIR] [CRICTL ARGUMENTS]", .examples = "kedge crictl ps", .passes_through = true, .run = crictl},
+      {.name = "ctr", .summary = "Run ctr against this node's containerd", .usage = "[--data-dir DIR] [CTR ARGUMENTS]",
+       .examples = "kedge ctr images ls", .passes_through = true, .run = ctr},
+      {.name = "check-config", .summary = "Report what this machine lacks for running Kedge", .usage = "",
+       .examples = "kedge check-config", .run = check_config},
+      {.name = "token generate", .summary = "Print a new random bootstrap token, without storing it", .usage = "",
+       .examples = "kedge token generate", .run = token_generate},
+      {.name = "certificate check", .summary = "Show the certificates of this machine and when they expire",
+       .examples = "kedge certificate check --output table\nkedge certificate check --service kubelet --output json",
+       .flags = certificate_check_flags(), .run = certificate_check},
+      {.name = "certificate rotate", .summary = "Set certificates aside, so that the next start makes new ones",
+       .examples = "systemctl stop kedge && kedge certificate rotate && systemctl start kedge\n"
+                   "kedge certificate rotate --service admin",
+       .flags = certificate_rotate_flags(), .run = certificate_rotate},
+      {.name = "completion", .summary = "Print a completion script for a shell", .usage = "bash",
+       .examples = "kedge completion bash > /etc/bash_completion.d/kedge", .run = completion},
+  };
+  return table;
+}
+
+result<selection> select_command(std::string_view program, std::vector<std::string> words) {
+  const auto called_as = program.substr(program.rfind('/') + 1);
+  if (called_as == "kubectl" || called_as == "crictl" || called_as == "ctr")
+    return selection{find(called_as), std::move(words)};
+
+  auto leading = take_leading_flags(words);
+  if (words.empty()) return fail(errc::invalid, "which command? (see kedge --help)");
+  std::string name = std::move(words[0]);
+  std::size_t taken = 1;
+  if (is_group(name)) {
+    if (words.size() < 2 || words[1].starts_with('-'))
+      return fail(errc::invalid, fmt::format("which one? (see kedge {} --help)", name));
+    if (find(name + ' ' + words[1]) == nullptr) return fail(unknown_command(name, words[1]));
+    name += ' ' + words[1];
+    taken = 2;
+  }
+  const auto* chosen = find(name);
+  if (chosen == nullptr) return fail(unknown_command({}, name));
+  leading.insert(leading.end(), std::make_move_iterator(words.begin() + static_cast<std::ptrdiff_t>(taken)),
+                 std::make_move_iterator(words.end()));
+  return selection{chosen, std::move(leading)};
+}
+
+std::string program_help() {
+  return "kedge - a K3s-compatible Kubernetes in one program\n\nUSAGE:\n   kedge COMMAND [OPTIONS]\n\nCOMMANDS:\n" +
+         list_commands(names_below({}), {}) +
+         "\n   kedge COMMAND --help explains a command; kedge --version prints the version.\n"
+         "   Called as kubectl, crictl or ctr (a link), the program is that command.\n";
+}
+
+std::string group_help(std::string_view group) {
+  return fmt::format("kedge {0} - {1}\n\nUSAGE:\n   kedge {0} COMMAND [OPTIONS]\n\nCOMMANDS:\n{2}", group, group_summary(group),
+                     list_commands(names_below(group), group));
+}
+
+std::string command_help(const command& c) {
+  auto out = fmt::format("kedge {0} - {1}\n\nUSAGE:\n   kedge {0}{2}{3}\n", c.name, c.summary, c.usage.empty() ? "" : " ", c.usage);
+  if (!c.examples.empty()) {
+    out += "\nEXAMPLES:\n";
+    for (auto line : split(c.examples, '\n')) out += fmt::format("   {}\n", line);
+  }
+  if (!c.flags.empty()) out += "\nOPTIONS:\n" + flags_help(c.flags, c.who);
+  if (c.flags.data() == flag_table().data())
+    out += "\nEvery option may stand in the configuration file under its name without dashes; options win over the\n"
+           "environment, and the environment over the file.\n";
+  return out;
+}
+
+}  // namespace kedge::cli

@@ -1,0 +1,32 @@
+// commands.h: the commands' functions, for command.cc's table. Each gives the process's exit code.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "cli/command.h"
+
+namespace kedge::cli::commands {
+
+int server(const invocation&);              // daemon.cc
+int agent(const invocation&);
+int kubectl(const invocation&);             // programs.cc; these return only when the program can't be run
+int crictl(const invocation&);
+int ctr(const invocation&);
+int check_config(const invocation&);        // check_config.cc
+int token_generate(const invocation&);      // token.cc
+int certificate_check(const invocation&);   // certificate.cc
+int certificate_rotate(const invocation&);
+int completion(const invocation&);          // completion.cc
+
+std::span<const flag> certificate_check_flags();
+std::span<const flag> certificate_rotate_flags();
+
+// What a group of subcommands is for.
+inline std::string_view group_summary(std::string_view group) {
+  if (group == "token") return "Tokens for joining nodes";
+  if (group == "certificate") return "Certificates of this machine";
+  return "";
+}
+
+}  // namespace kedge::cli::commands

@@ -1,0 +1,43 @@
+// daemon.cc: `kedge server` and `kedge agent`: options, log, then the daemon.
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/log.h"
+#include "base/time.h"
+#include "cli/commands/commands.h"
+#include "cli/options_load.h"
+
+namespace kedge::cli::commands {
+namespace {
+
+result<server_options> prepare(audience who, const invocation& call) {
+  KEDGE_TRY(auto loaded, load_options(who, call.arguments, call.here));
+  const auto& agent = loaded.options.agent;
+  const log::options logging = {.least = agent.debug ? log::level::debug : log::level::info,
+                                .as = agent.log_format,
+                                .file = agent.log_file.empty() ? nullptr : agent.log_file.c_str()};
+  if (!log::configure(logging)) return fail(os_error(errno, "--log " + agent.log_file));
+  for (const auto& warning : loaded.warnings) log::warning("{}", warning);
+  // Certificates made now would have expired when the clock is set (K3s refuses too).
+  if (system_wall_time() < wall_time(std::chrono::sys_days(std::chrono::year(1980) / 1 / 1)))
+    return fail(errc::invalid, "this machine's clock is before 1980; set it first");
+  return std::move(loaded.options);
+}
+
+}  // namespace
+
+int server(const invocation& call) {
+  auto options = prepare(audience::server, call);
+  if (!options) return report("server", options.error());
+  return call.run.server(*std::move(options));
+}
+
+int agent(const invocation& call) {
+  auto options = prepare(audience::agent, call);
+  if (!options) return report("agent", options.error());
+  return call.run.agent(std::move(options->agent));
+}
+
+}  // namespace kedge::cli::commands

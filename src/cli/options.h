@@ -1,0 +1,146 @@
+// options.h: what `kedge server` and `kedge agent` were told, as plain typed values.
+//
+// Every field is filled from the table in flag_table.cc (flags over environment over configuration file) and checked
+// before anything runs. Flags that Kedge accepts but does not use, or refuses, have no field here: nobody could read them.
+// The defaults below are the real ones; where a default needs the machine (host name, user), options_load.h fills it in.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "base/time.h"
+
+namespace kedge::cli {
+
+// Permission bits, given in octal: 0644.
+struct file_mode {
+  unsigned bits = 0;
+  friend bool operator==(file_mode, file_mode) = default;
+};
+
+// Both ends included.
+struct port_range {
+  std::uint16_t first = 0;
+  std::uint16_t last = 0;
+  friend bool operator==(port_range, port_range) = default;
+};
+
+struct agent_options {
+  // Where the settings come from, and what is told
+  std::string config_file = "/etc/rancher/k3s/config.yaml";  // may be absent; its drop-ins are <config_file>.d/*.yaml
+  bool debug = false;
+  std::string log_file;           // empty: standard error
+  log::format log_format = log::format::text;
+
+  // Cluster
+  std::string server_url;         // https://HOST[:PORT], without a trailing slash; on a server: the cluster to join
+  std::string token;              // secret. --token-file has been read into it
+  std::string token_file;
+
+  // Data
+  std::string data_dir;           // absolute. /var/lib/rancher/k3s, or ~/.rancher/k3s for an ordinary user
+
+  // The process
+  std::string bind_address;       // empty: any
+  unsigned reactors = 0;          // 0: one for each core
+  std::string io_backend = "auto";  // auto | io_uring | epoll
+
+  // Node
+  std::string node_name;          // the host's name, lower-cased
+  bool with_node_id = false;
+  std::vector<std::string> node_labels;         // key=value
+  std::vector<std::string> node_taints;         // key[=value]:Effect
+  std::vector<std::string> node_ips;            // empty: the address of the default route's interface
+  std::vector<std::string> node_external_ips;
+  std::vector<std::string> node_internal_dns;
+  std::vector<std::string> node_external_dns;
+  std::string resolv_conf;                      // empty: found as K3s finds it
+  std::vector<std::string> kubelet_args;        // key=value
+  std::string container_runtime_endpoint;       // empty: start or find containerd
+  std::string image_service_endpoint;
+  std::string default_runtime;
+  std::string pause_image = "rancher/mirrored-pause:3.10.2";
+  std::string snapshotter = "overlayfs";
+  std::string private_registry = "/etc/rancher/k3s/registries.yaml";
+
+  // The client-side load balancer
+  std::uint16_t lb_server_port = 6444;
+  bool disable_apiserver_lb = false;
+
+  // The arguments as K3s records them in the annotation k3s.io/node-args: command word, what the configuration file gave,
+  // and the command line, `--a=b` split in two, secrets masked. And the K3S_* environment for k3s.io/node-env, sorted.
+  std::vector<std::string> node_args;
+  std::vector<std::pair<std::string, std::string>> node_env;
+};
+
+// What is understood of --kube-apiserver-arg.
+struct api_server_arguments {
+  std::vector<std::string> disable_admission_plugins;
+  std::vector<std::string> enable_admission_plugins;
+  std::string tls_min_version = "VersionTLS12";
+  duration event_ttl = std::chrono::hours(1);
+  bool anonymous_auth = false;            // K3s's default, not upstream's
+  std::string audit_log_path;             // empty: no audit log; "-": standard output
+  unsigned audit_log_max_size_mib = 100;  // rotate at this size
+  unsigned audit_log_max_backups = 0;     // rotated files kept; 0: all
+  unsigned audit_log_max_age_days = 0;    // 0: for ever
+  unsigned max_requests_inflight = 400;
+  unsigned max_mutating_requests_inflight = 200;
+  duration request_timeout = std::chrono::minutes(1);
+};
+
+struct server_options {
+  agent_options agent;  // the flags that server and agent share; of use to the server's own node as well
+
+  // Listener
+  std::uint16_t https_listen_port = 6443;
+  std::string advertise_address;  // empty: the node's external, then internal address
+  std::uint16_t advertise_port = 0;  // 0: https_listen_port
+  std::vector<std::string> tls_san;
+  bool tls_san_security = true;
+
+  // Networking
+  std::vector<std::string> cluster_cidr = {"10.42.0.0/16"};
+  std::vector<std::string> service_cidr = {"10.43.0.0/16"};
+  port_range service_node_ports = {30000, 32767};
+  std::vector<std::string> cluster_dns;  // empty: the tenth address of each service range
+  std::string cluster_domain = "cluster.local";
+  std::string egress_selector_mode = "agent";  // agent | cluster | pod | disabled
+
+  // Client
+  std::string write_kubeconfig;  // empty: /etc/rancher/k3s/k3s.yaml
+  file_mode write_kubeconfig_mode = {0600};
+  std::string write_kubeconfig_group;
+  std::string write_kubeconfig_name = "default";
+
+  // Cluster
+  std::string agent_token;       // secret; empty: the token
+  std::string agent_token_file;
+
+  // Database
+  std::string datastore_endpoint;  // secret; empty: SQLite in the data directory
+  std::string datastore_ca_file;
+  std::string datastore_cert_file;
+  std::string datastore_key_file;
+  std::string sqlite_synchronous = "normal";  // normal | full
+
+  // Components
+  std::vector<std::string> disable;  // packaged components and manifests to leave out
+  bool disable_scheduler = false;
+  bool disable_controller_manager = false;
+  bool disable_cloud_controller = false;
+  bool disable_kube_proxy = false;
+  bool disable_agent = false;
+  bool supervisor_metrics = false;
+  std::string system_default_registry;
+  std::string default_local_storage_path;  // empty: <data_dir>/storage
+  std::vector<std::string> api_server_args;  // key=value, as given; understood in `api`
+  std::vector<std::string> controller_manager_args;
+  std::vector<std::string> scheduler_args;
+  api_server_arguments api;
+};
+
+}  // namespace kedge::cli

@@ -1,0 +1,36 @@
+// options_load.h: from everything that was said to the options of options.h.
+//
+//   config.yaml + drop-ins ─┐
+//   K3S_* environment ──────┼─▶ assign() in this order, the later wins (lists: the file's items, then the command line's)
+//   command line ───────────┘            │
+//                                        ▼
+//                       defaults of this machine, token files, --kube-apiserver-arg, rules between flags
+//
+// K3s itself lets a configuration file beat the environment; Kedge does not: what is set for one run beats what lies on disk.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "cli/flags.h"
+#include "cli/machine.h"
+#include "cli/options.h"
+
+namespace kedge::cli {
+
+struct loaded_options {
+  server_options options;             // for an agent, only `options.agent` is of use
+  std::vector<std::string> warnings;  // for the log, once it is configured
+  bool help = false;                  // --help was asked for; nothing else holds then
+};
+
+// `arguments` are what follows the command word. Reads the configuration and token files.
+result<loaded_options> load_options(audience who, std::span<const std::string> arguments, const machine& here);
+
+// key=value arguments as the API server's settings; unknown keys give a warning. Also `key+=value`, which adds to a list.
+result<api_server_arguments> read_api_server_arguments(std::span<const std::string> arguments,
+                                                       std::vector<std::string>& warnings);
+
+}  // namespace kedge::cli

@@ -1,0 +1,116 @@
+#include "cli/options_load.h"
+
+#include <doctest/doctest.h>
+
+#include "temporary.h"
+
+using namespace kedge;
+using namespace kedge::cli;
+using words = std::vector<std::string>;
+
+namespace {
+
+// A machine whose configuration file is the folder's.
+machine some_machine(const temporary_folder& folder, std::vector<std::pair<std::string, std::string>> more = {}) {
+  more.emplace_back("K3S_CONFIG_FILE", folder.path + "/config.yaml");
+  more.emplace_back("HOME", "/home/eve");
+  return {.environment = std::move(more), .host_name = "Edge-7", .root = true};
+}
+
+}  // namespace
+
+TEST_CASE("flags win over environment over file; lists gather") {
+  const temporary_folder folder;
+  folder.write("config.yaml",
+               "write-kubeconfig-mode: \"0640\"\nwrite-kubeconfig-name: file\ncluster-domain: file.local\n"
+               "node-label:\n  - a=1\ncluster-cidr: 10.1.0.0/16\n");
+  const auto here = some_machine(folder, {{"K3S_KUBECONFIG_NAME", "env"}, {"K3S_KUBECONFIG_MODE", "0644"}, {"K3S_NODE_NAME", ""}});
+  const auto loaded = load_options(audience::server, words{"--node-label", "b=2", "--write-kubeconfig-mode=0600"}, here);
+  REQUIRE(loaded);
+  const auto& o = loaded->options;
+  CHECK(o.write_kubeconfig_mode.bits == 0600);
+  CHECK(o.write_kubeconfig_name == "env");
+  CHECK(o.cluster_domain == "file.local");
+  CHECK(o.agent.node_labels == words{"a=1", "b=2"});
+  CHECK(o.cluster_cidr == words{"10.1.0.0/16"});    // a given list replaces the default
+  CHECK(o.service_cidr == words{"10.43.0.0/16"});
+  CHECK(o.agent.node_name == "edge-7");
+  CHECK(o.agent.data_dir == "/var/lib/rancher/k3s");
+  CHECK(loaded->warnings.empty());
+  CHECK(o.agent.node_args == words{"server", "--write-kubeconfig-mode", "0640", "--write-kubeconfig-name", "file",
+                                   "--cluster-domain", "file.local", "--node-label", "a=1", "--cluster-cidr", "10.1.0.0/16",
+                                   "--node-label", "b=2", "--write-kubeconfig-mode", "0600"});
+}
+
+TEST_CASE("keys that a server doesn't know warn, and stop an agent") {
+  const temporary_folder folder;
+  folder.write("config.yaml", "debug: true\ntls-sam: x\n");
+  const auto server = load_options(audience::server, {}, some_machine(folder));
+  REQUIRE(server);
+  REQUIRE(server->warnings.size() == 1);
+  CHECK(server->warnings[0] == folder.path + "/config.yaml:2: tls-sam: unknown flag --tls-sam; did you mean --tls-san?");
+  CHECK(server->options.agent.debug);
+  const auto agent = load_options(audience::agent, words{"-s", "https://h:6443", "-t", "x"}, some_machine(folder));
+  REQUIRE(!agent);
+  CHECK(agent.error().message.find("config.yaml:2") != std::string::npos);
+}
+
+TEST_CASE("a wrong value in the file names file and line") {
+  const temporary_folder folder;
+  folder.write("config.yaml", "debug: true\nhttps-listen-port: many\n");
+  CHECK(load_options(audience::server, {}, some_machine(folder)).error().message ==
+        folder.path + "/config.yaml:2: https-listen-port: \"many\" is not a port (1-65535)");
+  folder.write("config.yaml", "data-dir:\n  - /a\n  - /b\n");
+  CHECK(load_options(audience::server, {}, some_machine(folder)).error().message ==
+        folder.path + "/config.yaml:3: data-dir takes one value, not a list");
+}
+
+TEST_CASE("an agent needs a server and a token, from wherever they come") {
+  const temporary_folder folder;
+  CHECK(load_options(audience::agent, {}, some_machine(folder)).error().message.starts_with("--server (or K3S_URL) is required"));
+  CHECK(load_options(audience::agent, words{"--server=https://h:6443/"}, some_machine(folder))
+            .error().message.starts_with("--token (or K3S_TOKEN, --token-file) is required"));
+  const auto file = folder.write("token", "  s3cret \nmore\n");
+  const auto here = some_machine(folder, {{"K3S_URL", "https://h:6443/"}, {"K3S_TOKEN_FILE", file}});
+  const auto loaded = load_options(audience::agent, {}, here);
+  REQUIRE(loaded);
+  CHECK(loaded->options.agent.token == "s3cret");
+  CHECK(loaded->options.agent.server_url == "https://h:6443");
+  folder.write("token", "\n");
+  CHECK(load_options(audience::agent, {}, here).error().message == "--token-file: " + file + " has no token in its first line");
+}
+
+TEST_CASE("the data directory is absolute, and an ordinary user's lies at home") {
+  const temporary_folder folder;
+  auto here = some_machine(folder);
+  CHECK(load_options(audience::server, words{"-d", "/a/../b/"}, here)->options.agent.data_dir == "/b");
+  here.root = false;
+  CHECK(load_options(audience::server, {}, here)->options.agent.data_dir == "/home/eve/.rancher/k3s");
+}
+
+TEST_CASE("words that are no flags are named") {
+  const temporary_folder folder;
+  CHECK(load_options(audience::server, words{"--debug", "false"}, some_machine(folder)).error().message ==
+        "unexpected argument \"false\"; kedge server takes flags only");
+  CHECK(load_options(audience::server, words{"--server=https://h:1"}, some_machine(folder))
+            .error().message.starts_with("--server needs --token"));
+  CHECK(load_options(audience::server, words{"--help", "--nonsense"}, some_machine(folder))->help);
+}
+
+TEST_CASE("kube-apiserver's settings are read; unknown ones warn") {
+  words warnings;
+  const auto read = read_api_server_arguments(
+      words{"disable-admission-plugins=A,B", "disable-admission-plugins+=C", "disable-admission-plugins-=Z", "event-ttl=2h",
+            "--audit-log-path=/var/log/audit", "audit-log-maxsize=5", "anonymous-auth=true", "feature-gates=X=true"},
+      warnings);
+  REQUIRE(read);
+  CHECK(read->disable_admission_plugins == words{"Z", "A", "B", "C"});
+  CHECK(read->event_ttl == std::chrono::hours(2));
+  CHECK(read->audit_log_path == "/var/log/audit");
+  CHECK(read->audit_log_max_size_mib == 5);
+  CHECK(read->anonymous_auth);
+  CHECK(warnings == words{"--kube-apiserver-arg=feature-gates has no effect: Kedge does not know this setting"});
+  CHECK(read_api_server_arguments(words{"event-ttl=x"}, warnings).error().message ==
+        "--kube-apiserver-arg=event-ttl: \"x\" is not a duration such as 1h30m");
+  CHECK(!read_api_server_arguments(words{"tls-min-version=VersionTLS10"}, warnings));
+}
