@@ -1,0 +1,312 @@
+#include "supervisor/credentials.h"
+
+#include <arpa/inet.h>
+#include <grp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "crypto/files.h"
+#include "crypto/token.h"
+
+namespace kedge::supervisor {
+
+namespace {
+
+bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+bool is_address(const std::string& name) {
+  unsigned char raw[16];
+  return inet_pton(AF_INET, name.c_str(), raw) == 1 || inet_pton(AF_INET6, name.c_str(), raw) == 1;
+}
+
+void add_name(std::vector<std::string>& names, const std::string& name) {
+  if (name.empty()) return;
+  for (auto& n : names)
+    if (n == name) return;
+  names.push_back(name);
+}
+
+std::string base(const config& c) { return c.server_dir() + "/tls/"; }
+
+// A CA from its two files; both missing: a new one. One of two missing is never repaired: whatever trusts the old one breaks.
+result<crypto::authority> open_authority(const config& c, const std::string& stem, std::string_view name, wall_time now) {
+  auto certificate = base(c) + stem + ".crt", key = base(c) + stem + ".key";
+  if (exists(certificate) != exists(key))
+    return fail(errc::corrupt, (exists(certificate) ? key : certificate) + " is missing; restore it, or remove the other of the pair for a new CA (every node must then join anew)");
+  if (!exists(certificate)) {
+    KEDGE_TRY(auto ca, crypto::authority::create(name, now));
+    KEDGE_CHECK(crypto::write_file(key, ca.key().pem()));
+    KEDGE_CHECK(crypto::write_file(certificate, ca.bundle_pem(), {.mode = 0644}));
+    return ca;
+  }
+  KEDGE_TRY(auto certificate_pem, crypto::read_file(certificate));
+  KEDGE_TRY(auto key_pem, crypto::read_file(key));
+  auto ca = crypto::authority::from_pem(certificate_pem, key_pem);
+  if (!ca) return fail(std::move(ca).error().with(certificate + ": "));
+  return ca;
+}
+
+// A leaf and its key in two files; made anew when missing, near its end, or not as wanted. K3s makes a new key each time.
+result<void> ensure_leaf(const std::string& stem, const crypto::authority& ca, const crypto::leaf_request& wanted, wall_time now,
+                         random_source& random) {
+  auto certificate = stem + ".crt", key_path = stem + ".key";
+  if (exists(certificate) && exists(key_path)) {
+    auto text = crypto::read_file(certificate);
+    auto chain = text ? crypto::parse_bundle(*text) : result<std::vector<crypto::certificate>>(fail(text.error()));
+    auto reason = chain ? crypto::reason_to_renew(chain->front(), ca.signer(), wanted, now) : std::optional<std::string>("it can't be read");
+    if (!reason) return {};
+    log::info("renewing {}: {}", certificate, *reason);
+  }
+  KEDGE_TRY(auto key, crypto::private_key::generate(crypto::key_kind::ecdsa_p256));
+  KEDGE_TRY(auto leaf, crypto::issue(ca, key.public_part(), wanted, now, random));
+  KEDGE_CHECK(crypto::write_file(key_path, key.pem()));
+  return crypto::write_file(certificate, crypto::chain_pem(leaf, ca), {.mode = 0644});
+}
+
+result<void> ensure_key(const std::string& path, crypto::key_kind kind) {
+  if (exists(path)) return {};
+  KEDGE_TRY(auto key, crypto::private_key::generate(kind));
+  return crypto::write_file(path, key.pem());
+}
+
+// Points `link` at `target`, whatever stood there.
+result<void> symlink_to(const std::string& target, const std::string& link) {
+  char now[4096];
+  auto n = ::readlink(link.c_str(), now, sizeof now);
+  if (n >= 0 && std::string_view(now, static_cast<std::size_t>(n)) == target) return {};
+  ::unlink(link.c_str());
+  if (::symlink(target.c_str(), link.c_str()) != 0) return fail(os_error(errno, "link " + link));
+  return {};
+}
+
+std::string local_url(const config& c) {
+  auto host = c.bind_address.empty() || c.bind_address == "0.0.0.0" ? "127.0.0.1" : c.bind_address == "::" ? "::1" : c.bind_address;
+  return "https://" + reactor::endpoint{host, c.https_port}.text();
+}
+
+std::string file_kubeconfig(const std::string& server, const std::string& ca, const std::string& stem) {
+  return "apiVersion: v1\nclusters:\n- cluster:\n    server: " + server + "\n    certificate-authority: " + ca +
+         "\n  name: local\ncontexts:\n- context:\n    cluster: local\n    namespace: default\n    user: user\n  name: Default\n"
+         "current-context: Default\nkind: Config\npreferences: {}\nusers:\n- name: user\n  user:\n    client-certificate: " +
+         stem + ".crt\n    client-key: " + stem + ".key\n";
+}
+
+}  // namespace
+
+std::string embedded_kubeconfig(const std::string& name, const std::string& server_url, const std::string& ca_pem,
+                                const std::string& certificate_pem, const std::string& key_pem) {
+  return "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: " + base64(as_bytes(ca_pem)) + "\n    server: " + server_url +
+         "\n  name: " + name + "\ncontexts:\n- context:\n    cluster: " + name + "\n    user: " + name + "\n  name: " + name +
+         "\ncurrent-context: " + name + "\nkind: Config\npreferences: {}\nusers:\n- name: " + name +
+         "\n  user:\n    client-certificate-data: " + base64(as_bytes(certificate_pem)) + "\n    client-key-data: " + base64(as_bytes(key_pem)) + "\n";
+}
+
+std::vector<std::string> initial_names(const config& c) {
+  std::vector<std::string> names;
+  for (auto& n : c.tls_sans) add_name(names, n);
+  for (auto n : {"127.0.0.1", "::1", "localhost"}) add_name(names, n);
+  add_name(names, c.node_name);
+  char host[256] = {};
+  if (::gethostname(host, sizeof host - 1) == 0) add_name(names, lower(std::string_view(host).substr(0, std::string_view(host).find('.'))));
+  for (auto& n : c.node_ips) add_name(names, n);
+  for (auto& n : c.node_external_ips) add_name(names, n);
+  add_name(names, c.advertise_address);
+  for (auto& cidr : c.service_cidrs) add_name(names, first_address(cidr, 1));
+  for (auto n : {"kubernetes", "kubernetes.default", "kubernetes.default.svc"}) add_name(names, n);
+  add_name(names, "kubernetes.default.svc." + c.cluster_domain);
+  return names;
+}
+
+result<std::unique_ptr<credentials>> credentials::open(const config& c, wall_time now, random_source& random) {
+  for (auto folder : {"", "/tls", "/tls/kube-scheduler", "/tls/kube-controller-manager", "/cred", "/etc", "/db"})
+    KEDGE_CHECK(crypto::make_folder(c.server_dir() + folder, 0700));
+  KEDGE_TRY(auto server_ca, open_authority(c, "server-ca", "k3s-server-ca", now));
+  KEDGE_TRY(auto client_ca, open_authority(c, "client-ca", "k3s-client-ca", now));
+  KEDGE_TRY(auto request_header_ca, open_authority(c, "request-header-ca", "k3s-request-header-ca", now));
+  KEDGE_TRY(auto serving, serving_certificate::open(c.server_dir() + "/tls", server_ca, initial_names(c), now, random));
+  std::unique_ptr<credentials> out(
+      new credentials(c, std::move(server_ca), std::move(client_ca), std::move(request_header_ca), std::move(serving)));
+  KEDGE_CHECK(out->write_clients(now, random));
+  KEDGE_CHECK(out->write_tokens(random));
+  KEDGE_CHECK(out->write_kubeconfigs());
+  return out;
+}
+
+result<void> credentials::write_clients(wall_time now, random_source& random) {
+  auto tls = base(settings_);
+  // kube-controller-manager's signers want a CA file of one certificate.
+  KEDGE_CHECK(crypto::write_file(tls + "server-ca.nochain.crt", server_ca_.signer().pem(), {.mode = 0644}));
+  KEDGE_CHECK(crypto::write_file(tls + "client-ca.nochain.crt", client_ca_.signer().pem(), {.mode = 0644}));
+
+  struct row {
+    const char *stem, *user, *group;
+  };
+  static constexpr row clients[] = {{"client-admin", "system:admin", "system:masters"},
+                                    {"client-supervisor", "system:k3s-supervisor", "system:masters"},
+                                    {"client-controller", "system:kube-controller-manager", ""},
+                                    {"client-scheduler", "system:kube-scheduler", ""},
+                                    {"client-kube-apiserver", "system:apiserver", "system:masters"},
+                                    {"client-k3s-cloud-controller", "k3s-cloud-controller-manager", ""}};
+  for (auto& r : clients) {
+    crypto::leaf_request wanted{.common_name = r.user, .client = true};
+    if (*r.group) wanted.organizations = {r.group};
+    KEDGE_CHECK(ensure_leaf(tls + r.stem, client_ca_, wanted, now, random));
+  }
+  KEDGE_CHECK(ensure_leaf(tls + "client-auth-proxy", request_header_ca_, {.common_name = "system:auth-proxy", .client = true}, now, random));
+  crypto::leaf_request api{.common_name = "kube-apiserver", .server = true};
+  for (auto& n : initial_names(settings_)) (is_address(n) ? api.addresses : api.dns_names).push_back(n);
+  KEDGE_CHECK(ensure_leaf(tls + "serving-kube-apiserver", server_ca_, api, now, random));
+  for (std::string name : {"kube-scheduler", "kube-controller-manager"})
+    KEDGE_CHECK(ensure_leaf(tls + name + "/" + name, server_ca_,
+                            {.common_name = name, .dns_names = {"localhost"}, .addresses = {"127.0.0.1", "::1"}, .server = true}, now, random));
+  for (auto stem : {"client-kube-proxy", "client-k3s-controller", "client-kubelet", "serving-kubelet"})
+    KEDGE_CHECK(ensure_key(tls + stem + ".key", crypto::key_kind::ecdsa_p256));
+
+  // Service account tokens are signed with ES256 in a new cluster: making an RSA-2048 key takes up to 300 ms of a start
+  // that shall take 200, and each signature a millisecond. A K3s cluster's RSA keys are kept and used as they are.
+  KEDGE_CHECK(ensure_key(tls + "service.key", crypto::key_kind::ecdsa_p256));
+  KEDGE_TRY(service_keys_, crypto::read_file(tls + "service.key"));
+  KEDGE_TRY(auto keys, crypto::parse_private_keys(service_keys_));
+  KEDGE_CHECK(crypto::write_file(tls + "service.current.key", keys.front().pem()));
+
+  auto psk = settings_.server_dir() + "/cred/ipsec.psk";
+  if (!exists(psk)) KEDGE_CHECK(crypto::write_file(psk, random.hex_text(48) + "\n"));
+  KEDGE_TRY(auto psk_text, crypto::read_file(psk));
+  ipsec_psk_ = trim(psk_text);
+
+  KEDGE_CHECK(crypto::write_file(settings_.server_dir() + "/etc/egress-selector-config.yaml",
+      "{\"kind\":\"EgressSelectorConfiguration\",\"apiVersion\":\"apiserver.k8s.io/v1beta1\",\"egressSelections\":[{\"name\":\"cluster\",\"connection\":{"
+      "\"proxyProtocol\":\"HTTPConnect\",\"transport\":{\"tcp\":{\"url\":\"" + local_url(settings_) + "\",\"tlsConfig\":{\"caBundle\":\"" + tls +
+      "server-ca.crt\",\"clientKey\":\"" + tls + "client-kube-apiserver.key\",\"clientCert\":\"" + tls + "client-kube-apiserver.crt\"}}}}}]}"));
+  return {};
+}
+
+result<void> credentials::write_tokens(random_source& random) {
+  auto dir = settings_.server_dir();
+  if (auto text = crypto::read_file(dir + "/cred/passwd")) {
+    KEDGE_TRY(passwd_, crypto::passwd::parse(*text));
+  }
+  auto* recorded = passwd_.find("server");
+  if (!settings_.token.empty()) {
+    KEDGE_TRY(auto given, crypto::parse_token(settings_.token, "server"));
+    if (given.password.empty()) return fail(errc::invalid, "a server's --token can't be a bootstrap token: it would end");
+    KEDGE_CHECK(crypto::check_ca_hash(given, server_ca_.bundle_pem(), system_wall_time()));
+    password_ = given.password;
+    if (recorded && recorded->password != password_)
+      return fail(errc::invalid, "--token is not the token that this cluster was made with; it stands in " + dir +
+                                     "/token (`kedge token rotate` changes it)");
+  } else if (recorded) {
+    password_ = recorded->password;
+  } else if (auto text = crypto::read_file(dir + "/token")) {
+    KEDGE_TRY(auto kept, crypto::parse_token(trim(*text), "server"));
+    password_ = kept.password;
+  } else {
+    password_ = crypto::generate_token(random);
+  }
+  agent_password_ = settings_.agent_token.empty() ? password_ : std::string(crypto::password_of_token(settings_.agent_token, "node"));
+  return save_tokens();
+}
+
+// Passwd and the token files say what password_ and agent_password_ are.
+result<void> credentials::save_tokens() {
+  auto dir = settings_.server_dir();
+  bool changed = passwd_.ensure("node", "k3s:agent", agent_password_);
+  changed = passwd_.ensure("server", "k3s:server", password_) || changed;
+  if (changed || !exists(dir + "/cred/passwd")) KEDGE_CHECK(crypto::write_file(dir + "/cred/passwd", passwd_.write()));
+  KEDGE_TRY(auto hash, crypto::ca_hash(server_ca_.bundle_pem(), system_wall_time()));
+  KEDGE_CHECK(crypto::write_file(dir + "/token", crypto::token{hash, "server", password_, ""}.format() + "\n"));
+  KEDGE_CHECK(symlink_to(dir + "/token", dir + "/node-token"));
+  if (agent_password_ == password_) return symlink_to(dir + "/token", dir + "/agent-token");
+  ::unlink((dir + "/agent-token").c_str());
+  return crypto::write_file(dir + "/agent-token", crypto::token{hash, "node", agent_password_, ""}.format() + "\n");
+}
+
+result<void> credentials::write_kubeconfigs() {
+  auto url = local_url(settings_);
+  auto tls = base(settings_), cred = settings_.server_dir() + "/cred/";
+  struct row {
+    const char *file, *stem;
+  };
+  static constexpr row components[] = {{"admin", "client-admin"}, {"supervisor", "client-supervisor"}, {"controller", "client-controller"},
+                                       {"scheduler", "client-scheduler"}, {"api-server", "client-kube-apiserver"},
+                                       {"cloud-controller", "client-k3s-cloud-controller"}};
+  for (auto& r : components)
+    KEDGE_CHECK(crypto::write_file(cred + r.file + ".kubeconfig", file_kubeconfig(url, tls + "server-ca.crt", tls + r.stem)));
+
+  // K3s writes to the default place, or makes that a link to where --write-kubeconfig says.
+  std::string usual = "/etc/rancher/k3s/k3s.yaml";
+  if (::geteuid() != 0) {
+    const char* home = ::getenv("HOME");
+    usual = std::string(home ? home : "/tmp") + "/.kube/k3s.yaml";
+  }
+  kubeconfig_path_ = settings_.write_kubeconfig.empty() ? usual : settings_.write_kubeconfig;
+  KEDGE_CHECK(crypto::make_folder(kubeconfig_path_.substr(0, kubeconfig_path_.rfind('/')), 0755));
+  KEDGE_TRY(auto admin, client("client-admin"));
+  KEDGE_CHECK(crypto::write_file(kubeconfig_path_,
+                                 embedded_kubeconfig(settings_.write_kubeconfig_name, url, server_ca_.bundle_pem(), admin.first, admin.second),
+                                 {.mode = settings_.write_kubeconfig_mode}));
+  if (!settings_.write_kubeconfig_group.empty()) {
+    auto* g = ::getgrnam(settings_.write_kubeconfig_group.c_str());
+    auto number = parse_uint(settings_.write_kubeconfig_group);
+    if (!g && !number) return fail(errc::not_found, "--write-kubeconfig-group: there is no group " + quote(settings_.write_kubeconfig_group));
+    if (::chown(kubeconfig_path_.c_str(), static_cast<uid_t>(-1), g ? g->gr_gid : static_cast<gid_t>(*number)) != 0)
+      return fail(os_error(errno, "--write-kubeconfig-group: change the group of " + kubeconfig_path_));
+  }
+  return {};
+}
+
+result<std::pair<std::string, std::string>> credentials::client(const std::string& stem) const {
+  KEDGE_TRY(auto certificate, crypto::read_file(base(settings_) + stem + ".crt"));
+  KEDGE_TRY(auto key, crypto::read_file(base(settings_) + stem + ".key"));
+  return std::pair(std::move(certificate), std::move(key));
+}
+
+result<std::string> credentials::legacy_key(const std::string& stem) const { return crypto::read_file(base(settings_) + stem + ".key"); }
+
+std::string credentials::full_token() const {
+  std::lock_guard lock(mutex_);
+  auto hash = crypto::ca_hash(server_ca_.bundle_pem(), system_wall_time());
+  return crypto::token{hash.value_or(""), "server", password_, ""}.format();
+}
+std::string credentials::agent_token() const {
+  std::lock_guard lock(mutex_);
+  auto hash = crypto::ca_hash(server_ca_.bundle_pem(), system_wall_time());
+  return crypto::token{hash.value_or(""), "node", agent_password_, ""}.format();
+}
+crypto::passwd credentials::passwd() const {
+  std::lock_guard lock(mutex_);
+  return passwd_;
+}
+std::vector<std::string> credentials::serving_names() const {
+  std::lock_guard lock(mutex_);
+  return {serving_.names().begin(), serving_.names().end()};
+}
+std::pair<std::string, std::string> credentials::serving_identity() const {
+  std::lock_guard lock(mutex_);
+  return {serving_.chain_pem(), serving_.key_pem()};
+}
+
+result<void> credentials::rotate_token(const std::string& new_password) {
+  std::lock_guard lock(mutex_);
+  auto wanted = new_password.empty() ? crypto::generate_token(system_random()) : new_password;
+  KEDGE_TRY(auto parsed, crypto::parse_token(wanted, "server"));
+  if (parsed.password.empty()) return fail(errc::invalid, "a server's token can't be a bootstrap token: it would end");
+  if (agent_password_ == password_) agent_password_ = parsed.password;  // it follows when it was the same
+  password_ = parsed.password;
+  return save_tokens();
+}
+
+result<bool> credentials::grow_serving(const std::vector<std::string>& names) {
+  std::lock_guard lock(mutex_);
+  return serving_.grow(names, system_wall_time(), system_random());
+}
+result<bool> credentials::renew_serving(wall_time now) {
+  std::lock_guard lock(mutex_);
+  return serving_.renew(now, system_random());
+}
+
+}  // namespace kedge::supervisor

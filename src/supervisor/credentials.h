@@ -1,0 +1,78 @@
+// credentials.h: the cluster's identity on this server's disk: CAs, client certificates, tokens, kubeconfigs, in the files,
+// names and modes of a K3s server, so that either takes over the other's data directory.
+//
+//   $D/server/tls/…        CAs, certificates of the server's own clients, service.key, the serving certificate
+//   $D/server/cred/…       passwd, ipsec.psk, kubeconfigs of the components
+//   $D/server/token        K10<hash of the CA>::server:<password>; node-token and agent-token beside it
+//   /etc/rancher/k3s/k3s.yaml  the administrator's kubeconfig
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "crypto/certificate.h"
+#include "crypto/passwd.h"
+#include "reactor/stream.h"
+#include "supervisor/config.h"
+#include "supervisor/serving_certificate.h"
+
+namespace kedge::supervisor {
+
+class credentials {
+ public:
+  // Reads what is there and makes what is missing or near its end. Blocking: at start. Errors name the file.
+  static result<std::unique_ptr<credentials>> open(const config& c, wall_time now, random_source& random);
+
+  // Immutable after open: from every core.
+  const crypto::authority& server_ca() const noexcept { return server_ca_; }
+  const crypto::authority& client_ca() const noexcept { return client_ca_; }
+  const crypto::authority& request_header_ca() const noexcept { return request_header_ca_; }
+  const std::string& service_keys_pem() const noexcept { return service_keys_; }
+  const std::string& ipsec_psk() const noexcept { return ipsec_psk_; }
+  const std::string& admin_kubeconfig_path() const noexcept { return kubeconfig_path_; }
+  // The certificate and key (PEM) of a client of the server's own, by its file stem: "client-kube-apiserver" …
+  result<std::pair<std::string, std::string>> client(const std::string& stem) const;
+  // The key that agents without a request of their own share. Blocking.
+  result<std::string> legacy_key(const std::string& stem) const;
+
+  // These change while the server runs; each call gives a copy. Any thread.
+  std::string full_token() const;
+  std::string agent_token() const;
+  crypto::passwd passwd() const;
+  std::vector<std::string> serving_names() const;
+  std::pair<std::string, std::string> serving_identity() const;  // chain and key, PEM
+
+  // Blocking: on the offload pool.
+  result<void> rotate_token(const std::string& new_password);    // "": a new random one
+  result<bool> grow_serving(const std::vector<std::string>& names);
+  result<bool> renew_serving(wall_time now);
+
+ private:
+  credentials(const config& c, crypto::authority server, crypto::authority client, crypto::authority request_header,
+              serving_certificate serving)
+      : settings_(c), server_ca_(std::move(server)), client_ca_(std::move(client)),
+        request_header_ca_(std::move(request_header)), serving_(std::move(serving)) {}
+  result<void> write_clients(wall_time now, random_source& random);
+  result<void> write_tokens(random_source& random);
+  result<void> save_tokens();
+  result<void> write_kubeconfigs();
+
+  config settings_;
+  crypto::authority server_ca_, client_ca_, request_header_ca_;
+  std::string service_keys_, ipsec_psk_, kubeconfig_path_;
+  mutable std::mutex mutex_;  // rare: tokens and names change by hand, or with a new address
+  std::string password_, agent_password_;
+  crypto::passwd passwd_;
+  serving_certificate serving_;
+};
+
+// The names that the serving certificate has from the start.
+std::vector<std::string> initial_names(const config& c);
+
+// A kubeconfig with one cluster, context and user, credentials embedded as base64.
+std::string embedded_kubeconfig(const std::string& name, const std::string& server_url, const std::string& ca_pem,
+                                const std::string& certificate_pem, const std::string& key_pem);
+
+}  // namespace kedge::supervisor

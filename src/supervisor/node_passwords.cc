@@ -1,0 +1,114 @@
+#include "supervisor/node_passwords.h"
+
+#include <map>
+#include <set>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "crypto/password_hash.h"
+#include "reactor/offload.h"
+
+namespace kedge::supervisor {
+
+namespace {
+
+constexpr std::string_view suffix = ".node-password.k3s";
+constexpr auto secret_type = "k3s.cattle.io/node-password";
+constexpr std::size_t password_bytes_max = 256;        // K3s's is 32 hexadecimal digits
+constexpr auto sweep_interval = std::chrono::minutes(1);
+constexpr auto orphan_age = std::chrono::minutes(10);  // K3s's: a node may take its time to come up
+
+const api::resource_id secrets{"", "v1", "secrets"};
+const api::resource_id nodes{"", "v1", "nodes"};
+
+api::status refused(const std::string& node) {
+  api::status s;
+  s.code = 403;
+  s.reason = "Forbidden";
+  s.message = "node password for " + quote(node) +
+              " does not match the one recorded when it first joined; if the machine was reinstalled, delete secret kube-system/" +
+              node + std::string(suffix) + " (or the node), and if another machine has this name, give this one another by --node-name or --with-node-id";
+  s.name = node;
+  s.kind = "nodes";
+  return s;
+}
+
+}  // namespace
+
+task<api::api_result<void>> node_passwords::check(std::string node, std::string password) {
+  if (password.size() > password_bytes_max) co_return api::fail(api::bad_request("the node password is longer than 256 bytes"));
+  auto name = node + std::string(suffix);
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    auto secret = objects_.get(secrets, "kube-system", name);
+    co_await hashing_.acquire();
+    struct giver {
+      reactor::semaphore& s;
+      ~giver() { s.release(); }
+    } give_back{hashing_};
+    if (secret) {
+      auto hash = unbase64((*secret)["data"]["hash"].as_string());
+      if (!hash) co_return api::fail(api::internal_error("secret kube-system/" + name + " has no readable hash; delete it to let the node join anew"));
+      auto same = co_await reactor::offload([h = *hash, password] { return crypto::verify_password(password, h); });
+      if (!same) co_return api::fail(api::from_error(same.error()));
+      if (!*same) co_return api::fail(api::internal_error("secret kube-system/" + name + ": " + same->error().message));
+      if (!**same) co_return api::fail(refused(node));
+      co_return api::api_result<void>();
+    }
+    if (secret.error().code != 404) co_return api::fail(secret.error());
+    auto hash = co_await reactor::offload([password] { return crypto::hash_password(password, system_random()); });
+    if (!hash) co_return api::fail(api::from_error(hash.error()));
+    if (!*hash) co_return api::fail(api::from_error(hash->error()));
+    auto made = co_await objects_.create(
+        secrets, "kube-system",
+        json::object{{"kind", "Secret"},
+                     {"apiVersion", "v1"},
+                     {"metadata", json::object{{"name", name}, {"namespace", "kube-system"}}},
+                     {"immutable", true},
+                     {"data", json::object{{"hash", base64(as_bytes(**hash))}}},
+                     {"type", secret_type}});
+    if (made) {
+      log::info("node {} registered: its password is recorded in secret kube-system/{}", quote(node), name);
+      co_return api::api_result<void>();
+    }
+    if (made.error().code != 409) co_return api::fail(made.error());
+    // Another registration of the same name was first: compare with what it recorded.
+  }
+  co_return api::fail(api::unavailable("the node password could not be recorded; try again"));
+}
+
+task<void> node_passwords::keep() {
+  for (;;) {
+    co_await sweep();
+    co_await reactor::sleep_for(sweep_interval);
+  }
+}
+
+task<void> node_passwords::sweep() {
+  std::map<std::string, std::string> uid_of;
+  for (auto& n : objects_.list(nodes)) uid_of[std::string(n["metadata"]["name"].as_string())] = n["metadata"]["uid"].as_string();
+  auto now = reactor::loop::current().wall_now();
+  for (auto& s : objects_.list(secrets, "kube-system")) {
+    auto name = std::string(s["metadata"]["name"].as_string());
+    if (s["type"].as_string() != secret_type || !name.ends_with(suffix)) continue;
+    auto node = name.substr(0, name.size() - suffix.size());
+    auto uid = uid_of.find(node);
+    if (uid == uid_of.end()) {
+      auto made = parse_rfc3339(s["metadata"]["creationTimestamp"].as_string());
+      if (made && now - *made > orphan_age) {
+        log::info("removing secret kube-system/{}: there is no node of that name", name);
+        (void)co_await objects_.remove(secrets, "kube-system", name, {.uid = std::string(s["metadata"]["uid"].as_string())});
+      }
+      continue;
+    }
+    bool owned = false;
+    auto& owners = s["metadata"]["ownerReferences"];
+    for (std::size_t i = 0; i < owners.size(); ++i) owned = owned || owners[i]["uid"].as_string() == uid->second;
+    if (owned) continue;
+    (void)co_await objects_.modify(secrets, "kube-system", name, [&](json::value& secret) {
+      secret.member("metadata").set("ownerReferences", json::array{json::object{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", node}, {"uid", uid->second}}});
+      return true;
+    });
+  }
+}
+
+}  // namespace kedge::supervisor

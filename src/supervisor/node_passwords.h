@@ -1,0 +1,34 @@
+// node_passwords.h: a node's name belongs to whoever registered it first.
+//
+//   agent ── K3s-Node-Name, K3s-Node-Password ──▶ check ──▶ Secret kube-system/<name>.node-password.k3s
+//                                                   │         absent: created (trust on first use)
+//                                                   └── scrypt on the offload pool, one at a time (32 MiB each)
+//
+// The Secret gets an ownerReference to its Node once that exists, so that deleting the Node frees the name; Secrets whose
+// Node never came are removed after a while.
+#pragma once
+
+#include <string>
+
+#include "api/objects.h"
+#include "reactor/sync.h"
+
+namespace kedge::supervisor {
+
+class node_passwords {
+ public:
+  explicit node_passwords(api::objects& objects) noexcept : objects_(objects) {}
+
+  // The answer for an agent: empty on success. 403 when the password is not the recorded one, 503 when it can't be checked.
+  task<api::api_result<void>> check(std::string node, std::string password);
+
+  // Runs for ever: ownership and the removal of orphans.
+  task<void> keep();
+
+ private:
+  task<void> sweep();
+  api::objects& objects_;
+  reactor::semaphore hashing_{1};
+};
+
+}  // namespace kedge::supervisor

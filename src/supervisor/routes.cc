@@ -1,0 +1,274 @@
+#include "supervisor/routes.h"
+
+#include <arpa/inet.h>
+
+#include <map>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "crypto/files.h"
+#include "crypto/request.h"
+#include "json/parse.h"
+#include "json/write.h"
+#include "reactor/offload.h"
+#include "supervisor/config_document.h"
+
+namespace kedge::supervisor {
+
+namespace {
+
+using net::http::exchange;
+using net::http::response;
+
+constexpr std::size_t request_bytes_max = 64 * 1024;       // certificate requests and token documents are a few KiB
+constexpr std::size_t static_file_bytes_max = 64 << 20;    // chart archives
+// Agents that all come back at once must not starve the API: K3s's bounds for this group of paths.
+constexpr unsigned reads_at_once_max = 20;
+constexpr unsigned writes_at_once_max = 10;
+
+bool is_address(const std::string& text) {
+  unsigned char raw[16];
+  return inet_pton(AF_INET, text.c_str(), raw) == 1 || inet_pton(AF_INET6, text.c_str(), raw) == 1;
+}
+
+task<void> answer(exchange& e, int code, std::string type, std::string body, bool close = false) {
+  response r;
+  r.status = code;
+  if (!type.empty()) r.headers.add("Content-Type", std::move(type));
+  if (close) r.headers.add("Connection", "close");
+  if (auto sent = co_await e.respond(r, body); !sent) log::debug("supervisor: answer not sent: {}", sent.error().message);
+}
+
+task<void> refuse(exchange& e, api::status s) {
+  co_await answer(e, s.code, "application/json", json::write(s.to_json()) + "\n", true);
+}
+
+api::status plain(int code, std::string reason, std::string message) {
+  api::status s;
+  s.code = code;
+  s.reason = std::move(reason);
+  s.message = std::move(message);
+  return s;
+}
+
+struct counted {
+  explicit counted(unsigned& n) noexcept : n_(n) { ++n_; }
+  counted(const counted&) = delete;
+  ~counted() { --n_; }
+  unsigned& n_;
+};
+
+class routes final : public net::http::handler {
+ public:
+  explicit routes(services s) : s_(std::move(s)) {}
+
+  task<void> serve(exchange& e) override {
+    auto& path = e.request().path;
+    if (path == "/cacerts") co_return co_await answer(e, 200, "text/plain", s_.identity.server_ca().bundle_pem());
+    if (path == "/ping") co_return co_await answer(e, 200, "text/plain; charset=utf-8", "pong");
+    if (path.starts_with("/static/")) co_return co_await serve_static(e);
+    if (!path.starts_with("/v1-k3s/")) co_return co_await s_.next.serve(e);
+    co_await serve_own(e, std::string_view(path).substr(8));
+  }
+
+ private:
+  using route = task<void> (routes::*)(exchange&, const api::user_info&);
+  struct entry {
+    route run;
+    bool for_servers;
+  };
+
+  task<void> serve_own(exchange& e, std::string_view name) {
+    static const std::map<std::string_view, entry> table = {
+        {"serving-kubelet.crt", {&routes::serving_kubelet, false}},
+        {"client-kubelet.crt", {&routes::client_kubelet, false}},
+        {"client-kube-proxy.crt", {&routes::client_kube_proxy, false}},
+        {"client-k3s-controller.crt", {&routes::client_controller, false}},
+        {"client-ca.crt", {&routes::client_ca, false}},
+        {"server-ca.crt", {&routes::server_ca, false}},
+        {"apiservers", {&routes::apiservers, false}},
+        {"config", {&routes::config_of_cluster, false}},
+        {"readyz", {&routes::readyz, false}},
+        {"token", {&routes::rotate_token, true}},
+        {"server-bootstrap", {&routes::server_bootstrap, true}},
+        {"encrypt/status", {&routes::encrypt_status, true}},
+    };
+    auto found = table.find(name);
+    if (found == table.end()) co_return co_await refuse(e, plain(404, "NotFound", "404 page not found"));
+    // K3s tells a missing identity (403) from a wrong one (401).
+    bool anonymous = !e.request().headers.has("Authorization") && e.connection().peer_certificates.empty();
+    if (anonymous) co_return co_await refuse(e, plain(403, "Forbidden", "forbidden"));
+    auto user = co_await s_.who.authenticate(e);
+    if (!user) co_return co_await refuse(e, plain(401, "Unauthorized", "not authorized"));
+    bool allowed = found->second.for_servers ? user->in_group("k3s:server")
+                                             : user->in_group("k3s:agent") || user->in_group("system:nodes") ||
+                                                   user->in_group("system:bootstrappers");
+    if (!allowed) co_return co_await refuse(e, plain(403, "Forbidden", "forbidden"));
+    auto& method = e.request().method;
+    bool reads = method == "GET" || method == "HEAD";
+    auto& running = reads ? reads_ : writes_;
+    if (running >= (reads ? reads_at_once_max : writes_at_once_max)) {
+      response r;
+      r.status = 429;
+      r.headers.add("Retry-After", "1");
+      r.headers.add("Content-Type", "text/plain; charset=utf-8");
+      co_await e.respond(r, "Too many requests, please try again later.\n");
+      co_return;
+    }
+    counted one(running);
+    co_await (this->*found->second.run)(e, *user);
+  }
+
+  task<void> serve_static(exchange& e) {
+    auto decoded = percent_decode(std::string_view(e.request().path).substr(8), false);
+    bool bad = !decoded || decoded->empty() || decoded->find('\0') != std::string::npos;
+    if (!bad)
+      for (auto part : split(*decoded, '/'))
+        if (part.empty() || part == "." || part == "..") bad = true;
+    if (bad) co_return co_await answer(e, 404, "text/plain; charset=utf-8", "404 page not found\n");
+    auto file = co_await reactor::offload([path = s_.settings.server_dir() + "/static/" + *decoded] {
+      return crypto::read_file(path, static_file_bytes_max);
+    });
+    if (!file || !*file) co_return co_await answer(e, 404, "text/plain; charset=utf-8", "404 page not found\n");
+    co_await answer(e, 200, "application/octet-stream", std::move(**file));
+  }
+
+  // ---- certificates ----
+
+  struct node_identity {
+    std::string name;
+    std::vector<std::string> addresses;
+  };
+
+  // Who the request says it is, once it is known to be that node: header names, its certificate, its password.
+  task<api::api_result<node_identity>> identify(exchange& e, const api::user_info& user) {
+    auto& h = e.request().headers;
+    node_identity id;
+    id.name = lower(trim(h.get("K3s-Node-Name")));
+    auto password = std::string(trim(h.get("K3s-Node-Password")));
+    constexpr std::string_view node_user = "system:node:";
+    bool by_certificate = user.in_group("system:nodes") && user.name.starts_with(node_user);
+    if (id.name.empty()) co_return api::fail(plain(400, "BadRequest", "header K3s-Node-Name is missing: the node's name is not set"));
+    if (by_certificate && user.name.substr(node_user.size()) != id.name)
+      co_return api::fail(plain(400, "BadRequest", "header node name does not match auth node name"));
+    if (password.empty()) co_return api::fail(plain(400, "BadRequest", "header K3s-Node-Password is missing: the node's password is not set"));
+    if (by_certificate && !s_.objects.get({"", "v1", "nodes"}, "", id.name))
+      co_return api::fail(plain(401, "Unauthorized", "not authorized"));
+    for (auto part : split(h.get("K3s-Node-IP"), ','))
+      if (auto a = trim(part); !a.empty()) {
+        if (!is_address(std::string(a)))
+          co_return api::fail(plain(500, "InternalError", "header K3s-Node-IP has an invalid address " + quote(a)));
+        id.addresses.emplace_back(a);
+      }
+    if (auto ok = co_await s_.passwords.check(id.name, std::move(password)); !ok) {
+      log::warning("node {} from {} was refused: {}", quote(id.name), e.connection().peer.text(), ok.error().message);
+      co_return api::fail(std::move(ok).error());
+    }
+    co_return id;
+  }
+
+  // Signs the key of the request's body; without one (an agent from before 2025) the shared key `legacy` goes along.
+  task<void> sign(exchange& e, const crypto::authority& ca, crypto::leaf_request leaf, std::string legacy) {
+    e.limit_body(request_bytes_max);
+    auto body = co_await e.read_all();
+    if (!body) co_return co_await refuse(e, plain(400, "BadRequest", body.error().message));
+    std::string shared_key;
+    auto key = e.request().method == "POST" ? crypto::public_key_of_request(as_bytes(*body))
+                                            : result<crypto::public_key>(fail(errc::invalid, "no request"));
+    if (!key) {
+      auto pem = co_await reactor::offload([&id = s_.identity, legacy] { return id.legacy_key(legacy); });
+      if (!pem || !*pem) co_return co_await refuse(e, plain(500, "InternalError", "the shared key " + legacy + " can't be read"));
+      shared_key = **pem;
+      auto parsed = crypto::private_key::from_pem(shared_key);
+      if (!parsed) co_return co_await refuse(e, plain(500, "InternalError", "the shared key " + legacy + " is damaged"));
+      key = parsed->public_part();
+    }
+    auto& loop = reactor::loop::current();
+    auto certificate = crypto::issue(ca, *key, leaf, loop.wall_now(), loop.random());
+    if (!certificate) co_return co_await refuse(e, plain(500, "InternalError", certificate.error().message));
+    co_await answer(e, 200, "", crypto::chain_pem(*certificate, ca) + shared_key);
+  }
+
+  task<void> serving_kubelet(exchange& e, const api::user_info& user) {
+    auto id = co_await identify(e, user);
+    if (!id) co_return co_await refuse(e, id.error());
+    crypto::leaf_request leaf{.common_name = id->name, .dns_names = {id->name, "localhost"}, .addresses = {"127.0.0.1", "::1"}, .server = true};
+    leaf.addresses.insert(leaf.addresses.end(), id->addresses.begin(), id->addresses.end());
+    co_await sign(e, s_.identity.server_ca(), std::move(leaf), "serving-kubelet");
+  }
+  task<void> client_kubelet(exchange& e, const api::user_info& user) {
+    auto id = co_await identify(e, user);
+    if (!id) co_return co_await refuse(e, id.error());
+    co_await sign(e, s_.identity.client_ca(),
+                  {.common_name = "system:node:" + id->name, .organizations = {"system:nodes"}, .client = true}, "client-kubelet");
+  }
+  task<void> client_kube_proxy(exchange& e, const api::user_info&) {
+    co_await sign(e, s_.identity.client_ca(), {.common_name = "system:kube-proxy", .client = true}, "client-kube-proxy");
+  }
+  task<void> client_controller(exchange& e, const api::user_info&) {
+    co_await sign(e, s_.identity.client_ca(), {.common_name = "system:k3s-controller", .client = true}, "client-k3s-controller");
+  }
+  task<void> client_ca(exchange& e, const api::user_info&) {
+    co_await answer(e, 200, "text/plain", s_.identity.client_ca().bundle_pem());
+  }
+  task<void> server_ca(exchange& e, const api::user_info&) {
+    co_await answer(e, 200, "text/plain", s_.identity.server_ca().bundle_pem());
+  }
+
+  // ---- documents ----
+
+  task<void> apiservers(exchange& e, const api::user_info&) {
+    json::array list;
+    for (auto& slice : s_.objects.list({"discovery.k8s.io", "v1", "endpointslices"}, "default")) {
+      if (slice["metadata"]["labels"]["kubernetes.io/service-name"].as_string() != "kubernetes") continue;
+      auto port = slice["ports"][0]["port"].as_integer(443);
+      for (std::size_t i = 0; i < slice["endpoints"].size(); ++i) {
+        auto& endpoint = slice["endpoints"][i];
+        if (!endpoint["conditions"]["ready"].as_bool(true)) continue;
+        for (std::size_t a = 0; a < endpoint["addresses"].size(); ++a)
+          list.push_back(reactor::endpoint{std::string(endpoint["addresses"][a].as_string()), static_cast<std::uint16_t>(port)}.text());
+      }
+    }
+    co_await answer(e, 200, "application/json", json::write(list) + "\n");
+  }
+  task<void> config_of_cluster(exchange& e, const api::user_info&) {
+    auto d = config_document(s_.settings, s_.identity.ipsec_psk(), s_.identity.serving_names());
+    co_await answer(e, 200, "application/json", json::write(d) + "\n");
+  }
+  task<void> readyz(exchange& e, const api::user_info&) {
+    if (!s_.controllers_running()) co_return co_await refuse(e, plain(503, "ServiceUnavailable", "runtime core not ready"));
+    co_await answer(e, 200, "text/plain; charset=utf-8", "ok");
+  }
+
+  // ---- for servers ----
+
+  task<void> server_bootstrap(exchange& e, const api::user_info&) {
+    co_await refuse(e, plain(400, "BadRequest", "etcd disabled"));
+  }
+  task<void> encrypt_status(exchange& e, const api::user_info&) {
+    co_await answer(e, 200, "application/json", "{\"stage\":\"\",\"activekey\":\"\",\"hashmatch\":true,\"hasherror\":\"\",\"inactivekeys\":[]}\n");
+  }
+  task<void> rotate_token(exchange& e, const api::user_info&) {
+    if (e.request().method != "PUT") co_return co_await refuse(e, api::method_not_allowed());
+    e.limit_body(request_bytes_max);
+    auto body = co_await e.read_all();
+    if (!body) co_return co_await refuse(e, plain(400, "BadRequest", body.error().message));
+    auto document = json::parse(*body);
+    if (!document) co_return co_await refuse(e, plain(400, "BadRequest", document.error().message));
+    auto wanted = std::string((*document)["newToken"].as_string());
+    auto done = co_await reactor::offload([&id = s_.identity, wanted] { return id.rotate_token(wanted); });
+    if (!done) co_return co_await refuse(e, plain(503, "ServiceUnavailable", done.error().message));
+    if (!*done) co_return co_await refuse(e, plain(400, "BadRequest", done->error().message));
+    log::info("the cluster's token was rotated; agents and servers need the new one when they next join");
+    co_await answer(e, 200, "", "");
+  }
+
+  services s_;
+  unsigned reads_ = 0, writes_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<net::http::handler> make_routes(services s) { return std::make_unique<routes>(std::move(s)); }
+
+}  // namespace kedge::supervisor

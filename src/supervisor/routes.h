@@ -1,0 +1,31 @@
+// routes.h: what a server offers to agents and other servers, on the API's port, in front of the API.
+//
+//   request ─▶ public (/cacerts, /ping, /static) ─▶ server-only ─▶ agent (certificates, config, apiservers, readyz) ─▶ API
+//
+// Paths match exactly. Who may: the groups k3s:server, or k3s:agent, system:nodes and system:bootstrappers. Errors are
+// Kubernetes Status objects, and close the connection, as K3s's do.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "api/access/access.h"
+#include "net/http/handler.h"
+#include "supervisor/credentials.h"
+#include "supervisor/node_passwords.h"
+
+namespace kedge::supervisor {
+
+struct services {
+  const config& settings;
+  credentials& identity;
+  api::authenticator& who;
+  api::objects& objects;
+  node_passwords& passwords;
+  std::function<bool()> controllers_running;  // for /v1-k3s/readyz and whether new nodes can be checked
+  net::http::handler& next;                   // the API
+};
+
+std::unique_ptr<net::http::handler> make_routes(services s);
+
+}  // namespace kedge::supervisor

@@ -1,0 +1,114 @@
+#include "supervisor/serving_certificate.h"
+
+#include <arpa/inet.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "crypto/digest.h"
+#include "crypto/files.h"
+#include "json/parse.h"
+#include "json/write.h"
+
+namespace kedge::supervisor {
+
+namespace {
+
+constexpr std::size_t names_max = 512;              // a certificate of some 20 KiB; more is somebody's scan, not a name
+constexpr std::string_view name_prefix = "listener.cattle.io/cn-";
+constexpr std::string_view fingerprint_key = "listener.cattle.io/fingerprint";
+
+bool is_address(const std::string& name) {
+  unsigned char raw[16];
+  return inet_pton(AF_INET, name.c_str(), raw) == 1 || inet_pton(AF_INET6, name.c_str(), raw) == 1;
+}
+
+}  // namespace
+
+std::string name_annotation(std::string_view name) {
+  std::string key(name_prefix);
+  key += name;
+  if (key.size() < 64 && name.find_first_of(":*") == std::string_view::npos) return key;
+  auto digest = crypto::sha256_hex(as_bytes(key)).substr(0, 6);
+  for (auto& c : key)
+    if (c == ':' || c == '*') c = '_';
+  return key.substr(0, 56) + "-" + digest;
+}
+
+bool serving_certificate::covers(std::string_view name) const { return names_.contains(std::string(name)); }
+
+crypto::leaf_request serving_certificate::wanted() const {
+  crypto::leaf_request r{.common_name = "k3s", .organizations = {"k3s"}, .server = true};
+  for (auto& n : names_) (is_address(n) ? r.addresses : r.dns_names).push_back(n);
+  return r;
+}
+
+result<void> serving_certificate::sign(wall_time now, random_source& random) {
+  KEDGE_TRY(auto key, crypto::private_key::from_pem(key_));
+  KEDGE_TRY(auto leaf, crypto::issue(ca_, key.public_part(), wanted(), now, random));
+  chain_ = crypto::chain_pem(leaf, ca_);
+  return crypto::write_file(tls_dir_ + "/dynamic-cert.json", json::write(to_secret()));
+}
+
+result<serving_certificate> serving_certificate::open(std::string tls_dir, crypto::authority ca, std::vector<std::string> names,
+                                                      wall_time now, random_source& random) {
+  serving_certificate s(std::move(tls_dir), std::move(ca));
+  auto regenerate = s.tls_dir_ + "/dynamic-cert-regenerate";
+  bool forced = ::access(regenerate.c_str(), F_OK) == 0;
+  bool good = false;
+  if (auto text = crypto::read_file(s.tls_dir_ + "/dynamic-cert.json"); text && !forced) {
+    // A damaged file only costs a new certificate: nobody pins it.
+    if (auto secret = json::parse(*text)) {
+      auto chain = unbase64((*secret)["data"]["tls.crt"].as_string());
+      auto key = unbase64((*secret)["data"]["tls.key"].as_string());
+      auto parsed = chain ? crypto::parse_bundle(*chain) : result<std::vector<crypto::certificate>>(fail(errc::invalid, ""));
+      if (parsed && key && crypto::private_key::from_pem(*key)) {
+        for (auto& n : parsed->front().dns_names()) s.names_.insert(n);
+        for (auto& n : parsed->front().addresses()) s.names_.insert(n);
+        s.chain_ = *chain;
+        s.key_ = *key;
+        s.names_.insert(names.begin(), names.end());
+        auto reason = crypto::reason_to_renew(parsed->front(), s.ca_.signer(), s.wanted(), now);
+        if (reason) log::info("signing the serving certificate anew: {}", *reason);
+        good = !reason;
+      }
+    }
+  }
+  s.names_.insert(names.begin(), names.end());
+  if (s.key_.empty()) {
+    KEDGE_TRY(auto key, crypto::private_key::generate(crypto::key_kind::ecdsa_p256));
+    s.key_ = key.pem();
+  }
+  if (!good) KEDGE_CHECK(s.sign(now, random));
+  if (forced) ::unlink(regenerate.c_str());
+  return s;
+}
+
+result<bool> serving_certificate::grow(const std::vector<std::string>& names, wall_time now, random_source& random) {
+  bool grew = false;
+  for (auto& n : names)
+    if (names_.size() < names_max && names_.insert(n).second) grew = true;
+  if (grew) KEDGE_CHECK(sign(now, random));
+  return grew;
+}
+
+result<bool> serving_certificate::renew(wall_time now, random_source& random) {
+  KEDGE_TRY(auto chain, crypto::parse_bundle(chain_));
+  if (!crypto::reason_to_renew(chain.front(), ca_.signer(), wanted(), now)) return false;
+  KEDGE_CHECK(sign(now, random));
+  return true;
+}
+
+json::value serving_certificate::to_secret() const {
+  json::object annotations;
+  for (auto& n : names_) annotations.set(name_annotation(n), n);
+  if (auto chain = crypto::parse_bundle(chain_))
+    annotations.set(fingerprint_key, "SHA1=" + chain->front().fingerprint_sha1());
+  return json::object{{"kind", "Secret"},
+                      {"apiVersion", "v1"},
+                      {"metadata", json::object{{"name", "k3s-serving"}, {"namespace", "kube-system"}, {"annotations", std::move(annotations)}}},
+                      {"type", "kubernetes.io/tls"},
+                      {"data", json::object{{"tls.crt", base64(as_bytes(chain_))}, {"tls.key", base64(as_bytes(key_))}}}};
+}
+
+}  // namespace kedge::supervisor

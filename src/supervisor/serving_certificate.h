@@ -1,0 +1,50 @@
+// serving_certificate.h: the one certificate of port 6443, which grows by the names under which clients reach the server.
+//
+// Kept as K3s's dynamiclistener keeps it: a v1 Secret as JSON in $D/server/tls/dynamic-cert.json, one annotation per name.
+// The key stays; each new name re-signs. `server/tls/dynamic-cert-regenerate` at start forces a new key.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "crypto/certificate.h"
+#include "json/value.h"
+
+namespace kedge::supervisor {
+
+class serving_certificate {
+ public:
+  // Loads what is on disk, and makes or renews what is missing, wrong or near its end. Blocking: at start.
+  static result<serving_certificate> open(std::string tls_dir, crypto::authority ca, std::vector<std::string> names,
+                                          wall_time now, random_source& random);
+
+  const std::string& chain_pem() const noexcept { return chain_; }
+  const std::string& key_pem() const noexcept { return key_; }
+  const std::set<std::string>& names() const noexcept { return names_; }
+  bool covers(std::string_view name) const;
+
+  // Adds names, signs anew and saves; false when all were there. Blocking (a file is written): on the offload pool.
+  result<bool> grow(const std::vector<std::string>& names, wall_time now, random_source& random);
+  // Signs anew when the end is near; true when it did.
+  result<bool> renew(wall_time now, random_source& random);
+
+  // The Secret's JSON (also kube-system/k3s-serving).
+  json::value to_secret() const;
+
+ private:
+  serving_certificate(std::string tls_dir, crypto::authority ca) : tls_dir_(std::move(tls_dir)), ca_(std::move(ca)) {}
+  result<void> sign(wall_time now, random_source& random);
+  crypto::leaf_request wanted() const;
+
+  std::string tls_dir_;
+  crypto::authority ca_;
+  std::set<std::string> names_;
+  std::string chain_, key_;
+};
+
+// The annotation that stands for a name: listener.cattle.io/cn-<name>, shortened by hash where Kubernetes' grammar or
+// length forbids it.
+std::string name_annotation(std::string_view name);
+
+}  // namespace kedge::supervisor
