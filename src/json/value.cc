@@ -68,6 +68,15 @@ value& object::operator[](std::string_view name) {
 
 void object::set(std::string_view name, value v) { (*this)[name] = std::move(v); }
 
+value& object::append(std::string name, value v) {
+  members_.push_back({std::move(name), std::move(v)});
+  if (index_)
+    index_->emplace(members_.back().name, members_.size() - 1);
+  else if (members_.size() > indexed_above)
+    index_all();
+  return members_.back().value;
+}
+
 bool object::erase(std::string_view name) {
   auto i = position(name);
   if (i == members_.size()) return false;

@@ -45,6 +45,8 @@ class object {
   // The member's value, created as null at the end when absent.
   value& operator[](std::string_view name);
   void set(std::string_view name, value v);
+  // The same for a name that is known not to be there: no search.
+  value& append(std::string name, value v);
   bool erase(std::string_view name);  // true when it was there
   void clear() noexcept;
   void reserve(std::size_t n);
