@@ -258,6 +258,12 @@ result<scanned> scan(std::span<const flag> table, audience who, std::span<const 
   return found;
 }
 
+result<scanned> scan_flags_only(std::span<const flag> table, std::span<const std::string> arguments) {
+  auto found = scan(table, audience::both, arguments);
+  if (found && !found->positional.empty()) return fail(errc::invalid, "unexpected argument " + quote(found->positional[0]));
+  return found;
+}
+
 result<void> assign(const flag& f, std::string_view value, std::string_view origin, server_options& into,
                     std::vector<std::string>& warnings) {
   for (const auto& part : parts_of(f, value)) {

@@ -86,6 +86,8 @@ struct scanned {
   std::vector<std::string> values(std::string_view name) const;  // all, comma lists split where the flag says so
 };
 result<scanned> scan(std::span<const flag> table, audience who, std::span<const std::string> arguments);
+// The same for a small command that takes no words besides flags.
+result<scanned> scan_flags_only(std::span<const flag> table, std::span<const std::string> arguments);
 
 // Checks the text and puts it into its field: scalars replace, lists append. `origin` names the place for the message
 // ("--node-ip", "K3S_URL", "/etc/rancher/k3s/config.yaml:3: node-ip"). A warning to show is appended to `warnings`.

@@ -229,7 +229,7 @@ std::span<const flag> certificate_rotate_flags() { return std::span(flags_of_che
 
 int certificate_check(const invocation& call) {
   constexpr std::string_view name = "certificate check";
-  const auto given = scan(flags_of_check, audience::both, call.arguments);
+  const auto given = scan_flags_only(flags_of_check, call.arguments);
   if (!given) return report(name, given.error());
   if (auto printed = print_certificates(*given, call.here); !printed) return report(name, printed.error());
   return 0;
@@ -237,7 +237,7 @@ int certificate_check(const invocation& call) {
 
 int certificate_rotate(const invocation& call) {
   constexpr std::string_view name = "certificate rotate";
-  const auto given = scan(certificate_rotate_flags(), audience::both, call.arguments);
+  const auto given = scan_flags_only(certificate_rotate_flags(), call.arguments);
   if (!given) return report(name, given.error());
   const auto copies = set_certificates_aside(data_dir_of(*given, call.here), given->values("service"), system_wall_time());
   if (!copies) return report(name, copies.error());

@@ -2,8 +2,13 @@
 // rather than its build configuration, which many machines don't have, and which says nothing of modules that are absent.
 #include <fmt/format.h>
 #include <linux/io_uring.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -79,6 +84,26 @@ finding module(std::string_view what, const std::string& name, bool already_ther
   return {what, otherwise, fmt::format("kernel module {} not found; {}", name, use)};
 }
 
+// Asks the kernel for the generation of its nftables rules; this loads the module where it is one.
+bool has_nftables() {
+  struct {
+    nlmsghdr head;
+    nfgenmsg body;
+  } question = {{sizeof question, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, NLM_F_REQUEST, 1, 0}, {AF_UNSPEC, NFNETLINK_V0, 0}};
+  const int socket = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+  if (socket < 0) return false;
+  const timeval patience = {.tv_sec = 1, .tv_usec = 0};  // the kernel answers at once, or not at all
+  ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  alignas(nlmsghdr) char answer[4096];
+  const bool sent = ::send(socket, &question, sizeof question, 0) == static_cast<ssize_t>(sizeof question);
+  const auto count = sent ? ::recv(socket, answer, sizeof answer, 0) : -1;
+  ::close(socket);
+  if (count < static_cast<ssize_t>(sizeof(nlmsghdr))) return false;
+  nlmsghdr head;
+  std::memcpy(&head, answer, sizeof head);
+  return head.nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN);
+}
+
 finding forwarding() {
   const auto value = content("/proc/sys/net/ipv4/ip_forward");
   if (value == "1") return {"ip_forward", verdict::good, "on"};
@@ -114,7 +139,7 @@ std::vector<finding> examine(const machine& here) {
       open_files(),
       module("overlayfs", "overlay", overlay, verdict::warn, "containers use it for their file systems"),
       module("bridge filter", "br_netfilter", bridge_rules, verdict::warn, "services need it between pods of one node"),
-      module("nftables", "nf_tables", false, verdict::warn, "services need it"),
+      module("nftables", "nf_tables", has_nftables(), verdict::warn, "services need it"),
       module("connection tracking", "nf_conntrack", exists("/proc/sys/net/netfilter/nf_conntrack_max"), verdict::warn, "services need it"),
       module("vxlan", "vxlan", false, verdict::warn, "some networks between nodes need it"),
       program("containerd", "containerd", here, verdict::warn, "nodes with pods need it (Debian: containerd)"),
@@ -127,7 +152,7 @@ std::vector<finding> examine(const machine& here) {
 }  // namespace
 
 int check_config(const invocation& call) {
-  const auto given = scan({}, audience::both, call.arguments);
+  const auto given = scan_flags_only({}, call.arguments);
   if (!given) return report("check-config", given.error());
   bool runs = true;
   for (const auto& f : examine(call.here)) {

@@ -21,7 +21,7 @@ std::string bootstrap_token(random_source& random) {
 }  // namespace
 
 int token_generate(const invocation& call) {
-  if (auto scanned = scan({}, audience::both, call.arguments); !scanned) return report("token generate", scanned.error());
+  if (auto scanned = scan_flags_only({}, call.arguments); !scanned) return report("token generate", scanned.error());
   fmt::print("{}\n", bootstrap_token(system_random()));
   return 0;
 }

@@ -70,6 +70,7 @@ TEST_CASE("arguments are read by Go's rules") {
   CHECK(read({"--", "--debug"})->positional == std::vector<std::string>{"--debug"});
   CHECK(read({"--disable=a,b", "--disable", "c"})->values("disable") == std::vector<std::string>{"a", "b", "c"});
   CHECK(read({"--debug", "-h", "--nonsense"})->help);
+  CHECK(scan_flags_only(flag_table(), std::vector<std::string>{"--debug", "x"}).error().message == "unexpected argument \"x\"");
   CHECK(read({"--token"}).error().message == "--token needs a value");
 }
 
