@@ -1,0 +1,296 @@
+#include "crypto/certificate.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "base/strings.h"
+#include "crypto/request.h"
+#include "workbench.h"
+
+using namespace kedge;
+using namespace kedge::crypto;
+using std::chrono::days;
+using std::chrono::hours;
+using std::chrono::seconds;
+
+namespace {
+
+// A time of the samples: 2026-11-21T04:50:32Z.
+const wall_time start = wall_time(seconds(1795236632));
+
+leaf_request apiserver() {
+  return {.common_name = "kube-apiserver",
+          .dns_names = {"kubernetes", "kubernetes.default", "localhost"},
+          .addresses = {"127.0.0.1", "::1", "10.43.0.1"},
+          .server = true};
+}
+leaf_request admin() { return {.common_name = "system:admin", .organizations = {"system:masters"}, .client = true}; }
+
+certificate leaf_of(const authority& ca, const leaf_request& r, wall_time now) {
+  return issue(ca, private_key::generate(key_kind::ecdsa_p256).value().public_part(), r, now, system_random()).value();
+}
+
+}  // namespace
+
+TEST_CASE("a CA is what K3s makes") {
+  workbench w;
+  auto ca = authority::create("k3s-server-ca", start).value();
+  auto& c = ca.signer();
+  CHECK(c.subject().user == "k3s-server-ca@1795236632");
+  CHECK(c.issuer_name() == c.subject().user);
+  CHECK(c.not_before() == start);
+  CHECK(c.not_after() == start + days(3650));
+  CHECK(c.is_authority());
+  CHECK(c.subject_key_id().size() == 20);
+  CHECK(c.authority_key_id().empty());
+  w.put("ca.crt", ca.bundle_pem());
+  auto text = w.run("openssl x509 -in ca.crt -noout -serial -subject -ext keyUsage,basicConstraints").text;
+  CHECK(text ==
+        "serial=00\nsubject=CN = k3s-server-ca@1795236632\n"
+        "X509v3 Key Usage: critical\n    Digital Signature, Key Encipherment, Certificate Sign\n"
+        "X509v3 Basic Constraints: critical\n    CA:TRUE\n");
+  auto again = authority::from_pem(ca.bundle_pem(), ca.key().pem()).value();
+  CHECK(again.signer() == c);
+  auto other = private_key::generate(key_kind::ecdsa_p256).value();
+  CHECK(authority::from_pem(ca.bundle_pem(), other.pem()).error().code == errc::invalid);
+}
+
+TEST_CASE("a leaf is what K3s makes, and openssl verifies its chain") {
+  workbench w;
+  auto now = system_wall_time();
+  auto ca = authority::create("k3s-server-ca", now - days(1)).value();
+  auto leaf = leaf_of(ca, apiserver(), now);
+  CHECK(leaf.subject().user == "kube-apiserver");
+  CHECK(leaf.dns_names() == std::vector<std::string>{"kubernetes", "kubernetes.default", "localhost"});
+  CHECK(leaf.addresses() == std::vector<std::string>{"127.0.0.1", "::1", "10.43.0.1"});
+  CHECK(leaf.not_before() == std::chrono::floor<seconds>(now - hours(1)));
+  CHECK(leaf.not_after() == std::chrono::floor<seconds>(now + days(365)));
+  CHECK(leaf.authority_key_id() == ca.signer().subject_key_id());
+  CHECK(leaf.for_server());
+  CHECK(!leaf.for_client());
+  CHECK(!leaf.is_authority());
+
+  w.put("ca.crt", ca.bundle_pem());
+  w.put("leaf.crt", chain_pem(leaf, ca));
+  CHECK(w.run("openssl verify -x509_strict -CAfile ca.crt -purpose sslserver -verify_hostname kubernetes.default leaf.crt").text == "leaf.crt: OK\n");
+  CHECK(!w.run("openssl verify -CAfile ca.crt -purpose sslclient leaf.crt").good);
+  auto text = w.run("openssl x509 -in leaf.crt -noout -ext keyUsage,extendedKeyUsage,subjectAltName").text;
+  CHECK(text ==
+        "X509v3 Key Usage: critical\n    Digital Signature, Key Encipherment\n"
+        "X509v3 Extended Key Usage: \n    TLS Web Server Authentication\n"
+        "X509v3 Subject Alternative Name: \n    DNS:kubernetes, DNS:kubernetes.default, DNS:localhost, "
+        "IP Address:127.0.0.1, IP Address:0:0:0:0:0:0:0:1, IP Address:10.43.0.1\n");
+  CHECK(parse_bundle(w.get("leaf.crt")).value().size() == 2);
+}
+
+TEST_CASE("subject and fingerprints name the user as Kubernetes reads them") {
+  workbench w;
+  auto ca = authority::create("k3s-client-ca", start).value();
+  auto r = admin();
+  r.organizations = {"system:masters", "b team", "ünïts"};
+  auto leaf = leaf_of(ca, r, start);
+  CHECK(leaf.subject().user == "system:admin");
+  auto groups = leaf.subject().groups;
+  std::sort(groups.begin(), groups.end());
+  CHECK(groups == std::vector<std::string>{"b team", "system:masters", "ünïts"});
+  w.put("leaf.crt", leaf.pem());
+  CHECK(w.run("openssl x509 -in leaf.crt -noout -subject").text.starts_with("subject=O = "));
+  auto bare = [](std::string_view text) {  // "xx Fingerprint=AA:BB" → "AABB"
+    std::string out;
+    for (char c : trim(text.substr(text.find('=') + 1)))
+      if (c != ':') out += c;
+    return out;
+  };
+  CHECK(bare(w.run("openssl x509 -in leaf.crt -noout -fingerprint -sha1").text) == leaf.fingerprint_sha1());
+  CHECK(lower(bare(w.run("openssl x509 -in leaf.crt -noout -fingerprint -sha256").text)) == leaf.fingerprint_sha256());
+}
+
+TEST_CASE("a leaf starts no earlier than its CA, and ends with it where asked") {
+  auto ca = authority::create("ca", start).value();
+  CHECK(leaf_of(ca, admin(), start).not_before() == start);
+  CHECK(leaf_of(ca, admin(), start + hours(5)).not_before() == start + hours(4));
+  auto late = start + days(3650) - days(10);
+  CHECK(leaf_of(ca, admin(), late).not_after() == late + days(365));
+  auto bounded = admin();
+  bounded.end_with_authority = true;
+  CHECK(leaf_of(ca, bounded, late).not_after() == ca.signer().not_after());
+}
+
+TEST_CASE("serials are random and positive") {
+  workbench w;
+  auto ca = authority::create("ca", start).value();
+  auto key = private_key::generate(key_kind::ecdsa_p256).value().public_part();
+  struct ones final : random_source {
+    void fill(mutable_bytes out) override {
+      for (auto& b : out) b = std::byte{0xff};
+    }
+  } all_ones;
+  w.put("a", issue(ca, key, admin(), start, all_ones).value().pem());
+  CHECK(w.run("openssl x509 -in a -noout -serial").text == "serial=7FFFFFFFFFFFFFFF\n");
+}
+
+TEST_CASE("what can't be issued is refused") {
+  auto ca = authority::create("ca", start).value();
+  auto key = ca.key().public_part();
+  struct {
+    leaf_request request;
+    const char* message;
+  } rows[] = {
+      {{.client = true}, "must specify a CommonName"},
+      {{.common_name = "x"}, "must specify at least one ExtKeyUsage"},
+      {{.common_name = "x", .addresses = {"10.0.0.256"}, .server = true}, "invalid IP address in a certificate's names: 10.0.0.256"},
+      {{.common_name = "x", .dns_names = {"a b"}, .server = true}, "DNS name of a certificate has a character that isn't allowed there"},
+      {{.common_name = "x", .dns_names = {""}, .server = true}, "DNS name of a certificate has a character that isn't allowed there"},
+  };
+  for (auto& r : rows) {
+    auto made = issue(ca, key, r.request, start, system_random());
+    REQUIRE(!made);
+    CHECK(made.error().code == errc::invalid);
+    CHECK(made.error().message == r.message);
+  }
+}
+
+TEST_CASE("a node's name may be longer than X.520's 64 characters") {
+  auto ca = authority::create("ca", start).value();
+  auto name = "system:node:" + std::string(200, 'x');
+  auto leaf = leaf_of(ca, {.common_name = name, .organizations = {"system:nodes"}, .client = true}, start);
+  CHECK(leaf.subject().user == name);
+  CHECK(trust::from_bundle(ca.bundle()).value().verify_client(std::vector{leaf}, start));
+}
+
+TEST_CASE("a certificate is renewed for K3s's reasons") {
+  auto ca = authority::create("ca", start).value(), other = authority::create("ca", start).value();
+  auto leaf = leaf_of(ca, apiserver(), start);
+  auto check = [&](auto change, wall_time now, const authority& signer) {
+    auto r = apiserver();
+    change(r);
+    return reason_to_renew(leaf, signer.signer(), r, now);
+  };
+  auto same = [](leaf_request&) {};
+  CHECK(check(same, start, ca) == std::nullopt);
+  CHECK(check(same, start + days(245), ca) == std::nullopt);
+  CHECK(check(same, start + days(245) + seconds(1), ca)->starts_with("it ends at"));
+  CHECK(check(same, start, other) == "another authority signed it");
+  CHECK(check([](auto& r) { r.common_name = "x"; }, start, ca)->starts_with("its common name"));
+  CHECK(check([](auto& r) { r.organizations = {"x"}; }, start, ca) == "its organizations differ");
+  CHECK(check([](auto& r) { r.dns_names.push_back("edge-1"); }, start, ca) == "it lacks the name \"edge-1\"");
+  CHECK(check([](auto& r) { r.addresses.push_back("fd00::2"); }, start, ca) == "it lacks the address fd00::2");
+  CHECK(check([](auto& r) { r.addresses = {"0:0:0:0:0:0:0:1"}; }, start, ca) == std::nullopt);  // the same address
+  CHECK(check([](auto& r) { r.dns_names.clear(); }, start, ca) == std::nullopt);
+}
+
+TEST_CASE("client certificates are verified at a given time, for a given use") {
+  auto ca = authority::create("k3s-client-ca", start).value(), other = authority::create("k3s-client-ca", start).value();
+  auto anchors = trust::from_bundle(ca.bundle()).value();
+  auto good = leaf_of(ca, admin(), start);
+  auto check = [&](const certificate& leaf, wall_time now) {
+    auto done = anchors.verify_client(std::vector{leaf}, now);
+    return done ? std::string("ok") : std::string(name_of(done.error().code));
+  };
+  CHECK(check(good, start) == "ok");
+  CHECK(check(good, start + days(365) + seconds(1)) == "expired");
+  CHECK(check(good, start - hours(2)) == "expired");
+  CHECK(check(leaf_of(other, admin(), start), start) == "unauthenticated");  // same CA name, another key
+  CHECK(check(leaf_of(ca, apiserver(), start), start) == "unauthenticated");
+  CHECK(anchors.verify_client({}, start).error().code == errc::unauthenticated);
+
+  auto both = apiserver();
+  both.client = true;
+  CHECK(check(leaf_of(ca, both, start), start) == "ok");
+
+  // A bundle of an old and a new CA trusts both.
+  auto rotated = trust::from_bundle(std::vector{other.signer(), ca.signer()}).value();
+  CHECK(rotated.verify_client(std::vector{good}, start));
+}
+
+TEST_CASE("servers are verified by name or address") {
+  auto ca = authority::create("k3s-server-ca", start).value();
+  auto anchors = trust::from_bundle(ca.bundle()).value();
+  auto leaf = std::vector{leaf_of(ca, apiserver(), start)};
+  for (auto name : {"localhost", "kubernetes.default", "127.0.0.1", "::1", "10.43.0.1"}) {
+    CAPTURE(name);
+    CHECK(anchors.verify_server(leaf, name, start));
+  }
+  for (auto name : {"example.com", "10.43.0.2", "kube-apiserver", "", "fd00::1"}) {
+    CAPTURE(name);
+    CHECK(!anchors.verify_server(leaf, name, start));
+  }
+}
+
+TEST_CASE("a user's intermediate CA signs, and its bundle rides along") {
+  workbench w;
+  auto now = system_wall_time();
+  auto made = w.run(
+      "openssl req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.crt -subj /CN=root -days 3650 && "
+      "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-384 -nodes -keyout mid.key -out mid.csr -subj /CN=mid && "
+      "printf 'basicConstraints=critical,CA:true\\nkeyUsage=critical,keyCertSign,digitalSignature\\nsubjectKeyIdentifier=hash\\n"
+      "authorityKeyIdentifier=keyid' > mid.ext && "
+      "openssl x509 -req -in mid.csr -CA root.crt -CAkey root.key -CAcreateserial -out mid.crt -days 3650 -extfile mid.ext");
+  REQUIRE_MESSAGE(made.good, made.text);
+  auto ca = authority::from_pem(w.get("mid.crt") + w.get("root.crt"), w.get("mid.key")).value();
+  CHECK(ca.signer().subject().user == "mid");
+  CHECK(ca.key().algorithm() == key_algorithm::ecdsa_p384);
+  auto leaf = leaf_of(ca, apiserver(), now);
+  w.put("leaf.crt", chain_pem(leaf, ca));
+  CHECK(w.run("openssl verify -CAfile root.crt -untrusted mid.crt leaf.crt").good);
+
+  auto root = parse_bundle(w.get("root.crt")).value();
+  auto chain = parse_bundle(w.get("leaf.crt")).value();
+  REQUIRE(chain.size() == 3);
+  CHECK(trust::from_bundle(root).value().verify_server(chain, "localhost", now));
+  CHECK(!trust::from_bundle(root).value().verify_server(std::vector{leaf}, "localhost", now));
+  // The intermediate alone is an anchor too.
+  CHECK(trust::from_bundle(std::vector{ca.signer()}).value().verify_server(std::vector{leaf}, "localhost", now));
+  CHECK(root_of(ca.bundle(), now) == root.front());
+  CHECK(root_of(root, now) == std::nullopt);
+  CHECK(root_of(std::vector{root.front(), ca.signer()}, now) == std::nullopt);
+}
+
+TEST_CASE("what is no certificate is refused") {
+  auto ca = authority::create("ca", start).value();
+  CHECK(parse_bundle("").error().code == errc::invalid);
+  CHECK(parse_bundle(ca.key().pem()).error().code == errc::invalid);
+  auto der = ca.signer().der();
+  CHECK(certificate::from_der(as_bytes(der)));
+  CHECK(!certificate::from_der(as_bytes(der + "x")));
+  CHECK(!certificate::from_der(as_bytes(der.substr(0, der.size() - 1))));
+}
+
+TEST_CASE("an agent's request gives its key, whatever else it says") {
+  workbench w;
+  auto key = private_key::generate(key_kind::ecdsa_p256).value();
+  auto der = make_request(key).value();
+  CHECK(public_key_of_request(as_bytes(der)).value() == key.public_part());
+  w.put("csr", der);
+  CHECK(w.run("openssl req -inform DER -in csr -noout -verify -subject").text.find("subject=\n") != std::string::npos);
+  der.back() = static_cast<char>(der.back() ^ 1);  // the signature isn't looked at
+  CHECK(public_key_of_request(as_bytes(der)).value() == key.public_part());
+  CHECK(public_key_of_request({}).error().code == errc::invalid);
+  CHECK(public_key_of_request(as_bytes("hello")).error().code == errc::invalid);
+  CHECK(public_key_of_request(as_bytes(std::string((64 << 10) + 1, 'x'))).error().code == errc::too_large);
+}
+
+TEST_CASE("a request of the CSR API is read with its names, and must be signed") {
+  workbench w;
+  auto key = private_key::generate(key_kind::ecdsa_p256).value();
+  auto der = make_request(key, {"system:node:edge-1", {"system:nodes"}, {"edge-1"}, {"10.0.0.7", "fd00::7"}}).value();
+  auto r = parse_request(request_pem(as_bytes(der))).value();
+  CHECK(r.subject.user == "system:node:edge-1");
+  CHECK(r.subject.groups == std::vector<std::string>{"system:nodes"});
+  CHECK(r.dns_names == std::vector<std::string>{"edge-1"});
+  CHECK(r.addresses == std::vector<std::string>{"10.0.0.7", "fd00::7"});
+  CHECK(r.key == key.public_part());
+
+  auto theirs = w.run("openssl req -new -newkey rsa:2048 -nodes -keyout k -subj '/O=a/O=b/CN=me' -addext 'subjectAltName=email:me@x.org,URI:spiffe://x/y,DNS:d' 2>/dev/null");
+  auto t = parse_request(theirs.text).value();
+  CHECK(t.subject == subject{"me", {"a", "b"}, ""});
+  CHECK(t.emails == std::vector<std::string>{"me@x.org"});
+  CHECK(t.uris == std::vector<std::string>{"spiffe://x/y"});
+  CHECK(t.dns_names == std::vector<std::string>{"d"});
+
+  der.back() = static_cast<char>(der.back() ^ 1);
+  CHECK(parse_request(request_pem(as_bytes(der))).error().code == errc::invalid);
+  CHECK(parse_request(key.pem()).error().message == "PEM block type must be CERTIFICATE REQUEST");
+  CHECK(parse_request("").error().message == "PEM block type must be CERTIFICATE REQUEST");
+}
