@@ -18,6 +18,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -96,7 +97,8 @@ struct event {
 };
 using event_ref = std::shared_ptr<const event>;
 
-// A watch on one prefix from one core. Its queue is bounded: who doesn't keep up is ended with errc::exhausted.
+// A watch on one prefix from one core. What waits for it is bounded: who doesn't keep up is ended with errc::expired. Used and
+// dropped on the core that asked for it, before the store is.
 class watcher {
  public:
   virtual ~watcher() = default;
@@ -145,6 +147,9 @@ class store {
   virtual revision compacted() const noexcept = 0;
   // Whether writes and linearizable reads work now; the reason when not (for readyz).
   virtual result<void> healthy() const = 0;
+
+  // On the owner core: ends the watches, writes what waits, closes the log. Nothing may be asked of the store after it.
+  virtual task<void> close() = 0;
 };
 
 }  // namespace kedge::store

@@ -1,0 +1,34 @@
+// limits.h: the bounds of datastore/.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace kedge::datastore {
+
+// One commit carries at most this much: larger groups gain nothing and make the others wait (facts: 100 rows reach 11,000/s).
+inline constexpr std::size_t batch_ops_max = 1024;
+inline constexpr std::size_t batch_bytes_max = 4 * 1024 * 1024;
+// One page of load(): what crosses a thread at once while starting.
+inline constexpr std::size_t page_entries_max = 2000;
+inline constexpr std::size_t page_bytes_max = 4 * 1024 * 1024;
+// Jobs that wait for SQLite's writer thread. The store keeps two appends in flight; the rest is compaction and load.
+inline constexpr std::size_t writer_jobs_max = 64;
+
+// A passive checkpoint when nothing waits and the WAL is larger than the first, in any case when larger than the second:
+// a checkpoint can't be divided, so a small WAL keeps it short.
+inline constexpr std::size_t wal_idle_checkpoint_bytes = 4 * 1024 * 1024;
+inline constexpr std::size_t wal_forced_checkpoint_bytes = 32 * 1024 * 1024;
+inline constexpr std::int64_t wal_size_limit_bytes = 64 * 1024 * 1024;
+// Pages in memory. Reads come from the store, so only the insertion points of three trees need to stay here.
+inline constexpr int sqlite_cache_kib = 4096;
+
+// Rows looked at by one step of compaction, a few milliseconds of the writer thread.
+inline constexpr std::uint64_t compaction_step_rows = 500;
+// How long a database that another process holds is waited for: as long as K3s does.
+inline constexpr std::chrono::seconds lock_wait_default{30};
+// After a crash of the machine revisions that agents have seen may be lost: the next ones start this much higher.
+inline constexpr std::uint64_t revision_jump = 1'000'000;
+
+}  // namespace kedge::datastore

@@ -1,0 +1,107 @@
+// log.h: what the store needs of a database: an append-only log of changes with one number (the revision) for each.
+//
+//   open() ─▶ load(0), load(n) … until done ─▶ begin() ─▶ load(n) ─▶ append(batch) … tail(n) … current() … compact(n) ─▶ close()
+//     looks, touches nothing                    may write    what begin wrote
+//
+// One core owns a log and is the only one to call it; a log is bound to the loop that open() was called on. Dropping a task
+// abandons the answer, not the work.
+//
+// Invariants: revisions only grow; load, tail and `others` give entries in revision order, without one missing between;
+// an outcome is given only after its commit is durable as far as the database was configured to promise.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "reactor/sync.h"
+
+namespace kedge::datastore {
+
+using revision = std::uint64_t;
+
+enum class change : unsigned char { create, update, remove };
+
+// What is to be written. The caller has checked it against all it knows; the log checks it again where others write too.
+struct operation {
+  change kind = change::create;
+  std::string name;
+  std::string value;                // as stored; empty for remove
+  revision expected = 0;            // update, remove: the revision that it replaces; create: 0, the name must not exist
+  revision created = 0;             // update: the revision that created the object
+  std::uint32_t lease_seconds = 0;  // 0: lives until it is removed
+};
+// Shared with a writer thread, so nobody changes it any more. At most one operation on a name.
+using batch = std::shared_ptr<const std::vector<operation>>;
+
+// What was written, by anybody. Several entries may share a revision (etcd transactions); they come in one page.
+struct entry {
+  revision at = 0;
+  change kind = change::create;
+  std::string name;
+  std::string value;          // as stored; for remove empty, whatever the row holds
+  revision previous = 0;      // the revision that it replaced, 0 without one
+  revision created = 0;       // the revision that created the object; for create == at
+  std::uint32_t lease_seconds = 0;
+};
+
+struct outcome {
+  enum class status : unsigned char {
+    committed,  // `at` is its revision
+    conflict,   // did not land; `at` is the revision that stands instead, 0 when the name doesn't exist or that is unknown
+  };
+  status what = status::committed;
+  revision at = 0;
+};
+
+struct appended {
+  std::vector<outcome> outcomes;  // one for each operation, in order
+  std::vector<entry> others;      // what others wrote before these, if the log learned it on the way
+};
+
+struct page {
+  std::vector<entry> entries;  // may be empty while done is false (rows that are no entries)
+  revision at = 0;             // everything up to here has been given
+  revision compacted = 0;      // changes up to here may be missing (what exists is not)
+  bool done = true;            // nothing more now
+};
+
+class log {
+ public:
+  virtual ~log() = default;
+
+  // Connects and looks, without changing anything. Errors name the database and what to do about it: errc::unavailable
+  // (held by another process, away), errc::corrupt, errc::forbidden, errc::unsupported.
+  virtual task<result<void>> open() = 0;
+  // Everything that exists and every change after `page::compacted`, above `after`.
+  virtual task<result<page>> load(revision after) = 0;
+  // From here on the log may write: schema, marks, what a new database begins with.
+  virtual task<result<void>> begin() = 0;
+
+  // One commit for all of them. An error is for all of them and says that none landed, except errc::unknown_outcome:
+  // then load(applied) tells, once it works again. May be called again before the first has answered; answers come in the
+  // order of the calls.
+  virtual task<result<appended>> append(batch ops) = 0;
+  // Waits for entries above `after`, by anybody, until `deadline`. Never gives anything where shared() is false.
+  virtual task<result<page>> tail(revision after, time_point deadline) = 0;
+  // The newest revision, asked after the call came (linearizable).
+  virtual task<result<revision>> current() = 0;
+  // Forgets the history up to `to` in steps that let appends through.
+  virtual task<result<void>> compact(revision to) = 0;
+  // A digest of the entry at `at`, to find out whether two servers, or memory and database, have the same history
+  // (facts 2.7); errc::not_found when it isn't kept any more.
+  virtual task<result<std::string>> lineage(revision at) = 0;
+  // After what has been appended. Nothing may be called after it.
+  virtual task<void> close() = 0;
+
+  // Whether others may write to the same database.
+  virtual bool shared() const noexcept = 0;
+  // Whether appends work as far as is known; the reason when not.
+  virtual result<void> healthy() const = 0;
+  // For people: "SQLite /var/lib/…/state.db".
+  virtual std::string description() const = 0;
+};
+
+}  // namespace kedge::datastore

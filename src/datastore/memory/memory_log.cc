@@ -1,0 +1,179 @@
+#include "datastore/memory/memory_log.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "datastore/limits.h"
+
+namespace kedge::datastore {
+
+class memory_log final : public log {
+ public:
+  explicit memory_log(memory_database& db) : db_(db) { db_.logs_.push_back(this); }
+  ~memory_log() override { std::erase(db_.logs_, this); }
+
+  task<result<void>> open() override {
+    home_ = &reactor::loop::current();
+    if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
+    co_return result<void>();
+  }
+  task<result<page>> load(revision after) override {
+    if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
+    co_return db_.read(after);
+  }
+  task<result<void>> begin() override {
+    if (db_.newest() == 0) {
+      // The two rows that a new K3s database begins with; the first is no entry.
+      std::vector<operation> first(2);
+      first[0].name = "compact_rev_key";
+      first[1].name = "/registry/health";
+      first[1].value = R"({"health":"true"})";
+      db_.commit(first);
+    }
+    co_return result<void>();
+  }
+
+  task<result<appended>> append(batch ops) override {
+    // Answers come in the order of the calls, however long each takes.
+    auto mine = std::make_shared<turn>();
+    // Also when the caller drops this.
+    struct passes_on {
+      turn& t;
+      ~passes_on() { t.over.set(); }
+    } guard{*mine};
+    auto before = std::exchange(last_, mine);
+    if (before) co_await before->over.wait();
+    auto give = [&](result<appended> r) {
+      healthy_ = r.has_value();
+      return r;
+    };
+    if (auto d = delay(db_.faults.delay_before_commit); d.count() > 0) co_await reactor::sleep_for(d);
+    if (auto e = fault(db_.faults.fail_before_commit)) co_return give(fail(*e));
+    auto out = db_.commit(*ops);
+    if (auto d = delay(db_.faults.delay_after_commit); d.count() > 0) co_await reactor::sleep_for(d);
+    if (auto e = fault(db_.faults.fail_after_commit)) co_return give(fail(*e));
+    co_return give(std::move(out));
+  }
+
+  task<result<page>> tail(revision after, time_point deadline) override {
+    while (!db_.shared_ || db_.newest() <= after) {
+      if (!co_await news_.wait_until(deadline)) {
+        page none;
+        none.at = after;
+        co_return none;
+      }
+    }
+    if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
+    co_return db_.read(after);
+  }
+  task<result<revision>> current() override {
+    if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
+    co_return db_.newest();
+  }
+  task<result<void>> compact(revision to) override {
+    db_.compact(to);
+    co_return result<void>();
+  }
+  task<result<std::string>> lineage(revision at) override {
+    auto found = db_.rows_.find(at);
+    if (found == db_.rows_.end()) co_return fail(errc::not_found, fmt::format("revision {} is not kept any more", at));
+    co_return fmt::format("{}|{}|{}", found->second.name, found->second.previous, std::hash<std::string>{}(found->second.value));
+  }
+  task<void> close() override {
+    db_.sync();
+    co_return;
+  }
+  bool shared() const noexcept override { return db_.shared_; }
+  result<void> healthy() const override {
+    if (!healthy_) return fail(errc::unavailable, "the database in memory was told to fail");
+    return {};
+  }
+  std::string description() const override { return "a database in memory"; }
+
+  void tell() {
+    if (!home_) return;
+    // Through the mailbox: the log may belong to another loop than the one that wrote.
+    home_->post([this, alive = std::weak_ptr<int>(alive_)] {
+      if (!alive.expired()) news_.pulse();
+    });
+  }
+
+ private:
+  struct turn {
+    reactor::event over;
+  };
+  static std::optional<error> fault(const std::function<std::optional<error>()>& f) { return f ? f() : std::nullopt; }
+  static duration delay(const std::function<duration()>& f) { return f ? f() : duration(0); }
+
+  memory_database& db_;
+  reactor::loop* home_ = nullptr;
+  reactor::event news_;
+  std::shared_ptr<turn> last_;
+  std::shared_ptr<int> alive_ = std::make_shared<int>(0);
+  bool healthy_ = true;
+};
+
+appended memory_database::commit(const std::vector<operation>& ops) {
+  appended out;
+  for (auto& op : ops) {
+    auto head = heads_.find(op.name);
+    revision standing = head == heads_.end() ? 0 : head->second;
+    auto row = rows_.find(standing);
+    bool live = row != rows_.end() && row->second.kind != change::remove;
+    bool fits = op.kind == change::create ? !live : live && standing == op.expected;
+    if (!fits) {
+      out.outcomes.push_back({outcome::status::conflict, live ? standing : 0});
+      continue;
+    }
+    auto at = ++newest_;
+    heads_.insert_or_assign(op.name, at);
+    rows_[at] = {at, op.kind, op.name, op.value, standing, op.kind == change::create ? at : op.kind == change::update ? op.created : 0,
+                 op.lease_seconds};
+    out.outcomes.push_back({outcome::status::committed, at});
+  }
+  if (durability_ == durability::each_commit) sync();
+  for (auto* l : logs_) l->tell();
+  return out;
+}
+
+page memory_database::read(revision after) const {
+  page out;
+  out.compacted = compacted_;
+  out.at = std::max(after, newest_);
+  std::size_t bytes = 0;
+  for (auto i = rows_.upper_bound(after); i != rows_.end(); ++i) {
+    if (out.entries.size() >= page_entries_max || bytes >= page_bytes_max) {
+      out.at = out.entries.back().at;
+      out.done = false;
+      break;
+    }
+    bytes += i->second.name.size() + i->second.value.size();
+    if (i->second.name != "compact_rev_key") out.entries.push_back(i->second);
+  }
+  return out;
+}
+
+void memory_database::compact(revision to) {
+  compacted_ = std::max(compacted_, to);
+  // As kine: what a change up to here has replaced goes, and so do the tombstones.
+  for (auto i = rows_.begin(); i != rows_.end() && i->first <= compacted_;) {
+    rows_.erase(i->second.previous);
+    bool tombstone = i->second.kind == change::remove;
+    if (auto head = heads_.find(i->second.name); tombstone && head != heads_.end() && head->second == i->first) heads_.erase(head);
+    i = tombstone ? rows_.erase(i) : std::next(i);
+  }
+}
+
+void memory_database::lose_power() {
+  if (durable_ == newest_) return;
+  rows_.erase(rows_.upper_bound(durable_), rows_.end());
+  heads_.clear();
+  for (auto& [at, e] : rows_) heads_[e.name] = at;
+  newest_ += revision_jump;
+  durable_ = compacted_ = newest_;
+}
+
+std::unique_ptr<log> make_memory_log(memory_database& db) { return std::make_unique<memory_log>(db); }
+
+}  // namespace kedge::datastore

@@ -1,0 +1,59 @@
+// memory_log.h: a database in memory, for simulation and for tests of what stands above the log. It keeps the contract of
+// log.h, for one server or for several that share it, and can be made to fail in every way that the contract names.
+//
+// The database outlives the logs over it, as a disk outlives the server: end a log without close() to play kill -9, then
+// call lose_power() to play a machine that went down.
+#pragma once
+
+#include <functional>
+#include <map>
+
+#include "datastore/log.h"
+
+namespace kedge::datastore {
+
+class memory_log;
+
+// All of it on one thread; the logs may be on several loops of that thread.
+class memory_database {
+ public:
+  enum class durability : unsigned char {
+    each_commit,  // what was acknowledged survives lose_power()
+    on_sync,      // only what stood at the last sync() does, as SQLite's synchronous=NORMAL
+  };
+  explicit memory_database(durability d = durability::each_commit, bool shared = false) : durability_(d), shared_(shared) {}
+
+  void sync() noexcept { durable_ = newest(); }
+  // Takes back what isn't durable. If that was anything, revisions go on 1,000,000 higher, as sqlite_log does it.
+  void lose_power();
+
+  revision newest() const noexcept { return newest_; }
+  revision compacted() const noexcept { return compacted_; }
+  const std::map<revision, entry>& rows() const noexcept { return rows_; }
+
+  // What goes wrong; each is asked at every append, and gives a delay, an error, or nothing. They may differ from call to call.
+  struct {
+    std::function<duration()> delay_before_commit;
+    std::function<duration()> delay_after_commit;
+    std::function<std::optional<error>()> fail_before_commit;  // nothing lands
+    std::function<std::optional<error>()> fail_after_commit;   // it has landed: give errc::unknown_outcome
+    std::function<std::optional<error>()> fail_read;           // load, tail, current
+  } faults;
+
+ private:
+  friend class memory_log;
+  appended commit(const std::vector<operation>& ops);
+  void compact(revision to);
+  page read(revision after) const;
+
+  durability durability_;
+  bool shared_;
+  std::map<revision, entry> rows_;
+  std::map<std::string, revision, std::less<>> heads_;  // also of tombstones
+  revision newest_ = 0, durable_ = 0, compacted_ = 0;
+  std::vector<memory_log*> logs_;
+};
+
+std::unique_ptr<log> make_memory_log(memory_database& db);
+
+}  // namespace kedge::datastore

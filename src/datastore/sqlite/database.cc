@@ -1,0 +1,521 @@
+#include "datastore/sqlite/database.h"
+
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "datastore/limits.h"
+
+namespace kedge::datastore {
+
+namespace {
+
+constexpr const char* compact_key = "compact_rev_key";
+
+std::string kernel_boot_id() {
+  char text[64] = {};
+  int fd = ::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return "unknown";
+  auto n = ::read(fd, text, sizeof text - 1);
+  ::close(fd);
+  return std::string(trim(std::string_view(text, n > 0 ? static_cast<std::size_t>(n) : 0)));
+}
+
+std::string read_small_file(const std::string& path) {
+  char text[256];
+  int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return {};
+  auto n = ::read(fd, text, sizeof text);
+  ::close(fd);
+  return std::string(text, n > 0 ? static_cast<std::size_t>(n) : 0);
+}
+
+// Replaces the file so that after a crash either the old or the new text is there.
+result<void> write_durably(const std::string& path, std::string_view text) {
+  auto temporary = path + ".new";
+  int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) return fail(os_error(errno, "open " + temporary));
+  bool ok = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) && ::fsync(fd) == 0;
+  int number = errno;
+  ::close(fd);
+  if (!ok) return fail(os_error(number, "write " + temporary));
+  if (::rename(temporary.c_str(), path.c_str()) != 0) return fail(os_error(errno, "rename to " + path));
+  auto slash = path.rfind('/');
+  int folder = ::open(slash == std::string::npos ? "." : path.substr(0, slash + 1).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder >= 0) {
+    ::fsync(folder);
+    ::close(folder);
+  }
+  return {};
+}
+
+revision column_revision(sqlite3_stmt* s, int column) {
+  return static_cast<revision>(std::max<sqlite3_int64>(0, sqlite3_column_int64(s, column)));
+}
+
+std::string_view column_text(sqlite3_stmt* s, int column) {
+  auto data = static_cast<const char*>(sqlite3_column_blob(s, column));
+  auto size = sqlite3_column_bytes(s, column);
+  return data ? std::string_view(data, static_cast<std::size_t>(size)) : std::string_view();
+}
+
+void configure_library_once() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    // Statistics cost a mutex on every allocation and nobody asks for them.
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    // A quarter of the default look-aside: one connection with half a dozen statements.
+    sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 512, 32);
+    sqlite3_initialize();
+  });
+}
+
+}  // namespace
+
+// A statement that is used once: finalised when it goes out of scope.
+class sqlite_database::statement {
+ public:
+  explicit statement(sqlite3_stmt* s) noexcept : s_(s) {}
+  statement(const statement&) = delete;
+  statement& operator=(const statement&) = delete;
+  ~statement() { sqlite3_finalize(s_); }
+  operator sqlite3_stmt*() const noexcept { return s_; }
+
+ private:
+  sqlite3_stmt* s_;
+};
+
+sqlite_database::sqlite_database(sqlite_options options) : options_(std::move(options)) {
+  configure_library_once();
+  if (options_.boot_id.empty()) options_.boot_id = kernel_boot_id();
+}
+
+sqlite_database::~sqlite_database() { disconnect(); }
+
+error sqlite_database::failure(int code, std::string_view doing) const {
+  auto told = db_ ? std::string(sqlite3_errmsg(db_)) : std::string(sqlite3_errstr(code));
+  auto text = [&](std::string_view advice) {
+    return fmt::format("{} {}: {}{}{}", doing, options_.path, told, advice.empty() ? "" : "; ", advice);
+  };
+  int number = db_ ? sqlite3_system_errno(db_) : 0;
+  switch (code & 0xff) {
+    case SQLITE_FULL:
+      return {errc::exhausted, text("the disk is full: writes fail until there is room, reads go on"), number};
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return {errc::unavailable, text("another process uses this file (k3s, or a second kedge server with the same data "
+                                      "directory): stop it, or choose another --data-dir")};
+    case SQLITE_READONLY:
+      return {errc::io, text("the file or its file system is read-only: writes fail until it can be written to"), number};
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+      return {errc::forbidden, text("give the server's user the right to read and write it"), number};
+    case SQLITE_CANTOPEN:
+      return {number == ENOENT ? errc::not_found : errc::io, text("see that its folder exists and can be written to"), number};
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return {errc::corrupt, text("the file is damaged and was left as it is: restore it from a backup, or move it and its "
+                                  "-wal away to start empty")};
+    case SQLITE_TOOBIG:
+      return {errc::too_large, text("")};
+    case SQLITE_NOMEM:
+      return {errc::exhausted, text("")};
+    default:
+      return {errc::io, text(""), number};
+  }
+}
+
+result<void> sqlite_database::run(const char* sql) {
+  int code = sqlite3_exec(db_, sql, nullptr, nullptr, nullptr);
+  if (code != SQLITE_OK) return fail(failure(code, "use"));
+  return {};
+}
+
+result<sqlite3_stmt*> sqlite_database::prepare(const char* sql) {
+  sqlite3_stmt* s = nullptr;
+  int code = sqlite3_prepare_v3(db_, sql, -1, SQLITE_PREPARE_PERSISTENT, &s, nullptr);
+  if (code != SQLITE_OK) return fail(failure(code, "use"));
+  return s;
+}
+
+void sqlite_database::disconnect() noexcept {
+  for (auto** s : {&begin_, &commit_, &head_, &insert_, &load_}) {
+    sqlite3_finalize(*s);
+    *s = nullptr;
+  }
+  if (db_) sqlite3_close(db_);
+  db_ = nullptr;
+}
+
+result<void> sqlite_database::connect() {
+  int code = sqlite3_open_v2(options_.path.c_str(), &db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+  if (code != SQLITE_OK) return fail(failure(code, "open"));
+  sqlite3_extended_result_codes(db_, 1);
+  // Closing must not write: only a clean stop moves the WAL into the file.
+  sqlite3_db_config(db_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  // A file from elsewhere can't run code of its own through its schema.
+  sqlite3_db_config(db_, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+  sqlite3_db_config(db_, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+  if (sqlite3_db_readonly(db_, "main") == 1) return fail(failure(SQLITE_READONLY, "open"));
+
+  // SQLite takes a file shorter than a page for a new one and would write over it.
+  sqlite3_file* file = nullptr;
+  if (sqlite3_file_control(db_, "main", SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK && file && file->pMethods) {
+    sqlite3_int64 size = 0;
+    char head[16] = {};
+    file->pMethods->xFileSize(file, &size);
+    if (size > 0 && (size < 512 || file->pMethods->xRead(file, head, sizeof head, 0) != SQLITE_OK ||
+                     std::memcmp(head, "SQLite format 3", sizeof head) != 0)) {
+      return fail(errc::corrupt, fmt::format("open {}: it is not a SQLite database; it was left as it is: restore it from a "
+                                             "backup, or move it away to start empty", options_.path));
+    }
+  }
+  KEDGE_CHECK(run("PRAGMA locking_mode = EXCLUSIVE"));
+  // Takes the lock that stays; writes nothing.
+  KEDGE_CHECK(run("BEGIN EXCLUSIVE"));
+  KEDGE_CHECK(run("COMMIT"));
+  KEDGE_CHECK(run("PRAGMA temp_store = MEMORY"));
+  KEDGE_CHECK(run("PRAGMA mmap_size = 0"));
+  KEDGE_CHECK(run(fmt::format("PRAGMA cache_size = -{}", sqlite_cache_kib).c_str()));
+  KEDGE_CHECK(inspect_schema());
+  return read_revisions();
+}
+
+result<void> sqlite_database::open() {
+  auto give_up = monotonic_clock::now() + options_.lock_wait;
+  bool told = false;
+  for (;;) {
+    auto done = connect();
+    if (done) return {};
+    disconnect();
+    if (done.error().code != errc::unavailable || monotonic_clock::now() >= give_up) return done;
+    if (!std::exchange(told, true)) kedge::log::warning("waiting for {}: another process uses it", options_.path);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+}
+
+result<void> sqlite_database::inspect_schema() {
+  KEDGE_TRY(auto* s, prepare("SELECT type, name FROM sqlite_master WHERE (name = 'kine') OR (type = 'trigger' AND tbl_name = 'kine')"));
+  statement rows(s);
+  has_table_ = false;
+  int code;
+  while ((code = sqlite3_step(rows)) == SQLITE_ROW) {
+    auto type = column_text(rows, 0);
+    if (type != "table") {
+      return fail(errc::unsupported, fmt::format("open {}: it has a {} {} where K3s has none; it was left as it is", options_.path,
+                                                 type, quote(column_text(rows, 1))));
+    }
+    has_table_ = true;
+  }
+  if (code != SQLITE_DONE) return fail(failure(code, "read"));
+  if (!has_table_) return {};
+  auto columns = prepare("SELECT id, name, created, deleted, create_revision, prev_revision, lease, value, old_value FROM kine LIMIT 0");
+  if (!columns) {
+    if (columns.error().code != errc::io) return fail(std::move(columns).error());
+    return fail(errc::unsupported, fmt::format("open {}: its table kine is not K3s's ({})", options_.path, sqlite3_errmsg(db_)));
+  }
+  sqlite3_finalize(*columns);
+  return {};
+}
+
+result<void> sqlite_database::read_revisions() {
+  newest_ = compacted_ = 0;
+  if (!has_table_) return {};
+  KEDGE_TRY(auto* s, prepare("SELECT (SELECT MAX(id) FROM kine), (SELECT MAX(prev_revision) FROM kine WHERE name = 'compact_rev_key')"));
+  statement row(s);
+  int code = sqlite3_step(row);
+  if (code != SQLITE_ROW) return fail(failure(code, "read"));
+  newest_ = column_revision(row, 0);
+  compacted_ = column_revision(row, 1);
+  return {};
+}
+
+result<page> sqlite_database::load(revision after) {
+  page out;
+  out.compacted = compacted_;
+  out.at = std::max(after, newest_);
+  if (!has_table_) return out;
+  if (!load_) {
+    KEDGE_TRY(load_, prepare("SELECT id, name, created, deleted, create_revision, prev_revision, lease, value FROM kine "
+                             "WHERE id > ? ORDER BY id LIMIT ?"));
+  }
+  sqlite3_reset(load_);
+  sqlite3_bind_int64(load_, 1, static_cast<sqlite3_int64>(after));
+  sqlite3_bind_int64(load_, 2, static_cast<sqlite3_int64>(page_entries_max));
+  std::size_t rows = 0, bytes = 0;
+  revision last = after;
+  int code;
+  while ((code = sqlite3_step(load_)) == SQLITE_ROW) {
+    ++rows;
+    entry e;
+    e.at = last = column_revision(load_, 0);
+    e.name = column_text(load_, 1);
+    if (e.name == compact_key) continue;
+    bool created = sqlite3_column_int(load_, 2) != 0;
+    bool deleted = sqlite3_column_int(load_, 3) != 0;
+    e.kind = deleted ? change::remove : created ? change::create : change::update;
+    e.created = created ? e.at : column_revision(load_, 4);
+    e.previous = column_revision(load_, 5);
+    e.lease_seconds = static_cast<std::uint32_t>(std::clamp<sqlite3_int64>(sqlite3_column_int64(load_, 6), 0, UINT32_MAX));
+    if (!deleted) e.value = column_text(load_, 7);
+    bytes += e.name.size() + e.value.size();
+    out.entries.push_back(std::move(e));
+    if (bytes >= page_bytes_max) break;
+  }
+  sqlite3_reset(load_);
+  if (code != SQLITE_DONE && code != SQLITE_ROW) return fail(failure(code, "read"));
+  out.done = code == SQLITE_DONE && rows < page_entries_max;
+  if (!out.done) out.at = last;
+  return out;
+}
+
+result<void> sqlite_database::begin() {
+  auto mark = read_small_file(mark_path());
+  KEDGE_CHECK(run("PRAGMA journal_mode = WAL"));
+  KEDGE_CHECK(run(options_.durability == sqlite_durability::full ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL"));
+  KEDGE_CHECK(run("PRAGMA wal_autocheckpoint = 0"));
+  KEDGE_CHECK(run(fmt::format("PRAGMA journal_size_limit = {}", wal_size_limit_bytes).c_str()));
+  sqlite3_wal_hook(
+      db_,
+      [](void* self, sqlite3*, const char*, int frames) {
+        static_cast<sqlite_database*>(self)->wal_bytes_ = static_cast<std::size_t>(frames) * 4096;
+        return SQLITE_OK;
+      },
+      this);
+  KEDGE_CHECK(run("BEGIN IMMEDIATE"));
+  auto prepared = [&]() -> result<void> {
+    if (!has_table_) KEDGE_CHECK(first_rows());
+    // At start kine keeps the mark with the highest revision of several; so do we. A file may have none.
+    KEDGE_CHECK(run("DELETE FROM kine WHERE name = 'compact_rev_key' AND id NOT IN "
+                    "(SELECT id FROM kine WHERE name = 'compact_rev_key' ORDER BY prev_revision DESC, id LIMIT 1)"));
+    KEDGE_CHECK(run("INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) "
+                    "SELECT 'compact_rev_key', 1, 0, 0, 0, 0, x'' WHERE NOT EXISTS (SELECT 1 FROM kine WHERE name = 'compact_rev_key')"));
+    // "running <boot> normal" with another boot's id: the machine crashed under us, and what it took back has been seen.
+    auto words = split(trim(mark), ' ');
+    bool crashed = words.size() == 3 && words[0] == "running" && words[1] != options_.boot_id && words[2] == "normal";
+    if (crashed) KEDGE_CHECK(jump_after_crash());
+    return run("COMMIT");
+  }();
+  if (!prepared) {
+    roll_back();
+    return prepared;
+  }
+  KEDGE_CHECK(read_revisions());
+  KEDGE_CHECK(write_mark("running"));
+  began_ = true;
+  return prepare_all();
+}
+
+result<void> sqlite_database::first_rows() {
+  KEDGE_CHECK(run("CREATE TABLE kine (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, created INTEGER, deleted INTEGER, "
+                  "create_revision INTEGER, prev_revision INTEGER, lease INTEGER, value BLOB, old_value BLOB)"));
+  KEDGE_CHECK(run("CREATE INDEX kine_name_id_index ON kine (name, id)"));
+  KEDGE_CHECK(run("CREATE UNIQUE INDEX kine_name_prev_revision_uindex ON kine (name, prev_revision)"));
+  has_table_ = true;
+  // As kine's first start: revision 1 is the mark of compaction, 2 the row that health checks read.
+  return run("INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) VALUES "
+             "('compact_rev_key', 1, 0, 0, 0, 0, x''), ('/registry/health', 1, 0, 0, 0, 0, CAST('{\"health\":\"true\"}' AS BLOB))");
+}
+
+result<void> sqlite_database::jump_after_crash() {
+  // The row at the new height is a gap row (facts 1.2): a later K3s starts from MAX(id) and sees no hole.
+  auto height = newest_ + revision_jump;
+  kedge::log::warning("the machine went down while {} was open: writes of the last seconds before it may be gone; revisions go on at {} "
+               "so that none is used twice (clients with older ones list again)", options_.path, height);
+  KEDGE_CHECK(run(fmt::format("INSERT INTO kine (id, name, created, deleted, create_revision, prev_revision, lease) "
+                              "VALUES ({0}, 'gap-{0}', 0, 1, 0, 0, 0)", height).c_str()));
+  return run(fmt::format("UPDATE kine SET prev_revision = {} WHERE name = 'compact_rev_key'", height).c_str());
+}
+
+result<void> sqlite_database::prepare_all() {
+  KEDGE_TRY(begin_, prepare("BEGIN IMMEDIATE"));
+  KEDGE_TRY(commit_, prepare("COMMIT"));
+  KEDGE_TRY(head_, prepare("SELECT id, deleted FROM kine WHERE name = ? ORDER BY id DESC LIMIT 1"));
+  KEDGE_TRY(insert_, prepare("INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value) "
+                             "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, (SELECT value FROM kine WHERE id = ?8))"));
+  return {};
+}
+
+result<void> sqlite_database::insert(const operation& op, outcome& out) {
+  auto bind_name = [&](sqlite3_stmt* s) { sqlite3_bind_text(s, 1, op.name.data(), static_cast<int>(op.name.size()), SQLITE_STATIC); };
+  revision previous = op.expected;
+  if (op.kind == change::create) {
+    // The store knows what lives, the file also knows the tombstone that a create follows.
+    previous = 0;
+    sqlite3_reset(head_);
+    bind_name(head_);
+    int code = sqlite3_step(head_);
+    bool live = false;
+    if (code == SQLITE_ROW) {
+      previous = column_revision(head_, 0);
+      live = sqlite3_column_int(head_, 1) == 0;
+    }
+    sqlite3_reset(head_);
+    if (code != SQLITE_ROW && code != SQLITE_DONE) return fail(failure(code, "read"));
+    if (live) {
+      out = {outcome::status::conflict, previous};
+      return {};
+    }
+  }
+  bool removes = op.kind == change::remove;
+  sqlite3_reset(insert_);
+  bind_name(insert_);
+  sqlite3_bind_int(insert_, 2, op.kind == change::create);
+  sqlite3_bind_int(insert_, 3, removes);
+  sqlite3_bind_int64(insert_, 4, op.kind == change::update ? static_cast<sqlite3_int64>(op.created) : 0);
+  sqlite3_bind_int64(insert_, 5, static_cast<sqlite3_int64>(previous));
+  sqlite3_bind_int64(insert_, 6, removes ? 0 : op.lease_seconds);
+  if (removes) {
+    sqlite3_bind_null(insert_, 7);
+  } else {
+    // data() of an empty string isn't null, and an empty value isn't NULL either.
+    sqlite3_bind_blob64(insert_, 7, op.value.data(), op.value.size(), SQLITE_STATIC);
+  }
+  sqlite3_bind_int64(insert_, 8, op.kind == change::create ? 0 : static_cast<sqlite3_int64>(previous));
+  int code = sqlite3_step(insert_);
+  sqlite3_reset(insert_);
+  if (code == SQLITE_CONSTRAINT_UNIQUE) {
+    return fail(errc::corrupt, fmt::format("write {} after revision {} to {}: the file has another successor already; something "
+                                           "else has written to it: restart the server to read it again", quote(op.name), previous,
+                                           options_.path));
+  }
+  if (code != SQLITE_DONE) return fail(failure(code, "write to"));
+  out = {outcome::status::committed, static_cast<revision>(sqlite3_last_insert_rowid(db_))};
+  return {};
+}
+
+result<std::vector<appended>> sqlite_database::append(std::span<const batch> group) {
+  if (!db_) KEDGE_CHECK(reopen());
+  auto step = [this](sqlite3_stmt* s, std::string_view doing) -> result<void> {
+    int code = sqlite3_step(s);
+    sqlite3_reset(s);
+    if (code != SQLITE_DONE) return fail(failure(code, doing));
+    return {};
+  };
+  KEDGE_CHECK(step(begin_, "write to"));
+  std::vector<appended> out(group.size());
+  revision top = newest_;
+  auto written = [&]() -> result<void> {
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      out[i].outcomes.resize(group[i]->size());
+      for (std::size_t j = 0; j < group[i]->size(); ++j) {
+        auto& o = out[i].outcomes[j];
+        KEDGE_CHECK(insert((*group[i])[j], o));
+        if (o.what == outcome::status::committed) top = o.at;
+      }
+    }
+    return step(commit_, "commit to");
+  }();
+  if (!written) {
+    // Before roll_back(), which has errors of its own.
+    auto why = std::move(written).error();
+    roll_back();
+    if (why.code != errc::io) return fail(std::move(why));
+    // After a failed write or fsync neither the connection nor the page cache can be trusted: read what the disk has.
+    auto before = newest_;
+    kedge::log::error("{}; opening it again", why.message);
+    if (auto again = reopen(); !again) return fail(errc::unknown_outcome, why.message + "; and then " + again.error().message);
+    if (newest_ != top || top == before) return fail(std::move(why));
+    return out;
+  }
+  newest_ = top;
+  return out;
+}
+
+result<revision> sqlite_database::compact_step(revision from, revision to) {
+  if (!db_) KEDGE_CHECK(reopen());
+  revision reached = to;
+  {
+    KEDGE_TRY(auto* s, prepare("SELECT MAX(id), COUNT(*) FROM (SELECT id FROM kine WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3)"));
+    statement row(s);
+    sqlite3_bind_int64(row, 1, static_cast<sqlite3_int64>(from));
+    sqlite3_bind_int64(row, 2, static_cast<sqlite3_int64>(to));
+    sqlite3_bind_int64(row, 3, static_cast<sqlite3_int64>(compaction_step_rows));
+    int code = sqlite3_step(row);
+    if (code != SQLITE_ROW) return fail(failure(code, "compact"));
+    if (column_revision(row, 1) >= compaction_step_rows) reached = column_revision(row, 0);
+  }
+  auto mark = std::max(reached, compacted_);
+  KEDGE_CHECK(run("BEGIN IMMEDIATE"));
+  auto done = [&]() -> result<void> {
+    KEDGE_CHECK(run(fmt::format("UPDATE kine SET prev_revision = {} WHERE name = 'compact_rev_key'", mark).c_str()));
+    KEDGE_CHECK(run(fmt::format("DELETE FROM kine WHERE id IN (SELECT prev_revision FROM kine WHERE id > {} AND id <= {} AND "
+                                "prev_revision != 0 AND name != 'compact_rev_key')", from, reached).c_str()));
+    KEDGE_CHECK(run(fmt::format("DELETE FROM kine WHERE id > {} AND id <= {} AND deleted != 0", from, reached).c_str()));
+    return run("COMMIT");
+  }();
+  if (!done) {
+    roll_back();
+    return fail(std::move(done).error());
+  }
+  compacted_ = mark;
+  return reached;
+}
+
+result<std::string> sqlite_database::lineage(revision at) {
+  KEDGE_TRY(auto* s, prepare("SELECT name, prev_revision, value FROM kine WHERE id = ?"));
+  statement row(s);
+  sqlite3_bind_int64(row, 1, static_cast<sqlite3_int64>(at));
+  int code = sqlite3_step(row);
+  if (code == SQLITE_DONE) return fail(errc::not_found, fmt::format("revision {} is not kept any more", at));
+  if (code != SQLITE_ROW) return fail(failure(code, "read"));
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a: tells apart, needs no secrecy
+  auto add = [&](std::string_view text) {
+    for (unsigned char c : text) hash = (hash ^ c) * 0x100000001b3;
+  };
+  add(column_text(row, 0));
+  add(fmt::format("|{}|", column_revision(row, 1)));
+  add(column_text(row, 2));
+  return fmt::format("{:016x}", hash);
+}
+
+void sqlite_database::checkpoint_beyond(std::size_t bytes) {
+  if (!db_ || wal_bytes_ <= bytes) return;
+  int frames = 0, moved = 0;
+  int code = sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_PASSIVE, &frames, &moved);
+  if (code != SQLITE_OK) kedge::log::warning("{}", failure(code, "checkpoint").message);
+  // Also after a failure: the next group's hook says how large it is; no retry before that.
+  wal_bytes_ = 0;
+}
+
+void sqlite_database::roll_back() noexcept {
+  if (db_ && !sqlite3_get_autocommit(db_)) sqlite3_exec(db_, "ROLLBACK", nullptr, nullptr, nullptr);
+}
+
+result<void> sqlite_database::reopen() {
+  disconnect();
+  auto done = [this]() -> result<void> {
+    KEDGE_CHECK(connect());
+    return began_ ? begin() : result<void>();
+  }();
+  if (!done) disconnect();
+  return done;
+}
+
+result<void> sqlite_database::write_mark(std::string_view state) {
+  return write_durably(mark_path(), fmt::format("{} {} {}\n", state, options_.boot_id,
+                                                options_.durability == sqlite_durability::full ? "full" : "normal"));
+}
+
+result<void> sqlite_database::close_cleanly() {
+  if (!db_) return {};
+  result<void> done;
+  if (began_) {
+    int code = sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+    if (code != SQLITE_OK) done = fail(failure(code, "checkpoint"));
+    else sqlite3_db_config(db_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);  // lets SQLite remove the empty WAL
+  }
+  disconnect();
+  if (began_ && done) done = write_mark("stopped");
+  return done;
+}
+
+}  // namespace kedge::datastore

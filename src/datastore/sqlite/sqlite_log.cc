@@ -1,0 +1,219 @@
+#include "datastore/sqlite/sqlite_log.h"
+
+#include <fmt/format.h>
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "datastore/limits.h"
+
+namespace kedge::datastore {
+
+namespace {
+
+// An answer on its way from the writer thread to the loop that asked.
+template <typename T>
+struct answer {
+  explicit answer(reactor::loop& l) : home(l) {}
+  reactor::loop& home;
+  std::optional<result<T>> value;
+  reactor::event done;
+};
+
+template <typename T>
+void give(std::shared_ptr<answer<T>> to, result<T> value) {
+  auto& home = to->home;
+  home.post([to = std::move(to), value = std::move(value)]() mutable {
+    to->value.emplace(std::move(value));
+    to->done.set();
+  });
+}
+
+struct job {
+  batch ops;                                        // an append, when set
+  std::shared_ptr<answer<appended>> append_answer;
+  std::move_only_function<void(sqlite_database&)> other;  // anything else
+};
+
+std::size_t bytes_of(const batch& b) {
+  std::size_t n = 0;
+  for (auto& op : *b) n += op.name.size() + op.value.size();
+  return n;
+}
+
+class sqlite_log final : public log {
+ public:
+  explicit sqlite_log(sqlite_options options) : path_(options.path), thread_([this, o = std::move(options)]() mutable { write(std::move(o)); }) {}
+
+  ~sqlite_log() override {
+    {
+      std::lock_guard guard(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
+  }
+
+  task<result<void>> open() override {
+    return on_writer<void>([](sqlite_database& db) { return db.open(); });
+  }
+  task<result<page>> load(revision after) override {
+    return on_writer<page>([after](sqlite_database& db) -> result<page> {
+      if (!db.is_open()) KEDGE_CHECK(db.reopen());
+      return db.load(after);
+    });
+  }
+  task<result<void>> begin() override {
+    auto done = co_await on_writer<revision>([](sqlite_database& db) -> result<revision> {
+      KEDGE_CHECK(db.begin());
+      return db.newest();
+    });
+    if (!done) co_return fail(std::move(done).error());
+    newest_ = *done;
+    co_return result<void>();
+  }
+
+  task<result<appended>> append(batch ops) override {
+    auto a = std::make_shared<answer<appended>>(reactor::loop::current());
+    if (!push({std::move(ops), a, {}})) co_return full();
+    co_await a->done.wait();
+    auto& value = *a->value;
+    if (value) {
+      failed_.reset();
+      for (auto& o : value->outcomes) {
+        if (o.what == outcome::status::committed) newest_ = o.at;
+      }
+    } else {
+      failed_ = value.error();
+    }
+    co_return std::move(value);
+  }
+
+  task<result<page>> tail(revision after, time_point deadline) override {
+    // Nobody else writes: there is only the deadline to wait for.
+    co_await reactor::sleep_until(deadline);
+    page none;
+    none.at = after;
+    co_return none;
+  }
+  task<result<revision>> current() override { co_return newest_; }
+
+  task<result<void>> compact(revision to) override {
+    // What an earlier owner of the file left behind lies anywhere, so the first time goes from the beginning.
+    while (swept_ < to) {
+      auto before = reactor::loop::current().now();
+      auto reached = co_await on_writer<revision>([from = swept_, to](sqlite_database& db) { return db.compact_step(from, to); });
+      if (!reached) co_return fail(std::move(reached).error());
+      swept_ = *reached;
+      // As long a pause as the step took, so that writers keep half of the thread.
+      co_await reactor::sleep_for(reactor::loop::current().now() - before);
+    }
+    co_return result<void>();
+  }
+
+  task<result<std::string>> lineage(revision at) override {
+    return on_writer<std::string>([at](sqlite_database& db) { return db.lineage(at); });
+  }
+
+  task<void> close() override {
+    auto done = co_await on_writer<void>([](sqlite_database& db) { return db.close_cleanly(); });
+    if (!done) kedge::log::warning("closing {}: {}", path_, done.error().message);
+  }
+
+  bool shared() const noexcept override { return false; }
+  result<void> healthy() const override {
+    if (failed_) return fail(*failed_);
+    return {};
+  }
+  std::string description() const override { return "SQLite " + path_; }
+
+ private:
+  static std::unexpected<error> full() { return fail(errc::exhausted, "too much waits for the database's writer already"); }
+
+  bool push(job j) {
+    {
+      std::lock_guard guard(mutex_);
+      if (jobs_.size() >= writer_jobs_max) return false;
+      jobs_.push_back(std::move(j));
+    }
+    changed_.notify_one();
+    return true;
+  }
+
+  template <typename T, typename F>
+  task<result<T>> on_writer(F f) {
+    auto a = std::make_shared<answer<T>>(reactor::loop::current());
+    if (!push({nullptr, nullptr, [a, f = std::move(f)](sqlite_database& db) mutable { give<T>(a, f(db)); }})) co_return full();
+    co_await a->done.wait();
+    co_return std::move(*a->value);
+  }
+
+  // The writer thread.
+  void write(sqlite_options options) {
+    sqlite_database db(std::move(options));
+    std::vector<job> group;
+    std::vector<batch> batches;
+    for (;;) {
+      bool idle;
+      {
+        std::unique_lock lock(mutex_);
+        if (jobs_.empty() && !stopping_) {
+          lock.unlock();
+          db.checkpoint_beyond(wal_idle_checkpoint_bytes);
+          lock.lock();
+        }
+        changed_.wait(lock, [this] { return !jobs_.empty() || stopping_; });
+        if (stopping_) return;
+        std::size_t ops = 0, bytes = 0;
+        do {
+          auto& first = jobs_.front();
+          if (!first.ops && !group.empty()) break;
+          bool append = first.ops != nullptr;
+          if (append) {
+            ops += first.ops->size();
+            bytes += bytes_of(first.ops);
+            if (!group.empty() && (ops > batch_ops_max || bytes > batch_bytes_max)) break;
+          }
+          group.push_back(std::move(first));
+          jobs_.pop_front();
+          if (!append) break;
+        } while (!jobs_.empty());
+        idle = jobs_.empty();
+      }
+      if (group.front().other) {
+        group.front().other(db);
+      } else {
+        for (auto& j : group) batches.push_back(j.ops);
+        auto written = db.append(batches);
+        for (std::size_t i = 0; i < group.size(); ++i) {
+          if (written) give<appended>(std::move(group[i].append_answer), std::move((*written)[i]));
+          else give<appended>(std::move(group[i].append_answer), fail(written.error()));
+        }
+        batches.clear();
+      }
+      group.clear();
+      if (!idle) db.checkpoint_beyond(wal_forced_checkpoint_bytes);
+    }
+  }
+
+  const std::string path_;
+  // The loop's side.
+  revision newest_ = 0, swept_ = 0;
+  std::optional<error> failed_;
+  // Between the two.
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<job> jobs_;
+  bool stopping_ = false;
+  std::thread thread_;  // last: starts when everything else is there
+};
+
+}  // namespace
+
+std::unique_ptr<log> make_sqlite_log(sqlite_options options) { return std::make_unique<sqlite_log>(std::move(options)); }
+
+}  // namespace kedge::datastore

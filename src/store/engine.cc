@@ -1,0 +1,550 @@
+#include "store/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "datastore/limits.h"
+#include "store/object.h"
+#include "store/text.h"
+
+namespace kedge::store {
+
+namespace {
+
+using datastore::change;
+
+bool is_api_key(std::string_view key) { return key.starts_with("/registry/"); }
+
+change change_of(write_kind k) {
+  return k == write_kind::create ? change::create : k == write_kind::update ? change::update : change::remove;
+}
+
+constexpr auto expires_later = [](const auto& a, const auto& b) { return a.when > b.when; };
+
+}  // namespace
+
+std::vector<reactor::loop*> loops_of(reactor::cores& c) {
+  std::vector<reactor::loop*> out;
+  for (std::size_t i = 0; i < c.size(); ++i) out.push_back(&c[i]);
+  return out;
+}
+
+task<result<std::unique_ptr<store>>> open_store(store_options options) {
+  auto e = std::make_unique<engine>(std::move(options));
+  KEDGE_CO_CHECK(co_await e->start());
+  co_return std::unique_ptr<store>(std::move(e));
+}
+
+engine::engine(store_options options) : options_(std::move(options)) {
+  kedge_assert(!options_.loops.empty() && options_.log);
+  auto seed = reactor::loop::current().random().next();
+  for (std::size_t i = 0; i < options_.loops.size(); ++i) {
+    hubs_.push_back(std::make_shared<hub>(seed, history_limits{options_.history, history_events_max, history_bytes_max}));
+  }
+}
+
+engine::~engine() = default;
+
+// ---- reading, on any core
+
+hub& engine::here() const {
+  auto* loop = reactor::loop::try_current();
+  for (std::size_t i = 0; i < hubs_.size(); ++i) {
+    if (options_.loops[i] == loop) return *hubs_[i];
+  }
+  kedge_assert(!"a store is used on the loops that it was opened with");
+}
+
+snapshot engine::current() const { return here().current(); }
+revision engine::compacted() const noexcept { return here().floor(); }
+result<std::unique_ptr<watcher>> engine::watch(std::string prefix, revision from) { return here().watch(std::move(prefix), from); }
+
+result<void> engine::healthy() const {
+  auto& h = here();
+  if (h.stopped()) return fail(errc::unavailable, "the store stops");
+  if (h.failing) return fail(*h.failing);
+  return {};
+}
+
+task<result<snapshot>> engine::latest() {
+  auto at = acknowledged_.load(std::memory_order_acquire);
+  if (options_.log->shared()) {
+    KEDGE_CO_TRY(at, co_await reactor::call_on(owner(), [this] { return barrier(); }));
+  }
+  co_return co_await at_least(at, time_point::max());
+}
+
+task<result<snapshot>> engine::at_least(revision at, time_point deadline) {
+  auto& h = here();
+  while (h.current().at() < at) {
+    if (h.stopped()) co_return fail(errc::unavailable, "the store stops");
+    bool in_time = co_await h.advanced().wait_until(deadline);
+    if (!in_time && h.current().at() < at) {
+      co_return fail(errc::timeout, fmt::format("revision {} has not come yet: the newest is {}", at, h.current().at()));
+    }
+  }
+  co_return h.current();
+}
+
+task<result<snapshot>> engine::exactly(revision at, time_point deadline) {
+  KEDGE_CO_CHECK(co_await at_least(at, deadline));
+  auto& h = here();
+  if (at < h.floor()) {
+    co_return fail(errc::expired, fmt::format("revision {} is too old: the history begins at {}", at, h.floor()));
+  }
+  co_return h.exactly(at);
+}
+
+task<result<revision>> engine::barrier() {
+  // A question that is on its way already may have been answered before this reader came.
+  auto mine = waiting_;
+  if (!mine) {
+    mine = waiting_ = std::make_shared<question>();
+    services_.spawn([](engine& self, std::shared_ptr<question> q) -> task<void> {
+      while (self.asking_) co_await self.asking_->done.wait();
+      self.asking_ = std::exchange(self.waiting_, nullptr);
+      q->value = co_await self.options_.log->current();
+      self.asking_ = nullptr;
+      q->done.set();
+    }(*this, mine));
+  }
+  co_await mine->done.wait();
+  co_return *mine->value;
+}
+
+// ---- writing
+
+task<result<commit>> engine::write(mutation m) {
+  if (reactor::loop::try_current() == &owner()) co_return co_await submit(std::move(m));
+  co_return co_await reactor::call_on(owner(), [this, m = std::move(m)]() mutable { return submit(std::move(m)); });
+}
+
+// Whether `m` can follow the newest state of its key.
+result<void> engine::check(const mutation& m, revision& created) const {
+  auto* standing = objects_.find(m.key);
+  if (!standing && !unreadable_.empty()) {
+    if (auto u = unreadable_.find(m.key); u != unreadable_.end()) {
+      return fail(errc::unsupported, fmt::format("the stored value of {} can't be read ({}); it is left as it is", m.key, u->second));
+    }
+  }
+  if (m.kind == write_kind::create) {
+    if (standing) return fail(errc::already_exists, m.key + " already exists");
+    return {};
+  }
+  if (!standing) return fail(errc::not_found, m.key + " is not there");
+  bool any = m.kind == write_kind::remove && m.expected == 0;
+  if (!any && standing->mod() != m.expected) {
+    return fail(errc::conflict, fmt::format("{} is at revision {}, not {}", m.key, standing->mod(), m.expected));
+  }
+  created = standing->created();
+  return {};
+}
+
+task<result<commit>> engine::submit(mutation m) {
+  if (m.key.empty() || m.value.size() > value_bytes_max) {
+    co_return fail(errc::too_large, fmt::format("a value of {} bytes is larger than {}", m.value.size(), value_bytes_max));
+  }
+  if (m.kind != write_kind::remove && is_api_key(m.key) && !find_layout(m.value)) {
+    // Anything that has metadata gets the order that readers rely on; the rest (health) is kept as it is.
+    if (auto text = canonical_text(m.value)) m.value = std::move(*text);
+  }
+  revision created = 0;
+  for (;;) {
+    if (closing_) co_return fail(errc::unavailable, "the store stops");
+    if (auto other = under_way_.find(m.key); other != under_way_.end()) {
+      auto p = other->second;
+      co_await p->done.wait();
+      continue;
+    }
+    KEDGE_CO_CHECK(check(m, created));
+    if (queue_.size() < pending_ops_max && queued_bytes_ < pending_bytes_max) break;
+    co_await room_.wait();
+  }
+  auto p = std::make_shared<pending>();
+  p->what = std::move(m);
+  p->created = created;
+  if (p->what.kind == write_kind::remove) {
+    p->what.expected = objects_.find(p->what.key)->mod();
+  } else if (options_.transform.seal) {
+    KEDGE_CO_TRY(auto sealed, options_.transform.seal(p->what.key, p->what.value));
+    p->plain = std::exchange(p->what.value, std::move(sealed));
+  }
+  under_way_.emplace(p->what.key, p);
+  queued_bytes_ += p->what.value.size();
+  queue_.push_back(p);
+  queue_changed_.pulse();
+  co_await p->done.wait();
+  co_return *p->answer;
+}
+
+task<void> engine::commit_loop() {
+  for (;;) {
+    while (queue_.empty() || in_flight_ >= commits_in_flight_max) {
+      if (closing_ && queue_.empty() && in_flight_ == 0) co_return;
+      co_await queue_changed_.wait();
+    }
+    std::vector<pending_ref> ops;
+    std::size_t bytes = 0;
+    while (!queue_.empty() && ops.size() < datastore::batch_ops_max && bytes < datastore::batch_bytes_max) {
+      bytes += queue_.front()->what.value.size();
+      ops.push_back(std::move(queue_.front()));
+      queue_.pop_front();
+    }
+    queued_bytes_ -= bytes;
+    room_.pulse();
+    ++in_flight_;
+    services_.spawn(carry(std::move(ops), next_ticket_++));
+  }
+}
+
+// One batch: to the log, and into memory when it is its turn.
+task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
+  auto logged = std::make_shared<std::vector<datastore::operation>>();
+  logged->reserve(ops.size());
+  for (auto& p : ops) {
+    auto& m = p->what;
+    // Unsealed values stay with the log until they are on disk and are taken from there.
+    logged->push_back({change_of(m.kind), m.key, std::move(m.value), m.kind == write_kind::create ? 0 : m.expected, p->created, m.lease_seconds});
+  }
+  datastore::batch batch = logged;
+  auto done = co_await options_.log->append(batch);
+  while (settled_ != ticket) co_await settle_turn_.wait();
+  if (!done && done.error().code == errc::unknown_outcome) done = co_await recover(batch, std::move(done).error());
+  failing_ = done ? std::nullopt : std::optional(done.error());
+
+  std::vector<event_ref> events(ops.size());
+  if (done) {
+    for (auto& e : done->others) apply_foreign(e);
+    for (std::size_t i = 0; i < ops.size(); ++i) {
+      auto& o = done->outcomes[i];
+      if (o.what != datastore::outcome::status::committed || o.at <= applied_) continue;
+      auto& op = (*batch)[i];
+      events[i] = apply({o.at, op.kind, op.name, ops[i]->plain.empty() ? op.value : ops[i]->plain, op.kind == change::create ? o.at : op.created,
+             op.lease_seconds});
+    }
+    publish();
+  }
+  for (std::size_t i = 0; i < ops.size(); ++i) {
+    if (!done) {
+      answer(ops[i], fail(done.error()));
+    } else if (auto& o = done->outcomes[i]; o.what == datastore::outcome::status::committed) {
+      answer(ops[i], events[i] ? commit{o.at, events[i]->object} : commit_at(o.at, ops[i]->what.key));
+    } else if (ops[i]->what.kind == write_kind::create) {
+      answer(ops[i], fail(errc::already_exists, ops[i]->what.key + " already exists"));
+    } else {
+      answer(ops[i], fail(errc::conflict, ops[i]->what.key + " was changed by another server"));
+    }
+  }
+  ++settled_;
+  --in_flight_;
+  settle_turn_.pulse();
+  queue_changed_.pulse();
+  if (failing_.has_value() != told_unhealthy_) tell_health();
+}
+
+// After a write without an answer: what the log has now decides. Nothing else is applied meanwhile, because it is this
+// batch's turn.
+task<result<datastore::appended>> engine::recover(const datastore::batch& ops, error why) {
+  log::error("{}: {}; reading again to learn what became of {} writes", options_.log->description(), why.message, ops->size());
+  failing_ = why;
+  tell_health();
+  auto pause = duration(retry_min);
+  auto from = applied_;
+  for (;;) {
+    // Entries of the batch are recognised by what they replaced; a follower may have applied them already.
+    datastore::appended out;
+    out.outcomes.assign(ops->size(), {datastore::outcome::status::conflict, 0});
+    std::vector<datastore::entry> seen;
+    result<void> read;
+    for (auto after = from;;) {
+      auto page = co_await options_.log->load(after);
+      if (!page) {
+        read = fail(std::move(page).error());
+        break;
+      }
+      for (auto& e : page->entries) seen.push_back(std::move(e));
+      after = page->at;
+      if (page->done) break;
+    }
+    if (read) {
+      bool all = true;
+      for (std::size_t i = 0; i < ops->size(); ++i) {
+        auto& op = (*ops)[i];
+        auto found = std::find_if(seen.begin(), seen.end(), [&](const datastore::entry& e) {
+          return e.name == op.name && e.kind == op.kind && e.value == op.value && (op.kind == change::create || e.previous == op.expected);
+        });
+        if (found == seen.end()) all = false;
+        else out.outcomes[i] = {datastore::outcome::status::committed, found->at};
+      }
+      // Everything that is there is applied here, so the caller's part is the answers.
+      for (auto& e : seen) apply_foreign(e);
+      publish();
+      if (all) co_return out;
+      bool none = std::none_of(out.outcomes.begin(), out.outcomes.end(),
+                               [](auto& o) { return o.what == datastore::outcome::status::committed; });
+      if (none) {
+        why.code = errc::unavailable;
+        co_return fail(std::move(why));
+      }
+      co_return out;
+    }
+    if (closing_) co_return fail(std::move(why));
+    co_await reactor::sleep_for(pause);
+    pause = std::min<duration>(pause * 2, retry_max);
+  }
+}
+
+void engine::answer(const pending_ref& p, result<commit> r) {
+  under_way_.erase(p->what.key);
+  if (r) {
+    auto before = acknowledged_.load(std::memory_order_relaxed);
+    if (r->at > before) acknowledged_.store(r->at, std::memory_order_release);
+  }
+  p->answer.emplace(std::move(r));
+  p->done.set();
+}
+
+// Of a write that was applied before its answer came (by the follower, or while recovering).
+commit engine::commit_at(revision at, std::string_view key) const {
+  commit out{at, {}};
+  if (auto e = hubs_.front()->find_event(at)) {
+    out.object = e->object;
+  } else if (auto o = objects_.get(key); o && o->mod() == at) {
+    out.object = o;
+  }
+  return out;
+}
+
+// ---- applying
+
+event_ref engine::apply(const applied_entry& e) {
+  kedge_assert(e.at >= applied_);
+  applied_ = e.at;
+  if (!next_batch_) next_batch_ = std::make_shared<applied_batch>();
+  auto change = std::make_shared<event>();
+  change->at = e.at;
+  if (e.kind == change::remove) {
+    change->previous = objects_.erase(e.key);
+    if (!change->previous) return nullptr;  // of a value that can't be read, or a gap row
+    change->type = event_type::deleted;
+    change->object = object_access::with_revision(*change->previous, e.at);
+    next_batch_->bytes += object_access::size_of(*change->object);
+  } else {
+    change->object = object_access::make(e.key, e.text, e.at, e.created ? e.created : e.at, e.lease);
+    change->previous = objects_.put(change->object);
+    change->type = change->previous ? event_type::modified : event_type::added;
+    if (e.lease) watch_lease(change->object);
+  }
+  if (change->previous) next_batch_->bytes += object_access::size_of(*change->previous);
+  next_batch_->events.push_back(change);
+  return change;
+}
+
+// What others wrote, or an earlier life of this server.
+void engine::apply_foreign(const datastore::entry& e) {
+  if (e.at <= applied_) return;
+  if (e.kind == change::remove) {
+    unreadable_.erase(e.name);
+    apply({e.at, e.kind, e.name, {}, 0, 0});
+    return;
+  }
+  auto text = readable(e);
+  if (!text) {
+    if (unreadable_.insert_or_assign(e.name, text.error().message).second) {
+      log::warning("{}: the value of {} at revision {} can't be read and is left as it is: {}", options_.log->description(), quote(e.name),
+                   e.at, text.error().message);
+    }
+    // An older version that could be read must not be taken for the newest.
+    apply({e.at, change::remove, e.name, {}, 0, 0});
+    return;
+  }
+  if (!unreadable_.empty()) unreadable_.erase(e.name);
+  apply({e.at, e.kind, e.name, *text, e.kind == change::create ? e.at : e.created, e.lease_seconds});
+}
+
+result<std::string> engine::readable(const datastore::entry& e) const {
+  std::string opened;
+  std::string_view raw = e.value;
+  if (raw.size() > value_bytes_max) return fail(errc::too_large, fmt::format("it has {} bytes", raw.size()));
+  if (!is_api_key(e.name)) return e.value;
+  if (raw.starts_with("k8s:enc:")) {
+    if (!options_.transform.open) return fail(errc::unsupported, "it is encrypted, and encryption of secrets is not set up");
+    KEDGE_TRY(opened, options_.transform.open(e.name, raw));
+    raw = opened;
+  }
+  if (raw.starts_with('{')) {
+    if (find_layout(raw)) return std::string(raw);
+    auto text = canonical_text(raw);
+    return text ? std::move(*text) : std::string(raw);
+  }
+  if (!options_.decode) return fail(errc::unsupported, "it is not JSON");
+  return options_.decode(e.name, raw);
+}
+
+applied_ref engine::seal_batch() {
+  auto batch = std::exchange(next_batch_, nullptr);
+  if (!batch) return nullptr;
+  batch->after = store_access::make(applied_, objects_);
+  batch->when = reactor::loop::current().now();
+  batch->events.shrink_to_fit();
+  return batch;
+}
+
+void engine::publish() {
+  auto shared = seal_batch();
+  if (!shared) return;
+  for (std::size_t i = 1; i < hubs_.size(); ++i) {
+    options_.loops[i]->post([h = hubs_[i], shared] { h->publish(shared); });
+  }
+  hubs_.front()->publish(std::move(shared));
+}
+
+void engine::tell_health() {
+  told_unhealthy_ = failing_.has_value();
+  if (failing_) log::error("{}: {}", options_.log->description(), failing_->message);
+  else log::info("{}: writes work again", options_.log->description());
+  for (std::size_t i = 0; i < hubs_.size(); ++i) {
+    options_.loops[i]->post([h = hubs_[i], f = failing_] { h->failing = f; });
+  }
+}
+
+// ---- starting, following, ending
+
+task<result<void>> engine::start() {
+  kedge_assert(&reactor::loop::current() == &owner());
+  auto& log = *options_.log;
+  KEDGE_CO_CHECK(co_await log.open());
+  KEDGE_CO_CHECK(co_await load_all(0));
+  KEDGE_CO_CHECK(co_await log.begin());
+  KEDGE_CO_CHECK(co_await load_all(applied_));
+  // Nobody reads a hub before open_store() has answered, so all of them can be filled from here.
+  for (auto& h : hubs_) {
+    h->start(loaded_from_.second, loaded_from_.first);
+    for (auto& b : loaded_) h->publish(b);
+    h->start(store_access::make(applied_, objects_), h->floor());
+  }
+  loaded_.clear();
+  loaded_from_ = {};
+  acknowledged_.store(applied_, std::memory_order_release);
+  services_.spawn(commit_loop());
+  services_.spawn(lease_loop());
+  services_.spawn(compaction_loop());
+  if (log.shared()) services_.spawn(follow_loop());
+  co_return result<void>();
+}
+
+// Everything above `after`, while starting. The state at the compact revision is where the history begins.
+task<result<void>> engine::load_all(revision after) {
+  for (;;) {
+    KEDGE_CO_TRY(auto page, co_await options_.log->load(after));
+    auto begin_history = [&] {
+      next_batch_ = nullptr;
+      loaded_.clear();
+      loaded_from_ = {std::max(applied_, page.compacted), store_access::make(applied_, objects_)};
+    };
+    for (auto& e : page.entries) {
+      if (e.at > page.compacted && applied_ <= page.compacted) begin_history();
+      apply_foreign(e);
+    }
+    if (applied_ <= page.compacted) begin_history();
+    applied_ = std::max(applied_, page.at);
+    if (auto batch = seal_batch()) loaded_.push_back(std::move(batch));
+    after = page.at;
+    if (page.done) co_return result<void>();
+    co_await reactor::yield();
+  }
+}
+
+task<void> engine::follow_loop() {
+  auto pause = duration(retry_min);
+  for (;;) {
+    auto page = co_await options_.log->tail(applied_, reactor::loop::current().now() + tail_wait);
+    if (!page) {
+      log::warning("{}: {}; trying again", options_.log->description(), page.error().message);
+      co_await reactor::sleep_for(pause);
+      pause = std::min<duration>(pause * 2, retry_max);
+      continue;
+    }
+    pause = retry_min;
+    for (auto& e : page->entries) apply_foreign(e);
+    publish();
+  }
+}
+
+void engine::watch_lease(object_ref o) {
+  auto* added = object_access::get(o);
+  auto when = reactor::loop::current().now() + std::chrono::seconds(o->lease_seconds());
+  leases_.push_back({when, std::move(o)});
+  std::push_heap(leases_.begin(), leases_.end(), expires_later);
+  if (object_access::get(leases_.front().object) == added) leases_changed_.pulse();
+  // Versions that have been replaced would stay in memory until they expire: sweep when they may be half of all.
+  if (leases_.size() > 2 * leased_ + 64) {
+    std::erase_if(leases_, [this](const lease& l) { return objects_.find(l.object->key()) != object_access::get(l.object); });
+    std::make_heap(leases_.begin(), leases_.end(), expires_later);
+    leased_ = leases_.size();
+  }
+}
+
+task<void> engine::lease_loop() {
+  for (;;) {
+    while (leases_.empty()) co_await leases_changed_.wait();
+    auto& loop = reactor::loop::current();
+    // Until the first expires, or one comes that expires before it.
+    if (co_await leases_changed_.wait_until(std::max(leases_.front().when, loop.now() + lease_granularity))) continue;
+    if (!leads()) {
+      co_await reactor::sleep_for(lease_granularity);
+      continue;
+    }
+    reactor::scope group;
+    while (!leases_.empty() && leases_.front().when <= loop.now() && group.size() < lease_group_max) {
+      std::pop_heap(leases_.begin(), leases_.end(), expires_later);
+      auto expired = std::move(leases_.back());
+      leases_.pop_back();
+      // Replaced since: the newer version has a lease of its own.
+      if (objects_.find(expired.object->key()) != object_access::get(expired.object)) continue;
+      group.spawn([](engine& self, object_ref o) -> task<void> {
+        auto done = co_await self.submit({write_kind::remove, std::string(o->key()), {}, o->mod(), 0});
+        if (done || done.error().code == errc::conflict || done.error().code == errc::not_found) co_return;
+        // It has expired all the same: once more later.
+        auto& now = reactor::loop::current();
+        self.leases_.push_back({now.now() + std::chrono::seconds(10), std::move(o)});
+        std::push_heap(self.leases_.begin(), self.leases_.end(), expires_later);
+      }(*this, std::move(expired.object)));
+    }
+    co_await group.join();
+  }
+}
+
+task<void> engine::compaction_loop() {
+  auto noted = applied_;
+  for (;;) {
+    co_await reactor::sleep_for(options_.compaction);
+    for (std::size_t i = 0; i < hubs_.size(); ++i) {
+      options_.loops[i]->post([h = hubs_[i]] { h->trim(reactor::loop::current().now()); });
+    }
+    auto target = std::min(noted, applied_ > compaction_retain_min ? applied_ - compaction_retain_min : 0);
+    noted = applied_;
+    if (target == 0 || !leads()) continue;
+    if (auto done = co_await options_.log->compact(target); !done) {
+      log::warning("{}: compaction to revision {}: {}", options_.log->description(), target, done.error().message);
+    }
+  }
+}
+
+task<void> engine::close() {
+  closing_ = true;
+  queue_changed_.pulse();
+  room_.pulse();
+  while (in_flight_ > 0 || !queue_.empty()) co_await settle_turn_.wait();
+  for (std::size_t i = 0; i < hubs_.size(); ++i) {
+    options_.loops[i]->post([h = hubs_[i]] { h->stop(); });
+  }
+  // Those who were answered last run before their answers' owner ends.
+  co_await reactor::yield();
+  services_.cancel();
+  co_await options_.log->close();
+}
+
+}  // namespace kedge::store

@@ -1,0 +1,132 @@
+// engine.h: the owner core's part of the store.
+//
+//   write() ─▶ submit: the key's newest applied state decides; a key with a write under way is waited for
+//                │ queue (bounded)
+//                ▼
+//   commit_loop ─▶ batch ─▶ log.append ─▶ settle, in the order of the batches ─▶ apply ─▶ publish to every core ─▶ answers
+//                                 │ unknown outcome
+//                                 └─▶ recover: load what the log has, then each write is either there or not
+//   follow_loop (shared logs) ─▶ tail ─▶ apply ─▶ publish
+//   lease_loop ─▶ removes what has expired, guarded by its revision         compaction_loop ─▶ log.compact
+//
+// Invariant: one write on a key at a time, so memory decides conflicts; entries are applied in revision order; an answer
+// leaves after its batch was published.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <unordered_map>
+
+#include "base/strings.h"
+#include "reactor/cores.h"
+#include "store/hub.h"
+#include "store/open.h"
+
+namespace kedge::store {
+
+class engine final : public store {
+ public:
+  explicit engine(store_options options);
+  ~engine() override;
+
+  task<result<void>> start();
+
+  snapshot current() const override;
+  task<result<snapshot>> latest() override;
+  task<result<snapshot>> at_least(revision at, time_point deadline) override;
+  task<result<snapshot>> exactly(revision at, time_point deadline) override;
+  task<result<commit>> write(mutation m) override;
+  result<std::unique_ptr<watcher>> watch(std::string prefix, revision from) override;
+  revision compacted() const noexcept override;
+  result<void> healthy() const override;
+  task<void> close() override;
+
+ private:
+  // A write on its way. Shared by the one who asked (who may go) and the batch.
+  struct pending {
+    mutation what;
+    std::string plain;            // the value, when `what.value` was sealed
+    revision created = 0;         // update: of the object it replaces
+    std::optional<result<commit>> answer;
+    reactor::event done;
+  };
+  using pending_ref = std::shared_ptr<pending>;
+  // A change about to be applied: its value already plain.
+  struct applied_entry {
+    revision at;
+    datastore::change kind;
+    std::string_view key, text;
+    revision created;
+    std::uint32_t lease;
+  };
+  struct lease {
+    time_point when;
+    object_ref object;
+  };
+
+  hub& here() const;
+  reactor::loop& owner() const noexcept { return *options_.loops.front(); }
+
+  task<result<commit>> submit(mutation m);
+  result<void> check(const mutation& m, revision& created) const;
+  task<void> commit_loop();
+  task<void> carry(std::vector<pending_ref> ops, std::uint64_t ticket);
+  task<result<datastore::appended>> recover(const datastore::batch& ops, error why);
+  void answer(const pending_ref& p, result<commit> r);
+
+  // The next batch is gathered by apply() and goes out with publish().
+  // Null when nothing that can be seen has changed.
+  event_ref apply(const applied_entry& e);
+  void apply_foreign(const datastore::entry& e);
+  applied_ref seal_batch();
+  void publish();
+  result<std::string> readable(const datastore::entry& e) const;
+  commit commit_at(revision at, std::string_view key) const;
+  void tell_health();
+
+  task<result<void>> load_all(revision after);
+  task<void> follow_loop();
+  task<void> lease_loop();
+  task<void> compaction_loop();
+  task<result<revision>> barrier();
+  void watch_lease(object_ref o);
+  bool leads() const { return !options_.leads || options_.leads(); }
+
+  store_options options_;
+  std::vector<std::shared_ptr<hub>> hubs_;  // one for each of options_.loops
+
+  // Everything below is the owner core's, but for the one atomic.
+  tree objects_;
+  revision applied_ = 0;
+  std::shared_ptr<applied_batch> next_batch_;
+  std::pair<revision, snapshot> loaded_from_;  // while starting: what the hubs begin with
+  std::vector<applied_ref> loaded_;
+  std::unordered_map<std::string, std::string, string_hash, std::equal_to<>> unreadable_;  // key → why
+
+  std::unordered_map<std::string_view, pending_ref> under_way_;  // views of pending::what.key
+  std::deque<pending_ref> queue_;
+  std::size_t queued_bytes_ = 0, in_flight_ = 0;
+  std::uint64_t next_ticket_ = 0, settled_ = 0;
+  reactor::event queue_changed_, room_, settle_turn_;
+  bool closing_ = false, told_unhealthy_ = false;
+  std::optional<error> failing_;
+
+  // Linearizable reads of a shared log: one question under way, the next for all who came after it was sent.
+  struct question {
+    std::optional<result<revision>> value;
+    reactor::event done;
+  };
+  std::shared_ptr<question> asking_, waiting_;
+
+  std::vector<lease> leases_;  // heap, the first to expire on top
+  std::size_t leased_ = 0;     // after the last sweep
+  reactor::event leases_changed_;
+
+  // What has been acknowledged to any caller. Stored with release after the batch was posted to every core and before the
+  // answer leaves; a reader that loads it with acquire therefore waits for no less than what was acknowledged before it asked.
+  std::atomic<revision> acknowledged_{0};
+
+  reactor::scope services_;  // last: ends first
+};
+
+}  // namespace kedge::store

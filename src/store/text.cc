@@ -1,0 +1,165 @@
+#include "store/text.h"
+
+#include <vector>
+
+#include "store/limits.h"
+
+namespace kedge::store {
+
+namespace {
+
+constexpr std::size_t bad = std::string_view::npos;
+
+// All of these take the position of a token in compact JSON and give the position behind it, or `bad`.
+std::size_t skip_string(std::string_view t, std::size_t i) {
+  if (i >= t.size() || t[i] != '"') return bad;
+  for (++i; i < t.size(); ++i) {
+    if (t[i] == '"') return i + 1;
+    if (t[i] == '\\') ++i;
+  }
+  return bad;
+}
+
+std::size_t skip_value(std::string_view t, std::size_t i) {
+  if (i >= t.size()) return bad;
+  if (t[i] == '"') return skip_string(t, i);
+  if (t[i] != '{' && t[i] != '[') {
+    auto begin = i;
+    while (i < t.size() && t[i] != ',' && t[i] != '}' && t[i] != ']') {
+      if (t[i] == '"' || t[i] == '{' || t[i] == '[' || t[i] == ':') return bad;
+      ++i;
+    }
+    return i == begin ? bad : i;
+  }
+  std::size_t depth = 0;
+  while (i < t.size()) {
+    char c = t[i];
+    if (c == '"') {
+      i = skip_string(t, i);
+      if (i == bad) return bad;
+      continue;
+    }
+    if (c == '{' || c == '[') {
+      if (++depth > nesting_max) return bad;
+    } else if (c == '}' || c == ']') {
+      if (--depth == 0) return i + 1;
+    }
+    ++i;
+  }
+  return bad;
+}
+
+// `"name":"…",` at i; gives the position behind the comma.
+std::size_t skip_text_member(std::string_view t, std::size_t i, std::string_view name) {
+  if (t.substr(i, name.size()) != name) return bad;
+  i = skip_string(t, i + name.size());
+  return i == bad || i >= t.size() || t[i] != ',' ? bad : i + 1;
+}
+
+struct member {
+  std::string_view name;   // quotes included
+  std::string_view value;
+};
+
+// The members of the compact object at `i`; false when it isn't one. Puts the end into `i`.
+bool members_of(std::string_view t, std::size_t& i, std::vector<member>& out) {
+  if (i >= t.size() || t[i] != '{') return false;
+  ++i;
+  if (i < t.size() && t[i] == '}') return ++i, true;
+  for (;;) {
+    auto name_end = skip_string(t, i);
+    if (name_end == bad || name_end >= t.size() || t[name_end] != ':') return false;
+    auto value_end = skip_value(t, name_end + 1);
+    if (value_end == bad || value_end >= t.size()) return false;
+    out.push_back({t.substr(i, name_end - i), t.substr(name_end + 1, value_end - name_end - 1)});
+    i = value_end + 1;
+    if (t[value_end] == '}') return true;
+    if (t[value_end] != ',') return false;
+  }
+}
+
+// Without the white space between tokens.
+std::string compact(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (c == '"') {
+      auto end = skip_string(text, i);
+      if (end == bad) end = text.size();
+      out += text.substr(i, end - i);
+      i = end - 1;
+    } else if (c != ' ' && c != '\n' && c != '\r' && c != '\t') {
+      out += c;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+std::optional<text_layout> find_layout(std::string_view t) {
+  constexpr std::string_view metadata = "\"metadata\":{";
+  auto i = skip_text_member(t, 0, "{\"kind\":");
+  if (i == bad) return std::nullopt;
+  i = skip_text_member(t, i, "\"apiVersion\":");
+  if (i == bad || t.substr(i, metadata.size()) != metadata) return std::nullopt;
+  text_layout out;
+  out.tail = i;
+  out.members = i += metadata.size();
+  if (i >= t.size()) return std::nullopt;
+  if (t[i] == '}') return out;
+  out.has_members = true;
+  for (;;) {
+    auto name_end = skip_string(t, i);
+    if (name_end == bad || name_end >= t.size() || t[name_end] != ':') return std::nullopt;
+    auto name = t.substr(i, name_end - i);
+    auto value_end = skip_value(t, name_end + 1);
+    if (value_end == bad || value_end >= t.size() || name == "\"resourceVersion\"") return std::nullopt;
+    if (name == "\"labels\"" && t[name_end + 1] == '{') {
+      out.labels = name_end + 1;
+      out.labels_size = value_end - out.labels;
+      return out;
+    }
+    if (t[value_end] == '}') return out;
+    if (t[value_end] != ',') return std::nullopt;
+    i = value_end + 1;
+  }
+}
+
+result<std::string> canonical_text(std::string_view text) {
+  auto flat = compact(text);
+  std::size_t end = 0;
+  std::vector<member> top;
+  if (!members_of(flat, end, top) || end != flat.size()) return fail(errc::invalid, "it is not a JSON object");
+  const member *kind = nullptr, *version = nullptr, *metadata = nullptr;
+  for (auto& m : top) {
+    if (m.name == "\"kind\"") kind = &m;
+    if (m.name == "\"apiVersion\"") version = &m;
+    if (m.name == "\"metadata\"") metadata = &m;
+  }
+  if (!kind || !version || !metadata) return fail(errc::invalid, "it lacks kind, apiVersion or metadata");
+  if (kind->value[0] != '"' || version->value[0] != '"') return fail(errc::invalid, "kind and apiVersion must be strings");
+  std::vector<member> inner;
+  end = 0;
+  if (!members_of(metadata->value, end, inner)) return fail(errc::invalid, "metadata is not an object");
+
+  std::string out;
+  out.reserve(flat.size());
+  out.append("{\"kind\":").append(kind->value).append(",\"apiVersion\":").append(version->value).append(",\"metadata\":{");
+  bool first = true;
+  for (auto& m : inner) {
+    if (m.name == "\"resourceVersion\"" || m.name == "\"selfLink\"") continue;
+    if (!std::exchange(first, false)) out += ',';
+    out.append(m.name).append(":").append(m.value);
+  }
+  out += '}';
+  for (auto& m : top) {
+    if (m.name == "\"kind\"" || m.name == "\"apiVersion\"" || m.name == "\"metadata\"") continue;
+    out.append(",").append(m.name).append(":").append(m.value);
+  }
+  out += '}';
+  return out;
+}
+
+}  // namespace kedge::store

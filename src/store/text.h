@@ -1,0 +1,29 @@
+// text.h: just enough of JSON to find an object's place for resourceVersion and its labels, without building values.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace kedge::store {
+
+// Where things stand in `{"kind":"…","apiVersion":"…","metadata":{…},…}`.
+struct text_layout {
+  std::size_t tail = 0;     // the quote of "metadata"
+  std::size_t members = 0;  // behind metadata's `{`
+  bool has_members = false;
+  std::size_t labels = 0, labels_size = 0;  // the object behind "labels":, braces included; size 0 without
+};
+
+// nullopt when `text` isn't in the canonical order, or metadata has a resourceVersion already, or it isn't JSON so far as
+// was looked (up to the labels, or the end of metadata).
+std::optional<text_layout> find_layout(std::string_view text);
+
+// Any JSON object in the canonical form: compact, kind and apiVersion first, then metadata without resourceVersion and
+// selfLink, the others in their order. errc::invalid for what is no JSON object, or has no kind, apiVersion or metadata.
+result<std::string> canonical_text(std::string_view text);
+
+}  // namespace kedge::store
