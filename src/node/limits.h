@@ -42,6 +42,8 @@ inline constexpr duration pressure_transition = 5min;  // a pressure condition s
 
 // Answers of the supervisor (configuration, certificates) and of the API server about the own Node: tens of KB.
 inline constexpr std::size_t answer_bytes_max = 1024 * 1024;
+// One call of the runtime; its state and image list come from its memory.
+inline constexpr duration runtime_deadline = 5s;
 // Answers of the runtime: an image list of a full node is a few hundred KB.
 inline constexpr std::size_t runtime_answer_bytes_max = 4 * 1024 * 1024;
 

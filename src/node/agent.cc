@@ -1,0 +1,374 @@
+#include "node/agent.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "crypto/files.h"
+#include "node/api_client.h"
+#include "node/cni.h"
+#include "node/containerd.h"
+#include "node/cri.h"
+#include "node/limits.h"
+#include "node/node_status.h"
+#include "node/system_info.h"
+#include "reactor/offload.h"
+
+namespace kedge::node {
+
+namespace {
+
+using json::value;
+using reactor::loop;
+
+// Doubles from api_retry_first to api_retry_most.
+class api_backoff {
+ public:
+  reactor::sleep_awaiter wait() {
+    auto d = next_;
+    next_ = std::min(next_ * 2, api_retry_most);
+    return reactor::sleep_for(d);
+  }
+
+ private:
+  duration next_ = api_retry_first;
+};
+
+class agent {
+ public:
+  agent(agent_config config, agent_control& control) : config_(std::move(config)), control_(control), cri_(control.network) {}
+
+  task<result<void>> run();
+
+ private:
+  task<result<void>> resolve();
+  task<result<void>> join_cluster();
+  task<void> keep_node();
+  task<void> keep_lease();
+
+  task<result<void>> adopt_or_create();
+  task<void> look_at_runtime();
+  task<void> look_at_machine();
+  task<void> write_network_configuration();
+  task<result<void>> write_status();
+  task<result<void>> claim_role();
+  task<result<void>> renew_lease();
+  task<void> tell(std::string_view type, std::string_view reason, std::string message);
+  task<void> tell_changes(const value& before);
+
+  node_facts facts() const { return {config_, machine_, runtime_, disk_pressure_}; }
+  bool is_ready() const { return condition_status(node_, "Ready") == "True"; }
+  std::string node_path() const { return "/api/v1/nodes/" + config_.node_name; }
+  duration pause() const;
+  wall_time wall_now() const { return loop::current().wall_now(); }
+
+  agent_config config_;
+  agent_control& control_;
+  std::string password_;
+  bool manage_cni_ = false;
+  std::optional<containerd> containerd_;
+  cri_client cri_;
+  std::optional<api_client> api_;    // as system:node:<name>
+  std::optional<api_client> admin_;  // inside a server, for the role label alone
+
+  system_info machine_;
+  runtime_state runtime_;
+  value node_;   // as the server last gave it
+  value lease_;  // the same
+  bool disk_pressure_ = false;
+  time_point disk_was_low_{};
+  time_point images_at_{};
+  time_point reported_at_{};
+  time_point began_{};
+  std::string network_written_;  // the CNI configuration that is on disk
+
+  // Last, since their tasks use all of the above: the runtime, and what keeps Node and Lease.
+  reactor::scope runtime_tasks_, node_tasks_;
+};
+
+task<result<void>> agent::run() {
+  began_ = loop::current().now();
+  KEDGE_CO_CHECK(check_config(config_));
+  KEDGE_CO_CHECK(co_await resolve());
+  if (config_.container_runtime_endpoint.empty()) {
+    containerd_.emplace(config_);
+    runtime_tasks_.spawn(containerd_->run());
+  } else {
+    KEDGE_CO_TRY(auto socket, runtime_socket(config_.container_runtime_endpoint));
+    cri_.use(std::move(socket));
+  }
+  auto joined = co_await reactor::with_stop(join_cluster(), control_.stop);
+  if (joined) {
+    node_tasks_.spawn(keep_node());
+    co_await control_.stop.wait();
+  }
+  // First, so that the runtime's end is not reported as its failure.
+  node_tasks_.cancel();
+  if (containerd_) co_await containerd_->stop();
+  if (!joined && joined.error().code != errc::cancelled) co_return joined;
+  log::info("node {} stops", config_.node_name);
+  co_return result<void>();
+}
+
+// What the options leave open: name, password, addresses.
+task<result<void>> agent::resolve() {
+  while (config_.data_dir.size() > 1 && config_.data_dir.ends_with('/')) config_.data_dir.pop_back();
+  KEDGE_CO_TRY(auto made, co_await reactor::offload([path = config_.agent_folder()] { return crypto::make_folder(path, 0755); }));
+  KEDGE_CO_CHECK(std::move(made));
+  co_await look_at_machine();
+  if (machine_.memory_bytes == 0) co_return fail(errc::io, "the machine's memory and storage can't be read from /proc");
+  KEDGE_CO_TRY(auto loaded, co_await reactor::offload([c = config_, host = machine_.hostname] {
+    return load_identity(c, host, system_random());
+  }));
+  KEDGE_CO_TRY(auto identity, std::move(loaded));
+  config_.node_name = std::move(identity.name);
+  password_ = std::move(identity.password);
+  if (config_.node_ips.empty()) {
+    KEDGE_CO_TRY(config_.node_ips, default_addresses());
+  }
+  co_return result<void>();
+}
+
+task<result<void>> agent::join_cluster() {
+  KEDGE_CO_TRY(control_.joined, co_await register_node(config_, password_, control_.network));
+  auto& j = *control_.joined;
+  config_.disable_cloud_controller |= j.cluster.disable_cloud_controller;
+  manage_cni_ = config_.manage_cni && j.cluster.flannel_backend != "none";
+  KEDGE_CO_TRY(api_, api_client::make(config_.api(), j.server_ca, j.kubelet, control_.network));
+  if (!config_.admin_certificate.empty()) {
+    KEDGE_CO_TRY(auto chain, crypto::read_file(config_.admin_certificate));
+    KEDGE_CO_TRY(auto key, crypto::read_file(config_.admin_key));
+    KEDGE_CO_TRY(admin_, api_client::make(config_.api(), j.server_ca, {std::move(chain), std::move(key)}, control_.network));
+  }
+  control_.node_name = config_.node_name;
+  control_.registered.set();
+  co_return result<void>();
+}
+
+// The Node's life: made or taken over, then kept true.
+task<void> agent::keep_node() {
+  api_backoff backoff;
+  for (;;) {
+    co_await look_at_runtime();
+    auto done = co_await adopt_or_create();
+    if (done) break;
+    log::warning("the node can't be registered with the API server yet: {}", done.error().message);
+    co_await backoff.wait();
+  }
+  node_tasks_.spawn(keep_lease());
+  co_await tell("Normal", "Starting", "Starting kubelet.");
+  auto last_problem = std::string();
+  for (;;) {
+    co_await look_at_runtime();
+    co_await look_at_machine();
+    auto written = co_await write_status();
+    auto problem = written ? std::string() : written.error().message;
+    if (!problem.empty() && problem != last_problem) log::warning("the node's status can't be written: {}", problem);
+    if (problem.empty() && !last_problem.empty()) log::info("the node's status is written again");
+    last_problem = std::move(problem);
+    co_await reactor::sleep_for(pause());
+  }
+}
+
+duration agent::pause() const {
+  if (control_.ready.is_set()) return is_ready() ? status_compute_interval : unready_poll_interval;
+  return loop::current().now() - began_ < start_poll_span ? start_poll_interval : unready_poll_interval;
+}
+
+task<result<void>> agent::adopt_or_create() {
+  auto wanted = describe_node(facts(), {}, wall_now());
+  auto created = co_await api_->create("/api/v1/nodes", wanted);
+  if (created) {
+    node_ = *std::move(created);
+    reported_at_ = loop::current().now();
+    log::info("node {} created", config_.node_name);
+    co_return result<void>();
+  }
+  if (created.error().code != errc::already_exists) co_return fail(std::move(created).error());
+  KEDGE_CO_TRY(node_, co_await api_->get(node_path()));
+  auto boot_id = std::string(node_["status"]["nodeInfo"]["bootID"].as_string());
+  if (auto patch = registration_patch(node_, wanted); !patch.is_null()) {
+    KEDGE_CO_TRY(node_, co_await api_->strategic_patch(node_path(), patch));
+  }
+  log::info("node {} taken over from an earlier start", config_.node_name);
+  if (!boot_id.empty() && boot_id != machine_.boot_id)
+    co_await tell("Warning", "Rebooted", fmt::format("Node {} has been rebooted, boot id: {}", config_.node_name, machine_.boot_id));
+  co_return result<void>();
+}
+
+task<void> agent::look_at_runtime() {
+  if (containerd_) {
+    cri_.use(containerd_->socket());
+    if (!containerd_->problem().empty()) {
+      runtime_.error = containerd_->problem();
+      co_return;
+    }
+  }
+  auto status = co_await cri_.status();
+  if (!status) {
+    runtime_.error = "container runtime is down: " + status.error().message;
+    co_return;
+  }
+  bool was_down = !runtime_.error.empty();
+  runtime_.runtime = std::move(status->runtime);
+  runtime_.network = std::move(status->network);
+  if (was_down) {
+    auto version = co_await cri_.version();
+    if (!version) {
+      runtime_.error = "container runtime is down: " + version.error().message;
+      co_return;
+    }
+    runtime_.name = std::move(version->runtime_name);
+    runtime_.version = std::move(version->runtime_version);
+    if (auto dash = runtime_.version.find('~'); dash != std::string::npos) runtime_.version.resize(dash);
+    images_at_ = {};
+  }
+  runtime_.error.clear();
+  // The list is not worth a wait before the node is ready.
+  auto now = loop::current().now();
+  if (!control_.ready.is_set() || now - images_at_ < image_list_interval) co_return;
+  images_at_ = now;
+  if (auto images = co_await cri_.list_images()) runtime_.images = *std::move(images);
+}
+
+task<void> agent::look_at_machine() {
+  auto read = co_await reactor::offload([path = config_.agent_folder()] { return read_system_info({.storage = path}); });
+  if (!read || !*read) {
+    log::warning("the machine's state can't be read: {}", read ? read->error().message : read.error().message);
+    co_return;
+  }
+  machine_ = *std::move(*read);
+  auto now = loop::current().now();
+  if (storage_is_low(machine_)) {
+    disk_pressure_ = true;
+    disk_was_low_ = now;
+  } else if (now - disk_was_low_ >= pressure_transition) {
+    disk_pressure_ = false;
+  }
+}
+
+// The pods' network on this node, as soon as the node's range is known.
+task<void> agent::write_network_configuration() {
+  if (!manage_cni_) co_return;
+  std::vector<std::string> ranges;
+  if (auto* all = node_["spec"]["podCIDRs"].array())
+    for (auto& r : *all) ranges.emplace_back(r.as_string());
+  if (ranges.empty() && node_["spec"]["podCIDR"].is_string()) ranges.emplace_back(node_["spec"]["podCIDR"].as_string());
+  if (ranges.empty()) co_return;
+  auto text = cni_conflist(ranges, config_.agent_folder() + "/cni");
+  if (text == network_written_) co_return;
+  auto folder = config_.cni_conf_folder();
+  auto written = co_await reactor::offload([folder, text]() -> result<void> {
+    auto path = folder + "/" + std::string(cni_file_name);
+    // containerd reads the folder again at each change: no change, no work.
+    if (auto old = crypto::read_file(path); old && *old == text) return {};
+    KEDGE_CHECK(crypto::make_folder(folder, 0755));
+    return crypto::write_file(path, text, {.mode = 0644});
+  });
+  if (written && *written) {
+    network_written_ = std::move(text);
+    log::info("pods of this node get addresses of {}", join(ranges, ","));
+  } else {
+    log::warning("the network configuration can't be written: {}", written ? written->error().message : written.error().message);
+  }
+}
+
+task<result<void>> agent::write_status() {
+  // Read first: others write it too, such as the controller that calls a silent node's state unknown.
+  KEDGE_CO_TRY(node_, co_await api_->get(node_path()));
+  co_await write_network_configuration();
+  if (admin_) {
+    if (auto claimed = co_await claim_role(); !claimed) log::warning("the node's role can't be set: {}", claimed.error().message);
+  }
+  auto now = loop::current().now();
+  auto wanted = describe_node(facts(), node_, wall_now());
+  auto patch = status_patch(node_, wanted, now - reported_at_ >= status_report_interval);
+  if (patch.is_null()) co_return result<void>();
+  auto before = std::move(node_);
+  node_ = before;
+  KEDGE_CO_TRY(node_, co_await api_->strategic_patch(node_path() + "/status", patch));
+  reported_at_ = now;
+  co_await tell_changes(before);
+  if (is_ready() && !control_.ready.is_set()) {
+    log::info("node {} is ready after {} ms", config_.node_name,
+              std::chrono::duration_cast<std::chrono::milliseconds>(loop::current().now() - began_).count());
+    control_.ready.set();
+  }
+  co_return result<void>();
+}
+
+task<result<void>> agent::claim_role() {
+  auto patch = server_role_patch(node_);
+  if (patch.is_null()) co_return result<void>();
+  KEDGE_CO_TRY(node_, co_await admin_->merge_patch(node_path(), patch));
+  co_return result<void>();
+}
+
+// What the kubelet tells when a condition changes.
+task<void> agent::tell_changes(const value& before) {
+  struct row {
+    std::string_view condition, status, reason;
+  };
+  static constexpr row rows[] = {
+      {"MemoryPressure", "False", "NodeHasSufficientMemory"}, {"DiskPressure", "False", "NodeHasNoDiskPressure"},
+      {"DiskPressure", "True", "NodeHasDiskPressure"},        {"PIDPressure", "False", "NodeHasSufficientPID"},
+      {"Ready", "True", "NodeReady"},                         {"Ready", "False", "NodeNotReady"},
+  };
+  for (auto& r : rows) {
+    if (condition_status(node_, r.condition) != r.status || condition_status(before, r.condition) == r.status) continue;
+    co_await tell("Normal", r.reason, fmt::format("Node {} status is now: {}", config_.node_name, r.reason));
+  }
+}
+
+// Events are told once and not again: nobody waits for them.
+task<void> agent::tell(std::string_view type, std::string_view reason, std::string message) {
+  auto event = node_event(config_.node_name, type, reason, message, wall_now());
+  auto sent = co_await api_->create("/api/v1/namespaces/default/events", event);
+  if (!sent) log::debug("event {} not recorded: {}", reason, sent.error().message);
+}
+
+task<void> agent::keep_lease() {
+  auto next = loop::current().now();
+  for (;;) {
+    api_backoff backoff;
+    for (bool first = true;; first = false) {
+      auto renewed = co_await renew_lease();
+      if (renewed) break;
+      lease_ = {};  // whatever it is now is asked for
+      if (first) log::warning("the node's lease can't be renewed: {}", renewed.error().message);
+      co_await backoff.wait();
+    }
+    // At a steady beat, unless it is so late that the next one is due.
+    next = std::max(next + lease_renew_interval, loop::current().now() + lease_renew_interval / 2);
+    co_await reactor::sleep_until(next);
+  }
+}
+
+task<result<void>> agent::renew_lease() {
+  static constexpr std::string_view collection = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+  auto path = std::string(collection) + "/" + config_.node_name;
+  if (lease_.is_null()) {
+    auto found = co_await api_->get(path);
+    if (!found && found.error().code != errc::not_found) co_return fail(std::move(found).error());
+    if (!found) {
+      KEDGE_CO_TRY(lease_, co_await api_->create(std::string(collection), node_lease(node_, {}, wall_now())));
+      co_return result<void>();
+    }
+    lease_ = *std::move(found);
+  }
+  auto answer = co_await api_->update(path, node_lease(node_, lease_, wall_now()));
+  if (!answer) co_return fail(std::move(answer).error());
+  lease_ = *std::move(answer);
+  co_return result<void>();
+}
+
+}  // namespace
+
+task<result<void>> run_node(agent_config config, agent_control& control) {
+  agent a(std::move(config), control);
+  co_return co_await a.run();
+}
+
+}  // namespace kedge::node

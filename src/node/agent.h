@@ -1,0 +1,34 @@
+// agent.h: the node as a service: joins the cluster and keeps its Node and Lease true until told to stop.
+//
+//   run_node ─┬─ containerd (child process, kept running)      starts while we register, since both take their time
+//             ├─ register_node                                 credentials on disk
+//             └─ then ─┬─ status: runtime, machine ─▶ Node     every 10 s, and every 50 ms until first Ready
+//                      └─ lease: kube-node-lease/<name>        every 10 s
+//
+// Nothing of it fails for good once it has registered: servers and the runtime come and go, it goes on trying.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "node/config.h"
+#include "node/registration.h"
+#include "reactor/sync.h"
+
+namespace kedge::node {
+
+// Between the agent and its owner, on one loop. Lives as long as run_node's task.
+struct agent_control {
+  reactor::event stop;                 // the owner sets it: end gracefully
+  reactor::event registered;           // set when the node has its credentials; `joined` is there then
+  reactor::event ready;                // set when the API server has accepted the node as Ready for the first time
+  std::string node_name;               // resolved, when registered
+  std::optional<registration> joined;  // for the balancer and the tunnels
+  reactor::network* network = nullptr; // null: this machine's
+};
+
+// Returns after control.stop, or with an error that trying again can't cure: a malformed option, a token of another
+// cluster, no address to give, a data folder that can't be written.
+task<result<void>> run_node(agent_config config, agent_control& control);
+
+}  // namespace kedge::node

@@ -1,0 +1,57 @@
+#include "node/api_client.h"
+
+#include "json/parse.h"
+#include "json/write.h"
+#include "node/http_answer.h"
+#include "node/limits.h"
+#include "reactor/sync.h"
+
+namespace kedge::node {
+
+namespace {
+constexpr std::string_view json_type = "application/json";
+}
+
+result<api_client> api_client::make(std::string url, const std::string& ca, const client_identity& identity,
+                                    reactor::network* network) {
+  net::tls_client_options options{.chain_pem = identity.chain, .key_pem = identity.key, .alpn = {"http/1.1"}};
+  if (!ca.empty()) options.ca_pem = ca;
+  KEDGE_TRY(auto tls, net::tls_client_context::make(options));
+  KEDGE_TRY(auto where, net::http::parse_url(url, std::move(tls)));
+  api_client c;
+  c.url_ = std::move(url);
+  c.target_ = std::move(where.first);
+  c.http_ = std::make_unique<net::http::client>(network);
+  return c;
+}
+
+task<result<json::value>> api_client::ask(std::string method, std::string path, std::string body, std::string_view type) {
+  net::http::client_request r{.to = target_, .method = std::move(method), .path = std::move(path), .body = std::move(body)};
+  r.headers.add("Accept", std::string(json_type));
+  r.headers.add("User-Agent", "kedge-node");
+  if (!r.body.empty()) r.headers.add("Content-Type", std::string(type));
+  auto what = r.method + " " + url_ + r.path;
+  auto answer = co_await reactor::with_deadline(http_->fetch(std::move(r), answer_bytes_max),
+                                                reactor::loop::current().now() + request_deadline);
+  if (!answer) co_return fail(std::move(answer).error().with(what));
+  KEDGE_CO_TRY(auto text, body_or_error(*std::move(answer), what));
+  auto value = json::parse(text);
+  if (!value) co_return fail(std::move(value).error().with(what));
+  co_return value;
+}
+
+task<result<json::value>> api_client::get(std::string path) { return ask("GET", std::move(path), {}, {}); }
+task<result<json::value>> api_client::create(std::string path, const json::value& object) {
+  return ask("POST", std::move(path), json::write(object), json_type);
+}
+task<result<json::value>> api_client::update(std::string path, const json::value& object) {
+  return ask("PUT", std::move(path), json::write(object), json_type);
+}
+task<result<json::value>> api_client::strategic_patch(std::string path, const json::value& patch) {
+  return ask("PATCH", std::move(path), json::write(patch), "application/strategic-merge-patch+json");
+}
+task<result<json::value>> api_client::merge_patch(std::string path, const json::value& patch) {
+  return ask("PATCH", std::move(path), json::write(patch), "application/merge-patch+json");
+}
+
+}  // namespace kedge::node

@@ -1,0 +1,36 @@
+// api_client.h: JSON requests to the API server under one identity, over one kept connection.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "json/value.h"
+#include "net/http/client.h"
+#include "node/supervisor_client.h"
+
+namespace kedge::node {
+
+class api_client {
+ public:
+  // `ca` in PEM; empty: the system's trust store.
+  static result<api_client> make(std::string url, const std::string& ca, const client_identity& identity,
+                                 reactor::network* network);
+
+  // All give the object that the server answers with, or its Status as an error (http_answer.h). Each has a deadline.
+  task<result<json::value>> get(std::string path);
+  task<result<json::value>> create(std::string path, const json::value& object);
+  task<result<json::value>> update(std::string path, const json::value& object);
+  task<result<json::value>> strategic_patch(std::string path, const json::value& patch);
+  task<result<json::value>> merge_patch(std::string path, const json::value& patch);
+
+ private:
+  api_client() = default;
+  task<result<json::value>> ask(std::string method, std::string path, std::string body, std::string_view type);
+
+  std::string url_;
+  net::http::target target_;
+  std::unique_ptr<net::http::client> http_;
+};
+
+}  // namespace kedge::node

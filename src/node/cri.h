@@ -1,0 +1,36 @@
+// cri.h: the container runtime interface, over gRPC on the runtime's unix socket.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "net/http/client.h"
+#include "node/cri_messages.h"
+
+namespace kedge::node {
+
+// "unix:///run/x.sock", "unix:/run/x.sock" or "/run/x.sock" → the path; errc::invalid for anything else.
+result<std::string> runtime_socket(std::string_view endpoint);
+
+class cri_client {
+ public:
+  explicit cri_client(reactor::network* network = nullptr) : http_(std::make_unique<net::http::client>(network)) {}
+
+  // The socket's path. Calls fail with errc::unavailable while there is none.
+  void use(std::string socket) { socket_ = std::move(socket); }
+
+  // Each fails with what the runtime or the connection said; with errc::timeout after limits.h's runtime_deadline.
+  task<result<cri_version>> version();
+  task<result<cri_status>> status();
+  task<result<std::vector<runtime_image>>> list_images();
+  task<result<std::vector<cri_filesystem>>> image_fs_info();
+
+ private:
+  task<result<std::string>> call(std::string method);
+
+  std::string socket_;
+  std::unique_ptr<net::http::client> http_;
+};
+
+}  // namespace kedge::node
