@@ -21,10 +21,6 @@ const command* find(std::string_view name) {
 
 std::string_view first_word(std::string_view name) { return name.substr(0, name.find(' ')); }
 
-bool is_group(std::string_view word) {
-  return std::ranges::any_of(command_table(), [&](const command& c) { return c.name.size() > word.size() && first_word(c.name) == word; });
-}
-
 std::vector<std::string_view> names_below(std::string_view group) {
   std::vector<std::string_view> names;
   for (const auto& c : command_table()) {
@@ -114,6 +110,10 @@ std::span<const command> command_table() {
        .examples = "kedge completion bash > /etc/bash_completion.d/kedge", .run = completion},
   };
   return table;
+}
+
+bool is_group(std::string_view word) {
+  return std::ranges::any_of(command_table(), [&](const command& c) { return c.name.size() > word.size() && first_word(c.name) == word; });
 }
 
 result<selection> select_command(std::string_view program, std::vector<std::string> words) {

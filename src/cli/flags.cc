@@ -9,10 +9,6 @@
 namespace kedge::cli {
 namespace {
 
-bool serves(const flag& f, audience who) {
-  return (static_cast<unsigned>(f.who) & static_cast<unsigned>(who)) != 0;
-}
-
 // Levenshtein's distance. Names are short, so the quadratic table doesn't matter.
 std::size_t distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -28,8 +24,6 @@ std::size_t distance(std::string_view a, std::string_view b) {
   }
   return row[b.size()];
 }
-
-std::string dashed(std::string_view name) { return (name.size() == 1 ? "-" : "--") + std::string(name); }
 
 error bad_value(const flag& f, std::string_view value, std::string_view origin, std::string_view complaint) {
   const std::string shown = f.secret ? std::string("the value") : quote(value);
@@ -146,6 +140,12 @@ std::vector<std::string> parts_of(const flag& f, std::string_view value) {
 }
 
 }  // namespace
+
+bool serves(const flag& f, audience who) {
+  return (static_cast<unsigned>(f.who) & static_cast<unsigned>(who)) != 0;
+}
+
+std::string dashed(std::string_view flag_name) { return (flag_name.size() == 1 ? "-" : "--") + std::string(flag_name); }
 
 value_kind kind_of(const flag& f) {
   return std::visit(

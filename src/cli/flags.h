@@ -60,6 +60,8 @@ struct flag {
 };
 
 value_kind kind_of(const flag& f);
+bool serves(const flag& f, audience who);        // whether it is a flag of any of these
+std::string dashed(std::string_view flag_name);  // --data-dir, -v
 
 // Every flag of `server` and `agent`, in the order of help.
 std::span<const flag> flag_table();

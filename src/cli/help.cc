@@ -15,7 +15,7 @@ constexpr std::size_t text_column = 44;
 
 std::string left_side(const flag& f) {
   std::string text = "   ";
-  text += (f.name.size() == 1 ? "-" : "--") + std::string(f.name);
+  text += dashed(f.name);
   if (f.short_name != 0) text += std::string(", -") + f.short_name;
   if (kind_of(f) != value_kind::boolean) text += " value";
   return text;
@@ -61,8 +61,7 @@ std::string flags_help(std::span<const flag> table, audience who) {
   for (auto group : groups) {
     bool headed = false;
     for (const auto& f : table) {
-      if (f.group != group || f.hidden) continue;
-      if ((static_cast<unsigned>(f.who) & static_cast<unsigned>(who)) == 0) continue;
+      if (f.group != group || f.hidden || !serves(f, who)) continue;
       if (!headed && !group.empty()) out += fmt::format(" {}:\n", group);
       headed = true;
       auto left = left_side(f);

@@ -15,8 +15,6 @@ namespace {
 
 std::string_view word_of(audience who) { return who == audience::server ? "server" : "agent"; }
 
-std::string dashed(std::string_view name) { return (name.size() == 1 ? "-" : "--") + std::string(name); }
-
 // The environment beats the flag here, as in K3s: the path must be known before flags of the file can be.
 std::string config_path(const scanned& line, const machine& here) {
   const auto* f = find_flag(flag_table(), "config");
@@ -51,8 +49,7 @@ result<void> apply_config(const std::vector<config_entry>& entries, audience who
 
 result<void> apply_environment(audience who, const machine& here, loaded_options& into) {
   for (const auto& f : flag_table()) {
-    if (f.env.empty() || f.name == "config") continue;
-    if ((static_cast<unsigned>(f.who) & static_cast<unsigned>(who)) == 0) continue;
+    if (f.env.empty() || f.name == "config" || !serves(f, who)) continue;
     if (const auto value = here.variable(f.env)) KEDGE_CHECK(assign(f, *value, f.env, into.options, into.warnings));
   }
   return {};

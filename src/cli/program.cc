@@ -12,12 +12,6 @@ namespace {
 
 bool is_help(std::string_view word) { return word == "--help" || word == "-h" || word == "-help"; }
 
-bool is_group(std::string_view word) {
-  return std::ranges::any_of(command_table(), [&](const command& c) {
-    return c.name.size() > word.size() && c.name.starts_with(word) && c.name[word.size()] == ' ';
-  });
-}
-
 // `kedge`, `kedge --help`, `kedge help`, `kedge token`, `kedge token --help`: the texts that belong to no command.
 // `kedge help token generate` is `kedge token generate --help`.
 bool answer_general(std::vector<std::string>& words) {

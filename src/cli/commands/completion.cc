@@ -12,8 +12,7 @@ namespace {
 std::string flag_words(const command& c) {
   std::string words;
   for (const auto& f : c.flags)
-    if (!f.hidden && (static_cast<unsigned>(f.who) & static_cast<unsigned>(c.who)) != 0 && f.name.size() > 1)
-      words += fmt::format("--{} ", f.name);
+    if (!f.hidden && serves(f, c.who)) words += dashed(f.name) + ' ';
   return words + "--help";
 }
 

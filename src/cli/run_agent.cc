@@ -1,0 +1,50 @@
+// run_agent.cc: `kedge agent`: one loop, one node, until a signal.
+#include "base/log.h"
+#include "cli/daemon.h"
+#include "cli/run.h"
+#include "node/agent.h"
+
+namespace kedge::cli {
+
+namespace {
+
+task<int> serve(agent_options options) {
+  auto signals = end_signals();
+  if (!signals) {
+    log::error("{}", signals.error().message);
+    co_return 1;
+  }
+  node::agent_control control;
+  std::optional<result<void>> ended;
+  reactor::event over;
+  reactor::scope tasks;
+  tasks.spawn([](node::agent_config c, node::agent_control& a, std::optional<result<void>>& out, reactor::event& e) -> task<void> {
+    out.emplace(co_await node::run_node(std::move(c), a));
+    e.set();
+  }(node_config(options), control, ended, over));
+  tasks.spawn([](node::agent_control& a) -> task<void> {
+    co_await a.ready.wait();
+    notify_ready();
+  }(control));
+  tasks.spawn(stop_on_signal(*signals, control.stop));
+  co_await over.wait();
+  if (!*ended) {
+    log::error("{}", ended->error().message);
+    co_return 1;
+  }
+  co_return 0;
+}
+
+}  // namespace
+
+int run_agent(agent_options options) {
+  auto which = io_backend_of(options.io_backend);
+  auto cores = reactor::cores::make(1, which);
+  if (!cores) {
+    log::error("{}", cores.error().message);
+    return 1;
+  }
+  return run_on(**cores, [o = std::move(options)]() mutable { return serve(std::move(o)); });
+}
+
+}  // namespace kedge::cli

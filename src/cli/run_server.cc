@@ -1,0 +1,460 @@
+// run_server.cc: `kedge server`: puts the layers together, in the order of start and end.
+//
+//   credentials ─▶ listener (503 "starting") ─▶ datastore, store ─▶ a front on every core ─▶ fresh cluster's objects
+//        ─▶ /readyz ─▶ controllers ─▶ the server's own node          … signal ─▶ drain ─▶ node, controllers, store, loops
+//
+// A front is what one core needs to answer: supervisor routes before the API handler, each with its own caches.
+#include <unistd.h>
+
+#include "api/access/admission/chain.h"
+#include "api/access/audit_log.h"
+#include "api/access/authn.h"
+#include "api/access/rbac.h"
+#include "api/access/review.h"
+#include "api/bootstrap.h"
+#include "api/handler.h"
+#include "api/local_objects.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "cli/daemon.h"
+#include "cli/run.h"
+#include "cli/version.h"
+#include "control/controller.h"
+#include "datastore/sqlite/database.h"
+#include "datastore/sqlite/sqlite_log.h"
+#include "json/write.h"
+#include "net/http/server.h"
+#include "node/agent.h"
+#include "node/system_info.h"
+#include "schema/protobuf.h"
+#include "store/open.h"
+#include "supervisor/credentials.h"
+#include "supervisor/routes.h"
+
+namespace kedge::cli {
+
+namespace {
+
+constexpr auto drain_time = std::chrono::seconds(5);           // for requests that run when the signal comes
+constexpr auto node_stop_time = std::chrono::seconds(5);
+constexpr auto certificate_check = std::chrono::hours(6);      // dynamiclistener's
+
+// Who the server's own parts act as: what K3s's in-process clients are.
+api::user_info internal_user() { return {.name = "system:apiserver", .groups = {"system:masters", "system:authenticated"}}; }
+
+// Shared by all cores, constant while requests run.
+struct shared_parts {
+  std::shared_ptr<const crypto::trust> client_ca, request_header_ca;
+  std::vector<crypto::public_key> token_keys;
+  std::optional<crypto::private_key> signing_key;
+  api::health checks;
+  api::metrics measures;
+  std::shared_ptr<api::audit_log> audit;
+  std::atomic<bool> controllers_running = false;
+};
+
+// Everything between a connection and the store, for one core.
+class front {
+ public:
+  static result<std::unique_ptr<front>> make(const server_options& o, const supervisor::config& settings, supervisor::credentials& identity,
+                                             shared_parts& shared, store::store& objects, std::size_t cores) {
+    std::unique_ptr<front> f(new front);
+    auto issuer = "https://kubernetes.default.svc." + settings.cluster_domain;
+    api::token_settings tokens{.issuers = {issuer}, .api_audiences = {issuer, "k3s"}, .keys = shared.token_keys};
+    KEDGE_TRY(auto authenticator, api::token_authenticator::create(std::move(tokens)));
+    f->tokens_ = std::make_unique<api::token_authenticator>(std::move(authenticator));
+    KEDGE_TRY(auto issuing, api::token_issuer::create(*shared.signing_key, issuer, {issuer, "k3s"}));
+    f->issuer_ = std::make_unique<api::token_issuer>(std::move(issuing));
+    api::authn_settings authn{.anonymous = o.api.anonymous_auth, .client_ca = shared.client_ca, .request_header_ca = shared.request_header_ca};
+    authn.passwd = [&identity] { return identity.passwd_table(); };
+    f->who_ = std::make_unique<api::union_authenticator>(std::move(authn), f->tokens_.get(), objects);
+    api::rule_source* rules = nullptr;
+    f->may_ = api::make_authorizer(&rules);
+    api::admission_settings plugins{.disable = o.api.disable_admission_plugins};
+    plugins.enable.insert(plugins.enable.end(), o.api.enable_admission_plugins.begin(), o.api.enable_admission_plugins.end());
+    KEDGE_TRY(f->admission_, api::admission_chain::create(plugins, *f->may_, *rules, &objects));
+    f->reviews_ = std::make_unique<api::reviews>(*f->may_, *rules, *f->tokens_, f->issuer_.get());
+
+    api::virtual_resource virtuals{.handles = &api::reviews::handles,
+                                   .create = [r = f->reviews_.get()](const api::attributes& a, const json::value& body,
+                                                                     const store::snapshot& s) { return r->create(a, body, s); }};
+    api::service_ranges ranges{.cluster_cidr = settings.service_cidrs.front(), .first_port = settings.node_port_first, .last_port = settings.node_port_last};
+    f->api_ = std::make_unique<api::api_handler>(api::api_parts{.objects = objects,
+                                                                .who = *f->who_,
+                                                                .may = *f->may_,
+                                                                .rules = *f->admission_,
+                                                                .checks = shared.checks,
+                                                                .measures = shared.measures,
+                                                                .audit = shared.audit.get(),
+                                                                .ranges = std::move(ranges),
+                                                                .virtuals = std::move(virtuals),
+                                                                .version = {.git_version = version, .git_commit = commit},
+                                                                .server_address = settings.advertise_address + ":" + std::to_string(settings.advertise_port),
+                                                                .cores = cores});
+    f->local_ = api::make_local_objects(f->api_->writes(), internal_user());
+    f->passwords_ = std::make_unique<supervisor::node_passwords>(*f->local_);
+    f->routes_ = supervisor::make_routes({.settings = settings,
+                                          .identity = identity,
+                                          .who = *f->who_,
+                                          .objects = *f->local_,
+                                          .passwords = *f->passwords_,
+                                          .controllers_running = [&shared] { return shared.controllers_running.load(std::memory_order_relaxed); },
+                                          .next = *f->api_});
+    return f;
+  }
+
+  task<void> serve(net::http::exchange& e) { return routes_->serve(e); }
+  api::objects& local() noexcept { return *local_; }
+  supervisor::node_passwords& passwords() noexcept { return *passwords_; }
+
+ private:
+  front() = default;
+  std::unique_ptr<api::token_authenticator> tokens_;
+  std::unique_ptr<api::token_issuer> issuer_;
+  std::unique_ptr<api::union_authenticator> who_;
+  std::unique_ptr<api::authorizer> may_;
+  std::unique_ptr<api::admission_chain> admission_;
+  std::unique_ptr<api::reviews> reviews_;
+  std::unique_ptr<api::api_handler> api_;
+  std::unique_ptr<api::objects> local_;
+  std::unique_ptr<supervisor::node_passwords> passwords_;
+  std::unique_ptr<net::http::handler> routes_;
+};
+
+// Gives a request to its core's front; before there is one, the answer of a server that starts.
+class gateway final : public net::http::handler {
+ public:
+  explicit gateway(reactor::cores& cores) : cores_(cores), fronts_(cores.size()) {}
+
+  task<void> serve(net::http::exchange& e) override {
+    if (auto* f = here()) return f->serve(e);
+    return starting(e);
+  }
+  // On the core itself.
+  void open(std::unique_ptr<front> f) { fronts_[index()] = std::move(f); }
+  void close() { fronts_[index()].reset(); }
+  front* here() { return fronts_[index()].get(); }
+
+ private:
+  std::size_t index() const {
+    auto* l = &reactor::loop::current();
+    for (std::size_t i = 0; i < cores_.size(); ++i)
+      if (&cores_[i] == l) return i;
+    kedge_assert(false);
+    return 0;
+  }
+  static task<void> starting(net::http::exchange& e) {
+    auto s = api::unavailable("starting");
+    s.retry_after_seconds = 1;
+    net::http::response r;
+    r.status = 503;
+    r.headers.add("Content-Type", "application/json");
+    r.headers.add("Retry-After", "1");
+    (void)co_await e.respond(r, json::write(s.to_json()) + "\n");
+  }
+  reactor::cores& cores_;
+  std::vector<std::unique_ptr<front>> fronts_;  // each touched by its own core only
+};
+
+class server_process {
+ public:
+  server_process(reactor::cores& cores, server_options o) : cores_(cores), options_(std::move(o)), gateway_(cores) {}
+
+  task<int> run() {
+    auto r = co_await start();
+    if (!r) {
+      log::error("{}", r.error().message);
+      stop_.set();
+    } else {
+      co_await stop_.wait();
+    }
+    co_await end();
+    co_return r && !failed_ ? 0 : 1;
+  }
+
+ private:
+  task<result<void>> start() {
+    auto began = reactor::loop::current().now();
+    KEDGE_CO_TRY(auto signals, end_signals());
+    signals_.emplace(std::move(signals));
+    tasks_.spawn(stop_on_signal(*signals_, stop_));
+
+    KEDGE_CO_TRY(settings_, make_settings());
+    auto& loop = reactor::loop::current();
+    KEDGE_CO_TRY(identity_, supervisor::credentials::open(settings_, loop.wall_now(), loop.random()));
+    KEDGE_CO_CHECK(read_keys());
+    KEDGE_CO_CHECK(co_await listen());
+
+    KEDGE_CO_CHECK(co_await open_store());
+    KEDGE_CO_CHECK(co_await open_fronts());
+    auto& mine = *gateway_.here();
+    KEDGE_CO_CHECK(co_await api::bootstrap_cluster(mine.local(), bootstrap_options()));
+    bootstrapped_.store(true, std::memory_order_relaxed);
+    log::info("kedge {} serves on {} after {}: {}", version, options_.https_listen_port,
+              format_duration(std::chrono::floor<std::chrono::milliseconds>(monotonic_clock::now() - began)), identity_->admin_kubeconfig_path());
+
+    if (!options_.disable_controller_manager) {
+      controllers_ = std::make_unique<control::context>(control::context{.objects = mine.local(), .cluster_cidr = settings_.cluster_cidrs.front(),
+                                                                         .root_ca_pem = identity_->server_ca().bundle_pem()});
+      tasks_.spawn(control::run_controllers(*controllers_));
+    }
+    tasks_.spawn(mine.passwords().keep());
+    tasks_.spawn(renew_certificate());
+    shared_.controllers_running.store(true, std::memory_order_relaxed);
+    if (!options_.agent.container_runtime_endpoint.empty() || !options_.disable_agent) start_node();
+    if (options_.disable_agent) notify_ready();
+    co_return result<void>();
+  }
+
+  result<supervisor::config> make_settings() {
+    auto& o = options_;
+    supervisor::config c;
+    c.data_dir = o.agent.data_dir;
+    c.node_name = o.agent.node_name;
+    c.disable_agent = o.disable_agent;
+    c.node_ips = o.agent.node_ips;
+    if (c.node_ips.empty())
+      if (auto found = node::default_addresses()) c.node_ips = *found;
+    c.node_external_ips = o.agent.node_external_ips;
+    c.token = o.agent.token;
+    c.agent_token = o.agent_token;
+    c.bind_address = o.agent.bind_address;
+    c.advertise_address = !o.advertise_address.empty()   ? o.advertise_address
+                          : !c.node_external_ips.empty() ? c.node_external_ips.front()
+                          : !c.node_ips.empty()          ? c.node_ips.front()
+                                                         : "127.0.0.1";
+    c.https_port = o.https_listen_port;
+    c.advertise_port = o.advertise_port ? o.advertise_port : o.https_listen_port;
+    c.tls_sans = o.tls_san;
+    c.tls_san_security = o.tls_san_security;
+    c.cluster_cidrs = o.cluster_cidr;
+    c.service_cidrs = o.service_cidr;
+    c.cluster_dns = o.cluster_dns;
+    if (c.cluster_dns.empty())
+      for (auto& cidr : c.service_cidrs) c.cluster_dns.push_back(supervisor::first_address(cidr, 10));
+    c.cluster_domain = o.cluster_domain;
+    c.node_port_first = o.service_node_ports.first;
+    c.node_port_last = o.service_node_ports.last;
+    c.egress_selector_mode = o.egress_selector_mode;
+    c.write_kubeconfig = o.write_kubeconfig;
+    c.write_kubeconfig_mode = o.write_kubeconfig_mode.bits;
+    c.write_kubeconfig_group = o.write_kubeconfig_group;
+    c.write_kubeconfig_name = o.write_kubeconfig_name;
+    c.disables = o.disable;
+    c.disable_scheduler = o.disable_scheduler;
+    c.disable_controller_manager = o.disable_controller_manager;
+    c.disable_cloud_controller = o.disable_cloud_controller;
+    c.disable_kube_proxy = o.disable_kube_proxy;
+    c.supervisor_metrics = o.supervisor_metrics;
+    c.system_default_registry = o.system_default_registry;
+    c.default_local_storage_path = o.default_local_storage_path.empty() ? o.agent.data_dir + "/storage" : o.default_local_storage_path;
+    c.api_server_args = o.api_server_args;
+    c.controller_manager_args = o.controller_manager_args;
+    c.scheduler_args = o.scheduler_args;
+    if (!o.datastore_endpoint.empty() && !o.datastore_endpoint.starts_with("sqlite://"))
+      return fail(errc::unsupported, "--datastore-endpoint: this version of kedge keeps its data in SQLite only; leave the option out");
+    if (!o.agent.server_url.empty())
+      return fail(errc::unsupported, "--server joins a cluster of servers with embedded etcd, which kedge doesn't have; use `kedge agent` for a worker");
+    return c;
+  }
+
+  result<void> read_keys() {
+    KEDGE_TRY(auto client_ca, crypto::trust::from_bundle(identity_->client_ca().bundle()));
+    shared_.client_ca = std::make_shared<const crypto::trust>(std::move(client_ca));
+    KEDGE_TRY(auto front_ca, crypto::trust::from_bundle(identity_->request_header_ca().bundle()));
+    shared_.request_header_ca = std::make_shared<const crypto::trust>(std::move(front_ca));
+    KEDGE_TRY(auto signing, crypto::private_key::from_pem(identity_->service_keys_pem()));
+    shared_.signing_key.emplace(std::move(signing));
+    KEDGE_TRY(shared_.token_keys, crypto::parse_public_keys(identity_->service_keys_pem()));
+    if (!options_.api.audit_log_path.empty()) {
+      KEDGE_TRY(shared_.audit, api::audit_log::open({.path = options_.api.audit_log_path,
+                                                     .max_bytes = std::uint64_t(options_.api.audit_log_max_size_mib) << 20,
+                                                     .max_backups = options_.api.audit_log_max_backups,
+                                                     .max_age_days = options_.api.audit_log_max_age_days}));
+    }
+    return {};
+  }
+
+  task<result<void>> listen() {
+    auto [chain, key] = identity_->serving_identity();
+    net::tls_server_options tls;
+    tls.client_ca_pem = identity_->client_ca().bundle_pem();
+    tls.minimum_version = options_.api.tls_min_version == "VersionTLS13" ? "1.3" : "1.2";
+    KEDGE_CO_TRY(tls_, net::tls_server_context::make(tls, chain, key));
+    net::http::server_options o;
+    o.tls = tls_;
+    if (settings_.bind_address.empty()) {
+      // One dual-stack socket; where IPv6 is off, IPv4 alone.
+      bool v6 = ::access("/proc/net/if_inet6", F_OK) == 0;
+      o.listen = {{v6 ? "::" : "0.0.0.0", settings_.https_port}};
+    } else {
+      o.listen = {{settings_.bind_address, settings_.https_port}};
+      if (settings_.bind_address != "127.0.0.1" && settings_.bind_address != "0.0.0.0" && settings_.bind_address != "::")
+        o.listen.push_back({"127.0.0.1", settings_.https_port});  // the server's own node and kubeconfig
+    }
+    http_ = std::make_unique<net::http::server>(gateway_, std::move(o), cores_.size());
+    for (std::size_t i = 0; i < cores_.size(); ++i) {
+      auto listening = co_await reactor::call_on(cores_[i], [this, i]() -> task<result<void>> {
+        auto failed = std::make_shared<result<void>>();
+        cores_[i].spawn([](server_process& p, std::size_t core, std::shared_ptr<result<void>> out) -> task<void> {
+          *out = co_await p.http_->run(core);
+          p.http_->ready(core).set();
+        }(*this, i, failed));
+        co_await http_->ready(i).wait();
+        co_return *failed;
+      });
+      KEDGE_CO_CHECK(std::move(listening));
+    }
+    co_return result<void>();
+  }
+
+  task<result<void>> open_store() {
+    datastore::sqlite_options o;
+    o.path = settings_.server_dir() + "/db/state.db";
+    o.durability = options_.sqlite_synchronous == "full" ? datastore::sqlite_durability::full : datastore::sqlite_durability::normal;
+    store::store_options s{.log = datastore::make_sqlite_log(std::move(o)), .loops = store::loops_of(cores_), .decode = api::stored_value_decoder()};
+    KEDGE_CO_TRY(objects_, co_await store::open_store(std::move(s)));
+    co_return result<void>();
+  }
+
+  task<result<void>> open_fronts() {
+    shared_.checks.add("ping", api::health_group::all, [] { return result<void>(); });
+    shared_.checks.add("etcd", api::health_group::all, [this] { return objects_->healthy(); });
+    shared_.checks.add("etcd-readiness", api::health_group::readyz, [this] { return objects_->healthy(); });
+    auto boot = [this]() -> result<void> {
+      if (bootstrapped_.load(std::memory_order_relaxed)) return {};
+      return fail(errc::unavailable, "not finished");
+    };
+    shared_.checks.add("poststarthook/rbac/bootstrap-roles", api::health_group::all, boot);
+    shared_.checks.add("poststarthook/start-system-namespaces-controller", api::health_group::all, boot);
+    shared_.checks.add("shutdown", api::health_group::readyz, [this]() -> result<void> {
+      if (!stop_seen_.load(std::memory_order_relaxed)) return {};
+      return fail(errc::unavailable, "process is shutting down");
+    });
+    for (std::size_t i = 0; i < cores_.size(); ++i) {
+      auto opened = co_await reactor::call_on(cores_[i], [this]() -> task<result<void>> {
+        KEDGE_CO_TRY(auto f, front::make(options_, settings_, *identity_, shared_, *objects_, cores_.size()));
+        gateway_.open(std::move(f));
+        co_return result<void>();
+      });
+      KEDGE_CO_CHECK(std::move(opened));
+    }
+    co_return result<void>();
+  }
+
+  api::bootstrap_options bootstrap_options() {
+    return {.service_address = supervisor::first_address(settings_.service_cidrs.front(), 1),
+            .service_cidr = settings_.service_cidrs.front(),
+            .server_addresses = {settings_.advertise_address},
+            .server_port = settings_.advertise_port,
+            .server_ca_pem = identity_->server_ca().bundle_pem(),
+            .client_ca_pem = identity_->client_ca().bundle_pem(),
+            .request_header_ca_pem = identity_->request_header_ca().bundle_pem()};
+  }
+
+  void start_node() {
+    auto c = node_config(options_.agent);
+    c.server_url = "https://" + reactor::endpoint{settings_.bind_address.empty() || settings_.bind_address == "0.0.0.0" || settings_.bind_address == "::" ? "127.0.0.1" : settings_.bind_address, settings_.https_port}.text();
+    c.token = identity_->agent_token();
+    c.disable_cloud_controller = options_.disable_cloud_controller;
+    if (auto admin = identity_->client("client-admin")) {
+      c.admin_certificate = admin->first;
+      c.admin_key = admin->second;
+    }
+    node_ = std::make_unique<node::agent_control>();
+    node_tasks_.spawn([](server_process& p, node::agent_config config) -> task<void> {
+      auto r = co_await node::run_node(std::move(config), *p.node_);
+      if (!r) {
+        log::error("this server's own node: {}", r.error().message);
+        p.failed_ = true;
+        p.stop_.set();
+      }
+      p.node_ended_.set();
+    }(*this, std::move(c)));
+    node_tasks_.spawn([](server_process& p) -> task<void> {
+      co_await p.node_->ready.wait();
+      log::info("node {} is Ready", p.node_->node_name);
+      notify_ready();
+    }(*this));
+  }
+
+  task<void> renew_certificate() {
+    for (;;) {
+      co_await reactor::sleep_for(certificate_check);
+      auto now = reactor::loop::current().wall_now();
+      auto renewed = co_await reactor::offload([this, now] { return identity_->renew_serving(now); });
+      if (!renewed || !*renewed) {
+        log::error("the serving certificate can't be renewed: {}", renewed ? renewed->error().message : renewed.error().message);
+      } else if (**renewed) {
+        auto [chain, key] = identity_->serving_identity();
+        if (auto r = tls_->replace(chain, key); !r) log::error("the renewed serving certificate: {}", r.error().message);
+      }
+    }
+  }
+
+  // Everything in the opposite order; each step bounded in time.
+  task<void> end() {
+    stop_seen_.store(true, std::memory_order_relaxed);
+    auto& loop = reactor::loop::current();
+    if (node_) {
+      node_->stop.set();
+      co_await node_ended_.wait_until(loop.now() + node_stop_time);
+      node_tasks_.cancel();
+    }
+    if (http_) {
+      auto until = loop.now() + drain_time;
+      for (std::size_t i = 0; i < cores_.size(); ++i)
+        co_await reactor::call_on(cores_[i], [this, i, until]() -> task<bool> { co_return co_await http_->drain(i, until); });
+    }
+    shared_.controllers_running.store(false, std::memory_order_relaxed);
+    tasks_.cancel();
+    for (std::size_t i = 0; i < cores_.size(); ++i)
+      co_await reactor::call_on(cores_[i], [this]() -> task<bool> {
+        gateway_.close();
+        co_return true;
+      });
+    if (shared_.audit) co_await reactor::offload([a = shared_.audit] {
+      a->flush();
+      return true;
+    });
+    if (objects_) co_await objects_->close();
+    log::info("shut down");
+  }
+
+  reactor::cores& cores_;
+  server_options options_;
+  supervisor::config settings_;
+  shared_parts shared_;
+  std::unique_ptr<supervisor::credentials> identity_;
+  std::shared_ptr<net::tls_server_context> tls_;
+  gateway gateway_;
+  std::unique_ptr<net::http::server> http_;
+  std::unique_ptr<store::store> objects_;
+  std::unique_ptr<control::context> controllers_;
+  std::unique_ptr<node::agent_control> node_;
+  std::optional<reactor::signal_waiter> signals_;
+  std::atomic<bool> bootstrapped_ = false, stop_seen_ = false;
+  bool failed_ = false;
+  reactor::event stop_, node_ended_;
+  reactor::scope node_tasks_;
+  reactor::scope tasks_;
+};
+
+}  // namespace
+
+int run_server(server_options options) {
+  auto count = options.agent.reactors ? options.agent.reactors : std::max(1l, ::sysconf(_SC_NPROCESSORS_ONLN));
+  auto cores = reactor::cores::make(static_cast<std::size_t>(count), io_backend_of(options.agent.io_backend));
+  if (!cores) {
+    log::error("{}", cores.error().message);
+    return 1;
+  }
+  std::unique_ptr<server_process> process;
+  int code = run_on(**cores, [&]() -> task<int> {
+    process = std::make_unique<server_process>(**cores, std::move(options));
+    return process->run();
+  });
+  return code;
+}
+
+}  // namespace kedge::cli
