@@ -81,7 +81,7 @@ std::string write_bootstrap_files(const bootstrap_files& files) {
     one.set("Content", base64(as_bytes(file.content)));
     out.set(name, std::move(one));
   }
-  return json::write(json::value(std::move(out)));
+  return json::write(json::value(std::move(out))) + "\n";  // as Go's encoder ends a document
 }
 
 result<bootstrap_files> parse_bootstrap_files(std::string_view text) {

@@ -85,7 +85,7 @@ std::string public_key::key_identifier() const {
   const unsigned char* bits = nullptr;
   int n = 0;
   X509_PUBKEY_get0_param(nullptr, &bits, &n, nullptr, info);
-  auto out = sha1(std::as_bytes(std::span(bits, static_cast<std::size_t>(n))));
+  auto out = sha256(std::as_bytes(std::span(bits, static_cast<std::size_t>(n)))).substr(0, 20);
   X509_PUBKEY_free(info);
   return out;
 }

@@ -30,7 +30,7 @@ class public_key {
   key_algorithm algorithm() const;
   // base64url(SHA-256(der)): Kubernetes' key id in tokens and JWKS.
   std::string id() const;
-  // SHA-1 of the key's bit string (RFC 5280 §4.2.1.2 method 1), 20 bytes.
+  // The first 20 bytes of SHA-256 over the key's bit string (RFC 7093 §2 method 1, which Go took over from SHA-1).
   std::string key_identifier() const;
 
   friend bool operator==(const public_key& a, const public_key& b);

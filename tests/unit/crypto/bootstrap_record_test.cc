@@ -49,7 +49,8 @@ TEST_CASE("the files are kept with their times, and the older form is read") {
   auto text = write_bootstrap_files(files);
   CHECK(text ==
         R"({"ClientCA":{"Timestamp":"1970-01-01T00:00:01Z","Content":""},)"
-        R"("ServerCA":{"Timestamp":"2026-11-21T04:50:32.123456789Z","Content":"cGVtCg=="}})");
+        R"("ServerCA":{"Timestamp":"2026-11-21T04:50:32.123456789Z","Content":"cGVtCg=="}})"
+        "\n");
   CHECK(parse_bootstrap_files(text).value() == files);
   CHECK(parse_bootstrap_files(R"({"A":{"Timestamp":"2026-11-21T06:50:32.123456789+02:00","Content":"cGVtCg=="}})").value()["A"] ==
         bootstrap_file{when, "pem\n"});

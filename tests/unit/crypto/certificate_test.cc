@@ -220,7 +220,6 @@ TEST_CASE("servers are verified by name or address") {
 
 TEST_CASE("a user's intermediate CA signs, and its bundle rides along") {
   workbench w;
-  auto now = system_wall_time();
   auto made = w.run(
       "openssl req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.crt -subj /CN=root -days 3650 && "
       "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-384 -nodes -keyout mid.key -out mid.csr -subj /CN=mid && "
@@ -228,6 +227,7 @@ TEST_CASE("a user's intermediate CA signs, and its bundle rides along") {
       "authorityKeyIdentifier=keyid' > mid.ext && "
       "openssl x509 -req -in mid.csr -CA root.crt -CAkey root.key -CAcreateserial -out mid.crt -days 3650 -extfile mid.ext");
   REQUIRE_MESSAGE(made.good, made.text);
+  auto now = system_wall_time();  // not before what openssl has just made begins
   auto ca = authority::from_pem(w.get("mid.crt") + w.get("root.crt"), w.get("mid.key")).value();
   CHECK(ca.signer().subject().user == "mid");
   CHECK(ca.key().algorithm() == key_algorithm::ecdsa_p384);
