@@ -1,0 +1,272 @@
+#include "api/access/authn.h"
+
+#include <algorithm>
+
+#include "api/access/limits.h"
+#include "api/access/rbac.h"
+#include "base/log.h"
+#include "reactor/loop.h"
+
+namespace kedge::api {
+namespace {
+
+using net::http::headers;
+
+constexpr std::string_view authenticated = "system:authenticated";
+constexpr std::string_view unauthenticated = "system:unauthenticated";
+constexpr std::string_view anonymous_user = "system:anonymous";
+
+void add_group(user_info& user, std::string_view group) {
+  if (user.groups.size() < user_groups_max && !user.in_group(group)) user.groups.emplace_back(group);
+}
+
+// The rest of an Authorization header of that scheme; empty for another.
+std::string_view credentials(const headers& h, std::string_view scheme) {
+  auto value = trim(h.get("Authorization"));
+  auto space = value.find(' ');
+  if (space == value.npos || !iequals(value.substr(0, space), scheme)) return {};
+  return trim(value.substr(space + 1));
+}
+
+std::string_view first_of(const headers& h, const std::vector<std::string>& names) {
+  for (auto& name : names)
+    if (auto value = h.get(name); !value.empty()) return value;
+  return {};
+}
+
+// Extra keys in header names are lower-cased and may be percent-encoded.
+std::string extra_key(std::string_view text) {
+  auto key = lower(text);
+  auto decoded = percent_decode(key, false);
+  return decoded ? *decoded : key;
+}
+
+bool has_prefix_ignoring_case(std::string_view text, std::string_view prefix) {
+  return text.size() >= prefix.size() && iequals(text.substr(0, prefix.size()), prefix);
+}
+
+user_info user_of(const crypto::certificate& leaf) {
+  user_info user;
+  user.name = leaf.subject().user;
+  user.uid = leaf.subject().uid;
+  for (auto& group : leaf.subject().groups) user.groups.push_back(group);
+  user.extra["authentication.kubernetes.io/credential-id"] = {"X509SHA256=" + leaf.fingerprint_sha256()};
+  return user;
+}
+
+}  // namespace
+
+// What a connection's certificate says, found out once. Kept beside the settings that it was checked against, so that a
+// handler of other settings on the same connection does not take it over.
+struct union_authenticator::connection_identity {
+  const union_authenticator* owner = nullptr;
+  bool presented = false;
+  bool is_client = false;       // signed by the client CA
+  bool is_front_proxy = false;  // signed by the request header CA, with an allowed name
+  wall_time not_after{};        // a long connection outlives its certificate: then it is good no more
+  user_info user;               // of the client certificate
+};
+
+union_authenticator::union_authenticator(authn_settings settings, token_authenticator* tokens, store::store& objects)
+    : settings_(std::move(settings)), tokens_(tokens), objects_(objects) {}
+union_authenticator::~union_authenticator() = default;
+
+const union_authenticator::connection_identity& union_authenticator::identity_of(net::http::connection_info& connection, wall_time now) {
+  auto known = std::static_pointer_cast<connection_identity>(connection.attachment);
+  if (known && known->owner == this) return *known;
+  auto found = std::make_shared<connection_identity>();
+  found->owner = this;
+  found->presented = !connection.peer_certificates.empty();
+  std::vector<crypto::certificate> chain;
+  for (auto& der : connection.peer_certificates) {
+    auto parsed = crypto::certificate::from_der(as_bytes(der));
+    if (!parsed) {
+      log::debug("client certificate from {} can't be read: {}", connection.peer.text(), parsed.error().message);
+      chain.clear();
+      break;
+    }
+    chain.push_back(std::move(*parsed));
+  }
+  if (!chain.empty()) {
+    auto& leaf = chain.front();
+    found->not_after = leaf.not_after();
+    if (settings_.request_header_ca && settings_.request_header_ca->verify_client(chain, now)) {
+      auto& names = settings_.request_header_names;
+      found->is_front_proxy = names.empty() || std::find(names.begin(), names.end(), leaf.subject().user) != names.end();
+    }
+    if (settings_.client_ca) {
+      auto verified = settings_.client_ca->verify_client(chain, now);
+      if (verified && !leaf.subject().user.empty()) {
+        found->is_client = true;
+        found->user = user_of(leaf);
+      } else if (!verified && !found->is_front_proxy) {
+        log::debug("client certificate of {} from {} is not accepted: {}", quote(leaf.subject().user), connection.peer.text(), verified.error().message);
+      }
+    }
+  }
+  connection.attachment = found;
+  return *found;
+}
+
+union_authenticator::outcome union_authenticator::basic(const headers& h, user_info& user) const {
+  auto coded = credentials(h, "Basic");
+  auto table = coded.empty() || !settings_.passwd ? nullptr : settings_.passwd();
+  if (!table) return outcome::none;
+  auto text = unbase64(coded);
+  auto colon = text ? text->find(':') : std::string::npos;
+  if (colon == std::string::npos) return outcome::bad;
+  auto entry = table->verify(std::string_view(*text).substr(0, colon), std::string_view(*text).substr(colon + 1));
+  if (!entry) return outcome::bad;
+  user.name = entry->user;
+  user.uid = entry->uid;
+  user.groups = entry->groups;
+  return outcome::good;
+}
+
+union_authenticator::outcome union_authenticator::front_proxy(const headers& h, const connection_identity& connection, user_info& user) const {
+  if (!connection.is_front_proxy) return outcome::none;
+  auto name = first_of(h, settings_.username_headers);
+  if (name.empty()) return outcome::none;
+  user.name = name;
+  user.uid = first_of(h, settings_.uid_headers);
+  for (auto& header : settings_.group_headers)
+    for (auto group : h.all(header)) add_group(user, group);
+  for (auto& [field, value] : h)
+    for (auto& prefix : settings_.extra_prefixes)
+      if (has_prefix_ignoring_case(field, prefix)) user.extra[extra_key(std::string_view(field).substr(prefix.size()))].push_back(value);
+  return outcome::good;
+}
+
+union_authenticator::outcome union_authenticator::bearer(const headers& h, const store::snapshot& cluster, wall_time now, user_info& user) {
+  auto token = bearer_token(h);
+  if (token.empty() || !tokens_) return token.empty() ? outcome::none : outcome::bad;
+  auto who = tokens_->verify(token, {}, cluster, now);
+  if (!who) {
+    log::debug("bearer token is not accepted: {}", who.error().message);
+    return outcome::bad;
+  }
+  user = std::move(who->user);
+  return outcome::good;
+}
+
+api_result<user_info> union_authenticator::identify(const headers& h, net::http::connection_info& connection, const store::snapshot& cluster,
+                                                    wall_time now) {
+  user_info user;
+  auto& of_connection = identity_of(connection, now);
+  bool fresh = now < of_connection.not_after;
+  bool failed = of_connection.presented && !(fresh && (of_connection.is_client || of_connection.is_front_proxy));
+  auto done = basic(h, user);
+  failed |= done == outcome::bad;
+  if (done != outcome::good && fresh) done = front_proxy(h, of_connection, user);
+  if (done != outcome::good && fresh && of_connection.is_client) {
+    user = of_connection.user;
+    done = outcome::good;
+  }
+  if (done != outcome::good) {
+    done = bearer(h, cluster, now, user);
+    failed |= done == outcome::bad;
+  }
+  if (done == outcome::good) {
+    add_group(user, authenticated);
+    return user;
+  }
+  // Another scheme, or credentials of no use: who tried to be somebody is not taken for nobody.
+  if (failed || !settings_.anonymous) return fail(unauthorized());
+  user = {};
+  user.name = anonymous_user;
+  user.groups = {std::string(unauthenticated)};
+  return user;
+}
+
+task<api_result<user_info>> union_authenticator::authenticate(net::http::exchange& e) {
+  co_return identify(e.request().headers, e.connection(), objects_.current(), reactor::loop::current().wall_now());
+}
+
+std::string bearer_token(const headers& h) {
+  if (auto token = credentials(h, "Bearer"); !token.empty()) return std::string(token);
+  constexpr std::string_view prefix = "base64url.bearer.authorization.k8s.io.";
+  if (!h.has_token("Upgrade", "websocket")) return {};
+  for (auto field : h.all("Sec-WebSocket-Protocol"))
+    for (auto protocol : split(field, ',')) {
+      protocol = trim(protocol);
+      if (!protocol.starts_with(prefix)) continue;
+      auto token = unbase64url(protocol.substr(prefix.size()));
+      // Not decodable is a failed attempt, not none: the text itself is then tried, and refused.
+      return token && !token->empty() ? *token : std::string(protocol);
+    }
+  return {};
+}
+
+namespace {
+
+struct impersonation {
+  const user_info& user;
+  authorizer& authz;
+  const store::snapshot& cluster;
+
+  api_result<void> may(std::string_view group, std::string_view resource, std::string_view name, std::string_view ns = {},
+                       std::string_view subresource = {}) const {
+    attributes a;
+    a.user = user;
+    a.verb = "impersonate";
+    a.is_resource = true;
+    a.api_group = group;
+    a.api_version = "v1";
+    a.resource = resource;
+    a.subresource = subresource;
+    a.ns = ns;
+    a.name = name;
+    auto d = authz.authorize(a, cluster);
+    if (d.what == decision::kind::allow) return {};
+    return fail(forbidden_status(a, d.reason));
+  }
+};
+
+}  // namespace
+
+api_result<user_info> impersonate(const headers& h, const user_info& user, authorizer& authz, const store::snapshot& cluster) {
+  constexpr std::string_view extra_prefix = "Impersonate-Extra-";
+  constexpr std::string_view account_prefix = "system:serviceaccount:";
+  auto name = h.get("Impersonate-User");
+  auto groups = h.all("Impersonate-Group");
+  auto uid = h.get("Impersonate-Uid");
+  std::map<std::string, std::vector<std::string>> extra;
+  for (auto& [field, value] : h)
+    if (has_prefix_ignoring_case(field, extra_prefix)) extra[extra_key(std::string_view(field).substr(extra_prefix.size()))].push_back(value);
+  if (name.empty()) {
+    if (groups.empty() && uid.empty() && extra.empty()) return user;
+    return fail(internal_error("requested [groups=" + quote_list({groups.begin(), groups.end()}) + " uid=" + quote(uid) + "] without impersonating a user"));
+  }
+  impersonation ask{user, authz, cluster};
+  user_info out;
+  out.name = name;
+  auto account = name.starts_with(account_prefix) ? split(name.substr(account_prefix.size()), ':') : std::vector<std::string_view>{};
+  bool is_account = account.size() == 2 && !account[0].empty() && !account[1].empty();
+  auto allowed = is_account ? ask.may("", "serviceaccounts", account[1], account[0]) : ask.may("", "users", name);
+  if (!allowed) return fail(std::move(allowed).error());
+  for (auto group : groups) {
+    if (auto may = ask.may("", "groups", group); !may) return fail(std::move(may).error());
+    add_group(out, group);
+  }
+  for (auto& [key, values] : extra) {
+    for (auto& value : values)
+      if (auto may = ask.may("authentication.k8s.io", "userextras", value, {}, key); !may) return fail(std::move(may).error());
+    out.extra[key] = values;
+  }
+  if (!uid.empty()) {
+    if (auto may = ask.may("authentication.k8s.io", "uids", uid); !may) return fail(std::move(may).error());
+    out.uid = uid;
+  }
+  if (is_account && groups.empty()) {
+    // Without groups a service account has those that it would have by its own token.
+    add_group(out, "system:serviceaccounts");
+    add_group(out, "system:serviceaccounts:" + std::string(account[0]));
+  }
+  if (name != anonymous_user)
+    add_group(out, authenticated);
+  else
+    add_group(out, unauthenticated);
+  return out;
+}
+
+}  // namespace kedge::api

@@ -1,0 +1,333 @@
+#include "api/access/review.h"
+
+#include <algorithm>
+
+#include "api/access/cluster.h"
+#include "api/access/limits.h"
+#include "reactor/loop.h"
+
+namespace kedge::api {
+namespace {
+
+constexpr std::string_view authentication = "authentication.k8s.io";
+constexpr std::string_view authorization = "authorization.k8s.io";
+
+wall_time wall_now() {
+  auto home = reactor::loop::try_current();
+  return home ? home->wall_now() : system_wall_time();
+}
+
+random_source& randomness() {
+  auto home = reactor::loop::try_current();
+  return home ? home->random() : system_random();
+}
+
+// The answer begins as the question: kind, apiVersion, metadata, spec.
+json::value answer_to(const json::value& body, std::string_view group, std::string_view kind) {
+  json::value out;
+  out.set("kind", kind);
+  out.set("apiVersion", std::string(group) + "/v1");
+  auto metadata = body.find("metadata");
+  out.set("metadata", metadata && metadata->is_object() ? *metadata : json::value(json::object{}));
+  if (auto spec = body.find("spec")) out.set("spec", *spec);
+  return out;
+}
+
+attributes attributes_of(const user_info& user, const json::value& spec) {
+  attributes a;
+  a.user = user;
+  if (auto& path = spec["nonResourceAttributes"]; path.is_object()) {
+    a.path = path["path"].as_string();
+    a.verb = path["verb"].as_string();
+    return a;
+  }
+  auto& r = spec["resourceAttributes"];
+  a.is_resource = true;
+  a.verb = r["verb"].as_string();
+  a.api_group = r["group"].as_string();
+  a.api_version = r["version"].as_string("*");
+  a.resource = r["resource"].as_string();
+  a.subresource = r["subresource"].as_string();
+  a.ns = r["namespace"].as_string();
+  a.name = r["name"].as_string();
+  a.field_selector = r["fieldSelector"]["rawSelector"].as_string();
+  a.label_selector = r["labelSelector"]["rawSelector"].as_string();
+  // The parsed form of a field selector, as text: all that authorizers look at is equality.
+  if (auto requirements = r["fieldSelector"]["requirements"].array())
+    for (auto& term : *requirements)
+      if (term["operator"].as_string() == "In" && term["values"].size() == 1) {
+        if (!a.field_selector.empty()) a.field_selector += ',';
+        a.field_selector += std::string(term["key"].as_string()) + '=' + std::string(term["values"][std::size_t{0}].as_string());
+      }
+  return a;
+}
+
+std::vector<cause> check_attributes(const json::value& spec) {
+  bool resource = spec["resourceAttributes"].is_object(), path = spec["nonResourceAttributes"].is_object();
+  if (resource && path)
+    return {invalid_value("spec.nonResourceAttributes", spec["nonResourceAttributes"], "cannot be specified in combination with resourceAttributes")};
+  if (!resource && !path)
+    return {invalid_value("spec.resourceAttributes", spec["resourceAttributes"], "exactly one of nonResourceAttributes or resourceAttributes must be specified")};
+  return {};
+}
+
+std::vector<cause> check_subject(const json::value& spec) {
+  auto causes = check_attributes(spec);
+  if (spec["user"].as_string().empty() && spec["groups"].empty())
+    causes.push_back(invalid_value("spec.user", spec["user"], "at least one of user or group must be specified"));
+  return causes;
+}
+
+// The spec of SubjectAccessReview has the user's members under other names than UserInfo.
+user_info subject_of(const json::value& spec) {
+  user_info user;
+  user.name = spec["user"].as_string();
+  user.uid = spec["uid"].as_string();
+  user.groups = string_list(spec["groups"]);
+  if (auto extra = spec["extra"].object())
+    for (auto& [key, values] : *extra) user.extra[lower(key)] = string_list(values);
+  return user;
+}
+
+}  // namespace
+
+json::value user_to_json(const user_info& user) {
+  json::value out{json::object{}};
+  if (!user.name.empty()) out.set("username", user.name);
+  if (!user.uid.empty()) out.set("uid", user.uid);
+  auto list = [](const std::vector<std::string>& texts) {
+    json::array a;
+    for (auto& text : texts) a.emplace_back(text);
+    return a;
+  };
+  if (!user.groups.empty()) out.set("groups", list(user.groups));
+  for (auto& [key, values] : user.extra) out.member("extra").set(key, list(values));
+  return out;
+}
+
+user_info user_from_json(const json::value& user) {
+  user_info out;
+  out.name = user["username"].as_string();
+  out.uid = user["uid"].as_string();
+  out.groups = string_list(user["groups"]);
+  if (auto extra = user["extra"].object())
+    for (auto& [key, values] : *extra) out.extra[key] = string_list(values);
+  return out;
+}
+
+bool reviews::handles(std::string_view group, std::string_view resource, std::string_view subresource) noexcept {
+  if (group.empty()) return resource == "serviceaccounts" && subresource == "token";
+  if (!subresource.empty()) return false;
+  if (group == authentication) return resource == "tokenreviews" || resource == "selfsubjectreviews";
+  return group == authorization && (resource == "subjectaccessreviews" || resource == "localsubjectaccessreviews" ||
+                                    resource == "selfsubjectaccessreviews" || resource == "selfsubjectrulesreviews");
+}
+
+api_result<json::value> reviews::create(const attributes& a, const json::value& body, const store::snapshot& cluster) {
+  if (a.resource == "serviceaccounts") return token_request(a, body, cluster);
+  if (a.resource == "tokenreviews") return token_review(body, cluster);
+  if (a.resource == "selfsubjectreviews") return self_subject_review(a.user, body);
+  if (a.resource == "subjectaccessreviews") return subject_access_review(body, cluster);
+  if (a.resource == "localsubjectaccessreviews") return local_subject_access_review(a.ns, body, cluster);
+  if (a.resource == "selfsubjectaccessreviews") return self_subject_access_review(a.user, body, cluster);
+  if (a.resource == "selfsubjectrulesreviews") return self_subject_rules_review(a.user, body, cluster);
+  return fail(no_such_resource());
+}
+
+api_result<json::value> reviews::token_review(const json::value& body, const store::snapshot& cluster) {
+  auto& spec = body["spec"];
+  auto token = spec["token"].as_string();
+  if (token.empty()) return fail(bad_request("token is required for TokenReview in authentication"));
+  auto out = answer_to(body, authentication, "TokenReview");
+  json::value status{json::object{}};
+  auto wanted = string_list(spec["audiences"]);
+  auto who = tokens_.verify(token, wanted, cluster, wall_now());
+  if (!who) {
+    status.set("user", json::object{});
+    status.set("error", "invalid bearer token");
+  } else {
+    auto user = who->user;
+    if (!user.in_group("system:authenticated")) user.groups.emplace_back("system:authenticated");
+    status.set("authenticated", true);
+    status.set("user", user_to_json(user));
+    json::array audiences;
+    for (auto& audience : who->audiences) audiences.emplace_back(audience);
+    status.set("audiences", std::move(audiences));
+  }
+  out.set("status", std::move(status));
+  return out;
+}
+
+api_result<json::value> reviews::self_subject_review(const user_info& who, const json::value& body) {
+  auto out = answer_to(body, authentication, "SelfSubjectReview");
+  out.erase("spec");
+  out.member("status").set("userInfo", user_to_json(who));
+  return out;
+}
+
+json::value reviews::access_status(const attributes& asked, const store::snapshot& cluster) {
+  auto d = authz_.authorize(asked, cluster);
+  json::value status{json::object{}};
+  status.set("allowed", d.what == decision::kind::allow);
+  if (d.what == decision::kind::deny) status.set("denied", true);
+  if (!d.reason.empty()) status.set("reason", d.reason);
+  return status;
+}
+
+api_result<json::value> reviews::subject_access_review(const json::value& body, const store::snapshot& cluster) {
+  auto& spec = body["spec"];
+  auto causes = check_subject(spec);
+  if (!causes.empty()) return fail(invalid(authorization, "SubjectAccessReview", {}, std::move(causes)));
+  auto out = answer_to(body, authorization, "SubjectAccessReview");
+  out.set("status", access_status(attributes_of(subject_of(spec), spec), cluster));
+  return out;
+}
+
+api_result<json::value> reviews::local_subject_access_review(std::string_view ns, const json::value& body, const store::snapshot& cluster) {
+  auto& spec = body["spec"];
+  auto causes = check_subject(spec);
+  auto asked_ns = spec["resourceAttributes"]["namespace"];
+  auto own_ns = namespace_of(body);
+  if (!own_ns.empty() && own_ns != ns) return fail(bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+  if (spec["resourceAttributes"].is_object() && asked_ns.as_string() != ns)
+    causes.push_back(invalid_value("spec.resourceAttributes.namespace", asked_ns, "must match metadata.namespace"));
+  if (spec["nonResourceAttributes"].is_object())
+    causes.push_back(invalid_value("spec.nonResourceAttributes", spec["nonResourceAttributes"], "disallowed on this kind of request"));
+  if (!causes.empty()) return fail(invalid(authorization, "LocalSubjectAccessReview", {}, std::move(causes)));
+  auto out = answer_to(body, authorization, "LocalSubjectAccessReview");
+  out.member("metadata").set("namespace", ns);
+  out.set("status", access_status(attributes_of(subject_of(spec), spec), cluster));
+  return out;
+}
+
+api_result<json::value> reviews::self_subject_access_review(const user_info& who, const json::value& body, const store::snapshot& cluster) {
+  auto& spec = body["spec"];
+  auto causes = check_attributes(spec);
+  if (!causes.empty()) return fail(invalid(authorization, "SelfSubjectAccessReview", {}, std::move(causes)));
+  auto out = answer_to(body, authorization, "SelfSubjectAccessReview");
+  out.set("status", access_status(attributes_of(who, spec), cluster));
+  return out;
+}
+
+api_result<json::value> reviews::self_subject_rules_review(const user_info& who, const json::value& body, const store::snapshot& cluster) {
+  auto ns = body["spec"]["namespace"].as_string();
+  if (ns.empty()) return fail(bad_request("no namespace on request"));
+  auto rules = rules_.rules_for(who, ns, cluster);
+  if (who.in_group("system:masters")) {
+    rules.insert(rules.begin(), policy_rule{{"*"}, {}, {}, {}, {"*"}});
+    rules.insert(rules.begin(), policy_rule{{"*"}, {"*"}, {"*"}, {}, {}});
+  }
+  json::array of_resources, of_paths;
+  for (auto& rule : rules) {
+    auto text = rule.to_json();
+    auto& list = rule.non_resource_urls.empty() ? of_resources : of_paths;
+    if (std::find(list.begin(), list.end(), text) == list.end()) list.push_back(std::move(text));
+  }
+  auto out = answer_to(body, authorization, "SelfSubjectRulesReview");
+  out.set("spec", json::object{});  // the real server gives the spec back empty
+  json::value status;
+  status.set("resourceRules", std::move(of_resources));
+  status.set("nonResourceRules", std::move(of_paths));
+  status.set("incomplete", false);
+  out.set("status", std::move(status));
+  return out;
+}
+
+namespace {
+
+struct bound_reference {
+  token_binding binding;
+  bool to_pod = false;
+};
+
+// The object that a TokenRequest wants its token bound to: it must be there, be the one meant, and be for this account.
+api_result<bound_reference> resolve_binding(const attributes& a, const json::value& ref, const store::snapshot& cluster) {
+  bound_reference out;
+  if (!ref.is_object()) return out;
+  auto kind = ref["kind"].as_string(), version = ref["apiVersion"].as_string();
+  auto name = std::string(ref["name"].as_string());
+  auto directory = kind == "Pod" ? "pods" : kind == "Secret" ? "secrets" : kind == "Node" ? "minions" : "";
+  if (version != "v1" || !*directory)
+    return fail(bad_request("cannot bind token for serviceaccount " + quote(a.name) + " to object with kind " + quote(kind) + " and apiVersion " +
+                            quote(version)));
+  auto resource = kind == "Pod" ? "pods" : kind == "Secret" ? "secrets" : "nodes";
+  auto object = read_object(cluster, object_key(directory, kind == "Node" ? std::string_view{} : std::string_view(a.ns), name));
+  if (!object) return fail(not_found("", resource, name));
+  auto uid = std::string(uid_of(*object));
+  if (auto wanted = ref["uid"].as_string(); !wanted.empty() && wanted != uid)
+    return fail(conflict("", resource, name,
+                         "the UID in the bound object reference (" + std::string(wanted) + ") does not match the UID in record. The object might have been deleted and then recreated"));
+  if (kind == "Pod") {
+    if ((*object)["spec"]["serviceAccountName"].as_string() != a.name)
+      return fail(bad_request("cannot bind token for serviceaccount " + quote(a.name) + " to pod running with different serviceaccount name."));
+    out.to_pod = true;
+    out.binding.pod = name;
+    out.binding.pod_uid = uid;
+    out.binding.node = (*object)["spec"]["nodeName"].as_string();
+    if (!out.binding.node.empty())
+      if (auto node = read_object(cluster, object_key("minions", {}, out.binding.node))) out.binding.node_uid = uid_of(*node);
+  } else if (kind == "Secret") {
+    out.binding.secret = name;
+    out.binding.secret_uid = uid;
+  } else {
+    out.binding.node = name;
+    out.binding.node_uid = uid;
+  }
+  return out;
+}
+
+}  // namespace
+
+api_result<json::value> reviews::token_request(const attributes& a, const json::value& body, const store::snapshot& cluster) {
+  if (!issuer_) return fail(no_such_resource());
+  auto account = read_object(cluster, object_key("serviceaccounts", a.ns, a.name));
+  if (!account) return fail(not_found("", "serviceaccounts", a.name));
+  auto& spec = body["spec"];
+  auto seconds = spec["expirationSeconds"].as_integer(token_seconds_default);
+  std::vector<cause> causes;
+  if (seconds < token_seconds_min)
+    causes.push_back(invalid_value("spec.expirationSeconds", json::value(seconds), "may not specify a duration less than 10 minutes"));
+  if (seconds > token_seconds_max)
+    causes.push_back(invalid_value("spec.expirationSeconds", json::value(seconds), "may not specify a duration larger than 2^32 seconds"));
+  if (!causes.empty()) return fail(invalid(authentication, "TokenRequest", a.name, std::move(causes)));
+  auto bound = resolve_binding(a, spec["boundObjectRef"], cluster);
+  if (!bound) return fail(std::move(bound).error());
+
+  token_issuer::request wanted;
+  wanted.ns = a.ns;
+  wanted.account = a.name;
+  wanted.account_uid = uid_of(*account);
+  wanted.audiences = string_list(spec["audiences"]);
+  if (wanted.audiences.empty()) wanted.audiences = issuer_->api_audiences();
+  wanted.seconds = seconds;
+  wanted.bound = bound->binding;
+  bool for_api = std::all_of(wanted.audiences.begin(), wanted.audiences.end(), [&](const std::string& audience) {
+    auto& own = issuer_->api_audiences();
+    return std::find(own.begin(), own.end(), audience) != own.end();
+  });
+  if (for_api && bound->to_pod && seconds == token_seconds_injected) {
+    wanted.warn_after_seconds = seconds;
+    wanted.seconds = token_seconds_extended;
+  }
+  auto now = wall_now();
+  auto token = issuer_->issue(wanted, now, randomness());
+  if (!token) return fail(internal_error(token.error().message));
+
+  json::array audiences;
+  for (auto& audience : wanted.audiences) audiences.emplace_back(audience);
+  json::value out;
+  out.set("kind", "TokenRequest");
+  out.set("apiVersion", "authentication.k8s.io/v1");
+  out.set("metadata", json::object{{"name", a.name}, {"namespace", a.ns}, {"creationTimestamp", format_rfc3339(now)}});
+  json::value answered{json::object{}};
+  answered.set("audiences", std::move(audiences));
+  answered.set("expirationSeconds", seconds);
+  answered.set("boundObjectRef", spec["boundObjectRef"]);
+  out.set("spec", std::move(answered));
+  out.member("status").set("token", std::move(*token));
+  // What clients are told is when to ask again, not the year that the token really lasts.
+  out.member("status").set("expirationTimestamp", format_rfc3339(now + std::chrono::seconds(seconds)));
+  return out;
+}
+
+}  // namespace kedge::api
