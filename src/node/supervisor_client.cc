@@ -14,8 +14,11 @@ result<supervisor_client> supervisor_client::make(std::string url, crypto::token
   if (auto scheme = url.substr(0, url.find("://")); scheme != "https")
     return fail(errc::invalid, "only https:// URLs are supported, invalid scheme: " + scheme + "; give --server https://HOST:6443");
   while (url.ends_with('/')) url.pop_back();
-  KEDGE_CHECK(net::http::parse_url(url, nullptr));
+  // Until the CA is known nothing can be verified; trust_server() says which answers count.
+  KEDGE_TRY(auto anyone, tls_client_context::make({.insecure = true, .alpn = {"http/1.1"}}));
+  KEDGE_TRY(auto where, net::http::parse_url(url, std::move(anyone)));
   supervisor_client c;
+  c.target_ = std::move(where.first);
   c.url_ = std::move(url);
   c.token_ = std::move(token);
   c.identity_ = std::move(identity);
@@ -24,8 +27,8 @@ result<supervisor_client> supervisor_client::make(std::string url, crypto::token
 }
 
 task<result<std::string>> supervisor_client::ask(net::http::client_request r, std::shared_ptr<tls_client_context> trust) {
-  KEDGE_CO_TRY(auto where, net::http::parse_url(url_, std::move(trust)));
-  r.to = std::move(where.first);
+  r.to = target_;
+  if (trust) r.to.tls = std::move(trust);
   auto full_url = url_ + r.path;
   auto deadline = reactor::loop::current().now() + request_deadline;
   auto answer = co_await reactor::with_deadline(http_->fetch(std::move(r), answer_bytes_max), deadline);
@@ -34,9 +37,8 @@ task<result<std::string>> supervisor_client::ask(net::http::client_request r, st
 }
 
 task<result<void>> supervisor_client::trust_server() {
-  KEDGE_CO_TRY(auto anyone, tls_client_context::make({.insecure = true, .alpn = {"http/1.1"}}));
   auto now = reactor::loop::current().wall_now();
-  KEDGE_CO_TRY(auto ca, co_await ask({.path = "/cacerts"}, anyone));
+  KEDGE_CO_TRY(auto ca, co_await ask({.path = "/cacerts"}, nullptr));
   auto fits = crypto::check_ca_hash(token_, ca, now);
   if (!fits || token_.ca_hash.empty()) {
     // A server behind a certificate that the whole system trusts has no CA of its own to hand out.
@@ -64,12 +66,14 @@ task<result<void>> supervisor_client::trust_server() {
 }
 
 task<result<std::string>> supervisor_client::get(std::string path) {
+  kedge_assert(verified_);  // the token goes to nobody who isn't
   net::http::client_request r{.path = std::move(path)};
   if (auto who = token_.authorization(); !who.empty()) r.headers.add("Authorization", std::move(who));
   co_return co_await ask(std::move(r), verified_);
 }
 
 task<result<std::string>> supervisor_client::post(std::string path, std::string body, header_list headers) {
+  kedge_assert(verified_);
   net::http::client_request r{.method = "POST", .path = std::move(path), .body = std::move(body)};
   if (auto who = token_.authorization(); !who.empty()) r.headers.add("Authorization", std::move(who));
   for (auto& [name, value] : headers) r.headers.add(std::move(name), std::move(value));

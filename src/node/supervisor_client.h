@@ -34,15 +34,18 @@ class supervisor_client {
   // The token with the CA's hash, as files and logs of K3s have it.
   const crypto::token& token() const { return token_; }
 
+  // After trust_server() only: the token goes along.
   task<result<std::string>> get(std::string path);
   using header_list = std::vector<std::pair<std::string, std::string>>;
   task<result<std::string>> post(std::string path, std::string body, header_list headers);
 
  private:
   supervisor_client() = default;
+  // `trust` null: whoever answers.
   task<result<std::string>> ask(net::http::client_request r, std::shared_ptr<net::tls_client_context> trust);
 
   std::string url_;
+  net::http::target target_;  // with a TLS context that verifies nothing
   crypto::token token_;
   client_identity identity_;
   std::string ca_;
