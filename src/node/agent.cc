@@ -160,6 +160,7 @@ task<void> agent::keep_node() {
   node_tasks_.spawn(keep_lease());
   co_await tell("Normal", "Starting", "Starting kubelet.");
   auto last_problem = std::string();
+  backoff = {};
   for (;;) {
     co_await look_at_runtime();
     co_await look_at_machine();
@@ -168,13 +169,21 @@ task<void> agent::keep_node() {
     if (!problem.empty() && problem != last_problem) log::warning("the node's status can't be written: {}", problem);
     if (problem.empty() && !last_problem.empty()) log::info("the node's status is written again");
     last_problem = std::move(problem);
-    co_await reactor::sleep_for(pause());
+    if (last_problem.empty()) {
+      backoff = {};
+      co_await reactor::sleep_for(pause());
+    } else {
+      co_await backoff.wait();
+    }
   }
 }
 
 duration agent::pause() const {
   if (control_.ready.is_set()) return is_ready() ? status_compute_interval : unready_poll_interval;
-  return loop::current().now() - began_ < start_poll_span ? start_poll_interval : unready_poll_interval;
+  // Quickly, as long as the runtime may be about to answer; not for a containerd that isn't installed.
+  auto since_start = loop::current().now() - began_;
+  bool may_come = !containerd_ || containerd_->running() || since_start < restart_first;
+  return may_come && since_start < start_poll_span ? start_poll_interval : unready_poll_interval;
 }
 
 task<result<void>> agent::adopt_or_create() {

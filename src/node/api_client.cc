@@ -33,10 +33,10 @@ task<result<json::value>> api_client::ask(std::string method, std::string path, 
   auto what = r.method + " " + url_ + r.path;
   auto answer = co_await reactor::with_deadline(http_->fetch(std::move(r), answer_bytes_max),
                                                 reactor::loop::current().now() + request_deadline);
-  if (!answer) co_return fail(std::move(answer).error().with(what));
+  if (!answer) co_return fail(std::move(answer).error().with(what + ": "));
   KEDGE_CO_TRY(auto text, body_or_error(*std::move(answer), what));
   auto value = json::parse(text);
-  if (!value) co_return fail(std::move(value).error().with(what));
+  if (!value) co_return fail(std::move(value).error().with(what + ": "));
   co_return value;
 }
 

@@ -106,7 +106,7 @@ task<result<client_identity>> fetch_certificate(supervisor_client& server, const
 
 task<result<std::string>> fetch_ca_file(supervisor_client& server, const agent_config& config, std::string name) {
   KEDGE_CO_TRY(auto text, co_await server.get("/v1-k3s/" + name));
-  if (auto good = crypto::parse_bundle(text); !good) co_return fail(std::move(good).error().with("the server's " + name));
+  if (auto good = crypto::parse_bundle(text); !good) co_return fail(std::move(good).error().with("the server's " + name + ": "));
   KEDGE_CO_TRY(auto written, co_await reactor::offload([path = agent_file(config, name), text] { return crypto::write_file(path, text); }));
   KEDGE_CO_CHECK(std::move(written));
   co_return text;
@@ -251,7 +251,7 @@ task<result<registration>> register_node(agent_config config, std::string passwo
   KEDGE_CO_TRY(auto made, std::move(folder));
   KEDGE_CO_CHECK(std::move(made));
   auto parsed = crypto::parse_token(config.token, "node");
-  if (!parsed) co_return fail(std::move(parsed).error().with("--token"));
+  if (!parsed) co_return fail(std::move(parsed).error().with("--token: "));
   // The certificate of an earlier start, shown beside the token.
   KEDGE_CO_TRY(auto earlier, co_await reactor::offload([config] { return load_kubelet_identity(config); }));
   KEDGE_CO_TRY(auto server, supervisor_client::make(config.api(), *std::move(parsed), earlier.value_or(client_identity{}), network));

@@ -32,7 +32,7 @@ task<result<std::string>> supervisor_client::ask(net::http::client_request r, st
   auto full_url = url_ + r.path;
   auto deadline = reactor::loop::current().now() + request_deadline;
   auto answer = co_await reactor::with_deadline(http_->fetch(std::move(r), answer_bytes_max), deadline);
-  if (!answer) co_return fail(std::move(answer).error().with(full_url));
+  if (!answer) co_return fail(std::move(answer).error().with(full_url + ": "));
   co_return body_or_error(*std::move(answer), full_url);
 }
 
