@@ -216,6 +216,7 @@ result<void> credentials::save_tokens() {
   auto dir = settings_.server_dir();
   bool changed = passwd_.ensure("node", "k3s:agent", agent_password_);
   changed = passwd_.ensure("server", "k3s:server", password_) || changed;
+  passwd_shared_ = std::make_shared<const crypto::passwd>(passwd_);
   if (changed || !exists(dir + "/cred/passwd")) KEDGE_CHECK(crypto::write_file(dir + "/cred/passwd", passwd_.write()));
   KEDGE_TRY(auto hash, crypto::ca_hash(server_ca_.bundle_pem(), system_wall_time()));
   KEDGE_CHECK(crypto::write_file(dir + "/token", crypto::token{hash, "server", password_, ""}.format() + "\n"));
@@ -277,9 +278,9 @@ std::string credentials::agent_token() const {
   auto hash = crypto::ca_hash(server_ca_.bundle_pem(), system_wall_time());
   return crypto::token{hash.value_or(""), "node", agent_password_, ""}.format();
 }
-crypto::passwd credentials::passwd() const {
+std::shared_ptr<const crypto::passwd> credentials::passwd_table() const {
   std::lock_guard lock(mutex_);
-  return passwd_;
+  return passwd_shared_;
 }
 std::vector<std::string> credentials::serving_names() const {
   std::lock_guard lock(mutex_);

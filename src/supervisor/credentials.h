@@ -40,7 +40,7 @@ class credentials {
   // These change while the server runs; each call gives a copy. Any thread.
   std::string full_token() const;
   std::string agent_token() const;
-  crypto::passwd passwd() const;
+  std::shared_ptr<const crypto::passwd> passwd_table() const;
   std::vector<std::string> serving_names() const;
   std::pair<std::string, std::string> serving_identity() const;  // chain and key, PEM
 
@@ -65,6 +65,7 @@ class credentials {
   mutable std::mutex mutex_;  // rare: tokens and names change by hand, or with a new address
   std::string password_, agent_password_;
   crypto::passwd passwd_;
+  std::shared_ptr<const crypto::passwd> passwd_shared_;  // as requests read it; replaced, never changed
   serving_certificate serving_;
 };
 

@@ -1,0 +1,208 @@
+"""What integration tests use: real servers and agents of the built binary, real kubectl, hosts as network namespaces.
+
+Everything lives in a temporary folder and in namespaces with the test's own prefix, and is gone after the test: processes
+by their ids, mounts, links, folders. Conditions are waited for (`eventually`), never slept for.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.request
+
+BINARY = os.environ["KEDGE_BINARY"]
+
+
+class Failed(AssertionError):
+    pass
+
+
+def run(*argv, check=True, input=None, env=None, timeout=60):
+    """Runs a command and gives its standard output; raises with both outputs when it fails."""
+    p = subprocess.run(argv, input=input, env=env, timeout=timeout, text=True, capture_output=True)
+    if check and p.returncode != 0:
+        raise Failed(f"{' '.join(argv)}\nexit code {p.returncode}\n{p.stdout}{p.stderr}")
+    return p if not check else p.stdout
+
+
+def eventually(what, condition, timeout=30, every=0.05):
+    """Waits until condition() gives something true and gives that; the last exception or value is told on timeout."""
+    end = time.monotonic() + timeout
+    last = None
+    while True:
+        try:
+            last = condition()
+            if last:
+                return last
+        except (Failed, OSError, KeyError, ValueError, subprocess.TimeoutExpired) as e:
+            last = e
+        if time.monotonic() > end:
+            raise Failed(f"not within {timeout} s: {what}; last: {last}")
+        time.sleep(every)
+
+
+class Host:
+    """A network namespace of its own on the test's bridge, or this machine (name None)."""
+
+    def __init__(self, lab, number):
+        self.lab, self.name, self.address = lab, f"{lab.prefix}{number}", f"10.97.{lab.subnet}.{number + 10}"
+        link = f"{lab.prefix}v{number}"
+        run("ip", "netns", "add", self.name)
+        run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        run("ip", "link", "set", link, "master", lab.bridge, "up")
+        for command in (["addr", "add", f"{self.address}/24", "dev", "eth0"], ["link", "set", "eth0", "up"],
+                        ["link", "set", "lo", "up"], ["route", "add", "default", "via", lab.gateway]):
+            run("ip", "-n", self.name, *command)
+
+    def command(self, *argv):
+        return ["ip", "netns", "exec", self.name, *argv]
+
+
+class Lab:
+    """A temporary folder, a bridge, and everything that a test starts."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="kedge-it-")
+        self.prefix = f"kt{os.getpid() % 10000}-"
+        self.subnet = os.getpid() % 250 + 1
+        self.bridge = f"{self.prefix}br"
+        self.gateway = f"10.97.{self.subnet}.1"
+        self.hosts, self.processes = [], []
+        run("ip", "link", "add", self.bridge, "type", "bridge")
+        run("ip", "addr", "add", f"{self.gateway}/24", "dev", self.bridge)
+        run("ip", "link", "set", self.bridge, "up")
+
+    def host(self):
+        self.hosts.append(Host(self, len(self.hosts) + 1))
+        return self.hosts[-1]
+
+    def start(self, name, argv, env=None):
+        log = open(os.path.join(self.folder, name + ".log"), "ab")
+        p = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env)
+        p.log = log.name
+        self.processes.append(p)
+        return p
+
+    def close(self):
+        for p in reversed(self.processes):
+            if p.poll() is None:
+                p.terminate()
+        for p in reversed(self.processes):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                p.wait(20)
+            if p.poll() is None:
+                p.kill()
+                p.wait()
+        for h in self.hosts:
+            run("ip", "netns", "pids", h.name, check=False)
+            run("ip", "netns", "del", h.name, check=False)
+        run("ip", "link", "del", self.bridge, check=False)
+        for line in open("/proc/self/mounts").read().splitlines():
+            if self.folder in line.split()[1]:
+                run("umount", "-l", line.split()[1], check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Server:
+    def __init__(self, lab, name="server", host=None, port=6443, args=(), env=None, binary=BINARY):
+        self.lab, self.name, self.host, self.port = lab, name, host, port
+        self.data = os.path.join(lab.folder, name)
+        self.kubeconfig = os.path.join(lab.folder, name + ".yaml")
+        self.args = ["server", "--data-dir", self.data, "--write-kubeconfig", self.kubeconfig,
+                     "--https-listen-port", str(port), "--node-name", name, *args]
+        self.binary, self.env = binary, env
+        self.process = None
+        self.start()
+
+    @property
+    def address(self):
+        return self.host.address if self.host else "127.0.0.1"
+
+    @property
+    def url(self):
+        return f"https://{self.address}:{self.port}"
+
+    def start(self):
+        argv = [self.binary, *self.args]
+        env = {**os.environ, **(self.env or {})}
+        env.setdefault("KEDGE_NODE_PASSWORD_FOLDER", os.path.join(self.lab.folder, self.name + "-node"))
+        self.process = self.lab.start(self.name, self.host.command(*argv) if self.host else argv, env=env)
+
+    def log(self):
+        return open(self.process.log).read()
+
+    def token(self):
+        return open(os.path.join(self.data, "server/token")).read().strip()
+
+    def kubectl(self, *args, check=True, input=None, timeout=60):
+        argv = ["kubectl", "--kubeconfig", self.kubeconfig, "--cache-dir", os.path.join(self.lab.folder, "kubectl-cache"), *args]
+        return run(*(self.host.command(*argv) if self.host else argv), check=check, input=input, timeout=timeout)
+
+    def get(self, *args):
+        return json.loads(self.kubectl("get", *args, "-o", "json"))
+
+    def wait_ready(self, timeout=30):
+        def ready():
+            if self.process.poll() is not None:
+                raise SystemExit(f"the server ended with {self.process.returncode}:\n{self.log()[-4000:]}")
+            return os.path.exists(self.kubeconfig) and self.kubectl("get", "--raw", "/readyz", timeout=5) == "ok"
+        eventually("the server is ready\n" + self.log()[-3000:], ready, timeout)
+        return self
+
+    def stop(self, number=signal.SIGTERM, timeout=30):
+        """Ends the server and gives its exit code."""
+        pid = self.process.pid
+        if self.host:  # ip netns exec replaces itself by the command
+            pid = self.process.pid
+        os.kill(pid, number)
+        return self.process.wait(timeout)
+
+
+class Agent:
+    def __init__(self, lab, name, host, server_url, token, args=(), env=None, token_in_environment=False):
+        self.lab, self.name, self.host = lab, name, host
+        self.data = os.path.join(lab.folder, name)
+        argv = [BINARY, "agent", "--data-dir", self.data, "--node-name", name, *args]
+        environment = {**os.environ, **(env or {})}
+        environment.setdefault("KEDGE_NODE_PASSWORD_FOLDER", os.path.join(lab.folder, name + "-node"))
+        if token_in_environment:
+            environment.update(K3S_URL=server_url, K3S_TOKEN=token)
+        else:
+            argv += ["--server", server_url, "--token", token]
+        self.process = lab.start(name, host.command(*argv), env=environment)
+
+    def log(self):
+        return open(self.process.log).read()
+
+
+def is_ready(node):
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in node.get("status", {}).get("conditions", []))
+
+
+class ClusterTest(unittest.TestCase):
+    """One server (with or without its own node) for all tests of a class."""
+
+    server_args = ("--disable-agent",)
+
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = Lab()
+        cls.addClassCleanup(cls.lab.close)
+        cls.host = cls.lab.host()
+        cls.server = Server(cls.lab, host=cls.host, args=cls.server_args).wait_ready()
+
+    def kubectl(self, *args, **kw):
+        return self.server.kubectl(*args, **kw)
+
+
+def main():
+    """Runs the module's tests and ends with the line that CI counts."""
+    result = unittest.main(exit=False, verbosity=2).result
+    failed = len(result.failures) + len(result.errors)
+    print(f"{result.testsRun - failed} passed, {failed} failed")
+    raise SystemExit(1 if failed or not result.testsRun else 0)
