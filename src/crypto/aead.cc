@@ -13,10 +13,16 @@ constexpr std::size_t gcm_tag_bytes = 16, aes_block_bytes = 16;
 constexpr std::size_t text_max_bytes = std::size_t(1) << 30;  // OpenSSL counts in int
 
 const EVP_CIPHER* gcm_of(std::size_t key_bytes) {
-  return key_bytes == 16 ? EVP_aes_128_gcm() : key_bytes == 24 ? EVP_aes_192_gcm() : key_bytes == 32 ? EVP_aes_256_gcm() : nullptr;
+  return key_bytes == 16   ? EVP_aes_128_gcm()
+         : key_bytes == 24 ? EVP_aes_192_gcm()
+         : key_bytes == 32 ? EVP_aes_256_gcm()
+                           : nullptr;
 }
 const EVP_CIPHER* cbc_of(std::size_t key_bytes) {
-  return key_bytes == 16 ? EVP_aes_128_cbc() : key_bytes == 24 ? EVP_aes_192_cbc() : key_bytes == 32 ? EVP_aes_256_cbc() : nullptr;
+  return key_bytes == 16   ? EVP_aes_128_cbc()
+         : key_bytes == 24 ? EVP_aes_192_cbc()
+         : key_bytes == 32 ? EVP_aes_256_cbc()
+                           : nullptr;
 }
 
 std::unexpected<error> cipher_failed() { return fail(ossl::last_error(errc::internal, "AES")); }
@@ -62,7 +68,8 @@ static_assert(secretbox_nonce_bytes == crypto_secretbox_NONCEBYTES);
 
 }  // namespace
 
-result<std::string> gcm_seal(std::string_view key, std::string_view nonce, std::string_view plain, std::string_view associated) {
+result<std::string> gcm_seal(std::string_view key, std::string_view nonce, std::string_view plain,
+                             std::string_view associated) {
   auto* kind = gcm_of(key.size());
   KEDGE_CHECK(check(kind, nonce.size() == gcm_nonce_bytes, plain.size()));
   ossl::cipher_context c(EVP_CIPHER_CTX_new());
@@ -114,14 +121,15 @@ result<std::string> secretbox_seal(std::string_view key, std::string_view nonce,
   if (nonce.size() != secretbox_nonce_bytes) return fail(errc::invalid, "a secretbox nonce has 24 bytes");
   std::string out(nonce);
   out.resize(nonce.size() + crypto_secretbox_MACBYTES + plain.size());
-  crypto_secretbox_easy(ossl::u8(out) + nonce.size(), ossl::u8(as_bytes(plain)), plain.size(), ossl::u8(as_bytes(nonce)),
-                        ossl::u8(as_bytes(key)));
+  crypto_secretbox_easy(ossl::u8(out) + nonce.size(), ossl::u8(as_bytes(plain)), plain.size(),
+                        ossl::u8(as_bytes(nonce)), ossl::u8(as_bytes(key)));
   return out;
 }
 
 result<std::string> secretbox_open(std::string_view key, std::string_view sealed) {
   KEDGE_CHECK(check_secretbox(key));
-  if (sealed.size() < secretbox_nonce_bytes + crypto_secretbox_MACBYTES) return fail(errc::corrupt, "encrypted text is too short");
+  if (sealed.size() < secretbox_nonce_bytes + crypto_secretbox_MACBYTES)
+    return fail(errc::corrupt, "encrypted text is too short");
   auto box = sealed.substr(secretbox_nonce_bytes);
   std::string plain(box.size() - crypto_secretbox_MACBYTES, '\0');
   if (crypto_secretbox_open_easy(ossl::u8(plain), ossl::u8(as_bytes(box)), box.size(), ossl::u8(as_bytes(sealed)),

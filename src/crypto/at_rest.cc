@@ -22,23 +22,32 @@ std::string prefix_of(cipher kind, std::string_view key_name) {
   return out.append(name_of(kind)).append(":").append(version).append(key_name).append(":");
 }
 
-result<std::string> seal_with(cipher kind, const at_rest_key& key, std::string_view plain, std::string_view datastore_key,
-                              random_source& random) {
+result<std::string> seal_with(cipher kind, const at_rest_key& key, std::string_view plain,
+                              std::string_view datastore_key, random_source& random) {
   switch (kind) {
-    case cipher::aescbc: return cbc_seal(key.secret, random_bytes(random, cbc_vector_bytes), plain);
-    case cipher::aesgcm: return gcm_seal(key.secret, random_bytes(random, gcm_nonce_bytes), plain, datastore_key);
-    case cipher::secretbox: return secretbox_seal(key.secret, random_bytes(random, secretbox_nonce_bytes), plain);
-    case cipher::identity: break;
+    case cipher::aescbc:
+      return cbc_seal(key.secret, random_bytes(random, cbc_vector_bytes), plain);
+    case cipher::aesgcm:
+      return gcm_seal(key.secret, random_bytes(random, gcm_nonce_bytes), plain, datastore_key);
+    case cipher::secretbox:
+      return secretbox_seal(key.secret, random_bytes(random, secretbox_nonce_bytes), plain);
+    case cipher::identity:
+      break;
   }
   return std::string(plain);
 }
 
-result<std::string> open_with(cipher kind, const at_rest_key& key, std::string_view sealed, std::string_view datastore_key) {
+result<std::string> open_with(cipher kind, const at_rest_key& key, std::string_view sealed,
+                              std::string_view datastore_key) {
   switch (kind) {
-    case cipher::aescbc: return cbc_open(key.secret, sealed);
-    case cipher::aesgcm: return gcm_open(key.secret, sealed, datastore_key);
-    case cipher::secretbox: return secretbox_open(key.secret, sealed);
-    case cipher::identity: break;
+    case cipher::aescbc:
+      return cbc_open(key.secret, sealed);
+    case cipher::aesgcm:
+      return gcm_open(key.secret, sealed, datastore_key);
+    case cipher::secretbox:
+      return secretbox_open(key.secret, sealed);
+    case cipher::identity:
+      break;
   }
   return std::string(sealed);
 }
@@ -59,7 +68,8 @@ result<at_rest_key> parse_key(const json::value& v, cipher kind) {
   auto n = key.secret.size();
   bool fits = kind == cipher::secretbox ? n == 32 : n == 16 || n == 24 || n == 32;
   if (!fits)
-    return fail(errc::invalid, "the secret of encryption key " + quote(key.name) + " has " + std::to_string(n) + " bytes; " +
+    return fail(errc::invalid, "the secret of encryption key " + quote(key.name) + " has " + std::to_string(n) +
+                                   " bytes; " +
                                    (kind == cipher::secretbox ? "secretbox needs 32" : "AES needs 16, 24 or 32"));
   return key;
 }
@@ -69,7 +79,9 @@ result<at_rest_provider> parse_provider(const json::value& v) {
   if (!fields || fields->size() != 1) return fail(errc::invalid, "an encryption provider must name exactly one kind");
   auto& [name, content] = *fields->begin();
   auto kind = cipher_of(name);
-  if (!kind) return fail(errc::unsupported, "encryption provider " + quote(name) + " is not supported; use aescbc, aesgcm, secretbox or identity");
+  if (!kind)
+    return fail(errc::unsupported,
+                "encryption provider " + quote(name) + " is not supported; use aescbc, aesgcm, secretbox or identity");
   at_rest_provider out{*kind, {}};
   if (*kind == cipher::identity) return out;
   auto* keys = content["keys"].array();
@@ -92,10 +104,14 @@ bool matches(std::string_view pattern, std::string_view resource, std::string_vi
 
 std::string_view name_of(cipher c) noexcept {
   switch (c) {
-    case cipher::identity: return "identity";
-    case cipher::aescbc: return "aescbc";
-    case cipher::aesgcm: return "aesgcm";
-    case cipher::secretbox: return "secretbox";
+    case cipher::identity:
+      return "identity";
+    case cipher::aescbc:
+      return "aescbc";
+    case cipher::aesgcm:
+      return "aesgcm";
+    case cipher::secretbox:
+      return "secretbox";
   }
   return "";
 }

@@ -22,7 +22,8 @@ result<std::string> derive(std::string_view password, std::string_view salt) {
   std::string key(key_bytes, '\0');
   // The salt's hexadecimal text is the salt, as K3s has it.
   if (PKCS5_PBKDF2_HMAC(password.data(), static_cast<int>(password.size()), ossl::u8(as_bytes(salt)),
-                        static_cast<int>(salt.size()), rounds, EVP_sha1(), static_cast<int>(key.size()), ossl::u8(key)) != 1)
+                        static_cast<int>(salt.size()), rounds, EVP_sha1(), static_cast<int>(key.size()),
+                        ossl::u8(key)) != 1)
     return fail(ossl::last_error(errc::internal, "derive the bootstrap key"));
   return key;
 }

@@ -43,7 +43,8 @@ result<certificate> certificate::from_der(bytes der) {
   // Decodes and caches the extensions now, so that later reads from several threads change nothing.
   X509_check_purpose(x, -1, 0);
   auto flags = X509_get_extension_flags(x);
-  if (flags & EXFLAG_INVALID) return fail(ossl::last_error(errc::invalid, "certificate has an extension that can't be parsed"));
+  if (flags & EXFLAG_INVALID)
+    return fail(ossl::last_error(errc::invalid, "certificate has an extension that can't be parsed"));
 
   s->der = std::string(as_text(der));
   s->subject = ossl::read_subject(X509_get_subject_name(x));

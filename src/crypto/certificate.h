@@ -38,16 +38,16 @@ class certificate {
   std::string pem() const;
 
   const crypto::subject& subject() const;
-  const std::string& issuer_name() const;                    // the issuer's CN
-  const std::vector<std::string>& dns_names() const;         // of the SANs; the CN is none
-  const std::vector<std::string>& addresses() const;         // of the SANs, in inet_ntop's form
+  const std::string& issuer_name() const;             // the issuer's CN
+  const std::vector<std::string>& dns_names() const;  // of the SANs; the CN is none
+  const std::vector<std::string>& addresses() const;  // of the SANs, in inet_ntop's form
   wall_time not_before() const;
   wall_time not_after() const;
-  bool is_authority() const;                                 // basicConstraints say CA
-  bool for_client() const;                                   // EKU clientAuth or any; true without EKU
-  bool for_server() const;                                   // EKU serverAuth or any; true without EKU
-  const std::string& subject_key_id() const;                 // raw; empty when absent
-  const std::string& authority_key_id() const;               // raw; empty when absent
+  bool is_authority() const;                    // basicConstraints say CA
+  bool for_client() const;                      // EKU clientAuth or any; true without EKU
+  bool for_server() const;                      // EKU serverAuth or any; true without EKU
+  const std::string& subject_key_id() const;    // raw; empty when absent
+  const std::string& authority_key_id() const;  // raw; empty when absent
   public_key key() const;
 
   std::string fingerprint_sha1() const;    // 40 upper-case hexadecimal digits (K3s: SHA1=<this>)
@@ -104,10 +104,10 @@ struct leaf_request {
   bool server = false;                 // EKU serverAuth
   bool digital_signature = true;
   bool key_encipherment = true;
-  bool constrained = false;            // write basicConstraints CA:FALSE, as kube-controller-manager's signer does
+  bool constrained = false;  // write basicConstraints CA:FALSE, as kube-controller-manager's signer does
   duration lifetime = leaf_lifetime;
   duration backdate = std::chrono::hours(1);  // how long before now it starts, for peers whose clock is behind
-  bool end_with_authority = false;     // not_after no later than the CA's (the CSR API's signer)
+  bool end_with_authority = false;            // not_after no later than the CA's (the CSR API's signer)
 };
 
 // A leaf for `key` with a random 63-bit serial. notBefore is `now - backdate`, but not before the CA's.
@@ -119,18 +119,19 @@ std::string chain_pem(const certificate& leaf, const authority& ca);
 
 // Why a leaf on disk must be made anew, in words for the log: it ends within the renewal window, its CN or O differ, a
 // SAN is missing, or another CA signed it (AKI != SKI). nullopt: it may stay. More SANs than wanted are no reason.
-std::optional<std::string> reason_to_renew(const certificate& leaf, const certificate& signer, const leaf_request& wanted,
-                                           wall_time now);
+std::optional<std::string> reason_to_renew(const certificate& leaf, const certificate& signer,
+                                           const leaf_request& wanted, wall_time now);
 
 // Certificates trusted to sign, for verification without I/O. Every one is an anchor, intermediates too, as in Go's
-// client CA pool. Immutable after construction: share it between cores.
+// client CA pool. Immutable after construction and safe to share between cores; OpenSSL's store has a lock inside, so a
+// core that verifies often keeps a trust of its own.
 class trust {
  public:
   static result<trust> from_bundle(std::span<const certificate> anchors);
 
-  // Whether the chain is good at `now` for that use: signatures, validity, CA flags, extended key usage. `chain` is what
-  // the peer sent, leaf first. errc::expired when only time is wrong, else errc::unauthenticated. A client certificate's
-  // user is then `chain[0].subject()`.
+  // Whether the chain is good at `now` for that use: signatures, validity, CA flags, extended key usage. `chain` is
+  // what the peer sent, leaf first. errc::expired when only time is wrong, else errc::unauthenticated. A client
+  // certificate's user is then `chain[0].subject()`.
   result<void> verify_client(std::span<const certificate> chain, wall_time now) const;
   // The same for a server, which must also carry `name` (a DNS name or an address) as a SAN.
   result<void> verify_server(std::span<const certificate> chain, std::string_view name, wall_time now) const;
@@ -142,8 +143,9 @@ class trust {
   std::shared_ptr<x509_store_st> store_;
 };
 
-// The root that verifies bundle.front() through the rest, where certificates without an AKI, or with AKI == SKI, count as
-// roots, and those with extended key usages must allow serverAuth. nullopt: no chain verifies. For token.h's CA hash.
+// The root that verifies bundle.front() through the rest, where certificates without an AKI, or with AKI == SKI, count
+// as roots, and those with extended key usages must allow serverAuth. nullopt: no chain verifies. For token.h's CA
+// hash.
 std::optional<certificate> root_of(std::span<const certificate> bundle, wall_time now);
 
 }  // namespace kedge::crypto

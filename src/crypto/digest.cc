@@ -25,7 +25,8 @@ std::string hmac(const EVP_MD* kind, bytes key, bytes data) {
   // A null key means "the previous one" to HMAC(): an empty key needs an address of its own.
   static constexpr unsigned char empty = 0;
   auto* k = key.empty() ? &empty : ossl::u8(key);
-  kedge_assert(HMAC(kind, k, static_cast<int>(key.size()), ossl::u8(data), data.size(), ossl::u8(out), &n) && n == out.size());
+  kedge_assert(HMAC(kind, k, static_cast<int>(key.size()), ossl::u8(data), data.size(), ossl::u8(out), &n) &&
+               n == out.size());
   return out;
 }
 

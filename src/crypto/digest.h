@@ -8,9 +8,9 @@
 
 namespace kedge::crypto {
 
-std::string sha1(bytes data);    // 20 bytes; only where a format asks for it (fingerprints)
-std::string sha256(bytes data);  // 32 bytes
-std::string sha512(bytes data);  // 64 bytes
+std::string sha1(bytes data);        // 20 bytes; only where a format asks for it (fingerprints)
+std::string sha256(bytes data);      // 32 bytes
+std::string sha512(bytes data);      // 64 bytes
 std::string sha256_hex(bytes data);  // 64 lower-case hexadecimal digits
 
 std::string hmac_sha1(bytes key, bytes data);

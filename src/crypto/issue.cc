@@ -73,10 +73,14 @@ bool set_validity(X509* x, wall_time from, wall_time until) {
 // The digest that goes with the key, as Go chooses it; null for keys that hash by themselves (Ed25519).
 const EVP_MD* signature_digest(const private_key& key) {
   switch (key.algorithm()) {
-    case key_algorithm::ecdsa_p384: return EVP_sha384();
-    case key_algorithm::ecdsa_p521: return EVP_sha512();
-    case key_algorithm::other: return nullptr;
-    default: return EVP_sha256();
+    case key_algorithm::ecdsa_p384:
+      return EVP_sha384();
+    case key_algorithm::ecdsa_p521:
+      return EVP_sha512();
+    case key_algorithm::other:
+      return nullptr;
+    default:
+      return EVP_sha256();
   }
 }
 
@@ -103,11 +107,13 @@ result<authority> authority::create(std::string_view prefix, wall_time now) {
 result<authority> authority::create(std::string_view common_name, const private_key& key, wall_time now) {
   ossl::x509 x(X509_new());
   KEDGE_TRY(auto name, ossl::make_name(common_name, {}));
-  bool good = x && X509_set_version(x.get(), X509_VERSION_3) && set_serial(x.get(), 0) &&
-              X509_set_subject_name(x.get(), name.get()) && X509_set_issuer_name(x.get(), name.get()) &&
-              set_validity(x.get(), now, now + authority_lifetime) && X509_set_pubkey(x.get(), key.native()) &&
-              add_key_usage(x.get(), {{bit_digital_signature, true}, {bit_key_encipherment, true}, {bit_certificate_sign, true}}) &&
-              add_constraints(x.get(), true) && add_subject_key_id(x.get(), key.public_part().key_identifier());
+  bool good =
+      x && X509_set_version(x.get(), X509_VERSION_3) && set_serial(x.get(), 0) &&
+      X509_set_subject_name(x.get(), name.get()) && X509_set_issuer_name(x.get(), name.get()) &&
+      set_validity(x.get(), now, now + authority_lifetime) && X509_set_pubkey(x.get(), key.native()) &&
+      add_key_usage(x.get(),
+                    {{bit_digital_signature, true}, {bit_key_encipherment, true}, {bit_certificate_sign, true}}) &&
+      add_constraints(x.get(), true) && add_subject_key_id(x.get(), key.public_part().key_identifier());
   if (!good) return fail(ossl::last_error(errc::internal, "make a certificate authority"));
   KEDGE_TRY(auto made, sign(x.get(), key));
   return authority({std::move(made)}, key);
@@ -136,9 +142,10 @@ result<certificate> issue(const authority& ca, const public_key& key, const leaf
   ossl::x509 x(X509_new());
   bool good = x && X509_set_version(x.get(), X509_VERSION_3) && set_serial(x.get(), random.next() >> 1) &&
               X509_set_subject_name(x.get(), name.get()) &&
-              X509_set_issuer_name(x.get(), X509_get_subject_name(signer.native())) && set_validity(x.get(), from, until) &&
-              X509_set_pubkey(x.get(), key.native()) &&
-              add_key_usage(x.get(), {{bit_digital_signature, r.digital_signature}, {bit_key_encipherment, r.key_encipherment}}) &&
+              X509_set_issuer_name(x.get(), X509_get_subject_name(signer.native())) &&
+              set_validity(x.get(), from, until) && X509_set_pubkey(x.get(), key.native()) &&
+              add_key_usage(x.get(), {{bit_digital_signature, r.digital_signature},
+                                      {bit_key_encipherment, r.key_encipherment}}) &&
               add_extended_usage(x.get(), r) && (!r.constrained || add_constraints(x.get(), false)) &&
               add_authority_key_id(x.get(), signer.subject_key_id()) &&
               (sk_GENERAL_NAME_num(names.get()) == 0 || add(x.get(), NID_subject_alt_name, names.get(), false));
@@ -148,8 +155,8 @@ result<certificate> issue(const authority& ca, const public_key& key, const leaf
 
 std::string chain_pem(const certificate& leaf, const authority& ca) { return leaf.pem() + ca.bundle_pem(); }
 
-std::optional<std::string> reason_to_renew(const certificate& leaf, const certificate& signer, const leaf_request& wanted,
-                                           wall_time now) {
+std::optional<std::string> reason_to_renew(const certificate& leaf, const certificate& signer,
+                                           const leaf_request& wanted, wall_time now) {
   if (leaf.not_after() - now < renewal_window) return "it ends at " + format_rfc3339(leaf.not_after());
   if (leaf.subject().user != wanted.common_name)
     return "its common name is " + quote(leaf.subject().user) + " instead of " + quote(wanted.common_name);

@@ -35,16 +35,23 @@ constexpr algorithm es512{"ES512", EVP_sha512, 66, "P-521"};
 
 const algorithm* algorithm_of(const public_key& key) {
   switch (key.algorithm()) {
-    case key_algorithm::rsa: return &rs256;
-    case key_algorithm::ecdsa_p256: return &es256;
-    case key_algorithm::ecdsa_p384: return &es384;
-    case key_algorithm::ecdsa_p521: return &es512;
-    case key_algorithm::other: break;
+    case key_algorithm::rsa:
+      return &rs256;
+    case key_algorithm::ecdsa_p256:
+      return &es256;
+    case key_algorithm::ecdsa_p384:
+      return &es384;
+    case key_algorithm::ecdsa_p521:
+      return &es512;
+    case key_algorithm::other:
+      break;
   }
   return nullptr;
 }
 
-std::unexpected<error> bad_token(std::string why) { return fail(errc::unauthenticated, "invalid bearer token: " + why); }
+std::unexpected<error> bad_token(std::string why) {
+  return fail(errc::unauthenticated, "invalid bearer token: " + why);
+}
 
 // JOSE has r and s of fixed width side by side (RFC 7518 §3.4), OpenSSL an ASN.1 sequence of them.
 result<std::string> fixed_from_der(std::string_view der, std::size_t width) {
@@ -61,7 +68,8 @@ result<std::string> fixed_from_der(std::string_view der, std::size_t width) {
 std::string der_from_fixed(std::string_view fixed, std::size_t width) {
   int w = static_cast<int>(width);
   ecdsa_signature s(ECDSA_SIG_new());
-  ossl::bignum r(BN_bin2bn(ossl::u8(as_bytes(fixed)), w, nullptr)), t(BN_bin2bn(ossl::u8(as_bytes(fixed)) + width, w, nullptr));
+  ossl::bignum r(BN_bin2bn(ossl::u8(as_bytes(fixed)), w, nullptr)),
+      t(BN_bin2bn(ossl::u8(as_bytes(fixed)) + width, w, nullptr));
   if (!s || !r || !t || !ECDSA_SIG_set0(s.get(), r.get(), t.get())) return {};
   (void)r.release();
   (void)t.release();
@@ -91,7 +99,8 @@ bool is_signature(const public_key& key, const algorithm& a, std::string_view te
   }
   ossl::digest_context c(EVP_MD_CTX_new());
   bool good = c && EVP_DigestVerifyInit(c.get(), nullptr, a.digest(), nullptr, key.native()) == 1 &&
-              EVP_DigestVerify(c.get(), ossl::u8(as_bytes(signature)), signature.size(), ossl::u8(as_bytes(text)), text.size()) == 1;
+              EVP_DigestVerify(c.get(), ossl::u8(as_bytes(signature)), signature.size(), ossl::u8(as_bytes(text)),
+                               text.size()) == 1;
   if (!good) (void)ossl::last_error(errc::internal, {});  // empties the queue
   return good;
 }
@@ -194,9 +203,12 @@ bool has_issuer(std::string_view token, std::string_view issuer) {
 result<void> check_times(const json::value& claims, wall_time now) {
   auto seconds = std::chrono::duration<double>(now.time_since_epoch()).count();
   if (auto* v = claims.find("exp"); v && !v->is_number()) return bad_token("exp is not a number");
-  if (auto exp = time_claim(claims, "exp"); exp && seconds - leeway_seconds > *exp) return fail(errc::expired, "service account token has expired");
-  if (auto nbf = time_claim(claims, "nbf"); nbf && seconds + leeway_seconds < *nbf) return bad_token("it is not valid yet");
-  if (auto iat = time_claim(claims, "iat"); iat && seconds + leeway_seconds < *iat) return bad_token("it was issued in the future");
+  if (auto exp = time_claim(claims, "exp"); exp && seconds - leeway_seconds > *exp)
+    return fail(errc::expired, "service account token has expired");
+  if (auto nbf = time_claim(claims, "nbf"); nbf && seconds + leeway_seconds < *nbf)
+    return bad_token("it is not valid yet");
+  if (auto iat = time_claim(claims, "iat"); iat && seconds + leeway_seconds < *iat)
+    return bad_token("it was issued in the future");
   return {};
 }
 
@@ -205,7 +217,8 @@ std::vector<std::string> common_audiences(const json::value& claims, std::span<c
   auto has = [&](const std::string& name) {
     if (aud.is_string()) return aud.as_string() == name;
     auto* all = aud.array();
-    return all && std::any_of(all->begin(), all->end(), [&](auto& v) { return v.is_string() && v.as_string() == name; });
+    return all &&
+           std::any_of(all->begin(), all->end(), [&](auto& v) { return v.is_string() && v.as_string() == name; });
   };
   std::vector<std::string> out;
   for (auto& name : wanted)

@@ -40,9 +40,9 @@ class token_verifier {
   // Keys that sign no tokens are left out; errc::too_large beyond jwt_keys_max.
   static result<token_verifier> create(std::span<const public_key> keys);
 
-  // The claims when a key signed the token: the one that `kid` names, or any when the token names none. `alg` must be the
-  // key's own, so a public key is never taken for an HMAC secret. errc::unauthenticated otherwise; the message is for the
-  // log, clients are told "invalid bearer token".
+  // The claims when a key signed the token: the one that `kid` names, or any when the token names none. `alg` must be
+  // the key's own, so a public key is never taken for an HMAC secret. errc::unauthenticated otherwise; the message is
+  // for the log, clients are told "invalid bearer token".
   result<json::value> verify(std::string_view token) const;
 
  private:
@@ -57,11 +57,12 @@ class token_verifier {
 // Whether the token is worth a signature check at all: three parts, and the issuer claim is ours. Nothing is verified.
 bool has_issuer(std::string_view token, std::string_view issuer);
 
-// exp, nbf and iat against now; with the minute of leeway that Kubernetes gives; a token without exp is a legacy one that never ends.
-// errc::expired or errc::unauthenticated.
+// exp, nbf and iat against now; with the minute of leeway that Kubernetes gives; a token without exp is a legacy one
+// that never ends. errc::expired or errc::unauthenticated.
 result<void> check_times(const json::value& claims, wall_time now);
 
-// The wanted audiences that the token has too, in wanted order; empty means it isn't for us. `aud` may be a text or a list.
+// The wanted audiences that the token has too, in wanted order; empty means it isn't for us. `aud` may be a text or a
+// list.
 std::vector<std::string> common_audiences(const json::value& claims, std::span<const std::string> wanted);
 
 // {"keys":[{"use":"sig","kty":"RSA","kid":…,"alg":"RS256","n":…,"e":"AQAB"}]}; EC keys have crv, x and y.

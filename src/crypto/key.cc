@@ -106,7 +106,9 @@ result<private_key> private_key::from_pem(std::string_view text) {
 std::string private_key::pem() const {
   auto der = ossl::to_der(i2d_PrivateKey, native());  // the type's own form where it has one
   kedge_assert(!der.empty());
-  auto type = EVP_PKEY_is_a(native(), "EC") ? "EC PRIVATE KEY" : EVP_PKEY_is_a(native(), "RSA") ? "RSA PRIVATE KEY" : "PRIVATE KEY";
+  auto type = EVP_PKEY_is_a(native(), "EC")    ? "EC PRIVATE KEY"
+              : EVP_PKEY_is_a(native(), "RSA") ? "RSA PRIVATE KEY"
+                                               : "PRIVATE KEY";
   return write_pem(type, as_bytes(der));
 }
 

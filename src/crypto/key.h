@@ -1,7 +1,7 @@
 // key.h: private and public keys.
 //
-// Handles to immutable keys: cheap to copy, safe to share between cores. Kedge makes ECDSA P-256 keys, and RSA-2048 only
-// for signing service account tokens; it reads and uses whatever else OpenSSL knows (a user's own CA).
+// Handles to immutable keys: cheap to copy, safe to share between cores. Kedge makes ECDSA P-256 keys, and RSA-2048
+// only for signing service account tokens; it reads and uses whatever else OpenSSL knows (a user's own CA).
 #pragma once
 
 #include <memory>
@@ -63,11 +63,12 @@ class private_key {
   std::shared_ptr<evp_pkey_st> key_;  // never null
 };
 
-// Every private key of the text in order (service.key keeps the older keys behind the signing one). None: errc::invalid.
+// Every private key of the text in order (service.key keeps the older keys behind the signing one). None:
+// errc::invalid.
 result<std::vector<private_key>> parse_private_keys(std::string_view text);
 
-// Every key that can verify, as Kubernetes reads --service-account-key-file: public keys (PKIX or PKCS#1), and the public
-// parts of private keys and certificates. None: errc::invalid.
+// Every key that can verify, as Kubernetes reads --service-account-key-file: public keys (PKIX or PKCS#1), and the
+// public parts of private keys and certificates. None: errc::invalid.
 result<std::vector<public_key>> parse_public_keys(std::string_view text);
 
 }  // namespace kedge::crypto

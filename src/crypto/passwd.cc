@@ -43,7 +43,8 @@ struct csv_reader {
     while (!at_end() && (text.front() == ' ' || text.front() == '\t')) take();
     if (!at_end() && text.front() == '"') return quoted_field();
     auto end = text.find_first_of(",\r\n");
-    if (end != std::string_view::npos && text[end] == '\r' && text.substr(end, 2) != "\r\n") end = text.find_first_of(",\n", end);
+    if (end != std::string_view::npos && text[end] == '\r' && text.substr(end, 2) != "\r\n")
+      end = text.find_first_of(",\n", end);
     std::string out(text.substr(0, end));
     text.remove_prefix(out.size());
     if (out.find('"') != std::string::npos)
@@ -67,7 +68,8 @@ struct csv_reader {
 };
 
 void write_field(std::string_view text, std::string& out) {
-  bool plain = text.find_first_of(",\"\r\n") == std::string_view::npos && !text.starts_with(' ') && !text.starts_with('\t');
+  bool plain =
+      text.find_first_of(",\"\r\n") == std::string_view::npos && !text.starts_with(' ') && !text.starts_with('\t');
   if (plain) {
     out += text;
     return;
@@ -102,7 +104,8 @@ result<passwd> passwd::parse(std::string_view text) {
     KEDGE_TRY(auto fields, reader.record());
     if (fields.size() < 3)
       return fail(errc::invalid, "passwd line " + std::to_string(line) + ": a record needs password, user and uid");
-    if (fields[1].empty()) return fail(errc::invalid, "passwd line " + std::to_string(line) + ": the user's name is empty");
+    if (fields[1].empty())
+      return fail(errc::invalid, "passwd line " + std::to_string(line) + ": the user's name is empty");
     passwd_entry entry{std::move(fields[0]), std::move(fields[1]), std::move(fields[2]), {}};
     if (fields.size() > 3) entry.groups = split_groups(fields[3]);
     std::erase_if(out.entries_, [&](const passwd_entry& e) { return e.user == entry.user; });
@@ -133,7 +136,8 @@ const passwd_entry* passwd::find(std::string_view user) const {
 }
 
 bool passwd::ensure(std::string_view user, std::string_view group, std::string_view password) {
-  passwd_entry wanted{std::string(password_of_token(password, user)), std::string(user), std::string(user), {std::string(group)}};
+  passwd_entry wanted{
+      std::string(password_of_token(password, user)), std::string(user), std::string(user), {std::string(group)}};
   for (auto& e : entries_) {
     if (e.user != user) continue;
     if (e == wanted) return false;

@@ -21,8 +21,8 @@ struct passwd_entry {
 
 class passwd {
  public:
-  // Text as RFC 4180 with Go's reader: quoted fields, blank lines skipped, blanks before a field trimmed. A record needs
-  // password, user and uid. errc::invalid names the line, never its content. The last record of a user wins.
+  // Text as RFC 4180 with Go's reader: quoted fields, blank lines skipped, blanks before a field trimmed. A record
+  // needs password, user and uid. errc::invalid names the line, never its content. The last record of a user wins.
   static result<passwd> parse(std::string_view text);
   std::string write() const;
 

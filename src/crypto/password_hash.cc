@@ -28,8 +28,8 @@ result<std::string> derive(std::string_view password, const parameters& s) {
   std::string key(s.key_bytes, '\0');
   // OpenSSL counts a little more than the table itself against the limit.
   constexpr auto memory_max = scrypt_memory_max_bytes + (1 << 20);
-  if (EVP_PBE_scrypt(password.data(), password.size(), ossl::u8(s.salt), s.salt.size(), std::uint64_t(1) << s.log_n, s.r, s.p,
-                     memory_max, ossl::u8(key), key.size()) != 1)
+  if (EVP_PBE_scrypt(password.data(), password.size(), ossl::u8(s.salt), s.salt.size(), std::uint64_t(1) << s.log_n,
+                     s.r, s.p, memory_max, ossl::u8(key), key.size()) != 1)
     return fail(ossl::last_error(errc::internal, "scrypt"));
   return key;
 }
@@ -53,11 +53,13 @@ result<std::string> hash_password(std::string_view password, std::string_view sa
 
 result<bool> verify_password(std::string_view password, std::string_view hash) {
   auto fields = split(hash, ':');
-  if (fields.size() != 6 || fields[0] != "$1") return fail(errc::corrupt, "password hash is not of the form $1:salt:n:r:p:key");
+  if (fields.size() != 6 || fields[0] != "$1")
+    return fail(errc::corrupt, "password hash is not of the form $1:salt:n:r:p:key");
   auto salt = unhex(fields[1]);
   auto log_n = parse_uint(fields[2]), r = parse_uint(fields[3]), p = parse_uint(fields[4]);
   auto wanted = unbase64(fields[5]);
-  if (!salt || !log_n || !r || !p || !wanted) return fail(errc::corrupt, "password hash has a field that can't be decoded");
+  if (!salt || !log_n || !r || !p || !wanted)
+    return fail(errc::corrupt, "password hash has a field that can't be decoded");
   parameters s{std::move(*salt), *log_n, *r, *p, wanted->size()};
   if (!is_bounded(s)) return fail(errc::corrupt, "password hash has parameters out of bounds");
   KEDGE_TRY(auto key, derive(password, s));

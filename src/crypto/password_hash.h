@@ -18,8 +18,8 @@ result<std::string> hash_password(std::string_view password, random_source& rand
 // With a given salt of 8 bytes.
 result<std::string> hash_password(std::string_view password, std::string_view salt);
 
-// Whether the password is the one that was hashed; constant-time. errc::corrupt when the text is no hash of this form, or
-// asks for more work than scrypt_memory_max_bytes allows.
+// Whether the password is the one that was hashed; constant-time. errc::corrupt when the text is no hash of this form,
+// or asks for more work than scrypt_memory_max_bytes allows.
 result<bool> verify_password(std::string_view password, std::string_view hash);
 
 }  // namespace kedge::crypto

@@ -35,7 +35,8 @@ std::optional<std::string> decode_content(std::string_view content) {
 result<std::vector<pem_block>> parse_pem(std::string_view text) {
   if (text.size() > pem_max_bytes) return fail(errc::too_large, "PEM text is larger than 1 MiB");
   std::vector<pem_block> out;
-  std::size_t end = 0;  // the END mark found last: looked for again only once passed, so that BEGINs in a row cost no square
+  std::size_t end =
+      0;  // the END mark found last: looked for again only once passed, so that BEGINs in a row cost no square
   for (std::size_t at = 0; (at = text.find(begin_mark, at)) != std::string_view::npos;) {
     auto start = at;
     at += begin_mark.size();

@@ -15,8 +15,8 @@ struct pem_block {
   std::string der;
 };
 
-// Every well-formed block in order; text between blocks and malformed blocks are skipped, as Go does. An encrypted block
-// (with Proc-Type headers) is given as it stands. errc::too_large beyond the folder's limits.
+// Every well-formed block in order; text between blocks and malformed blocks are skipped, as Go does. An encrypted
+// block (with Proc-Type headers) is given as it stands. errc::too_large beyond the folder's limits.
 result<std::vector<pem_block>> parse_pem(std::string_view text);
 
 // One block with lines of 64 characters and a newline at the end: byte for byte what Go and OpenSSL write.

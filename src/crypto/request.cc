@@ -56,8 +56,12 @@ result<certificate_request> parse_request(std::string_view pem) {
   if (X509_REQ_verify(request.get(), key.native()) != 1)
     return fail(ossl::last_error(errc::invalid, "certificate request's signature does not match its key"));
   auto names = names_of(request.get());
-  return certificate_request{ossl::read_subject(X509_REQ_get_subject_name(request.get())), std::move(names.dns_names),
-                             std::move(names.addresses), std::move(names.emails), std::move(names.uris), std::move(key)};
+  return certificate_request{ossl::read_subject(X509_REQ_get_subject_name(request.get())),
+                             std::move(names.dns_names),
+                             std::move(names.addresses),
+                             std::move(names.emails),
+                             std::move(names.uris),
+                             std::move(key)};
 }
 
 result<std::string> make_request(const private_key& key, const request_options& options) {
@@ -65,8 +69,9 @@ result<std::string> make_request(const private_key& key, const request_options& 
   KEDGE_TRY(auto name, ossl::make_name(options.common_name, options.organizations));
   KEDGE_TRY(auto names, ossl::make_names(options.dns_names, options.addresses));
   bool good = request && X509_REQ_set_version(request.get(), X509_REQ_VERSION_1) &&
-              X509_REQ_set_subject_name(request.get(), name.get()) && X509_REQ_set_pubkey(request.get(), key.native()) &&
-              add_names(request.get(), names.get()) && X509_REQ_sign(request.get(), key.native(), EVP_sha256());
+              X509_REQ_set_subject_name(request.get(), name.get()) &&
+              X509_REQ_set_pubkey(request.get(), key.native()) && add_names(request.get(), names.get()) &&
+              X509_REQ_sign(request.get(), key.native(), EVP_sha256());
   if (!good) return fail(ossl::last_error(errc::internal, "make a certificate request"));
   return ossl::to_der(i2d_X509_REQ, request.get());
 }

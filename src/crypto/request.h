@@ -25,8 +25,8 @@ struct certificate_request {
 // looked at, since who asks is known from the credentials. errc::invalid: not PKCS#10 (an old agent without a body).
 result<public_key> public_key_of_request(bytes der);
 
-// spec.request of a CertificateSigningRequest: one "CERTIFICATE REQUEST" block whose signature is checked (proof that the
-// requester holds the key), with its subject and names.
+// spec.request of a CertificateSigningRequest: one "CERTIFICATE REQUEST" block whose signature is checked (proof that
+// the requester holds the key), with its subject and names.
 result<certificate_request> parse_request(std::string_view pem);
 
 // A request in DER. Agents leave the subject empty; kubelets that go through the CSR API name themselves.

@@ -28,7 +28,8 @@ result<token> parse_credentials(std::string hash, std::string_view credentials) 
     return out;
   }
   auto colon = credentials.find(':');
-  if (colon == std::string_view::npos || colon + 1 == credentials.size()) return fail(errc::invalid, "invalid token format");
+  if (colon == std::string_view::npos || colon + 1 == credentials.size())
+    return fail(errc::invalid, "invalid token format");
   out.user = credentials.substr(0, colon);
   out.password = credentials.substr(colon + 1);
   return out;
@@ -79,8 +80,9 @@ result<token> parse_token(std::string_view text, std::string_view user) {
 result<std::string> normalize_token(std::string_view text) {
   auto t = parse_token(text);
   if (!t || t->password.empty())
-    return fail(errc::invalid,
-                "failed to normalize server token; must be in format K10<CA-HASH>::<USERNAME>:<PASSWORD> or <PASSWORD>");
+    return fail(
+        errc::invalid,
+        "failed to normalize server token; must be in format K10<CA-HASH>::<USERNAME>:<PASSWORD> or <PASSWORD>");
   return std::move(t->password);
 }
 

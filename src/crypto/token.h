@@ -17,10 +17,10 @@
 namespace kedge::crypto {
 
 struct token {
-  std::string ca_hash;    // 64 hexadecimal digits, or empty: the CA can't be checked
-  std::string user;       // empty for short and bootstrap tokens, until the caller says who it is
-  std::string password;   // empty for bootstrap tokens
-  std::string bearer;     // the bootstrap token, else empty
+  std::string ca_hash;   // 64 hexadecimal digits, or empty: the CA can't be checked
+  std::string user;      // empty for short and bootstrap tokens, until the caller says who it is
+  std::string password;  // empty for bootstrap tokens
+  std::string bearer;    // the bootstrap token, else empty
 
   // The value of an Authorization header: `Bearer <id>.<secret>`, `Basic <base64>` when there is a user, else empty.
   std::string authorization() const;
@@ -50,12 +50,12 @@ std::string generate_token(random_source& random);
 // A new bootstrap token (`k3s token create`).
 std::string generate_bootstrap_token(random_source& random);
 
-// The hash of the bytes that /cacerts serves, 64 lower-case hexadecimal digits: SHA-256 of the raw PEM text when it holds
-// one certificate; of the root's DER when it holds a chain that verifies at `now`; else of the raw text.
+// The hash of the bytes that /cacerts serves, 64 lower-case hexadecimal digits: SHA-256 of the raw PEM text when it
+// holds one certificate; of the root's DER when it holds a chain that verifies at `now`; else of the raw text.
 result<std::string> ca_hash(std::string_view bundle_pem, wall_time now);
 
-// Whether the CA that was downloaded is the one the token means; an empty hash in the token accepts every CA (the caller
-// warns). errc::unauthenticated with K3s's text otherwise.
+// Whether the CA that was downloaded is the one the token means; an empty hash in the token accepts every CA (the
+// caller warns). errc::unauthenticated with K3s's text otherwise.
 result<void> check_ca_hash(const token& t, std::string_view bundle_pem, wall_time now);
 
 }  // namespace kedge::crypto

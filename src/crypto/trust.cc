@@ -9,8 +9,8 @@ namespace kedge::crypto {
 namespace {
 
 struct check {
-  int purpose = 0;          // X509_PURPOSE_*, 0 for none
-  std::string_view name;    // a SAN that must be there; empty for none
+  int purpose = 0;        // X509_PURPOSE_*, 0 for none
+  std::string_view name;  // a SAN that must be there; empty for none
   wall_time now;
 };
 
@@ -33,7 +33,8 @@ bool set_name(X509_VERIFY_PARAM* param, std::string_view name) {
 
 result<void> verify(X509_STORE_CTX* context, const check& c) {
   auto* param = X509_STORE_CTX_get0_param(context);
-  X509_VERIFY_PARAM_set_time(param, static_cast<time_t>(std::chrono::floor<std::chrono::seconds>(c.now).time_since_epoch().count()));
+  X509_VERIFY_PARAM_set_time(
+      param, static_cast<time_t>(std::chrono::floor<std::chrono::seconds>(c.now).time_since_epoch().count()));
   // Any anchor ends the chain, an intermediate too: that is how Go treats its pools.
   X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_PARTIAL_CHAIN);
   if (c.purpose) X509_VERIFY_PARAM_set_purpose(param, c.purpose);
@@ -85,7 +86,8 @@ std::optional<certificate> root_of(std::span<const certificate> bundle, wall_tim
   if (!anchors) return std::nullopt;
   auto others = stack_of(intermediates);
   ossl::x509_store_context context(X509_STORE_CTX_new());
-  if (!others || !context || !X509_STORE_CTX_init(context.get(), anchors->native(), bundle.front().native(), others.get()))
+  if (!others || !context ||
+      !X509_STORE_CTX_init(context.get(), anchors->native(), bundle.front().native(), others.get()))
     return std::nullopt;
   // No purpose: OpenSSL's "server" one asks a leaf's key usage, which a CA at the front need not have. Extended key
   // usages are looked at here instead, as Go nests them along the chain.

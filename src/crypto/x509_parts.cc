@@ -42,7 +42,8 @@ int string_type(std::string_view text) {
 }
 
 bool add_entry(X509_NAME* name, int nid, std::string_view text, int set) {
-  return X509_NAME_add_entry_by_NID(name, nid, string_type(text), u8(as_bytes(text)), static_cast<int>(text.size()), -1, set);
+  return X509_NAME_add_entry_by_NID(name, nid, string_type(text), u8(as_bytes(text)), static_cast<int>(text.size()), -1,
+                                    set);
 }
 
 struct packed_address {
@@ -98,8 +99,12 @@ subject read_subject(const X509_NAME* name) {
     auto* object = X509_NAME_ENTRY_get_object(entry);
     auto* data = X509_NAME_ENTRY_get_data(entry);
     switch (OBJ_obj2nid(object)) {
-      case NID_commonName: out.user = to_utf8(data); break;
-      case NID_organizationName: out.groups.push_back(to_utf8(data)); break;
+      case NID_commonName:
+        out.user = to_utf8(data);
+        break;
+      case NID_organizationName:
+        out.groups.push_back(to_utf8(data));
+        break;
       default:
         if (has_oid(object, uid_oid)) out.uid = to_utf8(data);
     }
@@ -154,7 +159,8 @@ result<general_names> make_names(const std::vector<std::string>& dns_names, cons
 
 result<wall_time> read_time(const ASN1_TIME* time) {
   std::tm parts{};
-  if (!time || !ASN1_TIME_to_tm(time, &parts)) return fail(last_error(errc::invalid, "a certificate's time can't be parsed"));
+  if (!time || !ASN1_TIME_to_tm(time, &parts))
+    return fail(last_error(errc::invalid, "a certificate's time can't be parsed"));
   // "No well-defined expiration" is year 9999 (RFC 5280 §4.1.2.5); nanoseconds end in 2262, so later is that.
   if (parts.tm_year + 1900 > 2260) return wall_time(std::chrono::sys_days(std::chrono::year(2260) / 1 / 1));
   if (parts.tm_year + 1900 < 1700) return wall_time(std::chrono::sys_days(std::chrono::year(1700) / 1 / 1));

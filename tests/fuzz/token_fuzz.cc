@@ -20,6 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     auto again = passwd::parse(p->write());
     kedge_assert(again && again->entries() == p->entries());
   }
-  if (auto f = parse_bootstrap_files(text)) kedge_assert(parse_bootstrap_files(write_bootstrap_files(*f)).value() == *f);
+  if (auto f = parse_bootstrap_files(text))
+    kedge_assert(parse_bootstrap_files(write_bootstrap_files(*f)).value() == *f);
   return 0;
 }

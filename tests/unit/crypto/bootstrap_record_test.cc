@@ -47,16 +47,16 @@ TEST_CASE("the files are kept with their times, and the older form is read") {
   auto when = wall_time(std::chrono::seconds(1795236632) + std::chrono::nanoseconds(123456789));
   bootstrap_files files{{"ServerCA", {when, "pem\n"}}, {"ClientCA", {wall_time(std::chrono::seconds(1)), ""}}};
   auto text = write_bootstrap_files(files);
-  CHECK(text ==
-        R"({"ClientCA":{"Timestamp":"1970-01-01T00:00:01Z","Content":""},)"
-        R"("ServerCA":{"Timestamp":"2026-11-21T04:50:32.123456789Z","Content":"cGVtCg=="}})"
-        "\n");
+  CHECK(text == R"({"ClientCA":{"Timestamp":"1970-01-01T00:00:01Z","Content":""},)"
+                R"("ServerCA":{"Timestamp":"2026-11-21T04:50:32.123456789Z","Content":"cGVtCg=="}})"
+                "\n");
   CHECK(parse_bootstrap_files(text).value() == files);
-  CHECK(parse_bootstrap_files(R"({"A":{"Timestamp":"2026-11-21T06:50:32.123456789+02:00","Content":"cGVtCg=="}})").value()["A"] ==
-        bootstrap_file{when, "pem\n"});
+  CHECK(parse_bootstrap_files(R"({"A":{"Timestamp":"2026-11-21T06:50:32.123456789+02:00","Content":"cGVtCg=="}})")
+            .value()["A"] == bootstrap_file{when, "pem\n"});
   CHECK(parse_bootstrap_files(R"({"A":"cGVtCg==","B":{"Timestamp":"0001-01-01T00:00:00Z","Content":null}})").value() ==
         bootstrap_files{{"A", {{}, "pem\n"}}, {"B", {{}, ""}}});
-  for (auto bad : {"", "[]", "{\"A\":1}", "{\"A\":{}}", "{\"A\":\"*\"}", "{\"A\":{\"Timestamp\":\"x\",\"Content\":\"\"}}"}) {
+  for (auto bad :
+       {"", "[]", "{\"A\":1}", "{\"A\":{}}", "{\"A\":\"*\"}", "{\"A\":{\"Timestamp\":\"x\",\"Content\":\"\"}}"}) {
     CAPTURE(bad);
     CHECK(!parse_bootstrap_files(bad));
   }

@@ -73,7 +73,10 @@ TEST_CASE("a leaf is what K3s makes, and openssl verifies its chain") {
 
   w.put("ca.crt", ca.bundle_pem());
   w.put("leaf.crt", chain_pem(leaf, ca));
-  CHECK(w.run("openssl verify -x509_strict -CAfile ca.crt -purpose sslserver -verify_hostname kubernetes.default leaf.crt").text == "leaf.crt: OK\n");
+  CHECK(
+      w.run(
+           "openssl verify -x509_strict -CAfile ca.crt -purpose sslserver -verify_hostname kubernetes.default leaf.crt")
+          .text == "leaf.crt: OK\n");
   CHECK(!w.run("openssl verify -CAfile ca.crt -purpose sslclient leaf.crt").good);
   auto text = w.run("openssl x509 -in leaf.crt -noout -ext keyUsage,extendedKeyUsage,subjectAltName").text;
   CHECK(text ==
@@ -139,9 +142,12 @@ TEST_CASE("what can't be issued is refused") {
   } rows[] = {
       {{.client = true}, "must specify a CommonName"},
       {{.common_name = "x"}, "must specify at least one ExtKeyUsage"},
-      {{.common_name = "x", .addresses = {"10.0.0.256"}, .server = true}, "invalid IP address in a certificate's names: 10.0.0.256"},
-      {{.common_name = "x", .dns_names = {"a b"}, .server = true}, "DNS name of a certificate has a character that isn't allowed there"},
-      {{.common_name = "x", .dns_names = {""}, .server = true}, "DNS name of a certificate has a character that isn't allowed there"},
+      {{.common_name = "x", .addresses = {"10.0.0.256"}, .server = true},
+       "invalid IP address in a certificate's names: 10.0.0.256"},
+      {{.common_name = "x", .dns_names = {"a b"}, .server = true},
+       "DNS name of a certificate has a character that isn't allowed there"},
+      {{.common_name = "x", .dns_names = {""}, .server = true},
+       "DNS name of a certificate has a character that isn't allowed there"},
   };
   for (auto& r : rows) {
     auto made = issue(ca, key, r.request, start, system_random());
@@ -181,7 +187,8 @@ TEST_CASE("a certificate is renewed for K3s's reasons") {
 }
 
 TEST_CASE("client certificates are verified at a given time, for a given use") {
-  auto ca = authority::create("k3s-client-ca", start).value(), other = authority::create("k3s-client-ca", start).value();
+  auto ca = authority::create("k3s-client-ca", start).value(),
+       other = authority::create("k3s-client-ca", start).value();
   auto anchors = trust::from_bundle(ca.bundle()).value();
   auto good = leaf_of(ca, admin(), start);
   auto check = [&](const certificate& leaf, wall_time now) {
@@ -223,9 +230,12 @@ TEST_CASE("a user's intermediate CA signs, and its bundle rides along") {
   auto made = w.run(
       "openssl req -x509 -newkey rsa:2048 -nodes -keyout root.key -out root.crt -subj /CN=root -days 3650 && "
       "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-384 -nodes -keyout mid.key -out mid.csr -subj /CN=mid && "
-      "printf 'basicConstraints=critical,CA:true\\nkeyUsage=critical,keyCertSign,digitalSignature\\nsubjectKeyIdentifier=hash\\n"
+      "printf "
+      "'basicConstraints=critical,CA:true\\nkeyUsage=critical,keyCertSign,digitalSignature\\nsubjectKeyIdentifier="
+      "hash\\n"
       "authorityKeyIdentifier=keyid' > mid.ext && "
-      "openssl x509 -req -in mid.csr -CA root.crt -CAkey root.key -CAcreateserial -out mid.crt -days 3650 -extfile mid.ext");
+      "openssl x509 -req -in mid.csr -CA root.crt -CAkey root.key -CAcreateserial -out mid.crt -days 3650 -extfile "
+      "mid.ext");
   REQUIRE_MESSAGE(made.good, made.text);
   auto now = system_wall_time();  // not before what openssl has just made begins
   auto ca = authority::from_pem(w.get("mid.crt") + w.get("root.crt"), w.get("mid.key")).value();
@@ -282,7 +292,9 @@ TEST_CASE("a request of the CSR API is read with its names, and must be signed")
   CHECK(r.addresses == std::vector<std::string>{"10.0.0.7", "fd00::7"});
   CHECK(r.key == key.public_part());
 
-  auto theirs = w.run("openssl req -new -newkey rsa:2048 -nodes -keyout k -subj '/O=a/O=b/CN=me' -addext 'subjectAltName=email:me@x.org,URI:spiffe://x/y,DNS:d' 2>/dev/null");
+  auto theirs = w.run(
+      "openssl req -new -newkey rsa:2048 -nodes -keyout k -subj '/O=a/O=b/CN=me' -addext "
+      "'subjectAltName=email:me@x.org,URI:spiffe://x/y,DNS:d' 2>/dev/null");
   auto t = parse_request(theirs.text).value();
   CHECK(t.subject == subject{"me", {"a", "b"}, ""});
   CHECK(t.emails == std::vector<std::string>{"me@x.org"});

@@ -10,7 +10,7 @@ using namespace kedge::crypto;
 
 namespace {
 unsigned mode_of(const std::string& path) {
-  struct stat s {};
+  struct stat s{};
   REQUIRE(::stat(path.c_str(), &s) == 0);
   return s.st_mode & 07777;
 }

@@ -14,18 +14,22 @@ using namespace kedge::crypto;
 namespace {
 
 json::value claims() {
-  return json::parse(R"({"aud":["https://kubernetes.default.svc.cluster.local","k3s"],"exp":1795240239,"iat":1795236632,)"
-                     R"("nbf":1795236632,"iss":"https://kubernetes.default.svc.cluster.local","sub":"system:serviceaccount:default:default"})")
-      .value();
+  return json::
+      parse(R"({"aud":["https://kubernetes.default.svc.cluster.local","k3s"],"exp":1795240239,"iat":1795236632,)"
+            R"("nbf":1795236632,"iss":"https://kubernetes.default.svc.cluster.local","sub":"system:serviceaccount:default:default"})")
+          .value();
 }
 const wall_time start = wall_time(std::chrono::seconds(1795236632));
 
-std::string recode(std::string_view header, std::string_view rest) { return base64url(as_bytes(header)) + std::string(rest); }
+std::string recode(std::string_view header, std::string_view rest) {
+  return base64url(as_bytes(header)) + std::string(rest);
+}
 
 }  // namespace
 
 TEST_CASE("tokens are signed and verified by RSA and ECDSA keys") {
-  auto rsa = private_key::generate(key_kind::rsa_2048).value(), ec = private_key::generate(key_kind::ecdsa_p256).value();
+  auto rsa = private_key::generate(key_kind::rsa_2048).value(),
+       ec = private_key::generate(key_kind::ecdsa_p256).value();
   struct {
     private_key key;
     const char* algorithm;
@@ -45,7 +49,8 @@ TEST_CASE("tokens are signed and verified by RSA and ECDSA keys") {
       CAPTURE(i);
       CHECK(verifier.verify(changed).error().code == errc::unauthenticated);
     }
-    auto alone = token_verifier::create(std::vector{private_key::generate(key_kind::ecdsa_p256).value().public_part()}).value();
+    auto alone =
+        token_verifier::create(std::vector{private_key::generate(key_kind::ecdsa_p256).value().public_part()}).value();
     CHECK(!alone.verify(token));
     CHECK(!token_verifier::create({}).value().verify(token));
   }
@@ -69,8 +74,10 @@ TEST_CASE("RFC 7515's ES256 example verifies without a kid") {
   auto key = public_key::from_der(as_bytes(der)).value();
   auto verifier = token_verifier::create(std::vector{key}).value();
   auto c = verifier
-               .verify("eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVl"
-                       "fQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q")
+               .verify(
+                   "eyJhbGciOiJFUzI1NiJ9."
+                   "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVl"
+                   "fQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q")
                .value();
   CHECK(c["iss"].as_string() == "joe");
   auto set = jwks(std::vector{key}).value();
@@ -85,9 +92,10 @@ TEST_CASE("the algorithm is the key's, not the token's") {
   auto token = token_signer::create(key).value().sign(claims()).value();
   auto rest = token.substr(token.find('.'));
   auto unsigned_rest = rest.substr(0, rest.rfind('.') + 1);
-  for (auto& bad : {recode(R"({"alg":"none"})", unsigned_rest), recode(R"({"alg":"HS256"})", rest), recode(R"({"alg":"RS256"})", rest),
-                    recode(R"({"alg":"ES256","crit":["x"]})", rest), recode("[]", rest), recode("{", rest), std::string("a.b"),
-                    std::string("a.b.c.d"), std::string(), token + "=", token + ".", std::string(20'000, 'a')}) {
+  for (auto& bad : {recode(R"({"alg":"none"})", unsigned_rest), recode(R"({"alg":"HS256"})", rest),
+                    recode(R"({"alg":"RS256"})", rest), recode(R"({"alg":"ES256","crit":["x"]})", rest),
+                    recode("[]", rest), recode("{", rest), std::string("a.b"), std::string("a.b.c.d"), std::string(),
+                    token + "=", token + ".", std::string(20'000, 'a')}) {
     CAPTURE(bad);
     CHECK(verifier.verify(bad).error().code == errc::unauthenticated);
   }
@@ -118,7 +126,8 @@ TEST_CASE("times are checked with a minute of leeway") {
 
 TEST_CASE("audiences overlap in the wanted order") {
   std::vector<std::string> wanted{"k3s", "other", "https://kubernetes.default.svc.cluster.local"};
-  CHECK(common_audiences(claims(), wanted) == std::vector<std::string>{"k3s", "https://kubernetes.default.svc.cluster.local"});
+  CHECK(common_audiences(claims(), wanted) ==
+        std::vector<std::string>{"k3s", "https://kubernetes.default.svc.cluster.local"});
   CHECK(common_audiences(json::parse(R"({"aud":"other"})").value(), wanted) == std::vector<std::string>{"other"});
   CHECK(common_audiences(json::parse("{}").value(), wanted).empty());
 }
@@ -127,7 +136,7 @@ TEST_CASE("the JWKS document names the keys that verify") {
   auto key = private_key::generate(key_kind::rsa_2048).value().public_part();
   auto one = jwks(std::vector{key}).value()["keys"][std::size_t(0)];
   auto n = one["n"].as_string();
-  CHECK(json::write(one) == "{\"use\":\"sig\",\"kty\":\"RSA\",\"kid\":\"" + key.id() + "\",\"alg\":\"RS256\",\"n\":\"" + std::string(n) +
-                                "\",\"e\":\"AQAB\"}");
+  CHECK(json::write(one) == "{\"use\":\"sig\",\"kty\":\"RSA\",\"kid\":\"" + key.id() + "\",\"alg\":\"RS256\",\"n\":\"" +
+                                std::string(n) + "\",\"e\":\"AQAB\"}");
   CHECK(unbase64url(n).value().size() == 256);
 }

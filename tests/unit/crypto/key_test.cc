@@ -23,11 +23,11 @@ TEST_CASE("PEM blocks are found as Go finds them") {
       {"-----BEGIN THING-----\r\nY29udGVudA==\r\n-----END THING-----\r\n", 1},
       {"-----BEGIN THING-----\nName: value\n\nY29udGVudA==\n-----END THING-----", 1},
       {"-----BEGIN THING-----\n-----END THING-----\n", 1},
-      {"-----BEGIN THING-----\nY29\n" + block, 1},                          // cut off: the next one counts
-      {"-----BEGIN THING-----\n!!!!\n-----END THING-----\n" + block, 1},    // malformed: skipped
-      {"-----BEGIN THING-----\nY29udGVudA\n-----END THING-----\n", 0},      // no padding
+      {"-----BEGIN THING-----\nY29\n" + block, 1},                        // cut off: the next one counts
+      {"-----BEGIN THING-----\n!!!!\n-----END THING-----\n" + block, 1},  // malformed: skipped
+      {"-----BEGIN THING-----\nY29udGVudA\n-----END THING-----\n", 0},    // no padding
       {"-----BEGIN THING-----\nY29udGVudA==\n-----END OTHER-----\n", 0},
-      {" -----BEGIN THING-----\nY29udGVudA==\n-----END THING-----\n", 0},   // not at the line's start
+      {" -----BEGIN THING-----\nY29udGVudA==\n-----END THING-----\n", 0},  // not at the line's start
       {"-----BEGIN THING-----\nY29udGVudA==", 0},
   };
   for (auto& r : rows) {
@@ -80,7 +80,8 @@ TEST_CASE("the key identifiers are the cut SHA-256 of the bits and base64url SHA
   w.put("key", key.pem());
   auto bits = w.run("openssl pkey -in key -pubout -outform DER | tail -c 65 | openssl sha256 -r");
   CHECK(bits.text.starts_with(hex(as_bytes(key.public_part().key_identifier()))));
-  auto der = w.run("openssl pkey -in key -pubout -outform DER | openssl sha256 -binary | base64 -w0 | tr '+/' '-_' | tr -d '='");
+  auto der = w.run(
+      "openssl pkey -in key -pubout -outform DER | openssl sha256 -binary | base64 -w0 | tr '+/' '-_' | tr -d '='");
   CHECK(der.text == key.public_part().id());
 }
 

@@ -6,7 +6,9 @@ using namespace kedge;
 using namespace kedge::crypto;
 
 TEST_CASE("passwd is read as Go's CSV reader reads it") {
-  auto p = passwd::parse("secret,node,node,k3s:agent\r\n\n  \"se,c\"\"ret\", server,server,\"k3s:server,x\"\nplain,joe,7\n").value();
+  auto p =
+      passwd::parse("secret,node,node,k3s:agent\r\n\n  \"se,c\"\"ret\", server,server,\"k3s:server,x\"\nplain,joe,7\n")
+          .value();
   REQUIRE(p.entries().size() == 3);
   CHECK(p.entries()[0] == passwd_entry{"secret", "node", "node", {"k3s:agent"}});
   CHECK(p.entries()[1] == passwd_entry{"se,c\"ret", "server", "server", {"k3s:server", "x"}});

@@ -94,8 +94,8 @@ TEST_CASE("generated tokens have their form") {
   CHECK(t.find_first_not_of("0123456789abcdef") == std::string::npos);
   CHECK(t != generate_token(random));
   for (int i = 0; i < 100; ++i) CHECK(is_bootstrap_token(generate_bootstrap_token(random)));
-  for (auto bad : {"", "abcdef.0123456789abcde", "abcdef.0123456789abcdeg0", "abcdef-0123456789abcdef", "abcde.f0123456789abcdef",
-                   "ABCDEF.0123456789abcdef"})
+  for (auto bad : {"", "abcdef.0123456789abcde", "abcdef.0123456789abcdeg0", "abcdef-0123456789abcdef",
+                   "abcde.f0123456789abcdef", "ABCDEF.0123456789abcdef"})
     CHECK(!is_bootstrap_token(bad));
 }
 
@@ -109,13 +109,16 @@ TEST_CASE("the CA hash is of the text for one certificate, of the root's DER for
   CHECK(w.run("sha256sum < ca.crt").text.starts_with(ca_hash(pem, now).value()));
 
   auto made = w.run(
-      "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout root.key -out root.crt -subj /CN=root -days 10 && "
+      "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout root.key -out root.crt -subj "
+      "/CN=root -days 10 && "
       "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout mid.key -out mid.csr -subj /CN=mid && "
       "printf 'basicConstraints=critical,CA:true\\nkeyUsage=critical,keyCertSign\\nsubjectKeyIdentifier=hash\\n"
       "authorityKeyIdentifier=keyid' > ext && "
-      "openssl x509 -req -in mid.csr -CA root.crt -CAkey root.key -CAcreateserial -out mid.crt -days 10 -extfile ext && "
+      "openssl x509 -req -in mid.csr -CA root.crt -CAkey root.key -CAcreateserial -out mid.crt -days 10 -extfile ext "
+      "&& "
       "(cat ext; printf '\\nextendedKeyUsage=clientAuth') > client && "
-      "openssl x509 -req -in mid.csr -CA root.crt -CAkey root.key -CAcreateserial -out client.crt -days 10 -extfile client");
+      "openssl x509 -req -in mid.csr -CA root.crt -CAkey root.key -CAcreateserial -out client.crt -days 10 -extfile "
+      "client");
   REQUIRE_MESSAGE(made.good, made.text);
   now = system_wall_time();  // not before what openssl has just made begins
   auto mid = w.get("mid.crt"), root = w.get("root.crt"), client = w.get("client.crt");
@@ -123,7 +126,8 @@ TEST_CASE("the CA hash is of the text for one certificate, of the root's DER for
   CHECK(ca_hash(mid + root, now).value() == root_hash);
   CHECK(ca_hash(mid + pem + root, now).value() == root_hash);
   // No chain: the raw text.
-  for (auto& text : {root + mid, mid + pem, client + root}) CHECK(ca_hash(text, now).value() == sha256_hex(as_bytes(text)));
+  for (auto& text : {root + mid, mid + pem, client + root})
+    CHECK(ca_hash(text, now).value() == sha256_hex(as_bytes(text)));
   auto later = now + std::chrono::days(20);
   CHECK(ca_hash(mid + root, later).value() == sha256_hex(as_bytes(mid + root)));
 
@@ -131,6 +135,7 @@ TEST_CASE("the CA hash is of the text for one certificate, of the root's DER for
   CHECK(check_ca_hash(good, mid + root, now));
   CHECK(check_ca_hash(parse_token("x").value(), mid + root, now));
   CHECK(check_ca_hash(good, pem, now).error().message ==
-        "token CA hash does not match the Cluster CA certificate hash: " + root_hash + " != " + sha256_hex(as_bytes(pem)));
+        "token CA hash does not match the Cluster CA certificate hash: " + root_hash +
+            " != " + sha256_hex(as_bytes(pem)));
   CHECK(!check_ca_hash(good, "no certificate", now));
 }
