@@ -47,6 +47,15 @@ engine::engine(store_options options) : options_(std::move(options)) {
 
 engine::~engine() = default;
 
+// The owner's hub last and at once: what the others get is on its way before anybody here can answer.
+template <typename F>
+void engine::on_every_core(F f) {
+  for (std::size_t i = 1; i < hubs_.size(); ++i) {
+    options_.loops[i]->post([h = hubs_[i], f] { f(*h); });
+  }
+  f(*hubs_.front());
+}
+
 // ---- reading, on any core
 
 hub& engine::here() const {
@@ -375,6 +384,7 @@ result<std::string> engine::readable(const datastore::entry& e) const {
     raw = opened;
   }
   if (raw.starts_with('{')) {
+    if (!is_whole_object(trim(raw))) return fail(errc::corrupt, "it is not whole JSON");
     if (find_layout(raw)) return std::string(raw);
     auto text = canonical_text(raw);
     return text ? std::move(*text) : std::string(raw);
@@ -395,19 +405,14 @@ applied_ref engine::seal_batch() {
 void engine::publish() {
   auto shared = seal_batch();
   if (!shared) return;
-  for (std::size_t i = 1; i < hubs_.size(); ++i) {
-    options_.loops[i]->post([h = hubs_[i], shared] { h->publish(shared); });
-  }
-  hubs_.front()->publish(std::move(shared));
+  on_every_core([shared = std::move(shared)](hub& h) { h.publish(shared); });
 }
 
 void engine::tell_health() {
   told_unhealthy_ = failing_.has_value();
   if (failing_) log::error("{}: {}", options_.log->description(), failing_->message);
   else log::info("{}: writes work again", options_.log->description());
-  for (std::size_t i = 0; i < hubs_.size(); ++i) {
-    options_.loops[i]->post([h = hubs_[i], f = failing_] { h->failing = f; });
-  }
+  on_every_core([f = failing_](hub& h) { h.failing = f; });
 }
 
 // ---- starting, following, ending
@@ -521,9 +526,7 @@ task<void> engine::compaction_loop() {
   auto noted = applied_;
   for (;;) {
     co_await reactor::sleep_for(options_.compaction);
-    for (std::size_t i = 0; i < hubs_.size(); ++i) {
-      options_.loops[i]->post([h = hubs_[i]] { h->trim(reactor::loop::current().now()); });
-    }
+    on_every_core([](hub& h) { h.trim(reactor::loop::current().now()); });
     auto target = std::min(noted, applied_ > compaction_retain_min ? applied_ - compaction_retain_min : 0);
     noted = applied_;
     if (target == 0 || !leads()) continue;
@@ -538,9 +541,7 @@ task<void> engine::close() {
   queue_changed_.pulse();
   room_.pulse();
   while (in_flight_ > 0 || !queue_.empty()) co_await settle_turn_.wait();
-  for (std::size_t i = 0; i < hubs_.size(); ++i) {
-    options_.loops[i]->post([h = hubs_[i]] { h->stop(); });
-  }
+  on_every_core([](hub& h) { h.stop(); });
   // Those who were answered last run before their answers' owner ends.
   co_await reactor::yield();
   services_.cancel();

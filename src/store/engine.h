@@ -83,6 +83,8 @@ class engine final : public store {
   result<std::string> readable(const datastore::entry& e) const;
   commit commit_at(revision at, std::string_view key) const;
   void tell_health();
+  template <typename F>
+  void on_every_core(F f);
 
   task<result<void>> load_all(revision after);
   task<void> follow_loop();

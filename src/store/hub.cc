@@ -80,7 +80,7 @@ class hub::prefix_watcher final : public watcher {
     auto n = std::min<std::uint64_t>(group_.end() - position_, watch_batch_max);
     out.reserve(n);
     for (std::uint64_t i = 0; i < n; ++i) {
-      auto& e = group_.events[position_ - group_.base];
+      auto& e = group_.at(position_);
       ++position_;
       // The start may have been seen on a core that was ahead of this one.
       if (e->at > seen_) out.push_back(e);
@@ -153,6 +153,25 @@ void hub::stop() {
   advanced_.pulse();
 }
 
+void hub::group::clear() noexcept {
+  base = end();
+  // After a burst the memory goes too.
+  if (events.capacity() > watch_batch_max) events = {};
+  else events.clear();
+  gap = 0;
+  bytes = 0;
+}
+
+void hub::group::drop_first() {
+  bytes -= events[gap]->object->bytes().size();
+  events[gap++] = nullptr;
+  ++base;
+  if (gap > events.size() / 2) {
+    events.erase(events.begin(), events.begin() + static_cast<std::ptrdiff_t>(gap));
+    gap = 0;
+  }
+}
+
 hub::group& hub::join(std::string prefix) {
   std::uint64_t hash = seed_;
   for (unsigned char c : prefix) hash = hash_step(hash, c);
@@ -219,12 +238,8 @@ void hub::dispatch(const event_ref& e) {
       g->events.push_back(e);
       g->bytes += e->object->bytes().size();
       g->at_end = 0;
-      while (g->events.size() > watch_lag_events_max || g->bytes > watch_lag_bytes_max) {
-        // Whoever still needs it finds out at its next().
-        g->bytes -= g->events.front()->object->bytes().size();
-        g->events.pop_front();
-        ++g->base;
-      }
+      // Whoever still needs what is dropped finds out at its next().
+      while (g->size() > watch_lag_events_max || g->bytes > watch_lag_bytes_max) g->drop_first();
       auto& here = reactor::loop::current();
       while (!g->waiting.empty()) here.schedule(g->waiting.front());
     }

@@ -70,18 +70,19 @@ class hub : public std::enable_shared_from_this<hub> {
   struct group {
     std::string prefix;
     std::uint64_t hash = 0;
-    std::deque<event_ref> events;
-    std::uint64_t base = 0;  // position of events.front()
+    // A vector with a gap in front rather than a deque, which costs half a kilobyte while it is empty.
+    std::vector<event_ref> events;
+    std::size_t gap = 0;
+    std::uint64_t base = 0;  // position of the first event
     std::size_t bytes = 0;
     std::size_t members = 0, at_end = 0;
     reactor::list<reactor::waiter> waiting;
     std::unique_ptr<group> next;  // the next with the same hash
-    std::uint64_t end() const noexcept { return base + events.size(); }
-    void clear() noexcept {
-      base = end();
-      events.clear();
-      bytes = 0;
-    }
+    std::size_t size() const noexcept { return events.size() - gap; }
+    std::uint64_t end() const noexcept { return base + size(); }
+    const event_ref& at(std::uint64_t position) const noexcept { return events[gap + (position - base)]; }
+    void clear() noexcept;
+    void drop_first();
   };
   struct kept {
     applied_ref batch;

@@ -127,6 +127,8 @@ std::optional<text_layout> find_layout(std::string_view t) {
   }
 }
 
+bool is_whole_object(std::string_view text) { return text.starts_with('{') && skip_value(text, 0) == text.size(); }
+
 result<std::string> canonical_text(std::string_view text) {
   auto flat = compact(text);
   std::size_t end = 0;

@@ -12,7 +12,9 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <algorithm>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "datastore/sqlite/sqlite_log.h"

@@ -1,0 +1,142 @@
+// faults_test.cc: a database that fails, loses answers, or is written by others too.
+#include "harness.h"
+
+namespace kedge::store {
+namespace {
+
+using std::chrono::milliseconds;
+
+TEST_CASE("when nothing landed the writer is told why, readers go on, and the next write works") {
+  world w;
+  w.open();
+  w.must(create("/registry/a/1", config_map("1", "1")));
+  bool full = true;
+  w.database.faults.fail_before_commit = [&]() -> std::optional<error> {
+    if (!full) return std::nullopt;
+    return error(errc::exhausted, "the disk is full");
+  };
+  CHECK(w.write(create("/registry/a/2", config_map("2", "1"))).error().code == errc::exhausted);
+  w.run_for(duration(0));
+  CHECK(w.store->healthy().error().message == "the disk is full");
+  CHECK(w.store->current().count("/registry/a/") == 1);
+  full = false;
+  w.must(create("/registry/a/2", config_map("2", "1")));
+  w.run_for(duration(0));
+  CHECK(w.store->healthy().has_value());
+}
+
+TEST_CASE("a lost answer is found out: what landed is acknowledged, what did not is refused, nothing is done twice") {
+  for (bool landed : {true, false}) {
+    CAPTURE(landed);
+    world w;
+    w.open();
+    auto before = w.must(create("/registry/a/1", config_map("1", "1"))).at;
+    int left = 1, blind = 3;
+    auto lost = [&]() -> std::optional<error> {
+      if (left-- <= 0) return std::nullopt;
+      return error(errc::unknown_outcome, "the connection was lost");
+    };
+    (landed ? w.database.faults.fail_after_commit : w.database.faults.fail_before_commit) = lost;
+    w.database.faults.fail_read = [&]() -> std::optional<error> {
+      if (blind-- <= 0) return std::nullopt;
+      return error(errc::unavailable, "not yet");
+    };
+    auto watch = *w.store->watch("/registry/a/", 0);
+    auto done = w.write(update("/registry/a/1", config_map("1", "2"), before));
+    CHECK(done.has_value() == landed);
+    if (!landed) CHECK(done.error().code == errc::unavailable);
+    CHECK(w.store->current().find("/registry/a/1")->mod() == (landed ? before + 1 : before));
+    if (landed) CHECK(done->object->mod() == done->at);
+    w.must(create("/registry/a/2", config_map("2", "1")));
+    auto events = w.loop.run_until(watch->next());
+    CHECK(events->size() == (landed ? 2 : 1));
+    CHECK(w.database.newest() == w.store->current().at());
+  }
+}
+
+TEST_CASE("two servers over one database see each other's writes, and a linearizable read sees them at once") {
+  world w(datastore::memory_database(datastore::memory_database::durability::each_commit, true));
+  w.open();
+  auto second = std::move(*w.loop.run_until(open_store({.log = datastore::make_memory_log(w.database), .loops = {&w.loop}})));
+  auto watch = *second->watch("/registry/a/", 0);
+  auto at = w.must(create("/registry/a/1", config_map("1", "1"))).at;
+  auto read = w.loop.run_until(second->latest());
+  REQUIRE(read.has_value());
+  CHECK(read->find("/registry/a/1"));
+  CHECK(w.loop.run_until(watch->next())->front()->at == at);
+
+  // Each writes what the other wrote; who is behind is refused by the database.
+  auto theirs = w.loop.run_until(second->write(update("/registry/a/1", config_map("1", "2"), at)));
+  REQUIRE(theirs.has_value());
+  auto stale = w.write(update("/registry/a/1", config_map("1", "3"), at));
+  REQUIRE(!stale.has_value());
+  CHECK(stale.error().code == errc::conflict);
+  CHECK(w.loop.run_until(w.store->latest())->find("/registry/a/1")->mod() == theirs->at);
+  w.must(update("/registry/a/1", config_map("1", "3"), theirs->at));
+  watch.reset();
+  w.loop.run_until(second->close());
+}
+
+TEST_CASE("an acknowledged write survives any crash of the server, under delays, errors and lost answers") {
+  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    CAPTURE(seed);
+    seeded_random random(seed);
+    world w;
+    auto sometimes = [&random](std::uint64_t one_in, errc code) {
+      return [&random, one_in, code]() -> std::optional<error> {
+        if (random.below(one_in)) return std::nullopt;
+        return error(code, "injected");
+      };
+    };
+    std::map<std::string, revision> acknowledged;
+    for (int life = 0; life < 4; ++life) {
+      w.database.faults = {};
+      w.open();
+      w.database.faults.fail_before_commit = sometimes(9, random.below(2) ? errc::exhausted : errc::unknown_outcome);
+      w.database.faults.fail_after_commit = sometimes(9, errc::unknown_outcome);
+      w.database.faults.delay_before_commit = [&] { return duration(random.below(300'000)); };
+      reactor::scope clients;
+      for (int c = 0; c < 6; ++c) {
+        clients.spawn([](class store& s, std::map<std::string, revision>& acks, int who, int when) -> task<void> {
+          for (int i = 0; i < 8; ++i) {
+            auto key = fmt::format("/registry/a/{}-{}-{}", when, who, i);
+            auto made = co_await s.write(create(key, config_map("x", "1")));
+            if (made) acks[key] = made->at;
+          }
+        }(*w.store, acknowledged, c, life));
+      }
+      w.run_for(milliseconds(random.below(12)));
+      // kill -9: nobody is told, nothing is closed. The machine goes on, or goes down too.
+      clients.cancel();
+      w.store.reset();
+      if (random.below(2)) w.database.lose_power();
+    }
+    w.database.faults = {};
+    w.open();
+    auto s = w.store->current();
+    for (auto& [key, at] : acknowledged) {
+      auto found = s.find(key);
+      REQUIRE(found);
+      CHECK(found->mod() == at);
+    }
+    w.close();
+  }
+}
+
+TEST_CASE("compaction goes to where the log was one interval ago and spares the newest revisions") {
+  world w;
+  w.open({.compaction = milliseconds(30)});
+  revision at = w.must(create("/registry/a/1", config_map("1", "1"))).at;
+  for (int i = 0; i < 1'200; ++i) at = w.must(update("/registry/a/1", config_map("1", "2"), at)).at;
+  while (w.database.compacted() == 0) w.run_for(milliseconds(10));
+  CHECK(w.database.compacted() <= at - compaction_retain_min);
+  CHECK(w.store->current().find("/registry/a/1")->mod() == at);
+  w.close();
+  w.open();
+  CHECK(w.store->current().find("/registry/a/1")->mod() == at);
+  CHECK(w.store->compacted() == w.database.compacted());
+  CHECK(w.store->watch("/registry/", w.database.compacted() - 1).error().code == errc::expired);
+}
+
+}  // namespace
+}  // namespace kedge::store
