@@ -1,0 +1,150 @@
+#include "api/access/node_authorizer.h"
+
+#include "harness.h"
+
+namespace kedge::api {
+namespace {
+
+using namespace testing;
+
+constexpr std::string_view world = R"(
+kind: Pod
+metadata: {name: p, namespace: default, uid: pod-1}
+spec:
+  nodeName: n1
+  serviceAccountName: robot
+  imagePullSecrets: [{name: pull}]
+  initContainers: [{name: i, envFrom: [{secretRef: {name: init-env}}]}]
+  containers:
+  - name: c
+    env: [{name: A, valueFrom: {secretKeyRef: {name: env, key: k}}}, {name: B, valueFrom: {configMapKeyRef: {name: env-map, key: k}}}]
+  volumes:
+  - {name: a, secret: {secretName: vol}}
+  - {name: b, configMap: {name: vol-map}}
+  - {name: c, projected: {sources: [{secret: {name: projected}}, {configMap: {name: projected-map}}]}}
+  - {name: d, persistentVolumeClaim: {claimName: claim}}
+  - {name: e, ephemeral: {}}
+---
+kind: Pod
+metadata: {name: mirror, namespace: default, annotations: {kubernetes.io/config.mirror: x}}
+spec: {nodeName: n1, serviceAccountName: stolen, volumes: [{name: a, secret: {secretName: stolen}}]}
+---
+kind: PersistentVolume
+metadata: {name: pv}
+spec: {claimRef: {namespace: default, name: claim}, csi: {driver: x, nodePublishSecretRef: {name: csi, namespace: storage}}}
+---
+kind: VolumeAttachment
+metadata: {name: va}
+spec: {nodeName: n1}
+)";
+
+TEST_CASE("the Node authorizer's table") {
+  cluster c;
+  c.put(world);
+  node_authorizer authz;
+  auto n1 = node("n1"), n2 = node("n2");
+  constexpr std::string_view unrelated = "no relationship found between node 'n2' and this object";
+  struct row {
+    attributes asked;
+    bool allowed;
+    std::string_view reason = {};
+  };
+  const row table[] = {
+      {ask(n1, "get", "", "secrets", "default", "pull"), true},
+      {ask(n1, "get", "", "secrets", "default", "init-env"), true},
+      {ask(n1, "get", "", "secrets", "default", "env"), true},
+      {ask(n1, "watch", "", "secrets", "default", "vol"), true},
+      {ask(n1, "list", "", "secrets", "default", "projected"), true},
+      {ask(n1, "get", "", "secrets", "default", "other"), false, "no relationship found between node 'n1' and this object"},
+      {ask(n1, "get", "", "secrets", "default", "stolen"), false},
+      {ask(n1, "get", "", "secrets", "other", "vol"), false},
+      {ask(n1, "list", "", "secrets", "default"), false, "No Object name found"},
+      {ask(n1, "list", "", "secrets"), false, "can only read namespaced object of this type"},
+      {ask(n1, "update", "", "secrets", "default", "vol"), false, "can only read resources of this type"},
+      {ask(n2, "get", "", "secrets", "default", "vol"), false, unrelated},
+      {ask(n1, "get", "", "secrets", "storage", "csi"), true},
+      {ask(n2, "get", "", "secrets", "storage", "csi"), false},
+      {ask(n1, "get", "", "configmaps", "default", "env-map"), true},
+      {ask(n1, "get", "", "configmaps", "default", "vol-map"), true},
+      {ask(n1, "get", "", "configmaps", "default", "projected-map"), true},
+      {ask(n1, "get", "", "configmaps", "default", "x"), false},
+      {ask(n1, "get", "", "persistentvolumeclaims", "default", "claim"), true},
+      {ask(n1, "get", "", "persistentvolumeclaims", "default", "p-e"), true},
+      {ask(n1, "list", "", "persistentvolumeclaims", "default"), false, "can only get individual resources of this type"},
+      {ask(n1, "patch", "", "persistentvolumeclaims/status", "default", "claim"), true},
+      {ask(n1, "get", "", "persistentvolumes", "", "pv"), true},
+      {ask(n2, "get", "", "persistentvolumes", "", "pv"), false},
+      {ask(n1, "get", "storage.k8s.io", "volumeattachments", "", "va"), true},
+      {ask(n2, "get", "storage.k8s.io", "volumeattachments", "", "va"), false},
+      {ask(n1, "create", "", "serviceaccounts/token", "default", "robot"), true},
+      {ask(n1, "create", "", "serviceaccounts/token", "default", "stolen"), false},
+      {ask(n1, "create", "", "serviceaccounts/token", "default", "default"), false},
+      {ask(n2, "create", "", "serviceaccounts/token", "default", "robot"), false},
+      {ask(n1, "get", "", "pods", "default", "p"), true},
+      {ask(n2, "get", "", "pods", "default", "p"), false, unrelated},
+      {ask(n1, "list", "", "pods"), false, "can only list/watch pods with spec.nodeName field selector"},
+      {ask(n1, "create", "", "pods", "default"), true},
+      {ask(n1, "delete", "", "pods", "default", "p"), true},
+      {ask(n1, "patch", "", "pods", "default", "p"), false},
+      {ask(n1, "patch", "", "pods/status", "default", "p"), true},
+      {ask(n1, "create", "", "pods/eviction", "default", "p"), true},
+      {ask(n1, "create", "", "pods/exec", "default", "p"), false},
+      {ask(n1, "get", "", "nodes", "", "n1"), true},
+      {ask(n1, "get", "", "nodes", "", "n2"), false, "node 'n1' cannot read 'n2', only its own Node object"},
+      {ask(n1, "list", "", "nodes"), false},
+      {ask(n1, "create", "", "nodes"), true},
+      {ask(n1, "patch", "", "nodes/status", "", "n1"), true},
+      {ask(n1, "delete", "", "nodes", "", "n1"), false},
+      {ask(n1, "update", "coordination.k8s.io", "leases", "kube-node-lease", "n1"), true},
+      {ask(n1, "update", "coordination.k8s.io", "leases", "kube-node-lease", "n2"), false},
+      {ask(n1, "create", "coordination.k8s.io", "leases", "kube-node-lease"), true},
+      {ask(n1, "get", "coordination.k8s.io", "leases", "kube-system", "n1"), false},
+      {ask(n1, "get", "storage.k8s.io", "csinodes", "", "n1"), true},
+      {ask(n1, "get", "storage.k8s.io", "csinodes", "", "n2"), false},
+      {ask(n1, "watch", "", "services"), true},
+      {ask(n1, "create", "", "services", "default"), false},
+      {ask(n1, "patch", "", "events", "default", "e"), true},
+      {ask(n1, "list", "node.k8s.io", "runtimeclasses"), true},
+      {ask(n1, "list", "storage.k8s.io", "csidrivers"), true},
+      {ask(n1, "create", "certificates.k8s.io", "certificatesigningrequests"), true},
+      {ask(n1, "create", "authentication.k8s.io", "tokenreviews"), true},
+      {ask(n1, "list", "apps", "deployments"), false},
+      {ask(user("system:node:n1"), "get", "", "nodes", "", "n1"), false},  // not of system:nodes
+      {ask(user("ann", {"system:nodes"}), "get", "", "nodes", "", "ann"), false},
+  };
+  for (auto& r : table) {
+    CAPTURE(r.asked.user.name);
+    CAPTURE(r.asked.verb);
+    CAPTURE(r.asked.resource + "/" + r.asked.subresource + " " + r.asked.ns + " " + r.asked.name);
+    auto d = authz.authorize(r.asked, c.now());
+    CHECK((d.what == decision::kind::allow) == r.allowed);
+    if (!r.reason.empty()) CHECK(d.reason == r.reason);
+  }
+  auto own_pods = ask(n1, "watch", "", "pods");
+  own_pods.field_selector = "spec.nodeName=n1";
+  CHECK(authz.authorize(own_pods, c.now()).what == decision::kind::allow);
+  own_pods.field_selector = "spec.nodeName!=n1";
+  CHECK(authz.authorize(own_pods, c.now()).what != decision::kind::allow);
+  auto own_node = ask(n1, "list", "", "nodes");
+  own_node.field_selector = "metadata.name=n1";
+  CHECK(authz.authorize(own_node, c.now()).what == decision::kind::allow);
+}
+
+TEST_CASE("what a pod names follows the pod") {
+  cluster c;
+  node_authorizer authz;
+  auto asked = ask(node("n1"), "get", "", "secrets", "default", "s");
+  auto allowed = [&] { return authz.authorize(asked, c.now()).what == decision::kind::allow; };
+  CHECK(!allowed());
+  c.put("{kind: Pod, metadata: {name: p, namespace: default}, spec: {imagePullSecrets: [{name: s}]}}");
+  CHECK(!allowed());  // not bound yet
+  c.put("{kind: Pod, metadata: {name: p, namespace: default}, spec: {nodeName: n1, imagePullSecrets: [{name: s}]}}");
+  CHECK(allowed());
+  c.put("{kind: Pod, metadata: {name: a, namespace: default}, spec: {nodeName: n2}}");
+  CHECK(allowed());
+  c.remove("/registry/pods/default/p");
+  CHECK(!allowed());
+}
+
+}  // namespace
+}  // namespace kedge::api
