@@ -1,0 +1,91 @@
+#include "schema/defaults.h"
+
+#include <vector>
+
+#include "base/assert.h"
+#include "json/parse.h"
+#include "schema/decode.h"
+#include "schema/defaults/rules.h"
+#include "schema/quantity.h"
+
+namespace kedge::schema {
+
+namespace {
+
+using defaults::rule;
+using defaults::target;
+
+// The rule of each type, by the type's place in the table; made once.
+const std::vector<void (*)(const target&)>& rules_by_type() {
+  static const auto made = [] {
+    std::vector<void (*)(const target&)> by_type(all_types().size());
+    for (auto list : {defaults::core_rules(), defaults::apps_rules(), defaults::batch_rules(), defaults::autoscaling_rules(),
+                      defaults::networking_rules(), defaults::admission_rules(), defaults::flowcontrol_rules(),
+                      defaults::storage_rules(), defaults::access_rules(), defaults::device_rules()})
+      for (auto& r : list) {
+        auto type = find_type(r.type);
+        kedge_assert(type != nullptr);
+        by_type[static_cast<std::size_t>(type - all_types().data())] = r.apply;
+      }
+    return by_type;
+  }();
+  return made;
+}
+
+class filler {
+ public:
+  bool changed = false;
+
+  void object(const type_info& type, json::value& v) {
+    if (!v.is_object() || type.base() != base_type::structure) return;
+    if (auto apply = rules_by_type()[static_cast<std::size_t>(&type - all_types().data())]) apply({v, changed});
+    for (std::size_t i = 0; i < type.size(); ++i) from_table(type.field(i), v);
+    for (auto& m : *v.object())
+      if (auto f = type.find(m.name)) field(*f, m.value);
+  }
+
+ private:
+  // A default "" or 0 of a field that is no pointer says nothing.
+  void from_table(const field_info& f, json::value& v) {
+    auto text = f.default_json();
+    if (text.empty()) return;
+    if (!f.pointer() && (text == "\"\"" || text == "0" || text == "false")) return;
+    auto there = v.find(f.name());
+    bool missing = !there || there->is_null() || (!f.pointer() && there->is_string() && there->as_string().empty());
+    if (!missing) return;
+    if (auto parsed = json::parse(text)) target{v, changed}.set(f.name(), *std::move(parsed));
+  }
+
+  void field(const field_info& f, json::value& v) {
+    if (f.base() == base_type::quantity && f.shape() == shape::map) return whole_milli(v);
+    if (f.base() != base_type::structure) return;
+    if (f.is_single()) return object(*f.type(), v);
+    if (auto a = v.array())
+      for (auto& e : *a) object(*f.type(), e);
+    if (auto o = v.object())
+      for (auto& m : *o) object(*f.type(), m.value);
+  }
+
+  // Resource lists hold nothing finer than a thousandth; what is finer is rounded up.
+  void whole_milli(json::value& v) {
+    if (!v.is_object()) return;
+    for (auto& m : *v.object()) {
+      auto text = m.value.as_string();
+      if (!text.ends_with('n') && !text.ends_with('u')) continue;
+      auto q = quantity::parse(text);
+      if (!q) continue;
+      m.value = quantity::of_milli(q->milli_value()).text();
+      changed = true;
+    }
+  }
+};
+
+}  // namespace
+
+void apply_defaults(const type_info& type, json::value& object) {
+  filler f;
+  f.object(type, object);
+  if (f.changed) normalise(type, object);
+}
+
+}  // namespace kedge::schema
