@@ -48,7 +48,8 @@ void on_each_backend(const std::function<task<void>()>& body) {
   for (auto which : {reactor::io_backend::io_uring, reactor::io_backend::epoll}) {
     auto b = reactor::make_backend(which);
     if (!b) continue;  // the kernel forbids io_uring
-    CAPTURE((*b)->name());
+    std::string backend = (*b)->name();
+    CAPTURE(backend);
     reactor::loop l(std::move(*b));
     auto done = l.run_until([](const std::function<task<void>()>& f) -> task<result<void>> {
       auto work = [](const std::function<task<void>()>& g) -> task<result<void>> {
