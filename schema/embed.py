@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Turns the API facts into tables.cc: constant C++ tables without pointers.
 
-    embed.py DIRECTORY_OF_THE_FACTS OUTPUT
+    embed.py DIRECTORY_OF_THE_FACTS OUTPUT [MORE FILES FOR THE FINGERPRINT]
 
 Strings lie in one pool and are named by their offset; each is preceded by its length in two bytes. Lists of strings are runs of offsets. See src/schema/tables.h for the
 reader, src/schema/types.h for the meaning.
 """
+import hashlib
 import json
 import sys
 
@@ -108,7 +109,14 @@ def shape_of(text):
     return 0, text
 
 
-def main(folder, output):
+def fingerprint(folder, more):
+    digest = hashlib.sha512()
+    for path in [f"{folder}/{n}.json" for n in ("types", "resources", "extra")] + list(more):
+        digest.update(open(path, "rb").read())
+    return digest.hexdigest()
+
+
+def main(folder, output, *more):
     facts = load(folder)
     types = facts["types"]
     names = sorted(types)
@@ -194,10 +202,11 @@ def main(folder, output):
 
     bootstrap = json.load(open(f"{folder}/bootstrap.json"))
     with open(output, "w") as out:
-        write(out, pool, lists, fields, type_rows, flats, hashes, wires, kinds, resource_rows, columns, subs, bootstrap)
+        write(out, pool, lists, fields, type_rows, flats, hashes, wires, kinds, resource_rows, columns, subs, bootstrap,
+              fingerprint(folder, more))
 
 
-def write(out, pool, lists, fields, type_rows, flats, hashes, wires, kinds, resource_rows, columns, subs, bootstrap):
+def write(out, pool, lists, fields, type_rows, flats, hashes, wires, kinds, resource_rows, columns, subs, bootstrap, print_of_facts):
     def rows(declaration, table):
         out.write(f"extern constinit const {declaration} = {{\n")
         for row in table:
@@ -243,7 +252,7 @@ def write(out, pool, lists, fields, type_rows, flats, hashes, wires, kinds, reso
         api_version, kind = CATEGORY_KINDS[name]
         text = json.dumps(objects, separators=(",", ":"), ensure_ascii=False)
         out.write(f'{{"{name}", "{api_version}", "{kind}", \n{literal(text.encode())}}},\n')
-    out.write("};\n")
+    out.write(f'}};\nextern constinit const char fingerprint[] = "{print_of_facts}";\n')
     for name, table in (("type_count", type_rows), ("kind_count", kinds), ("resource_count", resource_rows),
                         ("bootstrap_count", bootstrap)):
         out.write(f"extern constinit const std::size_t {name} = {len(table)};\n")

@@ -15,7 +15,7 @@ namespace kedge::schema {
 std::vector<std::string> openapi_v3_paths();
 // The document of one of them; errc::not_found for others. `version`: info.version ("v1.34.4").
 result<std::string> openapi_v3(std::string_view path, std::string_view version);
-// SHA-512 in hex, as the index's `hash` and the ETag. Constant for one build.
+// 128 hex digits, as the index's `hash` and the ETag: another one whenever the document is another.
 std::string openapi_hash(std::string_view path, std::string_view version);
 // {"paths":{"api/v1":{"serverRelativeURL":"/openapi/v3/api/v1?hash=…"}}}
 std::string openapi_v3_index(std::string_view version);

@@ -36,6 +36,7 @@ extern const resource_info resources[];
 extern const column_row columns[];
 extern const subresource_row subresources[];
 extern const bootstrap_category bootstrap[];
+extern const char fingerprint[];  // of the facts and of the code that makes OpenAPI of them
 extern const std::size_t type_count, kind_count, resource_count, bootstrap_count;
 
 // A string of the pool by its offset: two bytes before it hold its length.
