@@ -125,6 +125,7 @@ void h1_parser::reset() {
   name_.clear();
   value_.clear();
   head_bytes_ = extension_bytes_ = 0;
+  error_text_ = nullptr;
 }
 
 void h1_parser::expect_no_body(bool to_connect) noexcept {
@@ -185,7 +186,7 @@ result<h1_parser::progress> h1_parser::feed(mutable_bytes in) {
   if (e == HPE_OK) return progress{in.size(), body_};
   if (complete_ && (e == HPE_PAUSED || e == HPE_PAUSED_UPGRADE))
     return progress{static_cast<std::size_t>(llhttp_get_error_pos(&parser_) - data), body_};
-  if (e == HPE_USER && error_text_) return fail(error_code_, error_text_);
+  if (error_text_) return fail(error_code_, error_text_);
   switch (e) {
     case HPE_INVALID_METHOD: error_status_ = 501; break;
     case HPE_INVALID_VERSION: error_status_ = 505; break;

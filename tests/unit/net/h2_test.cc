@@ -236,7 +236,7 @@ TEST_CASE("hostile frames end the connection, not the server") {
       empty_data += frame(0, 0, 1, "");
     }
     struct row {
-      const char* what;
+      std::string what;
       std::string bytes;
       int code;
     };

@@ -1,0 +1,199 @@
+// TLS between our two ends and with OpenSSL's own tool.
+#include <openssl/x509.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "net/limits.h"
+#include "support.h"
+
+using namespace kedge;
+using namespace kedge::test;
+
+namespace {
+
+std::shared_ptr<net::tls_client_context> client_context(net::tls_client_options o) {
+  auto c = net::tls_client_context::make(o);
+  REQUIRE_MESSAGE(c.has_value(), c.error().message);
+  return *c;
+}
+
+task<result<std::unique_ptr<net::tls_stream>>> dial(reactor::endpoint at, std::shared_ptr<net::tls_client_context> c, std::string name) {
+  KEDGE_CO_TRY(auto s, co_await reactor::os_network().connect(at));
+  co_return co_await net::tls_connect(std::move(s), std::move(c), std::move(name));
+}
+
+task<void> who(net::http::exchange& e) {
+  auto& c = e.connection();
+  (void)co_await e.respond({}, "sni=" + c.sni + " certificates=" + std::to_string(c.peer_certificates.size()));
+}
+
+}  // namespace
+
+TEST_CASE("names, authorities, client certificates") {
+  auto pem = make_certificate("server"), stranger = make_certificate("stranger"), user = make_certificate("user");
+  on_each_backend([&]() -> task<void> {
+    running_server s(who, with_tls(pem));
+    auto trusting = client_context({.ca_pem = pem.certificate});
+    auto ask = [&](std::shared_ptr<net::tls_client_context> c, std::string host) -> task<result<net::http::client_response>> {
+      net::http::client k;
+      net::http::target t;
+      t.at = s.at();
+      t.host = std::move(host);
+      t.tls = std::move(c);
+      co_return co_await k.fetch({.to = t, .path = "/"});
+    };
+    auto r = co_await ask(trusting, "localhost");
+    REQUIRE_MESSAGE(r.has_value(), r.error().message);
+    CHECK(r->body == "sni=localhost certificates=0");
+    r = co_await ask(trusting, "");
+    REQUIRE_MESSAGE(r.has_value(), r.error().message);
+    CHECK(r->body == "sni= certificates=0");  // an address is no name
+    r = co_await ask(trusting, "elsewhere");
+    REQUIRE_FALSE(r.has_value());
+    CHECK(r.error().code == errc::unauthenticated);
+    r = co_await ask(client_context({.ca_pem = stranger.certificate}), "localhost");
+    REQUIRE_FALSE(r.has_value());
+    CHECK(r.error().code == errc::unauthenticated);
+    r = co_await ask(client_context({.insecure = true}), "elsewhere");
+    CHECK(r.has_value());
+    r = co_await ask(client_context({.ca_pem = pem.certificate, .chain_pem = user.certificate, .key_pem = user.key}), "localhost");
+    REQUIRE_MESSAGE(r.has_value(), r.error().message);
+    CHECK(r->body == "sni=localhost certificates=1");  // a stranger's: whether it is trusted is asked above
+  });
+}
+
+TEST_CASE("a replaced certificate is shown to the next connection; the chooser goes first") {
+  auto one = make_certificate("one"), two = make_certificate("two"), chosen = make_certificate("chosen");
+  on_each_backend([&]() -> task<void> {
+    auto options = with_tls(one);
+    auto context = options.tls;
+    auto identity = net::tls_identity::parse(chosen.certificate, chosen.key);
+    REQUIRE(identity.has_value());
+    context->choose_with([&](std::string_view name, const reactor::endpoint& at) -> std::shared_ptr<const net::tls_identity> {
+      CHECK(at.port != 0);
+      return name == "chosen.example" ? *identity : nullptr;
+    });
+    running_server s(who, std::move(options));
+    auto shown = [&](std::string name) -> task<std::string> {
+      auto t = co_await dial(s.at(), client_context({.insecure = true}), std::move(name));
+      REQUIRE(t.has_value());
+      auto chain = (*t)->peer_certificates();
+      REQUIRE(chain.size() == 1);
+      auto* p = reinterpret_cast<const unsigned char*>(chain[0].data());
+      X509* x = d2i_X509(nullptr, &p, static_cast<long>(chain[0].size()));
+      char text[64] = {};
+      X509_NAME_get_text_by_NID(X509_get_subject_name(x), NID_commonName, text, sizeof text);
+      X509_free(x);
+      co_return text;
+    };
+    CHECK(co_await shown("a.example") == "one");
+    CHECK(co_await shown("chosen.example") == "chosen");
+    CHECK(context->replace(two.certificate, two.key).has_value());
+    CHECK(co_await shown("a.example") == "two");
+    CHECK_FALSE(context->replace(two.certificate, one.key).has_value());
+    CHECK_FALSE(context->replace("nonsense", one.key).has_value());
+    CHECK(co_await shown("a.example") == "two");
+  });
+}
+
+TEST_CASE("bytes of any size arrive in order, sent in any parts, both ways at once") {
+  auto pem = make_certificate("server");
+  on_each_backend([&]() -> task<void> {
+    auto listener = reactor::os_network().listen({"127.0.0.1", 0});
+    REQUIRE(listener.has_value());
+    auto context = *net::tls_server_context::make({}, pem.certificate, pem.key);
+    reactor::scope tasks;
+    std::string data(3'000'001, 0);
+    for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 2654435761u >> 13);
+    tasks.spawn([](reactor::listener& l, std::shared_ptr<net::tls_server_context> c, std::string_view) -> task<void> {
+      auto s = co_await l.accept();
+      REQUIRE(s.has_value());
+      auto t = co_await net::tls_accept(std::move(*s), c);
+      REQUIRE(t.has_value());
+      for (;;) {  // echo, with try_send first
+        auto b = co_await (*t)->receive();
+        if (!b || b->empty()) break;
+        bytes part = b->view();
+        auto sent = (*t)->try_send({&part, 1});
+        REQUIRE(sent.has_value());
+        part = part.subspan(*sent);
+        if (!part.empty()) REQUIRE((co_await (*t)->send({&part, 1})).has_value());
+      }
+      (void)co_await (*t)->finish();
+    }(**listener, context, data));
+    auto t = co_await dial((*listener)->local(), client_context({.ca_pem = pem.certificate}), "127.0.0.1");
+    REQUIRE_MESSAGE(t.has_value(), t.error().message);
+    CHECK((*t)->protocol() == "TLSv1.3");
+    tasks.spawn([](net::tls_stream& s, std::string_view all) -> task<void> {
+      std::size_t sizes[] = {1, 5, 1300, 16383, 16384, 16385, 70000, 200000};
+      std::size_t i = 0;
+      while (!all.empty()) {
+        std::vector<bytes> parts;
+        for (int n = 0; n < 7 && !all.empty(); ++n) {
+          auto size = std::min(sizes[i++ % std::size(sizes)], all.size());
+          parts.push_back(as_bytes(all.substr(0, size)));
+          parts.push_back({});
+          all.remove_prefix(size);
+        }
+        REQUIRE((co_await s.send(parts)).has_value());
+      }
+      (void)co_await s.finish();
+    }(**t, data));
+    std::string got;
+    for (;;) {
+      auto b = co_await (*t)->receive();
+      REQUIRE_MESSAGE(b.has_value(), b.error().message);
+      if (b->empty()) break;
+      got += as_text(b->view());
+    }
+    CHECK(got.size() == data.size());
+    CHECK((got == data));
+  });
+}
+
+TEST_CASE("an end without close_notify is an error, so that a cut answer isn't taken for whole") {
+  auto pem = make_certificate("server");
+  on_each_backend([&]() -> task<void> {
+    auto listener = reactor::os_network().listen({"127.0.0.1", 0});
+    auto context = *net::tls_server_context::make({}, pem.certificate, pem.key);
+    reactor::scope tasks;
+    tasks.spawn([](reactor::listener& l, std::shared_ptr<net::tls_server_context> c) -> task<void> {
+      auto s = co_await l.accept();
+      auto t = co_await net::tls_accept(std::move(*s), c);
+      REQUIRE(t.has_value());
+      (void)co_await (*t)->send(as_bytes("half"));
+    }(**listener, context));
+    auto t = co_await dial((*listener)->local(), client_context({.ca_pem = pem.certificate}), "127.0.0.1");
+    REQUIRE(t.has_value());
+    auto b = co_await (*t)->receive();
+    REQUIRE(b.has_value());
+    CHECK(as_text(b->view()) == "half");
+    b = co_await (*t)->receive();
+    REQUIRE_FALSE(b.has_value());
+    CHECK(b.error().code == errc::closed);
+  });
+}
+
+TEST_CASE("what is no TLS fails the handshake and is counted") {
+  auto pem = make_certificate("server");
+  on_each_backend([&]() -> task<void> {
+    running_server s(who, with_tls(pem));
+    for (std::string junk : {std::string("GET / HTTP/1.1\r\n\r\n"), std::string(1000, '\xff'), std::string("\x16\x03\x01\xff\xff", 5),
+                             std::string("\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", 10)})
+      (void)co_await raw_exchange(s.at(), junk, std::chrono::milliseconds(200), true);
+    for (int i = 0; i < 500 && s.get().count().handshakes_failed < 4; ++i) co_await reactor::sleep_for(std::chrono::milliseconds(1));
+    CHECK(s.get().count().handshakes_failed == 4);
+    CHECK(s.get().count().connections == 0);
+  });
+}
+
+TEST_CASE("bad settings") {
+  auto pem = make_certificate("a");
+  CHECK_FALSE(net::tls_server_context::make({.minimum_version = "1.1"}, pem.certificate, pem.key).has_value());
+  CHECK_FALSE(net::tls_server_context::make({.cipher_suites = {"TLS_NONSENSE"}}, pem.certificate, pem.key).has_value());
+  CHECK(net::tls_server_context::make({.cipher_suites = {"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"}},
+                                      pem.certificate, pem.key)
+            .has_value());
+  CHECK_FALSE(net::tls_client_context::make({.ca_pem = "nonsense"}).has_value());
+}
