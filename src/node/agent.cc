@@ -77,6 +77,7 @@ class agent {
   runtime_state runtime_;
   value node_;   // as the server last gave it
   value lease_;  // the same
+  bool node_gone_ = false;
   bool disk_pressure_ = false;
   time_point disk_was_low_{};
   time_point images_at_{};
@@ -134,6 +135,7 @@ task<result<void>> agent::resolve() {
 task<result<void>> agent::join_cluster() {
   KEDGE_CO_TRY(control_.joined, co_await register_node(config_, password_, control_.network));
   auto& j = *control_.joined;
+  config_.node_ips = order_addresses(std::move(config_.node_ips), j.cluster.cluster_cidrs);
   config_.disable_cloud_controller |= j.cluster.disable_cloud_controller;
   manage_cni_ = config_.manage_cni && j.cluster.flannel_backend != "none";
   KEDGE_CO_TRY(api_, api_client::make(config_.api(), j.server_ca, j.kubelet, control_.network));
@@ -165,7 +167,10 @@ task<void> agent::keep_node() {
     co_await look_at_runtime();
     co_await look_at_machine();
     auto written = co_await write_status();
+    node_gone_ = !written && written.error().code == errc::not_found;
     auto problem = written ? std::string() : written.error().message;
+    // As the kubelet: who deletes a node wants it gone; it comes back when its agent is started again.
+    if (node_gone_) problem = "it was deleted from the cluster; restart this agent to join again (" + problem + ")";
     if (!problem.empty() && problem != last_problem) log::warning("the node's status can't be written: {}", problem);
     if (problem.empty() && !last_problem.empty()) log::info("the node's status is written again");
     last_problem = std::move(problem);
@@ -343,6 +348,7 @@ task<void> agent::keep_lease() {
   for (;;) {
     api_backoff backoff;
     for (bool first = true;; first = false) {
+      if (node_gone_) break;  // the collector would take the Lease of a Node that isn't there
       auto renewed = co_await renew_lease();
       if (renewed) break;
       lease_ = {};  // whatever it is now is asked for

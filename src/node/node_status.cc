@@ -285,6 +285,7 @@ value node_lease(const value& owner, const value& previous, wall_time now) {
   // Always the Node of now: one that was deleted and came back has a new uid, and the collector would take the Lease.
   lease.member("metadata").set("ownerReferences", array{object{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", name},
                                                                {"uid", owner["metadata"]["uid"]}}});
+  lease.member("metadata").erase("managedFields");  // the server's own bookkeeping: not ours to send back
   auto& spec = lease.member("spec");
   spec.set("holderIdentity", name);
   spec.set("leaseDurationSeconds", lease_duration_seconds);

@@ -14,6 +14,7 @@
 #include "crypto/request.h"
 #include "json/parse.h"
 #include "node/limits.h"
+#include "node/system_info.h"
 #include "reactor/offload.h"
 
 namespace kedge::node {
@@ -32,7 +33,18 @@ std::vector<std::string> ip_nets(const json::value& document, std::string_view l
 
 std::string agent_file(const agent_config& config, std::string_view name) { return config.agent_folder() + "/" + std::string(name); }
 
-// The file's trimmed content, or what `make` gives, which is then the file's.
+// RFC 1123 subdomain: what the API takes as a Node's name.
+bool is_node_name(std::string_view name) {
+  if (name.empty() || name.size() > 253) return false;
+  for (auto label : split(name, '.')) {
+    if (label.empty() || label.size() > 63 || label.front() == '-' || label.back() == '-') return false;
+    for (char c : label)
+      if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-') return false;
+  }
+  return true;
+}
+
+// The file's trimmed content, or `content`, which is then the file's.
 result<std::string> kept_in(const std::string& path, unsigned mode, std::string content) {
   if (auto old = crypto::read_file(path)) {
     auto text = trim(*old);
@@ -113,11 +125,12 @@ task<result<std::string>> fetch_ca_file(supervisor_client& server, const agent_c
 }
 
 // Everything after the CA is trusted, once.
-task<result<registration>> try_register(supervisor_client& server, const agent_config& config, const std::string& password) {
+task<result<registration>> try_register(supervisor_client& server, agent_config config, const std::string& password) {
   registration out;
   KEDGE_CO_TRY(auto text, co_await server.get("/v1-k3s/config"));
   KEDGE_CO_TRY(auto document, json::parse(text));
   KEDGE_CO_TRY(out.cluster, parse_cluster_config(document));
+  config.node_ips = order_addresses(std::move(config.node_ips), out.cluster.cluster_cidrs);
   KEDGE_CO_CHECK(co_await fetch_ca_file(server, config, "client-ca.crt"));
   KEDGE_CO_TRY(out.server_ca, co_await fetch_ca_file(server, config, "server-ca.crt"));
   for (auto& w : wanted_certificates) {
@@ -196,6 +209,9 @@ result<node_identity> load_identity(const agent_config& config, std::string_view
     KEDGE_TRY(auto id, kept_in(config.password_folder + "/id", 0644, random.hex_text(4)));
     out.name += "-" + id;
   }
+  if (!is_node_name(out.name))
+    return fail(errc::invalid, "node name " + quote(out.name) + " can't be used: only letters, digits, '-' and '.', with a letter or "
+                               "digit at both ends; give another with --node-name");
   KEDGE_TRY(out.password, kept_in(config.password_folder + "/password", 0600, random.hex_text(16)));
   return out;
 }

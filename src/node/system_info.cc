@@ -222,6 +222,16 @@ std::string default_route_interface_v6(std::string_view table) {
   return best;
 }
 
+std::vector<std::string> order_addresses(std::vector<std::string> addresses, const std::vector<std::string>& cluster_cidrs) {
+  if (cluster_cidrs.empty()) return addresses;
+  bool v6_first = cluster_cidrs.front().contains(':');
+  std::vector<std::string> out;
+  for (bool first_family : {true, false})
+    for (auto& a : addresses)
+      if ((a.contains(':') == v6_first) == first_family) out.push_back(a);
+  return out;
+}
+
 result<std::vector<std::string>> default_addresses() {
   ifaddrs* all = nullptr;
   if (::getifaddrs(&all) != 0) return fail(os_error(errno, "list the machine's addresses"));

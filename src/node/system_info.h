@@ -43,6 +43,9 @@ result<system_info> read_system_info(const system_paths& paths);
 // first global address of the first interface that is up. errc::not_found when the machine has none: say --node-ip then.
 result<std::vector<std::string>> default_addresses();
 
+// The same addresses with the family of the first cluster range in front: that one is the node's first, as the pods'.
+std::vector<std::string> order_addresses(std::vector<std::string> addresses, const std::vector<std::string>& cluster_cidrs);
+
 // The interface that /proc/net/route names for destination 0.0.0.0 with the lowest metric; empty without one.
 std::string default_route_interface(std::string_view proc_net_route);
 // The same for /proc/net/ipv6_route.

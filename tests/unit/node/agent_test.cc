@@ -4,6 +4,8 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "crypto/files.h"
 #include "loop.h"
 #include "node/containerd_config.h"
@@ -121,6 +123,41 @@ TEST_CASE("an existing node is taken over, and what others wrote is put right") 
     CHECK(c.node["metadata"]["labels"]["kubernetes.io/hostname"] == "edge-7");
     CHECK(co_await until([&] { return c.events.size() >= 2; }));
     if (!c.events.empty()) CHECK(c.events[0]["reason"] == "Rebooted");
+    co_await a.finish();
+  });
+}
+
+TEST_CASE("a node that was deleted stays deleted until its agent starts again") {
+  temporary_folder folder;
+  with_cluster([&](small_cluster& c) -> task<void> {
+    auto config = config_for(c, folder);
+    config.containerd_binary = folder.path() + "/none";
+    {
+      running_agent a(config);
+      CHECK(co_await until([&] { return !c.lease.is_null(); }));
+      c.node = {};
+      auto asked = c.requests.size();
+      CHECK(co_await until([&] { return c.requests.size() >= asked + 2; }));
+      CHECK(c.node.is_null());
+      co_await a.finish();
+    }
+    running_agent again(config);
+    CHECK(co_await until([&] { return !c.node.is_null(); }));
+    co_await again.finish();
+  });
+}
+
+TEST_CASE("a server's own node gets its role under the server's identity") {
+  temporary_folder folder;
+  with_cluster([&](small_cluster& c) -> task<void> {
+    auto config = config_for(c, folder);
+    config.containerd_binary = folder.path() + "/none";
+    config.admin_certificate = folder.path() + "/admin.crt";
+    config.admin_key = folder.path() + "/admin.key";
+    c.write_admin(config.admin_certificate, config.admin_key);
+    running_agent a(config);
+    CHECK(co_await until([&] { return c.node["metadata"]["labels"]["node-role.kubernetes.io/control-plane"].as_string() == "true"; }));
+    CHECK(std::ranges::find(c.api_users, "system:admin") != c.api_users.end());
     co_await a.finish();
   });
 }

@@ -202,7 +202,10 @@ TEST_CASE("a machine's identity is made once and kept") {
 
   c.with_node_id = false;
   c.node_name.clear();
-  CHECK_FALSE(load_identity(c, "", system_random()));
+  for (auto* bad : {"", "my_machine", "-a", "a..b", "a b"}) {
+    CAPTURE(bad);
+    CHECK(load_identity(c, bad, system_random()).error().message.contains("--node-name"));
+  }
 }
 
 TEST_CASE("what an agent reads of the cluster's configuration") {

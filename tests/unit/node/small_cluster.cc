@@ -1,6 +1,7 @@
 #include "small_cluster.h"
 
 #include "base/strings.h"
+#include "crypto/files.h"
 #include "crypto/request.h"
 #include "crypto/token.h"
 #include "json/parse.h"
@@ -54,6 +55,14 @@ std::string small_cluster::url() const {
 
 std::string small_cluster::full_token() const {
   return "K10" + crypto::ca_hash(ca_pem(), system_wall_time()).value() + "::node:" + password;
+}
+
+void small_cluster::write_admin(const std::string& certificate_file, const std::string& key_file) const {
+  auto key = crypto::private_key::generate(crypto::key_kind::ecdsa_p256).value();
+  crypto::leaf_request wanted{.common_name = "system:admin", .organizations = {"system:masters"}, .client = true};
+  auto leaf = crypto::issue(client_ca_, key.public_part(), wanted, system_wall_time(), system_random()).value();
+  crypto::write_file(certificate_file, crypto::chain_pem(leaf, client_ca_)).value();
+  crypto::write_file(key_file, key.pem()).value();
 }
 
 small_cluster::reply small_cluster::status(int code, std::string_view reason, std::string message) {

@@ -23,6 +23,8 @@ class small_cluster final : public kedge::net::http::handler {
   std::string ca_pem() const { return server_ca_.bundle_pem(); }
   std::string full_token() const;  // K10<hash>::node:secret
 
+  void write_admin(const std::string& certificate_file, const std::string& key_file) const;  // CN system:admin
+
   // How it behaves.
   std::string password = "secret";
   std::map<std::string, std::string> node_passwords;  // by node name, as first seen

@@ -104,3 +104,11 @@ TEST_CASE("bytes print as Kubernetes' canonical quantities") {
   CHECK(binary_quantity(2ULL << 20) == "2Mi");
   CHECK(binary_quantity(1ULL << 30) == "1Gi");
 }
+
+TEST_CASE("the first cluster range decides which address is the first") {
+  using list = std::vector<std::string>;
+  CHECK(order_addresses({"10.0.0.1", "fd00::1"}, {"10.42.0.0/16"}) == list{"10.0.0.1", "fd00::1"});
+  CHECK(order_addresses({"10.0.0.1", "fd00::1"}, {"fd42::/56", "10.42.0.0/16"}) == list{"fd00::1", "10.0.0.1"});
+  CHECK(order_addresses({"10.0.0.1"}, {"fd42::/56"}) == list{"10.0.0.1"});
+  CHECK(order_addresses({"10.0.0.1"}, {}) == list{"10.0.0.1"});
+}
