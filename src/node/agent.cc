@@ -38,7 +38,7 @@ class api_backoff {
 
 class agent {
  public:
-  agent(agent_config config, agent_control& control) : config_(std::move(config)), control_(control), cri_(control.network) {}
+  agent(agent_config config, agent_control& control) : config_(std::move(config)), control_(control) {}
 
   task<result<void>> run();
 

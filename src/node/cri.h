@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "net/http/client.h"
+#include "net/grpc.h"
 #include "node/cri_messages.h"
 
 namespace kedge::node {
@@ -15,10 +15,8 @@ result<std::string> runtime_socket(std::string_view endpoint);
 
 class cri_client {
  public:
-  explicit cri_client(reactor::network* network = nullptr) : http_(std::make_unique<net::http::client>(network)) {}
-
-  // The socket's path. Calls fail with errc::unavailable while there is none.
-  void use(std::string socket) { socket_ = std::move(socket); }
+  // The socket's path. Calls fail with errc::unavailable before there is one. Not while a call is under way.
+  void use(const std::string& socket);
 
   // Each fails with what the runtime or the connection said; with errc::timeout after limits.h's runtime_deadline.
   task<result<cri_version>> version();
@@ -30,7 +28,7 @@ class cri_client {
   task<result<std::string>> call(std::string method);
 
   std::string socket_;
-  std::unique_ptr<net::http::client> http_;
+  std::unique_ptr<net::grpc::channel> channel_;
 };
 
 }  // namespace kedge::node
