@@ -27,6 +27,7 @@
 #include "node/agent.h"
 #include "node/system_info.h"
 #include "schema/protobuf.h"
+#include "schema/resources.h"
 #include "store/open.h"
 #include "supervisor/credentials.h"
 #include "supervisor/routes.h"
@@ -49,6 +50,7 @@ struct shared_parts {
   std::optional<crypto::private_key> signing_key;
   api::health checks;
   api::metrics measures;
+  api::service_ranges ranges;
   std::shared_ptr<api::audit_log> audit;
   std::atomic<bool> controllers_running = false;
 };
@@ -78,7 +80,7 @@ class front {
     api::virtual_resource virtuals{.handles = &api::reviews::handles,
                                    .create = [r = f->reviews_.get()](const api::attributes& a, const json::value& body,
                                                                      const store::snapshot& s) { return r->create(a, body, s); }};
-    api::service_ranges ranges{.cluster_cidr = settings.service_cidrs.front(), .first_port = settings.node_port_first, .last_port = settings.node_port_last};
+    f->ranges_ = shared.ranges;  // the ports held by running writes are shared by all cores
     f->api_ = std::make_unique<api::api_handler>(api::api_parts{.objects = objects,
                                                                 .who = *f->who_,
                                                                 .may = *f->may_,
@@ -86,12 +88,12 @@ class front {
                                                                 .checks = shared.checks,
                                                                 .measures = shared.measures,
                                                                 .audit = shared.audit.get(),
-                                                                .ranges = std::move(ranges),
+                                                                .ranges = f->ranges_,
                                                                 .virtuals = std::move(virtuals),
                                                                 .version = {.git_version = version, .git_commit = commit},
                                                                 .server_address = settings.advertise_address + ":" + std::to_string(settings.advertise_port),
                                                                 .cores = cores});
-    f->local_ = api::make_local_objects(f->api_->writes(), internal_user());
+    f->local_ = api::make_objects(objects, *f->admission_, f->ranges_, internal_user());
     f->passwords_ = std::make_unique<supervisor::node_passwords>(*f->local_);
     f->routes_ = supervisor::make_routes({.settings = settings,
                                           .identity = identity,
@@ -115,6 +117,7 @@ class front {
   std::unique_ptr<api::authorizer> may_;
   std::unique_ptr<api::admission_chain> admission_;
   std::unique_ptr<api::reviews> reviews_;
+  api::service_ranges ranges_;
   std::unique_ptr<api::api_handler> api_;
   std::unique_ptr<api::objects> local_;
   std::unique_ptr<supervisor::node_passwords> passwords_;
@@ -156,6 +159,15 @@ class gateway final : public net::http::handler {
   std::vector<std::unique_ptr<front>> fronts_;  // each touched by its own core only
 };
 
+// A K3s database holds protobuf; the store wants canonical JSON.
+result<std::string> json_of_stored(std::string_view key, std::string_view raw) {
+  KEDGE_TRY(auto v, schema::decode_object(raw));
+  auto* kind = schema::find_resource_of_kind(v["apiVersion"].as_string(), v["kind"].as_string());
+  auto* served = kind ? api::builtin_registry().find(kind->group(), kind->version(), kind->plural()) : nullptr;
+  if (!served) return fail(errc::unsupported, std::string(key) + " is of a kind that is not served");
+  return api::stored_text(*served, v);
+}
+
 class server_process {
  public:
   server_process(reactor::cores& cores, server_options o) : cores_(cores), options_(std::move(o)), gateway_(cores) {}
@@ -183,6 +195,9 @@ class server_process {
     auto& loop = reactor::loop::current();
     KEDGE_CO_TRY(identity_, supervisor::credentials::open(settings_, loop.wall_now(), loop.random()));
     KEDGE_CO_CHECK(read_keys());
+    shared_.ranges.cluster_cidr = settings_.service_cidrs.front();
+    shared_.ranges.first_port = settings_.node_port_first;
+    shared_.ranges.last_port = settings_.node_port_last;
     KEDGE_CO_CHECK(co_await listen());
 
     KEDGE_CO_CHECK(co_await open_store());
@@ -312,7 +327,7 @@ class server_process {
     datastore::sqlite_options o;
     o.path = settings_.server_dir() + "/db/state.db";
     o.durability = options_.sqlite_synchronous == "full" ? datastore::sqlite_durability::full : datastore::sqlite_durability::normal;
-    store::store_options s{.log = datastore::make_sqlite_log(std::move(o)), .loops = store::loops_of(cores_), .decode = api::stored_value_decoder()};
+    store::store_options s{.log = datastore::make_sqlite_log(std::move(o)), .loops = store::loops_of(cores_), .decode = &json_of_stored};
     KEDGE_CO_TRY(objects_, co_await store::open_store(std::move(s)));
     co_return result<void>();
   }
@@ -343,13 +358,13 @@ class server_process {
   }
 
   api::bootstrap_options bootstrap_options() {
-    return {.service_address = supervisor::first_address(settings_.service_cidrs.front(), 1),
+    return {.service_ip = supervisor::first_address(settings_.service_cidrs.front(), 1),
             .service_cidr = settings_.service_cidrs.front(),
-            .server_addresses = {settings_.advertise_address},
-            .server_port = settings_.advertise_port,
-            .server_ca_pem = identity_->server_ca().bundle_pem(),
-            .client_ca_pem = identity_->client_ca().bundle_pem(),
-            .request_header_ca_pem = identity_->request_header_ca().bundle_pem()};
+            .endpoint_addresses = {settings_.advertise_address},
+            .endpoint_port = settings_.advertise_port,
+            .root_ca = identity_->server_ca().bundle_pem(),
+            .client_ca = identity_->client_ca().bundle_pem(),
+            .request_header_ca = identity_->request_header_ca().bundle_pem()};
   }
 
   void start_node() {
