@@ -8,6 +8,7 @@
 
 #include "base/strings.h"
 #include "cli/checks.h"
+#include "cli/commands/admin.h"
 #include "cli/commands/commands.h"
 #include "crypto/certificate.h"
 #include "crypto/files.h"
@@ -103,10 +104,6 @@ json::value as_json(std::span<const certificate_state> states, wall_time now) {
                                  {"residualTime", residual_text(s.expires - now)},
                                  {"status", s.status}});
   return items;
-}
-
-std::string data_dir_of(const scanned& given, const machine& here) {
-  return given.value("data-dir", here.variable("K3S_DATA_DIR").value_or(here.default_data_dir()));
 }
 
 result<void> print_certificates(const scanned& given, const machine& here) {

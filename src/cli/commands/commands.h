@@ -14,11 +14,20 @@ int kubectl(const invocation&);             // programs.cc; these return only wh
 int crictl(const invocation&);
 int ctr(const invocation&);
 int check_config(const invocation&);        // check_config.cc
-int token_generate(const invocation&);      // token.cc
+int token_create(const invocation&);        // token.cc
+int token_list(const invocation&);
+int token_delete(const invocation&);
+int token_rotate(const invocation&);
+int token_generate(const invocation&);
 int certificate_check(const invocation&);   // certificate.cc
 int certificate_rotate(const invocation&);
 int completion(const invocation&);          // completion.cc
 
+std::span<const flag> token_create_flags();
+std::span<const flag> token_list_flags();
+std::span<const flag> token_delete_flags();
+std::span<const flag> token_rotate_flags();
+std::span<const flag> token_generate_flags();
 std::span<const flag> certificate_check_flags();
 std::span<const flag> certificate_rotate_flags();
 
