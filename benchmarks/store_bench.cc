@@ -52,6 +52,7 @@ struct world {
     store = std::move(*loop.run_until(open_store(std::move(o))));
   }
   ~world() {
+    if (!store) return;
     loop.run_until(store->close());
     store.reset();
   }
@@ -93,16 +94,22 @@ void raw_sqlite_groups(benchmark::State& state) {
     {
       folder dir;
       sqlite3* db = nullptr;
-      sqlite3_open_v2((dir.path + "/raw.db").c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+      sqlite3_open_v2((dir.path + "/raw.db").c_str(), &db,
+                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
       auto run = [&](const char* sql) {
         if (sqlite3_exec(db, sql, nullptr, nullptr, nullptr) != SQLITE_OK) std::abort();
       };
-      run("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -4096");
-      run("CREATE TABLE kine (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, created INTEGER, deleted INTEGER, create_revision "
+      run("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size "
+          "= -4096");
+      run("CREATE TABLE kine (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, created INTEGER, deleted INTEGER, "
+          "create_revision "
           "INTEGER, prev_revision INTEGER, lease INTEGER, value BLOB, old_value BLOB);"
           "CREATE INDEX a ON kine (name, id); CREATE UNIQUE INDEX b ON kine (name, prev_revision)");
       sqlite3_stmt* insert = nullptr;
-      sqlite3_prepare_v2(db, "INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) VALUES (?, 1, 0, 0, 0, 0, ?)", -1, &insert, nullptr);
+      sqlite3_prepare_v2(db,
+                         "INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) "
+                         "VALUES (?, 1, 0, 0, 0, 0, ?)",
+                         -1, &insert, nullptr);
       state.ResumeTiming();
       auto group = static_cast<std::size_t>(state.range(0));
       for (std::size_t i = 0; i < rows_a_round;) {
@@ -152,7 +159,36 @@ void memory_of_10000_objects(benchmark::State& state) {
     });
     state.counters["json_mb"] = static_cast<double>(json) / 1e6;
     state.counters["heap_per_json_byte"] = static_cast<double>(heap_bytes() - heap) / static_cast<double>(json);
-    state.counters["resident_per_json_byte"] = static_cast<double>(resident_bytes() - resident) / static_cast<double>(json);
+    state.counters["resident_per_json_byte"] =
+        static_cast<double>(resident_bytes() - resident) / static_cast<double>(json);
+  }
+}
+
+// From a file of `range` objects to a store that answers; and what the process holds then.
+void open_store_of(benchmark::State& state) {
+  folder dir;
+  auto open = [&](reactor::loop& loop) {
+    store_options o;
+    o.log = datastore::make_sqlite_log({.path = dir.path + "/state.db"});
+    o.loops = {&loop};
+    return std::move(*loop.run_until(open_store(std::move(o))));
+  };
+  {
+    world w;
+    w.create_all(static_cast<std::size_t>(state.range(0)), 32);
+    w.loop.run_until(w.store->close());
+    std::filesystem::copy_file(w.dir.path + "/state.db", dir.path + "/state.db");
+    w.store.reset();
+  }
+  for (auto _ : state) {
+    reactor::loop loop{*reactor::make_backend(reactor::io_backend::automatic)};
+    reactor::loop::current_guard here{loop};
+    auto s = open(loop);
+    state.PauseTiming();
+    state.counters["resident_mb"] = static_cast<double>(resident_bytes()) / 1e6;
+    loop.run_until(s->close());
+    s.reset();
+    state.ResumeTiming();
   }
 }
 
@@ -211,6 +247,7 @@ void event_to_1000_watchers(benchmark::State& state) {
 BENCHMARK(raw_sqlite_groups)->Arg(32)->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK(create_through_store)->Arg(32)->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK(memory_of_10000_objects)->Iterations(1)->Unit(benchmark::kMillisecond);
+BENCHMARK(open_store_of)->Arg(0)->Arg(10'000)->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK(tree_change_after_snapshot)->Arg(1'000)->Arg(100'000);
 BENCHMARK(event_to_1000_watchers)->Unit(benchmark::kMicrosecond)->UseRealTime();
 

@@ -7,7 +7,8 @@
 
 namespace kedge::datastore {
 
-// One commit carries at most this much: larger groups gain nothing and make the others wait (facts: 100 rows reach 11,000/s).
+// One commit carries at most this much: larger groups gain nothing and make the others wait (facts: 100 rows reach
+// 11,000/s).
 inline constexpr std::size_t batch_ops_max = 1024;
 inline constexpr std::size_t batch_bytes_max = 4 * 1024 * 1024;
 // One page of load(): what crosses a thread at once while starting.
@@ -16,8 +17,8 @@ inline constexpr std::size_t page_bytes_max = 4 * 1024 * 1024;
 // Jobs that wait for SQLite's writer thread. The store keeps two appends in flight; the rest is compaction and load.
 inline constexpr std::size_t writer_jobs_max = 64;
 
-// A passive checkpoint when nothing waits and the WAL is larger than the first, in any case when larger than the second:
-// a checkpoint can't be divided, so a small WAL keeps it short.
+// A passive checkpoint when nothing waits and the WAL is larger than the first, in any case when larger than the
+// second: a checkpoint can't be divided, so a small WAL keeps it short.
 inline constexpr std::size_t wal_idle_checkpoint_bytes = 4 * 1024 * 1024;
 inline constexpr std::size_t wal_forced_checkpoint_bytes = 32 * 1024 * 1024;
 inline constexpr std::int64_t wal_size_limit_bytes = 64 * 1024 * 1024;

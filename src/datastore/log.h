@@ -1,10 +1,11 @@
 // log.h: what the store needs of a database: an append-only log of changes with one number (the revision) for each.
 //
-//   open() ─▶ load(0), load(n) … until done ─▶ begin() ─▶ load(n) ─▶ append(batch) … tail(n) … current() … compact(n) ─▶ close()
+//   open() ─▶ load(0), load(n) … until done ─▶ begin() ─▶ load(n) ─▶ append(batch) … tail(n) … current() … compact(n)
+//   ─▶ close()
 //     looks, touches nothing                    may write    what begin wrote
 //
-// One core owns a log and is the only one to call it; a log is bound to the loop that open() was called on. Dropping a task
-// abandons the answer, not the work.
+// One core owns a log and is the only one to call it; a log is bound to the loop that open() was called on. Dropping a
+// task abandons the answer, not the work.
 //
 // Invariants: revisions only grow; load, tail and `others` give entries in revision order, without one missing between;
 // an outcome is given only after its commit is durable as far as the database was configured to promise.
@@ -24,7 +25,8 @@ using revision = std::uint64_t;
 
 enum class change : unsigned char { create, update, remove };
 
-// What is to be written. The caller has checked it against all it knows; the log checks it again where others write too.
+// What is to be written. The caller has checked it against all it knows; the log checks it again where others write
+// too.
 struct operation {
   change kind = change::create;
   std::string name;
@@ -41,16 +43,17 @@ struct entry {
   revision at = 0;
   change kind = change::create;
   std::string name;
-  std::string value;          // as stored; for remove empty, whatever the row holds
-  revision previous = 0;      // the revision that it replaced, 0 without one
-  revision created = 0;       // the revision that created the object; for create == at
+  std::string value;      // as stored; for remove empty, whatever the row holds
+  revision previous = 0;  // the revision that it replaced, 0 without one
+  revision created = 0;   // the revision that created the object; for create == at
   std::uint32_t lease_seconds = 0;
 };
 
 struct outcome {
   enum class status : unsigned char {
     committed,  // `at` is its revision
-    conflict,   // did not land; `at` is the revision that stands instead, 0 when the name doesn't exist or that is unknown
+    conflict,   // did not land; `at` is the revision that stands instead, 0 when the name doesn't exist or that is
+                // unknown
   };
   status what = status::committed;
   revision at = 0;
@@ -81,8 +84,8 @@ class log {
   virtual task<result<void>> begin() = 0;
 
   // One commit for all of them. An error is for all of them and says that none landed, except errc::unknown_outcome:
-  // then load(applied) tells, once it works again. May be called again before the first has answered; answers come in the
-  // order of the calls.
+  // then load(applied) tells, once it works again. May be called again before the first has answered; answers come in
+  // the order of the calls.
   virtual task<result<appended>> append(batch ops) = 0;
   // Waits for entries above `after`, by anybody, until `deadline`. Never gives anything where shared() is false.
   virtual task<result<page>> tail(revision after, time_point deadline) = 0;

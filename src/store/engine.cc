@@ -41,7 +41,8 @@ engine::engine(store_options options) : options_(std::move(options)) {
   kedge_assert(!options_.loops.empty() && options_.log);
   auto seed = reactor::loop::current().random().next();
   for (std::size_t i = 0; i < options_.loops.size(); ++i) {
-    hubs_.push_back(std::make_shared<hub>(seed, history_limits{options_.history, history_events_max, history_bytes_max}));
+    hubs_.push_back(
+        std::make_shared<hub>(seed, history_limits{options_.history, history_events_max, history_bytes_max}));
   }
 }
 
@@ -68,7 +69,9 @@ hub& engine::here() const {
 
 snapshot engine::current() const { return here().current(); }
 revision engine::compacted() const noexcept { return here().floor(); }
-result<std::unique_ptr<watcher>> engine::watch(std::string prefix, revision from) { return here().watch(std::move(prefix), from); }
+result<std::unique_ptr<watcher>> engine::watch(std::string prefix, revision from) {
+  return here().watch(std::move(prefix), from);
+}
 
 result<void> engine::healthy() const {
   auto& h = here();
@@ -91,7 +94,8 @@ task<result<snapshot>> engine::at_least(revision at, time_point deadline) {
     if (h.stopped()) co_return fail(errc::unavailable, "the store stops");
     bool in_time = co_await h.advanced().wait_until(deadline);
     if (!in_time && h.current().at() < at) {
-      co_return fail(errc::timeout, fmt::format("revision {} has not come yet: the newest is {}", at, h.current().at()));
+      co_return fail(errc::timeout,
+                     fmt::format("revision {} has not come yet: the newest is {}", at, h.current().at()));
     }
   }
   co_return h.current();
@@ -135,7 +139,8 @@ result<void> engine::check(const mutation& m, revision& created) const {
   auto* standing = objects_.find(m.key);
   if (!standing && !unreadable_.empty()) {
     if (auto u = unreadable_.find(m.key); u != unreadable_.end()) {
-      return fail(errc::unsupported, fmt::format("the stored value of {} can't be read ({}); it is left as it is", m.key, u->second));
+      return fail(errc::unsupported,
+                  fmt::format("the stored value of {} can't be read ({}); it is left as it is", m.key, u->second));
     }
   }
   if (m.kind == write_kind::create) {
@@ -153,7 +158,8 @@ result<void> engine::check(const mutation& m, revision& created) const {
 
 task<result<commit>> engine::submit(mutation m) {
   if (m.key.empty() || m.value.size() > value_bytes_max) {
-    co_return fail(errc::too_large, fmt::format("a value of {} bytes is larger than {}", m.value.size(), value_bytes_max));
+    co_return fail(errc::too_large,
+                   fmt::format("a value of {} bytes is larger than {}", m.value.size(), value_bytes_max));
   }
   if (m.kind != write_kind::remove && is_api_key(m.key) && !find_layout(m.value)) {
     // Anything that has metadata gets the order that readers rely on; the rest (health) is kept as it is.
@@ -215,7 +221,8 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
   for (auto& p : ops) {
     auto& m = p->what;
     // Unsealed values stay with the log until they are on disk and are taken from there.
-    logged->push_back({change_of(m.kind), m.key, std::move(m.value), m.kind == write_kind::create ? 0 : m.expected, p->created, m.lease_seconds});
+    logged->push_back({change_of(m.kind), m.key, std::move(m.value), m.kind == write_kind::create ? 0 : m.expected,
+                       p->created, m.lease_seconds});
   }
   datastore::batch batch = logged;
   auto done = co_await options_.log->append(batch);
@@ -230,8 +237,8 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
       auto& o = done->outcomes[i];
       if (o.what != datastore::outcome::status::committed || o.at <= applied_) continue;
       auto& op = (*batch)[i];
-      events[i] = apply({o.at, op.kind, op.name, ops[i]->plain.empty() ? op.value : ops[i]->plain, op.kind == change::create ? o.at : op.created,
-             op.lease_seconds});
+      events[i] = apply({o.at, op.kind, op.name, ops[i]->plain.empty() ? op.value : ops[i]->plain,
+                         op.kind == change::create ? o.at : op.created, op.lease_seconds});
     }
     publish();
   }
@@ -256,7 +263,8 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
 // After a write without an answer: what the log has now decides. Nothing else is applied meanwhile, because it is this
 // batch's turn.
 task<result<datastore::appended>> engine::recover(const datastore::batch& ops, error why) {
-  log::error("{}: {}; reading again to learn what became of {} writes", options_.log->description(), why.message, ops->size());
+  log::error("{}: {}; reading again to learn what became of {} writes", options_.log->description(), why.message,
+             ops->size());
   failing_ = why;
   tell_health();
   auto pause = duration(retry_min);
@@ -282,10 +290,13 @@ task<result<datastore::appended>> engine::recover(const datastore::batch& ops, e
       for (std::size_t i = 0; i < ops->size(); ++i) {
         auto& op = (*ops)[i];
         auto found = std::find_if(seen.begin(), seen.end(), [&](const datastore::entry& e) {
-          return e.name == op.name && e.kind == op.kind && e.value == op.value && (op.kind == change::create || e.previous == op.expected);
+          return e.name == op.name && e.kind == op.kind && e.value == op.value &&
+                 (op.kind == change::create || e.previous == op.expected);
         });
-        if (found == seen.end()) all = false;
-        else out.outcomes[i] = {datastore::outcome::status::committed, found->at};
+        if (found == seen.end())
+          all = false;
+        else
+          out.outcomes[i] = {datastore::outcome::status::committed, found->at};
       }
       // Everything that is there is applied here, so the caller's part is the answers.
       for (auto& e : seen) apply_foreign(e);
@@ -361,9 +372,11 @@ void engine::apply_foreign(const datastore::entry& e) {
   }
   auto text = readable(e);
   if (!text) {
-    if (unreadable_.insert_or_assign(e.name, text.error().message).second) {
-      log::warning("{}: the value of {} at revision {} can't be read and is left as it is: {}", options_.log->description(), quote(e.name),
-                   e.at, text.error().message);
+    // One line a key, for the first few: a file of which nothing can be read would fill the log.
+    if (unreadable_.insert_or_assign(e.name, text.error().message).second &&
+        unreadable_.size() <= unreadable_logged_max) {
+      log::warning("{}: the value of {} at revision {} can't be read and is left as it is: {}",
+                   options_.log->description(), quote(e.name), e.at, text.error().message);
     }
     // An older version that could be read must not be taken for the newest.
     apply({e.at, change::remove, e.name, {}, 0, 0});
@@ -379,7 +392,8 @@ result<std::string> engine::readable(const datastore::entry& e) const {
   if (raw.size() > value_bytes_max) return fail(errc::too_large, fmt::format("it has {} bytes", raw.size()));
   if (!is_api_key(e.name)) return e.value;
   if (raw.starts_with("k8s:enc:")) {
-    if (!options_.transform.open) return fail(errc::unsupported, "it is encrypted, and encryption of secrets is not set up");
+    if (!options_.transform.open)
+      return fail(errc::unsupported, "it is encrypted, and encryption of secrets is not set up");
     KEDGE_TRY(opened, options_.transform.open(e.name, raw));
     raw = opened;
   }
@@ -410,8 +424,10 @@ void engine::publish() {
 
 void engine::tell_health() {
   told_unhealthy_ = failing_.has_value();
-  if (failing_) log::error("{}: {}", options_.log->description(), failing_->message);
-  else log::info("{}: writes work again", options_.log->description());
+  if (failing_)
+    log::error("{}: {}", options_.log->description(), failing_->message);
+  else
+    log::info("{}: writes work again", options_.log->description());
   on_every_core([f = failing_](hub& h) { h.failing = f; });
 }
 
@@ -419,10 +435,10 @@ void engine::tell_health() {
 
 task<result<void>> engine::start() {
   kedge_assert(&reactor::loop::current() == &owner());
-  auto& log = *options_.log;
-  KEDGE_CO_CHECK(co_await log.open());
+  auto& source = *options_.log;
+  KEDGE_CO_CHECK(co_await source.open());
   KEDGE_CO_CHECK(co_await load_all(0));
-  KEDGE_CO_CHECK(co_await log.begin());
+  KEDGE_CO_CHECK(co_await source.begin());
   KEDGE_CO_CHECK(co_await load_all(applied_));
   // Nobody reads a hub before open_store() has answered, so all of them can be filled from here.
   for (auto& h : hubs_) {
@@ -432,11 +448,15 @@ task<result<void>> engine::start() {
   }
   loaded_.clear();
   loaded_from_ = {};
+  if (unreadable_.size() > unreadable_logged_max) {
+    log::warning("{}: {} stored values can't be read and are left as they are", options_.log->description(),
+                 unreadable_.size());
+  }
   acknowledged_.store(applied_, std::memory_order_release);
   services_.spawn(commit_loop());
   services_.spawn(lease_loop());
   services_.spawn(compaction_loop());
-  if (log.shared()) services_.spawn(follow_loop());
+  if (source.shared()) services_.spawn(follow_loop());
   co_return result<void>();
 }
 
@@ -486,7 +506,8 @@ void engine::watch_lease(object_ref o) {
   if (object_access::get(leases_.front().object) == added) leases_changed_.pulse();
   // Versions that have been replaced would stay in memory until they expire: sweep when they may be half of all.
   if (leases_.size() > 2 * leased_ + 64) {
-    std::erase_if(leases_, [this](const lease& l) { return objects_.find(l.object->key()) != object_access::get(l.object); });
+    std::erase_if(leases_,
+                  [this](const lease& l) { return objects_.find(l.object->key()) != object_access::get(l.object); });
     std::make_heap(leases_.begin(), leases_.end(), expires_later);
     leased_ = leases_.size();
   }

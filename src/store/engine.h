@@ -3,14 +3,15 @@
 //   write() ─▶ submit: the key's newest applied state decides; a key with a write under way is waited for
 //                │ queue (bounded)
 //                ▼
-//   commit_loop ─▶ batch ─▶ log.append ─▶ settle, in the order of the batches ─▶ apply ─▶ publish to every core ─▶ answers
+//   commit_loop ─▶ batch ─▶ log.append ─▶ settle, in the order of the batches ─▶ apply ─▶ publish to every core ─▶
+//   answers
 //                                 │ unknown outcome
 //                                 └─▶ recover: load what the log has, then each write is either there or not
 //   follow_loop (shared logs) ─▶ tail ─▶ apply ─▶ publish
 //   lease_loop ─▶ removes what has expired, guarded by its revision         compaction_loop ─▶ log.compact
 //
-// Invariant: one write on a key at a time, so memory decides conflicts; entries are applied in revision order; an answer
-// leaves after its batch was published.
+// Invariant: one write on a key at a time, so memory decides conflicts; entries are applied in revision order; an
+// answer leaves after its batch was published.
 #pragma once
 
 #include <atomic>
@@ -45,8 +46,8 @@ class engine final : public store {
   // A write on its way. Shared by the one who asked (who may go) and the batch.
   struct pending {
     mutation what;
-    std::string plain;            // the value, when `what.value` was sealed
-    revision created = 0;         // update: of the object it replaces
+    std::string plain;     // the value, when `what.value` was sealed
+    revision created = 0;  // update: of the object it replaces
     std::optional<result<commit>> answer;
     reactor::event done;
   };
@@ -124,8 +125,9 @@ class engine final : public store {
   std::size_t leased_ = 0;     // after the last sweep
   reactor::event leases_changed_;
 
-  // What has been acknowledged to any caller. Stored with release after the batch was posted to every core and before the
-  // answer leaves; a reader that loads it with acquire therefore waits for no less than what was acknowledged before it asked.
+  // What has been acknowledged to any caller. Stored with release after the batch was posted to every core and before
+  // the answer leaves; a reader that loads it with acquire therefore waits for no less than what was acknowledged
+  // before it asked.
   std::atomic<revision> acknowledged_{0};
 
   reactor::scope services_;  // last: ends first

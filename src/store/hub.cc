@@ -128,7 +128,8 @@ void hub::publish(applied_ref b) {
 }
 
 void hub::trim(time_point now) {
-  while (!history_.empty() && (events_ > limits_.events || bytes_ > limits_.bytes || history_.front().batch->when + limits_.age < now)) {
+  while (!history_.empty() &&
+         (events_ > limits_.events || bytes_ > limits_.bytes || history_.front().batch->when + limits_.age < now)) {
     drop_oldest();
   }
   while (!exact_.empty() && exact_.front().at() < floor_) exact_.pop_front();
@@ -156,8 +157,10 @@ void hub::stop() {
 void hub::group::clear() noexcept {
   base = end();
   // After a burst the memory goes too.
-  if (events.capacity() > watch_batch_max) events = {};
-  else events.clear();
+  if (events.capacity() > watch_batch_max)
+    events = {};
+  else
+    events.clear();
   gap = 0;
   bytes = 0;
 }
@@ -207,9 +210,11 @@ void hub::leave(group& g, bool at_end) {
 result<std::unique_ptr<watcher>> hub::watch(std::string prefix, revision from) {
   if (stopped_) return fail(errc::unavailable, "the store stops");
   if (from == 0) from = current_.at();
-  if (from < floor_) return fail(errc::expired, fmt::format("revision {} is too old: the history begins at {}", from, floor_));
+  if (from < floor_)
+    return fail(errc::expired, fmt::format("revision {} is too old: the history begins at {}", from, floor_));
   std::vector<event_ref> backlog;
-  auto first = std::partition_point(history_.begin(), history_.end(), [&](const kept& k) { return k.batch->at() <= from; });
+  auto first =
+      std::partition_point(history_.begin(), history_.end(), [&](const kept& k) { return k.batch->at() <= from; });
   for (auto i = first; i != history_.end(); ++i) {
     for (auto& e : i->batch->events) {
       if (e->at > from && concerns(*e, prefix)) backlog.push_back(e);
@@ -261,8 +266,10 @@ snapshot hub::exactly(revision at) {
   while (last != i) {
     auto& events = (--last)->batch->events;
     for (auto e = events.rbegin(); e != events.rend() && (*e)->at > at; ++e) {
-      if ((*e)->type == event_type::added) objects.erase((*e)->object->key());
-      else objects.put((*e)->previous);
+      if ((*e)->type == event_type::added)
+        objects.erase((*e)->object->key());
+      else
+        objects.put((*e)->previous);
     }
   }
   auto out = store_access::make(at, std::move(objects));

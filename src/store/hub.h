@@ -4,10 +4,11 @@
 //                                                     │
 //        history: batches of the last minutes ◀───────┤ watch(from), exactly(at)
 //        groups: one for each watched prefix ◀────────┘ an event is hashed once, for all lengths of prefixes in use
-//           └─ events that its slowest watcher hasn't taken, shared by all its watchers; each of them is a position in it
+//           └─ events that its slowest watcher hasn't taken, shared by all its watchers; each of them is a position in
+//           it
 //
-// An idle watcher is its own object and a place in its group's list: it has no queue. Invariant: a watcher's position lies
-// within its group's events, or the watcher was too slow and is ended.
+// An idle watcher is its own object and a place in its group's list: it has no queue. Invariant: a watcher's position
+// lies within its group's events, or the watcher was too slow and is ended.
 #pragma once
 
 #include <array>
@@ -25,7 +26,7 @@ struct applied_batch {
   std::vector<event_ref> events;  // may be empty: revisions without an object
   snapshot after;
   time_point when{};
-  std::size_t bytes = 0;          // of versions that the history alone keeps alive
+  std::size_t bytes = 0;  // of versions that the history alone keeps alive
   revision at() const noexcept { return after.at(); }
 };
 using applied_ref = std::shared_ptr<const applied_batch>;

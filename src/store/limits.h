@@ -7,8 +7,11 @@
 
 namespace kedge::store {
 
-// What is written or loaded as one value: kube-apiserver's request limit is 3 MB; a row beyond this is no object of ours.
+// What is written or loaded as one value: kube-apiserver's request limit is 3 MB; a row beyond this is no object of
+// ours.
 inline constexpr std::size_t value_bytes_max = 8 * 1024 * 1024;
+// Keys of unreadable values that are logged one by one.
+inline constexpr std::size_t unreadable_logged_max = 10;
 // Objects nested deeper than Kubernetes' decoder allows would only be an attack on whoever walks them.
 inline constexpr std::size_t nesting_max = 10'000;
 

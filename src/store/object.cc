@@ -49,7 +49,8 @@ void object_access::destroy(const object* o) noexcept {
 
 std::size_t object_access::size_of(const object& o) noexcept { return sizeof(object) + o.key_size_ + o.bytes_size_; }
 
-object_ref object_access::make(std::string_view key, std::string_view text, revision mod, revision created, std::uint32_t lease) {
+object_ref object_access::make(std::string_view key, std::string_view text, revision mod, revision created,
+                               std::uint32_t lease) {
   char digits[20];
   auto number = revision_text(mod, digits);
   std::optional<text_layout> at;

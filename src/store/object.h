@@ -7,7 +7,8 @@ namespace kedge::store {
 
 struct object_access {
   // An object of one allocation. `text` is the value as logged; resourceVersion goes in where its layout allows it.
-  static object_ref make(std::string_view key, std::string_view text, revision mod, revision created, std::uint32_t lease);
+  static object_ref make(std::string_view key, std::string_view text, revision mod, revision created,
+                         std::uint32_t lease);
   // The same version with another resourceVersion: what a deletion shows.
   static object_ref with_revision(const object& o, revision at);
   // The value as it was logged: without resourceVersion.

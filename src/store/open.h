@@ -10,12 +10,12 @@
 
 namespace kedge::store {
 
-// Makes the canonical JSON of a stored value that isn't JSON (kube-apiserver's protobuf); errors leave the row untouched
-// and out of the store. Called on the owner core.
+// Makes the canonical JSON of a stored value that isn't JSON (kube-apiserver's protobuf); errors leave the row
+// untouched and out of the store. Called on the owner core.
 using value_decoder = std::function<result<std::string>(std::string_view key, std::string_view raw)>;
 
-// Encryption at rest. `seal` gives what is to be stored for a value, the value itself where nothing is to be done; `open` is
-// called for stored values that begin with "k8s:enc:".
+// Encryption at rest. `seal` gives what is to be stored for a value, the value itself where nothing is to be done;
+// `open` is called for stored values that begin with "k8s:enc:".
 struct value_transform {
   std::function<result<std::string>(std::string_view key, std::string_view plain)> seal;
   std::function<result<std::string>(std::string_view key, std::string_view stored)> open;
@@ -26,7 +26,8 @@ struct store_options {
   std::vector<reactor::loop*> loops;  // every core that uses the store; the first owns it
   value_decoder decode = {};
   value_transform transform = {};
-  // Whether this server removes what has expired and compacts: with a shared database only the leader does. Unset: always.
+  // Whether this server removes what has expired and compacts: with a shared database only the leader does. Unset:
+  // always.
   std::function<bool()> leads = {};
   std::chrono::nanoseconds history = history_age;
   std::chrono::nanoseconds compaction = compaction_interval;
@@ -34,8 +35,8 @@ struct store_options {
 
 std::vector<reactor::loop*> loops_of(reactor::cores& c);
 
-// Loads everything; on the first of the loops. The store must be closed (close()) before it is dropped, on that loop, after
-// the last of its users and watchers.
+// Loads everything; on the first of the loops. The store must be closed (close()) before it is dropped, on that loop,
+// after the last of its users and watchers.
 task<result<std::unique_ptr<store>>> open_store(store_options options);
 
 }  // namespace kedge::store

@@ -18,9 +18,11 @@ object_ref snapshot::find(std::string_view key) const { return state_ ? state_->
 
 std::size_t snapshot::count(std::string_view prefix) const { return state_ ? state_->objects.count(prefix) : 0; }
 
-void snapshot::scan(std::string_view prefix, std::string_view start, const std::function<bool(const object_ref&)>& visit) const {
+void snapshot::scan(std::string_view prefix, std::string_view start,
+                    const std::function<bool(const object_ref&)>& visit) const {
   if (!state_) return;
-  state_->objects.scan(std::max(prefix, start), [&](const object_ref& o) { return o->key().starts_with(prefix) && visit(o); });
+  state_->objects.scan(std::max(prefix, start),
+                       [&](const object_ref& o) { return o->key().starts_with(prefix) && visit(o); });
 }
 
 }  // namespace kedge::store

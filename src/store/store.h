@@ -4,12 +4,13 @@
 //                                                                                          │ new snapshot + events
 //                          readers, watchers (every core) ◀── the same immutable snapshot ◀┘
 //
-// An object's `bytes` are its JSON as a client gets it: compact, `kind` and `apiVersion` first, then `metadata` whose first
-// member is resourceVersion (spliced in when the revision is known; the log's value is the same text without it). GET writes
-// these bytes; LIST gathers them; a watch event is serialised once for all its watchers.
+// An object's `bytes` are its JSON as a client gets it: compact, `kind` and `apiVersion` first, then `metadata` whose
+// first member is resourceVersion (spliced in when the revision is known; the log's value is the same text without it).
+// GET writes these bytes; LIST gathers them; a watch event is serialised once for all its watchers.
 //
 // Invariants: nothing is visible or acknowledged before its commit is confirmed; snapshots and objects are immutable;
-// revisions only grow; a watcher sees every event of its prefix after its start, once, in order, or is told that it can't.
+// revisions only grow; a watcher sees every event of its prefix after its start, once, in order, or is told that it
+// can't.
 #pragma once
 
 #include <atomic>
@@ -77,7 +78,8 @@ class snapshot {
   object_ref find(std::string_view key) const;
   // How many objects have keys that begin with `prefix`: O(log n).
   std::size_t count(std::string_view prefix) const;
-  // Objects whose key begins with `prefix` and is >= `start` ("" = from the first), in key order, until `visit` returns false.
+  // Objects whose key begins with `prefix` and is >= `start` ("" = from the first), in key order, until `visit` returns
+  // false.
   void scan(std::string_view prefix, std::string_view start, const std::function<bool(const object_ref&)>& visit) const;
 
  private:
@@ -97,8 +99,8 @@ struct event {
 };
 using event_ref = std::shared_ptr<const event>;
 
-// A watch on one prefix from one core. What waits for it is bounded: who doesn't keep up is ended with errc::expired. Used and
-// dropped on the core that asked for it, before the store is.
+// A watch on one prefix from one core. What waits for it is bounded: who doesn't keep up is ended with errc::expired.
+// Used and dropped on the core that asked for it, before the store is.
 class watcher {
  public:
   virtual ~watcher() = default;
@@ -114,18 +116,18 @@ enum class write_kind : unsigned char { create, update, remove };
 struct mutation {
   write_kind kind;
   std::string key;
-  std::string value;           // create, update: JSON without resourceVersion, canonical member order (see above)
-  revision expected = 0;       // update, remove: the version it replaces; 0 for remove: whatever is there
+  std::string value;                // create, update: JSON without resourceVersion, canonical member order (see above)
+  revision expected = 0;            // update, remove: the version it replaces; 0 for remove: whatever is there
   std::uint32_t lease_seconds = 0;  // time to live (events); 0: none
 };
 
 struct commit {
-  revision at = 0;     // the write's revision
-  object_ref object;   // create, update: as stored; remove: the removed version with resourceVersion = at
+  revision at = 0;    // the write's revision
+  object_ref object;  // create, update: as stored; remove: the removed version with resourceVersion = at
 };
 
-// errc::already_exists (create), errc::not_found, errc::conflict (another version stands; read again), errc::exhausted (disk
-// full), errc::unavailable (datastore away), errc::unknown_outcome (may have landed).
+// errc::already_exists (create), errc::not_found, errc::conflict (another version stands; read again), errc::exhausted
+// (disk full), errc::unavailable (datastore away), errc::unknown_outcome (may have landed).
 class store {
  public:
   virtual ~store() = default;

@@ -57,7 +57,7 @@ std::size_t skip_text_member(std::string_view t, std::size_t i, std::string_view
 }
 
 struct member {
-  std::string_view name;   // quotes included
+  std::string_view name;  // quotes included
   std::string_view value;
 };
 
@@ -141,14 +141,19 @@ result<std::string> canonical_text(std::string_view text) {
     if (m.name == "\"metadata\"") metadata = &m;
   }
   if (!kind || !version || !metadata) return fail(errc::invalid, "it lacks kind, apiVersion or metadata");
-  if (kind->value[0] != '"' || version->value[0] != '"') return fail(errc::invalid, "kind and apiVersion must be strings");
+  if (kind->value[0] != '"' || version->value[0] != '"')
+    return fail(errc::invalid, "kind and apiVersion must be strings");
   std::vector<member> inner;
   end = 0;
   if (!members_of(metadata->value, end, inner)) return fail(errc::invalid, "metadata is not an object");
 
   std::string out;
   out.reserve(flat.size());
-  out.append("{\"kind\":").append(kind->value).append(",\"apiVersion\":").append(version->value).append(",\"metadata\":{");
+  out.append("{\"kind\":")
+      .append(kind->value)
+      .append(",\"apiVersion\":")
+      .append(version->value)
+      .append(",\"metadata\":{");
   bool first = true;
   for (auto& m : inner) {
     if (m.name == "\"resourceVersion\"" || m.name == "\"selfLink\"") continue;

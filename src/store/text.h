@@ -18,15 +18,17 @@ struct text_layout {
   std::size_t labels = 0, labels_size = 0;  // the object behind "labels":, braces included; size 0 without
 };
 
-// nullopt when `text` isn't in the canonical order, or metadata has a resourceVersion already, or it isn't JSON so far as
-// was looked (up to the labels, or the end of metadata).
+// nullopt when `text` isn't in the canonical order, or metadata has a resourceVersion already, or it isn't JSON so far
+// as was looked (up to the labels, or the end of metadata).
 std::optional<text_layout> find_layout(std::string_view text);
 
-// Whether brackets and strings of `text` make it one whole object. What was written by us is; a database may hold anything.
+// Whether brackets and strings of `text` make it one whole object. What was written by us is; a database may hold
+// anything.
 bool is_whole_object(std::string_view text);
 
 // Any JSON object in the canonical form: compact, kind and apiVersion first, then metadata without resourceVersion and
-// selfLink, the others in their order. errc::invalid for what is no JSON object, or has no kind, apiVersion or metadata.
+// selfLink, the others in their order. errc::invalid for what is no JSON object, or has no kind, apiVersion or
+// metadata.
 result<std::string> canonical_text(std::string_view text);
 
 }  // namespace kedge::store

@@ -1,10 +1,10 @@
-// tree.h: the ordered map of objects by key, persistent: a copy is one reference, and changing one copy leaves the others
-// as they were.
+// tree.h: the ordered map of objects by key, persistent: a copy is one reference, and changing one copy leaves the
+// others as they were.
 //
 // A B-tree whose nodes are reference counted. A change copies the nodes on its way that somebody else holds too, and
-// changes in place those that only this tree holds: the first change after a snapshot copies a path, the others of the same
-// batch mostly don't. One tree for all resources: prefixes of resources, namespaces and names are ranges of it, and every
-// node knows how many objects are below, so that counting a prefix is two descents.
+// changes in place those that only this tree holds: the first change after a snapshot copies a path, the others of the
+// same batch mostly don't. One tree for all resources: prefixes of resources, namespaces and names are ranges of it,
+// and every node knows how many objects are below, so that counting a prefix is two descents.
 //
 // Keys are not stored: they are the objects' own. A branch knows its children's first objects, which live in the leaves
 // below.

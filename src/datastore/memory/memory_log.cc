@@ -78,7 +78,8 @@ class memory_log final : public log {
   task<result<std::string>> lineage(revision at) override {
     auto found = db_.rows_.find(at);
     if (found == db_.rows_.end()) co_return fail(errc::not_found, fmt::format("revision {} is not kept any more", at));
-    co_return fmt::format("{}|{}|{}", found->second.name, found->second.previous, std::hash<std::string>{}(found->second.value));
+    co_return fmt::format("{}|{}|{}", found->second.name, found->second.previous,
+                          std::hash<std::string>{}(found->second.value));
   }
   task<void> close() override {
     db_.sync();
@@ -128,7 +129,14 @@ appended memory_database::commit(const std::vector<operation>& ops) {
     }
     auto at = ++newest_;
     heads_.insert_or_assign(op.name, at);
-    rows_[at] = {at, op.kind, op.name, op.value, standing, op.kind == change::create ? at : op.kind == change::update ? op.created : 0,
+    rows_[at] = {at,
+                 op.kind,
+                 op.name,
+                 op.value,
+                 standing,
+                 op.kind == change::create   ? at
+                 : op.kind == change::update ? op.created
+                                             : 0,
                  op.lease_seconds};
     out.outcomes.push_back({outcome::status::committed, at});
   }
@@ -160,7 +168,8 @@ void memory_database::compact(revision to) {
   for (auto i = rows_.begin(); i != rows_.end() && i->first <= compacted_;) {
     rows_.erase(i->second.previous);
     bool tombstone = i->second.kind == change::remove;
-    if (auto head = heads_.find(i->second.name); tombstone && head != heads_.end() && head->second == i->first) heads_.erase(head);
+    if (auto head = heads_.find(i->second.name); tombstone && head != heads_.end() && head->second == i->first)
+      heads_.erase(head);
     i = tombstone ? rows_.erase(i) : std::next(i);
   }
 }

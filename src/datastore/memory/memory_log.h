@@ -1,8 +1,8 @@
-// memory_log.h: a database in memory, for simulation and for tests of what stands above the log. It keeps the contract of
-// log.h, for one server or for several that share it, and can be made to fail in every way that the contract names.
+// memory_log.h: a database in memory, for simulation and for tests of what stands above the log. It keeps the contract
+// of log.h, for one server or for several that share it, and can be made to fail in every way that the contract names.
 //
-// The database outlives the logs over it, as a disk outlives the server: end a log without close() to play kill -9, then
-// call lose_power() to play a machine that went down.
+// The database outlives the logs over it, as a disk outlives the server: end a log without close() to play kill -9,
+// then call lose_power() to play a machine that went down.
 #pragma once
 
 #include <functional>
@@ -21,7 +21,8 @@ class memory_database {
     each_commit,  // what was acknowledged survives lose_power()
     on_sync,      // only what stood at the last sync() does, as SQLite's synchronous=NORMAL
   };
-  explicit memory_database(durability d = durability::each_commit, bool shared = false) : durability_(d), shared_(shared) {}
+  explicit memory_database(durability d = durability::each_commit, bool shared = false)
+      : durability_(d), shared_(shared) {}
 
   void sync() noexcept { durable_ = newest(); }
   // Takes back what isn't durable. If that was anything, revisions go on 1,000,000 higher, as sqlite_log does it.
@@ -31,7 +32,8 @@ class memory_database {
   revision compacted() const noexcept { return compacted_; }
   const std::map<revision, entry>& rows() const noexcept { return rows_; }
 
-  // What goes wrong; each is asked at every append, and gives a delay, an error, or nothing. They may differ from call to call.
+  // What goes wrong; each is asked at every append, and gives a delay, an error, or nothing. They may differ from call
+  // to call.
   struct {
     std::function<duration()> delay_before_commit;
     std::function<duration()> delay_after_commit;

@@ -49,7 +49,8 @@ result<void> write_durably(const std::string& path, std::string_view text) {
   if (!ok) return fail(os_error(number, "write " + temporary));
   if (::rename(temporary.c_str(), path.c_str()) != 0) return fail(os_error(errno, "rename to " + path));
   auto slash = path.rfind('/');
-  int folder = ::open(slash == std::string::npos ? "." : path.substr(0, slash + 1).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int folder =
+      ::open(slash == std::string::npos ? "." : path.substr(0, slash + 1).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (folder >= 0) {
     ::fsync(folder);
     ::close(folder);
@@ -111,19 +112,23 @@ error sqlite_database::failure(int code, std::string_view doing) const {
       return {errc::exhausted, text("the disk is full: writes fail until there is room, reads go on"), number};
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-      return {errc::unavailable, text("another process uses this file (k3s, or a second kedge server with the same data "
-                                      "directory): stop it, or choose another --data-dir")};
+      return {errc::unavailable,
+              text("another process uses this file (k3s, or a second kedge server with the same data "
+                   "directory): stop it, or choose another --data-dir")};
     case SQLITE_READONLY:
-      return {errc::io, text("the file or its file system is read-only: writes fail until it can be written to"), number};
+      return {errc::io, text("the file or its file system is read-only: writes fail until it can be written to"),
+              number};
     case SQLITE_PERM:
     case SQLITE_AUTH:
       return {errc::forbidden, text("give the server's user the right to read and write it"), number};
     case SQLITE_CANTOPEN:
-      return {number == ENOENT ? errc::not_found : errc::io, text("see that its folder exists and can be written to"), number};
+      return {number == ENOENT ? errc::not_found : errc::io, text("see that its folder exists and can be written to"),
+              number};
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return {errc::corrupt, text("the file is damaged and was left as it is: restore it from a backup, or move it and its "
-                                  "-wal away to start empty")};
+      return {errc::corrupt,
+              text("the file is damaged and was left as it is: restore it from a backup, or move it and its "
+                   "-wal away to start empty")};
     case SQLITE_TOOBIG:
       return {errc::too_large, text("")};
     case SQLITE_NOMEM:
@@ -156,7 +161,8 @@ void sqlite_database::disconnect() noexcept {
 }
 
 result<void> sqlite_database::connect() {
-  int code = sqlite3_open_v2(options_.path.c_str(), &db_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+  int code = sqlite3_open_v2(options_.path.c_str(), &db_,
+                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   if (code != SQLITE_OK) return fail(failure(code, "open"));
   sqlite3_extended_result_codes(db_, 1);
   // Closing must not write: only a clean stop moves the WAL into the file.
@@ -174,8 +180,10 @@ result<void> sqlite_database::connect() {
     file->pMethods->xFileSize(file, &size);
     if (size > 0 && (size < 512 || file->pMethods->xRead(file, head, sizeof head, 0) != SQLITE_OK ||
                      std::memcmp(head, "SQLite format 3", sizeof head) != 0)) {
-      return fail(errc::corrupt, fmt::format("open {}: it is not a SQLite database; it was left as it is: restore it from a "
-                                             "backup, or move it away to start empty", options_.path));
+      return fail(errc::corrupt,
+                  fmt::format("open {}: it is not a SQLite database; it was left as it is: restore it from a "
+                              "backup, or move it away to start empty",
+                              options_.path));
     }
   }
   KEDGE_CHECK(run("PRAGMA locking_mode = EXCLUSIVE"));
@@ -203,24 +211,29 @@ result<void> sqlite_database::open() {
 }
 
 result<void> sqlite_database::inspect_schema() {
-  KEDGE_TRY(auto* s, prepare("SELECT type, name FROM sqlite_master WHERE (name = 'kine') OR (type = 'trigger' AND tbl_name = 'kine')"));
+  KEDGE_TRY(
+      auto* s,
+      prepare(
+          "SELECT type, name FROM sqlite_master WHERE (name = 'kine') OR (type = 'trigger' AND tbl_name = 'kine')"));
   statement rows(s);
   has_table_ = false;
   int code;
   while ((code = sqlite3_step(rows)) == SQLITE_ROW) {
     auto type = column_text(rows, 0);
     if (type != "table") {
-      return fail(errc::unsupported, fmt::format("open {}: it has a {} {} where K3s has none; it was left as it is", options_.path,
-                                                 type, quote(column_text(rows, 1))));
+      return fail(errc::unsupported, fmt::format("open {}: it has a {} {} where K3s has none; it was left as it is",
+                                                 options_.path, type, quote(column_text(rows, 1))));
     }
     has_table_ = true;
   }
   if (code != SQLITE_DONE) return fail(failure(code, "read"));
   if (!has_table_) return {};
-  auto columns = prepare("SELECT id, name, created, deleted, create_revision, prev_revision, lease, value, old_value FROM kine LIMIT 0");
+  auto columns = prepare(
+      "SELECT id, name, created, deleted, create_revision, prev_revision, lease, value, old_value FROM kine LIMIT 0");
   if (!columns) {
     if (columns.error().code != errc::io) return fail(std::move(columns).error());
-    return fail(errc::unsupported, fmt::format("open {}: its table kine is not K3s's ({})", options_.path, sqlite3_errmsg(db_)));
+    return fail(errc::unsupported,
+                fmt::format("open {}: its table kine is not K3s's ({})", options_.path, sqlite3_errmsg(db_)));
   }
   sqlite3_finalize(*columns);
   return {};
@@ -229,7 +242,10 @@ result<void> sqlite_database::inspect_schema() {
 result<void> sqlite_database::read_revisions() {
   newest_ = compacted_ = 0;
   if (!has_table_) return {};
-  KEDGE_TRY(auto* s, prepare("SELECT (SELECT MAX(id) FROM kine), (SELECT MAX(prev_revision) FROM kine WHERE name = 'compact_rev_key')"));
+  KEDGE_TRY(
+      auto* s,
+      prepare(
+          "SELECT (SELECT MAX(id) FROM kine), (SELECT MAX(prev_revision) FROM kine WHERE name = 'compact_rev_key')"));
   statement row(s);
   int code = sqlite3_step(row);
   if (code != SQLITE_ROW) return fail(failure(code, "read"));
@@ -244,8 +260,9 @@ result<page> sqlite_database::load(revision after) {
   out.at = std::max(after, newest_);
   if (!has_table_) return out;
   if (!load_) {
-    KEDGE_TRY(load_, prepare("SELECT id, name, created, deleted, create_revision, prev_revision, lease, value FROM kine "
-                             "WHERE id > ? ORDER BY id LIMIT ?"));
+    KEDGE_TRY(load_,
+              prepare("SELECT id, name, created, deleted, create_revision, prev_revision, lease, value FROM kine "
+                      "WHERE id > ? ORDER BY id LIMIT ?"));
   }
   sqlite3_reset(load_);
   sqlite3_bind_int64(load_, 1, static_cast<sqlite3_int64>(after));
@@ -264,7 +281,8 @@ result<page> sqlite_database::load(revision after) {
     e.kind = deleted ? change::remove : created ? change::create : change::update;
     e.created = created ? e.at : column_revision(load_, 4);
     e.previous = column_revision(load_, 5);
-    e.lease_seconds = static_cast<std::uint32_t>(std::clamp<sqlite3_int64>(sqlite3_column_int64(load_, 6), 0, UINT32_MAX));
+    e.lease_seconds =
+        static_cast<std::uint32_t>(std::clamp<sqlite3_int64>(sqlite3_column_int64(load_, 6), 0, UINT32_MAX));
     if (!deleted) e.value = column_text(load_, 7);
     bytes += e.name.size() + e.value.size();
     out.entries.push_back(std::move(e));
@@ -280,7 +298,8 @@ result<page> sqlite_database::load(revision after) {
 result<void> sqlite_database::begin() {
   auto mark = read_small_file(mark_path());
   KEDGE_CHECK(run("PRAGMA journal_mode = WAL"));
-  KEDGE_CHECK(run(options_.durability == sqlite_durability::full ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL"));
+  KEDGE_CHECK(run(options_.durability == sqlite_durability::full ? "PRAGMA synchronous = FULL"
+                                                                 : "PRAGMA synchronous = NORMAL"));
   KEDGE_CHECK(run("PRAGMA wal_autocheckpoint = 0"));
   KEDGE_CHECK(run(fmt::format("PRAGMA journal_size_limit = {}", wal_size_limit_bytes).c_str()));
   sqlite3_wal_hook(
@@ -294,11 +313,15 @@ result<void> sqlite_database::begin() {
   auto prepared = [&]() -> result<void> {
     if (!has_table_) KEDGE_CHECK(first_rows());
     // At start kine keeps the mark with the highest revision of several; so do we. A file may have none.
-    KEDGE_CHECK(run("DELETE FROM kine WHERE name = 'compact_rev_key' AND id NOT IN "
-                    "(SELECT id FROM kine WHERE name = 'compact_rev_key' ORDER BY prev_revision DESC, id LIMIT 1)"));
-    KEDGE_CHECK(run("INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) "
-                    "SELECT 'compact_rev_key', 1, 0, 0, 0, 0, x'' WHERE NOT EXISTS (SELECT 1 FROM kine WHERE name = 'compact_rev_key')"));
-    // "running <boot> normal" with another boot's id: the machine crashed under us, and what it took back has been seen.
+    KEDGE_CHECK(
+        run("DELETE FROM kine WHERE name = 'compact_rev_key' AND id NOT IN "
+            "(SELECT id FROM kine WHERE name = 'compact_rev_key' ORDER BY prev_revision DESC, id LIMIT 1)"));
+    KEDGE_CHECK(
+        run("INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) "
+            "SELECT 'compact_rev_key', 1, 0, 0, 0, 0, x'' WHERE NOT EXISTS (SELECT 1 FROM kine WHERE name = "
+            "'compact_rev_key')"));
+    // "running <boot> normal" with another boot's id: the machine crashed under us, and what it took back has been
+    // seen.
     auto words = split(trim(mark), ' ');
     bool crashed = words.size() == 3 && words[0] == "running" && words[1] != options_.boot_id && words[2] == "normal";
     if (crashed) KEDGE_CHECK(jump_after_crash());
@@ -315,23 +338,31 @@ result<void> sqlite_database::begin() {
 }
 
 result<void> sqlite_database::first_rows() {
-  KEDGE_CHECK(run("CREATE TABLE kine (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, created INTEGER, deleted INTEGER, "
-                  "create_revision INTEGER, prev_revision INTEGER, lease INTEGER, value BLOB, old_value BLOB)"));
+  KEDGE_CHECK(
+      run("CREATE TABLE kine (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, created INTEGER, deleted INTEGER, "
+          "create_revision INTEGER, prev_revision INTEGER, lease INTEGER, value BLOB, old_value BLOB)"));
   KEDGE_CHECK(run("CREATE INDEX kine_name_id_index ON kine (name, id)"));
   KEDGE_CHECK(run("CREATE UNIQUE INDEX kine_name_prev_revision_uindex ON kine (name, prev_revision)"));
   has_table_ = true;
   // As kine's first start: revision 1 is the mark of compaction, 2 the row that health checks read.
-  return run("INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) VALUES "
-             "('compact_rev_key', 1, 0, 0, 0, 0, x''), ('/registry/health', 1, 0, 0, 0, 0, CAST('{\"health\":\"true\"}' AS BLOB))");
+  return run(
+      "INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) VALUES "
+      "('compact_rev_key', 1, 0, 0, 0, 0, x''), ('/registry/health', 1, 0, 0, 0, 0, CAST('{\"health\":\"true\"}' AS "
+      "BLOB))");
 }
 
 result<void> sqlite_database::jump_after_crash() {
   // The row at the new height is a gap row (facts 1.2): a later K3s starts from MAX(id) and sees no hole.
   auto height = newest_ + revision_jump;
-  kedge::log::warning("the machine went down while {} was open: writes of the last seconds before it may be gone; revisions go on at {} "
-               "so that none is used twice (clients with older ones list again)", options_.path, height);
+  kedge::log::warning(
+      "the machine went down while {} was open: writes of the last seconds before it may be gone; revisions go on at "
+      "{} "
+      "so that none is used twice (clients with older ones list again)",
+      options_.path, height);
   KEDGE_CHECK(run(fmt::format("INSERT INTO kine (id, name, created, deleted, create_revision, prev_revision, lease) "
-                              "VALUES ({0}, 'gap-{0}', 0, 1, 0, 0, 0)", height).c_str()));
+                              "VALUES ({0}, 'gap-{0}', 0, 1, 0, 0, 0)",
+                              height)
+                      .c_str()));
   return run(fmt::format("UPDATE kine SET prev_revision = {} WHERE name = 'compact_rev_key'", height).c_str());
 }
 
@@ -339,13 +370,17 @@ result<void> sqlite_database::prepare_all() {
   KEDGE_TRY(begin_, prepare("BEGIN IMMEDIATE"));
   KEDGE_TRY(commit_, prepare("COMMIT"));
   KEDGE_TRY(head_, prepare("SELECT id, deleted FROM kine WHERE name = ? ORDER BY id DESC LIMIT 1"));
-  KEDGE_TRY(insert_, prepare("INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value) "
-                             "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, (SELECT value FROM kine WHERE id = ?8))"));
+  KEDGE_TRY(
+      insert_,
+      prepare("INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value) "
+              "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, (SELECT value FROM kine WHERE id = ?8))"));
   return {};
 }
 
 result<void> sqlite_database::insert(const operation& op, outcome& out) {
-  auto bind_name = [&](sqlite3_stmt* s) { sqlite3_bind_text(s, 1, op.name.data(), static_cast<int>(op.name.size()), SQLITE_STATIC); };
+  auto bind_name = [&](sqlite3_stmt* s) {
+    sqlite3_bind_text(s, 1, op.name.data(), static_cast<int>(op.name.size()), SQLITE_STATIC);
+  };
   revision previous = op.expected;
   if (op.kind == change::create) {
     // The store knows what lives, the file also knows the tombstone that a create follows.
@@ -383,9 +418,10 @@ result<void> sqlite_database::insert(const operation& op, outcome& out) {
   int code = sqlite3_step(insert_);
   sqlite3_reset(insert_);
   if (code == SQLITE_CONSTRAINT_UNIQUE) {
-    return fail(errc::corrupt, fmt::format("write {} after revision {} to {}: the file has another successor already; something "
-                                           "else has written to it: restart the server to read it again", quote(op.name), previous,
-                                           options_.path));
+    return fail(errc::corrupt,
+                fmt::format("write {} after revision {} to {}: the file has another successor already; something "
+                            "else has written to it: restart the server to read it again",
+                            quote(op.name), previous, options_.path));
   }
   if (code != SQLITE_DONE) return fail(failure(code, "write to"));
   out = {outcome::status::committed, static_cast<revision>(sqlite3_last_insert_rowid(db_))};
@@ -422,7 +458,8 @@ result<std::vector<appended>> sqlite_database::append(std::span<const batch> gro
     // After a failed write or fsync neither the connection nor the page cache can be trusted: read what the disk has.
     auto before = newest_;
     kedge::log::error("{}; opening it again", why.message);
-    if (auto again = reopen(); !again) return fail(errc::unknown_outcome, why.message + "; and then " + again.error().message);
+    if (auto again = reopen(); !again)
+      return fail(errc::unknown_outcome, why.message + "; and then " + again.error().message);
     if (newest_ != top || top == before) return fail(std::move(why));
     return out;
   }
@@ -434,7 +471,9 @@ result<revision> sqlite_database::compact_step(revision from, revision to) {
   if (!db_) KEDGE_CHECK(reopen());
   revision reached = to;
   {
-    KEDGE_TRY(auto* s, prepare("SELECT MAX(id), COUNT(*) FROM (SELECT id FROM kine WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3)"));
+    KEDGE_TRY(
+        auto* s,
+        prepare("SELECT MAX(id), COUNT(*) FROM (SELECT id FROM kine WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3)"));
     statement row(s);
     sqlite3_bind_int64(row, 1, static_cast<sqlite3_int64>(from));
     sqlite3_bind_int64(row, 2, static_cast<sqlite3_int64>(to));
@@ -447,9 +486,13 @@ result<revision> sqlite_database::compact_step(revision from, revision to) {
   KEDGE_CHECK(run("BEGIN IMMEDIATE"));
   auto done = [&]() -> result<void> {
     KEDGE_CHECK(run(fmt::format("UPDATE kine SET prev_revision = {} WHERE name = 'compact_rev_key'", mark).c_str()));
-    KEDGE_CHECK(run(fmt::format("DELETE FROM kine WHERE id IN (SELECT prev_revision FROM kine WHERE id > {} AND id <= {} AND "
-                                "prev_revision != 0 AND name != 'compact_rev_key')", from, reached).c_str()));
-    KEDGE_CHECK(run(fmt::format("DELETE FROM kine WHERE id > {} AND id <= {} AND deleted != 0", from, reached).c_str()));
+    KEDGE_CHECK(
+        run(fmt::format("DELETE FROM kine WHERE id IN (SELECT prev_revision FROM kine WHERE id > {} AND id <= {} AND "
+                        "prev_revision != 0 AND name != 'compact_rev_key')",
+                        from, reached)
+                .c_str()));
+    KEDGE_CHECK(
+        run(fmt::format("DELETE FROM kine WHERE id > {} AND id <= {} AND deleted != 0", from, reached).c_str()));
     return run("COMMIT");
   }();
   if (!done) {
@@ -510,8 +553,10 @@ result<void> sqlite_database::close_cleanly() {
   result<void> done;
   if (began_) {
     int code = sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
-    if (code != SQLITE_OK) done = fail(failure(code, "checkpoint"));
-    else sqlite3_db_config(db_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);  // lets SQLite remove the empty WAL
+    if (code != SQLITE_OK)
+      done = fail(failure(code, "checkpoint"));
+    else
+      sqlite3_db_config(db_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);  // lets SQLite remove the empty WAL
   }
   disconnect();
   if (began_ && done) done = write_mark("stopped");

@@ -1,9 +1,12 @@
 // database.h: one SQLite file in kine's schema, and what is done with it. Blocking: used by one thread at a time, the
 // writer thread of sqlite_log.h.
 //
-// Table `kine` (facts: kine's contract): a row is a change, its id the revision. Rows are immutable, except compact_rev_key,
-// whose prev_revision is the compact revision. A file that we create gets only the two indexes that we use; kine adds its
-// own when it opens the file. A K3s file keeps what it has.
+// Table `kine` (facts: kine's contract): a row is a change, its id the revision. Rows are immutable, except
+// compact_rev_key, whose prev_revision is the compact revision. A file that we create gets only the two indexes that we
+// use; kine adds its own when it opens the file. A K3s file keeps what it has.
+//
+// Beside it lies `<path>-kedge`, one line: `running|stopped <boot id> normal|full`. "running" from another boot with
+// "normal" means that the machine went down under an open file, and revisions that were given out may be gone from it.
 #pragma once
 
 #include <chrono>
@@ -18,7 +21,8 @@ struct sqlite3_stmt;
 namespace kedge::datastore {
 
 enum class sqlite_durability : unsigned char {
-  normal,  // WAL + synchronous=NORMAL, as K3s: survives the end of the process; power loss may take back the last seconds
+  normal,  // WAL + synchronous=NORMAL, as K3s: survives the end of the process; power loss may take back the last
+           // seconds
   full,    // one fsync a commit: survives power loss
 };
 
@@ -43,8 +47,8 @@ class sqlite_database {
   result<void> begin();
   // All operations of all batches in one transaction, in order.
   result<std::vector<appended>> append(std::span<const batch> group);
-  // Looks at up to compaction_step_rows rows above `from` and forgets what they supersede; gives how far it came, at most
-  // `to`, and moves compact_rev_key there.
+  // Looks at up to compaction_step_rows rows above `from` and forgets what they supersede; gives how far it came, at
+  // most `to`, and moves compact_rev_key there.
   result<revision> compact_step(revision from, revision to);
   result<std::string> lineage(revision at);
   // Moves the WAL into the file when it is larger than `bytes`.
@@ -55,7 +59,8 @@ class sqlite_database {
   revision newest() const noexcept { return newest_; }
   revision compacted() const noexcept { return compacted_; }
   bool is_open() const noexcept { return db_ != nullptr; }
-  // After an error that leaves the state of the connection or of the kernel's cache in doubt: closes, opens, reads again.
+  // After an error that leaves the state of the connection or of the kernel's cache in doubt: closes, opens, reads
+  // again.
   result<void> reopen();
 
  private:

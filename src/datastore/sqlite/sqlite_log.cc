@@ -34,7 +34,7 @@ void give(std::shared_ptr<answer<T>> to, result<T> value) {
 }
 
 struct job {
-  batch ops;                                        // an append, when set
+  batch ops;  // an append, when set
   std::shared_ptr<answer<appended>> append_answer;
   std::move_only_function<void(sqlite_database&)> other;  // anything else
 };
@@ -47,7 +47,8 @@ std::size_t bytes_of(const batch& b) {
 
 class sqlite_log final : public log {
  public:
-  explicit sqlite_log(sqlite_options options) : path_(options.path), thread_([this, o = std::move(options)]() mutable { write(std::move(o)); }) {}
+  explicit sqlite_log(sqlite_options options)
+      : path_(options.path), thread_([this, o = std::move(options)]() mutable { write(std::move(o)); }) {}
 
   ~sqlite_log() override {
     {
@@ -106,7 +107,8 @@ class sqlite_log final : public log {
     // What an earlier owner of the file left behind lies anywhere, so the first time goes from the beginning.
     while (swept_ < to) {
       auto before = reactor::loop::current().now();
-      auto reached = co_await on_writer<revision>([from = swept_, to](sqlite_database& db) { return db.compact_step(from, to); });
+      auto reached =
+          co_await on_writer<revision>([from = swept_, to](sqlite_database& db) { return db.compact_step(from, to); });
       if (!reached) co_return fail(std::move(reached).error());
       swept_ = *reached;
       // As long a pause as the step took, so that writers keep half of the thread.
@@ -132,7 +134,9 @@ class sqlite_log final : public log {
   std::string description() const override { return "SQLite " + path_; }
 
  private:
-  static std::unexpected<error> full() { return fail(errc::exhausted, "too much waits for the database's writer already"); }
+  static std::unexpected<error> full() {
+    return fail(errc::exhausted, "too much waits for the database's writer already");
+  }
 
   bool push(job j) {
     {
@@ -147,7 +151,8 @@ class sqlite_log final : public log {
   template <typename T, typename F>
   task<result<T>> on_writer(F f) {
     auto a = std::make_shared<answer<T>>(reactor::loop::current());
-    if (!push({nullptr, nullptr, [a, f = std::move(f)](sqlite_database& db) mutable { give<T>(a, f(db)); }})) co_return full();
+    if (!push({nullptr, nullptr, [a, f = std::move(f)](sqlite_database& db) mutable { give<T>(a, f(db)); }}))
+      co_return full();
     co_await a->done.wait();
     co_return std::move(*a->value);
   }
@@ -190,8 +195,10 @@ class sqlite_log final : public log {
         for (auto& j : group) batches.push_back(j.ops);
         auto written = db.append(batches);
         for (std::size_t i = 0; i < group.size(); ++i) {
-          if (written) give<appended>(std::move(group[i].append_answer), std::move((*written)[i]));
-          else give<appended>(std::move(group[i].append_answer), fail(written.error()));
+          if (written)
+            give<appended>(std::move(group[i].append_answer), std::move((*written)[i]));
+          else
+            give<appended>(std::move(group[i].append_answer), fail(written.error()));
         }
         batches.clear();
       }
@@ -214,6 +221,8 @@ class sqlite_log final : public log {
 
 }  // namespace
 
-std::unique_ptr<log> make_sqlite_log(sqlite_options options) { return std::make_unique<sqlite_log>(std::move(options)); }
+std::unique_ptr<log> make_sqlite_log(sqlite_options options) {
+  return std::make_unique<sqlite_log>(std::move(options));
+}
 
 }  // namespace kedge::datastore

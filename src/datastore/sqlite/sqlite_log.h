@@ -9,8 +9,8 @@
 
 namespace kedge::datastore {
 
-// Starts the writer thread; the file is first looked at by open(). Dropping the log without close() stops after the group
-// that is being written, as a crash of the process would.
+// Starts the writer thread; the file is first looked at by open(). Dropping the log without close() stops after the
+// group that is being written, as a crash of the process would.
 std::unique_ptr<log> make_sqlite_log(sqlite_options options);
 
 }  // namespace kedge::datastore

@@ -79,7 +79,8 @@ TEST_CASE("on a disk that became read-only writes fail clearly and go on when it
   auto begin = *r.loop.run_until(log->current());
   for (int i = 0;; ++i) {
     std::vector<operation> ops;
-    for (int j = 0; j < 8; ++j) ops.push_back({change::create, fmt::format("/registry/{}-{}-{}", begin, i, j), std::string(700, 'v')});
+    for (int j = 0; j < 8; ++j)
+      ops.push_back({change::create, fmt::format("/registry/{}-{}-{}", begin, i, j), std::string(700, 'v')});
     auto done = r.append(*log, ops);
     if (!done) ::_exit(1);
     for (std::size_t j = 0; j < ops.size(); ++j) {
@@ -116,7 +117,8 @@ TEST_CASE("every acknowledged write is there after kill -9 at any moment") {
     int status = 0;
     ::waitpid(child, &status, 0);
     CHECK(WIFSIGNALED(status));
-    for (std::size_t at = 0, end; (end = told.find('\n', at)) != std::string::npos; at = end + 1) acknowledged.push_back(told.substr(at, end - at));
+    for (std::size_t at = 0, end; (end = told.find('\n', at)) != std::string::npos; at = end + 1)
+      acknowledged.push_back(told.substr(at, end - at));
 
     runner r;
     auto log = r.open({.path = path});

@@ -1,5 +1,5 @@
-// k3s_test.cc: databases that K3s has written open in place. The schema and the shapes of the rows are K3s v1.36's; a real
-// file is tested too when KEDGE_K3S_STATE_DB names one (unpacked).
+// k3s_test.cc: databases that K3s has written open in place. The schema and the shapes of the rows are K3s v1.36's; a
+// real file is tested too when KEDGE_K3S_STATE_DB names one (unpacked).
 #include <stdlib.h>
 
 #include "harness.h"
@@ -42,7 +42,8 @@ TEST_CASE("rows of every kine so far are read for what they mean") {
   CHECK(all->compacted == 6);  // of two marks the higher one
   std::vector<std::string> seen;
   for (auto& e : all->entries) {
-    seen.push_back(fmt::format("{} {} {} created {} lease {} bytes {}", e.at, static_cast<int>(e.kind), e.name, e.created, e.lease_seconds, e.value.size()));
+    seen.push_back(fmt::format("{} {} {} created {} lease {} bytes {}", e.at, static_cast<int>(e.kind), e.name,
+                               e.created, e.lease_seconds, e.value.size()));
   }
   CHECK(seen == std::vector<std::string>{
                     "2 0 /registry/health created 2 lease 0 bytes 17",
@@ -58,7 +59,8 @@ TEST_CASE("rows of every kine so far are read for what they mean") {
   CHECK(r.must(**log, {change::update, "/registry/minions/a", "{}", 9, 6}) == 14);
   CHECK(r.must(**log, {change::create, "/registry/leases/x", "{}"}) == 15);
   r.loop.run_until((*log)->close());
-  CHECK(query(path, "SELECT id, prev_revision FROM kine WHERE name = 'compact_rev_key'") == std::vector<std::string>{"5|6"});
+  CHECK(query(path, "SELECT id, prev_revision FROM kine WHERE name = 'compact_rev_key'") ==
+        std::vector<std::string>{"5|6"});
   CHECK(query(path, "SELECT id, create_revision, prev_revision, hex(old_value) FROM kine WHERE id > 13") ==
         std::vector<std::string>{"14|6|9|6B38730001", "15|0|13|"});
   CHECK(query(path, "SELECT COUNT(*) FROM sqlite_master WHERE type = 'index'") == std::vector<std::string>{"6"});
@@ -74,15 +76,19 @@ TEST_CASE("a real K3s file opens in place") {
   runner r;
   auto path = dir.file("state.db");
   std::filesystem::copy_file(source, path);
-  auto live = "SELECT COUNT(*) FROM kine k WHERE deleted = 0 AND name != 'compact_rev_key' AND id = (SELECT MAX(id) FROM kine WHERE name = k.name)";
+  auto live =
+      "SELECT COUNT(*) FROM kine k WHERE deleted = 0 AND name != 'compact_rev_key' AND id = (SELECT MAX(id) FROM kine "
+      "WHERE name = k.name)";
   auto expected = query(path, live);
   auto newest = std::stoull(query(path, "SELECT MAX(id) FROM kine")[0]);
   auto log = r.open({.path = path});
   REQUIRE(log.has_value());
   std::map<std::string, entry> heads;
   for (auto& e : r.load(**log, 0)->entries) {
-    if (e.kind == change::remove) heads.erase(e.name);
-    else heads[e.name] = e;
+    if (e.kind == change::remove)
+      heads.erase(e.name);
+    else
+      heads[e.name] = e;
   }
   CHECK(std::to_string(heads.size()) == expected[0]);
   auto& node = heads.at("/registry/minions/k3sn");

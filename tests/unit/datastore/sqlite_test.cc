@@ -6,7 +6,8 @@ namespace {
 using std::chrono::milliseconds;
 
 const char* all_rows =
-    "SELECT id, name, created, deleted, create_revision, prev_revision, lease, CAST(value AS TEXT), CAST(old_value AS TEXT) FROM kine ORDER BY id";
+    "SELECT id, name, created, deleted, create_revision, prev_revision, lease, CAST(value AS TEXT), CAST(old_value AS "
+    "TEXT) FROM kine ORDER BY id";
 
 TEST_CASE("rows are kine's") {
   temporary_folder dir;
@@ -48,7 +49,8 @@ TEST_CASE("a batch is one commit, in order, and load gives it back in pages") {
     std::filesystem::remove(path);
     auto log = std::move(*r.open({.path = path, .durability = durability}));
     std::vector<operation> ops;
-    for (int i = 0; i < 5'000; ++i) ops.push_back({change::create, fmt::format("/registry/{}", i), std::string(100, 'v')});
+    for (int i = 0; i < 5'000; ++i)
+      ops.push_back({change::create, fmt::format("/registry/{}", i), std::string(100, 'v')});
     auto done = r.append(*log, ops);
     REQUIRE(done.has_value());
     for (std::size_t i = 0; i < ops.size(); ++i) CHECK(done->outcomes[i].at == 3 + i);
@@ -78,11 +80,13 @@ TEST_CASE("compaction forgets what was replaced and what was removed, keeps what
   CHECK(all->compacted == removed);
   std::vector<std::string> left;
   for (auto& e : all->entries) left.push_back(fmt::format("{} {}", e.name, e.at));
-  CHECK(left == std::vector<std::string>{"/registry/health 2", fmt::format("/registry/a {}", a), fmt::format("/registry/a {}", after)});
+  CHECK(left == std::vector<std::string>{"/registry/health 2", fmt::format("/registry/a {}", a),
+                                         fmt::format("/registry/a {}", after)});
   // A name whose tombstone is gone starts anew.
   r.must(*log, {change::create, "/registry/b", "1"});
   r.loop.run_until(log->close());
-  CHECK(query(path, "SELECT prev_revision FROM kine WHERE name = 'compact_rev_key'") == std::vector<std::string>{std::to_string(removed)});
+  CHECK(query(path, "SELECT prev_revision FROM kine WHERE name = 'compact_rev_key'") ==
+        std::vector<std::string>{std::to_string(removed)});
   CHECK(query(path, "SELECT prev_revision FROM kine WHERE name = '/registry/b'") == std::vector<std::string>{"0"});
 }
 
@@ -108,7 +112,10 @@ TEST_CASE("a file that another program holds is waited for") {
   temporary_folder dir;
   runner r;
   auto path = dir.file("state.db");
-  { auto log = std::move(*r.open({.path = path})); r.loop.run_until(log->close()); }
+  {
+    auto log = std::move(*r.open({.path = path}));
+    r.loop.run_until(log->close());
+  }
   sqlite3* other = nullptr;  // as K3s: WAL, shared locks
   REQUIRE(sqlite3_open(path.c_str(), &other) == SQLITE_OK);
   REQUIRE(sqlite3_exec(other, "PRAGMA journal_mode = WAL; BEGIN IMMEDIATE", nullptr, nullptr, nullptr) == SQLITE_OK);
@@ -128,7 +135,8 @@ TEST_CASE("what is no usable database is left as it is") {
   {
     auto log = std::move(*r.open({.path = path}));
     std::vector<operation> ops;
-    for (int i = 0; i < 500; ++i) ops.push_back({change::create, fmt::format("/registry/{}", i), std::string(500, 'v')});
+    for (int i = 0; i < 500; ++i)
+      ops.push_back({change::create, fmt::format("/registry/{}", i), std::string(500, 'v')});
     REQUIRE(r.append(*log, std::move(ops)).has_value());
     r.loop.run_until(log->close());
   }
@@ -166,7 +174,10 @@ TEST_CASE("a table of another shape, a trigger, or a folder that isn't there") {
   query(path, "CREATE TABLE kine (id INTEGER PRIMARY KEY, name TEXT)");
   CHECK(r.open({.path = path}).error().code == errc::unsupported);
   std::filesystem::remove(path);
-  { auto log = std::move(*r.open({.path = path})); r.loop.run_until(log->close()); }
+  {
+    auto log = std::move(*r.open({.path = path}));
+    r.loop.run_until(log->close());
+  }
   query(path, "CREATE TRIGGER t AFTER INSERT ON kine BEGIN DELETE FROM kine; END");
   auto refused = r.open({.path = path});
   CHECK(refused.error().code == errc::unsupported);

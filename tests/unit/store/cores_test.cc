@@ -53,7 +53,8 @@ TEST_CASE("every core reads its own writes, linearizable reads see all, watchers
   auto cores = std::move(*reactor::cores::make(core_count, reactor::io_backend::automatic));
   std::vector<std::string> failures;
   std::size_t objects = 0;
-  auto all = [](reactor::cores& c, const std::string& path, std::vector<std::string>& bad, std::size_t& left) -> task<void> {
+  auto all = [](reactor::cores& c, const std::string& path, std::vector<std::string>& bad,
+                std::size_t& left) -> task<void> {
     store_options o;
     o.log = datastore::make_sqlite_log({.path = path});
     o.loops = loops_of(c);

@@ -57,7 +57,8 @@ TEST_CASE("a lost answer is found out: what landed is acknowledged, what did not
 TEST_CASE("two servers over one database see each other's writes, and a linearizable read sees them at once") {
   world w(datastore::memory_database(datastore::memory_database::durability::each_commit, true));
   w.open();
-  auto second = std::move(*w.loop.run_until(open_store({.log = datastore::make_memory_log(w.database), .loops = {&w.loop}})));
+  auto second =
+      std::move(*w.loop.run_until(open_store({.log = datastore::make_memory_log(w.database), .loops = {&w.loop}})));
   auto watch = *second->watch("/registry/a/", 0);
   auto at = w.must(create("/registry/a/1", config_map("1", "1"))).at;
   auto read = w.loop.run_until(second->latest());

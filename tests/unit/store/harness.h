@@ -14,8 +14,8 @@
 namespace kedge::store {
 
 inline std::string config_map(std::string_view name, std::string_view data, std::string_view labels = "") {
-  return fmt::format(R"({{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"{}"{}}},"data":{{"k":"{}"}}}})", name,
-                     labels.empty() ? "" : fmt::format(R"(,"labels":{})", labels), data);
+  return fmt::format(R"({{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"{}"{}}},"data":{{"k":"{}"}}}})",
+                     name, labels.empty() ? "" : fmt::format(R"(,"labels":{})", labels), data);
 }
 
 inline mutation create(std::string key, std::string value, std::uint32_t lease = 0) {
@@ -24,7 +24,9 @@ inline mutation create(std::string key, std::string value, std::uint32_t lease =
 inline mutation update(std::string key, std::string value, revision expected) {
   return {write_kind::update, std::move(key), std::move(value), expected, 0};
 }
-inline mutation removal(std::string key, revision expected = 0) { return {write_kind::remove, std::move(key), {}, expected, 0}; }
+inline mutation removal(std::string key, revision expected = 0) {
+  return {write_kind::remove, std::move(key), {}, expected, 0};
+}
 
 struct world {
   reactor::loop loop{*reactor::make_backend(reactor::io_backend::epoll)};

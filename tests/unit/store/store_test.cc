@@ -10,8 +10,9 @@ TEST_CASE("an object is written, read, replaced and removed by revision") {
   w.open();
   auto made = w.must(create(a_key, config_map("a", "1", R"({"app":"x"})")));
   CHECK(made.at == 3);  // 1 and 2 are the first rows of a new database
-  CHECK(made.object->bytes() ==
-        R"({"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"3","name":"a","labels":{"app":"x"}},"data":{"k":"1"}})");
+  CHECK(
+      made.object->bytes() ==
+      R"({"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"3","name":"a","labels":{"app":"x"}},"data":{"k":"1"}})");
   CHECK(made.object->labels_text() == R"({"app":"x"})");
   CHECK(made.object->item_tail().starts_with(R"("metadata":{"resourceVersion":"3")"));
   CHECK(made.object->created() == 3);
@@ -129,8 +130,10 @@ TEST_CASE("a state of the past is what it was, until it is too old") {
   for (int i = 0; i < 40; ++i) {
     auto key = fmt::format("/registry/configmaps/d/{:02}", i % 10);
     if (auto o = w.store->current().find(key)) {
-      if (i % 3) w.must(update(key, config_map("x", "2"), o->mod()));
-      else w.must(removal(key));
+      if (i % 3)
+        w.must(update(key, config_map("x", "2"), o->mod()));
+      else
+        w.must(removal(key));
     } else {
       w.must(create(key, config_map("x", "1")));
     }
@@ -202,8 +205,10 @@ TEST_CASE("many writers of one object: one wins each round, nothing is lost") {
         for (int done = 0; done < 10;) {
           auto at = st.current().find(a_key)->mod();
           auto r = co_await st.write(update(a_key, config_map("a", "x"), at));
-          if (r) ++done, ++yes;
-          else ++no;
+          if (r)
+            ++done, ++yes;
+          else
+            ++no;
         }
       }(s, won, lost));
     }
@@ -229,7 +234,8 @@ TEST_CASE("values that can't be read stay out, can't be written over, and the re
   raw("/registry/pods/d/good", std::string("k8s\0ok", 6));
   raw("/registry/secrets/d/sealed", "k8s:enc:aescbc:v1:key:xyz");
   raw("/registry/stable.example.com/crontabs/d/json",
-      "{\"apiVersion\": \"stable.example.com/v1\", \"kind\":\"CronTab\",\"metadata\":{\"name\":\"json\",\"resourceVersion\":\"\"},\"spec\":{\"a\": \"b c\"}}\n");
+      "{\"apiVersion\": \"stable.example.com/v1\", "
+      "\"kind\":\"CronTab\",\"metadata\":{\"name\":\"json\",\"resourceVersion\":\"\"},\"spec\":{\"a\": \"b c\"}}\n");
   raw("/bootstrap/abc", "anything");
   store_options o;
   o.decode = [](std::string_view, std::string_view value) -> result<std::string> {
@@ -242,7 +248,11 @@ TEST_CASE("values that can't be read stay out, can't be written over, and the re
   CHECK(s.find("/bootstrap/abc")->bytes() == "anything");
   auto cron = s.find("/registry/stable.example.com/crontabs/d/json");
   REQUIRE(cron);
-  CHECK(cron->bytes() == fmt::format(R"({{"kind":"CronTab","apiVersion":"stable.example.com/v1","metadata":{{"resourceVersion":"{}","name":"json"}},"spec":{{"a":"b c"}}}})", cron->mod()));
+  CHECK(
+      cron->bytes() ==
+      fmt::format(
+          R"({{"kind":"CronTab","apiVersion":"stable.example.com/v1","metadata":{{"resourceVersion":"{}","name":"json"}},"spec":{{"a":"b c"}}}})",
+          cron->mod()));
   CHECK(w.write(create("/registry/pods/d/broken", config_map("broken", "1"))).error().code == errc::unsupported);
   CHECK(w.write(removal("/registry/secrets/d/sealed")).error().code == errc::unsupported);
 }

@@ -17,7 +17,9 @@ void law(const char* name, F check) {
 }
 
 std::string key_of(int n) { return fmt::format("/registry/{}/ns{}/{:03}", n % 3 ? "pods" : "configmaps", n % 5, n); }
-object_ref object_of(const std::string& key, revision at) { return object_access::make(key, "v" + std::to_string(at), at, at, 0); }
+object_ref object_of(const std::string& key, revision at) {
+  return object_access::make(key, "v" + std::to_string(at), at, at, 0);
+}
 
 using model = std::map<std::string, revision>;
 
@@ -107,9 +109,12 @@ TEST_CASE("replaying the events of a watch gives the state") {
     for (auto [n, remove] : changes) {
       auto key = key_of(static_cast<int>(n % 20));
       auto standing = w.store->current().find(key);
-      if (!standing) RC_ASSERT(w.write(create(key, config_map("x", "1"))).has_value());
-      else if (remove) RC_ASSERT(w.write(removal(key, standing->mod())).has_value());
-      else RC_ASSERT(w.write(update(key, config_map("x", "2"), standing->mod())).has_value());
+      if (!standing)
+        RC_ASSERT(w.write(create(key, config_map("x", "1"))).has_value());
+      else if (remove)
+        RC_ASSERT(w.write(removal(key, standing->mod())).has_value());
+      else
+        RC_ASSERT(w.write(update(key, config_map("x", "2"), standing->mod())).has_value());
     }
     revision last = 0;
     while (watch->seen() < w.store->current().at()) {
@@ -121,8 +126,10 @@ TEST_CASE("replaying the events of a watch gives the state") {
         auto key = std::string(e->object->key());
         RC_ASSERT((e->type == event_type::added) == !replica.contains(key));
         if (e->previous) RC_ASSERT(replica[key] == e->previous->mod());
-        if (e->type == event_type::deleted) replica.erase(key);
-        else replica[key] = e->object->mod();
+        if (e->type == event_type::deleted)
+          replica.erase(key);
+        else
+          replica[key] = e->object->mod();
       }
     }
     model state;
