@@ -1,0 +1,27 @@
+// bootstrap.h: the objects that every cluster has, made or repaired at start.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "api/objects.h"
+
+namespace kedge::api {
+
+struct bootstrap_options {
+  std::string service_ip;                   // of default/kubernetes; empty: the first of `service_cidr`
+  std::string service_cidr = "10.43.0.0/16";
+  std::vector<std::string> endpoint_addresses;  // where API servers listen, this one's too
+  int endpoint_port = 6443;
+  std::string root_ca;                      // PEM: kube-root-ca.crt in every namespace of the system
+  std::string client_ca, request_header_ca; // PEM: extension-apiserver-authentication
+};
+
+// Creates what is missing, many at once; brings RBAC objects up to date (adds missing rules and subjects, as the real server's
+// reconciliation does, unless the autoupdate annotation is "false"). Another server may do the same at the same time.
+task<result<void>> bootstrap_cluster(objects& client, bootstrap_options options);
+
+// The endpoints of default/kubernetes: all servers' addresses, sorted.
+task<result<void>> publish_endpoints(objects& client, std::vector<std::string> addresses, int port);
+
+}  // namespace kedge::api

@@ -1,0 +1,123 @@
+// handler.h: the API server as an HTTP handler. One instance a core.
+//
+//   exchange ─▶ audit id ─▶ request info ─▶ who (401) ─▶ impersonation (403) ─▶ in-flight limit (429) ─▶ may they (403) ─▶ mux
+//                                                                                                    │
+//      /healthz /livez /readyz /version /metrics / /api /apis /openapi                               ├─▶ paths.cc
+//      resources                                                                                     └─▶ resources.cc
+//
+// Everything in `api_parts` must outlive the handler.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "api/answer.h"
+#include "api/audit.h"
+#include "api/discovery.h"
+#include "api/health.h"
+#include "api/metrics.h"
+#include "api/request.h"
+#include "api/storage.h"
+#include "api/watching.h"
+#include "net/http/handler.h"
+
+namespace kedge::api {
+
+struct version_info {
+  std::string git_version = "v1.34.4+kedge";
+  std::string major = "1", minor = "34";
+  std::string git_commit, build_date, platform = "linux/amd64";
+};
+
+// What one request is, all the way from the filters to the answer.
+struct api_request {
+  net::http::exchange& http;
+  request_info info;
+  query_values query;
+  attributes who;
+  user_info authenticated;  // set when impersonating
+  reply answer;
+  time_point received{}, deadline{};
+  wall_time received_wall{};
+  std::string decision, decision_reason;
+};
+
+// Parts of other folders that answer resources which are not stored: reviews, tokens; and streams to nodes: log, exec.
+struct virtual_resource {
+  // Whether create() answers this POST.
+  std::function<bool(std::string_view group, std::string_view resource, std::string_view subresource)> handles;
+  std::function<api_result<json::value>(const attributes&, const json::value& body, const store::snapshot&)> create;
+  // Answers subresources that lead to a node (log, exec, attach, portforward, proxy); null: 503.
+  std::function<task<void>(net::http::exchange&, const request_info&, const attributes&)> connect;
+};
+
+struct api_parts {
+  store::store& objects;
+  authenticator& who;
+  authorizer& may;
+  admission& rules;
+  health& checks;
+  metrics& measures;
+  audit_sink* audit = nullptr;
+  service_ranges ranges;
+  virtual_resource virtuals;
+  version_info version;
+  std::string server_address;        // "10.0.0.1:6443", for /api
+  std::size_t cores = 1;             // in-flight limits are divided by this
+};
+
+class api_handler final : public net::http::handler {
+ public:
+  explicit api_handler(api_parts parts);
+  ~api_handler() override;
+
+  task<void> serve(net::http::exchange& e) override;
+
+  storage& writes() noexcept { return storage_; }
+  const discovery& discover() const noexcept { return discovery_; }
+
+ private:
+  // Everything but the stream of a watch, which `watch` then is.
+  task<void> answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch, std::unique_ptr<api_request>& watched);
+  // Fills in what the filters find; false when the request has been answered already.
+  task<bool> filter(api_request& r);
+  task<bool> impersonate(api_request& r);
+  task<void> refuse(api_request& r, const status& s);
+  task<void> finish(api_request& r);
+  void audit_now(api_request& r, bool started);
+  void measure(api_request& r);
+
+  // paths.cc
+  task<void> serve_path(api_request& r);
+  task<void> serve_discovery(api_request& r, std::string_view path);
+  task<void> serve_aggregated(api_request& r, bool core, std::string content_type);
+  task<void> serve_openapi(api_request& r, std::string_view path);
+  task<void> send_plain(api_request& r, int code, std::string body, std::string type = "text/plain; charset=utf-8");
+  std::vector<std::string> all_paths() const;
+
+  // resources.cc
+  task<void> serve_resource(api_request& r, std::unique_ptr<prepared_watch>& watch);
+  task<void> serve_get(api_request& r, const served& s);
+  task<void> serve_list(api_request& r, const served& s);
+  task<api_result<void>> start_watch(api_request& r, const served& s, std::unique_ptr<prepared_watch>& watch);
+  task<void> serve_write(api_request& r, const served& s);
+  task<api_result<written>> write(api_request& r, const served& s, call& c);
+  task<api_result<written>> create(api_request& r, const served& s, call& c);
+  task<api_result<written>> update(api_request& r, const served& s, call& c);
+  task<api_result<written>> patch(api_request& r, const served& s, call& c);
+  task<api_result<written>> remove(api_request& r, const served& s, call& c);
+  task<void> serve_delete_collection(api_request& r, const served& s);
+  task<void> serve_subresource(api_request& r, const served& s);
+  task<void> serve_virtual(api_request& r, const served& s);
+
+  api_parts parts_;
+  const registry& registry_;
+  discovery discovery_;
+  storage storage_;
+  std::size_t reads_ = 0, writes_ = 0;  // in flight on this core
+  struct series;
+  std::unique_ptr<series> series_;      // this core's known metric cells
+};
+
+}  // namespace kedge::api

@@ -1,0 +1,69 @@
+// kind_rules.h: what is truly a kind's own. Everything else about it is the schema table's.
+//
+//   body ─▶ decode, default (schema) ─▶ convert to the stored version ─▶ prepare ─▶ admission ─▶ validate ─▶ store
+//
+// A kind's file in kinds/ defines one constant kind_rules; kinds without one get the generic rules: names are DNS
+// subdomains, status is dropped on create and kept on update when the table has a status subresource.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "api/access/access.h"
+#include "api/validate.h"
+#include "base/random.h"
+#include "base/time.h"
+#include "json/value.h"
+#include "store/store.h"
+
+namespace kedge::api {
+
+// What a kind's rules may look at. Lives for one request.
+struct kind_context {
+  const store::snapshot& cluster;
+  const user_info& user;
+  std::string_view subresource;  // "" for the object itself
+  wall_time now;
+  random_source& random;
+};
+
+struct kind_rules {
+  std::string_view group, resource;
+  name_check name = check_dns1123_subdomain;
+  bool generation = false;           // metadata.generation counts changes of the spec
+  bool create_by_update = false;     // PUT of a missing object creates it
+  bool unconditional_update = true;  // PUT without resourceVersion is allowed
+  bool answers_deleted_object = false;
+  bool orphan_by_default = false;    // dependents, when a delete says nothing
+  bool keeps_status_on_create = false;
+  std::uint32_t lease_seconds = 0;
+
+  // All may be null. `o` is in the stored version, decoded and defaulted; metadata is complete (without uid on create).
+  void (*prepare_create)(json::value& o, const kind_context& c) = nullptr;
+  // After the generic part: status or spec and system metadata have been kept from `old`.
+  void (*prepare_update)(json::value& o, const json::value& old, const kind_context& c) = nullptr;
+  void (*validate)(causes& out, const json::value& o) = nullptr;  // of a create, and of the object itself after an update
+  void (*validate_update)(causes& out, const json::value& o, const json::value& old) = nullptr;
+  void (*validate_status)(causes& out, const json::value& o, const json::value& old) = nullptr;
+  // A delete that must not be: the text of a 403, empty when it may.
+  std::string (*refuse_delete)(const json::value& old) = nullptr;
+  // Texts for Warning headers.
+  void (*warn)(std::vector<std::string>& out, const json::value& o) = nullptr;
+};
+
+// The generic rules for what has none of its own.
+const kind_rules& rules_of(std::string_view group, std::string_view resource) noexcept;
+
+// kind_rules that the files of kinds/ define.
+namespace kinds {
+extern const kind_rules namespaces, config_maps, secrets, nodes, leases, events, service_accounts, services, endpoints, endpoint_slices,
+    pods, pod_templates, replication_controllers, deployments, replica_sets, stateful_sets, daemon_sets, controller_revisions, jobs,
+    cron_jobs, roles, role_bindings, cluster_roles, cluster_role_bindings, priority_classes, pod_disruption_budgets, resource_quotas,
+    limit_ranges, certificate_signing_requests, network_policies, ingresses, ingress_classes, ip_addresses, service_cidrs,
+    storage_classes, persistent_volumes, persistent_volume_claims, csi_drivers, csi_nodes, csi_storage_capacities, volume_attachments,
+    volume_attributes_classes, runtime_classes, horizontal_pod_autoscalers, flow_schemas, priority_level_configurations,
+    custom_resource_definitions, mutating_webhooks, validating_webhooks, validating_policies, validating_policy_bindings, device_classes,
+    resource_slices, api_services;
+}
+
+}  // namespace kedge::api

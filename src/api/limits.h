@@ -1,0 +1,66 @@
+// limits.h: the bounds of the API layer, with the reason for each number.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace kedge::api {
+
+// kube-apiserver's limit on a request body; the 413 message names it.
+inline constexpr std::size_t body_max_bytes = 3 * 1024 * 1024;
+
+// kube-apiserver's default deadline of a request that is not long-running; `timeout=` may only shorten it.
+inline constexpr std::chrono::seconds request_timeout{60};
+
+// How long a read waits for a revision that this server has not seen yet before it answers 504.
+inline constexpr std::chrono::seconds future_revision_wait{3};
+
+// kube-apiserver's --max-requests-inflight and --max-mutating-requests-inflight.
+inline constexpr std::size_t reads_in_flight_max = 400;
+inline constexpr std::size_t writes_in_flight_max = 200;
+
+// Below this size an answer is not worth compressing (kube-apiserver's threshold).
+inline constexpr std::size_t gzip_min_bytes = 128 * 1024;
+// Uncompressed input a turn of the loop compresses: about 1 ms at zlib level 1.
+inline constexpr std::size_t gzip_piece_bytes = 64 * 1024;
+
+// A list of more items than this is sent in pieces of as many; below it goes out in one gathered write.
+inline constexpr std::size_t list_piece_items = 2048;
+
+// Watches without timeoutSeconds live for a random time in [min, 2*min), as kube-apiserver's --min-request-timeout=1800.
+inline constexpr std::int64_t watch_lifetime_min_seconds = 1800;
+inline constexpr std::chrono::seconds bookmark_interval{60};
+inline constexpr std::chrono::seconds bookmark_before_end{2};
+// Events put together into one write when several wait: bounds the spans of a gathered write.
+inline constexpr std::size_t watch_batch_events = 128;
+
+// Encoded frames and decoded objects of recent events that a core keeps for its other watchers.
+inline constexpr std::size_t frame_cache_entries = 256;
+inline constexpr std::size_t parsed_cache_entries = 128;
+
+// Warnings: a text longer than this is cut when all of them together pass the second bound.
+inline constexpr std::size_t warning_text_max_bytes = 256;
+inline constexpr std::size_t warnings_max_bytes = 4096;
+
+// A name made from generateName: base cut to 58, 5 random characters, at most 8 tries.
+inline constexpr std::size_t generated_base_max = 58;
+inline constexpr int generate_name_tries = 8;
+
+// Internal retries of a patch or unconditional update that lost a race.
+inline constexpr int conflict_tries = 5;
+
+// Objects' own limits.
+inline constexpr std::size_t annotations_max_bytes = 256 * 1024;
+inline constexpr std::size_t data_max_bytes = 1024 * 1024;
+
+// Events disappear after an hour, as with kube-apiserver's --event-ttl.
+inline constexpr std::uint32_t event_lease_seconds = 3600;
+
+// How many bootstrap objects are written at once: they share commits.
+inline constexpr std::size_t bootstrap_batch = 64;
+
+// Nesting of a label selector's text is none, but its length in requirements is bounded against hostile queries.
+inline constexpr std::size_t selector_requirements_max = 1000;
+
+}  // namespace kedge::api

@@ -1,0 +1,214 @@
+#include "api/names.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include "base/strings.h"
+
+namespace kedge::api {
+namespace {
+
+bool lower_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
+bool alpha(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool digit(char c) { return c >= '0' && c <= '9'; }
+bool alnum(char c) { return alpha(c) || digit(c); }
+
+std::string too_long_text(std::size_t n) { return fmt::format("must be no more than {} characters", n); }
+
+bool is_label(std::string_view s) {
+  if (s.empty() || !lower_alnum(s.front()) || !lower_alnum(s.back())) return false;
+  for (char c : s)
+    if (!lower_alnum(c) && c != '-') return false;
+  return true;
+}
+
+bool is_subdomain(std::string_view s) {
+  for (auto part : split(s, '.'))
+    if (!is_label(part)) return false;
+  return true;
+}
+
+bool is_name_part(std::string_view s) {
+  if (s.empty() || !alnum(s.front()) || !alnum(s.back())) return false;
+  for (char c : s)
+    if (!alnum(c) && c != '-' && c != '_' && c != '.') return false;
+  return true;
+}
+
+constexpr std::string_view label_text =
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an "
+    "alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+constexpr std::string_view subdomain_text =
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with "
+    "an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+constexpr std::string_view label1035_text =
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end "
+    "with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+constexpr std::string_view name_part_text =
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
+    "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+constexpr std::string_view label_value_text =
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with "
+    "an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+
+}  // namespace
+
+problems check_dns1123_label(std::string_view s) {
+  problems out;
+  if (s.size() > 63) out.push_back(too_long_text(63));
+  if (!is_label(s)) {
+    if (is_subdomain(s))
+      out.emplace_back("must not contain dots");
+    else
+      out.emplace_back(label_text);
+  }
+  return out;
+}
+
+problems check_dns1123_subdomain(std::string_view s) {
+  problems out;
+  if (s.size() > 253) out.push_back(too_long_text(253));
+  if (!is_subdomain(s)) out.emplace_back(subdomain_text);
+  return out;
+}
+
+problems check_wildcard_dns1123_subdomain(std::string_view s) {
+  problems out;
+  if (s.size() > 253) out.push_back(too_long_text(253));
+  if (s.size() < 3 || s.substr(0, 2) != "*." || !is_subdomain(s.substr(2)))
+    out.emplace_back("a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of "
+                     "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', "
+                     "regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')");
+  return out;
+}
+
+problems check_dns1035_label(std::string_view s) {
+  problems out;
+  if (s.size() > 63) out.push_back(too_long_text(63));
+  if (!is_label(s) || digit(s.front())) out.emplace_back(label1035_text);
+  return out;
+}
+
+problems check_qualified_name(std::string_view s) {
+  problems out;
+  auto parts = split(s, '/');
+  std::string_view name;
+  if (parts.size() == 1) {
+    name = parts[0];
+  } else if (parts.size() == 2) {
+    name = parts[1];
+    if (parts[0].empty())
+      out.emplace_back("prefix part must be non-empty");
+    else
+      for (auto& p : check_dns1123_subdomain(parts[0])) out.push_back("prefix part " + p);
+  } else {
+    out.push_back(fmt::format("a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+                              "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+                              "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"));
+    return out;
+  }
+  if (name.empty())
+    out.emplace_back("name part must be non-empty");
+  else if (name.size() > 63)
+    out.push_back("name part " + too_long_text(63));
+  if (!is_name_part(name)) out.emplace_back(name_part_text);
+  return out;
+}
+
+problems check_label_value(std::string_view s) {
+  problems out;
+  if (s.size() > 63) out.push_back(too_long_text(63));
+  if (!s.empty() && !is_name_part(s)) out.emplace_back(label_value_text);
+  return out;
+}
+
+problems check_path_segment(std::string_view s) {
+  if (s == "." || s == "..") return {fmt::format("may not be '{}'", s)};
+  problems out;
+  for (std::string_view bad : {"/", "%"})
+    if (s.find(bad) != std::string_view::npos) out.push_back(fmt::format("may not contain '{}'", bad));
+  return out;
+}
+
+problems check_config_map_key(std::string_view s) {
+  problems out;
+  if (s.size() > 253) out.push_back(too_long_text(253));
+  bool good = !s.empty();
+  for (char c : s) good = good && (alnum(c) || c == '-' || c == '_' || c == '.');
+  if (!good)
+    out.emplace_back("a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  "
+                     "or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')");
+  if (s == ".") out.emplace_back("must not be '.'");
+  if (s == "..")
+    out.emplace_back("must not be '..'");
+  else if (s.starts_with(".."))
+    out.emplace_back("must not start with '..'");
+  return out;
+}
+
+problems check_env_var_name(std::string_view s) {
+  for (char c : s)
+    if (c < 0x20 || c > 0x7e || c == '=')
+      return {"a valid environment variable name must consist only of printable ASCII characters other than '='"};
+  if (s == ".") return {"must not be '.'"};
+  if (s == "..") return {"must not be '..'"};
+  if (s.starts_with("..")) return {"must not start with '..'"};
+  return {};
+}
+
+problems check_port_number(std::int64_t port) {
+  if (port >= 1 && port <= 65535) return {};
+  return {"must be between 1 and 65535, inclusive"};
+}
+
+problems check_port_name(std::string_view s) {
+  problems out;
+  if (s.size() > 15) out.push_back(too_long_text(15));
+  bool good = !s.empty(), letter = false;
+  for (char c : s) {
+    good = good && (lower_alnum(c) || c == '-');
+    letter = letter || (c >= 'a' && c <= 'z');
+  }
+  if (!good) out.emplace_back("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
+  if (!letter) out.emplace_back("must contain at least one letter (a-z)");
+  if (s.find("--") != std::string_view::npos) out.emplace_back("must not contain consecutive hyphens");
+  if (!s.empty() && (s.front() == '-' || s.back() == '-')) out.emplace_back("must not begin or end with a hyphen");
+  return out;
+}
+
+problems check_c_identifier(std::string_view s) {
+  bool good = !s.empty() && (alpha(s[0]) || s[0] == '_');
+  for (char c : s) good = good && (alnum(c) || c == '_');
+  if (good) return {};
+  return {"a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' "
+          "(e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')"};
+}
+
+bool is_http_header_name(std::string_view s) {
+  if (s.empty()) return false;
+  for (char c : s)
+    if (!alnum(c) && c != '-') return false;
+  return true;
+}
+
+bool is_ipv6(std::string_view s) {
+  char text[64];
+  in6_addr a{};
+  if (s.size() >= sizeof text) return false;
+  s.copy(text, s.size());
+  text[s.size()] = 0;
+  return inet_pton(AF_INET6, text, &a) == 1;
+}
+
+bool is_ip(std::string_view s) {
+  char text[64];
+  in_addr a{};
+  if (s.size() >= sizeof text) return false;
+  s.copy(text, s.size());
+  text[s.size()] = 0;
+  return inet_pton(AF_INET, text, &a) == 1 || is_ipv6(s);
+}
+
+}  // namespace kedge::api

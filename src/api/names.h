@@ -1,0 +1,33 @@
+// names.h: the rules for names, labels and other small texts (k8s.io/apimachinery/pkg/util/validation), to its messages.
+// Each check gives what is wrong, empty when nothing is.
+#pragma once
+
+#include <cstdint>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kedge::api {
+
+using problems = std::vector<std::string>;
+
+problems check_dns1123_label(std::string_view text);
+problems check_dns1123_subdomain(std::string_view text);
+problems check_dns1035_label(std::string_view text);
+problems check_qualified_name(std::string_view text);  // label and annotation keys
+problems check_label_value(std::string_view text);
+problems check_path_segment(std::string_view text);    // RBAC names
+problems check_config_map_key(std::string_view text);
+problems check_env_var_name(std::string_view text);    // relaxed rule of 1.32+
+problems check_port_number(std::int64_t port);
+problems check_port_name(std::string_view text);       // IANA_SVC_NAME
+problems check_c_identifier(std::string_view text);
+problems check_wildcard_dns1123_subdomain(std::string_view text);
+bool is_http_header_name(std::string_view text);
+
+// An IPv4 or IPv6 address in any accepted spelling.
+bool is_ip(std::string_view text);
+bool is_ipv6(std::string_view text);
+
+}  // namespace kedge::api

@@ -1,0 +1,141 @@
+#include "api/objects.h"
+
+#include "api/body.h"
+#include "api/encode.h"
+#include "api/limits.h"
+#include "api/local_objects.h"
+#include "api/subresources.h"
+#include "schema/defaults.h"
+
+namespace kedge::api {
+namespace {
+
+class local_objects final : public objects {
+ public:
+  local_objects(store::store& s, admission& a, const service_ranges& ranges, user_info user)
+      : store_(s), storage_(s, a, ranges), user_(std::move(user)) {
+    if (user_.name.empty()) user_ = {"system:apiserver", "", {"system:masters", "system:authenticated"}, {}};
+  }
+
+  api_result<json::value> get(const resource_id& r, std::string_view ns, std::string_view name) override {
+    auto s = find(r);
+    if (!s) return fail(no_such_resource());
+    auto found = store_.current().find(s->key(ns, name));
+    if (!found) return fail(not_found(s->group, s->resource, name));
+    return served_value(*s, *found);
+  }
+
+  std::vector<json::value> list(const resource_id& r, std::string_view ns) override {
+    std::vector<json::value> out;
+    auto s = find(r);
+    if (!s) return out;
+    store_.current().scan(s->prefix(ns), {}, [&](const store::object_ref& o) {
+      if (auto v = served_value(*s, *o)) out.push_back(*std::move(v));
+      return true;
+    });
+    return out;
+  }
+
+  task<api_result<json::value>> create(resource_id r, std::string ns, json::value object) override {
+    auto s = find(r);
+    if (!s) co_return fail(no_such_resource());
+    auto c = call_for(*s, "create", ns, object);
+    KEDGE_CO_TRY(auto decoded, decoded_body(*s, std::move(object), c));
+    KEDGE_CO_TRY(auto done, co_await storage_.create(*s, std::move(ns), std::move(decoded), c));
+    co_return value_in(*s, std::move(done));
+  }
+
+  task<api_result<json::value>> update(resource_id r, std::string ns, json::value object, std::string subresource) override {
+    auto s = find(r);
+    if (!s) co_return fail(no_such_resource());
+    auto c = call_for(*s, "update", ns, object, subresource);
+    auto name = std::string(name_in(object));
+    KEDGE_CO_TRY(auto decoded, decoded_body(*s, std::move(object), c));
+    KEDGE_CO_TRY(auto done, co_await storage_.update(*s, std::move(ns), std::move(name), storage::put_change(std::move(decoded)), part_of(subresource), true, c));
+    co_return value_in(*s, std::move(done));
+  }
+
+  task<api_result<json::value>> patch(resource_id r, std::string ns, std::string name, patch_kind how, json::value document, std::string subresource) override {
+    auto s = find(r);
+    if (!s) co_return fail(no_such_resource());
+    auto c = call_for(*s, "patch", ns, json::value(), subresource);
+    c.who.name = name;
+    auto p = part_of(subresource);
+    auto work = storage::patch_change(*s, how, std::move(document), {}, p, c);
+    KEDGE_CO_TRY(auto done, co_await storage_.update(*s, std::move(ns), std::move(name), std::move(work), p, false, c));
+    co_return value_in(*s, std::move(done));
+  }
+
+  task<api_result<void>> remove(resource_id r, std::string ns, std::string name, delete_options options) override {
+    auto s = find(r);
+    if (!s) co_return fail(no_such_resource());
+    auto c = call_for(*s, "delete", ns, json::value());
+    c.who.name = name;
+    auto done = co_await storage_.remove(*s, std::move(ns), std::move(name), std::move(options), c);
+    if (!done) co_return fail(std::move(done).error());
+    co_return api_result<void>();
+  }
+
+  task<api_result<json::value>> modify(resource_id r, std::string ns, std::string name, std::function<bool(json::value&)> edit, std::string subresource) override {
+    auto s = find(r);
+    if (!s) co_return fail(no_such_resource());
+    auto c = call_for(*s, "update", ns, json::value(), subresource);
+    c.who.name = name;
+    auto work = [s, edit = std::move(edit), &c](const json::value& current) -> api_result<json::value> {
+      auto next = current;
+      if (!edit(next)) return current;
+      return decoded_body(*s, std::move(next), c);
+    };
+    KEDGE_CO_TRY(auto done, co_await storage_.update(*s, std::move(ns), std::move(name), std::move(work), part_of(subresource), false, c));
+    co_return value_in(*s, std::move(done));
+  }
+
+  std::string prefix(const resource_id& r, std::string_view ns) const override {
+    auto s = find(r);
+    return s ? s->prefix(ns) : std::string();
+  }
+  store::store& objects_store() noexcept override { return store_; }
+
+ private:
+  static const served* find(const resource_id& r) { return builtin_registry().find(r.group, r.version, r.plural); }
+
+  call call_for(const served& s, std::string_view verb, const std::string& ns, const json::value& object, std::string_view subresource = {}) const {
+    call c;
+    c.who.user = user_;
+    c.who.verb = verb;
+    c.who.is_resource = true;
+    c.who.api_group = s.group;
+    c.who.api_version = s.version;
+    c.who.resource = s.resource;
+    c.who.subresource = subresource;
+    c.who.ns = ns;
+    c.who.name = name_in(object);
+    c.options.validation = field_validation::ignore;
+    return c;
+  }
+
+  static api_result<json::value> decoded_body(const served& s, json::value object, call& c) {
+    expected_body expected{s.api_version, s.kind, &s.type()};
+    KEDGE_TRY(auto v, decode_body(std::move(object), expected, c.options.validation, {}, c.warnings));
+    schema::apply_defaults(s.type(), v);
+    return v;
+  }
+
+  static api_result<json::value> value_in(const served& s, written w) {
+    if (w.object) return served_value(s, *w.object);
+    to_served(s, w.value);
+    return std::move(w.value);
+  }
+
+  store::store& store_;
+  storage storage_;
+  user_info user_;
+};
+
+}  // namespace
+
+std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges, user_info user) {
+  return std::make_unique<local_objects>(s, a, ranges, std::move(user));
+}
+
+}  // namespace kedge::api

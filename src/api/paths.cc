@@ -1,0 +1,239 @@
+// paths.cc: what is no resource: health, version, metrics, discovery, OpenAPI.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "api/handler.h"
+#include "api/limits.h"
+#include "base/strings.h"
+#include "json/write.h"
+#include "schema/openapi.h"
+
+namespace kedge::api {
+namespace {
+
+std::string page_not_found() { return "404 page not found\n"; }
+
+json::value version_value(const version_info& v) {
+  return json::object{{"major", v.major},
+                      {"minor", v.minor},
+                      {"emulationMajor", v.major},
+                      {"emulationMinor", v.minor},
+                      {"minCompatibilityMajor", v.major},
+                      {"minCompatibilityMinor", v.minor},
+                      {"gitVersion", v.git_version},
+                      {"gitCommit", v.git_commit},
+                      {"gitTreeState", "clean"},
+                      {"buildDate", v.build_date},
+                      {"goVersion", ""},
+                      {"compiler", "clang"},
+                      {"platform", v.platform}};
+}
+
+// The aggregated form's content type when the client prefers it; empty: the plain form.
+std::string wants_aggregated(std::string_view accept) {
+  for (auto& c : parse_accept(accept)) {
+    if (c.type != "application/json" && c.type != "*/*" && c.type != "application/*") continue;
+    auto as = c.parameter("as");
+    if (as.empty()) return {};
+    if (as == "APIGroupDiscoveryList" && c.parameter("g") == "apidiscovery.k8s.io" && c.parameter("v") == "v2")
+      return "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+  }
+  return {};
+}
+
+// OpenAPI documents are large and rarely asked for: made in time, and the last few kept by this core.
+class document_cache {
+ public:
+  template <typename F>
+  std::shared_ptr<const std::string> get(const std::string& key, F make) {
+    if (auto it = kept_.find(key); it != kept_.end()) return it->second;
+    auto text = std::make_shared<const std::string>(make());
+    if (kept_.size() >= most) kept_.clear();
+    kept_.emplace(key, text);
+    return text;
+  }
+
+ private:
+  static constexpr std::size_t most = 2;  // some are a megabyte
+  std::map<std::string, std::shared_ptr<const std::string>, std::less<>> kept_;
+};
+document_cache& documents() {
+  thread_local document_cache one;
+  return one;
+}
+
+bool has_etag(std::string_view header, std::string_view etag) { return !header.empty() && (header == "*" || header.find(etag) != std::string_view::npos); }
+
+}  // namespace
+
+task<void> api_handler::send_plain(api_request& r, int code, std::string body, std::string type) {
+  r.answer.code = code;
+  auto head = head_of(r.answer, code, type);
+  head.headers.add("X-Content-Type-Options", "nosniff");
+  (void)co_await r.http.respond(head, body);
+}
+
+std::vector<std::string> api_handler::all_paths() const {
+  std::vector<std::string> out = {"/api", "/apis", "/apis/", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/version"};
+  for (auto& g : discovery_.groups()) {
+    if (!g.name.empty()) out.push_back("/apis/" + g.name);
+    for (auto& v : g.versions) out.push_back(g.name.empty() ? "/api/" + v : fmt::format("/apis/{}/{}", g.name, v));
+  }
+  for (auto& p : parts_.checks.paths()) out.push_back(p);
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+task<void> api_handler::serve_path(api_request& r) {
+  const std::string_view path = r.info.path;
+  const auto& method = r.http.request().method;
+  if (r.info.malformed) {
+    co_await send_plain(r, 404, page_not_found());
+    co_return;
+  }
+  const bool reading = method == "GET" || method == "HEAD";
+  for (auto group : {health_group::healthz, health_group::livez, health_group::readyz}) {
+    std::string_view name = group == health_group::healthz ? "/healthz" : group == health_group::livez ? "/livez" : "/readyz";
+    if (path != name && !(path.starts_with(name) && path.size() > name.size() && path[name.size()] == '/')) continue;
+    auto sub = path.size() > name.size() ? path.substr(name.size() + 1) : std::string_view();
+    auto a = parts_.checks.ask(group, sub, r.query.has("verbose"), r.query.all("exclude"));
+    co_await send_plain(r, a.status, std::move(a.body));
+    co_return;
+  }
+  const bool is_ours = path == "/" || path == "/version" || path == "/metrics" || path == "/api" || path == "/apis" || path.starts_with("/api/") ||
+                       path.starts_with("/apis/") || path.starts_with("/openapi/");
+  if (is_ours && !reading) {
+    co_await refuse(r, method_not_allowed());
+    co_return;
+  }
+  if (path == "/version") {
+    auto accept = r.http.request().headers.get("Accept");
+    if (auto m = negotiate(accept, {.protobuf = false, .shapes = false}); !m) {
+      co_await refuse(r, m.error());
+      co_return;
+    }
+    r.answer.as.as.format = wire::json;
+    auto text = json::write_indented(version_value(parts_.version), 2);
+    co_await send_text(r.http, r.answer, 200, std::move(text), "application/json");
+  } else if (path == "/metrics") {
+    co_await send_text(r.http, r.answer, 200, parts_.measures.text(), "text/plain; version=0.0.4; charset=utf-8");
+  } else if (path == "/") {
+    json::array list;
+    for (auto& p : all_paths()) list.emplace_back(p);
+    co_await send_text(r.http, r.answer, 200, json::write_indented(json::object{{"paths", std::move(list)}}, 2), "application/json");
+  } else if (path.starts_with("/openapi/")) {
+    co_await serve_openapi(r, path);
+  } else if (path == "/api" || path == "/apis" || path.starts_with("/api/") || path.starts_with("/apis/")) {
+    co_await serve_discovery(r, path);
+  } else {
+    co_await send_plain(r, 404, page_not_found());
+  }
+}
+
+task<void> api_handler::serve_aggregated(api_request& r, bool core, std::string content_type) {
+  auto head = head_of(r.answer, 200, content_type);
+  head.headers.set("Cache-Control", "public");
+  head.headers.add("Etag", discovery_.etag(core));
+  head.headers.add("Vary", "Accept");
+  if (has_etag(r.http.request().headers.get("If-None-Match"), discovery_.etag(core))) {
+    head.status = r.answer.code = 304;
+    head.headers.remove("Content-Type");
+    (void)co_await r.http.respond(head, std::string_view());
+    co_return;
+  }
+  r.answer.code = 200;
+  auto body = json::write(discovery_.aggregated(core)) + "\n";
+  (void)co_await r.http.respond(head, body);
+}
+
+task<void> api_handler::serve_discovery(api_request& r, std::string_view path) {
+  const auto accept = r.http.request().headers.get("Accept");
+  const bool top = path == "/api" || path == "/apis";
+  if (top)
+    if (auto type = wants_aggregated(accept); !type.empty()) {
+      co_await serve_aggregated(r, path == "/api", std::move(type));
+      co_return;
+    }
+  auto m = negotiate(accept, {.shapes = false});
+  if (!m) {
+    co_await refuse(r, m.error());
+    co_return;
+  }
+  r.answer.as.as.format = m->format;
+  std::optional<json::value> out;
+  if (path == "/api") {
+    out = discovery_.api_versions(parts_.server_address);
+  } else if (path == "/apis") {
+    out = discovery_.group_list();
+  } else {
+    auto parts = split(path.substr(1), '/');
+    if (parts[0] == "api" && parts.size() == 2) out = discovery_.resources("", parts[1]);
+    if (parts[0] == "apis" && parts.size() == 2) out = discovery_.group(parts[1]);
+    if (parts[0] == "apis" && parts.size() == 3) out = discovery_.resources(parts[1], parts[2]);
+  }
+  if (!out) {
+    co_await send_plain(r, 404, page_not_found());
+    co_return;
+  }
+  if (top) r.answer.gzip = false;
+  co_await send_value(r.http, r.answer, 200, *out);
+}
+
+task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
+  const auto& version = parts_.version.git_version;
+  auto etag_answer = [&](std::string_view etag) { return has_etag(r.http.request().headers.get("If-None-Match"), etag); };
+  if (path == "/openapi/v3") {
+    co_await send_text(r.http, r.answer, 200, schema::openapi_v3_index(version), "application/json");
+    co_return;
+  }
+  const bool second = path == "/openapi/v2";
+  auto name = second ? std::string("v2") : std::string(path.substr(0, 12) == "/openapi/v3/" ? path.substr(12) : std::string_view());
+  auto accept = r.http.request().headers.get("Accept");
+  if (auto m = negotiate(accept, {.protobuf = false, .shapes = false}); !m) {
+    // Clients that ask for the protobuf form list JSON behind it.
+    r.answer.code = 406;
+    (void)co_await r.http.respond(head_of(r.answer, 406, "text/plain"), std::string_view());
+    co_return;
+  }
+  bool known = second;
+  for (auto& p : schema::openapi_v3_paths()) known = known || p == name;
+  if (!known) {
+    co_await send_plain(r, 404, page_not_found());
+    co_return;
+  }
+  auto text = documents().get(name, [&] {
+    if (second) return schema::openapi_v2(version);
+    auto made = schema::openapi_v3(name, version);
+    return made ? *std::move(made) : std::string("{}");
+  });
+  auto hash = second ? std::string() : schema::openapi_hash(name, version);
+  auto asked = r.query.get("hash");
+  if (!second && !asked.empty() && asked != hash) {
+    auto head = head_of(r.answer, 301, "text/plain");
+    head.headers.add("Location", fmt::format("{}?hash={}", path, hash));
+    r.answer.code = 301;
+    (void)co_await r.http.respond(head, std::string_view());
+    co_return;
+  }
+  if (!second && etag_answer(hash)) {
+    auto head = head_of(r.answer, 304, "application/json");
+    head.headers.add("ETag", "\"" + hash + "\"");
+    r.answer.code = 304;
+    (void)co_await r.http.respond(head, std::string_view());
+    co_return;
+  }
+  if (r.answer.gzip && text->size() > gzip_min_bytes) {
+    co_await send_text(r.http, r.answer, 200, *text, "application/json");
+    co_return;
+  }
+  auto head = head_of(r.answer, 200, "application/json");
+  head.headers.add("Vary", "Accept");
+  if (!second) head.headers.add("ETag", "\"" + hash + "\"");
+  if (!asked.empty()) head.headers.set("Cache-Control", "public, immutable");
+  r.answer.code = 200;
+  (void)co_await r.http.respond(head, std::string_view(*text));
+}
+
+}  // namespace kedge::api

@@ -1,0 +1,285 @@
+#include "api/request.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "api/limits.h"
+#include "api/selector.h"
+#include "base/strings.h"
+#include "base/time.h"
+
+namespace kedge::api {
+namespace {
+
+std::string_view verb_of(std::string_view method) {
+  if (method == "POST") return "create";
+  if (method == "GET" || method == "HEAD") return "get";
+  if (method == "PUT") return "update";
+  if (method == "PATCH") return "patch";
+  if (method == "DELETE") return "delete";
+  return {};
+}
+
+bool all_digits(std::string_view s) {
+  for (char c : s)
+    if (c < '0' || c > '9') return false;
+  return !s.empty();
+}
+
+bool is_false(std::string_view s) { return s == "0" || iequals(s, "false"); }
+
+// A named list or watch through fieldSelector=metadata.name=X asks for X.
+std::string name_of_field_selector(const query_values& q) {
+  auto text = q.get("fieldSelector");
+  if (text.empty()) return {};
+  auto selector = field_selector::parse(text);
+  if (!selector) return {};
+  auto name = selector->exact("metadata.name");
+  if (!name || name->empty() || *name == "." || *name == ".." || name->find('/') != std::string::npos ||
+      name->find('%') != std::string::npos)
+    return {};
+  return *name;
+}
+
+void parse_resource_path(std::vector<std::string>& parts, std::size_t at, const query_values& query, request_info& r) {
+  bool watch_prefix = false;
+  if (parts[at] == "watch" && parts.size() > at + 1) {
+    r.verb = "watch";
+    watch_prefix = true;
+    ++at;
+  }
+  if (parts[at] == "namespaces" && parts.size() > at + 1) {
+    r.ns = parts[at + 1];
+    if (parts.size() > at + 2 && parts[at + 2] != "status" && parts[at + 2] != "finalize") at += 2;
+  }
+  const auto count = parts.size() - at;
+  r.resource = parts[at];
+  if (count >= 2) r.name = parts[at + 1];
+  if (count >= 3) r.subresource = parts[at + 2];
+  for (std::size_t i = at + 3; i < parts.size(); ++i) {
+    if (i > at + 3) r.rest += '/';
+    r.rest += parts[i];
+  }
+  if (watch_prefix) return;
+  if (r.name.empty() && r.verb == "get") {
+    r.name = name_of_field_selector(query);
+    r.verb = query.flag("watch") ? "watch" : "list";
+  } else if (r.name.empty() && r.verb == "delete") {
+    r.name = name_of_field_selector(query);
+    r.verb = "deletecollection";
+  }
+}
+
+}  // namespace
+
+query_values query_values::parse(std::string_view query) {
+  query_values out;
+  if (query.empty()) return out;
+  for (auto pair : split(query, '&')) {
+    if (pair.empty() || pair.find(';') != std::string_view::npos) continue;
+    auto eq = pair.find('=');
+    auto name = percent_decode(pair.substr(0, eq), true);
+    auto value = percent_decode(eq == std::string_view::npos ? std::string_view() : pair.substr(eq + 1), true);
+    if (name && value) out.values_.emplace_back(*std::move(name), *std::move(value));
+  }
+  return out;
+}
+
+const std::string* query_values::find(std::string_view name) const noexcept {
+  for (auto& [n, v] : values_)
+    if (n == name) return &v;
+  return nullptr;
+}
+
+std::string_view query_values::get(std::string_view name) const noexcept {
+  auto v = find(name);
+  return v ? std::string_view(*v) : std::string_view();
+}
+
+std::vector<std::string> query_values::all(std::string_view name) const {
+  std::vector<std::string> out;
+  for (auto& [n, v] : values_)
+    if (n == name) out.push_back(v);
+  return out;
+}
+
+bool query_values::flag(std::string_view name) const noexcept {
+  auto v = find(name);
+  return v && !is_false(*v);
+}
+
+std::optional<bool> query_values::optional_flag(std::string_view name) const noexcept {
+  auto v = find(name);
+  if (!v) return std::nullopt;
+  return !is_false(*v);
+}
+
+std::optional<std::string> parse_go_int(std::string_view text, std::int64_t& out) {
+  auto digits = text;
+  if (!digits.empty() && digits.front() == '+') digits.remove_prefix(1);
+  if (!digits.empty() && !(text.front() == '+' && digits.front() == '-'))
+    if (auto n = parse_int(digits)) {
+      out = *n;
+      return std::nullopt;
+    }
+  if (!digits.empty() && (digits.front() == '-' || digits.front() == '+')) digits.remove_prefix(1);
+  return fmt::format("strconv.ParseInt: parsing {}: {}", quote(text), all_digits(digits) ? "value out of range" : "invalid syntax");
+}
+
+api_result<std::optional<std::int64_t>> query_values::integer(std::string_view name) const {
+  auto v = find(name);
+  if (!v || v->empty()) return std::optional<std::int64_t>();
+  std::int64_t n = 0;
+  if (auto problem = parse_go_int(*v, n)) return fail(bad_request(*problem));
+  return std::optional<std::int64_t>(n);
+}
+
+bool request_info::long_running() const noexcept {
+  if (!is_resource) return false;
+  return verb == "watch" || subresource == "attach" || subresource == "exec" || subresource == "proxy" || subresource == "log" ||
+         subresource == "portforward";
+}
+
+request_info parse_request(std::string_view method, std::string_view path, const query_values& query) {
+  request_info r;
+  r.verb = lower(method);
+  std::vector<std::string> parts;
+  auto text = path;
+  if (!text.empty() && text.front() == '/') text.remove_prefix(1);
+  if (!text.empty() && text.back() == '/') text.remove_suffix(1);
+  r.path = "/";
+  if (!text.empty()) {
+    for (auto raw : split(text, '/')) {
+      auto part = percent_decode(raw, false);
+      if (raw.empty() || !part) r.malformed = true;
+      parts.push_back(part ? *std::move(part) : std::string(raw));
+      if (r.path.size() > 1) r.path += '/';
+      r.path += parts.back();
+    }
+  } else if (path.size() > 1) {
+    r.malformed = true;
+  }
+  // Doubled slashes inside of a proxied path are the backend's business; anywhere else nothing is there.
+  if (parts.size() < 3 || (parts[0] != "api" && parts[0] != "apis")) return r;
+  std::size_t at = 1;
+  if (parts[0] == "apis") {
+    if (parts.size() < 4) return r;
+    r.api_group = parts[at++];
+  }
+  r.api_prefix = parts[0];
+  r.is_resource = true;
+  r.api_version = parts[at++];
+  auto verb = verb_of(method);
+  r.bad_method = verb.empty() || method == "HEAD";
+  r.verb = verb;
+  parse_resource_path(parts, at, query, r);
+  if (r.subresource == "proxy") r.malformed = false, r.bad_method = verb.empty();
+  return r;
+}
+
+api_result<std::optional<std::uint64_t>> parse_resource_version(std::string_view text) {
+  if (text.empty()) return std::optional<std::uint64_t>();
+  if (auto n = parse_uint(text)) return std::optional<std::uint64_t>(*n);
+  auto why = fmt::format("strconv.ParseUint: parsing {}: {}", quote(text), all_digits(text) ? "value out of range" : "invalid syntax");
+  return fail(bad_request(fmt::format("invalid resource version: resourceVersion: Invalid value: {}: {}", quote(text), why)));
+}
+
+namespace {
+
+std::vector<cause> check_list_options(const list_options& o, bool as_watch) {
+  std::vector<cause> out;
+  const bool has_match = !o.resource_version_match.empty();
+  if (as_watch) {
+    if (o.send_initial_events) {
+      if (!has_match)
+        out.push_back(forbidden_value("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+      else if (o.resource_version_match != "NotOlderThan")
+        out.push_back(not_supported("resourceVersionMatch", o.resource_version_match, {"NotOlderThan"}));
+    } else if (has_match) {
+      out.push_back(forbidden_value("resourceVersionMatch",
+                                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+    }
+    return out;
+  }
+  if (has_match) {
+    if (o.resource_version.empty())
+      out.push_back(forbidden_value("resourceVersionMatch",
+                                    "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+    if (!o.continue_token.empty())
+      out.push_back(forbidden_value("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"));
+    if (o.resource_version_match != "Exact" && o.resource_version_match != "NotOlderThan")
+      out.push_back(not_supported("resourceVersionMatch", o.resource_version_match, {"Exact", "NotOlderThan"}));
+    if (o.resource_version_match == "Exact" && o.resource_version == "0")
+      out.push_back(forbidden_value("resourceVersionMatch",
+                                    "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+  }
+  if (o.send_initial_events) out.push_back(forbidden_value("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+  return out;
+}
+
+}  // namespace
+
+api_result<list_options> parse_list_options(const query_values& q, bool as_watch) {
+  list_options o;
+  o.label_selector = q.get("labelSelector");
+  o.field_selector = q.get("fieldSelector");
+  o.watch = as_watch;
+  o.allow_bookmarks = q.flag("allowWatchBookmarks");
+  o.resource_version = q.get("resourceVersion");
+  o.resource_version_match = q.get("resourceVersionMatch");
+  o.continue_token = q.get("continue");
+  o.send_initial_events = q.optional_flag("sendInitialEvents");
+  KEDGE_TRY(o.timeout_seconds, q.integer("timeoutSeconds"));
+  KEDGE_TRY(auto limit, q.integer("limit"));
+  o.limit = limit && *limit > 0 ? *limit : 0;
+  if (auto causes = check_list_options(o, as_watch); !causes.empty())
+    return fail(invalid("meta.k8s.io", "ListOptions", "", std::move(causes)));
+  return o;
+}
+
+api_result<write_options> parse_write_options(const query_values& q, std::string_view kind) {
+  write_options o;
+  std::vector<cause> causes;
+  auto dry = q.all("dryRun");
+  for (auto& d : dry) {
+    if (d == "All") {
+      o.dry_run = true;
+      continue;
+    }
+    json::array all;
+    for (auto& x : dry) all.emplace_back(x);
+    causes.push_back(not_supported("dryRun", std::move(all), {"All"}));
+    break;
+  }
+  o.field_manager = q.get("fieldManager");
+  if (o.field_manager.size() > 128) causes.push_back(too_long("fieldManager", 128));
+  for (unsigned char c : o.field_manager)
+    if (c < 0x20 || c == 0x7f) {
+      causes.push_back(invalid_value("fieldManager", o.field_manager, "should only contain printable characters"));
+      break;
+    }
+  auto validation = q.get("fieldValidation");
+  if (validation == "Ignore")
+    o.validation = field_validation::ignore;
+  else if (validation == "Strict")
+    o.validation = field_validation::strict;
+  else if (!validation.empty() && validation != "Warn")
+    causes.push_back(not_supported("fieldValidation", validation, {"Ignore", "Strict", "Warn"}));
+  o.has_force = q.has("force");
+  o.force = q.flag("force");
+  if (!causes.empty()) return fail(invalid("meta.k8s.io", kind, "", std::move(causes)));
+  return o;
+}
+
+api_result<std::int64_t> parse_timeout_ms(const query_values& q) {
+  const auto most = std::chrono::duration_cast<std::chrono::milliseconds>(request_timeout).count();
+  auto text = q.get("timeout");
+  if (text.empty()) return most;
+  auto d = parse_duration(text);
+  if (!d) return fail(bad_request(fmt::format("invalid timeout specified in the request URL - time: invalid duration {}", quote(text))));
+  auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(*d).count();
+  return ms <= 0 || ms > most ? most : ms;
+}
+
+}  // namespace kedge::api

@@ -1,0 +1,332 @@
+// resources.cc: requests on resources, by verb.
+#include <fmt/format.h>
+
+#include "api/body.h"
+#include "api/handler.h"
+#include "api/limits.h"
+#include "api/subresources.h"
+#include "base/strings.h"
+#include "reactor/sync.h"
+
+namespace kedge::api {
+namespace {
+
+// A whole body, or 413, 408… as the reader says.
+task<api_result<std::string>> read_body(net::http::exchange& e) {
+  auto length = e.request().content_length;
+  if (length && *length > body_max_bytes) co_return fail(too_large(fmt::format("Request entity too large: limit is {}", body_max_bytes)));
+  e.limit_body(body_max_bytes);
+  auto text = co_await e.read_all();
+  if (text) co_return *std::move(text);
+  if (text.error().code == errc::too_large) co_return fail(too_large(fmt::format("Request entity too large: limit is {}", body_max_bytes)));
+  co_return fail(from_error(text.error()));
+}
+
+// `work` within the request's time: 504 after it.
+task<api_result<written>> within(task<api_result<written>> work, time_point deadline) {
+  auto out = co_await reactor::with_deadline(
+      [](task<api_result<written>> w) -> task<result<api_result<written>>> { co_return result<api_result<written>>(co_await w); }(std::move(work)), deadline);
+  if (!out) co_return fail(timeout("request did not complete within the allotted timeout"));
+  co_return *std::move(out);
+}
+
+expected_body own_body(const served& s) { return {s.api_version, s.kind, &s.type()}; }
+
+std::string_view deprecation(const served& s) {
+  if (s.group.empty() && s.resource == "endpoints") return "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+  if (s.group.empty() && s.resource == "componentstatuses") return "v1 ComponentStatus is deprecated in v1.19+";
+  return {};
+}
+
+std::string_view options_kind(std::string_view verb) {
+  return verb == "create" ? "CreateOptions" : verb == "update" ? "UpdateOptions" : verb == "patch" ? "PatchOptions" : "DeleteOptions";
+}
+
+bool leads_to_a_node(const request_info& i) {
+  return i.subresource == "log" || i.subresource == "exec" || i.subresource == "attach" || i.subresource == "portforward" || i.subresource == "proxy";
+}
+
+// DeleteOptions of the body and query: the body wins.
+api_result<delete_options> read_delete_options(const query_values& q, std::string_view body, std::string_view content_type, call& c) {
+  delete_options o;
+  json::value v;
+  if (!body.empty()) {
+    KEDGE_TRY(auto format, body_format(content_type, true));
+    expected_body expected{"v1", "DeleteOptions", schema::find_kind("v1", "DeleteOptions")};
+    json::duplicate_list ignored;
+    KEDGE_TRY(v, parse_body(body, format, expected, &ignored));
+    auto kind = v["kind"].as_string();
+    if (!kind.empty() && kind != "DeleteOptions") return fail(bad_request(fmt::format("{} cannot be handled as a DeleteOptions", kind)));
+  }
+  KEDGE_TRY(auto grace, q.integer("gracePeriodSeconds"));
+  if (grace) o.grace_seconds = *grace < 0 ? 1 : *grace;
+  if (v["gracePeriodSeconds"].is_integer()) o.grace_seconds = v["gracePeriodSeconds"].as_integer() < 0 ? 1 : v["gracePeriodSeconds"].as_integer();
+  o.propagation_policy = v["propagationPolicy"].as_string(q.get("propagationPolicy"));
+  auto orphan = v["orphanDependents"].is_bool() ? std::optional<bool>(v["orphanDependents"].as_bool()) : q.optional_flag("orphanDependents");
+  causes found;
+  if (orphan && !o.propagation_policy.empty())
+    found.push_back(invalid_value("propagationPolicy", o.propagation_policy, "orphanDependents and deletionPropagation cannot be both set"));
+  if (!o.propagation_policy.empty() && o.propagation_policy != "Orphan" && o.propagation_policy != "Background" && o.propagation_policy != "Foreground")
+    found.push_back(not_supported("propagationPolicy", o.propagation_policy, {"Foreground", "Background", "Orphan", "nil"}));
+  if (orphan && o.propagation_policy.empty()) o.propagation_policy = *orphan ? "Orphan" : "Background";
+  o.uid = v["preconditions"]["uid"].as_string();
+  o.resource_version = v["preconditions"]["resourceVersion"].as_string();
+  for (std::size_t i = 0; i < v["dryRun"].size(); ++i) {
+    if (v["dryRun"][i].as_string() != "All") found.push_back(not_supported("dryRun", v["dryRun"], {"All"}));
+    c.options.dry_run = true;
+  }
+  if (!found.empty()) return fail(invalid("meta.k8s.io", "DeleteOptions", "", std::move(found)));
+  return o;
+}
+
+}  // namespace
+
+task<void> api_handler::serve_resource(api_request& r, std::unique_ptr<prepared_watch>& watch) {
+  auto& i = r.info;
+  if (i.malformed || !discovery_.has_version(i.api_group, i.api_version)) {
+    if (i.malformed)
+      co_await send_plain(r, 404, "404 page not found\n");
+    else
+      co_await refuse(r, no_such_resource());
+    co_return;
+  }
+  auto s = registry_.find(i.api_group, i.api_version, i.resource);
+  if (!s || (s->namespaced() && i.ns.empty() && !i.name.empty() && i.verb != "list" && i.verb != "watch" && i.verb != "deletecollection") ||
+      (!s->namespaced() && !i.ns.empty() && i.resource != "namespaces")) {
+    co_await refuse(r, no_such_resource());
+    co_return;
+  }
+  if (i.bad_method) {
+    co_await refuse(r, method_not_allowed());
+    co_return;
+  }
+  if (auto text = deprecation(*s); !text.empty()) r.answer.warnings.emplace_back(text);
+  const bool stream = i.verb == "watch";
+  if (!leads_to_a_node(i)) {
+    auto m = negotiate(r.http.request().headers.get("Accept"), {.protobuf = true, .shapes = !s->is_virtual, .stream = stream});
+    if (!m) {
+      co_await refuse(r, m.error());
+      co_return;
+    }
+    m->pretty = r.answer.as.as.pretty && !stream;
+    r.answer.as.as = *m;
+    if (m->as == shape::table) {
+      auto include = parse_include_object(r.query.get("includeObject"));
+      if (!include) {
+        co_await refuse(r, include.error());
+        co_return;
+      }
+      r.answer.as.include = *include;
+    }
+  }
+  if (!i.subresource.empty()) {
+    co_await serve_subresource(r, *s);
+    co_return;
+  }
+  if (!s->info->has_verb(i.verb)) {
+    co_await refuse(r, method_not_allowed());
+    co_return;
+  }
+  if (s->is_virtual) co_return co_await serve_virtual(r, *s);
+  if (i.verb == "get") co_return co_await serve_get(r, *s);
+  if (i.verb == "list") co_return co_await serve_list(r, *s);
+  if (i.verb == "deletecollection") co_return co_await serve_delete_collection(r, *s);
+  if (stream) {
+    auto ok = co_await start_watch(r, *s, watch);
+    if (!ok) co_await refuse(r, ok.error());
+    co_return;
+  }
+  co_await serve_write(r, *s);
+}
+
+task<void> api_handler::serve_get(api_request& r, const served& s) {
+  auto cluster = co_await snapshot_for(parts_.objects, std::string(r.query.get("resourceVersion")), {}, false);
+  if (!cluster) {
+    co_await refuse(r, cluster.error());
+    co_return;
+  }
+  auto found = cluster->find(s.key(r.info.ns, r.info.name));
+  if (!found) {
+    co_await refuse(r, not_found(s.group, s.resource, r.info.name));
+    co_return;
+  }
+  co_await send_object(r.http, r.answer, s, 200, std::move(found));
+}
+
+task<void> api_handler::serve_list(api_request& r, const served& s) {
+  auto options = parse_list_options(r.query, false);
+  if (!options) co_return co_await refuse(r, options.error());
+  auto which = make_selection(s, options->label_selector, options->field_selector, {});
+  if (!which) co_return co_await refuse(r, which.error());
+  auto p = co_await read_page(parts_.objects, s, r.info.ns, *std::move(options), *std::move(which));
+  if (!p) co_return co_await refuse(r, p.error());
+  co_await send_page(r.http, r.answer, s, *std::move(p));
+}
+
+task<api_result<void>> api_handler::start_watch(api_request& r, const served& s, std::unique_ptr<prepared_watch>& watch) {
+  KEDGE_CO_TRY(auto options, parse_list_options(r.query, true));
+  // /api/v1/watch/…/name names the object in the path.
+  KEDGE_CO_TRY(auto which, make_selection(s, options.label_selector, options.field_selector, r.info.name));
+  KEDGE_CO_TRY(auto start, co_await open_watch(parts_.objects, s, r.info.ns, std::move(options), std::move(which), r.answer.as));
+  watch = std::make_unique<prepared_watch>();
+  watch->head = head_of(r.answer, 200, r.answer.as.as.content_type());
+  watch->start = std::move(start);
+  co_return api_result<void>();
+}
+
+task<void> api_handler::serve_write(api_request& r, const served& s) {
+  auto options = parse_write_options(r.query, options_kind(r.info.verb));
+  if (!options) co_return co_await refuse(r, options.error());
+  call c{.who = r.who, .options = *std::move(options)};
+  auto done = co_await write(r, s, c);
+  for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
+  if (!done) co_return co_await refuse(r, done.error());
+  if (done->object)
+    co_await send_object(r.http, r.answer, s, done->code, std::move(done->object));
+  else if (done->is_status)
+    co_await send_value(r.http, r.answer, done->code, done->value);
+  else
+    co_await send_stored_form(r.http, r.answer, s, done->code, std::move(done->value));
+}
+
+task<api_result<written>> api_handler::write(api_request& r, const served& s, call& c) {
+  if (r.info.verb == "create") return create(r, s, c);
+  if (r.info.verb == "update") return update(r, s, c);
+  if (r.info.verb == "patch") return patch(r, s, c);
+  return remove(r, s, c);
+}
+
+task<api_result<written>> api_handler::create(api_request& r, const served& s, call& c) {
+  if (!r.info.name.empty()) co_return fail(method_not_allowed());
+  if (s.namespaced() && r.info.ns.empty()) co_return fail(bad_request("an empty namespace may not be set during creation"));
+  KEDGE_CO_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), true));
+  KEDGE_CO_TRY(auto text, co_await read_body(r.http));
+  KEDGE_CO_TRY(auto object, read_object(text, format, own_body(s), c.options.validation, c.warnings));
+  co_return co_await within(storage_.create(s, r.info.ns, std::move(object), c), r.deadline);
+}
+
+task<api_result<written>> api_handler::update(api_request& r, const served& s, call& c) {
+  if (r.info.name.empty()) co_return fail(method_not_allowed());
+  KEDGE_CO_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), true));
+  KEDGE_CO_TRY(auto text, co_await read_body(r.http));
+  KEDGE_CO_TRY(auto object, read_object(text, format, own_body(s), c.options.validation, c.warnings));
+  auto p = part_of(r.info.subresource);
+  co_return co_await within(storage_.update(s, r.info.ns, r.info.name, storage::put_change(std::move(object)), p, true, c), r.deadline);
+}
+
+task<api_result<written>> api_handler::patch(api_request& r, const served& s, call& c) {
+  if (r.info.name.empty()) co_return fail(method_not_allowed());
+  auto content_type = std::string(r.http.request().headers.get("Content-Type"));
+  KEDGE_CO_TRY(auto text, co_await read_body(r.http));
+  KEDGE_CO_TRY(auto document, parse_patch(content_type, text));
+  auto p = part_of(r.info.subresource);
+  auto how = storage::patch_change(s, document.kind, std::move(document.patch), std::move(document.duplicates), p, c);
+  co_return co_await within(storage_.update(s, r.info.ns, r.info.name, std::move(how), p, false, c), r.deadline);
+}
+
+task<api_result<written>> api_handler::remove(api_request& r, const served& s, call& c) {
+  KEDGE_CO_TRY(auto text, co_await read_body(r.http));
+  KEDGE_CO_TRY(auto options, read_delete_options(r.query, text, r.http.request().headers.get("Content-Type"), c));
+  if (s.group == "batch" && s.resource == "jobs" && options.propagation_policy.empty())
+    c.warnings.emplace_back("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+                            "propagationPolicy=Orphan to suppress this warning");
+  co_return co_await within(storage_.remove(s, r.info.ns, r.info.name, std::move(options), c), r.deadline);
+}
+
+task<void> api_handler::serve_delete_collection(api_request& r, const served& s) {
+  auto write = parse_write_options(r.query, "DeleteOptions");
+  if (!write) co_return co_await refuse(r, write.error());
+  call c{.who = r.who, .options = *std::move(write)};
+  auto text = co_await read_body(r.http);
+  if (!text) co_return co_await refuse(r, text.error());
+  auto options = read_delete_options(r.query, *text, r.http.request().headers.get("Content-Type"), c);
+  if (!options) co_return co_await refuse(r, options.error());
+  auto list = parse_list_options(r.query, false);
+  if (!list) co_return co_await refuse(r, list.error());
+  auto which = make_selection(s, list->label_selector, list->field_selector, {});
+  if (!which) co_return co_await refuse(r, which.error());
+  auto p = co_await read_page(parts_.objects, s, r.info.ns, *std::move(list), *std::move(which));
+  if (!p) co_return co_await refuse(r, p.error());
+  for (auto o : p->objects) {
+    auto rest = o->key().substr(s.key_prefix.size());
+    auto slash = s.namespaced() ? rest.find('/') : std::string_view::npos;
+    auto ns = slash == std::string_view::npos ? std::string() : std::string(rest.substr(0, slash));
+    auto name = std::string(slash == std::string_view::npos ? rest : rest.substr(slash + 1));
+    auto done = co_await within(storage_.remove(s, std::move(ns), std::move(name), *options, c), r.deadline);
+    // Gone already is as good.
+    if (!done && done.error().code != 404) co_return co_await refuse(r, done.error());
+  }
+  for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
+  co_await send_page(r.http, r.answer, s, *std::move(p));
+}
+
+task<void> api_handler::serve_virtual(api_request& r, const served& s) {
+  auto& i = r.info;
+  auto format = body_format(r.http.request().headers.get("Content-Type"), true);
+  if (!format) co_return co_await refuse(r, format.error());
+  auto text = co_await read_body(r.http);
+  if (!text) co_return co_await refuse(r, text.error());
+  if (i.resource == "bindings" && i.api_group.empty()) {
+    call c{.who = r.who};
+    auto body = read_object(*text, *format, own_body(s), field_validation::warn, c.warnings);
+    if (!body) co_return co_await refuse(r, body.error());
+    auto pods = registry_.find("", "v1", "pods");
+    auto done = co_await within(bind_pod(storage_, *pods, i.ns, std::string(name_in(*body)), *std::move(body), c), r.deadline);
+    if (!done) co_return co_await refuse(r, done.error());
+    co_return co_await send_value(r.http, r.answer, done->code, done->value);
+  }
+  if (!parts_.virtuals.handles || !parts_.virtuals.handles(i.api_group, i.resource, "")) co_return co_await refuse(r, method_not_allowed());
+  auto options = parse_write_options(r.query, "CreateOptions");
+  if (!options) co_return co_await refuse(r, options.error());
+  auto body = read_object(*text, *format, own_body(s), options->validation, r.answer.warnings);
+  if (!body) co_return co_await refuse(r, body.error());
+  auto cluster = co_await parts_.objects.latest();
+  if (!cluster) co_return co_await refuse(r, from_error(cluster.error()));
+  auto answer = parts_.virtuals.create(r.who, *body, *cluster);
+  if (!answer) co_return co_await refuse(r, answer.error());
+  co_await send_value(r.http, r.answer, 201, *answer);
+}
+
+task<void> api_handler::serve_subresource(api_request& r, const served& s) {
+  auto& i = r.info;
+  if (!s.info->has_subresource(i.subresource)) co_return co_await refuse(r, no_such_resource());
+  schema::subresource_info sub;
+  for (std::size_t n = 0; n < s.info->subresource_count(); ++n)
+    if (s.info->subresource(n).name == i.subresource) sub = s.info->subresource(n);
+  if (!sub.verbs.contains(i.verb)) co_return co_await refuse(r, method_not_allowed());
+  if (leads_to_a_node(i)) {
+    if (!parts_.virtuals.connect) co_return co_await refuse(r, unavailable("no way to the node"));
+    co_return co_await parts_.virtuals.connect(r.http, i, r.who);
+  }
+  if (i.subresource == "scale" || i.subresource == "binding" || i.subresource == "eviction" || i.subresource == "token") {
+    auto format = body_format(i.verb == "patch" ? std::string_view() : r.http.request().headers.get("Content-Type"), true);
+    if (!format) co_return co_await refuse(r, format.error());
+    std::string text;
+    if (i.verb != "get") {
+      auto body = co_await read_body(r.http);
+      if (!body) co_return co_await refuse(r, body.error());
+      text = *std::move(body);
+    }
+    auto options = parse_write_options(r.query, options_kind(i.verb));
+    if (!options) co_return co_await refuse(r, options.error());
+    call c{.who = r.who, .options = *std::move(options)};
+    subresource_request q{.store = storage_, .what = s, .sub = sub, .info = i, .body = text, .format = *format,
+                          .content_type = r.http.request().headers.get("Content-Type")};
+    api_result<written> done = written{};
+    if (i.subresource == "scale")
+      done = co_await within(serve_scale(q, c), r.deadline);
+    else if (i.subresource == "token")
+      done = co_await within(serve_token(q, c, parts_.virtuals.create), r.deadline);
+    else
+      done = co_await within(serve_pod_action(q, c), r.deadline);
+    for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
+    if (!done) co_return co_await refuse(r, done.error());
+    r.answer.as.as.as = shape::whole;
+    co_return co_await send_value(r.http, r.answer, done->code, done->value);
+  }
+  // status, approval, finalize, ephemeralcontainers, resize: a part of the object itself.
+  if (i.verb == "get") co_return co_await serve_get(r, s);
+  co_await serve_write(r, s);
+}
+
+}  // namespace kedge::api

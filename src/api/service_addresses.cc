@@ -1,0 +1,223 @@
+#include "api/service_addresses.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/strings.h"
+#include "json/parse.h"
+#include "json/write.h"
+#include "reactor/loop.h"
+
+namespace kedge::api {
+namespace {
+
+constexpr std::string_view address_prefix = "/registry/ipaddresses/";
+constexpr std::string_view service_prefix = "/registry/services/specs/";
+
+struct range {
+  std::uint32_t first = 0, size = 0;  // without the network's own address
+};
+
+std::optional<std::uint32_t> ipv4(std::string_view text) {
+  in_addr a{};
+  if (inet_pton(AF_INET, std::string(text).c_str(), &a) != 1) return std::nullopt;
+  return ntohl(a.s_addr);
+}
+
+std::string ipv4_text(std::uint32_t n) { return fmt::format("{}.{}.{}.{}", n >> 24, (n >> 16) & 255, (n >> 8) & 255, n & 255); }
+
+range parse_cidr(std::string_view cidr) {
+  auto slash = cidr.find('/');
+  auto base = ipv4(cidr.substr(0, slash));
+  auto bits = slash == std::string_view::npos ? std::optional<std::uint64_t>() : parse_uint(cidr.substr(slash + 1));
+  if (!base || !bits || *bits > 30 || *bits == 0) return {};
+  const std::uint32_t size = std::uint32_t{1} << (32 - *bits);
+  // The first address is the network's, the last the broadcast's.
+  return {(*base & ~(size - 1)) + 1, size - 2};
+}
+
+json::value address_object(const std::string& ip, const json::value& service, wall_time now, random_source& random) {
+  auto& m = service["metadata"];
+  return json::object{
+      {"kind", "IPAddress"},
+      {"apiVersion", "networking.k8s.io/v1"},
+      {"metadata",
+       json::object{{"name", ip},
+                    {"uid", random.uuid()},
+                    {"creationTimestamp", format_rfc3339(now)},
+                    {"labels", json::object{{"ipaddress.kubernetes.io/ip-family", "IPv4"},
+                                            {"ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io"}}}}},
+      {"spec", json::object{{"parentRef", json::object{{"group", ""},
+                                                       {"resource", "services"},
+                                                       {"namespace", m["namespace"]},
+                                                       {"name", m["name"]}}}}}};
+}
+
+bool wants_ports(const json::value& service) {
+  auto type = service["spec"]["type"].as_string();
+  if (type == "NodePort") return true;
+  return type == "LoadBalancer" && service["spec"]["allocateLoadBalancerNodePorts"].as_bool(true);
+}
+
+std::string protocol_of(const json::value& port) { return std::string(port["protocol"].as_string("TCP")); }
+
+void collect_ports(const json::value& service, std::set<int>& out) {
+  auto& ports = service["spec"]["ports"];
+  for (std::size_t i = 0; i < ports.size(); ++i)
+    if (auto n = ports[i]["nodePort"].as_integer()) out.insert(static_cast<int>(n));
+  if (auto n = service["spec"]["healthCheckNodePort"].as_integer()) out.insert(static_cast<int>(n));
+}
+
+std::set<int> taken_ports(const store::snapshot& cluster, std::string_view except_uid) {
+  std::set<int> out;
+  cluster.scan(service_prefix, {}, [&](const store::object_ref& o) {
+    if (o->bytes().find("\"nodePort\"") == std::string_view::npos && o->bytes().find("\"healthCheckNodePort\"") == std::string_view::npos)
+      return true;
+    auto v = json::parse(o->bytes());
+    if (v && (except_uid.empty() || (*v)["metadata"]["uid"].as_string() != except_uid)) collect_ports(*v, out);
+    return true;
+  });
+  return out;
+}
+
+status refuse(const json::value& service, cause c) {
+  return invalid("", "Service", service["metadata"]["name"].as_string(), {std::move(c)});
+}
+
+}  // namespace
+
+allocation::~allocation() {
+  for (int p : ports_) (*ranges_.held)[static_cast<std::size_t>(p)].store(false, std::memory_order_relaxed);
+}
+
+bool allocation::hold_port(int port) {
+  if ((*ranges_.held)[static_cast<std::size_t>(port)].exchange(true, std::memory_order_relaxed)) return false;
+  ports_.push_back(port);
+  return true;
+}
+
+task<void> allocation::give_back() {
+  for (auto& ip : addresses_) (void)co_await store_.write({store::write_kind::remove, std::string(address_prefix) + ip, {}, 0, 0});
+  addresses_.clear();
+}
+
+task<void> allocation::release(store::store& s, const json::value& old, const json::value* service) {
+  auto ip = std::string(old["spec"]["clusterIP"].as_string());
+  if (ip.empty() || ip == "None" || (service && (*service)["spec"]["clusterIP"].as_string() == ip)) co_return;
+  (void)co_await s.write({store::write_kind::remove, std::string(address_prefix) + ip, {}, 0, 0});
+}
+
+task<api_result<void>> allocation::claim(json::value& service, const json::value* old, bool dry_run, const store::snapshot& cluster,
+                                         random_source& random) {
+  auto type = service["spec"]["type"].as_string();
+  if (type == "ExternalName") co_return api_result<void>();
+  auto ip = service["spec"]["clusterIP"].as_string();
+  const bool has_already = old && !ip.empty() && (*old)["spec"]["clusterIP"].as_string() == ip;
+  if (ip != "None" && !has_already) KEDGE_CO_CHECK(co_await claim_address(service, dry_run, cluster, random));
+  if (!service["spec"]["clusterIP"].as_string().empty() && service["spec"]["clusterIPs"].empty())
+    service.member("spec").set("clusterIPs", json::array{service["spec"]["clusterIP"]});
+  co_return claim_ports(service, old, cluster, random);
+}
+
+task<api_result<void>> allocation::claim_address(json::value& service, bool dry_run, const store::snapshot& cluster, random_source& random) {
+  const auto all = parse_cidr(ranges_.cluster_cidr);
+  auto& spec = service.member("spec");
+  auto& l = reactor::loop::current();
+  auto wanted = std::string(service["spec"]["clusterIP"].as_string());
+  auto refused = [&](std::string why) {
+    json::value shown = json::array{json::value(wanted)};
+    return fail(refuse(service, invalid_value("spec.clusterIPs", shown, fmt::format("failed to allocate IP {}: {}", wanted, why))));
+  };
+  if (!wanted.empty()) {
+    auto n = ipv4(wanted);
+    if (!n || *n < all.first || *n - all.first >= all.size)
+      co_return refused(fmt::format("the provided network does not match the current range, the valid range is {}", ranges_.cluster_cidr));
+    if (cluster.find(std::string(address_prefix) + wanted)) co_return refused("provided IP is already allocated");
+    if (dry_run) co_return api_result<void>();
+    auto done = co_await store_.write({store::write_kind::create, std::string(address_prefix) + wanted,
+                                       json::write(address_object(wanted, service, l.wall_now(), random)), 0, 0});
+    if (!done && done.error().code == errc::already_exists) co_return refused("provided IP is already allocated");
+    if (!done) co_return fail(from_error(done.error()));
+    addresses_.push_back(wanted);
+    co_return api_result<void>();
+  }
+  if (all.size == 0) co_return fail(internal_error("failed to allocate a serviceIP: no service range is configured"));
+  // The lower band is for addresses that users choose; random above it first.
+  const auto band = std::min(std::min(std::max<std::uint32_t>(16, (all.size + 2) / 16), 256u), all.size / 2);
+  for (int tries = 0; tries < 512; ++tries) {
+    const bool low = tries >= 256;
+    auto n = low ? all.first + static_cast<std::uint32_t>(random.below(all.size)) : all.first + band + static_cast<std::uint32_t>(random.below(all.size - band));
+    auto ip = ipv4_text(n);
+    if (cluster.find(std::string(address_prefix) + ip)) continue;
+    if (!dry_run) {
+      auto done = co_await store_.write({store::write_kind::create, std::string(address_prefix) + ip,
+                                         json::write(address_object(ip, service, l.wall_now(), random)), 0, 0});
+      if (!done && done.error().code == errc::already_exists) continue;
+      if (!done) co_return fail(from_error(done.error()));
+      addresses_.push_back(ip);
+    }
+    spec.set("clusterIP", ip);
+    spec.set("clusterIPs", json::array{json::value(ip)});
+    co_return api_result<void>();
+  }
+  co_return fail(internal_error("failed to allocate a serviceIP: range is full"));
+}
+
+api_result<void> allocation::claim_ports(json::value& service, const json::value* old, const store::snapshot& cluster, random_source& random) {
+  const bool health = service["spec"]["type"].as_string() == "LoadBalancer" && service["spec"]["externalTrafficPolicy"].as_string() == "Local";
+  const bool wanted = wants_ports(service);
+  auto list = service.member("spec").find("ports");
+  if ((!wanted && !health) || !list || !list->array()) return {};
+  auto taken = taken_ports(cluster, old ? (*old)["metadata"]["uid"].as_string() : std::string_view());
+  std::set<std::pair<int, std::string>> own;
+  std::set<int> ours;
+  if (old) collect_ports(*old, ours);
+  auto& ports = *list->array();
+  for (std::size_t i = 0; wanted && i < ports.size(); ++i) {
+    auto n = static_cast<int>(ports[i]["nodePort"].as_integer());
+    if (n == 0) continue;
+    auto field = fmt::format("spec.ports[{}].nodePort", i);
+    if (n < ranges_.first_port || n > ranges_.last_port)
+      return fail(refuse(service, invalid_value(field, n, fmt::format("provided port is not in the valid range. The range of valid ports is {}-{}",
+                                                                      ranges_.first_port, ranges_.last_port))));
+    const bool mine = std::find(ports_.begin(), ports_.end(), n) != ports_.end();
+    const bool same_protocol = !own.emplace(n, protocol_of(ports[i])).second;
+    if (same_protocol || taken.contains(n) || (!mine && !ours.contains(n) && !hold_port(n)))
+      return fail(refuse(service, invalid_value(field, n, "provided port is already allocated")));
+  }
+  const int count = ranges_.last_port - ranges_.first_port + 1;
+  const int band = std::min(std::max(16, count / 32), 128);
+  auto pick = [&]() -> int {
+    for (int tries = 0; tries < 4 * count; ++tries) {
+      const bool low = tries >= 2 * count;
+      auto p = low ? ranges_.first_port + static_cast<int>(random.below(static_cast<std::uint64_t>(count)))
+                   : ranges_.first_port + band + static_cast<int>(random.below(static_cast<std::uint64_t>(count - band)));
+      if (!taken.contains(p) && !ours.contains(p) && hold_port(p)) return p;
+    }
+    return 0;
+  };
+  for (std::size_t i = 0; wanted && i < ports.size(); ++i) {
+    if (ports[i]["nodePort"].as_integer() != 0) continue;
+    int chosen = 0;
+    // Ports of one service that differ in protocol only share a node port.
+    for (std::size_t j = 0; j < ports.size() && chosen == 0; ++j) {
+      auto n = static_cast<int>(ports[j]["nodePort"].as_integer());
+      if (n != 0 && ports[j]["port"] == ports[i]["port"] && !own.contains({n, protocol_of(ports[i])})) chosen = n;
+    }
+    if (chosen == 0) chosen = pick();
+    if (chosen == 0) return fail(internal_error("failed to allocate a nodePort: range is full"));
+    own.emplace(chosen, protocol_of(ports[i]));
+    ports[i].set("nodePort", chosen);
+  }
+  if (health && service["spec"]["healthCheckNodePort"].as_integer() == 0) {
+    auto p = pick();
+    if (p == 0) return fail(internal_error("failed to allocate a healthCheckNodePort: range is full"));
+    service.member("spec").set("healthCheckNodePort", p);
+  }
+  return {};
+}
+
+}  // namespace kedge::api

@@ -1,0 +1,441 @@
+#include "api/storage.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "api/body.h"
+#include "api/limits.h"
+#include "base/strings.h"
+#include "json/parse.h"
+#include "json/patch.h"
+#include "json/write.h"
+#include "reactor/loop.h"
+#include "schema/decode.h"
+#include "schema/defaults.h"
+#include "schema/strategic_merge.h"
+
+namespace kedge::api {
+namespace {
+
+kind_context context_of(const store::snapshot& cluster, const call& c) {
+  auto& l = reactor::loop::current();
+  return {cluster, c.who.user, c.who.subresource, l.wall_now(), l.random()};
+}
+
+// The members of `spec` that the rest of the object is: everything but what every object has, and its status.
+bool is_system_member(std::string_view name) { return name == "kind" || name == "apiVersion" || name == "metadata" || name == "status"; }
+
+bool spec_changed(const json::value& now, const json::value& before) {
+  for (auto& m : *now.object())
+    if (!is_system_member(m.name) && !(m.value == before[m.name])) return true;
+  for (auto& m : *before.object())
+    if (!is_system_member(m.name) && !now.find(m.name)) return true;
+  return false;
+}
+
+void keep_member(json::value& now, const json::value& before, std::string_view name) {
+  if (auto v = before.find(name))
+    now.set(name, *v);
+  else
+    now.erase(name);
+}
+
+// What no client may change.
+void keep_system_metadata(json::value& now, const json::value& before) {
+  auto& m = now.member("metadata");
+  for (auto name : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name", "namespace"})
+    keep_member(m, before["metadata"], name);
+  m.erase("selfLink");
+  m.erase("managedFields");
+}
+
+void take_labels(json::value& into, const json::value& from) {
+  auto& m = into.member("metadata");
+  for (auto name : {"labels", "annotations", "finalizers", "ownerReferences"}) keep_member(m, from["metadata"], name);
+}
+
+void resize_containers(json::value& pod, const json::value& wanted, std::string_view list) {
+  auto into = pod.member("spec").find(list);
+  if (!into || !into->array()) return;
+  for (auto& c : *into->array())
+    for (std::size_t i = 0; i < wanted["spec"][list].size(); ++i) {
+      auto& w = wanted["spec"][list][i];
+      if (w["name"].as_string() != c["name"].as_string()) continue;
+      keep_member(c, w, "resources");
+      keep_member(c, w, "resizePolicy");
+    }
+}
+
+// The object that `next` may make of `old`.
+json::value allowed_part(const served& s, json::value next, const json::value& old, part what) {
+  if (what == part::own) return next;
+  if (what == part::whole) {
+    keep_system_metadata(next, old);
+    if (s.has_status) keep_member(next, old, "status");
+    return next;
+  }
+  json::value out = old;
+  switch (what) {
+    case part::status:
+      keep_member(out, next, "status");
+      take_labels(out, next);
+      break;
+    case part::approval: keep_member(out.member("status"), next["status"], "conditions"); break;
+    case part::finalize: keep_member(out.member("spec"), next["spec"], "finalizers"); break;
+    case part::ephemeral_containers: keep_member(out.member("spec"), next["spec"], "ephemeralContainers"); break;
+    case part::resize:
+      resize_containers(out, next, "containers");
+      resize_containers(out, next, "initContainers");
+      break;
+    default: break;
+  }
+  keep_system_metadata(out, old);
+  return out;
+}
+
+status precondition_failed(const served& s, std::string_view name, std::string_view field, std::string_view wanted, std::string_view is) {
+  return conflict(s.group, s.kind == "" ? s.resource : s.resource, name,
+                  fmt::format("Precondition failed: {} in precondition: {}, {} in object meta: {}", field, wanted, field, is));
+}
+
+api_result<void> check_identity(const served& s, const json::value& next, const store::object& current, const json::value& old, part what) {
+  auto name = name_in(old);
+  auto uid = next["metadata"]["uid"].as_string();
+  if (!uid.empty() && uid != old["metadata"]["uid"].as_string())
+    return fail(precondition_failed(s, name, "UID", uid, old["metadata"]["uid"].as_string()));
+  auto version = next["metadata"]["resourceVersion"].as_string();
+  if (version.empty()) {
+    if (s.rules->unconditional_update || what == part::own) return {};
+    return fail(invalid(s.group, s.kind, name, {invalid_value("metadata.resourceVersion", 0, "must be specified for an update")}));
+  }
+  if (version != std::to_string(current.mod()))
+    return fail(conflict(s.group, s.resource, name, "the object has been modified; please apply your changes to the latest version and try again"));
+  return {};
+}
+
+bool has_finalizers(const json::value& o) { return !o["metadata"]["finalizers"].empty(); }
+
+// A namespace also waits for its spec.finalizers.
+bool may_go(const served& s, const json::value& o) {
+  if (has_finalizers(o)) return false;
+  return !(s.resource == "namespaces" && s.group.empty() && !o["spec"]["finalizers"].empty());
+}
+
+status write_failed(const served& s, std::string_view name, const error& e) {
+  switch (e.code) {
+    case errc::already_exists: return already_exists(s.group, s.resource, name);
+    case errc::not_found: return not_found(s.group, s.resource, name);
+    case errc::conflict:
+      return conflict(s.group, s.resource, name, "the object has been modified; please apply your changes to the latest version and try again");
+    default: return from_error(e);
+  }
+}
+
+metadata_rules rules_for_metadata(const served& s) { return {s.namespaced(), s.rules->name}; }
+
+}  // namespace
+
+std::string stored_text(const served& s, json::value& o) {
+  auto& m = o.member("metadata");
+  m.erase("resourceVersion");
+  m.erase("managedFields");
+  m.erase("selfLink");
+  o.set("kind", s.stored->kind);
+  o.set("apiVersion", s.stored->api_version);
+  schema::normalise(s.stored->type(), o);
+  // The store expects kind, apiVersion, metadata in front; the table's types declare them so.
+  std::string out;
+  out.reserve(1024);
+  json::write(o, out);
+  return out;
+}
+
+bool same_as_stored(const store::object& object, std::string_view text) noexcept {
+  constexpr std::string_view opening = "\"metadata\":{";
+  constexpr std::string_view member = "\"resourceVersion\":\"";
+  auto bytes = object.bytes();
+  auto at = bytes.find(opening);
+  if (at == std::string_view::npos) return false;
+  at += opening.size();
+  if (text.substr(0, at) != bytes.substr(0, at)) return false;
+  auto rest = bytes.substr(at);
+  if (!rest.starts_with(member)) return false;
+  auto end = rest.find('"', member.size());
+  if (end == std::string_view::npos) return false;
+  rest.remove_prefix(end + 1);
+  if (rest.starts_with(',')) rest.remove_prefix(1);
+  return text.substr(at) == rest;
+}
+
+api_result<json::value> value_of(const store::object& object) {
+  auto v = json::parse(object.bytes());
+  if (!v) return fail(internal_error(fmt::format("the stored object {} can't be read: {}", object.key(), v.error().message)));
+  return *std::move(v);
+}
+
+task<api_result<void>> storage::admit(const served& s, operation what, json::value* object, const json::value* old, call& c,
+                                      const store::snapshot& cluster, bool mutating) {
+  admission_request r{.what = what, .who = c.who, .kind = s.stored->kind};
+  r.object = object;
+  r.old = old;
+  r.options = c.raw_options;
+  r.dry_run = c.options.dry_run;
+  auto answer = mutating ? co_await admission_.mutate(r, cluster) : co_await admission_.validate(r, cluster);
+  for (auto& w : r.warnings) c.warnings.push_back(std::move(w));
+  co_return answer;
+}
+
+api_result<void> storage::prepare_create(const served& s, const std::string& ns, json::value& o, const kind_context& k) {
+  auto& m = o.member("metadata").make_object();
+  auto body_ns = namespace_in(o);
+  if (s.namespaced()) {
+    if (!body_ns.empty() && body_ns != ns)
+      return fail(bad_request(fmt::format("the namespace of the provided object does not match the namespace sent on the request")));
+    m.set("namespace", ns);
+  }
+  if (!o["metadata"]["resourceVersion"].as_string().empty()) {
+    auto refused = internal_error("");
+    refused.reason.clear();
+    refused.causes.clear();
+    refused.message = "resourceVersion should not be set on objects to be created";
+    return fail(std::move(refused));
+  }
+  for (auto name : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"})
+    m.erase(name);
+  if (s.has_status && !s.rules->keeps_status_on_create) o.erase("status");
+  if (s.rules->generation) m.set("generation", 1);
+  if (auto base = o["metadata"]["generateName"].as_string(); !base.empty() && name_in(o).empty())
+    m.set("name", std::string(base.substr(0, generated_base_max)) + k.random.name_suffix());
+  if (s.rules->prepare_create) s.rules->prepare_create(o, k);
+  return {};
+}
+
+task<api_result<written>> storage::create(const served& s, std::string ns, json::value object, call& c) {
+  const bool generated = name_in(object).empty() && !object["metadata"]["generateName"].as_string().empty();
+  if (s.to_stored) s.to_stored(object);
+  for (int tries = 0;; ++tries) {
+    auto copy = generated ? object : std::move(object);
+    auto cluster = co_await store_.latest();
+    if (!cluster) co_return fail(from_error(cluster.error()));
+    KEDGE_CO_CHECK(prepare_create(s, ns, copy, context_of(*cluster, c)));
+    if (!s.namespaced() && !namespace_in(copy).empty())
+      co_return fail(bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+    c.who.name = name_in(copy);
+    KEDGE_CO_CHECK(co_await admit(s, operation::create, &copy, nullptr, c, *cluster, true));
+    auto& l = reactor::loop::current();
+    auto& m = copy.member("metadata");
+    if (copy["metadata"]["uid"].is_null()) m.set("uid", l.random().uuid());  // a Job's rules chose it already
+    m.set("creationTimestamp", format_rfc3339(l.wall_now()));
+    schema::apply_defaults(s.stored->type(), copy);
+    auto out = co_await store_new(s, std::move(copy), c, *cluster);
+    const bool clash = !out && out.error().code == 409 && out.error().reason == "AlreadyExists";
+    if (!clash || !generated) co_return out;
+    if (tries + 1 >= generate_name_tries) {
+      out.error().retry_after_seconds = 1;
+      co_return out;
+    }
+  }
+}
+
+task<api_result<written>> storage::store_new(const served& s, json::value object, call& c, const store::snapshot& cluster) {
+  auto key = s.key(namespace_in(object), name_in(object));
+  auto name = std::string(name_in(object));
+  causes found;
+  check_metadata(found, object["metadata"], rules_for_metadata(s));
+  if (s.rules->validate) s.rules->validate(found, object);
+  if (!found.empty()) co_return fail(invalid(s.group, s.kind, name, std::move(found)));
+  if (s.rules->warn) s.rules->warn(c.warnings, object);
+  KEDGE_CO_CHECK(co_await admit(s, operation::create, &object, nullptr, c, cluster, false));
+  if (cluster.find(key)) co_return fail(already_exists(s.group, s.resource, name));
+
+  const bool service = s.resource == "services" && s.group.empty();
+  allocation claims(store_, ranges_);
+  if (service) {
+    auto claimed = co_await claims.claim(object, nullptr, c.options.dry_run, cluster, reactor::loop::current().random());
+    if (!claimed) {
+      co_await claims.give_back();
+      co_return fail(std::move(claimed).error());
+    }
+  }
+  written out{.code = 201};
+  auto text = stored_text(s, object);
+  if (c.options.dry_run) {
+    out.value = std::move(object);
+    co_return out;
+  }
+  auto done = co_await store_.write({store::write_kind::create, std::move(key), std::move(text), 0, s.rules->lease_seconds});
+  if (!done) {
+    if (service && done.error().code != errc::unknown_outcome) co_await claims.give_back();
+    co_return fail(write_failed(s, name, done.error()));
+  }
+  out.object = std::move(done->object);
+  co_return out;
+}
+
+task<api_result<written>> storage::update(const served& s, std::string ns, std::string name, change how, part what, bool create_missing, call& c) {
+  for (int tries = 1;; ++tries) {
+    bool lost_race = false;
+    auto out = co_await update_once(s, ns, name, how, what, create_missing, c, lost_race);
+    if (!lost_race || tries >= conflict_tries) co_return out;
+  }
+}
+
+task<api_result<written>> storage::update_once(const served& s, const std::string& ns, const std::string& name, const change& how, part what,
+                                               bool create_missing, call& c, bool& lost_race) {
+  auto cluster = co_await store_.latest();
+  if (!cluster) co_return fail(from_error(cluster.error()));
+  auto key = s.key(ns, name);
+  auto current = cluster->find(key);
+  if (!current) {
+    if (!create_missing || !s.rules->create_by_update || what != part::whole) co_return fail(not_found(s.group, s.resource, name));
+    KEDGE_CO_TRY(auto body, how(json::value()));
+    body.member("metadata").erase("resourceVersion");
+    co_return co_await create(s, ns, std::move(body), c);
+  }
+  KEDGE_CO_TRY(auto old, value_of(*current));
+  api_result<json::value> next = json::value();
+  if (s.from_stored) {
+    auto shown = old;
+    s.from_stored(shown);
+    shown.set("kind", s.kind);
+    schema::normalise(s.type(), shown);
+    next = how(shown);
+  } else {
+    next = how(old);
+  }
+  if (!next) {
+    auto refused = std::move(next).error();
+    // Causes found without knowing the object: now its name is known.
+    if (refused.code == 422 && refused.kind.empty() && !refused.causes.empty())
+      refused = invalid(s.group, s.kind, name, std::move(refused.causes));
+    co_return fail(std::move(refused));
+  }
+  if (s.to_stored) s.to_stored(*next);
+  if (auto body_name = name_in(*next); body_name.empty())
+    next->member("metadata").set("name", name);
+  else if (body_name != name)
+    co_return fail(bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", body_name, name)));
+  if (s.namespaced()) {
+    if (auto body_ns = namespace_in(*next); !body_ns.empty() && body_ns != ns)
+      co_return fail(bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+    next->member("metadata").set("namespace", ns);
+  }
+  KEDGE_CO_CHECK(check_identity(s, *next, *current, old, what));
+  old.member("metadata").erase("resourceVersion");
+  auto object = allowed_part(s, *std::move(next), old, what);
+  object.member("metadata").erase("resourceVersion");
+  auto k = context_of(*cluster, c);
+  if (s.rules->prepare_update && what != part::own) s.rules->prepare_update(object, old, k);
+  KEDGE_CO_CHECK(co_await admit(s, operation::update, &object, &old, c, *cluster, true));
+  schema::apply_defaults(s.stored->type(), object);
+  schema::normalise(s.stored->type(), object);
+  if (s.rules->generation && spec_changed(object, old))
+    object.member("metadata").set("generation", old["metadata"]["generation"].as_integer() + 1);
+
+  causes found;
+  check_metadata(found, object["metadata"], rules_for_metadata(s));
+  check_metadata_update(found, object["metadata"], old["metadata"]);
+  if (what == part::whole) {
+    if (s.rules->validate) s.rules->validate(found, object);
+    if (s.rules->validate_update) s.rules->validate_update(found, object, old);
+  } else if (what != part::own && s.rules->validate_status) {
+    s.rules->validate_status(found, object, old);
+  }
+  if (!found.empty()) co_return fail(invalid(s.group, s.kind, name, std::move(found)));
+  if (what == part::whole && s.rules->warn) s.rules->warn(c.warnings, object);
+  KEDGE_CO_CHECK(co_await admit(s, operation::update, &object, &old, c, *cluster, false));
+
+  const bool service = s.resource == "services" && s.group.empty() && what == part::whole;
+  allocation claims(store_, ranges_);
+  if (service) {
+    auto claimed = co_await claims.claim(object, &old, c.options.dry_run, *cluster, k.random);
+    if (!claimed) {
+      co_await claims.give_back();
+      co_return fail(std::move(claimed).error());
+    }
+  }
+  // The last finalizer of an object that is being deleted went: so does the object.
+  const bool deleting = old["metadata"]["deletionTimestamp"].is_string();
+  if (deleting && may_go(s, object) && (!may_go(s, old)) && object["metadata"]["deletionGracePeriodSeconds"].as_integer() == 0 &&
+      !c.options.dry_run)
+    co_return co_await finish_removal(s, current, std::move(object), c, lost_race);
+
+  auto text = stored_text(s, object);
+  written out;
+  if (same_as_stored(*current, text)) {
+    out.object = std::move(current);
+    co_return out;
+  }
+  if (c.options.dry_run) {
+    object.member("metadata").set("resourceVersion", std::to_string(current->mod()));
+    out.value = std::move(object);
+    co_return out;
+  }
+  auto done = co_await store_.write({store::write_kind::update, std::move(key), std::move(text), current->mod(), s.rules->lease_seconds});
+  if (!done) {
+    if (service) co_await claims.give_back();
+    lost_race = done.error().code == errc::conflict;
+    co_return fail(write_failed(s, name, done.error()));
+  }
+  if (service) co_await allocation::release(store_, old, &object);
+  out.object = std::move(done->object);
+  co_return out;
+}
+
+task<api_result<written>> storage::finish_removal(const served& s, const store::object_ref& current, json::value last, call&, bool& lost_race) {
+  auto done = co_await store_.write({store::write_kind::remove, std::string(current->key()), {}, current->mod(), 0});
+  if (!done) {
+    lost_race = done.error().code == errc::conflict;
+    co_return fail(write_failed(s, name_in(last), done.error()));
+  }
+  if (s.resource == "services" && s.group.empty()) co_await allocation::release(store_, last, nullptr);
+  last.member("metadata").set("resourceVersion", std::to_string(done->at));
+  written out;
+  out.value = std::move(last);
+  co_return out;
+}
+
+change storage::put_change(json::value body) {
+  return [body = std::move(body)](const json::value&) -> api_result<json::value> { return body; };
+}
+
+change storage::patch_change(const served& s, patch_kind how, json::value patch, json::duplicate_list duplicates, part what, call& c) {
+  return [&s, how, patch = std::move(patch), duplicates = std::move(duplicates), what, &c](const json::value& current) -> api_result<json::value> {
+    json::value next;
+    switch (how) {
+      case patch_kind::json: {
+        auto v = json::apply_json_patch(current, patch);
+        if (!v) {
+          if (v.error().code == errc::too_large) return fail(too_large(v.error().message));
+          if (v.error().code == errc::conflict) {
+            status refused = invalid("", "", "", {});
+            refused.message = "the server rejected our request due to an error in our request";
+            refused.empty_details = true;
+            return fail(std::move(refused));
+          }
+          return fail(bad_request(v.error().message));
+        }
+        next = *std::move(v);
+        break;
+      }
+      case patch_kind::merge: next = json::apply_merge_patch(current, patch); break;
+      case patch_kind::strategic: {
+        auto v = schema::strategic_merge(s.type(), current, patch);
+        if (!v) return fail(bad_request(v.error().message));
+        next = *std::move(v);
+        break;
+      }
+    }
+    if (!next.is_object()) return fail(bad_request("the patch leaves no object"));
+    c.warnings.clear();
+    expected_body expected{s.api_version, s.kind, &s.type()};
+    KEDGE_TRY(auto object, decode_body(std::move(next), expected, c.options.validation, duplicates, c.warnings, true));
+    if (what == part::whole) schema::apply_defaults(s.type(), object);
+    if (object["metadata"]["uid"].as_string() != current["metadata"]["uid"].as_string())
+      return fail(invalid(s.group, s.kind, name_in(current), {invalid_value("metadata.uid", object["metadata"]["uid"], "field is immutable")}));
+    return object;
+  };
+}
+
+}  // namespace kedge::api

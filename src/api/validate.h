@@ -1,0 +1,54 @@
+// validate.h: the parts that validations are made of, to kube-apiserver's messages, and the rules of object metadata.
+#pragma once
+
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/names.h"
+#include "api/status.h"
+#include "json/value.h"
+
+namespace kedge::api {
+
+using causes = std::vector<cause>;
+using name_check = problems (*)(std::string_view);
+
+// `path[i]`, `path[key]`.
+std::string at(std::string_view path, std::size_t i);
+std::string at_key(std::string_view path, std::string_view key);
+// `path.member`; only `member` when path is empty.
+std::string under(std::string_view path, std::string_view member);
+
+// One Invalid cause a problem.
+void add_problems(causes& out, const std::string& field, const json::value& v, const problems& p);
+// Required when the member is missing or empty; true when it is there.
+bool need(causes& out, const json::value& parent, std::string_view path, std::string_view member, std::string_view detail = {});
+// Not supported unless the member is absent or one of `allowed`.
+void one_of(causes& out, const json::value& parent, std::string_view path, std::string_view member,
+            std::initializer_list<std::string_view> allowed);
+// "must be greater than or equal to 0" when it is there and negative.
+void not_negative(causes& out, const json::value& parent, std::string_view path, std::string_view member);
+// "field is immutable" when the two differ.
+void immutable(causes& out, const json::value& now, const json::value& before, std::string field);
+
+void check_labels(causes& out, const json::value& labels, const std::string& field);
+void check_annotations(causes& out, const json::value& annotations, const std::string& field);
+void check_label_selector(causes& out, const json::value& selector, const std::string& field);
+// A port number or name of at most 15 characters, as probes and services refer to one.
+void check_port_or_name(causes& out, const json::value& v, const std::string& field);
+// An integer or a percentage "25%".
+void check_int_or_percent(causes& out, const json::value& v, const std::string& field);
+// name → quantity; each at least 0.
+void check_quantity(causes& out, const json::value& v, const std::string& field);
+
+struct metadata_rules {
+  bool namespaced = false;
+  name_check name = check_dns1123_subdomain;
+};
+// metadata of an object about to be created, or of the result of an update.
+void check_metadata(causes& out, const json::value& metadata, const metadata_rules& rules, const std::string& field = "metadata");
+void check_metadata_update(causes& out, const json::value& now, const json::value& before);
+
+}  // namespace kedge::api

@@ -1,0 +1,39 @@
+// watching.h: WATCH. One small object and one small coroutine frame an idle watch; frames are shared (encode.h).
+#pragma once
+
+#include "api/listing.h"
+
+namespace kedge::api {
+
+// What a running watch keeps.
+struct watch_state {
+  const served* what = nullptr;
+  std::unique_ptr<store::watcher> source;
+  std::unique_ptr<selection> which;   // null: everything
+  view as;
+  store::revision from = 0;           // events up to this one are known to the client
+  time_point ends{}, next_bookmark{};
+  bool bookmarks = false;
+  bool columns_sent = false;          // Tables: the first frame only carries the column definitions
+};
+
+struct watch_start {
+  std::unique_ptr<watch_state> state;
+  store::snapshot initial;            // what to send first
+  std::string prefix;
+  bool send_initial = false, end_mark = false;
+  std::string refused;                // text of an ERROR event (410) instead of everything
+};
+// Opens the watch. 400, 422, 504.
+task<api_result<watch_start>> open_watch(store::store& s, const served& what, std::string ns, list_options options, selection which, view as);
+
+// An accepted watch on its way to its stream. `head` and all of `start` but its state are given back once they are sent.
+struct prepared_watch {
+  net::http::response head;
+  watch_start start;
+};
+
+// Sends head, initial events, and then what happens, until the end. `w` outlives it.
+task<void> run_watch(net::http::exchange& e, prepared_watch& w);
+
+}  // namespace kedge::api
