@@ -10,7 +10,8 @@
 
 namespace kedge::json {
 
-// A member name that stood twice in one object, as Kubernetes names its place: `spec.containers[0].image`.
+// A member name that stood twice in one object, as Kubernetes names its place: `spec.containers[0].image`. Of YAML, where
+// the place is a line, the whole finding as go-yaml words it: `line 9: key "a" already set in map`.
 using duplicate_list = std::vector<std::string>;
 
 struct parse_options {

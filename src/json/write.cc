@@ -66,9 +66,13 @@ void write_double(double d, std::string& out) {
     out += "null";  // JSON has no such number, and the parsers give none
     return;
   }
+  if (d == 0) {
+    out += '0';  // -0 too: it would be read back as the integer 0, and equal values shall have equal bytes
+    return;
+  }
   char text[400];
   auto magnitude = std::fabs(d);
-  bool exponent = magnitude != 0 && (magnitude < 1e-6 || magnitude >= 1e21);
+  bool exponent = magnitude < 1e-6 || magnitude >= 1e21;
   auto format = exponent ? std::chars_format::scientific : std::chars_format::fixed;
   std::string_view s(text, static_cast<std::size_t>(std::to_chars(text, text + sizeof text, d, format).ptr - text));
   if (exponent && s.size() >= 4 && s[s.size() - 4] == 'e' && s[s.size() - 3] == '-' && s[s.size() - 2] == '0') {
