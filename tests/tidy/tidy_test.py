@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""The repository's rules about itself, over the files that git knows (or, without git, all but build folders).
+
+Each test says which rule of CONTRIBUTING.md or ARCHITECTURE.md it keeps; a failure names file and line.
+"""
+
+import pathlib
+import re
+import subprocess
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# From the bottom up: a folder may include those before it, never those behind it.
+ORDER = ["base", "reactor", "net", "json", "crypto", "datastore", "store", "schema", "api", "control", "tunnel", "balancer",
+         "supervisor", "node", "cli"]
+LINES_MAX = 900      # a file that needs a table of contents is two files
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+
+
+def known_files():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, text=True, capture_output=True)
+    if listed.returncode == 0 and listed.stdout:
+        names = listed.stdout.splitlines()
+    else:
+        names = [str(p.relative_to(ROOT)) for p in ROOT.rglob("*")
+                 if p.is_file() and not re.match(r"build|\.git/|\.cache", str(p.relative_to(ROOT)))]
+    return [name for name in names if (ROOT / name).is_file()]
+
+
+FILES = known_files()
+SOURCES = [f for f in FILES if f.endswith((".cc", ".h"))]
+OF_SRC = [f for f in SOURCES if f.startswith("src/")]
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def included(name):
+    """(line number, path between quotes) of each #include "…"."""
+    for number, line in enumerate(read(name).splitlines(), 1):
+        found = re.match(r'\s*#\s*include\s+"([^"]+)"', line)
+        if found:
+            yield number, found.group(1)
+
+
+class Tidy(unittest.TestCase):
+    maxDiff = None
+
+    def none(self, complaints):
+        self.assertEqual([], sorted(complaints))
+
+    def test_there_is_something_to_check(self):
+        self.assertGreater(len(OF_SRC), 100)
+        folders = {f.split("/")[1] for f in OF_SRC}
+        self.none(f"src/{folder}: not in the order of dependency" for folder in folders - set(ORDER))
+
+    def test_folders_depend_downwards(self):
+        complaints = []
+        for name in OF_SRC:
+            own = ORDER.index(name.split("/")[1])
+            for number, path in included(name):
+                folder = path.split("/")[0]
+                if folder not in ORDER:
+                    complaints.append(f'{name}:{number}: "{path}" does not begin with a folder of src/')
+                elif ORDER.index(folder) > own:
+                    complaints.append(f"{name}:{number}: {ORDER[own]} may not use {folder}")
+        self.none(complaints)
+
+    def test_the_build_has_the_same_order(self):
+        listed = re.search(r"foreach folder : \[(.*?)\]", read("meson.build"), re.S).group(1)
+        self.assertEqual(ORDER, re.findall(r"'(\w+)'", listed))
+
+    def test_included_files_exist(self):
+        generated = {f[:-3] for f in FILES if f.endswith(".in")}
+        complaints = []
+        for name in OF_SRC:
+            for number, path in included(name):
+                at = "src/" + path
+                # What the build generates says so in its folder's meson.build.
+                if at not in FILES and at not in generated and not self.generates(at):
+                    complaints.append(f'{name}:{number}: there is no "{path}"')
+        self.none(complaints)
+
+    def generates(self, path):
+        folder = pathlib.PurePosixPath(path)
+        for parent in folder.parents:
+            build = f"{parent}/meson.build"
+            if build in FILES and folder.name in read(build):
+                return True
+        return False
+
+    def test_headers_stand_alone_and_introduce_themselves(self):
+        complaints = []
+        for name in SOURCES:
+            if not name.endswith(".h"):
+                continue
+            lines = read(name).splitlines()
+            if not lines or not lines[0].startswith("// "):
+                complaints.append(f"{name}:1: a header begins with a comment that says what it is for")
+            if "#pragma once" not in lines:
+                complaints.append(f"{name}: no #pragma once")
+        self.none(complaints)
+
+    def test_each_folder_explains_itself(self):
+        """By a README.md, or by the head comment of a header named like the folder or like what it gives."""
+        complaints = []
+        for folder in {f.split("/")[1] for f in OF_SRC}:
+            heads = [read(f).splitlines()[0] for f in OF_SRC if f.startswith(f"src/{folder}/") and f.endswith(".h")]
+            if f"src/{folder}/README.md" not in FILES and not any(head.startswith("// ") for head in heads):
+                complaints.append(f"src/{folder}: neither a README.md nor a header with a head comment")
+        self.none(complaints)
+
+    def test_every_source_is_built(self):
+        complaints = []
+        for name in SOURCES:
+            if not name.endswith(".cc"):
+                continue
+            path = pathlib.PurePosixPath(name)
+            builds = [f"{parent}/meson.build" for parent in path.parents if f"{parent}/meson.build" in FILES]
+            target = path.name[:-3].removesuffix("_fuzz") if name.startswith("tests/fuzz/") else path.name
+            if not any(f"{target}'" in read(build) for build in builds):
+                complaints.append(f"{name}: no meson.build above it lists it")
+        self.none(complaints)
+
+    def test_nothing_is_left_to_do(self):
+        word = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")
+        complaints = []
+        for name in FILES:
+            if name.endswith((".cc", ".h", ".py", ".md", ".build", ".in")) or name.startswith("scripts/"):
+                for number, line in enumerate(read(name).splitlines(), 1):
+                    if word.search(line):
+                        complaints.append(f"{name}:{number}: {line.strip()}")
+        self.none(complaints)
+
+    def test_no_machine_is_named(self):
+        place = re.compile(r"(?<![\w./-])/(work|Users)/|/tmp/kedge/")
+        complaints = []
+        for name in FILES:
+            if name.endswith((".cc", ".h", ".py", ".md", ".build", ".in")) or name.startswith("scripts/"):
+                if name.startswith("tests/tidy/"):
+                    continue
+                for number, line in enumerate(read(name).splitlines(), 1):
+                    if place.search(line):
+                        complaints.append(f"{name}:{number}: {line.strip()}")
+        self.none(complaints)
+
+    def test_files_are_short(self):
+        too_long = []
+        for name in SOURCES + [f for f in FILES if f.endswith(".py")]:
+            lines = read(name).count("\n")
+            if lines > LINES_MAX:
+                too_long.append(f"{name}: {lines} lines; at most {LINES_MAX}")
+        self.none(too_long)
+
+    def test_text_is_clean(self):
+        complaints = []
+        for name in SOURCES + [f for f in FILES if f.endswith((".build", ".py", ".md"))]:
+            text = read(name)
+            if text and not text.endswith("\n"):
+                complaints.append(f"{name}: does not end with a line feed")
+            for number, line in enumerate(text.split("\n"), 1):
+                if "\t" in line or line != line.rstrip():
+                    complaints.append(f"{name}:{number}: a tab, or white space at the end")
+        self.none(complaints)
+
+    def test_links_lead_somewhere(self):
+        complaints = []
+        for name in [f for f in FILES if f.endswith(".md")]:
+            folder = (ROOT / name).parent
+            for target in re.findall(r"\]\(([^)\s]+)\)", read(name)):
+                if re.match(r"[a-z]+:", target):
+                    continue
+                path, _, anchor = target.partition("#")
+                at = (folder / path).resolve() if path else ROOT / name
+                if not at.exists():
+                    complaints.append(f"{name}: {target} is not there")
+                elif anchor and at.suffix == ".md" and anchor not in anchors(at.read_text(encoding="utf-8")):
+                    complaints.append(f"{name}: {target}: no such heading")
+        self.none(complaints)
+
+    def test_what_a_project_needs_is_there(self):
+        self.none(f"{name} is missing" for name in DOCUMENTS + ["LICENSE", ".clang-format", ".clang-tidy", ".editorconfig", ".ci/run"]
+                  if name not in FILES)
+        self.assertIn("Apache License", read("LICENSE"))
+
+
+def anchors(markdown):
+    """The names that GitHub gives to headings."""
+    return {re.sub(r"[^\w\- ]", "", h.strip().lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", markdown, re.M)}
+
+
+if __name__ == "__main__":
+    unittest.main()
