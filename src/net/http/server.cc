@@ -89,7 +89,7 @@ task<void> server::serve_connection(core_state& c, std::unique_ptr<reactor::stre
     ~counted() { core_counters::add(k.connections, -1); }
   } guard(c.counters);
   connection_info info{.local = s->local(), .peer = s->peer()};
-  bool h2 = false;
+  bool h2 = !options_.tls && options_.plain_http2;
   if (options_.tls) {
     deadline handshake_deadline(*s);
     handshake_deadline.set_after(tls_handshake_timeout);

@@ -22,6 +22,7 @@ namespace kedge::net::http {
 struct server_options {
   std::vector<reactor::endpoint> listen;  // IP addresses (port 0: any, see server::listening) or unix sockets
   std::shared_ptr<tls_server_context> tls;  // null: plaintext
+  bool plain_http2 = false;  // without TLS: HTTP/2 with prior knowledge (gRPC on a unix socket) instead of HTTP/1.1
   connection_options connections;
   std::size_t connections_max = net::connections_max;
   unsigned unix_mode = 0600;

@@ -55,6 +55,9 @@ class connection {
     std::string reason;
   };
   const closing& closed_by_peer() const noexcept { return closing_; }
+  // Gives up the stream, for a caller that does the framing itself (frame.h). Only before the first receive and send; this
+  // object is then of no more use.
+  std::unique_ptr<reactor::stream> release() noexcept { return std::move(stream_); }
   // The application protocol that the handshake agreed on; empty for none.
   std::string protocol;
 
@@ -85,7 +88,7 @@ task<result<std::unique_ptr<connection>>> accept(http::exchange& e, const std::v
 bool is_upgrade(const http::request& r) noexcept;
 
 struct connect_request {
-  http::target to;
+  http::target to;  // its TLS must not offer h2: websockets are HTTP/1.1's
   std::string path;
   http::headers headers;
   std::vector<std::string> protocols;
