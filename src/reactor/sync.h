@@ -83,7 +83,7 @@ class semaphore {
     bool granted = false;
     acquire_awaiter(semaphore& s, std::size_t n) noexcept : owner(s), wanted(n) {}
     ~acquire_awaiter() {
-      if (granted && linked()) owner.units_ += wanted;  // granted, but dropped before it ran
+      if (granted && linked()) owner.release(wanted);  // granted, but dropped before it ran: the next may go
     }
     bool await_ready() noexcept { return owner.try_acquire(wanted); }
     void await_suspend(std::coroutine_handle<> h) noexcept {
