@@ -1,0 +1,161 @@
+#include "tunnel/client.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "net/websocket/websocket.h"
+#include "tunnel/dial.h"
+
+namespace kedge::tunnel {
+
+std::string_view name_of(server_state s) noexcept {
+  switch (s) {
+    case server_state::unknown: return "unknown";
+    case server_state::ok: return "ok";
+    case server_state::failed: return "failed";
+  }
+  return "unknown";
+}
+
+bool allowed_always(std::string_view protocol, std::string_view address, std::uint16_t kubelet_port) {
+  constexpr std::uint16_t container_streaming_port = 10010;
+  auto to = split_host_port(address);
+  return protocol == "tcp" && to && (to->host == "127.0.0.1" || to->host == "::1") &&
+         (to->port == kubelet_port || to->port == container_streaming_port);
+}
+
+struct client::entry {
+  std::string address;
+  server_state state = server_state::unknown;
+  time_point since{};
+  unsigned attempts = 0;
+  std::string last_error;
+  tunnel::link* link = nullptr;
+  reactor::scope work;  // last: ends first
+};
+
+client::client(client_options options) : options_(std::move(options)) {}
+client::~client() = default;
+
+void client::set_servers(std::vector<std::string> addresses) {
+  if (addresses.empty()) return;
+  wanted_ = std::move(addresses);
+  changed_.set();
+}
+
+task<void> client::run() {
+  struct ends_all {
+    client& c;
+    ~ends_all() { c.entries_.clear(); }
+  } guard{*this};
+  for (bool first = true;; first = false) {
+    co_await changed_.wait();
+    // A change within the pause restarts it: servers that come one by one are one change.
+    while (!first && changed_.is_set()) {
+      changed_.reset();
+      co_await reactor::sleep_for(options_.debounce);
+    }
+    changed_.reset();
+    apply(wanted_);
+  }
+}
+
+void client::apply(const std::vector<std::string>& addresses) {
+  std::erase_if(entries_, [&](auto& e) {
+    return std::find(addresses.begin(), addresses.end(), e.first) == addresses.end();
+  });
+  for (auto& a : addresses) {
+    auto& e = entries_[a];
+    if (e) continue;
+    e = std::make_unique<entry>();
+    e->address = a;
+    e->since = reactor::loop::current().now();
+    e->work.spawn(keep(*e));
+  }
+}
+
+void client::change(entry& e, server_state s) {
+  if (e.state == s) return;
+  e.state = s;
+  e.since = reactor::loop::current().now();
+  if (options_.on_state) options_.on_state(e.address, s);
+}
+
+task<void> client::keep(entry& e) {
+  for (;;) {
+    auto ended = co_await attempt(e);
+    change(e, server_state::failed);
+    ++e.attempts;
+    e.last_error = ended.error().message;
+    log::warning("tunnel to {}: {}; trying again in {}", e.address, e.last_error, format_duration(options_.retry_interval));
+    co_await reactor::sleep_for(options_.retry_interval);
+  }
+}
+
+// One tunnel from its dialling to its end; always an error.
+task<result<void>> client::attempt(entry& e) {
+  net::http::target to;
+  KEDGE_CO_TRY(auto host, split_host_port(e.address));
+  to.host = host.host;
+  to.at.port = host.port;
+  if (reactor::parse_endpoint(e.address)) to.at.address = host.host;
+  if (options_.tls) to.tls = options_.tls();
+  net::http::client http(options_.network);
+  net::websocket::rejected said;
+  auto upgraded = co_await reactor::with_deadline(
+      net::websocket::connect(http, {.to = std::move(to), .path = options_.path}, &said),
+      reactor::loop::current().now() + handshake_timeout);
+  if (!upgraded) {
+    auto why = std::move(upgraded).error();
+    if (said.status != 0 && !said.body.empty()) why.message += ": " + quote(said.body.substr(0, 200));
+    co_return fail(std::move(why));
+  }
+  link l((*upgraded)->release(), role::client, "client", 0,
+         [this](std::unique_ptr<tunnel_stream> s) { return answer(std::move(s)); }, options_.session);
+  upgraded->reset();
+  struct linked {
+    entry& of;
+    ~linked() { of.link = nullptr; }
+  } guard{e};
+  e.link = &l;
+  e.attempts = 0;
+  change(e, server_state::ok);
+  log::info("tunnel to {} is open", e.address);
+  // Looks at the pongs beside, and says so when they stay away.
+  reactor::scope watch;
+  watch.spawn([](client& c, entry& of, link& watched) -> task<void> {
+    for (;;) {
+      co_await reactor::sleep_for(c.options_.suspect_after / 4);
+      c.change(of, watched.silence() > c.options_.suspect_after ? server_state::failed : server_state::ok);
+    }
+  }(*this, e, l));
+  co_return fail(co_await l.run());
+}
+
+task<void> client::answer(std::unique_ptr<tunnel_stream> s) {
+  if (!options_.allow || !options_.allow(s->protocol(), s->address())) {
+    log::warning("tunnel: refused to connect to {} {}", quote(s->protocol()), quote(s->address()));
+    s->end("connect not allowed");
+    co_return;
+  }
+  auto work = options_.dial ? options_.dial(s->protocol(), s->address())
+                            : dial_tcp(options_.network ? *options_.network : reactor::os_network(), s->address());
+  auto local = co_await reactor::with_deadline(std::move(work), reactor::loop::current().now() + dial_timeout);
+  if (!local) {
+    s->end(local.error().message);
+    co_return;
+  }
+  co_await relay(std::move(s), std::move(*local));
+}
+
+std::vector<client::status> client::servers() const {
+  std::vector<status> out;
+  for (auto& [address, e] : entries_)
+    out.push_back({.server = address, .state = e->state, .since = e->since, .streams = e->link ? e->link->streams() : 0,
+                   .round_trip = e->link ? e->link->round_trip() : duration(0), .attempts = e->attempts,
+                   .last_error = e->last_error});
+  return out;
+}
+
+}  // namespace kedge::tunnel

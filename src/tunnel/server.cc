@@ -1,0 +1,121 @@
+#include "tunnel/server.h"
+
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "net/websocket/websocket.h"
+
+namespace kedge::tunnel {
+
+struct server::state {
+  struct core {
+    reactor::loop* loop;
+    std::map<std::string, std::vector<session_info>, std::less<>> nodes;  // all cores' sessions, the oldest first
+    std::unordered_map<std::int64_t, link*> links;                        // this core's
+  };
+  std::vector<core> cores;
+  link::options options;
+
+  std::size_t here() const {
+    auto* l = &reactor::loop::current();
+    for (std::size_t i = 0; i < cores.size(); ++i)
+      if (cores[i].loop == l) return i;
+    kedge_assert(!"a tunnel server is used on a core that it was not told of");
+    return 0;
+  }
+
+  static void add(core& c, const session_info& s) {
+    auto& all = c.nodes[s.node];
+    auto older = [](const session_info& a, const session_info& b) { return std::pair(a.since, a.key) < std::pair(b.since, b.key); };
+    all.insert(std::upper_bound(all.begin(), all.end(), s, older), s);
+  }
+  static void remove(core& c, const session_info& s) {
+    auto i = c.nodes.find(s.node);
+    if (i == c.nodes.end()) return;
+    std::erase_if(i->second, [&](auto& x) { return x.key == s.key && x.core == s.core; });
+    if (i->second.empty()) c.nodes.erase(i);
+  }
+};
+
+namespace {
+
+// Lists a session on every core while it lives.
+class listed {
+ public:
+  listed(std::shared_ptr<server::state> s, server::session_info info, link& l) : state_(std::move(s)), info_(std::move(info)) {
+    state_->cores[info_.core].links.emplace(info_.key, &l);
+    everywhere(&server::state::add);
+  }
+  ~listed() {
+    state_->cores[info_.core].links.erase(info_.key);
+    everywhere(&server::state::remove);
+  }
+
+ private:
+  void everywhere(void (*change)(server::state::core&, const server::session_info&)) {
+    change(state_->cores[info_.core], info_);
+    for (std::size_t i = 0; i < state_->cores.size(); ++i)
+      if (i != info_.core) state_->cores[i].loop->post([s = state_, i, change, info = info_] { change(s->cores[i], info); });
+  }
+  std::shared_ptr<server::state> state_;
+  server::session_info info_;
+};
+
+}  // namespace
+
+server::server(std::vector<reactor::loop*> cores, link::options options) : state_(std::make_shared<state>()) {
+  for (auto* l : cores) state_->cores.push_back({.loop = l});
+  state_->options = options;
+}
+server::~server() = default;
+
+static std::unique_ptr<reactor::stream> bare(std::unique_ptr<net::websocket::connection> c) { return c->release(); }
+
+task<void> server::serve(net::http::exchange& e, std::string node) {
+  auto s = state_;
+  auto core = s->here();
+  auto upgraded = co_await net::websocket::accept(e, {});
+  if (!upgraded) co_return;
+  auto& loop = reactor::loop::current();
+  auto key = static_cast<std::int64_t>(loop.random().next() >> 1);
+  link l(bare(std::move(*upgraded)), role::server, node, key, nullptr, s->options);
+  listed entry(s, {.node = node, .key = key, .core = core, .since = loop.now()}, l);
+  log::info("tunnel of node {} is open", quote(node));
+  auto why = co_await l.run();
+  log::info("tunnel of node {} has ended: {}", quote(node), why.message);
+}
+
+task<result<std::unique_ptr<reactor::stream>>> server::dial(std::string node, std::string protocol, std::string address) {
+  auto s = state_;
+  auto here = s->here();
+  std::vector<session_info> candidates;
+  if (auto i = s->cores[here].nodes.find(node); i != s->cores[here].nodes.end()) candidates = i->second;
+  for (auto& c : candidates) {
+    // On the session's core: it may have ended while the message was under way.
+    auto open = [s, c, protocol, address]() -> task<result<std::unique_ptr<reactor::stream>>> {
+      auto& links = s->cores[c.core].links;
+      auto i = links.find(c.key);
+      if (i == links.end()) co_return fail(errc::unavailable, "the session has ended");
+      co_return i->second->open(protocol, address);
+    };
+    auto stream = co_await bring_here(*s->cores[c.core].loop, open);
+    if (stream || stream.error().code == errc::invalid) co_return std::move(stream);
+  }
+  co_return fail(errc::unavailable, "failed to find Session for client " + node);
+}
+
+bool server::has_session(std::string_view node) const {
+  auto& nodes = state_->cores[state_->here()].nodes;
+  return nodes.find(node) != nodes.end();
+}
+
+std::vector<server::session_info> server::sessions() const {
+  std::vector<session_info> out;
+  for (auto& [node, all] : state_->cores[state_->here()].nodes) out.insert(out.end(), all.begin(), all.end());
+  return out;
+}
+
+}  // namespace kedge::tunnel

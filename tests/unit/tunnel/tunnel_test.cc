@@ -1,0 +1,371 @@
+// Both ends over real sockets: streams as streams, back pressure, refusals, lost sessions, two cores.
+#include <algorithm>
+#include <atomic>
+
+#include "net/http/client.h"
+#include "net/websocket/websocket.h"
+#include "reactor/cores.h"
+#include "support.h"
+#include "tunnel/client.h"
+#include "tunnel/dial.h"
+#include "tunnel/server.h"
+
+using namespace kedge;
+using namespace kedge::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+// Echoes, one connection after another beside each other.
+class echo_server {
+ public:
+  echo_server() : listener_(std::move(*reactor::os_network().listen({"127.0.0.1", 0}))) {
+    scope_.spawn([](echo_server& e) -> task<void> {
+      for (;;) {
+        auto s = co_await e.listener_->accept();
+        if (!s) co_return;
+        ++e.accepted;
+        e.scope_.spawn(echo(std::move(*s)));
+      }
+    }(*this));
+  }
+  ~echo_server() { scope_.cancel(); }
+  std::string at() const { return listener_->local().text(); }
+  int accepted = 0;
+
+ private:
+  static task<void> echo(std::unique_ptr<reactor::stream> s) {
+    for (;;) {
+      auto b = co_await s->receive();
+      if (!b || b->empty()) co_return;
+      if (!co_await s->send(b->view())) co_return;
+    }
+  }
+  std::unique_ptr<reactor::listener> listener_;
+  reactor::scope scope_;
+};
+
+task<std::string> read_exactly(reactor::stream& s, std::size_t n) {
+  std::string got;
+  while (got.size() < n) {
+    auto b = co_await s.receive();
+    if (!b || b->empty()) co_return got + "<end>";
+    got += as_text(b->view());
+  }
+  co_return got;
+}
+
+template <typename F>
+task<bool> eventually(F condition) {
+  auto until = reactor::loop::current().now() + 10s;
+  while (!condition()) {
+    if (reactor::loop::current().now() > until) co_return false;
+    co_await reactor::sleep_for(5ms);
+  }
+  co_return true;
+}
+
+// A server and one client on this loop.
+struct pair_of_ends {
+  tunnel::server server{{&reactor::loop::current()}};
+  pem_pair pem = make_certificate("localhost");
+  running_server http;
+  std::vector<std::string> states;
+  std::unique_ptr<tunnel::client> client;
+  reactor::scope scope;
+
+  static net::http::server_options listening(bool tls, const pem_pair& p) {
+    return tls ? with_tls(p) : net::http::server_options();
+  }
+  explicit pair_of_ends(bool tls, tunnel::client_options o = {})
+      : http([this](net::http::exchange& e) -> task<void> { co_await server.serve(e, "edge-1"); }, listening(tls, pem)) {
+    if (tls) o.tls = [this] { return *net::tls_client_context::make({.ca_pem = pem.certificate}); };
+    if (!o.allow) o.allow = [](std::string_view, std::string_view address) { return address.find("forbidden") == address.npos; };
+    o.on_state = [this](const std::string&, tunnel::server_state s) { states.emplace_back(name_of(s)); };
+    o.retry_interval = 20ms;
+    o.debounce = 30ms;
+    client = std::make_unique<tunnel::client>(std::move(o));
+    client->set_servers({http.at().text()});
+    scope.spawn(client->run());
+  }
+  ~pair_of_ends() { scope.cancel(); }
+  task<void> open() {
+    auto here = [this] { return server.has_session("edge-1"); };
+    bool there = co_await eventually(here);
+    REQUIRE(there);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("streams through a tunnel, over TCP and TLS") {
+  for (bool tls : {false, true}) {
+    on_each_backend([&]() -> task<void> {
+      pair_of_ends p(tls);
+      echo_server echo;
+      co_await p.open();
+      auto s = co_await p.server.dial("edge-1", "tcp", echo.at());
+      REQUIRE(s.has_value());
+      CHECK((*s)->peer().text() == echo.at());
+      for (std::size_t size : {1, 100, 4096, 65536, 3'000'000}) {
+        std::string text(size, 'a');
+        for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>(i * 31 + i / 256);
+        reactor::scope beside;
+        beside.spawn([](reactor::stream& to, const std::string& t) -> task<void> {
+          bytes parts[] = {as_bytes(t).first(t.size() / 3), as_bytes(t).subspan(t.size() / 3)};
+          auto sent = co_await to.send(parts);
+          CHECK(sent.has_value());
+        }(**s, text));
+        auto got = co_await read_exactly(**s, size);
+        CHECK((got == text));  // not printed when it differs
+      }
+      auto other = co_await p.server.dial("edge-1", "tcp", echo.at());
+      REQUIRE(other.has_value());
+      (void)co_await (*other)->send(as_bytes("one"));
+      CHECK(co_await read_exactly(**other, 3) == "one");
+      CHECK(p.client->servers().at(0).streams == 2);
+      other->reset();
+      auto one = [&] { return p.client->servers().at(0).streams == 1; };
+      CHECK(co_await eventually(one));
+    });
+  }
+}
+
+TEST_CASE("a refused or forbidden target fails that stream alone") {
+  on_each_backend([]() -> task<void> {
+    pair_of_ends p(false);
+    echo_server echo;
+    co_await p.open();
+    auto good = co_await p.server.dial("edge-1", "tcp", echo.at());
+    std::string closed_port;
+    {
+      auto l = reactor::os_network().listen({"127.0.0.1", 0});
+      closed_port = (*l)->local().text();
+    }
+    for (auto [address, word] : {std::pair(closed_port, "refused"), std::pair(std::string("forbidden:1"), "not allowed")}) {
+      auto s = co_await p.server.dial("edge-1", "tcp", address);
+      REQUIRE(s.has_value());
+      auto b = co_await (*s)->receive();
+      REQUIRE_FALSE(b.has_value());
+      CHECK(b.error().code == errc::refused);
+      CAPTURE(b.error().message);
+      CHECK(b.error().message.find(word) != std::string::npos);
+      CHECK_FALSE((co_await (*s)->send(as_bytes("x"))).has_value());
+    }
+    (void)co_await (*good)->send(as_bytes("still here"));
+    CHECK(co_await read_exactly(**good, 10) == "still here");
+    auto nobody = co_await p.server.dial("edge-2", "tcp", echo.at());
+    REQUIRE_FALSE(nobody.has_value());
+    CHECK(nobody.error().message.starts_with("failed to find Session for client"));
+  });
+}
+
+TEST_CASE("the end of the target's connection is a clean end behind all that it sent") {
+  on_each_backend([]() -> task<void> {
+    pair_of_ends p(true);
+    co_await p.open();
+    auto l = reactor::os_network().listen({"127.0.0.1", 0});
+    reactor::scope target;
+    target.spawn([](reactor::listener& at) -> task<void> {
+      auto s = co_await at.accept();
+      std::string much(1'000'000, 'z');
+      (void)co_await (*s)->send(as_bytes(much));
+    }(**l));
+    auto s = co_await p.server.dial("edge-1", "tcp", (*l)->local().text());
+    auto got = co_await read_exactly(**s, 1'000'001);
+    CHECK(got.size() == 1'000'000 + 5);
+    CHECK(got.ends_with("z<end>"));
+  });
+}
+
+TEST_CASE("a reader that stops holds up its own stream only") {
+  on_each_backend([]() -> task<void> {
+    pair_of_ends p(true);
+    echo_server echo;
+    co_await p.open();
+    auto slow = co_await p.server.dial("edge-1", "tcp", echo.at());
+    auto quick = co_await p.server.dial("edge-1", "tcp", echo.at());
+    constexpr std::size_t total = 24 * 1024 * 1024;
+    std::size_t sent = 0;
+    reactor::scope beside;
+    beside.spawn([](reactor::stream& s, std::size_t& n) -> task<void> {
+      std::string piece(128 * 1024, 'p');
+      for (; n < total; n += piece.size())
+        if (!co_await s.send(as_bytes(piece))) co_return;
+    }(**slow, sent));
+    std::size_t before = 1;
+    while (sent != before) {
+      before = sent;
+      co_await reactor::sleep_for(200ms);
+    }
+    CHECK(sent < total);  // it waits: buffers and sockets are full
+    (void)co_await (*quick)->send(as_bytes("quick"));
+    CHECK(co_await read_exactly(**quick, 5) == "quick");
+    std::size_t read = 0;
+    while (read < total) {
+      auto b = co_await (*slow)->receive();
+      REQUIRE(b.has_value());
+      read += b->size();
+    }
+    CHECK(read == total);
+  });
+}
+
+TEST_CASE("dropping a stream in the middle of a send leaves the others whole") {
+  on_each_backend([]() -> task<void> {
+    pair_of_ends p(true);
+    echo_server echo;
+    co_await p.open();
+    auto quick = co_await p.server.dial("edge-1", "tcp", echo.at());
+    for (int i = 0; i < 20; ++i) {
+      auto s = co_await p.server.dial("edge-1", "tcp", echo.at());
+      std::string much(8'000'000, 'm');
+      auto part = as_bytes(much);
+      auto cut = co_await reactor::with_deadline((*s)->send({&part, 1}), reactor::loop::current().now() + std::chrono::milliseconds(i));
+      if (!cut) CHECK(cut.error().code == errc::timeout);
+    }
+    (void)co_await (*quick)->send(as_bytes("quick"));
+    CHECK(co_await read_exactly(**quick, 5) == "quick");
+  });
+}
+
+TEST_CASE("when the session goes its streams fail, and the client comes back") {
+  on_each_backend([]() -> task<void> {
+    pair_of_ends p(true);
+    echo_server echo;
+    co_await p.open();
+    auto ok = [&] { return p.states == std::vector<std::string>{"ok"}; };
+    CHECK(co_await eventually(ok));
+    auto s = co_await p.server.dial("edge-1", "tcp", echo.at());
+    (void)co_await (*s)->send(as_bytes("x"));
+    CHECK(co_await read_exactly(**s, 1) == "x");
+    auto key = p.server.sessions().at(0).key;
+    p.client->set_servers({"127.0.0.1:1"});
+    auto none = [&] { return !p.server.has_session("edge-1"); };
+    CHECK(co_await eventually(none));
+    auto b = co_await (*s)->receive();
+    REQUIRE_FALSE(b.has_value());
+    CHECK(b.error().code == errc::closed);
+    auto failed = [&] { return p.client->servers().at(0).state == tunnel::server_state::failed; };
+    CHECK(co_await eventually(failed));
+    CHECK(p.client->servers().at(0).server == "127.0.0.1:1");
+    p.client->set_servers({p.http.at().text()});
+    co_await p.open();
+    CHECK(p.server.sessions().at(0).key != key);
+  });
+}
+
+TEST_CASE("pings keep a session, their absence ends it") {
+  on_each_backend([]() -> task<void> {
+    // A server that wants to hear something every 100 ms, and clients that ping every 30 ms and never.
+    tunnel::server server({&reactor::loop::current()}, {.silence_timeout = 100ms});
+    running_server http([&](net::http::exchange& e) -> task<void> { co_await server.serve(e, std::string(e.request().path.substr(1))); });
+    tunnel::client lively({.path = "/lively", .session = {.ping_interval = 30ms, .silence_timeout = 1s}, .retry_interval = 1h});
+    tunnel::client silent({.path = "/silent", .session = {.ping_interval = 0ms, .silence_timeout = 1h}, .retry_interval = 1h});
+    reactor::scope scope;
+    for (auto* c : {&lively, &silent}) {
+      c->set_servers({http.at().text()});
+      scope.spawn(c->run());
+    }
+    auto both = [&] { return server.has_session("lively") && server.has_session("silent"); };
+    CHECK(co_await eventually(both));
+    co_await reactor::sleep_for(400ms);
+    CHECK(server.has_session("lively"));
+    CHECK_FALSE(server.has_session("silent"));
+    CHECK(lively.servers().at(0).round_trip > 0ns);
+    CHECK(silent.servers().at(0).state == tunnel::server_state::failed);
+  });
+}
+
+TEST_CASE("a server that leaves pings unanswered is suspect before it is given up") {
+  on_each_backend([]() -> task<void> {
+    bool answer = true;
+    running_server http([&](net::http::exchange& e) -> task<void> {
+      auto c = co_await net::websocket::accept(e, {});
+      while (answer && co_await reactor::with_deadline((*c)->receive(), reactor::loop::current().now() + 20ms)) {
+      }
+      co_await reactor::sleep_for(1h);
+    });
+    std::vector<std::string> states;
+    tunnel::client c({.on_state = [&](const std::string&, tunnel::server_state s) { states.emplace_back(name_of(s)); },
+                      .session = {.ping_interval = 10ms, .silence_timeout = 1h},
+                      .retry_interval = 1h,
+                      .suspect_after = 100ms});
+    c.set_servers({http.at().text()});
+    reactor::scope scope;
+    scope.spawn(c.run());
+    auto suspected = [&] { return states == std::vector<std::string>{"ok", "failed"}; };
+    CHECK(co_await eventually(suspected));
+    CHECK(c.servers().at(0).attempts == 0);  // the session still stands
+  });
+}
+
+TEST_CASE("HTTP over TLS over a tunnel") {
+  on_each_backend([]() -> task<void> {
+    pair_of_ends p(true);
+    auto pem = make_certificate("localhost");
+    running_server kubelet(
+        [](net::http::exchange& e) -> task<void> { (void)co_await e.respond({.status = 200}, "path " + e.request().path); }, with_tls(pem));
+    co_await p.open();
+    auto raw = co_await p.server.dial("edge-1", "tcp", kubelet.at().text());
+    REQUIRE(raw.has_value());
+    auto tls = co_await net::tls_connect(std::move(*raw), *net::tls_client_context::make({.ca_pem = pem.certificate}), "127.0.0.1");
+    REQUIRE(tls.has_value());
+    (void)co_await (*tls)->send(as_bytes("GET /healthz HTTP/1.1\r\nHost: k\r\nConnection: close\r\n\r\n"));
+    auto got = co_await read_exactly(**tls, 1'000'000);
+    CHECK(got.find("path /healthz") != std::string::npos);
+  });
+}
+
+TEST_CASE("a dial from another core") {
+  auto made = reactor::cores::make(2, reactor::io_backend::automatic);
+  REQUIRE(made.has_value());
+  auto& cores = **made;
+  tunnel::server server({&cores[0], &cores[1]});
+  std::atomic<bool> passed = false;
+  auto work = [](reactor::cores& all, tunnel::server& srv, std::atomic<bool>& good) -> task<void> {
+    {
+      echo_server echo;
+      running_server http([&](net::http::exchange& e) -> task<void> { co_await srv.serve(e, "edge-1"); });
+      tunnel::client client({.allow = [](std::string_view, std::string_view) { return true; }});
+      client.set_servers({http.at().text()});
+      reactor::scope scope;
+      scope.spawn(client.run());
+      auto at = echo.at();
+      auto there = [&]() -> task<std::string> {
+        auto listed = [&] { return srv.has_session("edge-1"); };
+        if (!co_await eventually(listed)) co_return "no session on the other core";
+        auto s = co_await srv.dial("edge-1", "tcp", at);
+        if (!s) co_return s.error().message;
+        std::string text(2'000'000, 'q');
+        reactor::scope beside;
+        beside.spawn([](reactor::stream& to, const std::string& t) -> task<void> { (void)co_await to.send(as_bytes(t)); }(**s, text));
+        // Dropped receives lose nothing.
+        std::string got;
+        while (got.size() < text.size()) {
+          auto b = co_await reactor::with_deadline((*s)->receive(), reactor::loop::current().now() + 50us);
+          if (!b && b.error().code == errc::timeout) continue;
+          if (!b || b->empty()) co_return "ended after " + std::to_string(got.size());
+          got += as_text(b->view());
+        }
+        if (got != text) co_return "other bytes";
+        (*s)->close();
+        auto after = co_await (*s)->receive();
+        co_return after ? "receives after close" : "good";
+      };
+      auto r = co_await reactor::with_deadline(
+          [](reactor::loop& l, std::function<task<std::string>()> f) -> task<result<std::string>> {
+            co_return co_await reactor::call_on(l, f);
+          }(all[1], there),
+          reactor::loop::current().now() + 20s);
+      CHECK(r.value_or("too late") == "good");
+      good = r && *r == "good";
+      auto gone = [&] { return client.servers().at(0).streams == 0; };
+      CHECK(co_await eventually(gone));
+    }
+    all.stop();
+  };
+  cores[0].post([&] { cores[0].spawn(work(cores, server, passed)); });
+  cores.run();
+  CHECK(passed);
+}
