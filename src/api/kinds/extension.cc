@@ -39,6 +39,6 @@ const kind_rules kinds::validating_policies{.group = admission_group, .resource 
 const kind_rules kinds::validating_policy_bindings{.group = admission_group, .resource = "validatingadmissionpolicybindings", .generation = true, .unconditional_update = false};
 const kind_rules kinds::device_classes{.group = "resource.k8s.io", .resource = "deviceclasses", .generation = true, .answers_deleted_object = true};
 const kind_rules kinds::resource_slices{.group = "resource.k8s.io", .resource = "resourceslices", .generation = true, .answers_deleted_object = true};
-const kind_rules kinds::api_services{.group = "apiregistration.k8s.io", .resource = "apiservices"};
+const kind_rules kinds::api_services{.group = "apiregistration.k8s.io", .resource = "apiservices", .name = check_path_segment};  // "v1."
 
 }  // namespace kedge::api
