@@ -330,7 +330,8 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
   KEDGE_CO_CHECK(co_await admit(s, operation::update, &object, &old, c, *cluster, true));
   schema::apply_defaults(s.stored->type(), object);
   schema::normalise(s.stored->type(), object);
-  if (s.rules->generation && spec_changed(object, old))
+  // A binding is no change of what the user wants: the server's own changes don't count.
+  if (s.rules->generation && what != part::own && spec_changed(object, old))
     object.member("metadata").set("generation", old["metadata"]["generation"].as_integer() + 1);
 
   causes found;

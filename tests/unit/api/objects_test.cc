@@ -1,0 +1,284 @@
+// Create, read, change and remove objects through the handler.
+#include "harness.h"
+
+namespace kedge::api {
+
+TEST_CASE("a ConfigMap lives its life") {
+  api_world w;
+  auto made = w.must(w.post("/api/v1/namespaces/default/configmaps", config_map("a")), 201);
+  CHECK(made["kind"].as_string() == "ConfigMap");
+  CHECK(made["apiVersion"].as_string() == "v1");
+  CHECK(made["metadata"]["namespace"].as_string() == "default");
+  CHECK(made["metadata"]["uid"].as_string().size() == 36);
+  CHECK_FALSE(made["metadata"]["resourceVersion"].as_string().empty());
+  CHECK(made["metadata"]["generation"].is_null());
+
+  auto got = w.get("/api/v1/namespaces/default/configmaps/a");
+  CHECK(got.code == 200);
+  CHECK(got.json() == made);
+  CHECK(got.headers.get("Content-Type") == "application/json");
+  CHECK(got.headers.get("Cache-Control") == "no-cache, private");
+
+  auto again = w.must(w.post("/api/v1/namespaces/default/configmaps", config_map("a")), 409);
+  CHECK(again["message"].as_string() == R"(configmaps "a" already exists)");
+  CHECK(again["details"]["kind"].as_string() == "configmaps");
+
+  auto next = made;
+  next.member("data").set("k", "w");
+  auto put = w.must(w.put("/api/v1/namespaces/default/configmaps/a", json::write(next)), 200);
+  CHECK(put["data"]["k"].as_string() == "w");
+  CHECK(put["metadata"]["resourceVersion"].as_string() != made["metadata"]["resourceVersion"].as_string());
+
+  auto stale = w.must(w.put("/api/v1/namespaces/default/configmaps/a", json::write(next)), 409);
+  CHECK(stale["message"].as_string() ==
+        R"(Operation cannot be fulfilled on configmaps "a": the object has been modified; please apply your changes to the latest version and try again)");
+
+  // A write of what stands already changes nothing.
+  auto same = w.must(w.put("/api/v1/namespaces/default/configmaps/a", json::write(put)), 200);
+  CHECK(same["metadata"]["resourceVersion"] == put["metadata"]["resourceVersion"]);
+
+  auto patched = w.must(w.patch("/api/v1/namespaces/default/configmaps/a", R"({"data":{"x":"y","k":null}})", merge), 200);
+  CHECK(json::write(patched["data"]) == R"({"x":"y"})");
+  auto json_patched = w.must(w.patch("/api/v1/namespaces/default/configmaps/a", R"([{"op":"test","path":"/data/x","value":"n"}])", "application/json-patch+json"), 422);
+  CHECK(json_patched["message"].as_string() == "the server rejected our request due to an error in our request");
+
+  auto gone = w.must(w.remove("/api/v1/namespaces/default/configmaps/a"), 200);
+  CHECK(gone["status"].as_string() == "Success");
+  CHECK(gone["details"]["uid"] == made["metadata"]["uid"]);
+  CHECK(gone["code"].is_null());
+  auto missing = w.must(w.get("/api/v1/namespaces/default/configmaps/a"), 404);
+  CHECK(missing["message"].as_string() == R"(configmaps "a" not found)");
+}
+
+TEST_CASE("bodies that don't fit are refused in the real server's words") {
+  api_world w;
+  struct row {
+    const char *target, *body, *message;
+    int code;
+  };
+  const row rows[] = {
+      {"/api/v1/namespaces/default/configmaps", R"({"kind":"Pod","apiVersion":"v1"})", R"(Pod in version "v1" cannot be handled as a ConfigMap)", 400},
+      {"/api/v1/namespaces/default/configmaps", R"({"metadata":{"name":"a","namespace":"b"}})", "the namespace of the provided object does not match the namespace sent on the request", 400},
+      {"/api/v1/namespaces/default/configmaps", R"({"metadata":{"name":"A"}})",
+       R"(ConfigMap "A" is invalid: metadata.name: Invalid value: "A": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*'))", 422},
+      {"/api/v1/namespaces/default/configmaps", R"({})", R"(ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required)", 422},
+      {"/api/v1/namespaces/default/configmaps?fieldValidation=Strict", R"({"metadata":{"name":"a","x":1},"foo":2,"data":{"a":"1","a":"2"}})", nullptr, 400},
+      {"/api/v1/namespaces/default/configmaps?dryRun=Foo", R"({"metadata":{"name":"a"}})", R"( "" is invalid: dryRun: Unsupported value: ["Foo"]: supported values: "All")", 422},
+      {"/api/v1/foos", "{}", "the server could not find the requested resource", 404},
+      {"/apis/x/y/foos", "{}", "the server could not find the requested resource", 404},
+  };
+  for (auto& r : rows) {
+    CAPTURE(r.target);
+    CAPTURE(r.body);
+    auto a = w.must(w.post(r.target, r.body), r.code);
+    if (r.message) CHECK(a["message"].as_string().ends_with(r.message));
+  }
+  CHECK(w.post("/api/v1/namespaces/default/configmaps", "{}", {{"Content-Type", "text/plain"}}).code == 415);
+  CHECK(w.post("/api/v1/namespaces/default/configmaps", std::string(3 * 1024 * 1024 + 1, ' ')).code == 413);
+  CHECK(w.ask("OPTIONS", "/api/v1/pods").code == 405);
+  CHECK(w.get("/foo").body == "404 page not found\n");
+  CHECK(w.get("/api//v1").code == 404);
+}
+
+TEST_CASE("unknown and duplicate fields warn, or refuse") {
+  api_world w;
+  auto body = R"({"metadata":{"name":"a"},"foo":2,"data":{"a":"1","a":"2"}})";
+  auto a = w.post("/api/v1/namespaces/default/configmaps", body);
+  CHECK(a.code == 201);
+  auto warnings = a.headers.all("Warning");
+  REQUIRE(warnings.size() == 2);
+  CHECK(warnings[0] == R"(299 - "unknown field \"foo\"")");
+  CHECK(warnings[1] == R"(299 - "duplicate field \"data.a\"")");
+  auto strict = w.must(w.post("/api/v1/namespaces/default/configmaps?fieldValidation=Strict", body), 400);
+  CHECK(strict["message"].as_string() == R"(ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "foo", duplicate field "data.a")");
+}
+
+TEST_CASE("generated names, dry runs, YAML bodies") {
+  api_world w;
+  auto made = w.must(w.post("/api/v1/namespaces/default/configmaps", R"({"metadata":{"generateName":"g-"}})"), 201);
+  auto name = made["metadata"]["name"].as_string();
+  CHECK(name.size() == 7);
+  CHECK(name.starts_with("g-"));
+  auto dry = w.must(w.post("/api/v1/namespaces/default/configmaps?dryRun=All", config_map("d")), 201);
+  CHECK(dry["metadata"]["resourceVersion"].is_null());
+  CHECK(dry["metadata"]["uid"].is_string());
+  CHECK(w.get("/api/v1/namespaces/default/configmaps/d").code == 404);
+  auto yaml = w.post("/api/v1/namespaces/default/configmaps", "metadata:\n  name: yam\ndata:\n  a: \"1\"\n", {{"Content-Type", "application/yaml"}});
+  CHECK(yaml.code == 201);
+  auto shown = w.get("/api/v1/namespaces/default/configmaps/yam", {{"Accept", "application/yaml"}});
+  CHECK(shown.body.find("  name: yam\n") != std::string::npos);
+}
+
+TEST_CASE("finalizers hold an object, the last one lets it go") {
+  api_world w;
+  w.must(w.post("/api/v1/namespaces/default/configmaps", R"({"metadata":{"name":"f","finalizers":["a.io/b"]}})"), 201);
+  auto marked = w.must(w.remove("/api/v1/namespaces/default/configmaps/f"), 200);
+  CHECK(marked["metadata"]["deletionTimestamp"].is_string());
+  auto refused = w.must(w.patch("/api/v1/namespaces/default/configmaps/f", R"({"metadata":{"finalizers":["a.io/b","x.io/new"]}})", merge), 422);
+  CHECK(refused["message"].as_string().find(R"(found new finalizers []string{"x.io/new"})") != std::string::npos);
+  CHECK(w.patch("/api/v1/namespaces/default/configmaps/f", R"({"metadata":{"finalizers":null}})", merge).code == 200);
+  CHECK(w.get("/api/v1/namespaces/default/configmaps/f").code == 404);
+  // Foreground deletion waits for the garbage collector.
+  w.must(w.post("/api/v1/namespaces/default/configmaps", config_map("g")), 201);
+  auto foreground = w.must(w.remove("/api/v1/namespaces/default/configmaps/g?propagationPolicy=Foreground"), 200);
+  CHECK(foreground["metadata"]["finalizers"][0].as_string() == "foregroundDeletion");
+}
+
+TEST_CASE("preconditions of a delete") {
+  api_world w;
+  w.must(w.post("/api/v1/namespaces/default/configmaps", config_map("p")), 201);
+  CHECK(w.remove("/api/v1/namespaces/default/configmaps/p", R"({"preconditions":{"uid":"other"}})").code == 409);
+  CHECK(w.remove("/api/v1/namespaces/default/configmaps/p", R"({"preconditions":{"resourceVersion":"999"}})").code == 409);
+  CHECK(w.remove("/api/v1/namespaces/default/configmaps/p?propagationPolicy=Nope").code == 422);
+  CHECK(w.remove("/api/v1/namespaces/default/configmaps/p").code == 200);
+}
+
+TEST_CASE("namespaces have a phase and finalizers") {
+  api_world w;
+  auto made = w.must(w.post("/api/v1/namespaces", R"({"metadata":{"name":"n"}})"), 201);
+  CHECK(made["metadata"]["labels"]["kubernetes.io/metadata.name"].as_string() == "n");
+  CHECK(made["status"]["phase"].as_string() == "Active");
+  CHECK(made["spec"]["finalizers"][0].as_string() == "kubernetes");
+  auto marked = w.must(w.remove("/api/v1/namespaces/n"), 200);
+  CHECK(marked["status"]["phase"].as_string() == "Terminating");
+  CHECK(w.get("/api/v1/namespaces/n").code == 200);
+  marked.member("spec").set("finalizers", json::array{});
+  CHECK(w.put("/api/v1/namespaces/n/finalize", json::write(marked)).code == 200);
+  CHECK(w.get("/api/v1/namespaces/n").code == 404);
+  w.must(w.post("/api/v1/namespaces", R"({"metadata":{"name":"default"}})"), 201);
+  CHECK(w.must(w.remove("/api/v1/namespaces/default"), 403)["message"].as_string() == R"(namespaces "default" is forbidden: this namespace may not be deleted)");
+}
+
+constexpr std::string_view deployment = R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},"spec":{"selector":{"matchLabels":{"a":"b"}},
+  "template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}})";
+
+TEST_CASE("a Deployment: defaults, generation, status, scale") {
+  api_world w;
+  auto made = w.must(w.post("/apis/apps/v1/namespaces/default/deployments", deployment), 201);
+  CHECK(made["metadata"]["generation"].as_integer() == 1);
+  CHECK(made["spec"]["replicas"].as_integer() == 1);
+  CHECK(made["spec"]["strategy"]["rollingUpdate"]["maxSurge"].as_string() == "25%");
+  auto labelled = w.must(w.patch("/apis/apps/v1/namespaces/default/deployments/d", R"({"metadata":{"labels":{"x":"y"}}})", merge), 200);
+  CHECK(labelled["metadata"]["generation"].as_integer() == 1);
+  auto image = w.must(w.patch("/apis/apps/v1/namespaces/default/deployments/d",
+                              R"({"spec":{"template":{"spec":{"containers":[{"name":"c","image":"j"}]}}}})", strategic), 200);
+  CHECK(image["metadata"]["generation"].as_integer() == 2);
+  CHECK(image["spec"]["template"]["spec"]["containers"][0]["image"].as_string() == "j");
+  auto status = w.must(w.patch("/apis/apps/v1/namespaces/default/deployments/d/status", R"({"spec":{"replicas":9},"status":{"replicas":1}})", merge), 200);
+  CHECK(status["spec"]["replicas"].as_integer() == 1);
+  CHECK(status["status"]["replicas"].as_integer() == 1);
+  auto scale = w.must(w.get("/apis/apps/v1/namespaces/default/deployments/d/scale"), 200);
+  CHECK(scale["kind"].as_string() == "Scale");
+  CHECK(scale["status"]["selector"].as_string() == "a=b");
+  auto scaled = w.must(w.patch("/apis/apps/v1/namespaces/default/deployments/d/scale", R"({"spec":{"replicas":5}})", merge), 200);
+  CHECK(scaled["spec"]["replicas"].as_integer() == 5);
+  auto after = w.must(w.get("/apis/apps/v1/namespaces/default/deployments/d"), 200);
+  CHECK(after["metadata"]["generation"].as_integer() == 3);
+  auto wrong = w.must(w.patch("/apis/apps/v1/namespaces/default/deployments/d", R"({"spec":{"selector":{"matchLabels":{"a":"c"}}}})", merge), 422);
+  CHECK(wrong["message"].as_string().find("field is immutable") != std::string::npos);
+}
+
+constexpr std::string_view pod = R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i"}]}})";
+
+TEST_CASE("a Pod: defaults, binding, grace, eviction, update rules") {
+  api_world w;
+  auto made = w.must(w.post("/api/v1/namespaces/default/pods", pod), 201);
+  CHECK(made["status"]["phase"].as_string() == "Pending");
+  CHECK(made["status"]["qosClass"].as_string() == "BestEffort");
+  CHECK(made["spec"]["restartPolicy"].as_string() == "Always");
+  auto bound = w.must(w.post("/api/v1/namespaces/default/pods/p/binding", R"({"metadata":{"name":"p"},"target":{"kind":"Node","name":"n1"}})"), 201);
+  CHECK(bound["status"].as_string() == "Success");
+  CHECK(bound["code"].as_integer() == 201);
+  auto twice = w.must(w.post("/api/v1/namespaces/default/pods/p/binding", R"({"target":{"kind":"Node","name":"n2"}})"), 409);
+  CHECK(twice["message"].as_string() == R"(Operation cannot be fulfilled on pods/binding "p": pod p is already assigned to node "n1")");
+  auto found = w.must(w.get("/api/v1/namespaces/default/pods?fieldSelector=spec.nodeName=n1"), 200);
+  CHECK(found["items"].size() == 1);
+  CHECK(w.get("/api/v1/pods?fieldSelector=spec.foo=n1").code == 400);
+
+  auto no = w.must(w.patch("/api/v1/namespaces/default/pods/p", R"({"spec":{"nodeName":"n3"}})", merge), 422);
+  CHECK(no["message"].as_string().find("pod updates may not change fields other than") != std::string::npos);
+  CHECK(w.patch("/api/v1/namespaces/default/pods/p", R"({"spec":{"containers":[{"name":"c","image":"k"}]}})", strategic).code == 200);
+
+  auto marked = w.must(w.remove("/api/v1/namespaces/default/pods/p"), 200);
+  CHECK(marked["kind"].as_string() == "Pod");
+  CHECK(marked["metadata"]["deletionGracePeriodSeconds"].as_integer() == 30);
+  CHECK(marked["metadata"]["generation"].as_integer() == 3);
+  CHECK(w.get("/api/v1/namespaces/default/pods/p").code == 200);
+  CHECK(w.remove("/api/v1/namespaces/default/pods/p?gracePeriodSeconds=0").code == 200);
+  CHECK(w.get("/api/v1/namespaces/default/pods/p").code == 404);
+
+  w.must(w.post("/api/v1/namespaces/default/pods", pod), 201);
+  CHECK(w.post("/api/v1/namespaces/default/pods/p/eviction", R"({"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"p"}})").code == 201);
+  CHECK(w.get("/api/v1/namespaces/default/pods/p").code == 404);  // it had no node: gone at once
+}
+
+TEST_CASE("services get addresses and ports, and give them back") {
+  api_world w;
+  auto body = [](std::string_view name, std::string_view spec) {
+    return fmt::format(R"({{"metadata":{{"name":"{}"}},"spec":{{"ports":[{{"port":80}}]{}}}}})", name, spec);
+  };
+  auto a = w.must(w.post("/api/v1/namespaces/default/services", body("a", "")), 201);
+  auto ip = std::string(a["spec"]["clusterIP"].as_string());
+  CHECK(ip.starts_with("10.43."));
+  CHECK(a["spec"]["clusterIPs"][0].as_string() == ip);
+  CHECK(a["spec"]["ports"][0]["targetPort"].as_integer() == 80);
+  auto taken = w.must(w.post("/api/v1/namespaces/default/services", body("b", fmt::format(R"(,"clusterIP":"{}")", ip))), 422);
+  CHECK(taken["message"].as_string().find("provided IP is already allocated") != std::string::npos);
+  auto n = w.must(w.post("/api/v1/namespaces/default/services", body("n", R"(,"type":"NodePort")")), 201);
+  auto port = n["spec"]["ports"][0]["nodePort"].as_integer();
+  CHECK(port >= 30086);
+  CHECK(port <= 32767);
+  auto same = w.must(w.post("/api/v1/namespaces/default/services", fmt::format(R"({{"metadata":{{"name":"m"}},"spec":{{"type":"NodePort","ports":[{{"port":80,"nodePort":{}}}]}}}})", port)), 422);
+  CHECK(same["message"].as_string().find("provided port is already allocated") != std::string::npos);
+  CHECK(w.get("/apis/networking.k8s.io/v1/ipaddresses/" + ip).code == 200);
+  auto moved = w.must(w.patch("/api/v1/namespaces/default/services/a", R"({"spec":{"clusterIP":"10.43.0.9"}})", merge), 422);
+  CHECK(moved["message"].as_string().find("may not change once set") != std::string::npos);
+  CHECK(w.remove("/api/v1/namespaces/default/services/a").code == 200);
+  CHECK(w.get("/apis/networking.k8s.io/v1/ipaddresses/" + ip).code == 404);
+  auto headless = w.must(w.post("/api/v1/namespaces/default/services", body("h", R"(,"clusterIP":"None","selector":{"a":"b"})")), 201);
+  CHECK(headless["spec"]["ipFamilyPolicy"].as_string() == "SingleStack");
+}
+
+TEST_CASE("events are one storage under two groups") {
+  api_world w;
+  auto body = R"({"metadata":{"name":"e","namespace":"default"},"involvedObject":{"kind":"Pod","name":"p","namespace":"default"},"reason":"r","message":"m","type":"Normal","count":2})";
+  w.must(w.post("/api/v1/namespaces/default/events", body), 201);
+  auto other = w.must(w.get("/apis/events.k8s.io/v1/namespaces/default/events/e"), 200);
+  CHECK(other["apiVersion"].as_string() == "events.k8s.io/v1");
+  CHECK(other["note"].as_string() == "m");
+  CHECK(other["regarding"]["name"].as_string() == "p");
+  CHECK(other["deprecatedCount"].as_integer() == 2);
+  auto list = w.must(w.get("/apis/events.k8s.io/v1/events?fieldSelector=regarding.name=p"), 200);
+  CHECK(list["kind"].as_string() == "EventList");
+  CHECK(list["items"][0]["regarding"]["kind"].as_string() == "Pod");
+}
+
+TEST_CASE("the client of the server itself") {
+  api_world w;
+  resource_id maps{"", "v1", "configmaps"};
+  auto made = w.loop.run_until(w.client->create(maps, "default", *json::parse(config_map("a"))));
+  REQUIRE(made.has_value());
+  CHECK(w.client->list(maps).size() == 1);
+  auto changed = w.loop.run_until(w.client->modify(maps, "default", "a", [](json::value& o) {
+    o.member("data").set("k", "changed");
+    return true;
+  }));
+  REQUIRE(changed.has_value());
+  CHECK((*w.client->get(maps, "default", "a"))["data"]["k"].as_string() == "changed");
+  CHECK(w.client->prefix(maps, "default") == "/registry/configmaps/default/");
+  CHECK(w.loop.run_until(w.client->remove(maps, "default", "a")).has_value());
+  CHECK(w.client->get(maps, "default", "a").error().code == 404);
+}
+
+TEST_CASE("who may not, and who is not known") {
+  api_world w;
+  w.may.denied_resource = "pods";
+  w.who.user = {"jane", "", {"system:authenticated"}, {}};
+  auto no = w.must(w.get("/api/v1/namespaces/default/pods/x/log"), 403);
+  CHECK(no["message"].as_string() == R"(pods "x" is forbidden: User "jane" cannot get resource "pods/log" in API group "" in the namespace "default")");
+  CHECK(no["reason"].as_string() == "Forbidden");
+  w.who.known = false;
+  CHECK(w.must(w.get("/api/v1/pods"), 401)["message"].as_string() == "Unauthorized");
+}
+
+}  // namespace kedge::api
