@@ -202,7 +202,7 @@ class ClusterTest(unittest.TestCase):
 
 def main():
     """Runs the module's tests and ends with the line that CI counts."""
-    result = unittest.main(exit=False, verbosity=2).result
+    result = unittest.main(module="__main__", exit=False, verbosity=2, warnings="ignore").result
     failed = len(result.failures) + len(result.errors)
     print(f"{result.testsRun - failed} passed, {failed} failed")
     raise SystemExit(1 if failed or not result.testsRun else 0)
