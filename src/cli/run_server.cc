@@ -205,6 +205,9 @@ class server_process {
     auto& mine = *gateway_.here();
     KEDGE_CO_CHECK(co_await api::bootstrap_cluster(mine.local(), bootstrap_options()));
     bootstrapped_.store(true, std::memory_order_relaxed);
+    auto synced = co_await reactor::offload([this] { return identity_->sync(); });
+    if (!synced) co_return fail(synced.error());
+    KEDGE_CO_CHECK(std::move(*synced));
     log::info("kedge {} serves on {} after {}: {}", version, options_.https_listen_port,
               format_duration(std::chrono::floor<std::chrono::milliseconds>(monotonic_clock::now() - began)), identity_->admin_kubeconfig_path());
 
@@ -216,7 +219,7 @@ class server_process {
     tasks_.spawn(mine.passwords().keep());
     tasks_.spawn(renew_certificate());
     shared_.controllers_running.store(true, std::memory_order_relaxed);
-    if (!options_.agent.container_runtime_endpoint.empty() || !options_.disable_agent) start_node();
+    if (!options_.disable_agent) start_node();
     if (options_.disable_agent) notify_ready();
     co_return result<void>();
   }
@@ -372,10 +375,8 @@ class server_process {
     c.server_url = "https://" + reactor::endpoint{settings_.bind_address.empty() || settings_.bind_address == "0.0.0.0" || settings_.bind_address == "::" ? "127.0.0.1" : settings_.bind_address, settings_.https_port}.text();
     c.token = identity_->agent_token();
     c.disable_cloud_controller = options_.disable_cloud_controller;
-    if (auto admin = identity_->client("client-admin")) {
-      c.admin_certificate = admin->first;
-      c.admin_key = admin->second;
-    }
+    c.admin_certificate = settings_.server_dir() + "/tls/client-admin.crt";
+    c.admin_key = settings_.server_dir() + "/tls/client-admin.key";
     node_ = std::make_unique<node::agent_control>();
     node_tasks_.spawn([](server_process& p, node::agent_config config) -> task<void> {
       auto r = co_await node::run_node(std::move(config), *p.node_);

@@ -50,7 +50,7 @@ result<void> fill_temporary(const std::string& path, std::string_view content, c
     timespec times[2] = {to_timespec(*options.modified), to_timespec(*options.modified)};
     if (::futimens(out.get(), times) < 0) return fail(os_error(errno, "set the time of " + path));
   }
-  if (::fsync(out.get()) < 0) return fail(os_error(errno, "sync " + path));
+  if (options.sync && ::fsync(out.get()) < 0) return fail(os_error(errno, "sync " + path));
   return {};
 }
 
@@ -72,6 +72,16 @@ result<std::string> read_file(const std::string& path, std::size_t max_bytes) {
   }
 }
 
+// The new name is durable only once its folder is.
+static result<void> sync_folder_of(const std::string& path) {
+  auto slash = path.rfind('/');
+  auto folder = slash == std::string::npos ? std::string(".") : path.substr(0, slash + 1);
+  file dir(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (dir.get() < 0) return fail(os_error(errno, "open " + folder));
+  if (::fsync(dir.get()) < 0 && errno != EINVAL) return fail(os_error(errno, "sync " + folder));
+  return {};
+}
+
 result<void> write_file(const std::string& path, std::string_view content, const write_options& options) {
   auto temporary = path + ".tmp";
   if (auto done = fill_temporary(temporary, content, options); !done) {
@@ -83,13 +93,14 @@ result<void> write_file(const std::string& path, std::string_view content, const
     ::unlink(temporary.c_str());
     return fail(std::move(e));
   }
-  // The new name is durable only once its folder is.
-  auto slash = path.rfind('/');
-  auto folder = slash == std::string::npos ? std::string(".") : path.substr(0, slash + 1);
-  file dir(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (dir.get() < 0) return fail(os_error(errno, "open " + folder));
-  if (::fsync(dir.get()) < 0 && errno != EINVAL) return fail(os_error(errno, "sync " + folder));
-  return {};
+  return options.sync ? sync_folder_of(path) : result<void>();
+}
+
+result<void> sync_file(const std::string& path) {
+  file f(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (f.get() < 0) return fail(os_error(errno, "open " + path));
+  if (::fsync(f.get()) < 0) return fail(os_error(errno, "sync " + path));
+  return sync_folder_of(path);
 }
 
 result<void> make_folder(const std::string& path, unsigned mode) {

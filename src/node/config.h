@@ -22,7 +22,7 @@ struct agent_config {
 
   // Inside a server: a client certificate of the control plane's, used only to give the Node its role label, which
   // NodeRestriction keeps a node from taking. Empty on agents.
-  std::string admin_certificate, admin_key;
+  std::string admin_certificate, admin_key;  // paths of PEM files
 
   // What the Node says.
   std::vector<std::string> node_ips;            // empty: the default route's addresses

@@ -18,6 +18,20 @@ namespace {
 
 bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
+// Where files are written that are synced together once the server serves: some fifty of them one by one would be most of
+// the time of a first start. Blocking start code of one thread only.
+thread_local std::vector<std::string>* unsynced = nullptr;
+
+// Replaces the file, unless it says the same already.
+result<void> put(const std::string& path, std::string_view content, crypto::write_options options = {}) {
+  struct stat s;
+  if (auto now = crypto::read_file(path); now && *now == content && ::stat(path.c_str(), &s) == 0 && (s.st_mode & 0777) == options.mode) return {};
+  options.sync = unsynced == nullptr;
+  KEDGE_CHECK(crypto::write_file(path, content, options));
+  if (unsynced) unsynced->push_back(path);
+  return {};
+}
+
 bool is_address(const std::string& name) {
   unsigned char raw[16];
   return inet_pton(AF_INET, name.c_str(), raw) == 1 || inet_pton(AF_INET6, name.c_str(), raw) == 1;
@@ -39,8 +53,8 @@ result<crypto::authority> open_authority(const config& c, const std::string& ste
     return fail(errc::corrupt, (exists(certificate) ? key : certificate) + " is missing; restore it, or remove the other of the pair for a new CA (every node must then join anew)");
   if (!exists(certificate)) {
     KEDGE_TRY(auto ca, crypto::authority::create(name, now));
-    KEDGE_CHECK(crypto::write_file(key, ca.key().pem()));
-    KEDGE_CHECK(crypto::write_file(certificate, ca.bundle_pem(), {.mode = 0644}));
+    KEDGE_CHECK(put(key, ca.key().pem()));
+    KEDGE_CHECK(put(certificate, ca.bundle_pem(), {.mode = 0644}));
     return ca;
   }
   KEDGE_TRY(auto certificate_pem, crypto::read_file(certificate));
@@ -63,14 +77,14 @@ result<void> ensure_leaf(const std::string& stem, const crypto::authority& ca, c
   }
   KEDGE_TRY(auto key, crypto::private_key::generate(crypto::key_kind::ecdsa_p256));
   KEDGE_TRY(auto leaf, crypto::issue(ca, key.public_part(), wanted, now, random));
-  KEDGE_CHECK(crypto::write_file(key_path, key.pem()));
-  return crypto::write_file(certificate, crypto::chain_pem(leaf, ca), {.mode = 0644});
+  KEDGE_CHECK(put(key_path, key.pem()));
+  return put(certificate, crypto::chain_pem(leaf, ca), {.mode = 0644});
 }
 
 result<void> ensure_key(const std::string& path, crypto::key_kind kind) {
   if (exists(path)) return {};
   KEDGE_TRY(auto key, crypto::private_key::generate(kind));
-  return crypto::write_file(path, key.pem());
+  return put(path, key.pem());
 }
 
 // Points `link` at `target`, whatever stood there.
@@ -122,6 +136,11 @@ std::vector<std::string> initial_names(const config& c) {
 }
 
 result<std::unique_ptr<credentials>> credentials::open(const config& c, wall_time now, random_source& random) {
+  std::vector<std::string> written;
+  unsynced = &written;
+  struct ending {
+    ~ending() { unsynced = nullptr; }
+  } at_end;
   for (auto folder : {"", "/tls", "/tls/kube-scheduler", "/tls/kube-controller-manager", "/cred", "/etc", "/db"})
     KEDGE_CHECK(crypto::make_folder(c.server_dir() + folder, 0700));
   KEDGE_TRY(auto server_ca, open_authority(c, "server-ca", "k3s-server-ca", now));
@@ -133,14 +152,20 @@ result<std::unique_ptr<credentials>> credentials::open(const config& c, wall_tim
   KEDGE_CHECK(out->write_clients(now, random));
   KEDGE_CHECK(out->write_tokens(random));
   KEDGE_CHECK(out->write_kubeconfigs());
+  out->unsynced_ = std::move(written);
   return out;
+}
+
+result<void> credentials::sync() {
+  for (auto& path : std::exchange(unsynced_, {})) KEDGE_CHECK(crypto::sync_file(path));
+  return {};
 }
 
 result<void> credentials::write_clients(wall_time now, random_source& random) {
   auto tls = base(settings_);
   // kube-controller-manager's signers want a CA file of one certificate.
-  KEDGE_CHECK(crypto::write_file(tls + "server-ca.nochain.crt", server_ca_.signer().pem(), {.mode = 0644}));
-  KEDGE_CHECK(crypto::write_file(tls + "client-ca.nochain.crt", client_ca_.signer().pem(), {.mode = 0644}));
+  KEDGE_CHECK(put(tls + "server-ca.nochain.crt", server_ca_.signer().pem(), {.mode = 0644}));
+  KEDGE_CHECK(put(tls + "client-ca.nochain.crt", client_ca_.signer().pem(), {.mode = 0644}));
 
   struct row {
     const char *stem, *user, *group;
@@ -171,14 +196,14 @@ result<void> credentials::write_clients(wall_time now, random_source& random) {
   KEDGE_CHECK(ensure_key(tls + "service.key", crypto::key_kind::ecdsa_p256));
   KEDGE_TRY(service_keys_, crypto::read_file(tls + "service.key"));
   KEDGE_TRY(auto keys, crypto::parse_private_keys(service_keys_));
-  KEDGE_CHECK(crypto::write_file(tls + "service.current.key", keys.front().pem()));
+  KEDGE_CHECK(put(tls + "service.current.key", keys.front().pem()));
 
   auto psk = settings_.server_dir() + "/cred/ipsec.psk";
-  if (!exists(psk)) KEDGE_CHECK(crypto::write_file(psk, random.hex_text(48) + "\n"));
+  if (!exists(psk)) KEDGE_CHECK(put(psk, random.hex_text(48) + "\n"));
   KEDGE_TRY(auto psk_text, crypto::read_file(psk));
   ipsec_psk_ = trim(psk_text);
 
-  KEDGE_CHECK(crypto::write_file(settings_.server_dir() + "/etc/egress-selector-config.yaml",
+  KEDGE_CHECK(put(settings_.server_dir() + "/etc/egress-selector-config.yaml",
       "{\"kind\":\"EgressSelectorConfiguration\",\"apiVersion\":\"apiserver.k8s.io/v1beta1\",\"egressSelections\":[{\"name\":\"cluster\",\"connection\":{"
       "\"proxyProtocol\":\"HTTPConnect\",\"transport\":{\"tcp\":{\"url\":\"" + local_url(settings_) + "\",\"tlsConfig\":{\"caBundle\":\"" + tls +
       "server-ca.crt\",\"clientKey\":\"" + tls + "client-kube-apiserver.key\",\"clientCert\":\"" + tls + "client-kube-apiserver.crt\"}}}}}]}"));
@@ -217,13 +242,13 @@ result<void> credentials::save_tokens() {
   bool changed = passwd_.ensure("node", "k3s:agent", agent_password_);
   changed = passwd_.ensure("server", "k3s:server", password_) || changed;
   passwd_shared_ = std::make_shared<const crypto::passwd>(passwd_);
-  if (changed || !exists(dir + "/cred/passwd")) KEDGE_CHECK(crypto::write_file(dir + "/cred/passwd", passwd_.write()));
+  if (changed || !exists(dir + "/cred/passwd")) KEDGE_CHECK(put(dir + "/cred/passwd", passwd_.write()));
   KEDGE_TRY(auto hash, crypto::ca_hash(server_ca_.bundle_pem(), system_wall_time()));
-  KEDGE_CHECK(crypto::write_file(dir + "/token", crypto::token{hash, "server", password_, ""}.format() + "\n"));
+  KEDGE_CHECK(put(dir + "/token", crypto::token{hash, "server", password_, ""}.format() + "\n"));
   KEDGE_CHECK(symlink_to(dir + "/token", dir + "/node-token"));
   if (agent_password_ == password_) return symlink_to(dir + "/token", dir + "/agent-token");
   ::unlink((dir + "/agent-token").c_str());
-  return crypto::write_file(dir + "/agent-token", crypto::token{hash, "node", agent_password_, ""}.format() + "\n");
+  return put(dir + "/agent-token", crypto::token{hash, "node", agent_password_, ""}.format() + "\n");
 }
 
 result<void> credentials::write_kubeconfigs() {
@@ -236,7 +261,7 @@ result<void> credentials::write_kubeconfigs() {
                                        {"scheduler", "client-scheduler"}, {"api-server", "client-kube-apiserver"},
                                        {"cloud-controller", "client-k3s-cloud-controller"}};
   for (auto& r : components)
-    KEDGE_CHECK(crypto::write_file(cred + r.file + ".kubeconfig", file_kubeconfig(url, tls + "server-ca.crt", tls + r.stem)));
+    KEDGE_CHECK(put(cred + r.file + ".kubeconfig", file_kubeconfig(url, tls + "server-ca.crt", tls + r.stem)));
 
   // K3s writes to the default place, or makes that a link to where --write-kubeconfig says.
   std::string usual = "/etc/rancher/k3s/k3s.yaml";
@@ -247,7 +272,7 @@ result<void> credentials::write_kubeconfigs() {
   kubeconfig_path_ = settings_.write_kubeconfig.empty() ? usual : settings_.write_kubeconfig;
   KEDGE_CHECK(crypto::make_folder(kubeconfig_path_.substr(0, kubeconfig_path_.rfind('/')), 0755));
   KEDGE_TRY(auto admin, client("client-admin"));
-  KEDGE_CHECK(crypto::write_file(kubeconfig_path_,
+  KEDGE_CHECK(put(kubeconfig_path_,
                                  embedded_kubeconfig(settings_.write_kubeconfig_name, url, server_ca_.bundle_pem(), admin.first, admin.second),
                                  {.mode = settings_.write_kubeconfig_mode}));
   if (!settings_.write_kubeconfig_group.empty()) {

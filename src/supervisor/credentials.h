@@ -25,6 +25,9 @@ class credentials {
   // Reads what is there and makes what is missing or near its end. Blocking: at start. Errors name the file.
   static result<std::unique_ptr<credentials>> open(const config& c, wall_time now, random_source& random);
 
+  // Makes what open() wrote durable. Blocking, once, on the offload pool; no other call of it at the same time.
+  result<void> sync();
+
   // Immutable after open: from every core.
   const crypto::authority& server_ca() const noexcept { return server_ca_; }
   const crypto::authority& client_ca() const noexcept { return client_ca_; }
@@ -60,6 +63,7 @@ class credentials {
   result<void> write_kubeconfigs();
 
   config settings_;
+  std::vector<std::string> unsynced_;
   crypto::authority server_ca_, client_ca_, request_header_ca_;
   std::string service_keys_, ipsec_psk_, kubeconfig_path_;
   mutable std::mutex mutex_;  // rare: tokens and names change by hand, or with a new address
