@@ -61,7 +61,9 @@ struct outcome {
 
 struct appended {
   std::vector<outcome> outcomes;  // one for each operation, in order
-  std::vector<entry> others;      // what others wrote before these, if the log learned it on the way
+  // What lies before these and was not given yet: all of it where shared(), so that the caller has no gap below its own.
+  // May hold these operations' own entries too, where they are not in one piece.
+  std::vector<entry> others;
 };
 
 struct page {
@@ -87,7 +89,9 @@ class log {
   // then load(applied) tells, once it works again. May be called again before the first has answered; answers come in
   // the order of the calls.
   virtual task<result<appended>> append(batch ops) = 0;
-  // Waits for entries above `after`, by anybody, until `deadline`. Never gives anything where shared() is false.
+  // Waits for entries above `after`, by anybody, until `deadline`. Never gives anything where shared() is false, and
+  // goes on waiting while the database is away. errc::expired: what follows `after` is compacted, so load(0) and compare;
+  // errc::corrupt: the database has another history than this server.
   virtual task<result<page>> tail(revision after, time_point deadline) = 0;
   // The newest revision, asked after the call came (linearizable).
   virtual task<result<revision>> current() = 0;

@@ -20,7 +20,7 @@ class memory_log final : public log {
   }
   task<result<page>> load(revision after) override {
     if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
-    co_return db_.read(after);
+    co_return give_page(after);
   }
   task<result<void>> begin() override {
     if (db_.newest() == 0) {
@@ -50,9 +50,20 @@ class memory_log final : public log {
     };
     if (auto d = delay(db_.faults.delay_before_commit); d.count() > 0) co_await reactor::sleep_for(d);
     if (auto e = fault(db_.faults.fail_before_commit)) co_return give(fail(*e));
+    std::vector<entry> others;
+    for (auto after = given_; db_.shared_;) {
+      auto p = db_.read(after);
+      std::move(p.entries.begin(), p.entries.end(), std::back_inserter(others));
+      after = p.at;
+      if (p.done) break;
+    }
     auto out = db_.commit(*ops);
+    out.others = std::move(others);
     if (auto d = delay(db_.faults.delay_after_commit); d.count() > 0) co_await reactor::sleep_for(d);
     if (auto e = fault(db_.faults.fail_after_commit)) co_return give(fail(*e));
+    for (auto& o : out.outcomes) {
+      if (o.what == outcome::status::committed) given_ = std::max(given_, o.at);
+    }
     co_return give(std::move(out));
   }
 
@@ -65,7 +76,7 @@ class memory_log final : public log {
       }
     }
     if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
-    co_return db_.read(after);
+    co_return give_page(after);
   }
   task<result<revision>> current() override {
     if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
@@ -107,7 +118,14 @@ class memory_log final : public log {
   static std::optional<error> fault(const std::function<std::optional<error>()>& f) { return f ? f() : std::nullopt; }
   static duration delay(const std::function<duration()>& f) { return f ? f() : duration(0); }
 
+  page give_page(revision after) {
+    auto out = db_.read(after);
+    given_ = std::max(given_, out.at);
+    return out;
+  }
+
   memory_database& db_;
+  revision given_ = 0;  // everything up to here is with the caller
   reactor::loop* home_ = nullptr;
   reactor::event news_;
   std::shared_ptr<turn> last_;

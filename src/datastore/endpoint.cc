@@ -1,0 +1,75 @@
+#include "datastore/endpoint.h"
+
+#include <fmt/format.h>
+
+#include "base/strings.h"
+#include "datastore/postgres/postgres_log.h"
+#include "datastore/sqlite/sqlite_log.h"
+
+namespace kedge::datastore {
+
+namespace {
+
+constexpr std::string_view flag = "--datastore-endpoint: ";
+
+// As kine: user and database have defaults, and TLS files make the server's name count unless the URL says otherwise.
+result<std::unique_ptr<log>> make_postgres(const endpoint_options& o, std::string_view rest) {
+  std::string url = "postgresql://" + std::string(rest.empty() ? "postgres:postgres@localhost" : rest);
+  auto parsed = postgres::parse_url(url);
+  if (!parsed) {
+    // libpq quotes the URL, and with it the password.
+    return fail(errc::invalid,
+                std::string(flag) +
+                    "not a PostgreSQL URL as in postgres://user:password@host:5432/database?sslmode=require "
+                    "(percent-encode what is special in user and password)");
+  }
+  auto& s = *parsed;
+  if (auto* db = postgres::find(s, "dbname"); !db || db->empty())
+    postgres::put(s, "dbname", "kubernetes");
+  else
+    postgres::put(s, "dbname", lower(*db));
+  bool verify = false;
+  auto file = [&](std::string_view key, const std::string& path) {
+    if (path.empty() || postgres::find(s, key)) return;
+    postgres::put(s, key, path);
+    verify = true;
+  };
+  file("sslrootcert", o.ca_file);
+  file("sslcert", o.certificate_file);
+  file("sslkey", o.key_file);
+  if (verify && !postgres::find(s, "sslmode")) postgres::put(s, "sslmode", "verify-full");
+  return make_postgres_log({.connection = std::move(s)});
+}
+
+}  // namespace
+
+bool is_shared_endpoint(std::string_view endpoint) {
+  return endpoint.find("://") != std::string_view::npos && !endpoint.starts_with("sqlite://");
+}
+
+result<std::unique_ptr<log>> make_log(const endpoint_options& o) {
+  std::string_view endpoint = o.endpoint;
+  if (endpoint.empty()) return make_sqlite_log(o.sqlite);
+  auto colon = endpoint.find("://");
+  // Not shown: an endpoint without a scheme may be anything, a password too.
+  if (colon == std::string_view::npos)
+    return fail(errc::invalid, std::string(flag) + "it must begin with postgres://, redis://, rediss:// or sqlite://");
+  auto scheme = lower(endpoint.substr(0, colon));
+  auto rest = endpoint.substr(colon + 3);
+  if (scheme == "sqlite") {
+    auto s = o.sqlite;
+    // kine's parameters set what is set anyway.
+    if (auto path = rest.substr(0, rest.find('?')); !path.empty()) s.path = path;
+    return make_sqlite_log(std::move(s));
+  }
+  if (scheme == "postgres" || scheme == "postgresql") return make_postgres(o, rest);
+  for (std::string_view known : {"mysql", "http", "https", "unix", "unixs", "nats", "jetstream", "t4", "litestream"}) {
+    if (scheme == known)
+      return fail(errc::unsupported,
+                  fmt::format("{}{}:// is not served by kedge; use postgres://, redis:// or sqlite://", flag, scheme));
+  }
+  return fail(errc::invalid,
+              fmt::format("{}the scheme {} is not known; use postgres://, redis:// or sqlite://", flag, quote(scheme)));
+}
+
+}  // namespace kedge::datastore

@@ -1,0 +1,223 @@
+// sql.h: every statement that is run against PostgreSQL. Ids and revisions are cast to bigint wherever they are read: a
+// database made before 2024 has them as int4.
+#pragma once
+
+namespace kedge::datastore::postgres::sql {
+
+// The lock that servers of ours take around an append, so that ids become visible in their order (facts 2.1). Advisory
+// locks are per database: clusters in other databases don't meet. The bytes are "kedge".
+#define KEDGE_APPEND_LOCK "461262579557"
+inline constexpr const char* channel = "kedge";
+
+// ---- the session
+
+inline constexpr const char* session =
+    "SELECT set_config('statement_timeout', '10s', false), set_config('lock_timeout', '5s', false),"
+    " set_config('idle_in_transaction_session_timeout', '10s', false),"
+    " set_config('default_transaction_isolation', 'read committed', false),"
+    " set_config('tcp_keepalives_idle', '5', false), set_config('tcp_keepalives_interval', '2', false),"
+    " set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10000', false),"
+    // What was acknowledged is on disk, whatever the database's default; a wait for standbys stays.
+    " set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on'"
+    "   ELSE current_setting('synchronous_commit') END, false)";
+
+// 0 standby, 1 pid, 2 start of the session, 3 start of the server
+inline constexpr const char* identity =
+    "SELECT pg_is_in_recovery(), pg_backend_pid()::bigint,"
+    " (SELECT backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()),"
+    " pg_postmaster_start_time()::text";
+
+// $1 pid, $2 its start: asks the session to end. 0: whether it is still there.
+inline constexpr const char* terminate =
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2";
+
+// Who holds the append lock: 0 pid, 1 application, 2 address, 3 state.
+inline constexpr const char* blocker =
+    "SELECT a.pid::bigint, a.application_name, coalesce(host(a.client_addr), 'local'), coalesce(a.state, '')"
+    " FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
+    " WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname ="
+    " current_database()) AND (l.classid::bigint << 32 | l.objid::bigint) = " KEDGE_APPEND_LOCK " LIMIT 1";
+
+// ---- what is there
+
+// 0 version text, 1 encoding, 2 fsync, 3 full_page_writes, 4 may make temporary objects, 5 kind of relation `kine`
+// (empty: none), 6 user triggers, 7 row security, 8 rights on it
+inline constexpr const char* inspect =
+    "SELECT version(), current_setting('server_encoding'), current_setting('fsync'),"
+    " current_setting('full_page_writes'), has_database_privilege(current_database(), 'TEMP'),"
+    " coalesce((SELECT relkind::text FROM pg_class WHERE oid = to_regclass('kine')), ''),"
+    " coalesce((SELECT string_agg(tgname, ', ') FROM pg_trigger WHERE tgrelid = to_regclass('kine') AND NOT"
+    "   tgisinternal), ''),"
+    " coalesce((SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass('kine')), false),"
+    " coalesce(has_table_privilege(to_regclass('kine')::oid, 'SELECT') AND"
+    "   has_table_privilege(to_regclass('kine')::oid, 'INSERT') AND"
+    "   has_table_privilege(to_regclass('kine')::oid, 'UPDATE') AND"
+    "   has_table_privilege(to_regclass('kine')::oid, 'DELETE'), true)";
+
+// 0 column, 1 type
+inline constexpr const char* columns =
+    "SELECT attname::text, format_type(atttypid, NULL) FROM pg_attribute"
+    " WHERE attrelid = to_regclass('kine') AND attnum > 0 AND NOT attisdropped";
+
+// Of the sequence behind kine.id: 0 increment, 1 cache, 2 last value, 3 largest; no row without one.
+inline constexpr const char* sequence =
+    "SELECT s.seqincrement, s.seqcache, coalesce(pg_sequence_last_value(s.seqrelid), 0), s.seqmax"
+    " FROM pg_sequence s WHERE s.seqrelid = pg_get_serial_sequence('kine', 'id')::regclass";
+
+inline constexpr const char* database_exists = "SELECT count(*) FROM pg_database WHERE datname = $1";
+
+// ---- kine's schema, as kine makes it
+
+inline constexpr const char* lock_session = "SELECT pg_advisory_lock(" KEDGE_APPEND_LOCK ")";
+inline constexpr const char* unlock_session = "SELECT pg_advisory_unlock(" KEDGE_APPEND_LOCK ")";
+inline constexpr const char* schema[] = {
+    "CREATE TABLE IF NOT EXISTS kine (id BIGSERIAL PRIMARY KEY, name text COLLATE \"C\", created INTEGER, deleted "
+    "INTEGER,"
+    " create_revision BIGINT, prev_revision BIGINT, lease INTEGER, value bytea, old_value bytea)"
+    // Versions come and go: with the default of 20 % the table would be a fifth dead rows.
+    " WITH (autovacuum_vacuum_scale_factor = 0.02)",
+    "CREATE INDEX IF NOT EXISTS kine_name_index ON kine (name)",
+    "CREATE INDEX IF NOT EXISTS kine_name_id_index ON kine (name, id)",
+    "CREATE INDEX IF NOT EXISTS kine_id_deleted_index ON kine (id, deleted)",
+    "CREATE INDEX IF NOT EXISTS kine_prev_revision_index ON kine (prev_revision)",
+    "CREATE UNIQUE INDEX IF NOT EXISTS kine_name_prev_revision_uindex ON kine (name, prev_revision)",
+    "CREATE INDEX IF NOT EXISTS kine_list_query_index ON kine (name, id DESC, deleted)",
+    // The two rows that a new database begins with.
+    "INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)"
+    " SELECT 'compact_rev_key', 1, 0, 0, 0, 0, ''::bytea, NULL"
+    " WHERE NOT EXISTS (SELECT 1 FROM kine WHERE name = 'compact_rev_key') ON CONFLICT DO NOTHING",
+    "INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)"
+    " SELECT '/registry/health', 1, 0, 0, 0, 0, convert_to('{\"health\":\"true\"}', 'UTF8'), NULL"
+    " WHERE NOT EXISTS (SELECT 1 FROM kine WHERE name = '/registry/health') ON CONFLICT DO NOTHING",
+};
+
+// ---- reading
+
+#define KEDGE_ROW                                                                                             \
+  "k.id::bigint, k.name::text, coalesce(k.created, 0)::int, coalesce(k.deleted, 0)::int,"                     \
+  " coalesce(k.create_revision, 0)::bigint, coalesce(k.prev_revision, 0)::bigint, coalesce(k.lease, 0)::int," \
+  " CASE WHEN k.deleted = 0 THEN k.value END"
+#define KEDGE_COMPACTED "(SELECT coalesce(max(prev_revision), 0) FROM kine WHERE name = 'compact_rev_key')::bigint"
+
+// $1 after, $2 at most so many. 0 newest id, 1 compact revision, then a row, NULL when there is none.
+inline constexpr const char* news =
+    "SELECT h.m, h.c, " KEDGE_ROW " FROM (SELECT coalesce(max(id), 0)::bigint AS m, " KEDGE_COMPACTED
+    " AS c FROM kine) h LEFT JOIN LATERAL (SELECT * FROM kine WHERE id > $1::bigint ORDER BY id LIMIT $2::int) k ON "
+    "true"
+    " ORDER BY k.id";
+
+// 0 newest id, 1 standby
+inline constexpr const char* newest = "SELECT coalesce(max(id), 0)::bigint, pg_is_in_recovery() FROM kine";
+
+// $1 an id. 0 newest id, 1 compact revision, 2 name, 3 previous, 4 digest of the value; 2 to 4 NULL when it is gone.
+inline constexpr const char* lineage =
+    "SELECT h.m, h.c, k.name::text, k.prev_revision::bigint, md5(CASE WHEN k.deleted = 0 THEN k.value ELSE '' END)"
+    " FROM (SELECT coalesce(max(id), 0)::bigint AS m, " KEDGE_COMPACTED
+    " AS c FROM kine) h LEFT JOIN kine k ON k.id = $1::bigint";
+
+// Takes the missing ids from $1 to $2, so that nobody can commit there any more. Waits for who holds one of them.
+inline constexpr const char* fill =
+    "INSERT INTO kine (id, name, created, deleted, create_revision, prev_revision, lease, value, old_value)"
+    " SELECT g, 'gap-' || g, 0, 1, 0, 0, 0, NULL, NULL FROM generate_series($1::bigint, $2::bigint) g"
+    " WHERE NOT EXISTS (SELECT 1 FROM kine WHERE id = g) ORDER BY g ON CONFLICT DO NOTHING";
+
+inline constexpr const char* begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+// A start may be slow between two pages (decoding): the snapshot must not be taken away.
+inline constexpr const char* patient = "SET LOCAL idle_in_transaction_session_timeout = '120s'";
+inline constexpr const char* end_snapshot = "COMMIT";
+
+// ---- writing
+
+// One batch under the append lock. What it gives (o_kind):
+//   0  o_id: from where the rows of kind 1 begin; o_prev: the compact revision
+//   1  a row that others wrote before, at most 500
+//   2  o_id, o_name, o_prev: written now
+//   3  o_id, o_name: refused, because this version (0: none) stands
+// `seen` with its name and previous revision is the newest row that the caller has: another one there means that the
+// database has another history. A session remembers how far it has told, so that a batch that was sent before the
+// answer of the one before does not get that one's rows again; that is undone with the transaction.
+inline constexpr const char* append_function =
+    "CREATE OR REPLACE FUNCTION pg_temp.kedge_append(seen bigint, seen_name text, seen_prev bigint, names text[],"
+    " ops int[], expecteds bigint[], leases int[], vals bytea[]) RETURNS TABLE(o_kind int, o_id bigint, o_name text,"
+    " o_created int, o_deleted int, o_create bigint, o_prev bigint, o_lease int, o_value bytea)"
+    " LANGUAGE plpgsql VOLATILE AS $kedge$\n"
+    "#variable_conflict use_column\n"
+    "DECLARE c bigint; told bigint; done text[] := '{}'; ids bigint[] := '{}'; prevs bigint[] := '{}';\n"
+    " more_ids bigint[]; more_prevs bigint[]; more text[];\n"
+    "BEGIN\n"
+    " PERFORM pg_advisory_xact_lock(" KEDGE_APPEND_LOCK
+    ");\n"
+    // Only from here on do statements see what the holder before committed.
+    " SELECT " KEDGE_COMPACTED
+    " INTO c;\n"
+    " IF seen_name IS NOT NULL AND seen > c AND NOT EXISTS (SELECT 1 FROM kine k WHERE k.id = seen AND k.name ="
+    "   seen_name AND k.prev_revision = seen_prev) THEN\n"
+    "  RAISE EXCEPTION 'revision % is not what it was', seen USING ERRCODE = 'KG001';\n"
+    " END IF;\n"
+    " told := greatest(seen, coalesce(nullif(current_setting('kedge.told', true), ''), '0')::bigint);\n"
+    " RETURN QUERY SELECT 0, told, NULL::text, 0, 0, 0::bigint, c, 0, NULL::bytea;\n"
+    " RETURN QUERY SELECT 1, " KEDGE_ROW
+    " FROM kine k WHERE k.id > told ORDER BY k.id LIMIT 500;\n"
+    " FOR attempt IN 1..20 LOOP\n"
+    "  WITH added AS (\n"
+    "   INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)\n"
+    "   SELECT b.name, CASE b.op WHEN 0 THEN 1 ELSE 0 END, CASE b.op WHEN 2 THEN 1 ELSE 0 END,\n"
+    "    CASE WHEN b.op <> 1 THEN 0 WHEN coalesce(h.create_revision, 0) = 0 THEN h.id ELSE h.create_revision END,\n"
+    "    coalesce(h.id, 0), b.lease, CASE WHEN b.op <> 2 THEN b.value END, CASE WHEN h.deleted = 0 THEN h.value END\n"
+    "   FROM unnest(names, ops, expecteds, leases, vals) WITH ORDINALITY AS b(name, op, expected, lease, value, n)\n"
+    "   LEFT JOIN LATERAL (SELECT k.id, k.deleted, k.create_revision, k.value FROM kine k WHERE k.name = b.name\n"
+    "    ORDER BY k.id DESC LIMIT 1) h ON true\n"
+    "   WHERE CASE b.op WHEN 0 THEN h.id IS NULL OR h.deleted <> 0 ELSE h.id = b.expected AND h.deleted = 0 END\n"
+    "    AND NOT b.name = ANY(done)\n"
+    "   ORDER BY b.n\n"
+    "   ON CONFLICT DO NOTHING RETURNING id, prev_revision, name)\n"
+    "  SELECT array_agg(a.id::bigint), array_agg(a.prev_revision::bigint), array_agg(a.name::text) INTO more_ids, "
+    "more_prevs, more\n"
+    "   FROM added a;\n"
+    "  IF more IS NOT NULL THEN done := done || more; ids := ids || more_ids; prevs := prevs || more_prevs; END IF;\n"
+    "  EXIT WHEN cardinality(done) = cardinality(names);\n"
+    // Left out although it still fits: somebody filled the very id that was drawn.
+    "  EXIT WHEN NOT EXISTS (SELECT 1 FROM unnest(names, ops, expecteds) AS b(name, op, expected)\n"
+    "   LEFT JOIN LATERAL (SELECT k.id, k.deleted FROM kine k WHERE k.name = b.name ORDER BY k.id DESC LIMIT 1) h ON "
+    "true\n"
+    "   WHERE CASE b.op WHEN 0 THEN h.id IS NULL OR h.deleted <> 0 ELSE h.id = b.expected AND h.deleted = 0 END\n"
+    "    AND NOT b.name = ANY(done));\n"
+    " END LOOP;\n"
+    " RETURN QUERY SELECT 2, u.id, u.name, 0, 0, 0::bigint, u.prev, 0, NULL::bytea FROM unnest(ids, done, prevs)\n"
+    "  u(id, name, prev);\n"
+    " IF cardinality(done) < cardinality(names) THEN\n"
+    "  RETURN QUERY SELECT 3, CASE WHEN h.deleted = 0 THEN h.id ELSE 0 END::bigint, b.name, 0, 0, 0::bigint, "
+    "0::bigint,\n"
+    "   0, NULL::bytea FROM unnest(names) b(name) LEFT JOIN LATERAL (SELECT k.id, k.deleted FROM kine k\n"
+    "   WHERE k.name = b.name ORDER BY k.id DESC LIMIT 1) h ON true WHERE NOT b.name = ANY(done);\n"
+    " END IF;\n"
+    " IF cardinality(ids) > 0 THEN\n"
+    "  told := (SELECT max(i) FROM unnest(ids) i);\n"
+    "  PERFORM set_config('kedge.told', told::text, false);\n"
+    "  PERFORM pg_notify('kedge', told::text);\n"
+    " END IF;\n"
+    "END $kedge$";
+inline constexpr const char* append = "SELECT * FROM pg_temp.kedge_append($1, $2, $3, $4, $5, $6, $7, $8)";
+
+// Forgets what rows above `swept` and up to `upto` supersede, and moves the compact revision there, unless somebody
+// else has come further. $1 wanted, $2 step, $3 swept, $4 newest rows kept. Gives the compact revision.
+inline constexpr const char* compact_function =
+    "CREATE OR REPLACE FUNCTION pg_temp.kedge_compact(wanted bigint, step bigint, swept bigint, kept bigint)"
+    " RETURNS bigint LANGUAGE plpgsql VOLATILE AS $kedge$\n"
+    "DECLARE c bigint; key bigint; upto bigint;\n"
+    "BEGIN\n"
+    " SELECT id, prev_revision INTO key, c FROM kine WHERE name = 'compact_rev_key' ORDER BY prev_revision DESC LIMIT "
+    "1\n"
+    "  FOR UPDATE;\n"
+    " upto := least(c + step, wanted, (SELECT max(id) FROM kine) - kept);\n"
+    " IF key IS NULL OR upto <= c THEN RETURN greatest(c, wanted); END IF;\n"
+    " DELETE FROM kine k USING (SELECT p.prev_revision AS id FROM kine p WHERE p.name <> 'compact_rev_key' AND\n"
+    "   p.prev_revision <> 0 AND p.id > least(swept, c) AND p.id <= upto\n"
+    "  UNION SELECT t.id FROM kine t WHERE t.deleted <> 0 AND t.id > least(swept, c) AND t.id <= upto) gone\n"
+    "  WHERE k.id = gone.id;\n"
+    " UPDATE kine SET prev_revision = upto WHERE id = key;\n"
+    " RETURN upto;\n"
+    "END $kedge$";
+inline constexpr const char* compact = "SELECT pg_temp.kedge_compact($1, $2, $3, $4)";
+
+}  // namespace kedge::datastore::postgres::sql

@@ -1,0 +1,371 @@
+// conformance_test.cc: what log.h promises, over every backend.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <set>
+
+#include "backends.h"
+#include "datastore/memory/memory_log.h"
+#include "datastore/postgres/postgres_log.h"
+#include "datastore/sqlite/sqlite_log.h"
+#include "postgres_server.h"
+
+namespace kedge::datastore {
+namespace {
+
+class in_memory final : public test_database {
+ public:
+  std::unique_ptr<log> make() override { return make_memory_log(db_); }
+  bool shared() const override { return true; }
+
+ private:
+  memory_database db_{memory_database::durability::each_commit, true};
+};
+
+class in_sqlite final : public test_database {
+ public:
+  in_sqlite() {
+    char name[] = "/tmp/kedge-datastore-XXXXXX";
+    folder_ = ::mkdtemp(name);
+  }
+  ~in_sqlite() override { std::filesystem::remove_all(folder_); }
+  std::unique_ptr<log> make() override { return make_sqlite_log({.path = folder_ + "/state.db"}); }
+  bool shared() const override { return false; }
+
+ private:
+  std::string folder_;
+};
+
+class in_postgres final : public test_database {
+ public:
+  in_postgres() {
+    static int n = 0;
+    name_ = fmt::format("conformance{}", ++n);
+  }
+  std::unique_ptr<log> make() override {
+    return make_postgres_log({.connection = *postgres::parse_url(the_postgres().url(name_))});
+  }
+  bool shared() const override { return true; }
+  bool cut() override {
+    sql_session sql(the_postgres().url("postgres"));
+    sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" + name_ + "'");
+    return true;
+  }
+
+ private:
+  std::string name_;
+};
+
+const bool registered = [] {
+  backends().push_back({"memory", [] { return std::unique_ptr<test_database>(new in_memory); }});
+  backends().push_back({"sqlite", [] { return std::unique_ptr<test_database>(new in_sqlite); }});
+  backends().push_back({"postgres", [] { return std::unique_ptr<test_database>(new in_postgres); }});
+  return true;
+}();
+
+struct runner {
+  reactor::loop loop{*reactor::make_backend(reactor::io_backend::automatic)};
+  reactor::loop::current_guard here{loop};
+  template <typename T>
+  T must(task<result<T>> t) {
+    auto r = loop.run_until(std::move(t));
+    REQUIRE_MESSAGE(r.has_value(), (r ? std::string() : r.error().message));
+    if constexpr (!std::is_void_v<T>) return std::move(*r);
+  }
+  time_point in(std::chrono::milliseconds d) { return monotonic_clock::now() + d; }
+  void end(server& s) { loop.run_until(s.raw().close()); }
+};
+
+template <typename F>
+void on_each(F f) {
+  for (auto& kind : backends()) {
+    CAPTURE(kind.name);
+    auto db = kind.fresh();
+    f(*db);
+  }
+}
+
+bool same(const entry& a, const entry& b) {
+  return a.at == b.at && a.kind == b.kind && a.name == b.name && a.value == b.value &&
+         a.lease_seconds == b.lease_seconds;
+}
+
+}  // namespace
+
+TEST_CASE("a new database begins with revision 2, and health") {
+  on_each([](test_database& db) {
+    runner r;
+    server s(db);
+    r.must(s.start());
+    CHECK(s.applied() == 2);
+    REQUIRE(s.heads().contains("/registry/health"));
+    CHECK(s.heads().at("/registry/health").value == R"({"health":"true"})");
+    CHECK(s.raw().healthy().has_value());
+    CHECK(r.must(s.raw().current()) == 2);
+    r.end(s);
+  });
+}
+
+TEST_CASE("revisions follow the order of operations and batches, and everything is found again") {
+  on_each([](test_database& db) {
+    runner r;
+    std::vector<entry> before;
+    std::string digest;
+    {
+      server s(db);
+      r.must(s.start());
+      revision last = s.applied();
+      for (int i = 0; i < 20; ++i) {
+        std::vector<operation> ops;
+        for (int j = 0; j < 10; ++j)
+          ops.push_back(create(fmt::format("/registry/a/{}-{}", j, i), fmt::format("v{}", j), j == 3 ? 60u : 0u));
+        if (i > 0) {
+          ops.push_back(update(s.heads().at(fmt::format("/registry/a/1-{}", i - 1)),
+                               std::string(3000, 'x') + std::string("\0\xff", 2)));
+          ops.push_back(remove(s.heads().at(fmt::format("/registry/a/2-{}", i - 1))));
+        }
+        for (auto& o : r.must(s.write(std::move(ops)))) {
+          CHECK(o.what == outcome::status::committed);
+          CHECK(o.at == last + 1);
+          last = o.at;
+        }
+      }
+      CHECK(r.must(s.raw().current()) == last);
+      before = s.history();
+      digest = r.must(s.raw().lineage(last));
+      r.end(s);
+    }
+    server again(db);
+    r.must(again.start());
+    REQUIRE(again.history().size() == before.size());
+    for (std::size_t i = 0; i < before.size(); ++i) CHECK(same(again.history()[i], before[i]));
+    CHECK(r.must(again.raw().lineage(before.back().at)) == digest);
+    auto none = r.loop.run_until(again.raw().lineage(before.back().at + 1));
+    REQUIRE(!none.has_value());
+    CHECK(none.error().code == errc::not_found);
+    r.end(again);
+  });
+}
+
+TEST_CASE("what doesn't fit is refused alone, with the version that stands") {
+  on_each([](test_database& db) {
+    if (!db.shared()) return;  // one server's memory has decided already
+    runner r;
+    server s(db);
+    r.must(s.start());
+    auto made =
+        r.must(s.write({create("/registry/a", "1"), create("/registry/b", "1"), create("/registry/gone", "1")}));
+    r.must(s.write({remove(s.heads().at("/registry/gone"))}));
+    entry stale = s.heads().at("/registry/a");
+    auto moved = r.must(s.write({update(stale, "2")}));
+    entry never;
+    never.name = "/registry/never";
+    never.at = 1;
+    auto mixed = r.must(s.write({create("/registry/a", "x"), remove(never), create("/registry/gone", "back"),
+                                 update(s.heads().at("/registry/b"), "2")}));
+    REQUIRE(mixed.size() == 4);
+    CHECK(mixed[0].what == outcome::status::conflict);
+    CHECK(mixed[0].at == moved[0].at);
+    CHECK(mixed[1].what == outcome::status::conflict);
+    CHECK(mixed[1].at == 0);
+    CHECK(mixed[2].what == outcome::status::committed);
+    CHECK(mixed[3].what == outcome::status::committed);
+    CHECK(mixed[3].at == mixed[2].at + 1);  // refused ones leave no hole
+    CHECK(r.must(s.write({update(stale, "y")}))[0].what == outcome::status::conflict);
+    CHECK(r.must(s.write({remove(stale)}))[0].at == moved[0].at);
+    (void)made;
+    r.end(s);
+  });
+}
+
+TEST_CASE("compaction forgets what was replaced and removed, and nothing that exists") {
+  on_each([](test_database& db) {
+    runner r;
+    {
+      server s(db);
+      r.must(s.start());
+      r.must(s.write({create("/registry/old", "kept"), create("/registry/hot", "0"), create("/registry/gone", "0")}));
+      r.must(s.write({remove(s.heads().at("/registry/gone"))}));
+      for (int i = 0; i < 3000;) {
+        std::vector<operation> ops;
+        for (int j = 0; j < 100; ++j, ++i) ops.push_back(create(fmt::format("/registry/n/{}", i), "v"));
+        ops.push_back(update(s.heads().at("/registry/hot"), std::to_string(i)));
+        r.must(s.write(std::move(ops)));
+      }
+      r.must(s.raw().compact(1500));
+      auto again = r.must(s.raw().current());
+      CHECK(again == s.applied());
+      r.end(s);
+    }
+    server s(db);
+    r.must(s.raw().open());
+    auto first = r.must(s.raw().load(0));
+    CHECK(first.compacted == 1500);
+    r.end(s);
+    server whole(db);
+    r.must(whole.start());
+    CHECK(whole.heads().at("/registry/old").value == "kept");
+    CHECK(whole.heads().at("/registry/hot").value == "3000");
+    CHECK(!whole.heads().contains("/registry/gone"));
+    CHECK(whole.heads().size() == 3003);
+    int hot = 0;
+    for (auto& e : whole.history()) {
+      CHECK(e.name != "/registry/gone");
+      if (e.name == "/registry/hot" && e.at <= 1500) ++hot;
+    }
+    CHECK(hot <= 1);
+    r.end(whole);
+  });
+}
+
+TEST_CASE("a name's life goes on over removal and creation") {
+  on_each([](test_database& db) {
+    runner r;
+    server s(db);
+    r.must(s.start());
+    revision last = 0;
+    for (int i = 0; i < 5; ++i) {
+      auto made = r.must(s.write({create("/registry/a", "1")}));
+      REQUIRE(made[0].what == outcome::status::committed);
+      REQUIRE(r.must(s.write({update(s.heads().at("/registry/a"), "2")}))[0].what == outcome::status::committed);
+      CHECK(s.heads().at("/registry/a").created == made[0].at);
+      auto gone = r.must(s.write({remove(s.heads().at("/registry/a"))}));
+      REQUIRE(gone[0].what == outcome::status::committed);
+      CHECK(gone[0].at > last);
+      last = gone[0].at;
+    }
+    server again(db);
+    r.end(s);
+    r.must(again.start());
+    CHECK(!again.heads().contains("/registry/a"));
+    r.end(again);
+  });
+}
+
+namespace {
+
+// Creates of its own and one object that all count up; counts only what was acknowledged.
+task<void> writer(server& s, int who, int rounds, int& counted, std::set<std::string>& acknowledged) {
+  auto& loop = reactor::loop::current();
+  for (int i = 0; i < rounds; ++i) {
+    std::vector<operation> ops;
+    for (int j = 0; j < 5; ++j)
+      ops.push_back(create(fmt::format("/registry/w{}/{}-{}", who, i, j), std::string(200, 'v')));
+    int seen = 0;
+    if (auto hot = s.heads().find("/registry/count"); hot != s.heads().end()) {
+      seen = std::stoi(hot->second.value);
+      ops.push_back(update(hot->second, fmt::format("{} by {}", seen + 1, who)));
+    }
+    auto names = ops;
+    auto done = co_await s.write(std::move(ops));
+    if (!done) {
+      // Refused as a whole: again.
+      co_await reactor::sleep_for(std::chrono::milliseconds(5));
+      (void)co_await s.follow(loop.now() + std::chrono::milliseconds(1));
+      --i;
+      continue;
+    }
+    for (std::size_t j = 0; j < done->size(); ++j) {
+      if ((*done)[j].what != outcome::status::committed) continue;
+      if (names[j].name == "/registry/count")
+        ++counted;
+      else
+        acknowledged.insert(names[j].name);
+    }
+    (void)co_await s.follow(loop.now() + std::chrono::milliseconds(i % 3));
+  }
+}
+
+void many_writers(test_database& db, std::function<void(int)> meanwhile) {
+  runner r;
+  constexpr int servers = 3, rounds = 60;
+  std::vector<std::unique_ptr<server>> all;
+  for (int i = 0; i < servers; ++i) {
+    all.push_back(std::make_unique<server>(db));
+    r.must(all.back()->start());
+  }
+  r.must(all[0]->write({create("/registry/count", "0")}));
+  for (auto& s : all) r.must(s->catch_up(all[0]->applied(), r.in(std::chrono::seconds(5))));
+  int counted = 0;
+  std::set<std::string> acknowledged;
+  {
+    reactor::scope group;
+    for (int i = 0; i < servers; ++i)
+      group.spawn(writer(*all[static_cast<std::size_t>(i)], i, rounds, counted, acknowledged));
+    for (int n = 0; group.size() > 0; ++n) {
+      r.loop.turn(monotonic_clock::now() + std::chrono::milliseconds(20));
+      if (meanwhile) meanwhile(n);
+    }
+  }
+  revision newest = 0;
+  for (int tries = 0; newest == 0 && tries < 200; ++tries) {
+    auto now = r.loop.run_until(all[0]->raw().current());
+    if (now) newest = *now;
+  }
+  REQUIRE(newest > 0);
+  for (auto& s : all) r.must(s->catch_up(newest, r.in(std::chrono::seconds(10))));
+  server fresh(db);
+  r.must(fresh.start());
+  CHECK(acknowledged.size() == servers * rounds * 5);
+  for (auto& name : acknowledged) CHECK(fresh.heads().contains(name));
+  CHECK(std::stoi(fresh.heads().at("/registry/count").value) == counted);
+  CHECK(counted > 0);
+  // Everybody has seen the same, in the same order.
+  for (auto& s : all) {
+    REQUIRE(s->history().size() == fresh.history().size());
+    for (std::size_t i = 0; i < fresh.history().size(); ++i) {
+      if (!same(s->history()[i], fresh.history()[i])) FAIL("differs at " << fresh.history()[i].at);
+    }
+  }
+  for (auto& s : all) r.end(*s);
+  r.end(fresh);
+}
+
+}  // namespace
+
+TEST_CASE(
+    "several servers write at once: nothing acknowledged is lost, nobody counts the same twice, all see the same") {
+  on_each([](test_database& db) {
+    if (db.shared()) many_writers(db, {});
+  });
+}
+
+TEST_CASE("the same while their connections are cut") {
+  on_each([](test_database& db) {
+    if (!db.shared() || !db.cut()) return;
+    int cuts = 0;
+    many_writers(db, [&](int n) {
+      if (n % 40 == 39 && cuts < 20) {
+        ++cuts;
+        db.cut();
+      }
+    });
+    CHECK(cuts > 0);
+  });
+}
+
+TEST_CASE("what another server wrote arrives by itself") {
+  on_each([](test_database& db) {
+    if (!db.shared()) return;
+    runner r;
+    server a(db), b(db);
+    r.must(a.start());
+    r.must(b.start());
+    r.must(b.catch_up(a.applied(), r.in(std::chrono::seconds(2))));
+    std::vector<duration> took;
+    for (int i = 0; i < 20; ++i) {
+      auto before = monotonic_clock::now();
+      r.must(a.write({create(fmt::format("/registry/{}", i), "v")}));
+      r.must(b.catch_up(a.applied(), r.in(std::chrono::seconds(5))));
+      took.push_back(monotonic_clock::now() - before);
+      // Linearizable on the other server.
+      CHECK(r.must(b.raw().current()) == a.applied());
+    }
+    std::sort(took.begin(), took.end());
+    CHECK(took[10] < std::chrono::milliseconds(200));
+    r.end(a);
+    r.end(b);
+  });
+}
+
+}  // namespace kedge::datastore
