@@ -119,6 +119,10 @@ complaint check_egress_mode(std::string_view value) {
   return one_of(value, {"agent", "cluster", "pod", "disabled"}, "is none of agent, cluster, pod and disabled");
 }
 
+complaint check_flannel_backend(std::string_view value) {
+  return one_of(value, {"vxlan", "none", "host-gw", "wireguard-native"}, "is none of vxlan, host-gw, wireguard-native and none");
+}
+
 complaint check_synchronous(std::string_view value) {
   return one_of(value, {"normal", "full"}, "is neither normal nor full");
 }

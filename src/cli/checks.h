@@ -15,6 +15,7 @@ std::optional<std::string_view> check_node_label(std::string_view value);  // ke
 std::optional<std::string_view> check_node_taint(std::string_view value);  // key[=value]:Effect
 std::optional<std::string_view> check_key_value(std::string_view value);   // key=value, key+=value, key-=value
 std::optional<std::string_view> check_io_backend(std::string_view value);
+std::optional<std::string_view> check_flannel_backend(std::string_view value);
 std::optional<std::string_view> check_egress_mode(std::string_view value);
 std::optional<std::string_view> check_synchronous(std::string_view value);
 std::optional<std::string_view> check_output_format(std::string_view value);

@@ -272,7 +272,7 @@ result<void> assign(const flag& f, std::string_view value, std::string_view orig
       if (const auto complaint = f.check(part)) return fail(bad_value(f, part, origin, *complaint));
     if (auto stored = store(f, part, into); !stored) return fail(bad_value(f, part, origin, stored.error().message));
   }
-  // Asking for what happens anyway is not worth a word: `cluster-init: false`, `--flannel-backend=vxlan`.
+  // Asking for what happens anyway is not worth a word: `cluster-init: false`.
   const bool no_change = kind_of(f) == value_kind::boolean ? parse_bool(value) == parse_bool(f.fallback.empty() ? "false" : f.fallback)
                                                            : value.empty() || value == f.fallback;
   if (f.state == support::supported || no_change) return {};

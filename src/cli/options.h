@@ -108,6 +108,7 @@ struct server_options {
   port_range service_node_ports = {30000, 32767};
   std::vector<std::string> cluster_dns;  // empty: the tenth address of each service range
   std::string cluster_domain = "cluster.local";
+  std::string flannel_backend = "vxlan";  // "none": the user brings the pod network
   std::string egress_selector_mode = "agent";  // agent | cluster | pod | disabled
 
   // Client

@@ -254,6 +254,7 @@ class server_process {
     c.node_port_first = o.service_node_ports.first;
     c.node_port_last = o.service_node_ports.last;
     c.egress_selector_mode = o.egress_selector_mode;
+    c.flannel_backend = o.flannel_backend;
     c.write_kubeconfig = o.write_kubeconfig;
     c.write_kubeconfig_mode = o.write_kubeconfig_mode.bits;
     c.write_kubeconfig_group = o.write_kubeconfig_group;

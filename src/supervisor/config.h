@@ -28,6 +28,7 @@ struct config {
   std::string cluster_domain = "cluster.local";
   std::uint16_t node_port_first = 30000, node_port_last = 32767;
   std::string egress_selector_mode = "agent";
+  std::string flannel_backend = "vxlan";  // "none" tells agents that the user brings the pod network
 
   std::string write_kubeconfig;   // empty: /etc/rancher/k3s/k3s.yaml
   unsigned write_kubeconfig_mode = 0600;

@@ -100,7 +100,7 @@ json::value config_document(const config& c, const std::string& ipsec_psk, const
       {"EncryptSecrets", false},
       {"EncryptProvider", "aescbc"},
       {"EmbeddedRegistry", false},
-      {"FlannelBackend", "vxlan"},  // "none" tells agents that the user brings the network
+      {"FlannelBackend", c.flannel_backend},
       {"FlannelIPv6Masq", false},
       {"FlannelExternalIP", false},
       {"EgressSelectorMode", c.egress_selector_mode},

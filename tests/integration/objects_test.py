@@ -136,9 +136,9 @@ class Objects(ClusterTest):
 
     def test_large_lists_come_in_pages(self):
         for start in range(0, 600, 100):
-            self.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": [
-                {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"page-{i:04}", "labels": {"paged": "yes"}}, "data": {"k": "v" * 1000}}
-                for i in range(start, start + 100)]}))
+            self.kubectl("create", "-f", "-", input="\n---\n".join(json.dumps(
+                {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"page-{i:04}", "labels": {"paged": "yes"}}, "data": {"k": "v" * 1000}})
+                for i in range(start, start + 100)))
         self.assertEqual(len(self.kubectl("get", "configmaps", "-l", "paged=yes", "-o", "name", "--chunk-size=50").split()), 600)
         first = json.loads(self.kubectl("get", "--raw", "/api/v1/namespaces/default/configmaps?limit=10"))
         self.assertEqual(len(first["items"]), 10)

@@ -128,9 +128,9 @@ TEST_CASE("what makes no sense here warns; what would mislead is refused; what c
   CHECK(give("docker", "false"));
   CHECK(give("disable-helm-controller", "true"));
   CHECK(warnings.empty());
-  CHECK(give("flannel-backend", "vxlan"));
+  CHECK(give("flannel-iface", "eth1"));
   REQUIRE(warnings.size() == 1);
-  CHECK(warnings[0].starts_with("--flannel-backend has no effect: "));
+  CHECK(warnings[0].starts_with("--flannel-iface has no effect: "));
   const auto refused = give("cluster-init", "true");
   REQUIRE(!refused);
   CHECK(refused.error().code == errc::unsupported);

@@ -19,6 +19,7 @@ config same_settings() {
   c.cluster_cidrs = {"10.42.0.0/16"};
   c.service_cidrs = {"10.43.0.0/16"};
   c.cluster_dns = {"10.43.0.10"};
+  c.flannel_backend = "none";
   c.write_kubeconfig = "/var/lib/rancher/k3s-kc.yaml";
   c.disables = {"coredns", "local-storage", "metrics-server", "servicelb", "traefik"};
   c.default_local_storage_path = "/var/lib/rancher/k3s/storage";
