@@ -78,8 +78,9 @@ class api_handler final : public net::http::handler {
   const discovery& discover() const noexcept { return discovery_; }
 
  private:
-  // Everything but the stream of a watch, which `watch` then is.
-  task<void> answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch, std::unique_ptr<api_request>& watched);
+  // Everything but the stream of a watch, which `watch` then is. Out of line, so that its frame is not part of serve's, which
+  // an idle watch keeps.
+  [[gnu::noinline]] task<void> answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch, std::unique_ptr<api_request>& watched);
   // Fills in what the filters find; false when the request has been answered already.
   task<bool> filter(api_request& r);
   task<bool> impersonate(api_request& r);

@@ -1,4 +1,4 @@
-// paths.cc: what is no resource: health, version, metrics, discovery, OpenAPI.
+// paths.cc: what is no resource: health, version, metrics, discovery. (OpenAPI: openapi_paths.cc.)
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,7 +8,6 @@
 #include "api/limits.h"
 #include "base/strings.h"
 #include "json/write.h"
-#include "schema/openapi.h"
 
 namespace kedge::api {
 namespace {
@@ -31,6 +30,15 @@ json::value version_value(const version_info& v) {
                       {"platform", v.platform}};
 }
 
+// apiserver_storage_objects: how many objects each resource has, counted in the snapshot at the scrape.
+void append_object_counts(std::string& out, const registry& all, const store::snapshot& cluster) {
+  out += "# HELP apiserver_storage_objects Number of stored objects at the time of last check split by kind.\n# TYPE apiserver_storage_objects gauge\n";
+  for (auto& s : all.all())
+    if (s->native() && !s->is_virtual)
+      out += fmt::format("apiserver_storage_objects{{resource=\"{}\"}} {}\n", s->group.empty() ? s->resource : fmt::format("{}.{}", s->resource, s->group),
+                         cluster.count(s->key_prefix));
+}
+
 // The aggregated form's content type when the client prefers it; empty: the plain form.
 std::string wants_aggregated(std::string_view accept) {
   for (auto& c : parse_accept(accept)) {
@@ -41,27 +49,6 @@ std::string wants_aggregated(std::string_view accept) {
       return "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
   }
   return {};
-}
-
-// OpenAPI documents are large and rarely asked for: made in time, and the last few kept by this core.
-class document_cache {
- public:
-  template <typename F>
-  std::shared_ptr<const std::string> get(const std::string& key, F make) {
-    if (auto it = kept_.find(key); it != kept_.end()) return it->second;
-    auto text = std::make_shared<const std::string>(make());
-    if (kept_.size() >= most) kept_.clear();
-    kept_.emplace(key, text);
-    return text;
-  }
-
- private:
-  static constexpr std::size_t most = 2;  // some are a megabyte
-  std::map<std::string, std::shared_ptr<const std::string>, std::less<>> kept_;
-};
-document_cache& documents() {
-  thread_local document_cache one;
-  return one;
 }
 
 bool has_etag(std::string_view header, std::string_view etag) { return !header.empty() && (header == "*" || header.find(etag) != std::string_view::npos); }
@@ -118,7 +105,9 @@ task<void> api_handler::serve_path(api_request& r) {
     auto text = json::write_indented(version_value(parts_.version), 2);
     co_await send_text(r.http, r.answer, 200, std::move(text), "application/json");
   } else if (path == "/metrics") {
-    co_await send_text(r.http, r.answer, 200, parts_.measures.text(), "text/plain; version=0.0.4; charset=utf-8");
+    auto text = parts_.measures.text();
+    append_object_counts(text, registry_, parts_.objects.current());
+    co_await send_text(r.http, r.answer, 200, std::move(text), "text/plain; version=0.0.4; charset=utf-8");
   } else if (path == "/") {
     json::array list;
     for (auto& p : all_paths()) list.emplace_back(p);
@@ -179,61 +168,6 @@ task<void> api_handler::serve_discovery(api_request& r, std::string_view path) {
   }
   if (top) r.answer.gzip = false;
   co_await send_value(r.http, r.answer, 200, *out);
-}
-
-task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
-  const auto& version = parts_.version.git_version;
-  auto etag_answer = [&](std::string_view etag) { return has_etag(r.http.request().headers.get("If-None-Match"), etag); };
-  if (path == "/openapi/v3") {
-    co_await send_text(r.http, r.answer, 200, schema::openapi_v3_index(version), "application/json");
-    co_return;
-  }
-  const bool second = path == "/openapi/v2";
-  auto name = second ? std::string("v2") : std::string(path.substr(0, 12) == "/openapi/v3/" ? path.substr(12) : std::string_view());
-  auto accept = r.http.request().headers.get("Accept");
-  if (auto m = negotiate(accept, {.protobuf = false, .shapes = false}); !m) {
-    // Clients that ask for the protobuf form list JSON behind it.
-    r.answer.code = 406;
-    (void)co_await r.http.respond(head_of(r.answer, 406, "text/plain"), std::string_view());
-    co_return;
-  }
-  bool known = second;
-  for (auto& p : schema::openapi_v3_paths()) known = known || p == name;
-  if (!known) {
-    co_await send_plain(r, 404, page_not_found());
-    co_return;
-  }
-  auto text = documents().get(name, [&] {
-    if (second) return schema::openapi_v2(version);
-    auto made = schema::openapi_v3(name, version);
-    return made ? *std::move(made) : std::string("{}");
-  });
-  auto hash = second ? std::string() : schema::openapi_hash(name, version);
-  auto asked = r.query.get("hash");
-  if (!second && !asked.empty() && asked != hash) {
-    auto head = head_of(r.answer, 301, "text/plain");
-    head.headers.add("Location", fmt::format("{}?hash={}", path, hash));
-    r.answer.code = 301;
-    (void)co_await r.http.respond(head, std::string_view());
-    co_return;
-  }
-  if (!second && etag_answer(hash)) {
-    auto head = head_of(r.answer, 304, "application/json");
-    head.headers.add("ETag", "\"" + hash + "\"");
-    r.answer.code = 304;
-    (void)co_await r.http.respond(head, std::string_view());
-    co_return;
-  }
-  if (r.answer.gzip && text->size() > gzip_min_bytes) {
-    co_await send_text(r.http, r.answer, 200, *text, "application/json");
-    co_return;
-  }
-  auto head = head_of(r.answer, 200, "application/json");
-  head.headers.add("Vary", "Accept");
-  if (!second) head.headers.add("ETag", "\"" + hash + "\"");
-  if (!asked.empty()) head.headers.set("Cache-Control", "public, immutable");
-  r.answer.code = 200;
-  (void)co_await r.http.respond(head, std::string_view(*text));
 }
 
 }  // namespace kedge::api

@@ -194,6 +194,7 @@ TEST_CASE("health, version, metrics, OpenAPI") {
   CHECK(w.must(w.get("/version"), 200)["major"].as_string() == "1");
   auto text = w.get("/metrics").body;
   CHECK(text.find("apiserver_request_total{code=\"200\"") != std::string::npos);
+  CHECK(text.find("apiserver_storage_objects{resource=\"configmaps\"} 0\n") != std::string::npos);
   CHECK(text.find("process_resident_memory_bytes") != std::string::npos);
   CHECK(w.must(w.get("/"), 200)["paths"].size() > 40);
 }
