@@ -136,7 +136,7 @@ class Objects(ClusterTest):
 
     def test_large_lists_come_in_pages(self):
         for start in range(0, 600, 100):
-            self.kubectl("create", "-f", "-", input="\n---\n".join(json.dumps(
+            self.kubectl("create", "-f", "-", input="\n".join(json.dumps(
                 {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"page-{i:04}", "labels": {"paged": "yes"}}, "data": {"k": "v" * 1000}})
                 for i in range(start, start + 100)))
         self.assertEqual(len(self.kubectl("get", "configmaps", "-l", "paged=yes", "-o", "name", "--chunk-size=50").split()), 600)
