@@ -1,0 +1,92 @@
+// choice.h: which server an agent uses: K3s's state machine (2024-12), as rules without I/O, and what Kedge adds.
+//
+//   FAILED/UNCHECKED ─dial or health─▶ RECOVERING ─health─▶ PREFERRED (ACTIVE when it has connections)
+//   PREFERRED ─dial─▶ ACTIVE,  ─60 s without a dial─▶ HEALTHY ─dial─▶ ACTIVE
+//   UNCHECKED/RECOVERING ─dial fails─▶ FAILED;   HEALTHY/PREFERRED/ACTIVE ─dial or health fails─▶ FAILED, connections cut
+//
+// One server is used, not all in turn. It is ACTIVE: becoming so cuts the connections to FAILED, STANDBY, RECOVERING and
+// HEALTHY ones; of two, the one with more connections stays. The default server (the fixed registration address) is
+// STANDBY unless it is also a real one: tried when the others fail, before those known to have failed.
+//
+// What Kedge adds (policy::extended):
+// - An agent has a server of its own, by rendezvous hashing of its name: so servers get equal shares of the agents, and a new
+//   one its share. It comes first when nothing is known yet, and takes over from another ACTIVE one once it has been well for
+//   settle_time (longer after failures, so that a flapping one moves nobody).
+// - While a dial of the ACTIVE server hangs, new connections go to others without either losing theirs: a lost packet is no
+//   reason to move everybody, and a black hole is known as such when the dial ends.
+// - A slow server (see limits.h) comes behind the good ones that aren't, and gives way to them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/time.h"
+#include "balancer/limits.h"
+
+namespace kedge::balancer {
+
+// The numbers are those of k3s_loadbalancer_server_health.
+enum class state : unsigned char { invalid, failed, standby, unchecked, recovering, healthy, preferred, active };
+std::string_view name_of(state s) noexcept;  // "ACTIVE"
+enum class reason : unsigned char { dial, health_check };
+
+struct server {
+  std::string address;  // "host:port"
+  bool is_default = false;
+  balancer::state state = state::unchecked;
+  time_point since{};           // of the state
+  std::size_t connections = 0;  // set by the caller before each rule
+  std::uint64_t cut = 0;        // counts up whenever its connections are to be closed
+  // Kedge's
+  duration latency{0};          // smoothed; zero: not measured
+  unsigned slow_in_a_row = 0;
+  bool slow = false;
+  bool own = false;             // by hashing
+  bool doubtful = false;        // a dial of it hangs
+  unsigned failures = 0;        // of late
+  time_point well_since{};
+};
+
+struct policy {
+  bool extended = true;
+  std::string node_name;  // what the agent's own server is chosen by
+};
+
+class choice {
+ public:
+  explicit choice(policy p = {}) : policy_(std::move(p)) {}
+
+  // In the order in which a new connection tries them.
+  const std::vector<server>& servers() const noexcept { return servers_; }
+  server* find(std::string_view address) noexcept;
+  // The real ones: what the state file keeps. The default is left out while it is STANDBY.
+  std::vector<std::string> addresses() const;
+
+  // The fixed registration address; empty: none.
+  void set_default(std::string_view address, time_point now);
+  // The real servers. false when they are the same already.
+  bool set_addresses(const std::vector<std::string>& addresses, time_point now);
+  void success(std::string_view address, reason r, time_point now);
+  void failure(std::string_view address, reason r, time_point now);
+  // How long a dial or probe of it took.
+  void measured(std::string_view address, duration took);
+  // A dial of it hangs, or has ended after all.
+  void doubt(std::string_view address, bool hangs, time_point now);
+  // Looks whether the agent's own server may take over by now.
+  void tick(time_point now);
+
+ private:
+  void enter(server& s, state to, time_point now);
+  void become_active(server& s, time_point now);
+  bool stays(const server& old, const server& fresh, time_point now) const;
+  bool settled(const server& s, time_point now) const;
+  void choose_own();
+  void sort(time_point now);
+
+  policy policy_;
+  std::vector<server> servers_;
+};
+
+}  // namespace kedge::balancer

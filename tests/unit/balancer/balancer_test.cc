@@ -1,0 +1,299 @@
+// The balancer over real sockets: who is used, what is cut, who is found out.
+#include "balancer/balancer.h"
+
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "balancer/state_file.h"
+#include "support.h"
+
+using namespace kedge;
+using namespace kedge::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+// Answers each piece it gets with its name; or accepts and says nothing.
+class backend {
+ public:
+  explicit backend(std::string name, bool mute = false, reactor::endpoint at = {"127.0.0.1", 0})
+      : name_(std::move(name)), mute_(mute), listener_(std::move(*reactor::os_network().listen(at))), at_(listener_->local()) {
+    scope_ = std::make_unique<reactor::scope>();
+    scope_->spawn([](backend& b) -> task<void> {
+      for (;;) {
+        auto s = co_await b.listener_->accept();
+        if (!s) co_return;
+        ++b.accepted;
+        b.scope_->spawn(serve(b, std::move(*s)));
+      }
+    }(*this));
+  }
+  ~backend() { scope_.reset(); }
+  std::string at() const { return at_.text(); }
+  int accepted = 0;
+
+ private:
+  static task<void> serve(backend& b, std::unique_ptr<reactor::stream> s) {
+    for (;;) {
+      auto piece = co_await s->receive();
+      if (!piece || piece->empty()) co_return;
+      if (!b.mute_ && !co_await s->send(as_bytes(b.name_))) co_return;
+    }
+  }
+  std::string name_;
+  bool mute_;
+  std::unique_ptr<reactor::listener> listener_;
+  reactor::endpoint at_;
+  std::unique_ptr<reactor::scope> scope_;
+};
+
+struct running {
+  balancer::load_balancer lb;
+  reactor::scope scope;
+  explicit running(balancer::balancer_options o = {})
+      : lb({&reactor::loop::current()}, [&] {
+          o.listen = {{"127.0.0.1", 0}};
+          o.health_interval = 20ms;
+          return std::move(o);
+        }()) {}
+  task<void> start() {
+    auto loaded = co_await lb.load();
+    REQUIRE(loaded.has_value());
+    scope.spawn([](balancer::load_balancer& b) -> task<void> {
+      auto r = co_await b.run();
+      CHECK_MESSAGE(r.has_value(), r.error().message);
+    }(lb));
+    co_await lb.ready().wait();
+  }
+  task<std::unique_ptr<reactor::stream>> connect() {
+    auto s = co_await reactor::os_network().connect(lb.listening().at(0));
+    REQUIRE(s.has_value());
+    co_return std::move(*s);
+  }
+  // Who answers on `s`; "" for the end.
+  static task<std::string> ask(reactor::stream& s, duration most = 5s) {
+    (void)co_await s.send(as_bytes("?"));
+    auto b = co_await reactor::with_deadline(s.receive(), reactor::loop::current().now() + most);
+    co_return b && !b->empty() ? std::string(as_text(b->view())) : "";
+  }
+  task<std::string> ask() {
+    auto s = co_await connect();
+    co_return co_await ask(*s);
+  }
+  balancer::state state_of(std::string_view address) {
+    for (auto& s : lb.snapshot().servers)
+      if (s.address == address) return s.state;
+    return balancer::state::invalid;
+  }
+  task<bool> reaches(std::string address, balancer::state wanted) {
+    auto until = reactor::loop::current().now() + 10s;
+    while (state_of(address) != wanted) {
+      if (reactor::loop::current().now() > until) co_return false;
+      co_await reactor::sleep_for(2ms);
+    }
+    co_return true;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("connections go to one good server, and are cut when it fails") {
+  on_each_backend([]() -> task<void> {
+    backend a("a"), b("b");
+    running r({.rules = {.extended = false}});
+    co_await r.start();
+    r.lb.set_servers({a.at(), b.at()});
+    r.lb.report(a.at(), balancer::health::ok);
+    CHECK(co_await r.reaches(a.at(), balancer::state::preferred));
+    auto one = co_await r.connect();
+    CHECK(co_await running::ask(*one) == "a");
+    CHECK(r.state_of(a.at()) == balancer::state::active);
+    CHECK(r.lb.snapshot().servers.at(0).connections == 1);
+    r.lb.report(b.at(), balancer::health::ok);
+    CHECK(co_await r.reaches(b.at(), balancer::state::preferred));
+    CHECK(co_await r.ask() == "a");
+    r.lb.report(a.at(), balancer::health::failed);
+    auto end = co_await reactor::with_deadline(one->receive(), reactor::loop::current().now() + 1s);
+    CHECK((!end || end->empty()));
+    if (!end) CHECK(end.error().code != errc::timeout);
+    CHECK(co_await r.ask() == "b");
+    CHECK(r.state_of(b.at()) == balancer::state::active);
+    auto text = r.lb.metrics();
+    CHECK(text.find("k3s_loadbalancer_server_health{name=\"k3s-agent-load-balancer\",server=\"" + a.at() + "\"} 1\n") != text.npos);
+    CHECK(text.find("k3s_loadbalancer_dial_duration_seconds_count{name=\"k3s-agent-load-balancer\",status=\"success\"} 3\n") != text.npos);
+  });
+}
+
+TEST_CASE("a dead server is passed over at once; with none left the client is closed") {
+  on_each_backend([]() -> task<void> {
+    auto a = std::make_unique<backend>("a");
+    auto dead = a->at();
+    backend b("b");
+    a.reset();
+    running r;
+    co_await r.start();
+    r.lb.set_servers({dead, b.at()});
+    auto began = reactor::loop::current().now();
+    CHECK(co_await r.ask() == "b");
+    CHECK(reactor::loop::current().now() - began < 100ms);
+    r.lb.set_servers({dead});
+    CHECK(co_await r.ask() == "");
+  });
+}
+
+TEST_CASE("bytes both ways, half-closed ends, large transfers") {
+  on_each_backend([]() -> task<void> {
+    auto l = reactor::os_network().listen({"127.0.0.1", 0});
+    reactor::scope scope;
+    // Reads all to the end, then answers with as much.
+    scope.spawn([](reactor::listener& at) -> task<void> {
+      auto s = co_await at.accept();
+      std::size_t n = 0;
+      for (;;) {
+        auto b = co_await (*s)->receive();
+        if (!b || b->empty()) break;
+        n += b->size();
+      }
+      std::string back(n, 'b');
+      (void)co_await (*s)->send(as_bytes(back));
+    }(**l));
+    running r;
+    co_await r.start();
+    r.lb.set_servers({(*l)->local().text()});
+    auto c = co_await r.connect();
+    std::string much(5'000'000, 'm');
+    CHECK((co_await c->send(as_bytes(much))).has_value());
+    CHECK((co_await c->finish()).has_value());
+    std::size_t got = 0;
+    for (;;) {
+      auto b = co_await c->receive();
+      REQUIRE(b.has_value());
+      if (b->empty()) break;
+      got += b->size();
+    }
+    CHECK(got == much.size());
+  });
+}
+
+TEST_CASE("the fixed address is looked up and used when all others are gone") {
+  on_each_backend([]() -> task<void> {
+    char pattern[] = "/tmp/kedge-balancer-XXXXXX";
+    std::string folder = mkdtemp(pattern), file = folder + "/lb.json";
+    backend fixed("fixed"), fresh("fresh");
+    auto port = fixed.at().substr(fixed.at().rfind(':'));
+    auto url = "https://localhost" + port;
+    CHECK(balancer::write_state_file(file, balancer::state_text(url, {"127.0.0.1:1", "127.0.0.1:2"})).has_value());
+    {
+      running r({.server_url = url, .state_file = file});
+      co_await r.start();
+      CHECK(r.lb.snapshot().servers.size() == 3);
+      CHECK(co_await r.ask() == "fixed");
+      CHECK(r.state_of("localhost" + port) == balancer::state::standby);
+      r.lb.set_servers({fresh.at()});
+      CHECK(co_await r.ask() == "fresh");
+      auto saved = [&] {
+        auto now = balancer::read_state_file(file, url);
+        return now && *now == std::vector<std::string>{fresh.at()};
+      };
+      auto until = reactor::loop::current().now() + 5s;
+      while (!saved() && reactor::loop::current().now() < until) co_await reactor::sleep_for(5ms);
+      CHECK(saved());
+    }
+    std::filesystem::remove_all(folder);
+  });
+}
+
+TEST_CASE("a server that accepts and never answers is found out") {
+  on_each_backend([]() -> task<void> {
+    backend mute("", true), b("b");
+    running r({.first_answer_timeout = 50ms});
+    co_await r.start();
+    r.lb.set_servers({mute.at()});
+    auto c = co_await r.connect();
+    CHECK(co_await running::ask(*c) == "");  // cut
+    CHECK(r.state_of(mute.at()) == balancer::state::failed);
+    r.lb.set_servers({mute.at(), b.at()});
+    CHECK(co_await r.ask() == "b");
+  });
+}
+
+namespace {
+// A network where connecting to one port never ends, as when packets are dropped.
+struct holed_network final : reactor::network {
+  std::string hole;
+  task<result<std::unique_ptr<reactor::stream>>> connect(reactor::endpoint to) override {
+    if (to.text() == hole) co_await reactor::sleep_for(1h);
+    co_return co_await reactor::os_network().connect(to);
+  }
+  result<std::unique_ptr<reactor::listener>> listen(const reactor::endpoint& at, const reactor::listen_options& o) override {
+    return reactor::os_network().listen(at, o);
+  }
+};
+}  // namespace
+
+TEST_CASE("a black hole delays nobody for long, and is failed when the dial ends") {
+  on_each_backend([]() -> task<void> {
+    backend a("a"), b("b");
+    holed_network network;
+    running r({.rules = {.node_name = "edge-1"}, .network = &network, .dial_timeout = 300ms, .hedge_after = 30ms});
+    co_await r.start();
+    r.lb.set_servers({a.at(), b.at()});
+    for (auto* one : {&a, &b}) r.lb.report(one->at(), balancer::health::ok);
+    for (auto* one : {&a, &b}) CHECK(co_await r.reaches(one->at(), balancer::state::preferred));
+    auto used = co_await r.ask();
+    auto& active = used == "a" ? a : b;
+    auto* other = used == "a" ? "b" : "a";
+    CHECK(r.state_of(active.at()) == balancer::state::active);
+    network.hole = active.at();
+    auto began = reactor::loop::current().now();
+    auto first = co_await r.connect();
+    CHECK(co_await running::ask(*first) == other);
+    CHECK(reactor::loop::current().now() - began < 200ms);
+    began = reactor::loop::current().now();
+    CHECK(co_await r.ask() == other);  // at once now
+    CHECK(reactor::loop::current().now() - began < 25ms);
+    r.lb.report(active.at(), balancer::health::unknown);
+    CHECK(co_await r.reaches(active.at(), balancer::state::failed));
+    CHECK(co_await running::ask(*first) == other);  // not cut by any of this
+  });
+}
+
+TEST_CASE("probes tell too, and a flapping one is no verdict") {
+  on_each_backend([]() -> task<void> {
+    backend a("a");
+    bool good = true;
+    running r({.probe = [&](std::string) -> task<result<void>> {
+                 if (!good) co_return fail(errc::timeout, "no answer");
+                 co_return result<void>();
+               },
+               .probe_interval = 10ms});
+    co_await r.start();
+    r.lb.set_servers({a.at()});
+    CHECK(co_await r.reaches(a.at(), balancer::state::preferred));
+    good = false;
+    CHECK(co_await r.reaches(a.at(), balancer::state::failed));
+    good = true;
+    CHECK(co_await r.reaches(a.at(), balancer::state::preferred));
+  });
+}
+
+TEST_CASE("a stream for this process is counted and cut like the clients'") {
+  on_each_backend([]() -> task<void> {
+    backend a("a");
+    running r;
+    co_await r.start();
+    r.lb.set_servers({a.at()});
+    auto s = co_await r.lb.dial();
+    REQUIRE(s.has_value());
+    CHECK(co_await running::ask(**s) == "a");
+    CHECK(r.lb.snapshot().servers.at(0).connections == 1);
+    r.lb.set_servers({"127.0.0.1:1"});
+    auto b = co_await (*s)->receive();
+    CHECK_FALSE(b.has_value());
+    s->reset();
+    CHECK_FALSE((co_await r.lb.dial()).has_value());
+  });
+}
