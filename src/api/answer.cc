@@ -77,9 +77,12 @@ net::http::response head_of(const reply& r, int code, std::string_view content_t
 }
 
 task<void> send_text(net::http::exchange& e, reply& r, int code, std::string body, std::string content_type) {
-  r.code = code;
-  auto head = head_of(r, code, content_type);
-  if (r.gzip && code == 200 && body.size() > gzip_min_bytes) {
+  return send_body(e, r, head_of(r, code, content_type), std::move(body));
+}
+
+task<void> send_body(net::http::exchange& e, reply& r, net::http::response head, std::string body) {
+  r.code = head.status;
+  if (r.gzip && head.status == 200 && body.size() > gzip_min_bytes) {
     co_await send_gzip(e, std::move(head), std::move(body));
     co_return;
   }

@@ -23,6 +23,8 @@ struct reply {
 // Head with Audit-Id, Cache-Control, flow control headers, Content-Type, Warning.
 net::http::response head_of(const reply& r, int code, std::string_view content_type);
 
+// `body` under a head of the caller's, gzipped when it is large and the client takes it.
+task<void> send_body(net::http::exchange& e, reply& r, net::http::response head, std::string body);
 // `body` as it is.
 task<void> send_text(net::http::exchange& e, reply& r, int code, std::string body, std::string content_type);
 // A value with kind and apiVersion in the client's format, whole.

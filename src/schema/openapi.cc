@@ -9,9 +9,13 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
+#include "base/assert.h"
 #include "base/strings.h"
+#include "json/parse.h"
 #include "json/write.h"
+#include "schema/openapi_proto.h"
 #include "schema/resources.h"
 #include "schema/tables.h"
 #include "schema/types.h"
@@ -72,7 +76,10 @@ class writer {
     for (auto s : items) text(s);
     return close(']');
   }
-  std::string take() { return std::move(out_); }
+  std::string take() {
+    first_ = true;
+    return std::exchange(out_, {});
+  }
 
  private:
   void separate() {
@@ -105,10 +112,9 @@ class document {
  public:
   explicit document(dialect d) : v3_(d == dialect::v3) {}
 
-  // All schemas that `roots` need, by public name.
-  void schemas(const std::vector<const type_info*>& roots) {
+  // All types that `roots` need, by public name.
+  static std::map<std::string, const type_info*> reachable(std::vector<const type_info*> pending) {
     std::map<std::string, const type_info*> found;
-    auto pending = roots;
     while (!pending.empty()) {
       auto t = pending.back();
       pending.pop_back();
@@ -118,13 +124,20 @@ class document {
         if (auto r = t->field(i).type()) pending.push_back(r);
       }
     }
+    return found;
+  }
+
+  void schemas(const std::vector<const type_info*>& roots) {
     w.open('{');
-    for (auto& [name, t] : found) {
+    for (auto& [name, t] : reachable(roots)) {
       w.key(name);
       type(*t);
     }
     w.close('}');
   }
+
+  // One type's schema.
+  void schema(const type_info& t) { type(t); }
 
   void resource_paths(const resource_info& r) {
     auto base = r.group().empty() ? "/api/" + std::string(r.version()) : "/apis/" + r.api_version();
@@ -549,6 +562,27 @@ std::string openapi_v2(std::string_view version) {
   d.schemas(roots_of({}, true));
   d.w.close('}');
   return d.w.take();
+}
+
+std::string openapi_v2_protobuf(std::string_view version) {
+  openapi_proto_writer out(json::object{{"title", "Kubernetes"}, {"version", version}});
+  document d(dialect::v2);
+  // Small pieces of our own JSON, so that neither the text nor the values of the whole are ever in memory.
+  for (auto& r : all_resources()) {
+    d.w.open('{');
+    d.resource_paths(r);
+    d.w.close('}');
+    auto paths = json::parse(d.w.take());
+    kedge_assert(paths.has_value());
+    for (auto& m : *paths->object()) out.path(m.name, m.value);
+  }
+  for (auto& [name, t] : document::reachable(roots_of({}, true))) {
+    d.schema(*t);
+    auto schema = json::parse(d.w.take());
+    kedge_assert(schema.has_value());
+    out.definition(name, *schema);
+  }
+  return std::move(out).take();
 }
 
 }  // namespace kedge::schema

@@ -22,5 +22,7 @@ std::string openapi_v3_index(std::string_view version);
 
 // Swagger 2.0 with all definitions and paths.
 std::string openapi_v2(std::string_view version);
+// The same as gnostic's Document message.
+std::string openapi_v2_protobuf(std::string_view version);
 
 }  // namespace kedge::schema

@@ -1,5 +1,6 @@
 #include "schema/protobuf.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/bytes.h"
@@ -169,11 +170,14 @@ class message_reader {
       if (f.id == 1) t.seconds = static_cast<std::int64_t>(f.number);
       if (f.id == 2) t.nanos = static_cast<std::int32_t>(f.number);
     }
+    // Without what the text cannot say, so that it is written back as the same time.
+    const bool micro = info.base() == base_type::micro_time;
+    t.nanos = micro ? std::clamp(t.nanos, 0, 999'999'999) / 1000 * 1000 : 0;
     // Go reads the empty message as "no time", and so never tells 1970-01-01T00:00:00Z from it.
-    if (t.seconds == 0 && t.nanos == 0)
+    if ((t.seconds == 0 && t.nanos == 0) || is_zero(t))
       v = nullptr;
     else
-      v = time_text(t, info.base() == base_type::micro_time);
+      v = time_text(t, micro);
     return {};
   }
 

@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 
 #include "json/parse.h"
+#include "schema/openapi_proto.h"
+#include "schema/protobuf_wire.h"
 #include "schema/resources.h"
 
 using namespace kedge;
@@ -94,4 +96,78 @@ TEST_CASE("Swagger 2.0 of everything") {
   CHECK((*v)["swagger"].as_string() == "2.0");
   check_references(*v, (*v)["definitions"], "#/definitions/");
   CHECK((*v)["definitions"]["io.k8s.api.apps.v1.Deployment"]["properties"]["spec"]["$ref"].as_string() == "#/definitions/io.k8s.api.apps.v1.DeploymentSpec");
+}
+
+namespace {
+// The contents of a message's fields with that number.
+std::vector<std::string_view> parts(std::string_view message, int id) {
+  std::vector<std::string_view> out;
+  wire::reader in(message);
+  wire::field f;
+  while (!in.at_end()) {
+    REQUIRE(in.next(f));
+    if (f.id == id) out.push_back(f.data);
+  }
+  return out;
+}
+std::string_view part(std::string_view message, int id) {
+  auto all = parts(message, id);
+  REQUIRE(all.size() == 1);
+  return all[0];
+}
+std::string_view named(std::string_view message, int id, std::string_view name) {
+  for (auto p : parts(message, id))
+    if (part(p, 1) == name) return part(p, 2);
+  FAIL("nothing is named " << name);
+  return {};
+}
+}  // namespace
+
+TEST_CASE("the protobuf form says of paths and definitions what the JSON says") {
+  auto text = openapi_v2_protobuf("v1.34.4");
+  auto v = *json::parse(openapi_v2("v1.34.4"));
+  CHECK(part(text, 1) == "2.0");
+  CHECK(part(part(text, 2), 2) == "v1.34.4");
+  auto paths = part(text, 8), definitions = part(text, 9);
+  CHECK(parts(paths, 2).size() == v["paths"].size());
+  CHECK(parts(definitions, 1).size() == v["definitions"].size());
+
+  // Schema{$ref = 1, required = 19, type = 22, items = 23, properties = 25, extensions = 31}
+  auto spec = named(definitions, 1, "io.k8s.api.core.v1.PodSpec");
+  CHECK(part(part(spec, 22), 1) == "object");
+  CHECK(part(spec, 19) == "containers");
+  auto containers = named(part(spec, 25), 1, "containers");
+  CHECK(part(part(part(containers, 23), 1), 1) == "#/definitions/io.k8s.api.core.v1.Container");
+  CHECK(part(named(containers, 31, "x-kubernetes-patch-merge-key"), 2) == "\"name\"\n");
+  auto selector = named(part(spec, 25), 1, "nodeSelector");
+  CHECK(part(part(part(part(selector, 21), 1), 22), 1) == "string");
+  auto pod = named(definitions, 1, "io.k8s.api.core.v1.Pod");
+  CHECK(part(named(pod, 31, "x-kubernetes-group-version-kind"), 2) == "[{\"group\":\"\",\"kind\":\"Pod\",\"version\":\"v1\"}]\n");
+
+  // PathItem{patch = 8, parameters = 9}, Operation{consumes = 7, parameters = 8, responses = 9}
+  auto item = named(paths, 2, "/api/v1/namespaces/{namespace}/pods/{name}");
+  auto path_parameter = part(part(part(parts(item, 9)[0], 1), 2), 4);
+  CHECK(part(path_parameter, 4) == "name");
+  auto patch = part(item, 8);
+  CHECK(parts(patch, 7).size() == 4);
+  auto body = part(part(parts(patch, 8)[0], 1), 1);
+  CHECK(part(body, 2) == "body");
+  auto query = part(part(part(parts(patch, 8)[1], 1), 2), 3);
+  CHECK(part(query, 4) == "dryRun");
+  auto ok = part(named(part(patch, 9), 1, "200"), 1);
+  CHECK(part(part(part(ok, 2), 1), 1) == "#/definitions/io.k8s.api.core.v1.Pod");
+}
+
+TEST_CASE("values of a schema that our tables never need are written too") {
+  openapi_proto_writer w(json::object{{"title", "t"}});
+  w.definition("d", *json::parse(R"({"type":["string","null"],"maximum":1.5,"minLength":3,"readOnly":true,"enum":["a",1],
+    "allOf":[{"$ref":"#/x"}],"additionalProperties":false,"x-a":{"b":[1]}})"));
+  auto document = std::move(w).take();
+  auto d = named(part(document, 9), 1, "d");
+  CHECK(parts(part(d, 22), 1).size() == 2);
+  CHECK(parts(d, 20).size() == 2);
+  CHECK(part(parts(d, 20)[1], 2) == "1\n");
+  CHECK(part(part(d, 24), 1) == "#/x");
+  CHECK(part(d, 21) == std::string_view("\x10\0", 2));
+  CHECK(part(named(d, 31, "x-a"), 2) == "{\"b\":[1]}\n");
 }

@@ -8,6 +8,7 @@
 #include "k3s_rows.h"
 #include "schema/decode.h"
 #include "schema/protobuf_wire.h"
+#include "schema/time_text.h"
 
 using namespace kedge;
 using namespace kedge::schema;
@@ -159,4 +160,40 @@ TEST_CASE("malformed and hostile messages are errors") {
   auto refused = from_protobuf(*find_kind("v1", "PodList"), many);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == errc::too_large);
+}
+
+TEST_CASE("a time that its text cannot hold reads back as it was written") {
+  auto type = find_type("coordination/v1.LeaseSpec");  // acquireTime = 3, a MicroTime
+  auto object = find_type("meta/v1.ObjectMeta");       // creationTimestamp = 8, a Time
+  REQUIRE(type);
+  REQUIRE(object);
+  struct {
+    std::uint64_t seconds, nanos;
+    std::string_view micro, whole;  // as JSON
+  } cases[] = {
+      {0, 0x18181818, R"("1970-01-01T00:00:00.404232Z")", "null"},
+      {0, 999, "null", "null"},
+      {1, 999'999'999, R"("1970-01-01T00:00:01.999999Z")", R"("1970-01-01T00:00:01Z")"},
+      {7, static_cast<std::uint64_t>(-5), R"("1970-01-01T00:00:07.000000Z")", R"("1970-01-01T00:00:07Z")"},
+      {static_cast<std::uint64_t>(zero_time_seconds), 0, "null", "null"},
+  };
+  for (auto& c : cases) {
+    CAPTURE(c.seconds);
+    CAPTURE(c.nanos);
+    for (bool micro : {true, false}) {
+      std::string message;
+      wire::put_message(micro ? 3 : 8, message, [&] {
+        wire::put_number(1, c.seconds, message);
+        wire::put_number(2, c.nanos, message);
+        return true;
+      });
+      auto& t = micro ? *type : *object;
+      auto v = from_protobuf(t, message);
+      REQUIRE(v);
+      CHECK(json::write((*v)[micro ? "acquireTime" : "creationTimestamp"]) == (micro ? c.micro : c.whole));
+      auto back = from_protobuf(t, *to_protobuf(t, *v));
+      REQUIRE(back);
+      CHECK(json::write(*back) == json::write(*v));
+    }
+  }
 }

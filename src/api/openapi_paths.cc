@@ -1,0 +1,90 @@
+// openapi_paths.cc: /openapi/v2 and /openapi/v3, in the forms that clients ask for.
+//
+// A document is made when it is asked for, sent, and dropped: it takes some milliseconds and a megabyte, and a client asks once
+// and keeps it by its ETag.
+#include <fmt/format.h>
+
+#include "api/handler.h"
+#include "schema/openapi.h"
+#include "schema/openapi_proto.h"
+
+namespace kedge::api {
+namespace {
+
+enum class openapi_form : unsigned char { json, protobuf, none };
+
+// The client's best choice. The server's own spelling of the protobuf type has a dot where clients write an @.
+openapi_form form_of(std::string_view accept, bool protobuf_served) {
+  auto clauses = parse_accept(accept);
+  if (clauses.empty()) return openapi_form::json;
+  for (auto& c : clauses) {
+    if (c.type == "application/json" || c.type == "application/*" || c.type == "*/*") return openapi_form::json;
+    if (protobuf_served && (c.type == "application/com.github.proto-openapi.spec.v2@v1.0+protobuf" || c.type == schema::openapi_v2_proto_type))
+      return openapi_form::protobuf;
+  }
+  return openapi_form::none;
+}
+
+bool names_etag(std::string_view header, std::string_view etag) {
+  return !header.empty() && (header == "*" || header.find(etag) != std::string_view::npos);
+}
+
+task<void> answer_empty(api_request& r, net::http::response head) {
+  r.answer.code = head.status;
+  (void)co_await r.http.respond(head, std::string_view());
+}
+
+}  // namespace
+
+task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
+  const auto& version = parts_.version.git_version;
+  const auto& headers = r.http.request().headers;
+  if (path == "/openapi/v3") {
+    co_await send_text(r.http, r.answer, 200, schema::openapi_v3_index(version), "application/json");
+    co_return;
+  }
+  const bool second = path == "/openapi/v2";
+  const auto name = std::string(second ? "v2" : path.starts_with("/openapi/v3/") ? path.substr(12) : std::string_view());
+  bool known = second;
+  for (auto& p : schema::openapi_v3_paths()) known = known || p == name;
+  if (!known) {
+    co_await send_plain(r, 404, "404 page not found\n");
+    co_return;
+  }
+  const auto form = form_of(headers.get("Accept"), second);
+  if (form == openapi_form::none) {
+    co_await answer_empty(r, head_of(r.answer, 406, "text/plain"));
+    co_return;
+  }
+  const bool protobuf = form == openapi_form::protobuf;
+  // Each form is another representation and has an ETag of its own; v3's is the hash that the index names.
+  const auto hash = schema::openapi_hash(protobuf ? name + ".protobuf" : name, version);
+  const auto asked = r.query.get("hash");
+  if (!second && !asked.empty() && asked != hash) {
+    auto head = head_of(r.answer, 301, "text/plain");
+    head.headers.add("Location", fmt::format("{}?hash={}", path, hash));
+    co_await answer_empty(r, std::move(head));
+    co_return;
+  }
+  const bool unchanged = names_etag(headers.get("If-None-Match"), hash);
+  const auto type = protobuf ? schema::openapi_v2_proto_type : std::string_view("application/json");
+  auto head = head_of(r.answer, unchanged ? 304 : 200, type);
+  head.headers.add("ETag", "\"" + hash + "\"");
+  head.headers.add("Vary", "Accept");
+  if (!asked.empty()) head.headers.set("Cache-Control", "public, immutable");
+  if (unchanged) {
+    co_await answer_empty(r, std::move(head));
+    co_return;
+  }
+  std::string text;
+  if (protobuf) {
+    text = schema::openapi_v2_protobuf(version);
+  } else if (second) {
+    text = schema::openapi_v2(version);
+  } else if (auto made = schema::openapi_v3(name, version)) {
+    text = *std::move(made);
+  }
+  co_await send_body(r.http, r.answer, std::move(head), std::move(text));
+}
+
+}  // namespace kedge::api
