@@ -75,17 +75,18 @@ result<std::unique_ptr<watcher>> engine::watch(std::string prefix, revision from
 
 result<void> engine::healthy() const {
   auto& h = here();
-  if (h.stopped()) return fail(errc::unavailable, "the store stops");
   if (h.failing) return fail(*h.failing);
+  if (h.stopped()) return fail(errc::unavailable, "the store stops");
   return {};
 }
 
 task<result<snapshot>> engine::latest() {
   auto at = acknowledged_.load(std::memory_order_acquire);
-  if (options_.log->shared()) {
-    KEDGE_CO_TRY(at, co_await reactor::call_on(owner(), [this] { return barrier(); }));
-  }
-  co_return co_await at_least(at, time_point::max());
+  if (!options_.log->shared()) co_return co_await at_least(at, time_point::max());
+  auto until = reactor::loop::current().now() + latest_wait;
+  KEDGE_CO_TRY(at, co_await reactor::call_on(owner(), [this] { return barrier(); }));
+  // Another server's newest write may be held up, by its database or on its way here.
+  co_return co_await at_least(at, until);
 }
 
 task<result<snapshot>> engine::at_least(revision at, time_point deadline) {
@@ -168,6 +169,7 @@ task<result<commit>> engine::submit(mutation m) {
   revision created = 0;
   for (;;) {
     if (closing_) co_return fail(errc::unavailable, "the store stops");
+    if (recovering_) co_return fail(*failing_);
     if (auto other = under_way_.find(m.key); other != under_way_.end()) {
       auto p = other->second;
       co_await p->done.wait();
@@ -225,9 +227,12 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
                        p->created, m.lease_seconds});
   }
   datastore::batch batch = logged;
+  // Whatever becomes of it comes after this; the batch before may have been looked up, and both found, by then.
+  auto before = applied_;
   auto done = co_await options_.log->append(batch);
   while (settled_ != ticket) co_await settle_turn_.wait();
-  if (!done && done.error().code == errc::unknown_outcome) done = co_await recover(batch, std::move(done).error());
+  if (!done && done.error().code == errc::unknown_outcome)
+    done = co_await recover(batch, before, std::move(done).error());
   failing_ = done ? std::nullopt : std::optional(done.error());
 
   std::vector<event_ref> events(ops.size());
@@ -262,58 +267,59 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
 
 // After a write without an answer: what the log has now decides. Nothing else is applied meanwhile, because it is this
 // batch's turn.
-task<result<datastore::appended>> engine::recover(const datastore::batch& ops, error why) {
+task<result<datastore::appended>> engine::recover(const datastore::batch& ops, revision from, error why) {
   log::error("{}: {}; reading again to learn what became of {} writes", options_.log->description(), why.message,
              ops->size());
   failing_ = why;
+  failing_->code = errc::unavailable;
   tell_health();
+  if (options_.log->shared()) {
+    // What was not sent yet need not wait for a database that is away: its callers may ask another server.
+    recovering_ = true;
+    refuse_waiting(*failing_);
+  }
   auto pause = duration(retry_min);
-  auto from = applied_;
   for (;;) {
-    // Entries of the batch are recognised by what they replaced; a follower may have applied them already.
-    datastore::appended out;
-    out.outcomes.assign(ops->size(), {datastore::outcome::status::conflict, 0});
-    std::vector<datastore::entry> seen;
-    result<void> read;
-    for (auto after = from;;) {
-      auto page = co_await options_.log->load(after);
-      if (!page) {
-        read = fail(std::move(page).error());
-        break;
-      }
-      for (auto& e : page->entries) seen.push_back(std::move(e));
-      after = page->at;
-      if (page->done) break;
-    }
+    auto read = co_await read_missed(from);
     if (read) {
-      bool all = true;
+      // Entries of the batch are recognised by what they replaced; a follower may have applied them already.
+      datastore::appended out;
+      out.outcomes.assign(ops->size(), {datastore::outcome::status::conflict, 0});
+      bool none = true;
       for (std::size_t i = 0; i < ops->size(); ++i) {
         auto& op = (*ops)[i];
-        auto found = std::find_if(seen.begin(), seen.end(), [&](const datastore::entry& e) {
+        auto found = std::find_if(read->entries.begin(), read->entries.end(), [&](const datastore::entry& e) {
           return e.name == op.name && e.kind == op.kind && e.value == op.value &&
                  (op.kind == change::create || e.previous == op.expected);
         });
-        if (found == seen.end())
-          all = false;
-        else
-          out.outcomes[i] = {datastore::outcome::status::committed, found->at};
+        if (found == read->entries.end()) continue;
+        out.outcomes[i] = {datastore::outcome::status::committed, found->at};
+        none = false;
       }
       // Everything that is there is applied here, so the caller's part is the answers.
-      for (auto& e : seen) apply_foreign(e);
+      apply_missed(*read);
       publish();
-      if (all) co_return out;
-      bool none = std::none_of(out.outcomes.begin(), out.outcomes.end(),
-                               [](auto& o) { return o.what == datastore::outcome::status::committed; });
+      recovering_ = false;
       if (none) {
         why.code = errc::unavailable;
         co_return fail(std::move(why));
       }
       co_return out;
     }
-    if (closing_) co_return fail(std::move(why));
+    if (closing_ || read.error().code == errc::corrupt) {
+      recovering_ = false;
+      co_return fail(std::move(why));
+    }
     co_await reactor::sleep_for(pause);
     pause = std::min<duration>(pause * 2, retry_max);
   }
+}
+
+void engine::refuse_waiting(const error& why) {
+  auto waiting = std::exchange(queue_, {});
+  queued_bytes_ = 0;
+  for (auto& p : waiting) answer(p, fail(why));
+  room_.pulse();
 }
 
 void engine::answer(const pending_ref& p, result<commit> r) {
@@ -456,7 +462,10 @@ task<result<void>> engine::start() {
   services_.spawn(commit_loop());
   services_.spawn(lease_loop());
   services_.spawn(compaction_loop());
-  if (source.shared()) services_.spawn(follow_loop());
+  if (source.shared()) {
+    services_.spawn(follow_loop());
+    services_.spawn(health_loop());
+  }
   co_return result<void>();
 }
 
@@ -486,8 +495,23 @@ task<void> engine::follow_loop() {
   auto pause = duration(retry_min);
   for (;;) {
     auto page = co_await options_.log->tail(applied_, reactor::loop::current().now() + tail_wait);
+    if (!page && page.error().code == errc::corrupt) {
+      stop_serving(page.error());
+      co_return;
+    }
+    result<missed> all;
+    if (!page && page.error().code == errc::expired) {
+      log::warning("{}: {}; reading everything again", options_.log->description(), page.error().message);
+      all = co_await read_missed(applied_);
+      if (all) {
+        apply_missed(*all);
+        publish();
+        continue;
+      }
+    }
     if (!page) {
-      log::warning("{}: {}; trying again", options_.log->description(), page.error().message);
+      log::warning("{}: {}; trying again", options_.log->description(),
+                   all ? page.error().message : all.error().message);
       co_await reactor::sleep_for(pause);
       pause = std::min<duration>(pause * 2, retry_max);
       continue;
@@ -495,6 +519,67 @@ task<void> engine::follow_loop() {
     pause = retry_min;
     for (auto& e : page->entries) apply_foreign(e);
     publish();
+  }
+}
+
+task<result<engine::missed>> engine::read_missed(revision from) {
+  missed out;
+  out.from = from;
+  for (auto after = from;;) {
+    auto page = co_await options_.log->load(after);
+    if (!page) {
+      if (page.error().code != errc::expired || out.whole) co_return fail(std::move(page).error());
+      out.entries.clear();
+      out.whole = true;
+      after = 0;
+      continue;
+    }
+    out.compacted = page->compacted;
+    for (auto& e : page->entries) {
+      if (out.whole) out.names.insert(e.name);
+      if (e.at > from) out.entries.push_back(std::move(e));
+    }
+    after = page->at;
+    if (page->done) co_return out;
+  }
+}
+
+// Meanwhile writes of this server may have been applied: what is newer than `from` is not judged by what was read.
+void engine::apply_missed(const missed& m) {
+  auto e = m.entries.begin();
+  if (m.whole) {
+    for (; e != m.entries.end() && e->at <= m.compacted; ++e) apply_foreign(*e);
+    std::vector<std::string> gone;
+    objects_.scan("", [&](const object_ref& o) {
+      if (o->mod() <= m.from && !m.names.contains(std::string(o->key()))) gone.emplace_back(o->key());
+      return true;
+    });
+    for (auto& key : gone) apply({std::max(applied_, m.compacted), change::remove, key, {}, 0, 0});
+    std::erase_if(unreadable_, [&](auto& u) { return !m.names.contains(u.first); });
+  }
+  for (; e != m.entries.end(); ++e) apply_foreign(*e);
+}
+
+// The database has another history than this server: what clients hold of it can't be gone on with.
+void engine::stop_serving(const error& why) {
+  log::error("{}: serving ends: {}", options_.log->description(), why.message);
+  closing_ = true;
+  failing_ = why;
+  tell_health();
+  refuse_waiting(why);
+  on_every_core([](hub& h) { h.stop(); });
+  queue_changed_.pulse();
+}
+
+// A shared log knows that its database is away or back before anybody writes.
+task<void> engine::health_loop() {
+  for (;;) {
+    co_await reactor::sleep_for(health_interval);
+    if (recovering_ || closing_) continue;
+    auto h = options_.log->healthy();
+    if (h.has_value() == !failing_.has_value()) continue;
+    failing_ = h ? std::nullopt : std::optional(h.error());
+    tell_health();
   }
 }
 

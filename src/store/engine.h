@@ -7,7 +7,7 @@
 //   answers
 //                                 │ unknown outcome
 //                                 └─▶ recover: load what the log has, then each write is either there or not
-//   follow_loop (shared logs) ─▶ tail ─▶ apply ─▶ publish
+//   follow_loop (shared logs) ─▶ tail ─▶ apply ─▶ publish      slept past a compaction ─▶ load all, compare
 //   lease_loop ─▶ removes what has expired, guarded by its revision         compaction_loop ─▶ log.compact
 //
 // Invariant: one write on a key at a time, so memory decides conflicts; entries are applied in revision order; an
@@ -17,6 +17,7 @@
 #include <atomic>
 #include <deque>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/strings.h"
 #include "reactor/cores.h"
@@ -72,7 +73,8 @@ class engine final : public store {
   result<void> check(const mutation& m, revision& created) const;
   task<void> commit_loop();
   task<void> carry(std::vector<pending_ref> ops, std::uint64_t ticket);
-  task<result<datastore::appended>> recover(const datastore::batch& ops, error why);
+  task<result<datastore::appended>> recover(const datastore::batch& ops, revision from, error why);
+  void refuse_waiting(const error& why);
   void answer(const pending_ref& p, result<commit> r);
 
   // The next batch is gathered by apply() and goes out with publish().
@@ -87,7 +89,21 @@ class engine final : public store {
   template <typename F>
   void on_every_core(F f);
 
+  // What the log has after a revision.
+  struct missed {
+    revision from = 0;
+    std::vector<datastore::entry> entries;
+    // What follows `from` is compacted: everything that exists was read, and what isn't in `names` is gone.
+    bool whole = false;
+    revision compacted = 0;
+    std::unordered_set<std::string> names;
+  };
+  task<result<missed>> read_missed(revision from);
+  void apply_missed(const missed& m);
+  void stop_serving(const error& why);
+
   task<result<void>> load_all(revision after);
+  task<void> health_loop();
   task<void> follow_loop();
   task<void> lease_loop();
   task<void> compaction_loop();
@@ -111,7 +127,7 @@ class engine final : public store {
   std::size_t queued_bytes_ = 0, in_flight_ = 0;
   std::uint64_t next_ticket_ = 0, settled_ = 0;
   reactor::event queue_changed_, room_, settle_turn_;
-  bool closing_ = false, told_unhealthy_ = false;
+  bool closing_ = false, told_unhealthy_ = false, recovering_ = false;
   std::optional<error> failing_;
 
   // Linearizable reads of a shared log: one question under way, the next for all who came after it was sent.

@@ -49,5 +49,9 @@ inline constexpr std::size_t lease_group_max = 256;
 inline constexpr std::chrono::milliseconds retry_min{50};
 inline constexpr std::chrono::milliseconds retry_max{2000};
 inline constexpr std::chrono::seconds tail_wait{30};
+// How long a linearizable read waits until this server has what the newest revision at its arrival was.
+inline constexpr std::chrono::seconds latest_wait{10};
+// How soon readyz tells that a shared database is away or back.
+inline constexpr std::chrono::milliseconds health_interval{100};
 
 }  // namespace kedge::store
