@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import time
 import unittest
 
 from harness import Agent, Lab, Server, eventually, is_ready, main, run
@@ -71,6 +72,28 @@ class Nodes(unittest.TestCase):
         eventually("a clear error", lambda: "not authorized" in wrong.log())
         other = Agent(self.lab, "other", b, server.url, "K10" + "0" * 64 + "::server:x")
         eventually("a clear error", lambda: "token CA hash does not match" in other.log())
+
+    def test_a_silent_node_becomes_unknown_and_is_tainted(self):
+        a, b = self.lab.host(), self.lab.host()
+        server = Server(self.lab, "server", host=a, args=["--disable-agent"]).wait_ready()
+        agent = Agent(self.lab, "worker", b, server.url, server.token())
+        self.node_ready(server, "worker")
+        eventually("the taint of a new node goes", lambda: not server.get("node", "worker")["spec"].get("taints"))
+        began = time.monotonic()
+        agent.process.kill()
+        agent.process.wait()
+
+        def unknown():
+            return [c for c in server.get("node", "worker")["status"]["conditions"] if c["type"] == "Ready" and c["status"] == "Unknown"]
+        ready = eventually("the silent node is Unknown", unknown, timeout=90, every=0.5)[0]
+        self.assertGreater(time.monotonic() - began, 38)  # 50 s after its last heartbeat, of which there is one every 10 s
+        self.assertEqual((ready["reason"], ready["message"]), ("NodeStatusUnknown", "Kubelet stopped posting node status."))
+        taints = eventually("the taints", lambda: server.get("node", "worker")["spec"].get("taints"))
+        self.assertIn(("node.kubernetes.io/unreachable", "NoExecute"), [(t["key"], t["effect"]) for t in taints])
+        self.assertRegex(server.kubectl("get", "nodes"), r"worker\s+NotReady")
+        Agent(self.lab, "worker", b, server.url, server.token())
+        self.node_ready(server, "worker")
+        eventually("the taints go", lambda: not server.get("node", "worker")["spec"].get("taints"))
 
     def test_a_restart_keeps_everything_and_a_kill_loses_nothing(self):
         a = self.lab.host()
