@@ -233,7 +233,7 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
   while (settled_ != ticket) co_await settle_turn_.wait();
   if (!done && done.error().code == errc::unknown_outcome)
     done = co_await recover(batch, before, std::move(done).error());
-  failing_ = done ? std::nullopt : std::optional(done.error());
+  if (!stopped_) failing_ = done ? std::nullopt : std::optional(done.error());
 
   std::vector<event_ref> events(ops.size());
   if (done) {
@@ -563,7 +563,7 @@ void engine::apply_missed(const missed& m) {
 // The database has another history than this server: what clients hold of it can't be gone on with.
 void engine::stop_serving(const error& why) {
   log::error("{}: serving ends: {}", options_.log->description(), why.message);
-  closing_ = true;
+  closing_ = stopped_ = true;
   failing_ = why;
   tell_health();
   refuse_waiting(why);

@@ -127,7 +127,7 @@ class engine final : public store {
   std::size_t queued_bytes_ = 0, in_flight_ = 0;
   std::uint64_t next_ticket_ = 0, settled_ = 0;
   reactor::event queue_changed_, room_, settle_turn_;
-  bool closing_ = false, told_unhealthy_ = false, recovering_ = false;
+  bool closing_ = false, told_unhealthy_ = false, recovering_ = false, stopped_ = false;
   std::optional<error> failing_;
 
   // Linearizable reads of a shared log: one question under way, the next for all who came after it was sent.

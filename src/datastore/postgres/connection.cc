@@ -23,11 +23,13 @@ std::uint64_t get_be(const char* p, int bytes) {
   return n;
 }
 
-// libpq's messages end in a newline and may have several lines.
+// libpq's messages end in a newline and may have several lines; those that begin with a tab are its guesses at why.
 std::string one_line(const char* text) {
-  std::string out(trim(text ? text : ""));
-  for (auto& c : out) {
-    if (c == '\n' || c == '\t') c = ' ';
+  std::string out;
+  for (auto line : split(text ? text : "", '\n')) {
+    if (line.empty() || line.starts_with('\t') || line == "invalid socket") continue;
+    if (!out.empty()) out += "; ";
+    out += line;
   }
   return out;
 }

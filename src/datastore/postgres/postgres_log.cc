@@ -246,6 +246,7 @@ class postgres_log final : public log {
     if (forked_) co_return fail(*forked_);
     KEDGE_CO_CHECK(co_await link_up(t_, false));
     auto* link = t_->link.get();
+    auto seen = known_.at;  // an answer on the other connection may overtake this one
     KEDGE_CO_TRY(auto r, describe(co_await ask(t_, "kedge_newest", {}, true)));
     if (r.size() != 1) co_return fail(errc::protocol, description_ + ": no answer to a question for the newest row");
     if (r.number(0, 1) != 0) {
@@ -253,8 +254,8 @@ class postgres_log final : public log {
       co_return fail(errc::unavailable, description_ + ": the server has become a standby");
     }
     auto newest = static_cast<revision>(r.number(0, 0));
-    if (newest < known_.at)
-      co_return fail(fork(fmt::format("its newest row is {}, this server has {}", newest, known_.at)));
+    if (newest < seen)
+      co_return fail(fork(fmt::format("its newest row is {}, this server has {}", newest, seen)));
     // The reader waits until this is in memory: no need to wait for the next poll.
     if (newest > known_.at && appending_ == 0 && newest > hint_) {
       hint_ = newest;
@@ -379,7 +380,10 @@ class postgres_log final : public log {
         news_.pulse();
         continue;
       }
-      away_ = made.error().message;
+      if (away_ != made.error().message) {
+        away_ = made.error().message;
+        kedge::log::warning("{}: no {} connection: {}", description_, writer ? "writing" : "reading", away_);
+      }
       co_await reactor::sleep_for(pause +
                                   pause * static_cast<int>(reactor::loop::current().random().next() % 256) / 512);
       pause = std::min<duration>(pause * 2, retry_max);

@@ -1,0 +1,40 @@
+#include "datastore/endpoint.h"
+
+#include <doctest/doctest.h>
+
+namespace kedge::datastore {
+
+TEST_CASE("endpoints: what each is, and what is said of those that are none") {
+  struct row {
+    const char *endpoint, *is;  // the description's beginning, or what the error says
+    bool shared;
+  } table[] = {
+      {"", "SQLite /data/state.db", false},
+      {"sqlite:///other/x.db?_journal_mode=WAL", "SQLite /other/x.db", false},
+      {"sqlite://", "SQLite /data/state.db", false},
+      {"postgres://", "PostgreSQL localhost:5432/kubernetes", true},
+      {"postgresql://u:secret@db:5433/Cluster?sslmode=disable", "PostgreSQL db:5433/cluster", true},
+      {"POSTGRES://u@db", "PostgreSQL db:5432/kubernetes", true},
+      {"postgres://u:secret@a,b:5433/x", "PostgreSQL a,b:", true},
+      {"postgres://u:secret@db/x?nonsense=1", "error: --datastore-endpoint: not a PostgreSQL URL", true},
+      {"postgres://u:se%cret@db/x", "error: --datastore-endpoint: not a PostgreSQL URL", true},
+      {"mysql://u:secret@tcp(db:3306)/x", "error: --datastore-endpoint: mysql:// is not served by kedge", true},
+      {"https://etcd:2379", "error: --datastore-endpoint: https:// is not served by kedge", true},
+      {"oracle://u:secret@db", "error: --datastore-endpoint: the scheme \"oracle\" is not known", true},
+      {"u:secret@db", "error: --datastore-endpoint: it must begin with", false},
+  };
+  for (auto& t : table) {
+    CAPTURE(t.endpoint);
+    endpoint_options o;
+    o.endpoint = t.endpoint;
+    o.sqlite.path = "/data/state.db";
+    auto made = make_log(o);
+    auto text = made ? (*made)->description() : "error: " + made.error().message;
+    CHECK_MESSAGE(text.starts_with(t.is), text);
+    CHECK(text.find("secret") == std::string::npos);
+    CHECK(is_shared_endpoint(t.endpoint) == t.shared);
+    if (made) CHECK((*made)->shared() == t.shared);
+  }
+}
+
+}  // namespace kedge::datastore
