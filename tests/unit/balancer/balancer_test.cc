@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "balancer/state_file.h"
+#include "reactor/cores.h"
 #include "support.h"
 
 using namespace kedge;
@@ -296,4 +297,43 @@ TEST_CASE("a stream for this process is counted and cut like the clients'") {
     s->reset();
     CHECK_FALSE((co_await r.lb.dial()).has_value());
   });
+}
+
+TEST_CASE("a table reaches every core, and cuts there too") {
+  auto made = reactor::cores::make(2, reactor::io_backend::automatic);
+  REQUIRE(made.has_value());
+  auto& cores = **made;
+  balancer::load_balancer lb({&cores[0], &cores[1]}, {.listen = {{"127.0.0.1", 0}}});
+  auto work = [](reactor::cores& all, balancer::load_balancer& b) -> task<void> {
+    {
+      backend a("a");
+      CHECK((co_await b.load()).has_value());
+      reactor::scope scope;
+      scope.spawn([](balancer::load_balancer& x) -> task<void> { (void)co_await x.run(); }(b));
+      co_await b.ready().wait();
+      b.set_servers({a.at()});
+      reactor::event removed;  // of this core
+      auto there = [&]() -> task<std::string> {
+        reactor::scope serving;
+        serving.spawn([](balancer::load_balancer& x) -> task<void> { (void)co_await x.run(); }(b));
+        co_await b.ready().wait();
+        auto s = co_await b.dial();
+        if (!s) co_return s.error().message;
+        auto said = co_await running::ask(**s);
+        all[0].post([&] { removed.set(); });
+        auto end = co_await reactor::with_deadline((*s)->receive(), reactor::loop::current().now() + 5s);
+        if (end || end.error().code == errc::timeout) co_return "not cut";
+        co_return said;
+      };
+      scope.spawn([](balancer::load_balancer& x, reactor::event& when) -> task<void> {
+        co_await when.wait();
+        CHECK(x.snapshot().servers.at(0).connections == 1);
+        x.set_servers({"127.0.0.1:1"});
+      }(b, removed));
+      CHECK(co_await reactor::call_on(all[1], there) == "a");
+    }
+    all.stop();
+  };
+  cores[0].post([&] { cores[0].spawn(work(cores, lb)); });
+  cores.run();
 }
