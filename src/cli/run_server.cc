@@ -20,8 +20,7 @@
 #include "cli/run.h"
 #include "cli/version.h"
 #include "control/controller.h"
-#include "datastore/sqlite/database.h"
-#include "datastore/sqlite/sqlite_log.h"
+#include "datastore/endpoint.h"
 #include "json/write.h"
 #include "net/http/server.h"
 #include "node/agent.h"
@@ -270,8 +269,8 @@ class server_process {
     c.api_server_args = o.api_server_args;
     c.controller_manager_args = o.controller_manager_args;
     c.scheduler_args = o.scheduler_args;
-    if (!o.datastore_endpoint.empty() && !o.datastore_endpoint.starts_with("sqlite://"))
-      return fail(errc::unsupported, "--datastore-endpoint: this version of kedge keeps its data in SQLite only; leave the option out");
+    // An endpoint that can't be used is refused before anything is made.
+    KEDGE_CHECK(datastore::make_log(datastore_options(o, c.server_dir())));
     if (!o.agent.server_url.empty())
       return fail(errc::unsupported, "--server joins a cluster of servers with embedded etcd, which kedge doesn't have; use `kedge agent` for a worker");
     return c;
@@ -327,11 +326,20 @@ class server_process {
     co_return result<void>();
   }
 
+  static datastore::endpoint_options datastore_options(const server_options& o, const std::string& server_dir) {
+    datastore::endpoint_options d{.endpoint = o.datastore_endpoint,
+                                  .ca_file = o.datastore_ca_file,
+                                  .certificate_file = o.datastore_cert_file,
+                                  .key_file = o.datastore_key_file,
+                                  .sqlite = {}};
+    d.sqlite.path = server_dir + "/db/state.db";
+    d.sqlite.durability = o.sqlite_synchronous == "full" ? datastore::sqlite_durability::full : datastore::sqlite_durability::normal;
+    return d;
+  }
+
   task<result<void>> open_store() {
-    datastore::sqlite_options o;
-    o.path = settings_.server_dir() + "/db/state.db";
-    o.durability = options_.sqlite_synchronous == "full" ? datastore::sqlite_durability::full : datastore::sqlite_durability::normal;
-    store::store_options s{.log = datastore::make_sqlite_log(std::move(o)), .loops = store::loops_of(cores_), .decode = &json_of_stored};
+    KEDGE_CO_TRY(auto log, datastore::make_log(datastore_options(options_, settings_.server_dir())));
+    store::store_options s{.log = std::move(log), .loops = store::loops_of(cores_), .decode = &json_of_stored};
     KEDGE_CO_TRY(objects_, co_await store::open_store(std::move(s)));
     co_return result<void>();
   }
