@@ -1,6 +1,7 @@
 // backends.h: the databases that the conformance suite runs over, and what a test does with a log.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -9,6 +10,9 @@
 #include "reactor/loop.h"
 
 namespace kedge::datastore {
+
+// How long a test waits for what must come: long enough for a machine that is busy with other things.
+inline constexpr std::chrono::seconds patience{60};
 
 // One fresh database. Logs over it may end and be made again.
 class test_database {

@@ -13,7 +13,11 @@ namespace kedge::store {
 namespace {
 
 using namespace std::chrono_literals;
-using datastore::the_postgres;
+
+datastore::postgres_server& the_postgres() {
+  static datastore::postgres_server s(datastore::postgres_server::durability::survives_power_loss);
+  return s;
+}
 
 constexpr int clients = 32, rounds = 5;
 constexpr std::chrono::seconds each{3};

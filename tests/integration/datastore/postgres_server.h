@@ -14,26 +14,37 @@
 
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <string>
 #include <vector>
 
 namespace kedge::datastore {
 
+// A port that nobody listens on, below those that outgoing connections take: a client that tries again while the server
+// is away could otherwise be given the very port as its own, and would be connected with itself.
 inline int free_port() {
-  int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in a{};
-  a.sin_family = AF_INET;
-  a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof a;
-  REQUIRE(::bind(fd, reinterpret_cast<sockaddr*>(&a), sizeof a) == 0);
-  REQUIRE(::getsockname(fd, reinterpret_cast<sockaddr*>(&a), &size) == 0);
-  ::close(fd);
-  return ntohs(a.sin_port);
+  static std::mt19937 random{std::random_device{}()};
+  for (int tries = 0; tries < 200; ++tries) {
+    int port = std::uniform_int_distribution<int>(12000, 30000)(random);
+    int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in a{};
+    a.sin_family = AF_INET;
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    a.sin_port = htons(static_cast<std::uint16_t>(port));
+    bool free = ::bind(fd, reinterpret_cast<sockaddr*>(&a), sizeof a) == 0;
+    ::close(fd);
+    if (free) return port;
+  }
+  FAIL("no free port");
+  return 0;
 }
 
 class postgres_server {
  public:
-  postgres_server() {
+  // Without fsync what was committed is safe from everything that a test does (killing is not a power cut), and a busy
+  // disk can't make a restart take minutes.
+  enum class durability { survives_power_loss, survives_kill };
+  explicit postgres_server(durability d = durability::survives_kill) : durability_(d) {
     for (auto& version : std::filesystem::directory_iterator("/usr/lib/postgresql")) programs_ = version.path() / "bin";
     REQUIRE_MESSAGE(!programs_.empty(), "PostgreSQL's server is needed: apt-get install postgresql");
     char name[] = "/tmp/kedge-postgres-XXXXXX";
@@ -54,12 +65,14 @@ class postgres_server {
   }
 
   void start() {
-    run(
-        fmt::format("{0}/pg_ctl -w -D {1}/data -l {1}/log -o \"-c listen_addresses=127.0.0.1 -c port={2} -c "
-                    "unix_socket_directories={1} -c max_connections=200 -c shared_buffers=64MB\" start",
-                    programs_, folder_, port_));
+    run(fmt::format(
+        "{0}/pg_ctl -w -D {1}/data -l {1}/log -o \"-c listen_addresses=127.0.0.1 -c port={2} -c "
+        "unix_socket_directories={1} -c max_connections=200 -c shared_buffers=64MB -c fsync={3}\" -t 300 start",
+        programs_, folder_, port_, durability_ == durability::survives_power_loss ? "on" : "off"));
   }
-  void stop(std::string_view how) { run(fmt::format("{}/pg_ctl -w -D {}/data -m {} stop", programs_, folder_, how)); }
+  void stop(std::string_view how) {
+    run(fmt::format("{}/pg_ctl -w -D {}/data -m {} -t 300 stop", programs_, folder_, how));
+  }
   // As the machine would end it; its sessions go with it.
   pid_t pid() const {
     std::ifstream in(folder_ + "/data/postmaster.pid");
@@ -77,7 +90,7 @@ class postgres_server {
 
  private:
   void run(const std::string& command) {
-    auto whole = (::geteuid() == 0 ? "runuser -u postgres -- " : "") + command + " >> " + folder_ + "/commands 2>&1";
+    auto whole = (::geteuid() == 0 ? "/usr/sbin/runuser -u postgres -- " : "") + command + " >> " + folder_ + "/commands 2>&1";
     int code = ::system(("cd / && " + whole).c_str());
     if (code != 0) {
       std::ifstream in(folder_ + "/commands");
@@ -85,6 +98,7 @@ class postgres_server {
       FAIL(command << ": " << code << "\n" << said);
     }
   }
+  durability durability_;
   std::string programs_, folder_;
   int port_ = 0;
 };
