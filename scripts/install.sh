@@ -1,0 +1,287 @@
+#!/bin/sh
+# Installs Kedge as a systemd service, the way K3s's installer is used. Nothing is downloaded: the program is the one beside
+# this script or the checkout's build, which is made when there is none.
+#
+#   scripts/install.sh [server|agent] [FLAGS…]                  a server; an agent when K3S_URL is set
+#   K3S_URL=https://HOST:6443 K3S_TOKEN=… scripts/install.sh    an agent
+#
+# Environment:
+#   K3S_*, KEDGE_*, CONTAINERD_*, NO_PROXY, HTTP_PROXY, HTTPS_PROXY   kept for the service, in a file that only root reads
+#   INSTALL_K3S_EXEC            command and flags, in front of those of the command line
+#   INSTALL_K3S_NAME            the service is kedge-NAME instead of kedge or kedge-agent
+#   INSTALL_K3S_TYPE            type of the systemd service (default: notify)
+#   INSTALL_K3S_SYSTEMD_DIR     where units go (default: /etc/systemd/system)
+#   INSTALL_K3S_BIN_DIR         where programs go (default: /usr/local/bin, or /opt/bin when that can't be written)
+#   INSTALL_K3S_SKIP_DOWNLOAD   true or binary: the program is in INSTALL_K3S_BIN_DIR already
+#   INSTALL_K3S_BIN_DIR_READ_ONLY  true: the same, and no links and scripts are put there either
+#   INSTALL_K3S_SYMLINK         links k3s, kubectl, crictl, ctr: skip makes none, force replaces what is there
+#   INSTALL_K3S_SKIP_ENABLE     true: the service is neither enabled nor started
+#   INSTALL_K3S_SKIP_START      true: it is not started
+#   INSTALL_K3S_FORCE_RESTART   true: it is restarted even if nothing changed
+#   INSTALL_KEDGE_BINARY        the program to install
+#
+# The service is also known by K3s's name (k3s, k3s-agent, k3s-NAME). It leaves behind kedge-killall.sh, which stops
+# everything that runs, and SERVICE-uninstall.sh, which removes everything, the cluster's data included.
+set -eu
+
+info() { printf '[INFO]  %s\n' "$*"; }
+warn() { printf '[WARN]  %s\n' "$*" >&2; }
+fatal() { printf '[ERROR] %s\n' "$*" >&2; exit 1; }
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+
+# One argument as systemd's ExecStart= and EnvironmentFile= read it back (systemd.syntax(7)): between double quotes, $1
+# being the characters to escape.
+quoted() { printf '"%s"' "$(printf '%s' "$2" | sed "s/[$1]/\\\\&/g")"; }
+exec_word() { quoted '\\"' "$1" | sed 's/%/%%/g; s/\$/$$/g'; }
+
+check_machine() {
+  [ "$(id -u)" = 0 ] || fatal "must run as root: sudo -E $0"
+  [ -d /run/systemd/system ] || fatal "needs systemd: it is not running here. Without it, start 'kedge server' or 'kedge agent' from the init system at hand"
+  for name in VERSION COMMIT PR CHANNEL CHANNEL_URL ARTIFACT_URL; do
+    eval "value=\${INSTALL_K3S_$name:-}"
+    [ -z "$value" ] || warn "INSTALL_K3S_$name has no effect: nothing is downloaded"
+  done
+}
+
+# Sets command, exec_start (command and flags, quoted), service, other_name (K3s's), data_dir.
+read_command() {
+  # INSTALL_K3S_EXEC is split as a shell splits words, quotes and all, but nothing in it is expanded or run.
+  eval "set -- $(printf '%s' "${INSTALL_K3S_EXEC:-}" | sed 's/[][!#$&()*;<>?`{|}~]/\\&/g') $(for word in "$@"; do printf '%s' "$word" | sed "s/'/'\\\\''/g; 1s/^/'/; \$s/\$/' /"; done)"
+  case "${1:-}" in
+    server | agent) command=$1; shift ;;
+    '' | -*) if [ -n "${K3S_URL:-}" ]; then command=agent; else command=server; fi ;;
+    *) fatal "unknown command $1: server or agent" ;;
+  esac
+  exec_start=$command data_dir=${K3S_DATA_DIR:-} url=${K3S_URL:-} token=${K3S_TOKEN:-}${K3S_TOKEN_FILE:-} config=${K3S_CONFIG_FILE:-/etc/rancher/k3s/config.yaml}
+  before=
+  for word in "$@"; do
+    exec_start="$exec_start $(exec_word "$word")"
+    case "$before" in -d | -data-dir | --data-dir) data_dir=$word ;; -s | -server | --server) url=$word ;; esac
+    case "$word" in
+      --data-dir=* | -data-dir=* | -d=*) data_dir=${word#*=} ;;
+      --server=* | -server=* | -s=*) url=${word#*=} ;;
+      -t | -token | --token | --token=* | --token-file | --token-file=*) token=given ;;
+    esac
+    before=$word
+  done
+  from_config() { [ ! -r "$config" ] || sed -n "s/^$1:[[:space:]]*[\"']\{0,1\}\([^\"'#]*[^\"'# ]\).*/\1/p" "$config" | tail -n 1; }
+  [ -n "$data_dir" ] || data_dir=$(from_config data-dir)
+  [ -n "$data_dir" ] || data_dir=/var/lib/rancher/k3s
+  case "$data_dir" in /*/*) ;; *) fatal "the data directory must be an absolute path below a folder: '$data_dir'" ;; esac
+  [ -n "$url" ] || url=$(from_config server)
+  [ -n "$token" ] || token=$(from_config token)$(from_config token-file)
+  if [ "$command" = agent ]; then
+    [ -n "$url" ] || fatal "an agent needs K3S_URL (or --server): the server to join, as https://HOST:6443"
+    [ -n "$token" ] || fatal "an agent needs K3S_TOKEN or K3S_TOKEN_FILE (or --token): it stands in server/node-token of the server's data directory"
+  fi
+  case "$url" in '' | https://*) ;; *) fatal "only https:// URLs are supported for K3S_URL (have $url)" ;; esac
+
+  case "${INSTALL_K3S_NAME:-}" in
+    '') case "$command" in server) suffix= ;; agent) suffix=-agent ;; esac ;;
+    *[!A-Za-z0-9_.-]*) fatal "INSTALL_K3S_NAME may have letters, digits, '-', '_' and '.'" ;;
+    *) suffix=-$INSTALL_K3S_NAME ;;
+  esac
+  service=kedge$suffix other_name=k3s$suffix
+}
+
+choose_folders() {
+  systemd_dir=${INSTALL_K3S_SYSTEMD_DIR:-/etc/systemd/system}
+  bin_dir=${INSTALL_K3S_BIN_DIR:-}
+  if [ -z "$bin_dir" ]; then
+    bin_dir=/usr/local/bin
+    # A read-only /usr shows only when it is written to.
+    if [ "${INSTALL_K3S_BIN_DIR_READ_ONLY:-}" != true ] && ! { mkdir -p $bin_dir && : >$bin_dir/.kedge-install && rm $bin_dir/.kedge-install; } 2>/dev/null; then bin_dir=/opt/bin; fi
+  fi
+  unit=$systemd_dir/$service.service env_file=$systemd_dir/$service.service.env
+  killall=$bin_dir/kedge-killall.sh uninstall=$bin_dir/$service-uninstall.sh
+  if [ -e "$systemd_dir/$other_name.service" ] && [ ! -L "$systemd_dir/$other_name.service" ]; then
+    fatal "K3s is installed here ($systemd_dir/$other_name.service). Kedge goes on with its data: stop it (systemctl disable --now $other_name), move that file away, and run this again"
+  fi
+}
+
+place_program() {
+  skip=${INSTALL_K3S_SKIP_DOWNLOAD:-}
+  [ "${INSTALL_K3S_BIN_DIR_READ_ONLY:-}" != true ] || skip=true
+  if [ "$skip" = true ] || [ "$skip" = binary ]; then
+    [ -x "$bin_dir/kedge" ] || fatal "no executable $bin_dir/kedge, and INSTALL_K3S_SKIP_DOWNLOAD says that it is there"
+    return
+  fi
+  source=${INSTALL_KEDGE_BINARY:-}
+  if [ -z "$source" ]; then
+    for source in "$here/kedge" "$here/../build/src/cli/kedge"; do [ ! -x "$source" ] || break; done
+    if [ ! -x "$source" ]; then
+      info "Building the program"
+      "$here/setup" build && "$here/build" build -Dbuildtype=release
+    fi
+  fi
+  [ -x "$source" ] || fatal "no executable $source"
+  "$source" --version >/dev/null || fatal "$source doesn't run on this machine"
+  mkdir -p "$bin_dir"
+  if cmp -s "$source" "$bin_dir/kedge"; then return; fi
+  info "Installing $bin_dir/kedge"
+  # A running program can't be written over, but its name can be given to another file.
+  install -m 755 "$source" "$bin_dir/.kedge.new" && mv -f "$bin_dir/.kedge.new" "$bin_dir/kedge"
+}
+
+make_links() {
+  [ "${INSTALL_K3S_BIN_DIR_READ_ONLY:-}" != true ] && [ "${INSTALL_K3S_SYMLINK:-}" != skip ] || return 0
+  for name in k3s kubectl crictl ctr; do
+    link=$bin_dir/$name
+    if [ "$(readlink "$link" 2>/dev/null)" = kedge ]; then continue; fi
+    if [ "${INSTALL_K3S_SYMLINK:-}" != force ] && found=$(command -v $name 2>/dev/null); then
+      info "No link $link: $found is there (INSTALL_K3S_SYMLINK=force makes it)"
+      continue
+    fi
+    info "Linking $link to kedge"
+    ln -sf kedge "$link"
+  done
+}
+
+write_killall() {
+  cat >"$killall" <<'KILLALL'
+#!/bin/sh
+# Stops all services of Kedge, the containers that they left running, and removes their mounts and network devices. No data is lost.
+[ "$(id -u)" = 0 ] || exec sudo "$0" "$@"
+
+for unit in @SYSTEMD_DIR@/kedge*.service; do
+  [ ! -e "$unit" ] || systemctl stop "$(basename "$unit")"
+done
+
+# Containers live on when a service stops. Their shims say which containerd they belong to.
+family() { for p in "$@"; do echo "$p"; family $(cat /proc/"$p"/task/*/children 2>/dev/null); done; }
+shims() {
+  for p in /proc/[0-9]*; do
+    case "$(tr '\0' ' ' <"$p/cmdline" 2>/dev/null)" in *containerd-shim*' -address /run/k3s'*) basename "$p" ;; esac
+  done
+}
+left=$(family $(shims))
+[ -z "$left" ] || kill -9 $left 2>/dev/null
+
+# Deepest first, and twice for what was mounted over.
+for folder in /run/k3s '@DATA_DIR@' /var/lib/kubelet/pods /var/lib/kubelet/plugins /run/netns/cni-; do
+  awk -v f="$folder" 'index($5, f) == 1 {print $5}' /proc/self/mountinfo | sort -r | while read -r m; do umount -l "$(printf '%b' "$m")"; done
+done
+for n in /run/netns/cni-*; do [ ! -e "$n" ] || rm -f "$n"; done
+for link in $(ls /sys/class/net/cni0/brif 2>/dev/null) cni0 flannel.1 flannel-v6.1; do
+  [ ! -e "/sys/class/net/$link" ] || ip link delete "$link"
+done
+rm -rf /var/lib/cni /run/k3s /run/k3s-????????
+for tables in iptables ip6tables; do
+  ours='KUBE-|CNI-|flannel'
+  ! $tables-save 2>/dev/null | grep -qE "$ours" || $tables-save | grep -vE "$ours" | $tables-restore
+done
+! command -v nft >/dev/null || nft list tables 2>/dev/null | awk '$3 ~ /^kedge/ {print $2, $3}' | while read -r family name; do nft delete table "$family" "$name"; done
+exit 0
+KILLALL
+  sed -i "s#@SYSTEMD_DIR@#$systemd_dir#; s#@DATA_DIR@#$data_dir#" "$killall"
+  chmod 755 "$killall"
+  [ -e "$bin_dir/k3s-killall.sh" ] || ln -s kedge-killall.sh "$bin_dir/k3s-killall.sh"
+}
+
+write_uninstall() {
+  cat >"$uninstall" <<'UNINSTALL'
+#!/bin/sh
+# Removes the service @SERVICE@ and, if it is the last of Kedge's services here, the program and all its data.
+[ "$(id -u)" = 0 ] || exec sudo "$0" "$@"
+set -u
+
+systemctl disable --now @SERVICE@.service 2>/dev/null
+systemctl reset-failed @SERVICE@.service 2>/dev/null
+rm -f '@SYSTEMD_DIR@/@SERVICE@.service' '@SYSTEMD_DIR@/@SERVICE@.service.env' '@BIN_DIR@/@SERVICE@-uninstall.sh'
+[ "$(readlink '@BIN_DIR@/@OTHER@-uninstall.sh')" != '@SERVICE@-uninstall.sh' ] || rm -f '@BIN_DIR@/@OTHER@-uninstall.sh'
+systemctl daemon-reload
+for unit in '@SYSTEMD_DIR@'/kedge*.service; do
+  [ ! -e "$unit" ] || { echo "$(basename "$unit") is still installed: the program and the data stay"; exit 0; }
+done
+
+'@BIN_DIR@/kedge-killall.sh'
+for name in k3s kubectl crictl ctr; do
+  [ "$(readlink "@BIN_DIR@/$name")" != kedge ] || rm -f "@BIN_DIR@/$name"
+done
+# What is mounted below is somebody else's.
+rm -rf --one-file-system '@DATA_DIR@' /var/lib/kubelet /etc/rancher/k3s /etc/rancher/node
+rmdir /etc/rancher "$(dirname '@DATA_DIR@')" 2>/dev/null
+[ "$(readlink '@BIN_DIR@/k3s-killall.sh')" != kedge-killall.sh ] || rm -f '@BIN_DIR@/k3s-killall.sh'
+rm -f '@BIN_DIR@/kedge' '@BIN_DIR@/kedge-killall.sh'
+UNINSTALL
+  sed -i "s#@SYSTEMD_DIR@#$systemd_dir#g; s#@BIN_DIR@#$bin_dir#g; s#@SERVICE@#$service#g; s#@OTHER@#$other_name#g; s#@DATA_DIR@#$data_dir#g" "$uninstall"
+  chmod 755 "$uninstall"
+  [ -e "$bin_dir/$other_name-uninstall.sh" ] || ln -s "$service-uninstall.sh" "$bin_dir/$other_name-uninstall.sh"
+}
+
+write_environment() {
+  (umask 077 && : >"$env_file.new")
+  env | grep -E '^((K3S|KEDGE|CONTAINERD|KINE)_[A-Za-z0-9_]*|NO_PROXY|HTTP_PROXY|HTTPS_PROXY|no_proxy|http_proxy|https_proxy)=' | sort | while IFS= read -r line; do
+    printf '%s=%s\n' "${line%%=*}" "$(quoted '\\"$`' "${line#*=}")"
+  done >>"$env_file.new"
+  mv -f "$env_file.new" "$env_file"
+}
+
+write_unit() {
+  cat >"$unit" <<UNIT
+[Unit]
+Description=Kedge: K3s-compatible Kubernetes ($command)
+Wants=network-online.target
+After=network-online.target
+
+[Install]
+WantedBy=multi-user.target
+Alias=$other_name.service
+
+[Service]
+Type=${INSTALL_K3S_TYPE:-notify}
+EnvironmentFile=-/etc/default/%N
+EnvironmentFile=-/etc/sysconfig/%N
+EnvironmentFile=-/etc/default/$other_name
+EnvironmentFile=-/etc/sysconfig/$other_name
+EnvironmentFile=-$env_file
+# Containers live on while the service restarts.
+KillMode=process
+Delegate=yes
+User=root
+LimitNOFILE=1048576
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+TimeoutStartSec=0
+Restart=always
+RestartSec=5s
+ExecStartPre=-/sbin/modprobe br_netfilter
+ExecStartPre=-/sbin/modprobe overlay
+ExecStart=$bin_dir/kedge $exec_start
+UNIT
+  chmod 644 "$unit"
+}
+
+state() { sha256sum "$bin_dir/kedge" "$unit" "$env_file" 2>/dev/null || true; }
+
+start_service() {
+  systemctl daemon-reload
+  [ "${INSTALL_K3S_SKIP_ENABLE:-}" != true ] || return 0
+  info "Enabling $service.service"
+  systemctl enable --quiet "$service.service"
+  [ "${INSTALL_K3S_SKIP_START:-}" != true ] || return 0
+  if [ "$before_state" = "$(state)" ] && [ "${INSTALL_K3S_FORCE_RESTART:-}" != true ] && systemctl is-active --quiet "$service.service"; then
+    info "Nothing changed; $service.service goes on"
+    return 0
+  fi
+  info "Starting $service.service"
+  systemctl restart "$service.service" || fatal "it did not start; see: journalctl -u $service.service"
+}
+
+case "${1:-}" in -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d'; exit 0 ;; esac
+check_machine
+read_command "$@"
+choose_folders
+before_state=$(state)
+place_program
+make_links
+mkdir -p "$systemd_dir"
+if [ "${INSTALL_K3S_BIN_DIR_READ_ONLY:-}" != true ]; then
+  write_killall
+  write_uninstall
+fi
+write_environment
+write_unit
+start_service
