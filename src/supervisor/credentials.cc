@@ -293,6 +293,10 @@ result<std::pair<std::string, std::string>> credentials::client(const std::strin
 
 result<std::string> credentials::legacy_key(const std::string& stem) const { return crypto::read_file(base(settings_) + stem + ".key"); }
 
+std::string credentials::password() const {
+  std::lock_guard lock(mutex_);
+  return password_;
+}
 std::string credentials::full_token() const {
   std::lock_guard lock(mutex_);
   auto hash = crypto::ca_hash(server_ca_.bundle_pem(), system_wall_time());

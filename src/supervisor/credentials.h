@@ -41,6 +41,7 @@ class credentials {
   result<std::string> legacy_key(const std::string& stem) const;
 
   // These change while the server runs; each call gives a copy. Any thread.
+  std::string password() const;  // the server token's
   std::string full_token() const;
   std::string agent_token() const;
   std::shared_ptr<const crypto::passwd> passwd_table() const;

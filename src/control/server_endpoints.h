@@ -1,0 +1,75 @@
+// server_endpoints.h: which servers live, and the endpoints of the `kubernetes` Service that say so.
+//
+//   every server: row /registry/masterleases/<address> renewed every 2 s ─▶ every server sees the others' renewals
+//     ─▶ not renewed for 7 s, by the observer's own clock: dead ─▶ Endpoints and EndpointSlices default/kubernetes
+//
+// The rows are kube-apiserver's lease reconciler's (which renews every 10 s and gives up after 15 s), so that K3s servers on the
+// same datastore count too. All servers repair the lists; the leader at once, the others when it hasn't within seconds.
+//
+// While this server itself couldn't renew (the database was away, the process was stopped) it has no news of the others: each
+// then gets its full time again, and nobody is taken out because the database was restarted.
+//
+// Each row also tells the settings on which all servers must agree. A server that starts with others than a living one has stops.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "api/objects.h"
+#include "reactor/sync.h"
+
+namespace kedge::control {
+
+struct server_options {
+  std::string address;   // --advertise-address
+  std::uint16_t port = 6443;
+  std::string node_name; // empty: this server has no node of its own
+  std::string identity;  // of this process, like an election's
+  json::value settings;  // object: flag → value, on which all servers must agree
+  bool alone = false;    // no other server can share the datastore: no rows, only the lists
+  duration renew_period = std::chrono::seconds(2);
+  duration alive_time = std::chrono::seconds(7);
+};
+
+class server_endpoints {
+ public:
+  server_endpoints(api::objects& objects, server_options options);
+
+  // Before this server answers as one of the cluster: errc::invalid, as K3s says it, when it can't be one of the servers that live.
+  // Then this server is in the lists.
+  task<result<void>> join();
+  // Until dropped: renews, and repairs the lists. `leads`: whether this server is the one to do so at once.
+  task<void> keep(std::function<bool()> leads);
+  // Takes this server out of the lists, unless it is the last one. Bounded by `deadline`.
+  task<void> leave(time_point deadline);
+
+ private:
+  struct member {
+    std::string address, node_name, identity;
+    std::uint16_t port = 0;
+    json::value settings;
+    store::revision at = 0;
+    time_point seen{};
+  };
+  void look(const store::event& e);
+  std::map<std::string, member> read() const;
+  result<void> check(const member& m) const;
+  task<result<void>> renew();
+  task<void> renew_forever();
+  task<result<void>> publish(bool with_me);
+  std::string value() const;
+
+  api::objects& objects_;
+  server_options options_;
+  std::string key_;
+  std::map<std::string, member> members_;  // by key, this server too
+  std::uint64_t generation_ = 0;
+  unsigned taken_over_ = 0;  // how often another process wrote this server's row
+  bool leaving_ = false;
+  time_point renewed_{}, grace_until_{};
+  reactor::event changed_;
+};
+
+}  // namespace kedge::control

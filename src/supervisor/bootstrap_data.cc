@@ -1,0 +1,265 @@
+#include "supervisor/bootstrap_data.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "crypto/files.h"
+#include "crypto/passwd.h"
+#include "crypto/token.h"
+#include "reactor/offload.h"
+
+namespace kedge::supervisor {
+
+namespace {
+
+constexpr auto newer_allowed = std::chrono::seconds(3);   // K3s's: clocks, and copies that took their time
+constexpr auto hold_time_max = std::chrono::seconds(15);  // making the files takes one; who needs longer has died
+constexpr auto look_again = std::chrono::milliseconds(250);
+
+struct row {
+  const char *name, *path;
+};
+constexpr row table[] = {{"ETCDServerCA", "tls/etcd/server-ca.crt"},
+                         {"ETCDServerCAKey", "tls/etcd/server-ca.key"},
+                         {"ETCDPeerCA", "tls/etcd/peer-ca.crt"},
+                         {"ETCDPeerCAKey", "tls/etcd/peer-ca.key"},
+                         {"ServerCA", "tls/server-ca.crt"},
+                         {"ServerCAKey", "tls/server-ca.key"},
+                         {"ClientCA", "tls/client-ca.crt"},
+                         {"ClientCAKey", "tls/client-ca.key"},
+                         {"ServiceKey", "tls/service.key"},
+                         {"PasswdFile", "cred/passwd"},
+                         {"RequestHeaderCA", "tls/request-header-ca.crt"},
+                         {"RequestHeaderCAKey", "tls/request-header-ca.key"},
+                         {"IPSECKey", "cred/ipsec.psk"},
+                         {"EncryptionConfig", "cred/encryption-config.json"},
+                         {"EncryptionHash", "cred/encryption-state.json"}};
+
+bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+// Times of files don't count: only a change of content is one.
+bool same_content(const crypto::bootstrap_files& a, const crypto::bootstrap_files& b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](auto& x, auto& y) {
+    return x.first == y.first && x.second.content == y.second.content;
+  });
+}
+
+error other_token() {
+  return {errc::invalid,
+          "bootstrap data already found and encrypted with different token: the datastore belongs to a cluster; start this server with "
+          "that cluster's --token (it stands in server/token in the data directory of any of its servers)"};
+}
+
+}  // namespace
+
+result<crypto::bootstrap_files> read_bootstrap_files(const std::string& server_dir) {
+  crypto::bootstrap_files out;
+  for (auto& r : table) {
+    auto path = server_dir + "/" + r.path;
+    auto content = crypto::read_file(path);
+    if (!content && content.error().code == errc::not_found) continue;
+    if (!content) return fail(std::move(content).error());
+    KEDGE_TRY(auto modified, crypto::modified_time(path));
+    out[r.name] = {modified, std::move(*content)};
+  }
+  return out;
+}
+
+result<std::vector<std::string>> write_bootstrap_files(const std::string& server_dir, const crypto::bootstrap_files& files, bool compare) {
+  KEDGE_TRY(auto now, read_bootstrap_files(server_dir));
+  std::vector<std::string> changed, newer;
+  for (auto& r : table) {
+    auto wanted = files.find(r.name);
+    if (wanted == files.end()) continue;
+    auto standing = now.find(r.name);
+    if (standing != now.end() && standing->second.content == wanted->second.content) continue;
+    if (compare && standing != now.end() && standing->second.modified - wanted->second.modified >= newer_allowed)
+      newer.push_back(server_dir + "/" + r.path);
+    changed.emplace_back(r.name);
+  }
+  if (!newer.empty())
+    return fail(errc::conflict, join(newer, ", ") + " newer than datastore and could cause a cluster outage. Remove the file(s) from disk and restart to be recreated from datastore.");
+  for (auto& r : table) {
+    if (std::find(changed.begin(), changed.end(), r.name) == changed.end()) continue;
+    auto& f = files.find(r.name)->second;
+    auto path = server_dir + "/" + r.path;
+    KEDGE_CHECK(crypto::make_folder(path.substr(0, path.rfind('/')), 0700));
+    crypto::write_options options;
+    if (std::string_view(r.path).ends_with(".crt")) options.mode = 0644;
+    if (f.modified != wall_time{}) options.modified = f.modified;
+    KEDGE_CHECK(crypto::write_file(path, f.content, options));
+  }
+  return changed;
+}
+
+result<std::optional<std::string>> known_password(const config& c) {
+  if (!c.token.empty()) {
+    KEDGE_TRY(auto password, crypto::normalize_token(c.token));
+    return password;
+  }
+  if (auto text = crypto::read_file(c.server_dir() + "/cred/passwd")) {
+    KEDGE_TRY(auto recorded, crypto::passwd::parse(*text));
+    if (auto* server = recorded.find("server")) return server->password;
+  }
+  if (auto text = crypto::read_file(c.server_dir() + "/token")) {
+    KEDGE_TRY(auto password, crypto::normalize_token(trim(*text)));
+    return password;
+  }
+  return std::nullopt;
+}
+
+// The record under `key`; nothing when this server holds its place now, and is to fill it.
+task<result<std::optional<store::object_ref>>> bootstrap_data::find_or_hold(std::string key) {
+  auto& loop = reactor::loop::current();
+  auto until = loop.now() + (shared_ ? duration(hold_time_max) : duration::zero());
+  bool told = false;
+  for (;;) {
+    KEDGE_CO_TRY(auto now, co_await store_.latest());
+    if (auto own = now.find(key)) {
+      if (!own->bytes().empty()) co_return std::optional(own);
+      // Another server makes the files, or died while it did.
+      if (loop.now() < until) {
+        if (!std::exchange(told, true)) log::info("another server is making the cluster's certificates; waiting for it");
+        co_await reactor::sleep_for(look_again);
+        continue;
+      }
+      if (shared_) log::warning("the server that began to make the cluster's certificates has not finished; taking over");
+      auto taken = co_await store_.write({.kind = store::write_kind::remove, .key = key, .value = {}, .expected = own->mod()});
+      if (!taken && taken.error().code != errc::conflict && taken.error().code != errc::not_found) co_return fail(std::move(taken).error());
+      until = loop.now() + hold_time_max;
+      continue;
+    }
+    if (now.count(crypto::bootstrap_prefix)) co_return fail(other_token());
+    auto made = co_await store_.write({.kind = store::write_kind::create, .key = key, .value = {}});
+    if (made) {
+      held_ = made->at;
+      co_return std::optional<store::object_ref>();
+    }
+    if (made.error().code != errc::already_exists) co_return fail(std::move(made).error());
+  }
+}
+
+// Records of old K3s servers: under the key of the empty string, or of the token as it was given.
+task<result<void>> bootstrap_data::adopt_older_form(const store::snapshot& now, const std::string& password) {
+  auto key = crypto::bootstrap_key(password);
+  if (now.find(key)) co_return result<void>();
+  for (auto& old : {std::string(), settings_.token}) {
+    if (old == password) continue;
+    auto record = now.find(crypto::bootstrap_key(old));
+    if (!record || record->bytes().empty()) continue;
+    KEDGE_CO_TRY(auto plain, crypto::decrypt_bootstrap(record->bytes(), old));
+    KEDGE_CO_TRY(auto value, crypto::encrypt_bootstrap(plain, password, reactor::loop::current().random()));
+    auto made = co_await store_.write({.kind = store::write_kind::create, .key = key, .value = std::move(value)});
+    if (!made && made.error().code != errc::already_exists) co_return fail(std::move(made).error());
+    auto gone = co_await store_.write({.kind = store::write_kind::remove, .key = std::string(record->key()), .value = {}, .expected = record->mod()});
+    if (!gone && gone.error().code != errc::not_found && gone.error().code != errc::conflict) co_return fail(std::move(gone).error());
+    log::info("the bootstrap data was encrypted anew, under the token's password");
+  }
+  co_return result<void>();
+}
+
+task<result<void>> bootstrap_data::adopt(store::object_ref record, std::string password, bool compare) {
+  KEDGE_CO_TRY(auto plain, crypto::decrypt_bootstrap(record->bytes(), password));
+  KEDGE_CO_TRY(auto files, crypto::parse_bootstrap_files(plain));
+  auto dir = settings_.server_dir();
+  // A server without an identity of its own takes everything.
+  bool fresh = !exists(dir + "/tls/server-ca.crt") || !exists(dir + "/cred/passwd");
+  KEDGE_CO_TRY(auto changed, write_bootstrap_files(dir, files, compare && !fresh));
+  if (!changed.empty()) log::info("taken from the datastore: {}", join(changed, ", "));
+  co_return result<void>();
+}
+
+task<result<void>> bootstrap_data::load() {
+  KEDGE_CO_TRY(auto password, known_password(settings_));
+  if (!password) {
+    // A first server makes its own token. A later one can't guess the cluster's.
+    KEDGE_CO_TRY(auto now, co_await store_.latest());
+    if (now.count(crypto::bootstrap_prefix)) co_return fail(other_token());
+    token_made_ = true;
+    co_return result<void>();
+  }
+  KEDGE_CO_TRY(auto now, co_await store_.latest());
+  KEDGE_CO_CHECK(co_await adopt_older_form(now, *password));
+  KEDGE_CO_TRY(auto record, co_await find_or_hold(crypto::bootstrap_key(*password)));
+  if (!record) co_return result<void>();
+  co_return co_await adopt(*record, *password, true);
+}
+
+task<result<void>> bootstrap_data::save(std::string password) {
+  auto files = co_await reactor::offload([dir = settings_.server_dir()] { return read_bootstrap_files(dir); });
+  if (!files) co_return fail(files.error());
+  KEDGE_CO_CHECK(*files);
+  auto key = crypto::bootstrap_key(password);
+  for (;;) {
+    KEDGE_CO_TRY(auto now, co_await store_.latest());
+    auto own = now.find(key);
+    if (held_ && (!own || own->mod() != *held_))
+      co_return fail(errc::conflict, "another server made the cluster's certificates, because this one took too long; start it again");
+    if (!own && now.count(crypto::bootstrap_prefix)) co_return fail(other_token());
+    if (own && !own->bytes().empty()) {
+      KEDGE_CO_TRY(auto plain, crypto::decrypt_bootstrap(own->bytes(), password));
+      KEDGE_CO_TRY(auto recorded, crypto::parse_bootstrap_files(plain));
+      // What a K3s server keeps and this one doesn't have stays.
+      auto merged = recorded;
+      for (auto& [name, f] : **files) merged[name] = f;
+      if (same_content(merged, recorded)) co_return result<void>();
+      **files = std::move(merged);
+    }
+    KEDGE_CO_TRY(auto value, crypto::encrypt_bootstrap(crypto::write_bootstrap_files(**files), password, reactor::loop::current().random()));
+    auto written = co_await store_.write({.kind = own ? store::write_kind::update : store::write_kind::create,
+                                          .key = key,
+                                          .value = std::move(value),
+                                          .expected = own ? own->mod() : 0});
+    if (written) break;
+    if (written.error().code != errc::conflict && written.error().code != errc::already_exists && written.error().code != errc::not_found)
+      co_return fail(std::move(written).error());
+  }
+  bool first = std::exchange(token_made_, false);
+  held_.reset();
+  if (!first) co_return result<void>();
+  // Two first servers that each made a token: the earlier record is the cluster.
+  KEDGE_CO_TRY(auto now, co_await store_.latest());
+  auto own = now.find(key);
+  bool earlier = false;
+  now.scan(crypto::bootstrap_prefix, "", [&](const store::object_ref& o) {
+    earlier = earlier || (own && o->key() != key && o->created() < own->created());
+    return !earlier;
+  });
+  if (!earlier) co_return result<void>();
+  (void)co_await store_.write({.kind = store::write_kind::remove, .key = key, .value = {}, .expected = own->mod()});
+  co_return fail(other_token());
+}
+
+task<result<void>> bootstrap_data::move(std::string old_password, std::string new_password) {
+  auto key = crypto::bootstrap_key(new_password);
+  if (old_password != new_password) {
+    KEDGE_CO_TRY(auto now, co_await store_.latest());
+    if (auto old = now.find(crypto::bootstrap_key(old_password)); old && !now.find(key)) {
+      // The files as they were, so that the new key is there before the old one goes; save() brings them up to date.
+      KEDGE_CO_TRY(auto plain, crypto::decrypt_bootstrap(old->bytes(), old_password));
+      KEDGE_CO_TRY(auto value, crypto::encrypt_bootstrap(plain, new_password, reactor::loop::current().random()));
+      KEDGE_CO_TRY(auto made, co_await store_.write({.kind = store::write_kind::create, .key = key, .value = std::move(value)}));
+      (void)made;
+      auto gone = co_await store_.write({.kind = store::write_kind::remove, .key = std::string(old->key()), .value = {}, .expected = 0});
+      if (!gone && gone.error().code != errc::not_found) co_return fail(std::move(gone).error());
+    }
+  }
+  co_return co_await save(std::move(new_password));
+}
+
+task<result<std::vector<std::string>>> bootstrap_data::refresh(std::string password) {
+  auto record = store_.current().find(crypto::bootstrap_key(password));
+  if (!record || record->bytes().empty()) co_return std::vector<std::string>();
+  auto changed = co_await reactor::offload([record, password, dir = settings_.server_dir()]() -> result<std::vector<std::string>> {
+    KEDGE_TRY(auto plain, crypto::decrypt_bootstrap(record->bytes(), password));
+    KEDGE_TRY(auto files, crypto::parse_bootstrap_files(plain));
+    return write_bootstrap_files(dir, files, false);
+  });
+  if (!changed) co_return fail(changed.error());
+  co_return std::move(*changed);
+}
+
+}  // namespace kedge::supervisor
