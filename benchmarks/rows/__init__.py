@@ -1,0 +1,1 @@
+"""Rows of the benchmarks, by what they measure; benchmarks/run lists them."""
