@@ -413,18 +413,18 @@ result<std::string> engine::readable(const datastore::entry& e) const {
   return options_.decode(e.name, raw);
 }
 
-applied_ref engine::seal_batch() {
+applied engine::seal_batch() {
   auto batch = std::exchange(next_batch_, nullptr);
-  if (!batch) return nullptr;
-  batch->after = store_access::make(applied_, objects_);
+  if (!batch) return {};
+  batch->at = applied_;
   batch->when = reactor::loop::current().now();
   batch->events.shrink_to_fit();
-  return batch;
+  return {std::move(batch), store_access::make(applied_, objects_)};
 }
 
 void engine::publish() {
   auto shared = seal_batch();
-  if (!shared) return;
+  if (!shared.batch) return;
   on_every_core([shared = std::move(shared)](hub& h) { h.publish(shared); });
 }
 
@@ -484,7 +484,7 @@ task<result<void>> engine::load_all(revision after) {
     }
     if (applied_ <= page.compacted) begin_history();
     applied_ = std::max(applied_, page.at);
-    if (auto batch = seal_batch()) loaded_.push_back(std::move(batch));
+    if (auto a = seal_batch(); a.batch) loaded_.push_back(std::move(a));
     after = page.at;
     if (page.done) co_return result<void>();
     co_await reactor::yield();

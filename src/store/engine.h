@@ -81,7 +81,7 @@ class engine final : public store {
   // Null when nothing that can be seen has changed.
   event_ref apply(const applied_entry& e);
   void apply_foreign(const datastore::entry& e);
-  applied_ref seal_batch();
+  applied seal_batch();
   void publish();
   result<std::string> readable(const datastore::entry& e) const;
   commit commit_at(revision at, std::string_view key) const;
@@ -119,7 +119,7 @@ class engine final : public store {
   revision applied_ = 0;
   std::shared_ptr<applied_batch> next_batch_;
   std::pair<revision, snapshot> loaded_from_;  // while starting: what the hubs begin with
-  std::vector<applied_ref> loaded_;
+  std::vector<applied> loaded_;
   std::unordered_map<std::string, std::string, string_hash, std::equal_to<>> unreadable_;  // key → why
 
   std::unordered_map<std::string_view, pending_ref> under_way_;  // views of pending::what.key

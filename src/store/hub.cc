@@ -109,9 +109,10 @@ std::uint64_t hub::hash_step(std::uint64_t h, unsigned char c) const noexcept {
   return h ^ (h >> 29);
 }
 
-void hub::publish(applied_ref b) {
-  kedge_assert(b->at() >= current_.at());
-  current_ = b->after;
+void hub::publish(applied a) {
+  auto& b = a.batch;
+  kedge_assert(b->at == a.after.at() && b->at >= current_.at());
+  current_ = std::move(a.after);
   if (stopped_) return;
   for (auto& e : b->events) dispatch(e);
   events_ += b->events.size();
@@ -137,7 +138,7 @@ void hub::trim(time_point now) {
 
 void hub::drop_oldest() {
   auto& b = *history_.front().batch;
-  floor_ = b.at();
+  floor_ = b.at;
   events_ -= b.events.size();
   bytes_ -= b.bytes;
   history_.pop_front();
@@ -214,7 +215,7 @@ result<std::unique_ptr<watcher>> hub::watch(std::string prefix, revision from) {
     return fail(errc::expired, fmt::format("revision {} is too old: the history begins at {}", from, floor_));
   std::vector<event_ref> backlog;
   auto first =
-      std::partition_point(history_.begin(), history_.end(), [&](const kept& k) { return k.batch->at() <= from; });
+      std::partition_point(history_.begin(), history_.end(), [&](const kept& k) { return k.batch->at <= from; });
   for (auto i = first; i != history_.end(); ++i) {
     for (auto& e : i->batch->events) {
       if (e->at > from && concerns(*e, prefix)) backlog.push_back(e);
@@ -258,7 +259,7 @@ snapshot hub::exactly(revision at) {
     if (s.at() == at) return s;
   }
   // From the nearest later state that is kept, backwards over what came after `at`.
-  auto i = std::partition_point(history_.begin(), history_.end(), [&](const kept& k) { return k.batch->at() <= at; });
+  auto i = std::partition_point(history_.begin(), history_.end(), [&](const kept& k) { return k.batch->at <= at; });
   auto last = i;
   while (last != history_.end() && last->anchor.at() == 0) ++last;
   auto objects = store_access::objects(last == history_.end() ? current_ : last->anchor);
@@ -279,7 +280,7 @@ snapshot hub::exactly(revision at) {
 }
 
 event_ref hub::find_event(revision at) const {
-  auto i = std::partition_point(history_.begin(), history_.end(), [&](const kept& k) { return k.batch->at() < at; });
+  auto i = std::partition_point(history_.begin(), history_.end(), [&](const kept& k) { return k.batch->at < at; });
   if (i == history_.end()) return nullptr;
   for (auto& e : i->batch->events) {
     if (e->at == at) return e;

@@ -21,15 +21,19 @@
 
 namespace kedge::store {
 
-// What one commit changed. Made by the owner core, shared by all.
+// What one commit changed. Made by the owner core, shared by all. The history keeps it for minutes; the state after it
+// goes beside: a snapshot keeps the tree's nodes on the way to each change, which is more than the objects themselves.
 struct applied_batch {
   std::vector<event_ref> events;  // may be empty: revisions without an object
-  snapshot after;
+  revision at = 0;
   time_point when{};
   std::size_t bytes = 0;  // of versions that the history alone keeps alive
-  revision at() const noexcept { return after.at(); }
 };
 using applied_ref = std::shared_ptr<const applied_batch>;
+struct applied {
+  applied_ref batch;  // null: nothing was applied
+  snapshot after;
+};
 
 struct history_limits {
   duration age;
@@ -43,7 +47,7 @@ class hub : public std::enable_shared_from_this<hub> {
 
   // Before the first publish: the state that the server starts with, and since when the history is complete.
   void start(snapshot s, revision floor);
-  void publish(applied_ref b);
+  void publish(applied a);
   // Forgets what is too old.
   void trim(time_point now);
   // Ends every watcher, now and later.
