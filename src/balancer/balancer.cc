@@ -252,7 +252,26 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
   }
 
   // --- the proxy
-  static task<void> copy(reactor::stream& from, reactor::stream& to, bool& moved, reactor::event* first) {
+  enum class end : unsigned char { none, client, server };
+  struct conversation {
+    bool asked = false, answered = false;
+    time_point asked_at{};
+    end first_end = end::none;
+    reactor::event first_byte;
+    // A server that heard something and said nothing, and it was up to the server.
+    bool is_dead(duration patience) const {
+      if (!asked || answered) return false;
+      return first_end == end::server || reactor::loop::current().now() - asked_at >= patience;
+    }
+  };
+  static task<void> copy(reactor::stream& from, reactor::stream& to, conversation& c, end side) {
+    struct at_end {
+      conversation& c;
+      end side;
+      ~at_end() {
+        if (c.first_end == end::none) c.first_end = side;
+      }
+    } guard{c, side};
     for (;;) {
       auto b = co_await from.receive();
       if (!b) {
@@ -263,7 +282,12 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
         (void)co_await to.finish();
         break;
       }
-      if (!std::exchange(moved, true) && first) first->set();
+      if (side == end::server) {
+        c.answered = true;
+      } else if (!std::exchange(c.asked, true)) {
+        c.asked_at = reactor::loop::current().now();
+        c.first_byte.set();
+      }
       if (!co_await to.send(b->view())) {
         from.close();
         break;
@@ -281,23 +305,25 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
       log::warning("{}: {}", s->options.name, server.error().message);
       co_return;
     }
-    bool asked = false, answered = false;
-    reactor::event first_byte;
+    conversation talk;
     reactor::scope ways, watch;
-    ways.spawn(copy(*client, *server->to, asked, &first_byte));
-    ways.spawn(copy(*server->to, *client, answered, nullptr));
-    if (s->options.rules.extended && s->options.first_answer_timeout > duration(0))
-      watch.spawn([](state_type& of, reactor::event& sent, bool& got, dialled_server& to) -> task<void> {
-        co_await sent.wait();
-        co_await reactor::sleep_for(of.options.first_answer_timeout);
-        if (got) co_return;
-        log::warning("{}: server {} takes bytes and answers none", of.options.name, to.entry->address);
-        auto address = to.entry->address;
-        to.to->close();
-        of.tell(address, false, reason::dial, std::nullopt);
-      }(*s, first_byte, answered, *server));
+    ways.spawn(copy(*client, *server->to, talk, end::client));
+    ways.spawn(copy(*server->to, *client, talk, end::server));
+    auto& o = s->options;
+    bool judges = o.rules.extended && o.first_answer_timeout > duration(0);
+    if (judges)
+      watch.spawn([](duration timeout, conversation& t, reactor::stream& to) -> task<void> {
+        co_await t.first_byte.wait();
+        co_await reactor::sleep_for(timeout);
+        if (!t.answered) to.close();
+      }(o.first_answer_timeout, talk, *server->to));
     co_await ways.join();
     watch.cancel();
+    // Cut from here for another reason: that says nothing new.
+    auto* still = c.servers->find(server->entry->address);
+    if (!judges || !talk.is_dead(o.client_patience) || !still || still->cut != server->entry->cut) co_return;
+    log::warning("{}: server {} takes bytes and answers none", o.name, server->entry->address);
+    s->tell(server->entry->address, false, reason::dial, std::nullopt);
   }
   static task<void> accept_on(std::shared_ptr<state_type> s, core& c, reactor::listener& l, reactor::scope& clients) {
     for (;;) {
@@ -471,6 +497,10 @@ void load_balancer::report(std::string_view address, health h) {
   seen.tunnel = h;
   if (h == health::failed) s->tell(std::string(address), false, reason::health_check, std::nullopt);
   if (h == health::ok && s->health_of(seen) == health::ok) s->tell(std::string(address), true, reason::health_check, std::nullopt);
+}
+
+void load_balancer::measured(std::string_view address, duration round_trip) {
+  state_->change([&](choice& rules, time_point) { rules.measured(address, round_trip); });
 }
 
 task<result<std::unique_ptr<reactor::stream>>> load_balancer::dial() {

@@ -7,7 +7,8 @@
 // reaches a core as a message; the core then closes its connections to servers whose `cut` went up or that are gone.
 //
 // Black holes: dials are hedged (the next server is tried beside one that hasn't accepted after hedge_after; the first keeps
-// trying and fails by its own deadline), and a server that takes a client's bytes and answers none counts as failed.
+// trying and fails by its own deadline), and a server that takes a client's bytes and answers none counts as failed: when it
+// ends the connection so, when first_answer_timeout passes, or when the client gives up after client_patience.
 //
 // The default server may be a DNS name: it is looked up at each dial.
 #pragma once
@@ -37,6 +38,7 @@ struct balancer_options {
   duration dial_timeout = balancer::dial_timeout;
   duration hedge_after = balancer::hedge_after;
   duration first_answer_timeout = balancer::first_answer_timeout;
+  duration client_patience = balancer::client_patience;
   duration health_interval = balancer::health_interval;
   duration probe_interval = balancer::probe_interval;
   duration probe_timeout = balancer::probe_timeout;
@@ -76,6 +78,9 @@ class load_balancer {
   void set_servers(const std::vector<std::string>& addresses);
   // First core. What the tunnel to that server says: counts at once and at each health_interval.
   void report(std::string_view address, health h);
+
+  // First core. A round trip to that server, measured elsewhere (the tunnel's ping).
+  void measured(std::string_view address, duration round_trip);
 
   // Any core: a connection to the best server, counted and cut like the clients'; for requests of this process.
   task<result<std::unique_ptr<reactor::stream>>> dial();

@@ -61,4 +61,25 @@ task<void> relay(std::unique_ptr<tunnel_stream> tunnel, std::unique_ptr<reactor:
   tunnel->end(why);
 }
 
+static task<void> carry(reactor::stream& from, reactor::stream& to, reactor::event& over) {
+  for (;;) {
+    auto b = co_await from.receive();
+    if (!b) break;
+    if (b->empty()) {
+      (void)co_await to.finish();
+      break;
+    }
+    if (!co_await to.send(b->view())) break;
+  }
+  over.set();
+}
+
+task<void> splice(reactor::stream& a, reactor::stream& b) {
+  reactor::event over;
+  reactor::scope directions;
+  directions.spawn(carry(a, b, over));
+  directions.spawn(carry(b, a, over));
+  co_await over.wait();
+}
+
 }  // namespace kedge::tunnel

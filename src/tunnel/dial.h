@@ -22,4 +22,7 @@ task<result<std::unique_ptr<reactor::stream>>> dial_tcp(reactor::network& networ
 class tunnel_stream;
 task<void> relay(std::unique_ptr<tunnel_stream> tunnel, std::unique_ptr<reactor::stream> local);
 
+// The same for any two streams: returns when either direction has ended and what it carried has been sent.
+task<void> splice(reactor::stream& a, reactor::stream& b);
+
 }  // namespace kedge::tunnel

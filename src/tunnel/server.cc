@@ -15,6 +15,7 @@ struct server::state {
     reactor::loop* loop;
     std::map<std::string, std::vector<session_info>, std::less<>> nodes;  // all cores' sessions, the oldest first
     std::unordered_map<std::int64_t, link*> links;                        // this core's
+    bool closing = false;
   };
   std::vector<core> cores;
   link::options options;
@@ -77,6 +78,10 @@ static std::unique_ptr<reactor::stream> bare(std::unique_ptr<net::websocket::con
 task<void> server::serve(net::http::exchange& e, std::string node) {
   auto s = state_;
   auto core = s->here();
+  if (s->cores[core].closing) {
+    (void)co_await e.respond({.status = 503}, "the server is shutting down\n");
+    co_return;
+  }
   auto upgraded = co_await net::websocket::accept(e, {});
   if (!upgraded) co_return;
   auto& loop = reactor::loop::current();
@@ -105,6 +110,14 @@ task<result<std::unique_ptr<reactor::stream>>> server::dial(std::string node, st
     if (stream || stream.error().code == errc::invalid) co_return std::move(stream);
   }
   co_return fail(errc::unavailable, "failed to find Session for client " + node);
+}
+
+void server::close() {
+  for (std::size_t i = 0; i < state_->cores.size(); ++i)
+    state_->cores[i].loop->post([s = state_, i] {
+      s->cores[i].closing = true;
+      for (auto& [key, l] : s->cores[i].links) l->close();
+    });
 }
 
 bool server::has_session(std::string_view node) const {

@@ -34,6 +34,9 @@ class server {
   // a K3s agent then ends its session.
   task<result<std::unique_ptr<reactor::stream>>> dial(std::string node, std::string protocol, std::string address);
 
+  // Ends every session, and takes no new ones: the server stops. From any of the cores.
+  void close();
+
   // As the calling core knows it.
   bool has_session(std::string_view node) const;
   struct session_info {

@@ -221,6 +221,52 @@ TEST_CASE("a server that accepts and never answers is found out") {
   });
 }
 
+TEST_CASE("a client that gives up tells of a server that doesn't answer, if it waited long enough") {
+  on_each_backend([]() -> task<void> {
+    backend mute("", true), b("b");
+    for (auto patience : {duration(1h), duration(20ms)}) {
+      running r({.client_patience = patience});
+      co_await r.start();
+      r.lb.set_servers({mute.at()});
+      auto connections = [&] { return r.lb.snapshot().servers.at(0).connections; };
+      {
+        auto c = co_await r.connect();
+        CHECK((co_await c->send(as_bytes("?"))).has_value());
+        while (connections() == 0) co_await reactor::sleep_for(2ms);
+        co_await reactor::sleep_for(40ms);
+      }
+      while (connections() > 0) co_await reactor::sleep_for(2ms);
+      if (patience > 1s) {
+        CHECK(r.state_of(mute.at()) != balancer::state::failed);
+      } else {
+        CHECK(co_await r.reaches(mute.at(), balancer::state::failed));
+        r.lb.set_servers({mute.at(), b.at()});
+        CHECK(co_await r.ask() == "b");
+      }
+    }
+  });
+}
+
+TEST_CASE("a server that accepts, listens and hangs up is found out") {
+  on_each_backend([]() -> task<void> {
+    auto closing = *reactor::os_network().listen({"127.0.0.1", 0});
+    auto at = closing->local().text();
+    reactor::scope serving;
+    serving.spawn([](reactor::listener& l) -> task<void> {
+      for (;;) {
+        auto s = co_await l.accept();
+        if (!s) co_return;
+        (void)co_await (*s)->receive();
+      }
+    }(*closing));
+    running r;
+    co_await r.start();
+    r.lb.set_servers({at});
+    CHECK(co_await r.ask() == "");
+    CHECK(co_await r.reaches(at, balancer::state::failed));
+  });
+}
+
 namespace {
 // A network where connecting to one port never ends, as when packets are dropped.
 struct holed_network final : reactor::network {
