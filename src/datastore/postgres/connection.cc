@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "datastore/postgres/libpq.h"
 #include "reactor/offload.h"
 
 namespace kedge::datastore::postgres {
@@ -37,6 +38,7 @@ std::string one_line(const char* text) {
 }  // namespace
 
 result<settings> parse_url(const std::string& url) {
+  KEDGE_CHECK(load_libpq());
   char* message = nullptr;
   auto* options = PQconninfoParse(url.c_str(), &message);
   if (!options) {
