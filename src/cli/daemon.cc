@@ -2,16 +2,39 @@
 
 #include <signal.h>
 #include <sys/resource.h>
-#include <systemd/sd-daemon.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdlib>
+#include <cstring>
 
 #include "base/log.h"
 #include "cli/node_args.h"
 #include "cli/version.h"
 
 namespace kedge::cli {
+
+namespace {
+
+// sd_notify(3)'s protocol: a datagram to a socket that the environment names. libsystemd would do the same, and bring six
+// libraries for the rest of it. Nobody is told why it failed: there is nobody to tell but the service manager.
+void notify(std::string_view state) {
+  const char* path = std::getenv("NOTIFY_SOCKET");
+  sockaddr_un to{.sun_family = AF_UNIX};
+  auto size = path ? std::strlen(path) : 0;
+  if (size < 2 || size >= sizeof to.sun_path || (path[0] != '/' && path[0] != '@')) return;
+  std::memcpy(to.sun_path, path, size);
+  if (path[0] == '@') to.sun_path[0] = 0;  // an abstract name
+  int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return;
+  auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + size);
+  (void)::sendto(fd, state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&to), length);
+  ::close(fd);
+}
+
+}  // namespace
 
 reactor::io_backend io_backend_of(std::string_view name) {
   if (name == "io_uring") return reactor::io_backend::io_uring;
@@ -54,8 +77,8 @@ task<void> stop_on_signal(reactor::signal_waiter& signals, reactor::event& stop)
   }
 }
 
-void notify_ready() { sd_notify(0, "READY=1"); }
-void notify_stopping() { sd_notify(0, "STOPPING=1"); }
+void notify_ready() { notify("READY=1"); }
+void notify_stopping() { notify("STOPPING=1"); }
 
 void raise_descriptor_limit() {
   rlimit limit{};
