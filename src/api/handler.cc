@@ -179,17 +179,23 @@ task<bool> api_handler::filter(api_request& r) {
     co_return false;
   }
   if (!co_await impersonate(r)) co_return false;
-  auto verdict = parts_.may.authorize(r.who, parts_.objects.current());
-  if (verdict.what == decision::kind::no_opinion || verdict.what == decision::kind::deny) {
+  decision verdict;
+  auto allowed = co_await check_allowed(r.who, verdict);
+  r.decision_reason = verdict.reason;
+  r.decision = allowed ? "allow" : "forbid";
+  if (!allowed) co_await refuse(r, allowed.error());
+  co_return allowed.has_value();
+}
+
+task<api_result<void>> api_handler::check_allowed(const attributes& who, decision& verdict) {
+  verdict = parts_.may.authorize(who, parts_.objects.current());
+  if (verdict.what != decision::kind::allow) {
     // What this core sees may lag behind by a moment: a refusal looks at the newest state.
     auto newest = co_await parts_.objects.latest();
-    if (newest) verdict = parts_.may.authorize(r.who, *newest);
+    if (newest) verdict = parts_.may.authorize(who, *newest);
   }
-  r.decision_reason = verdict.reason;
-  r.decision = verdict.what == decision::kind::allow ? "allow" : "forbid";
-  if (verdict.what == decision::kind::allow) co_return true;
-  co_await refuse(r, denied(r.who, verdict));
-  co_return false;
+  if (verdict.what != decision::kind::allow) co_return fail(denied(who, verdict));
+  co_return api_result<void>();
 }
 
 task<bool> api_handler::impersonate(api_request& r) {

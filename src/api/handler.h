@@ -83,6 +83,8 @@ class api_handler final : public net::http::handler {
   [[gnu::noinline]] task<void> answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch, std::unique_ptr<api_request>& watched);
   // Fills in what the filters find; false when the request has been answered already.
   task<bool> filter(api_request& r);
+  // Whether they may do it: 403 when not.
+  task<api_result<void>> check_allowed(const attributes& who, decision& verdict);
   task<bool> impersonate(api_request& r);
   task<void> refuse(api_request& r, const status& s);
   task<void> finish(api_request& r);

@@ -111,6 +111,7 @@ class local_objects final : public objects {
     c.who.ns = ns;
     c.who.name = name_in(object);
     c.options.validation = field_validation::ignore;
+    c.manager = "kedge";
     return c;
   }
 

@@ -1,6 +1,7 @@
 // resources.cc: requests on resources, by verb.
 #include <fmt/format.h>
 
+#include "api/applying.h"
 #include "api/body.h"
 #include "api/handler.h"
 #include "api/limits.h"
@@ -178,6 +179,7 @@ task<void> api_handler::serve_write(api_request& r, const served& s) {
   auto options = parse_write_options(r.query, options_kind(r.info.verb));
   if (!options) co_return co_await refuse(r, options.error());
   call c{.who = r.who, .options = *std::move(options)};
+  c.manager = manager_of(c.options, r.http.request().headers.get("User-Agent"));
   auto done = co_await write(r, s, c);
   for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
   if (!done) co_return co_await refuse(r, done.error());
@@ -217,9 +219,20 @@ task<api_result<written>> api_handler::update(api_request& r, const served& s, c
 task<api_result<written>> api_handler::patch(api_request& r, const served& s, call& c) {
   if (r.info.name.empty()) co_return fail(method_not_allowed());
   auto content_type = std::string(r.http.request().headers.get("Content-Type"));
+  const bool applies = is_apply_patch(content_type);
+  KEDGE_CO_CHECK(check_patch_options(c.options, applies));
   KEDGE_CO_TRY(auto text, co_await read_body(r.http));
-  KEDGE_CO_TRY(auto document, parse_patch(content_type, text));
   auto p = part_of(r.info.subresource);
+  if (applies) {
+    auto creator = r.who;
+    creator.verb = "create";
+    decision verdict;
+    // Both live in this frame, which awaits the apply.
+    auto may_create = [this, &creator, &verdict] { return check_allowed(creator, verdict); };
+    apply_request q{.what = s, .ns = r.info.ns, .name = r.info.name, .changes = p, .body = text};
+    co_return co_await within(serve_apply(storage_, std::move(q), c, std::move(may_create)), r.deadline);
+  }
+  KEDGE_CO_TRY(auto document, parse_patch(content_type, text));
   auto how = storage::patch_change(s, document.kind, std::move(document.patch), std::move(document.duplicates), p, c);
   co_return co_await within(storage_.update(s, r.info.ns, r.info.name, std::move(how), p, false, c), r.deadline);
 }
@@ -310,6 +323,7 @@ task<void> api_handler::serve_subresource(api_request& r, const served& s) {
     auto options = parse_write_options(r.query, options_kind(i.verb));
     if (!options) co_return co_await refuse(r, options.error());
     call c{.who = r.who, .options = *std::move(options)};
+    c.manager = manager_of(c.options, r.http.request().headers.get("User-Agent"));
     subresource_request q{.store = storage_, .what = s, .sub = sub, .info = i, .body = text, .format = *format,
                           .content_type = r.http.request().headers.get("Content-Type")};
     api_result<written> done = written{};

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
+#include "api/applying.h"
 #include "api/body.h"
 #include "api/limits.h"
 #include "base/strings.h"
@@ -11,6 +13,7 @@
 #include "json/patch.h"
 #include "json/write.h"
 #include "reactor/loop.h"
+#include "schema/apply/managed.h"
 #include "schema/decode.h"
 #include "schema/defaults.h"
 #include "schema/strategic_merge.h"
@@ -47,7 +50,6 @@ void keep_system_metadata(json::value& now, const json::value& before) {
   for (auto name : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name", "namespace"})
     keep_member(m, before["metadata"], name);
   m.erase("selfLink");
-  m.erase("managedFields");
 }
 
 void take_labels(json::value& into, const json::value& from) {
@@ -132,6 +134,10 @@ status write_failed(const served& s, std::string_view name, const error& e) {
   }
 }
 
+void set_ownership(json::value& o, json::value list) {
+  if (!list.empty()) o.member("metadata").set("managedFields", std::move(list));
+}
+
 metadata_rules rules_for_metadata(const served& s) { return {s.namespaced(), s.rules->name}; }
 
 }  // namespace
@@ -139,7 +145,6 @@ metadata_rules rules_for_metadata(const served& s) { return {s.namespaced(), s.r
 std::string stored_text(const served& s, json::value& o) {
   auto& m = o.member("metadata");
   m.erase("resourceVersion");
-  m.erase("managedFields");
   m.erase("selfLink");
   o.set("kind", s.stored->kind);
   o.set("apiVersion", s.stored->api_version);
@@ -201,7 +206,7 @@ api_result<void> storage::prepare_create(const served& s, const std::string& ns,
     refused.message = "resourceVersion should not be set on objects to be created";
     return fail(std::move(refused));
   }
-  for (auto name : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"})
+  for (auto name : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"})
     m.erase(name);
   if (s.has_status && !s.rules->keeps_status_on_create) o.erase("status");
   if (s.rules->generation) m.set("generation", 1);
@@ -213,6 +218,7 @@ api_result<void> storage::prepare_create(const served& s, const std::string& ns,
 
 task<api_result<written>> storage::create(const served& s, std::string ns, json::value object, call& c) {
   const bool generated = name_in(object).empty() && !object["metadata"]["generateName"].as_string().empty();
+  const auto owners = ownership_of_new(s, object, c);
   if (s.to_stored) s.to_stored(object);
   for (int tries = 0;; ++tries) {
     auto copy = generated ? object : std::move(object);
@@ -225,6 +231,7 @@ task<api_result<written>> storage::create(const served& s, std::string ns, json:
     KEDGE_CO_CHECK(co_await admit(s, operation::create, &copy, nullptr, c, *cluster, true));
     auto& l = reactor::loop::current();
     auto& m = copy.member("metadata");
+    set_ownership(copy, owners);
     if (copy["metadata"]["uid"].is_null()) m.set("uid", l.random().uuid());  // a Job's rules chose it already
     m.set("creationTimestamp", format_rfc3339(l.wall_now()));
     schema::apply_defaults(s.stored->type(), copy);
@@ -295,12 +302,13 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
   }
   KEDGE_CO_TRY(auto old, value_of(*current));
   api_result<json::value> next = json::value();
+  std::optional<json::value> shown;  // in the served version, where that is another
   if (s.from_stored) {
-    auto shown = old;
-    s.from_stored(shown);
-    shown.set("kind", s.kind);
-    schema::normalise(s.type(), shown);
-    next = how(shown);
+    shown = old;
+    s.from_stored(*shown);
+    shown->set("kind", s.kind);
+    schema::normalise(s.type(), *shown);
+    next = how(*shown);
   } else {
     next = how(old);
   }
@@ -311,6 +319,9 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
       refused = invalid(s.group, s.kind, name, std::move(refused.causes));
     co_return fail(std::move(refused));
   }
+  const auto asked = take_ownership(*next), held = take_ownership(old);
+  if (shown) take_ownership(*shown);
+  auto owners = ownership_after(s, shown ? *shown : old, *next, held, asked, what, c);
   if (s.to_stored) s.to_stored(*next);
   if (auto body_name = name_in(*next); body_name.empty())
     next->member("metadata").set("name", name);
@@ -356,6 +367,10 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
       co_return fail(std::move(claimed).error());
     }
   }
+  // Times alone are no change.
+  const bool untouched = object == old && schema::apply::same_but_for_times(owners, held);
+  set_ownership(object, untouched ? held : std::move(owners));
+
   // The last finalizer of an object that is being deleted went: so does the object.
   const bool deleting = old["metadata"]["deletionTimestamp"].is_string();
   if (deleting && may_go(s, object) && (!may_go(s, old)) && object["metadata"]["deletionGracePeriodSeconds"].as_integer() == 0 &&

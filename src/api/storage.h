@@ -26,6 +26,9 @@ struct call {
   write_options options;
   const json::value* raw_options = nullptr;
   std::vector<std::string> warnings;
+  std::string manager;     // who will own what the write changes; see applying.h
+  bool applies = false;    // an apply, which has found the new managedFields:
+  json::value ownership;
 };
 
 // What a write gives: the stored object, or a value (dry run, Status).

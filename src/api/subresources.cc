@@ -201,7 +201,7 @@ api_result<patch_document> parse_patch(std::string_view content_type, std::strin
     out.kind = patch_kind::strategic;
   else
     return fail(unsupported_media_type("the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
-                                       "application/merge-patch+json, application/strategic-merge-patch+json"));
+                                       "application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"));
   json::parse_options options;
   options.duplicates = &out.duplicates;
   auto v = json::parse(text, options);

@@ -91,9 +91,10 @@ class everyone final : public authenticator {
 
 class may_all final : public authorizer {
  public:
-  std::string denied_resource;  // to see refusals
+  std::string denied_resource, denied_verb;  // to see refusals
   decision authorize(const attributes& a, const store::snapshot&) override {
     if (!denied_resource.empty() && a.resource == denied_resource) return {decision::kind::no_opinion, ""};
+    if (!denied_verb.empty() && a.verb == denied_verb) return {decision::kind::no_opinion, ""};
     return {decision::kind::allow, "everyone may"};
   }
 };

@@ -197,3 +197,18 @@ TEST_CASE("a time that its text cannot hold reads back as it was written") {
     }
   }
 }
+
+TEST_CASE("a fuzzer's time whose nanoseconds came as fixed32 is written back the same") {
+  constexpr std::string_view found = "\x2a\x05\x15\x18\x18\x18\x18";
+  for (std::size_t i = 0; i < kind_count(); ++i) {
+    auto kind = kind_at(i);
+    CAPTURE(kind.kind);
+    auto v = from_protobuf(*kind.type, found);
+    if (!v) continue;
+    auto raw = to_protobuf(*kind.type, *v);
+    REQUIRE(raw);
+    auto back = from_protobuf(*kind.type, *raw);
+    REQUIRE(back);
+    CHECK(json::write(*back) == json::write(*v));
+  }
+}

@@ -1,0 +1,179 @@
+#include "schema/apply/field_set.h"
+
+#include <algorithm>
+
+#include "json/parse.h"
+#include "json/write.h"
+
+namespace kedge::schema::apply {
+namespace {
+
+void walk(const field_set& set, field_path& at, const std::function<void(const field_path&)>& see) {
+  for (auto& [element, child] : set.children) {
+    if (!child.member) continue;
+    at.push_back(element);
+    see(at);
+    at.pop_back();
+  }
+  for (auto& [element, child] : set.children) {
+    at.push_back(element);
+    walk(child, at, see);
+    at.pop_back();
+  }
+}
+
+std::string scalar_text(const json::value& v) { return json::write(v); }
+
+std::string element_text(std::string_view element) {
+  auto kind = element.substr(0, 2);
+  auto rest = element.substr(2);
+  if (kind == "f:") return "." + std::string(rest);
+  if (kind == "i:") return "[" + std::string(rest) + "]";
+  auto v = json::parse(rest);
+  if (!v) return "[" + std::string(rest) + "]";
+  if (kind == "v:") return "[=" + scalar_text(*v) + "]";
+  std::string out;
+  if (auto keys = v->object())
+    for (auto& k : *keys) out += (out.empty() ? "" : ",") + k.name + "=" + scalar_text(k.value);
+  return "[" + out + "]";
+}
+
+// Numbers in keys and values are ordered as such, ports before all; the text's order is right for everything else.
+bool holds_number(std::string_view element) {
+  if (element.starts_with("f:")) return false;
+  auto first = element.starts_with("k:") ? element.find("\":") + 2 : 2;
+  return first < element.size() && element[first] != '"';
+}
+
+bool less_value(const json::value& a, const json::value& b) {
+  if (a.is_number() && b.is_number()) return a.as_number() < b.as_number();
+  return json::write(a) < json::write(b);
+}
+
+bool less_element(std::string_view a, std::string_view b) {
+  auto x = json::parse(a.substr(2)), y = json::parse(b.substr(2));
+  if (!x || !y) return a < b;
+  auto left = x->object(), right = y->object();
+  if (!left || !right) return less_value(*x, *y);
+  auto l = left->begin();
+  auto r = right->begin();
+  for (; l != left->end() && r != right->end(); ++l, ++r) {
+    if (l->name != r->name) return l->name < r->name;
+    if (less_value(l->value, r->value)) return true;
+    if (less_value(r->value, l->value)) return false;
+  }
+  return l == left->end() && r != right->end();
+}
+
+// An element as we spell it, whoever wrote it: spaces and the order of keys don't count.
+result<std::string> canonical_element(std::string_view text) {
+  auto wrong = [&] { return fail(errc::invalid, "invalid path element " + std::string(text) + " in fieldsV1"); };
+  if (text.size() < 2 || text[1] != ':') return wrong();
+  if (text[0] == 'f' || text[0] == 'i') return std::string(text);
+  if (text[0] != 'k' && text[0] != 'v') return wrong();
+  auto v = json::parse(text.substr(2));
+  if (!v) return wrong();
+  if (text[0] == 'v') return "v:" + json::write(*v);
+  if (!v->is_object()) return wrong();
+  std::map<std::string, json::value> sorted;
+  for (auto& m : *v->object()) sorted.emplace(m.name, m.value);
+  json::object keys;
+  for (auto& [name, value] : sorted) keys.set(name, value);
+  return "k:" + json::write(std::move(keys));
+}
+
+}  // namespace
+
+void field_set::insert(const field_path& path) {
+  auto at = this;
+  for (auto& element : path) at = &at->children[element];
+  at->member = true;
+}
+
+bool field_set::has(const field_path& path) const noexcept {
+  auto at = this;
+  for (auto& element : path) {
+    auto it = at->children.find(element);
+    if (it == at->children.end()) return false;
+    at = &it->second;
+  }
+  return at->member;
+}
+
+void field_set::for_each(const std::function<void(const field_path&)>& see) const {
+  field_path at;
+  walk(*this, at, see);
+}
+
+field_set unite(const field_set& a, const field_set& b) {
+  field_set out = a;
+  out.member = a.member || b.member;
+  for (auto& [element, child] : b.children) {
+    auto& slot = out.children[element];
+    slot = unite(slot, child);
+  }
+  return out;
+}
+
+field_set intersect(const field_set& a, const field_set& b) {
+  field_set out;
+  out.member = a.member && b.member;
+  for (auto& [element, child] : a.children) {
+    auto other = b.children.find(element);
+    if (other == b.children.end()) continue;
+    auto both = intersect(child, other->second);
+    if (!both.empty()) out.children.emplace(element, std::move(both));
+  }
+  return out;
+}
+
+field_set subtract(const field_set& a, const field_set& b) {
+  field_set out;
+  out.member = a.member && !b.member;
+  for (auto& [element, child] : a.children) {
+    auto other = b.children.find(element);
+    auto rest = other == b.children.end() ? child : subtract(child, other->second);
+    if (!rest.empty()) out.children.emplace(element, std::move(rest));
+  }
+  return out;
+}
+
+json::value to_fields_v1(const field_set& set) {
+  json::object out;
+  out.reserve(set.children.size() + 1);
+  if (set.member && !set.children.empty()) out.append(".", json::object());
+  if (std::ranges::any_of(set.children, [](auto& child) { return holds_number(child.first); })) {
+    std::vector<const std::pair<const std::string, field_set>*> ordered;
+    for (auto& child : set.children) ordered.push_back(&child);
+    std::ranges::sort(ordered, [](auto a, auto b) { return less_element(a->first, b->first); });
+    for (auto child : ordered) out.append(child->first, to_fields_v1(child->second));
+  } else {
+    for (auto& [element, child] : set.children) out.append(element, to_fields_v1(child));
+  }
+  return out;
+}
+
+result<field_set> from_fields_v1(const json::value& fields) {
+  auto o = fields.object();
+  if (!o) return fail(errc::invalid, "fieldsV1 is no object");
+  field_set out;
+  for (auto& m : *o) {
+    if (m.name == ".") {
+      out.member = true;
+      continue;
+    }
+    KEDGE_TRY(auto element, canonical_element(m.name));
+    KEDGE_TRY(auto child, from_fields_v1(m.value));
+    if (child.empty()) child.member = true;
+    out.children.insert_or_assign(std::move(element), std::move(child));
+  }
+  return out;
+}
+
+std::string path_text(const field_path& path) {
+  std::string out;
+  for (auto& element : path) out += element_text(element);
+  return out;
+}
+
+}  // namespace kedge::schema::apply
