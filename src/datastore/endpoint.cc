@@ -4,6 +4,7 @@
 
 #include "base/strings.h"
 #include "datastore/postgres/postgres_log.h"
+#include "datastore/redis/redis_log.h"
 #include "datastore/sqlite/sqlite_log.h"
 
 namespace kedge::datastore {
@@ -61,6 +62,14 @@ result<std::unique_ptr<log>> make_log(const endpoint_options& o) {
     // kine's parameters set what is set anyway.
     if (auto path = rest.substr(0, rest.find('?')); !path.empty()) s.path = path;
     return make_sqlite_log(std::move(s));
+  }
+  if (scheme == "redis" || scheme == "rediss") {
+    auto s = redis::parse_endpoint(rest, scheme == "rediss");
+    if (!s) return fail(std::move(s).error().with(flag));
+    s->ca_file = o.ca_file;
+    s->certificate_file = o.certificate_file;
+    s->key_file = o.key_file;
+    return make_redis_log({.connection = std::move(*s)});
   }
   if (scheme == "postgres" || scheme == "postgresql") return make_postgres(o, rest);
   for (std::string_view known : {"mysql", "http", "https", "unix", "unixs", "nats", "jetstream", "t4", "litestream"}) {

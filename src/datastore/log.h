@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,8 @@ struct appended {
   // What lies before these and was not given yet: all of it where shared(), so that the caller has no gap below its own.
   // May hold these operations' own entries too, where they are not in one piece.
   std::vector<entry> others;
+  // Landed, and to be applied, but not as safe as was asked for (no replica has it): what the writers are told.
+  std::optional<error> unsafe;
 };
 
 struct page {

@@ -17,6 +17,12 @@ using datastore::change;
 
 bool is_api_key(std::string_view key) { return key.starts_with("/registry/"); }
 
+// What kube-apiserver keeps for itself beside the objects: its own allocators' bitmaps and its servers' marks. Here they are
+// not needed, and not worth a word.
+bool is_servers_own(std::string_view key) {
+  return key.starts_with("/registry/ranges/") || key.starts_with("/registry/masterleases/") || key.starts_with("/registry/peerserverleases/");
+}
+
 change change_of(write_kind k) {
   return k == write_kind::create ? change::create : k == write_kind::update ? change::update : change::remove;
 }
@@ -250,6 +256,8 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
   for (std::size_t i = 0; i < ops.size(); ++i) {
     if (!done) {
       answer(ops[i], fail(done.error()));
+    } else if (done->unsafe && done->outcomes[i].what == datastore::outcome::status::committed) {
+      answer(ops[i], fail(*done->unsafe));
     } else if (auto& o = done->outcomes[i]; o.what == datastore::outcome::status::committed) {
       answer(ops[i], events[i] ? commit{o.at, events[i]->object} : commit_at(o.at, ops[i]->what.key));
     } else if (ops[i]->what.kind == write_kind::create) {
@@ -379,8 +387,10 @@ void engine::apply_foreign(const datastore::entry& e) {
   auto text = readable(e);
   if (!text) {
     // One line a key, for the first few: a file of which nothing can be read would fill the log.
-    if (unreadable_.insert_or_assign(e.name, text.error().message).second &&
-        unreadable_.size() <= unreadable_logged_max) {
+    const bool fresh = unreadable_.insert_or_assign(e.name, text.error().message).second;
+    if (is_servers_own(e.name)) {
+      log::debug("{}: {} at revision {} is left as it is: {}", options_.log->description(), quote(e.name), e.at, text.error().message);
+    } else if (fresh && unreadable_.size() <= unreadable_logged_max) {
       log::warning("{}: the value of {} at revision {} can't be read and is left as it is: {}",
                    options_.log->description(), quote(e.name), e.at, text.error().message);
     }
@@ -405,6 +415,8 @@ result<std::string> engine::readable(const datastore::entry& e) const {
   }
   if (raw.starts_with('{')) {
     if (!is_whole_object(trim(raw))) return fail(errc::corrupt, "it is not whole JSON");
+    if (options_.upgrade)
+      if (auto newer = options_.upgrade(e.name, raw)) return *std::move(newer);
     if (find_layout(raw)) return std::string(raw);
     auto text = canonical_text(raw);
     return text ? std::move(*text) : std::string(raw);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "datastore/log.h"
 #include "reactor/cores.h"
@@ -14,6 +15,10 @@ namespace kedge::store {
 // untouched and out of the store. Called on the owner core.
 using value_decoder = std::function<result<std::string>(std::string_view key, std::string_view raw)>;
 
+// The canonical JSON of a stored JSON value of an older API version; nullopt where there is nothing to do. Called on the owner
+// core for everything that is read.
+using value_upgrade = std::function<std::optional<std::string>(std::string_view key, std::string_view text)>;
+
 // Encryption at rest. `seal` gives what is to be stored for a value, the value itself where nothing is to be done;
 // `open` is called for stored values that begin with "k8s:enc:".
 struct value_transform {
@@ -25,6 +30,7 @@ struct store_options {
   std::unique_ptr<datastore::log> log;
   std::vector<reactor::loop*> loops;  // every core that uses the store; the first owns it
   value_decoder decode = {};
+  value_upgrade upgrade = {};
   value_transform transform = {};
   // Whether this server removes what has expired and compacts: with a shared database only the leader does. Unset:
   // always.

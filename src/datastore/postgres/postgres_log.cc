@@ -132,7 +132,7 @@ class postgres_log final : public log {
         if (auto made = co_await create_database(options_.connection); made) continue;
       }
       if (c.error().code != errc::unavailable || loop.now() + pause > until)
-        co_return fail(std::move(c).error().with(description_));
+        co_return fail(std::move(c).error().with(description_ + ": "));
       if (!std::exchange(told, true)) kedge::log::warning("{}: {}; waiting for it", description_, c.error().message);
       co_await reactor::sleep_for(pause);
       pause = std::min<duration>(pause * 2, retry_max);
@@ -194,16 +194,17 @@ class postgres_log final : public log {
         if (r->state == "25006" && w_ && w_->link.get() == link) link->abandon({errc::closed, v.error().message});
         bool again = r->state == "55P03" || r->state == "40P01" || r->state == "40001";
         if (!again || reactor::loop::current().now() >= give_up)
-          co_return fail(error(v.error().code, v.error().message).with(description_));
+          co_return fail(error(v.error().code, v.error().message).with(description_ + ": "));
         if (r->state == "55P03") services_.spawn(name_blocker());
         co_await reactor::sleep_for(std::chrono::milliseconds(10 + reactor::loop::current().random().next() % 40));
         continue;
       }
-      if (r->not_replicated) {
-        kedge::log::error("{}: a write is on the primary only: the wait for the standbys was cancelled", description_);
-        co_return fail(errc::unknown_outcome, description_ + ": not replicated to the standbys");
+      auto done = co_await settle(ops, **r->value);
+      if (done && r->not_replicated) {
+        done->unsafe = error(errc::timeout, description_ + ": written, but the wait for the standbys was cancelled");
+        kedge::log::error("{}", done->unsafe->message);
       }
-      co_return co_await settle(ops, **r->value);
+      co_return done;
     }
   }
 
@@ -228,7 +229,7 @@ class postgres_log final : public log {
         if (p) hint_ = std::min(hint_, after);
         if (!p && p.error().code != errc::closed && p.error().code != errc::unavailable &&
             p.error().code != errc::timeout)
-          co_return fail(std::move(p).error().with(description_));
+          co_return fail(std::move(p).error().with(description_ + ": "));
         if (!p) co_await reactor::sleep_for(retry_min);
         if (!p || hint_ > after) continue;
       }
@@ -254,8 +255,7 @@ class postgres_log final : public log {
       co_return fail(errc::unavailable, description_ + ": the server has become a standby");
     }
     auto newest = static_cast<revision>(r.number(0, 0));
-    if (newest < seen)
-      co_return fail(fork(fmt::format("its newest row is {}, this server has {}", newest, seen)));
+    if (newest < seen) co_return fail(fork(fmt::format("its newest row is {}, this server has {}", newest, seen)));
     // The reader waits until this is in memory: no need to wait for the next poll.
     if (newest > known_.at && appending_ == 0 && newest > hint_) {
       hint_ = newest;
@@ -322,7 +322,7 @@ class postgres_log final : public log {
     if (r) return r;
     auto e = std::move(r).error();
     if (e.code == errc::closed) e.code = errc::unavailable;
-    return fail(std::move(e).with(description_));
+    return fail(std::move(e).with(description_ + ": "));
   }
 
   // ---- connections

@@ -92,7 +92,7 @@ task<result<void>> create_schema(connection& c) {
     // A K3s server that starts at the same moment takes no lock of ours: what it made is there now.
     if (!done && done.error().code == errc::conflict) done = co_await c.run(statement);
     if (!done) {
-      out = fail(std::move(done).error().with(fmt::format("creating kine's table ({})", statement)));
+      out = fail(std::move(done).error().with(fmt::format("creating kine's table ({}): ", statement)));
       break;
     }
   }

@@ -7,8 +7,10 @@
 #include "backends.h"
 #include "datastore/memory/memory_log.h"
 #include "datastore/postgres/postgres_log.h"
+#include "datastore/redis/redis_log.h"
 #include "datastore/sqlite/sqlite_log.h"
 #include "postgres_server.h"
+#include "redis_server.h"
 
 namespace kedge::datastore {
 namespace {
@@ -56,10 +58,32 @@ class in_postgres final : public test_database {
   std::string name_;
 };
 
+class in_redis final : public test_database {
+ public:
+  in_redis() {
+    static int n = 0;
+    database_ = ++n;
+  }
+  std::unique_ptr<log> make() override {
+    return make_redis_log({.connection = *redis::parse_endpoint(the_redis().url(database_), false)});
+  }
+  bool shared() const override { return true; }
+  bool cut() override {
+    redis_session redis(the_redis().port());
+    redis({"CLIENT", "KILL", "TYPE", "normal"});
+    redis({"CLIENT", "KILL", "TYPE", "pubsub"});
+    return true;
+  }
+
+ private:
+  int database_;
+};
+
 const bool registered = [] {
   backends().push_back({"memory", [] { return std::unique_ptr<test_database>(new in_memory); }});
   backends().push_back({"sqlite", [] { return std::unique_ptr<test_database>(new in_sqlite); }});
   backends().push_back({"postgres", [] { return std::unique_ptr<test_database>(new in_postgres); }});
+  backends().push_back({"redis", [] { return std::unique_ptr<test_database>(new in_redis); }});
   return true;
 }();
 

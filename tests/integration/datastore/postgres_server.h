@@ -90,7 +90,8 @@ class postgres_server {
 
  private:
   void run(const std::string& command) {
-    auto whole = (::geteuid() == 0 ? "/usr/sbin/runuser -u postgres -- " : "") + command + " >> " + folder_ + "/commands 2>&1";
+    auto whole =
+        (::geteuid() == 0 ? "/usr/sbin/runuser -u postgres -- " : "") + command + " >> " + folder_ + "/commands 2>&1";
     int code = ::system(("cd / && " + whole).c_str());
     if (code != 0) {
       std::ifstream in(folder_ + "/commands");

@@ -1,0 +1,123 @@
+// scripts.h: what runs inside of Redis. A script runs alone: nobody sees half of one, and its effects reach the AOF and
+// the replicas together. A script that fails after a write would leave what it wrote, so everything that can fail is
+// asked before the first write (memory, disk and replicas are checked by Redis itself at that write).
+//
+// Keys, of one cluster (the braces keep them together where keys are spread):
+//   {prefix}:meta         hash: schema, rev (the newest), compacted
+//   {prefix}:log          stream, entry id <rev>-0: everything that exists, and the history above `compacted`
+//                         t nonce of the batch · k kind · n name · p previous · c created · l lease · v value
+//   {prefix}:heads        hash of what exists: name → <rev>:<created>
+//   {prefix}:server:<id>  hash: fence (the number of the newest session), told (how far it has been told)
+//   {prefix}:news:<db>    channel: "<rev> <id>" after each batch
+#pragma once
+
+namespace kedge::datastore::redis::script {
+
+// A server's session begins: calls of its sessions before are refused from here on, so what they have not done yet they
+// never will. KEYS meta, log, server. ARGV 1 newest revision that the caller has, 2 its nonce, 3 seconds that the fence
+// is kept. Gives fence, rev, compacted, schema; or KEDGEFORK.
+inline constexpr const char* enter = R"lua(
+local m = redis.call('HMGET', KEYS[1], 'rev', 'compacted', 'schema')
+local rev, compacted, seen = tonumber(m[1] or '0'), tonumber(m[2] or '0'), tonumber(ARGV[1])
+if seen > rev then
+  return redis.error_reply('KEDGEFORK its newest revision is ' .. rev .. ', this server has ' .. seen)
+end
+if seen > compacted and ARGV[2] ~= '' then
+  local e = redis.call('XRANGE', KEYS[2], ARGV[1] .. '-0', ARGV[1] .. '-0')
+  if not e[1] or e[1][2][2] ~= ARGV[2] then
+    return redis.error_reply('KEDGEFORK revision ' .. seen .. ' is not what it was')
+  end
+end
+local fence = redis.call('HINCRBY', KEYS[3], 'fence', 1)
+redis.call('HSET', KEYS[3], 'told', ARGV[1])
+redis.call('EXPIRE', KEYS[3], ARGV[3])
+return {fence, rev, compacted, m[3] or ''}
+)lua";
+
+// What a new database begins with, as K3s's: revision 1 belongs to no object. KEYS meta, log, heads. ARGV 1 nonce.
+inline constexpr const char* begin = R"lua(
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if redis.call('EXISTS', KEYS[2]) == 1 then return redis.error_reply('KEDGEFORK the log is there, but nothing that tells about it') end
+redis.call('XADD', KEYS[2], '2-0', 't', ARGV[1], 'k', 'c', 'n', '/registry/health', 'p', '0', 'c', '2', 'l', '0', 'v', '{"health":"true"}')
+redis.call('HSET', KEYS[3], '/registry/health', '2:2')
+redis.call('HSET', KEYS[1], 'schema', '1', 'rev', '2', 'compacted', '0')
+return 1
+)lua";
+
+// A batch. KEYS meta, log, heads, server. ARGV 1 fence, 2 newest revision that the caller has, 3 its nonce, 4 this
+// batch's nonce, 5 channel, 6 message's end; then for each operation kind (c, u, d), name, expected, lease, value.
+// Gives {told, compacted}, at most 500 entries of others above told, and for each operation its revision, or what
+// stands instead, negative. Two calls of a session may be on their way: `told` is what keeps the second's answer from
+// repeating the first's.
+inline constexpr const char* append = R"lua(
+local call = redis.call
+local m = call('HMGET', KEYS[1], 'rev', 'compacted')
+local rev, compacted, seen = tonumber(m[1] or '0'), tonumber(m[2] or '0'), tonumber(ARGV[2])
+local s = call('HMGET', KEYS[4], 'fence', 'told')
+if s[1] ~= ARGV[1] then return redis.error_reply('KEDGEFENCED another session of this server has begun') end
+if seen > rev then
+  return redis.error_reply('KEDGEFORK its newest revision is ' .. rev .. ', this server has ' .. seen)
+end
+if seen > compacted and ARGV[3] ~= '' then
+  local e = call('XRANGE', KEYS[2], ARGV[2] .. '-0', ARGV[2] .. '-0')
+  if not e[1] or e[1][2][2] ~= ARGV[3] then
+    return redis.error_reply('KEDGEFORK revision ' .. seen .. ' is not what it was')
+  end
+end
+local told = math.max(seen, tonumber(s[2] or '0'))
+local others = {}
+if told < rev then
+  others = call('XRANGE', KEYS[2], string.format('%d-0', told + 1), '+', 'COUNT', 500)
+end
+local out, before = {}, rev
+for i = 7, #ARGV, 5 do
+  local kind, name = ARGV[i], ARGV[i + 1]
+  local head = call('HGET', KEYS[3], name)
+  local at, created = '0', '0'
+  if head then at, created = string.match(head, '^(%d+):(%d+)$') end
+  local fits
+  if kind == 'c' then fits = not head else fits = head and at == ARGV[i + 2] end
+  if fits then
+    rev = rev + 1
+    local id = string.format('%d', rev)
+    if kind == 'c' then created = id end
+    call('XADD', KEYS[2], id .. '-0', 't', ARGV[4], 'k', kind, 'n', name, 'p', kind == 'c' and '0' or at,
+      'c', kind == 'd' and '0' or created, 'l', ARGV[i + 3], 'v', ARGV[i + 4])
+    if kind == 'd' then call('HDEL', KEYS[3], name) else call('HSET', KEYS[3], name, id .. ':' .. created) end
+    out[#out + 1] = rev
+  else
+    out[#out + 1] = -tonumber(at)
+  end
+end
+if rev > before then
+  local newest = string.format('%d', rev)
+  call('HSET', KEYS[1], 'rev', newest)
+  call('HSET', KEYS[4], 'told', newest)
+  redis.pcall('PUBLISH', ARGV[5], newest .. ARGV[6])
+end
+return {{told, compacted}, others, out}
+)lua";
+
+// A step of compaction: what was replaced or removed up to there goes. KEYS meta, log. ARGV 1 wanted, 2 entries, 3
+// newest revisions kept. Gives the compact revision, and whether there is more to do.
+inline constexpr const char* compact = R"lua(
+local m = redis.call('HMGET', KEYS[1], 'rev', 'compacted')
+local rev, compacted = tonumber(m[1] or '0'), tonumber(m[2] or '0')
+local upto = math.min(tonumber(ARGV[1]), rev - tonumber(ARGV[3]))
+if upto <= compacted then return {compacted, 0} end
+local entries = redis.call('XRANGE', KEYS[2], string.format('%d-0', compacted + 1), string.format('%d-0', upto),
+  'COUNT', ARGV[2])
+local more = #entries == tonumber(ARGV[2])
+if more then upto = tonumber(string.match(entries[#entries][1], '^%d+')) end
+local gone = {}
+for _, e in ipairs(entries) do
+  local f = e[2]
+  if f[8] ~= '0' then gone[#gone + 1] = f[8] .. '-0' end
+  if f[4] == 'd' then gone[#gone + 1] = e[1] end
+end
+if #gone > 0 then redis.call('XDEL', KEYS[2], unpack(gone)) end
+redis.call('HSET', KEYS[1], 'compacted', string.format('%d', upto))
+return {upto, more and 1 or 0}
+)lua";
+
+}  // namespace kedge::datastore::redis::script
