@@ -110,7 +110,7 @@ task<void> send_status(net::http::exchange& e, reply& r, const status& s) {
 }
 
 task<void> send_object(net::http::exchange& e, reply& r, const served& s, int code, store::object_ref o) {
-  if (!s.native() || !r.as.as.plain_json()) {
+  if (!r.as.as.plain_json() || !is_ready(s, *o)) {
     auto v = json::value(*parsed(o));
     co_await send_stored_form(e, r, s, code, std::move(v));
     co_return;

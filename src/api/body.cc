@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "api/custom/codec.h"
 #include "base/strings.h"
 #include "schema/decode.h"
 #include "schema/defaults.h"
@@ -37,6 +38,8 @@ std::vector<std::string> findings(const schema::unknown_list& unknown, const jso
 
 }  // namespace
 
+expected_body own_body(const served& s) { return {s.api_version, s.kind, &s.type(), s.custom ? &s : nullptr}; }
+
 api_result<json::value> parse_body(std::string_view text, wire format, const expected_body& what, json::duplicate_list* duplicates) {
   if (format == wire::protobuf) return parse_protobuf(text, what);
   json::parse_options options;
@@ -54,6 +57,7 @@ api_result<json::value> parse_body(std::string_view text, wire format, const exp
 
 api_result<json::value> decode_body(json::value v, const expected_body& what, field_validation validation, json::duplicate_list duplicates,
                                     std::vector<std::string>& warnings, bool for_patch) {
+  if (what.custom) return custom::decode(*what.custom, std::move(v), validation, std::move(duplicates), warnings, for_patch);
   auto version = std::string(v["apiVersion"].as_string());
   auto kind = std::string(v["kind"].as_string());
   if (!kind.empty() && kind != what.kind) return fail(bad_request(kind_mismatch(kind, version.empty() ? what.api_version : version, what)));
@@ -92,7 +96,10 @@ api_result<json::value> read_object(std::string_view text, wire format, const ex
   json::duplicate_list duplicates;
   KEDGE_TRY(auto raw, parse_body(text, format, what, validation == field_validation::ignore ? nullptr : &duplicates));
   KEDGE_TRY(auto v, decode_body(std::move(raw), what, validation, std::move(duplicates), warnings));
-  schema::apply_defaults(*what.type, v);
+  if (what.custom)
+    apply_defaults(*what.custom, v);
+  else
+    schema::apply_defaults(*what.type, v);
   return v;
 }
 

@@ -16,7 +16,9 @@ namespace kedge::api {
 struct expected_body {
   std::string_view api_version, kind;
   const schema::type_info* type = nullptr;
+  const served* custom = nullptr;  // a custom resource: its schema instead of a type
 };
+expected_body own_body(const served& s);
 
 // Text to value, by format; findings of duplicates go to `duplicates`. 400 when it can't be parsed.
 api_result<json::value> parse_body(std::string_view text, wire format, const expected_body& what, json::duplicate_list* duplicates);

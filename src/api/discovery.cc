@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "api/custom/definition.h"
 #include "api/stable_sort.h"
 #include "base/strings.h"
 #include "json/parse.h"
@@ -63,14 +64,14 @@ std::vector<api_group> ordered_groups(const registry& r) {
   for (auto& e : found) {
     stable_sort_short(e.g.versions, [&](auto& a, auto& b) {
       auto pa = weight_of(e.g.name, a, false), pb = weight_of(e.g.name, b, false);
-      return pa != pb ? pa > pb : a > b;
+      return pa != pb ? pa > pb : custom::version_before(a, b);
     });
     out.push_back(std::move(e.g));
   }
   return out;
 }
 
-json::array texts(const schema::string_list& list, bool sorted = false) {
+json::array texts(const word_list& list, bool sorted = false) {
   std::vector<std::string> all;
   for (auto t : list) all.emplace_back(t);
   if (sorted) std::sort(all.begin(), all.end());
@@ -86,13 +87,13 @@ void add_owner(json::object& o, std::string_view group, std::string_view version
 }
 
 json::value resource_entry(const served& s) {
-  json::object o{{"name", s.resource}, {"singularName", s.info->singular()}, {"namespaced", s.namespaced()}, {"kind", s.kind}, {"verbs", texts(s.info->verbs(), true)}};
-  if (!s.info->short_names().empty()) o.set("shortNames", texts(s.info->short_names()));
-  if (!s.info->categories().empty()) o.set("categories", texts(s.info->categories()));
+  json::object o{{"name", s.resource}, {"singularName", s.singular}, {"namespaced", s.namespaced()}, {"kind", s.kind}, {"verbs", texts(s.verbs, !s.custom)}};
+  if (!s.short_names.empty()) o.set("shortNames", texts(s.short_names));
+  if (!s.categories.empty()) o.set("categories", texts(s.categories));
   return o;
 }
 
-json::value subresource_entry(const served& s, const schema::subresource_info& sub) {
+json::value subresource_entry(const served& s, const served_subresource& sub) {
   json::object o{{"name", fmt::format("{}/{}", s.resource, sub.name)}, {"singularName", ""}, {"namespaced", s.namespaced()}};
   add_owner(o, sub.group, sub.version, s);
   o.set("kind", sub.kind);
@@ -109,13 +110,12 @@ json::value aggregated_entry(const served& s) {
   json::object o{{"resource", s.resource},
                  {"responseKind", response_kind(s, s.group, s.version, s.kind)},
                  {"scope", s.namespaced() ? "Namespaced" : "Cluster"},
-                 {"singularResource", s.info->singular()},
-                 {"verbs", texts(s.info->verbs(), true)}};
-  if (!s.info->short_names().empty()) o.set("shortNames", texts(s.info->short_names()));
-  if (!s.info->categories().empty()) o.set("categories", texts(s.info->categories()));
+                 {"singularResource", s.singular},
+                 {"verbs", texts(s.verbs, !s.custom)}};
+  if (!s.short_names.empty()) o.set("shortNames", texts(s.short_names));
+  if (!s.categories.empty()) o.set("categories", texts(s.categories));
   json::array subs;
-  for (std::size_t i = 0; i < s.info->subresource_count(); ++i) {
-    auto sub = s.info->subresource(i);
+  for (auto& sub : s.subresources) {
     subs.emplace_back(json::object{{"subresource", sub.name}, {"responseKind", response_kind(s, sub.group, sub.version, sub.kind)}, {"verbs", texts(sub.verbs, true)}});
   }
   if (!subs.empty()) o.set("subresources", std::move(subs));
@@ -134,7 +134,7 @@ std::string etag_of(const json::value& v) {
 
 }  // namespace
 
-discovery::discovery(const registry& r) : registry_(r), groups_(ordered_groups(r)) {
+discovery::discovery(std::shared_ptr<const registry> r) : registry_(std::move(r)), groups_(ordered_groups(*registry_)) {
   core_ = aggregate(true);
   named_ = aggregate(false);
   core_etag_ = etag_of(core_);
@@ -184,10 +184,10 @@ bool discovery::has_version(std::string_view group, std::string_view version) co
 std::optional<json::value> discovery::resources(std::string_view group, std::string_view version) const {
   if (!has_version(group, version)) return std::nullopt;
   json::array list;
-  for (auto& s : registry_.all()) {
+  for (auto& s : registry_->all()) {
     if (s->group != group || s->version != version) continue;
     list.push_back(resource_entry(*s));
-    for (std::size_t i = 0; i < s->info->subresource_count(); ++i) list.push_back(subresource_entry(*s, s->info->subresource(i)));
+    for (auto& sub : s->subresources) list.push_back(subresource_entry(*s, sub));
   }
   json::object out{{"kind", "APIResourceList"}};
   if (!group.empty()) out.set("apiVersion", "v1");
@@ -203,7 +203,7 @@ json::value discovery::aggregate(bool core) const {
     json::array versions;
     for (auto& v : g.versions) {
       json::array list;
-      for (auto& s : registry_.all())
+      for (auto& s : registry_->all())
         if (s->group == g.name && s->version == v) list.push_back(aggregated_entry(*s));
       versions.emplace_back(json::object{{"version", v}, {"resources", std::move(list)}, {"freshness", "Current"}});
     }

@@ -1,4 +1,4 @@
-// discovery.h: what the server serves: /api, /apis and below, plain and aggregated. Made once from the registry.
+// discovery.h: what the server serves: /api, /apis and below, plain and aggregated. Made from one registry.
 #pragma once
 
 #include <optional>
@@ -17,7 +17,8 @@ struct api_group {
 
 class discovery {
  public:
-  explicit discovery(const registry& r);
+  explicit discovery(std::shared_ptr<const registry> r);
+  const registry& resources_of() const noexcept { return *registry_; }
 
   json::value api_versions(std::string_view server_address) const;  // /api
   json::value group_list() const;                                   // /apis
@@ -34,7 +35,7 @@ class discovery {
  private:
   json::value group_value(const api_group& g, bool with_type) const;
   json::value aggregate(bool core) const;
-  const registry& registry_;
+  std::shared_ptr<const registry> registry_;
   std::vector<api_group> groups_;
   json::value core_, named_;
   std::string core_etag_, named_etag_;

@@ -5,6 +5,7 @@
 #include <deque>
 #include <unordered_map>
 
+#include "api/custom/codec.h"
 #include "api/limits.h"
 #include "api/printers/printer.h"
 #include "base/strings.h"
@@ -85,12 +86,15 @@ std::string encode_value(const json::value& v, const media& as) {
 }
 
 void to_served(const served& s, json::value& v) {
+  if (s.custom) return custom::bring_to(s, v);
   if (!s.from_stored) return;
   s.from_stored(v);
   v.set("kind", s.kind);
   v.set("apiVersion", s.api_version);
   schema::normalise(s.type(), v);
 }
+
+bool is_ready(const served& s, const store::object& o) noexcept { return s.custom ? custom::is_ready(s, o) : s.native(); }
 
 api_result<json::value> served_value(const served& s, const store::object& o) {
   auto v = json::parse(o.bytes());
@@ -107,10 +111,8 @@ json::value table_head(const served& s, bool v1beta1, bool with_columns) {
   json::object out{{"kind", "Table"}, {"apiVersion", meta_version(v1beta1)}, {"metadata", json::object{}}};
   if (with_columns) {
     json::array columns;
-    for (std::size_t i = 0; i < s.info->column_count(); ++i) {
-      auto c = s.info->column(i);
+    for (auto& c : s.columns)
       columns.emplace_back(json::object{{"name", c.name}, {"type", c.type}, {"format", c.format}, {"description", c.description}, {"priority", c.priority}});
-    }
     out.set("columnDefinitions", std::move(columns));
   } else {
     out.set("columnDefinitions", nullptr);
@@ -120,8 +122,12 @@ json::value table_head(const served& s, bool v1beta1, bool with_columns) {
 }
 
 json::value table_row_of(const served& s, const json::value& stored_form, const view& v, wall_time now) {
-  auto row = printer_of(s.stored->group, s.stored->resource)(stored_form, now);
-  row.cells.resize(s.info->column_count());
+  table_row row;
+  if (s.custom)
+    row.cells = custom::cells(s, stored_form, now);
+  else
+    row = printer_of(s.stored->group, s.stored->resource)(stored_form, now);
+  row.cells.resize(s.columns.size());
   json::object out{{"cells", std::move(row.cells)}};
   if (!row.conditions.empty()) out.set("conditions", std::move(row.conditions));
   switch (v.include) {
@@ -174,10 +180,11 @@ std::shared_ptr<const std::string> watch_frame(const served& s, std::string_view
   key += with_columns ? '1' : '0';
   key += v.as.v1beta1 ? '1' : '0';
   key += s.api_version;
+  if (s.custom) key += address_key(s.custom->owner);
   if (v.as.as == shape::table) key += std::to_string(now.time_since_epoch() / std::chrono::seconds(1));
   if (auto found = frames().find(key)) return found->text;
   std::shared_ptr<const std::string> text;
-  if (v.as.plain_json() && s.native()) {
+  if (v.as.plain_json() && is_ready(s, *o)) {
     std::string out;
     out.reserve(o->bytes().size() + 40);
     out += "{\"type\":\"";

@@ -25,6 +25,8 @@ std::string encode_value(const json::value& v, const media& as);
 
 // The stored object in the served version, as a value with kind, apiVersion and resourceVersion.
 api_result<json::value> served_value(const served& s, const store::object& o);
+// Whether the object's own bytes are what a client of this version sees.
+bool is_ready(const served& s, const store::object& o) noexcept;
 // A value in the stored version brought to the served one.
 void to_served(const served& s, json::value& v);
 

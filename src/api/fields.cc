@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
+#include "api/custom/codec.h"
 #include "base/strings.h"
+#include "json/write.h"
 
 namespace kedge::api {
 namespace {
@@ -83,21 +87,35 @@ bool is_metadata(std::string_view field) { return field == "metadata.name" || fi
 
 }  // namespace
 
+namespace {
+const custom::selectable_field* find_custom(const served& s, std::string_view field) {
+  if (s.custom)
+    for (auto& f : s.custom->fields)
+      if (f.name == field) return &f;
+  return nullptr;
+}
+}  // namespace
+
 api_result<void> check_fields(const served& s, field_selector& selector) {
   for (auto& r : selector.requirements()) {
     if (s.group.empty() && s.resource == "pods" && r.field == "spec.host") r.field = "spec.nodeName";
-    if (r.field == "metadata.name" || r.field == "metadata.namespace" || find_field(s, r.field)) continue;
-    if (has_own_fields(s)) return fail(bad_request(fmt::format("field label not supported: {}", r.field)));
+    if (r.field == "metadata.name" || r.field == "metadata.namespace" || find_field(s, r.field) || find_custom(s, r.field)) continue;
+    if (has_own_fields(s) || s.custom) return fail(bad_request(fmt::format("field label not supported: {}", r.field)));
     return fail(bad_request(fmt::format("{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", quote(r.field))));
   }
   return {};
 }
 
-bool matches_fields(const served& s, const field_selector& selector, const json::value& object) {
+bool matches_fields(const served& s, const field_selector& selector, const json::value& stored_form) {
+  std::optional<json::value> shown;
+  if (s.custom) custom::bring_to(s, shown.emplace(stored_form));
+  auto& object = shown ? *shown : stored_form;
   for (auto& r : selector.requirements()) {
     std::string value;
     if (is_metadata(r.field)) {
       value = r.field == "metadata.name" ? name_in(object) : namespace_in(object);
+    } else if (auto own = find_custom(s, r.field)) {
+      if (auto v = own->path.first(object)) value = v->is_string() ? std::string(v->as_string()) : v->is_null() ? std::string() : json::write(*v);
     } else if (auto f = find_field(s, r.field)) {
       value = value_at(object, f->path, f->otherwise);
       if (value.empty() && f->field == "source") value = value_at(object, "reportingComponent", {});

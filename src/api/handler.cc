@@ -4,6 +4,7 @@
 
 #include <unordered_map>
 
+#include "api/custom/tables.h"
 #include "api/limits.h"
 #include "base/log.h"
 #include "base/strings.h"
@@ -98,7 +99,7 @@ void fill_attributes(api_request& r) {
 }  // namespace
 
 api_handler::api_handler(api_parts parts)
-    : parts_(std::move(parts)), registry_(builtin_registry()), discovery_(registry_), storage_(parts_.objects, parts_.rules, parts_.ranges),
+    : parts_(std::move(parts)), storage_(parts_.objects, parts_.rules, parts_.ranges),
       series_(std::make_unique<series>()) {
   series_->reads = &parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"readOnly\"");
   series_->writes = &parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"mutating\"");
@@ -119,6 +120,7 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   auto request = std::make_unique<api_request>(api_request{.http = e});
   auto& r = *request;
   auto& l = reactor::loop::current();
+  r.tables = parts_.custom ? parts_.custom->current() : custom::builtin_tables();
   r.received = l.now();
   r.received_wall = l.wall_now();
   if (!co_await filter(r)) {
@@ -295,7 +297,7 @@ void api_handler::measure(api_request& r) {
   char text[320];
   std::string_view verb = i.verb;
   // Only names that are served become labels: anything else is one series.
-  const bool known = !i.is_resource || registry_.find(i.api_group, i.api_version, i.resource) != nullptr;
+  const bool known = !i.is_resource || r.tables->find(i.api_group, i.api_version, i.resource) != nullptr;
   auto scope = !i.is_resource ? "" : !i.name.empty() ? "resource" : !i.ns.empty() ? "namespace" : "cluster";
   std::string upper(verb);
   for (auto& c : upper) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;

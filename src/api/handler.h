@@ -24,6 +24,10 @@
 
 namespace kedge::api {
 
+namespace custom {
+class tables;
+}
+
 struct version_info {
   std::string git_version = "v1.34.4+kedge";
   std::string major = "1", minor = "34";
@@ -34,6 +38,7 @@ struct version_info {
 struct api_request {
   net::http::exchange& http;
   request_info info;
+  std::shared_ptr<const registry> tables;  // what is served while this request runs
   query_values query;
   attributes who;
   user_info authenticated;  // set when impersonating
@@ -65,6 +70,7 @@ struct api_parts {
   version_info version;
   std::string server_address;        // "10.0.0.1:6443", for /api
   std::size_t cores = 1;             // in-flight limits are divided by this
+  custom::tables* custom = nullptr;  // this core's; null: built-in resources only
 };
 
 class api_handler final : public net::http::handler {
@@ -75,7 +81,6 @@ class api_handler final : public net::http::handler {
   task<void> serve(net::http::exchange& e) override;
 
   storage& writes() noexcept { return storage_; }
-  const discovery& discover() const noexcept { return discovery_; }
 
  private:
   // Everything but the stream of a watch, which `watch` then is. Out of line, so that its frame is not part of serve's, which
@@ -97,9 +102,12 @@ class api_handler final : public net::http::handler {
   task<void> serve_aggregated(api_request& r, bool core, std::string content_type);
   task<void> serve_openapi(api_request& r, std::string_view path);
   task<void> send_plain(api_request& r, int code, std::string body, std::string type = "text/plain; charset=utf-8");
-  std::vector<std::string> all_paths() const;
+  std::vector<std::string> all_paths(const discovery& d) const;
+  // Of this request's tables: made when it is first asked for after a change.
+  std::shared_ptr<const discovery> discover(const api_request& r);
 
   // resources.cc
+  task<const served*> find_served(api_request& r);
   task<void> serve_resource(api_request& r, std::unique_ptr<prepared_watch>& watch);
   task<void> serve_get(api_request& r, const served& s);
   task<void> serve_list(api_request& r, const served& s);
@@ -115,8 +123,7 @@ class api_handler final : public net::http::handler {
   task<void> serve_virtual(api_request& r, const served& s);
 
   api_parts parts_;
-  const registry& registry_;
-  discovery discovery_;
+  std::shared_ptr<const discovery> discovery_;
   storage storage_;
   std::size_t reads_ = 0, writes_ = 0;  // in flight on this core
   struct series;

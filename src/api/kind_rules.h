@@ -47,6 +47,8 @@ struct kind_rules {
   void (*validate_status)(causes& out, const json::value& o, const json::value& old) = nullptr;
   // A delete that must not be: the text of a 403, empty when it may.
   std::string (*refuse_delete)(const json::value& old) = nullptr;
+  // Marks what a delete leaves standing: finalizers of the kind's own. Before the generic part.
+  void (*prepare_delete)(json::value& o, wall_time now) = nullptr;
   // Texts for Warning headers.
   void (*warn)(std::vector<std::string>& out, const json::value& o) = nullptr;
 };

@@ -32,6 +32,8 @@ inline constexpr std::size_t list_piece_items = 2048;
 inline constexpr std::int64_t watch_lifetime_min_seconds = 1800;
 inline constexpr std::chrono::seconds bookmark_interval{60};
 inline constexpr std::chrono::seconds bookmark_before_end{2};
+// How soon a watch of a custom resource ends after its definition was changed or removed.
+inline constexpr std::chrono::seconds custom_watch_check{5};
 // Events put together into one write when several wait: bounds the spans of a gathered write.
 inline constexpr std::size_t watch_batch_events = 128;
 

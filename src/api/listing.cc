@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "api/continue_token.h"
 #include "api/limits.h"
 #include "base/strings.h"
@@ -140,27 +142,34 @@ json::value list_metadata(const page& p) {
 
 constexpr std::string_view first_item = "{", next_item = ",{", list_end = "]}\n";
 
+// Items of built-in kinds go without kind and apiVersion: an opening brace and the rest. Custom resources go whole.
+struct item_form {
+  bool whole = false;
+  std::string_view lead(bool first) const { return whole ? (first ? "" : ",") : first ? first_item : next_item; }
+  std::string_view body(const store::object& o) const { return whole ? o.bytes() : o.item_tail(); }
+};
+
 std::size_t ready_size(const page& p) {
   std::size_t n = 0;
-  for (auto o : p.objects) n += o->item_tail().size() + 2;
+  for (auto o : p.objects) n += o->bytes().size() + 2;
   return n;
 }
 
 // The items from `begin` on as spans over the objects' own bytes.
-void gather(const page& p, std::size_t begin, std::size_t end, std::vector<bytes>& out) {
+void gather(const page& p, item_form form, std::size_t begin, std::size_t end, std::vector<bytes>& out) {
   for (auto i = begin; i < end; ++i) {
-    out.push_back(as_bytes(i == 0 ? first_item : next_item));
-    out.push_back(as_bytes(p.objects[i]->item_tail()));
+    if (auto lead = form.lead(i == 0); !lead.empty()) out.push_back(as_bytes(lead));
+    out.push_back(as_bytes(form.body(*p.objects[i])));
   }
 }
 
-task<void> send_ready_pieces(net::http::exchange& e, const net::http::response& head, const page& p, std::string_view opening) {
+task<void> send_ready_pieces(net::http::exchange& e, const net::http::response& head, const page& p, item_form form, std::string_view opening) {
   if (!co_await e.start(head)) co_return;
   std::vector<bytes> parts;
   for (std::size_t at = 0; at < p.objects.size(); at += list_piece_items) {
     parts.clear();
     if (at == 0) parts.push_back(as_bytes(opening));
-    gather(p, at, std::min(at + list_piece_items, p.objects.size()), parts);
+    gather(p, form, at, std::min(at + list_piece_items, p.objects.size()), parts);
     if (!co_await e.write(parts)) co_return;
   }
   const bytes end[] = {as_bytes(list_end)};
@@ -170,12 +179,13 @@ task<void> send_ready_pieces(net::http::exchange& e, const net::http::response& 
 
 task<void> send_ready(net::http::exchange& e, reply& r, const served& s, const page& p) {
   const auto opening = list_opening(s, p);
+  const item_form form{s.custom != nullptr};
   if (r.gzip && ready_size(p) > gzip_min_bytes) {
     std::string body = opening;
     body.reserve(opening.size() + ready_size(p) + 8);
     for (std::size_t i = 0; i < p.objects.size(); ++i) {
-      body += i == 0 ? first_item : next_item;
-      body += p.objects[i]->item_tail();
+      body += form.lead(i == 0);
+      body += form.body(*p.objects[i]);
     }
     body += list_end;
     co_await send_text(e, r, 200, std::move(body), "application/json");
@@ -184,13 +194,13 @@ task<void> send_ready(net::http::exchange& e, reply& r, const served& s, const p
   r.code = 200;
   const auto head = head_of(r, 200, "application/json");
   if (p.objects.size() > list_piece_items) {
-    co_await send_ready_pieces(e, head, p, opening);
+    co_await send_ready_pieces(e, head, p, form, opening);
     co_return;
   }
   std::vector<bytes> parts;
   parts.reserve(2 * p.objects.size() + 2);
   parts.push_back(as_bytes(opening));
-  gather(p, 0, p.objects.size(), parts);
+  gather(p, form, 0, p.objects.size(), parts);
   parts.push_back(as_bytes(list_end));
   (void)co_await e.respond(head, parts);
 }
@@ -213,7 +223,7 @@ task<void> send_protobuf(net::http::exchange& e, reply& r, const served& s, cons
     items.push_back(*std::move(bytes));
     if (i % 256 == 255) co_await reactor::yield();
   }
-  auto body = schema::encode_list(s.api_version, s.kind + "List", list_metadata(p), items);
+  auto body = schema::encode_list(s.api_version, s.list_kind, list_metadata(p), items);
   co_await send_text(e, r, 200, std::move(body), r.as.as.content_type());
 }
 
@@ -224,7 +234,7 @@ json::value list_head_value(const served& s, const reply& r, const page& p) {
   } else if (r.as.as.as == shape::partial_list) {
     out = json::object{{"kind", "PartialObjectMetadataList"}, {"apiVersion", r.as.as.v1beta1 ? "meta.k8s.io/v1beta1" : "meta.k8s.io/v1"}};
   } else {
-    out = json::object{{"kind", s.kind + "List"}, {"apiVersion", s.api_version}};
+    out = json::object{{"kind", s.list_kind}, {"apiVersion", s.api_version}};
   }
   out.set("metadata", list_metadata(p));
   return out;
@@ -247,8 +257,10 @@ task<void> send_values(net::http::exchange& e, reply& r, const served& s, const 
       case shape::partial_list: items.push_back(partial_metadata(*v, r.as.as.v1beta1)); break;
       case shape::whole:
         to_served(s, *v);
-        v->erase("kind");
-        v->erase("apiVersion");
+        if (!s.custom) {
+          v->erase("kind");
+          v->erase("apiVersion");
+        }
         items.push_back(*std::move(v));
         break;
     }
@@ -265,7 +277,7 @@ task<void> send_page(net::http::exchange& e, reply& r, const served& s, page p) 
     co_await send_status(e, r, not_acceptable(fmt::format("you requested PartialObjectMetadata, but the requested object is a list (*{}.{}List)", s.version, s.kind)));
     co_return;
   }
-  if (r.as.as.plain_json() && s.native())
+  if (r.as.as.plain_json() && std::all_of(p.objects.begin(), p.objects.end(), [&](auto o) { return is_ready(s, *o); }))
     co_await send_ready(e, r, s, p);
   else if (r.as.as.format == wire::protobuf && r.as.as.as == shape::whole)
     co_await send_protobuf(e, r, s, p);

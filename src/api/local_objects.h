@@ -7,8 +7,13 @@
 
 namespace kedge::api {
 
-// A client of one core, acting as `user` (system:apiserver in system:masters when nameless). All must outlive it. Admission
+namespace custom {
+class tables;
+}
+
+// A client of one core, acting as `user` (system:apiserver in system:masters when nameless). `tables`: the core's custom resources; null: built-in ones only. All must outlive it. Admission
 // applies to it as to everyone.
-std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges, user_info user = {});
+std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges, user_info user = {},
+                                      custom::tables* tables = nullptr);
 
 }  // namespace kedge::api

@@ -1,6 +1,7 @@
 #include "api/objects.h"
 
 #include "api/body.h"
+#include "api/custom/tables.h"
 #include "api/encode.h"
 #include "api/limits.h"
 #include "api/local_objects.h"
@@ -12,13 +13,14 @@ namespace {
 
 class local_objects final : public objects {
  public:
-  local_objects(store::store& s, admission& a, const service_ranges& ranges, user_info user)
-      : store_(s), storage_(s, a, ranges), user_(std::move(user)) {
+  local_objects(store::store& s, admission& a, const service_ranges& ranges, user_info user, custom::tables* tables)
+      : store_(s), storage_(s, a, ranges), user_(std::move(user)), tables_(tables) {
     if (user_.name.empty()) user_ = {"system:apiserver", "", {"system:masters", "system:authenticated"}, {}};
   }
 
   api_result<json::value> get(const resource_id& r, std::string_view ns, std::string_view name) override {
-    auto s = find(r);
+    std::shared_ptr<const registry> kept;
+    auto s = find(r, kept);
     if (!s) return fail(no_such_resource());
     auto found = store_.current().find(s->key(ns, name));
     if (!found) return fail(not_found(s->group, s->resource, name));
@@ -27,7 +29,8 @@ class local_objects final : public objects {
 
   std::vector<json::value> list(const resource_id& r, std::string_view ns) override {
     std::vector<json::value> out;
-    auto s = find(r);
+    std::shared_ptr<const registry> kept;
+    auto s = find(r, kept);
     if (!s) return out;
     store_.current().scan(s->prefix(ns), {}, [&](const store::object_ref& o) {
       if (auto v = served_value(*s, *o)) out.push_back(*std::move(v));
@@ -37,7 +40,8 @@ class local_objects final : public objects {
   }
 
   task<api_result<json::value>> create(resource_id r, std::string ns, json::value object) override {
-    auto s = find(r);
+    std::shared_ptr<const registry> kept;
+    auto s = find(r, kept);
     if (!s) co_return fail(no_such_resource());
     auto c = call_for(*s, "create", ns, object);
     KEDGE_CO_TRY(auto decoded, decoded_body(*s, std::move(object), c));
@@ -46,7 +50,8 @@ class local_objects final : public objects {
   }
 
   task<api_result<json::value>> update(resource_id r, std::string ns, json::value object, std::string subresource) override {
-    auto s = find(r);
+    std::shared_ptr<const registry> kept;
+    auto s = find(r, kept);
     if (!s) co_return fail(no_such_resource());
     auto c = call_for(*s, "update", ns, object, subresource);
     auto name = std::string(name_in(object));
@@ -56,7 +61,8 @@ class local_objects final : public objects {
   }
 
   task<api_result<json::value>> patch(resource_id r, std::string ns, std::string name, patch_kind how, json::value document, std::string subresource) override {
-    auto s = find(r);
+    std::shared_ptr<const registry> kept;
+    auto s = find(r, kept);
     if (!s) co_return fail(no_such_resource());
     auto c = call_for(*s, "patch", ns, json::value(), subresource);
     c.who.name = name;
@@ -67,7 +73,8 @@ class local_objects final : public objects {
   }
 
   task<api_result<void>> remove(resource_id r, std::string ns, std::string name, delete_options options) override {
-    auto s = find(r);
+    std::shared_ptr<const registry> kept;
+    auto s = find(r, kept);
     if (!s) co_return fail(no_such_resource());
     auto c = call_for(*s, "delete", ns, json::value());
     c.who.name = name;
@@ -77,7 +84,8 @@ class local_objects final : public objects {
   }
 
   task<api_result<json::value>> modify(resource_id r, std::string ns, std::string name, std::function<bool(json::value&)> edit, std::string subresource) override {
-    auto s = find(r);
+    std::shared_ptr<const registry> kept;
+    auto s = find(r, kept);
     if (!s) co_return fail(no_such_resource());
     auto c = call_for(*s, "update", ns, json::value(), subresource);
     c.who.name = name;
@@ -91,13 +99,19 @@ class local_objects final : public objects {
   }
 
   std::string prefix(const resource_id& r, std::string_view ns) const override {
-    auto s = find(r);
+    std::shared_ptr<const registry> kept;
+    auto s = find(r, kept);
     return s ? s->prefix(ns) : std::string();
   }
   store::store& objects_store() noexcept override { return store_; }
+  std::shared_ptr<const registry> resources() const override { return tables_ ? tables_->current() : objects::resources(); }
 
  private:
-  static const served* find(const resource_id& r) { return builtin_registry().find(r.group, r.version, r.plural); }
+  // What is found lives as long as `kept`: a built-in resource for ever.
+  const served* find(const resource_id& r, std::shared_ptr<const registry>& kept) const {
+    kept = resources();
+    return kept->find(r.group, r.version, r.plural);
+  }
 
   call call_for(const served& s, std::string_view verb, const std::string& ns, const json::value& object, std::string_view subresource = {}) const {
     call c;
@@ -116,9 +130,8 @@ class local_objects final : public objects {
   }
 
   static api_result<json::value> decoded_body(const served& s, json::value object, call& c) {
-    expected_body expected{s.api_version, s.kind, &s.type()};
-    KEDGE_TRY(auto v, decode_body(std::move(object), expected, c.options.validation, {}, c.warnings));
-    schema::apply_defaults(s.type(), v);
+    KEDGE_TRY(auto v, decode_body(std::move(object), own_body(s), c.options.validation, {}, c.warnings));
+    apply_defaults(s, v);
     return v;
   }
 
@@ -131,12 +144,15 @@ class local_objects final : public objects {
   store::store& store_;
   storage storage_;
   user_info user_;
+  custom::tables* tables_;
 };
 
 }  // namespace
 
-std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges, user_info user) {
-  return std::make_unique<local_objects>(s, a, ranges, std::move(user));
+std::shared_ptr<const registry> objects::resources() const { return custom::builtin_tables(); }
+
+std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges, user_info user, custom::tables* tables) {
+  return std::make_unique<local_objects>(s, a, ranges, std::move(user), tables);
 }
 
 }  // namespace kedge::api

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,8 @@
 #include "json/value.h"
 
 namespace kedge::api {
+
+class registry;
 
 // A resource by its group, version and plural: {"apps", "v1", "deployments"}; the core group is "".
 struct resource_id {
@@ -48,6 +51,8 @@ class objects {
   // The etcd key prefix of a resource (in a namespace), for store::watch and snapshot::scan.
   virtual std::string prefix(const resource_id& r, std::string_view ns = {}) const = 0;
   virtual store::store& objects_store() noexcept = 0;
+  // The resources that are served now, custom ones too.
+  virtual std::shared_ptr<const registry> resources() const;
 };
 
 }  // namespace kedge::api

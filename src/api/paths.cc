@@ -62,15 +62,20 @@ task<void> api_handler::send_plain(api_request& r, int code, std::string body, s
   (void)co_await r.http.respond(head, body);
 }
 
-std::vector<std::string> api_handler::all_paths() const {
+std::vector<std::string> api_handler::all_paths(const discovery& d) const {
   std::vector<std::string> out = {"/api", "/apis", "/apis/", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/version"};
-  for (auto& g : discovery_.groups()) {
+  for (auto& g : d.groups()) {
     if (!g.name.empty()) out.push_back("/apis/" + g.name);
     for (auto& v : g.versions) out.push_back(g.name.empty() ? "/api/" + v : fmt::format("/apis/{}/{}", g.name, v));
   }
   for (auto& p : parts_.checks.paths()) out.push_back(p);
   std::sort(out.begin(), out.end());
   return out;
+}
+
+std::shared_ptr<const discovery> api_handler::discover(const api_request& r) {
+  if (!discovery_ || &discovery_->resources_of() != r.tables.get()) discovery_ = std::make_shared<const discovery>(r.tables);
+  return discovery_;
 }
 
 task<void> api_handler::serve_path(api_request& r) {
@@ -106,11 +111,12 @@ task<void> api_handler::serve_path(api_request& r) {
     co_await send_text(r.http, r.answer, 200, std::move(text), "application/json");
   } else if (path == "/metrics") {
     auto text = parts_.measures.text();
-    append_object_counts(text, registry_, parts_.objects.current());
+    append_object_counts(text, *r.tables, parts_.objects.current());
     co_await send_text(r.http, r.answer, 200, std::move(text), "text/plain; version=0.0.4; charset=utf-8");
   } else if (path == "/") {
     json::array list;
-    for (auto& p : all_paths()) list.emplace_back(p);
+    auto d = discover(r);
+    for (auto& p : all_paths(*d)) list.emplace_back(p);
     co_await send_text(r.http, r.answer, 200, json::write_indented(json::object{{"paths", std::move(list)}}, 2), "application/json");
   } else if (path.starts_with("/openapi/")) {
     co_await serve_openapi(r, path);
@@ -122,18 +128,19 @@ task<void> api_handler::serve_path(api_request& r) {
 }
 
 task<void> api_handler::serve_aggregated(api_request& r, bool core, std::string content_type) {
+  const auto d = discover(r);
   auto head = head_of(r.answer, 200, content_type);
   head.headers.set("Cache-Control", "public");
-  head.headers.add("Etag", discovery_.etag(core));
+  head.headers.add("Etag", d->etag(core));
   head.headers.add("Vary", "Accept");
-  if (has_etag(r.http.request().headers.get("If-None-Match"), discovery_.etag(core))) {
+  if (has_etag(r.http.request().headers.get("If-None-Match"), d->etag(core))) {
     head.status = r.answer.code = 304;
     head.headers.remove("Content-Type");
     (void)co_await r.http.respond(head, std::string_view());
     co_return;
   }
   r.answer.code = 200;
-  auto body = json::write(discovery_.aggregated(core)) + "\n";
+  auto body = json::write(d->aggregated(core)) + "\n";
   (void)co_await r.http.respond(head, body);
 }
 
@@ -151,16 +158,17 @@ task<void> api_handler::serve_discovery(api_request& r, std::string_view path) {
     co_return;
   }
   r.answer.as.as.format = m->format;
+  const auto d = discover(r);
   std::optional<json::value> out;
   if (path == "/api") {
-    out = discovery_.api_versions(parts_.server_address);
+    out = d->api_versions(parts_.server_address);
   } else if (path == "/apis") {
-    out = discovery_.group_list();
+    out = d->group_list();
   } else {
     auto parts = split(path.substr(1), '/');
-    if (parts[0] == "api" && parts.size() == 2) out = discovery_.resources("", parts[1]);
-    if (parts[0] == "apis" && parts.size() == 2) out = discovery_.group(parts[1]);
-    if (parts[0] == "apis" && parts.size() == 3) out = discovery_.resources(parts[1], parts[2]);
+    if (parts[0] == "api" && parts.size() == 2) out = d->resources("", parts[1]);
+    if (parts[0] == "apis" && parts.size() == 2) out = d->group(parts[1]);
+    if (parts[0] == "apis" && parts.size() == 3) out = d->resources(parts[1], parts[2]);
   }
   if (!out) {
     co_await send_plain(r, 404, page_not_found());

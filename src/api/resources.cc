@@ -3,6 +3,7 @@
 
 #include "api/applying.h"
 #include "api/body.h"
+#include "api/custom/tables.h"
 #include "api/handler.h"
 #include "api/limits.h"
 #include "api/subresources.h"
@@ -31,9 +32,14 @@ task<api_result<written>> within(task<api_result<written>> work, time_point dead
   co_return *std::move(out);
 }
 
-expected_body own_body(const served& s) { return {s.api_version, s.kind, &s.type()}; }
+
+status patch_type_not_served() {
+  return unsupported_media_type("the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
+                                "application/merge-patch+json");
+}
 
 std::string_view deprecation(const served& s) {
+  if (s.custom) return s.custom->warning;
   if (s.group.empty() && s.resource == "endpoints") return "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
   if (s.group.empty() && s.resource == "componentstatuses") return "v1 ComponentStatus is deprecated in v1.19+";
   return {};
@@ -82,16 +88,24 @@ api_result<delete_options> read_delete_options(const query_values& q, std::strin
 
 }  // namespace
 
+// The resource that the URL names, in the tables that the request keeps. What is not known yet may have come since.
+task<const served*> api_handler::find_served(api_request& r) {
+  auto& i = r.info;
+  auto s = r.tables->find(i.api_group, i.api_version, i.resource);
+  if (s || !parts_.custom || i.api_group.find('.') == std::string::npos) co_return s;
+  if (!co_await parts_.objects.latest()) co_return nullptr;
+  parts_.custom->refresh();
+  r.tables = parts_.custom->current();
+  co_return r.tables->find(i.api_group, i.api_version, i.resource);
+}
+
 task<void> api_handler::serve_resource(api_request& r, std::unique_ptr<prepared_watch>& watch) {
   auto& i = r.info;
-  if (i.malformed || !discovery_.has_version(i.api_group, i.api_version)) {
-    if (i.malformed)
-      co_await send_plain(r, 404, "404 page not found\n");
-    else
-      co_await refuse(r, no_such_resource());
+  if (i.malformed) {
+    co_await send_plain(r, 404, "404 page not found\n");
     co_return;
   }
-  auto s = registry_.find(i.api_group, i.api_version, i.resource);
+  auto s = co_await find_served(r);
   if (!s || (s->namespaced() && i.ns.empty() && !i.name.empty() && i.verb != "list" && i.verb != "watch" && i.verb != "deletecollection") ||
       (!s->namespaced() && !i.ns.empty() && i.resource != "namespaces")) {
     co_await refuse(r, no_such_resource());
@@ -102,9 +116,14 @@ task<void> api_handler::serve_resource(api_request& r, std::unique_ptr<prepared_
     co_return;
   }
   if (auto text = deprecation(*s); !text.empty()) r.answer.warnings.emplace_back(text);
+  if (s->custom && s->custom->owner->wants_webhook() && !s->native()) {
+    co_await refuse(r, internal_error(fmt::format("conversion webhook for {}, Kind={} failed: conversion by webhook is not supported, only the storage version {} is served",
+                                                  s->stored->api_version, s->kind, s->stored->version)));
+    co_return;
+  }
   const bool stream = i.verb == "watch";
   if (!leads_to_a_node(i)) {
-    auto m = negotiate(r.http.request().headers.get("Accept"), {.protobuf = true, .shapes = !s->is_virtual, .stream = stream});
+    auto m = negotiate(r.http.request().headers.get("Accept"), {.protobuf = !s->custom, .shapes = !s->is_virtual, .stream = stream});
     if (!m) {
       co_await refuse(r, m.error());
       co_return;
@@ -124,7 +143,11 @@ task<void> api_handler::serve_resource(api_request& r, std::unique_ptr<prepared_
     co_await serve_subresource(r, *s);
     co_return;
   }
-  if (!s->info->has_verb(i.verb)) {
+  if (!s->has_verb(i.verb)) {
+    if (s->custom && s->custom->owner->terminating() && (i.verb == "create" || i.verb == "update" || i.verb == "patch")) {
+      co_await refuse(r, forbidden(s->group, s->resource, i.name, i.verb + " not allowed while custom resource definition is terminating"));
+      co_return;
+    }
     co_await refuse(r, method_not_allowed());
     co_return;
   }
@@ -168,7 +191,7 @@ task<api_result<void>> api_handler::start_watch(api_request& r, const served& s,
   KEDGE_CO_TRY(auto options, parse_list_options(r.query, true));
   // /api/v1/watch/…/name names the object in the path.
   KEDGE_CO_TRY(auto which, make_selection(s, options.label_selector, options.field_selector, r.info.name));
-  KEDGE_CO_TRY(auto start, co_await open_watch(parts_.objects, s, r.info.ns, std::move(options), std::move(which), r.answer.as));
+  KEDGE_CO_TRY(auto start, co_await open_watch(parts_.objects, s, r.info.ns, std::move(options), std::move(which), r.answer.as, parts_.custom));
   watch = std::make_unique<prepared_watch>();
   watch->head = head_of(r.answer, 200, r.answer.as.as.content_type());
   watch->start = std::move(start);
@@ -201,7 +224,7 @@ task<api_result<written>> api_handler::write(api_request& r, const served& s, ca
 task<api_result<written>> api_handler::create(api_request& r, const served& s, call& c) {
   if (!r.info.name.empty()) co_return fail(method_not_allowed());
   if (s.namespaced() && r.info.ns.empty()) co_return fail(bad_request("an empty namespace may not be set during creation"));
-  KEDGE_CO_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), true));
+  KEDGE_CO_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), !s.custom));
   KEDGE_CO_TRY(auto text, co_await read_body(r.http));
   KEDGE_CO_TRY(auto object, read_object(text, format, own_body(s), c.options.validation, c.warnings));
   co_return co_await within(storage_.create(s, r.info.ns, std::move(object), c), r.deadline);
@@ -209,7 +232,7 @@ task<api_result<written>> api_handler::create(api_request& r, const served& s, c
 
 task<api_result<written>> api_handler::update(api_request& r, const served& s, call& c) {
   if (r.info.name.empty()) co_return fail(method_not_allowed());
-  KEDGE_CO_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), true));
+  KEDGE_CO_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), !s.custom));
   KEDGE_CO_TRY(auto text, co_await read_body(r.http));
   KEDGE_CO_TRY(auto object, read_object(text, format, own_body(s), c.options.validation, c.warnings));
   auto p = part_of(r.info.subresource);
@@ -223,6 +246,7 @@ task<api_result<written>> api_handler::patch(api_request& r, const served& s, ca
   KEDGE_CO_CHECK(check_patch_options(c.options, applies));
   KEDGE_CO_TRY(auto text, co_await read_body(r.http));
   auto p = part_of(r.info.subresource);
+  if (applies && s.custom) co_return fail(patch_type_not_served());
   if (applies) {
     auto creator = r.who;
     creator.verb = "create";
@@ -233,6 +257,7 @@ task<api_result<written>> api_handler::patch(api_request& r, const served& s, ca
     co_return co_await within(serve_apply(storage_, std::move(q), c, std::move(may_create)), r.deadline);
   }
   KEDGE_CO_TRY(auto document, parse_patch(content_type, text));
+  if (s.custom && document.kind == patch_kind::strategic) co_return fail(patch_type_not_served());
   auto how = storage::patch_change(s, document.kind, std::move(document.patch), std::move(document.duplicates), p, c);
   co_return co_await within(storage_.update(s, r.info.ns, r.info.name, std::move(how), p, false, c), r.deadline);
 }
@@ -283,7 +308,7 @@ task<void> api_handler::serve_virtual(api_request& r, const served& s) {
     call c{.who = r.who};
     auto body = read_object(*text, *format, own_body(s), field_validation::warn, c.warnings);
     if (!body) co_return co_await refuse(r, body.error());
-    auto pods = registry_.find("", "v1", "pods");
+    auto pods = builtin_registry().find("", "v1", "pods");
     auto done = co_await within(bind_pod(storage_, *pods, i.ns, std::string(name_in(*body)), *std::move(body), c), r.deadline);
     if (!done) co_return co_await refuse(r, done.error());
     co_return co_await send_value(r.http, r.answer, done->code, done->value);
@@ -302,11 +327,10 @@ task<void> api_handler::serve_virtual(api_request& r, const served& s) {
 
 task<void> api_handler::serve_subresource(api_request& r, const served& s) {
   auto& i = r.info;
-  if (!s.info->has_subresource(i.subresource)) co_return co_await refuse(r, no_such_resource());
-  schema::subresource_info sub;
-  for (std::size_t n = 0; n < s.info->subresource_count(); ++n)
-    if (s.info->subresource(n).name == i.subresource) sub = s.info->subresource(n);
-  if (!sub.verbs.contains(i.verb)) co_return co_await refuse(r, method_not_allowed());
+  auto found = s.subresource(i.subresource);
+  if (!found) co_return co_await refuse(r, no_such_resource());
+  auto& sub = *found;
+  if (!sub.has_verb(i.verb)) co_return co_await refuse(r, method_not_allowed());
   if (leads_to_a_node(i)) {
     if (!parts_.virtuals.connect) co_return co_await refuse(r, unavailable("no way to the node"));
     co_return co_await parts_.virtuals.connect(r.http, i, r.who);

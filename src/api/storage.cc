@@ -7,6 +7,7 @@
 
 #include "api/applying.h"
 #include "api/body.h"
+#include "api/custom/codec.h"
 #include "api/limits.h"
 #include "base/strings.h"
 #include "json/parse.h"
@@ -29,11 +30,13 @@ kind_context context_of(const store::snapshot& cluster, const call& c) {
 // The members of `spec` that the rest of the object is: everything but what every object has, and its status.
 bool is_system_member(std::string_view name) { return name == "kind" || name == "apiVersion" || name == "metadata" || name == "status"; }
 
-bool spec_changed(const json::value& now, const json::value& before) {
+// A custom resource without a status of its own counts changes of that too.
+bool spec_changed(const served& s, const json::value& now, const json::value& before) {
+  auto counts = [&](std::string_view name) { return !is_system_member(name) || (name == "status" && s.custom && !s.has_status); };
   for (auto& m : *now.object())
-    if (!is_system_member(m.name) && !(m.value == before[m.name])) return true;
+    if (counts(m.name) && !(m.value == before[m.name])) return true;
   for (auto& m : *before.object())
-    if (!is_system_member(m.name) && !now.find(m.name)) return true;
+    if (counts(m.name) && !now.find(m.name)) return true;
   return false;
 }
 
@@ -81,7 +84,7 @@ json::value allowed_part(const served& s, json::value next, const json::value& o
   switch (what) {
     case part::status:
       keep_member(out, next, "status");
-      take_labels(out, next);
+      if (!s.custom) take_labels(out, next);
       break;
     case part::approval: keep_member(out.member("status"), next["status"], "conditions"); break;
     case part::finalize: keep_member(out.member("spec"), next["spec"], "finalizers"); break;
@@ -148,7 +151,7 @@ std::string stored_text(const served& s, json::value& o) {
   m.erase("selfLink");
   o.set("kind", s.stored->kind);
   o.set("apiVersion", s.stored->api_version);
-  schema::normalise(s.stored->type(), o);
+  normalise(*s.stored, o);
   // The store expects kind, apiVersion, metadata in front; the table's types declare them so.
   std::string out;
   out.reserve(1024);
@@ -234,7 +237,8 @@ task<api_result<written>> storage::create(const served& s, std::string ns, json:
     set_ownership(copy, owners);
     if (copy["metadata"]["uid"].is_null()) m.set("uid", l.random().uuid());  // a Job's rules chose it already
     m.set("creationTimestamp", format_rfc3339(l.wall_now()));
-    schema::apply_defaults(s.stored->type(), copy);
+    if (s.custom) copy.set("apiVersion", s.stored->api_version);
+    apply_defaults(*s.stored, copy);
     auto out = co_await store_new(s, std::move(copy), c, *cluster);
     const bool clash = !out && out.error().code == 409 && out.error().reason == "AlreadyExists";
     if (!clash || !generated) co_return out;
@@ -251,9 +255,12 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   causes found;
   check_metadata(found, object["metadata"], rules_for_metadata(s));
   if (s.rules->validate) s.rules->validate(found, object);
+  if (s.custom) custom::validate(found, *s.stored, object, nullptr);
   if (!found.empty()) co_return fail(invalid(s.group, s.kind, name, std::move(found)));
   if (s.rules->warn) s.rules->warn(c.warnings, object);
   KEDGE_CO_CHECK(co_await admit(s, operation::create, &object, nullptr, c, cluster, false));
+  if (s.custom && custom::is_ending(*s.custom->owner, cluster))
+    co_return fail(forbidden(s.group, s.resource, name, "create not allowed while custom resource definition is terminating"));
   if (cluster.find(key)) co_return fail(already_exists(s.group, s.resource, name));
 
   const bool service = s.resource == "services" && s.group.empty();
@@ -301,6 +308,7 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
     co_return co_await create(s, ns, std::move(body), c);
   }
   KEDGE_CO_TRY(auto old, value_of(*current));
+  if (s.custom) custom::bring_to(*s.stored, old);
   api_result<json::value> next = json::value();
   std::optional<json::value> shown;  // in the served version, where that is another
   if (s.from_stored) {
@@ -308,6 +316,10 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
     s.from_stored(*shown);
     shown->set("kind", s.kind);
     schema::normalise(s.type(), *shown);
+    next = how(*shown);
+  } else if (s.custom && !s.native()) {
+    shown = old;
+    custom::bring_to(s, *shown);
     next = how(*shown);
   } else {
     next = how(old);
@@ -323,6 +335,7 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
   if (shown) take_ownership(*shown);
   auto owners = ownership_after(s, shown ? *shown : old, *next, held, asked, what, c);
   if (s.to_stored) s.to_stored(*next);
+  if (s.custom) next->set("apiVersion", s.stored->api_version);
   if (auto body_name = name_in(*next); body_name.empty())
     next->member("metadata").set("name", name);
   else if (body_name != name)
@@ -339,10 +352,10 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
   auto k = context_of(*cluster, c);
   if (s.rules->prepare_update && what != part::own) s.rules->prepare_update(object, old, k);
   KEDGE_CO_CHECK(co_await admit(s, operation::update, &object, &old, c, *cluster, true));
-  schema::apply_defaults(s.stored->type(), object);
-  schema::normalise(s.stored->type(), object);
+  apply_defaults(*s.stored, object);
+  normalise(*s.stored, object);
   // A binding is no change of what the user wants: the server's own changes don't count.
-  if (s.rules->generation && what != part::own && spec_changed(object, old))
+  if (s.rules->generation && what != part::own && spec_changed(s, object, old))
     object.member("metadata").set("generation", old["metadata"]["generation"].as_integer() + 1);
 
   causes found;
@@ -354,6 +367,7 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
   } else if (what != part::own && s.rules->validate_status) {
     s.rules->validate_status(found, object, old);
   }
+  if (s.custom) custom::validate(found, *s.stored, object, &old);
   if (!found.empty()) co_return fail(invalid(s.group, s.kind, name, std::move(found)));
   if (what == part::whole && s.rules->warn) s.rules->warn(c.warnings, object);
   KEDGE_CO_CHECK(co_await admit(s, operation::update, &object, &old, c, *cluster, false));
@@ -445,9 +459,8 @@ change storage::patch_change(const served& s, patch_kind how, json::value patch,
     }
     if (!next.is_object()) return fail(bad_request("the patch leaves no object"));
     c.warnings.clear();
-    expected_body expected{s.api_version, s.kind, &s.type()};
-    KEDGE_TRY(auto object, decode_body(std::move(next), expected, c.options.validation, duplicates, c.warnings, true));
-    if (what == part::whole) schema::apply_defaults(s.type(), object);
+    KEDGE_TRY(auto object, decode_body(std::move(next), own_body(s), c.options.validation, duplicates, c.warnings, true));
+    if (what == part::whole || s.custom) apply_defaults(s, object);
     if (object["metadata"]["uid"].as_string() != current["metadata"]["uid"].as_string())
       return fail(invalid(s.group, s.kind, name_in(current), {invalid_value("metadata.uid", object["metadata"]["uid"], "field is immutable")}));
     return object;

@@ -150,6 +150,7 @@ task<api_result<written>> storage::remove_once(const served& s, const std::strin
   object.member("metadata").erase("resourceVersion");
   const auto finalizers_before = object["metadata"]["finalizers"].size();
   set_propagation(s, object, options.propagation_policy);
+  if (s.rules->prepare_delete) s.rules->prepare_delete(object, reactor::loop::current().wall_now());
   auto what = mark(s, object, options, reactor::loop::current().wall_now());
   written out;
   if (c.options.dry_run || (what == verdict::unchanged && object["metadata"]["finalizers"].size() == finalizers_before)) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "api/custom/codec.h"
 #include "api/selector.h"
 #include "base/strings.h"
 #include "json/patch.h"
@@ -12,7 +13,7 @@
 namespace kedge::api {
 namespace {
 
-expected_body body_of(const schema::subresource_info& sub, std::string& version) {
+expected_body body_of(const served_subresource& sub, std::string& version) {
   version = sub.group.empty() ? std::string(sub.version) : fmt::format("{}/{}", sub.group, sub.version);
   return {version, sub.kind, schema::find_kind(version, sub.kind)};
 }
@@ -21,8 +22,9 @@ json::value success_created() {
   return json::object{{"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", json::object{}}, {"status", "Success"}, {"code", 201}};
 }
 
-// The Scale of a Deployment, ReplicaSet, StatefulSet or ReplicationController.
-json::value scale_of(const json::value& o) {
+// The Scale of a Deployment, ReplicaSet, StatefulSet or ReplicationController, or of a custom resource.
+json::value scale_of(const served& s, const json::value& o) {
+  if (s.custom) return custom::scale_of(s, o);
   auto& m = o["metadata"];
   json::object meta{{"name", m["name"]}, {"namespace", m["namespace"]}, {"uid", m["uid"]}, {"resourceVersion", m["resourceVersion"]}, {"creationTimestamp", m["creationTimestamp"]}};
   json::object spec;
@@ -42,7 +44,10 @@ api_result<json::value> scaled(const served& s, const json::value& current, cons
   if (!version.empty() && version != current["metadata"]["resourceVersion"].as_string())
     return fail(conflict(s.group, s.resource, name_in(current), "the object has been modified; please apply your changes to the latest version and try again"));
   auto next = current;
-  next.member("spec").set("replicas", wanted);
+  if (s.custom)
+    custom::set_replicas(s, next, wanted);
+  else
+    next.member("spec").set("replicas", wanted);
   return next;
 }
 
@@ -222,7 +227,8 @@ task<api_result<written>> serve_scale(subresource_request q, call& c) {
   if (!found) co_return fail(not_found(s.group, s.resource, q.info.name));
   if (q.info.verb == "get") {
     KEDGE_CO_TRY(auto v, value_of(*found));
-    co_return written{.code = 200, .value = scale_of(v)};
+    if (s.custom) custom::bring_to(s, v);
+    co_return written{.code = 200, .value = scale_of(s, v)};
   }
   std::string version;
   auto expected = body_of(q.sub, version);
@@ -233,7 +239,7 @@ task<api_result<written>> serve_scale(subresource_request q, call& c) {
   } else {
     KEDGE_CO_TRY(auto document, parse_patch(q.content_type, q.body));
     how = [&s, document = std::move(document)](const json::value& current) -> api_result<json::value> {
-      auto before = scale_of(current);
+      auto before = scale_of(s, current);
       json::value after;
       if (document.kind == patch_kind::json) {
         auto v = json::apply_json_patch(before, document.patch);
@@ -252,7 +258,7 @@ task<api_result<written>> serve_scale(subresource_request q, call& c) {
     KEDGE_CO_TRY(done.value, value_of(*done.object));
     done.object = {};
   }
-  done.value = scale_of(done.value);
+  done.value = scale_of(s, done.value);
   co_return done;
 }
 

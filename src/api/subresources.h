@@ -22,7 +22,7 @@ api_result<patch_document> parse_patch(std::string_view content_type, std::strin
 struct subresource_request {
   storage& store;
   const served& what;
-  schema::subresource_info sub;
+  const served_subresource& sub;
   const request_info& info;
   std::string_view body;
   wire format = wire::json;

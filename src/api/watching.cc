@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "api/custom/tables.h"
 #include "api/limits.h"
 #include "base/strings.h"
 #include "json/write.h"
@@ -102,12 +103,22 @@ KEDGE_OWN_FRAME task<result<void>> write_events(net::http::exchange& e, watch_st
   co_return result<void>();
 }
 
-time_point next_tick(const watch_state& w) { return w.bookmarks ? std::min(w.next_bookmark, w.ends) : w.ends; }
+time_point next_tick(const watch_state& w) {
+  auto next = w.bookmarks ? std::min(w.next_bookmark, w.ends) : w.ends;
+  return w.kept && w.tables ? std::min(next, reactor::loop::current().now() + custom_watch_check) : next;
+}
+
+// Whether the watched custom resource was changed or removed.
+bool outlived(const watch_state& w) {
+  if (!w.kept || !w.tables) return false;
+  auto s = w.tables->current()->find(w.what->group, w.what->version, w.what->resource);
+  return !s || pin(*s) != w.kept;
+}
 
 // A bookmark when one is due. False at the end of the watch's life.
 bool tick(watch_state& w, std::string& text) {
   const auto now = reactor::loop::current().now();
-  if (now >= w.ends) return false;
+  if (now >= w.ends || outlived(w)) return false;
   if (!w.bookmarks || now < w.next_bookmark) return true;
   text = watch_frame_of("BOOKMARK", bookmark_object(w, std::max(w.source->seen(), w.from), false), w.as.as);
   auto last = w.ends - bookmark_before_end;
@@ -149,12 +160,15 @@ std::int64_t lifetime_seconds(const list_options& o) {
 
 }  // namespace
 
-task<api_result<watch_start>> open_watch(store::store& s, const served& what, std::string ns, list_options o, selection which, view as) {
+task<api_result<watch_start>> open_watch(store::store& s, const served& what, std::string ns, list_options o, selection which, view as,
+                                         custom::tables* tables) {
   KEDGE_CO_TRY(auto wanted, parse_resource_version(o.resource_version));
   watch_start out;
   out.state = std::make_unique<watch_state>();
   auto& w = *out.state;
   w.what = &what;
+  w.kept = pin(what);
+  w.tables = tables;
   w.as = as;
   if (!which.everything()) w.which = std::make_unique<selection>(std::move(which));
   w.bookmarks = o.allow_bookmarks;

@@ -5,8 +5,15 @@
 
 namespace kedge::api {
 
+namespace custom {
+class tables;
+}
+
 // What a running watch keeps.
 struct watch_state {
+  // A custom resource: kept, and looked up again, for the watch ends when it is no longer served as it was.
+  std::shared_ptr<const custom::definition> kept;
+  custom::tables* tables = nullptr;
   const served* what = nullptr;
   std::unique_ptr<store::watcher> source;
   std::unique_ptr<selection> which;   // null: everything
@@ -25,7 +32,8 @@ struct watch_start {
   std::string refused;                // text of an ERROR event (410) instead of everything
 };
 // Opens the watch. 400, 422, 504.
-task<api_result<watch_start>> open_watch(store::store& s, const served& what, std::string ns, list_options options, selection which, view as);
+task<api_result<watch_start>> open_watch(store::store& s, const served& what, std::string ns, list_options options, selection which, view as,
+                                         custom::tables* tables = nullptr);
 
 // An accepted watch on its way to its stream. `head` and all of `start` but its state are given back once they are sent.
 struct prepared_watch {

@@ -12,6 +12,8 @@
 #include "api/access/rbac.h"
 #include "api/access/review.h"
 #include "api/bootstrap.h"
+#include "api/custom/tables.h"
+#include "api/custom/upgrade.h"
 #include "api/handler.h"
 #include "api/local_objects.h"
 #include "base/log.h"
@@ -79,6 +81,8 @@ class front {
     api::virtual_resource virtuals{.handles = &api::reviews::handles,
                                    .create = [r = f->reviews_.get()](const api::attributes& a, const json::value& body,
                                                                      const store::snapshot& s) { return r->create(a, body, s); }};
+    f->tables_ = std::make_unique<api::custom::tables>(objects);
+    f->tables_->follow();
     f->ranges_ = shared.ranges;  // the ports held by running writes are shared by all cores
     f->api_ = std::make_unique<api::api_handler>(api::api_parts{.objects = objects,
                                                                 .who = *f->who_,
@@ -91,8 +95,9 @@ class front {
                                                                 .virtuals = std::move(virtuals),
                                                                 .version = {.git_version = version, .git_commit = commit},
                                                                 .server_address = settings.advertise_address + ":" + std::to_string(settings.advertise_port),
-                                                                .cores = cores});
-    f->local_ = api::make_objects(objects, *f->admission_, f->ranges_, internal_user());
+                                                                .cores = cores,
+                                                                .custom = f->tables_.get()});
+    f->local_ = api::make_objects(objects, *f->admission_, f->ranges_, internal_user(), f->tables_.get());
     f->passwords_ = std::make_unique<supervisor::node_passwords>(*f->local_);
     f->routes_ = supervisor::make_routes({.settings = settings,
                                           .identity = identity,
@@ -117,6 +122,7 @@ class front {
   std::unique_ptr<api::admission_chain> admission_;
   std::unique_ptr<api::reviews> reviews_;
   api::service_ranges ranges_;
+  std::unique_ptr<api::custom::tables> tables_;
   std::unique_ptr<api::api_handler> api_;
   std::unique_ptr<api::objects> local_;
   std::unique_ptr<supervisor::node_passwords> passwords_;
@@ -339,7 +345,7 @@ class server_process {
 
   task<result<void>> open_store() {
     KEDGE_CO_TRY(auto log, datastore::make_log(datastore_options(options_, settings_.server_dir())));
-    store::store_options s{.log = std::move(log), .loops = store::loops_of(cores_), .decode = &json_of_stored};
+    store::store_options s{.log = std::move(log), .loops = store::loops_of(cores_), .decode = &json_of_stored, .upgrade = &api::custom::upgrade_stored};
     KEDGE_CO_TRY(objects_, co_await store::open_store(std::move(s)));
     co_return result<void>();
   }

@@ -72,6 +72,7 @@ task<void> run_controllers(context& c) {
   all.spawn(run_namespace_lifecycle(c));
   all.spawn(run_garbage_collector(c));
   all.spawn(run_token_cleaner(c));
+  all.spawn(run_custom_resources(c));
   co_await all.join();
 }
 

@@ -50,6 +50,7 @@ task<void> run_role_aggregation(context& c);
 task<void> run_garbage_collector(context& c);
 task<void> run_service_accounts(context& c);
 task<void> run_token_cleaner(context& c);
+task<void> run_custom_resources(context& c);
 
 // All of them, until dropped.
 task<void> run_controllers(context& c);

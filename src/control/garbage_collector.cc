@@ -10,11 +10,11 @@
 #include <set>
 #include <unordered_map>
 
+#include "api/registry.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "control/controller.h"
 #include "json/parse.h"
-#include "schema/resources.h"
 
 namespace kedge::control {
 
@@ -28,10 +28,10 @@ struct place {
 };
 
 // Where an object is served, from what it says of itself.
-std::optional<place> place_of(const json::value& o) {
-  auto* r = schema::find_resource_of_kind(o["apiVersion"].as_string(), o["kind"].as_string());
+std::optional<place> place_of(const api::registry& served, const json::value& o) {
+  auto* r = served.find_kind(o["apiVersion"].as_string(), o["kind"].as_string());
   if (!r) return std::nullopt;
-  return place{{std::string(r->group()), std::string(r->version()), std::string(r->plural())},
+  return place{{r->group, r->version, r->resource},
                std::string(o["metadata"]["namespace"].as_string()), std::string(o["metadata"]["name"].as_string())};
 }
 
@@ -108,11 +108,10 @@ class collector {
   }
 
   std::optional<std::string> key_of_owner(const json::value& dependent, const json::value& owner) const {
-    auto* r = schema::find_resource_of_kind(owner["apiVersion"].as_string(), owner["kind"].as_string());
+    auto served = c_.objects.resources();
+    auto* r = served->find_kind(owner["apiVersion"].as_string(), owner["kind"].as_string());
     if (!r) return std::nullopt;
-    auto key = schema::resource_key_prefix(*r);
-    if (r->namespaced()) key += std::string(dependent["metadata"]["namespace"].as_string()) + "/";
-    return key + std::string(owner["name"].as_string());
+    return r->key(dependent["metadata"]["namespace"].as_string(), owner["name"].as_string());
   }
   void look_at_owner(const json::value& dependent, const json::value& owner) {
     if (auto key = key_of_owner(dependent, owner)) queue_.add(*key);
@@ -135,7 +134,7 @@ class collector {
     if (!stored) co_return api::api_result<void>();
     auto o = json::parse(stored->bytes());
     if (!o) co_return api::api_result<void>();
-    auto where = place_of(*o);
+    auto where = place_of(*c_.objects.resources(), *o);
     if (!where) co_return api::api_result<void>();
     if ((*o)["metadata"].find("deletionTimestamp")) {
       if (has_finalizer(*o, "orphan")) co_return co_await orphan(*o, *where);
@@ -194,7 +193,7 @@ class collector {
       auto stored = store_.current().find(key);
       if (!stored) continue;
       auto d = json::parse(stored->bytes());
-      auto at = d ? place_of(*d) : std::nullopt;
+      auto at = d ? place_of(*c_.objects.resources(), *d) : std::nullopt;
       if (!at) continue;
       auto done = co_await drop_owners(*at, std::string((*d)["metadata"]["uid"].as_string()), {uid});
       if (!done && done.error().code != 404) co_return done;

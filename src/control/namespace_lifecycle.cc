@@ -1,9 +1,9 @@
 // namespace_lifecycle.cc: empties a namespace that is being deleted, pods first (KEP-5080), then everything else, and lets it
 // go by the finalize subresource. What holds it back stands in its conditions.
+#include "api/registry.h"
 #include "base/log.h"
 #include "control/controller.h"
 #include "json/parse.h"
-#include "schema/resources.h"
 
 namespace kedge::control {
 
@@ -60,15 +60,16 @@ class lifecycle {
     for (std::size_t i = 0; i < finalizers.size(); ++i) held = held || finalizers[i].as_string() == "kubernetes";
     if (!held) co_return api::api_result<void>();
 
-    auto& pods = *schema::find_resource("", "v1", "pods");
-    auto left = co_await empty(pods, name);
+    auto left = co_await empty({"", "v1", "pods"}, name);
     std::vector<remaining> rest;
     if (left.count) {
       rest.push_back(left);
     } else {
-      for (auto& r : schema::all_resources()) {
-        if (!r.namespaced() || !r.has_verb("delete") || !r.has_verb("list")) continue;
-        auto what = co_await empty(r, name);
+      // The tables are kept while they are gone through: custom resources come and go.
+      auto served = c_.objects.resources();
+      for (auto r : served->all()) {
+        if (!r->namespaced() || !r->has_verb("delete") || !r->has_verb("list")) continue;
+        auto what = co_await empty({r->group, r->version, r->resource}, name);
         if (what.count) rest.push_back(what);
       }
     }
@@ -95,8 +96,7 @@ class lifecycle {
   }
 
   // Deletes every object of the resource in the namespace; what is left had finalizers or grace.
-  task<remaining> empty(const schema::resource_info& r, std::string ns) {
-    api::resource_id id{std::string(r.group()), std::string(r.version()), std::string(r.plural())};
+  task<remaining> empty(api::resource_id id, std::string ns) {
     auto prefix = c_.objects.prefix(id, ns);
     auto& store = c_.objects.objects_store();
     remaining out{id.plural + "." + id.group, 0, 0, {}};

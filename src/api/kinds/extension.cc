@@ -8,15 +8,6 @@ namespace {
 
 constexpr std::string_view admission_group = "admissionregistration.k8s.io";
 
-void custom_resource(causes& out, const json::value& o) {
-  auto expected = fmt::format("{}.{}", o["spec"]["names"]["plural"].as_string(), o["spec"]["group"].as_string());
-  if (o["metadata"]["name"].as_string() != expected)
-    out.push_back(invalid_value("metadata.name", o["metadata"]["name"], "must be spec.names.plural+\".\"+spec.group"));
-  int stored = 0;
-  for (std::size_t i = 0; i < o["spec"]["versions"].size(); ++i) stored += o["spec"]["versions"][i]["storage"].as_bool();
-  if (stored != 1) out.push_back(invalid_value("spec.versions", o["spec"]["versions"], "must have exactly one version marked as storage version"));
-}
-
 void webhooks(causes& out, const json::value& o) {
   for (std::size_t i = 0; i < o["webhooks"].size(); ++i) {
     auto path = at("webhooks", i);
@@ -32,7 +23,6 @@ void webhooks(causes& out, const json::value& o) {
 
 }  // namespace
 
-const kind_rules kinds::custom_resource_definitions{.group = "apiextensions.k8s.io", .resource = "customresourcedefinitions", .generation = true, .unconditional_update = false, .validate = custom_resource};
 const kind_rules kinds::mutating_webhooks{.group = admission_group, .resource = "mutatingwebhookconfigurations", .generation = true, .unconditional_update = false, .validate = webhooks};
 const kind_rules kinds::validating_webhooks{.group = admission_group, .resource = "validatingwebhookconfigurations", .generation = true, .unconditional_update = false, .validate = webhooks};
 const kind_rules kinds::validating_policies{.group = admission_group, .resource = "validatingadmissionpolicies", .generation = true, .unconditional_update = false};

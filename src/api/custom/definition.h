@@ -1,0 +1,87 @@
+// definition.h: one CustomResourceDefinition, compiled: what its versions are served as.
+//
+// Immutable; shared by all cores. A change of the object that changes nothing here (a condition, an annotation) keeps the
+// compiled one, so that identity tells watches whether their resource is still the same.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/custom/json_path.h"
+#include "api/custom/structural.h"
+#include "api/registry.h"
+#include "store/store.h"
+
+namespace kedge::api::custom {
+
+struct printer_column {
+  std::string type;
+  json_path path;
+};
+struct selectable_field {
+  std::string name;  // "spec.color"
+  json_path path;
+};
+struct scale_paths {
+  std::vector<std::string> replicas, status_replicas, selector;  // member names; selector may be empty
+};
+
+// What one version has beyond its `served`.
+struct version {
+  const definition* owner = nullptr;
+  std::string warning;  // deprecated: text of the Warning header
+  structural schema;
+  bool has_schema = false;
+  std::vector<printer_column> columns;  // behind the name
+  std::vector<selectable_field> fields;
+  std::unique_ptr<scale_paths> scale;
+};
+
+class definition : public std::enable_shared_from_this<definition> {
+ public:
+  // From the stored object. `previous`, the one made of the object's last version (or null), is given back when nothing
+  // changed that matters here. Never null; a CRD that is not established has no versions.
+  static std::shared_ptr<const definition> make(const store::object_ref& crd, const std::shared_ptr<const definition>& previous);
+
+  const std::vector<const served*>& versions() const noexcept { return served_; }
+  const std::string& name() const noexcept { return name_; }        // "gizmos.example.com"
+  const std::string& group() const noexcept { return group_; }
+  const std::string& kind() const noexcept { return kind_; }
+  bool terminating() const noexcept { return terminating_; }
+  // The CRD asks for conversion by webhook, which is not done here: only the storage version can be served.
+  bool wants_webhook() const noexcept { return wants_webhook_; }
+  // Objects written at this revision or later were pruned and defaulted by these very schemas.
+  store::revision since() const noexcept { return since_; }
+  // The stored CRD that this was made of: the newest when nothing changed, so that it need not be looked at again.
+  const store::object_ref& source() const noexcept { return source_; }
+  // spec.versions[…] of the CRD: where the schema stands as JSON, for OpenAPI.
+  json::value schema_json(std::string_view version) const;
+
+ private:
+  struct one_version {
+    served s;
+    version v;
+  };
+  definition() = default;
+  void compile(const json::value& crd);
+  void compile_version(const json::value& crd, const json::value& v);
+  std::string_view keep(std::string_view text);
+
+  std::string name_, group_, kind_;
+  bool terminating_ = false, wants_webhook_ = false;
+  store::revision since_ = 0;
+  store::object_ref source_;
+  json::value identity_;  // what a change of makes another definition
+  std::deque<std::string> texts_;
+  std::deque<one_version> all_;  // served or stored
+  std::vector<const served*> served_;
+};
+
+// "v1" before "v1beta2" before "v1alpha1" before everything else by name: the order of versions in discovery.
+bool version_before(std::string_view a, std::string_view b) noexcept;
+
+bool has_condition(const json::value& crd, std::string_view type) noexcept;  // that is True
+
+}  // namespace kedge::api::custom

@@ -1,0 +1,357 @@
+#include "api/custom/structural.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "api/custom/value_rules.h"
+
+namespace kedge::api::custom {
+
+node::node() = default;
+node::node(node&&) noexcept = default;
+node& node::operator=(node&&) noexcept = default;
+node::~node() = default;
+
+const node* node::find(std::string_view property) const noexcept {
+  auto it = std::lower_bound(properties.begin(), properties.end(), property, [](auto& p, std::string_view name) { return p.first < name; });
+  return it != properties.end() && it->first == property ? &it->second : nullptr;
+}
+
+namespace {
+
+value_kind kind_of(const json::value& props) {
+  if (props["x-kubernetes-int-or-string"].as_bool()) return value_kind::int_or_string;
+  auto type = props["type"].as_string();
+  if (type == "object") return value_kind::object;
+  if (type == "array") return value_kind::array;
+  if (type == "string") return value_kind::string;
+  if (type == "integer") return value_kind::integer;
+  if (type == "number") return value_kind::number;
+  if (type == "boolean") return value_kind::boolean;
+  return value_kind::any;
+}
+
+std::vector<std::string> strings(const json::value& list) {
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < list.size(); ++i) out.emplace_back(list[i].as_string());
+  return out;
+}
+
+std::optional<double> number(const json::value& v) { return v.is_number() ? std::optional(v.as_number()) : std::nullopt; }
+std::optional<std::int64_t> integer(const json::value& v) {
+  if (v.is_integer()) return v.as_integer();
+  return v.is_number() ? std::optional(static_cast<std::int64_t>(v.as_number())) : std::nullopt;
+}
+
+node compile_node(const json::value& props);
+
+std::unique_ptr<value_rules> compile_rules(const json::value& props) {
+  value_rules r;
+  if (auto list = props["enum"].array()) r.allowed = *list;
+  r.format = props["format"].as_string();
+  r.pattern = props["pattern"].as_string();
+  r.minimum = number(props["minimum"]);
+  r.maximum = number(props["maximum"]);
+  r.multiple_of = number(props["multipleOf"]);
+  r.exclusive_minimum = props["exclusiveMinimum"].as_bool();
+  r.exclusive_maximum = props["exclusiveMaximum"].as_bool();
+  r.unique_items = props["uniqueItems"].as_bool();
+  r.min_length = integer(props["minLength"]);
+  r.max_length = integer(props["maxLength"]);
+  r.min_items = integer(props["minItems"]);
+  r.max_items = integer(props["maxItems"]);
+  r.min_properties = integer(props["minProperties"]);
+  r.max_properties = integer(props["maxProperties"]);
+  auto branches = [&](const char* name, std::vector<node>& into) {
+    for (std::size_t i = 0; i < props[name].size(); ++i) into.push_back(compile_node(props[name][i]));
+  };
+  branches("allOf", r.all_of);
+  branches("anyOf", r.any_of);
+  branches("oneOf", r.one_of);
+  if (props["not"].is_object()) r.none_of = std::make_unique<node>(compile_node(props["not"]));
+  const bool any = !r.allowed.empty() || !r.format.empty() || !r.pattern.empty() || r.minimum || r.maximum || r.multiple_of || r.unique_items ||
+                   r.min_length || r.max_length || r.min_items || r.max_items || r.min_properties || r.max_properties || !r.all_of.empty() ||
+                   !r.any_of.empty() || !r.one_of.empty() || r.none_of;
+  return any ? std::make_unique<value_rules>(std::move(r)) : nullptr;
+}
+
+void take_traits(node& n, const node& child) {
+  n.has_defaults |= child.has_defaults;
+  n.has_expressions |= child.has_expressions;
+}
+
+node compile_node(const json::value& props) {
+  node n;
+  n.kind = kind_of(props);
+  n.nullable = props["nullable"].as_bool();
+  n.keeps_unknown = props["x-kubernetes-preserve-unknown-fields"].as_bool();
+  n.embedded = props["x-kubernetes-embedded-resource"].as_bool();
+  n.has_expressions = !props["x-kubernetes-validations"].empty();
+  n.required = strings(props["required"]);
+  auto list = props["x-kubernetes-list-type"].as_string();
+  n.list = list == "set" ? list_kind::set : list == "map" ? list_kind::map : list_kind::atomic;
+  n.list_keys = strings(props["x-kubernetes-list-map-keys"]);
+  if (auto value = props.find("default"); value && !value->is_null()) {
+    n.default_value = std::make_unique<json::value>(*value);
+    n.has_defaults = true;
+  }
+  if (auto members = props["properties"].object())
+    for (auto& m : *members) {
+      n.properties.emplace_back(m.name, compile_node(m.value));
+      take_traits(n, n.properties.back().second);
+    }
+  std::sort(n.properties.begin(), n.properties.end(), [](auto& a, auto& b) { return a.first < b.first; });
+  if (props["items"].is_object()) {
+    n.items = std::make_unique<node>(compile_node(props["items"]));
+    take_traits(n, *n.items);
+  }
+  auto& more = props["additionalProperties"];
+  if (more.is_object()) {
+    n.additional = std::make_unique<node>(compile_node(more));
+    take_traits(n, *n.additional);
+  }
+  n.additional_any = more.as_bool();
+  n.rules = compile_rules(props);
+  return n;
+}
+
+bool is_object_meta(std::string_view name) { return name == "apiVersion" || name == "kind" || name == "metadata"; }
+
+class pruner {
+ public:
+  explicit pruner(std::vector<std::string>* unknown) : unknown_(unknown) {}
+
+  void object(json::value& v, const node* n, const std::string& path, bool whole, bool keep) {
+    auto members = v.object();
+    std::vector<std::string> gone;
+    const bool keeps = keep || (n && n->keeps_unknown);
+    for (auto& m : *members) {
+      if (whole && is_object_meta(m.name)) continue;
+      auto at = path.empty() ? m.name : path + "." + m.name;
+      if (auto p = n ? n->find(m.name) : nullptr)
+        value(m.value, p, at, false);
+      else if (n && n->additional)
+        value(m.value, n->additional.get(), at, false);
+      else if (n && n->additional_any)
+        continue;
+      else if (!keeps)
+        gone.push_back(m.name);
+    }
+    for (auto& name : gone) {
+      if (unknown_) unknown_->push_back(path.empty() ? name : path + "." + name);
+      members->erase(name);
+    }
+  }
+
+ private:
+  void value(json::value& v, const node* n, const std::string& path, bool keep) {
+    if (v.is_object()) {
+      object(v, n, path, n && n->embedded, keep);
+    } else if (auto list = v.array()) {
+      if (!n || !n->items) return;
+      for (std::size_t i = 0; i < list->size(); ++i) value((*list)[i], n->items.get(), path + "[" + std::to_string(i) + "]", keep);
+    }
+  }
+
+  std::vector<std::string>* unknown_;
+};
+
+bool refused_null(const json::value& v, const node* n) { return v.is_null() && n && !n->nullable; }
+
+void default_tree(json::value& v, const node& n) {
+  if (!n.has_defaults) return;
+  if (auto members = v.object()) {
+    for (auto& [name, p] : n.properties) {
+      if (!p.default_value) continue;
+      auto found = members->find(name);
+      if (!found || refused_null(*found, &p)) members->set(name, *p.default_value);
+    }
+    for (auto& m : *members) {
+      auto p = n.find(m.name);
+      if (!p) p = n.additional.get();
+      if (!p) continue;
+      if (refused_null(m.value, p) && p->default_value) m.value = *p->default_value;
+      default_tree(m.value, *p);
+    }
+  } else if (auto list = v.array(); list && n.items) {
+    for (auto& e : *list) {
+      if (refused_null(e, n.items.get()) && n.items->default_value) e = *n.items->default_value;
+      default_tree(e, *n.items);
+    }
+  }
+}
+
+// Nulls that may not be, and have no default, are taken as absent.
+void drop_nulls(json::value& v, const node& n) {
+  if (auto members = v.object()) {
+    std::vector<std::string> gone;
+    for (auto& m : *members) {
+      auto p = n.find(m.name);
+      if (!p) p = n.additional.get();
+      if (!p) continue;
+      if (refused_null(m.value, p))
+        gone.push_back(m.name);
+      else
+        drop_nulls(m.value, *p);
+    }
+    for (auto& name : gone) members->erase(name);
+  } else if (auto list = v.array(); list && n.items) {
+    for (auto& e : *list) drop_nulls(e, *n.items);
+  }
+}
+
+}  // namespace
+
+structural structural::compile(const json::value& props) {
+  structural s;
+  s.root_ = compile_node(props);
+  return s;
+}
+
+void structural::prune(json::value& object, std::vector<std::string>* unknown) const {
+  if (!object.is_object()) return;
+  pruner(unknown).object(object, &root_, {}, true, false);
+  if (unknown) std::sort(unknown->begin(), unknown->end());
+}
+
+void structural::apply_defaults(json::value& object) const {
+  default_tree(object, root_);
+  drop_nulls(object, root_);
+}
+
+void structural::validate(causes& out, const json::value& object, const json::value* before) const {
+  check_tree(out, root_, object, before, {}, true);
+  if (out.empty() || !root_.has_expressions) return;
+  const bool blocking = std::any_of(out.begin(), out.end(), [](auto& c) {
+    return c.reason == "FieldValueRequired" || c.reason == "FieldValueTooLong" || c.reason == "FieldValueTooMany" || c.reason == "FieldValueTypeInvalid";
+  });
+  if (blocking)
+    out.push_back(invalid_value("<nil>", nullptr,
+                                "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"));
+}
+
+namespace {
+
+// Walks a schema as a CustomResourceDefinition has it and names what is not structural.
+class schema_checker {
+ public:
+  explicit schema_checker(causes& out) : out_(out) {}
+
+  void level(const json::value& p, const std::string& path, std::string_view what) {
+    auto type = p["type"].as_string();
+    const bool int_or_string = p["x-kubernetes-int-or-string"].as_bool(), keeps = p["x-kubernetes-preserve-unknown-fields"].as_bool();
+    if (type.empty() && !int_or_string && !keeps) out_.push_back(required(path + ".type", what));
+    if (!type.empty() && int_or_string) out_.push_back(forbidden_value(path + ".type", "must be empty if x-kubernetes-int-or-string is true"));
+    if (!type.empty() && type != "object" && type != "array" && type != "string" && type != "integer" && type != "number" && type != "boolean")
+      out_.push_back(not_supported(path + ".type", type, {"array", "boolean", "integer", "number", "object", "string"}));
+    common(p, path);
+    extensions(p, path, type);
+    auto& items = p["items"];
+    if (type == "array" && !items.is_object()) out_.push_back(required(path + ".items", "must be specified"));
+    if (items.is_array()) out_.push_back(forbidden_value(path + ".items", "items must be a schema object and not an array"));
+    if (items.is_object()) level(items, path + ".items", "must not be empty for specified array items");
+    if (auto members = p["properties"].object())
+      for (auto& m : *members) level(m.value, at_key(path + ".properties", m.name), "must not be empty for specified object fields");
+    auto& more = p["additionalProperties"];
+    if (more.is_bool() && !more.as_bool()) out_.push_back(forbidden_value(path + ".additionalProperties", "additionalProperties cannot be set to false"));
+    if (!more.is_null() && !p["properties"].empty())
+      out_.push_back(forbidden_value(path + ".additionalProperties", "additionalProperties and properties are mutual exclusive"));
+    if (more.is_object()) level(more, path + ".additionalProperties", "must not be empty for specified object fields");
+  }
+
+ private:
+  void common(const json::value& p, const std::string& path) {
+    for (auto name : {"$ref", "definitions", "dependencies", "patternProperties", "additionalItems", "id", "$schema"})
+      if (!p[name].is_null() && !p[name].as_string("x").empty() && (p[name].is_string() || p[name].size() || p[name].is_bool()))
+        out_.push_back(forbidden_value(path + "." + name, std::string(name) + " is not supported"));
+    if (p["uniqueItems"].as_bool())
+      out_.push_back(forbidden_value(path + ".uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"));
+    if (auto pattern = std::string(p["pattern"].as_string()); !pattern.empty())
+      if (auto why = pattern_error(pattern); !why.empty())
+        out_.push_back(invalid_value(path + ".pattern", pattern, "must be a valid regular expression, but isn't: " + why));
+    for (auto name : {"allOf", "anyOf", "oneOf"})
+      for (std::size_t i = 0; i < p[name].size(); ++i) branch(p[name][i], at(path + "." + name, i), p["x-kubernetes-int-or-string"].as_bool());
+    if (p["not"].is_object()) branch(p["not"], path + ".not", false);
+  }
+
+  // Below allOf, anyOf, oneOf and not there are values' rules only.
+  void branch(const json::value& p, const std::string& path, bool may_name_type) {
+    for (auto name : {"type", "description", "title", "default", "nullable", "additionalProperties", "x-kubernetes-preserve-unknown-fields",
+                      "x-kubernetes-embedded-resource", "x-kubernetes-int-or-string"}) {
+      auto v = p.find(std::string_view(name));
+      if (!v || v->is_null() || (v->is_bool() && !v->as_bool())) continue;
+      if (may_name_type && std::string_view(name) == "type") continue;
+      out_.push_back(forbidden_value(path + "." + name, "must be empty to be structural"));
+    }
+    for (auto name : {"allOf", "anyOf", "oneOf"})
+      for (std::size_t i = 0; i < p[name].size(); ++i) branch(p[name][i], at(path + "." + name, i), may_name_type);
+    if (p["not"].is_object()) branch(p["not"], path + ".not", false);
+    if (auto members = p["properties"].object())
+      for (auto& m : *members) branch(m.value, at_key(path + ".properties", m.name), false);
+    if (p["items"].is_object()) branch(p["items"], path + ".items", false);
+  }
+
+  void extensions(const json::value& p, const std::string& path, std::string_view type) {
+    auto list = p["x-kubernetes-list-type"].as_string();
+    auto& keys = p["x-kubernetes-list-map-keys"];
+    if (!list.empty() && list != "atomic" && list != "set" && list != "map")
+      out_.push_back(not_supported(path + ".x-kubernetes-list-type", list, {"atomic", "map", "set"}));
+    if (!list.empty() && type != "array")
+      out_.push_back(invalid_value(path + ".type", type, "must be array if x-kubernetes-list-type is " + std::string(list)));
+    if (list == "map" && keys.empty())
+      out_.push_back(required(path + ".x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map"));
+    if (list != "map" && !keys.empty()) out_.push_back(forbidden_value(path + ".x-kubernetes-list-map-keys", "must be empty if x-kubernetes-list-type is not map"));
+    if (list == "map")
+      for (std::size_t i = 0; i < keys.size(); ++i) {
+        auto property = p["items"]["properties"].find(keys[i].as_string());
+        if (!property) {
+          out_.push_back(invalid_value(at(path + ".x-kubernetes-list-map-keys", i), keys[i], "entries must all be names of item properties"));
+          continue;
+        }
+        bool always = !(*property)["default"].is_null();
+        for (std::size_t r = 0; r < p["items"]["required"].size(); ++r) always = always || p["items"]["required"][r].as_string() == keys[i].as_string();
+        if (!always)
+          out_.push_back(required(at_key(path + ".items.properties", keys[i].as_string()) + ".default",
+                                  "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"));
+      }
+    auto map = p["x-kubernetes-map-type"].as_string();
+    if (!map.empty() && map != "atomic" && map != "granular") out_.push_back(not_supported(path + ".x-kubernetes-map-type", map, {"atomic", "granular"}));
+    if (p["x-kubernetes-embedded-resource"].as_bool()) {
+      if (type != "object") out_.push_back(invalid_value(path + ".type", type, "must be object if x-kubernetes-embedded-resource is true"));
+      if (p["properties"].empty() && !p["x-kubernetes-preserve-unknown-fields"].as_bool())
+        out_.push_back(required(path + ".properties", "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"));
+    }
+    auto standard = p.find("default");
+    if (standard && !standard->is_null() && out_.empty()) {
+      // The default must be what the schema would let through.
+      auto s = structural::compile(p);
+      causes wrong;
+      check_tree(wrong, s.root(), *standard, nullptr, {}, false);
+      for (auto& w : wrong) {
+        w.field = path + ".default" + (w.field.empty() ? "" : "." + w.field);
+        out_.push_back(std::move(w));
+      }
+    }
+  }
+
+  causes& out_;
+};
+
+}  // namespace
+
+void check_schema(causes& out, const json::value& props, const std::string& path) {
+  auto type = props["type"].as_string();
+  if (type.empty())
+    out.push_back(required(path + ".type", "must not be empty at the root"));
+  else if (type != "object")
+    out.push_back(invalid_value(path + ".type", type, "must be object at the root"));
+  else
+    schema_checker(out).level(props, path, "must not be empty at the root");
+  if (props["nullable"].as_bool()) out.push_back(forbidden_value(path + ".nullable", "nullable cannot be true at the root"));
+  if (auto members = props["properties"]["metadata"]["properties"].object())
+    for (auto& m : *members)
+      if (m.name != "name" && m.name != "generateName")
+        out.push_back(forbidden_value(path + ".properties[metadata]", "must not specify anything other than name and generateName, but metadata is implicitly specified"));
+}
+
+}  // namespace kedge::api::custom

@@ -1,0 +1,93 @@
+#include "api/custom/tables.h"
+
+#include <mutex>
+#include <unordered_map>
+
+#include "base/log.h"
+#include "reactor/loop.h"
+
+namespace kedge::api::custom {
+namespace {
+
+constexpr auto restart_pause = std::chrono::milliseconds(100);  // between a lost watch and a new start
+
+const std::string& crd_prefix() {
+  static const std::string prefix = schema::custom_key_prefix("apiextensions.k8s.io", "customresourcedefinitions");
+  return prefix;
+}
+
+// Definitions by the stored object they were made of, so that all cores share one. The mutex is taken when a CRD changes,
+// never on a request's way; entries don't keep a definition alive.
+class shared_definitions {
+ public:
+  std::shared_ptr<const definition> make(const store::object_ref& crd, const std::shared_ptr<const definition>& previous) {
+    std::lock_guard lock(mutex_);
+    std::erase_if(known_, [](auto& e) { return e.second.made.expired(); });
+    auto& entry = known_[&*crd];
+    if (auto made = entry.made.lock()) return made;
+    auto made = definition::make(crd, previous);
+    entry = {crd, made};
+    return made;
+  }
+
+ private:
+  struct entry {
+    store::object_ref source;  // keeps the address from being used again
+    std::weak_ptr<const definition> made;
+  };
+  std::mutex mutex_;
+  std::unordered_map<const store::object*, entry> known_;
+};
+
+shared_definitions& shared() {
+  static shared_definitions one;
+  return one;
+}
+
+}  // namespace
+
+std::shared_ptr<const registry> builtin_tables() { return {std::shared_ptr<const registry>(), &builtin_registry()}; }
+
+tables::tables(store::store& s) : store_(s), now_(builtin_tables()) { refresh(); }
+
+void tables::refresh() {
+  std::map<std::string, store::object_ref> seen;
+  store_.current().scan(crd_prefix(), {}, [&](const store::object_ref& o) {
+    seen.emplace(o->key().substr(crd_prefix().size()), o);
+    return true;
+  });
+  bool changed = false;
+  for (auto& [name, object] : seen) {
+    auto before = seen_.find(name);
+    if (before != seen_.end() && &*before->second == &*object) continue;
+    auto& d = known_[name];
+    auto made = shared().make(object, d);
+    changed = changed || made != d;
+    d = std::move(made);
+  }
+  changed = std::erase_if(known_, [&](auto& k) { return !seen.contains(k.first); }) > 0 || changed;
+  seen_ = std::move(seen);
+  if (!changed) return;
+  std::vector<std::shared_ptr<const definition>> all;
+  for (auto& [name, d] : known_)
+    if (!d->versions().empty()) all.push_back(d);
+  now_ = all.empty() ? builtin_tables() : std::make_shared<const registry>(builtin_registry(), std::move(all));
+}
+
+task<void> tables::keep() {
+  for (;;) {
+    auto at = store_.current().at();
+    auto source = store_.watch(crd_prefix(), at);
+    if (source) {
+      refresh();
+      for (;;) {
+        auto events = co_await (*source)->next();
+        if (!events) break;
+        refresh();
+      }
+    }
+    co_await reactor::sleep_for(restart_pause);
+  }
+}
+
+}  // namespace kedge::api::custom

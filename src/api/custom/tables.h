@@ -1,0 +1,42 @@
+// tables.h: which resources this core serves now: the built-in ones and those of the CustomResourceDefinitions.
+//
+//   store's events of CRDs ─▶ definitions (compiled once for all cores) ─▶ a new registry ─▶ swapped in: requests that run
+//                                                                                          keep the one they began with
+//
+// One instance a core, used on that core. Without CRDs it is the built-in registry.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "api/custom/definition.h"
+#include "reactor/scope.h"
+
+namespace kedge::api::custom {
+
+class tables {
+ public:
+  // Reads what is there. `s` must outlive this.
+  explicit tables(store::store& s);
+
+  const std::shared_ptr<const registry>& current() const noexcept { return now_; }
+  // Looks at the store's state as this core sees it.
+  void refresh();
+  // Follows the CRDs from now on, until this is dropped.
+  void follow() { following_.spawn(keep()); }
+
+ private:
+  task<void> keep();
+
+  store::store& store_;
+  std::map<std::string, std::shared_ptr<const definition>> known_;  // by CRD name
+  std::map<std::string, store::object_ref> seen_;                   // the stored version that was looked at last
+  std::shared_ptr<const registry> now_;
+  reactor::scope following_;  // last: it ends first
+};
+
+// The built-in registry as tables give theirs.
+std::shared_ptr<const registry> builtin_tables();
+
+}  // namespace kedge::api::custom
