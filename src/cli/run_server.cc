@@ -1,7 +1,8 @@
 // run_server.cc: `kedge server`: puts the layers together, in the order of start and end.
 //
-//   credentials ─▶ listener (503 "starting") ─▶ datastore, store ─▶ a front on every core ─▶ fresh cluster's objects
-//        ─▶ /readyz ─▶ controllers ─▶ the server's own node          … signal ─▶ drain ─▶ node, controllers, store, loops
+//   datastore, store ─▶ credentials (the cluster's, or a new cluster's) ─▶ listener (503 "starting") ─▶ a front on every core
+//        ─▶ a new cluster's objects ─▶ one of the servers ─▶ /readyz ─▶ controllers, where this server leads ─▶ its own node
+//        … signal ─▶ no longer one of the servers, nor leader ─▶ node ─▶ drain ─▶ controllers, store, loops
 //
 // A front is what one core needs to answer: supervisor routes before the API handler, each with its own caches.
 #include <unistd.h>
@@ -22,6 +23,9 @@
 #include "cli/run.h"
 #include "cli/version.h"
 #include "control/controller.h"
+#include "control/leader_election.h"
+#include "control/server_endpoints.h"
+#include "crypto/files.h"
 #include "datastore/endpoint.h"
 #include "json/write.h"
 #include "net/http/server.h"
@@ -30,6 +34,8 @@
 #include "schema/protobuf.h"
 #include "schema/resources.h"
 #include "store/open.h"
+#include "supervisor/bootstrap_data.h"
+#include "supervisor/config_document.h"
 #include "supervisor/credentials.h"
 #include "supervisor/routes.h"
 
@@ -39,6 +45,7 @@ namespace {
 
 constexpr auto drain_time = std::chrono::seconds(5);           // for requests that run when the signal comes
 constexpr auto node_stop_time = std::chrono::seconds(5);
+constexpr auto leave_time = std::chrono::seconds(2);           // to tell the other servers
 constexpr auto certificate_check = std::chrono::hours(6);      // dynamiclistener's
 
 // Who the server's own parts act as: what K3s's in-process clients are.
@@ -54,6 +61,7 @@ struct shared_parts {
   api::service_ranges ranges;
   std::shared_ptr<api::audit_log> audit;
   std::atomic<bool> controllers_running = false;
+  std::function<task<result<void>>(std::string, std::string)> token_rotated;
 };
 
 // Everything between a connection and the store, for one core.
@@ -105,7 +113,8 @@ class front {
                                           .objects = *f->local_,
                                           .passwords = *f->passwords_,
                                           .controllers_running = [&shared] { return shared.controllers_running.load(std::memory_order_relaxed); },
-                                          .next = *f->api_});
+                                          .next = *f->api_,
+                                          .token_rotated = shared.token_rotated});
     return f;
   }
 
@@ -198,17 +207,25 @@ class server_process {
 
     KEDGE_CO_TRY(settings_, make_settings());
     auto& loop = reactor::loop::current();
+    KEDGE_CO_CHECK(co_await open_store());
+    bootstrap_.emplace(settings_, *objects_, shared_datastore());
+    KEDGE_CO_CHECK(co_await bootstrap_->load());
     KEDGE_CO_TRY(identity_, supervisor::credentials::open(settings_, loop.wall_now(), loop.random()));
+    // Another server that starts waits for it; alone, nobody does.
+    if (shared_datastore()) KEDGE_CO_CHECK(co_await bootstrap_->save(identity_->password()));
+    shared_.token_rotated = [this](std::string before, std::string after) { return bootstrap_->move(std::move(before), std::move(after)); };
     KEDGE_CO_CHECK(read_keys());
     shared_.ranges.cluster_cidr = settings_.service_cidrs.front();
     shared_.ranges.first_port = settings_.node_port_first;
     shared_.ranges.last_port = settings_.node_port_last;
     KEDGE_CO_CHECK(co_await listen());
 
-    KEDGE_CO_CHECK(co_await open_store());
     KEDGE_CO_CHECK(co_await open_fronts());
     auto& mine = *gateway_.here();
     KEDGE_CO_CHECK(co_await api::bootstrap_cluster(mine.local(), bootstrap_options()));
+    endpoints_ = std::make_unique<control::server_endpoints>(mine.local(), endpoint_options());
+    KEDGE_CO_CHECK(co_await endpoints_->join());
+    if (!shared_datastore()) KEDGE_CO_CHECK(co_await bootstrap_->save(identity_->password()));
     bootstrapped_.store(true, std::memory_order_relaxed);
     auto synced = co_await reactor::offload([this] { return identity_->sync(); });
     if (!synced) co_return fail(synced.error());
@@ -219,9 +236,21 @@ class server_process {
     if (!options_.disable_controller_manager) {
       controllers_ = std::make_unique<control::context>(control::context{.objects = mine.local(), .cluster_cidr = settings_.cluster_cidrs.front(),
                                                                          .root_ca_pem = identity_->server_ca().bundle_pem()});
-      tasks_.spawn(control::run_controllers(*controllers_));
     }
-    tasks_.spawn(mine.passwords().keep());
+    auto lead = [this, &mine]() -> task<void> {
+      reactor::scope parts;
+      if (controllers_) parts.spawn(control::run_controllers(*controllers_));
+      parts.spawn(mine.passwords().keep());
+      co_await parts.join();
+    };
+    if (shared_datastore() && !options_.disable_controller_manager) {
+      election_ = std::make_unique<control::election>(mine.local(), control::election_options{.name = "kube-controller-manager", .identity = process_identity_});
+      tasks_.spawn(election_->run(lead));
+    } else if (!shared_datastore()) {
+      tasks_.spawn(lead());
+    }
+    tasks_.spawn(endpoints_->keep([this] { return leads(); }));
+    tasks_.spawn(follow_record());
     tasks_.spawn(renew_certificate());
     shared_.controllers_running.store(true, std::memory_order_relaxed);
     if (!options_.disable_agent) start_node();
@@ -277,8 +306,12 @@ class server_process {
     c.scheduler_args = o.scheduler_args;
     // An endpoint that can't be used is refused before anything is made.
     KEDGE_CHECK(datastore::make_log(datastore_options(o, c.server_dir())));
-    if (!o.agent.server_url.empty())
-      return fail(errc::unsupported, "--server joins a cluster of servers with embedded etcd, which kedge doesn't have; use `kedge agent` for a worker");
+    c.leader_election = datastore::is_shared_endpoint(o.datastore_endpoint);
+    if (!o.agent.server_url.empty() && c.leader_election)
+      log::info("--server is not needed: with --datastore-endpoint, servers find each other through the datastore");
+    else if (!o.agent.server_url.empty())
+      return fail(errc::unsupported, "--server joins a cluster of servers with embedded etcd, which kedge doesn't have: give each server the same "
+                                     "--datastore-endpoint and --token instead, or use `kedge agent` for a worker");
     return c;
   }
 
@@ -344,8 +377,10 @@ class server_process {
   }
 
   task<result<void>> open_store() {
+    KEDGE_CO_CHECK(crypto::make_folder(settings_.server_dir() + "/db"));
     KEDGE_CO_TRY(auto log, datastore::make_log(datastore_options(options_, settings_.server_dir())));
     store::store_options s{.log = std::move(log), .loops = store::loops_of(cores_), .decode = &json_of_stored, .upgrade = &api::custom::upgrade_stored};
+    s.leads = [this] { return leads(); };
     KEDGE_CO_TRY(objects_, co_await store::open_store(std::move(s)));
     co_return result<void>();
   }
@@ -378,11 +413,36 @@ class server_process {
   api::bootstrap_options bootstrap_options() {
     return {.service_ip = supervisor::first_address(settings_.service_cidrs.front(), 1),
             .service_cidr = settings_.service_cidrs.front(),
-            .endpoint_addresses = {settings_.advertise_address},
+            .endpoint_addresses = {},  // server_endpoints' work
             .endpoint_port = settings_.advertise_port,
             .root_ca = identity_->server_ca().bundle_pem(),
             .client_ca = identity_->client_ca().bundle_pem(),
             .request_header_ca = identity_->request_header_ca().bundle_pem()};
+  }
+
+  bool shared_datastore() const { return settings_.leader_election; }
+
+  // Whether this server does what is to be done once in a cluster. On the first core.
+  bool leads() const { return !shared_datastore() || options_.disable_controller_manager || (election_ && election_->leads()); }
+
+  control::server_options endpoint_options() {
+    char host[256] = {};
+    if (::gethostname(host, sizeof host - 1) != 0) host[0] = 0;
+    process_identity_ = std::string(host) + "_" + reactor::loop::current().random().uuid();
+    return {.address = settings_.advertise_address,
+            .port = settings_.advertise_port,
+            .node_name = settings_.disable_agent ? "" : settings_.node_name,
+            .identity = process_identity_,
+            .settings = supervisor::critical_settings(settings_),
+            .alone = !shared_datastore()};
+  }
+
+  // Another server may have rotated the token: this one goes on with the old one, and says so.
+  task<void> follow_record() {
+    co_await control::follow(*objects_, std::string(crypto::bootstrap_prefix), [this](const store::event& e) {
+      if (e.type == store::event_type::deleted && e.object->key() == crypto::bootstrap_key(identity_->password()))
+        log::warning("the cluster's token was rotated by another server; restart this one with the new --token");
+    });
   }
 
   void start_node() {
@@ -427,6 +487,10 @@ class server_process {
   task<void> end() {
     stop_seen_.store(true, std::memory_order_relaxed);
     auto& loop = reactor::loop::current();
+    // First of all the others take over, while this server still answers.
+    auto told_by = loop.now() + leave_time;
+    if (endpoints_) co_await endpoints_->leave(told_by);
+    if (election_) co_await election_->release(told_by);
     if (node_) {
       node_->stop.set();
       co_await node_ended_.wait_until(loop.now() + node_stop_time);
@@ -461,7 +525,11 @@ class server_process {
   gateway gateway_;
   std::unique_ptr<net::http::server> http_;
   std::unique_ptr<store::store> objects_;
+  std::optional<supervisor::bootstrap_data> bootstrap_;
+  std::string process_identity_;
   std::unique_ptr<control::context> controllers_;
+  std::unique_ptr<control::server_endpoints> endpoints_;
+  std::unique_ptr<control::election> election_;
   std::unique_ptr<node::agent_control> node_;
   std::optional<reactor::signal_waiter> signals_;
   std::atomic<bool> bootstrapped_ = false, stop_seen_ = false;

@@ -159,4 +159,16 @@ json::value config_document(const config& c, const std::string& ipsec_psk, const
   return d;
 }
 
+json::value critical_settings(const config& c) {
+  return json::object{{"cluster-cidr", join(c.cluster_cidrs, ",")},
+                      {"service-cidr", join(c.service_cidrs, ",")},
+                      {"service-node-port-range", std::to_string(c.node_port_first) + "-" + std::to_string(c.node_port_last)},
+                      {"cluster-dns", join(c.cluster_dns, ",")},
+                      {"cluster-domain", c.cluster_domain},
+                      {"flannel-backend", c.flannel_backend},
+                      {"egress-selector-mode", c.egress_selector_mode},
+                      {"disable-cloud-controller", c.disable_cloud_controller},
+                      {"supervisor-metrics", c.supervisor_metrics}};
+}
+
 }  // namespace kedge::supervisor

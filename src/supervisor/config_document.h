@@ -12,4 +12,7 @@ namespace kedge::supervisor {
 // part of it.
 json::value config_document(const config& c, const std::string& ipsec_psk, const std::vector<std::string>& sans);
 
+// Flag → value of what all servers of a cluster must agree on (K3s's CriticalControlArgs).
+json::value critical_settings(const config& c);
+
 }  // namespace kedge::supervisor

@@ -256,9 +256,16 @@ class routes final : public net::http::handler {
     auto document = json::parse(*body);
     if (!document) co_return co_await refuse(e, plain(400, "BadRequest", document.error().message));
     auto wanted = std::string((*document)["newToken"].as_string());
+    auto before = s_.identity.password();
     auto done = co_await reactor::offload([&id = s_.identity, wanted] { return id.rotate_token(wanted); });
     if (!done) co_return co_await refuse(e, plain(503, "ServiceUnavailable", done.error().message));
     if (!*done) co_return co_await refuse(e, plain(400, "BadRequest", done->error().message));
+    if (s_.token_rotated) {
+      if (auto moved = co_await s_.token_rotated(before, s_.identity.password()); !moved) {
+        log::error("the token was rotated here, but the record for other servers could not be written: {}", moved.error().message);
+        co_return co_await refuse(e, plain(503, "ServiceUnavailable", "the record for other servers could not be written; rotate again: " + moved.error().message));
+      }
+    }
     log::info("the cluster's token was rotated; agents and servers need the new one when they next join");
     co_await answer(e, 200, "", "");
   }

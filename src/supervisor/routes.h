@@ -24,6 +24,8 @@ struct services {
   node_passwords& passwords;
   std::function<bool()> controllers_running;  // for /v1-k3s/readyz and whether new nodes can be checked
   net::http::handler& next;                   // the API
+  // The server token was changed from the first to the second password: what servers share is to follow.
+  std::function<task<result<void>>(std::string, std::string)> token_rotated;
 };
 
 std::unique_ptr<net::http::handler> make_routes(services s);

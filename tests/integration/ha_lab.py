@@ -1,0 +1,306 @@
+"""What tests of several servers use beside harness.py: a PostgreSQL, and the ways to a fixed registration address.
+
+Each has a host (network namespace) of its own, so that it can be killed, restarted and cut off like a machine.
+"""
+
+import base64
+import contextlib
+import glob
+import http.client
+import json
+import os
+import pwd
+import shutil
+import signal
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+
+from harness import Agent, Failed, Lab, Server, eventually, run
+
+TOKEN = "cluster-secret"
+
+
+class Postgres:
+    """One database server. Without fsync: killing a process is not a power cut, and a busy disk would take minutes."""
+
+    def __init__(self, lab, host):
+        self.lab, self.host, self.process = lab, host, None
+        self.folder = tempfile.mkdtemp(prefix="kedge-pg-")
+        lab.at_end(lambda: shutil.rmtree(self.folder, ignore_errors=True))
+        lab.at_end(lambda: self.stop(signal.SIGQUIT))
+        user = pwd.getpwnam("postgres")  # PostgreSQL refuses to run as root
+        os.chown(self.folder, user.pw_uid, user.pw_gid)
+        self.programs = os.path.dirname(sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"))[-1])
+        self.data = os.path.join(self.folder, "data")
+        self.command("initdb", "-D", self.data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8")
+        with open(os.path.join(self.data, "pg_hba.conf"), "a") as f:
+            f.write("host all all 0.0.0.0/0 trust\n")
+        self.start()
+
+    def command(self, name, *args):
+        return run("runuser", "-u", "postgres", "--", os.path.join(self.programs, name), *args, timeout=120)
+
+    @property
+    def url(self):
+        return f"postgres://postgres@{self.host.address}:5432/kubernetes"
+
+    def start(self):
+        settings = {"listen_addresses": "*", "port": 5432, "unix_socket_directories": self.folder, "max_connections": 100,
+                    "shared_buffers": "32MB", "fsync": "off", "wal_level": "minimal", "max_wal_senders": 0}
+        argv = [os.path.join(self.programs, "postgres"), "-D", self.data]
+        for name, value in settings.items():
+            argv += ["-c", f"{name}={value}"]
+        self.process = self.lab.start("postgres", self.host.command("runuser", "-u", "postgres", "--", *argv))
+        eventually("PostgreSQL answers", lambda: self.answers(), timeout=120)
+
+    def answers(self):
+        return self.sql("select 1") == "1"
+
+    def sql(self, text, database="postgres"):
+        return self.command("psql", "-h", self.folder, "-U", "postgres", "-d", database, "-Atc", text).strip()
+
+    def pid(self):
+        with open(os.path.join(self.data, "postmaster.pid")) as f:
+            return int(f.readline())
+
+    def stop(self, number=signal.SIGINT):
+        """SIGINT ends all sessions and stops; SIGQUIT doesn't even write what is left: recovery at the next start."""
+        if not self.process or self.process.poll() is not None:
+            return
+        os.kill(self.pid(), number)
+        self.process.wait(60)
+
+    def restart(self, number=signal.SIGINT):
+        self.stop(number)
+        self.start()
+
+
+class Haproxy:
+    """A fixed registration address: TCP to whichever server answers."""
+
+    def __init__(self, lab, host, servers, port=6443, name="haproxy"):
+        self.lab, self.host, self.port, self.name = lab, host, port, name
+        self.file = os.path.join(lab.folder, name + ".cfg")
+        lines = ["global", "  maxconn 1000", "defaults", "  mode tcp", "  timeout connect 2s", "  timeout client 1h", "  timeout server 1h",
+                 "  retries 2", "  option redispatch", f"listen kedge", f"  bind {host.address}:{port}", "  balance roundrobin",
+                 "  default-server check inter 500ms fall 2 rise 1 on-marked-down shutdown-sessions"]
+        lines += [f"  server {s.name} {s.address}:{s.port}" for s in servers]
+        with open(self.file, "w") as f:
+            f.write("\n".join(lines) + "\n")
+        self.process = None
+        self.start()
+
+    @property
+    def url(self):
+        return f"https://{self.host.address}:{self.port}"
+
+    def start(self):
+        self.process = self.lab.start(self.name, self.host.command("haproxy", "-db", "-f", self.file))
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(10)
+
+
+class Nginx:
+    """The same with nginx's stream module."""
+
+    module = "/usr/lib/nginx/modules/ngx_stream_module.so"
+
+    def __init__(self, lab, host, servers, port=6443):
+        self.host, self.port = host, port
+        folder = os.path.join(lab.folder, "nginx")
+        os.mkdir(folder)
+        upstream = "\n".join(f"    server {s.address}:{s.port} max_fails=1 fail_timeout=2s;" for s in servers)
+        with open(os.path.join(folder, "nginx.conf"), "w") as f:
+            f.write(f"""load_module {self.module};
+daemon off; master_process off; pid {folder}/pid; error_log stderr info;
+events {{ worker_connections 512; }}
+stream {{
+  upstream kedge {{
+{upstream}
+  }}
+  server {{ listen {host.address}:{port}; proxy_connect_timeout 1s; proxy_timeout 1h; proxy_pass kedge; }}
+}}
+""")
+        self.process = lab.start("nginx", host.command("nginx", "-p", folder, "-e", "stderr", "-c", os.path.join(folder, "nginx.conf")))
+
+    @property
+    def url(self):
+        return f"https://{self.host.address}:{self.port}"
+
+
+def name_hosts(lab, host, name, addresses):
+    """In that namespace `name` has all these addresses, as round-robin DNS gives them."""
+    folder = f"/etc/netns/{host.name}"
+    os.makedirs(folder, exist_ok=True)
+    lab.at_end(lambda: shutil.rmtree(folder, ignore_errors=True))
+    with open(os.path.join(folder, "hosts"), "w") as f:
+        f.write("127.0.0.1 localhost\n" + "".join(f"{a} {name}\n" for a in addresses))
+
+
+class VirtualAddress:
+    """An address that one of the hosts has at a time."""
+
+    def __init__(self, lab, number):
+        self.lab, self.address, self.at = lab, f"10.97.{lab.subnet}.{number}", None
+
+    def move(self, host):
+        if self.at:
+            run("ip", "-n", self.at.name, "addr", "del", f"{self.address}/24", "dev", "eth0")
+        run("ip", "-n", host.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        self.at = host
+        # What the gratuitous ARP of a real one does.
+        for h in self.lab.hosts:
+            run("ip", "-n", h.name, "neigh", "flush", "to", self.address, check=False)
+        run("ip", "neigh", "flush", "to", self.address, check=False)
+
+
+class HaLab(Lab):
+    """A lab that also undoes what its parts ask for."""
+
+    def __init__(self):
+        self.endings = []
+        super().__init__()
+
+    def at_end(self, what):
+        self.endings.append(what)
+
+    def close(self):
+        try:
+            # Servers first, so that they can still say goodbye to their database.
+            for p in reversed(self.processes):
+                if p.poll() is None and "postgres" not in os.path.basename(p.log):
+                    p.terminate()
+            for p in reversed(self.processes):
+                if "postgres" not in os.path.basename(p.log):
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        p.wait(20)
+            for what in reversed(self.endings):
+                what()
+        finally:
+            super().close()
+
+    def server(self, name, postgres, args=(), token=TOKEN, **kw):
+        extra = ["--token", token] if token else []
+        return Server(self, name, host=kw.pop("host", None) or self.host(), args=["--datastore-endpoint", postgres.url, *extra, *args], **kw)
+
+    def agent(self, name, url, token=TOKEN, args=(), host=None):
+        a = Agent(self, name, host or self.host(), url, token, args=args)
+        a.args, a.url, a.token = args, url, token
+        return a
+
+
+class Client:
+    """The administrator at any address: one connection, made again when it broke. `tried` counts failures."""
+
+    def __init__(self, kubeconfig, address, port=6443, timeout=10):
+        def part(name):
+            line = next(l for l in open(kubeconfig) if l.strip().startswith(name + ":"))
+            return base64.b64decode(line.split(":", 1)[1])
+        self.tls = ssl.create_default_context(cadata=part("certificate-authority-data").decode())
+        self.tls.check_hostname = True  # the serving certificate has to name every address that leads to a server
+        with tempfile.NamedTemporaryFile() as pair:
+            pair.write(part("client-certificate-data") + part("client-key-data"))
+            pair.flush()
+            self.tls.load_cert_chain(pair.name)
+        self.address, self.port, self.timeout, self.connection = address, port, timeout, None
+
+    def request(self, method, path, body=None, type="application/json"):
+        if not self.connection:
+            self.connection = http.client.HTTPSConnection(self.address, self.port, context=self.tls, timeout=self.timeout)
+        try:
+            self.connection.request(method, path, body=json.dumps(body) if body is not None else None, headers={"Content-Type": type})
+            answer = self.connection.getresponse()
+            text = answer.read()
+        except BaseException:
+            self.close()
+            raise
+        return answer.status, text
+
+    def get(self, path):
+        status, text = self.request("GET", path)
+        if status != 200:
+            raise Failed(f"GET {path}: {status} {text[:300]}")
+        return json.loads(text)
+
+    def close(self):
+        if self.connection:
+            self.connection.close()
+            self.connection = None
+
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+class Writers:
+    """Clients that create config maps through the given addresses, and remember what was acknowledged, and what failed when."""
+
+    def __init__(self, kubeconfig, addresses, label, clients=4, pause=0.02):
+        self.acknowledged, self.failures, self.lock = {}, [], threading.Lock()
+        self.last = time.monotonic()  # when one was acknowledged
+        self.stopping, self.pause = threading.Event(), pause
+        self.threads = [threading.Thread(target=self.work, args=(Client(kubeconfig, addresses[i % len(addresses)], timeout=5), f"{label}-{i}"), daemon=True)
+                        for i in range(clients)]
+        for t in self.threads:
+            t.start()
+
+    def work(self, client, label):
+        number = 0
+        while not self.stopping.is_set():
+            name, number = f"{label}-{number}", number + 1
+            try:
+                status, text = client.request("POST", MAPS, {"metadata": {"name": name}, "data": {"n": str(number)}})
+                error = None if status == 201 else f"{status} {text[:200]!r}"
+            except (OSError, http.client.HTTPException) as e:
+                error = f"{type(e).__name__}: {e}"
+            with self.lock:
+                if error:
+                    self.failures.append((time.monotonic(), error))
+                else:
+                    self.last = time.monotonic()
+                    self.acknowledged[name] = str(number)
+            self.stopping.wait(self.pause if not error else 0.1)
+        client.close()
+
+    def count(self):
+        with self.lock:
+            return len(self.acknowledged)
+
+    def progress(self, more=20, timeout=60):
+        """Waits until that many more have been acknowledged."""
+        goal = self.count() + more
+        eventually(f"{more} more writes are acknowledged (failures: {self.failures[-3:]})", lambda: self.count() >= goal, timeout=timeout)
+
+    def end(self):
+        self.stopping.set()
+        for t in self.threads:
+            t.join(20)
+        return self.acknowledged
+
+
+def stored_maps(client):
+    found, more = {}, ""
+    while True:
+        page = client.get(f"{MAPS}?limit=500&continue={more}")
+        for item in page["items"]:
+            found[item["metadata"]["name"]] = item.get("data", {}).get("n")
+        more = page["metadata"].get("continue")
+        if not more:
+            return found
+
+
+def endpoint_addresses(client):
+    """What the kubernetes Service says, by both lists; None while they differ."""
+    object = client.get("/api/v1/namespaces/default/endpoints/kubernetes")
+    a = sorted(x["ip"] for s in object["subsets"] for x in s["addresses"])
+    slice = client.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes")
+    b = sorted(x for e in slice["endpoints"] for x in e["addresses"])
+    return a if a == b else None
+
+
+def leader(client):
+    return client.get("/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-controller-manager")["spec"]["holderIdentity"]
