@@ -167,6 +167,7 @@ class gateway final : public net::http::handler {
     r.status = 503;
     r.headers.add("Content-Type", "application/json");
     r.headers.add("Retry-After", "1");
+    r.headers.add("Cache-Control", "no-cache, private");  // kubectl's cache on disk would repeat it for hours
     (void)co_await e.respond(r, json::write(s.to_json()) + "\n");
   }
   reactor::cores& cores_;
