@@ -88,6 +88,8 @@ std::span<const command> command_table() {
        .examples = "kedge agent --server https://10.0.0.1:6443 --token SECRET\n"
                    "K3S_URL=https://10.0.0.1:6443 K3S_TOKEN_FILE=/etc/kedge/token kedge agent --node-label zone=attic",
        .flags = flag_table(), .who = audience::agent, .run = agent},
+      {.name = "agent status", .summary = "Show the servers as this machine's agent sees them: states, latencies, connections, tunnels",
+       .examples = "kedge agent status\nkedge agent status --output json", .flags = agent_status_flags(), .run = agent_status},
       {.name = "kubectl", .summary = "Run kubectl with this server's kubeconfig", .usage = "[--data-dir DIR] [KUBECTL ARGUMENTS]",
        .examples = "kedge kubectl get nodes\nkedge kubectl --data-dir /srv/kedge get pods -A",
        .passes_through = true, .run = kubectl},
@@ -125,7 +127,8 @@ std::span<const command> command_table() {
 }
 
 bool is_group(std::string_view word) {
-  return std::ranges::any_of(command_table(), [&](const command& c) { return c.name.size() > word.size() && first_word(c.name) == word; });
+  return find(word) == nullptr &&
+         std::ranges::any_of(command_table(), [&](const command& c) { return c.name.size() > word.size() && first_word(c.name) == word; });
 }
 
 result<selection> select_command(std::string_view program, std::vector<std::string> words) {
@@ -141,6 +144,9 @@ result<selection> select_command(std::string_view program, std::vector<std::stri
     if (words.size() < 2 || words[1].starts_with('-'))
       return fail(errc::invalid, fmt::format("which one? (see kedge {} --help)", name));
     if (find(name + ' ' + words[1]) == nullptr) return fail(unknown_command(name, words[1]));
+    name += ' ' + words[1];
+    taken = 2;
+  } else if (words.size() > 1 && find(name + ' ' + words[1]) != nullptr) {  // agent status
     name += ' ' + words[1];
     taken = 2;
   }

@@ -38,7 +38,7 @@ struct command {
 };
 
 std::span<const command> command_table();
-bool is_group(std::string_view word);  // the first word of commands that have two
+bool is_group(std::string_view word);  // the first word of commands that have two, and no command itself
 
 // A command's words and what follows them.
 struct selection {

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "base/strings.h"
 #include "cli/node_args.h"
 #include "cli/version.h"
 
@@ -111,6 +112,11 @@ node::agent_config node_config(const agent_options& o) {
   c.container_runtime_endpoint = o.container_runtime_endpoint;
   c.snapshotter = o.snapshotter;
   c.pause_image = o.pause_image;
+  c.reachable = true;
+  c.bind_address = o.bind_address;
+  for (auto& a : o.kubelet_args)
+    if (a.starts_with("port="))
+      if (auto n = parse_uint(std::string_view(a).substr(5)); n && *n > 0 && *n < 65536) c.kubelet_port = static_cast<unsigned>(*n);
   return c;
 }
 

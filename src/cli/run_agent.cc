@@ -8,6 +8,13 @@ namespace kedge::cli {
 
 namespace {
 
+// As K3s: requests go through the balancer, since server and API share a port.
+node::agent_config worker_config(const agent_options& o) {
+  auto c = node_config(o);
+  if (!o.disable_apiserver_lb) c.balancer_port = o.lb_server_port;
+  return c;
+}
+
 task<int> serve(agent_options options) {
   auto signals = end_signals();
   if (!signals) {
@@ -21,7 +28,7 @@ task<int> serve(agent_options options) {
   tasks.spawn([](node::agent_config c, node::agent_control& a, std::optional<result<void>>& out, reactor::event& e) -> task<void> {
     out.emplace(co_await node::run_node(std::move(c), a));
     e.set();
-  }(node_config(options), control, ended, over));
+  }(worker_config(options), control, ended, over));
   tasks.spawn([](node::agent_control& a) -> task<void> {
     co_await a.ready.wait();
     notify_ready();

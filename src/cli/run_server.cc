@@ -37,6 +37,8 @@
 #include "supervisor/bootstrap_data.h"
 #include "supervisor/config_document.h"
 #include "supervisor/credentials.h"
+#include "supervisor/node_proxy.h"
+#include "supervisor/roles.h"
 #include "supervisor/routes.h"
 
 namespace kedge::cli {
@@ -44,6 +46,7 @@ namespace kedge::cli {
 namespace {
 
 constexpr auto drain_time = std::chrono::seconds(5);           // for requests that run when the signal comes
+constexpr auto tunnel_grace = std::chrono::seconds(2);         // of these, for requests that go through nodes' tunnels
 constexpr auto node_stop_time = std::chrono::seconds(5);
 constexpr auto leave_time = std::chrono::seconds(2);           // to tell the other servers
 constexpr auto certificate_check = std::chrono::hours(6);      // dynamiclistener's
@@ -61,6 +64,8 @@ struct shared_parts {
   api::service_ranges ranges;
   std::shared_ptr<api::audit_log> audit;
   std::atomic<bool> controllers_running = false;
+  std::shared_ptr<net::tls_client_context> to_kubelets, to_servers;  // who this server is to them
+  std::unique_ptr<tunnel::server> tunnels;
   std::function<task<result<void>>(std::string, std::string)> token_rotated;
 };
 
@@ -92,6 +97,13 @@ class front {
     f->tables_ = std::make_unique<api::custom::tables>(objects);
     f->tables_->follow();
     f->ranges_ = shared.ranges;  // the ports held by running writes are shared by all cores
+    f->local_ = api::make_objects(objects, *f->admission_, f->ranges_, internal_user(), f->tables_.get());
+    f->dialer_ = std::make_unique<supervisor::node_dialer>(supervisor::node_dialer::parts{
+        .settings = settings, .tunnels = *shared.tunnels, .objects = *f->local_, .peers = shared.to_servers});
+    f->proxy_ = std::make_unique<supervisor::node_proxy>(*f->dialer_, *f->local_, shared.to_kubelets);
+    virtuals.connect = [p = f->proxy_.get()](net::http::exchange& e, const api::request_info& what, const api::attributes&) {
+      return p->serve(e, what);
+    };
     f->api_ = std::make_unique<api::api_handler>(api::api_parts{.objects = objects,
                                                                 .who = *f->who_,
                                                                 .may = *f->may_,
@@ -105,7 +117,6 @@ class front {
                                                                 .server_address = settings.advertise_address + ":" + std::to_string(settings.advertise_port),
                                                                 .cores = cores,
                                                                 .custom = f->tables_.get()});
-    f->local_ = api::make_objects(objects, *f->admission_, f->ranges_, internal_user(), f->tables_.get());
     f->passwords_ = std::make_unique<supervisor::node_passwords>(*f->local_);
     f->routes_ = supervisor::make_routes({.settings = settings,
                                           .identity = identity,
@@ -114,7 +125,9 @@ class front {
                                           .passwords = *f->passwords_,
                                           .controllers_running = [&shared] { return shared.controllers_running.load(std::memory_order_relaxed); },
                                           .next = *f->api_,
-                                          .token_rotated = shared.token_rotated});
+                                          .token_rotated = shared.token_rotated,
+                                          .tunnels = *shared.tunnels,
+                                          .dialer = *f->dialer_});
     return f;
   }
 
@@ -132,8 +145,10 @@ class front {
   std::unique_ptr<api::reviews> reviews_;
   api::service_ranges ranges_;
   std::unique_ptr<api::custom::tables> tables_;
-  std::unique_ptr<api::api_handler> api_;
   std::unique_ptr<api::objects> local_;
+  std::unique_ptr<supervisor::node_dialer> dialer_;
+  std::unique_ptr<supervisor::node_proxy> proxy_;
+  std::unique_ptr<api::api_handler> api_;
   std::unique_ptr<supervisor::node_passwords> passwords_;
   std::unique_ptr<net::http::handler> routes_;
 };
@@ -227,6 +242,7 @@ class server_process {
     endpoints_ = std::make_unique<control::server_endpoints>(mine.local(), endpoint_options());
     KEDGE_CO_CHECK(co_await endpoints_->join());
     if (!shared_datastore()) KEDGE_CO_CHECK(co_await bootstrap_->save(identity_->password()));
+    KEDGE_CO_CHECK(co_await supervisor::make_roles(mine.local()));
     bootstrapped_.store(true, std::memory_order_relaxed);
     auto synced = co_await reactor::offload([this] { return identity_->sync(); });
     if (!synced) co_return fail(synced.error());
@@ -323,6 +339,14 @@ class server_process {
     shared_.request_header_ca = std::make_shared<const crypto::trust>(std::move(front_ca));
     KEDGE_TRY(auto signing, crypto::private_key::from_pem(identity_->service_keys_pem()));
     shared_.signing_key.emplace(std::move(signing));
+    auto tls_as = [this](const std::string& stem) -> result<std::shared_ptr<net::tls_client_context>> {
+      KEDGE_TRY(auto pair, identity_->client(stem));
+      return net::tls_client_context::make({.ca_pem = identity_->server_ca().bundle_pem(), .chain_pem = std::move(pair.first),
+                                            .key_pem = std::move(pair.second), .alpn = {"http/1.1"}});
+    };
+    KEDGE_TRY(shared_.to_kubelets, tls_as("client-kube-apiserver"));
+    KEDGE_TRY(shared_.to_servers, tls_as("client-supervisor"));
+    shared_.tunnels = std::make_unique<tunnel::server>(store::loops_of(cores_));
     KEDGE_TRY(shared_.token_keys, crypto::parse_public_keys(identity_->service_keys_pem()));
     if (!options_.api.audit_log_path.empty()) {
       KEDGE_TRY(shared_.audit, api::audit_log::open({.path = options_.api.audit_log_path,
@@ -484,6 +508,14 @@ class server_process {
     }
   }
 
+  // Tunnels never end by themselves: they do when nothing else is left that may go through them.
+  task<void> close_tunnels() {
+    auto until = reactor::loop::current().now() + tunnel_grace;
+    while (http_->count().exchanges > shared_.tunnels->sessions().size() && reactor::loop::current().now() < until)
+      co_await reactor::sleep_for(std::chrono::milliseconds(20));
+    shared_.tunnels->close();
+  }
+
   // Everything in the opposite order; each step bounded in time.
   task<void> end() {
     stop_seen_.store(true, std::memory_order_relaxed);
@@ -499,6 +531,8 @@ class server_process {
     }
     if (http_) {
       auto until = loop.now() + drain_time;
+      reactor::scope closing;
+      closing.spawn(close_tunnels());
       for (std::size_t i = 0; i < cores_.size(); ++i)
         co_await reactor::call_on(cores_[i], [this, i, until]() -> task<bool> { co_return co_await http_->drain(i, until); });
     }

@@ -11,8 +11,11 @@
 #include "node/cni.h"
 #include "node/containerd.h"
 #include "node/cri.h"
+#include "node/kubelet_api.h"
 #include "node/limits.h"
+#include "net/http/server.h"
 #include "node/node_status.h"
+#include "node/server_links.h"
 #include "node/system_info.h"
 #include "reactor/offload.h"
 
@@ -45,6 +48,9 @@ class agent {
  private:
   task<result<void>> resolve();
   task<result<void>> join_cluster();
+  task<result<void>> make_reachable();
+  task<void> serve_kubelet(std::shared_ptr<net::tls_server_context> tls);
+  task<void> serve_status();
   task<void> keep_node();
   task<void> keep_lease();
 
@@ -72,6 +78,9 @@ class agent {
   cri_client cri_;
   std::optional<api_client> api_;    // as system:node:<name>
   std::optional<api_client> admin_;  // inside a server, for the role label alone
+  std::optional<server_links> links_;
+  std::optional<kubelet_access> kubelet_access_;
+  std::optional<kubelet_api> kubelet_api_;
 
   system_info machine_;
   runtime_state runtime_;
@@ -85,8 +94,8 @@ class agent {
   time_point began_{};
   std::string network_written_;  // the CNI configuration that is on disk
 
-  // Last, since their tasks use all of the above: the runtime, and what keeps Node and Lease.
-  reactor::scope runtime_tasks_, node_tasks_;
+  // Last, since their tasks use all of the above: the runtime, what serves others, and what keeps Node and Lease.
+  reactor::scope runtime_tasks_, serving_tasks_, node_tasks_;
 };
 
 task<result<void>> agent::run() {
@@ -100,13 +109,20 @@ task<result<void>> agent::run() {
     KEDGE_CO_TRY(auto socket, runtime_socket(config_.container_runtime_endpoint));
     cri_.use(std::move(socket));
   }
+  if (config_.reachable) {
+    links_.emplace(config_, control_.network);
+    KEDGE_CO_CHECK(co_await links_->start());
+    config_.api_url = links_->api_url();
+  }
   auto joined = co_await reactor::with_stop(join_cluster(), control_.stop);
+  if (joined && config_.reachable) joined = co_await make_reachable();
   if (joined) {
     node_tasks_.spawn(keep_node());
     co_await control_.stop.wait();
   }
   // First, so that the runtime's end is not reported as its failure.
   node_tasks_.cancel();
+  serving_tasks_.cancel();
   if (containerd_) co_await containerd_->stop();
   if (!joined && joined.error().code != errc::cancelled) co_return joined;
   log::info("node {} stops", config_.node_name);
@@ -147,6 +163,59 @@ task<result<void>> agent::join_cluster() {
   control_.node_name = config_.node_name;
   control_.registered.set();
   co_return result<void>();
+}
+
+task<result<void>> agent::make_reachable() {
+  auto file = [this](std::string_view name) { return config_.agent_folder() + "/" + std::string(name); };
+  struct files {
+    std::string client_ca, serving_chain, serving_key;
+    client_identity controller;
+  };
+  KEDGE_CO_TRY(auto read, co_await reactor::offload([file]() -> result<files> {
+    files f;
+    KEDGE_TRY(f.client_ca, crypto::read_file(file("client-ca.crt")));
+    KEDGE_TRY(f.serving_chain, crypto::read_file(file("serving-kubelet.crt")));
+    KEDGE_TRY(f.serving_key, crypto::read_file(file("serving-kubelet.key")));
+    KEDGE_TRY(f.controller.chain, crypto::read_file(file("client-k3s-controller.crt")));
+    KEDGE_TRY(f.controller.key, crypto::read_file(file("client-k3s-controller.key")));
+    return f;
+  }));
+  KEDGE_CO_TRY(auto f, std::move(read));
+  auto& j = *control_.joined;
+  KEDGE_CO_CHECK(links_->join(j, f.controller));
+  KEDGE_CO_TRY(auto bundle, crypto::parse_bundle(f.client_ca));
+  KEDGE_CO_TRY(auto trust, crypto::trust::from_bundle(bundle));
+  kubelet_access_.emplace(std::move(trust), config_.node_name, *api_);
+  kubelet_api_.emplace(kubelet_parts{.config = config_, .runtime = runtime_, .access = *kubelet_access_, .cluster_domain = j.cluster.cluster_domain,
+                                     .cluster_dns = j.cluster.cluster_dns, .more_metrics = [this] { return links_->metrics(); }});
+  KEDGE_CO_TRY(auto tls, net::tls_server_context::make({.client_ca_pem = f.client_ca}, f.serving_chain, f.serving_key));
+  serving_tasks_.spawn(serve_kubelet(std::move(tls)));
+  serving_tasks_.spawn(serve_status());
+  co_return result<void>();
+}
+
+// Another process may have the port for a while: the node is a node without it too.
+task<void> agent::serve_kubelet(std::shared_ptr<net::tls_server_context> tls) {
+  auto address = config_.bind_address;
+  if (address.empty()) {
+    auto v6 = co_await reactor::offload([] { return crypto::modified_time("/proc/net/if_inet6").has_value(); });
+    address = v6 && *v6 ? "::" : "0.0.0.0";
+  }
+  for (bool first = true;; first = false) {
+    net::http::server_options o{.listen = {{address, static_cast<std::uint16_t>(config_.kubelet_port)}}, .tls = tls,
+                                .connections_max = kubelet_connections_max, .network = control_.network};
+    net::http::server server(*kubelet_api_, std::move(o));
+    auto ended = co_await server.run(0);
+    if (first) log::warning("the kubelet's port can't be served, and is tried again: {}", ended ? std::string("it ended") : ended.error().message);
+    co_await reactor::sleep_for(kubelet_listen_retry);
+  }
+}
+
+task<void> agent::serve_status() {
+  status_handler handler(*links_);
+  net::http::server server(handler, {.listen = {reactor::endpoint::unix_path(config_.status_socket())}, .connections_max = status_connections_max});
+  auto ended = co_await server.run(0);
+  if (!ended) log::warning("`kedge agent status` won't work: {}", ended.error().message);
 }
 
 // The Node's life: made or taken over, then kept true.

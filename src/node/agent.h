@@ -1,7 +1,9 @@
 // agent.h: the node as a service: joins the cluster and keeps its Node and Lease true until told to stop.
 //
 //   run_node ─┬─ containerd (child process, kept running)      starts while we register, since both take their time
+//             ├─ the balancer listens                          when the node has one; all requests go through it
 //             ├─ register_node                                 credentials on disk
+//             ├─ tunnels, the kubelet's port, agent status     where the node is to be reachable
 //             └─ then ─┬─ status: runtime, machine ─▶ Node     every 10 s, and every 50 ms until first Ready
 //                      └─ lease: kube-node-lease/<name>        every 10 s
 //

@@ -2,6 +2,7 @@
 // but for labels and taints, whose grammar is the kubelet's.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,6 +35,11 @@ struct agent_config {
   std::string version = "v1.34.4+kedge";        // kubeletVersion
   unsigned kubelet_port = 10250;
 
+  // How the servers reach the node and the node them.
+  bool reachable = false;                       // keep tunnels to all servers, serve the kubelet's port and `agent status`
+  std::string bind_address;                     // where the kubelet's port is; empty: everywhere
+  std::uint16_t balancer_port = 0;              // on loopback; 0: requests go to server_url (a server's own node)
+
   // The container runtime: ours, unless an endpoint is given (unix:///path or a path).
   std::string container_runtime_endpoint;
   std::string containerd_binary;                // empty: looked for in PATH
@@ -45,6 +51,7 @@ struct agent_config {
 
   std::string agent_folder() const { return data_dir + "/agent"; }
   bool is_default_data_dir() const { return data_dir == "/var/lib/rancher/k3s"; }
+  std::string status_socket() const { return agent_folder() + "/status.sock"; }
   std::string cni_conf_folder() const { return agent_folder() + "/etc/cni/net.d"; }
   const std::string& api() const { return api_url.empty() ? server_url : api_url; }
 };

@@ -55,4 +55,29 @@ inline constexpr std::size_t runtime_log_bytes_max = 50 * 1024 * 1024;
 // A graceful stop gives containerd this long before it is killed.
 inline constexpr duration stop_grace = 5s;
 
+// The kubelet's port: what reviews are remembered for (the kubelet's cache times), and for how many askers.
+inline constexpr duration token_cache_time = 2min;
+inline constexpr duration granted_cache_time = 5min;
+inline constexpr duration refused_cache_time = 30s;
+inline constexpr std::size_t access_cache_max = 512;
+// /logs/: a folder's listing is made in memory, a file is read in pieces.
+inline constexpr std::size_t log_folder_entries_max = 10'000;
+inline constexpr std::size_t log_piece_bytes = 256 * 1024;
+// Another process on the port may go away (a K3s that is being replaced).
+inline constexpr duration kubelet_listen_retry = 5s;
+
+// The API servers' connections for requests that run at once, and a scraper's or two.
+inline constexpr std::size_t kubelet_connections_max = 1000;
+inline constexpr std::size_t status_connections_max = 16;
+
+// Learning the servers: a watch is begun anew this often, whatever happens; a failed one after a second, doubling up to
+// this, plus up to as much again.
+inline constexpr duration servers_watch_time = 5min;
+inline constexpr duration servers_retry_first = 1s;
+inline constexpr duration servers_retry_most = 15s;
+// One event of that watch: a slice has at most 1000 endpoints of a few hundred bytes.
+inline constexpr std::size_t servers_event_bytes_max = 1024 * 1024;
+// The tunnels' round trips are told to the balancer this often.
+inline constexpr duration round_trip_interval = 5s;
+
 }  // namespace kedge::node

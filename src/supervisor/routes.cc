@@ -12,6 +12,7 @@
 #include "json/write.h"
 #include "reactor/offload.h"
 #include "supervisor/config_document.h"
+#include "tunnel/dial.h"
 
 namespace kedge::supervisor {
 
@@ -64,6 +65,7 @@ class routes final : public net::http::handler {
 
   task<void> serve(exchange& e) override {
     auto& path = e.request().path;
+    if (e.request().method == "CONNECT") co_return co_await egress(e);
     if (path == "/cacerts") co_return co_await answer(e, 200, "text/plain", s_.identity.server_ca().bundle_pem());
     if (path == "/ping") co_return co_await answer(e, 200, "text/plain; charset=utf-8", "pong");
     if (path.starts_with("/static/")) co_return co_await serve_static(e);
@@ -79,6 +81,7 @@ class routes final : public net::http::handler {
   };
 
   task<void> serve_own(exchange& e, std::string_view name) {
+    if (name == "connect") co_return co_await connect_node(e);
     static const std::map<std::string_view, entry> table = {
         {"serving-kubelet.crt", {&routes::serving_kubelet, false}},
         {"client-kubelet.crt", {&routes::client_kubelet, false}},
@@ -117,6 +120,44 @@ class routes final : public net::http::handler {
     }
     counted one(running);
     co_await (this->*found->second.run)(e, *user);
+  }
+
+  // Who asks, with K3s's answers for those who may not; nullopt: refused already.
+  task<std::optional<api::user_info>> member(exchange& e, std::string_view group) {
+    bool anonymous = !e.request().headers.has("Authorization") && e.connection().peer_certificates.empty();
+    if (!anonymous) {
+      auto user = co_await s_.who.authenticate(e);
+      if (!user) {
+        co_await refuse(e, plain(401, "Unauthorized", "not authorized"));
+        co_return std::nullopt;
+      }
+      if (user->in_group(group)) co_return *std::move(user);
+    }
+    co_await refuse(e, plain(403, "Forbidden", "forbidden"));
+    co_return std::nullopt;
+  }
+
+  // ---- tunnels ----
+
+  task<void> connect_node(exchange& e) {
+    auto user = co_await member(e, "system:nodes");
+    if (!user) co_return;
+    constexpr std::string_view node_user = "system:node:";
+    if (!user->name.starts_with(node_user) || user->name.size() == node_user.size())
+      co_return co_await refuse(e, plain(401, "Unauthorized", "a tunnel is for a node's own certificate"));
+    co_await s_.tunnels.serve(e, user->name.substr(node_user.size()));
+  }
+
+  task<void> egress(exchange& e) {
+    auto user = co_await member(e, "system:masters");
+    if (!user) co_return;
+    bool relayed = e.request().headers.has(relayed_header);
+    auto target = e.request().target;
+    auto there = co_await s_.dialer.dial_target(target, !relayed);
+    if (!there) co_return co_await refuse(e, plain(502, "BadGateway", "no way to " + target + ": " + there.error().message));
+    auto here = co_await e.upgrade({.status = 200});
+    if (!here) co_return;
+    co_await tunnel::splice(**here, **there);
   }
 
   task<void> serve_static(exchange& e) {

@@ -1,8 +1,10 @@
 // routes.h: what a server offers to agents and other servers, on the API's port, in front of the API.
 //
-//   request ─▶ public (/cacerts, /ping, /static) ─▶ server-only ─▶ agent (certificates, config, apiservers, readyz) ─▶ API
+//   request ─▶ public (/cacerts, /ping, /static) ─▶ CONNECT ─▶ server-only ─▶ connect (nodes' tunnels)
+//           ─▶ agent (certificates, config, apiservers, readyz) ─▶ API
 //
-// Paths match exactly. Who may: the groups k3s:server, or k3s:agent, system:nodes and system:bootstrappers. Errors are
+// Paths match exactly. Who may: the groups k3s:server, or k3s:agent, system:nodes and system:bootstrappers; a tunnel, system:nodes
+// under the certificate's own name; CONNECT (the egress proxy, and servers that relay for each other), system:masters. Errors are
 // Kubernetes Status objects, and close the connection, as K3s's do.
 #pragma once
 
@@ -12,7 +14,9 @@
 #include "api/access/access.h"
 #include "net/http/handler.h"
 #include "supervisor/credentials.h"
+#include "supervisor/node_dialer.h"
 #include "supervisor/node_passwords.h"
+#include "tunnel/server.h"
 
 namespace kedge::supervisor {
 
@@ -26,6 +30,8 @@ struct services {
   net::http::handler& next;                   // the API
   // The server token was changed from the first to the second password: what servers share is to follow.
   std::function<task<result<void>>(std::string, std::string)> token_rotated;
+  tunnel::server& tunnels;
+  node_dialer& dialer;
 };
 
 std::unique_ptr<net::http::handler> make_routes(services s);

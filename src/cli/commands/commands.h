@@ -10,6 +10,7 @@ namespace kedge::cli::commands {
 
 int server(const invocation&);              // daemon.cc
 int agent(const invocation&);
+int agent_status(const invocation&);        // agent_status.cc
 int kubectl(const invocation&);             // programs.cc; these return only when the program can't be run
 int crictl(const invocation&);
 int ctr(const invocation&);
@@ -23,6 +24,7 @@ int certificate_check(const invocation&);   // certificate.cc
 int certificate_rotate(const invocation&);
 int completion(const invocation&);          // completion.cc
 
+std::span<const flag> agent_status_flags();
 std::span<const flag> token_create_flags();
 std::span<const flag> token_list_flags();
 std::span<const flag> token_delete_flags();

@@ -1,0 +1,44 @@
+// kubelet_api.h: what the kubelet's port (10250) serves, behind kubelet_access: health, metrics, configuration, statistics, the
+// machine's logs, and the pods that run here.
+//
+//   /healthz  /metrics  /metrics/resource  /configz  /stats/summary  /pods  /runningpods/  /logs/…
+//   /containerLogs /exec /attach /portForward /run        for a pod: 404, since none runs on this node
+//
+// The node's own agent runs no pods: the lists are empty, and that is the truth.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "net/http/handler.h"
+#include "node/config.h"
+#include "node/kubelet_access.h"
+#include "node/runtime_state.h"
+
+namespace kedge::node {
+
+struct kubelet_parts {
+  const agent_config& config;    // node_name and node_ips are resolved
+  const runtime_state& runtime;  // as last looked at
+  kubelet_access& access;
+  std::string cluster_domain;
+  std::vector<std::string> cluster_dns;
+  std::function<std::string()> more_metrics;  // of the balancer and the tunnels; null: none
+  std::string logs_folder = "/var/log";
+};
+
+class kubelet_api final : public net::http::handler {
+ public:
+  explicit kubelet_api(kubelet_parts p) : parts_(std::move(p)) {}
+  task<void> serve(net::http::exchange& e) override;
+
+ private:
+  task<void> serve_allowed(net::http::exchange& e);
+  task<void> serve_metrics(net::http::exchange& e, bool resource);
+  task<void> serve_summary(net::http::exchange& e);
+  task<void> serve_logs(net::http::exchange& e);
+
+  kubelet_parts parts_;
+};
+
+}  // namespace kedge::node

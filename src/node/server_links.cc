@@ -1,0 +1,316 @@
+#include "node/server_links.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "balancer/state_file.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "json/parse.h"
+#include "json/write.h"
+#include "node/http_answer.h"
+#include "node/limits.h"
+#include "reactor/sync.h"
+#include "tunnel/dial.h"
+
+namespace kedge::node {
+
+namespace {
+
+using json::array;
+using json::object;
+using json::value;
+
+double milliseconds(duration d) { return static_cast<double>(d.count()) / 1e6; }
+double seconds_since(time_point t) { return static_cast<double>((reactor::loop::current().now() - t).count()) / 1e9; }
+
+std::string first_line(std::string& held) {
+  auto end = held.find('\n');
+  if (end == std::string::npos) return {};
+  auto line = held.substr(0, end);
+  held.erase(0, end + 1);
+  return line;
+}
+
+}  // namespace
+
+std::vector<std::string> addresses_of_slice(const value& slice) {
+  std::vector<std::string> out;
+  auto port = slice["ports"][0]["port"].as_integer(443);
+  if (port <= 0 || port > 65535) return out;
+  for (std::size_t i = 0; i < slice["endpoints"].size(); ++i) {
+    auto& endpoint = slice["endpoints"][i];
+    if (!endpoint["conditions"]["ready"].as_bool(true)) continue;
+    for (std::size_t a = 0; a < endpoint["addresses"].size(); ++a)
+      out.push_back(reactor::endpoint{std::string(endpoint["addresses"][a].as_string()), static_cast<std::uint16_t>(port)}.text());
+  }
+  return out;
+}
+
+bool in_range(std::string_view address, std::string_view range) {
+  auto slash = range.find('/');
+  auto bits = slash == std::string_view::npos ? std::nullopt : parse_uint(range.substr(slash + 1));
+  if (!bits) return false;
+  std::string network(range.substr(0, slash)), one(address);
+  int family = network.contains(':') ? AF_INET6 : AF_INET;
+  unsigned char a[16] = {}, b[16] = {};
+  if (inet_pton(family, network.c_str(), a) != 1 || inet_pton(family, one.c_str(), b) != 1) return false;
+  if (*bits > (family == AF_INET ? 32u : 128u)) return false;
+  auto whole = *bits / 8;
+  if (std::memcmp(a, b, whole) != 0) return false;
+  auto rest = *bits % 8;
+  return rest == 0 || ((a[whole] ^ b[whole]) >> (8 - rest)) == 0;
+}
+
+server_links::server_links(const agent_config& config, reactor::network* network)
+    : config_(config), network_(network), api_url_(config.server_url), http_(std::make_unique<net::http::client>(network)) {
+  if (auto a = balancer::default_address(config.server_url)) fixed_address_ = *a;
+}
+server_links::~server_links() = default;
+
+task<result<void>> server_links::start() {
+  if (config_.balancer_port == 0) co_return result<void>();
+  bool v6 = !config_.node_ips.empty() && config_.node_ips.front().contains(':');
+  balancer::balancer_options o{.server_url = config_.server_url,
+                               .state_file = config_.agent_folder() + "/etc/k3s-agent-load-balancer.json",
+                               .rules = {.node_name = config_.node_name},
+                               .network = network_};
+  // The other loopback is best effort (K3s).
+  std::vector<std::string> hosts = v6 ? std::vector<std::string>{"::1", "127.0.0.1"} : std::vector<std::string>{"127.0.0.1", "::1"};
+  o.listen.clear();
+  for (auto& h : hosts) o.listen.push_back({h, config_.balancer_port});
+  balancer_ = std::make_unique<balancer::load_balancer>(std::vector<reactor::loop*>{&reactor::loop::current()}, std::move(o));
+  KEDGE_CO_CHECK(co_await balancer_->load());
+  // It returns only when it can't listen, and then at once.
+  std::shared_ptr<std::optional<error>> failed = std::make_shared<std::optional<error>>();
+  tasks_.spawn([](balancer::load_balancer& b, std::shared_ptr<std::optional<error>> out) -> task<void> {
+    auto r = co_await b.run();
+    if (!r) out->emplace(std::move(r).error());
+  }(*balancer_, failed));
+  if (*failed)
+    co_return fail((*std::move(*failed)).with(fmt::format("the agent's load balancer can't listen on port {} (another agent runs here? --lb-server-port "
+                                                          "chooses another): ", config_.balancer_port)));
+  co_await balancer_->ready().wait();
+  api_url_ = "https://" + balancer_->listening().front().text();
+  log::info("requests to the servers go through {}", api_url_);
+  co_return result<void>();
+}
+
+result<void> server_links::join(const registration& joined, const client_identity& controller) {
+  auto context = [&](const client_identity& who) -> result<std::shared_ptr<net::tls_client_context>> {
+    net::tls_client_options o{.chain_pem = who.chain, .key_pem = who.key, .alpn = {"http/1.1"}};
+    if (!joined.server_ca.empty()) o.ca_pem = joined.server_ca;
+    return net::tls_client_context::make(o);
+  };
+  KEDGE_TRY(as_node_, context(joined.kubelet));
+  KEDGE_TRY(as_controller_, context(controller));
+  egress_mode_ = joined.cluster.egress_selector_mode;
+  cluster_cidrs_ = joined.cluster.cluster_cidrs;
+  tunnel::client_options o{.tls = [this] { return as_node_; },
+                           .allow = [this](std::string_view protocol, std::string_view address) { return allowed(protocol, address); },
+                           .on_state =
+                               [this](const std::string& server, tunnel::server_state s) {
+                                 if (!balancer_) return;
+                                 using balancer::health;
+                                 balancer_->report(server, s == tunnel::server_state::ok       ? health::ok
+                                                           : s == tunnel::server_state::failed ? health::failed
+                                                                                               : health::unknown);
+                               },
+                           .network = network_};
+  if (!config_.bind_address.empty() && config_.bind_address != "0.0.0.0" && config_.bind_address != "::")
+    // The kubelet's port is only there.
+    o.dial = [this](std::string, std::string address) -> task<result<std::unique_ptr<reactor::stream>>> {
+      auto to = tunnel::split_host_port(address);
+      if (to && to->port == config_.kubelet_port) address = reactor::endpoint{config_.bind_address, to->port}.text();
+      return tunnel::dial_tcp(network_ ? *network_ : reactor::os_network(), std::move(address));
+    };
+  tunnels_.emplace(std::move(o));
+  tasks_.spawn(tunnels_->run());
+  tasks_.spawn(learn());
+  tasks_.spawn(tell_round_trips());
+  return {};
+}
+
+// K3s's egress modes. Pods of this node are none yet, so that "pod" adds none.
+bool server_links::allowed(std::string_view protocol, std::string_view address) const {
+  if (tunnel::allowed_always(protocol, address, static_cast<std::uint16_t>(config_.kubelet_port))) return true;
+  if (egress_mode_ != "cluster" || protocol != "tcp") return false;
+  auto to = tunnel::split_host_port(address);
+  if (!to) return false;
+  if (std::find(config_.node_ips.begin(), config_.node_ips.end(), to->host) != config_.node_ips.end()) return true;
+  return std::any_of(cluster_cidrs_.begin(), cluster_cidrs_.end(), [&](auto& range) { return in_range(to->host, range); });
+}
+
+void server_links::use(std::vector<std::string> addresses) {
+  std::sort(addresses.begin(), addresses.end());
+  addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());
+  if (addresses.empty() || addresses == servers_) return;
+  log::info("the cluster's servers are {}", kedge::join(addresses, ", "));
+  servers_ = std::move(addresses);
+  if (balancer_) balancer_->set_servers(servers_);
+  tunnels_->set_servers(servers_);
+}
+
+task<result<std::vector<std::string>>> server_links::ask_for_servers() {
+  KEDGE_CO_TRY(auto where, net::http::parse_url(api_url_ + "/v1-k3s/apiservers", as_node_));
+  net::http::client_request r{.to = std::move(where.first), .path = std::move(where.second)};
+  KEDGE_CO_TRY(auto answer, co_await reactor::with_deadline(http_->fetch(std::move(r), answer_bytes_max), reactor::loop::current().now() + request_deadline));
+  KEDGE_CO_TRY(auto text, body_or_error(std::move(answer), "/v1-k3s/apiservers"));
+  KEDGE_CO_TRY(auto list, json::parse(text));
+  std::vector<std::string> out;
+  if (auto* all = list.array())
+    for (auto& one : *all)
+      if (tunnel::split_host_port(one.as_string())) out.emplace_back(one.as_string());
+  co_return out;
+}
+
+// The slices as they are, and each change, until the watch ends.
+task<result<void>> server_links::watch_slices() {
+  static constexpr std::string_view path =
+      "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes";
+  KEDGE_CO_TRY(auto where, net::http::parse_url(api_url_ + std::string(path), as_controller_));
+  net::http::client_request r{.to = where.first, .path = where.second};
+  KEDGE_CO_TRY(auto answer, co_await reactor::with_deadline(http_->fetch(r, answer_bytes_max), reactor::loop::current().now() + request_deadline));
+  KEDGE_CO_TRY(auto text, body_or_error(std::move(answer), path));
+  KEDGE_CO_TRY(auto list, json::parse(text));
+  std::map<std::string, std::vector<std::string>> slices;
+  auto apply = [&] {
+    std::vector<std::string> all;
+    for (auto& [name, addresses] : slices) all.insert(all.end(), addresses.begin(), addresses.end());
+    use(std::move(all));
+  };
+  for (std::size_t i = 0; i < list["items"].size(); ++i)
+    slices[std::string(list["items"][i]["metadata"]["name"].as_string())] = addresses_of_slice(list["items"][i]);
+  apply();
+
+  auto seconds = std::chrono::duration_cast<std::chrono::seconds>(servers_watch_time).count();
+  r.path += fmt::format("&watch=1&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}", seconds,
+                        list["metadata"]["resourceVersion"].as_string());
+  auto until = reactor::loop::current().now() + servers_watch_time + request_deadline;
+  KEDGE_CO_TRY(auto x, co_await reactor::with_deadline(http_->open(std::move(r)), reactor::loop::current().now() + request_deadline));
+  std::string held;
+  for (;;) {
+    KEDGE_CO_TRY(auto piece, co_await reactor::with_deadline(x->read(), until));
+    if (piece.empty()) co_return result<void>();
+    held += as_text(piece.view());
+    if (held.size() > servers_event_bytes_max) co_return fail(errc::too_large, "an event of the servers' endpoints is too large");
+    for (auto line = first_line(held); !line.empty(); line = first_line(held)) {
+      KEDGE_CO_TRY(auto event, json::parse(line));
+      auto type = event["type"].as_string();
+      if (type == "BOOKMARK") continue;
+      if (type != "ADDED" && type != "MODIFIED" && type != "DELETED")
+        co_return fail(errc::expired, "the watch of the servers' endpoints ended: " + std::string(event["object"]["message"].as_string()));
+      auto& slice = event["object"];
+      auto& entry = slices[std::string(slice["metadata"]["name"].as_string())];
+      entry = type == "DELETED" ? std::vector<std::string>() : addresses_of_slice(slice);
+      apply();
+    }
+  }
+}
+
+task<void> server_links::learn() {
+  auto pause = servers_retry_first;
+  std::string last_problem;
+  for (;;) {
+    auto listed = co_await ask_for_servers();
+    if (listed) use(*std::move(listed));
+    else if (servers_.empty() && !fixed_address_.empty()) tunnels_->set_servers({fixed_address_});
+    auto began = reactor::loop::current().now();
+    auto watched = co_await watch_slices();
+    auto problem = watched ? std::string() : watched.error().message;
+    if (!problem.empty() && problem != last_problem) log::warning("the servers' addresses can't be watched: {}", problem);
+    last_problem = std::move(problem);
+    // A watch that stood for a while has ended as watches do.
+    if (reactor::loop::current().now() - began > servers_retry_most) pause = servers_retry_first;
+    auto& random = reactor::loop::current().random();
+    co_await reactor::sleep_for(pause + duration(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(pause.count())))));
+    pause = std::min(pause * 2, servers_retry_most);
+  }
+}
+
+task<void> server_links::tell_round_trips() {
+  for (;;) {
+    co_await reactor::sleep_for(round_trip_interval);
+    if (!balancer_) continue;
+    for (auto& s : tunnels_->servers())
+      if (s.state == tunnel::server_state::ok && s.round_trip > duration(0)) balancer_->measured(s.server, s.round_trip);
+  }
+}
+
+value server_links::status() const {
+  std::map<std::string, value> servers;
+  std::vector<std::string> order;
+  auto at = [&](const std::string& address) -> value& {
+    auto [i, fresh] = servers.try_emplace(address, object{{"address", address}});
+    if (fresh) order.push_back(address);
+    return i->second;
+  };
+  if (balancer_)
+    for (auto& s : balancer_->snapshot().servers) {
+      auto& v = at(s.address);
+      v.set("state", balancer::name_of(s.state));
+      v.set("default", s.is_default);
+      v.set("own", s.own);
+      v.set("slow", s.slow);
+      v.set("stateSeconds", seconds_since(s.since));
+      v.set("connections", static_cast<std::int64_t>(s.connections));
+      v.set("latencyMilliseconds", s.latency > duration(0) ? value(milliseconds(s.latency)) : value());
+    }
+  if (tunnels_)
+    for (auto& t : tunnels_->servers()) {
+      at(t.server).set("tunnel", object{{"state", tunnel::name_of(t.state)},
+                                        {"stateSeconds", seconds_since(t.since)},
+                                        {"streams", static_cast<std::int64_t>(t.streams)},
+                                        {"roundTripMilliseconds", t.round_trip > duration(0) ? value(milliseconds(t.round_trip)) : value()},
+                                        {"failedAttempts", static_cast<std::int64_t>(t.attempts)},
+                                        {"lastError", t.last_error}});
+    }
+  array list;
+  for (auto& address : order) list.push_back(std::move(servers[address]));
+  return object{{"nodeName", config_.node_name},
+                {"registrationAddress", config_.server_url},
+                {"api", api_url_},
+                {"balancer", balancer_ != nullptr},
+                {"servers", std::move(list)}};
+}
+
+std::string server_links::metrics() const {
+  std::string out;
+  if (balancer_) out += balancer_->metrics();
+  if (!tunnels_) return out;
+  auto all = tunnels_->servers();
+  auto family = [&](std::string_view name, std::string_view type, std::string_view help, auto&& of) {
+    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+    for (auto& t : all) out += fmt::format("{}{{server={}}} {}\n", name, quote(t.server), of(t));
+  };
+  family("kedge_tunnel_up", "gauge", "Whether the tunnel to a server stands and is answered.",
+         [](auto& t) { return t.state == tunnel::server_state::ok ? 1.0 : 0.0; });
+  family("kedge_tunnel_streams", "gauge", "Streams that the server has open through its tunnel.", [](auto& t) { return static_cast<double>(t.streams); });
+  family("kedge_tunnel_round_trip_seconds", "gauge", "Time between the last ping and its pong; 0 before the first.",
+         [](auto& t) { return milliseconds(t.round_trip) / 1e3; });
+  family("kedge_tunnel_failed_attempts", "gauge", "Attempts that failed since the tunnel last stood.", [](auto& t) { return static_cast<double>(t.attempts); });
+  return out;
+}
+
+task<void> status_handler::serve(net::http::exchange& e) {
+  auto& path = e.request().path;
+  net::http::response r;
+  std::string body;
+  if (path == "/status") {
+    r.headers.add("Content-Type", "application/json");
+    body = json::write(links_.status()) + "\n";
+  } else if (path == "/metrics") {
+    r.headers.add("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
+    body = links_.metrics();
+  } else {
+    r.status = 404;
+    body = "404 page not found\n";
+  }
+  (void)co_await e.respond(r, body);
+}
+
+}  // namespace kedge::node

@@ -1,0 +1,79 @@
+// server_links.h: an agent's ways to the servers.
+//
+//   /v1-k3s/apiservers, EndpointSlices of default/kubernetes ─▶ addresses ─┬─▶ balancer on 127.0.0.1:6444 ◀── the agent's own requests
+//                                                                          └─▶ a tunnel to each ── health, round trips ──▶ balancer
+//
+// Requests go to whichever server the balancer thinks best; the fixed registration address is what is left when none of the
+// known ones answers. A server's own node has no balancer (it asks its server), but a tunnel to every server all the same.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "balancer/balancer.h"
+#include "json/value.h"
+#include "net/http/handler.h"
+#include "node/config.h"
+#include "node/registration.h"
+#include "reactor/scope.h"
+#include "tunnel/client.h"
+
+namespace kedge::node {
+
+class server_links {
+ public:
+  // `config`: with name and addresses resolved; outlives this. `network` null: this machine's.
+  server_links(const agent_config& config, reactor::network* network);
+  ~server_links();
+
+  // The balancer listens; then api_url() is what requests go to. Fails when its port can't be had.
+  task<result<void>> start();
+  // https://127.0.0.1:6444, or the server's own address without a balancer.
+  const std::string& api_url() const noexcept { return api_url_; }
+  // With credentials: tunnels are kept and servers learnt from now on. `controller` reads the endpoints.
+  result<void> join(const registration& joined, const client_identity& controller);
+
+  json::value status() const;   // what `kedge agent status -o json` prints
+  std::string metrics() const;  // Prometheus text
+  std::vector<std::string> servers() const { return servers_; }
+
+ private:
+  task<void> learn();
+  task<result<std::vector<std::string>>> ask_for_servers();
+  task<result<void>> watch_slices();
+  void use(std::vector<std::string> addresses);
+  bool allowed(std::string_view protocol, std::string_view address) const;
+  task<void> tell_round_trips();
+
+  const agent_config& config_;
+  reactor::network* network_;
+  std::string api_url_;
+  std::string fixed_address_;  // host:port of --server
+  std::vector<std::string> servers_;
+  std::string egress_mode_;
+  std::vector<std::string> cluster_cidrs_;
+  std::shared_ptr<net::tls_client_context> as_node_, as_controller_;
+  std::unique_ptr<net::http::client> http_;
+  std::unique_ptr<balancer::load_balancer> balancer_;
+  std::optional<tunnel::client> tunnels_;
+  reactor::scope tasks_;  // last: ends first
+};
+
+// The addresses that an EndpointSlice's ready endpoints have, "host:port".
+std::vector<std::string> addresses_of_slice(const json::value& slice);
+// Whether the address lies in the range, "10.42.0.0/16".
+bool in_range(std::string_view address, std::string_view range);
+
+// Serves status (/status) and metrics (/metrics) to this machine's root, over a socket file.
+class status_handler final : public net::http::handler {
+ public:
+  explicit status_handler(const server_links& links) : links_(links) {}
+  task<void> serve(net::http::exchange& e) override;
+
+ private:
+  const server_links& links_;
+};
+
+}  // namespace kedge::node

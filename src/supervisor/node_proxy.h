@@ -1,0 +1,59 @@
+// node_proxy.h: the API's subresources that lead to a node: nodes/N/proxy, pods/P/{log,exec,attach,portforward,proxy},
+// services/S/proxy.
+//
+//   request ─▶ where it goes (Node, Pod, Service as stored) ─▶ node_dialer ─▶ TLS with the kubelet, end to end ─▶ its answer
+//                                                                            └▶ HTTP with the pod
+//
+// The kubelet is asked as the API server (client-kube-apiserver), and known by its serving certificate, which names the node:
+// two nodes behind NAT may have the same address. Headers of the client that prove who it is are not passed on. Upgrades (exec's
+// streams) are carried as bytes. Connections to kubelets are kept, one object a core.
+#pragma once
+
+#include <memory>
+
+#include "api/access/access.h"
+#include "api/request.h"
+#include "supervisor/node_dialer.h"
+
+namespace kedge::supervisor {
+
+class node_proxy {
+ public:
+  // `kubelets`: who we are to them, and the CA that signs their certificates.
+  node_proxy(node_dialer& dialer, api::objects& objects, std::shared_ptr<net::tls_client_context> kubelets);
+  ~node_proxy();
+
+  // For api::virtual_resource::connect. The caller has authorized the request.
+  task<void> serve(net::http::exchange& e, const api::request_info& what);
+
+  struct destination;
+
+ private:
+  api::api_result<destination> find(const net::http::request& r, const api::request_info& what, const api::query_values& query) const;
+  api::api_result<destination> find_node(const api::request_info& what) const;
+  api::api_result<destination> find_pod(const api::request_info& what) const;
+  api::api_result<destination> find_service(const api::request_info& what) const;
+  api::api_result<destination> find_container(const api::request_info& what, const api::query_values& query) const;
+  task<void> forward(net::http::exchange& e, destination to);
+
+  struct kubelet_network;
+  struct pod_network;
+  node_dialer& dialer_;
+  api::objects& objects_;
+  std::shared_ptr<net::tls_client_context> kubelet_tls_, any_tls_;
+  std::unique_ptr<kubelet_network> kubelet_network_;
+  std::unique_ptr<pod_network> pod_network_;
+  net::http::client kubelets_, pods_;
+};
+
+// "https:name:8443", "name:http", "name": the parts of a proxied resource's name. nullopt: none of these.
+struct proxied_name {
+  std::string scheme, name, port;
+  friend bool operator==(const proxied_name&, const proxied_name&) = default;
+};
+std::optional<proxied_name> parse_proxied_name(std::string_view text);
+
+// What follows "…/NAME/proxy" in a path as received, with its leading slash; empty when nothing does.
+std::string_view proxied_path(std::string_view path, bool namespaced) noexcept;
+
+}  // namespace kedge::supervisor

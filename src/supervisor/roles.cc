@@ -1,0 +1,42 @@
+#include "supervisor/roles.h"
+
+#include <fmt/format.h>
+
+namespace kedge::supervisor {
+
+namespace {
+
+using json::array;
+using json::object;
+
+json::value rule(array groups, array resources, array verbs) {
+  return object{{"apiGroups", std::move(groups)}, {"resources", std::move(resources)}, {"verbs", std::move(verbs)}};
+}
+
+task<result<void>> create(api::objects& objects, std::string plural, json::value o) {
+  auto name = std::string(o["metadata"]["name"].as_string());
+  auto made = co_await objects.create({"rbac.authorization.k8s.io", "v1", plural}, "", std::move(o));
+  if (!made && made.error().code != 409)
+    co_return fail(errc::internal, fmt::format("{} {} can't be made: {}", plural, name, made.error().message));
+  co_return result<void>();
+}
+
+}  // namespace
+
+task<result<void>> make_roles(api::objects& objects) {
+  constexpr auto name = "system:k3s-controller";
+  constexpr auto version = "rbac.authorization.k8s.io/v1";
+  array read{"get", "list", "watch"};
+  json::value role(object{{"apiVersion", version}, {"kind", "ClusterRole"}, {"metadata", object{{"name", name}}},
+                          {"rules", array{rule({""}, {"nodes", "pods", "namespaces", "endpoints"}, read),
+                                          rule({"discovery.k8s.io"}, {"endpointslices"}, read),
+                                          rule({"networking.k8s.io"}, {"networkpolicies"}, read),
+                                          rule({""}, {"nodes/status"}, {"patch"})}}});
+  KEDGE_CO_CHECK(co_await create(objects, "clusterroles", std::move(role)));
+  json::value binding(object{{"apiVersion", version}, {"kind", "ClusterRoleBinding"}, {"metadata", object{{"name", name}}},
+                             {"roleRef", object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "ClusterRole"}, {"name", name}}},
+                             {"subjects", array{object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "User"}, {"name", name}}}}});
+  co_return co_await create(objects, "clusterrolebindings", std::move(binding));
+}
+
+}  // namespace kedge::supervisor

@@ -1,0 +1,12 @@
+// roles.h: the RBAC objects that K3s adds to those of Kubernetes, for the agents' own clients.
+#pragma once
+
+#include "api/objects.h"
+
+namespace kedge::supervisor {
+
+// Creates what is missing: ClusterRole and binding system:k3s-controller, as which agents read the servers' addresses. Another
+// server may do the same at the same time.
+task<result<void>> make_roles(api::objects& objects);
+
+}  // namespace kedge::supervisor

@@ -1,0 +1,57 @@
+#include "node/server_links.h"
+
+#include <doctest/doctest.h>
+
+#include "json/parse.h"
+#include "node/kubelet_access.h"
+#include "node/node_stats.h"
+
+using namespace kedge;
+using namespace kedge::node;
+
+TEST_CASE("the servers of an EndpointSlice") {
+  auto slice = json::parse(R"({"ports":[{"name":"https","port":6443}],"endpoints":[{"addresses":["10.0.0.1","10.0.0.2"]},
+    {"addresses":["10.0.0.3"],"conditions":{"ready":false}},{"addresses":["fd00::4"],"conditions":{"ready":true}}]})");
+  CHECK(addresses_of_slice(*slice) == std::vector<std::string>{"10.0.0.1:6443", "10.0.0.2:6443", "[fd00::4]:6443"});
+  CHECK(addresses_of_slice(*json::parse(R"({"ports":[],"endpoints":[{"addresses":["10.0.0.1"]}]})")) == std::vector<std::string>{"10.0.0.1:443"});
+  CHECK(addresses_of_slice({}).empty());
+}
+
+TEST_CASE("an address in a range") {
+  struct row {
+    const char *address, *range;
+    bool inside;
+  };
+  for (auto& r : {row{"10.42.0.7", "10.42.0.0/16", true}, row{"10.43.0.7", "10.42.0.0/16", false}, row{"10.42.3.255", "10.42.0.0/22", true},
+                  row{"10.42.4.0", "10.42.0.0/22", false}, row{"1.2.3.4", "0.0.0.0/0", true}, row{"1.2.3.4", "1.2.3.4/32", true},
+                  row{"fd00::1", "fd00::/8", true}, row{"fe00::1", "fd00::/8", false}, row{"fd00::1", "10.42.0.0/16", false},
+                  row{"10.42.0.7", "10.42.0.0", false}, row{"10.42.0.7", "10.42.0.0/33", false}, row{"host", "0.0.0.0/0", false}})
+    CHECK_MESSAGE(in_range(r.address, r.range) == r.inside, r.address << " in " << r.range);
+}
+
+TEST_CASE("what a path of the kubelet's port is authorized as") {
+  using list = std::vector<std::string_view>;
+  using row = std::pair<const char*, list>;
+  for (auto& [path, wanted] : {row{"/metrics", {"metrics"}}, row{"/metrics/cadvisor", {"metrics"}}, row{"/stats/summary", {"stats"}},
+                               row{"/logs/", {"log"}}, row{"/logsx", {"proxy"}}, row{"/healthz", {"healthz", "proxy"}},
+                               row{"/pods", {"pods", "proxy"}}, row{"/configz", {"configz", "proxy"}}, row{"/exec/a/b/c", {"proxy"}}, row{"/", {"proxy"}}})
+    CHECK_MESSAGE(node_subresources(path) == wanted, path);
+  CHECK(review_verb("GET") == "get");
+  CHECK(review_verb("HEAD") == "get");
+  CHECK(review_verb("POST") == "create");
+  CHECK(review_verb("DELETE") == "delete");
+}
+
+TEST_CASE("this machine's use") {
+  auto s = read_node_stats("", "/");
+  REQUIRE(s.has_value());
+  CHECK(s->cpu_nanoseconds > 0);
+  CHECK(s->memory_total_bytes >= s->memory_usage_bytes);
+  CHECK(s->memory_usage_bytes >= s->memory_working_set_bytes);
+  CHECK(s->disk_bytes > 0);
+  CHECK(s->processes > 0);
+  CHECK(s->own_resident_bytes > 0);
+  CHECK(s->own_descriptors >= 3);
+  CHECK(s->own_started > static_cast<double>(s->booted) - 1);
+  CHECK_FALSE(read_node_stats("/nonexistent", "/").has_value());
+}
