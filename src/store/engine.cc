@@ -236,9 +236,12 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
   // Whatever becomes of it comes after this; the batch before may have been looked up, and both found, by then.
   auto before = applied_;
   auto done = co_await options_.log->append(batch);
+  // What surely did not happen needs no turn: the batch before may be looked up for as long as the database is away.
+  if (!done && done.error().code != errc::unknown_outcome)
+    for (auto& p : ops) answer(p, fail(done.error()));
   while (settled_ != ticket) co_await settle_turn_.wait();
   if (!done && done.error().code == errc::unknown_outcome)
-    done = co_await recover(batch, before, std::move(done).error());
+    done = co_await recover(ops, batch, before, std::move(done).error());
   if (!stopped_) failing_ = done ? std::nullopt : std::optional(done.error());
 
   std::vector<event_ref> events(ops.size());
@@ -274,18 +277,18 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
 }
 
 // After a write without an answer: what the log has now decides. Nothing else is applied meanwhile, because it is this
-// batch's turn.
-task<result<datastore::appended>> engine::recover(const datastore::batch& ops, revision from, error why) {
+// batch's turn. The callers are told after a while that nobody knows; the search goes on.
+task<result<datastore::appended>> engine::recover(const std::vector<pending_ref>& callers, const datastore::batch& ops,
+                                                  revision from, error why) {
   log::error("{}: {}; reading again to learn what became of {} writes", options_.log->description(), why.message,
              ops->size());
   failing_ = why;
   failing_->code = errc::unavailable;
   tell_health();
-  if (options_.log->shared()) {
-    // What was not sent yet need not wait for a database that is away: its callers may ask another server.
-    recovering_ = true;
-    refuse_waiting(*failing_);
-  }
+  // What was not sent yet need not wait for a database that is away: its callers may ask another server, or tell a person.
+  recovering_ = true;
+  refuse_waiting(*failing_);
+  auto give_up = reactor::loop::current().now() + options_.outcome_wait;
   auto pause = duration(retry_min);
   for (;;) {
     auto read = co_await read_missed(from);
@@ -318,6 +321,10 @@ task<result<datastore::appended>> engine::recover(const datastore::batch& ops, r
       recovering_ = false;
       co_return fail(std::move(why));
     }
+    if (reactor::loop::current().now() >= give_up) {
+      error unknown(errc::unknown_outcome, why.message + "; whether this was written will be known when the database can be read again");
+      for (auto& p : callers) answer(p, fail(unknown));
+    }
     co_await reactor::sleep_for(pause);
     pause = std::min<duration>(pause * 2, retry_max);
   }
@@ -330,7 +337,9 @@ void engine::refuse_waiting(const error& why) {
   room_.pulse();
 }
 
+// The first answer counts: a caller that was told something is gone.
 void engine::answer(const pending_ref& p, result<commit> r) {
+  if (p->answer) return;
   under_way_.erase(p->what.key);
   if (r) {
     auto before = acknowledged_.load(std::memory_order_relaxed);

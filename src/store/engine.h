@@ -73,7 +73,8 @@ class engine final : public store {
   result<void> check(const mutation& m, revision& created) const;
   task<void> commit_loop();
   task<void> carry(std::vector<pending_ref> ops, std::uint64_t ticket);
-  task<result<datastore::appended>> recover(const datastore::batch& ops, revision from, error why);
+  task<result<datastore::appended>> recover(const std::vector<pending_ref>& callers, const datastore::batch& ops,
+                                            revision from, error why);
   void refuse_waiting(const error& why);
   void answer(const pending_ref& p, result<commit> r);
 

@@ -48,6 +48,8 @@ inline constexpr std::size_t lease_group_max = 256;
 // Between attempts to learn what became of writes without an answer, and to follow a shared log.
 inline constexpr std::chrono::milliseconds retry_min{50};
 inline constexpr std::chrono::milliseconds retry_max{2000};
+// How long the callers of such writes wait: kubectl's patience, and long enough for a failover.
+inline constexpr std::chrono::seconds unknown_outcome_wait{10};
 inline constexpr std::chrono::seconds tail_wait{30};
 // How long a linearizable read waits until this server has what the newest revision at its arrival was.
 inline constexpr std::chrono::seconds latest_wait{10};

@@ -37,6 +37,8 @@ struct store_options {
   std::function<bool()> leads = {};
   std::chrono::nanoseconds history = history_age;
   std::chrono::nanoseconds compaction = compaction_interval;
+  // How long callers wait to learn what became of a write without an answer.
+  std::chrono::nanoseconds outcome_wait = unknown_outcome_wait;
 };
 
 std::vector<reactor::loop*> loops_of(reactor::cores& c);

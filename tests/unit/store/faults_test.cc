@@ -54,6 +54,37 @@ TEST_CASE("a lost answer is found out: what landed is acknowledged, what did not
   }
 }
 
+TEST_CASE("while nobody can tell what became of a write, its caller and all others are told so; later all see it") {
+  world w;
+  w.open({.outcome_wait = milliseconds(20)});
+  auto before = w.must(create("/registry/a/1", config_map("1", "1"))).at;
+  bool away = false;
+  w.database.faults.fail_after_commit = [&]() -> std::optional<error> {
+    away = true;
+    return error(errc::unknown_outcome, "the disk is broken");
+  };
+  w.database.faults.fail_read = [&]() -> std::optional<error> {
+    if (!away) return std::nullopt;
+    return error(errc::io, "still broken");
+  };
+  auto told = w.write(update("/registry/a/1", config_map("1", "2"), before));
+  REQUIRE(!told.has_value());
+  CHECK(told.error().code == errc::unknown_outcome);
+  CHECK(told.error().message.starts_with("the disk is broken; whether this was written"));
+  // Others aren't kept waiting, readers go on with what was acknowledged.
+  CHECK(w.write(create("/registry/a/2", config_map("2", "1"))).error().code == errc::unavailable);
+  CHECK(w.write(update("/registry/a/1", config_map("1", "3"), before)).error().code == errc::unavailable);
+  CHECK(w.store->current().find("/registry/a/1")->mod() == before);
+  CHECK(!w.store->healthy().has_value());
+
+  w.database.faults = {};
+  away = false;
+  while (!w.store->healthy()) w.run_for(milliseconds(5));
+  CHECK(w.store->current().find("/registry/a/1")->mod() == before + 1);
+  CHECK(!w.store->current().find("/registry/a/2"));
+  w.must(update("/registry/a/1", config_map("1", "3"), before + 1));
+}
+
 TEST_CASE("two servers over one database see each other's writes, and a linearizable read sees them at once") {
   world w(datastore::memory_database(datastore::memory_database::durability::each_commit, true));
   w.open();
