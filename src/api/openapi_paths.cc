@@ -4,7 +4,11 @@
 // and keeps it by its ETag.
 #include <fmt/format.h>
 
+#include <ctime>
+
+#include "api/custom/openapi.h"
 #include "api/handler.h"
+#include "reactor/loop.h"
 #include "schema/openapi.h"
 #include "schema/openapi_proto.h"
 
@@ -29,6 +33,16 @@ bool names_etag(std::string_view header, std::string_view etag) {
   return !header.empty() && (header == "*" || header.find(etag) != std::string_view::npos);
 }
 
+// RFC 9110 §5.6.7
+std::string http_date(wall_time when) {
+  auto seconds = std::chrono::system_clock::to_time_t(std::chrono::time_point_cast<std::chrono::system_clock::duration>(when));
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[40];
+  auto size = std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  return std::string(text, size);
+}
+
 task<void> answer_empty(api_request& r, net::http::response head) {
   r.answer.code = head.status;
   (void)co_await r.http.respond(head, std::string_view());
@@ -40,13 +54,14 @@ task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
   const auto& version = parts_.version.git_version;
   const auto& headers = r.http.request().headers;
   if (path == "/openapi/v3") {
-    co_await send_text(r.http, r.answer, 200, schema::openapi_v3_index(version), "application/json");
+    co_await send_text(r.http, r.answer, 200, custom::openapi_v3_index(*r.tables, version), "application/json");
     co_return;
   }
   const bool second = path == "/openapi/v2";
   const auto name = std::string(second ? "v2" : path.starts_with("/openapi/v3/") ? path.substr(12) : std::string_view());
   bool known = second;
   for (auto& p : schema::openapi_v3_paths()) known = known || p == name;
+  known = known || custom::openapi_hash(*r.tables, name, version);
   if (!known) {
     co_await send_plain(r, 404, "404 page not found\n");
     co_return;
@@ -58,7 +73,8 @@ task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
   }
   const bool protobuf = form == openapi_form::protobuf;
   // Each form is another representation and has an ETag of its own; v3's is the hash that the index names.
-  const auto hash = schema::openapi_hash(protobuf ? name + ".protobuf" : name, version);
+  const auto document = protobuf ? name + ".protobuf" : name;
+  const auto hash = custom::openapi_hash(*r.tables, document, version).value_or(schema::openapi_hash(document, version));
   const auto asked = r.query.get("hash");
   if (!second && !asked.empty() && asked != hash) {
     auto head = head_of(r.answer, 301, "text/plain");
@@ -71,16 +87,21 @@ task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
   auto head = head_of(r.answer, unchanged ? 304 : 200, type);
   head.headers.add("ETag", "\"" + hash + "\"");
   head.headers.add("Vary", "Accept");
-  if (!asked.empty()) head.headers.set("Cache-Control", "public, immutable");
+  if (!asked.empty()) {
+    head.headers.set("Cache-Control", "public, immutable");
+    head.headers.add("Expires", http_date(reactor::loop::current().wall_now() + std::chrono::hours(24 * 365)));
+  }
   if (unchanged) {
     co_await answer_empty(r, std::move(head));
     co_return;
   }
   std::string text;
   if (protobuf) {
-    text = schema::openapi_v2_protobuf(version);
+    text = custom::with_openapi_v2_protobuf(*r.tables, schema::openapi_v2_protobuf(version), version);
   } else if (second) {
-    text = schema::openapi_v2(version);
+    text = custom::with_openapi_v2(*r.tables, schema::openapi_v2(version));
+  } else if (auto own = custom::openapi_v3(*r.tables, name, version)) {
+    text = *std::move(own);
   } else if (auto made = schema::openapi_v3(name, version)) {
     text = *std::move(made);
   }

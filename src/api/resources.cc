@@ -143,11 +143,13 @@ task<void> api_handler::serve_resource(api_request& r, std::unique_ptr<prepared_
     co_await serve_subresource(r, *s);
     co_return;
   }
-  if (!s->has_verb(i.verb)) {
-    if (s->custom && s->custom->owner->terminating() && (i.verb == "create" || i.verb == "update" || i.verb == "patch")) {
-      co_await refuse(r, forbidden(s->group, s->resource, i.name, i.verb + " not allowed while custom resource definition is terminating"));
-      co_return;
-    }
+  const bool ends = s->custom && s->custom->owner->terminating();
+  if (ends && i.verb == "create") {
+    co_await refuse(r, forbidden(s->group, s->resource, i.name, "create not allowed while custom resource definition is terminating"));
+    co_return;
+  }
+  // Discovery no longer tells of them, but finalizers must be taken off.
+  if (!s->has_verb(i.verb) && !(ends && (i.verb == "update" || i.verb == "patch"))) {
     co_await refuse(r, method_not_allowed());
     co_return;
   }

@@ -141,7 +141,9 @@ void set_ownership(json::value& o, json::value list) {
   if (!list.empty()) o.member("metadata").set("managedFields", std::move(list));
 }
 
-metadata_rules rules_for_metadata(const served& s) { return {s.namespaced(), s.rules->name}; }
+metadata_rules rules_for_metadata(const served& s) {
+  return {s.namespaced(), s.rules->name, s.custom || s.group == "apiextensions.k8s.io" || s.group == "apiregistration.k8s.io"};
+}
 
 }  // namespace
 

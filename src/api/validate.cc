@@ -128,12 +128,12 @@ std::string without_last_dash(std::string_view name) {
 
 bool standard_finalizer(std::string_view f) { return f == "orphan" || f == "foregroundDeletion" || f == "kubernetes"; }
 
-void check_finalizers(causes& out, const json::value& finalizers, const std::string& field) {
+void check_finalizers(causes& out, const json::value& finalizers, const std::string& field, bool plain) {
   bool orphan = false, foreground = false;
   for (std::size_t i = 0; i < finalizers.size(); ++i) {
     auto f = finalizers[i].as_string();
     add_problems(out, field, f, check_qualified_name(f));
-    if (f.find('/') == std::string_view::npos && !standard_finalizer(f))
+    if (!plain && f.find('/') == std::string_view::npos && !standard_finalizer(f))
       out.push_back(invalid_value(field, f, "name is neither a standard finalizer name nor is it fully qualified"));
     orphan = orphan || f == "orphan";
     foreground = foreground || f == "foregroundDeletion";
@@ -186,7 +186,7 @@ void check_metadata(causes& out, const json::value& m, const metadata_rules& rul
   check_labels(out, m["labels"], field + ".labels");
   check_annotations(out, m["annotations"], field + ".annotations");
   check_owners(out, m["ownerReferences"], field + ".ownerReferences");
-  check_finalizers(out, m["finalizers"], field + ".finalizers");
+  check_finalizers(out, m["finalizers"], field + ".finalizers", rules.plain_finalizers);
 }
 
 void check_metadata_update(causes& out, const json::value& now, const json::value& before) {

@@ -46,6 +46,7 @@ void check_quantity(causes& out, const json::value& v, const std::string& field)
 struct metadata_rules {
   bool namespaced = false;
   name_check name = check_dns1123_subdomain;
+  bool plain_finalizers = false;  // names without a domain are allowed: custom resources, and the API's own extensions
 };
 // metadata of an object about to be created, or of the result of an update.
 void check_metadata(causes& out, const json::value& metadata, const metadata_rules& rules, const std::string& field = "metadata");

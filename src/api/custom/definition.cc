@@ -38,6 +38,12 @@ json::value identity_of(const json::value& crd) {
                       {"terminating", crd["metadata"]["deletionTimestamp"].is_string()}};
 }
 
+std::uint64_t fnv1a(std::string_view text) {
+  std::uint64_t h = 0xcbf29ce484222325;
+  for (unsigned char c : text) h = (h ^ c) * 0x100000001b3;
+  return h;
+}
+
 struct version_rank {
   int stability = 0;  // 3: GA, 2: beta, 1: alpha, 0: none of these
   std::uint64_t major = 0, minor = 0;
@@ -88,6 +94,7 @@ std::shared_ptr<const definition> definition::make(const store::object_ref& crd,
   std::shared_ptr<definition> d(new definition);
   d->source_ = crd;
   d->since_ = previous && previous->identity_["spec"] == identity["spec"] ? previous->since_ : crd->mod();
+  d->fingerprint_ = fnv1a(json::write(identity));
   d->identity_ = std::move(identity);
   d->compile(value);
   return d;

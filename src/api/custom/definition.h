@@ -56,6 +56,8 @@ class definition : public std::enable_shared_from_this<definition> {
   store::revision since() const noexcept { return since_; }
   // The stored CRD that this was made of: the newest when nothing changed, so that it need not be looked at again.
   const store::object_ref& source() const noexcept { return source_; }
+  // Another one whenever what is served is another: for ETags.
+  std::uint64_t fingerprint() const noexcept { return fingerprint_; }
   // spec.versions[…] of the CRD: where the schema stands as JSON, for OpenAPI.
   json::value schema_json(std::string_view version) const;
 
@@ -72,6 +74,7 @@ class definition : public std::enable_shared_from_this<definition> {
   std::string name_, group_, kind_;
   bool terminating_ = false, wants_webhook_ = false;
   store::revision since_ = 0;
+  std::uint64_t fingerprint_ = 0;
   store::object_ref source_;
   json::value identity_;  // what a change of makes another definition
   std::deque<std::string> texts_;
