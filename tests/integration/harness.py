@@ -4,11 +4,14 @@ Everything lives in a temporary folder and in namespaces with the test's own pre
 by their ids, mounts, links, folders. Conditions are waited for (`eventually`), never slept for.
 """
 
+import base64
 import contextlib
+import http.client
 import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
@@ -109,13 +112,14 @@ class Lab:
 
 
 class Server:
-    def __init__(self, lab, name="server", host=None, port=6443, args=(), env=None, binary=BINARY):
+    def __init__(self, lab, name="server", host=None, port=6443, args=(), env=None, binary=BINARY, prefix=(), data=None):
         self.lab, self.name, self.host, self.port = lab, name, host, port
-        self.data = os.path.join(lab.folder, name)
+        self.data = data or os.path.join(lab.folder, name)
         self.kubeconfig = os.path.join(lab.folder, name + ".yaml")
         self.args = ["server", "--data-dir", self.data, "--write-kubeconfig", self.kubeconfig,
                      "--https-listen-port", str(port), "--node-name", name, *args]
         self.binary, self.env = binary, env
+        self.prefix = prefix  # a program that runs the server, such as prlimit
         self.process = None
         self.start()
 
@@ -128,7 +132,7 @@ class Server:
         return f"https://{self.address}:{self.port}"
 
     def start(self):
-        argv = [self.binary, *self.args]
+        argv = [*self.prefix, self.binary, *self.args]
         env = {**os.environ, **(self.env or {})}
         env.setdefault("KEDGE_NODE_PASSWORD_FOLDER", os.path.join(self.lab.folder, self.name + "-node"))
         self.process = self.lab.start(self.name, self.host.command(*argv) if self.host else argv, env=env)
@@ -141,17 +145,24 @@ class Server:
 
     def kubectl(self, *args, check=True, input=None, timeout=60):
         argv = ["kubectl", "--kubeconfig", self.kubeconfig, "--cache-dir", os.path.join(self.lab.folder, "kubectl-cache"), *args]
-        return run(*(self.host.command(*argv) if self.host else argv), check=check, input=input, timeout=timeout)
+        env = {**os.environ, "HOME": self.lab.folder}  # kubectl keeps caches there, too
+        return run(*(self.host.command(*argv) if self.host else argv), check=check, input=input, timeout=timeout, env=env)
 
     def get(self, *args):
         return json.loads(self.kubectl("get", *args, "-o", "json"))
+
+    def api(self, timeout=30):
+        return Api(self, timeout)
 
     def wait_ready(self, timeout=30):
         def ready():
             if self.process.poll() is not None:
                 raise SystemExit(f"the server ended with {self.process.returncode}:\n{self.log()[-4000:]}")
             return os.path.exists(self.kubeconfig) and self.kubectl("get", "--raw", "/readyz", timeout=5) == "ok"
-        eventually("the server is ready\n" + self.log()[-3000:], ready, timeout)
+        try:
+            eventually("the server is ready", ready, timeout)
+        except Failed as e:
+            raise Failed(f"{e}\n{self.log()[-4000:]}") from None
         return self
 
     def stop(self, number=signal.SIGTERM, timeout=30):
@@ -161,6 +172,56 @@ class Server:
             pid = self.process.pid
         os.kill(pid, number)
         return self.process.wait(timeout)
+
+
+class Api:
+    """The administrator's connection to a server: HTTP/1.1 over TLS, for what kubectl is too slow or too polite for."""
+
+    def __init__(self, server, timeout=30):
+        self.address, self.port, self.timeout = server.address, server.port, timeout
+        self.tls = self.context(server)
+        self.connection = None
+
+    @staticmethod
+    def context(server, identity=True):
+        def part(name):
+            line = next(l for l in open(server.kubeconfig) if l.strip().startswith(name + ":"))
+            return base64.b64decode(line.split(":", 1)[1])
+        tls = ssl.create_default_context(cadata=part("certificate-authority-data").decode())
+        tls.check_hostname = False  # a host of the test has no name
+        if identity:
+            with tempfile.NamedTemporaryFile() as pair:
+                pair.write(part("client-certificate-data") + part("client-key-data"))
+                pair.flush()
+                tls.load_cert_chain(pair.name)
+        return tls
+
+    def request(self, method, path, body=None, headers=()):
+        """Gives the status and the answer (decoded when it is JSON). The connection is kept."""
+        if not self.connection:
+            self.connection = http.client.HTTPSConnection(self.address, self.port, context=self.tls, timeout=self.timeout)
+        if body is not None and not isinstance(body, (bytes, str)):
+            body = json.dumps(body)
+        try:
+            self.connection.request(method, path, body=body, headers={"Content-Type": "application/json", **dict(headers)})
+            answer = self.connection.getresponse()
+            text = answer.read()
+        except BaseException:
+            self.close()
+            raise
+        is_json = (answer.getheader("Content-Type") or "").startswith("application/json")
+        return answer.status, json.loads(text) if is_json else text.decode(errors="replace")
+
+    def get(self, path):
+        status, body = self.request("GET", path)
+        if status != 200:
+            raise Failed(f"GET {path}: {status} {body}")
+        return body
+
+    def close(self):
+        if self.connection:
+            self.connection.close()
+            self.connection = None
 
 
 class Agent:
