@@ -76,10 +76,14 @@ class Objects(ClusterTest):
 
     def test_watch_sees_changes_in_order(self):
         argv = ["kubectl", "--kubeconfig", self.server.kubeconfig, "get", "configmaps", "-l", "watched=yes", "-w", "--output-watch-events"]
+        self.kubectl("create", "configmap", "first")
+        self.kubectl("label", "configmap", "first", "watched=yes")
         watch = self.lab.start("watch", self.host.command(*argv))
         try:
             def seen():
-                return open(watch.log).read().split("\n")
+                with open(watch.log) as f:
+                    return f.read().split("\n")
+            eventually("the watch has begun", lambda: any("ADDED" in l and "first" in l for l in seen()))
             for i in range(3):
                 self.kubectl("create", "configmap", f"w{i}")
                 self.kubectl("label", "configmap", f"w{i}", "watched=yes")
@@ -89,7 +93,7 @@ class Objects(ClusterTest):
             eventually("the watch saw all", lambda: any("DELETED" in l and "w0" in l for l in seen()))
             words = [l.split() for l in seen() if l.startswith(("ADDED", "MODIFIED", "DELETED"))]
             self.assertEqual([(w[0], w[1]) for w in words],
-                             [("ADDED", "w0"), ("ADDED", "w1"), ("ADDED", "w2"), ("DELETED", "w1"), ("DELETED", "w0")])
+                             [("ADDED", "first"), ("ADDED", "w0"), ("ADDED", "w1"), ("ADDED", "w2"), ("DELETED", "w1"), ("DELETED", "w0")])
         finally:
             watch.terminate()
 
