@@ -202,11 +202,31 @@ task<result<commit>> engine::submit(mutation m) {
   co_return *p->answer;
 }
 
+// A database that others share makes each commit durable by itself (a flush, a round trip), so what matters is how much one
+// carries: a second one is sent beside the first only when as much waits for it.
+bool engine::may_commit() const {
+  if (queue_.empty() || in_flight_ >= commits_in_flight_max) return false;
+  return in_flight_ == 0 || !options_.log->shared() || queue_.size() >= last_batch_;
+}
+
+// Those who were answered together ask again at about the same time: the next batch waits a little until as many are there.
+// Who is alone does not wait.
+task<void> engine::gather() {
+  auto until = settled_at_ + std::min<duration>(commit_took_ / 8, gather_max);
+  while (in_flight_ == 0 && queue_.size() < last_batch_ && !closing_) {
+    if (!co_await queue_changed_.wait_until(until)) co_return;
+  }
+}
+
 task<void> engine::commit_loop() {
   for (;;) {
-    while (queue_.empty() || in_flight_ >= commits_in_flight_max) {
+    while (!may_commit()) {
       if (closing_ && queue_.empty() && in_flight_ == 0) co_return;
       co_await queue_changed_.wait();
+    }
+    if (options_.log->shared()) {
+      co_await gather();
+      if (!may_commit()) continue;  // refused meanwhile
     }
     std::vector<pending_ref> ops;
     std::size_t bytes = 0;
@@ -218,6 +238,7 @@ task<void> engine::commit_loop() {
     queued_bytes_ -= bytes;
     room_.pulse();
     ++in_flight_;
+    last_batch_ = ops.size();
     services_.spawn(carry(std::move(ops), next_ticket_++));
   }
 }
@@ -590,6 +611,7 @@ void engine::stop_serving(const error& why) {
   refuse_waiting(why);
   on_every_core([](hub& h) { h.stop(); });
   queue_changed_.pulse();
+  if (options_.on_lost_history) options_.on_lost_history(why);
 }
 
 // A shared log knows that its database is away or back before anybody writes.

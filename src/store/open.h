@@ -35,6 +35,9 @@ struct store_options {
   // Whether this server removes what has expired and compacts: with a shared database only the leader does. Unset:
   // always.
   std::function<bool()> leads = {};
+  // Called once, on the owner core, when the database turns out to have another history than what was served from it:
+  // the store has stopped, and all that can be done is to start anew.
+  std::function<void(const error& why)> on_lost_history = {};
   std::chrono::nanoseconds history = history_age;
   std::chrono::nanoseconds compaction = compaction_interval;
   // How long callers wait to learn what became of a write without an answer.

@@ -28,9 +28,11 @@ struct servers {
   reactor::loop loop{*reactor::make_backend(reactor::io_backend::automatic)};
   reactor::loop::current_guard here{loop};
   std::vector<std::unique_ptr<store>> all;
+  std::vector<std::string> lost_history;
 
   void open(std::unique_ptr<datastore::log> l) {
     store_options o{.log = std::move(l), .loops = {&loop}};
+    o.on_lost_history = [this](const error& why) { lost_history.push_back(why.message); };
     auto opened = loop.run_until(open_store(std::move(o)));
     REQUIRE_MESSAGE(opened.has_value(), (opened ? std::string() : opened.error().message));
     all.push_back(std::move(*opened));
@@ -321,6 +323,7 @@ TEST_CASE("a store stops serving when its database has another history") {
   CHECK(s.until([&] { return watches.size() == 0; }));
   REQUIRE(!s.all[0]->healthy().has_value());
   CHECK(s.all[0]->healthy().error().code == errc::corrupt);
+  CHECK(s.lost_history.size() == 1);
   CHECK(!loop.run_until(
                  s.all[0]->write({write_kind::create, "/registry/configmaps/default/x", config_map("x", "v"), 0, 0}))
              .has_value());
