@@ -406,6 +406,11 @@ class server_process {
     KEDGE_CO_TRY(auto log, datastore::make_log(datastore_options(options_, settings_.server_dir())));
     store::store_options s{.log = std::move(log), .loops = store::loops_of(cores_), .decode = &json_of_stored, .upgrade = &api::custom::upgrade_stored};
     s.leads = [this] { return leads(); };
+    s.on_lost_history = [this](const error&) {
+      // What clients hold can't be gone on with, so neither can this process: a new one reads the database as it is now.
+      failed_ = true;
+      stop_.set();
+    };
     KEDGE_CO_TRY(objects_, co_await store::open_store(std::move(s)));
     co_return result<void>();
   }
