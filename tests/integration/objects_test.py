@@ -87,7 +87,6 @@ class Objects(ClusterTest):
             for i in range(3):
                 self.kubectl("create", "configmap", f"w{i}")
                 self.kubectl("label", "configmap", f"w{i}", "watched=yes")
-            eventually("the watch saw the objects", lambda: sum(l.startswith("ADDED") for l in seen()) == 3)
             self.kubectl("label", "configmap", "w1", "watched-")
             self.kubectl("delete", "configmap", "w0")
             eventually("the watch saw all", lambda: any("DELETED" in l and "w0" in l for l in seen()))
