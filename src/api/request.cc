@@ -145,17 +145,26 @@ request_info parse_request(std::string_view method, std::string_view path, const
   request_info r;
   r.verb = lower(method);
   std::vector<std::string> parts;
+  parts.reserve(8);  // /apis/GROUP/VERSION/namespaces/NAMESPACE/RESOURCE/NAME/SUBRESOURCE
   auto text = path;
   if (!text.empty() && text.front() == '/') text.remove_prefix(1);
   if (!text.empty() && text.back() == '/') text.remove_suffix(1);
   r.path = "/";
   if (!text.empty()) {
-    for (auto raw : split(text, '/')) {
-      auto part = percent_decode(raw, false);
-      if (raw.empty() || !part) r.malformed = true;
-      parts.push_back(part ? *std::move(part) : std::string(raw));
+    r.path.reserve(text.size() + 1);
+    for (std::size_t at = 0; at <= text.size();) {
+      auto raw = text.substr(at, text.find('/', at) - at);
+      at += raw.size() + 1;
+      auto& part = parts.emplace_back(raw);
+      if (raw.find('%') != std::string_view::npos) {
+        if (auto decoded = percent_decode(raw, false))
+          part = *std::move(decoded);
+        else
+          r.malformed = true;
+      }
+      if (raw.empty()) r.malformed = true;
       if (r.path.size() > 1) r.path += '/';
-      r.path += parts.back();
+      r.path += part;
     }
   } else if (path.size() > 1) {
     r.malformed = true;

@@ -3,6 +3,7 @@
 #include <sys/random.h>
 
 #include <cstring>
+#include <span>
 
 #include "base/assert.h"
 #include "base/strings.h"
@@ -60,10 +61,19 @@ std::string random_source::hex_text(std::size_t n) {
 }
 
 std::string random_source::uuid() {
-  auto t = hex_text(16);
-  t[12] = '4';
-  t[16] = "89ab"[t[16] & 3];
-  return t.substr(0, 8) + "-" + t.substr(8, 4) + "-" + t.substr(12, 4) + "-" + t.substr(16, 4) + "-" + t.substr(20);
+  static constexpr char digits[] = "0123456789abcdef";
+  unsigned char raw[16];
+  fill(std::as_writable_bytes(std::span(raw)));
+  raw[6] = static_cast<unsigned char>(0x40 | (raw[6] & 0x0f));  // version 4
+  raw[8] = static_cast<unsigned char>(0x80 | (raw[8] & 0x3f));  // RFC 9562's variant
+  std::string out(36, '-');
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < sizeof raw; ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) ++at;
+    out[at++] = digits[raw[i] >> 4];
+    out[at++] = digits[raw[i] & 15];
+  }
+  return out;
 }
 
 std::string random_source::name_suffix(std::size_t length) {

@@ -65,13 +65,19 @@ struct union_authenticator::connection_identity {
   bool is_front_proxy = false;  // signed by the request header CA, with an allowed name
   wall_time not_after{};        // a long connection outlives its certificate: then it is good no more
   user_info user;               // of the client certificate
+  // The bearer token that came last, and who it speaks for while the cluster stands at that revision: a client sends the same
+  // one with each request. Compared only with what came over this very connection.
+  std::string token;
+  store::revision token_at = 0;
+  wall_time token_checked{};
+  user_info token_user;
 };
 
 union_authenticator::union_authenticator(authn_settings settings, token_authenticator* tokens, store::store& objects)
     : settings_(std::move(settings)), tokens_(tokens), objects_(objects) {}
 union_authenticator::~union_authenticator() = default;
 
-const union_authenticator::connection_identity& union_authenticator::identity_of(net::http::connection_info& connection, wall_time now) {
+union_authenticator::connection_identity& union_authenticator::identity_of(net::http::connection_info& connection, wall_time now) {
   auto known = std::static_pointer_cast<connection_identity>(connection.attachment);
   if (known && known->owner == this) return *known;
   auto found = std::make_shared<connection_identity>();
@@ -137,8 +143,15 @@ union_authenticator::outcome union_authenticator::front_proxy(const headers& h, 
   return outcome::good;
 }
 
-union_authenticator::outcome union_authenticator::bearer(const headers& h, const store::snapshot& cluster, wall_time now, user_info& user) {
-  auto token = bearer_token(h);
+union_authenticator::outcome union_authenticator::bearer(const headers& h, connection_identity& connection, const store::snapshot& cluster,
+                                                         wall_time now, user_info& user) {
+  auto given = credentials(h, "Bearer");
+  auto age = now - connection.token_checked;
+  if (!given.empty() && given == connection.token && cluster.at() == connection.token_at && age >= age.zero() && age < token_recheck) {
+    user = connection.token_user;
+    return outcome::good;
+  }
+  auto token = given.empty() ? bearer_token(h) : std::string(given);
   if (token.empty() || !tokens_) return token.empty() ? outcome::none : outcome::bad;
   auto who = tokens_->verify(token, {}, cluster, now);
   if (!who) {
@@ -146,6 +159,11 @@ union_authenticator::outcome union_authenticator::bearer(const headers& h, const
     return outcome::bad;
   }
   user = std::move(who->user);
+  add_group(user, authenticated);
+  if (connection.token != token) connection.token = std::move(token);
+  connection.token_at = cluster.at();
+  connection.token_checked = now;
+  connection.token_user = user;
   return outcome::good;
 }
 
@@ -163,7 +181,7 @@ api_result<user_info> union_authenticator::identify(const headers& h, net::http:
     done = outcome::good;
   }
   if (done != outcome::good) {
-    done = bearer(h, cluster, now, user);
+    done = bearer(h, of_connection, cluster, now, user);
     failed |= done == outcome::bad;
   }
   if (done == outcome::good) {

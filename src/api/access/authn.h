@@ -49,10 +49,10 @@ class union_authenticator final : public authenticator {
  private:
   struct connection_identity;
   enum class outcome : unsigned char { none, good, bad };
-  const connection_identity& identity_of(net::http::connection_info& connection, wall_time now);
+  connection_identity& identity_of(net::http::connection_info& connection, wall_time now);
   outcome basic(const net::http::headers& headers, user_info& user) const;
   outcome front_proxy(const net::http::headers& headers, const connection_identity& connection, user_info& user) const;
-  outcome bearer(const net::http::headers& headers, const store::snapshot& cluster, wall_time now, user_info& user);
+  outcome bearer(const net::http::headers& headers, connection_identity& connection, const store::snapshot& cluster, wall_time now, user_info& user);
 
   authn_settings settings_;
   token_authenticator* tokens_;

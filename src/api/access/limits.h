@@ -27,6 +27,9 @@ inline constexpr std::size_t pod_reference_namespaces_max = 1'024;
 // looked up again each time). Every pod has one token.
 inline constexpr std::size_t verified_tokens_max = 4'096;
 
+// How long a connection's bearer token counts as checked while the cluster stays as it is: its times are in whole seconds.
+inline constexpr std::chrono::seconds token_recheck{1};
+
 // A bearer token longer than this is refused before anything is computed. The real ones are below 2 KiB.
 inline constexpr std::size_t bearer_token_max_bytes = 16 * 1024;
 

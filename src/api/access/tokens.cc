@@ -131,40 +131,51 @@ result<token_identity> token_authenticator::verify_service_account(std::string_v
   return out;
 }
 
-result<void> token_authenticator::check_objects(const std::string& fingerprint, checked& c, const store::snapshot& cluster, wall_time now) const {
+// The keys of what the token hangs on: its service account, and a pod, a secret or a node that it is bound to.
+result<void> token_authenticator::find_keys(checked& c) {
   auto& root = c.claims[claim_root];
   auto ns = std::string(root["namespace"].as_string());
   auto name = std::string(root["serviceaccount"]["name"].as_string());
-  auto uid = root["serviceaccount"]["uid"].as_string();
-  auto user_name = "system:serviceaccount:" + ns + ':' + name;
-  if (ns.empty() || name.empty() || c.claims["sub"].as_string() != user_name) return refuse("the token's subject is not its service account");
-
-  auto account = cluster.find(object_key("serviceaccounts", ns, name));
-  if (!account) return refuse("service account " + ns + '/' + name + " isn't there");
+  if (ns.empty() || name.empty() || c.claims["sub"].as_string() != "system:serviceaccount:" + ns + ':' + name)
+    return refuse("the token's subject is not its service account");
   auto& pod = root["pod"];
   auto& secret = root["secret"];
   auto& node = root["node"];
-  store::object_ref bound;
-  if (pod.is_object()) bound = cluster.find(object_key("pods", ns, pod["name"].as_string()));
-  if (secret.is_object()) bound = cluster.find(object_key("secrets", ns, secret["name"].as_string()));
-  if ((pod.is_object() || secret.is_object()) && !bound) return refuse("what the token is bound to isn't there");
+  if (pod.is_object()) c.bound_key = object_key("pods", ns, pod["name"].as_string());
+  if (secret.is_object()) c.bound_key = object_key("secrets", ns, secret["name"].as_string());
   // A pod's token names the node for information only; a token bound to nothing else hangs on the node.
-  bool hangs_on_node = node.is_object() && !pod.is_object() && !secret.is_object();
-  store::object_ref node_object;
-  if (hangs_on_node) {
-    node_object = cluster.find(object_key("minions", {}, node["name"].as_string()));
-    if (!node_object) return refuse("the node that the token is bound to isn't there");
-  }
+  if (node.is_object() && c.bound_key.empty()) c.node_key = object_key("minions", {}, node["name"].as_string());
+  c.account_key = object_key("serviceaccounts", ns, name);
+  return {};
+}
+
+result<void> token_authenticator::check_objects(const std::string& fingerprint, checked& c, const store::snapshot& cluster, wall_time now) const {
+  if (c.account_key.empty()) KEDGE_CHECK(find_keys(c));
+  auto account = cluster.find(c.account_key);
+  store::object_ref bound, node_object;
+  if (!c.bound_key.empty()) bound = cluster.find(c.bound_key);
+  if (!c.node_key.empty()) node_object = cluster.find(c.node_key);
 
   auto version = [](const store::object_ref& o) { return o ? o->mod() : store::revision{0}; };
+  bool there = account && (bound || c.bound_key.empty()) && (node_object || c.node_key.empty());
   bool same = c.account == version(account) && c.bound == version(bound) && c.node == version(node_object);
-  if (same && c.account != 0) {
+  if (there && same && c.account != 0) {
     if (c.good_until && *c.good_until < now) return refuse("what the token is bound to was deleted");
     return {};
   }
   c.account = 0;
   c.good_until.reset();
 
+  auto& root = c.claims[claim_root];
+  auto ns = std::string(root["namespace"].as_string());
+  auto name = std::string(root["serviceaccount"]["name"].as_string());
+  auto uid = root["serviceaccount"]["uid"].as_string();
+  auto& pod = root["pod"];
+  auto& secret = root["secret"];
+  auto& node = root["node"];
+  if (!account) return refuse("service account " + ns + '/' + name + " isn't there");
+  if (!bound && !c.bound_key.empty()) return refuse("what the token is bound to isn't there");
+  if (!node_object && !c.node_key.empty()) return refuse("the node that the token is bound to isn't there");
   auto parsed = read_object(account);
   if (!parsed || uid_of(*parsed) != uid) return refuse("service account " + ns + '/' + name + " is another one of that name");
   if (!(*parsed)["metadata"]["deletionTimestamp"].is_null()) return refuse("service account " + ns + '/' + name + " is being deleted");
@@ -185,7 +196,7 @@ result<void> token_authenticator::check_objects(const std::string& fingerprint, 
   if (node_object) KEDGE_CHECK(check_bound(node_object, node));
 
   c.user = {};
-  c.user.name = user_name;
+  c.user.name = c.claims["sub"].as_string();
   c.user.uid = uid;
   c.user.groups = {"system:serviceaccounts", "system:serviceaccounts:" + ns};
   auto extra = [&](std::string_view key, const json::value& value) {

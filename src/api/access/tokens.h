@@ -49,10 +49,12 @@ class token_authenticator {
   // were last found good, so that they are parsed again only when they changed.
   struct checked {
     json::value claims;
+    std::string account_key, bound_key, node_key;  // of the objects; empty: not bound to one (account_key: not looked at yet)
     store::revision account = 0, bound = 0, node = 0;
     std::optional<wall_time> good_until;  // set while an object that it hangs on is being deleted
     user_info user;
   };
+  static result<void> find_keys(checked& c);
   result<void> check_objects(const std::string& fingerprint, checked& c, const store::snapshot& cluster, wall_time now) const;
 
   token_settings settings_;

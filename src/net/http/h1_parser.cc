@@ -1,5 +1,6 @@
 #include "net/http/h1_parser.h"
 
+#include <array>
 #include <cstring>
 
 #include "base/strings.h"
@@ -12,18 +13,26 @@ namespace {
 constexpr std::size_t chunk_extension_max_bytes = 4096;
 }  // namespace
 
-bool is_token(std::string_view text) noexcept {
-  if (text.empty()) return false;
-  for (unsigned char c : text)
-    if (c <= 0x20 || c >= 0x7f || std::strchr("\"(),/:;<=>?@[\\]{}", c)) return false;
-  return true;
-}
+namespace {
 
-bool valid_authority(std::string_view text) noexcept {
+// Which bytes may stand there: all that is printable and not in `refused`.
+constexpr std::array<bool, 256> printable_but(std::string_view refused) {
+  std::array<bool, 256> out{};
+  for (std::size_t c = 0x21; c < 0x7f; ++c) out[c] = refused.find(static_cast<char>(c)) == std::string_view::npos;
+  return out;
+}
+bool all_of(const std::array<bool, 256>& allowed, std::string_view text) noexcept {
   for (unsigned char c : text)
-    if (c <= 0x20 || c >= 0x7f || std::strchr("\"#,/<>?@\\^`{|}", c)) return false;
+    if (!allowed[c]) return false;
   return true;
 }
+constexpr auto in_token = printable_but("\"(),/:;<=>?@[\\]{}");
+constexpr auto in_authority = printable_but("\"#,/<>?@\\^`{|}");
+
+}  // namespace
+
+bool is_token(std::string_view text) noexcept { return !text.empty() && all_of(in_token, text); }
+bool valid_authority(std::string_view text) noexcept { return all_of(in_authority, text); }
 
 struct h1_parser::callbacks {
   static h1_parser& self(llhttp_t* p) { return *static_cast<h1_parser*>(p->data); }
