@@ -14,6 +14,11 @@ inline constexpr std::chrono::seconds tls_handshake_timeout{10};
 inline constexpr std::size_t tls_record_max_bytes = 16 * 1024;
 // Plaintext encrypted before one write to the socket: fewer system calls for large answers, and what a slow reader costs us.
 inline constexpr std::size_t tls_batch_max_bytes = 4 * tls_record_max_bytes;
+// Writes of one core that wait for the end of its turn: enough that a reader with many connections stays awake over them, few
+// enough that it reads the first while we are at the next (measured: 8 is the best for GET, 16 and more slower than none).
+inline constexpr std::size_t late_writes_max = 8;
+// What is larger keeps its reader busy by itself, and goes out at once.
+inline constexpr std::size_t late_write_max_bytes = 8 * 1024;
 // Ticket keys: a new one each period, the one before is still taken. Go rotates daily and keeps seven; ours is stricter
 // since a resumed session carries the client's certificate.
 inline constexpr std::chrono::hours tls_ticket_key_period{12};

@@ -1,11 +1,15 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "net/block_pool.h"
 #include "net/limits.h"
 #include "net/tls_context.h"
+#include "reactor/scope.h"
+#include "reactor/sync.h"
 
 namespace kedge::net {
 
@@ -15,7 +19,7 @@ namespace {
 constexpr std::size_t record_overhead_max = 96;
 // A batch, and room for what a receive may have to say meanwhile (key update, alert).
 constexpr std::size_t out_block_bytes = tls_batch_max_bytes + tls_batch_max_bytes / tls_record_max_bytes * record_overhead_max + 512;
-using out_pool = block_pool<out_block_bytes, 4>;
+using out_pool = block_pool<out_block_bytes, late_writes_max + 4>;
 using in_pool = block_pool<tls_record_max_bytes, 16>;
 
 // Walks over the parts of a send.
@@ -45,10 +49,78 @@ class cursor {
   std::size_t offset_ = 0;
 };
 
-class stream_impl final : public tls_stream {
+// Short writes of this loop's streams, put off until what is ready now has run, or a few of them wait. Each write wakes its
+// reader, and a peer that has many connections here (a proxy, an informer's client, a benchmark) then reads several answers
+// for one waking instead of going back to sleep after each.
+class late_write : public reactor::list_hook {
+ public:
+  virtual void write_now() noexcept = 0;
+
+ protected:
+  ~late_write() = default;
+};
+
+class late_writes {
+ public:
+  static void add(late_write& w) {
+    auto& mine = here();
+    mine.waiting_.push_back(w);
+    if (++mine.count_ >= late_writes_max)
+      mine.write_all();
+    else if (!mine.turn_.linked())
+      reactor::loop::current().schedule(mine.turn_);
+  }
+
+ private:
+  struct end_of_turn : reactor::waiter {
+    struct awaiter {
+      end_of_turn& w;
+      bool await_ready() const noexcept { return false; }
+      void await_suspend(std::coroutine_handle<> h) const noexcept { w.handle = h; }
+      void await_resume() const noexcept {}
+    };
+    awaiter operator co_await() noexcept { return {*this}; }
+  };
+
+  late_writes() { all().push_back(this); }
+  ~late_writes() { std::erase(all(), this); }
+
+  // A thread has one loop, but in the simulated world.
+  static std::vector<late_writes*>& all() {
+    thread_local std::vector<late_writes*> of_thread;
+    return of_thread;
+  }
+  static late_writes& here() {
+    auto& loop = reactor::loop::current();
+    for (;;) {
+      for (auto* w : all())
+        if (&w->loop_ == &loop) return *w;
+      loop.spawn(run());
+    }
+  }
+  static task<void> run() {
+    late_writes mine;
+    for (;;) {
+      co_await mine.turn_;
+      mine.write_all();
+    }
+  }
+  void write_all() noexcept {
+    count_ = 0;
+    while (!waiting_.empty()) waiting_.pop_front().write_now();
+  }
+
+  reactor::loop& loop_ = reactor::loop::current();
+  reactor::list<late_write> waiting_;
+  std::size_t count_ = 0;  // of those that were put in; some may have gone
+  end_of_turn turn_;
+};
+
+class stream_impl final : public tls_stream, private late_write {
  public:
   stream_impl(std::unique_ptr<reactor::stream> below, std::shared_ptr<void> context) noexcept
       : below_(std::move(below)), context_(std::move(context)) {}
+  ~stream_impl() override { write_last(); }
 
   result<void> open(SSL_CTX* context, tls_server_context::state* server) {
     ssl_.reset(SSL_new(context));
@@ -114,6 +186,10 @@ class stream_impl final : public tls_stream {
     c.skip(already_);
     for (;;) {
       if (closed_ || broken_) co_return fail(errc::closed, "the connection was closed at this end");
+      if (pushing_.size() > 0) {
+        co_await pushed_.wait();
+        continue;
+      }
       if (out_size_ > 0) {
         KEDGE_CO_CHECK(try_flush());
         if (out_size_ > 0) KEDGE_CO_CHECK(co_await flush());
@@ -131,17 +207,19 @@ class stream_impl final : public tls_stream {
     c.skip(already_);
     std::size_t reported = 0;
     for (;;) {
-      if (out_size_ > 0) {
+      if (out_size_ > 0 && !put_off()) {
         KEDGE_CHECK(try_flush());
         if (out_size_ > 0) return reported;
       }
       reported += std::exchange(already_, 0);
       if (c.done()) return reported;
       KEDGE_CHECK(encrypt(c));
+      if (c.done() && !linked() && out_size_ <= late_write_max_bytes) late_writes::add(*this);
     }
   }
 
   task<result<void>> finish() override {
+    while (pushing_.size() > 0) co_await pushed_.wait();
     if (closed_ || broken_) co_return fail(errc::closed, "the connection was closed at this end");
     ERR_clear_error();
     SSL_shutdown(ssl_.get());
@@ -151,6 +229,7 @@ class stream_impl final : public tls_stream {
   }
 
   void close() noexcept override {
+    write_last();
     closed_ = true;
     below_->close();
   }
@@ -256,6 +335,21 @@ class stream_impl final : public tls_stream {
     return {};
   }
 
+  // What was put off and may still wait for its turn.
+  bool put_off() const noexcept { return linked() && out_size_ <= late_write_max_bytes; }
+  void write_now() noexcept override {
+    if (out_size_ == 0 || sending_ || closed_ || broken_) return;
+    // The writer was told that all is sent: what the socket doesn't take now goes when it does.
+    if (try_flush() && out_size_ > 0) pushing_.spawn(push());
+  }
+  task<void> push() {
+    (void)co_await flush();
+    pushed_.pulse();
+  }
+  void write_last() noexcept {
+    if (out_size_ > 0 && !sending_ && !closed_ && !broken_) (void)try_flush();
+  }
+
   // Sends what is encrypted. The block is taken out first: a receive may write into a new one meanwhile.
   task<result<void>> flush() {
     struct send_guard {
@@ -340,6 +434,8 @@ class stream_impl final : public tls_stream {
   std::size_t already_ = 0;
   bool in_end_ = false, closed_ = false, broken_ = false, sending_ = false;
   ssl_ptr ssl_;
+  reactor::event pushed_;
+  reactor::scope pushing_;  // at most one push(); last: ends first
 };
 
 }  // namespace
