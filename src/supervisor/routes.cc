@@ -63,14 +63,15 @@ class routes final : public net::http::handler {
  public:
   explicit routes(services s) : s_(std::move(s)) {}
 
+  // No coroutine of its own: a watch would keep the frame, and with it the room for all that could have been asked for.
   task<void> serve(exchange& e) override {
     auto& path = e.request().path;
-    if (e.request().method == "CONNECT") co_return co_await egress(e);
-    if (path == "/cacerts") co_return co_await answer(e, 200, "text/plain", s_.identity.server_ca().bundle_pem());
-    if (path == "/ping") co_return co_await answer(e, 200, "text/plain; charset=utf-8", "pong");
-    if (path.starts_with("/static/")) co_return co_await serve_static(e);
-    if (!path.starts_with("/v1-k3s/")) co_return co_await s_.next.serve(e);
-    co_await serve_own(e, std::string_view(path).substr(8));
+    if (e.request().method == "CONNECT") return egress(e);
+    if (path == "/cacerts") return answer(e, 200, "text/plain", s_.identity.server_ca().bundle_pem());
+    if (path == "/ping") return answer(e, 200, "text/plain; charset=utf-8", "pong");
+    if (path.starts_with("/static/")) return serve_static(e);
+    if (!path.starts_with("/v1-k3s/")) return s_.next.serve(e);
+    return serve_own(e, std::string_view(path).substr(8));
   }
 
  private:
