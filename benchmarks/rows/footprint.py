@@ -47,7 +47,7 @@ def agent():
         data = os.path.join(kedge.folder, "agent")
         # A runtime's socket that nobody serves: what is measured is the agent, and no containerd is started.
         process = subprocess.Popen(
-            [KEDGE, "agent", "--server", kedge.url, "--token", token, "--data-dir", data, "--node-name", "agent", "--lb-server-port", "17446",
+            [KEDGE, "agent", "--server", kedge.url, "--token", token, "--data-dir", data, "--node-name", "agent", "--lb-server-port", str(free_port()),
              "--container-runtime-endpoint", f"unix://{data}/none.sock"],
             stdout=kedge.log, stderr=kedge.log, stdin=subprocess.DEVNULL, env={**os.environ, "KEDGE_NODE_PASSWORD_FOLDER": data})
         try:

@@ -5,8 +5,10 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -42,15 +44,25 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def free_port():
+    """One that nobody listens on now, below those that outgoing connections take."""
+    while True:
+        port = random.randrange(12000, 30000)
+        with socket.socket(socket.AF_INET6) as s:
+            with contextlib.suppress(OSError):
+                s.bind(("::", port))
+                return port
+
+
 class Kedge:
-    def __init__(self, folder, port=17443, args=("--disable-agent",), reactors=1):
+    def __init__(self, folder, args=("--disable-agent",), reactors=1):
         self.folder = folder
-        self.data, self.kubeconfig, self.port = os.path.join(folder, "kedge"), os.path.join(folder, "kedge.yaml"), port
+        self.data, self.kubeconfig, self.port = os.path.join(folder, "kedge"), os.path.join(folder, "kedge.yaml"), free_port()
         self.log = open(os.path.join(folder, "kedge.log"), "ab")
         env = {**os.environ, "KEDGE_NODE_PASSWORD_FOLDER": os.path.join(folder, "node")}
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            [KEDGE, "server", "--data-dir", self.data, "--https-listen-port", str(port), "--write-kubeconfig", self.kubeconfig,
+            [KEDGE, "server", "--data-dir", self.data, "--https-listen-port", str(self.port), "--write-kubeconfig", self.kubeconfig,
              "--node-name", "bench", "--reactors", str(reactors), *args], stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, env=env)
         self.ca = os.path.join(self.data, "server/tls/server-ca.crt")
 
@@ -101,8 +113,8 @@ class Kedge:
 class Nginx:
     """One worker, the server's own certificate and key, static files."""
 
-    def __init__(self, folder, kedge, port=17444):
-        self.folder, self.port = os.path.join(folder, "nginx"), port
+    def __init__(self, folder, kedge):
+        self.folder, self.port = os.path.join(folder, "nginx"), free_port()
         os.makedirs(os.path.join(self.folder, "files"))
         secret = json.load(open(os.path.join(kedge.data, "server/tls/dynamic-cert.json")))
         for key, name in (("tls.crt", "cert.pem"), ("tls.key", "key.pem")):
@@ -114,7 +126,7 @@ worker_processes 1; pid {self.folder}/pid; error_log {self.folder}/error.log; da
 events {{ worker_connections 4096; }}
 http {{ access_log off; sendfile on; keepalive_requests 100000000; client_body_temp_path {self.folder}/b; open_file_cache max=100;
   default_type application/json;
-  server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {self.folder}/cert.pem; ssl_certificate_key {self.folder}/key.pem;
+  server {{ listen 127.0.0.1:{self.port} ssl; ssl_certificate {self.folder}/cert.pem; ssl_certificate_key {self.folder}/key.pem;
     ssl_protocols TLSv1.3; root {self.folder}/files; }} }}
 """)
         self.process = subprocess.Popen(["nginx", "-p", self.folder, "-c", os.path.join(self.folder, "nginx.conf")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
