@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include "api/body.h"
+#include "api/custom/definition.h"
 #include "api/limits.h"
 #include "base/strings.h"
 #include "base/time.h"
 #include "reactor/loop.h"
 #include "schema/apply/managed.h"
+#include "schema/apply/structure.h"
 #include "schema/decode.h"
 #include "schema/defaults.h"
 
@@ -24,20 +26,24 @@ std::vector<std::string> reset_by(const served& s, part what) {
 }
 
 schema::apply::writer writer_of(const served& s, part what, const call& c) {
-  return {.type = &s.type(),
+  schema::apply::topology shape = s.type();
+  if (s.custom) shape = *s.custom->outline;
+  return {.shape = shape,
           .api_version = std::string(s.api_version),
           .manager = c.manager,
           .subresource = c.who.subresource,
           .reset = reset_by(s, what),
-          .now = format_rfc3339(reactor::loop::current().wall_now())};
+          .now = format_rfc3339(reactor::loop::current().wall_now()),
+          .canonicalise = s.custom ? std::function<void(json::value&)>([&s](json::value& v) { normalise(s, v); }) : nullptr};
 }
 
 // kube-apiserver calls these internal errors.
-status apply_failed(const served& s, const json::value& config, std::string_view why) {
+status apply_failed(const served& s, const json::value& config, std::string_view what, std::string_view why) {
   auto refused = internal_error("");
   refused.reason.clear();
   refused.causes.clear();
-  refused.message = fmt::format("failed to create typed patch object ({}/{}; {}/{}, Kind={}): {}", namespace_in(config), name_in(config), s.group, s.version, s.kind, why);
+  refused.message = fmt::format("failed to {} ({}/{}; {}/{}, Kind={}){}: {}", what, namespace_in(config), name_in(config), s.group, s.version, s.kind,
+                                what.starts_with("convert") ? " to proper version" : "", why);
   return refused;
 }
 
@@ -71,8 +77,16 @@ api_result<json::value> read_config(const apply_request& q, call& c) {
   if (c.options.validation == field_validation::warn)
     for (auto& d : duplicates) c.warnings.push_back(d);
   v->member("metadata").set("name", q.name);
+  schema::apply::topology shape = s.type();
+  if (s.custom) shape = *s.custom->outline;
+  if (auto ok = schema::apply::fields_of(shape, *v); !ok) return fail(apply_failed(s, *v, "create typed patch object", ok.error().message));
   auto copy = *v;
-  if (auto ok = schema::decode(s.type(), copy); !ok) return fail(apply_failed(s, *v, ok.error().message));
+  if (s.custom) {
+    KEDGE_CHECK(decode_body(std::move(copy), own_body(s), field_validation::ignore, {}, c.warnings));
+    return *std::move(v);
+  }
+  if (auto ok = schema::decode(s.type(), copy); !ok)
+    return fail(apply_failed(s, *v, "convert new object", fmt::format("unable to convert unstructured object to {}/{}, Kind={}: {}", s.group, s.version, s.kind, ok.error().message)));
   return *std::move(v);
 }
 
@@ -80,11 +94,11 @@ api_result<json::value> read_config(const apply_request& q, call& c) {
 api_result<json::value> applied_to(const apply_request& q, const json::value& current, const json::value& config, call& c) {
   auto& s = q.what;
   auto done = schema::apply::apply(writer_of(s, q.changes, c), current, config, c.options.force);
-  if (!done) return fail(apply_failed(s, config, done.error().message));
+  if (!done) return fail(apply_failed(s, config, "create typed patch object", done.error().message));
   if (!done->conflicts.empty()) return fail(conflicting(s, q.name, done->conflicts));
   c.ownership = std::move(done->managed);
   c.applies = true;
-  if (q.changes == part::whole) schema::apply_defaults(s.type(), done->object);
+  if (q.changes == part::whole) apply_defaults(s, done->object);
   return std::move(done->object);
 }
 

@@ -57,6 +57,9 @@ api_result<json::value> parse_body(std::string_view text, wire format, const exp
 
 api_result<json::value> decode_body(json::value v, const expected_body& what, field_validation validation, json::duplicate_list duplicates,
                                     std::vector<std::string>& warnings, bool for_patch) {
+  // An empty list asks for a reset, which decoding would not tell from none; an empty entry asks for the same.
+  if (auto& owners = v["metadata"]["managedFields"]; owners.is_array() && owners.empty())
+    v.member("metadata").set("managedFields", json::array{json::object()});
   if (what.custom) return custom::decode(*what.custom, std::move(v), validation, std::move(duplicates), warnings, for_patch);
   auto version = std::string(v["apiVersion"].as_string());
   auto kind = std::string(v["kind"].as_string());
@@ -65,9 +68,6 @@ api_result<json::value> decode_body(json::value v, const expected_body& what, fi
     return fail(bad_request(fmt::format("the API version in the data ({}) does not match the expected API version ({})", version, what.api_version)));
   v.set("apiVersion", what.api_version);
   v.set("kind", what.kind);
-  // An empty list asks for a reset, which decoding would not tell from none; an empty entry asks for the same.
-  if (auto& owners = v["metadata"]["managedFields"]; owners.is_array() && owners.empty())
-    v.member("metadata").set("managedFields", json::array{json::object()});
   schema::unknown_list unknown;
   auto in_version = quote(schema::split_api_version(what.api_version).version);
   if (auto ok = schema::decode(*what.type, v, validation == field_validation::ignore ? nullptr : &unknown); !ok) {

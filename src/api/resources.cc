@@ -35,7 +35,7 @@ task<api_result<written>> within(task<api_result<written>> work, time_point dead
 
 status patch_type_not_served() {
   return unsupported_media_type("the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
-                                "application/merge-patch+json");
+                                "application/merge-patch+json, application/apply-patch+yaml");
 }
 
 std::string_view deprecation(const served& s) {
@@ -248,7 +248,6 @@ task<api_result<written>> api_handler::patch(api_request& r, const served& s, ca
   KEDGE_CO_CHECK(check_patch_options(c.options, applies));
   KEDGE_CO_TRY(auto text, co_await read_body(r.http));
   auto p = part_of(r.info.subresource);
-  if (applies && s.custom) co_return fail(patch_type_not_served());
   if (applies) {
     auto creator = r.who;
     creator.verb = "create";

@@ -223,7 +223,7 @@ api_result<void> storage::prepare_create(const served& s, const std::string& ns,
 
 task<api_result<written>> storage::create(const served& s, std::string ns, json::value object, call& c) {
   const bool generated = name_in(object).empty() && !object["metadata"]["generateName"].as_string().empty();
-  const auto owners = ownership_of_new(s, object, c);
+  auto owners = ownership_of_new(s, object, c);
   if (s.to_stored) s.to_stored(object);
   for (int tries = 0;; ++tries) {
     auto copy = generated ? object : std::move(object);
@@ -236,7 +236,7 @@ task<api_result<written>> storage::create(const served& s, std::string ns, json:
     KEDGE_CO_CHECK(co_await admit(s, operation::create, &copy, nullptr, c, *cluster, true));
     auto& l = reactor::loop::current();
     auto& m = copy.member("metadata");
-    set_ownership(copy, owners);
+    set_ownership(copy, generated ? owners : std::move(owners));
     if (copy["metadata"]["uid"].is_null()) m.set("uid", l.random().uuid());  // a Job's rules chose it already
     m.set("creationTimestamp", format_rfc3339(l.wall_now()));
     if (s.custom) copy.set("apiVersion", s.stored->api_version);

@@ -9,6 +9,7 @@
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/write.h"
+#include "schema/apply/outline.h"
 
 namespace kedge::api::custom {
 namespace {
@@ -156,6 +157,7 @@ void definition::compile_version(const json::value& crd, const json::value& v) {
     c.warning = v["deprecationWarning"].as_string();
     if (c.warning.empty()) c.warning = fmt::format("{} {} is deprecated", s.api_version, s.kind);
   }
+  c.outline = std::make_shared<const schema::apply::outline>(schema::apply::outline_of(v["schema"]["openAPIV3Schema"]));
   if (auto& schema = v["schema"]["openAPIV3Schema"]; schema.is_object()) {
     c.schema = structural::compile(schema);
     c.has_schema = true;

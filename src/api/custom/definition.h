@@ -14,6 +14,10 @@
 #include "api/registry.h"
 #include "store/store.h"
 
+namespace kedge::schema::apply {
+struct outline;
+}
+
 namespace kedge::api::custom {
 
 struct printer_column {
@@ -34,6 +38,7 @@ struct version {
   std::string warning;  // deprecated: text of the Warning header
   structural schema;
   bool has_schema = false;
+  std::shared_ptr<const schema::apply::outline> outline;  // the schema's topology, for apply
   std::vector<printer_column> columns;  // behind the name
   std::vector<selectable_field> fields;
   std::unique_ptr<scale_paths> scale;

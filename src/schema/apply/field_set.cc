@@ -71,6 +71,8 @@ result<std::string> canonical_element(std::string_view text) {
   if (text.size() < 2 || text[1] != ':') return wrong();
   if (text[0] == 'f' || text[0] == 'i') return std::string(text);
   if (text[0] != 'k' && text[0] != 'v') return wrong();
+  // One key or value without a space or an escape has no other spelling; nearly all are so.
+  if (text.find_first_of(" \t\n\r\\,") == std::string_view::npos && (text[0] == 'v' || text.substr(2, 2) == "{\"")) return std::string(text);
   auto v = json::parse(text.substr(2));
   if (!v) return wrong();
   if (text[0] == 'v') return "v:" + json::write(*v);
@@ -105,14 +107,13 @@ void field_set::for_each(const std::function<void(const field_path&)>& see) cons
   walk(*this, at, see);
 }
 
-field_set unite(const field_set& a, const field_set& b) {
-  field_set out = a;
-  out.member = a.member || b.member;
+field_set unite(field_set a, const field_set& b) {
+  a.member |= b.member;
   for (auto& [element, child] : b.children) {
-    auto& slot = out.children[element];
-    slot = unite(slot, child);
+    auto [slot, added] = a.children.try_emplace(element);
+    slot->second = added ? child : unite(std::move(slot->second), child);
   }
-  return out;
+  return a;
 }
 
 field_set intersect(const field_set& a, const field_set& b) {
@@ -127,15 +128,15 @@ field_set intersect(const field_set& a, const field_set& b) {
   return out;
 }
 
-field_set subtract(const field_set& a, const field_set& b) {
-  field_set out;
-  out.member = a.member && !b.member;
-  for (auto& [element, child] : a.children) {
-    auto other = b.children.find(element);
-    auto rest = other == b.children.end() ? child : subtract(child, other->second);
-    if (!rest.empty()) out.children.emplace(element, std::move(rest));
+field_set subtract(field_set a, const field_set& b) {
+  if (b.member) a.member = false;
+  for (auto& [element, child] : b.children) {
+    auto slot = a.children.find(element);
+    if (slot == a.children.end()) continue;
+    slot->second = subtract(std::move(slot->second), child);
+    if (slot->second.empty()) a.children.erase(slot);
   }
-  return out;
+  return a;
 }
 
 json::value to_fields_v1(const field_set& set) {

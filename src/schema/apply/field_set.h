@@ -29,9 +29,9 @@ struct field_set {
   friend bool operator==(const field_set&, const field_set&) = default;
 };
 
-field_set unite(const field_set& a, const field_set& b);
+field_set unite(field_set a, const field_set& b);
 field_set intersect(const field_set& a, const field_set& b);
-field_set subtract(const field_set& a, const field_set& b);
+field_set subtract(field_set a, const field_set& b);
 
 // {"f:spec":{"f:replicas":{}}}
 json::value to_fields_v1(const field_set& set);

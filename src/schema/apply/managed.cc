@@ -6,7 +6,6 @@
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/write.h"
-#include "schema/apply/structure.h"
 #include "schema/decode.h"
 
 namespace kedge::schema::apply {
@@ -56,13 +55,13 @@ json::value write_entries(entries all) {
   json::array out;
   for (auto& e : all) {
     json::object o;
-    o.set("manager", e.manager);
-    o.set("operation", e.operation);
-    o.set("apiVersion", e.api_version);
-    if (!e.time.empty()) o.set("time", e.time);
-    o.set("fieldsType", "FieldsV1");
-    o.set("fieldsV1", to_fields_v1(e.fields));
-    if (!e.subresource.empty()) o.set("subresource", e.subresource);
+    o.append("manager", e.manager);
+    o.append("operation", e.operation);
+    o.append("apiVersion", e.api_version);
+    if (!e.time.empty()) o.append("time", e.time);
+    o.append("fieldsType", "FieldsV1");
+    o.append("fieldsV1", to_fields_v1(e.fields));
+    if (!e.subresource.empty()) o.append("subresource", e.subresource);
     out.emplace_back(std::move(o));
   }
   return out;
@@ -88,7 +87,7 @@ field_set stripped(field_set set) {
       s.insert({"f:metadata", "f:" + std::string(name)});
     return s;
   }();
-  return subtract(set, never);
+  return subtract(std::move(set), never);
 }
 
 field_set without_reset(field_set set, const writer& w) {
@@ -97,7 +96,7 @@ field_set without_reset(field_set set, const writer& w) {
 }
 
 difference compared(const writer& w, const json::value& before, const json::value& after) {
-  auto d = compare(*w.type, before, after);
+  auto d = compare(w.shape, before, after);
   d.added = without_reset(std::move(d.added), w);
   d.removed = without_reset(std::move(d.removed), w);
   d.modified = without_reset(std::move(d.modified), w);
@@ -126,7 +125,7 @@ json::value unmanaged(json::value v) {
 // What a new object is before anything is set in it.
 json::value nothing_yet(const writer& w, const json::value& live) {
   json::value v(json::object{{"kind", live["kind"]}, {"apiVersion", live["apiVersion"]}});
-  normalise(*w.type, v);
+  if (w.shape.type) schema::normalise(*w.shape.type, v);
   return v;
 }
 
@@ -137,28 +136,36 @@ std::string manager_text(const entry& e) {
   return out + " using " + e.api_version;
 }
 
-// False: the write changed nothing.
-bool record_update(entries& all, const writer& w, const json::value& before, const json::value& after) {
+// What a write sets, and what nobody owns any longer after it.
+struct change {
+  field_set taken, lost;
+  explicit operator bool() const noexcept { return !lost.empty(); }
+};
+
+change change_of(const writer& w, const json::value& before, const json::value& after) {
   auto d = compared(w, before, after);
-  auto taken = stripped(unite(d.modified, d.added));
-  auto lost = unite(taken, stripped(std::move(d.removed)));
-  if (lost.empty()) return false;
+  change out{stripped(unite(std::move(d.added), d.modified)), stripped(std::move(d.removed))};
+  out.lost = unite(std::move(out.lost), out.taken);
+  return out;
+}
+
+void record(entries& all, const writer& w, change c) {
   for (auto& e : all)
-    if (e.api_version == w.api_version) e.fields = subtract(e.fields, lost);
-  if (taken.empty()) return true;
-  auto mine = entry_of(w, "Update", std::move(taken));
+    if (e.api_version == w.api_version) e.fields = subtract(std::move(e.fields), c.lost);
+  if (c.taken.empty()) return;
+  auto mine = entry_of(w, "Update", std::move(c.taken));
   if (auto old = find(all, mine)) {
-    old->fields = unite(old->fields, mine.fields);
+    old->fields = unite(std::move(mine.fields), old->fields);
     old->time = w.now;
   } else {
     all.push_back(std::move(mine));
   }
-  return true;
 }
 
 // The oldest updates become one entry a version, until there are few enough.
 void cap_updates(entries& all) {
   std::erase_if(all, [](const entry& e) { return e.fields.empty(); });
+  if (all.size() <= update_managers_max) return;
   std::vector<entry> updates, out;
   for (auto& e : all) (e.applies() ? out : updates).push_back(std::move(e));
   auto left = updates.size();
@@ -186,7 +193,7 @@ void cap_updates(entries& all) {
 
 // `merged` without what `last` named, the applier names no more, and nobody else owns.
 json::value pruned(const writer& w, const json::value& merged, const field_set& last, const entries& all) {
-  auto& type = *w.type;
+  auto& type = w.shape;
   auto set_of = [&](const json::value& v) {
     auto s = fields_of(type, v);
     return s ? with_parents(type, *s) : field_set();
@@ -208,9 +215,9 @@ field_set fields_last_applied(const writer& w, const json::value& live) {
   if (text.empty()) return {};
   auto last = json::parse(text);
   if (!last || (*last)["apiVersion"].as_string() != w.api_version) return {};
-  auto set = fields_of(*w.type, *last);
+  auto set = fields_of(w.shape, *last);
   if (!set) return {};
-  auto d = compare(*w.type, *last, live);
+  auto d = compare(w.shape, *last, live);
   return subtract(*set, unite(d.modified, unite(d.added, d.removed)));
 }
 
@@ -230,6 +237,13 @@ void keep_last_applied(const writer& w, json::value& object, const json::value& 
 
 }  // namespace
 
+void writer::normalise(json::value& v) const {
+  if (canonicalise)
+    canonicalise(v);
+  else
+    schema::normalise(*shape.type, v);
+}
+
 std::string conflict_message(const std::vector<conflict>& all) {
   if (all.size() == 1) return "Apply failed with 1 conflict: conflict with " + all[0].with + ": " + all[0].field;
   std::map<std::string_view, std::vector<std::string_view>> by_manager;
@@ -245,13 +259,13 @@ std::string conflict_message(const std::vector<conflict>& all) {
 }
 
 result<applied> apply(const writer& w, const json::value& live, const json::value& config, bool force) {
-  KEDGE_TRY(auto set, fields_of(*w.type, config));
+  KEDGE_TRY(auto set, fields_of(w.shape, config));
   set = without_reset(std::move(set), w);
   auto mine = entry_of(w, "Apply", {});
   applied out;
   if (live.is_null()) {
     out.object = config;
-    normalise(*w.type, out.object);
+    w.normalise(out.object);
     mine.fields = stripped(std::move(set));
     out.managed = write_entries({std::move(mine)});
     return out;
@@ -263,9 +277,9 @@ result<applied> apply(const writer& w, const json::value& live, const json::valu
   if (all.empty()) {
     auto first = w;
     first.manager = before_first_apply;
-    record_update(all, first, nothing_yet(w, current), current);
+    record(all, first, change_of(first, nothing_yet(w, current), current));
   }
-  auto merged = merge(*w.type, current, config);
+  auto merged = merge(w.shape, current, config);
   field_set last;
   std::string last_time;
   if (auto old = find(all, mine)) {
@@ -305,7 +319,7 @@ result<applied> apply(const writer& w, const json::value& live, const json::valu
   // The time tells when the object was changed: an apply that only shares what is there has none of its own.
   own->time = same ? last_time : w.now;
   keep_last_applied(w, merged, config);
-  normalise(*w.type, merged);
+  w.normalise(merged);
   out.object = std::move(merged);
   out.managed = write_entries(std::move(all));
   return out;
@@ -314,7 +328,7 @@ result<applied> apply(const writer& w, const json::value& live, const json::valu
 json::value after_create(const writer& w, const json::value& object, const json::value& asked) {
   auto all = read_entries(asked);
   if (!all) all = entries();
-  record_update(*all, w, nothing_yet(w, object), object);
+  record(*all, w, change_of(w, nothing_yet(w, object), object));
   cap_updates(*all);
   return write_entries(*std::move(all));
 }
@@ -325,10 +339,12 @@ json::value after_update(const writer& w, const json::value& before, const json:
   result<entries> all = entries();
   if (sent && !(asked == held)) all = read_entries(asked);
   const bool from_writer = all && !all->empty();
+  if (!from_writer && held.empty()) return {};
+  auto c = change_of(w, before, after);
+  if (!c && !from_writer) return held;
   if (!from_writer) all = read_entries(held);
   if (!all || all->empty()) return {};
-  const bool changed = record_update(*all, w, before, after);
-  if (!changed && !from_writer) return held;
+  record(*all, w, std::move(c));
   cap_updates(*all);
   auto out = write_entries(*std::move(all));
   return out.empty() ? json::value() : out;

@@ -6,12 +6,13 @@
 // Entries of another API version than the type's are kept as they are: their paths mean another structure.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "json/value.h"
-#include "schema/apply/field_set.h"
+#include "schema/apply/structure.h"
 #include "schema/types.h"
 
 namespace kedge::schema::apply {
@@ -21,12 +22,15 @@ inline constexpr std::size_t update_managers_max = 10;
 
 // Who writes, through what. `reset`: top-level members that this way of writing never changes ("status", "spec").
 struct writer {
-  const type_info* type = nullptr;
+  topology shape;
   std::string api_version;
   std::string manager;
   std::string subresource;
   std::vector<std::string> reset;
   std::string now;  // RFC 3339
+  std::function<void(json::value&)> canonicalise;  // of custom resources; built-in types are normalised
+
+  void normalise(json::value& v) const;
 };
 
 struct conflict {

@@ -10,17 +10,41 @@
 namespace kedge::schema::apply {
 namespace {
 
-enum class form : unsigned char { leaf, structure, map, keyed_list, set_list };
+enum class form : unsigned char { leaf, structure, map, keyed_list, set_list, deduced };
 
 // What stands at a path: its form, and of what its members are.
 struct place {
   apply::form form = form::leaf;
   const type_info* type = nullptr;    // of a structure; of a keyed list's items
   const field_info* field = nullptr;  // the field whose elements a map or list holds
+  const outline* custom = nullptr;    // instead of both, in a custom resource
 };
 
 place place_of_type(const type_info& t) {
   return {t.base() != base_type::structure || t.map_type() == map_type::atomic ? form::leaf : form::structure, &t, nullptr};
+}
+
+place place_of_outline(const outline& o) {
+  switch (o.kind) {
+    case outline::form::leaf: break;
+    case outline::form::structure: return {form::structure, nullptr, nullptr, &o};
+    case outline::form::map: return {form::map, nullptr, nullptr, &o};
+    case outline::form::keyed_list: return {form::keyed_list, nullptr, nullptr, &o};
+    case outline::form::set_list: return {form::set_list, nullptr, nullptr, &o};
+    case outline::form::deduced: return {.form = form::deduced};
+    case outline::form::builtin: return place_of_type(*o.type);
+  }
+  return {};
+}
+
+place place_of(const topology& t) { return t.custom ? place_of_outline(*t.custom) : place_of_type(*t.type); }
+
+// A deduced place as what the values there are.
+place resolved(const place& p, const json::value* a, const json::value* b) {
+  if (p.form != form::deduced) return p;
+  auto fits = [](const json::value* v) { return !v || v->is_null() || v->is_object(); };
+  const bool any = (a && a->is_object()) || (b && b->is_object());
+  return any && fits(a) && fits(b) ? p : place{};
 }
 
 place place_of_element(const field_info& f) {
@@ -53,17 +77,41 @@ place place_of_field(const field_info& f) {
 // Of a member of a structure or map; `known` is false for a field that the structure has not.
 place place_of_member(const place& p, std::string_view name, bool& known) {
   known = true;
+  if (p.form == form::deduced) return p;
+  if (p.custom) {
+    if (p.form == form::map) return place_of_outline(*p.custom->element);
+    if (auto m = p.custom->find(name)) return place_of_outline(*m);
+    known = p.custom->open;
+    return {.form = known ? form::deduced : form::leaf};
+  }
   if (p.form == form::map) return place_of_element(*p.field);
   auto f = p.type->find(name);
   known = f != nullptr;
   return f ? place_of_field(*f) : place{};
 }
 
-place place_of_item(const place& p) { return p.form == form::keyed_list ? place_of_type(*p.type) : place{}; }
+place place_of_item(const place& p) {
+  if (p.form != form::keyed_list) return {};
+  return p.custom ? place_of_outline(*p.custom->element) : place_of_type(*p.type);
+}
+
+// `k:{"name":"a"}` of an item with these keys, in order; empty when it has none of them.
+std::string custom_element(const outline& list, const json::value& item) {
+  json::object keys;
+  for (auto& [name, standard] : list.keys) {
+    auto v = item.find(name);
+    if (v && !v->is_null())
+      keys.set(name, *v);
+    else if (!standard.is_null())
+      keys.set(name, standard);
+  }
+  return keys.empty() ? std::string() : "k:" + json::write(std::move(keys));
+}
 
 // `k:{"containerPort":80,"protocol":"TCP"}`; empty when the item has none of its keys.
 std::string item_element(const place& p, const json::value& item) {
   if (p.form == form::set_list) return "v:" + json::write(item);
+  if (p.custom) return custom_element(*p.custom, item);
   std::vector<std::string_view> names;
   for (auto k : p.field->list_map_keys()) names.push_back(k);
   if (names.empty()) names.push_back(p.field->patch_merge_key());
@@ -76,8 +124,12 @@ std::string item_element(const place& p, const json::value& item) {
       continue;
     }
     auto f = p.type->find(name);
-    if (!f || f->default_json().empty()) continue;
-    if (auto standard = json::parse(f->default_json())) keys.set(name, *std::move(standard));
+    if (!f) continue;
+    if (!f->default_json().empty()) {
+      if (auto standard = json::parse(f->default_json())) keys.set(name, *std::move(standard));
+    } else if (!f->omitempty() && !f->pointer()) {  // what a Go struct has when nothing was said
+      keys.set(name, f->base() == base_type::string ? json::value("") : f->base() == base_type::boolean ? json::value(false) : json::value(0));
+    }
   }
   if (keys.empty()) return {};
   return "k:" + json::write(std::move(keys));
@@ -85,44 +137,186 @@ std::string item_element(const place& p, const json::value& item) {
 
 std::string member_element(std::string_view name) { return "f:" + std::string(name); }
 
-std::string_view what_it_is(const json::value& v) {
-  return v.is_array() ? "list" : v.is_object() ? "map" : v.is_string() ? "string" : v.is_bool() ? "boolean" : "number";
+// Go's %v and %#v of a decoded JSON value.
+std::string go_text(const json::value& v) {
+  std::string out;
+  if (auto a = v.array()) {
+    for (auto& e : *a) out += (out.empty() ? "" : " ") + go_text(e);
+    return "[" + out + "]";
+  }
+  if (auto o = v.object()) {
+    std::map<std::string_view, std::string> sorted;
+    for (auto& m : *o) sorted.emplace(m.name, go_text(m.value));
+    for (auto& [name, text] : sorted) out += (out.empty() ? "" : " ") + std::string(name) + ":" + text;
+    return "map[" + out + "]";
+  }
+  return v.is_null() ? "<nil>" : v.is_string() ? std::string(v.as_string()) : json::write(v);
 }
 
+std::string go_syntax(const json::value& v) {
+  std::string out;
+  if (auto a = v.array()) {
+    for (auto& e : *a) out += (out.empty() ? "" : ", ") + go_syntax(e);
+    return "[]interface {}{" + out + "}";
+  }
+  if (auto o = v.object()) {
+    std::map<std::string_view, std::string> sorted;
+    for (auto& m : *o) sorted.emplace(m.name, go_syntax(m.value));
+    for (auto& [name, text] : sorted) out += (out.empty() ? "" : ", ") + json::write(name) + ":" + text;
+    return "map[string]interface {}{" + out + "}";
+  }
+  return v.is_null() ? "interface {}(nil)" : json::write(v);
+}
+
+std::string_view go_type(const json::value& v) {
+  return v.is_array() ? "[]interface {}" : v.is_object() ? "map[string]interface {}" : v.is_string() ? "string" : v.is_bool() ? "bool" : "float64";
+}
+
+// Whether a value fits its type as the schema tells it, with structured-merge-diff's words for what doesn't.
+class checker {
+ public:
+  error why;
+
+  bool check(const topology& t, const json::value& v) { return t.custom ? custom(*t.custom, v) : type(*t.type, v); }
+
+ private:
+  bool type(const type_info& t, const json::value& v) {
+    if (v.is_null()) return true;
+    if (t.base() != base_type::structure) return scalar(t.base(), v);
+    auto o = v.object();
+    if (!o) return wrong("expected map, got &{" + go_text(v) + "}");
+    for (auto& m : *o) {
+      step here(path_, member_element(m.name));
+      auto f = t.find(m.name);
+      if (!f) return wrong("field not declared in schema");
+      if (!field(*f, m.value)) return false;
+    }
+    return true;
+  }
+
+  bool custom(const outline& o, const json::value& v) {
+    if (v.is_null()) return true;
+    switch (o.kind) {
+      case outline::form::deduced: return true;
+      case outline::form::builtin: return type(*o.type, v);
+      case outline::form::leaf:
+        if (o.is_list && !v.is_array()) return wrong("expected list, got &{" + go_text(v) + "}");
+        return o.is_list || scalar(o.base, v);
+      case outline::form::structure:
+      case outline::form::map: {
+        auto members = v.object();
+        if (!members) return wrong("expected map, got &{" + go_text(v) + "}");
+        for (auto& m : *members) {
+          step here(path_, member_element(m.name));
+          auto inner = o.kind == outline::form::map ? o.element.get() : o.find(m.name);
+          if (inner ? !custom(*inner, m.value) : !o.open && !wrong("field not declared in schema")) return false;
+        }
+        return true;
+      }
+      case outline::form::keyed_list:
+      case outline::form::set_list: break;
+    }
+    auto list = v.array();
+    if (!list) return wrong("expected list, got &{" + go_text(v) + "}");
+    for (std::size_t i = 0; i < list->size(); ++i) {
+      auto& item = (*list)[i];
+      if (o.kind == outline::form::keyed_list && !item.is_object())
+        return wrong("element " + std::to_string(i) + ": associative list with keys may not have non-map elements");
+      step here(path_, item_element(place_of_outline(o), item));
+      if (!custom(*o.element, item)) return false;
+    }
+    return true;
+  }
+
+  struct step {
+    step(field_path& p, std::string element) : path(p) { path.push_back(std::move(element)); }
+    ~step() { path.pop_back(); }
+    field_path& path;
+  };
+
+  bool field(const field_info& f, const json::value& v) {
+    if (v.is_null()) return true;
+    if (f.is_single()) return one(f, v);
+    if (f.is_array()) return list(f, place_of_list(f), v);
+    auto o = v.object();
+    if (!o) return wrong("expected map, got &{" + go_text(v) + "}");
+    for (auto& m : *o) {
+      step here(path_, member_element(m.name));
+      if (f.shape() == shape::map ? !one(f, m.value) : !list(f, {}, m.value)) return false;
+    }
+    return true;
+  }
+
+  bool list(const field_info& f, const place& p, const json::value& v) {
+    auto a = v.array();
+    if (!a) return v.is_null() || wrong("expected list, got &{" + go_text(v) + "}");
+    for (std::size_t i = 0; i < a->size(); ++i) {
+      auto& item = (*a)[i];
+      if (p.form == form::keyed_list && !item.is_object())
+        return wrong("element " + std::to_string(i) + ": associative list with keys may not have non-map elements");
+      step here(path_, p.form == form::keyed_list || p.form == form::set_list ? item_element(p, item) : "i:" + std::to_string(i));
+      if (!one(f, item)) return false;
+    }
+    return true;
+  }
+
+  bool one(const field_info& f, const json::value& v) { return f.base() == base_type::structure ? type(*f.type(), v) : scalar(f.base(), v); }
+
+  bool scalar(base_type base, const json::value& v) {
+    if (v.is_null()) return true;
+    switch (base) {
+      case base_type::string:
+      case base_type::bytes: return v.is_string() || wrong("expected string, got &value.valueUnstructured{Value:" + go_syntax(v) + "}");
+      case base_type::boolean: return v.is_bool() || wrong("expected boolean, got &{" + go_text(v) + "}");
+      case base_type::int32:
+      case base_type::int64:
+      case base_type::float64: return v.is_number() || wrong("expected numeric (int or float), got " + std::string(go_type(v)));
+      default: return true;
+    }
+  }
+
+  bool wrong(std::string message) {
+    why = {errc::invalid, path_text(path_) + ": " + std::move(message)};
+    return false;
+  }
+
+  field_path path_;
+};
+
+// Of a value that fits its type.
 class collector {
  public:
   error why;
 
-  bool collect(const place& p, const json::value& v, field_set& node) {
+  bool collect(const place& at, const json::value& v, field_set& node) {
+    auto p = resolved(at, &v, nullptr);
     if (p.form == form::leaf || v.is_null()) {
       node.member = true;
       return true;
     }
     if (p.form == form::keyed_list || p.form == form::set_list) return items(p, v, node);
-    auto o = v.object();
-    if (!o) return wrong("expected map, got " + std::string(what_it_is(v)));
-    for (auto& m : *o) {
-      bool known;
-      auto inner = place_of_member(p, m.name, known);
-      path_.push_back(member_element(m.name));
-      if (!known) return wrong("field not declared in schema");
-      field_set child;
-      if (!collect(inner, m.value, child)) return false;
-      if (p.form == form::map || m.value.is_null() || (m.value.is_object() && m.value.empty())) child.member = true;
-      if (!child.empty()) node.children.emplace(path_.back(), std::move(child));
-      path_.pop_back();
-    }
+    if (auto o = v.object())
+      for (auto& m : *o) {
+        bool known;
+        auto inner = place_of_member(p, m.name, known);
+        path_.push_back(member_element(m.name));
+        field_set child;
+        if (!collect(inner, m.value, child)) return false;
+        const bool declared = p.form == form::structure && (!p.custom || p.custom->find(m.name));
+        if (!declared || m.value.is_null() || (m.value.is_object() && m.value.empty())) child.member = true;
+        if (!child.empty()) node.children.emplace(path_.back(), std::move(child));
+        path_.pop_back();
+      }
     return true;
   }
 
  private:
   bool items(const place& p, const json::value& v, field_set& node) {
     auto a = v.array();
-    if (!a) return wrong("expected list, got " + std::string(what_it_is(v)));
     auto inner = place_of_item(p);
-    for (std::size_t i = 0; i < a->size(); ++i) {
-      auto element = p.form == form::keyed_list && !(*a)[i].is_object() ? std::string() : item_element(p, (*a)[i]);
-      if (element.empty()) return wrong("element " + std::to_string(i) + ": associative list with keys has an element that omits all key fields");
+    for (std::size_t i = 0; a && i < a->size(); ++i) {
+      auto element = item_element(p, (*a)[i]);
+      if (element.empty()) return wrong("element " + std::to_string(i) + ": associative list with keys has an element that omits key field (and doesn't have default value)");
       if (node.children.contains(element)) return wrong("duplicate entries for key " + path_text({element}));
       path_.push_back(element);
       auto& child = node.children[std::move(element)];
@@ -165,56 +359,60 @@ struct indexed_list {
 
 bool nothing(const json::value* v) { return !v || v->is_null() || ((v->is_object() || v->is_array()) && v->empty()); }
 
-class comparer {
- public:
-  difference out;
+void compare_at(const place& p, const json::value* before, const json::value* after, difference& out);
 
-  // At least one side is there.
-  void compare(const place& p, const json::value* before, const json::value* after) {
-    if (p.form == form::leaf || (nothing(before) && nothing(after))) return leaf(before, after);
-    if (p.form == form::keyed_list || p.form == form::set_list)
-      items(p, before, after);
-    else
-      members(p, before, after);
-    if (!before) out.added.insert(path_);
-    if (!after) out.removed.insert(path_);
-  }
+void compare_leaf(const json::value* before, const json::value* after, difference& out) {
+  if (!before)
+    out.added.member = true;
+  else if (!after)
+    out.removed.member = true;
+  else if (!(*before == *after))
+    out.modified.member = true;
+}
 
- private:
-  void leaf(const json::value* before, const json::value* after) {
-    if (!before)
-      out.added.insert(path_);
-    else if (!after)
-      out.removed.insert(path_);
-    else if (!(*before == *after))
-      out.modified.insert(path_);
-  }
+// What differs below one element, which is spelled only where something does.
+template <typename Spell>
+void compare_below(const place& p, const json::value* before, const json::value* after, difference& out, Spell spell) {
+  difference d;
+  compare_at(p, before, after, d);
+  if (!d.added.empty()) out.added.children.emplace(spell(), std::move(d.added));
+  if (!d.removed.empty()) out.removed.children.emplace(spell(), std::move(d.removed));
+  if (!d.modified.empty()) out.modified.children.emplace(spell(), std::move(d.modified));
+}
 
-  void inside(std::string element, const place& p, const json::value* before, const json::value* after) {
-    path_.push_back(std::move(element));
-    compare(p, before, after);
-    path_.pop_back();
-  }
+void compare_members(const place& p, const json::value* before, const json::value* after, difference& out) {
+  bool known;
+  auto one = [&](const std::string& name, const json::value* b, const json::value* a) {
+    compare_below(place_of_member(p, name, known), b, a, out, [&] { return member_element(name); });
+  };
+  if (auto o = before ? before->object() : nullptr)
+    for (auto& m : *o) one(m.name, &m.value, after ? after->find(m.name) : nullptr);
+  if (auto o = after ? after->object() : nullptr)
+    for (auto& m : *o)
+      if (!before || !before->find(m.name)) one(m.name, nullptr, &m.value);
+}
 
-  void members(const place& p, const json::value* before, const json::value* after) {
-    bool known;
-    if (auto o = before ? before->object() : nullptr)
-      for (auto& m : *o) inside(member_element(m.name), place_of_member(p, m.name, known), &m.value, after ? after->find(m.name) : nullptr);
-    if (auto o = after ? after->object() : nullptr)
-      for (auto& m : *o)
-        if (!before || !before->find(m.name)) inside(member_element(m.name), place_of_member(p, m.name, known), nullptr, &m.value);
-  }
+void compare_items(const place& p, const json::value* before, const json::value* after, difference& out) {
+  if (before && after && *before == *after) return;
+  indexed_list left(p, before), right(p, after);
+  auto inner = place_of_item(p);
+  auto one = [&](const std::string& element, const json::value* b, const json::value* a) { compare_below(inner, b, a, out, [&] { return element; }); };
+  for (auto& e : left.order) one(e, left.find(e), right.find(e));
+  for (auto& e : right.order)
+    if (!left.find(e)) one(e, nullptr, right.find(e));
+}
 
-  void items(const place& p, const json::value* before, const json::value* after) {
-    indexed_list left(p, before), right(p, after);
-    auto inner = place_of_item(p);
-    for (auto& e : left.order) inside(e, inner, left.find(e), right.find(e));
-    for (auto& e : right.order)
-      if (!left.find(e)) inside(e, inner, nullptr, right.find(e));
-  }
-
-  field_path path_;
-};
+// At least one side is there.
+void compare_at(const place& at, const json::value* before, const json::value* after, difference& out) {
+  auto p = resolved(at, before, after);
+  if (p.form == form::leaf || (nothing(before) && nothing(after))) return compare_leaf(before, after, out);
+  if (p.form == form::keyed_list || p.form == form::set_list)
+    compare_items(p, before, after, out);
+  else
+    compare_members(p, before, after, out);
+  if (!before) out.added.member = true;
+  if (!after) out.removed.member = true;
+}
 
 json::value merged(const place& p, const json::value& live, const json::value& config);
 
@@ -280,7 +478,8 @@ json::value merged_items(const place& p, const json::value& live, const json::va
   return out;
 }
 
-json::value merged(const place& p, const json::value& live, const json::value& config) {
+json::value merged(const place& at, const json::value& live, const json::value& config) {
+  auto p = resolved(at, &live, &config);
   if (p.form == form::leaf) return config;
   if (nothing(&config)) return nothing(&live) ? config : live;
   if (nothing(&live)) return config;
@@ -289,7 +488,8 @@ json::value merged(const place& p, const json::value& live, const json::value& c
   return live.is_object() && config.is_object() ? merged_members(p, live, config) : config;
 }
 
-json::value removed(const place& p, const json::value& v, const field_set& set) {
+json::value removed(const place& at, const json::value& v, const field_set& set) {
+  auto p = resolved(at, &v, nullptr);
   if (p.form == form::leaf || set.children.empty()) return v;
   if (auto o = v.object(); o && p.form != form::keyed_list && p.form != form::set_list) {
     json::object out;
@@ -324,7 +524,7 @@ field_set named_parents(const place& p, const field_set& set) {
     place inner;
     bool known = false;
     if (element.starts_with("f:")) {
-      if (p.form == form::structure || p.form == form::map) inner = place_of_member(p, std::string_view(element).substr(2), known);
+      if (p.form == form::structure || p.form == form::map || p.form == form::deduced) inner = place_of_member(p, std::string_view(element).substr(2), known);
     } else if (p.form == form::keyed_list || p.form == form::set_list) {
       inner = place_of_item(p);
     }
@@ -337,23 +537,25 @@ field_set named_parents(const place& p, const field_set& set) {
 
 }  // namespace
 
-result<field_set> fields_of(const type_info& type, const json::value& v) {
+result<field_set> fields_of(topology shape, const json::value& v) {
+  checker fits;
+  if (!fits.check(shape, v)) return fail(std::move(fits.why));
   field_set out;
   collector c;
-  if (!c.collect(place_of_type(type), v, out)) return fail(std::move(c.why));
+  if (!c.collect(place_of(shape), v, out)) return fail(std::move(c.why));
   return out;
 }
 
-difference compare(const type_info& type, const json::value& before, const json::value& after) {
-  comparer c;
-  c.compare(place_of_type(type), &before, &after);
-  return std::move(c.out);
+difference compare(topology shape, const json::value& before, const json::value& after) {
+  difference out;
+  compare_at(place_of(shape), &before, &after, out);
+  return out;
 }
 
-json::value merge(const type_info& type, const json::value& live, const json::value& config) { return merged(place_of_type(type), live, config); }
+json::value merge(topology shape, const json::value& live, const json::value& config) { return merged(place_of(shape), live, config); }
 
-json::value without(const type_info& type, const json::value& v, const field_set& set) { return removed(place_of_type(type), v, set); }
+json::value without(topology shape, const json::value& v, const field_set& set) { return removed(place_of(shape), v, set); }
 
-field_set with_parents(const type_info& type, const field_set& set) { return named_parents(place_of_type(type), set); }
+field_set with_parents(topology shape, const field_set& set) { return named_parents(place_of(shape), set); }
 
 }  // namespace kedge::schema::apply

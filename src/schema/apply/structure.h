@@ -7,26 +7,38 @@
 #include "base/error.h"
 #include "json/value.h"
 #include "schema/apply/field_set.h"
+#include "schema/apply/outline.h"
 #include "schema/types.h"
 
 namespace kedge::schema::apply {
 
-// The fields that `v` sets. errc::invalid for a field that the type has not (`.spec.foo: field not declared in schema`) or of
-// another structure (`.spec: expected map, got …`), and for list items without their keys or twice there.
-result<field_set> fields_of(const type_info& type, const json::value& v);
+// What tells an object's topology: its built-in type, or a custom resource's outline. Either lives longer than its use.
+struct topology {
+  const type_info* type = nullptr;
+  const outline* custom = nullptr;
+
+  topology() noexcept = default;
+  topology(const type_info& t) noexcept : type(&t) {}
+  topology(const outline& o) noexcept : custom(&o) {}
+};
+
+// The fields that `v` sets. errc::invalid, in structured-merge-diff's words, for a field that the type has not
+// (`.spec.foo: field not declared in schema`), for a value of another type (`.spec: expected map, got &{x}`), and for list items
+// that are twice there.
+result<field_set> fields_of(topology shape, const json::value& v);
 
 struct difference {
   field_set added, removed, modified;
 };
-difference compare(const type_info& type, const json::value& before, const json::value& after);
+difference compare(topology shape, const json::value& before, const json::value& after);
 
 // `config` laid over `live`. Items of associative lists take config's order, items only in `live` keep their place.
-json::value merge(const type_info& type, const json::value& live, const json::value& config);
+json::value merge(topology shape, const json::value& live, const json::value& config);
 
 // `v` without the fields in `set` (and what is below them).
-json::value without(const type_info& type, const json::value& v, const field_set& set);
+json::value without(topology shape, const json::value& v, const field_set& set);
 
 // `set`, with every struct field on the way to a member a member itself.
-field_set with_parents(const type_info& type, const field_set& set);
+field_set with_parents(topology shape, const field_set& set);
 
 }  // namespace kedge::schema::apply

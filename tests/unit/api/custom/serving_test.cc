@@ -84,6 +84,37 @@ TEST_CASE("a custom resource lives its life") {
   CHECK(w.must(w.get(things), 200)["items"].empty());
 }
 
+TEST_CASE("custom resources are applied by their schema's topology") {
+  custom_world w;
+  w.define(crd_text(R"({"type":"object","properties":{"spec":{"type":"object","properties":{"color":{"type":"string"},"size":{"type":"integer","default":3},
+    "ports":{"type":"array","x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["port"],"items":{"type":"object","required":["port"],"properties":{"port":{"type":"integer"},"name":{"type":"string"}}}},
+    "tags":{"type":"array","x-kubernetes-list-type":"set","items":{"type":"string"}},"whole":{"type":"array","items":{"type":"string"}},
+    "pairs":{"type":"object","additionalProperties":{"type":"string"}},"free":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}}}})"));
+  auto apply = [&](std::string_view manager, std::string_view spec, std::string_view more = {}) {
+    return w.patch(fmt::format("{}/a?fieldManager={}{}", things, manager, more), thing("a", spec), "application/apply-patch+yaml");
+  };
+  auto fields = [](const json::value& v, std::size_t i) { return json::write(v["metadata"]["managedFields"][i]["fieldsV1"]); };
+  auto made = w.must(apply("m1", R"({"color":"red","ports":[{"port":80}],"tags":["a"],"whole":["x"],"pairs":{"k":"v"},"free":{"x":{"y":[1]}}})"), 201);
+  CHECK(fields(made, 0) ==
+        R"({"f:spec":{"f:color":{},"f:free":{"f:x":{".":{},"f:y":{}}},"f:pairs":{"f:k":{}},"f:ports":{"k:{\"port\":80}":{".":{},"f:port":{}}},"f:tags":{"v:\"a\"":{}},"f:whole":{}}})");
+  CHECK(made["spec"]["size"].as_integer() == 3);
+  CHECK(w.must(apply("m1", R"({"color":"red","ports":[{"port":80}],"tags":["a"],"whole":["x"],"pairs":{"k":"v"},"free":{"x":{"y":[1]}}})"), 200) == made);
+  auto both = w.must(apply("m2", R"({"ports":[{"port":81,"name":"n"}],"tags":["b"],"free":{"x":{"z":1}}})"), 200);
+  CHECK(json::write(both["spec"]["ports"]) == R"([{"port":80},{"name":"n","port":81}])");
+  CHECK(json::write(both["spec"]["tags"]) == R"(["a","b"])");
+  CHECK(json::write(both["spec"]["free"]) == R"({"x":{"y":[1],"z":1}})");
+  CHECK(w.must(apply("m2", R"({"whole":["y"]})"), 409)["message"].as_string() == R"(Apply failed with 1 conflict: conflict with "m1": .spec.whole)");
+  auto less = w.must(apply("m1", R"({"ports":[{"port":80}]})"), 200);
+  CHECK(spec_of(less) == R"({"free":{"x":{"z":1}},"ports":[{"port":80},{"name":"n","port":81}],"size":3,"tags":["b"]})");
+  CHECK(w.must(apply("m1", R"({"zzz":1})"), 500)["message"].as_string() ==
+        "failed to create typed patch object (/a; ex.io/v1, Kind=Thing): .spec.zzz: field not declared in schema");
+
+  auto posted = w.must(w.post(fmt::format("{}?fieldManager=p", things), thing("b", R"({"color":"red"})")), 201);
+  CHECK(fields(posted, 0) == R"({"f:spec":{".":{},"f:color":{},"f:size":{}}})");
+  auto reset = w.must(w.patch(fmt::format("{}/b", things), R"({"metadata":{"managedFields":[]}})", merge), 200);
+  CHECK(reset["metadata"]["managedFields"].is_null());
+}
+
 TEST_CASE("bodies of custom resources that don't fit") {
   custom_world w;
   w.define(crd_text(color_schema));
