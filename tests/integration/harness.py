@@ -72,7 +72,9 @@ class Lab:
     def __init__(self):
         self.folder = tempfile.mkdtemp(prefix="kedge-it-")
         self.prefix = f"kt{os.getpid() % 10000}-"
-        self.subnet = os.getpid() % 250 + 1
+        # Another test of this machine may run beside this one.
+        self.subnet = next(n for n in (((os.getpid() + i) % 250) + 1 for i in range(250))
+                           if not run("ip", "-4", "route", "show", f"10.97.{n}.0/24").strip())
         self.bridge = f"{self.prefix}br"
         self.gateway = f"10.97.{self.subnet}.1"
         self.hosts, self.processes = [], []
