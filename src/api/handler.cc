@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "api/custom/tables.h"
@@ -295,15 +296,16 @@ void api_handler::audit_now(api_request& r, bool started) {
 void api_handler::measure(api_request& r) {
   auto& i = r.info;
   char text[320];
-  std::string_view verb = i.verb;
   // Only names that are served become labels: anything else is one series.
   const bool known = !i.is_resource || r.tables->find(i.api_group, i.api_version, i.resource) != nullptr;
-  auto scope = !i.is_resource ? "" : !i.name.empty() ? "resource" : !i.ns.empty() ? "namespace" : "cluster";
-  std::string upper(verb);
+  auto scope = !i.is_resource ? "" : !i.name.empty() || i.verb == "create" ? "resource" : !i.ns.empty() ? "namespace" : "cluster";
+  // kube-apiserver counts by HTTP's methods, and apart what is more than one object.
+  std::string upper(i.verb == "create" ? "post" : i.verb == "update" ? "put" : i.verb);
   for (auto& c : upper) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+  const bool plain = i.subresource.size() < 40 && std::ranges::all_of(i.subresource, [](char c) { return (c >= 'a' && c <= 'z') || c == '-'; });
   auto end = fmt::format_to_n(text, sizeof text, "code=\"{}\",component=\"apiserver\",dry_run=\"{}\",group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",verb=\"{}\",version=\"{}\"",
                               r.answer.code, r.query.get("dryRun") == "All" ? "All" : "", known ? i.api_group : "", known ? i.resource : "other", scope,
-                              known ? (i.subresource.size() < 40 ? i.subresource : "other") : "", known && upper.size() < 20 ? upper : "OTHER", known ? i.api_version : "");
+                              known ? (plain ? i.subresource : "other") : "", known && upper.size() < 20 ? upper : "OTHER", known ? i.api_version : "");
   std::string_view labels(text, std::min<std::size_t>(end.size, sizeof text));
   auto it = series_->known.find(labels);
   if (it == series_->known.end()) {

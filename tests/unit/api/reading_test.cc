@@ -199,6 +199,16 @@ TEST_CASE("health, version, metrics, OpenAPI") {
   CHECK(w.must(w.get("/"), 200)["paths"].size() > 40);
 }
 
+TEST_CASE("requests are counted by kube-apiserver's verbs and scopes; hostile names stay out of the labels") {
+  api_world w;
+  w.must(w.post("/api/v1/namespaces/default/configmaps", R"({"metadata":{"name":"a"}})"), 201);
+  w.get("/api/v1/namespaces/default/pods/a/x%22%7D%201%0Ay");
+  auto text = w.get("/metrics").body;
+  CHECK(text.find(R"(resource="configmaps",scope="resource",subresource="",verb="POST",version="v1"} 1)") != std::string::npos);
+  CHECK(text.find(R"(resource="pods",scope="resource",subresource="other",verb="GET",version="v1"} 1)") != std::string::npos);
+  CHECK(text.find("x\"") == std::string::npos);
+}
+
 TEST_CASE("a fresh cluster has its objects") {
   api_world w;
   bootstrap_options o;
