@@ -120,8 +120,8 @@ std::span<const command> command_table() {
        .examples = "systemctl stop kedge && kedge certificate rotate && systemctl start kedge\n"
                    "kedge certificate rotate --service admin",
        .flags = certificate_rotate_flags(), .run = certificate_rotate},
-      {.name = "completion", .summary = "Print a completion script for a shell", .usage = "bash",
-       .examples = "kedge completion bash > /etc/bash_completion.d/kedge", .run = completion},
+      {.name = "completion", .summary = "Print a completion script for a shell, or install it (-i)", .usage = "[-i] bash|zsh",
+       .examples = "kedge completion bash > /etc/bash_completion.d/kedge\nkedge completion zsh -i", .run = completion},
   };
   return table;
 }
