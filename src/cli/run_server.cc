@@ -7,6 +7,8 @@
 // A front is what one core needs to answer: supervisor routes before the API handler, each with its own caches.
 #include <unistd.h>
 
+#include <set>
+
 #include "api/access/admission/chain.h"
 #include "api/access/audit_log.h"
 #include "api/access/authn.h"
@@ -40,6 +42,7 @@
 #include "supervisor/node_proxy.h"
 #include "supervisor/roles.h"
 #include "supervisor/routes.h"
+#include "supervisor/serving_keeper.h"
 
 namespace kedge::cli {
 
@@ -49,7 +52,16 @@ constexpr auto drain_time = std::chrono::seconds(5);           // for requests t
 constexpr auto tunnel_grace = std::chrono::seconds(2);         // of these, for requests that go through nodes' tunnels
 constexpr auto node_stop_time = std::chrono::seconds(5);
 constexpr auto leave_time = std::chrono::seconds(2);           // to tell the other servers
-constexpr auto certificate_check = std::chrono::hours(6);      // dynamiclistener's
+constexpr std::size_t known_names_max = 1024;                  // that one core remembers to have told; a scan has more
+
+// Where K3s has the administrator's kubeconfig.
+std::string usual_kubeconfig() {
+  // Several servers on one machine (tests, demonstrations) need a place each.
+  if (const char* other = std::getenv("KEDGE_KUBECONFIG_LINK"); other && *other) return other;
+  if (::geteuid() == 0) return "/etc/rancher/k3s/k3s.yaml";
+  const char* home = std::getenv("HOME");
+  return std::string(home ? home : "/tmp") + "/.kube/k3s.yaml";
+}
 
 // Who the server's own parts act as: what K3s's in-process clients are.
 api::user_info internal_user() { return {.name = "system:apiserver", .groups = {"system:masters", "system:authenticated"}}; }
@@ -156,11 +168,18 @@ class front {
 // Gives a request to its core's front; before there is one, the answer of a server that starts.
 class gateway final : public net::http::handler {
  public:
-  explicit gateway(reactor::cores& cores) : cores_(cores), fronts_(cores.size()) {}
+  explicit gateway(reactor::cores& cores) : cores_(cores), fronts_(cores.size()), known_names_(cores.size()) {}
 
   task<void> serve(net::http::exchange& e) override {
-    if (auto* f = here()) return f->serve(e);
-    return starting(e);
+    auto* f = here();
+    if (!f) return starting(e);
+    if (auto tell = tell_.load(std::memory_order_acquire)) notice(e, *tell);
+    return f->serve(e);
+  }
+  // Tells each name under which a client reaches this server, once a core; from the core that it came to. Once.
+  void tell_names(std::function<void(std::vector<std::string>)> tell) {
+    told_to_ = std::move(tell);
+    tell_.store(&told_to_, std::memory_order_release);
   }
   // On the core itself.
   void open(std::unique_ptr<front> f) { fronts_[index()] = std::move(f); }
@@ -185,8 +204,18 @@ class gateway final : public net::http::handler {
     r.headers.add("Cache-Control", "no-cache, private");  // kubectl's cache on disk would repeat it for hours
     (void)co_await e.respond(r, json::write(s.to_json()) + "\n");
   }
+  void notice(net::http::exchange& e, const std::function<void(std::vector<std::string>)>& tell) {
+    auto& known = known_names_[index()];
+    auto names = supervisor::names_used(e.request(), e.connection());
+    std::erase_if(names, [&](const std::string& n) { return known.size() >= known_names_max || !known.insert(n).second; });
+    if (!names.empty()) tell(std::move(names));
+  }
+
   reactor::cores& cores_;
   std::vector<std::unique_ptr<front>> fronts_;  // each touched by its own core only
+  std::vector<std::set<std::string>> known_names_;  // as well
+  std::function<void(std::vector<std::string>)> told_to_;
+  std::atomic<const std::function<void(std::vector<std::string>)>*> tell_ = nullptr;  // told_to_ once that is complete
 };
 
 // A K3s database holds protobuf; the store wants canonical JSON.
@@ -268,7 +297,11 @@ class server_process {
     }
     tasks_.spawn(endpoints_->keep([this] { return leads(); }));
     tasks_.spawn(follow_record());
-    tasks_.spawn(renew_certificate());
+    keeper_ = std::make_unique<supervisor::serving_keeper>(settings_, *identity_, mine.local(), [this] { show_certificate(); });
+    tasks_.spawn(keeper_->run());
+    if (!settings_.tls_san_security) gateway_.tell_names([this](std::vector<std::string> names) {
+      cores_[0].post([this, names = std::move(names)]() mutable { keeper_->asked(std::move(names)); });
+    });
     shared_.controllers_running.store(true, std::memory_order_relaxed);
     if (!options_.disable_agent) start_node();
     if (options_.disable_agent) notify_ready();
@@ -307,6 +340,7 @@ class server_process {
     c.egress_selector_mode = o.egress_selector_mode;
     c.flannel_backend = o.flannel_backend;
     c.write_kubeconfig = o.write_kubeconfig;
+    c.usual_kubeconfig = usual_kubeconfig();
     c.write_kubeconfig_mode = o.write_kubeconfig_mode.bits;
     c.write_kubeconfig_group = o.write_kubeconfig_group;
     c.write_kubeconfig_name = o.write_kubeconfig_name;
@@ -499,18 +533,10 @@ class server_process {
     }(*this));
   }
 
-  task<void> renew_certificate() {
-    for (;;) {
-      co_await reactor::sleep_for(certificate_check);
-      auto now = reactor::loop::current().wall_now();
-      auto renewed = co_await reactor::offload([this, now] { return identity_->renew_serving(now); });
-      if (!renewed || !*renewed) {
-        log::error("the serving certificate can't be renewed: {}", renewed ? renewed->error().message : renewed.error().message);
-      } else if (**renewed) {
-        auto [chain, key] = identity_->serving_identity();
-        if (auto r = tls_->replace(chain, key); !r) log::error("the renewed serving certificate: {}", r.error().message);
-      }
-    }
+  // New connections see the new certificate.
+  void show_certificate() {
+    auto [chain, key] = identity_->serving_identity();
+    if (auto r = tls_->replace(chain, key); !r) log::error("the new serving certificate: {}", r.error().message);
   }
 
   // Tunnels never end by themselves: they do when nothing else is left that may go through them.
@@ -570,6 +596,7 @@ class server_process {
   std::unique_ptr<control::context> controllers_;
   std::unique_ptr<control::server_endpoints> endpoints_;
   std::unique_ptr<control::election> election_;
+  std::unique_ptr<supervisor::serving_keeper> keeper_;
   std::unique_ptr<node::agent_control> node_;
   std::optional<reactor::signal_waiter> signals_;
   std::atomic<bool> bootstrapped_ = false, stop_seen_ = false;

@@ -30,7 +30,8 @@ struct config {
   std::string egress_selector_mode = "agent";
   std::string flannel_backend = "vxlan";  // "none" tells agents that the user brings the pod network
 
-  std::string write_kubeconfig;   // empty: /etc/rancher/k3s/k3s.yaml
+  std::string write_kubeconfig;   // empty: usual_kubeconfig
+  std::string usual_kubeconfig;   // /etc/rancher/k3s/k3s.yaml: a link to write_kubeconfig; empty: no link
   unsigned write_kubeconfig_mode = 0600;
   std::string write_kubeconfig_group;
   std::string write_kubeconfig_name = "default";

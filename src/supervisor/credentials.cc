@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 
 #include "base/log.h"
 #include "base/strings.h"
@@ -263,18 +264,17 @@ result<void> credentials::write_kubeconfigs() {
   for (auto& r : components)
     KEDGE_CHECK(put(cred + r.file + ".kubeconfig", file_kubeconfig(url, tls + "server-ca.crt", tls + r.stem)));
 
-  // K3s writes to the default place, or makes that a link to where --write-kubeconfig says.
-  std::string usual = "/etc/rancher/k3s/k3s.yaml";
-  if (::geteuid() != 0) {
-    const char* home = ::getenv("HOME");
-    usual = std::string(home ? home : "/tmp") + "/.kube/k3s.yaml";
-  }
+  // K3s writes to the usual place, or makes that a link to where --write-kubeconfig says.
+  auto& usual = settings_.usual_kubeconfig;
   kubeconfig_path_ = settings_.write_kubeconfig.empty() ? usual : settings_.write_kubeconfig;
+  std::error_code unknown;  // only when there is no current folder
+  if (auto whole = std::filesystem::absolute(kubeconfig_path_, unknown); !unknown) kubeconfig_path_ = whole.string();
   KEDGE_CHECK(crypto::make_folder(kubeconfig_path_.substr(0, kubeconfig_path_.rfind('/')), 0755));
   KEDGE_TRY(auto admin, client("client-admin"));
   KEDGE_CHECK(put(kubeconfig_path_,
                                  embedded_kubeconfig(settings_.write_kubeconfig_name, url, server_ca_.bundle_pem(), admin.first, admin.second),
                                  {.mode = settings_.write_kubeconfig_mode}));
+  if (!usual.empty() && kubeconfig_path_ != usual) link_kubeconfig(usual);
   if (!settings_.write_kubeconfig_group.empty()) {
     auto* g = ::getgrnam(settings_.write_kubeconfig_group.c_str());
     auto number = parse_uint(settings_.write_kubeconfig_group);
@@ -283,6 +283,20 @@ result<void> credentials::write_kubeconfigs() {
       return fail(os_error(errno, "--write-kubeconfig-group: change the group of " + kubeconfig_path_));
   }
   return {};
+}
+
+// A convenience, and perhaps not this server's to make: a plain file there may be a K3s's, and stays.
+void credentials::link_kubeconfig(const std::string& usual) const {
+  struct stat s{};
+  bool there = ::lstat(usual.c_str(), &s) == 0;
+  if (there && !S_ISLNK(s.st_mode)) {
+    log::warning("{} is left as it is; this server's kubeconfig is {}", usual, kubeconfig_path_);
+    return;
+  }
+  if (auto made = crypto::make_folder(usual.substr(0, usual.rfind('/')), 0755); !made)
+    log::warning("no link to the kubeconfig at the usual place: {}", made.error().message);
+  else if (auto linked = symlink_to(kubeconfig_path_, usual); !linked)
+    log::warning("no link to the kubeconfig at the usual place: {}", linked.error().message);
 }
 
 result<std::pair<std::string, std::string>> credentials::client(const std::string& stem) const {
@@ -330,13 +344,14 @@ result<void> credentials::rotate_token(const std::string& new_password) {
   return save_tokens();
 }
 
-result<bool> credentials::grow_serving(const std::vector<std::string>& names) {
+json::value credentials::serving_secret() const {
   std::lock_guard lock(mutex_);
-  return serving_.grow(names, system_wall_time(), system_random());
+  return serving_.to_secret();
 }
-result<bool> credentials::renew_serving(wall_time now) {
+result<serving_certificate::merged> credentials::merge_serving(const std::vector<std::string>& names, const json::value& secret, wall_time now) {
   std::lock_guard lock(mutex_);
-  return serving_.renew(now, system_random());
+  KEDGE_CHECK(serving_.grow(names, now, system_random()));
+  return serving_.merge(secret, now, system_random());
 }
 
 }  // namespace kedge::supervisor

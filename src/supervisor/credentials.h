@@ -47,11 +47,12 @@ class credentials {
   std::shared_ptr<const crypto::passwd> passwd_table() const;
   std::vector<std::string> serving_names() const;
   std::pair<std::string, std::string> serving_identity() const;  // chain and key, PEM
+  json::value serving_secret() const;
 
   // Blocking: on the offload pool.
   result<void> rotate_token(const std::string& new_password);    // "": a new random one
-  result<bool> grow_serving(const std::vector<std::string>& names);
-  result<bool> renew_serving(wall_time now);
+  // Adds names, and merges with the Secret of all servers (null: there is none yet).
+  result<serving_certificate::merged> merge_serving(const std::vector<std::string>& names, const json::value& secret, wall_time now);
 
  private:
   credentials(const config& c, crypto::authority server, crypto::authority client, crypto::authority request_header,
@@ -62,6 +63,7 @@ class credentials {
   result<void> write_tokens(random_source& random);
   result<void> save_tokens();
   result<void> write_kubeconfigs();
+  void link_kubeconfig(const std::string& usual) const;
 
   config settings_;
   std::vector<std::string> unsynced_;

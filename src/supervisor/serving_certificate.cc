@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <unistd.h>
 
+#include <optional>
+
 #include "base/log.h"
 #include "base/strings.h"
 #include "crypto/digest.h"
@@ -17,10 +19,31 @@ namespace {
 constexpr std::size_t names_max = 512;              // a certificate of some 20 KiB; more is somebody's scan, not a name
 constexpr std::string_view name_prefix = "listener.cattle.io/cn-";
 constexpr std::string_view fingerprint_key = "listener.cattle.io/fingerprint";
+constexpr std::string_view static_key = "listener.cattle.io/static";  // "true": a person's own certificate, not to be grown
 
 bool is_address(const std::string& name) {
   unsigned char raw[16];
   return inet_pton(AF_INET, name.c_str(), raw) == 1 || inet_pton(AF_INET6, name.c_str(), raw) == 1;
+}
+
+struct kept {
+  std::string chain, key;
+  crypto::certificate leaf;
+  std::set<std::string> names;
+};
+
+// What a Secret holds, when it is a certificate with its key.
+std::optional<kept> read_secret(const json::value& secret) {
+  auto chain = unbase64(secret["data"]["tls.crt"].as_string());
+  auto key = unbase64(secret["data"]["tls.key"].as_string());
+  if (!chain || !key) return {};
+  auto parsed = crypto::parse_bundle(*chain);
+  auto own = crypto::private_key::from_pem(*key);
+  if (!parsed || !own || !(own->public_part() == parsed->front().key())) return {};
+  kept k{*std::move(chain), *std::move(key), parsed->front(), {}};
+  for (auto& n : k.leaf.dns_names()) k.names.insert(n);
+  for (auto& n : k.leaf.addresses()) k.names.insert(n);
+  return k;
 }
 
 }  // namespace
@@ -58,20 +81,15 @@ result<serving_certificate> serving_certificate::open(std::string tls_dir, crypt
   bool good = false;
   if (auto text = crypto::read_file(s.tls_dir_ + "/dynamic-cert.json"); text && !forced) {
     // A damaged file only costs a new certificate: nobody pins it.
-    if (auto secret = json::parse(*text)) {
-      auto chain = unbase64((*secret)["data"]["tls.crt"].as_string());
-      auto key = unbase64((*secret)["data"]["tls.key"].as_string());
-      auto parsed = chain ? crypto::parse_bundle(*chain) : result<std::vector<crypto::certificate>>(fail(errc::invalid, ""));
-      if (parsed && key && crypto::private_key::from_pem(*key)) {
-        for (auto& n : parsed->front().dns_names()) s.names_.insert(n);
-        for (auto& n : parsed->front().addresses()) s.names_.insert(n);
-        s.chain_ = *chain;
-        s.key_ = *key;
-        s.names_.insert(names.begin(), names.end());
-        auto reason = crypto::reason_to_renew(parsed->front(), s.ca_.signer(), s.wanted(), now);
-        if (reason) log::info("signing the serving certificate anew: {}", *reason);
-        good = !reason;
-      }
+    auto secret = json::parse(*text);
+    if (auto found = secret ? read_secret(*secret) : std::nullopt) {
+      s.names_ = std::move(found->names);
+      s.chain_ = std::move(found->chain);
+      s.key_ = std::move(found->key);
+      s.names_.insert(names.begin(), names.end());
+      auto reason = crypto::reason_to_renew(found->leaf, s.ca_.signer(), s.wanted(), now);
+      if (reason) log::info("signing the serving certificate anew: {}", *reason);
+      good = !reason;
     }
   }
   s.names_.insert(names.begin(), names.end());
@@ -81,6 +99,7 @@ result<serving_certificate> serving_certificate::open(std::string tls_dir, crypt
   }
   if (!good) KEDGE_CHECK(s.sign(now, random));
   if (forced) ::unlink(regenerate.c_str());
+  s.new_key_ = forced;
   return s;
 }
 
@@ -92,11 +111,35 @@ result<bool> serving_certificate::grow(const std::vector<std::string>& names, wa
   return grew;
 }
 
-result<bool> serving_certificate::renew(wall_time now, random_source& random) {
-  KEDGE_TRY(auto chain, crypto::parse_bundle(chain_));
-  if (!crypto::reason_to_renew(chain.front(), ca_.signer(), wanted(), now)) return false;
-  KEDGE_CHECK(sign(now, random));
-  return true;
+result<serving_certificate::merged> serving_certificate::merge(const json::value& secret, wall_time now, random_source& random) {
+  auto theirs = read_secret(secret);
+  if (theirs && secret["metadata"]["annotations"][static_key].as_string() == "true") {
+    if (theirs->chain == chain_) return merged::same;
+    names_ = theirs->names;
+    chain_ = theirs->chain;
+    key_ = theirs->key;
+    KEDGE_CHECK(crypto::write_file(tls_dir_ + "/dynamic-cert.json", json::write(secret)));
+    return merged::adopted;
+  }
+  // One of another CA (an older cluster's) counts for nothing.
+  if (theirs && theirs->leaf.authority_key_id() != ca_.signer().subject_key_id()) theirs.reset();
+  if (!theirs) {
+    new_key_ = false;
+    return merged::grown;
+  }
+  auto before = names_.size();
+  names_.insert(theirs->names.begin(), theirs->names.end());
+  if (!new_key_ && theirs->names == names_ && !crypto::reason_to_renew(theirs->leaf, ca_.signer(), wanted(), now)) {
+    if (theirs->chain == chain_) return merged::same;
+    chain_ = theirs->chain;
+    key_ = theirs->key;
+    KEDGE_CHECK(crypto::write_file(tls_dir_ + "/dynamic-cert.json", json::write(to_secret())));
+    return merged::adopted;
+  }
+  if (!new_key_) key_ = theirs->key;
+  if (!new_key_ || names_.size() != before) KEDGE_CHECK(sign(now, random));
+  new_key_ = false;
+  return merged::grown;
 }
 
 json::value serving_certificate::to_secret() const {

@@ -26,8 +26,13 @@ class serving_certificate {
 
   // Adds names, signs anew and saves; false when all were there. Blocking (a file is written): on the offload pool.
   result<bool> grow(const std::vector<std::string>& names, wall_time now, random_source& random);
-  // Signs anew when the end is near; true when it did.
-  result<bool> renew(wall_time now, random_source& random);
+  // Becomes one with what other servers have put into kube-system/k3s-serving: their key, everybody's names. Blocking.
+  enum class merged : unsigned char {
+    same,     // nothing to do
+    adopted,  // this certificate is now the Secret's
+    grown,    // this certificate is a new one (or the Secret's is none), and the Secret shall be it
+  };
+  result<merged> merge(const json::value& secret, wall_time now, random_source& random);
 
   // The Secret's JSON (also kube-system/k3s-serving).
   json::value to_secret() const;
@@ -41,6 +46,7 @@ class serving_certificate {
   crypto::authority ca_;
   std::set<std::string> names_;
   std::string chain_, key_;
+  bool new_key_ = false;  // made on demand (dynamic-cert-regenerate): it replaces the other servers'
 };
 
 // The annotation that stands for a name: listener.cattle.io/cn-<name>, shortened by hash where Kubernetes' grammar or

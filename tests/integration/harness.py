@@ -118,6 +118,7 @@ class Server:
         self.lab, self.name, self.host, self.port = lab, name, host, port
         self.data = data or os.path.join(lab.folder, name)
         self.kubeconfig = os.path.join(lab.folder, name + ".yaml")
+        self.usual_kubeconfig = os.path.join(lab.folder, name + "-k3s.yaml")  # for /etc/rancher/k3s/k3s.yaml, the machine's
         self.args = ["server", "--data-dir", self.data, "--write-kubeconfig", self.kubeconfig,
                      "--https-listen-port", str(port), "--node-name", name, *args]
         self.binary, self.env = binary, env
@@ -137,6 +138,7 @@ class Server:
         argv = [*self.prefix, self.binary, *self.args]
         env = {**os.environ, **(self.env or {})}
         env.setdefault("KEDGE_NODE_PASSWORD_FOLDER", os.path.join(self.lab.folder, self.name + "-node"))
+        env.setdefault("KEDGE_KUBECONFIG_LINK", self.usual_kubeconfig)
         self.process = self.lab.start(self.name, self.host.command(*argv) if self.host else argv, env=env)
 
     def log(self):

@@ -252,6 +252,15 @@ TEST_CASE("the administrator's kubeconfig is whole, with the mode asked for") {
   CHECK((*document)["clusters"][0]["cluster"]["server"].as_string() == "https://127.0.0.1:7443");
   CHECK(!(*document)["users"][0]["user"]["client-key-data"].as_string().empty());
 
+  // The usual place leads there; a file of somebody else's is left alone, and no reason not to start.
+  b.settings.usual_kubeconfig = b.path + "/usual/k3s.yaml";
+  REQUIRE(opened(b.settings));
+  CHECK(std::filesystem::read_symlink(b.settings.usual_kubeconfig) == b.settings.write_kubeconfig);
+  std::filesystem::remove(b.settings.usual_kubeconfig);
+  REQUIRE(crypto::write_file(b.settings.usual_kubeconfig, "somebody else's"));
+  REQUIRE(opened(b.settings));
+  CHECK(content(b.settings.usual_kubeconfig) == "somebody else's");
+
   b.settings.write_kubeconfig_group = "no-such-group-here";
   CHECK(refusal(b.settings).find("--write-kubeconfig-group") != std::string::npos);
 }

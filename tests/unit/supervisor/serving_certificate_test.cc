@@ -9,6 +9,7 @@
 #include "bench.h"
 #include "crypto/files.h"
 #include "json/parse.h"
+#include "supervisor/serving_keeper.h"
 
 using namespace kedge;
 using namespace kedge::supervisor;
@@ -75,13 +76,85 @@ TEST_CASE("the serving certificate is signed anew before it ends, and when its a
   const auto now = system_wall_time();
   const auto ca = new_authority(now);
   auto s = open_in(b, ca, {"localhost"}, now);
-  CHECK(s.renew(now + std::chrono::days(200), system_random()).value() == false);
+  using merged = serving_certificate::merged;
+  CHECK(s.merge(s.to_secret(), now + std::chrono::days(200), system_random()).value() == merged::same);
   const auto before = s.chain_pem();
-  CHECK(s.renew(now + std::chrono::days(300), system_random()).value() == true);
+  CHECK(s.merge(s.to_secret(), now + std::chrono::days(300), system_random()).value() == merged::grown);
   CHECK(s.chain_pem() != before);
 
   const auto other = new_authority(now);
   CHECK(open_in(b, other, {"localhost"}, now).chain_pem().find(other.signer().pem()) != std::string::npos);
+}
+
+TEST_CASE("servers become one through the Secret: one key, everybody's names") {
+  const bench b, c;
+  const auto now = system_wall_time();
+  const auto ca = new_authority(now);
+  using merged = serving_certificate::merged;
+  auto& random = system_random();
+  auto one = open_in(b, ca, {"one.example", "10.0.0.1"}, now), two = open_in(c, ca, {"two.example", "10.0.0.2"}, now);
+  CHECK(one.key_pem() != two.key_pem());
+  CHECK(one.merge(json::value(), now, random).value() == merged::grown);  // there is no Secret yet
+  auto secret = one.to_secret();
+  CHECK(one.merge(secret, now, random).value() == merged::same);
+
+  CHECK(two.merge(secret, now, random).value() == merged::grown);  // it has names of its own to add
+  CHECK(two.key_pem() == one.key_pem());
+  CHECK(two.names() == std::set<std::string>{"one.example", "10.0.0.1", "two.example", "10.0.0.2"});
+  secret = two.to_secret();
+  CHECK(one.merge(secret, now, random).value() == merged::adopted);
+  CHECK(one.chain_pem() == two.chain_pem());
+  CHECK(open_in(b, ca, {}, now).chain_pem() == two.chain_pem());  // kept on disk
+
+  // A key that was asked for anew replaces everybody's; a Secret of another cluster, or nonsense, counts for nothing.
+  REQUIRE(crypto::write_file(b.path + "/dynamic-cert-regenerate", ""));
+  auto forced = open_in(b, ca, {"one.example"}, now);
+  CHECK(forced.merge(secret, now, random).value() == merged::grown);
+  CHECK(forced.key_pem() != two.key_pem());
+  CHECK(two.merge(forced.to_secret(), now, random).value() == merged::adopted);
+  const bench d;
+  const auto before = two.chain_pem();
+  CHECK(two.merge(open_in(d, new_authority(now), {"x"}, now).to_secret(), now, random).value() == merged::grown);
+  CHECK(two.merge(json::object{{"data", json::object{{"tls.crt", "!"}}}}, now, random).value() == merged::grown);
+  auto mixed = two.to_secret();
+  mixed.member("data").set("tls.key", secret["data"]["tls.key"]);  // not this certificate's
+  CHECK(two.merge(mixed, now, random).value() == merged::grown);
+  CHECK(two.chain_pem() == before);
+
+  // A person's own certificate is taken as it is.
+  const bench e;
+  auto own = open_in(e, ca, {"mine.example"}, now).to_secret();
+  own.member("metadata").member("annotations").set("listener.cattle.io/static", "true");
+  CHECK(two.merge(own, now, random).value() == merged::adopted);
+  CHECK(two.names() == std::set<std::string>{"mine.example"});
+}
+
+TEST_CASE("names by which a client reached the server") {
+  struct row {
+    const char *authority, *sni, *agent, *method;
+    names found;
+  };
+  for (auto& r : std::vector<row>{{"192.0.2.1:6443", "", "curl/8", "GET", {"10.0.0.1", "192.0.2.1"}},
+                                  {"[2001:db8::1]:6443", "", "", "GET", {"10.0.0.1", "2001:db8::1"}},
+                                  {"Kube.example:6443", "Kube.example", "", "GET", {"10.0.0.1", "kube.example"}},
+                                  {"192.0.2.1", "*.example", "", "GET", {"10.0.0.1", "192.0.2.1"}},
+                                  {"192.0.2.1:6443", "", "Mozilla/5.0", "GET", {}},
+                                  {"192.0.2.1:10250", "", "", "CONNECT", {}},
+                                  {"", "", "", "GET", {"10.0.0.1"}}}) {
+    CAPTURE(r.authority);
+    net::http::request q{.method = r.method, .authority = r.authority};
+    q.headers.add("User-Agent", r.agent);
+    CHECK(names_used(q, {.local = {"10.0.0.1", 6443}, .sni = r.sni}) == r.found);
+  }
+}
+
+TEST_CASE("only servers' nodes give names") {
+  auto node = json::parse(R"({"metadata":{"labels":{"node-role.kubernetes.io/control-plane":"true"}},"status":{"addresses":[
+    {"type":"InternalIP","address":"10.0.0.2"},{"type":"Hostname","address":"two"},{"type":"ExternalIP","address":"not a name"}]}})");
+  REQUIRE(node);
+  CHECK(server_node_names(*node) == names{"10.0.0.2", "two"});
+  node->member("metadata").set("labels", json::object{{"node-role.kubernetes.io/worker", "true"}});
+  CHECK(server_node_names(*node).empty());
 }
 
 TEST_CASE("a mark forces a new key, once; a damaged file costs only a new certificate") {
