@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
+#include <deque>
+
 #include "api/gzip.h"
 #include "api/limits.h"
 #include "base/strings.h"
@@ -13,8 +16,10 @@ namespace {
 struct flow_uids {
   std::string schema, level;
 };
-flow_uids& flow() {
-  static flow_uids one;  // written once before the first request
+// Null until the cluster's objects are there. What it points to was complete before it was stored (release, acquire), and
+// lives for ever.
+std::atomic<const flow_uids*>& flow() {
+  static std::atomic<const flow_uids*> one = nullptr;
   return one;
 }
 
@@ -39,7 +44,11 @@ task<void> send_gzip(net::http::exchange& e, net::http::response head, std::stri
 
 }  // namespace
 
-void set_flow_uids(std::string flow_schema, std::string priority_level) { flow() = {std::move(flow_schema), std::move(priority_level)}; }
+void set_flow_uids(std::string flow_schema, std::string priority_level) {
+  // One entry a start: a process that starts a server twice keeps both.
+  static std::deque<flow_uids> kept;
+  flow().store(&kept.emplace_back(flow_uids{std::move(flow_schema), std::move(priority_level)}), std::memory_order_release);
+}
 
 std::vector<std::string> warning_headers(const std::vector<std::string>& texts) {
   std::vector<std::string> out;
@@ -67,9 +76,9 @@ net::http::response head_of(const reply& r, int code, std::string_view content_t
   h.add("Audit-Id", r.audit_id);
   h.add("Cache-Control", "no-cache, private");
   h.add("Content-Type", std::string(content_type));
-  if (!flow().schema.empty()) {
-    h.add("X-Kubernetes-PF-FlowSchema-UID", flow().schema);
-    h.add("X-Kubernetes-PF-PriorityLevel-UID", flow().level);
+  if (auto uids = flow().load(std::memory_order_acquire)) {
+    h.add("X-Kubernetes-PF-FlowSchema-UID", uids->schema);
+    h.add("X-Kubernetes-PF-PriorityLevel-UID", uids->level);
   }
   if (!r.warnings.empty())
     for (auto& w : warning_headers(r.warnings)) h.add("Warning", std::move(w));

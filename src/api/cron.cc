@@ -63,15 +63,13 @@ std::string cron_problem(std::string_view schedule) {
     }
     return fmt::format("unrecognized descriptor: {}", schedule);
   }
-  std::size_t count = 0;
-  for (auto part : split(schedule, ' ')) {
-    if (trim(part).empty()) continue;
-    if (count < std::size(ranges))
-      for (auto piece : split(trim(part), ','))
-        if (auto bad = check_range(piece, ranges[count]); !bad.empty()) return bad;
-    ++count;
-  }
-  if (count != std::size(ranges)) return fmt::format("expected exactly 5 fields, found {}: [{}]", count, schedule);
+  std::vector<std::string> fields;
+  for (auto part : split(schedule, ' '))
+    if (auto field = trim(part); !field.empty()) fields.emplace_back(field);
+  if (fields.size() != std::size(ranges)) return fmt::format("expected exactly 5 fields, found {}: [{}]", fields.size(), join(fields, " "));
+  for (std::size_t i = 0; i < fields.size(); ++i)
+    for (auto piece : split(fields[i], ','))
+      if (auto bad = check_range(piece, ranges[i]); !bad.empty()) return bad;
   return {};
 }
 

@@ -14,6 +14,7 @@
 #include "api/access/authn.h"
 #include "api/access/rbac.h"
 #include "api/access/review.h"
+#include "api/answer.h"
 #include "api/bootstrap.h"
 #include "api/custom/tables.h"
 #include "api/custom/upgrade.h"
@@ -268,6 +269,7 @@ class server_process {
     KEDGE_CO_CHECK(co_await open_fronts());
     auto& mine = *gateway_.here();
     KEDGE_CO_CHECK(co_await api::bootstrap_cluster(mine.local(), bootstrap_options()));
+    name_flow(mine.local());
     endpoints_ = std::make_unique<control::server_endpoints>(mine.local(), endpoint_options());
     KEDGE_CO_CHECK(co_await endpoints_->join());
     if (!shared_datastore()) KEDGE_CO_CHECK(co_await bootstrap_->save(identity_->password()));
@@ -449,10 +451,22 @@ class server_process {
     co_return result<void>();
   }
 
+  // Every answer names a flow schema and its priority level; requests are not told apart here.
+  static void name_flow(api::objects& client) {
+    auto uid = [&](std::string_view plural, std::string_view name) {
+      auto o = client.get({"flowcontrol.apiserver.k8s.io", "v1", std::string(plural)}, "", name);
+      return o ? std::string((*o)["metadata"]["uid"].as_string()) : std::string();
+    };
+    api::set_flow_uids(uid("flowschemas", "global-default"), uid("prioritylevelconfigurations", "global-default"));
+  }
+
   task<result<void>> open_fronts() {
     shared_.checks.add("ping", api::health_group::all, [] { return result<void>(); });
+    shared_.checks.add("log", api::health_group::all, [] { return result<void>(); });
     shared_.checks.add("etcd", api::health_group::all, [this] { return objects_->healthy(); });
     shared_.checks.add("etcd-readiness", api::health_group::readyz, [this] { return objects_->healthy(); });
+    // The tables of custom resources are read before a front is there.
+    shared_.checks.add("poststarthook/crd-informer-synced", api::health_group::all, [] { return result<void>(); });
     auto boot = [this]() -> result<void> {
       if (bootstrapped_.load(std::memory_order_relaxed)) return {};
       return fail(errc::unavailable, "not finished");

@@ -73,6 +73,9 @@ task<void> run_controllers(context& c) {
   all.spawn(run_garbage_collector(c));
   all.spawn(run_token_cleaner(c));
   all.spawn(run_custom_resources(c));
+  all.spawn(run_resource_quota(c));
+  all.spawn(run_disruption(c));
+  all.spawn(run_storage_protection(c));
   co_await all.join();
 }
 

@@ -51,6 +51,9 @@ task<void> run_garbage_collector(context& c);
 task<void> run_service_accounts(context& c);
 task<void> run_token_cleaner(context& c);
 task<void> run_custom_resources(context& c);
+task<void> run_resource_quota(context& c);
+task<void> run_disruption(context& c);
+task<void> run_storage_protection(context& c);
 
 // All of them, until dropped.
 task<void> run_controllers(context& c);

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "api/custom/value_rules.h"
+#include "schema/decode.h"
 
 namespace kedge::api::custom {
 
@@ -126,7 +127,11 @@ class pruner {
     std::vector<std::string> gone;
     const bool keeps = keep || (n && n->keeps_unknown);
     for (auto& m : *members) {
-      if (whole && is_object_meta(m.name)) continue;
+      if (whole && is_object_meta(m.name)) {
+        // The object's own metadata is decoded by whoever read it.
+        if (m.name == "metadata" && !path.empty()) metadata(m.value, path);
+        continue;
+      }
       auto at = path.empty() ? m.name : path + "." + m.name;
       if (auto p = n ? n->find(m.name) : nullptr)
         value(m.value, p, at, false);
@@ -144,6 +149,17 @@ class pruner {
   }
 
  private:
+  // An embedded object's: what is no metadata goes; what is mistyped is left for the validation.
+  void metadata(json::value& v, const std::string& path) {
+    static const auto& type = *schema::find_type("meta/v1.PartialObjectMetadata");
+    json::value shell = json::object{{"metadata", v}};
+    schema::unknown_list found;
+    if (!v.is_object() || !schema::decode(type, shell, &found)) return;
+    v = shell["metadata"];
+    if (unknown_)
+      for (auto& u : found) unknown_->push_back(path + "." + u);
+  }
+
   void value(json::value& v, const node* n, const std::string& path, bool keep) {
     if (v.is_object()) {
       object(v, n, path, n && n->embedded, keep);

@@ -67,6 +67,24 @@ void replica_set(causes& out, const json::value& o) {
 
 void selector_immutable(causes& out, const json::value& o, const json::value& old) { immutable(out, o["spec"]["selector"], old["spec"]["selector"], "spec.selector"); }
 
+// The spec with a volume for each claim template, as the controller's pods will have them: mounts may name those.
+json::value with_claimed_volumes(json::value spec) {
+  auto& claims = spec["volumeClaimTemplates"];
+  if (claims.empty()) return spec;
+  auto known = [&](std::string_view name) {
+    auto& volumes = spec["template"]["spec"]["volumes"];
+    for (std::size_t i = 0; i < volumes.size(); ++i)
+      if (volumes[i]["name"].as_string() == name) return true;
+    return false;
+  };
+  for (std::size_t i = 0; i < spec["volumeClaimTemplates"].size(); ++i) {
+    auto name = std::string(spec["volumeClaimTemplates"][i]["metadata"]["name"].as_string());
+    if (!known(name))
+      spec.member("template").member("spec").member("volumes").push_back(json::object{{"name", name}, {"persistentVolumeClaim", json::object{{"claimName", name}}}});
+  }
+  return spec;
+}
+
 void stateful_set(causes& out, const json::value& o) {
   auto& spec = o["spec"];
   for (auto name : {"replicas", "minReadySeconds", "revisionHistoryLimit"}) not_negative(out, spec, "spec", name);
@@ -78,7 +96,7 @@ void stateful_set(causes& out, const json::value& o) {
     out.push_back(invalid_value("spec.updateStrategy", spec["updateStrategy"], "must be 'RollingUpdate' or 'OnDelete'"));
   not_negative(out, spec["updateStrategy"]["rollingUpdate"], "spec.updateStrategy.rollingUpdate", "partition");
   not_negative(out, spec["ordinals"], "spec.ordinals", "start");
-  check_selected_template(out, spec, "statefulset");
+  check_selected_template(out, with_claimed_volumes(spec), "statefulset");
   restart_always(out, spec);
 }
 

@@ -49,8 +49,8 @@ TEST_CASE("what a schema doesn't know is pruned and named") {
       {R"({"type":"object","properties":{"l":{"type":"array","items":{"type":"object","properties":{"a":{"type":"string"}}}}}})", R"({"l":[{"a":"x"},{"z":1}]})",
        R"({"l":[{"a":"x"},{}]})", "spec.l[1].z"},
       {R"({"type":"object","properties":{"t":{"type":"object","x-kubernetes-embedded-resource":true,"properties":{"spec":{"type":"object"}}}}})",
-       R"({"t":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{},"more":1}})", R"({"t":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{}}})",
-       "spec.t.more"},
+       R"({"t":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","nom":"q"},"spec":{},"more":1}})", R"({"t":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{}}})",
+       "spec.t.metadata.nom spec.t.more"},
       {R"({"type":"object","additionalProperties":true})", R"({"a":1})", R"({"a":1})", ""},
   };
   for (auto& r : rows) {
