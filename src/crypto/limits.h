@@ -17,6 +17,8 @@ inline constexpr std::size_t jwt_max_bytes = 16 << 10;
 inline constexpr std::size_t jwt_keys_max = 64;
 // A join token; longer ones are no honest password.
 inline constexpr std::size_t token_max_bytes = 4 << 10;
+// A token's password: what is accepted bare must fit with "K10<hash>::server:" before it, as this server will write it.
+inline constexpr std::size_t token_password_max_bytes = token_max_bytes - 128;
 // passwd has two records; a hand-kept one with hundreds of users stays under this.
 inline constexpr std::size_t passwd_max_bytes = 1 << 20;
 // scrypt working memory accepted of a stored hash: twice what K3s writes (128 * 2^15 * 8 = 32 MiB).

@@ -21,6 +21,11 @@ bool is_lower_alphanumeric(std::string_view text) {
   return true;
 }
 
+result<void> check_password(std::string_view password) {
+  if (password.size() > token_password_max_bytes) return fail(errc::too_large, "the token's password is longer than 3968 bytes");
+  return {};
+}
+
 result<token> parse_credentials(std::string hash, std::string_view credentials) {
   token out{.ca_hash = std::move(hash)};
   if (is_bootstrap_token(credentials)) {
@@ -32,6 +37,7 @@ result<token> parse_credentials(std::string hash, std::string_view credentials) 
     return fail(errc::invalid, "invalid token format");
   out.user = credentials.substr(0, colon);
   out.password = credentials.substr(colon + 1);
+  KEDGE_CHECK(check_password(out.password));
   return out;
 }
 
@@ -62,6 +68,7 @@ result<token> parse_token(std::string_view text) {
   if (!text.starts_with(prefix)) {
     // As K3s: a bare bootstrap token is `K10::<token>`, everything else `K10:::<password>`.
     if (is_bootstrap_token(text)) return token{.bearer = std::string(text)};
+    KEDGE_CHECK(check_password(text));
     return token{.password = std::string(text)};
   }
   text.remove_prefix(prefix.size());

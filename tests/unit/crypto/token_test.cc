@@ -59,6 +59,13 @@ TEST_CASE("bad tokens fail with K3s's words") {
     CHECK(t.error().message == r.message);
   }
   CHECK(parse_token(std::string(5000, 'x')).error().code == errc::too_large);
+  // What a server accepts as its token, agents must accept in the full form that it writes.
+  auto longest = parse_token(std::string(token_password_max_bytes, 'x'), "server");
+  REQUIRE(longest);
+  longest->ca_hash = std::string(64, 'a');
+  CHECK(parse_token(longest->format()).value() == *longest);
+  CHECK(parse_token(std::string(token_password_max_bytes + 1, 'x')).error().code == errc::too_large);
+  CHECK(parse_token("K10::u:" + std::string(token_password_max_bytes + 1, 'x')).error().code == errc::too_large);
 }
 
 TEST_CASE("the caller says who it is, and the header follows") {
