@@ -13,8 +13,9 @@ inline constexpr unsigned receive_ring_buffers = 64;
 inline constexpr std::size_t receive_queue_max = 4;
 // Submission queue entries; more in one turn are submitted in two goes.
 inline constexpr unsigned ring_entries = 1024;
-// Coroutine frames kept for reuse, for each size class of a core: a burst's frames beyond that go back to the heap.
-inline constexpr std::size_t free_frames_max = 64;
+// Coroutine frames kept for reuse by a core, all sizes together: what an update to 1,000 watchers, or 32 writes at once, takes.
+// A burst's frames beyond that go back to the heap.
+inline constexpr std::size_t free_frames_max_bytes = 1024 * 1024;
 // Timers, posts and completions handled before sockets are looked at again.
 inline constexpr std::size_t events_per_turn_max = 1024;
 
