@@ -19,6 +19,8 @@ inline constexpr std::size_t tls_batch_max_bytes = 4 * tls_record_max_bytes;
 inline constexpr std::size_t late_writes_max = 8;
 // What is larger keeps its reader busy by itself, and goes out at once.
 inline constexpr std::size_t late_write_max_bytes = 8 * 1024;
+// Record buffers that a thread keeps for the next requests; two are in use for each that is under way.
+inline constexpr std::size_t tls_buffers_kept_max = 16;
 // Ticket keys: a new one each period, the one before is still taken. Go rotates daily and keeps seven; ours is stricter
 // since a resumed session carries the client's certificate.
 inline constexpr std::chrono::hours tls_ticket_key_period{12};

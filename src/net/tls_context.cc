@@ -134,6 +134,7 @@ result<void> set_ciphers(SSL_CTX* context, const std::vector<std::string>& iana_
 
 void set_common(SSL_CTX* context) {
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+  use_tls_memory();
   SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
 }
 

@@ -28,6 +28,8 @@ using bio_ptr = std::unique_ptr<BIO, openssl_free<BIO_free>>;
 
 // The first reason in OpenSSL's queue as text; empties the queue.
 std::string openssl_reason();
+// OpenSSL's record buffers come from a list of the thread's own (tls_memory.cc).
+void use_tls_memory() noexcept;
 
 struct tls_identity::parts {
   x509_ptr leaf;
