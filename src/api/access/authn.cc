@@ -67,6 +67,8 @@ struct union_authenticator::connection_identity {
   user_info user;               // of the client certificate
   // The bearer token that came last, and who it speaks for while the cluster stands at that revision: a client sends the same
   // one with each request. Compared only with what came over this very connection.
+  // Kept from its second use on: a connection that is one watch has no second.
+  std::size_t token_hash = 0;
   std::string token;
   store::revision token_at = 0;
   wall_time token_checked{};
@@ -160,6 +162,8 @@ union_authenticator::outcome union_authenticator::bearer(const headers& h, conne
   }
   user = std::move(who->user);
   add_group(user, authenticated);
+  auto hash = std::hash<std::string_view>{}(token);
+  if (std::exchange(connection.token_hash, hash) != hash) return outcome::good;
   if (connection.token != token) connection.token = std::move(token);
   connection.token_at = cluster.at();
   connection.token_checked = now;
