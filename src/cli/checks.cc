@@ -127,6 +127,10 @@ complaint check_synchronous(std::string_view value) {
   return one_of(value, {"normal", "full"}, "is neither normal nor full");
 }
 
+complaint check_encryption_provider(std::string_view value) {
+  return one_of(value, {"aescbc", "secretbox"}, "is neither aescbc nor secretbox");
+}
+
 complaint check_output_format(std::string_view value) {
   return one_of(value, {"text", "table", "json", "yaml"}, "is none of text, table, json and yaml");
 }

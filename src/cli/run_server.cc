@@ -40,6 +40,7 @@
 #include "supervisor/bootstrap_data.h"
 #include "supervisor/config_document.h"
 #include "supervisor/credentials.h"
+#include "supervisor/encryption.h"
 #include "supervisor/node_proxy.h"
 #include "supervisor/roles.h"
 #include "supervisor/routes.h"
@@ -80,6 +81,8 @@ struct shared_parts {
   std::shared_ptr<net::tls_client_context> to_kubelets, to_servers;  // who this server is to them
   std::unique_ptr<tunnel::server> tunnels;
   std::function<task<result<void>>(std::string, std::string)> token_rotated;
+  std::function<task<json::value>()> encryption_status;
+  std::function<task<result<void>>(json::value)> change_encryption;
 };
 
 // Everything between a connection and the store, for one core.
@@ -139,6 +142,8 @@ class front {
                                           .controllers_running = [&shared] { return shared.controllers_running.load(std::memory_order_relaxed); },
                                           .next = *f->api_,
                                           .token_rotated = shared.token_rotated,
+                                          .encryption_status = shared.encryption_status,
+                                          .change_encryption = shared.change_encryption,
                                           .tunnels = *shared.tunnels,
                                           .dialer = *f->dialer_});
     return f;
@@ -253,12 +258,11 @@ class server_process {
 
     KEDGE_CO_TRY(settings_, make_settings());
     auto& loop = reactor::loop::current();
-    KEDGE_CO_CHECK(co_await open_store());
-    bootstrap_.emplace(settings_, *objects_, shared_datastore());
-    KEDGE_CO_CHECK(co_await bootstrap_->load());
+    KEDGE_CO_CHECK(co_await take_identity(loop.random()));
     KEDGE_CO_TRY(identity_, supervisor::credentials::open(settings_, loop.wall_now(), loop.random()));
     // Another server that starts waits for it; alone, nobody does.
     if (shared_datastore()) KEDGE_CO_CHECK(co_await bootstrap_->save(identity_->password()));
+    serve_encryption();
     shared_.token_rotated = [this](std::string before, std::string after) { return bootstrap_->move(std::move(before), std::move(after)); };
     KEDGE_CO_CHECK(read_keys());
     shared_.ranges.cluster_cidr = settings_.service_cidrs.front();
@@ -352,6 +356,8 @@ class server_process {
     c.disable_cloud_controller = o.disable_cloud_controller;
     c.disable_kube_proxy = o.disable_kube_proxy;
     c.supervisor_metrics = o.supervisor_metrics;
+    c.secrets_encryption = o.secrets_encryption;
+    c.secrets_encryption_provider = o.secrets_encryption_provider;
     c.system_default_registry = o.system_default_registry;
     c.default_local_storage_path = o.default_local_storage_path.empty() ? o.agent.data_dir + "/storage" : o.default_local_storage_path;
     c.api_server_args = o.api_server_args;
@@ -437,11 +443,44 @@ class server_process {
     return d;
   }
 
+  // The cluster's files from the datastore. Reading what is encrypted there needs keys that may be among them: then the store, which
+  // couldn't read some values, is opened once more.
+  task<result<void>> take_identity(random_source& random) {
+    encryption_.emplace(settings_);
+    KEDGE_CO_CHECK(encryption_->read());
+    KEDGE_CO_CHECK(co_await open_store());
+    bootstrap_.emplace(settings_, *objects_, shared_datastore());
+    KEDGE_CO_CHECK(co_await bootstrap_->load());
+    KEDGE_CO_TRY(auto others_keys, encryption_->read());
+    if (others_keys) {
+      co_await objects_->close();
+      objects_.reset();
+      KEDGE_CO_CHECK(co_await open_store());
+      bootstrap_.emplace(settings_, *objects_, shared_datastore());
+    }
+    co_return encryption_->make(random);
+  }
+
+  void serve_encryption() {
+    encryption_->serve({.objects = *objects_,
+                        .record = *bootstrap_,
+                        .password = [this] { return identity_->password(); },
+                        .others = [this] { return endpoints_ ? endpoints_->encryption_hashes() : std::vector<std::pair<std::string, std::string>>(); }});
+    auto& home = reactor::loop::current();
+    shared_.encryption_status = [this, &home]() -> task<json::value> {
+      co_return co_await reactor::call_on(home, [this]() -> task<json::value> { co_return encryption_->status(); });
+    };
+    shared_.change_encryption = [this, &home](json::value request) -> task<result<void>> {
+      co_return co_await reactor::call_on(home, [this, request = std::move(request)]() mutable { return encryption_->change(std::move(request)); });
+    };
+  }
+
   task<result<void>> open_store() {
     KEDGE_CO_CHECK(crypto::make_folder(settings_.server_dir() + "/db"));
     KEDGE_CO_TRY(auto log, datastore::make_log(datastore_options(options_, settings_.server_dir())));
     store::store_options s{.log = std::move(log), .loops = store::loops_of(cores_), .decode = &json_of_stored, .upgrade = &api::custom::upgrade_stored};
     s.leads = [this] { return leads(); };
+    s.transform = encryption_->transform([this] { return identity_ ? identity_->password() : supervisor::known_password(settings_).value_or(std::nullopt).value_or(""); });
     s.on_lost_history = [this](const error&) {
       // What clients hold can't be gone on with, so neither can this process: a new one reads the database as it is now.
       failed_ = true;
@@ -512,15 +551,37 @@ class server_process {
             .node_name = settings_.disable_agent ? "" : settings_.node_name,
             .identity = process_identity_,
             .settings = supervisor::critical_settings(settings_),
+            .encryption_hash = [this] { return encryption_->hash(); },
             .alone = !shared_datastore()};
   }
 
-  // Another server may have rotated the token: this one goes on with the old one, and says so.
+  // What another server changes in the record: encryption keys are taken over, and a new token is told of, with which this one goes
+  // on when it is started again.
   task<void> follow_record() {
-    co_await control::follow(*objects_, std::string(crypto::bootstrap_prefix), [this](const store::event& e) {
-      if (e.type == store::event_type::deleted && e.object->key() == crypto::bootstrap_key(identity_->password()))
+    reactor::event changed;
+    reactor::scope watching;
+    watching.spawn(control::follow(*objects_, std::string(crypto::bootstrap_prefix), [&](const store::event& e) {
+      if (e.object->key() != crypto::bootstrap_key(identity_->password())) return;
+      if (e.type == store::event_type::deleted)
         log::warning("the cluster's token was rotated by another server; restart this one with the new --token");
-    });
+      else
+        changed.set();
+    }));
+    for (;;) {
+      co_await changed.wait();
+      changed.reset();
+      if (encryption_->changing()) continue;  // by this server
+      auto files = co_await bootstrap_->refresh(identity_->password());
+      if (!files) {
+        log::error("the cluster's files in the datastore were changed, and can't be taken over: {}", files.error().message);
+        continue;
+      }
+      if (files->empty()) continue;
+      log::info("taken from the datastore: {}", join(*files, ", "));
+      if (auto keys = co_await encryption_->reload(); !keys)
+        log::error("the encryption keys from the datastore can't be used: {}", keys.error().message);
+      endpoints_->tell();
+    }
   }
 
   void start_node() {
@@ -583,6 +644,7 @@ class server_process {
     }
     shared_.controllers_running.store(false, std::memory_order_relaxed);
     tasks_.cancel();
+    if (encryption_) encryption_->stop();
     for (std::size_t i = 0; i < cores_.size(); ++i)
       co_await reactor::call_on(cores_[i], [this]() -> task<bool> {
         gateway_.close();
@@ -605,6 +667,7 @@ class server_process {
   gateway gateway_;
   std::unique_ptr<net::http::server> http_;
   std::unique_ptr<store::store> objects_;
+  std::optional<supervisor::encryption> encryption_;
   std::optional<supervisor::bootstrap_data> bootstrap_;
   std::string process_identity_;
   std::unique_ptr<control::context> controllers_;

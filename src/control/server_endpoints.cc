@@ -17,7 +17,8 @@ namespace {
 const api::resource_id endpoints{"", "v1", "endpoints"};
 const api::resource_id slices{"discovery.k8s.io", "v1", "endpointslices"};
 constexpr std::string_view rows = "/registry/masterleases/";
-constexpr const char *identity_key = "kedge.io/identity", *node_key = "kedge.io/node-name", *settings_key = "kedge.io/critical-settings";
+constexpr const char *identity_key = "kedge.io/identity", *node_key = "kedge.io/node-name", *settings_key = "kedge.io/critical-settings",
+                     *hash_key = "k3s.io/encryption-config-hash";
 constexpr std::uint16_t usual_port = 6443;
 // The row's own life in the datastore. Longer than alive_time, so that a restart of the database takes no row away.
 constexpr std::uint32_t row_seconds = 60;
@@ -80,6 +81,7 @@ std::string server_endpoints::value() const {
   auto o = named("v1", "Endpoints", key_.substr(rows.size()), {});
   o.member("metadata") = json::object{{"generation", static_cast<std::int64_t>(generation_)},
                                       {"annotations", json::object{{identity_key, options_.identity}, {node_key, options_.node_name}, {settings_key, json::write(options_.settings)}}}};
+  if (options_.encryption_hash) o.member("metadata").member("annotations").set(hash_key, options_.encryption_hash());
   o.set("subsets", json::array{json::object{{"addresses", json::array{json::object{{"ip", options_.address}}}}, {"ports", json::array{port_of(options_.port)}}}});
   return json::write(o);
 }
@@ -100,6 +102,7 @@ void server_endpoints::look(const store::event& e) {
   member m{.address = std::string(subset["addresses"][0]["ip"].as_string()),
            .node_name = std::string(notes[node_key].as_string()),
            .identity = std::string(notes[identity_key].as_string()),
+           .encryption_hash = std::string(notes[hash_key].as_string()),
            .port = static_cast<std::uint16_t>(subset["ports"][0]["port"].as_integer(usual_port)),
            .settings = json::parse(notes[settings_key].as_string()).value_or(json::value()),
            .at = e.object->mod(),
@@ -208,7 +211,7 @@ task<result<void>> server_endpoints::renew() {
 task<void> server_endpoints::renew_forever() {
   bool told = false;
   for (;;) {
-    co_await reactor::sleep_for(options_.renew_period);
+    co_await tell_.wait_until(reactor::loop::current().now() + options_.renew_period);
     if (leaving_) co_return;
     auto done = co_await renew();
     if (!done && !std::exchange(told, true)) log::warning("this server can't tell the others that it lives: {}", done.error().message);
@@ -300,6 +303,14 @@ task<void> server_endpoints::keep(std::function<bool()> leads) {
     });
     if (auto done = co_await publish(true); !done) log::warning("endpoints of the kubernetes service: {}", done.error().message);
   }
+}
+
+std::vector<std::pair<std::string, std::string>> server_endpoints::encryption_hashes() const {
+  std::vector<std::pair<std::string, std::string>> out;
+  auto now = reactor::loop::current().now();
+  for (auto& [key, m] : members_)
+    if (key != key_ && now < m.seen + options_.alive_time) out.emplace_back(m.address, m.encryption_hash);
+  return out;
 }
 
 task<void> server_endpoints::leave(time_point deadline) {

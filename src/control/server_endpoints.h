@@ -28,6 +28,8 @@ struct server_options {
   std::string node_name; // empty: this server has no node of its own
   std::string identity;  // of this process, like an election's
   json::value settings;  // object: flag → value, on which all servers must agree
+  // Of its encryption keys; told to the others with each renewal.
+  std::function<std::string()> encryption_hash = {};
   bool alone = false;    // no other server can share the datastore: no rows, only the lists
   duration renew_period = std::chrono::seconds(2);
   duration alive_time = std::chrono::seconds(7);
@@ -42,12 +44,16 @@ class server_endpoints {
   task<result<void>> join();
   // Until dropped: renews, and repairs the lists. `leads`: whether this server is the one to do so at once.
   task<void> keep(std::function<bool()> leads);
+  // What this server says of itself has changed: tells the others at once.
+  void tell() noexcept { tell_.pulse(); }
+  // What the other servers that live say of their encryption keys, by their addresses.
+  std::vector<std::pair<std::string, std::string>> encryption_hashes() const;
   // Takes this server out of the lists, unless it is the last one. Bounded by `deadline`.
   task<void> leave(time_point deadline);
 
  private:
   struct member {
-    std::string address, node_name, identity;
+    std::string address, node_name, identity, encryption_hash;
     std::uint16_t port = 0;
     json::value settings;
     store::revision at = 0;
@@ -69,7 +75,7 @@ class server_endpoints {
   unsigned taken_over_ = 0;  // how often another process wrote this server's row
   bool leaving_ = false;
   time_point renewed_{}, grace_until_{};
-  reactor::event changed_;
+  reactor::event changed_, tell_;
 };
 
 }  // namespace kedge::control

@@ -21,7 +21,7 @@ enum class cipher : unsigned char { identity, aescbc, aesgcm, secretbox };
 std::string_view name_of(cipher c) noexcept;
 
 struct at_rest_key {
-  std::string name;    // without ':'
+  std::string name;
   std::string secret;  // raw: 32 bytes for secretbox; 16, 24 or 32 for AES
 };
 struct at_rest_provider {

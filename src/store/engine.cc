@@ -436,7 +436,10 @@ result<std::string> engine::readable(const datastore::entry& e) const {
   std::string opened;
   std::string_view raw = e.value;
   if (raw.size() > value_bytes_max) return fail(errc::too_large, fmt::format("it has {} bytes", raw.size()));
-  if (!is_api_key(e.name)) return e.value;
+  if (!is_api_key(e.name)) {
+    if (options_.transform.seen) options_.transform.seen(e.name, e.value);
+    return e.value;
+  }
   if (raw.starts_with("k8s:enc:")) {
     if (!options_.transform.open)
       return fail(errc::unsupported, "it is encrypted, and encryption of secrets is not set up");

@@ -24,6 +24,8 @@ using value_upgrade = std::function<std::optional<std::string>(std::string_view 
 struct value_transform {
   std::function<result<std::string>(std::string_view key, std::string_view plain)> seal;
   std::function<result<std::string>(std::string_view key, std::string_view stored)> open;
+  // Called for each value outside of /registry/ as it comes, in the log's order: keys may come there.
+  std::function<void(std::string_view key, std::string_view stored)> seen;
 };
 
 struct store_options {

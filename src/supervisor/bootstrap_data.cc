@@ -235,19 +235,22 @@ task<result<void>> bootstrap_data::save(std::string password) {
 
 task<result<void>> bootstrap_data::move(std::string old_password, std::string new_password) {
   auto key = crypto::bootstrap_key(new_password);
-  if (old_password != new_password) {
-    KEDGE_CO_TRY(auto now, co_await store_.latest());
-    if (auto old = now.find(crypto::bootstrap_key(old_password)); old && !now.find(key)) {
-      // The files as they were, so that the new key is there before the old one goes; save() brings them up to date.
-      KEDGE_CO_TRY(auto plain, crypto::decrypt_bootstrap(old->bytes(), old_password));
-      KEDGE_CO_TRY(auto value, crypto::encrypt_bootstrap(plain, new_password, reactor::loop::current().random()));
-      KEDGE_CO_TRY(auto made, co_await store_.write({.kind = store::write_kind::create, .key = key, .value = std::move(value)}));
-      (void)made;
-      auto gone = co_await store_.write({.kind = store::write_kind::remove, .key = std::string(old->key()), .value = {}, .expected = 0});
-      if (!gone && gone.error().code != errc::not_found) co_return fail(std::move(gone).error());
-    }
-  }
-  co_return co_await save(std::move(new_password));
+  KEDGE_CO_TRY(auto now, co_await store_.latest());
+  auto old = now.find(crypto::bootstrap_key(old_password));
+  if (old_password == new_password || !old || now.find(key)) co_return co_await save(std::move(new_password));
+  // Whole at once: whoever sees the new record takes its files, this server too.
+  auto disk = co_await reactor::offload([dir = settings_.server_dir()] { return read_bootstrap_files(dir); });
+  if (!disk) co_return fail(disk.error());
+  KEDGE_CO_CHECK(*disk);
+  KEDGE_CO_TRY(auto plain, crypto::decrypt_bootstrap(old->bytes(), old_password));
+  KEDGE_CO_TRY(auto files, crypto::parse_bootstrap_files(plain));
+  for (auto& [name, f] : **disk) files[name] = f;
+  KEDGE_CO_TRY(auto value, crypto::encrypt_bootstrap(crypto::write_bootstrap_files(files), new_password, reactor::loop::current().random()));
+  auto made = co_await store_.write({.kind = store::write_kind::create, .key = key, .value = std::move(value)});
+  if (!made) co_return fail(std::move(made).error());
+  auto gone = co_await store_.write({.kind = store::write_kind::remove, .key = std::string(old->key()), .value = {}, .expected = 0});
+  if (!gone && gone.error().code != errc::not_found) co_return fail(std::move(gone).error());
+  co_return result<void>();
 }
 
 task<result<std::vector<std::string>>> bootstrap_data::refresh(std::string password) {

@@ -42,6 +42,8 @@ struct config {
   std::string system_default_registry, default_local_storage_path;
   std::vector<std::string> api_server_args, controller_manager_args, scheduler_args;
   std::string tls_min_version;  // as given to the API server; empty: none was
+  bool secrets_encryption = false;
+  std::string secrets_encryption_provider = "aescbc";  // or secretbox
   bool leader_election = false; // an external datastore, with other servers
 
   std::string server_dir() const { return data_dir + "/server"; }

@@ -97,8 +97,8 @@ json::value config_document(const config& c, const std::string& ipsec_psk, const
       {"DisableCCM", c.disable_cloud_controller},
       {"DisableHelmController", true},
       {"DisableNPC", true},
-      {"EncryptSecrets", false},
-      {"EncryptProvider", "aescbc"},
+      {"EncryptSecrets", c.secrets_encryption},
+      {"EncryptProvider", c.secrets_encryption_provider},
       {"EmbeddedRegistry", false},
       {"FlannelBackend", c.flannel_backend},
       {"FlannelIPv6Masq", false},
@@ -168,6 +168,8 @@ json::value critical_settings(const config& c) {
                       {"flannel-backend", c.flannel_backend},
                       {"egress-selector-mode", c.egress_selector_mode},
                       {"disable-cloud-controller", c.disable_cloud_controller},
+                      {"secrets-encryption", c.secrets_encryption},
+                      {"secrets-encryption-provider", c.secrets_encryption_provider},
                       {"supervisor-metrics", c.supervisor_metrics}};
 }
 

@@ -96,6 +96,7 @@ class routes final : public net::http::handler {
         {"token", {&routes::rotate_token, true}},
         {"server-bootstrap", {&routes::server_bootstrap, true}},
         {"encrypt/status", {&routes::encrypt_status, true}},
+        {"encrypt/config", {&routes::encrypt_config, true}},
     };
     auto found = table.find(name);
     if (found == table.end()) co_return co_await refuse(e, plain(404, "NotFound", "404 page not found"));
@@ -288,7 +289,19 @@ class routes final : public net::http::handler {
     co_await refuse(e, plain(400, "BadRequest", "etcd disabled"));
   }
   task<void> encrypt_status(exchange& e, const api::user_info&) {
-    co_await answer(e, 200, "application/json", "{\"stage\":\"\",\"activekey\":\"\",\"hashmatch\":true,\"hasherror\":\"\",\"inactivekeys\":[]}\n");
+    auto status = co_await s_.encryption_status();
+    co_await answer(e, 200, "application/json", json::write(status) + "\n");
+  }
+  task<void> encrypt_config(exchange& e, const api::user_info&) {
+    if (e.request().method != "PUT") co_return co_await refuse(e, api::method_not_allowed());
+    e.limit_body(request_bytes_max);
+    auto body = co_await e.read_all();
+    if (!body) co_return co_await refuse(e, plain(400, "BadRequest", body.error().message));
+    auto document = json::parse(*body);
+    if (!document) co_return co_await refuse(e, plain(400, "BadRequest", document.error().message));
+    auto done = co_await s_.change_encryption(*std::move(document));
+    if (!done) co_return co_await refuse(e, plain(400, "BadRequest", done.error().message));
+    co_await answer(e, 200, "", "");
   }
   task<void> rotate_token(exchange& e, const api::user_info&) {
     if (e.request().method != "PUT") co_return co_await refuse(e, api::method_not_allowed());

@@ -30,6 +30,9 @@ struct services {
   net::http::handler& next;                   // the API
   // The server token was changed from the first to the second password: what servers share is to follow.
   std::function<task<result<void>>(std::string, std::string)> token_rotated;
+  // Secrets' encryption (encryption.h), from this core.
+  std::function<task<json::value>()> encryption_status;
+  std::function<task<result<void>>(json::value)> change_encryption;
   tunnel::server& tunnels;
   node_dialer& dialer;
 };

@@ -27,6 +27,10 @@ std::string data_dir_of(const scanned& given, const machine& here);
 // The administrator's access: --kubeconfig, else $KUBECONFIG (unless --data-dir is given), else the data directory's.
 result<admin_access> administrator(const scanned& given, const machine& here);
 
+// Another server's access, by the cluster's token: --token, $K3S_TOKEN, else the data directory's; at --server, $K3S_URL, else the
+// data directory's server. Its CA is checked by the token.
+result<admin_access> as_server(const scanned& given, const machine& here);
+
 struct admin_request {
   std::string method = "GET";
   std::string path;

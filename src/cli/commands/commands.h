@@ -22,6 +22,13 @@ int token_rotate(const invocation&);
 int token_generate(const invocation&);
 int certificate_check(const invocation&);   // certificate.cc
 int certificate_rotate(const invocation&);
+int secrets_encrypt_status(const invocation&);  // secrets_encrypt.cc
+int secrets_encrypt_enable(const invocation&);
+int secrets_encrypt_disable(const invocation&);
+int secrets_encrypt_prepare(const invocation&);
+int secrets_encrypt_rotate(const invocation&);
+int secrets_encrypt_reencrypt(const invocation&);
+int secrets_encrypt_rotate_keys(const invocation&);
 int completion(const invocation&);          // completion.cc
 
 std::span<const flag> agent_status_flags();
@@ -30,12 +37,14 @@ std::span<const flag> token_list_flags();
 std::span<const flag> token_delete_flags();
 std::span<const flag> token_rotate_flags();
 std::span<const flag> token_generate_flags();
+std::span<const flag> secrets_encrypt_flags(std::string_view subcommand);
 std::span<const flag> certificate_check_flags();
 std::span<const flag> certificate_rotate_flags();
 
 // What a group of subcommands is for.
 inline std::string_view group_summary(std::string_view group) {
   if (group == "token") return "Tokens for joining nodes";
+  if (group == "secrets-encrypt") return "Keys that Secrets are encrypted with";
   if (group == "certificate") return "Certificates of this machine";
   return "";
 }

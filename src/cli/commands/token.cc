@@ -131,43 +131,11 @@ result<void> remove(const scanned& given, const machine& here) {
   return {};
 }
 
-// The CA of the server: the data directory's when it fits the token, else what the server hands out, checked by the token.
-result<std::string> ca_for(const crypto::token& token, const std::string& url, const std::string& data_dir) {
-  const auto now = system_wall_time();
-  if (auto own = crypto::read_file(data_dir + "/server/tls/server-ca.crt"); own && crypto::check_ca_hash(token, *own, now)) return own;
-  KEDGE_TRY(auto ca, fetch_unverified_ca(url));
-  KEDGE_CHECK(crypto::check_ca_hash(token, ca, now));
-  if (token.ca_hash.empty())
-    fmt::print(stderr, "warning: the token has no CA hash, so the server at {} is taken at its word; use the full token from its "
-                       "server/token file to be sure of it\n", url);
-  return ca;
-}
-
-result<std::string> token_now(const scanned& given, const machine& here, const std::string& data_dir) {
-  if (given.has("token")) return given.value("token");
-  if (auto variable = here.variable("K3S_TOKEN")) return *variable;
-  auto text = crypto::read_file(data_dir + "/server/token");
-  if (!text) return fail(std::move(text).error().with("the token as it is now is wanted: --token, or the data directory of a server: "));
-  return std::string(trim(*text));
-}
-
 result<void> rotate(const scanned& given, const machine& here) {
-  const auto data_dir = data_dir_of(given, here);
-  KEDGE_TRY(const auto now_text, token_now(given, here, data_dir));
-  KEDGE_TRY(const auto token, crypto::parse_token(now_text, "server"));
-  if (!token.bearer.empty()) return fail(errc::invalid, "a bootstrap token can't change the cluster's token");
   const auto wanted = given.value("new-token");
   if (!wanted.empty()) KEDGE_CHECK(crypto::normalize_token(wanted));
-  auto url = given.value("server", here.variable("K3S_URL").value_or(""));
-  if (url.empty()) {
-    const auto own = read_kubeconfig(data_dir + "/server/cred/admin.kubeconfig");
-    url = own ? own->url : "https://127.0.0.1:6443";
-  }
-  if (const auto complaint = check_https_url(url)) return fail(errc::invalid, fmt::format("--server: {} {}", quote(url), *complaint));
-  while (url.ends_with('/')) url.pop_back();
-  KEDGE_TRY(const auto ca, ca_for(token, url, data_dir));
-  KEDGE_CHECK(ask({.url = url, .ca_pem = ca, .certificate_pem = {}, .key_pem = {}, .authorization = token.authorization()},
-                  {.method = "PUT", .path = "/v1-k3s/token", .body = json::write(json::object{{"newToken", wanted}})}));
+  KEDGE_TRY(const auto access, as_server(given, here));
+  KEDGE_CHECK(ask(access, {.method = "PUT", .path = "/v1-k3s/token", .body = json::write(json::object{{"newToken", wanted}})}));
   fmt::print("Token rotated. It stands in server/token of the server's data directory; other servers and agents need it when they "
              "next start.\n");
   return {};
