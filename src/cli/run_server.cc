@@ -560,13 +560,15 @@ class server_process {
   task<void> follow_record() {
     reactor::event changed;
     reactor::scope watching;
+    auto gone = [] { log::warning("the cluster's token was rotated by another server; restart this one with the new --token"); };
     watching.spawn(control::follow(*objects_, std::string(crypto::bootstrap_prefix), [&](const store::event& e) {
       if (e.object->key() != crypto::bootstrap_key(identity_->password())) return;
       if (e.type == store::event_type::deleted)
-        log::warning("the cluster's token was rotated by another server; restart this one with the new --token");
+        gone();
       else
         changed.set();
     }));
+    if (!objects_->current().find(crypto::bootstrap_key(identity_->password()))) gone();  // since this server took its identity
     for (;;) {
       co_await changed.wait();
       changed.reset();
