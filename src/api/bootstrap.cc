@@ -44,13 +44,29 @@ bool add_missing(json::value& now, const json::value& wanted, const char* list) 
   return changed;
 }
 
+// Other servers may be at it as well: a Service's address may be taken by the one that is about to create that very Service, or by
+// one that died before it could.
+task<result<void>> create_one(objects& client, wanted_object w, std::string name) {
+  auto& loop = reactor::loop::current();
+  auto until = loop.now() + others_create_time;
+  for (bool last = false;;) {
+    auto made = co_await client.create(w.resource, w.ns, w.object);
+    if (made || made.error().code == 409) co_return result<void>();
+    if (made.error().code != 422 || w.resource.plural != "services" || last) co_return fail(to_error(made.error(), w));
+    while (loop.now() < until) {
+      co_await reactor::sleep_for(others_create_time / 100);
+      if (client.get(w.resource, w.ns, name)) co_return result<void>();
+    }
+    last = true;
+    (void)co_await client.remove({"networking.k8s.io", "v1", "ipaddresses"}, "", std::string(w.object["spec"]["clusterIP"].as_string()));
+  }
+}
+
 task<result<void>> ensure(objects& client, wanted_object w) {
   auto name = std::string(w.object["metadata"]["name"].as_string());
   auto found = client.get(w.resource, w.ns, name);
   if (!found) {
-    auto made = co_await client.create(w.resource, w.ns, w.object);
-    if (made || made.error().code == 409) co_return result<void>();
-    co_return fail(to_error(made.error(), w));
+    co_return co_await create_one(client, std::move(w), std::move(name));
   }
   if (!w.reconcile || (*found)["metadata"]["annotations"]["rbac.authorization.kubernetes.io/autoupdate"].as_string() == "false")
     co_return result<void>();

@@ -61,6 +61,8 @@ inline constexpr std::uint32_t event_lease_seconds = 3600;
 
 // How many bootstrap objects are written at once: they share commits.
 inline constexpr std::size_t bootstrap_batch = 64;
+// How long a server waits for what another one is about to create; it is in the same commit, or the next.
+inline constexpr std::chrono::seconds others_create_time{5};
 
 // Nesting of a label selector's text is none, but its length in requirements is bounded against hostile queries.
 inline constexpr std::size_t selector_requirements_max = 1000;
