@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "api/names.h"
 #include "base/strings.h"
@@ -123,13 +124,12 @@ void check_sizes(causes& out, const value_rules& r, const json::value& v, const 
   if (least && size < *least) wrong(out, path, v, fmt::format("have at least {} {}", *least, list ? "items" : "properties"));
   if (most && size > *most) out.push_back(too_many(path, static_cast<std::size_t>(size), static_cast<std::size_t>(*most)));
   if (!list || !r.unique_items) return;
-  for (std::size_t i = 1; i < v.size(); ++i)
-    for (std::size_t j = 0; j < i; ++j)
-      if (v[i] == v[j]) {
-        wrong(out, path, v, "");
-        out.back().message = fmt::format("Invalid value: {}: {} in body shouldn't contain duplicates", json::write(v), path);
-        return;
-      }
+  std::unordered_set<std::string> seen;
+  for (std::size_t i = 0; i < v.size(); ++i)
+    if (!seen.insert(json::write(v[i])).second) {
+      out.push_back(invalid_value(path, v, fmt::format("{} in body shouldn't contain duplicates", path)));
+      return;
+    }
 }
 
 // A branch's findings go to the object's root in the real server.
@@ -197,13 +197,19 @@ void check_list(causes& out, const node& n, const json::value& v, const std::str
   }
 }
 
-// The item of `before` that stands for `item` in a list of type map.
-const json::value* same_item(const node& n, const json::value& item, const json::value* before) {
-  if (!before || n.list != list_kind::map) return nullptr;
-  auto keys = keys_of(n, item);
-  for (std::size_t i = 0; i < before->size(); ++i)
-    if (keys_of(n, (*before)[i]) == keys) return &(*before)[i];
-  return nullptr;
+// The items of a list of type map by their keys; empty for other lists.
+using items_by_keys = std::unordered_map<std::string, const json::value*>;
+items_by_keys by_keys(const node& n, const json::value* list) {
+  items_by_keys out;
+  if (!list || n.list != list_kind::map) return out;
+  for (std::size_t i = 0; i < list->size(); ++i) out.emplace(json::write(keys_of(n, (*list)[i])), &(*list)[i]);
+  return out;
+}
+
+const json::value* same_item(const node& n, const json::value& item, const items_by_keys& before) {
+  if (before.empty()) return nullptr;
+  auto it = before.find(json::write(keys_of(n, item)));
+  return it == before.end() ? nullptr : it->second;
 }
 
 void check_embedded(causes& out, const json::value& v, const std::string& path) {
@@ -281,8 +287,10 @@ void check_tree(causes& out, const node& n, const json::value& v, const json::va
       if (!members->find(name)) out.push_back(required(under_path(path, name)));
     if (n.embedded && !root) check_embedded(out, v, path);
   } else if (auto list = v.array()) {
-    if (n.items)
-      for (std::size_t i = 0; i < list->size(); ++i) check_tree(out, *n.items, (*list)[i], same_item(n, (*list)[i], before), at(path, i), false);
+    if (n.items) {
+      auto old = by_keys(n, before);
+      for (std::size_t i = 0; i < list->size(); ++i) check_tree(out, *n.items, (*list)[i], same_item(n, (*list)[i], old), at(path, i), false);
+    }
     check_list(out, n, v, path);
   }
 }
