@@ -66,11 +66,11 @@ class Nodes(unittest.TestCase):
         self.assertEqual((labels["from"], labels["more"]), ("file", "dropin"))
 
     def test_a_wrong_token_says_so(self):
-        a, b = self.lab.host(), self.lab.host()
+        a, b, c = self.lab.host(), self.lab.host(), self.lab.host()
         server = Server(self.lab, "server", host=a, args=["--disable-agent"]).wait_ready()
         wrong = Agent(self.lab, "worker", b, server.url, re.sub(r":[^:]*$", ":nonsense", server.token()))
         eventually("a clear error", lambda: "not authorized" in wrong.log())
-        other = Agent(self.lab, "other", b, server.url, "K10" + "0" * 64 + "::server:x")
+        other = Agent(self.lab, "other", c, server.url, "K10" + "0" * 64 + "::server:x")
         eventually("a clear error", lambda: "token CA hash does not match" in other.log())
 
     def test_a_silent_node_becomes_unknown_and_is_tainted(self):
