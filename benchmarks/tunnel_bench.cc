@@ -58,6 +58,7 @@ struct identities {
     ca = authority.bundle_pem();
     make({.common_name = "server", .addresses = {"127.0.0.1"}, .server = true}, server_chain, server_key);
     make({.common_name = "system:node:bench", .organizations = {"system:nodes"}, .client = true}, node_chain, node_key);
+    node_chain = must("leaf", crypto::parse_bundle(node_chain)).front().pem();  // as agents send it
   }
   std::shared_ptr<net::tls_server_context> for_server() const {
     return must("TLS", net::tls_server_context::make({.http2 = false, .client_ca_pem = ca}, server_chain, server_key));

@@ -13,8 +13,9 @@ inline constexpr std::chrono::seconds preferred_for{60};         // (K3s) withou
 inline constexpr std::chrono::milliseconds hedge_after{500};
 // A server that took a client's bytes and never says one is half dead; a TLS server answers a hello in milliseconds.
 inline constexpr std::chrono::seconds first_answer_timeout{10};
-// A client that waited this long in vain and leaves tells the same: many give up before those ten seconds.
-inline constexpr std::chrono::seconds client_patience{2};
+// A client that waited this long in vain and leaves tells the same: many give up before those ten seconds, and a busy server
+// may well take two.
+inline constexpr std::chrono::seconds client_patience{5};
 inline constexpr std::chrono::seconds probe_interval{5};         // (K3s's etcd balancer)
 inline constexpr std::chrono::seconds probe_timeout{2};
 inline constexpr unsigned probe_failures = 2;                    // one lost packet is no verdict

@@ -26,6 +26,10 @@ namespace {
 using json::value;
 using reactor::loop;
 
+// K3s's mark of nodes through whose tunnels traffic to their pods may go.
+constexpr std::string_view egress_label = "egress.k3s.io/cluster";
+bool takes_egress(const cluster_config& c) { return c.egress_selector_mode == "pod" || c.egress_selector_mode == "cluster"; }
+
 // Doubles from api_retry_first to api_retry_most.
 class api_backoff {
  public:
@@ -153,6 +157,7 @@ task<result<void>> agent::join_cluster() {
   auto& j = *control_.joined;
   config_.node_ips = order_addresses(std::move(config_.node_ips), j.cluster.cluster_cidrs);
   config_.disable_cloud_controller |= j.cluster.disable_cloud_controller;
+  if (config_.reachable && takes_egress(j.cluster)) config_.node_labels.push_back(std::string(egress_label) + "=true");
   manage_cni_ = config_.manage_cni && j.cluster.flannel_backend != "none";
   KEDGE_CO_TRY(api_, api_client::make(config_.api(), j.server_ca, j.kubelet, control_.network));
   if (!config_.admin_certificate.empty()) {
@@ -274,6 +279,10 @@ task<result<void>> agent::adopt_or_create() {
   auto boot_id = std::string(node_["status"]["nodeInfo"]["bootID"].as_string());
   if (auto patch = registration_patch(node_, wanted); !patch.is_null()) {
     KEDGE_CO_TRY(node_, co_await api_->strategic_patch(node_path(), patch));
+  }
+  if (!takes_egress(control_.joined->cluster) && !node_["metadata"]["labels"][egress_label].is_null()) {
+    value unmarked(json::object{{"metadata", json::object{{"labels", json::object{{std::string(egress_label), nullptr}}}}}});
+    KEDGE_CO_TRY(node_, co_await api_->merge_patch(node_path(), unmarked));
   }
   log::info("node {} taken over from an earlier start", config_.node_name);
   if (!boot_id.empty() && boot_id != machine_.boot_id)

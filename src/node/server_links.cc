@@ -10,6 +10,7 @@
 #include "balancer/state_file.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "crypto/certificate.h"
 #include "json/parse.h"
 #include "json/write.h"
 #include "node/http_answer.h"
@@ -106,7 +107,11 @@ result<void> server_links::join(const registration& joined, const client_identit
     if (!joined.server_ca.empty()) o.ca_pem = joined.server_ca;
     return net::tls_client_context::make(o);
   };
-  KEDGE_TRY(as_node_, context(joined.kubelet));
+  // The leaf alone: the servers know their CA, and would keep our copy of it for as long as the tunnel stands.
+  auto leaf = joined.kubelet;
+  KEDGE_TRY(auto chain, crypto::parse_bundle(leaf.chain));
+  leaf.chain = chain.front().pem();
+  KEDGE_TRY(as_node_, context(leaf));
   KEDGE_TRY(as_controller_, context(controller));
   egress_mode_ = joined.cluster.egress_selector_mode;
   cluster_cidrs_ = joined.cluster.cluster_cidrs;

@@ -60,13 +60,15 @@ task<stream_result> node_dialer::dial_kubelet(std::string node, std::uint16_t po
   }
   bool v6 = !c.service_cidrs.empty() && c.service_cidrs.front().contains(':');
   auto loopback = reactor::endpoint{v6 ? "::1" : "127.0.0.1", port};
-  auto s = co_await parts_.tunnels.dial(node, "tcp", loopback.text());
-  if (s || s.error().code != errc::unavailable) co_return s;
-  if (may_relay && parts_.peers) {
+  auto s = co_await parts_.tunnels.dial(node, "tcp", loopback.text(), true);
+  if (s || s.error().code != errc::unavailable || !may_relay) co_return s;
+  if (parts_.peers) {
     auto relayed = co_await dial_through_peers(node, port);
     if (relayed) co_return relayed;
     log::debug("no other server has a tunnel to node {}: {}", node, relayed.error().message);
   }
+  s = co_await parts_.tunnels.dial(node, "tcp", loopback.text());
+  if (s || s.error().code != errc::unavailable) co_return s;
   if (node == c.node_name) co_return co_await dial_direct(loopback.address, port);  // before its own tunnel stands
   co_return s;
 }

@@ -1,8 +1,8 @@
 // node_dialer.h: how this server reaches a node's kubelet and its pods: through the node's tunnel where the egress mode says
 // so, wherever that tunnel ends.
 //
-//   kubelet of a node ─▶ own tunnel ─▶ else a peer's: CONNECT node:port at every other server, the first that has one ─▶ else
-//                                      (this server's own node) loopback
+//   kubelet of a node ─▶ own tunnel ─▶ else a peer's: CONNECT node:port at every other server, the first that has one
+//                                   ─▶ else an own one that is silent ─▶ else (this server's own node) loopback
 //   address of a pod  ─▶ modes pod and cluster: the tunnel of the node that has it; else, and without one: directly
 //
 // | --egress-selector-mode | kubelet | pods and services |

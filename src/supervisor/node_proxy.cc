@@ -348,7 +348,12 @@ task<void> node_proxy::forward(exchange& e, destination d) {
   std::unique_ptr<net::http::client_exchange> x;
   const response* head = nullptr;
   for (int attempt = 0;; ++attempt) {
+    // A kept connection, or the tunnel, may have been dead all along; what has no effect is asked again over a new one.
+    auto may_retry = [&](const error& why) {
+      return attempt == 0 && !has_body && !upgrade && (r.method == "GET" || r.method == "HEAD") && why.code != errc::timeout;
+    };
     auto opened = co_await through.open(request());
+    if (!opened && may_retry(opened.error())) continue;
     if (!opened) co_return co_await refuse(e, unreachable(opened.error()));
     x = std::move(*opened);
     if (has_body) {
@@ -359,9 +364,7 @@ task<void> node_proxy::forward(exchange& e, destination d) {
       head = *answered;
       break;
     }
-    // A kept connection may have been dead all along; what has no effect is asked again over a new one.
-    bool again = attempt == 0 && !has_body && !upgrade && (r.method == "GET" || r.method == "HEAD") && answered.error().code != errc::timeout;
-    if (!again) co_return co_await refuse(e, unreachable(answered.error()));
+    if (!may_retry(answered.error())) co_return co_await refuse(e, unreachable(answered.error()));
     through.forget_idle();
   }
   response out{.status = head->status};

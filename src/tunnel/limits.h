@@ -23,8 +23,9 @@ inline constexpr std::size_t message_max_bytes = std::size_t(1) << 40;
 // --- streams
 inline constexpr std::size_t pause_above_bytes = 2 * 1024 * 1024;  // (wire) unread bytes before Pause
 inline constexpr std::size_t resume_below_bytes = 256 * 1024;      // (wire)
-// A peer that goes on after Pause loses the stream here: a paused Go peer has at most a socket's buffers under way.
-inline constexpr std::size_t receive_hold_max_bytes = 16 * 1024 * 1024;
+// A peer that goes on after Pause loses the stream here (Go's end has no limit). An honest one first reads what is under way ahead
+// of the Pause and may answer it byte for byte: as much as four sockets' buffers, which systems let grow to 32 MiB.
+inline constexpr std::size_t receive_hold_max_bytes = 128 * 1024 * 1024;
 // Received pieces smaller than this are copied, so that few bytes don't hold a whole receive buffer.
 inline constexpr std::size_t copy_below_bytes = 4096;
 // What a piece costs beside its bytes.

@@ -93,17 +93,18 @@ task<void> server::serve(net::http::exchange& e, std::string node) {
   log::info("tunnel of node {} has ended: {}", quote(node), why.message);
 }
 
-task<result<std::unique_ptr<reactor::stream>>> server::dial(std::string node, std::string protocol, std::string address) {
+task<result<std::unique_ptr<reactor::stream>>> server::dial(std::string node, std::string protocol, std::string address, bool lively) {
   auto s = state_;
   auto here = s->here();
   std::vector<session_info> candidates;
   if (auto i = s->cores[here].nodes.find(node); i != s->cores[here].nodes.end()) candidates = i->second;
   for (auto& c : candidates) {
     // On the session's core: it may have ended while the message was under way.
-    auto open = [s, c, protocol, address]() -> task<result<std::unique_ptr<reactor::stream>>> {
+    auto open = [s, c, protocol, address, lively]() -> task<result<std::unique_ptr<reactor::stream>>> {
       auto& links = s->cores[c.core].links;
       auto i = links.find(c.key);
       if (i == links.end()) co_return fail(errc::unavailable, "the session has ended");
+      if (lively && i->second->silence() > suspect_after) co_return fail(errc::unavailable, "the session is silent");
       co_return i->second->open(protocol, address);
     };
     auto stream = co_await bring_here(*s->cores[c.core].loop, open);

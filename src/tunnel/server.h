@@ -32,7 +32,8 @@ class server {
   // A stream to `address` ("host:port") as seen from the node. Succeeds at once: a refused target shows in the first receive.
   // errc::unavailable when the node has no session. Belongs to the calling core. Never ask for what the agent won't allow:
   // a K3s agent then ends its session.
-  task<result<std::unique_ptr<reactor::stream>>> dial(std::string node, std::string protocol, std::string address);
+  // `lively`: only through a session that has pinged of late; others may be black holes, and last resorts.
+  task<result<std::unique_ptr<reactor::stream>>> dial(std::string node, std::string protocol, std::string address, bool lively = false);
 
   // Ends every session, and takes no new ones: the server stops. From any of the cores.
   void close();

@@ -103,8 +103,9 @@ class Lab:
             if p.poll() is None:
                 p.kill()
                 p.wait()
-        for h in self.hosts:
-            run("ip", "netns", "pids", h.name, check=False)
+        for number, h in enumerate(self.hosts, 1):
+            # With its namespace alone it would go later, and the next test's link has the same name.
+            run("ip", "link", "del", f"{self.prefix}v{number}", check=False)
             run("ip", "netns", "del", h.name, check=False)
         run("ip", "link", "del", self.bridge, check=False)
         for line in open("/proc/self/mounts").read().splitlines():

@@ -2,18 +2,16 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import unittest
 
+from ha_lab import HaLab, Postgres, VirtualAddress
 from harness import BINARY, Agent, Lab, Server, eventually, is_ready, main, run
 
 
-class Tunnels(unittest.TestCase):
-    def setUp(self):
-        self.lab = Lab()
-        self.addCleanup(self.lab.close)
+class Reaching:
+    """What both classes below do with servers and agents."""
 
     def node_ready(self, server, name):
         return eventually(f"node {name} is Ready", lambda: is_ready(server.get("node", name)), timeout=60)
@@ -38,15 +36,21 @@ class Tunnels(unittest.TestCase):
         run(*host.command("nft", "-f", "-"), input=text % (" ".join(r[0] + ";" for r in rules), " ".join(r[1] + ";" for r in rules)))
         return lambda: run(*host.command("nft", "delete", "table", "inet", "cut"))
 
-    @staticmethod
-    def drop_address(host, address):
-        return Tunnels.cut(host, (f"ip saddr {address} drop", f"ip daddr {address} drop"))
+    @classmethod
+    def drop_address(cls, host, address):
+        return cls.cut(host, (f"ip saddr {address} drop", f"ip daddr {address} drop"))
 
     @staticmethod
     def curl(server, certificate=None):
         tls = server.data + "/server/tls/"
         identity = ["--cert", f"{tls}{certificate}.crt", "--key", f"{tls}{certificate}.key"] if certificate else []
         return ["curl", "-sS", "--cacert", tls + "server-ca.crt", *identity]
+
+
+class Tunnels(Reaching, unittest.TestCase):
+    def setUp(self):
+        self.lab = Lab()
+        self.addCleanup(self.lab.close)
 
     def pair(self, server_args=(), agent_args=()):
         a, b = self.lab.host(), self.lab.host()
@@ -122,6 +126,27 @@ class Tunnels(unittest.TestCase):
         undo()
         self.reachable(server, "worker")
 
+    def test_egress_mode_cluster_reaches_into_the_node(self):
+        server, agent = self.pair(server_args=["--disable-agent", "--egress-selector-mode", "cluster"])
+        self.assertEqual(server.get("node", "worker")["metadata"]["labels"]["egress.k3s.io/cluster"], "true")
+        folder = os.path.join(self.lab.folder, "web")
+        os.mkdir(folder)
+        with open(folder + "/hello", "w") as f:
+            f.write("from the node")
+        self.lab.start("web", agent.host.command("python3", "-m", "http.server", "8099", "--bind", agent.host.address, "--directory", folder))
+        self.cut(agent.host, ('iifname "eth0" tcp dport 8099 drop', "tcp dport 1 drop"))
+        eventually("a port of the node", lambda: server.kubectl("get", "--raw", "/api/v1/nodes/worker:8099/proxy/hello") == "from the node")
+        # Back to the default: the mark goes when the node starts again.
+        agent.process.terminate()
+        agent.process.wait(20)
+        server.stop()
+        server.args.remove("cluster")
+        server.args.remove("--egress-selector-mode")
+        server.start()
+        server.wait_ready()
+        Agent(self.lab, "worker", agent.host, server.url, server.token())
+        eventually("the mark is gone", lambda: "egress.k3s.io/cluster" not in server.get("node", "worker")["metadata"]["labels"], timeout=60)
+
     def test_an_agent_tells_of_its_servers(self):
         server, agent = self.pair(server_args=["--disable-agent"])
         address = f"{server.address}:6443"
@@ -165,33 +190,91 @@ class Tunnels(unittest.TestCase):
         self.reachable(server, "worker", timeout=90)
         eventually("in use again", lambda: self.server_state(agent, address)["state"] == "ACTIVE", timeout=60)
 
-    def test_servers_that_were_replaced_are_found_by_the_fixed_address(self):
-        a, b, c = self.lab.host(), self.lab.host(), self.lab.host()
-        fixed = f"10.97.{self.lab.subnet}.200"
 
-        def take(host):
-            run("ip", "-n", host.name, "addr", "add", f"{fixed}/24", "dev", "eth0")
-        take(a)
-        args = ["--disable-agent", "--tls-san", fixed]
-        first = Server(self.lab, "server", host=a, args=args).wait_ready()
-        agent = Agent(self.lab, "worker", c, f"https://{fixed}:6443", first.token())
-        self.node_ready(first, "worker")
-        eventually("the first server is known", lambda: self.server_state(agent, f"{a.address}:6443").get("state") == "ACTIVE")
+class SeveralServers(Reaching, unittest.TestCase):
+    """Over one PostgreSQL; the agent registers at a virtual address."""
+
+    def setUp(self):
+        self.lab = HaLab()
+        self.addCleanup(self.lab.close)
+        self.postgres = Postgres(self.lab, self.lab.host())
+        self.fixed = VirtualAddress(self.lab, 200)
+        self.args = ["--disable-agent", "--tls-san", self.fixed.address]
+
+    def start(self, *names):
+        servers = []
+        for name in names:
+            servers.append(self.lab.server(name, self.postgres, args=self.args))
+            servers[-1].wait_ready(timeout=60)
+        return servers
+
+    def join(self, servers):
+        self.fixed.move(servers[0].host)
+        agent = self.lab.agent("worker", f"https://{self.fixed.address}:6443")
+        self.node_ready(servers[0], "worker")
+        for s in servers:
+            eventually(f"a tunnel to {s.name}", lambda: self.tunnel(agent, s) == "ok", timeout=60)
+            self.reachable(s, "worker")
+        return agent
+
+    def tunnel(self, agent, server):
+        return self.server_state(agent, f"{server.address}:6443").get("tunnel", {}).get("state")
+
+    def active(self, agent, servers):
+        return next((s for s in servers if self.server_state(agent, f"{s.address}:6443").get("state") == "ACTIVE"), None)
+
+    def test_a_server_without_a_tunnel_goes_through_another(self):
+        servers = self.start("one", "two")
+        agent = self.join(servers)
+        without, other = servers
+        # The agent and this server can't talk; whoever tries is told so at once.
+        address = without.address
+        self.cut(agent.host, (f"ip saddr {address} tcp sport 6443 reject with tcp reset", f"ip daddr {address} tcp dport 6443 reject with tcp reset"))
+        eventually("the agent has lost the tunnel", lambda: self.tunnel(agent, without) == "failed", timeout=60)
+        self.reachable(without, "worker", timeout=90)
+        self.assertIn("kubelet_node_name", self.proxy(without, "worker", "metrics"))
+        self.assertEqual(self.tunnel(agent, without), "failed")
+        # With the last server that has a tunnel, the way is gone.
+        other.stop(signal.SIGKILL)
+        eventually("nobody has a tunnel", lambda: self.proxy(without, "worker", "healthz", check=False).returncode != 0, timeout=60)
+
+    def test_an_agent_leaves_servers_that_die_or_vanish(self):
+        servers = self.start("one", "two")
+        agent = self.join(servers)
+        first = eventually("one is in use", lambda: self.active(agent, servers))
+        second = next(s for s in servers if s is not first)
+        first.stop(signal.SIGKILL)
+        eventually("the other is in use", lambda: self.active(agent, [second]), timeout=30)
+        eventually("nothing hangs on the dead one", lambda: self.server_state(agent, f"{first.address}:6443").get("connections", 0) == 0)
+        self.reachable(second, "worker")
+        # It comes back, and then the other one's packets vanish.
+        first.start()
+        first.wait_ready(timeout=60)
+        eventually("a tunnel to the one that came back", lambda: self.tunnel(agent, first) == "ok", timeout=60)
+        undo = self.drop_address(agent.host, second.address)
+        eventually("the one that came back is in use", lambda: self.active(agent, [first]), timeout=90)
+        eventually("nothing hangs on the one that vanished", lambda: self.server_state(agent, f"{second.address}:6443")["connections"] == 0, timeout=30)
+        self.reachable(first, "worker")
+        undo()
+        eventually("both have tunnels", lambda: [self.tunnel(agent, s) for s in servers] == ["ok", "ok"], timeout=90)
+
+    def test_servers_that_were_all_replaced_are_found_by_the_fixed_address(self):
+        old = self.start("one")
+        agent = self.join(old)
+        known = json.load(open(agent.data + "/agent/etc/k3s-agent-load-balancer.json"))["ServerAddresses"]
+        self.assertEqual(known, [f"{old[0].address}:6443"])
         agent.process.terminate()
         agent.process.wait(20)
-        # Another machine takes over data and the fixed address; nobody answers where the first one was.
-        self.assertEqual(first.stop(), 0)
-        run("ip", "-n", a.name, "addr", "del", f"{fixed}/24", "dev", "eth0")
-        take(b)
-        for h in (c, b):
-            run(*h.command("ip", "neigh", "flush", "all"))
-        shutil.copytree(first.data, os.path.join(self.lab.folder, "second"))
-        second = Server(self.lab, "second", host=b, args=args).wait_ready()
-        again = Agent(self.lab, "worker", c, f"https://{fixed}:6443", second.token())
-        self.node_ready(second, "worker")
-        self.reachable(second, "worker")
-        eventually("the new server is known and in use", lambda: self.server_state(again, f"{b.address}:6443").get("state") == "ACTIVE", timeout=60)
-        self.assertNotIn(f"{a.address}:6443", [s["address"] for s in self.status(again)["servers"]])
+        old[0].stop(signal.SIGKILL)
+        new = self.start("two")
+        self.fixed.move(new[0].host)
+        # Packets to where the old one was are answered by nobody.
+        self.drop_address(agent.host, old[0].address)
+        again = self.lab.agent("worker", agent.url, host=agent.host)
+        self.reachable(new[0], "worker", timeout=120)
+        eventually("the new one is in use", lambda: self.active(again, new), timeout=60)
+        eventually("the old one is forgotten", lambda: [s["address"] for s in self.status(again)["servers"] if not s["default"]] == [f"{new[0].address}:6443"],
+                   timeout=60)
 
 
 if __name__ == "__main__":

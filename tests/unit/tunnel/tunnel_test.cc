@@ -204,7 +204,7 @@ TEST_CASE("a reader that stops holds up its own stream only") {
     std::size_t read = 0;
     while (read < total) {
       auto b = co_await (*slow)->receive();
-      REQUIRE(b.has_value());
+      REQUIRE_MESSAGE(b.has_value(), b.error().message << " after " << read);
       read += b->size();
     }
     CHECK(read == total);
