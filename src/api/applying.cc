@@ -7,6 +7,7 @@
 #include "api/limits.h"
 #include "base/strings.h"
 #include "base/time.h"
+#include "json/write.h"
 #include "reactor/loop.h"
 #include "schema/apply/managed.h"
 #include "schema/apply/structure.h"
@@ -135,6 +136,27 @@ task<api_result<written>> serve_apply(storage& to, apply_request q, call& c, std
     // Another writer made it meanwhile: then it is an update after all.
     if (created || created.error().reason != "AlreadyExists" || tries >= conflict_tries) co_return created;
   }
+}
+
+task<api_result<written>> serve_scale_apply(storage& to, apply_request q, const std::vector<std::string>& replicas, call& c) {
+  auto scale = json::parse_yaml(q.body);
+  if (!scale) co_return fail(bad_request(fmt::format("error decoding YAML: {}", scale.error().message)));
+  auto version = (*scale)["apiVersion"].as_string(), kind = (*scale)["kind"].as_string();
+  if (version != "autoscaling/v1" || kind != "Scale") {
+    auto gv = schema::split_api_version(version);
+    co_return fail(bad_request(fmt::format("invalid object type: {}/{}, Kind={}", gv.group, gv.version, kind)));
+  }
+  // The object itself, as far as its Scale tells of it.
+  json::value config(json::object{{"apiVersion", q.what.api_version}, {"kind", q.what.kind}, {"metadata", (*scale)["metadata"]}});
+  if (auto& wanted = (*scale)["spec"]["replicas"]; !wanted.is_null()) {
+    auto at = &config;
+    for (auto& step : replicas) at = &at->member(step);
+    *at = wanted;
+  }
+  auto body = json::write(std::move(config));
+  q.body = body;  // this frame awaits its use
+  auto none = [&q]() -> task<api_result<void>> { co_return fail(not_found(q.what.group, q.what.resource, q.name)); };
+  co_return co_await serve_apply(to, apply_request{q.what, q.ns, q.name, part::whole, q.body}, c, none);
 }
 
 json::value take_ownership(json::value& object) {

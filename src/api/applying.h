@@ -10,6 +10,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "api/storage.h"
 
@@ -32,6 +33,9 @@ struct apply_request {
 };
 // `may_create`: called when the object is not there yet; an error refuses.
 task<api_result<written>> serve_apply(storage& to, apply_request q, call& c, std::function<task<api_result<void>>()> may_create);
+
+// The same through the scale subresource: `replicas` is where the object has them, as the names of its members.
+task<api_result<written>> serve_scale_apply(storage& to, apply_request q, const std::vector<std::string>& replicas, call& c);
 
 // metadata.managedFields of an object about to be created: what an apply found, or an entry for the writer. Takes what the
 // writer sent out of `object`.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "api/applying.h"
 #include "api/custom/codec.h"
 #include "api/selector.h"
 #include "base/strings.h"
@@ -184,6 +185,20 @@ task<api_result<written>> evict(storage& store, const served& pods, std::string 
   co_return written{.code = 201, .value = success_created(), .is_status = true};
 }
 
+const std::vector<std::string>& replicas_path(const served& s) {
+  static const std::vector<std::string> usual{"spec", "replicas"};
+  return s.custom ? s.custom->scale->replicas : usual;
+}
+
+api_result<written> as_scale(const served& s, written done) {
+  if (done.object) {
+    KEDGE_TRY(done.value, value_of(*done.object));
+    done.object = {};
+  }
+  done.value = scale_of(s, done.value);
+  return done;
+}
+
 }  // namespace
 
 part part_of(std::string_view sub) noexcept {
@@ -230,6 +245,14 @@ task<api_result<written>> serve_scale(subresource_request q, call& c) {
     if (s.custom) custom::bring_to(s, v);
     co_return written{.code = 200, .value = scale_of(s, v)};
   }
+  if (q.info.verb == "patch") {
+    const bool applies = is_apply_patch(q.content_type);
+    KEDGE_CO_CHECK(check_patch_options(c.options, applies));
+    if (applies) {
+      KEDGE_CO_TRY(auto done, co_await serve_scale_apply(q.store, {.what = s, .ns = q.info.ns, .name = q.info.name, .body = q.body}, replicas_path(s), c));
+      co_return as_scale(s, std::move(done));
+    }
+  }
   std::string version;
   auto expected = body_of(q.sub, version);
   change how;
@@ -254,12 +277,7 @@ task<api_result<written>> serve_scale(subresource_request q, call& c) {
     };
   }
   KEDGE_CO_TRY(auto done, co_await q.store.update(s, q.info.ns, q.info.name, std::move(how), part::whole, false, c));
-  if (done.object) {
-    KEDGE_CO_TRY(done.value, value_of(*done.object));
-    done.object = {};
-  }
-  done.value = scale_of(s, done.value);
-  co_return done;
+  co_return as_scale(s, std::move(done));
 }
 
 task<api_result<written>> bind_pod(storage& s, const served& pods, std::string ns, std::string name, json::value binding, call& c) {

@@ -22,7 +22,13 @@ void walk(const field_set& set, field_path& at, const std::function<void(const f
   }
 }
 
-std::string scalar_text(const json::value& v) { return json::write(v); }
+std::string value_text(const json::value& v) {
+  auto o = v.object();
+  if (!o) return json::write(v);
+  std::string out;
+  for (auto& m : *o) out += (out.empty() ? "" : ",") + m.name + "=" + value_text(m.value);
+  return out;
+}
 
 std::string element_text(std::string_view element) {
   auto kind = element.substr(0, 2);
@@ -31,11 +37,7 @@ std::string element_text(std::string_view element) {
   if (kind == "i:") return "[" + std::string(rest) + "]";
   auto v = json::parse(rest);
   if (!v) return "[" + std::string(rest) + "]";
-  if (kind == "v:") return "[=" + scalar_text(*v) + "]";
-  std::string out;
-  if (auto keys = v->object())
-    for (auto& k : *keys) out += (out.empty() ? "" : ",") + k.name + "=" + scalar_text(k.value);
-  return "[" + out + "]";
+  return (kind == "v:" ? "[=" : "[") + value_text(*v) + "]";
 }
 
 // Numbers in keys and values are ordered as such, ports before all; the text's order is right for everything else.

@@ -99,8 +99,7 @@ place place_of_item(const place& p) {
 std::string custom_element(const outline& list, const json::value& item) {
   json::object keys;
   for (auto& [name, standard] : list.keys) {
-    auto v = item.find(name);
-    if (v && !v->is_null())
+    if (auto v = item.find(name))
       keys.set(name, *v);
     else if (!standard.is_null())
       keys.set(name, standard);
@@ -118,8 +117,7 @@ std::string item_element(const place& p, const json::value& item) {
   std::ranges::sort(names);
   json::object keys;
   for (auto name : names) {
-    auto v = item.find(name);
-    if (v && !v->is_null()) {
+    if (auto v = item.find(name)) {
       keys.set(name, *v);
       continue;
     }
@@ -220,8 +218,8 @@ class checker {
     if (!list) return wrong("expected list, got &{" + go_text(v) + "}");
     for (std::size_t i = 0; i < list->size(); ++i) {
       auto& item = (*list)[i];
-      if (o.kind == outline::form::keyed_list && !item.is_object())
-        return wrong("element " + std::to_string(i) + ": associative list with keys may not have non-map elements");
+      if (o.kind == outline::form::keyed_list && !item.is_object()) return wrong(no_map(i, item));
+      if (o.kind == outline::form::set_list && (item.is_null() || item.is_array() || item.is_object())) return wrong(no_scalar(i, item));
       step here(path_, item_element(place_of_outline(o), item));
       if (!custom(*o.element, item)) return false;
     }
@@ -252,8 +250,8 @@ class checker {
     if (!a) return v.is_null() || wrong("expected list, got &{" + go_text(v) + "}");
     for (std::size_t i = 0; i < a->size(); ++i) {
       auto& item = (*a)[i];
-      if (p.form == form::keyed_list && !item.is_object())
-        return wrong("element " + std::to_string(i) + ": associative list with keys may not have non-map elements");
+      if (p.form == form::keyed_list && !item.is_object()) return wrong(no_map(i, item));
+      if (p.form == form::set_list && (item.is_null() || item.is_array() || item.is_object())) return wrong(no_scalar(i, item));
       step here(path_, p.form == form::keyed_list || p.form == form::set_list ? item_element(p, item) : "i:" + std::to_string(i));
       if (!one(f, item)) return false;
     }
@@ -271,8 +269,22 @@ class checker {
       case base_type::int32:
       case base_type::int64:
       case base_type::float64: return v.is_number() || wrong("expected numeric (int or float), got " + std::string(go_type(v)));
+      case base_type::quantity:
+      case base_type::time:
+      case base_type::micro_time:
+      case base_type::int_or_string: return (!v.is_array() && !v.is_object()) || wrong("expected any scalar, got &{" + go_text(v) + "}");
       default: return true;
     }
+  }
+
+  static std::string no_map(std::size_t i, const json::value& item) {
+    return "element " + std::to_string(i) + ": associative list with keys may not have " + (item.is_null() ? "a null element" : "non-map elements");
+  }
+
+  static std::string no_scalar(std::size_t i, const json::value& item) {
+    return "element " + std::to_string(i) +
+           (item.is_array() ? ": not supported: associative list with lists as elements"
+                            : ": associative list without keys has an element that's " + std::string(item.is_null() ? "an explicit null" : "a map type"));
   }
 
   bool wrong(std::string message) {

@@ -182,6 +182,18 @@ TEST_CASE("lists are merged by their keys, in the applier's order") {
   CHECK(owners(now).find(R"(hpa Update/scale {"f:spec":{"f:replicas":{}}})") != std::string::npos);
   auto refused = w.must(apply(w, "m1", R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},"spec":{"replicas":1}})", {}, target), 409);
   CHECK(refused["message"].as_string() == R"(Apply failed with 1 conflict: conflict with "hpa" with subresource "scale" using apps/v1: .spec.replicas)");
+
+  // A Scale can be applied as well.
+  auto apply_scale = [&](std::string_view manager, int replicas, std::string_view more = {}) {
+    return apply(w, manager, fmt::format(R"({{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{{"name":"d"}},"spec":{{"replicas":{}}}}})", replicas), more,
+                 fmt::format("{}/scale", target));
+  };
+  CHECK(w.must(apply_scale("s", 6), 409)["message"].as_string() == R"(Apply failed with 1 conflict: conflict with "hpa" with subresource "scale" using apps/v1: .spec.replicas)");
+  auto six = w.must(apply_scale("s", 6, "&force=true"), 200);
+  CHECK(six["kind"].as_string() == "Scale");
+  CHECK(six["spec"]["replicas"].as_integer() == 6);
+  CHECK(owners(w.get(target).json()).find(R"(s Apply/scale {"f:spec":{"f:replicas":{}}})") != std::string::npos);
+  CHECK(w.patch(fmt::format("{}/scale?force=true", target), "{}", merge).code == 422);
 }
 
 TEST_CASE("at most ten updaters are told apart") {

@@ -113,6 +113,9 @@ TEST_CASE("the fields of an object, by the topology of its type") {
       {"no boolean", "core/v1.PodSpec", R"({"hostNetwork":"x"})", ".hostNetwork: expected boolean, got &{x}"},
       {"no map in a list of maps", "core/v1.PodSpec", R"({"containers":["x"]})", ".containers: element 0: associative list with keys may not have non-map elements"},
       {"twice in a set", "meta/v1.ObjectMeta", R"({"finalizers":["x","x"]})", R"(.finalizers: duplicate entries for key [="x"])"},
+      {"no scalar in a set", "meta/v1.ObjectMeta", R"({"finalizers":["x",null]})", ".finalizers: element 1: associative list without keys has an element that's an explicit null"},
+      {"nothing in a list of maps", "core/v1.PodSpec", R"({"containers":[null]})", ".containers: element 0: associative list with keys may not have a null element"},
+      {"a map where a scalar is untyped", "core/v1.ServicePort", R"({"targetPort":{}})", ".targetPort: expected any scalar, got &{map[]}"},
       {"twice", "core/v1.PodSpec", R"({"containers":[{"name":"a"},{"name":"a"}]})", R"(.containers: duplicate entries for key [name="a"])"},
   };
   for (auto& c : cases) {
@@ -192,4 +195,15 @@ TEST_CASE("lists of maps keep the applier's order, and others' items their place
     for (std::size_t i = 0; i < merged["containers"].size(); ++i) order += merged["containers"][i]["name"].as_string();
     CHECK(order == c.result);
   }
+}
+
+TEST_CASE("times alone are no difference of owners") {
+  auto same = [](std::string_view a, std::string_view b) { return apply::same_but_for_times(parsed(a), parsed(b)); };
+  CHECK(same("[]", "[]"));
+  CHECK(same(R"([{"manager":"a","time":"1"}])", R"([{"manager":"a","time":"2"}])"));
+  CHECK(same(R"([{"manager":"a","time":"1"}])", R"([{"manager":"a"}])"));
+  CHECK_FALSE(same(R"([{"manager":"a","time":"1"}])", R"([{"manager":"b","time":"1"}])"));
+  CHECK_FALSE(same(R"([{"manager":"a"}])", R"([{"manager":"a","subresource":"s"}])"));
+  CHECK_FALSE(same(R"([{"manager":"a","subresource":"s"}])", R"([{"manager":"a"}])"));
+  CHECK_FALSE(same(R"([{"manager":"a"}])", "[]"));
 }
