@@ -120,6 +120,31 @@ class Apply(ClusterTest):
         self.assertIn("not found", self.kubectl("get", "configmap", "pruned", check=False).stderr)
         self.assertEqual(self.server.get("configmap", "kept")["data"], {"a": "1"})
 
+    def test_custom_resources(self):
+        """Definitions and their resources, as operators' manifests are applied."""
+        schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {
+            "size": {"type": "integer"},
+            "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["port"],
+                      "items": {"type": "object", "required": ["port"], "properties": {"port": {"type": "integer"}, "name": {"type": "string"}}}}}}}}
+        definition = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "boats.example.com"},
+                      "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "boats", "singular": "boat", "kind": "Boat"},
+                               "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}]}}
+        self.apply(json.dumps(definition))
+        self.kubectl("wait", "crd/boats.example.com", "--for=condition=Established", "--timeout=60s")
+        before = self.server.get("crd", "boats.example.com")
+        self.apply(json.dumps(definition))
+        self.assertEqual(self.server.get("crd", "boats.example.com"), before)
+
+        def boat(**spec):
+            return json.dumps({"apiVersion": "example.com/v1", "kind": "Boat", "metadata": {"name": "b"}, "spec": spec})
+        self.apply(boat(size=1, ports=[{"port": 1}]), "--field-manager=one")
+        self.apply(boat(ports=[{"port": 2, "name": "two"}]), "--field-manager=two")
+        self.assertEqual(self.server.get("boats", "b")["spec"], {"size": 1, "ports": [{"port": 1}, {"port": 2, "name": "two"}]})
+        refused = self.apply(boat(size=2), "--field-manager=two", check=False)
+        self.assertIn('conflict with "one": .spec.size', refused.stderr)
+        self.apply(boat(ports=[{"port": 1}]), "--field-manager=one")
+        self.assertEqual(self.server.get("boats", "b")["spec"], {"ports": [{"port": 1}, {"port": 2, "name": "two"}]})
+
     def test_errors(self):
         unknown = self.apply(config_map("x", a="1").replace('"data"', '"dada"'), check=False)
         self.assertIn("field not declared in schema", unknown.stderr)
