@@ -159,18 +159,18 @@ class Server:
     def api(self, timeout=30):
         return Api(self, timeout)
 
-    def wait_ready(self, timeout=30):
+    def wait_ready(self, timeout=90):
         def ready():
             if self.process.poll() is not None:
                 raise SystemExit(f"the server ended with {self.process.returncode}:\n{self.log()[-4000:]}")
-            return os.path.exists(self.kubeconfig) and self.kubectl("get", "--raw", "/readyz", timeout=5) == "ok"
+            return os.path.exists(self.kubeconfig) and self.kubectl("get", "--raw", "/readyz", timeout=20) == "ok"
         try:
             eventually("the server is ready", ready, timeout)
         except Failed as e:
             raise Failed(f"{e}\n{self.log()[-4000:]}") from None
         return self
 
-    def stop(self, number=signal.SIGTERM, timeout=30):
+    def stop(self, number=signal.SIGTERM, timeout=90):
         """Ends the server and gives its exit code."""
         pid = self.process.pid
         if self.host:  # ip netns exec replaces itself by the command
