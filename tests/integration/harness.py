@@ -33,7 +33,7 @@ def run(*argv, check=True, input=None, env=None, timeout=60):
     return p if not check else p.stdout
 
 
-def eventually(what, condition, timeout=30, every=0.05):
+def eventually(what, condition, timeout=60, every=0.05):
     """Waits until condition() gives something true and gives that; the last exception or value is told on timeout."""
     end = time.monotonic() + timeout
     last = None
