@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	autoscalingapply "k8s.io/client-go/applyconfigurations/autoscaling/v1"
 	coreapply "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
@@ -266,4 +267,8 @@ func scale(w *world) {
 	s.Spec.Replicas = 7
 	want("replicas", get(deployments.UpdateScale(w.ctx, "d", s, metav1.UpdateOptions{})).Spec.Replicas, 7)
 	want("replicas", *get(deployments.Get(w.ctx, "d", metav1.GetOptions{})).Spec.Replicas, 7)
+	nine := autoscalingapply.Scale().WithName("d").WithNamespace(w.ns).WithSpec(autoscalingapply.ScaleSpec().WithReplicas(9))
+	_, err := deployments.ApplyScale(w.ctx, "d", nine, metav1.ApplyOptions{FieldManager: "other"})
+	want("conflict", errors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict), true)
+	want("replicas", get(deployments.ApplyScale(w.ctx, "d", nine, metav1.ApplyOptions{FieldManager: "other", Force: true})).Spec.Replicas, 9)
 }
