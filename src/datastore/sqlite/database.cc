@@ -102,7 +102,8 @@ sqlite_database::sqlite_database(sqlite_options options) : options_(std::move(op
 sqlite_database::~sqlite_database() { disconnect(); }
 
 error sqlite_database::failure(int code, std::string_view doing) const {
-  auto told = db_ ? std::string(sqlite3_errmsg(db_)) : std::string(sqlite3_errstr(code));
+  // What Kedge found itself left no message in the connection.
+  auto told = std::string(db_ && sqlite3_errcode(db_) != SQLITE_OK ? sqlite3_errmsg(db_) : sqlite3_errstr(code));
   auto text = [&](std::string_view advice) {
     return fmt::format("{} {}: {}{}{}", doing, options_.path, told, advice.empty() ? "" : "; ", advice);
   };
@@ -558,8 +559,9 @@ result<void> sqlite_database::close_cleanly() {
     else
       sqlite3_db_config(db_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);  // lets SQLite remove the empty WAL
   }
-  disconnect();
+  // Before the file is let go of: the mark is the next server's from then on.
   if (began_ && done) done = write_mark("stopped");
+  disconnect();
   return done;
 }
 
