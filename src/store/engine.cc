@@ -123,10 +123,13 @@ task<result<revision>> engine::barrier() {
   if (!mine) {
     mine = waiting_ = std::make_shared<question>();
     services_.spawn([](engine& self, std::shared_ptr<question> q) -> task<void> {
-      while (self.asking_) co_await self.asking_->done.wait();
-      self.asking_ = std::exchange(self.waiting_, nullptr);
+      co_await reactor::yield();  // whoever else comes in this turn of the loop
+      while (self.asking_ >= questions_in_flight_max) co_await self.asked_.wait();
+      ++self.asking_;
+      self.waiting_ = nullptr;
       q->value = co_await self.options_.log->current();
-      self.asking_ = nullptr;
+      --self.asking_;
+      self.asked_.pulse();
       q->done.set();
     }(*this, mine));
   }

@@ -136,12 +136,14 @@ class engine final : public store {
   bool closing_ = false, told_unhealthy_ = false, recovering_ = false, stopped_ = false;
   std::optional<error> failing_;
 
-  // Linearizable reads of a shared log: one question under way, the next for all who came after it was sent.
+  // Linearizable reads of a shared log: a few questions under way, the next for all who came after they were sent.
   struct question {
     std::optional<result<revision>> value;
     reactor::event done;
   };
-  std::shared_ptr<question> asking_, waiting_;
+  std::shared_ptr<question> waiting_;
+  std::size_t asking_ = 0;
+  reactor::event asked_;
 
   std::vector<lease> leases_;  // heap, the first to expire on top
   std::size_t leased_ = 0;     // after the last sweep
