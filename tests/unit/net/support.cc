@@ -89,7 +89,9 @@ task<std::string> raw_exchange(reactor::endpoint at, std::string text, duration 
   (void)co_await (*s)->send(as_bytes(text));
   if (half_close) (void)co_await (*s)->finish();
   for (;;) {
-    auto b = co_await reactor::with_deadline((*s)->receive(), reactor::loop::current().now() + quiet);
+    // `quiet` tells whether more comes; that something comes takes as long as it takes on a busy machine.
+    auto patience = got.empty() && !half_close ? std::max<duration>(quiet, std::chrono::seconds(10)) : quiet;
+    auto b = co_await reactor::with_deadline((*s)->receive(), reactor::loop::current().now() + patience);
     if (!b && b.error().code == errc::timeout) co_return got + "<open>";
     if (!b || b->empty()) co_return got;
     got += as_text(b->view());
