@@ -59,7 +59,7 @@ class Kedge:
         self.folder = folder
         self.data, self.kubeconfig, self.port = os.path.join(folder, "kedge"), os.path.join(folder, "kedge.yaml"), free_port()
         self.log = open(os.path.join(folder, "kedge.log"), "ab")
-        env = {**os.environ, "KEDGE_NODE_PASSWORD_FOLDER": os.path.join(folder, "node")}
+        env = {**os.environ, "KEDGE_NODE_PASSWORD_FOLDER": os.path.join(folder, "node"), "KEDGE_KUBECONFIG_LINK": os.path.join(folder, "link.yaml")}
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             [KEDGE, "server", "--data-dir", self.data, "--https-listen-port", str(self.port), "--write-kubeconfig", self.kubeconfig,
