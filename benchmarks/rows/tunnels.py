@@ -5,14 +5,13 @@ import subprocess
 import tempfile
 import time
 
-from .kit import BUILD, ROUNDS, SECONDS, cpu_seconds, row, run
+from .kit import BUILD, ROUNDS, SECONDS, cpu_seconds, free_port, row, run
 
 BENCH = os.path.join(BUILD, "benchmarks/tunnel_bench")
-PORT, BACKEND = 17450, 17451  # 17452: haproxy
 
 
 def idle():
-    each = int(run(BENCH, "idle", str(PORT), "5000"))
+    each = int(run(BENCH, "idle", str(free_port()), "5000"))
     row("idle tunnels over TLS, 5,000 on one server", f"{each / 1024:.1f} KiB each", "remotedialer: 50–80 KB", "", "≤ 15 KB")
 
 
@@ -38,27 +37,28 @@ defaults
   timeout client 1m
   timeout server 1m
 listen kedge
-  bind 127.0.0.1:17452
-  server one 127.0.0.1:17451
+  bind 127.0.0.1:%d
+  server one 127.0.0.1:%d
 """
 
 
 def balancer():
     """What one core of each carries: work done for a second of its processor time."""
+    backend_port, our_port, their_port = free_port(), free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder:
         config = os.path.join(folder, "haproxy.cfg")
         with open(config, "w") as f:
-            f.write(HAPROXY)
+            f.write(HAPROXY % (their_port, backend_port))
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-        backend = subprocess.Popen([BENCH, "backend", str(BACKEND)], **quiet)
-        ours = subprocess.Popen([BENCH, "balance", str(PORT), str(BACKEND)], **quiet)
+        backend = subprocess.Popen([BENCH, "backend", str(backend_port)], **quiet)
+        ours = subprocess.Popen([BENCH, "balance", str(our_port), str(backend_port)], **quiet)
         theirs = subprocess.Popen(["haproxy", "-db", "-f", config], **quiet)
         try:
             time.sleep(1)
             for what, command, amount, unit in (("new connections", "connections", 20000, "/s"), ("bytes", "bytes", 4_000_000_000, "B/s")):
                 best = {}
                 for _ in range(ROUNDS):
-                    for name, process, port in (("ours", ours, PORT), ("theirs", theirs, 17452)):
+                    for name, process, port in (("ours", ours, our_port), ("theirs", theirs, their_port)):
                         before = cpu_seconds(process.pid)
                         run(BENCH, command, str(port), str(amount))
                         best[name] = max(best.get(name, 0), amount / (cpu_seconds(process.pid) - before))

@@ -68,6 +68,7 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     reactor::list<carried> open;
     std::vector<std::unique_ptr<reactor::listener>> listeners;
     std::size_t clients = 0;
+    time_point complained{};  // when it was last said that no server can be reached
     reactor::event ready;
     reactor::scope* work = nullptr;  // while run() runs
   };
@@ -302,7 +303,12 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     } guard(c);
     auto server = co_await s->dial_best(c);
     if (!server) {
-      log::warning("{}: {}", s->options.name, server.error().message);
+      // Clients try again and again: the first failure, and then what lasts.
+      auto now = reactor::loop::current().now();
+      if (now - c.complained >= complaint_interval) {
+        c.complained = now;
+        log::warning("{}: {}", s->options.name, server.error().message);
+      }
       co_return;
     }
     conversation talk;

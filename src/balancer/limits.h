@@ -27,6 +27,8 @@ inline constexpr unsigned slow_measures = 3;
 inline constexpr std::chrono::seconds settle_time{5};
 inline constexpr std::chrono::seconds settle_max{300};
 inline constexpr std::chrono::minutes forgive_after{10};
+// Between two complaints that no server can be reached.
+inline constexpr std::chrono::seconds complaint_interval{10};
 // Clients are the agent's own few components; what a runaway one may cost in descriptors.
 inline constexpr std::size_t connections_max = 4096;
 // The list of servers that a file or an API answer may name.

@@ -1,13 +1,18 @@
 #include "cli/daemon.h"
 
+#include <malloc.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <cstddef>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <string_view>
 #include <cstring>
 
 #include "base/log.h"
@@ -80,6 +85,18 @@ task<void> stop_on_signal(reactor::signal_waiter& signals, reactor::event& stop)
 
 void notify_ready() { notify("READY=1"); }
 void notify_stopping() { notify("STOPPING=1"); }
+
+void release_startup_memory() {
+  ::malloc_trim(0);
+  auto* maps = std::fopen("/proc/self/maps", "re");
+  if (!maps) return;
+  unsigned long begin = 0, end = 0;
+  char mode[5] = {}, rest[512];
+  // Code alone: it is never written to, while a constant may have been relocated.
+  while (std::fscanf(maps, "%lx-%lx %4s%511[^\n]", &begin, &end, mode, rest) == 4)
+    if (std::string_view(mode) == "r-xp" && std::strchr(rest, '/')) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  std::fclose(maps);
+}
 
 void raise_descriptor_limit() {
   rlimit limit{};

@@ -23,6 +23,10 @@ task<void> stop_on_signal(reactor::signal_waiter& signals, reactor::event& stop)
 void notify_ready();
 void notify_stopping();
 
+// Gives back what only the start needed: freed heap, and the pages of programs and libraries that aren't used again (they are
+// read from the file when they are). Blocking, for milliseconds: on the offload pool.
+void release_startup_memory();
+
 // As many descriptors as the hard limit allows: each connection and watch needs one.
 void raise_descriptor_limit();
 

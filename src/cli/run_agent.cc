@@ -8,6 +8,8 @@ namespace kedge::cli {
 
 namespace {
 
+constexpr auto settling_time = std::chrono::seconds(5);  // after which a node does little new
+
 // As K3s: requests go through the balancer, since server and API share a port.
 node::agent_config worker_config(const agent_options& o) {
   auto c = node_config(o);
@@ -34,6 +36,14 @@ task<int> serve(agent_options options) {
     notify_ready();
   }(control));
   tasks.spawn(stop_on_signal(*signals, control.stop));
+  tasks.spawn([](node::agent_control& a) -> task<void> {
+    co_await a.registered.wait();
+    co_await reactor::sleep_for(settling_time);
+    (void)co_await reactor::offload([] {
+      release_startup_memory();
+      return true;
+    });
+  }(control));
   co_await over.wait();
   if (!*ended) {
     log::error("{}", ended->error().message);

@@ -11,10 +11,12 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "crypto/certificate.h"
+#include "crypto/files.h"
 #include "json/parse.h"
 #include "json/write.h"
 #include "node/http_answer.h"
 #include "node/limits.h"
+#include "reactor/offload.h"
 #include "reactor/sync.h"
 #include "tunnel/dial.h"
 
@@ -75,9 +77,12 @@ server_links::~server_links() = default;
 
 task<result<void>> server_links::start() {
   if (config_.balancer_port == 0) co_return result<void>();
+  auto folder = config_.agent_folder() + "/etc";
+  KEDGE_CO_TRY(auto made, co_await reactor::offload([folder] { return crypto::make_folder(folder, 0755); }));
+  KEDGE_CO_CHECK(std::move(made));
   bool v6 = !config_.node_ips.empty() && config_.node_ips.front().contains(':');
   balancer::balancer_options o{.server_url = config_.server_url,
-                               .state_file = config_.agent_folder() + "/etc/k3s-agent-load-balancer.json",
+                               .state_file = folder + "/k3s-agent-load-balancer.json",
                                .rules = {.node_name = config_.node_name},
                                .network = network_};
   // The other loopback is best effort (K3s).
