@@ -49,14 +49,14 @@ bool holds_number(std::string_view element) {
 
 bool less_value(const json::value& a, const json::value& b) {
   if (a.is_number() && b.is_number()) return a.as_number() < b.as_number();
+  if (a.is_string() && b.is_string()) return a.as_string() < b.as_string();
   return json::write(a) < json::write(b);
 }
 
-bool less_element(std::string_view a, std::string_view b) {
-  auto x = json::parse(a.substr(2)), y = json::parse(b.substr(2));
-  if (!x || !y) return a < b;
-  auto left = x->object(), right = y->object();
-  if (!left || !right) return less_value(*x, *y);
+// Of what stands behind "k:" or "v:"; names of keys stand in order.
+bool less_element(const json::value& a, const json::value& b) {
+  auto left = a.object(), right = b.object();
+  if (!left || !right) return less_value(a, b);
   auto l = left->begin();
   auto r = right->begin();
   for (; l != left->end() && r != right->end(); ++l, ++r) {
@@ -65,6 +65,26 @@ bool less_element(std::string_view a, std::string_view b) {
     if (less_value(r->value, l->value)) return false;
   }
   return l == left->end() && r != right->end();
+}
+
+using element_child = std::pair<const std::string, field_set>;
+
+std::vector<const element_child*> in_order(const field_set& set) {
+  std::vector<std::pair<json::value, const element_child*>> parsed;  // each read once: there may be many
+  parsed.reserve(set.children.size());
+  for (auto& child : set.children) {
+    auto v = json::parse(std::string_view(child.first).substr(2));
+    parsed.emplace_back(v ? *std::move(v) : json::value(), &child);
+  }
+  std::ranges::sort(parsed, [](auto& a, auto& b) {
+    // Fields, then keys, then values, then indices.
+    constexpr std::string_view kinds = "fkvi";
+    auto x = kinds.find(a.second->first[0]), y = kinds.find(b.second->first[0]);
+    return x != y ? x < y : less_element(a.first, b.first);
+  });
+  std::vector<const element_child*> out;
+  for (auto& p : parsed) out.push_back(p.second);
+  return out;
 }
 
 // An element as we spell it, whoever wrote it: spaces and the order of keys don't count.
@@ -146,10 +166,7 @@ json::value to_fields_v1(const field_set& set) {
   out.reserve(set.children.size() + 1);
   if (set.member && !set.children.empty()) out.append(".", json::object());
   if (std::ranges::any_of(set.children, [](auto& child) { return holds_number(child.first); })) {
-    std::vector<const std::pair<const std::string, field_set>*> ordered;
-    for (auto& child : set.children) ordered.push_back(&child);
-    std::ranges::sort(ordered, [](auto a, auto b) { return less_element(a->first, b->first); });
-    for (auto child : ordered) out.append(child->first, to_fields_v1(child->second));
+    for (auto child : in_order(set)) out.append(child->first, to_fields_v1(child->second));
   } else {
     for (auto& [element, child] : set.children) out.append(element, to_fields_v1(child));
   }
