@@ -20,9 +20,31 @@ int out = STDERR_FILENO;
 
 constexpr std::string_view names[] = {"debug", "info", "warning", "error"};
 
+// Bytes of the UTF-8 sequence that `text` begins with (RFC 3629); 0: it begins with none.
+std::size_t utf8_length(std::string_view text) {
+  auto at = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  auto more = [&](std::size_t i) { return (at(i) & 0xc0) == 0x80; };
+  unsigned c = at(0);
+  if (c < 0x80) return 1;
+  if (c >= 0xc2 && c <= 0xdf && more(1)) return 2;
+  bool surrogate = c == 0xed && at(1) >= 0xa0, long_form = (c == 0xe0 && at(1) < 0xa0) || (c == 0xf0 && at(1) < 0x90);
+  if (c >= 0xe0 && c <= 0xef && more(1) && more(2) && !surrogate && !long_form) return 3;
+  if (c >= 0xf0 && c <= 0xf4 && more(1) && more(2) && more(3) && !long_form && !(c == 0xf4 && at(1) >= 0x90)) return 4;
+  return 0;
+}
+
+// What clients send may stand in a message: bytes that aren't UTF-8 would make the line unreadable for a strict parser.
 std::string json_quote(std::string_view text) {
   std::string q = "\"";
-  for (unsigned char c : text) {
+  while (!text.empty()) {
+    auto length = utf8_length(text);
+    if (length != 1) {
+      q += length ? text.substr(0, length) : "\\ufffd";
+      text.remove_prefix(length ? length : 1);
+      continue;
+    }
+    auto c = static_cast<unsigned char>(text.front());
+    text.remove_prefix(1);
     if (c == '"' || c == '\\') {
       q += '\\';
       q += static_cast<char>(c);
