@@ -257,7 +257,7 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   causes found;
   check_metadata(found, object["metadata"], rules_for_metadata(s));
   if (s.rules->validate) s.rules->validate(found, object);
-  if (s.custom) custom::validate(found, *s.stored, object, nullptr);
+  if (s.custom) custom::validate(found, s, object, nullptr);
   if (!found.empty()) co_return fail(invalid(s.group, s.kind, name, std::move(found)));
   if (s.rules->warn) s.rules->warn(c.warnings, object);
   KEDGE_CO_CHECK(co_await admit(s, operation::create, &object, nullptr, c, cluster, false));
@@ -369,7 +369,7 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
   } else if (what != part::own && s.rules->validate_status) {
     s.rules->validate_status(found, object, old);
   }
-  if (s.custom) custom::validate(found, *s.stored, object, &old);
+  if (s.custom) custom::validate(found, s, object, &old);
   if (!found.empty()) co_return fail(invalid(s.group, s.kind, name, std::move(found)));
   if (what == part::whole && s.rules->warn) s.rules->warn(c.warnings, object);
   KEDGE_CO_CHECK(co_await admit(s, operation::update, &object, &old, c, *cluster, false));

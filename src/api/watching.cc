@@ -138,7 +138,7 @@ task<void> follow(net::http::exchange& e, watch_state& w) {
   for (;;) {
     auto events = co_await reactor::with_deadline(w.source->next(), next_tick(w));
     if (events) {
-      if (!co_await write_events(e, w, *std::move(events))) co_return;
+      if (!co_await write_events(e, w, *std::move(events)) || outlived(w)) co_return;
       continue;
     }
     if (events.error().code == errc::expired) {

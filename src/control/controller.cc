@@ -76,6 +76,7 @@ task<void> run_controllers(context& c) {
   all.spawn(run_resource_quota(c));
   all.spawn(run_disruption(c));
   all.spawn(run_storage_protection(c));
+  all.spawn(run_flow_schemas(c));
   co_await all.join();
 }
 

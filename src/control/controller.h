@@ -54,6 +54,7 @@ task<void> run_custom_resources(context& c);
 task<void> run_resource_quota(context& c);
 task<void> run_disruption(context& c);
 task<void> run_storage_protection(context& c);
+task<void> run_flow_schemas(context& c);
 
 // All of them, until dropped.
 task<void> run_controllers(context& c);

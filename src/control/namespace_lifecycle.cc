@@ -1,5 +1,7 @@
 // namespace_lifecycle.cc: empties a namespace that is being deleted, pods first (KEP-5080), then everything else, and lets it
 // go by the finalize subresource. What holds it back stands in its conditions.
+#include <set>
+
 #include "api/registry.h"
 #include "base/log.h"
 #include "control/controller.h"
@@ -67,8 +69,9 @@ class lifecycle {
     } else {
       // The tables are kept while they are gone through: custom resources come and go.
       auto served = c_.objects.resources();
+      std::set<std::string_view> seen;  // several versions of a resource are the same objects
       for (auto r : served->all()) {
-        if (!r->namespaced() || !r->has_verb("delete") || !r->has_verb("list")) continue;
+        if (!r->namespaced() || !r->has_verb("delete") || !r->has_verb("list") || !seen.insert(r->key_prefix).second) continue;
         auto what = co_await empty({r->group, r->version, r->resource}, name);
         if (what.count) rest.push_back(what);
       }

@@ -28,7 +28,7 @@ constexpr std::string_view counted[] = {"configmaps", "persistentvolumeclaims", 
 std::string count_name(const api::served& s) { return "count/" + (s.group.empty() ? s.resource : s.resource + "." + s.group); }
 
 bool concerns(const json::value& hard, const api::served& s) {
-  if (!s.namespaced() || s.is_virtual || !s.native() || !s.has_verb("create")) return false;
+  if (!s.namespaced() || s.is_virtual || !s.has_verb("create")) return false;
   if (hard.find(count_name(s))) return true;
   return s.group.empty() && std::find(std::begin(counted), std::end(counted), s.resource) != std::end(counted);
 }
@@ -75,8 +75,9 @@ class quota_keeper {
     api::amounts sum;
     auto resources = c_.objects.resources();
     auto now = store_.current();
+    std::set<std::string_view> seen;  // several versions of a resource are the same objects
     for (auto s : resources->all()) {
-      if (!concerns(hard, *s)) continue;
+      if (!concerns(hard, *s) || !seen.insert(s->key_prefix).second) continue;
       now.scan(s->prefix(ns), {}, [&](const store::object_ref& o) {
         auto v = json::parse(o->bytes());
         if (v && api::quota_covers(quota, s->group, s->resource, *v)) api::add(sum, api::quota_usage(s->group, s->resource, *v));

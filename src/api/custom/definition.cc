@@ -91,12 +91,14 @@ std::shared_ptr<const definition> definition::make(const store::object_ref& crd,
   auto v = json::parse(crd->bytes());
   auto value = v ? *std::move(v) : json::value(json::object{});
   auto identity = identity_of(value);
-  if (previous && previous->identity_ == identity) return previous;
+  // Compared by their hashes: the values of a large schema take ten times its text.
+  const auto fingerprint = fnv1a(json::write(identity)), spec_fingerprint = fnv1a(json::write(identity["spec"]));
+  if (previous && previous->fingerprint_ == fingerprint) return previous;
   std::shared_ptr<definition> d(new definition);
   d->source_ = crd;
-  d->since_ = previous && previous->identity_["spec"] == identity["spec"] ? previous->since_ : crd->mod();
-  d->fingerprint_ = fnv1a(json::write(identity));
-  d->identity_ = std::move(identity);
+  d->since_ = previous && previous->spec_fingerprint_ == spec_fingerprint ? previous->since_ : crd->mod();
+  d->fingerprint_ = fingerprint;
+  d->spec_fingerprint_ = spec_fingerprint;
   d->compile(value);
   return d;
 }

@@ -81,7 +81,7 @@ class definition : public std::enable_shared_from_this<definition> {
   store::revision since_ = 0;
   std::uint64_t fingerprint_ = 0;
   store::object_ref source_;
-  json::value identity_;  // what a change of makes another definition
+  std::uint64_t spec_fingerprint_ = 0;
   std::deque<std::string> texts_;
   std::deque<one_version> all_;  // served or stored
   std::vector<const served*> served_;

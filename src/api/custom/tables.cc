@@ -27,6 +27,8 @@ class shared_definitions {
     if (auto made = entry.made.lock()) return made;
     auto made = definition::make(crd, previous);
     entry = {crd, made};
+    // Older objects of the same definition need not be kept: whoever still meets one finds the definition as its previous.
+    std::erase_if(known_, [&](auto& e) { return e.first != &*crd && e.second.made.lock() == made; });
     return made;
   }
 

@@ -215,6 +215,23 @@ TEST_CASE("versions differ in apiVersion, schema and columns only") {
   CHECK(all.body.find(R"("metadata":{"name":"ex.io"})") != std::string::npos);
 }
 
+TEST_CASE("an object is judged by the version that it was written in") {
+  custom_world w;
+  auto version = [](std::string_view name, bool stored, std::string_view allowed) {
+    return fmt::format(R"({{"name":"{}","served":true,"storage":{},"schema":{{"openAPIV3Schema":{{"type":"object","properties":{{"spec":{{"type":"object","properties":{{"color":{{"type":"string","enum":{}}}}}}}}}}}}}}})",
+                       name, stored, allowed);
+  };
+  w.define(fmt::format(R"({{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{{"name":"things.ex.io"}},"spec":{{"group":"ex.io","scope":"Namespaced",
+    "names":{{"plural":"things","kind":"Thing"}},"versions":[{},{}]}}}})",
+                       version("v1", true, R"(["red"])"), version("v2", false, R"(["red","blue"])")));
+  constexpr std::string_view second = "/apis/ex.io/v2/namespaces/default/things";
+  w.must(w.post(second, thing("a", R"({"color":"blue"})", "v2")), 201);
+  w.must(w.post(things, thing("b", R"({"color":"blue"})")), 422);
+  w.must(w.patch(fmt::format("{}/a", second), R"({"metadata":{"labels":{"x":"y"}}})", merge), 200);
+  // Through the other version, what stands unchanged is not complained about.
+  w.must(w.patch(fmt::format("{}/a", things), R"({"metadata":{"labels":{"x":"z"}}})", merge), 200);
+}
+
 TEST_CASE("a new schema applies to what was stored before it") {
   custom_world w;
   w.define(crd_text(R"({"type":"object","x-kubernetes-preserve-unknown-fields":true})"));
