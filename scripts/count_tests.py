@@ -1,4 +1,4 @@
-"""Reads meson's testlog.json and prints `N passed, N failed` as the last line; exits non-zero unless all passed.
+"""count_tests.py STATUS LOG…: prints `N passed, N failed` for meson's logs (JSON); exits non-zero unless all passed.
 
 A doctest program counts as its test cases, any other as one. A program that crashed, timed out or printed no count is at
 least one failure, whatever its cases said. No test at all is a failure too: nothing was seen to work.
@@ -25,18 +25,20 @@ def count(test):
 
 
 def main():
-    path, status = sys.argv[1], int(sys.argv[2])
+    status, paths = int(sys.argv[1]), sys.argv[2:]
     passed = failed = 0
-    try:
-        with open(path, encoding="utf-8") as log:
-            for line in log:
-                test = json.loads(line)
-                p, f = count(test)
-                passed, failed = passed + p, failed + f
-                if test["result"] not in ("OK", "EXPECTEDFAIL"):
-                    print(f"{test['result']}: {test['name']}")
-    except FileNotFoundError:
-        print(f"{path} was not written: the tests did not run")
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8") as log:
+                for line in log:
+                    test = json.loads(line)
+                    p, f = count(test)
+                    passed, failed = passed + p, failed + f
+                    if test["result"] not in ("OK", "EXPECTEDFAIL"):
+                        print(f"{test['result']}: {test['name']}")
+        except FileNotFoundError:
+            print(f"{path} was not written: its tests did not run")
+            failed += 1
     if status != 0 and failed == 0 or passed + failed == 0:
         failed += 1
     print(f"{passed} passed, {failed} failed")
