@@ -1,6 +1,6 @@
 // resource_quota.cc: keeps status.hard and status.used of every ResourceQuota true. Admission charges what is created (api/access/
-// admission/resource_quota.h); here the sums are made anew when something in the namespace changed, so that what was deleted,
-// finished or charged in vain is given back.
+// admission/resource_quota.h); here the sums are made anew when something in the namespace went or became less, so that what was
+// deleted, finished or charged in vain is given back.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -24,6 +24,10 @@ constexpr auto resync = std::chrono::minutes(5);
 
 // The resources of the core group that count by other names than count/<resource>.
 constexpr std::string_view counted[] = {"configmaps", "persistentvolumeclaims", "pods", "replicationcontrollers", "resourcequotas", "secrets", "services"};
+
+// What a change of an object can make it count for less: finished pods, types of services, sizes of claims. As kube-controller-manager,
+// which also makes new sums only then and when something was deleted.
+constexpr std::string_view changing[] = {"/registry/pods/", "/registry/services/specs/", "/registry/persistentvolumeclaims/"};
 
 std::string count_name(const api::served& s) { return "count/" + (s.group.empty() ? s.resource : s.resource + "." + s.group); }
 
@@ -54,14 +58,17 @@ class quota_keeper {
       return;
     }
     by_namespace_[ns].insert(key);
-    queue_.add(key);
+    // Each charge of admission changes it too, and a sum made before the charged object is stored would take the charge back.
+    auto quota = json::parse(e.object->bytes());
+    if (e.type == store::event_type::added || (quota && (*quota)["status"]["hard"] != (*quota)["spec"]["hard"])) queue_.add(key);
   }
 
   // Looked at only while there are quotas: the namespace is the last but one part of the key.
   void object_changed(const store::event& e) {
     if (by_namespace_.empty()) return;
     auto key = e.object->key();
-    if (key.starts_with(prefix_) && e.type == store::event_type::modified) return;  // our own writes, and admission's
+    if (e.type == store::event_type::added) return;  // charged at admission; a sum that is made meanwhile could miss it
+    if (e.type == store::event_type::modified && !std::ranges::any_of(changing, [&](auto p) { return key.starts_with(p); })) return;
     auto end = key.rfind('/');
     auto begin = end == key.npos ? key.npos : key.rfind('/', end - 1);
     if (begin == key.npos) return;
