@@ -173,7 +173,9 @@ json::value to_fields_v1(const field_set& set) {
   return out;
 }
 
-result<field_set> from_fields_v1(const json::value& fields) {
+namespace {
+
+result<field_set> set_below(const json::value& fields) {
   auto o = fields.object();
   if (!o) return fail(errc::invalid, "fieldsV1 is no object");
   field_set out;
@@ -183,10 +185,18 @@ result<field_set> from_fields_v1(const json::value& fields) {
       continue;
     }
     KEDGE_TRY(auto element, canonical_element(m.name));
-    KEDGE_TRY(auto child, from_fields_v1(m.value));
+    KEDGE_TRY(auto child, set_below(m.value));
     if (child.empty()) child.member = true;
     out.children.insert_or_assign(std::move(element), std::move(child));
   }
+  return out;
+}
+
+}  // namespace
+
+result<field_set> from_fields_v1(const json::value& fields) {
+  KEDGE_TRY(auto out, set_below(fields));
+  out.member = false;  // the whole object is no field of itself, whatever was written
   return out;
 }
 
