@@ -34,15 +34,12 @@ void timer::disarm() noexcept {
   owner_.sift_down(last->position_);
 }
 
-loop::loop(std::unique_ptr<backend> b) : backend_(std::move(b)), now_(backend_->now()) {}
+loop::loop(std::unique_ptr<backend> b)
+    : backend_(std::move(b)), now_(backend_->now()), mail_(std::make_shared<mailbox>([at = backend_.get()] { at->wake(); })) {}
 
 loop::~loop() {
   current_guard guard(*this);
-  {
-    std::lock_guard lock(mailbox_mutex_);
-    closed_ = true;
-  }
-  mailbox_.clear();
+  mail_->close();
   root_.cancel();
 }
 
@@ -54,16 +51,6 @@ loop* loop::try_current() noexcept { return current_loop; }
 
 loop::current_guard::current_guard(loop& l) noexcept : before_(current_loop) { current_loop = &l; }
 loop::current_guard::~current_guard() { current_loop = before_; }
-
-void loop::post(std::move_only_function<void()> f) {
-  {
-    std::lock_guard lock(mailbox_mutex_);
-    if (closed_) return;
-    mailbox_.push_back(std::move(f));
-  }
-  // Release pairs with the acquire in turn(): the loop either sees the flag before it waits, or is woken by it.
-  if (!mail_waits_.exchange(true, std::memory_order_acq_rel)) backend_->wake();
-}
 
 void loop::stop() noexcept {
   stopping_.store(true, std::memory_order_release);
@@ -81,7 +68,7 @@ time_point loop::next_timer() const noexcept { return timers_.empty() ? time_poi
 void loop::turn(time_point until) {
   run_mailbox();
   run_ready();
-  if (!ready_.empty() || mail_waits_.load(std::memory_order_acquire))
+  if (!ready_.empty() || !mail_->empty())
     until = time_point{};  // long past: only look
   else
     until = std::min(until, next_timer());
@@ -117,13 +104,7 @@ void loop::run_timers() {
 }
 
 void loop::run_mailbox() {
-  if (!mail_waits_.exchange(false, std::memory_order_acq_rel)) return;
-  std::vector<std::move_only_function<void()>> mail;
-  {
-    std::lock_guard lock(mailbox_mutex_);
-    mail.swap(mailbox_);
-  }
-  for (auto& f : mail) f();
+  for (auto& message : mail_->take()) message();
 }
 
 void loop::sift_up(std::size_t i) noexcept {

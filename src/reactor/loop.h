@@ -3,7 +3,7 @@
 //        io_uring | epoll | simulated world          other threads
 //                     │ completions                       │ post()
 //                     ▼                                   ▼
-//   timers ──▶  ready queue of waiters  ◀──────────  mailbox (bounded per turn, never blocks the sender)
+//   timers ──▶  ready queue of waiters  ◀──────────  mailbox (never blocks the sender)
 //                     │ resume, in order
 //                     ▼
 //               coroutines of this core
@@ -15,11 +15,11 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "base/random.h"
 #include "base/time.h"
+#include "reactor/mailbox.h"
 #include "reactor/scope.h"
 #include "reactor/task.h"
 
@@ -96,8 +96,10 @@ class loop {
   // The loop's own scope: service tasks that live as long as the loop runs.
   void spawn(task<void> t) { root_.spawn(std::move(t)); }
 
-  // From any thread: runs `f` on this loop. After the loop has ended `f` is dropped.
-  void post(std::move_only_function<void()> f);
+  // From any thread, while the loop stands: runs `f` on it. After run() has ended `f` is dropped with the loop.
+  void post(std::move_only_function<void()> f) { mail_->post(std::move(f)); }
+  // For threads that may outlive the loop.
+  std::shared_ptr<mailbox> mail() const noexcept { return mail_; }
 
   // Runs until stop(). Then every task of the root scope is cancelled.
   void run();
@@ -109,7 +111,7 @@ class loop {
   // One turn: what is ready, then timers and events, waiting until `until` when there is nothing to do. For simulation.
   void turn(time_point until);
   // Whether a turn now would resume or run something (timers apart).
-  bool has_work() const noexcept { return !ready_.empty() || mail_waits_.load(std::memory_order_acquire); }
+  bool has_work() const noexcept { return !ready_.empty() || !mail_->empty(); }
   time_point next_timer() const noexcept;  // time_point::max() without one
 
   // Makes this the thread's current loop while it lives (tests and the simulated world hold several loops in a thread).
@@ -136,11 +138,7 @@ class loop {
   std::vector<timer*> timers_;  // binary heap by when_
   std::atomic<bool> stopping_ = false;
 
-  // The mailbox: senders append under a mutex that is held for a push only; the loop swaps the whole vector out.
-  std::mutex mailbox_mutex_;
-  std::vector<std::move_only_function<void()>> mailbox_;
-  std::atomic<bool> mail_waits_ = false;
-  bool closed_ = false;  // under mailbox_mutex_
+  std::shared_ptr<mailbox> mail_;
 
   scope root_;  // last: ends first, while the backend still stands
 };

@@ -23,9 +23,10 @@ task<result<R>> offload(F f) {
   };
   auto state = std::make_shared<shared>();
   auto& home = loop::current();
-  bool accepted = home.io().offload([f = std::move(f), state, &home]() mutable {
+  // The mailbox, not the loop: nobody waits for a job whose asker was dropped, not even the loop's end.
+  bool accepted = home.io().offload([f = std::move(f), state, mail = home.mail()]() mutable {
     auto value = std::make_shared<R>(f());
-    home.post([state = std::move(state), value = std::move(value)] {
+    mail->post([state = std::move(state), value = std::move(value)] {
       state->value.emplace(std::move(*value));
       state->done.set();
     });

@@ -74,8 +74,8 @@ task<void> client_main(host& h, std::string server, int number, int writes, hist
 }
 
 void run(std::uint64_t seed) {
+  datastore::memory_database db;  // outlives the hosts, as a disk does
   world w(seed, {.reset_probability = 0.01});
-  datastore::memory_database db;
   db.faults.delay_before_commit = [&] { return w.between(0ms, 3ms); };
   db.faults.delay_after_commit = [&] { return w.between(0ms, 3ms); };
   auto& server = w.add_host("server");
