@@ -25,7 +25,7 @@ struct counters {
 struct table {
   struct entry {
     std::string address;
-    std::uint64_t cut;
+    std::uint64_t cut, move;
     std::shared_ptr<counters> counts;
   };
   std::vector<entry> order;
@@ -51,9 +51,20 @@ struct dial_times {
 // A connection to a server, on its core; closing it ends who uses it.
 struct carried : reactor::list_hook {
   std::string address;
-  std::uint64_t cut = 0;
+  std::uint64_t cut = 0, move = 0;
   std::shared_ptr<counters> counts;
   reactor::stream* to = nullptr;
+  bool waits = false;   // the client said something after the server's last word
+  time_point last{};    // byte of either
+  time_point leave_by = time_point::max();  // max: it stays
+  void asked() noexcept {
+    waits = true;
+    last = reactor::loop::current().now();
+  }
+  void answered() noexcept {
+    waits = false;
+    last = reactor::loop::current().now();
+  }
   ~carried() {
     if (counts) counts->connections.fetch_sub(1, std::memory_order_relaxed);
   }
@@ -71,6 +82,7 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     time_point complained{};  // when it was last said that no server can be reached
     reactor::event ready;
     reactor::scope* work = nullptr;  // while run() runs
+    bool moving = false;             // let_go() runs
   };
   balancer_options options;
   std::vector<std::unique_ptr<core>> cores;
@@ -115,7 +127,7 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     for (auto& s : rules.servers()) {
       auto& c = counts[s.address];
       if (!c) c = std::make_shared<counters>();
-      fresh->order.push_back({s.address, s.cut, c});
+      fresh->order.push_back({s.address, s.cut, s.move, c});
     }
     std::erase_if(counts, [&](auto& c) { return !rules.find(c.first) && c.second->connections.load(std::memory_order_relaxed) == 0; });
     std::erase_if(healths, [&](auto& h) { return !rules.find(h.first); });
@@ -127,13 +139,38 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
       c->loop->post([s = shared_from_this(), where = c.get(), fresh] { s->take(*where, fresh); });
     }
   }
-  // Each core: the table is now this; what it cuts goes at once.
+  // Each core: the table is now this; what it cuts goes at once, what it moves when it is quiet.
   void take(core& c, std::shared_ptr<const table> fresh) {
     c.servers = std::move(fresh);
+    bool moves = false;
     c.open.for_each([&](carried& one) {
       auto* e = c.servers->find(one.address);
-      if ((!e || e->cut != one.cut) && one.to) one.to->close();
+      if (e && e->cut != one.cut) {
+        one.to->close();
+      } else if (one.leave_by == time_point::max() && (!e || e->move != one.move)) {
+        one.leave_by = reactor::loop::current().now() + options.move_max;
+        moves = true;
+      }
     });
+    if (!moves || c.moving || !c.work) return;
+    c.moving = true;
+    c.work->spawn(let_go(shared_from_this(), c));
+  }
+  static task<void> let_go(std::shared_ptr<state_type> s, core& c) {
+    const auto quiet = s->options.quiet_time;
+    for (bool any = true; any;) {
+      co_await reactor::sleep_for(quiet / quiet_checks);
+      any = false;
+      auto now = reactor::loop::current().now();
+      c.open.for_each([&](carried& one) {
+        if (one.leave_by == time_point::max()) return;
+        if (now >= one.leave_by || (!one.waits && now - one.last >= quiet))
+          one.to->close();
+        else
+          any = true;
+      });
+    }
+    c.moving = false;
   }
   // From any core.
   void tell(std::string address, bool good, reason r, std::optional<duration> took) {
@@ -244,6 +281,8 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     auto* now = c.servers->find(r->entry.address);
     if (!now) co_return fail(errc::closed, "the server was removed while it was dialled");
     out.entry->cut = now->cut;
+    out.entry->move = now->move;
+    out.entry->last = reactor::loop::current().now();
     out.entry->counts = now->counts;
     out.entry->counts->connections.fetch_add(1, std::memory_order_relaxed);
     out.entry->to = out.to.get();
@@ -265,7 +304,7 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
       return first_end == end::server || reactor::loop::current().now() - asked_at >= patience;
     }
   };
-  static task<void> copy(reactor::stream& from, reactor::stream& to, conversation& c, end side) {
+  static task<void> copy(reactor::stream& from, reactor::stream& to, conversation& c, carried& entry, end side) {
     struct at_end {
       conversation& c;
       end side;
@@ -283,10 +322,11 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
         (void)co_await to.finish();
         break;
       }
+      side == end::server ? entry.answered() : entry.asked();
       if (side == end::server) {
         c.answered = true;
       } else if (!std::exchange(c.asked, true)) {
-        c.asked_at = reactor::loop::current().now();
+        c.asked_at = entry.last;
         c.first_byte.set();
       }
       if (!co_await to.send(b->view())) {
@@ -313,8 +353,8 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     }
     conversation talk;
     reactor::scope ways, watch;
-    ways.spawn(copy(*client, *server->to, talk, end::client));
-    ways.spawn(copy(*server->to, *client, talk, end::server));
+    ways.spawn(copy(*client, *server->to, talk, *server->entry, end::client));
+    ways.spawn(copy(*server->to, *client, talk, *server->entry, end::server));
     auto& o = s->options;
     bool judges = o.rules.extended && o.first_answer_timeout > duration(0);
     if (judges)
@@ -325,9 +365,10 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
       }(o.first_answer_timeout, talk, *server->to));
     co_await ways.join();
     watch.cancel();
-    // Cut from here for another reason: that says nothing new.
+    // Ended from here for another reason: that says nothing new.
     auto* still = c.servers->find(server->entry->address);
-    if (!judges || !talk.is_dead(o.client_patience) || !still || still->cut != server->entry->cut) co_return;
+    if (!judges || !talk.is_dead(o.client_patience) || !still || still->cut != server->entry->cut || server->entry->leave_by != time_point::max())
+      co_return;
     log::warning("{}: server {} takes bytes and answers none", o.name, server->entry->address);
     s->tell(server->entry->address, false, reason::dial, std::nullopt);
   }
@@ -395,9 +436,19 @@ namespace {
 class own_stream final : public reactor::stream {
  public:
   own_stream(std::unique_ptr<reactor::stream> s, std::unique_ptr<carried> c) noexcept : stream_(std::move(s)), carried_(std::move(c)) {}
-  task<result<reactor::buffer>> receive() override { return stream_->receive(); }
-  task<result<void>> send(std::span<const bytes> parts) override { return stream_->send(parts); }
-  result<std::size_t> try_send(std::span<const bytes> parts) override { return stream_->try_send(parts); }
+  task<result<reactor::buffer>> receive() override {
+    auto b = co_await stream_->receive();
+    carried_->answered();
+    co_return std::move(b);
+  }
+  task<result<void>> send(std::span<const bytes> parts) override {
+    carried_->asked();
+    return stream_->send(parts);
+  }
+  result<std::size_t> try_send(std::span<const bytes> parts) override {
+    carried_->asked();
+    return stream_->try_send(parts);
+  }
   task<result<void>> finish() override { return stream_->finish(); }
   void close() noexcept override { stream_->close(); }
   reactor::endpoint local() const override { return stream_->local(); }
@@ -453,6 +504,7 @@ task<result<void>> load_balancer::run() {
     state_type::core& of;
     ~ending() {
       of.work = nullptr;
+      of.moving = false;
       of.listeners.clear();
       of.ready.reset();
     }

@@ -4,7 +4,8 @@
 //   kubelet, clients ──▶ any core: accept ──▶ reads its table ──▶ dial in that order ──▶ bytes both ways
 //
 // A core reads its own pointer to an immutable table: no lock, no shared write but the connection counters. A new table
-// reaches a core as a message; the core then closes its connections to servers whose `cut` went up or that are gone.
+// reaches a core as a message; the core then closes its connections to servers whose `cut` went up, and sees to it that those
+// to servers whose `move` went up, or that are gone from the list, end when they are quiet.
 //
 // Black holes: dials are hedged (the next server is tried beside one that hasn't accepted after hedge_after; the first keeps
 // trying and fails by its own deadline), and a server that takes a client's bytes and answers none counts as failed: when it
@@ -42,6 +43,8 @@ struct balancer_options {
   duration health_interval = balancer::health_interval;
   duration probe_interval = balancer::probe_interval;
   duration probe_timeout = balancer::probe_timeout;
+  duration quiet_time = balancer::quiet_time;
+  duration move_max = balancer::move_max;
 };
 
 // What `kedge agent status` shows.

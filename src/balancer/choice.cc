@@ -66,7 +66,7 @@ bool choice::set_addresses(const std::vector<std::string>& wanted, time_point no
     bool real = !s.is_default || s.state != state::standby;
     if (real && !has(s.address)) {
       changed = true;
-      ++s.cut;
+      ++s.move;
       if (s.is_default) enter(s, state::standby, now);
     } else if (!real && has(s.address)) {
       changed = true;
@@ -193,17 +193,17 @@ void choice::become_active(server& s, time_point now) {
   for (auto& other : servers_) {
     if (&other == &s) continue;
     switch (other.state) {
-      case state::failed:
+      case state::failed: ++other.cut; break;
       case state::standby:
       case state::recovering:
-      case state::healthy: ++other.cut; break;
+      case state::healthy: ++other.move; break;
       case state::active:
         if (stays(other, s, now)) {
           to = state::preferred;
-          ++s.cut;
+          ++s.move;
         } else {
           enter(other, state::preferred, now);
-          ++other.cut;
+          ++other.move;
         }
         break;
       default: break;

@@ -4,7 +4,7 @@
 //   PREFERRED ─dial─▶ ACTIVE,  ─60 s without a dial─▶ HEALTHY ─dial─▶ ACTIVE
 //   UNCHECKED/RECOVERING ─dial fails─▶ FAILED;   HEALTHY/PREFERRED/ACTIVE ─dial or health fails─▶ FAILED, connections cut
 //
-// One server is used, not all in turn. It is ACTIVE: becoming so cuts the connections to FAILED, STANDBY, RECOVERING and
+// One server is used, not all in turn. It is ACTIVE: becoming so ends the connections to FAILED, STANDBY, RECOVERING and
 // HEALTHY ones; of two, the one with more connections stays. The default server (the fixed registration address) is
 // STANDBY unless it is also a real one: tried when the others fail, before those known to have failed.
 //
@@ -14,6 +14,8 @@
 //   settle_time (longer after failures, so that a flapping one moves nobody).
 // - While a dial of the ACTIVE server hangs, new connections go to others without either losing theirs: a lost packet is no
 //   reason to move everybody, and a black hole is known as such when the dial ends.
+// - Connections to a server that lives, but isn't the one to use, or is no longer one of the servers, go when they are
+//   quiet (K3s cuts them): a clean stop and a change of mind lose no request.
 // - A slow server (see limits.h) comes behind the good ones that aren't, and gives way to them.
 #pragma once
 
@@ -38,7 +40,8 @@ struct server {
   balancer::state state = state::unchecked;
   time_point since{};           // of the state
   std::size_t connections = 0;  // set by the caller before each rule
-  std::uint64_t cut = 0;        // counts up whenever its connections are to be closed
+  std::uint64_t cut = 0;        // counts up whenever its connections are to be closed at once: it is dead
+  std::uint64_t move = 0;       // counts up whenever they are to be closed without losing a request
   // Kedge's
   duration latency{0};          // smoothed; zero: not measured
   unsigned slow_in_a_row = 0;

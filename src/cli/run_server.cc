@@ -54,6 +54,7 @@ constexpr auto drain_time = std::chrono::seconds(5);           // for requests t
 constexpr auto tunnel_grace = std::chrono::seconds(2);         // of these, for requests that go through nodes' tunnels
 constexpr auto node_stop_time = std::chrono::seconds(5);
 constexpr auto leave_time = std::chrono::seconds(2);           // to tell the other servers
+constexpr auto move_time = std::chrono::seconds(1);            // for clients to go to another server
 constexpr std::size_t known_names_max = 1024;                  // that one core remembers to have told; a scan has more
 
 // Where K3s has the administrator's kubeconfig.
@@ -624,6 +625,17 @@ class server_process {
     shared_.tunnels->close();
   }
 
+  // On all cores at once.
+  template <typename F>
+  task<void> on_every_core(F f) {
+    reactor::scope running;
+    for (std::size_t i = 0; i < cores_.size(); ++i)
+      running.spawn([](reactor::loop& core, std::size_t number, F work) -> task<void> {
+        co_await reactor::call_on(core, [number, work] { return work(number); });
+      }(cores_[i], i, f));
+    co_await running.join();
+  }
+
   // Everything in the opposite order; each step bounded in time.
   task<void> end() {
     stop_seen_.store(true, std::memory_order_relaxed);
@@ -638,20 +650,25 @@ class server_process {
       node_tasks_.cancel();
     }
     if (http_) {
-      auto until = loop.now() + drain_time;
+      co_await on_every_core([this](std::size_t core) -> task<bool> {
+        http_->leave(core);
+        co_return true;
+      });
+      // Nobody waits for a move when there is nowhere to go.
+      if (shared_datastore()) co_await reactor::sleep_for(move_time);
+      if (objects_) objects_->end_watches();
       reactor::scope closing;
       closing.spawn(close_tunnels());
-      for (std::size_t i = 0; i < cores_.size(); ++i)
-        co_await reactor::call_on(cores_[i], [this, i, until]() -> task<bool> { co_return co_await http_->drain(i, until); });
+      auto until = loop.now() + drain_time;
+      co_await on_every_core([this, until](std::size_t core) { return http_->drain(core, until); });
     }
     shared_.controllers_running.store(false, std::memory_order_relaxed);
     tasks_.cancel();
     if (encryption_) encryption_->stop();
-    for (std::size_t i = 0; i < cores_.size(); ++i)
-      co_await reactor::call_on(cores_[i], [this]() -> task<bool> {
-        gateway_.close();
-        co_return true;
-      });
+    co_await on_every_core([this](std::size_t) -> task<bool> {
+      gateway_.close();
+      co_return true;
+    });
     if (shared_.audit) co_await reactor::offload([a = shared_.audit] {
       a->flush();
       return true;

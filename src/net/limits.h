@@ -48,6 +48,8 @@ inline constexpr std::chrono::seconds write_timeout{60};
 // rather than a reset.
 inline constexpr std::size_t linger_max_bytes = 256 * 1024;
 inline constexpr std::chrono::seconds linger_timeout{2};
+// A client that was told that its idle connection ends gets this long to end it, so that a request on its way isn't reset.
+inline constexpr std::chrono::milliseconds farewell_timeout{250};
 
 // --- the server
 inline constexpr std::size_t connections_max = 20'000;

@@ -691,6 +691,10 @@ task<void> engine::compaction_loop() {
   }
 }
 
+void engine::end_watches() {
+  on_every_core([](hub& h) { h.end_watches(); });
+}
+
 task<void> engine::close() {
   closing_ = true;
   queue_changed_.pulse();

@@ -41,6 +41,7 @@ class engine final : public store {
   result<std::unique_ptr<watcher>> watch(std::string prefix, revision from) override;
   revision compacted() const noexcept override;
   result<void> healthy() const override;
+  void end_watches() override;
   task<void> close() override;
 
  private:

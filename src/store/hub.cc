@@ -33,7 +33,7 @@ class hub::prefix_watcher final : public watcher {
 
   task<result<std::vector<event_ref>>> next() override {
     for (;;) {
-      if (hub_->stopped_) co_return fail(errc::unavailable, "the store stops");
+      if (hub_->watches_ended_) co_return fail(errc::unavailable, "the store stops");
       if (!backlog.empty()) co_return take_backlog();
       if (position_ < group_.base) co_return too_slow();
       if (!at_end()) {
@@ -144,14 +144,19 @@ void hub::drop_oldest() {
   history_.pop_front();
 }
 
-void hub::stop() {
-  stopped_ = true;
+void hub::end_watches() {
+  watches_ended_ = true;
   auto& here = reactor::loop::current();
   for (auto& [hash, first] : groups_) {
     for (auto* g = first.get(); g; g = g->next.get()) {
       while (!g->waiting.empty()) here.schedule(g->waiting.front());
     }
   }
+}
+
+void hub::stop() {
+  stopped_ = true;
+  end_watches();
   advanced_.pulse();
 }
 

@@ -51,6 +51,8 @@ class hub : public std::enable_shared_from_this<hub> {
   // Forgets what is too old.
   void trim(time_point now);
   // Ends every watcher, now and later.
+  void end_watches();
+  // That, and reading and writing too.
   void stop();
 
   const snapshot& current() const noexcept { return current_; }
@@ -103,7 +105,7 @@ class hub : public std::enable_shared_from_this<hub> {
   const history_limits limits_;
   snapshot current_;
   revision floor_ = 0;
-  bool stopped_ = false;
+  bool stopped_ = false, watches_ended_ = false;
   reactor::event advanced_;
   std::deque<kept> history_;
   std::size_t events_ = 0, bytes_ = 0, since_anchor_ = 0;

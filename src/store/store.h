@@ -150,6 +150,9 @@ class store {
   // Whether writes and linearizable reads work now; the reason when not (for readyz).
   virtual result<void> healthy() const = 0;
 
+  // On the owner core: next() of every watcher fails with errc::unavailable from now on, while all else goes on. For a server
+  // that ends: its clients watch elsewhere.
+  virtual void end_watches() = 0;
   // On the owner core: ends the watches, writes what waits, closes the log. Nothing may be asked of the store after it.
   virtual task<void> close() = 0;
 };

@@ -32,6 +32,7 @@ struct client::entry {
   unsigned attempts = 0;
   std::string last_error;
   tunnel::link* link = nullptr;
+  bool wanted = true;  // else it goes when its streams have ended
   reactor::scope work;  // last: ends first
 };
 
@@ -47,7 +48,10 @@ void client::set_servers(std::vector<std::string> addresses) {
 task<void> client::run() {
   struct ends_all {
     client& c;
-    ~ends_all() { c.entries_.clear(); }
+    ~ends_all() {
+      c.leaving_.cancel();
+      c.entries_.clear();
+    }
   } guard{*this};
   for (bool first = true;; first = false) {
     co_await changed_.wait();
@@ -62,9 +66,12 @@ task<void> client::run() {
 }
 
 void client::apply(const std::vector<std::string>& addresses) {
-  std::erase_if(entries_, [&](auto& e) {
-    return std::find(addresses.begin(), addresses.end(), e.first) == addresses.end();
-  });
+  std::vector<std::string> unwanted;
+  for (auto& [address, e] : entries_) {
+    bool wanted = std::find(addresses.begin(), addresses.end(), address) != addresses.end();
+    if (std::exchange(e->wanted, wanted) && !wanted) unwanted.push_back(address);
+  }
+  for (auto& address : unwanted) leaving_.spawn(let_go(address));
   for (auto& a : addresses) {
     auto& e = entries_[a];
     if (e) continue;
@@ -72,6 +79,21 @@ void client::apply(const std::vector<std::string>& addresses) {
     e->address = a;
     e->since = reactor::loop::current().now();
     e->work.spawn(keep(*e));
+  }
+}
+
+// A server that is no longer listed may be one that stops: it ends its streams by itself, and loses no request.
+task<void> client::let_go(std::string address) {
+  auto until = reactor::loop::current().now() + options_.leave_max;
+  for (;;) {
+    auto i = entries_.find(address);
+    if (i == entries_.end() || i->second->wanted) co_return;
+    auto* link = i->second->link;
+    if (!link || link->streams() == 0 || reactor::loop::current().now() >= until) {
+      entries_.erase(i);
+      co_return;
+    }
+    co_await reactor::sleep_for(std::min<duration>(leave_check, options_.leave_max));
   }
 }
 

@@ -43,6 +43,7 @@ struct client_options {
   duration retry_interval = tunnel::retry_interval;
   duration debounce = server_set_debounce;
   duration suspect_after = tunnel::suspect_after;
+  duration leave_max = tunnel::leave_max;
 };
 
 class client {
@@ -74,11 +75,13 @@ class client {
   task<void> answer(std::unique_ptr<tunnel_stream> s);
   void change(entry& e, server_state s);
   void apply(const std::vector<std::string>& addresses);
+  task<void> let_go(std::string address);
 
   client_options options_;
   std::map<std::string, std::unique_ptr<entry>> entries_;
   std::vector<std::string> wanted_;
   reactor::event changed_;
+  reactor::scope leaving_;
 };
 
 }  // namespace kedge::tunnel

@@ -44,6 +44,9 @@ inline constexpr std::chrono::seconds dial_timeout{60};     // (wire) the agent'
 inline constexpr std::chrono::seconds suspect_after{12};
 inline constexpr std::chrono::seconds retry_interval{3};    // K3s: between attempts to reach a server
 inline constexpr std::chrono::seconds server_set_debounce{3};
+// A tunnel to a server that is no longer listed goes when its streams have ended; at the latest after leave_max.
+inline constexpr std::chrono::seconds leave_max{10};
+inline constexpr std::chrono::milliseconds leave_check{100};
 // TCP, TLS and the upgrade's answer. K3s sets none; without it a black hole would hold the attempt for minutes.
 inline constexpr std::chrono::seconds handshake_timeout{10};
 

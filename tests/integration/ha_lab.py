@@ -5,6 +5,7 @@ Each has a host (network namespace) of its own, so that it can be killed, restar
 
 import base64
 import contextlib
+import ctypes
 import glob
 import http.client
 import json
@@ -236,19 +237,33 @@ class Client:
 MAPS = "/api/v1/namespaces/default/configmaps"
 
 
-class Writers:
-    """Clients that create config maps through the given addresses, and remember what was acknowledged, and what failed when."""
+def enter(host):
+    """The calling thread opens its sockets in that host from now on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(f"/var/run/netns/{host.name}") as f:
+        if libc.setns(f.fileno(), 0x40000000):  # CLONE_NEWNET
+            raise OSError(ctypes.get_errno(), "setns")
 
-    def __init__(self, kubeconfig, addresses, label, clients=4, pause=0.02):
+
+class Writers:
+    """Clients that create config maps through the given addresses, and remember what was acknowledged, and what failed when.
+
+    Each is on the hosts given, in turn, or here."""
+
+    def __init__(self, kubeconfig, addresses, label, clients=4, pause=0.02, port=6443, hosts=()):
         self.acknowledged, self.failures, self.lock = {}, [], threading.Lock()
         self.last, self.pause_seen = time.monotonic(), 0.0  # when one was acknowledged; the longest time between two
         self.stopping, self.pause = threading.Event(), pause
-        self.threads = [threading.Thread(target=self.work, args=(Client(kubeconfig, addresses[i % len(addresses)], timeout=5), f"{label}-{i}"), daemon=True)
+        self.threads = [threading.Thread(target=self.work, daemon=True,
+                                         args=(Client(kubeconfig, addresses[i % len(addresses)], port, timeout=5), f"{label}-{i}",
+                                               hosts[i % len(hosts)] if hosts else None))
                         for i in range(clients)]
         for t in self.threads:
             t.start()
 
-    def work(self, client, label):
+    def work(self, client, label, host):
+        if host:
+            enter(host)
         number = 0
         while not self.stopping.is_set():
             name, number = f"{label}-{number}", number + 1

@@ -281,6 +281,24 @@ class Available(LabTest):
             victim.wait_ready(90)
         self.verify()
 
+    def test_clean_stops_fail_nothing(self):
+        # Clients of each node's balancer, beside those of the fixed address.
+        inside = Writers(self.servers[0].kubeconfig, ["127.0.0.1"], "inside", port=6444, hosts=[a.host for a in self.agents])
+        self.addCleanup(inside.end)
+        inside.progress()
+        for s in self.servers:
+            self.assertEqual(s.stop(), 0, s.log()[-2000:])
+            inside.progress()
+            self.writers.progress()
+            s.start()
+            s.wait_ready(90)
+        inside.end()
+        self.assertEqual(inside.failures, [])
+        self.verify()
+        self.assertEqual(self.writers.failures, [])
+        stored = eventually("a list", lambda: stored_maps(self.api))
+        self.assertEqual({n: v for n, v in inside.acknowledged.items() if stored.get(n) != v}, {})
+
     def test_the_database_restarts(self):
         self.db.restart(signal.SIGQUIT)
         self.writers.progress()

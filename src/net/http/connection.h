@@ -58,6 +58,9 @@ struct connection_options {
 // Linked into its server while it lives.
 class connection : public reactor::list_hook {
  public:
+  // Tells the client to go elsewhere: the next answer is the last (HTTP/1.1), streams that are opened from now on are served,
+  // but the client should open none (HTTP/2).
+  virtual void leave() noexcept = 0;
   // Ends when idle, else after the exchanges that run; takes no new ones.
   virtual void drain() noexcept = 0;
 
@@ -71,6 +74,7 @@ struct connection_context {
   core_counters& counters;
   reactor::list<connection>& connections;
   connection_info& info;
+  bool leaving = false;  // from its start
 };
 
 // Serve one connection until it ends. The caller closes the stream.

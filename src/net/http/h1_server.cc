@@ -28,7 +28,7 @@ constexpr std::size_t stack_parts = 16;
 class h1_connection final : public connection, public exchange {
  public:
   h1_connection(reactor::stream& s, connection_context c) noexcept
-      : stream_(s), context_(c), options_(c.options), deadline_(s), parser_(h1_parser::side::request) {
+      : stream_(s), context_(c), options_(c.options), deadline_(s), parser_(h1_parser::side::request), leaving_(c.leaving) {
     context_.connections.push_back(*this);
   }
 
@@ -39,7 +39,7 @@ class h1_connection final : public connection, public exchange {
       end_exchange();
       if (peer_left || hijacked_ || broken_) co_return;
       if (keep_alive_ && (broken_body_ || !parser_.complete())) keep_alive_ = co_await drop_rest();
-      if (!keep_alive_ || draining_) {
+      if (!keep_alive_ || leaving_) {
         co_await linger();
         co_return;
       }
@@ -48,9 +48,16 @@ class h1_connection final : public connection, public exchange {
   }
 
   // --- connection
+  void leave() noexcept override { leaving_ = true; }
   void drain() noexcept override {
-    draining_ = true;
-    if (idle_) stream_.close();
+    leaving_ = true;
+    if (!idle_) return;
+    if (first_) return deadline_.set_after(linger_timeout);  // who has just come has something to say
+    // A request may be on its way. By close_notify and FIN the client learns that nobody reads it, and sends it elsewhere; a
+    // reset would tell nothing.
+    ended_ = true;
+    deadline_.set_after(farewell_timeout);
+    watching_.spawn([](reactor::stream& s) -> task<void> { (void)co_await s.finish(); }(stream_));
   }
 
   // --- exchange
@@ -204,12 +211,12 @@ class h1_connection final : public connection, public exchange {
           co_return true;
         }
       }
-      if (draining_ && !begun) co_return false;
       auto b = co_await stream_.receive();
       if (!b || b->empty()) {
         if (deadline_.passed() && begun) context_.counters.add(context_.counters.bad_requests, 1);
         co_return false;
       }
+      if (ended_) continue;  // to the client's end
       input_ = std::move(*b);
     }
   }
@@ -357,7 +364,7 @@ class h1_connection final : public connection, public exchange {
   h1_framing frame(const response& head, bool whole, std::uint64_t size) {
     h1_framing f;
     if (request_.http == version::http1_0 && !whole && !head.headers.has("content-length")) keep_alive_ = false;
-    if (draining_ || head.headers.has_token("connection", "close") || expects_continue_) keep_alive_ = false;
+    if (leaving_ || head.headers.has_token("connection", "close") || expects_continue_) keep_alive_ = false;
     // An unread body that is still to come would be taken for the next request; closing is cheaper than reading it.
     if (!parser_.complete() && answer_ == answer::none && unread_is_large()) keep_alive_ = false;
     if (head.status / 100 == 1 || head.status == 204) {
@@ -449,7 +456,9 @@ class h1_connection final : public connection, public exchange {
   std::optional<std::uint64_t> left_;  // of an answer with Content-Length
   answer answer_ = answer::none;
   bool chunked_ = false, no_body_ = false, head_only_ = false;
-  bool first_ = true, idle_ = true, draining_ = false;
+  bool first_ = true, idle_ = true;
+  bool leaving_;        // after the next answer
+  bool ended_ = false;  // says nothing more
   bool keep_alive_ = false, expects_continue_ = false;
   bool broken_ = false, broken_body_ = false, hijacked_ = false, peer_left_ = false;
   reactor::event input_changed_, drained_, woken_;

@@ -50,10 +50,11 @@ class h2_server final : public h2_session, public connection {
     deadline_.set_after(c.options.header_timeout);
   }
 
+  void leave() noexcept override { announce_end(); }
   void drain() noexcept override {
     draining_ = true;
     shut_down();
-    if (running_ == 0) stream_.close();
+    if (running_ == 0) deadline_.set_after(farewell_timeout);
   }
 
   h2_stream* begin(std::int32_t id) override {
@@ -101,7 +102,7 @@ class h2_server final : public h2_session, public connection {
       co_await reap_.wait();
       reap_.reset();
       reap();
-      if (running_ == 0 && draining_) stream_.close();
+      if (running_ == 0 && draining_) deadline_.set_after(farewell_timeout);
     }
   }
   task<void> run_all() {

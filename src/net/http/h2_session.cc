@@ -322,6 +322,11 @@ task<void> h2_session::run() {
   connection_ended();
 }
 
+void h2_session::announce_end() noexcept {
+  nghttp2_submit_shutdown_notice(session_);
+  flush();
+}
+
 void h2_session::shut_down() noexcept {
   nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR, nullptr, 0);
   flush();

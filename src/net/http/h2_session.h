@@ -59,7 +59,9 @@ class h2_session {
 
   // Sends what can be sent without waiting; the writer sends the rest.
   void flush();
-  // GOAWAY; the connection ends when its streams have.
+  // GOAWAY, in two steps (RFC 9113 §6.8): the first still takes what the peer opens before it knows; after the second the
+  // connection ends when its streams have.
+  void announce_end() noexcept;
   void shut_down() noexcept;
 
   task<result<reactor::buffer>> read_body(h2_stream& st, duration patience);

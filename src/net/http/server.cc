@@ -9,7 +9,7 @@ namespace kedge::net::http {
 struct server::core_state {
   std::vector<reactor::endpoint> listening;
   reactor::event ready;
-  bool draining = false;
+  bool leaving = false;
   core_counters counters;
   reactor::list<connection> connections;  // those that speak HTTP already
   reactor::scope accepting, serving;      // serving ends first: its tasks are linked above
@@ -106,17 +106,22 @@ task<void> server::serve_connection(core_state& c, std::unique_ptr<reactor::stre
     h2 = (*t)->alpn() == "h2";
     s = std::move(*t);
   }
-  if (c.draining) co_return;
-  connection_context context{handler_, options_.connections, c.counters, c.connections, info};
+  connection_context context{handler_, options_.connections, c.counters, c.connections, info, c.leaving};
   if (h2)
     co_await serve_h2(*s, context);
   else
     co_await serve_h1(*s, context);
 }
 
+void server::leave(std::size_t core) {
+  auto& c = *cores_[core];
+  c.leaving = true;
+  c.connections.for_each([](connection& k) { k.leave(); });
+}
+
 task<bool> server::drain(std::size_t core, time_point until) {
   auto& c = *cores_[core];
-  c.draining = true;
+  c.leaving = true;
   c.accepting.cancel();
   c.connections.for_each([](connection& k) { k.drain(); });
   reactor::event all_gone;
@@ -125,7 +130,10 @@ task<bool> server::drain(std::size_t core, time_point until) {
     co_await serving.join();
     e.set();
   }(c.serving, all_gone));
-  co_return co_await all_gone.wait_until(until);
+  bool all = co_await all_gone.wait_until(until);
+  waiting.cancel();
+  c.serving.cancel();
+  co_return all;
 }
 
 server::totals server::count() const noexcept {

@@ -2,7 +2,8 @@
 //
 //   http::server s(handler, options);              // one object for all cores
 //   loop.spawn(s.run(core));                       // on each core's loop: listens with SO_REUSEPORT and serves
-//   co_await s.drain(deadline);                    // on each core's loop: no new work; waits for what runs
+//   s.leave(core);                                 // on each core's loop: clients are told to go elsewhere
+//   co_await s.drain(core, deadline);              // on each core's loop: no new work; waits for what runs
 //
 // An accepted connection beyond connections_max (or the process's descriptor limit) is closed at once.
 #pragma once
@@ -43,8 +44,11 @@ class server {
   const std::vector<reactor::endpoint>& listening(std::size_t core) const noexcept;
   // Set when listening.
   reactor::event& ready(std::size_t core) noexcept;
+  // On the core's loop: goes on serving, but each connection's next answer is its last (Connection: close, GOAWAY), so that
+  // clients come to other servers without losing a request.
+  void leave(std::size_t core);
   // On the core's loop: accepts no more, ends idle connections, tells busy ones to end after their exchange, and waits for
-  // them until `until`. true when none is left. Unfinished ones end with run()'s task.
+  // them until `until`. true when none was left; unfinished ones are dropped.
   task<bool> drain(std::size_t core, time_point until);
 
   // From any core.

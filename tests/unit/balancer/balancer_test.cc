@@ -17,7 +17,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Answers each piece it gets with its name; or accepts and says nothing.
+// Answers each piece it gets with its name, the piece "later" once it is told to; or accepts and says nothing.
 class backend {
  public:
   explicit backend(std::string name, bool mute = false, reactor::endpoint at = {"127.0.0.1", 0})
@@ -35,12 +35,18 @@ class backend {
   ~backend() { scope_.reset(); }
   std::string at() const { return at_.text(); }
   int accepted = 0;
+  bool asked_later = false;
+  reactor::event later;
 
  private:
   static task<void> serve(backend& b, std::unique_ptr<reactor::stream> s) {
     for (;;) {
       auto piece = co_await s->receive();
       if (!piece || piece->empty()) co_return;
+      if (as_text(piece->view()) == "later") {
+        b.asked_later = true;
+        co_await b.later.wait();
+      }
       if (!b.mute_ && !co_await s->send(as_bytes(b.name_))) co_return;
     }
   }
@@ -58,6 +64,7 @@ struct running {
       : lb({&reactor::loop::current()}, [&] {
           o.listen = {{"127.0.0.1", 0}};
           o.health_interval = 20ms;
+          o.quiet_time = 20ms;
           return std::move(o);
         }()) {}
   task<void> start() {
@@ -338,6 +345,45 @@ TEST_CASE("a stream for this process is counted and cut like the clients'") {
     CHECK_FALSE(b.has_value());
     s->reset();
     CHECK_FALSE((co_await r.lb.dial()).has_value());
+  });
+}
+
+TEST_CASE("a server that leaves the list keeps who waits for it, and nobody else") {
+  on_each_backend([]() -> task<void> {
+    backend a("a"), b("b");
+    running r;
+    co_await r.start();
+    r.lb.set_servers({a.at()});
+    auto waits = co_await r.connect(), quiet = co_await r.connect();
+    CHECK(co_await running::ask(*quiet) == "a");
+    CHECK((co_await waits->send(as_bytes("later"))).has_value());
+    while (!a.asked_later) co_await reactor::sleep_for(1ms);
+    r.lb.set_servers({b.at()});
+    CHECK(co_await r.ask() == "b");
+    auto end = co_await quiet->receive();
+    CHECK((!end || end->empty()));
+    a.later.set();
+    auto answer = co_await waits->receive();
+    REQUIRE(answer.has_value());
+    CHECK(as_text(answer->view()) == "a");
+    end = co_await waits->receive();
+    CHECK((!end || end->empty()));
+  });
+}
+
+TEST_CASE("a server that leaves the list and never answers is left in the end") {
+  on_each_backend([]() -> task<void> {
+    backend a("a"), b("b");
+    running r({.move_max = 30ms});
+    co_await r.start();
+    r.lb.set_servers({a.at()});
+    auto waits = co_await r.connect();
+    CHECK((co_await waits->send(as_bytes("later"))).has_value());
+    while (!a.asked_later) co_await reactor::sleep_for(1ms);
+    r.lb.set_servers({b.at()});
+    auto end = co_await waits->receive();
+    CHECK((!end || end->empty()));
+    CHECK(r.state_of(b.at()) == balancer::state::unchecked);  // nobody was asked, so nothing is known
   });
 }
 

@@ -107,14 +107,15 @@ TEST_CASE("what becoming ACTIVE does to the others") {
     if (other == state::active) c.success("a:1", reason::dial, now);
     REQUIRE(c.find("a:1")->state == other);
     c.find("b:1")->connections = 1;
-    auto cut = c.find("a:1")->cut;
+    auto before = *c.find("a:1");
     c.success("b:1", reason::dial, now);
     CHECK(c.find("b:1")->state == state::active);
     CHECK(c.servers().front().address == "b:1");
-    CHECK((c.find("a:1")->cut != cut) == (other != state::preferred));
+    CHECK((c.find("a:1")->cut != before.cut) == (other == state::failed));
+    CHECK((c.find("a:1")->move != before.move) == (other != state::failed && other != state::preferred));
     if (other == state::active) CHECK(c.find("a:1")->state == state::preferred);
   }
-  // The one with more connections stays, and the newcomer's are cut.
+  // The one with more connections stays, and the newcomer's move.
   choice c({.extended = false});
   c.set_addresses({"a:1", "b:1"}, start);
   for (auto* a : {"a:1", "b:1"})
@@ -125,8 +126,9 @@ TEST_CASE("what becoming ACTIVE does to the others") {
   c.success("b:1", reason::dial, start);
   CHECK(c.find("a:1")->state == state::active);
   CHECK(c.find("b:1")->state == state::preferred);
-  CHECK(c.find("b:1")->cut == 1);
-  CHECK(c.find("a:1")->cut == 0);
+  CHECK(c.find("b:1")->move == 1);
+  CHECK(c.find("b:1")->cut == 0);
+  CHECK(c.find("a:1")->move == 0);
 }
 
 TEST_CASE("the default server: standby, real, standby again") {
@@ -140,7 +142,8 @@ TEST_CASE("the default server: standby, real, standby again") {
   CHECK(c.addresses().size() == 2);
   CHECK(c.set_addresses({"a:1", "b:1"}, start));
   CHECK(c.find("fixed:6443")->state == state::standby);
-  CHECK(c.find("fixed:6443")->cut == 1);
+  CHECK(c.find("fixed:6443")->move == 1);
+  CHECK(c.find("fixed:6443")->cut == 0);
   CHECK(c.addresses() == std::vector<std::string>{"a:1", "b:1"});
   // Tried after what is unknown, before what has failed.
   c.failure("a:1", reason::dial, start);
@@ -192,7 +195,7 @@ TEST_CASE("an agent's own server takes over once it is settled, and not while it
   c.success(own, reason::dial, now);
   CHECK(c.find(own)->state == state::active);
   CHECK(c.find(other)->state == state::preferred);
-  CHECK(c.find(other)->cut == 1);
+  CHECK(c.find(other)->move == 1);
   for (int i = 0; i < 4; ++i) {
     c.failure(own, reason::health_check, now);
     for (int k = 0; k < 2; ++k) c.success(own, reason::health_check, now);
@@ -247,8 +250,7 @@ TEST_CASE("a hanging dial sends new connections elsewhere, and cuts nobody until
   CHECK(c.servers().front().address == other);
   c.find(other)->connections = 1;
   c.success(other, reason::dial, start);
-  CHECK(c.find(own)->cut == 0);
-  CHECK(c.find(other)->cut == 0);
+  for (auto& a : {own, other}) CHECK(c.find(a)->cut + c.find(a)->move == 0);
   c.failure(own, reason::dial, start + 10s);
   CHECK(c.find(own)->state == state::failed);
   CHECK(c.find(own)->cut == 1);

@@ -200,3 +200,41 @@ TEST_CASE("slow readers and slow writers lose their connection") {
     CHECK(s.get().count().connections == 0);
   });
 }
+
+TEST_CASE("a server that leaves closes behind the next answer, and a quiet connection with a word") {
+  on_each_backend([]() -> task<void> {
+    running_server s([](exchange& e) -> task<void> { (void)co_await e.respond({}, std::string_view("ok")); });
+    const std::string request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    auto connect = [&]() -> task<std::unique_ptr<reactor::stream>> {
+      auto c = co_await reactor::os_network().connect(s.at());
+      REQUIRE(c.has_value());
+      co_return std::move(*c);
+    };
+    auto ask = [&](reactor::stream& c) -> task<std::string> {
+      CHECK((co_await c.send(as_bytes(request))).has_value());
+      auto b = co_await c.receive();
+      co_return b ? std::string(as_text(b->view())) : "";
+    };
+    auto ends = [](reactor::stream& c) -> task<bool> {
+      auto b = co_await c.receive();
+      co_return b && b->empty();  // not reset
+    };
+    auto busy = co_await connect(), quiet = co_await connect();
+    for (auto* c : {busy.get(), quiet.get()}) CHECK((co_await ask(*c)).find("Connection: close") == std::string::npos);
+    s.get().leave(0);
+    CHECK((co_await ask(*busy)).find("Connection: close") != std::string::npos);
+    CHECK((co_await ends(*busy)));
+    auto late = co_await connect();
+    CHECK((co_await ask(*late)).find("Connection: close") != std::string::npos);
+    reactor::scope draining;
+    bool drained = false;
+    draining.spawn([](net::http::server& x, bool& done) -> task<void> {
+      done = co_await x.drain(0, reactor::loop::current().now() + std::chrono::seconds(3));
+    }(s.get(), drained));
+    CHECK((co_await ends(*quiet)));
+    quiet.reset();
+    late.reset();
+    co_await draining.join();
+    CHECK(drained);
+  });
+}

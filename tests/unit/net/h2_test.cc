@@ -268,6 +268,25 @@ TEST_CASE("hostile frames end the connection, not the server") {
   });
 }
 
+TEST_CASE("a server that leaves answers everybody, once more") {
+  on_each_backend([]() -> task<void> {
+    running_server s([](exchange& e) -> task<void> { (void)co_await e.respond({}, std::string_view("ok")); }, with_tls(pem(), true));
+    client c;
+    for (int i = 0; i < 2; ++i) CHECK((co_await c.fetch({.to = to(s.at()), .path = "/"})).has_value());
+    CHECK(s.get().count().connections_total == 1);
+    s.get().leave(0);
+    // The client goes to a new connection, and nothing is lost on the way.
+    for (int i = 0; i < 3; ++i) {
+      auto got = co_await c.fetch({.to = to(s.at()), .path = "/"});
+      REQUIRE_MESSAGE(got.has_value(), got.error().message);
+      CHECK(got->body == "ok");
+    }
+    CHECK(s.get().count().connections_total >= 2);
+    CHECK((co_await s.get().drain(0, reactor::loop::current().now() + std::chrono::seconds(3))));
+    CHECK(s.get().count().connections == 0);
+  });
+}
+
 TEST_CASE("draining lets exchanges end and then the connection") {
   on_each_backend([]() -> task<void> {
     for (bool h2 : {false, true}) {

@@ -229,9 +229,28 @@ TEST_CASE("dropping a stream in the middle of a send leaves the others whole") {
   });
 }
 
-TEST_CASE("when the session goes its streams fail, and the client comes back") {
+TEST_CASE("a tunnel to a server that is no longer listed goes with its last stream") {
   on_each_backend([]() -> task<void> {
     pair_of_ends p(true);
+    echo_server echo;
+    co_await p.open();
+    auto s = co_await p.server.dial("edge-1", "tcp", echo.at());
+    REQUIRE(s.has_value());
+    p.client->set_servers({"127.0.0.1:1"});
+    auto known = [&] { return p.client->servers().size() == 2; };  // the new list is in force
+    CHECK(co_await eventually(known));
+    (void)co_await (*s)->send(as_bytes("still"));
+    CHECK(co_await read_exactly(**s, 5) == "still");
+    s->reset();
+    auto none = [&] { return !p.server.has_session("edge-1"); };
+    CHECK(co_await eventually(none));
+    CHECK(p.client->servers().size() == 1);
+  });
+}
+
+TEST_CASE("when the session goes its streams fail, and the client comes back") {
+  on_each_backend([]() -> task<void> {
+    pair_of_ends p(true, {.leave_max = 10ms});
     echo_server echo;
     co_await p.open();
     auto ok = [&] { return p.states == std::vector<std::string>{"ok"}; };
