@@ -95,7 +95,7 @@ class tls_stream : public reactor::stream {
   virtual std::string_view server_name() const noexcept = 0;  // SNI
   virtual std::string_view protocol() const noexcept = 0;     // "TLSv1.3"
   virtual bool resumed() const noexcept = 0;
-  virtual std::vector<std::string> peer_certificates() const = 0;  // DER, leaf first
+  virtual std::vector<std::string> peer_certificates() const = 0;  // DER, leaf first; of a client: until the first receive
 };
 
 // The handshake. The caller sets the deadline (tls_handshake_timeout); a dropped handshake closes the connection.

@@ -30,6 +30,8 @@ using bio_ptr = std::unique_ptr<BIO, openssl_free<BIO_free>>;
 std::string openssl_reason();
 // OpenSSL's record buffers come from a list of the thread's own (tls_memory.cc).
 void use_tls_memory() noexcept;
+// Lets a connection whose handshake is done go on without its session and the peer's certificates, where that can be.
+void forget_session(SSL* ssl) noexcept;
 
 struct tls_identity::parts {
   x509_ptr leaf;

@@ -154,6 +154,7 @@ class stream_impl final : public tls_stream, private late_write {
   }
 
   task<result<reactor::buffer>> receive() override {
+    if (std::exchange(fresh_, false) && SSL_is_server(ssl_.get())) forget_session(ssl_.get());
     for (;;) {
       if (closed_) co_return fail(errc::closed, "the connection was closed at this end");
       if (!in_.empty() || in_end_ || SSL_has_pending(ssl_.get())) {
@@ -433,6 +434,7 @@ class stream_impl final : public tls_stream, private late_write {
   // with the same bytes, which must not be encrypted twice.
   std::size_t already_ = 0;
   bool in_end_ = false, closed_ = false, broken_ = false, sending_ = false;
+  bool fresh_ = true;              // nothing was received since the handshake
   ssl_ptr ssl_;
   reactor::event pushed_;
   reactor::scope pushing_;  // at most one push(); last: ends first

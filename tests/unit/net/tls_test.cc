@@ -1,8 +1,14 @@
 // TLS between our two ends and with OpenSSL's own tool.
+#include <arpa/inet.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <fstream>
+#include <thread>
 
 #include "net/limits.h"
 #include "support.h"
@@ -28,7 +34,80 @@ task<void> who(net::http::exchange& e) {
   (void)co_await e.respond({}, "sni=" + c.sni + " certificates=" + std::to_string(c.peer_certificates.size()));
 }
 
+// OpenSSL's own client, on a thread: sends a byte and wants it back, after each of `updates` with new keys at both ends. Gives
+// how many came back. `session` is resumed when there is one, and replaced by the newest ticket.
+int ask_with_new_keys(std::uint16_t port, const pem_pair& own, int version, int updates, SSL_SESSION** session) {
+  auto text = [](const std::string& pem) { return BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())); };
+  auto *certificate = text(own.certificate), *key = text(own.key);
+  auto* x = PEM_read_bio_X509(certificate, nullptr, nullptr, nullptr);
+  auto* k = PEM_read_bio_PrivateKey(key, nullptr, nullptr, nullptr);
+  auto* context = SSL_CTX_new(TLS_client_method());
+  SSL_CTX_set_max_proto_version(context, version);
+  SSL_CTX_use_certificate(context, x);
+  SSL_CTX_use_PrivateKey(context, k);
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in to{.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  auto* ssl = SSL_new(context);
+  SSL_set_fd(ssl, fd);
+  if (*session) SSL_set_session(ssl, *session);
+  int echoed = 0;
+  if (connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0 && SSL_connect(ssl) == 1) {
+    char sent = 'a', got = 0;
+    auto ask = [&] { return SSL_write(ssl, &sent, 1) == 1 && SSL_read(ssl, &got, 1) == 1 && got == sent++; };
+    for (bool well = ask(); well && echoed <= updates; well = ask()) {
+      ++echoed;
+      if (version == TLS1_3_VERSION && SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) != 1) break;
+    }
+    SSL_SESSION_free(*session);
+    *session = SSL_get1_session(ssl);
+    SSL_shutdown(ssl);
+  }
+  SSL_free(ssl);
+  close(fd);
+  SSL_CTX_free(context);
+  X509_free(x);
+  EVP_PKEY_free(k);
+  BIO_free(certificate);
+  BIO_free(key);
+  return echoed;
+}
+
 }  // namespace
+
+TEST_CASE("a server's connection goes on without its session: new keys, resumption, the client's certificate") {
+  auto pem = make_certificate("server"), user = make_certificate("user");
+  for (int version : {TLS1_3_VERSION, TLS1_2_VERSION}) {
+    CAPTURE(version);
+    on_each_backend([&]() -> task<void> {
+      auto listener = reactor::os_network().listen({"127.0.0.1", 0});
+      auto context = *net::tls_server_context::make({}, pem.certificate, pem.key);
+      SSL_SESSION* session = nullptr;
+      for (bool again : {false, true}) {
+        CAPTURE(again);
+        int echoed = 0;
+        std::thread client([&, port = (*listener)->local().port] { echoed = ask_with_new_keys(port, user, version, 3, &session); });
+        auto s = co_await (*listener)->accept();
+        CHECK(s.has_value());
+        auto t = co_await net::tls_accept(std::move(*s), context);
+        CHECK(t.has_value());
+        if (t) {
+          CHECK((*t)->resumed() == again);
+          CHECK((*t)->peer_certificates().size() == 1);
+          for (;;) {
+            auto b = co_await (*t)->receive();
+            CHECK(b.has_value());
+            if (!b || b->empty()) break;
+            CHECK((co_await (*t)->send(b->view())).has_value());
+          }
+          (*t)->close();
+        }
+        client.join();
+        CHECK(echoed == 4);
+      }
+      SSL_SESSION_free(session);
+    });
+  }
+}
 
 TEST_CASE("names, authorities, client certificates") {
   auto pem = make_certificate("server"), stranger = make_certificate("stranger"), user = make_certificate("user");
