@@ -16,7 +16,7 @@ struct audit_record {
   std::string user_agent;
   std::string source_address;   // the peer's IP
   attributes request;           // request.user is the effective user
-  user_info authenticated;      // who really asked when impersonating; name is empty otherwise
+  user_ref authenticated;      // who really asked when impersonating; name is empty otherwise
   int code = 0;                 // 0: the client went away before an answer
   std::string reason;           // the Status reason of a failure
   std::string decision;         // "allow" or "forbid"; empty when it did not come that far

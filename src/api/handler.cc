@@ -67,10 +67,10 @@ bool accepts_gzip(std::string_view header) {
 std::string denied_text(const attributes& a, const decision& d) {
   std::string text;
   if (!a.is_resource) {
-    text = fmt::format("User {} cannot {} path {}", quote(a.user.name), a.verb, quote(a.path));
+    text = fmt::format("User {} cannot {} path {}", quote(a.user->name), a.verb, quote(a.path));
   } else {
     auto resource = a.subresource.empty() ? a.resource : a.resource + "/" + a.subresource;
-    text = fmt::format("User {} cannot {} resource {} in API group {}", quote(a.user.name), a.verb, quote(resource), quote(a.api_group));
+    text = fmt::format("User {} cannot {} resource {} in API group {}", quote(a.user->name), a.verb, quote(resource), quote(a.api_group));
     text += a.ns.empty() ? " at the cluster scope" : fmt::format(" in the namespace {}", quote(a.ns));
   }
   if (!d.reason.empty()) text += ": " + d.reason;
@@ -128,7 +128,7 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
     co_await finish(r);
     co_return;
   }
-  const bool limited = !r.info.long_running() && !r.who.user.in_group("system:masters");
+  const bool limited = !r.info.long_running() && !r.who.user->in_group("system:masters");
   const bool reading = r.info.read_only() || !r.info.is_resource;
   auto& count = reading ? reads_ : writes_;
   const auto most = std::max<std::size_t>(1, (reading ? reads_in_flight_max : writes_in_flight_max) / std::max<std::size_t>(1, parts_.cores));
@@ -260,7 +260,7 @@ task<bool> api_handler::impersonate(api_request& r) {
   } else if (!wanted.in_group("system:authenticated")) {
     wanted.groups.emplace_back("system:authenticated");
   }
-  r.authenticated = std::exchange(r.who.user, std::move(wanted));
+  r.authenticated = std::exchange(r.who.user, user_ref(std::move(wanted)));
   co_return true;
 }
 

@@ -41,7 +41,7 @@ struct api_request {
   std::shared_ptr<const registry> tables;  // what is served while this request runs
   query_values query;
   attributes who;
-  user_info authenticated;  // set when impersonating
+  user_ref authenticated;  // set when impersonating
   reply answer;
   time_point received{}, deadline{};
   wall_time received_wall{};

@@ -15,7 +15,7 @@ class local_objects final : public objects {
  public:
   local_objects(store::store& s, admission& a, const service_ranges& ranges, user_info user, custom::tables* tables)
       : store_(s), storage_(s, a, ranges), user_(std::move(user)), tables_(tables) {
-    if (user_.name.empty()) user_ = {"system:apiserver", "", {"system:masters", "system:authenticated"}, {}};
+    if (user_->name.empty()) user_ = user_info{"system:apiserver", "", {"system:masters", "system:authenticated"}, {}};
   }
 
   api_result<json::value> get(const resource_id& r, std::string_view ns, std::string_view name) override {
@@ -143,7 +143,7 @@ class local_objects final : public objects {
 
   store::store& store_;
   storage storage_;
-  user_info user_;
+  user_ref user_;
   custom::tables* tables_;
 };
 

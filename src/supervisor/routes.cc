@@ -105,9 +105,9 @@ class routes final : public net::http::handler {
     if (anonymous) co_return co_await refuse(e, plain(403, "Forbidden", "forbidden"));
     auto user = co_await s_.who.authenticate(e);
     if (!user) co_return co_await refuse(e, plain(401, "Unauthorized", "not authorized"));
-    bool allowed = found->second.for_servers ? user->in_group("k3s:server")
-                                             : user->in_group("k3s:agent") || user->in_group("system:nodes") ||
-                                                   user->in_group("system:bootstrappers");
+    const api::user_info& who = **user;
+    bool allowed = found->second.for_servers ? who.in_group("k3s:server")
+                                             : who.in_group("k3s:agent") || who.in_group("system:nodes") || who.in_group("system:bootstrappers");
     if (!allowed) co_return co_await refuse(e, plain(403, "Forbidden", "forbidden"));
     auto& method = e.request().method;
     bool reads = method == "GET" || method == "HEAD";
@@ -121,7 +121,7 @@ class routes final : public net::http::handler {
       co_return;
     }
     counted one(running);
-    co_await (this->*found->second.run)(e, *user);
+    co_await (this->*found->second.run)(e, who);
   }
 
   // Who asks, with K3s's answers for those who may not; nullopt: refused already.
@@ -133,7 +133,7 @@ class routes final : public net::http::handler {
         co_await refuse(e, plain(401, "Unauthorized", "not authorized"));
         co_return std::nullopt;
       }
-      if (user->in_group(group)) co_return *std::move(user);
+      if ((*user)->in_group(group)) co_return **user;
     }
     co_await refuse(e, plain(403, "Forbidden", "forbidden"));
     co_return std::nullopt;

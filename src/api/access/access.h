@@ -25,9 +25,26 @@ struct user_info {
   bool in_group(std::string_view group) const noexcept;
 };
 
+// Who somebody is, found out once (of a certificate, of a token) and shared by all that he asks for. Never changed: another
+// user_info is another user.
+class user_ref {
+ public:
+  user_ref() noexcept = default;  // nobody: without a name
+  user_ref(user_info who) : who_(std::make_shared<const user_info>(std::move(who))) {}
+
+  const user_info& operator*() const noexcept;
+  const user_info* operator->() const noexcept { return &**this; }
+  operator const user_info&() const noexcept { return **this; }
+  // Whether both are one and the same, not only alike.
+  bool is(const user_ref& other) const noexcept { return who_ == other.who_; }
+
+ private:
+  std::shared_ptr<const user_info> who_;
+};
+
 // What is asked for, as authorizers, admission, audit and routing see it (RequestInfo of the real server).
 struct attributes {
-  user_info user;
+  user_ref user;
   std::string verb;  // get list watch create update patch delete deletecollection; for paths the lower-case method
   bool is_resource = false;
   std::string api_group, api_version, resource, subresource, ns, name;
@@ -41,7 +58,7 @@ class authenticator {
   virtual ~authenticator() = default;
   // The user, or 401. Groups system:authenticated / system:unauthenticated are added here. What can be known once per
   // connection (its certificate) is kept in connection().attachment. Impersonation is applied by the caller.
-  virtual task<api_result<user_info>> authenticate(net::http::exchange& e) = 0;
+  virtual task<api_result<user_ref>> authenticate(net::http::exchange& e) = 0;
 };
 
 struct decision {

@@ -46,7 +46,7 @@ std::string audit_line(const audit_record& r, bool started) {
   out.set("stage", started ? "ResponseStarted" : "ResponseComplete");
   out.set("requestURI", r.uri);
   out.set("verb", r.request.verb);
-  bool impersonated = !r.authenticated.name.empty();
+  bool impersonated = !r.authenticated->name.empty();
   out.set("user", user_to_json(impersonated ? r.authenticated : r.request.user));
   if (impersonated) out.set("impersonatedUser", user_to_json(r.request.user));
   out.set("sourceIPs", json::array{json::value(r.source_address)});

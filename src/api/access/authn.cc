@@ -45,6 +45,13 @@ bool has_prefix_ignoring_case(std::string_view text, std::string_view prefix) {
   return text.size() >= prefix.size() && iequals(text.substr(0, prefix.size()), prefix);
 }
 
+user_ref with_group(const user_ref& user, std::string_view group) {
+  if (user->in_group(group)) return user;
+  user_info out = *user;
+  add_group(out, group);
+  return out;
+}
+
 user_info user_of(const crypto::certificate& leaf) {
   user_info user;
   user.name = leaf.subject().user;
@@ -64,15 +71,15 @@ struct union_authenticator::connection_identity {
   bool is_client = false;       // signed by the client CA
   bool is_front_proxy = false;  // signed by the request header CA, with an allowed name
   wall_time not_after{};        // a long connection outlives its certificate: then it is good no more
-  user_info user;               // of the client certificate
+  user_ref user;                // of the client certificate
   // The bearer token that came last, and who it speaks for while the cluster stands at that revision: a client sends the same
   // one with each request. Compared only with what came over this very connection.
   // Kept from its second use on: a connection that is one watch has no second.
   std::size_t token_hash = 0;
-  std::string token;
+  std::string token, token_fingerprint;
   store::revision token_at = 0;
   wall_time token_checked{};
-  user_info token_user;
+  user_ref token_speaks_for, token_user;  // as the token says, and with the group that everybody has
 };
 
 union_authenticator::union_authenticator(authn_settings settings, token_authenticator* tokens, store::store& objects)
@@ -106,7 +113,9 @@ union_authenticator::connection_identity& union_authenticator::identity_of(net::
       auto verified = settings_.client_ca->verify_client(chain, now);
       if (verified && !leaf.subject().user.empty()) {
         found->is_client = true;
-        found->user = user_of(leaf);
+        auto user = user_of(leaf);
+        add_group(user, authenticated);
+        found->user = std::move(user);
       } else if (!verified && !found->is_front_proxy) {
         log::debug("client certificate of {} from {} is not accepted: {}", quote(leaf.subject().user), connection.peer.text(), verified.error().message);
       }
@@ -146,61 +155,61 @@ union_authenticator::outcome union_authenticator::front_proxy(const headers& h, 
 }
 
 union_authenticator::outcome union_authenticator::bearer(const headers& h, connection_identity& connection, const store::snapshot& cluster,
-                                                         wall_time now, user_info& user) {
+                                                         wall_time now, user_ref& user) {
   auto given = credentials(h, "Bearer");
+  const bool again = !given.empty() && given == connection.token;
   auto age = now - connection.token_checked;
-  if (!given.empty() && given == connection.token && cluster.at() == connection.token_at && age >= age.zero() && age < token_recheck) {
+  if (again && cluster.at() == connection.token_at && age >= age.zero() && age < token_recheck) {
     user = connection.token_user;
     return outcome::good;
   }
   auto token = given.empty() ? bearer_token(h) : std::string(given);
   if (token.empty() || !tokens_) return token.empty() ? outcome::none : outcome::bad;
-  auto who = tokens_->verify(token, {}, cluster, now);
+  auto fingerprint = again ? connection.token_fingerprint : token_authenticator::fingerprint_of(token);
+  auto who = tokens_->identify(token, fingerprint, cluster, now);
   if (!who) {
     log::debug("bearer token is not accepted: {}", who.error().message);
     return outcome::bad;
   }
-  user = std::move(who->user);
-  add_group(user, authenticated);
+  user = again && who->is(connection.token_speaks_for) ? connection.token_user : with_group(*who, authenticated);
   auto hash = std::hash<std::string_view>{}(token);
   if (std::exchange(connection.token_hash, hash) != hash) return outcome::good;
-  if (connection.token != token) connection.token = std::move(token);
+  if (!again) {
+    connection.token = std::move(token);
+    connection.token_fingerprint = std::move(fingerprint);
+  }
   connection.token_at = cluster.at();
   connection.token_checked = now;
+  connection.token_speaks_for = *std::move(who);
   connection.token_user = user;
   return outcome::good;
 }
 
-api_result<user_info> union_authenticator::identify(const headers& h, net::http::connection_info& connection, const store::snapshot& cluster,
-                                                    wall_time now) {
-  user_info user;
+api_result<user_ref> union_authenticator::identify(const headers& h, net::http::connection_info& connection, const store::snapshot& cluster,
+                                                   wall_time now) {
   auto& of_connection = identity_of(connection, now);
   bool fresh = now < of_connection.not_after;
   bool failed = of_connection.presented && !(fresh && (of_connection.is_client || of_connection.is_front_proxy));
-  auto done = basic(h, user);
+  user_info named;
+  auto done = basic(h, named);
   failed |= done == outcome::bad;
-  if (done != outcome::good && fresh) done = front_proxy(h, of_connection, user);
-  if (done != outcome::good && fresh && of_connection.is_client) {
-    user = of_connection.user;
-    done = outcome::good;
-  }
-  if (done != outcome::good) {
-    done = bearer(h, of_connection, cluster, now, user);
-    failed |= done == outcome::bad;
-  }
+  if (done != outcome::good && fresh) done = front_proxy(h, of_connection, named);
   if (done == outcome::good) {
-    add_group(user, authenticated);
-    return user;
+    add_group(named, authenticated);
+    return named;
   }
+  if (fresh && of_connection.is_client) return of_connection.user;
+  user_ref user;
+  done = bearer(h, of_connection, cluster, now, user);
+  if (done == outcome::good) return user;
+  failed |= done == outcome::bad;
   // Another scheme, or credentials of no use: who tried to be somebody is not taken for nobody.
   if (failed || !settings_.anonymous) return fail(unauthorized());
-  user = {};
-  user.name = anonymous_user;
-  user.groups = {std::string(unauthenticated)};
-  return user;
+  static const user_ref nobody = user_info{.name = std::string(anonymous_user), .groups = {std::string(unauthenticated)}};
+  return nobody;
 }
 
-task<api_result<user_info>> union_authenticator::authenticate(net::http::exchange& e) {
+task<api_result<user_ref>> union_authenticator::authenticate(net::http::exchange& e) {
   co_return identify(e.request().headers, e.connection(), objects_.current(), reactor::loop::current().wall_now());
 }
 

@@ -41,10 +41,10 @@ class union_authenticator final : public authenticator {
   union_authenticator(authn_settings settings, token_authenticator* tokens, store::store& objects);
   ~union_authenticator() override;
 
-  task<api_result<user_info>> authenticate(net::http::exchange& e) override;
+  task<api_result<user_ref>> authenticate(net::http::exchange& e) override;
 
   // The same without HTTP: `certificates` as the peer sent them (DER, leaf first).
-  api_result<user_info> identify(const net::http::headers& headers, net::http::connection_info& connection, const store::snapshot& cluster, wall_time now);
+  api_result<user_ref> identify(const net::http::headers& headers, net::http::connection_info& connection, const store::snapshot& cluster, wall_time now);
 
  private:
   struct connection_identity;
@@ -52,7 +52,7 @@ class union_authenticator final : public authenticator {
   connection_identity& identity_of(net::http::connection_info& connection, wall_time now);
   outcome basic(const net::http::headers& headers, user_info& user) const;
   outcome front_proxy(const net::http::headers& headers, const connection_identity& connection, user_info& user) const;
-  outcome bearer(const net::http::headers& headers, connection_identity& connection, const store::snapshot& cluster, wall_time now, user_info& user);
+  outcome bearer(const net::http::headers& headers, connection_identity& connection, const store::snapshot& cluster, wall_time now, user_ref& user);
 
   authn_settings settings_;
   token_authenticator* tokens_;

@@ -239,7 +239,7 @@ decision node_authorizer::resource_slice(std::string_view node, const attributes
 decision node_authorizer::authorize(const attributes& a, const store::snapshot& cluster) {
   if (!is_node(a.user)) return pass();
   auto node = node_name_of(a.user);
-  if (node.empty()) return pass("unknown node for user " + quote(a.user.name));
+  if (node.empty()) return pass("unknown node for user " + quote(a.user->name));
   if (!a.is_resource) return pass();
   if (a.api_group.empty()) {
     if (a.resource == "secrets" || a.resource == "configmaps") return read_namespaced(node, a, cluster);

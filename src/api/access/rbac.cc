@@ -262,8 +262,8 @@ bool rbac_authorizer::refresh(const store::snapshot& cluster, bool at_once) {
 decision rbac_authorizer::authorize(const attributes& a, const store::snapshot& cluster) {
   refresh(cluster, false);
   question_.clear();
-  append_text(question_, a.user.name);
-  for (auto& group : a.user.groups) append_text(question_, group);
+  append_text(question_, a.user->name);
+  for (auto& group : a.user->groups) append_text(question_, group);
   question_ += '\1';
   append_text(question_, a.verb);
   if (a.is_resource) {
@@ -308,7 +308,7 @@ api_result<std::vector<policy_rule>> rbac_authorizer::rules_of(std::string_view 
 }
 
 decision authorizer_chain::authorize(const attributes& a, const store::snapshot& cluster) {
-  if (a.user.in_group(masters)) return {decision::kind::allow, {}};
+  if (a.user->in_group(masters)) return {decision::kind::allow, {}};
   std::string reasons;
   for (auto& member : members_) {
     auto d = member->authorize(a, cluster);
@@ -330,7 +330,7 @@ std::unique_ptr<authorizer> make_authorizer(rule_source** rules) {
 }
 
 status forbidden_status(const attributes& a, std::string_view reason) {
-  std::string text = "User " + quote(a.user.name) + " cannot " + a.verb;
+  std::string text = "User " + quote(a.user->name) + " cannot " + a.verb;
   if (!a.is_resource) {
     status out;
     out.code = 403;
@@ -367,7 +367,7 @@ api_result<void> confirm(const attributes& who, std::string_view resource, std::
                          rule_source& rules, const store::snapshot& cluster) {
   auto missing = compact(uncovered(rules.rules_for(who.user, who.ns, cluster), wanted));
   if (missing.empty()) return {};
-  std::string why = "user " + quote(who.user.name) + " (groups=" + quote_list(who.user.groups) +
+  std::string why = "user " + quote(who.user->name) + " (groups=" + quote_list(who.user->groups) +
                     ") is attempting to grant RBAC permissions not currently held:";
   for (auto& rule : missing) why += '\n' + rule.text();
   return fail(forbidden(rbac_group, resource, name, why));
@@ -405,7 +405,7 @@ api_result<void> check_binding(const attributes& who, std::string_view resource,
 
 api_result<void> check_escalation(const attributes& who, std::string_view kind, const json::value& object, const json::value* old,
                                   authorizer& authz, rule_source& rules, const store::snapshot& cluster) {
-  if (who.user.in_group(masters)) return {};
+  if (who.user->in_group(masters)) return {};
   if (kind == "Role") return check_role(who, "roles", object, old, authz, rules, cluster);
   if (kind == "ClusterRole") return check_role(who, "clusterroles", object, old, authz, rules, cluster);
   if (kind == "RoleBinding") return check_binding(who, "rolebindings", object, old, authz, rules, cluster);

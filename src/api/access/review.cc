@@ -146,7 +146,7 @@ api_result<json::value> reviews::token_review(const json::value& body, const sto
     status.set("user", json::object{});
     status.set("error", "invalid bearer token");
   } else {
-    auto user = who->user;
+    user_info user = *who->user;
     if (!user.in_group("system:authenticated")) user.groups.emplace_back("system:authenticated");
     status.set("authenticated", true);
     status.set("user", user_to_json(user));

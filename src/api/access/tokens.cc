@@ -81,22 +81,42 @@ result<token_identity> token_authenticator::verify_bootstrap(std::string_view to
     if (!when || *when < now) return unusable("it has expired");
   }
   if (secret_text(*secret, "usage-bootstrap-authentication") != "true") return unusable("it isn't for authentication");
-  token_identity out;
-  out.user.name = "system:bootstrap:" + std::string(id);
-  out.user.groups.emplace_back("system:bootstrappers");
+  user_info user;
+  user.name = "system:bootstrap:" + std::string(id);
+  user.groups.emplace_back("system:bootstrappers");
   auto extra = secret_text(*secret, "auth-extra-groups");
   if (!extra.empty())
     for (auto group : split(extra, ',')) {
       if (!is_bootstrap_group(group)) return unusable("it names a group that is none of system:bootstrappers");
-      if (!out.user.in_group(group)) out.user.groups.emplace_back(group);
+      if (!user.in_group(group)) user.groups.emplace_back(group);
     }
-  out.audiences = settings_.api_audiences;
-  return out;
+  return token_identity{std::move(user), settings_.api_audiences};
+}
+
+std::string token_authenticator::fingerprint_of(std::string_view token) { return crypto::sha256(as_bytes(token)); }
+
+result<user_ref> token_authenticator::identify(std::string_view token, std::string_view fingerprint, const store::snapshot& cluster, wall_time now) {
+  if (crypto::is_bootstrap_token(token)) {
+    KEDGE_TRY(auto who, verify(token, {}, cluster, now));
+    return std::move(who.user);
+  }
+  KEDGE_TRY(auto known, find_checked(token, fingerprint, now));
+  if (!known->second.for_api) return refuse("the token is for another audience");
+  KEDGE_CHECK(check_objects(known->first, known->second, cluster, now));
+  return known->second.user;
 }
 
 result<token_identity> token_authenticator::verify_service_account(std::string_view token, std::span<const std::string> wanted,
                                                                    const store::snapshot& cluster, wall_time now) {
-  auto fingerprint = crypto::sha256(as_bytes(token));
+  KEDGE_TRY(auto known, find_checked(token, fingerprint_of(token), now));
+  auto audiences = audiences_of(known->second, wanted.empty() ? std::span<const std::string>(settings_.api_audiences) : wanted);
+  if (audiences.empty()) return refuse("the token is for another audience");
+  KEDGE_CHECK(check_objects(known->first, known->second, cluster, now));
+  return token_identity{known->second.user, std::move(audiences)};
+}
+
+result<token_authenticator::checked_tokens::value_type*> token_authenticator::find_checked(std::string_view token, std::string_view fingerprint, wall_time now) {
+  if (token.size() > bearer_token_max_bytes) return refuse("the token is too long");
   auto known = checked_.find(fingerprint);
   if (known == checked_.end()) {
     bool legacy_issuer = crypto::has_issuer(token, "kubernetes/serviceaccount");
@@ -111,23 +131,20 @@ result<token_identity> token_authenticator::verify_service_account(std::string_v
     if (checked_.size() >= verified_tokens_max) checked_.clear();
     checked fresh;
     fresh.claims = std::move(claims);
-    known = checked_.emplace(std::move(fingerprint), std::move(fresh)).first;
+    fresh.for_api = !audiences_of(fresh, settings_.api_audiences).empty();
+    known = checked_.emplace(std::string(fingerprint), std::move(fresh)).first;
   }
-  auto& c = known->second;
-  KEDGE_CHECK(crypto::check_times(c.claims, now));
-  token_identity out;
-  auto audiences = wanted.empty() ? std::span<const std::string>(settings_.api_audiences) : wanted;
-  if (c.claims["legacy"].as_bool()) {
-    // Legacy tokens name no audience: they are for the API.
-    for (auto& audience : audiences)
-      if (std::find(settings_.api_audiences.begin(), settings_.api_audiences.end(), audience) != settings_.api_audiences.end())
-        out.audiences.push_back(audience);
-  } else {
-    out.audiences = crypto::common_audiences(c.claims, audiences);
-  }
-  if (out.audiences.empty()) return refuse("the token is for another audience");
-  KEDGE_CHECK(check_objects(known->first, c, cluster, now));
-  out.user = c.user;
+  KEDGE_CHECK(crypto::check_times(known->second.claims, now));
+  return &*known;
+}
+
+// Those of `wanted` that the token is for.
+std::vector<std::string> token_authenticator::audiences_of(const checked& c, std::span<const std::string> wanted) const {
+  if (!c.claims["legacy"].as_bool()) return crypto::common_audiences(c.claims, wanted);
+  // Legacy tokens name no audience: they are for the API.
+  std::vector<std::string> out;
+  for (auto& audience : wanted)
+    if (std::find(settings_.api_audiences.begin(), settings_.api_audiences.end(), audience) != settings_.api_audiences.end()) out.push_back(audience);
   return out;
 }
 
@@ -195,18 +212,19 @@ result<void> token_authenticator::check_objects(const std::string& fingerprint, 
   if (bound) KEDGE_CHECK(check_bound(bound, pod.is_object() ? pod : secret));
   if (node_object) KEDGE_CHECK(check_bound(node_object, node));
 
-  c.user = {};
-  c.user.name = c.claims["sub"].as_string();
-  c.user.uid = uid;
-  c.user.groups = {"system:serviceaccounts", "system:serviceaccounts:" + ns};
+  user_info user;
+  user.name = c.claims["sub"].as_string();
+  user.uid = uid;
+  user.groups = {"system:serviceaccounts", "system:serviceaccounts:" + ns};
   auto extra = [&](std::string_view key, const json::value& value) {
-    if (!value.as_string().empty()) c.user.extra["authentication.kubernetes.io/" + std::string(key)] = {std::string(value.as_string())};
+    if (!value.as_string().empty()) user.extra["authentication.kubernetes.io/" + std::string(key)] = {std::string(value.as_string())};
   };
   if (auto id = c.claims["jti"].as_string(); !id.empty()) extra("credential-id", "JTI=" + std::string(id));
   extra("pod-name", pod["name"]);
   extra("pod-uid", pod["uid"]);
   extra("node-name", node["name"]);
   extra("node-uid", node["uid"]);
+  c.user = std::move(user);
   c.account = version(account);
   c.bound = version(bound);
   c.node = version(node_object);

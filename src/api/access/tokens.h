@@ -24,7 +24,7 @@ struct token_settings {
 
 // Who a token speaks for, and which of the wanted audiences it is for.
 struct token_identity {
-  user_info user;  // without system:authenticated
+  user_ref user;  // without system:authenticated
   std::vector<std::string> audiences;
 };
 
@@ -36,6 +36,10 @@ class token_authenticator {
   // `wanted` empty: the API's own audiences. errc::unauthenticated for every token that isn't good now; the message is for
   // the log and for the review's error, and holds nothing of the token.
   result<token_identity> verify(std::string_view token, std::span<const std::string> wanted, const store::snapshot& cluster, wall_time now);
+
+  // The same for a request to the API itself. `fingerprint` is the token's: who sees the same one again and again keeps it.
+  result<user_ref> identify(std::string_view token, std::string_view fingerprint, const store::snapshot& cluster, wall_time now);
+  static std::string fingerprint_of(std::string_view token);
 
   const token_settings& settings() const noexcept { return settings_; }
 
@@ -52,14 +56,19 @@ class token_authenticator {
     std::string account_key, bound_key, node_key;  // of the objects; empty: not bound to one (account_key: not looked at yet)
     store::revision account = 0, bound = 0, node = 0;
     std::optional<wall_time> good_until;  // set while an object that it hangs on is being deleted
-    user_info user;
+    bool for_api = false;  // one of its audiences is the API's
+    user_ref user;
   };
+  using checked_tokens = std::unordered_map<std::string, checked, string_hash, std::equal_to<>>;  // by the fingerprint
+  // The token's entry, once its signature and its times are good; its objects are not looked at yet.
+  result<checked_tokens::value_type*> find_checked(std::string_view token, std::string_view fingerprint, wall_time now);
+  std::vector<std::string> audiences_of(const checked& c, std::span<const std::string> wanted) const;
   static result<void> find_keys(checked& c);
   result<void> check_objects(const std::string& fingerprint, checked& c, const store::snapshot& cluster, wall_time now) const;
 
   token_settings settings_;
   crypto::token_verifier verifier_;
-  std::unordered_map<std::string, checked, string_hash, std::equal_to<>> checked_;  // by SHA-256 of the token
+  checked_tokens checked_;
 };
 
 // What a token is bound to, beside its service account.

@@ -8,4 +8,9 @@ bool user_info::in_group(std::string_view group) const noexcept {
   return std::find(groups.begin(), groups.end(), group) != groups.end();
 }
 
+const user_info& user_ref::operator*() const noexcept {
+  static const user_info nobody;
+  return who_ ? *who_ : nobody;
+}
+
 }  // namespace kedge::api

@@ -83,7 +83,7 @@ class everyone final : public authenticator {
  public:
   user_info user{"tester", "", {"system:masters", "system:authenticated"}, {}};
   bool known = true;
-  task<api_result<user_info>> authenticate(net::http::exchange&) override {
+  task<api_result<user_ref>> authenticate(net::http::exchange&) override {
     if (!known) co_return fail(unauthorized());
     co_return user;
   }

@@ -273,7 +273,7 @@ TEST_CASE("the client of the server itself") {
 TEST_CASE("who may not, and who is not known") {
   api_world w;
   w.may.denied_resource = "pods";
-  w.who.user = {"jane", "", {"system:authenticated"}, {}};
+  w.who.user = user_info{"jane", "", {"system:authenticated"}, {}};
   auto no = w.must(w.get("/api/v1/namespaces/default/pods/x/log"), 403);
   CHECK(no["message"].as_string() == R"(pods "x" is forbidden: User "jane" cannot get resource "pods/log" in API group "" in the namespace "default")");
   CHECK(no["reason"].as_string() == "Forbidden");

@@ -212,7 +212,7 @@ class restriction {
     if (!pem) return no("unable to parse csr: " + pem.error().message);
     auto request = crypto::parse_request(*pem);
     if (!request) return no("unable to parse csr: " + request.error().message);
-    if (request->subject.user != r_.who.user.name) return no("can only create a node CSR with CN=" + r_.who.user.name);
+    if (request->subject.user != r_.who.user->name) return no("can only create a node CSR with CN=" + r_.who.user->name);
     return {};
   }
 
@@ -225,7 +225,7 @@ class restriction {
 api_result<void> check(admission_request& r, plugin_context& c) {
   if (!is_node(r.who.user)) return {};
   auto node = node_name_of(r.who.user);
-  if (node.empty()) return fail(refused(r, "could not determine node from user " + quote(r.who.user.name)));
+  if (node.empty()) return fail(refused(r, "could not determine node from user " + quote(r.who.user->name)));
   return restriction(r, c, node).check();
 }
 

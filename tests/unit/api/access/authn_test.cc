@@ -62,12 +62,12 @@ TEST_CASE("a service account token is good while all that it hangs on stands") {
   CHECK(answer["spec"]["expirationSeconds"].as_integer() == 3600);
   auto who = b.verify(token);
   REQUIRE_MESSAGE(who.has_value(), (who ? std::string() : who.error().message));
-  CHECK(who->user.name == "system:serviceaccount:default:robot");
-  CHECK(who->user.uid == "sa-1");
-  CHECK(who->user.groups == std::vector<std::string>{"system:serviceaccounts", "system:serviceaccounts:default"});
-  CHECK(who->user.extra["authentication.kubernetes.io/pod-name"] == std::vector<std::string>{"p"});
-  CHECK(who->user.extra["authentication.kubernetes.io/node-uid"] == std::vector<std::string>{"node-1"});
-  CHECK(who->user.extra["authentication.kubernetes.io/credential-id"][0].starts_with("JTI="));
+  CHECK(who->user->name == "system:serviceaccount:default:robot");
+  CHECK(who->user->uid == "sa-1");
+  CHECK(who->user->groups == std::vector<std::string>{"system:serviceaccounts", "system:serviceaccounts:default"});
+  CHECK(who->user->extra.at("authentication.kubernetes.io/pod-name") == std::vector<std::string>{"p"});
+  CHECK(who->user->extra.at("authentication.kubernetes.io/node-uid") == std::vector<std::string>{"node-1"});
+  CHECK(who->user->extra.at("authentication.kubernetes.io/credential-id")[0].starts_with("JTI="));
   CHECK(!b.verify(token, {"vault"}).has_value());
   CHECK(!b.verify(token, {}, std::chrono::hours(2)).has_value());
   auto broken = token;
@@ -108,8 +108,8 @@ TEST_CASE("bootstrap tokens") {
   bench b;
   auto who = b.verify("abcdef.0123456789abcdef");
   REQUIRE(who.has_value());
-  CHECK(who->user.name == "system:bootstrap:abcdef");
-  CHECK(who->user.groups == std::vector<std::string>{"system:bootstrappers", "system:bootstrappers:k3s"});
+  CHECK(who->user->name == "system:bootstrap:abcdef");
+  CHECK(who->user->groups == std::vector<std::string>{"system:bootstrappers", "system:bootstrappers:k3s"});
   CHECK(!b.verify("abcdef.0123456789abcdee").has_value());
   CHECK(!b.verify("old000.0123456789abcdef").has_value());
   CHECK(!b.verify("nope00.0123456789abcdef").has_value());
@@ -184,7 +184,9 @@ struct front {
     union_authenticator a(settings, &b.tokens, *b.c.objects);
     net::http::connection_info connection;
     if (!certificate.empty()) connection.peer_certificates.push_back(std::move(certificate));
-    return a.identify(h, connection, b.c.now(), system_wall_time() + later);
+    auto who = a.identify(h, connection, b.c.now(), system_wall_time() + later);
+    if (!who) return fail(std::move(who).error());
+    return **who;
   }
   static net::http::headers with(std::initializer_list<std::pair<std::string, std::string>> fields) {
     net::http::headers h;

@@ -113,7 +113,7 @@ TEST_CASE("the Node authorizer's table") {
       {ask(user("ann", {"system:nodes"}), "get", "", "nodes", "", "ann"), false},
   };
   for (auto& r : table) {
-    CAPTURE(r.asked.user.name);
+    CAPTURE(r.asked.user->name);
     CAPTURE(r.asked.verb);
     CAPTURE(r.asked.resource + "/" + r.asked.subresource + " " + r.asked.ns + " " + r.asked.name);
     auto d = authz.authorize(r.asked, c.now());

@@ -94,7 +94,7 @@ TEST_CASE("rules allow what they name and nothing else") {
   };
   for (int round = 0; round < 2; ++round)  // the second is answered from memory
     for (auto& r : table) {
-      CAPTURE(r.asked.user.name);
+      CAPTURE(r.asked.user->name);
       CAPTURE(r.asked.verb);
       CAPTURE(r.asked.resource + r.asked.path);
       CHECK((authz->authorize(r.asked, c.now()).what == decision::kind::allow) == r.allowed);
