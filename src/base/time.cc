@@ -1,5 +1,6 @@
 #include "base/time.h"
 
+#include <cstdint>
 #include <ctime>
 
 #include "base/strings.h"
@@ -8,29 +9,40 @@ namespace kedge {
 
 namespace {
 
-template <typename Duration>
+// Times stand in every object and are written with every create, too often for printf.
+char* put_digits(char* at, std::int64_t n, int count) {
+  for (int i = count; i-- > 0; n /= 10) at[i] = static_cast<char>('0' + n % 10);
+  return at + count;
+}
+
+// `digits` of the fraction, cut, not rounded.
 std::string format_with_fraction(wall_time t, int digits, bool cut_zeros) {
   using namespace std::chrono;
   auto whole = floor<seconds>(t);
   auto day = floor<days>(whole);
   year_month_day date(day);
   hh_mm_ss clock(whole - day);
-  char text[64];
-  int n = std::snprintf(text, sizeof text, "%04d-%02u-%02uT%02d:%02d:%02d", int(date.year()), unsigned(date.month()),
-                        unsigned(date.day()), int(clock.hours().count()), int(clock.minutes().count()),
-                        int(clock.seconds().count()));
-  std::string out(text, static_cast<std::size_t>(n));
+  char text[40];
+  auto at = put_digits(text, int(date.year()), 4);
+  auto part = [&at](char before, std::int64_t n) {
+    *at++ = before;
+    at = put_digits(at, n, 2);
+  };
+  part('-', unsigned(date.month()));
+  part('-', unsigned(date.day()));
+  part('T', clock.hours().count());
+  part(':', clock.minutes().count());
+  part(':', clock.seconds().count());
   if (digits) {
-    auto fraction = duration_cast<nanoseconds>(t - whole).count();
-    n = std::snprintf(text, sizeof text, ".%09lld", static_cast<long long>(fraction));
-    std::string f(text, static_cast<std::size_t>(digits + 1));
+    *at++ = '.';
+    at = put_digits(at, duration_cast<nanoseconds>(t - whole).count(), 9) - (9 - digits);
     if (cut_zeros) {
-      while (!f.empty() && f.back() == '0') f.pop_back();
-      if (f == ".") f.clear();
+      while (at[-1] == '0') --at;
+      if (at[-1] == '.') --at;
     }
-    out += f;
   }
-  return out + "Z";
+  *at++ = 'Z';
+  return std::string(text, at);
 }
 
 bool digits_at(std::string_view s, std::size_t at, std::size_t n, int& out) {
@@ -57,9 +69,9 @@ wall_time system_wall_time() noexcept {
   return wall_time(std::chrono::seconds(ts.tv_sec) + std::chrono::nanoseconds(ts.tv_nsec));
 }
 
-std::string format_rfc3339(wall_time t) { return format_with_fraction<std::chrono::seconds>(t, 0, false); }
-std::string format_rfc3339_micro(wall_time t) { return format_with_fraction<std::chrono::microseconds>(t, 6, false); }
-std::string format_rfc3339_nano(wall_time t) { return format_with_fraction<std::chrono::nanoseconds>(t, 9, true); }
+std::string format_rfc3339(wall_time t) { return format_with_fraction(t, 0, false); }
+std::string format_rfc3339_micro(wall_time t) { return format_with_fraction(t, 6, false); }
+std::string format_rfc3339_nano(wall_time t) { return format_with_fraction(t, 9, true); }
 
 result<wall_time> parse_rfc3339(std::string_view s) {
   auto bad = [&] { return fail(errc::invalid, "parsing time " + quote(s) + " as \"2006-01-02T15:04:05Z07:00\": cannot parse"); };

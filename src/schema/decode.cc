@@ -88,34 +88,44 @@ class decoder {
   // An object of a struct type, in place. Anything else was refused before.
   void structure(const type_info& type, json::value& v, const place* at) {
     if (type.base() != base_type::structure) return element(type.base(), &type, v, at);
-    std::array<json::member*, fields_max> given{};
     kedge_assert(type.size() <= fields_max);
+    std::array<json::member*, fields_max> given;  // by the field's place in the type; null: not given
+    std::fill_n(given.begin(), type.size(), nullptr);
+    std::array<std::uint8_t, fields_max> known;   // the places of those that are given, in the order of the document
+    std::size_t known_count = 0;
     auto& from = v.make_object();
     for (auto& m : from) {
       auto i = type.position(m.name);
-      if (i >= 0)
-        given[static_cast<std::size_t>(i)] = &m;
-      else
+      if (i < 0) {
         unknown(m.name, at);
+        continue;
+      }
+      given[static_cast<std::size_t>(i)] = &m;
+      known[known_count++] = static_cast<std::uint8_t>(i);
     }
     // Errors are told in the order of the document, the result stands in the order of the type: decode first, then sort.
-    for (auto& m : from) {
-      auto i = type.position(m.name);
-      if (i < 0) continue;
-      auto& f = type.field(static_cast<std::size_t>(i));
+    for (std::size_t k = 0; k < known_count; ++k) {
+      auto& f = type.field(known[k]);
       place here{at, &type, f.name(), 0, false};
-      field(f, m.value, &here);
+      field(f, given[known[k]]->value, &here);
     }
+    auto kept = [](const field_info& f, const json::member* m) { return m && !m->value.is_null() && !omitted(f, m->value); };
+    // Most objects are decoded more than once on their way: what stands already as it shall is not built again.
+    bool stands = known_count == from.size() && std::is_sorted(known.begin(), known.begin() + known_count);
+    for (std::size_t i = 0; stands && i < type.size(); ++i) {
+      auto& f = type.field(i);
+      stands = given[i] ? kept(f, given[i]) : !has_zero(f);
+    }
+    if (stands) return;
     json::object out;
     out.reserve(std::max(from.size(), std::size_t(4)));
     for (std::size_t i = 0; i < type.size(); ++i) {
       auto& f = type.field(i);
       auto m = given[i];
-      if (m && !m->value.is_null() && !omitted(f, m->value)) {
+      if (kept(f, m))
         out.append(std::move(m->name), std::move(m->value));
-      } else if (auto zero = zero_of(f, at)) {
-        out.append(std::string(f.name()), *std::move(zero));
-      }
+      else if (has_zero(f))
+        out.append(std::string(f.name()), zero_of(f));
     }
     v = std::move(out);
   }
@@ -320,14 +330,12 @@ class decoder {
     }
   }
 
-  // What Go prints for a field that was not given; nullopt: nothing.
-  std::optional<json::value> zero_of(const field_info& f, const place*) {
-    if (f.omitzero()) return std::nullopt;
-    if (!f.is_single() || f.pointer()) return f.omitempty() ? std::nullopt : std::optional<json::value>(nullptr);
-    if (is_scalar(f.base())) {
-      if (f.omitempty()) return std::nullopt;
-      return f.base() == base_type::bytes ? json::value() : zero_element(f.base());
-    }
+  // Whether Go prints a field that was not given.
+  static bool has_zero(const field_info& f) { return !f.omitzero() && (!f.omitempty() || (f.is_single() && !f.pointer() && !is_scalar(f.base()))); }
+
+  // What it prints for it.
+  json::value zero_of(const field_info& f) {
+    if (!f.is_single() || f.pointer() || f.base() == base_type::bytes) return {};
     auto v = zero_element(f.base());
     if (f.base() == base_type::structure) structure(*f.type(), v, nullptr);
     return v;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <unordered_map>
 
 #include "base/strings.h"
 #include "json/parse.h"
@@ -47,21 +48,25 @@ result<entries> read_entries(const json::value& list) {
   return out;
 }
 
+constexpr std::size_t entry_members = 7;
+
 json::value write_entries(entries all) {
   std::erase_if(all, [](const entry& e) { return e.fields.empty(); });
   std::ranges::sort(all, [](const entry& a, const entry& b) {
     return std::tie(a.operation, a.time, a.manager, a.api_version, a.subresource) < std::tie(b.operation, b.time, b.manager, b.api_version, b.subresource);
   });
   json::array out;
+  out.reserve(all.size());
   for (auto& e : all) {
     json::object o;
-    o.append("manager", e.manager);
-    o.append("operation", e.operation);
-    o.append("apiVersion", e.api_version);
-    if (!e.time.empty()) o.append("time", e.time);
+    o.reserve(entry_members);
+    o.append("manager", std::move(e.manager));
+    o.append("operation", std::move(e.operation));
+    o.append("apiVersion", std::move(e.api_version));
+    if (!e.time.empty()) o.append("time", std::move(e.time));
     o.append("fieldsType", "FieldsV1");
     o.append("fieldsV1", to_fields_v1(e.fields));
-    if (!e.subresource.empty()) o.append("subresource", e.subresource);
+    if (!e.subresource.empty()) o.append("subresource", std::move(e.subresource));
     out.emplace_back(std::move(o));
   }
   return out;
@@ -122,11 +127,12 @@ json::value unmanaged(json::value v) {
   return v;
 }
 
-// What a new object is before anything is set in it.
-json::value nothing_yet(const writer& w, const json::value& live) {
-  json::value v(json::object{{"kind", live["kind"]}, {"apiVersion", live["apiVersion"]}});
-  if (w.shape.type) schema::normalise(*w.shape.type, v);
-  return v;
+// What a new object is before anything is set in it: of a built-in kind what its Go struct prints, made once a type and core.
+const json::value& nothing_yet(const writer& w) {
+  thread_local std::unordered_map<const type_info*, json::value> known;
+  auto [at, added] = known.try_emplace(w.shape.type, json::object());
+  if (added && w.shape.type) schema::normalise(*w.shape.type, at->second);
+  return at->second;
 }
 
 std::string manager_text(const entry& e) {
@@ -136,22 +142,20 @@ std::string manager_text(const entry& e) {
   return out + " using " + e.api_version;
 }
 
-// What a write sets, and what nobody owns any longer after it.
+// What a write sets, which others own no longer, and what is gone, which nobody does.
 struct change {
   field_set taken, lost;
-  explicit operator bool() const noexcept { return !lost.empty(); }
+  explicit operator bool() const noexcept { return !taken.empty() || !lost.empty(); }
 };
 
 change change_of(const writer& w, const json::value& before, const json::value& after) {
   auto d = compared(w, before, after);
-  change out{stripped(unite(std::move(d.added), d.modified)), stripped(std::move(d.removed))};
-  out.lost = unite(std::move(out.lost), out.taken);
-  return out;
+  return {stripped(unite(std::move(d.added), d.modified)), stripped(std::move(d.removed))};
 }
 
 void record(entries& all, const writer& w, change c) {
   for (auto& e : all)
-    if (e.api_version == w.api_version) e.fields = subtract(std::move(e.fields), c.lost);
+    if (e.api_version == w.api_version) e.fields = subtract(subtract(std::move(e.fields), c.lost), c.taken);
   if (c.taken.empty()) return;
   auto mine = entry_of(w, "Update", std::move(c.taken));
   if (auto old = find(all, mine)) {
@@ -277,7 +281,7 @@ result<applied> apply(const writer& w, const json::value& live, const json::valu
   if (all.empty()) {
     auto first = w;
     first.manager = before_first_apply;
-    record(all, first, change_of(first, nothing_yet(w, current), current));
+    record(all, first, change_of(first, nothing_yet(w), current));
   }
   auto merged = merge(w.shape, current, config);
   field_set last;
@@ -328,7 +332,7 @@ result<applied> apply(const writer& w, const json::value& live, const json::valu
 json::value after_create(const writer& w, const json::value& object, const json::value& asked) {
   auto all = read_entries(asked);
   if (!all) all = entries();
-  record(*all, w, change_of(w, nothing_yet(w, object), object));
+  record(*all, w, change_of(w, nothing_yet(w), object));
   cap_updates(*all);
   return write_entries(*std::move(all));
 }

@@ -6,6 +6,18 @@
 
 using namespace kedge;
 
+TEST_CASE("what must be escaped is found wherever it stands in a long text") {
+  for (std::size_t size : {1, 7, 8, 9, 16, 33})
+    for (std::size_t at = 0; at < size; ++at)
+      for (auto [c, escaped] : std::initializer_list<std::pair<char, std::string>>{
+               {'"', "\\\""}, {'\\', "\\\\"}, {'\x1f', "\\u001f"}, {'\0', "\\u0000"}, {'\xff', "\\ufffd"}, {'\x7f', "\x7f"}, {'!', "!"}, {'[', "["}}) {
+        std::string text(size, ' '), wanted = '"' + std::string(at, ' ') + escaped + std::string(size - at - 1, ' ') + '"', out;
+        text[at] = c;
+        json::write_string(text, out);
+        CHECK(out == wanted);
+      }
+}
+
 TEST_CASE("strings are escaped as Go escapes them") {
   struct {
     std::string_view text, written;
