@@ -8,6 +8,7 @@
 #include "net/block_pool.h"
 #include "net/limits.h"
 #include "net/tls_context.h"
+#include "reactor/own_frame.h"
 #include "reactor/scope.h"
 #include "reactor/sync.h"
 
@@ -149,36 +150,16 @@ class stream_impl final : public tls_stream, private late_write {
       if (problem == SSL_ERROR_WANT_WRITE) continue;
       if (problem != SSL_ERROR_WANT_READ) co_return fail(std::move(why));
       if (in_end_) co_return fail(errc::closed, "the peer closed the connection during the TLS handshake");
-      KEDGE_CO_CHECK(co_await fetch());
+      KEDGE_CO_CHECK(keep(co_await below_->receive()));
     }
   }
 
+  // An idle connection's frame: what isn't needed while it waits is elsewhere.
   task<result<reactor::buffer>> receive() override {
     if (std::exchange(fresh_, false) && SSL_is_server(ssl_.get())) forget_session(ssl_.get());
     for (;;) {
-      if (closed_) co_return fail(errc::closed, "the connection was closed at this end");
-      if (!in_.empty() || in_end_ || SSL_has_pending(ssl_.get())) {
-        ERR_clear_error();
-        auto b = in_pool::take_buffer();
-        std::size_t n = 0;
-        int r = SSL_read_ex(ssl_.get(), b.writable().data(), b.size(), &n);
-        if (r == 1) {
-          b.truncate(n);
-          co_return std::move(b);
-        }
-        auto problem = SSL_get_error(ssl_.get(), r);
-        if (out_size_ > 0 && !sending_) KEDGE_CO_CHECK(try_flush());
-        if (problem == SSL_ERROR_ZERO_RETURN) co_return reactor::buffer();
-        if (problem != SSL_ERROR_WANT_READ) {
-          if (in_end_) {
-            ERR_clear_error();
-            co_return fail(errc::closed, "the peer closed the connection without ending TLS");
-          }
-          co_return fail(errc::protocol, "TLS: " + openssl_reason());
-        }
-        if (in_end_) co_return fail(errc::closed, "the peer closed the connection without ending TLS");
-      }
-      KEDGE_CO_CHECK(co_await fetch());
+      if (auto b = decrypt()) co_return *std::move(b);
+      KEDGE_CO_CHECK(keep(co_await below_->receive()));
     }
   }
 
@@ -278,14 +259,37 @@ class stream_impl final : public tls_stream, private late_write {
     return {errc::protocol, "TLS handshake: " + openssl_reason()};
   }
 
-  task<result<void>> fetch() {
-    auto b = co_await below_->receive();
-    if (!b) co_return std::unexpected(std::move(b).error());
+  KEDGE_OWN_FRAME result<void> keep(result<reactor::buffer> b) {
+    if (!b) return std::unexpected(std::move(b).error());
     if (b->empty())
       in_end_ = true;
     else
       in_ = std::move(*b);
-    co_return result<void>();
+    return {};
+  }
+
+  // What a receive gives now; nullopt when more must come first.
+  KEDGE_OWN_FRAME std::optional<result<reactor::buffer>> decrypt() {
+    if (closed_) return fail(errc::closed, "the connection was closed at this end");
+    if (in_.empty() && !in_end_ && !SSL_has_pending(ssl_.get())) return std::nullopt;
+    ERR_clear_error();
+    auto b = in_pool::take_buffer();
+    std::size_t n = 0;
+    int r = SSL_read_ex(ssl_.get(), b.writable().data(), b.size(), &n);
+    if (r == 1) {
+      b.truncate(n);
+      return std::move(b);
+    }
+    auto problem = SSL_get_error(ssl_.get(), r);
+    if (out_size_ > 0 && !sending_)
+      if (auto answered = try_flush(); !answered) return std::unexpected(std::move(answered).error());
+    if (problem == SSL_ERROR_ZERO_RETURN) return reactor::buffer();
+    if (problem == SSL_ERROR_WANT_READ && !in_end_) return std::nullopt;
+    if (problem == SSL_ERROR_WANT_READ || in_end_) {
+      ERR_clear_error();
+      return fail(errc::closed, "the peer closed the connection without ending TLS");
+    }
+    return fail(errc::protocol, "TLS: " + openssl_reason());
   }
 
   // Encrypts records until the batch is full or `c` is at its end. What it took stands in already_ until it is sent.

@@ -22,6 +22,7 @@
 #include "reactor/backends.h"
 #include "reactor/descriptor_state.h"
 #include "reactor/limits.h"
+#include "reactor/own_frame.h"
 
 namespace kedge::reactor {
 
@@ -56,6 +57,8 @@ class uring_state final : public descriptor_state, public list_hook {
     if (closed_ && users_ == 0 && !receive_.in_flight && !accept_.in_flight && !poll_read_.in_flight && !poll_write_.in_flight)
       delete this;
   }
+  // What a receive gives now; nullopt when it has to wait for changed_.
+  KEDGE_OWN_FRAME std::optional<result<buffer>> next_received();
   void submit_receive();
   void submit_poll(operation& op, short events);
 
@@ -283,32 +286,37 @@ task<result<void>> uring_state::ready(bool for_write) {
   co_return result<void>();
 }
 
+std::optional<result<buffer>> uring_state::next_received() {
+  if (closed_) return fail(errc::closed, "the connection was closed at this end");
+  if (!received_.empty()) {
+    auto b = std::move(received_.front());
+    received_.erase(received_.begin());
+    return std::move(b);
+  }
+  if (receive_end_ == 0) return buffer();
+  if (receive_end_ < 0) return fail(os_error(-receive_end_, "receive"));
+  if (receive_.in_flight) return std::nullopt;
+  if (ring_was_empty_) {
+    // All buffers are out. Read into the heap this once, so that nobody starves behind the holders.
+    ring_was_empty_ = false;
+    auto b = buffer::allocate(receive_buffer_bytes);
+    auto n = ::recv(fd_, b.writable().data(), b.size(), MSG_DONTWAIT);
+    if (n >= 0) {
+      b.truncate(static_cast<std::size_t>(n));
+      if (n == 0) receive_end_ = 0;
+      return std::move(b);
+    }
+    if (errno != EAGAIN && errno != EINTR) return fail(os_error(errno, "receive"));
+  }
+  submit_receive();
+  return std::nullopt;
+}
+
+// Every idle connection has this frame.
 task<result<buffer>> uring_state::receive() {
   in_use guard(*this);
   for (;;) {
-    if (closed_) co_return fail(errc::closed, "the connection was closed at this end");
-    if (!received_.empty()) {
-      auto b = std::move(received_.front());
-      received_.erase(received_.begin());
-      co_return std::move(b);
-    }
-    if (receive_end_ == 0) co_return buffer();
-    if (receive_end_ < 0) co_return fail(os_error(-receive_end_, "receive"));
-    if (!receive_.in_flight) {
-      if (ring_was_empty_) {
-        // All buffers are out. Read into the heap this once, so that nobody starves behind the holders.
-        ring_was_empty_ = false;
-        auto b = buffer::allocate(receive_buffer_bytes);
-        auto n = ::recv(fd_, b.writable().data(), b.size(), MSG_DONTWAIT);
-        if (n >= 0) {
-          b.truncate(static_cast<std::size_t>(n));
-          if (n == 0) receive_end_ = 0;
-          co_return std::move(b);
-        }
-        if (errno != EAGAIN && errno != EINTR) co_return fail(os_error(errno, "receive"));
-      }
-      submit_receive();
-    }
+    if (auto b = next_received()) co_return *std::move(b);
     co_await changed_.wait();
   }
 }

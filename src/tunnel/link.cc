@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "net/block_pool.h"
+#include "reactor/own_frame.h"
 
 namespace kedge::tunnel {
 
@@ -172,31 +173,23 @@ link::~link() {
 }
 
 task<error> link::run() {
-  error why;
+  // Why it has ended, if it has. No part of the frame that an idle tunnel keeps.
+  auto take_in = [this] KEDGE_OWN_FRAME (result<reactor::buffer> b) -> std::optional<error> {
+    if (!b) return why_closed_ ? error(errc::closed, why_closed_) : std::move(b).error();
+    if (b->empty()) return error(errc::closed, "the peer ended the tunnel's connection");
+    if (auto taken = take(std::move(*b)); !taken) return std::move(taken).error();
+    if (broken_) return error(errc::closed, why_closed_ ? why_closed_ : "sending into the tunnel failed");
+    return std::nullopt;
+  };
   for (;;) {
-    auto b = co_await stream_->receive();
-    if (!b) {
-      why = why_closed_ ? error(errc::closed, why_closed_) : std::move(b).error();
-      break;
-    }
-    if (b->empty()) {
-      why = {errc::closed, "the peer ended the tunnel's connection"};
-      break;
-    }
-    if (auto taken = take(std::move(*b)); !taken) {
-      why = std::move(taken).error();
-      break;
-    }
-    if (broken_) {
-      why = {errc::closed, why_closed_ ? why_closed_ : "sending into the tunnel failed"};
-      break;
-    }
+    auto why = take_in(co_await stream_->receive());
+    if (!why) continue;
+    broken_ = true;
+    session_.end("tunnel disconnect");
+    writable_.pulse();
+    stream_->close();
+    co_return *std::move(why);
   }
-  broken_ = true;
-  session_.end("tunnel disconnect");
-  writable_.pulse();
-  stream_->close();
-  co_return why;
 }
 
 void link::close() noexcept {

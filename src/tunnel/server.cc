@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "net/websocket/websocket.h"
+#include "reactor/own_frame.h"
 
 namespace kedge::tunnel {
 
@@ -73,24 +74,28 @@ server::server(std::vector<reactor::loop*> cores, link::options options) : state
 }
 server::~server() = default;
 
-static std::unique_ptr<reactor::stream> bare(std::unique_ptr<net::websocket::connection> c) { return c->release(); }
-
-task<void> server::serve(net::http::exchange& e, std::string node) {
-  auto s = state_;
-  auto core = s->here();
-  if (s->cores[core].closing) {
+// What the request becomes; null when it was answered.
+KEDGE_OWN_FRAME static task<std::unique_ptr<reactor::stream>> upgrade(net::http::exchange& e, bool closing) {
+  if (closing) {
     (void)co_await e.respond({.status = 503}, "the server is shutting down\n");
-    co_return;
+    co_return nullptr;
   }
   auto upgraded = co_await net::websocket::accept(e, {});
-  if (!upgraded) co_return;
-  auto& loop = reactor::loop::current();
-  auto key = static_cast<std::int64_t>(loop.random().next() >> 1);
-  link l(bare(std::move(*upgraded)), role::server, node, key, nullptr, s->options);
-  listed entry(s, {.node = node, .key = key, .core = core, .since = loop.now()}, l);
-  log::info("tunnel of node {} is open", quote(node));
+  co_return upgraded ? (*upgraded)->release() : nullptr;
+}
+
+static std::int64_t fresh_key() { return static_cast<std::int64_t>(reactor::loop::current().random().next() >> 1); }
+
+task<void> server::serve(net::http::exchange& e, std::string node) {
+  auto core = state_->here();
+  auto stream = co_await upgrade(e, state_->cores[core].closing);
+  if (!stream) co_return;
+  auto key = fresh_key();
+  link l(std::move(stream), role::server, node, key, nullptr, state_->options);
+  listed entry(state_, {.node = std::move(node), .key = key, .core = core, .since = reactor::loop::current().now()}, l);
+  log::info("tunnel of node {} is open", quote(l.get_session().client_key()));
   auto why = co_await l.run();
-  log::info("tunnel of node {} has ended: {}", quote(node), why.message);
+  log::info("tunnel of node {} has ended: {}", quote(l.get_session().client_key()), why.message);
 }
 
 task<result<std::unique_ptr<reactor::stream>>> server::dial(std::string node, std::string protocol, std::string address, bool lively) {

@@ -14,6 +14,7 @@
 #include "net/http/connection.h"
 #include "net/http/h1_parser.h"
 #include "net/http/h1_write.h"
+#include "reactor/own_frame.h"
 #include "reactor/scope.h"
 #include "reactor/sync.h"
 
@@ -28,7 +29,7 @@ constexpr std::size_t stack_parts = 16;
 class h1_connection final : public connection, public exchange {
  public:
   h1_connection(reactor::stream& s, connection_context c) noexcept
-      : stream_(s), context_(c), options_(c.options), deadline_(s), parser_(h1_parser::side::request), leaving_(c.leaving) {
+      : stream_(s), context_(c), options_(c.options), deadline_(s), leaving_(c.leaving) {
     context_.connections.push_back(*this);
   }
 
@@ -38,26 +39,23 @@ class h1_connection final : public connection, public exchange {
       bool peer_left = co_await run_handler();
       end_exchange();
       if (peer_left || hijacked_ || broken_) co_return;
-      if (keep_alive_ && (broken_body_ || !parser_.complete())) keep_alive_ = co_await drop_rest();
-      if (!keep_alive_ || leaving_) {
+      if (keep_alive_ && (broken_body_ || !request_complete())) keep_alive_ = co_await drop_rest();
+      if (!keep_alive_) {
         co_await linger();
         co_return;
       }
-      parser_.reset();
+      if (parser_)
+        parser_->reset();
+      else
+        parser_ = fresh_parser();
     }
   }
 
   // --- connection
   void leave() noexcept override { leaving_ = true; }
   void drain() noexcept override {
-    leaving_ = true;
-    if (!idle_) return;
-    if (first_) return deadline_.set_after(linger_timeout);  // who has just come has something to say
-    // A request may be on its way. By close_notify and FIN the client learns that nobody reads it, and sends it elsewhere; a
-    // reset would tell nothing.
-    ended_ = true;
-    deadline_.set_after(farewell_timeout);
-    watching_.spawn([](reactor::stream& s) -> task<void> { (void)co_await s.finish(); }(stream_));
+    leaving_ = draining_ = true;
+    if (idle_) take_leave();
   }
 
   // --- exchange
@@ -74,7 +72,7 @@ class h1_connection final : public connection, public exchange {
         if (body_read_ > body_limit_) co_return body_too_large();
         co_return std::move(piece_);
       }
-      if (parser_.complete()) co_return buffer();
+      if (request_complete()) co_return buffer();
       if (broken_) co_return fail(errc::closed, "the request's body ended early");
       if (!input_.empty()) {
         KEDGE_CO_CHECK(feed_body());
@@ -128,6 +126,7 @@ class h1_connection final : public connection, public exchange {
     auto text = as_bytes(head_text_);
     auto sent = co_await send({&text, 1});
     head_text_ = {};  // a watch holds this exchange for hours
+    if (request_complete()) parser_.reset();
     co_return sent;
   }
 
@@ -186,12 +185,26 @@ class h1_connection final : public connection, public exchange {
   friend class upgraded_stream;
   enum class answer : unsigned char { none, streaming, finished };
 
+  void take_leave() {
+    if (first_) return deadline_.set_after(linger_timeout);  // who has just come has something to say
+    // A request may be on its way. By close_notify and FIN the client learns that nobody reads it, and sends it elsewhere; a
+    // reset would tell nothing.
+    ended_ = true;
+    deadline_.set_after(farewell_timeout);
+    watching_.spawn([](reactor::stream& s) -> task<void> { (void)co_await s.finish(); }(stream_));
+  }
+
+  static std::unique_ptr<h1_parser> fresh_parser() { return std::make_unique<h1_parser>(h1_parser::side::request); }
+  bool request_complete() const noexcept { return !parser_ || parser_->complete(); }
+
   // The next request's head; false when the connection is to end.
-  task<bool> read_head() {
+  KEDGE_OWN_FRAME task<bool> read_head() {
     // The first request must come soon after the handshake; later ones may take their time, but once begun must get on.
     bool begun = !input_.empty();
     idle_ = !begun;
     deadline_.set_after(first_ || begun ? options_.header_timeout : options_.idle_timeout);
+    // Its last answer had promised to go on, before anybody knew better.
+    if (idle_ && draining_) take_leave();
     for (;;) {
       while (!input_.empty()) {
         if (!begun) {
@@ -199,13 +212,13 @@ class h1_connection final : public connection, public exchange {
           idle_ = false;
           deadline_.set_after(options_.header_timeout);
         }
-        auto used = parser_.feed(input_.writable());
+        auto used = parser_->feed(input_.writable());
         if (!used) {
-          co_await refuse(parser_.status(), used.error());
+          co_await refuse(parser_->status(), used.error());
           co_return false;
         }
         take(*used);
-        if (parser_.head_complete()) {
+        if (parser_->head_complete()) {
           deadline_.clear();
           first_ = false;
           co_return true;
@@ -237,7 +250,7 @@ class h1_connection final : public connection, public exchange {
   }
 
   result<void> feed_body() {
-    auto used = parser_.feed(input_.writable());
+    auto used = parser_->feed(input_.writable());
     if (!used) {
       keep_alive_ = false;
       broken_body_ = true;
@@ -256,7 +269,7 @@ class h1_connection final : public connection, public exchange {
   }
 
   void begin_exchange() {
-    auto& h = parser_.head();
+    auto& h = parser_->head();
     request_.method = std::move(h.method);
     request_.target = std::move(h.target);
     request_.http = h.http;
@@ -282,7 +295,7 @@ class h1_connection final : public connection, public exchange {
 
     keep_alive_ = h.keep_alive;
     head_only_ = request_.method == "HEAD";
-    expects_continue_ = request_.http == version::http1_1 && !parser_.complete() &&
+    expects_continue_ = request_.http == version::http1_1 && !request_complete() &&
                         request_.headers.has_token("expect", "100-continue");
     body_limit_ = options_.body_max_bytes;
     body_read_ = 0;
@@ -301,10 +314,10 @@ class h1_connection final : public connection, public exchange {
 
   // Reads the rest of a body that the handler left, so that the connection can go on behind it. False when that fails or
   // would take too long.
-  task<bool> drop_rest() {
+  KEDGE_OWN_FRAME task<bool> drop_rest() {
     deadline_.set_after(linger_timeout);
     std::size_t dropped = 0;
-    while (!broken_body_ && !parser_.complete()) {
+    while (!broken_body_ && !request_complete()) {
       if (input_.empty()) {
         auto b = co_await stream_.receive();
         if (!b || b->empty()) co_return false;
@@ -318,7 +331,7 @@ class h1_connection final : public connection, public exchange {
   }
 
   // true when the peer went away first (the handler is gone then).
-  task<bool> run_handler() {
+  KEDGE_OWN_FRAME task<bool> run_handler() {
     bool done = false;
     peer_left_ = false;
     woken_.reset();
@@ -339,14 +352,18 @@ class h1_connection final : public connection, public exchange {
   task<void> serve_one(bool& done) {
     co_await context_.handler.serve(*this);
     if (answer_ == answer::none && !broken_ && !hijacked_) {
-      response failed{.status = 500};
-      keep_alive_ = false;
-      (void)co_await respond(failed, std::span<const bytes>());
+      co_await answer_failure();
     } else if (answer_ == answer::streaming) {
       abort();  // the answer isn't complete, and the client must see that
     }
     done = true;
     woken_.set();
+  }
+
+  KEDGE_OWN_FRAME task<void> answer_failure() {
+    response failed{.status = 500};
+    keep_alive_ = false;
+    (void)co_await respond(failed, std::span<const bytes>());
   }
 
   task<void> watch_peer() {
@@ -366,7 +383,7 @@ class h1_connection final : public connection, public exchange {
     if (request_.http == version::http1_0 && !whole && !head.headers.has("content-length")) keep_alive_ = false;
     if (leaving_ || head.headers.has_token("connection", "close") || expects_continue_) keep_alive_ = false;
     // An unread body that is still to come would be taken for the next request; closing is cheaper than reading it.
-    if (!parser_.complete() && answer_ == answer::none && unread_is_large()) keep_alive_ = false;
+    if (!request_complete() && answer_ == answer::none && unread_is_large()) keep_alive_ = false;
     if (head.status / 100 == 1 || head.status == 204) {
       f.body = h1_framing::body::none;
     } else if (whole && (!head_only_ || size > 0 || !head.headers.has("content-length")) && head.status != 304) {
@@ -414,7 +431,7 @@ class h1_connection final : public connection, public exchange {
   }
 
   // A request that can't be read: says so, and ends the connection.
-  task<void> refuse(int status, const error& why) {
+  KEDGE_OWN_FRAME task<void> refuse(int status, const error& why) {
     core_counters::add(context_.counters.bad_requests, 1);
     log::debug("bad request from {}: {}", context_.info.peer.text(), why.message);
     response head{.status = status};
@@ -430,9 +447,9 @@ class h1_connection final : public connection, public exchange {
 
   // RFC 9112 §9.6: closing while input waits would reset the connection, and the peer might lose the answer. So: say that
   // nothing more comes, then read and drop for a moment.
-  task<void> linger() {
+  KEDGE_OWN_FRAME task<void> linger() {
     deadline_.set_after(linger_timeout);
-    bool unread = !input_.empty() || !parser_.complete();
+    bool unread = !input_.empty() || !request_complete();
     if (!co_await stream_.finish() || !unread) co_return;
     std::size_t dropped = 0;
     input_.release();
@@ -447,7 +464,7 @@ class h1_connection final : public connection, public exchange {
   connection_context context_;
   const connection_options& options_;
   deadline deadline_;
-  h1_parser parser_;
+  std::unique_ptr<h1_parser> parser_ = fresh_parser();  // null once a request that takes long has been read
   http::request request_;
   buffer input_;  // received, not yet parsed
   buffer piece_;  // body, parsed, not yet read
@@ -457,7 +474,8 @@ class h1_connection final : public connection, public exchange {
   answer answer_ = answer::none;
   bool chunked_ = false, no_body_ = false, head_only_ = false;
   bool first_ = true, idle_ = true;
-  bool leaving_;        // after the next answer
+  bool leaving_;  // after the next answer
+  bool draining_ = false;
   bool ended_ = false;  // says nothing more
   bool keep_alive_ = false, expects_continue_ = false;
   bool broken_ = false, broken_body_ = false, hijacked_ = false, peer_left_ = false;
@@ -487,7 +505,7 @@ class upgraded_stream final : public reactor::stream {
 
 task<result<std::unique_ptr<reactor::stream>>> h1_connection::upgrade(const response& head) {
   kedge_assert(answer_ == answer::none);
-  if (!parser_.complete()) co_return fail(errc::invalid, "a request with a body can't be upgraded");
+  if (!request_complete()) co_return fail(errc::invalid, "a request with a body can't be upgraded");
   answer_ = answer::finished;
   std::string text;
   append_upgrade_head(text, head);
@@ -497,6 +515,7 @@ task<result<std::unique_ptr<reactor::stream>>> h1_connection::upgrade(const resp
   watching_.cancel();
   hijacked_ = true;
   deadline_.clear();
+  parser_.reset();
   co_return std::make_unique<upgraded_stream>(*this);
 }
 
