@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
 
+#include "api/reservations.h"
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/write.h"
@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::string_view address_prefix = "/registry/ipaddresses/";
 constexpr std::string_view service_prefix = "/registry/services/specs/";
+constexpr std::string_view node_ports = "nodeports";
 
 struct range {
   std::uint32_t first = 0, size = 0;  // without the network's own address
@@ -89,22 +90,19 @@ status refuse(const json::value& service, cause c) {
 
 }  // namespace
 
-allocation::~allocation() {
-  for (int p : ports_) (*ranges_.held)[static_cast<std::size_t>(p)].store(false, std::memory_order_relaxed);
-}
-
-bool allocation::hold_port(int port) {
-  if ((*ranges_.held)[static_cast<std::size_t>(port)].exchange(true, std::memory_order_relaxed)) return false;
-  ports_.push_back(port);
-  return true;
-}
-
 task<void> allocation::give_back() {
   for (auto& ip : addresses_) (void)co_await store_.write({store::write_kind::remove, std::string(address_prefix) + ip, {}, 0, 0});
   addresses_.clear();
+  for (int p : ports_) co_await drop_reservation(store_, node_ports, std::to_string(p), uid_);
+  ports_.clear();
 }
 
 task<void> allocation::release(store::store& s, const json::value& old, const json::value* service) {
+  std::set<int> had, has;
+  collect_ports(old, had);
+  if (service) collect_ports(*service, has);
+  for (int p : had)
+    if (!has.contains(p)) co_await drop_reservation(s, node_ports, std::to_string(p), old["metadata"]["uid"].as_string());
   auto ip = std::string(old["spec"]["clusterIP"].as_string());
   if (ip.empty() || ip == "None" || (service && (*service)["spec"]["clusterIP"].as_string() == ip)) co_return;
   (void)co_await s.write({store::write_kind::remove, std::string(address_prefix) + ip, {}, 0, 0});
@@ -119,7 +117,8 @@ task<api_result<void>> allocation::claim(json::value& service, const json::value
   if (ip != "None" && !has_already) KEDGE_CO_CHECK(co_await claim_address(service, dry_run, cluster, random));
   if (!service["spec"]["clusterIP"].as_string().empty() && service["spec"]["clusterIPs"].empty())
     service.member("spec").set("clusterIPs", json::array{service["spec"]["clusterIP"]});
-  co_return claim_ports(service, old, cluster, random);
+  uid_ = service["metadata"]["uid"].as_string();
+  co_return co_await claim_ports(service, old, dry_run, cluster, random);
 }
 
 task<api_result<void>> allocation::claim_address(json::value& service, bool dry_run, const store::snapshot& cluster, random_source& random) {
@@ -166,11 +165,41 @@ task<api_result<void>> allocation::claim_address(json::value& service, bool dry_
   co_return fail(internal_error("failed to allocate a serviceIP: range is full"));
 }
 
-api_result<void> allocation::claim_ports(json::value& service, const json::value* old, const store::snapshot& cluster, random_source& random) {
+// False: it is taken.
+task<api_result<bool>> allocation::take_port(int port, const json::value& service, bool dry_run, const store::snapshot& cluster) {
+  auto what = std::to_string(port);
+  if (cluster.find(reservation_key(node_ports, what))) co_return false;
+  if (dry_run) co_return true;
+  auto done = co_await reserve(store_, node_ports, what, service);
+  if (!done) co_return fail(from_error(done.error()));
+  if (*done) ports_.push_back(port);
+  co_return *done;
+}
+
+task<api_result<int>> allocation::pick_port(const json::value& service, const std::set<int>& taken, bool dry_run, const store::snapshot& cluster,
+                                            random_source& random) {
+  const int count = ranges_.last_port - ranges_.first_port + 1;
+  // The lower band is for ports that users choose; from a random one above it, and then the band.
+  const int band = std::min({std::max(16, count / 32), 128, count / 2});
+  for (auto [first, size] : {std::pair{ranges_.first_port + band, count - band}, std::pair{ranges_.first_port, band}}) {
+    if (size <= 0) continue;
+    const int start = static_cast<int>(random.below(static_cast<std::uint64_t>(size)));
+    for (int i = 0; i < size; ++i) {
+      const int p = first + (start + i) % size;
+      if (taken.contains(p)) continue;
+      KEDGE_CO_TRY(auto ours, co_await take_port(p, service, dry_run, cluster));
+      if (ours) co_return p;
+    }
+  }
+  co_return fail(internal_error("failed to allocate a nodePort: range is full"));
+}
+
+task<api_result<void>> allocation::claim_ports(json::value& service, const json::value* old, bool dry_run, const store::snapshot& cluster,
+                                               random_source& random) {
   const bool health = service["spec"]["type"].as_string() == "LoadBalancer" && service["spec"]["externalTrafficPolicy"].as_string() == "Local";
   const bool wanted = wants_ports(service);
   auto list = service.member("spec").find("ports");
-  if ((!wanted && !health) || !list || !list->array()) return {};
+  if ((!wanted && !health) || !list || !list->array()) co_return api_result<void>();
   auto taken = taken_ports(cluster, old ? (*old)["metadata"]["uid"].as_string() : std::string_view());
   std::set<std::pair<int, std::string>> own;
   std::set<int> ours;
@@ -181,24 +210,17 @@ api_result<void> allocation::claim_ports(json::value& service, const json::value
     if (n == 0) continue;
     auto field = fmt::format("spec.ports[{}].nodePort", i);
     if (n < ranges_.first_port || n > ranges_.last_port)
-      return fail(refuse(service, invalid_value(field, n, fmt::format("provided port is not in the valid range. The range of valid ports is {}-{}",
-                                                                      ranges_.first_port, ranges_.last_port))));
-    const bool mine = std::find(ports_.begin(), ports_.end(), n) != ports_.end();
-    const bool same_protocol = !own.emplace(n, protocol_of(ports[i])).second;
-    if (same_protocol || taken.contains(n) || (!mine && !ours.contains(n) && !hold_port(n)))
-      return fail(refuse(service, invalid_value(field, n, "provided port is already allocated")));
-  }
-  const int count = ranges_.last_port - ranges_.first_port + 1;
-  const int band = std::min(std::max(16, count / 32), 128);
-  auto pick = [&]() -> int {
-    for (int tries = 0; tries < 4 * count; ++tries) {
-      const bool low = tries >= 2 * count;
-      auto p = low ? ranges_.first_port + static_cast<int>(random.below(static_cast<std::uint64_t>(count)))
-                   : ranges_.first_port + band + static_cast<int>(random.below(static_cast<std::uint64_t>(count - band)));
-      if (!taken.contains(p) && !ours.contains(p) && hold_port(p)) return p;
+      co_return fail(refuse(service, invalid_value(field, n, fmt::format("provided port is not in the valid range. The range of valid ports is {}-{}",
+                                                                         ranges_.first_port, ranges_.last_port))));
+    bool free = own.emplace(n, protocol_of(ports[i])).second && !taken.contains(n);
+    if (free && !ours.contains(n)) {
+      KEDGE_CO_TRY(free, co_await take_port(n, service, dry_run, cluster));
+      ours.insert(n);
     }
-    return 0;
-  };
+    if (!free) co_return fail(refuse(service, invalid_value(field, n, "provided port is already allocated")));
+  }
+  // A port that the service had stays its own until it is stored without it.
+  taken.insert(ours.begin(), ours.end());
   for (std::size_t i = 0; wanted && i < ports.size(); ++i) {
     if (ports[i]["nodePort"].as_integer() != 0) continue;
     int chosen = 0;
@@ -207,17 +229,18 @@ api_result<void> allocation::claim_ports(json::value& service, const json::value
       auto n = static_cast<int>(ports[j]["nodePort"].as_integer());
       if (n != 0 && ports[j]["port"] == ports[i]["port"] && !own.contains({n, protocol_of(ports[i])})) chosen = n;
     }
-    if (chosen == 0) chosen = pick();
-    if (chosen == 0) return fail(internal_error("failed to allocate a nodePort: range is full"));
+    if (chosen == 0) {
+      KEDGE_CO_TRY(chosen, co_await pick_port(service, taken, dry_run, cluster, random));
+      taken.insert(chosen);
+    }
     own.emplace(chosen, protocol_of(ports[i]));
     ports[i].set("nodePort", chosen);
   }
   if (health && service["spec"]["healthCheckNodePort"].as_integer() == 0) {
-    auto p = pick();
-    if (p == 0) return fail(internal_error("failed to allocate a healthCheckNodePort: range is full"));
+    KEDGE_CO_TRY(auto p, co_await pick_port(service, taken, dry_run, cluster, random));
     service.member("spec").set("healthCheckNodePort", p);
   }
-  return {};
+  co_return api_result<void>();
 }
 
 }  // namespace kedge::api

@@ -156,7 +156,7 @@ std::string stored_text(const served& s, json::value& o) {
   normalise(*s.stored, o);
   // The store expects kind, apiVersion, metadata in front; the table's types declare them so.
   std::string out;
-  out.reserve(1024);
+  out.reserve(2048);
   json::write(o, out);
   return out;
 }
@@ -280,6 +280,7 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
     out.value = std::move(object);
     co_return out;
   }
+  object = nullptr;  // many wait for the disk at once: each with its text alone
   auto done = co_await store_.write({store::write_kind::create, std::move(key), std::move(text), 0, s.rules->lease_seconds});
   if (!done) {
     if (service && done.error().code != errc::unknown_outcome) co_await claims.give_back();
@@ -404,9 +405,10 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
     out.value = std::move(object);
     co_return out;
   }
+  if (!service) object = old = nullptr;  // many wait for the disk at once: each with its text alone
   auto done = co_await store_.write({store::write_kind::update, std::move(key), std::move(text), current->mod(), s.rules->lease_seconds});
   if (!done) {
-    if (service) co_await claims.give_back();
+    if (service && done.error().code != errc::unknown_outcome) co_await claims.give_back();
     lost_race = done.error().code == errc::conflict;
     co_return fail(write_failed(s, name, done.error()));
   }

@@ -68,6 +68,7 @@ task<void> run_controllers(context& c) {
   all.spawn(run_node_lifecycle(c));
   all.spawn(run_cloud_node(c));
   all.spawn(run_service_accounts(c));
+  all.spawn(run_service_allocations(c));
   all.spawn(run_role_aggregation(c));
   all.spawn(run_namespace_lifecycle(c));
   all.spawn(run_garbage_collector(c));

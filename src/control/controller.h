@@ -49,6 +49,7 @@ task<void> run_namespace_lifecycle(context& c);
 task<void> run_role_aggregation(context& c);
 task<void> run_garbage_collector(context& c);
 task<void> run_service_accounts(context& c);
+task<void> run_service_allocations(context& c);
 task<void> run_token_cleaner(context& c);
 task<void> run_custom_resources(context& c);
 task<void> run_resource_quota(context& c);

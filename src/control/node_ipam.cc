@@ -1,10 +1,15 @@
 // node_ipam.cc: gives each node its part of the cluster's pod addresses (Node.spec.podCIDR), as kube-controller-manager's
 // range allocator: the first free block, kept for the node's life.
+//
+// Two servers may lead at once for a moment, so that a block is reserved (api/reservations.h) before a node gets it. Why no block
+// has two nodes: the node is written only as it was read before its reservation, without a block. A reservation is taken over
+// only by who sees that its node is gone or has another block, that is, after the node changed: then that write fails.
 #include <arpa/inet.h>
 
 #include <map>
 #include <set>
 
+#include "api/reservations.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "control/controller.h"
@@ -15,6 +20,7 @@ namespace kedge::control {
 namespace {
 
 const api::resource_id nodes{"", "v1", "nodes"};
+constexpr std::string_view pod_cidrs = "podcidrs";
 
 struct blocks {
   std::uint32_t first = 0;     // host order
@@ -35,6 +41,14 @@ struct blocks {
     return std::string(inet_ntop(AF_INET, &a, buffer, sizeof buffer)) + "/" + std::to_string(mask);
   }
 };
+
+// The node of a reservation is there, and has its block or none yet.
+bool is_held(api::objects& objects, const api::reservation& r, const std::string& block) {
+  auto owner = objects.get(nodes, "", r.name);
+  if (!owner || (*owner)["metadata"]["uid"].as_string() != r.uid) return false;
+  auto has = (*owner)["spec"]["podCIDR"].as_string();
+  return has.empty() || has == block;
+}
 
 }  // namespace
 
@@ -72,27 +86,35 @@ task<void> run_node_ipam(context& c) {
   co_await work("node-ipam", queue, 1, [&](std::string name) -> task<api::api_result<void>> {
     auto node = c.objects.get(nodes, "", name);
     if (!node || !(*node)["spec"]["podCIDR"].as_string().empty()) co_return api::api_result<void>();
-    std::uint32_t i = 0;
-    while (i < range->count && taken_by.contains(range->text(i))) ++i;
-    if (i == range->count) {
+    auto uid = (*node)["metadata"]["uid"].as_string();
+    auto rows = c.objects.objects_store().current();
+    std::string block;
+    store::revision left = 0;
+    bool reserved = false;
+    for (std::uint32_t i = 0; i < range->count && block.empty(); ++i) {
+      auto one = range->text(i);
+      if (taken_by.contains(one)) continue;
+      auto r = api::find_reservation(rows, pod_cidrs, one);
+      reserved = r && r->uid == uid;  // from an attempt before, here or by another server
+      if (r && !reserved && is_held(c.objects, *r, one)) continue;
+      left = r ? r->at : 0;
+      block = std::move(one);
+    }
+    rows = {};
+    if (block.empty()) {
       log::error("node {} gets no pod addresses: all {} blocks of {} are taken", name, range->count, c.cluster_cidr);
       co_return api::fail(api::unavailable("no free block in the cluster CIDR"));
     }
-    auto block = range->text(i);
-    taken_by[block] = name;  // before the write is seen: the next node must not get it too
-    block_of[name] = block;
-    auto done = co_await c.objects.modify(nodes, "", name, [&](json::value& n) {
-      if (!n["spec"]["podCIDR"].as_string().empty()) return false;
-      auto& spec = n.member("spec");
-      spec.set("podCIDR", block);
-      spec.set("podCIDRs", json::array{block});
-      return true;
-    });
-    if (!done) {
-      taken_by.erase(block);
-      block_of.erase(name);
-      co_return api::fail(done.error());
+    if (!reserved) {
+      auto ours = co_await api::reserve(c.objects.objects_store(), pod_cidrs, block, *node, left);
+      if (!ours) co_return api::fail(api::from_error(ours.error()));
+      if (!*ours) co_return api::fail(api::conflict("", "nodes", name, "another server took " + block));
     }
+    auto& spec = node->member("spec");
+    spec.set("podCIDR", block);
+    spec.set("podCIDRs", json::array{block});
+    auto done = co_await c.objects.update(nodes, "", *std::move(node));
+    if (!done) co_return api::fail(done.error());
     co_return api::api_result<void>();
   });
 }
