@@ -1,10 +1,10 @@
 #include "cli/commands/admin.h"
 
 #include <doctest/doctest.h>
-
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <future>
 #include <thread>
@@ -73,14 +73,16 @@ class few_secrets final : public net::http::handler {
   std::string ca, last_authorization, new_token;
   bool had_certificate = false;
   json::object secrets;
+  std::atomic<int> answered = 0;
 
  private:
-  static task<void> answer(net::http::exchange& e, int status, std::string body) {
+  task<void> answer(net::http::exchange& e, int status, std::string body) {
+    answered.fetch_add(1, std::memory_order_release);  // what was remembered before is to be seen by who got the answer
     net::http::response r;
     r.status = status;
     (void)co_await e.respond(r, body);
   }
-  static task<void> refuse(net::http::exchange& e, int status, std::string reason, std::string message) {
+  task<void> refuse(net::http::exchange& e, int status, std::string reason, std::string message) {
     co_await answer(e, status, json::write(json::object{{"kind", "Status"}, {"reason", reason}, {"message", message}}));
   }
 };
@@ -110,11 +112,15 @@ class small_server {
                  "/server/tls/client-admin.key}\n");
   }
   ~small_server() {
-    loop_->stop();
+    mail_->post([l = loop_] { l->stop(); });  // by itself: it may be gone before a stop() from here returns
     thread_.join();
   }
 
-  few_secrets handler;  // of the server's thread while a request runs
+  // What it remembers, between requests.
+  few_secrets& seen() {
+    (void)handler.answered.load(std::memory_order_acquire);
+    return handler;
+  }
   temporary_folder folder;
   std::string url;
 
@@ -122,6 +128,7 @@ class small_server {
   void run(const identity& served, std::promise<std::uint16_t>& port) {
     reactor::loop loop(reactor::make_backend(reactor::io_backend::automatic).value());
     loop_ = &loop;
+    mail_ = loop.mail();
     net::http::server server(handler, {.listen = {{"127.0.0.1", 0}},
                                        .tls = net::tls_server_context::make({}, served.chain, served.key).value()});
     const reactor::loop::current_guard here(loop);
@@ -132,7 +139,9 @@ class small_server {
     }(server, port));
     loop.run();
   }
+  few_secrets handler;  // of the server's thread
   reactor::loop* loop_ = nullptr;
+  std::shared_ptr<reactor::mailbox> mail_;
   std::thread thread_;
 };
 
@@ -191,8 +200,8 @@ TEST_CASE("tokens are created, listed and deleted at a server, as its administra
 
   const auto made = run({"token", "create", "abcdef.0123456789abcdef", "--ttl", "2h", "--description", "attic"}, here);
   CHECK(made.code == 0);
-  CHECK(made.output == "K10" + crypto::ca_hash(server.handler.ca, system_wall_time()).value() + "::abcdef.0123456789abcdef\n");
-  CHECK(server.handler.had_certificate);
+  CHECK(made.output == "K10" + crypto::ca_hash(server.seen().ca, system_wall_time()).value() + "::abcdef.0123456789abcdef\n");
+  CHECK(server.seen().had_certificate);
   CHECK(run({"token", "create", "abcdef.0123456789abcdef"}, here).code == 1);  // it is there
 
   const auto random = run({"token", "create", "--data-dir", server.folder.path, "--ttl", "0"}, here);
@@ -209,33 +218,33 @@ TEST_CASE("tokens are created, listed and deleted at a server, as its administra
   const auto deleted = run({"token", "delete", "abcdef"}, here);
   CHECK(deleted.output == "bootstrap token \"abcdef\" deleted\n");
   CHECK(run({"token", "delete", "abcdef"}, here).code == 1);
-  CHECK(server.handler.secrets.size() == 1);
+  CHECK(server.seen().secrets.size() == 1);
 
   CHECK(run({"token", "create", "too-short"}, here).code == 1);
   CHECK(run({"token", "create", "--ttl", "-1h"}, here).code == 1);
   CHECK(run({"token", "create", "--groups", "system:masters"}, here).code == 1);
   CHECK(run({"token", "delete"}, here).code == 1);
-  CHECK(server.handler.secrets.size() == 1);
+  CHECK(server.seen().secrets.size() == 1);
 }
 
 TEST_CASE("the cluster's token is changed by who has it, at a server that it fits") {
   small_server server;
   const machine here = {.environment = {{"K3S_DATA_DIR", server.folder.path}}, .host_name = "h", .root = true};
   CHECK(run({"token", "rotate", "--new-token", "fresh"}, here).code == 0);
-  CHECK(server.handler.new_token == "fresh");
-  CHECK(server.handler.last_authorization == "Basic " + base64(as_bytes("server:pw")));
+  CHECK(server.seen().new_token == "fresh");
+  CHECK(server.seen().last_authorization == "Basic " + base64(as_bytes("server:pw")));
   CHECK(run({"token", "rotate"}, here).code == 0);
-  CHECK(server.handler.new_token.empty());
+  CHECK(server.seen().new_token.empty());
 
   // From elsewhere: the CA comes from the server, and the token's hash says whether it is the right one.
   const machine elsewhere = {.environment = {{"K3S_DATA_DIR", "/nonexistent"}}, .host_name = "h", .root = true};
-  server.handler.last_authorization.clear();
-  const auto hash = crypto::ca_hash(server.handler.ca, system_wall_time()).value();
+  server.seen().last_authorization.clear();
+  const auto hash = crypto::ca_hash(server.seen().ca, system_wall_time()).value();
   CHECK(run({"token", "rotate", "--server", server.url, "--token", "K10" + hash + "::server:pw"}, elsewhere).code == 0);
-  CHECK(server.handler.last_authorization == "Basic " + base64(as_bytes("server:pw")));
-  server.handler.last_authorization.clear();
+  CHECK(server.seen().last_authorization == "Basic " + base64(as_bytes("server:pw")));
+  server.seen().last_authorization.clear();
   CHECK(run({"token", "rotate", "--server", server.url, "--token", "K10" + std::string(64, '0') + "::server:pw"}, elsewhere).code == 1);
-  CHECK(server.handler.last_authorization.empty());  // the token went to nobody
+  CHECK(server.seen().last_authorization.empty());  // the token went to nobody
   CHECK(run({"token", "rotate", "--server", server.url}, elsewhere).code == 1);
   CHECK(run({"token", "rotate", "--server", server.url, "--token", "abcdef.0123456789abcdef"}, elsewhere).code == 1);
 }
