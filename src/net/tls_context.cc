@@ -50,7 +50,7 @@ int select_alpn(SSL*, const unsigned char** out, unsigned char* out_length, cons
   return SSL_TLSEXT_ERR_OK;
 }
 
-tls_session& session_of(SSL* ssl) { return *static_cast<tls_session*>(SSL_get_app_data(ssl)); }
+tls_session& session_of(SSL* ssl) { return *static_cast<tls_session*>(BIO_get_data(SSL_get_rbio(ssl))); }
 
 int choose_certificate(SSL* ssl, void*) {
   auto& session = session_of(ssl);

@@ -54,7 +54,7 @@ struct tls_server_context::state {
   ticket_key newest, before;
 };
 
-// What OpenSSL's callbacks find behind a connection.
+// What OpenSSL's callbacks find behind a connection, by the data of its BIO.
 struct tls_session {
   tls_server_context::state* server = nullptr;
   reactor::stream* below = nullptr;

@@ -117,19 +117,18 @@ class late_writes {
   end_of_turn turn_;
 };
 
-class stream_impl final : public tls_stream, private late_write {
+class stream_impl final : public tls_stream, private tls_session, private late_write {
  public:
   stream_impl(std::unique_ptr<reactor::stream> below, std::shared_ptr<void> context) noexcept
-      : below_(std::move(below)), context_(std::move(context)) {}
+      : tls_session{.server = nullptr, .below = below.get()}, below_(std::move(below)), context_(std::move(context)) {}
   ~stream_impl() override { write_last(); }
 
-  result<void> open(SSL_CTX* context, tls_server_context::state* server) {
+  result<void> open(SSL_CTX* context, tls_server_context::state* its) {
     ssl_.reset(SSL_new(context));
     if (!ssl_) return fail(errc::internal, "OpenSSL: " + openssl_reason());
-    session_ = {server, below_.get()};
-    SSL_set_app_data(ssl_.get(), &session_);
+    server = its;
     auto* bio = BIO_new(bio_method());
-    BIO_set_data(bio, this);
+    BIO_set_data(bio, static_cast<tls_session*>(this));
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl_.get(), bio, bio);
     return {};
@@ -375,8 +374,10 @@ class stream_impl final : public tls_stream, private late_write {
     co_return result<void>();
   }
 
+  static stream_impl& of(BIO* bio) noexcept { return static_cast<stream_impl&>(*static_cast<tls_session*>(BIO_get_data(bio))); }
+
   static int bio_read(BIO* bio, char* to, std::size_t size, std::size_t* done) {
-    auto& s = *static_cast<stream_impl*>(BIO_get_data(bio));
+    auto& s = of(bio);
     BIO_clear_retry_flags(bio);
     *done = 0;
     if (s.in_.empty()) {
@@ -395,7 +396,7 @@ class stream_impl final : public tls_stream, private late_write {
   }
 
   static int bio_write(BIO* bio, const char* from, std::size_t size, std::size_t* done) {
-    auto& s = *static_cast<stream_impl*>(BIO_get_data(bio));
+    auto& s = of(bio);
     BIO_clear_retry_flags(bio);
     if (!s.out_) s.out_ = out_pool::take();
     auto n = std::min(size, out_block_bytes - s.out_offset_ - s.out_size_);
@@ -411,7 +412,7 @@ class stream_impl final : public tls_stream, private late_write {
 
   static long bio_control(BIO* bio, int command, long, void*) {
     if (command == BIO_CTRL_EOF) {
-      auto& s = *static_cast<stream_impl*>(BIO_get_data(bio));
+      auto& s = of(bio);
       return s.in_end_ && s.in_.empty();
     }
     return command == BIO_CTRL_FLUSH ? 1 : 0;
@@ -430,7 +431,6 @@ class stream_impl final : public tls_stream, private late_write {
 
   std::unique_ptr<reactor::stream> below_;
   std::shared_ptr<void> context_;  // keeps the server's state that callbacks use
-  tls_session session_;
   reactor::buffer in_;             // ciphertext received and not yet decrypted
   out_pool::block out_;            // ciphertext not yet sent: [out_offset_, out_offset_ + out_size_)
   std::size_t out_offset_ = 0, out_size_ = 0;
