@@ -77,6 +77,8 @@ inline constexpr duration servers_retry_first = 1s;
 inline constexpr duration servers_retry_most = 15s;
 // One event of that watch: a slice has at most 1000 endpoints of a few hundred bytes.
 inline constexpr std::size_t servers_event_bytes_max = 1024 * 1024;
+// A node's pods, and an event of one: 110 of some 10 KB are usual, and one may have 1.5 MB.
+inline constexpr std::size_t pods_bytes_max = 16 * 1024 * 1024;
 // The tunnels' round trips are told to the balancer this often.
 inline constexpr duration round_trip_interval = 5s;
 

@@ -28,6 +28,9 @@ using json::array;
 using json::object;
 using json::value;
 
+constexpr std::string_view slices_path =
+    "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes";
+
 double milliseconds(duration d) { return static_cast<double>(d.count()) / 1e6; }
 double seconds_since(time_point t) { return static_cast<double>((reactor::loop::current().now() - t).count()) / 1e9; }
 
@@ -50,6 +53,24 @@ std::vector<std::string> addresses_of_slice(const value& slice) {
     if (!endpoint["conditions"]["ready"].as_bool(true)) continue;
     for (std::size_t a = 0; a < endpoint["addresses"].size(); ++a)
       out.push_back(reactor::endpoint{std::string(endpoint["addresses"][a].as_string()), static_cast<std::uint16_t>(port)}.text());
+  }
+  return out;
+}
+
+std::vector<std::string> targets_of_pod(const value& pod) {
+  std::vector<std::string> out;
+  if (!pod["spec"]["hostNetwork"].as_bool()) {
+    out.emplace_back(pod["status"]["podIP"].as_string());
+    auto& all = pod["status"]["podIPs"];
+    for (std::size_t i = 0; i < all.size(); ++i) out.emplace_back(all[i]["ip"].as_string());
+    std::erase(out, "");
+    return out;
+  }
+  auto& containers = pod["spec"]["containers"];
+  for (std::size_t i = 0; i < containers.size(); ++i) {
+    auto& ports = containers[i]["ports"];
+    for (std::size_t p = 0; p < ports.size(); ++p)
+      if (ports[p]["protocol"].as_string("TCP") == "TCP") out.push_back(fmt::format(":{}", ports[p]["containerPort"].as_integer()));
   }
   return out;
 }
@@ -141,17 +162,20 @@ result<void> server_links::join(const registration& joined, const client_identit
   tunnels_.emplace(std::move(o));
   tasks_.spawn(tunnels_->run());
   tasks_.spawn(learn());
+  if (egress_mode_ == "pod") tasks_.spawn(follow_pods());
   tasks_.spawn(tell_round_trips());
   return {};
 }
 
-// K3s's egress modes. Pods of this node are none yet, so that "pod" adds none.
+// K3s's egress modes.
 bool server_links::allowed(std::string_view protocol, std::string_view address) const {
   if (tunnel::allowed_always(protocol, address, static_cast<std::uint16_t>(config_.kubelet_port))) return true;
-  if (egress_mode_ != "cluster" || protocol != "tcp") return false;
+  if ((egress_mode_ != "cluster" && egress_mode_ != "pod") || protocol != "tcp") return false;
   auto to = tunnel::split_host_port(address);
   if (!to) return false;
-  if (std::find(config_.node_ips.begin(), config_.node_ips.end(), to->host) != config_.node_ips.end()) return true;
+  bool is_own = std::find(config_.node_ips.begin(), config_.node_ips.end(), to->host) != config_.node_ips.end();
+  if (egress_mode_ == "pod") return pod_targets_.contains(is_own ? fmt::format(":{}", to->port) : to->host);
+  if (is_own) return true;
   return std::any_of(cluster_cidrs_.begin(), cluster_cidrs_.end(), [&](auto& range) { return in_range(to->host, range); });
 }
 
@@ -178,28 +202,32 @@ task<result<std::vector<std::string>>> server_links::ask_for_servers() {
   co_return out;
 }
 
-// The slices as they are, and each change, until the watch ends.
-task<result<void>> server_links::watch_slices() {
-  static constexpr std::string_view path =
-      "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes";
-  KEDGE_CO_TRY(auto where, net::http::parse_url(api_url_ + std::string(path), as_controller_));
+// What the path lists and each change of it, until the watch ends: `use` gets what `of` makes of all the objects there are.
+task<result<void>> server_links::follow(std::string path, std::shared_ptr<net::tls_client_context> who, std::size_t bytes_max,
+                                        std::function<std::vector<std::string>(const value&)> of,
+                                        std::function<void(std::vector<std::string>)> use) {
+  KEDGE_CO_TRY(auto where, net::http::parse_url(api_url_ + path, std::move(who)));
   net::http::client_request r{.to = where.first, .path = where.second};
-  KEDGE_CO_TRY(auto answer, co_await reactor::with_deadline(http_->fetch(r, answer_bytes_max), reactor::loop::current().now() + request_deadline));
+  KEDGE_CO_TRY(auto answer, co_await reactor::with_deadline(http_->fetch(r, bytes_max), reactor::loop::current().now() + request_deadline));
   KEDGE_CO_TRY(auto text, body_or_error(std::move(answer), path));
   KEDGE_CO_TRY(auto list, json::parse(text));
-  std::map<std::string, std::vector<std::string>> slices;
+  std::map<std::string, std::vector<std::string>> found;
+  auto name_of = [](const value& object) {
+    auto& m = object["metadata"];
+    return std::string(m["namespace"].as_string()) + "/" + std::string(m["name"].as_string());
+  };
   auto apply = [&] {
     std::vector<std::string> all;
-    for (auto& [name, addresses] : slices) all.insert(all.end(), addresses.begin(), addresses.end());
+    for (auto& [name, some] : found) all.insert(all.end(), some.begin(), some.end());
     use(std::move(all));
   };
-  for (std::size_t i = 0; i < list["items"].size(); ++i)
-    slices[std::string(list["items"][i]["metadata"]["name"].as_string())] = addresses_of_slice(list["items"][i]);
+  for (std::size_t i = 0; i < list["items"].size(); ++i) found[name_of(list["items"][i])] = of(list["items"][i]);
   apply();
 
   auto seconds = std::chrono::duration_cast<std::chrono::seconds>(servers_watch_time).count();
   r.path += fmt::format("&watch=1&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}", seconds,
                         list["metadata"]["resourceVersion"].as_string());
+  list = {};
   auto until = reactor::loop::current().now() + servers_watch_time + request_deadline;
   KEDGE_CO_TRY(auto x, co_await reactor::with_deadline(http_->open(std::move(r)), reactor::loop::current().now() + request_deadline));
   std::string held;
@@ -207,16 +235,18 @@ task<result<void>> server_links::watch_slices() {
     KEDGE_CO_TRY(auto piece, co_await reactor::with_deadline(x->read(), until));
     if (piece.empty()) co_return result<void>();
     held += as_text(piece.view());
-    if (held.size() > servers_event_bytes_max) co_return fail(errc::too_large, "an event of the servers' endpoints is too large");
+    if (held.size() > bytes_max) co_return fail(errc::too_large, "an event of " + path + " is too large");
     for (auto line = first_line(held); !line.empty(); line = first_line(held)) {
       KEDGE_CO_TRY(auto event, json::parse(line));
       auto type = event["type"].as_string();
       if (type == "BOOKMARK") continue;
       if (type != "ADDED" && type != "MODIFIED" && type != "DELETED")
-        co_return fail(errc::expired, "the watch of the servers' endpoints ended: " + std::string(event["object"]["message"].as_string()));
-      auto& slice = event["object"];
-      auto& entry = slices[std::string(slice["metadata"]["name"].as_string())];
-      entry = type == "DELETED" ? std::vector<std::string>() : addresses_of_slice(slice);
+        co_return fail(errc::expired, "its watch ended: " + std::string(event["object"]["message"].as_string()));
+      auto& object = event["object"];
+      if (type == "DELETED")
+        found.erase(name_of(object));
+      else
+        found[name_of(object)] = of(object);
       apply();
     }
   }
@@ -230,7 +260,8 @@ task<void> server_links::learn() {
     if (listed) use(*std::move(listed));
     else if (servers_.empty() && !fixed_address_.empty()) tunnels_->set_servers({fixed_address_});
     auto began = reactor::loop::current().now();
-    auto watched = co_await watch_slices();
+    auto watched = co_await follow(std::string(slices_path), as_controller_, servers_event_bytes_max, addresses_of_slice,
+                                   [this](std::vector<std::string> all) { use(std::move(all)); });
     auto problem = watched ? std::string() : watched.error().message;
     if (!problem.empty() && problem != last_problem) log::warning("the servers' addresses can't be watched: {}", problem);
     last_problem = std::move(problem);
@@ -239,6 +270,20 @@ task<void> server_links::learn() {
     auto& random = reactor::loop::current().random();
     co_await reactor::sleep_for(pause + duration(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(pause.count())))));
     pause = std::min(pause * 2, servers_retry_most);
+  }
+}
+
+// Mode "pod": where this node's pods are is what servers may reach.
+task<void> server_links::follow_pods() {
+  auto path = "/api/v1/pods?fieldSelector=spec.nodeName%3D" + config_.node_name;
+  std::string last_problem;
+  for (;;) {
+    auto watched = co_await follow(path, as_node_, pods_bytes_max, targets_of_pod,
+                                   [this](std::vector<std::string> all) { pod_targets_ = {all.begin(), all.end()}; });
+    auto problem = watched ? std::string() : watched.error().message;
+    if (!problem.empty() && problem != last_problem) log::warning("this node's pods can't be watched: {}", problem);
+    last_problem = std::move(problem);
+    co_await reactor::sleep_for(servers_retry_first);
   }
 }
 

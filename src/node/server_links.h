@@ -7,8 +7,10 @@
 // known ones answers. A server's own node has no balancer (it asks its server), but a tunnel to every server all the same.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,7 +44,9 @@ class server_links {
  private:
   task<void> learn();
   task<result<std::vector<std::string>>> ask_for_servers();
-  task<result<void>> watch_slices();
+  task<void> follow_pods();
+  task<result<void>> follow(std::string path, std::shared_ptr<net::tls_client_context> who, std::size_t bytes_max,
+                            std::function<std::vector<std::string>(const json::value&)> of, std::function<void(std::vector<std::string>)> use);
   void use(std::vector<std::string> addresses);
   bool allowed(std::string_view protocol, std::string_view address) const;
   task<void> tell_round_trips();
@@ -54,6 +58,7 @@ class server_links {
   std::vector<std::string> servers_;
   std::string egress_mode_;
   std::vector<std::string> cluster_cidrs_;
+  std::set<std::string> pod_targets_;  // of all this node's pods: see targets_of_pod()
   std::shared_ptr<net::tls_client_context> as_node_, as_controller_;
   std::unique_ptr<net::http::client> http_;
   std::unique_ptr<balancer::load_balancer> balancer_;
@@ -63,6 +68,9 @@ class server_links {
 
 // The addresses that an EndpointSlice's ready endpoints have, "host:port".
 std::vector<std::string> addresses_of_slice(const json::value& slice);
+// Where servers may reach a pod in egress mode "pod": its addresses, at any port ("10.42.0.7"), or with the node's network the
+// ports of its containers (":8080").
+std::vector<std::string> targets_of_pod(const json::value& pod);
 // Whether the address lies in the range, "10.42.0.0/16".
 bool in_range(std::string_view address, std::string_view range);
 

@@ -7,6 +7,7 @@ import subprocess
 import unittest
 
 from ha_lab import HaLab, Postgres, VirtualAddress
+from name_server import NameServer
 from harness import BINARY, Agent, Lab, Server, eventually, is_ready, main, run
 
 
@@ -126,16 +127,62 @@ class Tunnels(Reaching, unittest.TestCase):
         undo()
         self.reachable(server, "worker")
 
+    def web(self, host, address, port):
+        """A web server there, which says its address."""
+        folder = os.path.join(self.lab.folder, f"web-{address}-{port}")
+        os.mkdir(folder)
+        with open(folder + "/hello", "w") as f:
+            f.write(f"from {address}:{port}")
+        self.lab.start(f"web-{address}-{port}", host.command("python3", "-m", "http.server", str(port), "--bind", address, "--directory", folder))
+
+    def pod(self, server, name, address, host_network=False, port=8099):
+        """A pod that runs on the worker, as its kubelet would tell."""
+        spec = {"nodeName": "worker", "hostNetwork": host_network, "containers": [{"name": "web", "image": "web", "ports": [{"containerPort": port}]}]}
+        server.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}))
+        status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
+        server.kubectl("patch", "pod", name, "--subresource=status", "-p", json.dumps({"status": status}))
+
+    def test_egress_mode_pod_reaches_the_pods_of_a_node(self):
+        server, agent = self.pair(server_args=["--disable-agent", "--egress-selector-mode", "pod"])
+        self.reachable(server, "worker")
+        self.assertEqual(server.get("node", "worker")["metadata"]["labels"]["egress.k3s.io/cluster"], "true")
+        own, pod = agent.host.address, "10.42.77.7"
+        # Nobody but the node knows the way to the pod, and the node lets nobody in.
+        run("ip", "-n", agent.host.name, "addr", "add", pod + "/32", "dev", "lo")
+        for address, port in ((pod, 8099), (own, 8098), (own, 8097)):
+            self.web(agent.host, address, port)
+        self.cut(agent.host, ('iifname "eth0" tcp dport 8000-9000 drop', "tcp dport 1 drop"))
+
+        def hello(target, name):
+            return server.kubectl("get", "--raw", f"/api/v1/{target}/{name}/proxy/hello", check=False)
+        pods = "namespaces/default/pods"
+        self.pod(server, "web", pod)
+        eventually("the pod answers", lambda: hello(pods, "web:8099").stdout == f"from {pod}:8099")
+        # Of the node itself: what pods with its network listen on, and nothing else.
+        self.assertNotEqual(hello("nodes", "worker:8098").returncode, 0)
+        self.pod(server, "host", own, host_network=True, port=8098)
+        eventually("the port of the pod with the node's network", lambda: hello("nodes", "worker:8098").stdout == f"from {own}:8098")
+        self.assertEqual(hello(pods, "host:8098").stdout, f"from {own}:8098")
+        refused = hello("nodes", "worker:8097")
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertEqual(refused.stdout, "")
+        # What is refused costs the tunnel nothing, and a pod that is gone is no target any more.
+        self.assertEqual(hello(pods, "web:8099").stdout, f"from {pod}:8099")
+        server.kubectl("delete", "pod", "host", "--grace-period=0", "--force")
+        eventually("its port is closed again", lambda: hello("nodes", "worker:8098").returncode != 0)
+
     def test_egress_mode_cluster_reaches_into_the_node(self):
         server, agent = self.pair(server_args=["--disable-agent", "--egress-selector-mode", "cluster"])
         self.assertEqual(server.get("node", "worker")["metadata"]["labels"]["egress.k3s.io/cluster"], "true")
-        folder = os.path.join(self.lab.folder, "web")
-        os.mkdir(folder)
-        with open(folder + "/hello", "w") as f:
-            f.write("from the node")
-        self.lab.start("web", agent.host.command("python3", "-m", "http.server", "8099", "--bind", agent.host.address, "--directory", folder))
+        self.web(agent.host, agent.host.address, 8099)
         self.cut(agent.host, ('iifname "eth0" tcp dport 8099 drop', "tcp dport 1 drop"))
-        eventually("a port of the node", lambda: server.kubectl("get", "--raw", "/api/v1/nodes/worker:8099/proxy/hello") == "from the node")
+        eventually("a port of the node", lambda: server.kubectl("get", "--raw", "/api/v1/nodes/worker:8099/proxy/hello") == f"from {agent.host.address}:8099")
+        # Addresses of the cluster's range, whether or not a pod is known to have them.
+        run("ip", "-n", agent.host.name, "addr", "add", "10.42.77.7/32", "dev", "lo")
+        self.web(agent.host, "10.42.77.7", 8098)
+        self.pod(server, "web", "10.42.77.7", port=8098)
+        path = "/api/v1/namespaces/default/pods/web:8098/proxy/hello"
+        eventually("a pod", lambda: server.kubectl("get", "--raw", path) == "from 10.42.77.7:8098")
         # Back to the default: the mark goes when the node starts again.
         agent.process.terminate()
         agent.process.wait(20)
@@ -274,6 +321,42 @@ class SeveralServers(Reaching, unittest.TestCase):
         self.reachable(new[0], "worker", timeout=120)
         eventually("the new one is in use", lambda: self.active(again, new), timeout=60)
         eventually("the old one is forgotten", lambda: [s["address"] for s in self.status(again)["servers"] if not s["default"]] == [f"{new[0].address}:6443"],
+                   timeout=60)
+
+    def test_the_fixed_name_is_looked_up_again_and_again(self):
+        name = "cluster.example"
+        self.args += ["--tls-san", name]
+        servers = self.start("one")
+        host = self.lab.host()
+        names = NameServer(self.lab, host)
+        names.set(name, [servers[0].address])
+        agent = self.lab.agent("worker", f"https://{name}:6443", host=host)
+        self.node_ready(servers[0], "worker")
+        eventually("one is in use", lambda: self.active(agent, servers), timeout=60)
+
+        def replace(old, new):
+            """All that the agent knows goes; what comes is known to the name alone."""
+            old.stop(signal.SIGKILL)
+            fresh = self.start(new)[0]
+            names.set(name, [fresh.address])
+            return fresh
+        second = replace(servers[0], "two")
+        eventually("the second is in use", lambda: self.active(agent, [second]), timeout=120)
+        self.reachable(second, "worker", timeout=60)
+        names.set(name, [])  # for a while there is no address at all
+        third = replace(second, "three")
+        eventually("the third is in use", lambda: self.active(agent, [third]), timeout=120)
+        self.reachable(third, "worker", timeout=60)
+        self.assertIsNone(agent.process.poll(), agent.log()[-2000:])
+        # And an agent that starts when all that its file names is gone.
+        agent.process.terminate()
+        agent.process.wait(20)
+        fourth = replace(third, "four")
+        self.drop_address(host, third.address)  # packets to where it was are answered by nobody
+        again = self.lab.agent("worker", f"https://{name}:6443", host=host)
+        eventually("the fourth is in use", lambda: self.active(again, [fourth]), timeout=120)
+        self.reachable(fourth, "worker", timeout=60)
+        eventually("the third is forgotten", lambda: [s["address"] for s in self.status(again)["servers"] if not s["default"]] == [f"{fourth.address}:6443"],
                    timeout=60)
 
 

@@ -17,6 +17,18 @@ TEST_CASE("the servers of an EndpointSlice") {
   CHECK(addresses_of_slice({}).empty());
 }
 
+TEST_CASE("where servers may reach a pod") {
+  using list = std::vector<std::string>;
+  using row = std::pair<const char*, list>;
+  for (auto& [pod, wanted] :
+       {row{R"({"status":{"podIP":"10.42.0.7","podIPs":[{"ip":"10.42.0.7"},{"ip":"fd42::7"}]}})", {"10.42.0.7", "10.42.0.7", "fd42::7"}},
+        row{R"({"spec":{"containers":[{"ports":[{"containerPort":80}]}]},"status":{}})", {}},
+        row{R"({"spec":{"hostNetwork":true,"containers":[{"ports":[{"containerPort":80},{"containerPort":53,"protocol":"UDP"}]},
+            {"ports":[{"containerPort":81,"protocol":"TCP"}]},{}]},"status":{"podIP":"10.0.0.1"}})", {":80", ":81"}}})
+    CHECK_MESSAGE(targets_of_pod(*json::parse(pod)) == wanted, pod);
+  CHECK(targets_of_pod({}).empty());
+}
+
 TEST_CASE("an address in a range") {
   struct row {
     const char *address, *range;
