@@ -297,7 +297,8 @@ class server_process {
       co_await parts.join();
     };
     if (shared_datastore() && !options_.disable_controller_manager) {
-      election_ = std::make_unique<control::election>(mine.local(), control::election_options{.name = "kube-controller-manager", .identity = process_identity_});
+      election_ = std::make_unique<control::election>(mine.local(), control::election_options{.name = "kube-controller-manager", .identity = process_identity_,
+                                                                                                             .leave_it = [this] { return endpoints_->k3s_lives(); }});
       tasks_.spawn(election_->run(lead));
     } else if (!shared_datastore()) {
       tasks_.spawn(lead());

@@ -34,6 +34,7 @@ void election::look(const json::value& lease) {
   holder_ = lease["spec"]["holderIdentity"].as_string();
   seen_duration_ = std::chrono::seconds(lease["spec"]["leaseDurationSeconds"].as_integer(0));
   seen_at_ = reactor::loop::current().now();
+  if (!holder_.empty()) free_since_.reset();
 }
 
 task<election::attempt> election::try_hold() {
@@ -50,6 +51,10 @@ task<election::attempt> election::try_hold() {
   look(*lease);
   bool mine = holder_ == options_.identity;
   if (!mine && !holder_.empty() && loop.now() < seen_at_ + seen_duration_) co_return attempt::others;
+  if (!mine && options_.leave_it && options_.leave_it()) {
+    if (!free_since_) free_since_ = loop.now();
+    if (loop.now() < *free_since_ + options_.leave_time) co_return attempt::others;
+  }
   auto& spec = lease->member("spec");
   spec.set("leaseDurationSeconds", std::chrono::ceil<std::chrono::seconds>(options_.lease_duration).count());
   spec.set("renewTime", now);
@@ -68,12 +73,16 @@ task<election::attempt> election::try_hold() {
   co_return attempt::mine;
 }
 
-// While leading: renews until that has failed for too long, or another holds the Lease.
-task<void> election::keep() {
+// While leading: renews until that has failed for too long, or another holds the Lease (false), or it is left to a K3s server (true).
+task<bool> election::keep() {
   auto& loop = reactor::loop::current();
   for (;;) {
     co_await changed_.wait_until(loop.now() + options_.retry_period);
-    if (closing_) co_return;
+    if (closing_) co_return false;
+    if (!options_.leave_it || !options_.leave_it())
+      left_ = false;
+    else if (!std::exchange(left_, true))
+      co_return true;
     auto end = renewed_at_ + options_.renew_deadline;
     auto asked = loop.now();
     auto held = co_await reactor::with_deadline(
@@ -84,8 +93,8 @@ task<void> election::keep() {
       continue;
     }
     // A conflict may be somebody's edit of the object: only another holder ends it at once.
-    if (!holder_.empty() && holder_ != options_.identity) co_return;
-    if (loop.now() >= end) co_return;
+    if (!holder_.empty() && holder_ != options_.identity) co_return false;
+    if (loop.now() >= end) co_return false;
   }
 }
 
@@ -119,7 +128,7 @@ task<void> election::run(std::function<task<void>()> lead) {
       auto stretch = 1 + (jitter - 1) * double(loop.random().next() % 1000) / 1000;
       auto again = loop.now() + std::chrono::duration_cast<duration>(options_.retry_period * stretch);
       for (;;) {
-        auto until = others() ? std::max(seen_at_ + seen_duration_, loop.now() + shortest_pause) : again;
+        auto until = others() && !free_since_ ? std::max(seen_at_ + seen_duration_, loop.now() + shortest_pause) : again;
         bool woken = co_await changed_.wait_until(until);
         if (closing_ || !woken || !others()) break;
       }
@@ -130,10 +139,15 @@ task<void> election::run(std::function<task<void>()> lead) {
     log::info("election {}: this server leads", options_.name);
     leads_.store(true, std::memory_order_relaxed);
     leading_.spawn(lead());
-    co_await keep();
+    bool leave = co_await keep();
     leads_.store(false, std::memory_order_relaxed);
     leading_.cancel();
-    if (!closing_) log::warning("election {}: this server leads no longer", options_.name);
+    if (leave && !closing_) {
+      log::info("election {}: a K3s server lives, and the lead is left to it", options_.name);
+      co_await give_back();
+    } else if (!closing_) {
+      log::warning("election {}: this server leads no longer", options_.name);
+    }
   }
 }
 

@@ -5,12 +5,14 @@
 //   renew_deadline: lead() is dropped, and the election begins anew
 //
 // A leader that stops gives the Lease back; who waits sees that at once, and takes over without waiting for the end of it.
-// Servers of K3s hold the same Leases in the same way. No clocks of two machines are compared. Two leaders are possible for the
+// Servers of K3s hold the same Leases in the same way. Where one lives the Lease is left to it (`leave_it`), because its controllers
+// do more than ours; but not for longer than it needs to take it. No clocks of two machines are compared. Two leaders are possible for the
 // time between a stall of the old one and its next timer, so that what leaders write must be guarded by what they read.
 #pragma once
 
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "api/objects.h"
@@ -25,6 +27,10 @@ struct election_options {
   duration lease_duration = std::chrono::seconds(15);
   duration renew_deadline = std::chrono::seconds(10);
   duration retry_period = std::chrono::seconds(2);
+  // Whether another kind of server lives that should rather lead. Then a leader gives the Lease back, once, and who waits takes a
+  // free one only when nobody else has for `leave_time`.
+  std::function<bool()> leave_it = {};
+  duration leave_time = std::chrono::seconds(30);  // a K3s server that begins needs some 10 s until it asks
 };
 
 class election {
@@ -42,7 +48,7 @@ class election {
  private:
   enum class attempt : unsigned char { mine, others, failed };
   task<attempt> try_hold();
-  task<void> keep();
+  task<bool> keep();
   task<void> give_back();
   void look(const json::value& lease);
 
@@ -52,6 +58,8 @@ class election {
   time_point seen_at_{};                // when that version came
   duration seen_duration_{};
   time_point renewed_at_{};
+  std::optional<time_point> free_since_;  // when the Lease was first seen without a holder that lives
+  bool left_ = false;                     // to the server that leave_it tells of
   bool closing_ = false;
   // Written by the election's core. Relaxed: it orders nothing, and what leaders write is guarded by revisions.
   std::atomic<bool> leads_ = false;

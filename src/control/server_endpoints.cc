@@ -224,7 +224,7 @@ task<result<void>> server_endpoints::publish(bool with_me) {
   std::set<endpoint> living;
   if (with_me) living.insert({options_.port, options_.address});
   for (auto& [key, m] : members_)
-    if (key != key_ && now < m.seen + options_.alive_time) living.insert({m.port, m.address});
+    if (key != key_ && now < m.seen + alive_time(m)) living.insert({m.port, m.address});
   if (living.empty()) co_return result<void>();
 
   // One subset and one slice for each port; the usual case is one of each.
@@ -297,8 +297,8 @@ task<void> server_endpoints::keep(std::function<bool()> leads) {
     if (!leads() && listed() && loop.now() < my_turn) continue;
     my_turn = loop.now() + others_time;
     std::erase_if(members_, [&](auto& m) {
-      if (m.first == key_ || loop.now() < m.second.seen + options_.alive_time) return false;
-      log::info("the server at {}:{} has not renewed its row for {}: it is taken for dead", m.second.address, m.second.port, format_duration(options_.alive_time));
+      if (m.first == key_ || loop.now() < m.second.seen + alive_time(m.second)) return false;
+      log::info("the server at {}:{} has not renewed its row for {}: it is taken for dead", m.second.address, m.second.port, format_duration(alive_time(m.second)));
       return true;
     });
     if (auto done = co_await publish(true); !done) log::warning("endpoints of the kubernetes service: {}", done.error().message);
@@ -309,8 +309,15 @@ std::vector<std::pair<std::string, std::string>> server_endpoints::encryption_ha
   std::vector<std::pair<std::string, std::string>> out;
   auto now = reactor::loop::current().now();
   for (auto& [key, m] : members_)
-    if (key != key_ && now < m.seen + options_.alive_time) out.emplace_back(m.address, m.encryption_hash);
+    if (key != key_ && now < m.seen + alive_time(m)) out.emplace_back(m.address, m.encryption_hash);
   return out;
+}
+
+bool server_endpoints::k3s_lives() const {
+  auto now = reactor::loop::current().now();
+  for (auto& [key, m] : members_)
+    if (key != key_ && m.identity.empty() && now < m.seen + alive_time(m)) return true;
+  return false;
 }
 
 task<void> server_endpoints::leave(time_point deadline) {

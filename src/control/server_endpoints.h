@@ -3,8 +3,8 @@
 //   every server: row /registry/masterleases/<address> renewed every 2 s ─▶ every server sees the others' renewals
 //     ─▶ not renewed for 7 s, by the observer's own clock: dead ─▶ Endpoints and EndpointSlices default/kubernetes
 //
-// The rows are kube-apiserver's lease reconciler's (which renews every 10 s and gives up after 15 s), so that K3s servers on the
-// same datastore count too. All servers repair the lists; the leader at once, the others when it hasn't within seconds.
+// The rows are kube-apiserver's lease reconciler's, so that K3s servers on the same datastore count too; those renew every 10 s,
+// and are dead after 15 s. All servers repair the lists; the leader at once, the others when it hasn't within seconds.
 //
 // While this server itself couldn't renew (the database was away, the process was stopped) it has no news of the others: each
 // then gets its full time again, and nobody is taken out because the database was restarted.
@@ -33,6 +33,7 @@ struct server_options {
   bool alone = false;    // no other server can share the datastore: no rows, only the lists
   duration renew_period = std::chrono::seconds(2);
   duration alive_time = std::chrono::seconds(7);
+  duration k3s_alive_time = std::chrono::seconds(15);  // kube-apiserver's DefaultEndpointReconcilerTTL
 };
 
 class server_endpoints {
@@ -48,6 +49,8 @@ class server_endpoints {
   void tell() noexcept { tell_.pulse(); }
   // What the other servers that live say of their encryption keys, by their addresses.
   std::vector<std::pair<std::string, std::string>> encryption_hashes() const;
+  // Whether a server lives that is kube-apiserver: one that says nothing of itself in its row.
+  bool k3s_lives() const;
   // Takes this server out of the lists, unless it is the last one. Bounded by `deadline`.
   task<void> leave(time_point deadline);
 
@@ -60,6 +63,7 @@ class server_endpoints {
     time_point seen{};
   };
   void look(const store::event& e);
+  duration alive_time(const member& m) const { return m.identity.empty() ? options_.k3s_alive_time : options_.alive_time; }
   std::map<std::string, member> read() const;
   result<void> check(const member& m) const;
   task<result<void>> renew();

@@ -92,7 +92,7 @@ task<void> server_main(host& h, cluster& c, server_setup setup) {
     co_return;
   }
   c.joined.insert(h.name());
-  control::election election(*objects, {.name = "kube-controller-manager", .identity = h.name()});
+  control::election election(*objects, {.name = "kube-controller-manager", .identity = h.name(), .leave_it = [&] { return listed.k3s_lives(); }});
   reactor::scope parts;
   struct mark {
     int& n;
@@ -111,6 +111,37 @@ task<void> server_main(host& h, cluster& c, server_setup setup) {
   co_await election.release(deadline);
   parts.cancel();
   co_await (*opened)->close();
+}
+
+// What a K3s server does on the same datastore: kube-apiserver's row, renewed every 10 s for 15 s, and client-go's election.
+task<void> k3s_main(host& h, cluster& c, bool controllers) {
+  auto opened = co_await store::open_store({.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}});
+  REQUIRE(opened.has_value());
+  no_admission rules;
+  api::service_ranges ranges;
+  auto objects = api::make_objects(**opened, rules, ranges);
+  control::election election(*objects, {.name = "kube-controller-manager", .identity = h.name()});
+  reactor::scope parts;
+  struct mark {
+    int& n;
+    explicit mark(int& count) : n(count) { ++n; }
+    ~mark() { --n; }
+  };
+  if (controllers)
+    parts.spawn(election.run([&c, name = h.name()]() -> task<void> {
+      mark here(c.leading[name]);
+      co_await reactor::sleep_for(std::chrono::hours(1000));
+    }));
+  auto key = "/registry/masterleases/" + h.address();
+  for (int generation = 1;; ++generation) {
+    auto row = (*opened)->current().find(key);
+    (void)co_await (*opened)->write({.kind = row ? store::write_kind::update : store::write_kind::create,
+                                     .key = key,
+                                     .value = fmt::format(R"({{"kind":"Endpoints","apiVersion":"v1","metadata":{{"generation":{}}},"subsets":[{{"addresses":[{{"ip":"{}"}}]}}]}})", generation, h.address()),
+                                     .expected = row ? row->mod() : 0,
+                                     .lease_seconds = 15});
+    co_await reactor::sleep_for(10s);
+  }
 }
 
 struct scenario {
@@ -252,5 +283,49 @@ TEST_CASE("of two servers that start together with different settings one stays"
     REQUIRE(s.until(30s, [&] { return s.shared.refused.size() + s.shared.joined.size() >= 2; }));
     CHECK(s.shared.joined.size() == 1);
     CHECK(s.shared.refused.size() == 1);
+  }
+}
+
+TEST_CASE("a K3s server on the same datastore is listed as long as it lives, and leads") {
+  for (auto seed : seeds(10)) {
+    CAPTURE(seed);
+    scenario s(seed, 2);
+    REQUIRE(s.until(30s, [&] { return s.shared.joined.size() == 2 && s.shared.leaders().size() == 1 && s.shared.endpoints() == "10.0.0.1 10.0.0.2"; }));
+    auto& k3s = s.w.add_host("k3s");
+    s.hosts.push_back(&k3s);
+    k3s.start([&s](host& h) { return k3s_main(h, s.shared, true); });
+    REQUIRE(s.until(10s, [&] { return s.shared.endpoints() == "10.0.0.1 10.0.0.2 10.0.0.3"; }));
+    // It does more than the others' controllers do.
+    REQUIRE(s.until(10s, [&] { return s.shared.leaders() == std::set<std::string>{"k3s"}; }));
+    bool always = true;
+    s.until(60s, [&] {
+      always = always && s.shared.endpoints() == "10.0.0.1 10.0.0.2 10.0.0.3" && s.shared.leaders() == std::set<std::string>{"k3s"};
+      return false;
+    });
+    CHECK(always);
+
+    k3s.crash();
+    REQUIRE(s.until(20s, [&] { return s.shared.endpoints() == "10.0.0.1 10.0.0.2"; }));
+    REQUIRE(s.until(20s, [&] { return s.shared.leaders().size() == 1; }));
+    CHECK(s.most_leaders == 1);
+  }
+}
+
+TEST_CASE("the lead is not left to a K3s server that doesn't take it") {
+  for (auto seed : seeds(10)) {
+    CAPTURE(seed);
+    scenario s(seed, 1);
+    REQUIRE(s.until(10s, [&] { return s.shared.leaders().size() == 1; }));
+    auto& k3s = s.w.add_host("k3s");
+    s.hosts.push_back(&k3s);
+    k3s.start([&s](host& h) { return k3s_main(h, s.shared, false); });
+    REQUIRE(s.until(10s, [&] { return s.shared.leaders().empty(); }));
+    REQUIRE(s.until(40s, [&] { return s.shared.leaders().size() == 1; }));
+    bool always = true;
+    s.until(60s, [&] {
+      always = always && s.shared.leaders().size() == 1;
+      return false;
+    });
+    CHECK(always);
   }
 }
