@@ -114,7 +114,6 @@ task<void> send_status(net::http::exchange& e, reply& r, const status& s) {
   auto head = head_of(r, s.code, as.content_type());
   if (s.retry_after_seconds > 0) head.headers.add("Retry-After", std::to_string(s.retry_after_seconds));
   if (s.code == 403) head.headers.add("X-Content-Type-Options", "nosniff");
-  if (s.code == 401) head.headers.add("WWW-Authenticate", "Basic realm=\"kubernetes-master\"");
   (void)co_await e.respond(head, body);
 }
 

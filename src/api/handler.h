@@ -57,6 +57,11 @@ struct virtual_resource {
   std::function<task<void>(net::http::exchange&, const request_info&, const attributes&)> connect;
 };
 
+// A path with a fixed answer, which anyone may keep for an hour.
+struct public_document {
+  std::string path, type, body;
+};
+
 struct api_parts {
   store::store& objects;
   authenticator& who;
@@ -71,6 +76,7 @@ struct api_parts {
   std::string server_address;        // "10.0.0.1:6443", for /api
   std::size_t cores = 1;             // in-flight limits are divided by this
   custom::tables* custom = nullptr;  // this core's; null: built-in resources only
+  std::vector<public_document> documents = {};
 };
 
 class api_handler final : public net::http::handler {

@@ -69,6 +69,7 @@ std::vector<std::string> api_handler::all_paths(const discovery& d) const {
     for (auto& v : g.versions) out.push_back(g.name.empty() ? "/api/" + v : fmt::format("/apis/{}/{}", g.name, v));
   }
   for (auto& p : parts_.checks.paths()) out.push_back(p);
+  for (auto& document : parts_.documents) out.push_back(document.path);
   std::sort(out.begin(), out.end());
   return out;
 }
@@ -98,6 +99,15 @@ task<void> api_handler::serve_path(api_request& r) {
                        path.starts_with("/apis/") || path.starts_with("/openapi/");
   if (is_ours && !reading) {
     co_await refuse(r, method_not_allowed());
+    co_return;
+  }
+  for (auto& document : parts_.documents) {
+    if (path != document.path) continue;
+    if (!reading) co_return co_await refuse(r, method_not_allowed());
+    auto head = head_of(r.answer, 200, document.type);
+    head.headers.set("Cache-Control", "public, max-age=3600");
+    r.answer.code = 200;
+    (void)co_await r.http.respond(head, document.body);
     co_return;
   }
   if (path == "/version") {

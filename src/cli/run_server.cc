@@ -100,7 +100,12 @@ class front {
     f->issuer_ = std::make_unique<api::token_issuer>(std::move(issuing));
     api::authn_settings authn{.anonymous = o.api.anonymous_auth, .client_ca = shared.client_ca, .request_header_ca = shared.request_header_ca};
     authn.passwd = [&identity] { return identity.passwd_table(); };
+    auto of_api = authn;
+    of_api.passwd = nullptr;
     f->who_ = std::make_unique<api::union_authenticator>(std::move(authn), f->tokens_.get(), objects);
+    f->api_who_ = std::make_unique<api::union_authenticator>(std::move(of_api), f->tokens_.get(), objects);
+    auto server_address = reactor::endpoint{settings.advertise_address, static_cast<std::uint16_t>(settings.advertise_port)}.text();
+    KEDGE_TRY(auto keys_of_tokens, api::oidc_keys(f->tokens_->settings()));
     api::rule_source* rules = nullptr;
     f->may_ = api::make_authorizer(&rules);
     api::admission_settings plugins{.disable = o.api.disable_admission_plugins};
@@ -122,7 +127,7 @@ class front {
       return p->serve(e, what);
     };
     f->api_ = std::make_unique<api::api_handler>(api::api_parts{.objects = objects,
-                                                                .who = *f->who_,
+                                                                .who = *f->api_who_,
                                                                 .may = *f->may_,
                                                                 .rules = *f->admission_,
                                                                 .checks = shared.checks,
@@ -131,9 +136,12 @@ class front {
                                                                 .ranges = f->ranges_,
                                                                 .virtuals = std::move(virtuals),
                                                                 .version = {.git_version = version, .git_commit = commit},
-                                                                .server_address = settings.advertise_address + ":" + std::to_string(settings.advertise_port),
+                                                                .server_address = server_address,
                                                                 .cores = cores,
-                                                                .custom = f->tables_.get()});
+                                                                .custom = f->tables_.get(),
+                                                                .documents = {{"/.well-known/openid-configuration", "application/json",
+                                                                               api::oidc_configuration(f->tokens_->settings(), "https://" + server_address)},
+                                                                              {"/openid/v1/jwks", "application/jwk-set+json", std::move(keys_of_tokens)}}});
     f->passwords_ = std::make_unique<supervisor::node_passwords>(*f->local_);
     f->routes_ = supervisor::make_routes({.settings = settings,
                                           .identity = identity,
@@ -158,7 +166,8 @@ class front {
   front() = default;
   std::unique_ptr<api::token_authenticator> tokens_;
   std::unique_ptr<api::token_issuer> issuer_;
-  std::unique_ptr<api::union_authenticator> who_;
+  std::unique_ptr<api::union_authenticator> who_;      // of the supervisor's paths
+  std::unique_ptr<api::union_authenticator> api_who_;  // of the API's, to which tokens of nodes and servers are nobody's
   std::unique_ptr<api::authorizer> may_;
   std::unique_ptr<api::admission_chain> admission_;
   std::unique_ptr<api::reviews> reviews_;

@@ -70,6 +70,7 @@ class routes final : public net::http::handler {
     if (path == "/cacerts") return answer(e, 200, "text/plain", s_.identity.server_ca().bundle_pem());
     if (path == "/ping") return answer(e, 200, "text/plain; charset=utf-8", "pong");
     if (path.starts_with("/static/")) return serve_static(e);
+    if (path.starts_with("/db/")) return refuse(e, plain(400, "BadRequest", "etcd datastore disabled"));
     if (!path.starts_with("/v1-k3s/")) return s_.next.serve(e);
     return serve_own(e, std::string_view(path).substr(8));
   }
@@ -99,7 +100,7 @@ class routes final : public net::http::handler {
         {"encrypt/config", {&routes::encrypt_config, true}},
     };
     auto found = table.find(name);
-    if (found == table.end()) co_return co_await refuse(e, plain(404, "NotFound", "404 page not found"));
+    if (found == table.end()) co_return co_await s_.next.serve(e);
     // K3s tells a missing identity (403) from a wrong one (401).
     bool anonymous = !e.request().headers.has("Authorization") && e.connection().peer_certificates.empty();
     if (anonymous) co_return co_await refuse(e, plain(403, "Forbidden", "forbidden"));
