@@ -13,13 +13,14 @@
 
 namespace kedge::api {
 
-// This core's metric cells by label text: found without the registry's mutex.
+// This core's metric cells by what their labels are made of: found without the registry's mutex, and without spelling labels.
 struct api_handler::series {
   struct cells {
     metric_cell* total;
     histogram* seconds;
   };
   std::unordered_map<std::string, cells, string_hash, std::equal_to<>> known;
+  std::string key;  // scratch
   metric_cell* reads;
   metric_cell* writes;
 };
@@ -184,7 +185,7 @@ task<bool> api_handler::filter(api_request& r) {
   if (!co_await impersonate(r)) co_return false;
   decision verdict;
   auto allowed = co_await check_allowed(r.who, verdict);
-  r.decision_reason = verdict.reason;
+  r.decision_reason = std::move(verdict.reason);
   r.decision = allowed ? "allow" : "forbid";
   if (!allowed) co_await refuse(r, allowed.error());
   co_return allowed.has_value();
@@ -209,7 +210,7 @@ task<bool> api_handler::impersonate(api_request& r) {
   wanted.uid = headers.get("Impersonate-Uid");
   for (auto g : headers.all("Impersonate-Group")) wanted.groups.emplace_back(g);
   for (auto& [name, value] : headers) {
-    if (name.size() <= extra_prefix.size() || lower(name.substr(0, extra_prefix.size())) != extra_prefix) continue;
+    if (name.size() <= extra_prefix.size() || !iequals(std::string_view(name).substr(0, extra_prefix.size()), extra_prefix)) continue;
     auto key = percent_decode(lower(name.substr(extra_prefix.size())), false);
     if (key) wanted.extra[*key].push_back(value);
   }
@@ -295,25 +296,31 @@ void api_handler::audit_now(api_request& r, bool started) {
 
 void api_handler::measure(api_request& r) {
   auto& i = r.info;
-  char text[320];
   // Only names that are served become labels: anything else is one series.
   const bool known = !i.is_resource || r.tables->find(i.api_group, i.api_version, i.resource) != nullptr;
-  auto scope = !i.is_resource ? "" : !i.name.empty() || i.verb == "create" ? "resource" : !i.ns.empty() ? "namespace" : "cluster";
-  // kube-apiserver counts by HTTP's methods, and apart what is more than one object.
-  std::string upper(i.verb == "create" ? "post" : i.verb == "update" ? "put" : i.verb);
-  for (auto& c : upper) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
   const bool plain = i.subresource.size() < 40 && std::ranges::all_of(i.subresource, [](char c) { return (c >= 'a' && c <= 'z') || c == '-'; });
-  auto end = fmt::format_to_n(text, sizeof text, "code=\"{}\",component=\"apiserver\",dry_run=\"{}\",group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",verb=\"{}\",version=\"{}\"",
-                              r.answer.code, r.query.get("dryRun") == "All" ? "All" : "", known ? i.api_group : "", known ? i.resource : "other", scope,
-                              known ? (plain ? i.subresource : "other") : "", known && upper.size() < 20 ? upper : "OTHER", known ? i.api_version : "");
-  std::string_view labels(text, std::min<std::size_t>(end.size, sizeof text));
-  auto it = series_->known.find(labels);
+  const auto verb = known && i.verb.size() < 20 ? std::string_view(i.verb) : "other";
+  const auto group = known ? std::string_view(i.api_group) : "", version = known ? std::string_view(i.api_version) : "";
+  const auto resource = known ? std::string_view(i.resource) : "other";
+  const auto subresource = !known ? "" : plain ? std::string_view(i.subresource) : "other";
+  const std::string_view scope = !i.is_resource ? "" : !i.name.empty() || i.verb == "create" ? "resource" : !i.ns.empty() ? "namespace" : "cluster";
+  const std::string_view dry_run = r.query.get("dryRun") == "All" ? "All" : "";
+
+  auto& key = series_->key;
+  key.assign(reinterpret_cast<const char*>(&r.answer.code), sizeof r.answer.code);
+  for (auto part : {verb, group, version, resource, subresource, scope, dry_run}) (key += part) += '\0';
+  auto it = series_->known.find(key);
   if (it == series_->known.end()) {
     if (series_->known.size() >= series_max) return;
-    auto without_code = labels.substr(labels.find(',') + 1);
+    // kube-apiserver counts by HTTP's methods, and apart what is more than one object.
+    std::string upper(verb == "create" ? "post" : verb == "update" ? "put" : verb);
+    for (auto& c : upper) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+    auto without_code = fmt::format("component=\"apiserver\",dry_run=\"{}\",group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",verb=\"{}\",version=\"{}\"",
+                                    dry_run, group, resource, scope, subresource, upper, version);
+    auto labels = fmt::format("code=\"{}\",{}", r.answer.code, without_code);
     auto& total = parts_.measures.counter("apiserver_request_total", "Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.", labels);
     auto& seconds = parts_.measures.durations("apiserver_request_duration_seconds", "Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.", without_code);
-    it = series_->known.emplace(std::string(labels), series::cells{&total, &seconds}).first;
+    it = series_->known.emplace(key, series::cells{&total, &seconds}).first;
   }
   it->second.total->add();
   it->second.seconds->observe(std::chrono::duration<double>(reactor::loop::current().now() - r.received).count());

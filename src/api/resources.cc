@@ -24,6 +24,13 @@ task<api_result<std::string>> read_body(net::http::exchange& e) {
   co_return fail(from_error(text.error()));
 }
 
+// The object of a POST or PUT. The text is gone when it is read: what comes next waits for the disk.
+task<api_result<json::value>> read_own_object(net::http::exchange& e, const served& s, call& c) {
+  KEDGE_CO_TRY(auto format, body_format(e.request().headers.get("Content-Type"), !s.custom));
+  KEDGE_CO_TRY(auto text, co_await read_body(e));
+  co_return read_object(text, format, own_body(s), c.options.validation, c.warnings);
+}
+
 // `work` within the request's time: 504 after it.
 task<api_result<written>> within(task<api_result<written>> work, time_point deadline) {
   auto out = co_await reactor::with_deadline(
@@ -230,17 +237,13 @@ task<api_result<written>> api_handler::write(api_request& r, const served& s, ca
 task<api_result<written>> api_handler::create(api_request& r, const served& s, call& c) {
   if (!r.info.name.empty()) co_return fail(method_not_allowed());
   if (s.namespaced() && r.info.ns.empty()) co_return fail(bad_request("an empty namespace may not be set during creation"));
-  KEDGE_CO_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), !s.custom));
-  KEDGE_CO_TRY(auto text, co_await read_body(r.http));
-  KEDGE_CO_TRY(auto object, read_object(text, format, own_body(s), c.options.validation, c.warnings));
+  KEDGE_CO_TRY(auto object, co_await read_own_object(r.http, s, c));
   co_return co_await within(storage_.create(s, r.info.ns, std::move(object), c), r.deadline);
 }
 
 task<api_result<written>> api_handler::update(api_request& r, const served& s, call& c) {
   if (r.info.name.empty()) co_return fail(method_not_allowed());
-  KEDGE_CO_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), !s.custom));
-  KEDGE_CO_TRY(auto text, co_await read_body(r.http));
-  KEDGE_CO_TRY(auto object, read_object(text, format, own_body(s), c.options.validation, c.warnings));
+  KEDGE_CO_TRY(auto object, co_await read_own_object(r.http, s, c));
   auto p = part_of(r.info.subresource);
   co_return co_await within(storage_.update(s, r.info.ns, r.info.name, storage::put_change(std::move(object)), p, true, c), r.deadline);
 }

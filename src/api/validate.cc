@@ -167,26 +167,29 @@ void check_owners(causes& out, const json::value& owners, const std::string& fie
 }  // namespace
 
 void check_metadata(causes& out, const json::value& m, const metadata_rules& rules, const std::string& field) {
-  if (auto base = m["generateName"].as_string(); !base.empty())
-    add_problems(out, field + ".generateName", base, rules.name(without_last_dash(base)));
+  // Paths are spelled only where something is to be said of them.
+  auto tell = [&](const char* member, const problems& p) {
+    if (!p.empty()) add_problems(out, field + "." + member, m[member], p);
+  };
+  if (auto base = m["generateName"].as_string(); !base.empty()) tell("generateName", rules.name(without_last_dash(base)));
   auto name = m["name"].as_string();
   if (name.empty())
     out.push_back(required(field + ".name", "name or generateName is required"));
   else
-    add_problems(out, field + ".name", name, rules.name(name));
+    tell("name", rules.name(name));
   auto ns = m["namespace"].as_string();
   if (rules.namespaced) {
     if (ns.empty())
       out.push_back(required(field + ".namespace"));
     else
-      add_problems(out, field + ".namespace", ns, check_dns1123_label(ns));
+      tell("namespace", check_dns1123_label(ns));
   } else if (!ns.empty()) {
     out.push_back(forbidden_value(field + ".namespace", "not allowed on this type"));
   }
-  check_labels(out, m["labels"], field + ".labels");
-  check_annotations(out, m["annotations"], field + ".annotations");
-  check_owners(out, m["ownerReferences"], field + ".ownerReferences");
-  check_finalizers(out, m["finalizers"], field + ".finalizers", rules.plain_finalizers);
+  if (auto labels = m.find("labels")) check_labels(out, *labels, field + ".labels");
+  if (auto annotations = m.find("annotations")) check_annotations(out, *annotations, field + ".annotations");
+  if (auto owners = m.find("ownerReferences")) check_owners(out, *owners, field + ".ownerReferences");
+  if (auto finalizers = m.find("finalizers")) check_finalizers(out, *finalizers, field + ".finalizers", rules.plain_finalizers);
 }
 
 void check_metadata_update(causes& out, const json::value& now, const json::value& before) {

@@ -57,12 +57,15 @@ class converter {
   value convert_object(simdjson::dom::object o, const place* at) {
     object out;
     out.reserve(o.size());
-    std::size_t expected = 0;
     for (auto field : o) {
       place here{at, field.key, 0, false};
-      out[field.key] = convert(field.value, &here);
-      if (out.size() == ++expected) continue;
-      expected = out.size();
+      auto v = convert(field.value, &here);
+      auto known = out.find(field.key);
+      if (!known) {
+        out.append(std::string(field.key), std::move(v));
+        continue;
+      }
+      *known = std::move(v);
       if (!duplicates_) continue;
       std::string path;
       spell(&here, path);

@@ -57,7 +57,7 @@ void object::index_all() {
 value& object::operator[](std::string_view name) {
   auto i = position(name);
   if (i == members_.size()) {
-    members_.push_back({std::string(name), {}});
+    members_.emplace_back(std::string(name), value());
     if (index_)
       index_->emplace(members_.back().name, i);
     else if (members_.size() > indexed_above)
@@ -69,7 +69,7 @@ value& object::operator[](std::string_view name) {
 void object::set(std::string_view name, value v) { (*this)[name] = std::move(v); }
 
 value& object::append(std::string name, value v) {
-  members_.push_back({std::move(name), std::move(v)});
+  members_.emplace_back(std::move(name), std::move(v));
   if (index_)
     index_->emplace(members_.back().name, members_.size() - 1);
   else if (members_.size() > indexed_above)

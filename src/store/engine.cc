@@ -171,9 +171,15 @@ task<result<commit>> engine::submit(mutation m) {
     co_return fail(errc::too_large,
                    fmt::format("a value of {} bytes is larger than {}", m.value.size(), value_bytes_max));
   }
-  if (m.kind != write_kind::remove && is_api_key(m.key) && !find_layout(m.value)) {
+  std::optional<text_layout> layout;
+  if (m.kind != write_kind::remove && is_api_key(m.key)) {
+    layout = find_layout(m.value);
     // Anything that has metadata gets the order that readers rely on; the rest (health) is kept as it is.
-    if (auto text = canonical_text(m.value)) m.value = std::move(*text);
+    if (!layout)
+      if (auto text = canonical_text(m.value)) {
+        m.value = std::move(*text);
+        layout = find_layout(m.value);
+      }
   }
   revision created = 0;
   for (;;) {
@@ -191,6 +197,7 @@ task<result<commit>> engine::submit(mutation m) {
   auto p = std::make_shared<pending>();
   p->what = std::move(m);
   p->created = created;
+  p->layout = layout;
   if (p->what.kind == write_kind::remove) {
     p->what.expected = objects_.find(p->what.key)->mod();
   } else if (options_.transform.seal) {
@@ -276,7 +283,7 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
       if (o.what != datastore::outcome::status::committed || o.at <= applied_) continue;
       auto& op = (*batch)[i];
       events[i] = apply({o.at, op.kind, op.name, ops[i]->plain.empty() ? op.value : ops[i]->plain,
-                         op.kind == change::create ? o.at : op.created, op.lease_seconds});
+                         op.kind == change::create ? o.at : op.created, op.lease_seconds, ops[i]->layout});
     }
     publish();
   }
@@ -399,7 +406,9 @@ event_ref engine::apply(const applied_entry& e) {
     change->object = object_access::with_revision(*change->previous, e.at);
     next_batch_->bytes += object_access::size_of(*change->object);
   } else {
-    change->object = object_access::make(e.key, e.text, e.at, e.created ? e.created : e.at, e.lease);
+    auto created = e.created ? e.created : e.at;
+    change->object = e.layout ? object_access::make(e.key, e.text, e.layout, e.at, created, e.lease)
+                              : object_access::make(e.key, e.text, e.at, created, e.lease);
     change->previous = objects_.put(change->object);
     change->type = change->previous ? event_type::modified : event_type::added;
     if (e.lease) watch_lease(change->object);

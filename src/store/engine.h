@@ -23,6 +23,7 @@
 #include "reactor/cores.h"
 #include "store/hub.h"
 #include "store/open.h"
+#include "store/text.h"
 
 namespace kedge::store {
 
@@ -49,6 +50,7 @@ class engine final : public store {
   struct pending {
     mutation what;
     std::string plain;     // the value, when `what.value` was sealed
+    std::optional<text_layout> layout;  // of the value
     revision created = 0;  // update: of the object it replaces
     std::optional<result<commit>> answer;
     reactor::event done;
@@ -61,6 +63,7 @@ class engine final : public store {
     std::string_view key, text;
     revision created;
     std::uint32_t lease;
+    std::optional<text_layout> layout = std::nullopt;  // of the text, where it is known
   };
   struct lease {
     time_point when;

@@ -51,10 +51,13 @@ std::size_t object_access::size_of(const object& o) noexcept { return sizeof(obj
 
 object_ref object_access::make(std::string_view key, std::string_view text, revision mod, revision created,
                                std::uint32_t lease) {
+  return make(key, text, key.starts_with("/registry/") ? find_layout(text) : std::nullopt, mod, created, lease);
+}
+
+object_ref object_access::make(std::string_view key, std::string_view text, const std::optional<text_layout>& at, revision mod,
+                               revision created, std::uint32_t lease) {
   char digits[20];
   auto number = revision_text(mod, digits);
-  std::optional<text_layout> at;
-  if (key.starts_with("/registry/")) at = find_layout(text);
   std::size_t added = at ? version_member.size() + number.size() + 1 + (at->has_members ? 1 : 0) : 0;
 
   void* memory = std::malloc(sizeof(object) + key.size() + text.size() + added);

@@ -1,7 +1,10 @@
 // object.h: making objects, and the inside of references to them, for store/ only.
 #pragma once
 
+#include <optional>
+
 #include "store/store.h"
+#include "store/text.h"
 
 namespace kedge::store {
 
@@ -9,6 +12,9 @@ struct object_access {
   // An object of one allocation. `text` is the value as logged; resourceVersion goes in where its layout allows it.
   static object_ref make(std::string_view key, std::string_view text, revision mod, revision created,
                          std::uint32_t lease);
+  // The same with the layout that is known already.
+  static object_ref make(std::string_view key, std::string_view text, const std::optional<text_layout>& layout, revision mod,
+                         revision created, std::uint32_t lease);
   // The same version with another resourceVersion: what a deletion shows.
   static object_ref with_revision(const object& o, revision at);
   // The value as it was logged: without resourceVersion.
