@@ -7,12 +7,13 @@ import os
 import re
 import signal
 import ssl
+import threading
 import time
 import unittest
 
 from ha_lab import (MAPS, TOKEN, Client, HaLab, Haproxy, Nginx, Postgres, VirtualAddress, Writers, endpoint_addresses, leader,
                     name_hosts, stored_maps)
-from harness import BINARY, Failed, eventually, is_ready, main, run
+from harness import BINARY, eventually, is_ready, main, run
 
 SERVER_ONLY = ["--disable-agent"]
 
@@ -24,10 +25,7 @@ class LabTest(unittest.TestCase):
     def setUpClass(cls):
         cls.lab = HaLab()
         cls.addClassCleanup(cls.lab.close)
-        try:
-            cls.set_up()
-        except SystemExit as e:  # a server that ended: unittest would leave without cleaning up
-            raise Failed(str(e)) from None
+        cls.set_up()
 
 
 class Shared(LabTest):
@@ -127,6 +125,73 @@ class Shared(LabTest):
         eventually("the namespace is filled", lambda: c.get("/api/v1/namespaces/after/serviceaccounts/default"), timeout=60)
         victim.start()
         victim.wait_ready(60)
+        self.all_listed()
+
+    def at_once(self, work):
+        """work(server, client, together) for two servers, each in a thread; together() waits for the other. Gives what they give."""
+        found, together = [None, None], threading.Barrier(2, timeout=60)
+        def one(i):
+            c = Client(self.servers[i].kubeconfig, self.servers[i].address, timeout=60)
+            found[i] = work(i, c, together.wait)
+            c.close()
+        threads = [threading.Thread(target=one, args=(i,), daemon=True) for i in (0, 1)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(120)
+        return found
+
+    def test_two_servers_give_no_port_and_no_address_twice(self):
+        # Ports of the range's beginning: none is chosen there for who names none.
+        path, count = "/api/v1/namespaces/default/services", 40
+        def ask(number, c, together):
+            codes = []
+            for i in range(count):
+                for name, extra in ((f"port-{i}-{number}", {}), (f"address-{i}-{number}", {"clusterIP": f"10.43.200.{i + 1}"})):
+                    ports = [{"port": 80, **({} if extra else {"nodePort": 30000 + i})}]
+                    service = {"metadata": {"name": name}, "spec": {"type": "NodePort", "ports": ports, **extra}}
+                    together()
+                    codes.append(c.request("POST", path, service)[0])
+            return codes
+        one, two = self.at_once(ask)
+        # Each was asked for by both: one of them has it, the other was told.
+        self.assertEqual([sorted(pair) for pair in zip(one, two)], [[201, 422]] * (2 * count))
+        services = [s for s in self.client().get(path)["items"] if s["metadata"]["name"] != "kubernetes"]
+        ports = [p["nodePort"] for s in services for p in s["spec"]["ports"]]
+        self.assertEqual((len(ports), len(set(ports))), (2 * count, 2 * count))
+        self.assertEqual(len({s["spec"]["clusterIP"] for s in services}), 2 * count)
+        c = self.client(self.servers[2])
+        for s in services:
+            self.assertEqual(c.request("DELETE", f"{path}/{s['metadata']['name']}")[0], 200)
+        # A port whose service is gone is free, at any server.
+        again = {"metadata": {"name": "again"}, "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30000}]}}
+        self.assertEqual(self.client().request("POST", path, again)[0], 201)
+        self.assertEqual(c.request("DELETE", f"{path}/again")[0], 200)
+
+    def test_a_leader_that_wakes_gives_no_pod_addresses_twice(self):
+        _, sleeper = self.the_leader()
+        other = next(s for s in self.servers if s is not sleeper)
+        c = self.client(other)
+        path, leases, count = "/api/v1/nodes", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases", 30
+        def make(first):
+            for i in range(first, first + count):
+                self.assertEqual(c.request("POST", path, {"metadata": {"name": f"block-{99 - i}"}})[0], 201)
+        os.kill(sleeper.process.pid, signal.SIGSTOP)
+        try:
+            # Nobody needs to wait until its time is over: the Lease is given back in its name.
+            free = {"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}}
+            eventually("another leads", lambda: c.request("PATCH", f"{leases}/kube-controller-manager", free, "application/merge-patch+json")[0] == 200)
+            eventually("another leads", lambda: leader(c) != "", timeout=60)
+            make(0)
+        finally:
+            os.kill(sleeper.process.pid, signal.SIGCONT)
+        make(count)  # while it wakes, and believes for a moment that it leads
+        def blocks():
+            return [n["spec"].get("podCIDR") for n in c.get(path)["items"] if n["metadata"]["name"].startswith("block-")]
+        eventually("all nodes have addresses", lambda: all(blocks()), timeout=60)
+        self.assertEqual(len(set(blocks())), 2 * count)
+        for i in range(2 * count):
+            c.request("DELETE", f"{path}/block-{99 - i}")
         self.all_listed()
 
     def test_node_names_are_guarded_by_every_server(self):
