@@ -55,6 +55,7 @@ constexpr auto tunnel_grace = std::chrono::seconds(2);         // of these, for 
 constexpr auto node_stop_time = std::chrono::seconds(5);
 constexpr auto leave_time = std::chrono::seconds(2);           // to tell the other servers
 constexpr auto move_time = std::chrono::seconds(1);            // for clients to go to another server
+constexpr auto pause_time = std::chrono::milliseconds(100);    // for clients to be told to go, when there is no other
 constexpr std::size_t known_names_max = 1024;                  // that one core remembers to have told; a scan has more
 
 // Where K3s has the administrator's kubeconfig.
@@ -664,8 +665,7 @@ class server_process {
         http_->leave(core);
         co_return true;
       });
-      // Nobody waits for a move when there is nowhere to go.
-      if (shared_datastore()) co_await reactor::sleep_for(move_time);
+      co_await reactor::sleep_for(shared_datastore() ? duration(move_time) : duration(pause_time));
       if (objects_) objects_->end_watches();
       reactor::scope closing;
       closing.spawn(close_tunnels());

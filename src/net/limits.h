@@ -48,6 +48,8 @@ inline constexpr std::chrono::seconds write_timeout{60};
 // rather than a reset.
 inline constexpr std::size_t linger_max_bytes = 256 * 1024;
 inline constexpr std::chrono::seconds linger_timeout{2};
+// A connection that has begun when a server ends gets so long to be accepted: its last step takes a round trip.
+inline constexpr std::chrono::milliseconds last_arrivals{50};
 // A client that was told that its idle connection ends gets this long to end it, so that a request on its way isn't reset.
 inline constexpr std::chrono::milliseconds farewell_timeout{250};
 

@@ -1,5 +1,6 @@
 // socket.cc: the operating system's network as streams.
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -10,6 +11,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include "base/strings.h"
 #include "reactor/descriptor.h"
@@ -174,6 +176,16 @@ class socket_listener final : public listener {
   task<result<std::unique_ptr<stream>>> accept() override {
     KEDGE_CO_TRY(int fd, co_await descriptor_.accept());
     co_return std::make_unique<socket_stream>(fd, is_unix_);
+  }
+  // A TCP listener's filter sees each segment from its TCP header on (tcp_filter() in Linux's tcp_ipv4.c). A peer whose SYN is
+  // dropped sends it again after a second, and then learns that nobody listens.
+  void turn_away() noexcept override {
+    if (is_unix_) return;
+    constexpr std::uint32_t flags_at = 13, syn = 0x02, drop = 0, whole = 0xffff;
+    sock_filter program[] = {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, flags_at), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, syn, 0, 1),
+                             BPF_STMT(BPF_RET | BPF_K, drop), BPF_STMT(BPF_RET | BPF_K, whole)};
+    sock_fprog all{.len = std::size(program), .filter = program};
+    (void)::setsockopt(descriptor_.fd(), SOL_SOCKET, SO_ATTACH_FILTER, &all, sizeof all);
   }
   endpoint local() const override {
     address a;

@@ -54,6 +54,9 @@ class listener {
   virtual ~listener() = default;
   // The next connection. errc::exhausted when the process is out of descriptors (wait a little before the next call).
   virtual task<result<std::unique_ptr<stream>>> accept() = 0;
+  // No connection begins from now on, while those that have begun still come to accept(): for who is about to close it, which
+  // resets what wasn't accepted. Where the system can't, nothing.
+  virtual void turn_away() noexcept {}
   virtual endpoint local() const = 0;
 };
 

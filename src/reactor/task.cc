@@ -70,7 +70,9 @@ void* allocate_frame(std::size_t size) {
 void free_frame(void* frame, [[maybe_unused]] std::size_t size) noexcept {
 #ifndef KEDGE_PLAIN_FRAMES
   auto c = class_of(size);
-  if (size <= large_max && frames.kept_bytes + c.bytes <= free_frames_max_bytes) {
+  // One of each small size always: who waits frees a frame and takes one of the same size, whatever a burst has left here.
+  bool keep = frames.kept_bytes + c.bytes <= free_frames_max_bytes || (size <= small_max && !frames.heads[c.index]);
+  if (size <= large_max && keep) {
     frames.heads[c.index] = new (frame) free_lists::node{frames.heads[c.index]};
     frames.kept_bytes += c.bytes;
     return;

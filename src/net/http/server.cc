@@ -9,10 +9,15 @@ namespace kedge::net::http {
 struct server::core_state {
   std::vector<reactor::endpoint> listening;
   reactor::event ready;
+  std::vector<reactor::listener*> listeners;  // while accepting runs
   bool leaving = false;
   core_counters counters;
   reactor::list<connection> connections;  // those that speak HTTP already
   reactor::scope accepting, serving;      // serving ends first: its tasks are linked above
+  void stop_accepting() {
+    listeners.clear();
+    accepting.cancel();
+  }
 };
 
 namespace {
@@ -41,7 +46,7 @@ task<result<void>> server::run(std::size_t core) {
   struct end_all {
     core_state& c;
     ~end_all() {
-      c.accepting.cancel();
+      c.stop_accepting();
       c.serving.cancel();
     }
   } guard{c};
@@ -53,7 +58,10 @@ task<result<void>> server::run(std::size_t core) {
     c.listening.push_back(l->local());
     listeners.push_back(std::move(l));
   }
-  for (auto& l : listeners) c.accepting.spawn(accept_on(c, std::move(l)));
+  for (auto& l : listeners) {
+    c.listeners.push_back(l.get());
+    c.accepting.spawn(accept_on(c, std::move(l)));
+  }
   c.ready.set();
   reactor::event never;
   co_await never.wait();
@@ -122,7 +130,9 @@ void server::leave(std::size_t core) {
 task<bool> server::drain(std::size_t core, time_point until) {
   auto& c = *cores_[core];
   c.leaving = true;
-  c.accepting.cancel();
+  for (auto* l : c.listeners) l->turn_away();
+  co_await reactor::sleep_for(last_arrivals);
+  c.stop_accepting();
   c.connections.for_each([](connection& k) { k.drain(); });
   reactor::event all_gone;
   reactor::scope waiting;
