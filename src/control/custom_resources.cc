@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "control/controller.h"
+#include "control/finalizers.h"
 
 namespace kedge::control {
 
@@ -15,13 +16,6 @@ namespace {
 const api::resource_id definitions{"apiextensions.k8s.io", "v1", "customresourcedefinitions"};
 constexpr std::string_view cleanup_finalizer = "customresourcecleanup.apiextensions.k8s.io";
 constexpr auto look_again = std::chrono::milliseconds(200);  // while objects with finalizers remain
-
-bool has_finalizer(const json::value& o) {
-  auto& list = o["metadata"]["finalizers"];
-  for (std::size_t i = 0; i < list.size(); ++i)
-    if (list[i].as_string() == cleanup_finalizer) return true;
-  return false;
-}
 
 void set_condition(json::value& crd, std::string_view type, std::string_view state, std::string_view reason, std::string_view message, const std::string& now) {
   auto& list = crd.member("status").member("conditions").make_array();
@@ -139,7 +133,7 @@ class definition_keeper {
     auto crd = c_.objects.get(definitions, "", name);
     if (!crd) co_return api::api_result<void>();
     if ((*crd)["metadata"]["deletionTimestamp"].is_string()) {
-      if (has_finalizer(*crd)) co_return co_await finalize(std::move(name));
+      if (has_finalizer(*crd, cleanup_finalizer)) co_return co_await finalize(std::move(name));
       co_return api::api_result<void>();
     }
     auto now = format_rfc3339(reactor::loop::current().wall_now());
@@ -181,14 +175,7 @@ class definition_keeper {
       co_return api::api_result<void>();
     }
     auto done = co_await c_.objects.modify(definitions, "", name, [](json::value& v) {
-      json::array kept;
-      auto& list = v["metadata"]["finalizers"];
-      for (std::size_t i = 0; i < list.size(); ++i)
-        if (list[i].as_string() != cleanup_finalizer) kept.push_back(list[i]);
-      if (kept.empty())
-        v.member("metadata").erase("finalizers");
-      else
-        v.member("metadata").set("finalizers", std::move(kept));
+      remove_finalizer(v, cleanup_finalizer);
       return true;
     });
     if (!done && done.error().code != 404) co_return api::fail(done.error());

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "control/controller.h"
+#include "control/finalizers.h"
 #include "json/parse.h"
 
 namespace kedge::control {
@@ -33,13 +34,6 @@ std::optional<place> place_of(const api::registry& served, const json::value& o)
   if (!r) return std::nullopt;
   return place{{r->group, r->version, r->resource},
                std::string(o["metadata"]["namespace"].as_string()), std::string(o["metadata"]["name"].as_string())};
-}
-
-bool has_finalizer(const json::value& o, std::string_view name) {
-  auto& list = o["metadata"]["finalizers"];
-  for (std::size_t i = 0; i < list.size(); ++i)
-    if (list[i].as_string() == name) return true;
-  return false;
 }
 
 bool mentions(std::string_view text, std::string_view what) { return text.find(what) != std::string_view::npos; }
@@ -220,14 +214,7 @@ class collector {
   task<api::api_result<void>> drop_finalizer(place where, std::string uid, std::string_view finalizer) {
     auto done = co_await c_.objects.modify(where.resource, where.ns, where.name, [&](json::value& v) {
       if (v["metadata"]["uid"].as_string() != uid) return false;
-      json::array kept;
-      auto& list = v["metadata"]["finalizers"];
-      for (std::size_t i = 0; i < list.size(); ++i)
-        if (list[i].as_string() != finalizer) kept.push_back(list[i]);
-      if (kept.empty())
-        v.member("metadata").erase("finalizers");
-      else
-        v.member("metadata").set("finalizers", std::move(kept));
+      remove_finalizer(v, finalizer);
       return true;
     });
     if (!done && done.error().code != 404) co_return api::fail(done.error());

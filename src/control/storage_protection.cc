@@ -1,6 +1,7 @@
 // storage_protection.cc: takes the finalizers off volumes and claims that are being deleted and no longer used: a claim by no
 // running pod, a volume by no claim. Admission puts them on.
 #include "control/controller.h"
+#include "control/finalizers.h"
 #include "json/parse.h"
 
 namespace kedge::control {
@@ -28,11 +29,7 @@ bool uses(const json::value& pod, std::string_view claim) {
 }
 
 bool waits(const json::value& o, std::string_view finalizer) {
-  if (!o["metadata"]["deletionTimestamp"].is_string()) return false;
-  auto& list = o["metadata"]["finalizers"];
-  for (std::size_t i = 0; i < list.size(); ++i)
-    if (list[i].as_string() == finalizer) return true;
-  return false;
+  return o["metadata"]["deletionTimestamp"].is_string() && has_finalizer(o, finalizer);
 }
 
 class protection {
@@ -85,14 +82,7 @@ class protection {
 
   task<api::api_result<void>> drop(api::resource_id what, std::string ns, std::string name, std::string_view finalizer) {
     auto done = co_await c_.objects.modify(std::move(what), std::move(ns), std::move(name), [finalizer](json::value& v) {
-      json::array kept;
-      auto& list = v["metadata"]["finalizers"];
-      for (std::size_t i = 0; i < list.size(); ++i)
-        if (list[i].as_string() != finalizer) kept.push_back(list[i]);
-      if (kept.empty())
-        v.member("metadata").erase("finalizers");
-      else
-        v.member("metadata").set("finalizers", std::move(kept));
+      remove_finalizer(v, finalizer);
       return true;
     });
     if (!done && done.error().code != 404) co_return api::fail(done.error());

@@ -11,6 +11,7 @@
 #include "datastore/sqlite/sqlite_log.h"
 #include "postgres_server.h"
 #include "redis_server.h"
+#include "runner.h"
 
 namespace kedge::datastore {
 namespace {
@@ -86,19 +87,6 @@ const bool registered = [] {
   backends().push_back({"redis", [] { return std::unique_ptr<test_database>(new in_redis); }});
   return true;
 }();
-
-struct runner {
-  reactor::loop loop{*reactor::make_backend(reactor::io_backend::automatic)};
-  reactor::loop::current_guard here{loop};
-  template <typename T>
-  T must(task<result<T>> t) {
-    auto r = loop.run_until(std::move(t));
-    REQUIRE_MESSAGE(r.has_value(), (r ? std::string() : r.error().message));
-    if constexpr (!std::is_void_v<T>) return std::move(*r);
-  }
-  time_point in(std::chrono::milliseconds d) { return monotonic_clock::now() + d; }
-  void end(server& s) { loop.run_until(s.raw().close()); }
-};
 
 template <typename F>
 void on_each(F f) {

@@ -8,6 +8,7 @@
 #include "backends.h"
 #include "cutting_proxy.h"
 #include "redis_server.h"
+#include "runner.h"
 
 namespace kedge::datastore {
 namespace {
@@ -33,28 +34,6 @@ class database final : public test_database {
  private:
   std::string endpoint_;
   bool tls_ = false;
-};
-
-struct runner {
-  reactor::loop loop{*reactor::make_backend(reactor::io_backend::automatic)};
-  reactor::loop::current_guard here{loop};
-  template <typename T>
-  T must(task<result<T>> t) {
-    auto r = loop.run_until(std::move(t));
-    REQUIRE_MESSAGE(r.has_value(), (r ? std::string() : r.error().message));
-    if constexpr (!std::is_void_v<T>) return std::move(*r);
-  }
-  time_point in(std::chrono::milliseconds d) { return monotonic_clock::now() + d; }
-  void end(server& s) { loop.run_until(s.raw().close()); }
-  template <typename F>
-  bool until(F condition, std::chrono::milliseconds limit = patience) {
-    auto end = monotonic_clock::now() + limit;
-    while (!condition()) {
-      if (monotonic_clock::now() > end) return false;
-      loop.turn(monotonic_clock::now() + 5ms);
-    }
-    return true;
-  }
 };
 
 batch one(operation op) {

@@ -157,6 +157,17 @@ void run_clients(servers& s, int rounds, std::function<void(int)> meanwhile) {
   MESSAGE(t.created.size() << " created, " << t.counted << " counted, " << t.refused << " refused");
 }
 
+void run_clients_and_lose_answers(servers& s, datastore::cutting_proxy& proxy) {
+  int losses = 0;
+  run_clients(s, 60, [&](int n) {
+    if (n % 25 == 24 && proxy.lost() && losses < 40) {
+      ++losses;
+      proxy.lose_next_answer();
+    }
+  });
+  CHECK(losses > 0);
+}
+
 }  // namespace
 
 TEST_CASE("three servers: what clients were told is true, and all watches tell the same") {
@@ -169,14 +180,7 @@ TEST_CASE("three servers whose answers get lost: no write is lost, applied twice
   datastore::cutting_proxy proxy(the_postgres().port());
   servers s;
   for (int i = 0; i < 3; ++i) s.postgres(fmt::format("postgres://postgres@127.0.0.1:{}/lost_answers", proxy.port()));
-  int losses = 0;
-  run_clients(s, 60, [&](int n) {
-    if (n % 25 == 24 && proxy.lost() && losses < 40) {
-      ++losses;
-      proxy.lose_next_answer();
-    }
-  });
-  CHECK(losses > 0);
+  run_clients_and_lose_answers(s, proxy);
 }
 
 TEST_CASE("three servers on Redis") {
@@ -189,14 +193,7 @@ TEST_CASE("three servers on Redis whose answers get lost") {
   datastore::cutting_proxy proxy(the_redis().port());
   servers s;
   for (int i = 0; i < 3; ++i) s.redis(fmt::format("127.0.0.1:{}/41", proxy.port()));
-  int losses = 0;
-  run_clients(s, 60, [&](int n) {
-    if (n % 25 == 24 && proxy.lost() && losses < 40) {
-      ++losses;
-      proxy.lose_next_answer();
-    }
-  });
-  CHECK(losses > 0);
+  run_clients_and_lose_answers(s, proxy);
 }
 
 TEST_CASE("three servers on Redis that is killed and started again") {
