@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import glob
+import http.client
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 import unittest
 
 from harness import BINARY, Agent, Api, Failed, Lab, Server, eventually, main, run
@@ -70,6 +72,41 @@ class Life(Operation):
         server.start()
         server.wait_ready()
         server.kubectl("get", "configmap", "late")
+
+    def test_a_stop_under_load_fails_no_request(self):
+        server = self.server()
+        tls = Api.context(server)
+        answered, failed, stopping = [], [], threading.Event()
+
+        def ask(kept):
+            c = http.client.HTTPSConnection(server.address, server.port, context=tls, timeout=30)
+            while True:
+                before = stopping.is_set()
+                try:
+                    c.request("GET", "/api/v1/namespaces/default")
+                    a = c.getresponse()
+                    answered.append(a.status)
+                    a.read()
+                except ConnectionRefusedError:
+                    if not before:
+                        failed.append("refused before the stop")
+                    return
+                except (OSError, http.client.HTTPException) as e:
+                    failed.append(repr(e))
+                    return
+                if not kept:
+                    c.close()
+
+        clients = [threading.Thread(target=ask, args=(i % 2 == 0,), daemon=True) for i in range(6)]
+        for c in clients:
+            c.start()
+        eventually("requests are answered", lambda: len(answered) > 100, timeout=60)
+        stopping.set()
+        self.assertEqual(server.stop(), 0, server.log())
+        for c in clients:
+            c.join(60)
+        self.assertEqual(failed, [])
+        self.assertEqual(set(answered), {200})
 
     def test_watches_end_and_do_not_hold_it_up(self):
         server = self.server()
