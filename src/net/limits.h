@@ -17,6 +17,8 @@ inline constexpr std::size_t tls_batch_max_bytes = 4 * tls_record_max_bytes;
 // Writes of one core that wait for the end of its turn: enough that a reader with many connections stays awake over them, few
 // enough that it reads the first while we are at the next (measured: 8 is the best for GET, 16 and more slower than none).
 inline constexpr std::size_t late_writes_max = 8;
+// Doubled up to this while one turn goes on: an event to a thousand watchers wakes the readers a quarter as often.
+inline constexpr std::size_t late_writes_burst_max = 32;
 // What is larger keeps its reader busy by itself, and goes out at once.
 inline constexpr std::size_t late_write_max_bytes = 8 * 1024;
 // Record buffers that a thread keeps for the next requests; two are in use for each that is under way.

@@ -20,7 +20,7 @@ namespace {
 constexpr std::size_t record_overhead_max = 96;
 // A batch, and room for what a receive may have to say meanwhile (key update, alert).
 constexpr std::size_t out_block_bytes = tls_batch_max_bytes + tls_batch_max_bytes / tls_record_max_bytes * record_overhead_max + 512;
-using out_pool = block_pool<out_block_bytes, late_writes_max + 4>;
+using out_pool = block_pool<out_block_bytes, late_writes_burst_max + 4>;
 using in_pool = block_pool<tls_record_max_bytes, 16>;
 
 // Walks over the parts of a send.
@@ -50,7 +50,7 @@ class cursor {
   std::size_t offset_ = 0;
 };
 
-// Short writes of this loop's streams, put off until what is ready now has run, or a few of them wait. Each write wakes its
+// Short writes of this loop's streams, put off until what is ready now has run, or a few of them wait (more in a turn that has many). Each write wakes its
 // reader, and a peer that has many connections here (a proxy, an informer's client, a benchmark) then reads several answers
 // for one waking instead of going back to sleep after each.
 class late_write : public reactor::list_hook {
@@ -66,10 +66,10 @@ class late_writes {
   static void add(late_write& w) {
     auto& mine = here();
     mine.waiting_.push_back(w);
-    if (++mine.count_ >= late_writes_max)
-      mine.write_all();
-    else if (!mine.turn_.linked())
-      reactor::loop::current().schedule(mine.turn_);
+    if (!mine.turn_.linked()) reactor::loop::current().schedule(mine.turn_);
+    if (++mine.count_ < mine.most_) return;
+    mine.write_all();
+    mine.most_ = std::min(2 * mine.most_, late_writes_burst_max);
   }
 
  private:
@@ -104,6 +104,7 @@ class late_writes {
     for (;;) {
       co_await mine.turn_;
       mine.write_all();
+      mine.most_ = late_writes_max;
     }
   }
   void write_all() noexcept {
@@ -114,6 +115,7 @@ class late_writes {
   reactor::loop& loop_ = reactor::loop::current();
   reactor::list<late_write> waiting_;
   std::size_t count_ = 0;  // of those that were put in; some may have gone
+  std::size_t most_ = late_writes_max;
   end_of_turn turn_;
 };
 
