@@ -1,5 +1,7 @@
 #include <vector>
 
+#include "reactor/wait_limit.h"
+
 #include "reactor_backends.h"
 
 using namespace kedge;
@@ -91,5 +93,56 @@ TEST_CASE("a deadline ends work that takes too long, and only that") {
     CHECK(late.error().code == errc::timeout);
     auto early = co_await with_deadline(slow(1ms), loop::current().now() + 10s);
     CHECK(early.value() == 7);
+  });
+}
+
+TEST_CASE("a limit ends one wait after another, each at its own time") {
+  on_every_backend([]() -> task<void> {
+    int alive = 0;
+    auto slow = [&](duration d) -> task<result<int>> {
+      counted c(alive);
+      if (d > 0s) co_await sleep_for(d);
+      co_return 7;
+    };
+    auto in = [](duration d) { return loop::current().now() + d; };
+    wait_limit limit;
+    for (int i = 0; i < 3; ++i) {
+      auto early = co_await limit.until(in(1h), slow(1ms));
+      CHECK(early.value() == 7);
+      auto at_once = co_await limit.until(in(-1s), slow(0s));
+      CHECK(at_once.value() == 7);
+      auto late = co_await limit.until(in(5ms), slow(1h));  // earlier than the one before
+      CHECK(late.error().code == errc::timeout);
+      CHECK(alive == 0);
+    }
+    auto moved = co_await limit.until(in(1ms), slow(0s));
+    auto end = in(20ms);
+    moved = co_await limit.until(end, slow(1h));  // the timer fires for the wait before, and looks again
+    CHECK(moved.error().code == errc::timeout);
+    CHECK(loop::current().now() >= end);
+    auto for_ever = co_await limit.until(time_point::max(), slow(30ms));
+    CHECK(for_ever.value() == 7);
+    // Both at once: the work is done, and nothing is left in the ready queue.
+    event both;
+    auto waits = [](event& e) -> task<result<int>> {
+      co_await e.wait();
+      co_return 8;
+    };
+    scope beside;
+    beside.spawn([](event& e, time_point when) -> task<void> {
+      co_await sleep_until(when);
+      e.set();
+    }(both, end = in(5ms)));
+    auto tie = co_await limit.until(end, waits(both));
+    CHECK((tie ? *tie == 8 : tie.error().code == errc::timeout));
+    {
+      scope dropped;
+      dropped.spawn([](auto& work) -> task<void> {
+        wait_limit own;
+        (void)co_await own.until(loop::current().now() + 1h, work(1h));
+      }(slow));
+      CHECK(alive == 1);
+    }
+    CHECK(alive == 0);
   });
 }
