@@ -311,7 +311,9 @@ class decoder {
       v = nullptr;
       return;
     }
-    v = time_text(*t, micro);
+    // Whole seconds with a Z behind them stand as they are printed.
+    constexpr std::size_t plain_size = std::string_view("2006-01-02T15:04:05Z").size();
+    if (micro || v.as_string().size() != plain_size) v = time_text(*t, micro);
   }
 
   // omitempty of what was given.

@@ -163,7 +163,9 @@ union_authenticator::outcome union_authenticator::bearer(const headers& h, conne
     user = connection.token_user;
     return outcome::good;
   }
-  auto token = given.empty() ? bearer_token(h) : std::string(given);
+  std::string other;
+  if (!again) other = given.empty() ? bearer_token(h) : std::string(given);
+  auto& token = again ? connection.token : other;
   if (token.empty() || !tokens_) return token.empty() ? outcome::none : outcome::bad;
   auto fingerprint = again ? connection.token_fingerprint : token_authenticator::fingerprint_of(token);
   auto who = tokens_->identify(token, fingerprint, cluster, now);
@@ -172,10 +174,10 @@ union_authenticator::outcome union_authenticator::bearer(const headers& h, conne
     return outcome::bad;
   }
   user = again && who->is(connection.token_speaks_for) ? connection.token_user : with_group(*who, authenticated);
-  auto hash = std::hash<std::string_view>{}(token);
-  if (std::exchange(connection.token_hash, hash) != hash) return outcome::good;
   if (!again) {
-    connection.token = std::move(token);
+    auto hash = std::hash<std::string_view>{}(token);
+    if (std::exchange(connection.token_hash, hash) != hash) return outcome::good;
+    connection.token = std::move(other);
     connection.token_fingerprint = std::move(fingerprint);
   }
   connection.token_at = cluster.at();

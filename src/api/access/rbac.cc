@@ -249,10 +249,12 @@ bool rbac_authorizer::refresh(const store::snapshot& cluster, bool at_once) {
   x.looked = now;
   bool changed = !x.filled;
   x.filled = true;
-  changed |= reconcile(x.cluster_roles, cluster, directory_prefix("clusterroles"), compile_role);
-  changed |= reconcile(x.roles, cluster, directory_prefix("roles"), compile_role);
-  changed |= reconcile(x.cluster_bindings, cluster, directory_prefix("clusterrolebindings"), compile_binding);
-  changed |= reconcile(x.bindings, cluster, directory_prefix("rolebindings"), compile_binding);
+  static const auto cluster_roles = directory_prefix("clusterroles"), roles = directory_prefix("roles"),
+                    cluster_bindings = directory_prefix("clusterrolebindings"), bindings = directory_prefix("rolebindings");
+  changed |= reconcile(x.cluster_roles, cluster, cluster_roles, compile_role);
+  changed |= reconcile(x.roles, cluster, roles, compile_role);
+  changed |= reconcile(x.cluster_bindings, cluster, cluster_bindings, compile_binding);
+  changed |= reconcile(x.bindings, cluster, bindings, compile_binding);
   if (!changed) return false;
   x.index_subjects();
   decisions_.clear();

@@ -60,8 +60,8 @@ struct h1_parser::callbacks {
     if (fields.size() >= header_fields_max) return s.refuse(431, errc::too_large, "too many header fields");
     while (!s.value_.empty() && (s.value_.back() == ' ' || s.value_.back() == '\t')) s.value_.pop_back();
     // An obsolete line folding that llhttp would join, or a bare NUL: never sent by anything that means well.
-    for (unsigned char c : s.value_)
-      if (c == '\r' || c == '\n' || c == 0) return s.refuse(400, errc::protocol, "a header value has a line break");
+    for (char c : {'\r', '\n', '\0'})
+      if (s.value_.find(c) != std::string::npos) return s.refuse(400, errc::protocol, "a header value has a line break");
     if (s.side_ == side::request && !is_token(s.name_)) return s.refuse(400, errc::protocol, "a header name is not a token");
     fields.add(std::move(s.name_), std::move(s.value_));
     s.name_.clear();
