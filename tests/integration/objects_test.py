@@ -74,6 +74,39 @@ class Objects(ClusterTest):
         self.assertIn('configmaps "once" already exists', self.kubectl("create", "configmap", "once", check=False).stderr)
         self.assertIn("(NotFound)", self.kubectl("get", "configmap", "never", check=False).stderr)
 
+    def test_what_helm_asks(self):
+        # Its records, found by labels; a record that exists already; and patches made of three manifests (helm_test.py has helm itself).
+        def record(revision, status):
+            labels = {"owner": "helm", "name": "web", "status": status, "version": str(revision)}
+            return {"apiVersion": "v1", "kind": "Secret", "type": "helm.sh/release.v1", "stringData": {"release": "x" * 50_000},
+                    "metadata": {"name": f"sh.helm.release.v1.web.v{revision}", "labels": labels}}
+        api, secrets = self.server.api(), "/api/v1/namespaces/default/secrets"
+        self.addCleanup(api.close)
+        self.assertEqual(api.request("POST", secrets, record(1, "pending-install"))[0], 201)
+        self.assertEqual(api.request("POST", secrets, record(1, "pending-install"))[1]["reason"], "AlreadyExists")
+        self.assertEqual(api.request("PUT", f"{secrets}/sh.helm.release.v1.web.v1", record(1, "deployed"))[0], 200)
+        self.assertEqual(api.request("POST", secrets, record(2, "failed"))[0], 201)
+        def found(selector):
+            return [s["metadata"]["labels"]["version"] for s in api.get(f"{secrets}?labelSelector={selector}")["items"]]
+        self.assertEqual(found("name%3Dweb%2Cowner%3Dhelm"), ["1", "2"])
+        self.assertEqual(found("name%3Dweb%2Cowner%3Dhelm%2Cstatus%3Ddeployed"), ["1"])
+        services, strategic = "/api/v1/namespaces/default/services", {"Content-Type": "application/strategic-merge-patch+json"}
+        ports = [{"name": "http", "port": 80, "targetPort": "http"}, {"name": "admin", "port": 81}]
+        made = api.request("POST", services, {"metadata": {"name": "released"}, "spec": {"ports": ports, "selector": {"app": "web"}}})[1]
+        patch = {"spec": {"type": "NodePort", "$setElementOrder/ports": [{"port": 80}], "ports": [{"port": 80, "targetPort": 8080}, {"$patch": "delete", "port": 81}]}}
+        status, changed = api.request("PATCH", f"{services}/released", patch, strategic)
+        self.assertEqual(status, 200, changed)
+        self.assertEqual([(p["name"], p["port"], p["targetPort"]) for p in changed["spec"]["ports"]], [("http", 80, 8080)])
+        self.assertEqual(changed["spec"]["clusterIP"], made["spec"]["clusterIP"])
+        self.assertGreaterEqual(changed["spec"]["ports"][0]["nodePort"], 30000)
+        bad = {"spec": {"$setElementOrder/ports": [{"port": "none"}], "ports": [{"port": "none"}]}}
+        status, told = api.request("PATCH", f"{services}/released", bad, strategic)
+        self.assertEqual(status, 422, told)
+        self.assertIn("into Go struct field ServicePort.spec.ports.port of type int32", told["message"])
+        self.assertEqual(api.get(f"{services}/released")["spec"], changed["spec"])
+        for name in ("secrets/sh.helm.release.v1.web.v1", "secrets/sh.helm.release.v1.web.v2", "services/released"):
+            self.assertEqual(api.request("DELETE", f"/api/v1/namespaces/default/{name}")[0], 200)
+
     def test_watch_sees_changes_in_order(self):
         argv = ["kubectl", "--kubeconfig", self.server.kubeconfig, "get", "configmaps", "-l", "watched=yes", "-w", "--output-watch-events"]
         self.kubectl("create", "configmap", "first")

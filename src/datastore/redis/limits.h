@@ -14,7 +14,7 @@ inline constexpr std::size_t call_bytes_max = 256 * 1024;
 inline constexpr int page_rows = 500;
 // Entries looked at by one step of compaction, a millisecond of the server.
 inline constexpr int compaction_step = 200;
-// As kine: the newest revisions are always kept.
+// As kine: the newest revisions are kept, unless they are large: then as many as fill half of history_bytes_max.
 inline constexpr std::uint64_t compaction_kept = 1000;
 // All of the log is in the server's memory: after this much has been written it is compacted without waiting for the
 // owner to ask (facts 3.3).

@@ -239,11 +239,13 @@ class redis_log final : public log {
     co_return fmt::format("{}|{}|{}", found.what.name, found.what.previous, found.nonce);
   }
 
-  task<result<void>> compact(revision to) override {
+  task<result<void>> compact(revision to) override { return compact_but(to, compaction_kept); }
+
+  task<result<void>> compact_but(revision to, std::uint64_t kept) {
     for (;;) {
       KEDGE_CO_CHECK(co_await link_up());
       KEDGE_CO_TRY(auto r, describe(co_await ask(*w_, command::of("EVALSHA", compact_sha_, "2", meta_, log_, to,
-                                                                  std::uint64_t(compaction_step), compaction_kept))));
+                                                                  std::uint64_t(compaction_step), kept))));
       if (r[1].number() == 0) co_return result<void>();
       co_await reactor::sleep_for(std::chrono::milliseconds(1));  // appends go first
     }
@@ -424,12 +426,15 @@ class redis_log final : public log {
   task<void> bound_memory() {
     for (;;) {
       while (written_ < options_.history_bytes) co_await much_written_.wait();
-      written_ = 0;
-      if (auto done = co_await compact(known_.at); !done)
+      // Large values: what is kept of the newest must not be the memory that this is about.
+      auto kept = std::min<std::uint64_t>(compaction_kept, options_.history_bytes / 2 * ops_written_ / written_);
+      written_ = ops_written_ = 0;
+      if (auto done = co_await compact_but(known_.at, kept); !done)
         kedge::log::warning("{}: compaction: {}", description_, done.error().message);
     }
   }
-  void count_written(std::size_t bytes) {
+  void count_written(std::size_t ops, std::size_t bytes) {
+    ops_written_ += ops;
     written_ += bytes;
     if (written_ >= options_.history_bytes) much_written_.pulse();
   }
@@ -531,7 +536,7 @@ class redis_log final : public log {
       c.add(op.kind == change::remove ? std::string_view() : std::string_view(op.value));
     }
     out.request = link.send(c);
-    count_written(bytes);
+    count_written(out.count, bytes);
     return out;
   }
 
@@ -628,7 +633,7 @@ class redis_log final : public log {
   revision loaded_at_ = 0, loaded_compacted_ = 0;
   known known_;  // the newest entry that was given out
   std::optional<error> forked_;
-  std::size_t appending_ = 0, written_ = 0;
+  std::size_t appending_ = 0, written_ = 0, ops_written_ = 0;
   revision hint_ = 0;  // somebody said that there is an entry up to here
   time_point read_at_{};
   reactor::event news_, up_, much_written_;
