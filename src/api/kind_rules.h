@@ -38,7 +38,10 @@ struct kind_rules {
   bool keeps_status_on_create = false;
   std::uint32_t lease_seconds = 0;
 
-  // All may be null. `o` is in the stored version, decoded and defaulted; metadata is complete (without uid on create).
+  // All may be null. What kube-apiserver's way to its internal form and back makes of an object, for which its writer then answers
+  // as if it had written that. `o` is as it came, or as it is stored.
+  void (*convert)(json::value& o) = nullptr;
+  // `o` is in the stored version, decoded and defaulted; metadata is complete (without uid on create).
   void (*prepare_create)(json::value& o, const kind_context& c) = nullptr;
   // After the generic part: status or spec and system metadata have been kept from `old`.
   void (*prepare_update)(json::value& o, const json::value& old, const kind_context& c) = nullptr;

@@ -223,6 +223,7 @@ api_result<void> storage::prepare_create(const served& s, const std::string& ns,
 
 task<api_result<written>> storage::create(const served& s, std::string ns, json::value object, call& c) {
   const bool generated = name_in(object).empty() && !object["metadata"]["generateName"].as_string().empty();
+  if (s.rules->convert) s.rules->convert(object);
   auto owners = ownership_of_new(s, object, c);
   if (s.to_stored) s.to_stored(object);
   for (int tries = 0;; ++tries) {
@@ -312,6 +313,7 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
   }
   KEDGE_CO_TRY(auto old, value_of(*current));
   if (s.custom) custom::bring_to(*s.stored, old);
+  if (s.rules->convert) s.rules->convert(old);
   api_result<json::value> next = json::value();
   std::optional<json::value> shown;  // in the served version, where that is another
   if (s.from_stored) {
@@ -334,6 +336,7 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
       refused = invalid(s.group, s.kind, name, std::move(refused.causes));
     co_return fail(std::move(refused));
   }
+  if (s.rules->convert) s.rules->convert(*next);
   const auto asked = take_ownership(*next), held = take_ownership(old);
   if (shown) take_ownership(*shown);
   auto owners = ownership_after(s, shown ? *shown : old, *next, held, asked, what, c);
@@ -464,7 +467,7 @@ change storage::patch_change(const served& s, patch_kind how, json::value patch,
     if (!next.is_object()) return fail(bad_request("the patch leaves no object"));
     c.warnings.clear();
     KEDGE_TRY(auto object, decode_body(std::move(next), own_body(s), c.options.validation, duplicates, c.warnings, true));
-    if (what == part::whole || s.custom) apply_defaults(s, object);
+    if (what == part::whole || what == part::ephemeral_containers || s.custom) apply_defaults(s, object);
     if (object["metadata"]["uid"].as_string() != current["metadata"]["uid"].as_string())
       return fail(invalid(s.group, s.kind, name_in(current), {invalid_value("metadata.uid", object["metadata"]["uid"], "field is immutable")}));
     return object;

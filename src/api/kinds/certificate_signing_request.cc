@@ -60,6 +60,8 @@ void validate(causes& out, const json::value& o) {
     out.push_back(required("spec.signerName"));
   else if (signer.find('/') == std::string_view::npos)
     out.push_back(invalid_value("spec.signerName", signer, "must be a fully qualified domain and path of the form 'example.com/signer-name'"));
+  else if (auto domain = signer.substr(0, signer.find('/')); domain.find('.') == std::string_view::npos)
+    out.push_back(invalid_value("spec.signerName", domain, "should be a domain with at least two segments separated by dots"));
   if (auto& s = spec["expirationSeconds"]; s.is_integer() && s.as_integer() < 600)
     out.push_back(invalid_value("spec.expirationSeconds", s, "may not specify a duration less than 600 seconds (10 minutes)"));
 }

@@ -1,6 +1,8 @@
 // extension.cc: what extends the API itself, and devices. Their content is checked by the schema; here stand their traits.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "api/kind_rules.h"
 
 namespace kedge::api {
@@ -14,6 +16,7 @@ void webhooks(causes& out, const json::value& o) {
     auto& w = o["webhooks"][i];
     auto name = w["name"].as_string();
     add_problems(out, path + ".name", name, check_dns1123_subdomain(name));
+    if (std::count(name.begin(), name.end(), '.') < 2) out.push_back(invalid_value(path + ".name", name, "should be a domain with at least three segments separated by dots"));
     if (w["sideEffects"].as_string().empty()) out.push_back(required(path + ".sideEffects"));
     if (w["admissionReviewVersions"].empty()) out.push_back(required(path + ".admissionReviewVersions"));
     const bool url = w["clientConfig"]["url"].is_string(), service = w["clientConfig"]["service"].is_object();

@@ -7,6 +7,15 @@
 namespace kedge::api {
 namespace {
 
+// The first of the addresses has a field of its own too, which older kubelets write alone.
+void pair_addresses(json::value& o) {
+  auto &one = o["status"]["podIP"], &all = o["status"]["podIPs"];
+  if (!one.as_string().empty() && one.as_string() != all[0]["ip"].as_string())
+    o.member("status").set("podIPs", json::array{json::object{{"ip", one}}});
+  else if (one.as_string().empty() && !all.empty())
+    o.member("status").set("podIP", all[0]["ip"]);
+}
+
 void prepare_create(json::value& o, const kind_context&) {
   o.set("status", json::object{{"phase", "Pending"}, {"qosClass", quality_of_service(o["spec"])}});
   if (!o["spec"]["schedulingGates"].empty())
@@ -123,6 +132,7 @@ const kind_rules kinds::pods{.group = "",
                              .generation = true,
                              .answers_deleted_object = true,
                              .keeps_status_on_create = true,
+                             .convert = pair_addresses,
                              .prepare_create = prepare_create,
                              .prepare_update = prepare_update,
                              .validate = validate,

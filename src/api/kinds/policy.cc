@@ -113,6 +113,8 @@ void priority_level(causes& out, const json::value& o) {
   auto& spec = o["spec"];
   auto type = spec["type"].as_string();
   if (type == "Limited" && !spec["limited"].is_object()) out.push_back(required("spec.limited", "must not be empty when type is Limited"));
+  if (type == "Limited" && spec["limited"].is_object() && spec["limited"]["limitResponse"]["type"].as_string().empty())
+    out.push_back(required("spec.limited.limitResponse.type"));
   if (type == "Exempt" && spec["limited"].is_object()) out.push_back(forbidden_value("spec.limited", "must be nil if the type is not Limited"));
   if (type != "Limited" && type != "Exempt") out.push_back(not_supported("spec.type", type, {"Exempt", "Limited"}));
 }

@@ -14,9 +14,7 @@ void fold_string_data(json::value& o) {
   o.erase("stringData");
 }
 
-void prepare_create(json::value& o, const kind_context&) { fold_string_data(o); }
 void prepare_update(json::value& o, const json::value& old, const kind_context&) {
-  fold_string_data(o);
   if (o["type"].as_string().empty()) o.set("type", old["type"]);
 }
 
@@ -71,7 +69,7 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
 
 const kind_rules kinds::secrets{.group = "",
                                 .resource = "secrets",
-                                .prepare_create = prepare_create,
+                                .convert = fold_string_data,
                                 .prepare_update = prepare_update,
                                 .validate = validate,
                                 .validate_update = validate_update};

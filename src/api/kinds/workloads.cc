@@ -4,6 +4,7 @@
 
 #include "api/kind_rules.h"
 #include "api/kinds/pod_spec.h"
+#include "base/strings.h"
 
 namespace kedge::api {
 namespace {
@@ -157,6 +158,27 @@ void controller_revision_update(causes& out, const json::value& o, const json::v
 
 void warn_template(std::vector<std::string>& out, const json::value& o) { warn_pod_spec(out, o["spec"]["template"]["spec"], "spec.template.spec"); }
 
+// Claim templates say what they are.
+void name_claim_templates(json::value& o) {
+  if (!o["spec"]["volumeClaimTemplates"].array()) return;
+  for (auto& claim : *o.member("spec").member("volumeClaimTemplates").array()) {
+    claim.set("kind", "PersistentVolumeClaim");
+    claim.set("apiVersion", "v1");
+  }
+}
+
+// A DaemonSet counts its templates in an annotation, for what was made of it before there were revisions.
+constexpr const char* template_generation = "deprecated.daemonset.template.generation";
+void count_template(json::value& o) {
+  if (o["metadata"]["annotations"][template_generation].is_null()) o.member("metadata").member("annotations").set(template_generation, "0");
+}
+void daemon_set_prepare_create(json::value& o, const kind_context&) { o.member("metadata").member("annotations").set(template_generation, "1"); }
+void daemon_set_prepare_update(json::value& o, const json::value& old, const kind_context& c) {
+  auto count = parse_int(old["metadata"]["annotations"][template_generation].as_string()).value_or(0);
+  if (c.subresource != "status" && !(o["spec"]["template"] == old["spec"]["template"])) ++count;
+  o.member("metadata").member("annotations").set(template_generation, std::to_string(count));
+}
+
 // A Deployment's status keeps the labels of the object.
 void deployment_prepare_update(json::value& o, const json::value& old, const kind_context& c) {
   if (c.subresource == "status") o.member("metadata").set("labels", old["metadata"]["labels"]);
@@ -166,8 +188,8 @@ void deployment_prepare_update(json::value& o, const json::value& old, const kin
 
 const kind_rules kinds::deployments{.group = "apps", .resource = "deployments", .generation = true, .prepare_update = deployment_prepare_update, .validate = deployment, .validate_update = selector_immutable, .warn = warn_template};
 const kind_rules kinds::replica_sets{.group = "apps", .resource = "replicasets", .generation = true, .validate = replica_set, .validate_update = selector_immutable, .warn = warn_template};
-const kind_rules kinds::stateful_sets{.group = "apps", .resource = "statefulsets", .generation = true, .validate = stateful_set, .validate_update = stateful_set_update, .warn = warn_template};
-const kind_rules kinds::daemon_sets{.group = "apps", .resource = "daemonsets", .generation = true, .validate = daemon_set, .validate_update = selector_immutable, .warn = warn_template};
+const kind_rules kinds::stateful_sets{.group = "apps", .resource = "statefulsets", .generation = true, .convert = name_claim_templates, .validate = stateful_set, .validate_update = stateful_set_update, .warn = warn_template};
+const kind_rules kinds::daemon_sets{.group = "apps", .resource = "daemonsets", .generation = true, .convert = count_template, .prepare_create = daemon_set_prepare_create, .prepare_update = daemon_set_prepare_update, .validate = daemon_set, .validate_update = selector_immutable, .warn = warn_template};
 const kind_rules kinds::controller_revisions{.group = "apps", .resource = "controllerrevisions", .validate = controller_revision, .validate_update = controller_revision_update};
 const kind_rules kinds::replication_controllers{.group = "", .resource = "replicationcontrollers", .generation = true, .orphan_by_default = true, .validate = replication_controller, .warn = warn_template};
 

@@ -212,6 +212,45 @@ TEST_CASE("a Pod: defaults, binding, grace, eviction, update rules") {
   CHECK(w.get("/api/v1/namespaces/default/pods/p").code == 404);  // it had no node: gone at once
 }
 
+// Seen at a K3s v1.36.3 server: what is written in another form than it is kept in belongs to its writer as it is kept.
+TEST_CASE("what is kept in another form than it was written in") {
+  api_world w;
+  auto owned = [](const json::value& o) { return json::write(o["metadata"]["managedFields"][o["metadata"]["managedFields"].size() - 1]["fieldsV1"]); };
+  const std::string secrets = "/api/v1/namespaces/default/secrets";
+  auto secret = w.must(w.post(secrets, R"({"metadata":{"name":"s"},"stringData":{"s":"hidden"},"data":{"a":"AAE="}})"), 201);
+  CHECK(json::write(secret["data"]) == R"({"a":"AAE=","s":"aGlkZGVu"})");
+  CHECK(owned(secret) == R"({"f:data":{".":{},"f:a":{},"f:s":{}},"f:type":{}})");
+  secret = w.must(w.patch(secrets + "/s", R"({"stringData":{"z":"1"}})", merge), 200);
+  CHECK(json::write(secret["data"]) == R"({"a":"AAE=","s":"aGlkZGVu","z":"MQ=="})");
+  CHECK(owned(secret).find("stringData") == std::string::npos);
+  CHECK(owned(secret).find(R"("f:z":{})") != std::string::npos);
+
+  const std::string apps = "/apis/apps/v1/namespaces/default/";
+  const std::string of_pods = R"("selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"x"}]}})";
+  auto set = w.must(w.post(apps + "statefulsets", R"({"metadata":{"name":"s"},"spec":{"serviceName":"s",)" + of_pods +
+                                                      R"(,"volumeClaimTemplates":[{"metadata":{"name":"v"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}]}})"), 201);
+  CHECK(set["spec"]["volumeClaimTemplates"][std::size_t{0}]["kind"].as_string() == "PersistentVolumeClaim");
+  CHECK(set["spec"]["volumeClaimTemplates"][std::size_t{0}]["apiVersion"].as_string() == "v1");
+  w.must(w.patch(apps + "statefulsets/s", R"({"spec":{"replicas":2}})", merge), 200);
+
+  auto generation = [](const json::value& o) { return std::string(o["metadata"]["annotations"]["deprecated.daemonset.template.generation"].as_string()); };
+  auto daemons = w.must(w.post(apps + "daemonsets", R"({"metadata":{"name":"d"},"spec":{)" + of_pods + "}}"), 201);
+  CHECK(generation(daemons) == "1");
+  CHECK(owned(daemons).find(R"("f:deprecated.daemonset.template.generation":{})") != std::string::npos);
+  CHECK(generation(w.must(w.patch(apps + "daemonsets/d", R"({"metadata":{"annotations":null,"labels":{"l":"1"}}})", merge), 200)) == "1");
+  CHECK(generation(w.must(w.patch(apps + "daemonsets/d", R"({"spec":{"template":{"metadata":{"labels":{"new":"1"}}}}})", merge), 200)) == "2");
+
+  const std::string pods = "/api/v1/namespaces/default/pods";
+  w.must(w.post(pods, R"({"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"x"}]}})"), 201);
+  auto running = w.must(w.patch(pods + "/p/status", R"({"status":{"podIP":"1.2.3.4"}})", merge), 200);
+  CHECK(json::write(running["status"]["podIPs"]) == R"([{"ip":"1.2.3.4"}])");
+  running = w.must(w.patch(pods + "/p/ephemeralcontainers", R"({"spec":{"ephemeralContainers":[{"name":"e","image":"i"}]}})", "application/strategic-merge-patch+json"), 200);
+  auto& e = running["spec"]["ephemeralContainers"][std::size_t{0}];
+  CHECK(e["imagePullPolicy"].as_string() == "Always");
+  CHECK(e["terminationMessagePath"].as_string() == "/dev/termination-log");
+  CHECK(e["terminationMessagePolicy"].as_string() == "File");
+}
+
 TEST_CASE("services get addresses and ports, and give them back") {
   api_world w;
   auto body = [](std::string_view name, std::string_view spec) {
