@@ -5,8 +5,10 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "control/controller.h"
 #include "crypto/password_hash.h"
 #include "reactor/offload.h"
+#include "reactor/scope.h"
 
 namespace kedge::supervisor {
 
@@ -16,6 +18,7 @@ constexpr std::string_view suffix = ".node-password.k3s";
 constexpr auto secret_type = "k3s.cattle.io/node-password";
 constexpr std::size_t password_bytes_max = 256;        // K3s's is 32 hexadecimal digits
 constexpr auto sweep_interval = std::chrono::minutes(1);
+constexpr auto gather_time = std::chrono::seconds(1);  // many nodes may join at once
 constexpr auto orphan_age = std::chrono::minutes(10);  // K3s's: a node may take its time to come up
 
 const api::resource_id secrets{"", "v1", "secrets"};
@@ -77,9 +80,20 @@ task<api::api_result<void>> node_passwords::check(std::string node, std::string 
 }
 
 task<void> node_passwords::keep() {
+  reactor::event news;
+  reactor::scope following;
+  auto& s = objects_.objects_store();
+  following.spawn(control::follow(s, objects_.prefix(nodes), [&news](const store::event& e) {
+    if (e.type == store::event_type::added) news.set();
+  }));
+  following.spawn(control::follow(s, objects_.prefix(secrets, "kube-system"), [&news](const store::event& e) {
+    if (e.type == store::event_type::added && e.object->key().ends_with(suffix)) news.set();
+  }));
   for (;;) {
+    news.reset();
     co_await sweep();
-    co_await reactor::sleep_for(sweep_interval);
+    co_await news.wait_until(reactor::loop::current().now() + sweep_interval);
+    co_await reactor::sleep_for(gather_time);
   }
 }
 

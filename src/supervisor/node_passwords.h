@@ -4,7 +4,7 @@
 //                                                   │         absent: created (trust on first use)
 //                                                   └── scrypt on the offload pool, one at a time (32 MiB each)
 //
-// The Secret gets an ownerReference to its Node once that exists, so that deleting the Node frees the name; Secrets whose
+// The Secret gets an ownerReference to its Node as soon as that exists, so that deleting the Node frees the name; Secrets whose
 // Node never came are removed after a while.
 #pragma once
 

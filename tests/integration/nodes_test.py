@@ -50,7 +50,15 @@ class Nodes(unittest.TestCase):
         copy.process.terminate()
         copy.process.wait(20)
         Agent(self.lab, "worker3", c, server.url, server.token(), args=["--node-name", "worker", "--with-node-id"])
-        eventually("a node with an id of its own", lambda: [n for n in server.get("nodes")["items"] if re.fullmatch(r"worker-[0-9a-f]{8}", n["metadata"]["name"]) and is_ready(n)], timeout=60)
+        third = eventually("a node with an id of its own", lambda: [n for n in server.get("nodes")["items"] if re.fullmatch(r"worker-[0-9a-f]{8}", n["metadata"]["name"]) and is_ready(n)], timeout=60)
+        self.assertEqual(len(third), 1)
+        # The name is free when its Node is deleted: the machine was installed anew.
+        eventually("the password is the Node's", lambda: server.get("secret", "worker.node-password.k3s", "-n", "kube-system")["metadata"].get("ownerReferences"), timeout=40)
+        first.process.terminate()
+        first.process.wait(20)
+        server.kubectl("delete", "node", "worker")
+        Agent(self.lab, "worker4", b, server.url, server.token(), args=["--node-name", "worker"])
+        self.node_ready(server, "worker")
 
     def test_registration_from_environment_and_file(self):
         a, b = self.lab.host(), self.lab.host()
