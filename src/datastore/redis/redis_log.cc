@@ -175,6 +175,9 @@ class redis_log final : public log {
         co_await reactor::sleep_for(retry_min);
         continue;
       }
+      // The primary went before it told whether a replica has it: who takes over may have it or not, and the log is read again.
+      if (wait && !*wait->value && wait->value->error().code == errc::closed)
+        co_return fail(errc::unknown_outcome, fmt::format("{}: {}", description_, wait->value->error().message));
       auto done = co_await settle(ops, parts);
       if (done && wait) check_replicas(*wait, *done);
       co_return done;
