@@ -9,6 +9,7 @@
 #include "base/strings.h"
 #include "json/write.h"
 #include "reactor/loop.h"
+#include "reactor/wait_limit.h"
 
 namespace kedge::api {
 namespace {
@@ -135,8 +136,9 @@ std::string expired_event(const watch_state& w, std::string message) {
 
 // Follows the source. This is the frame that an idle watch keeps.
 task<void> follow(net::http::exchange& e, watch_state& w) {
+  reactor::wait_limit limit;
   for (;;) {
-    auto events = co_await reactor::with_deadline(w.source->next(), next_tick(w));
+    auto events = co_await limit.until(next_tick(w), w.source->next());
     if (events) {
       if (!co_await write_events(e, w, *std::move(events)) || outlived(w)) co_return;
       continue;
