@@ -247,6 +247,17 @@ struct tree_nodes {
   }
 
   // false when `visit` ended it.
+  // Null when it is not there.
+  static const object_ref* find(node* n, std::string_view key) noexcept {
+    while (!n->is_leaf) {
+      auto& b = as_branch(n);
+      n = b.children[position(b, key)];
+    }
+    auto& l = as_leaf(n);
+    auto i = position(l, key);
+    return i < l.count && l.items[i]->key() == key ? &l.items[i] : nullptr;
+  }
+
   static bool scan(node* n, std::string_view start, bool bounded, const std::function<bool(const object_ref&)>& visit) {
     if (n->is_leaf) {
       auto& l = as_leaf(n);
@@ -298,25 +309,13 @@ tree::~tree() {
 std::size_t tree::size() const noexcept { return root_ ? tree_nodes::size(root_) : 0; }
 
 const object* tree::find(std::string_view key) const noexcept {
-  auto* n = root_;
-  if (!n) return nullptr;
-  while (!n->is_leaf) {
-    auto& b = tree_nodes::as_branch(n);
-    n = b.children[tree_nodes::position(b, key)];
-  }
-  auto& l = tree_nodes::as_leaf(n);
-  auto i = tree_nodes::position(l, key);
-  return i < l.count && l.items[i]->key() == key ? object_access::get(l.items[i]) : nullptr;
+  auto found = root_ ? tree_nodes::find(root_, key) : nullptr;
+  return found ? object_access::get(*found) : nullptr;
 }
 
 object_ref tree::get(std::string_view key) const {
-  object_ref out;
-  if (!root_) return out;
-  tree_nodes::scan(root_, key, true, [&](const object_ref& o) {
-    if (o->key() == key) out = o;
-    return false;
-  });
-  return out;
+  auto found = root_ ? tree_nodes::find(root_, key) : nullptr;
+  return found ? *found : object_ref();
 }
 
 object_ref tree::put(object_ref o) {

@@ -95,20 +95,23 @@ bool reconcile(by_key<T>& known, const store::snapshot& cluster, const std::stri
   bool changed = false;
   auto at = known.begin();
   cluster.scan(prefix, {}, [&](const store::object_ref& stored) {
+    // A revision wrote one key: the same one stands for the same object, without a look at its key.
+    if (at != known.end() && at->second.mod == stored->mod()) {
+      ++at;
+      return true;
+    }
     auto key = stored->key();
     while (at != known.end() && at->first < key) {
       at = known.erase(at);
       changed = true;
     }
     if (at != known.end() && at->first == key) {
-      if (at->second.mod != stored->mod()) {
-        changed = true;
-        if (auto object = read_object(stored)) {
-          at->second = compile(*object, stored->mod());
-        } else {
-          at->second = T{};
-          at->second.mod = stored->mod();
-        }
+      changed = true;
+      if (auto object = read_object(stored)) {
+        at->second = compile(*object, stored->mod());
+      } else {
+        at->second = T{};
+        at->second.mod = stored->mod();
       }
       ++at;
       return true;
