@@ -21,6 +21,15 @@ ossl::certificate_stack stack_of(std::span<const certificate> certificates) {
   return stack;
 }
 
+// What may lead from a certificate to an anchor. A root among it never does: one that is trusted is an anchor. It can hide its
+// cross-signed twin, which would: OpenSSL tries one of several issuers only, Go all (K3s's rotated CAs have both in the bundle).
+ossl::certificate_stack intermediates_of(std::span<const certificate> certificates) {
+  ossl::certificate_stack stack(sk_X509_new_null());
+  for (auto& one : certificates)
+    if (stack && X509_self_signed(one.native(), 0) != 1) sk_X509_push(stack.get(), one.native());
+  return stack;
+}
+
 bool is_time_error(int code) { return code == X509_V_ERR_CERT_HAS_EXPIRED || code == X509_V_ERR_CERT_NOT_YET_VALID; }
 
 bool set_name(X509_VERIFY_PARAM* param, std::string_view name) {
@@ -47,7 +56,7 @@ result<void> verify(X509_STORE_CTX* context, const check& c) {
 
 result<void> verify_chain(X509_STORE* store, std::span<const certificate> chain, const check& c) {
   if (chain.empty()) return fail(errc::unauthenticated, "no certificate was presented");
-  auto others = stack_of(chain.subspan(1));
+  auto others = intermediates_of(chain.subspan(1));
   ossl::x509_store_context context(X509_STORE_CTX_new());
   if (!others || !context || !X509_STORE_CTX_init(context.get(), store, chain.front().native(), others.get()))
     return fail(ossl::last_error(errc::internal, "prepare to verify a certificate"));

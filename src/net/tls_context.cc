@@ -80,6 +80,20 @@ int accept_client_certificate(X509_STORE_CTX* store, void*) {
   return 1;
 }
 
+// OpenSSL's own check, without the roots that the server sent along: one that is trusted is known here, and one that isn't can hide
+// its cross-signed twin, as crypto/trust.cc says.
+int check_server_certificate(X509_STORE_CTX* store, void*) {
+  auto* sent = X509_STORE_CTX_get0_untrusted(store);
+  std::unique_ptr<STACK_OF(X509), decltype([](STACK_OF(X509) * s) { sk_X509_free(s); })> others(sk_X509_new_null());
+  if (!others) return 0;
+  for (int i = 0; sent && i < sk_X509_num(sent); ++i)
+    if (auto* one = sk_X509_value(sent, i); X509_self_signed(one, 0) != 1 && !sk_X509_push(others.get(), one)) return 0;
+  X509_STORE_CTX_set0_untrusted(store, others.get());
+  int good = X509_verify_cert(store);
+  X509_STORE_CTX_set0_untrusted(store, sent);
+  return good;
+}
+
 bool fresh_key(ticket_key& k, time_point now) {
   k.made = now;
   return RAND_bytes(k.name.data(), static_cast<int>(k.name.size())) == 1 &&
@@ -242,6 +256,7 @@ result<std::shared_ptr<tls_client_context>> tls_client_context::make(const tls_c
     SSL_CTX_set_verify(c.get(), SSL_VERIFY_NONE, nullptr);
   } else {
     SSL_CTX_set_verify(c.get(), SSL_VERIFY_PEER, nullptr);
+    SSL_CTX_set_cert_verify_callback(c.get(), check_server_certificate, nullptr);
     // As Go: a pinned certificate that isn't self-signed may be the end of the chain.
     X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(c.get()), X509_V_FLAG_PARTIAL_CHAIN);
     if (!options.ca_pem) {

@@ -252,6 +252,15 @@ TEST_CASE("a user's intermediate CA signs, and its bundle rides along") {
   CHECK(!trust::from_bundle(root).value().verify_server(std::vector{leaf}, "localhost", now));
   // The intermediate alone is an anchor too.
   CHECK(trust::from_bundle(std::vector{ca.signer()}).value().verify_server(std::vector{leaf}, "localhost", now));
+  // Of a root that another one signed too, both forms may come: who trusts the other is not led astray (K3s's rotated CAs).
+  made = w.run(
+      "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout old.key -out old.crt -subj /CN=old -days 3650 && "
+      "openssl req -new -key root.key -subj /CN=root -out cross.csr && "
+      "openssl x509 -req -in cross.csr -CA old.crt -CAkey old.key -CAcreateserial -out cross.crt -days 3650 -extfile mid.ext");
+  REQUIRE_MESSAGE(made.good, made.text);
+  chain = parse_bundle(leaf.pem() + w.get("mid.crt") + w.get("root.crt") + w.get("cross.crt") + w.get("old.crt")).value();
+  CHECK(trust::from_bundle(parse_bundle(w.get("old.crt")).value()).value().verify_server(chain, "localhost", now));
+  CHECK(trust::from_bundle(root).value().verify_server(chain, "localhost", now));
   CHECK(root_of(ca.bundle(), now) == root.front());
   CHECK(root_of(root, now) == std::nullopt);
   CHECK(root_of(std::vector{root.front(), ca.signer()}, now) == std::nullopt);

@@ -29,6 +29,25 @@ task<result<std::unique_ptr<net::tls_stream>>> dial(reactor::endpoint at, std::s
   co_return co_await net::tls_connect(std::move(s), std::move(c), std::move(name));
 }
 
+// The certificate of `pair`, signed by another.
+std::string signed_by(const pem_pair& pair, const pem_pair& issuer) {
+  auto text = [](const std::string& pem) { return BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())); };
+  auto *a = text(pair.certificate), *b = text(issuer.certificate), *c = text(issuer.key), *out = BIO_new(BIO_s_mem());
+  auto *x = PEM_read_bio_X509(a, nullptr, nullptr, nullptr), *ca = PEM_read_bio_X509(b, nullptr, nullptr, nullptr);
+  auto* key = PEM_read_bio_PrivateKey(c, nullptr, nullptr, nullptr);
+  X509_set_issuer_name(x, X509_get_subject_name(ca));
+  X509_sign(x, key, EVP_sha256());
+  PEM_write_bio_X509(out, x);
+  char* bytes = nullptr;
+  auto size = BIO_get_mem_data(out, &bytes);
+  std::string pem(bytes, static_cast<std::size_t>(size));
+  for (auto* bio : {a, b, c, out}) BIO_free(bio);
+  X509_free(x);
+  X509_free(ca);
+  EVP_PKEY_free(key);
+  return pem;
+}
+
 task<void> who(net::http::exchange& e) {
   auto& c = e.connection();
   (void)co_await e.respond({}, "sni=" + c.sni + " certificates=" + std::to_string(c.peer_certificates.size()));
@@ -139,6 +158,25 @@ TEST_CASE("names, authorities, client certificates") {
     r = co_await ask(client_context({.ca_pem = pem.certificate, .chain_pem = user.certificate, .key_pem = user.key}), "localhost");
     REQUIRE_MESSAGE(r.has_value(), r.error().message);
     CHECK(r->body == "sni=localhost certificates=1");  // a stranger's: whether it is trusted is asked above
+  });
+}
+
+// A K3s server's CAs after `k3s certificate rotate-ca`: the new root is sent as it signed itself, and as the old root signed it.
+TEST_CASE("a rotated authority is trusted by who trusts the old one") {
+  auto old_root = make_certificate("old"), new_root = make_certificate("new"), stranger = make_certificate("stranger");
+  auto server = make_certificate("server");
+  server.certificate = signed_by(server, new_root);
+  server.certificate += new_root.certificate + signed_by(new_root, old_root) + old_root.certificate;
+  on_each_backend([&]() -> task<void> {
+    running_server s(who, with_tls(server));
+    for (auto& [ca, good] : {std::pair(old_root, true), std::pair(new_root, true), std::pair(stranger, false)}) {
+      net::http::client k;
+      net::http::target t;
+      t.at = s.at();
+      t.host = "localhost";
+      t.tls = client_context({.ca_pem = ca.certificate});
+      CHECK((co_await k.fetch({.to = t, .path = "/"})).has_value() == good);
+    }
   });
 }
 
