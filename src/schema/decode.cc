@@ -100,8 +100,9 @@ class decoder {
         unknown(m.name, at);
         continue;
       }
-      given[static_cast<std::size_t>(i)] = &m;
-      known[known_count++] = static_cast<std::uint8_t>(i);
+      auto& slot = given[static_cast<std::size_t>(i)];
+      if (!slot) known[known_count++] = static_cast<std::uint8_t>(i);
+      slot = &m;
     }
     // Errors are told in the order of the document, the result stands in the order of the type: decode first, then sort.
     for (std::size_t k = 0; k < known_count; ++k) {
