@@ -77,8 +77,15 @@ endpoint to_endpoint(const address& a) {
 
 void set(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
 
-void tune(int fd) {
+bool on_this_machine(const address& a) {
+  if (a.storage.ss_family == AF_INET) return ntohl(reinterpret_cast<const sockaddr_in*>(&a.storage)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+  return a.storage.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(&a.storage)->sin6_addr);
+}
+
+// A listener's options are taken over by what it accepts. `peer` is where a connection goes or what address is listened at.
+void tune(int fd, const address& peer) {
   set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  if (on_this_machine(peer)) return;
   // A peer that is gone without a word is found after 30 s + 3 × 10 s (Go's defaults are 15 s each).
   set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 30);
@@ -88,9 +95,7 @@ void tune(int fd) {
 
 class socket_stream final : public stream {
  public:
-  socket_stream(int fd, bool is_unix) : descriptor_(fd) {
-    if (!is_unix) tune(fd);
-  }
+  explicit socket_stream(int fd) : descriptor_(fd) {}
 
   task<result<buffer>> receive() override { return descriptor_.receive(); }
 
@@ -175,7 +180,7 @@ class socket_listener final : public listener {
   socket_listener(int fd, bool is_unix) : descriptor_(fd), is_unix_(is_unix) {}
   task<result<std::unique_ptr<stream>>> accept() override {
     KEDGE_CO_TRY(int fd, co_await descriptor_.accept());
-    co_return std::make_unique<socket_stream>(fd, is_unix_);
+    co_return std::make_unique<socket_stream>(fd);
   }
   // A TCP listener's filter sees each segment from its TCP header on (tcp_filter() in Linux's tcp_ipv4.c). A peer whose SYN is
   // dropped sends it again after a second, and then learns that nobody listens.
@@ -204,19 +209,14 @@ class system_network final : public network {
     KEDGE_CO_TRY(auto a, to_address(to));
     int fd = ::socket(a.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) co_return fail(os_error(errno, "socket"));
-    auto s = std::make_unique<socket_stream>(fd, to.is_unix);
-    if (::connect(fd, a.get(), a.length) != 0) {
-      if (errno != EINPROGRESS) co_return fail(os_error(errno, "connect to " + to.text()));
-      int problem = 0;
-      for (;;) {
-        KEDGE_CO_CHECK(co_await s->get().writable());
-        socklen_t n = sizeof problem;
-        if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &problem, &n) != 0) problem = errno;
-        if (problem) co_return fail(os_error(problem, "connect to " + to.text()));
-        address p;  // a spurious wake-up leaves it neither failed nor connected
-        p.length = sizeof p.storage;
-        if (::getpeername(fd, p.get(), &p.length) == 0) break;
-      }
+    if (!to.is_unix) tune(fd, a);
+    auto s = std::make_unique<socket_stream>(fd);
+    // The second call tells how the first went. On this machine it has gone well at once, only the first doesn't say so; else it
+    // is asked again when the socket is writable.
+    for (int calls = 1; ::connect(fd, a.get(), a.length) != 0 && errno != EISCONN; ++calls) {
+      if (errno == EINTR) continue;
+      if (errno != EINPROGRESS && errno != EALREADY) co_return fail(os_error(errno, "connect to " + to.text()));
+      if (calls > 1) KEDGE_CO_CHECK(co_await s->get().writable());
     }
     co_return std::move(s);
   }
@@ -231,6 +231,7 @@ class system_network final : public network {
       set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
       if (options.reuse_port) set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
       if (a.storage.ss_family == AF_INET6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, at.address == "::" ? 0 : 1);
+      tune(fd, a);
     }
     if (::bind(fd, a.get(), a.length) != 0 || ::listen(fd, options.backlog) != 0) {
       auto e = os_error(errno, "listen on " + at.text());

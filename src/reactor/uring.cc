@@ -95,7 +95,8 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
     io_uring_params params{};
     // The ring belongs to the thread that enables it (in the first wait), not to the one that makes it. Deferred task work
     // (Linux 6.1) completes only when we ask, so no interrupt reaches a running coroutine.
-    params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE;
+    params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED |
+                   IORING_SETUP_CQSIZE;
     params.cq_entries = ring_entries * 4;
     int r = io_uring_queue_init_params(ring_entries, &ring_, &params);
     enabled_ = r != 0;
@@ -141,7 +142,7 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
     if (until == time_point::max()) {
       io_uring_submit_and_wait(&ring_, 1);
     } else if (auto left = until - now(); left <= duration(0)) {
-      io_uring_submit_and_get_events(&ring_);
+      if (kernel_has_work()) io_uring_submit_and_get_events(&ring_);
     } else {
       __kernel_timespec ts{};
       ts.tv_sec = left.count() / 1'000'000'000;
@@ -189,6 +190,8 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
     enable();
     io_uring_submit(&ring_);
   }
+  // Whether there are entries that the kernel hasn't seen.
+  bool has_unsubmitted() const noexcept { return io_uring_sq_ready(&ring_) > 0; }
 
   buffer taken(unsigned id, std::size_t size) {
     return buffer(buffers_ + id * receive_buffer_bytes, size, *this, id);
@@ -206,6 +209,10 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
     // By system call: Debian 12's liburing declares io_uring_enable_rings but does not export it.
     if (!std::exchange(enabled_, true))
       syscall(SYS_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
+  }
+  // Whether a look at what is complete needs a system call first: something to submit, or to be completed by us.
+  bool kernel_has_work() const noexcept {
+    return has_unsubmitted() || (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
   }
   void arm_wake() {
     auto* sqe = entry();
@@ -349,13 +356,14 @@ void uring_state::dispose() noexcept {
   if (receive_.in_flight || accept_.in_flight || poll_read_.in_flight || poll_write_.in_flight) {
     // The operations hold the open file: without the shutdown the peer would see the end only after the cancellations.
     ::shutdown(fd_, SHUT_RDWR);
+    // What the kernel hasn't seen may name this descriptor, whose number can be another's as soon as it is closed.
+    if (backend_.has_unsubmitted()) backend_.submit_now();
     for (auto* op : {&receive_, &accept_, &poll_read_, &poll_write_}) {
       if (!op->in_flight) continue;
       auto* sqe = backend_.entry();
       io_uring_prep_cancel(sqe, op, 0);
       io_uring_sqe_set_data(sqe, nullptr);
     }
-    backend_.submit_now();
     backend_.keep(*this);
   }
   ::close(fd_);
