@@ -75,6 +75,14 @@ std::vector<std::string> targets_of_pod(const value& pod) {
   return out;
 }
 
+result<std::string> without_roots(std::string_view chain_pem) {
+  KEDGE_TRY(auto chain, crypto::parse_bundle(chain_pem));
+  auto out = chain.front().pem();
+  for (auto& one : std::span(chain).subspan(1))
+    if (!one.authority_key_id().empty() && one.authority_key_id() != one.subject_key_id()) out += one.pem();
+  return out;
+}
+
 bool in_range(std::string_view address, std::string_view range) {
   auto slash = range.find('/');
   auto bits = slash == std::string_view::npos ? std::nullopt : parse_uint(range.substr(slash + 1));
@@ -133,11 +141,9 @@ result<void> server_links::join(const registration& joined, const client_identit
     if (!joined.server_ca.empty()) o.ca_pem = joined.server_ca;
     return net::tls_client_context::make(o);
   };
-  // The leaf alone: the servers know their CA, and would keep our copy of it for as long as the tunnel stands.
-  auto leaf = joined.kubelet;
-  KEDGE_TRY(auto chain, crypto::parse_bundle(leaf.chain));
-  leaf.chain = chain.front().pem();
-  KEDGE_TRY(as_node_, context(leaf));
+  auto node = joined.kubelet;
+  KEDGE_TRY(node.chain, without_roots(node.chain));
+  KEDGE_TRY(as_node_, context(node));
   KEDGE_TRY(as_controller_, context(controller));
   egress_mode_ = joined.cluster.egress_selector_mode;
   cluster_cidrs_ = joined.cluster.cluster_cidrs;

@@ -73,6 +73,9 @@ std::vector<std::string> addresses_of_slice(const json::value& slice);
 std::vector<std::string> targets_of_pod(const json::value& pod);
 // Whether the address lies in the range, "10.42.0.0/16".
 bool in_range(std::string_view address, std::string_view range);
+// A certificate's chain as it is shown to servers: they know their roots, and would keep our copies for as long as the tunnel stands.
+// Intermediates stay: once CAs were rotated, servers may know the root alone.
+result<std::string> without_roots(std::string_view chain_pem);
 
 // Serves status (/status) and metrics (/metrics) to this machine's root, over a socket file.
 class status_handler final : public net::http::handler {

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "crypto/certificate.h"
 #include "json/parse.h"
 #include "node/kubelet_access.h"
 #include "node/node_stats.h"
@@ -27,6 +28,19 @@ TEST_CASE("where servers may reach a pod") {
             {"ports":[{"containerPort":81,"protocol":"TCP"}]},{}]},"status":{"podIP":"10.0.0.1"}})", {":80", ":81"}}})
     CHECK_MESSAGE(targets_of_pod(*json::parse(pod)) == wanted, pod);
   CHECK(targets_of_pod({}).empty());
+}
+
+TEST_CASE("a chain without its roots") {
+  auto now = system_wall_time();
+  auto root = crypto::authority::create("root", now).value();
+  auto signed_by_root = [&](const char* name) {
+    auto key = crypto::private_key::generate(crypto::key_kind::ecdsa_p256).value();
+    return crypto::issue(root, key.public_part(), {.common_name = name, .client = true}, now, system_random()).value();
+  };
+  auto leaf = signed_by_root("leaf"), other = signed_by_root("intermediate");
+  CHECK(without_roots(crypto::chain_pem(leaf, root)) == leaf.pem());
+  CHECK(without_roots(leaf.pem() + other.pem() + root.bundle_pem()) == leaf.pem() + other.pem());
+  CHECK_FALSE(without_roots("nothing").has_value());
 }
 
 TEST_CASE("an address in a range") {
