@@ -6,19 +6,17 @@
 
 #include "api/custom/tables.h"
 #include "api/limits.h"
+#include "base/release.h"
 #include "base/strings.h"
 #include "json/write.h"
 #include "reactor/loop.h"
+#include "reactor/own_frame.h"
 #include "reactor/wait_limit.h"
 
 namespace kedge::api {
 namespace {
 
 using frame = std::shared_ptr<const std::string>;
-
-// Kept out of line: the compiler puts the frame of an inlined coroutine into its caller's, and an idle watch would carry the
-// room for what it is not doing.
-#define KEDGE_OWN_FRAME [[gnu::noinline]]
 
 bool selected(const watch_state& w, const store::object_ref& o) { return o && (!w.which || w.which->matches(*w.what, o)); }
 
@@ -134,23 +132,25 @@ std::string expired_event(const watch_state& w, std::string message) {
   return watch_frame_of("ERROR", s.to_json(), w.as.as);
 }
 
+// False at the end of the watch's life.
+KEDGE_OWN_FRAME task<bool> tell(net::http::exchange& e, watch_state& w, result<std::vector<store::event_ref>> events) {
+  if (events) co_return co_await write_events(e, w, *std::move(events)) && !outlived(w);
+  if (events.error().code == errc::expired) {
+    (void)co_await write_one(e, expired_event(w, "The resourceVersion for the provided watch is too old."));
+    co_return false;
+  }
+  if (events.error().code != errc::timeout) co_return false;
+  std::string text;
+  if (!tick(w, text)) co_return false;
+  co_return text.empty() || co_await write_one(e, std::move(text));
+}
+
 // Follows the source. This is the frame that an idle watch keeps.
-task<void> follow(net::http::exchange& e, watch_state& w) {
+KEDGE_OWN_FRAME task<void> follow(net::http::exchange& e, watch_state& w) {
   reactor::wait_limit limit;
   for (;;) {
     auto events = co_await limit.until(next_tick(w), w.source->next());
-    if (events) {
-      if (!co_await write_events(e, w, *std::move(events)) || outlived(w)) co_return;
-      continue;
-    }
-    if (events.error().code == errc::expired) {
-      (void)co_await write_one(e, expired_event(w, "The resourceVersion for the provided watch is too old."));
-      co_return;
-    }
-    if (events.error().code != errc::timeout) co_return;
-    std::string text;
-    if (!tick(w, text)) co_return;
-    if (!text.empty() && !co_await write_one(e, std::move(text))) co_return;
+    if (!co_await tell(e, w, std::move(events))) co_return;
   }
 }
 
@@ -199,21 +199,26 @@ task<api_result<watch_start>> open_watch(store::store& s, const served& what, st
   co_return out;
 }
 
-task<void> run_watch(net::http::exchange& e, prepared_watch& p) {
-  if (!co_await e.start(p.head)) co_return;
+// The head, and what there is to begin with. False when nothing may follow, not even the stream's end.
+KEDGE_OWN_FRAME static task<bool> begin_watch(net::http::exchange& e, prepared_watch& p) {
+  if (!co_await e.start(p.head)) co_return false;
   p.head = {};
   auto& w = *p.start.state;
   if (!p.start.refused.empty()) {
-    (void)co_await write_one(e, expired_event(w, std::move(p.start.refused)));
-    (void)co_await e.finish();
-    co_return;
+    (void)co_await write_one(e, expired_event(w, p.start.refused));
+    co_return true;
   }
   if (p.start.send_initial && !co_await write_initial(e, w, std::exchange(p.start.initial, {}), std::exchange(p.start.prefix, {}), p.start.end_mark))
-    co_return;
+    co_return false;
   // An idle watch must not keep an old state of the cluster alive.
   p.start.initial = {};
-  p.start.prefix = {};
-  co_await follow(e, w);
+  release(p.start.prefix);
+  co_return true;
+}
+
+task<void> run_watch(net::http::exchange& e, prepared_watch& p) {
+  if (!co_await begin_watch(e, p)) co_return;
+  if (p.start.refused.empty()) co_await follow(e, *p.start.state);
   (void)co_await e.finish();
 }
 

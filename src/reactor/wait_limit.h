@@ -32,6 +32,7 @@ class wait_limit final : timer {
     }
     result<T> await_resume() {
       unlink();  // the deadline may have come as well
+      limit_.waiting_ = nullptr;
       auto done = work_.operator co_await();
       if (done.handle.done()) return done.await_resume();
       work_.drop();

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/release.h"
+
 namespace kedge::tunnel {
 
 namespace {
@@ -91,7 +93,7 @@ result<frame_decoder::event> frame_decoder::feed(bytes piece, bool final) {
     piece = piece.subspan(1);
     if (done) {
       begun_ = false;
-      body_ = {};  // an idle session keeps nothing of its last frame but its text
+      release(body_);  // an idle session keeps nothing of its last frame but its text
       cut_ = false;
     }
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/release.h"
 #include "net/block_pool.h"
 #include "reactor/own_frame.h"
 
@@ -375,7 +376,7 @@ task<void> link::flush() {
 void link::fail_sending(const char* why) noexcept {
   if (!why_closed_) why_closed_ = why;
   broken_ = true;
-  output_ = {};
+  release(output_);
   stream_->close();
 }
 

@@ -1,6 +1,7 @@
 // h1_client.cc: one request and its answer over HTTP/1.1.
 #include <cstring>
 
+#include "base/release.h"
 #include "base/strings.h"
 #include "net/http/client_detail.h"
 #include "net/http/h1_parser.h"
@@ -38,8 +39,8 @@ class h1_exchange final : public client_exchange {
   task<result<void>> send_request() {
     bytes parts[] = {as_bytes(text_), as_bytes(body_)};
     auto sent = co_await connection_->stream->send(parts);
-    text_ = {};
-    body_ = {};
+    release(text_);
+    release(body_);
     if (!sent) {
       // The server may have answered (413) and closed before it took all: that answer counts.
       sent_all_ = false;

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "base/release.h"
 #include "base/strings.h"
 #include "net/http/connection.h"
 #include "net/http/h1_parser.h"
@@ -110,7 +111,7 @@ class h1_connection final : public connection, public exchange {
     parts[0] = as_bytes(head_text_);
     std::copy(body.begin(), body.end(), parts + 1);
     auto sent = co_await send({parts, body.size() + 1});
-    if (head_text_.capacity() > 4096) head_text_ = {};
+    if (head_text_.capacity() > 4096) release(head_text_);
     co_return sent;
   }
 
@@ -125,7 +126,7 @@ class h1_connection final : public connection, public exchange {
     append_response_head(head_text_, head, framing);
     auto text = as_bytes(head_text_);
     auto sent = co_await send({&text, 1});
-    head_text_ = {};  // a watch holds this exchange for hours
+    release(head_text_);  // a watch holds this exchange for hours
     if (request_complete()) parser_.reset();
     co_return sent;
   }

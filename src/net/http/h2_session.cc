@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "base/release.h"
 #include "base/strings.h"
 #include "net/http/h1_parser.h"
 
@@ -249,7 +250,7 @@ void h2_session::flush() {
     }
     out_sent_ = 0;
     if (out_.capacity() > 4096 && !more)
-      out_ = {};  // an idle connection holds no batch
+      kedge::release(out_);  // an idle connection holds no batch
     else
       out_.clear();
     if (!more) break;
@@ -348,7 +349,7 @@ task<result<reactor::buffer>> h2_session::read_body(h2_stream& st, duration pati
       if (st.body_taken == st.body.size()) {
         st.body.clear();
         st.body_taken = 0;
-        if (st.body.capacity() > 16 * 1024) st.body = {};
+        if (st.body.capacity() > 16 * 1024) kedge::release(st.body);
       }
       if (!st.closed) {
         nghttp2_session_consume(session_, st.id, n);

@@ -2,7 +2,21 @@
 
 #include <doctest/doctest.h>
 
+#include <vector>
+
+#include "base/release.h"
+
 using namespace kedge;
+
+TEST_CASE("a released container has given its memory back") {
+  std::string text(1000, 'x');
+  release(text);
+  CHECK(text.empty());
+  CHECK(text.capacity() == std::string().capacity());
+  std::vector<int> numbers(1000);
+  release(numbers);
+  CHECK(numbers.capacity() == 0);
+}
 
 TEST_CASE("base64 follows RFC 4648's vectors in both alphabets") {
   struct {
