@@ -16,6 +16,10 @@
 namespace kedge::api {
 namespace {
 
+// As long as a server waits at its start for a database that isn't there (datastore's start_wait).
+constexpr std::chrono::seconds bootstrap_database_wait{60};
+constexpr std::chrono::milliseconds bootstrap_retry{200};
+
 struct wanted_object {
   resource_id resource;
   std::string ns;
@@ -24,7 +28,8 @@ struct wanted_object {
 };
 
 error to_error(const status& s, const wanted_object& w) {
-  return {errc::internal, fmt::format("bootstrap: {} {}: {}", w.resource.plural, w.object["metadata"]["name"].as_string(), s.message)};
+  const bool away = s.code == 503 || s.code == 504;  // the database; also when it isn't known what became of the write
+  return {away ? errc::unavailable : errc::internal, fmt::format("bootstrap: {} {}: {}", w.resource.plural, w.object["metadata"]["name"].as_string(), s.message)};
 }
 
 bool covers(const json::value& list, const json::value& item) {
@@ -82,17 +87,27 @@ task<result<void>> ensure(objects& client, wanted_object w) {
   co_return result<void>();
 }
 
+// A database that goes away meanwhile (a failover, a restart) is waited for.
+task<result<void>> ensure_in_time(objects& client, wanted_object w, time_point until) {
+  for (;;) {
+    auto done = co_await ensure(client, w);
+    if (done || done.error().code != errc::unavailable || reactor::loop::current().now() >= until) co_return done;
+    co_await reactor::sleep_for(bootstrap_retry);
+  }
+}
+
 // All of them, at most bootstrap_batch at a time: those that wait together share commits.
 task<result<void>> ensure_all(objects& client, std::vector<wanted_object> all) {
   result<void> out;
   reactor::semaphore free(bootstrap_batch);
   reactor::scope work;
+  const auto until = reactor::loop::current().now() + bootstrap_database_wait;
   for (auto& w : all) {
     co_await free.acquire();
-    work.spawn([](objects& c, wanted_object one, reactor::semaphore& units, result<void>& first) -> task<void> {
-      if (auto ok = co_await ensure(c, std::move(one)); !ok && first) first = ok;
+    work.spawn([](objects& c, wanted_object one, time_point end, reactor::semaphore& units, result<void>& first) -> task<void> {
+      if (auto ok = co_await ensure_in_time(c, std::move(one), end); !ok && first) first = ok;
       units.release();
-    }(client, std::move(w), free, out));
+    }(client, std::move(w), until, free, out));
   }
   co_await work.join();
   co_return out;

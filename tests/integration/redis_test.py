@@ -48,6 +48,7 @@ defaults
   timeout connect 2s
   timeout client 1h
   timeout server 1h
+  timeout check 20s
 listen redis
   bind {host.address}:{PORT}
   option tcp-check
