@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/assert.h"
+#include "base/release.h"
 #include "store/limits.h"
 #include "store/object.h"
 
@@ -164,7 +165,7 @@ void hub::group::clear() noexcept {
   base = end();
   // After a burst the memory goes too.
   if (events.capacity() > watch_batch_max)
-    events = {};
+    release(events);
   else
     events.clear();
   gap = 0;
