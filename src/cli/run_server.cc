@@ -119,7 +119,7 @@ class front {
                                                                      const store::snapshot& s) { return r->create(a, body, s); }};
     f->tables_ = std::make_unique<api::custom::tables>(objects);
     f->tables_->follow();
-    f->ranges_ = shared.ranges;  // the ports held by running writes are shared by all cores
+    f->ranges_ = shared.ranges;
     f->local_ = api::make_objects(objects, *f->admission_, f->ranges_, internal_user(), f->tables_.get());
     f->dialer_ = std::make_unique<supervisor::node_dialer>(supervisor::node_dialer::parts{
         .settings = settings, .tunnels = *shared.tunnels, .objects = *f->local_, .peers = shared.to_servers});
@@ -290,7 +290,7 @@ class server_process {
     if (!shared_datastore()) KEDGE_CO_CHECK(co_await bootstrap_->save(identity_->password()));
     KEDGE_CO_CHECK(co_await supervisor::make_roles(mine.local()));
     bootstrapped_.store(true, std::memory_order_relaxed);
-    auto synced = co_await reactor::offload([this] { return identity_->sync(); });
+    auto synced = co_await reactor::offload([id = identity_] { return id->sync(); });
     if (!synced) co_return fail(synced.error());
     KEDGE_CO_CHECK(std::move(*synced));
     log::info("kedge {} serves on {} after {}: {}", version, options_.https_listen_port,
@@ -691,7 +691,7 @@ class server_process {
   server_options options_;
   supervisor::config settings_;
   shared_parts shared_;
-  std::unique_ptr<supervisor::credentials> identity_;
+  std::shared_ptr<supervisor::credentials> identity_;
   std::shared_ptr<net::tls_server_context> tls_;
   gateway gateway_;
   std::unique_ptr<net::http::server> http_;
