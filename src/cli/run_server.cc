@@ -315,7 +315,7 @@ class server_process {
     }
     tasks_.spawn(endpoints_->keep([this] { return leads(); }));
     tasks_.spawn(follow_record());
-    keeper_ = std::make_unique<supervisor::serving_keeper>(settings_, *identity_, mine.local(), [this] { show_certificate(); });
+    keeper_ = std::make_unique<supervisor::serving_keeper>(*identity_, mine.local(), [this] { show_certificate(); });
     tasks_.spawn(keeper_->run());
     if (!settings_.tls_san_security) gateway_.tell_names([this](std::vector<std::string> names) {
       cores_[0].post([this, names = std::move(names)]() mutable { keeper_->asked(std::move(names)); });

@@ -136,7 +136,7 @@ std::vector<std::string> initial_names(const config& c) {
   return names;
 }
 
-result<std::unique_ptr<credentials>> credentials::open(const config& c, wall_time now, random_source& random) {
+result<std::shared_ptr<credentials>> credentials::open(const config& c, wall_time now, random_source& random) {
   std::vector<std::string> written;
   unsynced = &written;
   struct ending {
@@ -148,7 +148,7 @@ result<std::unique_ptr<credentials>> credentials::open(const config& c, wall_tim
   KEDGE_TRY(auto client_ca, open_authority(c, "client-ca", "k3s-client-ca", now));
   KEDGE_TRY(auto request_header_ca, open_authority(c, "request-header-ca", "k3s-request-header-ca", now));
   KEDGE_TRY(auto serving, serving_certificate::open(c.server_dir() + "/tls", server_ca, initial_names(c), now, random));
-  std::unique_ptr<credentials> out(
+  std::shared_ptr<credentials> out(
       new credentials(c, std::move(server_ca), std::move(client_ca), std::move(request_header_ca), std::move(serving)));
   KEDGE_CHECK(out->write_clients(now, random));
   KEDGE_CHECK(out->write_tokens(random));

@@ -20,10 +20,11 @@
 
 namespace kedge::supervisor {
 
-class credentials {
+// Shared with what the offload pool still does with it when the server has ended.
+class credentials : public std::enable_shared_from_this<credentials> {
  public:
   // Reads what is there and makes what is missing or near its end. Blocking: at start. Errors name the file.
-  static result<std::unique_ptr<credentials>> open(const config& c, wall_time now, random_source& random);
+  static result<std::shared_ptr<credentials>> open(const config& c, wall_time now, random_source& random);
 
   // Makes what open() wrote durable. Blocking, once, on the offload pool; no other call of it at the same time.
   result<void> sync();

@@ -220,7 +220,7 @@ class routes final : public net::http::handler {
     auto key = e.request().method == "POST" ? crypto::public_key_of_request(as_bytes(*body))
                                             : result<crypto::public_key>(fail(errc::invalid, "no request"));
     if (!key) {
-      auto pem = co_await reactor::offload([&id = s_.identity, legacy] { return id.legacy_key(legacy); });
+      auto pem = co_await reactor::offload([id = s_.identity.shared_from_this(), legacy] { return id->legacy_key(legacy); });
       if (!pem || !*pem) co_return co_await refuse(e, plain(500, "InternalError", "the shared key " + legacy + " can't be read"));
       shared_key = **pem;
       auto parsed = crypto::private_key::from_pem(shared_key);
@@ -313,7 +313,7 @@ class routes final : public net::http::handler {
     if (!document) co_return co_await refuse(e, plain(400, "BadRequest", document.error().message));
     auto wanted = std::string((*document)["newToken"].as_string());
     auto before = s_.identity.password();
-    auto done = co_await reactor::offload([&id = s_.identity, wanted] { return id.rotate_token(wanted); });
+    auto done = co_await reactor::offload([id = s_.identity.shared_from_this(), wanted] { return id->rotate_token(wanted); });
     if (!done) co_return co_await refuse(e, plain(503, "ServiceUnavailable", done.error().message));
     if (!*done) co_return co_await refuse(e, plain(400, "BadRequest", done->error().message));
     if (s_.token_rotated) {

@@ -114,7 +114,7 @@ task<result<void>> serving_keeper::reconcile() {
     std::vector<std::string> names(wanted_.begin(), wanted_.end());
     auto now = reactor::loop::current().wall_now();
     auto merged = co_await reactor::offload(
-        [this, names = std::move(names), standing = std::move(standing), now] { return identity_.merge_serving(names, standing, now); });
+        [id = identity_.shared_from_this(), names = std::move(names), standing = std::move(standing), now] { return id->merge_serving(names, standing, now); });
     if (!merged) co_return fail(std::move(merged).error());
     KEDGE_CO_CHECK(*merged);
     if (identity_.serving_identity() != before) changed_();

@@ -23,8 +23,8 @@ namespace kedge::supervisor {
 class serving_keeper {
  public:
   // `changed`: the certificate is another one now; on the keeper's core. All outlive the keeper.
-  serving_keeper(const config& settings, credentials& identity, api::objects& objects, std::function<void()> changed)
-      : settings_(settings), identity_(identity), objects_(objects), changed_(std::move(changed)) {}
+  serving_keeper(credentials& identity, api::objects& objects, std::function<void()> changed)
+      : identity_(identity), objects_(objects), changed_(std::move(changed)) {}
 
   // Until dropped; also renews the certificate when its end is near.
   task<void> run();
@@ -37,7 +37,6 @@ class serving_keeper {
   task<void> follow_secret();
   task<result<void>> reconcile();
 
-  const config& settings_;
   credentials& identity_;
   api::objects& objects_;
   std::function<void()> changed_;

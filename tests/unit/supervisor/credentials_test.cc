@@ -19,7 +19,7 @@ namespace {
 
 auto open_with(const config& c) { return credentials::open(c, system_wall_time(), system_random()); }
 
-std::unique_ptr<credentials> opened(const config& c) {
+std::shared_ptr<credentials> opened(const config& c) {
   auto made = open_with(c);
   if (!made) FAIL(made.error().message);
   return *std::move(made);

@@ -3,12 +3,18 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <semaphore>
 
+#include "api/local_objects.h"
 #include "base/random.h"
 #include "base/strings.h"
 #include "bench.h"
 #include "crypto/files.h"
+#include "datastore/memory/memory_log.h"
 #include "json/parse.h"
+#include "reactor/offload.h"
+#include "store/open.h"
+#include "supervisor/credentials.h"
 #include "supervisor/serving_keeper.h"
 
 using namespace kedge;
@@ -190,4 +196,44 @@ TEST_CASE("the file is a Secret that K3s reads") {
   CHECK(annotations[name_annotation("::1")].as_string() == "::1");
   CHECK(annotations["listener.cattle.io/fingerprint"].as_string().starts_with("SHA1="));
   CHECK(unbase64((*secret)["data"]["tls.crt"].as_string()).value() == s.chain_pem());
+}
+
+namespace {
+
+class no_admission final : public api::admission {
+ public:
+  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
+  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
+};
+
+}  // namespace
+
+// A server that is stopped right after its start: the pool merges the certificate when everything else is gone.
+TEST_CASE("the identity lives as long as what the pool still does with it") {
+  bench b;
+  reactor::loop loop{*reactor::make_backend(reactor::io_backend::epoll)};
+  reactor::loop::current_guard here{loop};
+  datastore::memory_database database{datastore::memory_database::durability::each_commit, true};
+  auto identity = credentials::open(b.settings, system_wall_time(), system_random()).value();
+  const std::weak_ptr<credentials> lives = identity;
+  constexpr int threads = 4;  // of the pool
+  static std::counting_semaphore<threads> go{0};
+  for (int i = 0; i < threads; ++i) REQUIRE(reactor::offload_post([] { go.acquire(); }));
+  loop.run_until([](datastore::memory_database& db, std::shared_ptr<credentials> id) -> task<void> {
+    auto opened = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&reactor::loop::current()}});
+    REQUIRE(opened.has_value());
+    no_admission rules;
+    auto objects = api::make_objects(**opened, rules, {});
+    serving_keeper keeper(*id, *objects, [] {});
+    reactor::scope parts;
+    parts.spawn(keeper.run());
+    co_await reactor::sleep_for(std::chrono::milliseconds(1));  // it has begun, and waits for the pool
+    parts.cancel();
+    co_await (*opened)->close();
+  }(database, std::exchange(identity, nullptr)));
+  CHECK_FALSE(lives.expired());
+  go.release(threads);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!lives.expired() && std::chrono::steady_clock::now() < until) std::this_thread::yield();
+  CHECK(lives.expired());
 }
