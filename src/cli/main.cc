@@ -1,14 +1,23 @@
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "cli/command.h"
 #include "cli/run.h"
+#include "reactor/offload_end.h"
 
 int main(int count, char** words) {
   using namespace kedge::cli;
   std::signal(SIGPIPE, SIG_IGN);  // a closed peer is an error of the write, not the end of the process
   const daemons run = {run_server, run_agent};
   const std::string program = count > 0 ? words[0] : "kedge";
-  return run_program(program, std::vector<std::string>(words + (count > 0 ? 1 : 0), words + count), machine::here(), run);
+  const int code = run_program(program, std::vector<std::string>(words + (count > 0 ? 1 : 0), words + count), machine::here(), run);
+  // A job that blocks longer (the lookup of a name) leaves nothing behind.
+  if (!kedge::reactor::offload_rest(std::chrono::seconds(2))) {
+    std::fflush(nullptr);
+    std::_Exit(code);
+  }
+  return code;
 }

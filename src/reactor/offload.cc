@@ -9,6 +9,8 @@
 #include <deque>
 #include <thread>
 
+#include "reactor/offload_end.h"
+
 namespace kedge::reactor {
 
 namespace {
@@ -29,6 +31,10 @@ class pool {
     wake_.notify_one();
     return true;
   }
+  bool rest(std::chrono::milliseconds most) {
+    std::unique_lock lock(mutex_);
+    return rest_.wait_for(lock, most, [this] { return running_ == 0 && jobs_.empty(); });
+  }
 
  private:
   void work() {
@@ -42,16 +48,19 @@ class pool {
       --idle_;
       auto f = std::move(jobs_.front());
       jobs_.pop_front();
+      ++running_;
       lock.unlock();
       f();
       f = nullptr;
       lock.lock();
+      --running_;
+      if (running_ == 0 && jobs_.empty()) rest_.notify_all();
     }
   }
   std::mutex mutex_;
-  std::condition_variable wake_;
+  std::condition_variable wake_, rest_;
   std::deque<std::move_only_function<void()>> jobs_;
-  std::size_t threads_ = 0, idle_ = 0;
+  std::size_t threads_ = 0, idle_ = 0, running_ = 0;
 };
 
 pool& the_pool() {
@@ -64,6 +73,8 @@ pool& the_pool() {
 bool backend::offload(std::move_only_function<void()> f) { return offload_post(std::move(f)); }
 
 bool offload_post(std::move_only_function<void()> f) { return the_pool().post(std::move(f)); }
+
+bool offload_rest(std::chrono::milliseconds most) { return the_pool().rest(most); }
 
 task<result<std::vector<std::string>>> resolve(std::string host) {
   unsigned char raw[16];

@@ -1,12 +1,14 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <semaphore>
 #include <string>
 
 #include "reactor_backends.h"
 #include "base/strings.h"
 #include "reactor/limits.h"
 #include "reactor/offload.h"
+#include "reactor/offload_end.h"
 #include "reactor/process.h"
 #include "reactor/stream.h"
 
@@ -175,6 +177,14 @@ TEST_CASE("a child process's output and exit code come back") {
     CHECK((co_await sleeper->wait()).value() == 128 + SIGTERM);
     CHECK_FALSE(process::spawn({.argv = {"/nonexistent/program"}}));
   });
+}
+
+TEST_CASE("the pool's rest is waited for, and not for ever") {
+  static std::binary_semaphore go{0};
+  REQUIRE(offload_post([] { go.acquire(); }));
+  CHECK_FALSE(offload_rest(std::chrono::milliseconds(1)));
+  go.release();
+  CHECK(offload_rest(std::chrono::minutes(1)));
 }
 
 TEST_CASE("offloaded work answers on the loop, also when its caller is gone") {
