@@ -128,7 +128,10 @@ std::string widen_integers(std::string_view text) {
   return out;
 }
 
+constexpr const char* end_of_input = "unexpected end of JSON input";
+
 result<value> parse_with(simdjson::dom::parser& parser, std::string_view text, const parse_options& options) {
+  if (text.empty()) return fail(errc::invalid, end_of_input);  // may have no address either, which simdjson would copy from
   if (parser.max_depth() != options.depth_max || parser.capacity() < text.size()) {
     auto capacity = (text.size() + capacity_step) / capacity_step * capacity_step;
     if (parser.allocate(capacity, options.depth_max)) return fail(errc::exhausted, "no memory to parse JSON");
@@ -142,7 +145,7 @@ result<value> parse_with(simdjson::dom::parser& parser, std::string_view text, c
       return converter(options.duplicates).convert(parsed.value_unsafe(), nullptr);
     }
   }
-  if (parsed.error() == simdjson::EMPTY) return fail(errc::invalid, "unexpected end of JSON input");
+  if (parsed.error() == simdjson::EMPTY) return fail(errc::invalid, end_of_input);
   if (parsed.error() == simdjson::DEPTH_ERROR)
     return fail(errc::invalid, "JSON is nested deeper than " + std::to_string(options.depth_max) + " levels");
   if (parsed.error()) return fail(errc::invalid, simdjson::error_message(parsed.error()));
