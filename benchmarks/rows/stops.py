@@ -78,16 +78,17 @@ def stops():
             for i in range(ROUNDS):
                 at = time.monotonic()
                 servers[i].stop(number)
+                gone = time.monotonic()
                 time.sleep(3)
                 lost = requests.failures(at)
                 failed += lost
-                in_flight += sum(began <= at + 0.001 for began, _ in lost)
+                in_flight += sum(began <= gone for began, _ in lost)
                 servers[i].start()
                 servers[i].wait_ready(90)
                 time.sleep(8)
             found = f"{len(failed)} of {requests.count() - total:,} requests failed"
             if failed:
-                found += f", {in_flight} of them in flight; the next one was answered after at most {max(x for _, x in failed) * 1000:.0f} ms"
+                found += f", {in_flight} of them begun before it was gone; the next one was answered after at most {max(x for _, x in failed) * 1000:.0f} ms"
             kit.row(f"{ROUNDS} servers in turn {what} under {len(agents) * CLIENTS_A_NODE} clients of {len(agents)} nodes' balancers", found, "", "", wanted)
         requests.end()
     finally:

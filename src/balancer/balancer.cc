@@ -56,7 +56,8 @@ struct carried : reactor::list_hook {
   reactor::stream* to = nullptr;
   bool waits = false;   // the client said something after the server's last word
   time_point last{};    // byte of either
-  time_point leave_by = time_point::max();  // max: it stays
+  bool leaves = false;  // when it is quiet
+  time_point leave_by = time_point::max();  // or then, at the latest
   void asked() noexcept {
     waits = true;
     last = reactor::loop::current().now();
@@ -147,9 +148,10 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
       auto* e = c.servers->find(one.address);
       if (e && e->cut != one.cut) {
         one.to->close();
-      } else if (one.leave_by == time_point::max() && (!e || e->move != one.move)) {
-        one.leave_by = reactor::loop::current().now() + options.move_max;
-        moves = true;
+      } else if (!e || e->move != one.move) {
+        one.leaves = moves = true;
+        // A server that is still one of them will go on answering: there is no hurry.
+        if (!e && one.leave_by == time_point::max()) one.leave_by = reactor::loop::current().now() + options.move_max;
       }
     });
     if (!moves || c.moving || !c.work) return;
@@ -163,7 +165,7 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
       any = false;
       auto now = reactor::loop::current().now();
       c.open.for_each([&](carried& one) {
-        if (one.leave_by == time_point::max()) return;
+        if (!one.leaves) return;
         if (now >= one.leave_by || (!one.waits && now - one.last >= quiet))
           one.to->close();
         else
@@ -367,7 +369,7 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     watch.cancel();
     // Ended from here for another reason: that says nothing new.
     auto* still = c.servers->find(server->entry->address);
-    if (!judges || !talk.is_dead(o.client_patience) || !still || still->cut != server->entry->cut || server->entry->leave_by != time_point::max())
+    if (!judges || !talk.is_dead(o.client_patience) || !still || still->cut != server->entry->cut || server->entry->leaves)
       co_return;
     log::warning("{}: server {} takes bytes and answers none", o.name, server->entry->address);
     s->tell(server->entry->address, false, reason::dial, std::nullopt);
