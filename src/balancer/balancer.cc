@@ -146,15 +146,18 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     bool moves = false;
     c.open.for_each([&](carried& one) {
       auto* e = c.servers->find(one.address);
-      if (e && e->cut != one.cut) {
+      if (e && e->cut > one.cut) {
         one.to->close();
-      } else if (!e || e->move != one.move) {
+      } else if (!e || e->move > one.move) {
         one.leaves = moves = true;
         // A server that is still one of them will go on answering: there is no hurry.
         if (!e && one.leave_by == time_point::max()) one.leave_by = reactor::loop::current().now() + options.move_max;
       }
     });
-    if (!moves || c.moving || !c.work) return;
+    if (moves) watch_leaving(c);
+  }
+  void watch_leaving(core& c) {
+    if (c.moving || !c.work) return;
     c.moving = true;
     c.work->spawn(let_go(shared_from_this(), c));
   }
@@ -281,14 +284,19 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     dialled_server out{std::move(r->winner), std::make_unique<carried>()};
     out.entry->address = r->entry.address;
     auto* now = c.servers->find(r->entry.address);
-    if (!now) co_return fail(errc::closed, "the server was removed while it was dialled");
-    out.entry->cut = now->cut;
-    out.entry->move = now->move;
+    auto& known = now ? *now : r->entry;
+    out.entry->cut = known.cut;
+    out.entry->move = known.move;
     out.entry->last = reactor::loop::current().now();
-    out.entry->counts = now->counts;
+    out.entry->counts = known.counts;
+    if (!now) {  // removed meanwhile: it serves until it is quiet, as its older connections do
+      out.entry->leaves = true;
+      out.entry->leave_by = out.entry->last + options.move_max;
+    }
     out.entry->counts->connections.fetch_add(1, std::memory_order_relaxed);
     out.entry->to = out.to.get();
     c.open.push_back(*out.entry);
+    if (!now) watch_leaving(c);
     tell(r->entry.address, true, reason::dial, r->winner_took);
     co_return std::move(out);
   }
@@ -369,7 +377,7 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     watch.cancel();
     // Ended from here for another reason: that says nothing new.
     auto* still = c.servers->find(server->entry->address);
-    if (!judges || !talk.is_dead(o.client_patience) || !still || still->cut != server->entry->cut || server->entry->leaves)
+    if (!judges || !talk.is_dead(o.client_patience) || !still || still->cut > server->entry->cut || server->entry->leaves)
       co_return;
     log::warning("{}: server {} takes bytes and answers none", o.name, server->entry->address);
     s->tell(server->entry->address, false, reason::dial, std::nullopt);

@@ -66,7 +66,7 @@ bool choice::set_addresses(const std::vector<std::string>& wanted, time_point no
     bool real = !s.is_default || s.state != state::standby;
     if (real && !has(s.address)) {
       changed = true;
-      ++s.move;
+      s.move = ++changes_;
       if (s.is_default) enter(s, state::standby, now);
     } else if (!real && has(s.address)) {
       changed = true;
@@ -128,7 +128,7 @@ void choice::failure(std::string_view address, reason r, time_point now) {
       break;
     case state::healthy:
     case state::preferred:
-    case state::active: ++s->cut; break;
+    case state::active: s->cut = ++changes_; break;
     default: return;
   }
   ++s->failures;
@@ -193,17 +193,17 @@ void choice::become_active(server& s, time_point now) {
   for (auto& other : servers_) {
     if (&other == &s) continue;
     switch (other.state) {
-      case state::failed: ++other.cut; break;
+      case state::failed: other.cut = ++changes_; break;
       case state::standby:
       case state::recovering:
-      case state::healthy: ++other.move; break;
+      case state::healthy: other.move = ++changes_; break;
       case state::active:
         if (stays(other, s, now)) {
           to = state::preferred;
-          ++s.move;
+          s.move = ++changes_;
         } else {
           enter(other, state::preferred, now);
-          ++other.move;
+          other.move = ++changes_;
         }
         break;
       default: break;

@@ -40,8 +40,9 @@ struct server {
   balancer::state state = state::unchecked;
   time_point since{};           // of the state
   std::size_t connections = 0;  // set by the caller before each rule
-  std::uint64_t cut = 0;        // counts up whenever its connections are to be closed at once: it is dead
-  std::uint64_t move = 0;       // counts up whenever they are to be closed without losing a request
+  // Numbers of the changes, of all servers, by which its connections are to be closed at once (it is dead), or without losing a
+  // request: a connection that is older goes. 0 for a server that has come, or come again, to the list.
+  std::uint64_t cut = 0, move = 0;
   // Kedge's
   duration latency{0};          // smoothed; zero: not measured
   unsigned slow_in_a_row = 0;
@@ -90,6 +91,7 @@ class choice {
 
   policy policy_;
   std::vector<server> servers_;
+  std::uint64_t changes_ = 0;
 };
 
 }  // namespace kedge::balancer

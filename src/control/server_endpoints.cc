@@ -325,9 +325,9 @@ task<void> server_endpoints::leave(time_point deadline) {
   if (options_.alone) co_return;
   (void)co_await reactor::with_deadline(
       [](server_endpoints& self) -> task<result<void>> {
-        KEDGE_CO_CHECK(co_await self.publish(false));
+        // The row first: while it stands, others that see the lists without this server put it back.
         (void)co_await self.objects_.objects_store().write({.kind = store::write_kind::remove, .key = self.key_, .value = {}, .expected = 0});
-        co_return result<void>();
+        co_return co_await self.publish(false);
       }(*this),
       deadline);
 }

@@ -371,6 +371,30 @@ TEST_CASE("a server that leaves the list keeps who waits for it, and nobody else
   });
 }
 
+TEST_CASE("a server that left the list and comes again cuts nobody") {
+  on_each_backend([]() -> task<void> {
+    backend a("a"), b("b");
+    running r;
+    co_await r.start();
+    r.lb.set_servers({a.at()});
+    // It was dead once, which cut connections.
+    for (auto [h, state] : {std::pair{balancer::health::ok, balancer::state::preferred}, {balancer::health::failed, balancer::state::failed},
+                            {balancer::health::ok, balancer::state::preferred}}) {
+      r.lb.report(a.at(), h);
+      CHECK(co_await r.reaches(a.at(), state));
+    }
+    auto waits = co_await r.connect();
+    CHECK((co_await waits->send(as_bytes("later"))).has_value());
+    while (!a.asked_later) co_await reactor::sleep_for(1ms);
+    r.lb.set_servers({b.at()});
+    r.lb.set_servers({a.at(), b.at()});
+    a.later.set();
+    auto answer = co_await waits->receive();
+    REQUIRE(answer.has_value());
+    CHECK(as_text(answer->view()) == "a");
+  });
+}
+
 TEST_CASE("a server that leaves the list and never answers is left in the end") {
   on_each_backend([]() -> task<void> {
     backend a("a"), b("b");
