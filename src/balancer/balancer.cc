@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <cmath>
 #include <map>
 #include <optional>
@@ -26,6 +27,7 @@ struct table {
   struct entry {
     std::string address;
     std::uint64_t cut, move;
+    bool leaving;
     std::shared_ptr<counters> counts;
   };
   std::vector<entry> order;
@@ -57,13 +59,16 @@ struct carried : reactor::list_hook {
   bool waits = false;   // the client said something after the server's last word
   time_point last{};    // byte of either
   bool leaves = false;  // when it is quiet
+  int calm = 0;         // checks of let_go() since a byte came
   time_point leave_by = time_point::max();  // or then, at the latest
   void asked() noexcept {
     waits = true;
+    calm = 0;
     last = reactor::loop::current().now();
   }
   void answered() noexcept {
     waits = false;
+    calm = 0;
     last = reactor::loop::current().now();
   }
   ~carried() {
@@ -128,7 +133,7 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     for (auto& s : rules.servers()) {
       auto& c = counts[s.address];
       if (!c) c = std::make_shared<counters>();
-      fresh->order.push_back({s.address, s.cut, s.move, c});
+      fresh->order.push_back({s.address, s.cut, s.move, s.leaving, c});
     }
     std::erase_if(counts, [&](auto& c) { return !rules.find(c.first) && c.second->connections.load(std::memory_order_relaxed) == 0; });
     std::erase_if(healths, [&](auto& h) { return !rules.find(h.first); });
@@ -150,8 +155,8 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
         one.to->close();
       } else if (!e || e->move > one.move) {
         one.leaves = moves = true;
-        // A server that is still one of them will go on answering: there is no hurry.
-        if (!e && one.leave_by == time_point::max()) one.leave_by = reactor::loop::current().now() + options.move_max;
+        // A server that is still one of them, and stays, will go on answering: there is no hurry.
+        if ((!e || e->leaving) && one.leave_by == time_point::max()) one.leave_by = reactor::loop::current().now() + options.move_max;
       }
     });
     if (moves) watch_leaving(c);
@@ -169,7 +174,8 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
       auto now = reactor::loop::current().now();
       c.open.for_each([&](carried& one) {
         if (!one.leaves) return;
-        if (now >= one.leave_by || (!one.waits && now - one.last >= quiet))
+        // Counted, because the clock also runs while this process doesn't: what came meanwhile is read before the next check.
+        if (now >= one.leave_by || (!one.waits && ++one.calm > quiet_checks))
           one.to->close();
         else
           any = true;
@@ -187,7 +193,8 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
         good ? rules_.success(address, r, now) : rules_.failure(address, r, now);
         known = rules_.find(address);
         if (known && known->state != before)
-          log::info("{}: server {}: {} → {}", s->options.name, address, name_of(before), name_of(known->state));
+          log::info("{}: server {}: {} → {}{}", s->options.name, address, name_of(before), name_of(known->state),
+                    known->leaving ? ", leaving" : "");
       });
     };
     auto& first = *cores[0]->loop;
@@ -209,6 +216,7 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
   }
 
   health health_of(const seen& s) const noexcept {
+    if (s.tunnel == health::leaving) return health::leaving;
     if (s.tunnel == health::failed || s.probe == health::failed) return health::failed;
     return s.tunnel == health::ok || s.probe == health::ok ? health::ok : health::unknown;
   }
@@ -217,7 +225,7 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     for (auto& s : rules.servers()) all.push_back(s.address);
     for (auto& a : all) {
       auto h = health_of(healths[a]);
-      if (h != health::unknown) tell(a, h == health::ok, reason::health_check, std::nullopt);
+      if (h == health::ok || h == health::failed) tell(a, h == health::ok, reason::health_check, std::nullopt);
     }
     change([](choice& r, time_point now) { r.tick(now); });
   }
@@ -248,7 +256,7 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     if (!c) {
       if (c.error().code == errc::timeout) c.error().message = "dialling " + e.address + " took too long";
       r->last = std::move(c).error();
-      s->tell(e.address, false, reason::dial, std::nullopt);
+      s->tell(e.address, false, r->last.os_error == ECONNREFUSED ? reason::refusal : reason::dial, std::nullopt);
     } else if (!r->winner && !r->over) {
       r->winner = std::move(*c);
       r->entry = std::move(e);
@@ -309,10 +317,8 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     end first_end = end::none;
     reactor::event first_byte;
     // A server that heard something and said nothing, and it was up to the server.
-    bool is_dead(duration patience) const {
-      if (!asked || answered) return false;
-      return first_end == end::server || reactor::loop::current().now() - asked_at >= patience;
-    }
+    bool is_dead(duration patience) const { return asked && !answered && (first_end == end::server || waited(patience)); }
+    bool waited(duration patience) const { return reactor::loop::current().now() - asked_at >= patience; }
   };
   static task<void> copy(reactor::stream& from, reactor::stream& to, conversation& c, carried& entry, end side) {
     struct at_end {
@@ -380,7 +386,7 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     if (!judges || !talk.is_dead(o.client_patience) || !still || still->cut > server->entry->cut || server->entry->leaves)
       co_return;
     log::warning("{}: server {} takes bytes and answers none", o.name, server->entry->address);
-    s->tell(server->entry->address, false, reason::dial, std::nullopt);
+    s->tell(server->entry->address, false, talk.waited(o.client_patience) ? reason::dial : reason::refusal, std::nullopt);
   }
   static task<void> accept_on(std::shared_ptr<state_type> s, core& c, reactor::listener& l, reactor::scope& clients) {
     for (;;) {
@@ -564,6 +570,7 @@ void load_balancer::report(std::string_view address, health h) {
   if (seen.tunnel == h) return;
   seen.tunnel = h;
   if (h == health::failed) s->tell(std::string(address), false, reason::health_check, std::nullopt);
+  if (h == health::leaving) s->tell(std::string(address), false, reason::farewell, std::nullopt);
   if (h == health::ok && s->health_of(seen) == health::ok) s->tell(std::string(address), true, reason::health_check, std::nullopt);
 }
 

@@ -5,7 +5,7 @@
 //
 // A core reads its own pointer to an immutable table: no lock, no shared write but the connection counters. A new table
 // reaches a core as a message; the core then closes its connections to servers whose `cut` went up, and sees to it that those
-// to servers whose `move` went up, or that are gone from the list, end when they are quiet.
+// to servers whose `move` went up, or that are gone from the list, end when they are quiet; if the server leaves, in bounded time.
 //
 // Black holes: dials are hedged (the next server is tried beside one that hasn't accepted after hedge_after; the first keeps
 // trying and fails by its own deadline), and a server that takes a client's bytes and answers none counts as failed: when it
@@ -25,7 +25,7 @@
 
 namespace kedge::balancer {
 
-enum class health : unsigned char { unknown, ok, failed };
+enum class health : unsigned char { unknown, ok, failed, leaving };  // leaving: it stops, and answers what it was asked
 
 struct balancer_options {
   std::string name = "k3s-agent-load-balancer";  // in metrics and logs

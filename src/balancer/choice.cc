@@ -94,7 +94,10 @@ void choice::success(std::string_view address, reason r, time_point now) {
   }
   switch (s->state) {
     case state::failed:
-    case state::unchecked: enter(*s, state::recovering, now); break;
+    case state::unchecked:
+      s->leaving = false;
+      enter(*s, state::recovering, now);
+      break;
     case state::recovering:
       if (r != reason::health_check) break;
       if (s->connections > 0)
@@ -120,18 +123,23 @@ void choice::failure(std::string_view address, reason r, time_point now) {
   auto* s = find(address);
   if (!s) return;
   s->doubtful = false;
+  bool leaves = policy_.extended && (r == reason::refusal || r == reason::farewell);
   switch (s->state) {
     case state::unchecked:
     case state::recovering:
-      // Dials may work where a health check doesn't (yet): only a failed dial counts, and its connections may live.
-      if (r != reason::dial) return;
+      // Dials may work where a health check doesn't (yet): it doesn't count, and connections may live.
+      if (r == reason::health_check) return;
       break;
     case state::healthy:
     case state::preferred:
-    case state::active: s->cut = ++changes_; break;
+    case state::active:
+      if (!leaves) s->cut = ++changes_;
+      break;
     default: return;
   }
-  ++s->failures;
+  if (leaves) s->move = ++changes_;
+  s->leaving = leaves;
+  if (r != reason::farewell) ++s->failures;
   enter(*s, state::failed, now);
   sort(now);
 }
@@ -193,7 +201,7 @@ void choice::become_active(server& s, time_point now) {
   for (auto& other : servers_) {
     if (&other == &s) continue;
     switch (other.state) {
-      case state::failed: other.cut = ++changes_; break;
+      case state::failed: (other.leaving ? other.move : other.cut) = ++changes_; break;
       case state::standby:
       case state::recovering:
       case state::healthy: other.move = ++changes_; break;

@@ -3,6 +3,7 @@
 //   FAILED/UNCHECKED ─dial or health─▶ RECOVERING ─health─▶ PREFERRED (ACTIVE when it has connections)
 //   PREFERRED ─dial─▶ ACTIVE,  ─60 s without a dial─▶ HEALTHY ─dial─▶ ACTIVE
 //   UNCHECKED/RECOVERING ─dial fails─▶ FAILED;   HEALTHY/PREFERRED/ACTIVE ─dial or health fails─▶ FAILED, connections cut
+//   UNCHECKED/RECOVERING/HEALTHY/PREFERRED/ACTIVE ─says that it stops, or refuses a dial─▶ FAILED, leaving (Kedge's)
 //
 // One server is used, not all in turn. It is ACTIVE: becoming so ends the connections to FAILED, STANDBY, RECOVERING and
 // HEALTHY ones; of two, the one with more connections stays. The default server (the fixed registration address) is
@@ -16,6 +17,9 @@
 //   reason to move everybody, and a black hole is known as such when the dial ends.
 // - Connections to a server that lives, but isn't the one to use, or is no longer one of the servers, go when they are
 //   quiet (K3s cuts them): a clean stop and a change of mind lose no request.
+// - A server that says that it stops is FAILED and leaving: nobody goes there while another is there, and its connections go
+//   when they are quiet, at the latest after move_max, also when another becomes ACTIVE. So is one that refuses a dial, or
+//   hangs up: whoever does so lives (the system resets a dead one's connections by itself), and answers what it has begun.
 // - A slow server (see limits.h) comes behind the good ones that aren't, and gives way to them.
 #pragma once
 
@@ -32,7 +36,8 @@ namespace kedge::balancer {
 // The numbers are those of k3s_loadbalancer_server_health.
 enum class state : unsigned char { invalid, failed, standby, unchecked, recovering, healthy, preferred, active };
 std::string_view name_of(state s) noexcept;  // "ACTIVE"
-enum class reason : unsigned char { dial, health_check };
+// refusal, of a failure: the server's end said no to the dial. farewell: it said that it stops.
+enum class reason : unsigned char { dial, health_check, refusal, farewell };
 
 struct server {
   std::string address;  // "host:port"
@@ -43,6 +48,7 @@ struct server {
   // Numbers of the changes, of all servers, by which its connections are to be closed at once (it is dead), or without losing a
   // request: a connection that is older goes. 0 for a server that has come, or come again, to the list.
   std::uint64_t cut = 0, move = 0;
+  bool leaving = false;         // FAILED, and its connections move rather than being cut
   // Kedge's
   duration latency{0};          // smoothed; zero: not measured
   unsigned slow_in_a_row = 0;

@@ -28,7 +28,7 @@ inline constexpr std::chrono::seconds settle_time{5};
 inline constexpr std::chrono::seconds settle_max{300};
 inline constexpr std::chrono::minutes forgive_after{10};
 // A connection to a server that is no longer to be used goes when nobody waits for an answer and no byte came for quiet_time; if
-// the server has left the list, at the latest after move_max, which is longer than a server takes to stop.
+// the server has left the list or says that it stops, at the latest after move_max, which is longer than a server takes to stop.
 inline constexpr std::chrono::milliseconds quiet_time{500};
 inline constexpr int quiet_checks = 5;  // in a quiet_time
 inline constexpr std::chrono::seconds move_max{10};

@@ -153,9 +153,10 @@ result<void> server_links::join(const registration& joined, const client_identit
                                [this](const std::string& server, tunnel::server_state s) {
                                  if (!balancer_) return;
                                  using balancer::health;
-                                 balancer_->report(server, s == tunnel::server_state::ok       ? health::ok
-                                                           : s == tunnel::server_state::failed ? health::failed
-                                                                                               : health::unknown);
+                                 balancer_->report(server, s == tunnel::server_state::ok        ? health::ok
+                                                           : s == tunnel::server_state::failed  ? health::failed
+                                                           : s == tunnel::server_state::leaving ? health::leaving
+                                                                                                : health::unknown);
                                },
                            .network = network_};
   if (!config_.bind_address.empty() && config_.bind_address != "0.0.0.0" && config_.bind_address != "::")

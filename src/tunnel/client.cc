@@ -14,6 +14,7 @@ std::string_view name_of(server_state s) noexcept {
     case server_state::unknown: return "unknown";
     case server_state::ok: return "ok";
     case server_state::failed: return "failed";
+    case server_state::leaving: return "leaving";
   }
   return "unknown";
 }
@@ -33,6 +34,7 @@ struct client::entry {
   std::string last_error;
   tunnel::link* link = nullptr;
   bool wanted = true;  // else it goes when its streams have ended
+  bool left = false;   // the server ended the last attempt's tunnel because it stops
   reactor::scope work;  // last: ends first
 };
 
@@ -106,11 +108,17 @@ void client::change(entry& e, server_state s) {
 
 task<void> client::keep(entry& e) {
   for (;;) {
+    e.left = false;
     auto ended = co_await attempt(e);
-    change(e, server_state::failed);
-    ++e.attempts;
     e.last_error = ended.error().message;
-    log::warning("tunnel to {}: {}; trying again in {}", e.address, e.last_error, format_duration(options_.retry_interval));
+    if (e.left) {
+      change(e, server_state::leaving);
+      log::info("tunnel to {}: the server stops; trying again in {}", e.address, format_duration(options_.retry_interval));
+    } else {
+      change(e, server_state::failed);
+      ++e.attempts;
+      log::warning("tunnel to {}: {}; trying again in {}", e.address, e.last_error, format_duration(options_.retry_interval));
+    }
     co_await reactor::sleep_for(options_.retry_interval);
   }
 }
@@ -152,7 +160,9 @@ task<result<void>> client::attempt(entry& e) {
       c.change(of, watched.silence() > c.options_.suspect_after ? server_state::failed : server_state::ok);
     }
   }(*this, e, l));
-  co_return fail(co_await l.run());
+  auto why = co_await l.run();
+  e.left = l.peer_left();
+  co_return fail(std::move(why));
 }
 
 task<void> client::answer(std::unique_ptr<tunnel_stream> s) {

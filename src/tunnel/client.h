@@ -3,11 +3,12 @@
 //   set_servers ──(debounced)──▶ run(): per server: dial, upgrade, serve, wait 3 s, again
 //                                          │ Connect: allow? ──▶ dial ──▶ relay
 //                                          ▼
-//                                   on_state: unknown → ok ⇄ failed          (the balancer's health)
+//                                   on_state: unknown → ok ⇄ failed, leaving (the balancer's health)
 //
 // A Connect that isn't allowed is answered by an Error for that stream; K3s's agent ends its whole session instead, and with
 // it every other stream: nobody is safer for that. A server that leaves pings unanswered counts as failed after
-// suspect_after, long before the session is given up.
+// suspect_after, long before the session is given up. One that ends the session with close code 1001 stops, and is leaving until
+// the next attempt: it still answers what it was asked.
 #pragma once
 
 #include <functional>
@@ -21,7 +22,7 @@
 
 namespace kedge::tunnel {
 
-enum class server_state : unsigned char { unknown, ok, failed };
+enum class server_state : unsigned char { unknown, ok, failed, leaving };
 std::string_view name_of(server_state s) noexcept;
 
 // Whether the agent may be asked to connect there.

@@ -47,6 +47,9 @@ inline constexpr std::chrono::seconds server_set_debounce{3};
 // A tunnel to a server that is no longer listed goes when its streams have ended; at the latest after leave_max.
 inline constexpr std::chrono::seconds leave_max{10};
 inline constexpr std::chrono::milliseconds leave_check{100};
+// An end that closes its tunnel says so, and waits this long for the other's word: several round trips of a slow link, and no
+// time that anybody who stops would notice.
+inline constexpr std::chrono::milliseconds farewell_time{500};
 // TCP, TLS and the upgrade's answer. K3s sets none; without it a black hole would hold the attempt for minutes.
 inline constexpr std::chrono::seconds handshake_timeout{10};
 

@@ -177,9 +177,9 @@ task<error> link::run() {
   // Why it has ended, if it has. No part of the frame that an idle tunnel keeps.
   auto take_in = [this] KEDGE_OWN_FRAME (result<reactor::buffer> b) -> std::optional<error> {
     if (!b) return why_closed_ ? error(errc::closed, why_closed_) : std::move(b).error();
-    if (b->empty()) return error(errc::closed, "the peer ended the tunnel's connection");
-    if (auto taken = take(std::move(*b)); !taken) return std::move(taken).error();
-    if (broken_) return error(errc::closed, why_closed_ ? why_closed_ : "sending into the tunnel failed");
+    if (b->empty()) return error(errc::closed, closing_ ? why_closed_ : "the peer ended the tunnel's connection");
+    if (auto taken = take(std::move(*b)); !taken) return closing_ ? error(errc::closed, why_closed_) : std::move(taken).error();
+    if (broken_ && !closing_) return error(errc::closed, why_closed_ ? why_closed_ : "sending into the tunnel failed");
     return std::nullopt;
   };
   for (;;) {
@@ -194,7 +194,19 @@ task<error> link::run() {
 }
 
 void link::close() noexcept {
-  fail_sending("the tunnel was closed at this end");
+  constexpr auto why = "the tunnel was closed at this end";
+  if (broken_) return;
+  session_.end(why);
+  writable_.pulse();
+  if (flushing_ || std::exchange(close_sent_, true)) return fail_sending(why);  // a peer that doesn't read can't be told
+  std::string code;
+  append_be16(code, ws::close_going_away);
+  queue(ws::opcode::close, as_bytes(code));
+  flush_now();
+  if (flushing_ || broken_) return fail_sending(why);
+  closing_ = true;
+  stop_sending(why);
+  silence_timer_.arm_after(farewell_time);
 }
 
 result<std::unique_ptr<tunnel_stream>> link::open(std::string_view protocol, std::string_view address) {
@@ -254,6 +266,7 @@ result<void> link::on_control(const ws::frame_parser::event& e) {
   }
   std::string code;
   if (e.code != ws::close_no_status) append_be16(code, e.code);
+  peer_left_ = e.code == ws::close_going_away;
   if (!std::exchange(close_sent_, true)) queue(ws::opcode::close, as_bytes(code));
   flush_now();
   return fail(errc::closed, "the peer closed the tunnel (" + std::to_string(e.code) + ")");
@@ -374,10 +387,14 @@ task<void> link::flush() {
 
 // Called from anywhere: run() ends when its receive does.
 void link::fail_sending(const char* why) noexcept {
+  stop_sending(why);
+  stream_->close();
+}
+
+void link::stop_sending(const char* why) noexcept {
   if (!why_closed_) why_closed_ = why;
   broken_ = true;
   release(output_);
-  stream_->close();
 }
 
 void link::send_ping() {
@@ -392,6 +409,7 @@ void link::send_sync() {
 }
 
 void link::check_silence() {
+  if (closing_) return fail_sending("the tunnel was closed at this end");
   auto until = last_heard_ + options_.silence_timeout;
   if (until > reactor::loop::current().now()) return silence_timer_.arm(until);
   fail_sending("the peer was silent for too long");

@@ -71,8 +71,11 @@ class link final : session::transport {
   task<error> run();
   // A stream to `address`, which the other end dials; fails in its receive when that fails.
   result<std::unique_ptr<tunnel_stream>> open(std::string_view protocol, std::string_view address);
-  // Ends the session: run() gives errc::closed.
+  // Ends the session: run() gives errc::closed. The streams end at once; the peer is told that this end goes away (close code
+  // 1001), and its own close is waited for, at most for farewell_time.
   void close() noexcept;
+  // Whether the peer ended the session so: it stops, and is not broken.
+  bool peer_left() const noexcept { return peer_left_; }
 
   // Since the last ping (server) or pong (client).
   duration silence() const noexcept { return reactor::loop::current().now() - last_heard_; }
@@ -107,6 +110,7 @@ class link final : session::transport {
   void flush_now();
   task<void> flush();
   void fail_sending(const char* why) noexcept;
+  void stop_sending(const char* why) noexcept;
 
   void send_ping();
   void send_sync();
@@ -125,7 +129,8 @@ class link final : session::transport {
   time_point last_heard_, ping_sent_{};
   duration round_trip_{0};
   const char* why_closed_ = nullptr;
-  bool flushing_ = false, broken_ = false, close_sent_ = false;
+  // broken_: nothing is sent any more. closing_: by close(), and the peer's word is waited for.
+  bool flushing_ = false, broken_ = false, close_sent_ = false, closing_ = false, peer_left_ = false;
   reactor::scope tasks_;  // last: ends first
 };
 

@@ -34,6 +34,8 @@ class backend {
   }
   ~backend() { scope_.reset(); }
   std::string at() const { return at_.text(); }
+  // Takes no new connections; those that it has go on.
+  void refuse() { listener_.reset(); }
   int accepted = 0;
   bool asked_later = false;
   reactor::event later;
@@ -392,6 +394,69 @@ TEST_CASE("a server that left the list and comes again cuts nobody") {
     auto answer = co_await waits->receive();
     REQUIRE(answer.has_value());
     CHECK(as_text(answer->view()) == "a");
+  });
+}
+
+TEST_CASE("a server that stops, or refuses dials, is left without cutting who waits for it") {
+  on_each_backend([]() -> task<void> {
+    for (bool says_so : {true, false}) {
+      CAPTURE(says_so);
+      backend a("a"), b("b");
+      running r;
+      co_await r.start();
+      r.lb.set_servers({a.at()});
+      r.lb.report(a.at(), balancer::health::ok);
+      CHECK(co_await r.reaches(a.at(), balancer::state::preferred));
+      auto waits = co_await r.connect(), quiet = co_await r.connect();
+      CHECK(co_await running::ask(*quiet) == "a");
+      CHECK((co_await waits->send(as_bytes("later"))).has_value());
+      while (!a.asked_later) co_await reactor::sleep_for(1ms);
+      r.lb.set_servers({a.at(), b.at()});
+      if (says_so) {
+        r.lb.report(a.at(), balancer::health::leaving);
+      } else {
+        r.lb.report(a.at(), balancer::health::unknown);
+        a.refuse();
+        CHECK(co_await r.ask() == "b");
+      }
+      CHECK(co_await r.reaches(a.at(), balancer::state::failed));
+      r.lb.report(b.at(), balancer::health::ok);
+      while (r.state_of(b.at()) < balancer::state::preferred) co_await reactor::sleep_for(1ms);
+      CHECK(co_await r.ask() == "b");
+      CHECK(co_await r.reaches(b.at(), balancer::state::active));
+      auto end = co_await quiet->receive();
+      CHECK((!end || end->empty()));
+      // Nor when the tunnel can't be had again.
+      r.lb.report(a.at(), balancer::health::failed);
+      a.later.set();
+      auto answer = co_await waits->receive();
+      REQUIRE(answer.has_value());
+      CHECK(as_text(answer->view()) == "a");
+      end = co_await waits->receive();
+      CHECK((!end || end->empty()));
+      CHECK(r.lb.metrics().find("k3s_loadbalancer_server_health{name=\"k3s-agent-load-balancer\",server=\"" + a.at() + "\"} 1\n") != std::string::npos);
+    }
+  });
+}
+
+TEST_CASE("a server that stops and never answers is left in the end, and one that comes back is used") {
+  on_each_backend([]() -> task<void> {
+    backend a("a");
+    running r({.move_max = 30ms});
+    co_await r.start();
+    r.lb.set_servers({a.at()});
+    r.lb.report(a.at(), balancer::health::ok);
+    CHECK(co_await r.reaches(a.at(), balancer::state::preferred));
+    auto waits = co_await r.connect();
+    CHECK((co_await waits->send(as_bytes("later"))).has_value());
+    while (!a.asked_later) co_await reactor::sleep_for(1ms);
+    r.lb.report(a.at(), balancer::health::leaving);
+    auto end = co_await waits->receive();
+    CHECK((!end || end->empty()));
+    CHECK(r.state_of(a.at()) == balancer::state::failed);
+    r.lb.report(a.at(), balancer::health::ok);
+    CHECK(co_await r.reaches(a.at(), balancer::state::preferred));
+    CHECK(co_await r.ask() == "a");
   });
 }
 

@@ -131,6 +131,54 @@ TEST_CASE("what becoming ACTIVE does to the others") {
   CHECK(c.find("a:1")->move == 0);
 }
 
+TEST_CASE("a server that stops, or refuses, keeps its connections for a while") {
+  for (auto why : {reason::farewell, reason::refusal})
+    for (auto from : {state::unchecked, state::recovering, state::preferred, state::healthy, state::active}) {
+      CAPTURE(static_cast<int>(why));
+      CAPTURE(name_of(from));
+      choice c;
+      auto now = start;
+      c.set_default("fixed:1", now);
+      c.set_addresses({"a:1", "b:1"}, now);
+      for (int i = 0; i < 2; ++i) c.success("b:1", reason::health_check, now);
+      if (from >= state::recovering) c.success("a:1", reason::health_check, now);
+      if (from >= state::healthy) c.success("a:1", reason::health_check, now);
+      if (from == state::healthy) c.success("a:1", reason::health_check, now + 61s);
+      if (from == state::active) c.success("a:1", reason::dial, now);
+      REQUIRE(c.find("a:1")->state == from);
+      c.find("a:1")->connections = 3;
+      c.failure("a:1", why, now);
+      CHECK(c.find("a:1")->state == state::failed);
+      CHECK(c.find("a:1")->leaving);
+      CHECK(c.find("a:1")->move > 0);
+      CHECK(c.find("a:1")->cut == 0);
+      // A stop is no sign that the server can't be relied on.
+      CHECK(c.find("a:1")->failures == (why == reason::refusal ? 1 : 0));
+      // New connections try all the others first.
+      CHECK(c.servers().back().address == "a:1");
+      // Nothing that is found out now, and nobody else's rise, cuts what it still answers.
+      for (auto r : {reason::dial, reason::health_check, reason::refusal, reason::farewell}) c.failure("a:1", r, now);
+      c.success("b:1", reason::dial, now);
+      CHECK(c.find("b:1")->state == state::active);
+      CHECK(c.find("a:1")->cut == 0);
+      CHECK(c.find("a:1")->leaving);
+      // It comes back, and is then what any server is.
+      c.success("a:1", reason::health_check, now);
+      CHECK(c.find("a:1")->state == state::recovering);
+      CHECK_FALSE(c.find("a:1")->leaving);
+      c.success("a:1", reason::health_check, now);
+      c.failure("a:1", reason::dial, now);
+      CHECK(c.find("a:1")->cut > 0);
+      CHECK_FALSE(c.find("a:1")->leaving);
+    }
+  // K3s's rules cut, whatever the failure is.
+  auto now = start;
+  auto c = in_state(state::active, 1, now);
+  c.failure("a:1", reason::refusal, now);
+  CHECK(c.find("a:1")->cut == 1);
+  CHECK_FALSE(c.find("a:1")->leaving);
+}
+
 TEST_CASE("the default server: standby, real, standby again") {
   choice c;
   c.set_default("fixed:6443", start);

@@ -274,6 +274,72 @@ TEST_CASE("when the session goes its streams fail, and the client comes back") {
   });
 }
 
+TEST_CASE("a server that stops says so: its client knows that it leaves, and tries again") {
+  on_each_backend([]() -> task<void> {
+    for (bool tls : {false, true}) {
+      pair_of_ends p(tls);
+      echo_server echo;
+      co_await p.open();
+      auto s = co_await p.server.dial("edge-1", "tcp", echo.at());
+      REQUIRE(s.has_value());
+      (void)co_await (*s)->send(as_bytes("x"));
+      CHECK(co_await read_exactly(**s, 1) == "x");
+      p.server.close();
+      // Streams end at once, no new ones are opened, and the session goes when the client has answered.
+      auto b = co_await (*s)->receive();
+      REQUIRE_FALSE(b.has_value());
+      CHECK(b.error().code == errc::closed);
+      CHECK_FALSE((co_await (*s)->send(as_bytes("x"))).has_value());
+      CHECK_FALSE((co_await p.server.dial("edge-1", "tcp", echo.at())).has_value());
+      auto none = [&] { return !p.server.has_session("edge-1"); };
+      CHECK(co_await eventually(none));
+      // Then it is refused (503), and that is a failure.
+      auto tried = [&] { return p.states == std::vector<std::string>{"ok", "leaving", "failed"}; };
+      CHECK(co_await eventually(tried));
+      CHECK(p.client->servers().at(0).attempts > 0);
+    }
+  });
+}
+
+TEST_CASE("a peer that doesn't answer the farewell, or doesn't read, is not waited for") {
+  on_each_backend([]() -> task<void> {
+    for (bool reads : {true, false}) {
+      CAPTURE(reads);
+      tunnel::server server({&reactor::loop::current()});
+      running_server http([&](net::http::exchange& e) -> task<void> { co_await server.serve(e, "edge-1"); });
+      net::http::client client;
+      auto raw = co_await net::websocket::connect(client, {.to = {.at = http.at()}, .path = "/"});
+      REQUIRE(raw.has_value());
+      auto peer = (*raw)->release();
+      auto here = [&] { return server.has_session("edge-1"); };
+      CHECK(co_await eventually(here));
+      std::string told;
+      reactor::scope beside;
+      if (reads) {
+        beside.spawn([](reactor::stream& from, std::string& all) -> task<void> {
+          for (;;) {
+            auto b = co_await from.receive();
+            if (!b || b->empty()) co_return;
+            all += as_text(b->view());
+          }
+        }(*peer, told));
+      } else {
+        // More than the sockets take: the link's output is backed up.
+        auto s = co_await server.dial("edge-1", "tcp", "127.0.0.1:1");
+        REQUIRE(s.has_value());
+        std::string piece(1024 * 1024, 'p');
+        while (co_await reactor::with_deadline((*s)->send(as_bytes(piece)), reactor::loop::current().now() + 200ms)) {
+        }
+      }
+      server.close();
+      auto none = [&] { return !server.has_session("edge-1"); };
+      CHECK(co_await eventually(none));
+      // A close frame with 1001, and nothing behind it.
+      if (reads) CHECK(told == std::string("\x88\x02\x03\xe9", 4));
+    }
+  });
+}
+
 TEST_CASE("pings keep a session, their absence ends it") {
   on_each_backend([]() -> task<void> {
     // A server that wants to hear something every 100 ms, and clients that ping every 30 ms and never.
