@@ -70,11 +70,16 @@ inline constexpr duration kubelet_listen_retry = 5s;
 inline constexpr std::size_t kubelet_connections_max = 1000;
 inline constexpr std::size_t status_connections_max = 16;
 
-// Learning the servers: a watch is begun anew this often, whatever happens; a failed one after a second, doubling up to
-// this, plus up to as much again.
-inline constexpr duration servers_watch_time = 5min;
-inline constexpr duration servers_retry_first = 1s;
-inline constexpr duration servers_retry_most = 15s;
+// Learning the servers: a watch is begun anew this often, whatever happens. One that can't be begun is tried again after the first of
+// these, doubling up to the last, plus up to as much again.
+inline constexpr duration watch_time = 5min;
+inline constexpr duration watch_retry_first = 200ms;
+inline constexpr duration watch_retry_most = 15s;
+// One that stood has ended as watches do, when a server stops or a connection moves, and just then the servers change: it is begun
+// again at once, within this time, so that a dead server's agents don't come in the same millisecond. Those that end one after
+// another, each within watch_brief, double it, up to watch_brief.
+inline constexpr duration watch_again = 100ms;
+inline constexpr duration watch_brief = 1s;
 // One event of that watch: a slice has at most 1000 endpoints of a few hundred bytes.
 inline constexpr std::size_t servers_event_bytes_max = 1024 * 1024;
 // A node's pods, and an event of one: 110 of some 10 KB are usual, and one may have 1.5 MB.

@@ -209,14 +209,45 @@ task<result<std::vector<std::string>>> server_links::ask_for_servers() {
   co_return out;
 }
 
-// What the path lists and each change of it, until the watch ends: `use` gets what `of` makes of all the objects there are.
-task<result<void>> server_links::follow(std::string path, std::shared_ptr<net::tls_client_context> who, std::size_t bytes_max,
-                                        std::function<std::vector<std::string>(const value&)> of,
-                                        std::function<void(std::vector<std::string>)> use) {
-  KEDGE_CO_TRY(auto where, net::http::parse_url(api_url_ + path, std::move(who)));
+// What is listed and watched, and how that went.
+struct server_links::followed {
+  const char* name;  // in logs
+  std::string path;  // with a query
+  std::size_t bytes_max;
+  std::function<std::vector<std::string>(const value&)> of;  // what one object gives
+  std::function<void(std::vector<std::string>)> use;         // gets what all objects give, at first and at each change
+  std::optional<time_point> watching = {};                   // since when; of the last watch, once it stood
+  watch_pace pace = {};
+  std::string problem = {};
+
+  task<void> wait_before_the_next(result<void> ended) {
+    std::optional<duration> stood;
+    if (watching) stood = reactor::loop::current().now() - *watching;
+    auto now = ended || stood ? std::string() : ended.error().message;
+    if (!now.empty() && now != problem) log::warning("{} can't be watched: {}", name, now);
+    problem = std::move(now);
+    co_await reactor::sleep_for(pace.next(stood, reactor::loop::current().random()));
+  }
+};
+
+duration watch_pace::next(std::optional<duration> stood, random_source& random) {
+  auto some_of = [&](duration d) { return duration(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(d.count())))); };
+  if (!stood) {
+    auto pause = std::exchange(retry_, std::min(retry_ * 2, watch_retry_most));
+    return pause + some_of(pause);
+  }
+  retry_ = watch_retry_first;
+  if (*stood >= watch_brief) return some_of(again_ = watch_again);
+  return some_of(std::exchange(again_, std::min(again_ * 2, watch_brief)));
+}
+
+// One list, and a watch until it ends.
+task<result<void>> server_links::follow(followed& what, std::shared_ptr<net::tls_client_context> who) {
+  what.watching.reset();
+  KEDGE_CO_TRY(auto where, net::http::parse_url(api_url_ + what.path, std::move(who)));
   net::http::client_request r{.to = where.first, .path = where.second};
-  KEDGE_CO_TRY(auto answer, co_await reactor::with_deadline(http_->fetch(r, bytes_max), reactor::loop::current().now() + request_deadline));
-  KEDGE_CO_TRY(auto text, body_or_error(std::move(answer), path));
+  KEDGE_CO_TRY(auto answer, co_await reactor::with_deadline(http_->fetch(r, what.bytes_max), reactor::loop::current().now() + request_deadline));
+  KEDGE_CO_TRY(auto text, body_or_error(std::move(answer), what.path));
   KEDGE_CO_TRY(auto list, json::parse(text));
   std::map<std::string, std::vector<std::string>> found;
   auto name_of = [](const value& object) {
@@ -226,23 +257,30 @@ task<result<void>> server_links::follow(std::string path, std::shared_ptr<net::t
   auto apply = [&] {
     std::vector<std::string> all;
     for (auto& [name, some] : found) all.insert(all.end(), some.begin(), some.end());
-    use(std::move(all));
+    what.use(std::move(all));
   };
-  for (std::size_t i = 0; i < list["items"].size(); ++i) found[name_of(list["items"][i])] = of(list["items"][i]);
+  for (std::size_t i = 0; i < list["items"].size(); ++i) found[name_of(list["items"][i])] = what.of(list["items"][i]);
   apply();
 
-  auto seconds = std::chrono::duration_cast<std::chrono::seconds>(servers_watch_time).count();
+  auto seconds = std::chrono::duration_cast<std::chrono::seconds>(watch_time).count();
   r.path += fmt::format("&watch=1&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}", seconds,
                         list["metadata"]["resourceVersion"].as_string());
   list = {};
-  auto until = reactor::loop::current().now() + servers_watch_time + request_deadline;
-  KEDGE_CO_TRY(auto x, co_await reactor::with_deadline(http_->open(std::move(r)), reactor::loop::current().now() + request_deadline));
+  auto soon = reactor::loop::current().now() + request_deadline;
+  auto until = soon + watch_time;
+  KEDGE_CO_TRY(auto x, co_await reactor::with_deadline(http_->open(std::move(r)), soon));
+  KEDGE_CO_TRY(auto* head, co_await reactor::with_deadline(x->head(), soon));
+  if (head->status != 200) co_return fail(errc::unavailable, fmt::format("the watch of {} was answered with status {}", what.path, head->status));
+  what.watching = reactor::loop::current().now();
   std::string held;
   for (;;) {
     KEDGE_CO_TRY(auto piece, co_await reactor::with_deadline(x->read(), until));
     if (piece.empty()) co_return result<void>();
     held += as_text(piece.view());
-    if (held.size() > bytes_max) co_return fail(errc::too_large, "an event of " + path + " is too large");
+    if (held.size() > what.bytes_max) {
+      what.watching.reset();  // it would be so again
+      co_return fail(errc::too_large, "an event of " + what.path + " is too large");
+    }
     for (auto line = first_line(held); !line.empty(); line = first_line(held)) {
       KEDGE_CO_TRY(auto event, json::parse(line));
       auto type = event["type"].as_string();
@@ -253,44 +291,40 @@ task<result<void>> server_links::follow(std::string path, std::shared_ptr<net::t
       if (type == "DELETED")
         found.erase(name_of(object));
       else
-        found[name_of(object)] = of(object);
+        found[name_of(object)] = what.of(object);
       apply();
     }
   }
 }
 
 task<void> server_links::learn() {
-  auto pause = servers_retry_first;
-  std::string last_problem;
+  followed slices{.name = "the servers' addresses",
+                  .path = std::string(slices_path),
+                  .bytes_max = servers_event_bytes_max,
+                  .of = addresses_of_slice,
+                  .use = [this](std::vector<std::string> all) { use(std::move(all)); }};
   for (;;) {
-    auto listed = co_await ask_for_servers();
-    if (listed) use(*std::move(listed));
-    else if (servers_.empty() && !fixed_address_.empty()) tunnels_->set_servers({fixed_address_});
-    auto began = reactor::loop::current().now();
-    auto watched = co_await follow(std::string(slices_path), as_controller_, servers_event_bytes_max, addresses_of_slice,
-                                   [this](std::vector<std::string> all) { use(std::move(all)); });
-    auto problem = watched ? std::string() : watched.error().message;
-    if (!problem.empty() && problem != last_problem) log::warning("the servers' addresses can't be watched: {}", problem);
-    last_problem = std::move(problem);
-    // A watch that stood for a while has ended as watches do.
-    if (reactor::loop::current().now() - began > servers_retry_most) pause = servers_retry_first;
-    auto& random = reactor::loop::current().random();
-    co_await reactor::sleep_for(pause + duration(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(pause.count())))));
-    pause = std::min(pause * 2, servers_retry_most);
+    // After a watch that stood the list alone tells as much, and sooner.
+    if (!slices.watching) {
+      auto listed = co_await ask_for_servers();
+      if (listed) use(*std::move(listed));
+      else if (servers_.empty() && !fixed_address_.empty()) tunnels_->set_servers({fixed_address_});
+    }
+    auto ended = co_await follow(slices, as_controller_);
+    co_await slices.wait_before_the_next(std::move(ended));
   }
 }
 
 // Mode "pod": where this node's pods are is what servers may reach.
 task<void> server_links::follow_pods() {
-  auto path = "/api/v1/pods?fieldSelector=spec.nodeName%3D" + config_.node_name;
-  std::string last_problem;
+  followed pods{.name = "this node's pods",
+                .path = "/api/v1/pods?fieldSelector=spec.nodeName%3D" + config_.node_name,
+                .bytes_max = pods_bytes_max,
+                .of = targets_of_pod,
+                .use = [this](std::vector<std::string> all) { pod_targets_ = {all.begin(), all.end()}; }};
   for (;;) {
-    auto watched = co_await follow(path, as_node_, pods_bytes_max, targets_of_pod,
-                                   [this](std::vector<std::string> all) { pod_targets_ = {all.begin(), all.end()}; });
-    auto problem = watched ? std::string() : watched.error().message;
-    if (!problem.empty() && problem != last_problem) log::warning("this node's pods can't be watched: {}", problem);
-    last_problem = std::move(problem);
-    co_await reactor::sleep_for(servers_retry_first);
+    auto ended = co_await follow(pods, as_node_);
+    co_await pods.wait_before_the_next(std::move(ended));
   }
 }
 

@@ -16,13 +16,25 @@
 
 #include "balancer/balancer.h"
 #include "json/value.h"
+#include "base/random.h"
 #include "net/http/handler.h"
 #include "node/config.h"
+#include "node/limits.h"
 #include "node/registration.h"
 #include "reactor/scope.h"
 #include "tunnel/client.h"
 
 namespace kedge::node {
+
+// How long to wait before a watch that has ended is begun again.
+class watch_pace {
+ public:
+  // `stood`: for how long it did; null: it couldn't be begun.
+  duration next(std::optional<duration> stood, random_source& random);
+
+ private:
+  duration again_ = watch_again, retry_ = watch_retry_first;
+};
 
 class server_links {
  public:
@@ -45,8 +57,8 @@ class server_links {
   task<void> learn();
   task<result<std::vector<std::string>>> ask_for_servers();
   task<void> follow_pods();
-  task<result<void>> follow(std::string path, std::shared_ptr<net::tls_client_context> who, std::size_t bytes_max,
-                            std::function<std::vector<std::string>(const json::value&)> of, std::function<void(std::vector<std::string>)> use);
+  struct followed;
+  task<result<void>> follow(followed& what, std::shared_ptr<net::tls_client_context> who);
   void use(std::vector<std::string> addresses);
   bool allowed(std::string_view protocol, std::string_view address) const;
   task<void> tell_round_trips();

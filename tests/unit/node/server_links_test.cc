@@ -43,6 +43,21 @@ TEST_CASE("a chain without its roots") {
   CHECK_FALSE(without_roots("nothing").has_value());
 }
 
+TEST_CASE("a watch that stood is begun again at once, one that can't be begun ever later") {
+  watch_pace pace;
+  auto& random = system_random();
+  auto between = [](duration d, duration least, duration most) { return d >= least && d < most; };
+  for (int i = 0; i < 100; ++i) CHECK(between(pace.next(5min, random), 0ms, watch_again));
+  // Those that end as soon as they stand ask for no more than one a second, on average two.
+  for (auto most = watch_again; most < watch_brief; most *= 2) CHECK(between(pace.next(0ms, random), 0ms, most));
+  for (int i = 0; i < 100; ++i) CHECK(between(pace.next(0ms, random), 0ms, watch_brief));
+  CHECK(between(pace.next(watch_brief, random), 0ms, watch_again));
+  for (auto least = watch_retry_first; least < watch_retry_most; least *= 2) CHECK(between(pace.next(std::nullopt, random), least, 2 * least));
+  for (int i = 0; i < 100; ++i) CHECK(between(pace.next(std::nullopt, random), watch_retry_most, 2 * watch_retry_most));
+  CHECK(pace.next(0ms, random) < watch_brief);
+  CHECK(between(pace.next(std::nullopt, random), watch_retry_first, 2 * watch_retry_first));
+}
+
 TEST_CASE("an address in a range") {
   struct row {
     const char *address, *range;
