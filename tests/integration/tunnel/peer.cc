@@ -2,12 +2,15 @@
 //
 //   peer server <tunnel address> <control address>   nodes connect to the first; a connection to the second sends one line
 //                                                    "host:port\n" and is then a stream to there, through node "edge-1"
+//                                                    SIGTERM closes all tunnels, and ends when they have ended
 //   peer client <server address>                     allows every target but port 1; syncs each second
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 
 #include "base/strings.h"
 #include "net/http/server.h"
+#include "reactor/signal.h"
 #include "tunnel/client.h"
 #include "tunnel/server.h"
 
@@ -71,13 +74,21 @@ task<int> run_server(std::string tunnel_address, std::string control_address) {
     co_await reactor::sleep_for(std::chrono::milliseconds(20));
     listener = reactor::os_network().listen(*reactor::parse_endpoint(control_address));
   }
+  auto stop = reactor::signal_waiter::make({SIGTERM});
+  if (!stop) co_return 1;
   std::puts("listening");
   std::fflush(stdout);
-  for (;;) {
-    auto c = co_await (*listener)->accept();
-    if (!c) co_return 1;
-    scope.spawn(control(server, std::move(*c)));
-  }
+  scope.spawn([](reactor::listener& l, tunnel::server& s, reactor::scope& streams) -> task<void> {
+    for (;;) {
+      auto c = co_await l.accept();
+      if (!c) co_return;
+      streams.spawn(control(s, std::move(*c)));
+    }
+  }(**listener, server, scope));
+  (void)co_await stop->next();
+  server.close();
+  while (!server.sessions().empty()) co_await reactor::sleep_for(std::chrono::milliseconds(5));
+  co_return 0;
 }
 
 task<int> run_client(std::string server) {

@@ -209,6 +209,14 @@ class Tunnel(unittest.TestCase):
             pair.stop(pair.server)
             pair.start_server()
             self.assertTrue(pair.echoes(target.address, 100))
+
+            # Ours stops in peace: it tells the client, which answers and comes back.
+            if server == OURS:
+                pair.server.terminate()
+                self.assertEqual(pair.server.wait(60), 0)
+                pair.stop(pair.server)
+                pair.start_server()
+                self.assertTrue(pair.echoes(target.address, 100))
         finally:
             pair.stop()
             target.shutdown()
