@@ -25,7 +25,7 @@ rows = []
 
 def row(what, figure, against, ratio, target):
     rows.append((what, figure, against, ratio, target))
-    print(f"{what}: {figure}; {against}; {ratio} (to beat: {target})", flush=True)
+    print(f"{what}: {'; '.join(filter(None, (figure, against, ratio)))} (to beat: {target})", flush=True)
 
 
 def run(*argv, input=None, check=True):
