@@ -21,8 +21,14 @@ inline constexpr std::size_t late_writes_max = 8;
 inline constexpr std::size_t late_writes_burst_max = 32;
 // What is larger keeps its reader busy by itself, and goes out at once.
 inline constexpr std::size_t late_write_max_bytes = 8 * 1024;
-// Record buffers that a thread keeps for the next requests; two are in use for each that is under way.
-inline constexpr std::size_t tls_buffers_kept_max = 16;
+// Records under one key before there is a new one: of AES-GCM's 2^24.5 (RFC 8446 §5.5).
+inline constexpr std::uint64_t tls_key_records_max = std::uint64_t(1) << 24;
+// Cipher contexts that a thread keeps with a key in them, 1.2 KB each: two for each connection that is busy.
+inline constexpr std::size_t tls_keyed_contexts = 64;
+// The longest message after a handshake: a ticket with all that it may hold (RFC 8446 §4.6.1).
+inline constexpr std::size_t tls_message_max_bytes = 131'338;
+// Records in a row that say nothing, new keys and empty ones, before that is an attack (OpenSSL's bound).
+inline constexpr unsigned tls_silent_records_max = 32;
 // Ticket keys: a new one each period, the one before is still taken. Go rotates daily and keeps seven; ours is stricter
 // since a resumed session carries the client's certificate.
 inline constexpr std::chrono::hours tls_ticket_key_period{12};

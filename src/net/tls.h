@@ -1,10 +1,10 @@
 // tls.h: TLS 1.2 and 1.3 over any stream, as a stream.
 //
-//   plaintext ──▶ gather into records ──▶ OpenSSL ──▶ batch of ciphertext ──▶ one write to the stream below
-//   plaintext ◀── one record ◀── OpenSSL ◀── received buffer (given back as soon as it is used up)
+//   plaintext ──▶ records ──▶ batch of ciphertext ──▶ one write to the stream below
+//   plaintext ◀── one record ◀── received buffer (given back as soon as it is used up)
 //
-// OpenSSL never touches a socket: its BIO reads from the buffer that was received and writes into the batch. An idle
-// connection holds neither.
+// OpenSSL does the handshake, and with TLS 1.2 the records; with 1.3 these are tls_records.h's. It never touches a socket: its
+// BIO reads from the buffer that was received and writes into the batch. An idle connection holds neither.
 //
 // Client certificates are asked for and their possession is proved by the handshake, but whether they are trusted is
 // decided above (access control), per connection: peer_certificates() says who claims what.

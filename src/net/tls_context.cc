@@ -146,34 +146,19 @@ result<void> set_ciphers(SSL_CTX* context, const std::vector<std::string>& iana_
   return {};
 }
 
+// The traffic secrets, which nothing else tells: what tls_records goes on with.
+void note_secret(const SSL* ssl, const char* line) {
+  auto& session = *static_cast<tls_session*>(BIO_get_data(SSL_get_rbio(ssl)));
+  if (session.secrets) session.secrets->note(line);
+}
+
 void set_common(SSL_CTX* context) {
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
-  use_tls_memory();
+  SSL_CTX_set_keylog_callback(context, note_secret);
   SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
 }
 
-// What connections hold instead of what forget_session takes: shared by all.
-struct no_session {
-  ssl_ctx_ptr context;
-  std::unique_ptr<SSL_SESSION, openssl_free<SSL_SESSION_free>> session;
-  explicit no_session(const SSL_METHOD* method) : context(SSL_CTX_new(method)), session(SSL_SESSION_new()) { ERR_clear_error(); }
-};
-
 }  // namespace
-
-// The session is for tickets, which are sent by now, and it holds the peer's certificates with their parsed keys: 5 of the 19 KiB
-// that OpenSSL keeps for a connection. What TLS 1.3 still needs (a key update goes from the last secret) is elsewhere.
-//
-// SSL_set_session starts a connection anew unless its context has the method of the version that was agreed on, so it gets
-// one. OpenSSL 3.2 asks for the method that the connection began with: there the session stays.
-void forget_session(SSL* ssl) noexcept {
-  if (SSL_version(ssl) != TLS1_3_VERSION || OPENSSL_version_major() != 3 || OPENSSL_version_minor() >= 2) return;
-  auto* held = SSL_get_session(ssl);
-  if (!held || SSL_SESSION_get_max_fragment_length(held) != TLSEXT_max_fragment_length_DISABLED) return;  // records are cut by it
-  static const no_session none(SSL_get_ssl_method(ssl));
-  if (!none.context || !none.session || SSL_CTX_get_ssl_method(none.context.get()) != SSL_get_ssl_method(ssl)) return;
-  if (SSL_set_SSL_CTX(ssl, none.context.get()) == none.context.get()) SSL_set_session(ssl, none.session.get());
-}
 
 tls_identity::tls_identity(std::unique_ptr<const parts> p) noexcept : parts_(std::move(p)) {}
 tls_identity::~tls_identity() = default;

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "net/tls.h"
+#include "net/tls_records.h"
 
 namespace kedge::net {
 
@@ -28,10 +29,6 @@ using bio_ptr = std::unique_ptr<BIO, openssl_free<BIO_free>>;
 
 // The first reason in OpenSSL's queue as text; empties the queue.
 std::string openssl_reason();
-// OpenSSL's record buffers come from a list of the thread's own (tls_memory.cc).
-void use_tls_memory() noexcept;
-// Lets a connection whose handshake is done go on without its session and the peer's certificates, where that can be.
-void forget_session(SSL* ssl) noexcept;
 
 struct tls_identity::parts {
   x509_ptr leaf;
@@ -58,6 +55,7 @@ struct tls_server_context::state {
 struct tls_session {
   tls_server_context::state* server = nullptr;
   reactor::stream* below = nullptr;
+  tls_secrets* secrets = nullptr;  // while the handshake runs
 };
 
 }  // namespace kedge::net

@@ -5,9 +5,12 @@
 #include <cstring>
 #include <vector>
 
+#include "base/release.h"
 #include "net/block_pool.h"
+#include "net/late_writes.h"
 #include "net/limits.h"
 #include "net/tls_context.h"
+#include "net/tls_records.h"
 #include "reactor/own_frame.h"
 #include "reactor/scope.h"
 #include "reactor/sync.h"
@@ -21,7 +24,9 @@ constexpr std::size_t record_overhead_max = 96;
 // A batch, and room for what a receive may have to say meanwhile (key update, alert).
 constexpr std::size_t out_block_bytes = tls_batch_max_bytes + tls_batch_max_bytes / tls_record_max_bytes * record_overhead_max + 512;
 using out_pool = block_pool<out_block_bytes, late_writes_burst_max + 4>;
-using in_pool = block_pool<tls_record_max_bytes, 16>;
+using in_pool = block_pool<tls_records::record_max_bytes - tls_records::header_bytes - tls_records::tag_bytes, 16>;
+using partial_pool = block_pool<tls_records::record_max_bytes, 4>;
+constexpr std::size_t record_parts_max = 32;
 
 // Walks over the parts of a send.
 class cursor {
@@ -50,79 +55,10 @@ class cursor {
   std::size_t offset_ = 0;
 };
 
-// Short writes of this loop's streams, put off until what is ready now has run, or a few of them wait (more in a turn that has many). Each write wakes its
-// reader, and a peer that has many connections here (a proxy, an informer's client, a benchmark) then reads several answers
-// for one waking instead of going back to sleep after each.
-class late_write : public reactor::list_hook {
- public:
-  virtual void write_now() noexcept = 0;
-
- protected:
-  ~late_write() = default;
-};
-
-class late_writes {
- public:
-  static void add(late_write& w) {
-    auto& mine = here();
-    mine.waiting_.push_back(w);
-    if (!mine.turn_.linked()) reactor::loop::current().schedule(mine.turn_);
-    if (++mine.count_ < mine.most_) return;
-    mine.write_all();
-    mine.most_ = std::min(2 * mine.most_, late_writes_burst_max);
-  }
-
- private:
-  struct end_of_turn : reactor::waiter {
-    struct awaiter {
-      end_of_turn& w;
-      bool await_ready() const noexcept { return false; }
-      void await_suspend(std::coroutine_handle<> h) const noexcept { w.handle = h; }
-      void await_resume() const noexcept {}
-    };
-    awaiter operator co_await() noexcept { return {*this}; }
-  };
-
-  late_writes() { all().push_back(this); }
-  ~late_writes() { std::erase(all(), this); }
-
-  // A thread has one loop, but in the simulated world.
-  static std::vector<late_writes*>& all() {
-    thread_local std::vector<late_writes*> of_thread;
-    return of_thread;
-  }
-  static late_writes& here() {
-    auto& loop = reactor::loop::current();
-    for (;;) {
-      for (auto* w : all())
-        if (&w->loop_ == &loop) return *w;
-      loop.spawn(run());
-    }
-  }
-  static task<void> run() {
-    late_writes mine;
-    for (;;) {
-      co_await mine.turn_;
-      mine.write_all();
-      mine.most_ = late_writes_max;
-    }
-  }
-  void write_all() noexcept {
-    count_ = 0;
-    while (!waiting_.empty()) waiting_.pop_front().write_now();
-  }
-
-  reactor::loop& loop_ = reactor::loop::current();
-  reactor::list<late_write> waiting_;
-  std::size_t count_ = 0;  // of those that were put in; some may have gone
-  std::size_t most_ = late_writes_max;
-  end_of_turn turn_;
-};
-
 class stream_impl final : public tls_stream, private tls_session, private late_write {
  public:
   stream_impl(std::unique_ptr<reactor::stream> below, std::shared_ptr<void> context) noexcept
-      : tls_session{.server = nullptr, .below = below.get()}, below_(std::move(below)), context_(std::move(context)) {}
+      : tls_session{.below = below.get()}, below_(std::move(below)), context_(std::move(context)) {}
   ~stream_impl() override { write_last(); }
 
   result<void> open(SSL_CTX* context, tls_server_context::state* its) {
@@ -138,17 +74,30 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
   SSL* ssl() noexcept { return ssl_.get(); }
 
   task<result<void>> handshake() {
-    for (;;) {
+    tls_secrets found;
+    struct listens {
+      tls_session& to;
+      listens(tls_session& session, tls_secrets& s) : to(session) { to.secrets = &s; }
+      ~listens() { to.secrets = nullptr; }
+    } guard(*this, found);
+    for (bool whole = true;;) {
       ERR_clear_error();
       int r = SSL_do_handshake(ssl_.get());
       auto problem = r == 1 ? SSL_ERROR_NONE : SSL_get_error(ssl_.get(), r);
       auto why = problem == SSL_ERROR_SSL ? handshake_error() : error();
+      if (problem == SSL_ERROR_NONE) {
+        learn();
+        if (whole) take_over(found);
+      }
       if (out_size_ > 0) {
         auto sent = co_await flush();
         if (!sent && problem != SSL_ERROR_SSL) co_return std::unexpected(std::move(sent).error());
       }
       if (problem == SSL_ERROR_NONE) co_return result<void>();
-      if (problem == SSL_ERROR_WANT_WRITE) continue;
+      if (problem == SSL_ERROR_WANT_WRITE) {
+        whole = false;
+        continue;
+      }
       if (problem != SSL_ERROR_WANT_READ) co_return fail(std::move(why));
       if (in_end_) co_return fail(errc::closed, "the peer closed the connection during the TLS handshake");
       KEDGE_CO_CHECK(keep(co_await below_->receive()));
@@ -157,7 +106,7 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
 
   // An idle connection's frame: what isn't needed while it waits is elsewhere.
   task<result<reactor::buffer>> receive() override {
-    if (std::exchange(fresh_, false) && SSL_is_server(ssl_.get())) forget_session(ssl_.get());
+    if (std::exchange(fresh_, false) && server) release(known_.certificates);
     for (;;) {
       if (auto b = decrypt()) co_return *std::move(b);
       KEDGE_CO_CHECK(keep(co_await below_->receive()));
@@ -204,9 +153,7 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
   task<result<void>> finish() override {
     while (pushing_.size() > 0) co_await pushed_.wait();
     if (closed_ || broken_) co_return fail(errc::closed, "the connection was closed at this end");
-    ERR_clear_error();
-    SSL_shutdown(ssl_.get());
-    ERR_clear_error();
+    end_records();
     if (out_size_ > 0) KEDGE_CO_CHECK(co_await flush());
     co_return co_await below_->finish();
   }
@@ -219,35 +166,11 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
   reactor::endpoint local() const override { return below_->local(); }
   reactor::endpoint peer() const override { return below_->peer(); }
 
-  std::string_view alpn() const noexcept override {
-    const unsigned char* name = nullptr;
-    unsigned size = 0;
-    SSL_get0_alpn_selected(ssl_.get(), &name, &size);
-    return {reinterpret_cast<const char*>(name), size};
-  }
-  std::string_view server_name() const noexcept override {
-    auto* name = SSL_get_servername(ssl_.get(), TLSEXT_NAMETYPE_host_name);
-    return name ? std::string_view(name) : std::string_view();
-  }
-  std::string_view protocol() const noexcept override { return SSL_get_version(ssl_.get()); }
-  bool resumed() const noexcept override { return SSL_session_reused(ssl_.get()) == 1; }
-
-  std::vector<std::string> peer_certificates() const override {
-    std::vector<std::string> out;
-    auto add = [&](X509* x) {
-      unsigned char* der = nullptr;
-      int size = i2d_X509(x, &der);
-      if (size > 0) out.emplace_back(reinterpret_cast<char*>(der), static_cast<std::size_t>(size));
-      OPENSSL_free(der);
-    };
-    auto* leaf = SSL_get0_peer_certificate(ssl_.get());
-    if (!leaf) return out;
-    add(leaf);
-    // A server's view of the chain leaves the leaf out, a client's has it in front.
-    auto* chain = SSL_get_peer_cert_chain(ssl_.get());
-    for (int i = SSL_is_server(ssl_.get()) ? 0 : 1; chain && i < sk_X509_num(chain); ++i) add(sk_X509_value(chain, i));
-    return out;
-  }
+  std::string_view alpn() const noexcept override { return known_.alpn; }
+  std::string_view server_name() const noexcept override { return known_.server_name; }
+  std::string_view protocol() const noexcept override { return known_.protocol; }
+  bool resumed() const noexcept override { return known_.resumed; }
+  std::vector<std::string> peer_certificates() const override { return known_.certificates; }
 
  private:
   error handshake_error() {
@@ -258,6 +181,48 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
               std::string("the server's certificate can't be trusted: ") + X509_verify_cert_error_string(verified)};
     }
     return {errc::protocol, "TLS handshake: " + openssl_reason()};
+  }
+
+  // What the handshake has found out.
+  void learn() {
+    auto* ssl = ssl_.get();
+    const unsigned char* chosen = nullptr;
+    unsigned size = 0;
+    SSL_get0_alpn_selected(ssl, &chosen, &size);
+    known_.alpn.assign(reinterpret_cast<const char*>(chosen), size);
+    if (auto* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name)) known_.server_name = name;
+    known_.protocol = SSL_get_version(ssl);
+    known_.resumed = SSL_session_reused(ssl) == 1;
+    auto add = [&](X509* x) {
+      unsigned char* der = nullptr;
+      int bytes = i2d_X509(x, &der);
+      if (bytes > 0) known_.certificates.emplace_back(reinterpret_cast<char*>(der), static_cast<std::size_t>(bytes));
+      OPENSSL_free(der);
+    };
+    auto* leaf = SSL_get0_peer_certificate(ssl);
+    if (!leaf) return;
+    add(leaf);
+    // A server's view of the chain leaves the leaf out, a client's has it in front.
+    auto* chain = SSL_get_peer_cert_chain(ssl);
+    for (int i = server ? 0 : 1; chain && i < sk_X509_num(chain); ++i) add(sk_X509_value(chain, i));
+  }
+
+  // From here on without OpenSSL's connection, where the version and what was agreed on allow it.
+  void take_over(const tls_secrets& secrets) {
+    auto* ssl = ssl_.get();
+    if (SSL_version(ssl) != TLS1_3_VERSION || SSL_has_pending(ssl)) return;
+    auto* session = SSL_get_session(ssl);
+    if (!session || SSL_SESSION_get_max_fragment_length(session) != TLSEXT_max_fragment_length_DISABLED) return;
+    // A client's last words go under the handshake's keys. A server says its own before it hears them, and then nothing but
+    // tickets, under the keys that follow.
+    std::uint64_t sent = 0;
+    for (bytes rest(out_.get() + out_offset_, out_size_); server && !rest.empty(); ++sent) {
+      auto size = tls_records::size_of(rest);
+      if (!size || *size == 0 || *size > rest.size()) return;
+      rest = rest.subspan(*size);
+    }
+    records_ = tls_records::make(SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl)), server, secrets, sent);
+    if (records_) ssl_.reset();
   }
 
   KEDGE_OWN_FRAME result<void> keep(result<reactor::buffer> b) {
@@ -271,7 +236,8 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
 
   // What a receive gives now; nullopt when more must come first.
   KEDGE_OWN_FRAME std::optional<result<reactor::buffer>> decrypt() {
-    if (closed_) return fail(errc::closed, "the connection was closed at this end");
+    if (closed_ || refused_) return fail(errc::closed, "the connection was closed at this end");
+    if (records_) return open_records();
     if (in_.empty() && !in_end_ && !SSL_has_pending(ssl_.get())) return std::nullopt;
     ERR_clear_error();
     auto b = in_pool::take_buffer();
@@ -293,11 +259,176 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
     return fail(errc::protocol, "TLS: " + openssl_reason());
   }
 
+  std::optional<result<reactor::buffer>> open_records() {
+    using content = tls_records::content;
+    for (;;) {
+      if (peer_ended_) return reactor::buffer();
+      auto record = next_record();
+      if (!record) return refuse(record.error());
+      if (record->empty()) {
+        if (!in_end_) return std::nullopt;
+        return fail(errc::closed, "the peer closed the connection without ending TLS");
+      }
+      auto b = in_pool::take_buffer();
+      auto opened = records_->open(*record, b.writable().data());
+      drop_record(record->size());
+      if (!opened) return refuse(opened.error());
+      b.truncate(opened->size);
+      if (opened->type == content::handshake) {
+        if (auto taken = take_messages(b.view()); !taken) return refuse(taken.error());
+      } else if (!message_.empty()) {
+        return refuse({tls_records::unexpected_message, "another record within a message"});  // RFC 8446 §5.1
+      } else if (opened->type == content::alert) {
+        if (auto heard = take_alert(b.view()); !heard) return std::unexpected(std::move(heard).error());
+      } else if (!b.empty()) {
+        silent_records_ = 0;
+        return std::move(b);
+      }
+      if (++silent_records_ > tls_silent_records_max) return refuse({tls_records::unexpected_message, "too many records that say nothing"});
+    }
+  }
+
+  // The next whole record, where it stands until drop_record(); empty when more must come.
+  std::expected<bytes, tls_records::refused> next_record() {
+    if (!partial_) {
+      auto size = tls_records::size_of(in_.view());
+      if (!size) return std::unexpected(size.error());
+      if (*size > 0 && *size <= in_.size()) return in_.view().first(*size);
+      if (in_.empty()) return bytes();
+      partial_ = partial_pool::take();
+    }
+    for (;;) {
+      auto size = tls_records::size_of({partial_.get(), partial_size_});
+      if (!size) return std::unexpected(size.error());
+      if (*size > 0 && *size == partial_size_) return bytes(partial_.get(), partial_size_);
+      if (in_.empty()) return bytes();
+      auto n = std::min((*size ? *size : tls_records::header_bytes) - partial_size_, in_.size());
+      std::memcpy(partial_.get() + partial_size_, in_.view().data(), n);
+      partial_size_ += n;
+      take_in(n);
+    }
+  }
+  void drop_record(std::size_t size) noexcept {
+    if (partial_) {
+      partial_.reset();
+      partial_size_ = 0;
+    } else {
+      take_in(size);
+    }
+  }
+  void take_in(std::size_t n) noexcept {
+    in_.consume(n);
+    if (in_.empty()) in_.release();
+  }
+
+  // Messages after the handshake (RFC 8446 §4.6): new keys, and a server's tickets, for which nobody here has a use.
+  std::expected<void, tls_records::refused> take_messages(bytes piece) {
+    constexpr unsigned char ticket = 4, key_update = 24;
+    constexpr std::size_t head_bytes = 4;
+    if (piece.empty()) return std::unexpected(tls_records::refused{tls_records::unexpected_message, "a piece of a message is empty"});
+    message_ += as_text(piece);
+    while (message_.size() >= head_bytes) {
+      auto byte = [&](std::size_t i) { return static_cast<unsigned char>(message_[i]); };
+      auto size = std::size_t(byte(1)) << 16 | std::size_t(byte(2)) << 8 | byte(3);
+      if (byte(0) != key_update && (byte(0) != ticket || server))
+        return std::unexpected(tls_records::refused{tls_records::unexpected_message, "an unexpected message after the handshake"});
+      if (byte(0) == key_update ? size != 1 : size > tls_message_max_bytes)
+        return std::unexpected(tls_records::refused{tls_records::decode_error, "a message of a wrong length"});
+      if (message_.size() < head_bytes + size) break;
+      if (byte(0) == key_update) {
+        auto request = byte(head_bytes);
+        if (request > 1) return std::unexpected(tls_records::refused{tls_records::illegal_parameter, "an unknown request for new keys"});
+        if (message_.size() > head_bytes + size)
+          return std::unexpected(tls_records::refused{tls_records::unexpected_message, "new keys within a record"});
+        records_->next_receive_key();
+        new_key_owed_ = new_key_owed_ || request == 1;
+      }
+      message_.erase(0, head_bytes + size);
+    }
+    if (message_.empty()) release(message_);
+    return {};
+  }
+
+  result<void> take_alert(bytes alert) {
+    constexpr auto user_canceled = std::byte(90);  // close_notify follows
+    if (alert.size() != 2) return refuse({tls_records::decode_error, "an alert of a wrong length"});
+    if (alert[1] == std::byte(tls_records::close_notify)) peer_ended_ = true;
+    if (peer_ended_ || alert[1] == user_canceled) return {};
+    broken_ = refused_ = true;
+    auto* name = ERR_reason_error_string(ERR_PACK(ERR_LIB_SSL, 0, SSL_AD_REASON_OFFSET + static_cast<int>(alert[1])));
+    return fail(errc::protocol, name ? std::string("TLS: ") + name : "TLS: alert " + std::to_string(static_cast<int>(alert[1])));
+  }
+
+  // The peer breaks the protocol: it is told how, and nothing more is read or sent.
+  std::unexpected<error> refuse(tls_records::refused r) {
+    constexpr unsigned char fatal = 2;
+    if (!broken_) {
+      (void)say(tls_records::content::alert, {fatal, r.what});
+      if (out_size_ > 0 && !sending_) (void)try_flush();
+    }
+    broken_ = refused_ = true;
+    return fail(errc::protocol, std::string("TLS: ") + r.why);
+  }
+
+  // A short record of this end's own, behind what waits.
+  result<void> say(tls_records::content type, std::initializer_list<unsigned char> text) {
+    if (!out_) out_ = out_pool::take();
+    if (out_offset_ + out_size_ + text.size() + tls_records::overhead_bytes > out_block_bytes) return fail(errc::exhausted, "no room for a record");
+    const bytes part(reinterpret_cast<const std::byte*>(text.begin()), text.size());
+    KEDGE_TRY(auto size, records_->seal(type, {&part, 1}, out_.get() + out_offset_ + out_size_));
+    out_size_ += size;
+    return {};
+  }
+
+  void end_records() {
+    if (records_) {
+      constexpr unsigned char warning = 1;
+      (void)say(tls_records::content::alert, {warning, tls_records::close_notify});
+      return;
+    }
+    ERR_clear_error();
+    SSL_shutdown(ssl_.get());
+    ERR_clear_error();
+  }
+
+  bool has_room() const noexcept { return out_offset_ + out_size_ + tls_record_max_bytes + record_overhead_max <= out_block_bytes; }
+
+  result<void> seal(cursor& c) {
+    using content = tls_records::content;
+    while (!c.done() && has_room()) {
+      if (new_key_owed_ || records_->is_worn()) {
+        KEDGE_CHECK(say(content::handshake, {24, 0, 0, 1, 0}));  // KeyUpdate, and none asked for in return (§4.6.3)
+        records_->next_send_key();
+        new_key_owed_ = false;
+        continue;
+      }
+      if (!out_) out_ = out_pool::take();
+      bytes parts[record_parts_max];
+      std::size_t n = 0, size = 0;
+      while (!c.done() && n < record_parts_max && size < tls_record_max_bytes) {
+        auto next = c.front();
+        next = next.first(std::min(next.size(), tls_record_max_bytes - size));
+        parts[n++] = next;
+        size += next.size();
+        c.skip(next.size());
+      }
+      KEDGE_TRY(auto sealed, records_->seal(content::application, {parts, n}, out_.get() + out_offset_ + out_size_));
+      out_size_ += sealed;
+      already_ += size;
+    }
+    return {};
+  }
+
   // Encrypts records until the batch is full or `c` is at its end. What it took stands in already_ until it is sent.
   result<void> encrypt(cursor& c) {
+    if (records_) {
+      auto sealed = seal(c);
+      if (!sealed) broken_ = true;
+      return sealed;
+    }
     thread_local std::byte gathered[tls_record_max_bytes];
     ERR_clear_error();
-    while (!c.done() && out_size_ + tls_record_max_bytes + record_overhead_max <= out_block_bytes) {
+    while (!c.done() && has_room()) {
       auto piece = c.front();
       if (piece.size() >= tls_record_max_bytes) {
         piece = piece.first(tls_record_max_bytes);
@@ -431,8 +562,19 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
     return method;
   }
 
+  // Of the handshake.
+  struct known {
+    std::string alpn, server_name;
+    std::string_view protocol;
+    bool resumed = false;
+    std::vector<std::string> certificates;  // DER
+  };
+
   std::unique_ptr<reactor::stream> below_;
   std::shared_ptr<void> context_;  // keeps the server's state that callbacks use
+  ssl_ptr ssl_;                    // during the handshake, and after it where records_ is null: TLS 1.2
+  std::unique_ptr<tls_records> records_;
+  known known_;
   reactor::buffer in_;             // ciphertext received and not yet decrypted
   out_pool::block out_;            // ciphertext not yet sent: [out_offset_, out_offset_ + out_size_)
   std::size_t out_offset_ = 0, out_size_ = 0;
@@ -441,7 +583,12 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
   std::size_t already_ = 0;
   bool in_end_ = false, closed_ = false, broken_ = false, sending_ = false;
   bool fresh_ = true;              // nothing was received since the handshake
-  ssl_ptr ssl_;
+  // With records_:
+  bool peer_ended_ = false, refused_ = false, new_key_owed_ = false;
+  unsigned char silent_records_ = 0;  // in a row
+  std::size_t partial_size_ = 0;
+  partial_pool::block partial_;       // a record of which more must come
+  std::string message_;               // the same of a message after the handshake
   reactor::event pushed_;
   reactor::scope pushing_;  // at most one push(); last: ends first
 };

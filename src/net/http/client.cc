@@ -143,7 +143,7 @@ task<result<std::unique_ptr<client_exchange>>> client::open(client_request r) {
 }
 
 task<result<client_response>> client::fetch(client_request r, std::size_t body_most) {
-  bool harmless = (r.method == "GET" || r.method == "HEAD") && r.body.empty() && !r.streams;
+  bool harmless = (r.method == "GET" || r.method == "HEAD" || r.method == "PUT" || r.method == "DELETE") && !r.streams;
   // Each idle connection may be dead; there are at most pool_idle_per_target_max, then a new one is made.
   for (std::size_t attempt = 0;; ++attempt) {
     KEDGE_CO_TRY(auto x, co_await open(harmless ? r : std::move(r)));

@@ -77,7 +77,7 @@ class client {
   ~client();
 
   task<result<std::unique_ptr<client_exchange>>> open(client_request r);
-  // The whole exchange. A request without effect (GET, HEAD) on a reused connection that turns out dead is sent again once.
+  // The whole exchange. GET, HEAD, PUT and DELETE (RFC 9110 §9.2.2) are sent again when a reused connection ends without an answer.
   task<result<client_response>> fetch(client_request r, std::size_t body_most = response_body_max_bytes);
   // Ends idle connections, e.g. after the credentials changed.
   void forget_idle() noexcept;

@@ -116,6 +116,47 @@ TEST_CASE("a dead idle connection is replaced") {
   });
 }
 
+TEST_CASE("what may be made twice is sent again when a kept connection ends without an answer") {
+  on_each_backend([]() -> task<void> {
+    // Answers the first request of each connection, and ends the connection when it has the second.
+    auto listener = reactor::os_network().listen({"127.0.0.1", 0});
+    REQUIRE(listener.has_value());
+    std::vector<std::string> asked;
+    reactor::scope serving;
+    serving.spawn([](reactor::listener& l, std::vector<std::string>& all) -> task<void> {
+      for (;;) {
+        auto s = co_await l.accept();
+        if (!s) co_return;
+        for (int i = 0; i < 2; ++i) {
+          std::string text;
+          while (!text.ends_with("body") && !(text.starts_with("GET") && text.ends_with("\r\n\r\n"))) {
+            auto b = co_await (*s)->receive();
+            if (!b || b->empty()) break;
+            text += as_text(b->view());
+          }
+          if (text.empty()) break;
+          all.push_back(text.substr(0, text.find(' ')));
+          if (i == 0) (void)co_await (*s)->send(as_bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+        }
+      }
+    }(**listener, asked));
+    for (auto [method, twice] : {std::pair("GET", true), {"PUT", true}, {"DELETE", true}, {"POST", false}, {"PATCH", false}}) {
+      CAPTURE(method);
+      client c;
+      auto request = [&] {
+        return net::http::client_request{.to = to((*listener)->local()), .method = method, .path = "/", .body = std::string_view(method) == "GET" ? "" : "body"};
+      };
+      auto first = co_await c.fetch(request());
+      REQUIRE_MESSAGE(first.has_value(), first.error().message);
+      asked.clear();
+      auto second = co_await c.fetch(request());
+      CHECK(second.has_value() == twice);
+      if (second) CHECK(second->body == "ok");
+      CHECK(asked == std::vector<std::string>(twice ? 2 : 1, method));
+    }
+  });
+}
+
 TEST_CASE("upgrade hands over the connection, CONNECT too") {
   on_each_backend([]() -> task<void> {
     running_server s([](exchange& e) -> task<void> {
