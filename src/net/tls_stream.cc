@@ -362,16 +362,14 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
   // The peer breaks the protocol: it is told how, and nothing more is read or sent.
   std::unexpected<error> refuse(tls_records::refused r) {
     constexpr unsigned char fatal = 2;
-    if (!broken_) {
-      (void)say(tls_records::content::alert, {fatal, r.what});
-      if (out_size_ > 0 && !sending_) (void)try_flush();
-    }
+    if (!broken_ && say(tls_records::content::alert, {fatal, r.what}) && !sending_) (void)try_flush();
     broken_ = refused_ = true;
     return fail(errc::protocol, std::string("TLS: ") + r.why);
   }
 
   // A short record of this end's own, behind what waits.
   result<void> say(tls_records::content type, std::initializer_list<unsigned char> text) {
+    if (finished_) return fail(errc::closed, "the connection was ended at this end");
     if (!out_) out_ = out_pool::take();
     if (out_offset_ + out_size_ + text.size() + tls_records::overhead_bytes > out_block_bytes) return fail(errc::exhausted, "no room for a record");
     const bytes part(reinterpret_cast<const std::byte*>(text.begin()), text.size());
@@ -384,6 +382,7 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
     if (records_) {
       constexpr unsigned char warning = 1;
       (void)say(tls_records::content::alert, {warning, tls_records::close_notify});
+      finished_ = true;
       return;
     }
     ERR_clear_error();
@@ -395,6 +394,7 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
 
   result<void> seal(cursor& c) {
     using content = tls_records::content;
+    if (finished_) return fail(errc::closed, "the connection was ended at this end");
     while (!c.done() && has_room()) {
       if (new_key_owed_ || records_->is_worn()) {
         KEDGE_CHECK(say(content::handshake, {24, 0, 0, 1, 0}));  // KeyUpdate, and none asked for in return (§4.6.3)
@@ -584,7 +584,7 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
   bool in_end_ = false, closed_ = false, broken_ = false, sending_ = false;
   bool fresh_ = true;              // nothing was received since the handshake
   // With records_:
-  bool peer_ended_ = false, refused_ = false, new_key_owed_ = false;
+  bool peer_ended_ = false, finished_ = false, refused_ = false, new_key_owed_ = false;
   unsigned char silent_records_ = 0;  // in a row
   std::size_t partial_size_ = 0;
   partial_pool::block partial_;       // a record of which more must come
