@@ -1,6 +1,5 @@
 #include "cli/daemon.h"
 
-#include <malloc.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -17,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "cli/heap.h"
 #include "cli/node_args.h"
 #include "cli/version.h"
 
@@ -87,7 +87,7 @@ void notify_ready() { notify("READY=1"); }
 void notify_stopping() { notify("STOPPING=1"); }
 
 void release_startup_memory() {
-  ::malloc_trim(0);
+  release_free_heap();
   auto* maps = std::fopen("/proc/self/maps", "re");
   if (!maps) return;
   unsigned long begin = 0, end = 0;
