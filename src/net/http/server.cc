@@ -131,7 +131,8 @@ task<bool> server::drain(std::size_t core, time_point until) {
   auto& c = *cores_[core];
   c.leaving = true;
   for (auto* l : c.listeners) l->turn_away();
-  co_await reactor::sleep_for(last_arrivals);
+  // In steps, each at least a look at the sockets: after a stall of this process much may have arrived.
+  for (int steps = 5, i = 0; i < steps; ++i) co_await reactor::sleep_for(last_arrivals / steps);
   c.stop_accepting();
   c.connections.for_each([](connection& k) { k.drain(); });
   reactor::event all_gone;
