@@ -182,6 +182,7 @@ task<result<commit>> engine::submit(mutation m) {
       }
   }
   revision created = 0;
+  bool newest = !options_.log->shared();
   for (;;) {
     if (closing_) co_return fail(errc::unavailable, "the store stops");
     if (recovering_) co_return fail(*failing_);
@@ -190,7 +191,12 @@ task<result<commit>> engine::submit(mutation m) {
       co_await p->done.wait();
       continue;
     }
-    KEDGE_CO_CHECK(check(m, created));
+    if (auto fits = check(m, created); !fits) {
+      // What another server wrote may be on its way here: what is let through meets it in the log, a refusal would not.
+      if (std::exchange(newest, true)) co_return fail(std::move(fits).error());
+      KEDGE_CO_CHECK(co_await latest());
+      continue;
+    }
     if (queue_.size() < pending_ops_max && queued_bytes_ < pending_bytes_max) break;
     co_await room_.wait();
   }

@@ -209,6 +209,32 @@ TEST_CASE("three servers on Redis that is killed and started again") {
   CHECK(killed > 0);
 }
 
+TEST_CASE("what one server has acknowledged is no reason for another to refuse the write that follows it") {
+  servers s;
+  SUBCASE("PostgreSQL") {
+    for (int i = 0; i < 2; ++i) s.postgres(the_postgres().url("turns"));
+  }
+  SUBCASE("Redis") {
+    for (int i = 0; i < 2; ++i) s.redis(the_redis().url(43));
+  }
+  auto key = std::string("/registry/configmaps/default/turn");
+  auto write = [&](int server, write_kind kind, revision expected) {
+    auto done = s.loop.run_until(s.all[static_cast<std::size_t>(server)]->write(
+        {kind, key, kind == write_kind::remove ? std::string() : config_map("turn", "v"), expected, 0}));
+    REQUIRE_MESSAGE(done.has_value(), (done ? std::string() : done.error().message));
+    return done->at;
+  };
+  for (int i = 0; i < 20; ++i) {
+    auto at = write(0, write_kind::create, 0);
+    at = write(1, write_kind::update, at);
+    at = write(0, write_kind::update, at);
+    write(1, write_kind::remove, at);
+    // The other still has it, until it is told.
+    at = write(0, write_kind::create, 0);
+    write(1, write_kind::remove, 0);
+  }
+}
+
 TEST_CASE("three servers whose database restarts under them") {
   servers s;
   for (int i = 0; i < 3; ++i) s.postgres(the_postgres().url("restarting"));
