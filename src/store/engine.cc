@@ -27,6 +27,24 @@ change change_of(write_kind k) {
   return k == write_kind::create ? change::create : k == write_kind::update ? change::update : change::remove;
 }
 
+// Of the operations `there`, those that another server may have done instead: a removal looks the same whoever did it, unless it
+// follows or precedes directly what only this batch can have written (a new version has its own uid, its time, its value).
+std::vector<std::size_t> anybodys(const std::vector<datastore::operation>& ops, const std::vector<std::size_t>& there,
+                                  const std::vector<datastore::outcome>& outcomes) {
+  std::vector<bool> ours;
+  for (auto i : there) ours.push_back(ops[i].kind != change::remove);
+  auto extend = [&](std::size_t from, std::size_t to) {
+    auto a = outcomes[there[from]].at, b = outcomes[there[to]].at;
+    if (ours[from] && (a < b ? b - a : a - b) == 1) ours[to] = true;
+  };
+  for (std::size_t i = 1; i < there.size(); ++i) extend(i - 1, i);
+  for (std::size_t i = there.size(); i-- > 1;) extend(i, i - 1);
+  std::vector<std::size_t> out;
+  for (std::size_t i = 0; i < there.size(); ++i)
+    if (!ours[i]) out.push_back(there[i]);
+  return out;
+}
+
 constexpr auto expires_later = [](const auto& a, const auto& b) { return a.when > b.when; };
 
 }  // namespace
@@ -333,7 +351,7 @@ task<result<datastore::appended>> engine::recover(const std::vector<pending_ref>
       // Entries of the batch are recognised by what they replaced; a follower may have applied them already.
       datastore::appended out;
       out.outcomes.assign(ops->size(), {datastore::outcome::status::conflict, 0});
-      bool none = true;
+      std::vector<std::size_t> there;
       for (std::size_t i = 0; i < ops->size(); ++i) {
         auto& op = (*ops)[i];
         auto found = std::find_if(read->entries.begin(), read->entries.end(), [&](const datastore::entry& e) {
@@ -342,13 +360,17 @@ task<result<datastore::appended>> engine::recover(const std::vector<pending_ref>
         });
         if (found == read->entries.end()) continue;
         out.outcomes[i] = {datastore::outcome::status::committed, found->at};
-        none = false;
+        there.push_back(i);
+      }
+      if (options_.log->shared()) {
+        error gone(errc::unknown_outcome, why.message + "; it is gone, and whether this or another request removed it is not known");
+        for (auto i : anybodys(*ops, there, out.outcomes)) answer(callers[i], fail(gone));
       }
       // Everything that is there is applied here, so the caller's part is the answers.
       apply_missed(*read);
       publish();
       recovering_ = false;
-      if (none) {
+      if (there.empty()) {
         why.code = errc::unavailable;
         co_return fail(std::move(why));
       }

@@ -109,6 +109,54 @@ TEST_CASE("two servers over one database see each other's writes, and a lineariz
   w.loop.run_until(second->close());
 }
 
+TEST_CASE("a removal whose answer was lost is not taken for another server's, nor another's for it") {
+  world w(datastore::memory_database(datastore::memory_database::durability::each_commit, true));
+  w.open();
+  auto second =
+      std::move(*w.loop.run_until(open_store({.log = datastore::make_memory_log(w.database), .loops = {&w.loop}})));
+  auto at = w.must(create("/registry/a/1", config_map("1", "1"))).at;
+  REQUIRE(w.loop.run_until(second->latest()).has_value());
+  auto& faults = w.database.faults;
+  bool away = true;
+  std::vector<result<commit>> told;
+  reactor::scope writers;
+  auto write = [&](mutation m) {
+    told.emplace_back();
+    writers.spawn([](store& s, mutation what, std::vector<result<commit>>& out, std::size_t i) -> task<void> {
+      auto done = co_await s.write(std::move(what));
+      out[i] = std::move(done);
+    }(*w.store, std::move(m), told, told.size() - 1));
+  };
+  faults.fail_read = [&]() -> std::optional<error> {
+    if (!away) return std::nullopt;
+    return error(errc::io, "away");
+  };
+  auto broken = []() -> std::optional<error> { return error(errc::unknown_outcome, "the link broke"); };
+  SUBCASE("the other's landed, this one's did not") {
+    faults.fail_before_commit = broken;
+    write(removal("/registry/a/1", at));
+    while (w.store->healthy()) w.run_for(milliseconds(1));
+    faults.fail_before_commit = nullptr;
+    REQUIRE(w.loop.run_until(second->write(removal("/registry/a/1", at))).has_value());
+    away = false;
+    while (writers.size() > 0) w.run_for(milliseconds(1));
+    REQUIRE(!told[0].has_value());
+    CHECK(told[0].error().code == errc::unknown_outcome);
+    CHECK(told[0].error().message.starts_with("the link broke; it is gone, and whether this"));
+  }
+  SUBCASE("this one's landed, beside what nobody else can have written") {
+    faults.fail_after_commit = broken;
+    write(create("/registry/a/2", config_map("2", "1")));
+    write(removal("/registry/a/1", at));
+    away = false;
+    while (writers.size() > 0) w.run_for(milliseconds(1));
+    for (auto& t : told) CHECK_MESSAGE(t.has_value(), (t ? std::string() : t.error().message));
+  }
+  faults = {};
+  CHECK(!w.loop.run_until(w.store->latest())->find("/registry/a/1"));
+  w.loop.run_until(second->close());
+}
+
 TEST_CASE("an acknowledged write survives any crash of the server, under delays, errors and lost answers") {
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
     CAPTURE(seed);
