@@ -58,6 +58,7 @@ std::string safe_audit_id(std::string_view given) {
 }
 
 bool accepts_gzip(std::string_view header) {
+  if (header.empty()) return false;
   for (auto part : split(header, ',')) {
     auto coding = trim(part.substr(0, part.find(';')));
     if (iequals(coding, "gzip")) return part.find("q=0,") == std::string_view::npos && !part.ends_with("q=0");

@@ -23,9 +23,12 @@ bool is_label(std::string_view s) {
 }
 
 bool is_subdomain(std::string_view s) {
-  for (auto part : split(s, '.'))
-    if (!is_label(part)) return false;
-  return true;
+  for (;;) {
+    auto dot = s.find('.');
+    if (!is_label(s.substr(0, dot))) return false;
+    if (dot == std::string_view::npos) return true;
+    s.remove_prefix(dot + 1);
+  }
 }
 
 bool is_name_part(std::string_view s) {

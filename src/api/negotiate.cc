@@ -116,8 +116,9 @@ bool wants_pretty(bool has_pretty, bool pretty, std::string_view agent) noexcept
 }
 
 api_result<wire> body_format(std::string_view content_type, bool protobuf_served) {
-  auto type = lower(trim(content_type.substr(0, content_type.find(';'))));
-  if (type.empty() || type == "application/json") return wire::json;
+  auto given = trim(content_type.substr(0, content_type.find(';')));
+  if (given.empty() || iequals(given, "application/json")) return wire::json;
+  auto type = lower(given);
   if (type == "application/yaml") return wire::yaml;
   if (type == protobuf_type && protobuf_served) return wire::protobuf;
   return fail(unsupported_media_type("the body of the request was in an unknown format - accepted media types include: " +

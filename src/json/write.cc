@@ -1,13 +1,15 @@
 #include "json/write.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 
 namespace kedge::json {
 
 namespace {
 
-// Bytes that pass through as they are: printable ASCII without quote and backslash.
+// Whether a byte passes through as it is: printable ASCII without quote and backslash.
 constexpr auto plain_bytes = [] {
   struct {
     bool is[256] = {};
@@ -16,18 +18,31 @@ constexpr auto plain_bytes = [] {
   return t;
 }();
 
-// How many bytes at the start of `s` pass through as they are. In blocks that the compiler makes one vector of: nearly all text
-// is plain.
+// The same of Size bytes at once (vectors of GCC's and Clang's, on any processor).
+template <std::size_t Size>
+bool all_plain(const char* at) {
+  typedef signed char vector [[gnu::vector_size(Size)]];
+  vector bytes;
+  std::memcpy(&bytes, at, Size);
+  auto other = (bytes < 0x20) | (bytes == '"') | (bytes == '\\');  // signed: what is above ASCII is below 0
+  std::uint64_t words[Size / 8], any = 0;
+  std::memcpy(words, &other, Size);
+  for (auto w : words) any |= w;
+  return any == 0;
+}
+
+// How many bytes at the start of `s` pass through as they are. Nearly always all: so looked at in blocks, the last of which may
+// overlap the one before.
 std::size_t plain_length(std::string_view s) {
-  constexpr std::size_t block = 16;
+  constexpr std::size_t block = 16, half = 8;
   std::size_t i = 0;
-  for (; i + block <= s.size(); i += block) {
-    unsigned char other = 0;
-    for (std::size_t k = 0; k < block; ++k) {
-      auto c = static_cast<unsigned char>(s[i + k]);
-      other |= static_cast<unsigned char>((c < 0x20) | (c >= 0x80) | (c == '"') | (c == '\\'));
+  while (i + block <= s.size() && all_plain<block>(s.data() + i)) i += block;
+  if (i + block > s.size()) {
+    if (s.size() >= block) {
+      if (all_plain<block>(s.data() + s.size() - block)) return s.size();
+    } else if (s.size() >= half && all_plain<half>(s.data()) && all_plain<half>(s.data() + s.size() - half)) {
+      return s.size();
     }
-    if (other) break;
   }
   while (i < s.size() && plain_bytes.is[static_cast<unsigned char>(s[i])]) ++i;
   return i;
@@ -145,6 +160,16 @@ void write_lines(const value& v, std::size_t step, std::size_t indent, std::stri
 }  // namespace
 
 void write_string(std::string_view text, std::string& out) {
+  if (plain_length(text) == text.size()) {
+    auto before = out.size(), size = before + text.size() + 2;
+    out.resize_and_overwrite(size, [&](char* at, std::size_t) {
+      at[before] = '"';
+      std::copy_n(text.data(), text.size(), at + before + 1);
+      at[size - 1] = '"';
+      return size;
+    });
+    return;
+  }
   out += '"';
   std::size_t i = 0;
   while (i < text.size()) {

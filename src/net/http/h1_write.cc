@@ -17,14 +17,19 @@ void append_number(std::string& out, std::uint64_t n, int base = 10) {
   out.append(text, end);
 }
 
+bool is_break(char c) { return (c == '\r') | (c == '\n') | (c == '\0'); }
+
 void append_field(std::string& out, std::string_view name, std::string_view value) {
   if (!is_token(name)) return;
   out += name;
   out += ": ";
   auto start = out.size();
   out += value;
-  for (auto i = start; i < out.size(); ++i)
-    if (out[i] == '\r' || out[i] == '\n' || out[i] == '\0') out[i] = ' ';
+  bool broken = false;  // looked for without a branch a byte: nearly none is
+  for (char c : value) broken |= is_break(c);
+  if (broken)
+    for (auto i = start; i < out.size(); ++i)
+      if (is_break(out[i])) out[i] = ' ';
   out += "\r\n";
 }
 

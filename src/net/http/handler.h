@@ -22,7 +22,10 @@ namespace kedge::net::http {
 // Header fields in order; names compare without case and are kept as received (HTTP/2: lower-case).
 class headers {
  public:
-  void add(std::string name, std::string value) { fields_.emplace_back(std::move(name), std::move(value)); }
+  void add(std::string name, std::string value) {
+    if (fields_.empty()) fields_.reserve(usual_size);
+    fields_.emplace_back(std::move(name), std::move(value));
+  }
   void set(std::string_view name, std::string value);  // replaces all of that name
   void remove(std::string_view name);
   // The first field's value; empty view when absent. has() tells apart.
@@ -36,6 +39,7 @@ class headers {
   std::size_t size() const noexcept { return fields_.size(); }
 
  private:
+  static constexpr std::size_t usual_size = 8;  // a Kubernetes client sends six or seven, and gets as many
   std::vector<std::pair<std::string, std::string>> fields_;
 };
 

@@ -152,11 +152,11 @@ field_set intersect(const field_set& a, const field_set& b) {
 
 field_set subtract(field_set a, const field_set& b) {
   if (b.member) a.member = false;
-  for (auto& [element, child] : b.children) {
-    auto slot = a.children.find(element);
-    if (slot == a.children.end()) continue;
-    slot->second = subtract(std::move(slot->second), child);
-    if (slot->second.empty()) a.children.erase(slot);
+  // What is taken away is often a long list of which little is there.
+  for (auto slot = a.children.begin(); slot != a.children.end() && !b.children.empty();) {
+    auto child = b.children.find(slot->first);
+    if (child != b.children.end()) slot->second = subtract(std::move(slot->second), child->second);
+    slot = child != b.children.end() && slot->second.empty() ? a.children.erase(slot) : std::next(slot);
   }
   return a;
 }

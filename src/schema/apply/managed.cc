@@ -102,6 +102,7 @@ field_set without_reset(field_set set, const writer& w) {
 
 difference compared(const writer& w, const json::value& before, const json::value& after) {
   auto d = compare(w.shape, before, after);
+  if (w.reset.empty()) return d;
   d.added = without_reset(std::move(d.added), w);
   d.removed = without_reset(std::move(d.removed), w);
   d.modified = without_reset(std::move(d.modified), w);

@@ -382,9 +382,25 @@ void compare_leaf(const json::value* before, const json::value* after, differenc
     out.modified.member = true;
 }
 
+// As compare_at without a side before: all that is there is added.
+void add_all(const place& at, const json::value& after, field_set& out) {
+  auto p = resolved(at, nullptr, &after);
+  out.member = true;
+  if (p.form == form::leaf || nothing(&after)) return;
+  if (p.form == form::keyed_list || p.form == form::set_list) {
+    indexed_list items(p, &after);
+    auto inner = place_of_item(p);
+    for (auto& e : items.order) add_all(inner, *items.find(e), out.children[e]);
+  } else if (auto o = after.object()) {
+    bool known;
+    for (auto& m : *o) add_all(place_of_member(p, m.name, known), m.value, out.children[member_element(m.name)]);
+  }
+}
+
 // What differs below one element, which is spelled only where something does.
 template <typename Spell>
 void compare_below(const place& p, const json::value* before, const json::value* after, difference& out, Spell spell) {
+  if (!before) return add_all(p, *after, out.added.children[spell()]);
   difference d;
   compare_at(p, before, after, d);
   if (!d.added.empty()) out.added.children.emplace(spell(), std::move(d.added));
