@@ -154,6 +154,8 @@ status write_failed(const served& s, std::string_view name, const error& e) {
   }
 }
 
+constexpr std::size_t metadata_added_max = 6;  // name, namespace, uid, generation, creationTimestamp, managedFields
+
 void set_ownership(json::value& o, json::value list) {
   if (!list.empty()) o.member("metadata").set("managedFields", std::move(list));
 }
@@ -215,6 +217,7 @@ task<api_result<void>> storage::admit(const served& s, operation what, json::val
 
 api_result<void> storage::prepare_create(const served& s, const std::string& ns, json::value& o, const kind_context& k) {
   auto& m = o.member("metadata").make_object();
+  m.reserve(m.size() + metadata_added_max);
   auto body_ns = namespace_in(o);
   if (s.namespaced()) {
     if (!body_ns.empty() && body_ns != ns)
@@ -255,9 +258,10 @@ task<api_result<written>> storage::create(const served& s, std::string ns, json:
     KEDGE_CO_CHECK(co_await admit(s, operation::create, &copy, nullptr, c, *cluster, true));
     auto& l = reactor::loop::current();
     auto& m = copy.member("metadata");
-    set_ownership(copy, generated ? owners : std::move(owners));
+    // In the order in which they are stored: what stands as it shall isn't built again.
     if (copy["metadata"]["uid"].is_null()) m.set("uid", l.random().uuid());  // a Job's rules chose it already
     m.set("creationTimestamp", format_rfc3339(l.wall_now()));
+    set_ownership(copy, generated ? owners : std::move(owners));
     if (s.custom) copy.set("apiVersion", s.stored->api_version);
     apply_defaults(*s.stored, copy);
     auto out = co_await store_new(s, std::move(copy), c, *cluster);

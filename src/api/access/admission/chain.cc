@@ -92,13 +92,14 @@ task<api_result<void>> admission_chain::mutate(admission_request& r, const store
   auto view = cluster;
   // Another server may have just made the namespace: before it is called missing, the newest state is asked for.
   bool asks = namespaces_ && objects_ && r.what == operation::create && !r.who.ns.empty() && r.who.resource != "namespaces";
-  if (asks && !view.find(object_key("namespaces", {}, r.who.ns))) {
+  store::object_ref found;
+  if (asks && !(found = view.find(object_key("namespaces", {}, r.who.ns)))) {
     auto newest = co_await objects_->latest();
     if (!newest) co_return fail(from_error(newest.error()));
     view = std::move(*newest);
   }
   auto& home = reactor::loop::current();
-  plugin_context c{view, authz_, rules_, home.random(), home.wall_now()};
+  plugin_context c{view, authz_, rules_, home.random(), home.wall_now(), std::move(found)};
   for (auto p : plugins_)
     if (p->mutate)
       if (auto done = p->mutate(r, c); !done) co_return done;

@@ -16,7 +16,7 @@ api_result<void> check(admission_request& r, plugin_context& c) {
   }
   if (a.ns.empty() || r.what == operation::remove) return {};
   if (a.api_group == "authorization.k8s.io" && a.resource == "localsubjectaccessreviews") return {};
-  auto stored = c.cluster.find(object_key("namespaces", {}, a.ns));
+  auto stored = c.home ? c.home : c.cluster.find(object_key("namespaces", {}, a.ns));
   if (!stored) return fail(not_found("", "namespaces", a.ns));
   // Each create asks this: the object is parsed only when the word stands in it at all.
   if (r.what != operation::create || stored->bytes().find("Terminating") == std::string_view::npos) return {};

@@ -18,6 +18,7 @@ struct plugin_context {
   rule_source& rules;
   random_source& random;
   wall_time now{};
+  store::object_ref home = {};  // the request's namespace, when the chain has looked it up
 };
 
 struct plugin {
