@@ -21,8 +21,8 @@ namespace {
 
 using context_ptr = std::unique_ptr<EVP_CIPHER_CTX, decltype([](EVP_CIPHER_CTX* c) { EVP_CIPHER_CTX_free(c); })>;
 
-// Setting a key up costs as much as a short record. Connections that are busy find theirs here; a key stays until another
-// takes its place. Ids come in turn, so the last ones are side by side.
+// Setting a key up costs as much as a short record. Connections that are busy find theirs here, until another takes its place
+// or its direction is done with it. Ids come in turn, so the last ones are side by side.
 struct keyed_context {
   std::uint64_t id = 0;
   context_ptr context;
@@ -44,14 +44,15 @@ int digit(char c) noexcept {
   return -1;
 }
 
-bool read_secret(std::string_view text, tls_secret& to) noexcept {
-  if (text.size() % 2 || text.size() > 2 * to.size()) return false;
+// How many bytes it has; 0 when it is none.
+std::size_t read_secret(std::string_view text, tls_secret& to) noexcept {
+  if (text.size() % 2 || text.size() > 2 * to.size()) return 0;
   for (std::size_t i = 0; i < text.size(); i += 2) {
     int high = digit(text[i]), low = digit(text[i + 1]);
-    if (high < 0 || low < 0) return false;
+    if (high < 0 || low < 0) return 0;
     to[i / 2] = static_cast<unsigned char>(high << 4 | low);
   }
-  return true;
+  return text.size() / 2;
 }
 
 }  // namespace
@@ -65,8 +66,8 @@ void tls_secrets::note(std::string_view line) noexcept {
   auto last = line.rfind(' ');
   if (last == std::string_view::npos) return;
   auto secret = line.substr(last + 1);
-  if (line.starts_with("CLIENT_TRAFFIC_SECRET_0 ")) has_client = read_secret(secret, client);
-  if (line.starts_with("SERVER_TRAFFIC_SECRET_0 ")) has_server = read_secret(secret, server);
+  if (line.starts_with("CLIENT_TRAFFIC_SECRET_0 ")) client_bytes = read_secret(secret, client);
+  if (line.starts_with("SERVER_TRAFFIC_SECRET_0 ")) server_bytes = read_secret(secret, server);
 }
 
 // RFC 8446 §B.4. Fetched once: OpenSSL would look each up again at every use of its name.
@@ -83,7 +84,7 @@ const tls_records::suite* tls_records::find(std::uint32_t number) {
 
 std::unique_ptr<tls_records> tls_records::make(std::uint32_t suite_number, bool server, const tls_secrets& secrets, std::uint64_t sent) {
   auto* s = find(suite_number);
-  if (!s || !secrets.has_client || !secrets.has_server) return nullptr;
+  if (!s || secrets.client_bytes != s->secret_bytes || secrets.server_bytes != s->secret_bytes) return nullptr;
   std::unique_ptr<tls_records> out(new tls_records(*s));
   out->begin(out->out_, server ? secrets.server : secrets.client);
   out->begin(out->in_, server ? secrets.client : secrets.server);
@@ -92,6 +93,8 @@ std::unique_ptr<tls_records> tls_records::make(std::uint32_t suite_number, bool 
 }
 
 tls_records::~tls_records() {
+  forget(in_);
+  forget(out_);
   OPENSSL_cleanse(&in_, sizeof in_);
   OPENSSL_cleanse(&out_, sizeof out_);
 }
@@ -126,7 +129,15 @@ void tls_records::begin(direction& d, const tls_secret& secret) noexcept {
   d.id = fresh_id();
 }
 
+void tls_records::forget(const direction& d) noexcept {
+  auto& k = keyed[d.id % keyed.size()];
+  if (k.id != d.id) return;
+  EVP_CIPHER_CTX_reset(k.context.get());
+  k.id = 0;
+}
+
 void tls_records::advance(direction& d) noexcept {
+  forget(d);
   tls_secret next{};
   expand(d.secret, "traffic upd", std::span(next).first(suite_.secret_bytes));
   begin(d, next);

@@ -27,7 +27,7 @@ using tls_secret = std::array<unsigned char, 48>;  // of a cipher suite's hash: 
 // What a handshake ends with, as OpenSSL's key log tells it (SSL_CTX_set_keylog_callback).
 struct tls_secrets {
   tls_secret client{}, server{};
-  bool has_client = false, has_server = false;
+  std::size_t client_bytes = 0, server_bytes = 0;  // 0: not known
   tls_secrets() = default;
   tls_secrets(const tls_secrets&) = delete;
   ~tls_secrets();
@@ -83,6 +83,8 @@ class tls_records {
     std::uint64_t number = 0;  // of the next record
     std::uint64_t id = 0;      // of the key, in this process
   };
+  // Wipes the context that this thread may hold for the direction's key.
+  static void forget(const direction& d) noexcept;
   static const suite* find(std::uint32_t number);
   explicit tls_records(const suite& s) noexcept : suite_(s) {}
   void begin(direction& d, const tls_secret& secret) noexcept;

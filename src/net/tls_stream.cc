@@ -195,8 +195,8 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
     known_.resumed = SSL_session_reused(ssl) == 1;
     auto add = [&](X509* x) {
       unsigned char* der = nullptr;
-      int bytes = i2d_X509(x, &der);
-      if (bytes > 0) known_.certificates.emplace_back(reinterpret_cast<char*>(der), static_cast<std::size_t>(bytes));
+      int length = i2d_X509(x, &der);
+      if (length > 0) known_.certificates.emplace_back(reinterpret_cast<char*>(der), static_cast<std::size_t>(length));
       OPENSSL_free(der);
     };
     auto* leaf = SSL_get0_peer_certificate(ssl);
@@ -212,17 +212,27 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
     auto* ssl = ssl_.get();
     if (SSL_version(ssl) != TLS1_3_VERSION || SSL_has_pending(ssl)) return;
     auto* session = SSL_get_session(ssl);
-    if (!session || SSL_SESSION_get_max_fragment_length(session) != TLSEXT_max_fragment_length_DISABLED) return;
-    // A client's last words go under the handshake's keys. A server says its own before it hears them, and then nothing but
-    // tickets, under the keys that follow.
+    auto cut = session ? SSL_SESSION_get_max_fragment_length(session) : TLSEXT_max_fragment_length_512;
+    if (cut >= TLSEXT_max_fragment_length_512 && cut <= TLSEXT_max_fragment_length_4096) return;
+    auto suite = SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl));
     std::uint64_t sent = 0;
-    for (bytes rest(out_.get() + out_offset_, out_size_); server && !rest.empty(); ++sent) {
+    if (server && !count_tickets(suite, secrets, sent)) return;
+    records_ = tls_records::make(suite, server, secrets, sent);
+    if (records_) ssl_.reset();
+  }
+  // A client's last words go under the handshake's keys. A server says its own before it hears them, and then nothing but
+  // tickets, under the keys that follow. They are opened, since a number that was used would be used again if that weren't so.
+  bool count_tickets(std::uint32_t suite, const tls_secrets& secrets, std::uint64_t& sent) {
+    auto reader = tls_records::make(suite, false, secrets, 0);
+    auto text = in_pool::take_buffer();
+    for (bytes rest(out_.get() + out_offset_, out_size_); reader && !rest.empty(); ++sent) {
       auto size = tls_records::size_of(rest);
-      if (!size || *size == 0 || *size > rest.size()) return;
+      if (!size || *size == 0 || *size > rest.size()) return false;
+      auto opened = reader->open(rest.first(*size), text.writable().data());
+      if (!opened || opened->type != tls_records::content::handshake) return false;
       rest = rest.subspan(*size);
     }
-    records_ = tls_records::make(SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl)), server, secrets, sent);
-    if (records_) ssl_.reset();
+    return reader != nullptr;
   }
 
   KEDGE_OWN_FRAME result<void> keep(result<reactor::buffer> b) {
@@ -280,6 +290,7 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
         return refuse({tls_records::unexpected_message, "another record within a message"});  // RFC 8446 §5.1
       } else if (opened->type == content::alert) {
         if (auto heard = take_alert(b.view()); !heard) return std::unexpected(std::move(heard).error());
+        if (peer_ended_) return reactor::buffer();
       } else if (!b.empty()) {
         silent_records_ = 0;
         return std::move(b);
@@ -316,6 +327,13 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
       take_in(size);
     }
   }
+  // Nothing more is read.
+  void drop_input() noexcept {
+    in_.release();
+    partial_.reset();
+    partial_size_ = 0;
+    release(message_);
+  }
   void take_in(std::size_t n) noexcept {
     in_.consume(n);
     if (in_.empty()) in_.release();
@@ -324,36 +342,45 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
   // Messages after the handshake (RFC 8446 §4.6): new keys, and a server's tickets, for which nobody here has a use.
   std::expected<void, tls_records::refused> take_messages(bytes piece) {
     constexpr unsigned char ticket = 4, key_update = 24;
-    constexpr std::size_t head_bytes = 4;
-    if (piece.empty()) return std::unexpected(tls_records::refused{tls_records::unexpected_message, "a piece of a message is empty"});
+    constexpr std::size_t head_bytes = 4, ticket_min_bytes = 14;
+    auto wrong = [](tls_records::alert what, const char* why) { return std::unexpected(tls_records::refused{what, why}); };
+    if (piece.empty()) return wrong(tls_records::unexpected_message, "a piece of a message is empty");
     message_ += as_text(piece);
-    while (message_.size() >= head_bytes) {
-      auto byte = [&](std::size_t i) { return static_cast<unsigned char>(message_[i]); };
+    std::string_view rest = message_;
+    while (rest.size() >= head_bytes) {
+      auto byte = [&](std::size_t i) { return static_cast<unsigned char>(rest[i]); };
+      auto kind = byte(0);
       auto size = std::size_t(byte(1)) << 16 | std::size_t(byte(2)) << 8 | byte(3);
-      if (byte(0) != key_update && (byte(0) != ticket || server))
-        return std::unexpected(tls_records::refused{tls_records::unexpected_message, "an unexpected message after the handshake"});
-      if (byte(0) == key_update ? size != 1 : size > tls_message_max_bytes)
-        return std::unexpected(tls_records::refused{tls_records::decode_error, "a message of a wrong length"});
-      if (message_.size() < head_bytes + size) break;
-      if (byte(0) == key_update) {
+      if (kind != key_update && (kind != ticket || server))
+        return wrong(tls_records::unexpected_message, "an unexpected message after the handshake");
+      if (kind == key_update ? size != 1 : size < ticket_min_bytes || size > tls_message_max_bytes)
+        return wrong(tls_records::decode_error, "a message of a wrong length");
+      if (rest.size() < head_bytes + size) break;
+      if (kind == key_update) {
         auto request = byte(head_bytes);
-        if (request > 1) return std::unexpected(tls_records::refused{tls_records::illegal_parameter, "an unknown request for new keys"});
-        if (message_.size() > head_bytes + size)
-          return std::unexpected(tls_records::refused{tls_records::unexpected_message, "new keys within a record"});
+        if (request > 1) return wrong(tls_records::illegal_parameter, "an unknown request for new keys");
+        if (rest.size() > head_bytes + size) return wrong(tls_records::unexpected_message, "new keys within a record");
         records_->next_receive_key();
         new_key_owed_ = new_key_owed_ || request == 1;
       }
-      message_.erase(0, head_bytes + size);
+      rest.remove_prefix(head_bytes + size);
     }
-    if (message_.empty()) release(message_);
+    if (rest.empty())
+      release(message_);
+    else
+      message_.erase(0, message_.size() - rest.size());
     return {};
   }
 
   result<void> take_alert(bytes alert) {
     constexpr auto user_canceled = std::byte(90);  // close_notify follows
-    if (alert.size() != 2) return refuse({tls_records::decode_error, "an alert of a wrong length"});
-    if (alert[1] == std::byte(tls_records::close_notify)) peer_ended_ = true;
-    if (peer_ended_ || alert[1] == user_canceled) return {};
+    if (alert.size() != 2) return refuse({alert.empty() ? tls_records::unexpected_message : tls_records::decode_error, "an alert of a wrong length"});
+    if (alert[1] == user_canceled) return {};
+    drop_input();
+    if (alert[1] == std::byte(tls_records::close_notify)) {
+      peer_ended_ = true;
+      return {};
+    }
     broken_ = refused_ = true;
     auto* name = ERR_reason_error_string(ERR_PACK(ERR_LIB_SSL, 0, SSL_AD_REASON_OFFSET + static_cast<int>(alert[1])));
     return fail(errc::protocol, name ? std::string("TLS: ") + name : "TLS: alert " + std::to_string(static_cast<int>(alert[1])));
@@ -363,6 +390,7 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
   std::unexpected<error> refuse(tls_records::refused r) {
     constexpr unsigned char fatal = 2;
     if (!broken_ && say(tls_records::content::alert, {fatal, r.what}) && !sending_) (void)try_flush();
+    drop_input();
     broken_ = refused_ = true;
     return fail(errc::protocol, std::string("TLS: ") + r.why);
   }
@@ -473,7 +501,7 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
   }
 
   // What was put off and may still wait for its turn.
-  bool put_off() const noexcept { return linked() && out_size_ <= late_write_max_bytes; }
+  bool put_off() const noexcept { return linked() && out_offset_ == 0 && out_size_ <= late_write_max_bytes; }
   void write_now() noexcept override {
     if (out_size_ == 0 || sending_ || closed_ || broken_) return;
     // The writer was told that all is sent: what the socket doesn't take now goes when it does.

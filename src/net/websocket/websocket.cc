@@ -42,6 +42,12 @@ connection::connection(std::unique_ptr<reactor::stream> s, side own, options o)
       last_received_(reactor::loop::current().now()) {}
 connection::~connection() = default;
 
+task<void> connection::finish() {
+  co_await sending_.acquire();
+  semaphore_guard guard{sending_};
+  (void)co_await stream_->finish();
+}
+
 task<result<void>> connection::send_frame(opcode op, std::span<const bytes> parts) {
   co_await sending_.acquire();
   semaphore_guard guard{sending_};
@@ -149,7 +155,7 @@ task<result<connection::piece>> connection::receive_frames() {
     if (!e) {
       auto text = close_payload(parser_.error_code(), e.error().message);
       auto part = as_bytes(text);
-      if (!close_sent_ && co_await send_frame(opcode::close, {&part, 1})) (void)co_await stream_->finish();
+      if (!close_sent_ && co_await send_frame(opcode::close, {&part, 1})) co_await finish();
       co_return std::unexpected(std::move(e).error());
     }
     switch (e->what) {
@@ -185,7 +191,7 @@ task<result<connection::piece>> connection::receive_frames() {
         std::string answer = e->code == close_no_status ? std::string() : close_payload(e->code, {});
         auto part = as_bytes(answer);
         if (!close_sent_) (void)co_await send_frame(opcode::close, {&part, 1});
-        (void)co_await stream_->finish();
+        co_await finish();
         co_return fail(errc::closed, "the peer closed the websocket (" + std::to_string(closing_.code) + ")" +
                                          (closing_.reason.empty() ? "" : ": " + quote(closing_.reason)));
       }

@@ -63,6 +63,8 @@ class connection {
 
  private:
   task<result<void>> send_frame(opcode op, std::span<const bytes> parts);
+  // Ends the stream's sending, after what is being sent.
+  task<void> finish();
   task<result<piece>> receive_frames();
   task<result<void>> fill();
 

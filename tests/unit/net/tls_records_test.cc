@@ -214,6 +214,18 @@ TEST_CASE("records go one way, in order, under the key of their time") {
   }
 }
 
+TEST_CASE("a key is worn in the end, and the next one isn't") {
+  net::tls_secrets s;
+  s.note(client_line);
+  s.note(server_line);
+  auto sender = tls_records::make(aes_128, true, s, net::tls_key_records_max - 1);
+  CHECK_FALSE(sender->is_worn());
+  (void)sealed(*sender, content::application, "the last one");
+  CHECK(sender->is_worn());
+  sender->next_send_key();
+  CHECK_FALSE(sender->is_worn());
+}
+
 TEST_CASE("what a record's head may say") {
   struct {
     std::string_view head;
@@ -244,8 +256,16 @@ TEST_CASE("secrets that are no secrets") {
   for (auto* line : {"", "CLIENT_TRAFFIC_SECRET_0", "CLIENT_TRAFFIC_SECRET_0 00 0", "CLIENT_TRAFFIC_SECRET_0 00 zz", "CLIENT_TRAFFIC_SECRET_1 00 00"}) {
     net::tls_secrets s;
     s.note(line);
-    CHECK_FALSE(s.has_client);
+    CHECK(s.client_bytes == 0);
   }
+  // A hash's bytes, neither fewer nor more.
+  for (auto* line : {"CLIENT_TRAFFIC_SECRET_0 00 ", "CLIENT_TRAFFIC_SECRET_0 00 0011"}) {
+    net::tls_secrets s;
+    s.note(server_line);
+    s.note(line);
+    CHECK(tls_records::make(aes_128, true, s, 0) == nullptr);
+  }
+  CHECK(example(aes_256, true) == nullptr);
   net::tls_secrets half;
   half.note(client_line);
   CHECK(tls_records::make(aes_128, true, half, 0) == nullptr);
@@ -376,6 +396,53 @@ TEST_CASE("who breaks the rules is told so, and nothing of it is read") {
         CHECK(heard->type == content::alert);
         CHECK(answer.substr(0, heard->size) == std::string{'\x02', static_cast<char>(*c.told)});
       }
+    });
+  }
+}
+
+TEST_CASE("a server's messages after the handshake") {
+  auto pem = make_certificate("server");
+  const std::string ticket = std::string("\x04\x00\x00\x0e", 4) + std::string(14, 'a'), new_key("\x18\x00\x00\x01\x00", 5);
+  struct {
+    const char* what;
+    std::vector<std::string> messages;
+    const char* error;  // empty: the word behind them is read
+  } const cases[] = {
+      {"tickets", {ticket + ticket, ticket}, ""},
+      {"in pieces", {ticket.substr(0, 3), ticket.substr(3, 4), ticket.substr(7) + ticket.substr(0, 9), ticket.substr(9)}, ""},
+      {"a ticket that can't be one", {std::string("\x04\x00\x00\x00", 4)}, "wrong length"},
+      {"a ticket without an end", {std::string("\x04\xff\xff\xff", 4)}, "wrong length"},
+      {"a question for a certificate", {std::string("\x0d\x00\x00\x01\x00", 5)}, "unexpected message"},
+  };
+  auto theirs = make_context(true, pem);
+  SSL_CTX_set_num_tickets(theirs.get(), 0);
+  for (auto& c : cases) {
+    CAPTURE(c.what);
+    on_each_backend([&]() -> task<void> {
+      plain_listener listener;
+      std::thread peer([&] {
+        openssl_end end(theirs.get(), ::accept(listener.fd, nullptr, nullptr), true);
+        if (!end.shaken()) return;
+        auto records = end.records();
+        std::string all;
+        for (auto& m : c.messages) all += sealed(*records, content::handshake, m);
+        all += sealed(*records, content::handshake, new_key);
+        records->next_send_key();
+        all += sealed(*records, content::application, "word");
+        end.put(all);
+        end.get(1 << 16);  // until the other end closes
+      });
+      auto s = co_await reactor::os_network().connect({"127.0.0.1", listener.port});
+      auto t = co_await net::tls_connect(std::move(*s), *net::tls_client_context::make({.ca_pem = pem.certificate}), "127.0.0.1");
+      CHECK_MESSAGE(t.has_value(), t.error().message);
+      if (t) {
+        auto b = co_await (*t)->receive();
+        CHECK(b.has_value() == (*c.error == 0));
+        if (b) CHECK(as_text(b->view()) == "word");
+        if (!b) CHECK(b.error().message.find(c.error) != std::string::npos);
+        (*t)->close();
+      }
+      peer.join();
     });
   }
 }

@@ -269,6 +269,74 @@ TEST_CASE("bytes of any size arrive in order, sent in any parts, both ways at on
   });
 }
 
+TEST_CASE("a short write behind a batch that was sent in part waits for room like any other") {
+  // Takes so much at once, while it is told to.
+  class narrow_stream final : public reactor::stream {
+   public:
+    explicit narrow_stream(std::unique_ptr<reactor::stream> below) : below_(std::move(below)) {}
+    std::size_t room = std::size_t(-1);
+    task<result<reactor::buffer>> receive() override { return below_->receive(); }
+    task<result<void>> send(std::span<const bytes> parts) override { return below_->send(parts); }
+    result<std::size_t> try_send(std::span<const bytes> parts) override {
+      const bytes first = parts.front().first(std::min(parts.front().size(), room));
+      if (first.empty()) return 0;
+      auto sent = below_->try_send({&first, 1});
+      if (sent) room -= *sent;
+      return sent;
+    }
+    task<result<void>> finish() override { return below_->finish(); }
+    void close() noexcept override { below_->close(); }
+    reactor::endpoint local() const override { return below_->local(); }
+    reactor::endpoint peer() const override { return below_->peer(); }
+
+   private:
+    std::unique_ptr<reactor::stream> below_;
+  };
+  auto pem = make_certificate("server");
+  // What is left of the batch is short enough to be put off, but stands at the end of the block.
+  for (std::size_t room : {0u, 20'000u, 45'000u, 60'000u, 65'000u}) {
+    CAPTURE(room);
+    on_each_backend([&]() -> task<void> {
+      auto listener = reactor::os_network().listen({"127.0.0.1", 0});
+      auto context = *net::tls_server_context::make({}, pem.certificate, pem.key);
+      std::string got;
+      reactor::scope reading;
+      reading.spawn([](reactor::endpoint at, const pem_pair& trusted, std::string& to) -> task<void> {
+        auto t = co_await dial(at, client_context({.ca_pem = trusted.certificate}), "127.0.0.1");
+        REQUIRE(t.has_value());
+        for (;;) {
+          auto b = co_await (*t)->receive();
+          if (!b || b->empty()) break;
+          to += as_text(b->view());
+        }
+      }((*listener)->local(), pem, got));
+      auto s = co_await (*listener)->accept();
+      auto narrow = std::make_unique<narrow_stream>(std::move(*s));
+      auto& below = *narrow;
+      auto t = co_await net::tls_accept(std::move(narrow), context);
+      REQUIRE(t.has_value());
+      std::string text(1000, 'a');
+      text += std::string(65'536, 'b');
+      auto rest = as_bytes(text);
+      auto some = [&](std::size_t size) {
+        const auto part = rest.first(std::min(size, rest.size()));
+        auto sent = (*t)->try_send({&part, 1});
+        CHECK(sent.has_value());
+        if (sent) rest = rest.subspan(*sent);
+      };
+      some(1000);
+      below.room = room + 1000;
+      some(rest.size());
+      some(rest.size());
+      below.room = std::size_t(-1);
+      CHECK((co_await (*t)->send({&rest, 1})).has_value());
+      CHECK((co_await (*t)->finish()).has_value());
+      co_await reading.join();
+      CHECK((got == text));
+    });
+  }
+}
+
 TEST_CASE("an end without close_notify is an error, so that a cut answer isn't taken for whole") {
   auto pem = make_certificate("server");
   on_each_backend([&]() -> task<void> {
