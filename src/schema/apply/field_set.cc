@@ -150,14 +150,23 @@ field_set intersect(const field_set& a, const field_set& b) {
   return out;
 }
 
-field_set subtract(field_set a, const field_set& b) {
-  if (b.member) a.member = false;
+namespace {
+
+void take_away(field_set& from, const field_set& what) {
+  if (what.member) from.member = false;
+  if (what.children.empty()) return;
   // What is taken away is often a long list of which little is there.
-  for (auto slot = a.children.begin(); slot != a.children.end() && !b.children.empty();) {
-    auto child = b.children.find(slot->first);
-    if (child != b.children.end()) slot->second = subtract(std::move(slot->second), child->second);
-    slot = child != b.children.end() && slot->second.empty() ? a.children.erase(slot) : std::next(slot);
+  for (auto slot = from.children.begin(); slot != from.children.end();) {
+    auto child = what.children.find(slot->first);
+    if (child != what.children.end()) take_away(slot->second, child->second);
+    slot = child != what.children.end() && slot->second.empty() ? from.children.erase(slot) : std::next(slot);
   }
+}
+
+}  // namespace
+
+field_set subtract(field_set a, const field_set& b) {
+  take_away(a, b);
   return a;
 }
 

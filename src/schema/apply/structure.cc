@@ -133,7 +133,11 @@ std::string item_element(const place& p, const json::value& item) {
   return "k:" + json::write(std::move(keys));
 }
 
-std::string member_element(std::string_view name) { return "f:" + std::string(name); }
+std::string member_element(std::string_view name) {
+  std::string out;
+  out.reserve(name.size() + 2);
+  return out.append("f:").append(name);
+}
 
 // Go's %v and %#v of a decoded JSON value.
 std::string go_text(const json::value& v) {
