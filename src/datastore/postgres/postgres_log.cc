@@ -178,6 +178,7 @@ class postgres_log final : public log {
       p[2] = parameter::bigint(static_cast<std::int64_t>(known_.previous));
       auto* link = w_->link.get();
       ++appending_;
+      auto turn = ++appends_;
       auto r = link->send("kedge_append", p, true);
       bool answered = co_await r->done.wait_until(reactor::loop::current().now() + answer_timeout);
       --appending_;
@@ -197,6 +198,8 @@ class postgres_log final : public log {
           co_return fail(error(v.error().code, v.error().message).with(description_ + ": "));
         if (r->state == "55P03") services_.spawn(name_blocker());
         co_await reactor::sleep_for(std::chrono::milliseconds(10 + reactor::loop::current().random().next() % 40));
+        // The batch that was sent after this one may have landed, and this one's answer has to come first.
+        if (turn != appends_) co_return fail(errc::unavailable, fmt::format("{}: {}", description_, v.error().message));
         continue;
       }
       auto done = co_await settle(ops, **r->value);
@@ -351,6 +354,7 @@ class postgres_log final : public log {
   }
 
   task<result<void>> make_writer(session& s) {
+    KEDGE_CO_CHECK(co_await s.link->run(sql::writer_session));
     KEDGE_CO_CHECK(co_await s.link->run(sql::append_function));
     KEDGE_CO_CHECK(co_await s.link->prepare("kedge_append", sql::append));
     co_return result<void>();
@@ -684,6 +688,7 @@ class postgres_log final : public log {
   known known_;                                          // the newest row that was given out
   std::optional<error> forked_;
   std::size_t appending_ = 0, holes_ = 0;
+  std::uint64_t appends_ = 0;  // sent
   revision hint_ = 0;  // somebody said that there is a row up to here
   time_point read_at_{}, peers_until_{};
   reactor::event news_, up_;

@@ -128,6 +128,13 @@ inline constexpr const char* end_snapshot = "COMMIT";
 
 // ---- writing
 
+// The writer's session runs one function whose every look-up has an index. Its plans are made while the table may be nearly empty and
+// are kept, so they are told not to be made for that; and made once, not for each batch (a generic plan: PostgreSQL 12).
+inline constexpr const char* writer_session =
+    "SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false),"
+    " CASE WHEN current_setting('plan_cache_mode', true) IS NOT NULL THEN set_config('plan_cache_mode',"
+    "   'force_generic_plan', false) END";
+
 // One batch under the append lock. What it gives (o_kind):
 //   0  o_id: from where the rows of kind 1 begin; o_prev: the compact revision
 //   1  a row that others wrote before, at most 500

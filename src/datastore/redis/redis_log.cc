@@ -138,6 +138,7 @@ class redis_log final : public log {
       if (forked_) co_return fail(*forked_);
       KEDGE_CO_CHECK(co_await link_up());
       auto* link = w_.get();
+      auto turn = ++appends_;
       // All calls of the batch in one write, in order.
       std::vector<part> parts;
       for (std::size_t first = 0; first < ops->size();) parts.push_back(send_part(*link, *ops, first));
@@ -173,6 +174,8 @@ class redis_log final : public log {
         if (reactor::loop::current().now() >= give_up)
           co_return fail(errc::unavailable, fmt::format("{}: {}", description_, why.message));
         co_await reactor::sleep_for(retry_min);
+        // The batch that was sent after this one may have landed, and this one's answer has to come first.
+        if (turn != appends_) co_return fail(errc::unavailable, fmt::format("{}: {}", description_, why.message));
         continue;
       }
       // The primary went before it told whether a replica has it: who takes over may have it or not, and the log is read again.
@@ -531,10 +534,11 @@ class redis_log final : public log {
     command c("EVALSHA");
     c.reserve(bytes + out.count * 80 + 400);
     c.add(append_sha_).add("4").add(meta_).add(log_).add(heads_).add(server_);
-    c.add(fence_).add(known_.at).add(known_.nonce).add(out.nonce).add(channel_).add(" " + id_);
+    c.add(fence_).add(known_.at).add(known_.nonce).add(out.nonce).add(channel_).add(" " + id_).add(std::uint64_t(out.count));
+    for (auto i = first; i < last; ++i) c.add(ops[i].name);
     for (; first < last; ++first) {
       auto& op = ops[first];
-      c.add(op.kind == change::create ? "c" : op.kind == change::update ? "u" : "d").add(op.name).add(op.expected);
+      c.add(op.kind == change::create ? "c" : op.kind == change::update ? "u" : "d").add(op.expected);
       c.add(op.kind == change::remove ? std::uint64_t(0) : std::uint64_t(op.lease_seconds));
       c.add(op.kind == change::remove ? std::string_view() : std::string_view(op.value));
     }
@@ -629,7 +633,7 @@ class redis_log final : public log {
   std::string description_, id_, meta_, log_, heads_, server_, channel_;
   std::string append_sha_, compact_sha_, fence_, run_id_, durability_ = "durability not known";
   std::string away_ = "not connected yet";
-  std::uint64_t nonces_ = 0;
+  std::uint64_t nonces_ = 0, appends_ = 0;
   bool began_ = false, subscribed_ = false;
   connection_ref looker_, w_, s_;
   std::deque<row> loaded_;  // of a load from 0, what was not given yet: bounded by the database, which is in memory too
