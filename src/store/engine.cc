@@ -243,24 +243,11 @@ bool engine::may_commit() const {
   return in_flight_ == 0 || !options_.log->shared() || queue_.size() >= last_batch_;
 }
 
-// Those who were answered together ask again at about the same time: the next batch waits a little until as many are there.
-// Who is alone does not wait.
-task<void> engine::gather() {
-  auto until = settled_at_ + std::min<duration>(commit_took_ / 8, gather_max);
-  while (in_flight_ == 0 && queue_.size() < last_batch_ && !closing_) {
-    if (!co_await queue_changed_.wait_until(until)) co_return;
-  }
-}
-
 task<void> engine::commit_loop() {
   for (;;) {
     while (!may_commit()) {
       if (closing_ && queue_.empty() && in_flight_ == 0) co_return;
       co_await queue_changed_.wait();
-    }
-    if (options_.log->shared()) {
-      co_await gather();
-      if (!may_commit()) continue;  // refused meanwhile
     }
     std::vector<pending_ref> ops;
     std::size_t bytes = 0;

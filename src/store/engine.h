@@ -77,7 +77,6 @@ class engine final : public store {
   result<void> check(const mutation& m, revision& created) const;
   task<void> commit_loop();
   bool may_commit() const;
-  task<void> gather();
   task<void> carry(std::vector<pending_ref> ops, std::uint64_t ticket);
   task<result<datastore::appended>> recover(const std::vector<pending_ref>& callers, const datastore::batch& ops,
                                             revision from, error why);
@@ -133,8 +132,6 @@ class engine final : public store {
   std::deque<pending_ref> queue_;
   std::size_t queued_bytes_ = 0, in_flight_ = 0;
   std::size_t last_batch_ = 0;  // operations
-  duration commit_took_{0};     // smoothed
-  time_point settled_at_{};     // the last answer of the log
   std::uint64_t next_ticket_ = 0, settled_ = 0;
   reactor::event queue_changed_, room_, settle_turn_;
   bool closing_ = false, told_unhealthy_ = false, recovering_ = false, stopped_ = false;

@@ -22,8 +22,6 @@ inline constexpr std::size_t pending_bytes_max = 64 * 1024 * 1024;
 inline constexpr std::size_t commits_in_flight_max = 2;
 // Questions for the newest revision on their way at once: a reader that just missed one need not wait for its answer.
 inline constexpr std::size_t questions_in_flight_max = 4;
-// A batch for a shared database waits for company an eighth of what a commit takes, and no longer than this.
-inline constexpr std::chrono::milliseconds gather_max{2};
 
 // Events kept for watches to start from and for exactly(). kube-apiserver's watch cache promises 75 s; lists with
 // `continue` want the five minutes of etcd's compaction. The other two bounds win under load.
