@@ -9,6 +9,7 @@
 // Every submission's user data is an `operation`. A descriptor's state lives until its last completion has come, so the
 // kernel never completes into freed memory; closing submits a cancellation of everything on that descriptor.
 #include <liburing.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <poll.h>
@@ -16,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <vector>
 
@@ -139,17 +141,21 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
 
   void wait(time_point until) override {
     enable();
-    if (until == time_point::max()) {
-      io_uring_submit_and_wait(&ring_, 1);
-    } else if (auto left = until - now(); left <= duration(0)) {
+    const auto began = now();
+    const bool may_sleep = until > began;
+    if (!may_sleep || comes_soon(began, until)) {
       if (kernel_has_work()) io_uring_submit_and_get_events(&ring_);
+    } else if (until == time_point::max()) {
+      io_uring_submit_and_wait(&ring_, 1);
     } else {
+      auto left = std::max<duration>(until - now(), duration(0));  // the look may have used it up
       __kernel_timespec ts{};
       ts.tv_sec = left.count() / 1'000'000'000;
       ts.tv_nsec = left.count() % 1'000'000'000;
       io_uring_cqe* ignored = nullptr;
       io_uring_submit_and_wait_timeout(&ring_, &ignored, 1, &ts, nullptr);
     }
+    if (may_sleep) woken_soon_ = now() - began < 2 * look_time;
     io_uring_cqe* cqe;
     unsigned head, seen = 0;
     io_uring_for_each_cqe(&ring_, head, cqe) {
@@ -214,6 +220,19 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
   bool kernel_has_work() const noexcept {
     return has_unsubmitted() || (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
   }
+  // Sleeping and being woken takes longer than what busy peers need for an answer, most of all on a virtual machine, which gives its
+  // processor back and gets it again. So a loop that was woken soon the last time first looks for a moment whether something
+  // comes, while others may run. One that waits for long doesn't: its next wait begins without a look.
+  bool comes_soon(time_point began, time_point until) {
+    if (!woken_soon_) return false;
+    if (has_unsubmitted()) io_uring_submit(&ring_);
+    const auto end = std::min(until, began + look_time);
+    while (io_uring_cq_ready(&ring_) == 0 && !kernel_has_work()) {
+      if (now() >= end) return false;
+      sched_yield();
+    }
+    return true;
+  }
   void arm_wake() {
     auto* sqe = entry();
     io_uring_prep_read(sqe, wake_, &wake_count_, sizeof wake_count_, 0);
@@ -224,6 +243,7 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
   io_uring ring_{};
   bool ring_made_ = false;
   bool enabled_ = true;
+  bool woken_soon_ = false;  // the last wait was short
   int wake_ = -1;
   std::uint64_t wake_count_ = 0;
   operation wake_operation_{operation::kind::wake};
