@@ -143,7 +143,8 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
     enable();
     const auto began = now();
     const bool may_sleep = until > began;
-    if (!may_sleep || comes_soon(began, until)) {
+    const bool looks = may_sleep && woken_soon_, came = looks && comes_soon(began, until);
+    if (!may_sleep || came) {
       if (kernel_has_work()) io_uring_submit_and_get_events(&ring_);
     } else if (until == time_point::max()) {
       io_uring_submit_and_wait(&ring_, 1);
@@ -155,7 +156,7 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
       io_uring_cqe* ignored = nullptr;
       io_uring_submit_and_wait_timeout(&ring_, &ignored, 1, &ts, nullptr);
     }
-    if (may_sleep) woken_soon_ = now() - began < 2 * look_time;
+    if (may_sleep) woken_soon_ = came || (!looks && now() - began < 2 * look_time);
     io_uring_cqe* cqe;
     unsigned head, seen = 0;
     io_uring_for_each_cqe(&ring_, head, cqe) {
@@ -222,9 +223,8 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
   }
   // Sleeping and being woken takes longer than what busy peers need for an answer, most of all on a virtual machine, which gives its
   // processor back and gets it again. So a loop that was woken soon the last time first looks for a moment whether something
-  // comes, while others may run. One that waits for long doesn't: its next wait begins without a look.
+  // comes, while others may run. After a look in vain, or a long wait, the next wait is without one.
   bool comes_soon(time_point began, time_point until) {
-    if (!woken_soon_) return false;
     if (has_unsubmitted()) io_uring_submit(&ring_);
     const auto end = std::min(until, began + look_time);
     while (io_uring_cq_ready(&ring_) == 0 && !kernel_has_work()) {
@@ -243,7 +243,7 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
   io_uring ring_{};
   bool ring_made_ = false;
   bool enabled_ = true;
-  bool woken_soon_ = false;  // the last wait was short
+  bool woken_soon_ = false;  // the last wait was short, or a look wasn't in vain
   int wake_ = -1;
   std::uint64_t wake_count_ = 0;
   operation wake_operation_{operation::kind::wake};
