@@ -37,7 +37,7 @@ class backend {
   // Takes no new connections; those that it has go on.
   void refuse() { listener_.reset(); }
   int accepted = 0;
-  bool asked_later = false;
+  reactor::event asked_later;
   reactor::event later;
 
  private:
@@ -46,7 +46,7 @@ class backend {
       auto piece = co_await s->receive();
       if (!piece || piece->empty()) co_return;
       if (as_text(piece->view()) == "later") {
-        b.asked_later = true;
+        b.asked_later.set();
         co_await b.later.wait();
       }
       if (!b.mute_ && !co_await s->send(as_bytes(b.name_))) co_return;
@@ -86,8 +86,16 @@ struct running {
   // Who answers on `s`; "" for the end.
   static task<std::string> ask(reactor::stream& s, duration most = 5s) {
     (void)co_await s.send(as_bytes("?"));
+    co_return co_await hear(s, most);
+  }
+  static task<std::string> hear(reactor::stream& s, duration most = 5s) {
     auto b = co_await reactor::with_deadline(s.receive(), reactor::loop::current().now() + most);
     co_return b && !b->empty() ? std::string(as_text(b->view())) : "";
+  }
+  // `b` has heard the question, and answers it when its `later` is set.
+  static task<void> ask_for_later(reactor::stream& s, backend& b) {
+    CHECK((co_await s.send(as_bytes("later"))).has_value());
+    co_await b.asked_later.wait();
   }
   task<std::string> ask() {
     auto s = co_await connect();
@@ -358,16 +366,13 @@ TEST_CASE("a server that leaves the list keeps who waits for it, and nobody else
     r.lb.set_servers({a.at()});
     auto waits = co_await r.connect(), quiet = co_await r.connect();
     CHECK(co_await running::ask(*quiet) == "a");
-    CHECK((co_await waits->send(as_bytes("later"))).has_value());
-    while (!a.asked_later) co_await reactor::sleep_for(1ms);
+    co_await running::ask_for_later(*waits, a);
     r.lb.set_servers({b.at()});
     CHECK(co_await r.ask() == "b");
     auto end = co_await quiet->receive();
     CHECK((!end || end->empty()));
     a.later.set();
-    auto answer = co_await waits->receive();
-    REQUIRE(answer.has_value());
-    CHECK(as_text(answer->view()) == "a");
+    CHECK(co_await running::hear(*waits) == "a");
     end = co_await waits->receive();
     CHECK((!end || end->empty()));
   });
@@ -386,14 +391,11 @@ TEST_CASE("a server that left the list and comes again cuts nobody") {
       CHECK(co_await r.reaches(a.at(), state));
     }
     auto waits = co_await r.connect();
-    CHECK((co_await waits->send(as_bytes("later"))).has_value());
-    while (!a.asked_later) co_await reactor::sleep_for(1ms);
+    co_await running::ask_for_later(*waits, a);
     r.lb.set_servers({b.at()});
     r.lb.set_servers({a.at(), b.at()});
     a.later.set();
-    auto answer = co_await waits->receive();
-    REQUIRE(answer.has_value());
-    CHECK(as_text(answer->view()) == "a");
+    CHECK(co_await running::hear(*waits) == "a");
   });
 }
 
@@ -409,8 +411,7 @@ TEST_CASE("a server that stops, or refuses dials, is left without cutting who wa
       CHECK(co_await r.reaches(a.at(), balancer::state::preferred));
       auto waits = co_await r.connect(), quiet = co_await r.connect();
       CHECK(co_await running::ask(*quiet) == "a");
-      CHECK((co_await waits->send(as_bytes("later"))).has_value());
-      while (!a.asked_later) co_await reactor::sleep_for(1ms);
+      co_await running::ask_for_later(*waits, a);
       r.lb.set_servers({a.at(), b.at()});
       if (says_so) {
         r.lb.report(a.at(), balancer::health::leaving);
@@ -429,9 +430,7 @@ TEST_CASE("a server that stops, or refuses dials, is left without cutting who wa
       // Nor when the tunnel can't be had again.
       r.lb.report(a.at(), balancer::health::failed);
       a.later.set();
-      auto answer = co_await waits->receive();
-      REQUIRE(answer.has_value());
-      CHECK(as_text(answer->view()) == "a");
+      CHECK(co_await running::hear(*waits) == "a");
       end = co_await waits->receive();
       CHECK((!end || end->empty()));
       CHECK(r.lb.metrics().find("k3s_loadbalancer_server_health{name=\"k3s-agent-load-balancer\",server=\"" + a.at() + "\"} 1\n") != std::string::npos);
@@ -448,8 +447,7 @@ TEST_CASE("a server that stops and never answers is left in the end, and one tha
     r.lb.report(a.at(), balancer::health::ok);
     CHECK(co_await r.reaches(a.at(), balancer::state::preferred));
     auto waits = co_await r.connect();
-    CHECK((co_await waits->send(as_bytes("later"))).has_value());
-    while (!a.asked_later) co_await reactor::sleep_for(1ms);
+    co_await running::ask_for_later(*waits, a);
     r.lb.report(a.at(), balancer::health::leaving);
     auto end = co_await waits->receive();
     CHECK((!end || end->empty()));
@@ -467,8 +465,7 @@ TEST_CASE("a server that leaves the list and never answers is left in the end") 
     co_await r.start();
     r.lb.set_servers({a.at()});
     auto waits = co_await r.connect();
-    CHECK((co_await waits->send(as_bytes("later"))).has_value());
-    while (!a.asked_later) co_await reactor::sleep_for(1ms);
+    co_await running::ask_for_later(*waits, a);
     r.lb.set_servers({b.at()});
     auto end = co_await waits->receive();
     CHECK((!end || end->empty()));
