@@ -42,25 +42,70 @@ std::string name_of_field_selector(const query_values& q) {
   return *name;
 }
 
-void parse_resource_path(std::vector<std::string>& parts, std::size_t at, const query_values& query, request_info& r) {
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+struct segment {
+  std::string text;     // decoded
+  std::size_t end = 0;  // in the path as received
+};
+
+// The path between its slashes. It is decoded before it is cut, as Go's servers do: "%2F" parts as "/" does. nullopt: a bad escape.
+std::optional<std::vector<segment>> cut(std::string_view path) {
+  std::vector<segment> out(1);
+  out.reserve(8);  // /apis/GROUP/VERSION/namespaces/NAMESPACE/RESOURCE/NAME/SUBRESOURCE
+  for (std::size_t i = path.starts_with('/') ? 1 : 0; i < path.size(); ++i) {
+    const auto begin = i;
+    char c = path[i];
+    if (c == '%') {
+      const int high = i + 2 < path.size() ? hex_digit(path[i + 1]) : -1, low = i + 2 < path.size() ? hex_digit(path[i + 2]) : -1;
+      if (high < 0 || low < 0) return std::nullopt;
+      c = static_cast<char>(high * 16 + low);
+      i += 2;
+    }
+    if (c == '/') {
+      out.back().end = begin;
+      out.emplace_back();
+    } else {
+      out.back().text += c;
+    }
+  }
+  out.back().end = path.size();
+  if (out.back().text.empty()) out.pop_back();  // behind a slash at the end
+  return out;
+}
+
+// What follows the segment that ends there, its slash first.
+std::string rest_of(std::string_view path, std::size_t end) {
+  auto rest = path.substr(end);
+  if (!rest.starts_with('%')) return std::string(rest);
+  return "/" + std::string(rest.substr(3));
+}
+
+void parse_resource_path(std::string_view path, const std::vector<segment>& parts, std::size_t at, const query_values& query, request_info& r) {
   bool watch_prefix = false;
-  if (parts[at] == "watch" && parts.size() > at + 1) {
+  if (parts[at].text == "watch" && parts.size() > at + 1) {
     r.verb = "watch";
     watch_prefix = true;
     ++at;
   }
-  if (parts[at] == "namespaces" && parts.size() > at + 1) {
-    r.ns = parts[at + 1];
-    if (parts.size() > at + 2 && parts[at + 2] != "status" && parts[at + 2] != "finalize") at += 2;
+  if (parts[at].text == "namespaces" && parts.size() > at + 1) {
+    r.ns = parts[at + 1].text;
+    if (parts.size() > at + 2 && parts[at + 2].text != "status" && parts[at + 2].text != "finalize") at += 2;
   }
   const auto count = parts.size() - at;
-  r.resource = parts[at];
-  if (count >= 2) r.name = parts[at + 1];
-  if (count >= 3) r.subresource = parts[at + 2];
-  for (std::size_t i = at + 3; i < parts.size(); ++i) {
-    if (i > at + 3) r.rest += '/';
-    r.rest += parts[i];
+  r.resource = parts[at].text;
+  if (count >= 2) r.name = parts[at + 1].text;
+  if (count >= 3) {
+    r.subresource = parts[at + 2].text;
+    r.rest = rest_of(path, parts[at + 2].end);
   }
+  // Doubled slashes inside of a proxied path are the backend's business; anywhere else nothing is there.
+  for (std::size_t i = 0; i < (r.subresource == "proxy" ? at + 3 : parts.size()); ++i) r.malformed |= parts[i].text.empty();
   if (watch_prefix) return;
   if (r.name.empty() && r.verb == "get") {
     r.name = name_of_field_selector(query);
@@ -144,46 +189,35 @@ bool request_info::long_running() const noexcept {
 request_info parse_request(std::string_view method, std::string_view path, const query_values& query) {
   request_info r;
   r.verb = lower(method);
-  std::vector<std::string> parts;
-  parts.reserve(8);  // /apis/GROUP/VERSION/namespaces/NAMESPACE/RESOURCE/NAME/SUBRESOURCE
-  auto text = path;
-  if (!text.empty() && text.front() == '/') text.remove_prefix(1);
-  if (!text.empty() && text.back() == '/') text.remove_suffix(1);
   r.path = "/";
-  if (!text.empty()) {
-    r.path.reserve(text.size() + 1);
-    for (std::size_t at = 0; at <= text.size();) {
-      auto raw = text.substr(at, text.find('/', at) - at);
-      at += raw.size() + 1;
-      auto& part = parts.emplace_back(raw);
-      if (raw.find('%') != std::string_view::npos) {
-        if (auto decoded = percent_decode(raw, false))
-          part = *std::move(decoded);
-        else
-          r.malformed = true;
-      }
-      if (raw.empty()) r.malformed = true;
-      if (r.path.size() > 1) r.path += '/';
-      r.path += part;
-    }
-  } else if (path.size() > 1) {
+  auto parts = cut(path);
+  if (!parts) {
+    r.path = path;
     r.malformed = true;
+    return r;
   }
-  // Doubled slashes inside of a proxied path are the backend's business; anywhere else nothing is there.
-  if (parts.size() < 3 || (parts[0] != "api" && parts[0] != "apis")) return r;
+  r.path.reserve(path.size());
+  for (auto& part : *parts) {
+    if (r.path.size() > 1) r.path += '/';
+    r.path += part.text;
+  }
+  auto is_resource = [&] {
+    auto& p = *parts;
+    return (p.size() >= 3 && p[0].text == "api") || (p.size() >= 4 && p[0].text == "apis");
+  };
+  if (!is_resource()) {
+    for (auto& part : *parts) r.malformed |= part.text.empty();
+    return r;
+  }
   std::size_t at = 1;
-  if (parts[0] == "apis") {
-    if (parts.size() < 4) return r;
-    r.api_group = parts[at++];
-  }
-  r.api_prefix = parts[0];
+  r.api_prefix = (*parts)[0].text;
+  if (r.api_prefix == "apis") r.api_group = (*parts)[at++].text;
   r.is_resource = true;
-  r.api_version = parts[at++];
+  r.api_version = (*parts)[at++].text;
   auto verb = verb_of(method);
-  r.bad_method = verb.empty() || method == "HEAD";
   r.verb = verb;
-  parse_resource_path(parts, at, query, r);
-  if (r.subresource == "proxy") r.malformed = false, r.bad_method = verb.empty();
+  parse_resource_path(path, *parts, at, query, r);
+  r.bad_method = verb.empty() || (method == "HEAD" && r.subresource != "proxy");
   return r;
 }
 

@@ -38,12 +38,12 @@ std::optional<std::string> parse_go_int(std::string_view text, std::int64_t& out
 
 struct request_info {
   bool is_resource = false;
-  bool malformed = false;      // doubled slash or bad escape: nothing is ever there
+  bool malformed = false;      // doubled slash or bad escape: nothing is ever there. `path` is as received then, if it can't be decoded
   bool bad_method = false;     // a resource path with a method that no verb stands for
   std::string verb;            // see access.h
   std::string path;            // decoded, without a trailing slash
   std::string api_prefix, api_group, api_version, ns, resource, subresource, name;
-  std::string rest;            // after the subresource, for proxies; without the leading slash
+  std::string rest;            // what follows the subresource as received, with its leading slash; empty when nothing does
   bool long_running() const noexcept;
   bool read_only() const noexcept { return verb == "get" || verb == "list" || verb == "watch"; }
 };

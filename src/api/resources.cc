@@ -6,6 +6,7 @@
 #include "api/custom/tables.h"
 #include "api/handler.h"
 #include "api/limits.h"
+#include "api/names.h"
 #include "api/subresources.h"
 #include "base/strings.h"
 #include "reactor/sync.h"
@@ -59,6 +60,9 @@ std::string_view options_kind(std::string_view verb) {
 bool leads_to_a_node(const request_info& i) {
   return i.subresource == "log" || i.subresource == "exec" || i.subresource == "attach" || i.subresource == "portforward" || i.subresource == "proxy";
 }
+
+// Whether the request is on one object, and not on those that a selector finds.
+bool is_on_one(const request_info& i) { return !i.name.empty() && (!i.subresource.empty() || i.verb == "get" || i.verb == "update" || i.verb == "patch" || i.verb == "delete"); }
 
 // DeleteOptions of the body and query: the body wins.
 api_result<delete_options> read_delete_options(const query_values& q, std::string_view body, std::string_view content_type, call& c) {
@@ -124,6 +128,11 @@ task<void> api_handler::serve_resource(api_request& r, std::unique_ptr<prepared_
   }
   if (i.bad_method) {
     co_await refuse(r, method_not_allowed());
+    co_return;
+  }
+  // Nothing can have such a name, whatever its kind's own rule is; it isn't looked for.
+  if (auto wrong = is_on_one(i) ? check_path_segment(i.name) : problems(); !wrong.empty()) {
+    co_await refuse(r, bad_request(fmt::format("Name parameter invalid: {}: {}", quote(i.name), join(wrong, ";"))));
     co_return;
   }
   if (auto text = deprecation(*s); !text.empty()) r.answer.warnings.emplace_back(text);

@@ -163,13 +163,6 @@ std::optional<proxied_name> parse_proxied_name(std::string_view text) {
   return out;
 }
 
-std::string_view proxied_path(std::string_view path, bool namespaced) noexcept {
-  // /api/v1/nodes/N/proxy and /api/v1/namespaces/NS/pods/P/proxy
-  std::size_t at = 0;
-  for (int i = namespaced ? 7 : 5; i > 0 && at < path.size(); --i) at = std::min(path.find('/', at + 1), path.size());
-  return path.substr(at);
-}
-
 api_result<node_proxy::destination> node_proxy::find_node(const api::request_info& what) const {
   auto asked = parse_proxied_name(what.name);
   if (!asked) return api::fail(api::bad_request("invalid node request " + quote(what.name)));
@@ -283,10 +276,9 @@ api_result<node_proxy::destination> node_proxy::find(const net::http::request& r
   if (what.subresource != "proxy") return find_container(what, query);
   auto d = what.resource == "nodes" ? find_node(what) : what.resource == "pods" ? find_pod(what) : find_service(what);
   if (!d) return d;
-  auto rest = proxied_path(r.path, what.resource != "nodes");
-  d->prefix = r.path.substr(0, r.path.size() - rest.size());
-  d->add_slash = rest.empty() && !wants_upgrade(r) && (r.method == "GET" || r.method == "HEAD");
-  d->path = rest.empty() ? "/" : std::string(rest);
+  d->prefix = r.path.substr(0, r.path.size() - what.rest.size());
+  d->add_slash = what.rest.empty() && !wants_upgrade(r) && (r.method == "GET" || r.method == "HEAD");
+  d->path = what.rest.empty() ? "/" : what.rest;
   if (!r.query.empty()) d->path += "?" + r.query;
   return d;
 }

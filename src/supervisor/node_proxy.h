@@ -53,7 +53,4 @@ struct proxied_name {
 };
 std::optional<proxied_name> parse_proxied_name(std::string_view text);
 
-// What follows "…/NAME/proxy" in a path as received, with its leading slash; empty when nothing does.
-std::string_view proxied_path(std::string_view path, bool namespaced) noexcept;
-
 }  // namespace kedge::supervisor

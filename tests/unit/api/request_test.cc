@@ -29,6 +29,10 @@ TEST_CASE("a path and method say what is asked for") {
       {"POST", "/api/v1/namespaces/a/pods/b/binding", "", "create", "", "v1", "a", "pods", "b", "binding", true},
       {"GET", "/api/v1/watch/namespaces/a/pods/b", "", "watch", "", "v1", "a", "pods", "b", "", true},
       {"GET", "/api/v1/namespaces/a/pods", "fieldSelector=metadata.name%3Db", "list", "", "v1", "a", "pods", "b", "", true},
+      // Decoded before it is cut, as Go's servers do.
+      {"GET", "/api/v1/namespaces/a/pods/b%2F", "", "get", "", "v1", "a", "pods", "b", "", true},
+      {"GET", "/api/v1/namespaces%2fa/pods%2Fb/log", "", "get", "", "v1", "a", "pods", "b", "log", true},
+      {"GET", "/%61pi/v1/pods", "", "list", "", "v1", "", "pods", "", "", true},
       {"GET", "/version", "", "get", "", "", "", "", "", "", false},
       {"GET", "/apis/apps/v1", "", "get", "", "", "", "", "", "", false},
   };
@@ -45,8 +49,25 @@ TEST_CASE("a path and method say what is asked for") {
     CHECK(info.subresource == r.sub);
     CHECK_FALSE(info.malformed);
   }
-  CHECK(parse_request("GET", "/api//v1/pods", {}).malformed);
+  for (auto path : {"/api//v1/pods", "/api/v1/pods//", "/api/v1/namespaces//pods/a/proxy", "/api/v1%2f/pods", "//", "/api/v1/pods/%", "/api/v1/pods/%4", "/%zz"})
+    CHECK_MESSAGE(parse_request("GET", path, {}).malformed, path);
   CHECK(parse_request("OPTIONS", "/api/v1/pods", {}).bad_method);
+}
+
+TEST_CASE("what is asked of a proxy's target is what follows, as received") {
+  for (auto& [path, rest] : {std::pair{"/api/v1/nodes/edge-1/proxy", ""},
+                             {"/api/v1/nodes/edge-1/proxy/", "/"},
+                             {"/api/v1/nodes/edge-1/proxy/logs/a%2fb/", "/logs/a%2fb/"},
+                             {"/api/v1/nodes/edge-1/proxy%2Flogs%2Fx", "/logs%2Fx"},
+                             {"/api/v1/nodes%2Fedge-1/proxy/logs//x", "/logs//x"},
+                             {"/api/v1/namespaces/default/pods/web/proxy/proxy/x", "/proxy/x"},
+                             {"/api/v1/namespaces/default/services/https:web:443/proxy", ""}}) {
+    CAPTURE(path);
+    auto info = parse_request("GET", path, {});
+    CHECK_FALSE(info.malformed);
+    CHECK(info.subresource == "proxy");
+    CHECK(info.rest == rest);
+  }
 }
 
 TEST_CASE("numbers of the query fail with Go's words") {

@@ -18,14 +18,6 @@ TEST_CASE("the name of a proxied resource has scheme, name and port") {
   for (auto* bad : {"", ":", "web:", "ftp:web:21", "a:b:c:d", "https::8443", "web:80/x"}) CHECK_MESSAGE(!parse_proxied_name(bad).has_value(), bad);
 }
 
-TEST_CASE("what is asked of the target is what follows proxy, as received") {
-  CHECK(proxied_path("/api/v1/nodes/edge-1/proxy", false) == "");
-  CHECK(proxied_path("/api/v1/nodes/edge-1/proxy/", false) == "/");
-  CHECK(proxied_path("/api/v1/nodes/edge-1/proxy/logs/a%2fb/", false) == "/logs/a%2fb/");
-  CHECK(proxied_path("/api/v1/namespaces/default/pods/web/proxy/proxy/x", true) == "/proxy/x");
-  CHECK(proxied_path("/api/v1/namespaces/default/services/https:web:443/proxy", true) == "");
-}
-
 TEST_CASE("a Node says where its kubelet is") {
   auto node = json::parse(R"({"status":{"addresses":[{"type":"Hostname","address":"edge-1"},{"type":"ExternalIP","address":"1.2.3.4"},
     {"type":"InternalIP","address":"10.0.0.1"}],"daemonEndpoints":{"kubeletEndpoint":{"Port":10350}}}})");
