@@ -3,7 +3,7 @@
 
 #include "api/cron.h"
 #include "api/kind_rules.h"
-#include "api/kinds/pod_spec.h"
+#include "api/kinds/core/pod_spec.h"
 
 namespace kedge::api {
 namespace {

@@ -1,4 +1,4 @@
-#include "api/kinds/pod_spec.h"
+#include "api/kinds/core/pod_spec.h"
 
 #include <fmt/format.h>
 

@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 
 #include "api/kind_rules.h"
-#include "api/kinds/pod_spec.h"
+#include "api/kinds/core/pod_spec.h"
 
 namespace kedge::api {
 namespace {

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "api/kind_rules.h"
-#include "api/kinds/pod_spec.h"
+#include "api/kinds/core/pod_spec.h"
 #include "base/strings.h"
 
 namespace kedge::api {
