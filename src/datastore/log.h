@@ -26,6 +26,12 @@ using revision = std::uint64_t;
 
 enum class change : unsigned char { create, update, remove };
 
+// A condition on another name, checked in the same atomic step: the version that stands is `expected`; 0: none does.
+struct guard {
+  std::string name;
+  revision expected = 0;
+};
+
 // What is to be written. The caller has checked it against all it knows; the log checks it again where others write
 // too.
 struct operation {
@@ -35,8 +41,10 @@ struct operation {
   revision expected = 0;            // update, remove: the revision that it replaces; create: 0, the name must not exist
   revision created = 0;             // update: the revision that created the object
   std::uint32_t lease_seconds = 0;  // 0: lives until it is removed
+  std::vector<guard> guards = {};   // it lands only while all of them hold
 };
-// Shared with a writer thread, so nobody changes it any more. At most one operation on a name.
+// Shared with a writer thread, so nobody changes it any more. At most one operation on a name, and none on a name that
+// another operation guards: the guards of a batch are checked before anything of it is written.
 using batch = std::shared_ptr<const std::vector<operation>>;
 
 // What was written, by anybody. Several entries may share a revision (etcd transactions); they come in one page.
@@ -55,6 +63,7 @@ struct outcome {
     committed,  // `at` is its revision
     conflict,   // did not land; `at` is the revision that stands instead, 0 when the name doesn't exist or that is
                 // unknown
+    guard_failed,  // did not land, because one of its guards doesn't hold
   };
   status what = status::committed;
   revision at = 0;

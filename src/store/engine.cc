@@ -162,8 +162,13 @@ task<result<commit>> engine::write(mutation m) {
   co_return co_await reactor::call_on(owner(), [this, m = std::move(m)]() mutable { return submit(std::move(m)); });
 }
 
-// Whether `m` can follow the newest state of its key.
+// Whether `m` can follow the newest state of its key, and of those that it depends on.
 result<void> engine::check(const mutation& m, revision& created) const {
+  for (auto& g : m.guards) {
+    auto* standing = objects_.find(g.key);
+    if ((standing ? standing->mod() : 0) != g.expected)
+      return fail(errc::conflict, fmt::format("{} is not as it was when {} was decided", g.key, m.key));
+  }
   auto* standing = objects_.find(m.key);
   if (!standing && !unreadable_.empty()) {
     if (auto u = unreadable_.find(m.key); u != unreadable_.end()) {
@@ -249,19 +254,33 @@ task<void> engine::commit_loop() {
       if (closing_ && queue_.empty() && in_flight_ == 0) co_return;
       co_await queue_changed_.wait();
     }
-    std::vector<pending_ref> ops;
-    std::size_t bytes = 0;
-    while (!queue_.empty() && ops.size() < datastore::batch_ops_max && bytes < datastore::batch_bytes_max) {
-      bytes += queue_.front()->what.value.size();
-      ops.push_back(std::move(queue_.front()));
-      queue_.pop_front();
-    }
-    queued_bytes_ -= bytes;
+    auto ops = next_batch();
     room_.pulse();
     ++in_flight_;
     last_batch_ = ops.size();
     services_.spawn(carry(std::move(ops), next_ticket_++));
   }
+}
+
+std::vector<engine::pending_ref> engine::next_batch() {
+  std::vector<pending_ref> out;
+  std::size_t bytes = 0;
+  std::unordered_set<std::string_view> guarded;
+  while (!queue_.empty() && out.size() < datastore::batch_ops_max && bytes < datastore::batch_bytes_max) {
+    auto& m = queue_.front()->what;
+    // The guards of a batch are checked before anything of it is written: what one changes and another guards can't share it.
+    bool apart = guarded.contains(m.key);
+    for (auto& g : m.guards) {
+      if (!guarded.insert(g.key).second) continue;
+      for (auto& other : out) apart = apart || other->what.key == g.key;
+    }
+    if (apart && !out.empty()) break;
+    bytes += m.value.size();
+    out.push_back(std::move(queue_.front()));
+    queue_.pop_front();
+  }
+  queued_bytes_ -= bytes;
+  return out;
 }
 
 // One batch: to the log, and into memory when it is its turn.
@@ -273,6 +292,7 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
     // Unsealed values stay with the log until they are on disk and are taken from there.
     logged->push_back({change_of(m.kind), m.key, std::move(m.value), m.kind == write_kind::create ? 0 : m.expected,
                        p->created, m.lease_seconds});
+    for (auto& g : m.guards) logged->back().guards.push_back({g.key, g.expected});
   }
   datastore::batch batch = logged;
   // Whatever becomes of it comes after this; the batch before may have been looked up, and both found, by then.
@@ -305,6 +325,8 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
       answer(ops[i], fail(*done->unsafe));
     } else if (auto& o = done->outcomes[i]; o.what == datastore::outcome::status::committed) {
       answer(ops[i], events[i] ? commit{o.at, events[i]->object} : commit_at(o.at, ops[i]->what.key));
+    } else if (o.what == datastore::outcome::status::guard_failed) {
+      answer(ops[i], fail(errc::conflict, ops[i]->what.key + " depends on what was changed by another server"));
     } else if (ops[i]->what.kind == write_kind::create) {
       answer(ops[i], fail(errc::already_exists, ops[i]->what.key + " already exists"));
     } else {
@@ -345,7 +367,10 @@ task<result<datastore::appended>> engine::recover(const std::vector<pending_ref>
           return e.name == op.name && e.kind == op.kind && e.value == op.value &&
                  (op.kind == change::create || e.previous == op.expected);
         });
-        if (found == read->entries.end()) continue;
+        if (found == read->entries.end()) {
+          if (!op.guards.empty()) out.outcomes[i].what = datastore::outcome::status::guard_failed;
+          continue;
+        }
         out.outcomes[i] = {datastore::outcome::status::committed, found->at};
         there.push_back(i);
       }
@@ -411,7 +436,7 @@ commit engine::commit_at(revision at, std::string_view key) const {
 event_ref engine::apply(const applied_entry& e) {
   kedge_assert(e.at >= applied_);
   applied_ = e.at;
-  if (!next_batch_) next_batch_ = std::make_shared<applied_batch>();
+  if (!next_applied_) next_applied_ = std::make_shared<applied_batch>();
   auto change = std::make_shared<event>();
   change->at = e.at;
   if (e.kind == change::remove) {
@@ -419,7 +444,7 @@ event_ref engine::apply(const applied_entry& e) {
     if (!change->previous) return nullptr;  // of a value that can't be read, or a gap row
     change->type = event_type::deleted;
     change->object = object_access::with_revision(*change->previous, e.at);
-    next_batch_->bytes += object_access::size_of(*change->object);
+    next_applied_->bytes += object_access::size_of(*change->object);
   } else {
     auto created = e.created ? e.created : e.at;
     change->object = e.layout ? object_access::make(e.key, e.text, e.layout, e.at, created, e.lease)
@@ -428,8 +453,8 @@ event_ref engine::apply(const applied_entry& e) {
     change->type = change->previous ? event_type::modified : event_type::added;
     if (e.lease) watch_lease(change->object);
   }
-  if (change->previous) next_batch_->bytes += object_access::size_of(*change->previous);
-  next_batch_->events.push_back(change);
+  if (change->previous) next_applied_->bytes += object_access::size_of(*change->previous);
+  next_applied_->events.push_back(change);
   return change;
 }
 
@@ -486,7 +511,7 @@ result<std::string> engine::readable(const datastore::entry& e) const {
 }
 
 applied engine::seal_batch() {
-  auto batch = std::exchange(next_batch_, nullptr);
+  auto batch = std::exchange(next_applied_, nullptr);
   if (!batch) return {};
   batch->at = applied_;
   batch->when = reactor::loop::current().now();
@@ -546,7 +571,7 @@ task<result<void>> engine::load_all(revision after) {
   for (;;) {
     KEDGE_CO_TRY(auto page, co_await options_.log->load(after));
     auto begin_history = [&] {
-      next_batch_ = nullptr;
+      next_applied_ = nullptr;
       loaded_.clear();
       loaded_from_ = {std::max(applied_, page.compacted), store_access::make(applied_, objects_)};
     };

@@ -77,6 +77,7 @@ class engine final : public store {
   result<void> check(const mutation& m, revision& created) const;
   task<void> commit_loop();
   bool may_commit() const;
+  std::vector<pending_ref> next_batch();
   task<void> carry(std::vector<pending_ref> ops, std::uint64_t ticket);
   task<result<datastore::appended>> recover(const std::vector<pending_ref>& callers, const datastore::batch& ops,
                                             revision from, error why);
@@ -123,7 +124,7 @@ class engine final : public store {
   // Everything below is the owner core's, but for the one atomic.
   tree objects_;
   revision applied_ = 0;
-  std::shared_ptr<applied_batch> next_batch_;
+  std::shared_ptr<applied_batch> next_applied_;
   std::pair<revision, snapshot> loaded_from_;  // while starting: what the hubs begin with
   std::vector<applied> loaded_;
   std::unordered_map<std::string, std::string, string_hash, std::equal_to<>> unreadable_;  // key → why

@@ -113,12 +113,20 @@ class watcher {
 
 enum class write_kind : unsigned char { create, update, remove };
 
+// A condition on another key: the version that stands is `expected`; 0: none does.
+struct guard {
+  std::string key;
+  revision expected = 0;
+};
+
 struct mutation {
   write_kind kind;
   std::string key;
   std::string value;                // create, update: JSON without resourceVersion, canonical member order (see above)
   revision expected = 0;            // update, remove: the version it replaces; 0 for remove: whatever is there
   std::uint32_t lease_seconds = 0;  // time to live (events); 0: none
+  // It is written only while all of them hold, whoever else writes: checked in the commit itself. errc::conflict otherwise.
+  std::vector<guard> guards = {};
 };
 
 struct commit {

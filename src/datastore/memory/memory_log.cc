@@ -138,8 +138,11 @@ appended memory_database::commit(const std::vector<operation>& ops) {
   for (auto& op : ops) {
     auto head = heads_.find(op.name);
     revision standing = head == heads_.end() ? 0 : head->second;
-    auto row = rows_.find(standing);
-    bool live = row != rows_.end() && row->second.kind != change::remove;
+    bool live = live_at(op.name) != 0;
+    if (std::any_of(op.guards.begin(), op.guards.end(), [&](const guard& g) { return live_at(g.name) != g.expected; })) {
+      out.outcomes.push_back({outcome::status::guard_failed, 0});
+      continue;
+    }
     bool fits = op.kind == change::create ? !live : live && standing == op.expected;
     if (!fits) {
       out.outcomes.push_back({outcome::status::conflict, live ? standing : 0});
@@ -161,6 +164,12 @@ appended memory_database::commit(const std::vector<operation>& ops) {
   if (durability_ == durability::each_commit) sync();
   for (auto* l : logs_) l->tell();
   return out;
+}
+
+revision memory_database::live_at(std::string_view name) const {
+  auto head = heads_.find(name);
+  auto row = head == heads_.end() ? rows_.end() : rows_.find(head->second);
+  return row != rows_.end() && row->second.kind != change::remove ? row->first : 0;
 }
 
 page memory_database::read(revision after) const {

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "datastore/guards.h"
 #include "datastore/postgres/limits.h"
 #include "datastore/postgres/schema.h"
 #include "datastore/postgres/sql.h"
@@ -80,9 +82,23 @@ std::vector<parameter> append_parameters(const std::vector<operation>& ops) {
     else
       values.add(op.value);
   }
-  // The first three are set when it is sent.
-  return {parameter::bigint(0),    parameter::text(""),         parameter::bigint(0),     std::move(names).done(),
-          std::move(kinds).done(), std::move(expecteds).done(), std::move(leases).done(), std::move(values).done()};
+  auto g = number_guards(ops);
+  array_parameter guard_names(of::text, g.names.size(), 0), guard_ids(of::int8, g.names.size(), g.names.size() * 8);
+  for (auto name : g.names) guard_names.add(name);
+  for (auto id : g.expected) guard_ids.add_int8(static_cast<std::int64_t>(id));
+  std::size_t pairs = 0;
+  for (auto& [op, guards] : g.of) pairs += guards.size();
+  array_parameter guarded(of::int4, pairs, pairs * 4), guards(of::int4, pairs, pairs * 4);
+  for (auto& [op, places] : g.of) {
+    for (auto place : places) {
+      guarded.add_int4(static_cast<std::int32_t>(op + 1));
+      guards.add_int4(static_cast<std::int32_t>(place + 1));
+    }
+  }
+  std::vector<parameter> out(3);  // set when it is sent
+  for (auto* a : {&names, &kinds, &expecteds, &leases, &values, &guard_names, &guard_ids, &guarded, &guards})
+    out.push_back(std::move(*a).done());
+  return out;
 }
 
 // Names are Kubernetes keys; a byte that the database's encoding refuses would take the whole batch down.
@@ -602,6 +618,7 @@ class postgres_log final : public log {
     };
     std::unordered_map<std::string_view, written> landed;
     std::unordered_map<std::string_view, revision> standing;
+    std::unordered_set<std::string_view> barred;
     news others;
     revision told = 0, newest = 0;
     for (int i = 0; i < r.size(); ++i) {
@@ -622,6 +639,9 @@ class postgres_log final : public log {
         case 3:
           standing[r.bytes(i, 2)] = static_cast<revision>(r.number(i, 1));
           break;
+        case 4:
+          barred.insert(r.bytes(i, 2));
+          break;
       }
     }
     appended out;
@@ -630,6 +650,8 @@ class postgres_log final : public log {
       if (auto l = landed.find(op.name); l != landed.end()) {
         out.outcomes.push_back({outcome::status::committed, l->second.at});
         mine.push_back(l->second.at);
+      } else if (barred.contains(op.name)) {
+        out.outcomes.push_back({outcome::status::guard_failed, 0});
       } else {
         auto s = standing.find(op.name);
         out.outcomes.push_back({outcome::status::conflict, s == standing.end() ? 0 : s->second});

@@ -140,17 +140,19 @@ inline constexpr const char* writer_session =
 //   1  a row that others wrote before, at most 500
 //   2  o_id, o_name, o_prev: written now
 //   3  o_id, o_name: refused, because this version (0: none) stands
+//   4  o_name: refused, because a guard doesn't hold
 // `seen` with its name and previous revision is the newest row that the caller has: another one there means that the
 // database has another history. A session remembers how far it has told, so that a batch that was sent before the
 // answer of the one before does not get that one's rows again; that is undone with the transaction.
 inline constexpr const char* append_function =
     "CREATE OR REPLACE FUNCTION pg_temp.kedge_append(seen bigint, seen_name text, seen_prev bigint, names text[],"
-    " ops int[], expecteds bigint[], leases int[], vals bytea[]) RETURNS TABLE(o_kind int, o_id bigint, o_name text,"
+    " ops int[], expecteds bigint[], leases int[], vals bytea[], guard_names text[], guard_ids bigint[],"
+    " guarded int[], guards int[]) RETURNS TABLE(o_kind int, o_id bigint, o_name text,"
     " o_created int, o_deleted int, o_create bigint, o_prev bigint, o_lease int, o_value bytea)"
     " LANGUAGE plpgsql VOLATILE AS $kedge$\n"
     "#variable_conflict use_column\n"
     "DECLARE c bigint; told bigint; done text[] := '{}'; ids bigint[] := '{}'; prevs bigint[] := '{}';\n"
-    " more_ids bigint[]; more_prevs bigint[]; more text[];\n"
+    " more_ids bigint[]; more_prevs bigint[]; more text[]; barred text[];\n"
     "BEGIN\n"
     " PERFORM pg_advisory_xact_lock(" KEDGE_APPEND_LOCK
     ");\n"
@@ -165,6 +167,16 @@ inline constexpr const char* append_function =
     " RETURN QUERY SELECT 0, told, NULL::text, 0, 0, 0::bigint, c, 0, NULL::bytea;\n"
     " RETURN QUERY SELECT 1, " KEDGE_ROW
     " FROM kine k WHERE k.id > told ORDER BY k.id LIMIT 500;\n"
+    // `guarded` and `guards`: this operation has that guard.
+    " IF cardinality(guard_names) > 0 THEN\n"
+    "  SELECT array_agg(DISTINCT names[p.op]) INTO barred FROM unnest(guarded, guards) AS p(op, guard)\n"
+    "   WHERE p.guard IN (SELECT g.n FROM unnest(guard_names, guard_ids) WITH ORDINALITY AS g(name, expected, n)\n"
+    "    LEFT JOIN LATERAL (SELECT k.id, k.deleted FROM kine k WHERE k.name = g.name ORDER BY k.id DESC LIMIT 1) h ON "
+    "true\n"
+    "    WHERE CASE WHEN g.expected = 0 THEN h.deleted = 0 ELSE h.id IS DISTINCT FROM g.expected OR h.deleted <> 0 "
+    "END);\n"
+    " END IF;\n"
+    " barred := coalesce(barred, '{}');\n"
     " FOR attempt IN 1..20 LOOP\n"
     "  WITH added AS (\n"
     "   INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)\n"
@@ -175,25 +187,25 @@ inline constexpr const char* append_function =
     "   LEFT JOIN LATERAL (SELECT k.id, k.deleted, k.create_revision, k.value FROM kine k WHERE k.name = b.name\n"
     "    ORDER BY k.id DESC LIMIT 1) h ON true\n"
     "   WHERE CASE b.op WHEN 0 THEN h.id IS NULL OR h.deleted <> 0 ELSE h.id = b.expected AND h.deleted = 0 END\n"
-    "    AND NOT b.name = ANY(done)\n"
+    "    AND NOT b.name = ANY(done) AND NOT b.name = ANY(barred)\n"
     "   ORDER BY b.n\n"
     "   ON CONFLICT DO NOTHING RETURNING id, prev_revision, name)\n"
     "  SELECT array_agg(a.id::bigint), array_agg(a.prev_revision::bigint), array_agg(a.name::text) INTO more_ids, "
     "more_prevs, more\n"
     "   FROM added a;\n"
     "  IF more IS NOT NULL THEN done := done || more; ids := ids || more_ids; prevs := prevs || more_prevs; END IF;\n"
-    "  EXIT WHEN cardinality(done) = cardinality(names);\n"
+    "  EXIT WHEN cardinality(done) + cardinality(barred) = cardinality(names);\n"
     // Left out although it still fits: somebody filled the very id that was drawn.
     "  EXIT WHEN NOT EXISTS (SELECT 1 FROM unnest(names, ops, expecteds) AS b(name, op, expected)\n"
     "   LEFT JOIN LATERAL (SELECT k.id, k.deleted FROM kine k WHERE k.name = b.name ORDER BY k.id DESC LIMIT 1) h ON "
     "true\n"
     "   WHERE CASE b.op WHEN 0 THEN h.id IS NULL OR h.deleted <> 0 ELSE h.id = b.expected AND h.deleted = 0 END\n"
-    "    AND NOT b.name = ANY(done));\n"
+    "    AND NOT b.name = ANY(done) AND NOT b.name = ANY(barred));\n"
     " END LOOP;\n"
     " RETURN QUERY SELECT 2, u.id, u.name, 0, 0, 0::bigint, u.prev, 0, NULL::bytea FROM unnest(ids, done, prevs)\n"
     "  u(id, name, prev);\n"
     " IF cardinality(done) < cardinality(names) THEN\n"
-    "  RETURN QUERY SELECT 3, CASE WHEN h.deleted = 0 THEN h.id ELSE 0 END::bigint, b.name, 0, 0, 0::bigint, "
+    "  RETURN QUERY SELECT CASE WHEN b.name = ANY(barred) THEN 4 ELSE 3 END, CASE WHEN h.deleted = 0 THEN h.id ELSE 0 END::bigint, b.name, 0, 0, 0::bigint, "
     "0::bigint,\n"
     "   0, NULL::bytea FROM unnest(names) b(name) LEFT JOIN LATERAL (SELECT k.id, k.deleted FROM kine k\n"
     "   WHERE k.name = b.name ORDER BY k.id DESC LIMIT 1) h ON true WHERE NOT b.name = ANY(done);\n"
@@ -204,7 +216,7 @@ inline constexpr const char* append_function =
     "  PERFORM pg_notify('kedge', told::text);\n"
     " END IF;\n"
     "END $kedge$";
-inline constexpr const char* append = "SELECT * FROM pg_temp.kedge_append($1, $2, $3, $4, $5, $6, $7, $8)";
+inline constexpr const char* append = "SELECT * FROM pg_temp.kedge_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
 // Forgets what rows above `swept` and up to `upto` supersede, and moves the compact revision there, unless somebody
 // else has come further. $1 wanted, $2 step, $3 swept, $4 newest rows kept. Gives the compact revision.

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <deque>
+#include <span>
 
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/strings.h"
+#include "datastore/guards.h"
 #include "datastore/limits.h"
 #include "datastore/redis/connection.h"
 #include "datastore/redis/scripts.h"
@@ -542,9 +544,21 @@ class redis_log final : public log {
       c.add(op.kind == change::remove ? std::uint64_t(0) : std::uint64_t(op.lease_seconds));
       c.add(op.kind == change::remove ? std::string_view() : std::string_view(op.value));
     }
+    add_guards(c, std::span(ops).subspan(out.first, out.count));
     out.request = link.send(c);
     count_written(out.count, bytes);
     return out;
+  }
+
+  static void add_guards(command& c, std::span<const operation> ops) {
+    auto [names, expected, of] = number_guards(ops);
+    if (names.empty()) return;
+    c.add(std::uint64_t(names.size()));
+    for (std::size_t i = 0; i < names.size(); ++i) c.add(names[i]).add(expected[i]);
+    for (auto& [op, guards] : of) {
+      c.add(std::uint64_t(op + 1)).add(std::uint64_t(guards.size()));
+      for (auto g : guards) c.add(std::uint64_t(g + 1));
+    }
   }
 
   static entry own_entry(const operation& op, revision at) {
@@ -572,6 +586,10 @@ class redis_log final : public log {
       for (std::size_t i = 0; i < r[1].size(); ++i) whole = whole && read_id(r[1][i]) == ++reached;
       apart = apart || (&p != &parts.front() && r[1].size() > 0);
       for (std::size_t i = 0; i < p.count; ++i) {
+        if (r[2][i].is_nil()) {
+          out.outcomes.push_back({outcome::status::guard_failed, 0});
+          continue;
+        }
         auto n = r[2][i].number();
         bool committed = n > 0;
         out.outcomes.push_back({committed ? outcome::status::committed : outcome::status::conflict,

@@ -46,10 +46,11 @@ return 1
 
 // A batch. KEYS meta, log, heads, server. ARGV 1 fence, 2 newest revision that the caller has, 3 its nonce, 4 this
 // batch's nonce, 5 channel, 6 message's end, 7 operations; then all names, and for each operation kind (c, u, d),
-// expected, lease, value. No name comes twice, so what stands is asked for once and noted once: half of the calls, and
-// of the AOF's commands. unpack() takes some thousands; limits.h has far less.
+// expected, lease, value. Then the guards, if any: how many, name and expected revision of each, and for each operation
+// that has some its number, how many, and their numbers. No name comes twice, so what stands is asked for once and noted
+// once: half of the calls, and of the AOF's commands. unpack() takes some thousands; limits.h has far less.
 // Gives {told, compacted}, at most 500 entries of others above told, and for each operation its revision, or what
-// stands instead, negative. Two calls of a session may be on their way: `told` is what keeps the second's answer from
+// stands instead, negative, or nil when a guard failed. Two calls of a session may be on their way: `told` is what keeps the second's answer from
 // repeating the first's.
 inline constexpr const char* append = R"lua(
 local call = redis.call
@@ -72,6 +73,21 @@ if told < rev then
   others = call('XRANGE', KEYS[2], string.format('%d-0', told + 1), '+', 'COUNT', 500)
 end
 local n = tonumber(ARGV[7])
+local barred = {}
+local g = 8 + 5 * n
+if ARGV[g] then
+  local names, failed = {}, {}
+  for i = 1, tonumber(ARGV[g]) do names[i] = ARGV[g + 2 * i - 1] end
+  for i, head in ipairs(call('HMGET', KEYS[3], unpack(names))) do
+    failed[i] = (head and string.match(head, '^%d+') or '0') ~= ARGV[g + 2 * i]
+  end
+  local at = g + 2 * #names + 1
+  while ARGV[at] do
+    local op, many = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+    for i = at + 2, at + 1 + many do barred[op] = barred[op] or failed[tonumber(ARGV[i])] end
+    at = at + 2 + many
+  end
+end
 local heads = call('HMGET', KEYS[3], unpack(ARGV, 8, 7 + n))
 local out, before, new, gone = {}, rev, {}, {}
 for i = 1, n do
@@ -80,7 +96,9 @@ for i = 1, n do
   if head then at, created = string.match(head, '^(%d+):(%d+)$') end
   local fits
   if kind == 'c' then fits = not head else fits = head and at == ARGV[a + 1] end
-  if fits then
+  if barred[i] then
+    out[i] = false
+  elseif fits then
     rev = rev + 1
     local id = string.format('%d', rev)
     if kind == 'c' then created = id end

@@ -378,32 +378,37 @@ result<void> sqlite_database::prepare_all() {
   return {};
 }
 
+result<sqlite_database::standing> sqlite_database::find_head(std::string_view name) {
+  standing out;
+  sqlite3_reset(head_);
+  sqlite3_bind_text(head_, 1, name.data(), static_cast<int>(name.size()), SQLITE_STATIC);
+  int code = sqlite3_step(head_);
+  if (code == SQLITE_ROW) out = {column_revision(head_, 0), sqlite3_column_int(head_, 1) == 0};
+  sqlite3_reset(head_);
+  if (code != SQLITE_ROW && code != SQLITE_DONE) return fail(failure(code, "read"));
+  return out;
+}
+
 result<void> sqlite_database::insert(const operation& op, outcome& out) {
-  auto bind_name = [&](sqlite3_stmt* s) {
-    sqlite3_bind_text(s, 1, op.name.data(), static_cast<int>(op.name.size()), SQLITE_STATIC);
-  };
+  for (auto& g : op.guards) {
+    KEDGE_TRY(auto head, find_head(g.name));
+    if ((head.live ? head.at : 0) == g.expected) continue;
+    out = {outcome::status::guard_failed, 0};
+    return {};
+  }
   revision previous = op.expected;
   if (op.kind == change::create) {
     // The store knows what lives, the file also knows the tombstone that a create follows.
-    previous = 0;
-    sqlite3_reset(head_);
-    bind_name(head_);
-    int code = sqlite3_step(head_);
-    bool live = false;
-    if (code == SQLITE_ROW) {
-      previous = column_revision(head_, 0);
-      live = sqlite3_column_int(head_, 1) == 0;
-    }
-    sqlite3_reset(head_);
-    if (code != SQLITE_ROW && code != SQLITE_DONE) return fail(failure(code, "read"));
-    if (live) {
+    KEDGE_TRY(auto head, find_head(op.name));
+    previous = head.at;
+    if (head.live) {
       out = {outcome::status::conflict, previous};
       return {};
     }
   }
   bool removes = op.kind == change::remove;
   sqlite3_reset(insert_);
-  bind_name(insert_);
+  sqlite3_bind_text(insert_, 1, op.name.data(), static_cast<int>(op.name.size()), SQLITE_STATIC);
   sqlite3_bind_int(insert_, 2, op.kind == change::create);
   sqlite3_bind_int(insert_, 3, removes);
   sqlite3_bind_int64(insert_, 4, op.kind == change::update ? static_cast<sqlite3_int64>(op.created) : 0);

@@ -74,6 +74,11 @@ class sqlite_database {
   result<void> first_rows();
   result<void> jump_after_crash();
   result<void> insert(const operation& op, outcome& out);
+  struct standing {
+    revision at = 0;  // the newest row of the name, 0 without one
+    bool live = false;
+  };
+  result<standing> find_head(std::string_view name);
   void disconnect() noexcept;
   void roll_back() noexcept;
   // The last error of the connection in words, with the file and what to do.

@@ -190,6 +190,72 @@ TEST_CASE("what doesn't fit is refused alone, with the version that stands") {
   });
 }
 
+TEST_CASE("a write lands only while its guards hold, also against what was sent just before") {
+  on_each([](test_database& db) {
+    runner r;
+    server s(db);
+    r.must(s.start());
+    r.must(s.write({create("/registry/rule", "1"), create("/registry/gone", "1"), create("/registry/old", "1")}));
+    r.must(s.write({remove(s.heads().at("/registry/gone"))}));
+    auto rule = s.heads().at("/registry/rule");
+    auto guarded = [](operation op, std::vector<guard> guards) {
+      op.guards = std::move(guards);
+      return op;
+    };
+    const guard holds{"/registry/rule", rule.at}, older{"/registry/rule", rule.at - 1}, absent{"/registry/never", 0},
+        removed{"/registry/gone", 0}, there{"/registry/rule", 0}, never{"/registry/never", 7}, dead{"/registry/gone", rule.at + 1};
+    using enum outcome::status;
+    struct row {
+      std::vector<guard> guards;
+      outcome::status becomes;
+    } table[] = {{{holds}, committed},        {{absent}, committed},        {{removed}, committed},
+                 {{holds, absent, removed}, committed}, {{older}, guard_failed}, {{there}, guard_failed},
+                 {{never}, guard_failed},     {{dead}, guard_failed},       {{holds, older}, guard_failed},
+                 {{absent, there}, guard_failed}, {{}, committed}};
+    // Each alone, and all of them in one batch: one that fails takes no other with it, and leaves no hole.
+    for (bool together : {false, true}) {
+      std::vector<operation> ops;
+      for (std::size_t i = 0; i < std::size(table); ++i)
+        ops.push_back(guarded(create(fmt::format("/registry/{}/{}", together, i), "v"), table[i].guards));
+      ops.push_back(guarded(update(s.heads().at("/registry/old"), "2"), {older}));
+      std::vector<outcome> done;
+      if (together)
+        done = r.must(s.write(ops));
+      else
+        for (auto& op : ops) done.push_back(r.must(s.write({op}))[0]);
+      revision last = 0;
+      for (std::size_t i = 0; i < std::size(table); ++i) {
+        CAPTURE(i);
+        CHECK(done[i].what == table[i].becomes);
+        if (done[i].what != committed) continue;
+        if (last) CHECK(done[i].at == last + 1);
+        last = done[i].at;
+      }
+      CHECK(done.back().what == guard_failed);
+      CHECK(s.heads().at("/registry/old").value == "1");
+    }
+    // Two batches on their way: the second was decided before the first landed.
+    std::optional<std::vector<outcome>> first, second;
+    {
+      reactor::scope group;
+      auto send = [](server& to, std::vector<operation> ops, std::optional<std::vector<outcome>>& out) -> task<void> {
+        auto done = co_await to.write(std::move(ops));
+        CHECK(done.has_value());
+        if (done) out = *done;
+      };
+      group.spawn(send(s, {update(rule, "2")}, first));
+      group.spawn(send(s, {guarded(create("/registry/late", "v"), {holds})}, second));
+      CHECK(r.until([&] { return group.size() == 0; }));
+    }
+    REQUIRE(first);
+    REQUIRE(second);
+    CHECK((*first)[0].what == committed);
+    CHECK((*second)[0].what == guard_failed);
+    CHECK(!s.heads().contains("/registry/late"));
+    r.end(s);
+  });
+}
+
 TEST_CASE("compaction forgets what was replaced and removed, and nothing that exists") {
   on_each([](test_database& db) {
     runner r;

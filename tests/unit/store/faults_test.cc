@@ -109,6 +109,56 @@ TEST_CASE("two servers over one database see each other's writes, and a lineariz
   w.loop.run_until(second->close());
 }
 
+TEST_CASE("a write is refused when what it depends on has changed, by this server or another, and never shares a commit with the change") {
+  world w{datastore::memory_database(datastore::memory_database::durability::each_commit, true)};
+  w.open();
+  auto other = w.loop.run_until(open_store({.log = datastore::make_memory_log(w.database), .loops = {&w.loop}}));
+  REQUIRE(other.has_value());
+  auto parent = w.must(create("/registry/parent", config_map("parent", "1"))).at;
+  auto child = [&](std::string name, revision expected) {
+    auto m = create("/registry/a/" + name, config_map(name, "1"));
+    m.guards = {{"/registry/parent", expected}};
+    return m;
+  };
+  CHECK(w.write(child("holds", parent)).has_value());
+  CHECK(w.write(child("never-was", 0)).error().code == errc::conflict);
+  // Changed by another server, while this one doesn't know it yet.
+  w.database.faults.delay_before_commit = [] { return milliseconds(5); };
+  std::optional<result<commit>> theirs, ours;
+  {
+    reactor::scope group;
+    auto write = [](class store& s, mutation m, std::optional<result<commit>>& out) -> task<void> { out.emplace(co_await s.write(std::move(m))); };
+    group.spawn(write(**other, update("/registry/parent", config_map("parent", "2"), parent), theirs));
+    group.spawn(write(*w.store, child("late", parent), ours));
+    w.run(group);
+  }
+  REQUIRE(theirs->has_value());
+  CHECK(ours->error().code == errc::conflict);
+  // In one queue: whichever of the two is asked first, the guard is judged in that order.
+  for (bool change_first : {true, false}) {
+    CAPTURE(change_first);
+    auto now = w.loop.run_until(w.store->latest())->find("/registry/parent")->mod();
+    std::vector<std::optional<result<commit>>> done(12);
+    reactor::scope group;
+    auto send = [&](std::size_t i, mutation m) {
+      group.spawn([](class store& s, mutation one, std::optional<result<commit>>& out) -> task<void> { out.emplace(co_await s.write(std::move(one))); }(
+          *w.store, std::move(m), done[i]));
+    };
+    auto change = update("/registry/parent", config_map("parent", "3"), now);
+    if (change_first) send(0, change);
+    for (std::size_t i = 1; i <= 10; ++i) send(i, child(fmt::format("{}-{}", change_first, i), now));
+    if (!change_first) send(0, change);
+    w.run(group);
+    REQUIRE(done[0]->has_value());
+    for (std::size_t i = 1; i <= 10; ++i) {
+      CHECK(done[i]->has_value() == !change_first);
+      if (!done[i]->has_value()) CHECK(done[i]->error().code == errc::conflict);
+    }
+  }
+  CHECK(keys(w.loop.run_until(w.store->latest()).value(), "/registry/a/").size() == 11);
+  w.loop.run_until((*other)->close());
+}
+
 TEST_CASE("a removal whose answer was lost is not taken for another server's, nor another's for it") {
   world w(datastore::memory_database(datastore::memory_database::durability::each_commit, true));
   w.open();

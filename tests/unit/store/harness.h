@@ -61,6 +61,9 @@ struct world {
     REQUIRE_MESSAGE(done.has_value(), (done ? std::string() : done.error().message));
     return std::move(*done);
   }
+  void run(reactor::scope& group) {
+    loop.run_until([](reactor::scope& g) -> task<void> { co_await g.join(); }(group));
+  }
   void run_for(duration d) {
     loop.run_until([](duration t) -> task<void> { co_await reactor::sleep_for(t); }(d));
   }
