@@ -1,11 +1,11 @@
 #include "api/bootstrap.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "api/limits.h"
+#include "base/ip.h"
 #include "base/log.h"
 #include "json/parse.h"
 #include "json/write.h"
@@ -137,12 +137,9 @@ json::value named(std::string_view version, std::string_view kind, std::string_v
 }
 
 std::string first_address(std::string_view cidr) {
-  in_addr a{};
-  auto base = std::string(cidr.substr(0, cidr.find('/')));
-  if (inet_pton(AF_INET, base.c_str(), &a) != 1) return {};
-  a.s_addr = htonl(ntohl(a.s_addr) + 1);
-  char text[INET_ADDRSTRLEN];
-  return inet_ntop(AF_INET, &a, text, sizeof text) ? text : "";
+  auto range = ip_range::parse(cidr);
+  auto first = range ? range->at(1) : std::nullopt;
+  return first ? first->text() : "";
 }
 
 wanted_object kubernetes_service(const bootstrap_options& o) {

@@ -1,8 +1,8 @@
 #include "api/names.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 
+#include "base/ip.h"
 #include "base/strings.h"
 
 namespace kedge::api {
@@ -196,22 +196,43 @@ bool is_http_header_name(std::string_view s) {
   return true;
 }
 
-bool is_ipv6(std::string_view s) {
-  char text[64];
-  in6_addr a{};
-  if (s.size() >= sizeof text) return false;
-  s.copy(text, s.size());
-  text[s.size()] = 0;
-  return inet_pton(AF_INET6, text, &a) == 1;
+problems check_ip(std::string_view s) {
+  auto address = ip_address::parse_sloppy(s);
+  if (!address) return {"must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"};
+  if (!ip_address::parse(s)) return {"must not have leading 0s"};
+  if (address->is_v4() && s.find(':') != s.npos) return {"must not be an IPv4-mapped IPv6 address"};
+  return {};
 }
 
-bool is_ip(std::string_view s) {
-  char text[64];
-  in_addr a{};
-  if (s.size() >= sizeof text) return false;
-  s.copy(text, s.size());
-  text[s.size()] = 0;
-  return inet_pton(AF_INET, text, &a) == 1 || is_ipv6(s);
+problems check_canonical_ip(std::string_view s) {
+  if (auto wrong = check_ip(s); !wrong.empty()) return wrong;
+  if (auto text = ip_address::parse(s)->text(); text != s) return {fmt::format("must be in canonical form ({})", quote(text))};
+  return {};
+}
+
+problems check_cidr(std::string_view s) {
+  auto range = ip_range::parse_sloppy(s);
+  if (!range) return {"must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"};
+  if (range->is_v4() && s.find(':') != s.npos) return {"must not have an IPv4-mapped IPv6 address"};
+  if (!ip_range::parse(s)) return {"must not have leading 0s in IP or prefix length"};
+  if (ip_address::parse(s.substr(0, s.find('/'))) != range->network()) return {"must not have bits set beyond the prefix length"};
+  return {};
+}
+
+problems check_canonical_cidr(std::string_view s) {
+  if (auto wrong = check_cidr(s); !wrong.empty()) return wrong;
+  if (auto text = ip_range::parse(s)->text(); text != s) return {fmt::format("must be in canonical form ({})", quote(text))};
+  return {};
+}
+
+problems check_endpoint_ip(std::string_view s) {
+  auto address = ip_address::parse_sloppy(s);
+  if (!address) return {"must be a valid IP address"};
+  if (address->is_unspecified()) return {fmt::format("may not be unspecified ({})", s)};
+  if (address->is_loopback()) return {"may not be in the loopback range (127.0.0.0/8, ::1/128)"};
+  if (address->is_link_local_unicast()) return {"may not be in the link-local range (169.254.0.0/16, fe80::/10)"};
+  if (address->is_link_local_multicast()) return {"may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"};
+  return {};
 }
 
 }  // namespace kedge::api

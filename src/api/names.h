@@ -26,8 +26,12 @@ problems check_c_identifier(std::string_view text);
 problems check_wildcard_dns1123_subdomain(std::string_view text);
 bool is_http_header_name(std::string_view text);
 
-// An IPv4 or IPv6 address in any accepted spelling.
-bool is_ip(std::string_view text);
-bool is_ipv6(std::string_view text);
+// Addresses and ranges. Fields of old allow every spelling that all programs read alike, newer ones the canonical one.
+problems check_ip(std::string_view text);
+problems check_canonical_ip(std::string_view text);
+problems check_cidr(std::string_view text);
+problems check_canonical_cidr(std::string_view text);
+// What endpoints and external addresses may not be: this machine, the link, all of them.
+problems check_endpoint_ip(std::string_view text);
 
 }  // namespace kedge::api

@@ -1,11 +1,10 @@
 #include "cli/checks.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <initializer_list>
 #include <string>
 
+#include "base/ip.h"
 #include "base/strings.h"
 
 namespace kedge::cli {
@@ -17,15 +16,6 @@ constexpr std::size_t dns_subdomain_max_bytes = 253;   // RFC 1123, as Kubernete
 constexpr std::size_t qualified_name_max_bytes = 63;   // the name part of a label's key, and a label's value
 
 bool alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
-
-// 4 or 6 for an address of that family, 0 for anything else.
-int family_of(std::string_view address) {
-  const std::string text(address);  // inet_pton wants a terminator
-  in6_addr into{};
-  if (text.find('\0') != std::string::npos) return 0;
-  if (inet_pton(AF_INET, text.c_str(), &into) == 1) return 4;
-  return inet_pton(AF_INET6, text.c_str(), &into) == 1 ? 6 : 0;
-}
 
 bool is_subdomain(std::string_view name) {
   if (name.empty() || name.size() > dns_subdomain_max_bytes) return false;
@@ -58,18 +48,13 @@ complaint one_of(std::string_view value, std::initializer_list<std::string_view>
 }  // namespace
 
 complaint check_ip(std::string_view value) {
-  if (family_of(value) != 0) return {};
+  if (ip_address::parse(value)) return {};
   return "is not an IP address";
 }
 
 complaint check_cidr(std::string_view value) {
-  constexpr std::string_view wrong = "is not a CIDR such as 10.42.0.0/16 or fd00:42::/56";
-  const auto slash = value.find('/');
-  if (slash == std::string_view::npos) return wrong;
-  const int family = family_of(value.substr(0, slash));
-  const auto bits = parse_uint(value.substr(slash + 1));
-  if (family == 0 || !bits || *bits > (family == 4 ? 32u : 128u)) return wrong;
-  return {};
+  if (ip_range::parse(value)) return {};
+  return "is not a CIDR such as 10.42.0.0/16 or fd00:42::/56";
 }
 
 complaint check_https_url(std::string_view value) {

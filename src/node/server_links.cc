@@ -1,10 +1,8 @@
 #include "node/server_links.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 
 #include "balancer/state_file.h"
@@ -83,21 +81,6 @@ result<std::string> without_roots(std::string_view chain_pem) {
   return out;
 }
 
-bool in_range(std::string_view address, std::string_view range) {
-  auto slash = range.find('/');
-  auto bits = slash == std::string_view::npos ? std::nullopt : parse_uint(range.substr(slash + 1));
-  if (!bits) return false;
-  std::string network(range.substr(0, slash)), one(address);
-  int family = network.contains(':') ? AF_INET6 : AF_INET;
-  unsigned char a[16] = {}, b[16] = {};
-  if (inet_pton(family, network.c_str(), a) != 1 || inet_pton(family, one.c_str(), b) != 1) return false;
-  if (*bits > (family == AF_INET ? 32u : 128u)) return false;
-  auto whole = *bits / 8;
-  if (std::memcmp(a, b, whole) != 0) return false;
-  auto rest = *bits % 8;
-  return rest == 0 || ((a[whole] ^ b[whole]) >> (8 - rest)) == 0;
-}
-
 server_links::server_links(const agent_config& config, reactor::network* network)
     : config_(config), network_(network), api_url_(config.server_url), http_(std::make_unique<net::http::client>(network)) {
   if (auto a = balancer::default_address(config.server_url)) fixed_address_ = *a;
@@ -146,7 +129,9 @@ result<void> server_links::join(const registration& joined, const client_identit
   KEDGE_TRY(as_node_, context(node));
   KEDGE_TRY(as_controller_, context(controller));
   egress_mode_ = joined.cluster.egress_selector_mode;
-  cluster_cidrs_ = joined.cluster.cluster_cidrs;
+  cluster_ranges_.clear();
+  for (auto& cidr : joined.cluster.cluster_cidrs)
+    if (auto range = ip_range::parse(cidr)) cluster_ranges_.push_back(*range);
   tunnel::client_options o{.tls = [this] { return as_node_; },
                            .allow = [this](std::string_view protocol, std::string_view address) { return allowed(protocol, address); },
                            .on_state =
@@ -183,7 +168,8 @@ bool server_links::allowed(std::string_view protocol, std::string_view address) 
   bool is_own = std::find(config_.node_ips.begin(), config_.node_ips.end(), to->host) != config_.node_ips.end();
   if (egress_mode_ == "pod") return pod_targets_.contains(is_own ? fmt::format(":{}", to->port) : to->host);
   if (is_own) return true;
-  return std::any_of(cluster_cidrs_.begin(), cluster_cidrs_.end(), [&](auto& range) { return in_range(to->host, range); });
+  auto there = ip_address::parse(to->host);
+  return there && std::any_of(cluster_ranges_.begin(), cluster_ranges_.end(), [&](auto& range) { return range.contains(*there); });
 }
 
 void server_links::use(std::vector<std::string> addresses) {

@@ -15,8 +15,9 @@
 #include <vector>
 
 #include "balancer/balancer.h"
-#include "json/value.h"
+#include "base/ip.h"
 #include "base/random.h"
+#include "json/value.h"
 #include "net/http/handler.h"
 #include "node/config.h"
 #include "node/limits.h"
@@ -69,7 +70,7 @@ class server_links {
   std::string fixed_address_;  // host:port of --server
   std::vector<std::string> servers_;
   std::string egress_mode_;
-  std::vector<std::string> cluster_cidrs_;
+  std::vector<ip_range> cluster_ranges_;
   std::set<std::string> pod_targets_;  // of all this node's pods: see targets_of_pod()
   std::shared_ptr<net::tls_client_context> as_node_, as_controller_;
   std::unique_ptr<net::http::client> http_;
@@ -83,8 +84,6 @@ std::vector<std::string> addresses_of_slice(const json::value& slice);
 // Where servers may reach a pod in egress mode "pod": its addresses, at any port ("10.42.0.7"), or with the node's network the
 // ports of its containers (":8080").
 std::vector<std::string> targets_of_pod(const json::value& pod);
-// Whether the address lies in the range, "10.42.0.0/16".
-bool in_range(std::string_view address, std::string_view range);
 // A certificate's chain as it is shown to servers: they know their roots, and would keep our copies for as long as the tunnel stands.
 // Intermediates stay: once CAs were rotated, servers may know the root alone.
 result<std::string> without_roots(std::string_view chain_pem);

@@ -1,43 +1,19 @@
 #include "supervisor/config_document.h"
 
-#include <arpa/inet.h>
-
+#include "base/ip.h"
 #include "base/strings.h"
 
 namespace kedge::supervisor {
 
 namespace {
 
-struct range {
-  int family = 0;
-  unsigned char address[16] = {};
-  unsigned prefix = 0;
-  std::size_t size() const { return family == AF_INET ? 4 : 16; }
-};
-
-bool parse(const std::string& cidr, range& out) {
-  auto slash = cidr.find('/');
-  if (slash == std::string::npos) return false;
-  auto host = cidr.substr(0, slash);
-  auto prefix = parse_uint(std::string_view(cidr).substr(slash + 1));
-  out.family = host.find(':') == std::string::npos ? AF_INET : AF_INET6;
-  if (!prefix || *prefix > out.size() * 8 || inet_pton(out.family, host.c_str(), out.address) != 1) return false;
-  out.prefix = static_cast<unsigned>(*prefix);
-  return true;
-}
-
-std::string text(const range& r) {
-  char buffer[INET6_ADDRSTRLEN];
-  return inet_ntop(r.family, r.address, buffer, sizeof buffer) ? buffer : "";
-}
-
 // Go's net.IPNet: the address as text, the mask's bytes as base64.
 json::value ip_net(const std::string& cidr) {
-  range r;
-  if (!parse(cidr, r)) return {};
-  std::string mask(r.size(), '\0');
-  for (unsigned bit = 0; bit < r.prefix; ++bit) mask[bit / 8] = static_cast<char>(mask[bit / 8] | 0x80 >> bit % 8);
-  return json::object{{"IP", text(r)}, {"Mask", base64(as_bytes(mask))}};
+  const auto range = ip_range::parse(cidr);
+  if (!range) return {};
+  std::string mask(range->network().bits() / 8, '\0');
+  for (unsigned bit = 0; bit < range->prefix(); ++bit) mask[bit / 8] = static_cast<char>(mask[bit / 8] | 0x80 >> bit % 8);
+  return json::object{{"IP", range->network().text()}, {"Mask", base64(as_bytes(mask))}};
 }
 
 json::value ip_nets(const std::vector<std::string>& cidrs) {
@@ -69,15 +45,9 @@ bool has(const std::vector<std::string>& list, std::string_view name) {
 }  // namespace
 
 std::string first_address(const std::string& cidr, unsigned offset) {
-  range r;
-  if (!parse(cidr, r)) return {};
-  unsigned carry = offset;
-  for (auto i = r.size(); i-- > 0 && carry;) {
-    carry += r.address[i];
-    r.address[i] = static_cast<unsigned char>(carry);
-    carry >>= 8;
-  }
-  return text(r);
+  const auto range = ip_range::parse(cidr);
+  const auto address = range ? range->at(offset) : std::nullopt;
+  return address ? address->text() : "";
 }
 
 json::value config_document(const config& c, const std::string& ipsec_psk, const std::vector<std::string>& sans) {

@@ -1,6 +1,5 @@
 #include "supervisor/credentials.h"
 
-#include <arpa/inet.h>
 #include <grp.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,6 +7,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "base/ip.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "crypto/files.h"
@@ -31,11 +31,6 @@ result<void> put(const std::string& path, std::string_view content, crypto::writ
   KEDGE_CHECK(crypto::write_file(path, content, options));
   if (unsynced) unsynced->push_back(path);
   return {};
-}
-
-bool is_address(const std::string& name) {
-  unsigned char raw[16];
-  return inet_pton(AF_INET, name.c_str(), raw) == 1 || inet_pton(AF_INET6, name.c_str(), raw) == 1;
 }
 
 void add_name(std::vector<std::string>& names, const std::string& name) {
@@ -184,7 +179,7 @@ result<void> credentials::write_clients(wall_time now, random_source& random) {
   }
   KEDGE_CHECK(ensure_leaf(tls + "client-auth-proxy", request_header_ca_, {.common_name = "system:auth-proxy", .client = true}, now, random));
   crypto::leaf_request api{.common_name = "kube-apiserver", .server = true};
-  for (auto& n : initial_names(settings_)) (is_address(n) ? api.addresses : api.dns_names).push_back(n);
+  for (auto& n : initial_names(settings_)) (ip_address::parse(n) ? api.addresses : api.dns_names).push_back(n);
   KEDGE_CHECK(ensure_leaf(tls + "serving-kube-apiserver", server_ca_, api, now, random));
   for (std::string name : {"kube-scheduler", "kube-controller-manager"})
     KEDGE_CHECK(ensure_leaf(tls + name + "/" + name, server_ca_,

@@ -1,9 +1,8 @@
 #include "supervisor/routes.h"
 
-#include <arpa/inet.h>
-
 #include <map>
 
+#include "base/ip.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "crypto/files.h"
@@ -26,11 +25,6 @@ constexpr std::size_t static_file_bytes_max = 64 << 20;    // chart archives
 // Agents that all come back at once must not starve the API: K3s's bounds for this group of paths.
 constexpr unsigned reads_at_once_max = 20;
 constexpr unsigned writes_at_once_max = 10;
-
-bool is_address(const std::string& text) {
-  unsigned char raw[16];
-  return inet_pton(AF_INET, text.c_str(), raw) == 1 || inet_pton(AF_INET6, text.c_str(), raw) == 1;
-}
 
 task<void> answer(exchange& e, int code, std::string type, std::string body, bool close = false) {
   response r;
@@ -200,7 +194,7 @@ class routes final : public net::http::handler {
       co_return api::fail(plain(401, "Unauthorized", "not authorized"));
     for (auto part : split(h.get("K3s-Node-IP"), ','))
       if (auto a = trim(part); !a.empty()) {
-        if (!is_address(std::string(a)))
+        if (!ip_address::parse(a))
           co_return api::fail(plain(500, "InternalError", "header K3s-Node-IP has an invalid address " + quote(a)));
         id.addresses.emplace_back(a);
       }

@@ -1,10 +1,10 @@
 #include "supervisor/serving_certificate.h"
 
-#include <arpa/inet.h>
 #include <unistd.h>
 
 #include <optional>
 
+#include "base/ip.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "crypto/digest.h"
@@ -20,11 +20,6 @@ constexpr std::size_t names_max = 512;              // a certificate of some 20 
 constexpr std::string_view name_prefix = "listener.cattle.io/cn-";
 constexpr std::string_view fingerprint_key = "listener.cattle.io/fingerprint";
 constexpr std::string_view static_key = "listener.cattle.io/static";  // "true": a person's own certificate, not to be grown
-
-bool is_address(const std::string& name) {
-  unsigned char raw[16];
-  return inet_pton(AF_INET, name.c_str(), raw) == 1 || inet_pton(AF_INET6, name.c_str(), raw) == 1;
-}
 
 struct kept {
   std::string chain, key;
@@ -62,7 +57,7 @@ bool serving_certificate::covers(std::string_view name) const { return names_.co
 
 crypto::leaf_request serving_certificate::wanted() const {
   crypto::leaf_request r{.common_name = "k3s", .organizations = {"k3s"}, .server = true};
-  for (auto& n : names_) (is_address(n) ? r.addresses : r.dns_names).push_back(n);
+  for (auto& n : names_) (ip_address::parse(n) ? r.addresses : r.dns_names).push_back(n);
   return r;
 }
 

@@ -1,7 +1,6 @@
 #include "supervisor/serving_keeper.h"
 
-#include <arpa/inet.h>
-
+#include "base/ip.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "control/controller.h"
@@ -25,11 +24,6 @@ constexpr std::string_view server_labels[] = {"node-role.kubernetes.io/control-p
 const api::resource_id secrets{"", "v1", "secrets"};
 const api::resource_id nodes{"", "v1", "nodes"};
 
-bool is_address(const std::string& name) {
-  unsigned char raw[16];
-  return inet_pton(AF_INET, name.c_str(), raw) == 1 || inet_pton(AF_INET6, name.c_str(), raw) == 1;
-}
-
 bool is_dns_name(std::string_view name) {
   if (name.empty() || name.size() > name_bytes_max || name.front() == '.' || name.front() == '-') return false;
   for (char c : name)
@@ -50,7 +44,7 @@ std::vector<std::string> names_used(const net::http::request& r, const net::http
   } else if (auto colon = host.rfind(':'); colon != std::string_view::npos) {
     host = host.substr(0, colon);
   }
-  if (std::string text(host); is_address(text)) names.push_back(std::move(text));
+  if (std::string text(host); ip_address::parse(text)) names.push_back(std::move(text));
   return names;
 }
 
@@ -62,7 +56,7 @@ std::vector<std::string> server_node_names(const json::value& node) {
   auto& addresses = node["status"]["addresses"];
   for (std::size_t i = 0; i < addresses.size(); ++i) {
     auto name = std::string(addresses[i]["address"].as_string());
-    if (is_address(name) || is_dns_name(name)) names.push_back(std::move(name));
+    if (ip_address::parse(name) || is_dns_name(name)) names.push_back(std::move(name));
   }
   return names;
 }

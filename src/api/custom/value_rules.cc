@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "api/names.h"
+#include "base/ip.h"
 #include "base/strings.h"
 #include "base/time.h"
 #include "json/write.h"
@@ -233,14 +234,9 @@ bool has_format(std::string_view format, std::string_view text) {
   auto like = [&](const char* pattern) { return matches_pattern(pattern, text); };
   if (format == "date-time" || format == "datetime") return parse_rfc3339(text).has_value();
   if (format == "date") return like(R"(^\d{4}-\d{2}-\d{2}$)") && parse_rfc3339(std::string(text) + "T00:00:00Z").has_value();
-  if (format == "ipv4") return is_ip(text) && !is_ipv6(text);
-  if (format == "ipv6") return is_ipv6(text);
-  if (format == "cidr") {
-    auto slash = text.find('/');
-    if (slash == text.npos || !is_ip(text.substr(0, slash))) return false;
-    auto bits = parse_uint(text.substr(slash + 1));
-    return bits && *bits <= (is_ipv6(text.substr(0, slash)) ? 128u : 32u);
-  }
+  if (format == "ipv4") return text.find('.') != text.npos && ip_address::parse_sloppy(text);
+  if (format == "ipv6") return text.find(':') != text.npos && ip_address::parse(text);
+  if (format == "cidr") return ip_range::parse_sloppy(text).has_value();
   if (format == "mac") return like(R"(^([0-9A-Fa-f]{2}[:-]){5}([0-9A-Fa-f]{2})$)");
   if (format.starts_with("uuid")) return like(R"(^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}$)");
   if (format == "hexcolor") return like(R"(^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$)");

@@ -324,6 +324,52 @@ TEST_CASE("a name that no path can have is refused before it is looked for: ever
   CHECK(w.get("/api/v1/namespaces/default/configmaps?fieldSelector=metadata.name%3Dedge%25").json()["items"].size() == 0);
 }
 
+TEST_CASE("what an endpoint's address may be is judged after parsing, in every spelling") {
+  api_world w;
+  const std::string legacy = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)", mapped = "must not be an IPv4-mapped IPv6 address",
+                    zeros = "must not have leading 0s", loopback = "may not be in the loopback range (127.0.0.0/8, ::1/128)",
+                    link = "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
+                    multicast = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)";
+  struct row {
+    std::string ip, v4, v6, subset;  // what is wrong in a slice of that type, and in an Endpoints; empty: nothing
+  };
+  const row rows[] = {{"10.42.0.1", "", "addresses: must be an IPv6 address", ""},
+                      {"fd00::1", "addresses: must be an IPv4 address", "", ""},
+                      {"FD00::1", "addresses: must be an IPv4 address", "must be in canonical form (\"fd00::1\")", ""},
+                      {"::ffff:10.42.0.1", mapped, mapped, mapped},
+                      {"::ffff:127.0.0.1", mapped, mapped, mapped},
+                      {"010.42.0.1", zeros, zeros, zeros},
+                      {"host", legacy, legacy, legacy},
+                      {"127.0.0.2", loopback, "addresses: must be an IPv6 address", loopback},
+                      {"0.0.0.0", "may not be unspecified (0.0.0.0)", "addresses: must be an IPv6 address", "may not be unspecified (0.0.0.0)"},
+                      {"169.254.169.254", link, "addresses: must be an IPv6 address", link},
+                      {"febf::1", "addresses: must be an IPv4 address", link, link},
+                      {"::1", "addresses: must be an IPv4 address", loopback, loopback},
+                      {"ff02::1", "addresses: must be an IPv4 address", multicast, multicast},
+                      {"224.0.0.7", multicast, "addresses: must be an IPv6 address", multicast}};
+  auto message_of = [](const answer_text& a) { return a.code == 201 ? std::string() : std::string(a.json()["details"]["causes"][0]["message"].as_string()); };
+  auto field_of = [](const answer_text& a) { return std::string(a.json()["details"]["causes"][0]["field"].as_string()); };
+  int n = 0;
+  for (auto& r : rows) {
+    CAPTURE(r.ip);
+    for (auto& [type, wrong] : {std::pair{"IPv4", &r.v4}, {"IPv6", &r.v6}}) {
+      CAPTURE(type);
+      auto a = w.post("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+                      fmt::format(R"({{"metadata":{{"name":"s{}"}},"addressType":"{}","endpoints":[{{"addresses":["{}"]}}],"ports":[]}})", ++n, type, r.ip));
+      const bool of_list = wrong->starts_with("addresses: ");
+      const auto text = of_list ? wrong->substr(11) : *wrong;
+      CHECK(a.code == (text.empty() ? 201 : 422));
+      if (a.code == 201) continue;
+      CHECK_MESSAGE(message_of(a).find(text) != std::string::npos, message_of(a));
+      CHECK(field_of(a) == (of_list ? "endpoints[0].addresses" : "endpoints[0].addresses[0]"));
+    }
+    auto a = w.post("/api/v1/namespaces/default/endpoints",
+                    fmt::format(R"({{"metadata":{{"name":"e{}"}},"subsets":[{{"addresses":[{{"ip":"{}"}}],"ports":[{{"port":1}}]}}]}})", ++n, r.ip));
+    CHECK(a.code == (r.subset.empty() ? 201 : 422));
+    CHECK_MESSAGE(message_of(a).find(r.subset) != std::string::npos, message_of(a));
+  }
+}
+
 TEST_CASE("the client of the server itself") {
   api_world w;
   resource_id maps{"", "v1", "configmaps"};

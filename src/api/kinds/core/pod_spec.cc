@@ -357,8 +357,7 @@ void check_pod_spec(causes& out, const json::value& spec, const std::string& pat
   check_tolerations(out, spec["tolerations"], path + ".tolerations");
   check_spread(out, spec["topologySpreadConstraints"], path + ".topologySpreadConstraints");
   for (std::size_t i = 0; i < spec["hostAliases"].size(); ++i)
-    if (!is_ip(spec["hostAliases"][i]["ip"].as_string()))
-      out.push_back(invalid_value(at(path + ".hostAliases", i) + ".ip", spec["hostAliases"][i]["ip"], "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"));
+    add_problems(out, at(path + ".hostAliases", i) + ".ip", spec["hostAliases"][i]["ip"], check_ip(spec["hostAliases"][i]["ip"].as_string()));
   for (std::size_t i = 0; i < spec["imagePullSecrets"].size(); ++i)
     if (spec["imagePullSecrets"][i]["name"].as_string().empty()) out.push_back(required(at(path + ".imagePullSecrets", i) + ".name"));
 }

@@ -128,16 +128,17 @@ void validate(causes& out, const json::value& o) {
   if (type == "LoadBalancer" && headless(o)) out.push_back(invalid_value("spec.clusterIPs[0]", "None", "may not be set to 'None' for LoadBalancer services"));
   if (type == "NodePort" && headless(o)) out.push_back(invalid_value("spec.clusterIPs[0]", "None", "may not be set to 'None' for NodePort services"));
   auto ip = spec["clusterIP"].as_string();
-  if (!ip.empty() && ip != "None" && !is_ip(ip))
-    out.push_back(invalid_value("spec.clusterIPs[0]", ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"));
+  if (!ip.empty() && ip != "None") add_problems(out, "spec.clusterIPs[0]", ip, check_ip(ip));
   check_labels(out, spec["selector"], "spec.selector");
   one_of(out, spec, "spec", "sessionAffinity", {"ClientIP", "None"});
   if (auto& seconds = spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"]; spec["sessionAffinity"].as_string() == "ClientIP" && seconds.is_integer())
     if (seconds.as_integer() <= 0 || seconds.as_integer() > 86400)
       out.push_back(invalid_value("spec.sessionAffinityConfig.clientIP.timeoutSeconds", seconds, "must be greater than 0 and less than 86400"));
-  for (std::size_t i = 0; i < spec["externalIPs"].size(); ++i)
-    if (!is_ip(spec["externalIPs"][i].as_string()))
-      out.push_back(invalid_value(at("spec.externalIPs", i), spec["externalIPs"][i], "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"));
+  for (std::size_t i = 0; i < spec["externalIPs"].size(); ++i) {
+    auto& external = spec["externalIPs"][i];
+    auto wrong = check_ip(external.as_string());
+    add_problems(out, at("spec.externalIPs", i), external, wrong.empty() ? check_endpoint_ip(external.as_string()) : wrong);
+  }
   one_of(out, spec, "spec", "internalTrafficPolicy", {"Cluster", "Local"});
   if (type == "NodePort" || type == "LoadBalancer")
     one_of(out, spec, "spec", "externalTrafficPolicy", {"Cluster", "Local"});

@@ -2,17 +2,11 @@
 #include <fmt/format.h>
 
 #include "api/kind_rules.h"
+#include "base/ip.h"
 #include "base/strings.h"
 
 namespace kedge::api {
 namespace {
-
-bool is_cidr(std::string_view text) {
-  auto slash = text.find('/');
-  if (slash == std::string_view::npos || !is_ip(text.substr(0, slash))) return false;
-  auto bits = parse_uint(text.substr(slash + 1));
-  return bits && *bits <= (is_ipv6(text.substr(0, slash)) ? 128u : 32u);
-}
 
 void check_peers(causes& out, const json::value& peers, const std::string& path) {
   for (std::size_t i = 0; i < peers.size(); ++i) {
@@ -27,8 +21,8 @@ void check_peers(causes& out, const json::value& peers, const std::string& path)
     auto cidr = p["ipBlock"]["cidr"].as_string();
     if (cidr.empty())
       out.push_back(required(here + ".ipBlock.cidr"));
-    else if (!is_cidr(cidr))
-      out.push_back(invalid_value(here + ".ipBlock.cidr", cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"));
+    else
+      add_problems(out, here + ".ipBlock.cidr", cidr, check_cidr(cidr));
   }
 }
 
@@ -78,7 +72,7 @@ void ingress(causes& out, const json::value& o) {
     auto& r = spec["rules"][i];
     auto host = r["host"].as_string();
     if (!host.empty()) {
-      if (is_ip(host)) out.push_back(invalid_value(path + ".host", host, "must be a DNS name, not an IP address"));
+      if (ip_address::parse_sloppy(host)) out.push_back(invalid_value(path + ".host", host, "must be a DNS name, not an IP address"));
       add_problems(out, path + ".host", host, host.starts_with("*") ? check_wildcard_dns1123_subdomain(host) : check_dns1123_subdomain(host));
     }
     if (!r["http"].is_object()) continue;
@@ -104,11 +98,7 @@ void ingress_class(causes& out, const json::value& o) {
 }
 void ingress_class_update(causes& out, const json::value& o, const json::value& old) { immutable(out, o["spec"]["controller"], old["spec"]["controller"], "spec.controller"); }
 
-problems check_address_name(std::string_view name) {
-  if (is_ip(name)) return {};
-  return {"must be a valid IP address in canonical form"};
-}
-void ip_address(causes& out, const json::value& o) {
+void address_object(causes& out, const json::value& o) {
   auto& ref = o["spec"]["parentRef"];
   if (!ref.is_object()) {
     out.push_back(required("spec.parentRef"));
@@ -117,14 +107,13 @@ void ip_address(causes& out, const json::value& o) {
   need(out, ref, "spec.parentRef", "resource");
   need(out, ref, "spec.parentRef", "name");
 }
-void ip_address_update(causes& out, const json::value& o, const json::value& old) { immutable(out, o["spec"]["parentRef"], old["spec"]["parentRef"], "spec.parentRef"); }
+void address_object_update(causes& out, const json::value& o, const json::value& old) { immutable(out, o["spec"]["parentRef"], old["spec"]["parentRef"], "spec.parentRef"); }
 
 void service_cidr(causes& out, const json::value& o) {
   auto& list = o["spec"]["cidrs"];
   if (list.empty()) out.push_back(required("spec.cidrs", "at least one CIDR required"));
   if (list.size() > 2) out.push_back(invalid_value("spec.cidrs", list, "may only hold up to 2 values"));
-  for (std::size_t i = 0; i < list.size(); ++i)
-    if (!is_cidr(list[i].as_string())) out.push_back(invalid_value(at("spec.cidrs", i), list[i], "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"));
+  for (std::size_t i = 0; i < list.size(); ++i) add_problems(out, at("spec.cidrs", i), list[i], check_canonical_cidr(list[i].as_string()));
 }
 void service_cidr_update(causes& out, const json::value& o, const json::value& old) { immutable(out, o["spec"]["cidrs"], old["spec"]["cidrs"], "spec.cidrs"); }
 
@@ -135,7 +124,7 @@ constexpr std::string_view networking = "networking.k8s.io";
 const kind_rules kinds::network_policies{.group = networking, .resource = "networkpolicies", .generation = true, .validate = network_policy};
 const kind_rules kinds::ingresses{.group = networking, .resource = "ingresses", .generation = true, .validate = ingress};
 const kind_rules kinds::ingress_classes{.group = networking, .resource = "ingressclasses", .generation = true, .validate = ingress_class, .validate_update = ingress_class_update};
-const kind_rules kinds::ip_addresses{.group = networking, .resource = "ipaddresses", .name = check_address_name, .validate = ip_address, .validate_update = ip_address_update};
+const kind_rules kinds::ip_addresses{.group = networking, .resource = "ipaddresses", .name = check_canonical_ip, .validate = address_object, .validate_update = address_object_update};
 const kind_rules kinds::service_cidrs{.group = networking, .resource = "servicecidrs", .validate = service_cidr, .validate_update = service_cidr_update};
 
 }  // namespace kedge::api
