@@ -261,6 +261,21 @@ api::label_selector cluster_view::default_selector(const pod_class& p) const {
   return out;
 }
 
+void cluster_view::forget_selectors(std::string_view kind) {
+  for (auto& [ns, of_namespace] : selectors_) std::erase_if(of_namespace, [&](auto& s) { return s.first.starts_with(kind); });
+}
+
+void cluster_view::forget_nodes() {
+  while (!listed_.empty()) remove_node(std::string(listed_.back()->name));
+}
+
+void cluster_view::forget_pods() {
+  while (!pods_.empty()) {
+    auto p = pods_.begin()->second;
+    remove_pod(p->ns, p->name);
+  }
+}
+
 void cluster_view::set_budget(const json::value& budget) {
   auto& m = budget["metadata"];
   remove_budget(m["namespace"].as_string(), m["name"].as_string());

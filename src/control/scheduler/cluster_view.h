@@ -66,6 +66,16 @@ class cluster_view {
 
   const image_view* find_image(std::string_view name) const noexcept;
 
+  // For a new start after a gap in the events: what isn't told of again is gone.
+  void forget_nodes();
+  void forget_pods();
+  void forget_namespaces() { namespaces_.clear(); }
+  void forget_budgets() { budgets_.clear(); }
+  void forget_services() { forget_selectors("Service/"); }
+  void forget_replication_controllers() { forget_selectors("ReplicationController/"); }
+  void forget_replica_sets() { forget_selectors("ReplicaSet/"); }
+  void forget_stateful_sets() { forget_selectors("StatefulSet/"); }
+
   // Generations of everything but nodes' own: pods' terms, namespaces, selectors.
   std::uint64_t generation() const noexcept { return generation_; }
 
@@ -80,6 +90,7 @@ class cluster_view {
   void drop_nomination(const pod_view& p);
   bool set_images(node_view& n, const json::value& list);
   void drop_images(node_view& n);
+  void forget_selectors(std::string_view kind);
 
   using name_map = std::unordered_map<std::string, pod_ref, string_hash, std::equal_to<>>;
   std::uint64_t generation_ = 0;

@@ -37,22 +37,23 @@ class run {
   task<void> go() {
     reactor::scope all;
     auto& store = c_.objects.objects_store();
-    auto watch = [&](std::string_view group, std::string_view version, std::string_view plural, void (run::*see)(const json::value&, bool gone)) {
+    auto watch = [&](std::string_view group, std::string_view version, std::string_view plural, void (run::*see)(const json::value&, bool gone),
+                     void (cluster_view::*forget)()) {
       auto prefix = c_.objects.prefix({std::string(group), std::string(version), std::string(plural)});
       all.spawn(follow(store, prefix, [this, see](const store::event& e) {
         auto v = json::parse(e.object->bytes());
         if (v) (this->*see)(*v, e.type == store::event_type::deleted);
         wake_.set();
-      }));
+      }, [this, forget] { (cluster_.*forget)(); }));
     };
-    watch("", "v1", "nodes", &run::see_node);
-    watch("", "v1", "namespaces", &run::see_namespace);
-    watch("", "v1", "services", &run::see_spreader);
-    watch("", "v1", "replicationcontrollers", &run::see_spreader);
-    watch("apps", "v1", "replicasets", &run::see_spreader);
-    watch("apps", "v1", "statefulsets", &run::see_spreader);
-    watch("policy", "v1", "poddisruptionbudgets", &run::see_budget);
-    watch("", "v1", "pods", &run::see_pod);
+    watch("", "v1", "nodes", &run::see_node, &cluster_view::forget_nodes);
+    watch("", "v1", "namespaces", &run::see_namespace, &cluster_view::forget_namespaces);
+    watch("", "v1", "services", &run::see_spreader, &cluster_view::forget_services);
+    watch("", "v1", "replicationcontrollers", &run::see_spreader, &cluster_view::forget_replication_controllers);
+    watch("apps", "v1", "replicasets", &run::see_spreader, &cluster_view::forget_replica_sets);
+    watch("apps", "v1", "statefulsets", &run::see_spreader, &cluster_view::forget_stateful_sets);
+    watch("policy", "v1", "poddisruptionbudgets", &run::see_budget, &cluster_view::forget_budgets);
+    watch("", "v1", "pods", &run::see_pod, &cluster_view::forget_pods);
     all.spawn(place_pods());
     co_await all.join();
   }
@@ -215,7 +216,6 @@ class run {
   }
 
   task<void> preempt(pod_ref p, preemption plan) {
-    auto node = *p->nominated.begin() ? p->nominated : std::string();
     for (auto& v : plan.victims) {
       if (v->terminating) continue;
       auto mark = [&](json::value& pod) {

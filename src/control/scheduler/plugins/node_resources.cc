@@ -242,7 +242,9 @@ plugin_result make_node_resources_fit(const json::value& given) {
     a.how = strategy::requested_to_capacity;
   else if (type != "LeastAllocated")
     return fail(errc::invalid, fmt::format("scoringStrategy.type: Unsupported value: \"{}\": supported values: \"LeastAllocated\", \"MostAllocated\", \"RequestedToCapacityRatio\"", type));
-  if (a.how == strategy::requested_to_capacity) KEDGE_TRY(a.shape, shape_of(s["requestedToCapacityRatio"]["shape"]));
+  if (a.how == strategy::requested_to_capacity) {
+    KEDGE_TRY(a.shape, shape_of(s["requestedToCapacityRatio"]["shape"]));
+  }
   KEDGE_TRY(a.resources, resources_of(s["resources"]));
   return std::make_unique<fit>(std::move(a));
 }
