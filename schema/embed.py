@@ -17,7 +17,7 @@ UNIONS = {"apiextensions/v1.JSON": 13, "apiextensions/v1.JSONSchemaPropsOrArray"
           "apiextensions/v1.JSONSchemaPropsOrBool": 15, "apiextensions/v1.JSONSchemaPropsOrStringArray": 16}
 LIST_TYPES = {None: 0, "atomic": 1, "map": 2, "set": 3}
 MAP_TYPES = {None: 0, "atomic": 1, "granular": 2}
-FLAGS = {"required": 1, "omitempty": 2, "pointer": 4, "inline": 8, "wrappedItems": 0x40, "omitzero": 0x80}
+FLAGS = {"required": 1, "omitempty": 2, "pointer": 4, "inline": 8, "wrappedItems": 0x40, "omitzero": 0x80, "gated": 0x200, "gatedWithOwner": 0x400}
 CATEGORY_KINDS = {
     "clusterroles": ("rbac.authorization.k8s.io/v1", "ClusterRole"),
     "clusterrolebindings": ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
@@ -95,6 +95,11 @@ def load(folder):
     for path, more in extra["fields"].items():
         type_name, field_name = path.rsplit(".", 1)
         next(f for f in facts["types"][type_name]["fields"] if f["name"] == field_name).update(more)
+    for names in json.load(open(f"{folder}/gated.json")).values():
+        for path in names:
+            type_name, field_name = path.removesuffix("?").rsplit(".", 1)
+            field = next(f for f in facts["types"][type_name]["fields"] if f["name"] == field_name)
+            field.update(gated=True, gatedWithOwner=path.endswith("?"))
     return facts
 
 
@@ -183,6 +188,7 @@ def main(folder, output, *more):
 
     columns, subs, resource_rows = [], [], []
     resources = json.load(open(f"{folder}/resources.json"))
+    stored = json.load(open(f"{folder}/stored.json"))
     resources.sort(key=lambda r: (r["group"], r["version"], r["resource"]))
     for r in resources:
         api_version = f'{r["group"]}/{r["version"]}' if r["group"] else r["version"]
@@ -190,7 +196,8 @@ def main(folder, output, *more):
         resource_rows.append([pool.add(r["group"]), pool.add(r["version"]), pool.add(r["resource"]), pool.add(r["singular"]),
                               pool.add(r["kind"]), index[facts["kinds"][f'{api_version}/{r["kind"]}']], verbs[0], short[0],
                               categories[0], len(columns), len(subs), verbs[1], short[1], categories[1], len(r.get("columns", [])),
-                              len(r.get("subresources", [])), int(r["namespaced"])])
+                              len(r.get("subresources", [])), int(r["namespaced"]),
+                              pool.add(stored.get(f'{r["group"]}/{r["resource"]}', r["version"]))])
         for c in r.get("columns", []):
             columns.append([pool.add(c["name"]), pool.add(c["type"]), pool.add(c["format"]), pool.add(c.get("description", "")),
                             c["priority"]])

@@ -19,10 +19,24 @@ std::string group_version(std::string_view group, std::string_view version) {
   return group.empty() ? std::string(version) : fmt::format("{}/{}", group, version);
 }
 
+// Tells clients when a resource's objects are kept in another version: the beginning of a digest of that.
+std::string stored_version_hash(const served& s) {
+  const auto& kept = *s.stored;
+  auto version = kept.info ? kept.info->stored_version() : std::string_view(kept.version);
+  auto text = fmt::format("{}/{}/{}", kept.group, version, kept.kind);
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
+  return base64({reinterpret_cast<const std::byte*>(digest), 8});
+}
+
 struct priority {
   std::string group, version;
   std::int64_t group_priority, version_priority;
 };
+
+// Has no object of its own in that list: what keeps the list stands before all of it.
+constexpr std::string_view aggregation_group = "apiregistration.k8s.io";
+constexpr std::int64_t aggregation_priority = 20000;
 
 // The order of groups and versions is the APIService objects'.
 std::vector<priority> priorities() {
@@ -46,6 +60,7 @@ std::vector<api_group> ordered_groups(const registry& r) {
   std::vector<entry> found;
   auto weight_of = [&](const std::string& group, const std::string& version, bool of_group) {
     std::int64_t best = 0;
+    if (of_group && group == aggregation_group) return aggregation_priority;
     for (auto& p : known)
       if (p.group == group && (of_group || p.version == version)) best = std::max(best, of_group ? p.group_priority : p.version_priority);
     return best;
@@ -90,6 +105,7 @@ json::value resource_entry(const served& s) {
   json::object o{{"name", s.resource}, {"singularName", s.singular}, {"namespaced", s.namespaced()}, {"kind", s.kind}, {"verbs", texts(s.verbs, !s.custom)}};
   if (!s.short_names.empty()) o.set("shortNames", texts(s.short_names));
   if (!s.categories.empty()) o.set("categories", texts(s.categories));
+  if (s.has_verb("list") && s.has_verb("watch")) o.set("storageVersionHash", stored_version_hash(s));
   return o;
 }
 

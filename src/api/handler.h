@@ -20,6 +20,7 @@
 #include "api/request.h"
 #include "api/storage.h"
 #include "api/watching.h"
+#include "base/kubernetes_version.h"
 #include "net/http/handler.h"
 
 namespace kedge::api {
@@ -29,9 +30,8 @@ class tables;
 }
 
 struct version_info {
-  std::string git_version = "v1.34.4+kedge";
-  std::string major = "1", minor = "34";
-  std::string git_commit, build_date, platform = "linux/amd64";
+  std::string git_version = kedge_version;
+    std::string git_commit, build_date, platform = "linux/amd64";
 };
 
 // What one request is, all the way from the filters to the answer.

@@ -15,12 +15,12 @@ namespace {
 std::string page_not_found() { return "404 page not found\n"; }
 
 json::value version_value(const version_info& v) {
-  return json::object{{"major", v.major},
-                      {"minor", v.minor},
-                      {"emulationMajor", v.major},
-                      {"emulationMinor", v.minor},
-                      {"minCompatibilityMajor", v.major},
-                      {"minCompatibilityMinor", v.minor},
+  return json::object{{"major", kubernetes_major},
+                      {"minor", kubernetes_minor},
+                      {"emulationMajor", kubernetes_major},
+                      {"emulationMinor", kubernetes_minor},
+                      {"minCompatibilityMajor", kubernetes_major},
+                      {"minCompatibilityMinor", oldest_minor},
                       {"gitVersion", v.git_version},
                       {"gitCommit", v.git_commit},
                       {"gitTreeState", "clean"},

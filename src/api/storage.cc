@@ -18,6 +18,7 @@
 #include "schema/apply/managed.h"
 #include "schema/decode.h"
 #include "schema/defaults.h"
+#include "schema/gates.h"
 #include "schema/strategic_merge.h"
 
 namespace kedge::api {
@@ -237,6 +238,7 @@ api_result<void> storage::prepare_create(const served& s, const std::string& ns,
   if (s.rules->generation) m.set("generation", 1);
   if (auto base = o["metadata"]["generateName"].as_string(); !base.empty() && name_in(o).empty())
     m.set("name", std::string(base.substr(0, generated_base_max)) + k.random.name_suffix());
+  if (!s.custom) schema::drop_gated(s.stored->type(), o, nullptr);
   if (s.rules->prepare_create) s.rules->prepare_create(o, k);
   return {};
 }
@@ -378,6 +380,7 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
   auto object = allowed_part(s, *std::move(next), old, what);
   object.member("metadata").erase("resourceVersion");
   auto k = context_of(*cluster, c);
+  if (!s.custom) schema::drop_gated(s.stored->type(), object, &old);
   if (s.rules->prepare_update && what != part::own) s.rules->prepare_update(object, old, k);
   KEDGE_CO_CHECK(co_await admit(s, operation::update, &object, &old, c, *cluster, true));
   apply_defaults(*s.stored, object);

@@ -3,7 +3,7 @@
 
 namespace kedge::cli {
 
-extern const char* const version;  // v1.34.4+kedge1
+extern const char* const version;  // v1.37.2+kedge1
 extern const char* const commit;   // of the source tree, abbreviated; "unknown" outside one
 
 }  // namespace kedge::cli

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/kubernetes_version.h"
 
 namespace kedge::node {
 
@@ -32,7 +33,7 @@ struct agent_config {
   std::vector<std::string> node_taints;         // key=value:Effect; only taken when the Node is created
   bool disable_cloud_controller = false;        // no k3s.io address annotations, no provider id
   std::string node_args = "[]", node_env = "{}";  // JSON texts with secrets replaced; config_hash() goes with them
-  std::string version = "v1.34.4+kedge";        // kubeletVersion
+  std::string version = kedge_version;          // kubeletVersion
   unsigned kubelet_port = 10250;
 
   // How the servers reach the node and the node them.

@@ -13,7 +13,7 @@ namespace kedge::schema {
 
 // The paths of the v3 index: "api/v1", "apis/apps/v1", …, sorted.
 std::vector<std::string> openapi_v3_paths();
-// The document of one of them; errc::not_found for others. `version`: info.version ("v1.34.4").
+// The document of one of them; errc::not_found for others. `version`: info.version ("v1.37.2").
 result<std::string> openapi_v3(std::string_view path, std::string_view version);
 // 128 hex digits, as the index's `hash` and the ETag: another one whenever the document is another.
 std::string openapi_hash(std::string_view path, std::string_view version);

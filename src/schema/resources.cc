@@ -11,6 +11,7 @@ using tables::text;
 
 std::string_view resource_info::group() const noexcept { return text(group_); }
 std::string_view resource_info::version() const noexcept { return text(version_); }
+std::string_view resource_info::stored_version() const noexcept { return text(stored_version_); }
 std::string_view resource_info::plural() const noexcept { return text(plural_); }
 std::string_view resource_info::singular() const noexcept { return text(singular_); }
 std::string_view resource_info::kind() const noexcept { return text(kind_); }

@@ -30,6 +30,8 @@ class resource_info {
   std::string_view singular() const noexcept;
   std::string_view kind() const noexcept;
   bool namespaced() const noexcept { return flags_ & 1; }
+  // What kube-apiserver keeps such objects in; for most the only one.
+  std::string_view stored_version() const noexcept;
   string_list verbs() const noexcept { return {verbs_first_, verbs_count_}; }
   string_list short_names() const noexcept { return {short_first_, short_count_}; }
   string_list categories() const noexcept { return {categories_first_, categories_count_}; }
@@ -47,6 +49,7 @@ class resource_info {
   std::uint16_t type_;
   std::uint16_t verbs_first_, short_first_, categories_first_, columns_first_, sub_first_;
   std::uint8_t verbs_count_, short_count_, categories_count_, columns_count_, sub_count_, flags_;
+  std::uint32_t stored_version_;
 };
 
 std::span<const resource_info> all_resources() noexcept;  // sorted by group, version, plural; core first

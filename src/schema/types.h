@@ -87,6 +87,9 @@ class field_info {
   bool pointer() const noexcept { return flags_ & 4; }
   bool is_inline() const noexcept { return flags_ & 8; }
   bool omitzero() const noexcept { return flags_ & 0x80; }
+  // Its feature gate is off; see gates.h. With the owner: a struct of which nothing else is left goes, too.
+  bool gated() const noexcept { return flags_ & 0x200; }
+  bool gated_with_owner() const noexcept { return flags_ & 0x400; }
 
   // Strategic merge: `merge` and `retainKeys` may both be set; without either the field is replaced (or merged, when it
   // is an object).

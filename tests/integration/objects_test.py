@@ -135,7 +135,7 @@ class Objects(ClusterTest):
         for word in ("deployments", "deploy", "networkpolicies", "leases", "customresourcedefinitions"):
             self.assertIn(word, resources)
         self.assertIn("apps/v1", self.kubectl("api-versions"))
-        self.assertIn("Server Version: v1.34", self.kubectl("version"))
+        self.assertIn("Server Version: v1.37", self.kubectl("version"))
 
     def test_namespace_is_emptied_and_goes(self):
         self.kubectl("create", "namespace", "short")

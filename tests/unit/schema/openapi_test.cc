@@ -31,13 +31,13 @@ TEST_CASE("every group version has a document whose references lead somewhere, a
   for (auto& path : openapi_v3_paths()) {
     CAPTURE(path);
     json::duplicate_list duplicates;
-    auto text = openapi_v3(path, "v1.34.4");
+    auto text = openapi_v3(path, "v1.37.2");
     REQUIRE(text);
     auto v = json::parse(*text, {.duplicates = &duplicates});
     REQUIRE(v);
     CHECK(duplicates.empty());
     CHECK((*v)["openapi"].as_string() == "3.0.0");
-    CHECK((*v)["info"]["version"].as_string() == "v1.34.4");
+    CHECK((*v)["info"]["version"].as_string() == "v1.37.2");
     check_references(*v, (*v)["components"]["schemas"], "#/components/schemas/");
   }
   CHECK(openapi_v3("apis/none/v1", "v").error().code == errc::not_found);
@@ -80,17 +80,17 @@ TEST_CASE("fields carry their types, merge keys and list types") {
 }
 
 TEST_CASE("the index names each document by its hash") {
-  auto v = *json::parse(openapi_v3_index("v1.34.4"));
+  auto v = *json::parse(openapi_v3_index("v1.37.2"));
   CHECK(v["paths"].size() == openapi_v3_paths().size());
   auto url = v["paths"]["apis/apps/v1"]["serverRelativeURL"].as_string();
-  CHECK(url == "/openapi/v3/apis/apps/v1?hash=" + openapi_hash("apis/apps/v1", "v1.34.4"));
-  CHECK(openapi_hash("apis/apps/v1", "v1.34.4").size() == 128);
-  CHECK(openapi_hash("apis/apps/v1", "v1.34.4") != openapi_hash("apis/apps/v1", "v1.34.5"));
+  CHECK(url == "/openapi/v3/apis/apps/v1?hash=" + openapi_hash("apis/apps/v1", "v1.37.2"));
+  CHECK(openapi_hash("apis/apps/v1", "v1.37.2").size() == 128);
+  CHECK(openapi_hash("apis/apps/v1", "v1.37.2") != openapi_hash("apis/apps/v1", "v1.37.3"));
 }
 
 TEST_CASE("Swagger 2.0 of everything") {
   json::duplicate_list duplicates;
-  auto v = json::parse(openapi_v2("v1.34.4"), {.duplicates = &duplicates});
+  auto v = json::parse(openapi_v2("v1.37.2"), {.duplicates = &duplicates});
   REQUIRE(v);
   CHECK(duplicates.empty());
   CHECK((*v)["swagger"].as_string() == "2.0");
@@ -124,10 +124,10 @@ std::string_view named(std::string_view message, int id, std::string_view name) 
 }  // namespace
 
 TEST_CASE("the protobuf form says of paths and definitions what the JSON says") {
-  auto text = openapi_v2_protobuf("v1.34.4");
-  auto v = *json::parse(openapi_v2("v1.34.4"));
+  auto text = openapi_v2_protobuf("v1.37.2");
+  auto v = *json::parse(openapi_v2("v1.37.2"));
   CHECK(part(text, 1) == "2.0");
-  CHECK(part(part(text, 2), 2) == "v1.34.4");
+  CHECK(part(part(text, 2), 2) == "v1.37.2");
   auto paths = part(text, 8), definitions = part(text, 9);
   CHECK(parts(paths, 2).size() == v["paths"].size());
   CHECK(parts(definitions, 1).size() == v["definitions"].size());
