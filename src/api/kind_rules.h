@@ -25,6 +25,7 @@ struct kind_context {
   std::string_view subresource;  // "" for the object itself
   wall_time now;
   random_source& random;
+  bool dry_run = false;
 };
 
 struct kind_rules {

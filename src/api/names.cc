@@ -14,6 +14,7 @@ bool digit(char c) { return c >= '0' && c <= '9'; }
 bool alnum(char c) { return alpha(c) || digit(c); }
 
 std::string too_long_text(std::size_t n) { return fmt::format("must be no more than {} characters", n); }
+std::string too_many_bytes_text(std::size_t n) { return fmt::format("must be no more than {} bytes", n); }
 
 bool is_label(std::string_view s) {
   if (s.empty() || !lower_alnum(s.front()) || !lower_alnum(s.back())) return false;
@@ -95,34 +96,32 @@ problems check_dns1035_label(std::string_view s) {
 }
 
 problems check_qualified_name(std::string_view s) {
+  auto slash = s.find('/');
+  const bool prefixed = slash != s.npos;
+  if (prefixed && s.find('/', slash + 1) != s.npos)
+    return {"a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+            "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+            "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"};
   problems out;
-  auto parts = split(s, '/');
-  std::string_view name;
-  if (parts.size() == 1) {
-    name = parts[0];
-  } else if (parts.size() == 2) {
-    name = parts[1];
-    if (parts[0].empty())
-      out.emplace_back("prefix part must be non-empty");
-    else
-      for (auto& p : check_dns1123_subdomain(parts[0])) out.push_back("prefix part " + p);
-  } else {
-    out.push_back(fmt::format("a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
-                              "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-                              "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"));
-    return out;
+  if (prefixed && slash == 0) {
+    out.emplace_back("prefix part must be non-empty");
+  } else if (prefixed) {
+    auto prefix = s.substr(0, slash);
+    if (prefix.size() > 253) out.push_back("prefix part " + too_many_bytes_text(253));
+    if (!is_subdomain(prefix)) out.push_back("prefix part " + std::string(subdomain_text));
   }
+  auto name = prefixed ? s.substr(slash + 1) : s;
   if (name.empty())
     out.emplace_back("name part must be non-empty");
   else if (name.size() > 63)
-    out.push_back("name part " + too_long_text(63));
+    out.push_back("name part " + too_many_bytes_text(63));
   if (!is_name_part(name)) out.emplace_back(name_part_text);
   return out;
 }
 
 problems check_label_value(std::string_view s) {
   problems out;
-  if (s.size() > 63) out.push_back(too_long_text(63));
+  if (s.size() > 63) out.push_back(too_many_bytes_text(63));
   if (!s.empty() && !is_name_part(s)) out.emplace_back(label_value_text);
   return out;
 }

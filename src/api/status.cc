@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <unordered_set>
+
 #include "base/strings.h"
 #include "json/write.h"
 
@@ -105,12 +107,16 @@ status forbidden(std::string_view group, std::string_view resource, std::string_
 }
 
 status invalid(std::string_view group, std::string_view kind, std::string_view name, std::vector<cause> causes) {
+  // What is wrong twice is said once.
+  std::unordered_set<std::string> said;
   std::string body;
   for (auto& c : causes) {
+    auto text = fmt::format("{}: {}", c.field, c.message);
+    if (!said.insert(text).second) continue;
     if (!body.empty()) body += ", ";
-    body += c.field.empty() ? c.message : fmt::format("{}: {}", c.field, c.message);
+    body += text;
   }
-  if (causes.size() > 1) body = fmt::format("[{}]", body);
+  if (said.size() > 1) body = fmt::format("[{}]", body);
   auto s = about(422, "Invalid",
                  body.empty() ? fmt::format("{} {} is invalid", qualified(group, kind), quote(name))
                               : fmt::format("{} {} is invalid: {}", qualified(group, kind), quote(name), body),

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <optional>
+#include <unordered_set>
 
 #include "api/access/cluster.h"
 #include "api/applying.h"
 #include "api/body.h"
 #include "api/custom/codec.h"
 #include "api/limits.h"
+#include "api/metadata.h"
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/patch.h"
@@ -26,7 +28,7 @@ namespace {
 
 kind_context context_of(const store::snapshot& cluster, const call& c) {
   auto& l = reactor::loop::current();
-  return {cluster, c.who.user, c.who.subresource, l.wall_now(), l.random()};
+  return {cluster, c.who.user, c.who.subresource, l.wall_now(), l.random(), c.options.dry_run};
 }
 
 // Kinds of which nothing but themselves and their namespace decides whether one may be created: no class, limit, account or address.
@@ -63,14 +65,6 @@ void keep_member(json::value& now, const json::value& before, std::string_view n
     now.set(name, *v);
   else
     now.erase(name);
-}
-
-// What no client may change.
-void keep_system_metadata(json::value& now, const json::value& before) {
-  auto& m = now.member("metadata");
-  for (auto name : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name", "namespace"})
-    keep_member(m, before["metadata"], name);
-  m.erase("selfLink");
 }
 
 void take_labels(json::value& into, const json::value& from) {
@@ -117,6 +111,8 @@ json::value allowed_part(const served& s, json::value next, const json::value& o
   return out;
 }
 
+constexpr std::string_view registry_prefix = "/registry";
+
 status precondition_failed(const served& s, std::string_view name, std::string_view field, std::string_view wanted, std::string_view is) {
   return conflict(s.group, s.kind == "" ? s.resource : s.resource, name,
                   fmt::format("Precondition failed: {} in precondition: {}, {} in object meta: {}", field, wanted, field, is));
@@ -126,11 +122,21 @@ api_result<void> check_identity(const served& s, const json::value& next, const 
   auto name = name_in(old);
   auto uid = next["metadata"]["uid"].as_string();
   if (!uid.empty() && uid != old["metadata"]["uid"].as_string())
-    return fail(precondition_failed(s, name, "UID", uid, old["metadata"]["uid"].as_string()));
+    return fail(conflict(s.group, s.resource, name,
+                         fmt::format("StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in "
+                                     "precondition: {}, UID in object meta: {}",
+                                     current.key().substr(registry_prefix.size()), uid, old["metadata"]["uid"].as_string())));
   auto version = next["metadata"]["resourceVersion"].as_string();
   if (version.empty()) {
     if (s.rules->unconditional_update || what == part::own) return {};
     return fail(invalid(s.group, s.kind, name, {invalid_value("metadata.resourceVersion", 0, "must be specified for an update")}));
+  }
+  if (!parse_uint(version)) {
+    auto refused = internal_error("");
+    refused.reason.clear();
+    refused.causes.clear();
+    refused.message = fmt::format("strconv.ParseUint: parsing {}: invalid syntax", quote(version));
+    return fail(std::move(refused));
   }
   if (version != std::to_string(current.mod()))
     return fail(conflict(s.group, s.resource, name, "the object has been modified; please apply your changes to the latest version and try again"));
@@ -159,6 +165,15 @@ constexpr std::size_t metadata_added_max = 6;  // name, namespace, uid, generati
 
 void set_ownership(json::value& o, json::value list) {
   if (!list.empty()) o.member("metadata").set("managedFields", std::move(list));
+}
+
+// kube-apiserver tells its own kinds' causes once each; not those of what its extensions serve.
+status refuse(const served& s, std::string_view name, causes found) {
+  if (!s.custom && s.group != "apiextensions.k8s.io" && s.group != "apiregistration.k8s.io") {
+    std::unordered_set<std::string> told;
+    std::erase_if(found, [&](const cause& c) { return !told.insert(fmt::format("{}: {}", c.field, c.message)).second; });
+  }
+  return invalid(s.group, s.kind, name, std::move(found));
 }
 
 metadata_rules rules_for_metadata(const served& s) {
@@ -225,15 +240,14 @@ api_result<void> storage::prepare_create(const served& s, const std::string& ns,
       return fail(bad_request(fmt::format("the namespace of the provided object does not match the namespace sent on the request")));
     m.set("namespace", ns);
   }
-  if (!o["metadata"]["resourceVersion"].as_string().empty()) {
+  if (!o["metadata"]["resourceVersion"].as_string().empty() && !k.dry_run) {
     auto refused = internal_error("");
     refused.reason.clear();
     refused.causes.clear();
     refused.message = "resourceVersion should not be set on objects to be created";
     return fail(std::move(refused));
   }
-  for (auto name : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"})
-    m.erase(name);
+  for (auto name : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"}) m.erase(name);
   if (s.has_status && !s.rules->keeps_status_on_create) o.erase("status");
   if (s.rules->generation) m.set("generation", 1);
   if (auto base = o["metadata"]["generateName"].as_string(); !base.empty() && name_in(o).empty())
@@ -246,6 +260,7 @@ api_result<void> storage::prepare_create(const served& s, const std::string& ns,
 task<api_result<written>> storage::create(const served& s, std::string ns, json::value object, call& c) {
   const bool generated = name_in(object).empty() && !object["metadata"]["generateName"].as_string().empty();
   if (s.rules->convert) s.rules->convert(object);
+  if (c.who.verb != "patch") drop_repeated_owners(object, c.warnings, false);
   auto owners = ownership_of_new(s, object, c);
   if (s.to_stored) s.to_stored(object);
   for (int tries = 0;; ++tries) {
@@ -258,6 +273,7 @@ task<api_result<written>> storage::create(const served& s, std::string ns, json:
       co_return fail(bad_request("the namespace of the provided object does not match the namespace sent on the request"));
     c.who.name = name_in(copy);
     KEDGE_CO_CHECK(co_await admit(s, operation::create, &copy, nullptr, c, *cluster, true));
+    drop_repeated_owners(copy, c.warnings, true);
     auto& l = reactor::loop::current();
     auto& m = copy.member("metadata");
     // In the order in which they are stored: what stands as it shall isn't built again.
@@ -283,7 +299,7 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   check_metadata(found, object["metadata"], rules_for_metadata(s));
   if (s.rules->validate) s.rules->validate(found, object);
   if (s.custom) custom::validate(found, s, object, nullptr);
-  if (!found.empty()) co_return fail(invalid(s.group, s.kind, name, std::move(found)));
+  if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   if (s.rules->warn) s.rules->warn(c.warnings, object);
   KEDGE_CO_CHECK(co_await admit(s, operation::create, &object, nullptr, c, cluster, false));
   if (s.custom && custom::is_ending(*s.custom->owner, cluster))
@@ -382,7 +398,9 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
   auto k = context_of(*cluster, c);
   if (!s.custom) schema::drop_gated(s.stored->type(), object, &old);
   if (s.rules->prepare_update && what != part::own) s.rules->prepare_update(object, old, k);
+  if (c.who.verb != "patch") drop_repeated_owners(object, c.warnings, false);
   KEDGE_CO_CHECK(co_await admit(s, operation::update, &object, &old, c, *cluster, true));
+  drop_repeated_owners(object, c.warnings, true);
   apply_defaults(*s.stored, object);
   normalise(*s.stored, object);
   // A binding is no change of what the user wants: the server's own changes don't count.
@@ -390,8 +408,7 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
     object.member("metadata").set("generation", old["metadata"]["generation"].as_integer() + 1);
 
   causes found;
-  check_metadata(found, object["metadata"], rules_for_metadata(s));
-  check_metadata_update(found, object["metadata"], old["metadata"]);
+  check_metadata_update(found, object["metadata"], old["metadata"], rules_for_metadata(s));
   if (what == part::whole) {
     if (s.rules->validate) s.rules->validate(found, object);
     if (s.rules->validate_update) s.rules->validate_update(found, object, old);
@@ -399,7 +416,7 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
     s.rules->validate_status(found, object, old);
   }
   if (s.custom) custom::validate(found, s, object, &old);
-  if (!found.empty()) co_return fail(invalid(s.group, s.kind, name, std::move(found)));
+  if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   if (what == part::whole && s.rules->warn) s.rules->warn(c.warnings, object);
   KEDGE_CO_CHECK(co_await admit(s, operation::update, &object, &old, c, *cluster, false));
 

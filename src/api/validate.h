@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "api/names.h"
+#include "api/place.h"
 #include "api/status.h"
 #include "json/value.h"
 
@@ -22,34 +23,34 @@ std::string at_key(std::string_view path, std::string_view key);
 std::string under(std::string_view path, std::string_view member);
 
 // One Invalid cause a problem.
-void add_problems(causes& out, const std::string& field, const json::value& v, const problems& p);
+void add_problems(causes& out, const place& at, const json::value& v, const problems& p);
 // Required when the member is missing or empty; true when it is there.
-bool need(causes& out, const json::value& parent, std::string_view path, std::string_view member, std::string_view detail = {});
+bool need(causes& out, const json::value& parent, const place& at, std::string_view member, std::string_view detail = {});
 // Not supported unless the member is absent or one of `allowed`.
-void one_of(causes& out, const json::value& parent, std::string_view path, std::string_view member,
-            std::initializer_list<std::string_view> allowed);
+void one_of(causes& out, const json::value& parent, const place& at, std::string_view member, std::initializer_list<std::string_view> allowed);
 // "must be greater than or equal to 0" when it is there and negative.
-void not_negative(causes& out, const json::value& parent, std::string_view path, std::string_view member);
+void not_negative(causes& out, const json::value& parent, const place& at, std::string_view member);
 // "field is immutable" when the two differ.
-void immutable(causes& out, const json::value& now, const json::value& before, std::string field);
+void immutable(causes& out, const json::value& now, const json::value& before, const place& at);
 
-void check_labels(causes& out, const json::value& labels, const std::string& field);
-void check_annotations(causes& out, const json::value& annotations, const std::string& field);
-void check_label_selector(causes& out, const json::value& selector, const std::string& field);
+void check_labels(causes& out, const json::value& labels, const place& at);
+void check_annotations(causes& out, const json::value& annotations, const place& at);
+void check_label_selector(causes& out, const json::value& selector, const place& at);
 // A port number or name of at most 15 characters, as probes and services refer to one.
-void check_port_or_name(causes& out, const json::value& v, const std::string& field);
+void check_port_or_name(causes& out, const json::value& v, const place& at);
 // An integer or a percentage "25%".
-void check_int_or_percent(causes& out, const json::value& v, const std::string& field);
-// name → quantity; each at least 0.
-void check_quantity(causes& out, const json::value& v, const std::string& field);
+void check_int_or_percent(causes& out, const json::value& v, const place& at);
+// A quantity of at least 0.
+void check_quantity(causes& out, const json::value& v, const place& at);
 
 struct metadata_rules {
   bool namespaced = false;
   name_check name = check_dns1123_subdomain;
   bool plain_finalizers = false;  // names without a domain are allowed: custom resources, and the API's own extensions
 };
-// metadata of an object about to be created, or of the result of an update.
-void check_metadata(causes& out, const json::value& metadata, const metadata_rules& rules, const std::string& field = "metadata");
-void check_metadata_update(causes& out, const json::value& now, const json::value& before);
+// metadata of an object about to be created.
+void check_metadata(causes& out, const json::value& metadata, const metadata_rules& rules, const place& at = "metadata");
+// Of the result of an update.
+void check_metadata_update(causes& out, const json::value& now, const json::value& before, const metadata_rules& rules);
 
 }  // namespace kedge::api
