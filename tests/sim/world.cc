@@ -1,6 +1,7 @@
 #include "world.h"
 
 #include <algorithm>
+#include <deque>
 #include <cstdlib>
 
 #include "base/strings.h"
@@ -134,20 +135,21 @@ class sim_stream final : public reactor::stream {
   void deliver(std::function<void(sim_stream&)> what) {
     auto& w = host_.world_;
     last_arrival_ = std::max(last_arrival_, w.now() + w.between(w.faults.delay_min, w.faults.delay_max));
-    attempt(w, &host_, far_host_, far_, last_arrival_, std::move(what));
+    under_way_->push_back(std::move(what));
+    arrive(w, &host_, far_host_, far_, last_arrival_, under_way_);
   }
-  static void attempt(world& w, host* from, host* to, std::shared_ptr<sim_stream*> far, time_point when,
-                      std::function<void(sim_stream&)> what) {
-    w.at(when, [&w, from, to, far, what = std::move(what)]() mutable {
+  // At that time the first of what is under way gets there: whatever a cut held up stays in order.
+  static void arrive(world& w, host* from, host* to, std::shared_ptr<sim_stream*> far, time_point when,
+                     std::shared_ptr<std::deque<std::function<void(sim_stream&)>>> under_way) {
+    w.at(when, [&w, from, to, far, under_way] {
       if (!to || !from) return;
-      if (w.is_cut(*from, *to)) {  // try again: TCP would
-        attempt(w, from, to, far, w.now() + std::chrono::milliseconds(200), std::move(what));
-        return;
-      }
-      if (far && *far) {
-        reactor::loop::current_guard guard((*far)->host_.loop());
-        what(**far);
-      }
+      if (w.is_cut(*from, *to)) return arrive(w, from, to, far, w.now() + std::chrono::milliseconds(200), under_way);  // TCP tries again
+      auto what = std::move(under_way->front());
+      under_way->pop_front();
+      if (!far || !*far || !(*far)->host_.running()) return;
+      reactor::loop::current_guard guard((*far)->host_.loop());
+      w.wake((*far)->host_);
+      if (*far) what(**far);
     });
   }
 
@@ -188,6 +190,7 @@ class sim_stream final : public reactor::stream {
   reactor::endpoint local_, peer_;
   std::shared_ptr<sim_stream*> alive_ = std::make_shared<sim_stream*>(this);
   std::shared_ptr<sim_stream*> far_;
+  std::shared_ptr<std::deque<std::function<void(sim_stream&)>>> under_way_ = std::make_shared<std::deque<std::function<void(sim_stream&)>>>();
   std::vector<std::string> received_;
   std::size_t unread_ = 0, in_flight_ = 0;
   time_point last_arrival_{};
@@ -271,7 +274,16 @@ task<result<std::unique_ptr<reactor::stream>>> host::connect(reactor::endpoint t
     reactor::loop::current_guard guard(there->loop());
     auto far = std::make_unique<sim_stream>(*there, to, mine);
     sim_stream::join(*near, *far);
-    l->second->arrived(std::move(far));
+    // Not from within this host's turn: that one has to learn the time first.
+    auto knocks = std::make_shared<std::unique_ptr<sim_stream>>(std::move(far));
+    w.at(w.now(), [&w, there, port = to.port, boot = there->boots_, knocks] {
+      if (!there->running() || there->boots_ != boot) return;
+      reactor::loop::current_guard now_there(there->loop());
+      w.wake(*there);
+      auto listening = there->listeners_.find(port);
+      if (listening != there->listeners_.end()) listening->second->arrived(std::move(*knocks));
+      knocks->reset();
+    });
   }
   co_return std::move(near);
 }
@@ -281,6 +293,7 @@ task<result<std::unique_ptr<reactor::stream>>> host::connect(reactor::endpoint t
 world::world(std::uint64_t seed, sim::faults f) : faults(f), seed_(seed), random_(seed) {}
 world::~world() {
   for (auto& h : hosts_) h->crash();
+  auto with_their_hosts = std::move(occurrences_);  // what still was to happen may hold streams
 }
 
 duration world::between(duration least, duration most) {
@@ -313,6 +326,9 @@ void world::heal(host& a, host& b) {
 bool world::is_cut(const host& a, const host& b) const { return cuts_.contains({&a, &b}); }
 
 void world::at(time_point when, std::function<void()> f) { occurrences_.push({std::max(when, now_), order_++, std::move(f)}); }
+
+// A loop learns the time when it has looked for events, and these are handed to it from outside.
+void world::wake(host& h) { h.loop().turn(now_); }
 
 bool world::step(time_point limit) {
   // A turn for one host that has something to do now.

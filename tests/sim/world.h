@@ -117,6 +117,7 @@ class world {
   bool is_cut(const host& a, const host& b) const;
   host* find(const std::string& address);
   bool step(time_point limit);
+  void wake(host& h);
 
   std::uint64_t seed_;
   seeded_random random_;
