@@ -218,16 +218,22 @@ task<api_result<user_ref>> union_authenticator::authenticate(net::http::exchange
 std::string bearer_token(const headers& h) {
   if (auto token = credentials(h, "Bearer"); !token.empty()) return std::string(token);
   constexpr std::string_view prefix = "base64url.bearer.authorization.k8s.io.";
-  if (!h.has_token("Upgrade", "websocket")) return {};
+  if (!h.has_token("Upgrade", "websocket") || !h.has_token("Connection", "Upgrade")) return {};
+  std::string_view named;
+  bool twice = false, others = false;
   for (auto field : h.all("Sec-WebSocket-Protocol"))
     for (auto protocol : split(field, ',')) {
       protocol = trim(protocol);
-      if (!protocol.starts_with(prefix)) continue;
-      auto token = unbase64url(protocol.substr(prefix.size()));
-      // Not decodable is a failed attempt, not none: the text itself is then tried, and refused.
-      return token && !token->empty() ? *token : std::string(protocol);
+      const bool is_token = protocol.starts_with(prefix);
+      others |= !is_token && !protocol.empty();
+      twice |= is_token && !named.empty();
+      if (is_token) named = protocol;
     }
-  return {};
+  if (named.empty()) return {};
+  // Without another protocol there is none that the answer could name. What can't be taken is a failed attempt, and not none: the text
+  // itself is then tried, and refused.
+  auto token = unbase64url(named.substr(prefix.size()));
+  return token && !token->empty() && others && !twice ? *token : std::string(named);
 }
 
 namespace {

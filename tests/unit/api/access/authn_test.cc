@@ -222,6 +222,8 @@ TEST_CASE("the union of authenticators") {
   CHECK(f.ask(front::with({{"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Sec-WebSocket-Protocol", "v4.channel.k8s.io, " + protocol}}))->name ==
         "system:serviceaccount:default:robot");
   CHECK(f.ask(front::with({{"Sec-WebSocket-Protocol", protocol}})).error().code == 401);
+  for (auto& offered : {protocol, protocol + ", " + protocol + ", v4.channel.k8s.io", std::string("base64url.bearer.authorization.k8s.io.%%, v4.channel.k8s.io")})
+    CHECK_MESSAGE(f.ask(front::with({{"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Sec-WebSocket-Protocol", offered}})).error().code == 401, offered);
 
   auto remote = front::with({{"x-remote-user", "ann"}, {"X-Remote-Group", "dev"}, {"X-Remote-Extra-Team%2Fname", "red"}});
   auto through = f.ask(remote, front::leaf(f.proxy_ca, "system:auth-proxy"));
