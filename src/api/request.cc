@@ -217,7 +217,8 @@ request_info parse_request(std::string_view method, std::string_view path, const
   auto verb = verb_of(method);
   r.verb = verb;
   parse_resource_path(path, *parts, at, query, r);
-  r.bad_method = verb.empty() || (method == "HEAD" && r.subresource != "proxy");
+  const bool proxied = r.subresource == "proxy";
+  r.bad_method = proxied ? verb.empty() && method != "OPTIONS" : verb.empty() || method == "HEAD";
   return r;
 }
 

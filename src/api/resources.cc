@@ -347,7 +347,8 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, const 
   auto found = s.subresource(i.subresource);
   if (!found) co_return co_await refuse(r, no_such_resource());
   auto& sub = *found;
-  if (!sub.has_verb(i.verb)) co_return co_await refuse(r, method_not_allowed());
+  // A proxy takes every method that there is; the API has no verb for OPTIONS.
+  if (!sub.has_verb(i.verb) && i.subresource != "proxy") co_return co_await refuse(r, method_not_allowed());
   if (leads_to_a_node(i)) {
     if (!parts_.virtuals.connect) co_return co_await refuse(r, unavailable("no way to the node"));
     co_return co_await parts_.virtuals.connect(r.http, i, r.who);

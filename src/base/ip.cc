@@ -167,8 +167,8 @@ std::optional<ip_range> ip_range::parse(std::string_view cidr, bool sloppy) noex
   auto prefix = parse_uint(length);
   if (!address || !prefix || (!sloppy && length.size() > 1 && length.starts_with('0'))) return std::nullopt;
   if (address->is_v4() && cidr.find(':') != cidr.npos) {  // written in neither family's way
-    if (!sloppy || *prefix < 96) return std::nullopt;
-    *prefix -= 96;
+    if (!sloppy || *prefix > 128) return std::nullopt;
+    *prefix -= std::min<std::uint64_t>(*prefix, 96);
   }
   if (*prefix > address->bits()) return std::nullopt;
   ip_range out;

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "base/ip.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "reactor/offload.h"
 #include "reactor/sync.h"
 #include "tunnel/dial.h"
 
@@ -21,7 +23,9 @@ constexpr std::chrono::seconds direct_dial_timeout{10};
 // All peers are asked at once, and one that has the tunnel answers within a round trip.
 constexpr std::chrono::seconds relay_timeout{5};
 
-bool is_address(const std::string& text) { return reactor::parse_endpoint("[" + text + "]:1").has_value(); }
+bool is_address(std::string_view text) { return ip_address::parse(text).has_value(); }
+
+error not_allowed() { return {errc::forbidden, "address not allowed"}; }
 
 }  // namespace
 
@@ -49,28 +53,72 @@ task<stream_result> node_dialer::dial_direct(std::string address, std::uint16_t 
   co_return s;
 }
 
-task<stream_result> node_dialer::dial_kubelet(std::string node, std::uint16_t port, bool may_relay) {
+std::string node_dialer::way::id() const {
+  if (by == kind::tunnel) return "tunnel-" + std::to_string(through.key);
+  return by == kind::peers ? "peers" : "direct";
+}
+
+bool node_dialer::prefers_v6() const {
+  auto& ranges = parts_.settings.service_cidrs;
+  return !ranges.empty() && ranges.front().contains(':');
+}
+
+std::vector<node_dialer::way> node_dialer::ways_to(const std::string& node) const {
+  if (parts_.settings.egress_selector_mode == "disabled") return {{.by = way::kind::direct}};
+  std::vector<way> out, silent;
+  for (auto& session : parts_.tunnels.sessions_of(node)) (session.lively ? out : silent).push_back({.by = way::kind::tunnel, .through = session});
+  if (node == parts_.settings.node_name) out.push_back({.by = way::kind::direct});  // before its own tunnel stands
+  if (parts_.peers && !peers().empty()) out.push_back({.by = way::kind::peers});
+  out.insert(out.end(), silent.begin(), silent.end());
+  return out;
+}
+
+task<stream_result> node_dialer::dial(way w, std::string node, std::uint16_t port) {
   auto& c = parts_.settings;
-  if (c.egress_selector_mode == "disabled") {
-    auto found = parts_.objects.get({"", "v1", "nodes"}, "", node);
-    if (!found) co_return fail(errc::not_found, found.error().message);
-    auto address = node == c.node_name ? "127.0.0.1" : address_of(*found);
-    if (address.empty()) co_return fail(errc::unavailable, "node " + quote(node) + " has no address");
-    co_return co_await dial_direct(std::move(address), port);
+  const auto loopback = reactor::endpoint{prefers_v6() ? "::1" : "127.0.0.1", port};
+  if (w.by == way::kind::tunnel) co_return co_await parts_.tunnels.dial_through(std::move(w.through), "tcp", loopback.text());
+  if (w.by == way::kind::peers) co_return co_await dial_through_peers(std::move(node), port);
+  if (node == c.node_name) co_return co_await dial_direct(c.egress_selector_mode == "disabled" ? "127.0.0.1" : loopback.address, port);
+  auto found = parts_.objects.get({"", "v1", "nodes"}, "", node);
+  if (!found) co_return fail(errc::not_found, found.error().message);
+  auto address = address_of(*found);
+  if (address.empty()) co_return fail(errc::unavailable, "node " + quote(node) + " has no address");
+  // Whatever address that is: who answers has to prove by TLS that it is the node's kubelet.
+  co_return co_await dial_direct(std::move(address), port);
+}
+
+void node_dialer::doubt(const way& w) {
+  if (w.by == way::kind::tunnel) parts_.tunnels.doubt(w.through);
+}
+
+task<stream_result> node_dialer::dial_kubelet(std::string node, std::uint16_t port, bool may_relay) {
+  error last{errc::unavailable, "failed to find Session for client " + node};
+  for (auto& w : ways_to(node)) {
+    // Who relays for another server gives only what is known to work: that one has other ways.
+    if (!may_relay && (w.by == way::kind::peers || (w.by == way::kind::tunnel && !w.through.lively))) continue;
+    auto s = co_await dial(w, node, port);
+    if (s || s.error().code != errc::unavailable) co_return s;
+    last = std::move(s).error();
   }
-  bool v6 = !c.service_cidrs.empty() && c.service_cidrs.front().contains(':');
-  auto loopback = reactor::endpoint{v6 ? "::1" : "127.0.0.1", port};
-  auto s = co_await parts_.tunnels.dial(node, "tcp", loopback.text(), true);
-  if (s || s.error().code != errc::unavailable || !may_relay) co_return s;
-  if (parts_.peers) {
-    auto relayed = co_await dial_through_peers(node, port);
-    if (relayed) co_return relayed;
-    log::debug("no other server has a tunnel to node {}: {}", node, relayed.error().message);
+  co_return fail(std::move(last));
+}
+
+task<stream_result> node_dialer::dial_proxied(std::string host, std::uint16_t port, std::string node) {
+  if (auto address = ip_address::parse_sloppy(host)) {
+    if (!address->is_global_unicast()) co_return fail(not_allowed());
+    co_return co_await dial_address(address->text(), port, std::move(node));
   }
-  s = co_await parts_.tunnels.dial(node, "tcp", loopback.text());
-  if (s || s.error().code != errc::unavailable) co_return s;
-  if (node == c.node_name) co_return co_await dial_direct(loopback.address, port);  // before its own tunnel stands
-  co_return s;
+  // The addresses that were looked at are the ones that are dialled: a name may change its mind.
+  KEDGE_CO_TRY(auto addresses, co_await reactor::resolve(host));
+  for (auto& a : addresses)
+    if (auto address = ip_address::parse(a); !address || !address->is_global_unicast()) co_return fail(not_allowed());
+  error last{errc::not_found, "no addresses for hostname " + quote(host)};
+  for (auto& a : addresses) {
+    auto s = co_await dial_direct(a, port);
+    if (s) co_return s;
+    last = std::move(s).error();
+  }
+  co_return fail(std::move(last));
 }
 
 task<stream_result> node_dialer::dial_address(std::string address, std::uint16_t port, std::string node) {

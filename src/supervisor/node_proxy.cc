@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "base/ip.h"
 #include "base/strings.h"
-#include "json/write.h"
-#include "tunnel/dial.h"
+#include "supervisor/forward.h"
 
 namespace kedge::supervisor {
 
@@ -12,33 +14,7 @@ namespace {
 
 using api::api_result;
 using net::http::exchange;
-using net::http::headers;
 using net::http::response;
-
-constexpr std::size_t error_body_max_bytes = 16 * 1024;  // of a kubelet's refusal that is told on (real server: 16 KB)
-
-// RFC 9110 §7.6.1, and what proves who the client is.
-bool stays_here(std::string_view name) {
-  static constexpr std::string_view names[] = {"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization",
-                                               "te", "trailer", "transfer-encoding", "upgrade", "host", "content-length", "expect",
-                                               "authorization", "x-remote-user", "x-remote-group", "x-remote-uid", "impersonate-user",
-                                               "impersonate-group", "impersonate-uid"};
-  for (auto n : names)
-    if (iequals(name, n)) return true;
-  auto l = lower(name);
-  return l.starts_with("x-remote-extra-") || l.starts_with("impersonate-extra-");
-}
-
-bool wants_upgrade(const net::http::request& r) { return r.headers.has_token("connection", "upgrade") && r.headers.has("upgrade"); }
-
-api::status unreachable(const error& e) { return api::unavailable("error trying to reach service: " + e.message); }
-
-task<void> refuse(exchange& e, const api::status& s) {
-  response r;
-  r.status = s.code;
-  r.headers.add("Content-Type", "application/json");
-  (void)co_await e.respond(r, json::write(s.to_json()) + "\n");
-}
 
 std::string names_of(const json::value& containers) {
   std::string out;
@@ -98,32 +74,37 @@ std::string kubelet_query(std::string_view subresource, const api::query_values&
 }  // namespace
 
 struct node_proxy::destination {
-  net::http::target to;
+  net::http::target to;    // a kubelet: `at` is its node's name and port
   bool is_kubelet = false;
-  std::string path;       // with the query
-  std::string prefix;     // of this proxy's own path, for Location headers; empty: none are changed
-  bool add_slash = false; // the client shall ask again with a slash behind
-  bool nothing = false;   // a log of a pod that no node has
-  std::string told_as;    // the resource that a kubelet's refusal is told about, such as "pods/log"; empty: passed as it is
+  bool nothing = false;    // a log of a pod that no node has
+  forwarding how;          // all but its ways
 };
 
-// Kubelets by the name of their node; the address of an endpoint is that name.
+// Kubelets by their node and the way there: the address of an endpoint is "node/way", so that a connection that is kept is one of
+// that very way.
 struct node_proxy::kubelet_network final : reactor::network {
   node_dialer& dialer;
   explicit kubelet_network(node_dialer& d) : dialer(d) {}
-  task<result<std::unique_ptr<reactor::stream>>> connect(reactor::endpoint to) override { return dialer.dial_kubelet(std::move(to.address), to.port); }
+  task<result<std::unique_ptr<reactor::stream>>> connect(reactor::endpoint to) override {
+    const auto slash = to.address.find('/');
+    const auto node = to.address.substr(0, slash), id = to.address.substr(slash + 1);
+    for (auto& w : dialer.ways_to(node))
+      if (w.id() == id) co_return co_await dialer.dial(w, node, to.port);
+    co_return fail(errc::unavailable, "the way to node " + quote(node) + " is gone");
+  }
   result<std::unique_ptr<reactor::listener>> listen(const reactor::endpoint&, const reactor::listen_options&) override {
     return fail(errc::unsupported, "nobody listens at a kubelet's");
   }
 };
 
-// Addresses as nodes and pods have them: "node/address", the node empty when it isn't known.
+// Addresses as nodes and pods have them: "node/address", the node empty when it isn't known. Whatever the objects say, only what may be
+// another host's is dialled.
 struct node_proxy::pod_network final : reactor::network {
   node_dialer& dialer;
   explicit pod_network(node_dialer& d) : dialer(d) {}
   task<result<std::unique_ptr<reactor::stream>>> connect(reactor::endpoint to) override {
     auto slash = to.address.find('/');
-    return dialer.dial_address(to.address.substr(slash + 1), to.port, to.address.substr(0, slash));
+    return dialer.dial_proxied(to.address.substr(slash + 1), to.port, to.address.substr(0, slash));
   }
   result<std::unique_ptr<reactor::listener>> listen(const reactor::endpoint&, const reactor::listen_options&) override {
     return fail(errc::unsupported, "nobody listens at a pod's");
@@ -140,27 +121,42 @@ node_proxy::~node_proxy() = default;
 
 std::optional<proxied_name> parse_proxied_name(std::string_view text) {
   auto parts = split(text, ':');
-  auto is_port = [](std::string_view s) {
-    for (char c : s)
-      if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-')) return false;
-    return true;
-  };
+  if (parts.size() > 3) return std::nullopt;
   proxied_name out;
-  if (parts.size() == 1) {
-    out.name = parts[0];
-  } else if (parts.size() == 2) {
-    out.name = parts[0];
-    out.port = parts[1];
-    if (out.port.empty()) return std::nullopt;
-  } else if (parts.size() == 3) {
-    out.scheme = parts[0];
-    out.name = parts[1];
-    out.port = parts[2];
-  } else {
-    return std::nullopt;
-  }
-  if (out.name.empty() || !is_port(out.port) || !(out.scheme.empty() || out.scheme == "http" || out.scheme == "https")) return std::nullopt;
+  if (parts.size() == 3) out.scheme = parts[0];
+  out.name = parts[parts.size() == 3 ? 1 : 0];
+  if (parts.size() > 1) out.port = parts.back();
+  if (out.name.empty() || !(out.scheme.empty() || out.scheme == "http" || out.scheme == "https")) return std::nullopt;
   return out;
+}
+
+namespace {
+
+std::optional<std::uint16_t> port_number(std::string_view text) {
+  auto n = parse_uint(text);
+  if (!n || *n == 0 || *n > 65535) return std::nullopt;
+  return static_cast<std::uint16_t>(*n);
+}
+
+bool has_address(const json::value& pod, std::string_view address) {
+  auto& all = pod["status"]["podIPs"];
+  for (std::size_t i = 0; i < all.size(); ++i)
+    if (all[i]["ip"].as_string() == address) return true;
+  return all.empty() && pod["status"]["podIP"].as_string() == address;
+}
+
+std::string_view address_of_pod(const json::value& pod) {
+  auto first = pod["status"]["podIPs"][0]["ip"].as_string();
+  return first.empty() ? pod["status"]["podIP"].as_string() : first;
+}
+
+}  // namespace
+
+node_proxy::destination node_proxy::at_address(std::string_view node, std::string_view address, std::uint16_t port, bool tls) const {
+  destination d;
+  d.to = {.at = {std::string(node) + "/" + std::string(address), port}, .host = std::string(address)};
+  if (tls) d.to.tls = any_tls_;
+  return d;
 }
 
 api_result<node_proxy::destination> node_proxy::find_node(const api::request_info& what) const {
@@ -169,18 +165,16 @@ api_result<node_proxy::destination> node_proxy::find_node(const api::request_inf
   auto node = objects_.get({"", "v1", "nodes"}, "", asked->name);
   if (!node) return api::fail(node.error());
   auto own_port = kubelet_port_of(*node);
-  destination d;
   if (asked->port.empty() || asked->port == std::to_string(own_port)) {
+    destination d;
     d.to = {.at = {asked->name, own_port}, .host = asked->name, .tls = kubelet_tls_};
     d.is_kubelet = true;
     return d;
   }
-  auto port = parse_uint(asked->port);
+  auto port = port_number(asked->port);
   auto address = address_of(*node);
-  if (!port || *port == 0 || *port > 65535 || address.empty()) return api::fail(api::bad_request("invalid node request " + quote(what.name)));
-  d.to = {.at = {asked->name + "/" + address, static_cast<std::uint16_t>(*port)}, .host = address};
-  if (asked->scheme == "https") d.to.tls = any_tls_;
-  return d;
+  if (!port || address.empty()) return api::fail(api::bad_request("invalid node request " + quote(what.name)));
+  return at_address(asked->name, address, *port, asked->scheme == "https");
 }
 
 api_result<node_proxy::destination> node_proxy::find_pod(const api::request_info& what) const {
@@ -188,60 +182,71 @@ api_result<node_proxy::destination> node_proxy::find_pod(const api::request_info
   if (!asked) return api::fail(api::bad_request("invalid pod request " + quote(what.name)));
   auto pod = objects_.get({"", "v1", "pods"}, what.ns, asked->name);
   if (!pod) return api::fail(pod.error());
-  std::uint64_t port = asked->scheme == "https" ? 443 : 80;
+  const bool tls = asked->scheme == "https";
+  std::optional<std::uint16_t> port = static_cast<std::uint16_t>(tls ? 443 : 80);
   if (!asked->port.empty()) {
-    auto n = parse_uint(asked->port);
-    if (!n || *n == 0 || *n > 65535) return api::fail(api::bad_request("invalid pod request " + quote(what.name)));
-    port = *n;
+    port = port_number(asked->port);
   } else {
-    for (std::size_t i = 0; i < (*pod)["spec"]["containers"].size(); ++i)
-      if (auto n = (*pod)["spec"]["containers"][i]["ports"][0]["containerPort"].as_integer(0); n > 0 && n < 65536) {
-        port = static_cast<std::uint64_t>(n);
+    auto& containers = (*pod)["spec"]["containers"];
+    for (std::size_t i = 0; i < containers.size(); ++i)
+      if (containers[i]["ports"].size() > 0) {
+        port = static_cast<std::uint16_t>(containers[i]["ports"][0]["containerPort"].as_integer(80));
         break;
       }
   }
-  std::string address((*pod)["status"]["podIP"].as_string());
-  if (address.empty() || address.starts_with("127.") || address.starts_with("169.254.") || address == "::1")
-    return api::fail(api::bad_request("address not allowed"));
-  destination d{.to = {.at = {std::string((*pod)["spec"]["nodeName"].as_string()) + "/" + address, static_cast<std::uint16_t>(port)}, .host = address}};
-  if (asked->scheme == "https") d.to.tls = any_tls_;
-  return d;
+  if (!port) return api::fail(api::bad_request("invalid pod request " + quote(what.name)));
+  auto address = ip_address::parse_sloppy(address_of_pod(*pod));
+  if (!address || !address->is_global_unicast()) return api::fail(api::bad_request("address not allowed"));
+  return at_address((*pod)["spec"]["nodeName"].as_string(), address->text(), *port, tls);
+}
+
+// Whether an endpoint is a pod of its own namespace that has this address: whoever writes slices mustn't choose where the server dials.
+bool node_proxy::is_pod(const json::value& endpoint, std::string_view ns) const {
+  auto& ref = endpoint["targetRef"];
+  if (!ref.is_object() || ref["namespace"].as_string() != ns) return false;
+  auto pod = objects_.get({"", "v1", "pods"}, ns, ref["name"].as_string());
+  return pod && has_address(*pod, endpoint["addresses"][0].as_string());
 }
 
 api_result<node_proxy::destination> node_proxy::find_service(const api::request_info& what) const {
   auto asked = parse_proxied_name(what.name);
   if (!asked) return api::fail(api::bad_request("invalid service request " + quote(what.name)));
-  auto service = objects_.get({"", "v1", "services"}, what.ns, asked->name);
-  if (!service) return api::fail(service.error());
   // A port is asked for by its name or number; the slices know ports by their names.
   std::string port_name = asked->port;
-  bool known = asked->port.empty();
-  auto& ports = (*service)["spec"]["ports"];
-  for (std::size_t i = 0; i < ports.size() && !known; ++i)
-    if (ports[i]["name"].as_string() == asked->port || std::to_string(ports[i]["port"].as_integer()) == asked->port) {
-      port_name = ports[i]["name"].as_string();
-      known = true;
-    }
-  if (!known) return api::fail(api::unavailable(fmt::format("no service port {} found for service {}", quote(asked->port), quote(asked->name))));
-  std::vector<destination> all;
-  for (auto& slice : objects_.list({"discovery.k8s.io", "v1", "endpointslices"}, what.ns)) {
-    if (slice["metadata"]["labels"]["kubernetes.io/service-name"].as_string() != asked->name) continue;
-    for (std::size_t p = 0; p < slice["ports"].size(); ++p) {
-      if (!asked->port.empty() && slice["ports"][p]["name"].as_string() != port_name) continue;
-      auto port = slice["ports"][p]["port"].as_integer(0);
-      if (port <= 0 || port > 65535) continue;
-      for (std::size_t i = 0; i < slice["endpoints"].size(); ++i) {
-        auto& one = slice["endpoints"][i];
-        if (!one["conditions"]["ready"].as_bool(true) || one["addresses"].size() == 0) continue;
-        std::string address(one["addresses"][0].as_string());
-        destination d{.to = {.at = {std::string(one["nodeName"].as_string()) + "/" + address, static_cast<std::uint16_t>(port)}, .host = address}};
-        if (asked->scheme == "https") d.to.tls = any_tls_;
-        all.push_back(std::move(d));
+  std::int64_t number = 0;
+  if (!api::parse_go_int(asked->port, number)) {
+    auto service = objects_.get({"", "v1", "services"}, what.ns, asked->name);
+    if (!service) return api::fail(service.error());
+    auto& ports = (*service)["spec"]["ports"];
+    std::size_t i = 0;
+    while (i < ports.size() && ports[i]["port"].as_integer() != number) ++i;
+    if (i == ports.size()) return api::fail(api::unavailable(fmt::format("no service port {} found for service {}", number, quote(asked->name))));
+    port_name = ports[i]["name"].as_string();
+  }
+  auto slices = objects_.list({"discovery.k8s.io", "v1", "endpointslices"}, what.ns);
+  std::erase_if(slices, [&](const json::value& s) { return s["metadata"]["labels"]["kubernetes.io/service-name"].as_string() != asked->name; });
+  // Any of them, but those of the family that services have first before others.
+  auto& random = reactor::loop::current().random();
+  for (auto i = slices.size(); i > 1; --i) std::swap(slices[i - 1], slices[random.below(i)]);
+  const std::string_view first_family = dialer_.prefers_v6() ? "IPv6" : "IPv4";
+  std::stable_partition(slices.begin(), slices.end(), [&](const json::value& s) { return s["addressType"].as_string() == first_family; });
+  for (auto& slice : slices) {
+    auto& ports = slice["ports"];
+    auto& endpoints = slice["endpoints"];
+    for (std::size_t p = 0; p < ports.size() && !endpoints.empty(); ++p) {
+      auto port = ports[p]["port"].as_integer(0);
+      if (ports[p]["name"].as_string() != port_name || port <= 0 || port > 65535) continue;
+      const auto offset = random.below(endpoints.size());
+      for (std::size_t i = 0; i < endpoints.size(); ++i) {
+        auto& one = endpoints[(i + offset) % endpoints.size()];
+        if (!one["conditions"]["ready"].as_bool(true) || !is_pod(one, what.ns)) continue;
+        auto address = ip_address::parse_sloppy(one["addresses"][0].as_string());
+        if (!address || !address->is_global_unicast()) continue;
+        return at_address(one["nodeName"].as_string(), address->text(), static_cast<std::uint16_t>(port), asked->scheme == "https");
       }
     }
   }
-  if (all.empty()) return api::fail(api::unavailable(fmt::format("no endpoints available for service {}", quote(asked->name))));
-  return std::move(all[reactor::loop::current().random().below(all.size())]);
+  return api::fail(api::unavailable(fmt::format("no endpoints available for service {}", quote(asked->name))));
 }
 
 // log, exec, attach, portforward: at the pod's kubelet.
@@ -266,8 +271,11 @@ api_result<node_proxy::destination> node_proxy::find_container(const api::reques
   d.to = {.at = {node, kubelet_port_of(*found)}, .host = node, .tls = kubelet_tls_};
   d.is_kubelet = true;
   auto verb = what.subresource == "log" ? "containerLogs" : what.subresource == "portforward" ? "portForward" : what.subresource;
-  d.path = fmt::format("/{}/{}/{}{}{}", verb, percent_encode(what.ns), percent_encode(what.name), container, kubelet_query(what.subresource, query));
-  if (what.subresource == "log") d.told_as = "pods/log";
+  d.how.path = fmt::format("/{}/{}/{}{}{}", verb, percent_encode(what.ns), percent_encode(what.name), container, kubelet_query(what.subresource, query));
+  if (what.subresource == "log") {
+    d.how.told_as = "pods/log";
+    d.how.bytes_to_websocket = true;
+  }
   return d;
 }
 
@@ -276,10 +284,12 @@ api_result<node_proxy::destination> node_proxy::find(const net::http::request& r
   if (what.subresource != "proxy") return find_container(what, query);
   auto d = what.resource == "nodes" ? find_node(what) : what.resource == "pods" ? find_pod(what) : find_service(what);
   if (!d) return d;
-  d->prefix = r.path.substr(0, r.path.size() - what.rest.size());
-  d->add_slash = what.rest.empty() && !wants_upgrade(r) && (r.method == "GET" || r.method == "HEAD");
-  d->path = what.rest.empty() ? "/" : what.rest;
-  if (!r.query.empty()) d->path += "?" + r.query;
+  d->how.path = what.rest.empty() ? "/" : what.rest;
+  if (!r.query.empty()) d->how.path += "?" + r.query;
+  d->how.authority = r.authority;
+  d->how.links = proxied_origin{.prefix = r.path.substr(0, r.path.size() - what.rest.size()),
+                                .target = reactor::endpoint{d->to.host, d->to.at.port}.text(),
+                                .request = r.authority};
   return d;
 }
 
@@ -292,107 +302,25 @@ task<void> node_proxy::serve(exchange& e, const api::request_info& what) {
     (void)co_await e.respond({.status = 204}, "");
     co_return;
   }
-  if (d->add_slash) {
+  // Relative links of a page would lead out of the proxy.
+  if (what.subresource == "proxy" && what.rest.empty() && !wants_upgrade(r) && (r.method == "GET" || r.method == "HEAD")) {
     response moved{.status = 301};
     moved.headers.add("Location", r.path + "/" + (r.query.empty() ? "" : "?" + r.query));
     (void)co_await e.respond(moved, "");
     co_return;
   }
-  co_await forward(e, *std::move(d));
-}
-
-namespace {
-
-// The request's body, piece by piece. errors of the other side show in the answer.
-task<result<void>> send_body(exchange& e, net::http::client_exchange& x) {
-  for (;;) {
-    KEDGE_CO_TRY(auto piece, co_await e.read());
-    if (piece.empty()) co_return co_await x.finish();
-    bytes part = piece.view();
-    KEDGE_CO_CHECK(co_await x.write({&part, 1}));
+  if (!d->is_kubelet) {
+    d->how.ways = {std::move(d->to)};
+    co_return co_await forward(e, pods_, std::move(d->how));
   }
-}
-
-headers request_headers(const net::http::request& r, const net::http::connection_info& from, bool upgrade) {
-  headers out;
-  for (auto& [name, value] : r.headers)
-    if (!stays_here(name) && !iequals(name, "x-forwarded-for")) out.add(name, value);
-  if (upgrade) {
-    out.add("Connection", "Upgrade");
-    out.add("Upgrade", std::string(r.headers.get("upgrade")));
+  auto ways = dialer_.ways_to(d->to.at.address);
+  for (auto& w : ways) {
+    auto& to = d->how.ways.emplace_back(d->to);
+    to.at.address += "/" + w.id();
   }
-  auto before = r.headers.get("x-forwarded-for");
-  out.add("X-Forwarded-For", before.empty() ? from.peer.address : std::string(before) + ", " + from.peer.address);
-  return out;
-}
-
-}  // namespace
-
-task<void> node_proxy::forward(exchange& e, destination d) {
-  auto& r = e.request();
-  bool upgrade = wants_upgrade(r);
-  bool has_body = r.content_length.value_or(1) > 0;
-  auto request = [&] {
-    return net::http::client_request{.to = d.to, .method = r.method, .path = d.path, .headers = request_headers(r, e.connection(), upgrade),
-                                     .streams = has_body};
-  };
-  auto& through = d.is_kubelet ? kubelets_ : pods_;
-  std::unique_ptr<net::http::client_exchange> x;
-  const response* head = nullptr;
-  for (int attempt = 0;; ++attempt) {
-    // A kept connection, or the tunnel, may have been dead all along; what has no effect is asked again over a new one.
-    auto may_retry = [&](const error& why) {
-      return attempt == 0 && !has_body && !upgrade && (r.method == "GET" || r.method == "HEAD") && why.code != errc::timeout;
-    };
-    auto opened = co_await through.open(request());
-    if (!opened && may_retry(opened.error())) continue;
-    if (!opened) co_return co_await refuse(e, unreachable(opened.error()));
-    x = std::move(*opened);
-    if (has_body) {
-      if (auto sent = co_await send_body(e, *x); !sent) co_return co_await refuse(e, unreachable(sent.error()));
-    }
-    auto answered = co_await x->head();
-    if (answered) {
-      head = *answered;
-      break;
-    }
-    if (!may_retry(answered.error())) co_return co_await refuse(e, unreachable(answered.error()));
-    through.forget_idle();
-  }
-  response out{.status = head->status};
-  for (auto& [name, value] : head->headers)
-    if (!stays_here(name) && !iequals(name, "date")) out.headers.add(name, value);
-  if (head->status == 101) {
-    auto up = x->upgraded();
-    if (!up || !upgrade) co_return co_await refuse(e, api::internal_error("the node changed the protocol without being asked"));
-    out.headers.add("Connection", "Upgrade");
-    out.headers.add("Upgrade", std::string(head->headers.get("upgrade")));
-    auto down = co_await e.upgrade(out);
-    if (!down) co_return;
-    co_return co_await tunnel::splice(**down, **up);
-  }
-  if (!d.told_as.empty() && (head->status < 200 || head->status > 206)) {
-    auto text = co_await x->read_all(error_body_max_bytes);
-    api::status s{.code = head->status, .reason = head->status == 404 ? "NotFound" : head->status == 400 ? "BadRequest" : "InternalError",
-                  .message = text ? std::string(trim(*text)) : text.error().message};
-    co_return co_await refuse(e, s);
-  }
-  // A redirect within the target is one within the proxy.
-  if (auto where = out.headers.get("location"); !d.prefix.empty() && where.starts_with('/') && !where.starts_with("//"))
-    out.headers.set("Location", d.prefix + std::string(where));
-  if (r.method == "HEAD" || head->status == 204 || head->status == 304) {
-    (void)co_await e.respond(out, "");
-    co_return;
-  }
-  if (!co_await e.start(out)) co_return;
-  for (;;) {
-    auto piece = co_await x->read();
-    if (!piece) co_return e.abort();
-    if (piece->empty()) break;
-    bytes part = piece->view();
-    if (!co_await e.write({&part, 1})) co_return;
-  }
-  (void)co_await e.finish();
+  if (ways.empty()) co_return co_await refuse(e, api::unavailable("error trying to reach service: failed to find Session for client " + d->to.at.address));
+  d->how.doubt = [this, ways](std::size_t i) { dialer_.doubt(ways[i]); };
+  co_await forward(e, kubelets_, std::move(d->how));
 }
 
 }  // namespace kedge::supervisor

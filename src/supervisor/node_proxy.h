@@ -1,12 +1,12 @@
 // node_proxy.h: the API's subresources that lead to a node: nodes/N/proxy, pods/P/{log,exec,attach,portforward,proxy},
 // services/S/proxy.
 //
-//   request ─▶ where it goes (Node, Pod, Service as stored) ─▶ node_dialer ─▶ TLS with the kubelet, end to end ─▶ its answer
+//   request ─▶ where it goes (Node, Pod, Service as stored) ─▶ node_dialer ─▶ TLS with the kubelet, end to end ─▶ forward.h
 //                                                                            └▶ HTTP with the pod
 //
 // The kubelet is asked as the API server (client-kube-apiserver), and known by its serving certificate, which names the node:
-// two nodes behind NAT may have the same address. Headers of the client that prove who it is are not passed on. Upgrades (exec's
-// streams) are carried as bytes. Connections to kubelets are kept, one object a core.
+// two nodes behind NAT may have the same address. An address is dialled only when it may be another host's, and of a Service only when
+// a pod of its namespace has it. Connections to kubelets are kept, one object a core.
 #pragma once
 
 #include <memory>
@@ -34,7 +34,8 @@ class node_proxy {
   api::api_result<destination> find_pod(const api::request_info& what) const;
   api::api_result<destination> find_service(const api::request_info& what) const;
   api::api_result<destination> find_container(const api::request_info& what, const api::query_values& query) const;
-  task<void> forward(net::http::exchange& e, destination to);
+  destination at_address(std::string_view node, std::string_view address, std::uint16_t port, bool tls) const;
+  bool is_pod(const json::value& endpoint, std::string_view ns) const;
 
   struct kubelet_network;
   struct pod_network;

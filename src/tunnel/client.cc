@@ -152,14 +152,7 @@ task<result<void>> client::attempt(entry& e) {
   e.attempts = 0;
   change(e, server_state::ok);
   log::info("tunnel to {} is open", e.address);
-  // Looks at the pongs beside, and says so when they stay away.
-  reactor::scope watch;
-  watch.spawn([](client& c, entry& of, link& watched) -> task<void> {
-    for (;;) {
-      co_await reactor::sleep_for(c.options_.suspect_after / 4);
-      c.change(of, watched.silence() > c.options_.suspect_after ? server_state::failed : server_state::ok);
-    }
-  }(*this, e, l));
+  l.on_lively = [this, &e](bool lively) { change(e, lively ? server_state::ok : server_state::failed); };
   auto why = co_await l.run();
   e.left = l.peer_left();
   co_return fail(std::move(why));

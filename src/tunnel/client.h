@@ -7,7 +7,7 @@
 //
 // A Connect that isn't allowed is answered by an Error for that stream; K3s's agent ends its whole session instead, and with
 // it every other stream: nobody is safer for that. A server that leaves pings unanswered counts as failed after
-// suspect_after, long before the session is given up. One that ends the session with close code 1001 stops, and is leaving until
+// session.suspect_after, long before the session is given up. One that ends the session with close code 1001 stops, and is leaving until
 // the next attempt: it still answers what it was asked.
 #pragma once
 
@@ -43,7 +43,6 @@ struct client_options {
   link::options session;
   duration retry_interval = tunnel::retry_interval;
   duration debounce = server_set_debounce;
-  duration suspect_after = tunnel::suspect_after;
   duration leave_max = tunnel::leave_max;
 };
 

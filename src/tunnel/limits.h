@@ -40,7 +40,7 @@ inline constexpr std::chrono::seconds ping_interval{5};     // (wire)
 inline constexpr std::chrono::seconds silence_timeout{60};  // (wire) since the last ping (server) or pong (client)
 inline constexpr std::chrono::seconds sync_interval{60};    // (wire)
 inline constexpr std::chrono::seconds dial_timeout{60};     // (wire) the agent's dial of a Connect's target
-// Two pings unanswered: the balancer shall look elsewhere, long before the session is given up.
+// Two pings missed (server) or unanswered (client): who has another way shall take it, long before the session is given up.
 inline constexpr std::chrono::seconds suspect_after{12};
 inline constexpr std::chrono::seconds retry_interval{3};    // K3s: between attempts to reach a server
 inline constexpr std::chrono::seconds server_set_debounce{3};

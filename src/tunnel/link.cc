@@ -154,7 +154,7 @@ link::link(std::unique_ptr<reactor::stream> s, role own, std::string client_key,
       parser_(own == role::server ? ws::side::server : ws::side::client, message_max_bytes),
       session_(own, *this, std::move(client_key), session_key), flush_timer_(*this, &link::flush_now),
       silence_timer_(*this, &link::check_silence), last_heard_(reactor::loop::current().now()) {
-  silence_timer_.arm_after(options_.silence_timeout);
+  silence_timer_.arm_after(std::min(options_.suspect_after, options_.silence_timeout));
   if (own_ == role::server) return;
   if (options_.ping_interval > duration(0)) {
     ping_timer_ = std::make_unique<ticker>(*this, &link::send_ping);
@@ -251,16 +251,15 @@ result<void> link::take(reactor::buffer in) {
 
 result<void> link::on_control(const ws::frame_parser::event& e) {
   using kind = ws::frame_parser::event::kind;
-  auto now = reactor::loop::current().now();
   if (e.what == kind::ping) {
-    if (own_ == role::server) last_heard_ = now;  // the client: pongs alone count
+    if (own_ == role::server) heard();  // the client: pongs alone count
     queue(ws::opcode::pong, e.payload);
     return {};
   }
   if (e.what == kind::pong) {
     if (own_ == role::client) {
-      last_heard_ = now;
-      round_trip_ = now - ping_sent_;
+      heard();
+      round_trip_ = last_heard_ - ping_sent_;
     }
     return {};
   }
@@ -408,11 +407,26 @@ void link::send_sync() {
   sync_timer_->arm_after(options_.sync_interval);
 }
 
+void link::heard() {
+  last_heard_ = reactor::loop::current().now();
+  if (lively_) return;
+  silence_timer_.arm_after(std::min(options_.suspect_after, options_.silence_timeout));
+  set_lively(true);
+}
+
+// First the peer is suspect, then it is given up.
 void link::check_silence() {
   if (closing_) return fail_sending("the tunnel was closed at this end");
-  auto until = last_heard_ + options_.silence_timeout;
-  if (until > reactor::loop::current().now()) return silence_timer_.arm(until);
-  fail_sending("the peer was silent for too long");
+  const auto now = reactor::loop::current().now();
+  const auto suspect = last_heard_ + options_.suspect_after, given_up = last_heard_ + options_.silence_timeout;
+  if (given_up <= now) return fail_sending("the peer was silent for too long");
+  if (suspect > now) return silence_timer_.arm(std::min(suspect, given_up));
+  silence_timer_.arm(given_up);
+  set_lively(false);
+}
+
+void link::set_lively(bool lively) {
+  if (std::exchange(lively_, lively) != lively && on_lively) on_lively(lively);
 }
 
 }  // namespace kedge::tunnel

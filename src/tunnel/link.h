@@ -58,6 +58,7 @@ class link final : session::transport {
   struct options {
     duration ping_interval = tunnel::ping_interval;      // client; zero: never
     duration sync_interval = tunnel::sync_interval;      // client; zero: never
+    duration suspect_after = tunnel::suspect_after;
     duration silence_timeout = tunnel::silence_timeout;
   };
   // `s` is what the websocket handshake left. `dial`: the client's; null for the server.
@@ -77,8 +78,12 @@ class link final : session::transport {
   // Whether the peer ended the session so: it stops, and is not broken.
   bool peer_left() const noexcept { return peer_left_; }
 
-  // Since the last ping (server) or pong (client).
-  duration silence() const noexcept { return reactor::loop::current().now() - last_heard_; }
+  // Whether the peer has been heard of late: a ping (server) or pong (client) within suspect_after, and no doubt since.
+  bool lively() const noexcept { return lively_; }
+  // Called on each change of that.
+  std::function<void(bool lively)> on_lively;
+  // Somebody found the tunnel dead: it isn't lively until the peer is heard again.
+  void doubt() { set_lively(false); }
   // The client's last ping to its pong; zero before the first.
   duration round_trip() const noexcept { return round_trip_; }
   std::size_t streams() const noexcept { return session_.size(); }
@@ -114,7 +119,9 @@ class link final : session::transport {
 
   void send_ping();
   void send_sync();
+  void heard();
   void check_silence();
+  void set_lively(bool lively);
 
   std::unique_ptr<reactor::stream> stream_;
   role own_;
@@ -130,7 +137,7 @@ class link final : session::transport {
   duration round_trip_{0};
   const char* why_closed_ = nullptr;
   // broken_: nothing is sent any more. closing_: by close(), and the peer's word is waited for.
-  bool flushing_ = false, broken_ = false, close_sent_ = false, closing_ = false, peer_left_ = false;
+  bool flushing_ = false, broken_ = false, close_sent_ = false, closing_ = false, peer_left_ = false, lively_ = true;
   reactor::scope tasks_;  // last: ends first
 };
 

@@ -34,6 +34,12 @@ struct server::state {
     auto older = [](const session_info& a, const session_info& b) { return std::pair(a.since, a.key) < std::pair(b.since, b.key); };
     all.insert(std::upper_bound(all.begin(), all.end(), s, older), s);
   }
+  static void change(core& c, const session_info& s) {
+    auto i = c.nodes.find(s.node);
+    if (i == c.nodes.end()) return;
+    for (auto& one : i->second)
+      if (one.key == s.key && one.core == s.core) one.lively = s.lively;
+  }
   static void remove(core& c, const session_info& s) {
     auto i = c.nodes.find(s.node);
     if (i == c.nodes.end()) return;
@@ -50,6 +56,11 @@ class listed {
   listed(std::shared_ptr<server::state> s, server::session_info info, link& l) : state_(std::move(s)), info_(std::move(info)) {
     state_->cores[info_.core].links.emplace(info_.key, &l);
     everywhere(&server::state::add);
+    l.on_lively = [this](bool lively) {
+      info_.lively = lively;
+      everywhere(&server::state::change);
+      log::info("tunnel of node {} {}", quote(info_.node), lively ? "is heard again" : "is silent; other ways are tried first");
+    };
   }
   ~listed() {
     state_->cores[info_.core].links.erase(info_.key);
@@ -98,24 +109,31 @@ task<void> server::serve(net::http::exchange& e, std::string node) {
   log::info("tunnel of node {} has ended: {}", quote(l.get_session().client_key()), why.message);
 }
 
-task<result<std::unique_ptr<reactor::stream>>> server::dial(std::string node, std::string protocol, std::string address, bool lively) {
-  auto s = state_;
-  auto here = s->here();
-  std::vector<session_info> candidates;
-  if (auto i = s->cores[here].nodes.find(node); i != s->cores[here].nodes.end()) candidates = i->second;
-  for (auto& c : candidates) {
-    // On the session's core: it may have ended while the message was under way.
-    auto open = [s, c, protocol, address, lively]() -> task<result<std::unique_ptr<reactor::stream>>> {
-      auto& links = s->cores[c.core].links;
-      auto i = links.find(c.key);
-      if (i == links.end()) co_return fail(errc::unavailable, "the session has ended");
-      if (lively && i->second->silence() > suspect_after) co_return fail(errc::unavailable, "the session is silent");
-      co_return i->second->open(protocol, address);
-    };
-    auto stream = co_await bring_here(*s->cores[c.core].loop, open);
+task<result<std::unique_ptr<reactor::stream>>> server::dial(std::string node, std::string protocol, std::string address) {
+  for (auto& session : sessions_of(node)) {
+    auto stream = co_await dial_through(session, protocol, address);
     if (stream || stream.error().code == errc::invalid) co_return std::move(stream);
   }
   co_return fail(errc::unavailable, "failed to find Session for client " + node);
+}
+
+task<result<std::unique_ptr<reactor::stream>>> server::dial_through(session_info through, std::string protocol, std::string address) {
+  auto s = state_;
+  // On the session's core: it may have ended while the message was under way.
+  auto open = [s, through, protocol, address]() -> task<result<std::unique_ptr<reactor::stream>>> {
+    auto& links = s->cores[through.core].links;
+    auto i = links.find(through.key);
+    if (i == links.end()) co_return fail(errc::unavailable, "the session has ended");
+    co_return i->second->open(protocol, address);
+  };
+  co_return co_await bring_here(*s->cores[through.core].loop, open);
+}
+
+void server::doubt(const session_info& session) {
+  state_->cores[session.core].loop->post([s = state_, core = session.core, key = session.key] {
+    auto i = s->cores[core].links.find(key);
+    if (i != s->cores[core].links.end()) i->second->doubt();
+  });
 }
 
 void server::close() {
@@ -129,6 +147,12 @@ void server::close() {
 bool server::has_session(std::string_view node) const {
   auto& nodes = state_->cores[state_->here()].nodes;
   return nodes.find(node) != nodes.end();
+}
+
+std::vector<server::session_info> server::sessions_of(std::string_view node) const {
+  auto& nodes = state_->cores[state_->here()].nodes;
+  auto i = nodes.find(node);
+  return i == nodes.end() ? std::vector<session_info>() : i->second;
 }
 
 std::vector<server::session_info> server::sessions() const {

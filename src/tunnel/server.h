@@ -4,7 +4,8 @@
 //   any core ── dial(node, "tcp", "127.0.0.1:10250") ──▶ the oldest session's core ──▶ Connect
 //
 // Each core has the whole list of sessions (who, on which core), kept by messages; a dial from another core gets a stream
-// that carries its bytes across in copied pieces. Several sessions of a node may stand; the oldest is used (wire).
+// that carries its bytes across in copied pieces. Several sessions of a node may stand; the oldest is used (wire). A session whose
+// agent missed two pings stays, but is known as one that may be dead.
 #pragma once
 
 #include <functional>
@@ -32,8 +33,7 @@ class server {
   // A stream to `address` ("host:port") as seen from the node. Succeeds at once: a refused target shows in the first receive.
   // errc::unavailable when the node has no session. Belongs to the calling core. Never ask for what the agent won't allow:
   // a K3s agent then ends its session.
-  // `lively`: only through a session that has pinged of late; others may be black holes, and last resorts.
-  task<result<std::unique_ptr<reactor::stream>>> dial(std::string node, std::string protocol, std::string address, bool lively = false);
+  task<result<std::unique_ptr<reactor::stream>>> dial(std::string node, std::string protocol, std::string address);
 
   // Ends every session, and takes no new ones: the server stops. From any of the cores.
   void close();
@@ -45,8 +45,14 @@ class server {
     std::int64_t key = 0;
     std::size_t core = 0;
     time_point since{};
+    bool lively = true;  // it has pinged of late; others may be black holes, and are last resorts
   };
   std::vector<session_info> sessions() const;  // by node, the oldest first
+  std::vector<session_info> sessions_of(std::string_view node) const;
+  // As dial, through that session alone.
+  task<result<std::unique_ptr<reactor::stream>>> dial_through(session_info through, std::string protocol, std::string address);
+  // Nothing came back through that session, while another way led there: it isn't lively until its next ping.
+  void doubt(const session_info& session);
 
   struct state;
 

@@ -116,8 +116,8 @@ task<result<std::unique_ptr<reactor::stream>>> client::connect(const target& to)
 task<result<std::unique_ptr<client_exchange>>> client::open(client_request r) {
   std::erase_if(state_->h2, [now = reactor::loop::current().now()](auto& s) { return h2_idle(*s.second, now); });
   for (auto& [to, session] : state_->h2)
-    if (to == r.to && h2_usable(*session)) co_return co_await open_h2_exchange(session, std::move(r));
-  auto connection = state_->take_idle(r.to);
+    if (!r.fresh && to == r.to && h2_usable(*session)) co_return co_await open_h2_exchange(session, std::move(r));
+  auto connection = r.fresh ? nullptr : state_->take_idle(r.to);
   if (!connection) {
     KEDGE_CO_TRY(auto s, co_await connect(r.to));
     std::vector<std::string> certificates;

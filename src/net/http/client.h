@@ -40,6 +40,9 @@ struct client_request {
   http::headers headers;
   std::string body;           // sent with Content-Length, unless `streams`
   bool streams = false;       // the body is written with client_exchange::write and ended with finish
+  std::optional<std::uint64_t> length = {};  // of a body that streams: sent as Content-Length. nullopt: in chunks
+  std::string authority;      // of the Host header; empty: the target's
+  bool fresh = false;         // on a new connection: for what can't be sent again when a kept one proves dead
 };
 
 struct client_response {
@@ -64,6 +67,8 @@ class client_exchange {
   virtual result<std::unique_ptr<reactor::stream>> upgraded() = 0;
   virtual const std::vector<std::string>& peer_certificates() const noexcept = 0;  // DER; empty without TLS
   virtual reactor::endpoint local() const = 0;
+  // Whether the connection was used before: then it may have been dead all along.
+  virtual bool reused() const noexcept = 0;
 
   task<result<std::string>> read_all(std::size_t most = response_body_max_bytes);
 };

@@ -23,13 +23,17 @@ class h1_exchange final : public client_exchange {
     head_request_ = r.method == "HEAD";
     h1_framing f;
     streams_ = r.streams;
-    if (streams_)
+    if (streams_ && r.length)
+      f = {.body = h1_framing::body::length, .length = *r.length};
+    else if (streams_)
       f.body = h1_framing::body::chunked;
     else if (!r.body.empty() || r.method == "POST" || r.method == "PUT" || r.method == "PATCH")
       f = {.body = h1_framing::body::length, .length = r.body.size()};
-    append_request_head(text_, r.method, r.path, connect_ ? r.path : r.to.authority(), r.headers, f);
+    append_request_head(text_, r.method, r.path, connect_ ? r.path : r.authority.empty() ? r.to.authority() : r.authority, r.headers, f);
     body_ = std::move(r.body);
+    reused_ = connection_->reused;
     sent_all_ = !streams_;
+    left_ = streams_ ? r.length : std::nullopt;
   }
 
   ~h1_exchange() override {
@@ -48,7 +52,8 @@ class h1_exchange final : public client_exchange {
     }
     co_return result<void>();
   }
-  bool died_idle() const noexcept { return connection_ && connection_->reused && !any_received_ && failed_; }
+  bool died_idle() const noexcept { return connection_ && reused_ && !any_received_ && failed_; }
+  bool reused() const noexcept override { return reused_; }
 
   task<result<const response*>> head() override {
     while (!have_head_) {
@@ -86,6 +91,11 @@ class h1_exchange final : public client_exchange {
     std::size_t size = 0;
     for (auto& p : body) size += p.size();
     if (size == 0) co_return result<void>();
+    if (left_) {
+      if (size > *left_) co_return fail_with(errc::invalid, "the body is longer than was said");
+      *left_ -= size;
+      co_return co_await connection_->stream->send(body);
+    }
     std::string head;
     append_chunk_head(head, size);
     std::vector<bytes> parts{as_bytes(head)};
@@ -96,7 +106,8 @@ class h1_exchange final : public client_exchange {
   task<result<void>> finish() override {
     if (!streams_ || sent_all_) co_return result<void>();
     if (!connection_) co_return fail(errc::closed, "the exchange is over");
-    KEDGE_CO_CHECK(co_await connection_->stream->send(as_bytes("0\r\n\r\n")));
+    if (left_ && *left_ > 0) co_return fail_with(errc::invalid, "the body is shorter than was said");
+    if (!left_) KEDGE_CO_CHECK(co_await connection_->stream->send(as_bytes("0\r\n\r\n")));
     sent_all_ = true;
     co_return result<void>();
   }
@@ -166,9 +177,10 @@ class h1_exchange final : public client_exchange {
   response response_;
   buffer piece_;
   std::optional<error> send_error_;
+  std::optional<std::uint64_t> left_;  // of a streamed body whose length was told
   int informational_ = 0;
   bool connect_ = false, head_request_ = false, streams_ = false, sent_all_ = false, have_head_ = false, keep_alive_ = false;
-  bool failed_ = false, ended_ = false, any_received_ = false;
+  bool failed_ = false, ended_ = false, any_received_ = false, reused_ = false;
 };
 
 class connected_stream final : public reactor::stream {

@@ -31,6 +31,7 @@ class h2_client final : private stream_owner, public h2_session {
 
  private:
   friend class h2_client_exchange;
+  bool used_before_ = false;
   h2_stream* begin(std::int32_t) override { return nullptr; }  // no pushes
   void head_done(h2_stream&) override {}
   void stream_closed(h2_stream&) override {}
@@ -46,7 +47,7 @@ class h2_client final : private stream_owner, public h2_session {
 
 class h2_client_exchange final : public client_exchange, public h2_stream, public reactor::list_hook {
  public:
-  explicit h2_client_exchange(std::shared_ptr<h2_client> s) : session_(std::move(s)) {
+  explicit h2_client_exchange(std::shared_ptr<h2_client> s) : session_(std::move(s)), reused_(std::exchange(session_->used_before_, true)) {
     session_->exchanges_.push_back(*this);
     ++session_->live_;
   }
@@ -66,13 +67,14 @@ class h2_client_exchange final : public client_exchange, public h2_stream, publi
       fields.add(":authority", r.path);
     } else {
       fields.add(":scheme", r.to.tls ? "https" : "http");
-      fields.add(":authority", r.to.authority());
+      fields.add(":authority", r.authority.empty() ? r.to.authority() : r.authority);
       fields.add(":path", r.path);
     }
     fields.add_all(r.headers);
     bodyless_ = !r.streams && body_kept_.empty();
     if (!r.streams && !r.headers.has("content-length") && (!bodyless_ || r.method == "POST" || r.method == "PUT" || r.method == "PATCH"))
       fields.add("content-length", std::to_string(body_kept_.size()));
+    if (r.streams && r.length) fields.add("content-length", std::to_string(*r.length));
     auto& list = fields.list();
     auto source = session_->provider(*this);
     part_ = as_bytes(body_kept_);
@@ -118,6 +120,7 @@ class h2_client_exchange final : public client_exchange, public h2_stream, publi
   }
   const std::vector<std::string>& peer_certificates() const noexcept override { return session_->certificates(); }
   reactor::endpoint local() const override { return session_->local(); }
+  bool reused() const noexcept override { return reused_; }
   // Not begun by the server, so it may be sent again.
   bool unserved() const noexcept { return !head_complete && (error == NGHTTP2_REFUSED_STREAM || session_->dead()); }
 
@@ -127,6 +130,7 @@ class h2_client_exchange final : public client_exchange, public h2_stream, publi
   std::string body_kept_;
   bytes part_;
   bool bodyless_ = false, head_given_ = false;
+  const bool reused_;
 };
 
 void h2_client::connection_ended() {

@@ -362,6 +362,35 @@ TEST_CASE("pings keep a session, their absence ends it") {
   });
 }
 
+TEST_CASE("a node that misses pings stays, and is known as one that may be dead, until it is heard again") {
+  on_each_backend([]() -> task<void> {
+    tunnel::server server({&reactor::loop::current()}, {.suspect_after = 1200ms, .silence_timeout = 1h});
+    running_server http([&](net::http::exchange& e) -> task<void> { co_await server.serve(e, std::string(e.request().path.substr(1))); });
+    tunnel::client lively({.path = "/lively", .session = {.ping_interval = 500ms, .silence_timeout = 1h}, .retry_interval = 1h});
+    tunnel::client silent({.path = "/silent", .session = {.ping_interval = 0ms, .silence_timeout = 1h}, .retry_interval = 1h});
+    reactor::scope scope;
+    for (auto* c : {&lively, &silent}) {
+      c->set_servers({http.at().text()});
+      scope.spawn(c->run());
+    }
+    auto is = [&](std::string_view node, bool wanted) {
+      auto all = server.sessions_of(node);
+      return all.size() == 1 && all[0].lively == wanted;
+    };
+    auto both = [&] { return is("lively", true) && is("silent", true); };
+    CHECK(co_await eventually(both));
+    CHECK(co_await eventually([&] { return is("silent", false); }));
+    CHECK(is("lively", true));
+    server.doubt(server.sessions_of("lively")[0]);
+    CHECK(co_await eventually([&] { return is("lively", false); }));
+    CHECK(co_await eventually([&] { return is("lively", true); }));
+    CHECK(is("silent", false));
+    echo_server echo;
+    auto s = co_await server.dial_through(server.sessions_of("silent")[0], "tcp", echo.at());  // as a last resort
+    CHECK(s.has_value());
+  });
+}
+
 TEST_CASE("a server that leaves pings unanswered is suspect before it is given up") {
   on_each_backend([]() -> task<void> {
     bool answer = true;
@@ -373,9 +402,8 @@ TEST_CASE("a server that leaves pings unanswered is suspect before it is given u
     });
     std::vector<std::string> states;
     tunnel::client c({.on_state = [&](const std::string&, tunnel::server_state s) { states.emplace_back(name_of(s)); },
-                      .session = {.ping_interval = 10ms, .silence_timeout = 1h},
-                      .retry_interval = 1h,
-                      .suspect_after = 100ms});
+                      .session = {.ping_interval = 10ms, .suspect_after = 100ms, .silence_timeout = 1h},
+                      .retry_interval = 1h});
     c.set_servers({http.at().text()});
     reactor::scope scope;
     scope.spawn(c.run());

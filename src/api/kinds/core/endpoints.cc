@@ -36,7 +36,7 @@ problems check_fqdn(std::string_view name) {
 void check_address(causes& out, const json::value& v, std::string_view type, const std::string& list, std::size_t i) {
   auto text = v.as_string();
   auto path = at(list, i);
-  if (type == "FQDN") return add_problems(out, path, v, check_fqdn(text));
+  if (type == "FQDN") return text.empty() ? out.push_back(required(path)) : add_problems(out, path, v, check_fqdn(text));
   const bool four = type == "IPv4";
   if (!four && type != "IPv6") return;
   auto wrong = four ? check_ip(text) : check_canonical_ip(text);
