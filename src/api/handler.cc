@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "api/applying.h"
 #include "api/custom/tables.h"
 #include "api/limits.h"
 #include "base/log.h"
@@ -13,25 +14,10 @@
 
 namespace kedge::api {
 
-// This core's metric cells by what their labels are made of: found without the registry's mutex, and without spelling labels.
-struct api_handler::series {
-  struct cells {
-    metric_cell* total;
-    histogram* seconds;
-  };
-  std::unordered_map<std::string, cells, string_hash, std::equal_to<>> known;
-  std::string key;  // scratch
-  metric_cell* reads;
-  metric_cell* writes;
-};
-
 namespace {
 
 constexpr std::string_view in_flight_name = "apiserver_current_inflight_requests";
 constexpr std::string_view in_flight_help = "Maximal number of currently used inflight request limit of this apiserver per request kind in last second.";
-// Label sets that one core remembers; hostile verbs or groups must not grow it for ever.
-constexpr std::size_t series_max = 4096;
-
 // Counts a request as in flight while it lives.
 class flight {
  public:
@@ -103,10 +89,8 @@ void fill_attributes(api_request& r) {
 
 api_handler::api_handler(api_parts parts)
     : parts_(std::move(parts)), storage_(parts_.objects, parts_.rules, parts_.ranges),
-      series_(std::make_unique<series>()) {
-  series_->reads = &parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"readOnly\"");
-  series_->writes = &parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"mutating\"");
-}
+      reads_running_(parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"readOnly\"")),
+      writes_running_(parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"mutating\"")), requests_(parts_.measures) {}
 
 api_handler::~api_handler() = default;
 
@@ -144,7 +128,7 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   }
   std::size_t uncounted = 0;
   metric_cell ignored;
-  flight counted(r.info.long_running() ? uncounted : count, r.info.long_running() ? ignored : reading ? *series_->reads : *series_->writes);
+  flight counted(r.info.long_running() ? uncounted : count, r.info.long_running() ? ignored : reading ? reads_running_ : writes_running_);
   if (r.info.is_resource)
     co_await serve_resource(r, watch);
   else
@@ -297,34 +281,14 @@ void api_handler::audit_now(api_request& r, bool started) {
 
 void api_handler::measure(api_request& r) {
   auto& i = r.info;
-  // Only names that are served become labels: anything else is one series.
-  const bool known = !i.is_resource || r.tables->find(i.api_group, i.api_version, i.resource) != nullptr;
-  const bool plain = i.subresource.size() < 40 && std::ranges::all_of(i.subresource, [](char c) { return (c >= 'a' && c <= 'z') || c == '-'; });
-  const auto verb = known && i.verb.size() < 20 ? std::string_view(i.verb) : "other";
-  const auto group = known ? std::string_view(i.api_group) : "", version = known ? std::string_view(i.api_version) : "";
-  const auto resource = known ? std::string_view(i.resource) : "other";
-  const auto subresource = !known ? "" : plain ? std::string_view(i.subresource) : "other";
-  const std::string_view scope = !i.is_resource ? "" : !i.name.empty() || i.verb == "create" ? "resource" : !i.ns.empty() ? "namespace" : "cluster";
-  const std::string_view dry_run = r.query.get("dryRun") == "All" ? "All" : "";
-
-  auto& key = series_->key;
-  key.assign(reinterpret_cast<const char*>(&r.answer.code), sizeof r.answer.code);
-  for (auto part : {verb, group, version, resource, subresource, scope, dry_run}) (key += part) += '\0';
-  auto it = series_->known.find(key);
-  if (it == series_->known.end()) {
-    if (series_->known.size() >= series_max) return;
-    // kube-apiserver counts by HTTP's methods, and apart what is more than one object.
-    std::string upper(verb == "create" ? "post" : verb == "update" ? "put" : verb);
-    for (auto& c : upper) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
-    auto without_code = fmt::format("component=\"apiserver\",dry_run=\"{}\",group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",verb=\"{}\",version=\"{}\"",
-                                    dry_run, group, resource, scope, subresource, upper, version);
-    auto labels = fmt::format("code=\"{}\",{}", r.answer.code, without_code);
-    auto& total = parts_.measures.counter("apiserver_request_total", "Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.", labels);
-    auto& seconds = parts_.measures.durations("apiserver_request_duration_seconds", "Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.", without_code);
-    it = series_->known.emplace(key, series::cells{&total, &seconds}).first;
-  }
-  it->second.total->add();
-  it->second.seconds->observe(std::chrono::duration<double>(reactor::loop::current().now() - r.received).count());
+  const bool admitted = r.decision == "allow" && r.answer.code != 429;
+  requests_.observe({.code = r.answer.code,
+                     .info = i,
+                     .what = i.is_resource && admitted ? r.tables->find(i.api_group, i.api_version, i.resource) : nullptr,
+                     .admitted = admitted,
+                     .applies = i.verb == "patch" && is_apply_patch(r.http.request().headers.get("Content-Type")),
+                     .dry_run = r.query.get("dryRun") == "All"},
+                    reactor::loop::current().now() - r.received);
 }
 
 task<void> api_handler::finish(api_request& r) {

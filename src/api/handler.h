@@ -18,6 +18,7 @@
 #include "api/health.h"
 #include "api/metrics.h"
 #include "api/request.h"
+#include "api/request_metrics.h"
 #include "api/storage.h"
 #include "api/watching.h"
 #include "base/kubernetes_version.h"
@@ -132,8 +133,8 @@ class api_handler final : public net::http::handler {
   std::shared_ptr<const discovery> discovery_;
   storage storage_;
   std::size_t reads_ = 0, writes_ = 0;  // in flight on this core
-  struct series;
-  std::unique_ptr<series> series_;      // this core's known metric cells
+  metric_cell &reads_running_, &writes_running_;
+  request_metrics requests_;
 };
 
 }  // namespace kedge::api

@@ -218,6 +218,77 @@ TEST_CASE("requests are counted by kube-apiserver's verbs and scopes; hostile na
   CHECK(text.find("x\"") == std::string::npos);
 }
 
+TEST_CASE("nothing that a client chooses becomes a series, and strangers don't use up the room for others") {
+  api_world w;
+  auto series = [&] {
+    auto text = w.get("/metrics").body;
+    std::size_t n = 0;
+    for (std::size_t at = 0; (at = text.find("\napiserver_request_total{", at)) != text.npos; ++at) ++n;
+    return n;
+  };
+  // Everything of a request that may be chosen, by who isn't known, who may nothing, and who may all.
+  auto hostile = [&](int i) {
+    const auto x = fmt::format("x{}", i);
+    w.ask("Q" + x, "/api/v1/pods");
+    w.ask("Q" + x, "/" + x);
+    w.get("/" + x);
+    w.get("/apis/" + x + "/v1/pods");
+    w.get("/apis/apps/" + x + "/deployments");
+    w.get("/api/v1/" + x);
+    w.get("/api/v1/namespaces/" + x + "/pods");
+    w.get("/api/v1/namespaces/default/pods/" + x + "/" + x);
+    w.get("/api/v1/namespaces/default/pods/a/proxy/" + x);
+    w.get("/api/v1/namespaces/default/pods?dryRun=" + x + "&watch=" + x + "&timeoutSeconds=0&fieldManager=" + x, {{"User-Agent", x}, {"Content-Type", x}, {"Accept", x}});
+    w.patch("/api/v1/namespaces/default/pods/a?fieldManager=" + x, "{}", x);
+  };
+  for (bool known : {true, false})
+    for (auto* denied : {"", "get"}) {
+      w.who.known = known;
+      w.may.denied_verb = denied;
+      hostile(-1);
+    }
+  w.who.known = true;
+  w.may.denied_verb.clear();
+  const auto before = series();
+  for (int i = 0; i < 50; ++i)
+    for (bool known : {true, false})
+      for (auto* denied : {"", "get"}) {
+        w.who.known = known;
+        w.may.denied_verb = denied;
+        hostile(i);
+      }
+  w.who.known = true;
+  w.may.denied_verb.clear();
+  CHECK(series() <= before + 1);  // that of /metrics itself
+  CHECK(before < 40);
+  // Refusals say nothing of the resource: a user without rights could walk all of them.
+  w.may.denied_verb = "list";
+  for (auto& s : builtin_registry().all()) w.get((s->group.empty() ? "/api/" : "/apis/" + s->group + "/") + s->version + "/" + std::string(s->resource));
+  w.may.denied_verb.clear();
+  CHECK(series() <= before + 2);
+  auto text = w.get("/metrics").body;
+  CHECK(text.find(R"(apiserver_request_total{code="403",component="apiserver",dry_run="",group="",resource="",scope="",subresource="",verb="LIST",version=""})") != std::string::npos);
+  CHECK(text.find(R"(apiserver_request_total{code="401",component="apiserver",dry_run="",group="",resource="",scope="",subresource="",verb="other",version=""})") != std::string::npos);
+}
+
+TEST_CASE("requests are still counted when there are more series than one core remembers") {
+  metrics all;
+  request_metrics m(all);
+  std::vector<std::unique_ptr<served>> kinds;
+  for (int i = 0; i < 5000; ++i) {
+    auto s = std::make_unique<served>();
+    s->group = "example.org";
+    s->version = "v1";
+    s->resource = fmt::format("r{}", i);
+    auto info = parse_request("GET", "/apis/example.org/v1/" + s->resource, {});
+    m.observe({.info = info, .what = s.get()}, std::chrono::milliseconds(1));
+    kinds.push_back(std::move(s));
+  }
+  auto text = all.text();
+  CHECK(text.find(R"(resource="r0",scope="cluster",subresource="",verb="LIST",version="v1"} 1)") != std::string::npos);
+  CHECK(text.find(R"(apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="other",scope="",subresource="",verb="LIST",version=""} 904)") != std::string::npos);
+}
+
 TEST_CASE("a fresh cluster has its objects") {
   api_world w;
   bootstrap_options o;
