@@ -83,6 +83,17 @@ class local_objects final : public objects {
     co_return api_result<void>();
   }
 
+  task<api_result<void>> bind(std::string ns, std::string name, std::string uid, std::string node) override {
+    auto& pods = *builtin_registry().find("", "v1", "pods");
+    auto c = call_for(pods, "create", ns, json::value(), "binding");
+    c.who.name = name;
+    json::value binding = json::object{{"metadata", json::object{{"name", name}, {"namespace", ns}, {"uid", std::move(uid)}}},
+                                       {"target", json::object{{"kind", "Node"}, {"name", std::move(node)}}}};
+    auto done = co_await bind_pod(storage_, pods, std::move(ns), std::move(name), std::move(binding), c);
+    if (!done) co_return fail(std::move(done).error());
+    co_return api_result<void>();
+  }
+
   task<api_result<json::value>> modify(resource_id r, std::string ns, std::string name, std::function<bool(json::value&)> edit, std::string subresource) override {
     std::shared_ptr<const registry> kept;
     auto s = find(r, kept);

@@ -44,6 +44,9 @@ class objects {
                                               std::string subresource = {}) = 0;
   virtual task<api_result<void>> remove(resource_id r, std::string ns, std::string name, delete_options options = {}) = 0;
 
+  // Gives the pod its node, as a POST of its binding does: 409 when it has one already, is another (`uid`), or is being deleted.
+  virtual task<api_result<void>> bind(std::string ns, std::string name, std::string uid, std::string node) = 0;
+
   // Reads, lets `change` edit a copy, updates; again from the start on a conflict (5 tries). `change` gives false to leave it.
   virtual task<api_result<json::value>> modify(resource_id r, std::string ns, std::string name,
                                                std::function<bool(json::value&)> change, std::string subresource = {}) = 0;

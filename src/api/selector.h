@@ -36,6 +36,8 @@ class label_selector {
   static label_selector from_map(const json::value& map);
 
   bool everything() const noexcept { return !nothing_ && requirements_.empty(); }
+  bool nothing() const noexcept { return nothing_; }
+  void add(requirement r) { requirements_.push_back(std::move(r)); }
   bool matches_text(std::string_view labels) const noexcept;     // JSON text of metadata.labels; "" for none
   bool matches(const json::value& labels) const noexcept;        // metadata.labels
   const std::vector<requirement>& requirements() const noexcept { return requirements_; }

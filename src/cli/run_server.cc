@@ -27,6 +27,7 @@
 #include "cli/version.h"
 #include "control/controller.h"
 #include "control/leader_election.h"
+#include "control/scheduler/profile.h"
 #include "control/server_endpoints.h"
 #include "crypto/files.h"
 #include "datastore/endpoint.h"
@@ -298,7 +299,8 @@ class server_process {
 
     if (!options_.disable_controller_manager) {
       controllers_ = std::make_unique<control::context>(control::context{.objects = mine.local(), .cluster_cidr = settings_.cluster_cidrs.front(),
-                                                                         .root_ca_pem = identity_->server_ca().bundle_pem()});
+                                                                         .root_ca_pem = identity_->server_ca().bundle_pem(),
+                                                                         .scheduling = options_.disable_scheduler ? nullptr : &scheduling_});
     }
     auto lead = [this, &mine]() -> task<void> {
       reactor::scope parts;
@@ -699,6 +701,7 @@ class server_process {
   std::optional<supervisor::encryption> encryption_;
   std::optional<supervisor::bootstrap_data> bootstrap_;
   std::string process_identity_;
+  control::scheduler::configuration scheduling_ = control::scheduler::default_configuration();
   std::unique_ptr<control::context> controllers_;
   std::unique_ptr<control::server_endpoints> endpoints_;
   std::unique_ptr<control::election> election_;

@@ -1,6 +1,7 @@
 #include "control/controller.h"
 
 #include "base/log.h"
+#include "control/scheduler/scheduler.h"
 
 namespace kedge::control {
 
@@ -78,6 +79,7 @@ task<void> run_controllers(context& c) {
   all.spawn(run_disruption(c));
   all.spawn(run_storage_protection(c));
   all.spawn(run_flow_schemas(c));
+  if (c.scheduling) all.spawn(run_scheduler(c, *c.scheduling));
   co_await all.join();
 }
 

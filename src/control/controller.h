@@ -15,6 +15,10 @@
 
 namespace kedge::control {
 
+namespace scheduler {
+struct configuration;
+}
+
 // What every controller is given.
 struct context {
   api::objects& objects;
@@ -25,6 +29,8 @@ struct context {
   duration node_monitor_grace_period = std::chrono::seconds(50);
   duration node_monitor_period = std::chrono::seconds(5);
   duration node_startup_grace_period = std::chrono::seconds(60);
+  // How pods get their nodes; null: another scheduler does it (--disable-scheduler).
+  const scheduler::configuration* scheduling = nullptr;
 };
 
 // Reads every object under `prefix` and then follows its changes until dropped: `each` sees the existing ones as added.

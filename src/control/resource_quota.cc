@@ -79,7 +79,7 @@ class quota_keeper {
 
   json::value used(const json::value& quota, std::string_view ns) const {
     auto& hard = quota["spec"]["hard"];
-    api::amounts sum;
+    pod::amounts sum;
     auto resources = c_.objects.resources();
     auto now = store_.current();
     std::set<std::string_view> seen;  // several versions of a resource are the same objects
@@ -87,7 +87,7 @@ class quota_keeper {
       if (!concerns(hard, *s) || !seen.insert(s->key_prefix).second) continue;
       now.scan(s->prefix(ns), {}, [&](const store::object_ref& o) {
         auto v = json::parse(o->bytes());
-        if (v && api::quota_covers(quota, s->group, s->resource, *v)) api::add(sum, api::quota_usage(s->group, s->resource, *v));
+        if (v && api::quota_covers(quota, s->group, s->resource, *v)) pod::add(sum, api::quota_usage(s->group, s->resource, *v));
         return true;
       });
     }

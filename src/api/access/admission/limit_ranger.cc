@@ -4,14 +4,16 @@
 #include <fmt/format.h>
 
 #include "api/access/admission/plugin.h"
-#include "api/access/admission/pod_amounts.h"
 #include "api/access/cluster.h"
 #include "api/access/pod_references.h"
 #include "base/strings.h"
+#include "pod/amounts.h"
 
 namespace kedge::api {
 namespace {
 
+using pod::amounts;
+using pod::amounts_of;
 using schema::quantity;
 
 std::vector<json::value> ranges_of(const store::snapshot& cluster, const std::string& ns) {
@@ -124,7 +126,7 @@ void check_pod(std::vector<std::string>& wrong, const json::value& pod, const js
       check_all(wrong, type, limit, {requests, limits});
     });
   } else if (type == "Pod") {
-    auto requests = pod_amounts(pod, "requests"), limits = pod_amounts(pod, "limits");
+    auto requests = pod::amounts_of_pod(pod, "requests"), limits = pod::amounts_of_pod(pod, "limits");
     check_all(wrong, type, limit, {requests, limits});
   }
 }

@@ -8,6 +8,9 @@
 namespace kedge::api {
 namespace {
 
+using pod::amount_of;
+using pod::amounts;
+using pod::amounts_of_pod;
 using schema::quantity;
 
 bool is_pods(std::string_view group, std::string_view resource) { return group.empty() && resource == "pods"; }
@@ -25,11 +28,11 @@ bool has_plain_name(std::string_view name) {
 void add_pod(amounts& out, const json::value& pod) {
   if (finished(pod)) return;
   out["pods"] = quantity::of(1);
-  for (auto& [name, amount] : pod_amounts(pod, "requests")) {
+  for (auto& [name, amount] : amounts_of_pod(pod, "requests")) {
     if (has_plain_name(name)) out[name] = amount;
     out["requests." + name] = amount;
   }
-  for (auto& [name, amount] : pod_amounts(pod, "limits")) out["limits." + name] = amount;
+  for (auto& [name, amount] : amounts_of_pod(pod, "limits")) out["limits." + name] = amount;
 }
 
 void add_service(amounts& out, const json::value& service) {

@@ -6,13 +6,13 @@
 #include <string_view>
 #include <vector>
 
-#include "api/access/admission/pod_amounts.h"
+#include "pod/amounts.h"
 
 namespace kedge::api {
 
 // All that quotas can count of this object, by the names that spec.hard uses: {"pods": 1, "count/pods": 1, "requests.cpu":
 // 500m, …}. A finished pod counts only as count/pods.
-amounts quota_usage(std::string_view group, std::string_view resource, const json::value& object);
+pod::amounts quota_usage(std::string_view group, std::string_view resource, const json::value& object);
 
 // Whether the quota's scopes and scopeSelector cover the object (a quota without scopes covers all; scopes only pods).
 bool quota_covers(const json::value& quota, std::string_view group, std::string_view resource, const json::value& object);

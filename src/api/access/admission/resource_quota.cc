@@ -9,6 +9,11 @@
 namespace kedge::api {
 namespace {
 
+using pod::add;
+using pod::amounts;
+using pod::amounts_of;
+using pod::text_of;
+
 // What the request adds: the object's usage, less what its old version used.
 amounts growth(const admission_request& r) {
   auto out = quota_usage(r.who.api_group, r.who.resource, *r.object);

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "api/access/admission/plugin.h"
-#include "api/access/admission/pod_amounts.h"
+#include "pod/amounts.h"
 #include "api/access/cluster.h"
 
 namespace kedge::api {
@@ -24,7 +24,7 @@ api_result<void> protect(admission_request& r, plugin_context&) {
 
 api_result<void> check_resize(admission_request& r, plugin_context& c) {
   if (!concerns(r, "", "persistentvolumeclaims") || r.what != operation::update || !r.object || !r.old) return {};
-  auto size = [](const json::value& claim) { return amount_of(claim["spec"]["resources"]["requests"]["storage"]); };
+  auto size = [](const json::value& claim) { return pod::amount_of(claim["spec"]["resources"]["requests"]["storage"]); };
   if (!(size(*r.old) < size(*r.object))) return {};
   if ((*r.old)["status"]["phase"].as_string() != "Bound") return fail(refused(r, "Only bound persistent volume claims can be expanded"));
   auto name = annotation_of(*r.object, "volume.beta.kubernetes.io/storage-class");

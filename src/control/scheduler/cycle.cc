@@ -1,0 +1,192 @@
+#include "control/scheduler/cycle.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+namespace kedge::control::scheduler {
+
+filter_states filter_states::clone() const {
+  filter_states out;
+  for (auto& o : of) out.of.push_back({o.skip, o.state ? o.state->clone() : nullptr});
+  return out;
+}
+
+void diagnosis::blame(const plugin* p) {
+  if (p && std::find(plugins.begin(), plugins.end(), p) == plugins.end()) plugins.push_back(p);
+}
+
+std::string diagnosis::text() const {
+  auto out = fmt::format("0/{} nodes are available:", nodes);
+  if (!before.empty()) {
+    out += fmt::format(" {}.", before);
+  } else {
+    std::map<std::string, std::size_t> counted;
+    for (auto& [node, no] : of_nodes)
+      for (auto& reason : no.why.reasons) ++counted[reason];
+    if (of_nodes.size() < nodes)
+      for (auto& reason : of_others.reasons) counted[reason] += nodes - of_nodes.size();
+    std::vector<std::string> lines;
+    for (auto& [reason, n] : counted) lines.push_back(fmt::format("{} {}", n, reason));
+    std::sort(lines.begin(), lines.end());
+    if (!lines.empty()) out += fmt::format(" {}.", fmt::join(lines, ", "));
+  }
+  if (!after.empty()) out += " " + after;
+  return out;
+}
+
+namespace {
+
+refusal run_filters(const profile& by, const filter_states& states, const pod_view& pod, const node_view& node, const cluster_view& cluster) {
+  for (std::size_t i = 0; i < by.filters.size(); ++i) {
+    if (states.of[i].skip) continue;
+    auto v = by.filters[i]->filter(pod, node, states.of[i].state.get(), cluster);
+    if (!v) return {std::move(v), by.filters[i]};
+  }
+  return {};
+}
+
+struct before_nodes {
+  filter_states states;
+  std::optional<std::set<std::string>> only;
+  std::vector<std::string_view> narrowed_by;
+  bool refused = false;
+};
+
+before_nodes run_prefilters(const profile& by, const pod_view& pod, const cluster_view& cluster, diagnosis& why) {
+  before_nodes out;
+  for (auto p : by.filters) {
+    auto before = p->prefilter(pod, cluster);
+    if (!before.refused) {
+      why.before = fmt::format("{}", fmt::join(before.refused.reasons, ", "));
+      why.of_others = std::move(before.refused);
+      why.blame(p);
+      out.refused = true;
+      return out;
+    }
+    if (before.only) {
+      out.narrowed_by.push_back(p->name());
+      if (out.only)
+        std::erase_if(*out.only, [&](auto& name) { return !before.only->contains(name); });
+      else
+        out.only = std::move(before.only);
+      why.blame(p);
+      if (out.only->empty()) {
+        auto names = out.narrowed_by;
+        std::sort(names.begin(), names.end());
+        auto text = names.size() == 1 ? fmt::format("node(s) didn't satisfy plugin {}", names[0])
+                                      : fmt::format("node(s) didn't satisfy plugin(s) [{}] simultaneously", fmt::join(names, " "));
+        why.before = text;
+        why.of_others = verdict::never(std::move(text));
+        out.refused = true;
+        return out;
+      }
+    }
+    out.states.of.push_back({before.skip, std::move(before.state)});
+  }
+  if (out.only) {
+    auto names = out.narrowed_by;
+    std::sort(names.begin(), names.end());
+    why.of_others = verdict::never(fmt::format("node(s) didn't satisfy plugin(s) [{}]", fmt::join(names, " ")));
+  }
+  return out;
+}
+
+}  // namespace
+
+refusal fits(const profile& by, const filter_states& states, const pod_view& pod, const node_view& node, const cluster_view& cluster) {
+  std::vector<pod_ref> to_come;
+  for (auto& p : cluster.nominated(node))
+    if (p->uid != pod.uid && p->is->priority >= pod.is->priority) to_come.push_back(p);
+  if (!to_come.empty()) {
+    auto with = states.clone();
+    auto full = node;
+    for (auto& p : to_come) {
+      full.add(p);
+      for (std::size_t i = 0; i < by.filters.size(); ++i)
+        if (!with.of[i].skip && with.of[i].state) by.filters[i]->moved(*with.of[i].state, pod, *p, full, 1, cluster);
+    }
+    auto no = run_filters(by, with, pod, full, cluster);
+    if (!no.why) return no;
+  }
+  // They may not come after all, and must not be leant on.
+  return run_filters(by, states, pod, node, cluster);
+}
+
+std::vector<node_score> scores_of(const profile& by, const pod_view& pod, std::span<const node_view* const> nodes, const cluster_view& cluster) {
+  std::vector<node_score> out;
+  out.reserve(nodes.size());
+  for (auto n : nodes) out.push_back({n, 0, {}});
+  std::vector<std::int64_t> column(nodes.size());
+  for (auto& s : by.scorers) {
+    auto state = s.of->prescore(pod, nodes, cluster);
+    if (!state) {
+      for (auto& o : out) o.of.push_back(0);
+      continue;
+    }
+    for (std::size_t i = 0; i < nodes.size(); ++i) column[i] = s.of->score(pod, *nodes[i], *state, cluster);
+    s.of->normalise(column, nodes, *state);
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      out[i].of.push_back(column[i] * s.weight);
+      out[i].total += column[i] * s.weight;
+    }
+  }
+  return out;
+}
+
+namespace {
+
+// The best of them; of several, one by lot.
+const node_view* choose(const profile& by, const pod_view& pod, std::span<const node_view* const> nodes, const cluster_view& cluster, random_source& random,
+                        std::int64_t& score) {
+  if (nodes.size() == 1) return nodes.front();
+  std::vector<std::int64_t> totals(nodes.size()), column(nodes.size());
+  for (auto& s : by.scorers) {
+    auto state = s.of->prescore(pod, nodes, cluster);
+    if (!state) continue;
+    for (std::size_t i = 0; i < nodes.size(); ++i) column[i] = s.of->score(pod, *nodes[i], *state, cluster);
+    s.of->normalise(column, nodes, *state);
+    for (std::size_t i = 0; i < nodes.size(); ++i) totals[i] += column[i] * s.weight;
+  }
+  score = *std::max_element(totals.begin(), totals.end());
+  auto equal = static_cast<std::uint64_t>(std::count(totals.begin(), totals.end(), score));
+  auto lot = random.below(equal);
+  for (std::size_t i = 0;; ++i)
+    if (totals[i] == score && lot-- == 0) return nodes[i];
+}
+
+}  // namespace
+
+outcome place(const profile& by, const pod_view& pod, const cluster_view& cluster, random_source& random) {
+  outcome out;
+  out.why.nodes = cluster.nodes().size();
+  if (out.why.nodes == 0) return out;
+  auto before = run_prefilters(by, pod, cluster, out.why);
+  if (before.refused) return out;
+  out.states = std::move(before.states);
+  if (!pod.nominated.empty())
+    if (auto node = cluster.find_node(pod.nominated); node && (!before.only || before.only->contains(node->name)) && fits(by, out.states, pod, *node, cluster).why) {
+      out.node = node;
+      out.feasible = 1;
+      return out;
+    }
+  std::vector<const node_view*> passed;
+  auto look = [&](const node_view& node) {
+    auto no = fits(by, out.states, pod, node, cluster);
+    if (no.why) return passed.push_back(&node);
+    out.why.blame(no.by);
+    out.why.of_nodes.emplace_back(&node, std::move(no));
+  };
+  if (before.only) {
+    for (auto& name : *before.only)
+      if (auto node = cluster.find_node(name)) look(*node);
+  } else {
+    for (auto node : cluster.nodes()) look(*node);
+  }
+  out.feasible = passed.size();
+  if (!passed.empty()) out.node = choose(by, pod, passed, cluster, random, out.score);
+  return out;
+}
+
+}  // namespace kedge::control::scheduler

@@ -1,0 +1,65 @@
+// cycle.h: where one pod goes: a pure function of the pod, the cluster and the profile.
+//
+//   prefilters ─▶ its nominated node, if that fits ─▶ filters over all nodes ─▶ scores ─▶ the best, one of the best by lot
+//        │ refused                                       │ none passed
+//        └────────────▶ diagnosis: why, by node ◀────────┘
+//
+// All nodes are looked at: kube-scheduler stops at a sample of 5 to 50 % of more than 100, for speed.
+#pragma once
+
+#include "base/random.h"
+#include "control/scheduler/profile.h"
+
+namespace kedge::control::scheduler {
+
+// What the filters know of the pod; a thought experiment works on a copy.
+struct filter_states {
+  struct one {
+    bool skip = false;
+    std::unique_ptr<plugin_state> state;
+  };
+  std::vector<one> of;  // as profile::filters
+  filter_states clone() const;
+};
+
+struct refusal {
+  verdict why;
+  const plugin* by = nullptr;
+};
+
+struct diagnosis {
+  std::size_t nodes = 0;                  // of the cluster
+  std::string before;                     // a prefilter refused all; its words
+  std::vector<std::pair<const node_view*, refusal>> of_nodes;
+  verdict of_others;                      // nodes that weren't looked at
+  std::vector<const plugin*> plugins;     // that refused, each once
+  std::string after;                      // what preemption says
+  void blame(const plugin* p);
+  // "0/3 nodes are available: 2 Insufficient cpu, … preemption: …", word for word.
+  std::string text() const;
+};
+
+struct outcome {
+  const node_view* node = nullptr;        // null: refused, see why
+  std::size_t feasible = 0;
+  std::int64_t score = 0;                 // of the chosen one
+  diagnosis why;
+  filter_states states;                   // for preemption; empty when a prefilter refused
+};
+
+inline constexpr std::string_view no_nodes_text = "no nodes available to schedule pods";
+
+outcome place(const profile& by, const pod_view& pod, const cluster_view& cluster, random_source& random);
+
+// Whether the pod fits on `node`, pods of no less priority that are to come there counted too.
+refusal fits(const profile& by, const filter_states& states, const pod_view& pod, const node_view& node, const cluster_view& cluster);
+
+// For those who want to know all of it: each node's score, by plugin.
+struct node_score {
+  const node_view* node;
+  std::int64_t total;
+  std::vector<std::int64_t> of;  // weighted, as profile::scorers
+};
+std::vector<node_score> scores_of(const profile& by, const pod_view& pod, std::span<const node_view* const> nodes, const cluster_view& cluster);
+
+}  // namespace kedge::control::scheduler

@@ -1,0 +1,119 @@
+// plugin.h: one rule of placing pods, as kube-scheduler's framework cuts it. A plugin keeps nothing between pods: what it finds
+// out before it looks at nodes is its state of the cycle.
+//
+//   prefilter (once) ─▶ filter (each node) ─▶ prescore (once, over the nodes that passed) ─▶ score (each) ─▶ normalise
+//
+// Names, weights and words are kube-scheduler's (k8s.io/kubernetes/pkg/scheduler/framework/plugins).
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "control/scheduler/cluster_view.h"
+
+namespace kedge::control::scheduler {
+
+inline constexpr std::int64_t score_max = 100;
+
+struct verdict {
+  enum class kind : unsigned char {
+    fits,
+    unschedulable,   // the removal of pods may help
+    unresolvable,    // it doesn't
+  } what = kind::fits;
+  std::vector<std::string> reasons;
+
+  explicit operator bool() const noexcept { return what == kind::fits; }
+  static verdict no(std::string why) { return {kind::unschedulable, {std::move(why)}}; }
+  static verdict never(std::string why) { return {kind::unresolvable, {std::move(why)}}; }
+};
+
+struct plugin_state {
+  virtual ~plugin_state() = default;
+  virtual std::unique_ptr<plugin_state> clone() const = 0;
+};
+
+struct prefiltered {
+  bool skip = false;                             // filter() has nothing to say
+  verdict refused;                               // no node will do
+  std::optional<std::set<std::string>> only;     // the nodes that are left
+  std::unique_ptr<plugin_state> state;
+};
+
+// What happened in the cluster that may let a refused pod fit.
+struct cluster_event {
+  enum class kind : unsigned char {
+    node,             // added or changed: `node_changes`
+    pod_added,        // a pod got a place
+    pod_updated,      // a placed pod's labels or requests
+    pod_removed,      // a place got free
+    pending_updated,  // the refused pod itself
+    namespaces, volumes, claims, classes, csi_nodes, devices, services,
+    everything,
+  } what = kind::everything;
+  unsigned node_changes = 0;
+  const node_view* node = nullptr;        // as it is now
+  const pod_view* pod = nullptr;          // the one that came, changed or went
+};
+
+class plugin {
+ public:
+  virtual ~plugin() = default;
+  virtual std::string_view name() const noexcept = 0;
+
+  virtual bool filters() const noexcept { return false; }
+  virtual prefiltered prefilter(const pod_view&, const cluster_view&) const { return {}; }
+  virtual verdict filter(const pod_view&, const node_view&, const plugin_state*, const cluster_view&) const { return {}; }
+  // `other` came to (+1) or left (-1) the node in a thought experiment.
+  virtual void moved(plugin_state&, const pod_view& /*pod*/, const pod_view& /*other*/, const node_view&, int, const cluster_view&) const {}
+
+  virtual bool scores() const noexcept { return false; }
+  // Null: every node scores 0, and nothing is normalised.
+  virtual std::unique_ptr<plugin_state> prescore(const pod_view&, std::span<const node_view* const>, const cluster_view&) const { return nullptr; }
+  virtual std::int64_t score(const pod_view&, const node_view&, const plugin_state&, const cluster_view&) const { return 0; }
+  // To 0 … score_max.
+  virtual void normalise(std::span<std::int64_t>, std::span<const node_view* const>, const plugin_state&) const {}
+
+  // Whether the event may make a pod fit that this plugin refused (a queueing hint: KEP-4247).
+  virtual bool may_help(const cluster_event& e, const pod_view&) const { return e.what == cluster_event::kind::everything; }
+};
+
+// A state of what needs none.
+struct no_state final : plugin_state {
+  std::unique_ptr<plugin_state> clone() const override { return std::make_unique<no_state>(); }
+};
+
+// kube-scheduler's DefaultNormalizeScore.
+void normalise_to_max(std::span<std::int64_t> scores, bool reverse);
+
+// A plugin by its name with its arguments (KubeSchedulerConfiguration's pluginConfig; null: the defaults). Null for a name that
+// is none; errc::invalid for arguments that can't be used.
+result<std::unique_ptr<plugin>> make_plugin(std::string_view name, const json::value& arguments);
+// All names, in the default order, with their weights.
+struct default_plugin {
+  std::string_view name;
+  std::int64_t weight;
+};
+std::span<const default_plugin> default_plugins() noexcept;
+
+// One each of plugins/.
+using plugin_result = result<std::unique_ptr<plugin>>;
+plugin_result make_node_name(const json::value&);
+plugin_result make_node_unschedulable(const json::value&);
+plugin_result make_taint_toleration(const json::value&);
+plugin_result make_node_affinity(const json::value& arguments);
+plugin_result make_node_ports(const json::value&);
+plugin_result make_node_resources_fit(const json::value& arguments);
+plugin_result make_balanced_allocation(const json::value& arguments);
+plugin_result make_image_locality(const json::value&);
+plugin_result make_pod_topology_spread(const json::value& arguments);
+plugin_result make_inter_pod_affinity(const json::value& arguments);
+
+}  // namespace kedge::control::scheduler

@@ -1,0 +1,176 @@
+#include "control/scheduler/preemption.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace kedge::control::scheduler {
+namespace {
+
+bool more_important(const pod_ref& a, const pod_ref& b) {
+  if (a->is->priority != b->is->priority) return a->is->priority > b->is->priority;
+  return a->started < b->started;
+}
+
+// A node with and without some of its pods, and what the filters know then.
+class experiment {
+ public:
+  experiment(const profile& by, const pod_view& pod, const filter_states& states, const node_view& node, const cluster_view& cluster)
+      : by_(by), pod_(pod), states_(states.clone()), node_(node), cluster_(cluster) {}
+
+  void remove(const pod_ref& p) {
+    node_.remove(*p);
+    tell(*p, -1);
+  }
+  void add(const pod_ref& p) {
+    node_.add(p);
+    tell(*p, 1);
+  }
+  refusal fits() const { return scheduler::fits(by_, states_, pod_, node_, cluster_); }
+
+ private:
+  void tell(const pod_view& other, int n) {
+    for (std::size_t i = 0; i < by_.filters.size(); ++i)
+      if (auto& s = states_.of[i]; !s.skip && s.state) by_.filters[i]->moved(*s.state, pod_, other, node_, n, cluster_);
+  }
+  const profile& by_;
+  const pod_view& pod_;
+  filter_states states_;
+  node_view node_;
+  const cluster_view& cluster_;
+};
+
+// Of `pods`, in order, those whose going some budget doesn't allow any more, and the others.
+void split_by_budgets(const std::vector<pod_ref>& pods, std::span<const budget_view> budgets, std::vector<pod_ref>& violating, std::vector<pod_ref>& others) {
+  std::vector<std::int64_t> left;
+  for (auto& b : budgets) left.push_back(b.allowed);
+  for (auto& p : pods) {
+    bool violates = false;
+    for (std::size_t i = 0; i < budgets.size() && !p->is->labels.empty(); ++i) {
+      auto& b = budgets[i];
+      if (b.ns != p->ns || b.selector.everything() || !matches(b.selector, p->is->labels)) continue;
+      if (std::find(b.disrupted.begin(), b.disrupted.end(), p->name) != b.disrupted.end()) continue;
+      if (--left[i] < 0) violates = true;
+    }
+    (violates ? violating : others).push_back(p);
+  }
+}
+
+struct candidate {
+  const node_view* node = nullptr;
+  std::vector<pod_ref> victims;
+  std::size_t violations = 0;
+};
+
+// The fewest pods of `node` that must go: all of less priority go, then each that may stay comes back.
+refusal try_node(const profile& by, const pod_view& pod, const filter_states& states, const node_view& node, const cluster_view& cluster, candidate& out) {
+  std::vector<pod_ref> lower;
+  for (auto& p : node.pods)
+    if (p->is->priority < pod.is->priority) lower.push_back(p);
+  if (lower.empty()) return {verdict::never("No preemption victims found for incoming pod"), nullptr};
+  experiment e(by, pod, states, node, cluster);
+  for (auto& p : lower) e.remove(p);
+  if (auto no = e.fits(); !no.why) return no;
+  std::sort(lower.begin(), lower.end(), more_important);
+  std::vector<pod_ref> violating, others;
+  split_by_budgets(lower, cluster.budgets(), violating, others);
+  auto bring_back = [&](const pod_ref& p) {
+    e.add(p);
+    if (e.fits().why) return true;
+    e.remove(p);
+    out.victims.push_back(p);
+    return false;
+  };
+  for (auto& p : violating)
+    if (!bring_back(p)) ++out.violations;
+  for (auto& p : others) bring_back(p);
+  std::sort(out.victims.begin(), out.victims.end(), more_important);
+  out.node = &node;
+  return {};
+}
+
+// kube-scheduler's order: fewest broken budgets, lowest greatest priority, least sum, fewest, those that started last.
+const candidate& best_of(const std::vector<candidate>& all) {
+  auto sum = [](const candidate& c) {
+    std::int64_t out = 0;
+    for (auto& v : c.victims) out += v->is->priority + std::int64_t(std::numeric_limits<std::int32_t>::max()) + 1;
+    return out;
+  };
+  // The earliest start among the victims of the greatest priority.
+  auto earliest = [](const candidate& c) {
+    auto out = c.victims.front()->started;
+    for (auto& v : c.victims)
+      if (v->is->priority == c.victims.front()->is->priority) out = std::min(out, v->started);
+    return out;
+  };
+  return *std::min_element(all.begin(), all.end(), [&](auto& a, auto& b) {
+    if (a.violations != b.violations) return a.violations < b.violations;
+    auto pa = a.victims.front()->is->priority, pb = b.victims.front()->is->priority;
+    if (pa != pb) return pa < pb;
+    auto sa = sum(a), sb = sum(b);
+    if (sa != sb) return sa < sb;
+    if (a.victims.size() != b.victims.size()) return a.victims.size() < b.victims.size();
+    return earliest(a) > earliest(b);
+  });
+}
+
+// Why the pod may not have others removed for it now; empty when it may.
+std::string_view not_eligible(const pod_view& pod, const outcome& refused, const cluster_view& cluster) {
+  if (pod.is->never_preempts) return "not eligible due to preemptionPolicy=Never.";
+  if (pod.nominated.empty()) return {};
+  auto node = cluster.find_node(pod.nominated);
+  if (!node) return {};
+  for (auto& [n, no] : refused.why.of_nodes)
+    if (n == node && no.why.what == verdict::kind::unresolvable) return {};
+  for (auto& p : node->pods)
+    if (p->is->priority < pod.is->priority && p->terminating && p->preempted) return "not eligible due to a terminating pod on the nominated node.";
+  return {};
+}
+
+}  // namespace
+
+preemption find_victims(const profile& by, const pod_view& pod, const outcome& refused, const cluster_view& cluster, random_source& random) {
+  preemption out;
+  if (auto why = not_eligible(pod, refused, cluster); !why.empty()) {
+    out.message = fmt::format("preemption: {}", why);
+    return out;
+  }
+  std::vector<const node_view*> may_help;
+  for (auto& [node, no] : refused.why.of_nodes)
+    if (no.why.what == verdict::kind::unschedulable) may_help.push_back(node);
+  std::vector<candidate> clean, violating;
+  diagnosis why;
+  why.nodes = cluster.nodes().size();
+  if (!may_help.empty()) {
+    auto wanted = std::max(static_cast<std::int64_t>(may_help.size()) * by.candidates_percent / 100, by.candidates_least);
+    auto start = random.below(may_help.size());
+    for (std::size_t i = 0; i < may_help.size(); ++i) {
+      auto& node = *may_help[(start + i) % may_help.size()];
+      candidate c;
+      auto no = try_node(by, pod, refused.states, node, cluster, c);
+      if (!no.why) {
+        why.of_nodes.emplace_back(&node, std::move(no));
+        continue;
+      }
+      if (c.victims.empty()) continue;  // it fits as it is: the next try will see it
+      (c.violations == 0 ? clean : violating).push_back(std::move(c));
+      if (!clean.empty() && static_cast<std::int64_t>(clean.size() + violating.size()) >= wanted) break;
+    }
+  }
+  if (clean.empty() && violating.empty()) {
+    why.of_others = verdict::never("Preemption is not helpful for scheduling");
+    out.message = "preemption: " + why.text();
+    out.clears_nomination = true;
+    return out;
+  }
+  clean.insert(clean.end(), std::make_move_iterator(violating.begin()), std::make_move_iterator(violating.end()));
+  auto& best = best_of(clean);
+  out.node = best.node;
+  out.victims = best.victims;
+  out.violations = best.violations;
+  out.message = fmt::format("preemption: found a potential placement for pod on node {}, preempting {} victims", best.node->name, best.victims.size());
+  return out;
+}
+
+}  // namespace kedge::control::scheduler

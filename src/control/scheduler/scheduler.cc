@@ -1,0 +1,274 @@
+#include "control/scheduler/scheduler.h"
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "control/event_recorder.h"
+#include "control/scheduler/preemption.h"
+#include "control/scheduler/queue.h"
+#include "json/parse.h"
+#include "reactor/loop.h"
+
+namespace kedge::control {
+namespace {
+
+using namespace scheduler;
+using event_kind = cluster_event::kind;
+
+const api::resource_id pods{"", "v1", "pods"};
+
+// Bindings under way at once: enough to fill the store's batches; a pod more waits.
+constexpr std::size_t bindings_max = 256;
+// Cycles before others on this loop get their turn.
+constexpr std::size_t cycles_a_turn = 16;
+// Of an Event's message (events.k8s.io note).
+constexpr std::size_t note_max = 1024;
+
+std::string note(std::string text) {
+  if (text.size() > note_max) text = text.substr(0, note_max - 4) + " ...";
+  return text;
+}
+
+class run {
+ public:
+  run(context& c, const configuration& settings)
+      : c_(c), settings_(settings), queue_({.backoff_first = settings.backoff_first, .backoff_most = settings.backoff_most}), events_(c.objects, "default-scheduler") {}
+
+  task<void> go() {
+    reactor::scope all;
+    auto& store = c_.objects.objects_store();
+    auto watch = [&](std::string_view group, std::string_view version, std::string_view plural, void (run::*see)(const json::value&, bool gone),
+                     void (cluster_view::*forget)()) {
+      auto prefix = c_.objects.prefix({std::string(group), std::string(version), std::string(plural)});
+      all.spawn(follow(store, prefix, [this, see](const store::event& e) {
+        auto v = json::parse(e.object->bytes());
+        if (v) (this->*see)(*v, e.type == store::event_type::deleted);
+        wake_.set();
+      }, [this, forget] { (cluster_.*forget)(); }));
+    };
+    watch("", "v1", "nodes", &run::see_node, &cluster_view::forget_nodes);
+    watch("", "v1", "namespaces", &run::see_namespace, &cluster_view::forget_namespaces);
+    watch("", "v1", "services", &run::see_spreader, &cluster_view::forget_services);
+    watch("", "v1", "replicationcontrollers", &run::see_spreader, &cluster_view::forget_replication_controllers);
+    watch("apps", "v1", "replicasets", &run::see_spreader, &cluster_view::forget_replica_sets);
+    watch("apps", "v1", "statefulsets", &run::see_spreader, &cluster_view::forget_stateful_sets);
+    watch("policy", "v1", "poddisruptionbudgets", &run::see_budget, &cluster_view::forget_budgets);
+    watch("", "v1", "pods", &run::see_pod, &cluster_view::forget_pods);
+    all.spawn(place_pods());
+    co_await all.join();
+  }
+
+ private:
+  // ---- events
+
+  void see_node(const json::value& node, bool gone) {
+    auto name = node["metadata"]["name"].as_string();
+    if (gone) {
+      cluster_.remove_node(name);
+      return;
+    }
+    if (auto changed = cluster_.set_node(node)) happened({.what = event_kind::node, .node_changes = changed, .node = cluster_.find_node(name)});
+  }
+  void see_namespace(const json::value& ns, bool gone) {
+    auto name = ns["metadata"]["name"].as_string();
+    gone ? cluster_.remove_namespace(name) : cluster_.set_namespace(name, ns["metadata"]["labels"]);
+    happened({.what = event_kind::namespaces});
+  }
+  void see_spreader(const json::value& o, bool gone) {
+    auto& m = o["metadata"];
+    auto kind = o["kind"].as_string();
+    if (gone)
+      cluster_.remove_selector(kind, m["namespace"].as_string(), m["name"].as_string());
+    else
+      cluster_.set_selector(kind, m["namespace"].as_string(), m["name"].as_string(), o["spec"]["selector"]);
+  }
+  void see_budget(const json::value& budget, bool gone) {
+    auto& m = budget["metadata"];
+    gone ? cluster_.remove_budget(m["namespace"].as_string(), m["name"].as_string()) : cluster_.set_budget(budget);
+  }
+
+  void see_pod(const json::value& pod, bool gone) {
+    auto ns = pod["metadata"]["namespace"].as_string(), name = pod["metadata"]["name"].as_string();
+    auto phase = pod["status"]["phase"].as_string();
+    auto before = cluster_.find_pod(ns, name);
+    if (gone || phase == "Succeeded" || phase == "Failed") {
+      if (!before) return;
+      queue_.remove(before->key());
+      cluster_.remove_pod(ns, name);
+      if (!before->node.empty() || !before->nominated.empty()) happened({.what = event_kind::pod_removed, .pod = before.get()});
+      return;
+    }
+    auto p = cluster_.read_pod(pod, reactor::loop::current().wall_now());
+    if (before && before->uid != p->uid) {
+      queue_.remove(before->key());
+      happened({.what = event_kind::pod_removed, .pod = before.get()});
+    }
+    cluster_.set_pod(p);
+    if (!p->node.empty()) {
+      queue_.remove(p->key());
+      if (!before || before->node.empty() || before->assumed)
+        happened({.what = event_kind::pod_added, .pod = p.get()});
+      else if (before->is != p->is || before->terminating != p->terminating)
+        happened({.what = event_kind::pod_updated, .pod = p.get()});
+      return;
+    }
+    if (p->terminating || !settings_.find(p->is->scheduler_name)) return queue_.remove(p->key());
+    if (before && before->assumed) return;  // its binding is on the way
+    queue_.add(p, now());
+  }
+
+  void happened(const cluster_event& e) {
+    if (queue_.happened(e, now())) wake_.set();
+  }
+
+  // ---- placing
+
+  task<void> place_pods() {
+    reactor::scope writes;
+    for (;;) {
+      std::size_t cycles = 0;
+      while (writing_ < bindings_max) {
+        auto p = queue_.pop(now());
+        if (!p) break;
+        auto current = cluster_.find_pod(p->ns, p->name);
+        if (!current || current->uid != p->uid || !current->node.empty()) {
+          queue_.remove(p->key());
+          continue;
+        }
+        place_one(current, writes);
+        if (++cycles % cycles_a_turn == 0) co_await reactor::yield();
+      }
+      wake_.reset();
+      if (queue_.next_due() <= now() && writing_ < bindings_max) continue;
+      (void)co_await wake_.wait_until(queue_.next_due());
+    }
+  }
+
+  void place_one(const pod_ref& p, reactor::scope& writes) {
+    auto& by = *settings_.find(p->is->scheduler_name);
+    auto& random = reactor::loop::current().random();
+    auto found = place(by, *p, cluster_, random);
+    if (found.node) {
+      cluster_.assume(p, found.node->name);
+      ++writing_;
+      writes.spawn(bind(p, found.node->name));
+      return;
+    }
+    preemption victims;
+    if (by.preempts && found.why.nodes > 0 && !found.states.of.empty()) {
+      victims = find_victims(by, *p, found, cluster_, random);
+      found.why.after = victims.message;
+    }
+    auto text = found.why.nodes == 0 ? std::string(no_nodes_text) : found.why.text();
+    std::optional<std::string> nominated;
+    if (victims.node)
+      nominated = victims.node->name;
+    else if (victims.clears_nomination || found.why.nodes == 0)
+      nominated = "";
+    queue_.refuse(p, found.why.plugins, now());
+    if (nominated && *nominated != p->nominated) {
+      auto next = std::make_shared<pod_view>(*p);
+      next->nominated = *nominated;
+      cluster_.set_pod(std::move(next));
+    }
+    ++writing_;
+    writes.spawn(tell_refused(p, std::move(text), std::move(nominated), std::move(victims)));
+  }
+
+  task<void> bind(pod_ref p, std::string node) {
+    auto done = co_await c_.objects.bind(p->ns, p->name, p->uid, node);
+    --writing_;
+    wake_.set();
+    if (!done) {
+      // Gone, or bound by somebody else, is told by its own event.
+      cluster_.forget(p);
+      if (done.error().code != 404) {
+        log::debug("scheduler: {} to {}: {}", p->key(), node, done.error().message);
+        queue_.retry(p, now());
+      } else {
+        queue_.remove(p->key());
+      }
+      happened({.what = event_kind::pod_removed, .pod = p.get()});
+      co_return;
+    }
+    co_await events_.record(about(*p), "Normal", "Scheduled", fmt::format("Successfully assigned {}/{} to {}", p->ns, p->name, node));
+  }
+
+  task<void> tell_refused(pod_ref p, std::string text, std::optional<std::string> nominated, preemption victims) {
+    co_await events_.record(about(*p), "Warning", "FailedScheduling", note(text));
+    auto change = [&](json::value& pod) {
+      if (pod["metadata"]["uid"].as_string() != p->uid || !pod["spec"]["nodeName"].as_string().empty()) return false;
+      bool changed = set_condition(pod, "PodScheduled", "False", "Unschedulable", text);
+      if (nominated && pod["status"]["nominatedNodeName"].as_string() != *nominated) {
+        if (nominated->empty())
+          pod.member("status").erase("nominatedNodeName");
+        else
+          pod.member("status").set("nominatedNodeName", *nominated);
+        changed = true;
+      }
+      return changed;
+    };
+    auto told = co_await c_.objects.modify(pods, p->ns, p->name, change, "status");
+    if (!told && told.error().code != 404) log::debug("scheduler: the condition of {}: {}", p->key(), told.error().message);
+    if (victims.node) co_await preempt(p, std::move(victims));
+    --writing_;
+    wake_.set();
+  }
+
+  task<void> preempt(pod_ref p, preemption plan) {
+    for (auto& v : plan.victims) {
+      if (v->terminating) continue;
+      auto mark = [&](json::value& pod) {
+        if (pod["metadata"]["uid"].as_string() != v->uid) return false;
+        return set_condition(pod, "DisruptionTarget", "True", "PreemptionByScheduler",
+                             fmt::format("{}: preempting to accommodate a higher priority pod", p->is->scheduler_name));
+      };
+      auto marked = co_await c_.objects.modify(pods, v->ns, v->name, mark, "status");
+      if (!marked) continue;
+      auto gone = co_await c_.objects.remove(pods, v->ns, v->name, {.uid = v->uid});
+      if (!gone) continue;
+      co_await events_.record(about(*v), "Normal", "Preempted", fmt::format("Preempted by pod {} on node {}", p->uid, v->node));
+    }
+  }
+
+  // True when the pod's status is another now.
+  static bool set_condition(json::value& pod, std::string_view type, std::string_view status, std::string_view reason, std::string_view message) {
+    auto now = format_rfc3339(reactor::loop::current().wall_now());
+    auto& list = pod.member("status").member("conditions").make_array();
+    for (auto& c : list) {
+      if (c["type"].as_string() != type) continue;
+      const bool flipped = c["status"].as_string() != status;
+      if (!flipped && c["reason"].as_string() == reason && c["message"].as_string() == message) return false;
+      c.set("status", status);
+      c.set("reason", reason);
+      c.set("message", message);
+      if (flipped) c.set("lastTransitionTime", now);
+      return true;
+    }
+    json::object made{{"type", type}, {"status", status}, {"lastProbeTime", nullptr}, {"lastTransitionTime", now}, {"reason", reason}, {"message", message}};
+    list.emplace_back(std::move(made));
+    return true;
+  }
+
+  static json::value about(const pod_view& p) {
+    return json::object{{"kind", "Pod"}, {"apiVersion", "v1"}, {"metadata", json::object{{"name", p.name}, {"namespace", p.ns}, {"uid", p.uid}}}};
+  }
+  static time_point now() { return reactor::loop::current().now(); }
+
+  context& c_;
+  const configuration& settings_;
+  cluster_view cluster_;
+  queue queue_;
+  event_recorder events_;
+  reactor::event wake_;
+  std::size_t writing_ = 0;
+};
+
+}  // namespace
+
+task<void> run_scheduler(context& c, const scheduler::configuration& settings) {
+  run r(c, settings);
+  co_await r.go();
+}
+
+}  // namespace kedge::control
