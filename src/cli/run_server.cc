@@ -20,6 +20,7 @@
 #include "api/custom/upgrade.h"
 #include "api/handler.h"
 #include "api/local_objects.h"
+#include "api/loop_metrics.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "cli/daemon.h"
@@ -530,6 +531,7 @@ class server_process {
       if (!stop_seen_.load(std::memory_order_relaxed)) return {};
       return fail(errc::unavailable, "process is shutting down");
     });
+    shared_.measures.collect([this](std::string& out) { api::append_loop_metrics(out, cores_); });
     for (std::size_t i = 0; i < cores_.size(); ++i) {
       auto opened = co_await reactor::call_on(cores_[i], [this]() -> task<result<void>> {
         KEDGE_CO_TRY(auto f, front::make(options_, settings_, *identity_, shared_, *objects_, cores_.size()));

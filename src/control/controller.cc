@@ -11,6 +11,7 @@ constexpr auto restart_pause = std::chrono::milliseconds(100);  // between a los
 
 task<void> follow(store::store& s, std::string prefix, std::function<void(const store::event&)> each,
                   std::function<void()> restarted) {
+  reactor::named_activity a("who follows " + prefix);
   for (;;) {
     auto snapshot = s.current();
     auto watcher = s.watch(prefix, snapshot.at());
@@ -41,6 +42,7 @@ static task<void> work_one(const std::string& controller, work_queue& queue,
                            const std::function<task<api::api_result<void>>(std::string key)>& reconcile) {
   for (;;) {
     auto key = co_await queue.next();
+    reactor::named_activity a("controller " + controller + ", " + key);
     auto r = co_await reconcile(key);
     if (r) {
       queue.done(key);

@@ -23,4 +23,18 @@ inline constexpr std::chrono::microseconds look_time{50};
 // Timers, posts and completions handled before sockets are looked at again.
 inline constexpr std::size_t events_per_turn_max = 1024;
 
+// --- turns (turn_meter.h)
+// What a coroutine may take before maybe_yield() lets others run: twenty requests' worth, and five thousand times what it costs.
+inline constexpr std::chrono::microseconds turn_step_time{1'000};
+// After this long the rest of what is ready waits until the sockets have been looked at.
+inline constexpr std::chrono::microseconds turn_time{5'000};
+// Whoever takes longer at once should have yielded: its name is kept, in case the turn becomes a long one.
+inline constexpr std::chrono::milliseconds turn_noted_time{10};
+// A turn that others notice: it is counted and logged. kube-apiserver's clients see as much from a slow commit.
+inline constexpr std::chrono::milliseconds turn_long_time{100};
+// Between two lines of the log about long turns of one loop.
+inline constexpr std::chrono::seconds turn_report_pause{1};
+// In a simulated world, where no time passes in a turn: every so many maybe_yield() yields.
+inline constexpr unsigned simulated_yield_period = 16;
+
 }  // namespace kedge::reactor

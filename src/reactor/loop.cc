@@ -35,11 +35,13 @@ void timer::disarm() noexcept {
 }
 
 loop::loop(std::unique_ptr<backend> b)
-    : backend_(std::move(b)), now_(backend_->now()), mail_(std::make_shared<mailbox>([at = backend_.get()] { at->wake(); })) {}
+    : backend_(std::move(b)), now_(backend_->now()), real_(backend_->is_real()), mail_(std::make_shared<mailbox>([at = backend_.get()] { at->wake(); })) {}
 
 loop::~loop() {
   current_guard guard(*this);
   mail_->close();
+  messages_.clear();
+  next_message_ = 0;
   root_.cancel();
 }
 
@@ -68,27 +70,32 @@ time_point loop::next_timer() const noexcept { return timers_.empty() ? time_poi
 void loop::turn(time_point until) {
   run_mailbox();
   run_ready();
-  if (!ready_.empty() || !mail_->empty())
+  turns_.end_turn();
+  if (has_work())
     until = time_point{};  // long past: only look
   else
     until = std::min(until, next_timer());
   backend_->wait(until);
   now_ = backend_->now();
+  turns_.begin_turn();
   run_timers();
   run_ready();
 }
 
 void loop::run_ready() {
-  // Only what is ready now, up to a bound: those that these make ready come after the sockets have been looked at.
+  // Only what is ready now, up to a bound and for a time: those that these make ready come after the sockets have been looked at.
   list<waiter> batch;
   batch.splice(ready_);
   std::size_t n = 0;
   while (!batch.empty()) {
     auto& w = batch.pop_front();
     __builtin_prefetch(&batch.front());  // an event to a thousand watchers finds none of them in the cache
+    const auto* of = w.of;
+    activity::running_ = of;
     w.handle.resume();
-    if (++n == events_per_turn_max) break;
+    if (turn_is_over(of) || ++n == events_per_turn_max) break;
   }
+  activity::running_ = nullptr;
   if (!batch.empty()) {
     batch.splice(ready_);
     ready_.splice(batch);
@@ -102,10 +109,19 @@ void loop::run_timers() {
     t->disarm();
     t->fired();
   }
+  turn_is_over(nullptr);
 }
 
 void loop::run_mailbox() {
-  for (auto& message : mail_->take()) message();
+  if (next_message_ == messages_.size()) {
+    messages_ = mail_->take();
+    next_message_ = 0;
+  }
+  while (next_message_ < messages_.size()) {
+    std::exchange(messages_[next_message_++], nullptr)();
+    activity::running_ = nullptr;
+    if (turn_is_over(nullptr)) break;
+  }
 }
 
 void loop::sift_up(std::size_t i) noexcept {

@@ -19,9 +19,11 @@
 
 #include "base/random.h"
 #include "base/time.h"
+#include "reactor/limits.h"
 #include "reactor/mailbox.h"
 #include "reactor/scope.h"
 #include "reactor/task.h"
+#include "reactor/turn_meter.h"
 
 namespace kedge::reactor {
 
@@ -42,6 +44,8 @@ class backend {
   // Runs `f` where it may block (offload.h): on the thread pool, or in the simulated world at a later time of its own.
   // false, and `f` is dropped, when too much waits already.
   virtual bool offload(std::move_only_function<void()> f);
+  // Whether time passes while coroutines run: not in a simulated world, whose runs must not depend on it.
+  virtual bool is_real() const noexcept { return true; }
 };
 
 enum class io_backend { automatic, io_uring, epoll };
@@ -110,8 +114,13 @@ class loop {
 
   // One turn: what is ready, then timers and events, waiting until `until` when there is nothing to do. For simulation.
   void turn(time_point until);
+  // How long turns take; count() from any thread.
+  turn_meter& turns() noexcept { return turns_; }
+  // Whether what runs now has run for so long that others should go first (maybe_yield).
+  bool yield_is_due() noexcept { return real_ ? turns_.step_is_due() : ++simulated_steps_ % simulated_yield_period == 0; }
+
   // Whether a turn now would resume or run something (timers apart).
-  bool has_work() const noexcept { return !ready_.empty() || !mail_->empty(); }
+  bool has_work() const noexcept { return !ready_.empty() || next_message_ < messages_.size() || !mail_->empty(); }
   time_point next_timer() const noexcept;  // time_point::max() without one
 
   // Makes this the thread's current loop while it lives (tests and the simulated world hold several loops in a thread).
@@ -126,6 +135,8 @@ class loop {
 
  private:
   friend class timer;
+  // Ends a step of `of`. A simulated turn never is, whatever it takes in reality.
+  bool turn_is_over(const activity* of) noexcept { return !turns_.end_step(of) && real_; }
   void run_ready();
   void run_timers();
   void run_mailbox();
@@ -134,11 +145,16 @@ class loop {
 
   std::unique_ptr<backend> backend_;
   time_point now_;
+  turn_meter turns_;
+  const bool real_;
+  unsigned simulated_steps_ = 0;
   list<waiter> ready_;
   std::vector<timer*> timers_;  // binary heap by when_
   std::atomic<bool> stopping_ = false;
 
   std::shared_ptr<mailbox> mail_;
+  std::vector<mailbox::message> messages_;  // taken from the mailbox, those before next_message_ have run
+  std::size_t next_message_ = 0;
 
   scope root_;  // last: ends first, while the backend still stands
 };
@@ -192,5 +208,11 @@ struct yield_awaiter : waiter {
   void await_resume() const noexcept {}
 };
 inline yield_awaiter yield() { return {}; }
+
+// The same, if this coroutine has run for long (turn_step_time): for loops whose length a client decides.
+struct maybe_yield_awaiter : yield_awaiter {
+  bool await_ready() const noexcept { return !loop::current().yield_is_due(); }
+};
+inline maybe_yield_awaiter maybe_yield() { return {}; }
 
 }  // namespace kedge::reactor

@@ -60,7 +60,9 @@ void scope::spawn(task<void> t) {
   auto c = child::run(*this, t);
   children_.push_back(c.handle.promise());
   ++size_;
+  const auto* before = activity::running_;
   c.handle.resume();
+  activity::running_ = before;  // the child's may be another
 }
 
 void scope::ended() noexcept {

@@ -16,6 +16,7 @@
 
 #include "base/assert.h"
 #include "base/error.h"
+#include "reactor/activity.h"
 #include "reactor/list.h"
 
 namespace kedge::reactor {
@@ -23,6 +24,7 @@ namespace kedge::reactor {
 // What a loop resumes: it lives in the frame of the coroutine that waits, in at most one queue.
 struct waiter : list_hook {
   std::coroutine_handle<> handle;
+  const activity* of = activity::running();  // for whom it waits; may be gone when it is resumed
 };
 
 // Coroutine frames come from per-thread free lists by size: a conversation allocates and frees many of the same few sizes.

@@ -285,6 +285,7 @@ std::vector<engine::pending_ref> engine::next_batch() {
 
 // One batch: to the log, and into memory when it is its turn.
 task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
+  reactor::named_activity running("store commits");
   auto logged = std::make_shared<std::vector<datastore::operation>>();
   logged->reserve(ops.size());
   for (auto& p : ops) {
@@ -589,6 +590,7 @@ task<result<void>> engine::load_all(revision after) {
 }
 
 task<void> engine::follow_loop() {
+  reactor::named_activity running("store follows");
   auto pause = duration(retry_min);
   for (;;) {
     auto page = co_await options_.log->tail(applied_, reactor::loop::current().now() + tail_wait);

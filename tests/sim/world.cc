@@ -26,6 +26,7 @@ class sim_backend final : public reactor::backend {
     return wall_time(epoch) + world_.now_.time_since_epoch() + host_.clock_offset_;
   }
   random_source& random() noexcept override { return world_.random_; }
+  bool is_real() const noexcept override { return false; }
   void wait(time_point) override {}
   void wake() noexcept override {}
   bool offload(std::move_only_function<void()> f) override {

@@ -77,6 +77,9 @@ struct connection_context {
   bool leaving = false;  // from its start
 };
 
+// Method, path and peer, for the log.
+std::string describe_request(const request& r, const connection_info& info);
+
 // Serve one connection until it ends. The caller closes the stream.
 task<void> serve_h1(reactor::stream& s, connection_context context);
 task<void> serve_h2(reactor::stream& s, connection_context context);

@@ -27,7 +27,7 @@ using reactor::buffer;
 
 constexpr std::size_t stack_parts = 16;
 
-class h1_connection final : public connection, public exchange {
+class h1_connection final : public connection, public exchange, reactor::activity {
  public:
   h1_connection(reactor::stream& s, connection_context c) noexcept
       : stream_(s), context_(c), options_(c.options), deadline_(s), leaving_(c.leaving) {
@@ -305,9 +305,12 @@ class h1_connection final : public connection, public exchange {
     left_.reset();
     core_counters::add(context_.counters.exchanges, 1);
     core_counters::add(context_.counters.exchanges_total, 1);
+    activity::begin();
   }
+  std::string describe() const override { return describe_request(request_, context_.info); }
 
   void end_exchange() {
+    activity::end();
     core_counters::add(context_.counters.exchanges, -1);
     request_ = {};
     piece_.release();

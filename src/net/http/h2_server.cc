@@ -12,7 +12,7 @@ namespace {
 
 class h2_server;
 
-class h2_exchange final : public exchange, public h2_stream {
+class h2_exchange final : public exchange, public h2_stream, reactor::activity {
  public:
   explicit h2_exchange(h2_server& s) noexcept : server_(s) {}
 
@@ -35,6 +35,7 @@ class h2_exchange final : public exchange, public h2_stream {
   result<void> submit(const response& head, std::optional<std::uint64_t> length, bool with_body);
   task<void> serve();
   void prepare();
+  std::string describe() const override;
 
   h2_server& server_;
   http::request request_;
@@ -169,7 +170,10 @@ void h2_exchange::prepare() {
   body_limit_ = server_.context_.options.body_max_bytes;
 }
 
+std::string h2_exchange::describe() const { return describe_request(request_, server_.context_.info); }
+
 task<void> h2_exchange::serve() {
+  activity::begin();
   if (headers_too_large) {
     response head{.status = 431};
     (void)co_await respond(head, std::span<const bytes>());
@@ -180,6 +184,7 @@ task<void> h2_exchange::serve() {
       (void)co_await respond(head, std::span<const bytes>());
     }
   }
+  activity::end();
   server_.handler_done(*this);
 }
 

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "base/strings.h"
 
 namespace kedge::net::http {
 
@@ -30,6 +31,11 @@ std::size_t allowed_connections(std::size_t wanted) {
 }
 
 }  // namespace
+
+std::string describe_request(const request& r, const connection_info& info) {
+  constexpr std::size_t shown_max = 256;
+  return quote(r.method) + " " + quote(std::string_view(r.path).substr(0, shown_max)) + " of " + info.peer.text();
+}
 
 server::server(handler& h, server_options options, std::size_t cores)
     : handler_(h), options_(std::move(options)), connections_max_(allowed_connections(options_.connections_max)) {
