@@ -19,6 +19,7 @@
 #include "api/custom/tables.h"
 #include "api/custom/upgrade.h"
 #include "api/handler.h"
+#include "api/indexes.h"
 #include "api/local_objects.h"
 #include "api/loop_metrics.h"
 #include "base/log.h"
@@ -494,6 +495,7 @@ class server_process {
     KEDGE_CO_CHECK(crypto::make_folder(settings_.server_dir() + "/db"));
     KEDGE_CO_TRY(auto log, datastore::make_log(datastore_options(options_, settings_.server_dir())));
     store::store_options s{.log = std::move(log), .loops = store::loops_of(cores_), .decode = &json_of_stored, .upgrade = &api::custom::upgrade_stored};
+    s.indexes = api::builtin_indexes();
     s.leads = [this] { return leads(); };
     s.transform = encryption_->transform([this] { return identity_ ? identity_->password() : supervisor::known_password(settings_).value_or(std::nullopt).value_or(""); });
     s.on_lost_history = [this](const error&) {

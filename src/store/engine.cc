@@ -64,6 +64,7 @@ task<result<std::unique_ptr<store>>> open_store(store_options options) {
 engine::engine(store_options options) : options_(std::move(options)) {
   kedge_assert(!options_.loops.empty() && options_.log);
   auto seed = reactor::loop::current().random().next();
+  if (!options_.indexes.empty()) objects_ = indexed_tree(std::make_shared<index_list>(std::move(options_.indexes), seed));
   for (std::size_t i = 0; i < options_.loops.size(); ++i) {
     hubs_.push_back(
         std::make_shared<hub>(seed, history_limits{options_.history, history_events_max, history_bytes_max}));

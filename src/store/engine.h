@@ -22,6 +22,7 @@
 #include "base/strings.h"
 #include "reactor/cores.h"
 #include "store/hub.h"
+#include "store/indexed_tree.h"
 #include "store/open.h"
 #include "store/text.h"
 
@@ -122,7 +123,7 @@ class engine final : public store {
   std::vector<std::shared_ptr<hub>> hubs_;  // one for each of options_.loops
 
   // Everything below is the owner core's, but for the one atomic.
-  tree objects_;
+  indexed_tree objects_;
   revision applied_ = 0;
   std::shared_ptr<applied_batch> next_applied_;
   std::pair<revision, snapshot> loaded_from_;  // while starting: what the hubs begin with

@@ -42,6 +42,13 @@ object_ref::~object_ref() {
   if (object_ && object_->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) object_access::destroy(object_);
 }
 
+object_ref object_access::ref(const object& o) noexcept {
+  o.references_.fetch_add(1, std::memory_order_relaxed);
+  object_ref r;
+  r.object_ = &o;
+  return r;
+}
+
 void object_access::destroy(const object* o) noexcept {
   o->~object();
   std::free(const_cast<object*>(o));

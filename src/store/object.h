@@ -20,6 +20,8 @@ struct object_access {
   // The value as it was logged: without resourceVersion.
   static std::string logged_text(const object& o);
   static const object* get(const object_ref& r) noexcept { return r.object_; }
+  // One more reference to an object that somebody holds.
+  static object_ref ref(const object& o) noexcept;
   static std::size_t size_of(const object& o) noexcept;  // bytes of memory
   static void destroy(const object* o) noexcept;
 };

@@ -6,6 +6,7 @@
 
 #include "datastore/log.h"
 #include "reactor/cores.h"
+#include "store/index.h"
 #include "store/limits.h"
 #include "store/store.h"
 
@@ -34,6 +35,7 @@ struct store_options {
   value_decoder decode = {};
   value_upgrade upgrade = {};
   value_transform transform = {};
+  std::vector<index> indexes = {};  // what snapshots can be asked for by value
   // Whether this server removes what has expired and compacts: with a shared database only the leader does. Unset:
   // always.
   std::function<bool()> leads = {};

@@ -1,16 +1,17 @@
 #include "store/snapshot.h"
 
+#include "base/assert.h"
 #include "store/object.h"
 
 namespace kedge::store {
 
-snapshot store_access::make(revision at, tree objects) {
+snapshot store_access::make(revision at, indexed_tree objects) {
   snapshot s;
   s.state_ = std::make_shared<const snapshot::state>(snapshot::state{at, std::move(objects)});
   return s;
 }
 
-tree store_access::objects(const snapshot& s) { return s.state_ ? s.state_->objects : tree(); }
+indexed_tree store_access::objects(const snapshot& s) { return s.state_ ? s.state_->objects : indexed_tree(); }
 
 revision snapshot::at() const noexcept { return state_ ? state_->at : 0; }
 
@@ -23,6 +24,29 @@ void snapshot::scan(std::string_view prefix, std::string_view start,
   if (!state_) return;
   state_->objects.scan(std::max(prefix, start),
                        [&](const object_ref& o) { return o->key().starts_with(prefix) && visit(o); });
+}
+
+namespace {
+
+const index_list::item* find_index(const indexed_tree& t, std::string_view name) noexcept {
+  return t.indexes() ? t.indexes()->find(name) : nullptr;
+}
+
+}  // namespace
+
+bool snapshot::has_index(std::string_view name) const noexcept { return state_ && find_index(state_->objects, name); }
+
+void snapshot::scan(std::string_view index, std::string_view value, std::string_view prefix, std::string_view start,
+                    const std::function<bool(const object_ref&)>& visit) const {
+  auto* by = state_ ? find_index(state_->objects, index) : nullptr;
+  kedge_assert(by);
+  state_->objects.scan(*by, value, prefix, start, visit);
+}
+
+std::size_t snapshot::count(std::string_view index, std::string_view value) const {
+  auto* by = state_ ? find_index(state_->objects, index) : nullptr;
+  kedge_assert(by);
+  return state_->objects.count(*by, value);
 }
 
 }  // namespace kedge::store

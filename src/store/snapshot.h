@@ -1,20 +1,20 @@
 // snapshot.h: the inside of snapshots, for store/ only.
 #pragma once
 
-#include "store/tree.h"
+#include "store/indexed_tree.h"
 
 namespace kedge::store {
 
 struct snapshot::state {
   revision at = 0;
-  tree objects;
+  indexed_tree objects;
 };
 
 class store_access {
  public:
-  static snapshot make(revision at, tree objects);
+  static snapshot make(revision at, indexed_tree objects);
   // Empty for a snapshot that was never made.
-  static tree objects(const snapshot& s);
+  static indexed_tree objects(const snapshot& s);
 };
 
 }  // namespace kedge::store

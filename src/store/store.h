@@ -82,6 +82,15 @@ class snapshot {
   // false.
   void scan(std::string_view prefix, std::string_view start, const std::function<bool(const object_ref&)>& visit) const;
 
+  // Whether there is an index (index.h) of this name. Those that the store was opened with are always there.
+  bool has_index(std::string_view name) const noexcept;
+  // Of the objects whose key begins with `prefix` and is >= `start` ("" = all) those that the index has under `value`, in key
+  // order, until `visit` returns false. The index must be there.
+  void scan(std::string_view index, std::string_view value, std::string_view prefix, std::string_view start,
+            const std::function<bool(const object_ref&)>& visit) const;
+  // How many objects the index has under the value: O(log n). The index must be there.
+  std::size_t count(std::string_view index, std::string_view value) const;
+
  private:
   friend class store_access;
   struct state;

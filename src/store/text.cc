@@ -1,7 +1,9 @@
 #include "store/text.h"
 
+#include <algorithm>
 #include <vector>
 
+#include "json/parse.h"
 #include "store/limits.h"
 
 namespace kedge::store {
@@ -125,6 +127,47 @@ std::optional<text_layout> find_layout(std::string_view t) {
     if (t[value_end] != ',') return std::nullopt;
     i = value_end + 1;
   }
+}
+
+std::string_view member_at(std::string_view object, std::string_view path) {
+  while (!path.empty()) {
+    auto name = path.substr(0, path.find('.'));
+    path.remove_prefix(std::min(path.size(), name.size() + 1));
+    std::size_t i = 1;
+    if (!object.starts_with('{')) return {};
+    for (;;) {
+      auto name_end = skip_string(object, i);
+      if (name_end == bad || name_end >= object.size()) return {};
+      auto value_end = skip_value(object, name_end + 1);
+      if (value_end == bad) return {};
+      if (object.substr(i + 1, name_end - i - 2) == name) {
+        object = object.substr(name_end + 1, value_end - name_end - 1);
+        break;
+      }
+      if (value_end >= object.size() || object[value_end] != ',') return {};
+      i = value_end + 1;
+    }
+  }
+  return object;
+}
+
+void each_element(std::string_view array, const std::function<bool(std::string_view)>& visit) {
+  if (!array.starts_with('[')) return;
+  for (std::size_t i = 1; i < array.size();) {
+    auto end = skip_value(array, i);
+    if (end == bad || !visit(array.substr(i, end - i))) return;
+    if (end >= array.size() || array[end] != ',') return;
+    i = end + 1;
+  }
+}
+
+std::string_view string_in(std::string_view text, std::string& buffer) {
+  if (!text.starts_with('"') || text.size() < 2) return text;
+  auto inside = text.substr(1, text.size() - 2);
+  if (inside.find('\\') == std::string_view::npos) return inside;
+  auto value = json::parse(text);
+  buffer = value ? value->as_string() : std::string_view();
+  return buffer;
 }
 
 bool is_whole_object(std::string_view text) { return text.starts_with('{') && skip_value(text, 0) == text.size(); }

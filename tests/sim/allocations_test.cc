@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "api/indexes.h"
 #include "api/local_objects.h"
 #include "api/reservations.h"
 #include "control/controller.h"
@@ -49,7 +50,7 @@ struct scenario {
       if (h->running()) h->crash();
   }
   task<void> serve(host& h, work what, api::service_ranges ranges) {
-    auto opened = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&h.loop()}});
+    auto opened = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
     REQUIRE(opened.has_value());
     no_admission rules;
     auto objects = api::make_objects(**opened, rules, ranges);

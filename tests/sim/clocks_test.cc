@@ -2,6 +2,7 @@
 // monotonic clock, so nobody is taken for dead, or kept for alive, because a clock was wrong.
 #include <doctest/doctest.h>
 
+#include "api/indexes.h"
 #include "api/local_objects.h"
 #include "base/time.h"
 #include "control/controller.h"
@@ -74,7 +75,7 @@ task<void> node_main(api::objects& o, cluster& c) {
 }
 
 task<void> server_main(host& h, cluster& c) {
-  auto opened = co_await store::open_store({.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}});
+  auto opened = co_await store::open_store({.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
   REQUIRE(opened.has_value());
   no_admission rules;
   api::service_ranges ranges;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "api/indexes.h"
 #include "api/local_objects.h"
 #include "control/leader_election.h"
 #include "control/server_endpoints.h"
@@ -74,7 +75,7 @@ struct server_setup {
 };
 
 task<void> server_main(host& h, cluster& c, server_setup setup) {
-  auto opened = co_await store::open_store({.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}});
+  auto opened = co_await store::open_store({.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
   if (!opened) {
     c.refused[h.name()] = opened.error().message;
     co_return;
@@ -115,7 +116,7 @@ task<void> server_main(host& h, cluster& c, server_setup setup) {
 
 // What a K3s server does on the same datastore: kube-apiserver's row, renewed every 10 s for 15 s, and client-go's election.
 task<void> k3s_main(host& h, cluster& c, bool controllers) {
-  auto opened = co_await store::open_store({.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}});
+  auto opened = co_await store::open_store({.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
   REQUIRE(opened.has_value());
   no_admission rules;
   api::service_ranges ranges;

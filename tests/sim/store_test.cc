@@ -1,12 +1,14 @@
 // Clients, a server and its store, over a network that delays and resets and a machine that dies: what was acknowledged stays.
 #include <doctest/doctest.h>
 
+#include <map>
 #include <set>
 
 #include "datastore/memory/memory_log.h"
 #include "net/http/client.h"
 #include "net/http/server.h"
 #include "store/open.h"
+#include "store/text.h"
 #include "world.h"
 
 using namespace kedge;
@@ -18,6 +20,30 @@ namespace {
 
 constexpr std::string_view prefix = "/registry/things/";
 
+// Things are found by their writer: "c2" of "c2-17".
+void writer_of(std::string_view text, const store::value_visitor& give) {
+  std::string buffer;
+  auto name = store::string_in(store::member_at(text, "metadata.name"), buffer);
+  give(name.substr(0, name.find('-')));
+}
+
+// Whether the index gives what a look at everything gives.
+bool index_is_true(const store::snapshot& s) {
+  std::map<std::string, std::vector<std::string>> wanted, found;
+  s.scan(prefix, "", [&](const store::object_ref& o) {
+    writer_of(o->bytes(), [&](std::string_view writer) { wanted[std::string(writer)].emplace_back(o->key()); });
+    return true;
+  });
+  for (auto& [writer, keys] : wanted) {
+    if (s.count("writer", writer) != keys.size()) return false;
+    s.scan("writer", writer, prefix, "", [&](const store::object_ref& o) {
+      found[writer].emplace_back(o->key());
+      return true;
+    });
+  }
+  return found == wanted;
+}
+
 // PUT /name creates, GET /name reads; the real HTTP server and store below.
 class things final : public http::handler {
  public:
@@ -28,11 +54,13 @@ class things final : public http::handler {
       auto body = co_await e.read_all();
       if (!body) co_return;
       auto done = co_await store_.write({.kind = store::write_kind::create, .key = key, .value = *body});
+      CHECK(index_is_true(store_.current()));
       int code = done ? 201 : done.error().code == errc::already_exists ? 409 : 503;
       co_await e.respond({.status = code}, done ? done->object->bytes() : done.error().message);
       co_return;
     }
     auto latest = co_await store_.latest();
+    CHECK(index_is_true(store_.current()));
     auto found = latest ? latest->find(key) : store::object_ref();
     co_await e.respond({.status = !latest ? 503 : found ? 200 : 404}, found ? found->bytes() : "");
   }
@@ -42,7 +70,7 @@ class things final : public http::handler {
 };
 
 task<void> server_main(host& h, datastore::memory_database& db) {
-  auto opened = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&h.loop()}});
+  auto opened = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = {{"writer", std::string(prefix), &writer_of}}});
   REQUIRE(opened.has_value());
   things handler(**opened);
   http::server_options o;

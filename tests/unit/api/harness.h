@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "api/handler.h"
+#include "api/indexes.h"
 #include "api/local_objects.h"
 #include "datastore/memory/memory_log.h"
 #include "json/parse.h"
@@ -134,6 +135,7 @@ struct api_world {
 
   api_world() {
     store::store_options o;
+    o.indexes = builtin_indexes();
     o.log = datastore::make_memory_log(database);
     o.loops = {&loop};
     auto opened = loop.run_until(store::open_store(std::move(o)));

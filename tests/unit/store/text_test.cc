@@ -65,5 +65,39 @@ TEST_CASE("resourceVersion goes in first, and labels are found where they moved 
   }
 }
 
+TEST_CASE("members and elements are found where they stand, and nowhere else") {
+  constexpr std::string_view o = R"({"a":{"b":"x","c":[1,{"b":"no"},"s\"t"],"":{"e":null}},"b":"y","n":-1.5e3,"t":true})";
+  struct row {
+    const char *path, *out;
+  };
+  const row rows[] = {{"a.b", R"("x")"}, {"b", R"("y")"}, {"a.c", R"([1,{"b":"no"},"s\"t"])"}, {"n", "-1.5e3"}, {"t", "true"},
+                      {"a..e", "null"},  {"c", ""},       {"a.b.c", ""},  {"a.c.b", ""}, {"x", ""}, {"", o.data()}};
+  for (auto& r : rows) {
+    CAPTURE(r.path);
+    CHECK(member_at(o, r.path) == r.out);
+  }
+  std::vector<std::string> elements;
+  each_element(member_at(o, "a.c"), [&](std::string_view e) {
+    elements.emplace_back(e);
+    return true;
+  });
+  CHECK(elements == std::vector<std::string>{"1", R"({"b":"no"})", R"("s\"t")"});
+  for (auto none : {"[]", "{}", "", "7", "["}) each_element(none, [&](std::string_view e) { return elements.emplace_back(e), true; });
+  CHECK(elements.size() == 3);
+  // Whatever is cut off is not found, and nothing behind the end is read.
+  for (std::size_t n = 0; n < o.size(); ++n) {
+    std::string cut(o.substr(0, n));
+    CAPTURE(cut);
+    auto found = member_at(cut, "t");
+    CHECK((found.empty() || found == std::string_view("true").substr(0, found.size())));
+    each_element(cut.substr(std::min<std::size_t>(n, 17)), [](std::string_view) { return true; });
+  }
+  std::string buffer;
+  CHECK(string_in(R"("plain")", buffer) == "plain");
+  CHECK(string_in(R"("a\n\"b\u00e9")", buffer) == "a\n\"b\u00e9");
+  CHECK(string_in("17", buffer) == "17");
+  CHECK(string_in("", buffer) == "");
+}
+
 }  // namespace
 }  // namespace kedge::store

@@ -1,20 +1,12 @@
-#include <rapidcheck.h>
-
 #include <map>
 
 #include "harness.h"
+#include "laws.h"
 #include "store/object.h"
 #include "store/tree.h"
 
 namespace kedge::store {
 namespace {
-
-// `check` as a doctest assertion; RapidCheck prints the counterexample and the seed that repeats it.
-template <typename F>
-void law(const char* name, F check) {
-  bool holds = rc::check(name, check);
-  CHECK_MESSAGE(holds, name);
-}
 
 std::string key_of(int n) { return fmt::format("/registry/{}/ns{}/{:03}", n % 3 ? "pods" : "configmaps", n % 5, n); }
 object_ref object_of(const std::string& key, revision at) {

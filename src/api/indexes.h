@@ -1,0 +1,25 @@
+// indexes.h: what the store finds objects by (store/index.h): what is asked again and again, by every kubelet, by controllers.
+//
+// The index of a field that a selector may name is called after the place of the field: the resource's key prefix and the path in
+// the stored version.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "store/index.h"
+
+namespace kedge::api {
+
+// Every pod, by the node that it is bound to; under "" those that are bound to none.
+inline constexpr std::string_view pods_by_node = "/registry/pods/spec.nodeName";
+// Objects of all kinds, by the uid of each of their owners.
+inline constexpr std::string_view objects_by_owner = "/registry/metadata.ownerReferences.uid";
+// Events (of both groups, which are the same objects), by the uid of what they are about.
+inline constexpr std::string_view events_by_object = "/registry/events/involvedObject.uid";
+inline constexpr std::string_view resource_slices_by_node = "/registry/resourceslices/spec.nodeName";
+
+// For store_options: all of these.
+std::vector<store::index> builtin_indexes();
+
+}  // namespace kedge::api
