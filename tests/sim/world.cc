@@ -31,14 +31,20 @@ class sim_backend final : public reactor::backend {
   void wake() noexcept override {}
   bool offload(std::move_only_function<void()> f) override {
     // The work is done at once when its time comes; what it posts is dropped if the host has crashed since.
-    auto work = std::make_shared<std::move_only_function<void()>>(std::move(f));
-    world_.after(world_.between(duration(0), world_.faults.offload_max), [this_boot = boot_, &h = host_, work] {
-      if (h.running() && h.boots_ == this_boot) (*work)();
-    });
+    do_later(world_, host_, boot_, std::make_shared<std::move_only_function<void()>>(std::move(f)));
     return true;
   }
 
  private:
+  static void do_later(world& w, host& h, std::uint64_t boot, std::shared_ptr<std::move_only_function<void()>> work) {
+    w.after(w.between(duration(0), w.faults.offload_max), [&w, &h, boot, work] {
+      if (!h.running() || h.boots_ != boot) return;
+      if (h.paused_)
+        h.waiting_work_.push_back([&w, &h, boot, work] { do_later(w, h, boot, work); });
+      else
+        (*work)();
+    });
+  }
   world& world_;
   host& host_;
   std::uint64_t boot_;
@@ -250,6 +256,19 @@ void host::crash() {
     s->finished_ = false;
   }
   loop_.reset();
+  paused_ = false;
+  waiting_work_.clear();
+}
+
+void host::pause() {
+  world_.trace(name_ + ": stands still");
+  paused_ = true;
+}
+
+void host::resume() {
+  world_.trace(name_ + ": goes on");
+  paused_ = false;
+  for (auto& again : std::exchange(waiting_work_, {})) again();
 }
 
 result<std::unique_ptr<reactor::listener>> host::listen(const reactor::endpoint& at, const reactor::listen_options&) {
@@ -332,11 +351,12 @@ void world::at(time_point when, std::function<void()> f) { occurrences_.push({st
 void world::wake(host& h) { h.loop().turn(now_); }
 
 bool world::step(time_point limit) {
+  ++steps_;
   // A turn for one host that has something to do now.
   std::vector<host*> ready;
   auto next = occurrences_.empty() ? time_point::max() : occurrences_.top().when;
   for (auto& h : hosts_) {
-    if (!h->running()) continue;
+    if (!h->running() || h->paused()) continue;
     if (h->loop().has_work()) ready.push_back(h.get());
     next = std::min(next, h->loop().next_timer());
   }
@@ -358,7 +378,7 @@ bool world::step(time_point limit) {
     return true;
   }
   for (auto& h : hosts_)
-    if (h->running() && h->loop().next_timer() <= now_) {
+    if (h->running() && !h->paused() && h->loop().next_timer() <= now_) {
       reactor::loop::current_guard guard(h->loop());
       h->loop().turn(now_);
       break;

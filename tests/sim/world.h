@@ -50,6 +50,10 @@ class host final : public reactor::network {
   // The power goes: every task is dropped at once, its peers see their connections reset after the network's delay.
   void crash();
   void restart();
+  // Its processes stand still, as after SIGSTOP or a machine that swaps: no turn, no work, while time passes and bytes arrive.
+  void pause();
+  void resume();
+  bool paused() const noexcept { return paused_; }
   // Moves this host's wall clock (not its monotonic one).
   void jump_clock(duration by) noexcept { clock_offset_ += by; }
 
@@ -70,6 +74,8 @@ class host final : public reactor::network {
   std::uint16_t next_port_ = 40'000;
   std::uint64_t boots_ = 0;
   duration clock_offset_{0};
+  bool paused_ = false;
+  std::vector<std::function<void()>> waiting_work_;  // given to the pool before it stood still
 };
 
 class world {
@@ -95,6 +101,8 @@ class world {
   void after(duration d, std::function<void()> f) { at(now_ + d, std::move(f)); }
   // Runs the world until `done` holds; false when `limit` of simulated time passed before that.
   bool run_until(const std::function<bool()>& done, duration limit);
+  // How many turns and occurrences there have been: a seed's moments, to stop at any of them.
+  std::uint64_t steps() const noexcept { return steps_; }
   void run_for(duration d) {
     run_until([] { return false; }, d);
   }
@@ -122,7 +130,7 @@ class world {
   std::uint64_t seed_;
   seeded_random random_;
   time_point now_{std::chrono::hours(1)};
-  std::uint64_t order_ = 0;
+  std::uint64_t order_ = 0, steps_ = 0;
   std::priority_queue<occurrence> occurrences_;
   std::vector<std::unique_ptr<host>> hosts_;
   std::set<std::pair<const host*, const host*>> cuts_;

@@ -10,7 +10,7 @@ namespace kedge::datastore {
 
 class memory_log final : public log {
  public:
-  explicit memory_log(memory_database& db) : db_(db) { db_.logs_.push_back(this); }
+  memory_log(memory_database& db, const memory_link* link) : db_(db), link_(link) { db_.logs_.push_back(this); }
   ~memory_log() override { std::erase(db_.logs_, this); }
 
   task<result<void>> open() override {
@@ -19,8 +19,9 @@ class memory_log final : public log {
     co_return result<void>();
   }
   task<result<page>> load(revision after) override {
+    KEDGE_CO_CHECK(co_await passes());
     if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
-    co_return give_page(after);
+    co_return co_await give_page(after);
   }
   task<result<void>> begin() override {
     if (db_.newest() == 0) {
@@ -48,7 +49,12 @@ class memory_log final : public log {
       healthy_ = r.has_value();
       return r;
     };
+    auto in_doubt = [](error e) {
+      e.code = errc::unknown_outcome;
+      return fail(std::move(e));
+    };
     if (auto d = delay(db_.faults.delay_before_commit); d.count() > 0) co_await reactor::sleep_for(d);
+    if (auto p = co_await passes(); !p) co_return give(in_doubt(p.error()));
     if (auto e = fault(db_.faults.fail_before_commit)) co_return give(fail(*e));
     std::vector<entry> others;
     for (auto after = given_; db_.shared_;) {
@@ -59,6 +65,7 @@ class memory_log final : public log {
     }
     auto out = db_.commit(*ops);
     out.others = std::move(others);
+    if (auto p = co_await passes(size_of(out.others)); !p) co_return give(in_doubt(p.error()));
     if (auto d = delay(db_.faults.delay_after_commit); d.count() > 0) co_await reactor::sleep_for(d);
     if (auto e = fault(db_.faults.fail_after_commit)) co_return give(fail(*e));
     for (auto& o : out.outcomes) {
@@ -75,12 +82,21 @@ class memory_log final : public log {
         co_return none;
       }
     }
+    if (link_ && link_->cut) {
+      co_await reactor::sleep_for(look_again);
+      page none;
+      none.at = after;
+      co_return none;
+    }
     if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
-    co_return give_page(after);
+    co_return co_await give_page(after);
   }
   task<result<revision>> current() override {
+    KEDGE_CO_CHECK(co_await passes());
     if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
-    co_return db_.newest();
+    auto newest = db_.newest();
+    KEDGE_CO_CHECK(co_await arrives(0));
+    co_return newest;
   }
   task<result<void>> compact(revision to) override {
     db_.compact(to);
@@ -99,6 +115,7 @@ class memory_log final : public log {
   bool shared() const noexcept override { return db_.shared_; }
   result<void> healthy() const override {
     if (!healthy_) return fail(errc::unavailable, "the database in memory was told to fail");
+    if (link_ && link_->cut) return fail(errc::unavailable, "the database in memory is cut off");
     return {};
   }
   std::string description() const override { return "a database in memory"; }
@@ -118,13 +135,38 @@ class memory_log final : public log {
   static std::optional<error> fault(const std::function<std::optional<error>()>& f) { return f ? f() : std::nullopt; }
   static duration delay(const std::function<duration()>& f) { return f ? f() : duration(0); }
 
-  page give_page(revision after) {
+  static constexpr std::chrono::milliseconds look_again{20};
+  static std::size_t size_of(const std::vector<entry>& entries) {
+    std::size_t n = 0;
+    for (auto& e : entries) n += e.name.size() + e.value.size();
+    return n;
+  }
+  // The way there, or back with so many bytes.
+  task<result<void>> passes(std::size_t n = 0) {
+    if (!link_) co_return result<void>();
+    auto until = reactor::loop::current().now() + memory_answer_wait;
+    while (link_->cut) {
+      if (reactor::loop::current().now() >= until) co_return fail(errc::unavailable, "the database in memory does not answer");
+      co_await reactor::sleep_for(look_again);
+    }
+    if (n && link_->bytes_per_second) co_await reactor::sleep_for(std::chrono::microseconds(n * 1'000'000 / link_->bytes_per_second));
+    co_return result<void>();
+  }
+
+  task<result<void>> arrives(std::size_t n) {
+    if (auto d = delay(db_.faults.delay_read); d.count() > 0) co_await reactor::sleep_for(d);
+    co_return co_await passes(n);
+  }
+
+  task<result<page>> give_page(revision after) {
     auto out = db_.read(after);
+    KEDGE_CO_CHECK(co_await arrives(size_of(out.entries)));
     given_ = std::max(given_, out.at);
-    return out;
+    co_return out;
   }
 
   memory_database& db_;
+  const memory_link* link_;
   revision given_ = 0;  // everything up to here is with the caller
   reactor::loop* home_ = nullptr;
   reactor::event news_;
@@ -210,6 +252,6 @@ void memory_database::lose_power() {
   durable_ = compacted_ = newest_;
 }
 
-std::unique_ptr<log> make_memory_log(memory_database& db) { return std::make_unique<memory_log>(db); }
+std::unique_ptr<log> make_memory_log(memory_database& db, const memory_link* link) { return std::make_unique<memory_log>(db, link); }
 
 }  // namespace kedge::datastore
