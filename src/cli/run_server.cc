@@ -521,6 +521,7 @@ class server_process {
     shared_.checks.add("log", api::health_group::all, [] { return result<void>(); });
     shared_.checks.add("etcd", api::health_group::all, [this] { return objects_->healthy(); });
     shared_.checks.add("etcd-readiness", api::health_group::readyz, [this] { return objects_->healthy(); });
+    shared_.checks.add("secrets-encryption", api::health_group::readyz, [this] { return objects_->complete(); });
     // The tables of custom resources are read before a front is there.
     shared_.checks.add("poststarthook/crd-informer-synced", api::health_group::all, [] { return result<void>(); });
     auto boot = [this]() -> result<void> {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "base/log.h"
 #include "datastore/limits.h"
@@ -102,6 +103,11 @@ result<void> engine::healthy() const {
   auto& h = here();
   if (h.failing) return fail(*h.failing);
   if (h.stopped()) return fail(errc::unavailable, "the store stops");
+  return {};
+}
+
+result<void> engine::complete() const {
+  if (auto& h = here(); h.incomplete) return fail(*h.incomplete);
   return {};
 }
 
@@ -205,7 +211,37 @@ task<result<commit>> engine::submit(mutation m) {
         layout = find_layout(m.value);
       }
   }
-  revision created = 0;
+  for (unsigned sealings = 1;; ++sealings) {
+    auto p = std::make_shared<pending>();
+    KEDGE_CO_CHECK(co_await wait_for_turn(m, p->created));
+    p->what = std::move(m);
+    p->layout = layout;
+    if (p->what.kind == write_kind::remove) {
+      p->what.expected = objects_.find(p->what.key)->mod();
+    } else if (options_.transform.seal) {
+      KEDGE_CO_TRY(auto sealed, options_.transform.seal(p->what.key, p->what.value, hubs_.front()->current()));
+      if (sealed) {
+        p->plain = std::exchange(p->what.value, std::move(sealed->stored));
+        p->seal_guards = std::move(sealed->guards);
+      }
+    }
+    under_way_.emplace(p->what.key, p);
+    queued_bytes_ += p->what.value.size();
+    queue_.push_back(p);
+    queue_changed_.pulse();
+    co_await p->done.wait();
+    if (!p->seal_stale) co_return *p->answer;
+    if (sealings == sealings_max)
+      co_return fail(errc::unavailable, "the keys that values are encrypted with change all the time; try again");
+    m = std::move(p->what);
+    m.value = std::move(p->plain);
+    // With what replaced the keys.
+    KEDGE_CO_CHECK(co_await latest());
+  }
+}
+
+// Until nothing else is under way on the key, it can follow what stands, and there is room.
+task<result<void>> engine::wait_for_turn(const mutation& m, revision& created) {
   bool newest = !options_.log->shared();
   for (;;) {
     if (closing_) co_return fail(errc::unavailable, "the store stops");
@@ -221,25 +257,9 @@ task<result<commit>> engine::submit(mutation m) {
       KEDGE_CO_CHECK(co_await latest());
       continue;
     }
-    if (queue_.size() < pending_ops_max && queued_bytes_ < pending_bytes_max) break;
+    if (queue_.size() < pending_ops_max && queued_bytes_ < pending_bytes_max) co_return result<void>();
     co_await room_.wait();
   }
-  auto p = std::make_shared<pending>();
-  p->what = std::move(m);
-  p->created = created;
-  p->layout = layout;
-  if (p->what.kind == write_kind::remove) {
-    p->what.expected = objects_.find(p->what.key)->mod();
-  } else if (options_.transform.seal) {
-    KEDGE_CO_TRY(auto sealed, options_.transform.seal(p->what.key, p->what.value));
-    p->plain = std::exchange(p->what.value, std::move(sealed));
-  }
-  under_way_.emplace(p->what.key, p);
-  queued_bytes_ += p->what.value.size();
-  queue_.push_back(p);
-  queue_changed_.pulse();
-  co_await p->done.wait();
-  co_return *p->answer;
 }
 
 // A database that others share makes each commit durable by itself (a flush, a round trip), so what matters is how much one
@@ -268,13 +288,15 @@ std::vector<engine::pending_ref> engine::next_batch() {
   std::size_t bytes = 0;
   std::unordered_set<std::string_view> guarded;
   while (!queue_.empty() && out.size() < datastore::batch_ops_max && bytes < datastore::batch_bytes_max) {
-    auto& m = queue_.front()->what;
+    auto& p = *queue_.front();
+    auto& m = p.what;
     // The guards of a batch are checked before anything of it is written: what one changes and another guards can't share it.
     bool apart = guarded.contains(m.key);
-    for (auto& g : m.guards) {
-      if (!guarded.insert(g.key).second) continue;
-      for (auto& other : out) apart = apart || other->what.key == g.key;
-    }
+    for (auto* guards : {&m.guards, &p.seal_guards})
+      for (auto& g : *guards) {
+        if (!guarded.insert(g.key).second) continue;
+        for (auto& other : out) apart = apart || other->what.key == g.key;
+      }
     if (apart && !out.empty()) break;
     bytes += m.value.size();
     out.push_back(std::move(queue_.front()));
@@ -294,7 +316,8 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
     // Unsealed values stay with the log until they are on disk and are taken from there.
     logged->push_back({change_of(m.kind), m.key, std::move(m.value), m.kind == write_kind::create ? 0 : m.expected,
                        p->created, m.lease_seconds});
-    for (auto& g : m.guards) logged->back().guards.push_back({g.key, g.expected});
+    for (auto* guards : {&m.guards, &p->seal_guards})
+      for (auto& g : *guards) logged->back().guards.push_back({g.key, g.expected});
   }
   datastore::batch batch = logged;
   // Whatever becomes of it comes after this; the batch before may have been looked up, and both found, by then.
@@ -315,6 +338,7 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
       auto& o = done->outcomes[i];
       if (o.what != datastore::outcome::status::committed || o.at <= applied_) continue;
       auto& op = (*batch)[i];
+      note_keys(o.at, op.kind, op.name);
       events[i] = apply({o.at, op.kind, op.name, ops[i]->plain.empty() ? op.value : ops[i]->plain,
                          op.kind == change::create ? o.at : op.created, op.lease_seconds, ops[i]->layout});
     }
@@ -328,6 +352,7 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
     } else if (auto& o = done->outcomes[i]; o.what == datastore::outcome::status::committed) {
       answer(ops[i], events[i] ? commit{o.at, events[i]->object} : commit_at(o.at, ops[i]->what.key));
     } else if (o.what == datastore::outcome::status::guard_failed) {
+      ops[i]->seal_stale = !ops[i]->seal_guards.empty();
       answer(ops[i], fail(errc::conflict, ops[i]->what.key + " depends on what was changed by another server"));
     } else if (ops[i]->what.kind == write_kind::create) {
       answer(ops[i], fail(errc::already_exists, ops[i]->what.key + " already exists"));
@@ -463,27 +488,65 @@ event_ref engine::apply(const applied_entry& e) {
 // What others wrote, or an earlier life of this server.
 void engine::apply_foreign(const datastore::entry& e) {
   if (e.at <= applied_) return;
+  note_keys(e.at, e.kind, e.name);
   if (e.kind == change::remove) {
-    unreadable_.erase(e.name);
+    forget_unreadable(e.name);
     apply({e.at, e.kind, e.name, {}, 0, 0});
     return;
   }
   auto text = readable(e);
   if (!text) {
-    // One line a key, for the first few: a file of which nothing can be read would fill the log.
-    const bool fresh = unreadable_.insert_or_assign(e.name, text.error().message).second;
-    if (is_servers_own(e.name)) {
-      log::debug("{}: {} at revision {} is left as it is: {}", options_.log->description(), quote(e.name), e.at, text.error().message);
-    } else if (fresh && unreadable_.size() <= unreadable_logged_max) {
-      log::warning("{}: the value of {} at revision {} can't be read and is left as it is: {}",
-                   options_.log->description(), quote(e.name), e.at, text.error().message);
-    }
+    note_unreadable(e, text.error());
     // An older version that could be read must not be taken for the newest.
     apply({e.at, change::remove, e.name, {}, 0, 0});
     return;
   }
-  if (!unreadable_.empty()) unreadable_.erase(e.name);
+  forget_unreadable(e.name);
   apply({e.at, e.kind, e.name, *text, e.kind == change::create ? e.at : e.created, e.lease_seconds});
+}
+
+// One line a key, for the first few: a file of which nothing can be read would fill the log.
+void engine::note_unreadable(const datastore::entry& e, const error& why) {
+  const bool fresh = unreadable_.insert_or_assign(e.name, why.message).second;
+  if (e.value.starts_with("k8s:enc:")) unopened_.insert(e.name);
+  if (is_servers_own(e.name)) {
+    log::debug("{}: {} at revision {} is left as it is: {}", options_.log->description(), quote(e.name), e.at, why.message);
+  } else if (fresh && unreadable_.size() <= unreadable_logged_max) {
+    log::warning("{}: the value of {} at revision {} can't be read and is left as it is: {}", options_.log->description(), quote(e.name), e.at,
+                 why.message);
+  }
+}
+
+void engine::forget_unreadable(std::string_view key) {
+  if (unreadable_.empty()) return;
+  if (auto u = unreadable_.find(key); u != unreadable_.end()) unreadable_.erase(u);
+  if (auto u = unopened_.find(key); u != unopened_.end()) unopened_.erase(u);
+}
+
+// The version of a row that held keys goes with compaction once a newer one stands.
+void engine::note_keys(revision at, change kind, std::string_view key) {
+  if (kind == change::create || is_api_key(key) || !options_.transform.holds_keys || !options_.transform.holds_keys(key)) return;
+  if (key_changes_.size() < key_changes_max) key_changes_.push_back(at);
+}
+
+// Up to where compaction may go: it takes no row with the key of a value that can't be opened now.
+revision engine::compaction_bound() const {
+  return !unopened_.empty() && !key_changes_.empty() ? key_changes_.front() - 1 : std::numeric_limits<revision>::max();
+}
+
+void engine::tell_completeness() {
+  if (told_incomplete_ == !unopened_.empty()) return;
+  std::optional<error> why;
+  if (!unopened_.empty()) {
+    auto one = unreadable_.find(*unopened_.begin());
+    why = error(errc::corrupt, fmt::format("the stored value of {} can't be opened ({}): the key that it was encrypted with is missing here. Until it "
+                                           "is back, or the row is gone, this server is not ready", one->first, one->second));
+    log::error("{}: {}", options_.log->description(), why->message);
+  } else {
+    log::info("{}: every encrypted value can be opened again", options_.log->description());
+  }
+  told_incomplete_ = why.has_value();
+  on_every_core([why](hub& h) { h.incomplete = why; });
 }
 
 result<std::string> engine::readable(const datastore::entry& e) const {
@@ -522,6 +585,7 @@ applied engine::seal_batch() {
 }
 
 void engine::publish() {
+  tell_completeness();
   auto shared = seal_batch();
   if (!shared.batch) return;
   on_every_core([shared = std::move(shared)](hub& h) { h.publish(shared); });
@@ -557,6 +621,7 @@ task<result<void>> engine::start() {
     log::warning("{}: {} stored values can't be read and are left as they are", options_.log->description(),
                  unreadable_.size());
   }
+  tell_completeness();
   acknowledged_.store(applied_, std::memory_order_release);
   services_.spawn(commit_loop());
   services_.spawn(lease_loop());
@@ -656,6 +721,7 @@ void engine::apply_missed(const missed& m) {
     });
     for (auto& key : gone) apply({std::max(applied_, m.compacted), change::remove, key, {}, 0, 0});
     std::erase_if(unreadable_, [&](auto& u) { return !m.names.contains(u.first); });
+    std::erase_if(unopened_, [&](auto& key) { return !m.names.contains(key); });
   }
   for (; e != m.entries.end(); ++e) apply_foreign(*e);
 }
@@ -734,7 +800,7 @@ task<void> engine::compaction_loop() {
   for (;;) {
     co_await reactor::sleep_for(options_.compaction);
     on_every_core([](hub& h) { h.trim(reactor::loop::current().now()); });
-    auto target = std::min(noted, applied_ > compaction_retain_min ? applied_ - compaction_retain_min : 0);
+    auto target = std::min({noted, applied_ > compaction_retain_min ? applied_ - compaction_retain_min : 0, compaction_bound()});
     noted = applied_;
     if (target == 0 || !leads()) continue;
     if (auto done = co_await options_.log->compact(target); !done) {

@@ -16,6 +16,7 @@
 
 #include <atomic>
 #include <deque>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -43,6 +44,7 @@ class engine final : public store {
   result<std::unique_ptr<watcher>> watch(std::string prefix, revision from) override;
   revision compacted() const noexcept override;
   result<void> healthy() const override;
+  result<void> complete() const override;
   void end_watches() override;
   task<void> close() override;
 
@@ -51,6 +53,8 @@ class engine final : public store {
   struct pending {
     mutation what;
     std::string plain;     // the value, when `what.value` was sealed
+    std::vector<guard> seal_guards;
+    bool seal_stale = false;  // it did not land because of these
     std::optional<text_layout> layout;  // of the value
     revision created = 0;  // update: of the object it replaces
     std::optional<result<commit>> answer;
@@ -75,6 +79,7 @@ class engine final : public store {
   reactor::loop& owner() const noexcept { return *options_.loops.front(); }
 
   task<result<commit>> submit(mutation m);
+  task<result<void>> wait_for_turn(const mutation& m, revision& created);
   result<void> check(const mutation& m, revision& created) const;
   task<void> commit_loop();
   bool may_commit() const;
@@ -92,6 +97,11 @@ class engine final : public store {
   applied seal_batch();
   void publish();
   result<std::string> readable(const datastore::entry& e) const;
+  void note_unreadable(const datastore::entry& e, const error& why);
+  void forget_unreadable(std::string_view key);
+  void note_keys(revision at, datastore::change kind, std::string_view key);
+  void tell_completeness();
+  revision compaction_bound() const;
   commit commit_at(revision at, std::string_view key) const;
   void tell_health();
   template <typename F>
@@ -129,6 +139,9 @@ class engine final : public store {
   std::pair<revision, snapshot> loaded_from_;  // while starting: what the hubs begin with
   std::vector<applied> loaded_;
   std::unordered_map<std::string, std::string, string_hash, std::equal_to<>> unreadable_;  // key → why
+  std::set<std::string, std::less<>> unopened_;  // of these, the sealed ones: their keys are missing
+  std::deque<revision> key_changes_;  // where a row with keys replaced an older one, or was removed
+  bool told_incomplete_ = false;
 
   std::unordered_map<std::string_view, pending_ref> under_way_;  // views of pending::what.key
   std::deque<pending_ref> queue_;

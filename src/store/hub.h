@@ -61,7 +61,8 @@ class hub : public std::enable_shared_from_this<hub> {
   bool stopped() const noexcept { return stopped_; }
   // Pulsed by every publish() and by stop().
   reactor::event& advanced() noexcept { return advanced_; }
-  std::optional<error> failing;  // why writes fail now
+  std::optional<error> failing;     // why writes fail now
+  std::optional<error> incomplete;  // which value can't be opened
 
   result<std::unique_ptr<watcher>> watch(std::string prefix, revision from);
   // floor() <= at <= current().at()

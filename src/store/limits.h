@@ -20,6 +20,10 @@ inline constexpr std::size_t pending_ops_max = 4096;
 inline constexpr std::size_t pending_bytes_max = 64 * 1024 * 1024;
 // Commits under way at once: while one is being answered the next one is being written.
 inline constexpr std::size_t commits_in_flight_max = 2;
+// How often a value is sealed again because the keys changed before it landed: a rotation changes them four times.
+inline constexpr unsigned sealings_max = 16;
+// Versions of rows with keys that are remembered for unreadable values' sake. A rotation makes four.
+inline constexpr std::size_t key_changes_max = 1024;
 // Questions for the newest revision on their way at once: a reader that just missed one need not wait for its answer.
 inline constexpr std::size_t questions_in_flight_max = 4;
 

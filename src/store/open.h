@@ -20,13 +20,23 @@ using value_decoder = std::function<result<std::string>(std::string_view key, st
 // core for everything that is read.
 using value_upgrade = std::function<std::optional<std::string>(std::string_view key, std::string_view text)>;
 
-// Encryption at rest. `seal` gives what is to be stored for a value, the value itself where nothing is to be done;
-// `open` is called for stored values that begin with "k8s:enc:".
+// A value as it is to be stored, and what must still stand when it lands: what says that its key is the one to write with.
+struct sealed_value {
+  std::string stored;
+  std::vector<guard> guards;
+};
+
+// Encryption at rest. On the owner core.
 struct value_transform {
-  std::function<result<std::string>(std::string_view key, std::string_view plain)> seal;
+  // Nullopt: it is stored as it is. `now` is the newest state that this server has; when one of the guards fails the value is sealed
+  // again, by a newer state.
+  std::function<result<std::optional<sealed_value>>(std::string_view key, std::string_view plain, const snapshot& now)> seal;
+  // Called for stored values that begin with "k8s:enc:".
   std::function<result<std::string>(std::string_view key, std::string_view stored)> open;
   // Called for each value outside of /registry/ as it comes, in the log's order: keys may come there.
   std::function<void(std::string_view key, std::string_view stored)> seen;
+  // Whether rows of this key hold what `open` needs: older versions of them are kept while there is a value that it can't open.
+  std::function<bool(std::string_view key)> holds_keys;
 };
 
 struct store_options {

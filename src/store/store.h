@@ -166,6 +166,8 @@ class store {
   virtual revision compacted() const noexcept = 0;
   // Whether writes and linearizable reads work now; the reason when not (for readyz).
   virtual result<void> healthy() const = 0;
+  // Whether every sealed value could be opened: who can't shows less than there is. The reason names one (for readyz).
+  virtual result<void> complete() const = 0;
 
   // On the owner core: next() of every watcher fails with errc::unavailable from now on, while all else goes on. For a server
   // that ends: its clients watch elsewhere.

@@ -26,6 +26,8 @@ constexpr auto look_again = std::chrono::milliseconds(100);
 constexpr std::string_view lock_row = "/kedge/secrets-encrypt";
 constexpr std::uint32_t lock_seconds = 600;
 constexpr std::size_t key_bytes = 32;
+// Tells which key writes. Records come and go with the cluster's tokens, and only who has the token can read them: this row is for all.
+constexpr std::string_view writer_row = "/kedge/secrets-encrypt-writer";
 
 crypto::cipher kind_of(const config& c) { return c.secrets_encryption_provider == "secretbox" ? crypto::cipher::secretbox : crypto::cipher::aescbc; }
 
@@ -69,6 +71,12 @@ std::string key_ring::write() const {
   return json::write(json::object{{"kind", "EncryptionConfiguration"},
                                   {"apiVersion", "apiserver.config.k8s.io/v1"},
                                   {"resources", json::array{json::object{{"resources", json::array{json::value("secrets")}}, {"providers", std::move(providers)}}}}});
+}
+
+std::string key_ring::writer() const {
+  if (!enabled) return "identity";
+  auto& k = keys.front();
+  return fmt::format("{}:{}:{}", crypto::name_of(k.kind), k.name, crypto::sha256_hex(as_bytes(k.secret)).substr(0, 16));
 }
 
 result<void> encryption::use(std::string config, std::string hash) {
@@ -119,14 +127,15 @@ store::value_transform encryption::transform(std::function<std::string()> passwo
   store::value_transform t;
   // K3s's servers read what is encrypted, and encrypt, only with the flag.
   if (settings_.secrets_encryption)
-    t.seal = [this](std::string_view key, std::string_view plain) -> result<std::string> {
-      if (!key.starts_with(secrets)) return std::string(plain);
-      return rules_.for_resource("secrets", "").seal(plain, key, reactor::loop::current().random());
+    t.seal = [this, password](std::string_view key, std::string_view plain, const store::snapshot& now) -> result<std::optional<store::sealed_value>> {
+      if (!key.starts_with(secrets)) return std::nullopt;
+      return seal(key, plain, now, password());
     };
   t.open = [this, password](std::string_view key, std::string_view stored) -> result<std::string> {
     auto opened = rules_.for_resource("secrets", "").open(stored, key);
     auto unknown = [&] { return !opened && opened.error().code == errc::unsupported; };
-    if (unknown()) opened = recorded_.for_resource("secrets", "").open(stored, key);
+    for (auto* other : {&standing_.rules, &passed_})
+      if (unknown()) opened = other->for_resource("secrets", "").open(stored, key);
     if (unknown() && !last_record_.empty()) {
       // The history holds values under keys that have been dropped since, and new ones under keys that are not in the files yet.
       // Their record came before them.
@@ -134,8 +143,8 @@ store::value_transform encryption::transform(std::function<std::string()> passwo
       auto files = plain ? crypto::parse_bootstrap_files(*plain) : result<crypto::bootstrap_files>(fail(plain.error()));
       if (files && files->contains("EncryptionConfig"))
         if (auto rules = crypto::encryption_config::parse(files->find("EncryptionConfig")->second.content)) {
-          recorded_ = *std::move(rules);
-          opened = recorded_.for_resource("secrets", "").open(stored, key);
+          passed_ = *std::move(rules);
+          opened = passed_.for_resource("secrets", "").open(stored, key);
         }
     }
     if (!opened) return fail(std::move(opened).error());
@@ -144,7 +153,42 @@ store::value_transform encryption::transform(std::function<std::string()> passwo
   t.seen = [this](std::string_view key, std::string_view raw) {
     if (key.starts_with(crypto::bootstrap_prefix)) last_record_ = raw;
   };
+  t.holds_keys = [](std::string_view key) { return key.starts_with(crypto::bootstrap_prefix); };
   return t;
+}
+
+// By the record that stands, and only as long as it does.
+result<store::sealed_value> encryption::seal(std::string_view key, std::string_view plain, const store::snapshot& now, std::string_view password) {
+  auto record_key = crypto::bootstrap_key(password);
+  auto record = now.find(record_key), writer = now.find(writer_row);
+  store::sealed_value out;
+  out.guards = {{record_key, record ? record->mod() : 0}, {std::string(writer_row), writer ? writer->mod() : 0}};
+  auto* rules = &rules_;
+  auto writes = ring_.writer();
+  if (record && !record->bytes().empty()) {
+    if (standing_.key != record_key || standing_.at != record->mod()) {
+      KEDGE_TRY(auto text, crypto::decrypt_bootstrap(record->bytes(), password));
+      KEDGE_TRY(auto files, crypto::parse_bootstrap_files(text));
+      recorded read{.key = record_key, .at = record->mod(), .rules = {}, .writer = {}};
+      if (auto config = files.find("EncryptionConfig"); config != files.end()) {
+        KEDGE_TRY(read.rules, crypto::encryption_config::parse(config->second.content));
+        KEDGE_TRY(auto ring, key_ring::parse(config->second.content));
+        read.writer = ring.writer();
+      }
+      standing_ = std::move(read);
+    }
+    if (!standing_.writer.empty()) {
+      rules = &standing_.rules;
+      writes = standing_.writer;
+    }
+  }
+  // Changed in a record that this server can't see, because the token was rotated. K3s's servers change the record alone.
+  bool known = !writer || writer->bytes() == writes || (record && record->mod() > writer->mod());
+  if (!known)
+    return fail(errc::unavailable, "the encryption keys were changed by another server, and the cluster's token before that: restart this server "
+                                   "with the new --token");
+  KEDGE_TRY(out.stored, rules->for_resource("secrets", "").seal(plain, key, reactor::loop::current().random()));
+  return out;
 }
 
 json::value encryption::status() const {
@@ -191,7 +235,24 @@ task<result<void>> encryption::apply(key_ring ring, std::string stage) {
   if (!written) co_return fail(written.error());
   KEDGE_CO_CHECK(*written);
   KEDGE_CO_CHECK(co_await parts_->record.save(parts_->password()));
+  KEDGE_CO_CHECK(co_await tell_writer(ring.writer()));
   co_return use(std::move(config), std::move(hash));
+}
+
+task<result<void>> encryption::tell_writer(std::string writer) {
+  auto& s = parts_->objects;
+  for (;;) {
+    KEDGE_CO_TRY(auto now, co_await s.latest());
+    auto row = now.find(writer_row);
+    if (row && row->bytes() == writer) co_return result<void>();
+    auto done = co_await s.write({.kind = row ? store::write_kind::update : store::write_kind::create,
+                                  .key = std::string(writer_row),
+                                  .value = writer,
+                                  .expected = row ? row->mod() : 0});
+    if (done) co_return result<void>();
+    auto code = done.error().code;
+    if (code != errc::conflict && code != errc::already_exists && code != errc::not_found) co_return fail(std::move(done).error());
+  }
 }
 
 task<result<void>> encryption::wait_for_others() {

@@ -9,6 +9,10 @@
 // A key writes only after every living server has told (server_endpoints) that it knows it. A server that slept through that finds
 // the record in the log before the first value under the new key.
 //
+// No key is dropped under a value that is still on its way: each is sealed with what the record says, and lands only while that record,
+// and the row that names the writing key, are the ones it was sealed by. From the moment that another key writes, nothing lands under
+// the one before, so that writing everything anew leaves none behind: whatever slept, was cut off or has another token meanwhile.
+//
 // On the store's owner core, make() and read() before the store is there.
 #pragma once
 
@@ -35,6 +39,8 @@ struct key_ring {
 
   static result<key_ring> parse(std::string_view config);
   std::string write() const;
+  // Tells which key writes from others, and nothing of its secret.
+  std::string writer() const;
 };
 
 class encryption {
@@ -73,9 +79,18 @@ class encryption {
   struct texts {
     std::string config, hash;  // both empty: there is no configuration
   };
+  // An EncryptionConfiguration, and the version of the record that it is of.
+  struct recorded {
+    std::string key;
+    store::revision at = 0;
+    crypto::encryption_config rules;
+    std::string writer;
+  };
   static result<texts> read_files(const std::string& folder);
   result<void> use(std::string config, std::string hash);
+  result<store::sealed_value> seal(std::string_view key, std::string_view plain, const store::snapshot& now, std::string_view password);
   task<result<void>> apply(key_ring ring, std::string stage);
+  task<result<void>> tell_writer(std::string writer);
   task<result<void>> wait_for_others();
   task<result<void>> work(json::value request);
   task<result<void>> reencrypt(bool keep_old, std::string end_stage);
@@ -88,7 +103,8 @@ class encryption {
   std::string config_text_, hash_, stage_, last_record_;
   key_ring ring_;
   crypto::encryption_config rules_;
-  crypto::encryption_config recorded_;  // of a record that came through the log: for reading only
+  recorded standing_;                  // of the record that stands, as far as this server has read: values are sealed with it
+  crypto::encryption_config passed_;   // of a record that came through the log: for reading only
   std::optional<parts> parts_;
   bool changing_ = false;  // from the request to the end of what it began
   bool running_ = false;   // Secrets are being written anew

@@ -256,6 +256,35 @@ class Shared(LabTest):
             self.assertEqual(s.stop(), 0, s.log())
         db.stop()
 
+    def test_a_secret_that_slept_through_a_change_of_keys_is_not_lost(self):
+        db = Postgres(self.lab, self.lab.host())
+        args = [*SERVER_ONLY, "--secrets-encryption"]
+        a, b = [self.lab.server(f"z{i}", db, args=args) for i in (1, 2)]
+        for s in (a, b):
+            s.wait_ready(90)
+        path, answers = "/api/v1/namespaces/default/secrets", []
+        sleeping = Client(b.kubeconfig, b.address, timeout=120)
+        sleeping.get(path)  # connected, before it sleeps
+        os.kill(b.process.pid, signal.SIGSTOP)
+        try:
+            asked = threading.Thread(target=lambda: answers.append(sleeping.request("POST", path, {"metadata": {"name": "late"}, "stringData": {"k": "v"}})), daemon=True)
+            asked.start()
+            run(*a.host.command(BINARY, "secrets-encrypt", "rotate-keys", "--data-dir", a.data))
+            def stage():
+                return json.loads(run(*a.host.command(BINARY, "secrets-encrypt", "status", "-o", "json", "--data-dir", a.data)))["stage"]
+            eventually("the keys were changed without it", lambda: stage() == "reencrypt_finished", timeout=60)
+        finally:
+            os.kill(b.process.pid, signal.SIGCONT)
+        asked.join(60)
+        self.assertEqual([status for status, _ in answers], [201], answers)
+        stored = db.sql("select encode(substr(value, 1, 45), 'escape') from kine where name = '/registry/secrets/default/late'", "kubernetes")
+        self.assertTrue(stored.startswith("k8s:enc:aescbc:v1:aescbckey-2"), stored)
+        for s in (a, b):
+            eventually("it is read everywhere", lambda: s.kubectl("get", "secret", "late", "-o", "jsonpath={.data.k}") == "dg==")
+            self.assertIn("[+]secrets-encryption ok", s.kubectl("get", "--raw", "/readyz?verbose"))
+            self.assertEqual(s.stop(), 0, s.log())
+        db.stop()
+
     def test_a_rotated_token_is_for_all(self):
         # A cluster of its own, because the others' token goes.
         lab, db = self.lab, Postgres(self.lab, self.lab.host())

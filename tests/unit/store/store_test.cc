@@ -1,3 +1,5 @@
+#include <set>
+
 #include "harness.h"
 
 namespace kedge::store {
@@ -261,9 +263,9 @@ TEST_CASE("values are sealed on their way to the log and opened on their way bac
   world w;
   auto options = [] {
     store_options o;
-    o.transform.seal = [](std::string_view key, std::string_view plain) -> result<std::string> {
-      if (!key.starts_with("/registry/secrets/")) return std::string(plain);
-      return "k8s:enc:test:v1:k:" + std::string(plain.rbegin(), plain.rend());
+    o.transform.seal = [](std::string_view key, std::string_view plain, const snapshot&) -> result<std::optional<sealed_value>> {
+      if (!key.starts_with("/registry/secrets/")) return std::nullopt;
+      return sealed_value{"k8s:enc:test:v1:k:" + std::string(plain.rbegin(), plain.rend()), {}};
     };
     o.transform.open = [](std::string_view, std::string_view stored) -> result<std::string> {
       stored.remove_prefix(18);
@@ -278,6 +280,87 @@ TEST_CASE("values are sealed on their way to the log and opened on their way bac
   w.close();
   w.open(options());
   CHECK(w.store->current().find("/registry/secrets/d/s")->bytes().find("hidden") != std::string_view::npos);
+}
+
+// Values under numbered keys: the row /keys/now says which one writes, and holds it.
+struct numbered_keys {
+  std::set<std::string> known;  // that this server can open
+  int sealed = 0;
+  value_transform transform() {
+    value_transform t;
+    t.seal = [this](std::string_view key, std::string_view plain, const snapshot& now) -> result<std::optional<sealed_value>> {
+      if (!key.starts_with("/registry/secrets/")) return std::nullopt;
+      auto row = now.find("/keys/now");
+      REQUIRE(row);
+      ++sealed;
+      return sealed_value{fmt::format("k8s:enc:{}:{}", row->bytes(), plain), {{"/keys/now", row->mod()}}};
+    };
+    t.open = [this](std::string_view, std::string_view stored) -> result<std::string> {
+      stored.remove_prefix(8);
+      auto colon = stored.find(':');
+      if (!known.contains(std::string(stored.substr(0, colon)))) return fail(errc::unsupported, "its key is not known");
+      return std::string(stored.substr(colon + 1));
+    };
+    t.seen = [](std::string_view, std::string_view) {};
+    t.holds_keys = [](std::string_view key) { return key.starts_with("/keys/"); };
+    return t;
+  }
+};
+
+TEST_CASE("a value that another server's change of keys overtakes is sealed again before it lands") {
+  world w{datastore::memory_database(datastore::memory_database::durability::each_commit, true)};
+  numbered_keys keys{.known = {"one", "two"}};
+  w.open({.transform = keys.transform()});
+  auto row = w.must(create("/keys/now", "one")).at;
+  w.must(create("/registry/secrets/d/first", config_map("first", "1")));
+  auto other = w.loop.run_until(open_store({.log = datastore::make_memory_log(w.database), .loops = {&w.loop}}));
+  REQUIRE(other.has_value());
+  // Decided at the same moment: the other server's change lands first, and this one hasn't heard of it.
+  w.database.faults.delay_before_commit = [] { return std::chrono::milliseconds(5); };
+  std::optional<result<commit>> changed, written;
+  reactor::scope group;
+  auto write = [](class store& s, mutation m, std::optional<result<commit>>& out) -> task<void> { out.emplace(co_await s.write(std::move(m))); };
+  group.spawn(write(**other, update("/keys/now", "two", row), changed));
+  group.spawn(write(*w.store, create("/registry/secrets/d/s", config_map("s", "hidden")), written));
+  w.run(group);
+  REQUIRE(changed->has_value());
+  REQUIRE_MESSAGE(written->has_value(), written->error().message);
+  CHECK(keys.sealed == 3);
+  CHECK(w.database.rows().at((*written)->at).value.starts_with("k8s:enc:two:"));
+  CHECK((*written)->object->bytes().find("hidden") != std::string_view::npos);
+  CHECK(w.store->complete().has_value());
+  w.loop.run_until((*other)->close());
+}
+
+TEST_CASE("who can't open a value says so, and keeps the versions of the rows with its key") {
+  world w;
+  numbered_keys all{.known = {"one", "two"}};
+  w.open({.transform = all.transform()});
+  auto row = w.must(create("/keys/now", "one"));
+  auto lost = w.must(create("/registry/secrets/d/lost", config_map("lost", "1")));
+  auto second = w.must(update("/keys/now", "two", row.at));
+  auto kept = w.must(create("/registry/secrets/d/kept", config_map("kept", "1")));
+  for (int i = 0; i < 1200; ++i) w.must(create(fmt::format("/registry/n/{}", i), config_map("n", "1")));
+  w.close();
+
+  numbered_keys fewer{.known = {"two"}};
+  w.open({.transform = fewer.transform(), .compaction = std::chrono::milliseconds(5)});
+  auto whole = w.store->complete();
+  REQUIRE(!whole.has_value());
+  CHECK(whole.error().message.find("/registry/secrets/d/lost") != std::string::npos);
+  CHECK(w.store->healthy().has_value());
+  w.run_for(std::chrono::milliseconds(40));
+  CHECK(w.database.compacted() == second.at - 1);
+  CHECK(w.database.rows().contains(row.at));
+  w.close();
+
+  // With the key again it is whole, and compaction goes on.
+  w.open({.transform = all.transform(), .compaction = std::chrono::milliseconds(5)});
+  CHECK(w.store->complete().has_value());
+  CHECK(w.store->current().find("/registry/secrets/d/lost")->mod() == lost.at);
+  w.run_for(std::chrono::milliseconds(40));
+  CHECK(w.database.compacted() > kept.at);
+  CHECK(!w.database.rows().contains(row.at));
 }
 
 }  // namespace

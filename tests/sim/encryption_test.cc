@@ -1,0 +1,299 @@
+// Encryption keys that change under servers which stop, are cut off or lose their token at any moment: what was acknowledged is read by
+// all, now and after a restart, and nothing lies under a key that was dropped.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <set>
+
+#include "api/local_objects.h"
+#include "control/controller.h"
+#include "control/server_endpoints.h"
+#include "crypto/files.h"
+#include "datastore/memory/memory_log.h"
+#include "store/open.h"
+#include "supervisor/bootstrap_data.h"
+#include "supervisor/encryption.h"
+#include "world.h"
+
+using namespace kedge;
+using namespace kedge::sim;
+using namespace std::chrono_literals;
+
+namespace {
+
+class no_admission final : public api::admission {
+ public:
+  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
+  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
+};
+
+// One server: its folder and its way to the database stay when it crashes.
+struct member {
+  std::string folder;
+  supervisor::config settings;
+  datastore::memory_link link;
+  host* machine = nullptr;
+  int writers = 0;
+  // While it runs.
+  store::store* objects = nullptr;
+  supervisor::encryption* keys = nullptr;
+  supervisor::bootstrap_data* record = nullptr;
+  std::string password;
+
+  member() {
+    char name[] = "/tmp/kedge-sim-keys-XXXXXX";
+    folder = ::mkdtemp(name);
+    settings.data_dir = folder;
+    settings.token = "secret";
+    settings.secrets_encryption = settings.leader_election = true;
+  }
+  ~member() { std::filesystem::remove_all(folder); }
+};
+
+std::string secret(std::string_view name) { return fmt::format(R"({{"kind":"Secret","apiVersion":"v1","metadata":{{"name":"{}"}},"data":{{"k":"djE="}}}})", name); }
+std::string key_of(std::string_view name) { return fmt::format("/registry/secrets/default/{}", name); }
+
+struct cluster {
+  datastore::memory_database db{datastore::memory_database::durability::each_commit, true};
+  std::vector<std::unique_ptr<member>> members;
+  std::set<std::string> acknowledged;
+  unsigned refused = 0;
+  bool writing = true;
+
+  // What was acknowledged and isn't there.
+  std::string missing(const store::snapshot& now) const {
+    std::string out;
+    for (auto& name : acknowledged)
+      if (!now.find(key_of(name))) out += name + " ";
+    return out;
+  }
+};
+
+// The part of a server's start that takes its identity, and what follows the record; as cli/run_server.cc does it.
+task<void> server_main(host& h, cluster& c, member& me) {
+  auto& s = me.settings;
+  me.password = s.token;
+  supervisor::encryption keys(s);
+  REQUIRE(keys.read().has_value());
+  std::unique_ptr<store::store> objects;
+  auto open = [&]() -> task<result<void>> {
+    store::store_options o{.log = datastore::make_memory_log(c.db, &me.link), .loops = {&h.loop()}};
+    o.transform = keys.transform([&me] { return me.password; });
+    KEDGE_CO_TRY(objects, co_await store::open_store(std::move(o)));
+    co_return result<void>();
+  };
+  REQUIRE((co_await open()).has_value());
+  std::optional<supervisor::bootstrap_data> record;
+  record.emplace(s, *objects, true);
+  if (auto loaded = co_await record->load(); !loaded) co_return;  // its token was rotated
+  if (keys.read().value_or(false)) {
+    co_await objects->close();
+    objects.reset();
+    REQUIRE((co_await open()).has_value());
+    record.emplace(s, *objects, true);
+  }
+  REQUIRE(keys.make(h.loop().random()).has_value());
+  // In place of certificates, which would take most of the time.
+  for (auto file : {"tls/server-ca.crt", "cred/passwd"})
+    if (!crypto::read_file(s.server_dir() + "/" + file)) {
+      REQUIRE(crypto::make_folder(s.server_dir() + "/" + std::string(file).substr(0, std::string(file).find('/'))).has_value());
+      REQUIRE(crypto::write_file(s.server_dir() + "/" + file, "x").has_value());
+    }
+  if (!co_await record->save(me.password)) co_return;
+  no_admission rules;
+  api::service_ranges ranges;
+  auto local = api::make_objects(*objects, rules, ranges);
+  control::server_endpoints listed(*local, {.address = h.address(), .node_name = h.name(), .identity = h.name() + "_" + h.loop().random().uuid(),
+                                            .settings = json::object{}, .encryption_hash = [&keys] { return keys.hash(); }});
+  if (!co_await listed.join()) co_return;
+  keys.serve({.objects = *objects, .record = *record, .password = [&me] { return me.password; }, .others = [&listed] { return listed.encryption_hashes(); }});
+  struct shown {
+    member& m;
+    ~shown() {
+      m.objects = nullptr;
+      m.keys = nullptr;
+      m.record = nullptr;
+    }
+  } guard{me};
+  me.objects = objects.get();
+  me.keys = &keys;
+  me.record = &*record;
+  reactor::scope parts;
+  parts.spawn(listed.keep([] { return false; }));
+  reactor::event changed;
+  parts.spawn(control::follow(*objects, std::string(crypto::bootstrap_prefix), [&](const store::event& e) {
+    if (e.object->key() == crypto::bootstrap_key(me.password) && e.type != store::event_type::deleted) changed.set();
+  }));
+  for (int i = 0; i < me.writers; ++i)
+    parts.spawn([](cluster& all, member& m, std::string name) -> task<void> {
+      for (int n = 0; all.writing; ++n) {
+        auto one = fmt::format("{}-{}", name, n);
+        auto done = co_await m.objects->write({.kind = store::write_kind::create, .key = key_of(one), .value = secret(one)});
+        if (done)
+          all.acknowledged.insert(one);
+        else
+          ++all.refused;
+        co_await reactor::sleep_for(done ? 40ms : 200ms);
+      }
+    }(c, me, fmt::format("{}-{}-{}", h.name(), h.loop().random().below(1'000'000), i)));
+  for (;;) {
+    co_await changed.wait();
+    changed.reset();
+    if (keys.changing()) continue;
+    auto files = co_await record->refresh(me.password);
+    if (!files || files->empty()) continue;
+    (void)co_await keys.reload();
+    listed.tell();
+  }
+}
+
+struct fault {
+  std::uint64_t step = 0;  // after so many steps of the world since the rotation began
+  bool rotator = false;    // the server that changes the keys, or another
+  bool cut = false;        // from the database; else it stands still
+  duration lasts = 0s;
+  bool new_token = false;  // the cluster's token is changed meanwhile
+};
+
+// Three servers write Secrets while one changes the keys, and something happens. Gives how many steps the rotation took.
+std::uint64_t rotate(std::uint64_t seed, std::optional<fault> f) {
+  cluster c;  // outlives the hosts
+  world w(seed);
+  CAPTURE(seed);
+  if (f) CAPTURE(f->step);
+  c.db.faults.delay_before_commit = [&w] { return w.between(0ms, 3ms); };
+  c.db.faults.delay_after_commit = [&w] { return w.between(0ms, 3ms); };
+  c.db.faults.delay_read = [&w] { return w.between(0ms, 10ms); };  // who wakes writes before it knows
+  auto add = [&](const std::string& name, int writers, std::string token) -> member& {
+    auto& m = *c.members.emplace_back(std::make_unique<member>());
+    m.writers = writers;
+    m.settings.token = std::move(token);
+    m.machine = &w.add_host(name);
+    m.settings.advertise_address = m.machine->address();
+    m.machine->start([&c, &m](host& h) { return server_main(h, c, m); });
+    return m;
+  };
+  for (auto name : {"a", "b", "c"}) add(name, *name == 'b' ? 4 : 1, "secret");
+  auto &a = *c.members[0], &b = *c.members[1];
+  INFO(w.trace_text());
+  auto all_serve = [&] { return std::all_of(c.members.begin(), c.members.end(), [](auto& m) { return m->keys != nullptr; }); };
+  REQUIRE(w.run_until([&] { return all_serve() && c.acknowledged.size() > 10; }, 60s));
+
+  auto on = [&](member& m, std::function<task<result<void>>(member&)> what) {
+    auto done = std::make_shared<std::optional<bool>>();
+    reactor::loop::current_guard guard(m.machine->loop());
+    m.machine->loop().spawn([](member& one, std::function<task<result<void>>(member&)> f2, std::shared_ptr<std::optional<bool>> out) -> task<void> {
+      auto r = co_await f2(one);
+      *out = r.has_value();
+    }(m, std::move(what), done));
+    return done;
+  };
+  auto ask = [&](member& m) {
+    return on(m, [](member& one) { return one.keys->change(json::object{{"stage", "rotate_keys"}}); });
+  };
+  auto finished = [&](member& m) {
+    reactor::loop::current_guard guard(m.machine->loop());
+    return m.keys && !m.keys->changing() && m.keys->status()["stage"].as_string() == "reencrypt_finished";
+  };
+
+  bool over = false;
+  auto begin = w.steps();
+  auto answered = ask(a);
+  if (f) {
+    auto& victim = f->rotator ? a : b;
+    REQUIRE(w.run_until([&] { return w.steps() >= begin + f->step; }, 60s));
+    if (f->cut)
+      victim.link.cut = true;
+    else
+      victim.machine->pause();
+    w.trace(fmt::format("{} {} at step {}", victim.machine->name(), f->cut ? "is cut off" : "stands still", f->step));
+    w.after(f->lasts, [&] {
+      victim.link.cut = false;
+      victim.machine->resume();
+      over = true;
+    });
+    if (f->new_token) {
+      // Another server moves the record to a new token; who knows the new one goes on changing the keys.
+      auto& mover = f->rotator ? b : a;
+      w.run_until([&] { return answered->has_value(); }, 60s);
+      auto moved = on(mover, [](member& one) -> task<result<void>> {
+        KEDGE_CO_CHECK(co_await one.record->move("secret", "fresh"));
+        one.password = "fresh";
+        co_return result<void>();
+      });
+      w.run_until([&] { return moved->has_value(); }, 60s);
+      auto& fresh = add("d", 1, "fresh");
+      if (moved->value_or(false) && w.run_until([&] { return fresh.keys != nullptr; }, 30s)) {
+        auto again = ask(fresh);
+        w.run_until([&] { return again->has_value(); }, 60s);
+      }
+    }
+  }
+  if (!f) {
+    REQUIRE(w.run_until([&] { return finished(a); }, 60s));
+    REQUIRE(**answered);
+  } else {
+    w.run_until([&] { return over && answered->has_value() && !a.keys->changing(); }, 120s);
+    w.run_for(3s);
+  }
+  auto steps = w.steps() - begin;
+
+  // Everybody who can goes on writing, and then all is still.
+  auto so_far = c.acknowledged.size();
+  REQUIRE(w.run_until([&] { return c.acknowledged.size() > so_far + 10; }, 60s));
+  c.writing = false;
+  w.run_for(5s);
+  for (auto& m : c.members) {
+    if (!m->objects) continue;
+    CAPTURE(m->machine->name());
+    auto& seen = *m->objects;
+    reactor::loop::current_guard guard(m->machine->loop());
+    auto now = seen.current();
+    // Who has a token of before can't read what was written under keys of after, and says so.
+    bool stale = f && f->new_token && m->password == "secret";
+    if (!stale) CHECK(seen.complete().has_value());
+    if (stale && !seen.complete()) continue;
+    CHECK(c.missing(now) == "");
+  }
+  // And after a restart of all, from the record alone.
+  for (auto& m : c.members) m->machine->crash();
+  bool moved = false;
+  for (auto& [at, e] : c.db.rows())
+    if (e.name == crypto::bootstrap_key("fresh") && e.kind != datastore::change::remove) moved = true;
+  auto& reader = add("reader", 0, moved ? "fresh" : "secret");
+  REQUIRE(w.run_until([&] { return reader.keys != nullptr; }, 60s));
+  reactor::loop::current_guard guard(reader.machine->loop());
+  CHECK(reader.objects->complete().has_value());
+  auto now = reader.objects->current();
+  CHECK(c.missing(now) == "");
+  return steps;
+}
+
+}  // namespace
+
+TEST_CASE("keys change while all servers write") {
+  for (auto seed : seeds(4)) CHECK(rotate(seed, std::nullopt) > 100);
+}
+
+TEST_CASE("a server stops, or is cut off, at every line of a rotation: no acknowledged Secret is lost") {
+  // Shorter than a server is missed, and longer than the whole rotation takes without it.
+  for (auto seed : seeds(1)) {
+    auto steps = rotate(seed, std::nullopt);
+    constexpr std::uint64_t moments = 30;
+    for (std::uint64_t i = 0; i < moments; ++i)
+      rotate(seed, fault{.step = steps * i / moments, .rotator = false, .cut = i % 2 == 0, .lasts = i % 5 == 4 ? 3s : 25s});
+    for (std::uint64_t i = 0; i < moments / 2; ++i)
+      rotate(seed, fault{.step = steps * i * 2 / moments, .rotator = true, .cut = i % 2 == 1, .lasts = i % 3 == 1 ? 3s : 25s});
+  }
+}
+
+TEST_CASE("the same while the cluster gets a new token") {
+  for (auto seed : seeds(1)) {
+    auto steps = rotate(seed, std::nullopt);
+    constexpr std::uint64_t moments = 10;
+    for (std::uint64_t i = 0; i < moments; ++i)
+      rotate(seed, fault{.step = steps * i / moments, .rotator = false, .cut = i % 2 == 0, .lasts = 60s, .new_token = true});
+  }
+}
