@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "json/limits.h"
+#include "json/syntax.h"
 
 namespace kedge::json {
 
@@ -130,6 +131,12 @@ std::string widen_integers(std::string_view text) {
 
 constexpr const char* end_of_input = "unexpected end of JSON input";
 
+// What is wrong, as Go's decoder would say it; what Go would read is told in simdjson's words.
+std::unexpected<error> refused(std::string_view text, simdjson::error_code why) {
+  auto problem = syntax_problem(text);
+  return fail(errc::invalid, problem.empty() ? simdjson::error_message(why) : std::move(problem));
+}
+
 result<value> parse_with(simdjson::dom::parser& parser, std::string_view text, const parse_options& options) {
   if (text.empty()) return fail(errc::invalid, end_of_input);  // may have no address either, which simdjson would copy from
   if (parser.max_depth() != options.depth_max || parser.capacity() < text.size()) {
@@ -141,14 +148,14 @@ result<value> parse_with(simdjson::dom::parser& parser, std::string_view text, c
     auto widened = widen_integers(text);
     if (widened.size() != text.size()) {
       parsed = parser.parse(widened);
-      if (parsed.error()) return fail(errc::invalid, simdjson::error_message(parsed.error()));
+      if (parsed.error()) return refused(text, parsed.error());
       return converter(options.duplicates).convert(parsed.value_unsafe(), nullptr);
     }
   }
   if (parsed.error() == simdjson::EMPTY) return fail(errc::invalid, end_of_input);
   if (parsed.error() == simdjson::DEPTH_ERROR)
     return fail(errc::invalid, "JSON is nested deeper than " + std::to_string(options.depth_max) + " levels");
-  if (parsed.error()) return fail(errc::invalid, simdjson::error_message(parsed.error()));
+  if (parsed.error()) return refused(text, parsed.error());
   return converter(options.duplicates).convert(parsed.value_unsafe(), nullptr);
 }
 

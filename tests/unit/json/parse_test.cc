@@ -1,4 +1,5 @@
 #include "json/parse.h"
+#include "json/syntax.h"
 
 #include <doctest/doctest.h>
 
@@ -48,6 +49,43 @@ TEST_CASE("what is not one JSON document is refused") {
   for (std::string_view text : {"", " ", "{", "{\"a\":}", "[1,]", "{} {}", "nul", "\"\x01\"", "01", "{'a':1}", "\xff", "1e999"}) {
     CAPTURE(text);
     CHECK_FALSE(json::parse(text));
+  }
+}
+
+TEST_CASE("what is wrong with a text is said as Go's decoder says it") {
+  constexpr std::pair<std::string_view, std::string_view> wrong[] = {
+      {"", "unexpected end of JSON input"},
+      {"{", "unexpected end of JSON input"},
+      {"[1,", "unexpected end of JSON input"},
+      {"\"a", "unexpected end of JSON input"},
+      {"bad", "invalid character 'b' looking for beginning of value"},
+      {"{\"a\":}", "invalid character '}' looking for beginning of value"},
+      {"{'a':1}", "invalid character '\\'' looking for beginning of object key string"},
+      {"{\"a\" 1}", "invalid character '1' after object key"},
+      {"{\"a\":1 \"b\"}", "invalid character '\"' after object key:value pair"},
+      {"{\"a\":[1 2]}", "invalid character '2' after array element"},
+      {"{\"a\":[{},]}", "invalid character ']' looking for beginning of value"},
+      {"{} {}", "invalid character '{' after top-level value"},
+      {"01", "invalid character '1' after top-level value"},
+      {"nul", "unexpected end of JSON input"},
+      {"nulL", "invalid character 'L' in literal null (expecting 'l')"},
+      {"-x", "invalid character 'x' in numeric literal"},
+      {"1.x", "invalid character 'x' after decimal point in numeric literal"},
+      {"1e+x", "invalid character 'x' in exponent of numeric literal"},
+      {"\"\x01\"", "invalid character '\\x01' in string literal"},
+      {"\"\\q\"", "invalid character 'q' in string escape code"},
+      {"\"\\u12g4\"", "invalid character 'g' in \\u hexadecimal character escape"},
+      {"\xff", "invalid character '\u00ff' looking for beginning of value"},
+  };
+  for (auto& [text, problem] : wrong) {
+    CAPTURE(text);
+    CHECK(json::syntax_problem(text) == problem);
+    REQUIRE_FALSE(json::parse(text));
+    CHECK(json::parse(text).error().message == problem);
+  }
+  for (std::string_view good : {"{}", "[[],{\"a\":[]}]", " 1 ", "\"\\u00e9\\n\"", "-0.5e-3", "{\"a\":{\"b\":[true,false,null]}}"}) {
+    CAPTURE(good);
+    CHECK(json::syntax_problem(good).empty());
   }
 }
 
