@@ -9,4 +9,7 @@ namespace kedge::api {
 // What is wrong with a schedule; empty when nothing is.
 std::string cron_problem(std::string_view schedule);
 
+// What is wrong with a time zone's name; empty when nothing is.
+std::string time_zone_problem(std::string_view name);
+
 }  // namespace kedge::api

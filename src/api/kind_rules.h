@@ -26,12 +26,15 @@ struct kind_context {
   wall_time now;
   random_source& random;
   bool dry_run = false;
+  std::vector<std::string>& warnings;  // of an object that may yet be refused
 };
 
 struct kind_rules {
   std::string_view group, resource;
   name_check name = check_dns1123_subdomain;
+  bool name_stands = false;          // an update doesn't judge the name again: it may be of an older rule
   bool generation = false;           // metadata.generation counts changes of the spec
+  bool annotations_count = false;    // … and of annotations
   bool create_by_update = false;     // PUT of a missing object creates it
   bool unconditional_update = true;  // PUT without resourceVersion is allowed
   bool answers_deleted_object = false;
@@ -46,15 +49,18 @@ struct kind_rules {
   void (*prepare_create)(json::value& o, const kind_context& c) = nullptr;
   // After the generic part: status or spec and system metadata have been kept from `old`.
   void (*prepare_update)(json::value& o, const json::value& old, const kind_context& c) = nullptr;
-  void (*validate)(causes& out, const json::value& o) = nullptr;  // of a create, and of the object itself after an update
+  void (*validate)(causes& out, const json::value& o) = nullptr;  // of a create
+  // Of the object itself after an update; null: as a create. What an older object has that is wrong by now may stay.
   void (*validate_update)(causes& out, const json::value& o, const json::value& old) = nullptr;
-  void (*validate_status)(causes& out, const json::value& o, const json::value& old) = nullptr;
+  // Of an update through `subresource`: its status, its approval …
+  void (*validate_part)(causes& out, const json::value& o, const json::value& old, std::string_view subresource) = nullptr;
   // A delete that must not be: the text of a 403, empty when it may.
   std::string (*refuse_delete)(const json::value& old) = nullptr;
   // Marks what a delete leaves standing: finalizers of the kind's own. Before the generic part.
   void (*prepare_delete)(json::value& o, wall_time now) = nullptr;
-  // Texts for Warning headers.
-  void (*warn)(std::vector<std::string>& out, const json::value& o) = nullptr;
+  // Texts for Warning headers, of an object found valid. `old`: null on create.
+  void (*warn)(std::vector<std::string>& out, const json::value& o, const json::value* old) = nullptr;
+  void (*warn_status)(std::vector<std::string>& out, const json::value& o) = nullptr;
 };
 
 // The generic rules for what has none of its own.

@@ -45,6 +45,13 @@ inline constexpr std::size_t parsed_cache_entries = 128;
 inline constexpr std::size_t warning_text_max_bytes = 256;
 inline constexpr std::size_t warnings_max_bytes = 4096;
 
+// Warnings of one kind about one object: the header has no room for more.
+inline constexpr std::size_t warnings_told_max = 64;
+
+// A refused change shows the lines that differ, unless that takes more than some 10 ms of the loop: finding them isn't linear.
+inline constexpr std::size_t difference_lines_max = 20'000;
+inline constexpr std::size_t difference_steps_max = 500'000;
+
 // A name made from generateName: base cut to 58, 5 random characters, at most 8 tries.
 inline constexpr std::size_t generated_base_max = 58;
 inline constexpr int generate_name_tries = 8;

@@ -151,12 +151,10 @@ problems check_config_map_key(std::string_view s) {
 }
 
 problems check_env_var_name(std::string_view s) {
+  if (s.empty()) return {"environment variable name must be non-empty"};
   for (char c : s)
     if (c < 0x20 || c > 0x7e || c == '=')
       return {"a valid environment variable name must consist only of printable ASCII characters other than '='"};
-  if (s == ".") return {"must not be '.'"};
-  if (s == "..") return {"must not be '..'"};
-  if (s.starts_with("..")) return {"must not start with '..'"};
   return {};
 }
 
@@ -193,6 +191,13 @@ bool is_http_header_name(std::string_view s) {
   for (char c : s)
     if (!alnum(c) && c != '-') return false;
   return true;
+}
+
+problems check_http_path(std::string_view s) {
+  constexpr std::string_view others = "/-._~%!$&'()*+,;=:";
+  const bool good = !s.empty() && std::all_of(s.begin(), s.end(), [&](char c) { return alnum(c) || others.find(c) != others.npos; });
+  if (good) return {};
+  return {R"(Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+'))"};
 }
 
 problems check_ip(std::string_view s) {

@@ -188,6 +188,10 @@ cause invalid_value(std::string field, const json::value& value, std::string_vie
                     std::move(field));
 }
 
+cause invalid_whatever(std::string field, std::string_view detail) {
+  return make_cause("FieldValueInvalid", fmt::format("Invalid value: {}", detail), std::move(field));
+}
+
 cause not_supported(std::string field, const json::value& value, const std::vector<std::string>& supported) {
   std::string list;
   for (auto& s : supported) {

@@ -62,6 +62,7 @@ status from_error(const error& e);
 // Causes of validation, worded as field.Error is: `spec.x: Required value`.
 cause required(std::string field, std::string_view detail = {});
 cause invalid_value(std::string field, const json::value& value, std::string_view detail);
+cause invalid_whatever(std::string field, std::string_view detail);  // invalid, and the value isn't told
 cause not_supported(std::string field, const json::value& value, const std::vector<std::string>& supported);
 cause duplicate_value(std::string field, const json::value& value);
 cause forbidden_value(std::string field, std::string_view detail);

@@ -26,9 +26,9 @@
 namespace kedge::api {
 namespace {
 
-kind_context context_of(const store::snapshot& cluster, const call& c) {
+kind_context context_of(const store::snapshot& cluster, call& c) {
   auto& l = reactor::loop::current();
-  return {cluster, c.who.user, c.who.subresource, l.wall_now(), l.random(), c.options.dry_run};
+  return {cluster, c.who.user, c.who.subresource, l.wall_now(), l.random(), c.options.dry_run, c.warnings};
 }
 
 // Kinds of which nothing but themselves and their namespace decides whether one may be created: no class, limit, account or address.
@@ -72,16 +72,16 @@ void take_labels(json::value& into, const json::value& from) {
   for (auto name : {"labels", "annotations", "finalizers", "ownerReferences"}) keep_member(m, from["metadata"], name);
 }
 
+// Of a resize, containers change what they ask for alone. What isn't the same list any more is taken as it is: its rules refuse it.
 void resize_containers(json::value& pod, const json::value& wanted, std::string_view list) {
+  auto& asked = wanted["spec"][list];
   auto into = pod.member("spec").find(list);
-  if (!into || !into->array()) return;
-  for (auto& c : *into->array())
-    for (std::size_t i = 0; i < wanted["spec"][list].size(); ++i) {
-      auto& w = wanted["spec"][list][i];
-      if (w["name"].as_string() != c["name"].as_string()) continue;
-      keep_member(c, w, "resources");
-      keep_member(c, w, "resizePolicy");
-    }
+  bool same = into && into->size() == asked.size();
+  for (std::size_t i = 0; same && i < asked.size(); ++i) same = (*into)[i]["name"] == asked[i]["name"];
+  if (!same) return keep_member(pod.member("spec"), wanted["spec"], list);
+  if (!into->array()) return;
+  for (std::size_t i = 0; i < asked.size(); ++i)
+    for (auto member : {"resources", "resizePolicy"}) keep_member((*into->array())[i], asked[i], member);
 }
 
 // The object that `next` may make of `old`.
@@ -104,6 +104,7 @@ json::value allowed_part(const served& s, json::value next, const json::value& o
     case part::resize:
       resize_containers(out, next, "containers");
       resize_containers(out, next, "initContainers");
+      keep_member(out.member("spec"), next["spec"], "resources");
       break;
     default: break;
   }
@@ -176,9 +177,19 @@ status refuse(const served& s, std::string_view name, causes found) {
   return invalid(s.group, s.kind, name, std::move(found));
 }
 
-metadata_rules rules_for_metadata(const served& s) {
-  return {s.namespaced(), s.rules->name, s.custom || s.group == "apiextensions.k8s.io" || s.group == "apiregistration.k8s.io"};
+void validate_update(causes& out, const kind_rules& rules, const json::value& now, const json::value& before) {
+  if (rules.validate_update)
+    rules.validate_update(out, now, before);
+  else if (rules.validate)
+    rules.validate(out, now);
 }
+
+metadata_rules rules_for_metadata(const served& s) {
+  return {s.namespaced(), s.rules->name, s.rules->name_stands, s.custom || s.group == "apiextensions.k8s.io" || s.group == "apiregistration.k8s.io"};
+}
+
+// kube-apiserver's extensions store JSON.
+bool is_stored_as_protobuf(const served& s) { return s.group != "apiextensions.k8s.io" && s.group != "apiregistration.k8s.io"; }
 
 }  // namespace
 
@@ -188,7 +199,10 @@ std::string stored_text(const served& s, json::value& o) {
   m.erase("selfLink");
   o.set("kind", s.stored->kind);
   o.set("apiVersion", s.stored->api_version);
-  normalise(*s.stored, o);
+  if (s.custom)
+    normalise(*s.stored, o);
+  else
+    schema::normalise(s.stored->type(), o, is_stored_as_protobuf(s));
   // The store expects kind, apiVersion, metadata in front; the table's types declare them so.
   std::string out;
   out.reserve(2048);
@@ -300,7 +314,7 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   if (s.rules->validate) s.rules->validate(found, object);
   if (s.custom) custom::validate(found, s, object, nullptr);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
-  if (s.rules->warn) s.rules->warn(c.warnings, object);
+  if (s.rules->warn) s.rules->warn(c.warnings, object, nullptr);
   KEDGE_CO_CHECK(co_await admit(s, operation::create, &object, nullptr, c, cluster, false));
   if (s.custom && custom::is_ending(*s.custom->owner, cluster))
     co_return fail(forbidden(s.group, s.resource, name, "create not allowed while custom resource definition is terminating"));
@@ -354,6 +368,7 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
   KEDGE_CO_TRY(auto old, value_of(*current));
   if (s.custom) custom::bring_to(*s.stored, old);
   if (s.rules->convert) s.rules->convert(old);
+  apply_defaults(*s.stored, old);  // an older server may have stored it
   api_result<json::value> next = json::value();
   std::optional<json::value> shown;  // in the served version, where that is another
   if (s.from_stored) {
@@ -404,20 +419,20 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
   apply_defaults(*s.stored, object);
   normalise(*s.stored, object);
   // A binding is no change of what the user wants: the server's own changes don't count.
-  if (s.rules->generation && what != part::own && spec_changed(s, object, old))
+  const bool noted = s.rules->annotations_count && what == part::whole && !(object["metadata"]["annotations"] == old["metadata"]["annotations"]);
+  if (s.rules->generation && what != part::own && (noted || spec_changed(s, object, old)))
     object.member("metadata").set("generation", old["metadata"]["generation"].as_integer() + 1);
 
   causes found;
   check_metadata_update(found, object["metadata"], old["metadata"], rules_for_metadata(s));
-  if (what == part::whole) {
-    if (s.rules->validate) s.rules->validate(found, object);
-    if (s.rules->validate_update) s.rules->validate_update(found, object, old);
-  } else if (what != part::own && s.rules->validate_status) {
-    s.rules->validate_status(found, object, old);
-  }
+  if (what == part::whole)
+    validate_update(found, *s.rules, object, old);
+  else if (what != part::own && s.rules->validate_part)
+    s.rules->validate_part(found, object, old, c.who.subresource);
   if (s.custom) custom::validate(found, s, object, &old);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
-  if (what == part::whole && s.rules->warn) s.rules->warn(c.warnings, object);
+  if (what == part::whole && s.rules->warn) s.rules->warn(c.warnings, object, &old);
+  if (what == part::status && s.rules->warn_status) s.rules->warn_status(c.warnings, object);
   KEDGE_CO_CHECK(co_await admit(s, operation::update, &object, &old, c, *cluster, false));
 
   const bool service = s.resource == "services" && s.group.empty() && what == part::whole;

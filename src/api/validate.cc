@@ -34,9 +34,14 @@ void one_of(causes& out, const json::value& parent, const place& at, std::string
   if (v.is_null()) return;
   for (auto a : allowed)
     if (v.as_string() == a) return;
-  std::vector<std::string> list(allowed.begin(), allowed.end());
-  std::sort(list.begin(), list.end());
-  out.push_back(not_supported(place(at, member), v, list));
+  out.push_back(not_supported(place(at, member), v, {allowed.begin(), allowed.end()}));
+}
+
+void one_of_needed(causes& out, const json::value& parent, const place& at, std::string_view member, std::initializer_list<std::string_view> allowed) {
+  if (parent[member].as_string().empty())
+    out.push_back(required(place(at, member)));
+  else
+    one_of(out, parent, at, member, allowed);
 }
 
 void not_negative(causes& out, const json::value& parent, const place& at, std::string_view member) {
@@ -68,7 +73,7 @@ void check_annotations(causes& out, const json::value& annotations, const place&
   if (total > annotations_max_bytes) out.push_back(too_long(at, annotations_max_bytes));
 }
 
-void check_label_selector(causes& out, const json::value& selector, const place& at) {
+void check_label_selector(causes& out, const json::value& selector, const place& at, bool any_values) {
   check_labels(out, selector["matchLabels"], place(at, "matchLabels"));
   auto list = selector["matchExpressions"].array();
   for (std::size_t i = 0; list && i < list->size(); ++i) {
@@ -83,9 +88,31 @@ void check_label_selector(causes& out, const json::value& selector, const place&
       out.push_back(invalid_value(place(here, "operator"), op, "not a valid selector operator"));
     }
     add_problems(out, place(here, "key"), e["key"].as_string(), check_qualified_name(e["key"].as_string()));
-    for (std::size_t j = 0; j < e["values"].size(); ++j)
+    for (std::size_t j = 0; j < e["values"].size() && !any_values; ++j)
       add_problems(out, place(here, "values", j), e["values"][j], check_label_value(e["values"][j].as_string()));
   }
+}
+
+bool has_bad_values(const json::value& selector) {
+  auto& list = selector["matchExpressions"];
+  for (std::size_t i = 0; i < list.size(); ++i)
+    for (std::size_t j = 0; j < list[i]["values"].size(); ++j)
+      if (!check_label_value(list[i]["values"][j].as_string()).empty()) return true;
+  return false;
+}
+
+void check_domain_path(causes& out, std::string_view text, const place& at) {
+  if (text.empty()) return out.push_back(required(at));
+  auto slash = text.find('/');
+  if (slash == text.npos || slash == 0 || slash + 1 == text.size())
+    return out.push_back(invalid_value(at, text, "must be a domain-prefixed path (such as \"acme.io/foo\")"));
+  auto host = text.substr(0, slash), path = text.substr(slash + 1);
+  add_problems(out, at, host, check_dns1123_subdomain(host));
+  if (auto wrong = check_http_path(path); !wrong.empty()) add_problems(out, at, path, wrong);
+}
+
+void check_id(causes& out, const json::value& id, const place& at) {
+  if (id.as_integer() < 0 || id.as_integer() > INT32_MAX) out.push_back(invalid_value(at, id, "must be between 0 and 2147483647, inclusive"));
 }
 
 void check_port_or_name(causes& out, const json::value& v, const place& at) {
@@ -222,7 +249,7 @@ void check_metadata_update(causes& out, const json::value& now, const json::valu
   for (auto name : {"name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"})
     if (!(now[name] == before[name])) immutable(out, now[name], before[name], place(at, name));
   if (auto finalizers = now.find("finalizers"); finalizers && !rules.plain_finalizers) check_standard_finalizers(out, *finalizers, place(at, "finalizers"));
-  check_name(out, now, rules.name, at);
+  if (!rules.name_stands) check_name(out, now, rules.name, at);
 }
 
 }  // namespace kedge::api

@@ -1,5 +1,6 @@
 #include "base/time.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <ctime>
 
@@ -153,11 +154,11 @@ result<duration> parse_duration(std::string_view text) {
     };
     static constexpr unit units[] = {{"ns", 1},  {"us", 1e3L}, {"\u00b5s", 1e3L}, {"ms", 1e6L},
                                      {"s", 1e9L}, {"m", 60e9L}, {"h", 3600e9L}};
-    const unit* found = nullptr;
-    for (auto& u : units)
-      if (s.starts_with(u.name) && (!found || u.name.size() > found->name.size())) found = &u;
-    if (!found) return bad();
-    s.remove_prefix(found->name.size());
+    auto name = s.substr(0, s.find_first_of(".0123456789"));
+    if (name.empty()) return fail(errc::invalid, "time: missing unit in duration " + quote(text));
+    auto found = std::find_if(std::begin(units), std::end(units), [&](const unit& u) { return u.name == name; });
+    if (found == std::end(units)) return fail(errc::invalid, "time: unknown unit " + quote(name) + " in duration " + quote(text));
+    s.remove_prefix(name.size());
     total += number * found->nanos;
     if (total > 9.2e18L) return bad();
   }

@@ -19,6 +19,7 @@
 #include "api/custom/tables.h"
 #include "api/custom/upgrade.h"
 #include "api/handler.h"
+#include "api/imported.h"
 #include "api/indexes.h"
 #include "api/local_objects.h"
 #include "api/loop_metrics.h"
@@ -241,10 +242,7 @@ class gateway final : public net::http::handler {
 // A K3s database holds protobuf; the store wants canonical JSON.
 result<std::string> json_of_stored(std::string_view key, std::string_view raw) {
   KEDGE_TRY(auto v, schema::decode_object(raw));
-  auto* kind = schema::find_resource_of_kind(v["apiVersion"].as_string(), v["kind"].as_string());
-  auto* served = kind ? api::builtin_registry().find(kind->group(), kind->version(), kind->plural()) : nullptr;
-  if (!served) return fail(errc::unsupported, std::string(key) + " is of a kind that is not served");
-  return api::stored_text(*served, v);
+  return api::imported_text(key, std::move(v));
 }
 
 class server_process {

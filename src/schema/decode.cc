@@ -82,7 +82,7 @@ bool is_scalar(base_type base) { return base >= base_type::string && base <= bas
 
 class decoder {
  public:
-  decoder(unknown_list* unknown) : unknown_(unknown) {}
+  explicit decoder(unknown_list* unknown, bool as_stored = false) : unknown_(unknown), as_stored_(as_stored) {}
   std::optional<error> first_error;
 
   // An object of a struct type, in place. Anything else was refused before.
@@ -110,7 +110,7 @@ class decoder {
       place here{at, &type, f.name(), 0, false};
       field(f, given[known[k]]->value, &here);
     }
-    auto kept = [](const field_info& f, const json::member* m) { return m && !m->value.is_null() && !omitted(f, m->value); };
+    auto kept = [this](const field_info& f, const json::member* m) { return m && !m->value.is_null() && !omitted(f, m->value); };
     // Most objects are decoded more than once on their way: what stands already as it shall is not built again.
     bool stands = known_count == from.size() && std::is_sorted(known.begin(), known.begin() + known_count);
     for (std::size_t i = 0; stands && i < type.size(); ++i) {
@@ -318,8 +318,8 @@ class decoder {
   }
 
   // omitempty of what was given.
-  static bool omitted(const field_info& f, const json::value& v) {
-    if (!f.omitempty()) return false;
+  bool omitted(const field_info& f, const json::value& v) const {
+    if (!f.omitempty()) return as_stored_ && !f.is_single() && v.empty();
     if (!f.is_single()) return v.empty();
     if (f.pointer()) return false;
     switch (f.base()) {
@@ -345,6 +345,7 @@ class decoder {
   }
 
   unknown_list* unknown_;
+  bool as_stored_;
 };
 
 }  // namespace
@@ -359,9 +360,9 @@ result<void> decode(const type_info& type, json::value& v, unknown_list* unknown
   return {};
 }
 
-void normalise(const type_info& type, json::value& v) {
+void normalise(const type_info& type, json::value& v, bool as_stored) {
   if (!v.is_object()) return;
-  decoder(nullptr).structure(type, v, nullptr);
+  decoder(nullptr, as_stored).structure(type, v, nullptr);
 }
 
 }  // namespace kedge::schema

@@ -26,7 +26,8 @@ using unknown_list = std::vector<std::string>;
 result<void> decode(const type_info& type, json::value& v, unknown_list* unknown = nullptr);
 
 // The same for a value that the server itself changed: brings it back to canonical form. What has a wrong type stays.
-void normalise(const type_info& type, json::value& v);
+// `as_stored`: as it comes back from a database of protobuf, which doesn't tell an empty list from none (`rules: []` → `rules: null`).
+void normalise(const type_info& type, json::value& v, bool as_stored = false);
 
 // Canonical form of a quantity; errc::invalid with Kubernetes' text for what is none.
 result<std::string> canonical_quantity(std::string_view text);

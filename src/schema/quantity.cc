@@ -200,6 +200,7 @@ std::string quantity::text() const {
 }
 
 std::int64_t quantity::value() const noexcept { return saturate(divide_up(nano_, nano_per_unit)); }
+bool quantity::is_whole() const noexcept { return divide_up(nano_, nano_per_unit / 1000) % 1000 == 0; }
 std::int64_t quantity::milli_value() const noexcept { return saturate(divide_up(nano_, nano_per_unit / 1000)); }
 quantity& quantity::operator+=(const quantity& other) noexcept {
   if (nano_ == 0) format_ = other.format_;

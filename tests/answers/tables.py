@@ -5,6 +5,7 @@
     key: /registry/pods/default                    # where etcd has them
     bases: {plain: {…}, full: {…}}                 # whole objects that the server takes
     mechanical: [full]                             # bases of which every field is bent in turn; see mutations.py
+    brief: [full]                                  # less thoroughly, of large ones
     before: [[/api/v1/namespaces, [{…}]]]          # what must be there
     ---
     create plain                                   # what is done with which base (the first when it isn't said); then a row a line:
@@ -112,6 +113,7 @@ class Table:
         said = yaml.safe_load(head)
         self.kind, self.path, self.key = said["kind"], said["path"], said["key"]
         self.bases, self.mechanical = said["bases"], said.get("mechanical", [])
+        self.brief = said.get("brief", [])
         self.before, self.metadata = said.get("before", []), said.get("metadata", False)
         self.groups = []
         for line in rows.splitlines():

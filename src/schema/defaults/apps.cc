@@ -39,7 +39,10 @@ void stateful_set(const target& t) {
     strategy.fill("type", "RollingUpdate");
     strategy.inside("rollingUpdate");
   }
-  if (strategy["type"].as_string() == "RollingUpdate" && strategy.has("rollingUpdate")) strategy.inside("rollingUpdate").fill("partition", 0);
+  if (strategy["type"].as_string() == "RollingUpdate" && strategy.has("rollingUpdate")) {
+    strategy.inside("rollingUpdate").fill("partition", 0);
+    strategy.inside("rollingUpdate").fill("maxUnavailable", 1);
+  }
   auto retention = spec.inside("persistentVolumeClaimRetentionPolicy");
   retention.fill("whenDeleted", "Retain");
   retention.fill("whenScaled", "Retain");

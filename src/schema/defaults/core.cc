@@ -1,6 +1,7 @@
 // core/v1: pkg/apis/core/v1/defaults.go
 #include <algorithm>
 
+#include "schema/defaults/image_name.h"
 #include "schema/defaults/rules.h"
 
 namespace kedge::schema::defaults {
@@ -8,18 +9,7 @@ namespace kedge::schema::defaults {
 namespace {
 
 // An image named without tag and digest, or with the tag "latest", may change under its name: it is always pulled.
-std::string_view pull_policy(std::string_view image) {
-  auto digest = image.find('@');
-  auto name = image.substr(0, digest);
-  auto slash = name.rfind('/');
-  auto colon = name.find(':', slash == std::string_view::npos ? 0 : slash);
-  auto repository = name.substr(0, colon);
-  auto path = slash == std::string_view::npos ? repository : repository.substr(slash);
-  bool valid = !repository.empty() && std::ranges::none_of(path, [](char c) { return c >= 'A' && c <= 'Z'; });
-  if (!valid) return "IfNotPresent";  // validation refuses it later
-  if (colon != std::string_view::npos) return name.substr(colon + 1) == "latest" ? "Always" : "IfNotPresent";
-  return digest == std::string_view::npos ? "Always" : "IfNotPresent";
-}
+std::string_view pull_policy(std::string_view image) { return image_tag(image) == "latest" ? "Always" : "IfNotPresent"; }
 
 void container(const target& t) {
   t.fill("imagePullPolicy", pull_policy(t["image"].as_string()));
@@ -50,6 +40,7 @@ void host_ports(const target& pod_spec, std::string_view list) {
 
 void pod(const target& t) {
   auto spec = t.inside("spec");
+  if (spec["terminationGracePeriodSeconds"].as_integer() < 0) spec.set("terminationGracePeriodSeconds", 1);
   requests_from_limits(spec, "containers");
   requests_from_limits(spec, "initContainers");
   spec.fill("enableServiceLinks", true);
@@ -65,11 +56,12 @@ void pod_spec(const target& t) {
   t.fill("securityContext", json::object());
   t.fill("terminationGracePeriodSeconds", 30);
   t.fill("schedulerName", "default-scheduler");
-  // The deprecated name of the same field is kept in step (conversion.go).
-  if (t.has("serviceAccountName"))
-    t.fill("serviceAccount", t["serviceAccountName"]);
-  else if (t.has("serviceAccount"))
-    t.fill("serviceAccountName", t["serviceAccount"]);
+  // The deprecated name of the same field is kept in step.
+  if (t["serviceAccountName"].as_string().empty()) {
+    if (!t["serviceAccount"].as_string().empty()) t.set("serviceAccountName", t["serviceAccount"]);
+  } else if (!(t["serviceAccount"] == t["serviceAccountName"])) {
+    t.set("serviceAccount", t["serviceAccountName"]);
+  }
 }
 
 void probe(const target& t) {

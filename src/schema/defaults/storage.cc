@@ -19,6 +19,7 @@ void csi_driver(const target& t) {
   if (spec["volumeLifecycleModes"].empty()) spec.set("volumeLifecycleModes", json::array{"Persistent"});
   spec.fill("requiresRepublish", false);
   spec.fill("seLinuxMount", false);
+  spec.fill("preventPodSchedulingIfMissing", false);
 }
 
 constexpr rule rules[] = {

@@ -41,8 +41,16 @@ api_result<void> set_scheduling(admission_request& r, const json::value& runtime
 
 api_result<void> admit(admission_request& r, plugin_context& c) {
   if (!concerns(r, "", "pods") || r.what != operation::create || !r.object) return {};
-  auto name = std::string((*r.object)["spec"]["runtimeClassName"].as_string());
-  if (name.empty()) return {};
+  auto& asked = (*r.object)["spec"]["runtimeClassName"];
+  if (asked.is_null()) return {};
+  auto name = std::string(asked.as_string());
+  if (name.empty()) {
+    auto refused = internal_error("");
+    refused.reason.clear();
+    refused.causes.clear();
+    refused.message = "resource name may not be empty";
+    return fail(std::move(refused));
+  }
   auto found = read_object(c.cluster, object_key("runtimeclasses", {}, name));
   if (!found) return fail(refused(r, std::string(rejected) + "RuntimeClass \"" + name + "\" not found"));
   if (auto done = set_overhead(r, *found); !done) return done;
@@ -52,7 +60,7 @@ api_result<void> admit(admission_request& r, plugin_context& c) {
 api_result<void> check(admission_request& r, plugin_context& c) {
   if (!concerns(r, "", "pods") || r.what != operation::create || !r.object) return {};
   auto& spec = (*r.object)["spec"];
-  if (spec["overhead"].empty()) return {};
+  if (spec["overhead"].is_null()) return {};
   auto name = spec["runtimeClassName"].as_string();
   auto found = name.empty() ? std::nullopt : read_object(c.cluster, object_key("runtimeclasses", {}, name));
   if (!found || (*found)["overhead"]["podFixed"].empty())

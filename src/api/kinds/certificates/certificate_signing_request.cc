@@ -66,7 +66,7 @@ void validate(causes& out, const json::value& o) {
     out.push_back(invalid_value("spec.expirationSeconds", s, "may not specify a duration less than 600 seconds (10 minutes)"));
 }
 
-void validate_part(causes& out, const json::value& o, const json::value& old) {
+void validate_part(causes& out, const json::value& o, const json::value& old, std::string_view) {
   if (has_condition(o, "Approved") && has_condition(o, "Denied"))
     out.push_back(invalid_value("status.conditions", "Denied", "Approved and Denied conditions are mutually exclusive"));
   for (auto type : {"Approved", "Denied", "Failed"})
@@ -82,6 +82,6 @@ const kind_rules kinds::certificate_signing_requests{.group = "certificates.k8s.
                                                      .prepare_create = prepare_create,
                                                      .prepare_update = prepare_update,
                                                      .validate = validate,
-                                                     .validate_status = validate_part};
+                                                     .validate_part = validate_part};
 
 }  // namespace kedge::api

@@ -24,6 +24,7 @@ void validate(causes& out, const json::value& o) {
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
+  validate(out, o);
   if (!old["immutable"].as_bool()) return;
   if (!o["immutable"].as_bool()) out.push_back(forbidden_value("immutable", "field is immutable when `immutable` is set"));
   for (auto part : {"data", "binaryData"})

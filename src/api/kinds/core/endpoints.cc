@@ -97,8 +97,12 @@ void forgive(causes& out, std::string_view list, const json::value& now, const j
   if (now == before) std::erase_if(out, [&](const cause& c) { return c.field.starts_with(list); });
 }
 
-void endpoints_update(causes& out, const json::value& o, const json::value& old) { forgive(out, "subsets[", o["subsets"], old["subsets"]); }
+void endpoints_update(causes& out, const json::value& o, const json::value& old) {
+  validate_endpoints(out, o);
+  forgive(out, "subsets[", o["subsets"], old["subsets"]);
+}
 void slice_update(causes& out, const json::value& o, const json::value& old) {
+  validate_slice(out, o);
   forgive(out, "endpoints[", o["endpoints"], old["endpoints"]);
   immutable(out, o["addressType"], old["addressType"], "addressType");
 }

@@ -34,6 +34,7 @@ void validate(causes& out, const json::value& o) {
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
+  validate(out, o);
   if (old["spec"]["podCIDRs"].size() > 0 && !(o["spec"]["podCIDRs"] == old["spec"]["podCIDRs"]))
     out.push_back(forbidden_value("spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid"));
   if (!old["spec"]["providerID"].as_string().empty() && !(o["spec"]["providerID"] == old["spec"]["providerID"]))

@@ -3,399 +3,327 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
+#include <unordered_map>
 
-#include "api/selector.h"
+#include "api/internal_form.h"
+#include "api/kinds/core/affinity.h"
+#include "api/kinds/core/containers.h"
+#include "api/kinds/core/pod_resources.h"
+#include "api/kinds/core/resources.h"
+#include "api/kinds/core/security.h"
+#include "api/kinds/core/volumes.h"
 #include "base/strings.h"
-#include "schema/quantity.h"
+#include "json/parse.h"
 
 namespace kedge::api {
 namespace {
 
-using names = std::set<std::string, std::less<>>;
-
-void check_resource_list(causes& out, const json::value& list, const std::string& path) {
-  auto map = list.object();
-  if (!map) return;
-  for (auto& m : *map) {
-    auto field = at_key(path, m.name);
-    add_problems(out, field, m.name, check_qualified_name(m.name));
-    if (m.name.find('/') == std::string::npos && m.name != "cpu" && m.name != "memory" && m.name != "ephemeral-storage" && !m.name.starts_with("hugepages-"))
-      out.push_back(invalid_value(field, m.name, "must be a standard resource for containers"));
-    check_quantity(out, m.value, field);
-  }
-}
-
-void check_resources(causes& out, const json::value& r, const std::string& path) {
-  check_resource_list(out, r["limits"], path + ".limits");
-  check_resource_list(out, r["requests"], path + ".requests");
-  auto requests = r["requests"].object();
-  if (!requests) return;
-  for (auto& m : *requests) {
-    auto limit = r["limits"].find(m.name);
-    if (!limit) continue;
-    auto q = schema::quantity::parse(m.value.as_string()), l = schema::quantity::parse(limit->as_string());
-    if (!q || !l) continue;
-    const bool scalar = m.name.find('/') != std::string::npos || m.name.starts_with("hugepages-");
-    if (*l < *q)
-      out.push_back(invalid_value(path + ".requests", m.value, fmt::format("must be less than or equal to {} limit of {}", m.name, l->text())));
-    else if (scalar && !(*l == *q))
-      out.push_back(invalid_value(path + ".requests", m.value, fmt::format("must be equal to {} limit of {}", m.name, l->text())));
-  }
-}
-
-void check_container_ports(causes& out, const json::value& ports, const std::string& path) {
-  names seen;
-  for (std::size_t i = 0; i < ports.size(); ++i) {
-    auto& p = ports[i];
-    auto here = at(path, i);
-    if (auto name = p["name"].as_string(); !name.empty()) {
-      auto bad = check_port_name(name);
-      add_problems(out, here + ".name", name, bad);
-      if (bad.empty() && !seen.emplace(name).second) out.push_back(duplicate_value(here + ".name", name));
+name_set check_resource_claims(causes& out, const json::value& spec, const json::value& metadata, const place& at) {
+  name_set names;
+  auto& claims = spec["resourceClaims"];
+  for (std::size_t i = 0; i < claims.size(); ++i) {
+    auto& c = claims[i];
+    const place here(at, "resourceClaims", i);
+    if (metadata["annotations"].find(mirror_annotation)) {
+      out.push_back(forbidden_value("[]", "static pods do not support resource claims"));
+      continue;
     }
-    if (p["containerPort"].as_integer() == 0)
-      out.push_back(required(here + ".containerPort"));
-    else
-      add_problems(out, here + ".containerPort", p["containerPort"], check_port_number(p["containerPort"].as_integer()));
-    if (p["hostPort"].as_integer() != 0) add_problems(out, here + ".hostPort", p["hostPort"], check_port_number(p["hostPort"].as_integer()));
-    if (p["protocol"].as_string().empty())
-      out.push_back(required(here + ".protocol"));
-    else
-      one_of(out, p, here, "protocol", {"TCP", "UDP", "SCTP"});
-  }
-}
-
-void check_env_source(causes& out, const json::value& from, const std::string& path) {
-  int count = 0;
-  if (auto& f = from["fieldRef"]; f.is_object()) {
-    ++count;
-    need(out, f, path + ".fieldRef", "apiVersion");
-    if (need(out, f, path + ".fieldRef", "fieldPath")) {
-      auto p = f["fieldPath"].as_string();
-      constexpr std::string_view known[] = {"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
-                                            "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"};
-      const bool keyed = (p.starts_with("metadata.labels['") || p.starts_with("metadata.annotations['")) && p.ends_with("']");
-      if (!keyed && std::find(std::begin(known), std::end(known), p) == std::end(known))
-        out.push_back(not_supported(path + ".fieldRef.fieldPath", p, {"metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"}));
-    }
-  }
-  if (auto& f = from["resourceFieldRef"]; f.is_object()) {
-    ++count;
-    need(out, f, path + ".resourceFieldRef", "resource");
-  }
-  for (auto ref : {"configMapKeyRef", "secretKeyRef"})
-    if (auto& f = from[ref]; f.is_object()) {
-      ++count;
-      need(out, f, under(path, ref), "name");
-      if (need(out, f, under(path, ref), "key")) add_problems(out, under(path, ref) + ".key", f["key"], check_config_map_key(f["key"].as_string()));
-    }
-  if (count == 0) out.push_back(invalid_value(path, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"));
-  if (count > 1) out.push_back(invalid_value(path, "", "may not have more than one field specified at a time"));
-}
-
-void check_env(causes& out, const json::value& c, const std::string& path) {
-  auto& env = c["env"];
-  for (std::size_t i = 0; i < env.size(); ++i) {
-    auto here = at(path + ".env", i);
-    auto name = env[i]["name"].as_string();
+    auto name = c["name"].as_string();
     if (name.empty())
-      out.push_back(required(here + ".name"));
+      out.push_back(required(place(here, "name")));
+    else if (!names.insert(name).second)
+      out.push_back(duplicate_value(place(here, "name"), name));
     else
-      add_problems(out, here + ".name", name, check_env_var_name(name));
-    if (!env[i]["valueFrom"].is_object()) continue;
-    if (!env[i]["value"].as_string().empty()) out.push_back(invalid_value(here + ".valueFrom", "", "may not be specified when `value` is not empty"));
-    check_env_source(out, env[i]["valueFrom"], here + ".valueFrom");
+      add_problems(out, place(here, "name"), name, check_dns1123_label(name));
+    auto &claim = c["resourceClaimName"], &of_template = c["resourceClaimTemplateName"];
+    if (!claim.is_null() && !of_template.is_null())
+      out.push_back(invalid_value(here, internal_form("core/v1.PodResourceClaim", c),
+                                  "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"));
+    if (claim.is_null() && of_template.is_null())
+      out.push_back(invalid_value(here, internal_form("core/v1.PodResourceClaim", c), "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"));
+    for (auto member : {"resourceClaimName", "resourceClaimTemplateName"})
+      if (!c[member].is_null()) add_problems(out, place(here, member), c[member], check_dns1123_subdomain(c[member].as_string()));
   }
-  auto& from = c["envFrom"];
-  for (std::size_t i = 0; i < from.size(); ++i) {
-    auto here = at(path + ".envFrom", i);
-    if (auto prefix = from[i]["prefix"].as_string(); !prefix.empty()) add_problems(out, here + ".prefix", prefix, check_env_var_name(prefix));
-    const bool map = from[i]["configMapRef"].is_object(), secret = from[i]["secretRef"].is_object();
-    if (map) need(out, from[i]["configMapRef"], here + ".configMapRef", "name");
-    if (secret) need(out, from[i]["secretRef"], here + ".secretRef", "name");
-    if (!map && !secret) out.push_back(invalid_value(here, "", "must specify one of: `configMapRef` or `secretRef`"));
-    if (map && secret) out.push_back(invalid_value(here, "", "may not have more than one field specified at a time"));
-  }
+  return names;
 }
 
-void check_mounts(causes& out, const json::value& c, const std::string& path, const names& volumes) {
-  names paths;
-  auto& mounts = c["volumeMounts"];
-  for (std::size_t i = 0; i < mounts.size(); ++i) {
-    auto here = at(path + ".volumeMounts", i);
-    auto& m = mounts[i];
-    if (m["name"].as_string().empty())
-      out.push_back(required(here + ".name"));
-    else if (!volumes.contains(m["name"].as_string()))
-      out.push_back(not_found_value(here + ".name", m["name"]));
-    if (need(out, m, here, "mountPath") && !paths.emplace(m["mountPath"].as_string()).second)
-      out.push_back(invalid_value(here + ".mountPath", m["mountPath"], "must be unique"));
-    auto sub = m["subPath"].as_string();
-    if (sub.starts_with('/')) out.push_back(invalid_value(here + ".subPath", sub, "must be a relative path"));
-    for (auto part : split(sub, '/'))
-      if (part == "..") out.push_back(invalid_value(here + ".subPath", sub, "must not contain '..'"));
-    if (!sub.empty() && !m["subPathExpr"].as_string().empty())
-      out.push_back(invalid_value(here + ".subPathExpr", m["subPathExpr"], "subPathExpr and subPath are mutually exclusive"));
-    one_of(out, m, here, "mountPropagation", {"Bidirectional", "HostToContainer", "None"});
+// What containers ask for together must fit into what the pod asks for.
+void check_pod_amounts(causes& out, const json::value& spec, const place& at) {
+  auto& own = spec["resources"];
+  auto requests = amounts_of_containers(spec, "requests");
+  for (auto& [name, sum] : requests) {
+    auto of_pod = own["requests"].find(name);
+    if (!of_pod) continue;
+    if (auto q = pod::amount_of(*of_pod); q < sum)
+      out.push_back(invalid_value(place::of_key(at, "requests", name), q.text(),
+                                  fmt::format("must be greater than or equal to aggregate container requests of {}", sum.text())));
   }
-}
-
-// Probes and lifecycle handlers do the same things.
-void check_action(causes& out, const json::value& h, const std::string& path) {
-  int count = 0;
-  if (auto& e = h["exec"]; e.is_object()) {
-    ++count;
-    if (e["command"].empty()) out.push_back(required(path + ".exec.command"));
+  for (auto& [name, sum] : amounts_of_containers(spec, "limits")) {
+    auto of_pod = own["limits"].find(name);
+    if (!of_pod || !is_huge_page(name)) continue;
+    if (auto q = pod::amount_of(*of_pod); q < sum)
+      out.push_back(invalid_value(place::of_key(at, "limits", name), q.text(),
+                                  fmt::format("must be greater than or equal to aggregate container limits of {}", sum.text())));
   }
-  if (auto& g = h["httpGet"]; g.is_object()) {
-    ++count;
-    if (g["path"].as_string().empty()) out.push_back(required(path + ".httpGet.path"));
-    check_port_or_name(out, g["port"], path + ".httpGet.port");
-    one_of(out, g, path + ".httpGet", "scheme", {"HTTP", "HTTPS"});
-    for (std::size_t i = 0; i < g["httpHeaders"].size(); ++i)
-      if (!is_http_header_name(g["httpHeaders"][i]["name"].as_string()))
-        out.push_back(invalid_value(path + ".httpGet.httpHeaders", g["httpHeaders"][i]["name"],
-                                    "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')"));
-  }
-  if (auto& t = h["tcpSocket"]; t.is_object()) {
-    ++count;
-    check_port_or_name(out, t["port"], path + ".tcpSocket.port");
-  }
-  if (auto& g = h["grpc"]; g.is_object()) {
-    ++count;
-    add_problems(out, path + ".grpc.port", g["port"], check_port_number(g["port"].as_integer()));
-  }
-  if (h["sleep"].is_object()) ++count;
-  if (count == 0) out.push_back(required(path, "must specify a handler type"));
-  if (count > 1) out.push_back(forbidden_value(path, "may not specify more than 1 handler type"));
-}
-
-void check_probe(causes& out, const json::value& p, const std::string& path, bool only_one_success) {
-  if (!p.is_object()) return;
-  check_action(out, p, path);
-  for (auto name : {"initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"}) not_negative(out, p, path, name);
-  if (p["terminationGracePeriodSeconds"].is_integer() && p["terminationGracePeriodSeconds"].as_integer() <= 0)
-    out.push_back(invalid_value(path + ".terminationGracePeriodSeconds", p["terminationGracePeriodSeconds"], "must be greater than 0"));
-  if (only_one_success && p["successThreshold"].is_integer() && p["successThreshold"].as_integer() != 1)
-    out.push_back(invalid_value(path + ".successThreshold", p["successThreshold"], "must be 1"));
-}
-
-void check_container(causes& out, const json::value& c, const std::string& path, names& seen, const names& volumes, bool init) {
-  auto name = c["name"].as_string();
-  if (name.empty()) {
-    out.push_back(required(path + ".name"));
-  } else {
-    add_problems(out, path + ".name", name, check_dns1123_label(name));
-    if (!seen.emplace(name).second) out.push_back(duplicate_value(path + ".name", name));
-  }
-  auto image = c["image"].as_string();
-  if (image.empty())
-    out.push_back(required(path + ".image"));
-  else if (trim(image) != image)
-    out.push_back(invalid_value(path + ".image", image, "must not have leading or trailing whitespace"));
-  one_of(out, c, path, "imagePullPolicy", {"Always", "IfNotPresent", "Never"});
-  one_of(out, c, path, "terminationMessagePolicy", {"FallbackToLogsOnError", "File"});
-  check_container_ports(out, c["ports"], path + ".ports");
-  check_env(out, c, path);
-  check_mounts(out, c, path, volumes);
-  check_resources(out, c["resources"], path + ".resources");
-  const bool sidecar = c["restartPolicy"].as_string() == "Always";
-  if (init && !sidecar) {
-    for (auto p : {"livenessProbe", "readinessProbe", "startupProbe", "lifecycle"})
-      if (c[p].is_object()) out.push_back(forbidden_value(under(path, p), "may not be set for init containers without restartPolicy=Always"));
-    if (!c["restartPolicy"].is_null()) one_of(out, c, path, "restartPolicy", {"Always"});
-    return;
-  }
-  check_probe(out, c["livenessProbe"], path + ".livenessProbe", true);
-  check_probe(out, c["readinessProbe"], path + ".readinessProbe", false);
-  check_probe(out, c["startupProbe"], path + ".startupProbe", true);
-  for (auto hook : {"postStart", "preStop"})
-    if (c["lifecycle"][hook].is_object()) check_action(out, c["lifecycle"][hook], under(path + ".lifecycle", hook));
-}
-
-void check_items(causes& out, const json::value& items, const std::string& path) {
-  for (std::size_t i = 0; i < items.size(); ++i) {
-    auto here = at(path, i);
-    need(out, items[i], here, "key");
-    auto p = items[i]["path"].as_string();
-    if (p.empty())
-      out.push_back(required(here + ".path"));
-    else if (p.starts_with('/'))
-      out.push_back(invalid_value(here + ".path", p, "must be a relative path"));
-    for (auto part : split(p, '/'))
-      if (part == "..") out.push_back(invalid_value(here + ".path", p, "must not contain '..'"));
-  }
-}
-
-void check_mode(causes& out, const json::value& source, const std::string& path) {
-  auto& mode = source["defaultMode"];
-  if (mode.is_integer() && (mode.as_integer() < 0 || mode.as_integer() > 0777))
-    out.push_back(invalid_value(path + ".defaultMode", mode, "must be a number between 0 and 0777 (octal), both inclusive"));
-}
-
-// Volumes and their names.
-void check_volumes(causes& out, const json::value& volumes, const std::string& path, names& found) {
-  constexpr std::string_view sources[] = {"hostPath",    "emptyDir", "gcePersistentDisk", "awsElasticBlockStore", "gitRepo", "secret",    "nfs",      "iscsi",     "glusterfs",
-                                          "persistentVolumeClaim", "rbd", "flexVolume", "cinder", "cephfs", "flocker", "downwardAPI", "fc", "azureFile", "configMap",
-                                          "vsphereVolume", "quobyte", "azureDisk", "photonPersistentDisk", "projected", "portworxVolume", "scaleIO", "storageos", "csi", "ephemeral", "image"};
-  for (std::size_t i = 0; i < volumes.size(); ++i) {
-    auto& v = volumes[i];
-    auto here = at(path, i);
-    auto name = v["name"].as_string();
-    if (name.empty()) {
-      out.push_back(required(here + ".name"));
-    } else {
-      add_problems(out, here + ".name", name, check_dns1123_label(name));
-      if (!found.emplace(name).second) out.push_back(duplicate_value(here + ".name", name));
+  for (std::size_t i = 0; i < spec["containers"].size(); ++i) {
+    const place here(at, "containers", i);
+    auto limits = spec["containers"][i]["resources"]["limits"].object();
+    if (!limits) continue;
+    for (auto& m : *limits) {
+      auto of_pod = own["limits"].find(m.name);
+      if (!of_pod) continue;
+      auto q = pod::amount_of(m.value), most = pod::amount_of(*of_pod);
+      const place of_resource = place::of_key(here, m.name);
+      if (most < q) out.push_back(invalid_value(place(of_resource, "limits"), q.text(), fmt::format("must be less than or equal to pod limits of {}", most.text())));
     }
-    int count = 0;
-    for (auto s : sources)
-      if (v[s].is_object() && ++count > 1) out.push_back(forbidden_value(under(here, s), "may not specify more than 1 volume type"));
-    if (count == 0) out.push_back(required(here, "must specify a volume type"));
-    if (auto& s = v["secret"]; s.is_object()) {
-      need(out, s, here + ".secret", "secretName");
-      check_mode(out, s, here + ".secret");
-      check_items(out, s["items"], here + ".secret.items");
-    }
-    if (auto& s = v["configMap"]; s.is_object()) {
-      need(out, s, here + ".configMap", "name");
-      check_mode(out, s, here + ".configMap");
-      check_items(out, s["items"], here + ".configMap.items");
-    }
-    if (auto& s = v["persistentVolumeClaim"]; s.is_object()) need(out, s, here + ".persistentVolumeClaim", "claimName");
-    if (auto& s = v["hostPath"]; s.is_object() && need(out, s, here + ".hostPath", "path"))
-      for (auto part : split(s["path"].as_string(), '/'))
-        if (part == "..") out.push_back(invalid_value(here + ".hostPath.path", s["path"], "must not contain '..'"));
-    if (auto& s = v["nfs"]; s.is_object()) {
-      need(out, s, here + ".nfs", "server");
-      need(out, s, here + ".nfs", "path");
-    }
-    if (auto& s = v["csi"]; s.is_object()) need(out, s, here + ".csi", "driver");
-    if (auto& s = v["emptyDir"]["sizeLimit"]; s.is_string()) check_quantity(out, s, here + ".emptyDir.sizeLimit");
   }
 }
 
-void check_tolerations(causes& out, const json::value& list, const std::string& path) {
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    auto& t = list[i];
-    auto here = at(path, i);
-    auto key = t["key"].as_string(), op = t["operator"].as_string(), effect = t["effect"].as_string();
-    if (!key.empty()) add_problems(out, here + ".key", key, check_qualified_name(key));
-    if (key.empty() && op != "Exists") out.push_back(invalid_value(here + ".operator", op, "operator must be Exists when `key` is empty, which means \"match all values and all keys\""));
-    if (t["tolerationSeconds"].is_integer() && effect != "NoExecute")
-      out.push_back(invalid_value(here + ".effect", effect, "effect must be 'NoExecute' when `tolerationSeconds` is set"));
-    if (op.empty() || op == "Equal")
-      add_problems(out, here + ".operator", t["value"].is_null() ? json::value("") : t["value"], check_label_value(t["value"].as_string()));
-    else if (op != "Exists")
-      out.push_back(not_supported(here + ".operator", op, {"Equal", "Exists"}));
-    else if (!t["value"].as_string().empty())
-      out.push_back(invalid_value(here + ".operator", t, "value must be empty when `operator` is 'Exists'"));
-    if (!effect.empty()) one_of(out, t, here, "effect", {"NoExecute", "NoSchedule", "PreferNoSchedule"});
-  }
+void check_pod_resources(causes& out, const json::value& spec, const place& at, const name_set& claims, const pod_options& options) {
+  if (!spec["resources"].is_object()) return;
+  const place here(at, "resources");
+  if (spec["os"]["name"].as_string() == "windows") return out.push_back(forbidden_value(here, "may not be set for a windows pod"));
+  if (!spec["resources"]["claims"].is_null()) out.push_back(forbidden_value(place(here, "claims"), "claims may not be set for Resources at pod-level"));
+  check_requirements(out, spec["resources"], here, {.of_pod = true, .indivisible_huge_pages = options.indivisible_huge_pages, .claims = &claims});
+  check_pod_amounts(out, spec, here);
 }
 
-void check_host_ports(causes& out, const json::value& spec, const std::string& path) {
-  const bool host = spec["hostNetwork"].as_bool();
-  names seen;
+void check_host_network(causes& out, const json::value& spec, const place& at, bool is_pod) {
+  if (!spec["hostNetwork"].as_bool()) return;
   for (std::size_t i = 0; i < spec["containers"].size(); ++i) {
     auto& ports = spec["containers"][i]["ports"];
+    const place here(at, "containers", i);
     for (std::size_t j = 0; j < ports.size(); ++j) {
-      auto here = at(at(path + ".containers", i) + ".ports", j);
-      auto& p = ports[j];
-      auto host_port = p["hostPort"].as_integer();
-      if (host && host_port != 0 && host_port != p["containerPort"].as_integer())
-        out.push_back(invalid_value(here + ".hostPort", p["hostPort"], "must match `containerPort` when `hostNetwork` is true"));
-      if (host_port == 0) continue;
-      auto text = fmt::format("{}/{}/{}", p["protocol"].as_string("TCP"), p["hostIP"].as_string(), host_port);
-      if (!seen.emplace(text).second) out.push_back(duplicate_value(here + ".hostPort", text));
+      auto host = ports[j]["hostPort"].as_integer();
+      const place of_port(here, "ports", j);
+      if ((is_pod || host != 0) && host != ports[j]["containerPort"].as_integer())
+        out.push_back(invalid_value(place(of_port, "hostPort"), host, "must match `containerPort` when `hostNetwork` is true"));
     }
   }
 }
 
-void check_spread(causes& out, const json::value& list, const std::string& path) {
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    auto here = at(path, i);
-    if (list[i]["maxSkew"].as_integer() <= 0) out.push_back(invalid_value(here + ".maxSkew", list[i]["maxSkew"], "must be greater than zero"));
-    need(out, list[i], here, "topologyKey", "can not be empty");
-    if (list[i]["whenUnsatisfiable"].as_string().empty())
-      out.push_back(not_supported(here + ".whenUnsatisfiable", "", {"DoNotSchedule", "ScheduleAnyway"}));
-    else
-      one_of(out, list[i], here, "whenUnsatisfiable", {"DoNotSchedule", "ScheduleAnyway"});
-    check_label_selector(out, list[i]["labelSelector"], here + ".labelSelector");
+problems check_search_domain(std::string_view name) {
+  constexpr std::size_t name_max = 253;
+  problems out;
+  if (name.size() > name_max) out.push_back(fmt::format("must be no more than {} characters", name_max));
+  auto alnum = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  bool good = true;
+  for (auto part : split(name, '.')) {
+    if (part.starts_with('_')) part.remove_prefix(1);
+    good = good && !part.empty() && alnum(part.front()) && alnum(part.back());
+    good = good && std::all_of(part.begin(), part.end(), [&](char c) { return alnum(c) || c == '-' || c == '_'; });
   }
+  if (!good)
+    out.emplace_back("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an "
+                     "alphanumeric character (e.g. 'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')");
+  return out;
+}
+
+void check_dns(causes& out, const json::value& spec, const place& at) {
+  constexpr std::size_t servers_max = 3, searches_max = 32, search_text_max = 2048;
+  auto& dns = spec["dnsConfig"];
+  const place here(at, "dnsConfig");
+  if (spec["dnsPolicy"].as_string() == "None") {
+    if (!dns.is_object()) return out.push_back(required(here, "must provide `dnsConfig` when `dnsPolicy` is None"));
+    if (dns["nameservers"].empty()) return out.push_back(required(place(here, "nameservers"), "must provide at least one DNS nameserver when `dnsPolicy` is None"));
+  }
+  if (!dns.is_object()) return;
+  auto &servers = dns["nameservers"], &searches = dns["searches"];
+  if (servers.size() > servers_max) out.push_back(invalid_value(place(here, "nameservers"), servers, "must not have more than 3 nameservers"));
+  for (std::size_t i = 0; i < servers.size(); ++i) add_problems(out, place(here, "nameservers", i), servers[i], check_ip(servers[i].as_string()));
+  if (searches.size() > searches_max) out.push_back(invalid_value(place(here, "searches"), searches, "must not have more than 32 search paths"));
+  std::size_t length = searches.empty() ? 0 : searches.size() - 1;
+  for (std::size_t i = 0; i < searches.size(); ++i) length += searches[i].as_string().size();
+  if (length > search_text_max)
+    out.push_back(invalid_value(place(here, "searches"), searches, "must not have more than 2048 characters (including spaces) in the search list"));
+  for (std::size_t i = 0; i < searches.size(); ++i) {
+    auto name = searches[i].as_string();
+    if (name == ".") continue;
+    if (name.ends_with('.')) name.remove_suffix(1);
+    add_problems(out, place(here, "searches", i), name, check_search_domain(name));
+  }
+  for (std::size_t i = 0; i < dns["options"].size(); ++i)
+    if (dns["options"][i]["name"].as_string().empty()) out.push_back(required(place(here, "options", i), "must not be empty"));
+}
+
+void check_gates(causes& out, const json::value& spec, const place& at) {
+  auto &ready = spec["readinessGates"], &gates = spec["schedulingGates"];
+  for (std::size_t i = 0; i < ready.size(); ++i) {
+    const place here(at, "readinessGates", i);
+    auto type = ready[i]["conditionType"].as_string();
+    add_problems(out, place(here, "conditionType"), type, check_qualified_name(type));
+  }
+  name_set seen;
+  for (std::size_t i = 0; i < gates.size(); ++i) {
+    const place here(at, "schedulingGates", i);
+    auto name = gates[i]["name"].as_string();
+    add_problems(out, here, name, check_qualified_name(name));
+    if (!seen.insert(name).second) out.push_back(duplicate_value(here, name));
+  }
+}
+
+void check_host_users(causes& out, const json::value& spec, const place& at, const pod_options& options) {
+  if (spec["hostUsers"].as_bool(true)) return;
+  constexpr std::string_view why = "when `hostUsers` is false";
+  if (spec["hostNetwork"].as_bool() && !options.host_network_without_host_users) out.push_back(forbidden_value(place(at, "hostNetwork"), why));
+  if (spec["hostPID"].as_bool()) out.push_back(forbidden_value(place(at, "HostPID"), why));
+  if (spec["hostIPC"].as_bool()) out.push_back(forbidden_value(place(at, "HostIPC"), why));
+  if (options.devices_without_host_users) return;
+  for_each_container(spec, at, [&](const json::value& c, const place& here) {
+    if (!c["volumeDevices"].empty()) out.push_back(forbidden_value(place(here, "volumeDevices"), why));
+  });
+}
+
+void check_hostname_override(causes& out, const json::value& spec, const place& at) {
+  constexpr std::size_t name_max = 64;
+  auto& name = spec["hostnameOverride"];
+  if (name.is_null()) return;
+  const place here(at, "hostnameOverride");
+  if (spec["setHostnameAsFQDN"].as_bool()) out.push_back(forbidden_value(here, "may not be specified when setHostnameAsFQDN is true"));
+  if (spec["hostNetwork"].as_bool()) out.push_back(forbidden_value(here, "may not be specified when hostNetwork is true"));
+  if (name.as_string().size() > name_max) out.push_back(too_long(here, name_max));
+  add_problems(out, here, name, check_dns1123_subdomain(name.as_string()));
+}
+
+void check_host_aliases(causes& out, const json::value& list, const place& at) {
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const place here(at, i);
+    auto ip = list[i]["ip"].as_string();
+    add_problems(out, place(here, "ip"), ip, check_ip(ip));
+    for (std::size_t j = 0; j < list[i]["hostnames"].size(); ++j)
+      add_problems(out, place(here, "hostnames", j), list[i]["hostnames"][j], check_dns1123_subdomain(list[i]["hostnames"][j].as_string()));
+  }
+}
+
+void check_names(causes& out, const json::value& spec, const place& at) {
+  auto judge = [&](const char* member, name_check rule) {
+    if (auto name = spec[member].as_string(); !name.empty()) add_problems(out, place(at, member), name, rule(name));
+  };
+  judge("serviceAccountName", check_dns1123_subdomain);
+  if (auto old = spec["serviceAccount"].as_string(), name = spec["serviceAccountName"].as_string(); old != name)
+    out.push_back(invalid_value(place(at, "deprecatedServiceAccount"), old, fmt::format("must be the same as serviceAccountName: {}", quote(name))));
+  judge("nodeName", check_dns1123_subdomain);
+  if (auto& d = spec["activeDeadlineSeconds"]; d.is_integer() && (d.as_integer() < 1 || d.as_integer() > INT32_MAX))
+    out.push_back(invalid_value(place(at, "activeDeadlineSeconds"), d, "must be between 1 and 2147483647, inclusive"));
+  judge("hostname", check_dns1123_label);
+  judge("subdomain", check_dns1123_label);
+}
+
+void check_file_key_refs(causes& out, const json::value& spec, const place& at) {
+  std::unordered_map<std::string_view, const json::value*> volumes;
+  for (std::size_t i = 0; i < spec["volumes"].size(); ++i) volumes.insert_or_assign(spec["volumes"][i]["name"].as_string(), &spec["volumes"][i]);
+  for_each_container(spec, at, [&](const json::value& c, const place& here) {
+    for (std::size_t i = 0; i < c["env"].size(); ++i) {
+      auto& ref = c["env"][i]["valueFrom"]["fileKeyRef"];
+      if (!ref.is_object()) continue;
+      const place of_var(here, "env", i);
+      auto name = ref["volumeName"].as_string();
+      auto volume = volumes.find(name);
+      if (volume == volumes.end())
+        out.push_back(not_found_value(place(of_var, "valueFrom.fileKeyRef.volumeName"), name));
+      else if (!(*volume->second)["emptyDir"].is_object())
+        out.push_back(invalid_value(place(of_var, "valueFrom.fileKeyRef.volumeName"), name, "referenced volume must be of type emptyDir"));
+    }
+  });
+}
+
+void check_toleration_annotation(causes& out, const json::value& annotations, const place& at, const pod_options& options) {
+  constexpr std::string_view key = "scheduler.alpha.kubernetes.io/tolerations";
+  auto text = annotations[key].as_string();
+  if (text.empty()) return;
+  auto list = json::parse(text);
+  if (!list || !list->is_array()) return out.push_back(invalid_value(at, key, list ? "json: cannot unmarshal into []core.Toleration" : list.error().message));
+  check_tolerations(out, *list, place(at, key), options);
 }
 
 }  // namespace
 
-void check_pod_spec(causes& out, const json::value& spec, const std::string& path) {
-  names volumes, containers;
-  check_volumes(out, spec["volumes"], path + ".volumes", volumes);
-  if (spec["containers"].empty()) out.push_back(required(path + ".containers"));
-  for (std::size_t i = 0; i < spec["containers"].size(); ++i) check_container(out, spec["containers"][i], at(path + ".containers", i), containers, volumes, false);
-  for (std::size_t i = 0; i < spec["initContainers"].size(); ++i)
-    check_container(out, spec["initContainers"][i], at(path + ".initContainers", i), containers, volumes, true);
-  check_host_ports(out, spec, path);
-  if (spec["restartPolicy"].as_string().empty())
-    out.push_back(required(path + ".restartPolicy"));
-  else
-    one_of(out, spec, path, "restartPolicy", {"Always", "Never", "OnFailure"});
-  one_of(out, spec, path, "dnsPolicy", {"ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"});
-  if (spec["dnsPolicy"].as_string() == "None" && spec["dnsConfig"]["nameservers"].empty())
-    out.push_back(required(path + ".dnsConfig.nameservers", "must provide at least one DNS nameserver when `dnsPolicy` is None"));
-  if (auto& d = spec["activeDeadlineSeconds"]; d.is_integer() && (d.as_integer() < 1 || d.as_integer() > INT32_MAX))
-    out.push_back(invalid_value(path + ".activeDeadlineSeconds", d, "must be between 1 and 2147483647, inclusive"));
-  check_labels(out, spec["nodeSelector"], path + ".nodeSelector");
-  if (auto name = spec["serviceAccountName"].as_string(); !name.empty()) add_problems(out, path + ".serviceAccountName", name, check_dns1123_subdomain(name));
-  if (auto name = spec["nodeName"].as_string(); !name.empty()) add_problems(out, path + ".nodeName", name, check_dns1123_subdomain(name));
-  if (auto name = spec["hostname"].as_string(); !name.empty()) add_problems(out, path + ".hostname", name, check_dns1123_label(name));
-  if (auto name = spec["subdomain"].as_string(); !name.empty()) add_problems(out, path + ".subdomain", name, check_dns1123_label(name));
-  if (auto name = spec["priorityClassName"].as_string(); !name.empty()) add_problems(out, path + ".priorityClassName", name, check_dns1123_subdomain(name));
-  if (auto name = spec["runtimeClassName"].as_string(); !name.empty()) add_problems(out, path + ".runtimeClassName", name, check_dns1123_subdomain(name));
-  if (spec["hostPID"].as_bool() && spec["shareProcessNamespace"].as_bool())
-    out.push_back(invalid_value(path + ".securityContext.shareProcessNamespace", true, "ShareProcessNamespace and HostPID cannot both be enabled"));
-  check_tolerations(out, spec["tolerations"], path + ".tolerations");
-  check_spread(out, spec["topologySpreadConstraints"], path + ".topologySpreadConstraints");
-  for (std::size_t i = 0; i < spec["hostAliases"].size(); ++i)
-    add_problems(out, at(path + ".hostAliases", i) + ".ip", spec["hostAliases"][i]["ip"], check_ip(spec["hostAliases"][i]["ip"].as_string()));
-  for (std::size_t i = 0; i < spec["imagePullSecrets"].size(); ++i)
-    if (spec["imagePullSecrets"][i]["name"].as_string().empty()) out.push_back(required(at(path + ".imagePullSecrets", i) + ".name"));
+void check_deletion_cost(causes& out, const json::value& annotations, const place& at) {
+  constexpr std::string_view key = "controller.kubernetes.io/pod-deletion-cost";
+  auto cost = annotations.find(key);
+  if (!cost) return;
+  auto text = cost->as_string();
+  const bool canonical = text == "0" || (!text.empty() && (text[0] == '-' || (text[0] >= '1' && text[0] <= '9')));
+  auto n = canonical ? parse_int(text) : std::nullopt;
+  if (!n || *n < INT32_MIN || *n > INT32_MAX) out.push_back(invalid_value(place::of_key(at, key), text, "must be a 32bit integer"));
 }
 
-void check_pod_template(causes& out, const json::value& t, const std::string& path, const json::value* selector) {
-  check_labels(out, t["metadata"]["labels"], path + ".labels");
-  check_annotations(out, t["metadata"]["annotations"], path + ".annotations");
-  if (selector && !label_selector::from_object(*selector).matches(t["metadata"]["labels"]))
-    out.push_back(invalid_value(path + ".metadata.labels", t["metadata"]["labels"].is_null() ? json::value(nullptr) : t["metadata"]["labels"],
-                                "`selector` does not match template `labels`"));
-  check_pod_spec(out, t["spec"], path + ".spec");
+void check_pod_annotations(causes& out, const json::value& annotations, const json::value& spec, const place& at, const pod_options& options) {
+  if (annotations.empty()) return;
+  if (auto mirror = annotations.find(mirror_annotation); mirror && spec["nodeName"].as_string().empty())
+    out.push_back(invalid_value(place::of_key(at, mirror_annotation), *mirror, "must set spec.nodeName if mirror pod annotation is set"));
+  check_toleration_annotation(out, annotations, at, options);
+  if (!options.any_deletion_cost) check_deletion_cost(out, annotations, at);
+  check_security_annotations(out, annotations, spec, at);
 }
+
+void check_pod_spec(causes& out, const json::value& spec, const json::value& metadata, const place& at, const pod_options& options) {
+  if (spec["terminationGracePeriodSeconds"].is_null()) out.push_back(required(place(at, "terminationGracePeriodSeconds")));
+  auto volumes = check_volumes(out, spec["volumes"], place(at, "volumes"), metadata["name"].as_string(), options);
+  auto claims = check_resource_claims(out, spec, metadata, at);
+  const container_context containers{spec, volumes, claims, options};
+  check_containers(out, containers, at);
+  check_init_containers(out, containers, at);
+  check_ephemeral_containers(out, containers, at);
+  check_pod_resources(out, spec, at, claims, options);
+  check_host_network(out, spec, at, options.is_pod);
+  one_of_needed(out, spec, at, "restartPolicy", {"Always", "OnFailure", "Never"});
+  one_of_needed(out, spec, at, "dnsPolicy", {"ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"});
+  check_labels(out, spec["nodeSelector"], place(at, "nodeSelector"));
+  check_pod_security_context(out, spec, at, options);
+  if (spec["hostPID"].as_bool() && spec["shareProcessNamespace"].as_bool())
+    out.push_back(invalid_value(place(at, "shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled"));
+  check_affinity(out, spec["affinity"], place(at, "affinity"), options);
+  check_dns(out, spec, at);
+  check_gates(out, spec, at);
+  check_spread(out, spec["topologySpreadConstraints"], place(at, "topologySpreadConstraints"), options);
+  check_host_processes(out, spec, at);
+  check_host_users(out, spec, at, options);
+  check_hostname_override(out, spec, at);
+  check_names(out, spec, at);
+  check_tolerations(out, spec["tolerations"], place(at, "tolerations"), options);
+  check_host_aliases(out, spec["hostAliases"], place(at, "hostAliases"));
+  if (auto name = spec["priorityClassName"].as_string(); !name.empty()) add_problems(out, place(at, "priorityClassName"), name, check_dns1123_subdomain(name));
+  if (auto& name = spec["runtimeClassName"]; !name.is_null()) add_problems(out, place(at, "runtimeClassName"), name, check_dns1123_subdomain(name.as_string()));
+  if (!spec["preemptionPolicy"].is_null()) one_of_needed(out, spec, at, "preemptionPolicy", {"PreemptLowerPriority", "Never"});
+  if (spec["overhead"].is_object())
+    check_requirements(out, json::object{{"limits", spec["overhead"]}}, place(at, "overhead"), {.indivisible_huge_pages = options.indivisible_huge_pages});
+  check_os(out, spec, at);
+  check_file_key_refs(out, spec, at);
+}
+
+void check_pod_template(causes& out, const json::value& t, const place& at, const pod_options& options) {
+  auto &annotations = t["metadata"]["annotations"], &spec = t["spec"];
+  check_labels(out, t["metadata"]["labels"], place(at, "labels"));
+  check_annotations(out, annotations, place(at, "annotations"));
+  check_pod_annotations(out, annotations, spec, place(at, "annotations"), options);
+  const place of_spec(at, "spec");
+  check_pod_spec(out, spec, nullptr, of_spec, options);
+  check_seccomp_agrees(out, annotations, spec, of_spec);
+  check_apparmor_agrees(out, annotations, spec, of_spec);
+  if (!spec["ephemeralContainers"].empty()) out.push_back(forbidden_value(place(of_spec, "ephemeralContainers"), "ephemeral containers not allowed in pod template"));
+}
+
+pod_options template_options(const json::value& old) { return options_by(old["spec"], old["metadata"]["annotations"]); }
 
 std::string_view quality_of_service(const json::value& spec) {
   bool any = false, guaranteed = true;
-  for (auto list : {"containers", "initContainers"})
-    for (std::size_t i = 0; i < spec[list].size(); ++i) {
-      auto& r = spec[list][i]["resources"];
-      for (auto name : {"cpu", "memory"}) {
-        auto request = schema::quantity::parse(r["requests"][name].as_string()), limit = schema::quantity::parse(r["limits"][name].as_string());
-        const bool has_request = request && !request->is_zero(), has_limit = limit && !limit->is_zero();
-        any = any || has_request || has_limit;
-        guaranteed = guaranteed && has_limit && (!has_request || *request == *limit);
-      }
+  auto count = [&](const json::value& r) {
+    for (auto name : {"cpu", "memory"}) {
+      auto request = schema::quantity::parse(r["requests"][name].as_string()), limit = schema::quantity::parse(r["limits"][name].as_string());
+      const bool has_request = request && !request->is_zero(), has_limit = limit && !limit->is_zero();
+      any = any || has_request || has_limit;
+      guaranteed = guaranteed && has_limit && (!has_request || *request == *limit);
     }
+  };
+  if (has_pod_resources(spec)) {
+    count(spec["resources"]);
+  } else {
+    for (auto list : {"containers", "initContainers"})
+      for (std::size_t i = 0; i < spec[list].size(); ++i) count(spec[list][i]["resources"]);
+  }
   if (!any) return "BestEffort";
   return guaranteed ? "Guaranteed" : "Burstable";
-}
-
-void warn_pod_spec(std::vector<std::string>& out, const json::value& spec, const std::string& path) {
-  for (auto list : {"initContainers", "containers"})
-    for (std::size_t i = 0; i < spec[list].size(); ++i) {
-      auto& env = spec[list][i]["env"];
-      names seen;
-      for (std::size_t j = 0; j < env.size(); ++j)
-        if (!seen.emplace(env[j]["name"].as_string()).second)
-          out.push_back(fmt::format("{}: hides previous definition of {}, which may be dropped when using apply", at(at(under(path, list), i) + ".env", j), quote(env[j]["name"].as_string())));
-    }
 }
 
 }  // namespace kedge::api

@@ -59,6 +59,7 @@ void validate(causes& out, const json::value& o) {
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
+  validate(out, o);
   immutable(out, o["type"], old["type"], "type");
   if (!old["immutable"].as_bool()) return;
   if (!o["immutable"].as_bool()) out.push_back(forbidden_value("immutable", "field is immutable when `immutable` is set"));

@@ -148,6 +148,7 @@ void validate(causes& out, const json::value& o) {
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
+  validate(out, o);
   auto before = old["spec"]["clusterIP"].as_string();
   if (before.empty() || type_of(old) == "ExternalName" || type_of(o) == "ExternalName") return;
   if (o["spec"]["clusterIP"].as_string() != before)

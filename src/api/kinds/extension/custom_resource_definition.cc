@@ -207,6 +207,7 @@ void check_stored_versions(causes& out, const json::value& o) {
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
+  validate(out, o);
   immutable(out, o["spec"]["group"], old["spec"]["group"], "spec.group");
   immutable(out, o["spec"]["names"]["plural"], old["spec"]["names"]["plural"], "spec.names.plural");
   bool established = false;
@@ -220,12 +221,12 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
   check_stored_versions(out, o);
 }
 
-void validate_status(causes& out, const json::value& o, const json::value&) { check_stored_versions(out, o); }
+void validate_part(causes& out, const json::value& o, const json::value&, std::string_view) { check_stored_versions(out, o); }
 
 }  // namespace
 
 const kind_rules kinds::custom_resource_definitions{.group = "apiextensions.k8s.io", .resource = "customresourcedefinitions", .generation = true,
     .unconditional_update = false, .answers_deleted_object = true, .prepare_create = prepare_create, .prepare_update = prepare_update,
-    .validate = validate, .validate_update = validate_update, .validate_status = validate_status, .prepare_delete = prepare_delete};
+    .validate = validate, .validate_update = validate_update, .validate_part = validate_part, .prepare_delete = prepare_delete};
 
 }  // namespace kedge::api

@@ -96,7 +96,10 @@ void ingress_class(causes& out, const json::value& o) {
   if (c.find('/') == std::string_view::npos)
     out.push_back(invalid_value("spec.controller", c, "must be a domain-prefixed path (such as \"acme.io/foo\")"));
 }
-void ingress_class_update(causes& out, const json::value& o, const json::value& old) { immutable(out, o["spec"]["controller"], old["spec"]["controller"], "spec.controller"); }
+void ingress_class_update(causes& out, const json::value& o, const json::value& old) {
+  ingress_class(out, o);
+  immutable(out, o["spec"]["controller"], old["spec"]["controller"], "spec.controller");
+}
 
 void address_object(causes& out, const json::value& o) {
   auto& ref = o["spec"]["parentRef"];
@@ -107,7 +110,10 @@ void address_object(causes& out, const json::value& o) {
   need(out, ref, "spec.parentRef", "resource");
   need(out, ref, "spec.parentRef", "name");
 }
-void address_object_update(causes& out, const json::value& o, const json::value& old) { immutable(out, o["spec"]["parentRef"], old["spec"]["parentRef"], "spec.parentRef"); }
+void address_object_update(causes& out, const json::value& o, const json::value& old) {
+  address_object(out, o);
+  immutable(out, o["spec"]["parentRef"], old["spec"]["parentRef"], "spec.parentRef");
+}
 
 void service_cidr(causes& out, const json::value& o) {
   auto& list = o["spec"]["cidrs"];
@@ -115,7 +121,10 @@ void service_cidr(causes& out, const json::value& o) {
   if (list.size() > 2) out.push_back(invalid_value("spec.cidrs", list, "may only hold up to 2 values"));
   for (std::size_t i = 0; i < list.size(); ++i) add_problems(out, at("spec.cidrs", i), list[i], check_canonical_cidr(list[i].as_string()));
 }
-void service_cidr_update(causes& out, const json::value& o, const json::value& old) { immutable(out, o["spec"]["cidrs"], old["spec"]["cidrs"], "spec.cidrs"); }
+void service_cidr_update(causes& out, const json::value& o, const json::value& old) {
+  service_cidr(out, o);
+  immutable(out, o["spec"]["cidrs"], old["spec"]["cidrs"], "spec.cidrs");
+}
 
 constexpr std::string_view networking = "networking.k8s.io";
 

@@ -21,6 +21,7 @@ void priority_class(causes& out, const json::value& o) {
 }
 
 void priority_class_update(causes& out, const json::value& o, const json::value& old) {
+  priority_class(out, o);
   if (o["value"].as_integer() != old["value"].as_integer()) out.push_back(forbidden_value("value", "may not be changed in an update."));
   if (!(o["preemptionPolicy"] == old["preemptionPolicy"])) out.push_back(invalid_value("preemptionPolicy", o["preemptionPolicy"], "field is immutable"));
 }
@@ -55,7 +56,10 @@ void quota(causes& out, const json::value& o) {
     if (!known) out.push_back(invalid_value("spec.scopes", o["spec"]["scopes"], "unsupported scope"));
   }
 }
-void quota_update(causes& out, const json::value& o, const json::value& old) { immutable(out, o["spec"]["scopes"], old["spec"]["scopes"], "spec.scopes"); }
+void quota_update(causes& out, const json::value& o, const json::value& old) {
+  quota(out, o);
+  immutable(out, o["spec"]["scopes"], old["spec"]["scopes"], "spec.scopes");
+}
 
 void limit_range(causes& out, const json::value& o) {
   for (std::size_t i = 0; i < o["spec"]["limits"].size(); ++i) {
@@ -82,7 +86,10 @@ void limit_range(causes& out, const json::value& o) {
 }
 
 void runtime_class(causes& out, const json::value& o) { add_problems(out, "handler", o["handler"], check_dns1123_label(o["handler"].as_string())); }
-void runtime_class_update(causes& out, const json::value& o, const json::value& old) { immutable(out, o["handler"], old["handler"], "handler"); }
+void runtime_class_update(causes& out, const json::value& o, const json::value& old) {
+  runtime_class(out, o);
+  immutable(out, o["handler"], old["handler"], "handler");
+}
 
 void autoscaler(causes& out, const json::value& o) {
   auto& spec = o["spec"];

@@ -61,6 +61,7 @@ void check_binding(causes& out, const json::value& o, bool namespaced) {
 void role_binding(causes& out, const json::value& o) { check_binding(out, o, true); }
 void cluster_role_binding(causes& out, const json::value& o) { check_binding(out, o, false); }
 void binding_update(causes& out, const json::value& o, const json::value& old) {
+  check_binding(out, o, o["metadata"]["namespace"].is_string());
   if (!(o["roleRef"] == old["roleRef"])) out.push_back(invalid_value("roleRef", o["roleRef"], "cannot change roleRef"));
 }
 

@@ -35,6 +35,7 @@ void volume(causes& out, const json::value& o) {
 }
 
 void volume_update(causes& out, const json::value& o, const json::value& old) {
+  volume(out, o);
   for (auto s : {"hostPath", "local", "nfs", "csi"})
     if (!(o["spec"][s] == old["spec"][s])) {
       out.push_back(forbidden_value("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation"));
@@ -59,6 +60,7 @@ void claim(causes& out, const json::value& o) {
 }
 
 void claim_update(causes& out, const json::value& o, const json::value& old) {
+  claim(out, o);
   auto allowed = old["spec"];
   if (old["spec"]["volumeName"].as_string().empty() && o["spec"].find("volumeName")) allowed.set("volumeName", o["spec"]["volumeName"]);
   if (o["spec"].find("volumeAttributesClassName")) allowed.set("volumeAttributesClassName", o["spec"]["volumeAttributesClassName"]);
@@ -84,6 +86,7 @@ void storage_class(causes& out, const json::value& o) {
   one_of(out, o, "", "volumeBindingMode", {"Immediate", "WaitForFirstConsumer"});
 }
 void storage_class_update(causes& out, const json::value& o, const json::value& old) {
+  storage_class(out, o);
   if (!(o["parameters"] == old["parameters"])) out.push_back(forbidden_value("parameters", "updates to parameters are forbidden."));
   if (!(o["provisioner"] == old["provisioner"])) out.push_back(forbidden_value("provisioner", "updates to provisioner are forbidden."));
   if (!(o["reclaimPolicy"] == old["reclaimPolicy"])) out.push_back(forbidden_value("reclaimPolicy", "updates to reclaimPolicy are forbidden."));
@@ -103,7 +106,10 @@ void attachment(causes& out, const json::value& o) {
   need(out, o["spec"], "spec", "nodeName");
   if (o["spec"]["source"].empty()) out.push_back(required("spec.source", "must specify one of inlineVolumeSpec and persistentVolumeName"));
 }
-void attachment_update(causes& out, const json::value& o, const json::value& old) { immutable(out, o["spec"], old["spec"], "spec"); }
+void attachment_update(causes& out, const json::value& o, const json::value& old) {
+  attachment(out, o);
+  immutable(out, o["spec"], old["spec"], "spec");
+}
 
 void attributes_class(causes& out, const json::value& o) { need(out, o, "", "driverName"); }
 

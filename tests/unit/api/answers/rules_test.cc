@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "api/access/admission/chain.h"
 #include "../harness.h"
 #include "api/access/rbac.h"
 #include "api/bootstrap.h"
+#include "api/imported.h"
 #include "base/strings.h"
 
 namespace kedge::api {
@@ -60,11 +62,9 @@ struct judged_world {
 
   // Behind the server's back, as a database written by an older one has it.
   void plant(std::string key, const json::value& o) {
-    json::value canonical;
-    for (auto name : {"kind", "apiVersion", "metadata"}) canonical.set(name, o[name]);
-    for (auto& m : *o.object())
-      if (!canonical.find(m.name)) canonical.set(m.name, m.value);
-    REQUIRE(loop.run_until(objects->write({store::write_kind::create, std::move(key), json::write(canonical), 0, 0})).has_value());
+    auto text = imported_text(key, o);
+    REQUIRE(text.has_value());
+    REQUIRE(loop.run_until(objects->write({store::write_kind::create, std::move(key), *std::move(text), 0, 0})).has_value());
   }
   void uproot(const std::string& key) {
     if (objects->current().find(key)) REQUIRE(loop.run_until(objects->write({store::write_kind::remove, key, {}, 0, 0})).has_value());
@@ -124,11 +124,6 @@ void change(json::value& v, const json::value& operations) {
 
 constexpr const char* system_members[] = {"uid", "resourceVersion", "creationTimestamp", "managedFields"};
 
-json::value plain(json::value object) {
-  for (auto name : system_members) object.member("metadata").erase(name);
-  return object;
-}
-
 // Random ones are another each time.
 std::string without_uids(std::string_view text) {
   constexpr std::string_view shape = "00000000-0000-0000-0000-000000000000";
@@ -141,6 +136,25 @@ std::string without_uids(std::string_view text) {
     text.remove_prefix(uid ? shape.size() : 1);
   }
   return out;
+}
+
+// Times of just now are TIME, uids UID.
+void forget_times(json::value& v) {
+  constexpr std::chrono::minutes just{10};
+  if (auto a = v.array())
+    for (auto& e : *a) forget_times(e);
+  else if (auto o = v.object())
+    for (auto& m : *o) forget_times(m.value);
+  else if (auto text = v.is_string() ? without_uids(v.as_string()) : std::string(); text != v.as_string())
+    v = std::move(text);
+  else if (auto at = v.is_string() && v.as_string().size() >= 20 ? parse_rfc3339(v.as_string()) : result<wall_time>(fail(errc::invalid, "")))
+    if (auto age = reactor::loop::current().wall_now() - *at; age < just && age > -just) v = "TIME";
+}
+
+json::value plain(json::value object) {
+  forget_times(object);
+  for (auto name : system_members) object.member("metadata").erase(name);
+  return object;
 }
 
 std::vector<std::string> warnings_of(const answer_text& a) {
@@ -157,9 +171,18 @@ std::vector<std::string> warnings_of(const answer_text& a) {
   return out;
 }
 
+// Rows that are answered otherwise on purpose, each a line of tests/answers/departures.
+std::set<std::string> departures_of(std::string_view table) {
+  std::ifstream in(KEDGE_ANSWERS "/departures");
+  std::set<std::string> out;
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with(fmt::format("{} ", table))) out.insert(line);
+  return out;
+}
+
 class table {
  public:
-  table(judged_world& w, const std::filesystem::path& file) : w_(w), name_(file.stem().string()) {
+  table(judged_world& w, const std::filesystem::path& file) : w_(w), name_(file.stem().string()), departures_(departures_of(name_)) {
     std::ifstream in(file);
     std::string line;
     REQUIRE(std::getline(in, line));
@@ -183,6 +206,10 @@ class table {
       if (!(answers_[m.name] == m.value)) tell(json::object{{"base", m.name}}, json::write(m.value), json::write(answers_[m.name]));
     }
     for (auto& row : rows_) row["on"].as_string() == "create" ? create(row) : update(row);
+    for (auto& left : departures_) {
+      ++wrong_;
+      FAIL_CHECK(fmt::format("a departure that is none: {}", left));
+    }
     return wrong_;
   }
 
@@ -246,27 +273,29 @@ class table {
         wanted.set("reason", row["reason"]);
         wanted.set("message", row["message"]);
       }
-    } else if (!row["warnings"].is_null() || !warnings_of(a).empty()) {
     }
     auto body = json::parse(a.body).value_or(json::value());
     if (a.code >= 300) {
       json::array causes;
       for (std::size_t i = 0; i < body["details"]["causes"].size(); ++i) {
         auto& c = body["details"]["causes"][i];
-        causes.push_back(json::array{c["field"].as_string(), c["reason"], c["message"]});
+        causes.push_back(json::array{c["field"].as_string(), c["reason"], without_uids(c["message"].as_string())});
       }
       got.set("causes", causes);
       if (row["message"].is_string() || row["code"].as_integer() < 300) {
         got.set("reason", body["reason"].as_string());
         got.set("message", without_uids(body["message"].as_string()));
       }
-      if (a.code == 422 && row["code"].as_integer() == 422 && !row["message"].is_string() && body["message"].as_string() != implied(sent, causes))
+      if (a.code == 422 && row["code"].as_integer() == 422 && !row["message"].is_string() && without_uids(body["message"].as_string()) != implied(sent, causes))
         got.set("message", body["message"]);
     }
     if (row["order"].as_string() == "any")
       for (auto o : {&wanted, &got}) sort((*o)["causes"]);
+    // Their order is often that of a Go map.
     auto warnings = warnings_of(a);
-    json::array said(warnings.begin(), warnings.end()), should = row["warnings"].is_array() ? *row["warnings"].array() : json::array();
+    json::value said = json::array(warnings.begin(), warnings.end()), should = row["warnings"].is_array() ? row["warnings"] : json::array();
+    sort(said);
+    sort(should);
     if (!said.empty() || !should.empty()) {
       wanted.set("warnings", should);
       got.set("warnings", said);
@@ -304,15 +333,17 @@ class table {
   }
 
   void tell(const json::value& row, std::string_view wanted, std::string_view got) {
+    auto which = fmt::format("{} {} {} {} {}", name_, row["on"].as_string(), row["base"].as_string(), json::write(row["from"]), json::write(row["do"]));
+    if (departures_.erase(which)) return;
     ++wrong_;
-    FAIL_CHECK(fmt::format("{} {} {} {} {}\n  wanted {}\n  got    {}", name_, row["on"].as_string(), row["base"].as_string(), json::write(row["from"]),
-                           json::write(row["do"]), wanted, got));
+    FAIL_CHECK(fmt::format("{}\n  wanted {}\n  got    {}", which, wanted, got));
   }
 
   judged_world& w_;
   std::string name_, path_;
   json::value head_;
   std::vector<json::value> rows_;
+  std::set<std::string> departures_;  // not met yet
   std::map<std::string, json::value, std::less<>> answers_;
   std::string standing_, standing_key_, standing_path_;
   std::size_t wrong_ = 0;
