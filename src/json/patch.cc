@@ -1,7 +1,9 @@
 // patch.cc: the two patch formats that know nothing of Kubernetes' types.
 //
 // A failed operation is errc::conflict (the document is not as the patch wants it), a patch that is none is errc::invalid:
-// the API answers them differently (422 and 400).
+// the API answers them differently (422 and 400). JSON Patch is understood as kube-apiserver's library does, which is laxer than
+// RFC 6902 here and there: negative indices count from the end, what stands before the first slash of a path is passed over, a member
+// that isn't there is as good as null.
 #include "json/patch.h"
 
 #include <algorithm>
@@ -15,40 +17,30 @@ namespace kedge::json {
 
 namespace {
 
-result<std::vector<std::string>> tokens_of(std::string_view pointer) {
-  std::vector<std::string> tokens;
-  if (pointer.empty()) return tokens;
-  if (pointer.front() != '/') return fail(errc::invalid, "JSON pointer " + quote(pointer) + " does not start with \"/\"");
-  for (auto part : split(pointer.substr(1), '/')) {
-    std::string token;
+// The steps of a path; nullopt when there is none, not even to the document.
+std::optional<std::vector<std::string>> steps_of(std::string_view path) {
+  auto slash = path.find('/');
+  if (slash == path.npos) return std::nullopt;
+  std::vector<std::string> steps;
+  for (auto part : split(path.substr(slash + 1), '/')) {
+    std::string step;
     for (std::size_t i = 0; i < part.size(); ++i) {
-      if (part[i] != '~') {
-        token += part[i];
-        continue;
-      }
-      ++i;
-      if (i == part.size() || (part[i] != '0' && part[i] != '1'))
-        return fail(errc::invalid, "JSON pointer " + quote(pointer) + " has a \"~\" that is neither ~0 nor ~1");
-      token += part[i] == '0' ? '~' : '/';
+      const bool escaped = part[i] == '~' && i + 1 < part.size() && (part[i + 1] == '0' || part[i + 1] == '1');
+      step += !escaped ? part[i] : part[++i] == '0' ? '~' : '/';
     }
-    tokens.push_back(std::move(token));
+    steps.push_back(std::move(step));
   }
-  return tokens;
+  return steps;
 }
 
-// An array position: decimal without leading zeros (RFC 6901 §4).
-std::optional<std::size_t> index_of(std::string_view token, std::size_t size) {
-  if (token.empty() || token.front() == '+' || (token.size() > 1 && token.front() == '0')) return std::nullopt;
-  auto n = parse_uint(token);
-  if (!n || *n >= size) return std::nullopt;
-  return static_cast<std::size_t>(*n);
-}
-
-value* step(value& at, std::string_view token) {
-  if (auto o = at.object()) return o->find(token);
-  if (auto a = at.array())
-    if (auto i = index_of(token, a->size())) return &(*a)[*i];
-  return nullptr;
+// A position in a list of `size` items, as Go's Atoi reads a number; a negative one counts from its end.
+std::optional<std::size_t> index_of(std::string_view text, std::size_t size) {
+  if (text.starts_with('+') && !text.starts_with("+-")) text.remove_prefix(1);
+  auto n = parse_int(text);
+  if (!n) return std::nullopt;
+  const auto count = static_cast<std::int64_t>(size);
+  if (*n < -count || *n >= count) return std::nullopt;
+  return static_cast<std::size_t>(*n < 0 ? *n + count : *n);
 }
 
 std::size_t depth_of(const value& v) {
@@ -60,6 +52,21 @@ std::size_t depth_of(const value& v) {
   return deepest + (v.is_array() || v.is_object() ? 1 : 0);
 }
 
+// As texts they are the same: 1 is not 1.0.
+bool same(const value& a, const value& b) {
+  if (a.is_number() && b.is_number()) return a.is_integer() == b.is_integer() && a == b;
+  if (auto x = a.array()) {
+    auto y = b.array();
+    return y && std::equal(x->begin(), x->end(), y->begin(), y->end(), same);
+  }
+  auto x = a.object(), y = b.object();
+  if (!x || !y) return !x && !y && a == b;
+  return x->size() == y->size() && std::all_of(x->begin(), x->end(), [&](const member& m) {
+           auto other = y->find(m.name);
+           return other && same(m.value, *other);
+         });
+}
+
 class patcher {
  public:
   explicit patcher(value document) : document_(std::move(document)) {}
@@ -67,33 +74,18 @@ class patcher {
 
   result<void> apply(const value& operation) {
     auto op = operation["op"].as_string();
-    auto path = operation.find("path");
-    if (!path || !path->is_string()) return fail(errc::conflict, "JSON patch operation without a path");
-    auto value_of = [&]() -> result<value> {
-      auto v = operation.find("value");
-      if (!v) return fail(errc::conflict, std::string(op) + " operation without a value");
-      return *v;
-    };
-    if (op == "add") {
-      KEDGE_TRY(auto v, value_of());
-      return add(path->as_string(), std::move(v));
-    }
-    if (op == "replace") {
-      KEDGE_TRY(auto v, value_of());
-      return replace(path->as_string(), std::move(v));
-    }
-    if (op == "test") {
-      auto v = operation.find("value");
-      return test(path->as_string(), v ? *v : value());
-    }
-    if (op == "remove") {
-      KEDGE_CHECK(remove(path->as_string()));
-      return {};
-    }
-    auto from = operation.find("from");
-    if (op != "move" && op != "copy") return fail(errc::conflict, "Unexpected kind: " + std::string(op));
-    if (!from || !from->is_string()) return fail(errc::conflict, std::string(op) + " operation without from");
-    return op == "move" ? move(from->as_string(), path->as_string()) : copy(from->as_string(), path->as_string());
+    auto &path = operation["path"], &from = operation["from"];
+    const auto& v = operation["value"];
+    const bool moves = op == "move" || op == "copy";
+    if (!moves && op != "add" && op != "remove" && op != "replace" && op != "test")
+      return fail(errc::conflict, "Unexpected kind: " + std::string(op));
+    if (!path.is_string()) return fail(errc::conflict, std::string(op) + " operation without a path");
+    if (moves && !from.is_string()) return fail(errc::conflict, std::string(op) + " operation without from");
+    if (op == "add") return add(path.as_string(), v);
+    if (op == "remove") return remove(path.as_string());
+    if (op == "replace") return replace(path.as_string(), v);
+    if (op == "test") return test(path.as_string(), v);
+    return op == "move" ? move(from.as_string(), path.as_string()) : copy(from.as_string(), path.as_string());
   }
 
  private:
@@ -101,97 +93,139 @@ class patcher {
     return fail(errc::conflict, "path " + quote(path) + " does not exist");
   }
 
-  result<value*> find(std::string_view path) {
-    KEDGE_TRY(auto tokens, tokens_of(path));
+  // Where an operation acts: the last step of its path, in the object or list before it.
+  struct target {
+    value* in;
+    std::string step;
+
+    // The value there: null of a member that isn't there; nullopt of a list that is shorter.
+    std::optional<value> get() const {
+      if (auto o = in->object()) {
+        auto v = o->find(step);
+        return v ? *v : value();
+      }
+      auto i = index_of(step, in->size());
+      return i ? std::optional((*in)[*i]) : std::nullopt;
+    }
+  };
+
+  result<target> find(std::string_view path) {
+    auto steps = steps_of(path);
+    if (!steps) return missing(path);
+    auto last = std::move(steps->back());
+    steps->pop_back();
     auto at = &document_;
-    for (auto& t : tokens)
-      if (!(at = step(*at, t))) return missing(path);
-    return at;
+    for (auto& s : *steps) {
+      if (auto o = at->object())
+        at = o->find(s);
+      else if (auto i = index_of(s, at->size()); auto a = at->array())
+        at = i ? &(*a)[*i] : nullptr;
+      else
+        at = nullptr;
+      if (!at) return missing(path);
+    }
+    if (!at->is_object() && !at->is_array()) return missing(path);
+    return target{at, std::move(last)};
   }
 
-  // The container of the last token.
-  result<std::pair<value*, std::string>> parent_of(std::string_view path) {
-    KEDGE_TRY(auto tokens, tokens_of(path));
-    if (tokens.empty()) return std::pair<value*, std::string>(nullptr, {});
-    auto last = std::move(tokens.back());
-    tokens.pop_back();
-    auto at = &document_;
-    for (auto& t : tokens)
-      if (!(at = step(*at, t))) return missing(path);
-    if (!at->is_object() && !at->is_array()) return missing(path);
-    return std::pair(at, std::move(last));
+  static result<void> check_depth(std::string_view path, const value& v) {
+    if (static_cast<std::size_t>(std::ranges::count(path, '/')) + depth_of(v) <= patched_depth_max) return {};
+    return fail(errc::conflict, "JSON patch nests deeper than " + std::to_string(patched_depth_max) + " levels");
   }
 
   result<void> add(std::string_view path, value v) {
-    if (static_cast<std::size_t>(std::ranges::count(path, '/')) + depth_of(v) > patched_depth_max)
-      return fail(errc::conflict, "JSON patch nests deeper than " + std::to_string(patched_depth_max) + " levels");
-    KEDGE_TRY(auto at, parent_of(path));
-    auto& [parent, token] = at;
-    if (!parent) {
-      document_ = std::move(v);
+    KEDGE_CHECK(check_depth(path, v));
+    KEDGE_TRY(auto at, find(path));
+    if (auto o = at.in->object()) {
+      o->set(at.step, std::move(v));
       return {};
     }
-    if (auto o = parent->object()) {
-      o->set(token, std::move(v));
-      return {};
-    }
-    auto& a = *parent->array();
-    auto i = token == "-" ? std::optional(a.size()) : index_of(token, a.size() + 1);
+    auto& a = *at.in->array();
+    // One more place than there are items: -1 is behind the last.
+    auto i = at.step == "-" ? std::optional(a.size()) : index_of(at.step, a.size() + 1);
     if (!i) return missing(path);
     a.insert(a.begin() + static_cast<std::ptrdiff_t>(*i), std::move(v));
     return {};
   }
 
-  result<value> remove(std::string_view path) {
-    KEDGE_TRY(auto at, parent_of(path));
-    auto& [parent, token] = at;
-    if (!parent) return std::exchange(document_, value());
-    auto found = step(*parent, token);
-    if (!found) return missing(path);
-    auto taken = std::move(*found);
-    if (auto o = parent->object())
-      o->erase(token);
-    else
-      parent->array()->erase(parent->array()->begin() + (found - parent->array()->data()));
-    return taken;
-  }
-
-  result<void> replace(std::string_view path, value v) {
+  result<void> remove(std::string_view path) {
     KEDGE_TRY(auto at, find(path));
-    if (static_cast<std::size_t>(std::ranges::count(path, '/')) + depth_of(v) > patched_depth_max)
-      return fail(errc::conflict, "JSON patch nests deeper than " + std::to_string(patched_depth_max) + " levels");
-    *at = std::move(v);
+    if (auto o = at.in->object()) {
+      if (!o->erase(at.step)) return missing(path);
+      return {};
+    }
+    auto& a = *at.in->array();
+    auto i = index_of(at.step, a.size());
+    if (!i) return missing(path);
+    a.erase(a.begin() + static_cast<std::ptrdiff_t>(*i));
     return {};
   }
 
-  // A missing member equals null, as in the library that kube-apiserver uses.
+  result<void> replace(std::string_view path, value v) {
+    if (path.empty()) {
+      if (!v.is_object() && !v.is_array()) return fail(errc::conflict, "replace operation value must be object or array");
+      document_ = std::move(v);
+      return {};
+    }
+    KEDGE_CHECK(check_depth(path, v));
+    KEDGE_TRY(auto at, find(path));
+    if (auto o = at.in->object()) {
+      o->set(at.step, std::move(v));  // even when it isn't there
+      return {};
+    }
+    auto& a = *at.in->array();
+    auto i = index_of(at.step, a.size());
+    if (!i) return missing(path);
+    a[*i] = std::move(v);
+    return {};
+  }
+
   result<void> test(std::string_view path, const value& wanted) {
-    auto at = find(path);
-    if (!at && at.error().code == errc::invalid) return fail(std::move(at).error());
-    if (at ? **at == wanted : wanted.is_null()) return {};
+    auto is = std::optional<value>(document_);
+    if (!path.empty()) {
+      KEDGE_TRY(auto at, find(path));
+      is = at.get();
+    }
+    if (is && same(*is, wanted)) return {};
     return fail(errc::conflict, "testing value " + std::string(path) + " failed");
   }
 
   result<void> move(std::string_view from, std::string_view to) {
-    if (to.starts_with(from) && to.size() > from.size() && to[from.size()] == '/')
-      return fail(errc::conflict, "cannot move " + quote(from) + " into itself");
-    KEDGE_TRY(auto taken, remove(from));
-    return add(to, std::move(taken));
+    KEDGE_TRY(auto at, find(from));
+    auto v = at.get();
+    if (!v) return missing(from);
+    KEDGE_CHECK(remove(from));
+    return add(to, *std::move(v));
   }
 
   result<void> copy(std::string_view from, std::string_view to) {
     KEDGE_TRY(auto at, find(from));
-    copied_bytes_ += write(*at).size();
+    auto v = at.get();
+    if (!v) return missing(from);
+    KEDGE_CHECK(find(to));
+    copied_bytes_ += write(*v).size();
     if (copied_bytes_ > patch_copied_bytes_max)
-      return fail(errc::too_large, "Unable to complete the copy, the accumulated size increase of copy is " +
-                                       std::to_string(copied_bytes_) + ", exceeding the limit " +
-                                       std::to_string(patch_copied_bytes_max));
-    return add(to, value(*at));
+      return fail(errc::conflict, "Unable to complete the copy, the accumulated size increase of copy is " + std::to_string(copied_bytes_) +
+                                      ", exceeding the limit " + std::to_string(patch_copied_bytes_max));
+    return add(to, *std::move(v));
   }
 
   value document_;
   std::size_t copied_bytes_ = 0;
 };
+
+std::string_view go_kind(const value& v) {
+  switch (v.type()) {
+    case type::null: return "null";
+    case type::boolean: return "bool";
+    case type::integer:
+    case type::number: return "number";
+    case type::string: return "string";
+    case type::array: return "array";
+    case type::object: break;
+  }
+  return "object";
+}
 
 // In what is new to the document, nulls mean nothing and go.
 value without_nulls(value patch) {
@@ -221,19 +255,12 @@ void merge(value& target, const value& patch) {
 
 }  // namespace
 
-result<const value*> resolve_pointer(const value& document, std::string_view pointer) {
-  KEDGE_TRY(auto tokens, tokens_of(pointer));
-  auto at = const_cast<value*>(&document);  // step only reads
-  for (auto& t : tokens)
-    if (!(at = step(*at, t))) return nullptr;
-  return at;
-}
-
 result<value> apply_json_patch(value document, const value& patch) {
   auto operations = patch.array();
-  if (!operations) return fail(errc::invalid, "a JSON patch is an array of operations");
+  if (!operations) return fail(errc::invalid, "json: cannot unmarshal " + std::string(go_kind(patch)) + " into Go value of type jsonpatch.Patch");
   for (auto& o : *operations)
-    if (!o.is_object()) return fail(errc::invalid, "a JSON patch operation is an object");
+    if (!o.is_object() && !o.is_null())
+      return fail(errc::invalid, "json: cannot unmarshal " + std::string(go_kind(o)) + " into Go value of type jsonpatch.Operation");
   if (operations->size() > patch_operations_max)
     return fail(errc::too_large, "The allowed maximum operations in a JSON patch is " + std::to_string(patch_operations_max) +
                                      ", got " + std::to_string(operations->size()));
