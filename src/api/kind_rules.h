@@ -71,7 +71,7 @@ namespace kinds {
 extern const kind_rules namespaces, config_maps, secrets, nodes, leases, events, service_accounts, services, endpoints, endpoint_slices,
     pods, pod_templates, replication_controllers, deployments, replica_sets, stateful_sets, daemon_sets, controller_revisions, jobs,
     cron_jobs, roles, role_bindings, cluster_roles, cluster_role_bindings, priority_classes, pod_disruption_budgets, resource_quotas,
-    limit_ranges, certificate_signing_requests, network_policies, ingresses, ingress_classes, ip_addresses, service_cidrs,
+    limit_ranges, certificate_signing_requests, cluster_trust_bundles, pod_certificate_requests, network_policies, ingresses, ingress_classes, ip_addresses, service_cidrs,
     storage_classes, persistent_volumes, persistent_volume_claims, csi_drivers, csi_nodes, csi_storage_capacities, volume_attachments,
     volume_attributes_classes, runtime_classes, horizontal_pod_autoscalers, flow_schemas, priority_level_configurations,
     custom_resource_definitions, mutating_webhooks, validating_webhooks, validating_policies, validating_policy_bindings, device_classes,

@@ -25,6 +25,15 @@ void keep_system_metadata(json::value& now, const json::value& before) {
   m.erase("selfLink");
 }
 
+void keep_metadata(json::value& now, const json::value& before) {
+  auto& m = now.member("metadata");
+  for (auto name : {"labels", "annotations", "finalizers", "ownerReferences"})
+    if (auto v = before["metadata"].find(name))
+      m.set(name, *v);
+    else
+      m.erase(name);
+}
+
 void drop_repeated_owners(json::value& object, std::vector<std::string>& warnings, bool changed_by_admission) {
   auto list = object["metadata"]["ownerReferences"].array();
   if (!list || list->size() < 2) return;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/ip.h"
 #include "base/strings.h"
 
@@ -191,6 +193,16 @@ bool is_http_header_name(std::string_view s) {
   for (char c : s)
     if (!alnum(c) && c != '-') return false;
   return true;
+}
+
+problems check_condition_reason(std::string_view s) {
+  auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  const bool good = !s.empty() && letter(s.front()) && (alnum(s.back()) || s.back() == '_') &&
+                    std::all_of(s.begin(), s.end(), [](char c) { return alnum(c) || c == '_' || c == ',' || c == ':'; });
+  if (good) return {};
+  return {"a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end "
+          "with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex "
+          "used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')"};
 }
 
 problems check_http_path(std::string_view s) {

@@ -98,8 +98,14 @@ json::value allowed_part(const served& s, json::value next, const json::value& o
       keep_member(out, next, "status");
       if (!s.custom) take_labels(out, next);
       break;
-    case part::approval: keep_member(out.member("status"), next["status"], "conditions"); break;
-    case part::finalize: keep_member(out.member("spec"), next["spec"], "finalizers"); break;
+    case part::approval:
+      keep_member(out.member("status"), next["status"], "conditions");
+      take_labels(out, next);
+      break;
+    case part::finalize:
+      keep_member(out.member("spec"), next["spec"], "finalizers");
+      take_labels(out, next);
+      break;
     case part::ephemeral_containers: keep_member(out.member("spec"), next["spec"], "ephemeralContainers"); break;
     case part::resize:
       resize_containers(out, next, "containers");

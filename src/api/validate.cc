@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <unordered_set>
+
 #include <algorithm>
 #include <set>
 
@@ -90,6 +92,47 @@ void check_label_selector(causes& out, const json::value& selector, const place&
     add_problems(out, place(here, "key"), e["key"].as_string(), check_qualified_name(e["key"].as_string()));
     for (std::size_t j = 0; j < e["values"].size() && !any_values; ++j)
       add_problems(out, place(here, "values", j), e["values"][j], check_label_value(e["values"][j].as_string()));
+  }
+}
+
+void check_user_annotations(causes& out, const json::object& notes, const place& at) {
+  std::size_t total = 0;
+  for (auto& m : notes) {
+    auto key = lower(m.name);
+    total += m.name.size() + m.value.as_string().size();
+    if (key.empty())
+      out.push_back(required(at));
+    else if (auto wrong = check_qualified_name(key); !wrong.empty())
+      add_problems(out, at, key, wrong);
+    else if (key.find('/') == key.npos)
+      out.push_back(invalid_value(at, key, "must be a domain-prefixed key (such as \"acme.io/foo\")"));
+  }
+  if (total > annotations_max_bytes) out.push_back(too_long(at, annotations_max_bytes));
+}
+
+void check_standard_conditions(causes& out, const json::value& list, const place& at) {
+  constexpr std::size_t reason_max = 1024, message_max = 32 * 1024;
+  std::unordered_set<std::string_view> seen;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    auto& c = list[i];
+    const place here(at, i);
+    auto type = c["type"].as_string(), reason = c["reason"].as_string();
+    if (!seen.insert(type).second) out.push_back(duplicate_value(here, type));
+    if (type.empty())
+      out.push_back(required(place(here, "type"), "is required"));
+    else
+      add_problems(out, place(here, "type"), type, check_qualified_name(type));
+    one_of_needed(out, c, here, "status", {"False", "True", "Unknown"});
+    if (c["observedGeneration"].as_integer() < 0)
+      out.push_back(invalid_value(place(here, "observedGeneration"), c["observedGeneration"], "must be greater than or equal to zero"));
+    if (c["lastTransitionTime"].is_null()) out.push_back(required(place(here, "lastTransitionTime")));
+    if (reason.empty()) {
+      out.push_back(required(place(here, "reason")));
+    } else {
+      add_problems(out, place(here, "reason"), reason, check_condition_reason(reason));
+      if (reason.size() > reason_max) out.push_back(too_long(place(here, "reason"), reason_max));
+    }
+    if (c["message"].as_string().size() > message_max) out.push_back(too_long(place(here, "message"), message_max));
   }
 }
 

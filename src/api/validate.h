@@ -43,6 +43,10 @@ void check_label_selector(causes& out, const json::value& selector, const place&
 bool has_bad_values(const json::value& selector);
 // "example.com/some/path".
 void check_domain_path(causes& out, std::string_view text, const place& at);
+// Keys and values for a signer (example.com/key), as users write them.
+void check_user_annotations(causes& out, const json::object& notes, const place& at);
+// metav1.Condition's of a status.
+void check_standard_conditions(causes& out, const json::value& list, const place& at);
 // A user's or group's number.
 void check_id(causes& out, const json::value& id, const place& at);
 // A port number or name of at most 15 characters, as probes and services refer to one.

@@ -211,20 +211,6 @@ class projection {
     if (!any) out_.push_back(required(at, "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"));
   }
 
-  static void check_user_annotations(causes& out, const json::object& notes, const place& at) {
-    std::size_t total = 0;
-    for (auto& m : notes) {
-      auto key = lower(m.name);
-      total += m.name.size() + m.value.as_string().size();
-      if (key.empty())
-        out.push_back(required(at));
-      else if (auto wrong = check_qualified_name(key); !wrong.empty())
-        add_problems(out, at, key, wrong);
-      else if (key.find('/') == key.npos)
-        out.push_back(invalid_value(at, key, "must be a domain-prefixed key (such as \"acme.io/foo\")"));
-    }
-    if (total > annotations_max_bytes) out.push_back(too_long(at, annotations_max_bytes));
-  }
 
   causes& out_;
   const place& at_;  // of the volume's source

@@ -34,6 +34,7 @@ struct judged_world {
   std::unique_ptr<api_handler> handler;
 
   judged_world() {
+    who.user = {"admin", "admin", {"system:masters", "system:authenticated"}, {}};
     store::store_options o;
     o.log = datastore::make_memory_log(database);
     o.loops = {&loop};
