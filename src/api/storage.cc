@@ -12,6 +12,7 @@
 #include "api/custom/codec.h"
 #include "api/limits.h"
 #include "api/metadata.h"
+#include "api/not_yet.h"
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/patch.h"
@@ -321,6 +322,7 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   if (s.custom) custom::validate(found, s, object, nullptr);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   if (s.rules->warn) s.rules->warn(c.warnings, object, nullptr);
+  warn_not_yet(c.warnings, s.group, s.resource, object);
   KEDGE_CO_CHECK(co_await admit(s, operation::create, &object, nullptr, c, cluster, false));
   if (s.custom && custom::is_ending(*s.custom->owner, cluster))
     co_return fail(forbidden(s.group, s.resource, name, "create not allowed while custom resource definition is terminating"));
@@ -439,6 +441,7 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   if (what == part::whole && s.rules->warn) s.rules->warn(c.warnings, object, &old);
   if (what == part::status && s.rules->warn_status) s.rules->warn_status(c.warnings, object);
+  if (what == part::whole) warn_not_yet(c.warnings, s.group, s.resource, object);
   KEDGE_CO_CHECK(co_await admit(s, operation::update, &object, &old, c, *cluster, false));
 
   const bool service = s.resource == "services" && s.group.empty() && what == part::whole;

@@ -18,21 +18,22 @@ using target = std::variant<bool api_server_arguments::*, std::string api_server
 struct argument {
   std::string_view name;
   target into;
+  std::string_view unread = {};  // why it has no effect yet; whoever reads the field takes this away
 };
 
 const argument table[] = {
     {"disable-admission-plugins", &api_server_arguments::disable_admission_plugins},
     {"enable-admission-plugins", &api_server_arguments::enable_admission_plugins},
     {"tls-min-version", &api_server_arguments::tls_min_version},
-    {"event-ttl", &api_server_arguments::event_ttl},
+    {"event-ttl", &api_server_arguments::event_ttl, "Kedge keeps events for an hour"},
     {"anonymous-auth", &api_server_arguments::anonymous_auth},
     {"audit-log-path", &api_server_arguments::audit_log_path},
     {"audit-log-maxsize", &api_server_arguments::audit_log_max_size_mib},
     {"audit-log-maxbackup", &api_server_arguments::audit_log_max_backups},
     {"audit-log-maxage", &api_server_arguments::audit_log_max_age_days},
-    {"max-requests-inflight", &api_server_arguments::max_requests_inflight},
-    {"max-mutating-requests-inflight", &api_server_arguments::max_mutating_requests_inflight},
-    {"request-timeout", &api_server_arguments::request_timeout},
+    {"max-requests-inflight", &api_server_arguments::max_requests_inflight, "Kedge's limit is fixed yet"},
+    {"max-mutating-requests-inflight", &api_server_arguments::max_mutating_requests_inflight, "Kedge's limit is fixed yet"},
+    {"request-timeout", &api_server_arguments::request_timeout, "Kedge gives requests a minute"},
 };
 
 enum class operation : unsigned char { replace, append, prepend };
@@ -97,6 +98,7 @@ result<api_server_arguments> read_api_server_arguments(std::span<const std::stri
     }
     if (auto set = std::visit(setter{value, op, read}, known->into); !set)
       return fail(errc::invalid, fmt::format("--kube-apiserver-arg={}: {} {}", name, quote(value), set.error().message));
+    if (!known->unread.empty()) warnings.push_back(fmt::format("--kube-apiserver-arg={} has no effect: {}", name, known->unread));
   }
   if (read.tls_min_version != "VersionTLS12" && read.tls_min_version != "VersionTLS13")
     return fail(errc::invalid, fmt::format("--kube-apiserver-arg=tls-min-version: {} is neither VersionTLS12 nor VersionTLS13",

@@ -105,7 +105,8 @@ complaint check_egress_mode(std::string_view value) {
 }
 
 complaint check_flannel_backend(std::string_view value) {
-  return one_of(value, {"vxlan", "none", "host-gw", "wireguard-native"}, "is none of vxlan, host-gw, wireguard-native and none");
+  if (value == "wireguard-native") return "would encrypt nothing: Kedge makes no network between nodes yet; with none, one of your own can";
+  return one_of(value, {"vxlan", "none", "host-gw"}, "is none of vxlan, host-gw and none");
 }
 
 complaint check_synchronous(std::string_view value) {

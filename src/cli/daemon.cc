@@ -120,6 +120,8 @@ node::agent_config node_config(const agent_options& o) {
     c.password_folder = o.data_dir + "/agent/etc/rancher/node";
   c.node_ips = o.node_ips;
   c.node_external_ips = o.node_external_ips;
+  c.node_internal_dns = o.node_internal_dns;
+  c.node_external_dns = o.node_external_dns;
   c.node_labels = o.node_labels;
   c.node_taints = o.node_taints;
   auto described = describe_node(o.node_args, o.node_env);
@@ -131,9 +133,7 @@ node::agent_config node_config(const agent_options& o) {
   c.pause_image = o.pause_image;
   c.reachable = true;
   c.bind_address = o.bind_address;
-  for (auto& a : o.kubelet_args)
-    if (a.starts_with("port="))
-      if (auto n = parse_uint(std::string_view(a).substr(5)); n && *n > 0 && *n < 65536) c.kubelet_port = static_cast<unsigned>(*n);
+  if (o.kubelet.port != 0) c.kubelet_port = o.kubelet.port;
   return c;
 }
 

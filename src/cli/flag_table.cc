@@ -18,6 +18,11 @@ constexpr std::string_view no_flannel = "Kedge runs no flannel; pods use the CNI
 constexpr std::string_view one_port = "Kedge serves API and supervisor from one port, --https-listen-port";
 constexpr std::string_view klog = "Kedge has no klog levels; --debug shows more";
 constexpr std::string_view in_process = "this component takes no arguments in Kedge";
+// Not yet: who makes one of these work takes its rows' marks away.
+constexpr std::string_view no_pods = "Kedge's nodes run no pods yet";
+constexpr std::string_view no_addons = "Kedge deploys no packaged components and no manifests yet";
+constexpr std::string_view no_controller_settings = "Kedge's controllers take no arguments yet";
+constexpr std::string_view no_scheduler_settings = "Kedge's scheduler takes no arguments yet";
 
 constexpr std::string_view logging = "Logging", listener = "Listener", data = "Data", networking = "Networking",
                            client = "Client", cluster = "Cluster", database = "Database", components = "Components",
@@ -72,7 +77,7 @@ const flag table[] = {
     {.name = "cluster-domain", .group = networking, .into = &server::cluster_domain, .fallback = "cluster.local",
      .check = check_dns_name, .help = "DNS domain of the cluster"},
     {.name = "flannel-backend", .group = networking, .into = &server::flannel_backend, .fallback = "vxlan", .check = check_flannel_backend,
-     .help = "none: you bring the pod network; else each node's own bridge (no flannel runs here)"},
+     .help = "Network of pods: none (you bring it), vxlan or host-gw (each node's own bridge; nothing is made between nodes yet)"},
     {.name = "flannel-ipv6-masq", .group = networking, .kind = value_kind::boolean, .state = ignored, .reason = no_flannel,
      .help = "IPv6 masquerading for pods"},
     {.name = "flannel-external-ip", .group = networking, .kind = value_kind::boolean, .state = ignored, .reason = no_flannel,
@@ -166,10 +171,13 @@ const flag table[] = {
              "event-ttl, anonymous-auth, audit-log-path, audit-log-maxsize, audit-log-maxbackup, audit-log-maxage, "
              "max-requests-inflight, max-mutating-requests-inflight, request-timeout"},
     {.name = "kube-controller-manager-arg", .group = components, .into = &server::controller_manager_args,
-     .check = check_key_value, .help = "Setting of the controllers, as key=value"},
+     .check = check_key_value, .state = ignored, .reason = no_controller_settings,
+     .help = "Setting of the controllers, as key=value"},
     {.name = "kube-controller-arg", .group = components, .into = &server::controller_manager_args, .check = check_key_value,
-     .hidden = true, .help = "Old name of --kube-controller-manager-arg"},
+     .hidden = true, .state = ignored, .reason = no_controller_settings,
+     .help = "Old name of --kube-controller-manager-arg"},
     {.name = "kube-scheduler-arg", .group = components, .into = &server::scheduler_args, .check = check_key_value,
+     .state = ignored, .reason = no_scheduler_settings,
      .help = "Setting of the scheduler, as key=value"},
     {.name = "kube-cloud-controller-manager-arg", .group = components, .kind = value_kind::list, .check = check_key_value,
      .state = ignored, .reason = in_process, .help = "Setting of the cloud controller"},
@@ -180,13 +188,16 @@ const flag table[] = {
     {.name = "helm-controller-arg", .group = components, .kind = value_kind::list, .check = check_key_value, .state = ignored,
      .reason = no_helm, .help = "Setting of the Helm controller"},
     {.name = "default-local-storage-path", .group = components, .into = &server::default_local_storage_path,
+     .state = ignored, .reason = "Kedge provisions no local volumes yet",
      .help = "Folder for local volumes (default: storage in the data directory)"},
-    {.name = "disable", .group = components, .into = &server::disable, .comma_separated = true,
+    {.name = "disable", .group = components, .into = &server::disable_components, .comma_separated = true,
+     .state = already, .reason = no_addons,
      .help = "Leave out packaged components (coredns, servicelb, traefik, local-storage, metrics-server, runtimes)"},
     {.name = "disable-scheduler", .group = components, .into = &server::disable_scheduler, .help = "Run no scheduler"},
     {.name = "disable-cloud-controller", .group = components, .into = &server::disable_cloud_controller,
      .help = "Run no cloud controller"},
-    {.name = "disable-kube-proxy", .group = components, .into = &server::disable_kube_proxy, .help = "Set no service rules"},
+    {.name = "disable-kube-proxy", .group = components, .into = &server::disable_kube_proxy, .state = already, .reason = "Kedge sets no service rules yet",
+     .help = "Set no service rules"},
     {.name = "disable-network-policy", .group = components, .kind = value_kind::boolean, .fallback = "true",
      .state = ignored, .reason = "Kedge has no network policy controller", .help = "Run no network policy controller"},
     {.name = "disable-helm-controller", .group = components, .kind = value_kind::boolean, .fallback = "true",
@@ -200,6 +211,7 @@ const flag table[] = {
     {.name = "disable-agent", .group = components, .into = &server::disable_agent, .hidden = true,
      .help = "Run no node of the server's own"},
     {.name = "supervisor-metrics", .group = components, .into = &server::supervisor_metrics,
+     .state = ignored, .reason = "/metrics has what there is; there are no metrics of the supervisor yet",
      .help = "Serve the supervisor's metrics on its port"},
     {.name = "secrets-encryption", .group = components, .into = &server::secrets_encryption,
      .help = "Encrypt Secrets in the datastore"},
@@ -208,7 +220,8 @@ const flag table[] = {
     {.name = "embedded-registry", .group = components, .kind = value_kind::boolean, .state = ignored,
      .reason = "Kedge has no image mirror between nodes", .help = "Share images between nodes"},
     {.name = "system-default-registry", .env = "K3S_SYSTEM_DEFAULT_REGISTRY", .group = components,
-     .into = &server::system_default_registry, .help = "Registry of system images"},
+     .into = &server::system_default_registry, .state = ignored, .reason = "Kedge starts no system images, and takes the sandbox image as --pause-image names it",
+     .help = "Registry of system images"},
 
     {.name = "node-name", .env = "K3S_NODE_NAME", .who = both, .group = node, .into = &agent::node_name,
      .check = check_dns_name, .help = "Name of the node (default: the host's name)"},
@@ -219,7 +232,7 @@ const flag table[] = {
     {.name = "node-taint", .who = both, .group = node, .into = &agent::node_taints, .check = check_node_taint,
      .help = "Taint that the node registers with, as key=value:Effect"},
     {.name = "kubelet-arg", .who = both, .group = node, .into = &agent::kubelet_args, .check = check_key_value,
-     .help = "Setting of the kubelet, as key=value"},
+     .help = "Setting of the kubelet, as key=value: port"},
     {.name = "kube-proxy-arg", .who = both, .group = node, .kind = value_kind::list, .check = check_key_value,
      .state = ignored, .reason = in_process, .help = "Setting of kube-proxy"},
     {.name = "protect-kernel-defaults", .who = both, .group = node, .kind = value_kind::boolean, .state = ignored,
@@ -242,8 +255,10 @@ const flag table[] = {
     {.name = "container-runtime-endpoint", .who = both, .group = runtime, .into = &agent::container_runtime_endpoint,
      .help = "CRI socket of an external runtime"},
     {.name = "image-service-endpoint", .who = both, .group = runtime, .into = &agent::image_service_endpoint,
+     .state = ignored, .reason = no_pods,
      .help = "CRI socket for images (default: --container-runtime-endpoint)"},
     {.name = "default-runtime", .who = both, .group = runtime, .into = &agent::default_runtime,
+     .state = ignored, .reason = "Kedge configures containerd with runc alone",
      .help = "containerd's default runtime"},
     {.name = "disable-default-registry-endpoint", .who = both, .group = runtime, .kind = value_kind::boolean,
      .state = ignored, .reason = "registries are a setting of containerd's own configuration",
@@ -255,7 +270,8 @@ const flag table[] = {
     {.name = "snapshotter", .who = both, .group = runtime, .into = &agent::snapshotter, .fallback = "overlayfs",
      .help = "containerd's snapshotter"},
     {.name = "private-registry", .who = both, .group = runtime, .into = &agent::private_registry,
-     .fallback = "/etc/rancher/k3s/registries.yaml", .help = "Registries, mirrors and their credentials"},
+     .fallback = "/etc/rancher/k3s/registries.yaml", .state = ignored, .reason = "Kedge does not tell containerd of registries yet; they are a setting of containerd's own configuration",
+     .help = "Registries, mirrors and their credentials"},
     {.name = "airgap-extra-registry", .who = both, .group = runtime, .kind = value_kind::list, .hidden = true,
      .state = ignored, .reason = "Kedge does not retag images", .help = "Retag preloaded images"},
 
@@ -268,6 +284,7 @@ const flag table[] = {
     {.name = "node-external-dns", .who = both, .group = agent_networking, .into = &agent::node_external_dns,
      .check = check_dns_name, .comma_separated = true, .help = "External DNS names of the node"},
     {.name = "resolv-conf", .env = "K3S_RESOLV_CONF", .who = both, .group = agent_networking, .into = &agent::resolv_conf,
+     .state = ignored, .reason = no_pods,
      .help = "resolv.conf for pods (default: found on the machine)"},
     {.name = "flannel-iface", .who = both, .group = agent_networking, .state = ignored, .reason = no_flannel,
      .help = "flannel's interface"},

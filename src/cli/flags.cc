@@ -275,7 +275,7 @@ result<void> assign(const flag& f, std::string_view value, std::string_view orig
   // Asking for what happens anyway is not worth a word: `cluster-init: false`.
   const bool no_change = kind_of(f) == value_kind::boolean ? parse_bool(value) == parse_bool(f.fallback.empty() ? "false" : f.fallback)
                                                            : value.empty() || value == f.fallback;
-  if (f.state == support::supported || no_change) return {};
+  if (f.state == support::supported || f.state == support::already || no_change) return {};
   if (f.state == support::refused) return fail(errc::unsupported, std::string(origin) + ": " + std::string(f.reason));
   warnings.push_back(std::string(origin) + " has no effect: " + std::string(f.reason));
   return {};

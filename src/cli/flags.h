@@ -2,7 +2,7 @@
 //
 //   flag_table.cc ──▶ scan()         argv → occurrences            (this header; also used by the small commands' tables)
 //                 ──▶ find_flag()    names on the command line, in the environment and as keys of the configuration file
-//                 ──▶ assign()       text → typed field of options.h, checked
+//                 ──▶ assign()       text → typed field of options.h, checked; a word for what has no effect
 //                 ──▶ help.h         --help          node_args.h: which values are secrets
 //
 // The grammar is that of Go's flag package, which K3s's users' scripts and units rely on: `-name` and `--name` are one,
@@ -26,7 +26,8 @@ namespace kedge::cli {
 enum class audience : unsigned char { server = 1, agent = 2, both = 3 };
 enum class support : unsigned char {
   supported,
-  ignored,  // accepted, with a warning that gives the reason: what it would change doesn't exist here, or works differently
+  ignored,  // accepted, with a warning that gives the reason: what it would change doesn't exist here yet, or works differently
+  already,  // accepted without a word: what it asks for is so anyway
   refused,  // an error that gives the reason: going on without it would not be what was asked for
 };
 enum class value_kind : unsigned char { boolean, text, list, count, port, ports, duration, mode, log_format };
@@ -47,7 +48,7 @@ struct flag {
   std::string_view env = {};   // environment variable
   audience who = audience::server;
   std::string_view group = {};
-  flag_target into = {};                    // where supported flags of server and agent go
+  flag_target into = {};                    // where it goes; a flag without effect may have a place too: agents are told of it
   value_kind kind = value_kind::text;       // for flags without a target; else it follows from the target
   std::string_view fallback = {};           // the default, as help shows it
   value_check check = nullptr;
@@ -55,7 +56,7 @@ struct flag {
   bool secret = false;                      // never shown: node-args, error messages
   bool hidden = false;                      // not in --help
   support state = support::supported;
-  std::string_view reason = {};             // for what is ignored or refused
+  std::string_view reason = {};             // of a state other than supported
   std::string_view help = {};
 };
 

@@ -24,6 +24,7 @@ std::string left_side(const flag& f) {
 std::string right_side(const flag& f) {
   std::string text;
   if (f.state == support::ignored) text += "(no effect) ";
+  if (f.state == support::already) text += "(always so) ";
   if (f.state == support::refused) text += "(refused) ";
   text += f.help;
   if (f.state != support::supported) text += fmt::format(": {}", f.reason);

@@ -1,7 +1,8 @@
 // options.h: what `kedge server` and `kedge agent` were told, as plain typed values.
 //
 // Every field is filled from the table in flag_table.cc (flags over environment over configuration file) and checked
-// before anything runs. Flags that Kedge accepts but does not use, or refuses, have no field here: nobody could read them.
+// before anything runs. What a flag asks for is read somewhere, or the flag says in the table that it has no effect
+// (tests/tidy/options_test.py holds the two together).
 // The defaults below are the real ones; where a default needs the machine (host name, user), options_load.h fills it in.
 #pragma once
 
@@ -26,6 +27,11 @@ struct port_range {
   std::uint16_t first = 0;
   std::uint16_t last = 0;
   friend bool operator==(port_range, port_range) = default;
+};
+
+// What is understood of --kubelet-arg.
+struct kubelet_arguments {
+  std::uint16_t port = 0;  // 0: 10250
 };
 
 struct agent_options {
@@ -58,7 +64,8 @@ struct agent_options {
   std::vector<std::string> node_internal_dns;
   std::vector<std::string> node_external_dns;
   std::string resolv_conf;                      // empty: found as K3s finds it
-  std::vector<std::string> kubelet_args;        // key=value
+  std::vector<std::string> kubelet_args;        // key=value, as given; understood in `kubelet`
+  kubelet_arguments kubelet;
   std::string container_runtime_endpoint;       // empty: start or find containerd
   std::string image_service_endpoint;
   std::string default_runtime;
@@ -129,7 +136,7 @@ struct server_options {
   std::string sqlite_synchronous = "normal";  // normal | full
 
   // Components
-  std::vector<std::string> disable;  // packaged components and manifests to leave out
+  std::vector<std::string> disable_components;  // packaged components and manifests to leave out
   bool disable_scheduler = false;
   bool disable_controller_manager = false;
   bool disable_cloud_controller = false;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/ip.h"
 #include "base/strings.h"
 #include "cli/config_file.h"
 #include "cli/node_args.h"
@@ -92,6 +93,13 @@ result<void> complete(server_options& options, const machine& here) {
   return {};
 }
 
+// Addresses are given out of one IPv4 range yet; what would be taken and then not given is not taken.
+result<void> check_ranges(const std::vector<std::string>& ranges, std::string_view flag_name, std::string_view what) {
+  if (ranges.size() == 1 && ip_range::parse(ranges[0]) && ip_range::parse(ranges[0])->is_v4()) return {};
+  return fail(errc::unsupported, fmt::format("{} {}: Kedge gives {} addresses of one IPv4 range only yet, not of a second or an IPv6 one", flag_name,
+                                             quote(join(ranges, ",")), what));
+}
+
 result<void> check_between_flags(audience who, const server_options& options) {
   const auto& agent = options.agent;
   if (agent.node_name.empty()) return fail(errc::invalid, "this machine has no host name; give --node-name");
@@ -106,7 +114,8 @@ result<void> check_between_flags(audience who, const server_options& options) {
     return fail(errc::invalid, "--server needs --token (or K3S_TOKEN, --token-file): the token of the cluster to join");
   if (options.datastore_cert_file.empty() != options.datastore_key_file.empty())
     return fail(errc::invalid, "--datastore-certfile and --datastore-keyfile are of use only together");
-  return {};
+  KEDGE_CHECK(check_ranges(options.cluster_cidr, "--cluster-cidr", "pods"));
+  return check_ranges(options.service_cidr, "--service-cidr", "services");
 }
 
 }  // namespace
@@ -139,6 +148,7 @@ result<loaded_options> load_options(audience who, std::span<const std::string> a
 
   KEDGE_CHECK(complete(loaded.options, here));
   KEDGE_TRY(loaded.options.api, read_api_server_arguments(loaded.options.api_server_args, loaded.warnings));
+  KEDGE_TRY(loaded.options.agent.kubelet, read_kubelet_arguments(loaded.options.agent.kubelet_args, loaded.warnings));
   KEDGE_CHECK(check_between_flags(who, loaded.options));
   return loaded;
 }

@@ -4,7 +4,7 @@
 //   K3S_* environment ──────┼─▶ assign() in this order, the later wins (lists: the file's items, then the command line's)
 //   command line ───────────┘            │
 //                                        ▼
-//                       defaults of this machine, token files, --kube-apiserver-arg, rules between flags
+//                       defaults of this machine, token files, arguments of components, rules between flags
 //
 // K3s itself lets a configuration file beat the environment; Kedge does not: what is set for one run beats what lies on disk.
 #pragma once
@@ -32,5 +32,7 @@ result<loaded_options> load_options(audience who, std::span<const std::string> a
 // key=value arguments as the API server's settings; unknown keys give a warning. Also `key+=value`, which adds to a list.
 result<api_server_arguments> read_api_server_arguments(std::span<const std::string> arguments,
                                                        std::vector<std::string>& warnings);
+// The same as settings of the node.
+result<kubelet_arguments> read_kubelet_arguments(std::span<const std::string> arguments, std::vector<std::string>& warnings);
 
 }  // namespace kedge::cli

@@ -269,6 +269,8 @@ class server_process {
     tasks_.spawn(stop_on_signal(*signals_, stop_));
 
     KEDGE_CO_TRY(settings_, make_settings());
+    for (auto& name : api::plugins_without_effect(options_.api.enable_admission_plugins))
+      log::warning("--kube-apiserver-arg=enable-admission-plugins={} has no effect: Kedge doesn't have this plugin yet", name);
     auto& loop = reactor::loop::current();
     KEDGE_CO_CHECK(co_await take_identity(loop.random()));
     KEDGE_CO_TRY(identity_, supervisor::credentials::open(settings_, loop.wall_now(), loop.random()));
@@ -364,7 +366,7 @@ class server_process {
     c.write_kubeconfig_mode = o.write_kubeconfig_mode.bits;
     c.write_kubeconfig_group = o.write_kubeconfig_group;
     c.write_kubeconfig_name = o.write_kubeconfig_name;
-    c.disables = o.disable;
+    c.disables = o.disable_components;
     c.disable_scheduler = o.disable_scheduler;
     c.disable_controller_manager = o.disable_controller_manager;
     c.disable_cloud_controller = o.disable_cloud_controller;

@@ -28,6 +28,8 @@ using reactor::loop;
 
 // K3s's mark of nodes through whose tunnels traffic to their pods may go.
 constexpr std::string_view egress_label = "egress.k3s.io/cluster";
+// Said at each start. Who makes one of them work takes it out.
+constexpr const char* not_yet[] = {"run pods", "set service rules", "enforce network policies", "answer the cluster's names"};
 bool takes_egress(const cluster_config& c) { return c.egress_selector_mode == "pod" || c.egress_selector_mode == "cluster"; }
 
 // Doubles from api_retry_first to api_retry_most.
@@ -159,12 +161,17 @@ task<result<void>> agent::join_cluster() {
   config_.disable_cloud_controller |= j.cluster.disable_cloud_controller;
   if (config_.reachable && takes_egress(j.cluster)) config_.node_labels.push_back(std::string(egress_label) + "=true");
   manage_cni_ = config_.manage_cni && j.cluster.flannel_backend != "none";
+  // There is another node at least, when this one isn't a server's own.
+  if (manage_cni_ && config_.admin_certificate.empty())
+    log::warning("--flannel-backend={}: no network between nodes is made yet; this node's pods reach those of others by your own routes alone{}", j.cluster.flannel_backend,
+                 j.cluster.flannel_backend.contains("wireguard") ? ", and nothing is encrypted" : "");
   KEDGE_CO_TRY(api_, api_client::make(config_.api(), j.server_ca, j.kubelet, control_.network));
   if (!config_.admin_certificate.empty()) {
     KEDGE_CO_TRY(auto chain, crypto::read_file(config_.admin_certificate));
     KEDGE_CO_TRY(auto key, crypto::read_file(config_.admin_key));
     KEDGE_CO_TRY(admin_, api_client::make(config_.api(), j.server_ca, {std::move(chain), std::move(key)}, control_.network));
   }
+  log::warning("this node does not yet: {}", kedge::join({std::begin(not_yet), std::end(not_yet)}, ", "));
   control_.node_name = config_.node_name;
   control_.registered.set();
   co_return result<void>();

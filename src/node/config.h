@@ -29,6 +29,7 @@ struct agent_config {
   // What the Node says.
   std::vector<std::string> node_ips;            // empty: the default route's addresses
   std::vector<std::string> node_external_ips;
+  std::vector<std::string> node_internal_dns, node_external_dns;
   std::vector<std::string> node_labels;         // key=value
   std::vector<std::string> node_taints;         // key=value:Effect; only taken when the Node is created
   bool disable_cloud_controller = false;        // no k3s.io address annotations, no provider id

@@ -51,6 +51,8 @@ value annotations_of(const node_facts& f) {
     out.set("k3s.io/hostname", unusable ? c.node_name : f.machine.hostname);
     out.set("k3s.io/internal-ip", comma_list(c.node_ips));
     if (!c.node_external_ips.empty()) out.set("k3s.io/external-ip", comma_list(c.node_external_ips));
+    if (!c.node_internal_dns.empty()) out.set("k3s.io/internal-dns", comma_list(c.node_internal_dns));
+    if (!c.node_external_dns.empty()) out.set("k3s.io/external-dns", comma_list(c.node_external_dns));
   }
   return out;
 }

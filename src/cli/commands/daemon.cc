@@ -8,6 +8,7 @@
 #include "base/time.h"
 #include "cli/commands/commands.h"
 #include "cli/options_load.h"
+#include "cli/unread.h"
 
 namespace kedge::cli::commands {
 namespace {
@@ -20,6 +21,8 @@ result<server_options> prepare(audience who, const invocation& call) {
                                 .file = agent.log_file.empty() ? nullptr : agent.log_file.c_str()};
   if (!log::configure(logging)) return fail(os_error(errno, "--log " + agent.log_file));
   for (const auto& warning : loaded.warnings) log::warning("{}", warning);
+  KEDGE_TRY(auto unread, look_for_unread(who, loaded.options, call.here));
+  for (const auto& warning : unread) log::warning("{}", warning);
   // Certificates made now would have expired when the clock is set (K3s refuses too).
   if (system_wall_time() < wall_time(std::chrono::sys_days(std::chrono::year(1980) / 1 / 1)))
     return fail(errc::invalid, "this machine's clock is before 1980; set it first");

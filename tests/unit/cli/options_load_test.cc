@@ -109,8 +109,35 @@ TEST_CASE("kube-apiserver's settings are read; unknown ones warn") {
   CHECK(read->audit_log_path == "/var/log/audit");
   CHECK(read->audit_log_max_size_mib == 5);
   CHECK(read->anonymous_auth);
-  CHECK(warnings == words{"--kube-apiserver-arg=feature-gates has no effect: Kedge does not know this setting"});
+  CHECK(warnings == words{"--kube-apiserver-arg=event-ttl has no effect: Kedge keeps events for an hour",
+                          "--kube-apiserver-arg=feature-gates has no effect: Kedge does not know this setting"});
   CHECK(read_api_server_arguments(words{"event-ttl=x"}, warnings).error().message ==
         "--kube-apiserver-arg=event-ttl: \"x\" is not a duration such as 1h30m");
   CHECK(!read_api_server_arguments(words{"tls-min-version=VersionTLS10"}, warnings));
+}
+
+TEST_CASE("ranges that wouldn't be honoured are refused at the start") {
+  const temporary_folder folder;
+  for (auto* flag_name : {"--service-cidr", "--cluster-cidr"}) {
+    CAPTURE(flag_name);
+    CHECK(load_options(audience::server, words{flag_name, "10.99.0.0/16"}, some_machine(folder)));
+    for (auto* value : {"10.99.0.0/16,fd00:99::/112", "fd00:99::/112", "10.99.0.0/16,10.98.0.0/16"}) {
+      const auto refused = load_options(audience::server, words{flag_name, value}, some_machine(folder));
+      REQUIRE_MESSAGE(!refused, value);
+      CHECK(refused.error().code == errc::unsupported);
+      CHECK(refused.error().message.starts_with(std::string(flag_name) + " \"" + value + "\": "));
+    }
+  }
+}
+
+TEST_CASE("the kubelet's settings are read; unknown ones warn") {
+  const temporary_folder folder;
+  const auto loaded = load_options(audience::server, words{"--kubelet-arg=max-pods=50", "--kubelet-arg", "--port=10300", "--kube-apiserver-arg=event-ttl=2h"}, some_machine(folder));
+  REQUIRE(loaded);
+  CHECK(loaded->options.agent.kubelet.port == 10300);
+  CHECK(loaded->warnings == words{"--kube-apiserver-arg=event-ttl has no effect: Kedge keeps events for an hour",
+                                  "--kubelet-arg=max-pods has no effect: Kedge's node does not know this setting yet"});
+  const auto wrong = load_options(audience::server, words{"--kubelet-arg=port=x"}, some_machine(folder));
+  REQUIRE(!wrong);
+  CHECK(wrong.error().message == "--kubelet-arg=port: \"x\" is not a port (1-65535)");
 }

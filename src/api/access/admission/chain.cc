@@ -36,14 +36,19 @@ const std::vector<const plugin*>& all_plugins() {
   return all;
 }
 
-// Plugins of kube-apiserver that are accepted by name: policies without effect here, and webhooks, which there are none of.
-constexpr std::string_view known_names[] = {
-    "AlwaysAdmit",          "AlwaysDeny",                  "ClusterTrustBundleAttest",          "DenyServiceExternalIPs",
-    "EventRateLimit",       "ExtendedResourceToleration",  "ImagePolicyWebhook",                "LimitPodHardAntiAffinityTopology",
-    "MutatingAdmissionPolicy", "MutatingAdmissionWebhook", "NamespaceAutoProvision",            "NamespaceExists",
-    "OwnerReferencesPermissionEnforcement", "PodNodeSelector", "PodTolerationRestriction",      "PodTopologyLabels",
-    "ResourceQuota",        "ValidatingAdmissionPolicy",   "ValidatingAdmissionWebhook",
+// Plugins of kube-apiserver that are accepted by name and do nothing here yet.
+constexpr std::string_view without_effect[] = {
+    "AlwaysDeny",       "ClusterTrustBundleAttest",   "DenyServiceExternalIPs",           "EventRateLimit",
+    "ExtendedResourceToleration", "ImagePolicyWebhook", "LimitPodHardAntiAffinityTopology", "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",   "NamespaceAutoProvision", "NamespaceExists",            "OwnerReferencesPermissionEnforcement",
+    "PodNodeSelector",  "PodTolerationRestriction",   "PodTopologyLabels",                "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionWebhook",
 };
+
+// Those that are no plugin of the chain: one that admits all, and the quotas.
+bool known_elsewhere(std::string_view name) {
+  return name == "AlwaysAdmit" || name == quota_name || std::find(std::begin(without_effect), std::end(without_effect), name) != std::end(without_effect);
+}
 
 bool listed(const std::vector<std::string>& names, std::string_view name) { return std::find(names.begin(), names.end(), name) != names.end(); }
 
@@ -57,11 +62,18 @@ bool off_by_default_there(const plugin* p) { return !p->on_by_default; }
 result<void> check_plugin_names(const std::vector<std::string>& names) {
   for (auto& name : names) {
     auto& all = all_plugins();
-    bool known = std::find(std::begin(known_names), std::end(known_names), name) != std::end(known_names) ||
+    bool known = known_elsewhere(name) ||
                  std::any_of(all.begin(), all.end(), [&](const plugin* p) { return !always_on(p) && p->name == name; });
     if (!known) return fail(errc::invalid, "enable-admission-plugins plugin " + quote(name) + " is unknown");
   }
   return {};
+}
+
+std::vector<std::string> plugins_without_effect(const std::vector<std::string>& names) {
+  std::vector<std::string> out;
+  for (auto& name : names)
+    if (std::find(std::begin(without_effect), std::end(without_effect), name) != std::end(without_effect)) out.push_back(name);
+  return out;
 }
 
 result<std::unique_ptr<admission_chain>> admission_chain::create(const admission_settings& settings, authorizer& authz, rule_source& rules,

@@ -18,6 +18,8 @@ struct admission_settings {
 // errc::invalid names a plugin that Kubernetes doesn't have, in its own words. Plugins that exist there and do nothing here
 // (webhooks, policies that are off) are accepted.
 result<void> check_plugin_names(const std::vector<std::string>& names);
+// Those of them that do nothing here: whoever turns one on should be told.
+std::vector<std::string> plugins_without_effect(const std::vector<std::string>& names);
 
 // One per core. All must outlive it. `objects` may be null: quotas are then not charged.
 class admission_chain final : public admission {

@@ -1,0 +1,118 @@
+#include "cli/unread.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/strings.h"
+
+namespace kedge::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t names_shown = 3;
+
+struct row {
+  audience who;           // whose start it concerns; a server with a node of its own is both
+  std::string_view path;  // below the data directory, or absolute. A folder counts when it has something in it
+  std::string_view reason;
+};
+constexpr std::string_view no_templates = "Kedge writes containerd's configuration itself, without templates or parts of others yet";
+constexpr row rows[] = {
+    {audience::server, "server/manifests", "Kedge deploys no manifests yet; apply them with kubectl"},
+    {audience::agent, "agent/images", "Kedge imports no images yet; `ctr -n k8s.io images import` does"},
+    {audience::agent, "agent/pod-manifests", "Kedge runs no static pods yet"},
+    {audience::agent, "agent/etc/kubelet.conf.d", "Kedge's node has no kubelet that reads it"},
+    {audience::agent, "agent/etc/containerd/config.toml.tmpl", no_templates},
+    {audience::agent, "agent/etc/containerd/config-v3.toml.tmpl", no_templates},
+    {audience::agent, "agent/etc/containerd/config.toml.d", no_templates},
+    {audience::agent, "agent/etc/containerd/config-v3.toml.d", no_templates},
+    {audience::agent, "agent/etc/containerd/certs.d", "Kedge does not tell containerd of it yet"},
+    {audience::agent, "agent/etc/containerd/blockio_config.yaml", "Kedge does not tell containerd of it yet"},
+    {audience::agent, "agent/etc/containerd/rdt_config.yaml", "Kedge does not tell containerd of it yet"},
+    {audience::agent, "/var/lib/rancher/credentialprovider/config.yaml", "Kedge runs no credential plugins"},
+};
+constexpr std::string_view no_registries = "Kedge does not tell containerd of registries yet: images are pulled from where they name, without credentials";
+
+struct variable_row {
+  std::string_view name, reason;  // a name that ends with '_' stands for all that begin so
+};
+constexpr variable_row variables[] = {
+    {"K3S_AGENT_HTTP_PROXY_ALLOWED", "Kedge's agent uses no HTTP proxy yet"},
+    {"K3S_P2P_", "Kedge has no image mirror between nodes"},
+    {"K3S_ROOTLESS_", "Kedge's agent needs root"},
+    {"CONTAINERD_LOG_LEVEL", "Kedge starts containerd with the log level of its own configuration"},
+    {"KINE_", "Kedge has no kine"},
+};
+
+// What is in the folder, or the file itself; hidden ones are other programs' notes.
+std::vector<std::string> names_at(const fs::path& path) {
+  std::vector<std::string> out;
+  std::error_code failed;
+  if (fs::is_directory(path, failed)) {
+    for (auto i = fs::directory_iterator(path, failed); !failed && i != fs::directory_iterator(); i.increment(failed))
+      if (auto name = i->path().filename().string(); !name.starts_with('.')) out.push_back(std::move(name));
+    std::sort(out.begin(), out.end());
+  } else if (fs::exists(path, failed)) {
+    out.emplace_back();
+  }
+  return out;
+}
+
+std::string warning_of(const fs::path& path, const std::vector<std::string>& names, std::string_view reason) {
+  if (names.front().empty()) return fmt::format("{} has no effect: {}", path.string(), reason);
+  std::vector<std::string> shown(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), names_shown)));
+  if (names.size() > names_shown) shown.push_back("…");
+  return fmt::format("what is in {} ({}) has no effect: {}", path.string(), join(shown, ", "), reason);
+}
+
+std::vector<std::string> unread_files(audience who, const server_options& options) {
+  const bool serves = who == audience::server, has_node = !serves || !options.disable_agent;
+  std::vector<std::string> out;
+  auto look = [&](const fs::path& path, std::string_view reason) {
+    if (auto names = names_at(path); !names.empty()) out.push_back(warning_of(path, names, reason));
+  };
+  const fs::path data(options.agent.data_dir);
+  for (auto& r : rows)
+    if (r.who == audience::server ? serves : has_node) look(data / r.path, r.reason);  // an absolute one stays as it is
+  if (has_node) look(options.agent.private_registry, no_registries);
+  return out;
+}
+
+std::vector<std::string> unread_variables(const machine& here) {
+  std::vector<std::string> out;
+  auto is_of_flag = [](std::string_view name) {
+    auto all = flag_table();
+    return std::any_of(all.begin(), all.end(), [&](const flag& f) { return f.env == name; });
+  };
+  for (auto& [name, value] : here.environment) {
+    if (value.empty()) continue;
+    auto found = std::find_if(std::begin(variables), std::end(variables), [&](const variable_row& v) { return v.name.ends_with('_') ? name.starts_with(v.name) : name == v.name; });
+    if (found != std::end(variables))
+      out.push_back(fmt::format("{} has no effect: {}", name, found->reason));
+    else if (name.starts_with("K3S_") && !is_of_flag(name))
+      out.push_back(fmt::format("{} has no effect: Kedge knows no such setting", name));
+  }
+  return out;
+}
+
+result<void> check_no_etcd(const server_options& options) {
+  const fs::path db = options.agent.data_dir + "/server/db";
+  std::error_code failed;
+  if (!options.datastore_endpoint.empty() || !fs::exists(db / "etcd/member", failed) || fs::exists(db / "state.db", failed)) return {};
+  return fail(errc::unsupported, fmt::format("{} holds the data of an embedded etcd, which Kedge does not have; move it away to begin a new cluster here, or give --datastore-endpoint",
+                                             (db / "etcd").string()));
+}
+
+}  // namespace
+
+result<std::vector<std::string>> look_for_unread(audience who, const server_options& options, const machine& here) {
+  if (who == audience::server) KEDGE_CHECK(check_no_etcd(options));
+  auto out = unread_variables(here);
+  for (auto& warning : unread_files(who, options)) out.push_back(std::move(warning));
+  return out;
+}
+
+}  // namespace kedge::cli
