@@ -224,7 +224,7 @@ const flag table[] = {
      .help = "Registry of system images"},
 
     {.name = "node-name", .env = "K3S_NODE_NAME", .who = both, .group = node, .into = &agent::node_name,
-     .check = check_dns_name, .help = "Name of the node (default: the host's name)"},
+     .help = "Name of the node (default: the host's name)"},
     {.name = "with-node-id", .who = both, .group = node, .into = &agent::with_node_id,
      .help = "Append a unique id to the node's name"},
     {.name = "node-label", .who = both, .group = node, .into = &agent::node_labels, .check = check_node_label,

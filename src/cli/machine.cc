@@ -23,7 +23,7 @@ machine machine::here() {
     if (const auto equals = text.find('='); equals != std::string_view::npos)
       found.environment.emplace_back(text.substr(0, equals), text.substr(equals + 1));
   }
-  char name[HOST_NAME_MAX + 1] = {};
+  char name[HOST_NAME_MAX + 2] = {};  // the system wants room for the end of the longest
   if (::gethostname(name, sizeof name - 1) == 0) found.host_name = name;
   found.root = ::geteuid() == 0;
   return found;

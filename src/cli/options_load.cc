@@ -10,6 +10,7 @@
 #include "cli/config_file.h"
 #include "cli/node_args.h"
 #include "crypto/files.h"
+#include "meta/nodes.h"
 
 namespace kedge::cli {
 namespace {
@@ -86,7 +87,7 @@ result<void> complete(server_options& options, const machine& here) {
   if (failed) return fail(os_error(failed.value(), "--data-dir " + agent.data_dir));
   agent.data_dir = absolute.string();
   if (agent.data_dir.size() > 1 && agent.data_dir.ends_with('/')) agent.data_dir.pop_back();
-  if (agent.node_name.empty()) agent.node_name = lower(here.host_name);
+  agent.node_name = lower(agent.node_name.empty() ? here.host_name : agent.node_name);  // as K3s, whoever gave it
   while (agent.server_url.ends_with('/')) agent.server_url.pop_back();
   KEDGE_CHECK(read_token(agent.token, agent.token_file, "--token-file"));
   KEDGE_CHECK(read_token(options.agent_token, options.agent_token_file, "--agent-token-file"));
@@ -103,6 +104,10 @@ result<void> check_ranges(const std::vector<std::string>& ranges, std::string_vi
 result<void> check_between_flags(audience who, const server_options& options) {
   const auto& agent = options.agent;
   if (agent.node_name.empty()) return fail(errc::invalid, "this machine has no host name; give --node-name");
+  if (who == audience::agent || !options.disable_agent) {
+    if (auto problem = meta::node_name_problem(agent.node_name); !problem.empty()) return fail(errc::invalid, std::move(problem));
+    if (auto problem = meta::node_labels_problem(agent.node_labels); !problem.empty()) return fail(errc::invalid, std::move(problem));
+  }
   if (who == audience::agent) {
     if (agent.server_url.empty()) return fail(errc::invalid, "--server (or K3S_URL) is required: the server to join");
     if (agent.token.empty())

@@ -154,6 +154,7 @@ class front {
                                           .objects = *f->local_,
                                           .passwords = *f->passwords_,
                                           .controllers_running = [&shared] { return shared.controllers_running.load(std::memory_order_relaxed); },
+                                          .serves = [&shared] { return shared.checks.ask(api::health_group::readyz, {}, false, {}).status == 200; },
                                           .next = *f->api_,
                                           .token_rotated = shared.token_rotated,
                                           .encryption_status = shared.encryption_status,

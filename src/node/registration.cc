@@ -13,6 +13,7 @@
 #include "crypto/pem.h"
 #include "crypto/request.h"
 #include "json/parse.h"
+#include "meta/nodes.h"
 #include "node/limits.h"
 #include "node/system_info.h"
 #include "reactor/offload.h"
@@ -34,16 +35,6 @@ std::vector<std::string> ip_nets(const json::value& document, std::string_view l
 std::string agent_file(const agent_config& config, std::string_view name) { return config.agent_folder() + "/" + std::string(name); }
 
 // RFC 1123 subdomain: what the API takes as a Node's name.
-bool is_node_name(std::string_view name) {
-  if (name.empty() || name.size() > 253) return false;
-  for (auto label : split(name, '.')) {
-    if (label.empty() || label.size() > 63 || label.front() == '-' || label.back() == '-') return false;
-    for (char c : label)
-      if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-') return false;
-  }
-  return true;
-}
-
 // The file's trimmed content, or `content`, which is then the file's.
 result<std::string> kept_in(const std::string& path, unsigned mode, std::string content) {
   if (auto old = crypto::read_file(path)) {
@@ -209,9 +200,7 @@ result<node_identity> load_identity(const agent_config& config, std::string_view
     KEDGE_TRY(auto id, kept_in(config.password_folder + "/id", 0644, random.hex_text(4)));
     out.name += "-" + id;
   }
-  if (!is_node_name(out.name))
-    return fail(errc::invalid, "node name " + quote(out.name) + " can't be used: only letters, digits, '-' and '.', with a letter or "
-                               "digit at both ends; give another with --node-name");
+  if (auto problem = meta::node_name_problem(out.name); !problem.empty()) return fail(errc::invalid, std::move(problem));
   KEDGE_TRY(out.password, kept_in(config.password_folder + "/password", 0600, random.hex_text(16)));
   return out;
 }

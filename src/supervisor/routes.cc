@@ -62,7 +62,8 @@ class routes final : public net::http::handler {
     auto& path = e.request().path;
     if (e.request().method == "CONNECT") return egress(e);
     if (path == "/cacerts") return answer(e, 200, "text/plain", s_.identity.server_ca().bundle_pem());
-    if (path == "/ping") return answer(e, 200, "text/plain; charset=utf-8", "pong");
+    // K3s's /ping says "pong" as long as the process lives. Balancers' checks have nothing else that needs no credentials.
+    if (path == "/ping") return s_.serves() ? answer(e, 200, "text/plain; charset=utf-8", "pong") : answer(e, 503, "text/plain; charset=utf-8", "not serving", true);
     if (path.starts_with("/static/")) return serve_static(e);
     if (path.starts_with("/db/")) return refuse(e, plain(400, "BadRequest", "etcd datastore disabled"));
     if (!path.starts_with("/v1-k3s/")) return s_.next.serve(e);

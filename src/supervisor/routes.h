@@ -27,6 +27,7 @@ struct services {
   api::objects& objects;
   node_passwords& passwords;
   std::function<bool()> controllers_running;  // for /v1-k3s/readyz and whether new nodes can be checked
+  std::function<bool()> serves;               // for /ping: it can serve, and isn't about to leave
   net::http::handler& next;                   // the API
   // The server token was changed from the first to the second password: what servers share is to follow.
   std::function<task<result<void>>(std::string, std::string)> token_rotated;

@@ -73,6 +73,28 @@ class Life(Operation):
         server.wait_ready()
         server.kubectl("get", "configmap", "late")
 
+    def test_a_balancers_check_fails_as_soon_as_the_server_is_about_to_leave(self):
+        server = self.server()
+        tls = Api.context(server, identity=False)
+        kept = [http.client.HTTPSConnection(server.address, server.port, context=tls, timeout=30) for _ in range(20)]
+
+        def ping(c):
+            c.request("GET", "/ping")
+            answer = c.getresponse()
+            return answer.status, answer.read()
+
+        for c in kept:
+            self.assertEqual(ping(c), (200, b"pong"))
+        server.process.send_signal(signal.SIGTERM)
+        seen = []
+        for c in kept:  # each gets one more answer, unless it is too late for it
+            try:
+                seen.append(ping(c))
+            except (OSError, http.client.HTTPException):
+                break
+        self.assertIn((503, b"not serving"), seen)
+        self.assertEqual(server.process.wait(90), 0)
+
     def test_a_stop_under_load_fails_no_request(self):
         server = self.server()
         tls = Api.context(server)

@@ -1,7 +1,10 @@
 """Redis as the datastore of real servers: a replica that takes over, with everything or without the last writes; its memory."""
 
+import http.client
 import json
 import os
+import signal
+import ssl
 import unittest
 
 from ha_lab import MAPS, TOKEN, Client, HaLab, Writers, stored_maps
@@ -66,6 +69,30 @@ listen redis
 
     def role(self):
         return run(*self.host.command("redis-cli", "-h", self.host.address, "role"), timeout=10).split("\n")[0]
+
+
+def ping(server, connection=None):
+    """What a balancer's check gets, which has no credentials."""
+    nobody = ssl.create_default_context()
+    nobody.check_hostname, nobody.verify_mode = False, ssl.CERT_NONE
+    c = connection or http.client.HTTPSConnection(server.address, server.port, context=nobody, timeout=10)
+    c.request("GET", "/ping")
+    answer = c.getresponse()
+    return answer.status, answer.read().decode()
+
+
+class Away(unittest.TestCase):
+    def test_a_check_without_credentials_tells_whether_a_server_can_serve(self):
+        lab = HaLab()
+        self.addCleanup(lab.close)
+        redis = Redis(lab, "only", lab.host())
+        server = Server(lab, "one", host=lab.host(), args=["--disable-agent", "--token", TOKEN, "--datastore-endpoint", f"redis://{redis.host.address}:{PORT}/0"])
+        server.wait_ready(60)
+        self.assertEqual(ping(server), (200, "pong"))
+        redis.process.send_signal(signal.SIGSTOP)
+        eventually("the check fails", lambda: ping(server) == (503, "not serving"))
+        redis.process.send_signal(signal.SIGCONT)
+        eventually("the check is well again", lambda: ping(server) == (200, "pong"))
 
 
 class Failover(unittest.TestCase):

@@ -141,3 +141,31 @@ TEST_CASE("the kubelet's settings are read; unknown ones warn") {
   REQUIRE(!wrong);
   CHECK(wrong.error().message == "--kubelet-arg=port: \"x\" is not a port (1-65535)");
 }
+
+TEST_CASE("a node's name is lower-cased whoever gives it, and one that can't be comes with one that can") {
+  const temporary_folder folder;
+  auto named = [&](words arguments, std::string host = "Edge-7") {
+    auto here = some_machine(folder);
+    here.host_name = std::move(host);
+    auto loaded = load_options(audience::server, arguments, here);
+    return loaded ? loaded->options.agent.node_name : loaded.error().message;
+  };
+  CHECK(named({}) == "edge-7");
+  CHECK(named({"--node-name", "Attic.Example.ORG"}) == "attic.example.org");
+  CHECK(named({"--node-name", "edge_7"}).ends_with("; --node-name edge-7 would do"));
+  CHECK(named({}, "my_Machine").ends_with("; --node-name my-machine would do"));
+  CHECK(named({}, std::string(64, 'x')).ends_with("; --node-name " + std::string(63, 'x') + " would do"));
+  CHECK(named({"--disable-agent"}, "my_Machine") == "my_machine");  // a server without a node needs no such name
+}
+
+TEST_CASE("labels that a node may not give itself end the start, in the kubelet's words") {
+  const temporary_folder folder;
+  for (auto who : {audience::server, audience::agent}) {
+    words arguments{"--node-label", "node-role.kubernetes.io/gpu=true", "--node-label", "zone=attic"};
+    if (who == audience::agent) arguments.insert(arguments.end(), {"-s", "https://h:6443", "-t", "x"});
+    const auto refused = load_options(who, arguments, some_machine(folder));
+    REQUIRE(!refused);
+    CHECK(refused.error().message.starts_with("unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels: [node-role.kubernetes.io/gpu]\n"));
+    CHECK(refused.error().message.find("must begin with an allowed prefix (kubelet.kubernetes.io, node.kubernetes.io)") != std::string::npos);
+  }
+}
