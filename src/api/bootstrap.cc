@@ -183,6 +183,15 @@ void add_config(std::vector<wanted_object>& out, const bootstrap_options& o) {
     ca.set("data", json::object{{"ca.crt", o.root_ca}});
     out.push_back({{"", "v1", "configmaps"}, ns, std::move(ca)});
   }
+}
+
+// What ensure_system_objects is about, but for the namespaces.
+void add_system(std::vector<wanted_object>& out, const bootstrap_options& o) {
+  for (auto category : {"flowschemas", "prioritylevelconfigurations"}) add_category(out, category);
+  auto cidr = named("networking.k8s.io/v1", "ServiceCIDR", "", "kubernetes");
+  cidr.set("spec", json::object{{"cidrs", json::array{json::value(o.service_cidr)}}});
+  out.push_back({{"networking.k8s.io", "v1", "servicecidrs"}, "", std::move(cidr)});
+  out.push_back(kubernetes_service(o));
   if (o.client_ca.empty()) return;
   auto c = named("v1", "ConfigMap", "kube-system", "extension-apiserver-authentication");
   c.set("data", json::object{{"client-ca-file", o.client_ca},
@@ -227,16 +236,20 @@ task<result<void>> bootstrap_cluster(objects& client, bootstrap_options options)
   std::vector<wanted_object> first, rest;
   add_category(first, "namespaces");
   KEDGE_CO_CHECK(co_await ensure_all(client, std::move(first)));
-  for (auto category : {"clusterroles", "clusterrolebindings", "roles", "rolebindings", "priorityclasses", "flowschemas", "prioritylevelconfigurations", "apiservices"})
-    add_category(rest, category);
-  auto cidr = named("networking.k8s.io/v1", "ServiceCIDR", "", "kubernetes");
-  cidr.set("spec", json::object{{"cidrs", json::array{json::value(options.service_cidr)}}});
-  rest.push_back({{"networking.k8s.io", "v1", "servicecidrs"}, "", std::move(cidr)});
-  rest.push_back(kubernetes_service(options));
+  for (auto category : {"clusterroles", "clusterrolebindings", "roles", "rolebindings", "priorityclasses", "apiservices"}) add_category(rest, category);
+  add_system(rest, options);
   add_config(rest, options);
   KEDGE_CO_CHECK(co_await ensure_all(client, std::move(rest)));
   if (options.endpoint_addresses.empty()) co_return result<void>();
   co_return co_await publish_endpoints(client, options.endpoint_addresses, options.endpoint_port);
+}
+
+task<result<void>> ensure_system_objects(objects& client, bootstrap_options options) {
+  std::vector<wanted_object> first, rest;
+  add_category(first, "namespaces");
+  KEDGE_CO_CHECK(co_await ensure_all(client, std::move(first)));
+  add_system(rest, options);
+  co_return co_await ensure_all(client, std::move(rest));
 }
 
 }  // namespace kedge::api

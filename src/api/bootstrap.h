@@ -21,6 +21,11 @@ struct bootstrap_options {
 // reconciliation does, unless the autoupdate annotation is "false"). Another server may do the same at the same time.
 task<result<void>> bootstrap_cluster(objects& client, bootstrap_options options);
 
+// Makes those that are missing of what must stand while a cluster lives: the system's namespaces, default/kubernetes, the range of
+// services, flow schemas and priority levels, what extension API servers trust. kube-apiserver does the same; roles, priority classes
+// and API services are made at the start alone.
+task<result<void>> ensure_system_objects(objects& client, bootstrap_options options);
+
 // The endpoints of default/kubernetes: all servers' addresses, sorted.
 task<result<void>> publish_endpoints(objects& client, std::vector<std::string> addresses, int port);
 

@@ -29,6 +29,7 @@
 #include "cli/run.h"
 #include "cli/version.h"
 #include "control/controller.h"
+#include "control/housekeeping.h"
 #include "control/leader_election.h"
 #include "control/scheduler/profile.h"
 #include "control/server_endpoints.h"
@@ -305,11 +306,11 @@ class server_process {
                                                                          .root_ca_pem = identity_->server_ca().bundle_pem(),
                                                                          .scheduling = options_.disable_scheduler ? nullptr : &scheduling_});
     }
-    auto lead = [this, &mine]() -> task<void> {
-      reactor::scope parts;
-      if (controllers_) parts.spawn(control::run_controllers(*controllers_));
-      parts.spawn(mine.passwords().keep());
-      co_await parts.join();
+    housekeeping_ = std::make_unique<control::context>(control::context{.objects = mine.local()});
+    tasks_.spawn(control::run_housekeeping(*housekeeping_, [this, &mine] { return api::ensure_system_objects(mine.local(), bootstrap_options()); }));
+    tasks_.spawn(mine.passwords().keep());
+    auto lead = [this]() -> task<void> {
+      if (controllers_) co_await control::run_controllers(*controllers_);
     };
     if (shared_datastore() && !options_.disable_controller_manager) {
       election_ = std::make_unique<control::election>(mine.local(), control::election_options{.name = "kube-controller-manager", .identity = process_identity_,
@@ -708,7 +709,7 @@ class server_process {
   std::optional<supervisor::bootstrap_data> bootstrap_;
   std::string process_identity_;
   control::scheduler::configuration scheduling_ = control::scheduler::default_configuration();
-  std::unique_ptr<control::context> controllers_;
+  std::unique_ptr<control::context> housekeeping_, controllers_;
   std::unique_ptr<control::server_endpoints> endpoints_;
   std::unique_ptr<control::election> election_;
   std::unique_ptr<supervisor::serving_keeper> keeper_;

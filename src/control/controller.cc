@@ -71,16 +71,13 @@ task<void> run_controllers(context& c) {
   all.spawn(run_node_lifecycle(c));
   all.spawn(run_cloud_node(c));
   all.spawn(run_service_accounts(c));
-  all.spawn(run_service_allocations(c));
   all.spawn(run_role_aggregation(c));
   all.spawn(run_namespace_lifecycle(c));
   all.spawn(run_garbage_collector(c));
   all.spawn(run_token_cleaner(c));
-  all.spawn(run_custom_resources(c));
   all.spawn(run_resource_quota(c));
   all.spawn(run_disruption(c));
   all.spawn(run_storage_protection(c));
-  all.spawn(run_flow_schemas(c));
   if (c.scheduling) all.spawn(run_scheduler(c, *c.scheduling));
   co_await all.join();
 }

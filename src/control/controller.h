@@ -63,7 +63,7 @@ task<void> run_disruption(context& c);
 task<void> run_storage_protection(context& c);
 task<void> run_flow_schemas(context& c);
 
-// All of them, until dropped.
+// All of them but those of the housekeeping (housekeeping.h), until dropped.
 task<void> run_controllers(context& c);
 
 }  // namespace kedge::control
