@@ -32,7 +32,7 @@ schema::apply::writer writer_of(const served& s, part what, const call& c) {
   return {.shape = shape,
           .api_version = std::string(s.api_version),
           .manager = c.manager,
-          .subresource = c.who.subresource,
+          .subresource = c.to.subresource(),
           .reset = reset_by(s, what),
           .now = format_rfc3339(reactor::loop::current().wall_now()),
           .canonicalise = s.custom ? std::function<void(json::value&)>([&s](json::value& v) { normalise(s, v); }) : nullptr};
@@ -61,7 +61,8 @@ status conflicting(const served& s, std::string_view name, const std::vector<sch
 
 // The document, its apiVersion and kind checked, duplicate fields handled as asked.
 api_result<json::value> read_config(const apply_request& q, call& c) {
-  auto& s = q.what;
+  auto& s = c.to.what();
+  auto& asked = c.to.name();
   json::duplicate_list duplicates;
   json::parse_options options{.duplicates = &duplicates};
   auto v = json::parse_yaml(q.body, options);
@@ -72,12 +73,12 @@ api_result<json::value> read_config(const apply_request& q, call& c) {
   if (version != s.api_version || kind != s.kind) return fail(bad_request(fmt::format("invalid object type: {}/{}, Kind={}", gv.group, gv.version, kind)));
   if (!(*v)["metadata"]["managedFields"].is_null()) return fail(bad_request("metadata.managedFields must be nil"));
   auto name = name_in(*v);
-  if (!name.empty() && name != q.name)
-    return fail(bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, q.name)));
+  if (!name.empty() && name != asked)
+    return fail(bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, asked)));
   if (!duplicates.empty() && c.options.validation == field_validation::strict) return fail(bad_request("error strict decoding YAML: " + join(duplicates, ", ")));
   if (c.options.validation == field_validation::warn)
     for (auto& d : duplicates) c.warnings.push_back(d);
-  v->member("metadata").set("name", q.name);
+  v->member("metadata").set("name", asked);
   schema::apply::topology shape = s.type();
   if (s.custom) shape = *s.custom->outline;
   if (auto ok = schema::apply::fields_of(shape, *v); !ok) return fail(apply_failed(s, *v, "create typed patch object", ok.error().message));
@@ -93,10 +94,10 @@ api_result<json::value> read_config(const apply_request& q, call& c) {
 
 // The change from the current object (null: none yet); leaves what to store of ownership in `c`.
 api_result<json::value> applied_to(const apply_request& q, const json::value& current, const json::value& config, call& c) {
-  auto& s = q.what;
+  auto& s = c.to.what();
   auto done = schema::apply::apply(writer_of(s, q.changes, c), current, config, c.options.force);
   if (!done) return fail(apply_failed(s, config, "create typed patch object", done.error().message));
-  if (!done->conflicts.empty()) return fail(conflicting(s, q.name, done->conflicts));
+  if (!done->conflicts.empty()) return fail(conflicting(s, c.to.name(), done->conflicts));
   c.ownership = std::move(done->managed);
   c.applies = true;
   if (q.changes == part::whole || q.changes == part::ephemeral_containers) apply_defaults(s, done->object);
@@ -123,16 +124,18 @@ std::string manager_of(const write_options& o, std::string_view user_agent) {
   return out;
 }
 
-task<api_result<written>> serve_apply(storage& to, apply_request q, call& c, std::function<task<api_result<void>>()> may_create) {
+task<api_result<written>> serve_apply(storage& to, apply_request q, call& c) {
   KEDGE_CO_TRY(auto config, read_config(q, c));
   for (int tries = 1;; ++tries) {
     // q, config and c outlive the update, which this frame awaits.
     auto how = [&q, &config, &c](const json::value& current) { return applied_to(q, current, config, c); };
-    auto done = co_await to.update(q.what, q.ns, q.name, std::move(how), q.changes, false, c);
-    if (done || done.error().code != 404 || q.changes != part::whole) co_return done;
-    KEDGE_CO_CHECK(co_await may_create());
+    auto done = co_await to.update(std::move(how), q.changes, false, c);
+    if (done || done.error().code != 404 || q.changes != part::whole || !c.may_create) co_return done;
+    KEDGE_CO_TRY(auto creation, co_await c.may_create());
     KEDGE_CO_TRY(auto object, applied_to(q, json::value(), config, c));
-    auto created = co_await to.create(q.what, q.ns, std::move(object), c);
+    std::swap(c.to, creation);
+    auto created = co_await to.create(std::move(object), c);
+    std::swap(c.to, creation);
     // Another writer made it meanwhile: then it is an update after all.
     if (created || created.error().reason != "AlreadyExists" || tries >= conflict_tries) co_return created;
   }
@@ -147,7 +150,7 @@ task<api_result<written>> serve_scale_apply(storage& to, apply_request q, const 
     co_return fail(bad_request(fmt::format("invalid object type: {}/{}, Kind={}", gv.group, gv.version, kind)));
   }
   // The object itself, as far as its Scale tells of it.
-  json::value config(json::object{{"apiVersion", q.what.api_version}, {"kind", q.what.kind}, {"metadata", (*scale)["metadata"]}});
+  json::value config(json::object{{"apiVersion", c.to.what().api_version}, {"kind", c.to.what().kind}, {"metadata", (*scale)["metadata"]}});
   if (auto& wanted = (*scale)["spec"]["replicas"]; !wanted.is_null()) {
     auto at = &config;
     for (auto& step : replicas) at = &at->member(step);
@@ -155,8 +158,8 @@ task<api_result<written>> serve_scale_apply(storage& to, apply_request q, const 
   }
   auto body = json::write(std::move(config));
   q.body = body;  // this frame awaits its use
-  auto none = [&q]() -> task<api_result<void>> { co_return fail(not_found(q.what.group, q.what.resource, q.name)); };
-  co_return co_await serve_apply(to, apply_request{q.what, q.ns, q.name, part::whole, q.body}, c, none);
+  c.may_create = nullptr;  // the scale of nothing
+  co_return co_await serve_apply(to, q, c);
 }
 
 json::value take_ownership(json::value& object) {

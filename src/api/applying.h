@@ -26,13 +26,11 @@ api_result<void> check_patch_options(const write_options& options, bool applies)
 std::string manager_of(const write_options& options, std::string_view user_agent);
 
 struct apply_request {
-  const served& what;
-  std::string ns, name;
   part changes = part::whole;
   std::string_view body;  // YAML or JSON
 };
-// `may_create`: called when the object is not there yet; an error refuses.
-task<api_result<written>> serve_apply(storage& to, apply_request q, call& c, std::function<task<api_result<void>>()> may_create);
+// c.may_create is asked when the object is not there yet.
+task<api_result<written>> serve_apply(storage& to, apply_request q, call& c);
 
 // The same through the scale subresource: `replicas` is where the object has them, as the names of its members.
 task<api_result<written>> serve_scale_apply(storage& to, apply_request q, const std::vector<std::string>& replicas, call& c);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "api/access/impersonation.h"
 #include "api/applying.h"
 #include "api/custom/tables.h"
 #include "api/limits.h"
@@ -52,43 +53,10 @@ bool accepts_gzip(std::string_view header) {
   return false;
 }
 
-std::string denied_text(const attributes& a, const decision& d) {
-  std::string text;
-  if (!a.is_resource) {
-    text = fmt::format("User {} cannot {} path {}", quote(a.user->name), a.verb, quote(a.path));
-  } else {
-    auto resource = a.subresource.empty() ? a.resource : a.resource + "/" + a.subresource;
-    text = fmt::format("User {} cannot {} resource {} in API group {}", quote(a.user->name), a.verb, quote(resource), quote(a.api_group));
-    text += a.ns.empty() ? " at the cluster scope" : fmt::format(" in the namespace {}", quote(a.ns));
-  }
-  if (!d.reason.empty()) text += ": " + d.reason;
-  return text;
-}
-
-status denied(const attributes& a, const decision& d) {
-  return forbidden(a.api_group, a.is_resource ? a.resource : "", a.name, denied_text(a, d));
-}
-
-void fill_attributes(api_request& r) {
-  auto& a = r.who;
-  a.verb = r.info.verb;
-  a.is_resource = r.info.is_resource;
-  a.path = r.info.path;
-  if (!a.is_resource) return;
-  a.api_group = r.info.api_group;
-  a.api_version = r.info.api_version;
-  a.resource = r.info.resource;
-  a.subresource = r.info.subresource;
-  a.ns = r.info.ns;
-  a.name = r.info.name;
-  a.field_selector = r.query.get("fieldSelector");
-  a.label_selector = r.query.get("labelSelector");
-}
-
 }  // namespace
 
 api_handler::api_handler(api_parts parts)
-    : parts_(std::move(parts)), storage_(parts_.objects, parts_.rules, parts_.ranges),
+    : parts_(std::move(parts)), authorization_(parts_.may, parts_.objects), storage_(parts_.objects, parts_.rules, parts_.ranges),
       reads_running_(parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"readOnly\"")),
       writes_running_(parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"mutating\"")), requests_(parts_.measures) {}
 
@@ -110,11 +78,12 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   r.tables = parts_.custom ? parts_.custom->current() : custom::builtin_tables();
   r.received = l.now();
   r.received_wall = l.wall_now();
-  if (!co_await filter(r)) {
+  auto may = co_await filter(r);
+  if (!may) {
     co_await finish(r);
     co_return;
   }
-  const bool limited = !r.info.long_running() && !r.who.user->in_group("system:masters");
+  const bool limited = !r.info.long_running() && !r.info.user->in_group("system:masters");
   const bool reading = r.info.read_only() || !r.info.is_resource;
   auto& count = reading ? reads_ : writes_;
   const auto most = std::max<std::size_t>(1, (reading ? reads_in_flight_max : writes_in_flight_max) / std::max<std::size_t>(1, parts_.cores));
@@ -130,9 +99,9 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   metric_cell ignored;
   flight counted(r.info.long_running() ? uncounted : count, r.info.long_running() ? ignored : reading ? reads_running_ : writes_running_);
   if (r.info.is_resource)
-    co_await serve_resource(r, watch);
+    co_await serve_resource(r, *std::move(may), watch);
   else
-    co_await serve_path(r);
+    co_await serve_path(r, *may);
   if (watch) {
     r.answer.code = 200;
     measure(r);
@@ -145,7 +114,7 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   co_await finish(r);
 }
 
-task<bool> api_handler::filter(api_request& r) {
+task<std::optional<permission>> api_handler::filter(api_request& r) {
   auto& q = r.http.request();
   r.answer.audit_id = safe_audit_id(q.headers.get("Audit-ID"));
   if (r.answer.audit_id.empty()) r.answer.audit_id = reactor::loop::current().random().uuid();
@@ -153,101 +122,42 @@ task<bool> api_handler::filter(api_request& r) {
   r.info = parse_request(q.method, q.path, r.query);
   r.answer.gzip = accepts_gzip(q.headers.get("Accept-Encoding"));
   r.answer.as.as.pretty = wants_pretty(r.query.has("pretty"), r.query.flag("pretty"), q.headers.get("User-Agent"));
-  fill_attributes(r);
 
   auto timeout_ms = parse_timeout_ms(r.query);
   r.deadline = r.received + (timeout_ms ? std::chrono::milliseconds(*timeout_ms) : std::chrono::duration_cast<std::chrono::milliseconds>(request_timeout));
   auto who = co_await parts_.who.authenticate(r.http);
   if (!who) {
     co_await refuse(r, who.error());
-    co_return false;
+    co_return std::nullopt;
   }
-  r.who.user = *std::move(who);
+  r.info.user = *std::move(who);
   if (!timeout_ms) {
     co_await refuse(r, timeout_ms.error());
-    co_return false;
+    co_return std::nullopt;
   }
-  if (!co_await impersonate(r)) co_return false;
+  if (auto acts = co_await take_role(r); !acts) {
+    co_await refuse(r, acts.error());
+    co_return std::nullopt;
+  }
   decision verdict;
-  auto allowed = co_await check_allowed(r.who, verdict);
+  auto allowed = co_await authorization_.ask(r.info, verdict);
   r.decision_reason = std::move(verdict.reason);
   r.decision = allowed ? "allow" : "forbid";
-  if (!allowed) co_await refuse(r, allowed.error());
-  co_return allowed.has_value();
+  if (allowed) co_return *std::move(allowed);
+  co_await refuse(r, allowed.error());
+  co_return std::nullopt;
 }
 
-task<api_result<void>> api_handler::check_allowed(const attributes& who, decision& verdict) {
-  verdict = parts_.may.authorize(who, parts_.objects.current());
-  if (verdict.what != decision::kind::allow) {
-    // What this core sees may lag behind by a moment: a refusal looks at the newest state.
-    auto newest = co_await parts_.objects.latest();
-    if (newest) verdict = parts_.may.authorize(who, *newest);
-  }
-  if (verdict.what != decision::kind::allow) co_return fail(denied(who, verdict));
-  co_return api_result<void>();
-}
-
-task<bool> api_handler::impersonate(api_request& r) {
-  constexpr std::string_view extra_prefix = "impersonate-extra-";
+task<api_result<void>> api_handler::take_role(api_request& r) {
   auto& headers = r.http.request().headers;
-  user_info wanted;
-  wanted.name = headers.get("Impersonate-User");
-  wanted.uid = headers.get("Impersonate-Uid");
-  for (auto g : headers.all("Impersonate-Group")) wanted.groups.emplace_back(g);
-  for (auto& [name, value] : headers) {
-    if (name.size() <= extra_prefix.size() || !iequals(std::string_view(name).substr(0, extra_prefix.size()), extra_prefix)) continue;
-    auto key = percent_decode(lower(name.substr(extra_prefix.size())), false);
-    if (key) wanted.extra[*key].push_back(value);
+  auto as = impersonate(headers, r.info, parts_.may, parts_.objects.current());
+  if (!as && as.error().code == 403) {
+    auto newest = co_await parts_.objects.latest();
+    if (newest) as = impersonate(headers, r.info, parts_.may, *newest);
   }
-  if (wanted.name.empty() && wanted.uid.empty() && wanted.groups.empty() && wanted.extra.empty()) co_return true;
-  if (wanted.name.empty()) {
-    co_await refuse(r, internal_error("requested " + quote("") + " without impersonating a user"));
-    co_return false;
-  }
-  auto cluster = parts_.objects.current();
-  std::optional<status> no;
-  auto ask = [&](std::string_view group, std::string_view resource, std::string_view sub, std::string_view ns, std::string_view name) {
-    if (no) return;
-    attributes a;
-    a.user = r.who.user;
-    a.verb = "impersonate";
-    a.is_resource = true;
-    a.api_group = group;
-    a.api_version = "v1";
-    a.resource = resource;
-    a.subresource = sub;
-    a.ns = ns;
-    a.name = name;
-    auto d = parts_.may.authorize(a, cluster);
-    if (d.what != decision::kind::allow) no = denied(a, d);
-  };
-  constexpr std::string_view account = "system:serviceaccount:";
-  if (wanted.name.starts_with(account)) {
-    auto parts = split(std::string_view(wanted.name).substr(account.size()), ':');
-    if (parts.size() == 2) {
-      ask("", "serviceaccounts", "", parts[0], parts[1]);
-      if (wanted.groups.empty()) wanted.groups = {"system:serviceaccounts", fmt::format("system:serviceaccounts:{}", parts[0])};
-    } else {
-      ask("", "users", "", "", wanted.name);
-    }
-  } else {
-    ask("", "users", "", "", wanted.name);
-  }
-  for (auto g : headers.all("Impersonate-Group")) ask("", "groups", "", "", g);
-  if (!wanted.uid.empty()) ask("authentication.k8s.io", "uids", "", "", wanted.uid);
-  for (auto& [key, values] : wanted.extra)
-    for (auto& v : values) ask("authentication.k8s.io", "userextras", key, "", v);
-  if (no) {
-    co_await refuse(r, *no);
-    co_return false;
-  }
-  if (wanted.name == "system:anonymous") {
-    if (!wanted.in_group("system:unauthenticated")) wanted.groups.emplace_back("system:unauthenticated");
-  } else if (!wanted.in_group("system:authenticated")) {
-    wanted.groups.emplace_back("system:authenticated");
-  }
-  r.authenticated = std::exchange(r.who.user, user_ref(std::move(wanted)));
-  co_return true;
+  if (!as) co_return fail(std::move(as).error());
+  if (*as) r.authenticated = std::exchange(r.info.user, user_ref(**std::move(as)));
+  co_return api_result<void>();
 }
 
 task<void> api_handler::refuse(api_request& r, const status& s) {
@@ -268,7 +178,7 @@ void api_handler::audit_now(api_request& r, bool started) {
   a.method = q.method;
   a.user_agent = q.headers.get("User-Agent");
   a.source_address = r.http.connection().peer.address;
-  a.request = r.who;
+  a.request = r.info;
   a.authenticated = r.authenticated;
   a.code = r.answer.code;
   a.reason = r.answer.reason;

@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 
+#include "api/access/authorization.h"
 #include "api/answer.h"
 #include "api/audit.h"
 #include "api/discovery.h"
@@ -38,10 +39,9 @@ struct version_info {
 // What one request is, all the way from the filters to the answer.
 struct api_request {
   net::http::exchange& http;
-  request_info info;
+  request_info info;                       // with who asks
   std::shared_ptr<const registry> tables;  // what is served while this request runs
   query_values query;
-  attributes who;
   user_ref authenticated;  // set when impersonating
   reply answer;
   time_point received{}, deadline{};
@@ -53,9 +53,10 @@ struct api_request {
 struct virtual_resource {
   // Whether create() answers this POST.
   std::function<bool(std::string_view group, std::string_view resource, std::string_view subresource)> handles;
-  std::function<api_result<json::value>(const attributes&, const json::value& body, const store::snapshot&)> create;
-  // Answers subresources that lead to a node (log, exec, attach, portforward, proxy); null: 503.
-  std::function<task<void>(net::http::exchange&, const request_info&, const attributes&)> connect;
+  std::function<api_result<json::value>(const authorized&, const json::value& body, const store::snapshot&)> create;
+  // Answers subresources that lead to a node (log, exec, attach, portforward, proxy); null: 503. `rest`: what follows the subresource in the
+  // path, as received, with its leading slash.
+  std::function<task<void>(net::http::exchange&, const authorized& to, std::string rest)> connect;
 };
 
 // A path with a fixed answer, which anyone may keep for an hour.
@@ -94,17 +95,17 @@ class api_handler final : public net::http::handler {
   // an idle watch keeps.
   [[gnu::noinline]] task<void> answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch, std::unique_ptr<api_request>& watched);
   // Fills in what the filters find; false when the request has been answered already.
-  task<bool> filter(api_request& r);
-  // Whether they may do it: 403 when not.
-  task<api_result<void>> check_allowed(const attributes& who, decision& verdict);
-  task<bool> impersonate(api_request& r);
+  // What they may do.
+  task<std::optional<permission>> filter(api_request& r);
+  // Lets the request be another user's, when its headers want that. 400, 403.
+  task<api_result<void>> take_role(api_request& r);
   task<void> refuse(api_request& r, const status& s);
   task<void> finish(api_request& r);
   void audit_now(api_request& r, bool started);
   void measure(api_request& r);
 
   // paths.cc
-  task<void> serve_path(api_request& r);
+  task<void> serve_path(api_request& r, const permission& may);
   task<void> serve_discovery(api_request& r, std::string_view path);
   task<void> serve_aggregated(api_request& r, bool core, std::string content_type);
   task<void> serve_openapi(api_request& r, std::string_view path);
@@ -113,24 +114,26 @@ class api_handler final : public net::http::handler {
   // Of this request's tables: made when it is first asked for after a change.
   std::shared_ptr<const discovery> discover(const api_request& r);
 
-  // resources.cc
+  // resources.cc: what follows from a permission. What is read, written, watched or connected to is named by an `authorized` alone.
   task<const served*> find_served(api_request& r);
-  task<void> serve_resource(api_request& r, std::unique_ptr<prepared_watch>& watch);
-  task<void> serve_get(api_request& r, const served& s);
-  task<void> serve_list(api_request& r, const served& s);
-  task<api_result<void>> start_watch(api_request& r, const served& s, std::unique_ptr<prepared_watch>& watch);
-  task<void> serve_write(api_request& r, const served& s);
-  task<api_result<written>> write(api_request& r, const served& s, call& c);
-  task<api_result<written>> create(api_request& r, const served& s, call& c);
-  task<api_result<written>> update(api_request& r, const served& s, call& c);
-  task<api_result<written>> patch(api_request& r, const served& s, call& c);
-  task<api_result<written>> remove(api_request& r, const served& s, call& c);
-  task<void> serve_delete_collection(api_request& r, const served& s);
-  task<void> serve_subresource(api_request& r, const served& s);
-  task<void> serve_virtual(api_request& r, const served& s);
+  task<void> serve_resource(api_request& r, permission may, std::unique_ptr<prepared_watch>& watch);
+  task<void> serve_get(api_request& r, const authorized& to);
+  task<void> serve_list(api_request& r, const authorized& to);
+  task<api_result<void>> start_watch(api_request& r, const authorized& to, std::unique_ptr<prepared_watch>& watch);
+  task<void> serve_write(api_request& r, authorized to);
+  task<api_result<written>> write(api_request& r, call& c);
+  task<api_result<written>> create(api_request& r, call& c);
+  task<api_result<written>> update(api_request& r, call& c);
+  task<api_result<written>> patch(api_request& r, call& c);
+  task<api_result<written>> remove(api_request& r, call& c);
+  task<void> serve_delete_collection(api_request& r, const authorized& to);
+  task<void> serve_subresource(api_request& r, authorized to);
+  task<void> serve_connect(api_request& r, authorized to, const served_subresource& sub);
+  task<void> serve_virtual(api_request& r, authorized to);
 
   api_parts parts_;
   std::shared_ptr<const discovery> discovery_;
+  authorization authorization_;
   storage storage_;
   std::size_t reads_ = 0, writes_ = 0;  // in flight on this core
   metric_cell &reads_running_, &writes_running_;

@@ -22,16 +22,21 @@ bool selection::matches(const served& s, const store::object_ref& o) const {
   return matches_fields(s, fields, *parsed(o));
 }
 
-api_result<selection> make_selection(const served& s, std::string_view labels, std::string_view fields, std::string_view name) {
+api_result<selection> make_selection(const authorized& to, std::string_view labels, std::string_view fields) {
   selection out;
   if (!labels.empty()) {
     KEDGE_TRY(out.labels, label_selector::parse(labels));
   }
   if (!fields.empty()) {
     KEDGE_TRY(out.fields, field_selector::parse(fields));
-    KEDGE_CHECK(check_fields(s, out.fields));
+    KEDGE_CHECK(check_fields(to.what(), out.fields));
   }
-  if (!name.empty() && !out.fields.exact("metadata.name")) out.fields.requirements().push_back({"metadata.name", std::string(name), true});
+  if (!to.name().empty()) {
+    if (out.fields.empty())
+      out.fields.requirements().push_back({"metadata.name", to.name(), true});
+    else if (out.fields.exact("metadata.name") != to.name())
+      return fail(bad_request("fieldSelector metadata.name doesn't match requested name"));
+  }
   out.by_key = key_decides(out.fields);
   return out;
 }
@@ -76,8 +81,10 @@ task<api_result<store::snapshot>> snapshot_for(store::store& s, std::string text
   co_return fail(from_error(found.error()));
 }
 
-task<api_result<page>> read_page(store::store& s, const served& what, std::string ns, list_options o, selection which) {
+task<api_result<page>> read_page(store::store& s, const authorized& target, list_options o, selection which) {
   page p;
+  auto& what = target.what();
+  const auto prefix = target.prefix();
   continue_point from;
   if (!o.continue_token.empty()) {
     if (!o.resource_version.empty() && o.resource_version != "0")
@@ -96,7 +103,6 @@ task<api_result<page>> read_page(store::store& s, const served& what, std::strin
   if (from.revision > 0) p.revision = static_cast<store::revision>(from.revision);
   if (o.resource_version_match == "Exact" || (o.limit > 0 && o.resource_version_match.empty() && o.continue_token.empty()))
     if (auto exact = parse_uint(o.resource_version); exact && *exact > 0) p.revision = *exact;
-  const auto prefix = what.prefix(ns);
   const bool all = which.everything();
   const auto limit = static_cast<std::size_t>(o.limit);
   if (!limit && all) p.objects.reserve(p.cluster.count(prefix));

@@ -4,6 +4,7 @@
 //                                                                                      or encoded piece by piece
 #pragma once
 
+#include "api/access/authorization.h"
 #include "api/answer.h"
 #include "api/fields.h"
 #include "api/request.h"
@@ -19,8 +20,8 @@ struct selection {
   bool everything() const noexcept { return labels.everything() && fields.empty(); }
   bool matches(const served& s, const store::object_ref& o) const;
 };
-// From the query's texts; `name` is added as metadata.name when not empty (a named watch).
-api_result<selection> make_selection(const served& s, std::string_view labels, std::string_view fields, std::string_view name);
+// From the query's texts. A target's name is always demanded: 400 when the selector is about another object.
+api_result<selection> make_selection(const authorized& to, std::string_view labels, std::string_view fields);
 
 // The snapshot that a read with this resourceVersion must see. 410, 504.
 task<api_result<store::snapshot>> snapshot_for(store::store& s, std::string resource_version, std::string match, bool limited);
@@ -32,7 +33,7 @@ struct page {
   std::string continue_token;  // empty on the last page
   std::int64_t remaining = -1; // -1: not told
 };
-task<api_result<page>> read_page(store::store& s, const served& what, std::string ns, list_options options, selection which);
+task<api_result<page>> read_page(store::store& s, const authorized& target, list_options options, selection which);
 
 task<void> send_page(net::http::exchange& e, reply& r, const served& s, page p);
 

@@ -11,9 +11,8 @@ namespace custom {
 class tables;
 }
 
-// A client of one core, acting as `user` (system:apiserver in system:masters when nameless). `tables`: the core's custom resources; null: built-in ones only. All must outlive it. Admission
-// applies to it as to everyone.
-std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges, user_info user = {},
-                                      custom::tables* tables = nullptr);
+// A client of one core, acting as server_itself(): nothing is authorized, admission applies to it as to everyone. `tables`: the core's
+// custom resources; null: built-in ones only. All must outlive it.
+std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables = nullptr);
 
 }  // namespace kedge::api

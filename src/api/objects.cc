@@ -13,10 +13,8 @@ namespace {
 
 class local_objects final : public objects {
  public:
-  local_objects(store::store& s, admission& a, const service_ranges& ranges, user_info user, custom::tables* tables)
-      : store_(s), storage_(s, a, ranges), user_(std::move(user)), tables_(tables) {
-    if (user_->name.empty()) user_ = user_info{"system:apiserver", "", {"system:masters", "system:authenticated"}, {}};
-  }
+  local_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables)
+      : store_(s), storage_(s, a, ranges), tables_(tables) {}
 
   api_result<json::value> get(const resource_id& r, std::string_view ns, std::string_view name) override {
     std::shared_ptr<const registry> kept;
@@ -43,9 +41,9 @@ class local_objects final : public objects {
     std::shared_ptr<const registry> kept;
     auto s = find(r, kept);
     if (!s) co_return fail(no_such_resource());
-    auto c = call_for(*s, "create", ns, object);
+    auto c = call_for(*s, "create", std::move(ns), {});
     KEDGE_CO_TRY(auto decoded, decoded_body(*s, std::move(object), c));
-    KEDGE_CO_TRY(auto done, co_await storage_.create(*s, std::move(ns), std::move(decoded), c));
+    KEDGE_CO_TRY(auto done, co_await storage_.create(std::move(decoded), c));
     co_return value_in(*s, std::move(done));
   }
 
@@ -53,10 +51,11 @@ class local_objects final : public objects {
     std::shared_ptr<const registry> kept;
     auto s = find(r, kept);
     if (!s) co_return fail(no_such_resource());
-    auto c = call_for(*s, "update", ns, object, subresource);
-    auto name = std::string(name_in(object));
+    auto c = call_for(*s, "update", ns, std::string(name_in(object)), subresource);
     KEDGE_CO_TRY(auto decoded, decoded_body(*s, std::move(object), c));
-    KEDGE_CO_TRY(auto done, co_await storage_.update(*s, std::move(ns), std::move(name), storage::put_change(std::move(decoded)), part_of(subresource), true, c));
+    // Its own frame awaits the call.
+    c.may_create = [s, &ns, name = c.to.name()]() -> task<api_result<authorized>> { co_return authorization::own(server_itself(), "create", *s, ns, name); };
+    KEDGE_CO_TRY(auto done, co_await storage_.update(storage::put_change(std::move(decoded)), part_of(subresource), true, c));
     co_return value_in(*s, std::move(done));
   }
 
@@ -64,11 +63,10 @@ class local_objects final : public objects {
     std::shared_ptr<const registry> kept;
     auto s = find(r, kept);
     if (!s) co_return fail(no_such_resource());
-    auto c = call_for(*s, "patch", ns, json::value(), subresource);
-    c.who.name = name;
+    auto c = call_for(*s, "patch", std::move(ns), std::move(name), subresource);
     auto p = part_of(subresource);
     auto work = storage::patch_change(*s, how, std::move(document), {}, p, c);
-    KEDGE_CO_TRY(auto done, co_await storage_.update(*s, std::move(ns), std::move(name), std::move(work), p, false, c));
+    KEDGE_CO_TRY(auto done, co_await storage_.update(std::move(work), p, false, c));
     co_return value_in(*s, std::move(done));
   }
 
@@ -76,20 +74,21 @@ class local_objects final : public objects {
     std::shared_ptr<const registry> kept;
     auto s = find(r, kept);
     if (!s) co_return fail(no_such_resource());
-    auto c = call_for(*s, "delete", ns, json::value());
-    c.who.name = name;
-    auto done = co_await storage_.remove(*s, std::move(ns), std::move(name), std::move(options), c);
+    auto c = call_for(*s, "delete", std::move(ns), std::move(name));
+    auto done = co_await storage_.remove(std::move(options), c);
     if (!done) co_return fail(std::move(done).error());
     co_return api_result<void>();
   }
 
   task<api_result<void>> bind(std::string ns, std::string name, std::string uid, std::string node) override {
-    auto& pods = *builtin_registry().find("", "v1", "pods");
-    auto c = call_for(pods, "create", ns, json::value(), "binding");
-    c.who.name = name;
-    json::value binding = json::object{{"metadata", json::object{{"name", name}, {"namespace", ns}, {"uid", std::move(uid)}}},
+    auto c = call_for(*builtin_registry().find("", "v1", "pods"), "create", ns, name, "binding");
+    json::value binding = json::object{{"apiVersion", "v1"},
+                                       {"kind", "Binding"},
+                                       {"metadata", json::object{{"name", std::move(name)}, {"namespace", std::move(ns)}, {"uid", std::move(uid)}}},
                                        {"target", json::object{{"kind", "Node"}, {"name", std::move(node)}}}};
-    auto done = co_await bind_pod(storage_, pods, std::move(ns), std::move(name), std::move(binding), c);
+    KEDGE_CO_CHECK(co_await storage_.judge(operation::create, binding, "Binding", c));
+    c.admitted = true;
+    auto done = co_await bind_pod(storage_, std::move(binding), c);
     if (!done) co_return fail(std::move(done).error());
     co_return api_result<void>();
   }
@@ -98,14 +97,13 @@ class local_objects final : public objects {
     std::shared_ptr<const registry> kept;
     auto s = find(r, kept);
     if (!s) co_return fail(no_such_resource());
-    auto c = call_for(*s, "update", ns, json::value(), subresource);
-    c.who.name = name;
+    auto c = call_for(*s, "update", std::move(ns), std::move(name), subresource);
     auto work = [s, edit = std::move(edit), &c](const json::value& current) -> api_result<json::value> {
       auto next = current;
       if (!edit(next)) return current;
       return decoded_body(*s, std::move(next), c);
     };
-    KEDGE_CO_TRY(auto done, co_await storage_.update(*s, std::move(ns), std::move(name), std::move(work), part_of(subresource), false, c));
+    KEDGE_CO_TRY(auto done, co_await storage_.update(std::move(work), part_of(subresource), false, c));
     co_return value_in(*s, std::move(done));
   }
 
@@ -124,17 +122,8 @@ class local_objects final : public objects {
     return kept->find(r.group, r.version, r.plural);
   }
 
-  call call_for(const served& s, std::string_view verb, const std::string& ns, const json::value& object, std::string_view subresource = {}) const {
-    call c;
-    c.who.user = user_;
-    c.who.verb = verb;
-    c.who.is_resource = true;
-    c.who.api_group = s.group;
-    c.who.api_version = s.version;
-    c.who.resource = s.resource;
-    c.who.subresource = subresource;
-    c.who.ns = ns;
-    c.who.name = name_in(object);
+  call call_for(const served& s, std::string_view verb, std::string ns, std::string name, std::string_view subresource = {}) const {
+    call c{.to = authorization::own(server_itself(), verb, s, std::move(ns), std::move(name), subresource)};
     c.options.validation = field_validation::ignore;
     c.manager = "kedge";
     return c;
@@ -154,7 +143,6 @@ class local_objects final : public objects {
 
   store::store& store_;
   storage storage_;
-  user_ref user_;
   custom::tables* tables_;
 };
 
@@ -162,8 +150,8 @@ class local_objects final : public objects {
 
 std::shared_ptr<const registry> objects::resources() const { return custom::builtin_tables(); }
 
-std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges, user_info user, custom::tables* tables) {
-  return std::make_unique<local_objects>(s, a, ranges, std::move(user), tables);
+std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables) {
+  return std::make_unique<local_objects>(s, a, ranges, tables);
 }
 
 }  // namespace kedge::api

@@ -79,8 +79,8 @@ std::shared_ptr<const discovery> api_handler::discover(const api_request& r) {
   return discovery_;
 }
 
-task<void> api_handler::serve_path(api_request& r) {
-  const std::string_view path = r.info.path;
+task<void> api_handler::serve_path(api_request& r, const permission& may) {
+  const std::string_view path = may.asked().path;
   const auto& method = r.http.request().method;
   if (r.info.malformed) {
     co_await send_plain(r, 404, page_not_found());

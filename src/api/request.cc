@@ -29,17 +29,11 @@ bool all_digits(std::string_view s) {
 
 bool is_false(std::string_view s) { return s == "0" || iequals(s, "false"); }
 
-// A named list or watch through fieldSelector=metadata.name=X asks for X.
-std::string name_of_field_selector(const query_values& q) {
-  auto text = q.get("fieldSelector");
-  if (text.empty()) return {};
-  auto selector = field_selector::parse(text);
-  if (!selector) return {};
-  auto name = selector->exact("metadata.name");
-  if (!name || name->empty() || *name == "." || *name == ".." || name->find('/') != std::string::npos ||
-      name->find('%') != std::string::npos)
-    return {};
-  return *name;
+// A list or watch through fieldSelector=metadata.name=X asks for X; not for what can be no name.
+std::string name_in(const field_selector& fields) {
+  auto name = fields.exact("metadata.name");
+  if (!name || *name == "." || *name == ".." || name->find_first_of("/%") != std::string::npos) return {};
+  return *std::move(name);
 }
 
 int hex_digit(char c) {
@@ -86,33 +80,38 @@ std::string rest_of(std::string_view path, std::size_t end) {
   return "/" + std::string(rest.substr(3));
 }
 
+// The segments from the resource on: namespaces/NS, RESOURCE, NAME, SUBRESOURCE. What a role may be bound in is a namespace's own name too.
 void parse_resource_path(std::string_view path, const std::vector<segment>& parts, std::size_t at, const query_values& query, request_info& r) {
-  bool watch_prefix = false;
-  if (parts[at].text == "watch" && parts.size() > at + 1) {
-    r.verb = "watch";
-    watch_prefix = true;
-    ++at;
-  }
+  // Clients of long ago: watch/… is a watch whatever the method says, and takes no subresource; proxy/… is no route any more.
+  const bool by_prefix = (parts[at].text == "watch" || parts[at].text == "proxy") && parts.size() > at + 1;
+  if (by_prefix) r.verb = parts[at++].text;
   if (parts[at].text == "namespaces" && parts.size() > at + 1) {
     r.ns = parts[at + 1].text;
-    if (parts.size() > at + 2 && parts[at + 2].text != "status" && parts[at + 2].text != "finalize") at += 2;
+    if (parts.size() > at + 2 && parts[at + 2].text != "status" && parts[at + 2].text != "finalize")
+      at += 2;
+    else
+      r.is_the_namespace = r.api_group.empty();
   }
   const auto count = parts.size() - at;
   r.resource = parts[at].text;
+  r.names_one = count >= 2;
   if (count >= 2) r.name = parts[at + 1].text;
   if (count >= 3) {
     r.subresource = parts[at + 2].text;
     r.rest = rest_of(path, parts[at + 2].end);
   }
-  // Doubled slashes inside of a proxied path are the backend's business; anywhere else nothing is there.
-  for (std::size_t i = 0; i < (r.subresource == "proxy" ? at + 3 : parts.size()); ++i) r.malformed |= parts[i].text.empty();
-  if (watch_prefix) return;
-  if (r.name.empty() && r.verb == "get") {
-    r.name = name_of_field_selector(query);
-    r.verb = query.flag("watch") ? "watch" : "list";
-  } else if (r.name.empty() && r.verb == "delete") {
-    r.name = name_of_field_selector(query);
+  // What follows a proxy's path is the backend's business, doubled slashes too; anywhere else nothing is there.
+  const bool proxies = r.subresource == "proxy" && !by_prefix;
+  for (std::size_t i = 0; i < (proxies ? at + 3 : parts.size()); ++i) r.malformed |= parts[i].text.empty();
+  r.malformed |= (count > 3 && !proxies) || r.verb == "proxy" || (by_prefix && count > 2);
+  if (by_prefix) return;
+  if (r.names_one || (r.verb != "get" && r.verb != "delete")) return;
+  if (auto fields = field_selector::parse(query.get("fieldSelector"))) r.fields = *std::move(fields);
+  if (r.verb == "delete") {
     r.verb = "deletecollection";
+  } else {
+    r.verb = query.flag("watch") ? "watch" : "list";
+    r.name = name_in(r.fields);
   }
 }
 
@@ -210,15 +209,15 @@ request_info parse_request(std::string_view method, std::string_view path, const
     return r;
   }
   std::size_t at = 1;
-  r.api_prefix = (*parts)[0].text;
-  if (r.api_prefix == "apis") r.api_group = (*parts)[at++].text;
+  if ((*parts)[0].text == "apis") r.api_group = (*parts)[at++].text;
   r.is_resource = true;
   r.api_version = (*parts)[at++].text;
   auto verb = verb_of(method);
   r.verb = verb;
   parse_resource_path(path, *parts, at, query, r);
+  // A proxy takes every method that there is.
   const bool proxied = r.subresource == "proxy";
-  r.bad_method = proxied ? verb.empty() && method != "OPTIONS" : verb.empty() || method == "HEAD";
+  r.bad_method = proxied ? verb.empty() && method != "OPTIONS" : verb.empty() || method == "HEAD" || (r.verb == "watch" && method != "GET");
   return r;
 }
 

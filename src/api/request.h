@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/access/access.h"
 #include "api/status.h"
 
 namespace kedge::api {
@@ -36,14 +37,13 @@ class query_values {
 // strconv.ParseInt's error text for what it can't parse; nullopt when it is fine and `out` is set.
 std::optional<std::string> parse_go_int(std::string_view text, std::int64_t& out);
 
-struct request_info {
-  bool is_resource = false;
-  bool malformed = false;      // doubled slash or bad escape: nothing is ever there. `path` is as received then, if it can't be decoded
-  bool bad_method = false;     // a resource path with a method that no verb stands for
-  std::string verb;            // see access.h
-  std::string path;            // decoded, without a trailing slash
-  std::string api_prefix, api_group, api_version, ns, resource, subresource, name;
-  std::string rest;            // what follows the subresource as received, with its leading slash; empty when nothing does
+// What is asked for, as authorization sees it (but for the user), and what only routing needs of the shape of the path.
+struct request_info : attributes {
+  bool malformed = false;         // no route has this shape: nothing is ever there. `path` is as received then, if it can't be decoded
+  bool bad_method = false;        // a resource path with a method that no verb stands for
+  bool names_one = false;         // the path itself names an object (a name may also come from a field selector)
+  bool is_the_namespace = false;  // namespaces/N of the core group as the object itself, not as where the resource lies
+  std::string rest;               // what follows the subresource as received, with its leading slash; empty when nothing does
   bool long_running() const noexcept;
   bool read_only() const noexcept { return verb == "get" || verb == "list" || verb == "watch"; }
 };

@@ -57,12 +57,7 @@ std::string_view options_kind(std::string_view verb) {
   return verb == "create" ? "CreateOptions" : verb == "update" ? "UpdateOptions" : verb == "patch" ? "PatchOptions" : "DeleteOptions";
 }
 
-bool leads_to_a_node(const request_info& i) {
-  return i.subresource == "log" || i.subresource == "exec" || i.subresource == "attach" || i.subresource == "portforward" || i.subresource == "proxy";
-}
-
-// Whether the request is on one object, and not on those that a selector finds.
-bool is_on_one(const request_info& i) { return !i.name.empty() && (!i.subresource.empty() || i.verb == "get" || i.verb == "update" || i.verb == "patch" || i.verb == "delete"); }
+bool leads_to_a_node(std::string_view sub) { return sub == "log" || sub == "exec" || sub == "attach" || sub == "portforward" || sub == "proxy"; }
 
 // DeleteOptions of the body and query: the body wins.
 api_result<delete_options> read_delete_options(const query_values& q, std::string_view body, std::string_view content_type, call& c) {
@@ -114,25 +109,30 @@ task<const served*> api_handler::find_served(api_request& r) {
 // would carry the room for a deletion of collections, 30 KB.
 #define KEDGE_OWN_FRAME [[gnu::noinline]]
 
-task<void> api_handler::serve_resource(api_request& r, std::unique_ptr<prepared_watch>& watch) {
+task<void> api_handler::serve_resource(api_request& r, permission may, std::unique_ptr<prepared_watch>& watch) {
   auto& i = r.info;
   if (i.malformed) {
     co_await send_plain(r, 404, "404 page not found\n");
     co_return;
   }
   auto s = co_await find_served(r);
-  if (!s || (s->namespaced() && i.ns.empty() && !i.name.empty() && i.verb != "list" && i.verb != "watch" && i.verb != "deletecollection") ||
-      (!s->namespaced() && !i.ns.empty() && i.resource != "namespaces")) {
+  if (!s) {
     co_await refuse(r, no_such_resource());
     co_return;
   }
+  auto target = std::move(may).on(*s, i);
+  if (!target) {
+    co_await refuse(r, target.error());
+    co_return;
+  }
+  auto& to = *target;
   if (i.bad_method) {
     co_await refuse(r, method_not_allowed());
     co_return;
   }
   // Nothing can have such a name, whatever its kind's own rule is; it isn't looked for.
-  if (auto wrong = is_on_one(i) ? check_path_segment(i.name) : problems(); !wrong.empty()) {
-    co_await refuse(r, bad_request(fmt::format("Name parameter invalid: {}: {}", quote(i.name), join(wrong, ";"))));
+  if (auto wrong = i.names_one ? check_path_segment(to.name()) : problems(); !wrong.empty()) {
+    co_await refuse(r, bad_request(fmt::format("Name parameter invalid: {}: {}", quote(to.name()), join(wrong, ";"))));
     co_return;
   }
   if (auto text = deprecation(*s); !text.empty()) r.answer.warnings.emplace_back(text);
@@ -141,8 +141,8 @@ task<void> api_handler::serve_resource(api_request& r, std::unique_ptr<prepared_
                                                   s->stored->api_version, s->kind, s->stored->version)));
     co_return;
   }
-  const bool stream = i.verb == "watch";
-  if (!leads_to_a_node(i)) {
+  const bool stream = to.verb() == "watch";
+  if (!leads_to_a_node(to.subresource())) {
     auto m = negotiate(r.http.request().headers.get("Accept"), {.protobuf = !s->custom, .shapes = !s->is_virtual, .stream = stream});
     if (!m) {
       co_await refuse(r, m.error());
@@ -159,73 +159,76 @@ task<void> api_handler::serve_resource(api_request& r, std::unique_ptr<prepared_
       r.answer.as.include = *include;
     }
   }
-  if (!i.subresource.empty()) {
-    co_await serve_subresource(r, *s);
+  if (!to.subresource().empty()) {
+    co_await serve_subresource(r, std::move(to));
     co_return;
   }
   const bool ends = s->custom && s->custom->owner->terminating();
-  if (ends && i.verb == "create") {
-    co_await refuse(r, forbidden(s->group, s->resource, i.name, "create not allowed while custom resource definition is terminating"));
+  if (ends && to.verb() == "create") {
+    co_await refuse(r, forbidden(s->group, s->resource, to.name(), "create not allowed while custom resource definition is terminating"));
     co_return;
   }
   // Discovery no longer tells of them, but finalizers must be taken off.
-  if (!s->has_verb(i.verb) && !(ends && (i.verb == "update" || i.verb == "patch"))) {
+  if (!s->has_verb(to.verb()) && !(ends && (to.verb() == "update" || to.verb() == "patch"))) {
     co_await refuse(r, method_not_allowed());
     co_return;
   }
-  if (s->is_virtual) co_return co_await serve_virtual(r, *s);
-  if (i.verb == "get") co_return co_await serve_get(r, *s);
-  if (i.verb == "list") co_return co_await serve_list(r, *s);
-  if (i.verb == "deletecollection") co_return co_await serve_delete_collection(r, *s);
+  if (s->is_virtual) co_return co_await serve_virtual(r, std::move(to));
+  if (to.verb() == "get") co_return co_await serve_get(r, to);
+  if (to.verb() == "list") co_return co_await serve_list(r, to);
+  if (to.verb() == "deletecollection") co_return co_await serve_delete_collection(r, to);
   if (stream) {
-    auto ok = co_await start_watch(r, *s, watch);
+    auto ok = co_await start_watch(r, to, watch);
     if (!ok) co_await refuse(r, ok.error());
     co_return;
   }
-  co_await serve_write(r, *s);
+  co_await serve_write(r, std::move(to));
 }
 
-KEDGE_OWN_FRAME task<void> api_handler::serve_get(api_request& r, const served& s) {
+KEDGE_OWN_FRAME task<void> api_handler::serve_get(api_request& r, const authorized& to) {
+  auto& s = to.what();
   auto cluster = co_await snapshot_for(parts_.objects, std::string(r.query.get("resourceVersion")), {}, false);
   if (!cluster) {
     co_await refuse(r, cluster.error());
     co_return;
   }
-  auto found = cluster->find(s.key(r.info.ns, r.info.name));
+  auto found = cluster->find(to.key());
   if (!found) {
-    co_await refuse(r, not_found(s.group, s.resource, r.info.name));
+    co_await refuse(r, not_found(s.group, s.resource, to.name()));
     co_return;
   }
   co_await send_object(r.http, r.answer, s, 200, std::move(found));
 }
 
-KEDGE_OWN_FRAME task<void> api_handler::serve_list(api_request& r, const served& s) {
+KEDGE_OWN_FRAME task<void> api_handler::serve_list(api_request& r, const authorized& to) {
   auto options = parse_list_options(r.query, false);
   if (!options) co_return co_await refuse(r, options.error());
-  auto which = make_selection(s, options->label_selector, options->field_selector, {});
+  auto which = make_selection(to, options->label_selector, options->field_selector);
   if (!which) co_return co_await refuse(r, which.error());
-  auto p = co_await read_page(parts_.objects, s, r.info.ns, *std::move(options), *std::move(which));
+  auto p = co_await read_page(parts_.objects, to, *std::move(options), *std::move(which));
   if (!p) co_return co_await refuse(r, p.error());
-  co_await send_page(r.http, r.answer, s, *std::move(p));
+  co_await send_page(r.http, r.answer, to.what(), *std::move(p));
 }
 
-task<api_result<void>> api_handler::start_watch(api_request& r, const served& s, std::unique_ptr<prepared_watch>& watch) {
+task<api_result<void>> api_handler::start_watch(api_request& r, const authorized& to, std::unique_ptr<prepared_watch>& watch) {
   KEDGE_CO_TRY(auto options, parse_list_options(r.query, true));
-  // /api/v1/watch/…/name names the object in the path.
-  KEDGE_CO_TRY(auto which, make_selection(s, options.label_selector, options.field_selector, r.info.name));
-  KEDGE_CO_TRY(auto start, co_await open_watch(parts_.objects, s, r.info.ns, std::move(options), std::move(which), r.answer.as, parts_.custom));
+  KEDGE_CO_TRY(auto which, make_selection(to, options.label_selector, options.field_selector));
+  KEDGE_CO_TRY(auto start, co_await open_watch(parts_.objects, to, std::move(options), std::move(which), r.answer.as, parts_.custom));
   watch = std::make_unique<prepared_watch>();
   watch->head = head_of(r.answer, 200, r.answer.as.as.content_type());
   watch->start = std::move(start);
   co_return api_result<void>();
 }
 
-KEDGE_OWN_FRAME task<void> api_handler::serve_write(api_request& r, const served& s) {
-  auto options = parse_write_options(r.query, options_kind(r.info.verb));
+KEDGE_OWN_FRAME task<void> api_handler::serve_write(api_request& r, authorized to) {
+  auto& s = to.what();
+  auto options = parse_write_options(r.query, options_kind(to.verb()));
   if (!options) co_return co_await refuse(r, options.error());
-  call c{.who = r.who, .options = *std::move(options)};
+  call c{.to = std::move(to), .options = *std::move(options)};
   c.manager = manager_of(c.options, r.http.request().headers.get("User-Agent"));
-  auto done = co_await write(r, s, c);
+  // The call lives in this frame, which awaits all that is asked of it.
+  c.may_create = [this, &c] { return authorization_.also(c.to, "create"); };
+  auto done = co_await write(r, c);
   for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
   if (!done) co_return co_await refuse(r, done.error());
   if (done->object)
@@ -236,78 +239,71 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_write(api_request& r, const served
     co_await send_stored_form(r.http, r.answer, s, done->code, std::move(done->value));
 }
 
-task<api_result<written>> api_handler::write(api_request& r, const served& s, call& c) {
-  if (r.info.verb == "create") return create(r, s, c);
-  if (r.info.verb == "update") return update(r, s, c);
-  if (r.info.verb == "patch") return patch(r, s, c);
-  return remove(r, s, c);
+task<api_result<written>> api_handler::write(api_request& r, call& c) {
+  auto& verb = c.to.verb();
+  if (verb == "create") return create(r, c);
+  if (verb == "update") return update(r, c);
+  if (verb == "patch") return patch(r, c);
+  return remove(r, c);
 }
 
-task<api_result<written>> api_handler::create(api_request& r, const served& s, call& c) {
-  if (!r.info.name.empty()) co_return fail(method_not_allowed());
-  if (s.namespaced() && r.info.ns.empty()) co_return fail(bad_request("an empty namespace may not be set during creation"));
-  KEDGE_CO_TRY(auto object, co_await read_own_object(r.http, s, c));
-  co_return co_await within(storage_.create(s, r.info.ns, std::move(object), c), r.deadline);
+task<api_result<written>> api_handler::create(api_request& r, call& c) {
+  if (!c.to.name().empty()) co_return fail(method_not_allowed());
+  KEDGE_CO_TRY(auto object, co_await read_own_object(r.http, c.to.what(), c));
+  co_return co_await within(storage_.create(std::move(object), c), r.deadline);
 }
 
-task<api_result<written>> api_handler::update(api_request& r, const served& s, call& c) {
-  if (r.info.name.empty()) co_return fail(method_not_allowed());
-  KEDGE_CO_TRY(auto object, co_await read_own_object(r.http, s, c));
-  auto p = part_of(r.info.subresource);
-  co_return co_await within(storage_.update(s, r.info.ns, r.info.name, storage::put_change(std::move(object)), p, true, c), r.deadline);
+task<api_result<written>> api_handler::update(api_request& r, call& c) {
+  if (c.to.name().empty()) co_return fail(method_not_allowed());
+  KEDGE_CO_TRY(auto object, co_await read_own_object(r.http, c.to.what(), c));
+  KEDGE_CO_CHECK(check_body_name(object, c.to));
+  co_return co_await within(storage_.update(storage::put_change(std::move(object)), part_of(c.to.subresource()), true, c), r.deadline);
 }
 
-task<api_result<written>> api_handler::patch(api_request& r, const served& s, call& c) {
-  if (r.info.name.empty()) co_return fail(method_not_allowed());
+task<api_result<written>> api_handler::patch(api_request& r, call& c) {
+  if (c.to.name().empty()) co_return fail(method_not_allowed());
+  auto& s = c.to.what();
   auto content_type = std::string(r.http.request().headers.get("Content-Type"));
   const bool applies = is_apply_patch(content_type);
   KEDGE_CO_CHECK(check_patch_options(c.options, applies));
   KEDGE_CO_TRY(auto text, co_await read_body(r.http));
-  auto p = part_of(r.info.subresource);
-  if (applies) {
-    auto creator = r.who;
-    creator.verb = "create";
-    decision verdict;
-    // Both live in this frame, which awaits the apply.
-    auto may_create = [this, &creator, &verdict] { return check_allowed(creator, verdict); };
-    apply_request q{.what = s, .ns = r.info.ns, .name = r.info.name, .changes = p, .body = text};
-    co_return co_await within(serve_apply(storage_, std::move(q), c, std::move(may_create)), r.deadline);
-  }
+  auto p = part_of(c.to.subresource());
+  if (applies) co_return co_await within(serve_apply(storage_, {.changes = p, .body = text}, c), r.deadline);
   KEDGE_CO_TRY(auto document, parse_patch(content_type, text));
   if (s.custom && document.kind == patch_kind::strategic) co_return fail(patch_type_not_served());
   auto how = storage::patch_change(s, document.kind, std::move(document.patch), std::move(document.duplicates), p, c);
-  co_return co_await within(storage_.update(s, r.info.ns, r.info.name, std::move(how), p, false, c), r.deadline);
+  co_return co_await within(storage_.update(std::move(how), p, false, c), r.deadline);
 }
 
-task<api_result<written>> api_handler::remove(api_request& r, const served& s, call& c) {
+task<api_result<written>> api_handler::remove(api_request& r, call& c) {
+  auto& s = c.to.what();
   KEDGE_CO_TRY(auto text, co_await read_body(r.http));
   KEDGE_CO_TRY(auto options, read_delete_options(r.query, text, r.http.request().headers.get("Content-Type"), c));
   if (s.group == "batch" && s.resource == "jobs" && options.propagation_policy.empty())
     c.warnings.emplace_back("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
                             "propagationPolicy=Orphan to suppress this warning");
-  co_return co_await within(storage_.remove(s, r.info.ns, r.info.name, std::move(options), c), r.deadline);
+  co_return co_await within(storage_.remove(std::move(options), c), r.deadline);
 }
 
-KEDGE_OWN_FRAME task<void> api_handler::serve_delete_collection(api_request& r, const served& s) {
+KEDGE_OWN_FRAME task<void> api_handler::serve_delete_collection(api_request& r, const authorized& to) {
+  auto& s = to.what();
   auto write = parse_write_options(r.query, "DeleteOptions");
   if (!write) co_return co_await refuse(r, write.error());
-  call c{.who = r.who, .options = *std::move(write)};
+  call c{.to = to, .options = *std::move(write)};
   auto text = co_await read_body(r.http);
   if (!text) co_return co_await refuse(r, text.error());
   auto options = read_delete_options(r.query, *text, r.http.request().headers.get("Content-Type"), c);
   if (!options) co_return co_await refuse(r, options.error());
   auto list = parse_list_options(r.query, false);
   if (!list) co_return co_await refuse(r, list.error());
-  auto which = make_selection(s, list->label_selector, list->field_selector, {});
+  auto which = make_selection(to, list->label_selector, list->field_selector);
   if (!which) co_return co_await refuse(r, which.error());
-  auto p = co_await read_page(parts_.objects, s, r.info.ns, *std::move(list), *std::move(which));
+  auto p = co_await read_page(parts_.objects, to, *std::move(list), *std::move(which));
   if (!p) co_return co_await refuse(r, p.error());
+  const auto prefix = to.prefix().size();
   for (auto o : p->objects) {
-    auto rest = o->key().substr(s.key_prefix.size());
-    auto slash = s.namespaced() ? rest.find('/') : std::string_view::npos;
-    auto ns = slash == std::string_view::npos ? std::string() : std::string(rest.substr(0, slash));
-    auto name = std::string(slash == std::string_view::npos ? rest : rest.substr(slash + 1));
-    auto done = co_await within(storage_.remove(s, std::move(ns), std::move(name), *options, c), r.deadline);
+    c.to = to.narrowed(std::string(o->key().substr(prefix)));
+    auto done = co_await within(storage_.remove(*options, c), r.deadline);
     // Gone already is as good.
     if (!done && done.error().code != 404) co_return co_await refuse(r, done.error());
   }
@@ -315,63 +311,75 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_delete_collection(api_request& r, 
   co_await send_page(r.http, r.answer, s, *std::move(p));
 }
 
-KEDGE_OWN_FRAME task<void> api_handler::serve_virtual(api_request& r, const served& s) {
-  auto& i = r.info;
+KEDGE_OWN_FRAME task<void> api_handler::serve_virtual(api_request& r, authorized to) {
+  auto& s = to.what();
   auto format = body_format(r.http.request().headers.get("Content-Type"), true);
   if (!format) co_return co_await refuse(r, format.error());
   auto text = co_await read_body(r.http);
   if (!text) co_return co_await refuse(r, text.error());
-  if (i.resource == "bindings" && i.api_group.empty()) {
-    call c{.who = r.who};
-    auto body = read_object(*text, *format, own_body(s), field_validation::warn, c.warnings);
-    if (!body) co_return co_await refuse(r, body.error());
-    auto pods = builtin_registry().find("", "v1", "pods");
-    auto done = co_await within(bind_pod(storage_, *pods, i.ns, std::string(name_in(*body)), *std::move(body), c), r.deadline);
+  auto options = parse_write_options(r.query, "CreateOptions");
+  if (!options) co_return co_await refuse(r, options.error());
+  call c{.to = std::move(to), .options = *std::move(options)};
+  auto body = read_object(*text, *format, own_body(s), c.options.validation, c.warnings);
+  if (!body) co_return co_await refuse(r, body.error());
+  if (auto judged = co_await storage_.judge(operation::create, *body, s.kind, c); !judged) co_return co_await refuse(r, judged.error());
+  for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
+  if (s.resource == "bindings" && s.group.empty()) {
+    // The old way to bind: the pod's name is the Binding's. Who may create bindings in a namespace may bind each of its pods.
+    c.to = authorization::own(c.to.asked().user, "create", *builtin_registry().find("", "v1", "pods"), c.to.ns(), std::string(name_in(*body)), "binding");
+    c.admitted = true;
+    auto done = co_await within(bind_pod(storage_, *std::move(body), c), r.deadline);
     if (!done) co_return co_await refuse(r, done.error());
     co_return co_await send_value(r.http, r.answer, done->code, done->value);
   }
-  if (!parts_.virtuals.handles || !parts_.virtuals.handles(i.api_group, i.resource, "")) co_return co_await refuse(r, method_not_allowed());
-  auto options = parse_write_options(r.query, "CreateOptions");
-  if (!options) co_return co_await refuse(r, options.error());
-  auto body = read_object(*text, *format, own_body(s), options->validation, r.answer.warnings);
-  if (!body) co_return co_await refuse(r, body.error());
+  if (!parts_.virtuals.handles || !parts_.virtuals.handles(s.group, s.resource, "")) co_return co_await refuse(r, method_not_allowed());
   auto cluster = co_await parts_.objects.latest();
   if (!cluster) co_return co_await refuse(r, from_error(cluster.error()));
-  auto answer = parts_.virtuals.create(r.who, *body, *cluster);
+  auto answer = parts_.virtuals.create(c.to, *body, *cluster);
   if (!answer) co_return co_await refuse(r, answer.error());
   co_await send_value(r.http, r.answer, 201, *answer);
 }
 
-KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, const served& s) {
-  auto& i = r.info;
-  auto found = s.subresource(i.subresource);
+// To a node, a pod or a service.
+KEDGE_OWN_FRAME task<void> api_handler::serve_connect(api_request& r, authorized to, const served_subresource& sub) {
+  if (sub.name != "log") {
+    // A stream into a container is no reading, though a websocket's is asked for by GET.
+    if (sub.name != "proxy" && to.verb() != "create")
+      if (auto may = co_await authorization_.also(to, "create"); !may) co_return co_await refuse(r, may.error());
+    auto options = connect_options(sub, r.query, r.info.rest);
+    call c{.to = to};
+    if (auto judged = co_await storage_.judge(operation::connect, options, sub.kind, c); !judged) co_return co_await refuse(r, judged.error());
+  }
+  if (!parts_.virtuals.connect) co_return co_await refuse(r, unavailable("no way to the node"));
+  co_await parts_.virtuals.connect(r.http, to, r.info.rest);
+}
+
+KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, authorized to) {
+  auto found = to.what().subresource(to.subresource());
   if (!found) co_return co_await refuse(r, no_such_resource());
   auto& sub = *found;
   // A proxy takes every method that there is; the API has no verb for OPTIONS.
-  if (!sub.has_verb(i.verb) && i.subresource != "proxy") co_return co_await refuse(r, method_not_allowed());
-  if (leads_to_a_node(i)) {
-    if (!parts_.virtuals.connect) co_return co_await refuse(r, unavailable("no way to the node"));
-    co_return co_await parts_.virtuals.connect(r.http, i, r.who);
-  }
-  if (i.subresource == "scale" || i.subresource == "binding" || i.subresource == "eviction" || i.subresource == "token") {
-    auto format = body_format(i.verb == "patch" ? std::string_view() : r.http.request().headers.get("Content-Type"), true);
+  if (!sub.has_verb(to.verb()) && sub.name != "proxy") co_return co_await refuse(r, method_not_allowed());
+  if (leads_to_a_node(sub.name)) co_return co_await serve_connect(r, std::move(to), sub);
+  if (sub.name == "scale" || sub.name == "binding" || sub.name == "eviction" || sub.name == "token") {
+    const bool reads = to.verb() == "get";
+    auto format = body_format(to.verb() == "patch" ? std::string_view() : r.http.request().headers.get("Content-Type"), true);
     if (!format) co_return co_await refuse(r, format.error());
     std::string text;
-    if (i.verb != "get") {
+    if (!reads) {
       auto body = co_await read_body(r.http);
       if (!body) co_return co_await refuse(r, body.error());
       text = *std::move(body);
     }
-    auto options = parse_write_options(r.query, options_kind(i.verb));
+    auto options = parse_write_options(r.query, options_kind(to.verb()));
     if (!options) co_return co_await refuse(r, options.error());
-    call c{.who = r.who, .options = *std::move(options)};
+    call c{.to = std::move(to), .options = *std::move(options)};
     c.manager = manager_of(c.options, r.http.request().headers.get("User-Agent"));
-    subresource_request q{.store = storage_, .what = s, .sub = sub, .info = i, .body = text, .format = *format,
-                          .content_type = r.http.request().headers.get("Content-Type")};
+    subresource_request q{.store = storage_, .sub = sub, .body = text, .format = *format, .content_type = r.http.request().headers.get("Content-Type")};
     api_result<written> done = written{};
-    if (i.subresource == "scale")
+    if (sub.name == "scale")
       done = co_await within(serve_scale(q, c), r.deadline);
-    else if (i.subresource == "token")
+    else if (sub.name == "token")
       done = co_await within(serve_token(q, c, parts_.virtuals.create), r.deadline);
     else
       done = co_await within(serve_pod_action(q, c), r.deadline);
@@ -381,8 +389,8 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, const 
     co_return co_await send_value(r.http, r.answer, done->code, done->value);
   }
   // status, approval, finalize, ephemeralcontainers, resize: a part of the object itself.
-  if (i.verb == "get") co_return co_await serve_get(r, s);
-  co_await serve_write(r, s);
+  if (to.verb() == "get") co_return co_await serve_get(r, to);
+  co_await serve_write(r, std::move(to));
 }
 
 }  // namespace kedge::api

@@ -334,4 +334,10 @@ std::optional<std::string> field_selector::exact(std::string_view field) const {
   return std::nullopt;
 }
 
+bool field_selector::demands(std::string_view field, std::string_view value) const noexcept {
+  for (auto& r : requirements_)
+    if (r.equal && r.field == field && r.value == value) return true;
+  return false;
+}
+
 }  // namespace kedge::api

@@ -59,6 +59,8 @@ class field_selector {
   bool empty() const noexcept { return requirements_.empty(); }
   // The value that `field` must have, when the selector says so.
   std::optional<std::string> exact(std::string_view field) const;
+  // Whether nothing is selected but what has this value.
+  bool demands(std::string_view field, std::string_view value) const noexcept;
   const std::vector<field_requirement>& requirements() const noexcept { return requirements_; }
   std::vector<field_requirement>& requirements() noexcept { return requirements_; }
 

@@ -13,6 +13,7 @@
 #include "api/limits.h"
 #include "api/metadata.h"
 #include "api/not_yet.h"
+#include "base/assert.h"
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/patch.h"
@@ -29,7 +30,7 @@ namespace {
 
 kind_context context_of(const store::snapshot& cluster, call& c) {
   auto& l = reactor::loop::current();
-  return {cluster, c.who.user, c.who.subresource, l.wall_now(), l.random(), c.options.dry_run, c.warnings};
+  return {cluster, c.to.user(), c.to.subresource(), l.wall_now(), l.random(), c.options.dry_run, c.warnings};
 }
 
 // Kinds of which nothing but themselves and their namespace decides whether one may be created: no class, limit, account or address.
@@ -120,6 +121,17 @@ json::value allowed_part(const served& s, json::value next, const json::value& o
 }
 
 constexpr std::string_view registry_prefix = "/registry";
+
+}  // namespace
+
+api_result<void> check_body_name(const json::value& body, const authorized& to) {
+  auto name = name_in(body);
+  if (name.empty()) return fail(bad_request(fmt::format("the name of the object ({} based on URL) was undeterminable: name must be provided", to.name())));
+  if (name != to.name()) return fail(bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, to.name())));
+  return {};
+}
+
+namespace {
 
 status precondition_failed(const served& s, std::string_view name, std::string_view field, std::string_view wanted, std::string_view is) {
   return conflict(s.group, s.kind == "" ? s.resource : s.resource, name,
@@ -240,26 +252,46 @@ api_result<json::value> value_of(const store::object& object) {
   return *std::move(v);
 }
 
-task<api_result<void>> storage::admit(const served& s, operation what, json::value* object, const json::value* old, call& c,
-                                      const store::snapshot& cluster, bool mutating) {
-  admission_request r{.what = what, .who = c.who, .kind = s.stored->kind};
+task<api_result<void>> storage::admit(operation what, json::value* object, const json::value* old, call& c, const store::snapshot& cluster,
+                                      bool mutating) {
+  if (c.admitted) co_return api_result<void>();
+  auto whole = object;
+  admission_request r{.what = what, .who = c.to.asked(), .kind = c.to.what().stored->kind};
+  json::value shown, shown_old;
+  if (c.seen_as) {
+    r.kind = c.seen_as->kind;
+    if (object) object = &(shown = c.seen_as->show(*object));
+    if (old) old = &(shown_old = c.seen_as->show(*old));
+  }
   r.object = object;
   r.old = old;
   r.options = c.raw_options;
   r.dry_run = c.options.dry_run;
   auto answer = mutating ? co_await admission_.mutate(r, cluster) : co_await admission_.validate(r, cluster);
   for (auto& w : r.warnings) c.warnings.push_back(std::move(w));
+  if (answer && mutating && c.seen_as && whole) c.seen_as->take(*whole, shown);
   co_return answer;
 }
 
-api_result<void> storage::prepare_create(const served& s, const std::string& ns, json::value& o, const kind_context& k) {
+task<api_result<void>> storage::judge(operation what, json::value& body, std::string_view kind, call& c) {
+  auto cluster = co_await store_.latest();
+  if (!cluster) co_return fail(from_error(cluster.error()));
+  admission_request r{.what = what, .who = c.to.asked(), .kind = std::string(kind), .object = &body, .dry_run = c.options.dry_run};
+  auto answer = co_await admission_.mutate(r, *cluster);
+  if (answer) answer = co_await admission_.validate(r, *cluster);
+  for (auto& w : r.warnings) c.warnings.push_back(std::move(w));
+  co_return answer;
+}
+
+api_result<void> storage::prepare_create(const authorized& to, json::value& o, const kind_context& k) {
+  auto& s = to.what();
   auto& m = o.member("metadata").make_object();
   m.reserve(m.size() + metadata_added_max);
   auto body_ns = namespace_in(o);
   if (s.namespaced()) {
-    if (!body_ns.empty() && body_ns != ns)
+    if (!body_ns.empty() && body_ns != to.ns())
       return fail(bad_request(fmt::format("the namespace of the provided object does not match the namespace sent on the request")));
-    m.set("namespace", ns);
+    m.set("namespace", to.ns());
   }
   if (!o["metadata"]["resourceVersion"].as_string().empty() && !k.dry_run) {
     auto refused = internal_error("");
@@ -278,22 +310,24 @@ api_result<void> storage::prepare_create(const served& s, const std::string& ns,
   return {};
 }
 
-task<api_result<written>> storage::create(const served& s, std::string ns, json::value object, call& c) {
+task<api_result<written>> storage::create(json::value object, call& c) {
+  auto& s = c.to.what();
+  kedge_assert(c.to.verb() == "create");
+  if (!c.to.name().empty()) KEDGE_CO_CHECK(check_body_name(object, c.to));
   const bool generated = name_in(object).empty() && !object["metadata"]["generateName"].as_string().empty();
   if (s.rules->convert) s.rules->convert(object);
-  if (c.who.verb != "patch") drop_repeated_owners(object, c.warnings, false);
+  if (!c.applies) drop_repeated_owners(object, c.warnings, false);
   auto owners = ownership_of_new(s, object, c);
   if (s.to_stored) s.to_stored(object);
   for (int tries = 0;; ++tries) {
     auto copy = generated ? object : std::move(object);
     auto cluster = result<store::snapshot>(store_.current());
-    if (!may_create_by(*cluster, s, ns, name_in(copy))) cluster = co_await store_.latest();
+    if (!may_create_by(*cluster, s, c.to.ns(), name_in(copy))) cluster = co_await store_.latest();
     if (!cluster) co_return fail(from_error(cluster.error()));
-    KEDGE_CO_CHECK(prepare_create(s, ns, copy, context_of(*cluster, c)));
+    KEDGE_CO_CHECK(prepare_create(c.to, copy, context_of(*cluster, c)));
     if (!s.namespaced() && !namespace_in(copy).empty())
       co_return fail(bad_request("the namespace of the provided object does not match the namespace sent on the request"));
-    c.who.name = name_in(copy);
-    KEDGE_CO_CHECK(co_await admit(s, operation::create, &copy, nullptr, c, *cluster, true));
+    KEDGE_CO_CHECK(co_await admit(operation::create, &copy, nullptr, c, *cluster, true));
     drop_repeated_owners(copy, c.warnings, true);
     auto& l = reactor::loop::current();
     auto& m = copy.member("metadata");
@@ -323,7 +357,7 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   if (s.rules->warn) s.rules->warn(c.warnings, object, nullptr);
   warn_not_yet(c.warnings, s.group, s.resource, object);
-  KEDGE_CO_CHECK(co_await admit(s, operation::create, &object, nullptr, c, cluster, false));
+  KEDGE_CO_CHECK(co_await admit(operation::create, &object, nullptr, c, cluster, false));
   if (s.custom && custom::is_ending(*s.custom->owner, cluster))
     co_return fail(forbidden(s.group, s.resource, name, "create not allowed while custom resource definition is terminating"));
   if (cluster.find(key)) co_return fail(already_exists(s.group, s.resource, name));
@@ -353,25 +387,33 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   co_return out;
 }
 
-task<api_result<written>> storage::update(const served& s, std::string ns, std::string name, change how, part what, bool create_missing, call& c) {
+task<api_result<written>> storage::update(change how, part what, bool create_missing, call& c) {
   for (int tries = 1;; ++tries) {
     bool lost_race = false;
-    auto out = co_await update_once(s, ns, name, how, what, create_missing, c, lost_race);
+    auto out = co_await update_once(how, what, create_missing, c, lost_race);
     if (!lost_race || tries >= conflict_tries) co_return out;
   }
 }
 
-task<api_result<written>> storage::update_once(const served& s, const std::string& ns, const std::string& name, const change& how, part what,
-                                               bool create_missing, call& c, bool& lost_race) {
+// A PUT of what isn't there: another verb, which is asked about first.
+task<api_result<written>> storage::create_missing_object(const change& how, call& c) {
+  KEDGE_CO_TRY(auto body, how(json::value()));
+  KEDGE_CO_CHECK(check_body_name(body, c.to));
+  KEDGE_CO_TRY(c.to, co_await c.may_create());
+  body.member("metadata").erase("resourceVersion");
+  co_return co_await create(std::move(body), c);
+}
+
+task<api_result<written>> storage::update_once(const change& how, part what, bool create_missing, call& c, bool& lost_race) {
+  auto& s = c.to.what();
+  auto &ns = c.to.ns(), &name = c.to.name();
   auto cluster = co_await store_.latest();
   if (!cluster) co_return fail(from_error(cluster.error()));
-  auto key = s.key(ns, name);
+  auto key = c.to.key();
   auto current = cluster->find(key);
   if (!current) {
-    if (!create_missing || !s.rules->create_by_update || what != part::whole) co_return fail(not_found(s.group, s.resource, name));
-    KEDGE_CO_TRY(auto body, how(json::value()));
-    body.member("metadata").erase("resourceVersion");
-    co_return co_await create(s, ns, std::move(body), c);
+    if (create_missing && c.may_create && s.rules->create_by_update && what == part::whole) co_return co_await create_missing_object(how, c);
+    co_return fail(not_found(s.group, s.resource, name));
   }
   KEDGE_CO_TRY(auto old, value_of(*current));
   if (s.custom) custom::bring_to(*s.stored, old);
@@ -421,8 +463,8 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
   auto k = context_of(*cluster, c);
   if (!s.custom) schema::drop_gated(s.stored->type(), object, &old);
   if (s.rules->prepare_update && what != part::own) s.rules->prepare_update(object, old, k);
-  if (c.who.verb != "patch") drop_repeated_owners(object, c.warnings, false);
-  KEDGE_CO_CHECK(co_await admit(s, operation::update, &object, &old, c, *cluster, true));
+  if (c.to.verb() != "patch") drop_repeated_owners(object, c.warnings, false);
+  KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, true));
   drop_repeated_owners(object, c.warnings, true);
   apply_defaults(*s.stored, object);
   normalise(*s.stored, object);
@@ -436,13 +478,13 @@ task<api_result<written>> storage::update_once(const served& s, const std::strin
   if (what == part::whole)
     validate_update(found, *s.rules, object, old);
   else if (what != part::own && s.rules->validate_part)
-    s.rules->validate_part(found, object, old, c.who.subresource);
+    s.rules->validate_part(found, object, old, c.to.subresource());
   if (s.custom) custom::validate(found, s, object, &old);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   if (what == part::whole && s.rules->warn) s.rules->warn(c.warnings, object, &old);
   if (what == part::status && s.rules->warn_status) s.rules->warn_status(c.warnings, object);
   if (what == part::whole) warn_not_yet(c.warnings, s.group, s.resource, object);
-  KEDGE_CO_CHECK(co_await admit(s, operation::update, &object, &old, c, *cluster, false));
+  KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, false));
 
   const bool service = s.resource == "services" && s.group.empty() && what == part::whole;
   allocation claims(store_, ranges_);

@@ -11,7 +11,7 @@
 #include <functional>
 #include <string>
 
-#include "api/access/access.h"
+#include "api/access/authorization.h"
 #include "api/objects.h"
 #include "api/registry.h"
 #include "api/request.h"
@@ -20,15 +20,26 @@
 
 namespace kedge::api {
 
+// An object as admission sees it where a request is on something else that stands for it: a Scale.
+struct projection {
+  std::string_view kind;
+  std::function<json::value(const json::value& object)> show;
+  std::function<void(json::value& object, const json::value& shown)> take;  // what admission changed
+};
+
 // One write request's own state; lives until it is answered.
 struct call {
-  attributes who;
+  authorized to;           // what is written, and by whom
   write_options options;
   const json::value* raw_options = nullptr;
   std::vector<std::string> warnings;
   std::string manager;     // who will own what the write changes; see applying.h
   bool applies = false;    // an apply, which has found the new managedFields:
   json::value ownership;
+  // Asks whether a write that creates what is missing (a PUT, an apply) may do that. Null: it may not.
+  std::function<task<api_result<authorized>>()> may_create = nullptr;
+  const projection* seen_as = nullptr;  // null: admission sees the object itself
+  bool admitted = false;   // admission has judged the request as a whole (an eviction, a binding): not its parts again
 };
 
 // What a write gives: the stored object, or a value (dry run, Status).
@@ -58,10 +69,15 @@ class storage {
   // All must outlive this.
   storage(store::store& s, admission& a, const service_ranges& ranges) : store_(s), admission_(a), ranges_(ranges) {}
 
-  task<api_result<written>> create(const served& s, std::string ns, json::value object, call& c);
-  // `create_missing`: a PUT that may create (the kind's rules decide).
-  task<api_result<written>> update(const served& s, std::string ns, std::string name, change how, part what, bool create_missing, call& c);
-  task<api_result<written>> remove(const served& s, std::string ns, std::string name, delete_options options, call& c);
+  // All of what `c.to` says. The object's name is the target's, where that has one.
+  task<api_result<written>> create(json::value object, call& c);
+  // `create_missing`: a PUT that may create (the kind's rules and c.may_create decide).
+  task<api_result<written>> update(change how, part what, bool create_missing, call& c);
+  task<api_result<written>> remove(delete_options options, call& c);
+
+  // Admission of a request that isn't stored itself: a body that is created on a subresource (a token, an eviction), a question (a review),
+  // the options of a connection. May change the body.
+  task<api_result<void>> judge(operation what, json::value& body, std::string_view kind, call& c);
 
   // A patch document as a change: `kind` of patch, its text already parsed.
   static change patch_change(const served& s, patch_kind how, json::value patch, json::duplicate_list duplicates, part what, call& c);
@@ -71,20 +87,21 @@ class storage {
   store::store& objects() noexcept { return store_; }
 
  private:
-  api_result<void> prepare_create(const served& s, const std::string& ns, json::value& o, const kind_context& k);
-  task<api_result<void>> admit(const served& s, operation what, json::value* object, const json::value* old, call& c,
-                               const store::snapshot& cluster, bool mutating);
+  api_result<void> prepare_create(const authorized& to, json::value& o, const kind_context& k);
+  task<api_result<void>> admit(operation what, json::value* object, const json::value* old, call& c, const store::snapshot& cluster, bool mutating);
   task<api_result<written>> store_new(const served& s, json::value object, call& c, const store::snapshot& cluster);
-  task<api_result<written>> update_once(const served& s, const std::string& ns, const std::string& name, const change& how, part what,
-                                        bool create_missing, call& c, bool& lost_race);
-  task<api_result<written>> remove_once(const served& s, const std::string& ns, const std::string& name, const delete_options& options,
-                                        call& c, bool& lost_race);
+  task<api_result<written>> update_once(const change& how, part what, bool create_missing, call& c, bool& lost_race);
+  task<api_result<written>> create_missing_object(const change& how, call& c);
+  task<api_result<written>> remove_once(const delete_options& options, call& c, bool& lost_race);
   task<api_result<written>> finish_removal(const served& s, const store::object_ref& current, json::value last, call& c, bool& lost_race);
 
   store::store& store_;
   admission& admission_;
   const service_ranges& ranges_;
 };
+
+// Whether a PUT's body has the name that its URL says: 400.
+api_result<void> check_body_name(const json::value& body, const authorized& to);
 
 // The text that is stored: canonical, without resourceVersion.
 std::string stored_text(const served& s, json::value& object);

@@ -125,26 +125,27 @@ json::value success(const served& s, const json::value& old) {
 
 }  // namespace
 
-task<api_result<written>> storage::remove(const served& s, std::string ns, std::string name, delete_options options, call& c) {
+task<api_result<written>> storage::remove(delete_options options, call& c) {
   for (int tries = 1;; ++tries) {
     bool lost_race = false;
-    auto out = co_await remove_once(s, ns, name, options, c, lost_race);
+    auto out = co_await remove_once(options, c, lost_race);
     if (!lost_race || tries >= conflict_tries) co_return out;
   }
 }
 
-task<api_result<written>> storage::remove_once(const served& s, const std::string& ns, const std::string& name, const delete_options& options,
-                                               call& c, bool& lost_race) {
+task<api_result<written>> storage::remove_once(const delete_options& options, call& c, bool& lost_race) {
+  auto& s = c.to.what();
+  auto& name = c.to.name();
   auto cluster = co_await store_.latest();
   if (!cluster) co_return fail(from_error(cluster.error()));
-  auto key = s.key(ns, name);
+  auto key = c.to.key();
   auto current = cluster->find(key);
   if (!current) co_return fail(not_found(s.group, s.resource, name));
   KEDGE_CO_TRY(auto old, value_of(*current));
   KEDGE_CO_CHECK(check_preconditions(s, *current, old, options));
   if (s.rules->refuse_delete)
     if (auto why = s.rules->refuse_delete(old); !why.empty()) co_return fail(forbidden(s.group, s.resource, name, why));
-  KEDGE_CO_CHECK(co_await admit(s, operation::remove, nullptr, &old, c, *cluster, false));
+  for (bool mutating : {true, false}) KEDGE_CO_CHECK(co_await admit(operation::remove, nullptr, &old, c, *cluster, mutating));
 
   auto object = old;
   object.member("metadata").erase("resourceVersion");

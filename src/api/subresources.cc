@@ -37,6 +37,13 @@ json::value scale_of(const served& s, const json::value& o) {
   return json::object{{"kind", "Scale"}, {"apiVersion", "autoscaling/v1"}, {"metadata", std::move(meta)}, {"spec", std::move(spec)}, {"status", std::move(status)}};
 }
 
+void set_replicas(const served& s, json::value& object, std::int64_t wanted) {
+  if (s.custom)
+    custom::set_replicas(s, object, wanted);
+  else
+    object.member("spec").set("replicas", wanted);
+}
+
 api_result<json::value> scaled(const served& s, const json::value& current, const json::value& scale) {
   auto wanted = scale["spec"]["replicas"].as_integer();
   if (wanted < 0)
@@ -45,10 +52,7 @@ api_result<json::value> scaled(const served& s, const json::value& current, cons
   if (!version.empty() && version != current["metadata"]["resourceVersion"].as_string())
     return fail(conflict(s.group, s.resource, name_in(current), "the object has been modified; please apply your changes to the latest version and try again"));
   auto next = current;
-  if (s.custom)
-    custom::set_replicas(s, next, wanted);
-  else
-    next.member("spec").set("replicas", wanted);
+  set_replicas(s, next, wanted);
   return next;
 }
 
@@ -144,17 +148,19 @@ task<api_result<void>> charge_budget(storage& store, const json::value& pod, cal
     status.member("disruptedPods").set(pod_name, format_rfc3339(reactor::loop::current().wall_now()));
     return next;
   };
-  call own{.who = c.who, .options = c.options};
-  auto done = co_await store.update(*pdbs, ns, std::string(name_in(matching[0])), how, part::own, false, own);
+  // The budget is the server's to charge, whoever evicts.
+  call own{.to = authorization::own(server_itself(), "update", *pdbs, ns, std::string(name_in(matching[0])), "status"), .options = c.options};
+  auto done = co_await store.update(how, part::own, false, own);
   if (!done) co_return fail(done.error());
   co_return api_result<void>();
 }
 
-task<api_result<written>> evict(storage& store, const served& pods, std::string ns, std::string name, json::value eviction, call& c) {
+// Admission has seen the Eviction.
+task<api_result<written>> evict(storage& store, json::value eviction, call& c) {
   auto cluster = co_await store.objects().latest();
   if (!cluster) co_return fail(from_error(cluster.error()));
-  auto found = cluster->find(pods.key(ns, name));
-  if (!found) co_return fail(not_found("", "pods", name));
+  auto found = cluster->find(c.to.key());
+  if (!found) co_return fail(not_found("", "pods", c.to.name()));
   KEDGE_CO_TRY(auto pod, value_of(*found));
   auto& given = eviction["deleteOptions"];
   delete_options options;
@@ -176,11 +182,10 @@ task<api_result<written>> evict(storage& store, const served& pods, std::string 
                                                         {"message", "Eviction API: evicting"}});
       return next;
     };
-    call own{.who = c.who};
-    KEDGE_CO_TRY(auto marked, co_await store.update(pods, ns, name, how, part::own, false, own));
+    KEDGE_CO_TRY(auto marked, co_await store.update(how, part::own, false, c));
     (void)marked;
   }
-  KEDGE_CO_TRY(auto gone, co_await store.remove(pods, ns, name, std::move(options), c));
+  KEDGE_CO_TRY(auto gone, co_await store.remove(std::move(options), c));
   (void)gone;
   co_return written{.code = 201, .value = success_created(), .is_status = true};
 }
@@ -234,29 +239,58 @@ api_result<patch_document> parse_patch(std::string_view content_type, std::strin
   return out;
 }
 
+json::value connect_options(const served_subresource& sub, const query_values& query, std::string_view rest) {
+  std::string version;
+  auto expected = body_of(sub, version);
+  json::value out(json::object{{"kind", sub.kind}, {"apiVersion", version}});
+  if (!expected.type) return out;
+  for (std::size_t i = 0; i < expected.type->size(); ++i) {
+    auto& f = expected.type->field(i);
+    if (!query.has(f.name()) || f.name() == "kind" || f.name() == "apiVersion") continue;
+    if (f.base() == schema::base_type::boolean) {
+      out.set(f.name(), query.flag(f.name()));
+    } else if (f.is_array()) {
+      json::array all;
+      for (auto& text : query.all(f.name())) {
+        auto number = f.base() == schema::base_type::string ? std::nullopt : parse_int(text);
+        all.push_back(number ? json::value(*number) : json::value(text));
+      }
+      out.set(f.name(), std::move(all));
+    } else {
+      out.set(f.name(), query.get(f.name()));
+    }
+  }
+  if (sub.name == "proxy" && !rest.empty()) out.set("path", rest);
+  return out;
+}
+
 task<api_result<written>> serve_scale(subresource_request q, call& c) {
-  auto& s = q.what;
+  auto& s = c.to.what();
+  const projection as_scale_object{.kind = "Scale",
+                                   .show = [&s](const json::value& o) { return scale_of(s, o); },
+                                   .take = [&s](json::value& o, const json::value& shown) { set_replicas(s, o, shown["spec"]["replicas"].as_integer()); }};
+  c.seen_as = &as_scale_object;
   auto cluster = co_await q.store.objects().latest();
   if (!cluster) co_return fail(from_error(cluster.error()));
-  auto found = cluster->find(s.key(q.info.ns, q.info.name));
-  if (!found) co_return fail(not_found(s.group, s.resource, q.info.name));
-  if (q.info.verb == "get") {
+  auto found = cluster->find(c.to.key());
+  if (!found) co_return fail(not_found(s.group, s.resource, c.to.name()));
+  if (c.to.verb() == "get") {
     KEDGE_CO_TRY(auto v, value_of(*found));
     if (s.custom) custom::bring_to(s, v);
     co_return written{.code = 200, .value = scale_of(s, v)};
   }
-  if (q.info.verb == "patch") {
+  if (c.to.verb() == "patch") {
     const bool applies = is_apply_patch(q.content_type);
     KEDGE_CO_CHECK(check_patch_options(c.options, applies));
     if (applies) {
-      KEDGE_CO_TRY(auto done, co_await serve_scale_apply(q.store, {.what = s, .ns = q.info.ns, .name = q.info.name, .body = q.body}, replicas_path(s), c));
+      KEDGE_CO_TRY(auto done, co_await serve_scale_apply(q.store, {.body = q.body}, replicas_path(s), c));
       co_return as_scale(s, std::move(done));
     }
   }
   std::string version;
   auto expected = body_of(q.sub, version);
   change how;
-  if (q.info.verb == "update") {
+  if (c.to.verb() == "update") {
     KEDGE_CO_TRY(auto scale, read_object(q.body, q.format, expected, c.options.validation, c.warnings));
     how = [&s, scale = std::move(scale)](const json::value& current) { return scaled(s, current, scale); };
   } else {
@@ -276,41 +310,49 @@ task<api_result<written>> serve_scale(subresource_request q, call& c) {
       return scaled(s, current, after);
     };
   }
-  KEDGE_CO_TRY(auto done, co_await q.store.update(s, q.info.ns, q.info.name, std::move(how), part::whole, false, c));
+  KEDGE_CO_TRY(auto done, co_await q.store.update(std::move(how), part::whole, false, c));
   co_return as_scale(s, std::move(done));
 }
 
-task<api_result<written>> bind_pod(storage& s, const served& pods, std::string ns, std::string name, json::value binding, call& c) {
+task<api_result<written>> bind_pod(storage& s, json::value binding, call& c) {
   auto& target = binding["target"];
   causes found;
   if (auto kind = target["kind"].as_string(); !kind.empty() && kind != "Node") found.push_back(not_supported("target.kind", kind, {"Node", ""}));
   if (target["name"].as_string().empty()) found.push_back(required("target.name"));
-  if (!found.empty()) co_return fail(invalid("", "Binding", name, std::move(found)));
+  if (!found.empty()) co_return fail(invalid("", "Binding", c.to.name(), std::move(found)));
   auto how = [binding = std::move(binding)](const json::value& current) { return bound(current, binding); };
-  KEDGE_CO_TRY(auto done, co_await s.update(pods, std::move(ns), std::move(name), std::move(how), part::own, false, c));
+  KEDGE_CO_TRY(auto done, co_await s.update(std::move(how), part::own, false, c));
   (void)done;
   co_return written{.code = 201, .value = success_created(), .is_status = true};
 }
 
-task<api_result<written>> serve_pod_action(subresource_request q, call& c) {
+// The body of a POST on a subresource, as admission leaves it.
+task<api_result<json::value>> read_admitted(subresource_request q, call& c) {
   std::string version;
   auto expected = body_of(q.sub, version);
   KEDGE_CO_TRY(auto body, read_object(q.body, q.format, expected, c.options.validation, c.warnings));
+  if (auto ns = namespace_in(body); !ns.empty() && ns != c.to.ns())
+    co_return fail(bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+  KEDGE_CO_CHECK(co_await q.store.judge(operation::create, body, q.sub.kind, c));
+  co_return body;
+}
+
+task<api_result<written>> serve_pod_action(subresource_request q, call& c) {
+  KEDGE_CO_TRY(auto body, co_await read_admitted(q, c));
   auto name = name_in(body);
-  if (!name.empty() && name != q.info.name)
-    co_return fail(bad_request(fmt::format("name in URL does not match name in {} object: {} != {}", q.sub.kind, q.info.name, name)));
-  if (q.sub.name == "binding") co_return co_await bind_pod(q.store, q.what, q.info.ns, q.info.name, std::move(body), c);
-  co_return co_await evict(q.store, q.what, q.info.ns, q.info.name, std::move(body), c);
+  if (!name.empty() && name != c.to.name())
+    co_return fail(bad_request(fmt::format("name in URL does not match name in {} object: {} != {}", q.sub.kind, c.to.name(), name)));
+  c.admitted = true;
+  if (q.sub.name == "binding") co_return co_await bind_pod(q.store, std::move(body), c);
+  co_return co_await evict(q.store, std::move(body), c);
 }
 
 task<api_result<written>> serve_token(subresource_request q, call& c, const virtual_create& create) {
-  if (!create) co_return fail(not_found("", "serviceaccounts/token", q.info.name));
-  std::string version;
-  auto expected = body_of(q.sub, version);
-  KEDGE_CO_TRY(auto body, read_object(q.body, q.format, expected, c.options.validation, c.warnings));
+  if (!create) co_return fail(not_found("", "serviceaccounts/token", c.to.name()));
+  KEDGE_CO_TRY(auto body, co_await read_admitted(q, c));
   auto cluster = co_await q.store.objects().latest();
   if (!cluster) co_return fail(from_error(cluster.error()));
-  KEDGE_CO_TRY(auto answer, create(c.who, body, *cluster));
+  KEDGE_CO_TRY(auto answer, create(c.to, body, *cluster));
   co_return written{.code = 201, .value = std::move(answer)};
 }
 

@@ -162,12 +162,13 @@ std::int64_t lifetime_seconds(const list_options& o) {
 
 }  // namespace
 
-task<api_result<watch_start>> open_watch(store::store& s, const served& what, std::string ns, list_options o, selection which, view as,
+task<api_result<watch_start>> open_watch(store::store& s, const authorized& target, list_options o, selection which, view as,
                                          custom::tables* tables) {
   KEDGE_CO_TRY(auto wanted, parse_resource_version(o.resource_version));
   watch_start out;
   out.state = std::make_unique<watch_state>();
   auto& w = *out.state;
+  auto& what = target.what();
   w.what = &what;
   w.kept = pin(what);
   w.tables = tables;
@@ -188,7 +189,7 @@ task<api_result<watch_start>> open_watch(store::store& s, const served& what, st
   } else {
     w.from = *wanted;
   }
-  out.prefix = what.prefix(ns);
+  out.prefix = target.prefix();
   auto source = s.watch(out.prefix, w.from);
   if (!source) {
     if (source.error().code != errc::expired) co_return fail(from_error(source.error()));

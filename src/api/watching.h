@@ -32,7 +32,7 @@ struct watch_start {
   std::string refused;                // text of an ERROR event (410) instead of everything
 };
 // Opens the watch. 400, 422, 504.
-task<api_result<watch_start>> open_watch(store::store& s, const served& what, std::string ns, list_options options, selection which, view as,
+task<api_result<watch_start>> open_watch(store::store& s, const authorized& target, list_options options, selection which, view as,
                                          custom::tables* tables = nullptr);
 
 // An accepted watch on its way to its stream. `head` and all of `start` but its state are given back once they are sent.

@@ -72,9 +72,6 @@ std::string usual_kubeconfig() {
   return std::string(home ? home : "/tmp") + "/.kube/k3s.yaml";
 }
 
-// Who the server's own parts act as: what K3s's in-process clients are.
-api::user_info internal_user() { return {.name = "system:apiserver", .groups = {"system:masters", "system:authenticated"}}; }
-
 // Shared by all cores, constant while requests run.
 struct shared_parts {
   std::shared_ptr<const crypto::trust> client_ca, request_header_ca;
@@ -120,17 +117,17 @@ class front {
     f->reviews_ = std::make_unique<api::reviews>(*f->may_, *rules, *f->tokens_, f->issuer_.get());
 
     api::virtual_resource virtuals{.handles = &api::reviews::handles,
-                                   .create = [r = f->reviews_.get()](const api::attributes& a, const json::value& body,
-                                                                     const store::snapshot& s) { return r->create(a, body, s); }};
+                                   .create = [r = f->reviews_.get()](const api::authorized& to, const json::value& body,
+                                                                     const store::snapshot& s) { return r->create(to.asked(), body, s); }};
     f->tables_ = std::make_unique<api::custom::tables>(objects);
     f->tables_->follow();
     f->ranges_ = shared.ranges;
-    f->local_ = api::make_objects(objects, *f->admission_, f->ranges_, internal_user(), f->tables_.get());
+    f->local_ = api::make_objects(objects, *f->admission_, f->ranges_, f->tables_.get());
     f->dialer_ = std::make_unique<supervisor::node_dialer>(supervisor::node_dialer::parts{
         .settings = settings, .tunnels = *shared.tunnels, .objects = *f->local_, .peers = shared.to_servers});
     f->proxy_ = std::make_unique<supervisor::node_proxy>(*f->dialer_, *f->local_, shared.to_kubelets);
-    virtuals.connect = [p = f->proxy_.get()](net::http::exchange& e, const api::request_info& what, const api::attributes&) {
-      return p->serve(e, what);
+    virtuals.connect = [p = f->proxy_.get()](net::http::exchange& e, const api::authorized& to, std::string rest) {
+      return p->serve(e, to, std::move(rest));
     };
     f->api_ = std::make_unique<api::api_handler>(api::api_parts{.objects = objects,
                                                                 .who = *f->api_who_,

@@ -159,9 +159,9 @@ node_proxy::destination node_proxy::at_address(std::string_view node, std::strin
   return d;
 }
 
-api_result<node_proxy::destination> node_proxy::find_node(const api::request_info& what) const {
-  auto asked = parse_proxied_name(what.name);
-  if (!asked) return api::fail(api::bad_request("invalid node request " + quote(what.name)));
+api_result<node_proxy::destination> node_proxy::find_node(const api::authorized& what) const {
+  auto asked = parse_proxied_name(what.name());
+  if (!asked) return api::fail(api::bad_request("invalid node request " + quote(what.name())));
   auto node = objects_.get({"", "v1", "nodes"}, "", asked->name);
   if (!node) return api::fail(node.error());
   auto own_port = kubelet_port_of(*node);
@@ -173,14 +173,14 @@ api_result<node_proxy::destination> node_proxy::find_node(const api::request_inf
   }
   auto port = port_number(asked->port);
   auto address = address_of(*node);
-  if (!port || address.empty()) return api::fail(api::bad_request("invalid node request " + quote(what.name)));
+  if (!port || address.empty()) return api::fail(api::bad_request("invalid node request " + quote(what.name())));
   return at_address(asked->name, address, *port, asked->scheme == "https");
 }
 
-api_result<node_proxy::destination> node_proxy::find_pod(const api::request_info& what) const {
-  auto asked = parse_proxied_name(what.name);
-  if (!asked) return api::fail(api::bad_request("invalid pod request " + quote(what.name)));
-  auto pod = objects_.get({"", "v1", "pods"}, what.ns, asked->name);
+api_result<node_proxy::destination> node_proxy::find_pod(const api::authorized& what) const {
+  auto asked = parse_proxied_name(what.name());
+  if (!asked) return api::fail(api::bad_request("invalid pod request " + quote(what.name())));
+  auto pod = objects_.get({"", "v1", "pods"}, what.ns(), asked->name);
   if (!pod) return api::fail(pod.error());
   const bool tls = asked->scheme == "https";
   std::optional<std::uint16_t> port = static_cast<std::uint16_t>(tls ? 443 : 80);
@@ -194,7 +194,7 @@ api_result<node_proxy::destination> node_proxy::find_pod(const api::request_info
         break;
       }
   }
-  if (!port) return api::fail(api::bad_request("invalid pod request " + quote(what.name)));
+  if (!port) return api::fail(api::bad_request("invalid pod request " + quote(what.name())));
   auto address = ip_address::parse_sloppy(address_of_pod(*pod));
   if (!address || !address->is_global_unicast()) return api::fail(api::bad_request("address not allowed"));
   return at_address((*pod)["spec"]["nodeName"].as_string(), address->text(), *port, tls);
@@ -208,14 +208,14 @@ bool node_proxy::is_pod(const json::value& endpoint, std::string_view ns) const 
   return pod && has_address(*pod, endpoint["addresses"][0].as_string());
 }
 
-api_result<node_proxy::destination> node_proxy::find_service(const api::request_info& what) const {
-  auto asked = parse_proxied_name(what.name);
-  if (!asked) return api::fail(api::bad_request("invalid service request " + quote(what.name)));
+api_result<node_proxy::destination> node_proxy::find_service(const api::authorized& what) const {
+  auto asked = parse_proxied_name(what.name());
+  if (!asked) return api::fail(api::bad_request("invalid service request " + quote(what.name())));
   // A port is asked for by its name or number; the slices know ports by their names.
   std::string port_name = asked->port;
   std::int64_t number = 0;
   if (!api::parse_go_int(asked->port, number)) {
-    auto service = objects_.get({"", "v1", "services"}, what.ns, asked->name);
+    auto service = objects_.get({"", "v1", "services"}, what.ns(), asked->name);
     if (!service) return api::fail(service.error());
     auto& ports = (*service)["spec"]["ports"];
     std::size_t i = 0;
@@ -223,7 +223,7 @@ api_result<node_proxy::destination> node_proxy::find_service(const api::request_
     if (i == ports.size()) return api::fail(api::unavailable(fmt::format("no service port {} found for service {}", number, quote(asked->name))));
     port_name = ports[i]["name"].as_string();
   }
-  auto slices = objects_.list({"discovery.k8s.io", "v1", "endpointslices"}, what.ns);
+  auto slices = objects_.list({"discovery.k8s.io", "v1", "endpointslices"}, what.ns());
   std::erase_if(slices, [&](const json::value& s) { return s["metadata"]["labels"]["kubernetes.io/service-name"].as_string() != asked->name; });
   // Any of them, but those of the family that services have first before others.
   auto& random = reactor::loop::current().random();
@@ -239,7 +239,7 @@ api_result<node_proxy::destination> node_proxy::find_service(const api::request_
       const auto offset = random.below(endpoints.size());
       for (std::size_t i = 0; i < endpoints.size(); ++i) {
         auto& one = endpoints[(i + offset) % endpoints.size()];
-        if (!one["conditions"]["ready"].as_bool(true) || !is_pod(one, what.ns)) continue;
+        if (!one["conditions"]["ready"].as_bool(true) || !is_pod(one, what.ns())) continue;
         auto address = ip_address::parse_sloppy(one["addresses"][0].as_string());
         if (!address || !address->is_global_unicast()) continue;
         return at_address(one["nodeName"].as_string(), address->text(), static_cast<std::uint16_t>(port), asked->scheme == "https");
@@ -250,11 +250,11 @@ api_result<node_proxy::destination> node_proxy::find_service(const api::request_
 }
 
 // log, exec, attach, portforward: at the pod's kubelet.
-api_result<node_proxy::destination> node_proxy::find_container(const api::request_info& what, const api::query_values& query) const {
-  auto pod = objects_.get({"", "v1", "pods"}, what.ns, what.name);
+api_result<node_proxy::destination> node_proxy::find_container(const api::authorized& what, const api::query_values& query) const {
+  auto pod = objects_.get({"", "v1", "pods"}, what.ns(), what.name());
   if (!pod) return api::fail(pod.error());
   std::string container;
-  if (what.subresource != "portforward") {
+  if (what.subresource() != "portforward") {
     auto chosen = choose_container(*pod, query.get("container"));
     if (!chosen) return api::fail(chosen.error());
     container = "/" + percent_encode(*chosen);
@@ -262,7 +262,7 @@ api_result<node_proxy::destination> node_proxy::find_container(const api::reques
   destination d;
   std::string node((*pod)["spec"]["nodeName"].as_string());
   if (node.empty()) {
-    if (what.subresource != "log") return api::fail(api::bad_request(fmt::format("pod {} does not have a host assigned", what.name)));
+    if (what.subresource() != "log") return api::fail(api::bad_request(fmt::format("pod {} does not have a host assigned", what.name())));
     d.nothing = true;
     return d;
   }
@@ -270,40 +270,40 @@ api_result<node_proxy::destination> node_proxy::find_container(const api::reques
   if (!found) return api::fail(found.error());
   d.to = {.at = {node, kubelet_port_of(*found)}, .host = node, .tls = kubelet_tls_};
   d.is_kubelet = true;
-  auto verb = what.subresource == "log" ? "containerLogs" : what.subresource == "portforward" ? "portForward" : what.subresource;
-  d.how.path = fmt::format("/{}/{}/{}{}{}", verb, percent_encode(what.ns), percent_encode(what.name), container, kubelet_query(what.subresource, query));
-  if (what.subresource == "log") {
+  auto verb = what.subresource() == "log" ? "containerLogs" : what.subresource() == "portforward" ? "portForward" : what.subresource();
+  d.how.path = fmt::format("/{}/{}/{}{}{}", verb, percent_encode(what.ns()), percent_encode(what.name()), container, kubelet_query(what.subresource(), query));
+  if (what.subresource() == "log") {
     d.how.told_as = "pods/log";
     d.how.bytes_to_websocket = true;
   }
   return d;
 }
 
-api_result<node_proxy::destination> node_proxy::find(const net::http::request& r, const api::request_info& what,
+api_result<node_proxy::destination> node_proxy::find(const net::http::request& r, const api::authorized& what, const std::string& rest,
                                                      const api::query_values& query) const {
-  if (what.subresource != "proxy") return find_container(what, query);
-  auto d = what.resource == "nodes" ? find_node(what) : what.resource == "pods" ? find_pod(what) : find_service(what);
+  if (what.subresource() != "proxy") return find_container(what, query);
+  auto d = what.asked().resource == "nodes" ? find_node(what) : what.asked().resource == "pods" ? find_pod(what) : find_service(what);
   if (!d) return d;
-  d->how.path = what.rest.empty() ? "/" : what.rest;
+  d->how.path = rest.empty() ? "/" : rest;
   if (!r.query.empty()) d->how.path += "?" + r.query;
   d->how.authority = r.authority;
-  d->how.links = proxied_origin{.prefix = r.path.substr(0, r.path.size() - what.rest.size()),
+  d->how.links = proxied_origin{.prefix = r.path.substr(0, r.path.size() - rest.size()),
                                 .target = reactor::endpoint{d->to.host, d->to.at.port}.text(),
                                 .request = r.authority};
   return d;
 }
 
-task<void> node_proxy::serve(exchange& e, const api::request_info& what) {
+task<void> node_proxy::serve(exchange& e, const api::authorized& what, std::string rest) {
   auto& r = e.request();
   auto query = api::query_values::parse(r.query);
-  auto d = find(r, what, query);
+  auto d = find(r, what, rest, query);
   if (!d) co_return co_await refuse(e, d.error());
   if (d->nothing) {
     (void)co_await e.respond({.status = 204}, "");
     co_return;
   }
   // Relative links of a page would lead out of the proxy.
-  if (what.subresource == "proxy" && what.rest.empty() && !wants_upgrade(r) && (r.method == "GET" || r.method == "HEAD")) {
+  if (what.subresource() == "proxy" && rest.empty() && !wants_upgrade(r) && (r.method == "GET" || r.method == "HEAD")) {
     response moved{.status = 301};
     moved.headers.add("Location", r.path + "/" + (r.query.empty() ? "" : "?" + r.query));
     (void)co_await e.respond(moved, "");

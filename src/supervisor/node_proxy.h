@@ -11,8 +11,7 @@
 
 #include <memory>
 
-#include "api/access/access.h"
-#include "api/request.h"
+#include "api/access/authorization.h"
 #include "supervisor/node_dialer.h"
 
 namespace kedge::supervisor {
@@ -23,17 +22,17 @@ class node_proxy {
   node_proxy(node_dialer& dialer, api::objects& objects, std::shared_ptr<net::tls_client_context> kubelets);
   ~node_proxy();
 
-  // For api::virtual_resource::connect. The caller has authorized the request.
-  task<void> serve(net::http::exchange& e, const api::request_info& what);
+  // For api::virtual_resource::connect. `rest`: the path behind the proxy as received, with its leading slash; empty when there is none.
+  task<void> serve(net::http::exchange& e, const api::authorized& what, std::string rest);
 
   struct destination;
 
  private:
-  api::api_result<destination> find(const net::http::request& r, const api::request_info& what, const api::query_values& query) const;
-  api::api_result<destination> find_node(const api::request_info& what) const;
-  api::api_result<destination> find_pod(const api::request_info& what) const;
-  api::api_result<destination> find_service(const api::request_info& what) const;
-  api::api_result<destination> find_container(const api::request_info& what, const api::query_values& query) const;
+  api::api_result<destination> find(const net::http::request& r, const api::authorized& what, const std::string& rest, const api::query_values& query) const;
+  api::api_result<destination> find_node(const api::authorized& what) const;
+  api::api_result<destination> find_pod(const api::authorized& what) const;
+  api::api_result<destination> find_service(const api::authorized& what) const;
+  api::api_result<destination> find_container(const api::authorized& what, const api::query_values& query) const;
   destination at_address(std::string_view node, std::string_view address, std::uint16_t port, bool tls) const;
   bool is_pod(const json::value& endpoint, std::string_view ns) const;
 

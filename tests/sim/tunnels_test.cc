@@ -86,7 +86,9 @@ task<void> server_main(host& h, const secrets& keys, std::vector<host*> all) {
       co_return;
     }
     if (e.request().path == "/v1-k3s/connect") co_return co_await tunnels.serve(e, "n1");
-    co_await proxy.serve(e, api::parse_request(e.request().method, e.request().path, {}));
+    auto info = api::parse_request(e.request().method, e.request().path, {});
+    auto to = api::authorization::own(info.user, info.verb, *api::builtin_registry().find("", "v1", info.resource), info.ns, info.name, info.subresource);
+    co_await proxy.serve(e, to, info.rest);
   };
   net::http::server http(front, {.listen = {{h.address(), server_port}}, .tls = keys.server(), .network = &h});
   (void)co_await http.run(0);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "api/selector.h"
 #include "api/status.h"
 #include "net/http/handler.h"
 #include "store/store.h"
@@ -42,6 +43,9 @@ class user_ref {
   std::shared_ptr<const user_info> who_;
 };
 
+// Who the server's own parts act as: what K3s's in-process clients are.
+const user_ref& server_itself();
+
 // What is asked for, as authorizers, admission, audit and routing see it (RequestInfo of the real server).
 struct attributes {
   user_ref user;
@@ -49,7 +53,7 @@ struct attributes {
   bool is_resource = false;
   std::string api_group, api_version, resource, subresource, ns, name;
   std::string path;  // non-resource requests
-  std::string field_selector, label_selector;
+  field_selector fields;  // of a list, watch or deletion of a collection: what it is narrowed to
 };
 
 // x509 client certificates, Basic (passwd), service account tokens, bootstrap tokens, front proxy headers; anonymous.
@@ -72,7 +76,7 @@ class authorizer {
   virtual decision authorize(const attributes& a, const store::snapshot& cluster) = 0;
 };
 
-enum class operation : unsigned char { create, update, remove, connect };
+enum class operation : unsigned char { create, update, remove, connect };  // in the order of admission/plugin.h's bits
 
 struct admission_request {
   operation what;

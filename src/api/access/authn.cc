@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "api/access/limits.h"
-#include "api/access/rbac.h"
 #include "base/log.h"
 #include "reactor/loop.h"
 
@@ -234,78 +233,6 @@ std::string bearer_token(const headers& h) {
   // itself is then tried, and refused.
   auto token = unbase64url(named.substr(prefix.size()));
   return token && !token->empty() && others && !twice ? *token : std::string(named);
-}
-
-namespace {
-
-struct impersonation {
-  const user_info& user;
-  authorizer& authz;
-  const store::snapshot& cluster;
-
-  api_result<void> may(std::string_view group, std::string_view resource, std::string_view name, std::string_view ns = {},
-                       std::string_view subresource = {}) const {
-    attributes a;
-    a.user = user;
-    a.verb = "impersonate";
-    a.is_resource = true;
-    a.api_group = group;
-    a.api_version = "v1";
-    a.resource = resource;
-    a.subresource = subresource;
-    a.ns = ns;
-    a.name = name;
-    auto d = authz.authorize(a, cluster);
-    if (d.what == decision::kind::allow) return {};
-    return fail(forbidden_status(a, d.reason));
-  }
-};
-
-}  // namespace
-
-api_result<user_info> impersonate(const headers& h, const user_info& user, authorizer& authz, const store::snapshot& cluster) {
-  constexpr std::string_view extra_prefix = "Impersonate-Extra-";
-  constexpr std::string_view account_prefix = "system:serviceaccount:";
-  auto name = h.get("Impersonate-User");
-  auto groups = h.all("Impersonate-Group");
-  auto uid = h.get("Impersonate-Uid");
-  std::map<std::string, std::vector<std::string>> extra;
-  for (auto& [field, value] : h)
-    if (has_prefix_ignoring_case(field, extra_prefix)) extra[extra_key(std::string_view(field).substr(extra_prefix.size()))].push_back(value);
-  if (name.empty()) {
-    if (groups.empty() && uid.empty() && extra.empty()) return user;
-    return fail(internal_error("requested [groups=" + quote_list({groups.begin(), groups.end()}) + " uid=" + quote(uid) + "] without impersonating a user"));
-  }
-  impersonation ask{user, authz, cluster};
-  user_info out;
-  out.name = name;
-  auto account = name.starts_with(account_prefix) ? split(name.substr(account_prefix.size()), ':') : std::vector<std::string_view>{};
-  bool is_account = account.size() == 2 && !account[0].empty() && !account[1].empty();
-  auto allowed = is_account ? ask.may("", "serviceaccounts", account[1], account[0]) : ask.may("", "users", name);
-  if (!allowed) return fail(std::move(allowed).error());
-  for (auto group : groups) {
-    if (auto may = ask.may("", "groups", group); !may) return fail(std::move(may).error());
-    add_group(out, group);
-  }
-  for (auto& [key, values] : extra) {
-    for (auto& value : values)
-      if (auto may = ask.may("authentication.k8s.io", "userextras", value, {}, key); !may) return fail(std::move(may).error());
-    out.extra[key] = values;
-  }
-  if (!uid.empty()) {
-    if (auto may = ask.may("authentication.k8s.io", "uids", uid); !may) return fail(std::move(may).error());
-    out.uid = uid;
-  }
-  if (is_account && groups.empty()) {
-    // Without groups a service account has those that it would have by its own token.
-    add_group(out, "system:serviceaccounts");
-    add_group(out, "system:serviceaccounts:" + std::string(account[0]));
-  }
-  if (name != anonymous_user)
-    add_group(out, authenticated);
-  else
-    add_group(out, unauthenticated);
-  return out;
 }
 
 }  // namespace kedge::api

@@ -63,9 +63,4 @@ class union_authenticator final : public authenticator {
 // `base64url.bearer.authorization.k8s.io.<base64url token>`. Empty without one.
 std::string bearer_token(const net::http::headers& headers);
 
-// The user that the request wants to act as (Impersonate-User, -Group, -Uid, -Extra-*), when `user` may; `user` itself without
-// such headers. 403 when he may not, 500 with a text for headers that make no sense without Impersonate-User. Called after
-// authentication; audit records both.
-api_result<user_info> impersonate(const net::http::headers& headers, const user_info& user, authorizer& authz, const store::snapshot& cluster);
-
 }  // namespace kedge::api

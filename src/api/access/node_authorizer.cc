@@ -37,18 +37,6 @@ const std::vector<policy_rule>& node_rules() {
   return rules;
 }
 
-// Whether a field selector holds nothing a node could see beyond `field` = `value`.
-bool selects_only(std::string_view selector, std::string_view field, std::string_view value) {
-  for (auto term : split(selector, ',')) {
-    auto equals = term.find('=');
-    if (equals == term.npos || (equals > 0 && term[equals - 1] == '!')) continue;
-    auto rest = term.substr(equals + 1);
-    if (rest.starts_with('=')) rest.remove_prefix(1);
-    if (trim(term.substr(0, equals)) == field && trim(rest) == value) return true;
-  }
-  return false;
-}
-
 std::string no_relationship(std::string_view node) {
   return "no relationship found between node '" + std::string(node) + "' and this object";
 }
@@ -74,7 +62,6 @@ decision node_object(std::string_view node, const attributes& a) {
   if (one_of(a.verb, {"create", "update", "patch"})) return allow();  // whose: NodeRestriction's business
   if (!one_of(a.verb, {"get", "list", "watch"})) return pass();
   if (a.name == node) return allow();
-  if (a.verb != "get" && selects_only(a.field_selector, "metadata.name", node)) return allow();
   auto whom = a.name.empty() ? std::string("all nodes") : "'" + a.name + "'";
   return pass("node '" + std::string(node) + "' cannot read " + whom + ", only its own Node object");
 }
@@ -221,7 +208,7 @@ decision node_authorizer::pod(std::string_view node, const attributes& a, const 
   if (one_of(a.verb, {"create", "delete"})) return allow();
   if (a.verb == "get") return get_one(node, a, cluster);
   if (a.verb != "list" && a.verb != "watch") return pass();
-  if (selects_only(a.field_selector, "spec.nodeName", node)) return allow();
+  if (a.fields.demands("spec.nodeName", node)) return allow();
   if (!a.name.empty() && !a.ns.empty() && related(node, a, cluster)) return allow();
   return pass("can only list/watch pods with spec.nodeName field selector");
 }
@@ -231,7 +218,7 @@ decision node_authorizer::resource_slice(std::string_view node, const attributes
   if (a.verb == "create") return allow();  // for which node: NodeRestriction's business
   if (one_of(a.verb, {"get", "update", "patch", "delete"})) return !a.name.empty() && related(node, a, cluster) ? allow() : pass(no_relationship(node));
   if (one_of(a.verb, {"list", "watch", "deletecollection"}))
-    return selects_only(a.field_selector, "spec.nodeName", node) ? allow()
+    return a.fields.demands("spec.nodeName", node) ? allow()
                                                                  : pass("can only list/watch/deletecollection resourceslices with nodeName field selector");
   return pass("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection");
 }

@@ -334,24 +334,6 @@ std::unique_ptr<authorizer> make_authorizer(rule_source** rules) {
   return std::make_unique<authorizer_chain>(std::move(members));
 }
 
-status forbidden_status(const attributes& a, std::string_view reason) {
-  std::string text = "User " + quote(a.user->name) + " cannot " + a.verb;
-  if (!a.is_resource) {
-    status out;
-    out.code = 403;
-    out.reason = "Forbidden";
-    out.message = "forbidden: " + text + " path " + quote(a.path);
-    if (!reason.empty()) out.message += ": " + std::string(reason);
-    out.empty_details = true;
-    return out;
-  }
-  text += " resource " + quote(a.subresource.empty() ? a.resource : a.resource + '/' + a.subresource);
-  text += " in API group " + quote(a.api_group);
-  text += a.ns.empty() ? " at the cluster scope" : " in the namespace " + quote(a.ns);
-  if (!reason.empty()) text += ": " + std::string(reason);
-  return forbidden(a.api_group, a.resource, a.name, text);
-}
-
 namespace {
 
 bool allowed(authorizer& authz, const attributes& who, std::string verb, std::string_view resource, std::string_view ns, std::string_view name,

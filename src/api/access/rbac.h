@@ -61,9 +61,6 @@ class authorizer_chain final : public authorizer {
 // Node, then RBAC. `rules` (may be null) gets the RBAC member, which lives as long as the chain.
 std::unique_ptr<authorizer> make_authorizer(rule_source** rules = nullptr);
 
-// The 403 of a refused request, worded as the real server's: who, what, where, and the authorizer's reason.
-status forbidden_status(const attributes& a, std::string_view reason);
-
 // Whether `who` may write this Role, ClusterRole, RoleBinding or ClusterRoleBinding without giving away more than he has:
 // called in admission for create and update. `old` is null for create.
 api_result<void> check_escalation(const attributes& who, std::string_view kind, const json::value& object, const json::value* old,

@@ -50,15 +50,13 @@ attributes attributes_of(const user_info& user, const json::value& spec) {
   a.subresource = r["subresource"].as_string();
   a.ns = r["namespace"].as_string();
   a.name = r["name"].as_string();
-  a.field_selector = r["fieldSelector"]["rawSelector"].as_string();
-  a.label_selector = r["labelSelector"]["rawSelector"].as_string();
-  // The parsed form of a field selector, as text: all that authorizers look at is equality.
-  if (auto requirements = r["fieldSelector"]["requirements"].array())
+  auto& fields = r["fieldSelector"];
+  if (auto parsed = field_selector::parse(fields["rawSelector"].as_string())) a.fields = *std::move(parsed);
+  // The parsed form: all that authorizers look at is equality.
+  if (auto requirements = fields["requirements"].array())
     for (auto& term : *requirements)
-      if (term["operator"].as_string() == "In" && term["values"].size() == 1) {
-        if (!a.field_selector.empty()) a.field_selector += ',';
-        a.field_selector += std::string(term["key"].as_string()) + '=' + std::string(term["values"][std::size_t{0}].as_string());
-      }
+      if (term["operator"].as_string() == "In" && term["values"].size() == 1)
+        a.fields.requirements().push_back({std::string(term["key"].as_string()), std::string(term["values"][std::size_t{0}].as_string()), true});
   return a;
 }
 

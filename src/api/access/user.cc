@@ -13,4 +13,9 @@ const user_info& user_ref::operator*() const noexcept {
   return who_ ? *who_ : nobody;
 }
 
+const user_ref& server_itself() {
+  static const user_ref one = user_info{.name = "system:apiserver", .groups = {"system:masters", "system:authenticated"}};
+  return one;
+}
+
 }  // namespace kedge::api

@@ -242,26 +242,5 @@ TEST_CASE("the union of authenticators") {
   CHECK(f.ask({}, front::leaf(f.foreign_ca, "x")).error().code == 401);
 }
 
-TEST_CASE("impersonation") {
-  bench b;
-  b.c.put(R"(
-{kind: ClusterRole, metadata: {name: actor}, rules: [{apiGroups: [""], resources: [users], resourceNames: [bob], verbs: [impersonate]}]}
----
-{kind: ClusterRoleBinding, metadata: {name: actors}, subjects: [{kind: User, name: ann}], roleRef: {kind: ClusterRole, name: actor}}
-)");
-  auto as = [&](const user_info& who, std::initializer_list<std::pair<std::string, std::string>> fields) {
-    return impersonate(front::with(fields), who, *b.authz, b.c.now());
-  };
-  CHECK(as(user("ann"), {})->name == "ann");
-  CHECK(as(user("ann"), {{"Impersonate-User", "bob"}})->groups == std::vector<std::string>{"system:authenticated"});
-  CHECK(as(user("ann"), {{"Impersonate-User", "eve"}}).error().message ==
-        R"(users "eve" is forbidden: User "ann" cannot impersonate resource "users" in API group "" at the cluster scope)");
-  CHECK(as(user("ann"), {{"Impersonate-User", "bob"}, {"Impersonate-Group", "system:masters"}}).error().code == 403);
-  CHECK(as(user("ann"), {{"Impersonate-Group", "x"}}).error().code == 500);
-  auto robot = as(admin(), {{"Impersonate-User", "system:serviceaccount:ci:robot"}});
-  CHECK(robot->in_group("system:serviceaccounts:ci"));
-  CHECK(as(admin(), {{"Impersonate-User", "x"}, {"Impersonate-Extra-Scopes", "a"}, {"Impersonate-Uid", "u"}})->extra.contains("scopes"));
-}
-
 }  // namespace
 }  // namespace kedge::api

@@ -120,14 +120,22 @@ TEST_CASE("the Node authorizer's table") {
     CHECK((d.what == decision::kind::allow) == r.allowed);
     if (!r.reason.empty()) CHECK(d.reason == r.reason);
   }
-  auto own_pods = ask(n1, "watch", "", "pods");
-  own_pods.field_selector = "spec.nodeName=n1";
-  CHECK(authz.authorize(own_pods, c.now()).what == decision::kind::allow);
-  own_pods.field_selector = "spec.nodeName!=n1";
-  CHECK(authz.authorize(own_pods, c.now()).what != decision::kind::allow);
-  auto own_node = ask(n1, "list", "", "nodes");
-  own_node.field_selector = "metadata.name=n1";
-  CHECK(authz.authorize(own_node, c.now()).what == decision::kind::allow);
+  // What is selected, not what the text looks like.
+  struct selection {
+    const char *resource, *selector;
+    bool allowed;
+  };
+  for (auto& r : {selection{"pods", "spec.nodeName=n1", true}, selection{"pods", "spec.nodeName==n1,status.phase!=Failed", true},
+                  selection{"pods", "spec.nodeName!=n1", false}, selection{"pods", "spec.nodeName=n2", false}, selection{"pods", "", false},
+                  selection{"pods", R"(metadata.name!=x\,spec.nodeName\=n1)", false}, selection{"pods", R"(spec.nodeName!=x\,spec.nodeName\=n1)", false},
+                  selection{"nodes", R"(metadata.name!=x\,metadata.name\=n1)", false}, selection{"resourceslices", R"(spec.driver!=x\,spec.nodeName\=n1)", false}}) {
+    CAPTURE(r.selector);
+    for (auto verb : {"list", "watch"}) {
+      auto asked = ask(n1, verb, r.resource == std::string_view("resourceslices") ? "resource.k8s.io" : "", r.resource);
+      asked.fields = *field_selector::parse(r.selector);
+      CHECK((authz.authorize(asked, c.now()).what == decision::kind::allow) == r.allowed);
+    }
+  }
 }
 
 TEST_CASE("what a pod names follows the pod") {

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "api/access/authorization.h"
 #include "harness.h"
 
 namespace kedge::api {

@@ -13,7 +13,7 @@ struct custom_world : api_world {
   custom_world() {
     handler = std::make_unique<api_handler>(api_parts{.objects = *objects, .who = who, .may = may, .rules = rules, .checks = checks, .measures = measures,
                                                       .ranges = ranges, .server_address = "10.0.0.1:6443", .custom = &tables});
-    client = make_objects(*objects, rules, ranges, {}, &tables);
+    client = make_objects(*objects, rules, ranges, &tables);
     tables.follow();
   }
   // What the controller does.
