@@ -1,6 +1,10 @@
 #include "api/access/pod_references.h"
 
+#include <algorithm>
+#include <initializer_list>
+
 #include "api/access/cluster.h"
+#include "base/strings.h"
 
 namespace kedge::api {
 namespace {
@@ -38,15 +42,75 @@ void add_volume(pod_references& out, const json::value& volume, std::string_view
     add(out.secrets, volume[kind]["secretRef"]["name"]);
 }
 
+// Claims named in the spec, and those that were made from the templates that the spec names: the status tells their names, and nothing else
+// that it says counts.
 void add_resource_claims(pod_references& out, const json::value& pod) {
+  auto made_for = [&](const json::value& claim) -> const json::value& {
+    static const json::value none;
+    if (claim["resourceClaimTemplateName"].as_string().empty()) return none;
+    if (auto statuses = pod["status"]["resourceClaimStatuses"].array())
+      for (auto& s : *statuses)
+        if (s["name"].as_string() == claim["name"].as_string()) return s["resourceClaimName"];
+    return none;
+  };
   if (auto claims = pod["spec"]["resourceClaims"].array())
-    for (auto& claim : *claims) add(out.resource_claims, claim["resourceClaimName"]);
-  if (auto statuses = pod["status"]["resourceClaimStatuses"].array())
-    for (auto& claim : *statuses) add(out.resource_claims, claim["resourceClaimName"]);
+    for (auto& claim : *claims) {
+      add(out.resource_claims, claim["resourceClaimName"]);
+      add(out.resource_claims, made_for(claim));
+    }
   add(out.resource_claims, pod["status"]["extendedResourceClaimStatus"]["resourceClaimName"]);
 }
 
+bool one_of(std::string_view what, std::initializer_list<std::string_view> list) { return std::find(list.begin(), list.end(), what) != list.end(); }
+
+api_reference projected_reference(const json::value& volume) {
+  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {{"configMap", "configmaps (via projected volumes)"},
+                                                                            {"secret", "secrets (via projected volumes)"},
+                                                                            {"serviceAccountToken", "serviceaccounts (via projected volumes)"},
+                                                                            {"clusterTrustBundle", "clustertrustbundles"},
+                                                                            {"podCertificate", "podcertificates"}};
+  if (auto sources = volume["projected"]["sources"].array())
+    for (auto& source : *sources) {
+      for (auto& [kind, what] : kinds)
+        if (source[kind].is_object()) return {std::string(what), {}};
+      if (!source["downwardAPI"].is_object()) return {{}, "unknown source for projected volume " + quote(volume["name"].as_string())};
+    }
+  return {};
+}
+
+api_reference volume_reference(const json::value& volume) {
+  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {{"configMap", "configmaps (via configmap volumes)"},
+                                                                            {"secret", "secrets (via secret volumes)"},
+                                                                            {"csi", "csidrivers (via CSI volumes)"},
+                                                                            {"glusterfs", "endpoints (via glusterFS volumes)"},
+                                                                            {"persistentVolumeClaim", "persistentvolumeclaims"},
+                                                                            {"ephemeral", "persistentvolumeclaims (via ephemeral volumes)"},
+                                                                            {"azureFile", "secrets (via azureFile volumes)"}};
+  for (auto& [kind, what] : kinds)
+    if (volume[kind].is_object()) return {std::string(what), {}};
+  if (volume["projected"].is_object()) return projected_reference(volume);
+  bool known = false;
+  if (auto members = volume.object())
+    for (auto& [kind, source] : *members)
+      known |= one_of(kind, {"awsElasticBlockStore", "azureDisk", "cephfs", "cinder", "downwardAPI", "emptyDir", "fc", "flexVolume", "flocker", "gcePersistentDisk", "gitRepo",
+                             "hostPath", "image", "iscsi", "nfs", "photonPersistentDisk", "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos", "vsphereVolume"});
+  if (!known) return {{}, "unknown volume type for volume  " + quote(volume["name"].as_string())};
+  return {};
+}
+
 }  // namespace
+
+api_reference first_reference(const json::value& pod) {
+  auto refers = references_of(pod);
+  if (!refers.service_account.empty()) return {"serviceaccounts", {}};
+  if (!refers.secrets.empty()) return {"secrets", {}};
+  if (!refers.config_maps.empty()) return {"configmaps", {}};
+  if (!pod["spec"]["resourceClaims"].empty()) return {"resourceclaims", {}};
+  if (auto volumes = pod["spec"]["volumes"].array())
+    for (auto& volume : *volumes)
+      if (auto found = volume_reference(volume); !found.what.empty() || !found.problem.empty()) return found;
+  return {};
+}
 
 bool is_mirror_pod(const json::value& pod) noexcept { return has_annotation(pod, "kubernetes.io/config.mirror"); }
 

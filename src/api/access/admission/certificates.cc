@@ -70,8 +70,8 @@ api_result<void> subject(admission_request& r, plugin_context&) {
 
 }  // namespace
 
-const plugin plugins::certificate_approval{.name = "CertificateApproval", .validate = approval};
-const plugin plugins::certificate_signing{.name = "CertificateSigning", .validate = signing};
-const plugin plugins::certificate_subject_restriction{.name = "CertificateSubjectRestriction", .validate = subject};
+const plugin plugins::certificate_approval{.name = "CertificateApproval", .operations = on_update, .validate = approval};
+const plugin plugins::certificate_signing{.name = "CertificateSigning", .operations = on_update, .validate = signing};
+const plugin plugins::certificate_subject_restriction{.name = "CertificateSubjectRestriction", .operations = on_create, .validate = subject};
 
 }  // namespace kedge::api

@@ -12,6 +12,29 @@ namespace {
 
 constexpr std::string_view quota_name = "ResourceQuota";
 
+// Plugins of kube-apiserver that are accepted by name and do nothing here yet.
+constexpr std::string_view without_effect[] = {
+    "AlwaysDeny",       "ClusterTrustBundleAttest",   "DenyServiceExternalIPs",           "EventRateLimit",
+    "ExtendedResourceToleration", "ImagePolicyWebhook", "LimitPodHardAntiAffinityTopology", "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",   "NamespaceAutoProvision", "NamespaceExists",            "OwnerReferencesPermissionEnforcement",
+    "PodNodeSelector",  "PodTolerationRestriction",   "PodTopologyLabels",                "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionWebhook",
+};
+
+// Those that are no plugin of the chain: one that admits all, and the quotas.
+bool known_elsewhere(std::string_view name) {
+  return name == "AlwaysAdmit" || name == quota_name || std::find(std::begin(without_effect), std::end(without_effect), name) != std::end(without_effect);
+}
+
+bool listed(const std::vector<std::string>& names, std::string_view name) { return std::find(names.begin(), names.end(), name) != names.end(); }
+
+// Not a plugin of kube-apiserver but part of its RBAC storage: it has no name there and can't be turned off.
+bool always_on(const plugin* p) { return p == &plugins::rbac_escalation; }
+
+bool off_by_default_there(const plugin* p) { return !p->on_by_default; }
+
+}  // namespace
+
 const std::vector<const plugin*>& all_plugins() {
   static const std::vector<const plugin*> all = {
       &plugins::namespace_lifecycle,
@@ -35,29 +58,6 @@ const std::vector<const plugin*>& all_plugins() {
   };
   return all;
 }
-
-// Plugins of kube-apiserver that are accepted by name and do nothing here yet.
-constexpr std::string_view without_effect[] = {
-    "AlwaysDeny",       "ClusterTrustBundleAttest",   "DenyServiceExternalIPs",           "EventRateLimit",
-    "ExtendedResourceToleration", "ImagePolicyWebhook", "LimitPodHardAntiAffinityTopology", "MutatingAdmissionPolicy",
-    "MutatingAdmissionWebhook",   "NamespaceAutoProvision", "NamespaceExists",            "OwnerReferencesPermissionEnforcement",
-    "PodNodeSelector",  "PodTolerationRestriction",   "PodTopologyLabels",                "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionWebhook",
-};
-
-// Those that are no plugin of the chain: one that admits all, and the quotas.
-bool known_elsewhere(std::string_view name) {
-  return name == "AlwaysAdmit" || name == quota_name || std::find(std::begin(without_effect), std::end(without_effect), name) != std::end(without_effect);
-}
-
-bool listed(const std::vector<std::string>& names, std::string_view name) { return std::find(names.begin(), names.end(), name) != names.end(); }
-
-// Not a plugin of kube-apiserver but part of its RBAC storage: it has no name there and can't be turned off.
-bool always_on(const plugin* p) { return p == &plugins::rbac_escalation; }
-
-bool off_by_default_there(const plugin* p) { return !p->on_by_default; }
-
-}  // namespace
 
 result<void> check_plugin_names(const std::vector<std::string>& names) {
   for (auto& name : names) {
@@ -92,6 +92,13 @@ result<std::unique_ptr<admission_chain>> admission_chain::create(const admission
   return out;
 }
 
+std::unique_ptr<admission_chain> admission_chain::of(std::vector<const plugin*> plugins, authorizer& authz, rule_source& rules) {
+  std::unique_ptr<admission_chain> out(new admission_chain(authz, rules, nullptr));
+  out->plugins_ = std::move(plugins);
+  out->quotas_ = out->namespaces_ = false;
+  return out;
+}
+
 std::vector<std::string> admission_chain::names() const {
   std::vector<std::string> out;
   for (auto p : plugins_)
@@ -113,7 +120,7 @@ task<api_result<void>> admission_chain::mutate(admission_request& r, const store
   auto& home = reactor::loop::current();
   plugin_context c{view, authz_, rules_, home.random(), home.wall_now(), std::move(found)};
   for (auto p : plugins_)
-    if (p->mutate)
+    if (p->mutate && includes(p->operations, r.what))
       if (auto done = p->mutate(r, c); !done) co_return done;
   co_return api_result<void>{};
 }
@@ -122,7 +129,7 @@ task<api_result<void>> admission_chain::validate(admission_request& r, const sto
   auto& home = reactor::loop::current();
   plugin_context c{cluster, authz_, rules_, home.random(), home.wall_now()};
   for (auto p : plugins_)
-    if (p->validate)
+    if (p->validate && includes(p->operations, r.what))
       if (auto done = p->validate(r, c); !done) co_return done;
   if (quotas_) co_return co_await charge_quotas(r, cluster, objects_);
   co_return api_result<void>{};

@@ -15,6 +15,9 @@ struct admission_settings {
   std::vector<std::string> disable;
 };
 
+// All that there are, in order.
+const std::vector<const plugin*>& all_plugins();
+
 // errc::invalid names a plugin that Kubernetes doesn't have, in its own words. Plugins that exist there and do nothing here
 // (webhooks, policies that are off) are accepted.
 result<void> check_plugin_names(const std::vector<std::string>& names);
@@ -25,6 +28,9 @@ std::vector<std::string> plugins_without_effect(const std::vector<std::string>& 
 class admission_chain final : public admission {
  public:
   static result<std::unique_ptr<admission_chain>> create(const admission_settings& settings, authorizer& authz, rule_source& rules, store::store* objects);
+
+  // Of these plugins alone, without quotas.
+  static std::unique_ptr<admission_chain> of(std::vector<const plugin*> plugins, authorizer& authz, rule_source& rules);
 
   task<api_result<void>> mutate(admission_request& r, const store::snapshot& cluster) override;
   task<api_result<void>> validate(admission_request& r, const store::snapshot& cluster) override;

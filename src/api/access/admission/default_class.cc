@@ -42,7 +42,7 @@ api_result<void> ingress(admission_request& r, plugin_context& c) {
 
 }  // namespace
 
-const plugin plugins::default_storage_class{.name = "DefaultStorageClass", .mutate = storage};
-const plugin plugins::default_ingress_class{.name = "DefaultIngressClass", .mutate = ingress};
+const plugin plugins::default_storage_class{.name = "DefaultStorageClass", .operations = on_create, .mutate = storage};
+const plugin plugins::default_ingress_class{.name = "DefaultIngressClass", .operations = on_create, .mutate = ingress};
 
 }  // namespace kedge::api

@@ -162,6 +162,6 @@ api_result<void> check(admission_request& r, plugin_context& c) {
 
 }  // namespace
 
-const plugin plugins::limit_ranger{.name = "LimitRanger", .mutate = admit, .validate = check};
+const plugin plugins::limit_ranger{.name = "LimitRanger", .operations = on_create | on_update, .mutate = admit, .validate = check};
 
 }  // namespace kedge::api

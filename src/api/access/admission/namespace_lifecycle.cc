@@ -14,12 +14,12 @@ api_result<void> check(admission_request& r, plugin_context& c) {
       return fail(refused(r, "this namespace may not be deleted"));
     return {};
   }
-  if (a.ns.empty() || r.what == operation::remove) return {};
+  if (a.ns.empty() || r.what != operation::create) return {};
   if (a.api_group == "authorization.k8s.io" && a.resource == "localsubjectaccessreviews") return {};
   auto stored = c.home ? c.home : c.cluster.find(object_key("namespaces", {}, a.ns));
   if (!stored) return fail(not_found("", "namespaces", a.ns));
-  // Each create asks this: the object is parsed only when the word stands in it at all.
-  if (r.what != operation::create || stored->bytes().find("Terminating") == std::string_view::npos) return {};
+  // Every create asks this: the object is parsed only when the word stands in it at all.
+  if (stored->bytes().find("Terminating") == std::string_view::npos) return {};
   auto found = read_object(stored);
   if (!found || (*found)["status"]["phase"].as_string() != "Terminating") return {};
   auto out = refused(r, "unable to create new content in namespace " + a.ns + " because it is being terminated");
@@ -29,6 +29,6 @@ api_result<void> check(admission_request& r, plugin_context& c) {
 
 }  // namespace
 
-const plugin plugins::namespace_lifecycle{.name = "NamespaceLifecycle", .mutate = check};
+const plugin plugins::namespace_lifecycle{.name = "NamespaceLifecycle", .operations = on_create | on_update | on_remove, .mutate = check};
 
 }  // namespace kedge::api

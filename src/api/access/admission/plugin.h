@@ -21,9 +21,17 @@ struct plugin_context {
   store::object_ref home = {};  // the request's namespace, when the chain has looked it up
 };
 
+// What a plugin is asked about: it sees no other operation.
+enum operations : unsigned char { on_create = 1, on_update = 2, on_remove = 4, on_connect = 8 };
+constexpr operations operator|(operations a, operations b) { return static_cast<operations>(static_cast<unsigned>(a) | static_cast<unsigned>(b)); }
+constexpr bool includes(operations all, operation one) { return (static_cast<unsigned>(all) >> static_cast<unsigned>(one)) & 1; }
+// As kube-apiserver calls it: CREATE, UPDATE, DELETE, CONNECT.
+std::string_view operation_text(operation what) noexcept;
+
 struct plugin {
   using step = api_result<void> (*)(admission_request&, plugin_context&);
   std::string_view name;
+  enum operations operations = on_create | on_update;
   bool on_by_default = true;
   step mutate = nullptr;    // may change the object
   step validate = nullptr;  // may only refuse, or warn

@@ -101,6 +101,6 @@ api_result<void> check(admission_request& r, plugin_context& c) {
 
 }  // namespace
 
-const plugin plugins::pod_security{.name = "PodSecurity", .validate = check};
+const plugin plugins::pod_security{.name = "PodSecurity", .operations = on_create | on_update, .validate = check};
 
 }  // namespace kedge::api

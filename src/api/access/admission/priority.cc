@@ -82,6 +82,6 @@ api_result<void> check(admission_request& r, plugin_context& c) {
 
 }  // namespace
 
-const plugin plugins::priority{.name = "Priority", .mutate = admit, .validate = check};
+const plugin plugins::priority{.name = "Priority", .operations = on_create | on_update, .mutate = admit, .validate = check};
 
 }  // namespace kedge::api

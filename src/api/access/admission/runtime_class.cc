@@ -70,6 +70,6 @@ api_result<void> check(admission_request& r, plugin_context& c) {
 
 }  // namespace
 
-const plugin plugins::runtime_class{.name = "RuntimeClass", .mutate = admit, .validate = check};
+const plugin plugins::runtime_class{.name = "RuntimeClass", .operations = on_create, .mutate = admit, .validate = check};
 
 }  // namespace kedge::api

@@ -5,6 +5,16 @@
 
 namespace kedge::api {
 
+std::string_view operation_text(operation what) noexcept {
+  switch (what) {
+    case operation::create: return "CREATE";
+    case operation::update: return "UPDATE";
+    case operation::remove: return "DELETE";
+    case operation::connect: return "CONNECT";
+  }
+  return {};
+}
+
 std::string_view object_name(const admission_request& r) noexcept {
   if (!r.who.name.empty()) return r.who.name;
   if (r.object)
@@ -34,7 +44,7 @@ api_result<void> escalation(admission_request& r, plugin_context& c) {
 
 }  // namespace
 
-const plugin plugins::always_pull_images{.name = "AlwaysPullImages", .on_by_default = false, .mutate = pull_always};
-const plugin plugins::rbac_escalation{.name = "RBACEscalation", .validate = escalation};
+const plugin plugins::always_pull_images{.name = "AlwaysPullImages", .operations = on_create | on_update, .on_by_default = false, .mutate = pull_always};
+const plugin plugins::rbac_escalation{.name = "RBACEscalation", .operations = on_create | on_update, .validate = escalation};
 
 }  // namespace kedge::api

@@ -34,6 +34,6 @@ api_result<void> admit(admission_request& r, plugin_context&) {
 
 }  // namespace
 
-const plugin plugins::default_toleration_seconds{.name = "DefaultTolerationSeconds", .mutate = admit};
+const plugin plugins::default_toleration_seconds{.name = "DefaultTolerationSeconds", .operations = on_create | on_update, .mutate = admit};
 
 }  // namespace kedge::api

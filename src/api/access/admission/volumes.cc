@@ -37,7 +37,7 @@ api_result<void> check_resize(admission_request& r, plugin_context& c) {
 
 }  // namespace
 
-const plugin plugins::storage_object_in_use_protection{.name = "StorageObjectInUseProtection", .mutate = protect};
-const plugin plugins::volume_claim_resize{.name = "PersistentVolumeClaimResize", .validate = check_resize};
+const plugin plugins::storage_object_in_use_protection{.name = "StorageObjectInUseProtection", .operations = on_create, .mutate = protect};
+const plugin plugins::volume_claim_resize{.name = "PersistentVolumeClaimResize", .operations = on_update, .validate = check_resize};
 
 }  // namespace kedge::api

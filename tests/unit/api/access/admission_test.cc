@@ -172,10 +172,30 @@ TEST_CASE("quotas are checked and charged in one step") {
   CHECK(used("q", "requests.cpu") == "1");
 }
 
+constexpr std::string_view node_world = R"(
+{kind: Node, metadata: {name: n1, uid: u1}}
+---
+{kind: Pod, metadata: {name: mine, namespace: default, uid: p1}, spec: {nodeName: n1, serviceAccountName: default,
+  volumes: [{name: t, projected: {sources: [{serviceAccountToken: {path: token}}, {serviceAccountToken: {path: vault, audience: vault}}]}}, {name: c, csi: {driver: csi.example.com}},
+            {name: d, persistentVolumeClaim: {claimName: claim}}]}}
+---
+{kind: Pod, metadata: {name: silent, namespace: default, uid: p2}, spec: {nodeName: n1, serviceAccountName: default}}
+---
+{kind: Pod, metadata: {name: theirs, namespace: default, uid: p3}, spec: {nodeName: n2, serviceAccountName: default}}
+---
+{kind: PersistentVolumeClaim, metadata: {name: claim, namespace: default}, spec: {volumeName: pv}}
+---
+{kind: PersistentVolume, metadata: {name: pv}, spec: {csi: {driver: disks.example.com}}}
+---
+{apiVersion: storage.k8s.io/v1, kind: CSIDriver, metadata: {name: csi.example.com}, spec: {tokenRequests: [{audience: csi}]}}
+---
+{apiVersion: storage.k8s.io/v1, kind: CSIDriver, metadata: {name: disks.example.com}, spec: {tokenRequests: [{audience: disks}]}}
+)";
+
 TEST_CASE("NodeRestriction") {
   cluster c;
   c.put(basics);
-  c.put("{kind: Node, metadata: {name: n1, uid: u1}}\n---\n{kind: Pod, metadata: {name: mine, namespace: default, uid: p1}, spec: {nodeName: n1}}");
+  c.put(node_world);
   gate g(c);
   auto n1 = node("n1");
   auto node_with = [](std::string_view name, std::string_view more) {
@@ -211,14 +231,189 @@ TEST_CASE("NodeRestriction") {
   };
   CHECK(g.create(n1, lease("n1")).good);
   CHECK(!g.create(n1, lease("n2")).good);
-  auto a = ask(n1, "create", "", "serviceaccounts/token", "default", "default");
-  auto request = [](std::string_view uid) {
-    return yaml("{kind: TokenRequest, spec: {boundObjectRef: {apiVersion: v1, kind: Pod, name: mine, uid: " + std::string(uid) + "}}}");
+}
+
+// Who asks for a token, of which pod, for whom it is: and whether a node may.
+TEST_CASE("NodeRestriction: tokens") {
+  cluster c;
+  c.put(basics);
+  c.put(node_world);
+  gate g(c);
+  auto asks = ask(node("n1"), "create", "", "serviceaccounts/token", "default", "default");
+  struct row {
+    std::string spec;
+    std::string refusal;  // empty: allowed
   };
-  auto right = request("p1"), wrong = request("p2"), unbound = yaml("{kind: TokenRequest, spec: {}}");
-  CHECK(g.run(operation::create, a, &right).good);
-  CHECK(!g.run(operation::create, a, &wrong).good);
-  CHECK(!g.run(operation::create, a, &unbound).good);
+  auto of = [](std::string_view pod, std::string_view uid, std::string_view audiences = "") {
+    return "boundObjectRef: {apiVersion: v1, kind: Pod, name: " + std::string(pod) + (uid.empty() ? "" : ", uid: " + std::string(uid)) + "}" +
+           (audiences.empty() ? "" : ", audiences: [" + std::string(audiences) + "]");
+  };
+  const row rows[] = {
+      {of("mine", "p1"), ""},
+      {of("mine", "p1", "vault"), ""},
+      {of("mine", "p1", "csi"), ""},
+      {of("mine", "p1", "disks"), ""},  // the claim's volume's driver
+      {of("mine", "p1", "other"), R"(system:node:n1 is not authorized to request tokens for audience "other")"},
+      {of("mine", "p1", "vault, csi"), "node may only request 0 or 1 audiences"},
+      {of("silent", "p2"), R"(system:node:n1 is not authorized to request tokens for audience "")"},  // the pod mounts none
+      {of("mine", "p2"), "the UID in the bound object reference (p2) does not match the UID in record. The object might have been deleted and then recreated"},
+      {of("mine", ""), "node requested token with a pod binding without a uid"},
+      {of("theirs", "p3"), "node requested token bound to a pod scheduled on a different node"},
+      {"expirationSeconds: 31536000", "node requested token not bound to a pod"},
+      {"boundObjectRef: {apiVersion: v1, kind: Node, name: n1, uid: u1}", "node requested token not bound to a pod"},
+      {"boundObjectRef: {apiVersion: v1, kind: Secret, name: s}", "node requested token not bound to a pod"},
+  };
+  for (auto& r : rows) {
+    CAPTURE(r.spec);
+    auto request = yaml("{kind: TokenRequest, spec: {" + r.spec + "}}");
+    auto got = g.run(operation::create, asks, &request);
+    CHECK(got.good == r.refusal.empty());
+    if (!r.refusal.empty()) CHECK(got.message == R"(serviceaccounts "default" is forbidden: )" + r.refusal);
+  }
+  // What a role grants the node beside.
+  c.put(R"(
+{kind: ClusterRole, metadata: {name: other}, rules: [{apiGroups: [''], resources: [other], verbs: [request-serviceaccounts-token-audience]}]}
+---
+{kind: ClusterRoleBinding, metadata: {name: other}, subjects: [{kind: Group, name: 'system:nodes'}], roleRef: {kind: ClusterRole, name: other}}
+)");
+  auto request = yaml("{kind: TokenRequest, spec: {" + of("mine", "p1", "other") + "}}");
+  CHECK(g.run(operation::create, asks, &request).good);
+}
+
+TEST_CASE("NodeRestriction: mirror pods name nothing of the API") {
+  cluster c;
+  c.put(basics);
+  c.put(node_world);
+  gate g(c);
+  auto mirror = [&](std::string_view spec) {
+    return g.create(node("n1"), "{apiVersion: v1, kind: Pod, metadata: {name: m, namespace: default, annotations: {kubernetes.io/config.mirror: x}, ownerReferences: "
+                                "[{apiVersion: v1, kind: Node, name: n1, uid: u1, controller: true}]}, spec: {nodeName: n1, " + std::string(spec) + "}}");
+  };
+  for (auto harmless : {"volumes: [{name: v, hostPath: {path: /x}}]", "volumes: [{name: v, emptyDir: {}}]", "volumes: [{name: v, downwardAPI: {}}]",
+                        "volumes: [{name: v, projected: {sources: [{downwardAPI: {}}]}}]", "containers: [{name: c, env: [{name: A, value: b}]}]"}) {
+    auto got = mirror(harmless);
+    CHECK_MESSAGE(got.good, harmless << ": " << got.message);
+  }
+  const std::pair<std::string_view, std::string_view> named[] = {
+      {"serviceAccountName: default", "serviceaccounts"},
+      {"imagePullSecrets: [{name: s}]", "secrets"},
+      {"containers: [{name: c, env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]}]", "secrets"},
+      {"initContainers: [{name: c, envFrom: [{secretRef: {name: s}}]}]", "secrets"},
+      {"ephemeralContainers: [{name: c, envFrom: [{secretRef: {name: s}}]}]", "secrets"},
+      {"ephemeralContainers: [{name: c, envFrom: [{configMapRef: {name: s}}]}]", "configmaps"},
+      {"containers: [{name: c, env: [{name: A, valueFrom: {configMapKeyRef: {name: s, key: k}}}]}]", "configmaps"},
+      {"resourceClaims: [{name: r, resourceClaimName: x}]", "resourceclaims"},
+      {"resourceClaims: [{name: r, resourceClaimTemplateName: x}]", "resourceclaims"},
+      {"volumes: [{name: v, secret: {secretName: s}}]", "secrets"},
+      {"volumes: [{name: v, secret: {}}]", "secrets (via secret volumes)"},
+      {"volumes: [{name: v, configMap: {name: s}}]", "configmaps"},
+      {"volumes: [{name: v, csi: {driver: d}}]", "csidrivers (via CSI volumes)"},
+      {"volumes: [{name: v, csi: {driver: d, nodePublishSecretRef: {name: s}}}]", "secrets"},
+      {"volumes: [{name: v, glusterfs: {endpoints: e, path: p}}]", "endpoints (via glusterFS volumes)"},
+      {"volumes: [{name: v, persistentVolumeClaim: {claimName: c}}]", "persistentvolumeclaims"},
+      {"volumes: [{name: v, ephemeral: {volumeClaimTemplate: {}}}]", "persistentvolumeclaims (via ephemeral volumes)"},
+      {"volumes: [{name: v, azureFile: {secretName: s, shareName: x}}]", "secrets"},
+      {"volumes: [{name: v, iscsi: {secretRef: {name: s}}}]", "secrets"},
+      {"volumes: [{name: v, projected: {sources: [{downwardAPI: {}}, {secret: {name: s}}]}}]", "secrets"},
+      {"volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}]", "serviceaccounts (via projected volumes)"},
+      {"volumes: [{name: v, projected: {sources: [{clusterTrustBundle: {name: t, path: p}}]}}]", "clustertrustbundles"},
+      {"volumes: [{name: v, projected: {sources: [{podCertificate: {signerName: a/b}}]}}]", "podcertificates"},
+  };
+  for (auto& [spec, what] : named) {
+    CAPTURE(spec);
+    auto message = mirror(spec).message;
+    // ServiceAccount, which comes first, has words of its own for some.
+    const bool refused = message == R"(pods "m" is forbidden: node "n1" can not create pods that reference )" + std::string(what) ||
+                         message.starts_with(R"(pods "m" is forbidden: a mirror pod may not)");
+    CHECK_MESSAGE(refused, message);
+  }
+  CHECK(mirror("volumes: [{name: v, ofTomorrow: {}}]").message == R"(pods "m" is forbidden: error checking mirror pod for API references: unknown volume type for volume  "v")");
+}
+
+TEST_CASE("NodeRestriction: what a status may not change, and other nodes' things") {
+  cluster c;
+  c.put(basics);
+  c.put(node_world);
+  gate g(c);
+  auto n1 = node("n1");
+  auto own_pod = [](std::string_view more_meta, std::string_view status, std::string_view at = "n1") {
+    return "{apiVersion: v1, kind: Pod, metadata: {name: mine, namespace: default" + std::string(more_meta) + "}, spec: {nodeName: " + std::string(at) + "}, status: {" +
+           std::string(status) + "}}";
+  };
+  struct row {
+    std::string_view meta, status, refusal;
+  };
+  const row rows[] = {
+      {"", "phase: Running", ""},
+      {", labels: {a: b}", "", "cannot update labels through pod status"},
+      {"", "resourceClaimStatuses: [{name: x, resourceClaimName: victim}]", "cannot update resource claim statues"},
+      {"", "extendedResourceClaimStatus: {resourceClaimName: victim}", "cannot update extended resource claim status"},
+      {"", "nodeAllocatableResourceClaimStatuses: [{resourceClaimName: victim}]", "cannot update node allocatable resource claim statuses"},
+  };
+  for (auto& r : rows) {
+    CAPTURE(r.status);
+    auto got = g.update(n1, own_pod(r.meta, r.status), own_pod("", ""), "status");
+    CHECK(got.good == r.refusal.empty());
+    if (!r.refusal.empty()) CHECK(got.message == R"(pods "mine" is forbidden: node "n1" )" + std::string(r.refusal));
+  }
+  CHECK_FALSE(g.update(n1, own_pod("", "", "n2"), own_pod("", "", "n2"), "status").good);
+  for (auto sub : {"binding", "ephemeralcontainers", "resize", "exec"}) CHECK_FALSE(g.update(n1, own_pod("", ""), own_pod("", ""), sub).good);
+  CHECK_FALSE(g.update(n1, own_pod("", ""), own_pod("", "")).good);
+  auto evicts = ask(n1, "create", "", "pods/eviction", "default", "mine");
+  auto eviction = yaml("{kind: Eviction, metadata: {name: mine}}");
+  CHECK(g.run(operation::create, evicts, &eviction).good);
+  evicts.name = "theirs";
+  CHECK(g.run(operation::create, evicts, &eviction).message == R"(pods "theirs" is forbidden: node n1 can only evict pods with spec.nodeName set to itself)");
+  // Deletions are asked about too, whatever the kind.
+  CHECK_FALSE(g.remove(n1, "{apiVersion: v1, kind: Node, metadata: {name: n2}}").good);
+  CHECK_FALSE(g.remove(n1, "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: n2, namespace: kube-node-lease}}").good);
+  CHECK_FALSE(g.remove(n1, "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: n1, namespace: kube-system}}").good);
+  CHECK_FALSE(g.remove(n1, "{apiVersion: storage.k8s.io/v1, kind: CSINode, metadata: {name: n2}}").good);
+  CHECK_FALSE(g.remove(n1, "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: claim, namespace: default}}").good);
+  auto slice = [](std::string_view at) { return "{apiVersion: resource.k8s.io/v1, kind: ResourceSlice, metadata: {name: s}, spec: {nodeName: " + std::string(at) + "}}"; };
+  CHECK(g.create(n1, slice("n1")).good);
+  CHECK_FALSE(g.create(n1, slice("n2")).good);
+  CHECK(g.remove(n1, slice("n1")).good);
+  CHECK_FALSE(g.remove(n1, slice("n2")).good);
+  CHECK_FALSE(g.create(n1, "{apiVersion: resource.k8s.io/v1, kind: ResourceSlice, metadata: {name: s}, spec: {allNodes: true}}").good);
+  // Of a claim only what the kubelet finds out.
+  auto claim = [](std::string_view meta, std::string_view status) {
+    return "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: claim, namespace: default" + std::string(meta) + "}, status: {" + std::string(status) + "}}";
+  };
+  CHECK(g.update(n1, claim("", "capacity: {storage: 2Gi}, conditions: [{type: Resizing}], allocatedResources: {storage: 2Gi}"), claim("", ""), "status").good);
+  CHECK_FALSE(g.update(n1, claim("", "phase: Bound"), claim("", ""), "status").good);
+  CHECK_FALSE(g.update(n1, claim(", labels: {a: b}", ""), claim("", ""), "status").good);
+  CHECK_FALSE(g.update(n1, claim("", ""), claim("", "")).good);
+  // Its own Node.
+  auto own = [](std::string_view more) { return "{apiVersion: v1, kind: Node, metadata: {name: n1" + std::string(more) + "}}"; };
+  CHECK_FALSE(g.update(n1, own(", ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: u}]"), own("")).good);
+  CHECK_FALSE(g.update(n1, "{apiVersion: v1, kind: Node, metadata: {name: n1}, spec: {configSource: {}}}", own("")).good);
+  CHECK_FALSE(g.update(n1, own(", labels: {node-role.kubernetes.io/master: ''}"), own(""), "status").good);
+}
+
+TEST_CASE("NodeRestriction: certificates") {
+  cluster c;
+  c.put(basics);
+  c.put(node_world);
+  c.put(R"(
+{kind: ServiceAccount, metadata: {name: robot, namespace: default, uid: s1}}
+---
+{kind: Pod, metadata: {name: certified, namespace: default, uid: p9}, spec: {nodeName: n1, serviceAccountName: robot,
+  volumes: [{name: v, projected: {sources: [{podCertificate: {signerName: example.com/a}}]}}]}}
+)");
+  gate g(c);
+  auto pcr = [&](std::string_view changed = "") {
+    auto object = yaml("{apiVersion: certificates.k8s.io/v1, kind: PodCertificateRequest, metadata: {name: r, namespace: default}, spec: {signerName: example.com/a, podName: certified, "
+                       "podUID: p9, serviceAccountName: robot, serviceAccountUID: s1, nodeName: n1, nodeUID: u1}}");
+    if (!changed.empty()) {
+      auto eq = changed.find('=');
+      object.member("spec").set(changed.substr(0, eq), changed.substr(eq + 1));
+    }
+    return g.run(operation::create, ask(node("n1"), "create", "certificates.k8s.io", "podcertificaterequests", "default", "r"), &object);
+  };
+  auto good = pcr();
+  CHECK_MESSAGE(good.good, good.message);
+  for (auto changed : {"nodeName=n2", "nodeUID=x", "podName=mine", "podUID=x", "serviceAccountName=default", "serviceAccountUID=x", "signerName=example.com/b"}) CHECK_FALSE(pcr(changed).good);
 }
 
 TEST_CASE("PodSecurity") {
