@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/key.h"
 #include "base/strings.h"
 #include "crypto/digest.h"
 #include "node/limits.h"
@@ -76,8 +77,9 @@ task<result<kubelet_access::user>> kubelet_access::identify(net::http::exchange&
 }
 
 task<result<bool>> kubelet_access::granted(const user& u, std::string verb, std::string subresource) {
-  auto groups = join(u.groups, ",");
-  auto key = fmt::format("{}\n{}\n{}\n{}", u.name, groups, verb, subresource);
+  std::string key;
+  for (std::string_view part : {std::string_view(u.name), std::string_view(u.uid), std::string_view(verb), std::string_view(subresource)}) append_part(key, part);
+  for (auto& group : u.groups) append_part(key, group);
   if (auto known = decisions_.find(key); known != decisions_.end() && known->second.until > reactor::loop::current().now())
     co_return known->second.value;
   array groups_value;

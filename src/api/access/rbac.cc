@@ -12,6 +12,7 @@
 #include "api/access/cluster.h"
 #include "api/access/limits.h"
 #include "api/access/node_authorizer.h"
+#include "base/key.h"
 #include "base/log.h"
 
 namespace kedge::api {
@@ -129,11 +130,6 @@ bool reconcile(by_key<T>& known, const store::snapshot& cluster, const std::stri
     changed = true;
   }
   return changed;
-}
-
-void append_text(std::string& out, std::string_view text) {
-  out += text;
-  out += '\0';
 }
 
 }  // namespace
@@ -266,20 +262,15 @@ bool rbac_authorizer::refresh(const store::snapshot& cluster, bool at_once) {
 
 decision rbac_authorizer::authorize(const attributes& a, const store::snapshot& cluster) {
   refresh(cluster, false);
-  question_.clear();
-  append_text(question_, a.user->name);
-  for (auto& group : a.user->groups) append_text(question_, group);
-  question_ += '\1';
-  append_text(question_, a.verb);
-  if (a.is_resource) {
-    append_text(question_, a.api_group);
-    append_text(question_, a.resource);
-    append_text(question_, a.subresource);
-    append_text(question_, a.ns);
-    append_text(question_, a.name);
-  } else {
-    append_text(question_, a.path);
-  }
+  question_.assign(a.is_resource ? "resource" : "path");
+  append_part(question_, a.user->name);
+  append_part(question_, std::to_string(a.user->groups.size()));
+  for (auto& group : a.user->groups) append_part(question_, group);
+  append_part(question_, a.verb);
+  if (a.is_resource)
+    for (auto part : {&a.api_group, &a.resource, &a.subresource, &a.ns, &a.name}) append_part(question_, *part);
+  else
+    append_part(question_, a.path);
   auto known = decisions_.find(question_);
   if (known != decisions_.end() && known->second.what == decision::kind::allow) return known->second;
   // A refusal must not come from an old view: who was just granted something may use it now.
@@ -360,24 +351,34 @@ api_result<void> confirm(const attributes& who, std::string_view resource, std::
   return fail(forbidden(rbac_group, resource, name, why));
 }
 
-api_result<void> check_role(const attributes& who, std::string_view resource, const json::value& object, const json::value* old, authorizer& authz,
-                            rule_source& rules, const store::snapshot& cluster) {
-  bool aggregates = object["aggregationRule"].is_object() || (old && (*old)["aggregationRule"].is_object());
-  if (old && (*old)["rules"] == object["rules"] && (*old)["aggregationRule"] == object["aggregationRule"]) return {};
-  auto name = name_of(object);
-  if (allowed(authz, who, "escalate", resource, who.ns, name, cluster)) return {};
-  auto wanted = rules_from_json(object["rules"]);
-  if (aggregates) {
-    // Who writes the selectors decides over every rule that will ever be selected.
-    wanted.push_back({{"*"}, {"*"}, {"*"}, {}, {}});
-    wanted.push_back({{"*"}, {}, {}, {}, {"*"}});
-  }
-  return confirm(who, resource, name, wanted, rules, cluster);
+// Whether nothing changes but what the garbage collector needs to change: everything else may decide what a role gives, and to whom; a
+// ClusterRole's labels decide which others take its rules in.
+bool for_the_collector(const json::value& object, const json::value& old) {
+  auto rest_of = [](const json::value& o) {
+    auto out = o;
+    for (auto name : {"ownerReferences", "finalizers", "managedFields", "resourceVersion"}) out.member("metadata").erase(name);
+    return out;
+  };
+  return rest_of(object) == rest_of(old);
 }
 
-api_result<void> check_binding(const attributes& who, std::string_view resource, const json::value& object, const json::value* old,
-                               authorizer& authz, rule_source& rules, const store::snapshot& cluster) {
-  if (old && (*old)["subjects"] == object["subjects"] && (*old)["roleRef"] == object["roleRef"]) return {};
+bool aggregates(const json::value& role) { return !role["aggregationRule"]["clusterRoleSelectors"].empty(); }
+
+api_result<void> check_role(const attributes& who, std::string_view resource, const json::value& object, const json::value* old, authorizer& authz,
+                            rule_source& rules, const store::snapshot& cluster) {
+  // By the request's name: a new role that is posted has none, so that only a right without names escalates there.
+  if (allowed(authz, who, "escalate", resource, who.ns, who.name, cluster)) return {};
+  auto name = name_of(object);
+  KEDGE_CHECK(confirm(who, resource, name, rules_from_json(object["rules"]), rules, cluster));
+  if (!aggregates(object) && !(old && aggregates(*old))) return {};
+  // Who writes the selectors decides over every rule that will ever be selected.
+  const std::vector<policy_rule> everything{{{"*"}, {"*"}, {"*"}, {}, {}}, {{"*"}, {}, {}, {}, {"*"}}};
+  if (confirm(who, resource, name, everything, rules, cluster)) return {};
+  return fail(forbidden(rbac_group, resource, name, "must have cluster-admin privileges to use the aggregationRule"));
+}
+
+api_result<void> check_binding(const attributes& who, std::string_view resource, const json::value& object, authorizer& authz, rule_source& rules,
+                               const store::snapshot& cluster) {
   auto& ref = object["roleRef"];
   auto kind = ref["kind"].as_string();
   if (kind != "Role" && kind != "ClusterRole") return {};  // validation refuses it with its own words
@@ -393,10 +394,11 @@ api_result<void> check_binding(const attributes& who, std::string_view resource,
 api_result<void> check_escalation(const attributes& who, std::string_view kind, const json::value& object, const json::value* old,
                                   authorizer& authz, rule_source& rules, const store::snapshot& cluster) {
   if (who.user->in_group(masters)) return {};
+  if (old && for_the_collector(object, *old)) return {};
   if (kind == "Role") return check_role(who, "roles", object, old, authz, rules, cluster);
   if (kind == "ClusterRole") return check_role(who, "clusterroles", object, old, authz, rules, cluster);
-  if (kind == "RoleBinding") return check_binding(who, "rolebindings", object, old, authz, rules, cluster);
-  if (kind == "ClusterRoleBinding") return check_binding(who, "clusterrolebindings", object, old, authz, rules, cluster);
+  if (kind == "RoleBinding") return check_binding(who, "rolebindings", object, authz, rules, cluster);
+  if (kind == "ClusterRoleBinding") return check_binding(who, "clusterrolebindings", object, authz, rules, cluster);
   return {};
 }
 

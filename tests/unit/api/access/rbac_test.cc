@@ -158,6 +158,32 @@ aggregationRule: {clusterRoleSelectors: [{}]}
   CHECK(authz->authorize(ask(user("ann"), "list", "", "pods", "x"), c.now()).what == decision::kind::allow);
 }
 
+// What was decided once is no answer to another question, whatever the words hold: each pair of these is one list of parts cut elsewhere, or a path for a resource.
+TEST_CASE("remembered decisions answer only what was asked") {
+  cluster c;
+  c.put(R"(
+{kind: ClusterRole, metadata: {name: paths}, rules: [{nonResourceURLs: ["*"], verbs: ["*"]}]}
+---
+{kind: ClusterRoleBinding, metadata: {name: paths}, subjects: [{kind: User, name: alice}, {kind: Group, name: "a"}], roleRef: {kind: ClusterRole, name: paths}}
+)");
+  auto authz = make_authorizer();
+  const std::string z(1, '\0');
+  auto allowed = [&](const attributes& a) { return authz->authorize(a, c.now()).what == decision::kind::allow; };
+  for (auto separator : {z, std::string("/"), std::string("\1"), std::string("\n"), std::string(",")}) {
+    auto path = separator + "secrets" + separator + separator + "kube-system" + separator + "target";
+    CHECK(allowed(ask_path(user("alice"), "get", path)));
+    CHECK_FALSE(allowed(ask(user("alice"), "get", "", "secrets", "kube-system", "target")));
+    CHECK_FALSE(allowed(ask(user("alice"), "get", "", "secrets" + separator, "kube-system", "target")));
+    // A group's name that holds another's, and a user's that holds groups.
+    CHECK(allowed(ask_path(user("bob", {"a"}), "get", "/x")));
+    CHECK_FALSE(allowed(ask_path(user("bob" + separator + "a", {}), "get", "/x")));
+    CHECK_FALSE(allowed(ask_path(user("bob", {"a" + separator + "get"}), "", "/x")));
+    CHECK_FALSE(allowed(ask_path(user("bob", {separator + "a"}), "get", "/x")));
+    CHECK(allowed(ask_path(user("bob", {"b", "a"}), "get", "/x")));
+    CHECK_FALSE(allowed(ask_path(user("bob", {"b" + separator + "a"}), "get", "/x")));
+  }
+}
+
 TEST_CASE("refusals read as the real server's") {
   auto text = [](const attributes& a, std::string_view reason = {}) { return forbidden_status(a, reason).message; };
   CHECK(text(ask(user("u"), "get", "", "pods/log", "ns", "x")) ==
@@ -231,8 +257,17 @@ roleRef: {kind: ClusterRole, name: binder}
   CHECK(g.create(reader, R"(
 {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: x}, rules: [{apiGroups: [""], resources: [pods], verbs: [get]}]})")
             .good);
-  // Rewriting what stands is no grant.
+  // What the garbage collector changes is no grant, and rewriting what stands is none.
   CHECK(g.update(reader, secrets, secrets).good);
+  const auto with = [&](std::string_view meta, std::string_view rest = R"(rules: [{apiGroups: [""], resources: [secrets], verbs: [get]}])") {
+    return "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: x" + std::string(meta) + "}, " + std::string(rest) + "}";
+  };
+  CHECK(g.update(reader, with(", finalizers: [a/b], ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: u}]"), secrets).good);
+  // Everything else is: labels decide which roles take the rules in.
+  for (auto meta : {R"(, labels: {rbac.authorization.k8s.io/aggregate-to-view: "true"})", ", labels: {any: thing}", ", annotations: {any: thing}",
+                    R"(, finalizers: [a/b], labels: {rbac.authorization.k8s.io/aggregate-to-view: "true"})"})
+    CHECK_MESSAGE(!g.update(reader, with(meta), secrets).good, meta);
+  CHECK(g.update(reader, with(", labels: {a: b}", R"(rules: [{apiGroups: [""], resources: [pods], verbs: [get]}])"), with("", "rules: []")).good);
   constexpr std::string_view bind = R"(
 {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: y}, subjects: [{kind: User, name: z}],
  roleRef: {kind: ClusterRole, name: everything}})";
@@ -241,6 +276,17 @@ roleRef: {kind: ClusterRole, name: binder}
   auto missing = g.create(reader, R"(
 {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: y}, roleRef: {kind: ClusterRole, name: nope}})");
   CHECK(missing.why.code == 404);
+  // A right to bind or to escalate by name is one on that name; a new role that is posted has none yet.
+  c.put(R"(
+{kind: ClusterRole, metadata: {name: escalator}, rules: [{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], resourceNames: [x], verbs: [escalate]}]}
+---
+{kind: ClusterRoleBinding, metadata: {name: eve-escalates}, subjects: [{kind: User, name: eve}], roleRef: {kind: ClusterRole, name: escalator}}
+)");
+  auto eve = user("eve");
+  auto written = yaml(secrets), before = yaml(with("", "rules: []"));
+  CHECK(g.run(operation::update, ask(eve, "update", "rbac.authorization.k8s.io", "clusterroles", "", "x"), &written, &before).good);
+  CHECK_FALSE(g.run(operation::update, ask(eve, "update", "rbac.authorization.k8s.io", "clusterroles", "", "y"), &written, &before).good);
+  CHECK_FALSE(g.run(operation::create, ask(eve, "create", "rbac.authorization.k8s.io", "clusterroles"), &written).good);
   // Selectors decide over rules to come: that takes everything.
   CHECK(!g.create(reader, R"(
 {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: x}, aggregationRule: {clusterRoleSelectors: [{}]}})")
