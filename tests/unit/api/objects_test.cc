@@ -1,6 +1,9 @@
 // Create, read, change and remove objects through the handler.
 #include "api/not_yet.h"
 #include "harness.h"
+#include "samples.h"
+#include "base/strings.h"
+#include "crypto/certificate.h"
 
 namespace kedge::api {
 
@@ -425,6 +428,41 @@ TEST_CASE("what an endpoint's address may be is judged after parsing, in every s
     CHECK(a.code == (r.subset.empty() ? 201 : 422));
     CHECK_MESSAGE(message_of(a).find(r.subset) != std::string::npos, message_of(a));
   }
+}
+
+// Who signs writes the status; who approves is asked through /approval alone, by its signer.
+TEST_CASE("a certificate request is approved through /approval and nowhere else") {
+  api_world w;
+  auto csrs = builtin_registry().find("certificates.k8s.io", "v1", "certificatesigningrequests");
+  const std::string root = "/apis/certificates.k8s.io/v1/certificatesigningrequests", one = root + "/c";
+  w.must(w.post(root, json::write(sample(*csrs, "", "c"))), 201);
+  auto with = [&](std::string_view conditions, std::string_view certificate = "") {
+    auto o = w.must(w.get(one), 200);
+    o.member("status").set("conditions", *json::parse(conditions));
+    if (!certificate.empty()) o.member("status").set("certificate", certificate);
+    return json::write(o);
+  };
+  auto certificate = [] { return base64(as_bytes(crypto::authority::create("signer", system_wall_time())->bundle_pem())); };
+  constexpr std::string_view approved = R"([{"type":"Approved","status":"True","reason":"r"}])", denied = R"([{"type":"Denied","status":"True","reason":"r"}])",
+                             failed = R"([{"type":"Failed","status":"True","reason":"r"}])";
+  for (auto wanted : {approved, denied}) {
+    auto refused = w.put(one + "/status", with(wanted));
+    CHECK(refused.code == 422);
+    CHECK(refused.body.find("updates may not add a condition of type") != std::string::npos);
+  }
+  CHECK(w.patch(one + "/status", fmt::format(R"({{"status":{{"conditions":{}}}}})", approved), merge).code == 422);
+  // The object itself keeps its status.
+  w.must(w.put(one, with(approved)), 200);
+  CHECK(w.get(one).json()["status"]["conditions"].empty());
+  CHECK(w.must(w.put(one + "/approval", with(approved)), 200)["status"]["conditions"][0]["type"].as_string() == "Approved");
+  // What was approved stays as it was, whatever the status says of it.
+  auto changed = w.must(w.put(one + "/status", with(R"([{"type":"Approved","status":"True","reason":"mine"}])", certificate())), 200);
+  CHECK(changed["status"]["conditions"][0]["reason"].as_string() == "r");
+  CHECK(w.put(one + "/status", with("[]")).code == 422);
+  CHECK(w.put(one + "/status", with(approved, certificate())).code == 422);  // a certificate is given once
+  CHECK(w.put(one + "/approval", with(R"([{"type":"Approved","status":"True"},{"type":"Denied","status":"True"}])")).code == 422);
+  w.must(w.post(root, json::write(sample(*csrs, "", "d"))), 201);
+  w.must(w.patch(root + "/d/status", fmt::format(R"({{"status":{{"conditions":{}}}}})", failed), merge), 200);
 }
 
 TEST_CASE("the client of the server itself") {
