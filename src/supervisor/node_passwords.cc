@@ -36,9 +36,24 @@ api::status refused(const std::string& node) {
   return s;
 }
 
+api::status taken(const std::string& node) {
+  auto s = refused(node);
+  s.message = "no password is recorded for node " + quote(node) + ", which is alive: its name can be taken over when its lease kube-node-lease/" + node + " has run out";
+  return s;
+}
+
 }  // namespace
 
-task<api::api_result<void>> node_passwords::check(std::string node, std::string password) {
+// Whether somebody renews the node's lease: then the name isn't a stranger's to take, though its password was lost.
+bool node_passwords::lives(const std::string& node) {
+  auto lease = objects_.get({"coordination.k8s.io", "v1", "leases"}, "kube-node-lease", node);
+  if (!lease) return false;
+  auto renewed = parse_rfc3339((*lease)["spec"]["renewTime"].as_string());
+  auto holds = std::chrono::seconds((*lease)["spec"]["leaseDurationSeconds"].as_integer(40));
+  return renewed && reactor::loop::current().wall_now() < *renewed + holds && bool(objects_.get(nodes, "", node));
+}
+
+task<api::api_result<void>> node_passwords::check(std::string node, std::string password, bool by_certificate) {
   if (password.size() > password_bytes_max) co_return api::fail(api::bad_request("the node password is longer than 256 bytes"));
   auto name = node + std::string(suffix);
   for (int attempt = 0; attempt < 2; ++attempt) {
@@ -58,6 +73,7 @@ task<api::api_result<void>> node_passwords::check(std::string node, std::string 
       co_return api::api_result<void>();
     }
     if (secret.error().code != 404) co_return api::fail(secret.error());
+    if (!by_certificate && lives(node)) co_return api::fail(taken(node));
     auto hash = co_await reactor::offload([password] { return crypto::hash_password(password, system_random()); });
     if (!hash) co_return api::fail(api::from_error(hash.error()));
     if (!*hash) co_return api::fail(api::from_error(hash->error()));

@@ -11,6 +11,7 @@
 #include "json/write.h"
 #include "reactor/offload.h"
 #include "supervisor/config_document.h"
+#include "supervisor/server_names.h"
 #include "tunnel/dial.h"
 
 namespace kedge::supervisor {
@@ -190,6 +191,8 @@ class routes final : public net::http::handler {
     if (id.name.empty()) co_return api::fail(plain(400, "BadRequest", "header K3s-Node-Name is missing: the node's name is not set"));
     if (by_certificate && user.name.substr(node_user.size()) != id.name)
       co_return api::fail(plain(400, "BadRequest", "header node name does not match auth node name"));
+    if (is_server_name(s_.settings, s_.objects, id.name))
+      co_return api::fail(plain(403, "Forbidden", "node name " + quote(id.name) + " stands for the API servers; give the node another by --node-name"));
     if (password.empty()) co_return api::fail(plain(400, "BadRequest", "header K3s-Node-Password is missing: the node's password is not set"));
     if (by_certificate && !s_.objects.get({"", "v1", "nodes"}, "", id.name))
       co_return api::fail(plain(401, "Unauthorized", "not authorized"));
@@ -199,7 +202,11 @@ class routes final : public net::http::handler {
           co_return api::fail(plain(500, "InternalError", "header K3s-Node-IP has an invalid address " + quote(a)));
         id.addresses.emplace_back(a);
       }
-    if (auto ok = co_await s_.passwords.check(id.name, std::move(password)); !ok) {
+    auto certified = certified_addresses(s_.settings, s_.objects, id.addresses, e.connection().peer.address);
+    if (certified.size() < id.addresses.size())
+      log::warning("node {} from {} asked for a certificate that names a server's address: it is left out", quote(id.name), e.connection().peer.text());
+    id.addresses = std::move(certified);
+    if (auto ok = co_await s_.passwords.check(id.name, std::move(password), by_certificate); !ok) {
       log::warning("node {} from {} was refused: {}", quote(id.name), e.connection().peer.text(), ok.error().message);
       co_return api::fail(std::move(ok).error());
     }
