@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <deque>
+#include <set>
 
 #include "api/gzip.h"
 #include "api/limits.h"
@@ -55,7 +56,10 @@ std::vector<std::string> warning_headers(const std::vector<std::string>& texts) 
   std::size_t all = 0;
   for (auto& t : texts) all += t.size();
   std::size_t used = 0;
+  std::set<std::string_view> told;
   for (auto& t : texts) {
+    if (!told.insert(t).second) continue;
+    if (out.size() == warnings_max) break;
     auto cut = all > warnings_max_bytes && t.size() > warning_text_max_bytes ? std::string_view(t).substr(0, warning_text_max_bytes) : std::string_view(t);
     std::string quoted;
     for (char c : cut) {

@@ -44,6 +44,8 @@ inline constexpr std::size_t parsed_cache_entries = 128;
 // Warnings: a text longer than this is cut when all of them together pass the second bound.
 inline constexpr std::size_t warning_text_max_bytes = 256;
 inline constexpr std::size_t warnings_max_bytes = 4096;
+// And no more headers than this: Python's clients refuse an answer with more than a hundred, of which others take some.
+inline constexpr std::size_t warnings_max = 64;
 
 // Warnings of one kind about one object: the header has no room for more.
 inline constexpr std::size_t warnings_told_max = 64;

@@ -67,7 +67,7 @@ class converter {
         continue;
       }
       *known = std::move(v);
-      if (!duplicates_) continue;
+      if (!duplicates_ || duplicates_->size() >= duplicates_named_max) continue;
       std::string path;
       spell(&here, path);
       duplicates_->push_back(std::move(path));

@@ -193,7 +193,7 @@ class builder : public YAML::EventHandler {
     if (!top.have_key) {
       top.key = key_of(mark, std::move(v));
       top.have_key = true;
-      if (options_.duplicates && top.what.find(top.key))
+      if (options_.duplicates && options_.duplicates->size() < duplicates_named_max && top.what.find(top.key))
         options_.duplicates->push_back("line " + std::to_string(mark.line + 1) + ": key " + quote(top.key) + " already set in map");
       return;
     }
