@@ -20,7 +20,8 @@ std::optional<security_level> level_of(std::string_view text) {
 
 struct policy {
   security_level level = security_level::privileged;
-  std::string text;  // "restricted:latest"
+  unsigned minor = latest_minor;  // of the version of the standards
+  std::string text;               // "restricted:latest"
 };
 
 // Without a label: privileged. A label that can't be read (written before this plugin was on) is the strictest, as there.
@@ -30,7 +31,9 @@ policy policy_of(const json::value& labels, std::string_view mode) {
   auto version = labels[std::string(label_prefix) + std::string(mode) + "-version"].as_string("latest");
   auto level = level_of(label->as_string());
   auto name = level ? label->as_string() : std::string_view("restricted");
-  return {level.value_or(security_level::restricted), std::string(name) + ':' + std::string(version)};
+  auto minor = version.starts_with("v1.") ? parse_uint(version.substr(3)) : std::nullopt;
+  return {level.value_or(security_level::restricted), minor && *minor < latest_minor ? static_cast<unsigned>(*minor) : latest_minor,
+          std::string(name) + ':' + std::string(version)};
 }
 
 bool version_is_good(std::string_view text) {
@@ -69,14 +72,24 @@ const json::value* template_of(const admission_request& r) {
   return nullptr;
 }
 
+// Whether an update has the pod run anything else: what else of a pod may change was judged when it was made.
+bool runs_other(const json::value& pod, const json::value& old) {
+  for (auto list : {"initContainers", "containers"}) {
+    auto &now = pod["spec"][list], &before = old["spec"][list];
+    if (now.size() != before.size()) return true;
+    for (std::size_t i = 0; i < now.size(); ++i)
+      if (now[i]["image"] != before[i]["image"]) return true;
+  }
+  return false;
+}
+
 bool writes_pod(const admission_request& r) {
   auto& a = r.who;
   if (!a.api_group.empty() || a.resource != "pods") return false;
   if (a.subresource == "ephemeralcontainers") return r.what == operation::update;
   if (!a.subresource.empty()) return false;
   if (r.what == operation::create) return true;
-  // What can still change of a running pod matters only where the specification did (images, ephemeral containers).
-  return r.what == operation::update && r.old && (*r.object)["spec"] != (*r.old)["spec"];
+  return r.what == operation::update && r.old && runs_other(*r.object, *r.old);
 }
 
 api_result<void> check(admission_request& r, plugin_context& c) {
@@ -90,11 +103,11 @@ api_result<void> check(admission_request& r, plugin_context& c) {
   auto& labels = (*ns)["metadata"]["labels"];
   if (is_pod) {
     auto enforced = policy_of(labels, "enforce");
-    auto breaches = security_breaches(*pod, enforced.level);
+    auto breaches = security_breaches(*pod, enforced.level, enforced.minor);
     if (!breaches.empty()) return fail(refused(r, "violates PodSecurity " + quote(enforced.text) + ": " + join(breaches, ", ")));
   }
   auto warned = policy_of(labels, "warn");
-  auto breaches = security_breaches(*pod, warned.level);
+  auto breaches = security_breaches(*pod, warned.level, warned.minor);
   if (!breaches.empty()) r.warnings.push_back("would violate PodSecurity " + quote(warned.text) + ": " + join(breaches, ", "));
   return {};
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <set>
 
 #include "api/access/pod_references.h"
 #include "base/strings.h"
@@ -41,7 +42,7 @@ class checks {
  public:
   explicit checks(const json::value& pod) : pod_(pod), spec_(pod["spec"]), own_(spec_["securityContext"]), windows_(spec_["os"]["name"].as_string() == "windows") {}
 
-  texts run(security_level level) {
+  texts run(security_level level, unsigned minor) {
     if (level == security_level::privileged) return {};
     bool restricted = level == security_level::restricted;
     app_armor();
@@ -49,6 +50,7 @@ class checks {
     host_namespaces();
     if (!restricted) host_paths();
     host_ports();
+    if (minor >= 34) probed_hosts();
     privileged();
     proc_mount();
     selinux();
@@ -153,6 +155,25 @@ class checks {
   void privileged() {
     auto list = where(spec_, [](const json::value& c) { return c["securityContext"]["privileged"].as_bool(); });
     if (!list.empty()) breach("privileged", {containers(list) + " must not set securityContext.privileged=true"});
+  }
+
+  // A probe or hook of another host is asked for by the kubelet, from within its network.
+  void probed_hosts() {
+    std::set<std::string> hosts, found;
+    each_container(spec_, [&](const json::value& c, std::string_view) {
+      auto look = [&](const json::value& handler) {
+        for (auto how : {"httpGet", "tcpSocket"})
+          if (auto host = handler[how]["host"].as_string(); !host.empty()) {
+            hosts.emplace(host);
+            found.emplace(c["name"].as_string());
+          }
+      };
+      for (auto probe : {"livenessProbe", "readinessProbe", "startupProbe"}) look(c[probe]);
+      for (auto hook : {"postStart", "preStop"}) look(c["lifecycle"][hook]);
+    });
+    if (found.empty()) return;
+    breach("probe or lifecycle host", {containers({found.begin(), found.end()}) + (found.size() == 1 ? " uses " : " use ") +
+                                       (hosts.size() == 1 ? "probe or lifecycle host " : "probe or lifecycle hosts ") + quoted({hosts.begin(), hosts.end()})});
   }
 
   void proc_mount() {
@@ -285,6 +306,6 @@ class checks {
 
 }  // namespace
 
-std::vector<std::string> security_breaches(const json::value& pod, security_level level) { return checks(pod).run(level); }
+std::vector<std::string> security_breaches(const json::value& pod, security_level level, unsigned minor) { return checks(pod).run(level, minor); }
 
 }  // namespace kedge::api

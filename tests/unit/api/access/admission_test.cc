@@ -416,6 +416,73 @@ TEST_CASE("NodeRestriction: certificates") {
   for (auto changed : {"nodeName=n2", "nodeUID=x", "podName=mine", "podUID=x", "serviceAccountName=default", "serviceAccountUID=x", "signerName=example.com/b"}) CHECK_FALSE(pcr(changed).good);
 }
 
+TEST_CASE("PodSecurity: probes and hooks of other hosts, since 1.34") {
+  cluster c;
+  c.put(basics);
+  c.put("{kind: Namespace, metadata: {name: base, labels: {pod-security.kubernetes.io/enforce: baseline}}}");
+  c.put("{kind: Namespace, metadata: {name: older, labels: {pod-security.kubernetes.io/enforce: baseline, pod-security.kubernetes.io/enforce-version: v1.33}}}");
+  gate g(c);
+  auto with = [&](std::string_view ns, std::string_view in_container) {
+    return g.create(admin(), "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: " + std::string(ns) + "}, spec: {serviceAccountName: default, containers: [{name: c, " +
+                                 std::string(in_container) + "}]}}");
+  };
+  c.put("{kind: ServiceAccount, metadata: {name: default, namespace: base}}\n---\n{kind: ServiceAccount, metadata: {name: default, namespace: older}}");
+  for (auto bad : {"livenessProbe: {httpGet: {host: 169.254.169.254, port: 80}}", "readinessProbe: {tcpSocket: {host: 169.254.169.254, port: 80}}",
+                   "startupProbe: {httpGet: {host: 169.254.169.254, port: 80}}", "lifecycle: {postStart: {httpGet: {host: 169.254.169.254, port: 80}}}",
+                   "lifecycle: {preStop: {tcpSocket: {host: 169.254.169.254, port: 80}}}"}) {
+    CHECK(with("base", bad).message == R"(pods "p" is forbidden: violates PodSecurity "baseline:latest": probe or lifecycle host (container "c" uses probe or lifecycle host "169.254.169.254"))");
+    CHECK(with("older", bad).good);
+  }
+  CHECK(with("base", "livenessProbe: {httpGet: {port: 80}}").good);
+}
+
+TEST_CASE("PodSecurity: an update is judged when it has the pod run something else") {
+  cluster c;
+  c.put(basics);
+  gate g(c);
+  auto bad = [](std::string_view image, std::string_view more = "") {
+    return "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: strict}, spec: {hostNetwork: true, " + std::string(more) + "containers: [{name: c, image: " + std::string(image) + "}]}}";
+  };
+  CHECK(g.update(admin(), bad("a", "tolerations: [{key: x}], "), bad("a")).good);
+  CHECK_FALSE(g.update(admin(), bad("b"), bad("a")).good);
+}
+
+// Accounts that say so limit what their pods may name. Messages are upstream's.
+TEST_CASE("enforce-mountable-secrets") {
+  cluster c;
+  c.put(basics);
+  c.put("{kind: ServiceAccount, metadata: {name: tight, namespace: default, annotations: {kubernetes.io/enforce-mountable-secrets: 'true'}}, secrets: [{name: mine}], imagePullSecrets: [{name: pull}]}");
+  gate g(c);
+  auto with = [&](std::string_view spec) {
+    return "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: default}, spec: {serviceAccountName: tight, " + std::string(spec) + "}}";
+  };
+  struct row {
+    std::string_view spec, refusal;
+  };
+  const row rows[] = {
+      {"containers: [{name: c, env: [{name: E, valueFrom: {secretKeyRef: {name: mine, key: k}}}]}]", ""},
+      {"volumes: [{name: v, secret: {secretName: mine}}]", ""},
+      {"volumes: [{name: v, secret: {secretName: other}}]", R"(volume with secret.secretName="other" is not allowed because service account tight does not reference that secret)"},
+      {"containers: [{name: c, env: [{name: E, valueFrom: {secretKeyRef: {name: other, key: k}}}]}]",
+       R"(container c with envVar E referencing secret.secretName="other" is not allowed because service account tight does not reference that secret)"},
+      {"containers: [{name: c, envFrom: [{secretRef: {name: other}}]}]",
+       R"(container c with envFrom referencing secret.secretName="other" is not allowed because service account tight does not reference that secret)"},
+      {"initContainers: [{name: i, envFrom: [{secretRef: {name: other}}]}]",
+       R"(init container i with envFrom referencing secret.secretName="other" is not allowed because service account tight does not reference that secret)"},
+      {"imagePullSecrets: [{name: pull}]", ""},
+      {"imagePullSecrets: [{name: other}]", R"(imagePullSecrets[0].name="other" is not allowed because service account tight does not reference that imagePullSecret)"},
+  };
+  for (auto& r : rows) {
+    CAPTURE(r.spec);
+    auto got = g.create(admin(), with(r.spec));
+    CHECK(got.good == r.refusal.empty());
+    if (!r.refusal.empty()) CHECK(got.message == R"(pods "p" is forbidden: )" + std::string(r.refusal));
+  }
+  auto debug = [&](std::string_view secret) { return with("ephemeralContainers: [{name: e, envFrom: [{secretRef: {name: " + std::string(secret) + "}}]}]"); };
+  CHECK(g.update(admin(), debug("mine"), with("containers: []"), "ephemeralcontainers").good);
+  CHECK_FALSE(g.update(admin(), debug("other"), with("containers: []"), "ephemeralcontainers").good);
+}
+
 TEST_CASE("PodSecurity") {
   cluster c;
   c.put(basics);
