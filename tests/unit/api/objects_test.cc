@@ -465,6 +465,93 @@ TEST_CASE("a certificate request is approved through /approval and nowhere else"
   w.must(w.patch(root + "/d/status", fmt::format(R"({{"status":{{"conditions":{}}}}})", failed), merge), 200);
 }
 
+// Observed in upstream's ValidatePodUpdate: what a gated pod asks of its node may only get narrower.
+TEST_CASE("a gated pod may be given fewer nodes, never others") {
+  api_world w;
+  const std::string root = "/api/v1/namespaces/mine/pods";
+  constexpr std::string_view spec = R"("containers":[{"name":"c","image":"i"}],"nodeSelector":{"disk":"ssd"},"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":
+    {"nodeSelectorTerms":[{"matchExpressions":[{"key":"zone","operator":"In","values":["a"]}]}]}},"podAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[{"weight":1,"podAffinityTerm":{"topologyKey":"k"}}]}})";
+  auto make = [&](std::string_view name, std::string_view gates) {
+    return w.must(w.post(root, fmt::format(R"({{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{}"}},"spec":{{{},"schedulingGates":[{}]}}}})", name, spec, gates)), 201);
+  };
+  make("gated", R"({"name":"g"})");
+  make("free", "");
+  const std::string terms = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
+  struct row {
+    std::string patch;
+    bool narrower;
+  };
+  const row rows[] = {
+      {R"([{"op":"add","path":"/spec/nodeSelector/cpu","value":"arm"}])", true},
+      {R"([{"op":"replace","path":"/spec/nodeSelector/disk","value":"hdd"}])", false},
+      {R"([{"op":"remove","path":"/spec/nodeSelector"}])", false},
+      {R"([{"op":"add","path":")" + terms + R"(/0/matchExpressions/-","value":{"key":"rack","operator":"Exists"}}])", true},
+      {R"([{"op":"add","path":")" + terms + R"(/0/matchExpressions/0","value":{"key":"rack","operator":"Exists"}}])", false},
+      {R"([{"op":"replace","path":")" + terms + R"(/0/matchExpressions/0/values","value":["b"]}])", false},
+      {R"([{"op":"add","path":")" + terms + R"(/-","value":{"matchExpressions":[{"key":"rack","operator":"Exists"}]}}])", false},
+      {R"([{"op":"remove","path":"/spec/affinity/nodeAffinity"}])", false},
+      {R"([{"op":"remove","path":"/spec/affinity"}])", false},
+      {R"([{"op":"remove","path":"/spec/affinity/podAffinity"}])", false},
+      {R"([{"op":"add","path":"/spec/affinity/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution","value":[{"weight":1,"preference":{"matchExpressions":[{"key":"x","operator":"Exists"}]}}]}])", true},
+  };
+  for (auto& r : rows) {
+    CAPTURE(r.patch);
+    for (auto name : {"gated", "free"}) {
+      auto a = w.patch(root + "/" + name + "?dryRun=All", r.patch, "application/json-patch+json");
+      const bool may = r.narrower && name == std::string_view("gated");
+      CHECK_MESSAGE(a.code == (may ? 200 : 422), name << ": " << a.body);
+    }
+  }
+}
+
+TEST_CASE("a mirror pod stays one, and no other becomes one") {
+  api_world w;
+  const std::string root = "/api/v1/namespaces/mine/pods";
+  auto make = [&](std::string_view name, std::string_view annotations) {
+    w.must(w.post(root, fmt::format(R"({{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{}","annotations":{}}},"spec":{{"nodeName":"n1","containers":[{{"name":"c","image":"i"}}]}}}})", name, annotations)), 201);
+  };
+  make("mirror", R"({"kubernetes.io/config.mirror":"x"})");
+  make("plain", "{}");
+  for (auto sub : {"", "/status", "/ephemeralcontainers"})
+    for (auto& [name, annotations, code] : {std::tuple("mirror", R"({"kubernetes.io/config.mirror":null})", 422), std::tuple("mirror", R"({"kubernetes.io/config.mirror":"y"})", 422),
+                                            std::tuple("plain", R"({"kubernetes.io/config.mirror":"x"})", 422), std::tuple("mirror", R"({"a":"b"})", 200),
+                                            std::tuple("plain", R"({"container.apparmor.security.beta.kubernetes.io/c":"unconfined"})", 422)}) {
+      CAPTURE(sub);
+      CAPTURE(annotations);
+      // Of a pod's debugging containers no annotation is written; a mirror has none at all.
+      const bool written = sub != std::string_view("/ephemeralcontainers");
+      const int of_containers = name == std::string_view("mirror") ? 422 : 200;
+      auto a = w.patch(root + "/" + name + sub + "?dryRun=All", fmt::format(R"({{"metadata":{{"annotations":{}}}}})", annotations), merge);
+      CHECK_MESSAGE(a.code == (written ? code : of_containers), a.body);
+    }
+}
+
+TEST_CASE("a resource slice stays its node's") {
+  api_world w;
+  auto slices = builtin_registry().find("resource.k8s.io", "v1", "resourceslices");
+  w.must(w.post("/apis/resource.k8s.io/v1/resourceslices", json::write(sample(*slices, "", "s"))), 201);
+  for (auto patch : {R"({"spec":{"nodeName":"n2"}})", R"({"spec":{"nodeName":null,"allNodes":true}})", R"({"spec":{"driver":"other.example.com"}})", R"({"spec":{"pool":{"name":"q"}}})"})
+    CHECK(w.patch("/apis/resource.k8s.io/v1/resourceslices/s", patch, merge).code == 422);
+  CHECK(w.patch("/apis/resource.k8s.io/v1/resourceslices/s", R"({"spec":{"pool":{"generation":2}}})", merge).code == 200);
+}
+
+TEST_CASE("an answer has few warnings, whatever it is asked") {
+  api_world w;
+  std::string body = R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{)";
+  for (int i = 0; i < 5000; ++i) body += fmt::format(R"("k{0}":"v","k{0}":"v",)", i);
+  body += R"("z":"v"}})";
+  auto a = w.post("/api/v1/namespaces/mine/configmaps", body);
+  CHECK(a.code == 201);
+  const auto count = a.headers.all("Warning").size();
+  CHECK(count > 10);
+  CHECK(count <= 64);
+  std::string unknown = R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b"})";
+  for (int i = 0; i < 5000; ++i) unknown += fmt::format(R"(,"u{}":1)", i);
+  auto b = w.post("/api/v1/namespaces/mine/configmaps", unknown + "}");
+  CHECK(b.code == 201);
+  CHECK(b.headers.all("Warning").size() <= 64);
+}
+
 TEST_CASE("the client of the server itself") {
   api_world w;
   resource_id maps{"", "v1", "configmaps"};

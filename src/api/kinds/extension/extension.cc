@@ -24,6 +24,13 @@ void webhooks(causes& out, const json::value& o) {
   }
 }
 
+// A node writes its slices: for whom they are is said once.
+void slice_update(causes& out, const json::value& o, const json::value& old) {
+  immutable(out, o["spec"]["pool"]["name"], old["spec"]["pool"]["name"], "spec.pool.name");
+  immutable(out, o["spec"]["driver"], old["spec"]["driver"], "spec.driver");
+  immutable(out, o["spec"]["nodeName"], old["spec"]["nodeName"], "spec.nodeName");
+}
+
 }  // namespace
 
 const kind_rules kinds::mutating_webhooks{.group = admission_group, .resource = "mutatingwebhookconfigurations", .generation = true, .unconditional_update = false, .validate = webhooks};
@@ -31,7 +38,7 @@ const kind_rules kinds::validating_webhooks{.group = admission_group, .resource 
 const kind_rules kinds::validating_policies{.group = admission_group, .resource = "validatingadmissionpolicies", .generation = true, .unconditional_update = false};
 const kind_rules kinds::validating_policy_bindings{.group = admission_group, .resource = "validatingadmissionpolicybindings", .generation = true, .unconditional_update = false};
 const kind_rules kinds::device_classes{.group = "resource.k8s.io", .resource = "deviceclasses", .generation = true, .answers_deleted_object = true};
-const kind_rules kinds::resource_slices{.group = "resource.k8s.io", .resource = "resourceslices", .generation = true, .answers_deleted_object = true};
+const kind_rules kinds::resource_slices{.group = "resource.k8s.io", .resource = "resourceslices", .generation = true, .answers_deleted_object = true, .validate_update = slice_update};
 const kind_rules kinds::api_services{.group = "apiregistration.k8s.io", .resource = "apiservices", .name = check_path_segment};  // "v1."
 
 }  // namespace kedge::api
