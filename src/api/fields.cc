@@ -58,6 +58,10 @@ constexpr selectable fields[] = {
     {"apps", "replicasets", "status.replicas", "status.replicas", "0"},
     {"batch", "jobs", "status.successful", "status.succeeded", "0"},
     {"certificates.k8s.io", "certificatesigningrequests", "spec.signerName", "spec.signerName"},
+    {"certificates.k8s.io", "podcertificaterequests", "spec.signerName", "spec.signerName"},
+    {"certificates.k8s.io", "podcertificaterequests", "spec.podName", "spec.podName"},
+    {"certificates.k8s.io", "podcertificaterequests", "spec.nodeName", "spec.nodeName"},
+    {"certificates.k8s.io", "clustertrustbundles", "spec.signerName", "spec.signerName"},
     {"resource.k8s.io", "resourceslices", "spec.nodeName", "spec.nodeName"},
     {"resource.k8s.io", "resourceslices", "spec.driver", "spec.driver"},
 };

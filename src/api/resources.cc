@@ -126,6 +126,10 @@ task<void> api_handler::serve_resource(api_request& r, permission may, std::uniq
     co_return;
   }
   auto& to = *target;
+  if (!to.subresource().empty() && !s->subresource(to.subresource())) {
+    co_await refuse(r, no_such_resource());
+    co_return;
+  }
   if (i.bad_method) {
     co_await refuse(r, method_not_allowed());
     co_return;
@@ -355,9 +359,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_connect(api_request& r, authorized
 }
 
 KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, authorized to) {
-  auto found = to.what().subresource(to.subresource());
-  if (!found) co_return co_await refuse(r, no_such_resource());
-  auto& sub = *found;
+  auto& sub = *to.what().subresource(to.subresource());
   // A proxy takes every method that there is; the API has no verb for OPTIONS.
   if (!sub.has_verb(to.verb()) && sub.name != "proxy") co_return co_await refuse(r, method_not_allowed());
   if (leads_to_a_node(sub.name)) co_return co_await serve_connect(r, std::move(to), sub);

@@ -28,9 +28,10 @@ const std::vector<policy_rule>& node_rules() {
       {{"create"}, {"authentication.k8s.io"}, {"tokenreviews"}, {}, {}},
       {{"create"}, {"authorization.k8s.io"}, {"localsubjectaccessreviews", "subjectaccessreviews"}, {}, {}},
       {{"get", "list", "watch"}, {""}, {"services"}, {}, {}},
-      {{"create", "patch", "update"}, {""}, {"events"}, {}, {}},
+      {{"create", "patch", "update"}, {"", "events.k8s.io"}, {"events"}, {}, {}},
       {{"get"}, {""}, {"endpoints"}, {}, {}},
       {{"create", "get", "list", "watch"}, {"certificates.k8s.io"}, {"certificatesigningrequests"}, {}, {}},
+      {{"get", "list", "watch"}, {"certificates.k8s.io"}, {"clustertrustbundles"}, {}, {}},
       {{"get", "list", "watch"}, {"storage.k8s.io"}, {"csidrivers"}, {}, {}},
       {{"get", "list", "watch"}, {"node.k8s.io"}, {"runtimeclasses"}, {}, {}},
   };
@@ -165,6 +166,10 @@ bool node_authorizer::related(std::string_view node, const attributes& a, const 
     auto slice = read_object(cluster, object_key("resourceslices", {}, name));
     return slice && (*slice)["spec"]["nodeName"].as_string() == node;
   }
+  if (a.resource == "podcertificaterequests") {
+    auto request = read_object(cluster, object_key("podcertificaterequests", a.ns, name));
+    return request && (*request)["spec"]["nodeName"].as_string() == node;
+  }
   if (a.resource == "pods") {
     auto stored = read_object(cluster, object_key("pods", a.ns, name));
     return stored && (*stored)["spec"]["nodeName"].as_string() == node;
@@ -188,13 +193,13 @@ decision node_authorizer::read_namespaced(std::string_view node, const attribute
 }
 
 decision node_authorizer::claim_status(std::string_view node, const attributes& a, const store::snapshot& cluster) {
-  if (!one_of(a.verb, {"get", "update", "patch"})) return pass("can only get/update/patch this type");
+  if (!one_of(a.verb, {"update", "patch"})) return pass("can only get/update/patch this type");
   if (a.name.empty()) return pass("No Object name found");
   return related(node, a, cluster) ? allow() : pass(no_relationship(node));
 }
 
 decision node_authorizer::service_account(std::string_view node, const attributes& a, const store::snapshot& cluster) {
-  if (a.verb == "get" && a.subresource.empty()) return get_one(node, a, cluster);
+  if (a.verb == "get" && a.subresource.empty()) return read_namespaced(node, a, cluster);
   if (a.verb != "create" || a.name.empty()) return pass("can only create tokens for individual service accounts");
   if (a.subresource != "token") return pass("can only create token subresource of serviceaccount");
   return related(node, a, cluster) ? allow() : pass(no_relationship(node));
@@ -223,6 +228,15 @@ decision node_authorizer::resource_slice(std::string_view node, const attributes
   return pass("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection");
 }
 
+decision node_authorizer::pod_certificate_request(std::string_view node, const attributes& a, const store::snapshot& cluster) {
+  if (!a.subresource.empty()) return pass("nodes may not access the status subresource of PodCertificateRequests");
+  if (a.verb == "create") return allow();  // for which pod: NodeRestriction's business
+  if (a.verb == "get") return get_one(node, a, cluster);
+  if (a.verb == "list" || a.verb == "watch")
+    return a.fields.demands("spec.nodeName", node) ? allow() : pass("can only list/watch podcertificaterequests with nodeName field selector");
+  return pass("nodes may not " + a.verb + " podcertificaterequests");
+}
+
 decision node_authorizer::authorize(const attributes& a, const store::snapshot& cluster) {
   if (!is_node(a.user)) return pass();
   auto node = node_name_of(a.user);
@@ -243,6 +257,8 @@ decision node_authorizer::authorize(const attributes& a, const store::snapshot& 
     if (a.resource == "csinodes") return csi_node(node, a);
   } else if (a.api_group == "coordination.k8s.io") {
     if (a.resource == "leases") return lease(node, a);
+  } else if (a.api_group == "certificates.k8s.io") {
+    if (a.resource == "podcertificaterequests") return pod_certificate_request(node, a, cluster);
   }
   return any_allows(node_rules(), a) ? allow() : pass();
 }

@@ -49,6 +49,7 @@ class node_authorizer final : public authorizer {
   decision claim_status(std::string_view node, const attributes& a, const store::snapshot& cluster);
   decision service_account(std::string_view node, const attributes& a, const store::snapshot& cluster);
   decision pod(std::string_view node, const attributes& a, const store::snapshot& cluster);
+  decision pod_certificate_request(std::string_view node, const attributes& a, const store::snapshot& cluster);
   decision resource_slice(std::string_view node, const attributes& a, const store::snapshot& cluster);
 
   std::unordered_map<std::string, known_namespace, string_hash, std::equal_to<>> namespaces_;

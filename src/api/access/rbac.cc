@@ -307,21 +307,23 @@ decision authorizer_chain::authorize(const attributes& a, const store::snapshot&
   if (a.user->in_group(masters)) return {decision::kind::allow, {}};
   std::string reasons;
   for (auto& member : members_) {
-    auto d = member->authorize(a, cluster);
+    auto d = member.asks->authorize(a, cluster);
     if (d.what != decision::kind::no_opinion) return d;
     if (d.reason.empty()) continue;
     if (!reasons.empty()) reasons += '\n';
+    reasons += member.name;
+    reasons += ": ";
     reasons += d.reason;
   }
   return {decision::kind::no_opinion, std::move(reasons)};
 }
 
 std::unique_ptr<authorizer> make_authorizer(rule_source** rules) {
-  std::vector<std::unique_ptr<authorizer>> members;
-  members.push_back(std::make_unique<node_authorizer>());
+  std::vector<authorizer_chain::member> members;
+  members.push_back({"node", std::make_unique<node_authorizer>()});
   auto rbac = std::make_unique<rbac_authorizer>();
   if (rules) *rules = rbac.get();
-  members.push_back(std::move(rbac));
+  members.push_back({"rbac", std::move(rbac)});
   return std::make_unique<authorizer_chain>(std::move(members));
 }
 

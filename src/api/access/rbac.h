@@ -48,14 +48,19 @@ class rbac_authorizer final : public authorizer, public rule_source {
   std::string question_;  // scratch for the key of decisions_
 };
 
-// The chain Node, RBAC as K3s runs it, behind system:masters (always allowed): the first allow or deny counts.
+// The chain Node, RBAC as K3s runs it, behind system:masters (always allowed): the first allow or deny counts. When none has an opinion,
+// the reasons of those that say why carry their names.
 class authorizer_chain final : public authorizer {
  public:
-  explicit authorizer_chain(std::vector<std::unique_ptr<authorizer>> members) : members_(std::move(members)) {}
+  struct member {
+    std::string_view name;
+    std::unique_ptr<authorizer> asks;
+  };
+  explicit authorizer_chain(std::vector<member> members) : members_(std::move(members)) {}
   decision authorize(const attributes& a, const store::snapshot& cluster) override;
 
  private:
-  std::vector<std::unique_ptr<authorizer>> members_;
+  std::vector<member> members_;
 };
 
 // Node, then RBAC. `rules` (may be null) gets the RBAC member, which lives as long as the chain.

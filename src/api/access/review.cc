@@ -4,6 +4,7 @@
 
 #include "api/access/cluster.h"
 #include "api/access/limits.h"
+#include "api/access/node_authorizer.h"
 #include "reactor/loop.h"
 
 namespace kedge::api {
@@ -226,7 +227,10 @@ api_result<json::value> reviews::self_subject_rules_review(const user_info& who,
   json::value status;
   status.set("resourceRules", std::move(of_resources));
   status.set("nonResourceRules", std::move(of_paths));
-  status.set("incomplete", false);
+  // What a node may do hangs on its pods: rules can't tell.
+  const bool node = is_node(who);
+  status.set("incomplete", node);
+  if (node) status.set("evaluationError", "node authorizer does not support user rule resolution");
   out.set("status", std::move(status));
   return out;
 }

@@ -24,6 +24,14 @@ spec:
   - {name: c, projected: {sources: [{secret: {name: projected}}, {configMap: {name: projected-map}}]}}
   - {name: d, persistentVolumeClaim: {claimName: claim}}
   - {name: e, ephemeral: {}}
+  resourceClaims: [{name: templated, resourceClaimTemplateName: t}]
+status:
+  resourceClaimStatuses: [{name: templated, resourceClaimName: made}, {name: other, resourceClaimName: victim}]
+  extendedResourceClaimStatus: {resourceClaimName: extended}
+---
+kind: PodCertificateRequest
+metadata: {name: request, namespace: default}
+spec: {nodeName: n1}
 ---
 kind: Pod
 metadata: {name: mirror, namespace: default, annotations: {kubernetes.io/config.mirror: x}}
@@ -109,6 +117,23 @@ TEST_CASE("the Node authorizer's table") {
       {ask(n1, "create", "certificates.k8s.io", "certificatesigningrequests"), true},
       {ask(n1, "create", "authentication.k8s.io", "tokenreviews"), true},
       {ask(n1, "list", "apps", "deployments"), false},
+      {ask(n1, "patch", "events.k8s.io", "events", "default", "e"), true},
+      {ask(n1, "watch", "certificates.k8s.io", "clustertrustbundles"), true},
+      {ask(n1, "create", "certificates.k8s.io", "clustertrustbundles"), false},
+      {ask(n1, "create", "certificates.k8s.io", "podcertificaterequests", "default"), true},  // for which pod: admission's business
+      {ask(n1, "get", "certificates.k8s.io", "podcertificaterequests", "default", "request"), true},
+      {ask(n2, "get", "certificates.k8s.io", "podcertificaterequests", "default", "request"), false},
+      {ask(n1, "list", "certificates.k8s.io", "podcertificaterequests"), false, "can only list/watch podcertificaterequests with nodeName field selector"},
+      {ask(n1, "update", "certificates.k8s.io", "podcertificaterequests/status", "default", "request"), false},
+      {ask(n1, "delete", "certificates.k8s.io", "podcertificaterequests", "default", "request"), false, "nodes may not delete podcertificaterequests"},
+      {ask(n1, "get", "", "serviceaccounts", "default", "robot"), true},
+      {ask(n2, "get", "", "serviceaccounts", "default", "robot"), false},
+      {ask(n1, "patch", "", "persistentvolumeclaims/status", "default", "claim"), true},
+      {ask(n1, "get", "", "persistentvolumeclaims/status", "default", "claim"), false},
+      // A claim's name in the status counts only beside the template in the spec.
+      {ask(n1, "get", "resource.k8s.io", "resourceclaims", "default", "made"), true},
+      {ask(n1, "get", "resource.k8s.io", "resourceclaims", "default", "extended"), true},
+      {ask(n1, "get", "resource.k8s.io", "resourceclaims", "default", "victim"), false},
       {ask(user("system:node:n1"), "get", "", "nodes", "", "n1"), false},  // not of system:nodes
       {ask(user("ann", {"system:nodes"}), "get", "", "nodes", "", "ann"), false},
   };
@@ -128,10 +153,11 @@ TEST_CASE("the Node authorizer's table") {
   for (auto& r : {selection{"pods", "spec.nodeName=n1", true}, selection{"pods", "spec.nodeName==n1,status.phase!=Failed", true},
                   selection{"pods", "spec.nodeName!=n1", false}, selection{"pods", "spec.nodeName=n2", false}, selection{"pods", "", false},
                   selection{"pods", R"(metadata.name!=x\,spec.nodeName\=n1)", false}, selection{"pods", R"(spec.nodeName!=x\,spec.nodeName\=n1)", false},
-                  selection{"nodes", R"(metadata.name!=x\,metadata.name\=n1)", false}, selection{"resourceslices", R"(spec.driver!=x\,spec.nodeName\=n1)", false}}) {
+                  selection{"nodes", R"(metadata.name!=x\,metadata.name\=n1)", false}, selection{"resourceslices", R"(spec.driver!=x\,spec.nodeName\=n1)", false},
+                  selection{"resourceslices", "spec.nodeName=n1", true}, selection{"podcertificaterequests", "spec.nodeName=n1", true}, selection{"podcertificaterequests", "spec.podName=n1", false}}) {
     CAPTURE(r.selector);
     for (auto verb : {"list", "watch"}) {
-      auto asked = ask(n1, verb, r.resource == std::string_view("resourceslices") ? "resource.k8s.io" : "", r.resource);
+      auto asked = ask(n1, verb, r.resource == std::string_view("resourceslices") ? "resource.k8s.io" : r.resource == std::string_view("podcertificaterequests") ? "certificates.k8s.io" : "", r.resource);
       asked.fields = *field_selector::parse(r.selector);
       CHECK((authz.authorize(asked, c.now()).what == decision::kind::allow) == r.allowed);
     }
