@@ -32,7 +32,7 @@ class Nodes(unittest.TestCase):
         cidrs = {n["spec"]["podCIDR"] for n in server.get("nodes")["items"]}
         self.assertEqual(len(cidrs), 2)
         wide = server.kubectl("get", "nodes", "-o", "wide")
-        self.assertRegex(wide, r"server\s+Ready\s+control-plane\s+\S+\s+v1\.34\.\S+\s+" + re.escape(a.address))
+        self.assertRegex(wide, r"server\s+Ready\s+control-plane\s+\S+\s+v1\.37\.\S+\s+" + re.escape(a.address))
         self.assertRegex(wide, r"worker\s+Ready\s+<none>")
         self.assertIn("Conditions:", server.kubectl("describe", "node", "worker"))
         lease = server.get("lease", "worker", "-n", "kube-node-lease")
