@@ -9,7 +9,7 @@ using reactor::turn_meter;
 
 double seconds(duration d) { return static_cast<double>(d.count()) / 1e9; }
 
-void append_histogram(std::string& out, std::size_t loop, const turn_meter::totals& t) {
+void append_histogram(std::string& out, const std::string& loop, const turn_meter::totals& t) {
   std::uint64_t sum = 0;
   for (std::size_t i = 0; i < t.turns.size(); ++i) {
     sum += t.turns[i];
@@ -22,15 +22,15 @@ void append_histogram(std::string& out, std::size_t loop, const turn_meter::tota
 }  // namespace
 
 void append_loop_metrics(std::string& out, reactor::cores& cores) {
-  std::vector<turn_meter::totals> all;
-  for (std::size_t i = 0; i < cores.size(); ++i) all.push_back(cores[i].turns().count());
+  std::vector<std::pair<std::string, turn_meter::totals>> all;
+  for (std::size_t i = 0; i < cores.size(); ++i) all.emplace_back(std::to_string(i), cores[i].turns().count());
+  for (std::size_t i = 0; i < cores.backgrounds(); ++i) all.emplace_back(fmt::format("background-{}", i), cores.background(i).turns().count());
   out += "# HELP kedge_reactor_turn_seconds Time between two looks of an event loop at its sockets.\n# TYPE kedge_reactor_turn_seconds histogram\n";
-  for (std::size_t i = 0; i < all.size(); ++i) append_histogram(out, i, all[i]);
+  for (auto& [loop, t] : all) append_histogram(out, loop, t);
   out += "# HELP kedge_reactor_long_turns_total Turns of an event loop of more than 100 ms.\n# TYPE kedge_reactor_long_turns_total counter\n";
-  for (std::size_t i = 0; i < all.size(); ++i) out += fmt::format("kedge_reactor_long_turns_total{{loop=\"{}\"}} {}\n", i, all[i].long_turns);
+  for (auto& [loop, t] : all) out += fmt::format("kedge_reactor_long_turns_total{{loop=\"{}\"}} {}\n", loop, t.long_turns);
   out += "# HELP kedge_reactor_longest_turn_seconds The longest turn of an event loop since the start.\n# TYPE kedge_reactor_longest_turn_seconds gauge\n";
-  for (std::size_t i = 0; i < all.size(); ++i)
-    out += fmt::format("kedge_reactor_longest_turn_seconds{{loop=\"{}\"}} {}\n", i, seconds(all[i].longest));
+  for (auto& [loop, t] : all) out += fmt::format("kedge_reactor_longest_turn_seconds{{loop=\"{}\"}} {}\n", loop, seconds(t.longest));
 }
 
 }  // namespace kedge::api

@@ -5,11 +5,13 @@
 
 namespace kedge::reactor {
 
-result<std::unique_ptr<cores>> cores::make(std::size_t count, io_backend which) {
+result<std::unique_ptr<cores>> cores::make(std::size_t count, io_backend which, std::size_t background) {
   kedge_assert(count >= 1);
   std::unique_ptr<cores> c(new cores);
-  for (std::size_t i = 0; i < count; ++i) {
-    KEDGE_TRY(auto b, make_backend(which));
+  c->serving_ = count;
+  for (std::size_t i = 0; i < count + background; ++i) {
+    // A background loop has no sockets: what a ring takes is spared.
+    KEDGE_TRY(auto b, make_backend(i < count ? which : io_backend::epoll));
     c->loops_.push_back(std::make_unique<loop>(std::move(b)));
   }
   return c;

@@ -9,22 +9,27 @@
 
 namespace kedge::reactor {
 
-// Loop 0 runs on the thread that calls run(); the others have threads of their own.
+// Loop 0 runs on the thread that calls run(); the others have threads of their own. Background loops are for work that may take
+// long: nobody's requests come to them, and the kernel shares the processors between them and the others.
 class cores {
  public:
   // `count` >= 1. Fails as make_backend does.
-  static result<std::unique_ptr<cores>> make(std::size_t count, io_backend which);
+  static result<std::unique_ptr<cores>> make(std::size_t count, io_backend which, std::size_t background = 0);
   ~cores();
 
-  std::size_t size() const noexcept { return loops_.size(); }
+  // Those that serve.
+  std::size_t size() const noexcept { return serving_; }
   loop& operator[](std::size_t i) noexcept { return *loops_[i]; }
+  std::size_t backgrounds() const noexcept { return loops_.size() - serving_; }
+  loop& background(std::size_t i) noexcept { return *loops_[serving_ + i]; }
   // Runs every loop until stop(); then ends them, the first last.
   void run();
   void stop() noexcept;  // from any thread
 
  private:
   cores() = default;
-  std::vector<std::unique_ptr<loop>> loops_;
+  std::size_t serving_ = 0;
+  std::vector<std::unique_ptr<loop>> loops_;  // the background ones last
   std::vector<std::thread> threads_;
 };
 

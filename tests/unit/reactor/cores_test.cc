@@ -29,6 +29,24 @@ TEST_CASE("a call to another core runs there and answers here") {
   }
 }
 
+TEST_CASE("a background loop is none of those that serve, and is called as they are") {
+  auto c = cores::make(2, io_backend::automatic, 1);
+  REQUIRE(c.has_value());
+  auto& all = **c;
+  CHECK(all.size() == 2);
+  CHECK(all.backgrounds() == 1);
+  bool ran = false;
+  all[0].post([&] {
+    all[0].spawn([](cores& cs, bool& out) -> task<void> {
+      out = co_await call_on(cs.background(0), [&cs]() -> task<bool> { co_return &loop::current() == &cs.background(0); });
+      CHECK(&loop::current() == &cs[0]);
+      cs.stop();
+    }(all, ran));
+  });
+  all.run();
+  CHECK(ran);
+}
+
 TEST_CASE("posts from many threads all arrive") {
   auto b = make_backend(io_backend::automatic);
   loop l(std::move(*b));
