@@ -1,11 +1,13 @@
 #include "api/objects.h"
 
+#include "api/applying.h"
 #include "api/body.h"
 #include "api/custom/tables.h"
 #include "api/encode.h"
 #include "api/limits.h"
 #include "api/local_objects.h"
 #include "api/subresources.h"
+#include "json/write.h"
 #include "schema/defaults.h"
 
 namespace kedge::api {
@@ -13,8 +15,8 @@ namespace {
 
 class local_objects final : public objects {
  public:
-  local_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables)
-      : store_(s), storage_(s, a, ranges), tables_(tables) {}
+  local_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables, std::string manager)
+      : store_(s), storage_(s, a, ranges), tables_(tables), manager_(std::move(manager)) {}
 
   api_result<json::value> get(const resource_id& r, std::string_view ns, std::string_view name) override {
     std::shared_ptr<const registry> kept;
@@ -27,14 +29,22 @@ class local_objects final : public objects {
 
   std::vector<json::value> list(const resource_id& r, std::string_view ns) override {
     std::vector<json::value> out;
-    std::shared_ptr<const registry> kept;
-    auto s = find(r, kept);
-    if (!s) return out;
-    store_.current().scan(s->prefix(ns), {}, [&](const store::object_ref& o) {
-      if (auto v = served_value(*s, *o)) out.push_back(*std::move(v));
+    each(r, ns, {}, [&](const json::value& v) {
+      out.push_back(v);
       return true;
     });
     return out;
+  }
+
+  void each(const resource_id& r, std::string_view ns, const label_selector& which, const std::function<bool(const json::value&)>& visit) override {
+    std::shared_ptr<const registry> kept;
+    auto s = find(r, kept);
+    if (!s) return;
+    store_.current().scan(s->prefix(ns), {}, [&](const store::object_ref& o) {
+      if (!which.matches_text(o->labels_text())) return true;
+      auto v = served_value(*s, *o);
+      return !v || visit(*v);
+    });
   }
 
   task<api_result<json::value>> create(resource_id r, std::string ns, json::value object) override {
@@ -67,6 +77,20 @@ class local_objects final : public objects {
     auto p = part_of(subresource);
     auto work = storage::patch_change(*s, how, std::move(document), {}, p, c);
     KEDGE_CO_TRY(auto done, co_await storage_.update(std::move(work), p, false, c));
+    co_return value_in(*s, std::move(done));
+  }
+
+  task<api_result<json::value>> apply(resource_id r, std::string ns, json::value object, std::string manager) override {
+    std::shared_ptr<const registry> kept;
+    auto s = find(r, kept);
+    if (!s) co_return fail(no_such_resource());
+    auto c = call_for(*s, "patch", ns, std::string(name_in(object)));
+    c.manager = c.options.field_manager = std::move(manager);
+    c.options.force = c.options.has_force = true;
+    // Its own frame awaits the call.
+    c.may_create = [s, &ns, name = c.to.name()]() -> task<api_result<authorized>> { co_return authorization::own(server_itself(), "create", *s, ns, name); };
+    auto text = json::write(object);
+    KEDGE_CO_TRY(auto done, co_await serve_apply(storage_, apply_request{.body = text}, c));
     co_return value_in(*s, std::move(done));
   }
 
@@ -125,7 +149,7 @@ class local_objects final : public objects {
   call call_for(const served& s, std::string_view verb, std::string ns, std::string name, std::string_view subresource = {}) const {
     call c{.to = authorization::own(server_itself(), verb, s, std::move(ns), std::move(name), subresource)};
     c.options.validation = field_validation::ignore;
-    c.manager = "kedge";
+    c.manager = manager_;
     return c;
   }
 
@@ -144,14 +168,16 @@ class local_objects final : public objects {
   store::store& store_;
   storage storage_;
   custom::tables* tables_;
+  std::string manager_;
 };
 
 }  // namespace
 
 std::shared_ptr<const registry> objects::resources() const { return custom::builtin_tables(); }
 
-std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables) {
-  return std::make_unique<local_objects>(s, a, ranges, tables);
+std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables,
+                                      std::string manager) {
+  return std::make_unique<local_objects>(s, a, ranges, tables, std::move(manager));
 }
 
 }  // namespace kedge::api

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api/access/access.h"
+#include "api/selector.h"
 #include "json/value.h"
 
 namespace kedge::api {
@@ -36,12 +37,16 @@ class objects {
   // The values have apiVersion and kind. `ns` is empty for cluster-scoped resources; for list: all namespaces.
   virtual api_result<json::value> get(const resource_id& r, std::string_view ns, std::string_view name) = 0;
   virtual std::vector<json::value> list(const resource_id& r, std::string_view ns = {}) = 0;
+  // One object after the other, of those that the selector finds, until `visit` gives false: for kinds of which there are many.
+  virtual void each(const resource_id& r, std::string_view ns, const label_selector& which, const std::function<bool(const json::value&)>& visit) = 0;
 
   virtual task<api_result<json::value>> create(resource_id r, std::string ns, json::value object) = 0;
   // `object` must carry the resourceVersion it was read at (or none: unconditional). subresource: "" or "status" …
   virtual task<api_result<json::value>> update(resource_id r, std::string ns, json::value object, std::string subresource = {}) = 0;
   virtual task<api_result<json::value>> patch(resource_id r, std::string ns, std::string name, patch_kind how, json::value patch,
                                               std::string subresource = {}) = 0;
+  // Server-side apply of what `object` says, as field manager `manager`, with force.
+  virtual task<api_result<json::value>> apply(resource_id r, std::string ns, json::value object, std::string manager) = 0;
   virtual task<api_result<void>> remove(resource_id r, std::string ns, std::string name, delete_options options = {}) = 0;
 
   // Gives the pod its node, as a POST of its binding does: 409 when it has one already, is another (`uid`), or is being deleted.
