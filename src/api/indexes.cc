@@ -28,6 +28,40 @@ void owners(std::string_view text, const value_visitor& give) {
   });
 }
 
+void claims(std::string_view text, const value_visitor& give) {
+  if (text.find("\"persistentVolumeClaim\":{") == text.npos && text.find("\"ephemeral\":{") == text.npos) return;
+  store::each_element(store::member_at(text, "spec.volumes"), [&](std::string_view volume) {
+    std::string buffer, of_pod;
+    if (auto name = store::string_in(store::member_at(volume, "persistentVolumeClaim.claimName"), buffer); !name.empty())
+      give(name);
+    else if (!store::member_at(volume, "ephemeral").empty())
+      give(std::string(store::string_in(store::member_at(text, "metadata.name"), of_pod)) + "-" +
+           std::string(store::string_in(store::member_at(volume, "name"), buffer)));
+    return true;
+  });
+}
+
+void pod_addresses(std::string_view text, const value_visitor& give) {
+  auto status = store::member_at(text, "status");
+  if (status.find("\"podIP") == status.npos || store::member_at(text, "spec.hostNetwork") == "true") return;
+  std::string buffer;
+  if (auto ip = store::string_in(store::member_at(status, "podIP"), buffer); !ip.empty()) give(ip);
+  store::each_element(store::member_at(status, "podIPs"), [&](std::string_view one) {
+    std::string own;
+    if (auto ip = store::string_in(store::member_at(one, "ip"), own); !ip.empty()) give(ip);
+    return true;
+  });
+}
+
+void node_addresses(std::string_view text, const value_visitor& give) {
+  store::each_element(store::member_at(text, "status.addresses"), [&](std::string_view one) {
+    std::string type, address;
+    if (store::string_in(store::member_at(one, "type"), type) != "Hostname")
+      if (auto a = store::string_in(store::member_at(one, "address"), address); !a.empty()) give(a);
+    return true;
+  });
+}
+
 }  // namespace
 
 std::vector<store::index> builtin_indexes() {
@@ -35,6 +69,9 @@ std::vector<store::index> builtin_indexes() {
       of_field(pods_by_node, "/registry/pods/", true),
       of_field(events_by_object, "/registry/events/", false),
       of_field(resource_slices_by_node, "/registry/resourceslices/", false),
+      {std::string(pods_by_claim), "/registry/pods/", &claims},
+      {std::string(pods_by_address), "/registry/pods/", &pod_addresses},
+      {std::string(nodes_by_address), "/registry/minions/", &node_addresses},
       {std::string(objects_by_owner), "/registry/", &owners},
   };
 }

@@ -13,6 +13,11 @@ namespace kedge::api {
 
 // Every pod, by the node that it is bound to; under "" those that are bound to none.
 inline constexpr std::string_view pods_by_node = "/registry/pods/spec.nodeName";
+// Pods, by the name of each claim that they use, those made for their ephemeral volumes too.
+inline constexpr std::string_view pods_by_claim = "/registry/pods/spec.volumes.persistentVolumeClaim.claimName";
+// Pods that have an address of their own, by each of their addresses; nodes by each of theirs (names aside).
+inline constexpr std::string_view pods_by_address = "/registry/pods/status.podIPs.ip";
+inline constexpr std::string_view nodes_by_address = "/registry/minions/status.addresses.address";
 // Objects of all kinds, by the uid of each of their owners.
 inline constexpr std::string_view objects_by_owner = "/registry/metadata.ownerReferences.uid";
 // Events (of both groups, which are the same objects), by the uid of what they are about.

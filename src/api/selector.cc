@@ -340,4 +340,8 @@ bool field_selector::demands(std::string_view field, std::string_view value) con
   return false;
 }
 
+label_selector slices_of(std::string_view service) {
+  return label_selector::from_map(json::object{{"kubernetes.io/service-name", std::string(service)}});
+}
+
 }  // namespace kedge::api

@@ -48,6 +48,9 @@ class label_selector {
   std::vector<requirement> requirements_;
 };
 
+// The EndpointSlices of a Service.
+label_selector slices_of(std::string_view service);
+
 struct field_requirement {
   std::string field, value;
   bool equal = true;

@@ -35,6 +35,12 @@ TEST_CASE("values of the built-in indexes") {
       {objects_by_owner, R"({"metadata":{"name":"x"},"data":{"a":"\"ownerReferences\":[{\"uid\":\"no\"}]"}})", {}},
       {objects_by_owner, R"({"metadata":{"ownerReferences":[]},"spec":{"template":{"metadata":{"ownerReferences":[{"uid":"no"}]}}}})", {}},
       {objects_by_owner, R"({"metadata":{"ownerReferences":null},"spec":{"ownerReferences":[{"uid":"no"}]}})", {}},
+      {pods_by_claim, R"({"metadata":{"name":"p"},"spec":{"volumes":[{"name":"a","persistentVolumeClaim":{"claimName":"data"}},{"name":"b","ephemeral":{}},{"name":"c","emptyDir":{}}]}})", {"data", "p-b"}},
+      {pods_by_claim, R"({"metadata":{"name":"p"},"spec":{"volumes":[{"name":"c","emptyDir":{}}]}})", {}},
+      {pods_by_address, R"({"spec":{"nodeName":"n"},"status":{"podIP":"10.42.0.3","podIPs":[{"ip":"10.42.0.3"},{"ip":"fd00::3"}]}})", {"10.42.0.3", "10.42.0.3", "fd00::3"}},
+      {pods_by_address, R"({"spec":{"hostNetwork":true},"status":{"podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"}]}})", {}},
+      {pods_by_address, R"({"spec":{},"status":{"phase":"Pending"}})", {}},
+      {nodes_by_address, R"({"status":{"addresses":[{"type":"InternalIP","address":"10.0.0.1"},{"type":"Hostname","address":"edge"},{"type":"ExternalIP","address":"1.2.3.4"}]}})", {"10.0.0.1", "1.2.3.4"}},
       // What no API server has written, but a database may hold.
       {objects_by_owner, R"({"metadata":{"ownerReferences":[{"uid":"u1"},{"uid":)", {}},
       {pods_by_node, R"({"spec":{"nodeName":7}})", {"7"}},
