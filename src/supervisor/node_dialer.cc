@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "base/ip.h"
+#include "api/indexes.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "json/parse.h"
 #include "reactor/offload.h"
 #include "reactor/sync.h"
 #include "tunnel/dial.h"
@@ -147,23 +149,28 @@ task<stream_result> node_dialer::dial_target(std::string target, bool may_relay)
   co_return co_await dial_address(to.host, to.port, o.node);
 }
 
-// Reads all nodes, and pods where they go through tunnels: an egress proxy is asked once a connection, by few.
+// By the store's indexes of addresses: an egress proxy is asked once a connection.
 node_dialer::owner node_dialer::owner_of(const std::string& address) const {
-  for (auto& n : parts_.objects.list({"", "v1", "nodes"}))
-    if (auto* all = n["status"]["addresses"].array())
-      for (auto& a : *all)
-        if (a["type"].as_string() != "Hostname" && a["address"].as_string() == address)
-          return {.node = std::string(n["metadata"]["name"].as_string()), .is_node = true, .kubelet_port = kubelet_port_of(n)};
+  auto cluster = parts_.objects.objects_store().current();
+  owner out;
+  cluster.scan(api::nodes_by_address, address, {}, {}, [&](const store::object_ref& o) {
+    auto node = json::parse(o->bytes());
+    if (!node) return true;
+    out = {.node = std::string((*node)["metadata"]["name"].as_string()), .is_node = true, .kubelet_port = kubelet_port_of(*node)};
+    return false;
+  });
   auto& mode = parts_.settings.egress_selector_mode;
-  if (mode != "pod" && mode != "cluster") return {};
-  for (auto& p : parts_.objects.list({"", "v1", "pods"})) {
-    if (p["spec"]["hostNetwork"].as_bool()) continue;
-    bool its = p["status"]["podIP"].as_string() == address;
-    if (auto* all = p["status"]["podIPs"].array())
-      for (auto& ip : *all) its |= ip["ip"].as_string() == address;
-    if (its) return {.node = std::string(p["spec"]["nodeName"].as_string())};
-  }
-  return {};
+  if (out.is_node || (mode != "pod" && mode != "cluster")) return out;
+  cluster.scan(api::pods_by_address, address, {}, {}, [&](const store::object_ref& o) {
+    auto pod = json::parse(o->bytes());
+    if (!pod) return true;
+    // A finished pod's address may be another's by now.
+    auto phase = (*pod)["status"]["phase"].as_string();
+    if (phase == "Succeeded" || phase == "Failed") return true;
+    out.node = (*pod)["spec"]["nodeName"].as_string();
+    return false;
+  });
+  return out;
 }
 
 bool node_dialer::tunnels_pods_of(const std::string& node) const {
@@ -174,15 +181,15 @@ bool node_dialer::tunnels_pods_of(const std::string& node) const {
 std::vector<reactor::endpoint> node_dialer::peers() const {
   std::vector<reactor::endpoint> out;
   reactor::endpoint own{parts_.settings.advertise_address, parts_.settings.advertise_port};
-  for (auto& slice : parts_.objects.list({"discovery.k8s.io", "v1", "endpointslices"}, "default")) {
-    if (slice["metadata"]["labels"]["kubernetes.io/service-name"].as_string() != "kubernetes") continue;
+  parts_.objects.each({"discovery.k8s.io", "v1", "endpointslices"}, "default", api::slices_of("kubernetes"), [&](const json::value& slice) {
     auto port = static_cast<std::uint16_t>(slice["ports"][0]["port"].as_integer(443));
     for (std::size_t i = 0; i < slice["endpoints"].size(); ++i)
       for (std::size_t a = 0; a < slice["endpoints"][i]["addresses"].size(); ++a) {
         reactor::endpoint e{std::string(slice["endpoints"][i]["addresses"][a].as_string()), port};
         if (e != own && std::find(out.begin(), out.end(), e) == out.end()) out.push_back(std::move(e));
       }
-  }
+    return true;
+  });
   return out;
 }
 

@@ -1,7 +1,6 @@
 #include "supervisor/node_passwords.h"
 
-#include <map>
-#include <set>
+#include <vector>
 
 #include "base/log.h"
 #include "base/strings.h"
@@ -9,6 +8,7 @@
 #include "crypto/password_hash.h"
 #include "reactor/offload.h"
 #include "reactor/scope.h"
+#include "store/text.h"
 
 namespace kedge::supervisor {
 
@@ -23,6 +23,11 @@ constexpr auto orphan_age = std::chrono::minutes(10);  // K3s's: a node may take
 
 const api::resource_id secrets{"", "v1", "secrets"};
 const api::resource_id nodes{"", "v1", "nodes"};
+
+std::string text_of(const store::object& o, std::string_view path) {
+  std::string buffer;
+  return std::string(store::string_in(store::member_at(o.bytes(), path), buffer));
+}
 
 api::status refused(const std::string& node) {
   api::status s;
@@ -113,29 +118,38 @@ task<void> node_passwords::keep() {
   }
 }
 
+// By the objects' texts: there are as many nodes and secrets as there are nodes, and hardly ever is one of them to be changed.
 task<void> node_passwords::sweep() {
-  std::map<std::string, std::string> uid_of;
-  for (auto& n : objects_.list(nodes)) uid_of[std::string(n["metadata"]["name"].as_string())] = n["metadata"]["uid"].as_string();
+  auto cluster = objects_.objects_store().current();
+  auto prefix = objects_.prefix(secrets, "kube-system"), node_prefix = objects_.prefix(nodes);
+  std::vector<store::object_ref> passwords;
+  cluster.scan(prefix, {}, [&](const store::object_ref& o) {
+    if (o->key().ends_with(suffix) && text_of(*o, "type") == secret_type) passwords.push_back(o);
+    return true;
+  });
   auto now = reactor::loop::current().wall_now();
-  for (auto& s : objects_.list(secrets, "kube-system")) {
-    auto name = std::string(s["metadata"]["name"].as_string());
-    if (s["type"].as_string() != secret_type || !name.ends_with(suffix)) continue;
+  for (auto& secret : passwords) {
+    co_await reactor::maybe_yield();
+    auto name = std::string(secret->key().substr(prefix.size()));
     auto node = name.substr(0, name.size() - suffix.size());
-    auto uid = uid_of.find(node);
-    if (uid == uid_of.end()) {
-      auto made = parse_rfc3339(s["metadata"]["creationTimestamp"].as_string());
-      if (made && now - *made > orphan_age) {
-        log::info("removing secret kube-system/{}: there is no node of that name", name);
-        (void)co_await objects_.remove(secrets, "kube-system", name, {.uid = std::string(s["metadata"]["uid"].as_string())});
-      }
+    auto found = cluster.find(node_prefix + node);
+    if (!found) {
+      auto made = parse_rfc3339(text_of(*secret, "metadata.creationTimestamp"));
+      if (!made || now - *made <= orphan_age) continue;
+      log::info("removing secret kube-system/{}: there is no node of that name", name);
+      (void)co_await objects_.remove(secrets, "kube-system", name, {.uid = text_of(*secret, "metadata.uid")});
       continue;
     }
+    auto uid = text_of(*found, "metadata.uid");
     bool owned = false;
-    auto& owners = s["metadata"]["ownerReferences"];
-    for (std::size_t i = 0; i < owners.size(); ++i) owned = owned || owners[i]["uid"].as_string() == uid->second;
+    store::each_element(store::member_at(secret->bytes(), "metadata.ownerReferences"), [&](std::string_view owner) {
+      std::string buffer;
+      owned = store::string_in(store::member_at(owner, "uid"), buffer) == uid;
+      return !owned;
+    });
     if (owned) continue;
-    (void)co_await objects_.modify(secrets, "kube-system", name, [&](json::value& secret) {
-      secret.member("metadata").set("ownerReferences", json::array{json::object{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", node}, {"uid", uid->second}}});
+    (void)co_await objects_.modify(secrets, "kube-system", name, [&](json::value& s) {
+      s.member("metadata").set("ownerReferences", json::array{json::object{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", node}, {"uid", uid}}});
       return true;
     });
   }

@@ -223,8 +223,11 @@ api_result<node_proxy::destination> node_proxy::find_service(const api::authoriz
     if (i == ports.size()) return api::fail(api::unavailable(fmt::format("no service port {} found for service {}", number, quote(asked->name))));
     port_name = ports[i]["name"].as_string();
   }
-  auto slices = objects_.list({"discovery.k8s.io", "v1", "endpointslices"}, what.ns());
-  std::erase_if(slices, [&](const json::value& s) { return s["metadata"]["labels"]["kubernetes.io/service-name"].as_string() != asked->name; });
+  std::vector<json::value> slices;
+  objects_.each({"discovery.k8s.io", "v1", "endpointslices"}, what.ns(), api::slices_of(asked->name), [&](const json::value& slice) {
+    slices.push_back(slice);
+    return true;
+  });
   // Any of them, but those of the family that services have first before others.
   auto& random = reactor::loop::current().random();
   for (auto i = slices.size(); i > 1; --i) std::swap(slices[i - 1], slices[random.below(i)]);

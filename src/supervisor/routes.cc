@@ -265,8 +265,7 @@ class routes final : public net::http::handler {
 
   task<void> apiservers(exchange& e, const api::user_info&) {
     json::array list;
-    for (auto& slice : s_.objects.list({"discovery.k8s.io", "v1", "endpointslices"}, "default")) {
-      if (slice["metadata"]["labels"]["kubernetes.io/service-name"].as_string() != "kubernetes") continue;
+    s_.objects.each({"discovery.k8s.io", "v1", "endpointslices"}, "default", api::slices_of("kubernetes"), [&](const json::value& slice) {
       auto port = slice["ports"][0]["port"].as_integer(443);
       for (std::size_t i = 0; i < slice["endpoints"].size(); ++i) {
         auto& endpoint = slice["endpoints"][i];
@@ -274,7 +273,8 @@ class routes final : public net::http::handler {
         for (std::size_t a = 0; a < endpoint["addresses"].size(); ++a)
           list.push_back(reactor::endpoint{std::string(endpoint["addresses"][a].as_string()), static_cast<std::uint16_t>(port)}.text());
       }
-    }
+      return true;
+    });
     co_await answer(e, 200, "application/json", json::write(list) + "\n");
   }
   task<void> config_of_cluster(exchange& e, const api::user_info&) {
