@@ -15,8 +15,8 @@ namespace {
 
 class local_objects final : public objects {
  public:
-  local_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables, std::string manager)
-      : store_(s), storage_(s, a, ranges), tables_(tables), manager_(std::move(manager)) {}
+  local_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables, user_ref as, std::string manager)
+      : store_(s), storage_(s, a, ranges), tables_(tables), as_(std::move(as)), manager_(std::move(manager)) {}
 
   api_result<json::value> get(const resource_id& r, std::string_view ns, std::string_view name) override {
     std::shared_ptr<const registry> kept;
@@ -64,7 +64,7 @@ class local_objects final : public objects {
     auto c = call_for(*s, "update", ns, std::string(name_in(object)), subresource);
     KEDGE_CO_TRY(auto decoded, decoded_body(*s, std::move(object), c));
     // Its own frame awaits the call.
-    c.may_create = [s, &ns, name = c.to.name()]() -> task<api_result<authorized>> { co_return authorization::own(server_itself(), "create", *s, ns, name); };
+    c.may_create = [this, s, &ns, name = c.to.name()]() -> task<api_result<authorized>> { co_return authorization::own(as_, "create", *s, ns, name); };
     KEDGE_CO_TRY(auto done, co_await storage_.update(storage::put_change(std::move(decoded)), part_of(subresource), true, c));
     co_return value_in(*s, std::move(done));
   }
@@ -88,7 +88,7 @@ class local_objects final : public objects {
     c.manager = c.options.field_manager = std::move(manager);
     c.options.force = c.options.has_force = true;
     // Its own frame awaits the call.
-    c.may_create = [s, &ns, name = c.to.name()]() -> task<api_result<authorized>> { co_return authorization::own(server_itself(), "create", *s, ns, name); };
+    c.may_create = [this, s, &ns, name = c.to.name()]() -> task<api_result<authorized>> { co_return authorization::own(as_, "create", *s, ns, name); };
     auto text = json::write(object);
     KEDGE_CO_TRY(auto done, co_await serve_apply(storage_, apply_request{.body = text}, c));
     co_return value_in(*s, std::move(done));
@@ -147,7 +147,7 @@ class local_objects final : public objects {
   }
 
   call call_for(const served& s, std::string_view verb, std::string ns, std::string name, std::string_view subresource = {}) const {
-    call c{.to = authorization::own(server_itself(), verb, s, std::move(ns), std::move(name), subresource)};
+    call c{.to = authorization::own(as_, verb, s, std::move(ns), std::move(name), subresource)};
     c.options.validation = field_validation::ignore;
     c.manager = manager_;
     return c;
@@ -168,6 +168,7 @@ class local_objects final : public objects {
   store::store& store_;
   storage storage_;
   custom::tables* tables_;
+  user_ref as_;
   std::string manager_;
 };
 
@@ -176,8 +177,8 @@ class local_objects final : public objects {
 std::shared_ptr<const registry> objects::resources() const { return custom::builtin_tables(); }
 
 std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables,
-                                      std::string manager) {
-  return std::make_unique<local_objects>(s, a, ranges, tables, std::move(manager));
+                                      user_ref as, std::string manager) {
+  return std::make_unique<local_objects>(s, a, ranges, tables, std::move(as), std::move(manager));
 }
 
 }  // namespace kedge::api

@@ -21,7 +21,6 @@ constexpr std::string_view in_process = "this component takes no arguments in Ke
 // Not yet: who makes one of these work takes its rows' marks away.
 constexpr std::string_view no_pods = "Kedge's nodes run no pods yet";
 constexpr std::string_view no_addons = "Kedge deploys no packaged components and no manifests yet";
-constexpr std::string_view no_controller_settings = "Kedge's controllers take no arguments yet";
 constexpr std::string_view no_scheduler_settings = "Kedge's scheduler takes no arguments yet";
 
 constexpr std::string_view logging = "Logging", listener = "Listener", data = "Data", networking = "Networking",
@@ -171,11 +170,13 @@ const flag table[] = {
              "event-ttl, anonymous-auth, audit-log-path, audit-log-maxsize, audit-log-maxbackup, audit-log-maxage, "
              "max-requests-inflight, max-mutating-requests-inflight, request-timeout"},
     {.name = "kube-controller-manager-arg", .group = components, .into = &server::controller_manager_args,
-     .check = check_key_value, .state = ignored, .reason = no_controller_settings,
-     .help = "Setting of the controllers, as key=value"},
+     .check = check_key_value,
+     .help = "Setting of the controllers, as key=value: controllers, concurrent-…-syncs, node-monitor-period, node-monitor-grace-period, "
+             "node-startup-grace-period, node-eviction-rate, secondary-node-eviction-rate, large-cluster-size-threshold, "
+             "unhealthy-zone-threshold, terminated-pod-gc-threshold, allocate-node-cidrs, node-cidr-mask-size, enable-garbage-collector, "
+             "resource-quota-sync-period"},
     {.name = "kube-controller-arg", .group = components, .into = &server::controller_manager_args, .check = check_key_value,
-     .hidden = true, .state = ignored, .reason = no_controller_settings,
-     .help = "Old name of --kube-controller-manager-arg"},
+     .hidden = true, .help = "Old name of --kube-controller-manager-arg"},
     {.name = "kube-scheduler-arg", .group = components, .into = &server::scheduler_args, .check = check_key_value,
      .state = ignored, .reason = no_scheduler_settings,
      .help = "Setting of the scheduler, as key=value"},

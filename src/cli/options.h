@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/time.h"
+#include "control/settings.h"
 
 namespace kedge::cli {
 
@@ -148,9 +149,10 @@ struct server_options {
   std::string system_default_registry;
   std::string default_local_storage_path;  // empty: <data_dir>/storage
   std::vector<std::string> api_server_args;  // key=value, as given; understood in `api`
-  std::vector<std::string> controller_manager_args;
+  std::vector<std::string> controller_manager_args;  // key=value, as given; understood in `controllers`
   std::vector<std::string> scheduler_args;
   api_server_arguments api;
+  control::settings controllers;
 };
 
 }  // namespace kedge::cli

@@ -35,4 +35,11 @@ result<api_server_arguments> read_api_server_arguments(std::span<const std::stri
 // The same as settings of the node.
 result<kubelet_arguments> read_kubelet_arguments(std::span<const std::string> arguments, std::vector<std::string>& warnings);
 
+// The same for the controllers' settings. An argument that kube-controller-manager doesn't have is an error, one that means nothing
+// here a warning.
+result<control::settings> read_controller_manager_arguments(std::span<const std::string> arguments, std::vector<std::string>& warnings);
+
+// Keys that a controller may work on at once: each may have as many writes under way as control/limits.h says.
+inline constexpr unsigned control_workers_max = 1000;
+
 }  // namespace kedge::cli

@@ -31,6 +31,7 @@
 #include "control/controller.h"
 #include "control/housekeeping.h"
 #include "control/leader_election.h"
+#include "control/manager.h"
 #include "control/scheduler/profile.h"
 #include "control/server_endpoints.h"
 #include "crypto/files.h"
@@ -185,6 +186,41 @@ class front {
   std::unique_ptr<net::http::handler> routes_;
 };
 
+// What controllers need, on the loop that is theirs: clients of the API that act as their accounts, with caches of this loop's own.
+class control_front {
+ public:
+  static result<std::unique_ptr<control_front>> make(const server_options& o, const shared_parts& shared, store::store& objects) {
+    std::unique_ptr<control_front> f(new control_front(objects, shared.ranges));
+    api::rule_source* rules = nullptr;
+    f->may_ = api::make_authorizer(&rules);
+    api::admission_settings plugins{.disable = o.api.disable_admission_plugins};
+    plugins.enable.insert(plugins.enable.end(), o.api.enable_admission_plugins.begin(), o.api.enable_admission_plugins.end());
+    KEDGE_TRY(f->admission_, api::admission_chain::create(plugins, *f->may_, *rules, &f->objects_));
+    f->tables_ = std::make_unique<api::custom::tables>(f->objects_);
+    f->tables_->follow();
+    return f;
+  }
+
+  // Either may be null.
+  void run(const control::settings* controllers, const control::scheduler::configuration* scheduling) {
+    auto make_client = [this](api::user_info user, std::string manager) {
+      return api::make_objects(objects_, *admission_, ranges_, tables_.get(), std::move(user), std::move(manager));
+    };
+    if (controllers) running_.spawn(control::run_controllers(*controllers, objects_, make_client));
+    if (scheduling) running_.spawn(control::run_scheduling(*scheduling, make_client));
+  }
+  void stop() { running_.cancel(); }
+
+ private:
+  control_front(store::store& objects, api::service_ranges ranges) : objects_(objects), ranges_(std::move(ranges)) {}
+  store::store& objects_;
+  api::service_ranges ranges_;
+  std::unique_ptr<api::authorizer> may_;
+  std::unique_ptr<api::admission_chain> admission_;
+  std::unique_ptr<api::custom::tables> tables_;
+  reactor::scope running_;  // last: it ends first
+};
+
 // Gives a request to its core's front; before there is one, the answer of a server that starts.
 class gateway final : public net::http::handler {
  public:
@@ -298,20 +334,17 @@ class server_process {
     log::info("kedge {} serves on {} after {}: {}", version, options_.https_listen_port,
               format_duration(std::chrono::floor<std::chrono::milliseconds>(monotonic_clock::now() - began)), identity_->admin_kubeconfig_path());
 
-    if (!options_.disable_controller_manager) {
-      controllers_ = std::make_unique<control::context>(control::context{.objects = mine.local(), .cluster_cidr = settings_.cluster_cidrs.front(),
-                                                                         .root_ca_pem = identity_->server_ca().bundle_pem(),
-                                                                         .scheduling = options_.disable_scheduler ? nullptr : &scheduling_});
-    }
+    KEDGE_CO_CHECK(co_await open_controllers());
     housekeeping_ = std::make_unique<control::context>(control::context{.objects = mine.local()});
     tasks_.spawn(control::run_housekeeping(*housekeeping_, [this, &mine] { return api::ensure_system_objects(mine.local(), bootstrap_options()); }));
     tasks_.spawn(mine.passwords().keep());
     auto lead = [this]() -> task<void> {
-      if (controllers_) co_await control::run_controllers(*controllers_);
+      co_await lead_controllers();
     };
     if (shared_datastore() && !options_.disable_controller_manager) {
       election_ = std::make_unique<control::election>(mine.local(), control::election_options{.name = "kube-controller-manager", .identity = process_identity_,
-                                                                                                             .leave_it = [this] { return endpoints_->k3s_lives(); }});
+                                                                                                             .leave_it = [this] { return endpoints_->k3s_lives(); },
+                                                                                                             .ended = [this] { return controllers_stopped(); }});
       tasks_.spawn(election_->run(lead));
     } else if (!shared_datastore()) {
       tasks_.spawn(lead());
@@ -327,6 +360,44 @@ class server_process {
     if (!options_.disable_agent) start_node();
     if (options_.disable_agent) notify_ready();
     co_return result<void>();
+  }
+
+  reactor::loop& control_loop() { return cores_.background(0); }
+
+  control::settings controller_settings() const {
+    auto s = options_.controllers;
+    s.cluster_cidr = settings_.cluster_cidrs.front();
+    s.root_ca_pem = identity_->server_ca().bundle_pem();
+    s.cloud_controller = !options_.disable_cloud_controller;
+    return s;
+  }
+
+  task<result<void>> open_controllers() {
+    controller_settings_ = controller_settings();
+    co_return co_await reactor::call_on(control_loop(), [this]() -> task<result<void>> {
+      KEDGE_CO_TRY(controllers_, control_front::make(options_, shared_, *objects_));
+      co_return result<void>();
+    });
+  }
+
+  // Runs the controllers on their loop until dropped. What is posted is done in order: a stop comes after its start.
+  task<void> lead_controllers() {
+    struct leading {
+      server_process& p;
+      explicit leading(server_process& owner) : p(owner) {
+        p.control_loop().post([&s = p] {
+          s.controllers_->run(s.options_.disable_controller_manager ? nullptr : &s.controller_settings_, s.options_.disable_scheduler ? nullptr : &s.scheduling_);
+        });
+      }
+      ~leading() {
+        p.control_loop().post([&s = p] { s.controllers_->stop(); });
+      }
+    } here(*this);
+    reactor::event never;
+    co_await never.wait();
+  }
+  task<void> controllers_stopped() {
+    co_await reactor::call_on(control_loop(), []() -> task<bool> { co_return true; });
   }
 
   result<supervisor::config> make_settings() {
@@ -493,7 +564,9 @@ class server_process {
   task<result<void>> open_store() {
     KEDGE_CO_CHECK(crypto::make_folder(settings_.server_dir() + "/db"));
     KEDGE_CO_TRY(auto log, datastore::make_log(datastore_options(options_, settings_.server_dir())));
-    store::store_options s{.log = std::move(log), .loops = store::loops_of(cores_), .decode = &json_of_stored, .upgrade = &api::custom::upgrade_stored};
+    auto loops = store::loops_of(cores_);
+    loops.push_back(&control_loop());
+    store::store_options s{.log = std::move(log), .loops = std::move(loops), .decode = &json_of_stored, .upgrade = &api::custom::upgrade_stored};
     s.indexes = api::builtin_indexes();
     s.leads = [this] { return leads(); };
     s.transform = encryption_->transform([this] { return identity_ ? identity_->password() : supervisor::known_password(settings_).value_or(std::nullopt).value_or(""); });
@@ -681,6 +754,10 @@ class server_process {
     shared_.controllers_running.store(false, std::memory_order_relaxed);
     tasks_.cancel();
     if (encryption_) encryption_->stop();
+    co_await reactor::call_on(control_loop(), [this]() -> task<bool> {
+      controllers_.reset();
+      co_return true;
+    });
     co_await on_every_core([this](std::size_t) -> task<bool> {
       gateway_.close();
       co_return true;
@@ -706,7 +783,9 @@ class server_process {
   std::optional<supervisor::bootstrap_data> bootstrap_;
   std::string process_identity_;
   control::scheduler::configuration scheduling_ = control::scheduler::default_configuration();
-  std::unique_ptr<control::context> housekeeping_, controllers_;
+  std::unique_ptr<control::context> housekeeping_;
+  control::settings controller_settings_;
+  std::unique_ptr<control_front> controllers_;  // the control loop's
   std::unique_ptr<control::server_endpoints> endpoints_;
   std::unique_ptr<control::election> election_;
   std::unique_ptr<supervisor::serving_keeper> keeper_;
@@ -723,7 +802,7 @@ class server_process {
 
 int run_server(server_options options) {
   auto count = options.agent.reactors ? options.agent.reactors : std::max(1l, ::sysconf(_SC_NPROCESSORS_ONLN));
-  auto cores = reactor::cores::make(static_cast<std::size_t>(count), io_backend_of(options.agent.io_backend));
+  auto cores = reactor::cores::make(static_cast<std::size_t>(count), io_backend_of(options.agent.io_backend), 1);
   if (!cores) {
     log::error("{}", cores.error().message);
     return 1;

@@ -1,13 +1,9 @@
 #include "control/controller.h"
 
 #include "base/log.h"
-#include "control/scheduler/scheduler.h"
+#include "control/limits.h"
 
 namespace kedge::control {
-
-namespace {
-constexpr auto restart_pause = std::chrono::milliseconds(100);  // between a lost watch and a new start
-}
 
 task<void> follow(store::store& s, std::string prefix, std::function<void(const store::event&)> each,
                   std::function<void()> restarted) {
@@ -59,27 +55,6 @@ task<void> work(std::string controller, work_queue& queue, unsigned at_once,
   reactor::scope workers;
   for (unsigned i = 0; i < at_once; ++i) workers.spawn(work_one(controller, queue, reconcile));
   co_await workers.join();
-}
-
-std::string_view name_under(std::string_view prefix, std::string_view key) {
-  return key.starts_with(prefix) ? key.substr(prefix.size()) : key;
-}
-
-task<void> run_controllers(context& c) {
-  reactor::scope all;
-  all.spawn(run_node_ipam(c));
-  all.spawn(run_node_lifecycle(c));
-  all.spawn(run_cloud_node(c));
-  all.spawn(run_service_accounts(c));
-  all.spawn(run_role_aggregation(c));
-  all.spawn(run_namespace_lifecycle(c));
-  all.spawn(run_garbage_collector(c));
-  all.spawn(run_token_cleaner(c));
-  all.spawn(run_resource_quota(c));
-  all.spawn(run_disruption(c));
-  all.spawn(run_storage_protection(c));
-  if (c.scheduling) all.spawn(run_scheduler(c, *c.scheduling));
-  co_await all.join();
 }
 
 }  // namespace kedge::control

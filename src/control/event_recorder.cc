@@ -1,55 +1,75 @@
 #include "control/event_recorder.h"
 
-#include <cstdio>
+#include <fmt/format.h>
 
 #include "base/log.h"
 #include "base/time.h"
+#include "control/limits.h"
 
 namespace kedge::control {
 
 namespace {
-constexpr std::size_t told_max = 4096;  // client-go's cache size; beyond it counting starts over
 const api::resource_id events{"", "v1", "events"};
-}  // namespace
+}
+
+void event_recorder::tell(notice n) {
+  if (queue_.size() >= notices_max) {
+    log::debug("{}: too many events wait to be written; not told: {}", component_, n.message);
+    return;
+  }
+  queue_.push_back({std::move(n), reactor::loop::current().wall_now()});
+  told_.pulse();
+}
 
 task<void> event_recorder::record(const json::value& about, std::string type, std::string reason, std::string message) {
-  auto& loop = reactor::loop::current();
-  auto wall = loop.wall_now();
-  auto now = format_rfc3339(wall);
-  auto& meta = about["metadata"];
-  auto ns = std::string(meta["namespace"].as_string("default"));
-  auto name = std::string(meta["name"].as_string());
-  auto uid = std::string(meta["uid"].as_string());
-  // kubectl describe node asks by uid = the node's name: kubelet and node controller refer to nodes so.
-  if (about["kind"].as_string() == "Node") uid = name;
-  auto same = uid + "\n" + type + "\n" + reason + "\n" + message;
-  if (auto it = told_.find(same); it != told_.end()) {
-    ++it->second.count;
-    auto counted = co_await objects_.patch(events, it->second.ns, it->second.name, api::patch_kind::merge,
-                                           json::object{{"count", it->second.count}, {"lastTimestamp", now}});
-    if (counted) co_return;
-    told_.erase(same);
+  co_await write({{reference_to(about), type == "Warning", std::move(reason), std::move(message)}, reactor::loop::current().wall_now()});
+}
+
+task<void> event_recorder::run() {
+  for (;;) {
+    while (queue_.empty()) co_await told_.wait();
+    auto next = std::move(queue_.front());
+    queue_.pop_front();
+    co_await write(std::move(next));
   }
-  char suffix[32];
-  std::snprintf(suffix, sizeof suffix, ".%llx", static_cast<unsigned long long>(wall.time_since_epoch().count()));
-  auto event_name = name + suffix;
-  json::object involved{{"kind", std::string(about["kind"].as_string())}, {"name", name}, {"uid", uid}, {"apiVersion", std::string(about["apiVersion"].as_string())}};
-  if (meta.find("namespace")) involved.set("namespace", ns);
-  auto made = co_await objects_.create(
-      events, ns,
-      json::object{{"kind", "Event"}, {"apiVersion", "v1"},
-                   {"metadata", json::object{{"name", event_name}, {"namespace", ns}}},
-                   {"involvedObject", std::move(involved)},
-                   {"reason", std::move(reason)}, {"message", std::move(message)},
-                   {"source", json::object{{"component", component_}}},
-                   {"firstTimestamp", now}, {"lastTimestamp", now}, {"count", 1}, {"type", std::move(type)},
-                   {"eventTime", nullptr}, {"reportingComponent", component_}, {"reportingInstance", ""}});
-  if (!made) {
-    log::debug("event about {} not recorded: {}", name, made.error().message);
+}
+
+json::value event_recorder::event_of(const waiting& w, const event_correlator::answer& a, const std::string& ns, const std::string& name) const {
+  auto& about = w.what.about;
+  json::object involved{{"kind", about.kind}};
+  if (!about.ns.empty()) involved.set("namespace", about.ns);
+  involved.set("name", about.name);
+  if (!about.uid.empty()) involved.set("uid", about.uid);
+  involved.set("apiVersion", about.api_version);
+  auto when = format_rfc3339(w.when);
+  return json::object{{"kind", "Event"}, {"apiVersion", "v1"},
+                      {"metadata", json::object{{"name", name}, {"namespace", ns}}},
+                      {"involvedObject", std::move(involved)},
+                      {"reason", w.what.reason}, {"message", a.message},
+                      {"source", json::object{{"component", component_}}},
+                      {"firstTimestamp", when}, {"lastTimestamp", when}, {"count", a.count}, {"type", w.what.warning ? "Warning" : "Normal"},
+                      {"eventTime", nullptr}, {"reportingComponent", component_}, {"reportingInstance", ""}};
+}
+
+task<void> event_recorder::write(waiting w) {
+  auto a = correlator_.observe(w.what, reactor::loop::current().now());
+  if (a.what == event_correlator::verdict::drop) co_return;
+  if (a.what == event_correlator::verdict::count_up) {
+    auto counted = co_await objects_.patch(events, a.ns, a.name, api::patch_kind::merge,
+                                           json::object{{"count", a.count}, {"lastTimestamp", format_rfc3339(w.when)}, {"message", a.message}});
+    if (counted || counted.error().code != 404) co_return;
+    correlator_.lost(a.key);  // it has expired
+    a.count = 1;
+  }
+  auto ns = w.what.about.ns.empty() ? "default" : w.what.about.ns;
+  auto name = fmt::format("{}.{:x}", w.what.about.name, w.when.time_since_epoch().count());
+  auto made = co_await objects_.create(events, ns, event_of(w, a, ns, name));
+  if (made) {
+    correlator_.written(a.key, ns, name);
     co_return;
   }
-  if (told_.size() >= told_max) told_.clear();
-  told_[same] = {ns, event_name, 1};
+  correlator_.lost(a.key);
+  log::debug("event about {} not recorded: {}", w.what.about.name, made.error().message);
 }
 
 }  // namespace kedge::control

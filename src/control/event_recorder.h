@@ -1,11 +1,16 @@
-// event_recorder.h: tells people what a controller did to an object, as core/v1 Events (kubectl describe shows them). The
-// same event again within the recorder's memory counts up the first one, as client-go's correlator does.
+// event_recorder.h: tells people what a controller did to an object, as core/v1 Events (kubectl describe shows them).
+//
+//   tell(): at once ─▶ queue (notices_max; beyond it the newest is dropped, as client-go does) ─▶ run(): correlated, written
+//
+// One a component. Failures are logged at debug level only.
 #pragma once
 
+#include <deque>
 #include <string>
-#include <unordered_map>
 
 #include "api/objects.h"
+#include "control/event_correlator.h"
+#include "reactor/sync.h"
 
 namespace kedge::control {
 
@@ -13,17 +18,25 @@ class event_recorder {
  public:
   event_recorder(api::objects& objects, std::string component) : objects_(objects), component_(std::move(component)) {}
 
-  // `about` has apiVersion, kind and metadata. type: "Normal" or "Warning". Failures are logged at debug level only.
+  void tell(notice n);
+  // The same at once, for who waits for it. `about` has apiVersion, kind and metadata; type: "Normal" or "Warning".
   task<void> record(const json::value& about, std::string type, std::string reason, std::string message);
+  // Writes what is told, until dropped.
+  task<void> run();
 
  private:
-  struct told {
-    std::string ns, name;
-    std::int64_t count = 1;
+  struct waiting {
+    notice what;
+    wall_time when;
   };
+  task<void> write(waiting w);
+  json::value event_of(const waiting& w, const event_correlator::answer& a, const std::string& ns, const std::string& name) const;
+
   api::objects& objects_;
   std::string component_;
-  std::unordered_map<std::string, told> told_;  // bounded: see record
+  event_correlator correlator_;
+  std::deque<waiting> queue_;
+  reactor::event told_;
 };
 
 }  // namespace kedge::control

@@ -167,6 +167,7 @@ task<void> election::release(time_point deadline) {
 
 // client-go's ReleaseOnCancel: nobody holds it, and for a second only.
 task<void> election::give_back() {
+  if (options_.ended) co_await options_.ended();
   for (int i = 0; i < 3; ++i) {
     auto lease = objects_.get(leases, options_.ns, options_.name);
     if (!lease || (*lease)["spec"]["holderIdentity"].as_string() != options_.identity) co_return;

@@ -31,6 +31,8 @@ struct election_options {
   // free one only when nobody else has for `leave_time`.
   std::function<bool()> leave_it = {};
   duration leave_time = std::chrono::seconds(30);  // a K3s server that begins needs some 10 s until it asks
+  // Awaited before the Lease is given away: what lead() began on other loops has ended then.
+  std::function<task<void>()> ended = {};
 };
 
 class election {

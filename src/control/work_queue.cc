@@ -1,11 +1,10 @@
 #include "control/work_queue.h"
 
-namespace kedge::control {
+#include <algorithm>
 
-namespace {
-constexpr auto backoff_first = std::chrono::milliseconds(5);
-constexpr unsigned backoff_doublings_max = 17;  // 5 ms · 2^17 = 11 min
-}  // namespace
+#include "control/limits.h"
+
+namespace kedge::control {
 
 void work_queue::add(const std::string& key) {
   if (auto it = later_.find(key); it != later_.end()) {
@@ -48,13 +47,20 @@ void work_queue::wake_due() {
   arm();
 }
 
-task<std::string> work_queue::next() {
-  while (ready_.empty()) co_await changed_.wait();
+std::optional<std::string> work_queue::take() {
+  if (ready_.empty()) return std::nullopt;
   auto key = std::move(ready_.front());
   ready_.pop_front();
   waiting_.erase(key);
   working_.insert(key);
-  co_return key;
+  return key;
+}
+
+task<std::string> work_queue::next() {
+  for (;;) {
+    if (auto key = take()) co_return *std::move(key);
+    co_await changed_.wait();
+  }
 }
 
 void work_queue::done(const std::string& key) {
@@ -63,12 +69,13 @@ void work_queue::done(const std::string& key) {
   if (again_.erase(key)) add(key);
 }
 
-void work_queue::retry(const std::string& key) {
+void work_queue::retry(const std::string& key, duration least) {
   auto& n = failures_[key];
-  auto wait = backoff_first * (1u << std::min(n, backoff_doublings_max));
+  auto wait = std::max<duration>(least, std::min(backoff_first * (1u << std::min(n, backoff_doublings_max)), backoff_most));
   ++n;
   working_.erase(key);
-  if (again_.erase(key))
+  // What was named meanwhile is looked at soon, but a key that fails again and again gets no hotter by its own events.
+  if (again_.erase(key) && least == duration{})
     add(key);
   else
     add_after(key, wait);

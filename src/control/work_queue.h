@@ -1,12 +1,13 @@
 // work_queue.h: names of things to look at, each at most once at a time.
 //
 // A key added while it waits is one; a key added while it is worked on is worked on once more afterwards. Failures come back
-// later and later (client-go's rate limiter: 5 ms doubling to 16 min). One core; bounded by the number of distinct keys,
+// later and later (client-go's rate limiter: 5 ms doubling to 1,000 s). One core; bounded by the number of distinct keys,
 // which are names of objects that exist.
 #pragma once
 
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -23,8 +24,10 @@ class work_queue {
 
   // The next key, which is then being worked on until done() or retry().
   task<std::string> next();
+  std::optional<std::string> take();  // the same without waiting
   void done(const std::string& key);   // forgets its failures
-  void retry(const std::string& key);  // done, and again after its backoff
+  // Done, and again after its backoff, or `least` where that is longer.
+  void retry(const std::string& key, duration least = {});
   std::size_t size() const noexcept { return ready_.size() + later_.size(); }
 
  private:

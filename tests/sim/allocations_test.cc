@@ -10,6 +10,7 @@
 #include "api/local_objects.h"
 #include "api/reservations.h"
 #include "control/controller.h"
+#include "control/manager.h"
 #include "datastore/memory/memory_log.h"
 #include "json/parse.h"
 #include "store/open.h"
@@ -90,14 +91,22 @@ TEST_CASE("two leaders at once give no block of addresses to two nodes") {
     CAPTURE(seed);
     constexpr int count = 24;
     scenario s(seed, 2, [&s](host& h, api::objects& objects) -> task<void> {
-      control::context c{.objects = objects, .cluster_cidr = "10.42.0.0/19"};  // 32 blocks
+      auto run_node_ipam = [&objects]() -> task<void> {
+        // 32 blocks
+        control::settings only{.cluster_cidr = "10.42.0.0/19", .controllers = {"nodeipam"}};
+        co_await control::run_controllers(only, objects.objects_store(), [&objects](api::user_info user, std::string manager) {
+          static no_admission rules;
+          static api::service_ranges ranges;
+          return api::make_objects(objects.objects_store(), rules, ranges, nullptr, std::move(user), std::move(manager));
+        });
+      };
       reactor::scope parts;
       if (h.name() == "s2") {
         // It takes over in the midst of it, and finds in the order of their names what the other does in the order of their creation.
         co_await reactor::sleep_for(s.w.between(10ms, 60ms));
-        co_return co_await control::run_node_ipam(c);
+        co_return co_await run_node_ipam();
       }
-      parts.spawn(control::run_node_ipam(c));
+      parts.spawn(run_node_ipam());
       for (int i = count; i > 0; --i)
         parts.spawn([](scenario& all, api::objects& o, std::string name) -> task<void> {
           CHECK((co_await o.create(nodes, "", node(name))).has_value());

@@ -5,7 +5,7 @@
 #include "api/indexes.h"
 #include "api/local_objects.h"
 #include "base/time.h"
-#include "control/controller.h"
+#include "control/manager.h"
 #include "datastore/memory/memory_log.h"
 #include "json/parse.h"
 #include "store/open.h"
@@ -82,9 +82,11 @@ task<void> server_main(host& h, cluster& c) {
   auto objects = api::make_objects(**opened, rules, ranges);
   for (auto name : {"default", "kube-system", "kube-node-lease"})
     (void)co_await objects->create({"", "v1", "namespaces"}, "", json::object{{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", json::object{{"name", name}}}});
-  control::context controllers{.objects = *objects, .cluster_cidr = "10.42.0.0/16", .root_ca_pem = "ca"};
+  control::settings controllers{.cluster_cidr = "10.42.0.0/16", .root_ca_pem = "ca"};
   reactor::scope parts;
-  parts.spawn(control::run_controllers(controllers));
+  parts.spawn(control::run_controllers(controllers, **opened, [&](api::user_info user, std::string manager) {
+    return api::make_objects(**opened, rules, ranges, nullptr, std::move(user), std::move(manager));
+  }));
   parts.spawn(node_main(*objects, c));
   co_await parts.join();
 }

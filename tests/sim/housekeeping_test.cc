@@ -55,7 +55,7 @@ struct scenario {
     api::service_ranges ranges;
     api::custom::tables tables(**opened);
     tables.follow();
-    auto objects = api::make_objects(**opened, rules, ranges, {}, &tables);
+    auto objects = api::make_objects(**opened, rules, ranges, &tables);
     api::bootstrap_options options{.client_ca = "ca", .request_header_ca = "ca"};
     auto made = co_await api::bootstrap_cluster(*objects, options);
     REQUIRE_MESSAGE(made.has_value(), (made ? "" : made.error().message));

@@ -124,6 +124,15 @@ class Tidy(unittest.TestCase):
                 complaints.append(f"{name}: no meson.build above it lists it")
         self.none(complaints)
 
+    def test_each_controller_is_tested_alone_and_in_the_world(self):
+        """CONTRIBUTING.md: a unit test of what it plans, and a simulated one of how it runs, named after it."""
+        names = re.findall(r'\.name = "([a-z-]+)"', read("src/control/controllers.cc"))
+        self.assertGreater(len(names), 10)
+        for folder in ("tests/unit/control/", "tests/sim/"):
+            cases = "\n".join(case for f in SOURCES if f.startswith(folder)
+                              for case in re.findall(r'TEST_CASE\("([^"]*)"', read(f)))
+            self.none(f"{name}: no TEST_CASE in {folder} is named after it" for name in names if not re.search(rf"\b{name}\b", cases))
+
     def test_nothing_is_left_to_do(self):
         word = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")
         complaints = []

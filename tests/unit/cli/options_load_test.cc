@@ -169,3 +169,50 @@ TEST_CASE("labels that a node may not give itself end the start, in the kubelet'
     CHECK(refused.error().message.find("must begin with an allowed prefix (kubelet.kubernetes.io, node.kubernetes.io)") != std::string::npos);
   }
 }
+
+TEST_CASE("kube-controller-manager's settings are read; what means nothing warns, what doesn't exist is refused") {
+  words warnings;
+  const auto read = read_controller_manager_arguments(
+      words{"node-monitor-grace-period=20s", "--node-monitor-period=2s", "node-startup-grace-period=30s", "node-eviction-rate=0.5", "secondary-node-eviction-rate=0",
+            "large-cluster-size-threshold=10", "unhealthy-zone-threshold=0.7", "node-cidr-mask-size=26", "terminated-pod-gc-threshold=-1", "allocate-node-cidrs=false",
+            "enable-garbage-collector=false", "resource-quota-sync-period=1m", "concurrent-gc-syncs=3", "concurrent-namespace-syncs=7", "controllers=*,-ttl",
+            "controllers+=-garbagecollector", "controllers-=tokencleaner", "bind-address=0.0.0.0", "feature-gates=X=true"},
+      warnings);
+  REQUIRE(read);
+  CHECK(read->node_monitor_grace_period == std::chrono::seconds(20));
+  CHECK(read->node_monitor_period == std::chrono::seconds(2));
+  CHECK(read->node_startup_grace_period == std::chrono::seconds(30));
+  CHECK(read->node_eviction_rate == 0.5);
+  CHECK(read->secondary_node_eviction_rate == 0);
+  CHECK(read->large_cluster_size_threshold == 10);
+  CHECK(read->unhealthy_zone_threshold == 0.7);
+  CHECK(read->node_cidr_mask_size == 26);
+  CHECK(read->terminated_pod_gc_threshold == -1);
+  CHECK(!read->allocate_node_cidrs);
+  CHECK(!read->enable_garbage_collector);
+  CHECK(read->resource_quota_sync_period == std::chrono::minutes(1));
+  CHECK(read->workers.at("garbage-collector-controller") == 3);
+  CHECK(read->workers.at("namespace-controller") == 7);
+  CHECK(read->controllers == words{"tokencleaner", "*", "-ttl", "-garbagecollector"});
+  CHECK(warnings == words{"--kube-controller-manager-arg=bind-address has no effect in Kedge", "--kube-controller-manager-arg=feature-gates has no effect in Kedge"});
+  struct row {
+    std::string argument, message;
+  };
+  for (auto& r : {row{"node-monitor-grace-perod=5s", "node-monitor-grace-perod: kube-controller-manager has no such flag"},
+                  row{"node-monitor-period=soon", "node-monitor-period: \"soon\" is not a duration such as 1h30m"},
+                  row{"node-monitor-period=0s", "node-monitor-period: \"0s\" must be more than 0"},
+                  row{"node-monitor-period=-5s", "node-monitor-period: \"-5s\" must be more than 0"},
+                  row{"node-eviction-rate=fast", "node-eviction-rate: \"fast\" is not a number"},
+                  row{"node-eviction-rate=-1", "node-eviction-rate: \"-1\" must be 0 or more"},
+                  row{"unhealthy-zone-threshold=2", "unhealthy-zone-threshold: \"2\" is not between 0 and 1"},
+                  row{"node-cidr-mask-size=33", "node-cidr-mask-size: \"33\" is not between 1 and 30"},
+                  row{"concurrent-gc-syncs=0", "concurrent-gc-syncs: \"0\" is not between 1 and 1000"},
+                  row{"controllers=*,-nonsense", "controllers: \"nonsense\" is not in the list of known controllers"}}) {
+    const auto refused = read_controller_manager_arguments(words{r.argument}, warnings);
+    REQUIRE(!refused);
+    CHECK(refused.error().message == "--kube-controller-manager-arg=" + r.message);
+  }
+  warnings.clear();
+  CHECK(read_controller_manager_arguments(words{"controllers=*,deployment"}, warnings));
+  CHECK(warnings == words{"--kube-controller-manager-arg=controllers: Kedge has no controller deployment"});
+}

@@ -1,0 +1,100 @@
+#include "control/controllers.h"
+
+#include <algorithm>
+
+#include "control/settings.h"
+
+namespace kedge::control {
+
+namespace {
+
+// Names, accounts, components and numbers are kube-controller-manager's; K3s starts it with --use-service-account-credentials.
+constexpr controller_info table[] = {
+    {.name = "node-ipam-controller", .alias = "nodeipam", .account = "node-controller", .component = "cidrAllocator", .workers = 1,
+     .workers_option = "", .off_by_default = false, .make = make_node_ipam, .wanted = [](const settings& s) { return s.allocate_node_cidrs; }},
+    {.name = "node-lifecycle-controller", .alias = "nodelifecycle", .account = "node-controller", .component = "node-controller", .workers = 8,
+     .workers_option = "", .off_by_default = false, .make = make_node_lifecycle, .wanted = nullptr},
+    {.name = "taint-eviction-controller", .alias = "", .account = "node-controller", .component = "taint-eviction-controller", .workers = 8,
+     .workers_option = "", .off_by_default = false, .make = make_taint_eviction, .wanted = nullptr},
+    // K3s's cloud controller manager, which has a certificate of its own.
+    {.name = "cloud-node-controller", .alias = "cloud-node", .account = "k3s-cloud-controller-manager:", .component = "cloud-node-controller",
+     .workers = 2, .workers_option = "", .off_by_default = false, .make = make_cloud_node,
+     .wanted = [](const settings& s) { return s.cloud_controller; }},
+    {.name = "pod-garbage-collector-controller", .alias = "podgc", .account = "pod-garbage-collector", .component = "pod-garbage-collector-controller",
+     .workers = 8, .workers_option = "", .off_by_default = false, .make = make_pod_garbage, .wanted = nullptr},
+    {.name = "garbage-collector-controller", .alias = "garbagecollector", .account = "generic-garbage-collector",
+     .component = "garbage-collector-controller", .workers = 20, .workers_option = "concurrent-gc-syncs", .off_by_default = false,
+     .make = make_garbage_collector, .wanted = [](const settings& s) { return s.enable_garbage_collector; }},
+    {.name = "namespace-controller", .alias = "namespace", .account = "namespace-controller", .component = "namespace-controller", .workers = 10,
+     .workers_option = "concurrent-namespace-syncs", .off_by_default = false, .make = make_namespace_lifecycle, .wanted = nullptr},
+    {.name = "resourcequota-controller", .alias = "resourcequota", .account = "resourcequota-controller", .component = "resourcequota-controller",
+     .workers = 5, .workers_option = "concurrent-resource-quota-syncs", .off_by_default = false, .make = make_resource_quota, .wanted = nullptr},
+    {.name = "disruption-controller", .alias = "disruption", .account = "disruption-controller", .component = "controllermanager", .workers = 1,
+     .workers_option = "concurrent-disruption-syncs", .off_by_default = false, .make = make_disruption, .wanted = nullptr},
+    {.name = "serviceaccount-controller", .alias = "serviceaccount", .account = "service-account-controller", .component = "serviceaccount-controller",
+     .workers = 1, .workers_option = "", .off_by_default = false, .make = make_service_accounts, .wanted = nullptr},
+    {.name = "root-ca-certificate-publisher-controller", .alias = "root-ca-cert-publisher", .account = "root-ca-cert-publisher",
+     .component = "root-ca-certificate-publisher-controller", .workers = 1, .workers_option = "", .off_by_default = false,
+     .make = make_root_ca_publisher, .wanted = [](const settings& s) { return !s.root_ca_pem.empty(); }},
+    {.name = "token-cleaner-controller", .alias = "tokencleaner", .account = "token-cleaner", .component = "token-cleaner-controller", .workers = 1,
+     .workers_option = "", .off_by_default = true, .make = make_token_cleaner, .wanted = nullptr},
+    {.name = "clusterrole-aggregation-controller", .alias = "clusterrole-aggregation", .account = "clusterrole-aggregation-controller",
+     .component = "clusterrole-aggregation-controller", .workers = 5, .workers_option = "", .off_by_default = false, .make = make_role_aggregation,
+     .wanted = nullptr},
+    {.name = "persistentvolumeclaim-protection-controller", .alias = "pvc-protection", .account = "pvc-protection-controller",
+     .component = "persistentvolumeclaim-protection-controller", .workers = 1, .workers_option = "", .off_by_default = false,
+     .make = make_claim_protection, .wanted = nullptr},
+    {.name = "persistentvolume-protection-controller", .alias = "pv-protection", .account = "pv-protection-controller",
+     .component = "persistentvolume-protection-controller", .workers = 1, .workers_option = "", .off_by_default = false,
+     .make = make_volume_protection, .wanted = nullptr},
+};
+
+// kube-controller-manager's others, by both of their names, and the cloud controllers that K3s takes off the list.
+constexpr std::string_view foreign[] = {
+    "serviceaccount-token-controller", "serviceaccount-token", "endpoints-controller", "endpoint", "endpointslice-controller", "endpointslice",
+    "endpointslice-mirroring-controller", "endpointslicemirroring", "replicationcontroller-controller", "replicationcontroller",
+    "daemonset-controller", "daemonset", "job-controller", "job", "deployment-controller", "deployment", "replicaset-controller", "replicaset",
+    "horizontal-pod-autoscaler-controller", "horizontalpodautoscaling", "statefulset-controller", "statefulset", "cronjob-controller", "cronjob",
+    "certificatesigningrequest-signing-controller", "csrsigning", "certificatesigningrequest-approving-controller", "csrapproving",
+    "certificatesigningrequest-cleaner-controller", "csrcleaner", "podcertificaterequest-cleaner-controller", "ttl-controller", "ttl",
+    "bootstrap-signer-controller", "bootstrapsigner", "device-taint-eviction-controller", "persistentvolume-binder-controller",
+    "persistentvolume-binder", "persistentvolume-attach-detach-controller", "attachdetach", "persistentvolume-expander-controller",
+    "persistentvolume-expander", "podgroup-protection-controller", "ttl-after-finished-controller", "ttl-after-finished",
+    "kube-apiserver-serving-clustertrustbundle-publisher-controller", "ephemeral-volume-controller", "ephemeral-volume",
+    "storageversion-garbage-collector-controller", "storage-version-gc", "resourceclaim-controller", "resource-claim-controller",
+    "resourcepoolstatusrequest-controller", "legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner",
+    "validatingadmissionpolicy-status-controller", "volumeattributesclass-protection-controller", "service-cidr-controller",
+    "storage-version-migrator-controller", "svm", "selinux-warning-controller", "service", "service-lb-controller", "route",
+    "node-route-controller", "cloud-node-lifecycle", "cloud-node-lifecycle-controller"};
+
+}  // namespace
+
+std::span<const controller_info> controllers() { return table; }
+
+const controller_info* find_controller(std::string_view name) noexcept {
+  for (auto& c : table)
+    if (c.name == name || (!c.alias.empty() && c.alias == name)) return &c;
+  return nullptr;
+}
+
+bool is_foreign_controller(std::string_view name) noexcept { return std::ranges::find(foreign, name) != std::end(foreign); }
+
+bool is_enabled(const controller_info& c, const settings& s) {
+  if (c.wanted && !c.wanted(s)) return false;
+  bool all = false;
+  for (std::string_view given : s.controllers) {
+    bool without = given.starts_with('-');
+    if (without) given.remove_prefix(1);
+    if (given == c.name || (!c.alias.empty() && given == c.alias)) return !without;
+    all = all || given == "*";
+  }
+  return all && !c.off_by_default;
+}
+
+api::user_info user_of(const controller_info& c) {
+  if (c.account.ends_with(':')) return {.name = std::string(c.account.substr(0, c.account.size() - 1)), .groups = {"system:authenticated"}};
+  return {.name = "system:serviceaccount:kube-system:" + std::string(c.account),
+          .groups = {"system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"}};
+}
+
+}  // namespace kedge::control

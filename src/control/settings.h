@@ -1,0 +1,35 @@
+// settings.h: what controllers can be told: kube-controller-manager's arguments that mean something here, by its names, with its
+// defaults.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+
+namespace kedge::control {
+
+struct settings {
+  std::string cluster_cidr;                            // pod addresses, "10.42.0.0/16"
+  bool allocate_node_cidrs = true;
+  unsigned node_cidr_mask_size = 24;                   // the part of it that each node gets
+  std::string root_ca_pem;                             // for kube-root-ca.crt
+  bool cloud_controller = true;                        // K3s's --disable-cloud-controller takes it away
+
+  std::vector<std::string> controllers = {"*", "tokencleaner"};  // K3s's
+  std::map<std::string, unsigned, std::less<>> workers;          // controller's name → how many keys at once
+
+  duration node_monitor_period = std::chrono::seconds(5);
+  duration node_monitor_grace_period = std::chrono::seconds(50);
+  duration node_startup_grace_period = std::chrono::seconds(60);
+  double node_eviction_rate = 0.1;
+  double secondary_node_eviction_rate = 0.01;
+  unsigned large_cluster_size_threshold = 50;
+  double unhealthy_zone_threshold = 0.55;
+  std::int64_t terminated_pod_gc_threshold = 12'500;  // <= 0: never
+  bool enable_garbage_collector = true;
+  duration resource_quota_sync_period = std::chrono::minutes(5);
+};
+
+}  // namespace kedge::control

@@ -1,0 +1,115 @@
+// protection.cc: takes the finalizers off volumes and claims that are being deleted and no longer used: a claim by no pod, a volume by
+// no claim; puts them on where admission didn't; and says of a bound claim whether a pod uses it (condition Unused):
+// persistentvolumeclaim-protection-controller and persistentvolume-protection-controller.
+//
+// Which pods use a claim is asked of the store's index.
+#include "api/indexes.h"
+#include "control/controllers.h"
+#include "control/finalizers.h"
+#include "control/owners.h"
+#include "control/pods.h"
+#include "control/resources.h"
+
+namespace kedge::control {
+
+namespace {
+
+constexpr std::string_view claim_finalizer = "kubernetes.io/pvc-protection";
+constexpr std::string_view volume_finalizer = "kubernetes.io/pv-protection";
+
+// The claim that a pod's volume is: by its name, or one made for the pod.
+std::string claim_of(const json::value& pod, const json::value& volume) {
+  if (auto name = volume["persistentVolumeClaim"]["claimName"].as_string(); !name.empty()) return std::string(name);
+  if (!volume["ephemeral"].is_object()) return {};
+  return std::string(pod["metadata"]["name"].as_string()) + "-" + std::string(volume["name"].as_string());
+}
+
+bool names(const json::value& pod, const std::string& claim, bool also_ephemeral) {
+  bool found = false;
+  auto& list = pod["spec"]["volumes"];
+  for (std::size_t i = 0; i < list.size(); ++i)
+    found = found || ((also_ephemeral || !list[i]["ephemeral"].is_object()) && claim_of(pod, list[i]) == claim);
+  return found;
+}
+
+// Being deleted at once: its node is done with it, or nobody will be.
+bool is_shut_down(const json::value& pod) {
+  auto& grace = pod["metadata"]["deletionGracePeriodSeconds"];
+  return is_deleting(pod) && grace.is_integer() && grace.as_integer() == 0;
+}
+
+bool is_terminated(const json::value& pod) {
+  if (is_finished(pod)) return true;
+  if (!is_deleting(pod)) return false;
+  auto& list = pod["status"]["containerStatuses"];
+  for (std::size_t i = 0; i < list.size(); ++i)
+    if (list[i]["state"]["terminated"].is_null() && list[i]["state"]["waiting"].is_null()) return false;
+  return true;
+}
+
+// A pod that no node has yet can't use a claim any more that is being deleted: its node would refuse it.
+bool keeps(const json::value& pod, const std::string& claim) { return !node_of(pod).empty() && names(pod, claim, !is_shut_down(pod)); }
+bool uses(const json::value& pod, const std::string& claim) { return !is_terminated(pod) && names(pod, claim, true); }
+
+bool any_pod(const view& cluster, const json::value& claim, bool (*how)(const json::value&, const std::string&)) {
+  auto about = reference_to(claim);
+  bool found = false;
+  cluster.cluster().scan(api::pods_by_claim, about.name, cluster.prefix(pods, about.ns), {}, [&](const store::object_ref& o) {
+    auto pod = value_of(o);
+    found = pod && how(*pod, about.name);
+    return !found;
+  });
+  return found;
+}
+
+plan settle_finalizer(const api::resource_id& what, const json::value& object, std::string_view finalizer, bool used) {
+  plan p;
+  bool has = has_finalizer(object, finalizer);
+  if (is_deleting(object) ? !has || used : has) return p;
+  auto next = object;
+  if (has)
+    remove_finalizer(next, finalizer);
+  else
+    next.member("metadata").member("finalizers").push_back(finalizer);
+  return p.write(update_of(what, std::move(next)));
+}
+
+plan look_at_claim(const view& cluster, const std::string& key, const moment& now) {
+  plan p;
+  auto claim = cluster.get(claims, key);
+  if (!claim) return p;
+  if (!is_deleting(*claim) && phase_of(*claim) == "Bound") {
+    auto next = *claim;
+    bool used = any_pod(cluster, *claim, uses);
+    auto changed = used ? set_condition(next, {"Unused", "False", "PodUsingPVC", "A pod is currently referencing this PVC"}, now.wall)
+                        : set_condition(next, {"Unused", "True", "NoPodsUsingPVC", "No pods are currently referencing this PVC"}, now.wall);
+    if (changed) return p.write(update_of(claims, std::move(next), "status"));  // whose event brings it back for the rest
+  }
+  return settle_finalizer(claims, *claim, claim_finalizer, is_deleting(*claim) && any_pod(cluster, *claim, keeps));
+}
+
+plan look_at_volume(const view& cluster, const std::string& name, const moment&) {
+  auto volume = cluster.get(volumes, {}, name);
+  if (!volume) return {};
+  return settle_finalizer(volumes, *volume, volume_finalizer, (*volume)["status"]["phase"].as_string() == "Bound");
+}
+
+// Each change of a pod with claims names them.
+void claims_of_pod(const seen& s, keys& k) {
+  auto text = s.object()->bytes();
+  if (text.find("\"persistentVolumeClaim\":{") == text.npos && text.find("\"ephemeral\":{") == text.npos) return;
+  auto& pod = s.value();
+  auto& list = pod["spec"]["volumes"];
+  for (std::size_t i = 0; i < list.size(); ++i)
+    if (auto claim = claim_of(pod, list[i]); !claim.empty()) k.add(std::string(split_name(s.name()).ns) + "/" + claim);
+}
+
+}  // namespace
+
+std::unique_ptr<controller> make_claim_protection(const settings&) {
+  return plain_controller({{claims, living_key}, {pods, claims_of_pod}}, look_at_claim);
+}
+
+std::unique_ptr<controller> make_volume_protection(const settings&) { return plain_controller({{volumes, living_key}}, look_at_volume); }
+
+}  // namespace kedge::control

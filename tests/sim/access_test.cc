@@ -1,0 +1,118 @@
+// Controllers of accounts, tokens, roles, and what protects volumes, as they run.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include "base/strings.h"
+#include "control_world.h"
+
+using namespace kedge;
+using namespace kedge::sim;
+using namespace std::chrono_literals;
+
+namespace {
+
+const api::resource_id pods{"", "v1", "pods"};
+const api::resource_id namespaces{"", "v1", "namespaces"};
+const api::resource_id accounts{"", "v1", "serviceaccounts"};
+const api::resource_id config_maps{"", "v1", "configmaps"};
+const api::resource_id secrets{"", "v1", "secrets"};
+const api::resource_id claims{"", "v1", "persistentvolumeclaims"};
+const api::resource_id volumes{"", "v1", "persistentvolumes"};
+const api::resource_id cluster_roles{"rbac.authorization.k8s.io", "v1", "clusterroles"};
+
+}  // namespace
+
+TEST_CASE("serviceaccount-controller, root-ca-certificate-publisher-controller: every namespace has its account and its CA") {
+  for (auto seed : seeds(6)) {
+    CAPTURE(seed);
+    control_world c(seed, {.servers = 2});
+    c.crash_between_writes(0.05);
+    for (int i = 0; i < 8; ++i) c.create(namespaces, yaml(fmt::format("{{kind: Namespace, apiVersion: v1, metadata: {{name: ns{}}}}}", i)));
+    CHECK(c.until([&] { return c.count("/registry/serviceaccounts/ns") == 8 && c.count("/registry/configmaps/ns") == 8; }));
+    c.remove(accounts, "ns0", "default");
+    c.change(config_maps, "ns1", "kube-root-ca.crt", [](json::value& m) { m.set("data", yaml("{ca.crt: forged}")); });
+    c.remove(config_maps, "ns2", "kube-root-ca.crt");
+    CHECK(c.until([&] {
+      return c.exists("/registry/serviceaccounts/ns0/default") && c.exists("/registry/configmaps/ns2/kube-root-ca.crt") &&
+             c.get("/registry/configmaps/ns1/kube-root-ca.crt")["data"]["ca.crt"].as_string() == "ca";
+    }));
+    // One that ends gets nothing back.
+    c.remove(namespaces, "", "ns3");
+    CHECK(c.until([&] { return !c.exists("/registry/namespaces/ns3"); }));
+    c.run_for(1min);
+    CHECK(c.count("/registry/serviceaccounts/ns3/") == 0);
+  }
+}
+
+TEST_CASE("token-cleaner-controller: a bootstrap token goes when its time has passed") {
+  for (auto seed : seeds(4)) {
+    CAPTURE(seed);
+    control_world c(seed, {.servers = 2, .controllers = {"tokencleaner"}});
+    auto token = [&](const std::string& id, duration left) {
+      auto end = format_rfc3339(c.server(0).loop().wall_now() + left);
+      c.create(secrets, yaml(fmt::format("{{kind: Secret, apiVersion: v1, metadata: {{name: bootstrap-token-{}, namespace: kube-system}}, type: bootstrap.kubernetes.io/token, data: {{expiration: {}}}}}",
+                                         id, base64(as_bytes(end)))));
+    };
+    token("short1", 2min);
+    token("long01", 2h);
+    c.crash_between_writes(0.05);
+    c.run_for(1min);
+    CHECK(c.exists("/registry/secrets/kube-system/bootstrap-token-short1"));
+    CHECK(c.until([&] { return !c.exists("/registry/secrets/kube-system/bootstrap-token-short1"); }));
+    CHECK(c.exists("/registry/secrets/kube-system/bootstrap-token-long01"));
+  }
+}
+
+TEST_CASE("clusterrole-aggregation-controller: an aggregate has the rules of its parts") {
+  for (auto seed : seeds(6)) {
+    CAPTURE(seed);
+    control_world c(seed, {.servers = 2, .controllers = {"clusterrole-aggregation"}});
+    // As every server's bootstrap gives it: the account may give what it hasn't.
+    c.create(cluster_roles, yaml("{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: 'system:controller:clusterrole-aggregation-controller'}, "
+                                 "rules: [{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [escalate, get, list, patch, update, watch]}]}"));
+    c.create({"rbac.authorization.k8s.io", "v1", "clusterrolebindings"},
+             yaml("{kind: ClusterRoleBinding, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: 'system:controller:clusterrole-aggregation-controller'}, "
+                  "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'system:controller:clusterrole-aggregation-controller'}, "
+                  "subjects: [{kind: ServiceAccount, name: clusterrole-aggregation-controller, namespace: kube-system}]}"));
+    c.crash_between_writes(0.05);
+    auto role = [](const std::string& name, const std::string& label, const std::string& rest) {
+      return yaml(fmt::format("{{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {{name: {}, labels: {{to: {}}}}}, {}}}", name, label, rest));
+    };
+    c.create(cluster_roles, role("top", "none", "aggregationRule: {clusterRoleSelectors: [{matchLabels: {to: top}}]}"));
+    c.create(cluster_roles, role("middle", "top", "aggregationRule: {clusterRoleSelectors: [{matchLabels: {to: middle}}]}"));
+    c.create(cluster_roles, role("a", "middle", "rules: [{apiGroups: [''], resources: [pods], verbs: [get]}]"));
+    c.create(cluster_roles, role("b", "top", "rules: [{apiGroups: [''], resources: [secrets], verbs: [get]}]"));
+    auto rules = [&](const std::string& name) { return c.get("/registry/clusterroles/" + name)["rules"].size(); };
+    CHECK(c.until([&] { return rules("middle") == 1 && rules("top") == 2; }));
+    bool applied = false;
+    auto fields = c.get("/registry/clusterroles/top")["metadata"]["managedFields"];
+    for (std::size_t i = 0; i < fields.size(); ++i)
+      applied = applied || (fields[i]["manager"].as_string() == "clusterrole-aggregation-controller" && fields[i]["operation"].as_string() == "Apply");
+    CHECK(applied);
+    c.remove(cluster_roles, "", "b");
+    CHECK(c.until([&] { return rules("top") == 1; }));
+  }
+}
+
+TEST_CASE("persistentvolumeclaim-protection-controller, persistentvolume-protection-controller: what is used stays") {
+  for (auto seed : seeds(6)) {
+    CAPTURE(seed);
+    control_world c(seed, {.servers = 2, .controllers = {"pvc-protection", "pv-protection"}});
+    c.create(claims, yaml("{kind: PersistentVolumeClaim, apiVersion: v1, metadata: {name: data, namespace: default}, "
+                          "spec: {accessModes: [ReadWriteOnce], storageClassName: '', resources: {requests: {storage: 1Gi}}}}"));
+    c.create(volumes, yaml("{kind: PersistentVolume, apiVersion: v1, metadata: {name: v}, spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /x}, storageClassName: ''}}"));
+    c.create(pods, yaml("{kind: Pod, apiVersion: v1, metadata: {name: p, namespace: default}, spec: {nodeName: node1, containers: [{name: c, image: i}], "
+                        "volumes: [{name: d, persistentVolumeClaim: {claimName: data}}]}}"));
+    c.crash_between_writes(0.05);
+    c.set_status(volumes, "", "v", [](json::value& v) { v.member("status").set("phase", "Bound"); });
+    c.remove(claims, "default", "data");
+    c.remove(volumes, "", "v");
+    c.run_for(2min);
+    CHECK(c.exists("/registry/persistentvolumeclaims/default/data"));
+    CHECK(c.exists("/registry/persistentvolumes/v"));
+    c.remove(pods, "default", "p", {.grace_seconds = 0});
+    c.set_status(volumes, "", "v", [](json::value& v) { v.member("status").set("phase", "Released"); });
+    CHECK(c.until([&] { return !c.exists("/registry/persistentvolumeclaims/default/data"); }));
+    CHECK(c.until([&] { return !c.exists("/registry/persistentvolumes/v"); }));
+  }
+}

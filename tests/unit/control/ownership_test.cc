@@ -1,0 +1,119 @@
+// garbage-collector-controller: what an owner is worth, and what follows from it.
+#include "control/cleanup/ownership.h"
+
+#include "at_work.h"
+#include "control/owners.h"
+
+using namespace kedge;
+using namespace kedge::control;
+
+namespace {
+
+json::value map(std::string_view name, std::string_view owners = "[]", std::string_view ns = "default") {
+  return yaml(fmt::format("{{kind: ConfigMap, apiVersion: v1, metadata: {{name: {}, namespace: {}, ownerReferences: {}}}}}", name, ns, owners));
+}
+
+}  // namespace
+
+TEST_CASE("garbage-collector-controller: worth of an owner") {
+  cluster c;
+  c.put(map("owner"));
+  c.put("{kind: ConfigMap, apiVersion: v1, metadata: {name: waits, namespace: default, deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: [foregroundDeletion]}}");
+  c.put("{kind: ConfigMap, apiVersion: v1, metadata: {name: ends, namespace: default, deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: [mine]}}");
+  c.put(map("foreign", "[]", "other"));
+  c.put("{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: role}}");
+  auto cluster = c.now();
+  struct row {
+    std::string_view reference;
+    owner_worth in_namespace, cluster_scoped;
+  };
+  using enum owner_worth;
+  const row rows[] = {
+      {"{apiVersion: v1, kind: ConfigMap, name: owner, uid: uid-owner}", solid, misplaced},
+      {"{apiVersion: v1, kind: ConfigMap, name: waits, uid: uid-waits}", waiting, misplaced},
+      {"{apiVersion: v1, kind: ConfigMap, name: ends, uid: uid-ends}", solid, misplaced},
+      {"{apiVersion: v1, kind: ConfigMap, name: owner, uid: another}", absent, misplaced},
+      {"{apiVersion: v1, kind: ConfigMap, name: foreign, uid: uid-foreign}", absent, misplaced},
+      {"{apiVersion: v1, kind: Secret, name: owner, uid: uid-owner}", absent, misplaced},
+      {"{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, name: role, uid: uid-role}", solid, solid},
+      {"{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, name: role, uid: uid-x}", absent, absent},
+      {"{apiVersion: example.org/v1, kind: Thing, name: owner, uid: uid-owner}", unknown, unknown},
+      {"{apiVersion: v2, kind: ConfigMap, name: owner, uid: uid-owner}", unknown, unknown},
+  };
+  auto role = yaml("{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: dep}}");
+  for (auto& r : rows) {
+    CAPTURE(r.reference);
+    CHECK(worth_of(cluster, map("dep"), yaml(r.reference)) == r.in_namespace);
+    CHECK(worth_of(cluster, role, yaml(r.reference)) == r.cluster_scoped);
+    // The short way from the texts says no less.
+    auto with = map("dep", "[" + std::string(r.reference) + "]");
+    kedge::control::cluster d = c;
+    d.put(with);
+    CHECK(owners_are_solid(d.now(), *d.now().cluster().find("/registry/configmaps/default/dep")) == (r.in_namespace == solid));
+  }
+}
+
+TEST_CASE("garbage-collector-controller: what becomes of an object") {
+  const std::string there = "{apiVersion: v1, kind: ConfigMap, name: owner, uid: uid-owner}", gone = "{apiVersion: v1, kind: ConfigMap, name: gone, uid: uid-gone}",
+                    unserved = "{apiVersion: example.org/v1, kind: Thing, name: x, uid: uid-x}";
+  struct row {
+    std::string owners;
+    std::string wanted;
+  };
+  for (auto& r : {row{there, "stays with 1"}, row{gone, "goes"}, row{there + ", " + gone, "stays with 1"}, row{gone + ", " + unserved, "stays with 2"}, row{unserved, "stays with 1"}}) {
+    CAPTURE(r.owners);
+    at_work w("garbagecollector");
+    w.put(map("owner"));
+    w.put(map("dep", "[" + r.owners + "]"));
+    w.put(map("free"));
+    CHECK(w.named() == text{"/registry/configmaps/default/dep"});
+    (void)w.work("/registry/configmaps/default/dep");
+    auto left = w.get("/registry/configmaps/default/dep");
+    CHECK((left.is_null() ? "goes" : fmt::format("stays with {}", left["metadata"]["ownerReferences"].size())) == r.wanted);
+  }
+}
+
+TEST_CASE("garbage-collector-controller: which changes name what") {
+  at_work w("garbagecollector");
+  w.put(map("owner"));
+  CHECK(w.named().empty());
+  auto dep = map("dep", "[{apiVersion: v1, kind: ConfigMap, name: owner, uid: uid-owner}]");
+  w.put(dep);
+  CHECK(w.named() == text{"/registry/configmaps/default/dep"});
+  dep.set("data", yaml("{a: b}"));
+  w.put(dep);
+  CHECK(w.named().empty());  // nothing about owners
+  w.erase("/registry/configmaps/default/owner");
+  CHECK(w.named() == text{"owner is gone uid-owner"});
+  CHECK(w.work("owner is gone uid-owner") == "");
+  CHECK(w.named() == text{"/registry/configmaps/default/dep"});
+  w.put("{kind: Event, apiVersion: v1, metadata: {name: e, namespace: default, ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: gone, uid: x}]}}");
+  CHECK(w.named().empty());
+}
+
+TEST_CASE("garbage-collector-controller: foreground, orphan, and who blocks whom") {
+  at_work w("garbagecollector");
+  const std::string key = "/registry/configmaps/default/";
+  auto waits = [](std::string_view finalizer) {
+    return yaml(fmt::format("{{kind: ConfigMap, apiVersion: v1, metadata: {{name: o, namespace: default, deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: [{}, a.b/c]}}}}", finalizer));
+  };
+  w.put(waits("foregroundDeletion"));
+  w.put(map("blocks", "[{apiVersion: v1, kind: ConfigMap, name: o, uid: uid-o, blockOwnerDeletion: true}]"));
+  w.put(map("follows", "[{apiVersion: v1, kind: ConfigMap, name: o, uid: uid-o}]"));
+  w.named();
+  CHECK(w.work(key + "o") == "");
+  CHECK(w.get(key + "o")["metadata"]["finalizers"].size() == 2);
+  CHECK(w.named() == text{key + "blocks", key + "follows"});
+  CHECK(w.work(key + "follows") == "");
+  CHECK(w.get(key + "follows").is_null());
+  CHECK(w.work(key + "blocks") == "");
+  CHECK(w.get(key + "blocks").is_null());
+  CHECK(w.work(key + "o") == "");
+  CHECK(w.get(key + "o")["metadata"]["finalizers"] == yaml("[a.b/c]"));
+
+  w.put(waits("orphan"));
+  w.put(map("left", "[{apiVersion: v1, kind: ConfigMap, name: o, uid: uid-o}, {apiVersion: v1, kind: ConfigMap, name: p, uid: uid-p}]"));
+  CHECK(w.work(key + "o") == "");
+  CHECK(w.get(key + "left")["metadata"]["ownerReferences"] == yaml("[{apiVersion: v1, kind: ConfigMap, name: p, uid: uid-p}]"));
+  CHECK(w.get(key + "o")["metadata"]["finalizers"] == yaml("[a.b/c]"));
+}
