@@ -29,6 +29,7 @@
 #include "cli/run.h"
 #include "cli/version.h"
 #include "control/controller.h"
+#include "control/fence.h"
 #include "control/housekeeping.h"
 #include "control/leader_election.h"
 #include "control/manager.h"
@@ -62,6 +63,7 @@ constexpr auto node_stop_time = std::chrono::seconds(5);
 constexpr auto leave_time = std::chrono::seconds(2);           // to tell the other servers
 constexpr auto move_time = std::chrono::seconds(1);            // for clients to go to another server
 constexpr auto pause_time = std::chrono::milliseconds(100);    // for clients to be told to go, when there is no other
+constexpr auto controllers_term = "kube-controller-manager";     // whose lead the controllers' writes depend on
 constexpr std::size_t known_names_max = 1024;                  // that one core remembers to have told; a scan has more
 
 // Where K3s has the administrator's kubeconfig.
@@ -201,8 +203,9 @@ class control_front {
     return f;
   }
 
-  // Either may be null.
-  void run(const control::settings* controllers, const control::scheduler::configuration* scheduling) {
+  // Either may be null. `term`: what the writes depend on (control/fence.h); 0: nothing.
+  void run(const control::settings* controllers, const control::scheduler::configuration* scheduling, store::revision term) {
+    objects_.set_term(control::term_key(controllers_term), term);
     auto make_client = [this](api::user_info user, std::string manager) {
       return api::make_objects(objects_, *admission_, ranges_, tables_.get(), std::move(user), std::move(manager));
     };
@@ -213,7 +216,7 @@ class control_front {
 
  private:
   control_front(store::store& objects, api::service_ranges ranges) : objects_(objects), ranges_(std::move(ranges)) {}
-  store::store& objects_;
+  control::fenced_store objects_;
   api::service_ranges ranges_;
   std::unique_ptr<api::authorizer> may_;
   std::unique_ptr<api::admission_chain> admission_;
@@ -382,17 +385,19 @@ class server_process {
 
   // Runs the controllers on their loop until dropped. What is posted is done in order: a stop comes after its start.
   task<void> lead_controllers() {
+    store::revision term = 0;
+    if (shared_datastore()) term = co_await control::begin_term(*objects_, controllers_term, process_identity_);
     struct leading {
       server_process& p;
-      explicit leading(server_process& owner) : p(owner) {
-        p.control_loop().post([&s = p] {
-          s.controllers_->run(s.options_.disable_controller_manager ? nullptr : &s.controller_settings_, s.options_.disable_scheduler ? nullptr : &s.scheduling_);
+      leading(server_process& owner, store::revision term) : p(owner) {
+        p.control_loop().post([&s = p, term] {
+          s.controllers_->run(s.options_.disable_controller_manager ? nullptr : &s.controller_settings_, s.options_.disable_scheduler ? nullptr : &s.scheduling_, term);
         });
       }
       ~leading() {
         p.control_loop().post([&s = p] { s.controllers_->stop(); });
       }
-    } here(*this);
+    } here(*this, term);
     reactor::event never;
     co_await never.wait();
   }
