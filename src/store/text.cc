@@ -1,6 +1,8 @@
 #include "store/text.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 #include <vector>
 
 #include "json/parse.h"
@@ -12,12 +14,86 @@ namespace {
 
 constexpr std::size_t bad = std::string_view::npos;
 
+// ---- 64 bytes at a time. A pod's text is 3 KB and is walked at every change (indexes) and by every selector that has none.
+
+using block = unsigned char __attribute__((ext_vector_type(64)));
+using block_bits = bool __attribute__((ext_vector_type(64)));
+
+// What stands at `i`, with zeros behind the end.
+void load(std::string_view t, std::size_t i, block& out) noexcept {
+  if (t.size() - i >= sizeof out) {
+    std::memcpy(&out, t.data() + i, sizeof out);
+  } else {
+    out = 0;
+    std::memcpy(&out, t.data() + i, t.size() - i);
+  }
+}
+// Bit n: whether byte n is `c`.
+std::uint64_t where(const block& b, unsigned char c) noexcept { return __builtin_bit_cast(std::uint64_t, __builtin_convertvector(b == c, block_bits)); }
+// The same for a kind of bracket: [ and { differ in one bit alone, and so do ] and }.
+std::uint64_t where_bracket(const block& b, unsigned char brace) noexcept {
+  return __builtin_bit_cast(std::uint64_t, __builtin_convertvector((b | static_cast<unsigned char>(0x20)) == brace, block_bits));
+}
+
+// Which characters are escaped by a backslash before them (outside of strings, where JSON has none, too). `carry`: whether the first one is, and then the one behind the last.
+std::uint64_t escaped(std::uint64_t backslashes, std::uint64_t& carry) noexcept {
+  std::uint64_t out = carry;
+  carry = 0;
+  for (backslashes &= ~out; backslashes; backslashes &= backslashes - 1) {
+    auto at = backslashes & -backslashes;
+    if (out & at) continue;  // is escaped itself
+    if (at >> 63) carry = 1;
+    out |= at << 1;
+  }
+  return out;
+}
+
+// Bit n: whether an odd number of `quotes` stands up to n.
+std::uint64_t between(std::uint64_t quotes) noexcept {
+  for (int n = 1; n < 64; n *= 2) quotes ^= quotes << n;
+  return quotes;
+}
+
 // All of these take the position of a token in compact JSON and give the position behind it, or `bad`.
 std::size_t skip_string(std::string_view t, std::size_t i) {
   if (i >= t.size() || t[i] != '"') return bad;
-  for (++i; i < t.size(); ++i) {
+  // Most are short.
+  for (auto near = std::min(t.size(), ++i + 16); i < near; ++i) {
     if (t[i] == '"') return i + 1;
     if (t[i] == '\\') ++i;
+  }
+  // A backslash may have led behind the 16.
+  for (std::uint64_t carry = 0; i < t.size(); i += sizeof(block)) {
+    block b;
+    load(t, i, b);
+    auto quotes = where(b, '"') & ~escaped(where(b, '\\'), carry);
+    if (quotes) return i + static_cast<std::size_t>(std::countr_zero(quotes)) + 1;
+  }
+  return bad;
+}
+
+// Behind the bracket that closes the one at `i`.
+std::size_t skip_nested(std::string_view t, std::size_t i) {
+  std::uint64_t carry = 0, in_string = 0;
+  for (std::size_t depth = 0; i < t.size(); i += sizeof(block)) {
+    block b;
+    load(t, i, b);
+    auto inside = between(where(b, '"') & ~escaped(where(b, '\\'), carry)) ^ in_string;
+    in_string = inside >> 63 ? ~std::uint64_t(0) : 0;
+    auto opening = where_bracket(b, '{') & ~inside, closing = where_bracket(b, '}') & ~inside;
+    // Where it can't end here, how many there are is enough.
+    if (auto closed = static_cast<std::size_t>(std::popcount(closing)); closed < depth) {
+      depth += static_cast<std::size_t>(std::popcount(opening)) - closed;
+      if (depth > nesting_max) return bad;
+      continue;
+    }
+    for (auto both = opening | closing; both; both &= both - 1) {
+      if (opening & both & -both) {
+        if (++depth > nesting_max) return bad;
+      } else if (--depth == 0) {
+        return i + static_cast<std::size_t>(std::countr_zero(both)) + 1;
+      }
+    }
   }
   return bad;
 }
@@ -25,30 +101,13 @@ std::size_t skip_string(std::string_view t, std::size_t i) {
 std::size_t skip_value(std::string_view t, std::size_t i) {
   if (i >= t.size()) return bad;
   if (t[i] == '"') return skip_string(t, i);
-  if (t[i] != '{' && t[i] != '[') {
-    auto begin = i;
-    while (i < t.size() && t[i] != ',' && t[i] != '}' && t[i] != ']') {
-      if (t[i] == '"' || t[i] == '{' || t[i] == '[' || t[i] == ':') return bad;
-      ++i;
-    }
-    return i == begin ? bad : i;
-  }
-  std::size_t depth = 0;
-  while (i < t.size()) {
-    char c = t[i];
-    if (c == '"') {
-      i = skip_string(t, i);
-      if (i == bad) return bad;
-      continue;
-    }
-    if (c == '{' || c == '[') {
-      if (++depth > nesting_max) return bad;
-    } else if (c == '}' || c == ']') {
-      if (--depth == 0) return i + 1;
-    }
+  if (t[i] == '{' || t[i] == '[') return skip_nested(t, i);
+  auto begin = i;
+  while (i < t.size() && t[i] != ',' && t[i] != '}' && t[i] != ']') {
+    if (t[i] == '"' || t[i] == '{' || t[i] == '[' || t[i] == ':') return bad;
     ++i;
   }
-  return bad;
+  return i == begin ? bad : i;
 }
 
 // `"name":"…",` at i; gives the position behind the comma.

@@ -99,5 +99,44 @@ TEST_CASE("members and elements are found where they stand, and nowhere else") {
   CHECK(string_in("", buffer) == "");
 }
 
+// What is_whole_object must say, byte by byte. (A backslash outside of strings is no JSON; it may be taken for an escape.)
+bool whole(std::string_view t) {
+  std::size_t depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < t.size(); ++i) {
+    if (t[i] == '\\') {
+      i += t.substr(i + 1).starts_with('"') || t.substr(i + 1).starts_with('\\');
+    } else if (in_string) {
+      if (t[i] == '"') in_string = false;
+    } else if (t[i] == '"') {
+      in_string = true;
+    } else if (t[i] == '{' || t[i] == '[') {
+      ++depth;
+    } else if (t[i] == '}' || t[i] == ']') {
+      if (--depth == 0) return i + 1 == t.size();
+    }
+  }
+  return false;
+}
+
+TEST_CASE("ends are found wherever strings, escapes and brackets fall into blocks") {
+  seeded_random random(11);
+  constexpr std::string_view letters = "{}[]\"\"\\\\ab,:";
+  int found = 0;
+  for (int n = 0; n < 200'000; ++n) {
+    // Runs of one letter, so that escapes and strings cross the blocks' borders in all ways.
+    std::string t = "{";
+    for (auto wanted = random.below(200); t.size() < wanted;) t.append(1 + random.below(random.below(8) ? 3 : 70), letters[random.below(letters.size())]);
+    if (random.below(4)) t += '"';
+    t.append(random.below(4), '}');
+    bool expected = whole(t);
+    found += expected;
+    if (is_whole_object(t) != expected) FAIL_CHECK(t);
+  }
+  CHECK(found > 1000);
+  CHECK(is_whole_object(std::string(5'000, '{') + std::string(5'000, '}')));
+  CHECK(!is_whole_object(std::string(20'000, '{') + std::string(20'000, '}')));
+}
+
 }  // namespace
 }  // namespace kedge::store
