@@ -1,7 +1,7 @@
 // indexes.h: what the store finds objects by (store/index.h): what is asked again and again, by every kubelet, by controllers.
 //
 // The index of a field that a selector may name is called after the place of the field: the resource's key prefix and the path in
-// the stored version.
+// the stored version. What lacks the field is found under "".
 #pragma once
 
 #include <string_view>
@@ -11,7 +11,7 @@
 
 namespace kedge::api {
 
-// Every pod, by the node that it is bound to; under "" those that are bound to none.
+// Every pod, by the node that it is bound to.
 inline constexpr std::string_view pods_by_node = "/registry/pods/spec.nodeName";
 // Pods, by the name of each claim that they use, those made for their ephemeral volumes too.
 inline constexpr std::string_view pods_by_claim = "/registry/pods/spec.volumes.persistentVolumeClaim.claimName";
@@ -26,5 +26,7 @@ inline constexpr std::string_view resource_slices_by_node = "/registry/resources
 
 // For store_options: all of these.
 std::vector<store::index> builtin_indexes();
+// For store_options: how much of a key names its resource.
+std::size_t resource_size(std::string_view key) noexcept;
 
 }  // namespace kedge::api

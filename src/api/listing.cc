@@ -68,13 +68,13 @@ status continue_expired(const continue_point& p) {
 
 }  // namespace
 
-task<api_result<store::snapshot>> snapshot_for(store::store& s, std::string text, std::string match, bool limited) {
+task<api_result<store::snapshot>> snapshot_for(store::store& s, const served& what, std::string text, std::string match, bool limited) {
   KEDGE_CO_TRY(auto wanted, parse_resource_version(text));
   if (!wanted) co_return or_status(co_await s.latest());
   if (*wanted == 0) co_return s.current();
   const auto deadline = reactor::loop::current().now() + future_revision_wait;
   const bool exact = match == "Exact" || (limited && match.empty());
-  auto found = exact ? co_await s.exactly(*wanted, deadline) : co_await s.at_least(*wanted, deadline);
+  auto found = exact ? co_await s.exactly(*wanted, what.key_prefix, deadline) : co_await s.at_least(*wanted, deadline);
   if (found) co_return *std::move(found);
   if (found.error().code == errc::timeout) co_return fail(from_the_future(*wanted, s.current().at()));
   if (found.error().code == errc::expired) co_return fail(too_old_for_list());
@@ -91,12 +91,12 @@ task<api_result<page>> read_page(store::store& s, const authorized& target, list
       co_return fail(bad_request("specifying resource version is not allowed when using continue"));
     KEDGE_CO_TRY(from, read_continue(o.continue_token));
     auto found = from.revision < 0 ? co_await s.latest()
-                                   : co_await s.exactly(static_cast<store::revision>(from.revision), reactor::loop::current().now() + future_revision_wait);
+                                   : co_await s.exactly(static_cast<store::revision>(from.revision), what.key_prefix, reactor::loop::current().now() + future_revision_wait);
     if (!found && found.error().code == errc::expired) co_return fail(continue_expired(from));
     if (!found) co_return fail(from_error(found.error()));
     p.cluster = *std::move(found);
   } else {
-    KEDGE_CO_TRY(p.cluster, co_await snapshot_for(s, o.resource_version, o.resource_version_match, o.limit > 0));
+    KEDGE_CO_TRY(p.cluster, co_await snapshot_for(s, what, o.resource_version, o.resource_version_match, o.limit > 0));
   }
   p.revision = p.cluster.at();
   // All pages tell the first page's revision.

@@ -24,7 +24,7 @@ struct selection {
 api_result<selection> make_selection(const authorized& to, std::string_view labels, std::string_view fields);
 
 // The snapshot that a read with this resourceVersion must see. 410, 504.
-task<api_result<store::snapshot>> snapshot_for(store::store& s, std::string resource_version, std::string match, bool limited);
+task<api_result<store::snapshot>> snapshot_for(store::store& s, const served& what, std::string resource_version, std::string match, bool limited);
 
 struct page {
   store::snapshot cluster;     // keeps the objects alive

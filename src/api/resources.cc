@@ -191,7 +191,7 @@ task<void> api_handler::serve_resource(api_request& r, permission may, std::uniq
 
 KEDGE_OWN_FRAME task<void> api_handler::serve_get(api_request& r, const authorized& to) {
   auto& s = to.what();
-  auto cluster = co_await snapshot_for(parts_.objects, std::string(r.query.get("resourceVersion")), {}, false);
+  auto cluster = co_await snapshot_for(parts_.objects, s, std::string(r.query.get("resourceVersion")), {}, false);
   if (!cluster) {
     co_await refuse(r, cluster.error());
     co_return;

@@ -184,7 +184,7 @@ task<api_result<watch_start>> open_watch(store::store& s, const authorized& targ
   out.end_mark = out.send_initial && o.allow_bookmarks;
   if (from_start || out.send_initial) {
     // sendInitialEvents with a revision: the state at that revision or later.
-    KEDGE_CO_TRY(out.initial, co_await snapshot_for(s, std::string(o.resource_version), "NotOlderThan", false));
+    KEDGE_CO_TRY(out.initial, co_await snapshot_for(s, what, std::string(o.resource_version), "NotOlderThan", false));
     w.from = out.initial.at();
   } else {
     w.from = *wanted;

@@ -26,6 +26,8 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "cli/daemon.h"
+#include "cli/heap.h"
+#include "cli/memory_limit.h"
 #include "cli/run.h"
 #include "cli/version.h"
 #include "control/controller.h"
@@ -65,6 +67,9 @@ constexpr auto move_time = std::chrono::seconds(1);            // for clients to
 constexpr auto pause_time = std::chrono::milliseconds(100);    // for clients to be told to go, when there is no other
 constexpr auto controllers_term = "kube-controller-manager";     // whose lead the controllers' writes depend on
 constexpr std::size_t known_names_max = 1024;                  // that one core remembers to have told; a scan has more
+constexpr auto settling_time = std::chrono::seconds(1);        // after the start: then its memory is given back
+constexpr std::size_t history_share = 20;                      // of the memory: recent events and what they replaced
+constexpr std::size_t history_bytes_min = 8 * 1024 * 1024;
 
 // Where K3s has the administrator's kubeconfig.
 std::string usual_kubeconfig() {
@@ -362,6 +367,7 @@ class server_process {
     shared_.controllers_running.store(true, std::memory_order_relaxed);
     if (!options_.disable_agent) start_node();
     if (options_.disable_agent) notify_ready();
+    tasks_.spawn(give_back_memory());
     co_return result<void>();
   }
 
@@ -403,6 +409,15 @@ class server_process {
   }
   task<void> controllers_stopped() {
     co_await reactor::call_on(control_loop(), []() -> task<bool> { co_return true; });
+  }
+
+  // What the start needed beyond what it keeps: pages of the log, bodies of many objects.
+  task<void> give_back_memory() {
+    co_await reactor::sleep_for(settling_time);
+    (void)co_await reactor::offload([] {
+      release_free_heap();
+      return true;
+    });
   }
 
   result<supervisor::config> make_settings() {
@@ -573,6 +588,8 @@ class server_process {
     loops.push_back(&control_loop());
     store::store_options s{.log = std::move(log), .loops = std::move(loops), .decode = &json_of_stored, .upgrade = &api::custom::upgrade_stored};
     s.indexes = api::builtin_indexes();
+    s.resource_size = &api::resource_size;
+    if (auto memory = memory_limit()) s.history_bytes = std::max(memory / history_share, history_bytes_min);
     s.leads = [this] { return leads(); };
     s.transform = encryption_->transform([this] { return identity_ ? identity_->password() : supervisor::known_password(settings_).value_or(std::nullopt).value_or(""); });
     s.on_lost_history = [this](const error&) {

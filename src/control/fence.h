@@ -27,13 +27,20 @@ class fenced_store final : public store::store {
   kedge::store::snapshot current() const override { return inner_.current(); }
   task<result<kedge::store::snapshot>> latest() override { return inner_.latest(); }
   task<result<kedge::store::snapshot>> at_least(revision at, time_point deadline) override { return inner_.at_least(at, deadline); }
-  task<result<kedge::store::snapshot>> exactly(revision at, time_point deadline) override { return inner_.exactly(at, deadline); }
+  task<result<kedge::store::snapshot>> exactly(revision at, std::string prefix, time_point deadline) override {
+    return inner_.exactly(at, std::move(prefix), deadline);
+  }
+  void keep(const kedge::store::snapshot& s) override { inner_.keep(s); }
   task<result<kedge::store::commit>> write(kedge::store::mutation m) override {
     if (term_ != 0) m.guards.push_back({key_, term_});
     return inner_.write(std::move(m));
   }
-  result<std::unique_ptr<kedge::store::watcher>> watch(std::string prefix, revision from) override { return inner_.watch(std::move(prefix), from); }
-  revision compacted() const noexcept override { return inner_.compacted(); }
+  using kedge::store::store::watch;
+  result<std::unique_ptr<kedge::store::watcher>> watch(kedge::store::watch_scope scope, revision from) override {
+    return inner_.watch(std::move(scope), from);
+  }
+  void add_index(kedge::store::index what) override { inner_.add_index(std::move(what)); }
+  void remove_index(std::string name) override { inner_.remove_index(std::move(name)); }
   result<void> healthy() const override { return inner_.healthy(); }
   result<void> complete() const override { return inner_.complete(); }
   void end_watches() override { inner_.end_watches(); }

@@ -14,6 +14,10 @@ inline constexpr std::size_t batch_bytes_max = 4 * 1024 * 1024;
 // One page of load(): what crosses a thread at once while starting.
 inline constexpr std::size_t page_entries_max = 2000;
 inline constexpr std::size_t page_bytes_max = 4 * 1024 * 1024;
+// Revisions that one step of past() looks at: some milliseconds of the writer thread.
+inline constexpr std::uint64_t past_step_revisions = 2000;
+// Rows that are stepped over between two that are wanted, rather than looking up the second.
+inline constexpr std::uint64_t live_gap_max = 8;
 // Jobs that wait for SQLite's writer thread. The store keeps two appends in flight; the rest is compaction and load.
 inline constexpr std::size_t writer_jobs_max = 64;
 

@@ -1,6 +1,6 @@
 // log.h: what the store needs of a database: an append-only log of changes with one number (the revision) for each.
 //
-//   open() ─▶ load(0), load(n) … until done ─▶ begin() ─▶ load(n) ─▶ append(batch) … tail(n) … current() … compact(n)
+//   open() ─▶ load_live(0), load_live(n) … until done ─▶ begin() ─▶ load(n) ─▶ append(batch) … tail(n) … current() … compact(n)
 //   ─▶ close()
 //     looks, touches nothing                    may write    what begin wrote
 //
@@ -85,6 +85,23 @@ struct page {
   bool done = true;            // nothing more now
 };
 
+// A question about the past: the changes in (after, upto] of names that begin with `prefix`.
+struct past_question {
+  revision after = 0, upto = 0;
+  std::string prefix;
+  // Only changes that replaced this revision or an older one, or nothing: of each name the first since that revision, and perhaps later
+  // ones that made it anew. They come without their own values.
+  revision replaced_max = UINT64_MAX;
+};
+struct past_change {
+  entry what;
+  std::optional<std::string> replaced;  // the value that it replaced, as stored; nullopt: nothing stood before
+};
+struct past_page {
+  std::vector<past_change> changes;
+  revision at = 0;  // everything up to here has been given; more than `after`
+};
+
 class log {
  public:
   virtual ~log() = default;
@@ -94,6 +111,8 @@ class log {
   virtual task<result<void>> open() = 0;
   // Everything that exists and every change after `page::compacted`, above `after`.
   virtual task<result<page>> load(revision after) = 0;
+  // The same for a start, where only what exists is wanted: what was replaced or removed since may be left out.
+  virtual task<result<page>> load_live(revision after) { return load(after); }
   // From here on the log may write: schema, marks, what a new database begins with.
   virtual task<result<void>> begin() = 0;
 
@@ -105,6 +124,9 @@ class log {
   // goes on waiting while the database is away. errc::expired: what follows `after` is compacted, so load(0) and compare;
   // errc::corrupt: the database has another history than this server.
   virtual task<result<page>> tail(revision after, time_point deadline) = 0;
+  // What was, a step of bounded work at a time: as much of the answer as that gives, from its beginning. All up to `upto` must have
+  // been given to the caller before. errc::expired: changes above `after` have been compacted.
+  virtual task<result<past_page>> past(past_question q) = 0;
   // The newest revision, asked after the call came (linearizable).
   virtual task<result<revision>> current() = 0;
   // Forgets the history up to `to` in steps that let appends through.

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "datastore/limits.h"
+#include "store/loading.h"
 #include "store/object.h"
 #include "store/text.h"
 
@@ -15,14 +16,6 @@ namespace kedge::store {
 namespace {
 
 using datastore::change;
-
-bool is_api_key(std::string_view key) { return key.starts_with("/registry/"); }
-
-// What kube-apiserver keeps for itself beside the objects: its own allocators' bitmaps and its servers' marks. Here they are
-// not needed, and not worth a word.
-bool is_servers_own(std::string_view key) {
-  return key.starts_with("/registry/ranges/") || key.starts_with("/registry/masterleases/") || key.starts_with("/registry/peerserverleases/");
-}
 
 change change_of(write_kind k) {
   return k == write_kind::create ? change::create : k == write_kind::update ? change::update : change::remove;
@@ -62,13 +55,18 @@ task<result<std::unique_ptr<store>>> open_store(store_options options) {
   co_return std::unique_ptr<store>(std::move(e));
 }
 
-engine::engine(store_options options) : options_(std::move(options)) {
+engine::engine(store_options options) : options_(std::move(options)), values_(options_) {
   kedge_assert(!options_.loops.empty() && options_.log);
   auto seed = reactor::loop::current().random().next();
-  if (!options_.indexes.empty()) objects_ = indexed_tree(std::make_shared<index_list>(std::move(options_.indexes), seed));
+  objects_ = indexed_tree(std::make_shared<index_list>(std::move(options_.indexes), seed));
+  if (!options_.resource_size) options_.resource_size = &resource_size;
+  past_ = std::make_unique<past_reader>(source_of_past());
   for (std::size_t i = 0; i < options_.loops.size(); ++i) {
-    hubs_.push_back(
-        std::make_shared<hub>(seed, history_limits{options_.history, history_events_max, history_bytes_max}));
+    auto h = std::make_shared<hub>(seed, history_limits{options_.history, options_.history_bytes});
+    h->past = [this](std::string prefix, revision after, revision) {
+      return reactor::call_on(owner(), [this, prefix = std::move(prefix), after]() mutable { return past_->events(std::move(prefix), after, applied_); });
+    };
+    hubs_.push_back(std::move(h));
   }
 }
 
@@ -94,10 +92,7 @@ hub& engine::here() const {
 }
 
 snapshot engine::current() const { return here().current(); }
-revision engine::compacted() const noexcept { return here().floor(); }
-result<std::unique_ptr<watcher>> engine::watch(std::string prefix, revision from) {
-  return here().watch(std::move(prefix), from);
-}
+result<std::unique_ptr<watcher>> engine::watch(watch_scope scope, revision from) { return here().watch(std::move(scope), from); }
 
 result<void> engine::healthy() const {
   auto& h = here();
@@ -133,13 +128,61 @@ task<result<snapshot>> engine::at_least(revision at, time_point deadline) {
   co_return h.current();
 }
 
-task<result<snapshot>> engine::exactly(revision at, time_point deadline) {
+task<result<snapshot>> engine::exactly(revision at, std::string prefix, time_point deadline) {
   KEDGE_CO_CHECK(co_await at_least(at, deadline));
+  auto found = co_await here().exactly(at, prefix);
+  if (found || found.error().code != errc::expired || at < here().compacted) co_return found;
+  co_return co_await exactly_from_log(at, std::move(prefix));
+}
+
+// What the first change of each key after `at` replaced, up to where the history in memory begins; and from there on that.
+task<result<snapshot>> engine::exactly_from_log(revision at, std::string prefix) {
   auto& h = here();
-  if (at < h.floor()) {
-    co_return fail(errc::expired, fmt::format("revision {} is too old: the history begins at {}", at, h.floor()));
+  std::unordered_map<std::string, object_ref> versions;
+  std::size_t bytes = 0;
+  result<snapshot> base;
+  for (auto reached = at;;) {
+    if (auto floor = h.recent().floor(prefix); reached < floor) {
+      auto step = [this, prefix, at, reached, floor] { return past_->undo(prefix, at, reached, floor); };
+      KEDGE_CO_TRY(auto part, co_await reactor::call_on(owner(), step));
+      for (auto& [key, version] : part.versions) {
+        if (version) bytes += object_access::size_of(*version);
+        versions.try_emplace(std::move(key), std::move(version));
+        co_await reactor::maybe_yield();
+      }
+      if (bytes > std::max(options_.history_bytes, history_bytes_default))
+        co_return fail(errc::expired, fmt::format("revision {} is too old: too much has changed since", at));
+      reached = part.at;
+      continue;
+    }
+    base = co_await h.exactly(reached, prefix);
+    if (base) break;
+    // The history has moved on meanwhile.
+    if (base.error().code != errc::expired) co_return base;
   }
-  co_return h.exactly(at);
+  auto objects = store_access::objects(*base);
+  for (auto& [key, version] : versions) {
+    if (version)
+      objects.put(std::move(version));
+    else
+      objects.erase(key);
+    co_await reactor::maybe_yield();
+  }
+  auto out = store_access::make(at, std::move(objects));
+  h.keep(out, std::move(prefix), bytes);
+  co_return out;
+}
+
+void engine::keep(const snapshot& s) { here().keep(s, {}, 0); }
+
+past_source engine::source_of_past() {
+  return {.log = *options_.log,
+          .values = values_,
+          .resource_size = options_.resource_size,
+          .found_by = [this](const object* before, const object* after) {
+            auto& indexes = objects_.indexes();
+            return indexes ? indexes->hashes_of(before, after) : std::vector<std::uint64_t>();
+          }};
 }
 
 task<result<revision>> engine::barrier() {
@@ -177,12 +220,8 @@ result<void> engine::check(const mutation& m, revision& created) const {
       return fail(errc::conflict, fmt::format("{} is not as it was when {} was decided", g.key, m.key));
   }
   auto* standing = objects_.find(m.key);
-  if (!standing && !unreadable_.empty()) {
-    if (auto u = unreadable_.find(m.key); u != unreadable_.end()) {
-      return fail(errc::unsupported,
-                  fmt::format("the stored value of {} can't be read ({}); it is left as it is", m.key, u->second));
-    }
-  }
+  if (auto* why = standing ? nullptr : values_.unreadable(m.key))
+    return fail(errc::unsupported, fmt::format("the stored value of {} can't be read ({}); it is left as it is", m.key, *why));
   if (m.kind == write_kind::create) {
     if (standing) return fail(errc::already_exists, m.key + " already exists");
     return {};
@@ -202,7 +241,7 @@ task<result<commit>> engine::submit(mutation m) {
                    fmt::format("a value of {} bytes is larger than {}", m.value.size(), value_bytes_max));
   }
   std::optional<text_layout> layout;
-  if (m.kind != write_kind::remove && is_api_key(m.key)) {
+  if (m.kind != write_kind::remove && stored_values::is_api_key(m.key)) {
     layout = find_layout(m.value);
     // Anything that has metadata gets the order that readers rely on; the rest (health) is kept as it is.
     if (!layout)
@@ -338,7 +377,7 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
       auto& o = done->outcomes[i];
       if (o.what != datastore::outcome::status::committed || o.at <= applied_) continue;
       auto& op = (*batch)[i];
-      note_keys(o.at, op.kind, op.name);
+      values_.note_keys(o.at, op.kind, op.name);
       events[i] = apply({o.at, op.kind, op.name, ops[i]->plain.empty() ? op.value : ops[i]->plain,
                          op.kind == change::create ? o.at : op.created, op.lease_seconds, ops[i]->layout});
     }
@@ -450,7 +489,7 @@ void engine::answer(const pending_ref& p, result<commit> r) {
 // Of a write that was applied before its answer came (by the follower, or while recovering).
 commit engine::commit_at(revision at, std::string_view key) const {
   commit out{at, {}};
-  if (auto e = hubs_.front()->find_event(at)) {
+  if (auto e = hubs_.front()->recent().find(key, at)) {
     out.object = e->object;
   } else if (auto o = objects_.get(key); o && o->mod() == at) {
     out.object = o;
@@ -467,20 +506,19 @@ event_ref engine::apply(const applied_entry& e) {
   auto change = std::make_shared<event>();
   change->at = e.at;
   if (e.kind == change::remove) {
-    change->previous = objects_.erase(e.key);
+    change->previous = objects_.erase(e.key, &change->found_by);
     if (!change->previous) return nullptr;  // of a value that can't be read, or a gap row
     change->type = event_type::deleted;
     change->object = object_access::with_revision(*change->previous, e.at);
-    next_applied_->bytes += object_access::size_of(*change->object);
   } else {
     auto created = e.created ? e.created : e.at;
     change->object = e.layout ? object_access::make(e.key, e.text, e.layout, e.at, created, e.lease)
                               : object_access::make(e.key, e.text, e.at, created, e.lease);
-    change->previous = objects_.put(change->object);
+    change->previous = objects_.put(change->object, &change->found_by);
     change->type = change->previous ? event_type::modified : event_type::added;
     if (e.lease) watch_lease(change->object);
   }
-  if (change->previous) next_applied_->bytes += object_access::size_of(*change->previous);
+  change->resource_size = static_cast<std::uint32_t>(options_.resource_size(change->object->key()));
   next_applied_->events.push_back(change);
   return change;
 }
@@ -488,91 +526,25 @@ event_ref engine::apply(const applied_entry& e) {
 // What others wrote, or an earlier life of this server.
 void engine::apply_foreign(const datastore::entry& e) {
   if (e.at <= applied_) return;
-  note_keys(e.at, e.kind, e.name);
-  if (e.kind == change::remove) {
-    forget_unreadable(e.name);
-    apply({e.at, e.kind, e.name, {}, 0, 0});
-    return;
-  }
-  auto text = readable(e);
-  if (!text) {
-    note_unreadable(e, text.error());
-    // An older version that could be read must not be taken for the newest.
+  auto text = values_.take(e);
+  // An older version that could be read must not be taken for the newest.
+  if (!text)
     apply({e.at, change::remove, e.name, {}, 0, 0});
-    return;
-  }
-  forget_unreadable(e.name);
-  apply({e.at, e.kind, e.name, *text, e.kind == change::create ? e.at : e.created, e.lease_seconds});
-}
-
-// One line a key, for the first few: a file of which nothing can be read would fill the log.
-void engine::note_unreadable(const datastore::entry& e, const error& why) {
-  const bool fresh = unreadable_.insert_or_assign(e.name, why.message).second;
-  if (e.value.starts_with("k8s:enc:")) unopened_.insert(e.name);
-  if (is_servers_own(e.name)) {
-    log::debug("{}: {} at revision {} is left as it is: {}", options_.log->description(), quote(e.name), e.at, why.message);
-  } else if (fresh && unreadable_.size() <= unreadable_logged_max) {
-    log::warning("{}: the value of {} at revision {} can't be read and is left as it is: {}", options_.log->description(), quote(e.name), e.at,
-                 why.message);
-  }
-}
-
-void engine::forget_unreadable(std::string_view key) {
-  if (unreadable_.empty()) return;
-  if (auto u = unreadable_.find(key); u != unreadable_.end()) unreadable_.erase(u);
-  if (auto u = unopened_.find(key); u != unopened_.end()) unopened_.erase(u);
-}
-
-// The version of a row that held keys goes with compaction once a newer one stands.
-void engine::note_keys(revision at, change kind, std::string_view key) {
-  if (kind == change::create || is_api_key(key) || !options_.transform.holds_keys || !options_.transform.holds_keys(key)) return;
-  if (key_changes_.size() < key_changes_max) key_changes_.push_back(at);
-}
-
-// Up to where compaction may go: it takes no row with the key of a value that can't be opened now.
-revision engine::compaction_bound() const {
-  return !unopened_.empty() && !key_changes_.empty() ? key_changes_.front() - 1 : std::numeric_limits<revision>::max();
+  else
+    apply({e.at, e.kind, e.name, *text, e.kind == change::create ? e.at : e.created, e.lease_seconds});
 }
 
 void engine::tell_completeness() {
-  if (told_incomplete_ == !unopened_.empty()) return;
+  if (told_incomplete_ == !values_.all_opened()) return;
+  told_incomplete_ = !values_.all_opened();
   std::optional<error> why;
-  if (!unopened_.empty()) {
-    auto one = unreadable_.find(*unopened_.begin());
-    why = error(errc::corrupt, fmt::format("the stored value of {} can't be opened ({}): the key that it was encrypted with is missing here. Until it "
-                                           "is back, or the row is gone, this server is not ready", one->first, one->second));
+  if (told_incomplete_) {
+    why = values_.unopened();
     log::error("{}: {}", options_.log->description(), why->message);
   } else {
     log::info("{}: every encrypted value can be opened again", options_.log->description());
   }
-  told_incomplete_ = why.has_value();
   on_every_core([why](hub& h) { h.incomplete = why; });
-}
-
-result<std::string> engine::readable(const datastore::entry& e) const {
-  std::string opened;
-  std::string_view raw = e.value;
-  if (raw.size() > value_bytes_max) return fail(errc::too_large, fmt::format("it has {} bytes", raw.size()));
-  if (!is_api_key(e.name)) {
-    if (options_.transform.seen) options_.transform.seen(e.name, e.value);
-    return e.value;
-  }
-  if (raw.starts_with("k8s:enc:")) {
-    if (!options_.transform.open)
-      return fail(errc::unsupported, "it is encrypted, and encryption of secrets is not set up");
-    KEDGE_TRY(opened, options_.transform.open(e.name, raw));
-    raw = opened;
-  }
-  if (raw.starts_with('{')) {
-    if (!is_whole_object(trim(raw))) return fail(errc::corrupt, "it is not whole JSON");
-    if (options_.upgrade)
-      if (auto newer = options_.upgrade(e.name, raw)) return *std::move(newer);
-    if (find_layout(raw)) return std::string(raw);
-    auto text = canonical_text(raw);
-    return text ? std::move(*text) : std::string(raw);
-  }
-  if (!options_.decode) return fail(errc::unsupported, "it is not JSON");
-  return options_.decode(e.name, raw);
 }
 
 applied engine::seal_batch() {
@@ -606,53 +578,33 @@ task<result<void>> engine::start() {
   kedge_assert(&reactor::loop::current() == &owner());
   auto& source = *options_.log;
   KEDGE_CO_CHECK(co_await source.open());
-  KEDGE_CO_CHECK(co_await load_all(0));
+  loader start(options_, values_, objects_.indexes());
+  KEDGE_CO_CHECK(co_await start.read_what_exists());
   KEDGE_CO_CHECK(co_await source.begin());
-  KEDGE_CO_CHECK(co_await load_all(applied_));
+  KEDGE_CO_CHECK(co_await start.read_the_rest());
+  objects_ = std::move(start.objects);
+  applied_ = start.at;
+  compacted_ = start.compacted;
+  for (auto& o : start.leased)
+    if (objects_.find(o->key()) == object_access::get(o)) watch_lease(std::move(o));
   // Nobody reads a hub before open_store() has answered, so all of them can be filled from here.
   for (auto& h : hubs_) {
-    h->start(loaded_from_.second, loaded_from_.first);
-    for (auto& b : loaded_) h->publish(b);
-    h->start(store_access::make(applied_, objects_), h->floor());
+    h->start(store_access::make(applied_, objects_));
+    h->compacted = compacted_;
   }
-  loaded_.clear();
-  loaded_from_ = {};
-  if (unreadable_.size() > unreadable_logged_max) {
-    log::warning("{}: {} stored values can't be read and are left as they are", options_.log->description(),
-                 unreadable_.size());
-  }
+  values_.tell_unreadable();
   tell_completeness();
   acknowledged_.store(applied_, std::memory_order_release);
   services_.spawn(commit_loop());
   services_.spawn(lease_loop());
   services_.spawn(compaction_loop());
+  services_.spawn(trim_loop());
+  services_.spawn(index_loop());
   if (source.shared()) {
     services_.spawn(follow_loop());
     services_.spawn(health_loop());
   }
   co_return result<void>();
-}
-
-// Everything above `after`, while starting. The state at the compact revision is where the history begins.
-task<result<void>> engine::load_all(revision after) {
-  for (;;) {
-    KEDGE_CO_TRY(auto page, co_await options_.log->load(after));
-    auto begin_history = [&] {
-      next_applied_ = nullptr;
-      loaded_.clear();
-      loaded_from_ = {std::max(applied_, page.compacted), store_access::make(applied_, objects_)};
-    };
-    for (auto& e : page.entries) {
-      if (e.at > page.compacted && applied_ <= page.compacted) begin_history();
-      apply_foreign(e);
-    }
-    if (applied_ <= page.compacted) begin_history();
-    applied_ = std::max(applied_, page.at);
-    if (auto a = seal_batch(); a.batch) loaded_.push_back(std::move(a));
-    after = page.at;
-    if (page.done) co_return result<void>();
-    co_await reactor::yield();
-  }
 }
 
 task<void> engine::follow_loop() {
@@ -720,8 +672,7 @@ void engine::apply_missed(const missed& m) {
       return true;
     });
     for (auto& key : gone) apply({std::max(applied_, m.compacted), change::remove, key, {}, 0, 0});
-    std::erase_if(unreadable_, [&](auto& u) { return !m.names.contains(u.first); });
-    std::erase_if(unopened_, [&](auto& key) { return !m.names.contains(key); });
+    values_.forget_all_but(m.names);
   }
   for (; e != m.entries.end(); ++e) apply_foreign(*e);
 }
@@ -795,16 +746,103 @@ task<void> engine::lease_loop() {
   }
 }
 
-task<void> engine::compaction_loop() {
-  auto noted = applied_;
+void engine::note_compacted(revision to) {
+  compacted_ = std::max(compacted_, to);
+  on_every_core([to = compacted_](hub& h) { h.compacted = to; });
+}
+
+// ---- indexes that come and go
+
+void engine::add_index(index what) {
+  owner().post([this, what = std::move(what)]() mutable {
+    index_changes_.push_back(std::move(what));
+    index_changed_.pulse();
+  });
+}
+
+void engine::remove_index(std::string name) {
+  owner().post([this, name = std::move(name)]() mutable {
+    index_changes_.push_back({.name = std::move(name)});
+    index_changed_.pulse();
+  });
+}
+
+task<void> engine::index_loop() {
   for (;;) {
-    co_await reactor::sleep_for(options_.compaction);
-    on_every_core([](hub& h) { h.trim(reactor::loop::current().now()); });
-    auto target = std::min({noted, applied_ > compaction_retain_min ? applied_ - compaction_retain_min : 0, compaction_bound()});
+    while (index_changes_.empty()) co_await index_changed_.wait();
+    auto next = std::move(index_changes_.front());
+    index_changes_.pop_front();
+    bool comes = next.values != nullptr;
+    co_await change_index(std::move(next), comes);
+  }
+}
+
+task<void> engine::change_index(index what, bool comes) {
+  using phase = index_list::phase;
+  const auto name = what.name;
+  auto* standing = objects_.indexes()->find_any(name);
+  if (comes == (standing != nullptr)) co_return;
+  if (standing) what = standing->what;
+  objects_.set_indexes(comes ? objects_.indexes()->with(what) : objects_.indexes()->with(name, phase::going));
+  // From here on each change keeps it; what has stood for longer is gone over, in turns.
+  for (std::string next = what.prefix; !next.empty();) {
+    auto* item = objects_.indexes()->find_any(name);
+    auto from = std::exchange(next, {});
+    std::vector<object_ref> some;
+    objects_.scan(from, [&](const object_ref& o) {
+      if (!o->key().starts_with(what.prefix)) return false;
+      if (some.size() == index_step_objects) {
+        next = o->key();
+        return false;
+      }
+      some.push_back(o);
+      return true;
+    });
+    for (auto& o : some) {
+      if (comes)
+        objects_.enter(*item, *o);
+      else
+        objects_.take_out(*item, *o);
+    }
+    co_await reactor::maybe_yield();
+  }
+  objects_.set_indexes(comes ? objects_.indexes()->with(name, phase::ready) : objects_.indexes()->without(name));
+  // A snapshot of the same revision that has it, or has it no more.
+  if (!next_applied_) next_applied_ = std::make_shared<applied_batch>();
+  publish();
+}
+
+// What is quiet gives its past back too.
+task<void> engine::trim_loop() {
+  for (;;) {
+    co_await reactor::sleep_for(history_trim_interval);
+    if (hubs_.front()->recent().bytes() > 0) on_every_core([](hub& h) { h.trim(reactor::loop::current().now()); });
+  }
+}
+
+task<void> engine::compaction_loop() {
+  // A long log makes the next start slow, and its database large: it is not left for minutes, in which the server may end again.
+  bool early = applied_ - compacted_ > compaction_early_factor * objects_.count("") + compaction_early_min;
+  auto noted = early ? applied_ - compaction_early_kept : applied_;
+  for (bool keys_noted = false;;) {
+    co_await reactor::sleep_for(early ? std::min<duration>(compaction_early_wait, options_.compaction) : options_.compaction);
+    early = false;
+    auto target = std::min({noted, applied_ > compaction_retain_min ? applied_ - compaction_retain_min : 0, values_.compaction_bound()});
     noted = applied_;
     if (target == 0 || !leads()) continue;
+    if (!keys_noted) {
+      auto known = co_await values_.read_key_rows(compacted_, applied_, nullptr);
+      if (!known) {
+        log::warning("{}: no compaction before the versions of rows with keys are known: {}", options_.log->description(), known.error().message);
+        continue;
+      }
+      keys_noted = true;
+      target = std::min(target, values_.compaction_bound());
+    }
     if (auto done = co_await options_.log->compact(target); !done) {
       log::warning("{}: compaction to revision {}: {}", options_.log->description(), target, done.error().message);
+    } else {
+      note_compacted(target);
     }
   }
 }

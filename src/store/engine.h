@@ -9,6 +9,7 @@
 //                                 └─▶ recover: load what the log has, then each write is either there or not
 //   follow_loop (shared logs) ─▶ tail ─▶ apply ─▶ publish      slept past a compaction ─▶ load all, compare
 //   lease_loop ─▶ removes what has expired, guarded by its revision         compaction_loop ─▶ log.compact
+//   past (past.h) ◀─ watches and lists of any core that began before the history in memory
 //
 // Invariant: one write on a key at a time, so memory decides conflicts; entries are applied in revision order; an
 // answer leaves after its batch was published.
@@ -16,7 +17,6 @@
 
 #include <atomic>
 #include <deque>
-#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -25,6 +25,8 @@
 #include "store/hub.h"
 #include "store/indexed_tree.h"
 #include "store/open.h"
+#include "store/past.h"
+#include "store/stored_values.h"
 #include "store/text.h"
 
 namespace kedge::store {
@@ -39,10 +41,13 @@ class engine final : public store {
   snapshot current() const override;
   task<result<snapshot>> latest() override;
   task<result<snapshot>> at_least(revision at, time_point deadline) override;
-  task<result<snapshot>> exactly(revision at, time_point deadline) override;
+  task<result<snapshot>> exactly(revision at, std::string prefix, time_point deadline) override;
+  void keep(const snapshot& s) override;
   task<result<commit>> write(mutation m) override;
-  result<std::unique_ptr<watcher>> watch(std::string prefix, revision from) override;
-  revision compacted() const noexcept override;
+  using store::watch;
+  result<std::unique_ptr<watcher>> watch(watch_scope scope, revision from) override;
+  void add_index(index what) override;
+  void remove_index(std::string name) override;
   result<void> healthy() const override;
   result<void> complete() const override;
   void end_watches() override;
@@ -96,12 +101,7 @@ class engine final : public store {
   void apply_foreign(const datastore::entry& e);
   applied seal_batch();
   void publish();
-  result<std::string> readable(const datastore::entry& e) const;
-  void note_unreadable(const datastore::entry& e, const error& why);
-  void forget_unreadable(std::string_view key);
-  void note_keys(revision at, datastore::change kind, std::string_view key);
   void tell_completeness();
-  revision compaction_bound() const;
   commit commit_at(revision at, std::string_view key) const;
   void tell_health();
   template <typename F>
@@ -120,7 +120,12 @@ class engine final : public store {
   void apply_missed(const missed& m);
   void stop_serving(const error& why);
 
-  task<result<void>> load_all(revision after);
+  past_source source_of_past();
+  task<result<snapshot>> exactly_from_log(revision at, std::string prefix);
+  void note_compacted(revision to);
+  task<void> trim_loop();
+  task<void> index_loop();
+  task<void> change_index(index what, bool comes);
   task<void> health_loop();
   task<void> follow_loop();
   task<void> lease_loop();
@@ -133,15 +138,16 @@ class engine final : public store {
   std::vector<std::shared_ptr<hub>> hubs_;  // one for each of options_.loops
 
   // Everything below is the owner core's, but for the one atomic.
+  stored_values values_;
+  bool told_incomplete_ = false;
   indexed_tree objects_;
   revision applied_ = 0;
   std::shared_ptr<applied_batch> next_applied_;
-  std::pair<revision, snapshot> loaded_from_;  // while starting: what the hubs begin with
-  std::vector<applied> loaded_;
-  std::unordered_map<std::string, std::string, string_hash, std::equal_to<>> unreadable_;  // key → why
-  std::set<std::string, std::less<>> unopened_;  // of these, the sealed ones: their keys are missing
-  std::deque<revision> key_changes_;  // where a row with keys replaced an older one, or was removed
-  bool told_incomplete_ = false;
+  // Indexes that are to come and (without a function) to go, in order.
+  std::deque<index> index_changes_;
+  reactor::event index_changed_;
+  std::unique_ptr<past_reader> past_;
+  revision compacted_ = 0;  // what the log has forgotten, as far as is known
 
   std::unordered_map<std::string_view, pending_ref> under_way_;  // views of pending::what.key
   std::deque<pending_ref> queue_;

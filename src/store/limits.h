@@ -27,17 +27,33 @@ inline constexpr std::size_t key_changes_max = 1024;
 // Questions for the newest revision on their way at once: a reader that just missed one need not wait for its answer.
 inline constexpr std::size_t questions_in_flight_max = 4;
 
-// Events kept for watches to start from and for exactly(). kube-apiserver's watch cache promises 75 s; lists with
-// `continue` want the five minutes of etcd's compaction. The other two bounds win under load.
+// Events kept in memory for watches to start from and for exactly(): as long as etcd's `continue` tokens live. kube-apiserver's watch
+// cache promises 75 s. Under load the bytes win (store_options), of the resource that has the most; what is older is read from the log.
 inline constexpr std::chrono::seconds history_age{300};
-inline constexpr std::size_t history_events_max = 100'000;
-inline constexpr std::size_t history_bytes_max = 32 * 1024 * 1024;  // of versions that exist nowhere else
-// A snapshot is kept in the history every so many events, so that exactly() undoes no more than that.
-inline constexpr std::size_t history_anchor_events = 256;
-// Results of exactly() kept for the next page of the same list.
-inline constexpr std::size_t exact_snapshots_max = 8;
+// Without a word about how much memory there is.
+inline constexpr std::size_t history_bytes_default = 64 * 1024 * 1024;
+// How exactly time is kept: a mark costs 16 bytes.
+inline constexpr std::chrono::seconds history_mark_interval{1};
+// Events dropped for their age at once: about 2 ms.
+inline constexpr std::size_t history_drop_max = 16'384;
+// Resources without events that are remembered: more than Kubernetes has, and some hundred custom ones.
+inline constexpr std::size_t history_resources_max = 512;
+// Events that a reader of the past looks at before others go first, and what it holds at once.
+inline constexpr std::size_t history_read_max = 4096;
+// States of the past that are kept for the next page of the same list. They share what hasn't changed since; what they hold beyond is
+// bounded by the history's bytes.
+inline constexpr std::size_t exact_snapshots_max = 32;
 
-// What a prefix's slowest watcher may be behind before it is ended.
+// The past is read from the log a stretch of revisions at a time. Stretches begin at multiples of this, so that many watches that start
+// near each other share them.
+inline constexpr std::uint64_t past_stretch = 1000;
+// Stretches that are kept for whoever comes next, and for how long; half a megabyte each where objects are a kilobyte.
+inline constexpr std::size_t past_stretches_max = 8;
+inline constexpr std::chrono::seconds past_stretch_kept{10};
+// Readers of the log's past at once: each has a stretch in its hands, and writes go on beside.
+inline constexpr std::size_t past_readers_max = 2;
+
+// What a scope's slowest watcher may be behind before it is ended.
 inline constexpr std::size_t watch_lag_events_max = 10'000;
 inline constexpr std::size_t watch_lag_bytes_max = 64 * 1024 * 1024;
 // Events that next() gives at once.
@@ -46,6 +62,18 @@ inline constexpr std::size_t watch_batch_max = 500;
 // As kine and kube-apiserver: every five minutes to where the log was five minutes ago, and never the newest 1,000.
 inline constexpr std::chrono::seconds compaction_interval{300};
 inline constexpr std::uint64_t compaction_retain_min = 1000;
+
+// A log of more than so many revisions, and twice as many as there are objects, is compacted soon after a start, but for the newest
+// ones: watches and lists of before the start go on there.
+inline constexpr std::uint64_t compaction_early_min = 50'000;
+inline constexpr std::uint64_t compaction_early_factor = 2;
+inline constexpr std::uint64_t compaction_early_kept = 20'000;
+inline constexpr std::chrono::seconds compaction_early_wait{10};
+// How often the past in memory is looked at where nothing happens.
+inline constexpr std::chrono::seconds history_trim_interval{1};
+
+// Objects that are entered into a new index before others may run: some 100 us.
+inline constexpr std::size_t index_step_objects = 64;
 
 // Expired leases are looked for at most this often, and removed in groups of so many.
 inline constexpr std::chrono::seconds lease_granularity{1};

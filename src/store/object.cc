@@ -114,4 +114,6 @@ object_ref object_access::with_revision(const object& o, revision at) {
   return make(o.key(), logged_text(o), at, o.created(), o.lease_seconds());
 }
 
+object_ref with_revision(const object& o, revision shown) { return object_access::with_revision(o, shown); }
+
 }  // namespace kedge::store

@@ -35,8 +35,9 @@ struct value_transform {
   std::function<result<std::string>(std::string_view key, std::string_view stored)> open;
   // Called for each value outside of /registry/ as it comes, in the log's order: keys may come there.
   std::function<void(std::string_view key, std::string_view stored)> seen;
-  // Whether rows of this key hold what `open` needs: older versions of them are kept while there is a value that it can't open.
-  std::function<bool(std::string_view key)> holds_keys;
+  // Rows of keys with this prefix hold what `open` needs: older versions of them are kept, and shown to `seen` at the start, while there
+  // is a value that it can't open. Empty: there are none.
+  std::string keys_prefix;
 };
 
 struct store_options {
@@ -46,6 +47,10 @@ struct store_options {
   value_upgrade upgrade = {};
   value_transform transform = {};
   std::vector<index> indexes = {};  // what snapshots can be asked for by value
+  // How much of a key names its resource ("/registry/pods/"): the past is kept by resource. Unset: resource_size() in history.h.
+  std::function<std::size_t(std::string_view key)> resource_size = {};
+  // Of recent events and the versions that they replaced, beside what exists.
+  std::size_t history_bytes = history_bytes_default;
   // Whether this server removes what has expired and compacts: with a shared database only the leader does. Unset:
   // always.
   std::function<bool()> leads = {};

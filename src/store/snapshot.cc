@@ -11,6 +11,8 @@ snapshot store_access::make(revision at, indexed_tree objects) {
   return s;
 }
 
+const index_list* store_access::indexes(const snapshot& s) { return s.state_ ? s.state_->objects.indexes().get() : nullptr; }
+
 indexed_tree store_access::objects(const snapshot& s) { return s.state_ ? s.state_->objects : indexed_tree(); }
 
 revision snapshot::at() const noexcept { return state_ ? state_->at : 0; }
@@ -18,6 +20,10 @@ revision snapshot::at() const noexcept { return state_ ? state_->at : 0; }
 object_ref snapshot::find(std::string_view key) const { return state_ ? state_->objects.get(key) : object_ref(); }
 
 std::size_t snapshot::count(std::string_view prefix) const { return state_ ? state_->objects.count(prefix) : 0; }
+
+std::size_t snapshot::count_from(std::string_view prefix, std::string_view start) const {
+  return state_ ? state_->objects.count_from(prefix, start) : 0;
+}
 
 void snapshot::scan(std::string_view prefix, std::string_view start,
                     const std::function<bool(const object_ref&)>& visit) const {

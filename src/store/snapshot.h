@@ -13,6 +13,8 @@ struct snapshot::state {
 class store_access {
  public:
   static snapshot make(revision at, indexed_tree objects);
+  // Null without any. Lives as long as the snapshot.
+  static const index_list* indexes(const snapshot& s);
   // Empty for a snapshot that was never made.
   static indexed_tree objects(const snapshot& s);
 };

@@ -9,7 +9,7 @@
 // GET writes these bytes; LIST gathers them; a watch event is serialised once for all its watchers.
 //
 // Invariants: nothing is visible or acknowledged before its commit is confirmed; snapshots and objects are immutable;
-// revisions only grow; a watcher sees every event of its prefix after its start, once, in order, or is told that it
+// revisions only grow; a watcher sees every event of its scope after its start, once, in order, or is told that it
 // can't.
 #pragma once
 
@@ -24,6 +24,7 @@
 
 #include "base/error.h"
 #include "reactor/sync.h"
+#include "store/index.h"
 
 namespace kedge::store {
 
@@ -76,13 +77,15 @@ class snapshot {
  public:
   revision at() const noexcept;
   object_ref find(std::string_view key) const;
-  // How many objects have keys that begin with `prefix`: O(log n).
+  // How many objects have keys that begin with `prefix`, and how many of them are >= `start`: O(log n).
   std::size_t count(std::string_view prefix) const;
+  std::size_t count_from(std::string_view prefix, std::string_view start) const;
   // Objects whose key begins with `prefix` and is >= `start` ("" = from the first), in key order, until `visit` returns
   // false.
   void scan(std::string_view prefix, std::string_view start, const std::function<bool(const object_ref&)>& visit) const;
 
-  // Whether there is an index (index.h) of this name. Those that the store was opened with are always there.
+  // Whether there is an index (index.h) of this name. Those that the store was opened with are always there, others as long as
+  // add_index() and remove_index() say.
   bool has_index(std::string_view name) const noexcept;
   // Of the objects whose key begins with `prefix` and is >= `start` ("" = all) those that the index has under `value`, in key
   // order, until `visit` returns false. The index must be there.
@@ -105,18 +108,35 @@ struct event {
   revision at;          // the revision of the change
   object_ref object;    // the new version; for deleted: the last version with resourceVersion = at
   object_ref previous;  // what it replaced; null for added
+  // The store's own: how much of the key names the resource; hashes of the indexes' values, before or after.
+  std::uint32_t resource_size = 0;
+  std::vector<std::uint64_t> found_by = {};
 };
 using event_ref = std::shared_ptr<const event>;
 
-// A watch on one prefix from one core. What waits for it is bounded: who doesn't keep up is ended with errc::expired.
+// The version with another resourceVersion: as the end of a selection shows what it no longer selects.
+object_ref with_revision(const object& o, revision shown);
+
+// What a watch is about. It is woken by nothing else, however many there are.
+struct watch_scope {
+  std::string prefix;            // of the keys
+  bool one = false;              // only the object with this very key
+  // Not empty: only objects that this index has under `value`, before or after the change. Others may come along (a value with the same
+  // hash, or all when the index has gone), so who watches judges by the text.
+  std::string index = {};
+  std::string value = {};
+  friend bool operator==(const watch_scope&, const watch_scope&) = default;
+};
+
+// A watch on one scope from one core. What waits for it is bounded: who doesn't keep up is ended with errc::expired.
 // Used and dropped on the core that asked for it, before the store is.
 class watcher {
  public:
   virtual ~watcher() = default;
   // The next events, at least one, in order; many when many are waiting. errc::expired: the start is no longer in the
-  // history, or this watcher was too slow; errc::unavailable: the store stops.
+  // log, or this watcher was too slow; errc::unavailable: the store stops, or the database is away.
   virtual task<result<std::vector<event_ref>>> next() = 0;
-  // Up to which revision everything of this prefix has been given out by next() (for bookmarks).
+  // Up to which revision everything of this scope has been given out by next() (for bookmarks).
   virtual revision seen() const noexcept = 0;
 };
 
@@ -154,16 +174,24 @@ class store {
   virtual task<result<snapshot>> latest() = 0;
   // A snapshot at `at` or later; errc::timeout when it doesn't come before the deadline.
   virtual task<result<snapshot>> at_least(revision at, time_point deadline) = 0;
-  // The state at exactly `at`: errc::expired when compacted or no longer kept, errc::timeout when in the future.
-  virtual task<result<snapshot>> exactly(revision at, time_point deadline) = 0;
+  // The state at exactly `at` of the keys that begin with `prefix`, of one resource; of other keys it may show a later one. What is
+  // no longer in memory is read from the log. errc::expired when compacted, errc::timeout when in the future.
+  virtual task<result<snapshot>> exactly(revision at, std::string prefix, time_point deadline) = 0;
+  // Asks to have the snapshot at hand for exactly(): somebody was told its revision, and will come back with it.
+  virtual void keep(const snapshot& s) = 0;
 
   virtual task<result<commit>> write(mutation m) = 0;
 
-  // Events of `prefix` after `from` (0: from now on). errc::expired when the history doesn't reach back that far.
-  virtual result<std::unique_ptr<watcher>> watch(std::string prefix, revision from) = 0;
+  // Events of the scope after `from` (0: from now on). What is no longer in memory is read from the log. errc::expired, here or from
+  // the watcher, when the log has forgotten them.
+  virtual result<std::unique_ptr<watcher>> watch(watch_scope scope, revision from) = 0;
+  result<std::unique_ptr<watcher>> watch(std::string prefix, revision from) { return watch(watch_scope{std::move(prefix)}, from); }
 
-  // The oldest revision that watch() and exactly() still know.
-  virtual revision compacted() const noexcept = 0;
+  // From any core. It is there (has_index) some time later, when all objects have been looked at. One of the same name stays.
+  virtual void add_index(index what) = 0;
+  // And this takes it out again, if it is there. Watches by it must have ended.
+  virtual void remove_index(std::string name) = 0;
+
   // Whether writes and linearizable reads work now; the reason when not (for readyz).
   virtual result<void> healthy() const = 0;
   // Whether every sealed value could be opened: who can't shows less than there is. The reason names one (for readyz).

@@ -1,5 +1,7 @@
 #include "store/tree.h"
 
+#include <algorithm>
+
 #include "base/assert.h"
 
 namespace kedge::store {
@@ -21,9 +23,10 @@ object_ref tree::put(object_ref o) {
 
 object_ref tree::erase(std::string_view key) { return nodes_.erase(key).value_or(object_ref()); }
 
-std::size_t tree::count(std::string_view prefix) const {
+std::size_t tree::count_from(std::string_view prefix, std::string_view start) const {
   auto end = prefix_end(prefix);
-  return (end.empty() ? size() : rank(end)) - rank(prefix);
+  if (!end.empty() && start >= end) return 0;
+  return (end.empty() ? size() : rank(end)) - rank(std::max(prefix, start));
 }
 
 std::string prefix_end(std::string_view prefix) {

@@ -39,7 +39,9 @@ class tree {
   object_ref erase(std::string_view key);
   // How many keys are less than `key`.
   std::size_t rank(std::string_view key) const noexcept { return nodes_.rank(key); }
-  std::size_t count(std::string_view prefix) const;
+  std::size_t count(std::string_view prefix) const { return count_from(prefix, prefix); }
+  // Those that begin with `prefix` and are >= `start`.
+  std::size_t count_from(std::string_view prefix, std::string_view start) const;
   // Those >= start in order, until `visit` returns false.
   void scan(std::string_view start, const std::function<bool(const object_ref&)>& visit) const { nodes_.scan(start, visit); }
 

@@ -153,7 +153,7 @@ store::value_transform encryption::transform(std::function<std::string()> passwo
   t.seen = [this](std::string_view key, std::string_view raw) {
     if (key.starts_with(crypto::bootstrap_prefix)) last_record_ = raw;
   };
-  t.holds_keys = [](std::string_view key) { return key.starts_with(crypto::bootstrap_prefix); };
+  t.keys_prefix = crypto::bootstrap_prefix;
   return t;
 }
 

@@ -21,9 +21,9 @@ namespace {
 constexpr std::string_view prefix = "/registry/things/";
 
 // Things are found by their writer: "c2" of "c2-17".
-void writer_of(std::string_view text, const store::value_visitor& give) {
+void writer_of(const store::object& o, const store::value_visitor& give) {
   std::string buffer;
-  auto name = store::string_in(store::member_at(text, "metadata.name"), buffer);
+  auto name = store::string_in(store::member_at(o.bytes(), "metadata.name"), buffer);
   give(name.substr(0, name.find('-')));
 }
 
@@ -31,7 +31,7 @@ void writer_of(std::string_view text, const store::value_visitor& give) {
 bool index_is_true(const store::snapshot& s) {
   std::map<std::string, std::vector<std::string>> wanted, found;
   s.scan(prefix, "", [&](const store::object_ref& o) {
-    writer_of(o->bytes(), [&](std::string_view writer) { wanted[std::string(writer)].emplace_back(o->key()); });
+    writer_of(*o, [&](std::string_view writer) { wanted[std::string(writer)].emplace_back(o->key()); });
     return true;
   });
   for (auto& [writer, keys] : wanted) {

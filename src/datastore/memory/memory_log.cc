@@ -91,6 +91,11 @@ class memory_log final : public log {
     if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
     co_return co_await give_page(after);
   }
+  task<result<past_page>> past(past_question q) override {
+    if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
+    if (q.after < db_.compacted()) co_return fail(errc::expired, fmt::format("revision {} is compacted", q.after));
+    co_return db_.past(q);
+  }
   task<result<revision>> current() override {
     KEDGE_CO_CHECK(co_await passes());
     if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
@@ -227,6 +232,26 @@ page memory_database::read(revision after) const {
     }
     bytes += i->second.name.size() + i->second.value.size();
     if (i->second.name != "compact_rev_key") out.entries.push_back(i->second);
+  }
+  return out;
+}
+
+past_page memory_database::past(const past_question& q) const {
+  past_page out;
+  out.at = std::min(q.upto, q.after + past_step_revisions);
+  std::size_t bytes = 0;
+  for (auto i = rows_.upper_bound(q.after); i != rows_.end() && i->first <= out.at; ++i) {
+    auto& e = i->second;
+    if (!e.name.starts_with(q.prefix) || e.name == "compact_rev_key" || e.previous > q.replaced_max) continue;
+    past_change c{e, std::nullopt};
+    if (auto before = rows_.find(e.previous); before != rows_.end() && before->second.kind != change::remove) c.replaced = before->second.value;
+    if (q.replaced_max != UINT64_MAX) c.what.value.clear();
+    bytes += c.what.value.size() + (c.replaced ? c.replaced->size() : 0);
+    out.changes.push_back(std::move(c));
+    if (bytes >= page_bytes_max) {
+      out.at = i->first;
+      break;
+    }
   }
   return out;
 }

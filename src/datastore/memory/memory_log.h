@@ -57,6 +57,7 @@ class memory_database {
   appended commit(const std::vector<operation>& ops);
   void compact(revision to);
   page read(revision after) const;
+  past_page past(const past_question& q) const;
   revision live_at(std::string_view name) const;  // 0: it doesn't exist
 
   durability durability_;

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "datastore/guards.h"
+#include "datastore/limits.h"
 #include "datastore/postgres/limits.h"
 #include "datastore/postgres/schema.h"
 #include "datastore/postgres/sql.h"
@@ -52,12 +53,15 @@ struct news {
   revision newest = 0, compacted = 0;
   std::vector<row> list;
 };
-news read_news(const rows& r) {
+// `live`: of news_live; what was replaced counts as a row and is no entry.
+news read_news(const rows& r, bool live = false) {
   news out;
   for (int i = 0; i < r.size(); ++i) {
     out.newest = static_cast<revision>(r.number(i, 0));
     out.compacted = static_cast<revision>(r.number(i, 1));
-    if (!r.null(i, 2)) out.list.push_back(read_row(r, i, 2));
+    if (r.null(i, 2)) continue;
+    out.list.push_back(read_row(r, i, 2));
+    if (live && r.number(i, 10) != 0) out.list.back().what.reset();
   }
   return out;
 }
@@ -155,9 +159,14 @@ class postgres_log final : public log {
     }
   }
 
+  task<result<page>> load_live(revision after) override {
+    if (!has_table_) co_return page();
+    co_return co_await load_snapshot(after, true);
+  }
+
   task<result<page>> load(revision after) override {
     if (!has_table_) co_return page();
-    if (after == 0 || (snapshot_ && after == snapshot_at_)) co_return co_await load_snapshot(after);
+    if (after == 0 || (snapshot_ && after == snapshot_at_)) co_return co_await load_snapshot(after, false);
     snapshot_ = nullptr;
     // What a lost session of ours still held is ended first: afterwards, what isn't there won't come.
     KEDGE_CO_CHECK(co_await link_up(w_, true));
@@ -260,6 +269,30 @@ class postgres_log final : public log {
     page none;
     none.at = after;
     co_return none;
+  }
+
+  task<result<past_page>> past(past_question q) override {
+    KEDGE_CO_CHECK(co_await link_up(t_, false));
+    past_page out;
+    out.at = std::min(q.upto, q.after + past_step_revisions);
+    auto number = [](revision r) { return parameter::bigint(static_cast<std::int64_t>(std::min<revision>(r, INT64_MAX))); };
+    KEDGE_CO_TRY(auto r, describe(co_await ask(t_, sql::past,
+                                               {number(q.after), number(out.at), parameter::text(q.prefix), number(q.replaced_max),
+                                                parameter::integer(q.replaced_max == UINT64_MAX), number(page_bytes_max)},
+                                               false)));
+    if (r.size() == 0) co_return fail(errc::protocol, description_ + ": no answer to a question for the past");
+    if (auto compacted = static_cast<revision>(r.number(0, 0)); q.after < compacted)
+      co_return fail(errc::expired, fmt::format("revision {} is compacted: the history begins at {}", q.after, compacted));
+    for (int i = 0; i < r.size() && !r.null(i, 2); ++i) {
+      auto found = read_row(r, i, 2);
+      if (!found.what) continue;
+      past_change c{std::move(*found.what), std::nullopt};
+      if (r.number(i, 10) != 0) c.replaced = std::string(r.bytes(i, 11));
+      out.changes.push_back(std::move(c));
+    }
+    auto last = r.size() - 1;
+    if (!r.null(last, 2) && r.number(last, 2) < r.number(last, 1)) out.at = static_cast<revision>(r.number(last, 2));
+    co_return out;
   }
 
   task<result<revision>> current() override {
@@ -583,7 +616,7 @@ class postgres_log final : public log {
     co_return result<void>();
   }
 
-  task<result<page>> load_snapshot(revision after) {
+  task<result<page>> load_snapshot(revision after, bool live) {
     if (after == 0) {
       snapshot_ = nullptr;
       KEDGE_CO_TRY(auto made, describe(co_await connect()));
@@ -593,12 +626,12 @@ class postgres_log final : public log {
     }
     auto* link = snapshot_->link.get();
     auto answer = describe(co_await link->run(
-        sql::news, {parameter::bigint(static_cast<std::int64_t>(after)), parameter::integer(page_rows)}));
+        live ? sql::news_live : sql::news, {parameter::bigint(static_cast<std::int64_t>(after)), parameter::integer(page_rows)}));
     if (!answer) {
       snapshot_ = nullptr;
       co_return fail(std::move(answer).error());
     }
-    auto n = read_news(*answer);
+    auto n = read_news(*answer, live);
     page out;
     out.compacted = n.compacted;
     out.at = after;

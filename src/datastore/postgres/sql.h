@@ -93,10 +93,10 @@ inline constexpr const char* schema[] = {
 
 // ---- reading
 
-#define KEDGE_ROW                                                                                             \
+#define KEDGE_ROW_HEAD                                                                                        \
   "k.id::bigint, k.name::text, coalesce(k.created, 0)::int, coalesce(k.deleted, 0)::int,"                     \
-  " coalesce(k.create_revision, 0)::bigint, coalesce(k.prev_revision, 0)::bigint, coalesce(k.lease, 0)::int," \
-  " CASE WHEN k.deleted = 0 THEN k.value END"
+  " coalesce(k.create_revision, 0)::bigint, coalesce(k.prev_revision, 0)::bigint, coalesce(k.lease, 0)::int,"
+#define KEDGE_ROW KEDGE_ROW_HEAD " CASE WHEN k.deleted = 0 THEN k.value END"
 #define KEDGE_COMPACTED "(SELECT coalesce(max(prev_revision), 0) FROM kine WHERE name = 'compact_rev_key')::bigint"
 
 // $1 after, $2 at most so many. 0 newest id, 1 compact revision, then a row, NULL when there is none.
@@ -105,6 +105,26 @@ inline constexpr const char* news =
     " AS c FROM kine) h LEFT JOIN LATERAL (SELECT * FROM kine WHERE id > $1::bigint ORDER BY id LIMIT $2::int) k ON "
     "true"
     " ORDER BY k.id";
+
+// The same for a start: rows that were replaced come without their values, and 10 says so.
+inline constexpr const char* news_live =
+    "SELECT h.m, h.c, " KEDGE_ROW_HEAD " CASE WHEN k.deleted = 0 AND NOT s.replaced THEN k.value END, coalesce(s.replaced, false)"
+    " FROM (SELECT coalesce(max(id), 0)::bigint AS m, " KEDGE_COMPACTED
+    " AS c FROM kine) h LEFT JOIN LATERAL (SELECT * FROM kine WHERE id > $1::bigint ORDER BY id LIMIT $2::int) k ON "
+    "true"
+    " LEFT JOIN LATERAL (SELECT EXISTS (SELECT 1 FROM kine n WHERE n.name = k.name AND n.prev_revision = k.id) AS replaced) s ON true"
+    " ORDER BY k.id";
+
+// What was: $1 after, $2 up to, $3 prefix of names, $4 only what replaced this or an older row, $5 with values or 0, $6 at most so many
+// bytes. 0 compact revision, 1 the last id that there is, then a row, then (10) whether something stood before, and (11) its value.
+inline constexpr const char* past =
+    "SELECT h.c, k.last::bigint, " KEDGE_ROW_HEAD " CASE WHEN $5::int <> 0 AND k.deleted = 0 THEN k.value END,"
+    " p.id IS NOT NULL, p.value FROM (SELECT " KEDGE_COMPACTED " AS c) h"
+    " LEFT JOIN LATERAL (SELECT *, max(id) OVER () AS last, sum(coalesce(octet_length(value), 0)) OVER (ORDER BY id ROWS BETWEEN"
+    "   UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM kine WHERE id > $1::bigint AND id <= $2::bigint AND"
+    "   starts_with(name::text, $3) AND prev_revision + 0 <= $4::bigint AND name <> 'compact_rev_key') k"
+    "  ON coalesce(k.before, 0) < $6::bigint"
+    " LEFT JOIN kine p ON p.id = k.prev_revision AND p.deleted = 0 ORDER BY k.id";
 
 // 0 newest id, 1 standby
 inline constexpr const char* newest = "SELECT coalesce(max(id), 0)::bigint, pg_is_in_recovery() FROM kine";

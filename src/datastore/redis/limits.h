@@ -12,6 +12,8 @@ inline constexpr std::size_t call_ops_max = 128;
 inline constexpr std::size_t call_bytes_max = 256 * 1024;
 // Entries of one answer of a tail or a load; values are 1 to 2 KB mostly. The append script has the same number.
 inline constexpr int page_rows = 500;
+// Of the first step of past(); what the steps give says how many the next ones have.
+inline constexpr std::size_t past_rows_first = 2;
 // Entries looked at by one step of compaction, a millisecond of the server.
 inline constexpr int compaction_step = 200;
 // As kine: the newest revisions are kept, unless they are large: then as many as fill half of history_bytes_max.

@@ -120,6 +120,36 @@ class redis_log final : public log {
     co_return out;
   }
 
+  // Page by page: what another server replaces meanwhile comes later, and its removals too, as long as they aren't compacted.
+  task<result<page>> load_live(revision after) override {
+    auto* link = looker_.get();
+    auto entries = link->send(command::of("XRANGE", log_, fmt::format("{}-0", after + 1), "+", "COUNT", std::uint64_t(page_rows)));
+    KEDGE_CO_TRY(auto meta, describe(co_await link->run(command::of("HMGET", meta_, "rev", "compacted"))));
+    if (!*entries->value) co_return describe(result<page>(fail(std::move(*entries->value).error())));
+    auto& list = **entries->value;
+    page out;
+    out.at = after;
+    out.compacted = static_cast<revision>(meta[1].number());
+    if (after == 0) live_from_ = static_cast<revision>(meta[0].number());
+    if (out.compacted > live_from_) co_return fail(errc::expired, description_ + ": it was compacted while it was read");
+    out.done = list.size() < page_rows;
+    if (list.size() == 0) co_return out;
+    std::vector<row> rows;
+    command ask_heads("HMGET");
+    ask_heads.add(heads_);
+    for (std::size_t i = 0; i < list.size(); ++i) ask_heads.add(rows.emplace_back(read_row(list[i])).what.name);
+    KEDGE_CO_TRY(auto heads, describe(co_await link->run(std::move(ask_heads))));
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      auto& r = rows[i];
+      out.at = r.what.at;
+      know(out.at, r.nonce);
+      auto head = heads[i].text();
+      auto newest = parse_uint(head.substr(0, head.find(':')));
+      if (r.what.kind == change::remove || (newest && *newest == r.what.at)) out.entries.push_back(std::move(r.what));
+    }
+    co_return out;
+  }
+
   task<result<void>> begin() override {
     KEDGE_CO_CHECK(
         describe(co_await looker_->run(command::of("EVAL", script::begin, "3", meta_, log_, heads_, next_nonce()))));
@@ -214,6 +244,44 @@ class redis_log final : public log {
     page none;
     none.at = after;
     co_return none;
+  }
+
+  task<result<past_page>> past(past_question q) override {
+    KEDGE_CO_CHECK(co_await link_up());
+    auto* link = w_.get();
+    auto upto = std::min(q.upto, q.after + past_step_revisions);
+    auto range = link->send(command::of("XRANGE", log_, fmt::format("{}-0", q.after + 1), fmt::format("{}-0", upto), "COUNT", std::uint64_t(past_rows_)));
+    KEDGE_CO_CHECK(describe(co_await ask(*link, command::of("PING"))));
+    if (!*range->value) co_return describe(result<past_page>(fail(std::move(*range->value).error())));
+    auto& list = **range->value;
+    past_page out;
+    out.at = list.size() < past_rows_ ? upto : read_id(list[list.size() - 1]);
+    std::size_t bytes = 0;
+    for (std::size_t i = 0; i < list.size(); ++i) bytes += list[i][1][13].text().size();
+    // Entries can't be asked for by their bytes: the next step takes more or fewer of them.
+    past_rows_ = bytes > page_bytes_max / 2 ? std::max<std::size_t>(past_rows_ / 2, 1) : bytes < page_bytes_max / 4 ? std::min<std::size_t>(past_rows_ * 2, page_rows) : past_rows_;
+    std::vector<request_ref> before;  // one for each change; null: it replaced nothing
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      auto r = read_row(list[i]);
+      if (!r.what.name.starts_with(q.prefix) || r.what.previous > q.replaced_max) continue;
+      auto id = fmt::format("{}-0", r.what.previous);
+      before.push_back(r.what.previous ? link->send(command::of("XRANGE", log_, id, id)) : nullptr);
+      if (q.replaced_max != UINT64_MAX) r.what.value.clear();
+      out.changes.push_back({std::move(r.what), std::nullopt});
+    }
+    // Asked after all of them: a compaction that took some is seen.
+    KEDGE_CO_TRY(auto meta, describe(co_await ask(*link, command::of("HGET", meta_, "compacted"))));
+    if (auto compacted = static_cast<revision>((*meta).number()); q.after < compacted)
+      co_return fail(errc::expired, fmt::format("revision {} is compacted: the history begins at {}", q.after, compacted));
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      if (!before[i]) continue;
+      if (!*before[i]->value) co_return describe(result<past_page>(fail(std::move(*before[i]->value).error())));
+      auto& found = **before[i]->value;
+      if (found.size() == 0) continue;
+      auto r = read_row(found[0]);
+      if (r.what.kind != change::remove) out.changes[i].replaced = std::move(r.what.value);
+    }
+    co_return out;
   }
 
   task<result<revision>> current() override {
@@ -656,6 +724,8 @@ class redis_log final : public log {
   connection_ref looker_, w_, s_;
   std::deque<row> loaded_;  // of a load from 0, what was not given yet: bounded by the database, which is in memory too
   revision loaded_at_ = 0, loaded_compacted_ = 0;
+  revision live_from_ = 0;  // of load_live: where the log was when it began
+  std::size_t past_rows_ = past_rows_first;
   known known_;  // the newest entry that was given out
   std::optional<error> forked_;
   std::size_t appending_ = 0, written_ = 0, ops_written_ = 0;

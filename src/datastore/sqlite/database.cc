@@ -153,7 +153,7 @@ result<sqlite3_stmt*> sqlite_database::prepare(const char* sql) {
 }
 
 void sqlite_database::disconnect() noexcept {
-  for (auto** s : {&begin_, &commit_, &head_, &insert_, &load_}) {
+  for (auto** s : {&begin_, &commit_, &head_, &insert_, &load_, &past_}) {
     sqlite3_finalize(*s);
     *s = nullptr;
   }
@@ -255,16 +255,38 @@ result<void> sqlite_database::read_revisions() {
   return {};
 }
 
+namespace {
+
+// The eight columns of load_ and past_ from `at` on.
+entry read_entry(sqlite3_stmt* s, int at) {
+  entry e;
+  e.at = column_revision(s, at);
+  e.name = column_text(s, at + 1);
+  bool created = sqlite3_column_int(s, at + 2) != 0;
+  bool deleted = sqlite3_column_int(s, at + 3) != 0;
+  e.kind = deleted ? change::remove : created ? change::create : change::update;
+  e.created = created ? e.at : column_revision(s, at + 4);
+  e.previous = column_revision(s, at + 5);
+  e.lease_seconds = static_cast<std::uint32_t>(std::clamp<sqlite3_int64>(sqlite3_column_int64(s, at + 6), 0, UINT32_MAX));
+  if (!deleted) e.value = column_text(s, at + 7);
+  return e;
+}
+
+}  // namespace
+
+result<void> sqlite_database::prepare_load() {
+  if (load_) return {};
+  KEDGE_TRY(load_, prepare("SELECT id, name, created, deleted, create_revision, prev_revision, lease, value FROM kine "
+                           "WHERE id > ? ORDER BY id LIMIT ?"));
+  return {};
+}
+
 result<page> sqlite_database::load(revision after) {
   page out;
   out.compacted = compacted_;
   out.at = std::max(after, newest_);
   if (!has_table_) return out;
-  if (!load_) {
-    KEDGE_TRY(load_,
-              prepare("SELECT id, name, created, deleted, create_revision, prev_revision, lease, value FROM kine "
-                      "WHERE id > ? ORDER BY id LIMIT ?"));
-  }
+  KEDGE_CHECK(prepare_load());
   sqlite3_reset(load_);
   sqlite3_bind_int64(load_, 1, static_cast<sqlite3_int64>(after));
   sqlite3_bind_int64(load_, 2, static_cast<sqlite3_int64>(page_entries_max));
@@ -273,18 +295,9 @@ result<page> sqlite_database::load(revision after) {
   int code;
   while ((code = sqlite3_step(load_)) == SQLITE_ROW) {
     ++rows;
-    entry e;
-    e.at = last = column_revision(load_, 0);
-    e.name = column_text(load_, 1);
+    auto e = read_entry(load_, 0);
+    last = e.at;
     if (e.name == compact_key) continue;
-    bool created = sqlite3_column_int(load_, 2) != 0;
-    bool deleted = sqlite3_column_int(load_, 3) != 0;
-    e.kind = deleted ? change::remove : created ? change::create : change::update;
-    e.created = created ? e.at : column_revision(load_, 4);
-    e.previous = column_revision(load_, 5);
-    e.lease_seconds =
-        static_cast<std::uint32_t>(std::clamp<sqlite3_int64>(sqlite3_column_int64(load_, 6), 0, UINT32_MAX));
-    if (!deleted) e.value = column_text(load_, 7);
     bytes += e.name.size() + e.value.size();
     out.entries.push_back(std::move(e));
     if (bytes >= page_bytes_max) break;
@@ -293,6 +306,98 @@ result<page> sqlite_database::load(revision after) {
   if (code != SQLITE_DONE && code != SQLITE_ROW) return fail(failure(code, "read"));
   out.done = code == SQLITE_DONE && rows < page_entries_max;
   if (!out.done) out.at = last;
+  return out;
+}
+
+// First which rows are the newest of their names, by an index; then those, in the order of the file.
+result<page> sqlite_database::load_live(revision after) {
+  page out;
+  out.compacted = compacted_;
+  out.at = std::max(after, newest_);
+  if (!has_table_) return out;
+  if (after == 0) {
+    KEDGE_TRY(auto* s, prepare("SELECT MAX(id) FROM kine GROUP BY name"));
+    statement rows(s);
+    live_.clear();
+    int code;
+    while ((code = sqlite3_step(rows)) == SQLITE_ROW) live_.push_back(column_revision(rows, 0));
+    if (code != SQLITE_DONE) return fail(failure(code, "read"));
+    std::sort(live_.begin(), live_.end());
+    next_live_ = 0;
+  }
+  KEDGE_CHECK(prepare_load());
+  std::size_t bytes = 0, looked = 0;
+  bool at_row = false;  // the statement stands at a row
+  for (; next_live_ < live_.size() && looked < page_entries_max && bytes < page_bytes_max; ++looked) {
+    auto wanted = live_[next_live_];
+    // Rows between are stepped over while they are few; beyond that looking the next one up is cheaper.
+    if (!at_row || wanted - column_revision(load_, 0) > live_gap_max) {
+      sqlite3_reset(load_);
+      sqlite3_bind_int64(load_, 1, static_cast<sqlite3_int64>(wanted - 1));
+      sqlite3_bind_int64(load_, 2, -1);
+      at_row = false;
+    }
+    while (!at_row || column_revision(load_, 0) < wanted) {
+      int code = sqlite3_step(load_);
+      at_row = code == SQLITE_ROW;
+      if (!at_row) {
+        auto why = failure(code == SQLITE_DONE ? SQLITE_CORRUPT : code, "read");
+        sqlite3_reset(load_);
+        return fail(std::move(why));
+      }
+    }
+    ++next_live_;
+    if (column_revision(load_, 0) != wanted || sqlite3_column_int(load_, 3) != 0) continue;  // removed
+    auto e = read_entry(load_, 0);
+    if (e.name == compact_key) continue;
+    bytes += e.name.size() + e.value.size();
+    out.entries.push_back(std::move(e));
+  }
+  sqlite3_reset(load_);
+  out.done = next_live_ == live_.size();
+  if (out.done)
+    live_ = {};
+  else
+    out.at = live_[next_live_ - 1];
+  return out;
+}
+
+result<past_page> sqlite_database::past(const past_question& q) {
+  if (!db_) KEDGE_CHECK(reopen());
+  if (q.after < compacted_) return fail(errc::expired, fmt::format("revision {} is compacted", q.after));
+  if (!past_) {
+    // The unary + keeps the planner from indexes on names and previous revisions: it is the range of ids that is short.
+    KEDGE_TRY(past_, prepare("SELECT k.id, k.name, k.created, k.deleted, k.create_revision, k.prev_revision, k.lease, "
+                             "CASE WHEN ?5 THEN k.value END, p.id, p.value FROM kine k "
+                             "LEFT JOIN kine p ON p.id = k.prev_revision AND p.deleted = 0 "
+                             "WHERE k.id > ?1 AND k.id <= ?2 AND +k.name >= ?3 AND +k.name < ?4 AND +k.prev_revision <= ?6 "
+                             "AND k.name != 'compact_rev_key' ORDER BY k.id"));
+  }
+  past_page out;
+  out.at = std::min(q.upto, q.after + past_step_revisions);
+  auto end = q.prefix + '\xff';  // in no UTF-8 text
+  sqlite3_reset(past_);
+  sqlite3_bind_int64(past_, 1, static_cast<sqlite3_int64>(q.after));
+  sqlite3_bind_int64(past_, 2, static_cast<sqlite3_int64>(out.at));
+  sqlite3_bind_text(past_, 3, q.prefix.data(), static_cast<int>(q.prefix.size()), SQLITE_STATIC);
+  sqlite3_bind_text(past_, 4, end.data(), static_cast<int>(end.size()), SQLITE_STATIC);
+  sqlite3_bind_int(past_, 5, q.replaced_max == UINT64_MAX);
+  sqlite3_bind_int64(past_, 6, static_cast<sqlite3_int64>(std::min<revision>(q.replaced_max, INT64_MAX)));
+  std::size_t bytes = 0;
+  int code;
+  while ((code = sqlite3_step(past_)) == SQLITE_ROW) {
+    past_change c{read_entry(past_, 0), std::nullopt};
+    if (sqlite3_column_type(past_, 8) != SQLITE_NULL) c.replaced = std::string(column_text(past_, 9));
+    bytes += c.what.value.size() + (c.replaced ? c.replaced->size() : 0);
+    auto at = c.what.at;
+    out.changes.push_back(std::move(c));
+    if (bytes >= page_bytes_max) {
+      out.at = at;
+      break;
+    }
+  }
+  sqlite3_reset(past_);
+  if (code != SQLITE_DONE && code != SQLITE_ROW) return fail(failure(code, "read"));
   return out;
 }
 

@@ -43,6 +43,8 @@ class sqlite_database {
   // Locks and looks: schema, newest revision. Changes nothing.
   result<void> open();
   result<page> load(revision after);
+  result<page> load_live(revision after);
+  result<past_page> past(const past_question& q);
   // WAL, schema, first rows, the mark beside the file, the jump after a crash of the machine.
   result<void> begin();
   // All operations of all batches in one transaction, in order.
@@ -68,6 +70,7 @@ class sqlite_database {
   result<void> connect();
   result<void> run(const char* sql);
   result<sqlite3_stmt*> prepare(const char* sql);
+  result<void> prepare_load();
   result<void> prepare_all();
   result<void> inspect_schema();
   result<void> read_revisions();
@@ -92,7 +95,10 @@ class sqlite_database {
   bool began_ = false;
   revision newest_ = 0, compacted_ = 0;
   std::size_t wal_bytes_ = 0;
-  sqlite3_stmt *begin_ = nullptr, *commit_ = nullptr, *head_ = nullptr, *insert_ = nullptr, *load_ = nullptr;
+  sqlite3_stmt *begin_ = nullptr, *commit_ = nullptr, *head_ = nullptr, *insert_ = nullptr, *load_ = nullptr, *past_ = nullptr;
+  // While load_live() goes over them: the newest row of each name, those given already in front of next_live_.
+  std::vector<revision> live_;
+  std::size_t next_live_ = 0;
 };
 
 }  // namespace kedge::datastore

@@ -68,6 +68,15 @@ class sqlite_log final : public log {
       return db.load(after);
     });
   }
+  task<result<page>> load_live(revision after) override {
+    return on_writer<page>([after](sqlite_database& db) -> result<page> {
+      if (!db.is_open()) KEDGE_CHECK(db.reopen());
+      return db.load_live(after);
+    });
+  }
+  task<result<past_page>> past(past_question q) override {
+    return on_writer<past_page>([q = std::move(q)](sqlite_database& db) { return db.past(q); });
+  }
   task<result<void>> begin() override {
     auto done = co_await on_writer<revision>([](sqlite_database& db) -> result<revision> {
       KEDGE_CHECK(db.begin());

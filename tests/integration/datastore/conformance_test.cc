@@ -256,6 +256,187 @@ TEST_CASE("a write lands only while its guards hold, also against what was sent 
   });
 }
 
+namespace {
+
+// Writes some hundred random changes to a few names of two kinds.
+void change_at_random(runner& r, server& s, int batches, std::uint64_t seed) {
+  seeded_random random(seed);
+  for (int i = 0; i < batches; ++i) {
+    std::vector<operation> ops;
+    for (auto kind : {"pods", "secrets"})
+      for (int n = 0; n < 6; ++n) {
+        if (random.below(3) == 0) continue;
+        auto name = fmt::format("/registry/{}/d/{}", kind, n);
+        auto value = fmt::format("{}-{}", i, std::string(random.below(200), 'v'));
+        auto standing = s.heads().find(name);
+        if (standing == s.heads().end())
+          ops.push_back(create(name, value, static_cast<std::uint32_t>(n)));
+        else if (random.below(4) == 0)
+          ops.push_back(remove(standing->second));
+        else
+          ops.push_back(update(standing->second, value));
+      }
+    if (!ops.empty()) r.must(s.write(std::move(ops)));
+  }
+}
+
+std::vector<past_change> all_of_the_past(runner& r, log& l, past_question q) {
+  std::vector<past_change> out;
+  while (q.after < q.upto) {
+    auto page = r.must(l.past(q));
+    REQUIRE(page.at > q.after);
+    for (auto& c : page.changes) {
+      CHECK(c.what.at > q.after);
+      CHECK(c.what.at <= page.at);
+      out.push_back(std::move(c));
+    }
+    q.after = page.at;
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("the past can be read from any revision that is not compacted, with what was replaced") {
+  on_each([](test_database& db) {
+    runner r;
+    server s(db);
+    r.must(s.start());
+    change_at_random(r, s, 60, 7);
+    auto newest = s.applied();
+    auto check = [&](revision after, revision upto, std::string_view prefix) {
+      CAPTURE(after);
+      CAPTURE(prefix);
+      // From the history that was given: what stood before each change, and which is the first of its name.
+      std::map<std::string, entry> heads;
+      std::set<std::string> changed;
+      std::vector<past_change> wanted, firsts;
+      for (auto& e : s.history()) {
+        auto before = heads.find(e.name);
+        if (e.at > after && e.at <= upto && e.name.starts_with(prefix)) {
+          past_change c{e, std::nullopt};
+          if (before != heads.end()) c.replaced = before->second.value;
+          if (changed.insert(e.name).second) firsts.push_back(c);
+          wanted.push_back(std::move(c));
+        }
+        if (e.kind == change::remove)
+          heads.erase(e.name);
+        else
+          heads.insert_or_assign(e.name, e);
+      }
+      auto got = all_of_the_past(r, s.raw(), {after, upto, std::string(prefix)});
+      REQUIRE(got.size() == wanted.size());
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        CHECK(same(got[i].what, wanted[i].what));
+        CHECK(got[i].replaced == wanted[i].replaced);
+      }
+      got = all_of_the_past(r, s.raw(), {after, upto, std::string(prefix), after});
+      std::set<std::string> met;
+      std::erase_if(got, [&](auto& c) { return !met.insert(c.what.name).second; });
+      REQUIRE(got.size() == firsts.size());
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        CHECK(got[i].what.at == firsts[i].what.at);
+        CHECK(got[i].what.name == firsts[i].what.name);
+        CHECK(got[i].what.value.empty());
+        CHECK(got[i].replaced == firsts[i].replaced);
+      }
+    };
+    for (revision after : {revision(2), newest / 3, newest - 20, newest - 1})
+      for (auto prefix : {"/registry/", "/registry/pods/", "/registry/secrets/d/3", "/registry/x"}) check(after, newest, prefix);
+    check(10, 50, "/registry/pods/");
+    // Enough behind it that every database forgets.
+    for (int i = 0; i < 1100; i += 100) {
+      std::vector<operation> ops;
+      for (int n = 0; n < 100; ++n) ops.push_back(create(fmt::format("/registry/late/{}", i + n), "v"));
+      r.must(s.write(std::move(ops)));
+    }
+    r.must(s.raw().compact(newest / 2));
+    auto gone = r.loop.run_until(s.raw().past({newest / 2 - 1, newest, "/registry/pods/"}));
+    REQUIRE(!gone.has_value());
+    CHECK(gone.error().code == errc::expired);
+    check(newest / 2, newest, "/registry/pods/");
+    check(newest - 30, newest, "/registry/");
+    r.end(s);
+  });
+}
+
+TEST_CASE("a step of the past holds a bounded part of it") {
+  on_each([](test_database& db) {
+    runner r;
+    server s(db);
+    r.must(s.start());
+    // 24 MB in 12 versions, and many small ones.
+    r.must(s.write({create("/registry/big", std::string(2'000'000, 'x'))}));
+    for (int i = 0; i < 12; ++i) r.must(s.write({update(s.heads().at("/registry/big"), std::string(2'000'000, static_cast<char>('a' + i)))}));
+    for (int i = 0; i < 5; ++i) {
+      std::vector<operation> ops;
+      for (int n = 0; n < 1000; ++n) ops.push_back(create(fmt::format("/registry/small/{}-{}", i, n), "v"));
+      r.must(s.write(std::move(ops)));
+    }
+    past_question q{2, s.applied(), "/registry/"};
+    std::size_t steps = 0, changes = 0;
+    while (q.after < q.upto) {
+      auto page = r.must(s.raw().past(q));
+      std::size_t bytes = 0;
+      for (auto& c : page.changes) bytes += c.what.value.size();
+      CHECK(bytes <= 8'000'000);
+      CHECK(page.changes.size() <= 2000);
+      q.after = page.at;
+      changes += page.changes.size();
+      ++steps;
+    }
+    CHECK(changes == 5013);
+    CHECK(steps >= 5);
+    r.end(s);
+  });
+}
+
+TEST_CASE("what exists is loaded alone, whatever was before") {
+  on_each([](test_database& db) {
+    runner r;
+    std::map<std::string, entry> standing;
+    revision newest = 0;
+    {
+      server s(db);
+      r.must(s.start());
+      change_at_random(r, s, 80, 11);
+      for (int i = 0; i < 5; ++i) {
+        std::vector<operation> ops;
+        for (int n = 0; n < 1000; ++n) ops.push_back(create(fmt::format("/registry/many/{}-{}", i, n), "v"));
+        r.must(s.write(std::move(ops)));
+      }
+      standing = s.heads();
+      newest = s.applied();
+      r.end(s);
+    }
+    auto l = db.make();
+    r.must(l->open());
+    std::map<std::string, entry> loaded;
+    revision at = 0, last = 0;
+    for (bool done = false; !done;) {
+      auto page = r.must(l->load_live(at));
+      for (auto& e : page.entries) {
+        CHECK(e.at > last);
+        last = e.at;
+        if (e.kind == change::remove)
+          loaded.erase(e.name);
+        else
+          loaded.insert_or_assign(e.name, e);
+      }
+      CHECK(page.at >= at);
+      at = page.at;
+      done = page.done;
+    }
+    CHECK(at == newest);
+    REQUIRE(loaded.size() == standing.size());
+    for (auto& [name, e] : standing) CHECK(same(loaded.at(name), e));
+    // And goes on where that ended.
+    r.must(l->begin());
+    CHECK(r.must(l->load(at)).entries.empty());
+    r.loop.run_until(l->close());
+  });
+}
+
 TEST_CASE("compaction forgets what was replaced and removed, and nothing that exists") {
   on_each([](test_database& db) {
     runner r;

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include "api/indexes.h"
+#include "store/object.h"
 
 namespace kedge::api {
 namespace {
@@ -11,7 +12,7 @@ using values = std::vector<std::string>;
 values found(std::string_view index, std::string_view text) {
   values out;
   for (auto& i : builtin_indexes())
-    if (i.name == index) i.values(text, [&](std::string_view v) { out.emplace_back(v); });
+    if (i.name == index) i.values(*store::object_access::make("/registry/x", text, std::nullopt, 1, 1, 0), [&](std::string_view v) { out.emplace_back(v); });
   return out;
 }
 
@@ -28,9 +29,9 @@ TEST_CASE("values of the built-in indexes") {
       {pods_by_node, R"({"kind":"Pod","metadata":{},"spec":{},"status":{"nominatedNodeName":"x"}})", {""}},
       {pods_by_node, R"({"kind":"Pod","metadata":{}})", {""}},
       {events_by_object, R"({"kind":"Event","involvedObject":{"kind":"Pod","uid":"u-1"}})", {"u-1"}},
-      {events_by_object, R"({"kind":"Event","involvedObject":{"kind":"Pod"}})", {}},
+      {events_by_object, R"({"kind":"Event","involvedObject":{"kind":"Pod"}})", {""}},
       {resource_slices_by_node, R"({"spec":{"driver":"d","nodeName":"n"}})", {"n"}},
-      {resource_slices_by_node, R"({"spec":{"driver":"d","allNodes":true}})", {}},
+      {resource_slices_by_node, R"({"spec":{"driver":"d","allNodes":true}})", {""}},
       {objects_by_owner, R"({"metadata":{"name":"x","ownerReferences":[{"kind":"A","uid":"u1"},{"uid":"u2","kind":"B"},{"kind":"C"}]}})", {"u1", "u2"}},
       {objects_by_owner, R"({"metadata":{"name":"x"},"data":{"a":"\"ownerReferences\":[{\"uid\":\"no\"}]"}})", {}},
       {objects_by_owner, R"({"metadata":{"ownerReferences":[]},"spec":{"template":{"metadata":{"ownerReferences":[{"uid":"no"}]}}}})", {}},

@@ -264,7 +264,6 @@ TEST_CASE("compaction goes to where the log was one interval ago and spares the 
   w.close();
   w.open();
   CHECK(w.store->current().find("/registry/a/1")->mod() == at);
-  CHECK(w.store->compacted() == w.database.compacted());
   CHECK(w.store->watch("/registry/", w.database.compacted() - 1).error().code == errc::expired);
 }
 

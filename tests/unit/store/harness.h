@@ -64,6 +64,21 @@ struct world {
   void run(reactor::scope& group) {
     loop.run_until([](reactor::scope& g) -> task<void> { co_await g.join(); }(group));
   }
+  // What the watcher has up to now.
+  std::vector<event_ref> drain(watcher& from) {
+    std::vector<event_ref> out;
+    while (from.seen() < store->current().at()) {
+      std::optional<result<std::vector<event_ref>>> more;
+      reactor::scope waiting;
+      waiting.spawn([](watcher& w, std::optional<result<std::vector<event_ref>>>& to) -> task<void> { to = co_await w.next(); }(from, more));
+      // Where nothing concerns it, next() goes on waiting.
+      while (!more && from.seen() < store->current().at()) loop.turn(monotonic_clock::now() + std::chrono::milliseconds(1));
+      if (!more) break;
+      REQUIRE_MESSAGE(more->has_value(), more->error().message);
+      out.insert(out.end(), (*more)->begin(), (*more)->end());
+    }
+    return out;
+  }
   void run_for(duration d) {
     loop.run_until([](duration t) -> task<void> { co_await reactor::sleep_for(t); }(d));
   }
