@@ -169,8 +169,27 @@ std::string watch_frame_of(std::string_view type, const json::value& object, con
   return out;
 }
 
+namespace {
+
+std::shared_ptr<const std::string> make_watch_frame(const served& s, std::string_view type, const store::object_ref& o, const view& v,
+                                                    wall_time now, bool with_columns, store::revision shown) {
+  auto as_shown = shown ? store::with_revision(*o, shown) : o;
+  if (!v.as.plain_json() || !is_ready(s, *o))
+    return std::make_shared<const std::string>(watch_frame_of(type, shape_object(s, *parsed(as_shown), v, now, with_columns), v.as));
+  std::string out;
+  out.reserve(as_shown->bytes().size() + 40);
+  out += "{\"type\":\"";
+  out += type;
+  out += "\",\"object\":";
+  out += as_shown->bytes();
+  out += "}\n";
+  return std::make_shared<const std::string>(std::move(out));
+}
+
+}  // namespace
+
 std::shared_ptr<const std::string> watch_frame(const served& s, std::string_view type, const store::object_ref& o, const view& v,
-                                               wall_time now, bool with_columns) {
+                                               wall_time now, bool with_columns, store::revision shown) {
   // Ages in Table cells change by the second, so such a frame is shared for a second.
   auto key = address_key(&*o);
   key += static_cast<char>(type[0]);
@@ -183,20 +202,7 @@ std::shared_ptr<const std::string> watch_frame(const served& s, std::string_view
   if (s.custom) key += address_key(s.custom->owner);
   if (v.as.as == shape::table) key += std::to_string(now.time_since_epoch() / std::chrono::seconds(1));
   if (auto found = frames().find(key)) return found->text;
-  std::shared_ptr<const std::string> text;
-  if (v.as.plain_json() && is_ready(s, *o)) {
-    std::string out;
-    out.reserve(o->bytes().size() + 40);
-    out += "{\"type\":\"";
-    out += type;
-    out += "\",\"object\":";
-    out += o->bytes();
-    out += "}\n";
-    text = std::make_shared<const std::string>(std::move(out));
-  } else {
-    auto value = parsed(o);
-    text = std::make_shared<const std::string>(watch_frame_of(type, shape_object(s, *value, v, now, with_columns), v.as));
-  }
+  auto text = make_watch_frame(s, type, o, v, now, with_columns, shown);
   frames().put(std::move(key), {o, text});
   return text;
 }

@@ -2,11 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <optional>
-
 #include "api/custom/codec.h"
+#include "api/encode.h"
 #include "base/strings.h"
+#include "json/parse.h"
 #include "json/write.h"
+#include "store/text.h"
 
 namespace kedge::api {
 namespace {
@@ -78,15 +79,6 @@ bool has_own_fields(const served& s) {
   return false;
 }
 
-std::string value_at(const json::value& object, std::string_view path, std::string_view otherwise) {
-  auto v = &object;
-  for (auto step : split(path, '.')) v = &(*v)[step];
-  if (v->is_null()) return std::string(otherwise);
-  if (v->is_bool()) return v->as_bool() ? "true" : "false";
-  if (v->is_integer()) return std::to_string(v->as_integer());
-  return std::string(v->as_string());
-}
-
 bool is_metadata(std::string_view field) { return field == "metadata.name" || field == "metadata.namespace"; }
 
 }  // namespace
@@ -110,20 +102,51 @@ api_result<void> check_fields(const served& s, field_selector& selector) {
   return {};
 }
 
-bool matches_fields(const served& s, const field_selector& selector, const json::value& stored_form) {
-  std::optional<json::value> shown;
-  if (s.custom) custom::bring_to(s, shown.emplace(stored_form));
-  auto& object = shown ? *shown : stored_form;
+std::vector<field_place> places_of(const served& s, const field_selector& selector) {
+  std::vector<field_place> out;
   for (auto& r : selector.requirements()) {
-    std::string value;
+    field_place p;
     if (is_metadata(r.field)) {
-      value = r.field == "metadata.name" ? name_in(object) : namespace_in(object);
+      p.path = r.field;
     } else if (auto own = find_custom(s, r.field)) {
-      if (auto v = own->path.first(object)) value = v->is_string() ? std::string(v->as_string()) : v->is_null() ? std::string() : json::write(*v);
+      p.own = own;
+      p.index = own->index;
     } else if (auto f = find_field(s, r.field)) {
-      value = value_at(object, f->path, f->otherwise);
-      if (value.empty() && f->field == "source") value = value_at(object, "reportingComponent", {});
+      p.path = f->path;
+      p.otherwise = f->otherwise;
+      p.index = s.stored->key_prefix + p.path;
+      if (f->field == "source") p.second = "reportingComponent";
     }
+    out.push_back(std::move(p));
+  }
+  return out;
+}
+
+std::string_view field_text(std::string_view object, std::string_view path, std::string& buffer) {
+  auto found = store::member_at(object, path);
+  if (found.empty() || found == "null" || found[0] == '{' || found[0] == '[') return {};
+  return store::string_in(found, buffer);
+}
+
+std::string_view field_text(const served& s, const custom::selectable_field& field, const store::object& o, std::string& buffer) {
+  if (!field.plain_path.empty() && is_ready(s, o)) return field_text(o.bytes(), field.plain_path, buffer);
+  auto object = json::parse(o.bytes());
+  if (!object) return {};
+  custom::bring_to(s, *object);
+  auto v = field.path.first(*object);
+  if (!v || v->is_null()) return {};
+  buffer = v->is_string() ? std::string(v->as_string()) : json::write(*v);
+  return buffer;
+}
+
+bool matches_fields(const served& s, const field_selector& selector, const std::vector<field_place>& places, const store::object& o) {
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    auto& r = selector.requirements()[i];
+    auto& p = places[i];
+    std::string buffer;
+    auto value = p.own ? field_text(s, *p.own, o, buffer) : field_text(o.bytes(), p.path, buffer);
+    if (value.empty() && !p.second.empty()) value = field_text(o.bytes(), p.second, buffer);
+    if (value.empty()) value = p.otherwise;
     if ((value == r.value) != r.equal) return false;
   }
   return true;

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string>
 
+#include "api/fields.h"
 #include "store/history.h"
 #include "store/text.h"
 
@@ -15,7 +16,7 @@ using store::value_visitor;
 store::index of_field(std::string_view name, std::string_view prefix) {
   auto values = [path = name.substr(prefix.size())](const store::object& o, const value_visitor& give) {
     std::string buffer;
-    give(store::string_in(store::member_at(o.bytes(), path), buffer));
+    give(field_text(o.bytes(), path, buffer));
   };
   return {std::string(name), std::string(prefix), values};
 }

@@ -5,6 +5,7 @@
 #include "api/body.h"
 #include "api/custom/tables.h"
 #include "api/handler.h"
+#include "api/list_answer.h"
 #include "api/limits.h"
 #include "api/names.h"
 #include "api/subresources.h"

@@ -6,7 +6,6 @@
 
 #include "api/custom/tables.h"
 #include "api/limits.h"
-#include "base/release.h"
 #include "base/strings.h"
 #include "json/write.h"
 #include "reactor/loop.h"
@@ -24,7 +23,7 @@ bool selected(const watch_state& w, const store::object_ref& o) { return o && (!
 std::string_view seen_type(const watch_state& w, const store::event& e) {
   switch (e.type) {
     case store::event_type::added: return selected(w, e.object) ? "ADDED" : "";
-    case store::event_type::deleted: return selected(w, e.previous ? e.previous : e.object) ? "DELETED" : "";
+    case store::event_type::deleted: return selected(w, e.previous) ? "DELETED" : "";
     case store::event_type::modified: {
       if (!w.which) return "MODIFIED";
       const bool now = selected(w, e.object), before = selected(w, e.previous);
@@ -34,18 +33,25 @@ std::string_view seen_type(const watch_state& w, const store::event& e) {
   return "";
 }
 
-frame frame_of(watch_state& w, std::string_view type, const store::object_ref& o) {
+// `shown`: a revision to show instead of the object's own; 0: none.
+frame frame_of(watch_state& w, std::string_view type, const store::object_ref& o, store::revision shown = 0) {
   const bool columns = w.as.as.as == shape::table && !std::exchange(w.columns_sent, true);
-  return watch_frame(*w.what, type, o, w.as, reactor::loop::current().wall_now(), columns);
+  return watch_frame(*w.what, type, o, w.as, reactor::loop::current().wall_now(), columns, shown);
 }
 
-// Takes up to watch_batch_events of `events` from `at` on; advances `at`.
+// Takes up to watch_batch_events of `events` from `at` on; advances `at`. Fewer when the loop's turn is over.
 std::vector<frame> take_batch(watch_state& w, const std::vector<store::event_ref>& events, std::size_t& at) {
+  auto& loop = reactor::loop::current();
   std::vector<frame> out;
   for (; at < events.size() && out.size() < watch_batch_events; ++at) {
+    if (!out.empty() && loop.yield_is_due()) break;
     auto& e = *events[at];
     if (e.at <= w.from) continue;
-    if (auto type = seen_type(w, e); !type.empty()) out.push_back(frame_of(w, type, e.object));
+    auto type = seen_type(w, e);
+    if (type.empty()) continue;
+    // What is gone, or no longer selected, ends as it was last: whoever decides by the object must not be shown another one, and
+    // whoever may see only what is selected not what it has become.
+    out.push_back(type == "DELETED" ? frame_of(w, type, e.previous, e.at) : frame_of(w, type, e.object));
   }
   return out;
 }
@@ -74,23 +80,20 @@ task<result<void>> write_frames(net::http::exchange& e, std::vector<frame> frame
 
 KEDGE_OWN_FRAME task<result<void>> write_one(net::http::exchange& e, std::string text) { co_return co_await e.write(std::string_view(text)); }
 
-KEDGE_OWN_FRAME task<result<void>> write_initial(net::http::exchange& e, watch_state& w, store::snapshot cluster, std::string prefix, bool end_mark) {
-  // In pieces: the scan stops at a full batch and goes on at the key it stopped at.
-  std::string next;
-  for (bool more = true; more;) {
-    more = false;
-    std::string begin = std::move(next);
-    std::vector<frame> batch;
-    cluster.scan(prefix, begin, [&](const store::object_ref& o) {
-      if (batch.size() == watch_batch_events) {
-        next = o->key();
-        more = true;
-        return false;
-      }
-      if (selected(w, o)) batch.push_back(frame_of(w, "ADDED", o));
-      return true;
-    });
-    KEDGE_CO_CHECK(co_await write_frames(e, std::move(batch)));
+KEDGE_OWN_FRAME task<result<void>> write_initial(net::http::exchange& e, watch_state& w, store::snapshot cluster, search where, bool end_mark) {
+  const selection everything;
+  auto& loop = reactor::loop::current();
+  std::vector<frame> batch;
+  auto take = [&](const store::object_ref& o) {
+    if (batch.size() == watch_batch_events || (!batch.empty() && loop.yield_is_due())) return false;
+    batch.push_back(frame_of(w, "ADDED", o));
+    return true;
+  };
+  object_walk walk(cluster, *w.what, std::move(where), w.which ? *w.which : everything, {});
+  for (auto reached = object_walk::end::none; reached != object_walk::end::all;) {
+    reached = walk.step(take);
+    KEDGE_CO_CHECK(co_await write_frames(e, std::exchange(batch, {})));
+    co_await reactor::maybe_yield();
   }
   if (!end_mark) co_return result<void>();
   co_return co_await write_one(e, watch_frame_of("BOOKMARK", bookmark_object(w, cluster.at(), true), w.as.as));
@@ -98,7 +101,10 @@ KEDGE_OWN_FRAME task<result<void>> write_initial(net::http::exchange& e, watch_s
 
 KEDGE_OWN_FRAME task<result<void>> write_events(net::http::exchange& e, watch_state& w, std::vector<store::event_ref> events) {
   std::size_t at = 0;
-  while (at < events.size()) KEDGE_CO_CHECK(co_await write_frames(e, take_batch(w, events, at)));
+  while (at < events.size()) {
+    KEDGE_CO_CHECK(co_await write_frames(e, take_batch(w, events, at)));
+    co_await reactor::maybe_yield();
+  }
   co_return result<void>();
 }
 
@@ -173,7 +179,6 @@ task<api_result<watch_start>> open_watch(store::store& s, const authorized& targ
   w.kept = pin(what);
   w.tables = tables;
   w.as = as;
-  if (!which.everything()) w.which = std::make_unique<selection>(std::move(which));
   w.bookmarks = o.allow_bookmarks;
   const auto now = reactor::loop::current().now();
   w.ends = now + std::chrono::seconds(lifetime_seconds(o));
@@ -189,8 +194,9 @@ task<api_result<watch_start>> open_watch(store::store& s, const authorized& targ
   } else {
     w.from = *wanted;
   }
-  out.prefix = target.prefix();
-  auto source = s.watch(out.prefix, w.from);
+  out.where = search_for(target, which, out.send_initial ? out.initial : s.current());
+  if (!which.everything()) w.which = std::make_unique<selection>(std::move(which));
+  auto source = s.watch(out.where.scope, w.from);
   if (!source) {
     if (source.error().code != errc::expired) co_return fail(from_error(source.error()));
     out.refused = fmt::format("too old resource version: {} ({})", w.from, s.current().at());
@@ -209,11 +215,11 @@ KEDGE_OWN_FRAME static task<bool> begin_watch(net::http::exchange& e, prepared_w
     (void)co_await write_one(e, expired_event(w, p.start.refused));
     co_return true;
   }
-  if (p.start.send_initial && !co_await write_initial(e, w, std::exchange(p.start.initial, {}), std::exchange(p.start.prefix, {}), p.start.end_mark))
+  if (p.start.send_initial && !co_await write_initial(e, w, std::exchange(p.start.initial, {}), std::exchange(p.start.where, {}), p.start.end_mark))
     co_return false;
   // An idle watch must not keep an old state of the cluster alive.
   p.start.initial = {};
-  release(p.start.prefix);
+  p.start.where = {};
   co_return true;
 }
 

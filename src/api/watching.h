@@ -27,7 +27,7 @@ struct watch_state {
 struct watch_start {
   std::unique_ptr<watch_state> state;
   store::snapshot initial;            // what to send first
-  std::string prefix;
+  search where;
   bool send_initial = false, end_mark = false;
   std::string refused;                // text of an ERROR event (410) instead of everything
 };

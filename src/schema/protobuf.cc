@@ -444,16 +444,32 @@ result<envelope> open_envelope(std::string_view data) {
   return e;
 }
 
-std::string seal_envelope(std::string_view api_version, std::string_view kind, std::string_view raw) {
+namespace {
+
+// Up to where `raw_bytes` of the message follow.
+std::string open_envelope(std::string_view api_version, std::string_view kind, std::size_t raw_bytes) {
   std::string out(protobuf_magic);
   wire::put_message(1, out, [&] {
     wire::put_bytes(1, api_version, out);
     wire::put_bytes(2, kind, out);
     return true;
   });
-  wire::put_bytes(2, raw, out);
+  wire::put_tag(2, wire::kind::bytes, out);
+  wire::put_varint(raw_bytes, out);
+  return out;
+}
+
+void close_envelope(std::string& out) {
   wire::put_bytes(3, {}, out);
   wire::put_bytes(4, {}, out);
+}
+
+}  // namespace
+
+std::string seal_envelope(std::string_view api_version, std::string_view kind, std::string_view raw) {
+  auto out = open_envelope(api_version, kind, raw.size());
+  out += raw;
+  close_envelope(out);
   return out;
 }
 
@@ -484,13 +500,23 @@ result<std::string> encode_object(const json::value& v) {
   return seal_envelope(api_version, kind, raw);
 }
 
-std::string encode_list(std::string_view api_version, std::string_view list_kind, const json::value& list_metadata,
-                        const std::vector<std::string>& items) {
-  std::string raw;
+result<void> put_list_item(const type_info& type, const json::value& v, std::string& out) {
+  KEDGE_TRY(auto message, to_protobuf(type, v));
+  wire::put_bytes(2, message, out);
+  return {};
+}
+
+std::string list_opening(std::string_view api_version, std::string_view list_kind, const json::value& list_metadata, std::size_t item_bytes) {
+  std::string head;
   auto metadata = to_protobuf(*find_type("meta/v1.ListMeta"), list_metadata);
-  wire::put_bytes(1, metadata ? *metadata : std::string(), raw);
-  for (auto& item : items) wire::put_bytes(2, item, raw);
-  return seal_envelope(api_version, list_kind, raw);
+  wire::put_bytes(1, metadata ? *metadata : std::string(), head);
+  return open_envelope(api_version, list_kind, head.size() + item_bytes) + head;
+}
+
+std::string list_closing() {
+  std::string out;
+  close_envelope(out);
+  return out;
 }
 
 std::string watch_frame(std::string_view event_type, std::string_view object) {

@@ -38,10 +38,12 @@ result<std::string> to_protobuf(const type_info& type, const json::value& v);
 result<json::value> decode_object(std::string_view data, const type_info* otherwise = nullptr);
 result<std::string> encode_object(const json::value& v);
 
-// The body of a built-in list as `items` are already encoded messages (to_protobuf, without envelope): all lists are
-// {metadata = 1, repeated items = 2}. Gives the whole answer with its envelope.
-std::string encode_list(std::string_view api_version, std::string_view list_kind, const json::value& list_metadata,
-                        const std::vector<std::string>& items);
+// A list in pieces: all lists are {metadata = 1, repeated items = 2}. The answer is list_opening(…, size of all items), the items,
+// list_closing().
+// Appends one item. errc::invalid for a value that doesn't fit the type.
+result<void> put_list_item(const type_info& type, const json::value& v, std::string& out);
+std::string list_opening(std::string_view api_version, std::string_view list_kind, const json::value& list_metadata, std::size_t item_bytes);
+std::string list_closing();
 
 // One frame of a protobuf watch stream: 4 bytes length (big-endian) + WatchEvent{type, object}. `object` is an encoded
 // object with its envelope.

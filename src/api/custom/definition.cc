@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "api/fields.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "json/parse.h"
@@ -197,8 +198,28 @@ void definition::compile_version(const json::value& crd, const json::value& v) {
   }
   for (std::size_t i = 0; i < v["selectableFields"].size(); ++i) {
     auto text = v["selectableFields"][i]["jsonPath"].as_string();
-    if (auto path = json_path::parse(text)) c.fields.push_back({std::string(text.starts_with('.') ? text.substr(1) : text), *std::move(path)});
+    auto path = json_path::parse(text);
+    if (!path) continue;
+    auto& f = c.fields.emplace_back(selectable_field{std::string(text.starts_with('.') ? text.substr(1) : text), *std::move(path), {}, {}});
+    auto members = f.path.members();
+    if (std::none_of(members.begin(), members.end(), [](auto& m) { return m.find('.') != std::string::npos; })) f.plain_path = join(members, ".");
+    // Another schema may default the field to something else, so its index is another one.
+    f.index = fmt::format("{}{}:{}@{:x}.{}", s.key_prefix, s.version, f.name, fingerprint_, since_);
   }
+}
+
+std::vector<store::index> definition::indexes() const {
+  std::vector<store::index> out;
+  for (auto s : served_) {
+    for (auto& f : s->custom->fields) {
+      auto values = [self = shared_from_this(), s, &f](const store::object& o, const store::value_visitor& give) {
+        std::string buffer;
+        give(field_text(*s, f, o, buffer));
+      };
+      out.push_back({f.index, s->key_prefix, values});
+    }
+  }
+  return out;
 }
 
 json::value definition::schema_json(std::string_view version) const {

@@ -25,8 +25,10 @@ struct printer_column {
   json_path path;
 };
 struct selectable_field {
-  std::string name;  // "spec.color"
+  std::string name;        // "spec.color"
   json_path path;
+  std::string plain_path;  // "spec.color" where it is nothing but member names without dots, as nearly all are
+  std::string index;       // the name of the store's index of it
 };
 struct scale_paths {
   std::vector<std::string> replicas, status_replicas, selector;  // member names; selector may be empty
@@ -63,6 +65,8 @@ class definition : public std::enable_shared_from_this<definition> {
   const store::object_ref& source() const noexcept { return source_; }
   // Another one whenever what is served is another: for ETags.
   std::uint64_t fingerprint() const noexcept { return fingerprint_; }
+  // What the store finds its objects by: each selectable field of each version. They keep this alive.
+  std::vector<store::index> indexes() const;
   // spec.versions[…] of the CRD: where the schema stands as JSON, for OpenAPI.
   json::value schema_json(std::string_view version) const;
 

@@ -106,8 +106,10 @@ TEST_CASE("a raw extension may hold an encoded object") {
 
 TEST_CASE("a list made of encoded items is the list") {
   auto type = find_kind("v1", "ConfigMap");
-  std::vector<std::string> items{*to_protobuf(*type, *json::parse(R"({"metadata":{"name":"a"}})")), *to_protobuf(*type, *json::parse(R"({"data":{"x":"y"}})"))};
-  auto list = decode_object(encode_list("v1", "ConfigMapList", *json::parse(R"({"resourceVersion":"12"})"), items));
+  std::string items;
+  REQUIRE(put_list_item(*type, *json::parse(R"({"metadata":{"name":"a"}})"), items));
+  REQUIRE(put_list_item(*type, *json::parse(R"({"data":{"x":"y"}})"), items));
+  auto list = decode_object(list_opening("v1", "ConfigMapList", *json::parse(R"({"resourceVersion":"12"})"), items.size()) + items + list_closing());
   REQUIRE(list);
   CHECK(json::write(*list) ==
         R"({"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"12"},"items":[{"metadata":{"name":"a"}},{"metadata":{},"data":{"x":"y"}}]})");
