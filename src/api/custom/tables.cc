@@ -3,12 +3,14 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "api/limits.h"
 #include "base/log.h"
 #include "reactor/loop.h"
 
 namespace kedge::api::custom {
 namespace {
 
+constexpr auto index_kept = 4 * custom_watch_check;               // after its definition is gone or another one
 constexpr auto restart_pause = std::chrono::milliseconds(100);  // between a lost watch and a new start
 
 const std::string& crd_prefix() {
@@ -74,6 +76,28 @@ void tables::refresh() {
   for (auto& [name, d] : known_)
     if (!d->versions().empty()) all.push_back(d);
   now_ = all.empty() ? builtin_tables() : std::make_shared<const registry>(builtin_registry(), std::move(all));
+  keep_indexes();
+}
+
+void tables::keep_indexes() {
+  std::set<std::string, std::less<>> wanted;
+  for (auto& d : now_->definitions()) {
+    for (auto& i : d->indexes()) {
+      wanted.insert(i.name);
+      if (indexed_.insert(i.name).second) store_.add_index(std::move(i));
+    }
+  }
+  for (auto& name : indexed_)
+    if (!wanted.contains(name)) following_.spawn(drop_index(name));
+}
+
+task<void> tables::drop_index(std::string name) {
+  // Watches that were woken by it end by themselves when they see that their resource is another one.
+  co_await reactor::sleep_for(index_kept);
+  for (auto& d : now_->definitions())
+    for (auto& i : d->indexes())
+      if (i.name == name) co_return;
+  if (indexed_.erase(name) > 0) store_.remove_index(name);
 }
 
 task<void> tables::keep() {

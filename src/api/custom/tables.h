@@ -8,6 +8,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "api/custom/definition.h"
@@ -28,10 +29,14 @@ class tables {
 
  private:
   task<void> keep();
+  // The store has an index for each selectable field of what is served.
+  void keep_indexes();
+  task<void> drop_index(std::string name);
 
   store::store& store_;
   std::map<std::string, std::shared_ptr<const definition>> known_;  // by CRD name
   std::map<std::string, store::object_ref> seen_;                   // the stored version that was looked at last
+  std::set<std::string, std::less<>> indexed_;                      // names of the indexes that were asked for
   std::shared_ptr<const registry> now_;
   reactor::scope following_;  // last: it ends first
 };

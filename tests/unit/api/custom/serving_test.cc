@@ -249,8 +249,26 @@ TEST_CASE("selectable fields select") {
   w.define(crd_text(color_schema, R"(,"selectableFields":[{"jsonPath":".spec.color"},{"jsonPath":".spec.size"}])"));
   w.must(w.post(things, thing("a", R"({"color":"red"})")), 201);
   w.must(w.post(things, thing("b", R"({"color":"blue","size":8})")), 201);
-  CHECK(w.must(w.get(fmt::format("{}?fieldSelector=spec.color%3Dred", things)), 200)["items"].size() == 1);
-  CHECK(w.must(w.get(fmt::format("{}?fieldSelector=spec.size%3D8", things)), 200)["items"][0]["metadata"]["name"].as_string() == "b");
+  auto check = [&] {
+    CHECK(w.must(w.get(fmt::format("{}?fieldSelector=spec.color%3Dred", things)), 200)["items"].size() == 1);
+    CHECK(w.must(w.get(fmt::format("{}?fieldSelector=spec.size%3D8", things)), 200)["items"][0]["metadata"]["name"].as_string() == "b");
+    // The schema's default is a value too.
+    CHECK(w.must(w.get(fmt::format("{}?fieldSelector=spec.size%3D3", things)), 200)["items"][0]["metadata"]["name"].as_string() == "a");
+    CHECK(w.must(w.get(fmt::format("{}?fieldSelector=spec.color%3D", things)), 200)["items"].size() == 0);
+  };
+  check();
+  auto indexed = [&] {
+    auto all = w.tables.current()->definitions().front()->indexes();
+    return all.size() == 2 && std::all_of(all.begin(), all.end(), [&](auto& i) { return w.objects->current().has_index(i.name); });
+  };
+  while (!indexed()) w.loop.turn(monotonic_clock::now() + std::chrono::milliseconds(5));
+  check();
+  running_watch watch(w, fmt::format("{}?watch=1&fieldSelector=spec.color%3Dblue", things));
+  CHECK(watch.brief() == "ADDED b");
+  w.must(w.patch(fmt::format("{}/a", things), R"({"spec":{"color":"blue"}})", merge), 200);
+  CHECK(watch.brief() == "ADDED a");
+  w.must(w.patch(fmt::format("{}/b", things), R"({"spec":{"color":"red"}})", merge), 200);
+  CHECK(watch.brief() == "DELETED b");
   CHECK(w.must(w.get(fmt::format("{}?fieldSelector=spec.other%3D8", things)), 400)["message"].as_string() == "field label not supported: spec.other");
 }
 
