@@ -2,7 +2,8 @@
 //
 //   load watch HOST PORT CA TOKEN WATCHERS UPDATES IN_FLIGHT   makes UPDATES updates, IN_FLIGHT at a time; prints events/s
 //                                                              and latencies from an update's sending to each event
-//   load idle HOST PORT CA TOKEN CONNECTIONS                   connects, says "connected" and holds until standard input ends
+//   load idle HOST PORT CA TOKEN CONNECTIONS [PATH]            connects, says "connected" and holds until standard input ends;
+//                                                              watches PATH, where # is the connection's number
 //   load floor CONNECTIONS ROUNDS BYTES                        what the kernel alone can do here: bytes to every connection in
 //                                                              turn over plain loopback TCP, to be read by another process
 //
@@ -137,9 +138,10 @@ std::string newest_revision(connection& c, const target& t) {
   return std::to_string(std::atoll(answer.c_str() + at + 19));
 }
 
-connection open_watch(const target& t, const std::string& revision) {
+connection open_watch(const target& t, std::string what, const std::string& revision) {
   auto c = connect_to(t);
-  send_text(c, head(t, "GET", std::string(collection) + "?watch=1&allowWatchBookmarks=true&resourceVersion=" + revision, 0));
+  what += what.find('?') == what.npos ? '?' : '&';
+  send_text(c, head(t, "GET", what + "watch=1&allowWatchBookmarks=true&resourceVersion=" + revision, 0));
   auto answer = read_answer(c);
   if (status_of(answer) != 200) die("watch: " + answer);
   return c;
@@ -166,7 +168,7 @@ class watch_run {
       connections_.push_back(std::move(c));
     }
     auto revision = newest_revision(connections_.front(), target_);
-    for (std::size_t i = 0; i < watchers_; ++i) connections_.push_back(open_watch(target_, revision));
+    for (std::size_t i = 0; i < watchers_; ++i) connections_.push_back(open_watch(target_, collection, revision));
     for (auto& c : connections_) {
       fcntl(c.fd, F_SETFL, O_NONBLOCK);
       epoll_event e{.events = EPOLLIN, .data = {.ptr = &c}};
@@ -254,11 +256,15 @@ class watch_run {
   char buffer_[read_bytes];
 };
 
-void idle(const target& t, std::size_t count) {
+void idle(const target& t, std::size_t count, const std::string& path) {
   auto first = connect_to(t);
   auto revision = newest_revision(first, t);
   std::vector<connection> all;
-  for (std::size_t i = 0; i < count; ++i) all.push_back(open_watch(t, revision));
+  for (std::size_t i = 0; i < count; ++i) {
+    auto own = path;
+    if (auto at = own.find('#'); at != own.npos) own.replace(at, 1, std::to_string(i));
+    all.push_back(open_watch(t, own, revision));
+  }
   std::printf("connected\n");
   std::fflush(stdout);
   char byte;
@@ -321,12 +327,12 @@ int main(int argc, char** argv) {
   if (mode == "watch" && argc == 9) {
     auto run = std::make_unique<watch_run>(make_target(argv + 2), number(argv[6]), number(argv[7]), number(argv[8]));
     run->run();
-  } else if (mode == "idle" && argc == 7) {
-    idle(make_target(argv + 2), number(argv[6]));
+  } else if (mode == "idle" && (argc == 7 || argc == 8)) {
+    idle(make_target(argv + 2), number(argv[6]), argc == 8 ? argv[7] : collection);
   } else if (mode == "floor" && argc == 5) {
     floor_of_kernel(number(argv[2]), number(argv[3]), number(argv[4]));
   } else {
-    std::fprintf(stderr, "usage: load watch HOST PORT CA TOKEN WATCHERS UPDATES IN_FLIGHT\n       load idle HOST PORT CA TOKEN CONNECTIONS\n"
+    std::fprintf(stderr, "usage: load watch HOST PORT CA TOKEN WATCHERS UPDATES IN_FLIGHT\n       load idle HOST PORT CA TOKEN CONNECTIONS [PATH]\n"
                          "       load floor CONNECTIONS ROUNDS BYTES\n");
     return 2;
   }

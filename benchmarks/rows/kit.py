@@ -93,7 +93,7 @@ class Kedge:
                     return time.monotonic() - self.began
             except (OSError, http.client.HTTPException):  # no certificates yet, or nobody listens
                 pass
-            if self.process.poll() is not None or time.monotonic() - self.began > 30:
+            if self.process.poll() is not None or time.monotonic() - self.began > 60:
                 raise SystemExit("the server did not become ready; see its log:\n" + open(self.log.name).read()[-3000:])
             time.sleep(0.002)
 
