@@ -33,6 +33,18 @@ inline constexpr int sqlite_cache_kib = 4096;
 inline constexpr std::uint64_t compaction_step_rows = 500;
 // How long a database that another process holds is waited for: as long as K3s does.
 inline constexpr std::chrono::seconds lock_wait_default{30};
+// Links to a shared database. What an attempt to make one may take, with TLS and authentication: three lost SYNs.
+inline constexpr std::chrono::milliseconds connect_timeout{5000};
+// Between attempts, doubling. The database's return is seen well within a second.
+inline constexpr std::chrono::milliseconds link_retry_min{20};
+inline constexpr std::chrono::milliseconds link_retry_max{300};
+// A write or a linearizable read waits so long for a link that is being made again, or silent, before it is refused: a restart of
+// a database that nothing waits for takes about that.
+inline constexpr std::chrono::milliseconds reconnect_patience{1000};
+// How often a link is looked at that is silent, by those who wait for it; and by who makes it again.
+inline constexpr std::chrono::milliseconds silence_interval{50};
+inline constexpr std::chrono::milliseconds link_watch_interval{1000};
+
 // After a crash of the machine revisions that agents have seen may be lost: the next ones start this much higher.
 inline constexpr std::uint64_t revision_jump = 1'000'000;
 

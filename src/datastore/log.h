@@ -26,6 +26,9 @@ using revision = std::uint64_t;
 
 enum class change : unsigned char { create, update, remove };
 
+// The name under which tell_loss() says, as digits, up to which revision a server had seen writes that were lost.
+inline constexpr std::string_view loss_name = "/kedge/lost-history";
+
 // A condition on another name, checked in the same atomic step: the version that stands is `expected`; 0: none does.
 struct guard {
   std::string name;
@@ -131,9 +134,18 @@ class log {
   virtual task<result<revision>> current() = 0;
   // Forgets the history up to `to` in steps that let appends through.
   virtual task<result<void>> compact(revision to) = 0;
-  // A digest of the entry at `at`, to find out whether two servers, or memory and database, have the same history
-  // (facts 2.7); errc::not_found when it isn't kept any more.
-  virtual task<result<std::string>> lineage(revision at) = 0;
+  // History from there on is kept, also by a log that compacts by itself; 0: as it likes.
+  virtual void hold(revision from) { (void)from; }
+  // For a server that has found its history lost (errc::corrupt), when nothing else works any more: tells the others, who may not have
+  // seen as much, by an entry under loss_name. Nothing where one says as much already.
+  virtual task<result<void>> tell_loss(revision seen) {
+    (void)seen;
+    co_return result<void>();
+  }
+  // After begin(), for a database that has lost writes which were seen up to `seen`: the next revision is far above that and above all
+  // that is there, and everything before counts as compacted, so that no revision is given twice and who holds an old one is told.
+  // Nothing where that was done already.
+  virtual task<result<void>> pass_over(revision seen) = 0;
   // After what has been appended. Nothing may be called after it.
   virtual task<void> close() = 0;
 

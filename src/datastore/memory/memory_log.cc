@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "datastore/history.h"
 #include "datastore/limits.h"
 
 namespace kedge::datastore {
@@ -46,7 +47,7 @@ class memory_log final : public log {
     auto before = std::exchange(last_, mine);
     if (before) co_await before->over.wait();
     auto give = [&](result<appended> r) {
-      healthy_ = r.has_value();
+      failed_until_ = r ? time_point{} : reactor::loop::current().now() + failure_told;
       return r;
     };
     auto in_doubt = [](error e) {
@@ -56,6 +57,7 @@ class memory_log final : public log {
     if (auto d = delay(db_.faults.delay_before_commit); d.count() > 0) co_await reactor::sleep_for(d);
     if (auto p = co_await passes(); !p) co_return give(in_doubt(p.error()));
     if (auto e = fault(db_.faults.fail_before_commit)) co_return give(fail(*e));
+    if (auto same = same_history(); !same) co_return give(fail(same.error()));
     std::vector<entry> others;
     for (auto after = given_; db_.shared_;) {
       auto p = db_.read(after);
@@ -76,6 +78,7 @@ class memory_log final : public log {
 
   task<result<page>> tail(revision after, time_point deadline) override {
     while (!db_.shared_ || db_.newest() <= after) {
+      KEDGE_CO_CHECK(same_history());
       if (!co_await news_.wait_until(deadline)) {
         page none;
         none.at = after;
@@ -89,6 +92,8 @@ class memory_log final : public log {
       co_return none;
     }
     if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
+    KEDGE_CO_CHECK(same_history());
+    if (after != 0 && after < db_.compacted()) co_return fail(errc::expired, fmt::format("revision {} is compacted: the history begins at {}", after, db_.compacted()));
     co_return co_await give_page(after);
   }
   task<result<past_page>> past(past_question q) override {
@@ -99,6 +104,7 @@ class memory_log final : public log {
   task<result<revision>> current() override {
     KEDGE_CO_CHECK(co_await passes());
     if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
+    KEDGE_CO_CHECK(same_history());
     auto newest = db_.newest();
     KEDGE_CO_CHECK(co_await arrives(0));
     co_return newest;
@@ -107,11 +113,14 @@ class memory_log final : public log {
     db_.compact(to);
     co_return result<void>();
   }
-  task<result<std::string>> lineage(revision at) override {
-    auto found = db_.rows_.find(at);
-    if (found == db_.rows_.end()) co_return fail(errc::not_found, fmt::format("revision {} is not kept any more", at));
-    co_return fmt::format("{}|{}|{}", found->second.name, found->second.previous,
-                          std::hash<std::string>{}(found->second.value));
+  task<result<void>> tell_loss(revision seen) override {
+    KEDGE_CO_CHECK(co_await passes());
+    db_.tell_loss(seen);
+    co_return result<void>();
+  }
+  task<result<void>> pass_over(revision seen) override {
+    db_.pass_over(seen);
+    co_return result<void>();
   }
   task<void> close() override {
     db_.sync();
@@ -119,7 +128,7 @@ class memory_log final : public log {
   }
   bool shared() const noexcept override { return db_.shared_; }
   result<void> healthy() const override {
-    if (!healthy_) return fail(errc::unavailable, "the database in memory was told to fail");
+    if (home_ && home_->now() < failed_until_) return fail(errc::unavailable, "the database in memory was told to fail");
     if (link_ && link_->cut) return fail(errc::unavailable, "the database in memory is cut off");
     return {};
   }
@@ -140,7 +149,16 @@ class memory_log final : public log {
   static std::optional<error> fault(const std::function<std::optional<error>()>& f) { return f ? f() : std::nullopt; }
   static duration delay(const std::function<duration()>& f) { return f ? f() : duration(0); }
 
+  // Whether what was given out is still there.
+  result<void> same_history() {
+    if (losses_ == db_.losses_) return {};
+    if (given_ > db_.left_) return fail(lost_history(fmt::format("revisions above {} are gone", db_.left_), "It was told to lose them."));
+    losses_ = db_.losses_;
+    return {};
+  }
+
   static constexpr std::chrono::milliseconds look_again{20};
+  static constexpr std::chrono::seconds failure_told{1};
   static std::size_t size_of(const std::vector<entry>& entries) {
     std::size_t n = 0;
     for (auto& e : entries) n += e.name.size() + e.value.size();
@@ -172,12 +190,13 @@ class memory_log final : public log {
 
   memory_database& db_;
   const memory_link* link_;
+  unsigned losses_ = db_.losses_;
   revision given_ = 0;  // everything up to here is with the caller
   reactor::loop* home_ = nullptr;
   reactor::event news_;
   std::shared_ptr<turn> last_;
   std::shared_ptr<int> alive_ = std::make_shared<int>(0);
-  bool healthy_ = true;
+  time_point failed_until_{};  // nothing else than an append finds out that they work again
 };
 
 appended memory_database::commit(const std::vector<operation>& ops) {
@@ -270,11 +289,38 @@ void memory_database::compact(revision to) {
 
 void memory_database::lose_power() {
   if (durable_ == newest_) return;
-  rows_.erase(rows_.upper_bound(durable_), rows_.end());
+  auto seen = newest_;
+  lose_after(durable_);
+  pass_over(seen);
+  sync();
+}
+
+void memory_database::lose_after(revision last) {
+  rows_.erase(rows_.upper_bound(last), rows_.end());
   heads_.clear();
   for (auto& [at, e] : rows_) heads_[e.name] = at;
-  newest_ += revision_jump;
-  durable_ = compacted_ = newest_;
+  newest_ = std::min(newest_, last);
+  durable_ = std::min(durable_, newest_);
+  compacted_ = std::min(compacted_, newest_);
+  left_ = newest_;
+  ++losses_;
+  for (auto* l : logs_) l->tell();
+}
+
+void memory_database::tell_loss(revision seen) {
+  auto standing = live_at(loss_name);
+  if (standing && std::stoull(rows_[standing].value) >= seen) return;
+  operation op{standing ? change::update : change::create, std::string(loss_name), std::to_string(seen), standing};
+  if (standing) op.created = rows_[standing].created;
+  commit({op});
+}
+
+void memory_database::pass_over(revision seen) {
+  if (compacted_ >= seen) return;
+  newest_ = std::max(newest_, seen) + revision_jump;
+  compacted_ = newest_;
+  sync();
+  for (auto* l : logs_) l->tell();
 }
 
 std::unique_ptr<log> make_memory_log(memory_database& db, const memory_link* link) { return std::make_unique<memory_log>(db, link); }

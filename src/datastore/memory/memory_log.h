@@ -36,6 +36,8 @@ class memory_database {
   void sync() noexcept { durable_ = newest(); }
   // Takes back what isn't durable. If that was anything, revisions go on 1,000,000 higher, as sqlite_log does it.
   void lose_power();
+  // A standby takes over that had not received what came after `last`: servers that have more find it out, and end.
+  void lose_after(revision last);
 
   revision newest() const noexcept { return newest_; }
   revision compacted() const noexcept { return compacted_; }
@@ -56,6 +58,8 @@ class memory_database {
   friend class memory_log;
   appended commit(const std::vector<operation>& ops);
   void compact(revision to);
+  void pass_over(revision seen);
+  void tell_loss(revision seen);
   page read(revision after) const;
   past_page past(const past_question& q) const;
   revision live_at(std::string_view name) const;  // 0: it doesn't exist
@@ -65,6 +69,8 @@ class memory_database {
   std::map<revision, entry> rows_;
   std::map<std::string, revision, std::less<>> heads_;  // also of tombstones
   revision newest_ = 0, durable_ = 0, compacted_ = 0;
+  unsigned losses_ = 0;  // how often it lost its end
+  revision left_ = 0;    // and what was left the last time
   std::vector<memory_log*> logs_;
 };
 

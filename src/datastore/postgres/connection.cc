@@ -4,9 +4,12 @@
 #include <fmt/format.h>
 #include <libpq-fe.h>
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "base/strings.h"
 #include "datastore/postgres/libpq.h"
+#include "datastore/postgres/limits.h"
 #include "reactor/offload.h"
 
 namespace kedge::datastore::postgres {
@@ -22,6 +25,21 @@ std::uint64_t get_be(const char* p, int bytes) {
   std::uint64_t n = 0;
   for (int i = 0; i < bytes; ++i) n = n << 8 | static_cast<unsigned char>(p[i]);
   return n;
+}
+
+std::int64_t number_of(std::string_view raw) {
+  switch (raw.size()) {
+    case 1:
+      return raw[0];
+    case 2:
+      return static_cast<std::int16_t>(get_be(raw.data(), 2));
+    case 4:
+      return static_cast<std::int32_t>(get_be(raw.data(), 4));
+    case 8:
+      return static_cast<std::int64_t>(get_be(raw.data(), 8));
+    default:
+      return 0;
+  }
 }
 
 // libpq's messages end in a newline and may have several lines; those that begin with a tab are its guesses at why.
@@ -110,6 +128,23 @@ parameter array_parameter::done() && {
   return {type, std::move(data_)};
 }
 
+array_reader::array_reader(std::string_view data) {
+  constexpr std::size_t head = 20;  // dimensions, flags, element's type, length, lower bound
+  if (data.size() < head || get_be(data.data(), 4) != 1) return;
+  left_ = get_be(data.data() + 12, 4);
+  rest_ = data.substr(head);
+}
+bool array_reader::next() {
+  if (left_ == 0 || rest_.size() < 4) return false;
+  --left_;
+  auto size = static_cast<std::int32_t>(get_be(rest_.data(), 4));
+  rest_.remove_prefix(4);
+  element_ = size < 0 ? std::string_view() : rest_.substr(0, static_cast<std::size_t>(size));
+  rest_.remove_prefix(element_.size());
+  return true;
+}
+std::int64_t array_reader::number() const noexcept { return number_of(element_); }
+
 rows::~rows() { PQclear(result_); }
 int rows::size() const noexcept { return result_ ? PQntuples(result_) : 0; }
 bool rows::null(int row, int column) const noexcept { return PQgetisnull(result_, row, column); }
@@ -117,19 +152,7 @@ std::string_view rows::bytes(int row, int column) const noexcept {
   return {PQgetvalue(result_, row, column), static_cast<std::size_t>(PQgetlength(result_, row, column))};
 }
 std::int64_t rows::number(int row, int column) const noexcept {
-  auto raw = bytes(row, column);
-  switch (raw.size()) {
-    case 1:
-      return raw[0];
-    case 2:
-      return static_cast<std::int16_t>(get_be(raw.data(), 2));
-    case 4:
-      return static_cast<std::int32_t>(get_be(raw.data(), 4));
-    case 8:
-      return static_cast<std::int64_t>(get_be(raw.data(), 8));
-    default:
-      return 0;
-  }
+  return number_of(bytes(row, column));
 }
 
 errc code_of(std::string_view state) {
@@ -149,43 +172,52 @@ errc code_of(std::string_view state) {
 // ---- connecting
 
 task<result<std::unique_ptr<connection>>> connection::open(settings s, time_point deadline) {
-  auto c = co_await reactor::with_deadline(open_now(std::move(s)), deadline);
+  if (auto* hosts = find(s, "host")) deadline += std::count(hosts->begin(), hosts->end(), ',') * duration(host_timeout);
+  auto c = co_await reactor::with_deadline(open_any(std::move(s)), deadline);
   if (!c && c.error().code == errc::timeout) co_return fail(errc::unavailable, "the server does not answer in time");
   co_return c;
 }
 
-task<result<std::unique_ptr<connection>>> connection::open_now(settings s) {
-  // libpq would block in DNS: it gets addresses beside the names (which TLS checks and .pgpass need).
-  if (auto* host = find(s, "host"); host && !find(s, "hostaddr")) {
-    auto ports_text = find(s, "port") ? *find(s, "port") : std::string();
-    auto names = *host;
-    auto ports = split(ports_text, ',');
-    std::vector<std::string> hosts, addresses, each_port;
-    std::size_t i = 0;
-    std::string refused;
-    for (auto name : split(names, ',')) {
-      auto port = std::string(ports.empty() ? "" : ports.size() == 1 ? ports[0] : i < ports.size() ? ports[i] : "");
-      ++i;
-      std::vector<std::string> found{""};
-      if (!name.empty() && !name.starts_with('/') && !name.starts_with('@')) {
-        auto r = co_await reactor::resolve(std::string(name));
-        if (!r) {
-          refused = r.error().message;
-          continue;
-        }
-        found = std::move(*r);
+task<result<std::unique_ptr<connection>>> connection::open_any(settings s) {
+  auto* host = find(s, "host");
+  if (!host || find(s, "hostaddr")) co_return co_await open_one(std::move(s));
+  // libpq would block in DNS: it gets addresses beside the names (which TLS checks and .pgpass need). And it waits for each host as long
+  // as its kernel does.
+  auto ports_text = find(s, "port") ? *find(s, "port") : std::string(), names = *host;
+  auto ports = split(ports_text, ',');
+  std::vector<settings> targets;
+  std::string refused;
+  std::size_t i = 0;
+  for (auto name : split(names, ',')) {
+    auto port = std::string(ports.size() == 1 ? ports[0] : i < ports.size() ? ports[i] : "");
+    ++i;
+    std::vector<std::string> found{""};
+    if (!name.empty() && !name.starts_with('/') && !name.starts_with('@')) {
+      auto r = co_await reactor::resolve(std::string(name));
+      if (!r) {
+        refused = r.error().message;
+        continue;
       }
-      for (auto& a : found) {
-        hosts.emplace_back(name);
-        addresses.push_back(std::move(a));
-        each_port.push_back(port);
-      }
+      found = std::move(*r);
     }
-    if (hosts.empty()) co_return fail(errc::unavailable, refused);
-    put(s, "host", join(hosts, ","));
-    put(s, "hostaddr", join(addresses, ","));
-    if (!ports_text.empty()) put(s, "port", join(each_port, ","));
+    for (auto& address : found) {
+      auto& target = targets.emplace_back(s);
+      put(target, "host", std::string(name));
+      if (!address.empty()) put(target, "hostaddr", std::move(address));
+      put(target, "port", port);
+    }
   }
+  if (targets.size() == 1) co_return co_await open_one(std::move(targets[0]));
+  for (auto& target : targets) {
+    auto where = *find(target, "host");
+    auto c = co_await reactor::with_deadline(open_one(std::move(target)), reactor::loop::current().now() + host_timeout);
+    if (c) co_return c;
+    refused += fmt::format("{}{}: {}", refused.empty() ? "" : "; ", where, c.error().code == errc::timeout ? "it does not answer in time" : c.error().message);
+  }
+  co_return fail(errc::unavailable, refused);
+}
+
+task<result<std::unique_ptr<connection>>> connection::open_one(settings s) {
   std::vector<const char*> keys, values;
   for (auto& [k, v] : s) {
     keys.push_back(k.c_str());
@@ -222,23 +254,9 @@ task<result<std::unique_ptr<connection>>> connection::open_now(settings s) {
 
 connection::~connection() {
   services_.cancel();
-  if (!broken_) broken_ = error(errc::closed, "the connection was closed");
-  for (auto& r : waiting_) {
-    r->value.emplace(fail(errc::closed, broken_->message));
-    r->done.set();
-  }
+  end({errc::closed, "the connection was closed"});
   socket_.close();
   PQfinish(handle_);
-}
-
-void connection::abandon(error why) {
-  if (broken_) return;
-  broken_ = std::move(why);
-  for (auto& r : std::exchange(waiting_, {})) {
-    r->value.emplace(fail(errc::closed, broken_->message));
-    r->done.set();
-  }
-  lost_.set();
 }
 
 int connection::backend_pid() const noexcept { return PQbackendPID(handle_); }
@@ -250,14 +268,8 @@ std::string connection::parameter_status(const char* name) const {
 
 // ---- requests
 
-request_ref connection::send(const char* sql, const std::vector<parameter>& p, bool prepared) {
-  auto r = std::make_shared<request>();
-  auto refuse = [&](std::string why) {
-    r->value.emplace(fail(errc::closed, std::move(why)));
-    r->done.set();
-    return r;
-  };
-  if (broken_) return refuse(broken_->message);
+connection::request_ref connection::send(const char* sql, const std::vector<parameter>& p, bool prepared) {
+  if (broken_) return refused();
   std::vector<unsigned> types;
   std::vector<const char*> values;
   std::vector<int> lengths, binary;
@@ -272,9 +284,9 @@ request_ref connection::send(const char* sql, const std::vector<parameter>& p, b
                     : PQsendQueryParams(handle_, sql, n, types.data(), values.data(), lengths.data(), binary.data(), 1);
   if (!ok || !PQpipelineSync(handle_)) {
     abandon({errc::closed, one_line(PQerrorMessage(handle_))});
-    return refuse(broken_->message);
+    return refused();
   }
-  waiting_.push_back(r);
+  auto r = add();
   flush();
   return r;
 }
@@ -286,13 +298,12 @@ task<result<rows>> connection::run(const char* sql, std::vector<parameter> p, bo
 }
 
 task<result<void>> connection::prepare(const char* name, const char* sql) {
-  auto r = std::make_shared<request>();
   if (broken_) co_return fail(*broken_);
   if (!PQsendPrepare(handle_, name, sql, 0, nullptr) || !PQpipelineSync(handle_)) {
     abandon({errc::closed, one_line(PQerrorMessage(handle_))});
     co_return fail(*broken_);
   }
-  waiting_.push_back(r);
+  auto r = add();
   flush();
   co_await r->done.wait();
   if (!*r->value) co_return fail(std::move(*r->value).error());
@@ -324,6 +335,7 @@ task<void> connection::read_loop() {
       co_return;
     }
     int alive = PQconsumeInput(handle_);
+    heard();
     take_results();
     if (broken_) co_return;
     if (!alive || PQstatus(handle_) == CONNECTION_BAD) {

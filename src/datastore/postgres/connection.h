@@ -6,14 +6,13 @@
 // Every request is a transaction of its own unless it says BEGIN.
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "datastore/link.h"
 #include "reactor/descriptor.h"
-#include "reactor/sync.h"
 
 struct pg_conn;
 struct pg_result;
@@ -55,6 +54,19 @@ class array_parameter {
   std::string data_;
 };
 
+// Reads a one-dimensional array in binary form, element by element; what isn't one has none. A view into the rows.
+class array_reader {
+ public:
+  explicit array_reader(std::string_view data);
+  bool next();
+  std::string_view bytes() const noexcept { return element_; }  // NULL reads as empty
+  std::int64_t number() const noexcept;
+
+ private:
+  std::string_view rest_, element_;
+  std::uint64_t left_ = 0;
+};
+
 // The rows of one statement, binary.
 class rows {
  public:
@@ -76,18 +88,16 @@ class rows {
   pg_result* result_ = nullptr;
 };
 
-struct request {
-  std::optional<result<rows>> value;  // set before `done`; errc::closed: the link was lost, so nobody knows
-  std::string state;                  // SQLSTATE of the error
-  bool not_replicated = false;        // committed here, but the wait for the standbys was cancelled
-  reactor::event done;
+struct request : link_request<rows> {
+  bool not_replicated = false;  // committed here, but the wait for the standbys was cancelled
 };
-using request_ref = std::shared_ptr<request>;
 
-class connection {
+class connection final : public link<request> {
  public:
+  using answer = rows;
+
+  // Several hosts are tried one after the other, and each after the first adds its time to the deadline.
   static task<result<std::unique_ptr<connection>>> open(settings s, time_point deadline);
-  connection(const connection&) = delete;
   ~connection();  // closes it; what is on its way fails with errc::closed
 
   // `sql` is one statement; or, with `prepared`, the name of one.
@@ -95,22 +105,20 @@ class connection {
   task<result<rows>> run(const char* sql, std::vector<parameter> p = {}, bool prepared = false);
   task<result<void>> prepare(const char* name, const char* sql);
 
-  bool usable() const noexcept { return !broken_; }
-  const error& why() const noexcept { return *broken_; }
-  // Set when the link is lost.
-  reactor::event& lost() noexcept { return lost_; }
-  // Makes it lost: for a server that has become a standby, or answers nonsense.
-  void abandon(error why);
   int backend_pid() const noexcept;
   int server_version() const noexcept;
   std::string parameter_status(const char* name) const;
+
+  // When the session began, by the server's clock: with its pid that names it for ever.
+  std::string started;
 
   // Called for each notification with the sender's backend and its text.
   std::move_only_function<void(int pid, std::string_view payload)> on_notification;
 
  private:
   explicit connection(pg_conn* c) : handle_(c) {}
-  static task<result<std::unique_ptr<connection>>> open_now(settings s);
+  static task<result<std::unique_ptr<connection>>> open_any(settings s);
+  static task<result<std::unique_ptr<connection>>> open_one(settings s);
   task<void> read_loop();
   task<void> write_loop();
   void take_results();
@@ -119,10 +127,8 @@ class connection {
 
   pg_conn* handle_;
   reactor::descriptor socket_;  // a duplicate: libpq closes its own
-  std::deque<request_ref> waiting_;
-  std::optional<error> broken_;
   std::string last_words_;
-  reactor::event lost_, must_write_;
+  reactor::event must_write_;
   reactor::scope services_;  // last: ends first
 };
 

@@ -3,17 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "base/assert.h"
-#include "base/log.h"
 #include "base/strings.h"
 #include "datastore/guards.h"
 #include "datastore/limits.h"
 #include "datastore/postgres/limits.h"
 #include "datastore/postgres/schema.h"
 #include "datastore/postgres/sql.h"
+#include "datastore/shared_log.h"
 
 namespace kedge::datastore {
 
@@ -30,23 +31,32 @@ struct row {
   std::optional<entry> what;
 };
 
-// `at` is the first of the eight columns of KEDGE_ROW.
-row read_row(const rows& r, int i, int at) {
+struct columns {
+  std::int64_t id, created, deleted, create_revision, prev_revision, lease;
+  std::string_view name, value;
+};
+
+row make_row(const columns& c) {
   row out;
-  out.id = r.number(i, at);
-  auto name = r.bytes(i, at + 1);
-  if (out.id <= 0 || name.empty() || name == compact_key) return out;
-  auto number = [&](int column) { return static_cast<revision>(std::max<std::int64_t>(0, r.number(i, column))); };
+  out.id = c.id;
+  if (c.id <= 0 || c.name.empty() || c.name == compact_key) return out;
+  auto number = [](std::int64_t n) { return static_cast<revision>(std::max<std::int64_t>(0, n)); };
   entry e;
-  e.at = static_cast<revision>(out.id);
-  e.name = name;
-  e.kind = r.number(i, at + 3) != 0 ? change::remove : r.number(i, at + 2) != 0 ? change::create : change::update;
-  e.previous = number(at + 5);
-  e.created = e.kind == change::create ? e.at : number(at + 4);
-  e.lease_seconds = e.kind == change::remove ? 0 : static_cast<std::uint32_t>(number(at + 6));
-  e.value = r.bytes(i, at + 7);
+  e.at = static_cast<revision>(c.id);
+  e.name = c.name;
+  e.kind = c.deleted != 0 ? change::remove : c.created != 0 ? change::create : change::update;
+  e.previous = number(c.prev_revision);
+  e.created = e.kind == change::create ? e.at : number(c.create_revision);
+  e.lease_seconds = e.kind == change::remove ? 0 : static_cast<std::uint32_t>(number(c.lease));
+  e.value = c.value;
   out.what = std::move(e);
   return out;
+}
+
+// The eight columns from `at` on.
+row row_at(const rows& r, int i, int at) {
+  return make_row({r.number(i, at), r.number(i, at + 2), r.number(i, at + 3), r.number(i, at + 4), r.number(i, at + 5), r.number(i, at + 6),
+                   r.bytes(i, at + 1), r.bytes(i, at + 7)});
 }
 
 struct news {
@@ -60,11 +70,13 @@ news read_news(const rows& r, bool live = false) {
     out.newest = static_cast<revision>(r.number(i, 0));
     out.compacted = static_cast<revision>(r.number(i, 1));
     if (r.null(i, 2)) continue;
-    out.list.push_back(read_row(r, i, 2));
+    out.list.push_back(row_at(r, i, 2));
     if (live && r.number(i, 10) != 0) out.list.back().what.reset();
   }
   return out;
 }
+
+parameter bigint(revision n) { return parameter::bigint(static_cast<std::int64_t>(n)); }
 
 std::vector<parameter> append_parameters(const std::vector<operation>& ops) {
   using of = array_parameter::of;
@@ -102,6 +114,7 @@ std::vector<parameter> append_parameters(const std::vector<operation>& ops) {
   std::vector<parameter> out(3);  // set when it is sent
   for (auto* a : {&names, &kinds, &expecteds, &leases, &values, &guard_names, &guard_ids, &guarded, &guards})
     out.push_back(std::move(*a).done());
+  out.push_back(parameter::integer(others_bytes_max));
   return out;
 }
 
@@ -110,15 +123,35 @@ bool storable(std::string_view name) {
   return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) { return c > 0; });
 }
 
-class postgres_log final : public log {
+// What the server says with these was decided before the commit. Anything else may have come after it.
+bool surely_not_landed(std::string_view state) {
+  for (std::string_view known : {"55P03", "40P01", "40001", "25006", "53100", "KG001"})
+    if (state == known) return true;
+  for (std::string_view known : {"0A", "22", "23", "25", "26", "28", "2D", "42", "54", "55"})
+    if (state.starts_with(known)) return true;
+  return false;
+}
+
+// "h1:p1,h2:p2/name" of libpq's lists; one port may be for all hosts.
+std::string describe_target(const settings& s) {
+  auto text = [&](std::string_view key, std::string without) {
+    auto* v = postgres::find(s, key);
+    return v && !v->empty() ? *v : without;
+  };
+  auto hosts_text = text("host", "localhost"), ports_text = text("port", "5432");
+  auto ports = split(ports_text, ',');
+  std::vector<std::string> each;
+  for (auto host : split(hosts_text, ',')) {
+    auto port = ports.size() == 1 ? ports[0] : each.size() < ports.size() ? ports[each.size()] : std::string_view();
+    auto bare = host.find(':') == std::string_view::npos ? std::string(host) : fmt::format("[{}]", host);
+    each.push_back(fmt::format("{}:{}", bare, port.empty() ? "5432" : port));
+  }
+  return fmt::format("PostgreSQL {}/{}", join(each, ","), text("dbname", ""));
+}
+
+class postgres_log final : public shared_log {
  public:
-  explicit postgres_log(postgres_options o) : options_(std::move(o)) {
-    auto text = [&](std::string_view key, std::string_view without) {
-      auto* v = postgres::find(options_.connection, key);
-      return v ? *v : std::string(without);
-    };
-    auto port = text("port", "5432");
-    description_ = fmt::format("PostgreSQL {}:{}/{}", text("host", "localhost"), port, text("dbname", ""));
+  explicit postgres_log(postgres_options o) : shared_log(describe_target(o.connection)), options_(std::move(o)) {
     auto preset = [&](std::string_view key, std::string_view value) {
       if (!postgres::find(options_.connection, key)) postgres::put(options_.connection, key, std::string(value));
     };
@@ -135,28 +168,18 @@ class postgres_log final : public log {
   // ---- starting
 
   task<result<void>> open() override {
-    auto& loop = reactor::loop::current();
-    auto until = loop.now() + options_.start_wait;
-    auto pause = duration(retry_min);
-    bool told = false, tried_create = false;
-    for (;;) {
-      auto c = co_await connect();
-      if (c) {
-        KEDGE_CO_TRY(has_table_, describe(co_await inspect(*(*c)->link)));
-        kedge::log::info("{}: connected, server {}", description_, (*c)->link->parameter_status("server_version"));
-        t_ = std::move(*c);
-        co_return result<void>();
-      }
-      // libpq tells the reason in the server's language only, so the question is put to the server.
-      if (!std::exchange(tried_create, true)) {
-        if (auto made = co_await create_database(options_.connection); made) continue;
-      }
-      if (c.error().code != errc::unavailable || loop.now() + pause > until)
-        co_return fail(std::move(c).error().with(description_ + ": "));
-      if (!std::exchange(told, true)) kedge::log::warning("{}: {}; waiting for it", description_, c.error().message);
-      co_await reactor::sleep_for(pause);
-      pause = std::min<duration>(pause * 2, retry_max);
-    }
+    bool tried_create = false;
+    KEDGE_CO_TRY(t_, describe(co_await first_link<connection>(
+                         [this, &tried_create]() -> task<result<link_ref>> {
+                           auto c = co_await connect();
+                           // libpq tells the reason in the server's language only, so the question is put to the server.
+                           if (c || std::exchange(tried_create, true) || !co_await create_database(options_.connection)) co_return c;
+                           co_return co_await connect();
+                         },
+                         options_.start_wait)));
+    KEDGE_CO_TRY(has_table_, describe(co_await inspect(*t_)));
+    kedge::log::info("{}: connected, server {}", description_, t_->parameter_status("server_version"));
+    co_return result<void>();
   }
 
   task<result<page>> load_live(revision after) override {
@@ -168,21 +191,27 @@ class postgres_log final : public log {
     if (!has_table_) co_return page();
     if (after == 0 || (snapshot_ && after == snapshot_at_)) co_return co_await load_snapshot(after, false);
     snapshot_ = nullptr;
-    // What a lost session of ours still held is ended first: afterwards, what isn't there won't come.
-    KEDGE_CO_CHECK(co_await link_up(w_, true));
-    KEDGE_CO_CHECK(co_await link_up(t_, false));
-    co_return describe(co_await read_from(after));
+    if (began_) {
+      // What a lost session of ours still held is ended first: afterwards, what isn't there won't come.
+      KEDGE_CO_CHECK(co_await wait_for([this]() -> result<void> {
+        KEDGE_CHECK(can_write());
+        if (!unfinished_.empty()) return fail(errc::unavailable, "the database can't be reached");
+        return can_read();
+      }));
+    }
+    co_return co_await read_from(after);
   }
 
   task<result<void>> begin() override {
-    KEDGE_CO_CHECK(describe(co_await create_schema(*t_->link)));
-    KEDGE_CO_TRY(has_table_, describe(co_await inspect(*t_->link)));
+    KEDGE_CO_CHECK(describe(co_await create_schema(*t_)));
+    KEDGE_CO_TRY(has_table_, describe(co_await inspect(*t_)));
     KEDGE_CO_CHECK(describe(co_await make_tail(*t_)));
     KEDGE_CO_TRY(w_, describe(co_await connect()));
     KEDGE_CO_CHECK(describe(co_await make_writer(*w_)));
     began_ = true;
-    services_.spawn(keep(t_, false));
-    services_.spawn(keep(w_, true));
+    services_.spawn(keep<connection>(t_, "reading ", reads, [this] { return renew(false); }, [](connection&) {}));
+    services_.spawn(keep<connection>(w_, "writing ", writes, [this] { return renew(true); },
+                                     [this](connection& c) { unfinished_.emplace_back(c.backend_pid(), c.started); }));
     co_return result<void>();
   }
 
@@ -195,96 +224,60 @@ class postgres_log final : public log {
     auto p = append_parameters(*ops);
     auto give_up = reactor::loop::current().now() + append_retry;
     for (;;) {
-      if (forked_) co_return fail(*forked_);
-      KEDGE_CO_CHECK(co_await link_up(w_, false));
-      p[0] = parameter::bigint(static_cast<std::int64_t>(known_.at));
+      KEDGE_CO_CHECK(co_await wait_for([this] { return can_write(); }));
+      p[0] = bigint(known_.at);
       p[1] = parameter::text(known_.name);
       p[1].null = known_.name.empty();
-      p[2] = parameter::bigint(static_cast<std::int64_t>(known_.previous));
-      auto* link = w_->link.get();
+      p[2] = bigint(known_.previous);
+      auto* link = w_.get();
       ++appending_;
       auto turn = ++appends_;
       auto r = link->send("kedge_append", p, true);
-      bool answered = co_await r->done.wait_until(reactor::loop::current().now() + answer_timeout);
+      co_await r->done.wait();
       --appending_;
-      if (!answered && !r->value) {
-        if (w_ && w_->link.get() == link) link->abandon({errc::timeout, "the server does not answer"});
-        co_return fail(errc::unknown_outcome, description_ + ": the server did not answer a write");
+      if (*r->value) {
+        all_well();
+        auto done = co_await settle(ops, **r->value);
+        if (done && r->not_replicated) {
+          done->unsafe = error(errc::timeout, "written, but the wait for the database's standbys was cancelled");
+          kedge::log::error("{}: {}", description_, done->unsafe->message);
+        }
+        co_return done;
       }
-      if (auto& v = *r->value; !v) {
-        if (r->state == fork_state) co_return fail(fork(v.error().message));
-        if (v.error().code == errc::closed)
-          co_return fail(errc::unknown_outcome,
-                         fmt::format("{}: connection lost: {}", description_, v.error().message));
-        // From here on the server has answered that nothing landed.
-        if (r->state == "25006" && w_ && w_->link.get() == link) link->abandon({errc::closed, v.error().message});
-        bool again = r->state == "55P03" || r->state == "40P01" || r->state == "40001";
-        if (!again || reactor::loop::current().now() >= give_up)
-          co_return fail(error(v.error().code, v.error().message).with(description_ + ": "));
-        if (r->state == "55P03") services_.spawn(name_blocker());
-        co_await reactor::sleep_for(std::chrono::milliseconds(10 + reactor::loop::current().random().next() % 40));
-        // The batch that was sent after this one may have landed, and this one's answer has to come first.
-        if (turn != appends_) co_return fail(errc::unavailable, fmt::format("{}: {}", description_, v.error().message));
-        continue;
-      }
-      auto done = co_await settle(ops, **r->value);
-      if (done && r->not_replicated) {
-        done->unsafe = error(errc::timeout, description_ + ": written, but the wait for the standbys was cancelled");
-        kedge::log::error("{}", done->unsafe->message);
-      }
-      co_return done;
+      auto said = (*r->value).error();
+      if (said.code == errc::closed) co_return fail(errc::unknown_outcome, "the connection to the database was lost during a write");
+      if (r->state == fork_state) co_return fail(fork(said.message));
+      bool used_up = r->state == "2200H" || r->state == "22003";
+      complain(used_up ? fmt::format("{}; {}", said.message, widening) : said.message);
+      if (!surely_not_landed(r->state))
+        co_return fail(errc::unknown_outcome, "the database gave a write up, and whether before or after its commit is not known");
+      if (r->state == "25006" && w_.get() == link) link->abandon({errc::closed, said.message});
+      auto why = meaning_of(r->state);
+      bool again = r->state == "55P03" || r->state == "40P01" || r->state == "40001";
+      if (!again || reactor::loop::current().now() >= give_up) co_return fail(std::move(why));
+      if (r->state == "55P03") services_.spawn(name_blocker());
+      co_await reactor::sleep_for(std::chrono::milliseconds(10 + reactor::loop::current().random().next() % 40));
+      // The batch that was sent after this one may have landed, and this one's answer has to come first.
+      if (turn != appends_) co_return fail(std::move(why));
     }
   }
 
   // ---- reading
 
-  task<result<page>> tail(revision after, time_point deadline) override {
-    auto& loop = reactor::loop::current();
-    for (;;) {
-      if (forked_) co_return fail(*forked_);
-      auto now = loop.now();
-      bool peers = now < peers_until_;
-      auto due = read_at_ + (peers ? duration(poll_with_peers) : duration(poll_with_notifications));
-      if (t_ && t_->link->usable() && (hint_ > after || now >= due)) {
-        bool told = hint_ > after, quiet = appending_ == 0;
-        read_at_ = now;
-        auto p = co_await read_from(after);
-        if (p && p->at > after) {
-          // Somebody writes without telling: K3s.
-          if (!told && quiet && appending_ == 0) peers_until_ = loop.now() + peers_remembered;
-          co_return p;
-        }
-        if (p) hint_ = std::min(hint_, after);
-        if (!p && p.error().code != errc::closed && p.error().code != errc::unavailable &&
-            p.error().code != errc::timeout)
-          co_return fail(std::move(p).error().with(description_ + ": "));
-        if (!p) co_await reactor::sleep_for(retry_min);
-        if (!p || hint_ > after) continue;
-      }
-      if (loop.now() >= deadline) break;
-      due = read_at_ + (loop.now() < peers_until_ ? duration(poll_with_peers) : duration(poll_with_notifications));
-      bool up = t_ && t_->link->usable();
-      co_await news_.wait_until(up ? std::min(deadline, due) : deadline);
-    }
-    page none;
-    none.at = after;
-    co_return none;
-  }
-
   task<result<past_page>> past(past_question q) override {
-    KEDGE_CO_CHECK(co_await link_up(t_, false));
+    KEDGE_CO_CHECK(co_await wait_for([this] { return can_read(); }));
     past_page out;
     out.at = std::min(q.upto, q.after + past_step_revisions);
-    auto number = [](revision r) { return parameter::bigint(static_cast<std::int64_t>(std::min<revision>(r, INT64_MAX))); };
-    KEDGE_CO_TRY(auto r, describe(co_await ask(t_, sql::past,
-                                               {number(q.after), number(out.at), parameter::text(q.prefix), number(q.replaced_max),
-                                                parameter::integer(q.replaced_max == UINT64_MAX), number(page_bytes_max)},
-                                               false)));
-    if (r.size() == 0) co_return fail(errc::protocol, description_ + ": no answer to a question for the past");
+    auto number = [](revision r) { return bigint(std::min<revision>(r, INT64_MAX)); };
+    KEDGE_CO_TRY(auto r, co_await ask(sql::past,
+                                      {number(q.after), number(out.at), parameter::text(q.prefix), number(q.replaced_max),
+                                       parameter::integer(q.replaced_max == UINT64_MAX), number(page_bytes_max)},
+                                      false));
+    if (r.size() == 0) co_return fail(errc::internal, "no answer to a question for the past");
     if (auto compacted = static_cast<revision>(r.number(0, 0)); q.after < compacted)
       co_return fail(errc::expired, fmt::format("revision {} is compacted: the history begins at {}", q.after, compacted));
     for (int i = 0; i < r.size() && !r.null(i, 2); ++i) {
-      auto found = read_row(r, i, 2);
+      auto found = row_at(r, i, 2);
       if (!found.what) continue;
       past_change c{std::move(*found.what), std::nullopt};
       if (r.number(i, 10) != 0) c.replaced = std::string(r.bytes(i, 11));
@@ -296,196 +289,142 @@ class postgres_log final : public log {
   }
 
   task<result<revision>> current() override {
-    if (forked_) co_return fail(*forked_);
-    KEDGE_CO_CHECK(co_await link_up(t_, false));
-    auto* link = t_->link.get();
+    KEDGE_CO_CHECK(co_await wait_for([this] { return can_read(); }));
+    auto* link = t_.get();
     auto seen = known_.at;  // an answer on the other connection may overtake this one
-    KEDGE_CO_TRY(auto r, describe(co_await ask(t_, "kedge_newest", {}, true)));
-    if (r.size() != 1) co_return fail(errc::protocol, description_ + ": no answer to a question for the newest row");
+    KEDGE_CO_TRY(auto r, co_await ask("kedge_newest", {}, true));
+    if (r.size() != 1) co_return fail(errc::internal, "no answer to a question for the newest row");
     if (r.number(0, 1) != 0) {
-      if (t_ && t_->link.get() == link) link->abandon({errc::closed, "the server has become a standby"});
-      co_return fail(errc::unavailable, description_ + ": the server has become a standby");
+      if (t_.get() == link) link->abandon({errc::closed, "the server has become a standby"});
+      co_return fail(errc::unavailable, "the database has become a standby");
     }
     auto newest = static_cast<revision>(r.number(0, 0));
     if (newest < seen) co_return fail(fork(fmt::format("its newest row is {}, this server has {}", newest, seen)));
-    // The reader waits until this is in memory: no need to wait for the next poll.
-    if (newest > known_.at && appending_ == 0 && newest > hint_) {
-      hint_ = newest;
-      news_.pulse();
-    }
+    found_newest(newest);
     co_return newest;
   }
 
-  task<result<std::string>> lineage(revision at) override {
-    KEDGE_CO_CHECK(co_await link_up(t_, false));
-    KEDGE_CO_TRY(auto r,
-                 describe(co_await ask(t_, sql::lineage, {parameter::bigint(static_cast<std::int64_t>(at))}, false)));
-    if (r.null(0, 2)) co_return fail(errc::not_found, fmt::format("revision {} is not kept any more", at));
-    co_return fmt::format("{}|{}|{}", r.bytes(0, 2), r.number(0, 3), r.bytes(0, 4));
-  }
-
   task<result<void>> compact(revision to) override {
-    KEDGE_CO_TRY(auto s, describe(co_await connect()));
-    KEDGE_CO_CHECK(describe(co_await s->link->run(sql::compact_function)));
+    KEDGE_CO_TRY(auto link, co_await connect());
+    KEDGE_CO_CHECK(co_await link->run(sql::compact_function));
     auto& loop = reactor::loop::current();
-    for (;;) {
+    while (swept_ < to) {
       auto began = loop.now();
-      KEDGE_CO_TRY(auto r,
-                   describe(co_await s->link->run(
-                       sql::compact,
-                       {parameter::bigint(static_cast<std::int64_t>(to)), parameter::bigint(compaction_step),
-                        parameter::bigint(static_cast<std::int64_t>(swept_)), parameter::bigint(compaction_kept)})));
+      KEDGE_CO_TRY(auto r, co_await link->run(sql::compact, {bigint(to), bigint(swept_), bigint(compaction_rows), bigint(compaction_kept)}));
       auto reached = static_cast<revision>(r.number(0, 0));
-      // What an earlier owner left behind lies anywhere, so the first step goes from the beginning.
-      swept_ = std::max(swept_, reached);
-      if (reached >= to) co_return result<void>();
+      // What an earlier owner left behind lies anywhere, so the first time goes from the beginning.
+      if (reached <= swept_) co_return result<void>();
+      swept_ = reached;
       co_await reactor::sleep_for(loop.now() - began);
     }
+    co_return result<void>();
+  }
+
+  task<result<void>> tell_loss(revision seen) override {
+    KEDGE_CO_TRY(auto c, co_await connect());
+    KEDGE_CO_CHECK(co_await c->run(sql::tell_loss, {bigint(seen)}));
+    co_return result<void>();
+  }
+
+  task<result<void>> pass_over(revision seen) override {
+    KEDGE_CO_CHECK(describe(co_await t_->run(sql::pass_over_function)));
+    KEDGE_CO_CHECK(describe(co_await t_->run(sql::pass_over, {bigint(seen), bigint(revision_jump)})));
+    co_return result<void>();
   }
 
   task<void> close() override {
     services_.cancel();
     snapshot_ = nullptr;
-    filler_ = nullptr;
     w_ = nullptr;
     t_ = nullptr;
     co_return;
   }
 
-  bool shared() const noexcept override { return true; }
-  result<void> healthy() const override {
-    if (forked_) return fail(*forked_);
-    for (auto* s : {&t_, &w_}) {
-      if (!*s || !(*s)->link->usable()) return fail(errc::unavailable, fmt::format("{}: {}", description_, away_));
-    }
-    return {};
-  }
-  std::string description() const override { return description_; }
-
  private:
-  struct session {
-    std::unique_ptr<connection> link;
-    std::string started;
-  };
-  using session_ref = std::unique_ptr<session>;
+  using link_ref = std::unique_ptr<connection>;
+  static constexpr patience reads{read_patience, give_up_after}, writes{write_patience, give_up_after};
 
-  template <typename T>
-  result<T> describe(result<T> r) const {
-    if (r) return r;
-    auto e = std::move(r).error();
-    if (e.code == errc::closed) e.code = errc::unavailable;
-    return fail(std::move(e).with(description_ + ": "));
+  result<void> can_read() const override { return answers(t_.get(), reads); }
+  result<void> can_write() const override { return answers(w_.get(), writes); }
+  duration poll() const override { return reactor::loop::current().now() < peers_until_ ? poll_with_peers : poll_with_notifications; }
+  // Somebody writes without telling: K3s.
+  void found_news(bool told) override {
+    if (!told) peers_until_ = reactor::loop::current().now() + peers_remembered;
+  }
+  std::string cause_of_loss() const override { return "It was restored, or a standby took over that had not received everything."; }
+  revision known_at() const override { return known_.at; }
+
+  // What an error means for those who asked, without the server's words: those are in the log.
+  static error meaning_of(std::string_view state) {
+    if (state == "55P03") return {errc::unavailable, "the database is held by another session; try again"};
+    if (state == "40P01" || state == "40001" || state == "57014") return {errc::unavailable, "the database gave it up; try again"};
+    if (state == "25006") return {errc::unavailable, "the database has become a standby"};
+    if (state == "53100") return {errc::exhausted, "the database's disk is full"};
+    if (state == "53200") return {errc::exhausted, "the database has no memory left"};
+    if (state == "2200H" || state == "22003") return {errc::exhausted, "the database's numbers for rows are used up; this server's log says what to do"};
+    if (state.starts_with("53") || state.starts_with("57") || state.starts_with("08")) return {errc::unavailable, "the database refuses for now"};
+    return {errc::internal, "the database refuses; the reason is in this server's log"};
   }
 
   // ---- connections
 
-  task<result<session_ref>> connect() {
-    auto s = std::make_unique<session>();
-    KEDGE_CO_TRY(s->link,
-                 co_await connection::open(options_.connection, reactor::loop::current().now() + connect_timeout));
-    KEDGE_CO_TRY(s->started, co_await begin_session(*s->link));
-    co_return s;
+  task<result<link_ref>> connect() {
+    KEDGE_CO_TRY(auto c, co_await connection::open(options_.connection, reactor::loop::current().now() + connect_timeout));
+    KEDGE_CO_TRY(c->started, co_await begin_session(*c));
+    co_return c;
   }
 
-  task<result<void>> make_tail(session& s) {
-    auto& c = *s.link;
+  task<result<void>> make_tail(connection& c) {
     KEDGE_CO_CHECK(co_await c.prepare("kedge_news", sql::news));
     KEDGE_CO_CHECK(co_await c.prepare("kedge_newest", sql::newest));
     c.on_notification = [this](int pid, std::string_view payload) {
       // Our own rows come with the answer of the append.
-      if (w_ && pid == w_->link->backend_pid()) return;
+      if (w_ && pid == w_->backend_pid()) return;
       auto at = parse_uint(payload);
-      hint_ = std::max(hint_, at ? *at : known_.at + 1);
-      news_.pulse();
+      hint(at ? *at : known_.at + 1);
     };
     KEDGE_CO_CHECK(co_await c.run("LISTEN kedge"));
     co_return result<void>();
   }
 
-  task<result<void>> make_writer(session& s) {
-    KEDGE_CO_CHECK(co_await s.link->run(sql::writer_session));
-    KEDGE_CO_CHECK(co_await s.link->run(sql::append_function));
-    KEDGE_CO_CHECK(co_await s.link->prepare("kedge_append", sql::append));
+  task<result<void>> make_writer(connection& c) {
+    KEDGE_CO_CHECK(co_await c.run(sql::writer_session));
+    KEDGE_CO_CHECK(co_await c.run(sql::append_procedure));
+    KEDGE_CO_CHECK(co_await c.prepare("kedge_append", sql::append));
     co_return result<void>();
   }
 
-  // Keeps one of the two connections alive.
-  task<void> keep(session_ref& slot, bool writer) {
-    auto pause = duration(retry_min);
-    bool told = false;
-    for (;;) {
-      if (slot) {
-        co_await slot->link->lost().wait();
-        away_ = slot->link->why().message;
-        kedge::log::warning("{}: lost the {} connection: {}", description_, writer ? "writing" : "reading", away_);
-        if (writer) unfinished_.emplace_back(slot->link->backend_pid(), std::move(slot->started));
-        slot = nullptr;
-        told = true;
-      }
-      auto made = co_await renew(writer);
-      if (made) {
-        slot = std::move(*made);
-        pause = retry_min;
-        if (std::exchange(told, false))
-          kedge::log::info("{}: the {} connection is back", description_, writer ? "writing" : "reading");
-        read_at_ = {};
-        up_.pulse();
-        news_.pulse();
-        continue;
-      }
-      if (away_ != made.error().message) {
-        away_ = made.error().message;
-        kedge::log::warning("{}: no {} connection: {}", description_, writer ? "writing" : "reading", away_);
-      }
-      co_await reactor::sleep_for(pause +
-                                  pause * static_cast<int>(reactor::loop::current().random().next() % 256) / 512);
-      pause = std::min<duration>(pause * 2, retry_max);
-    }
-  }
-
-  task<result<session_ref>> renew(bool writer) {
-    if (forked_) co_return fail(*forked_);
-    KEDGE_CO_TRY(auto s, co_await connect());
+  task<result<link_ref>> renew(bool writer) {
+    KEDGE_CO_TRY(auto c, co_await connect());
     if (writer) {
       while (!unfinished_.empty()) {
         auto [pid, started] = unfinished_.back();
-        KEDGE_CO_CHECK(co_await end_session(*s->link, pid, started));
+        KEDGE_CO_CHECK(co_await end_session(*c, pid, started));
         unfinished_.pop_back();
       }
     }
-    KEDGE_CO_CHECK(co_await same_history(*s->link));
+    KEDGE_CO_CHECK(co_await same_history(*c));
     if (writer)
-      KEDGE_CO_CHECK(co_await make_writer(*s));
+      KEDGE_CO_CHECK(co_await make_writer(*c));
     else
-      KEDGE_CO_CHECK(co_await make_tail(*s));
-    co_return s;
+      KEDGE_CO_CHECK(co_await make_tail(*c));
+    co_return c;
   }
 
-  // Waits a little for a connection that is being made again. `ended`: also until lost sessions have been ended.
-  task<result<void>> link_up(session_ref& slot, bool ended) {
-    auto until = reactor::loop::current().now() + reconnect_patience;
-    while (!slot || !slot->link->usable() || (ended && !unfinished_.empty())) {
-      if (forked_) co_return fail(*forked_);
-      if (!began_ && slot && slot->link->usable()) break;
-      if (!co_await up_.wait_until(until))
-        co_return fail(errc::unavailable, fmt::format("{}: {}", description_, away_));
-    }
-    co_return result<void>();
-  }
-
-  task<result<rows>> ask(session_ref& slot, const char* sql, std::vector<parameter> p, bool prepared) {
-    auto* link = slot->link.get();
-    auto r = link->send(sql, p, prepared);
-    if (!co_await r->done.wait_until(reactor::loop::current().now() + answer_timeout) && !r->value) {
-      if (slot && slot->link.get() == link) link->abandon({errc::timeout, "the server does not answer"});
-      co_return fail(errc::closed, "the server does not answer");
-    }
-    co_return std::move(*r->value);
+  // On T. Errors are what they mean for the caller.
+  task<result<rows>> ask(const char* sql, std::vector<parameter> p, bool prepared) {
+    if (!t_) co_return fail(errc::unavailable, "the database can't be reached");
+    auto r = t_->send(sql, p, prepared);
+    auto answer = co_await await_answer(*t_, r, read_patience);
+    if (answer) co_return answer;
+    if (answer.error().code == errc::closed) co_return fail(errc::unavailable, "the connection to the database was lost");
+    if (r->state.empty()) co_return answer;
+    complain(answer.error().message);
+    co_return fail(meaning_of(r->state));
   }
 
   task<void> name_blocker() {
-    if (!t_ || !t_->link->usable()) co_return;
-    auto r = co_await ask(t_, sql::blocker, {}, false);
+    auto r = co_await ask(sql::blocker, {}, false);
     if (r && r->size() == 1)
       kedge::log::warning("{}: writes wait for session {} of {} at {} ({})", description_, r->number(0, 0),
                           quote(r->bytes(0, 1)), r->bytes(0, 2), r->bytes(0, 3));
@@ -493,27 +432,11 @@ class postgres_log final : public log {
 
   // ---- history
 
-  error fork(std::string_view why) {
-    if (!forked_) {
-      forked_ = error(
-          errc::corrupt,
-          fmt::format(
-              "{}: the database has lost or changed what this server has read from it ({}). It was restored, or a "
-              "standby took over that had not received everything. Stop all servers, make sure that this is the "
-              "database to go on with, and start them again",
-              description_, why));
-      kedge::log::error("{}", forked_->message);
-      news_.pulse();
-      up_.pulse();
-    }
-    return *forked_;
-  }
-
   // Whether the newest row that was given out is still there as it was.
   task<result<void>> same_history(connection& c) {
     auto seen = known_;
     if (seen.at == 0) co_return result<void>();
-    KEDGE_CO_TRY(auto r, co_await c.run(sql::lineage, {parameter::bigint(static_cast<std::int64_t>(seen.at))}));
+    KEDGE_CO_TRY(auto r, co_await c.run(sql::lineage, {bigint(seen.at)}));
     auto newest = static_cast<revision>(r.number(0, 0)), compacted = static_cast<revision>(r.number(0, 1));
     if (newest < seen.at)
       co_return fail(fork(fmt::format("its newest row is {}, this server has {}", newest, seen.at)));
@@ -521,10 +444,7 @@ class postgres_log final : public log {
     if (r.null(0, 2) || r.bytes(0, 2) != seen.name || r.number(0, 3) != static_cast<std::int64_t>(seen.previous))
       co_return fail(fork(fmt::format("row {} is not {} any more", seen.at, seen.name)));
     // The same object may have been written again under the same number: the value tells.
-    KEDGE_CO_TRY(
-        auto v,
-        co_await c.run("SELECT value IS NOT DISTINCT FROM $2::bytea FROM kine WHERE id = $1::bigint AND deleted = 0",
-                       {parameter::bigint(static_cast<std::int64_t>(seen.at)), parameter{17, seen.value}}));
+    KEDGE_CO_TRY(auto v, co_await c.run(sql::same_value, {bigint(seen.at), parameter{17, seen.value}}));
     if (v.size() == 1 && v.number(0, 0) == 0) co_return fail(fork(fmt::format("row {} has another value", seen.at)));
     co_return result<void>();
   }
@@ -544,14 +464,13 @@ class postgres_log final : public log {
 
   // The rows after `after` that follow each other without a gap; waits until a gap is explained. errc::expired when
   // they are gone.
-  task<result<page>> read_from(revision after) {
+  task<result<page>> read_from(revision after) override {
     std::size_t pause = 0;
+    std::optional<std::set<std::string>> holders;  // who may still commit below `horizon`
+    revision horizon = 0;
+    auto told = reactor::loop::current().now() + gap_told_after;
     for (;;) {
-      if (!t_ || !t_->link->usable()) co_return fail(errc::unavailable, away_);
-      KEDGE_CO_TRY(
-          auto answer,
-          co_await ask(t_, "kedge_news",
-                       {parameter::bigint(static_cast<std::int64_t>(after)), parameter::integer(page_rows)}, true));
+      KEDGE_CO_TRY(auto answer, co_await ask("kedge_news", {bigint(after), parameter::integer(page_rows), parameter::integer(tail_bytes_max)}, true));
       auto n = read_news(answer);
       if (n.newest < after)
         co_return fail(fork(fmt::format("its newest row is {}, this server has {}", n.newest, after)));
@@ -563,26 +482,55 @@ class postgres_log final : public log {
       out.at = after;
       bool whole = take_contiguous(n, out);
       if (out.at > after || n.list.empty()) {
-        out.done = whole && n.list.size() < page_rows;
+        out.done = whole && static_cast<revision>(out.at) >= n.newest;
         know(out.at, out.entries.empty() ? nullptr : &out.entries.back());
         co_return out;
       }
-      auto last = static_cast<revision>(n.list.back().id);
-      if (pause < std::size(hole_pauses)) {
-        co_await reactor::sleep_for(hole_pauses[pause++]);
+      if (pause < std::size(gap_pauses)) {
+        co_await reactor::sleep_for(gap_pauses[pause++]);
         continue;
       }
-      KEDGE_CO_CHECK(co_await fill(after + 1, last));
+      // An id is drawn under a lock on the table that is held until the commit. Whoever doesn't hold one any more, or didn't when rows
+      // above were seen already, puts nothing into the gap.
+      KEDGE_CO_TRY(auto now, co_await ask(sql::inserting, {}, false));
+      std::set<std::string> alive;
+      for (int i = 0; i < now.size(); ++i) alive.emplace(now.bytes(i, 0));
+      if (!holders) {
+        horizon = static_cast<revision>(n.list.back().id);
+        holders = std::move(alive);
+      } else {
+        std::erase_if(*holders, [&](auto& h) { return !alive.contains(h); });
+      }
+      if (holders->empty()) {
+        // What they committed is seen by the next question.
+        if (horizon > explained_) kedge::log::debug("{}: nothing will come between rows {} and {}", description_, after, n.list.front().id);
+        explained_ = std::max(explained_, horizon);
+        continue;
+      }
+      if (reactor::loop::current().now() >= told) {
+        told = time_point::max();
+        name_holder(now, *holders, after + 1);
+      }
+      co_await reactor::sleep_for(gap_look_again);
+    }
+  }
+
+  void name_holder(const rows& inserting, const std::set<std::string>& holders, revision missing) {
+    for (int i = 0; i < inserting.size(); ++i) {
+      if (!holders.contains(std::string(inserting.bytes(i, 0)))) continue;
+      kedge::log::warning("{}: row {} may still come from session {} of {} at {} ({}), whose transaction does not end; waiting for it", description_,
+                          missing, inserting.number(i, 1), quote(inserting.bytes(i, 2)), inserting.bytes(i, 3), inserting.bytes(i, 4));
+      return;
     }
   }
 
   // Moves what follows `out.at` directly into `out`; false when rows are left behind a gap.
-  static bool take_contiguous(news& n, page& out) {
+  bool take_contiguous(news& n, page& out) const {
     for (auto& r : n.list) {
       auto id = static_cast<revision>(r.id);
       if (r.id <= 0) continue;
       // Below the compact revision rows are missing by right; and a table may begin anywhere.
-      bool follows = id == out.at + 1 || id <= n.compacted || (out.at == 0 && n.compacted == 0) ||
+      bool follows = id == out.at + 1 || id <= n.compacted || id <= explained_ || (out.at == 0 && n.compacted == 0) ||
                      (out.at < n.compacted && id == n.compacted + 1);
       if (!follows) return false;
       out.at = id;
@@ -591,42 +539,17 @@ class postgres_log final : public log {
     return true;
   }
 
-  // Occupies the missing ids, waiting for whoever holds one.
-  task<result<void>> fill(revision first, revision last) {
-    ++holes_;
-    kedge::log::info("{}: filling what is missing between rows {} and {} ({} times so far)", description_, first, last,
-                     holes_);
-    if (!filler_ || !filler_->link->usable()) {
-      KEDGE_CO_TRY(filler_, co_await connect());
-    }
-    while (first <= last) {
-      auto upto = std::min(last, first + fill_step - 1);
-      auto r = filler_->link->send(sql::fill, {parameter::bigint(static_cast<std::int64_t>(first)),
-                                               parameter::bigint(static_cast<std::int64_t>(upto))});
-      co_await r->done.wait();
-      if (!*r->value) {
-        bool again = r->state == "55P03" || r->state == "40P01" || r->state == "57014";
-        if (!again) co_return fail(std::move(*r->value).error());
-        kedge::log::warning("{}: row {} is held by a transaction that does not end; waiting for it", description_,
-                            first);
-        co_return result<void>();  // asks again, and comes back here
-      }
-      first = upto + 1;
-    }
-    co_return result<void>();
-  }
-
   task<result<page>> load_snapshot(revision after, bool live) {
     if (after == 0) {
       snapshot_ = nullptr;
-      KEDGE_CO_TRY(auto made, describe(co_await connect()));
-      KEDGE_CO_CHECK(describe(co_await made->link->run(sql::begin_snapshot)));
-      KEDGE_CO_CHECK(describe(co_await made->link->run(sql::patient)));
+      KEDGE_CO_TRY(auto made, co_await connect());
+      KEDGE_CO_CHECK(co_await made->run(sql::begin_snapshot));
+      KEDGE_CO_CHECK(co_await made->run(sql::patient));
       snapshot_ = std::move(made);
     }
-    auto* link = snapshot_->link.get();
-    auto answer = describe(co_await link->run(
-        live ? sql::news_live : sql::news, {parameter::bigint(static_cast<std::int64_t>(after)), parameter::integer(page_rows)}));
+    auto* link = snapshot_.get();
+    auto answer = co_await link->run(live ? sql::news_live : sql::news,
+                                     {bigint(after), parameter::integer(page_rows), parameter::integer(tail_bytes_max)});
     if (!answer) {
       snapshot_ = nullptr;
       co_return fail(std::move(answer).error());
@@ -637,7 +560,7 @@ class postgres_log final : public log {
     out.at = after;
     bool whole = take_contiguous(n, out);
     know(out.at, out.entries.empty() ? nullptr : &out.entries.back());
-    out.done = !whole || n.list.size() < page_rows;
+    out.done = !whole || out.at >= n.newest || n.list.empty();
     snapshot_at_ = out.at;
     if (out.done) snapshot_ = nullptr;
     co_return out;
@@ -646,85 +569,80 @@ class postgres_log final : public log {
   // ---- what an append has done
 
   task<result<appended>> settle(batch ops, const rows& r) {
-    struct written {
-      revision at, previous;
-    };
-    std::unordered_map<std::string_view, written> landed;
-    std::unordered_map<std::string_view, revision> standing;
-    std::unordered_set<std::string_view> barred;
-    news others;
-    revision told = 0, newest = 0;
-    for (int i = 0; i < r.size(); ++i) {
-      switch (r.number(i, 0)) {
-        case 0:
-          told = static_cast<revision>(r.number(i, 1));
-          others.compacted = static_cast<revision>(r.number(i, 6));
-          break;
-        case 1:
-          others.list.push_back(read_row(r, i, 1));
-          break;
-        case 2: {
-          auto at = static_cast<revision>(r.number(i, 1));
-          landed[r.bytes(i, 2)] = {at, static_cast<revision>(r.number(i, 6))};
-          newest = std::max(newest, at);
-          break;
-        }
-        case 3:
-          standing[r.bytes(i, 2)] = static_cast<revision>(r.number(i, 1));
-          break;
-        case 4:
-          barred.insert(r.bytes(i, 2));
-          break;
-      }
-    }
+    append_answer a(r);
     appended out;
     std::vector<revision> mine;
+    const operation* last = nullptr;
     for (auto& op : *ops) {
-      if (auto l = landed.find(op.name); l != landed.end()) {
+      if (auto l = a.landed.find(op.name); l != a.landed.end()) {
         out.outcomes.push_back({outcome::status::committed, l->second.at});
         mine.push_back(l->second.at);
-      } else if (barred.contains(op.name)) {
+        if (l->second.at == a.newest) last = &op;
+      } else if (a.barred.contains(op.name)) {
         out.outcomes.push_back({outcome::status::guard_failed, 0});
       } else {
-        auto s = standing.find(op.name);
-        out.outcomes.push_back({outcome::status::conflict, s == standing.end() ? 0 : s->second});
+        auto s = a.standing.find(op.name);
+        out.outcomes.push_back({outcome::status::conflict, s == a.standing.end() ? 0 : s->second});
       }
     }
     // The caller has everything up to `told`: this session's answers before, or what it named as seen.
     page before;
-    before.at = told;
-    before.compacted = others.compacted;
-    bool plain = told >= others.compacted && take_contiguous(others, before);
+    before.at = a.told;
+    before.compacted = a.others.compacted;
+    bool plain = a.told >= a.others.compacted && take_contiguous(a.others, before);
     for (auto at : mine) plain = plain && at == ++before.at;
     if (mine.empty() || plain) {
       out.others = std::move(before.entries);
-      if (mine.empty()) {
+      if (mine.empty())
         know(before.at, out.others.empty() ? nullptr : &out.others.back());
-      } else {
-        auto last = std::find_if(ops->begin(), ops->end(), [&](const operation& op) {
-          auto l = landed.find(op.name);
-          return l != landed.end() && l->second.at == newest;
-        });
-        if (newest > known_.at) {
-          known_ = {newest, last->name, landed[last->name].previous,
-                    last->kind == change::remove ? std::string() : last->value};
-        }
-      }
+      else if (a.newest > known_.at)
+        known_ = {a.newest, last->name, a.landed[last->name].previous, last->kind == change::remove ? std::string() : last->value};
       co_return out;
     }
-    // Rows of others lie between ours, or some are not visible yet: everything comes from the table, in its order.
-    for (auto after = told; after < newest;) {
+    // Rows of others lie between ours, some are not visible yet, or there are more than an answer holds: everything comes from the table.
+    for (auto after = a.told; after < a.newest;) {
       auto p = co_await read_from(after);
       if (!p) {
         kedge::log::warning("{}: {} writes landed, but what came before them can't be read: {}", description_,
                             mine.size(), p.error().message);
-        co_return fail(errc::unknown_outcome, fmt::format("{}: {}", description_, p.error().message));
+        co_return fail(errc::unknown_outcome, p.error().message);
       }
       after = p->at;
       std::move(p->entries.begin(), p->entries.end(), std::back_inserter(out.others));
     }
     co_return out;
   }
+
+  // The one row that an append answers with (sql.h); views into it.
+  struct append_answer {
+    struct written {
+      revision at, previous;
+    };
+    revision told = 0, newest = 0;
+    std::unordered_map<std::string_view, written> landed;
+    std::unordered_map<std::string_view, revision> standing;
+    std::unordered_set<std::string_view> barred;
+    news others;
+
+    explicit append_answer(const rows& r) {
+      if (r.size() != 1) return;
+      told = static_cast<revision>(r.number(0, 0));
+      others.compacted = static_cast<revision>(r.number(0, 1));
+      array_reader names(r.bytes(0, 2)), ids(r.bytes(0, 3)), previous(r.bytes(0, 4)), refused(r.bytes(0, 5)), stands(r.bytes(0, 6)), kept_out(r.bytes(0, 7));
+      while (names.next() && ids.next() && previous.next()) {
+        auto at = static_cast<revision>(ids.number());
+        landed[names.bytes()] = {at, static_cast<revision>(previous.number())};
+        newest = std::max(newest, at);
+      }
+      while (refused.next() && stands.next()) standing[refused.bytes()] = static_cast<revision>(stands.number());
+      while (kept_out.next()) barred.insert(kept_out.bytes());
+      array_reader each[] = {array_reader(r.bytes(0, 8)), array_reader(r.bytes(0, 9)), array_reader(r.bytes(0, 10)), array_reader(r.bytes(0, 11)),
+                      array_reader(r.bytes(0, 12)), array_reader(r.bytes(0, 13)), array_reader(r.bytes(0, 14)), array_reader(r.bytes(0, 15))};
+      while (std::all_of(std::begin(each), std::end(each), [](array_reader& a) { return a.next(); }))
+        others.list.push_back(make_row({each[0].number(), each[2].number(), each[3].number(), each[4].number(), each[5].number(), each[6].number(),
+                                        each[1].bytes(), each[7].bytes()}));
+    }
+  };
 
   struct known {
     revision at = 0;
@@ -734,19 +652,14 @@ class postgres_log final : public log {
   };
 
   postgres_options options_;
-  std::string description_;
-  std::string away_ = "not connected yet";
   bool has_table_ = false, began_ = false;
-  session_ref t_, w_, snapshot_, filler_;
+  link_ref t_, w_, snapshot_;
   revision snapshot_at_ = 0, swept_ = 0;
   std::vector<std::pair<int, std::string>> unfinished_;  // lost sessions that may still run what they were sent
   known known_;                                          // the newest row that was given out
-  std::optional<error> forked_;
-  std::size_t appending_ = 0, holes_ = 0;
-  std::uint64_t appends_ = 0;  // sent
-  revision hint_ = 0;  // somebody said that there is a row up to here
-  time_point read_at_{}, peers_until_{};
-  reactor::event news_, up_;
+  revision explained_ = 0;                               // what is missing up to here will never come
+  std::uint64_t appends_ = 0;                            // sent
+  time_point peers_until_{};
   reactor::scope services_;  // last: ends first
 };
 

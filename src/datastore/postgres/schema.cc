@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "datastore/limits.h"
 #include "datastore/postgres/limits.h"
 #include "datastore/postgres/sql.h"
 
@@ -66,7 +67,7 @@ task<result<bool>> inspect(connection& c) {
         co_return fail(errc::unsupported,
                        fmt::format("column {} of table kine is {}, not {}", w.name, type, w.types[0]));
       w.seen = true;
-      if (w.name == "id" && type == "integer") narrow = true;
+      if ((w.name == "id" || w.name.ends_with("_revision")) && type == "integer") narrow = true;
     }
   }
   for (auto& w : wanted) {
@@ -76,13 +77,34 @@ task<result<bool>> inspect(connection& c) {
   if (sequence.size() != 1) co_return fail(errc::unsupported, "kine.id has no sequence of its own");
   if (sequence.number(0, 0) != 1 || sequence.number(0, 1) != 1)
     co_return fail(errc::unsupported, "the sequence of kine.id must have INCREMENT 1 and CACHE 1");
-  if (auto last = sequence.number(0, 2); narrow && static_cast<double>(last) > int4_warning * 2147483647.0)
-    log::warning(
-        "table kine has 4-byte ids, and {} of them are used up: ALTER its columns to bigint while all servers stand "
-        "still",
-        last);
+  // The sequence ends by itself; the columns refuse what doesn't fit.
+  auto last = sequence.number(0, 2), most = sequence.number(0, 3);
+  if (narrow) most = std::min(most, int4_max);
+  if (static_cast<double>(last) > int4_warning * static_cast<double>(most))
+    log::warning("the ids of table kine end at {}, and {} of them are used up: {}", most, last, widening);
   co_return true;
 }
+
+namespace {
+
+// ALTER TABLE … TYPE bigint leaves the sequence of a serial column as it was.
+task<result<void>> widen_sequence(connection& c) {
+  KEDGE_CO_TRY(auto sequence, co_await c.run(sql::sequence));
+  if (sequence.size() != 1 || sequence.number(0, 3) > int4_max) co_return result<void>();
+  KEDGE_CO_TRY(auto columns, co_await c.run(sql::columns));
+  for (int i = 0; i < columns.size(); ++i)
+    if (columns.bytes(i, 0) == "id" && columns.bytes(i, 1) != "bigint") co_return result<void>();
+  auto statement = fmt::format("ALTER SEQUENCE {} AS bigint", sequence.bytes(0, 4));
+  auto done = co_await c.run(statement.c_str());
+  if (done)
+    log::info("the sequence of kine.id ended at {}; it goes on now", sequence.number(0, 3));
+  else
+    log::warning("the sequence of kine.id ends at {}, before its column does: {}; run as the table's owner: {}", sequence.number(0, 3),
+                 done.error().message, statement);
+  co_return result<void>();
+}
+
+}  // namespace
 
 task<result<void>> create_schema(connection& c) {
   KEDGE_CO_CHECK(co_await c.run(sql::lock_session));
@@ -96,6 +118,7 @@ task<result<void>> create_schema(connection& c) {
       break;
     }
   }
+  if (out) out = co_await widen_sequence(c);
   auto unlocked = co_await c.run(sql::unlock_session);
   if (out && !unlocked) out = fail(std::move(unlocked).error());
   co_return out;

@@ -156,35 +156,15 @@ task<result<std::unique_ptr<connection>>> connection::open_now(settings s) {
 
 connection::~connection() {
   services_.cancel();
-  if (!broken_) broken_ = error(errc::closed, "the connection was closed");
-  for (auto& r : waiting_) {
-    r->value.emplace(fail(errc::closed, broken_->message));
-    r->done.set();
-  }
+  end({errc::closed, "the connection was closed"});
   redisReaderFree(reader_);
-}
-
-void connection::abandon(error why) {
-  if (broken_) return;
-  broken_ = std::move(why);
-  for (auto& r : std::exchange(waiting_, {})) {
-    r->value.emplace(fail(errc::closed, broken_->message));
-    r->done.set();
-  }
-  stream_->close();
-  lost_.set();
 }
 
 // ---- requests
 
 request_ref connection::send(const command& c) {
-  auto r = std::make_shared<request>();
-  if (broken_) {
-    r->value.emplace(fail(errc::closed, broken_->message));
-    r->done.set();
-    return r;
-  }
-  waiting_.push_back(r);
+  if (broken_) return refused();
+  auto r = add();
   c.append_to(out_);
   must_write_.set();
   return r;
@@ -214,6 +194,7 @@ task<void> connection::read_loop() {
   while (!broken_) {
     auto got = co_await stream_->receive();
     if (broken_) co_return;
+    heard();
     if (!got || got->empty()) {
       abandon(error(errc::closed, got ? "the server closed the connection" : got.error().message));
       co_return;

@@ -5,17 +5,15 @@
 //   request::done ◀─ reply, in the order of the requests          on_message ◀─ what a subscription gets
 #pragma once
 
-#include <deque>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "datastore/link.h"
 #include "datastore/redis/settings.h"
 #include "reactor/stream.h"
-#include "reactor/sync.h"
 
 struct redisReply;
 struct redisReader;
@@ -76,30 +74,20 @@ class reply {
   redisReply* r_ = nullptr;
 };
 
-struct request {
-  std::optional<result<reply>> value;  // set before `done`; errc::closed: the link was lost, so nobody knows
-  std::string state;                   // the first word of an error reply: NOSCRIPT, READONLY, …
-  reactor::event done;
-};
+using request = link_request<reply>;
 using request_ref = std::shared_ptr<request>;
 
-class connection {
+class connection final : public link<request> {
  public:
+  using answer = reply;
+
   // Connected, authenticated, the database chosen. errc::unavailable while that may pass, errc::forbidden and
   // errc::unsupported when it won't.
   static task<result<std::unique_ptr<connection>>> open(settings s, time_point deadline);
-  connection(const connection&) = delete;
   ~connection();  // closes it; what is on its way fails with errc::closed
 
   request_ref send(const command& c);
   task<result<reply>> run(command c);
-
-  bool usable() const noexcept { return !broken_; }
-  const error& why() const noexcept { return *broken_; }
-  // Set when the link is lost.
-  reactor::event& lost() noexcept { return lost_; }
-  // Makes it lost: for a server that has become a replica, or does not answer.
-  void abandon(error why);
 
   // Called for each message of a subscription.
   std::move_only_function<void(std::string_view payload)> on_message;
@@ -110,13 +98,12 @@ class connection {
   task<void> read_loop();
   task<void> write_loop();
   void take(reply r);
+  void ended() override { stream_->close(); }
 
   std::unique_ptr<reactor::stream> stream_;
   redisReader* reader_;
-  std::deque<request_ref> waiting_;
   std::string out_;  // bounded by those who wait: the engine's two batches, a page, a question
-  std::optional<error> broken_;
-  reactor::event lost_, must_write_;
+  reactor::event must_write_;
   reactor::scope services_;  // last: ends first
 };
 

@@ -6,8 +6,6 @@
 #include <deque>
 #include <span>
 
-#include "base/assert.h"
-#include "base/log.h"
 #include "base/random.h"
 #include "base/strings.h"
 #include "datastore/guards.h"
@@ -15,6 +13,7 @@
 #include "datastore/redis/connection.h"
 #include "datastore/redis/scripts.h"
 #include "datastore/redis/server_check.h"
+#include "datastore/shared_log.h"
 
 namespace kedge::datastore {
 
@@ -49,11 +48,15 @@ row read_row(value v) {
   return out;
 }
 
-class redis_log final : public log {
+std::string describe_target(const settings& s) {
+  bool v6 = s.host.find(':') != std::string::npos;
+  return fmt::format("Redis {}{}{}:{}/{}", v6 ? "[" : "", s.host, v6 ? "]" : "", s.port, s.database);
+}
+
+class redis_log final : public shared_log {
  public:
-  explicit redis_log(redis_options o) : options_(std::move(o)) {
+  explicit redis_log(redis_options o) : shared_log(describe_target(o.connection)), options_(std::move(o)) {
     auto& s = options_.connection;
-    description_ = fmt::format("Redis {}:{}/{}", s.host, s.port, s.database);
     auto key = [&](std::string_view name) { return fmt::format("{{{}}}:{}", s.prefix, name); };
     id_ = random_id();
     meta_ = key("meta");
@@ -61,32 +64,21 @@ class redis_log final : public log {
     heads_ = key("heads");
     server_ = key("server:" + id_);
     channel_ = key(fmt::format("news:{}", s.database));
+    if (s.replicas > 0) {
+      patience_.answer += s.replica_timeout;
+      patience_.give_up += s.replica_timeout;
+    }
   }
 
   // ---- starting
 
   task<result<void>> open() override {
-    auto& loop = reactor::loop::current();
-    auto until = loop.now() + options_.start_wait;
-    auto pause = duration(retry_min);
-    for (bool told = false;;) {
-      auto c = co_await connect();
-      if (c) {
-        KEDGE_CO_TRY(auto schema, describe(co_await (*c)->run(command::of("HGET", meta_, "schema"))));
-        auto text = (*schema).text();
-        if (!text.empty() && text != "1")
-          co_return fail(errc::unsupported,
-                         fmt::format("{}: the data under {} was written by a later kedge (schema {})", description_,
-                                     meta_, quote(text)));
-        looker_ = std::move(*c);
-        co_return result<void>();
-      }
-      if (c.error().code != errc::unavailable || loop.now() + pause > until)
-        co_return fail(std::move(c).error().with(description_ + ": "));
-      if (!std::exchange(told, true)) kedge::log::warning("{}: {}; waiting for it", description_, c.error().message);
-      co_await reactor::sleep_for(pause);
-      pause = std::min<duration>(pause * 2, retry_max);
-    }
+    KEDGE_CO_TRY(looker_, describe(co_await first_link<connection>([this] { return connect(); }, options_.start_wait)));
+    KEDGE_CO_TRY(auto schema, describe(co_await looker_->run(command::of("HGET", meta_, "schema"))));
+    auto text = (*schema).text();
+    if (!text.empty() && text != "1")
+      co_return fail(errc::unsupported, fmt::format("{}: the data under {} was written by a later kedge (schema {})", description_, meta_, quote(text)));
+    co_return result<void>();
   }
 
   task<result<page>> load(revision after) override {
@@ -97,11 +89,10 @@ class redis_log final : public log {
       loaded_.clear();
       if (!began_) {
         // Between open() and begin(): what others wrote since the first load.
-        KEDGE_CO_TRY(auto p, describe(co_await read_from(*looker_, after)));
-        co_return p;
+        co_return co_await read_from(*looker_, after);
       }
-      KEDGE_CO_CHECK(co_await link_up());
-      co_return describe(co_await read_from(*w_, after));
+      KEDGE_CO_CHECK(co_await wait_for([this] { return can_read(); }));
+      co_return co_await read_from(*w_, after);
     }
     page out;
     out.compacted = loaded_compacted_;
@@ -123,7 +114,8 @@ class redis_log final : public log {
   // Page by page: what another server replaces meanwhile comes later, and its removals too, as long as they aren't compacted.
   task<result<page>> load_live(revision after) override {
     auto* link = looker_.get();
-    auto entries = link->send(command::of("XRANGE", log_, fmt::format("{}-0", after + 1), "+", "COUNT", std::uint64_t(page_rows)));
+    auto count = page_rows_;
+    auto entries = link->send(command::of("XRANGE", log_, fmt::format("{}-0", after + 1), "+", "COUNT", std::uint64_t(count)));
     KEDGE_CO_TRY(auto meta, describe(co_await link->run(command::of("HMGET", meta_, "rev", "compacted"))));
     if (!*entries->value) co_return describe(result<page>(fail(std::move(*entries->value).error())));
     auto& list = **entries->value;
@@ -132,12 +124,18 @@ class redis_log final : public log {
     out.compacted = static_cast<revision>(meta[1].number());
     if (after == 0) live_from_ = static_cast<revision>(meta[0].number());
     if (out.compacted > live_from_) co_return fail(errc::expired, description_ + ": it was compacted while it was read");
-    out.done = list.size() < page_rows;
+    out.done = list.size() < count;
     if (list.size() == 0) co_return out;
     std::vector<row> rows;
+    std::size_t bytes = 0;
     command ask_heads("HMGET");
     ask_heads.add(heads_);
-    for (std::size_t i = 0; i < list.size(); ++i) ask_heads.add(rows.emplace_back(read_row(list[i])).what.name);
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      auto& what = rows.emplace_back(read_row(list[i])).what;
+      bytes += what.value.size();
+      ask_heads.add(what.name);
+    }
+    fit_page(list.size(), bytes);
     KEDGE_CO_TRY(auto heads, describe(co_await link->run(std::move(ask_heads))));
     for (std::size_t i = 0; i < rows.size(); ++i) {
       auto& r = rows[i];
@@ -156,9 +154,23 @@ class redis_log final : public log {
     looker_ = nullptr;
     KEDGE_CO_TRY(w_, describe(co_await make_writer()));
     began_ = true;
-    services_.spawn(keep_writer());
+    services_.spawn(keep<connection>(w_, "", patience_, [this] { return make_writer(); }, [](connection&) {}));
     services_.spawn(keep_subscription());
     services_.spawn(bound_memory());
+    co_return result<void>();
+  }
+
+  task<result<void>> tell_loss(revision seen) override {
+    KEDGE_CO_TRY(auto c, co_await connect());
+    // An empty database has nothing to say it in, and no server that would go on with it.
+    KEDGE_CO_TRY(auto there, co_await c->run(command::of("EXISTS", meta_)));
+    if ((*there).number() == 0) co_return result<void>();
+    KEDGE_CO_CHECK(co_await c->run(command::of("EVAL", script::tell_loss, "3", meta_, log_, heads_, seen, next_nonce(), channel_, " " + id_, loss_name)));
+    co_return result<void>();
+  }
+
+  task<result<void>> pass_over(revision seen) override {
+    KEDGE_CO_CHECK(describe(co_await w_->run(command::of("EVAL", script::pass_over, "2", meta_, log_, seen, revision_jump, next_nonce()))));
     co_return result<void>();
   }
 
@@ -167,8 +179,7 @@ class redis_log final : public log {
   task<result<appended>> append(batch ops) override {
     auto give_up = reactor::loop::current().now() + append_retry;
     for (;;) {
-      if (forked_) co_return fail(*forked_);
-      KEDGE_CO_CHECK(co_await link_up());
+      KEDGE_CO_CHECK(co_await wait_for([this] { return can_write(); }));
       auto* link = w_.get();
       auto turn = ++appends_;
       // All calls of the batch in one write, in order.
@@ -178,41 +189,35 @@ class redis_log final : public log {
       if (options_.connection.replicas > 0)
         wait = link->send(command::of("WAIT", std::uint64_t(options_.connection.replicas),
                                       std::uint64_t(options_.connection.replica_timeout.count())));
-      auto deadline = reactor::loop::current().now() + answer_timeout;
-      if (wait) deadline += options_.connection.replica_timeout;
       ++appending_;
-      for (auto& p : parts) co_await p.request->done.wait_until(deadline);
-      bool answered = !wait || co_await wait->done.wait_until(deadline);
+      for (auto& p : parts) co_await p.request->done.wait();
+      if (wait) co_await wait->done.wait();
       --appending_;
-      for (auto& p : parts) answered = answered && p.request->value;
-      if (!answered) {
-        link->abandon({errc::timeout, "the server does not answer"});
-        co_return fail(errc::unknown_outcome, description_ + ": the server did not answer a write");
-      }
       auto refused = std::find_if(parts.begin(), parts.end(), [](auto& p) { return !*p.request->value; });
       if (refused != parts.end()) {
         auto& r = *refused->request;
-        auto why = r.value->error();
-        if (r.state == "KEDGEFORK") co_return fail(fork(why.message.substr(r.state.size() + 1)));
+        auto said = r.value->error();
+        if (r.state == "KEDGEFORK") co_return fail(fork(said.message.substr(r.state.size() + 1)));
         // Any of them may have landed if one has, or if the link was lost.
         bool none = std::none_of(parts.begin(), parts.end(), [](auto& p) {
           return *p.request->value || p.request->value->error().code == errc::closed;
         });
-        if (!none) co_return fail(errc::unknown_outcome, fmt::format("{}: {}", description_, why.message));
+        if (said.code != errc::closed) complain(said.message);
+        if (!none) co_return fail(errc::unknown_outcome, "the connection to the database was lost during a write");
         bool again = r.state == "NOSCRIPT" || r.state == "KEDGEFENCED" || r.state == "READONLY";
-        if (again && w_.get() == link) link->abandon({errc::closed, why.message});
-        if (r.state != "BUSY" && (!again || r.state == "READONLY"))
-          co_return fail(std::move(why).with(description_ + ": "));
-        if (reactor::loop::current().now() >= give_up)
-          co_return fail(errc::unavailable, fmt::format("{}: {}", description_, why.message));
-        co_await reactor::sleep_for(retry_min);
+        if (again && w_.get() == link) link->abandon({errc::closed, said.message});
+        auto why = meaning_of(r.state);
+        if (r.state != "BUSY" && (!again || r.state == "READONLY")) co_return fail(std::move(why));
+        if (reactor::loop::current().now() >= give_up) co_return fail(std::move(why));
+        co_await reactor::sleep_for(link_retry_min);
         // The batch that was sent after this one may have landed, and this one's answer has to come first.
-        if (turn != appends_) co_return fail(errc::unavailable, fmt::format("{}: {}", description_, why.message));
+        if (turn != appends_) co_return fail(std::move(why));
         continue;
       }
       // The primary went before it told whether a replica has it: who takes over may have it or not, and the log is read again.
       if (wait && !*wait->value && wait->value->error().code == errc::closed)
-        co_return fail(errc::unknown_outcome, fmt::format("{}: {}", description_, wait->value->error().message));
+        co_return fail(errc::unknown_outcome, "the connection to the database was lost during a write");
+      all_well();
       auto done = co_await settle(ops, parts);
       if (done && wait) check_replicas(*wait, *done);
       co_return done;
@@ -221,45 +226,20 @@ class redis_log final : public log {
 
   // ---- reading
 
-  task<result<page>> tail(revision after, time_point deadline) override {
-    auto& loop = reactor::loop::current();
-    for (;;) {
-      if (forked_) co_return fail(*forked_);
-      auto now = loop.now();
-      if (w_ && w_->usable() && (hint_ > after || now >= read_at_ + poll())) {
-        read_at_ = now;
-        auto p = co_await read_from(*w_, after);
-        if (p && p->at > after) co_return p;
-        if (p) hint_ = std::min(hint_, after);
-        if (!p && p.error().code != errc::closed && p.error().code != errc::unavailable &&
-            p.error().code != errc::timeout)
-          co_return fail(std::move(p).error().with(description_ + ": "));
-        if (!p) co_await reactor::sleep_for(retry_min);
-        if (!p || hint_ > after) continue;
-      }
-      if (loop.now() >= deadline) break;
-      bool up = w_ && w_->usable();
-      co_await news_.wait_until(up ? std::min(deadline, read_at_ + poll()) : deadline);
-    }
-    page none;
-    none.at = after;
-    co_return none;
-  }
-
   task<result<past_page>> past(past_question q) override {
-    KEDGE_CO_CHECK(co_await link_up());
+    KEDGE_CO_CHECK(co_await wait_for([this] { return can_read(); }));
     auto* link = w_.get();
     auto upto = std::min(q.upto, q.after + past_step_revisions);
     auto range = link->send(command::of("XRANGE", log_, fmt::format("{}-0", q.after + 1), fmt::format("{}-0", upto), "COUNT", std::uint64_t(past_rows_)));
-    KEDGE_CO_CHECK(describe(co_await ask(*link, command::of("PING"))));
-    if (!*range->value) co_return describe(result<past_page>(fail(std::move(*range->value).error())));
+    KEDGE_CO_CHECK(co_await ask(*link, command::of("PING")));
+    if (!range->value || !*range->value) co_return fail(errc::unavailable, "the connection to the database was lost");
     auto& list = **range->value;
     past_page out;
     out.at = list.size() < past_rows_ ? upto : read_id(list[list.size() - 1]);
     std::size_t bytes = 0;
     for (std::size_t i = 0; i < list.size(); ++i) bytes += list[i][1][13].text().size();
     // Entries can't be asked for by their bytes: the next step takes more or fewer of them.
-    past_rows_ = bytes > page_bytes_max / 2 ? std::max<std::size_t>(past_rows_ / 2, 1) : bytes < page_bytes_max / 4 ? std::min<std::size_t>(past_rows_ * 2, page_rows) : past_rows_;
+    past_rows_ = bytes > page_bytes_max / 2 ? std::max<std::size_t>(past_rows_ / 2, 1) : bytes < page_bytes_max / 4 ? std::min<std::size_t>(past_rows_ * 2, page_rows_max) : past_rows_;
     std::vector<request_ref> before;  // one for each change; null: it replaced nothing
     for (std::size_t i = 0; i < list.size(); ++i) {
       auto r = read_row(list[i]);
@@ -270,12 +250,12 @@ class redis_log final : public log {
       out.changes.push_back({std::move(r.what), std::nullopt});
     }
     // Asked after all of them: a compaction that took some is seen.
-    KEDGE_CO_TRY(auto meta, describe(co_await ask(*link, command::of("HGET", meta_, "compacted"))));
+    KEDGE_CO_TRY(auto meta, co_await ask(*link, command::of("HGET", meta_, "compacted")));
     if (auto compacted = static_cast<revision>((*meta).number()); q.after < compacted)
       co_return fail(errc::expired, fmt::format("revision {} is compacted: the history begins at {}", q.after, compacted));
     for (std::size_t i = 0; i < before.size(); ++i) {
       if (!before[i]) continue;
-      if (!*before[i]->value) co_return describe(result<past_page>(fail(std::move(*before[i]->value).error())));
+      if (!before[i]->value || !*before[i]->value) co_return fail(errc::unavailable, "the connection to the database was lost");
       auto& found = **before[i]->value;
       if (found.size() == 0) continue;
       auto r = read_row(found[0]);
@@ -285,43 +265,30 @@ class redis_log final : public log {
   }
 
   task<result<revision>> current() override {
-    if (forked_) co_return fail(*forked_);
-    KEDGE_CO_CHECK(co_await link_up());
+    KEDGE_CO_CHECK(co_await wait_for([this] { return can_read(); }));
     auto* link = w_.get();
     auto seen = known_.at;
     // A primary that was made a replica goes on answering what it has.
     auto role = link->send(command::of("ROLE"));
-    KEDGE_CO_TRY(auto r, describe(co_await ask(*link, command::of("HGET", meta_, "rev"))));
+    KEDGE_CO_TRY(auto r, co_await ask(*link, command::of("HGET", meta_, "rev")));
     if (role->value && *role->value && (**role->value)[0].text() != "master") {
       if (w_.get() == link) link->abandon({errc::closed, "the server has become a replica"});
-      co_return fail(errc::unavailable, description_ + ": the server has become a replica");
+      co_return fail(errc::unavailable, "the database has become a replica");
     }
     auto newest = static_cast<revision>((*r).number());
     if (newest < seen) co_return fail(fork(fmt::format("its newest revision is {}, this server has {}", newest, seen)));
-    // The reader waits until this is in memory: no need to wait for the news.
-    if (newest > known_.at && appending_ == 0 && newest > hint_) {
-      hint_ = newest;
-      news_.pulse();
-    }
+    found_newest(newest);
     co_return newest;
   }
 
-  task<result<std::string>> lineage(revision at) override {
-    KEDGE_CO_CHECK(co_await link_up());
-    auto id = fmt::format("{}-0", at);
-    KEDGE_CO_TRY(auto r, describe(co_await ask(*w_, command::of("XRANGE", log_, id, id))));
-    if (r.size() == 0) co_return fail(errc::not_found, fmt::format("revision {} is not kept any more", at));
-    auto found = read_row(r[0]);
-    co_return fmt::format("{}|{}|{}", found.what.name, found.what.previous, found.nonce);
-  }
-
   task<result<void>> compact(revision to) override { return compact_but(to, compaction_kept); }
+  void hold(revision from) override { hold_ = from; }
 
   task<result<void>> compact_but(revision to, std::uint64_t kept) {
+    if (hold_) to = std::min(to, hold_ - 1);
     for (;;) {
-      KEDGE_CO_CHECK(co_await link_up());
-      KEDGE_CO_TRY(auto r, describe(co_await ask(*w_, command::of("EVALSHA", compact_sha_, "2", meta_, log_, to,
-                                                                  std::uint64_t(compaction_step), kept))));
+      KEDGE_CO_CHECK(co_await wait_for([this] { return can_write(); }));
+      KEDGE_CO_TRY(auto r, co_await ask(*w_, command::of("EVALSHA", compact_sha_, "2", meta_, log_, to, std::uint64_t(compaction_step), kept)));
       if (r[1].number() == 0) co_return result<void>();
       co_await reactor::sleep_for(std::chrono::milliseconds(1));  // appends go first
     }
@@ -335,16 +302,28 @@ class redis_log final : public log {
     co_return;
   }
 
-  bool shared() const noexcept override { return true; }
-  result<void> healthy() const override {
-    if (forked_) return fail(*forked_);
-    if (!w_ || !w_->usable()) return fail(errc::unavailable, fmt::format("{}: {}", description_, away_));
-    return {};
-  }
-  std::string description() const override { return description_; }
-
  private:
   using connection_ref = std::unique_ptr<connection>;
+
+  result<void> can_read() const override { return answers(w_.get(), patience_); }
+  result<void> can_write() const override { return can_read(); }
+  duration poll() const override { return subscribed_ ? duration(poll_with_news) : duration(poll_without_news); }
+  revision known_at() const override { return known_.at; }
+  std::string cause_of_loss() const override {
+    return fmt::format("It was restarted without its last writes ({}), restored, or a replica took over that had not received everything.", durability_);
+  }
+
+  // What an error reply means for those who asked, without the server's words: those are in the log.
+  static error meaning_of(std::string_view state) {
+    switch (code_of(state)) {
+      case errc::exhausted:
+        return {errc::exhausted, "the database has no memory left"};
+      case errc::unavailable:
+        return {errc::unavailable, state == "READONLY" ? "the database has become a replica" : "the database refuses for now"};
+      default:
+        return {errc::internal, "the database refuses; the reason is in this server's log"};
+    }
+  }
 
   // One call of a batch.
   struct part {
@@ -355,14 +334,6 @@ class redis_log final : public log {
 
   static std::string random_id() { return fmt::format("{:016x}", system_random().next()); }
   std::string next_nonce() { return fmt::format("{}.{}", id_, ++nonces_); }
-
-  template <typename T>
-  result<T> describe(result<T> r) const {
-    if (r) return r;
-    auto e = std::move(r).error();
-    if (e.code == errc::closed) e.code = errc::unavailable;
-    return fail(std::move(e).with(description_ + ": "));
-  }
 
   // ---- connections
 
@@ -381,7 +352,6 @@ class redis_log final : public log {
   }
 
   task<result<connection_ref>> make_writer() {
-    if (forked_) co_return fail(*forked_);
     KEDGE_CO_TRY(auto c, co_await connect());
     auto seen = known_;
     auto entered = c->send(command::of("EVAL", script::enter, "3", meta_, log_, server_, seen.at, seen.nonce,
@@ -399,39 +369,9 @@ class redis_log final : public log {
     co_return c;
   }
 
-  task<void> keep_writer() {
-    auto pause = duration(retry_min);
-    for (bool told = false;;) {
-      if (w_) {
-        co_await w_->lost().wait();
-        away_ = w_->why().message;
-        kedge::log::warning("{}: lost the connection: {}", description_, away_);
-        w_ = nullptr;
-        told = true;
-      }
-      auto made = co_await reactor::with_deadline(make_writer(), reactor::loop::current().now() + answer_timeout);
-      if (made) {
-        w_ = std::move(*made);
-        pause = retry_min;
-        if (std::exchange(told, false)) kedge::log::info("{}: the connection is back", description_);
-        read_at_ = {};
-        up_.pulse();
-        news_.pulse();
-        continue;
-      }
-      if (away_ != made.error().message) {
-        away_ = made.error().message;
-        kedge::log::warning("{}: no connection: {}", description_, away_);
-      }
-      co_await reactor::sleep_for(pause +
-                                  pause * static_cast<int>(reactor::loop::current().random().next() % 256) / 512);
-      pause = std::min<duration>(pause * 2, retry_max);
-    }
-  }
-
   // The word that something is new. Without it (away, or forbidden to this user) the log is polled.
   task<void> keep_subscription() {
-    auto pause = duration(retry_min);
+    auto pause = duration(link_retry_min);
     for (bool told = false;;) {
       auto made = co_await connection::open(options_.connection, reactor::loop::current().now() + connect_timeout);
       if (made) {
@@ -440,12 +380,10 @@ class redis_log final : public log {
         link->on_message = [this](std::string_view payload) { hear(payload); };
         auto subscribed = co_await ask(*link, command::of("SUBSCRIBE", channel_));
         if (subscribed) {
-          pause = retry_min;
+          pause = link_retry_min;
           told = false;
           subscribed_ = true;
-          // What was written before the subscription is not told.
-          read_at_ = {};
-          news_.pulse();
+          hint(known_.at + 1);  // what was written before the subscription is not told
           while (link->usable()) {
             if (co_await link->lost().wait_until(reactor::loop::current().now() + ping_interval)) break;
             auto alive = link->send(command::of("PING"));
@@ -470,32 +408,18 @@ class redis_log final : public log {
     // Our own entries come with the answer of the append.
     if (blank != std::string_view::npos && payload.substr(blank + 1) == id_) return;
     auto at = parse_uint(payload.substr(0, blank));
-    hint_ = std::max(hint_, at ? *at : known_.at + 1);
-    news_.pulse();
+    hint(at ? *at : known_.at + 1);
   }
 
-  duration poll() const { return subscribed_ ? duration(poll_with_news) : duration(poll_without_news); }
-
-  // Waits a little for a connection that is being made again.
-  task<result<void>> link_up() {
-    auto until = reactor::loop::current().now() + reconnect_patience;
-    while (!w_ || !w_->usable()) {
-      if (forked_) co_return fail(*forked_);
-      if (!co_await up_.wait_until(until))
-        co_return fail(errc::unavailable, fmt::format("{}: {}", description_, away_));
-    }
-    co_return result<void>();
-  }
-
-  // A request without an answer proves that its connection still is there: one that goes answers them all.
-  static task<result<reply>> ask(connection& link, command c) {
-    auto* which = &link;
+  // Errors are what they mean for the caller.
+  task<result<reply>> ask(connection& link, command c) {
     auto r = link.send(c);
-    if (!co_await r->done.wait_until(reactor::loop::current().now() + answer_timeout) && !r->value) {
-      which->abandon({errc::timeout, "the server does not answer"});
-      co_return fail(errc::closed, "the server does not answer");
-    }
-    co_return std::move(*r->value);
+    auto answer = co_await await_answer(link, r, patience_.answer);
+    if (answer) co_return answer;
+    if (answer.error().code == errc::closed) co_return fail(errc::unavailable, "the connection to the database was lost");
+    if (r->state.empty()) co_return answer;
+    complain(answer.error().message);
+    co_return fail(meaning_of(r->state));
   }
 
   // All of the log is in the server's memory, so a burst of writes can't wait for the owner's next compaction.
@@ -517,21 +441,6 @@ class redis_log final : public log {
 
   // ---- history
 
-  error fork(std::string_view why) {
-    if (!forked_) {
-      forked_ = error(errc::corrupt,
-                      fmt::format("{}: Redis has lost or changed what this server has read from it ({}). It was "
-                                  "restarted without its last writes ({}), restored, or a replica took over that had "
-                                  "not received everything. Stop all servers, make sure that this is the data to go on "
-                                  "with, and start them again",
-                                  description_, why, durability_));
-      kedge::log::error("{}", forked_->message);
-      news_.pulse();
-      up_.pulse();
-    }
-    return *forked_;
-  }
-
   void know(revision at, const std::string& nonce) {
     if (at <= known_.at) return;
     known_ = {at, nonce};
@@ -539,16 +448,19 @@ class redis_log final : public log {
 
   // ---- pages
 
+  task<result<page>> read_from(revision after) override {
+    if (!w_) co_return fail(errc::unavailable, "the database can't be reached");
+    co_return co_await read_from(*w_, after);
+  }
+
   // Entries above `after`; errc::expired when some are gone.
   task<result<page>> read_from(connection& link, revision after) {
-    auto* which = &link;
-    auto entries = which->send(
-        command::of("XRANGE", log_, fmt::format("{}-0", after + 1), "+", "COUNT", std::uint64_t(page_rows)));
+    auto count = page_rows_;
+    auto entries = link.send(command::of("XRANGE", log_, fmt::format("{}-0", after + 1), "+", "COUNT", std::uint64_t(count)));
     // Asked after the entries: a compaction that took some of them is seen.
-    auto meta = co_await ask(*which, command::of("HMGET", meta_, "rev", "compacted"));
+    auto meta = co_await ask(link, command::of("HMGET", meta_, "rev", "compacted"));
     if (!meta) co_return fail(std::move(meta).error());
-    if (!entries->value) co_return fail(errc::closed, "the server does not answer");
-    if (!*entries->value) co_return fail(std::move(*entries->value).error());
+    if (!entries->value || !*entries->value) co_return fail(errc::unavailable, "the connection to the database was lost");
     auto& list = **entries->value;
     auto newest = static_cast<revision>((*meta)[0].number());
     page out;
@@ -559,35 +471,49 @@ class redis_log final : public log {
     if (after < out.compacted)
       co_return fail(errc::expired,
                      fmt::format("revision {} is compacted: the history begins at {}", after, out.compacted));
+    std::size_t bytes = 0;
     for (std::size_t i = 0; i < list.size(); ++i) {
       auto r = read_row(list[i]);
-      if (r.what.at != out.at + 1)
-        co_return fail(errc::corrupt, fmt::format("{}: revision {} follows {}", description_, r.what.at, out.at));
+      if (r.what.at != out.at + 1) co_return fail(fork(fmt::format("revision {} follows {}", r.what.at, out.at)));
       out.at = r.what.at;
+      bytes += r.what.value.size();
       know(out.at, r.nonce);
       out.entries.push_back(std::move(r.what));
     }
-    out.done = list.size() < page_rows;
+    out.done = list.size() < count;
+    fit_page(list.size(), bytes);
     co_return out;
+  }
+
+  // As many entries as fill a page when they are like the last ones; only slowly more after large ones.
+  void fit_page(std::size_t entries, std::size_t bytes) {
+    if (entries == 0) return;
+    auto fitting = page_bytes_wanted / std::max<std::size_t>(1, bytes / entries);
+    page_rows_ = std::clamp<std::size_t>(fitting, 1, std::min(page_rows_max, 2 * std::max(page_rows_, page_rows_first / 2)));
   }
 
   // Everything, at once: between two pages a compaction may take a removal whose object the first page had. Then again.
   task<result<void>> read_everything() {
-    KEDGE_CO_TRY(auto c, describe(co_await connect()));
+    KEDGE_CO_TRY(auto c, co_await connect());
     for (;;) {
-      KEDGE_CO_TRY(auto before, describe(co_await c->run(command::of("HGET", meta_, "compacted"))));
+      KEDGE_CO_TRY(auto before, co_await c->run(command::of("HGET", meta_, "compacted")));
       loaded_compacted_ = static_cast<revision>((*before).number());
       loaded_.clear();
       bool whole = true;
       for (revision after = 0; whole;) {
-        auto r = co_await c->run(
-            command::of("XRANGE", log_, fmt::format("{}-0", after + 1), "+", "COUNT", std::uint64_t(page_rows)));
-        if (!r) co_return describe(result<void>(fail(std::move(r).error())));
-        for (std::size_t i = 0; i < r->size(); ++i) loaded_.push_back(read_row((*r)[i]));
+        auto count = page_rows_;
+        auto r = co_await c->run(command::of("XRANGE", log_, fmt::format("{}-0", after + 1), "+", "COUNT", std::uint64_t(count)));
+        if (!r) co_return fail(std::move(r).error());
+        std::size_t bytes = 0;
+        for (std::size_t i = 0; i < r->size(); ++i) {
+          loaded_.push_back(read_row((*r)[i]));
+          bytes += loaded_.back().what.value.size();
+        }
+        fit_page(r->size(), bytes);
         if (!loaded_.empty()) after = loaded_.back().what.at;
-        KEDGE_CO_TRY(auto now, describe(co_await c->run(command::of("HGET", meta_, "compacted"))));
+        KEDGE_CO_TRY(auto now, co_await c->run(command::of("HGET", meta_, "compacted")));
         whole = static_cast<revision>((*now).number()) == loaded_compacted_;
-        if (r->size() < page_rows) break;
+        if (r->size() < count) break;
       }
       if (whole) co_return result<void>();
     }
@@ -604,7 +530,8 @@ class redis_log final : public log {
     command c("EVALSHA");
     c.reserve(bytes + out.count * 80 + 400);
     c.add(append_sha_).add("4").add(meta_).add(log_).add(heads_).add(server_);
-    c.add(fence_).add(known_.at).add(known_.nonce).add(out.nonce).add(channel_).add(" " + id_).add(std::uint64_t(out.count));
+    c.add(fence_).add(known_.at).add(known_.nonce).add(out.nonce).add(channel_).add(" " + id_);
+    c.add(std::uint64_t(others_bytes_max)).add(std::uint64_t(out.count));
     for (auto i = first; i < last; ++i) c.add(ops[i].name);
     for (; first < last; ++first) {
       auto& op = ops[first];
@@ -685,12 +612,11 @@ class redis_log final : public log {
     }
     // More of others lie before ours than one answer gives: everything comes from the log, in its order.
     for (auto after = told; after < newest;) {
-      result<page> p = fail(errc::closed, away_);
-      if (w_ && w_->usable()) p = co_await read_from(*w_, after);
+      auto p = co_await read_from(after);
       if (!p) {
         kedge::log::warning("{}: writes landed, but what came before them can't be read: {}", description_,
                             p.error().message);
-        co_return fail(errc::unknown_outcome, fmt::format("{}: {}", description_, p.error().message));
+        co_return fail(errc::unknown_outcome, p.error().message);
       }
       after = p->at;
       std::move(p->entries.begin(), p->entries.end(), std::back_inserter(out.others));
@@ -705,9 +631,9 @@ class redis_log final : public log {
                      [](auto& o) { return o.what == outcome::status::committed; }))
       return;
     done.unsafe = error(errc::timeout,
-                        fmt::format("{}: written, but only {} of {} replicas have it after {} ms", description_, have,
+                        fmt::format("written, but only {} of {} of the database's replicas have it after {} ms", have,
                                     options_.connection.replicas, options_.connection.replica_timeout.count()));
-    kedge::log::error("{}", done.unsafe->message);
+    kedge::log::error("{}: {}", description_, done.unsafe->message);
   }
 
   struct known {
@@ -716,9 +642,8 @@ class redis_log final : public log {
   };
 
   redis_options options_;
-  std::string description_, id_, meta_, log_, heads_, server_, channel_;
+  std::string id_, meta_, log_, heads_, server_, channel_;
   std::string append_sha_, compact_sha_, fence_, run_id_, durability_ = "durability not known";
-  std::string away_ = "not connected yet";
   std::uint64_t nonces_ = 0, appends_ = 0;
   bool began_ = false, subscribed_ = false;
   connection_ref looker_, w_, s_;
@@ -727,11 +652,11 @@ class redis_log final : public log {
   revision live_from_ = 0;  // of load_live: where the log was when it began
   std::size_t past_rows_ = past_rows_first;
   known known_;  // the newest entry that was given out
-  std::optional<error> forked_;
-  std::size_t appending_ = 0, written_ = 0, ops_written_ = 0;
-  revision hint_ = 0;  // somebody said that there is an entry up to here
-  time_point read_at_{};
-  reactor::event news_, up_, much_written_;
+  patience patience_{answer_patience, give_up_after};
+  std::size_t page_rows_ = page_rows_first;
+  revision hold_ = 0;
+  std::size_t written_ = 0, ops_written_ = 0;
+  reactor::event much_written_;
   reactor::scope services_;  // last: ends first
 };
 

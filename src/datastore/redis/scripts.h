@@ -45,11 +45,12 @@ return 1
 )lua";
 
 // A batch. KEYS meta, log, heads, server. ARGV 1 fence, 2 newest revision that the caller has, 3 its nonce, 4 this
-// batch's nonce, 5 channel, 6 message's end, 7 operations; then all names, and for each operation kind (c, u, d),
+// batch's nonce, 5 channel, 6 message's end, 7 bytes, 8 operations; then all names, and for each operation kind (c, u, d),
 // expected, lease, value. Then the guards, if any: how many, name and expected revision of each, and for each operation
 // that has some its number, how many, and their numbers. No name comes twice, so what stands is asked for once and noted
 // once: half of the calls, and of the AOF's commands. unpack() takes some thousands; limits.h has far less.
-// Gives {told, compacted}, at most 500 entries of others above told, and for each operation its revision, or what
+// ARGV 7 is how many bytes of others' entries are wanted; it gives a few more, because it looks at some at a time.
+// Gives {told, compacted}, the first entries of others above told, and for each operation its revision, or what
 // stands instead, negative, or nil when a guard failed. Two calls of a session may be on their way: `told` is what keeps the second's answer from
 // repeating the first's.
 inline constexpr const char* append = R"lua(
@@ -69,12 +70,19 @@ if seen > compacted and ARGV[3] ~= '' then
 end
 local told = math.max(seen, tonumber(s[2] or '0'))
 local others = {}
-if told < rev then
-  others = call('XRANGE', KEYS[2], string.format('%d-0', told + 1), '+', 'COUNT', 500)
+local next, room = told, tonumber(ARGV[7])
+while next < rev and room > 0 do
+  local some = call('XRANGE', KEYS[2], string.format('%d-0', next + 1), '+', 'COUNT', 8)
+  if #some == 0 then break end
+  for _, e in ipairs(some) do
+    others[#others + 1] = e
+    room = room - #e[2][14] - #e[2][6]
+  end
+  next = tonumber(string.match(some[#some][1], '^%d+'))
 end
-local n = tonumber(ARGV[7])
+local n = tonumber(ARGV[8])
 local barred = {}
-local g = 8 + 5 * n
+local g = 9 + 5 * n
 if ARGV[g] then
   local names, failed = {}, {}
   for i = 1, tonumber(ARGV[g]) do names[i] = ARGV[g + 2 * i - 1] end
@@ -88,10 +96,10 @@ if ARGV[g] then
     at = at + 2 + many
   end
 end
-local heads = call('HMGET', KEYS[3], unpack(ARGV, 8, 7 + n))
+local heads = call('HMGET', KEYS[3], unpack(ARGV, 9, 8 + n))
 local out, before, new, gone = {}, rev, {}, {}
 for i = 1, n do
-  local a, head, name = 4 + n + 4 * i, heads[i], ARGV[7 + i]
+  local a, head, name = 5 + n + 4 * i, heads[i], ARGV[8 + i]
   local kind, at, created = ARGV[a], '0', '0'
   if head then at, created = string.match(head, '^(%d+):(%d+)$') end
   local fits
@@ -146,6 +154,39 @@ end
 if #gone > 0 then redis.call('XDEL', KEYS[2], unpack(gone)) end
 redis.call('HSET', KEYS[1], 'compacted', string.format('%d', upto))
 return {upto, more and 1 or 0}
+)lua";
+
+// An entry under the name that ARGV 5 gives, unless one says as much already. KEYS meta, log, heads. ARGV 1 seen, 2 nonce, 3 channel,
+// 4 message's end, 5 name.
+inline constexpr const char* tell_loss = R"lua(
+local call = redis.call
+local rev = tonumber(call('HGET', KEYS[1], 'rev') or '0')
+local at, created = '0', nil
+local head = call('HGET', KEYS[3], ARGV[5])
+if head then
+  at, created = string.match(head, '^(%d+):(%d+)$')
+  local e = call('XRANGE', KEYS[2], at .. '-0', at .. '-0')
+  if e[1] and tonumber(e[1][2][14]) >= tonumber(ARGV[1]) then return 0 end
+end
+local id = string.format('%d', rev + 1)
+call('XADD', KEYS[2], id .. '-0', 't', ARGV[2], 'k', created and 'u' or 'c', 'n', ARGV[5], 'p', at, 'c', created or id, 'l', '0', 'v', ARGV[1])
+call('HSET', KEYS[3], ARGV[5], id .. ':' .. (created or id))
+call('HSET', KEYS[1], 'rev', id)
+redis.pcall('PUBLISH', ARGV[3], id .. ARGV[4])
+return 1
+)lua";
+
+// After writes were lost: the next revision is far above what was seen and all that is there, and what was before is compacted, unless
+// it is so already. The entry there is a removal of what never was, so that the log's end is what `rev` says. KEYS meta, log. ARGV 1
+// newest revision seen, 2 how far, 3 nonce. Gives the compact revision.
+inline constexpr const char* pass_over = R"lua(
+local m = redis.call('HMGET', KEYS[1], 'rev', 'compacted')
+local rev, compacted, seen = tonumber(m[1] or '0'), tonumber(m[2] or '0'), tonumber(ARGV[1])
+if compacted >= seen then return compacted end
+local height = string.format('%d', math.max(rev, seen) + tonumber(ARGV[2]))
+redis.call('XADD', KEYS[2], height .. '-0', 't', ARGV[3], 'k', 'd', 'n', 'gap-' .. height, 'p', '0', 'c', '0', 'l', '0', 'v', '')
+redis.call('HSET', KEYS[1], 'rev', height, 'compacted', height)
+return tonumber(height)
 )lua";
 
 }  // namespace kedge::datastore::redis::script

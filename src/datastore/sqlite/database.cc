@@ -430,7 +430,13 @@ result<void> sqlite_database::begin() {
     // seen.
     auto words = split(trim(mark), ' ');
     bool crashed = words.size() == 3 && words[0] == "running" && words[1] != options_.boot_id && words[2] == "normal";
-    if (crashed) KEDGE_CHECK(jump_after_crash());
+    if (crashed) {
+      kedge::log::warning(
+          "the machine went down while {} was open: writes of the last seconds before it may be gone; revisions go on {} higher, so that none is "
+          "used twice (clients with older ones list again)",
+          options_.path, revision_jump);
+      KEDGE_CHECK(jump_above(newest_));
+    }
     return run("COMMIT");
   }();
   if (!prepared) {
@@ -457,14 +463,9 @@ result<void> sqlite_database::first_rows() {
       "BLOB))");
 }
 
-result<void> sqlite_database::jump_after_crash() {
-  // The row at the new height is a gap row (facts 1.2): a later K3s starts from MAX(id) and sees no hole.
-  auto height = newest_ + revision_jump;
-  kedge::log::warning(
-      "the machine went down while {} was open: writes of the last seconds before it may be gone; revisions go on at "
-      "{} "
-      "so that none is used twice (clients with older ones list again)",
-      options_.path, height);
+// The row at the new height is a gap row (facts 1.2): a later K3s starts from MAX(id) and sees no hole.
+result<void> sqlite_database::jump_above(revision seen) {
+  auto height = std::max(seen, newest_) + revision_jump;
   KEDGE_CHECK(run(fmt::format("INSERT INTO kine (id, name, created, deleted, create_revision, prev_revision, lease) "
                               "VALUES ({0}, 'gap-{0}', 0, 1, 0, 0, 0)",
                               height)
@@ -614,21 +615,18 @@ result<revision> sqlite_database::compact_step(revision from, revision to) {
   return reached;
 }
 
-result<std::string> sqlite_database::lineage(revision at) {
-  KEDGE_TRY(auto* s, prepare("SELECT name, prev_revision, value FROM kine WHERE id = ?"));
-  statement row(s);
-  sqlite3_bind_int64(row, 1, static_cast<sqlite3_int64>(at));
-  int code = sqlite3_step(row);
-  if (code == SQLITE_DONE) return fail(errc::not_found, fmt::format("revision {} is not kept any more", at));
-  if (code != SQLITE_ROW) return fail(failure(code, "read"));
-  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a: tells apart, needs no secrecy
-  auto add = [&](std::string_view text) {
-    for (unsigned char c : text) hash = (hash ^ c) * 0x100000001b3;
-  };
-  add(column_text(row, 0));
-  add(fmt::format("|{}|", column_revision(row, 1)));
-  add(column_text(row, 2));
-  return fmt::format("{:016x}", hash);
+result<void> sqlite_database::pass_over(revision seen) {
+  if (compacted_ >= seen) return {};
+  KEDGE_CHECK(run("BEGIN IMMEDIATE"));
+  auto done = [&]() -> result<void> {
+    KEDGE_CHECK(jump_above(seen));
+    return run("COMMIT");
+  }();
+  if (!done) {
+    roll_back();
+    return done;
+  }
+  return read_revisions();
 }
 
 void sqlite_database::checkpoint_beyond(std::size_t bytes) {

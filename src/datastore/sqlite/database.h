@@ -52,7 +52,8 @@ class sqlite_database {
   // Looks at up to compaction_step_rows rows above `from` and forgets what they supersede; gives how far it came, at
   // most `to`, and moves compact_rev_key there.
   result<revision> compact_step(revision from, revision to);
-  result<std::string> lineage(revision at);
+  // After a restore, or another loss of what was seen up to `seen`.
+  result<void> pass_over(revision seen);
   // Moves the WAL into the file when it is larger than `bytes`.
   void checkpoint_beyond(std::size_t bytes);
   // Empties the WAL, marks the clean stop, closes.
@@ -75,7 +76,7 @@ class sqlite_database {
   result<void> inspect_schema();
   result<void> read_revisions();
   result<void> first_rows();
-  result<void> jump_after_crash();
+  result<void> jump_above(revision seen);
   result<void> insert(const operation& op, outcome& out);
   struct standing {
     revision at = 0;  // the newest row of the name, 0 without one

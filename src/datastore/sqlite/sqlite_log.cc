@@ -126,8 +126,14 @@ class sqlite_log final : public log {
     co_return result<void>();
   }
 
-  task<result<std::string>> lineage(revision at) override {
-    return on_writer<std::string>([at](sqlite_database& db) { return db.lineage(at); });
+  task<result<void>> pass_over(revision seen) override {
+    auto done = co_await on_writer<revision>([seen](sqlite_database& db) -> result<revision> {
+      KEDGE_CHECK(db.pass_over(seen));
+      return db.newest();
+    });
+    if (!done) co_return fail(std::move(done).error());
+    newest_ = *done;
+    co_return result<void>();
   }
 
   task<void> close() override {

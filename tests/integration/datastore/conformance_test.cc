@@ -122,7 +122,6 @@ TEST_CASE("revisions follow the order of operations and batches, and everything 
   on_each([](test_database& db) {
     runner r;
     std::vector<entry> before;
-    std::string digest;
     {
       server s(db);
       r.must(s.start());
@@ -144,17 +143,12 @@ TEST_CASE("revisions follow the order of operations and batches, and everything 
       }
       CHECK(r.must(s.raw().current()) == last);
       before = s.history();
-      digest = r.must(s.raw().lineage(last));
       r.end(s);
     }
     server again(db);
     r.must(again.start());
     REQUIRE(again.history().size() == before.size());
     for (std::size_t i = 0; i < before.size(); ++i) CHECK(same(again.history()[i], before[i]));
-    CHECK(r.must(again.raw().lineage(before.back().at)) == digest);
-    auto none = r.loop.run_until(again.raw().lineage(before.back().at + 1));
-    REQUIRE(!none.has_value());
-    CHECK(none.error().code == errc::not_found);
     r.end(again);
   });
 }
@@ -474,6 +468,71 @@ TEST_CASE("compaction forgets what was replaced and removed, and nothing that ex
     }
     CHECK(hot <= 1);
     r.end(whole);
+  });
+}
+
+TEST_CASE("after writes were lost no revision comes again, and who knows an old one is told") {
+  on_each([](test_database& db) {
+    runner r;
+    server s(db), other(db);
+    r.must(s.start());
+    r.must(s.write({create("/registry/a", "1"), create("/registry/b", "1")}));
+    auto newest = s.applied();
+    auto began = db.shared();
+    if (began) r.must(other.start());
+    // This server has seen 40 revisions that the database doesn't have any more.
+    r.must(s.raw().pass_over(newest + 40));
+    auto height = r.must(s.raw().current());
+    CHECK(height == newest + 40 + 1'000'000);
+    // Who else asks for it has got it.
+    r.must(s.raw().pass_over(newest + 40));
+    r.must(s.raw().pass_over(newest + 7));
+    CHECK(r.must(s.raw().current()) == height);
+    if (began) {
+      auto late = r.loop.run_until(other.raw().tail(other.applied(), r.in(patience)));
+      REQUIRE(!late.has_value());
+      CHECK(late.error().code == errc::expired);
+      r.end(other);
+    }
+    r.end(s);
+    server again(db);
+    r.must(again.start());
+    CHECK(again.applied() == height);
+    CHECK(again.heads().at("/registry/a").value == "1");
+    CHECK(again.heads().size() == 3);
+    auto done = r.must(again.write({update(again.heads().at("/registry/a"), "2"), create("/registry/c", "1")}));
+    CHECK(done[0].at == height + 1);
+    CHECK(done[1].at == height + 2);
+    r.end(again);
+    server looks(db);
+    r.must(looks.raw().open());
+    CHECK(r.must(looks.raw().load(0)).compacted == height);
+    r.end(looks);
+  });
+}
+
+TEST_CASE("who found a loss tells the others, and the highest word stands") {
+  on_each([](test_database& db) {
+    if (!db.shared()) return;
+    runner r;
+    server s(db), other(db);
+    r.must(s.start());
+    r.must(other.start());
+    const std::string name(loss_name);
+    for (auto [seen, stands] : {std::pair(50, "50"), {70, "70"}, {60, "70"}, {70, "70"}}) {
+      r.must(s.raw().tell_loss(static_cast<revision>(seen)));
+      r.must(other.catch_up(r.must(s.raw().current()), r.in(patience)));
+      REQUIRE(other.heads().contains(name));
+      CHECK(other.heads().at(name).value == stands);
+    }
+    CHECK(other.applied() == 4);
+    // And it is an object like any other.
+    r.must(other.write({remove(other.heads().at(name))}));
+    r.must(s.raw().tell_loss(10));
+    r.must(other.catch_up(r.must(s.raw().current()), r.in(patience)));
+    CHECK(other.heads().at(name).value == "10");
+    r.end(s);
+    r.end(other);
   });
 }
 

@@ -1,5 +1,5 @@
 // cutting_proxy.h: a TCP proxy on a thread of its own that can lose answers: what the client sent arrives, and the
-// connection ends before a byte of the answer.
+// connection ends before a byte of the answer. And that can stand still, as a network that swallows packets.
 #pragma once
 
 #include <poll.h>
@@ -34,6 +34,8 @@ class cutting_proxy {
   // The next answer on any connection is lost, and its connection with it.
   void lose_next_answer() { losing_ = true; }
   bool lost() const { return !losing_; }
+  // Nothing passes any more, either way, and new connections wait.
+  void stand_still(bool still) { still_ = still; }
 
  private:
   struct pair {
@@ -63,6 +65,10 @@ class cutting_proxy {
   }
   void run() {
     while (!stop_) {
+      if (still_) {
+        ::poll(nullptr, 0, 5);
+        continue;
+      }
       std::vector<pollfd> fds{{listener_, POLLIN, 0}};
       for (auto& p : pairs_) {
         fds.push_back({p.client, POLLIN, 0});
@@ -91,7 +97,7 @@ class cutting_proxy {
     }
   }
   int to_, listener_, port_ = 0;
-  std::atomic<bool> stop_{false}, losing_{false};
+  std::atomic<bool> stop_{false}, losing_{false}, still_{false};
   std::list<pair> pairs_;
   std::thread thread_;
 };

@@ -15,7 +15,7 @@ TEST_CASE("endpoints: what each is, and what is said of those that are none") {
       {"postgres://", "PostgreSQL localhost:5432/kubernetes", true},
       {"postgresql://u:secret@db:5433/Cluster?sslmode=disable", "PostgreSQL db:5433/cluster", true},
       {"POSTGRES://u@db", "PostgreSQL db:5432/kubernetes", true},
-      {"postgres://u:secret@a,b:5433/x", "PostgreSQL a,b:", true},
+      {"postgres://u:secret@a,b:5433/x", "PostgreSQL a:5432,b:5433/x", true},
       {"postgres://u:secret@db/x?nonsense=1", "error: --datastore-endpoint: not a PostgreSQL URL", true},
       {"postgres://u:se%cret@db/x", "error: --datastore-endpoint: not a PostgreSQL URL", true},
       {"redis://", "Redis localhost:6379/0", true},

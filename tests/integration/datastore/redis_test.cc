@@ -272,7 +272,7 @@ TEST_CASE("Redis: with replicas asked for, a write that they don't have is told 
     auto done = r.must(s.raw().append(one(create("/registry/unsafe", "v"))));
     REQUIRE(done.unsafe.has_value());
     CHECK(done.unsafe->code == errc::timeout);
-    CHECK(done.unsafe->message.find("only 0 of 1 replicas") != std::string::npos);
+    CHECK(done.unsafe->message.find("only 0 of 1 of the database's replicas") != std::string::npos);
     CHECK(done.outcomes[0].what == outcome::status::committed);
   }
   SUBCASE("the primary becomes a replica: nothing is read from it, nothing written") {
@@ -288,6 +288,56 @@ TEST_CASE("Redis: with replicas asked for, a write that they don't have is told 
     CHECK(r.until([&] { return s.raw().healthy().has_value(); }));
   }
   r.end(s);
+}
+
+TEST_CASE("Redis: a server that swallows everything counts as away within two seconds, and is back at once") {
+  cutting_proxy proxy(the_redis().port());
+  database db(fmt::format("127.0.0.1:{}/58", proxy.port()));
+  runner r;
+  server s(db);
+  r.must(s.start());
+  auto& log = s.raw();
+  reactor::scope following;
+  following.spawn([](class log& l) -> task<void> {
+    for (;;) (void)co_await l.tail(2, reactor::loop::current().now() + patience);
+  }(log));
+  CHECK(!r.until([&] { return !log.healthy().has_value(); }, 1s));
+  proxy.stand_still(true);
+  auto before = monotonic_clock::now();
+  REQUIRE(r.until([&] { return !log.healthy().has_value(); }));
+  auto noticed = monotonic_clock::now() - before;
+  CHECK(noticed < 2s);
+  auto asked = r.loop.run_until(log.current());
+  REQUIRE(!asked.has_value());
+  CHECK(asked.error().code == errc::unavailable);
+  CHECK(monotonic_clock::now() - before - noticed < 1500ms);
+  proxy.stand_still(false);
+  REQUIRE(r.until([&] { return log.healthy().has_value(); }));
+  CHECK(r.must(log.current()) == 2);
+  following.cancel();
+  r.end(s);
+}
+
+TEST_CASE("Redis: an append's answer is bounded, whatever others have written") {
+  database db(the_redis(), 59);
+  runner r;
+  server s(db), late(db);
+  r.must(s.start());
+  r.must(late.start());
+  for (int i = 0; i < 60; ++i) r.must(s.write({create(fmt::format("/registry/large/{}", i), std::string(500'000, 'x'))}));
+  redis_session redis(the_redis().port());
+  redis({"CONFIG", "RESETSTAT"});
+  auto sent = [&] {
+    auto text = redis({"INFO", "stats"});
+    auto at = text.find("total_net_output_bytes:");
+    return std::stoul(text.substr(at + 23));
+  };
+  auto done = r.must(late.raw().append(one(create("/registry/mine", "v"))));
+  // Everything came, once, in pages.
+  CHECK(done.others.size() == 61);
+  CHECK(sent() < 60 * 500'000 + 8 * 500'000 + 1'000'000);
+  r.end(s);
+  r.end(late);
 }
 
 TEST_CASE("Redis: users, passwords, TLS") {

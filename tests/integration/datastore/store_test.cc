@@ -346,7 +346,7 @@ TEST_CASE("a store stops serving when its database has another history") {
   CHECK(s.until([&] { return watches.size() == 0; }));
   REQUIRE(!s.all[0]->healthy().has_value());
   CHECK(s.all[0]->healthy().error().code == errc::corrupt);
-  CHECK(s.lost_history.size() == 1);
+  CHECK(s.until([&] { return s.lost_history.size() == 1; }));
   CHECK(!loop.run_until(
                  s.all[0]->write({write_kind::create, "/registry/configmaps/default/x", config_map("x", "v"), 0, 0}))
              .has_value());

@@ -235,16 +235,5 @@ TEST_CASE("memory and file that differ are found out, and nothing is written ove
   CHECK(log->healthy().has_value());
 }
 
-TEST_CASE("a revision's lineage tells two histories apart") {
-  temporary_folder dir;
-  runner r;
-  auto one = std::move(*r.open({.path = dir.file("1.db")})), two = std::move(*r.open({.path = dir.file("2.db")}));
-  r.must(*one, {change::create, "/registry/a", "0"});
-  r.must(*two, {change::create, "/registry/a", "1"});
-  CHECK(*r.loop.run_until(one->lineage(2)) == *r.loop.run_until(two->lineage(2)));
-  CHECK(*r.loop.run_until(one->lineage(3)) != *r.loop.run_until(two->lineage(3)));
-  CHECK(r.loop.run_until(one->lineage(4)).error().code == errc::not_found);
-}
-
 }  // namespace
 }  // namespace kedge::datastore
