@@ -135,6 +135,7 @@ struct server_options {
   std::string datastore_cert_file;
   std::string datastore_key_file;
   std::string sqlite_synchronous = "normal";  // normal | full
+  bool accept_data_loss = false;              // of a database that has less than this server has seen
 
   // Components
   std::vector<std::string> disable_components;  // packaged components and manifests to leave out

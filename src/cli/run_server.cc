@@ -39,6 +39,7 @@
 #include "control/server_endpoints.h"
 #include "crypto/files.h"
 #include "datastore/endpoint.h"
+#include "json/parse.h"
 #include "json/write.h"
 #include "net/http/server.h"
 #include "node/agent.h"
@@ -288,29 +289,40 @@ result<std::string> json_of_stored(std::string_view key, std::string_view raw) {
   return api::imported_text(key, std::move(v));
 }
 
+// A cluster is known by the namespace that every one has.
+std::string cluster_of(const store::snapshot& now) {
+  auto o = now.find("/registry/namespaces/kube-system");
+  auto v = o ? json::parse(o->bytes()) : result<json::value>(fail(errc::not_found, ""));
+  return v ? std::string((*v)["metadata"]["uid"].as_string()) : std::string();
+}
+
 class server_process {
  public:
   server_process(reactor::cores& cores, server_options o) : cores_(cores), options_(std::move(o)), gateway_(cores) {}
 
   task<int> run() {
-    auto r = co_await start();
+    // A signal ends the start too, wherever it waits: a database may take its time.
+    auto r = co_await start_until_stopped();
     if (!r) {
-      log::error("{}", r.error().message);
+      if (r.error().code != errc::cancelled) log::error("{}", r.error().message);
       stop_.set();
     } else {
       co_await stop_.wait();
     }
     co_await end();
-    co_return r && !failed_ ? 0 : 1;
+    co_return (r || r.error().code == errc::cancelled) && !failed_ ? 0 : 1;
   }
 
  private:
-  task<result<void>> start() {
-    auto began = reactor::loop::current().now();
+  task<result<void>> start_until_stopped() {
     KEDGE_CO_TRY(auto signals, end_signals());
     signals_.emplace(std::move(signals));
     tasks_.spawn(stop_on_signal(*signals_, stop_));
+    co_return co_await reactor::with_stop(start(), stop_);
+  }
 
+  task<result<void>> start() {
+    auto began = reactor::loop::current().now();
     KEDGE_CO_TRY(settings_, make_settings());
     for (auto& name : api::plugins_without_effect(options_.api.enable_admission_plugins))
       log::warning("--kube-apiserver-arg=enable-admission-plugins={} has no effect: Kedge doesn't have this plugin yet", name);
@@ -592,6 +604,9 @@ class server_process {
     if (auto memory = memory_limit()) s.history_bytes = std::max(memory / history_share, history_bytes_min);
     s.leads = [this] { return leads(); };
     s.transform = encryption_->transform([this] { return identity_ ? identity_->password() : supervisor::known_password(settings_).value_or(std::nullopt).value_or(""); });
+    s.seen_file = settings_.server_dir() + "/db/seen.json";
+    s.accept_data_loss = std::exchange(options_.accept_data_loss, false);  // once: the store may be opened again
+    s.cluster_of = &cluster_of;
     s.on_lost_history = [this](const error&) {
       // What clients hold can't be gone on with, so neither can this process: a new one reads the database as it is now.
       failed_ = true;

@@ -72,15 +72,6 @@ engine::engine(store_options options) : options_(std::move(options)), values_(op
 
 engine::~engine() = default;
 
-// The owner's hub last and at once: what the others get is on its way before anybody here can answer.
-template <typename F>
-void engine::on_every_core(F f) {
-  for (std::size_t i = 1; i < hubs_.size(); ++i) {
-    options_.loops[i]->post([h = hubs_[i], f] { f(*h); });
-  }
-  f(*hubs_.front());
-}
-
 // ---- reading, on any core
 
 hub& engine::here() const {
@@ -284,7 +275,8 @@ task<result<void>> engine::wait_for_turn(const mutation& m, revision& created) {
   bool newest = !options_.log->shared();
   for (;;) {
     if (closing_) co_return fail(errc::unavailable, "the store stops");
-    if (recovering_) co_return fail(*failing_);
+    // Not behind a write that may be looked for as long as the database is away: it was not sent, and its caller may ask another server.
+    if (recovering_ || refusing_) co_return fail(away());
     if (auto other = under_way_.find(m.key); other != under_way_.end()) {
       auto p = other->second;
       co_await p->done.wait();
@@ -373,15 +365,20 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
   std::vector<event_ref> events(ops.size());
   if (done) {
     for (auto& e : done->others) apply_foreign(e);
+    if (!done->others.empty()) remember(done->others.back());
+    const datastore::operation* last = nullptr;
     for (std::size_t i = 0; i < ops.size(); ++i) {
       auto& o = done->outcomes[i];
       if (o.what != datastore::outcome::status::committed || o.at <= applied_) continue;
       auto& op = (*batch)[i];
+      last = &op;
       values_.note_keys(o.at, op.kind, op.name);
       events[i] = apply({o.at, op.kind, op.name, ops[i]->plain.empty() ? op.value : ops[i]->plain,
                          op.kind == change::create ? o.at : op.created, op.lease_seconds, ops[i]->layout});
     }
+    if (last) remember(applied_, last->kind, last->name, last->value);
     publish();
+    if (loss_is_told()) services_.spawn(stop_on_told_loss());
   }
   for (std::size_t i = 0; i < ops.size(); ++i) {
     if (!done) {
@@ -410,14 +407,12 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
 // batch's turn. The callers are told after a while that nobody knows; the search goes on.
 task<result<datastore::appended>> engine::recover(const std::vector<pending_ref>& callers, const datastore::batch& ops,
                                                   revision from, error why) {
-  log::error("{}: {}; reading again to learn what became of {} writes", options_.log->description(), why.message,
-             ops->size());
   failing_ = why;
   failing_->code = errc::unavailable;
   tell_health();
-  // What was not sent yet need not wait for a database that is away: its callers may ask another server, or tell a person.
+  log::info("{}: reading again to learn what became of {} writes", options_.log->description(), ops->size());
   recovering_ = true;
-  refuse_waiting(*failing_);
+  refuse_waiting(away());
   auto give_up = reactor::loop::current().now() + options_.outcome_wait;
   auto pause = duration(retry_min);
   for (;;) {
@@ -465,6 +460,11 @@ task<result<datastore::appended>> engine::recover(const std::vector<pending_ref>
     co_await reactor::sleep_for(pause);
     pause = std::min<duration>(pause * 2, retry_max);
   }
+}
+
+// What was not sent is told.
+error engine::away() const {
+  return {errc::unavailable, fmt::format("the datastore is away: {}; nothing was written", failing_ ? failing_->message : "it does not answer")};
 }
 
 void engine::refuse_waiting(const error& why) {
@@ -526,6 +526,7 @@ event_ref engine::apply(const applied_entry& e) {
 // What others wrote, or an earlier life of this server.
 void engine::apply_foreign(const datastore::entry& e) {
   if (e.at <= applied_) return;
+  if (e.name == datastore::loss_name) loss_told_ = std::max<revision>(loss_told_, parse_uint(e.value).value_or(0));
   auto text = values_.take(e);
   // An older version that could be read must not be taken for the newest.
   if (!text)
@@ -565,10 +566,11 @@ void engine::publish() {
 
 void engine::tell_health() {
   told_unhealthy_ = failing_.has_value();
-  if (failing_)
-    log::error("{}: {}", options_.log->description(), failing_->message);
-  else
+  if (failing_) {
+    if (!stopped_) log::error("{}: {}", options_.log->description(), failing_->message);
+  } else {
     log::info("{}: writes work again", options_.log->description());
+  }
   on_every_core([f = failing_](hub& h) { h.failing = f; });
 }
 
@@ -578,15 +580,7 @@ task<result<void>> engine::start() {
   kedge_assert(&reactor::loop::current() == &owner());
   auto& source = *options_.log;
   KEDGE_CO_CHECK(co_await source.open());
-  loader start(options_, values_, objects_.indexes());
-  KEDGE_CO_CHECK(co_await start.read_what_exists());
-  KEDGE_CO_CHECK(co_await source.begin());
-  KEDGE_CO_CHECK(co_await start.read_the_rest());
-  objects_ = std::move(start.objects);
-  applied_ = start.at;
-  compacted_ = start.compacted;
-  for (auto& o : start.leased)
-    if (objects_.find(o->key()) == object_access::get(o)) watch_lease(std::move(o));
+  KEDGE_CO_CHECK(co_await load_history());
   // Nobody reads a hub before open_store() has answered, so all of them can be filled from here.
   for (auto& h : hubs_) {
     h->start(store_access::make(applied_, objects_));
@@ -600,6 +594,7 @@ task<result<void>> engine::start() {
   services_.spawn(compaction_loop());
   services_.spawn(trim_loop());
   services_.spawn(index_loop());
+  if (!options_.seen_file.empty()) services_.spawn(seen_loop());
   if (source.shared()) {
     services_.spawn(follow_loop());
     services_.spawn(health_loop());
@@ -613,8 +608,7 @@ task<void> engine::follow_loop() {
   for (;;) {
     auto page = co_await options_.log->tail(applied_, reactor::loop::current().now() + tail_wait);
     if (!page && page.error().code == errc::corrupt) {
-      stop_serving(page.error());
-      co_return;
+      co_return co_await stop_serving(page.error());
     }
     result<missed> all;
     if (!page && page.error().code == errc::expired) {
@@ -622,6 +616,7 @@ task<void> engine::follow_loop() {
       all = co_await read_missed(applied_);
       if (all) {
         apply_missed(*all);
+        note_compacted(all->compacted);
         publish();
         continue;
       }
@@ -635,7 +630,10 @@ task<void> engine::follow_loop() {
     }
     pause = retry_min;
     for (auto& e : page->entries) apply_foreign(e);
+    if (!page->entries.empty()) remember(page->entries.back());
     publish();
+    note_compacted(page->compacted);
+    if (loss_is_told()) co_return co_await stop_on_told_loss();
   }
 }
 
@@ -675,18 +673,7 @@ void engine::apply_missed(const missed& m) {
     values_.forget_all_but(m.names);
   }
   for (; e != m.entries.end(); ++e) apply_foreign(*e);
-}
-
-// The database has another history than this server: what clients hold of it can't be gone on with.
-void engine::stop_serving(const error& why) {
-  log::error("{}: serving ends: {}", options_.log->description(), why.message);
-  closing_ = stopped_ = true;
-  failing_ = why;
-  tell_health();
-  refuse_waiting(why);
-  on_every_core([](hub& h) { h.stop(); });
-  queue_changed_.pulse();
-  if (options_.on_lost_history) options_.on_lost_history(why);
+  if (!m.entries.empty()) remember(m.entries.back());
 }
 
 // A shared log knows that its database is away or back before anybody writes.
@@ -695,9 +682,20 @@ task<void> engine::health_loop() {
     co_await reactor::sleep_for(health_interval);
     if (recovering_ || closing_) continue;
     auto h = options_.log->healthy();
-    if (h.has_value() == !failing_.has_value()) continue;
-    failing_ = h ? std::nullopt : std::optional(h.error());
-    tell_health();
+    auto now = reactor::loop::current().now();
+    if (h) {
+      refusing_ = false;
+      unhealthy_since_ = {};
+    } else if (unhealthy_since_ == time_point{}) {
+      unhealthy_since_ = now;
+    }
+    if (h.has_value() != !failing_.has_value()) {
+      failing_ = h ? std::nullopt : std::optional(h.error());
+      tell_health();
+    }
+    if (h || now < unhealthy_since_ + refuse_after) continue;
+    refusing_ = true;
+    refuse_waiting(away());
   }
 }
 
@@ -747,7 +745,8 @@ task<void> engine::lease_loop() {
 }
 
 void engine::note_compacted(revision to) {
-  compacted_ = std::max(compacted_, to);
+  if (to <= compacted_) return;
+  compacted_ = to;
   on_every_core([to = compacted_](hub& h) { h.compacted = to; });
 }
 
@@ -820,6 +819,12 @@ task<void> engine::trim_loop() {
   }
 }
 
+// A log that compacts by itself leaves the rows with keys that are needed, too.
+void engine::hold_keys() {
+  auto bound = values_.compaction_bound();
+  options_.log->hold(bound == std::numeric_limits<revision>::max() ? 0 : bound + 1);
+}
+
 task<void> engine::compaction_loop() {
   // A long log makes the next start slow, and its database large: it is not left for minutes, in which the server may end again.
   bool early = applied_ - compacted_ > compaction_early_factor * objects_.count("") + compaction_early_min;
@@ -827,6 +832,7 @@ task<void> engine::compaction_loop() {
   for (bool keys_noted = false;;) {
     co_await reactor::sleep_for(early ? std::min<duration>(compaction_early_wait, options_.compaction) : options_.compaction);
     early = false;
+    hold_keys();
     auto target = std::min({noted, applied_ > compaction_retain_min ? applied_ - compaction_retain_min : 0, values_.compaction_bound()});
     noted = applied_;
     if (target == 0 || !leads()) continue;
@@ -855,11 +861,20 @@ task<void> engine::close() {
   closing_ = true;
   queue_changed_.pulse();
   room_.pulse();
-  while (in_flight_ > 0 || !queue_.empty()) co_await settle_turn_.wait();
+  auto until = reactor::loop::current().now() + close_wait;
+  while (in_flight_ > 0 || !queue_.empty())
+    if (!co_await settle_turn_.wait_until(until)) break;
+  refuse_waiting(away());
+  // Of what was sent nobody will know here.
+  while (!under_way_.empty()) {
+    auto p = under_way_.begin()->second;
+    answer(p, fail(errc::unknown_outcome, "the server ended before the datastore answered"));
+  }
   on_every_core([](hub& h) { h.stop(); });
   // Those who were answered last run before their answers' owner ends.
   co_await reactor::yield();
   services_.cancel();
+  co_await note_seen();
   co_await options_.log->close();
 }
 

@@ -26,6 +26,7 @@
 #include "store/indexed_tree.h"
 #include "store/open.h"
 #include "store/past.h"
+#include "store/seen.h"
 #include "store/stored_values.h"
 #include "store/text.h"
 
@@ -92,6 +93,7 @@ class engine final : public store {
   task<void> carry(std::vector<pending_ref> ops, std::uint64_t ticket);
   task<result<datastore::appended>> recover(const std::vector<pending_ref>& callers, const datastore::batch& ops,
                                             revision from, error why);
+  error away() const;
   void refuse_waiting(const error& why);
   void answer(const pending_ref& p, result<commit> r);
 
@@ -104,8 +106,12 @@ class engine final : public store {
   void tell_completeness();
   commit commit_at(revision at, std::string_view key) const;
   void tell_health();
+  // The owner's hub last and at once: what the others get is on its way before anybody here can answer.
   template <typename F>
-  void on_every_core(F f);
+  void on_every_core(F f) {
+    for (std::size_t i = 1; i < hubs_.size(); ++i) options_.loops[i]->post([h = hubs_[i], f] { f(*h); });
+    f(*hubs_.front());
+  }
 
   // What the log has after a revision.
   struct missed {
@@ -118,11 +124,24 @@ class engine final : public store {
   };
   task<result<missed>> read_missed(revision from);
   void apply_missed(const missed& m);
-  void stop_serving(const error& why);
+  task<void> stop_serving(error why);
+  bool loss_is_told() const;
+  task<void> stop_on_told_loss();
 
+  task<result<void>> load_history();
+  task<result<std::optional<seen_entry>>> entry_at(revision at);
+  task<result<seen_history>> read_seen() const;
+  result<void> refuse_loss(const std::string& why) const;
+  seen_history seen_now() const;
+  task<void> note_seen();
+  task<void> seen_loop();
+  // The newest change of a page, or of a commit: remembered for note_seen().
+  void remember(revision at, datastore::change kind, std::string_view key, std::string_view stored);
+  void remember(const datastore::entry& e) { remember(e.at, e.kind, e.name, e.value); }
   past_source source_of_past();
   task<result<snapshot>> exactly_from_log(revision at, std::string prefix);
   void note_compacted(revision to);
+  void hold_keys();
   task<void> trim_loop();
   task<void> index_loop();
   task<void> change_index(index what, bool comes);
@@ -142,6 +161,10 @@ class engine final : public store {
   bool told_incomplete_ = false;
   indexed_tree objects_;
   revision applied_ = 0;
+  seen_entry newest_entry_;
+  seen_history noted_;  // as it stands in the file
+  revision loss_accepted_ = 0;
+  revision loss_told_ = 0;  // another server had seen so much, and found it lost
   std::shared_ptr<applied_batch> next_applied_;
   // Indexes that are to come and (without a function) to go, in order.
   std::deque<index> index_changes_;
@@ -155,7 +178,9 @@ class engine final : public store {
   std::size_t last_batch_ = 0;  // operations
   std::uint64_t next_ticket_ = 0, settled_ = 0;
   reactor::event queue_changed_, room_, settle_turn_;
-  bool closing_ = false, told_unhealthy_ = false, recovering_ = false, stopped_ = false;
+  bool closing_ = false, told_unhealthy_ = false, recovering_ = false, stopped_ = false, lost_ = false;
+  bool refusing_ = false;  // the database has been away for a while: nothing queues for it
+  time_point unhealthy_since_{};
   std::optional<error> failing_;
 
   // Linearizable reads of a shared log: a few questions under way, the next for all who came after they were sent.

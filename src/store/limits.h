@@ -89,5 +89,11 @@ inline constexpr std::chrono::seconds tail_wait{30};
 inline constexpr std::chrono::seconds latest_wait{10};
 // How soon readyz tells that a shared database is away or back.
 inline constexpr std::chrono::milliseconds health_interval{100};
+// And after how long of that what waits here is refused: with what a log takes to find it out, three seconds.
+inline constexpr std::chrono::milliseconds refuse_after{700};
+// What has been sent when the store is closed may take so long. The database may be away.
+inline constexpr std::chrono::seconds close_wait{3};
+// How often it is noted how far the database's history was seen: an fsync each time.
+inline constexpr std::chrono::seconds seen_interval{60};
 
 }  // namespace kedge::store

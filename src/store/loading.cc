@@ -1,6 +1,7 @@
 #include "store/loading.h"
 
 #include "base/log.h"
+#include "base/strings.h"
 #include "reactor/sync.h"
 #include "store/object.h"
 
@@ -42,6 +43,7 @@ task<result<void>> loader::read_pages() {
     auto page = **std::move(next->page);
     if (!page.done) next = ask(page.at);
     compacted = std::max(compacted, page.compacted);
+    note_newest(page);
     for (auto& e : page.entries) {
       if (e.kind != change::remove && stored_values::is_sealed(e.value) && !values_.plain(e.name, e.value))
         sealed_.insert_or_assign(e.name, std::move(e));
@@ -57,6 +59,8 @@ task<result<void>> loader::read_pages() {
 task<result<void>> loader::read_the_rest() {
   for (bool done = false; !done;) {
     KEDGE_CO_TRY(auto page, co_await options_.log->load(at));
+    note_newest(page);
+    compacted = std::max(compacted, page.compacted);
     for (auto& e : page.entries) load(e);
     at = std::max(at, page.at);
     done = page.done;
@@ -77,6 +81,12 @@ task<result<void>> loader::read_the_rest() {
   co_return result<void>();
 }
 
+void loader::note_newest(const datastore::page& p) {
+  if (p.entries.empty()) return;
+  auto& e = p.entries.back();
+  if (e.at > newest.at) newest = look_at(e.at, e.kind, e.name, e.value);
+}
+
 void loader::open_some() {
   for (auto i = sealed_.begin(); i != sealed_.end();) {
     auto& e = (i++)->second;
@@ -86,6 +96,7 @@ void loader::open_some() {
 
 void loader::load(const datastore::entry& e) {
   if (!sealed_.empty()) sealed_.erase(e.name);
+  if (e.name == datastore::loss_name) loss_told = std::max<revision>(loss_told, parse_uint(e.value).value_or(0));
   auto text = values_.take(e);
   if (!text) {
     objects.erase(e.name);

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "store/indexed_tree.h"
+#include "store/seen.h"
 #include "store/stored_values.h"
 
 namespace kedge::store {
@@ -25,10 +26,13 @@ class loader {
 
   indexed_tree objects;
   revision at = 0, compacted = 0;
+  revision loss_told = 0;  // up to where another server says that it had seen what was lost
+  seen_entry newest;       // of what exists
   std::vector<object_ref> leased;  // some may have been replaced since
 
  private:
   task<result<void>> read_pages();
+  void note_newest(const datastore::page& p);
   void load(const datastore::entry& e);
   void open_some();
 

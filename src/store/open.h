@@ -59,6 +59,12 @@ struct store_options {
   std::function<void(const error& why)> on_lost_history = {};
   std::chrono::nanoseconds history = history_age;
   std::chrono::nanoseconds compaction = compaction_interval;
+  // Where it is noted how far the database's history was seen (seen.h); empty: nowhere. A database that has less is refused with
+  // errc::corrupt, unless that is accepted: then revisions go on far above, and whoever holds an older one lists again.
+  std::string seen_file = {};
+  bool accept_data_loss = false;
+  // Which cluster a state is of; empty when it doesn't say yet.
+  std::function<std::string(const snapshot&)> cluster_of = {};
   // How long callers wait to learn what became of a write without an answer.
   std::chrono::nanoseconds outcome_wait = unknown_outcome_wait;
 };

@@ -25,10 +25,12 @@ TOKEN = "cluster-secret"
 
 
 class Postgres:
-    """One database server. Without fsync: killing a process is not a power cut, and a busy disk would take minutes."""
+    """One database server. Without fsync: killing a process is not a power cut, and a busy disk would take minutes.
 
-    def __init__(self, lab, host):
-        self.lab, self.host, self.process = lab, host, None
+    `replicated`: others may follow it; `of`: it follows that one, and hasn't all that it has (asynchronous)."""
+
+    def __init__(self, lab, host, replicated=False, of=None):
+        self.lab, self.host, self.process, self.replicated = lab, host, None, replicated or of is not None
         self.folder = tempfile.mkdtemp(prefix="kedge-pg-")
         lab.at_end(lambda: shutil.rmtree(self.folder, ignore_errors=True))
         lab.at_end(lambda: self.stop(signal.SIGQUIT))
@@ -36,13 +38,18 @@ class Postgres:
         os.chown(self.folder, user.pw_uid, user.pw_gid)
         self.programs = os.path.dirname(sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"))[-1])
         self.data = os.path.join(self.folder, "data")
-        self.command("initdb", "-D", self.data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8")
-        with open(os.path.join(self.data, "pg_hba.conf"), "a") as f:
-            f.write("host all all 0.0.0.0/0 trust\n")
+        if of:
+            self.command("pg_basebackup", "-D", self.data, "-R", "-X", "stream", "-c", "fast", "-d", f"host={of.host.address} port=5432 user=postgres",
+                         host=host)
+        else:
+            self.command("initdb", "-D", self.data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8")
+            with open(os.path.join(self.data, "pg_hba.conf"), "a") as f:
+                f.write("host all all 0.0.0.0/0 trust\nhost replication all 0.0.0.0/0 trust\n")
         self.start()
 
-    def command(self, name, *args):
-        return run("runuser", "-u", "postgres", "--", os.path.join(self.programs, name), *args, timeout=120)
+    def command(self, name, *args, host=None):
+        argv = ["runuser", "-u", "postgres", "--", os.path.join(self.programs, name), *args]
+        return run(*(host.command(*argv) if host else argv), timeout=120)
 
     @property
     def url(self):
@@ -50,7 +57,8 @@ class Postgres:
 
     def start(self):
         settings = {"listen_addresses": "*", "port": 5432, "unix_socket_directories": self.folder, "max_connections": 100,
-                    "shared_buffers": "32MB", "fsync": "off", "wal_level": "minimal", "max_wal_senders": 0}
+                    "shared_buffers": "32MB", "fsync": "off", "wal_level": "replica" if self.replicated else "minimal",
+                    "max_wal_senders": 5 if self.replicated else 0}
         argv = [os.path.join(self.programs, "postgres"), "-D", self.data]
         for name, value in settings.items():
             argv += ["-c", f"{name}={value}"]
@@ -77,6 +85,28 @@ class Postgres:
     def restart(self, number=signal.SIGINT):
         self.stop(number)
         self.start()
+
+
+class Wire:
+    """What comes to a host from an address, or goes there: swallowed, or slowed down. By the host's own packet filter."""
+
+    def __init__(self, lab, host):
+        self.host = host
+        self.heal()
+        lab.at_end(self.heal)
+
+    def nft(self, text):
+        run(*self.host.command("nft", "-f", "-"), input=text)
+
+    def heal(self):
+        self.nft("table inet wire {\n}\ndelete table inet wire\ntable inet wire {\n chain in { type filter hook input priority 0; }\n"
+                 " chain out { type filter hook output priority 0; }\n}\n")
+
+    def cut(self, address):
+        self.nft(f"add rule inet wire in ip saddr {address} drop\nadd rule inet wire out ip daddr {address} drop\n")
+
+    def slow_down(self, address, kbytes):
+        self.nft(f"add rule inet wire in ip saddr {address} limit rate over {kbytes} kbytes/second burst 16 kbytes drop\n")
 
 
 class Haproxy:

@@ -113,11 +113,12 @@ class redis_log final : public shared_log {
 
   // Page by page: what another server replaces meanwhile comes later, and its removals too, as long as they aren't compacted.
   task<result<page>> load_live(revision after) override {
-    auto* link = looker_.get();
+    auto* link = looker_ ? looker_.get() : w_.get();
+    if (!link) co_return fail(errc::unavailable, "the database can't be reached");
     auto count = page_rows_;
     auto entries = link->send(command::of("XRANGE", log_, fmt::format("{}-0", after + 1), "+", "COUNT", std::uint64_t(count)));
     KEDGE_CO_TRY(auto meta, describe(co_await link->run(command::of("HMGET", meta_, "rev", "compacted"))));
-    if (!*entries->value) co_return describe(result<page>(fail(std::move(*entries->value).error())));
+    if (!entries->value || !*entries->value) co_return fail(errc::unavailable, "the connection to the database was lost");
     auto& list = **entries->value;
     page out;
     out.at = after;
