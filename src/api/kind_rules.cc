@@ -6,7 +6,7 @@ namespace {
 const kind_rules generic{};
 
 const kind_rules* const all[] = {
-    &kinds::namespaces, &kinds::config_maps, &kinds::secrets, &kinds::nodes, &kinds::leases, &kinds::events,
+    &kinds::namespaces, &kinds::config_maps, &kinds::secrets, &kinds::nodes, &kinds::leases, &kinds::events, &kinds::new_events,
     &kinds::service_accounts, &kinds::services, &kinds::endpoints, &kinds::endpoint_slices, &kinds::pods, &kinds::pod_templates,
     &kinds::replication_controllers, &kinds::deployments, &kinds::replica_sets, &kinds::stateful_sets, &kinds::daemon_sets,
     &kinds::controller_revisions, &kinds::jobs, &kinds::cron_jobs, &kinds::roles, &kinds::role_bindings, &kinds::cluster_roles,

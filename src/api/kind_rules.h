@@ -68,7 +68,7 @@ const kind_rules& rules_of(std::string_view group, std::string_view resource) no
 
 // kind_rules that the files of kinds/ define.
 namespace kinds {
-extern const kind_rules namespaces, config_maps, secrets, nodes, leases, events, service_accounts, services, endpoints, endpoint_slices,
+extern const kind_rules namespaces, config_maps, secrets, nodes, leases, events, new_events, service_accounts, services, endpoints, endpoint_slices,
     pods, pod_templates, replication_controllers, deployments, replica_sets, stateful_sets, daemon_sets, controller_revisions, jobs,
     cron_jobs, roles, role_bindings, cluster_roles, cluster_role_bindings, priority_classes, pod_disruption_budgets, resource_quotas,
     limit_ranges, certificate_signing_requests, cluster_trust_bundles, pod_certificate_requests, network_policies, ingresses, ingress_classes, ip_addresses, service_cidrs,

@@ -98,7 +98,7 @@ registry::registry() {
     if (it == index_.end() || stored == index_.end()) continue;
     auto s = const_cast<served*>(it->second);  // ours: own_ has it
     s->stored = stored->second;
-    s->rules = stored->second->rules;
+    if (rules_of(s->group, s->resource).resource.empty()) s->rules = stored->second->rules;
     s->key_prefix = stored->second->key_prefix;
     s->to_stored = c.to_stored;
     s->from_stored = c.from_stored;

@@ -133,7 +133,7 @@ task<api_result<void>> allocation::claim_address(json::value& service, bool dry_
   if (!wanted.empty()) {
     auto n = ipv4(wanted);
     if (!n || *n < all.first || *n - all.first >= all.size)
-      co_return refused(fmt::format("the provided network does not match the current range, the valid range is {}", ranges_.cluster_cidr));
+      co_return refused(fmt::format("the provided IP ({}) is not in the valid range. The range of valid IPs is {}", wanted, ranges_.cluster_cidr));
     if (cluster.find(std::string(address_prefix) + wanted)) co_return refused("provided IP is already allocated");
     if (dry_run) co_return api_result<void>();
     auto done = co_await store_.write({store::write_kind::create, std::string(address_prefix) + wanted,

@@ -193,7 +193,7 @@ status refuse(const served& s, std::string_view name, causes found) {
     std::unordered_set<std::string> told;
     std::erase_if(found, [&](const cause& c) { return !told.insert(fmt::format("{}: {}", c.field, c.message)).second; });
   }
-  return invalid(s.group, s.kind, name, std::move(found));
+  return invalid(s.stored->group, s.stored->kind, name, std::move(found));
 }
 
 void validate_update(causes& out, const kind_rules& rules, const json::value& now, const json::value& before) {

@@ -269,6 +269,12 @@ void check_common(causes& out, const json::value& m, const metadata_rules& rules
 
 }  // namespace
 
+void check_finalizer(causes& out, std::string_view name, const place& at) {
+  add_problems(out, at, name, check_qualified_name(name));
+  if (name.find('/') == name.npos && !standard_finalizer(name))
+    out.push_back(invalid_value(at, name, "name is neither a standard finalizer name nor is it fully qualified"));
+}
+
 void check_metadata(causes& out, const json::value& m, const metadata_rules& rules, const place& at) {
   check_common(out, m, rules, rules.name, at);
   if (auto finalizers = m.find("finalizers"); finalizers && !rules.plain_finalizers) check_standard_finalizers(out, *finalizers, place(at, "finalizers"));

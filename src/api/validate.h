@@ -41,6 +41,8 @@ void check_annotations(causes& out, const json::value& annotations, const place&
 void check_label_selector(causes& out, const json::value& selector, const place& at, bool any_values = false);
 // Whether its expressions have values that no label can have.
 bool has_bad_values(const json::value& selector);
+// Of a namespace's or another spec's: one that is no standard name must be fully qualified.
+void check_finalizer(causes& out, std::string_view name, const place& at);
 // "example.com/some/path".
 void check_domain_path(causes& out, std::string_view text, const place& at);
 // Keys and values for a signer (example.com/key), as users write them.

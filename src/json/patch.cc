@@ -214,19 +214,6 @@ class patcher {
   std::size_t copied_bytes_ = 0;
 };
 
-std::string_view go_kind(const value& v) {
-  switch (v.type()) {
-    case type::null: return "null";
-    case type::boolean: return "bool";
-    case type::integer:
-    case type::number: return "number";
-    case type::string: return "string";
-    case type::array: return "array";
-    case type::object: break;
-  }
-  return "object";
-}
-
 // In what is new to the document, nulls mean nothing and go.
 value without_nulls(value patch) {
   auto o = patch.object();
@@ -257,10 +244,10 @@ void merge(value& target, const value& patch) {
 
 result<value> apply_json_patch(value document, const value& patch) {
   auto operations = patch.array();
-  if (!operations) return fail(errc::invalid, "json: cannot unmarshal " + std::string(go_kind(patch)) + " into Go value of type jsonpatch.Patch");
+  if (!operations) return fail(errc::invalid, "json: cannot unmarshal " + std::string(kind_name(patch)) + " into Go value of type jsonpatch.Patch");
   for (auto& o : *operations)
     if (!o.is_object() && !o.is_null())
-      return fail(errc::invalid, "json: cannot unmarshal " + std::string(go_kind(o)) + " into Go value of type jsonpatch.Operation");
+      return fail(errc::invalid, "json: cannot unmarshal " + std::string(kind_name(o)) + " into Go value of type jsonpatch.Operation");
   if (operations->size() > patch_operations_max)
     return fail(errc::too_large, "The allowed maximum operations in a JSON patch is " + std::to_string(patch_operations_max) +
                                      ", got " + std::to_string(operations->size()));

@@ -142,4 +142,17 @@ bool operator==(const value& a, const value& b) noexcept {
   return a.v_ == b.v_;
 }
 
+std::string_view kind_name(const value& v) noexcept {
+  switch (v.type()) {
+    case type::null: return "null";
+    case type::boolean: return "bool";
+    case type::integer:
+    case type::number: return "number";
+    case type::string: return "string";
+    case type::array: return "array";
+    case type::object: break;
+  }
+  return "object";
+}
+
 }  // namespace kedge::json

@@ -143,4 +143,7 @@ struct member {
   json::value value;
 };
 
+// As Go's decoder names what it can't take: "object", "array", "string", "number", "bool", "null".
+std::string_view kind_name(const value& v) noexcept;
+
 }  // namespace kedge::json

@@ -96,7 +96,13 @@ class Recorder:
     def compare(self, row, sent, expected, ask):
         """Asks twice: what differs between the two is no rule's."""
         try:
-            first, second = ask(), ask()
+            first = ask()
+            second = ask()
+            # Several causes may be told in the order of a map, which is seldom the same for long.
+            for _ in range(5 if first.body.count(b'"field":') > 1 and second.body == first.body else 0):
+                second = ask()
+                if second.body != first.body:
+                    break
         except (http.client.HTTPException, OSError):
             print("left out, it makes the judge drop the connection:", compact(row), file=sys.stderr)
             return
@@ -108,9 +114,10 @@ class Recorder:
                 return
             row["order"] = "any"
         if first.code < 300 and expected is not None:
-            varies = difference(plain(first), plain(second))
+            varies = [at for at, _ in difference(plain(first), plain(second))]
             a, b = plain(first), expected
-            for at, _ in varies:
+            varies += [at for at, _ in difference(b, a) if pointer(at) in self.table.chosen and at not in varies]
+            for at in varies:
                 for v in (a, b):
                     try:
                         change(v, at, Gone)
@@ -119,7 +126,7 @@ class Recorder:
             if also := operations(difference(b, a)):
                 row["also"] = also
             if varies:
-                row["varies"] = [pointer(at) for at, _ in varies]
+                row["varies"] = [pointer(at) for at in varies]
         self.rows.append(row)
 
     def creates(self, base, rows):

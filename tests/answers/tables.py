@@ -7,6 +7,7 @@
     mechanical: [full]                             # bases of which every field is bent in turn; see mutations.py
     brief: [full]                                  # less thoroughly, of large ones
     before: [[/api/v1/namespaces, [{…}]]]          # what must be there
+    chosen: [spec.clusterIP]                       # what the server chooses when the body doesn't: not compared then
     ---
     create plain                                   # what is done with which base (the first when it isn't said); then a row a line:
       spec.nodeName = Upper                        # what is changed
@@ -114,6 +115,7 @@ class Table:
         self.kind, self.path, self.key = said["kind"], said["path"], said["key"]
         self.bases, self.mechanical = said["bases"], said.get("mechanical", [])
         self.brief = said.get("brief", [])
+        self.chosen = [pointer(steps_of(p)) for p in said.get("chosen", [])]
         self.before, self.metadata = said.get("before", []), said.get("metadata", False)
         self.groups = []
         for line in rows.splitlines():

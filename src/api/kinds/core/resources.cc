@@ -173,6 +173,13 @@ void check_resource_name(causes& out, std::string_view name, const place& at) {
   if (name.find('/') == name.npos && !is_standard_resource(name)) out.push_back(invalid_value(at, name, "must be a standard resource type or fully qualified"));
 }
 
+bool is_quota_resource(std::string_view name) noexcept { return is_standard_resource(name) && name != "storage"; }
+
+void check_quota_resource_name(causes& out, std::string_view name, const place& at) {
+  check_resource_name(out, name, at);
+  if (name.find('/') == name.npos && !is_quota_resource(name)) out.push_back(invalid_value(at, name, "must be a standard resource for quota"));
+}
+
 void check_container_resource_name(causes& out, std::string_view name, const place& at) {
   check_resource_name(out, name, at);
   if (name.find('/') == name.npos) {

@@ -18,6 +18,9 @@ bool may_overcommit(std::string_view resource) noexcept;        // requests may 
 
 // "must be a standard resource type or fully qualified".
 void check_resource_name(causes& out, std::string_view name, const place& at);
+// "requests.cpu", "pods": of quotas. The second is told "must be a standard resource for quota" of others without a domain.
+bool is_quota_resource(std::string_view name) noexcept;
+void check_quota_resource_name(causes& out, std::string_view name, const place& at);
 // What a container may ask for.
 void check_container_resource_name(causes& out, std::string_view name, const place& at);
 // Not negative, and whole where the resource is counted.

@@ -1,9 +1,8 @@
-// policy.cc: what bounds others: PriorityClass, PodDisruptionBudget, ResourceQuota, LimitRange, RuntimeClass, flow control,
+// policy.cc: what bounds others: PriorityClass, PodDisruptionBudget, RuntimeClass, flow control,
 // HorizontalPodAutoscaler.
 #include <fmt/format.h>
 
 #include "api/kind_rules.h"
-#include "schema/quantity.h"
 
 namespace kedge::api {
 namespace {
@@ -40,49 +39,6 @@ void disruption_budget(causes& out, const json::value& o) {
   check_int_or_percent(out, spec["maxUnavailable"], "spec.maxUnavailable");
   check_label_selector(out, spec["selector"], "spec.selector");
   one_of(out, spec, "spec", "unhealthyPodEvictionPolicy", {"AlwaysAllow", "IfHealthyBudget"});
-}
-
-void quota(causes& out, const json::value& o) {
-  if (auto hard = o["spec"]["hard"].object())
-    for (auto& m : *hard) {
-      auto field = at_key("spec.hard", m.name);
-      add_problems(out, field, m.name, check_qualified_name(m.name));
-      check_quantity(out, m.value, field);
-    }
-  for (std::size_t i = 0; i < o["spec"]["scopes"].size(); ++i) {
-    auto s = o["spec"]["scopes"][i].as_string();
-    bool known = false;
-    for (std::string_view k : {"Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "PriorityClass", "CrossNamespacePodAffinity", "VolumeAttributesClass"}) known = known || k == s;
-    if (!known) out.push_back(invalid_value("spec.scopes", o["spec"]["scopes"], "unsupported scope"));
-  }
-}
-void quota_update(causes& out, const json::value& o, const json::value& old) {
-  quota(out, o);
-  immutable(out, o["spec"]["scopes"], old["spec"]["scopes"], "spec.scopes");
-}
-
-void limit_range(causes& out, const json::value& o) {
-  for (std::size_t i = 0; i < o["spec"]["limits"].size(); ++i) {
-    auto& l = o["spec"]["limits"][i];
-    auto path = at("spec.limits", i);
-    if (l["type"].as_string().empty()) out.push_back(required(path + ".type"));
-    if (l["type"].as_string() == "Pod")
-      for (auto name : {"default", "defaultRequest"})
-        if (!l[name].empty()) out.push_back(forbidden_value(under(path, name), "may not be specified when `type` is 'Pod'"));
-    auto value = [&](const char* list, const std::string& name) { return schema::quantity::parse(l[list][name].as_string()); };
-    if (auto least = l["min"].object())
-      for (auto& m : *least) {
-        auto most = value("max", m.name), low = value("min", m.name);
-        if (l["max"].find(m.name) && most && low && *most < *low)
-          out.push_back(invalid_value(at_key(path + ".min", m.name), m.value, fmt::format("min value {} is greater than max value {}", low->text(), most->text())));
-      }
-    if (auto given = l["default"].object())
-      for (auto& m : *given) {
-        auto most = value("max", m.name), v = value("default", m.name);
-        if (l["max"].find(m.name) && most && v && *most < *v)
-          out.push_back(invalid_value(at_key(path + ".default", m.name), m.value, fmt::format("default value {} is greater than max value {}", v->text(), most->text())));
-      }
-  }
 }
 
 void runtime_class(causes& out, const json::value& o) { add_problems(out, "handler", o["handler"], check_dns1123_label(o["handler"].as_string())); }
@@ -130,8 +86,6 @@ void priority_level(causes& out, const json::value& o) {
 
 const kind_rules kinds::priority_classes{.group = "scheduling.k8s.io", .resource = "priorityclasses", .generation = true, .validate = priority_class, .validate_update = priority_class_update, .refuse_delete = keep_system_classes};
 const kind_rules kinds::pod_disruption_budgets{.group = "policy", .resource = "poddisruptionbudgets", .generation = true, .unconditional_update = false, .validate = disruption_budget};
-const kind_rules kinds::resource_quotas{.group = "", .resource = "resourcequotas", .answers_deleted_object = true, .validate = quota, .validate_update = quota_update};
-const kind_rules kinds::limit_ranges{.group = "", .resource = "limitranges", .create_by_update = true, .validate = limit_range};
 const kind_rules kinds::runtime_classes{.group = "node.k8s.io", .resource = "runtimeclasses", .create_by_update = true, .unconditional_update = false, .validate = runtime_class, .validate_update = runtime_class_update};
 const kind_rules kinds::horizontal_pod_autoscalers{.group = "autoscaling", .resource = "horizontalpodautoscalers", .validate = autoscaler};
 const kind_rules kinds::flow_schemas{.group = "flowcontrol.apiserver.k8s.io", .resource = "flowschemas", .generation = true, .validate = flow_schema};
