@@ -80,6 +80,15 @@ problems check_dns1123_subdomain(std::string_view s) {
   return out;
 }
 
+problems check_any_case_subdomain(std::string_view s) {
+  problems out;
+  if (s.size() > 253) out.emplace_back("must be no more than 253 bytes");
+  if (!is_subdomain(lower(s)))
+    out.emplace_back("an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with an alphanumeric "
+                     "character (e.g. 'Example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')");
+  return out;
+}
+
 problems check_wildcard_dns1123_subdomain(std::string_view s) {
   problems out;
   if (s.size() > 253) out.push_back(too_long_text(253));

@@ -14,6 +14,7 @@ using problems = std::vector<std::string>;
 
 problems check_dns1123_label(std::string_view text);
 problems check_dns1123_subdomain(std::string_view text);
+problems check_any_case_subdomain(std::string_view text);  // of upper case, too
 problems check_dns1035_label(std::string_view text);
 problems check_qualified_name(std::string_view text);  // label and annotation keys
 problems check_label_value(std::string_view text);

@@ -215,6 +215,10 @@ cause too_long(std::string field, std::size_t limit_bytes) {
   return make_cause("FieldValueTooLong", fmt::format("Too long: may not be more than {} bytes", limit_bytes), std::move(field));
 }
 
+cause too_many_characters(std::string field, std::size_t limit) {
+  return make_cause("FieldValueTooLong", fmt::format("Too long: may not be more than {} characters", limit), std::move(field));
+}
+
 cause too_many(std::string field, std::size_t actual, std::size_t limit) {
   return make_cause("FieldValueTooMany", fmt::format("Too many: {}: must have at most {} items", actual, limit), std::move(field));
 }

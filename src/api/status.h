@@ -67,6 +67,7 @@ cause not_supported(std::string field, const json::value& value, const std::vect
 cause duplicate_value(std::string field, const json::value& value);
 cause forbidden_value(std::string field, std::string_view detail);
 cause too_long(std::string field, std::size_t limit_bytes);
+cause too_many_characters(std::string field, std::size_t limit);
 cause too_many(std::string field, std::size_t actual, std::size_t limit);
 cause not_found_value(std::string field, const json::value& value);
 cause type_invalid(std::string field, const json::value& value, std::string_view detail);

@@ -55,6 +55,10 @@ void immutable(causes& out, const json::value& now, const json::value& before, c
   if (!(now == before)) out.push_back(invalid_value(at, now, "field is immutable"));
 }
 
+void declared_immutable(causes& out, const json::value& now, const json::value& before, const place& at) {
+  if (!(now == before)) out.push_back(invalid_value(at, nullptr, "field is immutable"));
+}
+
 void check_labels(causes& out, const json::value& labels, const place& at) {
   auto o = labels.object();
   if (!o) return;

@@ -34,6 +34,8 @@ void one_of_needed(causes& out, const json::value& parent, const place& at, std:
 void not_negative(causes& out, const json::value& parent, const place& at, std::string_view member);
 // "field is immutable" when the two differ.
 void immutable(causes& out, const json::value& now, const json::value& before, const place& at);
+// The same of a rule that kube-apiserver has declared with the type: it doesn't tell the value.
+void declared_immutable(causes& out, const json::value& now, const json::value& before, const place& at);
 
 void check_labels(causes& out, const json::value& labels, const place& at);
 void check_annotations(causes& out, const json::value& annotations, const place& at);

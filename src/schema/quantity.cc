@@ -128,7 +128,8 @@ std::int64_t saturate(__int128 n) {
   return static_cast<std::int64_t>(n);
 }
 
-__int128 divide_up(__int128 n, __int128 by) { return n / by + (n > 0 && n % by != 0); }
+// Away from zero.
+__int128 divide_up(__int128 n, __int128 by) { return n / by + (n % by > 0) - (n % by < 0); }
 
 // ParseQuantity keeps the text where a quick look says that it is canonical; some that pass ("1.500") are not, and stay.
 bool keeps_its_text(const parts& p, const scale& s) {

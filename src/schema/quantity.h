@@ -21,8 +21,8 @@ class quantity {
   static quantity of_milli(std::int64_t n) noexcept;
 
   std::string text() const;               // canonical
-  std::int64_t value() const noexcept;        // rounded up, as Quantity.Value(); saturates
-  std::int64_t milli_value() const noexcept;  // rounded up, as MilliValue(); saturates
+  std::int64_t value() const noexcept;        // rounded away from zero, as Quantity.Value(); saturates
+  std::int64_t milli_value() const noexcept;  // likewise, as MilliValue(); saturates
   bool is_whole() const noexcept;             // no fraction, when it is rounded to thousandths
   bool is_zero() const noexcept { return nano_ == 0; }
   int sign() const noexcept { return nano_ < 0 ? -1 : nano_ > 0; }

@@ -99,9 +99,18 @@ void check_nfs(causes& out, const json::value& s, const place& at) {
   if (auto path = s["path"].as_string(); !path.starts_with('/')) out.push_back(invalid_value(place(at, "path"), path, "must be an absolute path"));
 }
 
-void check_iscsi(causes& out, const json::value& s, const place& at, bool persistent) {
+std::string_view wrong_iscsi_session(std::string_view volume_name, const json::value& source) {
+  constexpr std::size_t session_max = 64;
+  if (!source["initiatorName"].is_string() || volume_name.size() + 1 + source["targetPortal"].as_string().size() <= session_max) return {};
+  return "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
+}
+
+void check_iscsi(causes& out, const json::value& s, const place& at, const std::string_view* volume_name) {
+  const bool persistent = volume_name;
   auto begin_text = persistent ? "must be valid format" : "must be valid format starting with iqn, eui, or naa";
   need(out, s, at, "targetPortal");
+  if (auto wrong = persistent ? wrong_iscsi_session(*volume_name, s) : ""; !wrong.empty())
+    out.push_back(invalid_value(place(at, "targetportal"), s["targetPortal"].as_string(), wrong));
   if (need(out, s, at, "iqn"))
     if (auto wrong = wrong_iscsi_name(s["iqn"].as_string(), begin_text); !wrong.empty()) out.push_back(invalid_value(place(at, "iqn"), s["iqn"], wrong));
   in_range(out, s, at, "lun", 255, "must be between 0 and 255, inclusive");

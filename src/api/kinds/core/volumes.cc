@@ -80,7 +80,7 @@ void check_git(causes& out, const json::value& s, const place& at) {
 }
 
 void check_claim(causes& out, const json::value& s, const place& at) { need(out, s, at, "claimName"); }
-void check_pod_iscsi(causes& out, const json::value& s, const place& at) { check_iscsi(out, s, at, false); }
+void check_pod_iscsi(causes& out, const json::value& s, const place& at) { check_iscsi(out, s, at, nullptr); }
 void check_pod_cinder(causes& out, const json::value& s, const place& at) { check_cinder(out, s, at, false); }
 void check_pod_storage_os(causes& out, const json::value& s, const place& at) { check_storage_os(out, s, at, false); }
 
@@ -286,10 +286,8 @@ void check_volume_source(causes& out, const json::value& v, const place& at, std
       check_projected(out, source, here, options);
     else
       check_image(out, source, here, options);
-    constexpr std::size_t session_max = 64;
-    if (s.member == "iscsi" && source["initiatorName"].is_string() && name.size() + 1 + source["targetPortal"].as_string().size() > session_max)
-      out.push_back(invalid_value(place(at, "name"), name,
-                                  "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified."));
+    if (s.member == "iscsi")
+      if (auto wrong = wrong_iscsi_session(name, source); !wrong.empty()) out.push_back(invalid_value(place(at, "name"), name, wrong));
     if (s.member == "ephemeral" && !any && !pod_name.empty() && !name.empty()) {
       auto claim = fmt::format("{}-{}", pod_name, name);
       for (auto& text : check_dns1123_subdomain(claim)) out.push_back(invalid_value(place(at, "name"), name, fmt::format("PVC name {}: {}", quote(claim), text)));

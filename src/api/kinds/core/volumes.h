@@ -42,10 +42,12 @@ void check_vsphere(causes& out, const json::value& source, const place& at);
 void check_photon(causes& out, const json::value& source, const place& at);
 void check_portworx(causes& out, const json::value& source, const place& at);
 void check_scale_io(causes& out, const json::value& source, const place& at);
-// What follows is a little stricter of a PersistentVolume, whose secrets have a namespace.
-void check_iscsi(causes& out, const json::value& source, const place& at, bool persistent);
+// What follows is a little stricter of a PersistentVolume, whose secrets have a namespace. `volume_name`: of one; null: of a pod's.
+void check_iscsi(causes& out, const json::value& source, const place& at, const std::string_view* volume_name);
 void check_cinder(causes& out, const json::value& source, const place& at, bool persistent);
 void check_storage_os(causes& out, const json::value& source, const place& at, bool persistent);
+// "Total length of <volume name>:<iscsi.targetPortal> …", when it is too long.
+std::string_view wrong_iscsi_session(std::string_view volume_name, const json::value& source);
 void check_csi_driver_name(causes& out, std::string_view name, const place& at);
 
 // One source of a volume: its member, the place that an error of it is told at (some have another), the one of a second source.
