@@ -338,6 +338,7 @@ class server_process {
     shared_.ranges.first_port = settings_.node_port_first;
     shared_.ranges.last_port = settings_.node_port_last;
     KEDGE_CO_CHECK(co_await listen());
+    KEDGE_CO_CHECK(co_await wait_for_clock());
 
     KEDGE_CO_CHECK(co_await open_fronts());
     auto& mine = *gateway_.here();
@@ -546,6 +547,21 @@ class server_process {
         co_return *failed;
       });
       KEDGE_CO_CHECK(std::move(listening));
+    }
+    co_return result<void>();
+  }
+
+  // A machine that has no clock of its own starts somewhere in the past, until it has heard the time. Before the authorities' begin
+  // nobody could be told from a stranger: such a server would be listed, and refuse all who come.
+  task<result<void>> wait_for_clock() {
+    auto& loop = reactor::loop::current();
+    constexpr auto told_each = std::chrono::minutes(1);
+    for (auto told = loop.now() - told_each; loop.wall_now() < identity_->client_ca().signer().not_before();) {
+      if (loop.now() - told >= told_each) {
+        log::error("{}; waiting for the clock", identity_->clock_problem(loop.wall_now()).value_or(""));
+        told = loop.now();
+      }
+      if (co_await stop_.wait_until(loop.now() + std::chrono::seconds(1))) co_return fail(errc::cancelled, "stopped while it waited for the clock");
     }
     co_return result<void>();
   }

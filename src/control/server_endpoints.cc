@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "base/log.h"
@@ -18,7 +19,7 @@ const api::resource_id endpoints{"", "v1", "endpoints"};
 const api::resource_id slices{"discovery.k8s.io", "v1", "endpointslices"};
 constexpr std::string_view rows = "/registry/masterleases/";
 constexpr const char *identity_key = "kedge.io/identity", *node_key = "kedge.io/node-name", *settings_key = "kedge.io/critical-settings",
-                     *hash_key = "k3s.io/encryption-config-hash";
+                     *hash_key = "k3s.io/encryption-config-hash", *token_key = "kedge.io/token", *time_key = "kedge.io/time";
 constexpr std::uint16_t usual_port = 6443;
 // The row's own life in the datastore. Longer than alive_time, so that a restart of the database takes no row away.
 constexpr std::uint32_t row_seconds = 60;
@@ -81,7 +82,10 @@ std::string server_endpoints::value() const {
   auto o = named("v1", "Endpoints", key_.substr(rows.size()), {});
   o.member("metadata") = json::object{{"generation", static_cast<std::int64_t>(generation_)},
                                       {"annotations", json::object{{identity_key, options_.identity}, {node_key, options_.node_name}, {settings_key, json::write(options_.settings)}}}};
-  if (options_.encryption_hash) o.member("metadata").member("annotations").set(hash_key, options_.encryption_hash());
+  auto& notes = o.member("metadata").member("annotations");
+  if (options_.encryption_hash) notes.set(hash_key, options_.encryption_hash());
+  if (options_.token_id) notes.set(token_key, options_.token_id());
+  notes.set(time_key, format_rfc3339_micro(reactor::loop::current().wall_now()));
   o.set("subsets", json::array{json::object{{"addresses", json::array{json::object{{"ip", options_.address}}}}, {"ports", json::array{port_of(options_.port)}}}});
   return json::write(o);
 }
@@ -91,7 +95,10 @@ void server_endpoints::look(const store::event& e) {
   auto now = reactor::loop::current().now();
   if (e.type == store::event_type::deleted) {
     // It left, or the datastore ended rows while nobody could renew them.
-    if (now >= grace_until_) members_.erase(key);
+    if (now >= grace_until_) {
+      if (auto m = members_.find(key); m != members_.end()) clocks_.forget(name_of(m->second));
+      members_.erase(key);
+    }
     changed_.pulse();
     return;
   }
@@ -103,15 +110,20 @@ void server_endpoints::look(const store::event& e) {
            .node_name = std::string(notes[node_key].as_string()),
            .identity = std::string(notes[identity_key].as_string()),
            .encryption_hash = std::string(notes[hash_key].as_string()),
+           .token_id = std::string(notes[token_key].as_string()),
            .port = static_cast<std::uint16_t>(subset["ports"][0]["port"].as_integer(usual_port)),
            .settings = json::parse(notes[settings_key].as_string()).value_or(json::value()),
            .at = e.object->mod(),
            .seen = now};
   if (m.address.empty()) return;
+  // K3s's rows, and those of older servers, have none.
+  if (auto written = parse_rfc3339(notes[time_key].as_string()); written && key != key_) clocks_.saw(name_of(m), *written, reactor::loop::current().wall_now());
   bool news = !members_.contains(key);
   members_[key] = std::move(m);
   if (news) changed_.pulse();
 }
+
+std::string server_endpoints::name_of(const member& m) { return reactor::endpoint{m.address, m.port}.text(); }
 
 std::map<std::string, server_endpoints::member> server_endpoints::read() const {
   server_endpoints probe(objects_, options_);
@@ -196,6 +208,7 @@ task<result<void>> server_endpoints::renew() {
         // No news could come meanwhile.
         grace_until_ = now + options_.alive_time;
         for (auto& m : members_) m.second.seen = now;
+        clocks_.forget_all();
       }
       renewed_ = now;
       co_return result<void>();
@@ -294,15 +307,26 @@ task<void> server_endpoints::keep(std::function<bool()> leads) {
     if (leaving_) co_return;
     // Without news of the others for a while, nobody is judged.
     if (!options_.alone && loop.now() - renewed_ > 2 * options_.renew_period) continue;
+    clocks_.judge(loop.now());
     if (!leads() && listed() && loop.now() < my_turn) continue;
     my_turn = loop.now() + others_time;
     std::erase_if(members_, [&](auto& m) {
       if (m.first == key_ || loop.now() < m.second.seen + alive_time(m.second)) return false;
       log::info("the server at {}:{} has not renewed its row for {}: it is taken for dead", m.second.address, m.second.port, format_duration(alive_time(m.second)));
+      clocks_.forget(name_of(m.second));
       return true;
     });
     if (auto done = co_await publish(true); !done) log::warning("endpoints of the kubernetes service: {}", done.error().message);
   }
+}
+
+std::vector<peer> server_endpoints::living() const {
+  std::vector<peer> out;
+  auto now = reactor::loop::current().now();
+  for (auto& [key, m] : members_)
+    if (key != key_ && now < m.seen + alive_time(m))
+      out.push_back({.address = name_of(m), .identity = m.identity, .encryption_hash = m.encryption_hash, .token_id = m.token_id});
+  return out;
 }
 
 std::vector<std::pair<std::string, std::string>> server_endpoints::encryption_hashes() const {
@@ -314,10 +338,7 @@ std::vector<std::pair<std::string, std::string>> server_endpoints::encryption_ha
 }
 
 bool server_endpoints::k3s_lives() const {
-  auto now = reactor::loop::current().now();
-  for (auto& [key, m] : members_)
-    if (key != key_ && m.identity.empty() && now < m.seen + alive_time(m)) return true;
-  return false;
+  return std::ranges::any_of(living(), [](const peer& p) { return p.identity.empty(); });
 }
 
 task<void> server_endpoints::leave(time_point deadline) {

@@ -9,7 +9,8 @@
 // While this server itself couldn't renew (the database was away, the process was stopped) it has no news of the others: each
 // then gets its full time again, and nobody is taken out because the database was restarted.
 //
-// Each row also tells the settings on which all servers must agree. A server that starts with others than a living one has stops.
+// Each row also tells the settings on which all servers must agree (a server that starts with others than a living one has stops), and
+// when its writer wrote it, by the writer's clock: who differs is told of (clock_watch.h), and nothing is decided by it.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,7 @@
 #include <string>
 
 #include "api/objects.h"
+#include "control/clock_watch.h"
 #include "reactor/sync.h"
 
 namespace kedge::control {
@@ -28,12 +30,21 @@ struct server_options {
   std::string node_name; // empty: this server has no node of its own
   std::string identity;  // of this process, like an election's
   json::value settings;  // object: flag → value, on which all servers must agree
-  // Of its encryption keys; told to the others with each renewal.
+  // Of its encryption keys, and which token it goes by; told to the others with each renewal.
   std::function<std::string()> encryption_hash = {};
+  std::function<std::string()> token_id = {};
   bool alone = false;    // no other server can share the datastore: no rows, only the lists
   duration renew_period = std::chrono::seconds(2);
   duration alive_time = std::chrono::seconds(7);
   duration k3s_alive_time = std::chrono::seconds(15);  // kube-apiserver's DefaultEndpointReconcilerTTL
+};
+
+// Another server that lives, as its row says.
+struct peer {
+  std::string address;          // 10.0.0.1:6443
+  std::string identity;         // of its process; empty: kube-apiserver's row, a server of K3s
+  std::string encryption_hash;
+  std::string token_id;
 };
 
 class server_endpoints {
@@ -47,8 +58,12 @@ class server_endpoints {
   task<void> keep(std::function<bool()> leads);
   // What this server says of itself has changed: tells the others at once.
   void tell() noexcept { tell_.pulse(); }
-  // What the other servers that live say of their encryption keys, by their addresses.
+  // The other servers that live.
+  std::vector<peer> living() const;
+  // What they say of their encryption keys, by their addresses.
   std::vector<std::pair<std::string, std::string>> encryption_hashes() const;
+  // How their clocks differ from this one's. Any thread.
+  const clock_watch& clocks() const noexcept { return clocks_; }
   // Whether a server lives that is kube-apiserver: one that says nothing of itself in its row.
   bool k3s_lives() const;
   // Takes this server out of the lists, unless it is the last one. Bounded by `deadline`.
@@ -56,7 +71,7 @@ class server_endpoints {
 
  private:
   struct member {
-    std::string address, node_name, identity, encryption_hash;
+    std::string address, node_name, identity, encryption_hash, token_id;
     std::uint16_t port = 0;
     json::value settings;
     store::revision at = 0;
@@ -70,6 +85,7 @@ class server_endpoints {
   task<void> renew_forever();
   task<result<void>> publish(bool with_me);
   std::string value() const;
+  static std::string name_of(const member& m);
 
   api::objects& objects_;
   server_options options_;
@@ -80,6 +96,7 @@ class server_endpoints {
   bool leaving_ = false;
   time_point renewed_{}, grace_until_{};
   reactor::event changed_, tell_;
+  clock_watch clocks_;
 };
 
 }  // namespace kedge::control

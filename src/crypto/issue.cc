@@ -92,6 +92,9 @@ result<certificate> sign(X509* x, const private_key& key) {
 
 result<ossl::general_names> wanted_names(const leaf_request& r) { return ossl::make_names(r.dns_names, r.addresses); }
 
+// The earliest that it can be: a clock that stands before the authority's begin is wrong.
+wall_time clock_of(const certificate& signer, wall_time now) { return std::max(now, signer.not_before()); }
+
 bool contains(const std::vector<std::string>& all, std::string_view one) {
   return std::find(all.begin(), all.end(), one) != all.end();
 }
@@ -110,7 +113,7 @@ result<authority> authority::create(std::string_view common_name, const private_
   bool good =
       x && X509_set_version(x.get(), X509_VERSION_3) && set_serial(x.get(), 0) &&
       X509_set_subject_name(x.get(), name.get()) && X509_set_issuer_name(x.get(), name.get()) &&
-      set_validity(x.get(), now, now + authority_lifetime) && X509_set_pubkey(x.get(), key.native()) &&
+      set_validity(x.get(), now - authority_backdate, now - authority_backdate + authority_lifetime) && X509_set_pubkey(x.get(), key.native()) &&
       add_key_usage(x.get(),
                     {{bit_digital_signature, true}, {bit_key_encipherment, true}, {bit_certificate_sign, true}}) &&
       add_constraints(x.get(), true) && add_subject_key_id(x.get(), key.public_part().key_identifier());
@@ -133,8 +136,8 @@ result<certificate> issue(const authority& ca, const public_key& key, const leaf
   if (r.common_name.empty()) return fail(errc::invalid, "must specify a CommonName");
   if (!r.client && !r.server) return fail(errc::invalid, "must specify at least one ExtKeyUsage");
   auto& signer = ca.signer();
-  auto from = std::max<wall_time>(now - r.backdate, signer.not_before());
-  auto until = now + r.lifetime;
+  auto from = signer.not_before();
+  auto until = clock_of(signer, now) + r.lifetime;
   if (r.end_with_authority) until = std::min<wall_time>(until, signer.not_after());
 
   KEDGE_TRY(auto name, ossl::make_name(r.common_name, r.organizations));
@@ -155,8 +158,17 @@ result<certificate> issue(const authority& ca, const public_key& key, const leaf
 
 std::string chain_pem(const certificate& leaf, const authority& ca) { return leaf.pem() + ca.bundle_pem(); }
 
+std::optional<std::string> reason_invalid(const certificate& leaf, wall_time now) {
+  auto here = " (it is " + format_rfc3339(now) + " here)";
+  if (now < leaf.not_before()) return "it is not valid yet, before " + format_rfc3339(leaf.not_before()) + here;
+  if (now > leaf.not_after()) return "it ended at " + format_rfc3339(leaf.not_after()) + here;
+  return std::nullopt;
+}
+
 std::optional<std::string> reason_to_renew(const certificate& leaf, const certificate& signer,
-                                           const leaf_request& wanted, wall_time now) {
+                                           const leaf_request& wanted, wall_time clock) {
+  auto now = clock_of(signer, clock);
+  if (auto invalid = reason_invalid(leaf, now)) return invalid;
   if (leaf.not_after() - now < renewal_window) return "it ends at " + format_rfc3339(leaf.not_after());
   if (leaf.subject().user != wanted.common_name)
     return "its common name is " + quote(leaf.subject().user) + " instead of " + quote(wanted.common_name);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/release.h"
+#include "base/time.h"
 #include "net/block_pool.h"
 #include "net/late_writes.h"
 #include "net/limits.h"
@@ -177,8 +178,10 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
     auto verified = SSL_get_verify_result(ssl_.get());
     if (!SSL_is_server(ssl_.get()) && verified != X509_V_OK) {
       ERR_clear_error();
-      return {errc::unauthenticated,
-              std::string("the server's certificate can't be trusted: ") + X509_verify_cert_error_string(verified)};
+      std::string why = X509_verify_cert_error_string(verified);
+      if (verified == X509_V_ERR_CERT_NOT_YET_VALID || verified == X509_V_ERR_CERT_HAS_EXPIRED)
+        why += " (it is " + format_rfc3339(reactor::loop::current().wall_now()) + " here; are both machines' clocks right?)";
+      return {errc::unauthenticated, "the server's certificate can't be trusted: " + why};
     }
     return {errc::protocol, "TLS handshake: " + openssl_reason()};
   }
@@ -640,6 +643,8 @@ task<result<std::unique_ptr<tls_stream>>> tls_connect(std::unique_ptr<reactor::s
   auto* ssl = s->ssl();
   SSL_set_connect_state(ssl);
   auto* parameters = SSL_get0_param(ssl);
+  auto now = reactor::loop::current().wall_now();
+  X509_VERIFY_PARAM_set_time(parameters, std::chrono::system_clock::to_time_t(std::chrono::floor<std::chrono::system_clock::duration>(now)));
   if (X509_VERIFY_PARAM_set1_ip_asc(parameters, name.c_str()) != 1) {
     ERR_clear_error();
     SSL_set_tlsext_host_name(ssl, name.c_str());

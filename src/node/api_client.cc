@@ -34,6 +34,7 @@ task<result<json::value>> api_client::ask(std::string method, std::string path, 
   auto answer = co_await reactor::with_deadline(http_->fetch(std::move(r), answer_bytes_max),
                                                 reactor::loop::current().now() + request_deadline);
   if (!answer) co_return fail(std::move(answer).error().with(what + ": "));
+  clock_.saw(answer->headers);
   KEDGE_CO_TRY(auto text, body_or_error(*std::move(answer), what));
   auto value = json::parse(text);
   if (!value) co_return fail(std::move(value).error().with(what + ": "));

@@ -7,6 +7,7 @@
 
 #include "json/value.h"
 #include "net/http/client.h"
+#include "node/server_clock.h"
 #include "node/supervisor_client.h"
 
 namespace kedge::node {
@@ -31,6 +32,7 @@ class api_client {
   std::string url_;
   net::http::target target_;
   std::unique_ptr<net::http::client> http_;
+  server_clock clock_;
 };
 
 }  // namespace kedge::node

@@ -21,6 +21,10 @@ inline constexpr duration request_deadline = 10s;         // one call to the API
 inline constexpr duration token_retry_interval = 2s;
 inline constexpr duration config_retry_interval = 5s;
 
+// Clocks that differ by more are told of, once an hour: far beyond what a synchronised clock is off by and an answer is on its way.
+inline constexpr duration clock_difference_told = 10s;
+inline constexpr duration clock_told_again = 1h;
+
 // Until the node is Ready for the first time it is looked at this often: the whole start has to take less than 2 s.
 inline constexpr duration start_poll_interval = 50ms;
 inline constexpr duration start_poll_span = 60s;   // after that a slow runtime is asked at the usual cadence

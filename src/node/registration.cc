@@ -246,6 +246,8 @@ error explain(error e, const agent_config& config, std::string_view node_name) {
                                 "entry, try enabling a unique node name with the --with-node-id flag; if this machine was reinstalled, "
                                 "delete secret kube-system/{}.node-password.k3s on the server (the server says: {})",
                                 config.password_folder, node_name, e.message)};
+  // A server that says why (a certificate and a clock that don't fit, a token that was rotated) is believed.
+  if (e.code == errc::unauthenticated && e.message.starts_with("not authorized: ")) return e;
   if (e.code == errc::unauthenticated)
     return {e.code, "the server does not accept the token; compare it with the server's node-token file (the server says: " + e.message + ")"};
   return e;

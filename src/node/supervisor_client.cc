@@ -32,7 +32,12 @@ task<result<std::string>> supervisor_client::ask(net::http::client_request r, st
   auto full_url = url_ + r.path;
   auto deadline = reactor::loop::current().now() + request_deadline;
   auto answer = co_await reactor::with_deadline(http_->fetch(std::move(r), answer_bytes_max), deadline);
-  if (!answer) co_return fail(std::move(answer).error().with(full_url + ": "));
+  if (!answer) {
+    auto e = std::move(answer).error().with(full_url + ": ");
+    if (e.code == errc::unauthenticated) e.code = errc::protocol;  // it is the server that doesn't prove who it is, not this node
+    co_return fail(std::move(e));
+  }
+  clock_.saw(answer->headers);
   co_return body_or_error(*std::move(answer), full_url);
 }
 

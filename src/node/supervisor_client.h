@@ -11,6 +11,7 @@
 
 #include "crypto/token.h"
 #include "net/http/client.h"
+#include "node/server_clock.h"
 
 namespace kedge::node {
 
@@ -45,6 +46,7 @@ class supervisor_client {
   task<result<std::string>> ask(net::http::client_request r, std::shared_ptr<net::tls_client_context> trust);
 
   std::string url_;
+  server_clock clock_;
   net::http::target target_;  // with a TLS context that verifies nothing
   crypto::token token_;
   client_identity identity_;

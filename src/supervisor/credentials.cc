@@ -145,6 +145,7 @@ result<std::shared_ptr<credentials>> credentials::open(const config& c, wall_tim
   KEDGE_TRY(auto serving, serving_certificate::open(c.server_dir() + "/tls", server_ca, initial_names(c), now, random));
   std::shared_ptr<credentials> out(
       new credentials(c, std::move(server_ca), std::move(client_ca), std::move(request_header_ca), std::move(serving)));
+  if (auto wrong = out->clock_problem(now)) log::error("{}", *wrong);
   KEDGE_CHECK(out->write_clients(now, random));
   KEDGE_CHECK(out->write_tokens(random));
   KEDGE_CHECK(out->write_kubeconfigs());
@@ -155,6 +156,14 @@ result<std::shared_ptr<credentials>> credentials::open(const config& c, wall_tim
 result<void> credentials::sync() {
   for (auto& path : std::exchange(unsynced_, {})) KEDGE_CHECK(crypto::sync_file(path));
   return {};
+}
+
+std::optional<std::string> credentials::clock_problem(wall_time now) const {
+  for (auto* ca : {&server_ca_, &client_ca_, &request_header_ca_})
+    if (auto reason = crypto::reason_invalid(ca->signer(), now))
+      return "the cluster's authority " + quote(ca->signer().subject().user) + " is not valid by this server's clock: " + *reason +
+             "; until the clock is set right, this server and its clients can't trust each other";
+  return std::nullopt;
 }
 
 result<void> credentials::write_clients(wall_time now, random_source& random) {

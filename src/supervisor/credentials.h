@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,8 @@ class credentials : public std::enable_shared_from_this<credentials> {
   const std::string& admin_kubeconfig_path() const noexcept { return kubeconfig_path_; }
   // The certificate and key (PEM) of a client of the server's own, by its file stem: "client-kube-apiserver" …
   result<std::pair<std::string, std::string>> client(const std::string& stem) const;
+  // Why no certificate of this cluster can be good at `now`: the clock, or an authority that has ended. nullopt: they can.
+  std::optional<std::string> clock_problem(wall_time now) const;
   // The key that agents without a request of their own share. Blocking.
   result<std::string> legacy_key(const std::string& stem) const;
 

@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "base/ip.h"
 #include "base/log.h"
@@ -73,7 +75,6 @@ result<serving_certificate> serving_certificate::open(std::string tls_dir, crypt
   serving_certificate s(std::move(tls_dir), std::move(ca));
   auto regenerate = s.tls_dir_ + "/dynamic-cert-regenerate";
   bool forced = ::access(regenerate.c_str(), F_OK) == 0;
-  bool good = false;
   if (auto text = crypto::read_file(s.tls_dir_ + "/dynamic-cert.json"); text && !forced) {
     // A damaged file only costs a new certificate: nobody pins it.
     auto secret = json::parse(*text);
@@ -82,9 +83,7 @@ result<serving_certificate> serving_certificate::open(std::string tls_dir, crypt
       s.chain_ = std::move(found->chain);
       s.key_ = std::move(found->key);
       s.names_.insert(names.begin(), names.end());
-      auto reason = crypto::reason_to_renew(found->leaf, s.ca_.signer(), s.wanted(), now);
-      if (reason) log::info("signing the serving certificate anew: {}", *reason);
-      good = !reason;
+      if (auto reason = crypto::reason_to_renew(found->leaf, s.ca_.signer(), s.wanted(), now)) log::info("signing the serving certificate anew: {}", *reason);
     }
   }
   s.names_.insert(names.begin(), names.end());
@@ -92,7 +91,7 @@ result<serving_certificate> serving_certificate::open(std::string tls_dir, crypt
     KEDGE_TRY(auto key, crypto::private_key::generate(crypto::key_kind::ecdsa_p256));
     s.key_ = key.pem();
   }
-  if (!good) KEDGE_CHECK(s.sign(now, random));
+  if (!s.good(now)) KEDGE_CHECK(s.sign(now, random));
   if (forced) ::unlink(regenerate.c_str());
   s.new_key_ = forced;
   return s;
@@ -106,34 +105,46 @@ result<bool> serving_certificate::grow(const std::vector<std::string>& names, wa
   return grew;
 }
 
+// Whether what this server shows is good for what it shall be: names, key, time.
+bool serving_certificate::good(wall_time now) const {
+  auto chain = crypto::parse_bundle(chain_);
+  auto key = crypto::private_key::from_pem(key_);
+  return chain && key && chain->front().key() == key->public_part() && !crypto::reason_to_renew(chain->front(), ca_.signer(), wanted(), now);
+}
+
+result<serving_certificate::merged> serving_certificate::take(std::string chain, std::string key, const json::value* as_it_is) {
+  if (chain == chain_) return merged::same;
+  chain_ = std::move(chain);
+  key_ = std::move(key);
+  KEDGE_CHECK(crypto::write_file(tls_dir_ + "/dynamic-cert.json", json::write(as_it_is ? *as_it_is : to_secret())));
+  return merged::adopted;
+}
+
 result<serving_certificate::merged> serving_certificate::merge(const json::value& secret, wall_time now, random_source& random) {
   auto theirs = read_secret(secret);
-  if (theirs && secret["metadata"]["annotations"][static_key].as_string() == "true") {
-    if (theirs->chain == chain_) return merged::same;
-    names_ = theirs->names;
-    chain_ = theirs->chain;
-    key_ = theirs->key;
-    KEDGE_CHECK(crypto::write_file(tls_dir_ + "/dynamic-cert.json", json::write(secret)));
-    return merged::adopted;
-  }
+  bool persons = secret["metadata"]["annotations"][static_key].as_string() == "true";
   // One of another CA (an older cluster's) counts for nothing.
-  if (theirs && theirs->leaf.authority_key_id() != ca_.signer().subject_key_id()) theirs.reset();
-  if (!theirs) {
-    new_key_ = false;
-    return merged::grown;
+  if (theirs && !persons && theirs->leaf.authority_key_id() != ca_.signer().subject_key_id()) theirs.reset();
+  auto invalid = theirs ? crypto::reason_invalid(theirs->leaf, std::max(now, ca_.signer().not_before())) : std::nullopt;
+  if (invalid && std::exchange(refused_, theirs->chain) != theirs->chain)
+    log::warning("the certificate in secret kube-system/k3s-serving is not taken over: {}; the clock of this server or of the one that wrote it is wrong", *invalid);
+  if (theirs && persons && !invalid) {
+    names_ = theirs->names;
+    return take(std::move(theirs->chain), std::move(theirs->key), &secret);
   }
-  auto before = names_.size();
-  names_.insert(theirs->names.begin(), theirs->names.end());
-  if (!new_key_ && theirs->names == names_ && !crypto::reason_to_renew(theirs->leaf, ca_.signer(), wanted(), now)) {
-    if (theirs->chain == chain_) return merged::same;
-    chain_ = theirs->chain;
-    key_ = theirs->key;
-    KEDGE_CHECK(crypto::write_file(tls_dir_ + "/dynamic-cert.json", json::write(to_secret())));
-    return merged::adopted;
+  if (theirs && persons) {
+    // It is the person's to replace. Until then clients that trust the cluster's CA are better off with this server's own.
+    if (!good(now)) KEDGE_CHECK(sign(now, random));
+    return merged::same;
   }
-  if (!new_key_) key_ = theirs->key;
-  if (!new_key_ || names_.size() != before) KEDGE_CHECK(sign(now, random));
+  if (theirs) {
+    names_.insert(theirs->names.begin(), theirs->names.end());
+    if (!new_key_ && theirs->names == names_ && !crypto::reason_to_renew(theirs->leaf, ca_.signer(), wanted(), now))
+      return take(std::move(theirs->chain), std::move(theirs->key), nullptr);
+    if (!new_key_) key_ = std::move(theirs->key);
+  }
   new_key_ = false;
+  if (!good(now)) KEDGE_CHECK(sign(now, random));
   return merged::grown;
 }
 

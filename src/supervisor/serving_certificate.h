@@ -26,7 +26,8 @@ class serving_certificate {
 
   // Adds names, signs anew and saves; false when all were there. Blocking (a file is written): on the offload pool.
   result<bool> grow(const std::vector<std::string>& names, wall_time now, random_source& random);
-  // Becomes one with what other servers have put into kube-system/k3s-serving: their key, everybody's names. Blocking.
+  // Becomes one with what other servers have put into kube-system/k3s-serving: their key, everybody's names. What isn't valid now is
+  // signed anew instead of being taken over, without losing a name. Blocking.
   enum class merged : unsigned char {
     same,     // nothing to do
     adopted,  // this certificate is now the Secret's
@@ -39,13 +40,16 @@ class serving_certificate {
 
  private:
   serving_certificate(std::string tls_dir, crypto::authority ca) : tls_dir_(std::move(tls_dir)), ca_(std::move(ca)) {}
+  bool good(wall_time now) const;
   result<void> sign(wall_time now, random_source& random);
+  result<merged> take(std::string chain, std::string key, const json::value* as_it_is);
   crypto::leaf_request wanted() const;
 
   std::string tls_dir_;
   crypto::authority ca_;
   std::set<std::string> names_;
   std::string chain_, key_;
+  std::string refused_;  // a chain that was told of as not valid
   bool new_key_ = false;  // made on demand (dynamic-cert-regenerate): it replaces the other servers'
 };
 

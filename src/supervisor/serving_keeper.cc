@@ -67,6 +67,7 @@ task<void> serving_keeper::run() {
   parts.spawn(follow_secret());
   for (;;) {
     work_.reset();
+    if (auto wrong = identity_.clock_problem(reactor::loop::current().wall_now())) log::error("{}", *wrong);
     auto done = co_await reconcile();
     if (!done) log::warning("the serving certificate: {}", done.error().message);
     if (co_await work_.wait_until(reactor::loop::current().now() + (done ? duration(check_interval) : duration(check_after_error))))

@@ -39,8 +39,8 @@ TEST_CASE("a CA is what K3s makes") {
   auto& c = ca.signer();
   CHECK(c.subject().user == "k3s-server-ca@1795236632");
   CHECK(c.issuer_name() == c.subject().user);
-  CHECK(c.not_before() == start);
-  CHECK(c.not_after() == start + days(3650));
+  CHECK(c.not_before() == start - authority_backdate);
+  CHECK(c.not_after() == start - authority_backdate + days(3650));
   CHECK(c.is_authority());
   CHECK(c.subject_key_id().size() == 20);
   CHECK(c.authority_key_id().empty());
@@ -64,7 +64,7 @@ TEST_CASE("a leaf is what K3s makes, and openssl verifies its chain") {
   CHECK(leaf.subject().user == "kube-apiserver");
   CHECK(leaf.dns_names() == std::vector<std::string>{"kubernetes", "kubernetes.default", "localhost"});
   CHECK(leaf.addresses() == std::vector<std::string>{"127.0.0.1", "::1", "10.43.0.1"});
-  CHECK(leaf.not_before() == std::chrono::floor<seconds>(now - hours(1)));
+  CHECK(leaf.not_before() == ca.signer().not_before());  // whoever trusts the CA at his time trusts its leaf
   CHECK(leaf.not_after() == std::chrono::floor<seconds>(now + days(365)));
   CHECK(leaf.authority_key_id() == ca.signer().subject_key_id());
   CHECK(leaf.for_server());
@@ -109,10 +109,15 @@ TEST_CASE("subject and fingerprints name the user as Kubernetes reads them") {
   CHECK(lower(bare(w.run("openssl x509 -in leaf.crt -noout -fingerprint -sha256").text)) == leaf.fingerprint_sha256());
 }
 
-TEST_CASE("a leaf starts no earlier than its CA, and ends with it where asked") {
+TEST_CASE("a leaf begins with its CA, whatever the signer's clock says, and ends with it where asked") {
   auto ca = authority::create("ca", start).value();
-  CHECK(leaf_of(ca, admin(), start).not_before() == start);
-  CHECK(leaf_of(ca, admin(), start + hours(5)).not_before() == start + hours(4));
+  auto begin = ca.signer().not_before();
+  CHECK(begin == start - authority_backdate);
+  for (auto clock : {start, start + hours(5), start + days(2000), begin - days(20000)}) {
+    auto leaf = leaf_of(ca, admin(), clock);
+    CHECK(leaf.not_before() == begin);
+    CHECK(leaf.not_after() == std::max<wall_time>(clock, begin) + days(365));  // a clock before the CA is taken for its begin
+  }
   auto late = start + days(3650) - days(10);
   CHECK(leaf_of(ca, admin(), late).not_after() == late + days(365));
   auto bounded = admin();
@@ -184,6 +189,16 @@ TEST_CASE("a certificate is renewed for K3s's reasons") {
   CHECK(check([](auto& r) { r.addresses.push_back("fd00::2"); }, start, ca) == "it lacks the address fd00::2");
   CHECK(check([](auto& r) { r.addresses = {"0:0:0:0:0:0:0:1"}; }, start, ca) == std::nullopt);  // the same address
   CHECK(check([](auto& r) { r.dns_names.clear(); }, start, ca) == std::nullopt);
+
+  // One that a fast clock made, of the same authority: not valid yet here, though it lasts long.
+  auto fast = authority::create("ca", ca.key(), start + days(1)).value();
+  auto early = leaf_of(fast, apiserver(), start + days(1));
+  CHECK(reason_to_renew(early, ca.signer(), apiserver(), start)->starts_with("it is not valid yet, before 20"));
+  CHECK(reason_to_renew(early, ca.signer(), apiserver(), early.not_before()) == std::nullopt);
+  // A clock before the authority's begin is wrong, and signing anew would not help.
+  CHECK(check(same, ca.signer().not_before() - days(3), ca) == std::nullopt);
+  CHECK(reason_invalid(leaf, leaf.not_after()) == std::nullopt);
+  CHECK(reason_invalid(leaf, leaf.not_after() + seconds(1))->starts_with("it ended at"));
 }
 
 TEST_CASE("client certificates are verified at a given time, for a given use") {

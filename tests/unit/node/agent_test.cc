@@ -11,7 +11,7 @@
 #include "node/containerd_config.h"
 #include "node/node_status.h"
 #include "small_cluster.h"
-#include "temporary_folder.h"
+#include "support/temporary_folder.h"
 
 using namespace kedge;
 using namespace kedge::node;

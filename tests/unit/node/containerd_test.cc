@@ -9,7 +9,7 @@
 #include "loop.h"
 #include "node/cni.h"
 #include "node/cri.h"
-#include "temporary_folder.h"
+#include "support/temporary_folder.h"
 
 using namespace kedge;
 using namespace kedge::node;

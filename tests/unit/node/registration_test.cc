@@ -9,7 +9,7 @@
 #include "json/parse.h"
 #include "loop.h"
 #include "small_cluster.h"
-#include "temporary_folder.h"
+#include "support/temporary_folder.h"
 
 using namespace kedge;
 using namespace kedge::node;
@@ -170,6 +170,18 @@ TEST_CASE("a key that the server sends replaces ours") {
   });
 }
 
+TEST_CASE("the Date of an answer is read as servers write it") {
+  auto at = [](std::string_view text) {
+    auto t = parse_http_date(text);
+    return t ? format_rfc3339(*t) : std::string("none");
+  };
+  CHECK(at("Sun, 06 Nov 1994 08:49:37 GMT") == "1994-11-06T08:49:37Z");
+  CHECK(at("Thu, 29 Feb 2024 00:00:60 GMT") == "2024-02-29T00:01:00Z");
+  for (auto bad : {"", "Sun, 06 Nov 1994 08:49:37", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun, 30 Feb 2024 08:49:37 GMT", "Sun, 06 Nov 1994 24:00:00 GMT", "Sun, 06 Nix 1994 08:49:37 GMT",
+                   "Sun, 06 Nov 19-4 08:49:37 GMT"})
+    CHECK(at(bad) == "none");
+}
+
 TEST_CASE("refusals are explained to the operator") {
   agent_config c;
   c.password_folder = "/etc/rancher/node";
@@ -178,6 +190,8 @@ TEST_CASE("refusals are explained to the operator") {
   CHECK(rejected.contains("--with-node-id"));
   CHECK(rejected.contains("edge-7.node-password.k3s"));
   CHECK(explain({errc::unauthenticated, "not authorized"}, c, "edge-7").message.contains("token"));
+  // Who says why is believed.
+  CHECK(explain({errc::unauthenticated, "not authorized: the cluster's token was rotated; use the new one"}, c, "edge-7").message == "not authorized: the cluster's token was rotated; use the new one");
   CHECK(explain({errc::refused, "x"}, c, "edge-7").message == "x");
 }
 

@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "crypto/files.h"
-#include "temporary_folder.h"
+#include "support/temporary_folder.h"
 
 using namespace kedge;
 using namespace kedge::node;

@@ -12,6 +12,7 @@
 #include "crypto/files.h"
 #include "datastore/memory/memory_log.h"
 #include "json/parse.h"
+#include "json/write.h"
 #include "reactor/offload.h"
 #include "store/open.h"
 #include "supervisor/credentials.h"
@@ -90,6 +91,75 @@ TEST_CASE("the serving certificate is signed anew before it ends, and when its a
 
   const auto other = new_authority(now);
   CHECK(open_in(b, other, {"localhost"}, now).chain_pem().find(other.signer().pem()) != std::string::npos);
+}
+
+TEST_CASE("what isn't valid now is signed anew with all its names, wherever it comes from") {
+  using merged = serving_certificate::merged;
+  auto& random = system_random();
+  const auto now = system_wall_time();
+  const auto ca = new_authority(now);
+  // What a server made whose certificates began at its own, wrong time: another begin under the same authority's key.
+  auto fast = crypto::authority::create("k3s-server-ca", ca.key(), now + std::chrono::days(2));
+  auto slow = crypto::authority::create("k3s-server-ca", ca.key(), now - std::chrono::days(800));
+  REQUIRE((fast && slow));
+  const bench f, o, s;
+  const auto early = open_in(f, *fast, {"fast.example", "10.0.0.9"}, now + std::chrono::days(2)).to_secret();
+  const auto late = open_in(o, *slow, {"slow.example"}, now - std::chrono::days(400)).to_secret();
+  for (auto& theirs : {early, late}) {
+    const bench b;
+    auto mine = open_in(b, ca, {"one.example"}, now);
+    CHECK(mine.merge(theirs, now, random).value() == merged::grown);
+    const auto leaf = leaf_of(mine);
+    CHECK(!crypto::reason_invalid(leaf, now));
+    CHECK(leaf.not_before() == ca.signer().not_before());
+    for (auto& name : {"one.example", "fast.example", "slow.example"})
+      CHECK(mine.covers(name) == (std::string_view(name) == "one.example" || json::write(theirs).find(name) != std::string::npos));
+    CHECK(mine.key_pem() == std::string(*unbase64(theirs["data"]["tls.key"].as_string())));
+    CHECK(mine.merge(mine.to_secret(), now, random).value() == merged::same);
+    // Also from this server's own disk.
+    REQUIRE(crypto::write_file(b.path + "/dynamic-cert.json", json::write(theirs)));
+    const auto again = open_in(b, ca, {"one.example"}, now);
+    CHECK(!crypto::reason_invalid(leaf_of(again), now));
+    CHECK(again.names().size() == mine.names().size());
+  }
+  // A person's own is not changed, and not shown either while it isn't valid.
+  auto persons = early;
+  persons.member("metadata").member("annotations").set("listener.cattle.io/static", "true");
+  auto mine = open_in(s, ca, {"one.example"}, now);
+  const auto before = mine.chain_pem();
+  CHECK(mine.merge(persons, now, random).value() == merged::same);
+  CHECK(mine.chain_pem() == before);
+  CHECK(mine.merge(persons, now + std::chrono::days(3), random).value() == merged::adopted);
+  CHECK(mine.merge(persons, now + std::chrono::days(800), random).value() == merged::same);
+  CHECK(mine.chain_pem() != before);
+  CHECK(!crypto::reason_invalid(leaf_of(mine), now + std::chrono::days(800)));
+}
+
+TEST_CASE("two servers whose clocks differ settle on one certificate") {
+  using merged = serving_certificate::merged;
+  auto& random = system_random();
+  const auto now = system_wall_time();
+  const auto ca = new_authority(now - std::chrono::days(100));
+  for (auto off : {-std::chrono::days(3650), -std::chrono::days(300), -std::chrono::days(1), std::chrono::days(1), std::chrono::days(300), std::chrono::days(3000)}) {
+    CAPTURE(off.count());
+    const bench b, c;
+    auto one = open_in(b, ca, {"one.example"}, now), two = open_in(c, ca, {"two.example"}, now + off);
+    json::value secret;
+    int writes = 0;
+    for (bool quiet = false; !quiet && writes < 10;) {
+      quiet = true;
+      for (auto* server : {&one, &two})
+        if (server->merge(secret, server == &one ? now : now + off, random).value() == merged::grown) {
+          secret = server->to_secret();
+          ++writes;
+          quiet = false;
+        }
+    }
+    CHECK(writes <= 4);
+    CHECK(one.chain_pem() == two.chain_pem());
+    CHECK(!crypto::reason_invalid(leaf_of(one), now));
+    CHECK((one.covers("two.example") && two.covers("one.example")));
+  }
 }
 
 TEST_CASE("servers become one through the Secret: one key, everybody's names") {
