@@ -7,6 +7,7 @@
 // A front is what one core needs to answer: supervisor routes before the API handler, each with its own caches.
 #include <unistd.h>
 
+#include <algorithm>
 #include <set>
 
 #include "api/access/admission/chain.h"
@@ -55,6 +56,7 @@
 #include "supervisor/roles.h"
 #include "supervisor/routes.h"
 #include "supervisor/serving_keeper.h"
+#include "supervisor/token_rotation.h"
 
 namespace kedge::cli {
 
@@ -93,7 +95,8 @@ struct shared_parts {
   std::atomic<bool> controllers_running = false;
   std::shared_ptr<net::tls_client_context> to_kubelets, to_servers;  // who this server is to them
   std::unique_ptr<tunnel::server> tunnels;
-  std::function<task<result<void>>(std::string, std::string)> token_rotated;
+  std::function<task<result<bool>>()> token_stands;
+  std::function<task<result<std::vector<std::string>>>(std::string)> rotate_token;
   std::function<task<json::value>()> encryption_status;
   std::function<task<result<void>>(json::value)> change_encryption;
 };
@@ -163,7 +166,9 @@ class front {
                                           .controllers_running = [&shared] { return shared.controllers_running.load(std::memory_order_relaxed); },
                                           .serves = [&shared] { return shared.checks.ask(api::health_group::readyz, {}, false, {}).status == 200; },
                                           .next = *f->api_,
-                                          .token_rotated = shared.token_rotated,
+                                          .who_without_password = *f->api_who_,
+                                          .token_stands = shared.token_stands,
+                                          .rotate_token = shared.rotate_token,
                                           .encryption_status = shared.encryption_status,
                                           .change_encryption = shared.change_encryption,
                                           .tunnels = *shared.tunnels,
@@ -331,8 +336,9 @@ class server_process {
     KEDGE_CO_TRY(identity_, supervisor::credentials::open(settings_, loop.wall_now(), loop.random()));
     // Another server that starts waits for it; alone, nobody does.
     if (shared_datastore()) KEDGE_CO_CHECK(co_await bootstrap_->save(identity_->password()));
+    name_process(loop.random());
     serve_encryption();
-    shared_.token_rotated = [this](std::string before, std::string after) { return bootstrap_->move(std::move(before), std::move(after)); };
+    serve_token();
     KEDGE_CO_CHECK(read_keys());
     shared_.ranges.cluster_cidr = settings_.service_cidrs.front();
     shared_.ranges.first_port = settings_.node_port_first;
@@ -372,6 +378,8 @@ class server_process {
     }
     tasks_.spawn(endpoints_->keep([this] { return leads(); }));
     tasks_.spawn(follow_record());
+    tasks_.spawn(rotation_->keep());
+    shared_.measures.collect([e = endpoints_.get()](std::string& out) { e->clocks().append_metrics(out); });
     keeper_ = std::make_unique<supervisor::serving_keeper>(*identity_, mine.local(), [this] { show_certificate(); });
     tasks_.spawn(keeper_->run());
     if (!settings_.tls_san_security) gateway_.tell_names([this](std::vector<std::string> names) {
@@ -585,6 +593,7 @@ class server_process {
     KEDGE_CO_CHECK(co_await open_store());
     bootstrap_.emplace(settings_, *objects_, shared_datastore());
     KEDGE_CO_CHECK(co_await bootstrap_->load());
+    if (bootstrap_->token_outdated()) settings_.token.clear();  // what it wrote to this server's files counts
     KEDGE_CO_TRY(auto others_keys, encryption_->read());
     if (others_keys) {
       co_await objects_->close();
@@ -598,6 +607,7 @@ class server_process {
   void serve_encryption() {
     encryption_->serve({.objects = *objects_,
                         .record = *bootstrap_,
+                        .lock = *lock_,
                         .password = [this] { return identity_->password(); },
                         .others = [this] { return endpoints_ ? endpoints_->encryption_hashes() : std::vector<std::pair<std::string, std::string>>(); }});
     auto& home = reactor::loop::current();
@@ -606,6 +616,38 @@ class server_process {
     };
     shared_.change_encryption = [this, &home](json::value request) -> task<result<void>> {
       co_return co_await reactor::call_on(home, [this, request = std::move(request)]() mutable { return encryption_->change(std::move(request)); });
+    };
+  }
+
+  // Host and process, as elections and rows name them.
+  void name_process(random_source& random) {
+    char host[256] = {};
+    if (::gethostname(host, sizeof host - 1) != 0) host[0] = 0;
+    process_identity_ = std::string(host) + "_" + random.uuid();
+    lock_.emplace(supervisor::cluster_lock::parts{.objects = *objects_,
+                                                  .row = "/kedge/secrets-encrypt",
+                                                  .address = own_address(),
+                                                  .identity = process_identity_,
+                                                  .lives = [this](std::string_view identity) {
+                                                    return std::ranges::any_of(others(), [&](const control::peer& p) { return p.identity == identity; });
+                                                  }});
+  }
+
+  std::string own_address() const { return reactor::endpoint{settings_.advertise_address, settings_.advertise_port}.text(); }
+  std::vector<control::peer> others() const { return endpoints_ ? endpoints_->living() : std::vector<control::peer>(); }
+
+  void serve_token() {
+    rotation_.emplace(supervisor::token_rotation::parts{.objects = *objects_,
+                                                        .record = *bootstrap_,
+                                                        .identity = *identity_,
+                                                        .lock = *lock_,
+                                                        .address = own_address(),
+                                                        .others = [this] { return others(); },
+                                                        .changed = [this] { if (endpoints_) endpoints_->tell(); }});
+    auto& home = reactor::loop::current();
+    shared_.token_stands = [this, &home]() { return reactor::call_on(home, [this] { return rotation_->stands(); }); };
+    shared_.rotate_token = [this, &home](std::string wanted) {
+      return reactor::call_on(home, [this, wanted = std::move(wanted)]() mutable { return rotation_->rotate(std::move(wanted)); });
     };
   }
 
@@ -687,32 +729,23 @@ class server_process {
   bool leads() const { return !shared_datastore() || options_.disable_controller_manager || (election_ && election_->leads()); }
 
   control::server_options endpoint_options() {
-    char host[256] = {};
-    if (::gethostname(host, sizeof host - 1) != 0) host[0] = 0;
-    process_identity_ = std::string(host) + "_" + reactor::loop::current().random().uuid();
     return {.address = settings_.advertise_address,
             .port = settings_.advertise_port,
             .node_name = settings_.disable_agent ? "" : settings_.node_name,
             .identity = process_identity_,
             .settings = supervisor::critical_settings(settings_),
             .encryption_hash = [this] { return encryption_->hash(); },
+            .token_id = [this] { return supervisor::token_id(identity_->password()); },
             .alone = !shared_datastore()};
   }
 
-  // What another server changes in the record: encryption keys are taken over, and a new token is told of, with which this one goes
-  // on when it is started again.
+  // What another server changes in the record, encryption keys above all, is taken over.
   task<void> follow_record() {
     reactor::event changed;
     reactor::scope watching;
-    auto gone = [] { log::warning("the cluster's token was rotated by another server; restart this one with the new --token"); };
     watching.spawn(control::follow(*objects_, std::string(crypto::bootstrap_prefix), [&](const store::event& e) {
-      if (e.object->key() != crypto::bootstrap_key(identity_->password())) return;
-      if (e.type == store::event_type::deleted)
-        gone();
-      else
-        changed.set();
+      if (e.type != store::event_type::deleted && e.object->key() == crypto::bootstrap_key(identity_->password())) changed.set();
     }));
-    if (!objects_->current().find(crypto::bootstrap_key(identity_->password()))) gone();  // since this server took its identity
     for (;;) {
       co_await changed.wait();
       changed.reset();
@@ -811,6 +844,7 @@ class server_process {
       controllers_.reset();
       co_return true;
     });
+    if (lock_) lock_->stop();
     co_await on_every_core([this](std::size_t) -> task<bool> {
       gateway_.close();
       co_return true;
@@ -834,6 +868,8 @@ class server_process {
   std::unique_ptr<store::store> objects_;
   std::optional<supervisor::encryption> encryption_;
   std::optional<supervisor::bootstrap_data> bootstrap_;
+  std::optional<supervisor::cluster_lock> lock_;
+  std::optional<supervisor::token_rotation> rotation_;
   std::string process_identity_;
   control::scheduler::configuration scheduling_ = control::scheduler::default_configuration();
   std::unique_ptr<control::context> housekeeping_;

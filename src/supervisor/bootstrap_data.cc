@@ -9,6 +9,8 @@
 #include "crypto/files.h"
 #include "crypto/passwd.h"
 #include "crypto/token.h"
+#include "json/parse.h"
+#include "json/write.h"
 #include "reactor/offload.h"
 
 namespace kedge::supervisor {
@@ -18,6 +20,7 @@ namespace {
 constexpr auto newer_allowed = std::chrono::seconds(3);   // K3s's: clocks, and copies that took their time
 constexpr auto hold_time_max = std::chrono::seconds(15);  // making the files takes one; who needs longer has died
 constexpr auto look_again = std::chrono::milliseconds(250);
+constexpr std::size_t rotations_kept_max = 16;  // rows of a hundred bytes, for servers that were away
 
 struct row {
   const char *name, *path;
@@ -53,7 +56,45 @@ error other_token() {
           "that cluster's --token (it stands in server/token in the data directory of any of its servers)"};
 }
 
+// What the record says once the token is another: the agents' follows where it was the same.
+result<crypto::bootstrap_files> with_token(crypto::bootstrap_files files, const std::string& old_password, const std::string& new_password) {
+  auto passwd = files.find("PasswdFile");
+  if (passwd == files.end()) return files;
+  KEDGE_TRY(auto table, crypto::passwd::parse(passwd->second.content));
+  auto* agents = table.find("node");
+  bool follows = !agents || agents->password == old_password;
+  if (follows) table.ensure("node", "k3s:agent", new_password);
+  table.ensure("server", "k3s:server", new_password);
+  // Later than what it replaces, whatever this machine's clock says: a server that starts takes the later of two.
+  auto later = passwd->second.modified + std::chrono::seconds(1);
+  passwd->second = {.modified = std::max(reactor::loop::current().wall_now(), later), .content = table.write()};
+  return files;
+}
+
 }  // namespace
+
+std::string token_id(std::string_view password) { return crypto::bootstrap_key(password).substr(crypto::bootstrap_prefix.size()); }
+
+std::string rotation_key(std::string_view password) { return std::string(rotation_prefix) + token_id(password); }
+
+rotation read_rotation(std::string_view row, std::string_view password) {
+  rotation out;
+  auto told = json::parse(row);
+  if (!told) return out;
+  out.by = (*told)["by"].as_string();
+  if (auto at = parse_rfc3339((*told)["at"].as_string())) out.at = *at;
+  // A row that this token doesn't open is somebody else's word for it: nothing is taken over from it.
+  if (auto sealed = (*told)["sealed"].as_string(); !sealed.empty())
+    if (auto opened = crypto::decrypt_bootstrap(sealed, password)) out.password = *std::move(opened);
+  return out;
+}
+
+std::optional<rotation> rotation_of(const store::snapshot& s, std::string_view password) {
+  auto row = s.find(rotation_key(password));
+  return row ? std::optional(read_rotation(row->bytes(), password)) : std::nullopt;
+}
+
+std::string text_of(const rotation& r) { return "the cluster's token was rotated at " + format_rfc3339(r.at) + " by the server at " + r.by; }
 
 result<crypto::bootstrap_files> read_bootstrap_files(const std::string& server_dir) {
   crypto::bootstrap_files out;
@@ -95,8 +136,8 @@ result<std::vector<std::string>> write_bootstrap_files(const std::string& server
   return changed;
 }
 
-result<std::optional<std::string>> known_password(const config& c) {
-  if (!c.token.empty()) {
+result<std::optional<std::string>> known_password(const config& c, bool given) {
+  if (given && !c.token.empty()) {
     KEDGE_TRY(auto password, crypto::normalize_token(c.token));
     return password;
   }
@@ -172,6 +213,25 @@ task<result<void>> bootstrap_data::adopt(store::object_ref record, std::string p
   co_return result<void>();
 }
 
+// The password that stands for `password` now: rotations that it has missed are followed, as far as it still can.
+task<result<std::string>> bootstrap_data::present_password(std::string password) {
+  KEDGE_CO_TRY(auto kept, known_password(settings_, false));
+  for (;;) {
+    KEDGE_CO_TRY(auto now, co_await store_.latest());
+    auto rotated = rotation_of(now, password);
+    if (!rotated) co_return password;
+    token_outdated_ = !settings_.token.empty();
+    if (rotated->password) {
+      KEDGE_CO_CHECK(co_await finish_rotation(password, *rotated->password));
+      password = *std::move(rotated->password);
+      continue;
+    }
+    if (!kept || *kept == password)
+      co_return fail(errc::invalid, text_of(*rotated) + " while this one was away: start it with the new --token (it stands in server/token in the data directory of any other server)");
+    password = *std::exchange(kept, std::nullopt);
+  }
+}
+
 task<result<void>> bootstrap_data::load() {
   KEDGE_CO_TRY(auto password, known_password(settings_));
   if (!password) {
@@ -181,6 +241,10 @@ task<result<void>> bootstrap_data::load() {
     token_made_ = true;
     co_return result<void>();
   }
+  KEDGE_CO_TRY(password, co_await present_password(*std::move(password)));
+  if (token_outdated_)
+    log::warning("--token is one from before a rotation of the cluster's token; this server goes on with the present one, which stands in {}/token: "
+                 "give it that, or none", settings_.server_dir());
   KEDGE_CO_TRY(auto now, co_await store_.latest());
   KEDGE_CO_CHECK(co_await adopt_older_form(now, *password));
   KEDGE_CO_TRY(auto record, co_await find_or_hold(crypto::bootstrap_key(*password)));
@@ -233,23 +297,70 @@ task<result<void>> bootstrap_data::save(std::string password) {
   co_return fail(other_token());
 }
 
-task<result<void>> bootstrap_data::move(std::string old_password, std::string new_password) {
-  auto key = crypto::bootstrap_key(new_password);
+task<result<void>> bootstrap_data::rotate(std::string old_password, std::string new_password, std::string by) {
+  auto& loop = reactor::loop::current();
   KEDGE_CO_TRY(auto now, co_await store_.latest());
+  if (auto before = rotation_of(now, old_password)) co_return fail(errc::already_exists, text_of(*before));
   auto old = now.find(crypto::bootstrap_key(old_password));
-  if (old_password == new_password || !old || now.find(key)) co_return co_await save(std::move(new_password));
-  // Whole at once: whoever sees the new record takes its files, this server too.
-  auto disk = co_await reactor::offload([dir = settings_.server_dir()] { return read_bootstrap_files(dir); });
-  if (!disk) co_return fail(disk.error());
-  KEDGE_CO_CHECK(*disk);
-  KEDGE_CO_TRY(auto plain, crypto::decrypt_bootstrap(old->bytes(), old_password));
-  KEDGE_CO_TRY(auto files, crypto::parse_bootstrap_files(plain));
-  for (auto& [name, f] : **disk) files[name] = f;
-  KEDGE_CO_TRY(auto value, crypto::encrypt_bootstrap(crypto::write_bootstrap_files(files), new_password, reactor::loop::current().random()));
-  auto made = co_await store_.write({.kind = store::write_kind::create, .key = key, .value = std::move(value)});
-  if (!made) co_return fail(std::move(made).error());
-  auto gone = co_await store_.write({.kind = store::write_kind::remove, .key = std::string(old->key()), .value = {}, .expected = 0});
-  if (!gone && gone.error().code != errc::not_found) co_return fail(std::move(gone).error());
+  if (!old || old->bytes().empty()) co_return fail(errc::not_found, "the datastore's record of the cluster is not under this server's token any more; restart it with the present --token");
+  if (now.find(crypto::bootstrap_key(new_password)) || now.find(rotation_key(new_password)))
+    co_return fail(errc::invalid, "that token was the cluster's before; choose another");
+  KEDGE_CO_TRY(auto sealed, crypto::encrypt_bootstrap(new_password, old_password, loop.random()));
+  auto row = json::object{{"by", std::move(by)}, {"at", format_rfc3339(loop.wall_now())}, {"sealed", std::move(sealed)}};
+  auto made = co_await store_.write({.kind = store::write_kind::create, .key = rotation_key(old_password), .value = json::write(row)});
+  if (!made) co_return fail(made.error().code, made.error().code == errc::already_exists ? "the token was rotated by another server at the same moment" : made.error().message);
+  co_return result<void>();
+}
+
+task<result<void>> bootstrap_data::finish_rotation(std::string old_password, std::string new_password) {
+  auto lost = [](const result<store::commit>& w) { return !w && w.error().code != errc::conflict && w.error().code != errc::not_found && w.error().code != errc::already_exists; };
+  for (;;) {
+    KEDGE_CO_TRY(auto now, co_await store_.latest());
+    auto old = now.find(crypto::bootstrap_key(old_password)), fresh = now.find(crypto::bootstrap_key(new_password));
+    if (!old) co_return result<void>();  // another server has done it
+    // As long as the old record stands, the new one is nothing but what follows from it.
+    KEDGE_CO_TRY(auto plain, crypto::decrypt_bootstrap(old->bytes(), old_password));
+    KEDGE_CO_TRY(auto recorded, crypto::parse_bootstrap_files(plain));
+    KEDGE_CO_TRY(auto files, with_token(std::move(recorded), old_password, new_password));
+    bool same = false;
+    if (fresh) {
+      auto standing = crypto::decrypt_bootstrap(fresh->bytes(), new_password);
+      auto parsed = standing ? crypto::parse_bootstrap_files(*standing) : result<crypto::bootstrap_files>(fail(standing.error()));
+      same = parsed && same_content(*parsed, files);
+    }
+    if (!same) {
+      KEDGE_CO_TRY(auto value, crypto::encrypt_bootstrap(crypto::write_bootstrap_files(files), new_password, reactor::loop::current().random()));
+      auto written = co_await store_.write({.kind = fresh ? store::write_kind::update : store::write_kind::create,
+                                            .key = crypto::bootstrap_key(new_password),
+                                            .value = std::move(value),
+                                            .expected = fresh ? fresh->mod() : 0});
+      if (lost(written)) co_return fail(std::move(written).error());
+      if (!written) continue;
+    }
+    auto gone = co_await store_.write({.kind = store::write_kind::remove, .key = std::string(old->key()), .value = {}, .expected = old->mod()});
+    if (lost(gone)) co_return fail(std::move(gone).error());
+    if (gone) co_return result<void>();
+  }
+}
+
+task<result<void>> bootstrap_data::forget_sealed(std::string sealed_row) {
+  KEDGE_CO_TRY(auto now, co_await store_.latest());
+  std::vector<store::object_ref> rows;
+  now.scan(rotation_prefix, "", [&](const store::object_ref& o) {
+    rows.push_back(o);
+    return true;
+  });
+  if (auto row = now.find(sealed_row)) {
+    auto told = json::parse(row->bytes());
+    if (told && told->find("sealed")) {
+      told->erase("sealed");
+      auto done = co_await store_.write({.kind = store::write_kind::update, .key = std::string(row->key()), .value = json::write(*told), .expected = row->mod()});
+      if (!done && done.error().code != errc::conflict && done.error().code != errc::not_found) co_return fail(std::move(done).error());
+    }
+  }
+  std::ranges::sort(rows, {}, [](const store::object_ref& o) { return o->created(); });
+  for (std::size_t i = 0; i + rotations_kept_max < rows.size(); ++i)
+    (void)co_await store_.write({.kind = store::write_kind::remove, .key = std::string(rows[i]->key()), .value = {}, .expected = rows[i]->mod()});
   co_return result<void>();
 }
 

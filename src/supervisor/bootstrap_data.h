@@ -6,6 +6,16 @@
 // The record is K3s's (crypto/bootstrap_record.h), so that a server needs only the datastore and the token, and either program's
 // servers can join the other's. With SQLite it is there too: the database and the token are then a whole backup.
 //
+// A token is rotated by one write, and whoever comes upon that carries the rest out:
+//
+//   rotate: row /kedge/token/<id of the old> = {by, at, the new one sealed by the old}     from here on the old one opens nothing
+//        ─▶ each server that knows the old one: the record under the new one's key ─▶ the old record goes ─▶ files of $D/server
+//        ─▶ all that live have told that they have it, or a minute is over: what is sealed goes, `by` and `at` stay
+//
+// Every step may be done twice, by several servers at once, and by a server that starts. One that was away for longer finds what stays,
+// and says what to do. What is sealed is not weaker than what stood beside it: with the old token and the datastore's rows of that
+// time one has the old record, and so the CAs' keys.
+//
 // Invariant: the files that were served with are the record's; where both differ, what is older is replaced, and a file that was
 // changed by hand later than the record stops the start, because half of the cluster would not trust the other.
 #pragma once
@@ -29,8 +39,15 @@ class bootstrap_data {
   // After it, with the server's password: writes the record where it is missing, or differs from the files (a new agent token, new
   // encryption keys).
   task<result<void>> save(std::string password);
-  // The token was changed: the record moves to the new one's key.
-  task<result<void>> move(std::string old_password, std::string new_password);
+  // With load(): --token is one from before a rotation that this server has taken part in. It goes on with what it knows.
+  bool token_outdated() const noexcept { return token_outdated_; }
+
+  // From here on `old_password` opens nothing, and whoever knows it comes to know the new one. errc::already_exists: it was rotated before.
+  task<result<void>> rotate(std::string old_password, std::string new_password, std::string by);
+  // What a rotation of that token has left to be done with the records. Any number of servers at once.
+  task<result<void>> finish_rotation(std::string old_password, std::string new_password);
+  // Takes the sealed token out of that row, and the oldest rows away.
+  task<result<void>> forget_sealed(std::string sealed_row);
 
   // A record that another server changed: its files replace this server's. Answers which did (K3s's names).
   task<result<std::vector<std::string>>> refresh(std::string password);
@@ -39,6 +56,7 @@ class bootstrap_data {
   static std::string key_of(std::string_view password) { return crypto::bootstrap_key(password); }
 
  private:
+  task<result<std::string>> present_password(std::string password);
   task<result<void>> adopt(store::object_ref record, std::string password, bool compare);
   task<result<std::optional<store::object_ref>>> find_or_hold(std::string key);
   task<result<void>> adopt_older_form(const store::snapshot& s, const std::string& password);
@@ -48,10 +66,27 @@ class bootstrap_data {
   bool shared_;
   std::optional<store::revision> held_;  // the empty record of this server's making
   bool token_made_ = false;              // no token was given or known: this is a first server
+  bool token_outdated_ = false;
 };
 
-// The password that this server is to use, when one is given or was recorded; for tests.
-result<std::optional<std::string>> known_password(const config& c);
+// That a token was rotated.
+struct rotation {
+  std::string by;                       // the server that was asked to
+  wall_time at{};
+  std::optional<std::string> password;  // the new one, as long as it is sealed there
+};
+inline constexpr std::string_view rotation_prefix = "/kedge/token/";
+// How a token is called where all may read: the end of its record's key.
+std::string token_id(std::string_view password);
+std::string rotation_key(std::string_view password);
+// Whether the token with that password was rotated; what is sealed is opened. Some milliseconds when there is anything.
+std::optional<rotation> rotation_of(const store::snapshot& s, std::string_view password);
+rotation read_rotation(std::string_view row, std::string_view password);
+// For the log: "the cluster's token was rotated at … by the server at …".
+std::string text_of(const rotation& r);
+
+// The password that this server is to use, when one is given or was recorded. `given`: whether --token counts.
+result<std::optional<std::string>> known_password(const config& c, bool given = true);
 
 // What stands on this server's disk, by K3s's names. Blocking.
 result<crypto::bootstrap_files> read_bootstrap_files(const std::string& server_dir);

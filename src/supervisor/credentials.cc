@@ -325,6 +325,10 @@ std::string credentials::agent_token() const {
   auto hash = crypto::ca_hash(server_ca_.bundle_pem(), system_wall_time());
   return crypto::token{hash.value_or(""), "node", agent_password_, ""}.format();
 }
+bool credentials::agents_have_own_token() const {
+  std::lock_guard lock(mutex_);
+  return agent_password_ != password_;
+}
 std::shared_ptr<const crypto::passwd> credentials::passwd_table() const {
   std::lock_guard lock(mutex_);
   return passwd_shared_;
@@ -338,13 +342,10 @@ std::pair<std::string, std::string> credentials::serving_identity() const {
   return {serving_.chain_pem(), serving_.key_pem()};
 }
 
-result<void> credentials::rotate_token(const std::string& new_password) {
+result<void> credentials::use_token(const std::string& password) {
   std::lock_guard lock(mutex_);
-  auto wanted = new_password.empty() ? crypto::generate_token(system_random()) : new_password;
-  KEDGE_TRY(auto parsed, crypto::parse_token(wanted, "server"));
-  if (parsed.password.empty()) return fail(errc::invalid, "a server's token can't be a bootstrap token: it would end");
-  if (agent_password_ == password_) agent_password_ = parsed.password;  // it follows when it was the same
-  password_ = parsed.password;
+  if (agent_password_ == password_) agent_password_ = password;  // it follows when it was the same
+  password_ = password;
   return save_tokens();
 }
 

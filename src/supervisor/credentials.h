@@ -48,13 +48,14 @@ class credentials : public std::enable_shared_from_this<credentials> {
   std::string password() const;  // the server token's
   std::string full_token() const;
   std::string agent_token() const;
+  bool agents_have_own_token() const;  // --agent-token: it stays when the servers' is rotated
   std::shared_ptr<const crypto::passwd> passwd_table() const;
   std::vector<std::string> serving_names() const;
   std::pair<std::string, std::string> serving_identity() const;  // chain and key, PEM
   json::value serving_secret() const;
 
   // Blocking: on the offload pool.
-  result<void> rotate_token(const std::string& new_password);    // "": a new random one
+  result<void> use_token(const std::string& password);  // the server token's is this from now on
   // Adds names, and merges with the Secret of all servers (null: there is none yet).
   result<serving_certificate::merged> merge_serving(const std::vector<std::string>& names, const json::value& secret, wall_time now);
 

@@ -22,9 +22,6 @@ namespace {
 constexpr std::string_view secrets = "/registry/secrets/";
 constexpr auto others_wait = std::chrono::seconds(30);  // a living server tells within two renewals, 4 s
 constexpr auto look_again = std::chrono::milliseconds(100);
-// Held while keys are changed, so that two administrators at two servers don't; ends by itself when its server dies.
-constexpr std::string_view lock_row = "/kedge/secrets-encrypt";
-constexpr std::uint32_t lock_seconds = 600;
 constexpr std::size_t key_bytes = 32;
 // Tells which key writes. Records come and go with the cluster's tokens, and only who has the token can read them: this row is for all.
 constexpr std::string_view writer_row = "/kedge/secrets-encrypt-writer";
@@ -226,6 +223,7 @@ key_ring::key encryption::new_key(bool first) const {
 
 // The new state on disk, in the record, and in use here.
 task<result<void>> encryption::apply(key_ring ring, std::string stage) {
+  KEDGE_CO_CHECK(parts_->lock.held());
   auto config = ring.write();
   auto hash = crypto::encryption_hash(stage, config);
   auto written = co_await reactor::offload([=, config_path = path("encryption-config.json"), state_path = path("encryption-state.json")]() -> result<void> {
@@ -271,9 +269,11 @@ task<result<void>> encryption::wait_for_others() {
 
 task<result<void>> encryption::change(json::value request) {
   if (!parts_ || changing_) co_return fail(errc::unavailable, "the encryption keys are being changed; try again");
-  auto held = co_await parts_->objects.write({.kind = store::write_kind::create, .key = std::string(lock_row), .value = "{}", .lease_seconds = lock_seconds});
-  if (!held) co_return fail(held.error().code, held.error().code == errc::already_exists ? "another server changes the encryption keys; try again" : held.error().message);
   changing_ = true;
+  if (auto held = co_await parts_->lock.take("changes the encryption keys"); !held) {
+    changing_ = false;
+    co_return held;
+  }
   auto done = co_await work(std::move(request));
   if (!running_) co_await give_back();
   co_return done;
@@ -333,8 +333,8 @@ void encryption::begin_reencryption(bool keep_old, std::string end_stage) {
 }
 
 task<void> encryption::give_back() {
+  co_await parts_->lock.give_back();
   changing_ = false;
-  (void)co_await parts_->objects.write({.kind = store::write_kind::remove, .key = std::string(lock_row), .value = {}});
 }
 
 task<result<void>> encryption::reencrypt(bool keep_old, std::string end_stage) {

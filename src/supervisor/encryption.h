@@ -24,6 +24,7 @@
 #include "json/value.h"
 #include "store/open.h"
 #include "supervisor/bootstrap_data.h"
+#include "supervisor/cluster_lock.h"
 
 namespace kedge::supervisor {
 
@@ -64,6 +65,7 @@ class encryption {
   struct parts {
     store::store& objects;
     bootstrap_data& record;
+    cluster_lock& lock;
     std::function<std::string()> password;
     // The hashes of the other servers that live, by their address.
     std::function<std::vector<std::pair<std::string, std::string>>()> others;

@@ -100,8 +100,8 @@ class routes final : public net::http::handler {
     // K3s tells a missing identity (403) from a wrong one (401).
     bool anonymous = !e.request().headers.has("Authorization") && e.connection().peer_certificates.empty();
     if (anonymous) co_return co_await refuse(e, plain(403, "Forbidden", "forbidden"));
-    auto user = co_await s_.who.authenticate(e);
-    if (!user) co_return co_await refuse(e, plain(401, "Unauthorized", "not authorized"));
+    auto user = co_await authenticate(e);
+    if (!user) co_return co_await refuse(e, user.error());
     const api::user_info& who = **user;
     bool allowed = found->second.for_servers ? who.in_group("k3s:server")
                                              : who.in_group("k3s:agent") || who.in_group("system:nodes") || who.in_group("system:bootstrappers");
@@ -121,13 +121,46 @@ class routes final : public net::http::handler {
     co_await (this->*found->second.run)(e, who);
   }
 
+  // K3s's words, and the reason where it is one that sends people after the wrong thing: whoever showed a certificate of this cluster
+  // and a token hears which of both isn't good.
+  api::status not_authorized(exchange& e) const {
+    auto s = plain(401, "Unauthorized", "not authorized");
+    auto& shown = e.connection().peer_certificates;
+    if (shown.empty()) return s;
+    auto now = reactor::loop::current().wall_now();
+    auto leaf = crypto::certificate::from_der(as_bytes(shown.front()));
+    if (!leaf || leaf->authority_key_id() != s_.identity.client_ca().signer().subject_key_id()) return s;
+    if (auto wrong = s_.identity.clock_problem(now)) s.message += ": " + *wrong;
+    else if (auto invalid = crypto::reason_invalid(*leaf, now)) s.message += ": the client certificate of " + quote(leaf->subject().user) + ": " + *invalid + "; compare the clocks of both machines";
+    return s;
+  }
+
+  // Whether a password said who it is, and one that a rotation of the servers' token changes.
+  bool by_servers_token(const api::user_info& who) const {
+    return who.in_group("k3s:server") || (who.in_group("k3s:agent") && !s_.identity.agents_have_own_token());
+  }
+
+  // Who asks. A password that is right counts only while it is the cluster's by the newest state of all; the certificate that an agent
+  // shows beside its token counts all the same.
+  task<api::api_result<api::user_ref>> authenticate(exchange& e) {
+    auto user = co_await s_.who.authenticate(e);
+    if (!user) co_return api::fail(not_authorized(e));
+    if (!by_servers_token(**user)) co_return user;
+    auto stands = co_await s_.token_stands();
+    if (stands && *stands) co_return user;
+    if (!e.connection().peer_certificates.empty())
+      if (auto other = co_await s_.who_without_password.authenticate(e); other && (*other)->in_group("system:nodes")) co_return other;
+    if (!stands) co_return api::fail(plain(503, "ServiceUnavailable", "whether the token is still good can't be found out: " + stands.error().message));
+    co_return api::fail(plain(401, "Unauthorized", "not authorized: the cluster's token was rotated; use the new one"));
+  }
+
   // Who asks, with K3s's answers for those who may not; nullopt: refused already.
   task<std::optional<api::user_info>> member(exchange& e, std::string_view group) {
     bool anonymous = !e.request().headers.has("Authorization") && e.connection().peer_certificates.empty();
     if (!anonymous) {
-      auto user = co_await s_.who.authenticate(e);
+      auto user = co_await authenticate(e);
       if (!user) {
-        co_await refuse(e, plain(401, "Unauthorized", "not authorized"));
+        co_await refuse(e, user.error());
         co_return std::nullopt;
       }
       if ((*user)->in_group(group)) co_return **user;
@@ -313,19 +346,14 @@ class routes final : public net::http::handler {
     if (!body) co_return co_await refuse(e, plain(400, "BadRequest", body.error().message));
     auto document = json::parse(*body);
     if (!document) co_return co_await refuse(e, plain(400, "BadRequest", document.error().message));
-    auto wanted = std::string((*document)["newToken"].as_string());
-    auto before = s_.identity.password();
-    auto done = co_await reactor::offload([id = s_.identity.shared_from_this(), wanted] { return id->rotate_token(wanted); });
-    if (!done) co_return co_await refuse(e, plain(503, "ServiceUnavailable", done.error().message));
-    if (!*done) co_return co_await refuse(e, plain(400, "BadRequest", done->error().message));
-    if (s_.token_rotated) {
-      if (auto moved = co_await s_.token_rotated(before, s_.identity.password()); !moved) {
-        log::error("the token was rotated here, but the record for other servers could not be written: {}", moved.error().message);
-        co_return co_await refuse(e, plain(503, "ServiceUnavailable", "the record for other servers could not be written; rotate again: " + moved.error().message));
-      }
+    auto behind = co_await s_.rotate_token(std::string((*document)["newToken"].as_string()));
+    if (!behind) {
+      bool away = behind.error().code == errc::unavailable || behind.error().code == errc::timeout || behind.error().code == errc::unknown_outcome;
+      co_return co_await refuse(e, away ? plain(503, "ServiceUnavailable", behind.error().message) : plain(400, "BadRequest", behind.error().message));
     }
-    log::info("the cluster's token was rotated; agents and servers need the new one when they next join");
-    co_await answer(e, 200, "", "");
+    json::array restart;
+    for (auto& address : *behind) restart.emplace_back(address);
+    co_await answer(e, 200, "application/json", json::write(json::object{{"restart", std::move(restart)}}) + "\n");
   }
 
   services s_;

@@ -29,8 +29,12 @@ struct services {
   std::function<bool()> controllers_running;  // for /v1-k3s/readyz and whether new nodes can be checked
   std::function<bool()> serves;               // for /ping: it can serve, and isn't about to leave
   net::http::handler& next;                   // the API
-  // The server token was changed from the first to the second password: what servers share is to follow.
-  std::function<task<result<void>>(std::string, std::string)> token_rotated;
+  // The same without passwords: who a certificate or a bearer token says.
+  api::authenticator& who_without_password;
+  // The servers' token (token_rotation.h), from this core: whether it still opens anything; and it is to be another ("": a random one),
+  // which gives the servers that must be restarted.
+  std::function<task<result<bool>>()> token_stands;
+  std::function<task<result<std::vector<std::string>>>(std::string)> rotate_token;
   // Secrets' encryption (encryption.h), from this core.
   std::function<task<json::value>()> encryption_status;
   std::function<task<result<void>>(json::value)> change_encryption;

@@ -18,6 +18,15 @@ from harness import BINARY, eventually, is_ready, main, run
 SERVER_ONLY = ["--disable-agent"]
 
 
+def join(server, password):
+    """What a server says to an agent that comes with that password."""
+    connection = http.client.HTTPSConnection(server.address, 6443, timeout=10, context=ssl._create_unverified_context())
+    connection.request("GET", "/v1-k3s/config", headers={"Authorization": "Basic " + base64.b64encode(f"node:{password}".encode()).decode()})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
 class LabTest(unittest.TestCase):
     """One lab for all tests of a class; what set_up() starts is ended whatever happens."""
 
@@ -290,15 +299,27 @@ class Shared(LabTest):
         lab, db = self.lab, Postgres(self.lab, self.lab.host())
         a = lab.server("r1", db, args=SERVER_ONLY).wait_ready(60)
         b = lab.server("r2", db, args=SERVER_ONLY).wait_ready(60)
-        run(*a.host.command(BINARY, "token", "rotate", "--data-dir", a.data, "--token", a.token(), "--new-token", "fresh-secret"))
+        self.assertEqual({join(s, TOKEN) for s in (a, b)}, {200})
+        told = run(*a.host.command(BINARY, "token", "rotate", "--data-dir", a.data, "--token", a.token(), "--new-token", "fresh-secret"))
+        self.assertIn("Token rotated", told)
+        self.assertNotIn("restarted", told)
+        # From the answer on: the old one nowhere, the new one everywhere, and nobody was restarted.
+        self.assertEqual({(join(s, TOKEN), join(s, "fresh-secret")) for s in (a, b)}, {(401, 200)})
         self.assertEqual(db.sql("select count(distinct name) from kine k where name like '/bootstrap/%' and deleted = 0 and id = (select max(id) from kine where name = k.name)", "kubernetes"), "1")
-        eventually("the other server says so", lambda: "token was rotated" in b.log())
+        eventually("nothing sealed stays", lambda: db.sql("select count(*) from kine k where name like '/kedge/token/%' and encode(value,'escape') like '%sealed%' and id = (select max(id) from kine where name = k.name)", "kubernetes") == "0")
+        # The configuration of before goes on with what was taken over, and says so.
         self.assertEqual(b.stop(), 0, b.log())
         b.start()
-        self.assertEqual(b.process.wait(60), 1)
-        self.assertIn("different token", b.log())
+        b.wait_ready(60)
+        self.assertIn("--token is one from before a rotation", b.log())
+        self.assertEqual((join(b, TOKEN), join(b, "fresh-secret")), (401, 200))
+        # A server that is new, or was away for long, is told what to do.
+        late = lab.server("r4", db, args=SERVER_ONLY)
+        self.assertEqual(late.process.wait(60), 1)
+        self.assertIn("the cluster's token was rotated at ", late.log())
         c = lab.server("r3", db, args=SERVER_ONLY, token="fresh-secret").wait_ready(60)
-        for s in (a, c):
+        self.assertEqual(join(c, "fresh-secret"), 200)
+        for s in (a, b, c):
             self.assertEqual(s.stop(), 0, s.log())
         db.stop()
 

@@ -135,9 +135,13 @@ result<void> rotate(const scanned& given, const machine& here) {
   const auto wanted = given.value("new-token");
   if (!wanted.empty()) KEDGE_CHECK(crypto::normalize_token(wanted));
   KEDGE_TRY(const auto access, as_server(given, here));
-  KEDGE_CHECK(ask(access, {.method = "PUT", .path = "/v1-k3s/token", .body = json::write(json::object{{"newToken", wanted}})}));
-  fmt::print("Token rotated. It stands in server/token of the server's data directory; other servers and agents need it when they "
-             "next start.\n");
+  KEDGE_TRY(const auto text, ask(access, {.method = "PUT", .path = "/v1-k3s/token", .body = json::write(json::object{{"newToken", wanted}})}));
+  fmt::print("Token rotated. It stands in server/token of the servers' data directories, and the old one opens nothing any more; who joins from "
+             "now on needs the new one, as do configurations with --token or K3S_TOKEN.\n");
+  std::string behind;
+  if (const auto answer = json::parse(text); answer)
+    for (std::size_t i = 0; i < (*answer)["restart"].size(); ++i) fmt::format_to(std::back_inserter(behind), "{}{}", i ? ", " : "", (*answer)["restart"][i].as_string());
+  if (!behind.empty()) fmt::print("These servers don't have it, and take no joins until they are restarted with it: {}\n", behind);
   return {};
 }
 
