@@ -21,10 +21,9 @@ void append_histogram(std::string& out, const std::string& loop, const turn_mete
 
 }  // namespace
 
-void append_loop_metrics(std::string& out, reactor::cores& cores) {
+void append_loop_metrics(std::string& out, std::span<const measured_loop> loops) {
   std::vector<std::pair<std::string, turn_meter::totals>> all;
-  for (std::size_t i = 0; i < cores.size(); ++i) all.emplace_back(std::to_string(i), cores[i].turns().count());
-  for (std::size_t i = 0; i < cores.backgrounds(); ++i) all.emplace_back(fmt::format("background-{}", i), cores.background(i).turns().count());
+  for (auto& [name, loop] : loops) all.emplace_back(name, loop->turns().count());
   out += "# HELP kedge_reactor_turn_seconds Time between two looks of an event loop at its sockets.\n# TYPE kedge_reactor_turn_seconds histogram\n";
   for (auto& [loop, t] : all) append_histogram(out, loop, t);
   out += "# HELP kedge_reactor_long_turns_total Turns of an event loop of more than 100 ms.\n# TYPE kedge_reactor_long_turns_total counter\n";

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "control/settings.h"
+#include "server/api_arguments.h"
 
 namespace kedge::cli {
 
@@ -84,21 +85,7 @@ struct agent_options {
   std::vector<std::pair<std::string, std::string>> node_env;
 };
 
-// What is understood of --kube-apiserver-arg.
-struct api_server_arguments {
-  std::vector<std::string> disable_admission_plugins;
-  std::vector<std::string> enable_admission_plugins;
-  std::string tls_min_version = "VersionTLS12";
-  duration event_ttl = std::chrono::hours(1);
-  bool anonymous_auth = false;            // K3s's default, not upstream's
-  std::string audit_log_path;             // empty: no audit log; "-": standard output
-  unsigned audit_log_max_size_mib = 100;  // rotate at this size
-  unsigned audit_log_max_backups = 0;     // rotated files kept; 0: all
-  unsigned audit_log_max_age_days = 0;    // 0: for ever
-  unsigned max_requests_inflight = 400;
-  unsigned max_mutating_requests_inflight = 200;
-  duration request_timeout = std::chrono::minutes(1);
-};
+using server::api_server_arguments;
 
 struct server_options {
   agent_options agent;  // the flags that server and agent share; of use to the server's own node as well

@@ -1,4 +1,4 @@
-// config.h: what the supervisor needs to know of the server it speaks for. The command line fills it (cli/run_server.cc).
+// config.h: what the supervisor needs to know of the server it speaks for. The command line fills it (cli/server_settings.cc).
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,114 @@
+#include "cli/server_settings.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "api/access/admission/chain.h"
+#include "base/log.h"
+#include "cli/daemon.h"
+#include "cli/memory_limit.h"
+#include "cli/version.h"
+#include "datastore/endpoint.h"
+#include "node/system_info.h"
+
+namespace kedge::cli {
+
+namespace {
+
+constexpr std::size_t history_share = 20;  // of the memory: recent events and what they replaced
+constexpr std::size_t history_bytes_min = 8 * 1024 * 1024;
+
+// Where K3s has the administrator's kubeconfig.
+std::string usual_kubeconfig() {
+  // Several servers on one machine (tests, demonstrations) need a place each.
+  if (const char* other = std::getenv("KEDGE_KUBECONFIG_LINK"); other && *other) return other;
+  if (::geteuid() == 0) return "/etc/rancher/k3s/k3s.yaml";
+  const char* home = std::getenv("HOME");
+  return std::string(home ? home : "/tmp") + "/.kube/k3s.yaml";
+}
+
+datastore::endpoint_options datastore_options(const server_options& o, const std::string& server_dir) {
+  datastore::endpoint_options d{.endpoint = o.datastore_endpoint,
+                                .ca_file = o.datastore_ca_file,
+                                .certificate_file = o.datastore_cert_file,
+                                .key_file = o.datastore_key_file,
+                                .sqlite = {}};
+  d.sqlite.path = server_dir + "/db/state.db";
+  d.sqlite.durability = o.sqlite_synchronous == "full" ? datastore::sqlite_durability::full : datastore::sqlite_durability::normal;
+  return d;
+}
+
+supervisor::config cluster_settings(const server_options& o) {
+  supervisor::config c;
+  c.data_dir = o.agent.data_dir;
+  c.node_name = o.agent.node_name;
+  c.disable_agent = o.disable_agent;
+  c.node_ips = o.agent.node_ips;
+  if (c.node_ips.empty())
+    if (auto found = node::default_addresses()) c.node_ips = *found;
+  c.node_external_ips = o.agent.node_external_ips;
+  c.token = o.agent.token;
+  c.agent_token = o.agent_token;
+  c.bind_address = o.agent.bind_address;
+  c.advertise_address = !o.advertise_address.empty()   ? o.advertise_address
+                        : !c.node_external_ips.empty() ? c.node_external_ips.front()
+                        : !c.node_ips.empty()          ? c.node_ips.front()
+                                                       : "127.0.0.1";
+  c.https_port = o.https_listen_port;
+  c.advertise_port = o.advertise_port ? o.advertise_port : o.https_listen_port;
+  c.tls_sans = o.tls_san;
+  c.tls_san_security = o.tls_san_security;
+  c.cluster_cidrs = o.cluster_cidr;
+  c.service_cidrs = o.service_cidr;
+  c.cluster_dns = o.cluster_dns;
+  if (c.cluster_dns.empty())
+    for (auto& cidr : c.service_cidrs) c.cluster_dns.push_back(supervisor::first_address(cidr, 10));
+  c.cluster_domain = o.cluster_domain;
+  c.node_port_first = o.service_node_ports.first;
+  c.node_port_last = o.service_node_ports.last;
+  c.egress_selector_mode = o.egress_selector_mode;
+  c.flannel_backend = o.flannel_backend;
+  c.write_kubeconfig = o.write_kubeconfig;
+  c.usual_kubeconfig = usual_kubeconfig();
+  c.write_kubeconfig_mode = o.write_kubeconfig_mode.bits;
+  c.write_kubeconfig_group = o.write_kubeconfig_group;
+  c.write_kubeconfig_name = o.write_kubeconfig_name;
+  c.disables = o.disable_components;
+  c.disable_scheduler = o.disable_scheduler;
+  c.disable_controller_manager = o.disable_controller_manager;
+  c.disable_cloud_controller = o.disable_cloud_controller;
+  c.disable_kube_proxy = o.disable_kube_proxy;
+  c.supervisor_metrics = o.supervisor_metrics;
+  c.secrets_encryption = o.secrets_encryption;
+  c.secrets_encryption_provider = o.secrets_encryption_provider;
+  c.system_default_registry = o.system_default_registry;
+  c.default_local_storage_path = o.default_local_storage_path.empty() ? o.agent.data_dir + "/storage" : o.default_local_storage_path;
+  c.api_server_args = o.api_server_args;
+  c.controller_manager_args = o.controller_manager_args;
+  c.scheduler_args = o.scheduler_args;
+  c.leader_election = datastore::is_shared_endpoint(o.datastore_endpoint);
+  return c;
+}
+
+}  // namespace
+
+result<server::settings> server_settings(const server_options& o) {
+  server::settings s{.cluster = cluster_settings(o), .api = o.api, .controllers = o.controllers, .open_log = {}, .accept_data_loss = o.accept_data_loss, .node = node_config(o.agent), .version = version, .commit = commit};
+  for (auto& name : api::plugins_without_effect(o.api.enable_admission_plugins))
+    log::warning("--kube-apiserver-arg=enable-admission-plugins={} has no effect: Kedge doesn't have this plugin yet", name);
+  if (auto memory = memory_limit()) s.history_bytes = std::max(memory / history_share, history_bytes_min);
+  auto log = datastore_options(o, s.cluster.server_dir());
+  // An endpoint that can't be used is refused before anything is made.
+  KEDGE_CHECK(datastore::make_log(log));
+  s.open_log = [log = std::move(log)] { return datastore::make_log(log); };
+  if (!o.agent.server_url.empty() && s.shared_datastore())
+    log::info("--server is not needed: with --datastore-endpoint, servers find each other through the datastore");
+  else if (!o.agent.server_url.empty())
+    return fail(errc::unsupported, "--server joins a cluster of servers with embedded etcd, which kedge doesn't have: give each server the same "
+                                   "--datastore-endpoint and --token instead, or use `kedge agent` for a worker");
+  return s;
+}
+
+}  // namespace kedge::cli

@@ -1,0 +1,39 @@
+// control_front.h: what controllers and scheduler need, on the loop that is theirs: clients of the API that act as their accounts, with
+// caches of this loop's own.
+#pragma once
+
+#include <memory>
+
+#include "api/access/admission/chain.h"
+#include "api/access/rbac.h"
+#include "api/custom/tables.h"
+#include "control/fence.h"
+#include "control/manager.h"
+#include "server/shared.h"
+
+namespace kedge::server {
+
+class control_front {
+ public:
+  // Whose lead the controllers' writes depend on (control/fence.h).
+  static constexpr auto term = "kube-controller-manager";
+
+  // On its loop, as all else. Both outlive it.
+  static result<std::unique_ptr<control_front>> make(shared& s, store::store& objects);
+
+  // Either may be null. `began`: the revision of the term; 0: writes depend on nothing.
+  void run(const control::settings* controllers, const control::scheduler::configuration* scheduling, store::revision began);
+  void stop() { running_.cancel(); }
+
+ private:
+  control_front(store::store& objects, api::service_ranges ranges) : objects_(objects), ranges_(std::move(ranges)) {}
+
+  control::fenced_store objects_;
+  api::service_ranges ranges_;
+  std::unique_ptr<api::authorizer> may_;
+  std::unique_ptr<api::admission_chain> admission_;
+  std::unique_ptr<api::custom::tables> tables_;
+  reactor::scope running_;  // last: it ends first
+};
+
+}  // namespace kedge::server

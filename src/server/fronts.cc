@@ -1,0 +1,67 @@
+#include "server/fronts.h"
+
+#include "api/loop_metrics.h"
+
+namespace kedge::server {
+
+void fronts::add_checks() {
+  using api::health_group;
+  auto& checks = shared_.checks;
+  auto fine = [] { return result<void>(); };
+  checks.add("ping", health_group::all, fine);
+  checks.add("log", health_group::all, fine);
+  checks.add("etcd", health_group::all, [this] { return identity_.objects().healthy(); });
+  checks.add("etcd-readiness", health_group::readyz, [this] { return identity_.objects().healthy(); });
+  checks.add("secrets-encryption", health_group::readyz, [this] { return identity_.objects().complete(); });
+  // The tables of custom resources are read before a front is there.
+  checks.add("poststarthook/crd-informer-synced", health_group::all, fine);
+  auto boot = [this]() -> result<void> {
+    if (shared_.bootstrapped.load(std::memory_order_relaxed)) return {};
+    return fail(errc::unavailable, "not finished");
+  };
+  checks.add("poststarthook/rbac/bootstrap-roles", health_group::all, boot);
+  checks.add("poststarthook/start-system-namespaces-controller", health_group::all, boot);
+  checks.add("shutdown", health_group::readyz, [this]() -> result<void> {
+    if (!shared_.leaving.load(std::memory_order_relaxed)) return {};
+    return fail(errc::unavailable, "process is shutting down");
+  });
+}
+
+task<result<void>> fronts::start() {
+  auto& s = shared_.settings;
+  shared_.ranges.cluster_cidr = s.cluster.service_cidrs.front();
+  shared_.ranges.first_port = s.cluster.node_port_first;
+  shared_.ranges.last_port = s.cluster.node_port_last;
+  if (!s.api.audit_log_path.empty()) {
+    KEDGE_CO_TRY(shared_.audit, api::audit_log::open({.path = s.api.audit_log_path,
+                                                      .max_bytes = std::uint64_t(s.api.audit_log_max_size_mib) << 20,
+                                                      .max_backups = s.api.audit_log_max_backups,
+                                                      .max_age_days = s.api.audit_log_max_age_days}));
+  }
+  add_checks();
+  std::vector<api::measured_loop> measured;
+  for (auto* loop : shared_.all_loops()) measured.push_back({loop == shared_.where.background ? "background-0" : std::to_string(measured.size()), loop});
+  shared_.measures.collect([measured = std::move(measured)](std::string& out) { api::append_loop_metrics(out, measured); });
+  for (auto* loop : shared_.where.loops) {
+    auto opened = co_await reactor::call_on(*loop, [this]() -> task<result<void>> {
+      KEDGE_CO_TRY(auto f, front::make(shared_, identity_.credentials(), identity_.objects()));
+      gateway_.open(std::move(f));
+      co_return result<void>();
+    });
+    KEDGE_CO_CHECK(std::move(opened));
+  }
+  co_return result<void>();
+}
+
+task<void> fronts::stop() {
+  co_await on_every_loop(shared_, [this](std::size_t) -> task<bool> {
+    gateway_.close();
+    co_return true;
+  });
+  if (shared_.audit) co_await reactor::offload([a = shared_.audit] {
+    a->flush();
+    return true;
+  });
+}
+
+}  // namespace kedge::server

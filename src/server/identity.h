@@ -1,0 +1,49 @@
+// identity.h: the part that opens the store and takes from it who this cluster is: record, keys, credentials.
+//
+//   files of $D/server ─▶ encryption keys ─▶ store ─▶ the cluster's record ─▶ files ─▶ (keys among them: the store once more) ─▶ credentials
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "server/part.h"
+#include "server/shared.h"
+#include "store/open.h"
+#include "supervisor/bootstrap_data.h"
+#include "supervisor/credentials.h"
+#include "supervisor/encryption.h"
+
+namespace kedge::server {
+
+class identity final : public part {
+ public:
+  // `leads`: whether this server does what is to be done once in a cluster.
+  identity(shared& s, std::function<bool()> leads) : shared_(s), leads_(std::move(leads)), encryption_(s.settings.cluster) {}
+
+  std::string_view name() const noexcept override { return "identity"; }
+  task<result<void>> start() override;
+  // Closes the store: after everything that uses it.
+  task<void> stop() override;
+
+  // While it stands.
+  store::store& objects() noexcept { return *objects_; }
+  supervisor::bootstrap_data& record() noexcept { return *record_; }
+  supervisor::credentials& credentials() noexcept { return *credentials_; }
+  std::shared_ptr<supervisor::credentials> credentials_ptr() const { return credentials_; }
+  supervisor::encryption& encryption() noexcept { return encryption_; }
+
+ private:
+  task<result<void>> open_store();
+  task<result<void>> take_record();
+  result<void> read_keys();
+  std::string password() const;
+
+  shared& shared_;
+  std::function<bool()> leads_;
+  supervisor::encryption encryption_;
+  std::unique_ptr<store::store> objects_;
+  std::optional<supervisor::bootstrap_data> record_;
+  std::shared_ptr<supervisor::credentials> credentials_;
+};
+
+}  // namespace kedge::server

@@ -1,0 +1,86 @@
+#include "server/leading.h"
+
+#include "control/fence.h"
+
+namespace kedge::server {
+
+namespace {
+constexpr auto leave_time = std::chrono::seconds(2);  // to tell the other servers
+}
+
+bool leading::leads() const noexcept {
+  auto& s = shared_.settings;
+  return !s.shared_datastore() || s.cluster.disable_controller_manager || (election_ && election_->leads());
+}
+
+control::settings leading::controller_settings() const {
+  auto& cluster = shared_.settings.cluster;
+  auto c = shared_.settings.controllers;
+  c.cluster_cidr = cluster.cluster_cidrs.front();
+  c.root_ca_pem = identity_.credentials().server_ca().bundle_pem();
+  c.cloud_controller = !cluster.disable_cloud_controller;
+  return c;
+}
+
+// Runs the controllers on their loop until dropped. What is posted is done in order: a stop comes after its start.
+task<void> leading::lead() {
+  store::revision term = 0;
+  if (shared_.settings.shared_datastore()) term = co_await control::begin_term(identity_.objects(), control_front::term, shared_.process);
+  struct at_work {
+    leading& l;
+    at_work(leading& owner, store::revision began) : l(owner) {
+      auto& cluster = l.shared_.settings.cluster;
+      auto* controllers = cluster.disable_controller_manager ? nullptr : &l.controllers_;
+      auto* scheduling = cluster.disable_scheduler ? nullptr : &l.scheduling_;
+      l.shared_.background().post([f = l.front_.get(), controllers, scheduling, began] { f->run(controllers, scheduling, began); });
+    }
+    ~at_work() {
+      l.shared_.background().post([f = l.front_.get()] { f->stop(); });
+    }
+  } here(*this, term);
+  reactor::event never;
+  co_await never.wait();
+}
+
+task<result<void>> leading::start() {
+  auto& s = shared_.settings;
+  auto& own = fronts_.own().local();
+  controllers_ = controller_settings();
+  auto opened = co_await reactor::call_on(shared_.background(), [this]() -> task<result<void>> {
+    KEDGE_CO_TRY(front_, control_front::make(shared_, identity_.objects()));
+    co_return result<void>();
+  });
+  KEDGE_CO_CHECK(std::move(opened));
+  if (s.shared_datastore() && !s.cluster.disable_controller_manager) {
+    election_ = std::make_unique<control::election>(own, control::election_options{.name = "kube-controller-manager",
+                                                                                   .identity = shared_.process,
+                                                                                   .leave_it = [this] { return membership_.servers()->k3s_lives(); },
+                                                                                   .ended = [this] { return ended(); }});
+    running_.spawn(election_->run([this] { return lead(); }));
+  } else if (!s.shared_datastore()) {
+    running_.spawn(lead());
+  }
+  membership_.keep([this] { return leads(); });
+  co_return result<void>();
+}
+
+// When this server leads no longer: nothing of the controllers runs any more.
+task<void> leading::ended() {
+  co_await reactor::call_on(shared_.background(), []() -> task<bool> { co_return true; });
+}
+
+task<void> leading::leave() {
+  if (election_) co_await election_->release(reactor::loop::current().now() + leave_time);
+}
+
+task<void> leading::stop() {
+  shared_.controllers_running.store(false, std::memory_order_relaxed);
+  running_.cancel();
+  // After what was posted: the controllers have stopped then.
+  co_await reactor::call_on(shared_.background(), [this]() -> task<bool> {
+    front_.reset();
+    co_return true;
+  });
+}
+
+}  // namespace kedge::server

@@ -1,0 +1,80 @@
+// shared.h: what all loops of a server share. Constant while requests run, but for what is atomic.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "api/access/audit_log.h"
+#include "api/health.h"
+#include "api/metrics.h"
+#include "api/service_addresses.h"
+#include "crypto/certificate.h"
+#include "crypto/key.h"
+#include "json/value.h"
+#include "net/tls.h"
+#include "reactor/cores.h"
+#include "reactor/scope.h"
+#include "server/settings.h"
+#include "tunnel/server.h"
+
+namespace kedge::server {
+
+struct shared {
+  shared(kedge::server::settings s, machine m) : settings(std::move(s)), where(std::move(m)) {}
+
+  kedge::server::settings settings;
+  const machine where;
+  std::string process;  // <host>_<uuid>: of this process, as elections and rows name it
+
+  // The server ends when `stop` is set. On the home loop.
+  reactor::event stop;
+  bool failed = false;
+  void fail() {
+    failed = true;
+    stop.set();
+  }
+
+  std::shared_ptr<const crypto::trust> client_ca, request_header_ca;
+  std::vector<crypto::public_key> token_keys;
+  std::optional<crypto::private_key> signing_key;
+  api::health checks;
+  api::metrics measures;
+  api::service_ranges ranges;
+  std::shared_ptr<api::audit_log> audit;
+  std::shared_ptr<net::tls_client_context> to_kubelets, to_servers;  // who this server is to them
+  std::unique_ptr<tunnel::server> tunnels;
+  std::atomic<bool> bootstrapped = false;         // a new cluster's objects and roles are there
+  std::atomic<bool> controllers_running = false;  // agents may join
+  std::atomic<bool> leaving = false;
+  // From any loop.
+  std::function<task<result<bool>>()> token_stands;
+  std::function<task<result<std::vector<std::string>>>(std::string)> rotate_token;
+  std::function<task<json::value>()> encryption_status;
+  std::function<task<result<void>>(json::value)> change_encryption;
+
+  reactor::loop& home() noexcept { return *where.loops.front(); }
+  reactor::loop& background() noexcept { return where.background ? *where.background : home(); }
+  // Those that serve, and the background one.
+  std::vector<reactor::loop*> all_loops() const {
+    auto all = where.loops;
+    if (where.background && std::ranges::find(all, where.background) == all.end()) all.push_back(where.background);
+    return all;
+  }
+};
+
+// On all loops at once: f(its number) gives task<bool>.
+template <typename F>
+task<void> on_every_loop(shared& s, F f) {
+  reactor::scope running;
+  for (std::size_t i = 0; i < s.where.loops.size(); ++i)
+    running.spawn([](reactor::loop& l, std::size_t number, F work) -> task<void> {
+      co_await reactor::call_on(l, [number, work] { return work(number); });
+    }(*s.where.loops[i], i, f));
+  co_await running.join();
+}
+
+}  // namespace kedge::server
