@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <stdlib.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
@@ -71,7 +72,7 @@ struct cluster {
   }
 };
 
-// The part of a server's start that takes its identity, and what follows the record; as cli/run_server.cc does it.
+// The part of a server's start that takes its identity, and what follows the record; as server/identity.cc does it.
 task<void> server_main(host& h, cluster& c, member& me) {
   auto& s = me.settings;
   me.password = s.token;
@@ -105,10 +106,16 @@ task<void> server_main(host& h, cluster& c, member& me) {
   no_admission rules;
   api::service_ranges ranges;
   auto local = api::make_objects(*objects, rules, ranges);
-  control::server_endpoints listed(*local, {.address = h.address(), .node_name = h.name(), .identity = h.name() + "_" + h.loop().random().uuid(),
+  auto process = h.name() + "_" + h.loop().random().uuid();
+  control::server_endpoints listed(*local, {.address = h.address(), .node_name = h.name(), .identity = process,
                                             .settings = json::object{}, .encryption_hash = [&keys] { return keys.hash(); }});
   if (!co_await listed.join()) co_return;
-  keys.serve({.objects = *objects, .record = *record, .password = [&me] { return me.password; }, .others = [&listed] { return listed.encryption_hashes(); }});
+  supervisor::cluster_lock lock({.objects = *objects,
+                                 .row = "/kedge/secrets-encrypt",
+                                 .address = h.address(),
+                                 .identity = process,
+                                 .lives = [&listed](std::string_view other) { return std::ranges::any_of(listed.living(), [&](auto& p) { return p.identity == other; }); }});
+  keys.serve({.objects = *objects, .record = *record, .lock = lock, .password = [&me] { return me.password; }, .others = [&listed] { return listed.encryption_hashes(); }});
   struct shown {
     member& m;
     ~shown() {
@@ -219,7 +226,8 @@ std::uint64_t rotate(std::uint64_t seed, std::optional<fault> f) {
       auto& mover = f->rotator ? b : a;
       w.run_until([&] { return answered->has_value(); }, 60s);
       auto moved = on(mover, [](member& one) -> task<result<void>> {
-        KEDGE_CO_CHECK(co_await one.record->move("secret", "fresh"));
+        KEDGE_CO_CHECK(co_await one.record->rotate("secret", "fresh", "another server"));
+        KEDGE_CO_CHECK(co_await one.record->finish_rotation("secret", "fresh"));
         one.password = "fresh";
         co_return result<void>();
       });
