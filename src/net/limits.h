@@ -50,6 +50,8 @@ inline constexpr std::chrono::seconds header_timeout{10};
 inline constexpr std::chrono::seconds idle_timeout{90};
 // Between two pieces of a body that a handler waits for.
 inline constexpr std::chrono::seconds body_timeout{30};
+// From the end of a head to the end of the body, unless the handler has more patience: kube-apiserver's time for a whole request.
+inline constexpr std::chrono::seconds body_whole_timeout{60};
 // A peer that takes nothing for this long (for each MiB in one write) is gone.
 inline constexpr std::chrono::seconds write_timeout{60};
 // After an answer that leaves the request's body unread: that much is read and dropped, so that the peer sees the answer

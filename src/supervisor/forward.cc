@@ -57,6 +57,7 @@ std::vector<std::string> offered_protocols(const headers& h) {
 
 // The request's body, piece by piece. Errors of the other side show in the answer.
 task<result<void>> send_body(exchange& e, client_exchange& x) {
+  e.body_deadline(time_point::max());  // a stream may last
   for (;;) {
     KEDGE_CO_TRY(auto piece, co_await e.read());
     if (piece.empty()) co_return co_await x.finish();

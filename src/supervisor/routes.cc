@@ -26,6 +26,8 @@ constexpr std::size_t static_file_bytes_max = 64 << 20;    // chart archives
 // Agents that all come back at once must not starve the API: K3s's bounds for this group of paths.
 constexpr unsigned reads_at_once_max = 20;
 constexpr unsigned writes_at_once_max = 10;
+// Requests whose bodies are still on their way, 64 KiB each at most.
+constexpr unsigned bodies_at_once_max = 100;
 
 task<void> answer(exchange& e, int code, std::string type, std::string body, bool close = false) {
   response r;
@@ -72,7 +74,7 @@ class routes final : public net::http::handler {
   }
 
  private:
-  using route = task<void> (routes::*)(exchange&, const api::user_info&);
+  using route = task<void> (routes::*)(exchange&, const api::user_info&, std::string body);
   struct entry {
     route run;
     bool for_servers;
@@ -106,19 +108,30 @@ class routes final : public net::http::handler {
     bool allowed = found->second.for_servers ? who.in_group("k3s:server")
                                              : who.in_group("k3s:agent") || who.in_group("system:nodes") || who.in_group("system:bootstrappers");
     if (!allowed) co_return co_await refuse(e, plain(403, "Forbidden", "forbidden"));
+    // Who sends slowly holds no place among those who are served: they are counted when all is there.
+    if (bodies_ >= bodies_at_once_max) co_return co_await too_many(e);
+    std::string body;
+    {
+      counted one(bodies_);
+      e.limit_body(request_bytes_max);
+      auto all = co_await e.read_all();
+      if (!all) co_return co_await refuse(e, plain(400, "BadRequest", all.error().message));
+      body = *std::move(all);
+    }
     auto& method = e.request().method;
     bool reads = method == "GET" || method == "HEAD";
     auto& running = reads ? reads_ : writes_;
-    if (running >= (reads ? reads_at_once_max : writes_at_once_max)) {
-      response r;
-      r.status = 429;
-      r.headers.add("Retry-After", "1");
-      r.headers.add("Content-Type", "text/plain; charset=utf-8");
-      co_await e.respond(r, "Too many requests, please try again later.\n");
-      co_return;
-    }
+    if (running >= (reads ? reads_at_once_max : writes_at_once_max)) co_return co_await too_many(e);
     counted one(running);
-    co_await (this->*found->second.run)(e, who);
+    co_await (this->*found->second.run)(e, who, std::move(body));
+  }
+
+  static task<void> too_many(exchange& e) {
+    response r;
+    r.status = 429;
+    r.headers.add("Retry-After", "1");
+    r.headers.add("Content-Type", "text/plain; charset=utf-8");
+    co_await e.respond(r, "Too many requests, please try again later.\n");
   }
 
   // K3s's words, and the reason where it is one that sends people after the wrong thing: whoever showed a certificate of this cluster
@@ -247,12 +260,9 @@ class routes final : public net::http::handler {
   }
 
   // Signs the key of the request's body; without one (an agent from before 2025) the shared key `legacy` goes along.
-  task<void> sign(exchange& e, const crypto::authority& ca, crypto::leaf_request leaf, std::string legacy) {
-    e.limit_body(request_bytes_max);
-    auto body = co_await e.read_all();
-    if (!body) co_return co_await refuse(e, plain(400, "BadRequest", body.error().message));
+  task<void> sign(exchange& e, const crypto::authority& ca, crypto::leaf_request leaf, std::string body, std::string legacy) {
     std::string shared_key;
-    auto key = e.request().method == "POST" ? crypto::public_key_of_request(as_bytes(*body))
+    auto key = e.request().method == "POST" ? crypto::public_key_of_request(as_bytes(body))
                                             : result<crypto::public_key>(fail(errc::invalid, "no request"));
     if (!key) {
       auto pem = co_await reactor::offload([id = s_.identity.shared_from_this(), legacy] { return id->legacy_key(legacy); });
@@ -268,35 +278,35 @@ class routes final : public net::http::handler {
     co_await answer(e, 200, "", crypto::chain_pem(*certificate, ca) + shared_key);
   }
 
-  task<void> serving_kubelet(exchange& e, const api::user_info& user) {
+  task<void> serving_kubelet(exchange& e, const api::user_info& user, std::string body) {
     auto id = co_await identify(e, user);
     if (!id) co_return co_await refuse(e, id.error());
     crypto::leaf_request leaf{.common_name = id->name, .dns_names = {id->name, "localhost"}, .addresses = {"127.0.0.1", "::1"}, .server = true};
     leaf.addresses.insert(leaf.addresses.end(), id->addresses.begin(), id->addresses.end());
-    co_await sign(e, s_.identity.server_ca(), std::move(leaf), "serving-kubelet");
+    co_await sign(e, s_.identity.server_ca(), std::move(leaf), std::move(body), "serving-kubelet");
   }
-  task<void> client_kubelet(exchange& e, const api::user_info& user) {
+  task<void> client_kubelet(exchange& e, const api::user_info& user, std::string body) {
     auto id = co_await identify(e, user);
     if (!id) co_return co_await refuse(e, id.error());
     co_await sign(e, s_.identity.client_ca(),
-                  {.common_name = "system:node:" + id->name, .organizations = {"system:nodes"}, .client = true}, "client-kubelet");
+                  {.common_name = "system:node:" + id->name, .organizations = {"system:nodes"}, .client = true}, std::move(body), "client-kubelet");
   }
-  task<void> client_kube_proxy(exchange& e, const api::user_info&) {
-    co_await sign(e, s_.identity.client_ca(), {.common_name = "system:kube-proxy", .client = true}, "client-kube-proxy");
+  task<void> client_kube_proxy(exchange& e, const api::user_info&, std::string body) {
+    co_await sign(e, s_.identity.client_ca(), {.common_name = "system:kube-proxy", .client = true}, std::move(body), "client-kube-proxy");
   }
-  task<void> client_controller(exchange& e, const api::user_info&) {
-    co_await sign(e, s_.identity.client_ca(), {.common_name = "system:k3s-controller", .client = true}, "client-k3s-controller");
+  task<void> client_controller(exchange& e, const api::user_info&, std::string body) {
+    co_await sign(e, s_.identity.client_ca(), {.common_name = "system:k3s-controller", .client = true}, std::move(body), "client-k3s-controller");
   }
-  task<void> client_ca(exchange& e, const api::user_info&) {
+  task<void> client_ca(exchange& e, const api::user_info&, std::string) {
     co_await answer(e, 200, "text/plain", s_.identity.client_ca().bundle_pem());
   }
-  task<void> server_ca(exchange& e, const api::user_info&) {
+  task<void> server_ca(exchange& e, const api::user_info&, std::string) {
     co_await answer(e, 200, "text/plain", s_.identity.server_ca().bundle_pem());
   }
 
   // ---- documents ----
 
-  task<void> apiservers(exchange& e, const api::user_info&) {
+  task<void> apiservers(exchange& e, const api::user_info&, std::string) {
     json::array list;
     s_.objects.each({"discovery.k8s.io", "v1", "endpointslices"}, "default", api::slices_of("kubernetes"), [&](const json::value& slice) {
       auto port = slice["ports"][0]["port"].as_integer(443);
@@ -310,41 +320,35 @@ class routes final : public net::http::handler {
     });
     co_await answer(e, 200, "application/json", json::write(list) + "\n");
   }
-  task<void> config_of_cluster(exchange& e, const api::user_info&) {
+  task<void> config_of_cluster(exchange& e, const api::user_info&, std::string) {
     auto d = config_document(s_.settings, s_.identity.ipsec_psk(), s_.identity.serving_names());
     co_await answer(e, 200, "application/json", json::write(d) + "\n");
   }
-  task<void> readyz(exchange& e, const api::user_info&) {
+  task<void> readyz(exchange& e, const api::user_info&, std::string) {
     if (!s_.controllers_running()) co_return co_await refuse(e, plain(503, "ServiceUnavailable", "runtime core not ready"));
     co_await answer(e, 200, "text/plain; charset=utf-8", "ok");
   }
 
   // ---- for servers ----
 
-  task<void> server_bootstrap(exchange& e, const api::user_info&) {
+  task<void> server_bootstrap(exchange& e, const api::user_info&, std::string) {
     co_await refuse(e, plain(400, "BadRequest", "etcd disabled"));
   }
-  task<void> encrypt_status(exchange& e, const api::user_info&) {
+  task<void> encrypt_status(exchange& e, const api::user_info&, std::string) {
     auto status = co_await s_.encryption_status();
     co_await answer(e, 200, "application/json", json::write(status) + "\n");
   }
-  task<void> encrypt_config(exchange& e, const api::user_info&) {
+  task<void> encrypt_config(exchange& e, const api::user_info&, std::string body) {
     if (e.request().method != "PUT") co_return co_await refuse(e, api::method_not_allowed());
-    e.limit_body(request_bytes_max);
-    auto body = co_await e.read_all();
-    if (!body) co_return co_await refuse(e, plain(400, "BadRequest", body.error().message));
-    auto document = json::parse(*body);
+    auto document = json::parse(body);
     if (!document) co_return co_await refuse(e, plain(400, "BadRequest", document.error().message));
     auto done = co_await s_.change_encryption(*std::move(document));
     if (!done) co_return co_await refuse(e, plain(400, "BadRequest", done.error().message));
     co_await answer(e, 200, "", "");
   }
-  task<void> rotate_token(exchange& e, const api::user_info&) {
+  task<void> rotate_token(exchange& e, const api::user_info&, std::string body) {
     if (e.request().method != "PUT") co_return co_await refuse(e, api::method_not_allowed());
-    e.limit_body(request_bytes_max);
-    auto body = co_await e.read_all();
-    if (!body) co_return co_await refuse(e, plain(400, "BadRequest", body.error().message));
-    auto document = json::parse(*body);
+    auto document = json::parse(body);
     if (!document) co_return co_await refuse(e, plain(400, "BadRequest", document.error().message));
     auto behind = co_await s_.rotate_token(std::string((*document)["newToken"].as_string()));
     if (!behind) {
@@ -357,7 +361,7 @@ class routes final : public net::http::handler {
   }
 
   services s_;
-  unsigned reads_ = 0, writes_ = 0;
+  unsigned reads_ = 0, writes_ = 0, bodies_ = 0;
 };
 
 }  // namespace

@@ -52,6 +52,7 @@ struct connection_options {
   duration header_timeout = net::header_timeout;
   duration idle_timeout = net::idle_timeout;
   duration body_timeout = net::body_timeout;
+  duration body_whole_timeout = net::body_whole_timeout;
   duration write_timeout = net::write_timeout;
 };
 

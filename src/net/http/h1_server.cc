@@ -68,6 +68,7 @@ class h1_connection final : public connection, public exchange, reactor::activit
   task<result<buffer>> read() override {
     if (request_.content_length && *request_.content_length > body_limit_) co_return body_too_large();
     for (;;) {
+  void body_deadline(time_point when) noexcept override { body_until_ = when; }
       if (!piece_.empty()) {
         body_read_ += piece_.size();
         if (body_read_ > body_limit_) co_return body_too_large();
@@ -85,7 +86,7 @@ class h1_connection final : public connection, public exchange, reactor::activit
         KEDGE_CO_CHECK(co_await send({&text, 1}));
         continue;
       }
-      if (!co_await input_changed_.wait_until(reactor::loop::current().now() + options_.body_timeout)) {
+      if (!co_await input_changed_.wait_until(std::min(reactor::loop::current().now() + options_.body_timeout, body_until_))) {
         keep_alive_ = false;
         co_return fail(errc::timeout, "the client was too slow to send the request's body");
       }
@@ -304,6 +305,7 @@ class h1_connection final : public connection, public exchange, reactor::activit
     chunked_ = no_body_ = false;
     left_.reset();
     core_counters::add(context_.counters.exchanges, 1);
+    body_until_ = reactor::loop::current().now() + options_.body_whole_timeout;
     core_counters::add(context_.counters.exchanges_total, 1);
     activity::begin();
   }
@@ -481,6 +483,7 @@ class h1_connection final : public connection, public exchange, reactor::activit
   bool leaving_;  // after the next answer
   bool draining_ = false;
   bool ended_ = false;  // says nothing more
+  time_point body_until_{};
   bool keep_alive_ = false, expects_continue_ = false;
   bool broken_ = false, broken_body_ = false, hijacked_ = false, peer_left_ = false;
   reactor::event input_changed_, drained_, woken_;

@@ -105,7 +105,7 @@ class h2_client_exchange final : public client_exchange, public h2_stream, publi
   }
   task<result<reactor::buffer>> read() override {
     KEDGE_CO_CHECK(co_await head());
-    co_return co_await session_->read_body(*this, duration::max());
+    co_return co_await session_->read_body(*this, time_point::max());
   }
   const http::headers& trailers() const noexcept override { return h2_stream::trailers; }
   task<result<void>> write(std::span<const bytes> parts) override {

@@ -19,6 +19,7 @@ class h2_exchange final : public exchange, public h2_stream, reactor::activity {
   const http::request& request() const noexcept override { return request_; }
   connection_info& connection() noexcept override;
   void limit_body(std::uint64_t bytes) noexcept override { body_limit_ = bytes; }
+  void body_deadline(time_point when) noexcept override { body_until_ = when; }
   bool started() const noexcept override { return started_; }
   task<result<reactor::buffer>> read() override;
   task<result<void>> respond(const response& head, std::span<const bytes> body) override;
@@ -40,6 +41,7 @@ class h2_exchange final : public exchange, public h2_stream, reactor::activity {
   h2_server& server_;
   http::request request_;
   std::uint64_t body_limit_ = 0, body_read_ = 0;
+  time_point body_until_{};
   bool started_ = false, finished_ = false, bodyless_ = false, running_ = false, done_ = false;
   reactor::scope handler_;
 };
@@ -175,6 +177,7 @@ std::string h2_exchange::describe() const { return describe_request(request_, se
 task<void> h2_exchange::serve() {
   activity::begin();
   if (headers_too_large) {
+  body_until_ = reactor::loop::current().now() + server_.context_.options.body_whole_timeout;
     response head{.status = 431};
     (void)co_await respond(head, std::span<const bytes>());
   } else {
@@ -198,7 +201,7 @@ task<result<reactor::buffer>> h2_exchange::read() {
     nghttp2_submit_headers(server_.raw(), NGHTTP2_FLAG_NONE, id, nullptr, &status, 1, nullptr);
     server_.flush();
   }
-  auto b = co_await server_.read_body(*this, server_.context_.options.body_timeout);
+  auto b = co_await server_.read_body(*this, std::min(reactor::loop::current().now() + server_.context_.options.body_timeout, body_until_));
   if (b) {
     body_read_ += b->size();
     if (body_read_ > body_limit_)

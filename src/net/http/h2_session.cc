@@ -339,7 +339,7 @@ void h2_session::reset(h2_stream& st, std::uint32_t code) noexcept {
   flush();
 }
 
-task<result<reactor::buffer>> h2_session::read_body(h2_stream& st, duration patience) {
+task<result<reactor::buffer>> h2_session::read_body(h2_stream& st, time_point until) {
   for (;;) {
     if (auto left = st.body.size() - st.body_taken; left > 0) {
       auto n = std::min(left, body_piece_max_bytes);
@@ -363,7 +363,6 @@ task<result<reactor::buffer>> h2_session::read_body(h2_stream& st, duration pati
     if (st.closed || dead_)
       co_return fail(errc::closed, st.closed ? "the HTTP/2 stream was reset (" + std::string(nghttp2_http2_strerror(st.error)) + ")"
                                              : std::string("the HTTP/2 connection ended"));
-    auto until = patience == duration::max() ? time_point::max() : reactor::loop::current().now() + patience;
     if (!co_await st.changed.wait_until(until)) co_return fail(errc::timeout, "the peer was too slow to send the body");
   }
 }

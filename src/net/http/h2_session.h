@@ -64,7 +64,7 @@ class h2_session {
   void announce_end() noexcept;
   void shut_down() noexcept;
 
-  task<result<reactor::buffer>> read_body(h2_stream& st, duration patience);
+  task<result<reactor::buffer>> read_body(h2_stream& st, time_point until);
   // Waits until nghttp2 has taken all of it (and the end, with st.out_trailers, when asked). A dropped write resets the stream.
   task<result<void>> write_body(h2_stream& st, std::span<const bytes> parts, bool end, duration patience);
   void reset(h2_stream& st, std::uint32_t code) noexcept;

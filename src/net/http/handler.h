@@ -81,6 +81,8 @@ class exchange {
   // client waits for it. errc::too_large past the limit set, errc::timeout from a slow client, errc::closed.
   virtual task<result<reactor::buffer>> read() = 0;
   // Limits the body that read() gives out; the default is limits.h's request_body_max_bytes.
+  // When the whole body must have come; the default is body_whole_timeout after its head. Then read() fails with errc::timeout.
+  virtual void body_deadline(time_point when) noexcept = 0;
   virtual void limit_body(std::uint64_t bytes) noexcept = 0;
   task<result<std::string>> read_all();  // the whole body
 

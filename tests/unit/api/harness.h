@@ -42,6 +42,7 @@ class memory_exchange final : public net::http::exchange {
     co_return b;
   }
   void limit_body(std::uint64_t n) noexcept override { limit_ = n; }
+  void body_deadline(time_point) noexcept override {}
   task<result<void>> respond(const net::http::response& h, std::span<const bytes> parts) override {
     KEDGE_CO_CHECK(co_await start(h));
     KEDGE_CO_CHECK(co_await write(parts));
