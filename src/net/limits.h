@@ -65,6 +65,14 @@ inline constexpr std::chrono::milliseconds farewell_timeout{250};
 
 // --- the server
 inline constexpr std::size_t connections_max = 20'000;
+// The last part of them is for who comes while the server makes room: quiet connections of whoever has most are ended, so many at
+// a time and so often at most. Who holds all connections can't keep others out, unless he asks something on each of them.
+inline constexpr std::size_t connections_spare_part = 64;
+inline constexpr std::chrono::milliseconds make_room_pause{100};
+// What a new connection is taken to add to a core's load until that shows it (reactor/turn_meter.h), and for how long: many that come
+// at once are spread.
+inline constexpr double connection_load = 0.03;
+inline constexpr std::chrono::milliseconds connection_load_time{1'000};
 // Descriptors that stay free for files, databases and child processes.
 inline constexpr std::size_t descriptors_reserved = 256;
 // After "out of descriptors" from accept.

@@ -32,6 +32,9 @@ inline constexpr std::chrono::microseconds turn_time{5'000};
 inline constexpr std::chrono::milliseconds turn_noted_time{10};
 // A turn that others notice: it is counted and logged. kube-apiserver's clients see as much from a slow commit.
 inline constexpr std::chrono::milliseconds turn_long_time{100};
+// A loop's load (turn_meter::load) is added up in windows, and remembered for about so long.
+inline constexpr std::chrono::milliseconds load_window{20};
+inline constexpr std::chrono::milliseconds load_memory{500};
 // Between two lines of the log about long turns of one loop.
 inline constexpr std::chrono::seconds turn_report_pause{1};
 // In a simulated world, where no time passes in a turn: every so many maybe_yield() yields.

@@ -1,5 +1,6 @@
 // socket.cc: the operating system's network as streams.
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -157,6 +158,7 @@ class socket_stream final : public stream {
     co_return result<void>();
   }
   void close() noexcept override { descriptor_.close(); }
+  std::move_only_function<std::unique_ptr<stream>()> move_away() override;
 
   endpoint local() const override {
     address a;
@@ -174,6 +176,28 @@ class socket_stream final : public stream {
  private:
   descriptor descriptor_;
 };
+
+// A descriptor between two loops.
+class open_file {
+ public:
+  explicit open_file(int fd) noexcept : fd_(fd) {}
+  open_file(open_file&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  ~open_file() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int take() noexcept { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+std::move_only_function<std::unique_ptr<stream>()> socket_stream::move_away() {
+  // A duplicate: what the backend knows of the old number ends with it.
+  int fd = ::fcntl(descriptor_.fd(), F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return nullptr;
+  descriptor_.close();
+  return [file = open_file(fd)]() mutable -> std::unique_ptr<stream> { return std::make_unique<socket_stream>(file.take()); };
+}
 
 class socket_listener final : public listener {
  public:

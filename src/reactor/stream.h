@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <span>
@@ -44,6 +45,9 @@ class stream {
   virtual task<result<void>> finish() = 0;
   // From now on receive and send fail with errc::closed, those that wait now too.
   virtual void close() noexcept = 0;
+  // Gives the connection up here, before anything was received or sent: it goes on at the loop on which what this gives is called,
+  // once. Null: it can't move. Dropping that closes the connection.
+  virtual std::move_only_function<std::unique_ptr<stream>()> move_away() { return nullptr; }
 
   virtual endpoint local() const = 0;
   virtual endpoint peer() const = 0;

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/log.h"
 #include "reactor/limits.h"
 #include "reactor/loop.h"
@@ -48,9 +51,10 @@ void activity::end() noexcept {
 
 turn_meter::turn_meter() noexcept
     : step_budget_(ticks_of(turn_step_time)), turn_budget_(ticks_of(turn_time)), noted_step_(ticks_of(turn_noted_time)),
-      long_turn_(ticks_of(turn_long_time)) {
+      long_turn_(ticks_of(turn_long_time)), window_(ticks_of(load_window)) {
   for (std::size_t i = 0; i < bounds.size(); ++i) bounds_[i] = ticks_of(bounds[i]);
   begin_turn();
+  window_ended_.store(turn_began_, std::memory_order_relaxed);
 }
 
 void turn_meter::note(const activity* what, tick_count now) noexcept {
@@ -73,6 +77,33 @@ void turn_meter::end_turn() noexcept {
   if (took > longest_.load(std::memory_order_relaxed)) longest_.store(took, std::memory_order_relaxed);
   if (took > long_turn_) [[unlikely]] report(took);
   longest_step_ = 0;
+  in_turn_since_.store(0, std::memory_order_relaxed);
+  if (step_began_ - window_ended_.load(std::memory_order_relaxed) > window_) end_window();
+}
+
+namespace {
+// How much of a load is still so after that time without news.
+double kept(double seconds) noexcept { return std::exp(-seconds / std::chrono::duration<double>(load_memory).count()); }
+double seconds_of(tick_count n) noexcept { return std::chrono::duration<double>(duration_of(n)).count(); }
+}  // namespace
+
+void turn_meter::end_window() noexcept {
+  const auto sum = sum_.load(std::memory_order_relaxed);
+  const auto whole = step_began_ - window_ended_.load(std::memory_order_relaxed);
+  const auto busy = std::min(1.0, static_cast<double>(sum - sum_then_) / static_cast<double>(whole));
+  const auto before = kept(seconds_of(whole));
+  load_.store(load_.load(std::memory_order_relaxed) * before + busy * (1 - before), std::memory_order_relaxed);
+  window_ended_.store(step_began_, std::memory_order_relaxed);
+  sum_then_ = sum;
+}
+
+double turn_meter::load() const noexcept {
+  const auto now = ticks();
+  // Counters of different processors may differ a little: none of these times is then less than nothing.
+  auto since = [&](tick_count then) { return now > then ? seconds_of(now - then) : 0.0; };
+  const auto turn = in_turn_since_.load(std::memory_order_relaxed);
+  const auto busy = turn ? 1 - kept(since(turn)) : 0.0;
+  return load_.load(std::memory_order_relaxed) * kept(since(window_ended_.load(std::memory_order_relaxed))) * (1 - busy) + busy;
 }
 
 void turn_meter::report(tick_count took) noexcept {

@@ -27,11 +27,16 @@ class turn_meter {
   };
   // From any thread; each number is whole, not all of one moment.
   totals count() const noexcept;
+  // The part of the last half second or so in which the loop had something to do: 0 to 1. A turn that goes on counts already.
+  double load() const noexcept;
 
   turn_meter() noexcept;
 
   // --- the loop's side
-  void begin_turn() noexcept { turn_began_ = step_began_ = ticks(); }
+  void begin_turn() noexcept {
+    turn_began_ = step_began_ = ticks();
+    in_turn_since_.store(turn_began_, std::memory_order_relaxed);
+  }
   // A step of `what` ends and another one may begin. False: the turn has had its time, the sockets are to be looked at.
   bool end_step(const activity* what) noexcept {
     auto now = ticks();
@@ -52,6 +57,7 @@ class turn_meter {
  private:
   [[gnu::noinline]] void note(const activity* what, tick_count now) noexcept;
   [[gnu::noinline, gnu::cold]] void report(tick_count took) noexcept;
+  void end_window() noexcept;
 
   tick_count turn_began_ = 0, step_began_ = 0;
   const tick_count step_budget_, turn_budget_, noted_step_, long_turn_;
@@ -72,6 +78,11 @@ class turn_meter {
   std::array<std::atomic<std::uint64_t>, bounds.size() + 1> turns_{};
   std::atomic<std::uint64_t> long_turns_{0};
   std::atomic<tick_count> longest_{0}, sum_{0};
+  // Of load(): the turn that goes on (0: none), and the load at the end of the last window.
+  std::atomic<tick_count> in_turn_since_{0}, window_ended_{0};
+  std::atomic<double> load_{0};
+  const tick_count window_;
+  tick_count sum_then_ = 0;
 };
 
 }  // namespace kedge::reactor

@@ -37,7 +37,7 @@ class deadline final : reactor::timer {
 
 // Counted on one core, read by any (metrics).
 struct core_counters {
-  std::atomic<std::uint64_t> connections{0}, connections_total{0}, connections_refused{0};
+  std::atomic<std::uint64_t> connections{0}, connections_total{0}, connections_refused{0}, connections_evicted{0};
   std::atomic<std::uint64_t> handshakes_failed{0};
   std::atomic<std::uint64_t> exchanges{0}, exchanges_total{0};
   std::atomic<std::uint64_t> bad_requests{0};
@@ -59,14 +59,28 @@ struct connection_options {
 // Linked into its server while it lives.
 class connection : public reactor::list_hook {
  public:
+  explicit connection(const connection_info& about) noexcept : about_(about) {}
   // Tells the client to go elsewhere: the next answer is the last (HTTP/1.1), streams that are opened from now on are served,
   // but the client should open none (HTTP/2).
   virtual void leave() noexcept = 0;
   // Ends when idle, else after the exchanges that run; takes no new ones.
   virtual void drain() noexcept = 0;
+  // Whether nothing is asked on it now.
+  virtual bool quiet() const noexcept = 0;
+  // Ends it for good: a quiet one so that its client sees an end, not a reset.
+  virtual void evict() noexcept = 0;
+
+  std::size_t owner() const noexcept { return about_.owner; }
+  const reactor::endpoint& peer() const noexcept { return about_.peer; }
+  time_point active() const noexcept { return active_; }  // when something was asked or answered last
 
  protected:
   ~connection() = default;
+  void is_active() noexcept { active_ = reactor::loop::current().now(); }
+
+ private:
+  const connection_info& about_;
+  time_point active_ = reactor::loop::current().now();
 };
 
 struct connection_context {

@@ -30,7 +30,7 @@ constexpr std::size_t stack_parts = 16;
 class h1_connection final : public connection, public exchange, reactor::activity {
  public:
   h1_connection(reactor::stream& s, connection_context c) noexcept
-      : stream_(s), context_(c), options_(c.options), deadline_(s), leaving_(c.leaving) {
+      : http::connection(c.info), stream_(s), context_(c), options_(c.options), deadline_(s), leaving_(c.leaving) {
     context_.connections.push_back(*this);
   }
 
@@ -58,17 +58,22 @@ class h1_connection final : public connection, public exchange, reactor::activit
     leaving_ = draining_ = true;
     if (idle_) take_leave();
   }
+  bool quiet() const noexcept override { return idle_; }
+  void evict() noexcept override {
+    if (idle_ && !first_ && !ended_) return drain();
+    abort();
+  }
 
   // --- exchange
   const http::request& request() const noexcept override { return request_; }
   connection_info& connection() noexcept override { return context_.info; }
   void limit_body(std::uint64_t bytes) noexcept override { body_limit_ = bytes; }
+  void body_deadline(time_point when) noexcept override { body_until_ = when; }
   bool started() const noexcept override { return answer_ != answer::none; }
 
   task<result<buffer>> read() override {
     if (request_.content_length && *request_.content_length > body_limit_) co_return body_too_large();
     for (;;) {
-  void body_deadline(time_point when) noexcept override { body_until_ = when; }
       if (!piece_.empty()) {
         body_read_ += piece_.size();
         if (body_read_ > body_limit_) co_return body_too_large();
@@ -300,19 +305,21 @@ class h1_connection final : public connection, public exchange, reactor::activit
     expects_continue_ = request_.http == version::http1_1 && !request_complete() &&
                         request_.headers.has_token("expect", "100-continue");
     body_limit_ = options_.body_max_bytes;
+    body_until_ = reactor::loop::current().now() + options_.body_whole_timeout;
     body_read_ = 0;
     answer_ = answer::none;
     chunked_ = no_body_ = false;
     left_.reset();
     core_counters::add(context_.counters.exchanges, 1);
-    body_until_ = reactor::loop::current().now() + options_.body_whole_timeout;
     core_counters::add(context_.counters.exchanges_total, 1);
+    is_active();
     activity::begin();
   }
   std::string describe() const override { return describe_request(request_, context_.info); }
 
   void end_exchange() {
     activity::end();
+    is_active();
     core_counters::add(context_.counters.exchanges, -1);
     request_ = {};
     piece_.release();
@@ -476,6 +483,7 @@ class h1_connection final : public connection, public exchange, reactor::activit
   buffer piece_;  // body, parsed, not yet read
   std::string head_text_;
   std::uint64_t body_limit_ = 0, body_read_ = 0;
+  time_point body_until_{};
   std::optional<std::uint64_t> left_;  // of an answer with Content-Length
   answer answer_ = answer::none;
   bool chunked_ = false, no_body_ = false, head_only_ = false;
@@ -483,7 +491,6 @@ class h1_connection final : public connection, public exchange, reactor::activit
   bool leaving_;  // after the next answer
   bool draining_ = false;
   bool ended_ = false;  // says nothing more
-  time_point body_until_{};
   bool keep_alive_ = false, expects_continue_ = false;
   bool broken_ = false, broken_body_ = false, hijacked_ = false, peer_left_ = false;
   reactor::event input_changed_, drained_, woken_;

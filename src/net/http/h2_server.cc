@@ -48,7 +48,7 @@ class h2_exchange final : public exchange, public h2_stream, reactor::activity {
 
 class h2_server final : public h2_session, public connection {
  public:
-  h2_server(reactor::stream& s, connection_context c) : h2_session(s, true, c.options.write_timeout), context_(c) {
+  h2_server(reactor::stream& s, connection_context c) : h2_session(s, true, c.options.write_timeout), connection(c.info), context_(c) {
     context_.connections.push_back(*this);
     deadline_.set_after(c.options.header_timeout);
   }
@@ -58,6 +58,11 @@ class h2_server final : public h2_session, public connection {
     draining_ = true;
     shut_down();
     if (running_ == 0) deadline_.set_after(farewell_timeout);
+  }
+  bool quiet() const noexcept override { return running_ == 0; }
+  void evict() noexcept override {
+    if (running_ == 0 && !draining_) return drain();
+    deadline_.set_after(duration(0));
   }
 
   h2_stream* begin(std::int32_t id) override {
@@ -130,6 +135,7 @@ class h2_server final : public h2_session, public connection {
   void start(h2_exchange& x) {
     x.running_ = true;
     if (running_++ == 0) deadline_.clear();
+    is_active();
     core_counters::add(context_.counters.exchanges, 1);
     core_counters::add(context_.counters.exchanges_total, 1);
     x.prepare();
@@ -142,6 +148,7 @@ class h2_server final : public h2_session, public connection {
     exchanges_.erase(i);
     if (!ran) return;
     core_counters::add(context_.counters.exchanges, -1);
+    is_active();
     if (--running_ == 0) deadline_.set_after(context_.options.idle_timeout);
   }
 
@@ -170,6 +177,7 @@ void h2_exchange::prepare() {
   request_.content_length = parse_uint(request_.headers.get("content-length"));
   if (body_end && body.empty()) request_.content_length = 0;
   body_limit_ = server_.context_.options.body_max_bytes;
+  body_until_ = reactor::loop::current().now() + server_.context_.options.body_whole_timeout;
 }
 
 std::string h2_exchange::describe() const { return describe_request(request_, server_.context_.info); }
@@ -177,7 +185,6 @@ std::string h2_exchange::describe() const { return describe_request(request_, se
 task<void> h2_exchange::serve() {
   activity::begin();
   if (headers_too_large) {
-  body_until_ = reactor::loop::current().now() + server_.context_.options.body_whole_timeout;
     response head{.status = 431};
     (void)co_await respond(head, std::span<const bytes>());
   } else {

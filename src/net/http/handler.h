@@ -68,6 +68,7 @@ struct connection_info {
   std::string sni;                             // what the client asked for; empty without
   std::vector<std::string> peer_certificates;  // DER, leaf first; empty without a client certificate (not verified here)
   std::shared_ptr<void> attachment;            // for the handler: what it found out once per connection (the user)
+  std::size_t owner = 0;                       // whose it is when connections become few: of the peer's address, or what the handler knows better
 };
 
 class exchange {
@@ -80,9 +81,9 @@ class exchange {
   // The next piece of the body, at most 64 KiB; empty at the end (also when there is none). Sends 100-continue first when the
   // client waits for it. errc::too_large past the limit set, errc::timeout from a slow client, errc::closed.
   virtual task<result<reactor::buffer>> read() = 0;
-  // Limits the body that read() gives out; the default is limits.h's request_body_max_bytes.
   // When the whole body must have come; the default is body_whole_timeout after its head. Then read() fails with errc::timeout.
   virtual void body_deadline(time_point when) noexcept = 0;
+  // Limits the body that read() gives out; the default is limits.h's request_body_max_bytes.
   virtual void limit_body(std::uint64_t bytes) noexcept = 0;
   task<result<std::string>> read_all();  // the whole body
 

@@ -2,10 +2,14 @@
 //
 //   http::server s(handler, options);              // one object for all cores
 //   loop.spawn(s.run(core));                       // on each core's loop: listens with SO_REUSEPORT and serves
+//
+//   client ─▶ the core that the kernel's hash says ─▶ the core with the least work (server::place) ─▶ TLS ─▶ HTTP
+//
 //   s.leave(core);                                 // on each core's loop: clients are told to go elsewhere
 //   co_await s.drain(core, deadline);              // on each core's loop: no new work; waits for what runs
 //
-// An accepted connection beyond connections_max (or the process's descriptor limit) is closed at once.
+// An accepted connection beyond connections_max (or the process's descriptor limit) is closed at once. Shortly before that, quiet
+// connections of whoever has most of them are ended.
 #pragma once
 
 #include <memory>
@@ -53,19 +57,24 @@ class server {
 
   // From any core.
   struct totals {
-    std::uint64_t connections, connections_total, connections_refused, handshakes_failed, exchanges, exchanges_total, bad_requests;
+    std::uint64_t connections, connections_total, connections_refused, connections_evicted, handshakes_failed, exchanges, exchanges_total, bad_requests;
   };
   totals count() const noexcept;
+  totals count(std::size_t core) const noexcept;
 
  private:
   struct core_state;
-  task<void> accept_on(core_state& c, std::unique_ptr<reactor::listener> l);
+  task<void> accept_on(std::size_t core, std::unique_ptr<reactor::listener> l);
+  // The core with the least work.
+  std::size_t place(std::size_t here);
+  void make_room(core_state& c, const reactor::endpoint& for_whom);
   task<void> serve_connection(core_state& c, std::unique_ptr<reactor::stream> s);
+  task<std::unique_ptr<reactor::stream>> shake_hands(core_state& c, std::unique_ptr<reactor::stream> s, connection_info& info, bool& h2);
 
   handler& handler_;
   server_options options_;
   std::size_t connections_max_;
-  std::vector<std::unique_ptr<core_state>> cores_;
+  std::vector<std::shared_ptr<core_state>> cores_;  // shared with what is on its way from one to another
 };
 
 // Serves one connection that stands already (a socket pair, a tunnel), plaintext HTTP/1.1.

@@ -1,6 +1,8 @@
 // What an HTTP/1.1 server must take, refuse and say (RFC 9112), over real sockets.
 #include <sys/resource.h>
 
+#include <map>
+
 #include "net/http/h1_parser.h"
 #include "support.h"
 
@@ -166,15 +168,102 @@ TEST_CASE("more connections than allowed are refused, and the server goes on") {
     for (int i = 0; i < 8; ++i) {
       auto c = co_await reactor::os_network().connect(s.at());
       REQUIRE(c.has_value());
+      (void)co_await (*c)->send(as_bytes("G"));  // each has begun to ask
       held.push_back(std::move(*c));
+      while (s.get().count().connections_total + s.get().count().connections_refused < held.size())
+        co_await reactor::sleep_for(std::chrono::milliseconds(1));
     }
-    while (s.get().count().connections_total + s.get().count().connections_refused < 8)
-      co_await reactor::sleep_for(std::chrono::milliseconds(1));
     CHECK(s.get().count().connections == 5);
     CHECK(s.get().count().connections_refused == 3);
+    CHECK(s.get().count().connections_evicted == 0);
     held.clear();
     while (s.get().count().connections > 0) co_await reactor::sleep_for(std::chrono::milliseconds(1));
     CHECK((co_await raw_exchange(s.at(), "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")).starts_with("HTTP/1.1 200"));
+  });
+}
+
+TEST_CASE("when connections become few, quiet ones of whoever has most make room") {
+  on_each_backend([]() -> task<void> {
+    net::http::server_options o;
+    constexpr std::size_t most = 640;
+    o.connections_max = most;
+    running_server s(
+        [](exchange& e) -> task<void> {
+          e.connection().owner = std::hash<std::string_view>{}(e.request().headers.get("X-User"));
+          co_await report(e);
+        },
+        std::move(o));
+    std::map<std::string, std::vector<std::unique_ptr<reactor::stream>>> held;
+    auto come = [&](std::string who) -> task<bool> {
+      auto c = co_await reactor::os_network().connect(s.at());
+      REQUIRE(c.has_value());
+      if (!co_await (*c)->send(as_bytes("GET / HTTP/1.1\r\nHost: h\r\nX-User: " + who + "\r\n\r\n"))) co_return false;
+      auto answer = co_await (*c)->receive();
+      if (!answer || answer->empty()) co_return false;
+      held[who].push_back(std::move(*c));
+      co_return true;
+    };
+    // Nodes were here first, and are quiet for longest.
+    for (int i = 0; i < 100; ++i) CHECK(co_await come("node"));
+    for (std::size_t i = 100; i < most - 11; ++i) CHECK(co_await come("mallory"));
+    CHECK(s.get().count().connections_evicted == 0);
+    int served = 0;
+    for (int i = 0; i < 60; ++i) {
+      served += co_await come("another");
+      co_await reactor::sleep_for(net::make_room_pause / 4);
+    }
+    CHECK(served == 60);
+    CHECK(s.get().count().connections_evicted > 0);
+    CHECK(s.get().count().connections <= most);
+    auto ended = [](auto& streams) -> task<int> {
+      int n = 0;
+      for (auto& c : streams) {
+        // Alive: it answers.
+        if (!co_await c->send(as_bytes("GET / HTTP/1.1\r\nHost: h\r\n\r\n"))) {
+          ++n;
+          continue;
+        }
+        auto answer = co_await c->receive();
+        n += !answer || answer->empty();
+      }
+      co_return n;
+    };
+    CHECK(co_await ended(held["node"]) == 0);
+    CHECK(co_await ended(held["another"]) == 0);
+    CHECK(co_await ended(held["mallory"]) > 0);
+  });
+}
+
+TEST_CASE("a body must be there in time, however steadily it drips") {
+  on_each_backend([]() -> task<void> {
+    net::http::server_options o;
+    o.connections.body_whole_timeout = std::chrono::milliseconds(200);
+    std::string seen;
+    running_server s(
+        [&](exchange& e) -> task<void> {
+          if (e.request().path == "/patient") e.body_deadline(time_point::max());
+          auto all = co_await e.read_all();
+          seen = all ? *all : all.error().code == errc::timeout ? "late" : "failed";
+          (void)co_await e.respond({.status = all ? 200 : 408}, "");
+        },
+        std::move(o));
+    auto drip = [&](std::string path) -> task<std::string> {
+      auto c = co_await reactor::os_network().connect(s.at());
+      REQUIRE(c.has_value());
+      (void)co_await (*c)->send(as_bytes("POST " + path + " HTTP/1.1\r\nHost: h\r\nContent-Length: 40\r\n\r\n"));
+      for (int i = 0; i < 40; ++i) {
+        if (!co_await (*c)->send(as_bytes("x"))) break;
+        co_await reactor::sleep_for(std::chrono::milliseconds(10));
+        if (seen == "late") break;
+      }
+      auto answer = co_await (*c)->receive();
+      co_return answer ? std::string(as_text(answer->view())) : "";
+    };
+    CHECK((co_await drip("/")).starts_with("HTTP/1.1 408"));
+    CHECK(seen == "late");
+    seen.clear();
+    CHECK((co_await drip("/patient")).starts_with("HTTP/1.1 200"));
+    CHECK(seen == std::string(40, 'x'));
   });
 }
 
