@@ -25,13 +25,14 @@ struct place {
 void spell(const place* p, std::string& out) {
   if (!p) return;
   spell(p->parent, out);
+  if (out.size() > place_bytes_max) return;
   if (p->is_index) {
     out += '[';
     out += std::to_string(p->index);
     out += ']';
   } else {
     if (!out.empty()) out += '.';
-    out += p->name;
+    out += p->name.substr(0, place_bytes_max);
   }
 }
 

@@ -194,7 +194,8 @@ class builder : public YAML::EventHandler {
       top.key = key_of(mark, std::move(v));
       top.have_key = true;
       if (options_.duplicates && options_.duplicates->size() < duplicates_named_max && top.what.find(top.key))
-        options_.duplicates->push_back("line " + std::to_string(mark.line + 1) + ": key " + quote(top.key) + " already set in map");
+        options_.duplicates->push_back("line " + std::to_string(mark.line + 1) + ": key " + quote(std::string_view(top.key).substr(0, place_bytes_max)) +
+                                       " already set in map");
       return;
     }
     top.have_key = false;

@@ -43,12 +43,14 @@ std::optional<std::size_t> index_of(std::string_view text, std::size_t size) {
   return static_cast<std::size_t>(*n < 0 ? *n + count : *n);
 }
 
-std::size_t depth_of(const value& v) {
+// Also counts the values.
+std::size_t depth_of(const value& v, std::size_t& count) {
+  ++count;
   std::size_t deepest = 0;
   if (auto a = v.array())
-    for (auto& e : *a) deepest = std::max(deepest, depth_of(e));
+    for (auto& e : *a) deepest = std::max(deepest, depth_of(e, count));
   if (auto o = v.object())
-    for (auto& m : *o) deepest = std::max(deepest, depth_of(m.value));
+    for (auto& m : *o) deepest = std::max(deepest, depth_of(m.value, count));
   return deepest + (v.is_array() || v.is_object() ? 1 : 0);
 }
 
@@ -98,14 +100,17 @@ class patcher {
     value* in;
     std::string step;
 
-    // The value there: null of a member that isn't there; nullopt of a list that is shorter.
-    std::optional<value> get() const {
-      if (auto o = in->object()) {
-        auto v = o->find(step);
-        return v ? *v : value();
-      }
+    // The value there, if any.
+    value* there() const {
+      if (auto o = in->object()) return o->find(step);
       auto i = index_of(step, in->size());
-      return i ? std::optional((*in)[*i]) : std::nullopt;
+      return i ? &(*in->array())[*i] : nullptr;
+    }
+    // The same, but null of a member that isn't there.
+    const value* get() const {
+      static const value null;
+      auto v = there();
+      return v || in->is_array() ? v : &null;
     }
   };
 
@@ -128,8 +133,11 @@ class patcher {
     return target{at, std::move(last)};
   }
 
-  static result<void> check_depth(std::string_view path, const value& v) {
-    if (static_cast<std::size_t>(std::ranges::count(path, '/')) + depth_of(v) <= patched_depth_max) return {};
+  result<void> check_depth(std::string_view path, const value& v) {
+    std::size_t values = 0;
+    const auto depth = depth_of(v, values);
+    KEDGE_CHECK(pay(values));
+    if (static_cast<std::size_t>(std::ranges::count(path, '/')) + depth <= patched_depth_max) return {};
     return fail(errc::conflict, "JSON patch nests deeper than " + std::to_string(patched_depth_max) + " levels");
   }
 
@@ -144,6 +152,7 @@ class patcher {
     // One more place than there are items: -1 is behind the last.
     auto i = at.step == "-" ? std::optional(a.size()) : index_of(at.step, a.size() + 1);
     if (!i) return missing(path);
+    KEDGE_CHECK(pay(a.size() - *i));
     a.insert(a.begin() + static_cast<std::ptrdiff_t>(*i), std::move(v));
     return {};
   }
@@ -151,12 +160,14 @@ class patcher {
   result<void> remove(std::string_view path) {
     KEDGE_TRY(auto at, find(path));
     if (auto o = at.in->object()) {
+      KEDGE_CHECK(pay(o->size()));
       if (!o->erase(at.step)) return missing(path);
       return {};
     }
     auto& a = *at.in->array();
     auto i = index_of(at.step, a.size());
     if (!i) return missing(path);
+    KEDGE_CHECK(pay(a.size() - *i));
     a.erase(a.begin() + static_cast<std::ptrdiff_t>(*i));
     return {};
   }
@@ -181,7 +192,7 @@ class patcher {
   }
 
   result<void> test(std::string_view path, const value& wanted) {
-    auto is = std::optional<value>(document_);
+    const value* is = &document_;
     if (!path.empty()) {
       KEDGE_TRY(auto at, find(path));
       is = at.get();
@@ -192,10 +203,11 @@ class patcher {
 
   result<void> move(std::string_view from, std::string_view to) {
     KEDGE_TRY(auto at, find(from));
-    auto v = at.get();
+    auto v = at.there();
     if (!v) return missing(from);
+    auto taken = std::move(*v);
     KEDGE_CHECK(remove(from));
-    return add(to, *std::move(v));
+    return add(to, std::move(taken));
   }
 
   result<void> copy(std::string_view from, std::string_view to) {
@@ -207,11 +219,18 @@ class patcher {
     if (copied_bytes_ > patch_copied_bytes_max)
       return fail(errc::conflict, "Unable to complete the copy, the accumulated size increase of copy is " + std::to_string(copied_bytes_) +
                                       ", exceeding the limit " + std::to_string(patch_copied_bytes_max));
-    return add(to, *std::move(v));
+    return add(to, *v);
+  }
+
+  // For elements that an operation moves or looks at, other than those it brings.
+  result<void> pay(std::size_t elements) {
+    moved_ += elements;
+    if (moved_ <= patch_moves_max) return {};
+    return fail(errc::too_large, "The operations of the JSON patch move more than " + std::to_string(patch_moves_max) + " elements of its lists and objects");
   }
 
   value document_;
-  std::size_t copied_bytes_ = 0;
+  std::size_t copied_bytes_ = 0, moved_ = 0;
 };
 
 // In what is new to the document, nulls mean nothing and go.
@@ -225,15 +244,27 @@ value without_nulls(value patch) {
   return kept;
 }
 
+constexpr std::ptrdiff_t few = 4;  // members that are taken out one by one
+
 void merge(value& target, const value& patch) {
   if (!patch.is_object() || !target.is_object()) {
     target = without_nulls(patch);
     return;
   }
-  for (auto& m : *patch.object()) {
-    if (m.value.is_null())
-      target.erase(m.name);
-    else if (auto there = target.find(m.name))
+  auto& all = *patch.object();
+  auto is_null = [](const member& m) { return m.value.is_null(); };
+  if (const auto nulls = std::ranges::count_if(all, is_null); nulls > few) {
+    target.object()->erase_if([&](const member& m) {
+      auto p = all.find(m.name);
+      return p && p->is_null();
+    });
+  } else if (nulls > 0) {
+    for (auto& m : all)
+      if (is_null(m)) target.erase(m.name);
+  }
+  for (auto& m : all) {
+    if (is_null(m)) continue;
+    if (auto there = target.find(m.name))
       merge(*there, m.value);
     else
       target.set(m.name, without_nulls(m.value));

@@ -77,16 +77,19 @@ value& object::append(std::string name, value v) {
   return members_.back().value;
 }
 
+void object::index_again() {
+  if (!index_) return;
+  if (members_.size() > indexed_above)
+    index_all();
+  else
+    index_.reset();
+}
+
 bool object::erase(std::string_view name) {
   auto i = position(name);
   if (i == members_.size()) return false;
   members_.erase(members_.begin() + static_cast<std::ptrdiff_t>(i));
-  if (index_) {
-    if (members_.size() > indexed_above)
-      index_all();
-    else
-      index_.reset();
-  }
+  index_again();
   return true;
 }
 

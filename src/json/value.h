@@ -47,13 +47,19 @@ class object {
   void set(std::string_view name, value v);
   // The same for a name that is known not to be there: no search.
   value& append(std::string name, value v);
-  bool erase(std::string_view name);  // true when it was there
+  bool erase(std::string_view name);  // true when it was there; moves all behind it
+  // All of which `gone` is true, in one pass: for more than a few at once.
+  template <typename F>
+  void erase_if(F gone) {
+    if (std::erase_if(members_, std::move(gone)) > 0) index_again();
+  }
   void clear() noexcept;
   void reserve(std::size_t n);
 
  private:
   std::size_t position(std::string_view name) const noexcept;  // size() when absent
   void index_all();
+  void index_again();
   using index = std::unordered_map<std::string, std::size_t>;
   std::vector<member> members_;
   std::unique_ptr<index> index_;

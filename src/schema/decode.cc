@@ -36,9 +36,10 @@ struct place {
 std::string spell(const place* p) {
   if (!p) return {};
   auto out = spell(p->parent);
+  if (out.size() > place_bytes_max) return out;
   if (p->is_index) return out + "[" + std::to_string(p->index) + "]";
   if (!out.empty()) out += '.';
-  return out.append(p->name);
+  return out.append(p->name.substr(0, place_bytes_max));
 }
 
 // Go's spelling of a type: "core/v1.Container" → "v1.Container".

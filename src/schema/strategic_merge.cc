@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/strings.h"
 #include "json/write.h"
@@ -141,8 +142,22 @@ json::array in_order(json::array merged, const json::array& order, const json::a
   return out;
 }
 
+// Values in `v`, itself included.
+std::size_t values_in(const json::value& v) {
+  std::size_t n = 1;
+  if (auto a = v.array())
+    for (auto& e : *a) n += values_in(e);
+  if (auto o = v.object())
+    for (auto& m : *o) n += values_in(m.value);
+  return n;
+}
+
 class merger {
  public:
+  // A patch may name an element again and again, and each time all of a list below it: what that takes is bounded by the size of both.
+  merger(const json::value& document, const json::value& patch)
+      : work_left_(work_per_value * (values_in(document) + values_in(patch))) {}
+
   result<void> map(json::object& document, json::object patch, const type_info* type) {
     if (auto directive = patch.find(patch_directive)) {
       auto how = directive->as_string();
@@ -163,11 +178,38 @@ class merger {
     }
     KEDGE_CHECK(retain_keys(document, patch));
     KEDGE_CHECK(element_orders(document, patch, type));
-    for (auto& m : patch) KEDGE_CHECK(member(document, m.name, std::move(m.value), type));
+    KEDGE_CHECK(remove_nulls(document, patch));
+    for (auto& m : patch)
+      if (!m.value.is_null()) KEDGE_CHECK(member(document, m.name, std::move(m.value), type));
     return {};
   }
 
  private:
+  result<void> pay(std::size_t values) {
+    if (values > work_left_) return fail(errc::invalid, "the patch changes the same lists too often");
+    work_left_ -= values;
+    return {};
+  }
+
+  // What the patch says null of, also as `$deleteFromPrimitiveList/…`.
+  static result<void> remove_nulls(json::object& document, const json::object& patch) {
+    std::unordered_set<std::string> gone;
+    for (auto& m : patch) {
+      if (!m.value.is_null()) continue;
+      if (!m.name.starts_with(delete_prefix)) {
+        gone.insert(m.name);
+        continue;
+      }
+      KEDGE_TRY(auto target, field_behind(m.name, delete_prefix));
+      gone.insert(std::move(target));
+    }
+    if (gone.size() == 1)
+      document.erase(*gone.begin());
+    else if (!gone.empty())
+      document.erase_if([&](const json::member& m) { return gone.contains(m.name); });
+    return {};
+  }
+
   static const field_info* field_of(const type_info* type, std::string_view name) { return type ? type->find(name) : nullptr; }
   static const type_info* struct_of(const field_info* f) {
     return f && f->base() == base_type::structure && f->shape() != shape::map ? f->type() : nullptr;
@@ -178,10 +220,6 @@ class merger {
     std::string target(name);
     if (deletes) {
       KEDGE_TRY(target, field_behind(name, delete_prefix));
-    }
-    if (patch.is_null()) {
-      document.erase(target);
-      return {};
     }
     auto there = document.find(target);
     if (!there || !same_kind(*there, patch)) {
@@ -230,23 +268,24 @@ class merger {
     for (auto& m : patch)
       if (!m.value.is_null() && !is_directive(m.name) && !kept.contains(m.name))
         return fail(errc::invalid, "invalid patch format of retainKeys");
-    std::vector<std::string> dropped;
-    for (auto& m : document)
-      if (!kept.contains(m.name)) dropped.push_back(m.name);
-    for (auto& name : dropped) document.erase(name);
+    KEDGE_CHECK(pay(document.size()));
+    document.erase_if([&](const json::member& m) { return !kept.contains(m.name); });
     return {};
   }
 
   result<void> element_orders(json::object& document, json::object& patch, const type_info* type) {
-    std::vector<std::string> directives;
+    std::vector<json::member> directives;
     for (auto& m : patch)
-      if (m.name.starts_with(order_prefix)) directives.push_back(m.name);
-    for (auto& name : directives) {
-      auto order = std::move(*patch.find(name));
-      patch.erase(name);
+      if (m.name.starts_with(order_prefix)) directives.push_back({m.name, std::move(m.value)});
+    if (directives.empty()) return {};
+    std::unordered_set<std::string> done;  // with its order, a list is merged here
+    for (auto& [name, order] : directives) {
       KEDGE_TRY(auto target, field_behind(name, order_prefix));
       KEDGE_CHECK(element_order(document, patch, target, order, field_of(type, target)));
+      done.insert(name);
+      done.insert(std::move(target));
     }
+    patch.erase_if([&](const json::member& m) { return done.contains(m.name); });
     return {};
   }
 
@@ -259,6 +298,7 @@ class merger {
       return fail(errc::invalid, "expected a list of " + std::string(target) + " for its $setElementOrder");
     if (!there && !change) return {};
     auto key = f ? f->patch_merge_key() : std::string_view();
+    KEDGE_CHECK(pay((there ? there->size() : 0) + order.size()));
     if (change) KEDGE_CHECK(consistent(*change, order, key));
     auto server_order = there ? *there->array() : json::array();
     json::array merged;
@@ -275,7 +315,6 @@ class merger {
         merged = std::move(*change->array());
     }
     document.set(target, in_order(std::move(merged), *order.array(), server_order, key));
-    patch.erase(target);
     return {};
   }
 
@@ -296,6 +335,7 @@ class merger {
 
   result<void> list(json::array& document, json::array patch, const field_info* f, bool deletes) {
     if (document.empty() && patch.empty()) return {};
+    KEDGE_CHECK(pay(document.size() + patch.size()));
     auto all = {&document, &patch};
     bool objects = false, scalars = false;
     for (auto l : all)
@@ -374,13 +414,16 @@ class merger {
     patch = std::move(rest);
     return replaces;
   }
+
+  static constexpr std::size_t work_per_value = 16;
+  std::size_t work_left_;
 };
 
 }  // namespace
 
 result<json::value> strategic_merge(const type_info& type, json::value document, const json::value& patch) {
   if (!patch.is_object() || !document.is_object()) return fail(errc::invalid, "invalid JSON document");
-  KEDGE_CHECK(merger().map(*document.object(), *patch.object(), &type));
+  KEDGE_CHECK(merger(document, patch).map(*document.object(), *patch.object(), &type));
   return document;
 }
 

@@ -4,6 +4,7 @@
 
 #include "json/parse.h"
 #include "json/write.h"
+#include "schema/limits.h"
 
 namespace kedge::schema::apply {
 namespace {
@@ -33,8 +34,8 @@ std::string value_text(const json::value& v) {
 std::string element_text(std::string_view element) {
   auto kind = element.substr(0, 2);
   auto rest = element.substr(2);
-  if (kind == "f:") return "." + std::string(rest);
-  if (kind == "i:") return "[" + std::string(rest) + "]";
+  if (kind == "f:") return "." + std::string(rest.substr(0, place_bytes_max));
+  if (kind == "i:" || rest.size() > place_bytes_max) return "[" + std::string(rest.substr(0, place_bytes_max)) + "]";
   auto v = json::parse(rest);
   if (!v) return "[" + std::string(rest) + "]";
   return (kind == "v:" ? "[=" : "[") + value_text(*v) + "]";
@@ -211,7 +212,8 @@ result<field_set> from_fields_v1(const json::value& fields) {
 
 std::string path_text(const field_path& path) {
   std::string out;
-  for (auto& element : path) out += element_text(element);
+  for (auto& element : path)
+    if (out.size() <= place_bytes_max) out += element_text(element);
   return out;
 }
 

@@ -8,6 +8,7 @@
 #include "json/parse.h"
 #include "json/write.h"
 #include "schema/decode.h"
+#include "schema/limits.h"
 
 namespace kedge::schema::apply {
 namespace {
@@ -186,7 +187,7 @@ void cap_updates(entries& all) {
     if (bucket == &e) continue;
     bucket->manager = ancient_changes;
     bucket->subresource.clear();
-    bucket->fields = unite(bucket->fields, e.fields);
+    bucket->fields = unite(std::move(bucket->fields), e.fields);
     bucket->time = e.time;
     e.fields = {};
     --left;
@@ -207,7 +208,7 @@ json::value pruned(const writer& w, const json::value& merged, const field_set& 
   auto everything = set_of(merged);
   field_set owned;
   for (auto& e : all)
-    if (e.api_version == w.api_version) owned = unite(owned, e.fields);
+    if (e.api_version == w.api_version) owned = unite(std::move(owned), e.fields);
   owned = with_parents(type, owned);
   auto first = without(type, merged, named);
   auto second = without(type, merged, subtract(everything, unite(set_of(first), owned)));
@@ -306,19 +307,21 @@ result<applied> apply(const writer& w, const json::value& live, const json::valu
     if (e.is(mine) || e.api_version != w.api_version) continue;
     auto both = intersect(e.fields, changed);
     if (both.empty()) continue;
-    contested_fields = unite(contested_fields, both);
+    contested_fields = unite(std::move(contested_fields), both);
     contested.emplace_back(&e, std::move(both));
   }
   if (!contested.empty() && !force) {
     std::ranges::sort(contested, {}, [](auto& c) { return std::tie(c.first->manager, c.first->operation, c.first->api_version, c.first->subresource); });
     field_set allowed = w.manager == "kubectl" ? fields_last_applied(w, current) : field_set();
     for (auto& [e, fields] : contested)
-      subtract(fields, allowed).for_each([&, who = manager_text(*e)](const field_path& p) { out.conflicts.push_back({who, path_text(p)}); });
+      subtract(fields, allowed).for_each([&, who = manager_text(*e)](const field_path& p) {
+        if (out.conflicts.size() < conflicts_named_max) out.conflicts.push_back({who, path_text(p)});
+      });
     if (!out.conflicts.empty()) return out;
   }
   const auto lost = unite(contested_fields, d.removed);
   for (auto& e : all)
-    if (!e.is(mine) && e.api_version == w.api_version) e.fields = subtract(e.fields, lost);
+    if (!e.is(mine) && e.api_version == w.api_version) e.fields = subtract(std::move(e.fields), lost);
   auto own = find(all, mine);
   own->fields = stripped(std::move(own->fields));
   // The time tells when the object was changed: an apply that only shares what is there has none of its own.

@@ -353,29 +353,30 @@ class collector {
 
 // A list's items by their elements: the first of each.
 struct indexed_list {
+  const json::array* list;
   std::vector<std::string> order;
-  std::map<std::string_view, const json::value*> items;
+  std::map<std::string_view, std::size_t> places;
 
-  indexed_list(const place& p, const json::value* list) {
-    auto a = list ? list->array() : nullptr;
-    if (!a) return;
-    order.reserve(a->size());  // the views point into it
-    for (auto& e : *a) {
-      auto element = item_element(p, e);
-      if (element.empty() || items.contains(element)) continue;
+  indexed_list(const place& p, const json::value* v) : list(v ? v->array() : nullptr) {
+    if (!list) return;
+    order.reserve(list->size());  // the views point into it
+    for (std::size_t i = 0; i < list->size(); ++i) {
+      auto element = item_element(p, (*list)[i]);
+      if (element.empty() || places.contains(element)) continue;
       order.push_back(std::move(element));
-      items.emplace(order.back(), &e);
+      places.emplace(order.back(), i);
     }
   }
   const json::value* find(std::string_view element) const {
-    auto it = items.find(element);
-    return it == items.end() ? nullptr : it->second;
+    auto it = places.find(element);
+    return it == places.end() ? nullptr : &(*list)[it->second];
   }
 };
 
 bool nothing(const json::value* v) { return !v || v->is_null() || ((v->is_object() || v->is_array()) && v->empty()); }
 
-void compare_at(const place& p, const json::value* before, const json::value* after, difference& out);
+// `lists`: how many keyed lists we are in.
+void compare_at(const place& p, const json::value* before, const json::value* after, difference& out, unsigned lists);
 
 void compare_leaf(const json::value* before, const json::value* after, difference& out) {
   if (!before)
@@ -403,19 +404,19 @@ void add_all(const place& at, const json::value& after, field_set& out) {
 
 // What differs below one element, which is spelled only where something does.
 template <typename Spell>
-void compare_below(const place& p, const json::value* before, const json::value* after, difference& out, Spell spell) {
+void compare_below(const place& p, const json::value* before, const json::value* after, difference& out, unsigned lists, Spell spell) {
   if (!before) return add_all(p, *after, out.added.children[spell()]);
   difference d;
-  compare_at(p, before, after, d);
+  compare_at(p, before, after, d, lists);
   if (!d.added.empty()) out.added.children.emplace(spell(), std::move(d.added));
   if (!d.removed.empty()) out.removed.children.emplace(spell(), std::move(d.removed));
   if (!d.modified.empty()) out.modified.children.emplace(spell(), std::move(d.modified));
 }
 
-void compare_members(const place& p, const json::value* before, const json::value* after, difference& out) {
+void compare_members(const place& p, const json::value* before, const json::value* after, difference& out, unsigned lists) {
   bool known;
   auto one = [&](const std::string& name, const json::value* b, const json::value* a) {
-    compare_below(place_of_member(p, name, known), b, a, out, [&] { return member_element(name); });
+    compare_below(place_of_member(p, name, known), b, a, out, lists, [&] { return member_element(name); });
   };
   if (auto o = before ? before->object() : nullptr)
     for (auto& m : *o) one(m.name, &m.value, after ? after->find(m.name) : nullptr);
@@ -424,45 +425,47 @@ void compare_members(const place& p, const json::value* before, const json::valu
       if (!before || !before->find(m.name)) one(m.name, nullptr, &m.value);
 }
 
-void compare_items(const place& p, const json::value* before, const json::value* after, difference& out) {
-  if (before && after && *before == *after) return;
+void compare_items(const place& p, const json::value* before, const json::value* after, difference& out, unsigned lists) {
+  // Most lists are what they were. Within lists within lists this would look at the innermost again at each level.
+  constexpr unsigned looked_at = 4;
+  if (lists < looked_at && before && after && *before == *after) return;
   indexed_list left(p, before), right(p, after);
   auto inner = place_of_item(p);
-  auto one = [&](const std::string& element, const json::value* b, const json::value* a) { compare_below(inner, b, a, out, [&] { return element; }); };
+  auto one = [&](const std::string& element, const json::value* b, const json::value* a) { compare_below(inner, b, a, out, lists + 1, [&] { return element; }); };
   for (auto& e : left.order) one(e, left.find(e), right.find(e));
   for (auto& e : right.order)
     if (!left.find(e)) one(e, nullptr, right.find(e));
 }
 
 // At least one side is there.
-void compare_at(const place& at, const json::value* before, const json::value* after, difference& out) {
+void compare_at(const place& at, const json::value* before, const json::value* after, difference& out, unsigned lists) {
   auto p = resolved(at, before, after);
   if (p.form == form::leaf || (nothing(before) && nothing(after))) return compare_leaf(before, after, out);
   if (p.form == form::keyed_list || p.form == form::set_list)
-    compare_items(p, before, after, out);
+    compare_items(p, before, after, out, lists);
   else
-    compare_members(p, before, after, out);
+    compare_members(p, before, after, out, lists);
   if (!before) out.added.member = true;
   if (!after) out.removed.member = true;
 }
 
-json::value merged(const place& p, const json::value& live, const json::value& config);
+// `live` is given away: what stays is moved, not copied at each level.
+json::value merged(const place& p, json::value live, const json::value& config);
 
-json::value merged_members(const place& p, const json::value& live, const json::value& config) {
-  json::value out = live;
-  auto& o = out.make_object();
+json::value merged_members(const place& p, json::value live, const json::value& config) {
+  auto& o = live.make_object();
   for (auto& m : *config.object()) {
     bool known;
     auto inner = place_of_member(p, m.name, known);
     auto& slot = o[m.name];
-    slot = merged(inner, slot, m.value);
+    slot = merged(inner, std::move(slot), m.value);
   }
-  return out;
+  return live;
 }
 
 // The order of structured-merge-diff: config's items in config's order; items only in `live` stay before the item that they
 // stood before.
-json::value merged_items(const place& p, const json::value& live, const json::value& config) {
+json::value merged_items(const place& p, json::value live, const json::value& config) {
   indexed_list left(p, &live), right(p, &config);
   std::vector<std::string_view> shared;
   for (auto& e : right.order)
@@ -471,9 +474,10 @@ json::value merged_items(const place& p, const json::value& live, const json::va
   std::set<std::string_view> done;
   json::array out;
   auto inner = place_of_item(p);
+  // Each is taken once.
+  auto take_left = [&](std::string_view e) { return std::move((*live.array())[left.places.at(e)]); };
   auto take_right = [&](std::string_view e) {
-    auto l = left.find(e);
-    out.push_back(l ? merged(inner, *l, *right.find(e)) : *right.find(e));
+    out.push_back(left.find(e) ? merged(inner, take_left(e), *right.find(e)) : *right.find(e));
     done.insert(e);
     if (next < shared.size() && shared[next] == e) ++next;
   };
@@ -494,7 +498,7 @@ json::value merged_items(const place& p, const json::value& live, const json::va
     if (l < left.order.size()) {
       auto& e = left.order[l];
       if (!right.find(e)) {
-        out.push_back(*left.find(e));
+        out.push_back(take_left(e));
         ++l;
         continue;
       }
@@ -510,14 +514,17 @@ json::value merged_items(const place& p, const json::value& live, const json::va
   return out;
 }
 
-json::value merged(const place& at, const json::value& live, const json::value& config) {
+json::value merged(const place& at, json::value live, const json::value& config) {
   auto p = resolved(at, &live, &config);
   if (p.form == form::leaf) return config;
-  if (nothing(&config)) return nothing(&live) ? config : live;
+  if (nothing(&config)) {
+    if (nothing(&live)) return config;
+    return live;
+  }
   if (nothing(&live)) return config;
   const bool list = p.form == form::keyed_list || p.form == form::set_list;
-  if (list) return live.is_array() && config.is_array() ? merged_items(p, live, config) : config;
-  return live.is_object() && config.is_object() ? merged_members(p, live, config) : config;
+  if (list) return live.is_array() && config.is_array() ? merged_items(p, std::move(live), config) : config;
+  return live.is_object() && config.is_object() ? merged_members(p, std::move(live), config) : config;
 }
 
 json::value removed(const place& at, const json::value& v, const field_set& set) {
@@ -580,7 +587,7 @@ result<field_set> fields_of(topology shape, const json::value& v) {
 
 difference compare(topology shape, const json::value& before, const json::value& after) {
   difference out;
-  compare_at(place_of(shape), &before, &after, out);
+  compare_at(place_of(shape), &before, &after, out, 0);
   return out;
 }
 
