@@ -4,6 +4,8 @@
 #include <openssl/sha.h>
 
 #include <algorithm>
+#include <set>
+#include <unordered_map>
 
 #include "api/custom/definition.h"
 #include "api/stable_sort.h"
@@ -65,14 +67,12 @@ std::vector<api_group> ordered_groups(const registry& r) {
       if (p.group == group && (of_group || p.version == version)) best = std::max(best, of_group ? p.group_priority : p.version_priority);
     return best;
   };
+  std::unordered_map<std::string_view, std::size_t> places;
+  std::set<std::pair<std::string_view, std::string_view>> told;
   for (auto& s : r.all()) {
-    auto it = std::find_if(found.begin(), found.end(), [&](auto& e) { return e.g.name == s->group; });
-    if (it == found.end()) {
-      found.push_back({{s->group, {}}, weight_of(s->group, "", true)});
-      it = found.end() - 1;
-    }
-    auto& v = it->g.versions;
-    if (std::find(v.begin(), v.end(), s->version) == v.end()) v.push_back(s->version);
+    auto [at, fresh] = places.try_emplace(s->group, found.size());
+    if (fresh) found.push_back({{s->group, {}}, weight_of(s->group, "", true)});
+    if (told.emplace(s->group, s->version).second) found[at->second].g.versions.push_back(s->version);
   }
   stable_sort_short(found, [](auto& a, auto& b) { return a.weight != b.weight ? a.weight > b.weight : a.g.name < b.g.name; });
   std::vector<api_group> out;

@@ -16,10 +16,6 @@ inline constexpr std::chrono::seconds request_timeout{60};
 // How long a read waits for a revision that this server has not seen yet before it answers 504.
 inline constexpr std::chrono::seconds future_revision_wait{3};
 
-// kube-apiserver's --max-requests-inflight and --max-mutating-requests-inflight.
-inline constexpr std::size_t reads_in_flight_max = 400;
-inline constexpr std::size_t writes_in_flight_max = 200;
-
 // Below this size an answer is not worth compressing (kube-apiserver's threshold).
 inline constexpr std::size_t gzip_min_bytes = 128 * 1024;
 // Uncompressed input a turn of the loop compresses: about 1 ms at zlib level 1.
@@ -51,6 +47,10 @@ inline constexpr std::size_t warnings_max = 64;
 
 // Warnings of one kind about one object: the header has no room for more.
 inline constexpr std::size_t warnings_told_max = 64;
+
+// What is told of one wrong value, and of all that is wrong with an object.
+inline constexpr std::size_t value_told_bytes = 16 * 1024;
+inline constexpr std::size_t causes_bytes_max = 1024 * 1024;
 
 // A refused change shows the lines that differ, unless that takes more than some 10 ms of the loop: finding them isn't linear.
 inline constexpr std::size_t difference_lines_max = 20'000;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "api/reservations.h"
 #include "base/strings.h"
@@ -221,19 +222,22 @@ task<api_result<void>> allocation::claim_ports(json::value& service, const json:
   }
   // A port that the service had stays its own until it is stored without it.
   taken.insert(ours.begin(), ours.end());
+  std::map<std::int64_t, std::vector<int>> chosen_for;  // node ports of a port, in order
+  for (auto& p : ports)
+    if (auto n = static_cast<int>(p["nodePort"].as_integer()); n != 0) chosen_for[p["port"].as_integer()].push_back(n);
   for (std::size_t i = 0; wanted && i < ports.size(); ++i) {
     if (ports[i]["nodePort"].as_integer() != 0) continue;
     int chosen = 0;
-    // Ports of one service that differ in protocol only share a node port.
-    for (std::size_t j = 0; j < ports.size() && chosen == 0; ++j) {
-      auto n = static_cast<int>(ports[j]["nodePort"].as_integer());
-      if (n != 0 && ports[j]["port"] == ports[i]["port"] && !own.contains({n, protocol_of(ports[i])})) chosen = n;
-    }
+    // Ports of one service that differ in protocol only share a node port. There are three protocols, and so at most three to a port.
+    auto& same = chosen_for[ports[i]["port"].as_integer()];
+    for (auto n : same)
+      if (chosen == 0 && !own.contains({n, protocol_of(ports[i])})) chosen = n;
     if (chosen == 0) {
       KEDGE_CO_TRY(chosen, co_await pick_port(service, taken, dry_run, cluster, random));
       taken.insert(chosen);
     }
     own.emplace(chosen, protocol_of(ports[i]));
+    same.push_back(chosen);
     ports[i].set("nodePort", chosen);
   }
   if (health && service["spec"]["healthCheckNodePort"].as_integer() == 0) {

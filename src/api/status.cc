@@ -4,11 +4,14 @@
 
 #include <unordered_set>
 
+#include "api/limits.h"
 #include "base/strings.h"
 #include "json/write.h"
 
 namespace kedge::api {
 namespace {
+
+std::string told(const json::value& v) { return json::write_beginning(v, value_told_bytes); }
 
 status make(int code, std::string_view reason, std::string message) {
   status s;
@@ -176,13 +179,26 @@ status from_error(const error& e) {
   }
 }
 
+void causes::push_back(cause c) {
+  if (full()) return;
+  bytes_ += c.reason.size() + c.message.size() + c.field.size();
+  std::vector<cause>::push_back(std::move(c));
+}
+
+void causes::clear() noexcept {
+  std::vector<cause>::clear();
+  bytes_ = 0;
+}
+
+bool causes::full() const noexcept { return bytes_ > causes_bytes_max; }
+
 cause required(std::string field, std::string_view detail) {
   return make_cause("FieldValueRequired", detail.empty() ? "Required value" : fmt::format("Required value: {}", detail),
                     std::move(field));
 }
 
 cause invalid_value(std::string field, const json::value& value, std::string_view detail) {
-  auto text = json::write(value);
+  auto text = told(value);
   return make_cause("FieldValueInvalid",
                     detail.empty() ? fmt::format("Invalid value: {}", text) : fmt::format("Invalid value: {}: {}", text, detail),
                     std::move(field));
@@ -198,13 +214,13 @@ cause not_supported(std::string field, const json::value& value, const std::vect
     if (!list.empty()) list += ", ";
     list += quote(s);
   }
-  auto text = fmt::format("Unsupported value: {}", json::write(value));
+  auto text = fmt::format("Unsupported value: {}", told(value));
   if (!supported.empty()) text += ": supported values: " + list;
   return make_cause("FieldValueNotSupported", std::move(text), std::move(field));
 }
 
 cause duplicate_value(std::string field, const json::value& value) {
-  return make_cause("FieldValueDuplicate", fmt::format("Duplicate value: {}", json::write(value)), std::move(field));
+  return make_cause("FieldValueDuplicate", fmt::format("Duplicate value: {}", told(value)), std::move(field));
 }
 
 cause forbidden_value(std::string field, std::string_view detail) {
@@ -224,11 +240,11 @@ cause too_many(std::string field, std::size_t actual, std::size_t limit) {
 }
 
 cause not_found_value(std::string field, const json::value& value) {
-  return make_cause("FieldValueNotFound", fmt::format("Not found: {}", json::write(value)), std::move(field));
+  return make_cause("FieldValueNotFound", fmt::format("Not found: {}", told(value)), std::move(field));
 }
 
 cause type_invalid(std::string field, const json::value& value, std::string_view detail) {
-  return make_cause("FieldValueTypeInvalid", fmt::format("Invalid value: {}: {}", json::write(value), detail), std::move(field));
+  return make_cause("FieldValueTypeInvalid", fmt::format("Invalid value: {}: {}", told(value), detail), std::move(field));
 }
 
 }  // namespace kedge::api

@@ -17,6 +17,19 @@ struct cause {
   std::string field;    // "metadata.name"
 };
 
+// What is wrong with an object, up to a megabyte of text: what is found after that is passed over. A body of 3 MB can be wrong in a hundred
+// thousand places, each of which is told with the way to it and what stands there.
+class causes : public std::vector<cause> {
+ public:
+  using std::vector<cause>::vector;
+  void push_back(cause c);
+  void clear() noexcept;
+  bool full() const noexcept;
+
+ private:
+  std::size_t bytes_ = 0;
+};
+
 struct status {
   int code = 500;
   std::string reason;   // "NotFound"; empty where the real server has none

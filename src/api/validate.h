@@ -13,7 +13,6 @@
 
 namespace kedge::api {
 
-using causes = std::vector<cause>;
 using name_check = problems (*)(std::string_view);
 
 // `path[i]`, `path[key]`.

@@ -8,9 +8,6 @@ namespace kedge::json {
 // A parser that grew beyond this is dropped after use: a 3 MiB body must not pin its 40 MB of scratch memory to a core.
 inline constexpr std::size_t parser_kept_bytes = 64 * 1024;
 
-// Duplicate keys that are named, as by the decoder of Kubernetes: a hostile body of 3 MiB holds 300,000.
-inline constexpr std::size_t duplicates_named_max = 100;
-
 // What a YAML document's aliases may expand to, all together. Far above any manifest, far below what a "billion laughs"
 // document needs to hurt.
 inline constexpr std::size_t alias_nodes_max = 100'000;

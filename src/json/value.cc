@@ -158,4 +158,31 @@ std::string_view kind_name(const value& v) noexcept {
   return "object";
 }
 
+std::size_t hash_of(const value& v) noexcept {
+  auto mix = [](std::size_t h, std::size_t more) { return (h ^ more) * 0x9e3779b97f4a7c15u + (h >> 29); };
+  switch (v.type()) {
+    case type::null: return 1;
+    case type::boolean: return v.as_bool() ? 2 : 3;
+    case type::integer:
+    case type::number: return std::hash<double>{}(v.as_number());
+    case type::string: return std::hash<std::string_view>{}(v.as_string());
+    case type::array: {
+      std::size_t h = 4;
+      for (auto& e : *v.array()) h = mix(h, hash_of(e));
+      return h;
+    }
+    case type::object: break;
+  }
+  std::size_t h = 5;  // members in any order: their sum
+  for (auto& m : *v.object()) h += mix(std::hash<std::string_view>{}(m.name), hash_of(m.value));
+  return h;
+}
+
+value_set::value_set(const value& list) {
+  auto a = list.array();
+  if (!a) return;
+  all_.reserve(a->size());
+  for (auto& e : *a) all_.insert(&e);
+}
+
 }  // namespace kedge::json

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -151,5 +152,27 @@ struct member {
 
 // As Go's decoder names what it can't take: "object", "array", "string", "number", "bool", "null".
 std::string_view kind_name(const value& v) noexcept;
+
+// Equal values have equal hashes.
+std::size_t hash_of(const value& v) noexcept;
+
+// The elements of a list, to be looked up without going through it: comparing each of one list with each of another takes minutes when
+// a body is 3 MB. The list must live and stay as it is.
+class value_set {
+ public:
+  explicit value_set(const value& list);
+  bool contains(const value& v) const noexcept { return all_.contains(&v); }
+  // False when an equal one is in it. `v` lives as long as the set.
+  bool insert(const value& v) { return all_.insert(&v).second; }
+
+ private:
+  struct hash {
+    std::size_t operator()(const value* v) const noexcept { return hash_of(*v); }
+  };
+  struct same {
+    bool operator()(const value* a, const value* b) const noexcept { return *a == *b; }
+  };
+  std::unordered_set<const value*, hash, same> all_;
+};
 
 }  // namespace kedge::json

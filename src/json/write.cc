@@ -232,6 +232,52 @@ std::string write(const value& v) {
   return out;
 }
 
+namespace {
+
+// False when `out` has reached `end`, and `v` isn't whole.
+bool write_until(const value& v, std::size_t end, std::string& out) {
+  if (out.size() >= end) return false;
+  if (auto s = v.string(); s && s->size() > end - out.size()) {
+    auto cut = end - out.size();
+    while (cut > 0 && (static_cast<unsigned char>((*s)[cut]) & 0xc0) == 0x80) --cut;  // not within a character
+    write_string(std::string_view(*s).substr(0, cut), out);
+    return false;
+  }
+  auto o = v.object();
+  auto a = v.array();
+  if (!o && !a) {
+    write_scalar(v, out);
+    return true;
+  }
+  bool first = true;
+  auto next = [&] {
+    if (!std::exchange(first, false)) out += ',';
+  };
+  out += o ? '{' : '[';
+  if (o)
+    for (auto& m : *o) {
+      next();
+      if (!write_until(value(m.name), end, out)) return false;
+      out += ':';
+      if (!write_until(m.value, end, out)) return false;
+    }
+  else
+    for (auto& e : *a) {
+      next();
+      if (!write_until(e, end, out)) return false;
+    }
+  out += o ? '}' : ']';
+  return true;
+}
+
+}  // namespace
+
+std::string write_beginning(const value& v, std::size_t bytes) {
+  std::string out;
+  if (!write_until(v, bytes, out)) out += "...";
+  return out;
+}
+
 std::string write_indented(const value& v, int spaces) {
   std::string out;
   write_lines(v, static_cast<std::size_t>(spaces), 0, out);

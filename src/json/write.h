@@ -12,6 +12,8 @@ namespace kedge::json {
 // becomes U+FFFD; U+2028/2029 escaped). Doubles print as Go prints float64.
 void write(const value& v, std::string& out);
 std::string write(const value& v);
+// The beginning of it: little more than `bytes`, with "..." where it was cut. Takes no longer than that needs.
+std::string write_beginning(const value& v, std::size_t bytes);
 std::string write_indented(const value& v, int spaces);  // as json.MarshalIndent; no newline at the end
 void write_string(std::string_view text, std::string& out);
 

@@ -17,7 +17,9 @@ inline constexpr std::chrono::milliseconds rbac_staleness_max{2};
 
 // Checking a role for escalation multiplies verbs, groups and resources: a hostile role of a few kilobytes could name
 // billions of permissions. What lies beyond counts as not held. Messages name at most so many missing ones.
-inline constexpr std::size_t permissions_checked_max = 1'000'000;
+inline constexpr std::size_t permissions_checked_max = 20'000;
+// … nor may they be compared with more rules that are held than this: 20 ms.
+inline constexpr std::size_t permissions_compared_max = 2'000'000;
 inline constexpr std::size_t permissions_missing_max = 1'000;
 
 // Namespaces whose pods' references the node authorizer remembers; the whole set is dropped when it is full.

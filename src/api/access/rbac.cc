@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <unordered_set>
 
 #include "api/access/cluster.h"
 #include "api/access/limits.h"
@@ -185,19 +186,20 @@ struct rbac_authorizer::index {
     // Selected roles may aggregate too (edit selects view's parts, admin selects edit): follow them, each once.
     std::vector<policy_rule> all;
     std::set<const role*> seen;
-    collect(r, all, seen);
+    std::unordered_set<std::string> told;
+    collect(r, all, seen, told);
     return aggregated.emplace(&r, std::move(all)).first->second;
   }
 
-  void collect(const role& r, std::vector<policy_rule>& all, std::set<const role*>& seen) {
+  void collect(const role& r, std::vector<policy_rule>& all, std::set<const role*>& seen, std::unordered_set<std::string>& told) {
     if (!seen.insert(&r).second) return;
     for (auto& rule : r.rules)
-      if (std::find(all.begin(), all.end(), rule) == all.end()) all.push_back(rule);
+      if (told.insert(rule.text()).second) all.push_back(rule);
     auto selectors = r.selectors.array();
     if (!selectors) return;
     for (auto& [key, other] : cluster_roles)
       if (std::any_of(selectors->begin(), selectors->end(), [&](const json::value& s) { return selects(s, other.labels); }))
-        collect(other, all, seen);
+        collect(other, all, seen, told);
   }
 
   // Visits the bindings of a user in one scope, until `visit` returns false.

@@ -1,6 +1,7 @@
 #include "api/access/review.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "api/access/cluster.h"
 #include "api/access/limits.h"
@@ -217,11 +218,9 @@ api_result<json::value> reviews::self_subject_rules_review(const user_info& who,
     rules.insert(rules.begin(), policy_rule{{"*"}, {"*"}, {"*"}, {}, {}});
   }
   json::array of_resources, of_paths;
-  for (auto& rule : rules) {
-    auto text = rule.to_json();
-    auto& list = rule.non_resource_urls.empty() ? of_resources : of_paths;
-    if (std::find(list.begin(), list.end(), text) == list.end()) list.push_back(std::move(text));
-  }
+  std::unordered_set<std::string> told;
+  for (auto& rule : rules)
+    if (told.insert(rule.text()).second) (rule.non_resource_urls.empty() ? of_resources : of_paths).push_back(rule.to_json());
   auto out = answer_to(body, authorization, "SelfSubjectRulesReview");
   out.set("spec", json::object{});  // the real server gives the spec back empty
   json::value status;

@@ -1,7 +1,9 @@
 #include "api/access/rules.h"
 
 #include <algorithm>
+#include <map>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "api/access/cluster.h"
 #include "api/access/limits.h"
@@ -133,13 +135,14 @@ bool any_allows(const std::vector<policy_rule>& rules, const attributes& a) noex
 
 std::vector<policy_rule> uncovered(const std::vector<policy_rule>& held, const std::vector<policy_rule>& wanted) {
   std::vector<policy_rule> missing;
-  std::size_t looked_at = 0;
+  std::size_t looked_at = 0, compared = 0;
+  auto looks_further = [&] { return looked_at <= permissions_checked_max && compared <= permissions_compared_max; };
   for (auto& rule : wanted) {
     bool complete = each_permission(rule, [&](policy_rule one) {
-      bool held_already = ++looked_at <= permissions_checked_max &&
-                          std::any_of(held.begin(), held.end(), [&](const policy_rule& h) { return covers(h, one); });
+      ++looked_at;
+      bool held_already = looks_further() && std::any_of(held.begin(), held.end(), [&](const policy_rule& h) { return ++compared <= permissions_compared_max && covers(h, one); });
       if (!held_already) missing.push_back(std::move(one));
-      return looked_at <= permissions_checked_max && missing.size() < permissions_missing_max;
+      return looks_further() && missing.size() < permissions_missing_max;
     });
     if (!complete) break;
   }
@@ -149,6 +152,7 @@ std::vector<policy_rule> uncovered(const std::vector<policy_rule>& held, const s
 std::vector<policy_rule> compact(std::vector<policy_rule> rules) {
   std::vector<policy_rule> out;
   std::unordered_map<std::string, std::size_t> places;  // of what can be joined: group, resource, name
+  std::unordered_set<std::string> verbs_told;           // place and verb
   for (auto& rule : rules) {
     bool simple = rule.resources.size() == 1 && rule.api_groups.size() == 1 && rule.resource_names.size() <= 1 && rule.non_resource_urls.empty();
     if (simple) {
@@ -157,13 +161,17 @@ std::vector<policy_rule> compact(std::vector<policy_rule> rules) {
       if (!fresh) {
         auto& verbs = out[place->second].verbs;
         for (auto& verb : rule.verbs)
-          if (!has(verbs, verb)) verbs.push_back(std::move(verb));
+          if (verbs_told.insert(place->first + '\n' + verb).second) verbs.push_back(std::move(verb));
         continue;
       }
+      for (auto& verb : rule.verbs) verbs_told.insert(place->first + '\n' + verb);
     }
     out.push_back(std::move(rule));
   }
-  std::sort(out.begin(), out.end(), [](const policy_rule& a, const policy_rule& b) { return a.text() < b.text(); });
+  std::multimap<std::string, policy_rule> sorted;
+  for (auto& rule : out) sorted.emplace(rule.text(), std::move(rule));
+  out.clear();
+  for (auto& [text, rule] : sorted) out.push_back(std::move(rule));
   return out;
 }
 

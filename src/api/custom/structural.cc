@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <functional>
+#include <unordered_set>
 
 #include "api/custom/value_rules.h"
 #include "schema/decode.h"
+#include "schema/limits.h"
 
 namespace kedge::api::custom {
 
@@ -48,7 +50,7 @@ node compile_node(const json::value& props);
 
 std::unique_ptr<value_rules> compile_rules(const json::value& props) {
   value_rules r;
-  if (auto list = props["enum"].array()) r.allowed = *list;
+  if (auto& list = props["enum"]; list.is_array() && !list.empty()) r.allowed = list;
   r.format = props["format"].as_string();
   r.pattern = props["pattern"].as_string();
   r.minimum = number(props["minimum"]);
@@ -73,7 +75,10 @@ std::unique_ptr<value_rules> compile_rules(const json::value& props) {
   const bool any = !r.allowed.empty() || !r.format.empty() || !r.pattern.empty() || r.minimum || r.maximum || r.multiple_of || r.unique_items ||
                    r.min_length || r.max_length || r.min_items || r.max_items || r.min_properties || r.max_properties || !r.all_of.empty() ||
                    !r.any_of.empty() || !r.one_of.empty() || r.none_of;
-  return any ? std::make_unique<value_rules>(std::move(r)) : nullptr;
+  if (!any) return nullptr;
+  auto kept = std::make_unique<value_rules>(std::move(r));
+  if (!kept->allowed.empty()) kept->is_allowed = std::make_unique<json::value_set>(kept->allowed);
+  return kept;
 }
 
 void take_traits(node& n, const node& child) {
@@ -122,50 +127,58 @@ class pruner {
  public:
   explicit pruner(std::vector<std::string>* unknown) : unknown_(unknown) {}
 
-  void object(json::value& v, const node* n, const std::string& path, bool whole, bool keep) {
+  void object(json::value& v, const node* n, const place* path, bool whole, bool keep) {
     auto members = v.object();
-    std::vector<std::string> gone;
+    std::vector<bool> gone(members->size());
+    bool any_gone = false;
+    std::size_t i = 0;
     const bool keeps = keep || (n && n->keeps_unknown);
     for (auto& m : *members) {
+      const auto number = i++;
       if (whole && is_object_meta(m.name)) {
         // The object's own metadata is decoded by whoever read it.
-        if (m.name == "metadata" && !path.empty()) metadata(m.value, path);
+        if (m.name == "metadata" && path) metadata(m.value, *path);
         continue;
       }
-      auto at = path.empty() ? m.name : path + "." + m.name;
+      const auto at = path ? place(*path, m.name) : place(m.name);
       if (auto p = n ? n->find(m.name) : nullptr)
         value(m.value, p, at, false);
       else if (n && n->additional)
         value(m.value, n->additional.get(), at, false);
       else if (n && n->additional_any)
         continue;
-      else if (!keeps)
-        gone.push_back(m.name);
+      else if (!keeps) {
+        gone[number] = any_gone = true;
+        tell(at);
+      }
     }
-    for (auto& name : gone) {
-      if (unknown_) unknown_->push_back(path.empty() ? name : path + "." + name);
-      members->erase(name);
-    }
+    i = 0;
+    if (any_gone) members->erase_if([&](auto&) { return gone[i++]; });
   }
 
  private:
   // An embedded object's: what is no metadata goes; what is mistyped is left for the validation.
-  void metadata(json::value& v, const std::string& path) {
+  void metadata(json::value& v, const place& path) {
     static const auto& type = *schema::find_type("meta/v1.PartialObjectMetadata");
     json::value shell = json::object{{"metadata", v}};
     schema::unknown_list found;
     if (!v.is_object() || !schema::decode(type, shell, &found)) return;
     v = shell["metadata"];
     if (unknown_)
-      for (auto& u : found) unknown_->push_back(path + "." + u);
+      for (auto& u : found) tell(place(path, u));
   }
 
-  void value(json::value& v, const node* n, const std::string& path, bool keep) {
+  void tell(const place& field) {
+    if (!unknown_ || unknown_->size() >= schema::unknown_fields_max) return;
+    unknown_->push_back(field.text());
+  }
+
+  void value(json::value& v, const node* n, const place& path, bool keep) {
     if (v.is_object()) {
-      object(v, n, path, n && n->embedded, keep);
+      object(v, n, &path, n && n->embedded, keep);
     } else if (auto list = v.array()) {
       if (!n || !n->items) return;
-      for (std::size_t i = 0; i < list->size(); ++i) value((*list)[i], n->items.get(), path + "[" + std::to_string(i) + "]", keep);
+      for (std::size_t i = 0; i < list->size(); ++i) value((*list)[i], n->items.get(), place(path, i), keep);
     }
   }
 
@@ -200,17 +213,14 @@ void default_tree(json::value& v, const node& n) {
 // Nulls that may not be, and have no default, are taken as absent.
 void drop_nulls(json::value& v, const node& n) {
   if (auto members = v.object()) {
-    std::vector<std::string> gone;
-    for (auto& m : *members) {
+    members->erase_if([&](json::member& m) {
       auto p = n.find(m.name);
       if (!p) p = n.additional.get();
-      if (!p) continue;
-      if (refused_null(m.value, p))
-        gone.push_back(m.name);
-      else
-        drop_nulls(m.value, *p);
-    }
-    for (auto& name : gone) members->erase(name);
+      if (!p) return false;
+      if (refused_null(m.value, p)) return true;
+      drop_nulls(m.value, *p);
+      return false;
+    });
   } else if (auto list = v.array(); list && n.items) {
     for (auto& e : *list) drop_nulls(e, *n.items);
   }
@@ -226,7 +236,7 @@ structural structural::compile(const json::value& props) {
 
 void structural::prune(json::value& object, std::vector<std::string>* unknown) const {
   if (!object.is_object()) return;
-  pruner(unknown).object(object, &root_, {}, true, false);
+  pruner(unknown).object(object, &root_, nullptr, true, false);
   if (unknown) std::sort(unknown->begin(), unknown->end());
 }
 
@@ -236,7 +246,7 @@ void structural::apply_defaults(json::value& object) const {
 }
 
 void structural::validate(causes& out, const json::value& object, const json::value* before) const {
-  check_tree(out, root_, object, before, {}, true);
+  check_tree(out, root_, object, before, "", true);
   if (out.empty() || !root_.has_expressions) return;
   const bool blocking = std::any_of(out.begin(), out.end(), [](auto& c) {
     return c.reason == "FieldValueRequired" || c.reason == "FieldValueTooLong" || c.reason == "FieldValueTooMany" || c.reason == "FieldValueTypeInvalid";
@@ -253,98 +263,101 @@ class schema_checker {
  public:
   explicit schema_checker(causes& out) : out_(out) {}
 
-  void level(const json::value& p, const std::string& path, std::string_view what) {
+  void level(const json::value& p, const place& path, std::string_view what) {
+    if (out_.full()) return;
     auto type = p["type"].as_string();
     const bool int_or_string = p["x-kubernetes-int-or-string"].as_bool(), keeps = p["x-kubernetes-preserve-unknown-fields"].as_bool();
-    if (type.empty() && !int_or_string && !keeps) out_.push_back(required(path + ".type", what));
-    if (!type.empty() && int_or_string) out_.push_back(forbidden_value(path + ".type", "must be empty if x-kubernetes-int-or-string is true"));
+    if (type.empty() && !int_or_string && !keeps) out_.push_back(required(place(path, "type"), what));
+    if (!type.empty() && int_or_string) out_.push_back(forbidden_value(place(path, "type"), "must be empty if x-kubernetes-int-or-string is true"));
     if (!type.empty() && type != "object" && type != "array" && type != "string" && type != "integer" && type != "number" && type != "boolean")
-      out_.push_back(not_supported(path + ".type", type, {"array", "boolean", "integer", "number", "object", "string"}));
+      out_.push_back(not_supported(place(path, "type"), type, {"array", "boolean", "integer", "number", "object", "string"}));
     common(p, path);
     extensions(p, path, type);
     auto& items = p["items"];
-    if (type == "array" && !items.is_object()) out_.push_back(required(path + ".items", "must be specified"));
-    if (items.is_array()) out_.push_back(forbidden_value(path + ".items", "items must be a schema object and not an array"));
-    if (items.is_object()) level(items, path + ".items", "must not be empty for specified array items");
+    if (type == "array" && !items.is_object()) out_.push_back(required(place(path, "items"), "must be specified"));
+    if (items.is_array()) out_.push_back(forbidden_value(place(path, "items"), "items must be a schema object and not an array"));
+    if (items.is_object()) level(items, place(path, "items"), "must not be empty for specified array items");
     if (auto members = p["properties"].object())
-      for (auto& m : *members) level(m.value, at_key(path + ".properties", m.name), "must not be empty for specified object fields");
+      for (auto& m : *members) level(m.value, place::of_key(path, "properties", m.name), "must not be empty for specified object fields");
     auto& more = p["additionalProperties"];
-    if (more.is_bool() && !more.as_bool()) out_.push_back(forbidden_value(path + ".additionalProperties", "additionalProperties cannot be set to false"));
+    if (more.is_bool() && !more.as_bool()) out_.push_back(forbidden_value(place(path, "additionalProperties"), "additionalProperties cannot be set to false"));
     if (!more.is_null() && !p["properties"].empty())
-      out_.push_back(forbidden_value(path + ".additionalProperties", "additionalProperties and properties are mutual exclusive"));
-    if (more.is_object()) level(more, path + ".additionalProperties", "must not be empty for specified object fields");
+      out_.push_back(forbidden_value(place(path, "additionalProperties"), "additionalProperties and properties are mutual exclusive"));
+    if (more.is_object()) level(more, place(path, "additionalProperties"), "must not be empty for specified object fields");
   }
 
  private:
-  void common(const json::value& p, const std::string& path) {
+  void common(const json::value& p, const place& path) {
     for (auto name : {"$ref", "definitions", "dependencies", "patternProperties", "additionalItems", "id", "$schema"})
       if (!p[name].is_null() && !p[name].as_string("x").empty() && (p[name].is_string() || p[name].size() || p[name].is_bool()))
-        out_.push_back(forbidden_value(path + "." + name, std::string(name) + " is not supported"));
+        out_.push_back(forbidden_value(place(path, name), std::string(name) + " is not supported"));
     if (p["uniqueItems"].as_bool())
-      out_.push_back(forbidden_value(path + ".uniqueItems", "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"));
+      out_.push_back(forbidden_value(place(path, "uniqueItems"), "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"));
     if (auto pattern = std::string(p["pattern"].as_string()); !pattern.empty())
       if (auto why = pattern_error(pattern); !why.empty())
-        out_.push_back(invalid_value(path + ".pattern", pattern, "must be a valid regular expression, but isn't: " + why));
+        out_.push_back(invalid_value(place(path, "pattern"), pattern, "must be a valid regular expression, but isn't: " + why));
     for (auto name : {"allOf", "anyOf", "oneOf"})
-      for (std::size_t i = 0; i < p[name].size(); ++i) branch(p[name][i], at(path + "." + name, i), p["x-kubernetes-int-or-string"].as_bool());
-    if (p["not"].is_object()) branch(p["not"], path + ".not", false);
+      for (std::size_t i = 0; i < p[name].size(); ++i) branch(p[name][i], place(path, name, i), p["x-kubernetes-int-or-string"].as_bool());
+    if (p["not"].is_object()) branch(p["not"], place(path, "not"), false);
   }
 
   // Below allOf, anyOf, oneOf and not there are values' rules only.
-  void branch(const json::value& p, const std::string& path, bool may_name_type) {
+  void branch(const json::value& p, const place& path, bool may_name_type) {
+    if (out_.full()) return;
     for (auto name : {"type", "description", "title", "default", "nullable", "additionalProperties", "x-kubernetes-preserve-unknown-fields",
                       "x-kubernetes-embedded-resource", "x-kubernetes-int-or-string"}) {
       auto v = p.find(std::string_view(name));
       if (!v || v->is_null() || (v->is_bool() && !v->as_bool())) continue;
       if (may_name_type && std::string_view(name) == "type") continue;
-      out_.push_back(forbidden_value(path + "." + name, "must be empty to be structural"));
+      out_.push_back(forbidden_value(place(path, name), "must be empty to be structural"));
     }
     for (auto name : {"allOf", "anyOf", "oneOf"})
-      for (std::size_t i = 0; i < p[name].size(); ++i) branch(p[name][i], at(path + "." + name, i), may_name_type);
-    if (p["not"].is_object()) branch(p["not"], path + ".not", false);
+      for (std::size_t i = 0; i < p[name].size(); ++i) branch(p[name][i], place(path, name, i), may_name_type);
+    if (p["not"].is_object()) branch(p["not"], place(path, "not"), false);
     if (auto members = p["properties"].object())
-      for (auto& m : *members) branch(m.value, at_key(path + ".properties", m.name), false);
-    if (p["items"].is_object()) branch(p["items"], path + ".items", false);
+      for (auto& m : *members) branch(m.value, place::of_key(path, "properties", m.name), false);
+    if (p["items"].is_object()) branch(p["items"], place(path, "items"), false);
   }
 
-  void extensions(const json::value& p, const std::string& path, std::string_view type) {
+  void extensions(const json::value& p, const place& path, std::string_view type) {
     auto list = p["x-kubernetes-list-type"].as_string();
     auto& keys = p["x-kubernetes-list-map-keys"];
     if (!list.empty() && list != "atomic" && list != "set" && list != "map")
-      out_.push_back(not_supported(path + ".x-kubernetes-list-type", list, {"atomic", "map", "set"}));
+      out_.push_back(not_supported(place(path, "x-kubernetes-list-type"), list, {"atomic", "map", "set"}));
     if (!list.empty() && type != "array")
-      out_.push_back(invalid_value(path + ".type", type, "must be array if x-kubernetes-list-type is " + std::string(list)));
+      out_.push_back(invalid_value(place(path, "type"), type, "must be array if x-kubernetes-list-type is " + std::string(list)));
     if (list == "map" && keys.empty())
-      out_.push_back(required(path + ".x-kubernetes-list-map-keys", "must not be empty if x-kubernetes-list-type is map"));
-    if (list != "map" && !keys.empty()) out_.push_back(forbidden_value(path + ".x-kubernetes-list-map-keys", "must be empty if x-kubernetes-list-type is not map"));
+      out_.push_back(required(place(path, "x-kubernetes-list-map-keys"), "must not be empty if x-kubernetes-list-type is map"));
+    if (list != "map" && !keys.empty()) out_.push_back(forbidden_value(place(path, "x-kubernetes-list-map-keys"), "must be empty if x-kubernetes-list-type is not map"));
+    std::unordered_set<std::string_view> required_items;
+    for (std::size_t r = 0; list == "map" && r < p["items"]["required"].size(); ++r) required_items.insert(p["items"]["required"][r].as_string());
     if (list == "map")
       for (std::size_t i = 0; i < keys.size(); ++i) {
+        if (out_.full()) return;
         auto property = p["items"]["properties"].find(keys[i].as_string());
         if (!property) {
-          out_.push_back(invalid_value(at(path + ".x-kubernetes-list-map-keys", i), keys[i], "entries must all be names of item properties"));
+          out_.push_back(invalid_value(place(path, "x-kubernetes-list-map-keys", i), keys[i], "entries must all be names of item properties"));
           continue;
         }
-        bool always = !(*property)["default"].is_null();
-        for (std::size_t r = 0; r < p["items"]["required"].size(); ++r) always = always || p["items"]["required"][r].as_string() == keys[i].as_string();
-        if (!always)
-          out_.push_back(required(at_key(path + ".items.properties", keys[i].as_string()) + ".default",
+        if ((*property)["default"].is_null() && !required_items.contains(keys[i].as_string()))
+          out_.push_back(required(at_key(path.text() + ".items.properties", keys[i].as_string()) + ".default",
                                   "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"));
       }
     auto map = p["x-kubernetes-map-type"].as_string();
-    if (!map.empty() && map != "atomic" && map != "granular") out_.push_back(not_supported(path + ".x-kubernetes-map-type", map, {"atomic", "granular"}));
+    if (!map.empty() && map != "atomic" && map != "granular") out_.push_back(not_supported(place(path, "x-kubernetes-map-type"), map, {"atomic", "granular"}));
     if (p["x-kubernetes-embedded-resource"].as_bool()) {
-      if (type != "object") out_.push_back(invalid_value(path + ".type", type, "must be object if x-kubernetes-embedded-resource is true"));
+      if (type != "object") out_.push_back(invalid_value(place(path, "type"), type, "must be object if x-kubernetes-embedded-resource is true"));
       if (p["properties"].empty() && !p["x-kubernetes-preserve-unknown-fields"].as_bool())
-        out_.push_back(required(path + ".properties", "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"));
+        out_.push_back(required(place(path, "properties"), "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"));
     }
     auto standard = p.find("default");
     if (standard && !standard->is_null() && out_.empty()) {
       // The default must be what the schema would let through.
       auto s = structural::compile(p);
       causes wrong;
-      check_tree(wrong, s.root(), *standard, nullptr, {}, false);
+      check_tree(wrong, s.root(), *standard, nullptr, "", false);
       for (auto& w : wrong) {
-        w.field = path + ".default" + (w.field.empty() ? "" : "." + w.field);
+        w.field = path.text() + ".default" + (w.field.empty() ? "" : "." + w.field);
         out_.push_back(std::move(w));
       }
     }

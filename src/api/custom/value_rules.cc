@@ -75,13 +75,13 @@ bool of_kind(const json::value& v, value_kind k) {
   return false;
 }
 
-std::string under_path(const std::string& path, std::string_view member) { return path.empty() ? std::string(member) : fmt::format("{}.{}", path, member); }
-
-void mistyped(causes& out, const std::string& path, std::string_view wanted, std::string_view is) {
+void mistyped(causes& out, const place& at, std::string_view wanted, std::string_view is) {
+  const auto path = at.text();
   out.push_back(type_invalid(path, is, fmt::format("{} in body must be of type {}: {}", path, wanted, quote(is))));
 }
 
-void wrong(causes& out, const std::string& path, const json::value& v, std::string_view should) {
+void wrong(causes& out, const place& at, const json::value& v, std::string_view should) {
+  const auto path = at.text();
   out.push_back(invalid_value(path, v, fmt::format("{} in body should {}", path, should)));
 }
 
@@ -94,18 +94,19 @@ std::size_t characters(std::string_view utf8) {
   return n;
 }
 
-void check_text(causes& out, const value_rules& r, const json::value& v, const std::string& path) {
+void check_text(causes& out, const value_rules& r, const json::value& v, const place& path) {
   auto text = v.as_string();
   const auto length = static_cast<std::int64_t>(characters(text));
   if (r.max_length && length > *r.max_length) out.push_back(too_long(path, static_cast<std::size_t>(*r.max_length)));
   if (r.min_length && length < *r.min_length) wrong(out, path, v, fmt::format("be at least {} chars long", *r.min_length));
   if (!r.pattern.empty() && !matches_pattern(r.pattern, text)) wrong(out, path, v, fmt::format("match '{}'", r.pattern));
   if (!r.format.empty() && !has_format(r.format, text)) {
-    out.push_back(type_invalid(path, v, fmt::format("{} in body must be of type {}: {}", path, r.format, quote(text))));
+    const auto where = path.text();
+    out.push_back(type_invalid(where, v, fmt::format("{} in body must be of type {}: {}", where, r.format, quote(text))));
   }
 }
 
-void check_number(causes& out, const value_rules& r, const json::value& v, const std::string& path) {
+void check_number(causes& out, const value_rules& r, const json::value& v, const place& path) {
   const double n = v.as_number();
   if (r.multiple_of && *r.multiple_of != 0) {
     auto times = n / *r.multiple_of;
@@ -117,7 +118,7 @@ void check_number(causes& out, const value_rules& r, const json::value& v, const
     wrong(out, path, v, fmt::format("be greater than {}{}", r.exclusive_minimum ? "" : "or equal to ", number_text(*r.minimum)));
 }
 
-void check_sizes(causes& out, const value_rules& r, const json::value& v, const std::string& path) {
+void check_sizes(causes& out, const value_rules& r, const json::value& v, const place& path) {
   const auto size = static_cast<std::int64_t>(v.size());
   const bool list = v.is_array();
   auto& least = list ? r.min_items : r.min_properties;
@@ -128,17 +129,17 @@ void check_sizes(causes& out, const value_rules& r, const json::value& v, const 
   std::unordered_set<std::string> seen;
   for (std::size_t i = 0; i < v.size(); ++i)
     if (!seen.insert(json::write(v[i])).second) {
-      out.push_back(invalid_value(path, v, fmt::format("{} in body shouldn't contain duplicates", path)));
+      out.push_back(invalid_value(path, v, fmt::format("{} in body shouldn't contain duplicates", path.text())));
       return;
     }
 }
 
 // A branch's findings go to the object's root in the real server.
-void composed(causes& out, const std::string& path, std::string_view what) {
-  out.push_back(invalid_value("<nil>", "", fmt::format("{} must {}", quote(path), what)));
+void composed(causes& out, const place& path, std::string_view what) {
+  out.push_back(invalid_value("<nil>", "", fmt::format("{} must {}", quote(path.text()), what)));
 }
 
-void check_branches(causes& out, const value_rules& r, const json::value& v, const std::string& path) {
+void check_branches(causes& out, const value_rules& r, const json::value& v, const place& path) {
   auto fits = [&](const node& n, causes* why) {
     causes found;
     check_tree(found, n, v, nullptr, path, false);
@@ -185,7 +186,7 @@ json::value keys_of(const node& n, const json::value& item) {
   return out;
 }
 
-void check_list(causes& out, const node& n, const json::value& v, const std::string& path) {
+void check_list(causes& out, const node& n, const json::value& v, const place& path) {
   if (n.list == list_kind::atomic) return;
   // Linear in the list: texts of items (or of their keys) are looked up, not compared one by one.
   std::unordered_map<std::string, bool> seen;
@@ -194,7 +195,7 @@ void check_list(causes& out, const node& n, const json::value& v, const std::str
     auto [it, fresh] = seen.emplace(json::write(identity), false);
     if (fresh || it->second) continue;
     it->second = true;
-    out.push_back(duplicate_value(at(path, i), identity));
+    out.push_back(duplicate_value(place(path, i), identity));
   }
 }
 
@@ -213,9 +214,9 @@ const json::value* same_item(const node& n, const json::value& item, const items
   return it == before.end() ? nullptr : it->second;
 }
 
-void check_embedded(causes& out, const json::value& v, const std::string& path) {
+void check_embedded(causes& out, const json::value& v, const place& path) {
   for (auto name : {"apiVersion", "kind"})
-    if (v[name].as_string().empty()) out.push_back(required(under_path(path, name), "must not be empty"));
+    if (v[name].as_string().empty()) out.push_back(required(place(path, name), "must not be empty"));
 }
 
 }  // namespace
@@ -250,12 +251,12 @@ bool has_format(std::string_view format, std::string_view text) {
   return true;
 }
 
-void check_value(causes& out, const node& n, const json::value& v, const std::string& path) {
+void check_value(causes& out, const node& n, const json::value& v, const place& path) {
   auto r = n.rules.get();
   if (!r) return;
-  if (!r->allowed.empty() && std::find(r->allowed.begin(), r->allowed.end(), v) == r->allowed.end()) {
+  if (!r->allowed.empty() && !r->is_allowed->contains(v)) {
     std::vector<std::string> all;
-    for (auto& a : r->allowed) all.push_back(a.is_string() ? std::string(a.as_string()) : json::write(a));
+    for (auto& a : *r->allowed.array()) all.push_back(a.is_string() ? std::string(a.as_string()) : json::write(a));
     out.push_back(not_supported(path, v, all));
   }
   if (v.is_string())
@@ -267,8 +268,8 @@ void check_value(causes& out, const node& n, const json::value& v, const std::st
   check_branches(out, *r, v, path);
 }
 
-void check_tree(causes& out, const node& n, const json::value& v, const json::value* before, const std::string& path, bool root) {
-  if (before && *before == v) return;
+void check_tree(causes& out, const node& n, const json::value& v, const json::value* before, const place& path, bool root) {
+  if (out.full() || (before && *before == v)) return;
   if (v.is_null() && n.nullable) return;
   if (!of_kind(v, n.kind)) return mistyped(out, path, type_name(n.kind), type_name(v));
   check_value(out, n, v, path);
@@ -277,15 +278,15 @@ void check_tree(causes& out, const node& n, const json::value& v, const json::va
       auto p = n.find(m.name);
       if (!p) p = n.additional.get();
       if (!p) continue;
-      check_tree(out, *p, m.value, before ? before->find(m.name) : nullptr, under_path(path, m.name), false);
+      check_tree(out, *p, m.value, before ? before->find(m.name) : nullptr, place(path, m.name), false);
     }
     for (auto& name : n.required)
-      if (!members->find(name)) out.push_back(required(under_path(path, name)));
+      if (!members->find(name)) out.push_back(required(place(path, name)));
     if (n.embedded && !root) check_embedded(out, v, path);
   } else if (auto list = v.array()) {
     if (n.items) {
       auto old = by_keys(n, before);
-      for (std::size_t i = 0; i < list->size(); ++i) check_tree(out, *n.items, (*list)[i], same_item(n, (*list)[i], old), at(path, i), false);
+      for (std::size_t i = 0; i < list->size(); ++i) check_tree(out, *n.items, (*list)[i], same_item(n, (*list)[i], old), place(path, i), false);
     }
     check_list(out, n, v, path);
   }

@@ -9,11 +9,13 @@
 #include <vector>
 
 #include "api/custom/structural.h"
+#include "api/place.h"
 
 namespace kedge::api::custom {
 
 struct value_rules {
-  std::vector<json::value> allowed;  // enum; empty: everything
+  json::value allowed;  // enum; empty: everything
+  std::unique_ptr<json::value_set> is_allowed;  // of these, if any
   std::string format, pattern;
   std::optional<double> minimum, maximum, multiple_of;
   bool exclusive_minimum = false, exclusive_maximum = false, unique_items = false;
@@ -24,10 +26,10 @@ struct value_rules {
 
 // What is wrong with `v` at `path` ("" for the object itself) by the node's own rules and its branches; children are the
 // caller's. Worded as kube-openapi's validator.
-void check_value(causes& out, const node& n, const json::value& v, const std::string& path);
+void check_value(causes& out, const node& n, const json::value& v, const place& path);
 
 // The node's type, nullability, rules, and everything below: what branches need, and the object itself.
-void check_tree(causes& out, const node& n, const json::value& v, const json::value* before, const std::string& path, bool root);
+void check_tree(causes& out, const node& n, const json::value& v, const json::value* before, const place& path, bool root);
 
 // Whether `text` is of the format; true for formats that are not checked.
 bool has_format(std::string_view format, std::string_view text);

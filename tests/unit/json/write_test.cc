@@ -107,3 +107,24 @@ TEST_CASE("what YAML output says, YAML input understands") {
     if (back) CHECK(*back == *v);
   }
 }
+
+TEST_CASE("the beginning of a value is that of its text, and takes no longer than it is long") {
+  auto v = json::parse(R"({"a":[1,2,{"b":"cdef"}],"g":"\u00e4\u00e4\u00e4\u00e4"})");
+  REQUIRE(v);
+  const auto whole = json::write(*v);
+  CHECK(json::write_beginning(*v, whole.size() + 1) == whole);
+  for (std::size_t n = 0; n < whole.size(); ++n) {
+    auto some = json::write_beginning(*v, n);
+    if (some == whole) continue;
+    REQUIRE(some.ends_with("..."));
+    some.resize(some.size() - 3);
+    if (some.ends_with('"') && !whole.starts_with(some)) some.pop_back();  // of a string that was cut
+    CHECK(whole.starts_with(some));
+    CHECK(some.size() <= n + 8);
+    CHECK(some.size() + 8 >= n);
+  }
+  json::array many;
+  for (int i = 0; i < 1'000'000; ++i) many.emplace_back(i);
+  const json::value list(std::move(many));
+  for (int i = 0; i < 100'000; ++i) CHECK(json::write_beginning(list, 5) == "[0,1,2...");
+}

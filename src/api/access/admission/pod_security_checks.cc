@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <initializer_list>
 #include <set>
+#include <unordered_set>
 
 #include "api/access/pod_references.h"
 #include "base/strings.h"
@@ -15,9 +16,18 @@ using names = std::initializer_list<std::string_view>;
 
 bool in(std::string_view what, names list) { return std::find(list.begin(), list.end(), what) != list.end(); }
 
-void add_once(texts& list, std::string text) {
-  if (std::find(list.begin(), list.end(), text) == list.end()) list.push_back(std::move(text));
-}
+// Texts in the order in which each came first.
+class distinct_texts {
+ public:
+  void add(std::string text) {
+    if (told_.insert(text).second) all_.push_back(std::move(text));
+  }
+  texts& all() noexcept { return all_; }
+
+ private:
+  texts all_;
+  std::unordered_set<std::string> told_;
+};
 
 std::string quoted(const texts& list) {
   std::string out;
@@ -95,14 +105,15 @@ class checks {
   }
 
   void capabilities(std::string_view title, texts details, names allowed) {
-    texts added;
+    distinct_texts found;
     auto list = where(spec_, [&](const json::value& c) {
       bool wrong = false;
       if (auto capabilities = c["securityContext"]["capabilities"]["add"].array())
         for (auto& capability : *capabilities)
-          if (!in(capability.as_string(), allowed)) add_once(added, std::string(capability.as_string())), wrong = true;
+          if (!in(capability.as_string(), allowed)) found.add(std::string(capability.as_string())), wrong = true;
       return wrong;
     });
+    auto& added = found.all();
     std::sort(added.begin(), added.end());
     if (!list.empty()) details.push_back(containers(list) + " must not include " + quoted(added) + " in securityContext.capabilities.add");
     breach(title, details);
@@ -140,15 +151,16 @@ class checks {
   }
 
   void host_ports() {
-    texts ports;
+    distinct_texts numbers;
     auto list = where(spec_, [&](const json::value& c) {
       bool uses = false;
       if (auto all = c["ports"].array())
         for (auto& port : *all)
-          if (auto number = port["hostPort"].as_integer(); number != 0) add_once(ports, std::to_string(number)), uses = true;
+          if (auto number = port["hostPort"].as_integer(); number != 0) numbers.add(std::to_string(number)), uses = true;
       return uses;
     });
     if (list.empty()) return;
+    auto& ports = numbers.all();
     breach("hostPort", {containers(list) + (list.size() == 1 ? " uses " : " use ") + (ports.size() == 1 ? "hostPort " : "hostPorts ") + join(ports, ", ")});
   }
 
@@ -185,13 +197,13 @@ class checks {
   }
 
   void selinux() {
-    texts types;
+    distinct_texts seen_types;
     bool user = false, role = false, pod_sets = false;
     auto wrong = [&](const json::value& context) {
       auto& options = context["seLinuxOptions"];
       auto type = options["type"].as_string();
       bool bad_type = !in(type, {"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"});
-      if (bad_type) add_once(types, std::string(type));
+      if (bad_type) seen_types.add(std::string(type));
       bool bad_user = !options["user"].as_string().empty(), bad_role = !options["role"].as_string().empty();
       user |= bad_user;
       role |= bad_role;
@@ -203,6 +215,7 @@ class checks {
     texts setters, what;
     if (pod_sets) setters.emplace_back("pod");
     if (!list.empty()) setters.push_back(containers(list));
+    auto& types = seen_types.all();
     if (!types.empty()) what.push_back((types.size() == 1 ? "type " : "types ") + quoted(types));
     if (user) what.emplace_back("user may not be set");
     if (role) what.emplace_back("role may not be set");
@@ -259,7 +272,8 @@ class checks {
   }
 
   void volume_types() {
-    texts list, types;
+    texts list;
+    distinct_texts seen_types;
     if (auto volumes = spec_["volumes"].array())
       for (auto& v : *volumes) {
         auto members = v.object();
@@ -268,10 +282,11 @@ class checks {
           if (in(type, {"name", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"}) || !source.is_object())
             continue;
           list.emplace_back(v["name"].as_string());
-          add_once(types, type);
+          seen_types.add(type);
         }
       }
     if (list.empty()) return;
+    auto& types = seen_types.all();
     std::sort(types.begin(), types.end());
     breach("restricted volume types", {(list.size() == 1 ? "volume " : "volumes ") + quoted(list) +
                                        (list.size() == 1 ? " uses restricted volume type" : " use restricted volume type") + (types.size() == 1 ? " " : "s ") + quoted(types)});

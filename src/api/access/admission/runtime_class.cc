@@ -31,11 +31,16 @@ api_result<void> set_scheduling(admission_request& r, const json::value& runtime
       selector.set(key, value);
     }
   }
-  if (auto wanted = runtime_class["scheduling"]["tolerations"].array())
-    for (auto& toleration : *wanted) {
-      auto& standing = spec.member("tolerations").make_array();
-      if (std::find(standing.begin(), standing.end(), toleration) == standing.end()) standing.push_back(toleration);
-    }
+  auto& wanted = runtime_class["scheduling"]["tolerations"];
+  if (wanted.empty()) return {};
+  json::array missing;
+  {
+    json::value_set standing(spec["tolerations"]);
+    for (auto& toleration : *wanted.array())
+      if (standing.insert(toleration)) missing.push_back(toleration);
+  }
+  auto& all = spec.member("tolerations").make_array();
+  all.insert(all.end(), std::make_move_iterator(missing.begin()), std::make_move_iterator(missing.end()));
   return {};
 }
 

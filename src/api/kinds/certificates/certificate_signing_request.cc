@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <unordered_set>
 
 #include "api/difference.h"
@@ -74,16 +75,14 @@ void fill_times(json::value& o, const json::value& old, wall_time now) {
   auto list = status ? status->find("conditions") : nullptr;
   if (!list || !list->array()) return;
   auto& before = old["status"]["conditions"];
+  std::map<std::pair<std::string_view, std::string_view>, const json::value*> known;  // times of the first of each type and status
+  for (std::size_t i = 0; i < before.size(); ++i)
+    if (auto& at = before[i]["lastTransitionTime"]; !at.is_null()) known.try_emplace({before[i]["type"].as_string(), before[i]["status"].as_string()}, &at);
   for (auto& c : *list->array()) {
     if (c["lastUpdateTime"].is_null()) c.set("lastUpdateTime", format_rfc3339(now));
     if (!c["lastTransitionTime"].is_null()) continue;
-    c.set("lastTransitionTime", format_rfc3339(now));
-    for (std::size_t i = 0; i < before.size(); ++i) {
-      auto& b = before[i];
-      if (!(b["type"] == c["type"]) || !(b["status"] == c["status"]) || b["lastTransitionTime"].is_null()) continue;
-      c.set("lastTransitionTime", b["lastTransitionTime"]);
-      break;
-    }
+    auto same = known.find({c["type"].as_string(), c["status"].as_string()});
+    c.set("lastTransitionTime", same == known.end() ? json::value(format_rfc3339(now)) : *same->second);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -79,13 +80,19 @@ bool any_restarts_all(const json::value& spec) {
 void check_transitions(causes& out, const json::value& now, const json::value& before, const place& at, const json::value* containers, const json::value& spec) {
   auto after = named(now);
   auto specs = containers ? named(*containers) : by_name();
+  std::map<std::pair<std::string_view, std::int64_t>, bool> restarts;  // what a container's rules say of an exit code
   for (std::size_t i = 0; i < before.size(); ++i) {
     auto& ended = before[i]["state"]["terminated"];
     if (!ended.is_object()) continue;
     auto status = after.find(before[i]["name"].as_string());
     if (status == after.end() || (*status->second)["state"]["terminated"].is_object()) continue;
     auto container = specs.find(status->first);
-    if (container != specs.end() && may_restart(*container->second, spec["restartPolicy"].as_string(), ended["exitCode"].as_integer())) continue;
+    if (container != specs.end()) {
+      const auto code = ended["exitCode"].as_integer();
+      auto [may, fresh] = restarts.try_emplace({container->first, code});
+      if (fresh) may->second = may_restart(*container->second, spec["restartPolicy"].as_string(), code);
+      if (may->second) continue;
+    }
     const place here(at, i);
     out.push_back(forbidden_value(place(here, "state"), "may not be transitioned to non-terminated state"));
   }
@@ -188,20 +195,26 @@ std::string claim_resource(std::string_view claim, std::string_view request) {
 }
 
 // What a device's health may be told of: a claim that the container has, or a resource that it asks for.
-bool is_resource_of(std::string_view name, const json::value& container, const json::value& extended) {
-  if (!name.starts_with("claim:")) return container["resources"]["requests"].find(name) != nullptr;
-  for (std::size_t i = 0; i < container["resources"]["claims"].size(); ++i) {
-    auto& c = container["resources"]["claims"][i];
-    if (claim_resource(c["name"].as_string(), c["request"].as_string()) == name) return true;
+class health_subjects {
+ public:
+  health_subjects(const json::value& container, const json::value& extended) : requests_(container["resources"]["requests"]) {
+    for (std::size_t i = 0; i < container["resources"]["claims"].size(); ++i) {
+      auto& c = container["resources"]["claims"][i];
+      claims_.insert(claim_resource(c["name"].as_string(), c["request"].as_string()));
+    }
+    for (std::size_t i = 0; i < extended["requestMappings"].size(); ++i) {
+      auto& m = extended["requestMappings"][i];
+      if (!(m["containerName"] == container["name"])) continue;
+      auto q = schema::quantity::parse(requests_[m["resourceName"].as_string()].as_string());
+      if (q && !q->is_zero()) claims_.insert(claim_resource(extended["resourceClaimName"].as_string(), m["requestName"].as_string()));
+    }
   }
-  for (std::size_t i = 0; i < extended["requestMappings"].size(); ++i) {
-    auto& m = extended["requestMappings"][i];
-    if (!(m["containerName"] == container["name"]) || claim_resource(extended["resourceClaimName"].as_string(), m["requestName"].as_string()) != name) continue;
-    auto q = schema::quantity::parse(container["resources"]["requests"][m["resourceName"].as_string()].as_string());
-    if (q && !q->is_zero()) return true;
-  }
-  return false;
-}
+  bool contain(std::string_view name) const { return name.starts_with("claim:") ? claims_.contains(std::string(name)) : requests_.find(name) != nullptr; }
+
+ private:
+  const json::value& requests_;
+  std::unordered_set<std::string> claims_;
+};
 
 void check_health(causes& out, const json::value& list, const place& at) {
   constexpr std::size_t message_max = 256;
@@ -221,14 +234,16 @@ void check_health(causes& out, const json::value& list, const place& at) {
 
 void check_allocated(causes& out, const json::value& statuses, const place& at, const json::value& containers, const json::value& extended) {
   auto known = named(containers);
+  std::map<std::string_view, health_subjects> subjects;
   for (std::size_t i = 0; i < statuses.size(); ++i) {
     auto& list = statuses[i]["allocatedResourcesStatus"];
-    auto container = known.find(statuses[i]["name"].as_string());
+    auto container = list.empty() ? known.end() : known.find(statuses[i]["name"].as_string());
+    const auto of = container == known.end() ? subjects.end() : subjects.try_emplace(container->first, *container->second, extended).first;
     const place here(at, i);
     for (std::size_t j = 0; j < list.size(); ++j) {
       const place of_resource(here, "allocatedResourcesStatus", j);
       auto name = list[j]["name"].as_string();
-      if (container != known.end() && !is_resource_of(name, *container->second, extended))
+      if (of != subjects.end() && !of->second.contain(name))
         out.push_back(invalid_value(place(of_resource, "name"), name,
                                     name.starts_with("claim:")
                                         ? "must match one of the container's resource claims as 'claim:<claimName>/<requestName>' when "

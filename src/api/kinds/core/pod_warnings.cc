@@ -89,30 +89,42 @@ class virtual_paths {
   void add(std::string_view path, std::string what, std::string source) {
     while (path.ends_with('/')) path.remove_suffix(1);
     if (path.empty()) return;
-    // Bounded: each is compared with those before it only where one lies in the other.
-    for (auto at = paths_.lower_bound(path); at != paths_.end() && inside(at->first, path); ++at) tell(what, path, source, *at);
-    for (auto slash = path.rfind('/'); slash != path.npos && slash > 0; slash = path.rfind('/', slash - 1)) {
-      auto [first, last] = paths_.equal_range(path.substr(0, slash));
-      for (; first != last; ++first) tell(what, path, source, *first);
+    // Each is compared with those before it only where one lies in the other, and until enough has been told.
+    for (auto at = paths_.lower_bound(path); at != paths_.end() && inside(at->first, path) && !full(); ++at) tell(what, path, source, *at);
+    // Folders that it lies in are found by their hashes, which cost one walk along the path.
+    std::vector<const entry*> around;
+    std::size_t hash = 0;
+    for (std::size_t i = 0; i < path.size() && !full(); ++i) {
+      if (path[i] == '/' && i > 0)
+        if (auto known = by_hash_.find(hash); known != by_hash_.end())
+          for (auto* e : known->second)
+            if (e->first == path.substr(0, i)) around.push_back(e);
+      hash = (hash ^ static_cast<unsigned char>(path[i])) * 0x100000001b3u;
     }
-    paths_.emplace(path, source);
+    for (auto e = around.rbegin(); e != around.rend() && !full(); ++e) tell(what, path, source, **e);
+    auto& same = by_hash_[hash];
+    auto at = paths_.emplace(path, source);
+    if (same.size() < warnings_told_max) same.push_back(&*at);
   }
 
  private:
+  using entry = std::pair<const std::string_view, std::string>;
+
+  bool full() const noexcept { return out_.size() >= warnings_told_max; }
   static bool inside(std::string_view inner, std::string_view outer) {
     return inner.starts_with(outer) && (inner.size() == outer.size() || inner[outer.size()] == '/');
   }
   static std::string spell(std::string_view path, std::string_view source) {
     return source.empty() ? quote(path) : fmt::format("{} ({})", quote(path), source);
   }
-  void tell(std::string_view what, std::string_view path, std::string_view source, const std::pair<const std::string_view, std::string>& other) {
-    if (out_.size() < warnings_told_max)
-      out_.push_back(fmt::format("volume {} ({}): overlapping paths: {} with {}", quote(volume_), what, spell(path, source), spell(other.first, other.second)));
+  void tell(std::string_view what, std::string_view path, std::string_view source, const entry& other) {
+    if (!full()) out_.push_back(fmt::format("volume {} ({}): overlapping paths: {} with {}", quote(volume_), what, spell(path, source), spell(other.first, other.second)));
   }
 
   warnings& out_;
   std::string_view volume_;
   std::multimap<std::string_view, std::string> paths_;
+  std::unordered_map<std::size_t, std::vector<const entry*>> by_hash_;
 };
 
 void add_items(virtual_paths& to, const json::value& items, const std::string& what, const std::string& source) {

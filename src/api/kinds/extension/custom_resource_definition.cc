@@ -122,13 +122,13 @@ void check_versions(causes& out, const json::value& o) {
   std::set<std::string_view> names;
   std::size_t stored = 0;
   const bool hoisted = one_schema(versions);
-  bool schema_told = false;
+  bool schema_told = false, repeated = false;  // said once: each would tell the whole list
   for (std::size_t i = 0; i < versions.size(); ++i) {
     auto& v = versions[i];
     auto here = at("spec.versions", i);
     auto name = v["name"].as_string();
     add_problems(out, here + ".name", name, check_dns1035_label(name));
-    if (!names.insert(name).second) out.push_back(invalid_value("spec.versions", versions, "must contain unique version names"));
+    if (!names.insert(name).second && !std::exchange(repeated, true)) out.push_back(invalid_value("spec.versions", versions, "must contain unique version names"));
     stored += v["storage"].as_bool();
     if (!v["deprecated"].as_bool() && v["deprecationWarning"].is_string())
       out.push_back(invalid_value(here + ".deprecationWarning", v["deprecationWarning"], "can only be set for deprecated versions"));
@@ -196,10 +196,10 @@ void check_stored_versions(causes& out, const json::value& o) {
     out.push_back(invalid_value("status.storedVersions", stored, "must have at least one stored version"));
     return;
   }
+  std::set<std::string_view> known;
+  for (std::size_t v = 0; v < o["spec"]["versions"].size(); ++v) known.insert(o["spec"]["versions"][v]["name"].as_string());
   for (std::size_t i = 0; i < stored.size(); ++i) {
-    bool known = false;
-    for (std::size_t v = 0; v < o["spec"]["versions"].size(); ++v) known = known || o["spec"]["versions"][v]["name"].as_string() == stored[i].as_string();
-    if (!known) out.push_back(invalid_value(at("status.storedVersions", i), stored[i], "missing from spec.versions; "
+    if (!known.contains(stored[i].as_string())) out.push_back(invalid_value(at("status.storedVersions", i), stored[i], "missing from spec.versions; "
                                             "must appear in spec.versions"));
   }
   if (auto v = storage_version(o); v && !holds(stored, (*v)["name"].as_string()))
