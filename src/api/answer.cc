@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <atomic>
-#include <deque>
 #include <set>
 
 #include "api/gzip.h"
@@ -13,16 +11,6 @@
 
 namespace kedge::api {
 namespace {
-
-struct flow_uids {
-  std::string schema, level;
-};
-// Null until the cluster's objects are there. What it points to was complete before it was stored (release, acquire), and
-// lives for ever.
-std::atomic<const flow_uids*>& flow() {
-  static std::atomic<const flow_uids*> one = nullptr;
-  return one;
-}
 
 task<void> send_gzip(net::http::exchange& e, net::http::response head, std::string body) {
   head.headers.add("Content-Encoding", "gzip");
@@ -44,12 +32,6 @@ task<void> send_gzip(net::http::exchange& e, net::http::response head, std::stri
 }
 
 }  // namespace
-
-void set_flow_uids(std::string flow_schema, std::string priority_level) {
-  // One entry a start: a process that starts a server twice keeps both.
-  static std::deque<flow_uids> kept;
-  flow().store(&kept.emplace_back(flow_uids{std::move(flow_schema), std::move(priority_level)}), std::memory_order_release);
-}
 
 std::vector<std::string> warning_headers(const std::vector<std::string>& texts) {
   std::vector<std::string> out;
@@ -80,9 +62,9 @@ net::http::response head_of(const reply& r, int code, std::string_view content_t
   h.add("Audit-Id", r.audit_id);
   h.add("Cache-Control", "no-cache, private");
   h.add("Content-Type", std::string(content_type));
-  if (auto uids = flow().load(std::memory_order_acquire)) {
-    h.add("X-Kubernetes-PF-FlowSchema-UID", uids->schema);
-    h.add("X-Kubernetes-PF-PriorityLevel-UID", uids->level);
+  if (r.flow_schema && r.priority_level) {
+    h.add("X-Kubernetes-PF-FlowSchema-UID", *r.flow_schema);
+    h.add("X-Kubernetes-PF-PriorityLevel-UID", *r.priority_level);
   }
   if (!r.warnings.empty())
     for (auto& w : warning_headers(r.warnings)) h.add("Warning", std::move(w));

@@ -13,6 +13,9 @@ namespace kedge::api {
 // What the answer to one request needs to know of it. Lives until it is answered.
 struct reply {
   std::string audit_id;
+  // UIDs of the request's flow schema and priority level, when it has been classified; they live as long as its flow.
+  const std::string* flow_schema = nullptr;
+  const std::string* priority_level = nullptr;
   view as;
   bool gzip = false;                  // the client takes it
   std::vector<std::string> warnings;  // texts for Warning headers
@@ -37,8 +40,5 @@ task<void> send_stored_form(net::http::exchange& e, reply& r, const served& s, i
 
 // The texts of Warning headers, cut as the real server cuts them.
 std::vector<std::string> warning_headers(const std::vector<std::string>& texts);
-
-// The UIDs of the flow schema and priority level that every request is said to belong to. Set once at start.
-void set_flow_uids(std::string flow_schema, std::string priority_level);
 
 }  // namespace kedge::api

@@ -22,19 +22,12 @@ constexpr std::string_view in_flight_help = "Maximal number of currently used in
 // Counts a request as in flight while it lives.
 class flight {
  public:
-  flight(std::size_t& count, metric_cell& cell) : count_(count), cell_(cell) {
-    ++count_;
-    cell_.add(1);
-  }
-  ~flight() {
-    --count_;
-    cell_.add(-1);
-  }
+  explicit flight(metric_cell& cell) : cell_(cell) { cell_.count(1); }
+  ~flight() { cell_.count(-1); }
   flight(const flight&) = delete;
   flight& operator=(const flight&) = delete;
 
  private:
-  std::size_t& count_;
   metric_cell& cell_;
 };
 
@@ -57,21 +50,26 @@ bool accepts_gzip(std::string_view header) {
 
 api_handler::api_handler(api_parts parts)
     : parts_(std::move(parts)), authorization_(parts_.may, parts_.objects), storage_(parts_.objects, parts_.rules, parts_.ranges),
-      reads_running_(parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"readOnly\"")),
-      writes_running_(parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"mutating\"")), requests_(parts_.measures) {}
+      reads_running_(parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"readOnly\"", parts_.core + 1)),
+      writes_running_(parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"mutating\"", parts_.core + 1)), requests_(parts_.measures, parts_.core + 1) {}
 
 api_handler::~api_handler() = default;
 
 task<void> api_handler::serve(net::http::exchange& e) {
   std::unique_ptr<prepared_watch> watch;
-  std::unique_ptr<api_request> watched;
-  co_await answer(e, watch, watched);
+  std::unique_ptr<api_request> request;
+  co_await answer(e, watch, request);
   if (!watch) co_return;
-  co_await run_watch(e, *watch);
-  if (watched) audit_now(*watched, false);
+  fairness::watch_count counted(parts_.gate, request->info);
+  const bool going = co_await begin_watch(e, *watch);
+  // That was what its seat is for; a standing watch has none.
+  request->seat.leave();
+  if (!parts_.audit || !parts_.audit->enabled()) request.reset();
+  if (going) co_await follow_watch(e, *watch);
+  if (request) audit_now(*request, false);
 }
 
-task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch, std::unique_ptr<api_request>& watched) {
+task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch, std::unique_ptr<api_request>& watching) {
   auto request = std::make_unique<api_request>(api_request{.http = e});
   auto& r = *request;
   auto& l = reactor::loop::current();
@@ -83,21 +81,19 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
     co_await finish(r);
     co_return;
   }
-  const bool limited = !r.info.long_running() && !r.info.user->in_group("system:masters");
+  const bool stays = r.info.long_running();
   const bool reading = r.info.read_only() || !r.info.is_resource;
-  auto& count = reading ? reads_ : writes_;
-  const auto most = std::max<std::size_t>(1, (reading ? reads_in_flight_max : writes_in_flight_max) / std::max<std::size_t>(1, parts_.cores));
-  if (limited && count >= most) {
-    auto head = head_of(r.answer, 429, "text/plain; charset=utf-8");
-    head.headers.add("Retry-After", "1");
-    r.answer.code = 429;
-    (void)co_await e.respond(head, std::string_view("Too many requests, please try again later.\n"));
-    co_await finish(r);
-    co_return;
+  // Before it takes a place: who sends slowly keeps nobody from being served.
+  if (!stays && r.info.is_resource && !reading) co_await take_body(r);
+  if (parts_.gate && (!stays || r.info.verb == "watch")) {
+    const auto cost = cost_of(r);
+    if (auto s = parts_.gate->try_enter(r.flow, cost, r.info))
+      r.seat = *std::move(s);
+    else if (!co_await wait_for_seat(r, cost))
+      co_return co_await finish(r);
   }
-  std::size_t uncounted = 0;
   metric_cell ignored;
-  flight counted(r.info.long_running() ? uncounted : count, r.info.long_running() ? ignored : reading ? reads_running_ : writes_running_);
+  flight counted(stays ? ignored : reading ? reads_running_ : writes_running_);
   if (r.info.is_resource)
     co_await serve_resource(r, *std::move(may), watch);
   else
@@ -105,10 +101,8 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   if (watch) {
     r.answer.code = 200;
     measure(r);
-    if (parts_.audit && parts_.audit->enabled()) {
-      audit_now(r, true);
-      watched = std::move(request);
-    }
+    audit_now(r, true);
+    watching = std::move(request);
     co_return;
   }
   co_await finish(r);
@@ -123,8 +117,8 @@ task<std::optional<permission>> api_handler::filter(api_request& r) {
   r.answer.gzip = accepts_gzip(q.headers.get("Accept-Encoding"));
   r.answer.as.as.pretty = wants_pretty(r.query.has("pretty"), r.query.flag("pretty"), q.headers.get("User-Agent"));
 
-  auto timeout_ms = parse_timeout_ms(r.query);
-  r.deadline = r.received + (timeout_ms ? std::chrono::milliseconds(*timeout_ms) : std::chrono::duration_cast<std::chrono::milliseconds>(request_timeout));
+  auto timeout_ms = parse_timeout_ms(r.query, parts_.request_time);
+  r.deadline = r.received + (timeout_ms ? std::chrono::milliseconds(*timeout_ms) : std::chrono::duration_cast<std::chrono::milliseconds>(parts_.request_time));
   auto who = co_await parts_.who.authenticate(r.http);
   if (!who) {
     co_await refuse(r, who.error());
@@ -138,6 +132,13 @@ task<std::optional<permission>> api_handler::filter(api_request& r) {
   if (auto acts = co_await take_role(r); !acts) {
     co_await refuse(r, acts.error());
     co_return std::nullopt;
+  }
+  // Whose connection it is, when those become few.
+  r.http.connection().owner = std::hash<std::string>{}(r.info.user->name);
+  if (parts_.gate) {
+    r.flow = parts_.gate->classify(r.info);
+    r.answer.flow_schema = &r.flow.schema->uid;
+    r.answer.priority_level = &r.flow.level->uid;
   }
   decision verdict;
   auto allowed = co_await authorization_.ask(r.info, verdict);

@@ -1,9 +1,9 @@
 // handler.h: the API server as an HTTP handler. One instance a core.
 //
-//   exchange ─▶ audit id ─▶ request info ─▶ who (401) ─▶ impersonation (403) ─▶ in-flight limit (429) ─▶ may they (403) ─▶ mux
-//                                                                                                    │
-//      /healthz /livez /readyz /version /metrics / /api /apis /openapi                               ├─▶ paths.cc
-//      resources                                                                                     └─▶ resources.cc
+//   exchange ─▶ audit id ─▶ request info ─▶ who (401) ─▶ impersonation (403) ─▶ flow ─▶ may they (403) ─▶ body ─▶ a seat (429) ─▶ mux
+//                                                                                                                          │
+//      /healthz /livez /readyz /version /metrics / /api /apis /openapi                                                     ├─▶ paths.cc
+//      resources                                                                                                           └─▶ resources.cc
 //
 // Everything in `api_parts` must outlive the handler.
 #pragma once
@@ -16,7 +16,10 @@
 #include "api/answer.h"
 #include "api/audit.h"
 #include "api/discovery.h"
+#include "api/fairness/body_budget.h"
+#include "api/fairness/flow_control.h"
 #include "api/health.h"
+#include "api/limits.h"
 #include "api/metrics.h"
 #include "api/request.h"
 #include "api/request_metrics.h"
@@ -47,6 +50,10 @@ struct api_request {
   time_point received{}, deadline{};
   wall_time received_wall{};
   std::string decision, decision_reason;
+  api_result<std::string> body = std::string();  // 413, 408 … when it could not be read; whoever wants it tells the client
+  fairness::body_budget::share room;             // of the body's
+  fairness::flow flow;
+  fairness::seat seat;                           // refers to `flow` and `info`
 };
 
 // Parts of other folders that answer resources which are not stored: reviews, tokens; and streams to nodes: log, exec.
@@ -76,9 +83,14 @@ struct api_parts {
   virtual_resource virtuals;
   version_info version;
   std::string server_address;        // "10.0.0.1:6443", for /api
-  std::size_t cores = 1;             // in-flight limits are divided by this
   custom::tables* custom = nullptr;  // this core's; null: built-in resources only
   std::vector<public_document> documents = {};
+  // This core's, and the server's; null: everything is served at once.
+  fairness::gate* gate = nullptr;
+  fairness::flow_control* flows = nullptr;
+  fairness::body_budget* bodies = nullptr;
+  std::size_t core = 0, cores = 1;          // which of how many
+  duration request_time = request_timeout;  // of requests that aren't long-running; `timeout=` may only shorten it
 };
 
 class api_handler final : public net::http::handler {
@@ -93,9 +105,9 @@ class api_handler final : public net::http::handler {
  private:
   // Everything but the stream of a watch, which `watch` then is. Out of line, so that its frame is not part of serve's, which
   // an idle watch keeps.
-  [[gnu::noinline]] task<void> answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch, std::unique_ptr<api_request>& watched);
-  // Fills in what the filters find; false when the request has been answered already.
-  // What they may do.
+  // `watching` is its request.
+  [[gnu::noinline]] task<void> answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch, std::unique_ptr<api_request>& watching);
+  // Fills in what the filters find: what they may do. nullopt when the request has been answered already.
   task<std::optional<permission>> filter(api_request& r);
   // Lets the request be another user's, when its headers want that. 400, 403.
   task<api_result<void>> take_role(api_request& r);
@@ -103,6 +115,13 @@ class api_handler final : public net::http::handler {
   task<void> finish(api_request& r);
   void audit_now(api_request& r, bool started);
   void measure(api_request& r);
+
+  // entering.cc
+  task<void> take_body(api_request& r);
+  fairness::work cost_of(const api_request& r) const;
+  // A place to run for it; false when it has been refused.
+  task<bool> wait_for_seat(api_request& r, fairness::work cost);
+  task<void> serve_fairness(api_request& r, std::string_view what);
 
   // paths.cc
   task<void> serve_path(api_request& r, const permission& may);
@@ -135,7 +154,6 @@ class api_handler final : public net::http::handler {
   std::shared_ptr<const discovery> discovery_;
   authorization authorization_;
   storage storage_;
-  std::size_t reads_ = 0, writes_ = 0;  // in flight on this core
   metric_cell &reads_running_, &writes_running_;
   request_metrics requests_;
 };

@@ -55,11 +55,21 @@ std::string braces(std::string_view labels) { return labels.empty() ? std::strin
 histogram::histogram(std::span<const double> bounds)
     : bounds_(bounds), counts_(std::make_unique<std::atomic<std::uint64_t>[]>(bounds.size() + 1)) {}
 
-void histogram::observe(double seconds) noexcept {
+std::size_t histogram::bucket_of(double x) const noexcept {
   std::size_t i = 0;
-  while (i < bounds_.size() && seconds > bounds_[i]) ++i;
-  counts_[i].fetch_add(1, std::memory_order_relaxed);
-  sum_nanoseconds_.fetch_add(static_cast<std::uint64_t>(seconds * 1e9), std::memory_order_relaxed);
+  while (i < bounds_.size() && x > bounds_[i]) ++i;
+  return i;
+}
+
+void histogram::observe(double x) noexcept {
+  counts_[bucket_of(x)].fetch_add(1, std::memory_order_relaxed);
+  sum_billionths_.fetch_add(static_cast<std::uint64_t>(x * 1e9), std::memory_order_relaxed);
+}
+
+void histogram::observe_own(double x) noexcept {
+  auto add = [](std::atomic<std::uint64_t>& to, std::uint64_t n) { to.store(to.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); };
+  add(counts_[bucket_of(x)], 1);
+  add(sum_billionths_, static_cast<std::uint64_t>(x * 1e9));
 }
 
 metrics::family& metrics::find_family(std::string_view name, std::string_view help, const char* type) {
@@ -72,24 +82,29 @@ metrics::family& metrics::find_family(std::string_view name, std::string_view he
   return it->second;
 }
 
-metric_cell& metrics::counter(std::string_view name, std::string_view help, std::string_view labels) {
+metric_cell& metrics::cell(std::string_view name, std::string_view help, const char* type, std::string_view labels, std::size_t core) {
   std::scoped_lock lock(mutex_);
-  auto& cell = find_family(name, help, "counter").cells[std::string(labels)];
-  if (!cell) cell = std::make_unique<metric_cell>();
-  return *cell;
+  auto& c = find_family(name, help, type).cells[std::string(labels)][core];
+  if (!c) c = std::make_unique<metric_cell>();
+  return *c;
 }
 
-metric_cell& metrics::gauge(std::string_view name, std::string_view help, std::string_view labels) {
-  std::scoped_lock lock(mutex_);
-  auto& cell = find_family(name, help, "gauge").cells[std::string(labels)];
-  if (!cell) cell = std::make_unique<metric_cell>();
-  return *cell;
+metric_cell& metrics::counter(std::string_view name, std::string_view help, std::string_view labels, std::size_t core) {
+  return cell(name, help, "counter", labels, core);
 }
 
-histogram& metrics::durations(std::string_view name, std::string_view help, std::string_view labels) {
+metric_cell& metrics::gauge(std::string_view name, std::string_view help, std::string_view labels, std::size_t core) {
+  return cell(name, help, "gauge", labels, core);
+}
+
+histogram& metrics::durations(std::string_view name, std::string_view help, std::string_view labels, std::size_t core) {
+  return observations(name, help, labels, duration_bounds, core);
+}
+
+histogram& metrics::observations(std::string_view name, std::string_view help, std::string_view labels, std::span<const double> bounds, std::size_t core) {
   std::scoped_lock lock(mutex_);
-  auto& h = find_family(name, help, "histogram").histograms[std::string(labels)];
-  if (!h) h = std::make_unique<histogram>(duration_bounds);
+  auto& h = find_family(name, help, "histogram").histograms[std::string(labels)][core];
+  if (!h) h = std::make_unique<histogram>(bounds);
   return *h;
 }
 
@@ -103,17 +118,26 @@ std::string metrics::text() const {
   std::scoped_lock lock(mutex_);
   for (auto& [name, f] : families_) {
     out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, f.help, name, f.type);
-    for (auto& [labels, cell] : f.cells) out += fmt::format("{}{} {}\n", name, braces(labels), cell->value());
-    for (auto& [labels, h] : f.histograms) {
+    for (auto& [labels, cells] : f.cells) {
+      std::int64_t sum = 0;
+      for (auto& [core, cell] : cells) sum += cell->value();
+      out += fmt::format("{}{} {}\n", name, braces(labels), sum);
+    }
+    for (auto& [labels, cells] : f.histograms) {
+      auto total = [&](auto&& of) {
+        std::uint64_t n = 0;
+        for (auto& [core, h] : cells) n += of(*h).load(std::memory_order_relaxed);
+        return n;
+      };
+      auto& bounds = cells.begin()->second->bounds_;
       std::uint64_t sum = 0;
       auto comma = labels.empty() ? "" : ",";
-      for (std::size_t i = 0; i <= h->bounds_.size(); ++i) {
-        sum += h->counts_[i].load(std::memory_order_relaxed);
-        auto le = i < h->bounds_.size() ? fmt::format("{}", h->bounds_[i]) : std::string("+Inf");
+      for (std::size_t i = 0; i <= bounds.size(); ++i) {
+        sum += total([i](const histogram& h) -> auto& { return h.counts_[i]; });
+        auto le = i < bounds.size() ? fmt::format("{}", bounds[i]) : std::string("+Inf");
         out += fmt::format("{}_bucket{{{}{}le=\"{}\"}} {}\n", name, labels, comma, le, sum);
       }
-      out += fmt::format("{}_sum{} {}\n", name, braces(labels),
-                         static_cast<double>(h->sum_nanoseconds_.load(std::memory_order_relaxed)) / 1e9);
+      out += fmt::format("{}_sum{} {}\n", name, braces(labels), static_cast<double>(total([](const histogram& h) -> auto& { return h.sum_billionths_; })) / 1e9);
       out += fmt::format("{}_count{} {}\n", name, braces(labels), sum);
     }
   }

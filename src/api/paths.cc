@@ -95,6 +95,8 @@ task<void> api_handler::serve_path(api_request& r, const permission& may) {
     co_await send_plain(r, a.status, std::move(a.body));
     co_return;
   }
+  constexpr std::string_view fairness_paths = "/debug/api_priority_and_fairness/";
+  if (path.starts_with(fairness_paths)) co_return co_await serve_fairness(r, path.substr(fairness_paths.size()));
   const bool is_ours = path == "/" || path == "/version" || path == "/metrics" || path == "/api" || path == "/apis" || path.starts_with("/api/") ||
                        path.starts_with("/apis/") || path.starts_with("/openapi/");
   if (is_ours && !reading) {

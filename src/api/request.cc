@@ -315,8 +315,8 @@ api_result<write_options> parse_write_options(const query_values& q, std::string
   return o;
 }
 
-api_result<std::int64_t> parse_timeout_ms(const query_values& q) {
-  const auto most = std::chrono::duration_cast<std::chrono::milliseconds>(request_timeout).count();
+api_result<std::int64_t> parse_timeout_ms(const query_values& q, duration longest) {
+  const auto most = std::chrono::duration_cast<std::chrono::milliseconds>(longest).count();
   auto text = q.get("timeout");
   if (text.empty()) return most;
   auto d = parse_duration(text);

@@ -78,7 +78,7 @@ struct write_options {
 // `kind`: the options' name in a 422: CreateOptions, UpdateOptions, PatchOptions.
 api_result<write_options> parse_write_options(const query_values& query, std::string_view kind);
 
-// The part of `timeout=` that applies: at most request_timeout. 400 when it is no duration.
-api_result<std::int64_t> parse_timeout_ms(const query_values& query);
+// The part of `timeout=` that applies: at most `most`. 400 when it is no duration.
+api_result<std::int64_t> parse_timeout_ms(const query_values& query, duration most);
 
 }  // namespace kedge::api

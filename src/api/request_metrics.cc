@@ -57,15 +57,15 @@ request_metrics::cells& request_metrics::find(int code, const request_labels& la
   auto without_code = fmt::format("component=\"apiserver\",dry_run=\"{}\",group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",verb=\"{}\",version=\"{}\"",
                                   labels.dry_run, labels.group, labels.resource, labels.scope, labels.subresource, labels.verb, labels.version);
   auto& total = all_.counter("apiserver_request_total", "Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.",
-                             fmt::format("code=\"{}\",{}", code, without_code));
-  auto& seconds = all_.durations("apiserver_request_duration_seconds", "Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.", without_code);
+                             fmt::format("code=\"{}\",{}", code, without_code), core_);
+  auto& seconds = all_.durations("apiserver_request_duration_seconds", "Response latency distribution in seconds for each verb, dry run value, group, version, resource, subresource, scope and component.", without_code, core_);
   return known_.emplace(key_, cells{&total, &seconds}).first->second;
 }
 
 void request_metrics::observe(const counted_request& r, duration took) {
   auto& c = find(r.code >= 100 && r.code <= 599 ? r.code : 0, labels_of(r));
-  c.total->add();
-  c.seconds->observe(std::chrono::duration<double>(took).count());
+  c.total->count();
+  c.seconds->observe_own(std::chrono::duration<double>(took).count());
 }
 
 }  // namespace kedge::api

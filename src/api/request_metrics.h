@@ -32,7 +32,7 @@ request_labels labels_of(const counted_request& r);
 
 class request_metrics {
  public:
-  explicit request_metrics(metrics& all) : all_(all) {}
+  request_metrics(metrics& all, std::size_t core) : all_(all), core_(core) {}
   void observe(const counted_request& r, duration took);
 
  private:
@@ -42,6 +42,7 @@ class request_metrics {
   };
   cells& find(int code, const request_labels& labels);
   metrics& all_;
+  std::size_t core_;  // whose cells these are
   std::unordered_map<std::string, cells, string_hash, std::equal_to<>> known_;
   std::string key_;  // scratch
 };

@@ -15,22 +15,11 @@
 namespace kedge::api {
 namespace {
 
-// A whole body, or 413, 408… as the reader says.
-task<api_result<std::string>> read_body(net::http::exchange& e) {
-  auto length = e.request().content_length;
-  if (length && *length > body_max_bytes) co_return fail(too_large(fmt::format("Request entity too large: limit is {}", body_max_bytes)));
-  e.limit_body(body_max_bytes);
-  auto text = co_await e.read_all();
-  if (text) co_return *std::move(text);
-  if (text.error().code == errc::too_large) co_return fail(too_large(fmt::format("Request entity too large: limit is {}", body_max_bytes)));
-  co_return fail(from_error(text.error()));
-}
-
 // The object of a POST or PUT. The text is gone when it is read: what comes next waits for the disk.
-task<api_result<json::value>> read_own_object(net::http::exchange& e, const served& s, call& c) {
-  KEDGE_CO_TRY(auto format, body_format(e.request().headers.get("Content-Type"), !s.custom));
-  KEDGE_CO_TRY(auto text, co_await read_body(e));
-  co_return read_object(text, format, own_body(s), c.options.validation, c.warnings);
+api_result<json::value> read_own_object(api_request& r, const served& s, call& c) {
+  KEDGE_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), !s.custom));
+  KEDGE_TRY(auto text, std::move(r.body));
+  return read_object(text, format, own_body(s), c.options.validation, c.warnings);
 }
 
 // `work` within the request's time: 504 after it.
@@ -254,13 +243,13 @@ task<api_result<written>> api_handler::write(api_request& r, call& c) {
 
 task<api_result<written>> api_handler::create(api_request& r, call& c) {
   if (!c.to.name().empty()) co_return fail(method_not_allowed());
-  KEDGE_CO_TRY(auto object, co_await read_own_object(r.http, c.to.what(), c));
+  KEDGE_CO_TRY(auto object, read_own_object(r, c.to.what(), c));
   co_return co_await within(storage_.create(std::move(object), c), r.deadline);
 }
 
 task<api_result<written>> api_handler::update(api_request& r, call& c) {
   if (c.to.name().empty()) co_return fail(method_not_allowed());
-  KEDGE_CO_TRY(auto object, co_await read_own_object(r.http, c.to.what(), c));
+  KEDGE_CO_TRY(auto object, read_own_object(r, c.to.what(), c));
   KEDGE_CO_CHECK(check_body_name(object, c.to));
   co_return co_await within(storage_.update(storage::put_change(std::move(object)), part_of(c.to.subresource()), true, c), r.deadline);
 }
@@ -271,7 +260,7 @@ task<api_result<written>> api_handler::patch(api_request& r, call& c) {
   auto content_type = std::string(r.http.request().headers.get("Content-Type"));
   const bool applies = is_apply_patch(content_type);
   KEDGE_CO_CHECK(check_patch_options(c.options, applies));
-  KEDGE_CO_TRY(auto text, co_await read_body(r.http));
+  KEDGE_CO_TRY(auto text, std::move(r.body));
   auto p = part_of(c.to.subresource());
   if (applies) co_return co_await within(serve_apply(storage_, {.changes = p, .body = text}, c), r.deadline);
   KEDGE_CO_TRY(auto document, parse_patch(content_type, text));
@@ -282,7 +271,7 @@ task<api_result<written>> api_handler::patch(api_request& r, call& c) {
 
 task<api_result<written>> api_handler::remove(api_request& r, call& c) {
   auto& s = c.to.what();
-  KEDGE_CO_TRY(auto text, co_await read_body(r.http));
+  KEDGE_CO_TRY(auto text, std::move(r.body));
   KEDGE_CO_TRY(auto options, read_delete_options(r.query, text, r.http.request().headers.get("Content-Type"), c));
   if (s.group == "batch" && s.resource == "jobs" && options.propagation_policy.empty())
     c.warnings.emplace_back("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
@@ -295,7 +284,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_delete_collection(api_request& r, 
   auto write = parse_write_options(r.query, "DeleteOptions");
   if (!write) co_return co_await refuse(r, write.error());
   call c{.to = to, .options = *std::move(write)};
-  auto text = co_await read_body(r.http);
+  auto text = std::move(r.body);
   if (!text) co_return co_await refuse(r, text.error());
   auto options = read_delete_options(r.query, *text, r.http.request().headers.get("Content-Type"), c);
   if (!options) co_return co_await refuse(r, options.error());
@@ -320,7 +309,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_virtual(api_request& r, authorized
   auto& s = to.what();
   auto format = body_format(r.http.request().headers.get("Content-Type"), true);
   if (!format) co_return co_await refuse(r, format.error());
-  auto text = co_await read_body(r.http);
+  auto text = std::move(r.body);
   if (!text) co_return co_await refuse(r, text.error());
   auto options = parse_write_options(r.query, "CreateOptions");
   if (!options) co_return co_await refuse(r, options.error());
@@ -370,7 +359,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, author
     if (!format) co_return co_await refuse(r, format.error());
     std::string text;
     if (!reads) {
-      auto body = co_await read_body(r.http);
+      auto body = std::move(r.body);
       if (!body) co_return co_await refuse(r, body.error());
       text = *std::move(body);
     }

@@ -206,8 +206,7 @@ task<api_result<watch_start>> open_watch(store::store& s, const authorized& targ
   co_return out;
 }
 
-// The head, and what there is to begin with. False when nothing may follow, not even the stream's end.
-KEDGE_OWN_FRAME static task<bool> begin_watch(net::http::exchange& e, prepared_watch& p) {
+KEDGE_OWN_FRAME task<bool> begin_watch(net::http::exchange& e, prepared_watch& p) {
   if (!co_await e.start(p.head)) co_return false;
   p.head = {};
   auto& w = *p.start.state;
@@ -223,8 +222,7 @@ KEDGE_OWN_FRAME static task<bool> begin_watch(net::http::exchange& e, prepared_w
   co_return true;
 }
 
-task<void> run_watch(net::http::exchange& e, prepared_watch& p) {
-  if (!co_await begin_watch(e, p)) co_return;
+task<void> follow_watch(net::http::exchange& e, prepared_watch& p) {
   if (p.start.refused.empty()) co_await follow(e, *p.start.state);
   (void)co_await e.finish();
 }

@@ -41,7 +41,9 @@ struct prepared_watch {
   watch_start start;
 };
 
-// Sends head, initial events, and then what happens, until the end. `w` outlives it.
-task<void> run_watch(net::http::exchange& e, prepared_watch& w);
+// Sends the head, and what there is to begin with. False when nothing may follow, not even the stream's end. `w` outlives both.
+task<bool> begin_watch(net::http::exchange& e, prepared_watch& w);
+// Then what happens, until the end.
+task<void> follow_watch(net::http::exchange& e, prepared_watch& w);
 
 }  // namespace kedge::api

@@ -103,6 +103,8 @@ result<api_server_arguments> read_api_server_arguments(std::span<const std::stri
   if (read.tls_min_version != "VersionTLS12" && read.tls_min_version != "VersionTLS13")
     return fail(errc::invalid, fmt::format("--kube-apiserver-arg=tls-min-version: {} is neither VersionTLS12 nor VersionTLS13",
                                            quote(read.tls_min_version)));
+  if (read.max_requests_inflight == 0 && read.max_mutating_requests_inflight == 0)
+    return fail(errc::invalid, "--kube-apiserver-arg=max-requests-inflight=0 and max-mutating-requests-inflight=0: they must add up to something positive");
   return read;
 }
 

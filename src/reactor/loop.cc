@@ -68,6 +68,7 @@ void loop::run() {
 time_point loop::next_timer() const noexcept { return timers_.empty() ? time_point::max() : timers_.front()->when_; }
 
 void loop::turn(time_point until) {
+  if (!real_) now_ = backend_->now();  // a world's time goes on between turns
   run_mailbox();
   run_ready();
   turns_.end_turn();

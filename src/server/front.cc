@@ -1,11 +1,13 @@
 #include "server/front.h"
 
+#include "api/fairness/limits.h"
+#include "api/limits.h"
 #include "api/local_objects.h"
 #include "supervisor/routes.h"
 
 namespace kedge::server {
 
-result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& identity, store::store& objects) {
+result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& identity, store::store& objects, std::size_t number) {
   std::unique_ptr<front> f(new front);
   auto& cluster = s.settings.cluster;
   auto& arguments = s.settings.api;
@@ -43,6 +45,10 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
   virtuals.connect = [p = f->proxy_.get()](net::http::exchange& e, const api::authorized& to, std::string rest) {
     return p->serve(e, to, std::move(rest));
   };
+  f->gate_ = s.flows->open(number);
+  if (&s.flows->home() == &reactor::loop::current()) f->sharing_.spawn(s.flows->run(objects));
+  const auto for_bodies = api::fairness::memory_for_bodies() / s.where.loops.size();
+  f->bodies_ = std::make_unique<api::fairness::body_budget>(for_bodies, std::max(for_bodies / api::fairness::bodies_user_part, api::body_max_bytes));
   f->api_ = std::make_unique<api::api_handler>(api::api_parts{.objects = objects,
                                                               .who = *f->api_who_,
                                                               .may = *f->may_,
@@ -54,11 +60,16 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
                                                               .virtuals = std::move(virtuals),
                                                               .version = {.git_version = s.settings.version, .git_commit = s.settings.commit},
                                                               .server_address = server_address,
-                                                              .cores = s.where.loops.size(),
                                                               .custom = f->tables_.get(),
                                                               .documents = {{"/.well-known/openid-configuration", "application/json",
                                                                              api::oidc_configuration(f->tokens_->settings(), "https://" + server_address)},
-                                                                            {"/openid/v1/jwks", "application/jwk-set+json", std::move(keys_of_tokens)}}});
+                                                                            {"/openid/v1/jwks", "application/jwk-set+json", std::move(keys_of_tokens)}},
+                                                              .gate = f->gate_.get(),
+                                                              .flows = s.flows.get(),
+                                                              .bodies = f->bodies_.get(),
+                                                              .core = number,
+                                                              .cores = s.where.loops.size(),
+                                                              .request_time = arguments.request_timeout});
   f->passwords_ = std::make_unique<supervisor::node_passwords>(*f->local_);
   f->routes_ = supervisor::make_routes({.settings = cluster,
                                         .identity = identity,

@@ -9,6 +9,8 @@
 #include "api/access/rbac.h"
 #include "api/access/review.h"
 #include "api/custom/tables.h"
+#include "api/fairness/body_budget.h"
+#include "api/fairness/gate.h"
 #include "api/handler.h"
 #include "api/objects.h"
 #include "server/shared.h"
@@ -21,8 +23,8 @@ namespace kedge::server {
 
 class front {
  public:
-  // On its loop. All outlive it.
-  static result<std::unique_ptr<front>> make(shared& s, supervisor::credentials& identity, store::store& objects);
+  // On its loop, the one of that number. All outlive it.
+  static result<std::unique_ptr<front>> make(shared& s, supervisor::credentials& identity, store::store& objects, std::size_t number);
 
   task<void> serve(net::http::exchange& e) { return routes_->serve(e); }
   api::objects& local() noexcept { return *local_; }
@@ -42,9 +44,12 @@ class front {
   std::unique_ptr<api::objects> local_;
   std::unique_ptr<supervisor::node_dialer> dialer_;
   std::unique_ptr<supervisor::node_proxy> proxy_;
+  std::shared_ptr<api::fairness::gate> gate_;
+  std::unique_ptr<api::fairness::body_budget> bodies_;
   std::unique_ptr<api::api_handler> api_;
   std::unique_ptr<supervisor::node_passwords> passwords_;
   std::unique_ptr<net::http::handler> routes_;
+  reactor::scope sharing_;  // of seats, on one loop
 };
 
 }  // namespace kedge::server

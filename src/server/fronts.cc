@@ -42,9 +42,15 @@ task<result<void>> fronts::start() {
   std::vector<api::measured_loop> measured;
   for (auto* loop : shared_.all_loops()) measured.push_back({loop == shared_.where.background ? "background-0" : std::to_string(measured.size()), loop});
   shared_.measures.collect([measured = std::move(measured)](std::string& out) { api::append_loop_metrics(out, measured); });
-  for (auto* loop : shared_.where.loops) {
-    auto opened = co_await reactor::call_on(*loop, [this]() -> task<result<void>> {
-      KEDGE_CO_TRY(auto f, front::make(shared_, identity_.credentials(), identity_.objects()));
+  auto& loops = shared_.where.loops;
+  shared_.flows = std::make_unique<api::fairness::flow_control>(loops, s.api.max_requests_inflight + s.api.max_mutating_requests_inflight, shared_.measures);
+  co_await reactor::call_on(shared_.flows->home(), [this]() -> task<bool> {
+    shared_.flows->begin(identity_.objects());
+    co_return true;
+  });
+  for (std::size_t i = 0; i < loops.size(); ++i) {
+    auto opened = co_await reactor::call_on(*loops[i], [this, i]() -> task<result<void>> {
+      KEDGE_CO_TRY(auto f, front::make(shared_, identity_.credentials(), identity_.objects(), i));
       gateway_.open(std::move(f));
       co_return result<void>();
     });

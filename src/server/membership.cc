@@ -1,6 +1,7 @@
 #include "server/membership.h"
 
-#include "api/answer.h"
+#include "api/fairness/upkeep.h"
+#include "base/log.h"
 #include "supervisor/config_document.h"
 #include "supervisor/roles.h"
 
@@ -9,15 +10,6 @@ namespace kedge::server {
 namespace {
 
 constexpr auto leave_time = std::chrono::seconds(2);  // to tell the other servers
-
-// Every answer names a flow schema and its priority level; requests are not told apart here.
-void name_flow(api::objects& client) {
-  auto uid = [&](std::string_view plural, std::string_view name) {
-    auto o = client.get({"flowcontrol.apiserver.k8s.io", "v1", std::string(plural)}, "", name);
-    return o ? std::string((*o)["metadata"]["uid"].as_string()) : std::string();
-  };
-  api::set_flow_uids(uid("flowschemas", "global-default"), uid("prioritylevelconfigurations", "global-default"));
-}
 
 }  // namespace
 
@@ -48,7 +40,7 @@ control::server_options membership::row() const {
 task<result<void>> membership::start() {
   auto& own = fronts_.own().local();
   KEDGE_CO_CHECK(co_await api::bootstrap_cluster(own, objects()));
-  name_flow(own);
+  if (auto kept = co_await api::fairness::bring_up_to_date(own); !kept) log::warning("flow schemas and priority levels: {}", kept.error().message);
   servers_ = std::make_unique<control::server_endpoints>(own, row());
   KEDGE_CO_CHECK(co_await servers_->join());
   if (!shared_.settings.shared_datastore()) KEDGE_CO_CHECK(co_await identity_.record().save(identity_.credentials().password()));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "api/access/audit_log.h"
+#include "api/fairness/flow_control.h"
 #include "api/health.h"
 #include "api/metrics.h"
 #include "api/service_addresses.h"
@@ -43,6 +44,7 @@ struct shared {
   std::optional<crypto::private_key> signing_key;
   api::health checks;
   api::metrics measures;
+  std::unique_ptr<api::fairness::flow_control> flows;
   api::service_ranges ranges;
   std::shared_ptr<api::audit_log> audit;
   std::shared_ptr<net::tls_client_context> to_kubelets, to_servers;  // who this server is to them

@@ -20,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (bool watch : {false, true})
     if (auto o = api::parse_list_options(query, watch)) kedge_assert(o->limit >= 0);
   (void)api::parse_write_options(query, "CreateOptions");
-  if (auto ms = api::parse_timeout_ms(query)) kedge_assert(*ms > 0 && *ms <= 60'000);
+  if (auto ms = api::parse_timeout_ms(query, std::chrono::minutes(1))) kedge_assert(*ms > 0 && *ms <= 60'000);
   (void)api::parse_resource_version(text);
   (void)api::negotiate(text, {});
   (void)api::body_format(text, true);

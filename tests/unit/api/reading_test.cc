@@ -273,7 +273,7 @@ TEST_CASE("nothing that a client chooses becomes a series, and strangers don't u
 
 TEST_CASE("requests are still counted when there are more series than one core remembers") {
   metrics all;
-  request_metrics m(all);
+  request_metrics m(all, 0);
   std::vector<std::unique_ptr<served>> kinds;
   for (int i = 0; i < 5000; ++i) {
     auto s = std::make_unique<served>();
