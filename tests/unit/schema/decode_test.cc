@@ -128,7 +128,7 @@ TEST_CASE("quantities add and round up") {
   CHECK(a.text() == "2");
   CHECK(a.milli_value() == 2000);
   CHECK(quantity::parse("1m")->value() == 1);
-  CHECK(quantity::parse("-1500m")->value() == -1);
+  CHECK(quantity::parse("-1500m")->value() == -2);  // away from zero, as Kubernetes rounds
   CHECK(quantity::parse("1Gi")->value() == 1073741824);
   CHECK(*quantity::parse("1Gi") == *quantity::parse("1024Mi"));
   CHECK(*quantity::parse("1G") < *quantity::parse("1Gi"));
