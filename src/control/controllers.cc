@@ -47,13 +47,22 @@ constexpr controller_info table[] = {
     {.name = "persistentvolume-protection-controller", .alias = "pv-protection", .account = "pv-protection-controller",
      .component = "persistentvolume-protection-controller", .workers = 1, .workers_option = "", .off_by_default = false,
      .make = make_volume_protection, .wanted = nullptr},
+    {.name = "deployment-controller", .alias = "deployment", .account = "deployment-controller", .component = "deployment-controller", .workers = 5,
+     .workers_option = "concurrent-deployment-syncs", .off_by_default = false, .make = make_deployment, .wanted = nullptr},
+    {.name = "replicaset-controller", .alias = "replicaset", .account = "replicaset-controller", .component = "replicaset-controller", .workers = 5,
+     .workers_option = "concurrent-replicaset-syncs", .off_by_default = false, .make = make_replica_set, .wanted = nullptr},
+    {.name = "replicationcontroller-controller", .alias = "replicationcontroller", .account = "replication-controller",
+     .component = "replication-controller", .workers = 5, .workers_option = "concurrent-rc-syncs", .off_by_default = false,
+     .make = make_replication_controller, .wanted = nullptr},
+    {.name = "endpointslice-controller", .alias = "endpointslice", .account = "endpointslice-controller", .component = "endpoint-slice-controller",
+     .workers = 5, .workers_option = "concurrent-service-endpoint-syncs", .off_by_default = false, .make = make_endpoint_slice, .wanted = nullptr},
 };
 
 // kube-controller-manager's others, by both of their names, and the cloud controllers that K3s takes off the list.
 constexpr std::string_view foreign[] = {
-    "serviceaccount-token-controller", "serviceaccount-token", "endpoints-controller", "endpoint", "endpointslice-controller", "endpointslice",
-    "endpointslice-mirroring-controller", "endpointslicemirroring", "replicationcontroller-controller", "replicationcontroller",
-    "daemonset-controller", "daemonset", "job-controller", "job", "deployment-controller", "deployment", "replicaset-controller", "replicaset",
+    "serviceaccount-token-controller", "serviceaccount-token", "endpoints-controller", "endpoint",
+    "endpointslice-mirroring-controller", "endpointslicemirroring",
+    "daemonset-controller", "daemonset", "job-controller", "job",
     "horizontal-pod-autoscaler-controller", "horizontalpodautoscaling", "statefulset-controller", "statefulset", "cronjob-controller", "cronjob",
     "certificatesigningrequest-signing-controller", "csrsigning", "certificatesigningrequest-approving-controller", "csrapproving",
     "certificatesigningrequest-cleaner-controller", "csrcleaner", "podcertificaterequest-cleaner-controller", "ttl-controller", "ttl",

@@ -49,5 +49,9 @@ std::unique_ptr<controller> make_token_cleaner(const settings&);
 std::unique_ptr<controller> make_role_aggregation(const settings&);
 std::unique_ptr<controller> make_claim_protection(const settings&);
 std::unique_ptr<controller> make_volume_protection(const settings&);
+std::unique_ptr<controller> make_replica_set(const settings&);
+std::unique_ptr<controller> make_replication_controller(const settings&);
+std::unique_ptr<controller> make_deployment(const settings&);
+std::unique_ptr<controller> make_endpoint_slice(const settings&);
 
 }  // namespace kedge::control

@@ -1,0 +1,54 @@
+// members.h: the objects that belong to a workload: those that name it as their controller, and orphans that its selector means
+// (client-go's ControllerRefManager; KEP "controllerRef").
+//
+//   names me, selected ─▶ mine     names me, not selected ─▶ released     names nobody, selected ─▶ adopted     names another ─▶ not mine
+//
+// An owner that is being deleted adopts and releases nothing.
+#pragma once
+
+#include <functional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "api/selector.h"
+#include "control/shell.h"
+
+namespace kedge::control {
+
+// Orphans by namespace, from the events: what names no controller. A controller remembers these few, so that nobody goes over all
+// objects to find them.
+class orphans {
+ public:
+  void see(const seen& s);
+  const std::set<std::string, std::less<>>& in(std::string_view ns) const;
+
+ private:
+  std::unordered_map<std::string, std::set<std::string, std::less<>>, string_hash, std::equal_to<>> by_namespace_;
+};
+
+struct owner_kind {
+  std::string_view api_version, kind;
+};
+
+// {"apiVersion", "kind", "name", "uid", "controller": true, "blockOwnerDeletion": true}
+json::value controller_reference(const owner_kind& k, const json::value& owner);
+
+struct claimed {
+  std::vector<const json::value*> mine;  // in key order; as they are in the view
+  std::vector<change> changes;           // adoptions and releases, to be written before anything is decided
+};
+// `counts`: which objects are looked at at all (null: all).
+claimed claim(const view& cluster, const api::resource_id& members, const owner_kind& k, const json::value& owner, const api::label_selector& selector,
+              const orphans& without, const std::function<bool(const json::value&)>& counts = nullptr);
+
+// Names the owners whose selectors mean an orphan: the key of the source is the orphan's, marked. `owners_of` as the controller's
+// look at an orphan's key.
+inline constexpr std::string_view orphan_mark = "orphan:";
+void orphan_key(const seen& s, keys& k);
+// The keys of the owners (a kind of the namespace) that would adopt the object.
+std::vector<std::string> adopters(const view& cluster, const api::resource_id& owners, const json::value& orphan,
+                                  const std::function<api::label_selector(const json::value& owner)>& selector_of);
+
+}  // namespace kedge::control
