@@ -27,6 +27,9 @@ def config_map(name, **data):
 
 
 class Apply(ClusterTest):
+    # What is applied is nobody else's: no controller writes its status between two looks.
+    server_args = ("--disable-agent", "--kube-controller-manager-arg=controllers=*,-deployment-controller")
+
     def apply(self, manifest, *args, check=True):
         out = self.kubectl("apply", "--server-side", *args, "-f", "-", input=manifest, check=check)
         return out.strip() if check else out
