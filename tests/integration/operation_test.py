@@ -198,7 +198,7 @@ class Logs(Operation):
         path = os.path.join(self.lab.folder, "own.log")
         server = self.server("--log", path)
         text = eventually("it tells that it serves", lambda: (lambda t: "serves on" in t and t)(open(path).read()))
-        self.assertRegex(text, r'^time="\S+" level=info msg="')
+        self.assertRegex(text, r'(?m)^time="\S+" level=info msg="')
         self.assertNotIn("level=debug", text)
         self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
         self.assertEqual(server.log(), "")
