@@ -114,7 +114,7 @@ class Lost(unittest.TestCase):
             self.assertEqual(s.process.returncode, 1, s.log()[-2000:])
             self.assertIn("has lost", s.log())
         newest = second.sql("select max(id) from kine", DATABASE)
-        self.refuse(servers, "this server has seen")
+        self.refuse(servers, "seen")  # by itself, or by the other, who said so in the database
         self.assertEqual(second.sql("select max(id) from kine", DATABASE), newest)
         self.accept(servers, seen)
 
@@ -225,7 +225,8 @@ class Links(unittest.TestCase):
                     self.assertNotIn(word, text)
         self.wire.heal()
         eventually("it is ready again", lambda: ready.request("GET", "/readyz")[0] == 200, timeout=60)
-        self.assertEqual(self.client(server).request("POST", MAPS, {"metadata": {"name": "healed"}})[0], 201)
+        status, text = self.client(server).request("POST", MAPS, {"metadata": {"name": "healed"}})
+        self.assertEqual(status, 201, text)
         # The watch has gone on all the time.
         for line in iter(events.readline, b""):
             if json.loads(line)["object"]["metadata"]["name"] == "healed":

@@ -21,7 +21,7 @@ class K3sDatabase(unittest.TestCase):
         os.makedirs(folder)
         with gzip.open(os.path.join(DATA, "k3s-state.db.gz")) as packed, open(os.path.join(folder, "state.db"), "wb") as f:
             shutil.copyfileobj(packed, f)
-        cls.server = Server(cls.lab, host=cls.lab.host(), args=("--disable-agent", "--token", "secret123")).wait_ready()
+        cls.server = Server(cls.lab, host=cls.lab.host(), args=("--disable-agent", "--token", "secret123", "--disable-controller-manager", "--disable-scheduler")).wait_ready()
         with open(os.path.join(DATA, "shop-objects.json")) as f:
             cls.objects = json.load(f)["items"]
 

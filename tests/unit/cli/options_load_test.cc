@@ -213,6 +213,6 @@ TEST_CASE("kube-controller-manager's settings are read; what means nothing warns
     CHECK(refused.error().message == "--kube-controller-manager-arg=" + r.message);
   }
   warnings.clear();
-  CHECK(read_controller_manager_arguments(words{"controllers=*,deployment"}, warnings));
-  CHECK(warnings == words{"--kube-controller-manager-arg=controllers: Kedge has no controller deployment"});
+  CHECK(read_controller_manager_arguments(words{"controllers=*,svm"}, warnings));
+  CHECK(warnings == words{"--kube-controller-manager-arg=controllers: Kedge has no controller svm"});
 }
