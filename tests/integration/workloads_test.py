@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""What a user does with workloads, on a server and hollow nodes (benchmarks/hollow): pods are made, bound, run, replaced and gone."""
+import json
+import os
+import unittest
+
+from harness import ClusterTest, Failed, eventually, main
+
+
+class Workloads(ClusterTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.nodes = cls.lab.start("hollow", cls.host.command(
+            os.environ["KEDGE_HOLLOW"], "--server", cls.server.url, "--token", cls.server.token(), "--nodes", "6", "--folder", os.path.join(cls.lab.folder, "hollow")))
+        eventually("all nodes are ready", lambda: cls.server.kubectl("get", "nodes").count(" Ready ") == 6)
+
+    def setUp(self):
+        self.space = self._testMethodName.replace("test_", "").replace("_", "-")[:60]
+        self.kubectl("create", "namespace", self.space)
+
+    def tearDown(self):
+        self.kubectl("delete", "namespace", self.space, timeout=120)
+
+    def k(self, *args, **kw):
+        return self.kubectl("-n", self.space, *args, **kw)
+
+    def items(self, what, *args):
+        return json.loads(self.k("get", what, "-o", "json", *args))["items"]
+
+    def rolled_out(self, what):
+        self.assertIn("successfully rolled out", self.k("rollout", "status", what, "--timeout=60s", timeout=70))
+
+    def test_a_deployment_and_its_service(self):
+        self.k("create", "deployment", "web", "--image=v1", "--replicas=6", "--port=80")
+        self.rolled_out("deployment/web")
+        pods = self.items("pods")
+        self.assertEqual(len(pods), 6)
+        self.assertEqual(len({p["spec"]["nodeName"] for p in pods}), 6)  # spread
+        self.assertEqual(len({p["status"]["podIP"] for p in pods}), 6)
+        self.k("expose", "deployment", "web", "--port=80")
+        addresses = lambda: {a for s in self.items("endpointslices") for e in s["endpoints"] or [] if e["conditions"]["ready"] for a in e["addresses"]}
+        eventually("the service has them all", lambda: addresses() == {p["status"]["podIP"] for p in self.items("pods")})
+        self.k("scale", "deployment", "web", "--replicas=2")
+        eventually("the others are gone", lambda: len(self.items("pods")) == 2)
+        eventually("also from the service", lambda: addresses() == {p["status"]["podIP"] for p in self.items("pods")})
+        gone = self.items("pods")[0]["metadata"]["name"]
+        self.k("delete", "pod", gone)
+        eventually("another takes its place", lambda: len([p for p in self.items("pods") if p["status"].get("phase") == "Running"]) == 2)
+        self.assertNotIn(gone, [p["metadata"]["name"] for p in self.items("pods")])
+
+    def test_a_rollout_its_history_and_the_way_back(self):
+        self.k("create", "deployment", "web", "--image=v1", "--replicas=4")
+        self.rolled_out("deployment/web")
+        self.k("set", "image", "deployment/web", "v1=v2")
+        self.rolled_out("deployment/web")
+        images = lambda: {c["image"] for p in self.items("pods") if "deletionTimestamp" not in p["metadata"] for c in p["spec"]["containers"]}
+        self.assertEqual(images(), {"v2"})
+        self.assertRegex(self.k("rollout", "history", "deployment/web"), r"(?s)1 .*2 ")
+        self.k("rollout", "undo", "deployment/web")
+        self.rolled_out("deployment/web")
+        self.assertEqual(images(), {"v1"})
+        self.k("rollout", "pause", "deployment/web")
+        self.k("set", "image", "deployment/web", "v1=v3")
+        eventually("it has been seen", lambda: self.items("deployments")[0]["status"]["observedGeneration"] == self.items("deployments")[0]["metadata"]["generation"])
+        self.assertEqual(images(), {"v1"})
+        self.k("rollout", "resume", "deployment/web")
+        self.rolled_out("deployment/web")
+        self.assertEqual(images(), {"v3"})
+        self.k("rollout", "restart", "deployment/web")
+        self.rolled_out("deployment/web")
+        sets = {s["spec"]["replicas"] for s in self.items("replicasets")}
+        self.assertEqual(sets, {0, 4})
+
+    def test_what_is_deleted_takes_its_own_along(self):
+        for name, how in (("back", "background"), ("fore", "foreground"), ("leaves", "orphan")):
+            self.k("create", "deployment", name, "--image=v1", "--replicas=2")
+            self.rolled_out(f"deployment/{name}")
+            self.k("delete", "deployment", name, f"--cascade={how}")
+        left = lambda kind: sorted({i["metadata"]["labels"]["app"] for i in self.items(kind)})
+        eventually("all but the orphans are gone", lambda: (left("replicasets"), left("pods")) == (["leaves"], ["leaves"]))
+        # A new one adopts what fits.
+        before = {p["metadata"]["uid"] for p in self.items("pods")}
+        self.k("create", "deployment", "leaves", "--image=v1", "--replicas=2")
+        self.rolled_out("deployment/leaves")
+        self.assertEqual({p["metadata"]["uid"] for p in self.items("pods")}, before)
+
+    def test_what_has_no_place_says_why(self):
+        self.k("run", "huge", "--image=v1", "--overrides", json.dumps({"spec": {"containers": [{"name": "huge", "image": "v1", "resources": {"requests": {"cpu": "100"}}}]}}))
+        told = eventually("the scheduler says why", lambda: [e for e in self.items("events") if e["reason"] == "FailedScheduling"])[0]
+        self.assertIn("0/6 nodes are available: 6 Insufficient cpu.", told["message"])
+
+    def test_a_drained_node_is_empty(self):
+        self.k("create", "deployment", "web", "--image=v1", "--replicas=6")
+        self.rolled_out("deployment/web")
+        node = self.items("pods")[0]["spec"]["nodeName"]
+        try:
+            self.kubectl("drain", node, "--ignore-daemonsets", "--timeout=60s", timeout=70)
+            self.rolled_out("deployment/web")
+            eventually("its pods live elsewhere", lambda: all(p["spec"]["nodeName"] != node for p in self.items("pods")) and len(self.items("pods")) == 6)
+        finally:
+            self.kubectl("uncordon", node)
+
+    def test_a_quota_is_kept_and_told(self):
+        self.k("create", "quota", "few", "--hard=pods=2")
+        self.k("create", "deployment", "web", "--image=v1", "--replicas=4")
+        failure = lambda: [c for c in self.items("deployments")[0]["status"].get("conditions", []) if c["type"] == "ReplicaFailure"]
+        self.assertIn("exceeded quota: few", eventually("the deployment says why", failure)[0]["message"])
+        self.assertEqual(len(self.items("pods")), 2)
+        self.k("delete", "quota", "few")
+        self.rolled_out("deployment/web")
+        eventually("and no more", lambda: not failure())
+
+
+if __name__ == "__main__":
+    main()
