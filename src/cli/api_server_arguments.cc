@@ -31,9 +31,9 @@ const argument table[] = {
     {"audit-log-maxsize", &api_server_arguments::audit_log_max_size_mib},
     {"audit-log-maxbackup", &api_server_arguments::audit_log_max_backups},
     {"audit-log-maxage", &api_server_arguments::audit_log_max_age_days},
-    {"max-requests-inflight", &api_server_arguments::max_requests_inflight, "Kedge's limit is fixed yet"},
-    {"max-mutating-requests-inflight", &api_server_arguments::max_mutating_requests_inflight, "Kedge's limit is fixed yet"},
-    {"request-timeout", &api_server_arguments::request_timeout, "Kedge gives requests a minute"},
+    {"max-requests-inflight", &api_server_arguments::max_requests_inflight},
+    {"max-mutating-requests-inflight", &api_server_arguments::max_mutating_requests_inflight},
+    {"request-timeout", &api_server_arguments::request_timeout},
 };
 
 enum class operation : unsigned char { replace, append, prepend };

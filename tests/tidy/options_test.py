@@ -25,7 +25,7 @@ def uses():
             continue
         for line in text.splitlines():
             line = line.split("//")[0]
-            copy = re.match(r"\s*c\.(\w+) = ", line) if path.name in ("run_server.cc", "daemon.cc") else None
+            copy = re.match(r"\s*c\.(\w+) = ", line) if path.name in ("server_settings.cc", "daemon.cc") else None
             for use in re.finditer(r"(?<=[\w)\]])(?:\.|->)(\w+)\b(?!\s*=[^=])", line):
                 found.setdefault(use[1], set()).add(copy[1] if copy else None)
     return found
