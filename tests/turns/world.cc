@@ -1,5 +1,6 @@
 #include "world.h"
 
+#include "api/indexes.h"
 #include "api/storage.h"
 
 namespace kedge::turns {
@@ -8,6 +9,7 @@ world::world() {
   store::store_options o;
   o.log = datastore::make_memory_log(database_);
   o.loops = {&loop_};
+  o.indexes = api::builtin_indexes();
   auto opened = loop_.run_until(store::open_store(std::move(o)));
   REQUIRE(opened.has_value());
   objects_ = *std::move(opened);

@@ -5,6 +5,8 @@
 #include "api/access/cluster.h"
 #include "api/access/limits.h"
 #include "api/access/rules.h"
+#include "api/indexes.h"
+#include "store/text.h"
 
 namespace kedge::api {
 namespace {
@@ -67,6 +69,34 @@ decision node_object(std::string_view node, const attributes& a) {
   return pass("node '" + std::string(node) + "' cannot read " + whom + ", only its own Node object");
 }
 
+// The volume that a claim is bound to, if both say so.
+std::optional<json::value> volume_of(std::string_view ns, std::string_view claim, const store::snapshot& cluster) {
+  auto stored = cluster.find(object_key("persistentvolumeclaims", ns, claim));
+  if (!stored) return std::nullopt;
+  std::string buffer;
+  auto name = store::string_in(store::member_at(stored->bytes(), "spec.volumeName"), buffer);
+  auto volume = name.empty() ? std::nullopt : read_object(cluster, object_key("persistentvolumes", {}, name));
+  if (!volume) return std::nullopt;
+  auto& bound = (*volume)["spec"]["claimRef"];
+  if (bound["namespace"].as_string() != ns || bound["name"].as_string() != claim) return std::nullopt;
+  return volume;
+}
+
+// Whether a volume names the secret for mounting.
+bool mounts_with(const json::value& volume, std::string_view ns, std::string_view name) {
+  auto claim_ns = volume["claimRef"]["namespace"].as_string();
+  auto is_it = [&](const json::value& ref) {
+    auto ref_ns = ref["namespace"].as_string();
+    auto ref_name = ref["name"].as_string();
+    if (ref_name.empty()) ref_name = ref["secretName"].as_string(), ref_ns = ref["secretNamespace"].as_string();
+    return ref_name == name && (ref_ns.empty() ? claim_ns : ref_ns) == ns;
+  };
+  bool found = is_it(volume["azureFile"]);
+  for (auto kind : {"cephfs", "rbd", "flexVolume", "iscsi", "scaleIO", "storageos", "cinder"}) found |= is_it(volume[kind]["secretRef"]);
+  for (auto ref : {"nodePublishSecretRef", "nodeStageSecretRef", "nodeExpandSecretRef"}) found |= is_it(volume["csi"][ref]);
+  return found;
+}
+
 }  // namespace
 
 bool is_node(const user_info& user) noexcept { return user.name.starts_with(user_prefix) && user.in_group("system:nodes"); }
@@ -78,82 +108,63 @@ std::string_view node_name_of(const user_info& user) noexcept {
 node_authorizer::node_authorizer() = default;
 node_authorizer::~node_authorizer() = default;
 
-const node_authorizer::known_namespace& node_authorizer::pods_of(std::string_view ns, const store::snapshot& cluster) {
-  auto found = namespaces_.find(ns);
-  if (found == namespaces_.end()) {
-    if (namespaces_.size() >= pod_reference_namespaces_max) namespaces_.clear();
-    found = namespaces_.emplace(std::string(ns), known_namespace{}).first;
-  } else if (found->second.at == cluster.at()) {
-    return found->second;
+const pod_references& node_authorizer::names_of(const store::object_ref& pod) {
+  auto found = pods_.find(pod->key());
+  if (found == pods_.end()) {
+    if (pods_.size() >= pod_references_kept_max) pods_.clear();
+    found = pods_.emplace(std::string(pod->key()), known_pod{}).first;
   }
   auto& known = found->second;
-  known.at = cluster.at();
-  auto at = known.pods.begin();
-  cluster.scan(directory_prefix("pods", ns), {}, [&](const store::object_ref& stored) {
-    while (at != known.pods.end() && at->first < stored->key()) at = known.pods.erase(at);
-    if (at == known.pods.end() || at->first != stored->key()) at = known.pods.emplace_hint(at, std::string(stored->key()), known_pod{});
-    if (at->second.mod != stored->mod()) {
-      auto object = read_object(stored);
-      at->second = {stored->mod(), object ? references_of(*object) : pod_references{}};
-    }
-    ++at;
-    return true;
-  });
-  known.pods.erase(at, known.pods.end());
-  return known;
+  if (known.mod != pod->mod()) {
+    auto object = read_object(pod);
+    known = {pod->mod(), object ? references_of(*object) : pod_references{}};
+  }
+  return known.refers;
 }
 
 template <typename Test>
 bool node_authorizer::any_pod(std::string_view node, std::string_view ns, const store::snapshot& cluster, Test test) {
-  auto& known = pods_of(ns, cluster);
-  // A mirror pod is made by the node itself: it gives the node nothing.
-  return std::any_of(known.pods.begin(), known.pods.end(), [&](auto& entry) {
-    auto& refers = entry.second.refers;
-    return refers.node == node && !refers.mirror && test(refers);
-  });
-}
-
-bool node_authorizer::reaches_volume(std::string_view node, const json::value& volume, const store::snapshot& cluster) {
-  auto& claim = volume["spec"]["claimRef"];
-  auto name = claim["name"].as_string();
-  return !name.empty() && any_pod(node, claim["namespace"].as_string(), cluster, [&](const pod_references& p) { return names(p.volume_claims, name); });
-}
-
-bool node_authorizer::reaches_secret(std::string_view node, std::string_view ns, std::string_view name, const store::snapshot& cluster) {
-  if (any_pod(node, ns, cluster, [&](const pod_references& p) { return names(p.secrets, name); })) return true;
-  // A volume may name a secret for mounting; the node that mounts it reads the secret.
-  auto volumes = directory_prefix("persistentvolumes");
-  if (cluster.count(volumes) == 0) return false;
   bool found = false;
-  each_object(cluster, volumes, [&](json::value& volume) {
-    auto& spec = volume["spec"];
-    auto claim_ns = spec["claimRef"]["namespace"].as_string();
-    auto is_it = [&](const json::value& ref) {
-      auto ref_ns = ref["namespace"].as_string();
-      auto ref_name = ref["name"].as_string();
-      if (ref_name.empty()) ref_name = ref["secretName"].as_string(), ref_ns = ref["secretNamespace"].as_string();
-      return ref_name == name && (ref_ns.empty() ? claim_ns : ref_ns) == ns;
-    };
-    bool names_it = is_it(spec["azureFile"]);
-    for (auto kind : {"cephfs", "rbd", "flexVolume", "iscsi", "scaleIO", "storageos", "cinder"}) names_it |= is_it(spec[kind]["secretRef"]);
-    for (auto ref : {"nodePublishSecretRef", "nodeStageSecretRef", "nodeExpandSecretRef"}) names_it |= is_it(spec["csi"][ref]);
-    found = names_it && reaches_volume(node, volume, cluster);
+  const auto pods = directory_prefix("pods");
+  cluster.scan(pods_by_node, node, ns.empty() ? pods : directory_prefix("pods", ns), {}, [&](const store::object_ref& pod) {
+    auto& refers = names_of(pod);
+    auto key = pod->key().substr(pods.size());
+    // A mirror pod is made by the node itself: it gives the node nothing.
+    found = !refers.mirror && test(refers, key.substr(0, key.find('/')));
     return !found;
   });
   return found;
 }
 
+bool node_authorizer::reaches_volume(std::string_view node, const json::value& volume, const store::snapshot& cluster) {
+  auto& claim = volume["spec"]["claimRef"];
+  auto ns = claim["namespace"].as_string(), name = claim["name"].as_string();
+  return !ns.empty() && !name.empty() && any_pod(node, ns, cluster, [&](const pod_references& p, std::string_view) { return names(p.volume_claims, name); });
+}
+
+bool node_authorizer::reaches_secret(std::string_view node, std::string_view ns, std::string_view name, const store::snapshot& cluster) {
+  if (any_pod(node, ns, cluster, [&](const pod_references& p, std::string_view) { return names(p.secrets, name); })) return true;
+  // A volume may name a secret for mounting; the node that mounts it reads the secret.
+  if (cluster.count(directory_prefix("persistentvolumes")) == 0) return false;
+  return any_pod(node, {}, cluster, [&](const pod_references& p, std::string_view home) {
+    return std::ranges::any_of(p.volume_claims, [&](const std::string& claim) {
+      auto volume = volume_of(home, claim, cluster);
+      return volume && mounts_with((*volume)["spec"], ns, name);
+    });
+  });
+}
+
 bool node_authorizer::related(std::string_view node, const attributes& a, const store::snapshot& cluster) {
   auto name = std::string_view(a.name);
   auto named_in = [&](std::vector<std::string> pod_references::* list) {
-    return any_pod(node, a.ns, cluster, [&](const pod_references& p) { return names(p.*list, name); });
+    return any_pod(node, a.ns, cluster, [&](const pod_references& p, std::string_view) { return names(p.*list, name); });
   };
   if (a.resource == "secrets") return reaches_secret(node, a.ns, name, cluster);
   if (a.resource == "configmaps") return named_in(&pod_references::config_maps);
   if (a.resource == "persistentvolumeclaims") return named_in(&pod_references::volume_claims);
   if (a.resource == "resourceclaims") return named_in(&pod_references::resource_claims);
   if (a.resource == "serviceaccounts")
-    return any_pod(node, a.ns, cluster, [&](const pod_references& p) { return p.service_account == name; });
+    return any_pod(node, a.ns, cluster, [&](const pod_references& p, std::string_view) { return p.service_account == name; });
   if (a.resource == "persistentvolumes") {
     auto volume = read_object(cluster, object_key("persistentvolumes", {}, name));
     return volume && reaches_volume(node, *volume, cluster);

@@ -1,10 +1,9 @@
 // node_authorizer.h: what a node may ask for: its own objects, and what the pods bound to it name.
 //
-// The relationship is computed from the pods of the namespace in question; what pods name is remembered by the revision
-// that wrote them, so that a question parses only pods that changed since the last one. An instance belongs to one core.
+// The relationship is computed from the pods that are bound to the node, which the store finds by an index; what pods name is remembered by
+// the revision that wrote them, so that a question parses only pods that changed since the last one. An instance belongs to one core.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -32,12 +31,9 @@ class node_authorizer final : public authorizer {
     store::revision mod = 0;
     pod_references refers;
   };
-  struct known_namespace {
-    store::revision at = 0;
-    std::map<std::string, known_pod, std::less<>> pods;
-  };
 
-  const known_namespace& pods_of(std::string_view ns, const store::snapshot& cluster);
+  const pod_references& names_of(const store::object_ref& pod);
+  // Visits the pods of a namespace (empty: of all) that give the node something, until `test` returns true.
   template <typename Test>
   bool any_pod(std::string_view node, std::string_view ns, const store::snapshot& cluster, Test test);
   bool reaches_secret(std::string_view node, std::string_view ns, std::string_view name, const store::snapshot& cluster);
@@ -52,7 +48,7 @@ class node_authorizer final : public authorizer {
   decision pod_certificate_request(std::string_view node, const attributes& a, const store::snapshot& cluster);
   decision resource_slice(std::string_view node, const attributes& a, const store::snapshot& cluster);
 
-  std::unordered_map<std::string, known_namespace, string_hash, std::equal_to<>> namespaces_;
+  std::unordered_map<std::string, known_pod, string_hash, std::equal_to<>> pods_;  // by key
 };
 
 }  // namespace kedge::api

@@ -279,6 +279,7 @@ decision rbac_authorizer::authorize(const attributes& a, const store::snapshot& 
   bool news = refresh(cluster, true);
   if (!news && known != decisions_.end()) return known->second;
   auto made = index_->decide(a);
+  if (question_.size() > decision_key_max_bytes) return made;
   if (decisions_.size() >= decisions_kept_max) decisions_.clear();
   decisions_.emplace(question_, made);
   return made;

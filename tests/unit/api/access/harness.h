@@ -10,6 +10,7 @@
 #include "api/access/admission/chain.h"
 #include "api/access/cluster.h"
 #include "api/access/rbac.h"
+#include "api/indexes.h"
 #include "datastore/memory/memory_log.h"
 #include "json/parse.h"
 #include "json/write.h"
@@ -36,6 +37,7 @@ class cluster {
     store::store_options o;
     o.log = datastore::make_memory_log(database_);
     o.loops = {&loop};
+    o.indexes = builtin_indexes();
     auto opened = loop.run_until(store::open_store(std::move(o)));
     REQUIRE(opened.has_value());
     objects = std::move(*opened);

@@ -1,3 +1,5 @@
+#include <malloc.h>
+
 #include <algorithm>
 
 #include "api/access/authorization.h"
@@ -122,6 +124,33 @@ roleRef: {kind: ClusterRole, name: everything}
   c.remove("/registry/clusterrolebindings/fresh");
   c.loop.run_until([]() -> task<void> { co_await reactor::sleep_for(std::chrono::milliseconds(5)); }());
   CHECK(authz->authorize(asked, c.now()).what != decision::kind::allow);
+}
+
+// Anybody may ask about anything (SelfSubjectAccessReview), in texts of megabytes: what is remembered of it must not add up.
+TEST_CASE("long questions leave nothing behind") {
+  cluster c;
+  c.put(roles);
+  auto authz = make_authorizer();
+  auto who = node("n1");
+  constexpr std::size_t text_bytes = 512 * 1024, questions = 64;
+  auto ask_all = [&](std::size_t from) {
+    for (std::size_t i = from; i < from + questions; ++i) {
+      auto text = std::to_string(i) + std::string(text_bytes, 'x');
+      attributes path = ask(who, "get", "", "", "", "");
+      path.is_resource = false;
+      path.path = text;
+      for (auto& asked : {path, ask(who, "get", text, "secrets"), ask(who, "get", "", "secrets", text, "s"), ask(who, "get", "", "secrets", "default", text),
+                          ask(who, text, "", "secrets", "default", "s"), ask(user(text), "get", "", "secrets", "default", "s"),
+                          ask(user("ann", {text}), "get", "", "secrets", "default", "s"), ask(node(text), "get", "", "secrets", "default", "s")})
+        CHECK(authz->authorize(asked, c.now()).what != decision::kind::allow);
+    }
+  };
+  ask_all(0);  // what a question needs while it is answered
+  auto before = ::mallinfo2();
+  ask_all(questions);
+  auto after = ::mallinfo2();
+  auto used = [](const struct mallinfo2& m) { return m.uordblks + m.hblkhd; };
+  CHECK_MESSAGE(used(after) < used(before) + 4 * text_bytes, used(before) << " bytes before, " << used(after) << " after");
 }
 
 TEST_CASE("aggregated roles are right before any controller has filled them") {
