@@ -84,7 +84,8 @@ inline constexpr std::uint32_t h2_stream_window_bytes = 256 * 1024;
 inline constexpr std::uint32_t h2_connection_window_bytes = 1024 * 1024;
 // Output held for one stream before exchange::write waits.
 inline constexpr std::size_t h2_stream_output_max_bytes = 64 * 1024;
-// Resets by the peer in one window beyond which the connection ends (CVE-2023-44487); an honest watch client cancels a few.
+// Resets that the peer sends or makes us send in one window, beyond which the connection ends (CVE-2023-44487, CVE-2025-8671); an honest
+// watch client cancels a few.
 inline constexpr unsigned h2_resets_max = 500;
 inline constexpr std::chrono::seconds h2_resets_window{30};
 // Frames that cost us an answer (PING, SETTINGS) in one window.

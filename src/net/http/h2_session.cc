@@ -96,6 +96,16 @@ struct h2_session::callbacks {
     return 0;
   }
 
+  // A stream that the peer's own frames make us reset costs what one costs that the peer resets (CVE-2025-8671).
+  static int sent(nghttp2_session*, const nghttp2_frame* f, void* user) {
+    auto& me = self(user);
+    if (!me.server_ || f->hd.type != NGHTTP2_RST_STREAM) return 0;
+    const auto code = f->rst_stream.error_code;
+    const bool by_handler = code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL || code == NGHTTP2_INTERNAL_ERROR;
+    if (!by_handler && me.too_many(me.resets_, h2_resets_max)) me.abused_ = true;
+    return 0;
+  }
+
   static int data(nghttp2_session* s, std::uint8_t, std::int32_t id, const std::uint8_t* at, std::size_t n, void*) {
     auto* st = find(s, id);
     if (!st || st->closed) {
@@ -162,6 +172,7 @@ struct h2_session::callbacks {
       nghttp2_session_callbacks_set_on_begin_headers_callback(c, begin_headers);
       nghttp2_session_callbacks_set_on_header_callback(c, header);
       nghttp2_session_callbacks_set_on_frame_recv_callback(c, frame);
+      nghttp2_session_callbacks_set_on_frame_send_callback(c, sent);
       nghttp2_session_callbacks_set_on_data_chunk_recv_callback(c, data);
       nghttp2_session_callbacks_set_on_stream_close_callback(c, stream_close);
       return c;

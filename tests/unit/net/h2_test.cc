@@ -229,8 +229,12 @@ TEST_CASE("hostile frames end the connection, not the server") {
       (void)co_await e.respond({}, std::string_view("ok"));
     }, with_tls(pem(), true));
     std::string rapid = preface, pings = preface, settings = preface, empty_data = preface + frame(1, 4, 1, get_headers);
+    std::string overflows = preface, late_data = preface, late_headers = preface;  // streams that the server has to reset
     for (std::uint32_t i = 0; i < 2000; ++i) {
       rapid += frame(1, 5, 2 * i + 1, get_headers) + frame(3, 0, 2 * i + 1, std::string("\0\0\0\x08", 4));
+      overflows += frame(1, 5, 2 * i + 1, get_headers) + frame(8, 0, 2 * i + 1, "\x7f\xff\xff\xff");
+      late_data += frame(1, 5, 2 * i + 1, get_headers) + frame(0, 0, 2 * i + 1, "x");
+      late_headers += frame(1, 5, 2 * i + 1, get_headers) + frame(1, 5, 2 * i + 1, get_headers);
       pings += frame(6, 0, 0, "12345678");
       settings += frame(4, 0, 0, "");
       empty_data += frame(0, 0, 1, "");
@@ -242,6 +246,9 @@ TEST_CASE("hostile frames end the connection, not the server") {
     };
     const row rows[] = {
         {"rapid reset", rapid, 11},
+        {"resets made by window overflows", overflows, 11},
+        {"late data", late_data, 5},
+        {"late headers", late_headers, 5},
         {"ping flood", pings, 11},
         {"settings flood", settings, 11},
         {"empty data flood", empty_data, 11},
