@@ -100,7 +100,7 @@ api_result<json::value> applied_to(const apply_request& q, const json::value& cu
   if (!done->conflicts.empty()) return fail(conflicting(s, c.to.name(), done->conflicts));
   c.ownership = std::move(done->managed);
   c.applies = true;
-  if (q.changes == part::whole || q.changes == part::ephemeral_containers) apply_defaults(s, done->object);
+  if (q.changes == part::whole || q.changes == part::ephemeral_containers) apply_defaults(s, done->object, true);
   return std::move(done->object);
 }
 

@@ -157,9 +157,9 @@ void normalise(const served& s, json::value& object) {
     schema::normalise(s.type(), object);
 }
 
-void apply_defaults(const served& s, json::value& object) {
+void apply_defaults(const served& s, json::value& object, bool keep_nulls) {
   if (s.custom)
-    s.custom->schema.apply_defaults(object);
+    s.custom->schema.apply_defaults(object, keep_nulls);
   else
     schema::apply_defaults(s.type(), object);
 }

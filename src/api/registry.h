@@ -96,6 +96,6 @@ std::string_view namespace_in(const json::value& object) noexcept;
 
 // Canonical form, and defaults, of an object in this version: the schema table's, or the custom resource's schema.
 void normalise(const served& s, json::value& object);
-void apply_defaults(const served& s, json::value& object);
+void apply_defaults(const served& s, json::value& object, bool keep_nulls = false);  // nulls of custom resources: structural.h
 
 }  // namespace kedge::api

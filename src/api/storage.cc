@@ -336,7 +336,7 @@ task<api_result<written>> storage::create(json::value object, call& c) {
     m.set("creationTimestamp", format_rfc3339(l.wall_now()));
     set_ownership(copy, generated ? owners : std::move(owners));
     if (s.custom) copy.set("apiVersion", s.stored->api_version);
-    apply_defaults(*s.stored, copy);
+    apply_defaults(*s.stored, copy, c.applies);
     auto out = co_await store_new(s, std::move(copy), c, *cluster);
     const bool clash = !out && out.error().code == 409 && out.error().reason == "AlreadyExists";
     if (!clash || !generated) co_return out;
@@ -466,7 +466,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   if (c.to.verb() != "patch") drop_repeated_owners(object, c.warnings, false);
   KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, true));
   drop_repeated_owners(object, c.warnings, true);
-  apply_defaults(*s.stored, object);
+  apply_defaults(*s.stored, object, c.applies);
   normalise(*s.stored, object);
   // A binding is no change of what the user wants: the server's own changes don't count.
   const bool noted = s.rules->annotations_count && what == part::whole && !(object["metadata"]["annotations"] == old["metadata"]["annotations"]);

@@ -240,9 +240,9 @@ void structural::prune(json::value& object, std::vector<std::string>* unknown) c
   if (unknown) std::sort(unknown->begin(), unknown->end());
 }
 
-void structural::apply_defaults(json::value& object) const {
+void structural::apply_defaults(json::value& object, bool keep_nulls) const {
   default_tree(object, root_);
-  drop_nulls(object, root_);
+  if (!keep_nulls) drop_nulls(object, root_);
 }
 
 void structural::validate(causes& out, const json::value& object, const json::value* before) const {

@@ -52,7 +52,9 @@ class structural {
 
   // Removes what the schema doesn't know; its paths go to `unknown` when not null, sorted.
   void prune(json::value& object, std::vector<std::string>* unknown) const;
-  void apply_defaults(json::value& object) const;
+  // What is absent, and null without a right to it, becomes the default. Where there is none such nulls go, unless they are kept: then
+  // validation refuses them, as it shall when they are what an apply came to.
+  void apply_defaults(json::value& object, bool keep_nulls = false) const;
   // `before`: the object that this one replaces, or null. What stands unchanged from it is not complained about.
   void validate(causes& out, const json::value& object, const json::value* before) const;
 

@@ -196,14 +196,16 @@ void check_stored_versions(causes& out, const json::value& o) {
     out.push_back(invalid_value("status.storedVersions", stored, "must have at least one stored version"));
     return;
   }
-  std::set<std::string_view> known;
-  for (std::size_t v = 0; v < o["spec"]["versions"].size(); ++v) known.insert(o["spec"]["versions"][v]["name"].as_string());
-  for (std::size_t i = 0; i < stored.size(); ++i) {
-    if (!known.contains(stored[i].as_string())) out.push_back(invalid_value(at("status.storedVersions", i), stored[i], "missing from spec.versions; "
-                                            "must appear in spec.versions"));
-  }
   if (auto v = storage_version(o); v && !holds(stored, (*v)["name"].as_string()))
     out.push_back(invalid_value("status.storedVersions", stored, fmt::format("must have the storage version {}", (*v)["name"].as_string())));
+  std::set<std::string_view> known;
+  for (std::size_t v = 0; v < o["spec"]["versions"].size(); ++v) known.insert(o["spec"]["versions"][v]["name"].as_string());
+  for (std::size_t i = 0; i < stored.size(); ++i)
+    if (auto name = stored[i].as_string(); !known.contains(name))
+      out.push_back(invalid_value(at("status.storedVersions", i), stored[i],
+                                  fmt::format("missing from spec.versions; {0} was previously a storage version, and must remain in spec.versions until a "
+                                              "storage migration ensures no data remains persisted in {0} and removes {0} from status.storedVersions",
+                                              name)));
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {

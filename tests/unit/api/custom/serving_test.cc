@@ -115,6 +115,43 @@ TEST_CASE("custom resources are applied by their schema's topology") {
   CHECK(reset["metadata"]["managedFields"].is_null());
 }
 
+namespace {
+// What is said to an apply that takes back all that is in `spec`, and still names it.
+std::string refusal_of_emptied() {
+  custom_world w;
+  w.define(crd_text(R"({"type":"object","properties":{"spec":{"type":"object","properties":{"level":{"type":"string"}}}}})"));
+  auto apply = [&](std::string_view spec) { return w.patch(fmt::format("{}/d?fieldManager=m", things), thing("d", spec), "application/apply-patch+yaml"); };
+  w.must(apply(R"({"level":"low"})"), 201);
+  auto emptied = std::string(w.must(apply("{}"), 422)["message"].as_string());
+  CHECK(w.must(apply("null"), 422)["message"].as_string() == emptied);
+  return emptied;
+}
+}  // namespace
+
+// As a real kube-apiserver answered: what an apply comes to is not mended, what else clients send is (kubernetes#103011).
+TEST_CASE("nulls of custom resources") {
+  custom_world w;
+  w.define(crd_text(R"({"type":"object","properties":{"spec":{"type":"object","properties":{"level":{"type":"string"},"alarm":{"type":"object","properties":{"on":{"type":"boolean"}}},
+    "valve":{"type":"object","nullable":true,"properties":{"size":{"type":"integer"}}},"mode":{"type":"string","default":"auto"}}}}})"));
+  auto apply = [&](std::string_view spec) { return w.patch(fmt::format("{}/a?fieldManager=m", things), thing("a", spec), "application/apply-patch+yaml"); };
+  auto spec_after = [&](std::string_view spec, int code) { return spec_of(w.must(apply(spec), code)); };
+  auto refusal = [&](std::string_view spec) { return std::string(w.must(apply(spec), 422)["message"].as_string()); };
+  CHECK(spec_after("{}", 201) == R"({"mode":"auto"})");
+  CHECK(spec_after(R"({"level":"low"})", 200) == R"({"level":"low","mode":"auto"})");
+  CHECK(spec_after("{}", 200) == R"({"mode":"auto"})");
+  CHECK(refusal(R"({"alarm":null})") == R"(Thing.ex.io "a" is invalid: spec.alarm: Invalid value: "null": spec.alarm in body must be of type object: "null")");
+  CHECK(spec_after(R"({"mode":null})", 200) == R"({"mode":"auto"})");
+  CHECK(spec_after(R"({"valve":{"size":3}})", 200) == R"({"mode":"auto","valve":{"size":3}})");
+  CHECK(spec_after(R"({"valve":null})", 200) == R"({"mode":"auto","valve":null})");
+  CHECK(spec_after(R"({"alarm":{"on":true}})", 200) == R"({"alarm":{"on":true},"mode":"auto"})");
+  CHECK(spec_after(R"({"level":"low"})", 200) == R"({"level":"low","mode":"auto"})");
+  auto b = w.must(w.post(things, thing("b", R"({"alarm":null,"valve":null})")), 201);
+  CHECK(spec_of(b) == R"({"mode":"auto","valve":null})");
+  CHECK(w.must(w.patch(fmt::format("{}/b", things), R"([{"op":"add","path":"/spec/alarm","value":null}])", "application/json-patch+json"), 200)["spec"].find("alarm") == nullptr);
+  CHECK(w.must(w.post(things, thing("c", "null")), 201).find("spec") == nullptr);
+  CHECK(refusal_of_emptied() == R"(Thing.ex.io "d" is invalid: spec: Invalid value: "null": spec in body must be of type object: "null")");
+}
+
 TEST_CASE("bodies of custom resources that don't fit") {
   custom_world w;
   w.define(crd_text(color_schema));
@@ -337,6 +374,26 @@ TEST_CASE("definitions that may not be") {
     auto v = w.must(answer, 422);
     CHECK_MESSAGE(v["message"].as_string().find(r.message) != std::string_view::npos, v["message"].as_string());
   }
+}
+
+TEST_CASE("a version that was stored stays in the definition until it is no longer said to be") {
+  custom_world w;
+  const auto path = fmt::format("{}/things.ex.io", crds);
+  auto versions = [](std::string_view first, std::string_view second) {
+    auto one = [](std::string_view name, bool stores) {
+      return fmt::format(R"({{"name":"{}","served":true,"storage":{},"schema":{{"openAPIV3Schema":{{"type":"object"}}}}}})", name, stores);
+    };
+    return fmt::format(R"({{"spec":{{"versions":[{}{}]}}}})", first.empty() ? "" : one(first, false) + ",", one(second, true));
+  };
+  w.must(w.post(crds, crd_text(R"({"type":"object"})")), 201);
+  CHECK(json::write(w.must(w.patch(path, versions("v1", "v2"), merge), 200)["status"]["storedVersions"]) == R"(["v1","v2"])");
+  CHECK(w.must(w.patch(path, versions("", "v2"), merge), 422)["message"].as_string() ==
+        R"(CustomResourceDefinition.apiextensions.k8s.io "things.ex.io" is invalid: status.storedVersions[0]: Invalid value: "v1": missing from spec.versions; )"
+        R"(v1 was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in v1 and removes v1 from status.storedVersions)");
+  constexpr std::string_view migrated = R"({"status":{"storedVersions":["v2"]}})";
+  CHECK(json::write(w.must(w.patch(path, migrated, merge), 200)["status"]["storedVersions"]) == R"(["v1","v2"])");
+  CHECK(json::write(w.must(w.patch(path + "/status", migrated, merge), 200)["status"]["storedVersions"]) == R"(["v2"])");
+  w.must(w.patch(path, versions("", "v2"), merge), 200);
 }
 
 }  // namespace kedge::api
