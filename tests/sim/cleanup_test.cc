@@ -110,6 +110,25 @@ TEST_CASE("garbage-collector-controller: foreground and orphaning deletions end,
   }
 }
 
+TEST_CASE("garbage-collector-controller: what lies in another namespace holds nothing up, and takes nothing along") {
+  control_world c(4, {.controllers = {"garbagecollector"}});
+  c.create(namespaces, yaml("{kind: Namespace, apiVersion: v1, metadata: {name: mine}}"));
+  c.create(config_maps, map("owner"));
+  auto of = uid(c, map_key("owner"));
+  c.create(config_maps, owned(map("dependent"), "owner", of, true));
+  // Right in all but the place; and of a kind that nobody serves, so that it is never known whether that owner is there.
+  c.create(config_maps, owned(map("wrong", "mine"), "owner", of, true));
+  auto unknown = owned(map("unknown", "mine"), "owner", of, true);
+  unknown.member("metadata").member("ownerReferences").array()->front().set("apiVersion", "ex.io/v1");
+  c.create(config_maps, unknown);
+  CHECK(c.until([&] { return !c.exists("/registry/configmaps/mine/wrong"); }));
+  CHECK(c.exists(map_key("owner")));
+  CHECK(c.exists(map_key("dependent")));
+  c.remove(config_maps, "default", "owner", {.propagation_policy = "Foreground"});
+  CHECK(c.until([&] { return !c.exists(map_key("owner")) && !c.exists(map_key("dependent")); }));
+  CHECK(c.exists("/registry/configmaps/mine/unknown"));
+}
+
 TEST_CASE("garbage-collector-controller: two that own and block each other go") {
   control_world c(3, {.controllers = {"garbagecollector"}});
   c.create(config_maps, map("a"));

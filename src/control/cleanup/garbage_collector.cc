@@ -106,13 +106,13 @@ class garbage_collector final : public controller {
     if (!kind || (kind->namespaced() && part[2].empty())) co_return api::api_result<void>();
     auto ns = kind->namespaced() ? part[2] : "";
     auto owner = cluster.get(*kind, ns, part[3]);
-    if (owner && waits_for_dependents(*owner) && !is_blocked(cluster, uid_of(*owner))) s.queue().add(kind->key(ns, part[3]));
+    if (owner && waits_for_dependents(*owner) && !is_blocked(cluster, *owner)) s.queue().add(kind->key(ns, part[3]));
     co_return api::api_result<void>();
   }
 
-  static bool is_blocked(const view& cluster, std::string_view uid) {
+  static bool is_blocked(const view& cluster, const json::value& owner) {
     bool blocked = false;
-    each_dependent(cluster, uid, [&](const json::value& d) { return !(blocked = blocks(d, uid)); });
+    each_dependent(cluster, owner, [&](const json::value& d) { return !(blocked = blocks(d, uid_of(owner))); });
     return blocked;
   }
 
@@ -174,7 +174,7 @@ class garbage_collector final : public controller {
   // An owner and its dependents that wait for each other would wait for ever.
   static bool is_in_circle(const view& cluster, const json::value& object) {
     bool found = false;
-    each_dependent(cluster, uid_of(object), [&](const json::value& d) { return !(found = found || waits_for_dependents(d)); });
+    each_dependent(cluster, object, [&](const json::value& d) { return !(found = found || waits_for_dependents(d)); });
     return found;
   }
 
@@ -244,7 +244,7 @@ class garbage_collector final : public controller {
   task<api::api_result<void>> orphan(shell& s, const view& cluster, api::resource_id id, const json::value& object) {
     std::vector<std::string> uid{std::string(uid_of(object))};
     std::vector<change> changes;
-    each_dependent(cluster, uid.front(), [&](const json::value& d) {
+    each_dependent(cluster, object, [&](const json::value& d) {
       changes.push_back(update_of(id_of(*served_as(cluster, d)), without_owners(d, uid)));
       return changes.size() < writes_at_once;
     });
@@ -260,7 +260,7 @@ class garbage_collector final : public controller {
   task<api::api_result<void>> foreground(shell& s, const view& cluster, api::resource_id id, const json::value& object) {
     bool blocked = false;
     auto uid = std::string(uid_of(object));
-    each_dependent(cluster, uid, [&](const json::value& d) {
+    each_dependent(cluster, object, [&](const json::value& d) {
       blocked = blocked || blocks(d, uid);
       if (!is_deleting(d)) s.queue().add(key_of(cluster, d));  // sees its owner waiting, and goes
       return true;

@@ -66,10 +66,13 @@ bool blocks(const json::value& dependent, std::string_view owner_uid) noexcept {
   return found;
 }
 
-void each_dependent(const view& cluster, std::string_view uid, const std::function<bool(const json::value&)>& visit) {
-  cluster.cluster().scan(api::objects_by_owner, uid, {}, {}, [&](const store::object_ref& o) {
+void each_dependent(const view& cluster, const json::value& owner, const std::function<bool(const json::value&)>& visit) {
+  auto& metadata = owner["metadata"];
+  const auto home = metadata["namespace"].as_string();
+  cluster.cluster().scan(api::objects_by_owner, metadata["uid"].as_string(), {}, {}, [&](const store::object_ref& o) {
     auto v = value_of(o);
-    return !v || !served_as(cluster, *v) || visit(*v);
+    const bool foreign = v && !home.empty() && (*v)["metadata"]["namespace"].as_string() != home;
+    return !v || foreign || !served_as(cluster, *v) || visit(*v);
   });
 }
 

@@ -36,8 +36,9 @@ bool waits_for_orphans(const json::value& object) noexcept;     // being deleted
 // Whether the object's reference to this owner keeps it from going.
 bool blocks(const json::value& dependent, std::string_view owner_uid) noexcept;
 
-// The objects that name `uid` as an owner, of kinds that are served.
-void each_dependent(const view& cluster, std::string_view uid, const std::function<bool(const json::value&)>& visit);
+// The objects that depend on the owner, of kinds that are served. What lies in another namespace than the owner can't depend on it, whatever it
+// says: nobody holds up what is in a namespace that isn't his.
+void each_dependent(const view& cluster, const json::value& owner, const std::function<bool(const json::value&)>& visit);
 
 // Without the references to these; unchanged otherwise.
 json::value without_owners(json::value object, const std::vector<std::string>& uids);
