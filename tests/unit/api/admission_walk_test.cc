@@ -207,6 +207,7 @@ TEST_CASE("plugins name the operations that upstream's do") {
                                                          {"CertificateSigning", on_update},
                                                          {"CertificateSubjectRestriction", on_create},
                                                          {"DefaultIngressClass", on_create},
+                                                         {"DenyServiceExternalIPs", on_create | on_update},
                                                          {"RBACEscalation", on_create | on_update}};
   for (auto p : all_plugins()) {
     CAPTURE(p->name);

@@ -14,7 +14,7 @@ constexpr std::string_view quota_name = "ResourceQuota";
 
 // Plugins of kube-apiserver that are accepted by name and do nothing here yet.
 constexpr std::string_view without_effect[] = {
-    "AlwaysDeny",       "ClusterTrustBundleAttest",   "DenyServiceExternalIPs",           "EventRateLimit",
+    "AlwaysDeny",       "ClusterTrustBundleAttest",   "EventRateLimit",
     "ExtendedResourceToleration", "ImagePolicyWebhook", "LimitPodHardAntiAffinityTopology", "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",   "NamespaceAutoProvision", "NamespaceExists",            "OwnerReferencesPermissionEnforcement",
     "PodNodeSelector",  "PodTolerationRestriction",   "PodTopologyLabels",                "ValidatingAdmissionPolicy",
@@ -54,6 +54,7 @@ const std::vector<const plugin*>& all_plugins() {
       &plugins::certificate_signing,
       &plugins::certificate_subject_restriction,
       &plugins::default_ingress_class,
+      &plugins::deny_service_external_ips,
       &plugins::rbac_escalation,
   };
   return all;

@@ -536,6 +536,21 @@ TEST_CASE("certificate requests") {
   CHECK(g.update(user("ann"), text, text, "approval").good);
 }
 
+TEST_CASE("DenyServiceExternalIPs: no new ones, when it is on") {
+  cluster c;
+  c.put(basics);
+  auto service = [](std::string_view ips) {
+    return fmt::format("{{kind: Service, apiVersion: v1, metadata: {{name: s, namespace: default}}, spec: {{ports: [{{port: 80}}], externalIPs: [{}]}}}}", ips);
+  };
+  constexpr std::string_view denied = R"(services "s" is forbidden: Use of external IPs is denied by admission control)";
+  gate off(c), on(c, {.enable = {"DenyServiceExternalIPs"}});
+  CHECK(off.create(admin(), service("192.0.2.1")).good);
+  CHECK(on.create(admin(), service("")).good);
+  CHECK(on.create(admin(), service("192.0.2.1")).message == denied);
+  CHECK(on.update(admin(), service("192.0.2.1, 192.0.2.2"), service("192.0.2.1")).message == denied);
+  CHECK(on.update(admin(), service("192.0.2.1"), service("192.0.2.1, 192.0.2.2")).good);
+}
+
 TEST_CASE("plugins are turned on and off by name") {
   cluster c;
   c.put(basics);
