@@ -4,7 +4,6 @@ namespace kedge::api {
 namespace {
 
 constexpr std::string_view admission = "admissionregistration.k8s.io";
-constexpr std::string_view flow_control = "flowcontrol.apiserver.k8s.io";
 
 bool has_member(const json::value& v, std::string_view name) {
   if (auto* list = v.array()) {
@@ -40,8 +39,6 @@ constexpr not_yet rows[] = {
     {"autoscaling", "horizontalpodautoscalers", nullptr, "Kedge scales nothing by autoscalers yet"},
     {"certificates.k8s.io", "certificatesigningrequests", wants_our_signer, "Kedge signs no certificate requests yet: an approved one stays without a certificate"},
     {"", "services", is_load_balancer, "Kedge brings no service load balancer yet: without one of your own this service's external address stays pending"},
-    {flow_control, "flowschemas", nullptr, "Kedge does not tell requests apart by flow schemas yet"},
-    {flow_control, "prioritylevelconfigurations", nullptr, "Kedge does not share its capacity by priority levels yet"},
 };
 
 }  // namespace

@@ -344,8 +344,6 @@ TEST_CASE("who writes what isn't obeyed yet is told, on each write") {
       {"ingresses", {"/apis/networking.k8s.io/v1/namespaces/default/ingresses", R"({"spec":{"defaultBackend":{"service":{"name":"x","port":{"number":80}}}}})"}},
       {"horizontalpodautoscalers", {"/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers", R"({"spec":{"maxReplicas":3,"scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"x"}}})"}},
       {"services", {"/api/v1/namespaces/default/services", R"({"spec":{"type":"LoadBalancer","ports":[{"port":80}]}})"}},
-      {"flowschemas", {"/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas", R"({"spec":{"priorityLevelConfiguration":{"name":"x"},"matchingPrecedence":9000}})"}},
-      {"prioritylevelconfigurations", {"/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations", R"({"spec":{"type":"Limited","limited":{"nominalConcurrencyShares":1,"limitResponse":{"type":"Reject"}}}})"}},
       {"certificatesigningrequests", {"/apis/certificates.k8s.io/v1/certificatesigningrequests", ""}},  // needs a real request: by the text alone
       {"customresourcedefinitions", {"/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
         R"({"metadata":{"name":"things.example.org"},"spec":{"group":"example.org","scope":"Namespaced","names":{"plural":"things","kind":"Thing"},
