@@ -20,7 +20,10 @@ namespace kedge::node {
 namespace {
 
 result<void> prepare(const containerd_settings& s) {
-  for (auto* folder : {&s.root_folder, &s.state_folder}) KEDGE_CHECK(crypto::make_folder(*folder, 0711));
+  // Images keep their files' modes, setuid bits too: no user of the machine gets at them (CVE-2021-41103, CVE-2024-25621).
+  KEDGE_CHECK(crypto::make_folder(s.root_folder, 0700));
+  if (::chmod(s.root_folder.c_str(), 0700) < 0) return fail(os_error(errno, "chmod " + s.root_folder));
+  KEDGE_CHECK(crypto::make_folder(s.state_folder, 0711));  // pods with user namespaces go through it
   for (auto* file : {&s.config_file, &s.crictl_file})
     KEDGE_CHECK(crypto::make_folder(file->substr(0, file->find_last_of('/')), 0755));
   // containerd watches this folder for the network configuration; it must be there for that.

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "crypto/files.h"
@@ -58,6 +59,9 @@ TEST_CASE("containerd is started, answers, comes back after a crash, takes the n
     auto version = co_await first_version(cri, daemon);
     NEEDS(version);
     CHECK(version->runtime_name == "containerd");
+    struct stat root {};
+    CHECK(::stat((c.data_dir + "/agent/containerd").c_str(), &root) == 0);
+    CHECK((root.st_mode & 07777) == 0700);
     CHECK_FALSE(version->runtime_version.empty());
     CHECK(daemon.problem().empty());
     int first_pid = daemon.pid();
