@@ -47,18 +47,23 @@ class Attacker:
         return {"Authorization": "Basic " + base64.b64encode(self.basic.encode()).decode()} if self.basic else {}
 
     def ask(self, method, path, body=None, headers=()):
-        """The status and the answer, decoded when it is JSON."""
-        if not self.connection:
-            self.connection = self.connected()
+        """The status and the answer, decoded when it is JSON. A connection that was kept may have come to its end meanwhile."""
         if body is not None and not isinstance(body, (bytes, str)):
             body = json.dumps(body)
-        try:
-            self.connection.request(method, path, body=body, headers={"Content-Type": "application/json", **self.headers(), **dict(headers)})
-            answer = self.connection.getresponse()
-            text = answer.read()
-        except BaseException:
-            self.close()
-            raise
+        for kept in (self.connection is not None, False):
+            self.connection = self.connection or self.connected()
+            try:
+                self.connection.request(method, path, body=body, headers={"Content-Type": "application/json", **self.headers(), **dict(headers)})
+                answer = self.connection.getresponse()
+                text = answer.read()
+                break
+            except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLError):
+                self.close()
+                if not kept:
+                    raise
+            except BaseException:
+                self.close()
+                raise
         is_json = (answer.getheader("Content-Type") or "").startswith("application/json")
         return answer.status, json.loads(text) if is_json and text else text.decode(errors="replace")
 
@@ -173,6 +178,8 @@ class NamespaceAdministrator(AttackTest):
                 ("PATCH", "/api/v1/namespaces/mine/resourcequotas/q", {"metadata": {"labels": {"a": "b"}}}, MERGE),
                 ("POST", "/api/v1/namespaces/mine/resourcequotas", {"metadata": {"name": "q"}}, {}),
                 ("POST", "/api/v1/namespaces/mine/limitranges", {"metadata": {"name": "l"}}, {}),
+                ("POST", "/api/v1/namespaces/mine/endpoints", {"metadata": {"name": "e"}}, {}),
+                ("POST", "/apis/discovery.k8s.io/v1/namespaces/mine/endpointslices", {"metadata": {"name": "e"}, "addressType": "IPv4", "endpoints": []}, {}),
                 ("POST", "/apis/policy/v1/namespaces/victim/poddisruptionbudgets", {"metadata": {"name": "b"}, "spec": {}}, {}),
                 ("GET", "/metrics", None, {}), ("GET", "/debug/pprof/heap", None, {}), ("GET", "/logs/", None, {}),
                 ("GET", "/livez/etcd", None, {}), ("GET", "/api/v1/nodes", None, {}), ("GET", "/api/v1/nodes/n1/proxy/metrics", None, {}),
@@ -359,6 +366,249 @@ class NamespaceAdministrator(AttackTest):
             self.assertLessEqual(codes, {200, 201, 400, 413, 422})
             self.assertTrue(codes & {400, 413, 422}, "it grows and grows")
             self.assertLess(len(json.dumps(self.alice.ask("GET", f"{maps}/grows")[1], separators=(",", ":"))), 9_000_000)
+
+
+class Node(AttackTest):
+    """Has n1's own certificate, and a pod that mounts one Secret."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.create("/api/v1/namespaces/mine/secrets", {"metadata": {"name": "ok"}, "stringData": {"k": "v"}})
+        cls.create("/api/v1/namespaces/mine/pods", pod("own", nodeName="n1", volumes=[{"name": "s", "secret": {"secretName": "ok"}}]))
+        cls.create("/api/v1/namespaces/victim/pods", pod("theirs", nodeName="n2", volumes=[{"name": "s", "secret": {"secretName": "gold"}}]))
+
+    def test_it_reads_what_its_pods_name(self):
+        secrets = "/api/v1/namespaces/mine/secrets"
+        self.assertEqual(self.n1.code("GET", f"{secrets}/ok"), 200)
+        for path in ("/api/v1/namespaces/victim/secrets/gold", f"{secrets}/ok/status", f"{secrets}?fieldSelector=metadata.name!=x", f"{secrets}?fieldSelector=metadata.name=ok,metadata.name=gold",
+                     f"{secrets}?fieldSelector=metadata.name=gold&fieldSelector=metadata.name=ok", "/api/v1/namespaces/victim/secrets?fieldSelector=metadata.name=gold",
+                     "/api/v1/secrets?fieldSelector=metadata.name=ok", "/api/v1/pods", "/api/v1/pods?fieldSelector=spec.nodeName=n2", "/api/v1/pods?fieldSelector=spec.nodeName!=n2",
+                     "/api/v1/pods?fieldSelector=spec.nodeName=n1&fieldSelector=spec.nodeName=n2", "/api/v1/pods?watch=1&fieldSelector=spec.nodeName=n2&timeoutSeconds=1",
+                     "/api/v1/nodes/n2", "/api/v1/nodes?fieldSelector=metadata.name=n2", "/api/v1/namespaces/victim/pods/theirs", "/api/v1/namespaces/victim/pods/theirs/log",
+                     "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n2", "/apis/storage.k8s.io/v1/csinodes/n2", "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+                     "/api/v1/namespaces/victim/persistentvolumeclaims/x", "/api/v1/configmaps", "/apis/apps/v1/deployments"):
+            with self.subTest(path=path):
+                code, answer = self.n1.ask("GET", path)
+                if code == 200:  # of a selector that is given twice the first counts; nothing has two names
+                    self.assertRegex(path, "&fieldSelector=|,metadata.name=")
+                    text = json.dumps(answer)
+                    for word in ("theirs", "gold", base64.b64encode(b"precious").decode()):
+                        self.assertNotIn(word, text)
+                else:
+                    self.assertIn(code, (400, 403, 404), answer)
+
+    def test_it_writes_what_is_its_own(self):
+        leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+        mirror = {"kubernetes.io/config.mirror": "x"}
+        uid = self.admin.ask("GET", "/api/v1/nodes/n1")[1]["metadata"]["uid"]
+        own = [{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": uid, "controller": True}]
+        token = "/api/v1/namespaces/mine/serviceaccounts/default/token"
+        of_pod = {"apiVersion": "v1", "kind": "Pod", "name": "own", "uid": self.admin.ask("GET", "/api/v1/namespaces/mine/pods/own")[1]["metadata"]["uid"]}
+        mirror_pod = lambda **kw: {"metadata": {"name": "m-n1", "annotations": mirror, "ownerReferences": own, **kw.pop("metadata", {})},
+                                   "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}], **kw}}
+        for method, path, body, headers in (
+                ("DELETE", "/api/v1/namespaces/victim/pods/theirs", {"gracePeriodSeconds": 0}, {}), ("DELETE", "/api/v1/namespaces/victim/pods?fieldSelector=spec.nodeName=n1", None, {}),
+                ("DELETE", "/api/v1/nodes/n1", None, {}), ("PATCH", "/api/v1/nodes/n2/status", {"status": {"phase": "x"}}, MERGE),
+                ("PATCH", "/api/v1/nodes/n1", {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": "true"}}}, MERGE),
+                ("PATCH", "/api/v1/nodes/n1", [{"op": "add", "path": "/metadata/labels", "value": {"node-restriction.kubernetes.io/x": "y"}}], {"Content-Type": "application/json-patch+json"}),
+                ("PATCH", "/api/v1/nodes/n1/status", {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}, MERGE),
+                ("PATCH", "/api/v1/nodes/n1/status", {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Namespace", "name": "x", "uid": "y"}]}}, MERGE),
+                ("PATCH", "/api/v1/nodes/n1?fieldManager=k&force=true", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "spec": {"taints": [{"key": "k", "effect": "NoExecute"}]}}, APPLY),
+                ("POST", "/api/v1/nodes", {"metadata": {"name": "n3"}}, {}),
+                ("POST", leases, {"metadata": {"name": "n2"}}, {}), ("POST", leases, {"metadata": {"generateName": "n"}}, {}),
+                ("PUT", f"{leases}/n2", {"metadata": {"name": "n2"}, "spec": {"holderIdentity": "n1"}}, {}), ("POST", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases", {"metadata": {"name": "n1"}}, {}),
+                ("PATCH", f"{leases}/n2?fieldManager=k", {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "n2"}}, APPLY),
+                ("POST", "/apis/storage.k8s.io/v1/csinodes", {"metadata": {"name": "n2"}, "spec": {"drivers": []}}, {}),
+                ("POST", "/api/v1/namespaces/mine/pods", pod("plain", nodeName="n1"), {}), ("POST", "/api/v1/namespaces/mine/pods", mirror_pod(nodeName="n2"), {}),
+                ("POST", "/api/v1/namespaces/mine/pods", mirror_pod(metadata={"ownerReferences": []}), {}), ("POST", "/api/v1/namespaces/mine/pods", mirror_pod(serviceAccountName="default"), {}),
+                ("POST", "/api/v1/namespaces/mine/pods", mirror_pod(volumes=[{"name": "v", "secret": {"secretName": "gold"}}]), {}),
+                ("POST", "/api/v1/namespaces/mine/pods", mirror_pod(volumes=[{"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "gold"}}}]), {}),
+                ("POST", "/api/v1/namespaces/mine/pods", mirror_pod(volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "gold"}}]), {}),
+                ("POST", "/api/v1/namespaces/mine/pods", mirror_pod(imagePullSecrets=[{"name": "gold"}]), {}),
+                ("POST", "/api/v1/namespaces/mine/pods", mirror_pod(containers=[{"name": "c", "image": "i", "envFrom": [{"secretRef": {"name": "gold"}}]}]), {}),
+                ("POST", "/api/v1/namespaces/victim/pods/theirs/eviction", {"metadata": {"name": "theirs"}}, {}),
+                ("POST", "/api/v1/namespaces/mine/pods/own/eviction", {"metadata": {"name": "theirs", "namespace": "victim"}}, {}),
+                ("PATCH", "/api/v1/namespaces/mine/pods/own/status", {"metadata": {"labels": {"a": "b"}}}, MERGE),
+                ("PATCH", "/api/v1/namespaces/mine/pods/own/status", {"metadata": {"annotations": mirror}}, MERGE),
+                ("PATCH", "/api/v1/namespaces/mine/pods/own/status", {"status": {"resourceClaimStatuses": [{"name": "x", "resourceClaimName": "gold"}]}}, MERGE),
+                ("PATCH", "/api/v1/namespaces/mine/pods/own/ephemeralcontainers", {"spec": {"ephemeralContainers": [{"name": "e", "image": "i"}]}}, STRATEGIC),
+                ("PATCH", "/api/v1/namespaces/mine/pods/own/resize", {"spec": {}}, STRATEGIC), ("POST", "/api/v1/namespaces/mine/pods/own/exec?command=sh", None, {}),
+                ("POST", token, {"spec": {}}, {}), ("POST", token, {"spec": {"boundObjectRef": {**of_pod, "uid": None}}}, {}), ("POST", token, {"spec": {"boundObjectRef": of_pod, "audiences": ["vault"]}}, {}),
+                ("POST", token, {"spec": {"boundObjectRef": {**of_pod, "name": "theirs"}}}, {}), ("POST", token, {"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": uid}}}, {}),
+                ("POST", "/api/v1/namespaces/victim/serviceaccounts/default/token", {"spec": {"boundObjectRef": of_pod}}, {}),
+                ("POST", "/api/v1/namespaces/kube-system/serviceaccounts/default/token", {"spec": {"boundObjectRef": of_pod}}, {}),
+                ("PATCH", "/api/v1/namespaces/mine/serviceaccounts/default", {"secrets": [{"name": "x"}]}, MERGE),
+                ("POST", "/api/v1/namespaces/mine/secrets", {"metadata": {"name": "x"}}, {}), ("PATCH", "/api/v1/namespaces/mine/secrets/ok", {"data": {}}, MERGE)):
+            with self.subTest(method=method, path=path, body=body):
+                code, answer = self.n1.ask(method, path, body, headers)
+                unchanged = code == 200 and "annotations" not in answer.get("metadata", {}) and "config.mirror" in str(body)  # a status changes no annotations
+                self.assertTrue(code in (400, 403, 404, 409, 422) or unchanged, f"{code} {answer}")
+        self.assertEqual(self.n1.code("POST", token, {"spec": {"boundObjectRef": of_pod}}), 201)
+
+    def test_certificates_that_it_asks_for_are_its_own(self):
+        requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+        for number, (subject, signer) in enumerate((("/O=system:nodes/CN=system:node:n2", "kubernetes.io/kube-apiserver-client-kubelet"), ("/O=system:nodes/CN=system:node:n2", "kubernetes.io/kubelet-serving"),
+                                                    ("/O=system:masters/CN=system:node:n1", "kubernetes.io/kube-apiserver-client"), ("/O=system:masters/CN=admin", "kubernetes.io/kube-apiserver-client"))):
+            made = run("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "/dev/null", "-subj", subject, timeout=20)
+            text = made[made.index("-----BEGIN CERTIFICATE REQUEST"):]
+            usages = ["digital signature", "server auth" if "serving" in signer else "client auth"]
+            body = {"metadata": {"name": f"r{number}"}, "spec": {"signerName": signer, "usages": usages, "request": base64.b64encode(text.encode()).decode()}}
+            with self.subTest(subject=subject, signer=signer):
+                self.refused(self.n1, "POST", requests, body, codes=(403, 422))
+        self.refused(self.n1, "PATCH", f"{requests}/any/approval", {"status": {"conditions": []}}, MERGE, codes=(403, 404))
+        for name, password in (("n2", "x"), ("N2", "x"), ("n1", ""), ("", "x"), ("*.default.svc", "x")):
+            for path in ("/v1-k3s/client-kubelet.crt", "/v1-k3s/serving-kubelet.crt"):
+                code, answer = self.n1.ask("GET", path, headers={"K3s-Node-Name": name, "K3s-Node-Password": password})
+                self.assertIn(code, (400, 401, 403), f"{name}: {answer}")
+
+    def test_questions_cost_no_memory(self):
+        def ask(i):
+            own = Attacker(self.server)
+            own.tls = self.n1.tls
+            text = f"{i}" + "x" * 1_000_000
+            self.assertEqual(own.code("POST", REVIEWS, {"spec": {"resourceAttributes": {"verb": "get", "resource": "secrets", "namespace": text, "name": "s"}}}), 201)
+            self.assertEqual(own.code("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": {
+                "user": "system:node:" + text, "groups": ["system:nodes"], "resourceAttributes": {"verb": "get", "resource": "secrets", "namespace": "mine", "name": "s"}}}), 201)
+            own.close()
+
+        ask(0)
+        before = self.memory()
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(ask, range(1, 151)))
+        self.assertLess(self.memory(), before + 100)
+
+
+class Stranger(AttackTest):
+    """Has no credentials, or ones that are worth nothing; and a stolen token of a pod; and a bootstrap token."""
+
+    OPEN = {"/livez", "/readyz", "/healthz", "/version", "/cacerts", "/ping", "/openid/v1/jwks", "/.well-known/openid-configuration"}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.create("/api/v1/namespaces/mine/pods", pod("own", nodeName="n1"))
+        ref = {"apiVersion": "v1", "kind": "Pod", "name": "own"}
+        made = cls.create("/api/v1/namespaces/mine/serviceaccounts/default/token", {"spec": {"boundObjectRef": ref}})
+        cls.pod_token = made["status"]["token"]
+        cls.create("/api/v1/namespaces/kube-system/secrets", {"metadata": {"name": "bootstrap-token-abcdef"}, "type": "bootstrap.kubernetes.io/token", "stringData": {
+            "token-id": "abcdef", "token-secret": "0123456789abcdef", "usage-bootstrap-authentication": "true", "auth-extra-groups": "system:bootstrappers:k3s:default-node-token"}})
+        cls.bootstrap = Attacker(cls.server, token="abcdef.0123456789abcdef")
+
+    def everything(self):
+        """Every path that the server tells of."""
+        out = set(self.admin.ask("GET", "/")[1]["paths"]) | self.OPEN
+        for root in ("/api/v1", *(f"/apis/{v['groupVersion']}" for g in self.admin.ask("GET", "/apis")[1]["groups"] for v in g["versions"])):
+            for r in self.admin.ask("GET", root)[1]["resources"]:
+                home = "/namespaces/kube-system/" if r["namespaced"] else "/"
+                name, _, sub = r["name"].partition("/")
+                out.add(root + home + name + (f"/x/{sub}" if sub else ""))
+                if not sub:
+                    out |= {root + home + name + "/x", f"{root}/watch{home}{name}"}
+        return sorted(out | {f"/v1-k3s/{p}" for p in ("config", "apiservers", "readyz", "token", "server-bootstrap", "client-ca.crt", "server-ca.crt", "serving-kubelet.crt", "client-kubelet.crt",
+                                                     "client-kube-proxy.crt", "client-k3s-controller.crt", "encrypt/status", "encrypt/config", "connect")} | {"/db/info", "/static/x", "/metrics", "/debug/pprof/"})
+
+    def test_nothing_is_open_but_what_shall_be(self):
+        broken = Attacker(self.server, token="eyJhbGciOiJub25lIn0.e30.")
+        proxied = {"X-Remote-User": "admin", "X-Remote-Group": "system:masters", "Impersonate-User": "admin"}
+        paths = self.everything()
+        self.assertGreater(len(paths), 200)
+        for path in paths:
+            for method in ("GET", "POST", "DELETE", "OPTIONS", "TRACE"):
+                for who, headers in ((self.stranger, {}), (broken, {}), (self.stranger, proxied)):
+                    code, answer = who.ask(method, path, "{}" if method == "POST" else None, headers)
+                    if code < 400:
+                        self.assertIn(path.split("?")[0], {*self.OPEN, *(p + "/" + rest for p in ("/livez", "/readyz", "/healthz") for rest in ("ping",))}, f"{method} {path}: {code} {answer}")
+                    else:
+                        self.assertIn(code, (400, 401, 403, 404, 405, 501), f"{method} {path}: {answer}")
+
+    def test_a_pod_s_token_is_a_pod_s(self):
+        me = Attacker(self.server, token=self.pod_token)
+        for path in self.everything():
+            if path in self.OPEN or path == "/" or path.startswith(("/livez/", "/readyz/", "/healthz/")):
+                continue
+            for method in ("GET", "DELETE"):
+                code, answer = me.ask(method, path)
+                trust = path.endswith("/clustertrustbundles")  # system:cluster-trust-bundle-discovery is every account's
+                allowed = method == "GET" and (trust or re.fullmatch(r"/api/?|/apis/?|/api/v1|/apis/[^/]+|/apis/[^/]+/[^/]+|/openapi/v[23].*|/version/?|/", path))
+                self.assertTrue(code >= 400 or allowed, f"{method} {path}: {code} {answer}")
+        for who in (Attacker(self.server, basic="node:" + self.pod_token), Attacker(self.server, basic="server:" + self.pod_token), Attacker(self.server, token=self.pod_token + "x"),
+                    Attacker(self.server, token=self.pod_token.rsplit(".", 1)[0] + "."), Attacker(self.server, token=self.server.token())):
+            self.assertEqual(who.code("GET", "/api/v1/namespaces"), 401)
+        self.assertEqual(me.code("POST", REVIEWS, {"spec": {"nonResourceAttributes": {"verb": "get", "path": "/"}}}), 201)
+        # It ends with what it is bound to, and doesn't come back with another of that name.
+        self.create("/api/v1/namespaces/mine/serviceaccounts", {"metadata": {"name": "gone"}})
+        token = self.create("/api/v1/namespaces/mine/serviceaccounts/gone/token", {"spec": {}})["status"]["token"]
+        of_gone = Attacker(self.server, token=token)
+        self.assertEqual(of_gone.code("GET", "/apis"), 200)
+        self.admin.ask("DELETE", "/api/v1/namespaces/mine/serviceaccounts/gone")
+        self.create("/api/v1/namespaces/mine/serviceaccounts", {"metadata": {"name": "gone"}})
+        self.assertEqual(of_gone.code("GET", "/apis"), 401)
+
+    def test_a_bootstrap_token_makes_new_nodes_alone(self):
+        for path in self.everything():
+            if path in self.OPEN or path == "/" or path.startswith(("/livez/", "/readyz/", "/healthz/")) or re.fullmatch(r"/api/?|/apis/?|/api/v1|/apis/[^/]+(/[^/]+)?|/openapi/.*|/version/?", path):
+                continue
+            if path in ("/v1-k3s/config", "/v1-k3s/apiservers", "/v1-k3s/readyz", "/v1-k3s/client-ca.crt", "/v1-k3s/server-ca.crt", "/v1-k3s/client-kube-proxy.crt", "/v1-k3s/client-k3s-controller.crt"):
+                continue  # what an agent is given
+            code, answer = self.bootstrap.ask("GET", path)
+            self.assertIn(code, (400, 401, 403, 404, 405), f"{path}: {answer}")
+        config = self.bootstrap.ask("GET", "/v1-k3s/config")[1]
+        self.assertNotIn(self.server.token().rsplit(":", 1)[1], json.dumps(config))
+        names = ("kubernetes", "kubernetes.default.svc", "KUBERNETES.default.SVC", "kubernetes.default.svc.cluster.local", "localhost", "*.default.svc", "*", "*.svc.cluster.local", "kubernetes.default.svc.",
+                 "a/b", "..", "a..b", "n1,O=system:masters", "n1\tx", "\u00e4", "x" * 254, "-a", "a_b", "system:masters")
+        for name in names:
+            for path in ("/v1-k3s/serving-kubelet.crt", "/v1-k3s/client-kubelet.crt"):
+                code, answer = self.bootstrap.ask("GET", path, headers={"K3s-Node-Name": name.encode(), "K3s-Node-Password": "p"})
+                self.assertGreaterEqual(code, 400, f"{name}: {answer}")
+        # A node that lives: its name isn't to be had.
+        now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
+        self.create("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", {"metadata": {"name": "n2"}, "spec": {"renewTime": now, "leaseDurationSeconds": 400}})
+        self.assertEqual(self.bootstrap.code("GET", "/v1-k3s/client-kubelet.crt", headers={"K3s-Node-Name": "n2", "K3s-Node-Password": "p"}), 403)
+        # The servers' own addresses are in no node's certificate.
+        code, text = self.bootstrap.ask("GET", "/v1-k3s/serving-kubelet.crt", headers={"K3s-Node-Name": "fresh", "K3s-Node-Password": "p", "K3s-Node-IP": f"10.43.0.1,{self.host.address},10.9.9.9"})
+        self.assertEqual(code, 200, text)
+        leaf = text[:text.index("-----END CERTIFICATE-----") + 26]
+        shown = run("openssl", "x509", "-noout", "-ext", "subjectAltName", input=leaf)
+        self.assertIn("10.9.9.9", shown)
+        self.assertNotIn("10.43.0.1", shown)
+        # Another password: the name is taken.
+        self.assertEqual(self.bootstrap.code("GET", "/v1-k3s/client-kubelet.crt", headers={"K3s-Node-Name": "fresh", "K3s-Node-Password": "q"}), 403)
+
+    def test_streams_that_the_server_must_reset_end_the_connection(self):
+        """HTTP/2: as rapid resets, but made by the server (CVE-2025-8671)."""
+        own = Attacker(self.server)
+        own.tls.set_alpn_protocols(["h2"])
+        frame = lambda kind, flags, stream, body: struct.pack(">I", len(body))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + body
+        head = b"\x82\x87\x84\x41\x01a"  # GET https / of a
+        with self.others_wait_at_most(3), own.socket() as s:
+            self.assertEqual(s.selected_alpn_protocol(), "h2")
+            s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+            s.settimeout(20)
+            ended = False
+            try:
+                for n in range(200):
+                    s.sendall(b"".join(frame(1, 5, 2 * i + 1, head) + frame(8, 0, 2 * i + 1, b"\x7f\xff\xff\xff") for i in range(n * 100, (n + 1) * 100)))
+            except OSError:
+                ended = True
+            while not ended:
+                try:
+                    ended = not s.recv(65536)
+                except ssl.SSLError:
+                    ended = True
+        self.assertTrue(ended)
+
+    def test_half_open_and_talkative_connections_keep_nobody_out(self):
+        held = []
+        self.addCleanup(lambda: [s.close() for s in held])
+        with self.others_wait_at_most(3):
+            for i in range(1500):
+                s = socket.create_connection((self.server.address, self.server.port), timeout=20)
+                s.sendall(b"\x16\x03\x01\x02\x00\x01" if i % 2 else b"\x16")  # of a ClientHello that never comes
+                held.append(s)
+            for _ in range(200):
+                self.assertIn(self.stranger.code("GET", "/ping"), (200, 503))
+                self.assertIn(self.stranger.code("GET", "/api/v1/secrets"), (401, 403))
 
 
 if __name__ == "__main__":
