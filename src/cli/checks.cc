@@ -105,7 +105,7 @@ complaint check_egress_mode(std::string_view value) {
 }
 
 complaint check_flannel_backend(std::string_view value) {
-  if (value == "wireguard-native") return "would encrypt nothing: Kedge makes no network between nodes yet; with none, one of your own can";
+  if (value == "wireguard-native") return "is not supported yet, so nothing would be encrypted; with none, a network of your own can";
   return one_of(value, {"vxlan", "none", "host-gw"}, "is none of vxlan, host-gw and none");
 }
 

@@ -14,7 +14,7 @@ using enum support;
 constexpr std::string_view no_etcd = "Kedge has no embedded etcd; the database is backed up with its own tools";
 constexpr std::string_view no_s3 = "Kedge takes no etcd snapshots, so it has none to upload";
 constexpr std::string_view no_helm = "Kedge has no Helm controller";
-constexpr std::string_view no_flannel = "Kedge runs no flannel; pods use the CNI configuration of the machine";
+constexpr std::string_view no_flannel = "Kedge's own network of pods takes no configuration of flannel's";
 constexpr std::string_view one_port = "Kedge serves API and supervisor from one port, --https-listen-port";
 constexpr std::string_view klog = "Kedge has no klog levels; --debug shows more";
 constexpr std::string_view in_process = "this component takes no arguments in Kedge";
@@ -76,11 +76,10 @@ const flag table[] = {
     {.name = "cluster-domain", .group = networking, .into = &server::cluster_domain, .fallback = "cluster.local",
      .check = check_dns_name, .help = "DNS domain of the cluster"},
     {.name = "flannel-backend", .group = networking, .into = &server::flannel_backend, .fallback = "vxlan", .check = check_flannel_backend,
-     .help = "Network of pods: none (you bring it), vxlan or host-gw (each node's own bridge; nothing is made between nodes yet)"},
-    {.name = "flannel-ipv6-masq", .group = networking, .kind = value_kind::boolean, .state = ignored, .reason = no_flannel,
-     .help = "IPv6 masquerading for pods"},
-    {.name = "flannel-external-ip", .group = networking, .kind = value_kind::boolean, .state = ignored, .reason = no_flannel,
-     .help = "flannel over external addresses"},
+     .help = "Network of pods: vxlan, host-gw, or none (you bring it)"},
+    {.name = "flannel-ipv6-masq", .group = networking, .into = &server::flannel_ipv6_masq, .help = "IPv6 masquerading for pods"},
+    {.name = "flannel-external-ip", .group = networking, .into = &server::flannel_external_ip,
+     .help = "Reach the other nodes' pods by their nodes' --node-external-ip"},
     {.name = "egress-selector-mode", .group = networking, .into = &server::egress_selector_mode, .fallback = "agent",
      .check = check_egress_mode, .help = "What goes to nodes through their tunnel: agent, cluster, pod or disabled"},
     {.name = "servicelb-namespace", .group = networking, .fallback = "kube-system", .state = ignored,
@@ -289,12 +288,12 @@ const flag table[] = {
     {.name = "resolv-conf", .env = "K3S_RESOLV_CONF", .who = both, .group = agent_networking, .into = &agent::resolv_conf,
      .state = ignored, .reason = no_pods,
      .help = "resolv.conf for pods (default: found on the machine)"},
-    {.name = "flannel-iface", .who = both, .group = agent_networking, .state = ignored, .reason = no_flannel,
-     .help = "flannel's interface"},
+    {.name = "flannel-iface", .who = both, .group = agent_networking, .into = &agent::flannel_interface,
+     .help = "Interface of the pods' network between nodes (default: that of the node's address)"},
     {.name = "flannel-conf", .who = both, .group = agent_networking, .state = ignored, .reason = no_flannel,
      .help = "flannel's configuration"},
-    {.name = "flannel-cni-conf", .who = both, .group = agent_networking, .state = ignored, .reason = no_flannel,
-     .help = "flannel's CNI configuration"},
+    {.name = "flannel-cni-conf", .who = both, .group = agent_networking, .into = &agent::flannel_cni_conf,
+     .help = "CNI configuration to use instead of Kedge's own"},
     {.name = "vpn-auth", .env = "K3S_VPN_AUTH", .who = both, .group = agent_networking, .secret = true, .state = refused,
      .reason = "Kedge configures no VPN; set it up on the machine and give its address as --node-ip",
      .help = "Credentials of a VPN"},

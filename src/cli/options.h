@@ -61,6 +61,8 @@ struct agent_options {
   bool with_node_id = false;
   std::vector<std::string> node_labels;         // key=value
   std::vector<std::string> node_taints;         // key[=value]:Effect
+  std::string flannel_interface;                // empty: that of the node's address
+  std::string flannel_cni_conf;                 // a file; empty: our own
   std::vector<std::string> node_ips;            // empty: the address of the default route's interface
   std::vector<std::string> node_external_ips;
   std::vector<std::string> node_internal_dns;
@@ -103,6 +105,7 @@ struct server_options {
   port_range service_node_ports = {30000, 32767};
   std::vector<std::string> cluster_dns;  // empty: the tenth address of each service range
   std::string cluster_domain = "cluster.local";
+  bool flannel_ipv6_masq = false, flannel_external_ip = false;
   std::string flannel_backend = "vxlan";  // "none": the user brings the pod network
   std::string egress_selector_mode = "agent";  // agent | cluster | pod | disabled
 

@@ -70,6 +70,8 @@ supervisor::config cluster_settings(const server_options& o) {
   c.node_port_last = o.service_node_ports.last;
   c.egress_selector_mode = o.egress_selector_mode;
   c.flannel_backend = o.flannel_backend;
+  c.flannel_ipv6_masq = o.flannel_ipv6_masq;
+  c.flannel_external_ip = o.flannel_external_ip;
   c.write_kubeconfig = o.write_kubeconfig;
   c.usual_kubeconfig = usual_kubeconfig();
   c.write_kubeconfig_mode = o.write_kubeconfig_mode.bits;

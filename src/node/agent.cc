@@ -8,7 +8,8 @@
 #include "base/strings.h"
 #include "crypto/files.h"
 #include "node/api_client.h"
-#include "node/cni.h"
+#include "node/network/cni_config.h"
+#include "node/network/node_network.h"
 #include "node/containerd.h"
 #include "node/cri.h"
 #include "node/kubelet_api.h"
@@ -54,6 +55,7 @@ class agent {
  private:
   task<result<void>> resolve();
   task<result<void>> join_cluster();
+  task<result<void>> make_network();
   task<result<void>> make_reachable();
   task<void> serve_kubelet(std::shared_ptr<net::tls_server_context> tls);
   task<void> serve_status();
@@ -63,7 +65,6 @@ class agent {
   task<result<void>> adopt_or_create();
   task<void> look_at_runtime();
   task<void> look_at_machine();
-  task<void> write_network_configuration();
   task<result<void>> write_status();
   task<result<void>> claim_role();
   task<result<void>> renew_lease();
@@ -79,7 +80,6 @@ class agent {
   agent_config config_;
   agent_control& control_;
   std::string password_;
-  bool manage_cni_ = false;
   std::optional<containerd> containerd_;
   cri_client cri_;
   std::optional<api_client> api_;    // as system:node:<name>
@@ -98,7 +98,8 @@ class agent {
   time_point images_at_{};
   time_point reported_at_{};
   time_point began_{};
-  std::string network_written_;  // the CNI configuration that is on disk
+  std::optional<informer> cluster_view_;  // as system:kube-proxy
+  std::optional<node_network> network_;
 
   // Last, since their tasks use all of the above: the runtime, what serves others, and what keeps Node and Lease.
   reactor::scope runtime_tasks_, serving_tasks_, node_tasks_;
@@ -160,20 +161,38 @@ task<result<void>> agent::join_cluster() {
   config_.node_ips = order_addresses(std::move(config_.node_ips), j.cluster.cluster_cidrs);
   config_.disable_cloud_controller |= j.cluster.disable_cloud_controller;
   if (config_.reachable && takes_egress(j.cluster)) config_.node_labels.push_back(std::string(egress_label) + "=true");
-  manage_cni_ = config_.manage_cni && j.cluster.flannel_backend != "none";
-  // There is another node at least, when this one isn't a server's own.
-  if (manage_cni_ && config_.admin_certificate.empty())
-    log::warning("--flannel-backend={}: no network between nodes is made yet; this node's pods reach those of others by your own routes alone{}", j.cluster.flannel_backend,
-                 j.cluster.flannel_backend.contains("wireguard") ? ", and nothing is encrypted" : "");
   KEDGE_CO_TRY(api_, api_client::make(config_.api(), j.server_ca, j.kubelet, control_.network));
   if (!config_.admin_certificate.empty()) {
     KEDGE_CO_TRY(auto chain, crypto::read_file(config_.admin_certificate));
     KEDGE_CO_TRY(auto key, crypto::read_file(config_.admin_key));
     KEDGE_CO_TRY(admin_, api_client::make(config_.api(), j.server_ca, {std::move(chain), std::move(key)}, control_.network));
   }
+  if (config_.manage_cni) KEDGE_CO_CHECK(co_await make_network());
   log::warning("this node does not yet: {}", kedge::join({std::begin(not_yet), std::end(not_yet)}, ", "));
   control_.node_name = config_.node_name;
   control_.registered.set();
+  co_return result<void>();
+}
+
+task<result<void>> agent::make_network() {
+  auto& j = *control_.joined;
+  if (j.cluster.flannel_backend == "none") {
+    // The user's own network brings its plugins, some of the names that ours have.
+    auto linked = co_await reactor::offload([folder = config_.plugin_folder()] { return link_plugins(folder, false); });
+    if (linked && !*linked) log::warning("CNI plugins: {}", linked->error().message);
+    co_return result<void>();
+  }
+  auto folder = config_.agent_folder();
+  KEDGE_CO_TRY(auto read, co_await reactor::offload([folder]() -> result<client_identity> {
+    client_identity c;
+    KEDGE_TRY(c.chain, crypto::read_file(folder + "/client-kube-proxy.crt"));
+    KEDGE_TRY(c.key, crypto::read_file(folder + "/client-kube-proxy.key"));
+    return c;
+  }));
+  KEDGE_CO_TRY(auto identity, std::move(read));
+  KEDGE_CO_TRY(cluster_view_, informer::make(config_.api(), j.server_ca, identity, control_.network));
+  network_.emplace(network_parts{.config = config_, .cluster = j.cluster, .api = *api_, .cluster_view = *cluster_view_});
+  node_tasks_.spawn(network_->run());
   co_return result<void>();
 }
 
@@ -348,36 +367,10 @@ task<void> agent::look_at_machine() {
   }
 }
 
-// The pods' network on this node, as soon as the node's range is known.
-task<void> agent::write_network_configuration() {
-  if (!manage_cni_) co_return;
-  std::vector<std::string> ranges;
-  if (auto* all = node_["spec"]["podCIDRs"].array())
-    for (auto& r : *all) ranges.emplace_back(r.as_string());
-  if (ranges.empty() && node_["spec"]["podCIDR"].is_string()) ranges.emplace_back(node_["spec"]["podCIDR"].as_string());
-  if (ranges.empty()) co_return;
-  auto text = cni_conflist(ranges, config_.agent_folder() + "/cni");
-  if (text == network_written_) co_return;
-  auto folder = config_.cni_conf_folder();
-  auto written = co_await reactor::offload([folder, text]() -> result<void> {
-    auto path = folder + "/" + std::string(cni_file_name);
-    // containerd reads the folder again at each change: no change, no work.
-    if (auto old = crypto::read_file(path); old && *old == text) return {};
-    KEDGE_CHECK(crypto::make_folder(folder, 0755));
-    return crypto::write_file(path, text, {.mode = 0644});
-  });
-  if (written && *written) {
-    network_written_ = std::move(text);
-    log::info("pods of this node get addresses of {}", join(ranges, ","));
-  } else {
-    log::warning("the network configuration can't be written: {}", written ? written->error().message : written.error().message);
-  }
-}
-
 task<result<void>> agent::write_status() {
   // Read first: others write it too, such as the controller that calls a silent node's state unknown.
   KEDGE_CO_TRY(node_, co_await api_->get(node_path()));
-  co_await write_network_configuration();
+  if (network_) network_->saw(node_);
   if (admin_) {
     if (auto claimed = co_await claim_role(); !claimed) log::warning("the node's role can't be set: {}", claimed.error().message);
   }

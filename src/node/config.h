@@ -48,13 +48,19 @@ struct agent_config {
   std::string runtime_state_folder;             // containerd's state and socket; empty: default_runtime_state_folder()
   std::string snapshotter;                      // empty: overlayfs where the data folder can carry it
   std::string pause_image = "rancher/mirrored-pause:3.6";
-  std::string cni_bin_folder;                   // empty: /opt/cni/bin or /usr/lib/cni, whichever is there
-  bool manage_cni = true;                       // false: --flannel-backend=none, the user brings the network
+  std::string cni_bin_folder;                   // another's CNI plugins; empty: ours, and the machine's others (plugin_folder)
+  bool manage_cni = true;                       // false: no pod network is made, whatever the cluster has
+  std::string flannel_interface;                // of the pods' network between nodes; empty: that of the node's address
+  std::string flannel_cni_conf;                 // a file that stands for our network configuration
 
   std::string agent_folder() const { return data_dir + "/agent"; }
   bool is_default_data_dir() const { return data_dir == "/var/lib/rancher/k3s"; }
   std::string status_socket() const { return agent_folder() + "/status.sock"; }
   std::string cni_conf_folder() const { return agent_folder() + "/etc/cni/net.d"; }
+  std::string plugin_folder() const { return data_dir + "/data/cni"; }  // K3s's
+  // What the CNI plugins read and write. Another data folder has its own, so that several nodes can live on one machine.
+  std::string subnet_file() const { return is_default_data_dir() ? "/run/flannel/subnet.env" : agent_folder() + "/subnet.env"; }
+  std::string lease_folder() const { return is_default_data_dir() ? "/var/lib/cni/networks" : agent_folder() + "/cni"; }
   const std::string& api() const { return api_url.empty() ? server_url : api_url; }
 };
 

@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "crypto/files.h"
 #include "node/limits.h"
+#include "node/network/cni_config.h"
 #include "reactor/offload.h"
 
 extern char** environ;
@@ -28,6 +29,7 @@ result<void> prepare(const containerd_settings& s) {
     KEDGE_CHECK(crypto::make_folder(file->substr(0, file->find_last_of('/')), 0755));
   // containerd watches this folder for the network configuration; it must be there for that.
   KEDGE_CHECK(crypto::make_folder(s.cni_conf_folder, 0755));
+  if (s.links_plugins) KEDGE_CHECK(link_plugins(s.cni_bin_folder, true));
   KEDGE_CHECK(crypto::write_file(s.config_file, containerd_config(s)));
   KEDGE_CHECK(crypto::write_file(s.crictl_file, "runtime-endpoint: unix://" + s.socket + "\n", {.mode = 0644}));
   struct stat log {};

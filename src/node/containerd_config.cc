@@ -10,7 +10,6 @@
 
 #include "base/strings.h"
 #include "crypto/files.h"
-#include "node/cni.h"
 
 namespace kedge::node {
 
@@ -72,8 +71,8 @@ containerd_settings detect_containerd(const agent_config& config) {
   s.config_file = agent + "/etc/containerd/config.toml";
   s.log_file = s.root_folder + "/containerd.log";
   s.crictl_file = agent + "/etc/crictl.yaml";
-  s.cni_bin_folder = find_cni_bin_folder(config.cni_bin_folder);
-  if (s.cni_bin_folder.empty()) s.cni_bin_folder = "/opt/cni/bin";  // where they will be when installed
+  s.cni_bin_folder = config.cni_bin_folder.empty() ? config.plugin_folder() : config.cni_bin_folder;
+  s.links_plugins = config.cni_bin_folder.empty();
   s.cni_conf_folder = config.cni_conf_folder();
   s.snapshotter = !config.snapshotter.empty() ? config.snapshotter : carries_overlay(s.root_folder) ? "overlayfs" : "native";
   s.pause_image = config.pause_image;

@@ -18,6 +18,7 @@ struct containerd_settings {
   std::string log_file;
   std::string crictl_file;      // $D/agent/etc/crictl.yaml
   std::string cni_bin_folder, cni_conf_folder;
+  bool links_plugins = false;   // cni_bin_folder is ours to fill
   std::string snapshotter;
   std::string pause_image;
   unsigned stream_port = 10010;  // exec, attach, port-forward; 0: any

@@ -189,6 +189,12 @@ result<cluster_config> parse_cluster_config(const json::value& d) {
   c.https_port = static_cast<unsigned>(d["HTTPSPort"].as_integer());
   c.supervisor_port = static_cast<unsigned>(d["SupervisorPort"].as_integer());
   c.disable_cloud_controller = d["DisableCCM"].as_bool();
+  c.flannel_ipv6_masquerade = d["FlannelIPv6Masq"].as_bool();
+  c.flannel_external_ip = d["FlannelExternalIP"].as_bool();
+  c.disable_kube_proxy = d["DisableKubeProxy"].as_bool();
+  c.disable_service_lb = d["DisableServiceLB"].as_bool();
+  c.disable_dns = d["Disables"]["coredns"].as_bool() || d["Skips"]["coredns"].as_bool();
+  c.disable_network_policy = d["DisableNPC"].as_bool();
   return c;
 }
 

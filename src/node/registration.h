@@ -32,6 +32,8 @@ struct cluster_config {
   std::string egress_selector_mode;
   unsigned https_port = 0, supervisor_port = 0;
   bool disable_cloud_controller = false;
+  bool flannel_ipv6_masquerade = false, flannel_external_ip = false;
+  bool disable_kube_proxy = false, disable_service_lb = false, disable_dns = false, disable_network_policy = false;
 };
 // errc::unsupported: a server too old for us, with K3s's text.
 result<cluster_config> parse_cluster_config(const json::value& document);

@@ -28,6 +28,7 @@ struct config {
   std::string cluster_domain = "cluster.local";
   std::uint16_t node_port_first = 30000, node_port_last = 32767;
   std::string egress_selector_mode = "agent";
+  bool flannel_ipv6_masq = false, flannel_external_ip = false;
   std::string flannel_backend = "vxlan";  // "none" tells agents that the user brings the pod network
 
   std::string write_kubeconfig;   // empty: usual_kubeconfig

@@ -122,12 +122,6 @@ finding program(std::string_view what, const std::string& name, const machine& h
   return {what, otherwise, fmt::format("not found; {}", use)};
 }
 
-finding plugins() {
-  for (const char* folder : {"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"})
-    if (exists(fmt::format("{}/bridge", folder))) return {"CNI plugins", verdict::good, folder};
-  return {"CNI plugins", verdict::warn, "not found; nodes with pods need them (Debian: containernetworking-plugins)"};
-}
-
 std::vector<finding> examine(const machine& here) {
   const bool overlay = content("/proc/filesystems").find("overlay") != std::string::npos;
   const bool bridge_rules = exists("/proc/sys/net/bridge/bridge-nf-call-iptables");
@@ -144,7 +138,6 @@ std::vector<finding> examine(const machine& here) {
       module("vxlan", "vxlan", false, verdict::warn, "some networks between nodes need it"),
       program("containerd", "containerd", here, verdict::warn, "nodes with pods need it (Debian: containerd)"),
       program("runc", "runc", here, verdict::warn, "containerd needs it (Debian: runc)"),
-      plugins(),
       program("kubectl", "kubectl", here, verdict::warn, "kedge kubectl runs it"),
   };
 }

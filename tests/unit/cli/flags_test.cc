@@ -93,7 +93,7 @@ TEST_CASE("values are checked, and the message names place and value") {
       {"cluster-cidr", "10.42.0.0/33", "here: \"10.42.0.0/33\" is not a CIDR such as 10.42.0.0/16 or fd00:42::/56"},
       {"cluster-cidr", "10.42.0.0/16,fd00:42::/56", ""},
       {"flannel-backend", "host-gw", ""},
-      {"flannel-backend", "wireguard-native", "here: \"wireguard-native\" would encrypt nothing: Kedge makes no network between nodes yet; with none, one of your own can"},
+      {"flannel-backend", "wireguard-native", "here: \"wireguard-native\" is not supported yet, so nothing would be encrypted; with none, a network of your own can"},
       {"https-listen-port", "65536", "here: \"65536\" is not a port (1-65535)"},
       {"https-listen-port", "0", "here: \"0\" is not a port (1-65535)"},
       {"write-kubeconfig-mode", "0644", ""},
@@ -130,9 +130,9 @@ TEST_CASE("what makes no sense here warns; what would mislead is refused; what c
   CHECK(give("docker", "false"));
   CHECK(give("disable-helm-controller", "true"));
   CHECK(warnings.empty());
-  CHECK(give("flannel-iface", "eth1"));
+  CHECK(give("flannel-conf", "/etc/flannel.json"));
   REQUIRE(warnings.size() == 1);
-  CHECK(warnings[0].starts_with("--flannel-iface has no effect: "));
+  CHECK(warnings[0].starts_with("--flannel-conf has no effect: "));
   CHECK(give("disable", "traefik,servicelb"));  // nothing is deployed that could be left out
   CHECK(give("private-registry", "/etc/rancher/k3s/registries.yaml"));
   CHECK(warnings.size() == 1);

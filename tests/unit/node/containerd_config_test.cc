@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "json/parse.h"
-#include "node/cni.h"
+#include "node/network/cni_config.h"
 
 using namespace kedge;
 using namespace kedge::node;
@@ -41,14 +41,12 @@ TEST_CASE("programs are found in PATH first, and only if they can be run") {
   CHECK(find_program("passwd", "/etc") != "/etc/passwd");
 }
 
-TEST_CASE("the network configuration gives pods addresses of every podCIDR") {
-  auto v = json::parse(cni_conflist({"10.42.3.0/24", "fd42::/64"}, "/d/leases")).value();
-  CHECK(v["name"] == "cbr0");
-  auto& bridge = v["plugins"][std::size_t{0}];
-  CHECK(bridge["type"] == "bridge");
-  CHECK(bridge["ipam"]["dataDir"] == "/d/leases");
-  CHECK(bridge["ipam"]["ranges"][std::size_t{0}][std::size_t{0}]["subnet"] == "10.42.3.0/24");
-  CHECK(bridge["ipam"]["ranges"][std::size_t{1}][std::size_t{0}]["subnet"] == "fd42::/64");
-  CHECK(bridge["ipam"]["routes"][std::size_t{1}]["dst"] == "::/0");
-  CHECK(v["plugins"][std::size_t{1}]["type"] == "portmap");
+TEST_CASE("the network configuration is K3s's, and names places only where they are not the usual ones") {
+  auto v = json::parse(cni_conflist({})).value();
+  CHECK(v == json::parse(R"({"cniVersion":"1.0.0","name":"cbr0","plugins":[
+    {"type":"flannel","delegate":{"hairpinMode":true,"forceAddress":true,"isDefaultGateway":true}},
+    {"type":"portmap","capabilities":{"portMappings":true}}]})").value());
+  auto own = json::parse(cni_conflist({.subnet_file = "/d/subnet.env", .leases = "/d/leases"})).value();
+  CHECK(own["plugins"][0]["subnetFile"] == "/d/subnet.env");
+  CHECK(own["plugins"][0]["ipam"]["dataDir"] == "/d/leases");
 }

@@ -8,7 +8,7 @@
 
 #include "crypto/files.h"
 #include "loop.h"
-#include "node/cni.h"
+#include "node/network/cni_config.h"
 #include "node/cri.h"
 #include "support/temporary_folder.h"
 
@@ -76,7 +76,7 @@ TEST_CASE("containerd is started, answers, comes back after a crash, takes the n
     NEEDS(disks);
     CHECK(disks->size() == 1);
 
-    CHECK(crypto::write_file(c.cni_conf_folder() + "/" + std::string(cni_file_name), cni_conflist({"10.42.0.0/24"}, c.data_dir + "/cni")));
+    CHECK(crypto::write_file(c.cni_conf_folder() + "/" + std::string(cni_file_name), cni_conflist({.leases = c.data_dir + "/cni"})));
     bool network = false;
     for (int i = 0; i < 100 && !network; ++i) {
       network = (co_await cri.status()).value().network.ready;

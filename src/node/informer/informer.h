@@ -1,0 +1,33 @@
+// informer.h: keeps copies of kinds true: a list in pages, then a watch from there, for ever.
+//
+// Losing the servers loses nothing: the copies stay as they were, and the next list says what changed meanwhile.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "net/http/client.h"
+#include "node/informer/kind_cache.h"
+#include "node/supervisor_client.h"
+#include "reactor/scope.h"
+
+namespace kedge::node {
+
+class informer {
+ public:
+  static result<informer> make(std::string api_url, const std::string& ca, const client_identity& identity, reactor::network* network);
+
+  // `path`: "/api/v1/services", perhaps with "?fieldSelector=…". Never ends. `into` outlives the task.
+  task<void> follow(std::string path, kind_sink& into);
+
+ private:
+  informer() = default;
+  task<result<void>> list(const std::string& path, kind_sink& into, std::string& version);
+  task<result<void>> watch(const std::string& path, kind_sink& into, std::string& version, std::optional<time_point>& watching);
+
+  net::http::target target_;
+  std::unique_ptr<net::http::client> http_;
+};
+
+}  // namespace kedge::node

@@ -1,0 +1,27 @@
+// limits.h: the network's bounds and cadences.
+#pragma once
+
+#include <cstddef>
+
+#include "base/time.h"
+
+namespace kedge::node {
+
+using namespace std::chrono_literals;
+
+namespace netlink {
+// The kernel answers within the call; only a lock that another holds (a long nft transaction) makes it late.
+inline constexpr duration answer_timeout = 20s;
+// The kernel's own datagrams are at most 32 KB (NLMSG_GOODSIZE of a dump).
+inline constexpr std::size_t receive_bytes = 64 * 1024;
+// One transaction of service rules: some 300 bytes an endpoint; 60,000 endpoints.
+inline constexpr std::size_t transaction_bytes_max = 32 * 1024 * 1024;
+}  // namespace netlink
+
+// Addresses of interfaces change and other programs flush tables: all is looked at this often. A failure is tried again sooner.
+inline constexpr duration network_look_interval = 30s;
+inline constexpr duration network_retry = 2s;
+// Changes that come together are applied together; a pod's first packet to a new node waits no longer than this.
+inline constexpr duration network_settle = 20ms;
+
+}  // namespace kedge::node

@@ -1,0 +1,59 @@
+// node_network.h: the node's network as a service: what makes its pods, the other nodes' and the Services' reach each other.
+//
+//   the Node (its range) ─▶ overlay ─▶ annotations for the others, subnet.env and conflist for the runtime
+//   Nodes ─▶ plan_overlay ─▶ routes, neighbours
+//
+// Nothing of it ends for good: what fails is told once, and tried again. A stop leaves everything standing, so that pods go on.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "json/value.h"
+#include "node/api_client.h"
+#include "node/config.h"
+#include "node/informer/informer.h"
+#include "node/network/overlay.h"
+#include "node/registration.h"
+#include "reactor/sync.h"
+
+namespace kedge::node {
+
+struct network_parts {
+  const agent_config& config;
+  const cluster_config& cluster;
+  api_client& api;        // as the node
+  informer& cluster_view;
+};
+
+class node_network {
+ public:
+  explicit node_network(network_parts parts);
+
+  // The own Node, each time that it was read.
+  void saw(const json::value& node);
+  // Never ends; dropped by its owner.
+  task<void> run();
+
+ private:
+  task<result<void>> open();
+  task<result<void>> tell_others();
+  task<void> keep_overlay();
+
+  network_parts parts_;
+  overlay_kind kind_ = overlay_kind::none;
+  std::vector<ip_range> cluster_ranges_;
+
+  std::vector<ip_range> ranges_;          // of the own Node
+  json::object told_;                     // the annotations that the Node has
+  overlay_end known4_, known6_;
+  std::string written_;                   // subnet.env and conflist, as they are on disk
+
+  std::optional<overlay> overlay_;
+  reactor::event ranges_known_, changed_;
+  kind_cache<node_record> nodes_;
+  reactor::scope tasks_;
+};
+
+}  // namespace kedge::node

@@ -1,0 +1,14 @@
+// sysctl.h: the kernel's switches of the calling thread's network namespace. Blocks.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace kedge::node {
+
+// `name` below /proc/sys/net: "ipv4/ip_forward". One that this kernel doesn't have is left alone.
+result<void> write_sysctl(const std::string& name, std::string_view value);
+
+}  // namespace kedge::node

@@ -1,0 +1,121 @@
+#include "pods.h"
+
+using namespace kedge;
+using namespace kedge::node;
+
+TEST_CASE("cni: pods of a node get addresses of both families and reach each other, the node and themselves; DEL leaves nothing") {
+  runtime rt;
+  test_namespace one, two;
+  if (!one || !two || !rt.node) return;
+  auto first = rt.run("ADD", "aaa", one.path());
+  CHECK_MESSAGE(address_in(first) == "10.42.3.2/24", json::write(first));
+  CHECK(address_in(first, 1) == "fd42:0:0:3::2/64");
+  CHECK(first["ips"][0]["interface"].as_integer() == 2);
+  CHECK(first["interfaces"][0]["name"].as_string() == "cni0");
+  CHECK(first["interfaces"][2]["sandbox"].as_string() == one.path());
+  auto second = rt.run("ADD", "bbb", two.path());
+  CHECK(address_in(second) == "10.42.3.3/24");
+  CHECK(rt.run("CHECK", "aaa", one.path(), first)["code"].is_null());
+
+  CHECK(datagram(one, two, "10.42.3.3", 5000) == "10.42.3.2");
+  CHECK(datagram(rt.node, two, "10.42.3.3", 5000) == "10.42.3.1");
+  CHECK(datagram(one, rt.node, "10.42.3.1", 5000) == "10.42.3.2");
+
+  // The same attachment again, after a call that came to no end: the same address.
+  CHECK(rt.run("ADD", "bbb", two.path())["code"].as_integer() == 100);  // eth0 is there
+  CHECK(rt.run("DEL", "aaa", one.path(), first).is_object());
+  CHECK(rt.run("DEL", "aaa", one.path(), first)["code"].is_null());  // twice is fine
+  CHECK(rt.run("DEL", "bbb", "", second)["code"].is_null());          // the namespace is gone
+  std::size_t left = 0;
+  for (auto& f : std::filesystem::directory_iterator(rt.folder + "/leases/cbr0"))
+    if (ip_address::parse(f.path().filename().string())) ++left;
+  CHECK(left == 0);
+  // The next pod does not get the address that was just given back.
+  test_namespace three;
+  CHECK(address_in(rt.run("ADD", "ccc", three.path())) == "10.42.3.4/24");
+}
+
+TEST_CASE("cni: a hostPort leads to its pod from outside, from the node and from the pod beside, until the pod goes") {
+  runtime rt;
+  test_namespace pod, beside, outside;
+  if (!pod || !rt.node) return;
+  rt.node.run([&] {
+    auto here = links::open().value();
+    GOOD(here.add_veth("up0", "up1", outside.fd(), 1500));
+    GOOD(here.add_address(here.find("up0")->index, *parse_interface_address("192.168.9.1/24")));
+    GOOD(here.set_up(here.find("up0")->index));
+  });
+  outside.run([&] {
+    auto here = links::open().value();
+    GOOD(here.add_address(here.find("up1")->index, *parse_interface_address("192.168.9.2/24")));
+    GOOD(here.set_up(here.find("up1")->index));
+  });
+  json::array ports{json::object{{"hostPort", 8080}, {"containerPort", 80}, {"protocol", "udp"}},
+                    json::object{{"hostPort", 9090}, {"containerPort", 80}, {"protocol", "udp"}, {"hostIP", "192.168.9.1"}}};
+  auto added = rt.run("ADD", "aaa", pod.path(), {}, ports);
+  CHECK_MESSAGE(address_in(added) == "10.42.3.2/24", json::write(added));
+  rt.run("ADD", "bbb", beside.path());
+  CHECK(datagram(outside, pod, "192.168.9.1", 8080, 80) == "192.168.9.2");  // the client's address survives
+  CHECK(datagram(outside, pod, "192.168.9.1", 9090, 80) == "192.168.9.2");
+  CHECK(datagram(rt.node, pod, "192.168.9.1", 8080, 80) != "");
+  CHECK(datagram(rt.node, pod, "127.0.0.1", 8080, 80) == "10.42.3.1");
+  CHECK(datagram(beside, pod, "192.168.9.1", 8080, 80) == "10.42.3.1");     // answered through the node
+  CHECK(datagram(pod, pod, "192.168.9.1", 8080, 80) == "10.42.3.1");
+  CHECK(rt.run("CHECK", "aaa", pod.path(), added, ports)["code"].is_null());
+
+  // Another pod can't have the same port, and keeps nothing of the attempt.
+  test_namespace other;
+  auto refused = rt.run("ADD", "ddd", other.path(), {}, ports);
+  CHECK(refused["msg"].as_string().find("taken by another pod") != std::string::npos);
+  CHECK(rt.run("DEL", "ddd", other.path(), {}, ports)["code"].is_null());
+  CHECK(datagram(outside, pod, "192.168.9.1", 8080, 80) == "192.168.9.2");
+  CHECK(rt.run("DEL", "aaa", pod.path(), added)["code"].is_null());  // without portMappings even: the file knows
+  CHECK(rt.run("CHECK", "aaa", pod.path(), added, ports)["code"].as_integer() != 0);
+  auto again = rt.run("ADD", "ddd", other.path(), {}, ports);
+  CHECK_MESSAGE(again["code"].is_null(), json::write(again));
+}
+
+TEST_CASE("cni: addresses run out with a clear error, and what a GC doesn't name is given back") {
+  runtime rt;
+  if (!rt.node) return;
+  auto config = json::parse(R"({"cniVersion":"0.4.0","name":"small","ipam":{"type":"host-local","ranges":[[{"subnet":"10.9.0.0/29"}]]}})").value();
+  config["ipam"];
+  auto ipam = config["ipam"];
+  ipam.set("dataDir", rt.folder + "/small");
+  config.set("ipam", ipam);
+  std::string last;
+  for (int i = 2; i <= 6; ++i) {
+    auto o = rt.call("host-local", "ADD", "c" + std::to_string(i), "/x", config);
+    auto v = json::parse(o.output).value();
+    CHECK(address_in(v) == "10.9.0." + std::to_string(i) + "/29");
+    CHECK(v["ips"][0]["gateway"].as_string() == "10.9.0.1");
+    CHECK(v["ips"][0]["version"].as_string() == "4");
+  }
+  auto full = rt.call("host-local", "ADD", "c7", "/x", config);
+  CHECK(full.code == 1);
+  CHECK(full.output.find("no IP addresses available in range set: 10.9.0.0/29") != std::string::npos);
+  auto gc = config;
+  gc.set("cniVersion", "1.1.0");
+  gc.set("cni.dev/valid-attachments", json::array{json::object{{"containerID", "c3"}, {"ifname", "eth0"}}});
+  CHECK(rt.call("host-local", "GC", "", "", gc).code == 0);
+  CHECK(address_in(json::parse(rt.call("host-local", "ADD", "c8", "/x", config).output).value()) == "10.9.0.2/29");
+  CHECK(address_in(json::parse(rt.call("host-local", "ADD", "c9", "/x", config).output).value()) == "10.9.0.4/29");  // .3 lives
+}
+
+TEST_CASE("cni: what can't be done is refused with the specification's code") {
+  runtime rt;
+  if (!rt.node) return;
+  auto code = [&](std::string_view plugin, const std::string& command, const std::string& id, const std::string& config) {
+    return json::parse(rt.call(plugin, command, id, "/nowhere", json::parse(config).value()).output).value()["code"].as_integer();
+  };
+  CHECK(code("bridge", "ADD", "a", R"({"cniVersion":"9.9","name":"n"})") == 1);
+  CHECK(code("bridge", "ADD", "../a", R"({"cniVersion":"1.0.0","name":"n"})") == 4);
+  CHECK(code("bridge", "ADD", "a", R"({"cniVersion":"1.0.0","name":"../../etc"})") == 7);
+  CHECK(code("bridge", "ADD", "a", R"({"cniVersion":"1.0.0","name":"n","ipMasq":true})") == 2);
+  CHECK(code("bridge", "ADD", "a", R"({"cniVersion":"1.0.0","name":"n","ipam":{"type":"dhcp"}})") == 2);
+  CHECK(code("flannel", "ADD", "a", R"({"cniVersion":"1.0.0","name":"n","subnetFile":"/nowhere/subnet.env"})") == 11);
+  CHECK(code("portmap", "ADD", "a", R"({"cniVersion":"1.0.0","name":"n"})") == 7);
+  CHECK(code("loopback", "HELLO", "a", R"({"cniVersion":"1.0.0","name":"n"})") == 4);
+  auto version = json::parse(rt.call("bridge", "VERSION", "", "", json::object{{"cniVersion", "1.0.0"}}).output).value();
+  CHECK(version["supportedVersions"].size() == 5);
+}

@@ -1,0 +1,103 @@
+// pods.h: a node of a test's own, a container runtime that calls the CNI plugins as libcni does, and datagrams to see who reaches whom.
+#pragma once
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <filesystem>
+#include <map>
+
+#include "crypto/files.h"
+#include "json/parse.h"
+#include "json/write.h"
+#include "namespaces.h"
+#include "node/cni/plugin.h"
+#include "node/network/cni_config.h"
+
+namespace kedge::node {
+
+
+// A runtime: the node's namespace, a folder, and calls of the conflist's plugins as libcni makes them.
+struct runtime {
+  test_namespace node;
+  std::string folder = "/tmp/kedge-cni-test-" + std::to_string(::getpid()) + "-" + std::to_string(counter++);
+  json::value conflist;
+  static inline int counter = 0;
+
+  static constexpr const char* usual = "FLANNEL_NETWORK=10.42.0.0/16\nFLANNEL_SUBNET=10.42.3.1/24\nFLANNEL_IPV6_NETWORK=fd42::/48\n"
+                                       "FLANNEL_IPV6_SUBNET=fd42:0:0:3::1/64\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
+  explicit runtime(const std::string& environment = usual) {
+    std::filesystem::create_directories(folder);
+    CHECK(crypto::write_file(folder + "/subnet.env", environment));
+    conflist = json::parse(cni_conflist({.subnet_file = folder + "/subnet.env", .leases = folder + "/leases"})).value();
+  }
+  ~runtime() { std::filesystem::remove_all(folder); }
+
+  cni::outcome call(std::string_view plugin, const std::string& command, const std::string& id, const std::string& ns, const json::value& config,
+                    const std::string& interface = "eth0") {
+    std::map<std::string, std::string> environment{{"CNI_COMMAND", command}, {"CNI_CONTAINERID", id}, {"CNI_NETNS", ns}, {"CNI_IFNAME", interface}};
+    cni::outcome o;
+    node.run([&] { o = cni::call(plugin, [&](const char* key) { return environment[key]; }, json::write(config)); });
+    return o;
+  }
+  // All plugins of the list; the last result, or the first error.
+  json::value run(const std::string& command, const std::string& id, const std::string& ns, json::value previous = {}, json::array ports = {}) {
+    auto plugins = *conflist["plugins"].array();
+    if (command == "DEL") std::ranges::reverse(plugins);
+    for (auto& p : plugins) {
+      auto config = p;
+      config.set("name", conflist["name"]);
+      config.set("cniVersion", conflist["cniVersion"]);
+      if (p["type"].as_string() == "portmap") {
+        config.set("runtimeConfig", json::object{{"portMappings", ports}});
+        config.set("dataDir", folder + "/hostports");
+      }
+      if (!previous.is_null()) config.set("prevResult", previous);
+      auto o = call(p["type"].as_string(), command, id, ns, config);
+      if (o.code != 0) return json::parse(o.output).value();
+      if (command == "ADD") previous = json::parse(o.output).value();
+    }
+    return previous;
+  }
+};
+
+inline std::string address_in(const json::value& added, std::size_t i = 0) { return std::string(added["ips"][i]["address"].as_string()); }
+
+inline sockaddr_in socket_address(std::string_view address, std::uint16_t port) {
+  sockaddr_in s{};
+  s.sin_family = AF_INET;
+  s.sin_port = htons(port);
+  ::inet_pton(AF_INET, std::string(address).c_str(), &s.sin_addr);
+  return s;
+}
+
+// A datagram from one namespace to a socket that listens in another; the address it came from, or empty.
+inline std::string datagram(const test_namespace& from, const test_namespace& to, std::string_view address, std::uint16_t port, std::uint16_t listens = 0) {
+  int receiver = -1;
+  to.run([&] {
+    receiver = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    auto at = socket_address("0.0.0.0", listens ? listens : port);
+    CHECK(::bind(receiver, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+  });
+  from.run([&] {
+    int s = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    auto at = socket_address(address, port);
+    ::sendto(s, "x", 1, 0, reinterpret_cast<sockaddr*>(&at), sizeof at);
+    ::close(s);
+  });
+  pollfd p{receiver, POLLIN, 0};
+  char text[INET_ADDRSTRLEN] = "";
+  if (::poll(&p, 1, 2000) == 1) {
+    char byte;
+    sockaddr_in who{};
+    socklen_t size = sizeof who;
+    ::recvfrom(receiver, &byte, 1, 0, reinterpret_cast<sockaddr*>(&who), &size);
+    ::inet_ntop(AF_INET, &who.sin_addr, text, sizeof text);
+  }
+  ::close(receiver);
+  return text;
+}
+
+
+}  // namespace kedge::node
