@@ -115,8 +115,9 @@ amounts amounts_of_pod(const json::value& pod, std::string_view which, const amo
     if (!infeasible) raise(out, sum(pod, which, o, asked, known, infeasible));
   }
   // Resources of the pod as a whole, where given, replace the sum.
-  for (auto& [name, amount] : amounts_of(spec["resources"][which]))
-    if (is_pod_level(name)) out.insert_or_assign(name, amount);
+  if (!o.of_containers_alone)
+    for (auto& [name, amount] : amounts_of(spec["resources"][which]))
+      if (is_pod_level(name)) out.insert_or_assign(name, amount);
   auto overhead = amounts_of(spec["overhead"]);
   if (which == "requests") {
     add(out, overhead);

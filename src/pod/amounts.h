@@ -25,6 +25,8 @@ struct amounts_options {
   const amounts* missing = nullptr;
   // While containers are resized in place: the greatest of what is asked for, allocated and in use (of pod.status).
   bool use_status = false;
+  // The sum of the containers, whatever the pod asks for as a whole.
+  bool of_containers_alone = false;
 };
 
 // What a pod takes of a node: its containers together, or its greatest init container beside the sidecars started before it

@@ -106,7 +106,8 @@ counted count(const json::value& pod) {
   counted out;
   auto asked = pod::amounts_of_pod(pod, "requests", {.use_status = true});
   out.requests = resources::of(asked);
-  out.scored = resources::of(pod::amounts_of_pod(pod, "requests", {.missing = &both, .use_status = true}));
+  // kube-scheduler's NodeResourcesFit scores what the containers ask for, not what the pod does as a whole.
+  out.scored = resources::of(pod::amounts_of_pod(pod, "requests", {.missing = &both, .use_status = true, .of_containers_alone = true}));
   out.nonzero = out.scored;
   if (!pod["spec"]["resources"]["requests"].empty()) {
     pod::amounts missing;
