@@ -15,7 +15,12 @@
 #include "node/kubelet_api.h"
 #include "node/limits.h"
 #include "net/http/server.h"
+#include "node/informer/watch.h"
 #include "node/node_status.h"
+#include "node/pods/api_cluster.h"
+#include "node/pods/manager.h"
+#include "node/runtime/cri_pod_runtime.h"
+#include "node/streams/pod_streams.h"
 #include "node/server_links.h"
 #include "node/system_info.h"
 #include "reactor/offload.h"
@@ -30,7 +35,7 @@ using reactor::loop;
 // K3s's mark of nodes through whose tunnels traffic to their pods may go.
 constexpr std::string_view egress_label = "egress.k3s.io/cluster";
 // Said at each start. Who makes one of them work takes it out.
-constexpr const char* not_yet[] = {"run pods", "set service rules", "enforce network policies", "answer the cluster's names"};
+constexpr const char* not_yet[] = {"set service rules", "enforce network policies", "answer the cluster's names"};
 bool takes_egress(const cluster_config& c) { return c.egress_selector_mode == "pod" || c.egress_selector_mode == "cluster"; }
 
 // Doubles from api_retry_first to api_retry_most.
@@ -61,6 +66,8 @@ class agent {
   task<void> serve_status();
   task<void> keep_node();
   task<void> keep_lease();
+  task<void> prepare_pods();
+  void run_pods();
 
   task<result<void>> adopt_or_create();
   task<void> look_at_runtime();
@@ -84,6 +91,13 @@ class agent {
   cri_client cri_;
   std::optional<api_client> api_;    // as system:node:<name>
   std::optional<api_client> admin_;  // inside a server, for the role label alone
+  cri_pod_runtime pod_runtime_;
+  pod_settings pod_settings_;
+  std::optional<pod_events> pod_events_;
+  std::optional<api_pod_cluster> pod_cluster_;
+  std::optional<image_puller> images_;
+  std::optional<pod_manager> pods_;
+  std::optional<pod_streams> pod_streams_;
   std::optional<server_links> links_;
   std::optional<kubelet_access> kubelet_access_;
   std::optional<kubelet_api> kubelet_api_;
@@ -114,7 +128,8 @@ task<result<void>> agent::run() {
     runtime_tasks_.spawn(containerd_->run());
   } else {
     KEDGE_CO_TRY(auto socket, runtime_socket(config_.container_runtime_endpoint));
-    cri_.use(std::move(socket));
+    cri_.use(socket);
+    pod_runtime_.use(socket);
   }
   if (config_.reachable) {
     links_.emplace(config_, control_.network);
@@ -122,6 +137,7 @@ task<result<void>> agent::run() {
     config_.api_url = links_->api_url();
   }
   auto joined = co_await reactor::with_stop(join_cluster(), control_.stop);
+  if (joined) co_await prepare_pods();
   if (joined && config_.reachable) joined = co_await make_reachable();
   if (joined) {
     node_tasks_.spawn(keep_node());
@@ -217,7 +233,7 @@ task<result<void>> agent::make_reachable() {
   KEDGE_CO_TRY(auto bundle, crypto::parse_bundle(f.client_ca));
   KEDGE_CO_TRY(auto trust, crypto::trust::from_bundle(bundle));
   kubelet_access_.emplace(std::move(trust), config_.node_name, *api_);
-  kubelet_api_.emplace(kubelet_parts{.config = config_, .runtime = runtime_, .access = *kubelet_access_, .cluster_domain = j.cluster.cluster_domain,
+  kubelet_api_.emplace(kubelet_parts{.config = config_, .runtime = runtime_, .access = *kubelet_access_, .pods = *pods_, .streams = *pod_streams_, .cluster_domain = j.cluster.cluster_domain,
                                      .cluster_dns = j.cluster.cluster_dns, .more_metrics = [this] { return links_->metrics(); }});
   KEDGE_CO_TRY(auto tls, net::tls_server_context::make({.client_ca_pem = f.client_ca}, f.serving_chain, f.serving_key));
   serving_tasks_.spawn(serve_kubelet(std::move(tls)));
@@ -260,6 +276,7 @@ task<void> agent::keep_node() {
     co_await backoff.wait();
   }
   node_tasks_.spawn(keep_lease());
+  run_pods();
   co_await tell("Normal", "Starting", "Starting kubelet.");
   auto last_problem = std::string();
   backoff = {};
@@ -281,6 +298,59 @@ task<void> agent::keep_node() {
       co_await backoff.wait();
     }
   }
+}
+
+// What K3s gives its kubelet as resolv.conf: the machine's where its servers can be reached from a pod.
+dns_settings usable_dns() {
+  auto usable = [](const dns_settings& d) {
+    return !d.servers.empty() && std::all_of(d.servers.begin(), d.servers.end(), [](auto& s) {
+      auto address = ip_address::parse(s);
+      return address && (address->is_global_unicast() || s == "169.254.169.254");
+    });
+  };
+  for (auto* file : {"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"})
+    if (auto text = crypto::read_file(file, host_file_max))
+      if (auto d = parse_resolv_conf(*text); usable(d)) return d;
+  return {.servers = {"8.8.8.8", "2001:4860:4860::8888"}, .searches = {}, .options = {}};
+}
+
+task<void> agent::prepare_pods() {
+  auto& j = *control_.joined;
+  auto& s = pod_settings_;
+  s.node.name = config_.node_name;
+  s.node.host_ips = config_.node_ips;
+  s.cluster_domain = j.cluster.cluster_domain;
+  s.cluster_dns = j.cluster.cluster_dns;
+  s.root = config_.kubelet_folder();
+  s.logs = config_.pod_logs_folder();
+  s.log_links = config_.log_links_folder();
+  s.memory_bytes = machine_.memory_bytes;
+  s.pods_max = pods_max;
+  if (auto dns = co_await reactor::offload(usable_dns)) s.host_dns = *std::move(dns);
+  pod_events_.emplace(*api_, config_.node_name);
+  pod_cluster_.emplace(*api_, *pod_events_);
+  images_.emplace(pod_runtime_, *pod_cluster_);
+  auto started = wall_now().time_since_epoch().count();
+  pods_.emplace(worker_parts{.runtime = pod_runtime_, .cluster = *pod_cluster_, .images = *images_, .settings = pod_settings_, .network = control_.network,
+                             .agent_started_at = started, .network_problem = [this]() -> std::string {
+                               if (!runtime_.error.empty()) return runtime_.error;
+                               auto& n = runtime_.network;
+                               return n.ready ? std::string() : fmt::format("container runtime network not ready: NetworkReady=false reason:{} message:{}", n.reason, n.message);
+                             }});
+  pod_streams_.emplace(*pods_, pod_runtime_, control_.network);
+}
+
+// From when the Node is there: what it has is what pods are admitted by.
+void agent::run_pods() {
+  pod_settings_.node.allocatable = node_["status"]["allocatable"];
+  pod_settings_.node_labels = node_["metadata"]["labels"];
+  if (!runtime_.name.empty()) pod_settings_.runtime = runtime_.name;
+  node_tasks_.spawn(pod_events_->run());
+  node_tasks_.spawn(pods_->run());
+  node_tasks_.spawn(watch_collection(*api_, "this node's pods", "/api/v1/pods?fieldSelector=spec.nodeName%3D" + config_.node_name,
+                                     {.listed = [this](std::vector<value> all) { pods_->listed(std::move(all)); },
+                                      .changed = [this](value pod) { pods_->changed(std::move(pod)); },
+                                      .removed = [this](value pod) { pods_->removed(pod); }}));
 }
 
 duration agent::pause() const {
@@ -319,6 +389,7 @@ task<result<void>> agent::adopt_or_create() {
 task<void> agent::look_at_runtime() {
   if (containerd_) {
     cri_.use(containerd_->socket());
+    pod_runtime_.use(containerd_->socket());
     if (!containerd_->problem().empty()) {
       runtime_.error = containerd_->problem();
       co_return;
@@ -378,6 +449,8 @@ task<result<void>> agent::write_status() {
   auto wanted = describe_node(facts(), node_, wall_now());
   auto patch = status_patch(node_, wanted, now - reported_at_ >= status_report_interval);
   if (patch.is_null()) co_return result<void>();
+  pod_settings_.node_labels = node_["metadata"]["labels"];
+  pod_settings_.node.allocatable = wanted["status"]["allocatable"];
   auto before = std::move(node_);
   node_ = before;
   KEDGE_CO_TRY(node_, co_await api_->strategic_patch(node_path() + "/status", patch));

@@ -25,13 +25,13 @@ result<api_client> api_client::make(std::string url, const std::string& ca, cons
   return c;
 }
 
-task<result<json::value>> api_client::ask(std::string method, std::string path, std::string body, std::string_view type) {
+task<result<json::value>> api_client::ask(std::string method, std::string path, std::string body, std::string_view type, std::size_t answer_most) {
   net::http::client_request r{.to = target_, .method = std::move(method), .path = std::move(path), .body = std::move(body)};
   r.headers.add("Accept", std::string(json_type));
   r.headers.add("User-Agent", "kedge-node");
   if (!r.body.empty()) r.headers.add("Content-Type", std::string(type));
   auto what = r.method + " " + url_ + r.path;
-  auto answer = co_await reactor::with_deadline(http_->fetch(std::move(r), answer_bytes_max),
+  auto answer = co_await reactor::with_deadline(http_->fetch(std::move(r), answer_most),
                                                 reactor::loop::current().now() + request_deadline);
   if (!answer) co_return fail(std::move(answer).error().with(what + ": "));
   clock_.saw(answer->headers);
@@ -41,7 +41,7 @@ task<result<json::value>> api_client::ask(std::string method, std::string path, 
   co_return value;
 }
 
-task<result<json::value>> api_client::get(std::string path) { return ask("GET", std::move(path), {}, {}); }
+task<result<json::value>> api_client::get(std::string path, std::size_t answer_most) { return ask("GET", std::move(path), {}, {}, answer_most); }
 task<result<json::value>> api_client::create(std::string path, const json::value& object) {
   return ask("POST", std::move(path), json::write(object), json_type);
 }
@@ -53,6 +53,17 @@ task<result<json::value>> api_client::strategic_patch(std::string path, const js
 }
 task<result<json::value>> api_client::merge_patch(std::string path, const json::value& patch) {
   return ask("PATCH", std::move(path), json::write(patch), "application/merge-patch+json");
+}
+
+task<result<json::value>> api_client::remove(std::string path, const json::value& options) {
+  return ask("DELETE", std::move(path), json::write(options), json_type);
+}
+
+task<result<std::unique_ptr<net::http::client_exchange>>> api_client::open(std::string path) {
+  net::http::client_request r{.to = target_, .path = std::move(path)};
+  r.headers.add("Accept", std::string(json_type));
+  r.headers.add("User-Agent", "kedge-node");
+  co_return co_await http_->open(std::move(r));
 }
 
 }  // namespace kedge::node

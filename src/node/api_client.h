@@ -7,6 +7,7 @@
 
 #include "json/value.h"
 #include "net/http/client.h"
+#include "node/limits.h"
 #include "node/server_clock.h"
 #include "node/supervisor_client.h"
 
@@ -19,15 +20,18 @@ class api_client {
                                  reactor::network* network);
 
   // All give the object that the server answers with, or its Status as an error (http_answer.h). Each has a deadline.
-  task<result<json::value>> get(std::string path);
+  task<result<json::value>> get(std::string path, std::size_t answer_most = answer_bytes_max);
   task<result<json::value>> create(std::string path, const json::value& object);
   task<result<json::value>> update(std::string path, const json::value& object);
   task<result<json::value>> strategic_patch(std::string path, const json::value& patch);
   task<result<json::value>> merge_patch(std::string path, const json::value& patch);
+  task<result<json::value>> remove(std::string path, const json::value& options);
+  // A GET whose answer is read piece by piece: a watch. Without a deadline.
+  task<result<std::unique_ptr<net::http::client_exchange>>> open(std::string path);
 
  private:
   api_client() = default;
-  task<result<json::value>> ask(std::string method, std::string path, std::string body, std::string_view type);
+  task<result<json::value>> ask(std::string method, std::string path, std::string body, std::string_view type, std::size_t answer_most = answer_bytes_max);
 
   std::string url_;
   net::http::target target_;

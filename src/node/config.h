@@ -61,6 +61,11 @@ struct agent_config {
   // What the CNI plugins read and write. Another data folder has its own, so that several nodes can live on one machine.
   std::string subnet_file() const { return is_default_data_dir() ? "/run/flannel/subnet.env" : agent_folder() + "/subnet.env"; }
   std::string lease_folder() const { return is_default_data_dir() ? "/var/lib/cni/networks" : agent_folder() + "/cni"; }
+  // Where pods' volumes and logs are: the kubelet's places for K3s's own data folder; another one has its own, so that nodes on one
+  // machine don't take each other's pods for leftovers.
+  std::string kubelet_folder() const { return is_default_data_dir() ? "/var/lib/kubelet" : agent_folder() + "/kubelet"; }
+  std::string pod_logs_folder() const { return is_default_data_dir() ? "/var/log/pods" : agent_folder() + "/log/pods"; }
+  std::string log_links_folder() const { return is_default_data_dir() ? "/var/log/containers" : agent_folder() + "/log/containers"; }
   const std::string& api() const { return api_url.empty() ? server_url : api_url; }
 };
 

@@ -68,8 +68,28 @@ value configuration(const agent_config& c, const std::string& domain, const std:
               {"staticPodPath", c.agent_folder() + "/pod-manifests"}}}};
 }
 
-value empty_pod_list() {
-  return object{{"kind", "PodList"}, {"apiVersion", "v1"}, {"metadata", object{}}, {"items", array{}}};
+// The pods that the API has bound here, as this node knows them; or only those that run.
+value pod_list(const pod_manager& pods, bool running) {
+  array items;
+  for (auto* p : pods.all()) {
+    if (running && !p->seen().runs_anything()) continue;
+    auto pod = *p->pod();
+    pod.set("status", p->status());
+    items.push_back(std::move(pod));
+  }
+  return object{{"kind", "PodList"}, {"apiVersion", "v1"}, {"metadata", object{}}, {"items", std::move(items)}};
+}
+
+struct running_counts {
+  std::size_t sandboxes = 0, containers = 0;
+};
+running_counts count_running(const pod_manager& pods) {
+  running_counts out;
+  for (auto* p : pods.all()) {
+    if (p->seen().active_sandbox()) ++out.sandboxes;
+    for (auto& c : p->seen().containers) out.containers += c.state == container_state::running;
+  }
+  return out;
 }
 
 void metric(std::string& out, std::string_view name, std::string_view type, std::string_view help, const std::string& samples) {
@@ -195,12 +215,12 @@ task<void> kubelet_api::serve_allowed(exchange& e) {
   auto& path = e.request().path;
   auto is = [&](std::string_view p) { return path == p; };
   auto below = [&](std::string_view p) { return path.starts_with(p) && path.size() > p.size() && path[p.size()] == '/'; };
-  // Pods of others are asked for by namespace and name.
-  for (std::string_view p : {"/containerLogs", "/exec", "/attach", "/portForward", "/run", "/cri", "/checkpoint"})
-    if (below(p)) co_return co_await answer_text(e, 404, "pod does not exist\n");
+  if (pod_streams::serves(path)) co_return co_await parts_.streams.serve(e);
+  for (std::string_view p : {"/cri", "/checkpoint"})
+    if (below(p)) co_return co_await answer_text(e, 404, "404 page not found\n");
   if (e.request().method != "GET" && e.request().method != "HEAD") co_return co_await answer_text(e, 405, "405: Method Not Allowed");
   if (is("/healthz") || is("/healthz/ping") || is("/healthz/log") || is("/healthz/syncloop")) co_return co_await answer_text(e, 200, "ok");
-  if (is("/pods") || is("/pods/") || is("/runningpods") || is("/runningpods/")) co_return co_await answer_json(e, empty_pod_list());
+  if (is("/pods") || is("/pods/") || is("/runningpods") || is("/runningpods/")) co_return co_await answer_json(e, pod_list(parts_.pods, below("/runningpods") || is("/runningpods")));
   if (is("/configz")) co_return co_await answer_json(e, configuration(parts_.config, parts_.cluster_domain, parts_.cluster_dns));
   if (is("/metrics")) co_return co_await serve_metrics(e, false);
   if (is("/metrics/resource")) co_return co_await serve_metrics(e, true);
@@ -236,9 +256,10 @@ task<void> kubelet_api::serve_metrics(exchange& e, bool resource) {
            "resource_scrape_error 0\n");
   } else {
     metric(out, "kubelet_node_name", "gauge", "[ALPHA] The node's name. The count is always 1.", fmt::format("kubelet_node_name{{node={}}} 1\n", quoted_name));
-    metric(out, "kubelet_running_pods", "gauge", "[ALPHA] Number of pods that have a running pod sandbox", "kubelet_running_pods 0\n");
+    auto running = count_running(parts_.pods);
+    metric(out, "kubelet_running_pods", "gauge", "[ALPHA] Number of pods that have a running pod sandbox", fmt::format("kubelet_running_pods {}\n", running.sandboxes));
     metric(out, "kubelet_running_containers", "gauge", "[ALPHA] Number of containers currently running",
-           "kubelet_running_containers{container_state=\"running\"} 0\n");
+           fmt::format("kubelet_running_containers{{container_state=\"running\"}} {}\n", running.containers));
     metric(out, "kubernetes_build_info", "gauge", "[ALPHA] A metric with a constant '1' value labeled by the version.",
            fmt::format("kubernetes_build_info{{git_version={}}} 1\n", quote(parts_.config.version)));
     metric(out, "kedge_node_runtime_ready", "gauge", "Whether the container runtime and its network are ready.",

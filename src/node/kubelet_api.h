@@ -2,9 +2,7 @@
 // machine's logs, and the pods that run here.
 //
 //   /healthz  /metrics  /metrics/resource  /configz  /stats/summary  /pods  /runningpods/  /logs/…
-//   /containerLogs /exec /attach /portForward /run        for a pod: 404, since none runs on this node
-//
-// The node's own agent runs no pods: the lists are empty, and that is the truth.
+//   /containerLogs /exec /attach /portForward /run        of a pod: streams/pod_streams.h
 #pragma once
 
 #include <functional>
@@ -14,6 +12,7 @@
 #include "node/config.h"
 #include "node/kubelet_access.h"
 #include "node/runtime_state.h"
+#include "node/streams/pod_streams.h"
 
 namespace kedge::node {
 
@@ -21,6 +20,8 @@ struct kubelet_parts {
   const agent_config& config;    // node_name and node_ips are resolved
   const runtime_state& runtime;  // as last looked at
   kubelet_access& access;
+  const pod_manager& pods;
+  pod_streams& streams;
   std::string cluster_domain;
   std::vector<std::string> cluster_dns;
   std::function<std::string()> more_metrics;  // of the balancer and the tunnels; null: none

@@ -51,6 +51,46 @@ inline constexpr duration runtime_deadline = 5s;
 // Answers of the runtime: an image list of a full node is a few hundred KB.
 inline constexpr std::size_t runtime_answer_bytes_max = 4 * 1024 * 1024;
 
+// Calls that make something run or end: the kubelet's --runtime-request-timeout.
+inline constexpr duration runtime_work_deadline = 2min;
+// A command of a hook has no time of its own: it may take as long as the longest usual grace period.
+inline constexpr duration exec_time_max = 1h;
+// An image of some GB over a slow line.
+inline constexpr duration image_pull_time_max = 1h;
+// What is told of a probe's or hook's output.
+inline constexpr std::size_t probe_output_max = 10 * 1024;
+
+// Pods. A step that failed is tried again after the first of these, doubling up to the last (the kubelet: 500 ms to 2 min for mounts, 10 s
+// for the rest).
+inline constexpr duration pod_retry_first = 500ms;
+inline constexpr duration pod_retry_most = 30s;
+inline constexpr duration runtime_retry = 1s;             // while the runtime doesn't answer
+inline constexpr duration runtime_relist_interval = 1s;   // what the runtime has is looked at: the kubelet's generic PLEG
+inline constexpr duration container_restart_first = 10s;  // CrashLoopBackOff
+inline constexpr duration container_restart_most = 5min;
+inline constexpr duration image_retry_first = 10s;        // ImagePullBackOff
+inline constexpr duration image_retry_most = 5min;
+inline constexpr duration image_backoff_told = 2s;        // after which ErrImagePull is told as ImagePullBackOff
+inline constexpr std::size_t image_attempts_max = 1000;   // failed pulls that are remembered, by pod and image
+inline constexpr std::int64_t grace_min_seconds = 2;      // minimumGracePeriodInSeconds
+inline constexpr duration order_poll = 200ms;             // whether those that end before a sidecar have
+inline constexpr duration status_told_poll = 10s;
+inline constexpr duration gone_wait = 10s;                // for the watch to say that what was deleted is gone
+// Files of volumes are compared with what they name each minute or so, spread so that pods of one template don't ask together.
+inline constexpr duration volume_refresh = 60s;
+inline constexpr duration volume_refresh_spread = 30s;
+inline constexpr duration object_age_max = 1s;            // a burst of pods of one template asks once
+inline constexpr std::size_t objects_kept_max = 256;
+inline constexpr std::size_t pod_requests_max = 16;       // to the API server at once, for pods
+inline constexpr std::size_t object_bytes_max = 4 * 1024 * 1024;  // a ConfigMap of 1 MiB as JSON, binary as base64
+inline constexpr std::size_t message_max = 4096;          // of a termination message, as the kubelet reads it
+inline constexpr std::size_t message_from_log_max = 2048;
+inline constexpr std::size_t message_lines_max = 80;
+inline constexpr std::size_t host_file_max = 64 * 1024;   // /etc/hosts, /etc/resolv.conf
+inline constexpr std::size_t events_waiting_max = 1000;   // as client-go: beyond it the newest is dropped
+inline constexpr std::size_t events_told_max = 1024;      // that may be counted up
+inline constexpr std::size_t workers_max = 2000;          // pods on a node with those that end; more wait until others have
+
 // containerd is started again after 1 s, doubling up to 1 min; a run of 1 min makes it start afresh.
 inline constexpr duration restart_first = 1s;
 inline constexpr duration restart_most = 1min;
@@ -67,6 +107,9 @@ inline constexpr std::size_t access_cache_max = 512;
 // /logs/: a folder's listing is made in memory, a file is read in pieces.
 inline constexpr std::size_t log_folder_entries_max = 10'000;
 inline constexpr std::size_t log_piece_bytes = 256 * 1024;
+inline constexpr duration log_follow_poll = 100ms;  // of a log that is followed: what a person doesn't notice
+inline constexpr std::size_t log_line_max = 1024 * 1024;       // the runtime cuts lines at 16 KiB; longer ones are nobody's
+inline constexpr std::size_t log_tail_max = 64 * 1024 * 1024;  // for more, tailLines gives what is in these
 // Another process on the port may go away (a K3s that is being replaced).
 inline constexpr duration kubelet_listen_retry = 5s;
 

@@ -1,0 +1,84 @@
+#include "node/pods/admit.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "pod/amounts.h"
+
+namespace kedge::node {
+
+namespace {
+
+using json::value;
+
+const json::array& list_of(const value& v) {
+  static const json::array none;
+  auto* all = v.array();
+  return all ? *all : none;
+}
+
+struct taken_port {
+  std::string ip, protocol;
+  std::int64_t port = 0;
+};
+
+std::vector<taken_port> ports_of(const value& pod) {
+  std::vector<taken_port> out;
+  auto add = [&](const value& c) {
+    for (auto& p : list_of(c["ports"]))
+      if (auto port = p["hostPort"].as_integer(); port > 0) {
+        auto ip = std::string(p["hostIP"].as_string());
+        out.push_back({ip == "0.0.0.0" || ip == "::" ? std::string() : ip, std::string(p["protocol"].as_string("TCP")), port});
+      }
+  };
+  for (auto& c : list_of(pod["spec"]["containers"])) add(c);
+  for (auto& c : list_of(pod["spec"]["initContainers"]))
+    if (is_sidecar(c)) add(c);
+  return out;
+}
+
+bool clash(const taken_port& a, const taken_port& b) { return a.port == b.port && a.protocol == b.protocol && (a.ip == b.ip || a.ip.empty() || b.ip.empty()); }
+
+std::optional<waiting_reason> out_of(std::string_view name, std::int64_t asked, std::int64_t used, std::int64_t capacity) {
+  return waiting_reason{fmt::format("OutOf{}", name), fmt::format("Node didn't have enough resource: {}, requested: {}, used: {}, capacity: {}", name, asked, used, capacity)};
+}
+
+std::optional<waiting_reason> lacks_resources(const value& pod, const std::vector<std::shared_ptr<const value>>& others, const pod_settings& s) {
+  auto count = static_cast<std::int64_t>(others.size());
+  if (count + 1 > s.pods_max) return out_of("pods", 1, count, s.pods_max);
+  auto asked = pod::amounts_of_pod(pod, "requests");
+  pod::amounts used;
+  for (auto& other : others) pod::add(used, pod::amounts_of_pod(*other, "requests"));
+  auto has = pod::amounts_of(s.node.allocatable);
+  for (auto& [name, amount] : asked) {
+    if (amount.is_zero()) continue;
+    auto capacity = has.find(name);
+    if (capacity == has.end() && !name.starts_with("hugepages-") && name != "cpu" && name != "memory" && name != "ephemeral-storage") continue;  // a plugin's
+    auto of = [&](const schema::quantity& q) { return name == "cpu" ? q.milli_value() : q.value(); };
+    auto limit = capacity == has.end() ? 0 : of(capacity->second);
+    auto taken = used.contains(name) ? of(used.find(name)->second) : 0;
+    if (of(amount) + taken > limit) return out_of(name, of(amount), taken, limit);
+  }
+  return std::nullopt;
+}
+
+bool selected(const value& pod, const pod_settings& s) {
+  auto* selector = pod["spec"]["nodeSelector"].object();
+  if (!selector) return true;
+  return std::all_of(selector->begin(), selector->end(), [&](auto& m) { return s.node_labels[m.name] == m.value; });
+}
+
+}  // namespace
+
+std::optional<waiting_reason> why_not_admitted(const value& pod, const std::vector<std::shared_ptr<const value>>& others, const pod_settings& s) {
+  if (auto problem = lacks_resources(pod, others, s)) return problem;
+  if (!selected(pod, s)) return waiting_reason{"NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"};
+  for (auto& wanted : ports_of(pod))
+    for (auto& other : others)
+      for (auto& taken : ports_of(*other))
+        if (clash(wanted, taken)) return waiting_reason{"NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"};
+  return std::nullopt;
+}
+
+}  // namespace kedge::node

@@ -1,0 +1,95 @@
+#include "node/pods/api_cluster.h"
+
+#include <fmt/format.h>
+
+#include "base/strings.h"
+
+namespace kedge::node {
+
+namespace {
+
+using json::value;
+
+std::string pod_path(const value& pod) {
+  auto& m = pod["metadata"];
+  return fmt::format("/api/v1/namespaces/{}/pods/{}", m["namespace"].as_string(), m["name"].as_string());
+}
+
+// Held while a request is under way, dropped or not.
+class turn {
+ public:
+  explicit turn(reactor::semaphore& s) : semaphore_(s) {}
+  turn(const turn&) = delete;
+  turn& operator=(const turn&) = delete;
+  ~turn() { semaphore_.release(); }
+
+ private:
+  reactor::semaphore& semaphore_;
+};
+
+}  // namespace
+
+task<result<std::optional<value>>> api_pod_cluster::object(std::string path) {
+  co_await requests_.acquire();
+  turn mine(requests_);
+  auto found = co_await api_.get(std::move(path), object_bytes_max);
+  if (!found && found.error().code == errc::not_found) co_return std::optional<value>();
+  if (!found) co_return fail(std::move(found).error());
+  co_return std::optional<value>(*std::move(found));
+}
+
+task<result<std::optional<value>>> api_pod_cluster::kept(std::string path) {
+  auto now = reactor::loop::current().now();
+  if (auto known = kept_.find(path); known != kept_.end() && now - known->second.at < object_age_max) co_return known->second.object;
+  KEDGE_CO_TRY(auto found, co_await object(path));
+  now = reactor::loop::current().now();
+  std::erase_if(kept_, [&](auto& one) { return now - one.second.at >= object_age_max; });
+  if (kept_.size() < objects_kept_max) kept_.insert_or_assign(std::move(path), answer{found, now});
+  co_return found;
+}
+
+task<result<std::optional<value>>> api_pod_cluster::config_map(std::string ns, std::string name) { return kept(fmt::format("/api/v1/namespaces/{}/configmaps/{}", ns, name)); }
+task<result<std::optional<value>>> api_pod_cluster::secret(std::string ns, std::string name) { return kept(fmt::format("/api/v1/namespaces/{}/secrets/{}", ns, name)); }
+
+task<result<std::vector<value>>> api_pod_cluster::services(std::string ns) {
+  std::vector<value> out;
+  KEDGE_CO_TRY(auto list, co_await kept(fmt::format("/api/v1/namespaces/{}/services", ns)));
+  if (list)
+    if (auto* items = (*list)["items"].array())
+      for (auto& s : *items) out.push_back(s);
+  if (ns == "default") co_return out;
+  KEDGE_CO_TRY(auto master, co_await kept("/api/v1/namespaces/default/services/kubernetes"));
+  if (master) out.push_back(*std::move(master));
+  co_return out;
+}
+
+task<result<value>> api_pod_cluster::token(std::string ns, std::string account, value spec) {
+  co_await requests_.acquire();
+  turn mine(requests_);
+  value request(json::object{{"apiVersion", "authentication.k8s.io/v1"}, {"kind", "TokenRequest"}, {"spec", std::move(spec)}});
+  KEDGE_CO_TRY(auto answer, co_await api_.create(fmt::format("/api/v1/namespaces/{}/serviceaccounts/{}/token", ns, account), request));
+  co_return answer["status"];
+}
+
+task<result<value>> api_pod_cluster::patch_status(const value& pod, value patch) {
+  auto path = pod_path(pod) + "/status";
+  co_await requests_.acquire();
+  turn mine(requests_);
+  co_return co_await api_.strategic_patch(std::move(path), patch);
+}
+
+task<result<void>> api_pod_cluster::remove(const value& pod) {
+  auto path = pod_path(pod);
+  value options(json::object{{"apiVersion", "v1"}, {"kind", "DeleteOptions"}, {"gracePeriodSeconds", 0}, {"preconditions", json::object{{"uid", pod["metadata"]["uid"]}}}});
+  co_await requests_.acquire();
+  turn mine(requests_);
+  KEDGE_CO_TRY(auto done, co_await api_.remove(std::move(path), options));
+  (void)done;
+  co_return result<void>();
+}
+
+void api_pod_cluster::tell(const value& pod, std::string container, bool warning, std::string reason, std::string message) {
+  events_.tell(pod, container, warning, std::move(reason), std::move(message));
+}
+
+}  // namespace kedge::node

@@ -1,0 +1,156 @@
+#include "node/pods/images.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/strings.h"
+#include "json/parse.h"
+#include "node/limits.h"
+#include "reactor/loop.h"
+
+namespace kedge::node {
+
+namespace {
+
+using json::value;
+
+// "host[:port]" of an image's registry: what is before the first '/', when that can be a host.
+std::string registry_of(std::string_view image) {
+  auto slash = image.find('/');
+  if (slash == std::string_view::npos) return "index.docker.io";
+  auto first = image.substr(0, slash);
+  if (first.contains('.') || first.contains(':') || first == "localhost") return std::string(first == "docker.io" ? "index.docker.io" : first);
+  return "index.docker.io";
+}
+
+// A key of a docker configuration: "https://index.docker.io/v1/", "registry.example:5000/team".
+bool fits(std::string_view key, std::string_view image) {
+  for (std::string_view scheme : {"https://", "http://"})
+    if (key.starts_with(scheme)) key.remove_prefix(scheme.size());
+  auto host = key.substr(0, key.find('/'));
+  auto path = key.find('/') == std::string_view::npos ? std::string_view() : key.substr(key.find('/'));
+  if (path == "/v1/" || path == "/v2/" || path == "/v1" || path == "/v2" || path == "/") path = {};
+  auto own = registry_of(image);
+  if (host == "docker.io" || host == "registry-1.docker.io") host = "index.docker.io";
+  bool same = host.starts_with("*.") ? own.ends_with(host.substr(1)) : host == own;
+  if (!same || path.empty()) return same;
+  auto slash = image.find('/');
+  return slash != std::string_view::npos && image.substr(slash).starts_with(path);
+}
+
+image_credentials credentials_of(std::string_view server, const value& entry) {
+  image_credentials c{.username = std::string(entry["username"].as_string()), .password = std::string(entry["password"].as_string()), .auth = {},
+                      .server_address = std::string(server), .identity_token = std::string(entry["identitytoken"].as_string())};
+  if (auto both = unbase64(entry["auth"].as_string()); both && c.username.empty()) {
+    auto colon = both->find(':');
+    if (colon != std::string::npos) {
+      c.username = both->substr(0, colon);
+      c.password = both->substr(colon + 1);
+    }
+  }
+  return c;
+}
+
+}  // namespace
+
+std::string with_tag(std::string_view image) {
+  auto name = image.substr(image.find_last_of('/') == std::string_view::npos ? 0 : image.find_last_of('/') + 1);
+  if (name.contains(':') || name.contains('@')) return std::string(image);
+  return std::string(image) + ":latest";
+}
+
+std::vector<image_credentials> credentials_for(std::string_view image, const std::vector<value>& secrets) {
+  std::vector<std::pair<std::size_t, image_credentials>> found;
+  for (auto& secret : secrets) {
+    const bool json_form = secret["type"].as_string() == "kubernetes.io/dockerconfigjson";
+    auto text = unbase64(secret["data"][json_form ? ".dockerconfigjson" : ".dockercfg"].as_string());
+    auto config = text ? json::parse(*text) : result<value>(value());
+    if (!config) continue;
+    if (auto* all = (json_form ? (*config)["auths"] : *config).object())
+      for (auto& [key, entry] : *all)
+        if (fits(key, image)) found.emplace_back(key.size(), credentials_of(key, entry));
+  }
+  std::sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.first != b.first ? a.first > b.first : a.second.username < b.second.username; });
+  std::vector<image_credentials> out;
+  for (auto& [length, c] : found) out.push_back(std::move(c));
+  return out;
+}
+
+task<std::vector<value>> image_puller::secrets_of(const value& pod) {
+  std::vector<value> out;
+  auto ns = std::string(pod["metadata"]["namespace"].as_string());
+  std::vector<std::string> names;
+  if (auto* all = pod["spec"]["imagePullSecrets"].array())
+    for (auto& s : *all) names.emplace_back(s["name"].as_string());
+  for (auto& name : names) {
+    auto secret = co_await cluster_.secret(ns, name);
+    if (secret && *secret) out.push_back(**std::move(secret));
+  }
+  co_return out;
+}
+
+task<std::expected<image_info, image_puller::failed>> image_puller::ensure(value pod, value container, teller tell) {
+  auto image = std::string(container["image"].as_string());
+  auto policy = container["imagePullPolicy"].as_string("IfNotPresent");
+  auto now = [] { return reactor::loop::current().wall_now(); };
+  auto found = co_await runtime_.image(with_tag(image));
+  if (!found) {
+    auto text = fmt::format("Failed to inspect image \"{}\": {}", image, rpc_text(found.error()));
+    tell(true, "InspectFailed", text);
+    co_return std::unexpected(failed{{"ImageInspectError", text}, now() + image_retry_first});
+  }
+  if (*found && policy != "Always") {
+    tell(false, "Pulled", fmt::format("Container image \"{}\" already present on machine and can be accessed by the pod", image));
+    co_return **std::move(found);
+  }
+  if (policy == "Never") {
+    auto text = fmt::format("Container image \"{}\" is not present with pull policy of Never", image);
+    tell(true, "ErrImageNeverPull", text);
+    co_return std::unexpected(failed{{"ErrImageNeverPull", text}, now() + image_retry_first});
+  }
+  auto key = std::string(pod["metadata"]["uid"].as_string()) + "_" + image;
+  if (auto a = attempts_.find(key); a != attempts_.end() && a->second.pause.lasts(a->second.failed_at, now())) {
+    auto text = fmt::format("Back-off pulling image \"{}\"", image);
+    tell(false, "BackOff", text);
+    co_return std::unexpected(failed{{"ImagePullBackOff", text + ": " + a->second.error}, a->second.pause.until(a->second.failed_at)});
+  }
+  auto pulled = co_await pull(pod, image, tell);
+  if (pulled) {
+    attempts_.erase(key);
+    co_return pulled;
+  }
+  if (attempts_.size() >= image_attempts_max) std::erase_if(attempts_, [&](auto& one) { return one.second.pause.is_old(now()); });
+  if (attempts_.size() >= image_attempts_max) attempts_.clear();
+  auto& a = attempts_[key];
+  a.failed_at = now();
+  a.pause.take(a.failed_at, image_retry_first, image_retry_most);
+  a.error = pulled.error().why.reason + ": " + pulled.error().why.message;
+  // The pod is looked at again soon, to say that it waits.
+  pulled.error().retry_at = a.failed_at + image_backoff_told;
+  co_return pulled;
+}
+
+task<std::expected<image_info, image_puller::failed>> image_puller::pull(const value& pod, std::string image, teller& tell) {
+  tell(false, "Pulling", fmt::format("Pulling image \"{}\"", image));
+  auto began = reactor::loop::current().now();
+  auto secrets = co_await secrets_of(pod);
+  auto credentials = credentials_for(image, secrets);
+  auto name = with_tag(image);
+  result<std::string> ref = fail(errc::internal, "");
+  if (credentials.empty()) ref = co_await runtime_.pull(name, nullptr);
+  for (std::size_t i = 0; i < credentials.size() && !ref; ++i) ref = co_await runtime_.pull(name, &credentials[i]);
+  if (!ref) {
+    auto text = rpc_text(ref.error());
+    tell(true, "Failed", fmt::format("Failed to pull image \"{}\": {}", image, text));
+    co_return std::unexpected(failed{{"ErrImagePull", text}, {}});
+  }
+  auto info = co_await runtime_.image(*ref);
+  if (!info || !*info) info = co_await runtime_.image(name);
+  if (!info || !*info) co_return std::unexpected(failed{{"ErrImagePull", "the image was pulled, and isn't there"}, {}});
+  auto took = format_duration(std::chrono::floor<std::chrono::milliseconds>(reactor::loop::current().now() - began));
+  tell(false, "Pulled", fmt::format("Successfully pulled image \"{}\" in {} ({} including waiting). Image size: {} bytes.", image, took, took, (*info)->size_bytes));
+  co_return **std::move(info);
+}
+
+}  // namespace kedge::node

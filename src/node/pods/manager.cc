@@ -1,0 +1,166 @@
+#include "node/pods/manager.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <set>
+
+#include "base/log.h"
+#include "node/limits.h"
+#include "node/pods/admit.h"
+#include "reactor/offload.h"
+
+namespace kedge::node {
+
+namespace {
+
+using json::object;
+using json::value;
+
+std::string uid_of(const value& pod) { return std::string(pod["metadata"]["uid"].as_string()); }
+
+// What a sandbox tells of a pod that is known nowhere else.
+value pod_of(const sandbox_info& s) {
+  return object{{"apiVersion", "v1"}, {"kind", "Pod"}, {"metadata", object{{"name", s.name}, {"namespace", s.ns}, {"uid", s.uid}}}, {"spec", object{}}};
+}
+
+}  // namespace
+
+pod_manager::entry& pod_manager::add(value pod, bool gone) {
+  auto uid = uid_of(pod);
+  auto e = std::make_unique<entry>();
+  e->worker = std::make_unique<pod_worker>(parts_, std::move(pod), gone);
+  auto& here = *entries_.insert_or_assign(uid, std::move(e)).first->second;
+  return here;
+}
+
+task<void> pod_manager::run_one(entry& e) {
+  co_await e.worker->run();
+  e.is_done = true;
+  done_.set();
+}
+
+// One that ran before this agent started was admitted then.
+bool pod_manager::was_admitted(const value& pod) const { return pod["status"]["startTime"].is_string(); }
+
+void pod_manager::changed(value pod) {
+  auto uid = uid_of(pod);
+  if (uid.empty()) return;
+  if (auto known = entries_.find(uid); known != entries_.end()) {
+    if (!known->second->is_done) known->second->worker->update(std::move(pod));
+    return;
+  }
+  if (entries_.size() >= workers_max) {
+    log::warning("pod {} waits: there are {} on this node", pod_in_messages(pod), entries_.size());
+    return;  // the next list brings it again
+  }
+  std::optional<waiting_reason> refused;
+  if (!was_admitted(pod) && !is_being_deleted(pod)) {
+    std::vector<std::shared_ptr<const value>> others;
+    for (auto& [id, e] : entries_)
+      if (!e->worker->has_ended() && !is_terminal_phase(e->worker->status()["phase"].as_string())) others.push_back(e->worker->pod());
+    refused = why_not_admitted(pod, others, parts_.settings);
+  }
+  auto& e = add(std::move(pod), false);
+  if (refused) {
+    parts_.cluster.tell(*e.worker->pod(), {}, true, refused->reason, refused->message);
+    e.worker->fail_pod({refused->reason, "Pod was rejected: " + refused->message});
+  }
+  e.task.spawn(run_one(e));
+}
+
+void pod_manager::removed(const value& pod) {
+  if (auto known = entries_.find(uid_of(pod)); known != entries_.end() && !known->second->is_done) known->second->worker->gone();
+}
+
+void pod_manager::listed(std::vector<value> pods) {
+  std::set<std::string> there;
+  for (auto& p : pods) there.insert(uid_of(p));
+  for (auto& [uid, e] : entries_)
+    if (!there.contains(uid) && !e->is_done) e->worker->gone();
+  for (auto& p : pods) changed(std::move(p));
+  listed_ = true;
+}
+
+void pod_manager::sweep() {
+  std::erase_if(entries_, [](auto& one) { return one.second->is_done; });
+}
+
+task<void> pod_manager::look_at_runtime() {
+  auto sandboxes = co_await parts_.runtime.sandboxes({});
+  if (!sandboxes) co_return;
+  auto containers = co_await parts_.runtime.containers({});
+  if (!containers) co_return;
+  std::map<std::string_view, std::string> now;
+  for (auto& s : *sandboxes) now[s.uid] += fmt::format("{}{};", s.id.substr(0, 12), s.ready ? '+' : '-');
+  for (auto& c : *containers) now[c.pod_uid] += fmt::format("{}{};", c.id.substr(0, 12), static_cast<int>(c.state));
+  for (auto& [uid, e] : entries_) {
+    auto i = now.find(uid);
+    auto text = i == now.end() ? std::string() : i->second;
+    if (text == e->seen) continue;
+    e->seen = std::move(text);
+    e->worker->look();
+  }
+  if (!listed_) co_return;
+  for (auto& s : *sandboxes) {
+    if (s.uid.empty() || entries_.contains(s.uid) || entries_.size() >= workers_max) continue;
+    log::info("pod {}/{} isn't wanted any more, and ends", s.ns, s.name);
+    auto& e = add(pod_of(s), true);
+    e.task.spawn(run_one(e));
+  }
+  if (!leftovers_removed_) co_await remove_leftovers();
+}
+
+// Folders of pods that neither the API nor the runtime knows: an agent ended before it had removed them. Once: from then on each worker
+// removes its own.
+task<void> pod_manager::remove_leftovers() {
+  std::set<std::string> known;
+  for (auto& [uid, e] : entries_) known.insert(uid);
+  auto& s = parts_.settings;
+  auto done = co_await reactor::offload([pods = s.root + "/pods", logs = s.logs, known] {
+    std::vector<std::string> problems;
+    auto each = [&](const std::string& folder, auto&& uid_of, auto&& remove) {
+      std::error_code problem;
+      for (auto it = std::filesystem::directory_iterator(folder, problem); !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
+        if (known.contains(uid_of(it->path().filename().string()))) continue;
+        if (auto removed = remove(it->path().string()); !removed) problems.push_back(removed.error().message);
+      }
+    };
+    each(pods, [](const std::string& name) { return name; }, remove_pod_folder);
+    each(logs, [](const std::string& name) { return name.substr(name.find_last_of('_') + 1); }, remove_tree);
+    return problems;
+  });
+  if (!done) co_return;
+  leftovers_removed_ = true;
+  for (auto& p : *done) log::warning("what is left of a pod can't be removed: {}", p);
+}
+
+task<void> pod_manager::run() {
+  auto& here = reactor::loop::current();
+  for (auto next = here.now();; next = std::max(next + runtime_relist_interval, here.now())) {
+    while (co_await done_.wait_until(next)) {
+      done_.reset();
+      sweep();
+    }
+    co_await look_at_runtime();
+  }
+}
+
+const pod_worker* pod_manager::find(std::string_view ns, std::string_view name, std::string_view uid) const {
+  const pod_worker* any = nullptr;
+  for (auto& [id, e] : entries_) {
+    auto& m = (*e->worker->pod())["metadata"];
+    if (m["name"].as_string() != name || m["namespace"].as_string() != ns || (!uid.empty() && id != uid)) continue;
+    if (!e->worker->has_ended()) return e->worker.get();
+    any = e->worker.get();
+  }
+  return any;
+}
+
+std::vector<const pod_worker*> pod_manager::all() const {
+  std::vector<const pod_worker*> out;
+  for (auto& [id, e] : entries_) out.push_back(e->worker.get());
+  return out;
+}
+
+}  // namespace kedge::node

@@ -1,0 +1,57 @@
+// manager.h: all pods of this node: a worker each, woken when the API or the runtime has news of its pod.
+//
+//   API's list and watch ─▶ listed, changed, removed ─┐
+//   runtime, each second  ─▶ what differs ────────────┴▶ workers, by uid ─▶ (worker.h)
+//
+// What the runtime has and nobody wants any more is ended by a worker too, once the API's list is known.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "node/pods/worker.h"
+
+namespace kedge::node {
+
+class pod_manager {
+ public:
+  explicit pod_manager(worker_parts parts) : parts_(std::move(parts)) {}
+  pod_manager(const pod_manager&) = delete;
+  pod_manager& operator=(const pod_manager&) = delete;
+
+  void listed(std::vector<json::value> pods);
+  void changed(json::value pod);
+  void removed(const json::value& pod);
+
+  // Looks at the runtime until dropped. Once.
+  task<void> run();
+
+  // The pod of that name that the API knows, or else any that is left of it; null: none.
+  const pod_worker* find(std::string_view ns, std::string_view name, std::string_view uid = {}) const;
+  std::vector<const pod_worker*> all() const;
+  // Whether the API's list has been seen.
+  bool is_listed() const { return listed_; }
+
+ private:
+  struct entry {
+    std::unique_ptr<pod_worker> worker;
+    std::string seen;  // the runtime's part of it, in short
+    bool is_done = false;
+    reactor::scope task;
+  };
+  entry& add(json::value pod, bool gone);
+  task<void> run_one(entry& e);
+  task<void> look_at_runtime();
+  void sweep();
+  task<void> remove_leftovers();
+  bool was_admitted(const json::value& pod) const;
+
+  worker_parts parts_;
+  bool listed_ = false, leftovers_removed_ = false;
+  std::map<std::string, std::unique_ptr<entry>, std::less<>> entries_;  // by uid
+  reactor::event done_;
+};
+
+}  // namespace kedge::node

@@ -1,0 +1,47 @@
+// status.h: what a pod's status says, from its specification, what is seen of it and what was said before: the kubelet's own words
+// (pkg/kubelet/kubelet_pods.go, status/generate.go). Pure.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "node/pods/seen.h"
+
+namespace kedge::node {
+
+// Why a container that shall run doesn't: CrashLoopBackOff, ErrImagePull … and a text for people.
+struct waiting_reason {
+  std::string reason, message;
+};
+using waiting_reasons = std::map<std::string, waiting_reason, std::less<>>;  // by container name
+
+struct status_input {
+  const json::value& pod;       // as the API has it
+  const json::value& before;    // the status that was made last; at first the API's
+  const pod_seen& seen;
+  const probes_seen& probes;
+  const waiting_reasons& waiting;
+  const std::vector<std::string>& host_ips;
+  std::string_view runtime;     // "containerd"
+  wall_time now;
+  bool terminal = false;        // its containers have ended and none will begin
+  // Why it failed as a whole: Evicted, DeadlineExceeded …
+  std::optional<waiting_reason> failure = {};
+};
+
+json::value pod_status(const status_input& in);
+
+// The status of a pod of which nothing is left: what isn't told to have ended has, nobody knows how; its phase is final.
+json::value ended_status(const json::value& pod, json::value status);
+
+// What the API's status lacks, as a strategic merge patch with the pod's uid; null when it says all of `wanted`.
+json::value status_patch(const json::value& pod, const json::value& wanted);
+
+// Of the kubelet's conditions, and those that others set.
+bool is_own_condition(std::string_view type);
+std::string_view condition_status_of(const json::value& status, std::string_view type);
+
+}  // namespace kedge::node

@@ -1,0 +1,125 @@
+// worker.h: one pod on this node, from its sandbox to the last thing that is left of it.
+//
+//   API, static files ─▶ update(), gone() ─┐                         ┌▶ status ─▶ API (the newest, one in flight)
+//   runtime ─▶ look() ─────────────────────┼▶ run(): look ─▶ steps ──┴▶ CRI, images, volumes ─▶ look again …
+//   probes ────────────────────────────────┘
+//
+// Level-triggered: whatever happened, the pod and what is really there decide what is done next (steps.h), so that a step may be done
+// twice, and a worker that starts anew goes on where another stopped. Only it starts and stops its pod's containers.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "node/pods/cluster.h"
+#include "node/pods/configs.h"
+#include "node/pods/images.h"
+#include "node/pods/probing.h"
+#include "node/pods/status.h"
+#include "node/pods/steps.h"
+#include "node/pods/volumes.h"
+#include "reactor/scope.h"
+#include "reactor/sync.h"
+
+namespace kedge::node {
+
+struct worker_parts {
+  pod_runtime& runtime;
+  pod_cluster& cluster;
+  image_puller& images;
+  const pod_settings& settings;
+  reactor::network* network = nullptr;  // for probes; null: this machine's
+  std::int64_t agent_started_at = 0;    // nanoseconds since the epoch
+  // Why pods get no network now; empty when they do.
+  std::function<std::string()> network_problem;
+};
+
+class pod_worker {
+ public:
+  // `pod` as the API has it; of a pod that the API doesn't know (any more), what its sandbox says, and `gone` is true.
+  pod_worker(worker_parts parts, json::value pod, bool gone);
+  pod_worker(const pod_worker&) = delete;
+  pod_worker& operator=(const pod_worker&) = delete;
+
+  // Until nothing is left of the pod here, and the API doesn't have it. Run once, in a scope that ends before this.
+  task<void> run();
+
+  void update(json::value pod);  // a newer one of the same uid
+  void gone();                   // the API doesn't have it any more
+  void look() { changed_.set(); }
+  // The pod isn't admitted, or has to go: it ends as Failed.
+  void fail_pod(waiting_reason why);
+
+  const std::shared_ptr<const json::value>& pod() const { return pod_; }
+  const json::value& status() const { return wanted_; }
+  const pod_seen& seen() const { return seen_; }
+  // Whether it takes nothing of the node any more.
+  bool has_ended() const { return ended_; }
+
+ private:
+  bool shall_end() const { return ends_.is_set(); }
+  void end();
+  bool is_gone() const { return gone_; }
+  std::string uid() const { return std::string((*pod_)["metadata"]["uid"].as_string()); }
+  wall_time wall_now() const { return reactor::loop::current().wall_now(); }
+  void tell(std::string container, bool warning, std::string reason, std::string message);
+
+  task<result<void>> refresh();
+  task<result<container_seen>> describe(container_info info);
+  void say_status(bool terminal = false);
+  task<void> write_statuses();
+  task<void> status_is_told();
+
+  // One turn of a pod that shall run. When to look again, at the latest.
+  task<time_point> sync();
+  task<time_point> act(pod_steps steps);
+  void check_deadline();
+  task<bool> make_volumes_ready();
+  task<bool> make_sandbox(std::uint32_t attempt);
+  task<bool> start_all(const pod_steps& steps);
+  task<bool> start(std::string name);
+  task<std::expected<std::string, waiting_reason>> create(json::value container, image_info image);
+  task<result<pod_objects>> objects_for(json::value container);
+  std::string process_target_of(const json::value& container) const;
+  bool waits_after_crash(const std::string& name);
+  void wait_for(const std::string& container, waiting_reason why, wall_time until);
+  task<void> run_post_start(std::string id, json::value container, bool& fine);
+
+  task<void> kill(container_to_kill k, std::optional<std::int64_t> grace);
+  task<void> kill_all(std::optional<std::int64_t> grace);
+  task<void> kill_in_turn(container_to_kill k, std::int64_t grace);
+  std::int64_t grace_seconds(const json::value& container, kill_reason why) const;
+  task<void> terminate();
+  task<void> leave_nothing();
+
+  worker_parts parts_;
+  std::shared_ptr<const json::value> pod_;
+  bool gone_, ended_ = false;
+  std::optional<waiting_reason> failure_;
+
+  pod_seen seen_;
+  std::map<std::string, container_seen> described_;  // by container id: what doesn't change while its state doesn't
+  std::string addresses_of_;                         // the sandbox that seen_.ips are of
+  std::vector<std::string> addresses_;
+
+  waiting_reasons waiting_;
+  std::map<std::string, growing_pause> restarts_;    // by container name
+  std::optional<wall_time> wake_at_;                 // when something that waits may be tried again
+  duration retry_{0};
+  pod_volumes volumes_;
+  issued_tokens tokens_;
+  time_point volumes_at_{};
+  bool volumes_ready_ = false;
+
+  json::value wanted_, told_;  // statuses: made last, and known to be at the API
+  std::int64_t grace_told_ = -1;
+
+  reactor::event changed_, ends_, hurried_, gone_event_, status_changed_, status_told_;
+  pod_probing probing_;
+  reactor::scope tasks_;  // last: ends first
+};
+
+}  // namespace kedge::node

@@ -1,0 +1,435 @@
+// Pods of a node whose agent may end at any moment, between any two calls of the runtime and during each: what runs then runs on, nothing
+// runs twice, and what nobody wants any more goes.
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <optional>
+
+#include "json/parse.h"
+#include "json/write.h"
+#include "node/pods/manager.h"
+#include "world.h"
+
+using namespace kedge;
+using namespace kedge::node;
+using namespace std::chrono_literals;
+
+namespace {
+
+// What a machine's runtime keeps, whoever asks: a crash of the agent is none of it.
+struct machine {
+  struct sandbox : sandbox_info {
+    bool removed = false;
+  };
+  struct container : container_info {
+    container_config config;
+    std::int64_t started = 0, finished = 0;
+    int code = 0;
+  };
+  sim::world& world;
+  std::map<std::string, sandbox> sandboxes;
+  std::map<std::string, container> containers;
+  std::map<std::string, int> starts;  // by pod and container: how often it began
+  int next = 1;
+
+  std::int64_t now() const { return 1'800'000'000'000'000'000 + world.now().time_since_epoch().count(); }
+  std::string key(const container& c) const { return c.pod_uid + "/" + c.name; }
+
+  void check() const {
+    std::map<std::string, int> ready, running;
+    for (auto& [id, s] : sandboxes) ready[s.uid] += s.ready;
+    for (auto& [id, c] : containers) running[key(c)] += c.state == container_state::running;
+    for (auto& [uid, n] : ready) CHECK_MESSAGE(n <= 1, "two sandboxes of pod ", uid, ", seed ", world.seed());
+    for (auto& [name, n] : running) CHECK_MESSAGE(n <= 1, "two containers of ", name, ", seed ", world.seed());
+  }
+
+  void finish(container& c, int code) {
+    if (c.state != container_state::running) return;
+    c.state = container_state::exited;
+    c.finished = now();
+    c.code = code;
+  }
+};
+
+class simulated_runtime final : public pod_runtime {
+ public:
+  explicit simulated_runtime(machine& m) : machine_(m) {}
+
+  task<result<std::string>> run_sandbox(const sandbox_config& config, std::string) override {
+    return call<std::string>([this, config]() -> result<std::string> {
+      for (auto& [id, s] : machine_.sandboxes)
+        if (s.uid == config.uid && s.attempt == config.attempt) return fail(errc::internal, "Unknown: failed to reserve sandbox name");
+      machine::sandbox s;
+      s.id = fmt::format("sandbox{}", machine_.next++);
+      s.name = config.name;
+      s.uid = config.uid;
+      s.ns = config.ns;
+      s.attempt = config.attempt;
+      s.ready = true;
+      s.created_at = machine_.now();
+      auto id = s.id;
+      machine_.sandboxes.emplace(id, std::move(s));
+      return id;
+    });
+  }
+  task<result<void>> stop_sandbox(std::string id) override {
+    return call<void>([this, id]() -> result<void> {
+      if (auto s = machine_.sandboxes.find(id); s != machine_.sandboxes.end()) s->second.ready = false;
+      for (auto& [cid, c] : machine_.containers)
+        if (c.sandbox_id == id) machine_.finish(c, 137);
+      return {};
+    });
+  }
+  task<result<void>> remove_sandbox(std::string id) override {
+    return call<void>([this, id]() -> result<void> {
+      std::erase_if(machine_.containers, [&](auto& one) { return one.second.sandbox_id == id; });
+      machine_.sandboxes.erase(id);
+      return {};
+    });
+  }
+  task<result<std::vector<sandbox_info>>> sandboxes(std::string uid) override {
+    return call<std::vector<sandbox_info>>([this, uid]() -> result<std::vector<sandbox_info>> {
+      std::vector<sandbox_info> out;
+      for (auto& [id, s] : machine_.sandboxes)
+        if (uid.empty() || s.uid == uid) out.push_back(s);
+      return out;
+    });
+  }
+  task<result<node::sandbox_status>> status_of_sandbox(std::string id) override {
+    return call<node::sandbox_status>([this, id]() -> result<node::sandbox_status> {
+      auto s = machine_.sandboxes.find(id);
+      if (s == machine_.sandboxes.end()) return fail(errc::not_found, "NotFound: no sandbox");
+      return node::sandbox_status{.ready = s->second.ready, .ips = {"10.42.0.2"}, .labels = {}, .annotations = {}};
+    });
+  }
+  task<result<std::string>> create_container(std::string sandbox_id, const container_config& config, const sandbox_config& sandbox) override {
+    return call<std::string>([this, sandbox_id, config, uid = sandbox.uid]() -> result<std::string> {
+      auto s = machine_.sandboxes.find(sandbox_id);
+      if (s == machine_.sandboxes.end() || !s->second.ready) return fail(errc::internal, "Unknown: the sandbox isn't there");
+      for (auto& [id, c] : machine_.containers)
+        if (c.pod_uid == uid && c.name == config.name && c.attempt == config.attempt) return fail(errc::internal, "Unknown: failed to reserve container name");
+      machine::container c;
+      c.id = fmt::format("container{}", machine_.next++);
+      c.sandbox_id = sandbox_id;
+      c.name = config.name;
+      c.pod_uid = uid;
+      c.attempt = config.attempt;
+      c.state = container_state::created;
+      c.created_at = machine_.now();
+      c.config = config;
+      auto id = c.id;
+      machine_.containers.emplace(id, std::move(c));
+      return id;
+    });
+  }
+  task<result<void>> start_container(std::string id) override {
+    return call<void>([this, id]() -> result<void> {
+      auto c = machine_.containers.find(id);
+      if (c == machine_.containers.end() || c->second.state != container_state::created) return fail(errc::internal, "Unknown: the container can't be started");
+      c->second.state = container_state::running;
+      c->second.started = machine_.now();
+      ++machine_.starts[machine_.key(c->second)];
+      // "exit CODE after MS" is what it runs.
+      auto& command = c->second.config.command;
+      if (command.size() == 2)
+        machine_.world.after(std::chrono::milliseconds(std::stoi(command[1])), [this_machine = &machine_, id, code = std::stoi(command[0])] {
+          if (auto one = this_machine->containers.find(id); one != this_machine->containers.end()) this_machine->finish(one->second, code);
+        });
+      return {};
+    });
+  }
+  task<result<void>> stop_container(std::string id, std::int64_t) override {
+    return call<void>([this, id]() -> result<void> {
+      if (auto c = machine_.containers.find(id); c != machine_.containers.end()) machine_.finish(c->second, 143);
+      return {};
+    });
+  }
+  task<result<void>> remove_container(std::string id) override {
+    return call<void>([this, id]() -> result<void> {
+      machine_.containers.erase(id);
+      return {};
+    });
+  }
+  task<result<std::vector<container_info>>> containers(std::string uid) override {
+    return call<std::vector<container_info>>([this, uid]() -> result<std::vector<container_info>> {
+      std::vector<container_info> out;
+      for (auto& [id, c] : machine_.containers)
+        if (uid.empty() || c.pod_uid == uid) out.push_back(c);
+      return out;
+    });
+  }
+  task<result<container_status>> status_of_container(std::string id) override {
+    return call<container_status>([this, id]() -> result<container_status> {
+      auto found = machine_.containers.find(id);
+      if (found == machine_.containers.end()) return fail(errc::not_found, "NotFound: no container");
+      auto& c = found->second;
+      container_status out;
+      out.id = c.id;
+      out.name = c.name;
+      out.state = c.state;
+      out.created_at = c.created_at;
+      out.started_at = c.started;
+      out.finished_at = c.finished;
+      out.exit_code = c.code;
+      out.image = c.config.user_image;
+      out.reason = c.code == 0 ? "Completed" : "Error";
+      out.annotations = c.config.annotations;
+      return out;
+    });
+  }
+  task<result<void>> reopen_log(std::string) override { co_return result<void>(); }
+  task<result<std::vector<container_usage>>> usage() override { co_return std::vector<container_usage>(); }
+  task<result<exec_result>> exec(std::string, std::vector<std::string>, std::int64_t) override { co_return exec_result{}; }
+  task<result<std::string>> stream_url(std::string, exec_request) override { co_return fail(errc::unsupported, "none"); }
+  task<result<std::string>> port_forward_url(std::string, std::vector<int>) override { co_return fail(errc::unsupported, "none"); }
+  task<result<std::optional<image_info>>> image(std::string name) override {
+    return call<std::optional<image_info>>([name]() -> result<std::optional<image_info>> { return std::optional(image_info{.id = name, .digests = {}, .username = {}}); });
+  }
+  task<result<std::string>> pull(std::string name, const image_credentials*) override { co_return name; }
+
+ private:
+  // The request is on its way, happens whether the asker lives or not, and is answered if it does.
+  template <typename T>
+  task<result<T>> call(std::function<result<T>()> effect) {
+    struct state {
+      std::optional<result<T>> value;
+      reactor::event done;
+    };
+    auto s = std::make_shared<state>();
+    auto& w = machine_.world;
+    w.after(w.between(100us, 5ms), [s, effect = std::move(effect), mail = reactor::loop::current().mail(), m = &machine_] {
+      auto value = std::make_shared<result<T>>(effect());
+      m->check();
+      mail->post([s, value] {
+        s->value.emplace(std::move(*value));
+        s->done.set();
+      });
+    });
+    co_await s->done.wait();
+    co_return std::move(*s->value);
+  }
+  machine& machine_;
+};
+
+// The API's pods, with a log of what changed for who watches.
+struct api {
+  sim::world& world;
+  std::map<std::string, json::value> pods;  // by uid
+  std::vector<std::pair<bool, json::value>> log;  // removed?, the pod
+  bool away = false;
+
+  void put(json::value pod) {
+    pod.member("metadata").set("resourceVersion", std::to_string(log.size() + 1));
+    pods[std::string(pod["metadata"]["uid"].as_string())] = pod;
+    log.emplace_back(false, std::move(pod));
+  }
+  void remove(const std::string& uid) {
+    auto p = pods.find(uid);
+    if (p == pods.end()) return;
+    log.emplace_back(true, p->second);
+    pods.erase(p);
+  }
+  void ask_to_delete(const std::string& uid) {
+    auto p = pods.find(uid);
+    if (p == pods.end()) return;
+    auto pod = p->second;
+    pod.member("metadata").set("deletionTimestamp", "2026-01-01T00:00:00Z");
+    pod.member("metadata").set("deletionGracePeriodSeconds", 2);
+    put(std::move(pod));
+  }
+};
+
+class simulated_cluster final : public pod_cluster {
+ public:
+  explicit simulated_cluster(api& a) : api_(a) {}
+  task<result<std::optional<json::value>>> config_map(std::string, std::string) override { co_return std::optional<json::value>(); }
+  task<result<std::optional<json::value>>> secret(std::string, std::string) override { co_return std::optional<json::value>(); }
+  task<result<std::vector<json::value>>> services(std::string) override {
+    co_await pause();
+    co_return std::vector<json::value>();
+  }
+  task<result<json::value>> token(std::string, std::string, json::value) override { co_return fail(errc::unsupported, "none"); }
+  task<result<std::optional<json::value>>> object(std::string) override { co_return std::optional<json::value>(); }
+  task<result<json::value>> patch_status(const json::value& pod, json::value patch) override {
+    auto uid = std::string(pod["metadata"]["uid"].as_string());
+    co_await pause();
+    if (api_.away) co_return fail(errc::unavailable, "away");
+    auto known = api_.pods.find(uid);
+    if (known == api_.pods.end()) co_return fail(errc::not_found, "not found");
+    auto next = known->second;
+    merge(next.member("status"), patch["status"]);
+    api_.put(next);
+    co_await pause();
+    co_return api_.pods.contains(uid) ? api_.pods[uid] : next;
+  }
+  task<result<void>> remove(const json::value& pod) override {
+    auto uid = std::string(pod["metadata"]["uid"].as_string());
+    co_await pause();
+    if (api_.away) co_return fail(errc::unavailable, "away");
+    api_.remove(uid);
+    co_return result<void>();
+  }
+  void tell(const json::value&, std::string, bool, std::string, std::string) override {}
+
+ private:
+  reactor::sleep_awaiter pause() { return reactor::sleep_for(api_.world.between(100us, 20ms)); }
+  // As much of a strategic merge as statuses need.
+  static void merge(json::value& to, const json::value& patch) {
+    for (auto& [name, v] : *patch.object()) {
+      if (v.is_null()) {
+        to.erase(name);
+      } else if (name == "conditions") {
+        auto& all = to.member(name).make_array();
+        for (auto& c : *v.array()) {
+          std::erase_if(all, [&](auto& old) { return old["type"] == c["type"]; });
+          all.push_back(c);
+        }
+      } else if (v.array() && name.ends_with("IPs")) {
+        json::array list;
+        for (auto& one : *v.array())
+          if (one.find("$patch") == nullptr) list.push_back(one);
+        to.set(name, std::move(list));
+      } else {
+        to.set(name, v);
+      }
+    }
+  }
+  api& api_;
+};
+
+struct folder {
+  std::string path;
+  folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "kedge-sim-pods-XXXXXX").string();
+    path = ::mkdtemp(name.data());
+  }
+  ~folder() { std::filesystem::remove_all(path); }
+};
+
+// A machine with an agent that can be crashed, and the API that it belongs to.
+struct cluster {
+  sim::world world;
+  machine runtime{world, {}, {}, {}};
+  api server{world, {}, {}};
+  folder disk;
+  pod_settings settings;
+  sim::host& agent;
+
+  explicit cluster(std::uint64_t seed) : world(seed), agent(world.add_host("agent")) {
+    settings.root = disk.path + "/kubelet";
+    settings.logs = disk.path + "/logs";
+    settings.log_links = disk.path + "/links";
+    settings.node = {.name = "n", .host_ips = {"192.0.2.1"}, .allocatable = json::object{{"cpu", "100"}, {"memory", "100Gi"}}};
+    agent.start([this](sim::host&) { return run(); });
+  }
+
+  task<void> run() {
+    simulated_runtime cri(runtime);
+    simulated_cluster pods_api(server);
+    image_puller images(cri, pods_api);
+    pod_manager manager(worker_parts{.runtime = cri, .cluster = pods_api, .images = images, .settings = settings, .network = &agent,
+                                     .agent_started_at = runtime.now(), .network_problem = [] { return std::string(); }});
+    reactor::scope tasks;
+    tasks.spawn(manager.run());
+    co_await reactor::sleep_for(world.between(0ms, 50ms));
+    while (server.away) co_await reactor::sleep_for(100ms);
+    auto at = server.log.size();
+    std::vector<json::value> all;
+    for (auto& [uid, pod] : server.pods) all.push_back(pod);
+    manager.listed(std::move(all));
+    for (;;) {
+      co_await reactor::sleep_for(world.between(1ms, 30ms));
+      while (at < server.log.size() && !server.away) {
+        auto [removed, pod] = server.log[at++];
+        if (removed) manager.removed(pod);
+        else manager.changed(std::move(pod));
+      }
+    }
+  }
+
+  void make(const std::string& uid, std::string_view spec) {
+    auto parsed = json::parse(spec);
+    REQUIRE(parsed);
+    server.put(json::object{{"metadata", json::object{{"name", uid}, {"namespace", "default"}, {"uid", uid}, {"generation", 1}}}, {"spec", *parsed},
+                            {"status", json::object{{"phase", "Pending"}, {"qosClass", "BestEffort"}}}});
+  }
+  std::string phase(const std::string& uid) { return std::string(server.pods[uid]["status"]["phase"].as_string()); }
+  // Between any two calls, and during them.
+  void crash_sometimes(int times, duration within) {
+    for (int i = 0; i < times; ++i)
+      world.after(world.between(0ms, within), [this] {
+        agent.crash();
+        agent.restart();
+      });
+  }
+  bool is_empty() const { return runtime.sandboxes.empty() && runtime.containers.empty(); }
+  std::size_t folders() const {
+    std::error_code none;
+    std::size_t out = 0;
+    for (auto* name : {"/kubelet/pods", "/logs"})
+      out += static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(disk.path + name, none), std::filesystem::directory_iterator()));
+    return out;
+  }
+};
+
+constexpr auto lasting = R"({"restartPolicy": "Always", "containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}], "initContainers": [{"name": "i", "image": "i", "command": ["0", "30"]}]})";
+constexpr auto job = R"({"restartPolicy": "Never", "containers": [{"name": "a", "image": "i", "command": ["0", "200"]}]})";
+
+}  // namespace
+
+TEST_CASE("whenever the agent ends, pods begin once, run on, and go when they are deleted") {
+  for (auto seed : sim::seeds(60)) {
+    CAPTURE(seed);
+    cluster c(seed);
+    for (auto* uid : {"one", "two"}) c.make(uid, lasting);
+    c.make("job", job);
+    c.crash_sometimes(6, 500ms);
+    REQUIRE(c.world.run_until([&] { return c.phase("one") == "Running" && c.phase("two") == "Running" && c.phase("job") == "Succeeded"; }, 10min));
+    // What ran when the agent ended is what runs.
+    for (auto* name : {"one/a", "one/b", "two/a", "two/b", "job/a"}) CHECK_MESSAGE(c.runtime.starts[name] == 1, name);
+    c.crash_sometimes(6, 500ms);
+    for (auto* uid : {"one", "two", "job"}) c.server.ask_to_delete(uid);
+    CHECK(c.world.run_until([&] { return c.server.pods.empty() && c.is_empty() && c.folders() == 0; }, 10min));
+  }
+}
+
+TEST_CASE("what the API forgot while the agent was away is ended") {
+  for (auto seed : sim::seeds(20)) {
+    CAPTURE(seed);
+    cluster c(seed);
+    c.make("one", lasting);
+    REQUIRE(c.world.run_until([&] { return c.phase("one") == "Running"; }, 10min));
+    c.agent.crash();
+    c.server.remove("one");
+    c.agent.restart();
+    CHECK(c.world.run_until([&] { return c.is_empty(); }, 10min));
+  }
+}
+
+TEST_CASE("without servers, what crashes is started again, and told when they are back") {
+  for (auto seed : sim::seeds(20)) {
+    CAPTURE(seed);
+    cluster c(seed);
+    c.make("one", R"({"restartPolicy": "Always", "containers": [{"name": "a", "image": "i", "command": ["1", "20000"]}]})");
+    REQUIRE(c.world.run_until([&] { return c.phase("one") == "Running"; }, 10min));
+    c.server.away = true;
+    REQUIRE(c.world.run_until([&] { return c.runtime.starts["one/a"] >= 3; }, 1h));
+    c.server.away = false;
+    CHECK(c.world.run_until([&] { return c.server.pods["one"]["status"]["containerStatuses"][0]["restartCount"].as_integer() >= 2; }, 10min));
+  }
+}
+
+TEST_CASE("a pod that crashes is started later and later") {
+  cluster c(1);
+  c.make("one", R"({"restartPolicy": "Always", "containers": [{"name": "a", "image": "i", "command": ["1", "10"]}]})");
+  auto starts_after = [&](duration d) {
+    c.world.run_for(d);
+    return c.runtime.starts["one/a"];
+  };
+  CHECK(starts_after(8s) == 2);
+  CHECK(starts_after(10s) == 3);
+  CHECK(starts_after(10s) == 3);
+  CHECK(starts_after(10s) == 4);
+  CHECK(c.server.pods["one"]["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].as_string() == "CrashLoopBackOff");
+}

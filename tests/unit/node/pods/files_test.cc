@@ -1,0 +1,125 @@
+#include "node/pods/files.h"
+
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "crypto/files.h"
+#include "node/streams/log_lines.h"
+
+namespace kedge::node {
+
+namespace {
+
+struct folder {
+  std::string path;
+  folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "kedge-files-XXXXXX").string();
+    path = ::mkdtemp(name.data());
+  }
+  ~folder() { std::filesystem::remove_all(path); }
+};
+
+std::string text_of(const std::string& path) { return crypto::read_file(path).value_or("(none)"); }
+std::size_t entries_in(const std::string& path) {
+  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path), std::filesystem::directory_iterator()));
+}
+
+std::string read_log(log_options o, std::string_view log, std::size_t piece = 7) {
+  log_reader r(std::move(o));
+  std::string out;
+  for (std::size_t at = 0; at < log.size(); at += piece) r.feed(log.substr(at, piece), out);
+  return out;
+}
+
+constexpr std::string_view log_text =
+    "2026-01-01T00:00:01.5Z stdout F one\n2026-01-01T00:00:02Z stderr F two\n2026-01-01T00:00:03Z stdout P thr\n2026-01-01T00:00:03Z stdout F ee\n"
+    "2026-01-01T00:00:04Z stdout F \n";
+
+}  // namespace
+
+TEST_CASE("the files of a volume change all at one moment, and what is gone goes") {
+  folder f;
+  auto first = write_atomically(f.path, {{"a", "1"}, {"dir/b", "2", 0400}}, {});
+  REQUIRE(first);
+  CHECK(*first);
+  CHECK(text_of(f.path + "/a") == "1");
+  CHECK(text_of(f.path + "/dir/b") == "2");
+  CHECK(std::filesystem::read_symlink(f.path + "/a") == "..data/a");
+  struct stat about {};
+  REQUIRE(::stat((f.path + "/dir/b").c_str(), &about) == 0);
+  CHECK((about.st_mode & 0777) == 0400);
+  CHECK_FALSE(*write_atomically(f.path, {{"a", "1"}, {"dir/b", "2", 0400}}, {}));
+  CHECK(*write_atomically(f.path, {{"a", "3"}}, {}));
+  CHECK(text_of(f.path + "/a") == "3");
+  CHECK_FALSE(std::filesystem::exists(f.path + "/dir"));
+  CHECK(entries_in(f.path) == 3);  // a, ..data, and what that leads to
+  CHECK(*write_atomically(f.path, {}, {}));
+  CHECK(entries_in(f.path) == 2);
+}
+
+TEST_CASE("a host path is what its type says, or is made") {
+  folder f;
+  std::ofstream(f.path + "/file") << "x";
+  CHECK(check_host_path(f.path + "/none", ""));
+  CHECK(check_host_path(f.path + "/file", "File"));
+  CHECK(check_host_path(f.path + "/made", "DirectoryOrCreate"));
+  CHECK(std::filesystem::is_directory(f.path + "/made"));
+  auto wrong = check_host_path(f.path + "/file", "Directory");
+  REQUIRE_FALSE(wrong);
+  CHECK(wrong.error().message == "hostPath type check failed: " + f.path + "/file is not a directory");
+}
+
+TEST_CASE("a pod's folder is removed with what is in it, links themselves and not what they lead to") {
+  folder f;
+  std::filesystem::create_directories(f.path + "/pod/a/b");
+  std::filesystem::create_directory(f.path + "/kept");
+  std::ofstream(f.path + "/kept/file") << "x";
+  std::filesystem::create_directory_symlink(f.path + "/kept", f.path + "/pod/a/link");
+  REQUIRE(remove_pod_folder(f.path + "/pod"));
+  CHECK_FALSE(std::filesystem::exists(f.path + "/pod"));
+  CHECK(text_of(f.path + "/kept/file") == "x");
+  CHECK(remove_pod_folder(f.path + "/pod"));
+}
+
+TEST_CASE("a subpath never leads out of its volume") {
+  folder f;
+  std::filesystem::create_directories(f.path + "/volume");
+  std::filesystem::create_directory(f.path + "/secret");
+  std::filesystem::create_directory_symlink(f.path + "/secret", f.path + "/volume/out");
+  std::filesystem::create_directory_symlink("../secret", f.path + "/volume/up");
+  CHECK_FALSE(mount_subpath(f.path + "/volume", "out", f.path + "/target"));
+  CHECK_FALSE(mount_subpath(f.path + "/volume", "up/x", f.path + "/target"));
+  CHECK_FALSE(std::filesystem::exists(f.path + "/secret/x"));
+}
+
+TEST_CASE("a container's log as people read it") {
+  CHECK(read_log({}, log_text) == "one\ntwo\nthree\n\n");
+  CHECK(read_log({.stream = "Stderr"}, log_text) == "two\n");
+  CHECK(read_log({.timestamps = true}, log_text.substr(0, log_text.find("2026-01-01T00:00:04"))) ==
+        "2026-01-01T00:00:01.5Z one\n2026-01-01T00:00:02Z two\n2026-01-01T00:00:03Z three\n");
+  CHECK(read_log({.limit_bytes = 6}, log_text) == "one\ntw");
+  CHECK(read_log({.since = *parse_rfc3339("2026-01-01T00:00:03Z")}, log_text) == "three\n\n");
+  for (std::size_t piece : {1U, 2U, 1000U}) CHECK(read_log({}, log_text, piece) == "one\ntwo\nthree\n\n");
+  CHECK(read_log({}, "nonsense\nmore of it\n").empty());
+}
+
+TEST_CASE("where the last lines begin") {
+  CHECK(tail_bytes("a\nb\nc\n", 1) == 2);
+  CHECK(tail_bytes("a\nb\nc\n", 2) == 4);
+  CHECK(tail_bytes("a\nb\nc\n", 3) == std::nullopt);
+  CHECK(tail_bytes("a\nb\nc", 1) == 1);
+  CHECK(tail_bytes("", 1) == std::nullopt);
+  CHECK(tail_bytes("a\n", 0) == 0);
+}
+
+TEST_CASE("the options of a log that can't be are refused") {
+  wall_time now{std::chrono::seconds(100)};
+  CHECK(log_options::parse("follow=true&tailLines=5&sinceSeconds=10", now)->since == wall_time(std::chrono::seconds(90)));
+  for (std::string_view bad : {"tailLines=-1", "limitBytes=0", "sinceSeconds=0", "sinceTime=x", "stream=Both", "tailLines=x"}) CHECK_FALSE(log_options::parse(bad, now));
+}
+
+}  // namespace kedge::node

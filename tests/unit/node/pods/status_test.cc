@@ -1,0 +1,168 @@
+#include "node/pods/status.h"
+
+#include <doctest/doctest.h>
+
+#include "json/write.h"
+#include "make.h"
+
+namespace kedge::node {
+
+namespace {
+
+constexpr auto running = container_state::running, exited = container_state::exited;
+
+struct described {
+  json::value pod;
+  pod_seen seen;
+  json::value before = {};
+  probes_seen probes = {};
+  waiting_reasons waiting = {};
+  bool terminal = false;
+  std::optional<waiting_reason> failure = {};
+  json::value status() const {
+    static const std::vector<std::string> host = {"192.0.2.1"};
+    return pod_status({.pod = pod, .before = before, .seen = seen, .probes = probes, .waiting = waiting, .host_ips = host, .runtime = "containerd",
+                       .now = wall_time(std::chrono::seconds(1'000'000)), .terminal = terminal, .failure = failure});
+  }
+  std::string phase() const { return std::string(status()["phase"].as_string()); }
+};
+
+const json::value& condition(const json::value& status, std::string_view type) {
+  static const json::value none;
+  for (auto& c : *status["conditions"].array())
+    if (c["type"].as_string() == type) return c;
+  return none;
+}
+
+constexpr auto two = R"({"containers": [{"name": "b", "image": "x"}, {"name": "a", "image": "x"}]})";
+
+}  // namespace
+
+TEST_CASE("a pod of which nothing is there yet is being created") {
+  auto status = described{make_pod(two), {}}.status();
+  CHECK(status["phase"].as_string() == "Pending");
+  CHECK(status["containerStatuses"][0]["name"].as_string() == "a");
+  CHECK(status["containerStatuses"][0]["state"]["waiting"]["reason"].as_string() == "ContainerCreating");
+  CHECK(condition(status, "PodReadyToStartContainers")["message"].as_string() == "no pod sandbox exists");
+  CHECK(condition(status, "Ready")["message"].as_string() == "containers with unready status: [b a]");
+  CHECK(condition(status, "Initialized")["status"].as_string() == "True");
+  CHECK(condition(status, "Ready")["observedGeneration"].as_integer() == 3);
+  CHECK(status["startTime"].as_string() == "1970-01-12T13:46:40Z");
+  CHECK(status["hostIP"].as_string() == "192.0.2.1");
+  CHECK(status["podIP"].is_null());
+}
+
+TEST_CASE("a pod runs when all of its containers do, and is ready then") {
+  auto seen = seen_builder().sandbox("s").container("a", running).container("b", running).seen;
+  auto status = described{make_pod(two), seen}.status();
+  CHECK(status["phase"].as_string() == "Running");
+  CHECK(condition(status, "Ready")["status"].as_string() == "True");
+  CHECK(status["podIPs"][0]["ip"].as_string() == "10.42.0.9");
+  CHECK(status["containerStatuses"][0]["containerID"].as_string().starts_with("containerd://a-"));
+  auto half = seen_builder().sandbox("s").container("a", running).seen;
+  CHECK(described{make_pod(two), half}.phase() == "Pending");
+}
+
+TEST_CASE("what ends the phase: exit codes and the restart policy") {
+  auto at = [](std::string_view policy, int code, bool terminal = false) {
+    auto pod = make_pod(std::string(R"({"restartPolicy": ")") + std::string(policy) + R"(", "containers": [{"name": "a"}]})");
+    return described{.pod = pod, .seen = seen_builder().sandbox("s").container("a", exited, code).seen, .terminal = terminal}.phase();
+  };
+  CHECK(at("Never", 0) == "Succeeded");
+  CHECK(at("Never", 1) == "Failed");
+  CHECK(at("OnFailure", 0) == "Succeeded");
+  CHECK(at("OnFailure", 1) == "Running");
+  CHECK(at("Always", 0) == "Running");
+  CHECK(at("Always", 0, true) == "Succeeded");
+  CHECK(at("Always", 1, true) == "Failed");
+}
+
+TEST_CASE("why a container waits is told, and how it ended before") {
+  auto seen = seen_builder().sandbox("s").container("a", exited, 2, 1).seen;
+  described d{make_pod(R"({"containers": [{"name": "a"}]})"), seen};
+  d.waiting["a"] = {"CrashLoopBackOff", "back-off 10s"};
+  auto s = d.status()["containerStatuses"][0];
+  CHECK(s["state"]["waiting"]["reason"].as_string() == "CrashLoopBackOff");
+  CHECK(s["lastState"]["terminated"]["exitCode"].as_integer() == 2);
+  CHECK(s["restartCount"].as_integer() == 1);
+  CHECK(d.phase() == "Running");
+}
+
+TEST_CASE("probes say what has started and what is ready") {
+  auto b = seen_builder().sandbox("s").container("a", running);
+  auto id = b.seen.containers.front().id;
+  described d{make_pod(R"({"containers": [{"name": "a", "readinessProbe": {}, "startupProbe": {}}]})"), b.seen};
+  auto of = [&](probe_findings f) {
+    d.probes[id] = f;
+    auto s = d.status()["containerStatuses"][0];
+    return std::pair(s["started"].as_bool(), s["ready"].as_bool());
+  };
+  CHECK(of({.startup = probe_result::unknown, .readiness = probe_result::success}) == std::pair(false, false));
+  CHECK(of({.startup = probe_result::success, .readiness = probe_result::failure}) == std::pair(true, false));
+  CHECK(of({.startup = probe_result::success, .readiness = probe_result::success}) == std::pair(true, true));
+}
+
+TEST_CASE("a container that was ready stays so when only the agent began anew") {
+  auto b = seen_builder().sandbox("s").container("a", running);
+  described d{make_pod(R"({"containers": [{"name": "a", "readinessProbe": {}}]})"), b.seen};
+  d.probes[b.seen.containers.front().id] = {.readiness = probe_result::success};
+  d.before = d.status();
+  d.probes.clear();
+  CHECK(d.status()["containerStatuses"][0]["ready"].as_bool());
+  CHECK(condition(d.status(), "Ready") == condition(d.before, "Ready"));
+}
+
+TEST_CASE("a phase that is final stays, and none is told while something may run") {
+  auto seen = seen_builder().sandbox("s").container("a", running).seen;
+  described d{make_pod(R"({"containers": [{"name": "a"}]})"), seen};
+  d.failure = waiting_reason{"DeadlineExceeded", "too long"};
+  CHECK(d.phase() == "Pending");
+  CHECK(d.status()["reason"].is_null());
+  d.seen = seen_builder().sandbox("s").container("a", exited, 137).seen;
+  CHECK(d.phase() == "Failed");
+  CHECK(d.status()["reason"].as_string() == "DeadlineExceeded");
+  d.pod.member("status").set("phase", "Succeeded");
+  CHECK(d.phase() == "Succeeded");
+}
+
+TEST_CASE("a container that the runtime lost has ended, nobody knows how") {
+  auto b = seen_builder().sandbox("s").container("a", running);
+  described d{make_pod(R"({"containers": [{"name": "a"}]})"), b.seen};
+  d.before = d.status();
+  d.seen = seen_builder().sandbox("s").seen;
+  auto s = d.status()["containerStatuses"][0];
+  CHECK(s["lastState"]["terminated"]["reason"].as_string() == "ContainerStatusUnknown");
+  CHECK(s["restartCount"].as_integer() == 1);
+  auto ended = ended_status(d.pod, d.before);
+  CHECK(ended["phase"].as_string() == "Failed");
+  CHECK(ended["containerStatuses"][0]["state"]["terminated"]["exitCode"].as_integer() == 137);
+}
+
+TEST_CASE("a condition keeps its time while its status is the same, and others' conditions stay") {
+  auto pod = make_pod(R"({"containers": [{"name": "a"}], "readinessGates": [{"conditionType": "x/y"}]})");
+  pod.member("status").set("conditions", json::array{json::object{{"type", "x/y"}, {"status", "False"}}});
+  described d{pod, seen_builder().sandbox("s").container("a", running).seen};
+  auto status = d.status();
+  CHECK(condition(status, "x/y")["status"].as_string() == "False");
+  CHECK(condition(status, "Ready")["reason"].as_string() == "ReadinessGatesNotReady");
+  d.before = status;
+  for (auto& c : *d.before.member("conditions").array()) c.set("lastTransitionTime", "2000-01-01T00:00:00Z");
+  CHECK(condition(d.status(), "ContainersReady")["lastTransitionTime"].as_string() == "2000-01-01T00:00:00Z");
+}
+
+TEST_CASE("a patch says what the API doesn't know, and nothing when it knows all") {
+  described d{make_pod(R"({"containers": [{"name": "a"}]})"), seen_builder().sandbox("s").container("a", running).seen};
+  auto wanted = d.status();
+  auto patch = status_patch(d.pod, wanted);
+  CHECK(patch["metadata"]["uid"].as_string() == "u1");
+  CHECK(patch["status"]["phase"].as_string() == "Running");
+  CHECK(patch["status"]["podIPs"][1]["$patch"].as_string() == "replace");
+  d.pod.set("status", wanted);
+  CHECK(status_patch(d.pod, wanted).is_null());
+  d.pod.member("status").set("reason", "Gone");
+  auto second = status_patch(d.pod, wanted);
+  CHECK(second["status"].find("reason") != nullptr);
+  CHECK(second["status"]["reason"].is_null());
+}
+
+}  // namespace kedge::node
