@@ -1,0 +1,240 @@
+"""Pods on real containerd, as kubectl shows them."""
+
+import json
+import os
+import unittest
+
+from harness import Failed, Server, eventually, main, run
+from runtime import ARGS, BUSYBOX, RuntimeLab, ready_node
+
+
+def status_of(pod, container=None):
+    all = pod.get("status", {}).get("containerStatuses", []) + pod.get("status", {}).get("initContainerStatuses", [])
+    return next((s for s in all if container in (None, s["name"])), {})
+
+
+def condition(pod, type):
+    return next((c for c in pod.get("status", {}).get("conditions", []) if c["type"] == type), {})
+
+
+def container(name="main", command=None, **more):
+    return {"name": name, "image": BUSYBOX, "imagePullPolicy": "IfNotPresent", **({"command": ["sh", "-c", command]} if command else {}), **more}
+
+
+class Pods(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = RuntimeLab()
+        cls.addClassCleanup(cls.lab.close)
+        cls.server = cls.lab.adopt(Server(cls.lab, "server", host=cls.lab.host(), args=ARGS).wait_ready())
+        ready_node(cls.server, "server")
+        eventually("the account of pods", lambda: cls.server.get("serviceaccount", "default"))
+
+    def tearDown(self):
+        self.kubectl("delete", "deployments,pods", "--all", "--grace-period=1", "--wait=true", timeout=120)
+
+    def kubectl(self, *args, **kw):
+        return self.server.kubectl(*args, **kw)
+
+    def pod(self, name):
+        return self.server.get("pod", name)
+
+    def make(self, name, *containers, **spec):
+        metadata = spec.pop("metadata", {})
+        spec.setdefault("terminationGracePeriodSeconds", 2)
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **metadata}, "spec": {"containers": list(containers), **spec}}
+        self.kubectl("create", "-f", "-", input=json.dumps(pod))
+        return name
+
+    def wait(self, name, what, condition, timeout=60):
+        try:
+            return eventually(what, lambda: (lambda p: condition(p) and p)(self.pod(name)), timeout)
+        except Failed as e:
+            raise Failed(f"{e}\n{self.kubectl('describe', 'pod', name, check=False).stdout[-3000:]}\n{self.server.log()[-2000:]}") from None
+
+    def phase(self, name, phase, timeout=60):
+        return self.wait(name, f"pod {name} is {phase}", lambda p: p["status"].get("phase") == phase, timeout)
+
+    def ready(self, name, timeout=60):
+        return self.wait(name, f"pod {name} is Ready", lambda p: condition(p, "Ready").get("status") == "True", timeout)
+
+    def logs(self, name, *args):
+        return self.kubectl("logs", name, *args)
+
+    def events(self, name):
+        return [(e["reason"], e["message"]) for e in self.server.get("events", "--field-selector", f"involvedObject.name={name}")["items"]]
+
+    def test_a_pod_runs_and_goes(self):
+        self.kubectl("run", "web", "--image", BUSYBOX, "--image-pull-policy", "Never", "--", "sh", "-c", "echo hello; echo oops >&2; exec sleep 1000")
+        pod = self.ready("web")
+        s = status_of(pod)
+        self.assertTrue(s["containerID"].startswith("containerd://"))
+        self.assertEqual((pod["status"]["phase"], s["ready"], s["started"], s["restartCount"]), ("Running", True, True, 0))
+        self.assertTrue(pod["status"]["podIP"].startswith("10.42."))
+        self.assertEqual(pod["status"]["hostIP"], self.server.host.address)
+        self.assertEqual([c["type"] for c in pod["status"]["conditions"]], ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"])
+        self.assertEqual(sorted(eventually("both lines", lambda: (lambda l: len(l) == 2 and l)(self.logs("web").splitlines()))), ["hello", "oops"])
+        self.assertEqual(self.logs("web", "--tail=0"), "")
+        self.assertRegex(self.logs("web", "--timestamps", "--tail=1"), r"^20\d\d-\d\d-\d\dT\S+Z \w+\n$")
+        self.assertEqual(self.kubectl("exec", "web", "--", "hostname"), "web\n")
+        p = self.kubectl("exec", "web", "--", "sh", "-c", "exit 42", check=False)
+        self.assertEqual(p.returncode, 42, p.stderr)
+        self.assertEqual(self.kubectl("exec", "-i", "web", "--", "cat", input="through and back"), "through and back")
+        self.assertIn("Container started", [m for _, m in self.events("web")])
+        uid = pod["metadata"]["uid"]
+        self.kubectl("delete", "pod", "web", "--grace-period=1")
+        eventually("nothing of it is left in the runtime", lambda: uid not in self.lab.ctr(self.server, "containers", "list") and True)
+        kubelet = os.path.join(self.server.data, "agent/kubelet/pods")
+        eventually("nothing of it is left on the disk", lambda: uid not in os.listdir(kubelet))
+        self.assertNotIn(uid, open("/proc/self/mounts").read())
+
+    def test_a_deployment(self):
+        self.kubectl("create", "deployment", "web", "--image", BUSYBOX, "--replicas=3", "--", "sleep", "1000")
+        self.kubectl("rollout", "status", "deployment", "web", "--timeout=60s", timeout=90)
+        pods = self.server.get("pods", "-l", "app=web")["items"]
+        self.assertEqual(len({p["status"]["podIP"] for p in pods}), 3)
+        self.kubectl("scale", "deployment", "web", "--replicas=1")
+        eventually("one is left", lambda: len(self.server.get("pods", "-l", "app=web")["items"]) == 1, timeout=60)
+
+    def test_init_containers_run_one_by_one(self):
+        self.make("staged", container(command="cat /work/order; sleep 1000", volumeMounts=[{"name": "work", "mountPath": "/work"}]),
+                  initContainers=[container("one", "echo one >> /work/order", volumeMounts=[{"name": "work", "mountPath": "/work"}]),
+                                  container("two", "sleep 1; echo two >> /work/order", volumeMounts=[{"name": "work", "mountPath": "/work"}])],
+                  volumes=[{"name": "work", "emptyDir": {}}])
+        pod = self.ready("staged")
+        self.assertEqual(eventually("its log", lambda: self.logs("staged")), "one\ntwo\n")
+        self.assertEqual([(s["name"], s["ready"], s["state"]["terminated"]["reason"]) for s in pod["status"]["initContainerStatuses"]],
+                         [("one", True, "Completed"), ("two", True, "Completed")])
+
+    def test_an_init_container_that_fails(self):
+        self.make("failing", container(command="sleep 1000"), initContainers=[container("first", "exit 3")], restartPolicy="Never")
+        pod = self.phase("failing", "Failed")
+        self.assertEqual(pod["status"]["initContainerStatuses"][0]["state"]["terminated"]["exitCode"], 3)
+        self.assertEqual(status_of(pod, "main")["state"]["waiting"]["reason"], "PodInitializing")
+
+    def test_a_sidecar_starts_before_and_ends_after(self):
+        self.make("with-sidecar", container(command="test -e /work/up && echo found; sleep 2"), restartPolicy="Never",
+                  initContainers=[container("side", "touch /work/up; sleep 1000", restartPolicy="Always", volumeMounts=[{"name": "work", "mountPath": "/work"}],
+                                            startupProbe={"exec": {"command": ["test", "-e", "/work/up"]}, "periodSeconds": 1})],
+                  volumes=[{"name": "work", "emptyDir": {}}])
+        self.wait("with-sidecar", "both run", lambda p: status_of(p, "side").get("started") and "running" in status_of(p, "main").get("state", {}))
+        self.phase("with-sidecar", "Succeeded")
+
+    def test_it_ends(self):
+        self.make("done", container(command="echo because > /dev/termination-log; exit 0"), restartPolicy="Never")
+        pod = self.phase("done", "Succeeded")
+        ended = status_of(pod)["state"]["terminated"]
+        self.assertEqual((ended["exitCode"], ended["reason"], ended["message"]), (0, "Completed", "because\n"))
+        self.assertEqual(condition(pod, "Ready")["reason"], "PodCompleted")
+        self.make("wrong", container(command="echo why it failed; exit 7", terminationMessagePolicy="FallbackToLogsOnError"), restartPolicy="Never")
+        ended = status_of(self.phase("wrong", "Failed"))["state"]["terminated"]
+        self.assertEqual((ended["exitCode"], ended["reason"], ended["message"]), (7, "Error", "why it failed\n"))
+        self.assertEqual(self.logs("wrong"), "why it failed\n")
+
+    def test_it_crashes_and_backs_off(self):
+        self.make("crash", container(command="echo run; exit 1"))
+        pod = self.wait("crash", "it backs off", lambda p: status_of(p).get("state", {}).get("waiting", {}).get("reason") == "CrashLoopBackOff")
+        s = status_of(pod)
+        self.assertGreaterEqual(s["restartCount"], 1)
+        self.assertEqual(s["lastState"]["terminated"]["exitCode"], 1)
+        self.assertRegex(s["state"]["waiting"]["message"], r"^back-off 10s restarting failed container=main pod=crash_default\([0-9a-f-]+\)$")
+        self.assertEqual(pod["status"]["phase"], "Running")
+        self.assertEqual(self.logs("crash", "--previous"), "run\n")
+
+    def test_probes(self):
+        probe = {"exec": {"command": ["test", "-e", "/tmp/ok"]}, "periodSeconds": 1, "failureThreshold": 1}
+        self.make("probed", container(command="sleep 1000", readinessProbe=probe))
+        pod = self.phase("probed", "Running")
+        self.assertEqual(condition(pod, "Ready")["message"], "containers with unready status: [main]")
+        self.kubectl("exec", "probed", "--", "touch", "/tmp/ok")
+        self.ready("probed")
+        self.kubectl("exec", "probed", "--", "rm", "/tmp/ok")
+        self.wait("probed", "it is unready", lambda p: condition(p, "Ready").get("status") == "False")
+        self.make("web", container(command="httpd -p 80 -h /www && touch /www/index.html && sleep 1000", livenessProbe={"httpGet": {"path": "/index.html", "port": 80}, "periodSeconds": 1, "failureThreshold": 2},
+                                   readinessProbe={"tcpSocket": {"port": 80}, "periodSeconds": 1}))
+        self.ready("web")
+        self.kubectl("exec", "web", "--", "rm", "/www/index.html")
+        self.wait("web", "it was started anew", lambda p: status_of(p).get("restartCount", 0) >= 1)
+        self.assertIn(("Unhealthy", "Liveness probe failed: HTTP probe failed with statuscode: 404"), self.events("web"))
+        self.assertIn(("Killing", "Container main failed liveness probe, will be restarted"), self.events("web"))
+
+    def test_configuration_comes_in(self):
+        self.kubectl("create", "configmap", "settings", "--from-literal=color=blue", "--from-literal=size=3")
+        self.kubectl("create", "secret", "generic", "keys", "--from-literal=password=hush")
+        self.addCleanup(self.kubectl, "delete", "configmap/settings", "secret/keys")
+        show = "env; echo --; cat /etc/settings/color; echo; cat /etc/keys/password; echo; ls -ln /etc/keys/..data/password; cat /etc/pod/labels; echo; sleep 1000"
+        self.make("configured",
+                  container(command=show, envFrom=[{"configMapRef": {"name": "settings"}, "prefix": "S_"}],
+                            env=[{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "password"}}}, {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                                 {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}, {"name": "BOTH", "value": "$(S_color) and $(PASSWORD) $$(IP)"},
+                                 {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu", "divisor": "1m"}}}],
+                            resources={"requests": {"cpu": "50m"}},
+                            volumeMounts=[{"name": "settings", "mountPath": "/etc/settings"}, {"name": "keys", "mountPath": "/etc/keys"}, {"name": "pod", "mountPath": "/etc/pod"}]),
+                  metadata={"labels": {"app": "x", "tier": "y"}}, securityContext={"fsGroup": 2000},
+                  volumes=[{"name": "settings", "configMap": {"name": "settings"}}, {"name": "keys", "secret": {"secretName": "keys", "defaultMode": 0o400}},
+                           {"name": "pod", "downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}}])
+        pod = self.ready("configured")
+        out = eventually("its log", lambda: (lambda l: "tier" in l and l)(self.logs("configured")))
+        env = dict(l.split("=", 1) for l in out.split("--")[0].splitlines() if "=" in l)
+        self.assertEqual({k: env.get(k) for k in ("S_color", "S_size", "PASSWORD", "NODE", "IP", "BOTH", "CPU", "KUBERNETES_SERVICE_HOST", "FROM_IMAGE", "HOSTNAME")},
+                         {"S_color": "blue", "S_size": "3", "PASSWORD": "hush", "NODE": "server", "IP": pod["status"]["podIP"], "BOTH": "blue and hush $(IP)", "CPU": "50",
+                          "KUBERNETES_SERVICE_HOST": "10.43.0.1", "FROM_IMAGE": "yes", "HOSTNAME": "configured"})
+        rest = out.split("--\n")[1].splitlines()
+        self.assertEqual(rest[:2], ["blue", "hush"])
+        self.assertRegex(rest[2], r"^-r--r----- +1 0 +2000 ")
+        self.assertEqual(rest[3:5], ['app="x"', 'tier="y"'])
+        token = self.kubectl("exec", "configured", "--", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/token")
+        self.assertEqual(token.count("."), 2)
+        self.assertIn("BEGIN CERTIFICATE", self.kubectl("exec", "configured", "--", "cat", "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"))
+
+    def test_what_it_needs_comes_late(self):
+        self.make("late", container(command="sleep 1000", env=[{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "later", "key": "a"}}}]))
+        pod = self.wait("late", "it waits", lambda p: status_of(p).get("state", {}).get("waiting", {}).get("reason") == "CreateContainerConfigError")
+        self.assertEqual(status_of(pod)["state"]["waiting"]["message"], 'configmap "later" not found')
+        self.kubectl("create", "configmap", "later", "--from-literal=a=b")
+        self.addCleanup(self.kubectl, "delete", "configmap", "later")
+        self.ready("late")
+
+    def test_an_image_that_is_nowhere(self):
+        self.make("nowhere", {"name": "main", "image": "nowhere.invalid/none:1", "imagePullPolicy": "Never"})
+        pod = self.wait("nowhere", "it waits", lambda p: "waiting" in status_of(p).get("state", {}) and status_of(p)["state"]["waiting"]["reason"] != "ContainerCreating")
+        self.assertEqual(status_of(pod)["state"]["waiting"], {"reason": "ErrImageNeverPull", "message": 'Container image "nowhere.invalid/none:1" is not present with pull policy of Never'})
+        self.make("registry", {"name": "main", "image": "127.0.0.1:1/none:1"})
+        self.wait("registry", "it backs off", lambda p: status_of(p).get("state", {}).get("waiting", {}).get("reason") == "ImagePullBackOff")
+        self.assertIn(("Failed", "Error: ErrImagePull"), self.events("registry"))
+
+    def test_hooks(self):
+        self.make("hooked", container(command="trap 'exit 0' TERM; sleep 1000 & wait", volumeMounts=[{"name": "out", "mountPath": "/out"}],
+                                      lifecycle={"postStart": {"exec": {"command": ["touch", "/out/started"]}}, "preStop": {"exec": {"command": ["sh", "-c", "sleep 1; touch /out/stopping"]}}}),
+                  terminationGracePeriodSeconds=20, volumes=[{"name": "out", "hostPath": {"path": os.path.join(self.lab.folder, "hooks"), "type": "DirectoryOrCreate"}}])
+        self.ready("hooked")
+        self.assertEqual(os.listdir(os.path.join(self.lab.folder, "hooks")), ["started"])
+        self.kubectl("delete", "pod", "hooked")
+        self.assertEqual(sorted(os.listdir(os.path.join(self.lab.folder, "hooks"))), ["started", "stopping"])
+
+    def test_it_has_its_time_to_end(self):
+        self.make("stubborn", container(command="trap '' TERM; while true; do sleep 1; done"), terminationGracePeriodSeconds=600)
+        self.ready("stubborn")
+        self.kubectl("delete", "pod", "stubborn", "--wait=false")
+        self.assertTrue(self.pod("stubborn")["metadata"]["deletionTimestamp"])
+        self.kubectl("delete", "pod", "stubborn", "--grace-period=1", timeout=30)
+
+    def test_the_nodes_network(self):
+        self.make("host", container(command="sleep 1000"), hostNetwork=True)
+        pod = self.ready("host")
+        self.assertEqual(pod["status"]["podIP"], self.server.host.address)
+
+    def test_the_agent_starts_anew_and_the_pods_run_on(self):
+        self.make("kept", container(command="sleep 1000", readinessProbe={"exec": {"command": ["true"]}, "periodSeconds": 1}))
+        before = self.ready("kept")
+        self.server.stop(9)
+        self.server.start()
+        self.server.wait_ready()
+        ready_node(self.server, "server")
+        self.assertEqual(eventually("its node is asked again", lambda: self.kubectl("exec", "kept", "--", "echo", "alive")), "alive\n")
+        after = self.pod("kept")
+        self.assertEqual((status_of(after)["containerID"], status_of(after)["restartCount"], condition(after, "Ready")), (status_of(before)["containerID"], 0, condition(before, "Ready")))
+
+
+if __name__ == "__main__":
+    main()
