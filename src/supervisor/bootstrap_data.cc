@@ -305,6 +305,11 @@ task<result<void>> bootstrap_data::rotate(std::string old_password, std::string 
   if (!old || old->bytes().empty()) co_return fail(errc::not_found, "the datastore's record of the cluster is not under this server's token any more; restart it with the present --token");
   if (now.find(crypto::bootstrap_key(new_password)) || now.find(rotation_key(new_password)))
     co_return fail(errc::invalid, "that token was the cluster's before; choose another");
+  // What can't be carried out must not be begun: no token would open anything.
+  KEDGE_CO_TRY(auto plain, crypto::decrypt_bootstrap(old->bytes(), old_password));
+  KEDGE_CO_TRY(auto recorded, crypto::parse_bootstrap_files(plain));
+  if (auto moved = with_token(std::move(recorded), old_password, new_password); !moved)
+    co_return fail(std::move(moved).error().with("the datastore's record of the cluster: "));
   KEDGE_CO_TRY(auto sealed, crypto::encrypt_bootstrap(new_password, old_password, loop.random()));
   auto row = json::object{{"by", std::move(by)}, {"at", format_rfc3339(loop.wall_now())}, {"sealed", std::move(sealed)}};
   auto made = co_await store_.write({.kind = store::write_kind::create, .key = rotation_key(old_password), .value = json::write(row)});

@@ -12,6 +12,7 @@
 #include "control/controller.h"
 #include "control/server_endpoints.h"
 #include "crypto/files.h"
+#include "crypto/passwd.h"
 #include "datastore/memory/memory_log.h"
 #include "store/open.h"
 #include "supervisor/bootstrap_data.h"
@@ -42,6 +43,7 @@ struct member {
   supervisor::encryption* keys = nullptr;
   supervisor::bootstrap_data* record = nullptr;
   std::string password;
+  std::string ended;  // why it didn't start
 
   member() {
     char name[] = "/tmp/kedge-sim-keys-XXXXXX";
@@ -72,6 +74,19 @@ struct cluster {
   }
 };
 
+// Without real certificates, which would take most of the time.
+void make_identity(const std::string& folder, const std::string& password) {
+  crypto::passwd table;
+  table.ensure("server", "k3s:server", password);
+  table.ensure("node", "k3s:agent", password);
+  for (auto& [name, text] : {std::pair("tls/server-ca.crt", std::string("x")), std::pair("cred/passwd", table.write())}) {
+    auto path = folder + "/" + name;
+    if (crypto::read_file(path)) continue;
+    REQUIRE(crypto::make_folder(path.substr(0, path.rfind('/'))).has_value());
+    REQUIRE(crypto::write_file(path, text).has_value());
+  }
+}
+
 // The part of a server's start that takes its identity, and what follows the record; as server/identity.cc does it.
 task<void> server_main(host& h, cluster& c, member& me) {
   auto& s = me.settings;
@@ -88,7 +103,10 @@ task<void> server_main(host& h, cluster& c, member& me) {
   REQUIRE((co_await open()).has_value());
   std::optional<supervisor::bootstrap_data> record;
   record.emplace(s, *objects, true);
-  if (auto loaded = co_await record->load(); !loaded) co_return;  // its token was rotated
+  if (auto loaded = co_await record->load(); !loaded) {  // its token was rotated
+    me.ended = loaded.error().message;
+    co_return;
+  }
   if (keys.read().value_or(false)) {
     co_await objects->close();
     objects.reset();
@@ -96,13 +114,11 @@ task<void> server_main(host& h, cluster& c, member& me) {
     record.emplace(s, *objects, true);
   }
   REQUIRE(keys.make(h.loop().random()).has_value());
-  // In place of certificates, which would take most of the time.
-  for (auto file : {"tls/server-ca.crt", "cred/passwd"})
-    if (!crypto::read_file(s.server_dir() + "/" + file)) {
-      REQUIRE(crypto::make_folder(s.server_dir() + "/" + std::string(file).substr(0, std::string(file).find('/'))).has_value());
-      REQUIRE(crypto::write_file(s.server_dir() + "/" + file, "x").has_value());
-    }
-  if (!co_await record->save(me.password)) co_return;
+  make_identity(s.server_dir(), me.password);
+  if (auto saved = co_await record->save(me.password); !saved) {
+    me.ended = saved.error().message;
+    co_return;
+  }
   no_admission rules;
   api::service_ranges ranges;
   auto local = api::make_objects(*objects, rules, ranges);
@@ -231,12 +247,14 @@ std::uint64_t rotate(std::uint64_t seed, std::optional<fault> f) {
         one.password = "fresh";
         co_return result<void>();
       });
-      w.run_until([&] { return moved->has_value(); }, 60s);
+      REQUIRE(w.run_until([&] { return moved->has_value(); }, 60s));
+      REQUIRE(**moved);
       auto& fresh = add("d", 1, "fresh");
-      if (moved->value_or(false) && w.run_until([&] { return fresh.keys != nullptr; }, 30s)) {
-        auto again = ask(fresh);
-        w.run_until([&] { return again->has_value(); }, 60s);
-      }
+      w.run_until([&] { return fresh.keys != nullptr; }, 30s);
+      CAPTURE(fresh.ended);
+      REQUIRE(fresh.keys != nullptr);
+      auto again = ask(fresh);
+      w.run_until([&] { return again->has_value(); }, 60s);
     }
   }
   if (!f) {
@@ -271,7 +289,9 @@ std::uint64_t rotate(std::uint64_t seed, std::optional<fault> f) {
   for (auto& [at, e] : c.db.rows())
     if (e.name == crypto::bootstrap_key("fresh") && e.kind != datastore::change::remove) moved = true;
   auto& reader = add("reader", 0, moved ? "fresh" : "secret");
-  REQUIRE(w.run_until([&] { return reader.keys != nullptr; }, 60s));
+  w.run_until([&] { return reader.keys != nullptr; }, 60s);
+  CAPTURE(reader.ended);
+  REQUIRE(reader.keys != nullptr);
   reactor::loop::current_guard guard(reader.machine->loop());
   CHECK(reader.objects->complete().has_value());
   auto now = reader.objects->current();
@@ -304,4 +324,27 @@ TEST_CASE("the same while the cluster gets a new token") {
     for (std::uint64_t i = 0; i < moments; ++i)
       rotate(seed, fault{.step = steps * i / moments, .rotator = false, .cut = i % 2 == 0, .lasts = 60s, .new_token = true});
   }
+}
+
+TEST_CASE("a rotation of the token that can't be carried out is not begun") {
+  datastore::memory_database db;
+  member me;
+  world w(1);
+  auto& machine = w.add_host("a");
+  bool done = false;
+  machine.start([&](host& h) -> task<void> {
+    auto objects = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&h.loop()}});
+    REQUIRE(objects.has_value());
+    auto sealed = crypto::encrypt_bootstrap(crypto::write_bootstrap_files({{"PasswdFile", {.content = "not a table"}}}), "secret", h.loop().random());
+    REQUIRE(sealed.has_value());
+    REQUIRE((co_await (*objects)->write({.kind = store::write_kind::create, .key = crypto::bootstrap_key("secret"), .value = *sealed})).has_value());
+    supervisor::bootstrap_data record(me.settings, **objects, true);
+    auto rotated = co_await record.rotate("secret", "fresh", "a");
+    REQUIRE(!rotated.has_value());
+    CHECK(rotated.error().message == "the datastore's record of the cluster: passwd line 1: a record needs password, user and uid");
+    CHECK(!supervisor::rotation_of((*objects)->current(), "secret"));
+    co_await (*objects)->close();
+    done = true;
+  });
+  CHECK(w.run_until([&] { return done; }, 10s));
 }
