@@ -238,7 +238,8 @@ TEST_CASE("persistentvolumeclaim-protection-controller: a claim that a pod keeps
   // Whether a bound claim is used, by a pod of its own ephemeral volume as well.
   claim(", finalizers: [kubernetes.io/pvc-protection]", "Bound");
   CHECK(condition_of(updated(w.look("default/data", at())), "Unused")["reason"].as_string() == "NoPodsUsingPVC");
-  w.put("{kind: PersistentVolumeClaim, apiVersion: v1, metadata: {name: p-d, namespace: default, finalizers: [kubernetes.io/pvc-protection]}, status: {phase: Bound}}");
+  w.put("{kind: PersistentVolumeClaim, apiVersion: v1, metadata: {name: p-d, namespace: default, finalizers: [kubernetes.io/pvc-protection]}, "
+        "spec: {accessModes: [ReadWriteOnce]}, status: {phase: Bound}}");
   w.put(pod("p", "spec: {volumes: [{name: d, ephemeral: {volumeClaimTemplate: {}}}]}"));
   auto next = updated(w.look("default/p-d", at()));
   CHECK(condition_of(next, "Unused")["status"].as_string() == "False");

@@ -126,5 +126,6 @@ TEST_CASE("the beginning of a value is that of its text, and takes no longer tha
   json::array many;
   for (int i = 0; i < 1'000'000; ++i) many.emplace_back(i);
   const json::value list(std::move(many));
-  for (int i = 0; i < 100'000; ++i) CHECK(json::write_beginning(list, 5) == "[0,1,2...");
+  // As many bytes as were asked for are there before it is cut: here with the comma.
+  for (int i = 0; i < 100'000; ++i) CHECK(json::write_beginning(list, 5) == "[0,1,...");
 }
