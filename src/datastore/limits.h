@@ -31,6 +31,16 @@ inline constexpr int sqlite_cache_kib = 4096;
 
 // Rows looked at by one step of compaction, a few milliseconds of the writer thread.
 inline constexpr std::uint64_t compaction_step_rows = 500;
+// Free pages of a SQLite file are given back when they are more than the first and more than this part of the file: below that the next
+// writes use them again. A file that can't give any back is rewritten when they are more than the second of each.
+inline constexpr std::uint64_t free_bytes_kept = 4 * 1024 * 1024;
+inline constexpr std::uint64_t free_part_kept = 8;  // an eighth
+inline constexpr std::uint64_t rewrite_free_bytes_min = 16 * 1024 * 1024;
+inline constexpr std::uint64_t rewrite_free_part = 3;
+// Pages given back by one step, and rows and bytes copied by one: some milliseconds of the writer thread.
+inline constexpr std::uint64_t give_back_step_pages = 256;
+inline constexpr std::size_t rewrite_step_rows = 500;
+inline constexpr std::size_t rewrite_step_bytes = 1024 * 1024;
 // How long a database that another process holds is waited for: as long as K3s does.
 inline constexpr std::chrono::seconds lock_wait_default{30};
 // Links to a shared database. What an attempt to make one may take, with TLS and authentication: three lost SYNs.

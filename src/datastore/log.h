@@ -105,6 +105,11 @@ struct past_page {
   revision at = 0;  // everything up to here has been given; more than `after`
 };
 
+// What a database takes on disk, and how much of that holds nothing.
+struct space {
+  std::uint64_t bytes = 0, free = 0;
+};
+
 class log {
  public:
   virtual ~log() = default;
@@ -134,6 +139,11 @@ class log {
   virtual task<result<revision>> current() = 0;
   // Forgets the history up to `to` in steps that let appends through.
   virtual task<result<void>> compact(revision to) = 0;
+  // Gives all space that holds nothing back to the file system, in steps that let appends through. A log does so by itself, as far as it
+  // is worth it; nothing where the database does.
+  virtual task<result<void>> give_back() { co_return result<void>(); }
+  // As last looked at; nullopt where the log doesn't know.
+  virtual std::optional<space> occupied() const { return std::nullopt; }
   // History from there on is kept, also by a log that compacts by itself; 0: as it likes.
   virtual void hold(revision from) { (void)from; }
   // For a server that has found its history lost (errc::corrupt), when nothing else works any more: tells the others, who may not have

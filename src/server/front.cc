@@ -84,6 +84,8 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
                                         .rotate_token = s.rotate_token,
                                         .encryption_status = s.encryption_status,
                                         .change_encryption = s.change_encryption,
+                                        .datastore_status = s.datastore_status,
+                                        .compact_datastore = s.compact_datastore,
                                         .tunnels = *s.tunnels,
                                         .dialer = *f->dialer_});
   return f;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "server/database_space.h"
 #include "server/fronts.h"
 #include "server/gateway.h"
 #include "server/identity.h"
@@ -26,15 +27,16 @@ struct server::house {
   identity who{all, [this] { return lead.leads(); }};
   gateway entrance{all.where};
   key_changes keys{all, who, [this] { return members.servers(); }};
+  database_space space{all, who};
   listener port{all, entrance, who};
   fronts answers{all, entrance, who};
   membership members{all, who, answers};
   leading lead{all, who, answers, members};
   upkeep keeping{all, entrance, who, keys, answers, members, port};
   own_node node{all, who, [this] { if (ready) ready(); }};
-  sequence order{{&who, &keys, &port, &answers, &members, &lead, &keeping, &node},
+  sequence order{{&who, &keys, &space, &port, &answers, &members, &lead, &keeping, &node},
                  {&members, &lead, &node, &port},
-                 {&node, &lead, &members, &keeping, &keys, &port, &answers, &who}};
+                 {&node, &lead, &members, &keeping, &space, &keys, &port, &answers, &who}};
 };
 
 server::server(settings s, machine m, std::function<void()> ready) : house_(std::make_unique<house>(std::move(s), std::move(m), std::move(ready))) {}

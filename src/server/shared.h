@@ -57,6 +57,8 @@ struct shared {
   std::function<task<result<std::vector<std::string>>>(std::string)> rotate_token;
   std::function<task<json::value>()> encryption_status;
   std::function<task<result<void>>(json::value)> change_encryption;
+  std::function<task<json::value>()> datastore_status;
+  std::function<task<result<void>>()> compact_datastore;
 
   reactor::loop& home() noexcept { return *where.loops.front(); }
   reactor::loop& background() noexcept { return where.background ? *where.background : home(); }

@@ -38,6 +38,9 @@ class engine final : public store {
   ~engine() override;
 
   task<result<void>> start();
+  // open.h
+  std::optional<datastore::space> occupied() const { return options_.log->occupied(); }
+  task<result<void>> compact();
 
   snapshot current() const override;
   task<result<snapshot>> latest() override;
@@ -104,6 +107,7 @@ class engine final : public store {
   applied seal_batch();
   void publish();
   void tell_completeness();
+  task<result<void>> compact_to(revision target);
   commit commit_at(revision at, std::string_view key) const;
   void tell_health();
   // The owner's hub last and at once: what the others get is on its way before anybody here can answer.
@@ -171,6 +175,8 @@ class engine final : public store {
   reactor::event index_changed_;
   std::unique_ptr<past_reader> past_;
   revision compacted_ = 0;  // what the log has forgotten, as far as is known
+  bool key_rows_noted_ = false;
+  reactor::semaphore compacting_{1};
 
   std::unordered_map<std::string_view, pending_ref> under_way_;  // views of pending::what.key
   std::deque<pending_ref> queue_;

@@ -75,4 +75,9 @@ std::vector<reactor::loop*> loops_of(reactor::cores& c);
 // after the last of its users and watchers.
 task<result<std::unique_ptr<store>>> open_store(store_options options);
 
+// Of a store that open_store() gave, on its first loop: what its database takes, as last looked at; nullopt where it doesn't tell.
+std::optional<datastore::space> occupied(const store& s);
+// There too: forgets the history now, but for the newest revisions, which are always kept, and gives the space back.
+task<result<void>> compact(store& s);
+
 }  // namespace kedge::store

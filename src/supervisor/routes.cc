@@ -96,6 +96,7 @@ class routes final : public net::http::handler {
         {"server-bootstrap", {&routes::server_bootstrap, true}},
         {"encrypt/status", {&routes::encrypt_status, true}},
         {"encrypt/config", {&routes::encrypt_config, true}},
+        {"datastore", {&routes::datastore, true}},
     };
     auto found = table.find(name);
     if (found == table.end()) co_return co_await s_.next.serve(e);
@@ -345,6 +346,17 @@ class routes final : public net::http::handler {
     auto done = co_await s_.change_encryption(*std::move(document));
     if (!done) co_return co_await refuse(e, plain(400, "BadRequest", done.error().message));
     co_await answer(e, 200, "", "");
+  }
+  // GET: its space. PUT: compacts it, and gives the space back.
+  task<void> datastore(exchange& e, const api::user_info&, std::string) {
+    auto& method = e.request().method;
+    if (method != "GET" && method != "PUT") co_return co_await refuse(e, api::method_not_allowed());
+    if (method == "PUT") {
+      auto begun = co_await s_.compact_datastore();
+      if (!begun) co_return co_await refuse(e, plain(503, "ServiceUnavailable", begun.error().message));
+    }
+    auto status = co_await s_.datastore_status();
+    co_await answer(e, method == "PUT" ? 202 : 200, "application/json", json::write(status) + "\n");
   }
   task<void> rotate_token(exchange& e, const api::user_info&, std::string body) {
     if (e.request().method != "PUT") co_return co_await refuse(e, api::method_not_allowed());

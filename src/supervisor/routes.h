@@ -38,6 +38,9 @@ struct services {
   // Secrets' encryption (encryption.h), from this core.
   std::function<task<json::value>()> encryption_status;
   std::function<task<result<void>>(json::value)> change_encryption;
+  // The datastore's space, from this core: {"bytes":…,"free":…,"compacting":…}; and its compaction, which goes on after the answer.
+  std::function<task<json::value>()> datastore_status;
+  std::function<task<result<void>>()> compact_datastore;
   tunnel::server& tunnels;
   node_dialer& dialer;
 };

@@ -29,6 +29,8 @@ int secrets_encrypt_prepare(const invocation&);
 int secrets_encrypt_rotate(const invocation&);
 int secrets_encrypt_reencrypt(const invocation&);
 int secrets_encrypt_rotate_keys(const invocation&);
+int datastore_status(const invocation&);    // datastore.cc
+int datastore_compact(const invocation&);
 int completion(const invocation&);          // completion.cc
 
 std::span<const flag> agent_status_flags();
@@ -38,6 +40,7 @@ std::span<const flag> token_delete_flags();
 std::span<const flag> token_rotate_flags();
 std::span<const flag> token_generate_flags();
 std::span<const flag> secrets_encrypt_flags(std::string_view subcommand);
+std::span<const flag> datastore_flags();
 std::span<const flag> certificate_check_flags();
 std::span<const flag> certificate_rotate_flags();
 
@@ -45,6 +48,7 @@ std::span<const flag> certificate_rotate_flags();
 inline std::string_view group_summary(std::string_view group) {
   if (group == "token") return "Tokens for joining nodes";
   if (group == "secrets-encrypt") return "Keys that Secrets are encrypted with";
+  if (group == "datastore") return "The database of a running server";
   if (group == "certificate") return "Certificates of this machine";
   return "";
 }

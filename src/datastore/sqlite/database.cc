@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +15,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "datastore/limits.h"
+#include "datastore/sqlite/statement.h"
 
 namespace kedge::datastore {
 
@@ -38,6 +41,16 @@ std::string read_small_file(const std::string& path) {
   return std::string(text, n > 0 ? static_cast<std::size_t>(n) : 0);
 }
 
+// Makes the names in the file's folder durable.
+void sync_folder(const std::string& path) {
+  auto slash = path.rfind('/');
+  int folder =
+      ::open(slash == std::string::npos ? "." : path.substr(0, slash + 1).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return;
+  ::fsync(folder);
+  ::close(folder);
+}
+
 // Replaces the file so that after a crash either the old or the new text is there.
 result<void> write_durably(const std::string& path, std::string_view text) {
   auto temporary = path + ".new";
@@ -48,13 +61,7 @@ result<void> write_durably(const std::string& path, std::string_view text) {
   ::close(fd);
   if (!ok) return fail(os_error(number, "write " + temporary));
   if (::rename(temporary.c_str(), path.c_str()) != 0) return fail(os_error(errno, "rename to " + path));
-  auto slash = path.rfind('/');
-  int folder =
-      ::open(slash == std::string::npos ? "." : path.substr(0, slash + 1).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder >= 0) {
-    ::fsync(folder);
-    ::close(folder);
-  }
+  sync_folder(path);
   return {};
 }
 
@@ -80,19 +87,6 @@ void configure_library_once() {
 }
 
 }  // namespace
-
-// A statement that is used once: finalised when it goes out of scope.
-class sqlite_database::statement {
- public:
-  explicit statement(sqlite3_stmt* s) noexcept : s_(s) {}
-  statement(const statement&) = delete;
-  statement& operator=(const statement&) = delete;
-  ~statement() { sqlite3_finalize(s_); }
-  operator sqlite3_stmt*() const noexcept { return s_; }
-
- private:
-  sqlite3_stmt* s_;
-};
 
 sqlite_database::sqlite_database(sqlite_options options) : options_(std::move(options)) {
   configure_library_once();
@@ -153,6 +147,7 @@ result<sqlite3_stmt*> sqlite_database::prepare(const char* sql) {
 }
 
 void sqlite_database::disconnect() noexcept {
+  rewrite_ = nullptr;  // reads from this connection
   for (auto** s : {&begin_, &commit_, &head_, &insert_, &load_, &past_}) {
     sqlite3_finalize(*s);
     *s = nullptr;
@@ -403,6 +398,8 @@ result<past_page> sqlite_database::past(const past_question& q) {
 
 result<void> sqlite_database::begin() {
   auto mark = read_small_file(mark_path());
+  // Before the file has its first page: later that takes a rewrite.
+  if (!has_table_) KEDGE_CHECK(run("PRAGMA auto_vacuum = INCREMENTAL"));
   KEDGE_CHECK(run("PRAGMA journal_mode = WAL"));
   KEDGE_CHECK(run(options_.durability == sqlite_durability::full ? "PRAGMA synchronous = FULL"
                                                                  : "PRAGMA synchronous = NORMAL"));
@@ -444,6 +441,8 @@ result<void> sqlite_database::begin() {
     return prepared;
   }
   KEDGE_CHECK(read_revisions());
+  KEDGE_TRY(auto vacuum, ask("PRAGMA auto_vacuum"));
+  gives_back_ = vacuum == 2;
   KEDGE_CHECK(write_mark("running"));
   began_ = true;
   return prepare_all();
@@ -627,6 +626,82 @@ result<void> sqlite_database::pass_over(revision seen) {
     return done;
   }
   return read_revisions();
+}
+
+result<std::int64_t> sqlite_database::ask(const char* sql) {
+  KEDGE_TRY(auto* s, prepare(sql));
+  statement row(s);
+  int code = sqlite3_step(row);
+  if (code != SQLITE_ROW) return fail(failure(code, "read"));
+  return sqlite3_column_int64(row, 0);
+}
+
+result<space> sqlite_database::occupied() {
+  if (!db_) KEDGE_CHECK(reopen());
+  KEDGE_TRY(auto size, ask("PRAGMA page_size"));
+  KEDGE_TRY(auto pages, ask("PRAGMA page_count"));
+  KEDGE_TRY(auto free, ask("PRAGMA freelist_count"));
+  return space{static_cast<std::uint64_t>(pages * size), static_cast<std::uint64_t>(free * size)};
+}
+
+result<std::uint64_t> sqlite_database::give_back() {
+  if (!db_) KEDGE_CHECK(reopen());
+  KEDGE_TRY(auto before, ask("PRAGMA freelist_count"));
+  KEDGE_CHECK(run(fmt::format("PRAGMA incremental_vacuum({})", give_back_step_pages).c_str()));
+  KEDGE_TRY(auto after, ask("PRAGMA freelist_count"));
+  return static_cast<std::uint64_t>(before - after);
+}
+
+result<bool> sqlite_database::rewrite() {
+  if (!db_) KEDGE_CHECK(reopen());
+  auto done = [&]() -> result<bool> {
+    if (!rewrite_) {
+      KEDGE_TRY(auto now, occupied());
+      struct statvfs disk{};
+      auto folder = options_.path.substr(0, options_.path.rfind('/') + 1);
+      if (::statvfs(folder.empty() ? "." : folder.c_str(), &disk) == 0 && disk.f_bavail * disk.f_frsize < (now.bytes - now.free) * 5 / 4)
+        return fail(errc::exhausted, fmt::format("there is no room for a copy of {} MB on its disk", (now.bytes - now.free) >> 20));
+      KEDGE_TRY(rewrite_, sqlite_rewrite::begin(db_, options_.path + "-rewrite"));
+      return false;
+    }
+    KEDGE_TRY(auto whole, rewrite_->step());
+    if (!whole) return false;
+    KEDGE_CHECK(rewrite_->finish());
+    KEDGE_CHECK(take_rewritten());
+    return true;
+  }();
+  if (!done) rewrite_ = nullptr;
+  return done;
+}
+
+// The new file in the old one's place. At each moment one of the two is there, whole: the old one's WAL is empty from the first step on.
+result<void> sqlite_database::take_rewritten() {
+  auto before = newest_;
+  int code = sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+  if (code != SQLITE_OK) return fail(failure(code, "checkpoint"));
+  auto fresh = options_.path + "-rewrite";
+  struct stat old_file{};
+  if (::stat(options_.path.c_str(), &old_file) == 0) {
+    (void)::chmod(fresh.c_str(), old_file.st_mode & 07777);
+    (void)!::chown(fresh.c_str(), old_file.st_uid, old_file.st_gid);
+  }
+  // Whoever waits for the old file's lock has it open. When it is let go of it must be no database any more.
+  int old = ::open(options_.path.c_str(), O_WRONLY | O_CLOEXEC);
+  bool moved = old >= 0 && ::rename(fresh.c_str(), options_.path.c_str()) == 0;
+  int number = errno;
+  if (moved) {
+    const char nothing[16] = {};
+    (void)!::pwrite(old, nothing, sizeof nothing, 0);
+    sync_folder(options_.path);
+  }
+  disconnect();
+  if (old >= 0) ::close(old);
+  if (moved) ::unlink((options_.path + "-wal").c_str());
+  KEDGE_CHECK(reopen());
+  if (!moved) return fail(os_error(number, "rename to " + options_.path));
+  if (newest_ != before)
+    return fail(errc::corrupt, fmt::format("rewrite {}: its newest revision is {}, not {}", options_.path, newest_, before));
+  return {};
 }
 
 void sqlite_database::checkpoint_beyond(std::size_t bytes) {

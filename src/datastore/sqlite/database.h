@@ -14,6 +14,7 @@
 #include <string>
 
 #include "datastore/log.h"
+#include "datastore/sqlite/rewrite.h"
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -54,6 +55,15 @@ class sqlite_database {
   result<revision> compact_step(revision from, revision to);
   // After a restore, or another loss of what was seen up to `seen`.
   result<void> pass_over(revision seen);
+  // What the file takes, and how much of it is free.
+  result<space> occupied();
+  // Whether free pages can be given back; files of K3s's making can't, and are rewritten instead.
+  bool gives_back() const noexcept { return gives_back_; }
+  // Gives back a step of the free pages; how many. The file itself is shorter after a checkpoint.
+  result<std::uint64_t> give_back();
+  // Copies a step of the file into a new one, which takes its place at the last: true. Nothing may be compacted meanwhile. errc::unsupported:
+  // this file can't be rewritten. After any error it begins anew.
+  result<bool> rewrite();
   // Moves the WAL into the file when it is larger than `bytes`.
   void checkpoint_beyond(std::size_t bytes);
   // Empties the WAL, marks the clean stop, closes.
@@ -67,13 +77,14 @@ class sqlite_database {
   result<void> reopen();
 
  private:
-  class statement;
   result<void> connect();
   result<void> run(const char* sql);
   result<sqlite3_stmt*> prepare(const char* sql);
   result<void> prepare_load();
   result<void> prepare_all();
   result<void> inspect_schema();
+  result<std::int64_t> ask(const char* sql);  // a number
+  result<void> take_rewritten();
   result<void> read_revisions();
   result<void> first_rows();
   result<void> jump_above(revision seen);
@@ -94,6 +105,8 @@ class sqlite_database {
   sqlite3* db_ = nullptr;
   bool has_table_ = false;
   bool began_ = false;
+  bool gives_back_ = false;
+  std::unique_ptr<sqlite_rewrite> rewrite_;
   revision newest_ = 0, compacted_ = 0;
   std::size_t wal_bytes_ = 0;
   sqlite3_stmt *begin_ = nullptr, *commit_ = nullptr, *head_ = nullptr, *insert_ = nullptr, *load_ = nullptr, *past_ = nullptr;

@@ -84,6 +84,7 @@ class sqlite_log final : public log {
     });
     if (!done) co_return fail(std::move(done).error());
     newest_ = *done;
+    services_.spawn(tidy_up());
     co_return result<void>();
   }
 
@@ -113,6 +114,39 @@ class sqlite_log final : public log {
   task<result<revision>> current() override { co_return newest_; }
 
   task<result<void>> compact(revision to) override {
+    auto done = co_await alone(sweep(to));
+    tidy_.pulse();
+    co_return done;
+  }
+
+  task<result<void>> give_back() override { return alone(give_back_down_to(0, 0)); }
+  std::optional<space> occupied() const override { return occupied_; }
+
+  task<void> close() override {
+    services_.cancel();
+    auto done = co_await on_writer<void>([](sqlite_database& db) { return db.close_cleanly(); });
+    if (!done) kedge::log::warning("closing {}: {}", path_, done.error().message);
+  }
+
+  bool shared() const noexcept override { return false; }
+  result<void> healthy() const override {
+    if (failed_) return fail(*failed_);
+    return {};
+  }
+  std::string description() const override { return "SQLite " + path_; }
+
+ private:
+  // One at a time of what goes on beside the appends: a file that is being rewritten must not be compacted.
+  task<result<void>> alone(task<result<void>> work) {
+    co_await maintaining_.acquire();
+    struct turn {
+      reactor::semaphore& of;
+      ~turn() { of.release(); }
+    } mine{maintaining_};
+    co_return co_await std::move(work);
+  }
+
+  task<result<void>> sweep(revision to) {
     // What an earlier owner of the file left behind lies anywhere, so the first time goes from the beginning.
     while (swept_ < to) {
       auto before = reactor::loop::current().now();
@@ -136,19 +170,59 @@ class sqlite_log final : public log {
     co_return result<void>();
   }
 
-  task<void> close() override {
-    auto done = co_await on_writer<void>([](sqlite_database& db) { return db.close_cleanly(); });
-    if (!done) kedge::log::warning("closing {}: {}", path_, done.error().message);
+  // Space that compaction has freed goes back to the file system, when it is worth it.
+  task<void> tidy_up() {
+    for (std::string told;;) {
+      auto done = co_await alone(give_back_down_to(free_bytes_kept, free_part_kept));
+      auto why = done ? std::string() : done.error().message;
+      if (!done && why != told) kedge::log::warning("giving free space of {} back: {}", path_, why);
+      told = std::move(why);
+      co_await tidy_.wait();
+    }
   }
 
-  bool shared() const noexcept override { return false; }
-  result<void> healthy() const override {
-    if (failed_) return fail(*failed_);
-    return {};
+  // Until no more than `bytes` are free, or no more than that part of the file (0: nothing).
+  task<result<void>> give_back_down_to(std::uint64_t bytes, std::uint64_t part) {
+    std::optional<space> began;
+    for (;;) {
+      KEDGE_CO_TRY(occupied_, co_await on_writer<space>([](sqlite_database& db) { return db.occupied(); }));
+      auto now = *occupied_;
+      if (!began) began = now;
+      if (now.free > bytes && (!part || now.free > now.bytes / part)) {
+        KEDGE_CO_TRY(auto went_on, co_await give_back_step(now, part == 0));
+        if (went_on) continue;
+      }
+      if (now.bytes < began->bytes) {
+        // Its end goes with the WAL.
+        co_await on_writer<void>([](sqlite_database& db) -> result<void> {
+          db.checkpoint_beyond(0);
+          return {};
+        });
+        kedge::log::info("{}: {} MB of free space were given back, {} MB are left of the file", path_, (began->bytes - now.bytes) >> 20, now.bytes >> 20);
+      }
+      co_return result<void>();
+    }
   }
-  std::string description() const override { return "SQLite " + path_; }
 
- private:
+  // False: that was all that can be done.
+  task<result<bool>> give_back_step(space now, bool all) {
+    auto before = reactor::loop::current().now();
+    auto done = co_await on_writer<bool>([all, now](sqlite_database& db) -> result<bool> {
+      if (db.gives_back()) {
+        KEDGE_TRY(auto pages, db.give_back());
+        return pages > 0;
+      }
+      if (!all && (now.free < rewrite_free_bytes_min || now.free < now.bytes / rewrite_free_part)) return false;
+      auto step = db.rewrite();
+      if (!step && step.error().code == errc::unsupported) return false;
+      KEDGE_CHECK(std::move(step));
+      return true;
+    });
+    // As long a pause as the step took, so that writers keep half of the thread.
+    co_await reactor::sleep_for(reactor::loop::current().now() - before);
+    co_return done;
+  }
+
   static std::unexpected<error> full() {
     return fail(errc::exhausted, "too much waits for the database's writer already");
   }
@@ -226,11 +300,15 @@ class sqlite_log final : public log {
   // The loop's side.
   revision newest_ = 0, swept_ = 0;
   std::optional<error> failed_;
+  std::optional<space> occupied_;
+  reactor::semaphore maintaining_{1};
+  reactor::event tidy_;
   // Between the two.
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<job> jobs_;
   bool stopping_ = false;
+  reactor::scope services_;
   std::thread thread_;  // last: starts when everything else is there
 };
 

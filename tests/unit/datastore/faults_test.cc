@@ -1,22 +1,11 @@
 // faults_test.cc: a full disk, a disk that became read-only, and the end of the process at any moment.
 #include <signal.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include "harness.h"
 
 namespace kedge::datastore {
 namespace {
-
-// A small file system of its own; needs root, as the tests of nodes do.
-struct small_disk {
-  temporary_folder dir;
-  bool mounted;
-  explicit small_disk(const char* size) : mounted(::mount("tmpfs", dir.path.c_str(), "tmpfs", 0, size) == 0) {}
-  ~small_disk() {
-    if (mounted) ::umount2(dir.path.c_str(), MNT_DETACH);
-  }
-};
 
 TEST_CASE("on a full disk writes fail clearly, reads go on, and nothing is lost") {
   small_disk disk("size=2m");

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,6 +32,16 @@ struct temporary_folder {
   }
   ~temporary_folder() { std::filesystem::remove_all(path); }
   std::string file(std::string_view name) const { return path + "/" + std::string(name); }
+};
+
+// A small file system of its own; needs root, as the tests of nodes do.
+struct small_disk {
+  temporary_folder dir;
+  bool mounted;
+  explicit small_disk(const char* size) : mounted(::mount("tmpfs", dir.path.c_str(), "tmpfs", 0, size) == 0) {}
+  ~small_disk() {
+    if (mounted) ::umount2(dir.path.c_str(), MNT_DETACH);
+  }
 };
 
 inline std::string content(const std::string& path) {
