@@ -15,16 +15,20 @@ namespace kedge::reactor {
 
 namespace {
 
-constexpr std::size_t offload_threads_max = 4;     // blocking calls are rare; more threads only cost memory
-constexpr std::size_t offload_queue_max = 10'000;  // jobs; each is a request that waits, so this is memory, not time
+struct pool_limits {
+  std::size_t threads, queue;
+};
+constexpr pool_limits work_limits{4, 10'000};  // blocking calls are rare, more threads only cost memory; a job is a request that waits, so this is memory, not time
+constexpr pool_limits name_limits{4, 1'000};   // some servers and databases have names; webhooks, and what is proxied
 
 class pool {
  public:
+  explicit pool(pool_limits l) : limits_(l) {}
   bool post(std::move_only_function<void()> f) {
     std::lock_guard lock(mutex_);
-    if (jobs_.size() >= offload_queue_max) return false;
+    if (jobs_.size() >= limits_.queue) return false;
     jobs_.push_back(std::move(f));
-    if (idle_ < jobs_.size() && threads_ < offload_threads_max) {
+    if (idle_ < jobs_.size() && threads_ < limits_.threads) {
       ++threads_;
       std::thread([this] { work(); }).detach();
     }
@@ -57,15 +61,57 @@ class pool {
       if (running_ == 0 && jobs_.empty()) rest_.notify_all();
     }
   }
+  const pool_limits limits_;
   std::mutex mutex_;
   std::condition_variable wake_, rest_;
   std::deque<std::move_only_function<void()>> jobs_;
   std::size_t threads_ = 0, idle_ = 0, running_ = 0;
 };
 
+// Never destroyed: its threads may still run while the process ends.
 pool& the_pool() {
-  static auto* p = new pool;  // never destroyed: its threads may still run while the process ends
+  static auto* p = new pool(work_limits);
   return *p;
+}
+pool& names_pool() {
+  static auto* p = new pool(name_limits);
+  return *p;
+}
+
+result<std::vector<std::string>> look_up(const std::string& host) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_ADDRCONFIG;
+  addrinfo* list = nullptr;
+  if (int r = getaddrinfo(host.c_str(), nullptr, &hints, &list); r != 0)
+    return fail(errc::not_found, "lookup " + host + ": " + gai_strerror(r));
+  std::vector<std::string> out;
+  for (auto* a = list; a; a = a->ai_next) {
+    char text[INET6_ADDRSTRLEN];
+    if (getnameinfo(a->ai_addr, a->ai_addrlen, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0) out.emplace_back(text);
+  }
+  freeaddrinfo(list);
+  if (out.empty()) return fail(errc::not_found, "lookup " + host + ": no addresses");
+  return out;
+}
+
+// As offload(), on the other pool.
+task<result<std::vector<std::string>>> ask(std::string host) {
+  struct shared {
+    std::optional<result<std::vector<std::string>>> value;
+    event done;
+  };
+  auto state = std::make_shared<shared>();
+  bool accepted = names_pool().post([host, state, mail = loop::current().mail()]() mutable {
+    auto found = std::make_shared<result<std::vector<std::string>>>(look_up(host));
+    mail->post([state = std::move(state), found = std::move(found)] {
+      state->value.emplace(std::move(*found));
+      state->done.set();
+    });
+  });
+  if (!accepted) co_return fail(errc::exhausted, "too many names are looked up already");
+  co_await state->done.wait();
+  co_return std::move(*state->value);
 }
 
 }  // namespace
@@ -76,27 +122,13 @@ bool offload_post(std::move_only_function<void()> f) { return the_pool().post(st
 
 bool offload_rest(std::chrono::milliseconds most) { return the_pool().rest(most); }
 
-task<result<std::vector<std::string>>> resolve(std::string host) {
+task<result<std::vector<std::string>>> resolve(std::string host, duration patience) {
   unsigned char raw[16];
   if (inet_pton(AF_INET, host.c_str(), raw) == 1 || inet_pton(AF_INET6, host.c_str(), raw) == 1)
     co_return std::vector<std::string>{host};
-  KEDGE_CO_TRY(auto answer, co_await offload([host]() -> result<std::vector<std::string>> {
-    addrinfo hints{};
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = AI_ADDRCONFIG;
-    addrinfo* list = nullptr;
-    if (int r = getaddrinfo(host.c_str(), nullptr, &hints, &list); r != 0)
-      return fail(errc::not_found, "lookup " + host + ": " + gai_strerror(r));
-    std::vector<std::string> out;
-    for (auto* a = list; a; a = a->ai_next) {
-      char text[INET6_ADDRSTRLEN];
-      if (getnameinfo(a->ai_addr, a->ai_addrlen, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0) out.emplace_back(text);
-    }
-    freeaddrinfo(list);
-    if (out.empty()) return fail(errc::not_found, "lookup " + host + ": no addresses");
-    return out;
-  }));
-  co_return std::move(answer);
+  auto answer = co_await with_deadline(ask(host), loop::current().now() + patience);
+  if (!answer && answer.error().code == errc::timeout) co_return fail(errc::timeout, "lookup " + host + ": the name servers don't answer");
+  co_return answer;
 }
 
 }  // namespace kedge::reactor

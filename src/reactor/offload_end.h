@@ -1,4 +1,4 @@
-// offload_end.h: the pool of offload.h at the end of the process.
+// offload_end.h: the pool of offload.h (not that of names, which nobody has to wait for) at the end of the process.
 #pragma once
 
 #include <chrono>
