@@ -21,6 +21,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "base/log.h"
 #include "reactor/backends.h"
 #include "reactor/descriptor_state.h"
 #include "reactor/limits.h"
@@ -41,6 +42,10 @@ struct operation {
 };
 
 constexpr int buffer_group = 1;
+// A kernel that has no memory for a loop's submissions is asked again so often, for so long; after that the process ends, which gives some
+// back: it serves nobody meanwhile.
+constexpr std::chrono::milliseconds refused_pause{1};
+constexpr std::chrono::seconds refused_time_max{30};
 
 class uring_state final : public descriptor_state, public list_hook {
  public:
@@ -145,16 +150,16 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
     const bool may_sleep = until > began;
     const bool looks = may_sleep && woken_soon_, came = looks && comes_soon(began, until);
     if (!may_sleep || came) {
-      if (kernel_has_work()) io_uring_submit_and_get_events(&ring_);
+      if (kernel_has_work()) heed(io_uring_submit_and_get_events(&ring_));
     } else if (until == time_point::max()) {
-      io_uring_submit_and_wait(&ring_, 1);
+      heed(io_uring_submit_and_wait(&ring_, 1));
     } else {
       auto left = std::max<duration>(until - now(), duration(0));  // the look may have used it up
       __kernel_timespec ts{};
       ts.tv_sec = left.count() / 1'000'000'000;
       ts.tv_nsec = left.count() % 1'000'000'000;
       io_uring_cqe* ignored = nullptr;
-      io_uring_submit_and_wait_timeout(&ring_, &ignored, 1, &ts, nullptr);
+      heed(io_uring_submit_and_wait_timeout(&ring_, &ignored, 1, &ts, nullptr));
     }
     if (may_sleep) woken_soon_ = came || (!looks && now() - began < 2 * look_time);
     io_uring_cqe* cqe;
@@ -179,11 +184,10 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
   // A submission queue entry; when the queue is full it is submitted first.
   io_uring_sqe* entry() {
     auto* sqe = io_uring_get_sqe(&ring_);
-    if (!sqe) {
+    while (!sqe) {
       enable();
-      io_uring_submit(&ring_);
+      heed(io_uring_submit(&ring_));
       sqe = io_uring_get_sqe(&ring_);
-      kedge_assert(sqe);
     }
     return sqe;
   }
@@ -195,7 +199,7 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
   void keep(uring_state& s) noexcept { closing_.push_back(s); }
   void submit_now() {
     enable();
-    io_uring_submit(&ring_);
+    while (has_unsubmitted()) heed(io_uring_submit(&ring_));
   }
   // Whether there are entries that the kernel hasn't seen.
   bool has_unsubmitted() const noexcept { return io_uring_sq_ready(&ring_) > 0; }
@@ -217,6 +221,24 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
     if (!std::exchange(enabled_, true))
       syscall(SYS_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
   }
+  // What the kernel said to a call of ours. It refuses submissions while it has no memory for them: they stay in the queue and are offered
+  // again, after a pause in which others may give some back. Nothing of this loop can go on without it.
+  void heed(int said) {
+    const bool refused = said == -EAGAIN || said == -ENOMEM || said == -EBUSY;
+    if (!refused) {
+      // A completion for which it had no memory was dropped. Nobody can know whose, and who waits for it would do so for ever.
+      kedge_assert(said != -EBADR && "io_uring has dropped a completion for want of memory");
+      kedge_assert(said >= 0 || said == -EINTR || said == -ETIME);
+      if (std::exchange(refused_since_, time_point{}) != time_point{}) log::info("io_uring takes submissions again");
+      return;
+    }
+    if (refused_since_ == time_point{}) {
+      refused_since_ = now();
+      log::warning("io_uring takes no submissions for want of memory ({}); trying again", os_error(-said, "io_uring_enter").message);
+    }
+    kedge_assert(now() - refused_since_ < refused_time_max);
+    ::usleep(static_cast<useconds_t>(std::chrono::microseconds(refused_pause).count()));
+  }
   // Whether a look at what is complete needs a system call first: something to submit, or to be completed by us.
   bool kernel_has_work() const noexcept {
     return has_unsubmitted() || (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
@@ -225,7 +247,7 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
   // processor back and gets it again. So a loop that was woken soon the last time first looks for a moment whether something
   // comes, while others may run. After a look in vain, or a long wait, the next wait is without one.
   bool comes_soon(time_point began, time_point until) {
-    if (has_unsubmitted()) io_uring_submit(&ring_);
+    if (has_unsubmitted()) heed(io_uring_submit(&ring_));
     const auto end = std::min(until, began + look_time);
     while (io_uring_cq_ready(&ring_) == 0 && !kernel_has_work()) {
       if (now() >= end) return false;
@@ -243,6 +265,7 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
   io_uring ring_{};
   bool ring_made_ = false;
   bool enabled_ = true;
+  time_point refused_since_{};
   bool woken_soon_ = false;  // the last wait was short, or a look wasn't in vain
   int wake_ = -1;
   std::uint64_t wake_count_ = 0;
