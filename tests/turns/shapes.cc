@@ -134,6 +134,11 @@ std::string list_place::text() const {
   return out;
 }
 
+std::string list_place::role() const {
+  auto out = path.size() > 2 ? std::string(path[path.size() - 2]->type() ? path[path.size() - 2]->type()->name() : "") : std::string(of->resource);
+  return out + "." + std::string(path.back()->name());
+}
+
 bool list_place::in_status() const { return path.front()->name() == "status" && of->has_status; }
 
 std::vector<list_place> list_places() {

@@ -18,6 +18,8 @@ struct list_place {
 
   std::string text() const;  // "pods spec.containers[].env"
   bool in_status() const;
+  // "PodSpec.containers": the same field of the same type, wherever it stands; what a kind does of its own with it is found in its own kind.
+  std::string role() const;
 };
 
 // Of all kinds that are stored, or answered (reviews). Types within themselves are entered once.
