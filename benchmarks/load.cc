@@ -4,6 +4,9 @@
 //                                                              and latencies from an update's sending to each event
 //   load idle HOST PORT CA TOKEN CONNECTIONS [PATH]            connects, says "connected" and holds until standard input ends;
 //                                                              watches PATH, where # is the connection's number
+//   load crowd HOST PORT CA TOKEN QUIET SLOW                   QUIET connections that have asked once, and SLOW that send a body a byte a
+//                                                              second; who is turned away comes again. Says "connected", holds
+//                                                              until standard input ends, and says how many stood then
 //   load floor CONNECTIONS ROUNDS BYTES                        what the kernel alone can do here: bytes to every connection in
 //                                                              turn over plain loopback TCP, to be read by another process
 //
@@ -14,6 +17,7 @@
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -272,6 +276,77 @@ void idle(const target& t, std::size_t count, const std::string& path) {
   }
 }
 
+// Clients that nobody asked for.
+class crowd {
+ public:
+  crowd(target t, std::size_t quiet, std::size_t slow) : target_(std::move(t)), all_(quiet + slow), slow_(slow) {}
+
+  void run() {
+    for (std::size_t i = 0; i < all_.size(); ++i) come(i);
+    std::printf("connected\n");
+    std::fflush(stdout);
+    pollfd input{.fd = 0, .events = POLLIN, .revents = 0};
+    char byte;
+    while (poll(&input, 1, 1000) == 0 || read(0, &byte, 1) > 0) tick();
+    std::size_t standing = 0;
+    for (auto& c : all_) standing += c.ssl != nullptr;
+    std::printf("{\"standing\":%zu,\"came_again\":%zu}\n", standing, again_);
+  }
+
+ private:
+  static constexpr std::size_t tries_a_tick = 500;
+
+  void leave(connection& c) {
+    SSL_free(c.ssl);
+    if (c.fd >= 0) close(c.fd);
+    c = {};
+  }
+
+  void come(std::size_t i) {
+    auto& c = all_[i];
+    c.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    // From several addresses, which have ports of their own; a server that takes its time is not waited for.
+    sockaddr_in from{};
+    from.sin_family = AF_INET;
+    from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + static_cast<std::uint32_t>(1 + i % 8));
+    timeval patience{.tv_sec = 5, .tv_usec = 0};
+    int one = 1;
+    setsockopt(c.fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+    setsockopt(c.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(c.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    if (c.fd < 0 || bind(c.fd, reinterpret_cast<sockaddr*>(&from), sizeof from) != 0 ||
+        connect(c.fd, reinterpret_cast<const sockaddr*>(&target_.address), sizeof target_.address) != 0)
+      return leave(c);
+    c.ssl = SSL_new(target_.context);
+    SSL_set_fd(c.ssl, c.fd);
+    auto text = i < slow_ ? head(target_, "POST", collection, 1'000'000) : head(target_, "GET", std::string(collection) + "/none", 0);
+    if (SSL_connect(c.ssl) != 1 || SSL_write(c.ssl, text.data(), static_cast<int>(text.size())) <= 0) return leave(c);
+    char piece[4096];
+    if (i >= slow_ && SSL_read(c.ssl, piece, sizeof piece) <= 0) leave(c);
+  }
+
+  void tick() {
+    std::vector<pollfd> looks;
+    for (auto& c : all_) looks.push_back({.fd = c.fd, .events = POLLIN, .revents = 0});
+    poll(looks.data(), looks.size(), 0);
+    std::size_t tries = 0;
+    for (std::size_t i = 0; i < all_.size(); ++i) {
+      auto& c = all_[i];
+      // Whatever comes unasked is a refusal, or the end.
+      bool gone = !c.ssl || looks[i].revents != 0 || (i < slow_ && SSL_write(c.ssl, "x", 1) != 1);
+      if (!gone || tries == tries_a_tick) continue;
+      leave(c);
+      come(i);
+      ++tries;
+      ++again_;
+    }
+  }
+
+  target target_;
+  std::vector<connection> all_;  // the slow ones first
+  std::size_t slow_, again_ = 0;
+};
+
 void floor_of_kernel(std::size_t connections, std::size_t rounds, std::size_t size) {
   int listener = socket(AF_INET, SOCK_STREAM, 0), done[2];
   sockaddr_in a{};
@@ -329,10 +404,17 @@ int main(int argc, char** argv) {
     run->run();
   } else if (mode == "idle" && (argc == 7 || argc == 8)) {
     idle(make_target(argv + 2), number(argv[6]), argc == 8 ? argv[7] : collection);
+  } else if (mode == "crowd" && argc == 8) {
+    signal(SIGPIPE, SIG_IGN);
+    rlimit most{};
+    getrlimit(RLIMIT_NOFILE, &most);
+    most.rlim_cur = most.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &most);
+    crowd(make_target(argv + 2), number(argv[6]), number(argv[7])).run();
   } else if (mode == "floor" && argc == 5) {
     floor_of_kernel(number(argv[2]), number(argv[3]), number(argv[4]));
   } else {
-    std::fprintf(stderr, "usage: load watch HOST PORT CA TOKEN WATCHERS UPDATES IN_FLIGHT\n       load idle HOST PORT CA TOKEN CONNECTIONS [PATH]\n"
+    std::fprintf(stderr, "usage: load watch HOST PORT CA TOKEN WATCHERS UPDATES IN_FLIGHT\n       load idle HOST PORT CA TOKEN CONNECTIONS [PATH]\n       load crowd HOST PORT CA TOKEN QUIET SLOW\n"
                          "       load floor CONNECTIONS ROUNDS BYTES\n");
     return 2;
   }
