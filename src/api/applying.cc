@@ -9,6 +9,7 @@
 #include "base/time.h"
 #include "json/write.h"
 #include "reactor/loop.h"
+#include "reactor/offload.h"
 #include "schema/apply/managed.h"
 #include "schema/apply/structure.h"
 #include "schema/decode.h"
@@ -171,17 +172,48 @@ json::value take_ownership(json::value& object) {
   return out;
 }
 
-json::value ownership_of_new(const served& s, json::value& object, const call& c) {
+namespace {
+
+// Half of the work on a large object is to find who owns what of it: another thread does that. It owns what it looks at, since it goes on
+// when nobody waits for it any more. Built-in types are there for ever; a custom resource's schema isn't.
+bool goes_aside(const served& s, const call& c) { return c.turn && !s.custom; }
+
+}  // namespace
+
+task<json::value> ownership_of_new(const served& s, json::value& object, const call& c) {
   auto asked = take_ownership(object);
-  if (c.applies) return c.ownership;
-  return schema::apply::after_create(writer_of(s, part::whole, c), object, asked);
+  if (c.applies) co_return c.ownership;
+  auto w = writer_of(s, part::whole, c);
+  if (!goes_aside(s, c)) co_return schema::apply::after_create(w, object, asked);
+  struct work {
+    schema::apply::writer by;
+    json::value object, asked;
+    json::value done() const { return schema::apply::after_create(by, object, asked); }
+  };
+  auto own = std::make_shared<work>(std::move(w), std::move(object), std::move(asked));
+  auto found = co_await reactor::offload([own] { return own->done(); });
+  if (!found) found = own->done();  // too much waits there
+  object = std::move(own->object);
+  co_return *std::move(found);
 }
 
-json::value ownership_after(const served& s, const json::value& before, const json::value& after, json::value held, const json::value& asked, part what,
-                            const call& c) {
-  if (c.applies) return c.ownership;
-  if (what == part::own) return held;
-  return schema::apply::after_update(writer_of(s, what, c), before, after, held, asked);
+task<json::value> ownership_after(const served& s, json::value& before, json::value& after, const json::value& held, const json::value& asked, part what,
+                                  const call& c) {
+  if (c.applies) co_return c.ownership;
+  if (what == part::own) co_return held;
+  auto w = writer_of(s, what, c);
+  if (!goes_aside(s, c)) co_return schema::apply::after_update(w, before, after, held, asked);
+  struct work {
+    schema::apply::writer by;
+    json::value before, after, held, asked;
+    json::value done() const { return schema::apply::after_update(by, before, after, held, asked); }
+  };
+  auto own = std::make_shared<work>(std::move(w), std::move(before), std::move(after), held, asked);
+  auto found = co_await reactor::offload([own] { return own->done(); });
+  if (!found) found = own->done();
+  before = std::move(own->before);
+  after = std::move(own->after);
+  co_return *std::move(found);
 }
 
 }  // namespace kedge::api

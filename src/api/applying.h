@@ -37,11 +37,11 @@ task<api_result<written>> serve_scale_apply(storage& to, apply_request q, const 
 
 // metadata.managedFields of an object about to be created: what an apply found, or an entry for the writer. Takes what the
 // writer sent out of `object`.
-json::value ownership_of_new(const served& s, json::value& object, const call& c);
+task<json::value> ownership_of_new(const served& s, json::value& object, const call& c);
 
 // The same for a change, of values in the served version: `held` is what the object has, `asked` what the writer sent.
-json::value ownership_after(const served& s, const json::value& before, const json::value& after, json::value held, const json::value& asked, part what,
-                            const call& c);
+task<json::value> ownership_after(const served& s, json::value& before, json::value& after, const json::value& held, const json::value& asked, part what,
+                                  const call& c);
 
 // metadata.managedFields, which leaves `object`.
 json::value take_ownership(json::value& object);

@@ -141,6 +141,9 @@ class api_handler final : public net::http::handler {
   task<api_result<void>> start_watch(api_request& r, const authorized& to, std::unique_ptr<prepared_watch>& watch);
   task<void> serve_write(api_request& r, authorized to);
   task<api_result<written>> write(api_request& r, call& c);
+  // The request's body, once it may be worked on; and the object that it is.
+  task<api_result<std::string>> read_body(api_request& r, call& c);
+  task<api_result<json::value>> read_own_object(api_request& r, call& c);
   task<api_result<written>> create(api_request& r, call& c);
   task<api_result<written>> update(api_request& r, call& c);
   task<api_result<written>> patch(api_request& r, call& c);

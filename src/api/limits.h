@@ -9,6 +9,8 @@ namespace kedge::api {
 
 // kube-apiserver's limit on a request body; the 413 message names it.
 inline constexpr std::size_t body_max_bytes = 3 * 1024 * 1024;
+// What is larger is worked on one at a time (storage::take_turn): below this the work on a request is a millisecond or two.
+inline constexpr std::size_t large_bytes = 128 * 1024;
 
 // kube-apiserver's default deadline of a request that is not long-running; `timeout=` may only shorten it.
 inline constexpr std::chrono::seconds request_timeout{60};

@@ -10,17 +10,11 @@
 #include "api/names.h"
 #include "api/subresources.h"
 #include "base/strings.h"
+#include "reactor/offload.h"
 #include "reactor/sync.h"
 
 namespace kedge::api {
 namespace {
-
-// The object of a POST or PUT. The text is gone when it is read: what comes next waits for the disk.
-api_result<json::value> read_own_object(api_request& r, const served& s, call& c) {
-  KEDGE_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), !s.custom));
-  KEDGE_TRY(auto text, std::move(r.body));
-  return read_object(text, format, own_body(s), c.options.validation, c.warnings);
-}
 
 // `work` within the request's time: 504 after it.
 task<api_result<written>> within(task<api_result<written>> work, time_point deadline) {
@@ -223,6 +217,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_write(api_request& r, authorized t
   // The call lives in this frame, which awaits all that is asked of it.
   c.may_create = [this, &c] { return authorization_.also(c.to, "create"); };
   auto done = co_await write(r, c);
+  c.turn.reset();  // the answer may take as long as its reader likes
   for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
   if (!done) co_return co_await refuse(r, done.error());
   if (done->object)
@@ -241,15 +236,53 @@ task<api_result<written>> api_handler::write(api_request& r, call& c) {
   return remove(r, c);
 }
 
+task<api_result<std::string>> api_handler::read_body(api_request& r, call& c) {
+  KEDGE_CO_TRY(auto text, std::move(r.body));
+  if (auto turn = co_await reactor::with_deadline(storage_.take_turn(c, text.size()), r.deadline); !turn)
+    co_return fail(timeout("request did not complete within the allotted timeout"));
+  co_return std::move(text);
+}
+
+// The text is gone when it is read: what comes next waits for the disk.
+task<api_result<json::value>> api_handler::read_own_object(api_request& r, call& c) {
+  auto& s = c.to.what();
+  KEDGE_CO_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), !s.custom));
+  KEDGE_CO_TRY(auto text, co_await read_body(r, c));
+  const auto wanted = own_body(s);
+  if (c.turn && !s.custom) {  // as goes_aside() of applying.cc
+    struct work {
+      std::string text;
+      wire format;
+      expected_body wanted;
+      field_validation validation;
+      std::vector<std::string> warnings;
+      api_result<json::value> done() { return read_object(text, format, wanted, validation, warnings); }
+    };
+    auto own = std::make_shared<work>(std::move(text), format, wanted, c.options.validation);
+    auto read = co_await reactor::offload([own] { return own->done(); });
+    if (!read) read = own->done();  // too much waits there
+    for (auto& w : own->warnings) c.warnings.push_back(std::move(w));
+    co_return *std::move(read);
+  }
+  json::duplicate_list duplicates;
+  KEDGE_CO_TRY(auto raw, parse_body(text, format, wanted, c.options.validation == field_validation::ignore ? nullptr : &duplicates));
+  text = {};
+  co_await reactor::maybe_yield();
+  KEDGE_CO_TRY(auto object, decode_body(std::move(raw), wanted, c.options.validation, std::move(duplicates), c.warnings));
+  co_await reactor::maybe_yield();
+  apply_defaults(s, object);
+  co_return std::move(object);
+}
+
 task<api_result<written>> api_handler::create(api_request& r, call& c) {
   if (!c.to.name().empty()) co_return fail(method_not_allowed());
-  KEDGE_CO_TRY(auto object, read_own_object(r, c.to.what(), c));
+  KEDGE_CO_TRY(auto object, co_await read_own_object(r, c));
   co_return co_await within(storage_.create(std::move(object), c), r.deadline);
 }
 
 task<api_result<written>> api_handler::update(api_request& r, call& c) {
   if (c.to.name().empty()) co_return fail(method_not_allowed());
-  KEDGE_CO_TRY(auto object, read_own_object(r, c.to.what(), c));
+  KEDGE_CO_TRY(auto object, co_await read_own_object(r, c));
   KEDGE_CO_CHECK(check_body_name(object, c.to));
   co_return co_await within(storage_.update(storage::put_change(std::move(object)), part_of(c.to.subresource()), true, c), r.deadline);
 }
@@ -260,10 +293,11 @@ task<api_result<written>> api_handler::patch(api_request& r, call& c) {
   auto content_type = std::string(r.http.request().headers.get("Content-Type"));
   const bool applies = is_apply_patch(content_type);
   KEDGE_CO_CHECK(check_patch_options(c.options, applies));
-  KEDGE_CO_TRY(auto text, std::move(r.body));
+  KEDGE_CO_TRY(auto text, co_await read_body(r, c));
   auto p = part_of(c.to.subresource());
   if (applies) co_return co_await within(serve_apply(storage_, {.changes = p, .body = text}, c), r.deadline);
   KEDGE_CO_TRY(auto document, parse_patch(content_type, text));
+  co_await reactor::maybe_yield();
   if (s.custom && document.kind == patch_kind::strategic) co_return fail(patch_type_not_served());
   auto how = storage::patch_change(s, document.kind, std::move(document.patch), std::move(document.duplicates), p, c);
   co_return co_await within(storage_.update(std::move(how), p, false, c), r.deadline);
@@ -375,6 +409,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, author
       done = co_await within(serve_token(q, c, parts_.virtuals.create), r.deadline);
     else
       done = co_await within(serve_pod_action(q, c), r.deadline);
+    c.turn.reset();
     for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
     if (!done) co_return co_await refuse(r, done.error());
     r.answer.as.as.as = shape::whole;

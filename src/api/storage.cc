@@ -317,7 +317,9 @@ task<api_result<written>> storage::create(json::value object, call& c) {
   const bool generated = name_in(object).empty() && !object["metadata"]["generateName"].as_string().empty();
   if (s.rules->convert) s.rules->convert(object);
   if (!c.applies) drop_repeated_owners(object, c.warnings, false);
-  auto owners = ownership_of_new(s, object, c);
+  co_await reactor::maybe_yield();
+  auto owners = co_await ownership_of_new(s, object, c);
+  co_await reactor::maybe_yield();
   if (s.to_stored) s.to_stored(object);
   for (int tries = 0;; ++tries) {
     auto copy = generated ? object : std::move(object);
@@ -336,6 +338,7 @@ task<api_result<written>> storage::create(json::value object, call& c) {
     m.set("creationTimestamp", format_rfc3339(l.wall_now()));
     set_ownership(copy, generated ? owners : std::move(owners));
     if (s.custom) copy.set("apiVersion", s.stored->api_version);
+    co_await reactor::maybe_yield();
     apply_defaults(*s.stored, copy, c.applies);
     auto out = co_await store_new(s, std::move(copy), c, *cluster);
     const bool clash = !out && out.error().code == 409 && out.error().reason == "AlreadyExists";
@@ -352,11 +355,14 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   auto name = std::string(name_in(object));
   causes found;
   check_metadata(found, object["metadata"], rules_for_metadata(s));
+  co_await reactor::maybe_yield();
   if (s.rules->validate) s.rules->validate(found, object);
   if (s.custom) custom::validate(found, s, object, nullptr);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
+  co_await reactor::maybe_yield();
   if (s.rules->warn) s.rules->warn(c.warnings, object, nullptr);
   warn_not_yet(c.warnings, s.group, s.resource, object);
+  co_await reactor::maybe_yield();
   KEDGE_CO_CHECK(co_await admit(operation::create, &object, nullptr, c, cluster, false));
   if (s.custom && custom::is_ending(*s.custom->owner, cluster))
     co_return fail(forbidden(s.group, s.resource, name, "create not allowed while custom resource definition is terminating"));
@@ -373,6 +379,7 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   }
   written out{.code = 201};
   auto text = stored_text(s, object);
+  if (!service) co_await reactor::maybe_yield();  // who is dropped here would keep what was claimed
   if (c.options.dry_run) {
     out.value = std::move(object);
     co_return out;
@@ -387,7 +394,15 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   co_return out;
 }
 
+task<result<void>> storage::take_turn(call& c, std::size_t bytes) {
+  if (bytes <= large_bytes || c.turn) co_return result<void>();
+  co_await large_.acquire();
+  c.turn.emplace(large_);
+  co_return result<void>();
+}
+
 task<api_result<written>> storage::update(change how, part what, bool create_missing, call& c) {
+  if (auto there = store_.current().find(c.to.key())) (void)co_await take_turn(c, there->bytes().size());
   for (int tries = 1;; ++tries) {
     bool lost_race = false;
     auto out = co_await update_once(how, what, create_missing, c, lost_race);
@@ -416,9 +431,11 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
     co_return fail(not_found(s.group, s.resource, name));
   }
   KEDGE_CO_TRY(auto old, value_of(*current));
+  co_await reactor::maybe_yield();
   if (s.custom) custom::bring_to(*s.stored, old);
   if (s.rules->convert) s.rules->convert(old);
   apply_defaults(*s.stored, old);  // an older server may have stored it
+  co_await reactor::maybe_yield();
   api_result<json::value> next = json::value();
   std::optional<json::value> shown;  // in the served version, where that is another
   if (s.from_stored) {
@@ -441,10 +458,12 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
       refused = invalid(s.group, s.kind, name, std::move(refused.causes));
     co_return fail(std::move(refused));
   }
+  co_await reactor::maybe_yield();
   if (s.rules->convert) s.rules->convert(*next);
   const auto asked = take_ownership(*next), held = take_ownership(old);
   if (shown) take_ownership(*shown);
-  auto owners = ownership_after(s, shown ? *shown : old, *next, held, asked, what, c);
+  auto owners = co_await ownership_after(s, shown ? *shown : old, *next, held, asked, what, c);
+  co_await reactor::maybe_yield();
   if (s.to_stored) s.to_stored(*next);
   if (s.custom) next->set("apiVersion", s.stored->api_version);
   if (auto body_name = name_in(*next); body_name.empty())
@@ -459,15 +478,19 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   KEDGE_CO_CHECK(check_identity(s, *next, *current, old, what));
   old.member("metadata").erase("resourceVersion");
   auto object = allowed_part(s, *std::move(next), old, what);
+  co_await reactor::maybe_yield();
   object.member("metadata").erase("resourceVersion");
   auto k = context_of(*cluster, c);
   if (!s.custom) schema::drop_gated(s.stored->type(), object, &old);
   if (s.rules->prepare_update && what != part::own) s.rules->prepare_update(object, old, k);
   if (c.to.verb() != "patch") drop_repeated_owners(object, c.warnings, false);
+  co_await reactor::maybe_yield();
   KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, true));
+  co_await reactor::maybe_yield();
   drop_repeated_owners(object, c.warnings, true);
   apply_defaults(*s.stored, object, c.applies);
   normalise(*s.stored, object);
+  co_await reactor::maybe_yield();
   // A binding is no change of what the user wants: the server's own changes don't count.
   const bool noted = s.rules->annotations_count && what == part::whole && !(object["metadata"]["annotations"] == old["metadata"]["annotations"]);
   if (s.rules->generation && what != part::own && (noted || spec_changed(s, object, old)))
@@ -475,15 +498,18 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
 
   causes found;
   check_metadata_update(found, object["metadata"], old["metadata"], rules_for_metadata(s));
+  co_await reactor::maybe_yield();
   if (what == part::whole)
     validate_update(found, *s.rules, object, old);
   else if (what != part::own && s.rules->validate_part)
     s.rules->validate_part(found, object, old, c.to.subresource());
   if (s.custom) custom::validate(found, s, object, &old);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
+  co_await reactor::maybe_yield();
   if (what == part::whole && s.rules->warn) s.rules->warn(c.warnings, object, &old);
   if (what == part::status && s.rules->warn_status) s.rules->warn_status(c.warnings, object);
   if (what == part::whole) warn_not_yet(c.warnings, s.group, s.resource, object);
+  co_await reactor::maybe_yield();
   KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, false));
 
   const bool service = s.resource == "services" && s.group.empty() && what == part::whole;
@@ -495,6 +521,8 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
       co_return fail(std::move(claimed).error());
     }
   }
+  // Who is dropped in a pause would keep what was claimed.
+  if (!service) co_await reactor::maybe_yield();
   // Times alone are no change.
   const bool untouched = object == old && schema::apply::same_but_for_times(owners, held);
   set_ownership(object, untouched ? held : std::move(owners));
@@ -505,7 +533,9 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
       !c.options.dry_run)
     co_return co_await finish_removal(s, current, std::move(object), c, lost_race);
 
+  if (!service) co_await reactor::maybe_yield();
   auto text = stored_text(s, object);
+  if (!service) co_await reactor::maybe_yield();
   written out;
   if (same_as_stored(*current, text)) {
     out.object = std::move(current);

@@ -5,11 +5,13 @@
 //            again from the read when another writer was first (conflict_tries)
 //   remove:  read ─▶ preconditions ─▶ mark (grace, finalizers) or remove
 //
-// An instance belongs to one core. Everything it keeps is constant; requests hold their own state.
+// An instance belongs to one core. Everything it keeps is constant but whose turn it is; requests hold their own state.
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "api/access/authorization.h"
 #include "api/objects.h"
@@ -17,6 +19,7 @@
 #include "api/request.h"
 #include "api/service_addresses.h"
 #include "json/parse.h"
+#include "reactor/sync.h"
 
 namespace kedge::api {
 
@@ -25,6 +28,19 @@ struct projection {
   std::string_view kind;
   std::function<json::value(const json::value& object)> show;
   std::function<void(json::value& object, const json::value& shown)> take;  // what admission changed
+};
+
+// The right to work on what is large, given back at its end.
+class large_turn {
+ public:
+  explicit large_turn(reactor::semaphore& of) noexcept : of_(&of) {}
+  large_turn(large_turn&& o) noexcept : of_(std::exchange(o.of_, nullptr)) {}
+  ~large_turn() {
+    if (of_) of_->release();
+  }
+
+ private:
+  reactor::semaphore* of_;
 };
 
 // One write request's own state; lives until it is answered.
@@ -39,6 +55,7 @@ struct call {
   // Asks whether a write that creates what is missing (a PUT, an apply) may do that. Null: it may not.
   std::function<task<api_result<authorized>>()> may_create = nullptr;
   const projection* seen_as = nullptr;  // null: admission sees the object itself
+  std::optional<large_turn> turn = std::nullopt;  // while something large is worked on (take_turn)
   bool admitted = false;   // admission has judged the request as a whole (an eviction, a binding): not its parts again
 };
 
@@ -79,6 +96,10 @@ class storage {
   // the options of a connection. May change the body.
   task<api_result<void>> judge(operation what, json::value& body, std::string_view kind, call& c);
 
+  // Before a text of so many bytes becomes values: work on what is large pauses, so that others run meanwhile, and what it holds, some
+  // fifteen times the text, must not add up. One at a time, in order; nothing for what is small, and for who has the turn already.
+  task<result<void>> take_turn(call& c, std::size_t bytes);
+
   // A patch document as a change: `kind` of patch, its text already parsed.
   static change patch_change(const served& s, patch_kind how, json::value patch, json::duplicate_list duplicates, part what, call& c);
   // A PUT's body as a change.
@@ -98,6 +119,7 @@ class storage {
   store::store& store_;
   admission& admission_;
   const service_ranges& ranges_;
+  reactor::semaphore large_{1};
 };
 
 // Whether a PUT's body has the name that its URL says: 400.

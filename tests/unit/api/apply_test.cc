@@ -224,4 +224,47 @@ TEST_CASE("kubectl takes over what it applied on the client's side") {
   CHECK(note == R"({"apiVersion":"v1","data":{"k":"2"},"kind":"ConfigMap","metadata":{"name":"a"}})" "\n");
 }
 
+// What is large is worked on in turns, in part on another thread (storage::take_turn): nothing of that is to be seen.
+TEST_CASE("a large object is written as a small one") {
+  for (int n : {10, 20'000}) {
+    CAPTURE(n);
+    api_world w;
+    auto text = [&](std::string_view changed, std::string_view more = {}) {
+      std::string data;
+      for (int i = 0; i < n; ++i) data += fmt::format("{}\"k{:06}\":\"{}\"", i ? "," : "", i, i == 3 ? changed : "value");
+      return fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"a"}},"data":{{{}}}{}}})", data, more);
+    };
+    CHECK((text("x").size() > large_bytes) == (n > 10));
+    auto owned_by = [&](const json::value& o, std::string_view manager) {
+      std::size_t keys = 0;
+      for (auto& entry : *o["metadata"]["managedFields"].array()) {
+        if (entry["manager"].as_string() != manager) continue;
+        auto fields = json::write(entry["fieldsV1"]);
+        for (auto at = fields.find("\"f:k0"); at != std::string::npos; at = fields.find("\"f:k0", at + 1)) ++keys;
+      }
+      return keys;
+    };
+    constexpr std::string_view maps = "/api/v1/namespaces/default/configmaps";
+    const auto one = fmt::format("{}/a", maps);
+    auto made = w.post(fmt::format("{}?fieldManager=first&fieldValidation=Warn", maps), text("value", R"(,"unknown":1)"));
+    CHECK(made.headers.get("Warning").find("unknown field") != std::string_view::npos);
+    CHECK(owned_by(w.must(made, 201), "first") == std::size_t(n));
+    CHECK(w.must(w.post(maps, text("value")), 409)["reason"].as_string() == "AlreadyExists");
+    auto put = w.must(w.put(one + "?fieldManager=second", text("other")), 200);
+    CHECK(put["data"]["k000003"].as_string() == "other");
+    CHECK(owned_by(put, "first") == std::size_t(n) - 1);
+    CHECK(owned_by(put, "second") == 1);
+    auto patched = w.must(w.patch(one + "?fieldManager=third", R"({"data":{"k000004":"third","k000005":null}})", "application/merge-patch+json"), 200);
+    CHECK(patched["data"].object()->size() == std::size_t(n) - 1);
+    CHECK(owned_by(patched, "first") == std::size_t(n) - 3);
+    CHECK(owned_by(patched, "third") == 1);
+    auto conflict = w.must(w.patch(one + "?fieldManager=fourth", text("mine"), "application/apply-patch+yaml"), 409);
+    CHECK(conflict["details"]["causes"].size() == 2);
+    auto applied = w.must(w.patch(one + "?fieldManager=fourth&force=true", text("mine"), "application/apply-patch+yaml"), 200);
+    CHECK(owned_by(applied, "fourth") == std::size_t(n));
+    CHECK(w.must(w.put(one, R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b"}})"), 400)["reason"].as_string() == "BadRequest");
+    CHECK(w.must(w.remove(one), 200)["status"].as_string() == "Success");
+  }
+}
+
 }  // namespace kedge::api
