@@ -152,14 +152,35 @@ int open_beneath(int at, const std::string& path, std::uint64_t flags) {
   return static_cast<int>(::syscall(SYS_openat2, at, path.c_str(), &how, sizeof how));
 }
 
-result<void> give_one(const std::string& path, gid_t group, bool is_link, bool is_folder) {
-  if (::lchown(path.c_str(), static_cast<uid_t>(-1), group) != 0) return last_error("chown", path);
-  if (is_link) return {};
+// Group and mode of what was opened, and of what is in it. Containers may exchange names for links meanwhile: what is changed is what was
+// looked at, by its descriptor (CVE-2021-25741's like).
+result<void> give_opened(const descriptor& it, const char* name, gid_t group, int depth) {
+  if (depth > depth_max) return fail(errc::too_large, fmt::format("{} is too deep", name));
   struct stat about {};
-  if (::stat(path.c_str(), &about) != 0) return last_error("stat", path);
-  auto mode = about.st_mode | 0660 | (is_folder ? S_ISGID | 0110 : 0);
-  if (::chmod(path.c_str(), mode & 07777) != 0) return last_error("chmod", path);
-  return {};
+  if (::fstat(it.get(), &about) != 0) return last_error("stat", name);
+  if (::fchownat(it.get(), "", static_cast<uid_t>(-1), group, AT_EMPTY_PATH) != 0) return last_error("chown", name);
+  if (S_ISLNK(about.st_mode)) return {};
+  const bool is_folder = S_ISDIR(about.st_mode);
+  const auto mode = about.st_mode | 0660 | (is_folder ? S_ISGID | 0110 : 0);
+  if (::chmod(fmt::format("/proc/self/fd/{}", it.get()).c_str(), mode & 07777) != 0) return last_error("chmod", name);
+  if (!is_folder) return {};
+  auto fd = ::openat(it.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return last_error("open", name);
+  auto* list = ::fdopendir(fd);
+  if (!list) {
+    ::close(fd);
+    return last_error("open", name);
+  }
+  result<void> out;
+  while (auto* entry = ::readdir(list)) {
+    std::string_view n = entry->d_name;
+    if (n == "." || n == "..") continue;
+    descriptor inner(::openat(::dirfd(list), entry->d_name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    if (!inner && errno == ENOENT) continue;
+    if (out = inner ? give_opened(inner, entry->d_name, group, depth + 1) : last_error("open", entry->d_name); !out) break;
+  }
+  ::closedir(list);
+  return out;
 }
 
 }  // namespace
@@ -209,13 +230,8 @@ result<void> give_to_group(const std::string& folder, const ownership& who) {
   auto group = static_cast<gid_t>(*who.group);
   struct stat about {};
   if (who.only_on_mismatch && ::stat(folder.c_str(), &about) == 0 && about.st_gid == group && (about.st_mode & (S_ISGID | 0060)) == (S_ISGID | 0060)) return {};
-  KEDGE_CHECK(give_one(folder, group, false, true));
-  std::error_code problem;
-  for (auto it = fs::recursive_directory_iterator(folder, problem); !problem && it != fs::recursive_directory_iterator(); it.increment(problem)) {
-    std::error_code ignored;
-    KEDGE_CHECK(give_one(it->path().string(), group, it->is_symlink(ignored), it->is_directory(ignored)));
-  }
-  return {};
+  descriptor top(::open(folder.c_str(), O_PATH | O_CLOEXEC));
+  return top ? give_opened(top, folder.c_str(), group, 0) : last_error("open", folder);
 }
 
 bool is_mount_point(const std::string& path) {

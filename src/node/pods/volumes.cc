@@ -101,8 +101,9 @@ class gathering {
  private:
   std::string place(std::string_view plugin, std::string_view name) const { return fmt::format("{}/kubernetes.io~{}/{}", folder_, plugin, name); }
 
+  // No container writes into these, whatever its mount says: the node writes them again and again, as root (CVE-2017-1002102).
   pod_volume with_files(std::string_view plugin, std::string_view name, bool in_memory) const {
-    return {.name = std::string(name), .kind = pod_volume::content::files, .path = place(plugin, name), .host_path_type = {}, .in_memory = in_memory, .files = {}, .read_only = false};
+    return {.name = std::string(name), .kind = pod_volume::content::files, .path = place(plugin, name), .host_path_type = {}, .in_memory = in_memory, .files = {}, .read_only = true};
   }
 
   task<result<pod_volume>> make(const value& spec) {

@@ -1,11 +1,14 @@
 #include "node/pods/files.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "crypto/files.h"
 #include "node/streams/log_lines.h"
@@ -83,6 +86,43 @@ TEST_CASE("a pod's folder is removed with what is in it, links themselves and no
   CHECK_FALSE(std::filesystem::exists(f.path + "/pod"));
   CHECK(text_of(f.path + "/kept/file") == "x");
   CHECK(remove_pod_folder(f.path + "/pod"));
+}
+
+TEST_CASE("a group is given what lies in a volume, and nothing that a container has it look at meanwhile") {
+  folder f;
+  const auto volume = f.path + "/volume", outside = f.path + "/outside", own = volume + "/own", inner = volume + "/inner", spare = volume + "/spare";
+  std::filesystem::create_directories(inner);
+  std::filesystem::create_directories(outside);
+  for (auto& file : {outside + "/own", own, inner + "/own"}) REQUIRE(crypto::write_file(file, "x", {.mode = 0600}));
+  auto mode_of = [](const std::string& path) {
+    struct stat about {};
+    REQUIRE(::stat(path.c_str(), &about) == 0);
+    return about.st_mode & 07777;
+  };
+  const ownership who{.group = ::getgid()};
+  REQUIRE(give_to_group(volume, who));
+  CHECK(mode_of(own) == 0660);
+  CHECK(mode_of(inner + "/own") == 0660);
+  CHECK((mode_of(volume) & 02070) == 02070);
+  // A file and a folder that are links out of the volume, every other moment.
+  std::atomic<bool> ends = false;
+  std::thread container([&] {
+    while (!ends) {
+      ::rename(inner.c_str(), spare.c_str());
+      (void)::symlink(outside.c_str(), inner.c_str());
+      ::unlink(own.c_str());
+      (void)::symlink((outside + "/own").c_str(), own.c_str());
+      ::unlink(inner.c_str());
+      ::rename(spare.c_str(), inner.c_str());
+      ::unlink(own.c_str());
+      ::close(::open(own.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    }
+  });
+  for (int i = 0; i < 2'000; ++i) (void)give_to_group(volume, who);
+  ends = true;
+  container.join();
+  CHECK(mode_of(outside + "/own") == 0600);
+  CHECK((mode_of(outside) & 02020) == 0);
 }
 
 TEST_CASE("a subpath never leads out of its volume") {
