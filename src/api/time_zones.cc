@@ -1,5 +1,11 @@
 #include "api/time_zones.h"
 
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <map>
+#include <mutex>
+
 #include <unordered_set>
 
 #include "base/strings.h"
@@ -106,6 +112,22 @@ std::unordered_set<std::string_view> all_names() {
 bool is_time_zone(std::string_view name) {
   static const auto known = all_names();
   return known.contains(name);
+}
+
+std::shared_ptr<const time_zone> find_time_zone(std::string_view name) {
+  static std::mutex guard;
+  static std::map<std::string, std::shared_ptr<const time_zone>, std::less<>> known;
+  static const auto utc = std::make_shared<const time_zone>();
+  if (name.empty() || name == "UTC" || name == "Local") return utc;
+  if (!is_time_zone(name)) return nullptr;  // so that no name is a path elsewhere, and the map is bounded
+  std::scoped_lock lock(guard);
+  if (auto found = known.find(name); found != known.end()) return found->second;
+  std::ifstream in("/usr/share/zoneinfo/" + std::string(name), std::ios::binary);
+  std::string bytes;
+  if (in) bytes.assign(std::istreambuf_iterator<char>(in), {});
+  auto zone = time_zone::parse(bytes);
+  if (!zone) return nullptr;
+  return known.emplace(name, std::make_shared<const time_zone>(*std::move(zone))).first->second;
 }
 
 }  // namespace kedge::api

@@ -3,6 +3,7 @@
 
 #include "api/continue_token.h"
 #include "api/cron.h"
+#include "api/time_zones.h"
 #include "api/negotiate.h"
 #include "api/request.h"
 #include "api/selector.h"
@@ -169,3 +170,45 @@ TEST_CASE("schedules") {
 }
 
 }  // namespace kedge::api
+
+TEST_CASE("cron: when a schedule comes") {
+  auto after = [](std::string_view schedule, std::string_view from, std::string_view zone = "") {
+    auto read = kedge::api::cron_schedule::parse(schedule, kedge::api::find_time_zone(zone));
+    REQUIRE(read.has_value());
+    auto t = read->next(*kedge::parse_rfc3339(from));
+    return t ? kedge::format_rfc3339(*t) : std::string("never");
+  };
+  CHECK(after("* * * * *", "2026-01-01T12:00:00Z") == "2026-01-01T12:01:00Z");
+  CHECK(after("*/15 * * * *", "2026-01-01T12:00:01Z") == "2026-01-01T12:15:00Z");
+  CHECK(after("0 0 1 1 *", "2026-01-01T00:00:00Z") == "2027-01-01T00:00:00Z");
+  CHECK(after("@monthly", "2026-01-31T12:00:00Z") == "2026-02-01T00:00:00Z");
+  CHECK(after("30 4 * * sun", "2026-01-01T00:00:00Z") == "2026-01-04T04:30:00Z");
+  // Both days are given: either will do. A star with one: both must.
+  CHECK(after("0 0 13 * 5", "2026-01-01T00:00:00Z") == "2026-01-02T00:00:00Z");
+  CHECK(after("0 0 13 * *", "2026-01-01T00:00:00Z") == "2026-01-13T00:00:00Z");
+  CHECK(after("0 0 29 2 *", "2026-01-01T00:00:00Z") == "2028-02-29T00:00:00Z");
+  CHECK(after("0 0 31 2 *", "2026-01-01T00:00:00Z") == "never");
+  CHECK(after(", * * * *", "2026-01-01T00:00:00Z") == "never");
+  CHECK(after("@every 90s", "2026-01-01T00:00:00Z") == "2026-01-01T00:01:30Z");
+  CHECK(after("0 12 * * *", "2026-07-01T00:00:00Z", "UTC") == "2026-07-01T12:00:00Z");
+  CHECK(kedge::api::find_time_zone("../../etc/passwd") == nullptr);
+  CHECK(kedge::api::find_time_zone("Europe/Nowhere") == nullptr);
+}
+
+TEST_CASE("cron: a zone's clock, also where it jumps") {
+  if (!kedge::api::find_time_zone("Europe/Paris")) {
+    MESSAGE("no zoneinfo here");
+    return;
+  }
+  auto after = [](std::string_view schedule, std::string_view from) {
+    auto t = kedge::api::cron_schedule::parse(schedule, kedge::api::find_time_zone("Europe/Paris"))->next(*kedge::parse_rfc3339(from));
+    return t ? kedge::format_rfc3339(*t) : std::string("never");
+  };
+  CHECK(after("0 12 * * *", "2026-07-01T00:00:00Z") == "2026-07-01T10:00:00Z");
+  CHECK(after("0 12 * * *", "2026-01-01T00:00:00Z") == "2026-01-01T11:00:00Z");
+  // 2:30 isn't there on 29 March.
+  CHECK(after("30 2 * * *", "2026-03-28T12:00:00Z") == "2026-03-30T00:30:00Z");
+  // Each hour, through the night that has two of one.
+  CHECK(after("0 * * * *", "2026-10-25T00:00:00Z") == "2026-10-25T01:00:00Z");
+  CHECK(after("0 * * * *", "2026-10-25T01:00:00Z") == "2026-10-25T02:00:00Z");
+}
