@@ -36,11 +36,14 @@ void prepare_create(json::value& o, const kind_context& c) {
   o.member("metadata").set("uid", uid);
   auto& spec = o.member("spec");
   auto& labels = spec.member("template").member("metadata").member("labels");
+  const bool shared = !labels.empty() && o["metadata"]["labels"] == labels;
   for (auto key : {old_name_label, name_label})
     if (!labels.find(key)) labels.set(key, o["metadata"]["name"]);
   for (auto key : {old_uid_label, uid_label})
     if (!labels.find(key)) labels.set(key, uid);
   labels = in_order(labels);
+  // Labels that the Job has from its template (by default) are one map with them.
+  if (shared) o.member("metadata").set("labels", spec["template"]["metadata"]["labels"]);
   auto& selected = spec.member("selector").member("matchLabels");
   if (!selected.find(uid_label)) selected.set(uid_label, uid);
 }
