@@ -52,6 +52,13 @@ std::unique_ptr<controller> make_volume_protection(const settings&);
 std::unique_ptr<controller> make_replica_set(const settings&);
 std::unique_ptr<controller> make_replication_controller(const settings&);
 std::unique_ptr<controller> make_deployment(const settings&);
+std::unique_ptr<controller> make_stateful_set(const settings&);
+std::unique_ptr<controller> make_daemon_set(const settings&);
+std::unique_ptr<controller> make_job(const settings&);
+std::unique_ptr<controller> make_cron_job(const settings&);
+std::unique_ptr<controller> make_finished_jobs(const settings&);
 std::unique_ptr<controller> make_endpoint_slice(const settings&);
+std::unique_ptr<controller> make_endpoints(const settings&);
+std::unique_ptr<controller> make_endpoint_mirroring(const settings&);
 
 }  // namespace kedge::control

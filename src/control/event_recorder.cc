@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "base/time.h"
 #include "control/limits.h"
@@ -17,7 +19,9 @@ void event_recorder::tell(notice n) {
     log::debug("{}: too many events wait to be written; not told: {}", component_, n.message);
     return;
   }
-  queue_.push_back({std::move(n), reactor::loop::current().wall_now()});
+  // An Event is named after its time, and no two may have the same.
+  last_ = std::max(reactor::loop::current().wall_now(), last_ + std::chrono::nanoseconds(1));
+  queue_.push_back({std::move(n), last_});
   told_.pulse();
 }
 

@@ -36,6 +36,7 @@ class event_recorder {
   std::string component_;
   event_correlator correlator_;
   std::deque<waiting> queue_;
+  wall_time last_{};  // when the last one was told
   reactor::event told_;
 };
 

@@ -39,7 +39,8 @@ struct change {
   json::value object = {};           // create, update, apply
   std::string manager = {};          // apply: who owns the fields, whoever else does
   api::delete_options options = {};  // remove
-  // Told when it is written, and when it is refused (by admission, a quota): the refusal's words stand behind the message.
+  // Told when it is written (a message "Created pod: " gets the name of what was made), and when it is refused (by admission, a quota):
+  // the refusal's words stand behind the message.
   std::optional<notice> on_done = {}, on_refused = {};
 };
 change creation(api::resource_id resource, std::string ns, json::value object);

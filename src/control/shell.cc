@@ -149,7 +149,7 @@ task<api::api_result<void>> shell::write_change(change c) {
   switch (c.kind) {
     case change::what::create: {
       auto done = co_await client().create(std::move(c.resource), std::move(c.ns), std::move(c.object));
-      if (done && c.on_done) c.on_done->message += (*done)["metadata"]["name"].as_string();
+      if (done && c.on_done && c.on_done->message.ends_with(": ")) c.on_done->message += (*done)["metadata"]["name"].as_string();
       keep(std::move(done));
       break;
     }
@@ -163,7 +163,8 @@ task<api::api_result<void>> shell::write_change(change c) {
     }
   }
   if (answer && c.on_done) parts_.recorder.tell(std::move(*c.on_done));
-  if (!answer && c.on_refused) {
+  // That somebody was faster is looked at again, and nothing to tell.
+  if (!answer && c.on_refused && answer.error().code != 409) {
     c.on_refused->message += answer.error().message;
     parts_.recorder.tell(std::move(*c.on_refused));
   }

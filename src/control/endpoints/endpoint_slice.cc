@@ -14,6 +14,7 @@
 #include "base/ip.h"
 #include "control/conditions.h"
 #include "control/controllers.h"
+#include "control/endpoints/serving.h"
 #include "control/owners.h"
 #include "control/pods.h"
 #include "control/resources.h"
@@ -23,50 +24,15 @@
 namespace kedge::control {
 namespace {
 
-const api::resource_id services{"", "v1", "services"};
 const api::resource_id endpoint_slices{"discovery.k8s.io", "v1", "endpointslices"};
 constexpr owner_kind service_kind{"v1", "Service"};
 constexpr std::string_view manager = "endpointslice-controller.k8s.io";
 constexpr std::string_view service_label = "kubernetes.io/service-name";
 constexpr std::string_view manager_label = "endpointslice.kubernetes.io/managed-by";
 constexpr std::string_view headless_label = "service.kubernetes.io/headless";
-constexpr std::string_view trigger_note = "endpoints.kubernetes.io/last-change-trigger-time";
 constexpr std::size_t endpoints_max = 100;  // of a slice (kube-controller-manager's --max-endpoints-per-slice)
 
 bool is_reserved(std::string_view label) { return label == service_label || label == manager_label || label == headless_label; }
-bool has_address(const json::value& service) {
-  auto ip = service["spec"]["clusterIP"].as_string();
-  return !ip.empty() && ip != "None";
-}
-
-std::vector<std::string> families_of(const json::value& service) {
-  std::vector<std::string> out;
-  auto& families = service["spec"]["ipFamilies"];
-  for (std::size_t i = 0; i < families.size(); ++i) out.emplace_back(families[i].as_string());
-  if (out.empty() && has_address(service)) out = {service["spec"]["clusterIP"].as_string().find(':') == std::string_view::npos ? "IPv4" : "IPv6"};
-  if (out.empty()) out = {"IPv4", "IPv6"};
-  return out;
-}
-
-// The port of the pod that the service's port means; nullopt when the pod has none of that name.
-std::optional<std::int64_t> port_of(const json::value& pod, const json::value& port) {
-  auto& target = port["targetPort"];
-  if (target.is_integer()) return target.as_integer();
-  auto find = [&](const json::value& container) -> std::optional<std::int64_t> {
-    for (std::size_t i = 0; i < container["ports"].size(); ++i) {
-      auto& p = container["ports"][i];
-      if (p["name"].as_string() == target.as_string() && p["protocol"].as_string("TCP") == port["protocol"].as_string("TCP")) return p["containerPort"].as_integer();
-    }
-    return std::nullopt;
-  };
-  auto& spec = pod["spec"];
-  for (std::size_t i = 0; i < spec["containers"].size(); ++i)
-    if (auto found = find(spec["containers"][i])) return found;
-  for (std::size_t i = 0; i < spec["initContainers"].size(); ++i)
-    if (spec["initContainers"][i]["restartPolicy"].as_string() == "Always")
-      if (auto found = find(spec["initContainers"][i])) return found;
-  return std::nullopt;
-}
 
 json::array ports_of(const json::value& service, const json::value& pod) {
   json::array out;
@@ -318,8 +284,8 @@ class family {
 class endpoint_slice final : public controller {
  public:
   std::vector<source> sources() override {
-    return {{services, [this](const seen& s, keys& k) { service_changed(s, k); }},
-            {pods, [this](const seen& s, keys& k) { pod_changed(s, k); }},
+    return {{services, [this](const seen& s, keys& k) { selectors_.service_changed(s, k); }},
+            {pods, [this](const seen& s, keys& k) { selectors_.pod_changed(s, k); }},
             {endpoint_slices,
              [](const seen& s, keys& k) {
                auto& m = s.value()["metadata"];
@@ -332,18 +298,20 @@ class endpoint_slice final : public controller {
   plan look(const view& cluster, const std::string& key, const moment&) override {
     plan p;
     auto service = cluster.get(services, key);
+    if (!service) triggers_.forget(key);
     if (!service || !(*service)["spec"]["selector"].is_object() || (*service)["spec"]["type"].as_string() == "ExternalName" || is_deleting(*service)) return p;
     auto ns = (*service)["metadata"]["namespace"].as_string();
     auto types = families_of(*service);
     auto standing = slices_of(cluster, *service);
     auto selected = pods_of(cluster, *service);
-    auto trigger = trigger_of(*service, selected);
+    auto trigger = triggers_.of(key, *service, selected);
     for (auto& [type, slices] : standing)
       if (std::find(types.begin(), types.end(), type) == types.end())
         for (auto s : slices) p.write(removal_of_any_version(endpoint_slices, *s));
     for (auto& type : types) {
       family f(*service, type, standing[type], trigger);
       for (auto pod : selected) {
+        if (!serves(*pod)) continue;
         auto node = node_of(*pod).empty() ? nullptr : cluster.get(nodes, {}, node_of(*pod));
         auto ports = ports_of(*service, *pod);
         if (!node && !(*service)["spec"]["publishNotReadyAddresses"].as_bool()) {
@@ -358,43 +326,13 @@ class endpoint_slice final : public controller {
   }
 
  private:
-  using selectors = std::map<std::string, api::label_selector, std::less<>>;  // by service
-
-  void service_changed(const seen& s, keys& k) {
-    auto [ns, name] = split_name(s.name());
-    auto& selector = s.value()["spec"]["selector"];
-    auto& here = selectors_[std::string(ns)];
-    if (s.deleted() || !selector.is_object())
-      here.erase(std::string(name));
-    else
-      here.insert_or_assign(std::string(name), api::label_selector::from_map(selector));
-    if (here.empty()) selectors_.erase(std::string(ns));
-    own_key(s, k);
-  }
-
-  void pod_changed(const seen& s, keys& k) {
-    auto here = selectors_.find(split_name(s.name()).ns);
-    if (here == selectors_.end()) return;
-    if (s.modified() && same_endpoint(s.value_before(), s.value())) return;
-    for (auto& [name, selector] : here->second)
-      if (selector.matches(s.value()["metadata"]["labels"]) || (s.modified() && selector.matches(s.value_before()["metadata"]["labels"])))
-        k.add(here->first + "/" + name);
-  }
-
-  static bool same_endpoint(const json::value& a, const json::value& b) {
-    return a["metadata"]["labels"] == b["metadata"]["labels"] && a["status"]["podIPs"] == b["status"]["podIPs"] && is_ready(a) == is_ready(b) &&
-           is_deleting(a) == is_deleting(b) && is_finished(a) == is_finished(b) && node_of(a) == node_of(b) && a["spec"]["hostname"] == b["spec"]["hostname"] &&
-           a["spec"]["subdomain"] == b["spec"]["subdomain"];
-  }
-
   // Services whose pods' nodes weren't known; and a zone that changes is every endpoint's there.
   void node_changed(const seen& s, keys& k) {
     const bool zone = s.modified() && !(s.value()["metadata"]["labels"]["topology.kubernetes.io/zone"] == s.value_before()["metadata"]["labels"]["topology.kubernetes.io/zone"]);
     if (s.added())
       for (auto& key : std::exchange(missing_node_, {})) k.add(key);
     if (zone)
-      for (auto& [ns, here] : selectors_)
-        for (auto& [name, selector] : here) k.add(ns + "/" + name);
+      selectors_.name_all(k);
   }
 
   static std::map<std::string, std::vector<const json::value*>> slices_of(const view& cluster, const json::value& service) {
@@ -408,36 +346,8 @@ class endpoint_slice final : public controller {
     return out;
   }
 
-  static std::vector<const json::value*> pods_of(const view& cluster, const json::value& service) {
-    std::vector<const json::value*> out;
-    auto selector = api::label_selector::from_map(service["spec"]["selector"]);
-    cluster.cluster().scan(cluster.prefix(pods, service["metadata"]["namespace"].as_string()), {}, [&](const store::object_ref& o) {
-      if (!selector.matches_text(o->labels_text())) return true;
-      auto v = cluster.value(o);
-      if (v && !is_finished(*v) && (!(*v)["status"]["podIPs"].empty() || !(*v)["status"]["podIP"].as_string().empty())) out.push_back(v);
-      return true;
-    });
-    return out;
-  }
-
-  static json::array addresses_of(const json::value& pod, std::string_view type) {
-    json::array out;
-    auto& list = pod["status"]["podIPs"];
-    for (std::size_t i = 0; i < list.size(); ++i) {
-      auto ip = list[i]["ip"].as_string();
-      if ((ip.find(':') != std::string_view::npos) == (type == "IPv6")) out.emplace_back(ip);
-    }
-    return out;
-  }
-
-  // When what made this change happened: the newest of the service's and its pods' times.
-  static std::string trigger_of(const json::value& service, const std::vector<const json::value*>& selected) {
-    std::string out(service["metadata"]["creationTimestamp"].as_string());
-    for (auto pod : selected) out = std::max(out, std::string(condition_of(*pod, "Ready")["lastTransitionTime"].as_string()));
-    return out;
-  }
-
-  std::map<std::string, selectors, std::less<>> selectors_;  // by namespace
+  service_selectors selectors_;
+  trigger_times triggers_;
   std::set<std::string> missing_node_;
 };
 

@@ -17,6 +17,7 @@
 #include "control/controllers.h"
 #include "control/owners.h"
 #include "control/resources.h"
+#include "control/workloads/history.h"
 #include "control/workloads/replicas.h"
 #include "control/workloads/rollout.h"
 
@@ -45,7 +46,6 @@ bool is_own_note(std::string_view key) {
 }
 
 std::int64_t replicas_of(const json::value& o) { return o["spec"]["replicas"].as_integer(1); }
-std::string_view name_of(const json::value& o) { return o["metadata"]["name"].as_string(); }
 std::int64_t revision_of(const json::value& set) { return parse_int(set["metadata"]["annotations"][revision_note].as_string()).value_or(0); }
 
 json::value without_hash(json::value pod_template) {
@@ -99,6 +99,14 @@ class rollout {
       return finish();
     }
     d_["spec"]["strategy"]["type"].as_string() == "Recreate" ? recreate() : roll();
+    return finish();
+  }
+
+  // A set that could not be made.
+  plan tell_refusal() {
+    if (!fresh_ && has_deadline())
+      set_deployment_condition({"Progressing", "False", "ReplicaSetCreateError",
+                                fmt::format("Failed to create new replica set \"{}\": {}", fresh_name(fresh_hash()), now_.refused->message)}, false);
     return finish();
   }
 
@@ -169,15 +177,18 @@ class rollout {
     if (next_["metadata"]["annotations"][revision_note].as_string() != revision) next_.member("metadata").member("annotations").set(revision_note, revision);
   }
 
+  std::string fresh_hash() const {
+    auto& collisions = d_["status"]["collisionCount"];
+    return hash_of(without_hash(d_["spec"]["template"]), collisions.is_integer() ? std::optional(collisions.as_integer()) : std::nullopt);
+  }
+  std::string fresh_name(const std::string& hash) const { return std::string(name_of(d_)).substr(0, name_max - hash.size() - 1) + "-" + hash; }
+
   // The set for a template that has none. False: its name is another's; the hash gets another count.
   bool make_fresh() {
-    auto& collisions = d_["status"]["collisionCount"];
-    auto hash = hash_of(without_hash(d_["spec"]["template"]), collisions.is_integer() ? std::optional(collisions.as_integer()) : std::nullopt);
-    auto base = std::string(name_of(d_)).substr(0, name_max - hash.size() - 1);
-    auto name = base + "-" + hash;
+    auto hash = fresh_hash(), name = fresh_name(hash);
     auto ns = d_["metadata"]["namespace"].as_string();
     if (cluster_.get(replica_sets, ns, name)) {
-      next_.member("status").set("collisionCount", collisions.as_integer() + 1);
+      next_.member("status").set("collisionCount", d_["status"]["collisionCount"].as_integer() + 1);
       return false;
     }
     auto pods = d_["spec"]["template"];
@@ -195,7 +206,7 @@ class rollout {
     set_notes(made_, false);
     say_revision(std::to_string(next_revision()));
     if (has_deadline()) progress("True", "NewReplicaSetCreated", fmt::format("Created new replica set \"{}\"", name));
-    if (size > 0) plan_.tell(reference_to(d_), "ScalingReplicaSet", fmt::format("Scaled up replica set {} from 0 to {}", name, size));
+    size_made_ = size;
     return true;
   }
 
@@ -234,8 +245,7 @@ class rollout {
     next.member("metadata").member("annotations").set(most_note, most);
     size_[s] = size;
     if (before == size) return false;
-    plan_.tell(reference_to(d_), "ScalingReplicaSet",
-               fmt::format("Scaled {} replica set {} from {} to {}", before < size ? "up" : "down", name_of(*s), before, size));
+    told_[s] = notice{reference_to(d_), false, "ScalingReplicaSet", fmt::format("Scaled {} replica set {} from {} to {}", before < size ? "up" : "down", name_of(*s), before, size)};
     return true;
   }
 
@@ -501,11 +511,16 @@ class rollout {
   plan finish() {
     if (!made_.is_null()) {
       auto c = creation(replica_sets, std::string(d_["metadata"]["namespace"].as_string()), std::move(made_));
+      if (size_made_ > 0) c.on_done = notice{reference_to(d_), false, "ScalingReplicaSet", fmt::format("Scaled up replica set {} from 0 to {}", c.name, size_made_)};
       c.on_refused = notice{reference_to(d_), true, "ReplicaSetCreateError", fmt::format("Failed to create new replica set \"{}\": ", c.name)};
       plan_.write(std::move(c));
     }
     for (auto& [s, next] : edits_)
-      if (!(next == *s)) plan_.write(update_of(replica_sets, std::move(next)));
+      if (!(next == *s)) {
+        auto c = update_of(replica_sets, std::move(next));
+        if (auto told = told_.find(s); told != told_.end()) c.on_done = std::move(told->second);
+        plan_.write(std::move(c));
+      }
     for (auto& g : gone_) plan_.write(std::move(g));
     if (auto list = next_.member("status").find("conditions"); list && list->empty()) next_.member("status").erase("conditions");
     if (whole_)
@@ -524,7 +539,9 @@ class rollout {
   std::vector<const json::value*> old_;     // the others, the oldest first
   std::map<const json::value*, std::int64_t> size_;
   std::map<const json::value*, json::value> edits_;
+  std::map<const json::value*, notice> told_;  // of those that are resized
   json::value made_;                        // the set that is to be made
+  std::int64_t size_made_ = 0;
   std::vector<change> gone_;
   bool whole_ = false;                      // the spec changes, not the status
   plan plan_;
@@ -576,23 +593,14 @@ class deployment final : public controller {
       p.tell(reference_to(*d), "SelectingAll", "This deployment is selecting all pods. A non-empty selector is required.", true);
       return p;
     }
-    if (now.refused) return told_refusal(*d, now);
     auto c = claim(cluster, replica_sets, deployment_kind, *d, selector, orphans_);
     if (!c.changes.empty()) return p.write(pace::together, std::move(c.changes)), p.look_after(duration::zero());
-    return rollout(cluster, *d, std::move(c.mine), now).make();
+    rollout r(cluster, *d, std::move(c.mine), now);
+    return now.refused ? r.tell_refusal() : r.make();
   }
 
  private:
   static constexpr std::string_view set_mark = "set:";
-
-  // A set that could not be made.
-  static plan told_refusal(const json::value& d, const moment& now) {
-    plan p;
-    auto next = d;
-    condition c{"Progressing", "False", "ReplicaSetCreateError", now.refused->message};
-    if (set_condition(next, c, now.wall)) p.write(update_of(deployments, std::move(next), "status"));
-    return p;
-  }
 
   orphans orphans_;  // ReplicaSets
 };

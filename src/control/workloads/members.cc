@@ -4,6 +4,7 @@
 
 #include "api/indexes.h"
 #include "control/owners.h"
+#include "control/resources.h"
 
 namespace kedge::control {
 
@@ -93,6 +94,22 @@ std::vector<std::string> adopters(const view& cluster, const api::resource_id& o
     return true;
   });
   return out;
+}
+
+source pod_owner::pod_source() {
+  return {pods, [this, of_pod = controller_key(std::string(kind_.api_version), std::string(kind_.kind))](const seen& s, keys& k) {
+            orphan_pods_.see(s);
+            of_pod(s, k);
+            orphan_key(s, k);
+          }};
+}
+
+task<api::api_result<void>> pod_owner::work(shell& s, std::string key) {
+  if (!key.starts_with(orphan_mark)) co_return co_await s.look_and_write(key);
+  auto cluster = s.now();
+  if (auto pod = cluster.get(pods, key.substr(orphan_mark.size())))
+    for (auto& owner : adopters(cluster, owners_, *pod, [this](const json::value& o) { return selector_of(o); })) s.queue().add(owner);
+  co_return api::api_result<void>();
 }
 
 }  // namespace kedge::control

@@ -51,4 +51,19 @@ void orphan_key(const seen& s, keys& k);
 std::vector<std::string> adopters(const view& cluster, const api::resource_id& owners, const json::value& orphan,
                                   const std::function<api::label_selector(const json::value& owner)>& selector_of);
 
+// A controller of a kind that owns pods by its selector: which of its objects a pod's change names, and who is asked about orphans.
+class pod_owner : public controller {
+ public:
+  pod_owner(owner_kind k, api::resource_id owners) : kind_(k), owners_(std::move(owners)) {}
+  task<api::api_result<void>> work(shell& s, std::string key) override;
+
+ protected:
+  virtual api::label_selector selector_of(const json::value& owner) const { return api::label_selector::from_object(owner["spec"]["selector"]); }
+  source pod_source();
+
+  const owner_kind kind_;
+  const api::resource_id owners_;
+  orphans orphan_pods_;
+};
+
 }  // namespace kedge::control

@@ -30,23 +30,11 @@ struct kind_of_set {
 const kind_of_set replica_set{{"apps/v1", "ReplicaSet"}, {"apps", "v1", "replicasets"}, false, true};
 const kind_of_set replication_controller{{"v1", "ReplicationController"}, {"", "v1", "replicationcontrollers"}, true, false};
 
-class replicas final : public controller {
+class replicas final : public pod_owner {
  public:
-  explicit replicas(const kind_of_set& k) : k_(k) {}
+  explicit replicas(const kind_of_set& k) : pod_owner(k.kind, k.resource), k_(k) {}
 
-  std::vector<source> sources() override {
-    auto of_pod = controller_key(std::string(k_.kind.api_version), std::string(k_.kind.kind));
-    return {{k_.resource, own_key}, {pods, [this, of_pod](const seen& s, keys& k) {
-               orphans_.see(s);
-               of_pod(s, k);
-               orphan_key(s, k);
-             }}};
-  }
-
-  task<api::api_result<void>> work(shell& s, std::string key) override {
-    if (!key.starts_with(orphan_mark)) return s.look_and_write(key);
-    return name_adopters(s, key.substr(orphan_mark.size()));
-  }
+  std::vector<source> sources() override { return {{k_.resource, own_key}, pod_source()}; }
 
   plan look(const view& cluster, const std::string& key, const moment& now) override {
     plan p;
@@ -54,7 +42,7 @@ class replicas final : public controller {
     if (!set) return p;
     auto selector = selector_of(*set);
     // Ended ones are left to whoever made them; those that go are counted apart.
-    auto c = claim(cluster, pods, k_.kind, *set, selector, orphans_, [](const json::value& pod) { return is_active(pod) || is_deleting(pod); });
+    auto c = claim(cluster, pods, k_.kind, *set, selector, orphan_pods_, [](const json::value& pod) { return is_active(pod) || is_deleting(pod); });
     if (!c.changes.empty()) return p.write(pace::together, std::move(c.changes)), p.look_after(duration::zero());
     std::vector<const json::value*> active, going;
     for (auto pod : c.mine)
@@ -70,15 +58,8 @@ class replicas final : public controller {
   }
 
  private:
-  api::label_selector selector_of(const json::value& set) const {
+  api::label_selector selector_of(const json::value& set) const override {
     return k_.plain_selector ? api::label_selector::from_map(set["spec"]["selector"]) : api::label_selector::from_object(set["spec"]["selector"]);
-  }
-
-  task<api::api_result<void>> name_adopters(shell& s, std::string pod_name) {
-    auto cluster = s.now();
-    if (auto pod = cluster.get(pods, pod_name))
-      for (auto& owner : adopters(cluster, k_.resource, *pod, [this](const json::value& set) { return selector_of(set); })) s.queue().add(owner);
-    co_return api::api_result<void>();
   }
 
   void make(plan& p, const json::value& set, std::size_t n) const {
@@ -97,7 +78,7 @@ class replicas final : public controller {
   void remove(plan& p, const view& cluster, const json::value& set, const std::vector<const json::value*>& active, std::size_t n, const moment& now) const {
     std::vector<change> gone;
     auto about = reference_to(set);
-    for (auto pod : to_delete(active, related(cluster, set, active), n, now.wall)) {
+    for (auto pod : to_delete(active, related(cluster, set), n, now.wall)) {
       auto c = removal_of_any_version(pods, *pod);
       auto name = std::string((*pod)["metadata"]["name"].as_string());
       c.on_done = notice{about, false, "SuccessfulDelete", "Deleted pod: " + name};
@@ -108,9 +89,9 @@ class replicas final : public controller {
   }
 
   // The pods of all sets of the same controller (a Deployment's): where many of them are, one may go.
-  std::vector<const json::value*> related(const view& cluster, const json::value& set, const std::vector<const json::value*>& own) const {
+  std::vector<const json::value*> related(const view& cluster, const json::value& set) const {
     auto* above = controller_of(set);
-    if (!above) return own;
+    if (!above) return {};
     std::vector<const json::value*> out;
     auto ns = set["metadata"]["namespace"].as_string();
     auto pods_here = cluster.prefix(pods, ns);
@@ -162,7 +143,6 @@ class replicas final : public controller {
   }
 
   const kind_of_set& k_;
-  orphans orphans_;  // pods
 };
 
 }  // namespace
