@@ -46,6 +46,13 @@ class at_work {
     REQUIRE(done.has_value());
     hear(before ? store::event_type::modified : store::event_type::added, done->object, before);
   }
+  // The same through the API, with its defaults.
+  void create(json::value o) {
+    auto& s = served(o);
+    auto done = loop_.run_until(client_->create({s.group, s.version, s.resource}, std::string(o["metadata"]["namespace"].as_string()), o));
+    REQUIRE_MESSAGE(done.has_value(), (done ? std::string() : done.error().message));
+    put(*std::move(done));
+  }
   void erase(const std::string& key) {
     auto before = store_->current().find(key);
     REQUIRE(before);
