@@ -35,6 +35,7 @@ struct kind_rules {
   bool name_stands = false;          // an update doesn't judge the name again: it may be of an older rule
   bool generation = false;           // metadata.generation counts changes of the spec
   bool annotations_count = false;    // … and of annotations
+  bool labels_count = false;         // … and of labels
   bool create_by_update = false;     // PUT of a missing object creates it
   bool unconditional_update = true;  // PUT without resourceVersion is allowed
   bool answers_deleted_object = false;

@@ -62,6 +62,10 @@ bool spec_changed(const served& s, const json::value& now, const json::value& be
   return false;
 }
 
+bool notes_changed(const kind_rules& rules, const json::value& now, const json::value& before) {
+  return (rules.annotations_count && !(now["annotations"] == before["annotations"])) || (rules.labels_count && !(now["labels"] == before["labels"]));
+}
+
 void keep_member(json::value& now, const json::value& before, std::string_view name) {
   if (auto v = before.find(name))
     now.set(name, *v);
@@ -492,7 +496,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   normalise(*s.stored, object);
   co_await reactor::maybe_yield();
   // A binding is no change of what the user wants: the server's own changes don't count.
-  const bool noted = s.rules->annotations_count && what == part::whole && !(object["metadata"]["annotations"] == old["metadata"]["annotations"]);
+  const bool noted = what == part::whole && notes_changed(*s.rules, object["metadata"], old["metadata"]);
   if (s.rules->generation && what != part::own && (noted || spec_changed(s, object, old)))
     object.member("metadata").set("generation", old["metadata"]["generation"].as_integer() + 1);
 

@@ -59,12 +59,17 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
   }
 }
 
+void prepare_update(json::value& o, const json::value& old, const kind_context& c) {
+  if (c.subresource == "status") keep_metadata(o, old);
+}
+
 }  // namespace
 
 const kind_rules kinds::csi_nodes{.group = "storage.k8s.io",
                                   .resource = "csinodes",
                                   .unconditional_update = false,
                                   .answers_deleted_object = true,
+                                  .prepare_update = prepare_update,
                                   .validate = validate,
                                   .validate_update = validate_update};
 

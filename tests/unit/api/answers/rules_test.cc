@@ -13,6 +13,7 @@
 #include "api/access/rbac.h"
 #include "api/bootstrap.h"
 #include "api/imported.h"
+#include "api/not_yet.h"
 #include "base/strings.h"
 
 namespace kedge::api {
@@ -160,6 +161,13 @@ json::value plain(json::value object) {
   return object;
 }
 
+// What Kedge alone warns of: that it doesn't obey an object yet.
+bool is_own_warning(std::string_view text) {
+  for (auto& one : all_not_yet())
+    if (one.text == text) return true;
+  return false;
+}
+
 std::vector<std::string> warnings_of(const answer_text& a) {
   std::vector<std::string> out;
   for (auto& h : a.headers)
@@ -169,7 +177,7 @@ std::vector<std::string> warnings_of(const answer_text& a) {
       if (text.ends_with('"')) text.remove_suffix(1);
       std::string plain;
       for (std::size_t i = 0; i < text.size(); ++i) plain += text[i] == '\\' && i + 1 < text.size() ? text[++i] : text[i];
-      out.push_back(plain);
+      if (!is_own_warning(plain)) out.push_back(plain);
     }
   return out;
 }
