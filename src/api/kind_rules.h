@@ -39,6 +39,7 @@ struct kind_rules {
   bool create_by_update = false;     // PUT of a missing object creates it
   bool unconditional_update = true;  // PUT without resourceVersion is allowed
   bool answers_deleted_object = false;
+  bool metadata_stands = false;      // an update of the status leaves labels and the like as they are
   bool orphan_by_default = false;    // dependents, when a delete says nothing
   bool keeps_status_on_create = false;
   std::uint32_t lease_seconds = 0;
@@ -51,6 +52,8 @@ struct kind_rules {
   // After the generic part: status or spec and system metadata have been kept from `old`.
   void (*prepare_update)(json::value& o, const json::value& old, const kind_context& c) = nullptr;
   void (*validate)(causes& out, const json::value& o) = nullptr;  // of a create
+  // Of a create, before the rest: what hangs on other objects.
+  void (*validate_in_cluster)(causes& out, const json::value& o, const kind_context& c) = nullptr;
   // Of the object itself after an update; null: as a create. What an older object has that is wrong by now may stay.
   void (*validate_update)(causes& out, const json::value& o, const json::value& old) = nullptr;
   // Of an update through `subresource`: its status, its approval …
@@ -75,8 +78,9 @@ extern const kind_rules namespaces, config_maps, secrets, nodes, leases, events,
     limit_ranges, certificate_signing_requests, cluster_trust_bundles, pod_certificate_requests, network_policies, ingresses, ingress_classes, ip_addresses, service_cidrs,
     storage_classes, persistent_volumes, persistent_volume_claims, csi_drivers, csi_nodes, csi_storage_capacities, volume_attachments,
     volume_attributes_classes, runtime_classes, horizontal_pod_autoscalers, flow_schemas, priority_level_configurations,
-    custom_resource_definitions, mutating_webhooks, validating_webhooks, validating_policies, validating_policy_bindings, device_classes,
-    resource_slices, api_services;
+    custom_resource_definitions, mutating_webhooks, validating_webhooks, validating_policies, validating_policy_bindings, mutating_policies,
+    mutating_policy_bindings, device_classes, device_taint_rules, resource_claims, resource_claim_templates, resource_slices, api_services,
+    storage_version_migrations;
 }
 
 }  // namespace kedge::api

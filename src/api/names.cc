@@ -260,4 +260,11 @@ problems check_endpoint_ip(std::string_view s) {
   return {};
 }
 
+problems in_bytes(problems found) {
+  constexpr std::string_view unit = " characters";
+  for (auto& text : found)
+    if (text.ends_with(unit)) text.replace(text.size() - unit.size(), unit.size(), " bytes");
+  return found;
+}
+
 }  // namespace kedge::api

@@ -12,6 +12,9 @@ namespace kedge::api {
 
 using problems = std::vector<std::string>;
 
+// The same as rules say it that are declared with the types: a length is one of bytes.
+problems in_bytes(problems found);
+
 problems check_dns1123_label(std::string_view text);
 problems check_dns1123_subdomain(std::string_view text);
 problems check_any_case_subdomain(std::string_view text);  // of upper case, too

@@ -153,7 +153,7 @@ api_result<void> check_identity(const served& s, const json::value& next, const 
   auto version = next["metadata"]["resourceVersion"].as_string();
   if (version.empty()) {
     if (s.rules->unconditional_update || what == part::own) return {};
-    return fail(invalid(s.group, s.kind, name, {invalid_value("metadata.resourceVersion", 0, "must be specified for an update")}));
+    return fail(invalid(s.group, s.resource, name, {invalid_value("metadata.resourceVersion", 0, "must be specified for an update")}));
   }
   if (!parse_uint(version)) {
     auto refused = internal_error("");
@@ -358,6 +358,7 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   auto key = s.key(namespace_in(object), name_in(object));
   auto name = std::string(name_in(object));
   causes found;
+  if (s.rules->validate_in_cluster) s.rules->validate_in_cluster(found, object, context_of(cluster, c));
   check_metadata(found, object["metadata"], rules_for_metadata(s));
   co_await reactor::maybe_yield();
   if (s.rules->validate) s.rules->validate(found, object);
@@ -486,6 +487,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   object.member("metadata").erase("resourceVersion");
   auto k = context_of(*cluster, c);
   if (!s.custom) schema::drop_gated(s.stored->type(), object, &old);
+  if (s.rules->metadata_stands && what == part::status) keep_metadata(object, old);
   if (s.rules->prepare_update && what != part::own) s.rules->prepare_update(object, old, k);
   if (c.to.verb() != "patch") drop_repeated_owners(object, c.warnings, false);
   co_await reactor::maybe_yield();

@@ -5,7 +5,6 @@
 #include "api/kind_rules.h"
 #include "api/kinds/certificates/signer_name.h"
 #include "api/limits.h"
-#include "api/metadata.h"
 #include "base/strings.h"
 #include "crypto/certificate.h"
 #include "crypto/pem.h"
@@ -63,11 +62,6 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
     with_gone.set(m.name, m.value);
   }
   out.push_back(invalid_value("spec", std::move(with_gone), "field is immutable"));
-}
-
-// A status says nothing of the rest.
-void prepare_update(json::value& o, const json::value& old, const kind_context& c) {
-  if (c.subresource == "status") keep_metadata(o, old);
 }
 
 bool has_condition(const json::value& o, std::string_view type) {
@@ -164,7 +158,7 @@ void validate_part(causes& out, const json::value& o, const json::value& old, st
 const kind_rules kinds::pod_certificate_requests{.group = "certificates.k8s.io",
                                                  .resource = "podcertificaterequests",
                                                  .unconditional_update = false,
-                                                 .prepare_update = prepare_update,
+                                                 .metadata_stands = true,
                                                  .validate = validate,
                                                  .validate_update = validate_update,
                                                  .validate_part = validate_part};

@@ -1,7 +1,6 @@
 // service_cidr.cc: ServiceCIDR.
 #include "api/internal_form.h"
 #include "api/kind_rules.h"
-#include "api/metadata.h"
 #include "base/ip.h"
 
 namespace kedge::api {
@@ -39,15 +38,11 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
 
 void validate_part(causes&, const json::value&, const json::value&, std::string_view) {}
 
-void prepare_update(json::value& o, const json::value& old, const kind_context& c) {
-  if (c.subresource == "status") keep_metadata(o, old);
-}
-
 }  // namespace
 
 const kind_rules kinds::service_cidrs{.group = "networking.k8s.io",
                                       .resource = "servicecidrs",
-                                      .prepare_update = prepare_update,
+                                      .metadata_stands = true,
                                       .validate = validate,
                                       .validate_update = validate_update,
                                       .validate_part = validate_part};

@@ -7,7 +7,6 @@
 #include "api/internal_form.h"
 #include "api/kind_rules.h"
 #include "api/kinds/core/volumes.h"
-#include "api/metadata.h"
 
 namespace kedge::api {
 namespace {
@@ -59,17 +58,13 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
   }
 }
 
-void prepare_update(json::value& o, const json::value& old, const kind_context& c) {
-  if (c.subresource == "status") keep_metadata(o, old);
-}
-
 }  // namespace
 
 const kind_rules kinds::csi_nodes{.group = "storage.k8s.io",
                                   .resource = "csinodes",
                                   .unconditional_update = false,
                                   .answers_deleted_object = true,
-                                  .prepare_update = prepare_update,
+                                  .metadata_stands = true,
                                   .validate = validate,
                                   .validate_update = validate_update};
 

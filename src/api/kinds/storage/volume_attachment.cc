@@ -1,7 +1,6 @@
 // volume_attachment.cc: VolumeAttachment.
 #include "api/kind_rules.h"
 #include "api/kinds/core/persistent_volume.h"
-#include "api/metadata.h"
 
 namespace kedge::api {
 namespace {
@@ -60,17 +59,13 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
 
 void validate_part(causes& out, const json::value& o, const json::value& old, std::string_view) { validate_update(out, o, old); }
 
-void prepare_update(json::value& o, const json::value& old, const kind_context& c) {
-  if (c.subresource == "status") keep_metadata(o, old);
-}
-
 }  // namespace
 
 const kind_rules kinds::volume_attachments{.group = "storage.k8s.io",
                                            .resource = "volumeattachments",
                                            .unconditional_update = false,
                                            .answers_deleted_object = true,
-                                           .prepare_update = prepare_update,
+                                           .metadata_stands = true,
                                            .validate = validate,
                                            .validate_update = validate_update,
                                            .validate_part = validate_part};
