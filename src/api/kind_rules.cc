@@ -17,8 +17,9 @@ const kind_rules* const all[] = {
     &kinds::csi_drivers, &kinds::csi_nodes, &kinds::csi_storage_capacities, &kinds::volume_attachments,
     &kinds::volume_attributes_classes, &kinds::runtime_classes, &kinds::horizontal_pod_autoscalers, &kinds::flow_schemas,
     &kinds::priority_level_configurations, &kinds::custom_resource_definitions, &kinds::mutating_webhooks, &kinds::validating_webhooks,
-    &kinds::validating_policies, &kinds::validating_policy_bindings, &kinds::device_classes, &kinds::resource_slices,
-    &kinds::api_services,
+    &kinds::validating_policies, &kinds::validating_policy_bindings, &kinds::mutating_policies, &kinds::mutating_policy_bindings,
+    &kinds::device_classes, &kinds::device_taint_rules, &kinds::resource_claims, &kinds::resource_claim_templates, &kinds::resource_slices,
+    &kinds::api_services, &kinds::storage_version_migrations,
 };
 
 }  // namespace

@@ -48,6 +48,7 @@ constexpr rule rules[] = {
     {"admissionregistration/v1.NamedRuleWithOperations", [](const target& t) { t.fill("scope", "*"); }},
     {"admissionregistration/v1.ServiceReference", https_port},
     {"admissionregistration/v1.ValidatingAdmissionPolicySpec", [](const target& t) { t.fill("failurePolicy", "Fail"); }},
+    {"admissionregistration/v1.MutatingAdmissionPolicySpec", [](const target& t) { t.fill("failurePolicy", "Fail"); }},
     {"admissionregistration/v1.MatchResources", match_resources},
     {"apiextensions/v1.CustomResourceDefinition", custom_resource_definition},
     {"apiextensions/v1.ServiceReference", https_port},

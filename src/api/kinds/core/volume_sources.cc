@@ -221,4 +221,14 @@ void check_csi_driver_name(causes& out, std::string_view name, const place& at) 
   add_problems(out, at, name, check_dns1123_subdomain(lower(name)));
 }
 
+void check_template_metadata(causes& out, const json::value& metadata, const place& at) {
+  check_annotations(out, metadata["annotations"], place(at, "annotations"));
+  check_labels(out, metadata["labels"], place(at, "labels"));
+  auto members = metadata.object();
+  if (!members) return;
+  for (auto& m : *members)
+    // The real server makes a path of the member's Go name.
+    if (m.name != "annotations" && m.name != "labels") out.push_back(forbidden_value(place(at, m.name == "uid" ? "uID" : m.name), "cannot be set"));
+}
+
 }  // namespace kedge::api

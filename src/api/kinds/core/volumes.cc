@@ -94,14 +94,8 @@ void check_csi(causes& out, const json::value& s, const place& at) {
 void check_ephemeral(causes& out, const json::value& s, const place& at) {
   auto& claim = s["volumeClaimTemplate"];
   if (!claim.is_object()) return out.push_back(required(place(at, "volumeClaimTemplate")));
-  const place here(at, "volumeClaimTemplate"), metadata(here, "metadata");
-  check_annotations(out, claim["metadata"]["annotations"], place(metadata, "annotations"));
-  check_labels(out, claim["metadata"]["labels"], place(metadata, "labels"));
-  if (auto m = claim["metadata"].object())
-    for (auto& member : *m)
-      // The real server makes a path of the member's Go name.
-      if (member.name != "annotations" && member.name != "labels")
-        out.push_back(forbidden_value(place(metadata, member.name == "uid" ? "uID" : member.name), "cannot be set"));
+  const place here(at, "volumeClaimTemplate");
+  check_template_metadata(out, claim["metadata"], place(here, "metadata"));
   check_claim_spec(out, claim["spec"], place(here, "spec"), {});
 }
 

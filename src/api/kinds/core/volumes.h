@@ -49,6 +49,8 @@ void check_storage_os(causes& out, const json::value& source, const place& at, b
 // "Total length of <volume name>:<iscsi.targetPortal> …", when it is too long.
 std::string_view wrong_iscsi_session(std::string_view volume_name, const json::value& source);
 void check_csi_driver_name(causes& out, std::string_view name, const place& at);
+// Of a template from which claims are made: labels and annotations, nothing else.
+void check_template_metadata(causes& out, const json::value& metadata, const place& at);
 
 // One source of a volume: its member, the place that an error of it is told at (some have another), the one of a second source.
 struct volume_source {
