@@ -61,10 +61,7 @@ api_result<delete_options> read_delete_options(const query_values& q, std::strin
   o.propagation_policy = v["propagationPolicy"].as_string(q.get("propagationPolicy"));
   auto orphan = v["orphanDependents"].is_bool() ? std::optional<bool>(v["orphanDependents"].as_bool()) : q.optional_flag("orphanDependents");
   causes found;
-  if (orphan && !o.propagation_policy.empty())
-    found.push_back(invalid_value("propagationPolicy", o.propagation_policy, "orphanDependents and deletionPropagation cannot be both set"));
-  if (!o.propagation_policy.empty() && o.propagation_policy != "Orphan" && o.propagation_policy != "Background" && o.propagation_policy != "Foreground")
-    found.push_back(not_supported("propagationPolicy", o.propagation_policy, {"Foreground", "Background", "Orphan", "nil"}));
+  check_propagation(found, o.propagation_policy, orphan.has_value());
   if (orphan && o.propagation_policy.empty()) o.propagation_policy = *orphan ? "Orphan" : "Background";
   o.uid = v["preconditions"]["uid"].as_string();
   o.resource_version = v["preconditions"]["resourceVersion"].as_string();

@@ -77,7 +77,10 @@ api_result<json::value> bound(const json::value& current, const json::value& bin
   if (!current["spec"]["schedulingGates"].empty()) return refuse(fmt::format("pod {} has non-empty .spec.schedulingGates", name));
   auto uid = binding["metadata"]["uid"].as_string();
   if (!uid.empty() && uid != current["metadata"]["uid"].as_string())
-    return refuse(fmt::format("Precondition failed: UID in precondition: {}, UID in object meta: {}", uid, current["metadata"]["uid"].as_string()));
+    return fail(conflict("", "pods", name,
+                         fmt::format("StorageError: invalid object, Code: 4, Key: /pods/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: "
+                                     "UID in precondition: {}, UID in object meta: {}",
+                                     current["metadata"]["namespace"].as_string(), name, uid, current["metadata"]["uid"].as_string())));
   auto next = current;
   next.member("spec").set("nodeName", node);
   if (auto notes = binding["metadata"]["annotations"].object())
@@ -155,6 +158,22 @@ task<api_result<void>> charge_budget(storage& store, const json::value& pod, cal
   co_return api_result<void>();
 }
 
+// deleteOptions of an Eviction; `dry_run`: what the request itself asks for, which they may only repeat.
+api_result<void> check_delete_options(const json::value& given, bool dry_run) {
+  auto& asked = given["dryRun"];
+  if (dry_run && !asked.empty() && !(asked == json::value(json::array{"All"}))) {
+    std::vector<std::string> texts;
+    for (std::size_t i = 0; i < asked.size(); ++i) texts.emplace_back(asked[i].as_string());
+    status refused;
+    refused.message = fmt::format("Non-matching dry-run options in request and content: [All] and [{}]", join(texts, " "));
+    return fail(std::move(refused));
+  }
+  causes found;
+  check_propagation(found, given["propagationPolicy"].as_string(), given["orphanDependents"].is_bool());
+  if (!found.empty()) return fail(invalid("meta.k8s.io", "DeleteOptions", "", std::move(found)));
+  return {};
+}
+
 // Admission has seen the Eviction.
 task<api_result<written>> evict(storage& store, json::value eviction, call& c) {
   auto cluster = co_await store.objects().latest();
@@ -168,6 +187,7 @@ task<api_result<written>> evict(storage& store, json::value eviction, call& c) {
   options.propagation_policy = given["propagationPolicy"].as_string();
   options.uid = given["preconditions"]["uid"].as_string();
   options.resource_version = given["preconditions"]["resourceVersion"].as_string();
+  KEDGE_CO_CHECK(check_delete_options(given, c.options.dry_run));
   if (!given["dryRun"].empty()) c.options.dry_run = true;
   auto phase = pod["status"]["phase"].as_string();
   const bool free = phase == "Succeeded" || phase == "Failed" || phase == "Pending" || pod["metadata"]["deletionTimestamp"].is_string();
@@ -213,6 +233,12 @@ part part_of(std::string_view sub) noexcept {
   if (sub == "ephemeralcontainers") return part::ephemeral_containers;
   if (sub == "resize") return part::resize;
   return part::whole;
+}
+
+void check_propagation(causes& out, std::string_view policy, bool orphan_said) {
+  if (orphan_said && !policy.empty()) out.push_back(invalid_value("propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set"));
+  if (!policy.empty() && policy != "Orphan" && policy != "Background" && policy != "Foreground")
+    out.push_back(not_supported("propagationPolicy", policy, {"Foreground", "Background", "Orphan", "nil"}));
 }
 
 api_result<patch_document> parse_patch(std::string_view content_type, std::string_view text) {
@@ -314,12 +340,21 @@ task<api_result<written>> serve_scale(subresource_request q, call& c) {
   co_return as_scale(s, std::move(done));
 }
 
+// The real server gives some findings as they are, which makes them its own failure.
+status plain_failure(const causes& found) {
+  std::vector<std::string> texts;
+  for (auto& one : found) texts.push_back(fmt::format("{}: {}", one.field, one.message));
+  status out;
+  out.message = texts.size() == 1 ? texts[0] : fmt::format("[{}]", join(texts, ", "));
+  return out;
+}
+
 task<api_result<written>> bind_pod(storage& s, json::value binding, call& c) {
   auto& target = binding["target"];
   causes found;
-  if (auto kind = target["kind"].as_string(); !kind.empty() && kind != "Node") found.push_back(not_supported("target.kind", kind, {"Node", ""}));
+  if (auto kind = target["kind"].as_string(); !kind.empty() && kind != "Node") found.push_back(not_supported("target.kind", kind, {"Node", "<empty>"}));
   if (target["name"].as_string().empty()) found.push_back(required("target.name"));
-  if (!found.empty()) co_return fail(invalid("", "Binding", c.to.name(), std::move(found)));
+  if (!found.empty()) co_return fail(plain_failure(found));
   auto how = [binding = std::move(binding)](const json::value& current) { return bound(current, binding); };
   KEDGE_CO_TRY(auto done, co_await s.update(std::move(how), part::own, false, c));
   (void)done;
@@ -339,9 +374,7 @@ task<api_result<json::value>> read_admitted(subresource_request q, call& c) {
 
 task<api_result<written>> serve_pod_action(subresource_request q, call& c) {
   KEDGE_CO_TRY(auto body, co_await read_admitted(q, c));
-  auto name = name_in(body);
-  if (!name.empty() && name != c.to.name())
-    co_return fail(bad_request(fmt::format("name in URL does not match name in {} object: {} != {}", q.sub.kind, c.to.name(), name)));
+  if (name_in(body) != c.to.name()) co_return fail(bad_request(fmt::format("name in URL does not match name in {} object", q.sub.kind)));
   c.admitted = true;
   if (q.sub.name == "binding") co_return co_await bind_pod(q.store, std::move(body), c);
   co_return co_await evict(q.store, std::move(body), c);

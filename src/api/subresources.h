@@ -11,6 +11,9 @@ namespace kedge::api {
 // What a PUT or PATCH on this subresource may change.
 part part_of(std::string_view subresource) noexcept;
 
+// What a delete says of its object's dependents. `orphan_said`: in the old way, too.
+void check_propagation(causes& out, std::string_view policy, bool orphan_said);
+
 struct patch_document {
   patch_kind kind = patch_kind::json;
   json::value patch;

@@ -6,6 +6,9 @@
 #include "api/access/cluster.h"
 #include "api/access/limits.h"
 #include "api/access/node_authorizer.h"
+#include "api/internal_form.h"
+#include "api/validate.h"
+#include "base/strings.h"
 #include "reactor/loop.h"
 
 namespace kedge::api {
@@ -31,6 +34,7 @@ json::value answer_to(const json::value& body, std::string_view group, std::stri
   out.set("apiVersion", std::string(group) + "/v1");
   auto metadata = body.find("metadata");
   out.set("metadata", metadata && metadata->is_object() ? *metadata : json::value(json::object{}));
+  out.member("metadata").erase("namespace");
   if (auto spec = body.find("spec")) out.set("spec", *spec);
   return out;
 }
@@ -62,21 +66,75 @@ attributes attributes_of(const user_info& user, const json::value& spec) {
   return a;
 }
 
-std::vector<cause> check_attributes(const json::value& spec) {
-  bool resource = spec["resourceAttributes"].is_object(), path = spec["nonResourceAttributes"].is_object();
-  if (resource && path)
-    return {invalid_value("spec.nonResourceAttributes", spec["nonResourceAttributes"], "cannot be specified in combination with resourceAttributes")};
-  if (!resource && !path)
-    return {invalid_value("spec.resourceAttributes", spec["resourceAttributes"], "exactly one of nonResourceAttributes or resourceAttributes must be specified")};
-  return {};
+bool is_known(std::string_view op) { return op == "In" || op == "NotIn" || op == "Exists" || op == "DoesNotExist"; }
+
+// An operator that isn't known, as a newer client's, is passed over, and its selector is none.
+void note_ignored(json::value& answer, const json::value& spec) {
+  std::vector<std::string> ignored;
+  for (auto member : {"fieldSelector", "labelSelector"}) {
+    auto& requirements = spec["resourceAttributes"][member]["requirements"];
+    for (std::size_t i = 0; i < requirements.size(); ++i)
+      if (!is_known(requirements[i]["operator"].as_string())) {
+        ignored.push_back(std::string("spec.resourceAttributes.") + member + " ignored due to parse error");
+        break;
+      }
+  }
+  if (!ignored.empty()) answer.member("status").set("evaluationError", ignored.size() == 1 ? ignored[0] : "[" + join(ignored, ", ") + "]");
 }
 
-std::vector<cause> check_subject(const json::value& spec) {
-  auto causes = check_attributes(spec);
-  if (spec["user"].as_string().empty() && spec["groups"].empty())
-    causes.push_back(invalid_value("spec.user", spec["user"], "at least one of user or group must be specified"));
-  return causes;
+void check_requirement(causes& out, const json::value& r, const place& at, bool of_labels) {
+  auto key = r["key"].as_string(), op = r["operator"].as_string();
+  auto& values = r["values"];
+  const place of_key(at, "key"), of_values(at, "values");
+  if (!of_labels && key.empty()) out.push_back(required(of_key, "must be specified"));
+  if ((op == "In" || op == "NotIn") && values.empty()) out.push_back(required(of_values, "must be specified when `operator` is 'In' or 'NotIn'"));
+  if ((op == "Exists" || op == "DoesNotExist") && !values.empty())
+    out.push_back(forbidden_value(of_values, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+  if (!of_labels) return;
+  add_problems(out, of_key, key, check_qualified_name(key));
+  for (std::size_t i = 0; i < values.size(); ++i) add_problems(out, place(of_values, i), values[i], check_label_value(values[i].as_string()));
 }
+
+void check_selector(causes& out, const json::value& selector, const place& at, bool of_labels) {
+  if (!selector.is_object()) return;
+  auto raw = selector["rawSelector"].as_string();
+  auto& requirements = selector["requirements"];
+  const place here(at, "requirements");
+  if (!raw.empty() && !requirements.empty()) out.push_back(invalid_value(place(at, "rawSelector"), raw, "may not specified at the same time as requirements"));
+  if (raw.empty() && requirements.empty()) out.push_back(required(here, "when " + at.text() + " is specified, requirements or rawSelector is required"));
+  for (std::size_t i = 0; i < requirements.size(); ++i) check_requirement(out, requirements[i], place(here, i), of_labels);
+}
+
+void check_attributes(causes& out, const json::value& spec) {
+  const place at("spec"), of_resource(at, "resourceAttributes");
+  const bool resource = spec["resourceAttributes"].is_object(), path = spec["nonResourceAttributes"].is_object();
+  if (resource == path)
+    out.push_back(invalid_value(at, path ? internal_form("authorization/v1.NonResourceAttributes", spec["nonResourceAttributes"]) : json::value(),
+                                "exactly one of nonResourceAttributes or resourceAttributes must be specified"));
+}
+
+void check_selectors(causes& out, const json::value& spec) {
+  const place at("spec.resourceAttributes");
+  auto& r = spec["resourceAttributes"];
+  check_selector(out, r["fieldSelector"], place(at, "fieldSelector"), false);
+  check_selector(out, r["labelSelector"], place(at, "labelSelector"), true);
+}
+
+void check_subject(causes& out, const json::value& spec) {
+  check_attributes(out, spec);
+  if (spec["user"].as_string().empty() && spec["groups"].empty()) out.push_back(invalid_value("spec.user", "", "at least one of user or group must be specified"));
+  check_selectors(out, spec);
+}
+
+// A question has no name, no labels, nothing that is kept.
+void check_no_metadata(causes& out, const json::value& body, bool namespaced) {
+  auto rest = body["metadata"].is_object() ? body["metadata"] : json::value(json::object{});
+  for (auto member : {"managedFields", "creationTimestamp", "namespace"}) rest.erase(member);
+  if (!rest.empty()) out.push_back(invalid_value("metadata", body["metadata"], namespaced ? "must be empty except for namespace" : "must be empty"));
+}
+
+// The kind isn't told.
+status refused_question(causes found) { return invalid(authorization, "", "", std::move(found)); }
 
 // The spec of SubjectAccessReview has the user's members under other names than UserInfo.
 user_info subject_of(const json::value& spec) {
@@ -176,36 +234,45 @@ json::value reviews::access_status(const attributes& asked, const store::snapsho
 
 api_result<json::value> reviews::subject_access_review(const json::value& body, const store::snapshot& cluster) {
   auto& spec = body["spec"];
-  auto causes = check_subject(spec);
-  if (!causes.empty()) return fail(invalid(authorization, "SubjectAccessReview", {}, std::move(causes)));
+  causes found;
+  check_subject(found, spec);
+  check_no_metadata(found, body, false);
+  if (!found.empty()) return fail(refused_question(std::move(found)));
   auto out = answer_to(body, authorization, "SubjectAccessReview");
   out.set("status", access_status(attributes_of(subject_of(spec), spec), cluster));
+  note_ignored(out, spec);
   return out;
 }
 
 api_result<json::value> reviews::local_subject_access_review(std::string_view ns, const json::value& body, const store::snapshot& cluster) {
   auto& spec = body["spec"];
-  auto causes = check_subject(spec);
-  auto asked_ns = spec["resourceAttributes"]["namespace"];
   auto own_ns = namespace_of(body);
   if (!own_ns.empty() && own_ns != ns) return fail(bad_request("the namespace of the provided object does not match the namespace sent on the request"));
-  if (spec["resourceAttributes"].is_object() && asked_ns.as_string() != ns)
-    causes.push_back(invalid_value("spec.resourceAttributes.namespace", asked_ns, "must match metadata.namespace"));
-  if (spec["nonResourceAttributes"].is_object())
-    causes.push_back(invalid_value("spec.nonResourceAttributes", spec["nonResourceAttributes"], "disallowed on this kind of request"));
-  if (!causes.empty()) return fail(invalid(authorization, "LocalSubjectAccessReview", {}, std::move(causes)));
+  causes found;
+  check_subject(found, spec);
+  check_no_metadata(found, body, true);
+  if (auto asked = spec["resourceAttributes"]["namespace"].as_string(); spec["resourceAttributes"].is_object() && asked != ns)
+    found.push_back(invalid_value("spec.resourceAttributes.namespace", asked, "must match metadata.namespace"));
+  if (auto& path = spec["nonResourceAttributes"]; path.is_object())
+    found.push_back(invalid_value("spec.nonResourceAttributes", internal_form("authorization/v1.NonResourceAttributes", path), "disallowed on this kind of request"));
+  if (!found.empty()) return fail(refused_question(std::move(found)));
   auto out = answer_to(body, authorization, "LocalSubjectAccessReview");
   out.member("metadata").set("namespace", ns);
   out.set("status", access_status(attributes_of(subject_of(spec), spec), cluster));
+  note_ignored(out, spec);
   return out;
 }
 
 api_result<json::value> reviews::self_subject_access_review(const user_info& who, const json::value& body, const store::snapshot& cluster) {
   auto& spec = body["spec"];
-  auto causes = check_attributes(spec);
-  if (!causes.empty()) return fail(invalid(authorization, "SelfSubjectAccessReview", {}, std::move(causes)));
+  causes found;
+  check_attributes(found, spec);
+  check_selectors(found, spec);
+  check_no_metadata(found, body, false);
+  if (!found.empty()) return fail(refused_question(std::move(found)));
   auto out = answer_to(body, authorization, "SelfSubjectAccessReview");
   out.set("status", access_status(attributes_of(who, spec), cluster));
+  note_ignored(out, spec);
   return out;
 }
 
@@ -222,7 +289,7 @@ api_result<json::value> reviews::self_subject_rules_review(const user_info& who,
   for (auto& rule : rules)
     if (told.insert(rule.text()).second) (rule.non_resource_urls.empty() ? of_resources : of_paths).push_back(rule.to_json());
   auto out = answer_to(body, authorization, "SelfSubjectRulesReview");
-  out.set("spec", json::object{});  // the real server gives the spec back empty
+  for (auto part : {"metadata", "spec"}) out.set(part, json::object{});  // the real server gives them back empty
   json::value status;
   status.set("resourceRules", std::move(of_resources));
   status.set("nonResourceRules", std::move(of_paths));
@@ -290,7 +357,7 @@ api_result<json::value> reviews::token_request(const attributes& a, const json::
     causes.push_back(invalid_value("spec.expirationSeconds", json::value(seconds), "may not specify a duration less than 10 minutes"));
   if (seconds > token_seconds_max)
     causes.push_back(invalid_value("spec.expirationSeconds", json::value(seconds), "may not specify a duration larger than 2^32 seconds"));
-  if (!causes.empty()) return fail(invalid(authentication, "TokenRequest", a.name, std::move(causes)));
+  if (!causes.empty()) return fail(invalid(authentication, "TokenRequest", "", std::move(causes)));
   auto bound = resolve_binding(a, spec["boundObjectRef"], cluster);
   if (!bound) return fail(std::move(bound).error());
 

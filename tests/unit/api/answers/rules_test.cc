@@ -11,6 +11,7 @@
 #include "api/access/admission/chain.h"
 #include "../harness.h"
 #include "api/access/rbac.h"
+#include "api/access/review.h"
 #include "api/bootstrap.h"
 #include "api/imported.h"
 #include "api/not_yet.h"
@@ -29,6 +30,8 @@ struct judged_world {
   rule_source* rules = nullptr;
   std::unique_ptr<authorizer> may = make_authorizer(&rules);
   std::unique_ptr<admission_chain> chain;
+  std::optional<token_authenticator> tokens;
+  std::unique_ptr<reviews> questions;
   health checks;
   metrics measures;
   service_ranges ranges;
@@ -45,8 +48,21 @@ struct judged_world {
     auto made = admission_chain::create({}, *may, *rules, objects.get());
     REQUIRE(made.has_value());
     chain = *std::move(made);
-    handler = std::make_unique<api_handler>(
-        api_parts{.objects = *objects, .who = who, .may = *may, .rules = *chain, .checks = checks, .measures = measures, .ranges = ranges});
+    auto verified = token_authenticator::create({});
+    REQUIRE(verified.has_value());
+    tokens.emplace(*std::move(verified));
+    questions = std::make_unique<reviews>(*may, *rules, *tokens, nullptr);
+    virtual_resource virtuals{.handles = &reviews::handles, .create = [this](const authorized& to, const json::value& body, const store::snapshot& at) {
+                                return questions->create(to.asked(), body, at);
+                              }};
+    handler = std::make_unique<api_handler>(api_parts{.objects = *objects,
+                                                      .who = who,
+                                                      .may = *may,
+                                                      .rules = *chain,
+                                                      .checks = checks,
+                                                      .measures = measures,
+                                                      .ranges = ranges,
+                                                      .virtuals = std::move(virtuals)});
     auto client = make_objects(*objects, *chain, ranges);
     REQUIRE(loop.run_until(bootstrap_cluster(*client, {.endpoint_addresses = {"10.0.0.1"}})).has_value());
   }
