@@ -131,6 +131,7 @@ node::agent_config node_config(const agent_options& o) {
   c.container_runtime_endpoint = o.container_runtime_endpoint;
   c.snapshotter = o.snapshotter;
   c.pause_image = o.pause_image;
+  c.resolv_conf = o.resolv_conf;
   c.flannel_interface = o.flannel_interface;
   c.flannel_cni_conf = o.flannel_cni_conf;
   c.reachable = true;

@@ -35,7 +35,7 @@ using reactor::loop;
 // K3s's mark of nodes through whose tunnels traffic to their pods may go.
 constexpr std::string_view egress_label = "egress.k3s.io/cluster";
 // Said at each start. Who makes one of them work takes it out.
-constexpr const char* not_yet[] = {"set service rules", "enforce network policies", "answer the cluster's names"};
+constexpr const char* not_yet[] = {"enforce network policies"};
 bool takes_egress(const cluster_config& c) { return c.egress_selector_mode == "pod" || c.egress_selector_mode == "cluster"; }
 
 // Doubles from api_retry_first to api_retry_most.
@@ -196,7 +196,6 @@ task<result<void>> agent::make_network() {
     // The user's own network brings its plugins, some of the names that ours have.
     auto linked = co_await reactor::offload([folder = config_.plugin_folder()] { return link_plugins(folder, false); });
     if (linked && !*linked) log::warning("CNI plugins: {}", linked->error().message);
-    co_return result<void>();
   }
   auto folder = config_.agent_folder();
   KEDGE_CO_TRY(auto read, co_await reactor::offload([folder]() -> result<client_identity> {

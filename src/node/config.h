@@ -51,6 +51,7 @@ struct agent_config {
   std::string cni_bin_folder;                   // another's CNI plugins; empty: ours, and the machine's others (plugin_folder)
   bool manage_cni = true;                       // false: no pod network is made, whatever the cluster has
   std::string flannel_interface;                // of the pods' network between nodes; empty: that of the node's address
+  std::string resolv_conf;                      // where names outside are asked for; empty: the machine's
   std::string flannel_cni_conf;                 // a file that stands for our network configuration
 
   std::string agent_folder() const { return data_dir + "/agent"; }

@@ -1,8 +1,11 @@
 #include "server/membership.h"
 
+#include <algorithm>
+
 #include "api/fairness/upkeep.h"
 #include "base/log.h"
 #include "supervisor/config_document.h"
+#include "supervisor/dns_service.h"
 #include "supervisor/roles.h"
 
 namespace kedge::server {
@@ -45,6 +48,9 @@ task<result<void>> membership::start() {
   KEDGE_CO_CHECK(co_await servers_->join());
   if (!shared_.settings.shared_datastore()) KEDGE_CO_CHECK(co_await identity_.record().save(identity_.credentials().password()));
   KEDGE_CO_CHECK(co_await supervisor::make_roles(own));
+  auto& cluster = shared_.settings.cluster;
+  if (std::ranges::find(cluster.disables, "coredns") == cluster.disables.end())
+    if (auto made = co_await supervisor::make_dns_service(own, cluster.cluster_dns); !made) log::warning("{}", made.error().message);
   shared_.bootstrapped.store(true, std::memory_order_relaxed);
   auto synced = co_await reactor::offload([c = identity_.credentials_ptr()] { return c->sync(); });
   if (!synced) co_return fail(synced.error());

@@ -21,6 +21,8 @@ inline constexpr std::size_t transaction_bytes_max = 32 * 1024 * 1024;
 // Addresses of interfaces change and other programs flush tables: all is looked at this often. A failure is tried again sooner.
 inline constexpr duration network_look_interval = 30s;
 inline constexpr duration network_retry = 2s;
+// A table of Services' rules that another program flushed is noticed after this.
+inline constexpr duration services_look_interval = 5s;
 // Changes that come together are applied together; a pod's first packet to a new node waits no longer than this.
 inline constexpr duration network_settle = 20ms;
 

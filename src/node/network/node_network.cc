@@ -1,5 +1,7 @@
 #include "node/network/node_network.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "base/strings.h"
 #include "crypto/files.h"
@@ -14,8 +16,47 @@ using json::value;
 node_network::node_network(network_parts parts) : parts_(parts), nodes_(decode_node) {
   for (auto& text : parts_.cluster.cluster_cidrs)
     if (auto r = ip_range::parse(text)) cluster_ranges_.push_back(*r);
-  nodes_.on_change = [this](const std::string&) { changed_.set(); };
-  nodes_.on_listed = [this] { changed_.set(); };
+  nodes_.on_change = [this](const std::string&) { nodes_changed(); };
+  nodes_.on_listed = [this] { nodes_changed(); };
+  for (auto& text : parts_.config.node_ips)
+    if (auto a = ip_address::parse(text)) own_addresses_.push_back(*a);
+  auto& c = parts_.cluster;
+  auto family = [&](bool v4) {
+    return std::ranges::any_of(c.service_cidrs, [&](auto& text) {
+      auto r = ip_range::parse(text);
+      return r && r->is_v4() == v4;
+    });
+  };
+  if (!c.disable_dns) {
+    for (auto& text : c.cluster_dns)
+      if (auto a = ip_address::parse(text)) dns_addresses_.push_back(*a);
+    names_.emplace(dns::zone_settings{.domain = c.cluster_domain, .servers = dns_addresses_}, services_);
+    forwarder_.emplace(std::vector<reactor::endpoint>());
+    dns_.emplace(dns::server_settings{.addresses = dns_addresses_, .may_ask = [this](const ip_address& a) { return may_ask(a); }}, *names_, *forwarder_);
+  }
+  if (!c.disable_kube_proxy)
+    proxy_.emplace(proxy_options{.node = parts_.config.node_name, .node_ips = own_addresses_, .cluster = cluster_ranges_, .v4 = family(true),
+                                 .v6 = family(false), .own_addresses = dns_addresses_}, services_);
+}
+
+void node_network::nodes_changed() {
+  changed_.set();
+  if (!names_ || !nodes_.listed()) return;
+  // As K3s's NodeHosts: by name, and by host name where that is another.
+  std::map<std::string, std::vector<ip_address>> hosts;
+  nodes_.each([&](auto&, const node_record& n) {
+    if (n.internal.empty()) return;
+    hosts[lower(n.name)] = n.internal;
+    if (!n.host_name.empty()) hosts[lower(n.host_name)] = n.internal;
+  });
+  names_->set_hosts(std::move(hosts));
+}
+
+bool node_network::may_ask(const ip_address& who) const {
+  if (who.is_loopback()) return true;
+  for (auto& r : cluster_ranges_)
+    if (r.contains(who)) return true;
+  return std::ranges::find(own_addresses_, who) != own_addresses_.end() || std::ranges::find(dns_addresses_, who) != dns_addresses_.end();
 }
 
 void node_network::saw(const value& node) {
@@ -33,6 +74,7 @@ void node_network::saw(const value& node) {
         break;
       }
     }
+  if (auto zone = n->labels.find("topology.kubernetes.io/zone"); proxy_) proxy_->set_zone(zone == n->labels.end() ? std::string() : zone->second);
   if (n->pod_ranges.empty() || n->pod_ranges == ranges_) return;
   ranges_ = std::move(n->pod_ranges);
   ranges_known_.set();
@@ -40,15 +82,55 @@ void node_network::saw(const value& node) {
 }
 
 task<void> node_network::run() {
-  auto kind = parse_overlay_kind(parts_.cluster.flannel_backend);
-  if (kind) {
-    kind_ = *kind;
-  } else {
-    log::error("{}; pods of this node get addresses, but those of other nodes are not reached", kind.error().message);
+  auto& view = parts_.cluster_view;
+  tasks_.spawn(view.follow("/api/v1/nodes", nodes_));
+  if (parts_.cluster.flannel_backend != "none") {
+    auto kind = parse_overlay_kind(parts_.cluster.flannel_backend);
+    if (kind)
+      kind_ = *kind;
+    else
+      log::error("{}; pods of this node get addresses, but those of other nodes are not reached", kind.error().message);
+    tasks_.spawn(keep_overlay());
   }
-  tasks_.spawn(parts_.cluster_view.follow("/api/v1/nodes", nodes_));
-  tasks_.spawn(keep_overlay());
+  if (proxy_ || dns_) {
+    tasks_.spawn(view.follow("/api/v1/services", services_.services));
+    tasks_.spawn(view.follow("/apis/discovery.k8s.io/v1/endpointslices", services_.slices));
+  }
+  if (proxy_) tasks_.spawn(proxy_->run());
+  if (dns_) {
+    tasks_.spawn(answer_names());
+    tasks_.spawn(keep_resolvers());
+  }
   co_await tasks_.join();
+}
+
+// The addresses are put on lo, where they stay: another start finds them.
+task<void> node_network::answer_names() {
+  std::string problem;
+  for (;;) {
+    auto added = co_await reactor::offload([all = dns_addresses_]() -> result<void> {
+      KEDGE_TRY(auto here, links::open());
+      KEDGE_TRY(auto lo, here.find("lo"));
+      for (auto& a : all) KEDGE_CHECK(here.add_address(lo.index, {a, a.bits()}));
+      return {};
+    });
+    if (added && *added) break;
+    auto now = added ? (*added).error().message : added.error().message;
+    if (now != problem) log::warning("the cluster's names can't be answered yet: {}", now);
+    problem = std::move(now);
+    co_await reactor::sleep_for(network_retry);
+  }
+  co_await dns_->run();
+}
+
+// The machine's resolvers change with its network.
+task<void> node_network::keep_resolvers() {
+  for (;;) {
+    auto own = dns_addresses_;
+    auto found = co_await reactor::offload([configured = parts_.config.resolv_conf, own] { return dns::find_resolvers(configured, own); });
+    if (found) forwarder_->set_upstreams(*std::move(found));
+    co_await reactor::sleep_for(network_look_interval);
+  }
 }
 
 task<void> node_network::keep_overlay() {

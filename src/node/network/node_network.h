@@ -2,6 +2,8 @@
 //
 //   the Node (its range) ─▶ overlay ─▶ annotations for the others, subnet.env and conflist for the runtime
 //   Nodes ─▶ plan_overlay ─▶ routes, neighbours
+//   Services, EndpointSlices ─┬─▶ service_proxy ─▶ nftables
+//                             └─▶ dns: the cluster's DNS address is this node's own
 //
 // Nothing of it ends for good: what fails is told once, and tried again. A stop leaves everything standing, so that pods go on.
 #pragma once
@@ -13,9 +15,11 @@
 #include "json/value.h"
 #include "node/api_client.h"
 #include "node/config.h"
+#include "node/dns/server.h"
 #include "node/informer/informer.h"
 #include "node/network/overlay.h"
 #include "node/registration.h"
+#include "node/services/service_proxy.h"
 #include "reactor/sync.h"
 
 namespace kedge::node {
@@ -40,6 +44,11 @@ class node_network {
   task<result<void>> open();
   task<result<void>> tell_others();
   task<void> keep_overlay();
+  task<void> answer_names();
+  task<void> keep_resolvers();
+  void nodes_changed();
+  // Pods and the node itself, to whom names are answered.
+  bool may_ask(const ip_address& who) const;
 
   network_parts parts_;
   overlay_kind kind_ = overlay_kind::none;
@@ -53,6 +62,12 @@ class node_network {
   std::optional<overlay> overlay_;
   reactor::event ranges_known_, changed_;
   kind_cache<node_record> nodes_;
+  service_view services_;
+  std::optional<service_proxy> proxy_;
+  std::vector<ip_address> own_addresses_, dns_addresses_;
+  std::optional<dns::names> names_;
+  std::optional<dns::forwarder> forwarder_;
+  std::optional<dns::server> dns_;
   reactor::scope tasks_;
 };
 

@@ -1,5 +1,7 @@
 #include "node/network/overlay.h"
 
+#include <netinet/in.h>  // before the kernel's, which then leave out what it has
+
 #include <fmt/format.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/netlink.h>

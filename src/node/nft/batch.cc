@@ -1,5 +1,7 @@
 #include "node/nft/batch.h"
 
+#include <netinet/in.h>  // before the kernel's, which then leave out what it has
+
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
@@ -87,11 +89,11 @@ void batch::remove_chain(const std::string& name) {
   writer_.put_text(NFTA_CHAIN_NAME, name);
 }
 
-void batch::rule(const std::string& chain, nft::rule&& r) {
+void batch::raw_rule(const std::string& chain, std::string_view expressions) {
   begin(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
   writer_.put_text(NFTA_RULE_TABLE, table_);
   writer_.put_text(NFTA_RULE_CHAIN, chain);
-  writer_.put(NFTA_RULE_EXPRESSIONS | NLA_F_NESTED, r.take());
+  writer_.put(NFTA_RULE_EXPRESSIONS | NLA_F_NESTED, expressions);
 }
 
 void batch::set(const std::string& name, const set_options& o) {

@@ -50,7 +50,8 @@ class batch {
   void chain(const base_chain& c);
   void flush(const std::string& chain);
   void remove_chain(const std::string& name);
-  void rule(const std::string& chain, nft::rule&& r);
+  void rule(const std::string& chain, nft::rule&& r) { raw_rule(chain, r.take()); }
+  void raw_rule(const std::string& chain, std::string_view expressions);  // as rule::take gave them
   void set(const std::string& name, const set_options& o);
   void flush_set(const std::string& name);
   void remove_set(const std::string& name);

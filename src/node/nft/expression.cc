@@ -78,6 +78,11 @@ rule& rule::destination_type(reg into) {
   return *this;
 }
 
+rule& rule::source_type(reg into) {
+  one(writer_, "fib").be32(NFTA_FIB_DREG, into).be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE).be32(NFTA_FIB_FLAGS, NFTA_FIB_F_SADDR);
+  return *this;
+}
+
 rule& rule::random(std::uint32_t below, reg into) {
   one(writer_, "numgen").be32(NFTA_NG_DREG, into).be32(NFTA_NG_MODULUS, below).be32(NFTA_NG_TYPE, NFT_NG_RANDOM).be32(NFTA_NG_OFFSET, 0);
   return *this;
@@ -158,10 +163,10 @@ rule& rule::masquerade() {
   return *this;
 }
 
-rule& rule::reject() {
+rule& rule::reject(bool v4) {
   one e(writer_, "reject");
-  e.be32(NFTA_REJECT_TYPE, NFT_REJECT_ICMPX_UNREACH);
-  writer_.put_u8(NFTA_REJECT_ICMP_CODE, NFT_REJECT_ICMPX_PORT_UNREACH);
+  e.be32(NFTA_REJECT_TYPE, NFT_REJECT_ICMP_UNREACH);
+  writer_.put_u8(NFTA_REJECT_ICMP_CODE, v4 ? 3 : 4);  // ICMP_PORT_UNREACH, ICMPV6_PORT_UNREACH
   return *this;
 }
 
@@ -170,6 +175,13 @@ rule& rule::remember(const std::string& map, reg key, reg value, std::uint64_t t
   writer_.put_text(NFTA_DYNSET_SET_NAME, map);
   e.be32(NFTA_DYNSET_OP, NFT_DYNSET_OP_UPDATE).be32(NFTA_DYNSET_SREG_KEY, key).be32(NFTA_DYNSET_SREG_DATA, value);
   writer_.put_be64(NFTA_DYNSET_TIMEOUT, timeout_ms);
+  return *this;
+}
+
+rule& rule::forget(const std::string& map, reg key, reg value) {
+  one e(writer_, "dynset");
+  writer_.put_text(NFTA_DYNSET_SET_NAME, map);
+  e.be32(NFTA_DYNSET_OP, NFT_DYNSET_OP_DELETE).be32(NFTA_DYNSET_SREG_KEY, key).be32(NFTA_DYNSET_SREG_DATA, value);
   return *this;
 }
 

@@ -4,6 +4,8 @@
 // There are sixteen registers of four bytes. A value longer than that, or a concatenation, takes several in a row: `at(n)` names where it begins.
 #pragma once
 
+#include <netinet/in.h>  // before the kernel's, which then leave out what it has
+
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 
@@ -52,6 +54,7 @@ class rule {
   rule& destination_port(reg into) { return payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, into); }
   rule& ct(std::uint32_t key, reg into);               // NFT_CT_…
   rule& destination_type(reg into);                    // RTN_LOCAL … of the destination address (fib)
+  rule& source_type(reg into);
   rule& random(std::uint32_t below, reg into);         // 0 … below-1
   rule& constant(std::string_view data, reg into);
   rule& bits(reg r, std::string_view mask, std::string_view flip);  // r = (r & mask) ^ flip
@@ -71,8 +74,9 @@ class rule {
   // Destination and port from registers; `port` 0 keeps it.
   rule& dnat(bool v4, reg address, reg port);
   rule& masquerade();                                       // at a random port, as kube-proxy's
-  rule& reject();                                           // TCP: by a reset; else: port unreachable
-  rule& remember(const std::string& map, reg key, reg value, std::uint64_t timeout_ms);  // adds or renews an element
+  rule& reject(bool v4);                                    // port unreachable
+  rule& remember(const std::string& map, reg key, reg value, std::uint64_t timeout_ms);  // adds an element, or renews its time alone
+  rule& forget(const std::string& map, reg key, reg value); // removes the key's element; of the value only its place is used
 
   bool empty() const noexcept { return writer_.size() == 0; }
   std::string take() { return writer_.take(); }

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 
@@ -14,6 +15,7 @@
 #include "namespaces.h"
 #include "node/cni/plugin.h"
 #include "node/network/cni_config.h"
+#include "node/network/sysctl.h"
 
 namespace kedge::node {
 

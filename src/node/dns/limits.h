@@ -1,0 +1,43 @@
+// limits.h: DNS' bounds.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/time.h"
+
+namespace kedge::node::dns {
+
+using namespace std::chrono_literals;
+
+// RFC 1035 §2.3.4, §4.2; what a resolver without EDNS takes, and the most that we send by UDP to any (no fragments: DNS flag day 2020).
+inline constexpr std::size_t name_bytes_max = 255;
+inline constexpr std::size_t label_bytes_max = 63;
+inline constexpr std::size_t plain_udp_bytes = 512;
+inline constexpr std::size_t udp_bytes_max = 1232;
+inline constexpr std::size_t message_bytes_max = 65'535;
+// Records of one answer: a headless Service of 1000 pods with SRV and addresses fits TCP.
+inline constexpr std::size_t records_max = 4'000;
+// CoreDNS' kubernetes plugin; K3s's hosts.
+inline constexpr std::uint32_t cluster_ttl = 5;
+inline constexpr std::uint32_t hosts_ttl = 60;
+// An ExternalName that names another, and so on.
+inline constexpr int aliases_max = 8;
+
+// Questions that wait for a resolver outside; more are answered SERVFAIL at once. Each holds a socket.
+inline constexpr std::size_t forwards_max = 512;
+// A resolver gets this long, then the next is asked; a client waits 5 s by default.
+inline constexpr duration upstream_timeout = 2s;
+inline constexpr std::size_t upstreams_max = 3;  // as resolv.conf
+// What resolvers outside said is kept this long at most (K3s's Corefile), and so many of it.
+inline constexpr duration cache_time_max = 30s;
+inline constexpr std::size_t cache_entries_max = 4'096;
+inline constexpr std::size_t cache_bytes_max = 2 * 1024 * 1024;
+
+inline constexpr std::size_t tcp_connections_max = 128;
+inline constexpr duration tcp_idle = 10s;
+// Datagrams taken before others of the loop go.
+inline constexpr unsigned datagrams_at_once = 64;
+inline constexpr duration listen_retry = 5s;
+
+}  // namespace kedge::node::dns

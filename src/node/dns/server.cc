@@ -1,0 +1,188 @@
+#include "node/dns/server.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/log.h"
+#include "node/dns/limits.h"
+
+namespace kedge::node::dns {
+
+namespace {
+
+struct socket_address {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof(sockaddr_storage);
+  sockaddr* get() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
+  std::optional<ip_address> address() const {
+    char text[INET6_ADDRSTRLEN];
+    auto* v4 = reinterpret_cast<const sockaddr_in*>(&storage);
+    auto* v6 = reinterpret_cast<const sockaddr_in6*>(&storage);
+    const void* raw = storage.ss_family == AF_INET ? static_cast<const void*>(&v4->sin_addr) : &v6->sin6_addr;
+    return ::inet_ntop(storage.ss_family, raw, text, sizeof text) ? ip_address::parse(text) : std::nullopt;
+  }
+};
+
+socket_address address_of(const ip_address& a, std::uint16_t port) {
+  socket_address out;
+  if (a.is_v4()) {
+    auto* s = reinterpret_cast<sockaddr_in*>(&out.storage);
+    s->sin_family = AF_INET;
+    s->sin_port = htons(port);
+    std::copy_n(a.octets().begin() + 12, 4, reinterpret_cast<unsigned char*>(&s->sin_addr));
+    out.size = sizeof *s;
+  } else {
+    auto* s = reinterpret_cast<sockaddr_in6*>(&out.storage);
+    s->sin6_family = AF_INET6;
+    s->sin6_port = htons(port);
+    std::copy_n(a.octets().begin(), 16, reinterpret_cast<unsigned char*>(&s->sin6_addr));
+    out.size = sizeof *s;
+  }
+  return out;
+}
+
+result<int> bound_udp(const ip_address& at, std::uint16_t port) {
+  int fd = ::socket(at.is_v4() ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return fail(os_error(errno, "socket"));
+  auto where = address_of(at, port);
+  if (::bind(fd, where.get(), where.size) == 0) return fd;
+  int why = errno;
+  ::close(fd);
+  return fail(os_error(why, "bind to " + at.text() + " port " + std::to_string(port)));
+}
+
+std::uint32_t serial_now() {
+  return static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(reactor::loop::current().wall_now().time_since_epoch()).count());
+}
+
+}  // namespace
+
+task<void> server::run() {
+  for (auto& a : settings_.addresses) {
+    tasks_.spawn(serve_udp(a));
+    tasks_.spawn(serve_tcp(a));
+  }
+  co_await tasks_.join();
+}
+
+server::at_once server::answer(bytes message, bool over_tcp) {
+  auto p = parse_query(message);
+  if (!p.answer_it) return {};
+  ++answered_;
+  if (!p.query) return {.bytes = write_error(p.id, p.error)};
+  auto most = over_tcp ? message_bytes_max : p.query->udp_bytes;
+  auto found = names_.find(*p.query, serial_now(), reactor::loop::current().random());
+  if (found && found->alias.empty()) return {.bytes = write_answer(*p.query, found->answer, most)};
+  return {.outside = std::move(p.query), .with_alias = std::move(found)};
+}
+
+task<std::string> server::answer_from_outside(at_once open, bool over_tcp) {
+  auto q = *std::move(open.outside);
+  auto most = over_tcp ? message_bytes_max : q.udp_bytes;
+  auto failure = [&] { return write_answer(q, {.code = rcode::server_failure, .authoritative = false, .answers = {}, .authority = {}, .additional = {}}, most); };
+  if (!open.with_alias) {
+    auto said = co_await forwarder_.ask(q, over_tcp);
+    if (!said) co_return failure();
+    co_return *std::move(said);
+  }
+  // An ExternalName: its target's addresses beside the alias.
+  auto& a = open.with_alias->answer;
+  auto asked = q;
+  auto target = open.with_alias->alias;
+  asked.question = write_query(0, target, q.type).substr(12);
+  asked.asked = target;
+  auto said = co_await forwarder_.ask(asked, true);
+  if (!said) said = co_await forwarder_.ask(asked, false);
+  auto r = said ? parse_reply(as_bytes(*said), asked.question) : std::nullopt;
+  if (!r) co_return failure();
+  for (auto& one : r->answers) a.answers.push_back(std::move(one));
+  a.code = r->code == rcode::no_name ? rcode::no_name : rcode::no_error;
+  co_return write_answer(q, a, most);
+}
+
+task<void> server::serve_udp(ip_address at) {
+  for (bool first = true;; first = false) {
+    auto bound = bound_udp(at, settings_.port);
+    if (!bound) {
+      if (first) log::warning("the cluster's names can't be answered yet: {}", bound.error().message);
+      co_await reactor::sleep_for(listen_retry);
+      continue;
+    }
+    reactor::descriptor socket(*bound);
+    log::info("the cluster's names are answered at {}", at.text());
+    ready_.set();
+    // Each that waits for outside holds the socket's descriptor number: they end with it.
+    reactor::scope waiting;
+    std::array<char, 4096> room;  // larger queries are none that a client sends
+    for (bool good = true; good;) {
+      good = (co_await socket.readable()).has_value();
+      for (unsigned n = 0; good && n < datagrams_at_once; ++n) {
+        socket_address from;
+        auto got = ::recvfrom(socket.fd(), room.data(), room.size(), MSG_TRUNC, from.get(), &from.size);
+        if (got < 0) {
+          good = errno == EAGAIN || errno == EINTR || errno == ECONNREFUSED;
+          break;
+        }
+        auto who = from.address();
+        if (static_cast<std::size_t>(got) > room.size() || !who || !settings_.may_ask(*who)) continue;
+        auto open = answer(as_bytes(std::string_view(room.data(), static_cast<std::size_t>(got))), false);
+        if (!open.bytes.empty()) {
+          // A full socket drops it, as the network may: the client asks again.
+          (void)::sendto(socket.fd(), open.bytes.data(), open.bytes.size(), 0, from.get(), from.size);
+        } else if (open.outside && waiting.size() < forwards_max) {
+          waiting.spawn([](server& s, int fd, at_once o, socket_address to) -> task<void> {
+            auto bytes = co_await s.answer_from_outside(std::move(o), false);
+            (void)::sendto(fd, bytes.data(), bytes.size(), 0, to.get(), to.size);
+          }(*this, socket.fd(), std::move(open), from));
+        }
+      }
+      co_await reactor::maybe_yield();
+    }
+    waiting.cancel();
+  }
+}
+
+task<void> server::serve_tcp(ip_address at) {
+  for (;;) {
+    auto listening = reactor::os_network().listen({at.text(), settings_.port});
+    while (listening) {
+      auto s = co_await (*listening)->accept();
+      if (!s && s.error().code != errc::exhausted) break;
+      auto who = s ? ip_address::parse((*s)->peer().address) : std::nullopt;
+      if (!s || connections_.size() >= tcp_connections_max || !who || !settings_.may_ask(*who)) {
+        if (!s) co_await reactor::sleep_for(listen_retry);
+        continue;
+      }
+      connections_.spawn(talk(*std::move(s)));
+    }
+    co_await reactor::sleep_for(listen_retry);
+  }
+}
+
+task<void> server::talk(std::unique_ptr<reactor::stream> s) {
+  std::string held;
+  for (;;) {
+    while (held.size() < 2 || held.size() < 2U + load_be16(as_bytes(held).data())) {
+      auto piece = co_await reactor::with_deadline(s->receive(), reactor::loop::current().now() + tcp_idle);
+      if (!piece || piece->empty()) co_return;
+      held += as_text(piece->view());
+    }
+    auto message = held.substr(2, load_be16(as_bytes(held).data()));
+    held.erase(0, 2 + message.size());
+    auto open = answer(as_bytes(message), true);
+    std::string bytes = std::move(open.bytes);
+    if (open.outside) bytes = co_await answer_from_outside(std::move(open), true);
+    if (bytes.empty()) co_return;
+    std::string framed;
+    append_be16(framed, static_cast<std::uint16_t>(bytes.size()));
+    framed += bytes;
+    auto sent = co_await reactor::with_deadline(s->send(as_bytes(framed)), reactor::loop::current().now() + tcp_idle);
+    if (!sent) co_return;
+  }
+}
+
+}  // namespace kedge::node::dns

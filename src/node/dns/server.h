@@ -1,0 +1,53 @@
+// server.h: the cluster's DNS on this node: its address is this node's own, answered over UDP and TCP, to pods and the node alone.
+//
+//   datagram | TCP message ─▶ parse_query ─▶ names (cluster, nodes) ─┬─▶ write_answer
+//                                              not ours ─▶ forwarder ─┘
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "node/dns/forward.h"
+#include "node/dns/names.h"
+#include "reactor/descriptor.h"
+#include "reactor/scope.h"
+
+namespace kedge::node::dns {
+
+struct server_settings {
+  std::vector<ip_address> addresses;         // the cluster DNS'
+  std::uint16_t port = 53;
+  std::function<bool(const ip_address&)> may_ask;
+};
+
+class server {
+ public:
+  server(server_settings s, names& n, forwarder& f) : settings_(std::move(s)), names_(n), forwarder_(f) {}
+  // Never ends: what can't be bound now (the address has yet to come, another has the port) is tried again. `ready` is set once it answers.
+  task<void> run();
+  reactor::event& ready() noexcept { return ready_; }
+  std::uint64_t answered() const noexcept { return answered_; }
+
+ private:
+  task<void> serve_udp(ip_address at);
+  task<void> serve_tcp(ip_address at);
+  task<void> talk(std::unique_ptr<reactor::stream> s);
+  // What is said at once; empty when it has to be asked for outside, or nothing is to be said.
+  struct at_once {
+    std::string bytes;
+    std::optional<query> outside;
+    std::optional<names::found> with_alias;
+  };
+  at_once answer(bytes message, bool over_tcp);
+  task<std::string> answer_from_outside(at_once open, bool over_tcp);
+
+  server_settings settings_;
+  names& names_;
+  forwarder& forwarder_;
+  std::uint64_t answered_ = 0;
+  reactor::event ready_;
+  reactor::scope tasks_, connections_;
+};
+
+}  // namespace kedge::node::dns

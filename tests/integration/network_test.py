@@ -1,0 +1,153 @@
+"""The network of nodes: pods of two of them reach each other, Services by address and by name, and the outside. The pods are network
+namespaces that the node's own CNI plugins connect, as its container runtime does."""
+
+import json
+import os
+import subprocess
+import unittest
+
+from harness import Agent, Failed, Lab, Server, eventually, is_ready, main, run
+
+FETCH = ("curl", "-s", "-S", "-f", "-m", "4")
+
+
+class Pod:
+    """A network namespace on a node, connected by what the node's CNI folder says."""
+
+    def __init__(self, lab, node, name):
+        self.lab, self.node, self.name = lab, node, f"{lab.prefix}p-{name}"
+        run("ip", "netns", "add", self.name)
+        self.result = self.plugins("ADD")
+        self.address = self.result["ips"][0]["address"].split("/")[0]
+        # `ip netns exec` puts these files in place of the machine's.
+        os.makedirs(f"/etc/netns/{self.name}", exist_ok=True)
+        with open(f"/etc/netns/{self.name}/resolv.conf", "w") as f:
+            f.write("nameserver 10.43.0.10\nsearch default.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n")
+
+    def plugins(self, command):
+        conflist = json.load(open(f"{self.node.data}/agent/etc/cni/net.d/10-flannel.conflist"))
+        previous = getattr(self, "result", None)
+        env = {**os.environ, "CNI_COMMAND": command, "CNI_CONTAINERID": self.name, "CNI_NETNS": f"/run/netns/{self.name}", "CNI_IFNAME": "eth0",
+               "CNI_PATH": f"{self.node.data}/data/cni"}
+        lists = conflist["plugins"] if command == "ADD" else list(reversed(conflist["plugins"]))
+        for plugin in [{"type": "loopback"}, *lists] if command == "ADD" else lists:
+            config = {**plugin, "name": conflist["name"], "cniVersion": conflist["cniVersion"]}
+            env["CNI_IFNAME"] = "lo" if plugin["type"] == "loopback" else "eth0"
+            if previous and plugin["type"] != "loopback":
+                config["prevResult"] = previous
+            done = subprocess.run(self.node.host.command(f"{self.node.data}/data/cni/{plugin['type']}"), input=json.dumps(config), env=env,
+                                  capture_output=True, text=True, timeout=30)
+            if done.returncode != 0:
+                raise Failed(f"{plugin['type']} {command}: {done.stdout}{done.stderr}")
+            if done.stdout.strip() and plugin["type"] != "loopback":
+                previous = json.loads(done.stdout)
+        return previous
+
+    def command(self, *argv):
+        return ["ip", "netns", "exec", self.name, *argv]
+
+    def run(self, *argv, **more):
+        return run(*self.command(*argv), **more)
+
+    def serve(self, text):
+        """Serves `text` at port 8080."""
+        folder = os.path.join(self.lab.folder, self.name)
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "index.html"), "w") as f:
+            f.write(text)
+        self.lab.start(self.name, self.command("busybox", "httpd", "-f", "-p", "8080", "-h", folder))
+
+    def fetch(self, url):
+        return self.run(*FETCH, url, timeout=10)
+
+    def remove(self):
+        self.plugins("DEL")
+        run("ip", "netns", "del", self.name, check=False)
+        run("rm", "-r", f"/etc/netns/{self.name}", check=False)
+
+
+class Network(unittest.TestCase):
+    def setUp(self):
+        self.lab = Lab()
+        self.addCleanup(self.lab.close)
+        self.pods = []
+        self.addCleanup(lambda: [p.remove() for p in self.pods])
+
+    def pod(self, node, name):
+        self.pods.append(Pod(self.lab, node, name))
+        return self.pods[-1]
+
+    def configured(self, server, node):
+        eventually(f"{node.name} is Ready", lambda: is_ready(server.get("node", node.name)), timeout=60)
+        eventually("its network is configured", lambda: os.path.exists(f"{node.data}/agent/etc/cni/net.d/10-flannel.conflist"))
+
+    def slice(self, server, service, pods, port=8080):
+        """The endpoints of a Service without selector."""
+        server.kubectl("apply", "-f", "-", input=json.dumps({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": service + "-1", "labels": {"kubernetes.io/service-name": service}},
+            "ports": [{"name": "http", "port": port, "protocol": "TCP"}],
+            "endpoints": [{"addresses": [p.address], "nodeName": p.node.name, "hostname": p.name.split("-p-")[1]} for p in pods]}))
+
+    def test_pods_services_and_names_over_two_nodes(self):
+        a, b = self.lab.host(), self.lab.host()
+        server = Server(self.lab, "server", host=a).wait_ready()
+        worker = Agent(self.lab, "worker", b, server.url, server.token())
+        self.configured(server, server)
+        self.configured(server, worker)
+        annotations = server.get("node", "worker")["metadata"]["annotations"]
+        self.assertEqual(annotations["flannel.alpha.coreos.com/public-ip"], b.address)
+        self.assertEqual(json.loads(annotations["flannel.alpha.coreos.com/backend-data"])["VNI"], 1)
+
+        one, two, asks = self.pod(server, "one"), self.pod(worker, "two"), self.pod(worker, "asks")
+        one.serve("one")
+        two.serve("two")
+        eventually("pods of two nodes reach each other", lambda: asks.fetch(f"http://{one.address}:8080") == "one")
+
+        server.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+                       "spec": {"type": "NodePort", "ports": [{"name": "http", "port": 80, "nodePort": 30080}]}}))
+        self.slice(server, "web", [one, two])
+        ip = server.get("service", "web")["spec"]["clusterIP"]
+        eventually("a Service by its address", lambda: asks.fetch(f"http://{ip}") in ("one", "two"))
+        self.assertEqual({asks.fetch("http://web") for _ in range(30)}, {"one", "two"})
+        self.assertIn(asks.fetch("http://web.default.svc.cluster.local."), ("one", "two"))
+        self.assertIn(one.fetch("http://web.default"), ("one", "two"))
+        self.assertEqual(asks.fetch("http://one.web.default.svc.cluster.local:8080"), "one")
+        # From another machine, at both nodes' port; from the node itself.
+        outside = self.lab.host()
+        for node in (a, b):
+            self.assertIn(run(*outside.command(*FETCH, f"http://{node.address}:30080")), ("one", "two"))
+        self.assertIn(run(*b.command(*FETCH, f"http://{ip}")), ("one", "two"))
+        # The API by its Service and name.
+        self.assertIn("10.43.0.1", asks.run("busybox", "nslookup", "-type=a", "kubernetes.default.svc.cluster.local"))
+        self.assertIn("name = web.default.svc.cluster.local", asks.run("busybox", "nslookup", "-type=ptr", ".".join(reversed(ip.split("."))) + ".in-addr.arpa"))
+        self.assertIn(b.address, asks.run("busybox", "nslookup", "-type=a", "worker."))
+        # DNS isn't for strangers.
+        run(*outside.command("ip", "route", "add", "10.43.0.10", "via", b.address))
+        with self.assertRaises(Failed):
+            run(*outside.command("busybox", "nslookup", "-type=a", "web.default.svc.cluster.local", "10.43.0.10"), timeout=30)
+
+        self.slice(server, "web", [two])
+        eventually("an endpoint that is gone gets nothing more", lambda: {one.fetch("http://web") for _ in range(10)} == {"two"})
+        # The agent's end changes nothing for pods; it goes on from what is there.
+        worker.process.terminate()
+        worker.process.wait(20)
+        self.assertEqual(asks.fetch(f"http://{ip}"), "two")
+        again = Agent(self.lab, "worker", b, server.url, server.token())
+        eventually("names are answered again", lambda: asks.fetch("http://web") == "two")
+        self.assertIsNone(again.process.poll())
+        run(*b.command("nft", "flush", "ruleset"))
+        eventually("rules that another program flushed come back", lambda: asks.fetch("http://web") == "two", timeout=20)
+        server.kubectl("delete", "service", "web")
+        with self.assertRaises(Failed):
+            eventually("nothing", lambda: asks.fetch("http://web"), timeout=1)
+        # A node that leaves takes its routes with it.
+        self.assertIn("10.42.", run("ip", "-n", a.name, "route", "show", "proto", "213"))
+        again.process.terminate()
+        again.process.wait(20)
+        server.kubectl("delete", "node", "worker")
+        eventually("routes to a deleted node go", lambda: not run("ip", "-n", a.name, "route", "show", "proto", "213").strip() or None, timeout=40)
+
+
+if __name__ == "__main__":
+    main()
