@@ -15,9 +15,9 @@
 
 #include "hollow/script.h"
 #include "net/http/client.h"
-#include "node/node_status.h"
-#include "node/registration.h"
-#include "node/server_links.h"
+#include "node/status/node_status.h"
+#include "node/join/registration.h"
+#include "node/links/server_links.h"
 #include "reactor/scope.h"
 #include "reactor/sync.h"
 

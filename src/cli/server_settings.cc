@@ -11,7 +11,7 @@
 #include "cli/memory_limit.h"
 #include "cli/version.h"
 #include "datastore/endpoint.h"
-#include "node/system_info.h"
+#include "node/machine/system_info.h"
 
 namespace kedge::cli {
 

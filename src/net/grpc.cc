@@ -106,7 +106,8 @@ task<result<std::optional<std::string>>> call::next() {
   }
 }
 
-channel::channel(http::target to, std::size_t message_max_bytes) : to_(std::move(to)), message_max_(message_max_bytes) {
+channel::channel(http::target to, std::size_t message_max_bytes, reactor::network* network)
+    : client_(network), to_(std::move(to)), message_max_(message_max_bytes) {
   to_.http2 = true;
 }
 

@@ -48,8 +48,8 @@ class call {
 
 class channel {
  public:
-  // `to.http2` is set here; `to.at` is mostly a unix socket.
-  explicit channel(http::target to, std::size_t message_max_bytes = grpc_message_max_bytes);
+  // `to.http2` is set here; `to.at` is mostly a unix socket. `network` null: this machine's.
+  explicit channel(http::target to, std::size_t message_max_bytes = grpc_message_max_bytes, reactor::network* network = nullptr);
 
   // "/runtime.v1.RuntimeService/Version", the encoded request; the encoded answer.
   task<result<std::string>> unary(std::string method, std::string message, http::headers metadata = {});

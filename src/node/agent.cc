@@ -7,22 +7,22 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "crypto/files.h"
-#include "node/api_client.h"
+#include "node/join/api_client.h"
 #include "node/network/cni_config.h"
 #include "node/network/node_network.h"
-#include "node/containerd.h"
-#include "node/cri.h"
-#include "node/kubelet_api.h"
+#include "node/runtime/containerd.h"
+#include "node/runtime/cri.h"
+#include "node/port/kubelet_api.h"
 #include "node/limits.h"
 #include "net/http/server.h"
 #include "node/informer/watch.h"
-#include "node/node_status.h"
+#include "node/links/server_links.h"
+#include "node/machine/system_info.h"
 #include "node/pods/api_cluster.h"
 #include "node/pods/manager.h"
 #include "node/runtime/cri_pod_runtime.h"
+#include "node/status/node_status.h"
 #include "node/streams/pod_streams.h"
-#include "node/server_links.h"
-#include "node/system_info.h"
 #include "reactor/offload.h"
 
 namespace kedge::node {
@@ -53,7 +53,7 @@ class api_backoff {
 
 class agent {
  public:
-  agent(agent_config config, agent_control& control) : config_(std::move(config)), control_(control) {}
+  agent(agent_config config, agent_control& control) : config_(std::move(config)), control_(control), cri_(control.network) {}
 
   task<result<void>> run();
 
@@ -259,7 +259,7 @@ task<void> agent::serve_kubelet(std::shared_ptr<net::tls_server_context> tls) {
 
 task<void> agent::serve_status() {
   status_handler handler(*links_);
-  net::http::server server(handler, {.listen = {reactor::endpoint::unix_path(config_.status_socket())}, .connections_max = status_connections_max});
+  net::http::server server(handler, {.listen = {reactor::endpoint::unix_path(config_.status_socket())}, .connections_max = status_connections_max, .network = control_.network});
   auto ended = co_await server.run(0);
   if (!ended) log::warning("`kedge agent status` won't work: {}", ended.error().message);
 }
@@ -422,7 +422,7 @@ task<void> agent::look_at_runtime() {
 }
 
 task<void> agent::look_at_machine() {
-  auto read = co_await reactor::offload([path = config_.agent_folder()] { return read_system_info({.storage = path}); });
+  auto read = co_await reactor::offload([read = control_.read_machine, path = config_.agent_folder()] { return read({.storage = path}); });
   if (!read || !*read) {
     log::warning("the machine's state can't be read: {}", read ? read->error().message : read.error().message);
     co_return;

@@ -10,11 +10,13 @@
 // Nothing of it fails for good once it has registered: servers and the runtime come and go, it goes on trying.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
 #include "node/config.h"
-#include "node/registration.h"
+#include "node/join/registration.h"
+#include "node/machine/system_info.h"
 #include "reactor/sync.h"
 
 namespace kedge::node {
@@ -26,7 +28,9 @@ struct agent_control {
   reactor::event ready;                // set when the API server has accepted the node as Ready for the first time
   std::string node_name;               // resolved, when registered
   std::optional<registration> joined;  // for the balancer and the tunnels
-  reactor::network* network = nullptr; // null: this machine's
+  // The machine beneath: its network (null: this one's), and what it is and has; asked on the offload pool.
+  reactor::network* network = nullptr;
+  std::function<result<system_info>(const system_paths&)> read_machine = read_system_info;
 };
 
 // Returns after control.stop, or with an error that trying again can't cure: a malformed option, a token of another

@@ -8,7 +8,7 @@
 #include <span>
 
 #include "json/write.h"
-#include "schema/protobuf_wire.h"
+#include "base/protobuf_wire.h"
 
 namespace kedge::schema {
 namespace {

@@ -9,7 +9,7 @@
 #include "json/write.h"
 #include "schema/decode.h"
 #include "schema/limits.h"
-#include "schema/protobuf_wire.h"
+#include "base/protobuf_wire.h"
 #include "schema/time_text.h"
 
 namespace kedge::schema {

@@ -40,7 +40,7 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
   f->ranges_ = s.ranges;
   f->local_ = api::make_objects(objects, *f->admission_, f->ranges_, f->tables_.get());
   f->dialer_ = std::make_unique<supervisor::node_dialer>(supervisor::node_dialer::parts{
-      .settings = cluster, .tunnels = *s.tunnels, .objects = *f->local_, .peers = s.to_servers});
+      .settings = cluster, .tunnels = *s.tunnels, .objects = *f->local_, .peers = s.to_servers, .network = s.where.network});
   f->proxy_ = std::make_unique<supervisor::node_proxy>(*f->dialer_, *f->local_, s.to_kubelets);
   virtuals.connect = [p = f->proxy_.get()](net::http::exchange& e, const api::authorized& to, std::string rest) {
     return p->serve(e, to, std::move(rest));

@@ -2,7 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "node/cri_messages.h"
+#include "node/runtime/cri_messages.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string_view message(reinterpret_cast<const char*>(data), size);

@@ -14,6 +14,16 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # From the bottom up: a folder may include those before it, never those behind it.
 ORDER = ["base", "reactor", "net", "json", "crypto", "datastore", "store", "schema", "meta", "pod", "api", "control", "tunnel", "balancer",
          "supervisor", "node", "server", "cli"]
+# The rooms of a folder, from the ground up, in tiers: a room may include those of tiers before its own, not its neighbours ("a+b": these
+# two know each other). What lies in the folder itself is above its rooms, but for the headers named here.
+ROOMS = {
+    "control": [["nodes"], ["access", "cleanup", "scheduler", "volumes"]],
+    "net": [["http"], ["websocket"]],
+    "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+network+nft"], ["runtime"], ["status"], ["port"]],
+}
+GROUND = {"node": ["config", "limits"]}
+# What a folder leaves alone though it stands below: a node asks servers as anybody does, over the network.
+NEVER = {"node": ["datastore", "store", "schema", "api", "control", "supervisor"]}
 LINES_MAX = 900      # a file that needs a table of contents is two files
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
 
@@ -66,6 +76,27 @@ class Tidy(unittest.TestCase):
                     complaints.append(f'{name}:{number}: "{path}" does not begin with a folder of src/')
                 elif ORDER.index(folder) > own:
                     complaints.append(f"{name}:{number}: {ORDER[own]} may not use {folder}")
+        self.none(complaints)
+
+    def test_rooms_depend_downwards(self):
+        complaints = []
+        for name in OF_SRC:
+            folder, own, *within = name.split("/")[1:]
+            for number, path in included(name):
+                other, _, rest = path.partition("/")
+                if other in NEVER.get(folder, []):
+                    complaints.append(f"{name}:{number}: {folder} may not use {other}")
+                if folder not in ROOMS or other != folder or not within or rest.startswith(own + "/"):
+                    continue
+                tier = {room: i for i, tier in enumerate(ROOMS[folder]) for some in tier for room in some.split("+")}
+                together = {room: some for tier in ROOMS[folder] for some in tier for room in some.split("+")}
+                room = rest.split("/")[0]
+                if own not in tier:
+                    complaints.append(f"{name}: {own}/ is not among the rooms of {folder}")
+                elif "/" in rest and tier.get(room, 99) >= tier[own] and together.get(room) != together[own]:
+                    complaints.append(f"{name}:{number}: the room {own} may not use {rest}")
+                elif "/" not in rest and folder in GROUND and rest.removesuffix(".h") not in GROUND[folder]:
+                    complaints.append(f"{name}:{number}: the room {own} may not use {folder}/{rest}, which is above it")
         self.none(complaints)
 
     def test_the_build_has_the_same_order(self):

@@ -9,7 +9,7 @@
 #include "crypto/token.h"
 #include "json/parse.h"
 #include "net/http/client.h"
-#include "node/http_answer.h"
+#include "node/join/http_answer.h"
 #include "reactor/sync.h"
 
 namespace kedge::cli::commands {

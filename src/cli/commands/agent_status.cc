@@ -8,7 +8,7 @@
 #include "json/write.h"
 #include "net/http/client.h"
 #include "node/config.h"
-#include "node/http_answer.h"
+#include "node/join/http_answer.h"
 #include "reactor/sync.h"
 
 namespace kedge::cli::commands {

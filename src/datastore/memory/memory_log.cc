@@ -238,6 +238,11 @@ revision memory_database::live_at(std::string_view name) const {
   return row != rows_.end() && row->second.kind != change::remove ? row->first : 0;
 }
 
+const entry* memory_database::newest_of(std::string_view name) const {
+  auto at = live_at(name);
+  return at ? &rows_.at(at) : nullptr;
+}
+
 page memory_database::read(revision after) const {
   page out;
   out.compacted = compacted_;

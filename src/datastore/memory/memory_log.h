@@ -42,6 +42,7 @@ class memory_database {
   revision newest() const noexcept { return newest_; }
   revision compacted() const noexcept { return compacted_; }
   const std::map<revision, entry>& rows() const noexcept { return rows_; }
+  const entry* newest_of(std::string_view name) const;  // null: it doesn't exist
 
   // What goes wrong; each is asked at every append, and gives a delay, an error, or nothing. They may differ from call
   // to call.

@@ -5,10 +5,10 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "json/parse.h"
-#include "node/http_answer.h"
+#include "node/join/http_answer.h"
 #include "node/informer/limits.h"
 #include "node/limits.h"
-#include "node/server_links.h"
+#include "node/links/server_links.h"
 #include "reactor/sync.h"
 
 namespace kedge::node {

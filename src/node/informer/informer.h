@@ -9,7 +9,7 @@
 
 #include "net/http/client.h"
 #include "node/informer/kind_cache.h"
-#include "node/supervisor_client.h"
+#include "node/join/supervisor_client.h"
 #include "reactor/scope.h"
 
 namespace kedge::node {

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "json/parse.h"
 #include "node/limits.h"
-#include "node/server_links.h"
+#include "node/links/server_links.h"
 #include "reactor/sync.h"
 
 namespace kedge::node {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "node/api_client.h"
+#include "node/join/api_client.h"
 
 namespace kedge::node {
 

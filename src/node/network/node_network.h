@@ -13,12 +13,12 @@
 #include <vector>
 
 #include "json/value.h"
-#include "node/api_client.h"
+#include "node/join/api_client.h"
 #include "node/config.h"
 #include "node/dns/server.h"
 #include "node/informer/informer.h"
 #include "node/network/overlay.h"
-#include "node/registration.h"
+#include "node/join/registration.h"
 #include "node/services/service_proxy.h"
 #include "reactor/sync.h"
 

@@ -4,7 +4,7 @@
 #include <map>
 #include <memory>
 
-#include "node/api_client.h"
+#include "node/join/api_client.h"
 #include "node/limits.h"
 #include "node/pods/cluster.h"
 #include "node/pods/events.h"

@@ -7,7 +7,7 @@
 
 #include "base/time.h"
 #include "json/value.h"
-#include "node/api_client.h"
+#include "node/join/api_client.h"
 #include "reactor/sync.h"
 
 namespace kedge::node {

@@ -8,7 +8,7 @@
 #include "net/http/client.h"
 #include "node/limits.h"
 #include "node/pods/configs.h"
-#include "node/wire.h"
+#include "base/protobuf_wire.h"
 #include "reactor/sync.h"
 
 namespace kedge::node {
@@ -144,7 +144,7 @@ task<probe_outcome> probe_tcp(const value& tcp, const value& container, const ha
 task<probe_outcome> probe_grpc(const value& grpc, const handler_target& at, duration within) {
   static constexpr std::string_view states[] = {"UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"};
   auto port = static_cast<std::uint16_t>(grpc["port"].as_integer());
-  wire_writer w;
+  wire::writer w;
   w.text(1, grpc["service"].as_string());
   net::grpc::channel channel(net::http::target{.at = {at.pod_ip, port}, .host = {}});
   auto answer = co_await reactor::with_deadline(channel.unary("/grpc.health.v1.Health/Check", w.take()), reactor::loop::current().now() + within);
@@ -157,7 +157,7 @@ task<probe_outcome> probe_grpc(const value& grpc, const handler_target& at, dura
     co_return probe_outcome{.result = probe_result::failure, .output = std::move(text)};
   }
   std::uint64_t status = 0;
-  wire_reader r(*answer);
+  wire::fields r(*answer);
   while (r.next())
     if (r.field() == 1) status = r.number();
   if (status == 1) co_return probe_outcome{.result = probe_result::success, .output = {}};

@@ -3,7 +3,7 @@
 #include "base/strings.h"
 #include "node/limits.h"
 #include "node/runtime/pod_messages.h"
-#include "node/wire.h"
+#include "base/protobuf_wire.h"
 #include "reactor/sync.h"
 
 namespace kedge::node {
@@ -11,14 +11,14 @@ namespace kedge::node {
 namespace {
 
 std::string only_id(std::string_view id) {
-  wire_writer w;
+  wire::writer w;
   w.text(1, id);
   return w.take();
 }
 
 // The filter of ListPodSandbox (label_selector 3) and ListContainers (label_selector 4) for one pod.
 std::string of_pod(const std::string& uid, unsigned selector_field) {
-  wire_writer entry, filter, w;
+  wire::writer entry, filter, w;
   if (uid.empty()) return {};
   entry.text(1, "io.kubernetes.pod.uid");
   entry.text(2, uid);
@@ -66,7 +66,7 @@ task<result<void>> cri_pod_runtime::call_by_id(std::string method, std::string i
 }
 
 task<result<std::string>> cri_pod_runtime::run_sandbox(const sandbox_config& config, std::string handler) {
-  wire_writer w;
+  wire::writer w;
   w.message(1, encode_sandbox_config(config));
   w.text(2, handler);
   KEDGE_CO_TRY(auto answer, co_await call("RuntimeService/RunPodSandbox", w.take(), runtime_work_deadline * 2));
@@ -88,7 +88,7 @@ task<result<sandbox_status>> cri_pod_runtime::status_of_sandbox(std::string id) 
 }
 
 task<result<std::string>> cri_pod_runtime::create_container(std::string sandbox_id, const container_config& config, const sandbox_config& sandbox) {
-  wire_writer w;
+  wire::writer w;
   w.text(1, sandbox_id);
   w.message(2, encode_container_config(config));
   w.message(3, encode_sandbox_config(sandbox));
@@ -97,7 +97,7 @@ task<result<std::string>> cri_pod_runtime::create_container(std::string sandbox_
 }
 task<result<void>> cri_pod_runtime::start_container(std::string id) { return call_by_id("RuntimeService/StartContainer", std::move(id), runtime_work_deadline); }
 task<result<void>> cri_pod_runtime::stop_container(std::string id, std::int64_t grace_seconds) {
-  wire_writer w;
+  wire::writer w;
   w.text(1, id);
   w.number(2, static_cast<std::uint64_t>(grace_seconds));
   auto answer = co_await call("RuntimeService/StopContainer", w.take(), std::chrono::seconds(grace_seconds) + runtime_work_deadline);
@@ -122,7 +122,7 @@ task<result<std::vector<container_usage>>> cri_pod_runtime::usage() {
 }
 
 task<result<exec_result>> cri_pod_runtime::exec(std::string id, std::vector<std::string> command, std::int64_t timeout_seconds) {
-  wire_writer w;
+  wire::writer w;
   w.text(1, id);
   for (auto& word : command) w.message(2, word);
   w.number(3, static_cast<std::uint64_t>(timeout_seconds));
@@ -132,7 +132,7 @@ task<result<exec_result>> cri_pod_runtime::exec(std::string id, std::vector<std:
 }
 
 task<result<std::string>> cri_pod_runtime::stream_url(std::string id, exec_request request) {
-  wire_writer w;
+  wire::writer w;
   w.text(1, id);
   const bool attach = request.command.empty();
   if (attach) {
@@ -152,7 +152,7 @@ task<result<std::string>> cri_pod_runtime::stream_url(std::string id, exec_reque
 }
 
 task<result<std::string>> cri_pod_runtime::port_forward_url(std::string sandbox_id, std::vector<int> ports) {
-  wire_writer w;
+  wire::writer w;
   w.text(1, sandbox_id);
   for (auto p : ports) w.number(2, static_cast<std::uint64_t>(p));
   KEDGE_CO_TRY(auto answer, co_await call("RuntimeService/PortForward", w.take(), runtime_work_deadline));
@@ -160,7 +160,7 @@ task<result<std::string>> cri_pod_runtime::port_forward_url(std::string sandbox_
 }
 
 task<result<std::optional<image_info>>> cri_pod_runtime::image(std::string name) {
-  wire_writer spec, w;
+  wire::writer spec, w;
   spec.text(1, name);
   w.message(1, spec.take());
   KEDGE_CO_TRY(auto answer, co_await call("ImageService/ImageStatus", w.take(), runtime_work_deadline));
@@ -168,11 +168,11 @@ task<result<std::optional<image_info>>> cri_pod_runtime::image(std::string name)
 }
 
 task<result<std::string>> cri_pod_runtime::pull(std::string name, const image_credentials* credentials) {
-  wire_writer spec, w;
+  wire::writer spec, w;
   spec.text(1, name);
   w.message(1, spec.take());
   if (credentials) {
-    wire_writer auth;
+    wire::writer auth;
     auth.text(1, credentials->username);
     auth.text(2, credentials->password);
     auth.text(3, credentials->auth);

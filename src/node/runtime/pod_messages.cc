@@ -1,6 +1,6 @@
 #include "node/runtime/pod_messages.h"
 
-#include "node/wire.h"
+#include "base/protobuf_wire.h"
 
 namespace kedge::node {
 
@@ -16,25 +16,25 @@ std::uint64_t bits(std::int64_t n) { return static_cast<std::uint64_t>(n); }
 
 // --- requests
 
-void put_map(wire_writer& w, unsigned field, const text_map& m) {
+void put_map(wire::writer& w, unsigned field, const text_map& m) {
   for (auto& [key, value] : m) {
-    wire_writer entry;
+    wire::writer entry;
     entry.text(1, key);
     entry.text(2, value);
     w.message(field, entry.take());
   }
 }
-void put_all(wire_writer& w, unsigned field, const std::vector<std::string>& all) {
+void put_all(wire::writer& w, unsigned field, const std::vector<std::string>& all) {
   for (auto& text : all) w.message(field, text);
 }
-void put_number(wire_writer& w, unsigned field, std::optional<std::int64_t> n) {
+void put_number(wire::writer& w, unsigned field, std::optional<std::int64_t> n) {
   if (!n) return;
-  wire_writer value;
+  wire::writer value;
   value.number(1, bits(*n));
   w.message(field, value.take());
 }
 // Packed, as proto3 writes repeated numbers.
-void put_numbers(wire_writer& w, unsigned field, const std::vector<std::int64_t>& all) {
+void put_numbers(wire::writer& w, unsigned field, const std::vector<std::int64_t>& all) {
   if (all.empty()) return;
   std::string packed;
   for (auto n : all) {
@@ -45,7 +45,7 @@ void put_numbers(wire_writer& w, unsigned field, const std::vector<std::int64_t>
   w.message(field, packed);
 }
 std::string namespaces(const namespace_modes& n) {
-  wire_writer w;
+  wire::writer w;
   w.number(1, static_cast<std::uint64_t>(n.network));
   w.number(2, static_cast<std::uint64_t>(n.pid));
   w.number(3, static_cast<std::uint64_t>(n.ipc));
@@ -53,14 +53,14 @@ std::string namespaces(const namespace_modes& n) {
   return w.take();
 }
 std::string seccomp(const seccomp_profile& p) {
-  wire_writer w;
+  wire::writer w;
   w.number(1, static_cast<std::uint64_t>(p.kind));
   w.text(2, p.path);
   return w.take();
 }
 
 std::string dns(const dns_settings& d) {
-  wire_writer w;
+  wire::writer w;
   put_all(w, 1, d.servers);
   put_all(w, 2, d.searches);
   put_all(w, 3, d.options);
@@ -68,7 +68,7 @@ std::string dns(const dns_settings& d) {
 }
 
 std::string port(const port_mapping& p) {
-  wire_writer w;
+  wire::writer w;
   w.number(1, p.protocol == "UDP" ? 1 : p.protocol == "SCTP" ? 2 : 0);
   w.number(2, bits(p.container_port));
   w.number(3, bits(p.host_port));
@@ -77,7 +77,7 @@ std::string port(const port_mapping& p) {
 }
 
 std::string sandbox_linux(const sandbox_config& c) {
-  wire_writer security;
+  wire::writer security;
   security.message(1, namespaces(c.namespaces));
   put_number(security, 3, c.run_as_user);
   put_numbers(security, 5, c.supplemental_groups);
@@ -85,7 +85,7 @@ std::string sandbox_linux(const sandbox_config& c) {
   put_number(security, 8, c.run_as_group);
   security.message(9, seccomp({.kind = seccomp_kind::runtime_default, .path = {}}));
   security.number(11, c.strict_groups);
-  wire_writer w;
+  wire::writer w;
   w.text(1, c.cgroup_parent);
   w.message(2, security.take());
   put_map(w, 3, c.sysctls);
@@ -93,7 +93,7 @@ std::string sandbox_linux(const sandbox_config& c) {
 }
 
 std::string mount(const container_mount& m) {
-  wire_writer w;
+  wire::writer w;
   w.text(1, m.container_path);
   w.text(2, m.host_path);
   w.number(3, m.read_only);
@@ -102,7 +102,7 @@ std::string mount(const container_mount& m) {
 }
 
 std::string device(const container_device& d) {
-  wire_writer w;
+  wire::writer w;
   w.text(1, d.container_path);
   w.text(2, d.host_path);
   w.text(3, d.permissions);
@@ -110,14 +110,14 @@ std::string device(const container_device& d) {
 }
 
 std::string resources(const container_resources& r) {
-  wire_writer w;
+  wire::writer w;
   w.number(1, bits(r.cpu_period));
   w.number(2, bits(r.cpu_quota));
   w.number(3, bits(r.cpu_shares));
   w.number(4, bits(r.memory_limit));
   w.number(5, bits(r.oom_score_adj));
   for (auto& [size, limit] : r.hugepages) {
-    wire_writer page;
+    wire::writer page;
     page.text(1, size);
     page.number(2, limit);
     w.message(8, page.take());
@@ -126,9 +126,9 @@ std::string resources(const container_resources& r) {
 }
 
 std::string container_security(const container_config& c) {
-  wire_writer w;
+  wire::writer w;
   if (!c.add_capabilities.empty() || !c.drop_capabilities.empty()) {
-    wire_writer capabilities;
+    wire::writer capabilities;
     put_all(capabilities, 1, c.add_capabilities);
     put_all(capabilities, 2, c.drop_capabilities);
     w.message(1, capabilities.take());
@@ -151,7 +151,7 @@ std::string container_security(const container_config& c) {
 // --- answers
 
 bool decode_map(std::string_view message, text_map& out) {
-  wire_reader r(message);
+  wire::fields r(message);
   auto& [key, value] = out.emplace_back();
   while (r.next()) {
     if (r.field() == 1) key = r.bytes();
@@ -161,7 +161,7 @@ bool decode_map(std::string_view message, text_map& out) {
 }
 // Of labels, the one named.
 bool label_of(std::string_view message, std::string_view name, std::string& out) {
-  wire_reader r(message);
+  wire::fields r(message);
   std::string_view key, value;
   while (r.next()) {
     if (r.field() == 1) key = r.bytes();
@@ -172,7 +172,7 @@ bool label_of(std::string_view message, std::string_view name, std::string& out)
 }
 // Metadata: name 1, and of a sandbox uid 2, namespace 3, attempt 4; of a container attempt 2.
 bool decode_sandbox_metadata(std::string_view message, sandbox_info& out) {
-  wire_reader r(message);
+  wire::fields r(message);
   while (r.next()) switch (r.field()) {
       case 1: out.name = r.bytes(); break;
       case 2: out.uid = r.bytes(); break;
@@ -183,7 +183,7 @@ bool decode_sandbox_metadata(std::string_view message, sandbox_info& out) {
   return r.ok();
 }
 bool decode_container_metadata(std::string_view message, std::string& name, std::uint32_t* attempt) {
-  wire_reader r(message);
+  wire::fields r(message);
   while (r.next()) {
     if (r.field() == 1) name = r.bytes();
     if (r.field() == 2 && attempt) *attempt = static_cast<std::uint32_t>(r.number());
@@ -191,13 +191,13 @@ bool decode_container_metadata(std::string_view message, std::string& name, std:
   return r.ok();
 }
 bool decode_first_text(std::string_view message, std::string& out) {
-  wire_reader r(message);
+  wire::fields r(message);
   while (r.next())
     if (r.field() == 1) out = r.bytes();
   return r.ok();
 }
 bool decode_first_number(std::string_view message, std::uint64_t& out) {
-  wire_reader r(message);
+  wire::fields r(message);
   while (r.next())
     if (r.field() == 1) out = r.number();
   return r.ok();
@@ -206,7 +206,7 @@ bool decode_first_number(std::string_view message, std::uint64_t& out) {
 container_state state_of(std::uint64_t n) { return n <= 2 ? static_cast<container_state>(n) : container_state::unknown; }
 
 bool decode_sandbox(std::string_view message, sandbox_info& out) {
-  wire_reader r(message);
+  wire::fields r(message);
   bool fine = true;
   out.ready = true;  // 0, the default
   while (fine && r.next()) switch (r.field()) {
@@ -220,7 +220,7 @@ bool decode_sandbox(std::string_view message, sandbox_info& out) {
 }
 
 bool decode_container(std::string_view message, container_info& out) {
-  wire_reader r(message);
+  wire::fields r(message);
   bool fine = true;
   out.state = container_state::created;
   while (fine && r.next()) switch (r.field()) {
@@ -236,7 +236,7 @@ bool decode_container(std::string_view message, container_info& out) {
 }
 
 bool decode_mount(std::string_view message, container_mount& out) {
-  wire_reader r(message);
+  wire::fields r(message);
   while (r.next()) switch (r.field()) {
       case 1: out.container_path = r.bytes(); break;
       case 2: out.host_path = r.bytes(); break;
@@ -247,7 +247,7 @@ bool decode_mount(std::string_view message, container_mount& out) {
 }
 
 bool decode_status(std::string_view message, container_status& out) {
-  wire_reader r(message);
+  wire::fields r(message);
   bool fine = true;
   out.state = container_state::created;
   while (fine && r.next()) switch (r.field()) {
@@ -274,7 +274,7 @@ bool decode_status(std::string_view message, container_status& out) {
 
 // PodSandboxNetworkStatus: ip 1, additional_ips 2 (PodIP: ip 1).
 bool decode_addresses(std::string_view message, std::vector<std::string>& out) {
-  wire_reader r(message);
+  wire::fields r(message);
   bool fine = true;
   while (fine && r.next()) {
     if (r.field() == 1 && !r.bytes().empty()) out.insert(out.begin(), std::string(r.bytes()));
@@ -284,7 +284,7 @@ bool decode_addresses(std::string_view message, std::vector<std::string>& out) {
 }
 
 bool decode_sandbox_status_message(std::string_view message, sandbox_status& out) {
-  wire_reader r(message);
+  wire::fields r(message);
   bool fine = true;
   out.ready = true;
   while (fine && r.next()) switch (r.field()) {
@@ -298,7 +298,7 @@ bool decode_sandbox_status_message(std::string_view message, sandbox_status& out
 }
 
 bool decode_image(std::string_view message, image_info& out) {
-  wire_reader r(message);
+  wire::fields r(message);
   bool fine = true;
   while (fine && r.next()) switch (r.field()) {
       case 1: out.id = r.bytes(); break;
@@ -322,7 +322,7 @@ struct wrapped_number {
   std::uint64_t& to;
 };
 bool decode_wrapped(std::string_view message, std::initializer_list<wrapped_number> wanted, std::int64_t* at) {
-  wire_reader r(message);
+  wire::fields r(message);
   while (r.next()) {
     if (r.field() == 1 && at) *at = static_cast<std::int64_t>(r.number());
     for (auto& w : wanted)
@@ -332,7 +332,7 @@ bool decode_wrapped(std::string_view message, std::initializer_list<wrapped_numb
 }
 
 bool decode_attributes(std::string_view message, container_usage& out) {
-  wire_reader r(message);
+  wire::fields r(message);
   bool fine = true;
   while (fine && r.next()) switch (r.field()) {
       case 1: out.id = r.bytes(); break;
@@ -347,7 +347,7 @@ bool decode_attributes(std::string_view message, container_usage& out) {
 }
 
 bool decode_one_usage(std::string_view message, container_usage& out) {
-  wire_reader r(message);
+  wire::fields r(message);
   bool fine = true;
   while (fine && r.next()) switch (r.field()) {
       case 1: fine = decode_attributes(r.bytes(), out); break;
@@ -365,7 +365,7 @@ bool decode_one_usage(std::string_view message, container_usage& out) {
 template <typename T, typename F>
 result<std::vector<T>> decode_list(std::string_view message, F decode, std::string_view name) {
   std::vector<T> out;
-  wire_reader r(message);
+  wire::fields r(message);
   while (r.next())
     if (r.field() == 1 && !decode(r.bytes(), out.emplace_back())) return malformed(name);
   if (!r.ok()) return malformed(name);
@@ -375,12 +375,12 @@ result<std::vector<T>> decode_list(std::string_view message, F decode, std::stri
 }  // namespace
 
 std::string encode_sandbox_config(const sandbox_config& c) {
-  wire_writer metadata;
+  wire::writer metadata;
   metadata.text(1, c.name);
   metadata.text(2, c.uid);
   metadata.text(3, c.ns);
   metadata.number(4, c.attempt);
-  wire_writer w;
+  wire::writer w;
   w.message(1, metadata.take());
   w.text(2, c.hostname);
   w.text(3, c.log_directory);
@@ -393,7 +393,7 @@ std::string encode_sandbox_config(const sandbox_config& c) {
 }
 
 std::string encode_container_config(const container_config& c) {
-  wire_writer metadata, image, linux_part, w;
+  wire::writer metadata, image, linux_part, w;
   metadata.text(1, c.name);
   metadata.number(2, c.attempt);
   image.text(1, c.image);
@@ -446,7 +446,7 @@ result<std::optional<image_info>> decode_image_status(std::string_view message) 
 
 result<exec_result> decode_exec_result(std::string_view message) {
   exec_result out;
-  wire_reader r(message);
+  wire::fields r(message);
   while (r.next()) switch (r.field()) {
       case 1: out.out = r.bytes(); break;
       case 2: out.err = r.bytes(); break;

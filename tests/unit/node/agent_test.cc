@@ -9,8 +9,8 @@
 
 #include "crypto/files.h"
 #include "loop.h"
-#include "node/containerd_config.h"
-#include "node/node_status.h"
+#include "node/runtime/containerd_config.h"
+#include "node/status/node_status.h"
 #include "small_cluster.h"
 #include "support/temporary_folder.h"
 

@@ -1,4 +1,4 @@
-#include "node/containerd_config.h"
+#include "node/runtime/containerd_config.h"
 
 #include <doctest/doctest.h>
 

@@ -1,5 +1,5 @@
 // The real containerd, started in a folder of the test's own.
-#include "node/containerd.h"
+#include "node/runtime/containerd.h"
 
 #include <doctest/doctest.h>
 #include <signal.h>
@@ -9,7 +9,7 @@
 #include "crypto/files.h"
 #include "loop.h"
 #include "node/network/cni_config.h"
-#include "node/cri.h"
+#include "node/runtime/cri.h"
 #include "support/temporary_folder.h"
 
 using namespace kedge;

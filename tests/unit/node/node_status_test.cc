@@ -1,4 +1,4 @@
-#include "node/node_status.h"
+#include "node/status/node_status.h"
 
 #include <doctest/doctest.h>
 

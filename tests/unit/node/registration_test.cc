@@ -1,4 +1,4 @@
-#include "node/registration.h"
+#include "node/join/registration.h"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>

@@ -1,11 +1,11 @@
-#include "node/server_links.h"
+#include "node/links/server_links.h"
 
 #include <doctest/doctest.h>
 
 #include "crypto/certificate.h"
 #include "json/parse.h"
-#include "node/kubelet_access.h"
-#include "node/node_stats.h"
+#include "node/port/kubelet_access.h"
+#include "node/machine/node_stats.h"
 
 using namespace kedge;
 using namespace kedge::node;

@@ -4,7 +4,7 @@
 
 #include "json/parse.h"
 #include "schema/openapi_proto.h"
-#include "schema/protobuf_wire.h"
+#include "base/protobuf_wire.h"
 #include "schema/resources.h"
 
 using namespace kedge;

@@ -7,7 +7,7 @@
 #include "json/write.h"
 #include "k3s_rows.h"
 #include "schema/decode.h"
-#include "schema/protobuf_wire.h"
+#include "base/protobuf_wire.h"
 #include "schema/time_text.h"
 
 using namespace kedge;

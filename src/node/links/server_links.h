@@ -21,7 +21,7 @@
 #include "net/http/handler.h"
 #include "node/config.h"
 #include "node/limits.h"
-#include "node/registration.h"
+#include "node/join/registration.h"
 #include "reactor/scope.h"
 #include "tunnel/client.h"
 

@@ -1,4 +1,4 @@
-#include "node/kubelet_api.h"
+#include "node/port/kubelet_api.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -14,7 +14,7 @@
 #include "base/strings.h"
 #include "json/write.h"
 #include "node/limits.h"
-#include "node/node_stats.h"
+#include "node/machine/node_stats.h"
 #include "reactor/offload.h"
 
 namespace kedge::node {

@@ -11,7 +11,7 @@
 
 #include "crypto/token.h"
 #include "net/http/client.h"
-#include "node/server_clock.h"
+#include "node/join/server_clock.h"
 
 namespace kedge::node {
 

@@ -1,4 +1,4 @@
-#include "node/cri.h"
+#include "node/runtime/cri.h"
 
 #include "base/strings.h"
 #include "node/limits.h"
@@ -22,7 +22,7 @@ result<std::string> runtime_socket(std::string_view endpoint) {
 void cri_client::use(const std::string& socket) {
   if (socket == socket_) return;
   socket_ = socket;
-  channel_ = std::make_unique<net::grpc::channel>(net::http::target{.at = reactor::endpoint::unix_path(socket)}, runtime_answer_bytes_max);
+  channel_ = std::make_unique<net::grpc::channel>(net::http::target{.at = reactor::endpoint::unix_path(socket)}, runtime_answer_bytes_max, network_);
 }
 
 // All requests that we make are the empty message.

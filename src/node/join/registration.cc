@@ -1,4 +1,4 @@
-#include "node/registration.h"
+#include "node/join/registration.h"
 
 #include <fmt/format.h>
 
@@ -15,7 +15,7 @@
 #include "json/parse.h"
 #include "meta/nodes.h"
 #include "node/limits.h"
-#include "node/system_info.h"
+#include "node/machine/system_info.h"
 #include "reactor/offload.h"
 
 namespace kedge::node {

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "node/containerd_config.h"
+#include "node/runtime/containerd_config.h"
 #include "reactor/process.h"
 #include "reactor/sync.h"
 

@@ -1,4 +1,4 @@
-#include "node/kubelet_access.h"
+#include "node/port/kubelet_access.h"
 
 #include <fmt/format.h>
 

@@ -14,7 +14,7 @@
 
 #include "crypto/certificate.h"
 #include "net/http/handler.h"
-#include "node/api_client.h"
+#include "node/join/api_client.h"
 
 namespace kedge::node {
 

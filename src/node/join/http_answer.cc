@@ -1,4 +1,4 @@
-#include "node/http_answer.h"
+#include "node/join/http_answer.h"
 
 #include "json/parse.h"
 

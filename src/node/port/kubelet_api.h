@@ -10,8 +10,8 @@
 
 #include "net/http/handler.h"
 #include "node/config.h"
-#include "node/kubelet_access.h"
-#include "node/runtime_state.h"
+#include "node/port/kubelet_access.h"
+#include "node/runtime/runtime_state.h"
 #include "node/streams/pod_streams.h"
 
 namespace kedge::node {

@@ -1,4 +1,4 @@
-#include "node/containerd.h"
+#include "node/runtime/containerd.h"
 
 #include <signal.h>
 #include <sys/stat.h>

@@ -1,7 +1,7 @@
-#include "node/supervisor_client.h"
+#include "node/join/supervisor_client.h"
 
 #include "base/log.h"
-#include "node/http_answer.h"
+#include "node/join/http_answer.h"
 #include "node/limits.h"
 #include "reactor/sync.h"
 

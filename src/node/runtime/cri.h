@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "net/grpc.h"
-#include "node/cri_messages.h"
+#include "node/runtime/cri_messages.h"
 
 namespace kedge::node {
 
@@ -15,6 +15,8 @@ result<std::string> runtime_socket(std::string_view endpoint);
 
 class cri_client {
  public:
+  // `network` null: this machine's.
+  explicit cri_client(reactor::network* network = nullptr) noexcept : network_(network) {}
   // The socket's path. Calls fail with errc::unavailable before there is one. Not while a call is under way.
   void use(const std::string& socket);
 
@@ -27,6 +29,7 @@ class cri_client {
  private:
   task<result<std::string>> call(std::string method);
 
+  reactor::network* network_;
   std::string socket_;
   std::unique_ptr<net::grpc::channel> channel_;
 };

@@ -18,7 +18,7 @@
 #include "crypto/token.h"
 #include "json/value.h"
 #include "node/config.h"
-#include "node/supervisor_client.h"
+#include "node/join/supervisor_client.h"
 #include "reactor/task.h"
 
 namespace kedge::node {

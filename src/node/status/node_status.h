@@ -14,8 +14,8 @@
 #include "base/time.h"
 #include "json/value.h"
 #include "node/config.h"
-#include "node/runtime_state.h"
-#include "node/system_info.h"
+#include "node/runtime/runtime_state.h"
+#include "node/machine/system_info.h"
 
 namespace kedge::node {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "node/runtime_state.h"
+#include "node/runtime/runtime_state.h"
 
 namespace kedge::node {
 

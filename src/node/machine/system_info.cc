@@ -1,4 +1,4 @@
-#include "node/system_info.h"
+#include "node/machine/system_info.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>

@@ -1,4 +1,4 @@
-#include "node/server_links.h"
+#include "node/links/server_links.h"
 
 #include <fmt/format.h>
 
@@ -12,7 +12,7 @@
 #include "crypto/files.h"
 #include "json/parse.h"
 #include "json/write.h"
-#include "node/http_answer.h"
+#include "node/join/http_answer.h"
 #include "node/limits.h"
 #include "reactor/offload.h"
 #include "reactor/sync.h"

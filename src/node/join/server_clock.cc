@@ -1,4 +1,4 @@
-#include "node/server_clock.h"
+#include "node/join/server_clock.h"
 
 #include <array>
 

@@ -8,8 +8,8 @@
 #include "json/value.h"
 #include "net/http/client.h"
 #include "node/limits.h"
-#include "node/server_clock.h"
-#include "node/supervisor_client.h"
+#include "node/join/server_clock.h"
+#include "node/join/supervisor_client.h"
 
 namespace kedge::node {
 

@@ -1,12 +1,15 @@
-// protobuf_wire.h: the wire format itself: tags, varints, lengths. Reading never leaves the view.
+// protobuf_wire.h: protobuf's wire format itself: tags, varints, lengths; of Kubernetes' objects and of the runtime's messages. Reading
+// never leaves the view.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 
-namespace kedge::schema::wire {
+namespace kedge::wire {
 
 enum class kind : unsigned char { varint = 0, fixed64 = 1, bytes = 2, group = 3, group_end = 4, fixed32 = 5 };
 
@@ -97,6 +100,40 @@ class reader {
   std::string_view rest_;
 };
 
+// Calls `each` with every field of a message. False: it is malformed, or `each` (that gives a bool, or nothing) said so.
+template <typename Each>
+bool read_fields(std::string_view message, Each each) {
+  for (reader in(message); !in.at_end();) {
+    field f;
+    if (!in.next(f)) return false;
+    if constexpr (std::is_same_v<decltype(each(f)), bool>) {
+      if (!each(f)) return false;
+    } else {
+      each(f);
+    }
+  }
+  return true;
+}
+
+// The fields of a message, one by one: while (m.next()) switch (m.field()) …; then m.ok() says whether all of it is well-formed.
+class fields {
+ public:
+  explicit fields(std::string_view message) : in_(message) {}
+  bool next() noexcept {
+    now_ = {};
+    return ok_ && !in_.at_end() && (ok_ = in_.next(now_));
+  }
+  int field() const noexcept { return now_.id; }
+  std::uint64_t number() const noexcept { return now_.number; }    // 0 when the field is none
+  std::string_view bytes() const noexcept { return now_.data; }    // empty when it has no length
+  bool ok() const noexcept { return ok_; }
+
+ private:
+  reader in_;
+  wire::field now_;
+  bool ok_ = true;
+};
+
 inline void put_varint(std::uint64_t n, std::string& out) {
   while (n >= 0x80) {
     out += static_cast<char>(n | 0x80);
@@ -132,4 +169,22 @@ bool put_message(int id, std::string& out, Body body) {
   return true;
 }
 
-}  // namespace kedge::schema::wire
+// A message of proto3: what has its default is left out.
+class writer {
+ public:
+  writer& number(int id, std::uint64_t n) {
+    if (n != 0) put_number(id, n, out_);
+    return *this;
+  }
+  writer& text(int id, std::string_view s) { return s.empty() ? *this : message(id, s); }
+  writer& message(int id, std::string_view m) {
+    put_bytes(id, m, out_);
+    return *this;
+  }
+  std::string take() { return std::exchange(out_, {}); }
+
+ private:
+  std::string out_;
+};
+
+}  // namespace kedge::wire

@@ -1,4 +1,4 @@
-#include "node/node_stats.h"
+#include "node/machine/node_stats.h"
 
 #include <dirent.h>
 #include <sys/resource.h>
@@ -9,7 +9,7 @@
 
 #include "base/strings.h"
 #include "crypto/files.h"
-#include "node/system_info.h"
+#include "node/machine/system_info.h"
 
 namespace kedge::node {
 

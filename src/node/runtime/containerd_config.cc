@@ -1,4 +1,4 @@
-#include "node/containerd_config.h"
+#include "node/runtime/containerd_config.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>

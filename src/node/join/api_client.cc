@@ -1,8 +1,8 @@
-#include "node/api_client.h"
+#include "node/join/api_client.h"
 
 #include "json/parse.h"
 #include "json/write.h"
-#include "node/http_answer.h"
+#include "node/join/http_answer.h"
 #include "node/limits.h"
 #include "reactor/sync.h"
 
