@@ -73,6 +73,7 @@ class agent {
   task<void> look_at_runtime();
   task<void> look_at_machine();
   task<result<void>> write_status();
+  void notice_ready();
   task<result<void>> claim_role();
   task<result<void>> renew_lease();
   task<void> tell(std::string_view type, std::string_view reason, std::string message);
@@ -447,7 +448,10 @@ task<result<void>> agent::write_status() {
   auto now = loop::current().now();
   auto wanted = describe_node(facts(), node_, wall_now());
   auto patch = status_patch(node_, wanted, now - reported_at_ >= status_report_interval);
-  if (patch.is_null()) co_return result<void>();
+  if (patch.is_null()) {
+    notice_ready();
+    co_return result<void>();
+  }
   pod_settings_.node_labels = node_["metadata"]["labels"];
   pod_settings_.node.allocatable = wanted["status"]["allocatable"];
   auto before = std::move(node_);
@@ -455,12 +459,16 @@ task<result<void>> agent::write_status() {
   KEDGE_CO_TRY(node_, co_await api_->strategic_patch(node_path() + "/status", patch));
   reported_at_ = now;
   co_await tell_changes(before);
-  if (is_ready() && !control_.ready.is_set()) {
-    log::info("node {} is ready after {} ms", config_.node_name,
-              std::chrono::duration_cast<std::chrono::milliseconds>(loop::current().now() - began_).count());
-    control_.ready.set();
-  }
+  notice_ready();
   co_return result<void>();
+}
+
+// Whoever wrote it: a node whose runtime runs already is ready in the text that it is created with.
+void agent::notice_ready() {
+  if (!is_ready() || control_.ready.is_set()) return;
+  log::info("node {} is ready after {} ms", config_.node_name,
+            std::chrono::duration_cast<std::chrono::milliseconds>(loop::current().now() - began_).count());
+  control_.ready.set();
 }
 
 task<result<void>> agent::claim_role() {
