@@ -11,6 +11,7 @@ namespace kedge::sim {
 namespace {
 constexpr std::size_t window_bytes = 256 * 1024;  // in flight or unread, one direction of one connection
 constexpr std::size_t trace_lines_max = 400;      // the last ones are what a failure needs
+constexpr std::uint16_t first_ephemeral_port = 40'000;
 constexpr auto reset_text = "connection reset by peer";
 }  // namespace
 
@@ -207,8 +208,8 @@ class sim_stream final : public reactor::stream {
 
 class sim_listener final : public reactor::listener {
  public:
-  sim_listener(host& h, reactor::endpoint at) : host_(h), at_(std::move(at)) { host_.listeners_[at_.port] = this; }
-  ~sim_listener() override { host_.listeners_.erase(at_.port); }
+  sim_listener(host& h, reactor::endpoint at) : host_(h), at_(std::move(at)) { host_.listeners_[at_.text()] = this; }
+  ~sim_listener() override { host_.listeners_.erase(at_.text()); }
   task<result<std::unique_ptr<reactor::stream>>> accept() override {
     while (waiting_.empty()) co_await changed_.wait();
     auto s = std::move(waiting_.front());
@@ -271,24 +272,35 @@ void host::resume() {
   for (auto& again : std::exchange(waiting_work_, {})) again();
 }
 
+sim_listener* host::listener_for(const reactor::endpoint& to) const {
+  for (auto& at : {to, reactor::endpoint{"::", to.port}, reactor::endpoint{"0.0.0.0", to.port}})
+    if (auto found = listeners_.find(at.text()); found != listeners_.end()) return found->second;
+  return nullptr;
+}
+
+std::uint16_t host::ephemeral_port() noexcept {
+  if (next_port_ < first_ephemeral_port) next_port_ = first_ephemeral_port;  // at first, and when they have all been used
+  return next_port_++;
+}
+
 result<std::unique_ptr<reactor::listener>> host::listen(const reactor::endpoint& at, const reactor::listen_options&) {
   auto e = at;
-  e.address = address_;
-  if (e.port == 0) e.port = next_port_++;
-  if (listeners_.contains(e.port)) return fail(errc::io, "listen on " + e.text() + ": address in use");
+  if (e.address.empty()) e.address = address_;
+  if (e.port == 0 && !e.is_unix) e.port = ephemeral_port();
+  if (listeners_.contains(e.text())) return fail(errc::io, "listen on " + e.text() + ": address in use");
   return std::make_unique<sim_listener>(*this, e);
 }
 
 task<result<std::unique_ptr<reactor::stream>>> host::connect(reactor::endpoint to) {
   auto& w = world_;
+  const bool loopback = to.is_unix || to.address == "127.0.0.1" || to.address == "::1";
   co_await reactor::sleep_for(w.between(w.faults.delay_min, w.faults.delay_max) * 2);
-  auto* there = w.find(to.address);
+  auto* there = loopback ? this : w.find(to.address);
   while (there && w.is_cut(*this, *there)) co_await reactor::sleep_for(std::chrono::milliseconds(200));
   auto refused = [&] { return fail(errc::refused, "connect to " + to.text() + ": connection refused"); };
   if (!there || !there->running() || w.chance(w.faults.refuse_probability)) co_return refused();
-  auto l = there->listeners_.find(to.port);
-  if (l == there->listeners_.end()) co_return refused();
-  reactor::endpoint mine{address_, next_port_++};
+  if (!there->listener_for(to)) co_return refused();
+  auto mine = to.is_unix ? to : reactor::endpoint{loopback ? to.address : address_, ephemeral_port()};
   auto near = std::make_unique<sim_stream>(*this, mine, to);
   {
     reactor::loop::current_guard guard(there->loop());
@@ -296,12 +308,11 @@ task<result<std::unique_ptr<reactor::stream>>> host::connect(reactor::endpoint t
     sim_stream::join(*near, *far);
     // Not from within this host's turn: that one has to learn the time first.
     auto knocks = std::make_shared<std::unique_ptr<sim_stream>>(std::move(far));
-    w.at(w.now(), [&w, there, port = to.port, boot = there->boots_, knocks] {
+    w.at(w.now(), [&w, there, to, boot = there->boots_, knocks] {
       if (!there->running() || there->boots_ != boot) return;
       reactor::loop::current_guard now_there(there->loop());
       w.wake(*there);
-      auto listening = there->listeners_.find(port);
-      if (listening != there->listeners_.end()) listening->second->arrived(std::move(*knocks));
+      if (auto* listening = there->listener_for(to)) listening->arrived(std::move(*knocks));
       knocks->reset();
     });
   }
@@ -342,6 +353,10 @@ void world::heal(host& a, host& b) {
   trace("heal " + a.name() + " | " + b.name());
   cuts_.erase({&a, &b});
   cuts_.erase({&b, &a});
+}
+void world::heal_all() {
+  trace("heal all");
+  cuts_.clear();
 }
 bool world::is_cut(const host& a, const host& b) const { return cuts_.contains({&a, &b}); }
 

@@ -2,7 +2,7 @@
 // the real one; only the bottom of its loops is replaced.
 //
 //   world ── virtual time, one event queue, one random source
-//     └─ host ── one loop at a time (start, crash, restart), an address, a clock that may be wrong
+//     └─ host ── one loop at a time (start, crash, restart), an address, a loopback, socket files, a clock that may be wrong
 //          └─ streams and listeners ── delay, bounded windows, resets, partitions
 //
 // Everything runs on the calling thread: the world gives one host a turn at a time, chosen by the seed, and moves the time
@@ -69,9 +69,11 @@ class host final : public reactor::network {
   std::string name_, address_;
   std::unique_ptr<reactor::loop> loop_;
   std::function<task<void>(host&)> main_;
-  std::map<std::uint16_t, sim_listener*> listeners_;
+  sim_listener* listener_for(const reactor::endpoint& to) const;
+  std::uint16_t ephemeral_port() noexcept;
+  std::map<std::string, sim_listener*, std::less<>> listeners_;  // by endpoint
   std::set<sim_stream*> streams_;
-  std::uint16_t next_port_ = 40'000;
+  std::uint16_t next_port_ = 0;
   std::uint64_t boots_ = 0;
   duration clock_offset_{0};
   bool paused_ = false;
@@ -95,6 +97,8 @@ class world {
   // No bytes pass between the two while cut; connections stay, what is sent waits.
   void cut(host& a, host& b);
   void heal(host& a, host& b);
+  void heal_all();
+  bool cut_off(const host& a, const host& b) const { return is_cut(a, b); }
 
   // Runs `f` at that time, outside of every host.
   void at(time_point when, std::function<void()> f);

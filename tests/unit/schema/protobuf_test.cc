@@ -2,12 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include "base/protobuf_wire.h"
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/write.h"
 #include "k3s_rows.h"
 #include "schema/decode.h"
-#include "base/protobuf_wire.h"
 #include "schema/time_text.h"
 
 using namespace kedge;
