@@ -97,9 +97,9 @@ class Pods(unittest.TestCase):
         eventually("one is left", lambda: len(self.server.get("pods", "-l", "app=web")["items"]) == 1, timeout=60)
 
     def test_init_containers_run_one_by_one(self):
-        self.make("staged", container(command="cat /work/order; sleep 1000", volumeMounts=[{"name": "work", "mountPath": "/work"}]),
-                  initContainers=[container("one", "echo one >> /work/order", volumeMounts=[{"name": "work", "mountPath": "/work"}]),
-                                  container("two", "sleep 1; echo two >> /work/order", volumeMounts=[{"name": "work", "mountPath": "/work"}])],
+        self.make("staged", container(command="cat /job/order; sleep 1000", volumeMounts=[{"name": "work", "mountPath": "/job"}]),
+                  initContainers=[container("one", "echo one >> /job/order", volumeMounts=[{"name": "work", "mountPath": "/job"}]),
+                                  container("two", "sleep 1; echo two >> /job/order", volumeMounts=[{"name": "work", "mountPath": "/job"}])],
                   volumes=[{"name": "work", "emptyDir": {}}])
         pod = self.ready("staged")
         self.assertEqual(eventually("its log", lambda: self.logs("staged")), "one\ntwo\n")
@@ -113,9 +113,9 @@ class Pods(unittest.TestCase):
         self.assertEqual(status_of(pod, "main")["state"]["waiting"]["reason"], "PodInitializing")
 
     def test_a_sidecar_starts_before_and_ends_after(self):
-        self.make("with-sidecar", container(command="test -e /work/up && echo found; sleep 2"), restartPolicy="Never",
-                  initContainers=[container("side", "touch /work/up; sleep 1000", restartPolicy="Always", volumeMounts=[{"name": "work", "mountPath": "/work"}],
-                                            startupProbe={"exec": {"command": ["test", "-e", "/work/up"]}, "periodSeconds": 1})],
+        self.make("with-sidecar", container(command="test -e /job/up && echo found; sleep 2"), restartPolicy="Never",
+                  initContainers=[container("side", "touch /job/up; sleep 1000", restartPolicy="Always", volumeMounts=[{"name": "work", "mountPath": "/job"}],
+                                            startupProbe={"exec": {"command": ["test", "-e", "/job/up"]}, "periodSeconds": 1})],
                   volumes=[{"name": "work", "emptyDir": {}}])
         self.wait("with-sidecar", "both run", lambda p: status_of(p, "side").get("started") and "running" in status_of(p, "main").get("state", {}))
         self.phase("with-sidecar", "Succeeded")

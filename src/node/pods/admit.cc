@@ -63,6 +63,21 @@ std::optional<waiting_reason> lacks_resources(const value& pod, const std::vecto
   return std::nullopt;
 }
 
+// Those that are namespaced and harm nobody, and K3s's own two.
+std::optional<waiting_reason> has_unsafe_sysctl(const value& pod) {
+  static constexpr std::string_view safe[] = {"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range",
+                                              "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_keepalive_time",
+                                              "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_rmem",
+                                              "net.ipv4.tcp_wmem", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"};
+  for (auto& one : list_of(pod["spec"]["securityContext"]["sysctls"])) {
+    std::string name(one["name"].as_string());
+    std::replace(name.begin(), name.end(), '/', '.');
+    if (std::find(std::begin(safe), std::end(safe), name) == std::end(safe))
+      return waiting_reason{"SysctlForbidden", fmt::format("forbidden sysctl: \"{}\" not allowlisted", name)};
+  }
+  return std::nullopt;
+}
+
 bool selected(const value& pod, const pod_settings& s) {
   auto* selector = pod["spec"]["nodeSelector"].object();
   if (!selector) return true;
@@ -72,6 +87,7 @@ bool selected(const value& pod, const pod_settings& s) {
 }  // namespace
 
 std::optional<waiting_reason> why_not_admitted(const value& pod, const std::vector<std::shared_ptr<const value>>& others, const pod_settings& s) {
+  if (auto problem = has_unsafe_sysctl(pod)) return problem;
   if (auto problem = lacks_resources(pod, others, s)) return problem;
   if (!selected(pod, s)) return waiting_reason{"NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"};
   for (auto& wanted : ports_of(pod))

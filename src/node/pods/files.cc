@@ -154,14 +154,14 @@ int open_beneath(int at, const std::string& path, std::uint64_t flags) {
 
 // Group and mode of what was opened, and of what is in it. Containers may exchange names for links meanwhile: what is changed is what was
 // looked at, by its descriptor (CVE-2021-25741's like).
-result<void> give_opened(const descriptor& it, const char* name, gid_t group, int depth) {
+result<void> give_opened(const descriptor& it, const char* name, gid_t group, bool only_readable, int depth) {
   if (depth > depth_max) return fail(errc::too_large, fmt::format("{} is too deep", name));
   struct stat about {};
   if (::fstat(it.get(), &about) != 0) return last_error("stat", name);
   if (::fchownat(it.get(), "", static_cast<uid_t>(-1), group, AT_EMPTY_PATH) != 0) return last_error("chown", name);
   if (S_ISLNK(about.st_mode)) return {};
   const bool is_folder = S_ISDIR(about.st_mode);
-  const auto mode = about.st_mode | 0660 | (is_folder ? S_ISGID | 0110 : 0);
+  const auto mode = about.st_mode | (only_readable ? 0440 : 0660) | (is_folder ? S_ISGID | 0110 : 0);
   if (::chmod(fmt::format("/proc/self/fd/{}", it.get()).c_str(), mode & 07777) != 0) return last_error("chmod", name);
   if (!is_folder) return {};
   auto fd = ::openat(it.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -177,7 +177,7 @@ result<void> give_opened(const descriptor& it, const char* name, gid_t group, in
     if (n == "." || n == "..") continue;
     descriptor inner(::openat(::dirfd(list), entry->d_name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
     if (!inner && errno == ENOENT) continue;
-    if (out = inner ? give_opened(inner, entry->d_name, group, depth + 1) : last_error("open", entry->d_name); !out) break;
+    if (out = inner ? give_opened(inner, entry->d_name, group, only_readable, depth + 1) : last_error("open", entry->d_name); !out) break;
   }
   ::closedir(list);
   return out;
@@ -231,7 +231,7 @@ result<void> give_to_group(const std::string& folder, const ownership& who) {
   struct stat about {};
   if (who.only_on_mismatch && ::stat(folder.c_str(), &about) == 0 && about.st_gid == group && (about.st_mode & (S_ISGID | 0060)) == (S_ISGID | 0060)) return {};
   descriptor top(::open(folder.c_str(), O_PATH | O_CLOEXEC));
-  return top ? give_opened(top, folder.c_str(), group, 0) : last_error("open", folder);
+  return top ? give_opened(top, folder.c_str(), group, who.only_readable, 0) : last_error("open", folder);
 }
 
 bool is_mount_point(const std::string& path) {
@@ -242,8 +242,10 @@ bool is_mount_point(const std::string& path) {
 
 result<void> mount_tmpfs(const std::string& path, std::uint64_t size_bytes) {
   if (is_mount_point(path)) return {};
-  auto options = size_bytes > 0 ? fmt::format("size={}", size_bytes) : std::string();
-  if (::mount("tmpfs", path.c_str(), "tmpfs", 0, options.c_str()) != 0) return last_error("mount tmpfs at", path);
+  // Secrets never reach a disk; kernels before 6.4 know no noswap.
+  auto size = size_bytes > 0 ? fmt::format("size={},", size_bytes) : std::string();
+  if (::mount("tmpfs", path.c_str(), "tmpfs", 0, (size + "noswap").c_str()) == 0) return {};
+  if (::mount("tmpfs", path.c_str(), "tmpfs", 0, size.c_str()) != 0) return last_error("mount tmpfs at", path);
   return {};
 }
 
@@ -259,7 +261,12 @@ result<void> mount_subpath(const std::string& volume, const std::string& inside,
       if (part.empty() || part == ".") continue;
       descriptor at(done.empty() ? ::dup(root.get()) : open_beneath(root.get(), done, O_PATH | O_DIRECTORY));
       if (!at) return last_error("open", done);
-      if (::mkdirat(at.get(), std::string(part).c_str(), about.st_mode & 07777) != 0 && errno != EEXIST) return last_error("create", inside);
+      std::string name(part);
+      if (::mkdirat(at.get(), name.c_str(), 0700) == 0) {
+        if (::fchmodat(at.get(), name.c_str(), about.st_mode & 07777, 0) != 0) return last_error("chmod", inside);
+      } else if (errno != EEXIST) {
+        return last_error("create", inside);
+      }
       done += (done.empty() ? "" : "/") + std::string(part);
     }
   }
@@ -293,9 +300,14 @@ result<void> remove_pod_folder(const std::string& folder) {
 }
 
 result<void> check_host_path(const std::string& path, std::string_view type) {
-  auto refuse = [&](std::string_view what) { return fail(errc::invalid, fmt::format("hostPath type check failed: {} is not {}", path, what)); };
   struct stat about {};
   bool there = ::stat(path.c_str(), &about) == 0;
+  auto refuse = [&](std::string_view what) {
+    if (!there)
+      return fail(errc::not_found, fmt::format("hostPath type check failed, {} is not {}, unable to determine its type: path \"{}\" does not exist", path, what, path));
+    auto is = S_ISDIR(about.st_mode) ? "directory" : S_ISREG(about.st_mode) ? "file" : S_ISSOCK(about.st_mode) ? "socket" : S_ISCHR(about.st_mode) ? "character device" : S_ISBLK(about.st_mode) ? "block device" : "unknown";
+    return fail(errc::invalid, fmt::format("hostPath type check failed: {} is not {}, it's a {}", path, what, is));
+  };
   if (type.empty()) return {};
   if (type == "DirectoryOrCreate" || type == "Directory") {
     if (!there && type == "DirectoryOrCreate") return crypto::make_folder(path, 0755);

@@ -20,6 +20,7 @@ struct volume_file {
 struct ownership {
   std::optional<std::int64_t> group;  // fsGroup
   bool only_on_mismatch = false;      // fsGroupChangePolicy: OnRootMismatch
+  bool only_readable = false;         // the group may read, not write
 };
 
 // The files of a ConfigMap, Secret … as the kubelet's AtomicWriter lays them out: all of them change at one moment.
@@ -32,7 +33,7 @@ struct ownership {
 result<bool> write_atomically(const std::string& folder, const std::vector<volume_file>& files, const ownership& who);
 
 result<void> make_pod_folder(const std::string& path, unsigned mode);
-// Group and modes of a volume's files, so that the group may write them.
+// Group and modes of a volume's files, so that the group may use them.
 result<void> give_to_group(const std::string& folder, const ownership& who);
 
 bool is_mount_point(const std::string& path);

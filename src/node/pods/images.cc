@@ -141,7 +141,7 @@ task<std::expected<image_info, image_puller::failed>> image_puller::pull(const v
   if (credentials.empty()) ref = co_await runtime_.pull(name, nullptr);
   for (std::size_t i = 0; i < credentials.size() && !ref; ++i) ref = co_await runtime_.pull(name, &credentials[i]);
   if (!ref) {
-    auto text = rpc_text(ref.error());
+    auto text = rpc_description(ref.error());
     tell(true, "Failed", fmt::format("Failed to pull image \"{}\": {}", image, text));
     co_return std::unexpected(failed{{"ErrImagePull", text}, {}});
   }

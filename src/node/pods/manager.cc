@@ -64,7 +64,7 @@ void pod_manager::changed(value pod) {
   auto& e = add(std::move(pod), false);
   if (refused) {
     parts_.cluster.tell(*e.worker->pod(), {}, true, refused->reason, refused->message);
-    e.worker->fail_pod({refused->reason, "Pod was rejected: " + refused->message});
+    e.worker->reject({refused->reason, "Pod was rejected: " + refused->message});
   }
   e.task.spawn(run_one(e));
 }

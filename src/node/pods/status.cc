@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "node/pods/steps.h"
+#include "pod/amounts.h"
 
 namespace kedge::node {
 
@@ -37,8 +38,8 @@ value terminated(const container_seen& c, const std::string& id) {
   object out{{"exitCode", c.exit_code}};
   if (!c.reason.empty()) out.set("reason", c.reason);
   if (!c.told.empty()) out.set("message", c.told);
-  out.set("startedAt", c.started_at > 0 ? value(time_text(c.started_at)) : value());
-  out.set("finishedAt", c.finished_at > 0 ? value(time_text(c.finished_at)) : value());
+  out.set("startedAt", time_text(c.started_at));  // of one that couldn't be started: the epoch, as the kubelet has it
+  out.set("finishedAt", time_text(c.finished_at));
   out.set("containerID", id);
   return object{{"terminated", std::move(out)}};
 }
@@ -386,6 +387,24 @@ void add_addresses(const status_input& in, value& status) {
   status.set("podIPs", std::move(ips));
 }
 
+// What the pod as a whole may use and was given (KEP-5419): its containers together.
+void add_resources(const value& pod, value& status) {
+  auto list = [](const pod::amounts& all) {
+    object out;
+    for (auto& [name, amount] : all)
+      if (!amount.is_zero() && (name == "cpu" || name == "memory")) out.set(name, amount.text());
+    return value(std::move(out));
+  };
+  auto requests = list(pod::amounts_of_pod(pod, "requests")), limits = list(pod::amounts_of_pod(pod, "limits"));
+  value resources(object{});
+  if (!limits.empty()) resources.set("limits", std::move(limits));
+  if (!requests.empty()) {
+    status.set("allocatedResources", requests);
+    resources.set("requests", std::move(requests));
+  }
+  status.set("resources", std::move(resources));
+}
+
 void cut_messages(value& status) {
   std::size_t containers = 0;
   constexpr const char* lists[] = {"containerStatuses", "initContainerStatuses"};
@@ -451,6 +470,7 @@ value pod_status(const status_input& in) {
   auto started = in.before["startTime"].is_string() ? in.before["startTime"] : api["startTime"];
   out.set("startTime", started.is_string() ? started : value(format_rfc3339(in.now)));
   if (api["qosClass"].is_string()) out.set("qosClass", api["qosClass"]);
+  add_resources(in.pod, out);
   cut_messages(out);
   return out;
 }
@@ -472,9 +492,16 @@ value ended_status(const value& pod, value status) {
   return status;
 }
 
+value rejected_status(const value& status) {
+  object out;
+  for (auto* part : {"observedGeneration", "phase", "reason", "message", "startTime", "qosClass"})
+    if (!status[part].is_null()) out.set(part, status[part]);
+  return out;
+}
+
 value status_patch(const value& pod, const value& wanted) {
   static constexpr const char* whole[] = {"observedGeneration", "phase", "reason", "message", "hostIP", "podIP", "startTime", "containerStatuses",
-                                          "initContainerStatuses", "ephemeralContainerStatuses"};
+                                          "initContainerStatuses", "ephemeralContainerStatuses", "resources", "allocatedResources"};
   auto& api = pod["status"];
   value status;
   for (auto* part : whole) {

@@ -37,6 +37,9 @@ json::value pod_status(const status_input& in);
 // The status of a pod of which nothing is left: what isn't told to have ended has, nobody knows how; its phase is final.
 json::value ended_status(const json::value& pod, json::value status);
 
+// Of a pod that isn't admitted, so much as the kubelet says.
+json::value rejected_status(const json::value& status);
+
 // What the API's status lacks, as a strategic merge patch with the pod's uid; null when it says all of `wanted`.
 json::value status_patch(const json::value& pod, const json::value& wanted);
 

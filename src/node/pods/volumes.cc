@@ -245,11 +245,11 @@ result<bool> make_one(const pod_volume& v, const ownership& who) {
     case pod_volume::content::folder:
     case pod_volume::content::files: break;
   }
-  KEDGE_CHECK(make_pod_folder(v.path, 0777));
+  if (!v.in_memory || !is_mount_point(v.path)) KEDGE_CHECK(make_pod_folder(v.path, 0777));
   if (v.in_memory) KEDGE_CHECK(mount_tmpfs(v.path, v.size_bytes));
-  if (v.in_memory) KEDGE_CHECK(make_pod_folder(v.path, 0777));
   if (v.kind == pod_volume::content::files) {
     KEDGE_TRY(auto written, write_atomically(v.path, v.files, who));
+    if (written) KEDGE_CHECK(give_to_group(v.path, {.group = who.group, .only_readable = true}));
     return written;
   }
   KEDGE_CHECK(give_to_group(v.path, {.group = who.group, .only_on_mismatch = true}));

@@ -142,6 +142,11 @@ void pod_worker::fail_pod(waiting_reason why) {
   end();
 }
 
+void pod_worker::reject(waiting_reason why) {
+  rejected_ = true;
+  fail_pod(std::move(why));
+}
+
 void pod_worker::tell(std::string container, bool warning, std::string reason, std::string message) {
   if (!gone_) parts_.cluster.tell(*pod_, std::move(container), warning, std::move(reason), std::move(message));
 }
@@ -197,6 +202,7 @@ void pod_worker::say_status(bool terminal) {
   if (gone_) return;
   auto next = pod_status({.pod = *pod_, .before = wanted_, .seen = seen_, .probes = probing_.found(), .waiting = waiting_, .host_ips = parts_.settings.node.host_ips,
                           .runtime = parts_.settings.runtime, .now = wall_now(), .terminal = terminal, .failure = failure_});
+  if (rejected_) next = rejected_status(next);
   if (next == wanted_ && !told_.is_null()) return;
   wanted_ = std::move(next);
   status_changed_.set();
@@ -576,7 +582,7 @@ std::int64_t pod_worker::grace_seconds(const value& container, kill_reason why) 
 task<void> pod_worker::kill(container_to_kill k, std::optional<std::int64_t> grace) {
   value container = container_named(*pod_, k.name);
   auto seconds = grace ? *grace : grace_seconds(container, k.reason);
-  tell(k.name, false, "Killing", k.message.empty() || k.message == "FailedPostStartHook" ? fmt::format("Stopping container {}", k.name) : k.message);
+  tell(k.name, false, "Killing", k.message.empty() ? fmt::format("Stopping container {}", k.name) : k.message);
   auto began = loop::current().now();
   if (auto hook = container["lifecycle"]["preStop"]; hook.is_object() && seconds > 0) {
     handler_target at{.container_id = k.id, .pod_ip = seen_.ips.empty() ? std::string() : seen_.ips.front(), .network = parts_.network};
@@ -650,7 +656,7 @@ task<void> pod_worker::terminate() {
   }
   ended_ = true;
   if (!gone_) {
-    wanted_ = ended_status(*pod_, wanted_);
+    if (!rejected_) wanted_ = ended_status(*pod_, wanted_);
     status_changed_.set();
   }
   for (auto pause = api_retry_first; !gone_; pause = std::min(pause * 2, api_retry_most)) {

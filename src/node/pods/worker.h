@@ -50,8 +50,10 @@ class pod_worker {
   void update(json::value pod);  // a newer one of the same uid
   void gone();                   // the API doesn't have it any more
   void look() { changed_.set(); }
-  // The pod isn't admitted, or has to go: it ends as Failed.
+  // It has to go: it ends as Failed.
   void fail_pod(waiting_reason why);
+  // It never begins: it isn't admitted.
+  void reject(waiting_reason why);
 
   const std::shared_ptr<const json::value>& pod() const { return pod_; }
   const json::value& status() const { return wanted_; }
@@ -99,6 +101,7 @@ class pod_worker {
   std::shared_ptr<const json::value> pod_;
   bool gone_, ended_ = false;
   std::optional<waiting_reason> failure_;
+  bool rejected_ = false;
 
   pod_seen seen_;
   std::map<std::string, container_seen> described_;  // by container id: what doesn't change while its state doesn't

@@ -136,6 +136,10 @@ TEST_CASE("a pod that doesn't fit isn't admitted") {
   auto port = why_not_admitted(make_pod(R"({"containers": [{"name": "a", "ports": [{"containerPort": 8080, "hostPort": 80, "hostIP": "10.0.0.1"}]}]})"), {other}, s);
   REQUIRE(port);
   CHECK(port->reason == "NodePorts");
+  auto sysctl = why_not_admitted(make_pod(R"({"securityContext": {"sysctls": [{"name": "net.ipv4.tcp_syncookies", "value": "1"}, {"name": "kernel/msgmax", "value": "1"}]}})"), {}, s);
+  REQUIRE(sysctl);
+  CHECK(sysctl->reason == "SysctlForbidden");
+  CHECK(sysctl->message == "forbidden sysctl: \"kernel.msgmax\" not allowlisted");
   CHECK(why_not_admitted(make_pod(R"({"nodeSelector": {"a": "b"}})"), {}, s)->reason == "NodeAffinity");
 }
 

@@ -150,6 +150,20 @@ TEST_CASE("a condition keeps its time while its status is the same, and others' 
   CHECK(condition(d.status(), "ContainersReady")["lastTransitionTime"].as_string() == "2000-01-01T00:00:00Z");
 }
 
+TEST_CASE("what the containers ask for together is the pod's, and a pod that isn't admitted says little") {
+  described d{make_pod(R"({"containers": [{"name": "a", "resources": {"requests": {"cpu": "10m"}, "limits": {"memory": "64Mi"}}}, {"name": "b", "resources": {"requests": {"cpu": "5m"}}}]})"), {}};
+  auto status = d.status();
+  CHECK(status["allocatedResources"]["cpu"].as_string() == "15m");
+  CHECK(status["resources"]["requests"]["cpu"].as_string() == "15m");
+  CHECK(described{make_pod(two), {}}.status()["resources"].is_object());
+  d.failure = waiting_reason{"OutOfcpu", "too much"};
+  auto rejected = rejected_status(d.status());
+  CHECK(rejected["phase"].as_string() == "Failed");
+  CHECK(rejected["reason"].as_string() == "OutOfcpu");
+  CHECK(rejected["containerStatuses"].is_null());
+  CHECK(rejected["conditions"].is_null());
+}
+
 TEST_CASE("a patch says what the API doesn't know, and nothing when it knows all") {
   described d{make_pod(R"({"containers": [{"name": "a"}]})"), seen_builder().sandbox("s").container("a", running).seen};
   auto wanted = d.status();
