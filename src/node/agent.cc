@@ -20,6 +20,7 @@
 #include "node/machine/system_info.h"
 #include "node/pods/api_cluster.h"
 #include "node/pods/manager.h"
+#include "node/pods/static_pods.h"
 #include "node/runtime/cri_pod_runtime.h"
 #include "node/status/node_status.h"
 #include "node/streams/pod_streams.h"
@@ -68,6 +69,7 @@ class agent {
   task<void> keep_lease();
   task<void> prepare_pods();
   void run_pods();
+  task<void> read_static_pods();
 
   task<result<void>> adopt_or_create();
   task<void> look_at_runtime();
@@ -340,6 +342,20 @@ task<void> agent::prepare_pods() {
   pod_streams_.emplace(*pods_, pod_runtime_, control_.network);
 }
 
+task<void> agent::read_static_pods() {
+  std::vector<std::string> told;
+  for (;;) {
+    auto read = co_await reactor::offload([folder = config_.agent_folder() + "/pod-manifests", name = config_.node_name] { return read_manifests(folder, name); });
+    if (read) {
+      if (read->problems != told)
+        for (auto& p : read->problems) log::warning("static pod {}", p);
+      told = std::move(read->problems);
+      pods_->static_pods(std::move(read->pods));
+    }
+    co_await reactor::sleep_for(static_period);
+  }
+}
+
 // From when the Node is there: what it has is what pods are admitted by.
 void agent::run_pods() {
   pod_settings_.node.allocatable = node_["status"]["allocatable"];
@@ -347,6 +363,8 @@ void agent::run_pods() {
   if (!runtime_.name.empty()) pod_settings_.runtime = runtime_.name;
   node_tasks_.spawn(pod_events_->run());
   node_tasks_.spawn(pods_->run());
+  node_tasks_.spawn(read_static_pods());
+  node_tasks_.spawn(pods_->keep_mirrors([this] { return node_; }));
   node_tasks_.spawn(watch_collection(*api_, "this node's pods", "/api/v1/pods?fieldSelector=spec.nodeName%3D" + config_.node_name,
                                      {.listed = [this](std::vector<value> all) { pods_->listed(std::move(all)); },
                                       .changed = [this](value pod) { pods_->changed(std::move(pod)); },

@@ -89,6 +89,9 @@ inline constexpr std::size_t message_lines_max = 80;
 inline constexpr std::size_t host_file_max = 64 * 1024;   // /etc/hosts, /etc/resolv.conf
 inline constexpr std::size_t events_waiting_max = 1000;   // as client-go: beyond it the newest is dropped
 inline constexpr std::size_t events_told_max = 1024;      // that may be counted up
+inline constexpr duration static_period = 20s;            // the kubelet's fileCheckFrequency
+inline constexpr std::size_t static_pods_max = 500;
+inline constexpr std::size_t manifest_bytes_max = 1024 * 1024;
 inline constexpr std::size_t workers_max = 2000;          // pods on a node with those that end; more wait until others have
 
 // containerd is started again after 1 s, doubling up to 1 min; a run of 1 min makes it start afresh.

@@ -219,6 +219,31 @@ class Pods(unittest.TestCase):
         self.assertTrue(self.pod("stubborn")["metadata"]["deletionTimestamp"])
         self.kubectl("delete", "pod", "stubborn", "--grace-period=1", timeout=30)
 
+    def test_a_pod_of_a_file(self):
+        folder = os.path.join(self.server.data, "agent/pod-manifests")
+        os.makedirs(folder, exist_ok=True)
+        manifest = os.path.join(folder, "own.yaml")
+
+        def write(command):
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own", "labels": {"a": "b"}}, "spec": {"terminationGracePeriodSeconds": 1, "containers": [container(command=command)]}}
+            with open(manifest, "w") as f:
+                json.dump(pod, f)
+        with open(os.path.join(folder, "wrong.yaml"), "w") as f:
+            f.write("kind: Deployment")
+        write("echo one; sleep 1000")
+        self.addCleanup(lambda: os.path.exists(manifest) and os.unlink(manifest))
+        pod = self.ready("own-server")
+        self.assertEqual((pod["metadata"]["annotations"]["kubernetes.io/config.source"], pod["metadata"]["ownerReferences"][0]["kind"]), ("file", "Node"))
+        self.assertEqual(eventually("its log", lambda: self.logs("own-server")), "one\n")
+        self.assertIn("wrong.yaml: it is no Pod of v1", self.server.log())
+        self.kubectl("delete", "pod", "own-server", "--grace-period=0", "--force")
+        again = self.wait("own-server", "the mirror is back", lambda p: condition(p, "Ready").get("status") == "True")
+        self.assertEqual(status_of(again)["containerID"], status_of(pod)["containerID"])
+        write("echo two; sleep 1000")
+        eventually("the new one runs", lambda: self.logs("own-server") == "two\n", timeout=60)
+        os.unlink(manifest)
+        eventually("it is gone", lambda: "own-server" not in self.kubectl("get", "pods", "-o", "name"), timeout=60)
+
     def test_the_nodes_network(self):
         self.make("host", container(command="sleep 1000"), hostNetwork=True)
         pod = self.ready("host")

@@ -270,6 +270,7 @@ class simulated_cluster final : public pod_cluster {
     api_.remove(uid);
     co_return result<void>();
   }
+  task<result<json::value>> create(json::value) override { co_return fail(errc::unsupported, "none"); }
   void tell(const json::value&, std::string, bool, std::string, std::string) override {}
 
  private:
@@ -338,6 +339,7 @@ struct cluster {
     std::vector<json::value> all;
     for (auto& [uid, pod] : server.pods) all.push_back(pod);
     manager.listed(std::move(all));
+    manager.static_pods({});
     for (;;) {
       co_await reactor::sleep_for(world.between(1ms, 30ms));
       while (at < server.log.size() && !server.away) {

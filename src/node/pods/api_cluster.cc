@@ -88,6 +88,12 @@ task<result<void>> api_pod_cluster::remove(const value& pod) {
   co_return result<void>();
 }
 
+task<result<value>> api_pod_cluster::create(value pod) {
+  co_await requests_.acquire();
+  turn mine(requests_);
+  co_return co_await api_.create(fmt::format("/api/v1/namespaces/{}/pods", pod["metadata"]["namespace"].as_string()), pod);
+}
+
 void api_pod_cluster::tell(const value& pod, std::string container, bool warning, std::string reason, std::string message) {
   events_.tell(pod, container, warning, std::move(reason), std::move(message));
 }

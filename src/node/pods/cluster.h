@@ -27,6 +27,7 @@ class pod_cluster {
   // errc::not_found or errc::conflict: it isn't that pod any more. Gives the pod as it is then.
   virtual task<result<json::value>> patch_status(const json::value& pod, json::value patch) = 0;
   virtual task<result<void>> remove(const json::value& pod) = 0;
+  virtual task<result<json::value>> create(json::value pod) = 0;
   // At once; told in its time, or never.
   virtual void tell(const json::value& pod, std::string container, bool warning, std::string reason, std::string message) = 0;
 };

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "node/limits.h"
 #include "node/pods/admit.h"
+#include "node/pods/static_pods.h"
 #include "reactor/offload.h"
 
 namespace kedge::node {
@@ -18,6 +19,11 @@ using json::object;
 using json::value;
 
 std::string uid_of(const value& pod) { return std::string(pod["metadata"]["uid"].as_string()); }
+
+std::string name_of_pod(const value& pod) {
+  auto& m = pod["metadata"];
+  return fmt::format("{}/{}", m["namespace"].as_string(), m["name"].as_string());
+}
 
 // What a sandbox tells of a pod that is known nowhere else.
 value pod_of(const sandbox_info& s) {
@@ -46,6 +52,15 @@ bool pod_manager::was_admitted(const value& pod) const { return pod["status"]["s
 void pod_manager::changed(value pod) {
   auto uid = uid_of(pod);
   if (uid.empty()) return;
+  if (is_mirror(pod)) {
+    auto name = name_of_pod(pod);
+    auto kept = std::make_shared<const value>(std::move(pod));
+    mirrors_[name] = kept;
+    mirrors_changed_.set();
+    for (auto& [id, e] : entries_)
+      if (wanted_static_.contains(id) && name_of_pod(*e->worker->pod()) == name && (*kept)["metadata"]["annotations"][note_config_mirror].as_string() == id) e->worker->mirror(kept);
+    return;
+  }
   if (auto known = entries_.find(uid); known != entries_.end()) {
     if (!known->second->is_done) known->second->worker->update(std::move(pod));
     return;
@@ -70,6 +85,11 @@ void pod_manager::changed(value pod) {
 }
 
 void pod_manager::removed(const value& pod) {
+  if (is_mirror(pod)) {
+    mirrors_.erase(name_of_pod(pod));
+    mirrors_changed_.set();
+    return;
+  }
   if (auto known = entries_.find(uid_of(pod)); known != entries_.end() && !known->second->is_done) known->second->worker->gone();
 }
 
@@ -77,13 +97,67 @@ void pod_manager::listed(std::vector<value> pods) {
   std::set<std::string> there;
   for (auto& p : pods) there.insert(uid_of(p));
   for (auto& [uid, e] : entries_)
-    if (!there.contains(uid) && !e->is_done) e->worker->gone();
+    if (!there.contains(uid) && !e->is_done && !wanted_static_.contains(uid)) e->worker->gone();
+  mirrors_.clear();
+  mirrors_changed_.set();
   for (auto& p : pods) changed(std::move(p));
   listed_ = true;
 }
 
 void pod_manager::sweep() {
   std::erase_if(entries_, [](auto& one) { return one.second->is_done; });
+  begin_static();
+}
+
+void pod_manager::static_pods(std::vector<value> pods) {
+  std::map<std::string, value, std::less<>> now;
+  for (auto& p : pods) now.insert_or_assign(uid_of(p), std::move(p));
+  for (auto& [uid, pod] : wanted_static_)
+    if (auto e = entries_.find(uid); !now.contains(uid) && e != entries_.end() && !e->second->is_done) e->second->worker->gone();
+  wanted_static_ = std::move(now);
+  static_read_ = true;
+  mirrors_changed_.set();
+  begin_static();
+}
+
+// One of another content waits for the old one of its name to end.
+void pod_manager::begin_static() {
+  for (auto& [uid, pod] : wanted_static_) {
+    auto name = name_of_pod(pod);
+    bool waits = std::any_of(entries_.begin(), entries_.end(), [&](auto& e) { return e.first == uid || name_of_pod(*e.second->worker->pod()) == name; });
+    if (waits || entries_.size() >= workers_max) continue;
+    auto& e = add(pod, false);
+    if (auto m = mirrors_.find(name); m != mirrors_.end()) e.worker->mirror(m->second);
+    e.task.spawn(run_one(e));
+  }
+}
+
+// Level-triggered, like the workers: what stands at the API for a static pod is what it says now, or is made anew.
+task<void> pod_manager::keep_mirrors(std::function<value()> node) {
+  auto pause = api_retry_first;
+  for (;;) {
+    (void)co_await mirrors_changed_.wait_until(reactor::loop::current().now() + static_period);
+    mirrors_changed_.reset();
+    if (!listed_) continue;
+    bool fine = true;
+    for (auto& [name, m] : std::map(mirrors_)) {
+      auto uid = (*m)["metadata"]["annotations"][note_config_mirror].as_string();
+      auto wanted = wanted_static_.find(uid);
+      if (wanted != wanted_static_.end() && name_of_pod(wanted->second) == name && !is_being_deleted(*m)) continue;
+      fine &= (co_await parts_.cluster.remove(*m)).has_value();
+    }
+    for (auto& [uid, pod] : std::map(wanted_static_)) {
+      if (mirrors_.contains(name_of_pod(pod)) || !node()["metadata"]["uid"].is_string()) continue;
+      auto made = co_await parts_.cluster.create(mirror_of(pod, node()));
+      if (!made && made.error().code != errc::already_exists) log::warning("the mirror of static pod {} can't be made: {}", name_of_pod(pod), made.error().message);
+      fine &= made.has_value();
+    }
+    pause = fine ? api_retry_first : std::min(pause * 2, api_retry_most);
+    if (!fine) {
+      co_await reactor::sleep_for(pause);
+      mirrors_changed_.set();
+    }
+  }
 }
 
 task<void> pod_manager::look_at_runtime() {
@@ -101,7 +175,7 @@ task<void> pod_manager::look_at_runtime() {
     e->seen = std::move(text);
     e->worker->look();
   }
-  if (!listed_) co_return;
+  if (!listed_ || !static_read_) co_return;
   for (auto& s : *sandboxes) {
     if (s.uid.empty() || entries_.contains(s.uid) || entries_.size() >= workers_max) continue;
     log::info("pod {}/{} isn't wanted any more, and ends", s.ns, s.name);

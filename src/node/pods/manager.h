@@ -24,6 +24,9 @@ class pod_manager {
   void listed(std::vector<json::value> pods);
   void changed(json::value pod);
   void removed(const json::value& pod);
+  // The pods of the manifests, all of them; each gets a mirror owned by `node` while that is known.
+  void static_pods(std::vector<json::value> pods);
+  task<void> keep_mirrors(std::function<json::value()> node);
 
   // Looks at the runtime until dropped. Once.
   task<void> run();
@@ -45,13 +48,16 @@ class pod_manager {
   task<void> run_one(entry& e);
   task<void> look_at_runtime();
   void sweep();
+  void begin_static();
   task<void> remove_leftovers();
   bool was_admitted(const json::value& pod) const;
 
   worker_parts parts_;
-  bool listed_ = false, leftovers_removed_ = false;
+  bool listed_ = false, static_read_ = false, leftovers_removed_ = false;
   std::map<std::string, std::unique_ptr<entry>, std::less<>> entries_;  // by uid
-  reactor::event done_;
+  std::map<std::string, json::value, std::less<>> wanted_static_;                     // by uid
+  std::map<std::string, std::shared_ptr<const json::value>, std::less<>> mirrors_;    // by namespace/name
+  reactor::event done_, mirrors_changed_;
 };
 
 }  // namespace kedge::node

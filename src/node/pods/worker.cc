@@ -14,6 +14,7 @@
 #include "crypto/files.h"
 #include "json/write.h"
 #include "node/limits.h"
+#include "node/pods/static_pods.h"
 #include "reactor/offload.h"
 
 namespace kedge::node {
@@ -95,7 +96,7 @@ std::string hex_name() { return fmt::format("{:08x}", static_cast<std::uint32_t>
 }  // namespace
 
 pod_worker::pod_worker(worker_parts parts, value pod, bool gone)
-    : parts_(std::move(parts)), pod_(std::make_shared<const value>(std::move(pod))), gone_(gone), wanted_((*pod_)["status"]), told_(wanted_),
+    : parts_(std::move(parts)), pod_(std::make_shared<const value>(std::move(pod))), is_static_((*pod_)["metadata"]["annotations"][note_config_source].as_string() == "file"), gone_(gone), wanted_((*pod_)["status"]), told_(wanted_),
       probing_({.runtime = parts_.runtime,
                 .network = parts_.network,
                 .changed = [this] { changed_.set(); },
@@ -131,9 +132,16 @@ void pod_worker::update(value pod) {
   changed_.set();
 }
 
+void pod_worker::mirror(std::shared_ptr<const value> m) {
+  mirror_ = std::move(m);
+  told_ = value();
+  status_changed_.set();
+}
+
 void pod_worker::gone() {
   gone_ = true;
   gone_event_.set();
+  status_told_.pulse();
   end();
 }
 
@@ -215,7 +223,8 @@ task<void> pod_worker::write_statuses() {
     status_changed_.reset();
     while (told_ != wanted_ && !gone_) {
       auto sent = wanted_;
-      auto pod = pod_;
+      auto pod = is_static_ ? mirror_ : pod_;
+      if (!pod) break;
       auto patch = status_patch(*pod, sent);
       if (!patch.is_null()) {
         auto answer = co_await parts_.cluster.patch_status(*pod, std::move(patch));
@@ -229,6 +238,7 @@ task<void> pod_worker::write_statuses() {
         pause = api_retry_first;
         // What the watch brought meanwhile is newer than this, or the same.
         if (pod == pod_) update(*std::move(answer));
+        if (pod == mirror_) mirror_ = std::make_shared<const value>(*std::move(answer));
       }
       told_ = std::move(sent);
     }
@@ -660,9 +670,9 @@ task<void> pod_worker::terminate() {
     status_changed_.set();
   }
   for (auto pause = api_retry_first; !gone_; pause = std::min(pause * 2, api_retry_most)) {
-    co_await status_is_told();
+    if (!is_static_) co_await status_is_told();
     if (gone_) break;
-    if (!is_being_deleted(*pod_)) {
+    if (is_static_ || !is_being_deleted(*pod_)) {
       changed_.reset();
       co_await changed_.wait();
       continue;

@@ -48,6 +48,8 @@ class pod_worker {
   task<void> run();
 
   void update(json::value pod);  // a newer one of the same uid
+  // Of a static pod: what stands for it at the API, and gets its status; null: nothing does.
+  void mirror(std::shared_ptr<const json::value> m);
   void gone();                   // the API doesn't have it any more
   void look() { changed_.set(); }
   // It has to go: it ends as Failed.
@@ -98,7 +100,8 @@ class pod_worker {
   task<void> leave_nothing();
 
   worker_parts parts_;
-  std::shared_ptr<const json::value> pod_;
+  std::shared_ptr<const json::value> pod_, mirror_;
+  const bool is_static_;
   bool gone_, ended_ = false;
   std::optional<waiting_reason> failure_;
   bool rejected_ = false;

@@ -5,6 +5,7 @@
 #include "make.h"
 #include "node/pods/admit.h"
 #include "node/pods/images.h"
+#include "node/pods/static_pods.h"
 
 namespace kedge::node {
 
@@ -141,6 +142,25 @@ TEST_CASE("a pod that doesn't fit isn't admitted") {
   CHECK(sysctl->reason == "SysctlForbidden");
   CHECK(sysctl->message == "forbidden sysctl: \"kernel.msgmax\" not allowlisted");
   CHECK(why_not_admitted(make_pod(R"({"nodeSelector": {"a": "b"}})"), {}, s)->reason == "NodeAffinity");
+}
+
+TEST_CASE("a manifest's pod has the node's name, a uid by its content, and what the API would have filled in") {
+  auto read = [](std::string_view text) { return static_pod(*json::parse(text), "/m/own.yaml", "n1"); };
+  auto pod = read(R"({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own"}, "spec": {"containers": [{"name": "a", "image": "i:1"}]}})");
+  REQUIRE(pod);
+  CHECK((*pod)["metadata"]["name"].as_string() == "own-n1");
+  CHECK((*pod)["metadata"]["namespace"].as_string() == "default");
+  CHECK((*pod)["spec"]["restartPolicy"].as_string() == "Always");
+  CHECK((*pod)["spec"]["containers"][0]["imagePullPolicy"].as_string() == "IfNotPresent");
+  auto other = read(R"({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own"}, "spec": {"containers": [{"name": "a", "image": "i:2"}]}})");
+  CHECK((*pod)["metadata"]["uid"] != (*other)["metadata"]["uid"]);
+  auto mirror = mirror_of(*pod, json::object{{"metadata", json::object{{"name", "n1"}, {"uid", "u"}}}});
+  CHECK(is_mirror(mirror));
+  CHECK_FALSE(is_mirror(*pod));
+  CHECK(mirror["metadata"]["annotations"][note_config_mirror] == (*pod)["metadata"]["uid"]);
+  for (std::string_view wrong : {R"({"kind": "Deployment"})", R"({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": []}})",
+                                 R"({"apiVersion": "v1", "kind": "Pod", "metadata": {}, "spec": {"containers": [{"name": "a"}]}})"})
+    CHECK_FALSE(read(wrong));
 }
 
 TEST_CASE("images get a tag, and the credentials of their registry") {
