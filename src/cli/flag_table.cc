@@ -20,7 +20,6 @@ constexpr std::string_view klog = "Kedge has no klog levels; --debug shows more"
 constexpr std::string_view in_process = "this component takes no arguments in Kedge";
 // Not yet: who makes one of these work takes its rows' marks away.
 constexpr std::string_view no_pods = "Kedge's nodes run no pods yet";
-constexpr std::string_view no_addons = "Kedge deploys no packaged components and no manifests yet";
 constexpr std::string_view no_scheduler_settings = "Kedge's scheduler takes no arguments yet";
 
 constexpr std::string_view logging = "Logging", listener = "Listener", data = "Data", networking = "Networking",
@@ -193,8 +192,7 @@ const flag table[] = {
      .state = ignored, .reason = "Kedge provisions no local volumes yet",
      .help = "Folder for local volumes (default: storage in the data directory)"},
     {.name = "disable", .group = components, .into = &server::disable_components, .comma_separated = true,
-     .state = already, .reason = no_addons,
-     .help = "Leave out packaged components (coredns, servicelb, traefik, local-storage, metrics-server, runtimes)"},
+     .help = "Leave out packaged components: coredns, servicelb (Kedge has no traefik, local-storage, metrics-server, runtimes yet)"},
     {.name = "disable-scheduler", .group = components, .into = &server::disable_scheduler, .help = "Run no scheduler"},
     {.name = "disable-cloud-controller", .group = components, .into = &server::disable_cloud_controller,
      .help = "Run no cloud controller"},

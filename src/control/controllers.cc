@@ -20,6 +20,10 @@ constexpr controller_info table[] = {
     {.name = "cloud-node-controller", .alias = "cloud-node", .account = "k3s-cloud-controller-manager:", .component = "cloud-node-controller",
      .workers = 2, .workers_option = "", .off_by_default = false, .make = make_cloud_node,
      .wanted = [](const settings& s) { return s.cloud_controller; }},
+    // Its ServiceLB.
+    {.name = "service-lb-controller", .alias = "service", .account = "k3s-cloud-controller-manager:", .component = "service-lb-controller",
+     .workers = 1, .workers_option = "concurrent-service-syncs", .off_by_default = false, .make = make_service_lb,
+     .wanted = [](const settings& s) { return s.service_lb; }},
     {.name = "pod-garbage-collector-controller", .alias = "podgc", .account = "pod-garbage-collector", .component = "pod-garbage-collector-controller",
      .workers = 8, .workers_option = "", .off_by_default = false, .make = make_pod_garbage, .wanted = nullptr},
     {.name = "garbage-collector-controller", .alias = "garbagecollector", .account = "generic-garbage-collector",
@@ -87,7 +91,7 @@ constexpr std::string_view foreign[] = {
     "storageversion-garbage-collector-controller", "storage-version-gc", "resourceclaim-controller", "resource-claim-controller",
     "resourcepoolstatusrequest-controller", "legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner",
     "validatingadmissionpolicy-status-controller", "volumeattributesclass-protection-controller", "service-cidr-controller",
-    "storage-version-migrator-controller", "svm", "selinux-warning-controller", "service", "service-lb-controller", "route",
+    "storage-version-migrator-controller", "svm", "selinux-warning-controller", "route",
     "node-route-controller", "cloud-node-lifecycle", "cloud-node-lifecycle-controller"};
 
 }  // namespace

@@ -38,6 +38,7 @@ std::unique_ptr<controller> make_node_ipam(const settings&);
 std::unique_ptr<controller> make_node_lifecycle(const settings&);
 std::unique_ptr<controller> make_taint_eviction(const settings&);
 std::unique_ptr<controller> make_cloud_node(const settings&);
+std::unique_ptr<controller> make_service_lb(const settings&);
 std::unique_ptr<controller> make_pod_garbage(const settings&);
 std::unique_ptr<controller> make_garbage_collector(const settings&);
 std::unique_ptr<controller> make_namespace_lifecycle(const settings&);

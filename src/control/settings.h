@@ -15,6 +15,7 @@ struct settings {
   bool allocate_node_cidrs = true;
   unsigned node_cidr_mask_size = 24;                   // the part of it that each node gets
   std::string root_ca_pem;                             // for kube-root-ca.crt
+  bool service_lb = true;                              // --disable=servicelb takes it away
   bool cloud_controller = true;                        // K3s's --disable-cloud-controller takes it away
 
   std::vector<std::string> controllers = {"*", "tokencleaner"};  // K3s's

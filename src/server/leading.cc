@@ -1,5 +1,7 @@
 #include "server/leading.h"
 
+#include <algorithm>
+
 #include "control/fence.h"
 
 namespace kedge::server {
@@ -19,6 +21,7 @@ control::settings leading::controller_settings() const {
   c.cluster_cidr = cluster.cluster_cidrs.front();
   c.root_ca_pem = identity_.credentials().server_ca().bundle_pem();
   c.cloud_controller = !cluster.disable_cloud_controller;
+  c.service_lb = std::ranges::find(cluster.disables, "servicelb") == cluster.disables.end();
   return c;
 }
 

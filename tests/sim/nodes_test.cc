@@ -190,3 +190,20 @@ TEST_CASE("node-ipam-controller, cloud-node-controller: each node gets a block o
     }));
   }
 }
+
+TEST_CASE("service-lb-controller: two leaders give a LoadBalancer the addresses of the nodes that are there") {
+  for (auto seed : seeds(6)) {
+    CAPTURE(seed);
+    control_world c(seed, {.servers = 2});
+    c.crash_between_writes(0.05);
+    for (int i = 0; i < 5; ++i)
+      c.create(nodes, yaml(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: n{0}}}, "
+                                         "status: {{addresses: [{{type: InternalIP, address: 10.0.0.{0}}}], conditions: [{{type: Ready, status: 'True', lastHeartbeatTime: '2026-01-01T00:00:00Z', lastTransitionTime: '2026-01-01T00:00:00Z'}}]}}}}", i + 1)));
+    c.create({"", "v1", "services"}, yaml("{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default}, spec: {type: LoadBalancer, ports: [{port: 80}]}}"));
+    CHECK(c.until([&] {
+      for (auto& [key, s] : c.all("/registry/services/specs/default/"))
+        if (s["metadata"]["name"] == "web") return s["status"]["loadBalancer"]["ingress"].size() == 5;
+      return false;
+    }));
+  }
+}

@@ -339,3 +339,53 @@ TEST_CASE("disruption-controller: a pod whose controller has no scale makes the 
   CHECK(condition_of(budget, "DisruptionAllowed")["reason"].as_string() == "SyncFailed");
   CHECK(condition_of(budget, "DisruptionAllowed")["message"].as_string() == "daemonsets.apps does not implement the scale subresource");
 }
+
+TEST_CASE("service-lb-controller: a LoadBalancer gets the addresses of the nodes that may serve it, and who came first keeps its ports") {
+  at_work w("service");
+  auto node = [&](std::string_view name, std::string_view internal, std::string_view external = "", std::string_view labels = "{}", std::string_view ready = "True") {
+    auto addresses = fmt::format("{{type: InternalIP, address: {}}}", internal) + (external.empty() ? "" : fmt::format(", {{type: ExternalIP, address: {}}}", external));
+    w.put(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: {}, labels: {}}}, status: {{addresses: [{}], conditions: [{{type: Ready, status: '{}'}}]}}}}", name, labels, addresses, ready));
+  };
+  auto service = [&](std::string_view name, std::string_view more, std::string_view created = "2026-01-01T00:00:00Z") {
+    w.put(fmt::format("{{kind: Service, apiVersion: v1, metadata: {{name: {}, namespace: default, creationTimestamp: '{}'}}, "
+                      "spec: {{type: LoadBalancer, clusterIP: 10.43.0.9, ipFamilies: [IPv4], ports: [{{port: 80}}]{}}}}}", name, created, more));
+    w.named();
+  };
+  auto ingress = [&](const std::string& key) {
+    std::string out;
+    auto next = updated(w.look(key, at()));
+    auto& all = next["status"]["loadBalancer"]["ingress"];
+    for (std::size_t i = 0; i < all.size(); ++i) out += (i ? " " : "") + std::string(all[i]["ip"].as_string());
+    return out;
+  };
+  node("b", "10.0.0.2");
+  node("a", "10.0.0.1");
+  node("dead", "10.0.0.3", "", "{}", "Unknown");
+  service("web", "");
+  CHECK(ingress("default/web") == "10.0.0.1 10.0.0.2");
+  CHECK(w.work("default/web") == "");
+  CHECK(lines(w.look("default/web", at())).empty());
+  w.named();
+  node("a", "10.0.0.1", "203.0.113.1");
+  CHECK(w.named() == text{"default/web"});
+  CHECK(ingress("default/web") == "203.0.113.1");  // external ones alone, where there are any
+  node("b", "10.0.0.2", "", "{svccontroller.k3s.cattle.io/enablelb: 'true'}");
+  CHECK(ingress("default/web") == "10.0.0.2");     // only those that are labelled, as soon as one is
+  node("b", "10.0.0.2");
+  node("a", "10.0.0.1");
+  // Another of the same port comes later: it waits.
+  service("late", "", "2026-01-02T00:00:00Z");
+  CHECK(lines(w.look("default/late", at())).empty());
+  service("other", ", loadBalancerClass: example.com/mine");
+  CHECK(lines(w.look("default/other", at())).empty());
+  w.erase("/registry/services/specs/default/web");
+  CHECK(w.named() == text{"default/late"});
+  CHECK(ingress("default/late") == "10.0.0.1 10.0.0.2");
+  // Policy Local: nodes with an endpoint.
+  service("late", ", externalTrafficPolicy: Local");
+  CHECK(lines(w.look("default/late", at())).empty());
+  w.put("{kind: EndpointSlice, apiVersion: discovery.k8s.io/v1, addressType: IPv4, metadata: {name: late-1, namespace: default, labels: {kubernetes.io/service-name: late}}, "
+        "endpoints: [{addresses: [10.42.0.1], nodeName: b, conditions: {ready: true}}]}");
+  CHECK(w.named() == text{"default/late"});
+  CHECK(ingress("default/late") == "10.0.0.2");
+}
