@@ -66,7 +66,8 @@ class structural {
   node root_;
 };
 
-// Whether a CustomResourceDefinition may have this schema; kube-apiserver's rules for apiextensions.k8s.io/v1.
-void check_schema(causes& out, const json::value& props, const std::string& path);
+// Whether a CustomResourceDefinition may have this schema; kube-apiserver's rules for apiextensions.k8s.io/v1. `with_status`: beside a status
+// subresource.
+void check_schema(causes& out, const json::value& props, const std::string& path, bool with_status = false);
 
 }  // namespace kedge::api::custom

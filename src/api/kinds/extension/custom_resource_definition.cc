@@ -7,7 +7,9 @@
 
 #include "api/custom/json_path.h"
 #include "api/custom/structural.h"
+#include "api/internal_form.h"
 #include "api/kind_rules.h"
+#include "api/kinds/admission/webhook_client.h"
 #include "base/strings.h"
 
 namespace kedge::api {
@@ -61,157 +63,323 @@ bool is_protected(std::string_view group) {
   return group == "k8s.io" || group == "kubernetes.io" || group.ends_with(".k8s.io") || group.ends_with(".kubernetes.io");
 }
 
-void check_names(causes& out, const json::value& names, const std::string& path) {
-  for (auto member : {"plural", "singular", "kind", "listKind"}) {
-    auto text = names[member].as_string();
-    if (text.empty()) {
-      out.push_back(required(under(path, member)));
-      continue;
-    }
-    add_problems(out, under(path, member), text, check_dns1035_label(lower(text)));
-  }
-  for (auto list : {"shortNames", "categories"})
-    for (std::size_t i = 0; i < names[list].size(); ++i) add_problems(out, at(under(path, list), i), names[list][i], check_dns1035_label(names[list][i].as_string()));
-  if (!names["kind"].as_string().empty() && names["kind"].as_string() == names["listKind"].as_string())
-    out.push_back(invalid_value(path + ".listKind", names["listKind"], "kind and listKind may not be the same"));
+// Members that kube-apiserver holds once, and names their places so, when all versions have the same: "schema" is spec.validation.
+bool is_hoisted(const json::value& versions, std::string_view member) {
+  if (versions.empty() || versions[0][member].is_null()) return false;
+  for (std::size_t i = 1; i < versions.size(); ++i)
+    if (!(versions[i][member] == versions[0][member])) return false;
+  return true;
 }
 
-void check_columns(causes& out, const json::value& columns, const std::string& path) {
+struct hoisted_members {
+  bool schema, subresources, columns, selectable;
+  explicit hoisted_members(const json::value& versions)
+      : schema(is_hoisted(versions, "schema") && versions[0]["schema"]["openAPIV3Schema"].is_object()),
+        subresources(is_hoisted(versions, "subresources")),
+        columns(is_hoisted(versions, "additionalPrinterColumns")),
+        selectable(is_hoisted(versions, "selectableFields")) {}
+};
+
+void check_label(causes& out, std::string_view text, const place& at, std::string_view before = {}) {
+  if (text.empty()) return;
+  if (auto wrong = check_dns1035_label(before.empty() ? std::string(text) : lower(text)); !wrong.empty())
+    out.push_back(invalid_value(at, text, fmt::format("{}{}", before, join(wrong, ","))));
+}
+
+void check_names(causes& out, const json::value& names, const place& at) {
+  constexpr std::string_view mixed = "may have mixed case, but should otherwise match: ";
+  for (auto member : {"plural", "singular", "kind", "listKind"}) need(out, names, at, member);
+  for (auto member : {"plural", "singular"}) check_label(out, names[member].as_string(), place(at, member));
+  for (auto member : {"kind", "listKind"}) check_label(out, names[member].as_string(), place(at, member), mixed);
+  auto labels = [&](std::string_view list) {
+    for (std::size_t i = 0; i < names[list].size(); ++i)
+      if (auto wrong = check_dns1035_label(names[list][i].as_string()); !wrong.empty()) out.push_back(invalid_value(place(at, list, i), names[list][i], join(wrong, ",")));
+  };
+  labels("shortNames");
+  if (auto kind = names["kind"].as_string(); !kind.empty() && kind == names["listKind"].as_string())
+    out.push_back(invalid_value(place(at, "listKind"), kind, "kind and listKind may not be the same"));
+  labels("categories");
+}
+
+constexpr std::string_view no_simple_path = "must be a simple json path starting with .";
+
+void check_columns(causes& out, const json::value& columns, const place& at) {
+  constexpr std::string_view types[] = {"boolean", "date", "integer", "number", "string"};
+  constexpr std::string_view formats[] = {"byte", "date", "date-time", "double", "float", "int32", "int64", "password"};
+  constexpr std::string_view of_types = "must be one of boolean,date,integer,number,string";
   for (std::size_t i = 0; i < columns.size(); ++i) {
-    auto here = at(path, i);
+    const place here(at, i), of_path(here, "JSONPath");
     auto& c = columns[i];
     need(out, c, here, "name");
-    if (need(out, c, here, "type")) one_of(out, c, here, "type", {"boolean", "date", "integer", "number", "string"});
-    one_of(out, c, here, "format", {"", "binary", "byte", "date", "date-time", "double", "float", "int32", "int64", "password"});
-    auto text = c["jsonPath"].as_string();
-    if (text.empty())
-      out.push_back(required(here + ".JSONPath"));
-    else if (auto p = custom::json_path::parse(text); !p)
-      out.push_back(invalid_value(here + ".JSONPath", text, "illegal JSONPath: " + p.error().message));
+    if (auto type = c["type"].as_string(); need(out, c, here, "type", of_types) && std::ranges::find(types, type) == std::end(types))
+      out.push_back(invalid_value(place(here, "type"), type, of_types));
+    if (auto format = c["format"].as_string(); !format.empty() && std::ranges::find(formats, format) == std::end(formats))
+      out.push_back(invalid_value(place(here, "format"), format, "must be one of byte,date,date-time,double,float,int32,int64,password"));
+    if (auto text = c["jsonPath"].as_string(); text.empty())
+      out.push_back(required(of_path));
+    else if (!text.starts_with('.'))
+      out.push_back(invalid_value(of_path, text, no_simple_path));
+    else if (auto parsed = custom::json_path::parse(text); !parsed)
+      out.push_back(invalid_value(of_path, text, "illegal JSONPath: " + parsed.error().message));
   }
 }
 
-void check_scale(causes& out, const json::value& scale, const std::string& path) {
-  auto simple = [&](const char* member, std::string_view prefix, bool must) {
+void check_scale(causes& out, const json::value& scale, const place& at) {
+  if (!scale.is_object()) return;
+  auto simple = [&](std::string_view member, std::initializer_list<std::string_view> roots, std::string_view wrong, bool must) {
     auto text = scale[member].as_string();
-    auto here = under(path, member);
+    const place here(at, member);
     if (text.empty()) {
       if (must) out.push_back(required(here));
       return;
     }
-    auto p = custom::json_path::parse(text);
-    if (!p || p->members().empty())
-      out.push_back(invalid_value(here, text, "should be a json path under " + std::string(prefix)));
-    else if (!text.starts_with(prefix) && !(must && prefix == ".spec"))
-      out.push_back(invalid_value(here, text, "should be a json path under " + std::string(prefix)));
+    if (!text.starts_with('.')) return out.push_back(invalid_value(here, text, no_simple_path));
+    auto parsed = custom::json_path::parse(text);
+    const bool good = parsed && !parsed->members().empty() && std::ranges::any_of(roots, [&](auto root) { return text.starts_with(root); });
+    if (!good) out.push_back(invalid_value(here, text, wrong));
   };
-  simple("specReplicasPath", ".spec", true);
-  simple("statusReplicasPath", ".status", true);
-  simple("labelSelectorPath", ".", false);
+  simple("specReplicasPath", {".spec."}, "should be a json path under .spec", true);
+  simple("statusReplicasPath", {".status."}, "should be a json path under .status", true);
+  simple("labelSelectorPath", {".spec.", ".status."}, "should be a json path under either .spec or .status", false);
 }
 
-// kube-apiserver holds a schema that all versions have once, and names its place so.
-bool one_schema(const json::value& versions) {
-  for (std::size_t i = 1; i < versions.size(); ++i)
-    if (!(versions[i]["schema"] == versions[0]["schema"])) return false;
-  return true;
+// The schema of a field, by its path; null when there is none.
+const json::value& schema_of(const json::value& schema, const std::vector<std::string>& members) {
+  auto at = &schema;
+  for (auto& m : members) at = &(*at)["properties"][m];
+  return *at;
 }
 
-void check_versions(causes& out, const json::value& o) {
-  auto& versions = o["spec"]["versions"];
+void check_selectable(causes& out, const json::value& fields, const json::value& schema, const place& at) {
+  std::set<std::string_view> seen;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    const place of_item(at, i), here(of_item, "jsonPath");
+    auto text = fields[i]["jsonPath"].as_string();
+    if (text.empty()) {
+      out.push_back(required(here));
+      continue;
+    }
+    if (!text.starts_with('.') && !text.starts_with('[')) {
+      out.push_back(invalid_value(here, text, fmt::format("is an invalid path: expected [ or . but got: {}", text)));
+      continue;
+    }
+    auto parsed = custom::json_path::parse(text);
+    if (!parsed || parsed->members().empty() || schema_of(schema, parsed->members()).is_null()) {
+      out.push_back(invalid_value(here, text, "is an invalid path: does not refer to a valid field"));
+      continue;
+    }
+    if (parsed->members().front() == "metadata") out.push_back(invalid_value(here, text, "must not point to fields in metadata"));
+    if (auto type = schema_of(schema, parsed->members())["type"].as_string(); type != "string" && type != "boolean" && type != "integer")
+      out.push_back(invalid_value(here, text, "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."));
+    if (!seen.insert(text).second) out.push_back(duplicate_value(here, text));
+  }
+  if (seen.size() > selectable_fields_max) out.push_back(too_many(at, seen.size(), selectable_fields_max));
+}
+
+void check_deprecation(causes& out, const json::value& v, const place& at) {
+  constexpr std::size_t warning_max = 256;
+  auto text = v["deprecationWarning"].as_string();
+  auto wrong = [&](std::string_view what) { out.push_back(invalid_value(at, text, what)); };
+  if (!v["deprecated"].as_bool()) return wrong("can only be set for deprecated versions");
+  if (text.size() > warning_max) wrong("must be <= 256 characters long");
+  if (text.empty()) wrong("must not be an empty string");
+  for (std::size_t i = 0; i < text.size(); ++i)
+    if (static_cast<unsigned char>(text[i]) < ' ' || text[i] == 0x7f)
+      return wrong(fmt::format("must only contain printable UTF-8 characters; non-printable character found at index {}", i));
+}
+
+void check_version(causes& out, const json::value& v, const hoisted_members& once, const place& at) {
+  auto name = v["name"].as_string();
+  if (auto wrong = check_dns1035_label(name); !wrong.empty()) out.push_back(invalid_value(place(at, "name"), name, join(wrong, ",")));
+  if (v["deprecationWarning"].is_string()) check_deprecation(out, v, place(at, "deprecationWarning"));
+  auto& schema = v["schema"]["openAPIV3Schema"];
+  const place of_subresources(at, "subresources");
+  if (!once.schema && schema.is_object()) custom::check_schema(out, schema, place(at, "schema.openAPIV3Schema").text(), v["subresources"]["status"].is_object());
+  if (!once.subresources) check_scale(out, v["subresources"]["scale"], place(of_subresources, "scale"));
+  if (!once.columns) check_columns(out, v["additionalPrinterColumns"], place(at, "additionalPrinterColumns"));
+  if (once.selectable || v["selectableFields"].empty()) return;
+  const place of_fields(at, "selectableFields");
+  if (!schema.is_object())
+    out.push_back(invalid_value(of_fields, "", "may only be set when `version.schema.openAPIV3Schema` is not included"));
+  else
+    check_selectable(out, v["selectableFields"], schema, of_fields);
+}
+
+// The versions as kube-apiserver holds them, for its messages.
+json::value internal_versions(const json::value& versions, const hoisted_members& once) {
+  if (!versions.is_array()) return nullptr;
+  json::array out;
+  for (std::size_t i = 0; i < versions.size(); ++i) {
+    auto v = versions[i];
+    if (once.schema) v.erase("schema");
+    if (once.subresources) v.erase("subresources");
+    if (once.columns) v.erase("additionalPrinterColumns");
+    if (once.selectable) v.erase("selectableFields");
+    out.push_back(internal_form("apiextensions/v1.CustomResourceDefinitionVersion", v));
+  }
+  return out;
+}
+
+void check_versions(causes& out, const json::value& versions, const hoisted_members& once, const place& at) {
   std::set<std::string_view> names;
   std::size_t stored = 0;
-  const bool hoisted = one_schema(versions);
-  bool schema_told = false, repeated = false;  // said once: each would tell the whole list
   for (std::size_t i = 0; i < versions.size(); ++i) {
-    auto& v = versions[i];
-    auto here = at("spec.versions", i);
-    auto name = v["name"].as_string();
-    add_problems(out, here + ".name", name, check_dns1035_label(name));
-    if (!names.insert(name).second && !std::exchange(repeated, true)) out.push_back(invalid_value("spec.versions", versions, "must contain unique version names"));
-    stored += v["storage"].as_bool();
-    if (!v["deprecated"].as_bool() && v["deprecationWarning"].is_string())
-      out.push_back(invalid_value(here + ".deprecationWarning", v["deprecationWarning"], "can only be set for deprecated versions"));
-    auto& schema = v["schema"]["openAPIV3Schema"];
-    if (!schema.is_object()) {
-      out.push_back(required(here + ".schema.openAPIV3Schema", "schemas are required"));
-    } else if (!hoisted || !schema_told) {
-      custom::check_schema(out, schema, hoisted ? "spec.validation.openAPIV3Schema" : here + ".schema.openAPIV3Schema");
-      schema_told = true;
-    }
-    check_columns(out, v["additionalPrinterColumns"], here + ".additionalPrinterColumns");
-    if (v["subresources"]["scale"].is_object()) check_scale(out, v["subresources"]["scale"], here + ".subresources.scale");
-    auto& fields = v["selectableFields"];
-    if (fields.size() > selectable_fields_max) out.push_back(too_many(here + ".selectableFields", fields.size(), selectable_fields_max));
-    for (std::size_t f = 0; f < fields.size(); ++f) {
-      auto text = fields[f]["jsonPath"].as_string();
-      auto p = custom::json_path::parse(text);
-      if (!p || p->members().empty()) out.push_back(invalid_value(at(here + ".selectableFields", f) + ".jsonPath", text, "is an invalid path"));
-    }
+    names.insert(versions[i]["name"].as_string());
+    stored += versions[i]["storage"].as_bool();
+    check_version(out, versions[i], once, place(at, i));
   }
-  if (stored != 1) out.push_back(invalid_value("spec.versions", versions, "must have exactly one version marked as storage version"));
+  const bool repeated = names.size() != versions.size();
+  if (!repeated && stored == 1) return;
+  auto told = internal_versions(versions, once);
+  if (repeated) out.push_back(invalid_value(at, told, "must contain unique version names"));
+  if (stored != 1) out.push_back(invalid_value(at, told, "must have exactly one version marked as storage version"));
 }
 
-void validate(causes& out, const json::value& o) {
-  auto& spec = o["spec"];
-  auto group = spec["group"].as_string();
-  auto expected = fmt::format("{}.{}", spec["names"]["plural"].as_string(), group);
-  if (o["metadata"]["name"].as_string() != expected)
-    out.push_back(invalid_value("metadata.name", o["metadata"]["name"], "must be spec.names.plural+\".\"+spec.group"));
-  if (group.empty()) {
-    out.push_back(required("spec.group"));
-  } else if (auto wrong = check_dns1123_subdomain(group); !wrong.empty()) {
-    add_problems(out, "spec.group", group, wrong);
-  } else if (group.find('.') == group.npos) {
-    out.push_back(invalid_value("spec.group", group, "should be a domain with at least one dot"));
+void check_hoisted(causes& out, const json::value& versions, const hoisted_members& once, const place& at) {
+  auto& v = versions[0];
+  auto& schema = v["schema"]["openAPIV3Schema"];
+  const place of_fields(at, "selectableFields"), of_subresources(at, "subresources");
+  bool with_status = false;
+  for (std::size_t i = 0; i < versions.size(); ++i) with_status = with_status || versions[i]["subresources"]["status"].is_object();
+  if (once.schema) custom::check_schema(out, schema, place(at, "validation.openAPIV3Schema").text(), with_status);
+  if (once.subresources) check_scale(out, v["subresources"]["scale"], place(of_subresources, "scale"));
+  if (once.columns) check_columns(out, v["additionalPrinterColumns"], place(at, "additionalPrinterColumns"));
+  if (once.selectable && !v["selectableFields"].empty()) check_selectable(out, v["selectableFields"], schema, of_fields);
+}
+
+void check_review_versions(causes& out, const json::value& versions, const place& at) {
+  std::set<std::string_view> seen;
+  if (versions.empty()) return out.push_back(required(at));
+  for (std::size_t i = 0; i < versions.size(); ++i) {
+    const place here(at, i);
+    auto text = versions[i].as_string();
+    if (!seen.insert(text).second)
+      out.push_back(invalid_value(here, text, "duplicate version"));
+    else
+      add_problems(out, here, text, check_dns1035_label(text));
   }
-  if (is_protected(group)) {
-    auto approval = o["metadata"]["annotations"][approval_annotation].as_string();
-    if (!approval.starts_with("https://") && !approval.starts_with("http://") && !approval.starts_with("unapproved"))
-      out.push_back(required("metadata.annotations[api-approved.kubernetes.io]",
-                             "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111"));
+  if (!seen.contains("v1") && !seen.contains("v1beta1")) out.push_back(invalid_value(at, versions, "must include at least one of v1, v1beta1"));
+}
+
+// The places are those of the real server's own form, which has no webhook member.
+void check_conversion(causes& out, const json::value& conversion, const place& at) {
+  if (!conversion.is_object()) return;
+  const place of_client(at, "webhookClientConfig"), of_versions(at, "conversionReviewVersions");
+  auto& webhook = conversion["webhook"];
+  auto& client = webhook["clientConfig"];
+  one_of_needed(out, conversion, at, "strategy", {"None", "Webhook"});
+  if (conversion["strategy"].as_string() != "Webhook") {
+    constexpr std::string_view wrong = "should not be set when strategy is not set to Webhook";
+    if (client.is_object()) out.push_back(forbidden_value(of_client, wrong));
+    if (!webhook["conversionReviewVersions"].empty()) out.push_back(forbidden_value(of_versions, wrong));
+    return;
   }
-  if (auto scope = spec["scope"].as_string(); scope.empty())
-    out.push_back(required("spec.scope"));
-  else if (scope != "Cluster" && scope != "Namespaced")
-    out.push_back(not_supported("spec.scope", scope, {"Cluster", "Namespaced"}));
-  if (spec["preserveUnknownFields"].as_bool())
-    out.push_back(invalid_value("spec.preserveUnknownFields", true, "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"));
-  check_names(out, spec["names"], "spec.names");
-  if (spec["versions"].empty())
-    out.push_back(required("spec.versions", "must have at least one version"));
+  if (!client.is_object())
+    out.push_back(required(of_client, "required when strategy is set to Webhook"));
   else
-    check_versions(out, o);
-  auto strategy = spec["conversion"]["strategy"].as_string();
-  if (strategy != "None" && strategy != "Webhook") out.push_back(not_supported("spec.conversion.strategy", strategy, {"None", "Webhook"}));
-  if (strategy == "Webhook" && !spec["conversion"]["webhook"]["clientConfig"].is_object())
-    out.push_back(required("spec.conversion.webhook.clientConfig", "required when strategy is set to Webhook"));
-  if (strategy == "Webhook" && spec["conversion"]["webhook"]["conversionReviewVersions"].empty())
-    out.push_back(required("spec.conversion.webhook.conversionReviewVersions"));
+    check_webhook_client(out, client, of_client);
+  check_review_versions(out, webhook["conversionReviewVersions"], of_versions);
+}
+
+bool has_default(const json::value& schema) {
+  if (!schema["default"].is_null()) return true;
+  if (auto members = schema["properties"].object())
+    for (auto& m : *members)
+      if (has_default(m.value)) return true;
+  for (auto part : {"items", "additionalProperties"})
+    if (schema[part].is_object() && has_default(schema[part])) return true;
+  return false;
+}
+
+bool has_defaults(const json::value& versions) {
+  for (std::size_t i = 0; i < versions.size(); ++i)
+    if (has_default(versions[i]["schema"]["openAPIV3Schema"])) return true;
+  return false;
+}
+
+void check_spec(causes& out, const json::value& spec) {
+  auto group = spec["group"].as_string();
+  auto& versions = spec["versions"];
+  const place at("spec"), of_group(at, "group"), of_versions(at, "versions");
+  const hoisted_members once(versions);
+  if (group.empty())
+    out.push_back(required(of_group));
+  else if (auto wrong = check_dns1123_subdomain(group); !wrong.empty())
+    out.push_back(invalid_value(of_group, group, join(wrong, ",")));
+  else if (group.find('.') == group.npos)
+    out.push_back(invalid_value(of_group, group, "should be a domain with at least one dot"));
+  one_of_needed(out, spec, at, "scope", {"Cluster", "Namespaced"});
+  for (std::size_t i = 0; i < versions.size() && !once.schema; ++i)
+    if (!versions[i]["schema"]["openAPIV3Schema"].is_object()) {
+      const place here(of_versions, i);
+      out.push_back(required(place(here, "schema.openAPIV3Schema")));
+    }
+  if (spec["preserveUnknownFields"].as_bool() && has_defaults(versions))
+    out.push_back(invalid_value(place(at, "preserveUnknownFields"), true, "must be false in order to use defaults in the schema"));
+  check_versions(out, versions, once, of_versions);
+  check_label(out, versions[0]["name"].as_string(), place(at, "version"));
+  check_names(out, spec["names"], place(at, "names"));
+  check_hoisted(out, versions, once, at);
+  check_conversion(out, spec["conversion"], place(at, "conversion"));
 }
 
 void check_stored_versions(causes& out, const json::value& o) {
+  const place at("status.storedVersions");
   auto& stored = o["status"]["storedVersions"];
-  if (stored.empty()) {
-    out.push_back(invalid_value("status.storedVersions", stored, "must have at least one stored version"));
-    return;
+  auto& versions = o["spec"]["versions"];
+  if (stored.empty()) return out.push_back(invalid_value(at, nullptr, "must have at least one stored version"));
+  std::set<std::string_view> known, left;
+  for (std::size_t i = 0; i < stored.size(); ++i) left.insert(stored[i].as_string());
+  for (std::size_t v = 0; v < versions.size(); ++v) {
+    auto name = versions[v]["name"].as_string();
+    known.insert(name);
+    if (left.erase(name) == 0 && versions[v]["storage"].as_bool()) out.push_back(invalid_value(at, stored, fmt::format("must have the storage version {}", name)));
   }
-  if (auto v = storage_version(o); v && !holds(stored, (*v)["name"].as_string()))
-    out.push_back(invalid_value("status.storedVersions", stored, fmt::format("must have the storage version {}", (*v)["name"].as_string())));
-  std::set<std::string_view> known;
-  for (std::size_t v = 0; v < o["spec"]["versions"].size(); ++v) known.insert(o["spec"]["versions"][v]["name"].as_string());
   for (std::size_t i = 0; i < stored.size(); ++i)
     if (auto name = stored[i].as_string(); !known.contains(name))
-      out.push_back(invalid_value(at("status.storedVersions", i), stored[i],
-                                  fmt::format("missing from spec.versions; {0} was previously a storage version, and must remain in spec.versions until a "
-                                              "storage migration ensures no data remains persisted in {0} and removes {0} from status.storedVersions",
+      out.push_back(invalid_value(place(at, i), name,
+                                  fmt::format("missing from spec.versions; {0} was previously a storage version, and must remain in spec.versions until a storage "
+                                              "migration ensures no data remains persisted in {0} and removes {0} from status.storedVersions",
                                               name)));
 }
 
+// Of groups of the community's, which somebody must have agreed to.
+void check_approval(causes& out, const json::value& o) {
+  constexpr std::string_view missing =
+      "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111";
+  constexpr std::string_view wrong =
+      "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason starting with \"unapproved\", see "
+      "https://github.com/kubernetes/enhancements/pull/1111";
+  if (!is_protected(o["spec"]["group"].as_string())) return;
+  auto approval = o["metadata"]["annotations"][approval_annotation].as_string();
+  const place annotations("metadata.annotations"), at = place::of_key(annotations, approval_annotation);
+  if (approval.empty())
+    out.push_back(required(at, missing));
+  else if (!approval.starts_with("unapproved") && !(approval.find("://") != approval.npos && approval.find("://") + 3 < approval.size()))
+    out.push_back(invalid_value(at, approval, wrong));
+}
+
+void check_kept_fields(causes& out, const json::value& o) {
+  if (o["spec"]["preserveUnknownFields"].as_bool())
+    out.push_back(invalid_value("spec.preserveUnknownFields", true, "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"));
+}
+
+// The name follows from the spec, which is judged with it.
+problems any_name(std::string_view) { return {}; }
+
+void validate(causes& out, const json::value& o) {
+  auto& names = o["spec"]["names"];
+  auto& name = o["metadata"]["name"];
+  if (name.as_string() != fmt::format("{}.{}", names["plural"].as_string(), o["spec"]["group"].as_string()))
+    out.push_back(invalid_value("metadata.name", name, "must be spec.names.plural+\".\"+spec.group"));
+  check_spec(out, o["spec"]);
+  check_stored_versions(out, o);
+  check_approval(out, o);
+  check_kept_fields(out, o);
+}
+
 void validate_update(causes& out, const json::value& o, const json::value& old) {
-  validate(out, o);
-  immutable(out, o["spec"]["group"], old["spec"]["group"], "spec.group");
-  immutable(out, o["spec"]["names"]["plural"], old["spec"]["names"]["plural"], "spec.names.plural");
+  check_spec(out, o["spec"]);
   bool established = false;
   auto& conditions = old["status"]["conditions"];
   for (std::size_t i = 0; i < conditions.size(); ++i)
@@ -220,15 +388,62 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
     immutable(out, o["spec"]["scope"], old["spec"]["scope"], "spec.scope");
     immutable(out, o["spec"]["names"]["kind"], old["spec"]["names"]["kind"], "spec.names.kind");
   }
+  immutable(out, o["spec"]["group"], old["spec"]["group"], "spec.group");
+  immutable(out, o["spec"]["names"]["plural"], old["spec"]["names"]["plural"], "spec.names.plural");
   check_stored_versions(out, o);
+  if (!(o["metadata"]["annotations"][approval_annotation] == old["metadata"]["annotations"][approval_annotation])) check_approval(out, o);
+  if (!old["spec"]["preserveUnknownFields"].as_bool()) check_kept_fields(out, o);
 }
 
 void validate_part(causes& out, const json::value& o, const json::value&, std::string_view) { check_stored_versions(out, o); }
 
+// Formats of texts that kube-apiserver knows, without their dashes.
+bool is_known_format(std::string_view type, std::string_view format) {
+  constexpr std::string_view known[] = {"bsonobjectid", "uri",  "email", "hostname", "ipv4",     "ipv6",     "cidr", "mac",      "uuid", "uuid3",    "uuid4",        "uuid5",      "isbn",
+                                        "isbn10",       "isbn13", "creditcard", "ssn", "hexcolor", "rgbcolor", "byte", "password", "date", "duration", "datetime",     "k8sshortname", "k8slongname"};
+  if (type == "integer") return format == "int32" || format == "int64";
+  if (type == "number") return format == "float" || format == "double";
+  if (!type.empty() && type != "string") return false;
+  std::string plain(format);
+  std::erase(plain, '-');
+  return std::ranges::find(known, plain) != std::end(known);
+}
+
+void add_formats(std::set<std::string>& out, const json::value& schema) {
+  if (auto format = schema["format"].as_string(); !format.empty() && !is_known_format(schema["type"].as_string(), format)) out.emplace(format);
+  if (auto members = schema["properties"].object())
+    for (auto& m : *members) add_formats(out, m.value);
+  for (auto part : {"items", "additionalProperties"})
+    if (schema[part].is_object()) add_formats(out, schema[part]);
+}
+
+std::set<std::string> unknown_formats(const json::value& o) {
+  std::set<std::string> out;
+  auto& versions = o["spec"]["versions"];
+  for (std::size_t i = 0; i < versions.size(); ++i) add_formats(out, versions[i]["schema"]["openAPIV3Schema"]);
+  return out;
+}
+
+void warn(std::vector<std::string>& out, const json::value& o, const json::value* old) {
+  const auto before = old ? unknown_formats(*old) : std::set<std::string>();
+  for (auto& format : unknown_formats(o))
+    if (!before.contains(format)) out.push_back(fmt::format("unrecognized format {}", quote(format)));
+}
+
 }  // namespace
 
-const kind_rules kinds::custom_resource_definitions{.group = "apiextensions.k8s.io", .resource = "customresourcedefinitions", .generation = true,
-    .unconditional_update = false, .answers_deleted_object = true, .prepare_create = prepare_create, .prepare_update = prepare_update,
-    .validate = validate, .validate_update = validate_update, .validate_part = validate_part, .prepare_delete = prepare_delete};
+const kind_rules kinds::custom_resource_definitions{.group = "apiextensions.k8s.io",
+                                                    .resource = "customresourcedefinitions",
+                                                    .name = any_name,
+                                                    .generation = true,
+                                                    .unconditional_update = false,
+                                                    .answers_deleted_object = true,
+                                                    .prepare_create = prepare_create,
+                                                    .prepare_update = prepare_update,
+                                                    .validate = validate,
+                                                    .validate_update = validate_update,
+                                                    .validate_part = validate_part,
+                                                    .prepare_delete = prepare_delete,
+                                                    .warn = warn};
 
 }  // namespace kedge::api
