@@ -104,7 +104,6 @@ class indexed_tree {
 
   // For tests: whether the entries are those that the objects make.
   bool consistent() const;
-  std::size_t entry_bytes() const noexcept { return entries_.node_bytes(); }
 
  private:
   tree objects_;

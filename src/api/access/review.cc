@@ -163,16 +163,6 @@ json::value user_to_json(const user_info& user) {
   return out;
 }
 
-user_info user_from_json(const json::value& user) {
-  user_info out;
-  out.name = user["username"].as_string();
-  out.uid = user["uid"].as_string();
-  out.groups = string_list(user["groups"]);
-  if (auto extra = user["extra"].object())
-    for (auto& [key, values] : *extra) out.extra[key] = string_list(values);
-  return out;
-}
-
 bool reviews::handles(std::string_view group, std::string_view resource, std::string_view subresource) noexcept {
   if (group.empty()) return resource == "serviceaccounts" && subresource == "token";
   if (!subresource.empty()) return false;

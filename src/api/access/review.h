@@ -50,6 +50,5 @@ class reviews {
 
 // {username, uid, groups, extra}, empty members left out.
 json::value user_to_json(const user_info& user);
-user_info user_from_json(const json::value& user);
 
 }  // namespace kedge::api

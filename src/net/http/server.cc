@@ -290,10 +290,4 @@ server::totals server::count() const noexcept {
   return t;
 }
 
-task<void> serve_stream(reactor::stream& s, handler& h, const connection_options& options, connection_info& info) {
-  core_counters counters;
-  reactor::list<connection> connections;
-  co_await serve_h1(s, {h, options, counters, connections, info});
-}
-
 }  // namespace kedge::net::http

@@ -77,7 +77,4 @@ class server {
   std::vector<std::shared_ptr<core_state>> cores_;  // shared with what is on its way from one to another
 };
 
-// Serves one connection that stands already (a socket pair, a tunnel), plaintext HTTP/1.1.
-task<void> serve_stream(reactor::stream& s, handler& h, const connection_options& options, connection_info& info);
-
 }  // namespace kedge::net::http
