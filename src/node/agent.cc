@@ -54,7 +54,7 @@ class api_backoff {
 
 class agent {
  public:
-  agent(agent_config config, agent_control& control) : config_(std::move(config)), control_(control), cri_(control.network) {}
+  agent(agent_config config, agent_control& control) : config_(std::move(config)), control_(control), cri_(control.network), pod_runtime_(control.network) {}
 
   task<result<void>> run();
 

@@ -50,7 +50,7 @@ std::string rpc_text(const error& e) {
 void cri_pod_runtime::use(const std::string& socket) {
   if (socket == socket_ || socket.empty()) return;
   socket_ = socket;
-  channel_ = std::make_shared<net::grpc::channel>(net::http::target{.at = reactor::endpoint::unix_path(socket)}, runtime_answer_bytes_max);
+  channel_ = std::make_shared<net::grpc::channel>(net::http::target{.at = reactor::endpoint::unix_path(socket)}, runtime_answer_bytes_max, network_);
 }
 
 task<result<std::string>> cri_pod_runtime::call(std::string method, std::string message, duration within) {

@@ -10,6 +10,8 @@ namespace kedge::node {
 
 class cri_pod_runtime final : public pod_runtime {
  public:
+  // `network` null: this machine's.
+  explicit cri_pod_runtime(reactor::network* network = nullptr) noexcept : network_(network) {}
   // The socket's path. Calls fail with errc::unavailable before there is one. A call that is under way goes on at the old one.
   void use(const std::string& socket);
 
@@ -36,6 +38,7 @@ class cri_pod_runtime final : public pod_runtime {
   task<result<std::string>> call(std::string method, std::string message, duration within);
   task<result<void>> call_by_id(std::string method, std::string id, duration within);
 
+  reactor::network* network_;
   std::string socket_;
   std::shared_ptr<net::grpc::channel> channel_;
 };
