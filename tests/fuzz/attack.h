@@ -2,6 +2,7 @@
 // the other side wait for its timeouts costs nothing.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 

@@ -1,4 +1,6 @@
 // csr_fuzz.cc: what peers send as requests and certificates, raw and in PEM.
+#include <span>
+
 #include "crypto/certificate.h"
 #include "crypto/pem.h"
 #include "crypto/request.h"

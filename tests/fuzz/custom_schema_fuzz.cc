@@ -2,6 +2,7 @@
 // read as a JSON path as well.
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "api/custom/json_path.h"
 #include "api/custom/structural.h"

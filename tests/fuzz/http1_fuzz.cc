@@ -1,5 +1,8 @@
 // http1_fuzz.cc: HTTP/1.x from a hostile client, and from a hostile server. The parser must say the same of a message
 // whether it comes at once or byte by byte: two readings of one message are what request smuggling is made of.
+#include <algorithm>
+#include <memory>
+
 #include "http_peer.h"
 #include "net/http/h1_parser.h"
 

@@ -1,6 +1,8 @@
 // http2_fuzz.cc: HTTP/2 frames from a hostile client (even first byte; its preface is there already) or a hostile server.
 #include "http_peer.h"
 
+#include <memory>
+
 using namespace kedge;
 using namespace kedge::net::http;
 

@@ -1,6 +1,10 @@
 // http_peer.h: what answers and asks when the fuzzer is the other side of an HTTP connection.
 #pragma once
 
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+
 #include "attack.h"
 #include "net/http/client.h"
 #include "net/http/connection.h"

@@ -1,6 +1,9 @@
 // jwt_fuzz.cc: bearer tokens. Nothing that the fuzzer can make is signed by the key, so nothing may verify.
 #include "crypto/jwt.h"
 
+#include <span>
+#include <vector>
+
 #include "base/assert.h"
 #include "base/bytes.h"
 

@@ -10,7 +10,11 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 
+#include <algorithm>
+#include <chrono>
 #include <map>
+#include <memory>
+#include <span>
 
 #include "attack.h"
 #include "crypto/certificate.h"

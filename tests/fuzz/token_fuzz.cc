@@ -1,4 +1,6 @@
 // token_fuzz.cc: join tokens, passwd and stored hashes: whatever is accepted must survive being written and read again.
+#include <span>
+
 #include "crypto/bootstrap_record.h"
 #include "crypto/passwd.h"
 #include "crypto/token.h"

@@ -1,4 +1,7 @@
 // Tunnel messages from a hostile peer, in pieces: no input crashes a session, and what it holds stays bounded.
+#include <algorithm>
+#include <vector>
+
 #include "reactor/loop.h"
 #include "tunnel/session.h"
 

@@ -1,4 +1,5 @@
 // websocket_fuzz.cc: frames of either side, at once and byte by byte: the same messages, and the same end.
+#include <algorithm>
 #include <utility>
 #include <vector>
 

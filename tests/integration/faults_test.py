@@ -6,6 +6,7 @@ import http.client
 import os
 import random
 import resource
+import select
 import socket
 import sqlite3
 import ssl
@@ -13,7 +14,7 @@ import threading
 import time
 import unittest
 
-from harness import Api, Failed, Lab, Server, eventually, main, run
+from harness import Api, Failed, Lab, Server, eventually, main, run, stands_still
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 ARGS = ("--disable-agent",)
@@ -333,6 +334,10 @@ class Raw:
                 said += piece
         return said
 
+    def waiting(self):
+        """Whether something of the server's is there to be read."""
+        return bool(select.select([self.socket], [], [], 0)[0])
+
     def close(self):
         self.socket.close()
 
@@ -544,7 +549,9 @@ class Hostile(Faults):
         for c in lazy:
             for _ in range(20):  # pipelined; 4 MB of answers each
                 c.send(b"GET /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: x\r\n\r\n")
-        time.sleep(1)  # the answers would be made within this
+        # Each has begun to be answered, and no more is made.
+        eventually("all are answered", lambda: all(c.waiting() for c in lazy))
+        stands_still("the server's memory", lambda: memory(server) >> 20)
         grown = memory(server) - small
         for c in lazy:
             c.close()
@@ -595,7 +602,7 @@ class Limits(Faults):
         held = []
         for _ in range(60):
             held.append(socket.create_connection((server.address, server.port)))
-        time.sleep(0.5)
+        eventually("it has no descriptor left", lambda: descriptors(server) >= few + 19)
         self.assertIsNone(server.process.poll())
         for s in held:
             s.close()

@@ -53,6 +53,20 @@ def eventually(what, condition, timeout=60, every=0.05):
         time.sleep(every)
 
 
+def stands_still(what, measure, still=1.0, timeout=60):
+    """Waits until measure() gives the same for so long, and gives that. What is to come to a halt must have begun."""
+    end = time.monotonic() + timeout
+    last, since = measure(), time.monotonic()
+    while time.monotonic() < since + still:
+        if time.monotonic() > end:
+            raise Failed(f"not within {timeout} s: {what} stands still; last: {last}")
+        time.sleep(0.05)
+        now = measure()
+        if now != last:
+            last, since = now, time.monotonic()
+    return last
+
+
 class Host:
     """A network namespace of its own on the test's bridge, or this machine (name None)."""
 

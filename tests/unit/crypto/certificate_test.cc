@@ -45,9 +45,9 @@ TEST_CASE("a CA is what K3s makes") {
   CHECK(c.subject_key_id().size() == 20);
   CHECK(c.authority_key_id().empty());
   w.put("ca.crt", ca.bundle_pem());
-  auto text = w.run("openssl x509 -in ca.crt -noout -serial -subject -ext keyUsage,basicConstraints").text;
+  auto text = w.run("openssl x509 -in ca.crt -noout -serial -subject -nameopt RFC2253 -ext keyUsage,basicConstraints").text;
   CHECK(text ==
-        "serial=00\nsubject=CN = k3s-server-ca@1795236632\n"
+        "serial=00\nsubject=CN=k3s-server-ca@1795236632\n"
         "X509v3 Key Usage: critical\n    Digital Signature, Key Encipherment, Certificate Sign\n"
         "X509v3 Basic Constraints: critical\n    CA:TRUE\n");
   auto again = authority::from_pem(ca.bundle_pem(), ca.key().pem()).value();
@@ -81,8 +81,8 @@ TEST_CASE("a leaf is what K3s makes, and openssl verifies its chain") {
   auto text = w.run("openssl x509 -in leaf.crt -noout -ext keyUsage,extendedKeyUsage,subjectAltName").text;
   CHECK(text ==
         "X509v3 Key Usage: critical\n    Digital Signature, Key Encipherment\n"
-        "X509v3 Extended Key Usage: \n    TLS Web Server Authentication\n"
-        "X509v3 Subject Alternative Name: \n    DNS:kubernetes, DNS:kubernetes.default, DNS:localhost, "
+        "X509v3 Extended Key Usage:\n    TLS Web Server Authentication\n"
+        "X509v3 Subject Alternative Name:\n    DNS:kubernetes, DNS:kubernetes.default, DNS:localhost, "
         "IP Address:127.0.0.1, IP Address:0:0:0:0:0:0:0:1, IP Address:10.43.0.1\n");
   CHECK(parse_bundle(w.get("leaf.crt")).value().size() == 2);
 }

@@ -33,7 +33,7 @@ class workbench {
   }
   std::string get(const std::string& name) const { return read_file(path(name)).value(); }
 
-  // Runs the line in the folder; what it printed, and whether it succeeded.
+  // Runs the line in the folder; what it printed, without blanks at the ends of lines (OpenSSL 3.0 has some), and whether it succeeded.
   struct answer {
     bool good = false;
     std::string text;
@@ -46,6 +46,7 @@ class workbench {
     char part[4096];
     while (auto n = fread(part, 1, sizeof part, pipe)) out.text.append(part, n);
     int status = pclose(pipe);
+    for (auto at = out.text.find(" \n"); at != out.text.npos; at = out.text.find(" \n")) out.text.erase(at, 1);
     out.good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
     return out;
   }

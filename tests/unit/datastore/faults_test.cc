@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 
 #include "harness.h"
+#include "support/skipped.h"
 
 namespace kedge::datastore {
 namespace {
@@ -10,7 +11,7 @@ namespace {
 TEST_CASE("on a full disk writes fail clearly, reads go on, and nothing is lost") {
   small_disk disk("size=2m");
   if (!disk.mounted) {
-    MESSAGE("skipped: mounting a tmpfs needs root");
+    tests::skip("mounting a tmpfs needs root");
     return;
   }
   runner r;

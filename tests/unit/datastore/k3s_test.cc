@@ -66,38 +66,5 @@ TEST_CASE("rows of every kine so far are read for what they mean") {
   CHECK(query(path, "SELECT COUNT(*) FROM sqlite_master WHERE type = 'index'") == std::vector<std::string>{"6"});
 }
 
-TEST_CASE("a real K3s file opens in place") {
-  const char* source = ::getenv("KEDGE_K3S_STATE_DB");
-  if (!source) {
-    MESSAGE("skipped: KEDGE_K3S_STATE_DB names no file");
-    return;
-  }
-  temporary_folder dir;
-  runner r;
-  auto path = dir.file("state.db");
-  std::filesystem::copy_file(source, path);
-  auto live =
-      "SELECT COUNT(*) FROM kine k WHERE deleted = 0 AND name != 'compact_rev_key' AND id = (SELECT MAX(id) FROM kine "
-      "WHERE name = k.name)";
-  auto expected = query(path, live);
-  auto newest = std::stoull(query(path, "SELECT MAX(id) FROM kine")[0]);
-  auto log = r.open({.path = path});
-  REQUIRE(log.has_value());
-  std::map<std::string, entry> heads;
-  for (auto& e : r.load(**log, 0)->entries) {
-    if (e.kind == change::remove)
-      heads.erase(e.name);
-    else
-      heads[e.name] = e;
-  }
-  CHECK(std::to_string(heads.size()) == expected[0]);
-  auto& node = heads.at("/registry/minions/k3sn");
-  CHECK(node.value.starts_with(std::string_view("k8s\0", 4)));
-  CHECK(r.must(**log, {change::update, node.name, "{}", node.at, node.created}) == newest + 1);
-  r.loop.run_until((*log)->close());
-  CHECK(query(path, live) == expected);
-  CHECK(query(path, "PRAGMA integrity_check") == std::vector<std::string>{"ok"});
-}
-
 }  // namespace
 }  // namespace kedge::datastore

@@ -1,5 +1,6 @@
 // HTTP/2 between our client and our server over TLS, and what hostile frames get.
 #include "support.h"
+#include "support/stands_still.h"
 
 using namespace kedge;
 using namespace kedge::test;
@@ -214,7 +215,8 @@ TEST_CASE("back pressure: a client that doesn't read stops the writer") {
     auto x = co_await c.open({.to = to(s.at()), .path = "/"});
     REQUIRE(x.has_value());
     REQUIRE((co_await (*x)->head()).has_value());
-    co_await reactor::sleep_for(std::chrono::milliseconds(100));
+    // It begins, and stands still.
+    CHECK(co_await tests::stands_still(written));
     CHECK(written <= 512 * 1024);  // the stream's window and what is under way
     auto all = co_await (*x)->read_all();
     REQUIRE_MESSAGE(all.has_value(), all.error().message);

@@ -10,6 +10,7 @@
 #include "loop.h"
 #include "node/network/cni_config.h"
 #include "node/runtime/cri.h"
+#include "support/skipped.h"
 #include "support/temporary_folder.h"
 
 using namespace kedge;
@@ -20,7 +21,7 @@ namespace {
 
 bool can_run_containerd() {
   if (::geteuid() == 0 && !find_program("containerd", "").empty()) return true;
-  MESSAGE("skipped: needs root and containerd (apt-get install containerd)");
+  tests::skip("needs root and containerd (apt-get install containerd)");
   return false;
 }
 

@@ -150,6 +150,7 @@ small_cluster::reply small_cluster::api(net::http::exchange& e, const std::strin
     kept = *sent;
     kept.member("metadata").set("uid", "uid-1");
     if (!is_lease) kept.member("spec").set("podCIDR", "10.42.0.0/24");
+    if (!is_lease) made_node = kept;
     return {201, json::write(kept)};
   }
   if (kept.is_null()) return status(404, "NotFound", "not found");

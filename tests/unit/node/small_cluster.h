@@ -36,6 +36,7 @@ class small_cluster final : public kedge::net::http::handler {
   // What it saw.
   std::vector<std::string> requests;                  // "GET /cacerts"
   std::map<std::string, std::string> headers_of_certificate;  // the K3s-Node-* headers of the last one: "serving-kubelet.K3s-Node-IP"
+  kedge::json::value made_node;  // as it was created
   kedge::json::value node, lease;
   std::vector<kedge::json::value> events;
   std::vector<std::string> api_users;                 // CN of the certificates that API requests came with, without repetition

@@ -79,10 +79,18 @@ TEST_CASE("objects that a real server defaulted stay as they are") {
   }
 }
 
-TEST_CASE("a wrongly typed object is left standing") {
-  json::value v = *json::parse(R"({"spec":{"containers":"x","volumes":[1,null]},"metadata":3})");
+TEST_CASE("a wrongly typed object is refused before its defaults are asked for, and they bear it all the same") {
+  const auto pod = *json::parse(R"({"spec":{"containers":"x","volumes":[1,null]},"metadata":3})"), service = *json::parse(R"({"spec":"x"})");
+  auto v = pod;
+  CHECK_FALSE(decode(*find_kind("v1", "Pod"), v));
+  v = pod;
   apply_defaults(*find_kind("v1", "Pod"), v);
-  v = *json::parse(R"({"spec":"x"})");
+  CHECK(v["spec"]["containers"] == "x");
+  CHECK(v["spec"]["volumes"][0] == 1);
+  CHECK(v["metadata"] == 3);
+  v = service;
+  CHECK_FALSE(decode(*find_kind("v1", "Service"), v));
+  v = service;
   apply_defaults(*find_kind("v1", "Service"), v);
 }
 
