@@ -193,7 +193,7 @@ TEST_CASE("a Pod: defaults, binding, grace, eviction, update rules") {
   auto bound = w.must(w.post("/api/v1/namespaces/default/pods/p/binding", R"({"metadata":{"name":"p"},"target":{"kind":"Node","name":"n1"}})"), 201);
   CHECK(bound["status"].as_string() == "Success");
   CHECK(bound["code"].as_integer() == 201);
-  auto twice = w.must(w.post("/api/v1/namespaces/default/pods/p/binding", R"({"target":{"kind":"Node","name":"n2"}})"), 409);
+  auto twice = w.must(w.post("/api/v1/namespaces/default/pods/p/binding", R"({"metadata":{"name":"p"},"target":{"kind":"Node","name":"n2"}})"), 409);
   CHECK(twice["message"].as_string() == R"(Operation cannot be fulfilled on pods/binding "p": pod p is already assigned to node "n1")");
   auto found = w.must(w.get("/api/v1/namespaces/default/pods?fieldSelector=spec.nodeName=n1"), 200);
   CHECK(found["items"].size() == 1);
