@@ -189,6 +189,14 @@ problems check_port_name(std::string_view s) {
   return out;
 }
 
+problems check_c_identifier(std::string_view s) {
+  bool good = !s.empty() && (alpha(s[0]) || s[0] == '_');
+  for (char c : s) good = good && (alnum(c) || c == '_');
+  if (good) return {};
+  return {"a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' "
+          "(e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')"};
+}
+
 bool is_http_header_name(std::string_view s) {
   if (s.empty()) return false;
   for (char c : s)

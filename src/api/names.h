@@ -26,6 +26,7 @@ problems check_config_map_key(std::string_view text);
 problems check_env_var_name(std::string_view text);    // relaxed rule of 1.32+
 problems check_port_number(std::int64_t port);
 problems check_port_name(std::string_view text);       // IANA_SVC_NAME
+problems check_c_identifier(std::string_view text);
 problems check_wildcard_dns1123_subdomain(std::string_view text);
 problems check_condition_reason(std::string_view text);
 problems check_http_path(std::string_view text);       // the characters of a URL's path

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "node/network/nodes.h"
 
 #include "json/parse.h"

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "harness.h"
 
 #include "crypto/request.h"

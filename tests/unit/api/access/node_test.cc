@@ -1,6 +1,7 @@
 #include "api/access/node_authorizer.h"
 
 #include <ctime>
+#include <fmt/format.h>
 
 #include "harness.h"
 

@@ -19,6 +19,7 @@ class generous_cluster final : public pod_cluster {
   task<result<std::optional<json::value>>> object(std::string) override { co_return std::optional<json::value>(); }
   task<result<json::value>> patch_status(const json::value&, json::value) override { co_return fail(errc::unsupported, "none"); }
   task<result<void>> remove(const json::value&) override { co_return result<void>(); }
+  task<result<json::value>> create(json::value) override { co_return fail(errc::unsupported, "none"); }
   void tell(const json::value&, std::string, bool, std::string, std::string) override {}
 };
 
