@@ -14,10 +14,6 @@
 namespace kedge::api {
 
 std::string at(std::string_view path, std::size_t i) { return fmt::format("{}[{}]", path, i); }
-std::string at_key(std::string_view path, std::string_view key) { return fmt::format("{}[{}]", path, key); }
-std::string under(std::string_view path, std::string_view member) {
-  return path.empty() ? std::string(member) : fmt::format("{}.{}", path, member);
-}
 
 void add_problems(causes& out, const place& at, const json::value& v, const problems& p) {
   for (auto& text : p) out.push_back(invalid_value(at, v, text));

@@ -15,11 +15,8 @@ namespace kedge::api {
 
 using name_check = problems (*)(std::string_view);
 
-// `path[i]`, `path[key]`.
+// `path[i]`.
 std::string at(std::string_view path, std::size_t i);
-std::string at_key(std::string_view path, std::string_view key);
-// `path.member`; only `member` when path is empty.
-std::string under(std::string_view path, std::string_view member);
 
 // One Invalid cause a problem.
 void add_problems(causes& out, const place& at, const json::value& v, const problems& p);

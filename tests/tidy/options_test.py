@@ -14,7 +14,7 @@ SOURCES = {path: path.read_text() for path in sorted((ROOT / "src").rglob("*")) 
 NO_READERS = re.compile(r"cli/(flag_table|flags|options|help|node_args|unread)\.|_arguments\.cc$|supervisor/config\.h|supervisor/config_document\.cc|node/config\.h")
 # What agents are told, and what the node reads of it.
 DOCUMENT = (ROOT / "src/supervisor/config_document.cc").read_text()
-NODE = "\n".join(text for path, text in SOURCES.items() if path.parts[-2] == "node")
+NODE = "\n".join(text for path, text in SOURCES.items() if path.relative_to(ROOT).parts[1] == "node")
 
 
 def uses():

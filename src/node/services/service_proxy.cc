@@ -158,7 +158,6 @@ task<result<void>> service_proxy::sync(family& f, bool anew) {
     KEDGE_CHECK(nft::commit(*socket, batch));
     return socket;
   });
-  ++transactions_;
   if (!committed) co_return fail(std::move(committed).error());
   KEDGE_CO_TRY(f.socket, std::move(*committed));
   if (!with_udp.empty()) co_await forget_udp(f, std::move(with_udp));

@@ -51,9 +51,6 @@ class service_proxy {
   void set_zone(const std::string& zone);  // of this node: topology
   task<void> run();                        // never ends
 
-  // Of the last transactions, for tests and metrics.
-  std::size_t transactions() const noexcept { return transactions_; }
-
  private:
   struct family;
   task<result<void>> sync(family& f, bool anew);
@@ -69,7 +66,6 @@ class service_proxy {
   std::set<std::string> dirty_;
   bool anew_ = true;
   reactor::event changed_;
-  std::size_t transactions_ = 0;
 };
 
 }  // namespace kedge::node
