@@ -55,9 +55,9 @@ def fill(kedge, objects, versions=1):
         if versions > 1:
             known.append((key, newest, text))
     for version in range(1, versions):
-        for n, (key, before, text) in enumerate(known):
+        for n, (key, before, text, *first) in enumerate(known):
             newest += 1
-            created = before if version == 1 else known[n][3]
+            created = first[0] if first else before
             db.execute(insert, (newest, key, 0, created, before, text))
             known[n] = (key, newest, text, created)
     db.execute("COMMIT")

@@ -64,7 +64,7 @@ std::vector<candidate> of_bodies(world& w, std::size_t bytes) {
   std::ranges::sort(all, longer);
   all.resize(std::min(all.size(), worst_kept));
   for (auto& c : all) {
-    c.elements = elements_for(*c.place, bytes, c.form);
+    c.elements = elements_for(*c.place, bytes, c.form) * 4 / 5;  // room for the rest of the object, and for larger numbers
     c.took = least(w, c, c.elements, 2);
   }
   std::ranges::sort(all, longer);

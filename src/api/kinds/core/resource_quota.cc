@@ -53,11 +53,18 @@ void check_scopes(causes& out, const json::value& spec, const place& at) {
   auto& list = spec["scopes"];
   const auto names = standard_names(spec["hard"]);
   std::set<std::string_view> given;
+  bool unsupported = false, misapplied = false;
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto scope = list[i].as_string();
-    if (!is_scope(scope)) out.push_back(invalid_value(at, list, "unsupported scope"));
-    // Told once, however many resources it is: they have the same words.
-    if (std::any_of(names.begin(), names.end(), [&](auto n) { return !applies(scope, n); })) out.push_back(invalid_value(at, list, "unsupported scope applied to resource"));
+    // Each is told once, however many scopes and resources it is: they have the same words, which quote the whole list.
+    if (!unsupported && !is_scope(scope)) {
+      unsupported = true;
+      out.push_back(invalid_value(at, list, "unsupported scope"));
+    }
+    if (!misapplied && std::any_of(names.begin(), names.end(), [&](auto n) { return !applies(scope, n); })) {
+      misapplied = true;
+      out.push_back(invalid_value(at, list, "unsupported scope applied to resource"));
+    }
     given.insert(scope);
   }
   check_conflicts(out, given, list, at);
