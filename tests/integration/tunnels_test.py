@@ -9,6 +9,7 @@ import unittest
 from ha_lab import HaLab, Postgres, VirtualAddress
 from name_server import NameServer
 from harness import BINARY, Agent, Lab, Server, eventually, is_ready, main, run
+from runtime import ARGS, BUSYBOX, RuntimeLab
 
 
 class Reaching:
@@ -127,73 +128,6 @@ class Tunnels(Reaching, unittest.TestCase):
         undo()
         self.reachable(server, "worker")
 
-    def web(self, host, address, port):
-        """A web server there, which says its address."""
-        folder = os.path.join(self.lab.folder, f"web-{address}-{port}")
-        os.mkdir(folder)
-        with open(folder + "/hello", "w") as f:
-            f.write(f"from {address}:{port}")
-        self.lab.start(f"web-{address}-{port}", host.command("python3", "-m", "http.server", str(port), "--bind", address, "--directory", folder))
-
-    def pod(self, server, name, address, host_network=False, port=8099):
-        """A pod that runs on the worker, as its kubelet would tell."""
-        spec = {"nodeName": "worker", "hostNetwork": host_network, "containers": [{"name": "web", "image": "web", "ports": [{"containerPort": port}]}]}
-        server.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}))
-        status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
-        server.kubectl("patch", "pod", name, "--subresource=status", "-p", json.dumps({"status": status}))
-
-    def test_egress_mode_pod_reaches_the_pods_of_a_node(self):
-        server, agent = self.pair(server_args=["--disable-agent", "--egress-selector-mode", "pod"])
-        self.reachable(server, "worker")
-        self.assertEqual(server.get("node", "worker")["metadata"]["labels"]["egress.k3s.io/cluster"], "true")
-        own, pod = agent.host.address, "10.42.77.7"
-        # Nobody but the node knows the way to the pod, and the node lets nobody in.
-        run("ip", "-n", agent.host.name, "addr", "add", pod + "/32", "dev", "lo")
-        for address, port in ((pod, 8099), (own, 8098), (own, 8097)):
-            self.web(agent.host, address, port)
-        self.cut(agent.host, ('iifname "eth0" tcp dport 8000-9000 drop', "tcp dport 1 drop"))
-
-        def hello(target, name):
-            return server.kubectl("get", "--raw", f"/api/v1/{target}/{name}/proxy/hello", check=False)
-        pods = "namespaces/default/pods"
-        self.pod(server, "web", pod)
-        eventually("the pod answers", lambda: hello(pods, "web:8099").stdout == f"from {pod}:8099")
-        # Of the node itself: what pods with its network listen on, and nothing else.
-        self.assertNotEqual(hello("nodes", "worker:8098").returncode, 0)
-        self.pod(server, "host", own, host_network=True, port=8098)
-        eventually("the port of the pod with the node's network", lambda: hello("nodes", "worker:8098").stdout == f"from {own}:8098")
-        self.assertEqual(hello(pods, "host:8098").stdout, f"from {own}:8098")
-        refused = hello("nodes", "worker:8097")
-        self.assertNotEqual(refused.returncode, 0)
-        self.assertEqual(refused.stdout, "")
-        # What is refused costs the tunnel nothing, and a pod that is gone is no target any more.
-        self.assertEqual(hello(pods, "web:8099").stdout, f"from {pod}:8099")
-        server.kubectl("delete", "pod", "host", "--grace-period=0", "--force")
-        eventually("its port is closed again", lambda: hello("nodes", "worker:8098").returncode != 0)
-
-    def test_egress_mode_cluster_reaches_into_the_node(self):
-        server, agent = self.pair(server_args=["--disable-agent", "--egress-selector-mode", "cluster"])
-        self.assertEqual(server.get("node", "worker")["metadata"]["labels"]["egress.k3s.io/cluster"], "true")
-        self.web(agent.host, agent.host.address, 8099)
-        self.cut(agent.host, ('iifname "eth0" tcp dport 8099 drop', "tcp dport 1 drop"))
-        eventually("a port of the node", lambda: server.kubectl("get", "--raw", "/api/v1/nodes/worker:8099/proxy/hello") == f"from {agent.host.address}:8099")
-        # Addresses of the cluster's range, whether or not a pod is known to have them.
-        run("ip", "-n", agent.host.name, "addr", "add", "10.42.77.7/32", "dev", "lo")
-        self.web(agent.host, "10.42.77.7", 8098)
-        self.pod(server, "web", "10.42.77.7", port=8098)
-        path = "/api/v1/namespaces/default/pods/web:8098/proxy/hello"
-        eventually("a pod", lambda: server.kubectl("get", "--raw", path) == "from 10.42.77.7:8098")
-        # Back to the default: the mark goes when the node starts again.
-        agent.process.terminate()
-        agent.process.wait(20)
-        server.stop()
-        server.args.remove("cluster")
-        server.args.remove("--egress-selector-mode")
-        server.start()
-        server.wait_ready()
-        Agent(self.lab, "worker", agent.host, server.url, server.token())
-        eventually("the mark is gone", lambda: "egress.k3s.io/cluster" not in server.get("node", "worker")["metadata"]["labels"], timeout=60)
-
     def test_an_agent_tells_of_its_servers(self):
         server, agent = self.pair(server_args=["--disable-agent"])
         address = f"{server.address}:6443"
@@ -236,6 +170,76 @@ class Tunnels(Reaching, unittest.TestCase):
         undo()
         self.reachable(server, "worker", timeout=90)
         eventually("in use again", lambda: self.server_state(agent, address)["state"] == "ACTIVE", timeout=60)
+
+
+class PodTunnels(Reaching, unittest.TestCase):
+    """Egress modes that reach pods: real ones."""
+
+    def setUp(self):
+        self.lab = RuntimeLab()
+        self.addCleanup(self.lab.close)
+
+    def pair(self, mode):
+        a, b = self.lab.host(), self.lab.host()
+        server = Server(self.lab, "server", host=a, args=["--disable-agent", "--egress-selector-mode", mode]).wait_ready()
+        agent = self.lab.adopt(Agent(self.lab, "worker", b, server.url, server.token(), args=ARGS))
+        self.node_ready(server, "worker")
+        self.assertEqual(server.get("node", "worker")["metadata"]["labels"]["egress.k3s.io/cluster"], "true")
+        eventually("the account of pods", lambda: server.get("serviceaccount", "default"))
+        return server, agent
+
+    def pod(self, server, name, port, host_network=False):
+        """A web server on the worker that says its name."""
+        command = f"mkdir -p /www; echo from {name} > /www/hello; exec httpd -f -p {port} -h /www"
+        container = {"name": "web", "image": BUSYBOX, "imagePullPolicy": "Never", "command": ["sh", "-c", command], "ports": [{"containerPort": port}]}
+        spec = {"nodeName": "worker", "hostNetwork": host_network, "terminationGracePeriodSeconds": 0, "containers": [container]}
+        server.kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}))
+
+    @staticmethod
+    def hello(server, target, name):
+        return server.kubectl("get", "--raw", f"/api/v1/{target}/{name}/proxy/hello", check=False)
+
+    def test_mode_pod_reaches_the_pods_of_a_node(self):
+        server, agent = self.pair("pod")
+        pods, own = "namespaces/default/pods", agent.host.address
+        folder = os.path.join(self.lab.folder, "other")
+        os.mkdir(folder)
+        open(folder + "/hello", "w").close()
+        self.lab.start("other", agent.host.command("python3", "-m", "http.server", "8097", "--bind", own, "--directory", folder))
+        # The node lets nobody in, and nobody but the node knows the way to its pods.
+        self.cut(agent.host, ('iifname "eth0" tcp dport 8000-9000 drop', "tcp dport 1 drop"))
+        self.pod(server, "web", 8099)
+        eventually("the pod answers", lambda: self.hello(server, pods, "web:8099").stdout == "from web\n")
+        # Of the node itself: what pods with its network listen on, and nothing else.
+        self.assertNotEqual(self.hello(server, "nodes", "worker:8098").returncode, 0)
+        self.pod(server, "host", 8098, host_network=True)
+        eventually("the port of the pod with the node's network", lambda: self.hello(server, "nodes", "worker:8098").stdout == "from host\n")
+        self.assertEqual(self.hello(server, pods, "host:8098").stdout, "from host\n")
+        refused = self.hello(server, "nodes", "worker:8097")
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertEqual(refused.stdout, "")
+        # What is refused costs the tunnel nothing, and a pod that is gone is no target any more.
+        self.assertEqual(self.hello(server, pods, "web:8099").stdout, "from web\n")
+        server.kubectl("delete", "pod", "host", "--grace-period=0", "--force")
+        eventually("its port is closed again", lambda: self.hello(server, "nodes", "worker:8098").returncode != 0)
+
+    def test_mode_cluster_reaches_into_the_node(self):
+        server, agent = self.pair("cluster")
+        self.cut(agent.host, ('iifname "eth0" tcp dport 8098 drop', "tcp dport 1 drop"))
+        self.pod(server, "host", 8098, host_network=True)
+        eventually("a port of the node", lambda: self.hello(server, "nodes", "worker:8098").stdout == "from host\n")
+        self.pod(server, "web", 8099)
+        eventually("a pod", lambda: self.hello(server, "namespaces/default/pods", "web:8099").stdout == "from web\n")
+        # Back to the default: the mark goes when the node starts again.
+        agent.process.terminate()
+        agent.process.wait(20)
+        server.stop()
+        server.args.remove("cluster")
+        server.args.remove("--egress-selector-mode")
+        server.start()
+        server.wait_ready()
+        Agent(self.lab, "worker", agent.host, server.url, server.token(), args=ARGS)
+        eventually("the mark is gone", lambda: "egress.k3s.io/cluster" not in server.get("node", "worker")["metadata"]["labels"], timeout=60)
 
 
 class SeveralServers(Reaching, unittest.TestCase):

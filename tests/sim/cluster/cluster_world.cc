@@ -134,8 +134,8 @@ server::settings cluster_world::settings_of(server_machine& m, int number) {
 }
 
 task<void> cluster_world::serve(server_machine& m, int number) {
-  reactor::scope beside;
   fake_runtime runtime(runtime_socket_path, m.at);
+  reactor::scope beside;
   beside.spawn([](fake_runtime& r) -> task<void> { (void)co_await r.run(); }(runtime));
   for (;;) {
     ++m.starts;
@@ -150,8 +150,8 @@ task<void> cluster_world::serve(server_machine& m, int number) {
 }
 
 task<void> cluster_world::run_agent(agent_machine& m, std::string server_url) {
-  reactor::scope beside;
   fake_runtime runtime(runtime_socket_path, m.at);
+  reactor::scope beside;
   beside.spawn([](fake_runtime& r) -> task<void> { (void)co_await r.run(); }(runtime));
   for (;;) {
     ++m.starts;
@@ -159,7 +159,8 @@ task<void> cluster_world::run_agent(agent_machine& m, std::string server_url) {
     node::agent_control control;
     control.network = m.at;
     control.read_machine = [name = m.at->name()](const node::system_paths&) { return some_machine(name); };
-    beside.spawn([](node::agent_control& c, agent_machine& mine) -> task<void> {
+    reactor::scope watching;
+    watching.spawn([](node::agent_control& c, agent_machine& mine) -> task<void> {
       co_await c.ready.wait();
       mine.ready = true;
     }(control, m));
