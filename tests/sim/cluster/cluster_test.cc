@@ -25,7 +25,7 @@ using namespace std::chrono_literals;
 namespace {
 
 #if defined(__OPTIMIZE__) && !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
-constexpr std::size_t usual_seeds = 30;  // some three seconds each
+constexpr std::size_t usual_seeds = 20;  // some three seconds each
 #else
 constexpr std::size_t usual_seeds = 3;  // it takes ten times as long
 #endif
