@@ -39,6 +39,10 @@ std::vector<std::size_t> anybodys(const std::vector<datastore::operation>& ops, 
   return out;
 }
 
+error still_unknown(const error& why) {
+  return {errc::unknown_outcome, why.message + "; whether this was written will be known when the database can be read again"};
+}
+
 constexpr auto expires_later = [](const auto& a, const auto& b) { return a.when > b.when; };
 
 }  // namespace
@@ -360,8 +364,15 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
   // What surely did not happen needs no turn: the batch before may be looked up for as long as the database is away.
   if (!done && done.error().code != errc::unknown_outcome)
     for (auto& p : ops) answer(p, fail(done.error()));
-  while (settled_ != ticket) co_await settle_turn_.wait();
-  if (!done && done.error().code == errc::unknown_outcome)
+  // What is in doubt behind another that is looked up is told so in time, too: the first answer counts.
+  const bool doubt = !done && done.error().code == errc::unknown_outcome;
+  auto patience = doubt ? reactor::loop::current().now() + options_.outcome_wait : time_point::max();
+  while (settled_ != ticket) {
+    if (co_await settle_turn_.wait_until(patience)) continue;
+    patience = time_point::max();
+    for (auto& p : ops) answer(p, fail(still_unknown(done.error())));
+  }
+  if (doubt)
     done = co_await recover(ops, batch, before, std::move(done).error());
   if (!stopped_) failing_ = done ? std::nullopt : std::optional(done.error());
 
@@ -457,8 +468,7 @@ task<result<datastore::appended>> engine::recover(const std::vector<pending_ref>
       co_return fail(std::move(why));
     }
     if (reactor::loop::current().now() >= give_up) {
-      error unknown(errc::unknown_outcome, why.message + "; whether this was written will be known when the database can be read again");
-      for (auto& p : callers) answer(p, fail(unknown));
+      for (auto& p : callers) answer(p, fail(still_unknown(why)));
     }
     co_await reactor::sleep_for(pause);
     pause = std::min<duration>(pause * 2, retry_max);

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "datastore/memory/memory_log.h"
+#include "store/limits.h"
 #include "store/open.h"
 #include "world.h"
 
@@ -264,7 +265,7 @@ TEST_CASE("a database that vanishes for one server: it says so, refuses within t
       reactor::loop::current_guard guard(loop);
       for (std::size_t i = 0; i < writes.size(); ++i)
         loop.spawn([](member& m, asked& a, std::size_t n) -> task<void> {
-          co_await reactor::sleep_for(n * 300ms);
+          co_await reactor::sleep_for(n < 3 ? n * 1ms : n * 300ms);  // the first in commits of their own
           auto began = reactor::loop::current().now();
           auto name = fmt::format("cut-{}", n);
           auto r = co_await m.objects->write({.kind = store::write_kind::create, .key = prefix + name, .value = thing(name, "v")});
@@ -293,6 +294,16 @@ TEST_CASE("a database that vanishes for one server: it says so, refuses within t
       }
     CHECK(refused > 20);
     for (auto& a : reads) CHECK((a.done && a.code == errc::internal));
+    // Those in doubt are told so, also behind another: after the wait for an answer and then for the outcome, which ends with a look.
+    w.run_for(24s);
+    int doubtful = 0;
+    for (auto& a : writes) {
+      CHECK(a.done);
+      if (a.code != errc::unknown_outcome) continue;
+      ++doubtful;
+      CHECK(a.took <= 2 * datastore::memory_answer_wait + store::unknown_outcome_wait + 1s);
+    }
+    CHECK(doubtful > 0);
     alone.link.cut = false;
     before = alone.written;
     CHECK(w.run_until([&] { return alone.written > before + 5; }, 30s));
