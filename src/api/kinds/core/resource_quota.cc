@@ -76,12 +76,16 @@ void check_selector(causes& out, const json::value& spec, const place& at) {
   auto& list = spec["scopeSelector"]["matchExpressions"];
   const auto names = standard_names(spec["hard"]);
   std::set<std::string_view> given;
+  bool misapplied = false;
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto scope = list[i]["scopeName"].as_string(), op = list[i]["operator"].as_string();
     auto& values = list[i]["values"];
     if (!is_scope(scope)) out.push_back(invalid_value(place(at, "scopeName"), scope, "unsupported scope"));
-    if (std::any_of(names.begin(), names.end(), [&](auto n) { return !applies(scope, n); }))
+    // Told once, as above.
+    if (!misapplied && std::any_of(names.begin(), names.end(), [&](auto n) { return !applies(scope, n); })) {
+      misapplied = true;
       out.push_back(invalid_value(at, selector_form(spec["scopeSelector"]), "unsupported scope applied to resource"));
+    }
     if (is_scope(scope) && scope != "PriorityClass" && scope != "VolumeAttributesClass" && op != "Exists")
       out.push_back(invalid_value(place(at, "operator"), op,
                                   "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
