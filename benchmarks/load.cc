@@ -1,17 +1,23 @@
 // load.cc: the clients that wrk can't be: many watchers of one collection, and many idle connections with a watch each.
 //
-//   load watch HOST PORT CA TOKEN WATCHERS UPDATES IN_FLIGHT   makes UPDATES updates, IN_FLIGHT at a time; prints events/s
+//   load watch HOST PORT CA TOKEN WATCHERS UPDATES IN_FLIGHT   makes UPDATES updates, IN_FLIGHT at a time; prints
+//   events/s
 //                                                              and latencies from an update's sending to each event
-//   load idle HOST PORT CA TOKEN CONNECTIONS [PATH]            connects, says "connected" and holds until standard input ends;
+//   load idle HOST PORT CA TOKEN CONNECTIONS [PATH]            connects, says "connected" and holds until standard
+//   input ends;
 //                                                              watches PATH, where # is the connection's number
-//   load crowd HOST PORT CA TOKEN QUIET SLOW                   QUIET connections that have asked once, and SLOW that send a body a byte a
-//                                                              second; who is turned away comes again. Says "connected", holds
-//                                                              until standard input ends, and says how many stood then
-//   load floor CONNECTIONS ROUNDS BYTES                        what the kernel alone can do here: bytes to every connection in
-//                                                              turn over plain loopback TCP, to be read by another process
+//   load crowd HOST PORT CA TOKEN QUIET SLOW                   QUIET connections that have asked once, and SLOW that
+//   send a body a byte a
+//                                                              second; who is turned away comes again. Says
+//                                                              "connected", holds until standard input ends, and says
+//                                                              how many stood then
+//   load floor CONNECTIONS ROUNDS BYTES                        what the kernel alone can do here: bytes to every
+//   connection in
+//                                                              turn over plain loopback TCP, to be read by another
+//                                                              process
 //
-// It shares the machine with the server that it measures, so it does as little as it can: OpenSSL on epoll, one thread, no
-// HTTP beyond what these requests need, and none of the server's own code.
+// It shares the machine with the server that it measures, so it does as little as it can: OpenSSL on epoll, one thread,
+// no HTTP beyond what these requests need, and none of the server's own code.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -37,7 +43,7 @@
 namespace {
 
 constexpr std::size_t read_bytes = 16 * 1024 + 64;  // a whole TLS record, and what was carried over
-constexpr std::string_view mark = "\"round\":\"<";   // in front of the eight digits that say which update it is
+constexpr std::string_view mark = "\"round\":\"<";  // in front of the eight digits that say which update it is
 constexpr std::size_t digits = 8;
 constexpr const char* collection = "/api/v1/namespaces/default/configmaps";
 
@@ -57,8 +63,8 @@ double cpu() { return seconds_of(CLOCK_PROCESS_CPUTIME_ID); }
 struct connection {
   SSL* ssl = nullptr;
   int fd = -1;
-  std::string carry;         // the end of what was read, when a mark may be cut there
-  std::size_t object = 0;    // an updater's: which object
+  std::string carry;       // the end of what was read, when a mark may be cut there
+  std::size_t object = 0;  // an updater's: which object
   bool updater = false;
 };
 
@@ -95,14 +101,15 @@ std::string head(const target& t, std::string_view method, std::string_view path
 std::string object(std::size_t which, std::uint64_t round) {
   char number[digits + 1];
   std::snprintf(number, sizeof number, "%08llu", static_cast<unsigned long long>(round));
-  return R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"watched-)" + std::to_string(which) + R"("},"data":{"round":"<)" + number +
-         R"(>","filler":")" + std::string(900, 'x') + "\"}}";
+  return R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"watched-)" + std::to_string(which) +
+         R"("},"data":{"round":"<)" + number + R"(>","filler":")" + std::string(900, 'x') + "\"}}";
 }
 
 connection connect_to(const target& t) {
   connection c;
   c.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (c.fd < 0 || connect(c.fd, reinterpret_cast<const sockaddr*>(&t.address), sizeof t.address) != 0) die(std::string("connect: ") + std::strerror(errno));
+  if (c.fd < 0 || connect(c.fd, reinterpret_cast<const sockaddr*>(&t.address), sizeof t.address) != 0)
+    die(std::string("connect: ") + std::strerror(errno));
   int one = 1;
   setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   c.ssl = SSL_new(t.context);
@@ -112,7 +119,8 @@ connection connect_to(const target& t) {
 }
 
 void send_text(connection& c, std::string_view text) {
-  if (SSL_write(c.ssl, text.data(), static_cast<int>(text.size())) != static_cast<int>(text.size())) die("a request could not be sent");
+  if (SSL_write(c.ssl, text.data(), static_cast<int>(text.size())) != static_cast<int>(text.size()))
+    die("a request could not be sent");
 }
 
 // A whole answer with Content-Length, or the head of one without; on a blocking connection.
@@ -131,7 +139,9 @@ std::string read_answer(connection& c) {
   }
 }
 
-int status_of(std::string_view answer) { return answer.size() > 12 ? std::atoi(std::string(answer.substr(9, 3)).c_str()) : 0; }
+int status_of(std::string_view answer) {
+  return answer.size() > 12 ? std::atoi(std::string(answer.substr(9, 3)).c_str()) : 0;
+}
 
 // The revision to watch from; without one a watch would begin with all that is there.
 std::string newest_revision(connection& c, const target& t) {
@@ -154,7 +164,13 @@ connection open_watch(const target& t, std::string what, const std::string& revi
 class watch_run {
  public:
   watch_run(target t, std::size_t watchers, std::size_t updates, std::size_t in_flight)
-      : target_(std::move(t)), watchers_(watchers), updates_(updates), in_flight_(std::min(in_flight, updates)), sent_(updates + 1), seen_(updates + 1), object_of_(updates + 1) {
+      : target_(std::move(t)),
+        watchers_(watchers),
+        updates_(updates),
+        in_flight_(std::min(in_flight, updates)),
+        sent_(updates + 1),
+        seen_(updates + 1),
+        object_of_(updates + 1) {
     latencies_ms_.reserve(watchers * updates);
   }
 
@@ -184,8 +200,9 @@ class watch_run {
     auto took = now() - began, worked = cpu() - cpu_began;
     std::sort(latencies_ms_.begin(), latencies_ms_.end());
     auto n = latencies_ms_.size();
-    std::printf("{\"events_per_second\":%.0f,\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"client_us_per_event\":%.2f}\n", static_cast<double>(n) / took,
-                latencies_ms_[n / 2], latencies_ms_[n * 99 / 100], worked / static_cast<double>(n) * 1e6);
+    std::printf("{\"events_per_second\":%.0f,\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"client_us_per_event\":%.2f}\n",
+                static_cast<double>(n) / took, latencies_ms_[n / 2], latencies_ms_[n * 99 / 100],
+                worked / static_cast<double>(n) * 1e6);
   }
 
  private:
@@ -195,7 +212,8 @@ class watch_run {
     object_of_[round] = which;
     auto body = object(which, round);
     sent_[round] = now();
-    send_text(connections_[which], head(target_, "PUT", std::string(collection) + "/watched-" + std::to_string(which), body.size()) + body);
+    send_text(connections_[which],
+              head(target_, "PUT", std::string(collection) + "/watched-" + std::to_string(which), body.size()) + body);
   }
 
   void turn() {
@@ -230,7 +248,8 @@ class watch_run {
     for (;;) {
       auto* p = static_cast<const char*>(memmem(text.data() + at, text.size() - at, mark.data(), mark.size()));
       if (!p || static_cast<std::size_t>(text.data() + text.size() - p) < mark.size() + digits) {
-        auto from = p ? static_cast<std::size_t>(p - text.data()) : std::max(at, text.size() - std::min(text.size(), mark.size()));
+        auto from = p ? static_cast<std::size_t>(p - text.data())
+                      : std::max(at, text.size() - std::min(text.size(), mark.size()));
         c.carry.assign(text.substr(from));
         return;
       }
@@ -272,8 +291,7 @@ void idle(const target& t, std::size_t count, const std::string& path) {
   std::printf("connected\n");
   std::fflush(stdout);
   char byte;
-  while (read(0, &byte, 1) > 0) {
-  }
+  while (read(0, &byte, 1) > 0) {}
 }
 
 // Clients that nobody asked for.
@@ -319,7 +337,8 @@ class crowd {
       return leave(c);
     c.ssl = SSL_new(target_.context);
     SSL_set_fd(c.ssl, c.fd);
-    auto text = i < slow_ ? head(target_, "POST", collection, 1'000'000) : head(target_, "GET", std::string(collection) + "/none", 0);
+    auto text = i < slow_ ? head(target_, "POST", collection, 1'000'000)
+                          : head(target_, "GET", std::string(collection) + "/none", 0);
     if (SSL_connect(c.ssl) != 1 || SSL_write(c.ssl, text.data(), static_cast<int>(text.size())) <= 0) return leave(c);
     char piece[4096];
     if (i >= slow_ && SSL_read(c.ssl, piece, sizeof piece) <= 0) leave(c);
@@ -353,7 +372,8 @@ void floor_of_kernel(std::size_t connections, std::size_t rounds, std::size_t si
   a.sin_family = AF_INET;
   a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t length = sizeof a;
-  if (bind(listener, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0 || listen(listener, 1024) != 0 || pipe(done) != 0) die("listen");
+  if (bind(listener, reinterpret_cast<sockaddr*>(&a), sizeof a) != 0 || listen(listener, 1024) != 0 || pipe(done) != 0)
+    die("listen");
   getsockname(listener, reinterpret_cast<sockaddr*>(&a), &length);
   if (fork() == 0) {
     int epoll = epoll_create1(0);
@@ -368,7 +388,8 @@ void floor_of_kernel(std::size_t connections, std::size_t rounds, std::size_t si
     for (std::size_t round = 0; round < rounds;) {
       epoll_event events[256];
       int n = epoll_wait(epoll, events, 256, -1);
-      for (int i = 0; i < n; ++i) got += static_cast<std::size_t>(std::max<ssize_t>(0, read(events[i].data.fd, buffer.data(), buffer.size())));
+      for (int i = 0; i < n; ++i)
+        got += static_cast<std::size_t>(std::max<ssize_t>(0, read(events[i].data.fd, buffer.data(), buffer.size())));
       for (; got >= connections * size; got -= connections * size, ++round)
         if (write(done[1], "", 1) != 1) _exit(1);
     }
@@ -389,7 +410,8 @@ void floor_of_kernel(std::size_t connections, std::size_t rounds, std::size_t si
     if (read(done[0], &byte, 1) != 1) die("the reader ended");
   }
   auto events = static_cast<double>(connections * rounds);
-  std::printf("{\"events_per_second\":%.0f,\"sender_us_per_event\":%.2f}\n", events / (now() - began), (cpu() - cpu_began) / events * 1e6);
+  std::printf("{\"events_per_second\":%.0f,\"sender_us_per_event\":%.2f}\n", events / (now() - began),
+              (cpu() - cpu_began) / events * 1e6);
   wait(nullptr);
 }
 
@@ -414,8 +436,10 @@ int main(int argc, char** argv) {
   } else if (mode == "floor" && argc == 5) {
     floor_of_kernel(number(argv[2]), number(argv[3]), number(argv[4]));
   } else {
-    std::fprintf(stderr, "usage: load watch HOST PORT CA TOKEN WATCHERS UPDATES IN_FLIGHT\n       load idle HOST PORT CA TOKEN CONNECTIONS [PATH]\n       load crowd HOST PORT CA TOKEN QUIET SLOW\n"
-                         "       load floor CONNECTIONS ROUNDS BYTES\n");
+    std::fprintf(stderr,
+                 "usage: load watch HOST PORT CA TOKEN WATCHERS UPDATES IN_FLIGHT\n       load idle HOST PORT CA TOKEN "
+                 "CONNECTIONS [PATH]\n       load crowd HOST PORT CA TOKEN QUIET SLOW\n"
+                 "       load floor CONNECTIONS ROUNDS BYTES\n");
     return 2;
   }
   return 0;

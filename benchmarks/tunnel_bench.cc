@@ -1,4 +1,5 @@
-// tunnel_bench.cc: tunnels and the balancer without a cluster around them; benchmarks/rows/tunnels.py runs it beside others.
+// tunnel_bench.cc: tunnels and the balancer without a cluster around them; benchmarks/rows/tunnels.py runs it beside
+// others.
 //
 //   tunnel_bench idle PORT COUNT          one process serves, another keeps COUNT nodes' tunnels: "bytes each"
 //   tunnel_bench stream SECONDS           bytes/s of one stream: TLS alone, through a tunnel to the node, and from it
@@ -52,7 +53,8 @@ struct identities {
     auto authority = must("CA", crypto::authority::create("bench", now));
     auto make = [&](crypto::leaf_request leaf, std::string& chain, std::string& key_pem) {
       auto key = must("key", crypto::private_key::generate(crypto::key_kind::ecdsa_p256));
-      chain = crypto::chain_pem(must("certificate", crypto::issue(authority, key.public_part(), leaf, now, system_random())), authority);
+      chain = crypto::chain_pem(
+          must("certificate", crypto::issue(authority, key.public_part(), leaf, now, system_random())), authority);
       key_pem = key.pem();
     };
     ca = authority.bundle_pem();
@@ -64,7 +66,8 @@ struct identities {
     return must("TLS", net::tls_server_context::make({.http2 = false, .client_ca_pem = ca}, server_chain, server_key));
   }
   std::shared_ptr<net::tls_client_context> for_node() const {
-    return must("TLS", net::tls_client_context::make({.ca_pem = ca, .chain_pem = node_chain, .key_pem = node_key, .alpn = {"http/1.1"}}));
+    return must("TLS", net::tls_client_context::make(
+                           {.ca_pem = ca, .chain_pem = node_chain, .key_pem = node_key, .alpn = {"http/1.1"}}));
   }
 };
 
@@ -95,11 +98,13 @@ task<int> hold_tunnels(const identities& who, std::uint16_t port, std::size_t co
   reactor::scope running;
   auto tls = who.for_node();
   for (std::size_t i = 0; i < count; ++i) {
-    clients.push_back(std::make_unique<tunnel::client>(tunnel::client_options{.tls = [tls] { return tls; }, .retry_interval = 200ms}));
+    clients.push_back(std::make_unique<tunnel::client>(
+        tunnel::client_options{.tls = [tls] { return tls; }, .retry_interval = 200ms}));
     running.spawn(clients.back()->run());
     clients.back()->set_servers({reactor::endpoint{"127.0.0.1", port}.text()});
     // One after the other: a storm of handshakes is another measure.
-    while (clients.back()->servers().empty() || clients.back()->servers()[0].state != tunnel::server_state::ok) co_await reactor::sleep_for(200us);
+    while (clients.back()->servers().empty() || clients.back()->servers()[0].state != tunnel::server_state::ok)
+      co_await reactor::sleep_for(200us);
   }
   reactor::event never;
   co_await never.wait();
@@ -162,8 +167,7 @@ class endless final : public reactor::stream {
 };
 
 task<void> pour(reactor::stream& s, const std::string& piece) {
-  while (co_await s.send(as_bytes(piece))) {
-  }
+  while (co_await s.send(as_bytes(piece))) {}
 }
 task<void> drink(reactor::stream& s, meter& m) {
   for (;;) {
@@ -187,7 +191,9 @@ struct node_end {
   void start(std::shared_ptr<net::tls_client_context> tls, std::uint16_t port, meter& m) {
     loop.post([this, tls, port, &m] {
       scope = std::make_unique<reactor::scope>();
-      tunnel::client_options o{.tls = [tls] { return tls; }, .allow = [](std::string_view, std::string_view) { return true; }, .retry_interval = 20ms};
+      tunnel::client_options o{.tls = [tls] { return tls; },
+                               .allow = [](std::string_view, std::string_view) { return true; },
+                               .retry_interval = 20ms};
       o.dial = [&m](std::string, std::string address) -> task<result<stream_ptr>> {
         if (address.starts_with("127.")) co_return co_await tunnel::dial_tcp(reactor::os_network(), address);
         co_return std::make_unique<endless>(m, address.starts_with("0.0.0.1"));
@@ -216,7 +222,10 @@ struct tunnel_pair {
   node_end node;
 
   explicit tunnel_pair(reactor::cores& c)
-      : tunnels({&c[0]}), handler(tunnels), http(handler, {.listen = {{"127.0.0.1", 0}}, .tls = who.for_server()}), node{.loop = c[1]} {}
+      : tunnels({&c[0]}),
+        handler(tunnels),
+        http(handler, {.listen = {{"127.0.0.1", 0}}, .tls = who.for_server()}),
+        node{.loop = c[1]} {}
   task<void> start() {
     scope.spawn(serve_http(http));
     co_await http.ready(0).wait();
@@ -238,7 +247,8 @@ task<double> plain_tls(reactor::cores& c, const identities& who, duration time) 
     there = std::make_unique<reactor::scope>();
     auto l = must("listen", reactor::os_network().listen({"127.0.0.1", 0}));
     port = l->local().port;
-    there->spawn([](std::unique_ptr<reactor::listener> from, std::shared_ptr<net::tls_server_context> tls, meter& into) -> task<void> {
+    there->spawn([](std::unique_ptr<reactor::listener> from, std::shared_ptr<net::tls_server_context> tls,
+                    meter& into) -> task<void> {
       auto s = must("accept", co_await from->accept());
       auto t = must("handshake", co_await net::tls_accept(std::move(s), tls));
       co_await drink(*t, into);
@@ -442,11 +452,15 @@ int main(int count, char** words) {
   auto number = [&](int i) { return count > i ? std::atoll(words[i]) : 0; };
   auto port = static_cast<std::uint16_t>(number(2));
   if (what == "idle" && count == 4) return measure_idle(port, static_cast<std::size_t>(number(3)));
-  if (what == "stream" && count == 3) return on_two_cores([&](reactor::cores& c) { return measure_streams(c, std::chrono::seconds(number(2))); });
-  if (what == "echo" && count == 3) return on_two_cores([&](reactor::cores& c) { return measure_echo(c, static_cast<int>(number(2))); });
+  if (what == "stream" && count == 3)
+    return on_two_cores([&](reactor::cores& c) { return measure_streams(c, std::chrono::seconds(number(2))); });
+  if (what == "echo" && count == 3)
+    return on_two_cores([&](reactor::cores& c) { return measure_echo(c, static_cast<int>(number(2))); });
   if (what == "backend" && count == 3) return on_one_core([&] { return run_backend(port); });
-  if (what == "balance" && count == 4) return on_one_core([&] { return run_balancer(port, static_cast<std::uint16_t>(number(3))); });
-  if (what == "connections" && count == 4) return on_one_core([&] { return measure_connections(port, static_cast<int>(number(3))); });
+  if (what == "balance" && count == 4)
+    return on_one_core([&] { return run_balancer(port, static_cast<std::uint16_t>(number(3))); });
+  if (what == "connections" && count == 4)
+    return on_one_core([&] { return measure_connections(port, static_cast<int>(number(3))); });
   if (what == "bytes" && count == 4) return on_one_core([&] { return measure_bytes(port, number(3)); });
   fmt::print(stderr, "tunnel_bench: see the head of tunnel_bench.cc\n");
   return 2;

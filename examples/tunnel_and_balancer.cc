@@ -1,8 +1,10 @@
-// An application that nobody can reach, two servers that reach it through tunnels that it opened, and a balancer in front of the servers:
+// An application that nobody can reach, two servers that reach it through tunnels that it opened, and a balancer in
+// front of the servers:
 //
 //   user ─▶ balancer ─▶ server 1 │ server 2 ═ tunnel ═▶ node ─▶ application
 //
-// Then server 1 goes away, and the user doesn't notice. Everything runs on one loop here; none of it need to be one process.
+// Then server 1 goes away, and the user doesn't notice. Everything runs on one loop here; none of it need to be one
+// process.
 #include <fmt/format.h>
 
 #include "kedge/balancer.h"
@@ -81,10 +83,11 @@ task<int> run() {
   reactor::event both;
   int up = 0;
   tunnel::client node({.allow = [&](std::string_view, std::string_view address) { return address == target; },
-                       .on_state = [&](const std::string& address, tunnel::server_state s) {
-                         balanced.report(address, health_of(s));
-                         if (s == tunnel::server_state::ok && ++up == 2) both.set();
-                       },
+                       .on_state =
+                           [&](const std::string& address, tunnel::server_state s) {
+                             balanced.report(address, health_of(s));
+                             if (s == tunnel::server_state::ok && ++up == 2) both.set();
+                           },
                        .path = "/connect"});
   balanced.set_servers(servers);
   node.set_servers(servers);

@@ -27,7 +27,11 @@ constexpr std::size_t list_bytes_max = 64 * 1024 * 1024;
 constexpr std::size_t event_bytes_max = 4 * 1024 * 1024;
 constexpr std::string_view strategic = "application/strategic-merge-patch+json";
 
-duration some_of(duration d) { return d / 2 + duration(static_cast<duration::rep>(loop::current().random().below(static_cast<std::uint64_t>(d.count()) + 1))) / 2; }
+duration some_of(duration d) {
+  return d / 2 + duration(static_cast<duration::rep>(
+                     loop::current().random().below(static_cast<std::uint64_t>(d.count()) + 1))) /
+                     2;
+}
 
 }  // namespace
 
@@ -77,10 +81,14 @@ task<result<void>> hollow_node::run(reactor::semaphore& turn) {
   auto registered = [this]() -> task<result<void>> {
     KEDGE_CO_TRY(auto made, co_await reactor::offload([path = config_.data_dir] { return crypto::make_folder(path); }));
     KEDGE_CO_CHECK(std::move(made));
-    KEDGE_CO_TRY(auto loaded, co_await reactor::offload([c = config_] { return node::load_identity(c, c.node_name, system_random()); }));
+    KEDGE_CO_TRY(auto loaded, co_await reactor::offload(
+                                  [c = config_] { return node::load_identity(c, c.node_name, system_random()); }));
     KEDGE_CO_TRY(auto identity, std::move(loaded));
     KEDGE_CO_TRY(joined_, co_await node::register_node(config_, identity.password, nullptr));
-    auto tls = net::tls_client_context::make({.ca_pem = joined_->server_ca, .chain_pem = joined_->kubelet.chain, .key_pem = joined_->kubelet.key, .alpn = {"h2"}});
+    auto tls = net::tls_client_context::make({.ca_pem = joined_->server_ca,
+                                              .chain_pem = joined_->kubelet.chain,
+                                              .key_pem = joined_->kubelet.key,
+                                              .alpn = {"h2"}});
     if (!tls) co_return fail(std::move(tls).error());
     KEDGE_CO_TRY(auto where, net::http::parse_url(config_.server_url, *std::move(tls)));
     target_ = std::move(where.first);
@@ -103,11 +111,11 @@ task<result<void>> hollow_node::run(reactor::semaphore& turn) {
     KEDGE_CO_CHECK(co_await links_->start());
     auto file = [this](const char* name) { return config_.agent_folder() + "/client-k3s-controller" + name; };
     KEDGE_CO_TRY(auto read, co_await reactor::offload([file]() -> result<node::client_identity> {
-      node::client_identity c;
-      KEDGE_TRY(c.chain, crypto::read_file(file(".crt")));
-      KEDGE_TRY(c.key, crypto::read_file(file(".key")));
-      return c;
-    }));
+                   node::client_identity c;
+                   KEDGE_TRY(c.chain, crypto::read_file(file(".crt")));
+                   KEDGE_TRY(c.key, crypto::read_file(file(".key")));
+                   return c;
+                 }));
     KEDGE_CO_TRY(auto controller, std::move(read));
     KEDGE_CO_CHECK(links_->join(*joined_, controller));
   }
@@ -119,22 +127,28 @@ task<result<void>> hollow_node::run(reactor::semaphore& turn) {
   co_return result<void>();
 }
 
-task<result<hollow_node::answer>> hollow_node::ask(std::string method, std::string path, std::string body, std::string_view type) {
+task<result<hollow_node::answer>> hollow_node::ask(std::string method, std::string path, std::string body,
+                                                   std::string_view type) {
   net::http::client_request r{.to = target_, .method = std::move(method), .path = std::move(path)};
   r.headers.add("User-Agent", "kubelet/hollow");
   r.headers.add("Accept", "application/json");
   if (!body.empty()) r.headers.add("Content-Type", std::string(type));
   r.body = std::move(body);
-  KEDGE_CO_TRY(auto got, co_await reactor::with_deadline(http_->fetch(std::move(r), list_bytes_max), loop::current().now() + answer_deadline));
+  KEDGE_CO_TRY(auto got, co_await reactor::with_deadline(http_->fetch(std::move(r), list_bytes_max),
+                                                         loop::current().now() + answer_deadline));
   KEDGE_CO_TRY(auto parsed, json::parse(got.body));
   co_return answer{got.status, std::move(parsed)};
 }
 
 task<result<value>> hollow_node::good(std::string method, std::string path, const value& body, std::string_view type) {
   auto what = method + " " + path;
-  KEDGE_CO_TRY(auto a, co_await ask(std::move(method), std::move(path), body.is_null() ? std::string() : json::write(body), type));
+  KEDGE_CO_TRY(auto a, co_await ask(std::move(method), std::move(path),
+                                    body.is_null() ? std::string() : json::write(body), type));
   if (a.status < 300) co_return std::move(a.body);
-  co_return fail(a.status == 404 ? errc::not_found : a.status == 409 ? errc::conflict : errc::unavailable, fmt::format("{}: {} {}", what, a.status, a.body["message"].as_string()));
+  co_return fail(a.status == 404   ? errc::not_found
+                 : a.status == 409 ? errc::conflict
+                                   : errc::unavailable,
+                 fmt::format("{}: {} {}", what, a.status, a.body["message"].as_string()));
 }
 
 task<result<void>> hollow_node::make_node() {
@@ -148,7 +162,8 @@ task<result<void>> hollow_node::make_node() {
   } else {
     KEDGE_CO_TRY(node_, co_await good("GET", path, {}));
   }
-  if (auto patch = node::status_patch(node_, node::describe_node(facts, node_, loop::current().wall_now()), true); !patch.is_null()) {
+  if (auto patch = node::status_patch(node_, node::describe_node(facts, node_, loop::current().wall_now()), true);
+      !patch.is_null()) {
     KEDGE_CO_TRY(node_, co_await good("PATCH", path + "/status", patch, strategic));
   }
   co_return result<void>();
@@ -156,7 +171,8 @@ task<result<void>> hollow_node::make_node() {
 
 task<void> hollow_node::keep_status() {
   auto reported = loop::current().now();
-  for (co_await reactor::sleep_for(some_of(settings_.status_interval));; co_await reactor::sleep_for(settings_.status_interval)) {
+  for (co_await reactor::sleep_for(some_of(settings_.status_interval));;
+       co_await reactor::sleep_for(settings_.status_interval)) {
     const bool due = loop::current().now() - reported >= settings_.report_interval;
     node::node_facts facts{config_, machine_, runtime_};
     auto patch = node::status_patch(node_, node::describe_node(facts, node_, loop::current().wall_now()), due);
@@ -173,11 +189,14 @@ task<void> hollow_node::keep_status() {
 }
 
 task<void> hollow_node::keep_lease() {
-  const std::string all = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases", own = all + "/" + config_.node_name;
-  for (;; co_await reactor::sleep_for(settings_.lease_interval - settings_.lease_interval / 25 + some_of(settings_.lease_interval / 25))) {
+  const std::string all = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases",
+                    own = all + "/" + config_.node_name;
+  for (;; co_await reactor::sleep_for(settings_.lease_interval - settings_.lease_interval / 25 +
+                                      some_of(settings_.lease_interval / 25))) {
     auto began = loop::current().now();
-    auto done = lease_.is_null() ? co_await good("POST", all, node::node_lease(node_, {}, loop::current().wall_now()))
-                                 : co_await good("PUT", own, node::node_lease(node_, lease_, loop::current().wall_now()));
+    auto done = lease_.is_null()
+                    ? co_await good("POST", all, node::node_lease(node_, {}, loop::current().wall_now()))
+                    : co_await good("PUT", own, node::node_lease(node_, lease_, loop::current().wall_now()));
     if (!done && done.error().code == errc::conflict) done = co_await good("GET", own, {});
     if (!done) {
       note(done.error());
@@ -185,9 +204,10 @@ task<void> hollow_node::keep_lease() {
     }
     lease_ = *std::move(done);
     counts_.leases.fetch_add(1, std::memory_order_relaxed);
-    auto took = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(loop::current().now() - began).count());
-    for (auto most = counts_.slowest_lease_us.load(std::memory_order_relaxed); took > most && !counts_.slowest_lease_us.compare_exchange_weak(most, took);) {
-    }
+    auto took = static_cast<std::uint64_t>(
+        std::chrono::duration_cast<std::chrono::microseconds>(loop::current().now() - began).count());
+    for (auto most = counts_.slowest_lease_us.load(std::memory_order_relaxed);
+         took > most && !counts_.slowest_lease_us.compare_exchange_weak(most, took);) {}
   }
 }
 
@@ -220,12 +240,15 @@ task<result<std::string>> hollow_node::list_pods() {
 
 task<result<void>> hollow_node::watch_pods(std::string from) {
   net::http::client_request r{.to = target_};
-  r.path = fmt::format("/api/v1/pods?fieldSelector=spec.nodeName%3D{}&watch=1&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}", config_.node_name,
-                       std::chrono::duration_cast<std::chrono::seconds>(watch_time).count(), from);
+  r.path = fmt::format(
+      "/api/v1/"
+      "pods?fieldSelector=spec.nodeName%3D{}&watch=1&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}",
+      config_.node_name, std::chrono::duration_cast<std::chrono::seconds>(watch_time).count(), from);
   auto soon = loop::current().now() + answer_deadline, until = soon + watch_time;
   KEDGE_CO_TRY(auto x, co_await reactor::with_deadline(http_->open(std::move(r)), soon));
   KEDGE_CO_TRY(auto* head, co_await reactor::with_deadline(x->head(), soon));
-  if (head->status != 200) co_return fail(errc::unavailable, fmt::format("the watch of pods was answered with status {}", head->status));
+  if (head->status != 200)
+    co_return fail(errc::unavailable, fmt::format("the watch of pods was answered with status {}", head->status));
   std::string held;
   for (;;) {
     KEDGE_CO_TRY(auto piece, co_await reactor::with_deadline(x->read(), until));
@@ -236,7 +259,9 @@ task<result<void>> hollow_node::watch_pods(std::string from) {
       KEDGE_CO_TRY(auto event, json::parse(std::string_view(held).substr(begin, end - begin)));
       begin = end + 1;
       auto type = event["type"].as_string();
-      if (type == "ERROR") co_return fail(errc::expired, "the watch of pods ended: " + std::string(event["object"]["message"].as_string()));
+      if (type == "ERROR")
+        co_return fail(errc::expired,
+                       "the watch of pods ended: " + std::string(event["object"]["message"].as_string()));
       if (type != "BOOKMARK") see(event["object"], type == "DELETED");
     }
     held.erase(0, begin);
@@ -265,7 +290,8 @@ void hollow_node::see(const value& pod, bool gone) {
     l.at.started = loop::current().wall_now();
     counts_.pods_seen.fetch_add(1, std::memory_order_relaxed);
     auto phase = pod["status"]["phase"].as_string();
-    if (phase != "Succeeded" && phase != "Failed" && !pod["metadata"]["deletionTimestamp"].is_string()) l.playing.spawn(play(l));
+    if (phase != "Succeeded" && phase != "Failed" && !pod["metadata"]["deletionTimestamp"].is_string())
+      l.playing.spawn(play(l));
   }
   auto& l = *found->second;
   l.pod = pod;
@@ -285,9 +311,11 @@ std::string hollow_node::pod_address(unsigned number) const {
 // Until it stands in the API, or the pod is gone.
 task<bool> hollow_node::tell(life& l, const moment_of_pod& m) {
   auto& meta = l.pod["metadata"];
-  auto path = fmt::format("/api/v1/namespaces/{}/pods/{}/status", meta["namespace"].as_string(), meta["name"].as_string());
+  auto path =
+      fmt::format("/api/v1/namespaces/{}/pods/{}/status", meta["namespace"].as_string(), meta["name"].as_string());
   for (;;) {
-    json::object patch{{"metadata", json::object{{"uid", meta["uid"]}}}, {"status", status_of(l.pod, l.says, m, config_.node_ips.front(), l.address)}};
+    json::object patch{{"metadata", json::object{{"uid", meta["uid"]}}},
+                       {"status", status_of(l.pod, l.says, m, config_.node_ips.front(), l.address)}};
     auto done = co_await good("PATCH", path, patch, strategic);
     if (done) co_return true;
     note(done.error());
@@ -329,7 +357,10 @@ task<void> hollow_node::end(life& l) {
   co_await reactor::sleep_for(l.says.stop);
   auto& meta = l.pod["metadata"];
   auto path = fmt::format("/api/v1/namespaces/{}/pods/{}", meta["namespace"].as_string(), meta["name"].as_string());
-  value options = json::object{{"kind", "DeleteOptions"}, {"apiVersion", "v1"}, {"gracePeriodSeconds", 0}, {"preconditions", json::object{{"uid", meta["uid"]}}}};
+  value options = json::object{{"kind", "DeleteOptions"},
+                               {"apiVersion", "v1"},
+                               {"gracePeriodSeconds", 0},
+                               {"preconditions", json::object{{"uid", meta["uid"]}}}};
   for (;;) {
     auto done = co_await good("DELETE", path, options);
     if (done || done.error().code == errc::not_found || done.error().code == errc::conflict) co_return;

@@ -1,9 +1,11 @@
 // hollow_node.h: one node that runs nothing.
 //
-//   register_node (as an agent) ─▶ Node created or taken over ─┬─ Node status every 10 s when it differs, else every 5 minutes
+//   register_node (as an agent) ─▶ Node created or taken over ─┬─ Node status every 10 s when it differs, else every 5
+//   minutes
 //                                                              ├─ Lease every 10 s
 //                                                              ├─ tunnels to all servers, where asked for
-//                                                              └─ watch of its pods ─▶ a task a pod: its script ─▶ status
+//                                                              └─ watch of its pods ─▶ a task a pod: its script ─▶
+//                                                              status
 #pragma once
 
 #include <atomic>
@@ -15,9 +17,9 @@
 
 #include "hollow/script.h"
 #include "net/http/client.h"
-#include "node/status/node_status.h"
 #include "node/join/registration.h"
 #include "node/links/server_links.h"
+#include "node/status/node_status.h"
 #include "reactor/scope.h"
 #include "reactor/sync.h"
 
@@ -25,7 +27,7 @@ namespace kedge::hollow {
 
 struct settings {
   std::string server_url, token;
-  std::string folder;          // each node's is below it
+  std::string folder;  // each node's is below it
   std::string prefix = "hollow";
   std::vector<std::string> labels;
   int cpus = 8;
@@ -34,14 +36,15 @@ struct settings {
   script pods = {};
   bool tunnels = false;
   duration lease_interval = std::chrono::seconds(10);
-  duration status_interval = std::chrono::seconds(10);      // looked at
-  duration report_interval = std::chrono::minutes(5);       // written although nothing differs
+  duration status_interval = std::chrono::seconds(10);  // looked at
+  duration report_interval = std::chrono::minutes(5);   // written although nothing differs
   unsigned registering_at_once = 16;
 };
 
 // Of one loop's nodes; read by others when they have ended, and roughly while they run.
 struct counts {
-  std::atomic<std::uint64_t> registered{0}, ready{0}, leases{0}, statuses{0}, pods_seen{0}, pods_running{0}, pods_ended{0}, pods_deleted{0}, failures{0};
+  std::atomic<std::uint64_t> registered{0}, ready{0}, leases{0}, statuses{0}, pods_seen{0}, pods_running{0},
+      pods_ended{0}, pods_deleted{0}, failures{0};
   std::atomic<std::uint64_t> slowest_lease_us{0};
 };
 
@@ -60,8 +63,10 @@ class hollow_node {
     int status = 0;
     json::value body;
   };
-  task<result<answer>> ask(std::string method, std::string path, std::string body = {}, std::string_view type = "application/json");
-  task<result<json::value>> good(std::string method, std::string path, const json::value& body, std::string_view type = "application/json");
+  task<result<answer>> ask(std::string method, std::string path, std::string body = {},
+                           std::string_view type = "application/json");
+  task<result<json::value>> good(std::string method, std::string path, const json::value& body,
+                                 std::string_view type = "application/json");
   task<result<void>> make_node();
   task<void> keep_status();
   task<void> keep_lease();
@@ -87,7 +92,7 @@ class hollow_node {
   json::value node_, lease_;
   unsigned pods_made_ = 0;
   std::map<std::string, std::unique_ptr<life>, std::less<>> pods_;  // by uid
-  reactor::scope tasks_;  // last: ends first
+  reactor::scope tasks_;                                            // last: ends first
 };
 
 }  // namespace kedge::hollow

@@ -19,7 +19,8 @@ using namespace kedge::hollow;
 
 namespace {
 
-constexpr std::string_view help = R"(hollow: many nodes of a Kedge (or K3s) cluster in one process; they register, keep their leases, and say of pods what a script says
+constexpr std::string_view help =
+    R"(hollow: many nodes of a Kedge (or K3s) cluster in one process; they register, keep their leases, and say of pods what a script says
 
   hollow --server URL --token TOKEN [flags]
 
@@ -61,7 +62,8 @@ struct options {
 
 unsigned number(std::string_view flag, std::string_view text, unsigned least, unsigned most) {
   auto n = parse_uint(text);
-  if (!n || *n < least || *n > most) die(fmt::format("{}: {} is not between {} and {}", flag, quote(text), least, most));
+  if (!n || *n < least || *n > most)
+    die(fmt::format("{}: {} is not between {} and {}", flag, quote(text), least, most));
   return static_cast<unsigned>(*n);
 }
 
@@ -165,8 +167,11 @@ void run_some(const options& o, unsigned from, unsigned upto, counts& c, std::at
 
 std::string progress(const counts& c, unsigned nodes) {
   auto n = [](auto& a) { return a.load(std::memory_order_relaxed); };
-  return fmt::format("{} of {} nodes ready, {} registered; pods: {} seen, {} running, {} ended, {} deleted; {} leases, {} statuses, {} failures", n(c.ready), nodes,
-                     n(c.registered), n(c.pods_seen), n(c.pods_running), n(c.pods_ended), n(c.pods_deleted), n(c.leases), n(c.statuses), n(c.failures));
+  return fmt::format(
+      "{} of {} nodes ready, {} registered; pods: {} seen, {} running, {} ended, {} deleted; {} leases, {} statuses, "
+      "{} failures",
+      n(c.ready), nodes, n(c.registered), n(c.pods_seen), n(c.pods_running), n(c.pods_ended), n(c.pods_deleted),
+      n(c.leases), n(c.statuses), n(c.failures));
 }
 
 double processor_seconds() {
@@ -218,14 +223,23 @@ int main(int argc, char** argv) {
   auto seconds = [](duration d) { return std::chrono::duration<double>(d).count(); };
   if (o.json) {
     auto n = [](auto& a) { return static_cast<std::int64_t>(a.load()); };
-    json::object out{{"nodes", std::int64_t(o.nodes)}, {"ready", n(c.ready)}, {"leases", n(c.leases)}, {"statuses", n(c.statuses)}, {"podsSeen", n(c.pods_seen)},
-                     {"podsEnded", n(c.pods_ended)}, {"podsDeleted", n(c.pods_deleted)}, {"failures", n(c.failures)},
-                     {"slowestLeaseMilliseconds", static_cast<double>(c.slowest_lease_us.load()) / 1000}, {"processorSeconds", processor_seconds()}};
+    json::object out{{"nodes", std::int64_t(o.nodes)},
+                     {"ready", n(c.ready)},
+                     {"leases", n(c.leases)},
+                     {"statuses", n(c.statuses)},
+                     {"podsSeen", n(c.pods_seen)},
+                     {"podsEnded", n(c.pods_ended)},
+                     {"podsDeleted", n(c.pods_deleted)},
+                     {"failures", n(c.failures)},
+                     {"slowestLeaseMilliseconds", static_cast<double>(c.slowest_lease_us.load()) / 1000},
+                     {"processorSeconds", processor_seconds()}};
     out.set("readyAfterSeconds", all_ready ? json::value(seconds(*all_ready)) : json::value());
     std::printf("%s\n", json::write(std::move(out)).c_str());
   } else {
-    std::printf("%s\nall nodes ready after %s; slowest lease %.1f ms; %.1f s of processor time in %.0f s\n", progress(c, o.nodes).c_str(),
-                all_ready ? fmt::format("{:.1f} s", seconds(*all_ready)).c_str() : "- (not all)", static_cast<double>(c.slowest_lease_us.load()) / 1000, processor_seconds(),
+    std::printf("%s\nall nodes ready after %s; slowest lease %.1f ms; %.1f s of processor time in %.0f s\n",
+                progress(c, o.nodes).c_str(),
+                all_ready ? fmt::format("{:.1f} s", seconds(*all_ready)).c_str() : "- (not all)",
+                static_cast<double>(c.slowest_lease_us.load()) / 1000, processor_seconds(),
                 seconds(monotonic_clock::now() - began));
   }
   return c.ready.load() == o.nodes ? 0 : 1;

@@ -4,8 +4,8 @@
 //   reactor::scope            runs tasks beside each other; its end is theirs. Nothing runs without one.
 //   reactor::loop             one core's loop (io_uring, else epoll): loop.run_until(task), or cores.h for one a core
 //   reactor::event, semaphore with_deadline(task, when), with_stop(task, event): waiting, in bounded time
-//   reactor::stream, listener, network; os_network(): connections. A program that takes a network runs in a simulated one too
-//   kedge::result<T>          a value or an error (code and text); nothing here throws
+//   reactor::stream, listener, network; os_network(): connections. A program that takes a network runs in a simulated
+//   one too kedge::result<T>          a value or an error (code and text); nothing here throws
 //
 // What belongs to a loop is used on its thread alone. loop::post() is how another thread hands it work.
 #pragma once

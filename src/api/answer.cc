@@ -42,7 +42,9 @@ std::vector<std::string> warning_headers(const std::vector<std::string>& texts) 
   for (auto& t : texts) {
     if (!told.insert(t).second) continue;
     if (out.size() == warnings_max) break;
-    auto cut = all > warnings_max_bytes && t.size() > warning_text_max_bytes ? std::string_view(t).substr(0, warning_text_max_bytes) : std::string_view(t);
+    auto cut = all > warnings_max_bytes && t.size() > warning_text_max_bytes
+                   ? std::string_view(t).substr(0, warning_text_max_bytes)
+                   : std::string_view(t);
     std::string quoted;
     for (char c : cut) {
       if (c == '"' || c == '\\') quoted += '\\';
@@ -122,7 +124,9 @@ task<void> send_object(net::http::exchange& e, reply& r, const served& s, int co
 task<void> send_stored_form(net::http::exchange& e, reply& r, const served& s, int code, json::value v) {
   if (r.as.as.as == shape::partial_list) {
     co_await send_status(e, r,
-                         not_acceptable(fmt::format("you requested PartialObjectMetadataList, but the requested object is not a list (*{}.{})", s.version, s.kind)));
+                         not_acceptable(fmt::format(
+                             "you requested PartialObjectMetadataList, but the requested object is not a list (*{}.{})",
+                             s.version, s.kind)));
     co_return;
   }
   auto shaped = shape_object(s, std::move(v), r.as, reactor::loop::current().wall_now());

@@ -36,7 +36,8 @@ schema::apply::writer writer_of(const served& s, part what, const call& c) {
           .subresource = c.to.subresource(),
           .reset = reset_by(s, what),
           .now = format_rfc3339(reactor::loop::current().wall_now()),
-          .canonicalise = s.custom ? std::function<void(json::value&)>([&s](json::value& v) { normalise(s, v); }) : nullptr};
+          .canonicalise =
+              s.custom ? std::function<void(json::value&)>([&s](json::value& v) { normalise(s, v); }) : nullptr};
 }
 
 // kube-apiserver calls these internal errors.
@@ -44,8 +45,9 @@ status apply_failed(const served& s, const json::value& config, std::string_view
   auto refused = internal_error("");
   refused.reason.clear();
   refused.causes.clear();
-  refused.message = fmt::format("failed to {} ({}/{}; {}/{}, Kind={}){}: {}", what, namespace_in(config), name_in(config), s.group, s.version, s.kind,
-                                what.starts_with("convert") ? " to proper version" : "", why);
+  refused.message =
+      fmt::format("failed to {} ({}/{}; {}/{}, Kind={}){}: {}", what, namespace_in(config), name_in(config), s.group,
+                  s.version, s.kind, what.starts_with("convert") ? " to proper version" : "", why);
   return refused;
 }
 
@@ -71,30 +73,37 @@ api_result<json::value> read_config(const apply_request& q, call& c) {
   if (!v->is_object()) return fail(bad_request("error decoding YAML: the document is no object"));
   auto version = (*v)["apiVersion"].as_string(), kind = (*v)["kind"].as_string();
   auto gv = schema::split_api_version(version);
-  if (version != s.api_version || kind != s.kind) return fail(bad_request(fmt::format("invalid object type: {}/{}, Kind={}", gv.group, gv.version, kind)));
+  if (version != s.api_version || kind != s.kind)
+    return fail(bad_request(fmt::format("invalid object type: {}/{}, Kind={}", gv.group, gv.version, kind)));
   if (!(*v)["metadata"]["managedFields"].is_null()) return fail(bad_request("metadata.managedFields must be nil"));
   auto name = name_in(*v);
   if (!name.empty() && name != asked)
-    return fail(bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, asked)));
-  if (!duplicates.empty() && c.options.validation == field_validation::strict) return fail(bad_request("error strict decoding YAML: " + join(duplicates, ", ")));
+    return fail(
+        bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, asked)));
+  if (!duplicates.empty() && c.options.validation == field_validation::strict)
+    return fail(bad_request("error strict decoding YAML: " + join(duplicates, ", ")));
   if (c.options.validation == field_validation::warn)
     for (auto& d : duplicates) c.warnings.push_back(d);
   v->member("metadata").set("name", asked);
   schema::apply::topology shape = s.type();
   if (s.custom) shape = *s.custom->outline;
-  if (auto ok = schema::apply::fields_of(shape, *v); !ok) return fail(apply_failed(s, *v, "create typed patch object", ok.error().message));
+  if (auto ok = schema::apply::fields_of(shape, *v); !ok)
+    return fail(apply_failed(s, *v, "create typed patch object", ok.error().message));
   auto copy = *v;
   if (s.custom) {
     KEDGE_CHECK(decode_body(std::move(copy), own_body(s), field_validation::ignore, {}, c.warnings));
     return *std::move(v);
   }
   if (auto ok = schema::decode(s.type(), copy); !ok)
-    return fail(apply_failed(s, *v, "convert new object", fmt::format("unable to convert unstructured object to {}/{}, Kind={}: {}", s.group, s.version, s.kind, ok.error().message)));
+    return fail(apply_failed(s, *v, "convert new object",
+                             fmt::format("unable to convert unstructured object to {}/{}, Kind={}: {}", s.group,
+                                         s.version, s.kind, ok.error().message)));
   return *std::move(v);
 }
 
 // The change from the current object (null: none yet); leaves what to store of ownership in `c`.
-api_result<json::value> applied_to(const apply_request& q, const json::value& current, const json::value& config, call& c) {
+api_result<json::value> applied_to(const apply_request& q, const json::value& current, const json::value& config,
+                                   call& c) {
   auto& s = c.to.what();
   auto done = schema::apply::apply(writer_of(s, q.changes, c), current, config, c.options.force);
   if (!done) return fail(apply_failed(s, config, "create typed patch object", done.error().message));
@@ -107,12 +116,15 @@ api_result<json::value> applied_to(const apply_request& q, const json::value& cu
 
 }  // namespace
 
-bool is_apply_patch(std::string_view content_type) noexcept { return iequals(trim(content_type.substr(0, content_type.find(';'))), apply_patch_type); }
+bool is_apply_patch(std::string_view content_type) noexcept {
+  return iequals(trim(content_type.substr(0, content_type.find(';'))), apply_patch_type);
+}
 
 api_result<void> check_patch_options(const write_options& o, bool applies) {
   causes found;
   if (applies && o.field_manager.empty()) found.push_back(required("fieldManager", "is required for apply patch"));
-  if (!applies && o.has_force) found.push_back(cause{"FieldValueForbidden", "Forbidden: may not be specified for non-apply patch", "force"});
+  if (!applies && o.has_force)
+    found.push_back(cause{"FieldValueForbidden", "Forbidden: may not be specified for non-apply patch", "force"});
   if (!found.empty()) return fail(invalid("meta.k8s.io", "PatchOptions", "", std::move(found)));
   return {};
 }
@@ -142,7 +154,8 @@ task<api_result<written>> serve_apply(storage& to, apply_request q, call& c) {
   }
 }
 
-task<api_result<written>> serve_scale_apply(storage& to, apply_request q, const std::vector<std::string>& replicas, call& c) {
+task<api_result<written>> serve_scale_apply(storage& to, apply_request q, const std::vector<std::string>& replicas,
+                                            call& c) {
   auto scale = json::parse_yaml(q.body);
   if (!scale) co_return fail(bad_request(fmt::format("error decoding YAML: {}", scale.error().message)));
   auto version = (*scale)["apiVersion"].as_string(), kind = (*scale)["kind"].as_string();
@@ -151,14 +164,15 @@ task<api_result<written>> serve_scale_apply(storage& to, apply_request q, const 
     co_return fail(bad_request(fmt::format("invalid object type: {}/{}, Kind={}", gv.group, gv.version, kind)));
   }
   // The object itself, as far as its Scale tells of it.
-  json::value config(json::object{{"apiVersion", c.to.what().api_version}, {"kind", c.to.what().kind}, {"metadata", (*scale)["metadata"]}});
+  json::value config(json::object{
+      {"apiVersion", c.to.what().api_version}, {"kind", c.to.what().kind}, {"metadata", (*scale)["metadata"]}});
   if (auto& wanted = (*scale)["spec"]["replicas"]; !wanted.is_null()) {
     auto at = &config;
     for (auto& step : replicas) at = &at->member(step);
     *at = wanted;
   }
   auto body = json::write(std::move(config));
-  q.body = body;  // this frame awaits its use
+  q.body = body;           // this frame awaits its use
   c.may_create = nullptr;  // the scale of nothing
   co_return co_await serve_apply(to, q, c);
 }
@@ -174,8 +188,9 @@ json::value take_ownership(json::value& object) {
 
 namespace {
 
-// Half of the work on a large object is to find who owns what of it: another thread does that. It owns what it looks at, since it goes on
-// when nobody waits for it any more. Built-in types are there for ever; a custom resource's schema isn't.
+// Half of the work on a large object is to find who owns what of it: another thread does that. It owns what it looks
+// at, since it goes on when nobody waits for it any more. Built-in types are there for ever; a custom resource's schema
+// isn't.
 bool goes_aside(const served& s, const call& c) { return c.turn && !s.custom; }
 
 }  // namespace
@@ -197,8 +212,8 @@ task<json::value> ownership_of_new(const served& s, json::value& object, const c
   co_return *std::move(found);
 }
 
-task<json::value> ownership_after(const served& s, json::value& before, json::value& after, const json::value& held, const json::value& asked, part what,
-                                  const call& c) {
+task<json::value> ownership_after(const served& s, json::value& before, json::value& after, const json::value& held,
+                                  const json::value& asked, part what, const call& c) {
   if (c.applies) co_return c.ownership;
   if (what == part::own) co_return held;
   auto w = writer_of(s, what, c);

@@ -3,8 +3,8 @@
 //   patch ─▶ checks ─▶ schema::apply::apply (merge, prune, conflicts) ─▶ storage::update as any other change
 //                 └─ no such object ─▶ storage::create
 //
-// Every object is tracked from its creation on, as by kube-apiserver: who writes without applying gets an Update entry. Objects
-// without managedFields (after a reset, or from another cluster) stay untracked until they are applied.
+// Every object is tracked from its creation on, as by kube-apiserver: who writes without applying gets an Update entry.
+// Objects without managedFields (after a reset, or from another cluster) stay untracked until they are applied.
 #pragma once
 
 #include <functional>
@@ -33,15 +33,16 @@ struct apply_request {
 task<api_result<written>> serve_apply(storage& to, apply_request q, call& c);
 
 // The same through the scale subresource: `replicas` is where the object has them, as the names of its members.
-task<api_result<written>> serve_scale_apply(storage& to, apply_request q, const std::vector<std::string>& replicas, call& c);
+task<api_result<written>> serve_scale_apply(storage& to, apply_request q, const std::vector<std::string>& replicas,
+                                            call& c);
 
-// metadata.managedFields of an object about to be created: what an apply found, or an entry for the writer. Takes what the
-// writer sent out of `object`.
+// metadata.managedFields of an object about to be created: what an apply found, or an entry for the writer. Takes what
+// the writer sent out of `object`.
 task<json::value> ownership_of_new(const served& s, json::value& object, const call& c);
 
 // The same for a change, of values in the served version: `held` is what the object has, `asked` what the writer sent.
-task<json::value> ownership_after(const served& s, json::value& before, json::value& after, const json::value& held, const json::value& asked, part what,
-                                  const call& c);
+task<json::value> ownership_after(const served& s, json::value& before, json::value& after, const json::value& held,
+                                  const json::value& asked, part what, const call& c);
 
 // metadata.managedFields, which leaves `object`.
 json::value take_ownership(json::value& object);

@@ -11,15 +11,15 @@ namespace kedge::api {
 
 struct audit_record {
   std::string audit_id;
-  std::string uri;              // as received, path and query
+  std::string uri;  // as received, path and query
   std::string method;
   std::string user_agent;
-  std::string source_address;   // the peer's IP
-  attributes request;           // request.user is the effective user
+  std::string source_address;  // the peer's IP
+  attributes request;          // request.user is the effective user
   user_ref authenticated;      // who really asked when impersonating; name is empty otherwise
-  int code = 0;                 // 0: the client went away before an answer
-  std::string reason;           // the Status reason of a failure
-  std::string decision;         // "allow" or "forbid"; empty when it did not come that far
+  int code = 0;                // 0: the client went away before an answer
+  std::string reason;          // the Status reason of a failure
+  std::string decision;        // "allow" or "forbid"; empty when it did not come that far
   std::string decision_reason;
   wall_time received{}, answered{};
 };

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "api/negotiate.h"
-#include "api/request.h"
 #include "api/registry.h"
+#include "api/request.h"
 #include "json/parse.h"
 
 namespace kedge::api {
@@ -21,15 +21,17 @@ struct expected_body {
 expected_body own_body(const served& s);
 
 // Text to value, by format; findings of duplicates go to `duplicates`. 400 when it can't be parsed.
-api_result<json::value> parse_body(std::string_view text, wire format, const expected_body& what, json::duplicate_list* duplicates);
+api_result<json::value> parse_body(std::string_view text, wire format, const expected_body& what,
+                                   json::duplicate_list* duplicates);
 
-// Checks apiVersion and kind (absent ones are filled in), decodes by the schema, handles unknown and duplicate fields as
-// `validation` says (Warning texts go to `warnings`). `for_patch`: strict findings are 422 on `patch`.
-api_result<json::value> decode_body(json::value v, const expected_body& what, field_validation validation, json::duplicate_list duplicates,
-                                    std::vector<std::string>& warnings, bool for_patch = false);
+// Checks apiVersion and kind (absent ones are filled in), decodes by the schema, handles unknown and duplicate fields
+// as `validation` says (Warning texts go to `warnings`). `for_patch`: strict findings are 422 on `patch`.
+api_result<json::value> decode_body(json::value v, const expected_body& what, field_validation validation,
+                                    json::duplicate_list duplicates, std::vector<std::string>& warnings,
+                                    bool for_patch = false);
 
 // Both, and defaults.
-api_result<json::value> read_object(std::string_view text, wire format, const expected_body& what, field_validation validation,
-                                    std::vector<std::string>& warnings);
+api_result<json::value> read_object(std::string_view text, wire format, const expected_body& what,
+                                    field_validation validation, std::vector<std::string>& warnings);
 
 }  // namespace kedge::api

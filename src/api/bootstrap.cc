@@ -29,7 +29,8 @@ struct wanted_object {
 
 error to_error(const status& s, const wanted_object& w) {
   const bool away = s.code == 503 || s.code == 504;  // the database; also when it isn't known what became of the write
-  return {away ? errc::unavailable : errc::internal, fmt::format("bootstrap: {} {}: {}", w.resource.plural, w.object["metadata"]["name"].as_string(), s.message)};
+  return {away ? errc::unavailable : errc::internal,
+          fmt::format("bootstrap: {} {}: {}", w.resource.plural, w.object["metadata"]["name"].as_string(), s.message)};
 }
 
 bool covers(const json::value& list, const json::value& item) {
@@ -49,8 +50,8 @@ bool add_missing(json::value& now, const json::value& wanted, const char* list) 
   return changed;
 }
 
-// Other servers may be at it as well: a Service's address may be taken by the one that is about to create that very Service, or by
-// one that died before it could.
+// Other servers may be at it as well: a Service's address may be taken by the one that is about to create that very
+// Service, or by one that died before it could.
 task<result<void>> create_one(objects& client, wanted_object w, std::string name) {
   auto& loop = reactor::loop::current();
   auto until = loop.now() + others_create_time;
@@ -63,22 +64,23 @@ task<result<void>> create_one(objects& client, wanted_object w, std::string name
       if (client.get(w.resource, w.ns, name)) co_return result<void>();
     }
     last = true;
-    (void)co_await client.remove({"networking.k8s.io", "v1", "ipaddresses"}, "", std::string(w.object["spec"]["clusterIP"].as_string()));
+    (void)co_await client.remove({"networking.k8s.io", "v1", "ipaddresses"}, "",
+                                 std::string(w.object["spec"]["clusterIP"].as_string()));
   }
 }
 
 task<result<void>> ensure(objects& client, wanted_object w) {
   auto name = std::string(w.object["metadata"]["name"].as_string());
   auto found = client.get(w.resource, w.ns, name);
-  if (!found) {
-    co_return co_await create_one(client, std::move(w), std::move(name));
-  }
-  if (!w.reconcile || (*found)["metadata"]["annotations"]["rbac.authorization.kubernetes.io/autoupdate"].as_string() == "false")
+  if (!found) { co_return co_await create_one(client, std::move(w), std::move(name)); }
+  if (!w.reconcile ||
+      (*found)["metadata"]["annotations"]["rbac.authorization.kubernetes.io/autoupdate"].as_string() == "false")
     co_return result<void>();
   // An aggregated role's rules are the controller's.
   const bool aggregated = w.object["aggregationRule"].is_object();
   auto probe = *found;
-  if (!(!aggregated && add_missing(probe, w.object, "rules")) && !add_missing(probe, w.object, "subjects")) co_return result<void>();
+  if (!(!aggregated && add_missing(probe, w.object, "rules")) && !add_missing(probe, w.object, "subjects"))
+    co_return result<void>();
   auto done = co_await client.modify(w.resource, w.ns, name, [&](json::value& o) {
     bool changed = !aggregated && add_missing(o, w.object, "rules");
     return add_missing(o, w.object, "subjects") || changed;
@@ -104,7 +106,8 @@ task<result<void>> ensure_all(objects& client, std::vector<wanted_object> all) {
   const auto until = reactor::loop::current().now() + bootstrap_database_wait;
   for (auto& w : all) {
     co_await free.acquire();
-    work.spawn([](objects& c, wanted_object one, time_point end, reactor::semaphore& units, result<void>& first) -> task<void> {
+    work.spawn([](objects& c, wanted_object one, time_point end, reactor::semaphore& units,
+                  result<void>& first) -> task<void> {
       if (auto ok = co_await ensure_in_time(c, std::move(one), end); !ok && first) first = ok;
       units.release();
     }(client, std::move(w), until, free, out));
@@ -125,7 +128,11 @@ void add_category(std::vector<wanted_object>& out, std::string_view category) {
       json::value object = std::move(whole);
       auto ns = std::string(object["metadata"]["namespace"].as_string());
       const bool rbac = resource->group() == "rbac.authorization.k8s.io";
-      out.push_back({{std::string(resource->group()), std::string(resource->version()), std::string(resource->plural())}, std::move(ns), std::move(object), rbac});
+      out.push_back(
+          {{std::string(resource->group()), std::string(resource->version()), std::string(resource->plural())},
+           std::move(ns),
+           std::move(object),
+           rbac});
     }
   }
 }
@@ -146,11 +153,14 @@ wanted_object kubernetes_service(const bootstrap_options& o) {
   auto s = named("v1", "Service", "default", "kubernetes");
   s.member("metadata").set("labels", json::object{{"component", "apiserver"}, {"provider", "kubernetes"}});
   auto ip = o.service_ip.empty() ? first_address(o.service_cidr) : o.service_ip;
-  s.set("spec", json::object{{"clusterIP", ip},
-                             {"clusterIPs", json::array{json::value(ip)}},
-                             {"type", "ClusterIP"},
-                             {"sessionAffinity", "None"},
-                             {"ports", json::array{json::object{{"name", "https"}, {"protocol", "TCP"}, {"port", 443}, {"targetPort", o.endpoint_port}}}}});
+  s.set("spec",
+        json::object{
+            {"clusterIP", ip},
+            {"clusterIPs", json::array{json::value(ip)}},
+            {"type", "ClusterIP"},
+            {"sessionAffinity", "None"},
+            {"ports", json::array{json::object{
+                          {"name", "https"}, {"protocol", "TCP"}, {"port", 443}, {"targetPort", o.endpoint_port}}}}});
   return {{"", "v1", "services"}, "default", std::move(s)};
 }
 
@@ -159,7 +169,9 @@ json::value endpoints_object(const std::vector<std::string>& addresses, int port
   e.member("metadata").set("labels", json::object{{"endpointslice.kubernetes.io/skip-mirror", "true"}});
   json::array list;
   for (auto& a : addresses) list.emplace_back(json::object{{"ip", a}});
-  e.set("subsets", json::array{json::object{{"addresses", std::move(list)}, {"ports", json::array{json::object{{"name", "https"}, {"port", port}, {"protocol", "TCP"}}}}}});
+  e.set("subsets", json::array{json::object{
+                       {"addresses", std::move(list)},
+                       {"ports", json::array{json::object{{"name", "https"}, {"port", port}, {"protocol", "TCP"}}}}}});
   return e;
 }
 
@@ -168,7 +180,9 @@ json::value slice_object(const std::vector<std::string>& addresses, int port) {
   e.member("metadata").set("labels", json::object{{"kubernetes.io/service-name", "kubernetes"}});
   e.set("addressType", addresses.empty() || addresses[0].find(':') == std::string::npos ? "IPv4" : "IPv6");
   json::array list;
-  for (auto& a : addresses) list.emplace_back(json::object{{"addresses", json::array{json::value(a)}}, {"conditions", json::object{{"ready", true}}}});
+  for (auto& a : addresses)
+    list.emplace_back(
+        json::object{{"addresses", json::array{json::value(a)}}, {"conditions", json::object{{"ready", true}}}});
   e.set("endpoints", std::move(list));
   e.set("ports", json::array{json::object{{"name", "https"}, {"port", port}, {"protocol", "TCP"}}});
   return e;
@@ -179,7 +193,12 @@ void add_config(std::vector<wanted_object>& out, const bootstrap_options& o) {
     out.push_back({{"", "v1", "serviceaccounts"}, ns, named("v1", "ServiceAccount", ns, "default")});
     if (o.root_ca.empty()) continue;
     auto ca = named("v1", "ConfigMap", ns, "kube-root-ca.crt");
-    ca.member("metadata").set("annotations", json::object{{"kubernetes.io/description", "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters."}});
+    ca.member("metadata")
+        .set("annotations",
+             json::object{{"kubernetes.io/description",
+                           "Contains a CA bundle that can be used to verify the kube-apiserver when using internal "
+                           "endpoints such as the internal service IP or kubernetes.default.svc. No other usage is "
+                           "guaranteed across distributions of Kubernetes clusters."}});
     ca.set("data", json::object{{"ca.crt", o.root_ca}});
     out.push_back({{"", "v1", "configmaps"}, ns, std::move(ca)});
   }
@@ -209,7 +228,8 @@ task<result<void>> put(objects& client, resource_id r, json::value object, std::
   auto name = std::string(object["metadata"]["name"].as_string());
   auto made = co_await client.create(r, "default", object);
   if (made) co_return result<void>();
-  if (made.error().code != 409) co_return fail(errc::internal, fmt::format("endpoints of the kubernetes service: {}", made.error().message));
+  if (made.error().code != 409)
+    co_return fail(errc::internal, fmt::format("endpoints of the kubernetes service: {}", made.error().message));
   auto done = co_await client.modify(r, "default", name, [&](json::value& o) {
     bool changed = false;
     for (auto& m : members)
@@ -219,7 +239,8 @@ task<result<void>> put(objects& client, resource_id r, json::value object, std::
       }
     return changed;
   });
-  if (!done) co_return fail(errc::internal, fmt::format("endpoints of the kubernetes service: {}", done.error().message));
+  if (!done)
+    co_return fail(errc::internal, fmt::format("endpoints of the kubernetes service: {}", done.error().message));
   co_return result<void>();
 }
 
@@ -228,7 +249,8 @@ task<result<void>> put(objects& client, resource_id r, json::value object, std::
 task<result<void>> publish_endpoints(objects& client, std::vector<std::string> addresses, int port) {
   std::sort(addresses.begin(), addresses.end());
   KEDGE_CO_CHECK(co_await put(client, {"", "v1", "endpoints"}, endpoints_object(addresses, port), {"subsets"}));
-  co_return co_await put(client, {"discovery.k8s.io", "v1", "endpointslices"}, slice_object(addresses, port), {"endpoints", "ports"});
+  co_return co_await put(client, {"discovery.k8s.io", "v1", "endpointslices"}, slice_object(addresses, port),
+                         {"endpoints", "ports"});
 }
 
 task<result<void>> bootstrap_cluster(objects& client, bootstrap_options options) {
@@ -236,7 +258,9 @@ task<result<void>> bootstrap_cluster(objects& client, bootstrap_options options)
   std::vector<wanted_object> first, rest;
   add_category(first, "namespaces");
   KEDGE_CO_CHECK(co_await ensure_all(client, std::move(first)));
-  for (auto category : {"clusterroles", "clusterrolebindings", "roles", "rolebindings", "priorityclasses", "apiservices"}) add_category(rest, category);
+  for (auto category :
+       {"clusterroles", "clusterrolebindings", "roles", "rolebindings", "priorityclasses", "apiservices"})
+    add_category(rest, category);
   add_system(rest, options);
   add_config(rest, options);
   KEDGE_CO_CHECK(co_await ensure_all(client, std::move(rest)));

@@ -47,9 +47,10 @@ constexpr std::string_view behavior_note = "autoscaling.alpha.kubernetes.io/beha
 constexpr std::string_view conditions_note = "autoscaling.alpha.kubernetes.io/conditions";
 
 json::value cpu_metric(std::int64_t percent) {
-  return json::object{{"type", "Resource"},
-                      {"resource", json::object{{"name", "cpu"},
-                                                {"target", json::object{{"type", "Utilization"}, {"averageUtilization", percent}}}}}};
+  return json::object{
+      {"type", "Resource"},
+      {"resource", json::object{{"name", "cpu"},
+                                {"target", json::object{{"type", "Utilization"}, {"averageUtilization", percent}}}}}};
 }
 
 bool is_cpu_utilization(const json::value& metric) {
@@ -85,8 +86,9 @@ void autoscaler_to_stored(json::value& o) {
   status.erase("currentCPUUtilizationPercentage");
   if (current.is_integer())
     status.member("currentMetrics")
-        .push_back(json::object{{"type", "Resource"},
-                                {"resource", json::object{{"name", "cpu"}, {"current", json::object{{"averageUtilization", current}}}}}});
+        .push_back(json::object{
+            {"type", "Resource"},
+            {"resource", json::object{{"name", "cpu"}, {"current", json::object{{"averageUtilization", current}}}}}});
 }
 
 void put_note(json::value& o, std::string_view note, json::value& source, std::string_view member) {
@@ -126,7 +128,8 @@ void autoscaler_from_stored(json::value& o) {
 
 constexpr conversion all[] = {
     {"events.k8s.io", "v1", "events", "", "v1", event_to_stored, event_from_stored},
-    {"autoscaling", "v1", "horizontalpodautoscalers", "autoscaling", "v2", autoscaler_to_stored, autoscaler_from_stored},
+    {"autoscaling", "v1", "horizontalpodautoscalers", "autoscaling", "v2", autoscaler_to_stored,
+     autoscaler_from_stored},
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// convert.h: kinds that are served in more versions than they are stored in: events of events.k8s.io (stored as core/v1), and
-// autoscaling/v1 (stored as v2).
+// convert.h: kinds that are served in more versions than they are stored in: events of events.k8s.io (stored as
+// core/v1), and autoscaling/v1 (stored as v2).
 #pragma once
 
 #include <span>

@@ -38,7 +38,8 @@ std::expected<std::int64_t, std::string> number(std::string_view text, const fie
   auto n = parse_int(text.starts_with('+') && !digits.starts_with('-') ? digits : text);
   if (!n) {
     const bool long_one = !digits.empty() && digits.find_first_not_of("0123456789") == digits.npos;
-    return std::unexpected(fmt::format("failed to parse int from {}: strconv.Atoi: parsing {}: {}", text, quote(text), long_one ? "value out of range" : "invalid syntax"));
+    return std::unexpected(fmt::format("failed to parse int from {}: strconv.Atoi: parsing {}: {}", text, quote(text),
+                                       long_one ? "value out of range" : "invalid syntax"));
   }
   if (*n < 0) return std::unexpected(fmt::format("negative number ({}) not allowed: {}", *n, text));
   return *n;
@@ -97,8 +98,9 @@ std::expected<bits, std::string> read_field(std::string_view text, const field_r
 
 // "@daily" as five fields; "@every 5m" stands for itself.
 std::expected<std::string, std::string> spelled_out(std::string_view schedule) {
-  constexpr std::pair<std::string_view, std::string_view> named[] = {{"@yearly", "0 0 1 1 *"},   {"@annually", "0 0 1 1 *"}, {"@monthly", "0 0 1 * *"}, {"@weekly", "0 0 * * 0"},
-                                                                     {"@daily", "0 0 * * *"},    {"@midnight", "0 0 * * *"}, {"@hourly", "0 * * * *"}};
+  constexpr std::pair<std::string_view, std::string_view> named[] = {
+      {"@yearly", "0 0 1 1 *"}, {"@annually", "0 0 1 1 *"}, {"@monthly", "0 0 1 * *"}, {"@weekly", "0 0 * * 0"},
+      {"@daily", "0 0 * * *"},  {"@midnight", "0 0 * * *"}, {"@hourly", "0 * * * *"}};
   for (auto& [name, fields] : named)
     if (schedule == name) return std::string(fields);
   return std::unexpected(fmt::format("unrecognized descriptor: {}", schedule));
@@ -114,15 +116,18 @@ std::string time_zone_problem(std::string_view name) {
   return is_time_zone(name) ? std::string() : fmt::format("unknown time zone {}", name);
 }
 
-std::expected<cron_schedule, std::string> cron_schedule::parse(std::string_view schedule, std::shared_ptr<const time_zone> zone) {
+std::expected<cron_schedule, std::string> cron_schedule::parse(std::string_view schedule,
+                                                               std::shared_ptr<const time_zone> zone) {
   cron_schedule out;
   out.zone_ = zone ? std::move(zone) : find_time_zone("");
   if (schedule.empty()) return std::unexpected("empty spec string");
   if (schedule.starts_with("TZ=") || schedule.starts_with("CRON_TZ=")) {
     auto from = schedule.find('=') + 1, end = schedule.find(' ');
-    if (end == schedule.npos) return std::unexpected("invalid schedule format: runtime error: slice bounds out of range [:-1]");
+    if (end == schedule.npos)
+      return std::unexpected("invalid schedule format: runtime error: slice bounds out of range [:-1]");
     auto name = schedule.substr(from, end - from);
-    if (auto wrong = time_zone_problem(name); !wrong.empty()) return std::unexpected(fmt::format("provided bad location {}: {}", name, wrong));
+    if (auto wrong = time_zone_problem(name); !wrong.empty())
+      return std::unexpected(fmt::format("provided bad location {}: {}", name, wrong));
     if (auto named = find_time_zone(name)) out.zone_ = std::move(named);
     schedule = trim(schedule.substr(end));
   }
@@ -145,7 +150,8 @@ std::expected<cron_schedule, std::string> cron_schedule::parse(std::string_view 
     fields.emplace_back(schedule.substr(from, end - from));
     from = end;
   }
-  if (fields.size() != std::size(ranges)) return std::unexpected(fmt::format("expected exactly 5 fields, found {}: [{}]", fields.size(), join(fields, " ")));
+  if (fields.size() != std::size(ranges))
+    return std::unexpected(fmt::format("expected exactly 5 fields, found {}: [{}]", fields.size(), join(fields, " ")));
   std::uint64_t* const into[] = {&out.minutes_, &out.hours_, &out.days_, &out.months_, &out.weekdays_};
   for (std::size_t i = 0; i < fields.size(); ++i) {
     auto b = read_field(fields[i], ranges[i]);
@@ -182,13 +188,15 @@ std::optional<wall_time> cron_schedule::next(wall_time t) const {
   return next_of_calendar(whole + std::chrono::seconds(1));
 }
 
-// The largest unit that doesn't fit is moved on first, to the beginning of its next one; where that comes around (a new year, month,
-// day, hour), what is above it is looked at again. Days are as long as the zone's clock makes them.
+// The largest unit that doesn't fit is moved on first, to the beginning of its next one; where that comes around (a new
+// year, month, day, hour), what is above it is looked at again. Days are as long as the zone's clock makes them.
 std::optional<wall_time> cron_schedule::next_of_calendar(std::chrono::seconds utc) const {
   using namespace std::chrono;
   if (minutes_ == 0 || hours_ == 0 || months_ == 0) return std::nullopt;
   auto wall = [&] { return utc + zone_->offset_at(utc); };
-  auto midnight = [&](year_month_day d) { return zone_->utc_of(duration_cast<seconds>(sys_days(d).time_since_epoch())); };
+  auto midnight = [&](year_month_day d) {
+    return zone_->utc_of(duration_cast<seconds>(sys_days(d).time_since_epoch()));
+  };
   const auto last_year = civil(wall()).date.year() + years(5);
   bool moved = false;
   for (;;) {

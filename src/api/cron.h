@@ -17,7 +17,8 @@ namespace kedge::api {
 class cron_schedule {
  public:
   // The other side: what is wrong with it, in robfig's words. `zone` is where a schedule that names none is meant.
-  static std::expected<cron_schedule, std::string> parse(std::string_view text, std::shared_ptr<const time_zone> zone = nullptr);
+  static std::expected<cron_schedule, std::string> parse(std::string_view text,
+                                                         std::shared_ptr<const time_zone> zone = nullptr);
 
   // The first time after `t`, whole seconds; nullopt: none in five years.
   std::optional<wall_time> next(wall_time t) const;

@@ -91,7 +91,8 @@ class matcher {
       auto next = stack.back();
       stack.pop_back();
       if (next.is_match) {
-        if (!out.empty() && out.back().a + out.back().size == next.found.a && out.back().b + out.back().size == next.found.b)
+        if (!out.empty() && out.back().a + out.back().size == next.found.a &&
+            out.back().b + out.back().size == next.found.b)
           out.back().size += next.found.size;
         else
           out.push_back(next.found);
@@ -100,9 +101,11 @@ class matcher {
       auto m = longest(next.a, next.b);
       if (steps_ > difference_steps_max) return false;
       if (m.size == 0) continue;
-      if (m.a + m.size < next.a.end && m.b + m.size < next.b.end) stack.push_back({{m.a + m.size, next.a.end}, {m.b + m.size, next.b.end}, {}, false});
+      if (m.a + m.size < next.a.end && m.b + m.size < next.b.end)
+        stack.push_back({{m.a + m.size, next.a.end}, {m.b + m.size, next.b.end}, {}, false});
       stack.push_back({{}, {}, m, true});
-      if (next.a.begin < m.a && next.b.begin < m.b) stack.push_back({{next.a.begin, m.a}, {next.b.begin, m.b}, {}, false});
+      if (next.a.begin < m.a && next.b.begin < m.b)
+        stack.push_back({{next.a.begin, m.a}, {next.b.begin, m.b}, {}, false});
     }
     return true;
   }
@@ -114,7 +117,8 @@ class matcher {
     for (auto i = a.begin; i < a.end; ++i) {
       fresh.clear();
       if (auto w = where_.find(a_[i]); w != where_.end()) {
-        for (auto j = std::lower_bound(w->second.begin(), w->second.end(), b.begin); j != w->second.end() && *j < b.end; ++j) {
+        for (auto j = std::lower_bound(w->second.begin(), w->second.end(), b.begin); j != w->second.end() && *j < b.end;
+             ++j) {
           auto before = *j > 0 ? lengths.find(*j - 1) : lengths.end();
           auto size = (before == lengths.end() ? 0 : before->second) + 1;
           fresh[*j] = size;
@@ -125,8 +129,10 @@ class matcher {
       ++steps_;
       std::swap(lengths, fresh);
     }
-    while (best.a > a.begin && best.b > b.begin && a_[best.a - 1] == b_[best.b - 1]) best = {best.a - 1, best.b - 1, best.size + 1};
-    while (best.a + best.size < a.end && best.b + best.size < b.end && a_[best.a + best.size] == b_[best.b + best.size]) ++best.size;
+    while (best.a > a.begin && best.b > b.begin && a_[best.a - 1] == b_[best.b - 1])
+      best = {best.a - 1, best.b - 1, best.size + 1};
+    while (best.a + best.size < a.end && best.b + best.size < b.end && a_[best.a + best.size] == b_[best.b + best.size])
+      ++best.size;
     return best;
   }
 
@@ -156,8 +162,10 @@ std::vector<std::vector<piece>> groups_of(const std::vector<match>& matches, std
   step(a_size, b_size, 0);
   auto first_lines = [](span s) { return span{s.begin, std::min(s.end, s.begin + around)}; };
   auto last_lines = [](span s) { return span{s.end - std::min(s.size(), around), s.end}; };
-  if (!pieces.empty() && pieces.front().equal) pieces.front() = {true, last_lines(pieces.front().a), last_lines(pieces.front().b)};
-  if (!pieces.empty() && pieces.back().equal) pieces.back() = {true, first_lines(pieces.back().a), first_lines(pieces.back().b)};
+  if (!pieces.empty() && pieces.front().equal)
+    pieces.front() = {true, last_lines(pieces.front().a), last_lines(pieces.front().b)};
+  if (!pieces.empty() && pieces.back().equal)
+    pieces.back() = {true, first_lines(pieces.back().a), first_lines(pieces.back().b)};
   std::vector<std::vector<piece>> out(1);
   for (auto& p : pieces) {
     if (p.equal && p.a.size() > 2 * around) {
@@ -189,7 +197,8 @@ std::string difference_text(const json::value& before, const json::value& after)
     for (auto i = s.begin; i < s.end; ++i) out += sign + text[i] + "\n";
   };
   for (auto& group : groups_of(matches, a.size(), b.size())) {
-    out += fmt::format("@@ -{} +{} @@\n", range_text(group.front().a.begin, group.back().a.end), range_text(group.front().b.begin, group.back().b.end));
+    out += fmt::format("@@ -{} +{} @@\n", range_text(group.front().a.begin, group.back().a.end),
+                       range_text(group.front().b.begin, group.back().b.end));
     for (auto& p : group) {
       tell(p.equal ? ' ' : '-', a, p.a);
       if (!p.equal) tell('+', b, p.b);

@@ -1,4 +1,5 @@
-// difference.h: what differs between two objects, as refusals of a change show it: the lines of both with three around each change
+// difference.h: what differs between two objects, as refusals of a change show it: the lines of both with three around
+// each change
 // ("@@ -1,6 +1,6 @@ …"), found as Python's difflib finds them, which kube-apiserver does, too.
 #pragma once
 

@@ -47,8 +47,8 @@ std::vector<priority> priorities() {
   if (!list || !list->array()) return out;
   for (auto& o : *list->array()) {
     auto& spec = o["spec"];
-    out.push_back({std::string(spec["group"].as_string()), std::string(spec["version"].as_string()), spec["groupPriorityMinimum"].as_integer(),
-                   spec["versionPriority"].as_integer()});
+    out.push_back({std::string(spec["group"].as_string()), std::string(spec["version"].as_string()),
+                   spec["groupPriorityMinimum"].as_integer(), spec["versionPriority"].as_integer()});
   }
   return out;
 }
@@ -64,7 +64,8 @@ std::vector<api_group> ordered_groups(const registry& r) {
     std::int64_t best = 0;
     if (of_group && group == aggregation_group) return aggregation_priority;
     for (auto& p : known)
-      if (p.group == group && (of_group || p.version == version)) best = std::max(best, of_group ? p.group_priority : p.version_priority);
+      if (p.group == group && (of_group || p.version == version))
+        best = std::max(best, of_group ? p.group_priority : p.version_priority);
     return best;
   };
   std::unordered_map<std::string_view, std::size_t> places;
@@ -74,7 +75,8 @@ std::vector<api_group> ordered_groups(const registry& r) {
     if (fresh) found.push_back({{s->group, {}}, weight_of(s->group, "", true)});
     if (told.emplace(s->group, s->version).second) found[at->second].g.versions.push_back(s->version);
   }
-  stable_sort_short(found, [](auto& a, auto& b) { return a.weight != b.weight ? a.weight > b.weight : a.g.name < b.g.name; });
+  stable_sort_short(found,
+                    [](auto& a, auto& b) { return a.weight != b.weight ? a.weight > b.weight : a.g.name < b.g.name; });
   std::vector<api_group> out;
   for (auto& e : found) {
     stable_sort_short(e.g.versions, [&](auto& a, auto& b) {
@@ -102,7 +104,11 @@ void add_owner(json::object& o, std::string_view group, std::string_view version
 }
 
 json::value resource_entry(const served& s) {
-  json::object o{{"name", s.resource}, {"singularName", s.singular}, {"namespaced", s.namespaced()}, {"kind", s.kind}, {"verbs", texts(s.verbs, !s.custom)}};
+  json::object o{{"name", s.resource},
+                 {"singularName", s.singular},
+                 {"namespaced", s.namespaced()},
+                 {"kind", s.kind},
+                 {"verbs", texts(s.verbs, !s.custom)}};
   if (!s.short_names.empty()) o.set("shortNames", texts(s.short_names));
   if (!s.categories.empty()) o.set("categories", texts(s.categories));
   if (s.has_verb("list") && s.has_verb("watch")) o.set("storageVersionHash", stored_version_hash(s));
@@ -110,7 +116,8 @@ json::value resource_entry(const served& s) {
 }
 
 json::value subresource_entry(const served& s, const served_subresource& sub) {
-  json::object o{{"name", fmt::format("{}/{}", s.resource, sub.name)}, {"singularName", ""}, {"namespaced", s.namespaced()}};
+  json::object o{
+      {"name", fmt::format("{}/{}", s.resource, sub.name)}, {"singularName", ""}, {"namespaced", s.namespaced()}};
   add_owner(o, sub.group, sub.version, s);
   o.set("kind", sub.kind);
   o.set("verbs", texts(sub.verbs, true));
@@ -132,7 +139,9 @@ json::value aggregated_entry(const served& s) {
   if (!s.categories.empty()) o.set("categories", texts(s.categories));
   json::array subs;
   for (auto& sub : s.subresources) {
-    subs.emplace_back(json::object{{"subresource", sub.name}, {"responseKind", response_kind(s, sub.group, sub.version, sub.kind)}, {"verbs", texts(sub.verbs, true)}});
+    subs.emplace_back(json::object{{"subresource", sub.name},
+                                   {"responseKind", response_kind(s, sub.group, sub.version, sub.kind)},
+                                   {"verbs", texts(sub.verbs, true)}});
   }
   if (!subs.empty()) o.set("subresources", std::move(subs));
   return o;
@@ -160,7 +169,8 @@ discovery::discovery(std::shared_ptr<const registry> r) : registry_(std::move(r)
 json::value discovery::api_versions(std::string_view server_address) const {
   return json::object{{"kind", "APIVersions"},
                       {"versions", json::array{json::value("v1")}},
-                      {"serverAddressByClientCIDRs", json::array{json::object{{"clientCIDR", "0.0.0.0/0"}, {"serverAddress", server_address}}}}};
+                      {"serverAddressByClientCIDRs",
+                       json::array{json::object{{"clientCIDR", "0.0.0.0/0"}, {"serverAddress", server_address}}}}};
 }
 
 json::value discovery::group_value(const api_group& g, bool with_type) const {
@@ -171,7 +181,8 @@ json::value discovery::group_value(const api_group& g, bool with_type) const {
   }
   o.set("name", g.name);
   json::array versions;
-  for (auto& v : g.versions) versions.emplace_back(json::object{{"groupVersion", group_version(g.name, v)}, {"version", v}});
+  for (auto& v : g.versions)
+    versions.emplace_back(json::object{{"groupVersion", group_version(g.name, v)}, {"version", v}});
   auto preferred = versions.front();
   o.set("versions", std::move(versions));
   o.set("preferredVersion", std::move(preferred));
@@ -227,7 +238,10 @@ json::value discovery::aggregate(bool core) const {
     if (!g.name.empty()) meta.set("name", g.name);
     items.emplace_back(json::object{{"metadata", std::move(meta)}, {"versions", std::move(versions)}});
   }
-  return json::object{{"kind", "APIGroupDiscoveryList"}, {"apiVersion", "apidiscovery.k8s.io/v2"}, {"metadata", json::object{}}, {"items", std::move(items)}};
+  return json::object{{"kind", "APIGroupDiscoveryList"},
+                      {"apiVersion", "apidiscovery.k8s.io/v2"},
+                      {"metadata", json::object{}},
+                      {"items", std::move(items)}};
 }
 
 }  // namespace kedge::api

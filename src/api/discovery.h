@@ -11,8 +11,8 @@
 namespace kedge::api {
 
 struct api_group {
-  std::string name;                    // "" for core
-  std::vector<std::string> versions;   // preferred first
+  std::string name;                   // "" for core
+  std::vector<std::string> versions;  // preferred first
 };
 
 class discovery {
@@ -23,9 +23,11 @@ class discovery {
   json::value api_versions(std::string_view server_address) const;  // /api
   json::value group_list() const;                                   // /apis
   std::optional<json::value> group(std::string_view name) const;    // /apis/{group}
-  std::optional<json::value> resources(std::string_view group, std::string_view version) const;  // /api/v1, /apis/{g}/{v}
+  std::optional<json::value> resources(std::string_view group,
+                                       std::string_view version) const;  // /api/v1, /apis/{g}/{v}
 
-  // application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList of /api (core) or /apis, and its ETag with quotes.
+  // application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList of /api (core) or /apis, and its ETag with
+  // quotes.
   const json::value& aggregated(bool core) const { return core ? core_ : named_; }
   const std::string& etag(bool core) const { return core ? core_etag_ : named_etag_; }
 

@@ -68,8 +68,10 @@ api_result<include_object> parse_include_object(std::string_view text) {
   if (text.empty() || text == "Metadata") return include_object::metadata;
   if (text == "Object") return include_object::object;
   if (text == "None") return include_object::none;
-  return fail(bad_request(fmt::format("Unable to convert to Table as requested: includeObject: Invalid value: {}: must be 'Metadata', 'Object', 'None', or empty",
-                                      quote(text))));
+  return fail(
+      bad_request(fmt::format("Unable to convert to Table as requested: includeObject: Invalid value: {}: must be "
+                              "'Metadata', 'Object', 'None', or empty",
+                              quote(text))));
 }
 
 std::string encode_value(const json::value& v, const media& as) {
@@ -94,17 +96,21 @@ void to_served(const served& s, json::value& v) {
   schema::normalise(s.type(), v);
 }
 
-bool is_ready(const served& s, const store::object& o) noexcept { return s.custom ? custom::is_ready(s, o) : s.native(); }
+bool is_ready(const served& s, const store::object& o) noexcept {
+  return s.custom ? custom::is_ready(s, o) : s.native();
+}
 
 api_result<json::value> served_value(const served& s, const store::object& o) {
   auto v = json::parse(o.bytes());
-  if (!v) return fail(internal_error(fmt::format("the stored object {} can't be read: {}", o.key(), v.error().message)));
+  if (!v)
+    return fail(internal_error(fmt::format("the stored object {} can't be read: {}", o.key(), v.error().message)));
   to_served(s, *v);
   return *std::move(v);
 }
 
 json::value partial_metadata(const json::value& object, bool v1beta1) {
-  return json::object{{"kind", "PartialObjectMetadata"}, {"apiVersion", meta_version(v1beta1)}, {"metadata", object["metadata"]}};
+  return json::object{
+      {"kind", "PartialObjectMetadata"}, {"apiVersion", meta_version(v1beta1)}, {"metadata", object["metadata"]}};
 }
 
 json::value table_head(const served& s, bool v1beta1, bool with_columns) {
@@ -112,7 +118,11 @@ json::value table_head(const served& s, bool v1beta1, bool with_columns) {
   if (with_columns) {
     json::array columns;
     for (auto& c : s.columns)
-      columns.emplace_back(json::object{{"name", c.name}, {"type", c.type}, {"format", c.format}, {"description", c.description}, {"priority", c.priority}});
+      columns.emplace_back(json::object{{"name", c.name},
+                                        {"type", c.type},
+                                        {"format", c.format},
+                                        {"description", c.description},
+                                        {"priority", c.priority}});
     out.set("columnDefinitions", std::move(columns));
   } else {
     out.set("columnDefinitions", nullptr);
@@ -171,11 +181,13 @@ std::string watch_frame_of(std::string_view type, const json::value& object, con
 
 namespace {
 
-std::shared_ptr<const std::string> make_watch_frame(const served& s, std::string_view type, const store::object_ref& o, const view& v,
-                                                    wall_time now, bool with_columns, store::revision shown) {
+std::shared_ptr<const std::string> make_watch_frame(const served& s, std::string_view type, const store::object_ref& o,
+                                                    const view& v, wall_time now, bool with_columns,
+                                                    store::revision shown) {
   auto as_shown = shown ? store::with_revision(*o, shown) : o;
   if (!v.as.plain_json() || !is_ready(s, *o))
-    return std::make_shared<const std::string>(watch_frame_of(type, shape_object(s, *parsed(as_shown), v, now, with_columns), v.as));
+    return std::make_shared<const std::string>(
+        watch_frame_of(type, shape_object(s, *parsed(as_shown), v, now, with_columns), v.as));
   std::string out;
   out.reserve(as_shown->bytes().size() + 40);
   out += "{\"type\":\"";
@@ -188,8 +200,8 @@ std::shared_ptr<const std::string> make_watch_frame(const served& s, std::string
 
 }  // namespace
 
-std::shared_ptr<const std::string> watch_frame(const served& s, std::string_view type, const store::object_ref& o, const view& v,
-                                               wall_time now, bool with_columns, store::revision shown) {
+std::shared_ptr<const std::string> watch_frame(const served& s, std::string_view type, const store::object_ref& o,
+                                               const view& v, wall_time now, bool with_columns, store::revision shown) {
   // Ages in Table cells change by the second, so such a frame is shared for a second.
   auto key = address_key(&*o);
   key += static_cast<char>(type[0]);

@@ -31,18 +31,20 @@ bool is_ready(const served& s, const store::object& o) noexcept;
 void to_served(const served& s, json::value& v);
 
 // One object in the wanted shape. `stored_form`: the value in the stored version.
-json::value shape_object(const served& s, json::value stored_form, const view& v, wall_time now, bool with_columns = true);
+json::value shape_object(const served& s, json::value stored_form, const view& v, wall_time now,
+                         bool with_columns = true);
 json::value partial_metadata(const json::value& object, bool v1beta1);
 
 // Tables are put together row by row.
 json::value table_head(const served& s, bool v1beta1, bool with_columns);
 json::value table_row_of(const served& s, const json::value& stored_form, const view& v, wall_time now);
 
-// One event's frame for a watch in this view; `type` is "ADDED" … JSON lines end with a newline. Shared by all watchers of
-// this core that look at the same event in the same way. `shown`: a revision instead of the object's own, always the same one with
-// this object and type; 0: none.
-std::shared_ptr<const std::string> watch_frame(const served& s, std::string_view type, const store::object_ref& o, const view& v,
-                                               wall_time now, bool with_columns, store::revision shown = 0);
+// One event's frame for a watch in this view; `type` is "ADDED" … JSON lines end with a newline. Shared by all watchers
+// of this core that look at the same event in the same way. `shown`: a revision instead of the object's own, always the
+// same one with this object and type; 0: none.
+std::shared_ptr<const std::string> watch_frame(const served& s, std::string_view type, const store::object_ref& o,
+                                               const view& v, wall_time now, bool with_columns,
+                                               store::revision shown = 0);
 // A frame of any value: BOOKMARK, ERROR.
 std::string watch_frame_of(std::string_view type, const json::value& object, const media& as);
 

@@ -58,16 +58,21 @@ task<void> api_handler::take_body(api_request& r) {
 fairness::work api_handler::cost_of(const api_request& r) const {
   auto& i = r.info;
   if (!i.is_resource || !i.subresource.empty()) return {};
-  const bool starts = i.verb == "watch" && (r.query.flag("sendInitialEvents") || r.query.get("resourceVersion").empty() || r.query.get("resourceVersion") == "0");
+  const bool starts =
+      i.verb == "watch" && (r.query.flag("sendInitialEvents") || r.query.get("resourceVersion").empty() ||
+                            r.query.get("resourceVersion") == "0");
   if (i.verb == "list" || i.verb == "deletecollection" || starts) {
     if (!i.name.empty()) return {};
     auto s = r.tables->find(i.api_group, i.api_version, i.resource);
     if (!s) return {};
     auto objects = parts_.objects.current().count(s->prefix(i.ns));
-    if (auto limit = parse_uint(r.query.get("limit")); limit && *limit > 0 && r.query.get("labelSelector").empty() && r.query.get("fieldSelector").empty())
+    if (auto limit = parse_uint(r.query.get("limit"));
+        limit && *limit > 0 && r.query.get("labelSelector").empty() && r.query.get("fieldSelector").empty())
       objects = std::min<std::size_t>(objects, *limit);
     const auto to_a_seat = takes_ready_bytes(r) ? fairness::ready_objects_per_seat : fairness::other_objects_per_seat;
-    return {.seats = std::clamp(static_cast<unsigned>(std::min<std::size_t>(objects / to_a_seat + 1, fairness::request_seats_max)), 1u, r.flow.seats_max)};
+    return {.seats = std::clamp(
+                static_cast<unsigned>(std::min<std::size_t>(objects / to_a_seat + 1, fairness::request_seats_max)), 1u,
+                r.flow.seats_max)};
   }
   if (i.read_only() || parts_.gate->watches() < fairness::watchers_per_seat / parts_.cores) return {};
   // The other cores have about as many.
@@ -98,7 +103,9 @@ task<void> api_handler::serve_fairness(api_request& r, std::string_view what) {
   if (!parts_.flows) co_return co_await send_plain(r, 404, "404 page not found\n");
   if (what == "dump_priority_levels") co_return co_await send_plain(r, 200, co_await parts_.flows->dump_levels());
   if (what == "dump_queues") co_return co_await send_plain(r, 200, co_await parts_.flows->dump_queues());
-  if (what == "dump_requests") co_return co_await send_plain(r, 200, co_await parts_.flows->dump_requests(!r.query.get("includeRequestDetails").empty()));
+  if (what == "dump_requests")
+    co_return co_await send_plain(r, 200,
+                                  co_await parts_.flows->dump_requests(!r.query.get("includeRequestDetails").empty()));
   co_await send_plain(r, 404, "404 page not found\n");
 }
 

@@ -14,7 +14,7 @@ namespace {
 
 struct selectable {
   std::string_view group, resource, field;
-  std::string_view path;     // where its value stands; dotted
+  std::string_view path;            // where its value stands; dotted
   std::string_view otherwise = {};  // the text when it is absent
 };
 
@@ -95,9 +95,12 @@ const custom::selectable_field* find_custom(const served& s, std::string_view fi
 api_result<void> check_fields(const served& s, field_selector& selector) {
   for (auto& r : selector.requirements()) {
     if (s.group.empty() && s.resource == "pods" && r.field == "spec.host") r.field = "spec.nodeName";
-    if (r.field == "metadata.name" || r.field == "metadata.namespace" || find_field(s, r.field) || find_custom(s, r.field)) continue;
+    if (r.field == "metadata.name" || r.field == "metadata.namespace" || find_field(s, r.field) ||
+        find_custom(s, r.field))
+      continue;
     if (has_own_fields(s) || s.custom) return fail(bad_request(fmt::format("field label not supported: {}", r.field)));
-    return fail(bad_request(fmt::format("{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", quote(r.field))));
+    return fail(bad_request(fmt::format(
+        "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", quote(r.field))));
   }
   return {};
 }
@@ -128,7 +131,8 @@ std::string_view field_text(std::string_view object, std::string_view path, std:
   return store::string_in(found, buffer);
 }
 
-std::string_view field_text(const served& s, const custom::selectable_field& field, const store::object& o, std::string& buffer) {
+std::string_view field_text(const served& s, const custom::selectable_field& field, const store::object& o,
+                            std::string& buffer) {
   if (!field.plain_path.empty() && is_ready(s, o)) return field_text(o.bytes(), field.plain_path, buffer);
   auto object = json::parse(o.bytes());
   if (!object) return {};
@@ -139,7 +143,8 @@ std::string_view field_text(const served& s, const custom::selectable_field& fie
   return buffer;
 }
 
-bool matches_fields(const served& s, const field_selector& selector, const std::vector<field_place>& places, const store::object& o) {
+bool matches_fields(const served& s, const field_selector& selector, const std::vector<field_place>& places,
+                    const store::object& o) {
   for (std::size_t i = 0; i < places.size(); ++i) {
     auto& r = selector.requirements()[i];
     auto& p = places[i];

@@ -18,7 +18,8 @@ namespace kedge::api {
 namespace {
 
 constexpr std::string_view in_flight_name = "apiserver_current_inflight_requests";
-constexpr std::string_view in_flight_help = "Maximal number of currently used inflight request limit of this apiserver per request kind in last second.";
+constexpr std::string_view in_flight_help =
+    "Maximal number of currently used inflight request limit of this apiserver per request kind in last second.";
 // Counts a request as in flight while it lives.
 class flight {
  public:
@@ -49,9 +50,14 @@ bool accepts_gzip(std::string_view header) {
 }  // namespace
 
 api_handler::api_handler(api_parts parts)
-    : parts_(std::move(parts)), authorization_(parts_.may, parts_.objects), storage_(parts_.objects, parts_.rules, parts_.ranges),
-      reads_running_(parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"readOnly\"", parts_.core + 1)),
-      writes_running_(parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"mutating\"", parts_.core + 1)), requests_(parts_.measures, parts_.core + 1) {}
+    : parts_(std::move(parts)),
+      authorization_(parts_.may, parts_.objects),
+      storage_(parts_.objects, parts_.rules, parts_.ranges),
+      reads_running_(
+          parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"readOnly\"", parts_.core + 1)),
+      writes_running_(
+          parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"mutating\"", parts_.core + 1)),
+      requests_(parts_.measures, parts_.core + 1) {}
 
 api_handler::~api_handler() = default;
 
@@ -69,7 +75,8 @@ task<void> api_handler::serve(net::http::exchange& e) {
   if (request) audit_now(*request, false);
 }
 
-task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch, std::unique_ptr<api_request>& watching) {
+task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch,
+                               std::unique_ptr<api_request>& watching) {
   auto request = std::make_unique<api_request>(api_request{.http = e});
   auto& r = *request;
   auto& l = reactor::loop::current();
@@ -118,7 +125,8 @@ task<std::optional<permission>> api_handler::filter(api_request& r) {
   r.answer.as.as.pretty = wants_pretty(r.query.has("pretty"), r.query.flag("pretty"), q.headers.get("User-Agent"));
 
   auto timeout_ms = parse_timeout_ms(r.query, parts_.request_time);
-  r.deadline = r.received + (timeout_ms ? std::chrono::milliseconds(*timeout_ms) : std::chrono::duration_cast<std::chrono::milliseconds>(parts_.request_time));
+  r.deadline = r.received + (timeout_ms ? std::chrono::milliseconds(*timeout_ms)
+                                        : std::chrono::duration_cast<std::chrono::milliseconds>(parts_.request_time));
   auto who = co_await parts_.who.authenticate(r.http);
   if (!who) {
     co_await refuse(r, who.error());
@@ -193,13 +201,14 @@ void api_handler::audit_now(api_request& r, bool started) {
 void api_handler::measure(api_request& r) {
   auto& i = r.info;
   const bool admitted = r.decision == "allow" && r.answer.code != 429;
-  requests_.observe({.code = r.answer.code,
-                     .info = i,
-                     .what = i.is_resource && admitted ? r.tables->find(i.api_group, i.api_version, i.resource) : nullptr,
-                     .admitted = admitted,
-                     .applies = i.verb == "patch" && is_apply_patch(r.http.request().headers.get("Content-Type")),
-                     .dry_run = r.query.get("dryRun") == "All"},
-                    reactor::loop::current().now() - r.received);
+  requests_.observe(
+      {.code = r.answer.code,
+       .info = i,
+       .what = i.is_resource && admitted ? r.tables->find(i.api_group, i.api_version, i.resource) : nullptr,
+       .admitted = admitted,
+       .applies = i.verb == "patch" && is_apply_patch(r.http.request().headers.get("Content-Type")),
+       .dry_run = r.query.get("dryRun") == "All"},
+      reactor::loop::current().now() - r.received);
 }
 
 task<void> api_handler::finish(api_request& r) {

@@ -1,9 +1,9 @@
 // handler.h: the API server as an HTTP handler. One instance a core.
 //
-//   exchange ─▶ audit id ─▶ request info ─▶ who (401) ─▶ impersonation (403) ─▶ flow ─▶ may they (403) ─▶ body ─▶ a seat (429) ─▶ mux
+//   exchange ─▶ audit id ─▶ request info ─▶ who (401) ─▶ impersonation (403) ─▶ flow ─▶ may they (403) ─▶ body ─▶ a
+//   seat (429) ─▶ mux
 //                                                                                                                          │
-//      /healthz /livez /readyz /version /metrics / /api /apis /openapi                                                     ├─▶ paths.cc
-//      resources                                                                                                           └─▶ resources.cc
+//      /healthz /livez /readyz /version /metrics / /api /apis /openapi ├─▶ paths.cc resources └─▶ resources.cc
 //
 // Everything in `api_parts` must outlive the handler.
 #pragma once
@@ -36,7 +36,7 @@ class tables;
 
 struct version_info {
   std::string git_version = kedge_version;
-    std::string git_commit, build_date, platform = "linux/amd64";
+  std::string git_commit, build_date, platform = "linux/amd64";
 };
 
 // What one request is, all the way from the filters to the answer.
@@ -50,10 +50,11 @@ struct api_request {
   time_point received{}, deadline{};
   wall_time received_wall{};
   std::string decision, decision_reason;
-  api_result<std::string> body = std::string();  // 413, 408 … when it could not be read; whoever wants it tells the client
-  fairness::body_budget::share room;             // of the body's
+  api_result<std::string> body =
+      std::string();                  // 413, 408 … when it could not be read; whoever wants it tells the client
+  fairness::body_budget::share room;  // of the body's
   fairness::flow flow;
-  fairness::seat seat;                           // refers to `flow` and `info`
+  fairness::seat seat;  // refers to `flow` and `info`
 };
 
 // Parts of other folders that answer resources which are not stored: reviews, tokens; and streams to nodes: log, exec.
@@ -61,8 +62,8 @@ struct virtual_resource {
   // Whether create() answers this POST.
   std::function<bool(std::string_view group, std::string_view resource, std::string_view subresource)> handles;
   std::function<api_result<json::value>(const authorized&, const json::value& body, const store::snapshot&)> create;
-  // Answers subresources that lead to a node (log, exec, attach, portforward, proxy); null: 503. `rest`: what follows the subresource in the
-  // path, as received, with its leading slash.
+  // Answers subresources that lead to a node (log, exec, attach, portforward, proxy); null: 503. `rest`: what follows
+  // the subresource in the path, as received, with its leading slash.
   std::function<task<void>(net::http::exchange&, const authorized& to, std::string rest)> connect;
 };
 
@@ -103,10 +104,10 @@ class api_handler final : public net::http::handler {
   storage& writes() noexcept { return storage_; }
 
  private:
-  // Everything but the stream of a watch, which `watch` then is. Out of line, so that its frame is not part of serve's, which
-  // an idle watch keeps.
-  // `watching` is its request.
-  [[gnu::noinline]] task<void> answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch, std::unique_ptr<api_request>& watching);
+  // Everything but the stream of a watch, which `watch` then is. Out of line, so that its frame is not part of serve's,
+  // which an idle watch keeps. `watching` is its request.
+  [[gnu::noinline]] task<void> answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch,
+                                      std::unique_ptr<api_request>& watching);
   // Fills in what the filters find: what they may do. nullopt when the request has been answered already.
   task<std::optional<permission>> filter(api_request& r);
   // Lets the request be another user's, when its headers want that. 400, 403.
@@ -133,7 +134,8 @@ class api_handler final : public net::http::handler {
   // Of this request's tables: made when it is first asked for after a change.
   std::shared_ptr<const discovery> discover(const api_request& r);
 
-  // resources.cc: what follows from a permission. What is read, written, watched or connected to is named by an `authorized` alone.
+  // resources.cc: what follows from a permission. What is read, written, watched or connected to is named by an
+  // `authorized` alone.
   task<const served*> find_served(api_request& r);
   task<void> serve_resource(api_request& r, permission may, std::unique_ptr<prepared_watch>& watch);
   task<void> serve_get(api_request& r, const authorized& to);

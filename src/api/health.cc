@@ -18,7 +18,8 @@ void health::add(std::string name, health_group in, std::function<result<void>()
   checks_.push_back({std::move(name), static_cast<unsigned>(in), std::move(check)});
 }
 
-health_answer health::ask(health_group group, std::string_view sub, bool verbose, const std::vector<std::string>& excluded) const {
+health_answer health::ask(health_group group, std::string_view sub, bool verbose,
+                          const std::vector<std::string>& excluded) const {
   const auto bit = static_cast<unsigned>(group);
   if (!sub.empty()) {
     for (auto& c : checks_)

@@ -22,7 +22,8 @@ class health {
   // Before the first request. `in` says where the check counts.
   void add(std::string name, health_group in, std::function<result<void>()> check);
   // `sub` is the path after "/readyz/"; `excluded` names that don't count.
-  health_answer ask(health_group group, std::string_view sub, bool verbose, const std::vector<std::string>& excluded) const;
+  health_answer ask(health_group group, std::string_view sub, bool verbose,
+                    const std::vector<std::string>& excluded) const;
   std::vector<std::string> paths() const;
 
  private:

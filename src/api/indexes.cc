@@ -38,7 +38,8 @@ void claims(const store::object& o, const value_visitor& give) {
   if (text.find("\"persistentVolumeClaim\":{") == text.npos && text.find("\"ephemeral\":{") == text.npos) return;
   store::each_element(store::member_at(text, "spec.volumes"), [&](std::string_view volume) {
     std::string buffer, of_pod;
-    if (auto name = store::string_in(store::member_at(volume, "persistentVolumeClaim.claimName"), buffer); !name.empty())
+    if (auto name = store::string_in(store::member_at(volume, "persistentVolumeClaim.claimName"), buffer);
+        !name.empty())
       give(name);
     else if (!store::member_at(volume, "ephemeral").empty())
       give(std::string(store::string_in(store::member_at(text, "metadata.name"), of_pod)) + "-" +

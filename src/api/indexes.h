@@ -1,7 +1,8 @@
-// indexes.h: what the store finds objects by (store/index.h): what is asked again and again, by every kubelet, by controllers.
+// indexes.h: what the store finds objects by (store/index.h): what is asked again and again, by every kubelet, by
+// controllers.
 //
-// The index of a field that a selector may name is called after the place of the field: the resource's key prefix and the path in
-// the stored version. What lacks the field is found under "".
+// The index of a field that a selector may name is called after the place of the field: the resource's key prefix and
+// the path in the stored version. What lacks the field is found under "".
 #pragma once
 
 #include <string_view>

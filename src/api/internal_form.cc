@@ -11,31 +11,80 @@ namespace {
 
 // Where a Go name is not the JSON name with another first letter.
 constexpr std::pair<std::string_view, std::string_view> go_names[] = {
-    {"apiGroup", "APIGroup"}, {"apiGroups", "APIGroups"}, {"apiVersion", "APIVersion"},
-    {"apiVersions", "APIVersions"}, {"awsElasticBlockStore", "AWSElasticBlockStore"}, {"bool", "BoolValue"},
-    {"bools", "BoolValues"}, {"caBundle", "CABundle"}, {"cel", "CEL"}, {"cephfs", "CephFS"},
-    {"chapAuthDiscovery", "DiscoveryCHAPAuth"}, {"chapAuthSession", "SessionCHAPAuth"}, {"cidr", "CIDR"},
-    {"cidrs", "CIDRs"}, {"csi", "CSI"}, {"diskURI", "DataDiskURI"}, {"dnsConfig", "DNSConfig"},
-    {"dnsPolicy", "DNSPolicy"}, {"externalID", "DoNotUseExternalID"}, {"fc", "FC"}, {"fsGroup", "FSGroup"},
-    {"fsGroupChangePolicy", "FSGroupChangePolicy"}, {"fsGroupPolicy", "FSGroupPolicy"}, {"fsType", "FSType"},
-    {"gcePersistentDisk", "GCEPersistentDisk"}, {"gid", "GID"}, {"gmsaCredentialSpec", "GMSACredentialSpec"},
-    {"gmsaCredentialSpecName", "GMSACredentialSpecName"}, {"grpc", "GRPC"}, {"http", "HTTP"}, {"httpGet", "HTTPGet"},
-    {"httpHeaders", "HTTPHeaders"}, {"int", "IntValue"}, {"ints", "IntValues"}, {"ip", "IP"}, {"ipBlock", "IPBlock"},
-    {"ipFamilies", "IPFamilies"}, {"ipFamilyPolicy", "IPFamilyPolicy"}, {"ipMode", "IPMode"}, {"ips", "IPs"},
-    {"iqn", "IQN"}, {"iscsi", "ISCSI"}, {"iscsiInterface", "ISCSIInterface"}, {"jsonPatch", "JSONPatch"},
-    {"lastState", "LastTerminationState"}, {"nfs", "NFS"}, {"os", "OS"}, {"osImage", "OSImage"}, {"pdName", "PDName"},
-    {"qosClass", "QOSClass"}, {"rbd", "RBD"}, {"reportingComponent", "ReportingController"},
-    {"seLinuxChangePolicy", "SELinuxChangePolicy"}, {"seLinuxMount", "SELinuxMount"},
-    {"seLinuxOptions", "SELinuxOptions"}, {"sslEnabled", "SSLEnabled"}, {"storageos", "StorageOS"},
-    {"string", "StringValue"}, {"strings", "StringValues"}, {"tcpSocket", "TCPSocket"}, {"tls", "TLS"},
-    {"ttlSecondsAfterFinished", "TTLSecondsAfterFinished"}, {"tty", "TTY"}, {"uid", "UID"}, {"url", "URL"},
-    {"versions", "VersionValues"}, {"wwids", "WWIDs"},
+    {"apiGroup", "APIGroup"},
+    {"apiGroups", "APIGroups"},
+    {"apiVersion", "APIVersion"},
+    {"apiVersions", "APIVersions"},
+    {"awsElasticBlockStore", "AWSElasticBlockStore"},
+    {"bool", "BoolValue"},
+    {"bools", "BoolValues"},
+    {"caBundle", "CABundle"},
+    {"cel", "CEL"},
+    {"cephfs", "CephFS"},
+    {"chapAuthDiscovery", "DiscoveryCHAPAuth"},
+    {"chapAuthSession", "SessionCHAPAuth"},
+    {"cidr", "CIDR"},
+    {"cidrs", "CIDRs"},
+    {"csi", "CSI"},
+    {"diskURI", "DataDiskURI"},
+    {"dnsConfig", "DNSConfig"},
+    {"dnsPolicy", "DNSPolicy"},
+    {"externalID", "DoNotUseExternalID"},
+    {"fc", "FC"},
+    {"fsGroup", "FSGroup"},
+    {"fsGroupChangePolicy", "FSGroupChangePolicy"},
+    {"fsGroupPolicy", "FSGroupPolicy"},
+    {"fsType", "FSType"},
+    {"gcePersistentDisk", "GCEPersistentDisk"},
+    {"gid", "GID"},
+    {"gmsaCredentialSpec", "GMSACredentialSpec"},
+    {"gmsaCredentialSpecName", "GMSACredentialSpecName"},
+    {"grpc", "GRPC"},
+    {"http", "HTTP"},
+    {"httpGet", "HTTPGet"},
+    {"httpHeaders", "HTTPHeaders"},
+    {"int", "IntValue"},
+    {"ints", "IntValues"},
+    {"ip", "IP"},
+    {"ipBlock", "IPBlock"},
+    {"ipFamilies", "IPFamilies"},
+    {"ipFamilyPolicy", "IPFamilyPolicy"},
+    {"ipMode", "IPMode"},
+    {"ips", "IPs"},
+    {"iqn", "IQN"},
+    {"iscsi", "ISCSI"},
+    {"iscsiInterface", "ISCSIInterface"},
+    {"jsonPatch", "JSONPatch"},
+    {"lastState", "LastTerminationState"},
+    {"nfs", "NFS"},
+    {"os", "OS"},
+    {"osImage", "OSImage"},
+    {"pdName", "PDName"},
+    {"qosClass", "QOSClass"},
+    {"rbd", "RBD"},
+    {"reportingComponent", "ReportingController"},
+    {"seLinuxChangePolicy", "SELinuxChangePolicy"},
+    {"seLinuxMount", "SELinuxMount"},
+    {"seLinuxOptions", "SELinuxOptions"},
+    {"sslEnabled", "SSLEnabled"},
+    {"storageos", "StorageOS"},
+    {"string", "StringValue"},
+    {"strings", "StringValues"},
+    {"tcpSocket", "TCPSocket"},
+    {"tls", "TLS"},
+    {"ttlSecondsAfterFinished", "TTLSecondsAfterFinished"},
+    {"tty", "TTY"},
+    {"uid", "UID"},
+    {"url", "URL"},
+    {"versions", "VersionValues"},
+    {"wwids", "WWIDs"},
 };
 
 struct own_name {
   std::string_view type, json_name, go_name;
 };
 // … in one type alone.
+// clang-format off: a row is a line or two
 constexpr own_name own_names[] = {
     {"core/v1.GlusterfsPersistentVolumeSource", "endpoints", "EndpointsName"},
     {"core/v1.GlusterfsVolumeSource", "endpoints", "EndpointsName"},
@@ -46,6 +95,7 @@ constexpr own_name own_names[] = {
     {"core/v1.RBDPersistentVolumeSource", "user", "RadosUser"}, {"core/v1.RBDVolumeSource", "user", "RadosUser"},
     {"resource/v1.DeviceAttribute", "version", "VersionValue"},
 };
+// clang-format on
 
 std::string go_name(std::string_view type, std::string_view json_name) {
   for (auto& own : own_names)
@@ -59,15 +109,14 @@ std::string go_name(std::string_view type, std::string_view json_name) {
 
 // Pointers that are none in there.
 constexpr std::pair<std::string_view, std::string_view> plain_values[] = {
-    {"apps/v1.RollingUpdateDaemonSet", "maxUnavailable"},
-    {"apps/v1.RollingUpdateDaemonSet", "maxSurge"},
-    {"apps/v1.RollingUpdateDeployment", "maxUnavailable"},
-    {"apps/v1.RollingUpdateDeployment", "maxSurge"},
+    {"apps/v1.RollingUpdateDaemonSet", "maxUnavailable"},      {"apps/v1.RollingUpdateDaemonSet", "maxSurge"},
+    {"apps/v1.RollingUpdateDeployment", "maxUnavailable"},     {"apps/v1.RollingUpdateDeployment", "maxSurge"},
     {"apps/v1.RollingUpdateStatefulSetStrategy", "partition"},
 };
 
 bool is_plain_value(std::string_view type, std::string_view json_name) {
-  return std::find(std::begin(plain_values), std::end(plain_values), std::pair(type, json_name)) != std::end(plain_values);
+  return std::find(std::begin(plain_values), std::end(plain_values), std::pair(type, json_name)) !=
+         std::end(plain_values);
 }
 
 // Types of the API machinery, which have no internal form.

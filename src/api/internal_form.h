@@ -1,4 +1,5 @@
-// internal_form.h: a struct as kube-apiserver holds it, which is how its messages show one: with all members, under their Go names.
+// internal_form.h: a struct as kube-apiserver holds it, which is how its messages show one: with all members, under
+// their Go names.
 #pragma once
 
 #include <string_view>

@@ -39,13 +39,13 @@ struct kind_rules {
   bool create_by_update = false;     // PUT of a missing object creates it
   bool unconditional_update = true;  // PUT without resourceVersion is allowed
   bool answers_deleted_object = false;
-  bool metadata_stands = false;      // an update of the status leaves labels and the like as they are
-  bool orphan_by_default = false;    // dependents, when a delete says nothing
+  bool metadata_stands = false;    // an update of the status leaves labels and the like as they are
+  bool orphan_by_default = false;  // dependents, when a delete says nothing
   bool keeps_status_on_create = false;
   std::uint32_t lease_seconds = 0;
 
-  // All may be null. What kube-apiserver's way to its internal form and back makes of an object, for which its writer then answers
-  // as if it had written that. `o` is as it came, or as it is stored.
+  // All may be null. What kube-apiserver's way to its internal form and back makes of an object, for which its writer
+  // then answers as if it had written that. `o` is as it came, or as it is stored.
   void (*convert)(json::value& o) = nullptr;
   // `o` is in the stored version, decoded and defaulted; metadata is complete (without uid on create).
   void (*prepare_create)(json::value& o, const kind_context& c) = nullptr;
@@ -57,7 +57,8 @@ struct kind_rules {
   // Of the object itself after an update; null: as a create. What an older object has that is wrong by now may stay.
   void (*validate_update)(causes& out, const json::value& o, const json::value& old) = nullptr;
   // Of an update through `subresource`: its status, its approval …
-  void (*validate_part)(causes& out, const json::value& o, const json::value& old, std::string_view subresource) = nullptr;
+  void (*validate_part)(causes& out, const json::value& o, const json::value& old,
+                        std::string_view subresource) = nullptr;
   // A delete that must not be: the text of a 403, empty when it may.
   std::string (*refuse_delete)(const json::value& old) = nullptr;
   // Marks what a delete leaves standing: finalizers of the kind's own. Before the generic part.
@@ -72,14 +73,16 @@ const kind_rules& rules_of(std::string_view group, std::string_view resource) no
 
 // kind_rules that the files of kinds/ define.
 namespace kinds {
-extern const kind_rules namespaces, config_maps, secrets, nodes, leases, events, new_events, service_accounts, services, endpoints, endpoint_slices,
-    pods, pod_templates, replication_controllers, deployments, replica_sets, stateful_sets, daemon_sets, controller_revisions, jobs,
-    cron_jobs, roles, role_bindings, cluster_roles, cluster_role_bindings, priority_classes, pod_disruption_budgets, resource_quotas,
-    limit_ranges, certificate_signing_requests, cluster_trust_bundles, pod_certificate_requests, network_policies, ingresses, ingress_classes, ip_addresses, service_cidrs,
-    storage_classes, persistent_volumes, persistent_volume_claims, csi_drivers, csi_nodes, csi_storage_capacities, volume_attachments,
-    volume_attributes_classes, runtime_classes, horizontal_pod_autoscalers, flow_schemas, priority_level_configurations,
-    custom_resource_definitions, mutating_webhooks, validating_webhooks, validating_policies, validating_policy_bindings, mutating_policies,
-    mutating_policy_bindings, device_classes, device_taint_rules, resource_claims, resource_claim_templates, resource_slices, api_services,
+extern const kind_rules namespaces, config_maps, secrets, nodes, leases, events, new_events, service_accounts, services,
+    endpoints, endpoint_slices, pods, pod_templates, replication_controllers, deployments, replica_sets, stateful_sets,
+    daemon_sets, controller_revisions, jobs, cron_jobs, roles, role_bindings, cluster_roles, cluster_role_bindings,
+    priority_classes, pod_disruption_budgets, resource_quotas, limit_ranges, certificate_signing_requests,
+    cluster_trust_bundles, pod_certificate_requests, network_policies, ingresses, ingress_classes, ip_addresses,
+    service_cidrs, storage_classes, persistent_volumes, persistent_volume_claims, csi_drivers, csi_nodes,
+    csi_storage_capacities, volume_attachments, volume_attributes_classes, runtime_classes, horizontal_pod_autoscalers,
+    flow_schemas, priority_level_configurations, custom_resource_definitions, mutating_webhooks, validating_webhooks,
+    validating_policies, validating_policy_bindings, mutating_policies, mutating_policy_bindings, device_classes,
+    device_taint_rules, resource_claims, resource_claim_templates, resource_slices, api_services,
     storage_version_migrations;
 }
 

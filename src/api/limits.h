@@ -9,7 +9,8 @@ namespace kedge::api {
 
 // kube-apiserver's limit on a request body; the 413 message names it.
 inline constexpr std::size_t body_max_bytes = 3 * 1024 * 1024;
-// What is larger is worked on one at a time (storage::take_turn): below this the work on a request is a millisecond or two.
+// What is larger is worked on one at a time (storage::take_turn): below this the work on a request is a millisecond or
+// two.
 inline constexpr std::size_t large_bytes = 128 * 1024;
 
 // kube-apiserver's default deadline of a request that is not long-running; `timeout=` may only shorten it.
@@ -23,12 +24,13 @@ inline constexpr std::size_t gzip_min_bytes = 128 * 1024;
 // Uncompressed input a turn of the loop compresses: about 1 ms at zlib level 1.
 inline constexpr std::size_t gzip_piece_bytes = 64 * 1024;
 
-// A list of more items than this is sent in pieces of as many, or of so many bytes; below it goes out in one gathered write. A piece
-// takes TLS half a millisecond.
+// A list of more items than this is sent in pieces of as many, or of so many bytes; below it goes out in one gathered
+// write. A piece takes TLS half a millisecond.
 inline constexpr std::size_t list_piece_items = 2048;
 inline constexpr std::size_t list_piece_bytes = 1024 * 1024;
 
-// Watches without timeoutSeconds live for a random time in [min, 2*min), as kube-apiserver's --min-request-timeout=1800.
+// Watches without timeoutSeconds live for a random time in [min, 2*min), as kube-apiserver's
+// --min-request-timeout=1800.
 inline constexpr std::int64_t watch_lifetime_min_seconds = 1800;
 inline constexpr std::chrono::seconds bookmark_interval{60};
 inline constexpr std::chrono::seconds bookmark_before_end{2};
@@ -54,7 +56,8 @@ inline constexpr std::size_t warnings_told_max = 64;
 inline constexpr std::size_t value_told_bytes = 16 * 1024;
 inline constexpr std::size_t causes_bytes_max = 1024 * 1024;
 
-// A refused change shows the lines that differ, unless that takes more than some 10 ms of the loop: finding them isn't linear.
+// A refused change shows the lines that differ, unless that takes more than some 10 ms of the loop: finding them isn't
+// linear.
 inline constexpr std::size_t difference_lines_max = 20'000;
 inline constexpr std::size_t difference_steps_max = 500'000;
 

@@ -25,11 +25,12 @@ json::value list_metadata(const page& p) {
   return m;
 }
 
-// An answer that is made piece by piece: a small one leaves whole and with its length, a large one as it grows, compressed where the
-// client takes it.
+// An answer that is made piece by piece: a small one leaves whole and with its length, a large one as it grows,
+// compressed where the client takes it.
 class growing_answer {
  public:
-  growing_answer(net::http::exchange& e, reply& r, std::string content_type) : exchange_(e), reply_(r), type_(std::move(content_type)) {}
+  growing_answer(net::http::exchange& e, reply& r, std::string content_type)
+      : exchange_(e), reply_(r), type_(std::move(content_type)) {}
 
   std::string& text() noexcept { return text_; }
   bool started() const noexcept { return started_; }
@@ -110,11 +111,13 @@ std::size_t gather(const page& p, item_form form, std::size_t i, std::vector<byt
   return out.back().size();
 }
 
-task<void> send_ready_pieces(net::http::exchange& e, const net::http::response& head, const page& p, item_form form, std::string_view opening) {
+task<void> send_ready_pieces(net::http::exchange& e, const net::http::response& head, const page& p, item_form form,
+                             std::string_view opening) {
   if (!co_await e.start(head)) co_return;
   std::vector<bytes> parts{as_bytes(opening)};
   for (std::size_t i = 0; i < p.objects.size();) {
-    for (std::size_t n = 0, size = 0; i < p.objects.size() && n < list_piece_items && size < list_piece_bytes; ++i, ++n) size += gather(p, form, i, parts);
+    for (std::size_t n = 0, size = 0; i < p.objects.size() && n < list_piece_items && size < list_piece_bytes; ++i, ++n)
+      size += gather(p, form, i, parts);
     if (!co_await e.write(parts)) co_return;
     parts.clear();
     co_await reactor::maybe_yield();
@@ -124,7 +127,8 @@ task<void> send_ready_pieces(net::http::exchange& e, const net::http::response& 
   (void)co_await e.finish();
 }
 
-task<void> send_ready_compressed(net::http::exchange& e, reply& r, const page& p, item_form form, std::string_view opening) {
+task<void> send_ready_compressed(net::http::exchange& e, reply& r, const page& p, item_form form,
+                                 std::string_view opening) {
   growing_answer out(e, r, "application/json");
   out.text() = opening;
   for (std::size_t i = 0; i < p.objects.size(); ++i) {
@@ -166,7 +170,8 @@ std::string_view meta_version(const reply& r) { return r.as.as.v1beta1 ? "meta.k
 // One item as a client sees it in a list.
 api_result<json::value> item_value(const served& s, const reply& r, const store::object& o, wall_time now) {
   auto v = json::parse(o.bytes());
-  if (!v) return fail(internal_error(fmt::format("the stored object {} can't be read: {}", o.key(), v.error().message)));
+  if (!v)
+    return fail(internal_error(fmt::format("the stored object {} can't be read: {}", o.key(), v.error().message)));
   if (only_metadata(r)) return partial_metadata(*v, r.as.as.v1beta1);
   if (r.as.as.as == shape::table) return table_row_of(s, *v, r.as, now);
   to_served(s, *v);
@@ -276,14 +281,17 @@ task<void> send_protobuf(net::http::exchange& e, reply& r, const served& s, cons
     auto v = item_value(s, r, *o, now);
     if (!v) co_return co_await give_up(e, r, out, std::move(v).error());
     auto before = piece.size();
-    if (auto put = schema::put_list_item(type, *v, piece); !put) co_return co_await give_up(e, r, out, internal_error(put.error().message));
+    if (auto put = schema::put_list_item(type, *v, piece); !put)
+      co_return co_await give_up(e, r, out, internal_error(put.error().message));
     size += piece.size() - before;
     if (piece.size() >= list_piece_bytes) pieces.push_back(std::exchange(piece, {}));
     co_await reactor::maybe_yield();
   }
   pieces.push_back(std::move(piece));
   const bool partial = only_metadata(r);
-  out.text() = schema::list_opening(partial ? meta_version(r) : s.api_version, partial ? "PartialObjectMetadataList" : std::string_view(s.list_kind), list_metadata(p), size);
+  out.text() = schema::list_opening(partial ? meta_version(r) : s.api_version,
+                                    partial ? "PartialObjectMetadataList" : std::string_view(s.list_kind),
+                                    list_metadata(p), size);
   for (auto& text : pieces) {
     out.text() += text;
     text = {};
@@ -298,7 +306,10 @@ task<void> send_protobuf(net::http::exchange& e, reply& r, const served& s, cons
 task<void> send_page(net::http::exchange& e, reply& r, const served& s, page p) {
   auto& as = r.as.as;
   if (as.as == shape::partial)
-    co_await send_status(e, r, not_acceptable(fmt::format("you requested PartialObjectMetadata, but the requested object is a list (*{}.{}List)", s.version, s.kind)));
+    co_await send_status(e, r,
+                         not_acceptable(fmt::format(
+                             "you requested PartialObjectMetadata, but the requested object is a list (*{}.{}List)",
+                             s.version, s.kind)));
   else if (as.plain_json() && p.ready)
     co_await send_ready(e, r, s, p);
   else if (as.format == wire::protobuf && as.as != shape::table)

@@ -1,7 +1,8 @@
 // list_answer.h: the bytes of a LIST's answer.
 //
 //   page ─▶ ready bytes of the objects, as spans (JSON as stored)
-//        └▶ values ─▶ text or protobuf, item by item ─▶ pieces: no turn of the loop, and no copy, is as long as the list
+//        └▶ values ─▶ text or protobuf, item by item ─▶ pieces: no turn of the loop, and no copy, is as long as the
+//        list
 #pragma once
 
 #include "api/answer.h"

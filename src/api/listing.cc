@@ -26,10 +26,14 @@ api_result<T> or_status(result<T> r) {
 status too_old_for_list() { return expired("The resourceVersion for the provided list is too old."); }
 
 status continue_expired(const continue_point& p) {
-  auto s = expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue "
-                   "parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided "
-                   "token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was "
-                   "returned and now may show up in the list.");
+  auto s = expired(
+      "The provided continue parameter is too old to display a consistent list result. You can start a new list "
+      "without the continue "
+      "parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with "
+      "the provided "
+      "token results in an inconsistent list - objects that were created, modified, or deleted between the time the "
+      "first chunk was "
+      "returned and now may show up in the list.");
   s.continue_token = write_continue({-1, p.start});
   return s;
 }
@@ -45,12 +49,14 @@ bool wants_exactly(std::string_view revision, std::string_view match, bool limit
 
 }  // namespace
 
-task<api_result<store::snapshot>> snapshot_for(store::store& s, const served& what, std::string text, std::string match, bool limited) {
+task<api_result<store::snapshot>> snapshot_for(store::store& s, const served& what, std::string text, std::string match,
+                                               bool limited) {
   KEDGE_CO_TRY(auto wanted, parse_resource_version(text));
   if (!wanted) co_return or_status(co_await s.latest());
   if (*wanted == 0) co_return s.current();
   const auto deadline = reactor::loop::current().now() + future_revision_wait;
-  auto found = wants_exactly(text, match, limited) ? co_await s.exactly(*wanted, what.key_prefix, deadline) : co_await s.at_least(*wanted, deadline);
+  auto found = wants_exactly(text, match, limited) ? co_await s.exactly(*wanted, what.key_prefix, deadline)
+                                                   : co_await s.at_least(*wanted, deadline);
   if (found) co_return *std::move(found);
   if (found.error().code == errc::timeout) co_return fail(from_the_future(*wanted, s.current().at()));
   if (found.error().code == errc::expired) co_return fail(too_old_for_list());
@@ -67,7 +73,8 @@ task<api_result<page>> read_page(store::store& s, const authorized& target, list
       co_return fail(bad_request("specifying resource version is not allowed when using continue"));
     KEDGE_CO_TRY(from, read_continue(o.continue_token));
     auto found = from.revision < 0 ? co_await s.latest()
-                                   : co_await s.exactly(static_cast<store::revision>(from.revision), what.key_prefix, reactor::loop::current().now() + future_revision_wait);
+                                   : co_await s.exactly(static_cast<store::revision>(from.revision), what.key_prefix,
+                                                        reactor::loop::current().now() + future_revision_wait);
     if (!found && found.error().code == errc::expired) co_return fail(continue_expired(from));
     if (!found) co_return fail(from_error(found.error()));
     p.cluster = *std::move(found);
@@ -92,11 +99,13 @@ task<api_result<page>> read_page(store::store& s, const authorized& target, list
     p.objects.push_back(&*object);
     return true;
   };
-  object_walk walk(p.cluster, what, search_for(target, which, p.cluster), which, from.start.empty() ? std::string() : prefix + from.start);
+  object_walk walk(p.cluster, what, search_for(target, which, p.cluster), which,
+                   from.start.empty() ? std::string() : prefix + from.start);
   while (walk.step(take) == object_walk::end::none) co_await reactor::yield();
   if (more) {
     auto key = p.objects.back()->key();
-    p.continue_token = write_continue({static_cast<std::int64_t>(p.revision), std::string(key.substr(prefix.size())) + '\0'});
+    p.continue_token =
+        write_continue({static_cast<std::int64_t>(p.revision), std::string(key.substr(prefix.size())) + '\0'});
     // Who reads the next page soon finds it without anything to undo.
     if (o.continue_token.empty() && !exact) s.keep(p.cluster);
     if (all) p.remaining = static_cast<std::int64_t>(p.cluster.count_from(prefix, walk.next()));

@@ -48,9 +48,11 @@ void drop_repeated_owners(json::value& object, std::vector<std::string>& warning
   }
   if (repeated.empty()) return;
   object.member("metadata").set("ownerReferences", std::move(kept));
-  warnings.push_back(fmt::format(".metadata.ownerReferences contains duplicate entries{}; API server dedups owner references in 1.20+, and may reject such "
-                                 "requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
-                                 changed_by_admission ? " after mutating admission happens" : "", join(repeated, ", ")));
+  warnings.push_back(
+      fmt::format(".metadata.ownerReferences contains duplicate entries{}; API server dedups owner references in "
+                  "1.20+, and may reject such "
+                  "requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+                  changed_by_admission ? " after mutating admission happens" : "", join(repeated, ", ")));
 }
 
 }  // namespace kedge::api

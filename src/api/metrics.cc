@@ -12,7 +12,7 @@ namespace kedge::api {
 namespace {
 
 // kube-apiserver's buckets of apiserver_request_duration_seconds.
-constexpr double duration_bounds[] = {0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2,
+constexpr double duration_bounds[] = {0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1,  1.25, 1.5, 2,
                                       3,     4,     5,    6,   8,   10,  15,  20,  30, 45,   60};
 
 const wall_time process_start = system_wall_time();
@@ -29,16 +29,19 @@ void append_process(std::string& out) {
   rusage use{};
   getrusage(RUSAGE_SELF, &use);
   auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; };
-  out += fmt::format("# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n# TYPE process_cpu_seconds_total counter\n"
-                     "process_cpu_seconds_total {:.3f}\n",
-                     seconds(use.ru_utime) + seconds(use.ru_stime));
+  out += fmt::format(
+      "# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n# TYPE "
+      "process_cpu_seconds_total counter\n"
+      "process_cpu_seconds_total {:.3f}\n",
+      seconds(use.ru_utime) + seconds(use.ru_stime));
   long total = 0, resident = 0;
   if (auto f = std::fopen("/proc/self/statm", "re")) {
     if (std::fscanf(f, "%ld %ld", &total, &resident) != 2) total = resident = 0;
     std::fclose(f);
   }
   const auto page = static_cast<double>(sysconf(_SC_PAGESIZE));
-  append_gauge(out, "process_resident_memory_bytes", "Resident memory size in bytes.", static_cast<double>(resident) * page);
+  append_gauge(out, "process_resident_memory_bytes", "Resident memory size in bytes.",
+               static_cast<double>(resident) * page);
   append_gauge(out, "process_virtual_memory_bytes", "Virtual memory size in bytes.", static_cast<double>(total) * page);
   append_gauge(out, "process_open_fds", "Number of open file descriptors.", static_cast<double>(open_descriptors()));
   rlimit limit{};
@@ -67,7 +70,9 @@ void histogram::observe(double x) noexcept {
 }
 
 void histogram::observe_own(double x) noexcept {
-  auto add = [](std::atomic<std::uint64_t>& to, std::uint64_t n) { to.store(to.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); };
+  auto add = [](std::atomic<std::uint64_t>& to, std::uint64_t n) {
+    to.store(to.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  };
   add(counts_[bucket_of(x)], 1);
   add(sum_billionths_, static_cast<std::uint64_t>(x * 1e9));
 }
@@ -82,7 +87,8 @@ metrics::family& metrics::find_family(std::string_view name, std::string_view he
   return it->second;
 }
 
-metric_cell& metrics::cell(std::string_view name, std::string_view help, const char* type, std::string_view labels, std::size_t core) {
+metric_cell& metrics::cell(std::string_view name, std::string_view help, const char* type, std::string_view labels,
+                           std::size_t core) {
   std::scoped_lock lock(mutex_);
   auto& c = find_family(name, help, type).cells[std::string(labels)][core];
   if (!c) c = std::make_unique<metric_cell>();
@@ -101,7 +107,8 @@ histogram& metrics::durations(std::string_view name, std::string_view help, std:
   return observations(name, help, labels, duration_bounds, core);
 }
 
-histogram& metrics::observations(std::string_view name, std::string_view help, std::string_view labels, std::span<const double> bounds, std::size_t core) {
+histogram& metrics::observations(std::string_view name, std::string_view help, std::string_view labels,
+                                 std::span<const double> bounds, std::size_t core) {
   std::scoped_lock lock(mutex_);
   auto& h = find_family(name, help, "histogram").histograms[std::string(labels)][core];
   if (!h) h = std::make_unique<histogram>(bounds);
@@ -137,7 +144,9 @@ std::string metrics::text() const {
         auto le = i < bounds.size() ? fmt::format("{}", bounds[i]) : std::string("+Inf");
         out += fmt::format("{}_bucket{{{}{}le=\"{}\"}} {}\n", name, labels, comma, le, sum);
       }
-      out += fmt::format("{}_sum{} {}\n", name, braces(labels), static_cast<double>(total([](const histogram& h) -> auto& { return h.sum_billionths_; })) / 1e9);
+      out +=
+          fmt::format("{}_sum{} {}\n", name, braces(labels),
+                      static_cast<double>(total([](const histogram& h) -> auto& { return h.sum_billionths_; })) / 1e9);
       out += fmt::format("{}_count{} {}\n", name, braces(labels), sum);
     }
   }

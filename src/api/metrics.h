@@ -1,8 +1,9 @@
 // metrics.h: what /metrics tells, in Prometheus' text format, under kube-apiserver's names.
 //
-// A series is looked up once by name and labels (under a mutex, from any thread) and then counted without a lock: cells are
-// relaxed atomics, since a scrape only needs each number whole, not all of them of one moment. What every request counts has a cell
-// on each core (`core`, from 1 on; 0 is everybody's), written by that core alone; a scrape adds them up.
+// A series is looked up once by name and labels (under a mutex, from any thread) and then counted without a lock: cells
+// are relaxed atomics, since a scrape only needs each number whole, not all of them of one moment. What every request
+// counts has a cell on each core (`core`, from 1 on; 0 is everybody's), written by that core alone; a scrape adds them
+// up.
 #pragma once
 
 #include <atomic>
@@ -22,7 +23,9 @@ class metric_cell {
  public:
   void add(std::int64_t n = 1) noexcept { value_.fetch_add(n, std::memory_order_relaxed); }
   // The same in a core's own cell: no other writes, so nothing needs to be locked.
-  void count(std::int64_t n = 1) noexcept { value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
+  void count(std::int64_t n = 1) noexcept {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
   void set(std::int64_t n) noexcept { value_.store(n, std::memory_order_relaxed); }
   std::int64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
 
@@ -52,7 +55,8 @@ class metrics {
   // In seconds, with kube-apiserver's buckets of requests.
   histogram& durations(std::string_view name, std::string_view help, std::string_view labels, std::size_t core = 0);
   // `bounds` lives as long as this, and is the same for all of that name.
-  histogram& observations(std::string_view name, std::string_view help, std::string_view labels, std::span<const double> bounds, std::size_t core = 0);
+  histogram& observations(std::string_view name, std::string_view help, std::string_view labels,
+                          std::span<const double> bounds, std::size_t core = 0);
   // Asked at each scrape; appends whole families in text format.
   void collect(std::function<void(std::string&)> more);
 
@@ -67,7 +71,8 @@ class metrics {
     std::map<std::string, by_core<metric_cell>, std::less<>> cells;
     std::map<std::string, by_core<histogram>, std::less<>> histograms;
   };
-  metric_cell& cell(std::string_view name, std::string_view help, const char* type, std::string_view labels, std::size_t core);
+  metric_cell& cell(std::string_view name, std::string_view help, const char* type, std::string_view labels,
+                    std::size_t core);
   family& find_family(std::string_view name, std::string_view help, const char* type);
   mutable std::mutex mutex_;
   std::map<std::string, family, std::less<>> families_;

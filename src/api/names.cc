@@ -42,20 +42,28 @@ bool is_name_part(std::string_view s) {
 }
 
 constexpr std::string_view label_text =
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an "
-    "alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    "an "
+    "alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 constexpr std::string_view subdomain_text =
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with "
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    "end with "
     "an alphanumeric character (e.g. 'example.com', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 constexpr std::string_view label1035_text =
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end "
-    "with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
+    "and end "
+    "with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
+    "'[a-z]([-a-z0-9]*[a-z0-9])?')";
 constexpr std::string_view name_part_text =
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character "
-    "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "character "
+    "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 constexpr std::string_view label_value_text =
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with "
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with "
     "an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
     "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 
@@ -84,8 +92,11 @@ problems check_any_case_subdomain(std::string_view s) {
   problems out;
   if (s.size() > 253) out.emplace_back("must be no more than 253 bytes");
   if (!is_subdomain(lower(s)))
-    out.emplace_back("an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with an alphanumeric "
-                     "character (e.g. 'Example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')");
+    out.emplace_back(
+        "an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with an "
+        "alphanumeric "
+        "character (e.g. 'Example.com', regex used for validation is "
+        "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')");
   return out;
 }
 
@@ -93,9 +104,10 @@ problems check_wildcard_dns1123_subdomain(std::string_view s) {
   problems out;
   if (s.size() > 253) out.push_back(too_long_text(253));
   if (s.size() < 3 || s.substr(0, 2) != "*." || !is_subdomain(s.substr(2)))
-    out.emplace_back("a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of "
-                     "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', "
-                     "regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')");
+    out.emplace_back(
+        "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of "
+        "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', "
+        "regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')");
   return out;
 }
 
@@ -110,9 +122,12 @@ problems check_qualified_name(std::string_view s) {
   auto slash = s.find('/');
   const bool prefixed = slash != s.npos;
   if (prefixed && s.find('/', slash + 1) != s.npos)
-    return {"a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
-            "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
-            "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"};
+    return {
+        "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
+        "alphanumeric "
+        "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+        "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. "
+        "'example.com/MyName')"};
   problems out;
   if (prefixed && slash == 0) {
     out.emplace_back("prefix part must be non-empty");
@@ -151,8 +166,10 @@ problems check_config_map_key(std::string_view s) {
   bool good = !s.empty();
   for (char c : s) good = good && (alnum(c) || c == '-' || c == '_' || c == '.');
   if (!good)
-    out.emplace_back("a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  "
-                     "or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')");
+    out.emplace_back(
+        "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME', "
+        " "
+        "or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')");
   if (s == ".") out.emplace_back("must not be '.'");
   if (s == "..")
     out.emplace_back("must not be '..'");
@@ -193,8 +210,10 @@ problems check_c_identifier(std::string_view s) {
   bool good = !s.empty() && (alpha(s[0]) || s[0] == '_');
   for (char c : s) good = good && (alnum(c) || c == '_');
   if (good) return {};
-  return {"a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' "
-          "(e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')"};
+  return {
+      "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric "
+      "characters or '_' "
+      "(e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')"};
 }
 
 bool is_http_header_name(std::string_view s) {
@@ -206,17 +225,22 @@ bool is_http_header_name(std::string_view s) {
 
 problems check_condition_reason(std::string_view s) {
   auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
-  const bool good = !s.empty() && letter(s.front()) && (alnum(s.back()) || s.back() == '_') &&
-                    std::all_of(s.begin(), s.end(), [](char c) { return alnum(c) || c == '_' || c == ',' || c == ':'; });
+  const bool good =
+      !s.empty() && letter(s.front()) && (alnum(s.back()) || s.back() == '_') &&
+      std::all_of(s.begin(), s.end(), [](char c) { return alnum(c) || c == '_' || c == ',' || c == ':'; });
   if (good) return {};
-  return {"a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end "
-          "with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex "
-          "used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')"};
+  return {
+      "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric "
+      "characters or '_,:', and must end "
+      "with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or "
+      "'ReasonA:ReasonB', regex "
+      "used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')"};
 }
 
 problems check_http_path(std::string_view s) {
   constexpr std::string_view others = "/-._~%!$&'()*+,;=:";
-  const bool good = !s.empty() && std::all_of(s.begin(), s.end(), [&](char c) { return alnum(c) || others.find(c) != others.npos; });
+  const bool good =
+      !s.empty() && std::all_of(s.begin(), s.end(), [&](char c) { return alnum(c) || others.find(c) != others.npos; });
   if (good) return {};
   return {R"(Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+'))"};
 }
@@ -231,7 +255,8 @@ problems check_ip(std::string_view s) {
 
 problems check_canonical_ip(std::string_view s) {
   if (auto wrong = check_ip(s); !wrong.empty()) return wrong;
-  if (auto text = ip_address::parse(s)->text(); text != s) return {fmt::format("must be in canonical form ({})", quote(text))};
+  if (auto text = ip_address::parse(s)->text(); text != s)
+    return {fmt::format("must be in canonical form ({})", quote(text))};
   return {};
 }
 
@@ -240,13 +265,15 @@ problems check_cidr(std::string_view s) {
   if (!range) return {"must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"};
   if (range->is_v4() && s.find(':') != s.npos) return {"must not have an IPv4-mapped IPv6 address"};
   if (!ip_range::parse(s)) return {"must not have leading 0s in IP or prefix length"};
-  if (ip_address::parse(s.substr(0, s.find('/'))) != range->network()) return {"must not have bits set beyond the prefix length"};
+  if (ip_address::parse(s.substr(0, s.find('/'))) != range->network())
+    return {"must not have bits set beyond the prefix length"};
   return {};
 }
 
 problems check_canonical_cidr(std::string_view s) {
   if (auto wrong = check_cidr(s); !wrong.empty()) return wrong;
-  if (auto text = ip_range::parse(s)->text(); text != s) return {fmt::format("must be in canonical form ({})", quote(text))};
+  if (auto text = ip_range::parse(s)->text(); text != s)
+    return {fmt::format("must be in canonical form ({})", quote(text))};
   return {};
 }
 
@@ -256,7 +283,8 @@ problems check_endpoint_ip(std::string_view s) {
   if (address->is_unspecified()) return {fmt::format("may not be unspecified ({})", s)};
   if (address->is_loopback()) return {"may not be in the loopback range (127.0.0.0/8, ::1/128)"};
   if (address->is_link_local_unicast()) return {"may not be in the link-local range (169.254.0.0/16, fe80::/10)"};
-  if (address->is_link_local_multicast()) return {"may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"};
+  if (address->is_link_local_multicast())
+    return {"may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"};
   return {};
 }
 

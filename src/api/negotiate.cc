@@ -12,8 +12,10 @@ constexpr std::string_view protobuf_type = "application/vnd.kubernetes.protobuf"
 
 std::string accepted_types(const media_choices& c) {
   if (c.stream)
-    return c.protobuf ? "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch" : "application/json;stream=watch";
-  return c.protobuf ? "application/json, application/yaml, application/vnd.kubernetes.protobuf" : "application/json, application/yaml";
+    return c.protobuf ? "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+                      : "application/json;stream=watch";
+  return c.protobuf ? "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+                    : "application/json, application/yaml";
 }
 
 int parse_quality(std::string_view text) {
@@ -60,7 +62,9 @@ bool accept_clause(const media_clause& c, const media_choices& choices, media& o
 }  // namespace
 
 std::string media::content_type() const {
-  std::string type = format == wire::json ? "application/json" : format == wire::yaml ? "application/yaml" : std::string(protobuf_type);
+  std::string type = format == wire::json   ? "application/json"
+                     : format == wire::yaml ? "application/yaml"
+                                            : std::string(protobuf_type);
   if (watch && format == wire::protobuf) type += ";stream=watch";
   return type;
 }
@@ -121,8 +125,9 @@ api_result<wire> body_format(std::string_view content_type, bool protobuf_served
   auto type = lower(given);
   if (type == "application/yaml") return wire::yaml;
   if (type == protobuf_type && protobuf_served) return wire::protobuf;
-  return fail(unsupported_media_type("the body of the request was in an unknown format - accepted media types include: " +
-                                     accepted_types({.protobuf = protobuf_served})));
+  return fail(
+      unsupported_media_type("the body of the request was in an unknown format - accepted media types include: " +
+                             accepted_types({.protobuf = protobuf_served})));
 }
 
 }  // namespace kedge::api

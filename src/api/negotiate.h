@@ -17,7 +17,7 @@ struct media {
   shape as = shape::whole;
   bool v1beta1 = false;  // the Table or PartialObjectMetadata asked for is meta.k8s.io/v1beta1
   bool pretty = false;
-  bool watch = false;    // reply types of a stream
+  bool watch = false;  // reply types of a stream
 
   bool plain_json() const noexcept { return format == wire::json && as == shape::whole && !pretty; }
   std::string content_type() const;

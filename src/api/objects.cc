@@ -15,7 +15,8 @@ namespace {
 
 class local_objects final : public objects {
  public:
-  local_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables, user_ref as, std::string manager)
+  local_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables, user_ref as,
+                std::string manager)
       : store_(s), storage_(s, a, ranges), tables_(tables), as_(std::move(as)), manager_(std::move(manager)) {}
 
   api_result<json::value> get(const resource_id& r, std::string_view ns, std::string_view name) override {
@@ -36,7 +37,8 @@ class local_objects final : public objects {
     return out;
   }
 
-  void each(const resource_id& r, std::string_view ns, const label_selector& which, const std::function<bool(const json::value&)>& visit) override {
+  void each(const resource_id& r, std::string_view ns, const label_selector& which,
+            const std::function<bool(const json::value&)>& visit) override {
     std::shared_ptr<const registry> kept;
     auto s = find(r, kept);
     if (!s) return;
@@ -57,19 +59,24 @@ class local_objects final : public objects {
     co_return value_in(*s, std::move(done));
   }
 
-  task<api_result<json::value>> update(resource_id r, std::string ns, json::value object, std::string subresource) override {
+  task<api_result<json::value>> update(resource_id r, std::string ns, json::value object,
+                                       std::string subresource) override {
     std::shared_ptr<const registry> kept;
     auto s = find(r, kept);
     if (!s) co_return fail(no_such_resource());
     auto c = call_for(*s, "update", ns, std::string(name_in(object)), subresource);
     KEDGE_CO_TRY(auto decoded, decoded_body(*s, std::move(object), c));
     // Its own frame awaits the call.
-    c.may_create = [this, s, &ns, name = c.to.name()]() -> task<api_result<authorized>> { co_return authorization::own(as_, "create", *s, ns, name); };
-    KEDGE_CO_TRY(auto done, co_await storage_.update(storage::put_change(std::move(decoded)), part_of(subresource), true, c));
+    c.may_create = [this, s, &ns, name = c.to.name()]() -> task<api_result<authorized>> {
+      co_return authorization::own(as_, "create", *s, ns, name);
+    };
+    KEDGE_CO_TRY(auto done,
+                 co_await storage_.update(storage::put_change(std::move(decoded)), part_of(subresource), true, c));
     co_return value_in(*s, std::move(done));
   }
 
-  task<api_result<json::value>> patch(resource_id r, std::string ns, std::string name, patch_kind how, json::value document, std::string subresource) override {
+  task<api_result<json::value>> patch(resource_id r, std::string ns, std::string name, patch_kind how,
+                                      json::value document, std::string subresource) override {
     std::shared_ptr<const registry> kept;
     auto s = find(r, kept);
     if (!s) co_return fail(no_such_resource());
@@ -88,7 +95,9 @@ class local_objects final : public objects {
     c.manager = c.options.field_manager = std::move(manager);
     c.options.force = c.options.has_force = true;
     // Its own frame awaits the call.
-    c.may_create = [this, s, &ns, name = c.to.name()]() -> task<api_result<authorized>> { co_return authorization::own(as_, "create", *s, ns, name); };
+    c.may_create = [this, s, &ns, name = c.to.name()]() -> task<api_result<authorized>> {
+      co_return authorization::own(as_, "create", *s, ns, name);
+    };
     auto text = json::write(object);
     KEDGE_CO_TRY(auto done, co_await serve_apply(storage_, apply_request{.body = text}, c));
     co_return value_in(*s, std::move(done));
@@ -106,10 +115,11 @@ class local_objects final : public objects {
 
   task<api_result<void>> bind(std::string ns, std::string name, std::string uid, std::string node) override {
     auto c = call_for(*builtin_registry().find("", "v1", "pods"), "create", ns, name, "binding");
-    json::value binding = json::object{{"apiVersion", "v1"},
-                                       {"kind", "Binding"},
-                                       {"metadata", json::object{{"name", std::move(name)}, {"namespace", std::move(ns)}, {"uid", std::move(uid)}}},
-                                       {"target", json::object{{"kind", "Node"}, {"name", std::move(node)}}}};
+    json::value binding = json::object{
+        {"apiVersion", "v1"},
+        {"kind", "Binding"},
+        {"metadata", json::object{{"name", std::move(name)}, {"namespace", std::move(ns)}, {"uid", std::move(uid)}}},
+        {"target", json::object{{"kind", "Node"}, {"name", std::move(node)}}}};
     KEDGE_CO_CHECK(co_await storage_.judge(operation::create, binding, "Binding", c));
     c.admitted = true;
     auto done = co_await bind_pod(storage_, std::move(binding), c);
@@ -117,7 +127,8 @@ class local_objects final : public objects {
     co_return api_result<void>();
   }
 
-  task<api_result<json::value>> modify(resource_id r, std::string ns, std::string name, std::function<bool(json::value&)> edit, std::string subresource) override {
+  task<api_result<json::value>> modify(resource_id r, std::string ns, std::string name,
+                                       std::function<bool(json::value&)> edit, std::string subresource) override {
     std::shared_ptr<const registry> kept;
     auto s = find(r, kept);
     if (!s) co_return fail(no_such_resource());
@@ -137,7 +148,9 @@ class local_objects final : public objects {
     return s ? s->prefix(ns) : std::string();
   }
   store::store& objects_store() noexcept override { return store_; }
-  std::shared_ptr<const registry> resources() const override { return tables_ ? tables_->current() : objects::resources(); }
+  std::shared_ptr<const registry> resources() const override {
+    return tables_ ? tables_->current() : objects::resources();
+  }
 
  private:
   // What is found lives as long as `kept`: a built-in resource for ever.
@@ -146,7 +159,8 @@ class local_objects final : public objects {
     return kept->find(r.group, r.version, r.plural);
   }
 
-  call call_for(const served& s, std::string_view verb, std::string ns, std::string name, std::string_view subresource = {}) const {
+  call call_for(const served& s, std::string_view verb, std::string ns, std::string name,
+                std::string_view subresource = {}) const {
     call c{.to = authorization::own(as_, verb, s, std::move(ns), std::move(name), subresource)};
     c.options.validation = field_validation::ignore;
     c.manager = manager_;
@@ -176,8 +190,8 @@ class local_objects final : public objects {
 
 std::shared_ptr<const registry> objects::resources() const { return custom::builtin_tables(); }
 
-std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables,
-                                      user_ref as, std::string manager) {
+std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges,
+                                      custom::tables* tables, user_ref as, std::string manager) {
   return std::make_unique<local_objects>(s, a, ranges, tables, std::move(as), std::move(manager));
 }
 

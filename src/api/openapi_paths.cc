@@ -1,7 +1,7 @@
 // openapi_paths.cc: /openapi/v2 and /openapi/v3, in the forms that clients ask for.
 //
-// A document is made when it is asked for, sent, and dropped: it takes some milliseconds and a megabyte, and a client asks once
-// and keeps it by its ETag.
+// A document is made when it is asked for, sent, and dropped: it takes some milliseconds and a megabyte, and a client
+// asks once and keeps it by its ETag.
 #include <fmt/format.h>
 
 #include <ctime>
@@ -23,7 +23,8 @@ openapi_form form_of(std::string_view accept, bool protobuf_served) {
   if (clauses.empty()) return openapi_form::json;
   for (auto& c : clauses) {
     if (c.type == "application/json" || c.type == "application/*" || c.type == "*/*") return openapi_form::json;
-    if (protobuf_served && (c.type == "application/com.github.proto-openapi.spec.v2@v1.0+protobuf" || c.type == schema::openapi_v2_proto_type))
+    if (protobuf_served && (c.type == "application/com.github.proto-openapi.spec.v2@v1.0+protobuf" ||
+                            c.type == schema::openapi_v2_proto_type))
       return openapi_form::protobuf;
   }
   return openapi_form::none;
@@ -35,7 +36,8 @@ bool names_etag(std::string_view header, std::string_view etag) {
 
 // RFC 9110 §5.6.7
 std::string http_date(wall_time when) {
-  auto seconds = std::chrono::system_clock::to_time_t(std::chrono::time_point_cast<std::chrono::system_clock::duration>(when));
+  auto seconds =
+      std::chrono::system_clock::to_time_t(std::chrono::time_point_cast<std::chrono::system_clock::duration>(when));
   std::tm parts{};
   gmtime_r(&seconds, &parts);
   char text[40];
@@ -58,7 +60,9 @@ task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
     co_return;
   }
   const bool second = path == "/openapi/v2";
-  const auto name = std::string(second ? "v2" : path.starts_with("/openapi/v3/") ? path.substr(12) : std::string_view());
+  const auto name = std::string(second                             ? "v2"
+                                : path.starts_with("/openapi/v3/") ? path.substr(12)
+                                                                   : std::string_view());
   bool known = second;
   for (auto& p : schema::openapi_v3_paths()) known = known || p == name;
   known = known || custom::openapi_hash(*r.tables, name, version);
@@ -74,7 +78,8 @@ task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
   const bool protobuf = form == openapi_form::protobuf;
   // Each form is another representation and has an ETag of its own; v3's is the hash that the index names.
   const auto document = protobuf ? name + ".protobuf" : name;
-  const auto hash = custom::openapi_hash(*r.tables, document, version).value_or(schema::openapi_hash(document, version));
+  const auto hash =
+      custom::openapi_hash(*r.tables, document, version).value_or(schema::openapi_hash(document, version));
   const auto asked = r.query.get("hash");
   if (!second && !asked.empty() && asked != hash) {
     auto head = head_of(r.answer, 301, "text/plain");

@@ -32,10 +32,13 @@ json::value version_value(const version_info& v) {
 
 // apiserver_storage_objects: how many objects each resource has, counted in the snapshot at the scrape.
 void append_object_counts(std::string& out, const registry& all, const store::snapshot& cluster) {
-  out += "# HELP apiserver_storage_objects Number of stored objects at the time of last check split by kind.\n# TYPE apiserver_storage_objects gauge\n";
+  out +=
+      "# HELP apiserver_storage_objects Number of stored objects at the time of last check split by kind.\n# TYPE "
+      "apiserver_storage_objects gauge\n";
   for (auto& s : all.all())
     if (s->native() && !s->is_virtual)
-      out += fmt::format("apiserver_storage_objects{{resource=\"{}\"}} {}\n", s->group.empty() ? s->resource : fmt::format("{}.{}", s->resource, s->group),
+      out += fmt::format("apiserver_storage_objects{{resource=\"{}\"}} {}\n",
+                         s->group.empty() ? s->resource : fmt::format("{}.{}", s->resource, s->group),
                          cluster.count(s->key_prefix));
 }
 
@@ -51,7 +54,9 @@ std::string wants_aggregated(std::string_view accept) {
   return {};
 }
 
-bool has_etag(std::string_view header, std::string_view etag) { return !header.empty() && (header == "*" || header.find(etag) != std::string_view::npos); }
+bool has_etag(std::string_view header, std::string_view etag) {
+  return !header.empty() && (header == "*" || header.find(etag) != std::string_view::npos);
+}
 
 }  // namespace
 
@@ -63,7 +68,8 @@ task<void> api_handler::send_plain(api_request& r, int code, std::string body, s
 }
 
 std::vector<std::string> api_handler::all_paths(const discovery& d) const {
-  std::vector<std::string> out = {"/api", "/apis", "/apis/", "/metrics", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/version"};
+  std::vector<std::string> out = {"/api",        "/apis",       "/apis/",       "/metrics",
+                                  "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/version"};
   for (auto& g : d.groups()) {
     if (!g.name.empty()) out.push_back("/apis/" + g.name);
     for (auto& v : g.versions) out.push_back(g.name.empty() ? "/api/" + v : fmt::format("/apis/{}/{}", g.name, v));
@@ -75,7 +81,8 @@ std::vector<std::string> api_handler::all_paths(const discovery& d) const {
 }
 
 std::shared_ptr<const discovery> api_handler::discover(const api_request& r) {
-  if (!discovery_ || &discovery_->resources_of() != r.tables.get()) discovery_ = std::make_shared<const discovery>(r.tables);
+  if (!discovery_ || &discovery_->resources_of() != r.tables.get())
+    discovery_ = std::make_shared<const discovery>(r.tables);
   return discovery_;
 }
 
@@ -88,7 +95,9 @@ task<void> api_handler::serve_path(api_request& r, const permission& may) {
   }
   const bool reading = method == "GET" || method == "HEAD";
   for (auto group : {health_group::healthz, health_group::livez, health_group::readyz}) {
-    std::string_view name = group == health_group::healthz ? "/healthz" : group == health_group::livez ? "/livez" : "/readyz";
+    std::string_view name = group == health_group::healthz ? "/healthz"
+                            : group == health_group::livez ? "/livez"
+                                                           : "/readyz";
     if (path != name && !(path.starts_with(name) && path.size() > name.size() && path[name.size()] == '/')) continue;
     auto sub = path.size() > name.size() ? path.substr(name.size() + 1) : std::string_view();
     auto a = parts_.checks.ask(group, sub, r.query.has("verbose"), r.query.all("exclude"));
@@ -97,8 +106,8 @@ task<void> api_handler::serve_path(api_request& r, const permission& may) {
   }
   constexpr std::string_view fairness_paths = "/debug/api_priority_and_fairness/";
   if (path.starts_with(fairness_paths)) co_return co_await serve_fairness(r, path.substr(fairness_paths.size()));
-  const bool is_ours = path == "/" || path == "/version" || path == "/metrics" || path == "/api" || path == "/apis" || path.starts_with("/api/") ||
-                       path.starts_with("/apis/") || path.starts_with("/openapi/");
+  const bool is_ours = path == "/" || path == "/version" || path == "/metrics" || path == "/api" || path == "/apis" ||
+                       path.starts_with("/api/") || path.starts_with("/apis/") || path.starts_with("/openapi/");
   if (is_ours && !reading) {
     co_await refuse(r, method_not_allowed());
     co_return;
@@ -129,7 +138,8 @@ task<void> api_handler::serve_path(api_request& r, const permission& may) {
     json::array list;
     auto d = discover(r);
     for (auto& p : all_paths(*d)) list.emplace_back(p);
-    co_await send_text(r.http, r.answer, 200, json::write_indented(json::object{{"paths", std::move(list)}}, 2), "application/json");
+    co_await send_text(r.http, r.answer, 200, json::write_indented(json::object{{"paths", std::move(list)}}, 2),
+                       "application/json");
   } else if (path.starts_with("/openapi/")) {
     co_await serve_openapi(r, path);
   } else if (path == "/api" || path == "/apis" || path.starts_with("/api/") || path.starts_with("/apis/")) {

@@ -1,7 +1,7 @@
 // place.h: where something stands in an object, as messages spell it: spec.containers[0].ports, metadata.labels[app].
 //
-// A chain of steps that lie on the stack, each pointing at the one before: nothing is spelled, nor allocated, but for what is wrong.
-// So a step must not outlive the one it was made from; making one from a temporary doesn't compile.
+// A chain of steps that lie on the stack, each pointing at the one before: nothing is spelled, nor allocated, but for
+// what is wrong. So a step must not outlive the one it was made from; making one from a temporary doesn't compile.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,8 @@ class place {
   // up.member, which may hold several steps, too; up[index]; up.member[index].
   place(const place& up, std::string_view member) noexcept : up_(&up), name_(member) {}
   place(const place& up, std::size_t index) noexcept : up_(&up), index_(index) {}
-  place(const place& up, std::string_view member, std::size_t index) noexcept : up_(&up), name_(member), index_(index) {}
+  place(const place& up, std::string_view member, std::size_t index) noexcept
+      : up_(&up), name_(member), index_(index) {}
   place(place&&, std::string_view) = delete;
   place(place&&, std::size_t) = delete;
   place(place&&, std::string_view, std::size_t) = delete;

@@ -13,7 +13,9 @@
 namespace kedge::api {
 namespace {
 
-bool has(const word_list& list, std::string_view word) noexcept { return std::find(list.begin(), list.end(), word) != list.end(); }
+bool has(const word_list& list, std::string_view word) noexcept {
+  return std::find(list.begin(), list.end(), word) != list.end();
+}
 
 word_list words(const schema::string_list& list) {
   word_list out;
@@ -33,7 +35,8 @@ std::unique_ptr<served> make_builtin(const schema::resource_info& info) {
   s->rules = &rules_of(s->group, s->resource);
   s->key_prefix = schema::resource_key_prefix(info);
   s->list_kind = s->kind + "List";
-  s->list_head = fmt::format("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"", s->list_kind, s->api_version);
+  s->list_head = fmt::format("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"",
+                             s->list_kind, s->api_version);
   s->singular = info.singular();
   s->verbs = words(info.verbs());
   s->short_names = words(info.short_names());
@@ -83,7 +86,9 @@ std::string served::prefix(std::string_view ns) const {
   return fmt::format("{}{}/", key_prefix, ns);
 }
 
-std::shared_ptr<const custom::definition> pin(const served& s) { return s.custom ? s.custom->owner->shared_from_this() : nullptr; }
+std::shared_ptr<const custom::definition> pin(const served& s) {
+  return s.custom ? s.custom->owner->shared_from_this() : nullptr;
+}
 
 registry::registry() {
   for (auto& info : schema::all_resources()) {
@@ -114,7 +119,8 @@ registry::registry(const registry& builtin, std::vector<std::shared_ptr<const cu
     }
 }
 
-const served* registry::find(std::string_view group, std::string_view version, std::string_view resource) const noexcept {
+const served* registry::find(std::string_view group, std::string_view version,
+                             std::string_view resource) const noexcept {
   if (builtin_)
     if (auto s = builtin_->find(group, version, resource)) return s;
   char text[512];  // a CRD's group and plural have at most 253 characters together, a version 63
@@ -148,7 +154,9 @@ const registry& builtin_registry() {
 }
 
 std::string_view name_in(const json::value& object) noexcept { return object["metadata"]["name"].as_string(); }
-std::string_view namespace_in(const json::value& object) noexcept { return object["metadata"]["namespace"].as_string(); }
+std::string_view namespace_in(const json::value& object) noexcept {
+  return object["metadata"]["namespace"].as_string();
+}
 
 void normalise(const served& s, json::value& object) {
   if (s.custom)

@@ -1,8 +1,8 @@
 // registry.h: the resources that are served, each with its schema, its rules, and where its objects lie.
 //
-// The built-in ones are constant. Those of CustomResourceDefinitions come and go: a registry with them is made anew whenever
-// one changes and is immutable afterwards (custom/tables.h swaps it); who keeps a `served` of it keeps it by pin().
-// May be read from every core.
+// The built-in ones are constant. Those of CustomResourceDefinitions come and go: a registry with them is made anew
+// whenever one changes and is immutable afterwards (custom/tables.h swaps it); who keeps a `served` of it keeps it by
+// pin(). May be read from every core.
 #pragma once
 
 #include <memory>
@@ -21,7 +21,7 @@ namespace kedge::api {
 namespace custom {
 class definition;
 struct version;
-}
+}  // namespace custom
 
 using word_list = std::vector<std::string_view>;
 
@@ -39,16 +39,16 @@ struct served {
   const kind_rules* rules = nullptr;
   const served* stored = nullptr;  // the version that objects are kept in; this one for nearly all
   std::string group, version, api_version, resource, kind;
-  std::string key_prefix;          // "/registry/pods/"
-  std::string list_head;           // `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"`
-  std::string list_kind;           // "PodList"
+  std::string key_prefix;  // "/registry/pods/"
+  std::string list_head;   // `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"`
+  std::string list_kind;   // "PodList"
   std::string_view singular;
   word_list verbs, short_names, categories;
   std::vector<schema::column_info> columns;
   std::vector<served_subresource> subresources;
   bool is_namespaced = false;
   bool has_status = false;
-  bool is_virtual = false;         // created only, answered, never stored
+  bool is_virtual = false;  // created only, answered, never stored
   // Between this version and the stored one; null where they are the same.
   void (*to_stored)(json::value&) = nullptr;
   void (*from_stored)(json::value&) = nullptr;
@@ -96,6 +96,7 @@ std::string_view namespace_in(const json::value& object) noexcept;
 
 // Canonical form, and defaults, of an object in this version: the schema table's, or the custom resource's schema.
 void normalise(const served& s, json::value& object);
-void apply_defaults(const served& s, json::value& object, bool keep_nulls = false);  // nulls of custom resources: structural.h
+void apply_defaults(const served& s, json::value& object,
+                    bool keep_nulls = false);  // nulls of custom resources: structural.h
 
 }  // namespace kedge::api

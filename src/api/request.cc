@@ -48,7 +48,8 @@ struct segment {
   std::size_t end = 0;  // in the path as received
 };
 
-// The path between its slashes. It is decoded before it is cut, as Go's servers do: "%2F" parts as "/" does. nullopt: a bad escape.
+// The path between its slashes. It is decoded before it is cut, as Go's servers do: "%2F" parts as "/" does. nullopt: a
+// bad escape.
 std::optional<std::vector<segment>> cut(std::string_view path) {
   std::vector<segment> out(1);
   out.reserve(8);  // /apis/GROUP/VERSION/namespaces/NAMESPACE/RESOURCE/NAME/SUBRESOURCE
@@ -56,7 +57,8 @@ std::optional<std::vector<segment>> cut(std::string_view path) {
     const auto begin = i;
     char c = path[i];
     if (c == '%') {
-      const int high = i + 2 < path.size() ? hex_digit(path[i + 1]) : -1, low = i + 2 < path.size() ? hex_digit(path[i + 2]) : -1;
+      const int high = i + 2 < path.size() ? hex_digit(path[i + 1]) : -1,
+                low = i + 2 < path.size() ? hex_digit(path[i + 2]) : -1;
       if (high < 0 || low < 0) return std::nullopt;
       c = static_cast<char>(high * 16 + low);
       i += 2;
@@ -80,9 +82,12 @@ std::string rest_of(std::string_view path, std::size_t end) {
   return "/" + std::string(rest.substr(3));
 }
 
-// The segments from the resource on: namespaces/NS, RESOURCE, NAME, SUBRESOURCE. What a role may be bound in is a namespace's own name too.
-void parse_resource_path(std::string_view path, const std::vector<segment>& parts, std::size_t at, const query_values& query, request_info& r) {
-  // Clients of long ago: watch/… is a watch whatever the method says, and takes no subresource; proxy/… is no route any more.
+// The segments from the resource on: namespaces/NS, RESOURCE, NAME, SUBRESOURCE. What a role may be bound in is a
+// namespace's own name too.
+void parse_resource_path(std::string_view path, const std::vector<segment>& parts, std::size_t at,
+                         const query_values& query, request_info& r) {
+  // Clients of long ago: watch/… is a watch whatever the method says, and takes no subresource; proxy/… is no route any
+  // more.
   const bool by_prefix = (parts[at].text == "watch" || parts[at].text == "proxy") && parts.size() > at + 1;
   if (by_prefix) r.verb = parts[at++].text;
   if (parts[at].text == "namespaces" && parts.size() > at + 1) {
@@ -168,7 +173,8 @@ std::optional<std::string> parse_go_int(std::string_view text, std::int64_t& out
       return std::nullopt;
     }
   if (!digits.empty() && (digits.front() == '-' || digits.front() == '+')) digits.remove_prefix(1);
-  return fmt::format("strconv.ParseInt: parsing {}: {}", quote(text), all_digits(digits) ? "value out of range" : "invalid syntax");
+  return fmt::format("strconv.ParseInt: parsing {}: {}", quote(text),
+                     all_digits(digits) ? "value out of range" : "invalid syntax");
 }
 
 api_result<std::optional<std::int64_t>> query_values::integer(std::string_view name) const {
@@ -181,8 +187,8 @@ api_result<std::optional<std::int64_t>> query_values::integer(std::string_view n
 
 bool request_info::long_running() const noexcept {
   if (!is_resource) return false;
-  return verb == "watch" || subresource == "attach" || subresource == "exec" || subresource == "proxy" || subresource == "log" ||
-         subresource == "portforward";
+  return verb == "watch" || subresource == "attach" || subresource == "exec" || subresource == "proxy" ||
+         subresource == "log" || subresource == "portforward";
 }
 
 request_info parse_request(std::string_view method, std::string_view path, const query_values& query) {
@@ -217,15 +223,18 @@ request_info parse_request(std::string_view method, std::string_view path, const
   parse_resource_path(path, *parts, at, query, r);
   // A proxy takes every method that there is.
   const bool proxied = r.subresource == "proxy";
-  r.bad_method = proxied ? verb.empty() && method != "OPTIONS" : verb.empty() || method == "HEAD" || (r.verb == "watch" && method != "GET");
+  r.bad_method = proxied ? verb.empty() && method != "OPTIONS"
+                         : verb.empty() || method == "HEAD" || (r.verb == "watch" && method != "GET");
   return r;
 }
 
 api_result<std::optional<std::uint64_t>> parse_resource_version(std::string_view text) {
   if (text.empty()) return std::optional<std::uint64_t>();
   if (auto n = parse_uint(text)) return std::optional<std::uint64_t>(*n);
-  auto why = fmt::format("strconv.ParseUint: parsing {}: {}", quote(text), all_digits(text) ? "value out of range" : "invalid syntax");
-  return fail(bad_request(fmt::format("invalid resource version: resourceVersion: Invalid value: {}: {}", quote(text), why)));
+  auto why = fmt::format("strconv.ParseUint: parsing {}: {}", quote(text),
+                         all_digits(text) ? "value out of range" : "invalid syntax");
+  return fail(
+      bad_request(fmt::format("invalid resource version: resourceVersion: Invalid value: {}: {}", quote(text), why)));
 }
 
 namespace {
@@ -236,12 +245,13 @@ std::vector<cause> check_list_options(const list_options& o, bool as_watch) {
   if (as_watch) {
     if (o.send_initial_events) {
       if (!has_match)
-        out.push_back(forbidden_value("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+        out.push_back(forbidden_value("resourceVersionMatch",
+                                      "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
       else if (o.resource_version_match != "NotOlderThan")
         out.push_back(not_supported("resourceVersionMatch", o.resource_version_match, {"NotOlderThan"}));
     } else if (has_match) {
-      out.push_back(forbidden_value("resourceVersionMatch",
-                                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+      out.push_back(forbidden_value(
+          "resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
     }
     return out;
   }
@@ -250,14 +260,16 @@ std::vector<cause> check_list_options(const list_options& o, bool as_watch) {
       out.push_back(forbidden_value("resourceVersionMatch",
                                     "resourceVersionMatch is forbidden unless resourceVersion is provided"));
     if (!o.continue_token.empty())
-      out.push_back(forbidden_value("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"));
+      out.push_back(
+          forbidden_value("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided"));
     if (o.resource_version_match != "Exact" && o.resource_version_match != "NotOlderThan")
       out.push_back(not_supported("resourceVersionMatch", o.resource_version_match, {"Exact", "NotOlderThan"}));
     if (o.resource_version_match == "Exact" && o.resource_version == "0")
       out.push_back(forbidden_value("resourceVersionMatch",
                                     "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
   }
-  if (o.send_initial_events) out.push_back(forbidden_value("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+  if (o.send_initial_events)
+    out.push_back(forbidden_value("sendInitialEvents", "sendInitialEvents is forbidden for list"));
   return out;
 }
 
@@ -320,7 +332,9 @@ api_result<std::int64_t> parse_timeout_ms(const query_values& q, duration longes
   auto text = q.get("timeout");
   if (text.empty()) return most;
   auto d = parse_duration(text);
-  if (!d) return fail(bad_request(fmt::format("invalid timeout specified in the request URL - time: invalid duration {}", quote(text))));
+  if (!d)
+    return fail(bad_request(
+        fmt::format("invalid timeout specified in the request URL - time: invalid duration {}", quote(text))));
   auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(*d).count();
   return ms <= 0 || ms > most ? most : ms;
 }

@@ -39,11 +39,12 @@ std::optional<std::string> parse_go_int(std::string_view text, std::int64_t& out
 
 // What is asked for, as authorization sees it (but for the user), and what only routing needs of the shape of the path.
 struct request_info : attributes {
-  bool malformed = false;         // no route has this shape: nothing is ever there. `path` is as received then, if it can't be decoded
+  bool malformed =
+      false;  // no route has this shape: nothing is ever there. `path` is as received then, if it can't be decoded
   bool bad_method = false;        // a resource path with a method that no verb stands for
   bool names_one = false;         // the path itself names an object (a name may also come from a field selector)
   bool is_the_namespace = false;  // namespaces/N of the core group as the object itself, not as where the resource lies
-  std::string rest;               // what follows the subresource as received, with its leading slash; empty when nothing does
+  std::string rest;  // what follows the subresource as received, with its leading slash; empty when nothing does
   bool long_running() const noexcept;
   bool read_only() const noexcept { return verb == "get" || verb == "list" || verb == "watch"; }
 };

@@ -1,7 +1,9 @@
-// request_metrics.h: how many requests there were, and how long they took, by kube-apiserver's labels. One object a core.
+// request_metrics.h: how many requests there were, and how long they took, by kube-apiserver's labels. One object a
+// core.
 //
-// No client chooses a label. Each comes from a fixed list or from what is served; whoever is refused before it is known what may be
-// told of them (401, 403, 429) counts by code and verb alone. So strangers can neither make series nor use up the room for them.
+// No client chooses a label. Each comes from a fixed list or from what is served; whoever is refused before it is known
+// what may be told of them (401, 403, 429) counts by code and verb alone. So strangers can neither make series nor use
+// up the room for them.
 #pragma once
 
 #include <memory>

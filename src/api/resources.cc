@@ -5,8 +5,8 @@
 #include "api/body.h"
 #include "api/custom/tables.h"
 #include "api/handler.h"
-#include "api/list_answer.h"
 #include "api/limits.h"
+#include "api/list_answer.h"
 #include "api/names.h"
 #include "api/subresources.h"
 #include "base/strings.h"
@@ -19,32 +19,42 @@ namespace {
 // `work` within the request's time: 504 after it.
 task<api_result<written>> within(task<api_result<written>> work, time_point deadline) {
   auto out = co_await reactor::with_deadline(
-      [](task<api_result<written>> w) -> task<result<api_result<written>>> { co_return result<api_result<written>>(co_await w); }(std::move(work)), deadline);
+      [](task<api_result<written>> w) -> task<result<api_result<written>>> {
+        co_return result<api_result<written>>(co_await w);
+      }(std::move(work)),
+      deadline);
   if (!out) co_return fail(timeout("request did not complete within the allotted timeout"));
   co_return *std::move(out);
 }
 
-
 status patch_type_not_served() {
-  return unsupported_media_type("the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
-                                "application/merge-patch+json, application/apply-patch+yaml");
+  return unsupported_media_type(
+      "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
+      "application/merge-patch+json, application/apply-patch+yaml");
 }
 
 std::string_view deprecation(const served& s) {
   if (s.custom) return s.custom->warning;
-  if (s.group.empty() && s.resource == "endpoints") return "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+  if (s.group.empty() && s.resource == "endpoints")
+    return "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
   if (s.group.empty() && s.resource == "componentstatuses") return "v1 ComponentStatus is deprecated in v1.19+";
   return {};
 }
 
 std::string_view options_kind(std::string_view verb) {
-  return verb == "create" ? "CreateOptions" : verb == "update" ? "UpdateOptions" : verb == "patch" ? "PatchOptions" : "DeleteOptions";
+  return verb == "create"   ? "CreateOptions"
+         : verb == "update" ? "UpdateOptions"
+         : verb == "patch"  ? "PatchOptions"
+                            : "DeleteOptions";
 }
 
-bool leads_to_a_node(std::string_view sub) { return sub == "log" || sub == "exec" || sub == "attach" || sub == "portforward" || sub == "proxy"; }
+bool leads_to_a_node(std::string_view sub) {
+  return sub == "log" || sub == "exec" || sub == "attach" || sub == "portforward" || sub == "proxy";
+}
 
 // DeleteOptions of the body and query: the body wins.
-api_result<delete_options> read_delete_options(const query_values& q, std::string_view body, std::string_view content_type, call& c) {
+api_result<delete_options> read_delete_options(const query_values& q, std::string_view body,
+                                               std::string_view content_type, call& c) {
   delete_options o;
   json::value v;
   if (!body.empty()) {
@@ -53,13 +63,16 @@ api_result<delete_options> read_delete_options(const query_values& q, std::strin
     json::duplicate_list ignored;
     KEDGE_TRY(v, parse_body(body, format, expected, &ignored));
     auto kind = v["kind"].as_string();
-    if (!kind.empty() && kind != "DeleteOptions") return fail(bad_request(fmt::format("{} cannot be handled as a DeleteOptions", kind)));
+    if (!kind.empty() && kind != "DeleteOptions")
+      return fail(bad_request(fmt::format("{} cannot be handled as a DeleteOptions", kind)));
   }
   KEDGE_TRY(auto grace, q.integer("gracePeriodSeconds"));
   if (grace) o.grace_seconds = *grace < 0 ? 1 : *grace;
-  if (v["gracePeriodSeconds"].is_integer()) o.grace_seconds = v["gracePeriodSeconds"].as_integer() < 0 ? 1 : v["gracePeriodSeconds"].as_integer();
+  if (v["gracePeriodSeconds"].is_integer())
+    o.grace_seconds = v["gracePeriodSeconds"].as_integer() < 0 ? 1 : v["gracePeriodSeconds"].as_integer();
   o.propagation_policy = v["propagationPolicy"].as_string(q.get("propagationPolicy"));
-  auto orphan = v["orphanDependents"].is_bool() ? std::optional<bool>(v["orphanDependents"].as_bool()) : q.optional_flag("orphanDependents");
+  auto orphan = v["orphanDependents"].is_bool() ? std::optional<bool>(v["orphanDependents"].as_bool())
+                                                : q.optional_flag("orphanDependents");
   causes found;
   check_propagation(found, o.propagation_policy, orphan.has_value());
   if (orphan && o.propagation_policy.empty()) o.propagation_policy = *orphan ? "Orphan" : "Background";
@@ -86,8 +99,8 @@ task<const served*> api_handler::find_served(api_request& r) {
   co_return r.tables->find(i.api_group, i.api_version, i.resource);
 }
 
-// Kept out of line, and so in frames of their own: the compiler would put all of them into the frame of their caller, and a GET
-// would carry the room for a deletion of collections, 30 KB.
+// Kept out of line, and so in frames of their own: the compiler would put all of them into the frame of their caller,
+// and a GET would carry the room for a deletion of collections, 30 KB.
 #define KEDGE_OWN_FRAME [[gnu::noinline]]
 
 task<void> api_handler::serve_resource(api_request& r, permission may, std::unique_ptr<prepared_watch>& watch) {
@@ -122,13 +135,15 @@ task<void> api_handler::serve_resource(api_request& r, permission may, std::uniq
   }
   if (auto text = deprecation(*s); !text.empty()) r.answer.warnings.emplace_back(text);
   if (s->custom && s->custom->owner->wants_webhook() && !s->native()) {
-    co_await refuse(r, internal_error(fmt::format("conversion webhook for {}, Kind={} failed: conversion by webhook is not supported, only the storage version {} is served",
+    co_await refuse(r, internal_error(fmt::format("conversion webhook for {}, Kind={} failed: conversion by webhook is "
+                                                  "not supported, only the storage version {} is served",
                                                   s->stored->api_version, s->kind, s->stored->version)));
     co_return;
   }
   const bool stream = to.verb() == "watch";
   if (!leads_to_a_node(to.subresource())) {
-    auto m = negotiate(r.http.request().headers.get("Accept"), {.protobuf = !s->custom, .shapes = !s->is_virtual, .stream = stream});
+    auto m = negotiate(r.http.request().headers.get("Accept"),
+                       {.protobuf = !s->custom, .shapes = !s->is_virtual, .stream = stream});
     if (!m) {
       co_await refuse(r, m.error());
       co_return;
@@ -150,7 +165,8 @@ task<void> api_handler::serve_resource(api_request& r, permission may, std::uniq
   }
   const bool ends = s->custom && s->custom->owner->terminating();
   if (ends && to.verb() == "create") {
-    co_await refuse(r, forbidden(s->group, s->resource, to.name(), "create not allowed while custom resource definition is terminating"));
+    co_await refuse(r, forbidden(s->group, s->resource, to.name(),
+                                 "create not allowed while custom resource definition is terminating"));
     co_return;
   }
   // Discovery no longer tells of them, but finalizers must be taken off.
@@ -195,10 +211,12 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_list(api_request& r, const authori
   co_await send_page(r.http, r.answer, to.what(), *std::move(p));
 }
 
-task<api_result<void>> api_handler::start_watch(api_request& r, const authorized& to, std::unique_ptr<prepared_watch>& watch) {
+task<api_result<void>> api_handler::start_watch(api_request& r, const authorized& to,
+                                                std::unique_ptr<prepared_watch>& watch) {
   KEDGE_CO_TRY(auto options, parse_list_options(r.query, true));
   KEDGE_CO_TRY(auto which, make_selection(to, options.label_selector, options.field_selector));
-  KEDGE_CO_TRY(auto start, co_await open_watch(parts_.objects, to, std::move(options), std::move(which), r.answer.as, parts_.custom));
+  KEDGE_CO_TRY(auto start, co_await open_watch(parts_.objects, to, std::move(options), std::move(which), r.answer.as,
+                                               parts_.custom));
   watch = std::make_unique<prepared_watch>();
   watch->head = head_of(r.answer, 200, r.answer.as.as.content_type());
   watch->start = std::move(start);
@@ -262,10 +280,12 @@ task<api_result<json::value>> api_handler::read_own_object(api_request& r, call&
     co_return *std::move(read);
   }
   json::duplicate_list duplicates;
-  KEDGE_CO_TRY(auto raw, parse_body(text, format, wanted, c.options.validation == field_validation::ignore ? nullptr : &duplicates));
+  KEDGE_CO_TRY(auto raw, parse_body(text, format, wanted,
+                                    c.options.validation == field_validation::ignore ? nullptr : &duplicates));
   text = {};
   co_await reactor::maybe_yield();
-  KEDGE_CO_TRY(auto object, decode_body(std::move(raw), wanted, c.options.validation, std::move(duplicates), c.warnings));
+  KEDGE_CO_TRY(auto object,
+               decode_body(std::move(raw), wanted, c.options.validation, std::move(duplicates), c.warnings));
   co_await reactor::maybe_yield();
   apply_defaults(s, object);
   co_return std::move(object);
@@ -281,7 +301,8 @@ task<api_result<written>> api_handler::update(api_request& r, call& c) {
   if (c.to.name().empty()) co_return fail(method_not_allowed());
   KEDGE_CO_TRY(auto object, co_await read_own_object(r, c));
   KEDGE_CO_CHECK(check_body_name(object, c.to));
-  co_return co_await within(storage_.update(storage::put_change(std::move(object)), part_of(c.to.subresource()), true, c), r.deadline);
+  co_return co_await within(
+      storage_.update(storage::put_change(std::move(object)), part_of(c.to.subresource()), true, c), r.deadline);
 }
 
 task<api_result<written>> api_handler::patch(api_request& r, call& c) {
@@ -305,8 +326,10 @@ task<api_result<written>> api_handler::remove(api_request& r, call& c) {
   KEDGE_CO_TRY(auto text, std::move(r.body));
   KEDGE_CO_TRY(auto options, read_delete_options(r.query, text, r.http.request().headers.get("Content-Type"), c));
   if (s.group == "batch" && s.resource == "jobs" && options.propagation_policy.empty())
-    c.warnings.emplace_back("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
-                            "propagationPolicy=Orphan to suppress this warning");
+    c.warnings.emplace_back(
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
+        "set "
+        "propagationPolicy=Orphan to suppress this warning");
   co_return co_await within(storage_.remove(std::move(options), c), r.deadline);
 }
 
@@ -347,17 +370,21 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_virtual(api_request& r, authorized
   call c{.to = std::move(to), .options = *std::move(options)};
   auto body = read_object(*text, *format, own_body(s), c.options.validation, c.warnings);
   if (!body) co_return co_await refuse(r, body.error());
-  if (auto judged = co_await storage_.judge(operation::create, *body, s.kind, c); !judged) co_return co_await refuse(r, judged.error());
+  if (auto judged = co_await storage_.judge(operation::create, *body, s.kind, c); !judged)
+    co_return co_await refuse(r, judged.error());
   for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
   if (s.resource == "bindings" && s.group.empty()) {
-    // The old way to bind: the pod's name is the Binding's. Who may create bindings in a namespace may bind each of its pods.
-    c.to = authorization::own(c.to.asked().user, "create", *builtin_registry().find("", "v1", "pods"), c.to.ns(), std::string(name_in(*body)), "binding");
+    // The old way to bind: the pod's name is the Binding's. Who may create bindings in a namespace may bind each of its
+    // pods.
+    c.to = authorization::own(c.to.asked().user, "create", *builtin_registry().find("", "v1", "pods"), c.to.ns(),
+                              std::string(name_in(*body)), "binding");
     c.admitted = true;
     auto done = co_await within(bind_pod(storage_, *std::move(body), c), r.deadline);
     if (!done) co_return co_await refuse(r, done.error());
     co_return co_await send_value(r.http, r.answer, done->code, done->value);
   }
-  if (!parts_.virtuals.handles || !parts_.virtuals.handles(s.group, s.resource, "")) co_return co_await refuse(r, method_not_allowed());
+  if (!parts_.virtuals.handles || !parts_.virtuals.handles(s.group, s.resource, ""))
+    co_return co_await refuse(r, method_not_allowed());
   auto cluster = co_await parts_.objects.latest();
   if (!cluster) co_return co_await refuse(r, from_error(cluster.error()));
   auto answer = parts_.virtuals.create(c.to, *body, *cluster);
@@ -373,7 +400,8 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_connect(api_request& r, authorized
       if (auto may = co_await authorization_.also(to, "create"); !may) co_return co_await refuse(r, may.error());
     auto options = connect_options(sub, r.query, r.info.rest);
     call c{.to = to};
-    if (auto judged = co_await storage_.judge(operation::connect, options, sub.kind, c); !judged) co_return co_await refuse(r, judged.error());
+    if (auto judged = co_await storage_.judge(operation::connect, options, sub.kind, c); !judged)
+      co_return co_await refuse(r, judged.error());
   }
   if (!parts_.virtuals.connect) co_return co_await refuse(r, unavailable("no way to the node"));
   co_await parts_.virtuals.connect(r.http, to, r.info.rest);
@@ -386,7 +414,8 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, author
   if (leads_to_a_node(sub.name)) co_return co_await serve_connect(r, std::move(to), sub);
   if (sub.name == "scale" || sub.name == "binding" || sub.name == "eviction" || sub.name == "token") {
     const bool reads = to.verb() == "get";
-    auto format = body_format(to.verb() == "patch" ? std::string_view() : r.http.request().headers.get("Content-Type"), true);
+    auto format =
+        body_format(to.verb() == "patch" ? std::string_view() : r.http.request().headers.get("Content-Type"), true);
     if (!format) co_return co_await refuse(r, format.error());
     std::string text;
     if (!reads) {
@@ -398,7 +427,11 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, author
     if (!options) co_return co_await refuse(r, options.error());
     call c{.to = std::move(to), .options = *std::move(options)};
     c.manager = manager_of(c.options, r.http.request().headers.get("User-Agent"));
-    subresource_request q{.store = storage_, .sub = sub, .body = text, .format = *format, .content_type = r.http.request().headers.get("Content-Type")};
+    subresource_request q{.store = storage_,
+                          .sub = sub,
+                          .body = text,
+                          .format = *format,
+                          .content_type = r.http.request().headers.get("Content-Type")};
     api_result<written> done = written{};
     if (sub.name == "scale")
       done = co_await within(serve_scale(q, c), r.deadline);

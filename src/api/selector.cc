@@ -13,7 +13,19 @@ namespace kedge::api {
 namespace {
 
 enum class token : unsigned char {
-  end, identifier, comma, open, close, equals, double_equals, not_equals, not_sign, greater, less, in, not_in
+  end,
+  identifier,
+  comma,
+  open,
+  close,
+  equals,
+  double_equals,
+  not_equals,
+  not_sign,
+  greater,
+  less,
+  in,
+  not_in
 };
 
 // The lexer of k8s.io/apimachinery/pkg/labels: special characters end an identifier.
@@ -72,7 +84,8 @@ class parser {
     std::vector<requirement> out;
     if (lex_.kind() == token::end) return out;
     for (;;) {
-      if (lex_.kind() != token::identifier && lex_.kind() != token::not_sign && lex_.kind() != token::in && lex_.kind() != token::not_in)
+      if (lex_.kind() != token::identifier && lex_.kind() != token::not_sign && lex_.kind() != token::in &&
+          lex_.kind() != token::not_in)
         return std::unexpected(fmt::format("found '{}', expected: !, identifier, or 'end of string'", lex_.literal()));
       requirement r;
       if (auto ok = one(r); !ok) return std::unexpected(ok.error());
@@ -82,7 +95,8 @@ class parser {
       if (lex_.kind() != token::comma)
         return std::unexpected(fmt::format("found '{}', expected: ',' or 'end of string'", lex_.literal()));
       lex_.advance();
-      if (lex_.kind() != token::identifier && lex_.kind() != token::not_sign && lex_.kind() != token::in && lex_.kind() != token::not_in)
+      if (lex_.kind() != token::identifier && lex_.kind() != token::not_sign && lex_.kind() != token::in &&
+          lex_.kind() != token::not_in)
         return std::unexpected(fmt::format("found '{}', expected: identifier after ','", lex_.literal()));
     }
   }
@@ -121,7 +135,8 @@ class parser {
   }
   text_result value_ok(const requirement& r, std::string_view v) {
     if (auto bad = check_label_value(v); !bad.empty())
-      return std::unexpected(fmt::format("values[{}][{}]: Invalid value: {}: {}", r.values.size(), r.key, quote(v), join(bad, "; ")));
+      return std::unexpected(
+          fmt::format("values[{}][{}]: Invalid value: {}: {}", r.values.size(), r.key, quote(v), join(bad, "; ")));
     return {};
   }
   text_result single(requirement& r, selector_operator op) {
@@ -141,7 +156,8 @@ class parser {
   text_result number(requirement& r, selector_operator op) {
     if (auto ok = single(r, op); !ok) return ok;
     if (!parse_int(r.values[0]))
-      return std::unexpected(fmt::format("values[0]: Invalid value: {}: for 'Gt', 'Lt' operators, the value must be an integer", quote(r.values[0])));
+      return std::unexpected(fmt::format(
+          "values[0]: Invalid value: {}: for 'Gt', 'Lt' operators, the value must be an integer", quote(r.values[0])));
     return {};
   }
   text_result list(requirement& r, selector_operator op) {
@@ -209,7 +225,8 @@ std::optional<std::string_view> label_in_text(std::string_view labels, std::stri
     if (value_open == std::string_view::npos) return std::nullopt;
     auto value_close = labels.find('"', value_open + 1);
     if (value_close == std::string_view::npos) return std::nullopt;
-    if (labels.substr(open + 1, close - open - 1) == key) return labels.substr(value_open + 1, value_close - value_open - 1);
+    if (labels.substr(open + 1, close - open - 1) == key)
+      return labels.substr(value_open + 1, value_close - value_open - 1);
     at = value_close + 1;
   }
 }
@@ -225,7 +242,8 @@ api_result<label_selector> label_selector::parse(std::string_view text) {
 label_selector label_selector::from_map(const json::value& map) {
   label_selector out;
   if (auto o = map.object())
-    for (auto& m : *o) out.requirements_.push_back({m.name, selector_operator::equals, {std::string(m.value.as_string())}});
+    for (auto& m : *o)
+      out.requirements_.push_back({m.name, selector_operator::equals, {std::string(m.value.as_string())}});
   return out;
 }
 
@@ -303,7 +321,9 @@ api_result<field_selector> field_selector::parse(std::string_view text) {
     auto term = text.substr(at, end - at);
     at = end + 1;
     if (term.empty()) continue;
-    auto bad = [&] { return fail(bad_request(fmt::format("invalid selector: '{}'; can't understand '{}'", text, term))); };
+    auto bad = [&] {
+      return fail(bad_request(fmt::format("invalid selector: '{}'; can't understand '{}'", text, term)));
+    };
     auto op = term.find_first_of("!=");
     while (op != std::string_view::npos && term[op] == '!' && (op + 1 >= term.size() || term[op + 1] != '='))
       op = term.find_first_of("!=", op + 1);
@@ -315,7 +335,8 @@ api_result<field_selector> field_selector::parse(std::string_view text) {
     for (std::size_t i = 0; i < value.size(); ++i) {
       if (value[i] == '\\') {
         if (i + 1 >= value.size() || (value[i + 1] != '\\' && value[i + 1] != ',' && value[i + 1] != '='))
-          return fail(bad_request(fmt::format("invalid field selector: invalid escape sequence: {}", quote(value.substr(i, 2)))));
+          return fail(bad_request(
+              fmt::format("invalid field selector: invalid escape sequence: {}", quote(value.substr(i, 2)))));
         ++i;
       } else if (value[i] == '=') {
         return bad();
@@ -323,7 +344,8 @@ api_result<field_selector> field_selector::parse(std::string_view text) {
       r.value += value[i];
     }
     out.requirements_.push_back(std::move(r));
-    if (out.requirements_.size() > selector_requirements_max) return fail(bad_request("invalid selector: too many terms"));
+    if (out.requirements_.size() > selector_requirements_max)
+      return fail(bad_request("invalid selector: too many terms"));
   }
   return out;
 }

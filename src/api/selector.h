@@ -22,8 +22,8 @@ struct requirement {
   bool matches(const std::string_view* value) const noexcept;
 };
 
-// The value of `key` in the JSON text of a labels object; nullopt when absent. The text is of our own writing: names and
-// values hold no escapes (the characters that labels may have need none).
+// The value of `key` in the JSON text of a labels object; nullopt when absent. The text is of our own writing: names
+// and values hold no escapes (the characters that labels may have need none).
 std::optional<std::string_view> label_in_text(std::string_view labels, std::string_view key) noexcept;
 
 class label_selector {
@@ -38,8 +38,8 @@ class label_selector {
   bool everything() const noexcept { return !nothing_ && requirements_.empty(); }
   bool nothing() const noexcept { return nothing_; }
   void add(requirement r) { requirements_.push_back(std::move(r)); }
-  bool matches_text(std::string_view labels) const noexcept;     // JSON text of metadata.labels; "" for none
-  bool matches(const json::value& labels) const noexcept;        // metadata.labels
+  bool matches_text(std::string_view labels) const noexcept;  // JSON text of metadata.labels; "" for none
+  bool matches(const json::value& labels) const noexcept;     // metadata.labels
   const std::vector<requirement>& requirements() const noexcept { return requirements_; }
   std::string text() const;  // canonical: sorted by key, as labels.Selector.String()
 

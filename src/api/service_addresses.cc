@@ -29,7 +29,9 @@ std::optional<std::uint32_t> ipv4(std::string_view text) {
   return ntohl(a.s_addr);
 }
 
-std::string ipv4_text(std::uint32_t n) { return fmt::format("{}.{}.{}.{}", n >> 24, (n >> 16) & 255, (n >> 8) & 255, n & 255); }
+std::string ipv4_text(std::uint32_t n) {
+  return fmt::format("{}.{}.{}.{}", n >> 24, (n >> 16) & 255, (n >> 8) & 255, n & 255);
+}
 
 range parse_cidr(std::string_view cidr) {
   auto slash = cidr.find('/');
@@ -76,7 +78,8 @@ void collect_ports(const json::value& service, std::set<int>& out) {
 std::set<int> taken_ports(const store::snapshot& cluster, std::string_view except_uid) {
   std::set<int> out;
   cluster.scan(service_prefix, {}, [&](const store::object_ref& o) {
-    if (o->bytes().find("\"nodePort\"") == std::string_view::npos && o->bytes().find("\"healthCheckNodePort\"") == std::string_view::npos)
+    if (o->bytes().find("\"nodePort\"") == std::string_view::npos &&
+        o->bytes().find("\"healthCheckNodePort\"") == std::string_view::npos)
       return true;
     auto v = json::parse(o->bytes());
     if (v && (except_uid.empty() || (*v)["metadata"]["uid"].as_string() != except_uid)) collect_ports(*v, out);
@@ -92,7 +95,8 @@ status refuse(const json::value& service, cause c) {
 }  // namespace
 
 task<void> allocation::give_back() {
-  for (auto& ip : addresses_) (void)co_await store_.write({store::write_kind::remove, std::string(address_prefix) + ip, {}, 0, 0});
+  for (auto& ip : addresses_)
+    (void)co_await store_.write({store::write_kind::remove, std::string(address_prefix) + ip, {}, 0, 0});
   addresses_.clear();
   for (int p : ports_) co_await drop_reservation(store_, node_ports, std::to_string(p), uid_);
   ports_.clear();
@@ -103,14 +107,15 @@ task<void> allocation::release(store::store& s, const json::value& old, const js
   collect_ports(old, had);
   if (service) collect_ports(*service, has);
   for (int p : had)
-    if (!has.contains(p)) co_await drop_reservation(s, node_ports, std::to_string(p), old["metadata"]["uid"].as_string());
+    if (!has.contains(p))
+      co_await drop_reservation(s, node_ports, std::to_string(p), old["metadata"]["uid"].as_string());
   auto ip = std::string(old["spec"]["clusterIP"].as_string());
   if (ip.empty() || ip == "None" || (service && (*service)["spec"]["clusterIP"].as_string() == ip)) co_return;
   (void)co_await s.write({store::write_kind::remove, std::string(address_prefix) + ip, {}, 0, 0});
 }
 
-task<api_result<void>> allocation::claim(json::value& service, const json::value* old, bool dry_run, const store::snapshot& cluster,
-                                         random_source& random) {
+task<api_result<void>> allocation::claim(json::value& service, const json::value* old, bool dry_run,
+                                         const store::snapshot& cluster, random_source& random) {
   auto type = service["spec"]["type"].as_string();
   if (type == "ExternalName") co_return api_result<void>();
   auto ip = service["spec"]["clusterIP"].as_string();
@@ -122,19 +127,22 @@ task<api_result<void>> allocation::claim(json::value& service, const json::value
   co_return co_await claim_ports(service, old, dry_run, cluster, random);
 }
 
-task<api_result<void>> allocation::claim_address(json::value& service, bool dry_run, const store::snapshot& cluster, random_source& random) {
+task<api_result<void>> allocation::claim_address(json::value& service, bool dry_run, const store::snapshot& cluster,
+                                                 random_source& random) {
   const auto all = parse_cidr(ranges_.cluster_cidr);
   auto& spec = service.member("spec");
   auto& l = reactor::loop::current();
   auto wanted = std::string(service["spec"]["clusterIP"].as_string());
   auto refused = [&](std::string why) {
     json::value shown = json::array{json::value(wanted)};
-    return fail(refuse(service, invalid_value("spec.clusterIPs", shown, fmt::format("failed to allocate IP {}: {}", wanted, why))));
+    return fail(refuse(
+        service, invalid_value("spec.clusterIPs", shown, fmt::format("failed to allocate IP {}: {}", wanted, why))));
   };
   if (!wanted.empty()) {
     auto n = ipv4(wanted);
     if (!n || *n < all.first || *n - all.first >= all.size)
-      co_return refused(fmt::format("the provided IP ({}) is not in the valid range. The range of valid IPs is {}", wanted, ranges_.cluster_cidr));
+      co_return refused(fmt::format("the provided IP ({}) is not in the valid range. The range of valid IPs is {}",
+                                    wanted, ranges_.cluster_cidr));
     if (cluster.find(std::string(address_prefix) + wanted)) co_return refused("provided IP is already allocated");
     if (dry_run) co_return api_result<void>();
     auto done = co_await store_.write({store::write_kind::create, std::string(address_prefix) + wanted,
@@ -149,7 +157,8 @@ task<api_result<void>> allocation::claim_address(json::value& service, bool dry_
   const auto band = std::min(std::min(std::max<std::uint32_t>(16, (all.size + 2) / 16), 256u), all.size / 2);
   for (int tries = 0; tries < 512; ++tries) {
     const bool low = tries >= 256;
-    auto n = low ? all.first + static_cast<std::uint32_t>(random.below(all.size)) : all.first + band + static_cast<std::uint32_t>(random.below(all.size - band));
+    auto n = low ? all.first + static_cast<std::uint32_t>(random.below(all.size))
+                 : all.first + band + static_cast<std::uint32_t>(random.below(all.size - band));
     auto ip = ipv4_text(n);
     if (cluster.find(std::string(address_prefix) + ip)) continue;
     if (!dry_run) {
@@ -167,7 +176,8 @@ task<api_result<void>> allocation::claim_address(json::value& service, bool dry_
 }
 
 // False: it is taken.
-task<api_result<bool>> allocation::take_port(int port, const json::value& service, bool dry_run, const store::snapshot& cluster) {
+task<api_result<bool>> allocation::take_port(int port, const json::value& service, bool dry_run,
+                                             const store::snapshot& cluster) {
   auto what = std::to_string(port);
   if (cluster.find(reservation_key(node_ports, what))) co_return false;
   if (dry_run) co_return true;
@@ -177,8 +187,8 @@ task<api_result<bool>> allocation::take_port(int port, const json::value& servic
   co_return *done;
 }
 
-task<api_result<int>> allocation::pick_port(const json::value& service, const std::set<int>& taken, bool dry_run, const store::snapshot& cluster,
-                                            random_source& random) {
+task<api_result<int>> allocation::pick_port(const json::value& service, const std::set<int>& taken, bool dry_run,
+                                            const store::snapshot& cluster, random_source& random) {
   const int count = ranges_.last_port - ranges_.first_port + 1;
   // The lower band is for ports that users choose; from a random one above it, and then the band.
   const int band = std::min({std::max(16, count / 32), 128, count / 2});
@@ -195,9 +205,10 @@ task<api_result<int>> allocation::pick_port(const json::value& service, const st
   co_return fail(internal_error("failed to allocate a nodePort: range is full"));
 }
 
-task<api_result<void>> allocation::claim_ports(json::value& service, const json::value* old, bool dry_run, const store::snapshot& cluster,
-                                               random_source& random) {
-  const bool health = service["spec"]["type"].as_string() == "LoadBalancer" && service["spec"]["externalTrafficPolicy"].as_string() == "Local";
+task<api_result<void>> allocation::claim_ports(json::value& service, const json::value* old, bool dry_run,
+                                               const store::snapshot& cluster, random_source& random) {
+  const bool health = service["spec"]["type"].as_string() == "LoadBalancer" &&
+                      service["spec"]["externalTrafficPolicy"].as_string() == "Local";
   const bool wanted = wants_ports(service);
   auto list = service.member("spec").find("ports");
   if ((!wanted && !health) || !list || !list->array()) co_return api_result<void>();
@@ -211,8 +222,11 @@ task<api_result<void>> allocation::claim_ports(json::value& service, const json:
     if (n == 0) continue;
     auto field = fmt::format("spec.ports[{}].nodePort", i);
     if (n < ranges_.first_port || n > ranges_.last_port)
-      co_return fail(refuse(service, invalid_value(field, n, fmt::format("provided port is not in the valid range. The range of valid ports is {}-{}",
-                                                                         ranges_.first_port, ranges_.last_port))));
+      co_return fail(
+          refuse(service,
+                 invalid_value(field, n,
+                               fmt::format("provided port is not in the valid range. The range of valid ports is {}-{}",
+                                           ranges_.first_port, ranges_.last_port))));
     bool free = own.emplace(n, protocol_of(ports[i])).second && !taken.contains(n);
     if (free && !ours.contains(n)) {
       KEDGE_CO_TRY(free, co_await take_port(n, service, dry_run, cluster));
@@ -228,7 +242,8 @@ task<api_result<void>> allocation::claim_ports(json::value& service, const json:
   for (std::size_t i = 0; wanted && i < ports.size(); ++i) {
     if (ports[i]["nodePort"].as_integer() != 0) continue;
     int chosen = 0;
-    // Ports of one service that differ in protocol only share a node port. There are three protocols, and so at most three to a port.
+    // Ports of one service that differ in protocol only share a node port. There are three protocols, and so at most
+    // three to a port.
     auto& same = chosen_for[ports[i]["port"].as_integer()];
     for (auto n : same)
       if (chosen == 0 && !own.contains({n, protocol_of(ports[i])})) chosen = n;

@@ -1,8 +1,9 @@
 // service_addresses.h: cluster IPs and node ports.
 //
 // A cluster IP belongs to whoever created the IPAddress object of its name, a node port to whoever has its reservation
-// (reservations.h): the store decides between servers. What a server took and, because it died, never gave to a service, the
-// leader gives back (control/service_allocations.cc). Ports of services without a reservation (a K3s database's) are taken too.
+// (reservations.h): the store decides between servers. What a server took and, because it died, never gave to a
+// service, the leader gives back (control/service_allocations.cc). Ports of services without a reservation (a K3s
+// database's) are taken too.
 #pragma once
 
 #include <cstdint>
@@ -30,18 +31,21 @@ class allocation {
   allocation& operator=(const allocation&) = delete;
 
   // Fills in and claims addresses and ports of `service`; `old` is null on create. 422 causes as the real server's.
-  task<api_result<void>> claim(json::value& service, const json::value* old, bool dry_run, const store::snapshot& cluster, random_source& random);
+  task<api_result<void>> claim(json::value& service, const json::value* old, bool dry_run,
+                               const store::snapshot& cluster, random_source& random);
   // Undoes the claims (the write failed).
   task<void> give_back();
   // Gives back what `old` had and `service` (null: deleted) no longer has.
   static task<void> release(store::store& s, const json::value& old, const json::value* service);
 
  private:
-  task<api_result<void>> claim_address(json::value& service, bool dry_run, const store::snapshot& cluster, random_source& random);
-  task<api_result<void>> claim_ports(json::value& service, const json::value* old, bool dry_run, const store::snapshot& cluster, random_source& random);
+  task<api_result<void>> claim_address(json::value& service, bool dry_run, const store::snapshot& cluster,
+                                       random_source& random);
+  task<api_result<void>> claim_ports(json::value& service, const json::value* old, bool dry_run,
+                                     const store::snapshot& cluster, random_source& random);
   task<api_result<bool>> take_port(int port, const json::value& service, bool dry_run, const store::snapshot& cluster);
-  task<api_result<int>> pick_port(const json::value& service, const std::set<int>& taken, bool dry_run, const store::snapshot& cluster,
-                                  random_source& random);
+  task<api_result<int>> pick_port(const json::value& service, const std::set<int>& taken, bool dry_run,
+                                  const store::snapshot& cluster, random_source& random);
 
   store::store& store_;
   const service_ranges& ranges_;

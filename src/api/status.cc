@@ -76,7 +76,8 @@ status bad_request(std::string message) { return make(400, "BadRequest", std::mo
 status unauthorized() { return make(401, "Unauthorized", "Unauthorized"); }
 
 status not_found(std::string_view group, std::string_view resource, std::string_view name) {
-  return about(404, "NotFound", fmt::format("{} {} not found", qualified(group, resource), quote(name)), group, resource, name);
+  return about(404, "NotFound", fmt::format("{} {} not found", qualified(group, resource), quote(name)), group,
+               resource, name);
 }
 
 status no_such_resource() {
@@ -86,14 +87,14 @@ status no_such_resource() {
 }
 
 status already_exists(std::string_view group, std::string_view resource, std::string_view name) {
-  return about(409, "AlreadyExists", fmt::format("{} {} already exists", qualified(group, resource), quote(name)), group,
-               resource, name);
+  return about(409, "AlreadyExists", fmt::format("{} {} already exists", qualified(group, resource), quote(name)),
+               group, resource, name);
 }
 
 status conflict(std::string_view group, std::string_view resource, std::string_view name, std::string_view why) {
   return about(409, "Conflict",
-               fmt::format("Operation cannot be fulfilled on {} {}: {}", qualified(group, resource), quote(name), why), group,
-               resource, name);
+               fmt::format("Operation cannot be fulfilled on {} {}: {}", qualified(group, resource), quote(name), why),
+               group, resource, name);
 }
 
 status forbidden(std::string_view group, std::string_view resource, std::string_view name, std::string_view why) {
@@ -172,7 +173,8 @@ status from_error(const error& e) {
     case errc::unauthenticated: return unauthorized();
     case errc::forbidden: return make(403, "Forbidden", e.message);
     case errc::timeout:
-    case errc::unknown_outcome: return timeout(fmt::format("request did not complete within the allotted timeout: {}", e.message));
+    case errc::unknown_outcome:
+      return timeout(fmt::format("request did not complete within the allotted timeout: {}", e.message));
     case errc::unavailable:
     case errc::refused: return unavailable(e.message);
     default: return internal_error(e.message);
@@ -199,9 +201,10 @@ cause required(std::string field, std::string_view detail) {
 
 cause invalid_value(std::string field, const json::value& value, std::string_view detail) {
   auto text = told(value);
-  return make_cause("FieldValueInvalid",
-                    detail.empty() ? fmt::format("Invalid value: {}", text) : fmt::format("Invalid value: {}: {}", text, detail),
-                    std::move(field));
+  return make_cause(
+      "FieldValueInvalid",
+      detail.empty() ? fmt::format("Invalid value: {}", text) : fmt::format("Invalid value: {}: {}", text, detail),
+      std::move(field));
 }
 
 cause invalid_whatever(std::string field, std::string_view detail) {
@@ -224,19 +227,23 @@ cause duplicate_value(std::string field, const json::value& value) {
 }
 
 cause forbidden_value(std::string field, std::string_view detail) {
-  return make_cause("FieldValueForbidden", detail.empty() ? "Forbidden" : fmt::format("Forbidden: {}", detail), std::move(field));
+  return make_cause("FieldValueForbidden", detail.empty() ? "Forbidden" : fmt::format("Forbidden: {}", detail),
+                    std::move(field));
 }
 
 cause too_long(std::string field, std::size_t limit_bytes) {
-  return make_cause("FieldValueTooLong", fmt::format("Too long: may not be more than {} bytes", limit_bytes), std::move(field));
+  return make_cause("FieldValueTooLong", fmt::format("Too long: may not be more than {} bytes", limit_bytes),
+                    std::move(field));
 }
 
 cause too_many_characters(std::string field, std::size_t limit) {
-  return make_cause("FieldValueTooLong", fmt::format("Too long: may not be more than {} characters", limit), std::move(field));
+  return make_cause("FieldValueTooLong", fmt::format("Too long: may not be more than {} characters", limit),
+                    std::move(field));
 }
 
 cause too_many(std::string field, std::size_t actual, std::size_t limit) {
-  return make_cause("FieldValueTooMany", fmt::format("Too many: {}: must have at most {} items", actual, limit), std::move(field));
+  return make_cause("FieldValueTooMany", fmt::format("Too many: {}: must have at most {} items", actual, limit),
+                    std::move(field));
 }
 
 cause not_found_value(std::string field, const json::value& value) {
@@ -244,7 +251,8 @@ cause not_found_value(std::string field, const json::value& value) {
 }
 
 cause type_invalid(std::string field, const json::value& value, std::string_view detail) {
-  return make_cause("FieldValueTypeInvalid", fmt::format("Invalid value: {}: {}", told(value), detail), std::move(field));
+  return make_cause("FieldValueTypeInvalid", fmt::format("Invalid value: {}: {}", told(value), detail),
+                    std::move(field));
 }
 
 }  // namespace kedge::api

@@ -17,8 +17,8 @@ struct cause {
   std::string field;    // "metadata.name"
 };
 
-// What is wrong with an object, up to a megabyte of text: what is found after that is passed over. A body of 3 MB can be wrong in a hundred
-// thousand places, each of which is told with the way to it and what stands there.
+// What is wrong with an object, up to a megabyte of text: what is found after that is passed over. A body of 3 MB can
+// be wrong in a hundred thousand places, each of which is told with the way to it and what stands there.
 class causes : public std::vector<cause> {
  public:
   using std::vector<cause>::vector;
@@ -32,15 +32,15 @@ class causes : public std::vector<cause> {
 
 struct status {
   int code = 500;
-  std::string reason;   // "NotFound"; empty where the real server has none
+  std::string reason;  // "NotFound"; empty where the real server has none
   std::string message;
   // details; all empty: the member is left out, unless empty_details
   std::string name, group, kind, uid;
   std::vector<cause> causes;
   int retry_after_seconds = 0;
-  bool empty_details = false;      // `"details":{}` as some answers have
-  std::string continue_token;      // metadata.continue of an expired list
-  json::value to_json() const;     // kind Status, apiVersion v1
+  bool empty_details = false;   // `"details":{}` as some answers have
+  std::string continue_token;   // metadata.continue of an expired list
+  json::value to_json() const;  // kind Status, apiVersion v1
 };
 
 // What the API layer's functions give: a value or the Status to answer with.

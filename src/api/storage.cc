@@ -33,28 +33,39 @@ kind_context context_of(const store::snapshot& cluster, call& c) {
   return {cluster, c.to.user(), c.to.subresource(), l.wall_now(), l.random(), c.options.dry_run, c.warnings};
 }
 
-// Kinds of which nothing but themselves and their namespace decides whether one may be created: no class, limit, account or address.
+// Kinds of which nothing but themselves and their namespace decides whether one may be created: no class, limit,
+// account or address.
 bool stands_alone(const served& s) {
-  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {
-      {"", "configmaps"},         {"", "secrets"}, {"", "events"}, {"events.k8s.io", "events"}, {"coordination.k8s.io", "leases"},
-      {"discovery.k8s.io", "endpointslices"}};
-  return std::find(std::begin(kinds), std::end(kinds), std::pair<std::string_view, std::string_view>(s.group, s.resource)) != std::end(kinds);
+  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {{"", "configmaps"},
+                                                                            {"", "secrets"},
+                                                                            {"", "events"},
+                                                                            {"events.k8s.io", "events"},
+                                                                            {"coordination.k8s.io", "leases"},
+                                                                            {"discovery.k8s.io", "endpointslices"}};
+  return std::find(std::begin(kinds), std::end(kinds),
+                   std::pair<std::string_view, std::string_view>(s.group, s.resource)) != std::end(kinds);
 }
 
-// Whether a new object may be let through by what this server has, without a question to a shared database: kube-apiserver's admission
-// looks at its caches, too. What would refuse it (the name taken, the namespace missing or ending) may be old news: then the newest decides.
+// Whether a new object may be let through by what this server has, without a question to a shared database:
+// kube-apiserver's admission looks at its caches, too. What would refuse it (the name taken, the namespace missing or
+// ending) may be old news: then the newest decides.
 bool may_create_by(const store::snapshot& now, const served& s, const std::string& ns, std::string_view name) {
   if (s.custom || !stands_alone(s)) return false;
   auto home = now.find(object_key("namespaces", {}, ns));
-  return home && home->bytes().find("Terminating") == std::string_view::npos && (name.empty() || !now.find(s.key(ns, name)));
+  return home && home->bytes().find("Terminating") == std::string_view::npos &&
+         (name.empty() || !now.find(s.key(ns, name)));
 }
 
 // The members of `spec` that the rest of the object is: everything but what every object has, and its status.
-bool is_system_member(std::string_view name) { return name == "kind" || name == "apiVersion" || name == "metadata" || name == "status"; }
+bool is_system_member(std::string_view name) {
+  return name == "kind" || name == "apiVersion" || name == "metadata" || name == "status";
+}
 
 // A custom resource without a status of its own counts changes of that too.
 bool spec_changed(const served& s, const json::value& now, const json::value& before) {
-  auto counts = [&](std::string_view name) { return !is_system_member(name) || (name == "status" && s.custom && !s.has_status); };
+  auto counts = [&](std::string_view name) {
+    return !is_system_member(name) || (name == "status" && s.custom && !s.has_status);
+  };
   for (auto& m : *now.object())
     if (counts(m.name) && !(m.value == before[m.name])) return true;
   for (auto& m : *before.object())
@@ -63,7 +74,8 @@ bool spec_changed(const served& s, const json::value& now, const json::value& be
 }
 
 bool notes_changed(const kind_rules& rules, const json::value& now, const json::value& before) {
-  return (rules.annotations_count && !(now["annotations"] == before["annotations"])) || (rules.labels_count && !(now["labels"] == before["labels"]));
+  return (rules.annotations_count && !(now["annotations"] == before["annotations"])) ||
+         (rules.labels_count && !(now["labels"] == before["labels"]));
 }
 
 void keep_member(json::value& now, const json::value& before, std::string_view name) {
@@ -78,7 +90,8 @@ void take_labels(json::value& into, const json::value& from) {
   for (auto name : {"labels", "annotations", "finalizers", "ownerReferences"}) keep_member(m, from["metadata"], name);
 }
 
-// Of a resize, containers change what they ask for alone. What isn't the same list any more is taken as it is: its rules refuse it.
+// Of a resize, containers change what they ask for alone. What isn't the same list any more is taken as it is: its
+// rules refuse it.
 void resize_containers(json::value& pod, const json::value& wanted, std::string_view list) {
   auto& asked = wanted["spec"][list];
   auto into = pod.member("spec").find(list);
@@ -130,30 +143,40 @@ constexpr std::string_view registry_prefix = "/registry";
 
 api_result<void> check_body_name(const json::value& body, const authorized& to) {
   auto name = name_in(body);
-  if (name.empty()) return fail(bad_request(fmt::format("the name of the object ({} based on URL) was undeterminable: name must be provided", to.name())));
-  if (name != to.name()) return fail(bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, to.name())));
+  if (name.empty())
+    return fail(bad_request(
+        fmt::format("the name of the object ({} based on URL) was undeterminable: name must be provided", to.name())));
+  if (name != to.name())
+    return fail(bad_request(
+        fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, to.name())));
   return {};
 }
 
 namespace {
 
-status precondition_failed(const served& s, std::string_view name, std::string_view field, std::string_view wanted, std::string_view is) {
-  return conflict(s.group, s.kind == "" ? s.resource : s.resource, name,
-                  fmt::format("Precondition failed: {} in precondition: {}, {} in object meta: {}", field, wanted, field, is));
+status precondition_failed(const served& s, std::string_view name, std::string_view field, std::string_view wanted,
+                           std::string_view is) {
+  return conflict(
+      s.group, s.kind == "" ? s.resource : s.resource, name,
+      fmt::format("Precondition failed: {} in precondition: {}, {} in object meta: {}", field, wanted, field, is));
 }
 
-api_result<void> check_identity(const served& s, const json::value& next, const store::object& current, const json::value& old, part what) {
+api_result<void> check_identity(const served& s, const json::value& next, const store::object& current,
+                                const json::value& old, part what) {
   auto name = name_in(old);
   auto uid = next["metadata"]["uid"].as_string();
   if (!uid.empty() && uid != old["metadata"]["uid"].as_string())
-    return fail(conflict(s.group, s.resource, name,
-                         fmt::format("StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in "
-                                     "precondition: {}, UID in object meta: {}",
-                                     current.key().substr(registry_prefix.size()), uid, old["metadata"]["uid"].as_string())));
+    return fail(
+        conflict(s.group, s.resource, name,
+                 fmt::format("StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: "
+                             "Precondition failed: UID in "
+                             "precondition: {}, UID in object meta: {}",
+                             current.key().substr(registry_prefix.size()), uid, old["metadata"]["uid"].as_string())));
   auto version = next["metadata"]["resourceVersion"].as_string();
   if (version.empty()) {
     if (s.rules->unconditional_update || what == part::own) return {};
-    return fail(invalid(s.group, s.resource, name, {invalid_value("metadata.resourceVersion", 0, "must be specified for an update")}));
+    return fail(invalid(s.group, s.resource, name,
+                        {invalid_value("metadata.resourceVersion", 0, "must be specified for an update")}));
   }
   if (!parse_uint(version)) {
     auto refused = internal_error("");
@@ -163,7 +186,9 @@ api_result<void> check_identity(const served& s, const json::value& next, const 
     return fail(std::move(refused));
   }
   if (version != std::to_string(current.mod()))
-    return fail(conflict(s.group, s.resource, name, "the object has been modified; please apply your changes to the latest version and try again"));
+    return fail(
+        conflict(s.group, s.resource, name,
+                 "the object has been modified; please apply your changes to the latest version and try again"));
   return {};
 }
 
@@ -180,7 +205,8 @@ status write_failed(const served& s, std::string_view name, const error& e) {
     case errc::already_exists: return already_exists(s.group, s.resource, name);
     case errc::not_found: return not_found(s.group, s.resource, name);
     case errc::conflict:
-      return conflict(s.group, s.resource, name, "the object has been modified; please apply your changes to the latest version and try again");
+      return conflict(s.group, s.resource, name,
+                      "the object has been modified; please apply your changes to the latest version and try again");
     default: return from_error(e);
   }
 }
@@ -195,7 +221,8 @@ void set_ownership(json::value& o, json::value list) {
 status refuse(const served& s, std::string_view name, causes found) {
   if (!s.custom && s.group != "apiextensions.k8s.io" && s.group != "apiregistration.k8s.io") {
     std::unordered_set<std::string> told;
-    std::erase_if(found, [&](const cause& c) { return !told.insert(fmt::format("{}: {}", c.field, c.message)).second; });
+    std::erase_if(found,
+                  [&](const cause& c) { return !told.insert(fmt::format("{}: {}", c.field, c.message)).second; });
   }
   return invalid(s.stored->group, s.stored->kind, name, std::move(found));
 }
@@ -208,11 +235,14 @@ void validate_update(causes& out, const kind_rules& rules, const json::value& no
 }
 
 metadata_rules rules_for_metadata(const served& s) {
-  return {s.namespaced(), s.rules->name, s.rules->name_stands, s.custom || s.group == "apiextensions.k8s.io" || s.group == "apiregistration.k8s.io"};
+  return {s.namespaced(), s.rules->name, s.rules->name_stands,
+          s.custom || s.group == "apiextensions.k8s.io" || s.group == "apiregistration.k8s.io"};
 }
 
 // kube-apiserver's extensions store JSON.
-bool is_stored_as_protobuf(const served& s) { return s.group != "apiextensions.k8s.io" && s.group != "apiregistration.k8s.io"; }
+bool is_stored_as_protobuf(const served& s) {
+  return s.group != "apiextensions.k8s.io" && s.group != "apiregistration.k8s.io";
+}
 
 }  // namespace
 
@@ -252,12 +282,13 @@ bool same_as_stored(const store::object& object, std::string_view text) noexcept
 
 api_result<json::value> value_of(const store::object& object) {
   auto v = json::parse(object.bytes());
-  if (!v) return fail(internal_error(fmt::format("the stored object {} can't be read: {}", object.key(), v.error().message)));
+  if (!v)
+    return fail(internal_error(fmt::format("the stored object {} can't be read: {}", object.key(), v.error().message)));
   return *std::move(v);
 }
 
-task<api_result<void>> storage::admit(operation what, json::value* object, const json::value* old, call& c, const store::snapshot& cluster,
-                                      bool mutating) {
+task<api_result<void>> storage::admit(operation what, json::value* object, const json::value* old, call& c,
+                                      const store::snapshot& cluster, bool mutating) {
   if (c.admitted) co_return api_result<void>();
   auto whole = object;
   admission_request r{.what = what, .who = c.to.asked(), .kind = c.to.what().stored->kind};
@@ -280,7 +311,8 @@ task<api_result<void>> storage::admit(operation what, json::value* object, const
 task<api_result<void>> storage::judge(operation what, json::value& body, std::string_view kind, call& c) {
   auto cluster = co_await store_.latest();
   if (!cluster) co_return fail(from_error(cluster.error()));
-  admission_request r{.what = what, .who = c.to.asked(), .kind = std::string(kind), .object = &body, .dry_run = c.options.dry_run};
+  admission_request r{
+      .what = what, .who = c.to.asked(), .kind = std::string(kind), .object = &body, .dry_run = c.options.dry_run};
   auto answer = co_await admission_.mutate(r, *cluster);
   if (answer) answer = co_await admission_.validate(r, *cluster);
   for (auto& w : r.warnings) c.warnings.push_back(std::move(w));
@@ -294,7 +326,8 @@ api_result<void> storage::prepare_create(const authorized& to, json::value& o, c
   auto body_ns = namespace_in(o);
   if (s.namespaced()) {
     if (!body_ns.empty() && body_ns != to.ns())
-      return fail(bad_request(fmt::format("the namespace of the provided object does not match the namespace sent on the request")));
+      return fail(bad_request(
+          fmt::format("the namespace of the provided object does not match the namespace sent on the request")));
     m.set("namespace", to.ns());
   }
   if (!o["metadata"]["resourceVersion"].as_string().empty() && !k.dry_run) {
@@ -304,7 +337,8 @@ api_result<void> storage::prepare_create(const authorized& to, json::value& o, c
     refused.message = "resourceVersion should not be set on objects to be created";
     return fail(std::move(refused));
   }
-  for (auto name : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"}) m.erase(name);
+  for (auto name : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"})
+    m.erase(name);
   if (s.has_status && !s.rules->keeps_status_on_create) o.erase("status");
   if (s.rules->generation) m.set("generation", 1);
   if (auto base = o["metadata"]["generateName"].as_string(); !base.empty() && name_in(o).empty())
@@ -332,7 +366,8 @@ task<api_result<written>> storage::create(json::value object, call& c) {
     if (!cluster) co_return fail(from_error(cluster.error()));
     KEDGE_CO_CHECK(prepare_create(c.to, copy, context_of(*cluster, c)));
     if (!s.namespaced() && !namespace_in(copy).empty())
-      co_return fail(bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+      co_return fail(
+          bad_request("the namespace of the provided object does not match the namespace sent on the request"));
     KEDGE_CO_CHECK(co_await admit(operation::create, &copy, nullptr, c, *cluster, true));
     drop_repeated_owners(copy, c.warnings, true);
     auto& l = reactor::loop::current();
@@ -354,7 +389,8 @@ task<api_result<written>> storage::create(json::value object, call& c) {
   }
 }
 
-task<api_result<written>> storage::store_new(const served& s, json::value object, call& c, const store::snapshot& cluster) {
+task<api_result<written>> storage::store_new(const served& s, json::value object, call& c,
+                                             const store::snapshot& cluster) {
   auto key = s.key(namespace_in(object), name_in(object));
   auto name = std::string(name_in(object));
   causes found;
@@ -370,13 +406,15 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   co_await reactor::maybe_yield();
   KEDGE_CO_CHECK(co_await admit(operation::create, &object, nullptr, c, cluster, false));
   if (s.custom && custom::is_ending(*s.custom->owner, cluster))
-    co_return fail(forbidden(s.group, s.resource, name, "create not allowed while custom resource definition is terminating"));
+    co_return fail(
+        forbidden(s.group, s.resource, name, "create not allowed while custom resource definition is terminating"));
   if (cluster.find(key)) co_return fail(already_exists(s.group, s.resource, name));
 
   const bool service = s.resource == "services" && s.group.empty();
   allocation claims(store_, ranges_);
   if (service) {
-    auto claimed = co_await claims.claim(object, nullptr, c.options.dry_run, cluster, reactor::loop::current().random());
+    auto claimed =
+        co_await claims.claim(object, nullptr, c.options.dry_run, cluster, reactor::loop::current().random());
     if (!claimed) {
       co_await claims.give_back();
       co_return fail(std::move(claimed).error());
@@ -390,7 +428,8 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
     co_return out;
   }
   object = nullptr;  // many wait for the disk at once: each with its text alone
-  auto done = co_await store_.write({store::write_kind::create, std::move(key), std::move(text), 0, s.rules->lease_seconds});
+  auto done =
+      co_await store_.write({store::write_kind::create, std::move(key), std::move(text), 0, s.rules->lease_seconds});
   if (!done) {
     if (service && done.error().code != errc::unknown_outcome) co_await claims.give_back();
     co_return fail(write_failed(s, name, done.error()));
@@ -424,7 +463,8 @@ task<api_result<written>> storage::create_missing_object(const change& how, call
   co_return co_await create(std::move(body), c);
 }
 
-task<api_result<written>> storage::update_once(const change& how, part what, bool create_missing, call& c, bool& lost_race) {
+task<api_result<written>> storage::update_once(const change& how, part what, bool create_missing, call& c,
+                                               bool& lost_race) {
   auto& s = c.to.what();
   auto &ns = c.to.ns(), &name = c.to.name();
   auto cluster = co_await store_.latest();
@@ -432,7 +472,8 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   auto key = c.to.key();
   auto current = cluster->find(key);
   if (!current) {
-    if (create_missing && c.may_create && s.rules->create_by_update && what == part::whole) co_return co_await create_missing_object(how, c);
+    if (create_missing && c.may_create && s.rules->create_by_update && what == part::whole)
+      co_return co_await create_missing_object(how, c);
     co_return fail(not_found(s.group, s.resource, name));
   }
   KEDGE_CO_TRY(auto old, value_of(*current));
@@ -474,10 +515,12 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   if (auto body_name = name_in(*next); body_name.empty())
     next->member("metadata").set("name", name);
   else if (body_name != name)
-    co_return fail(bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", body_name, name)));
+    co_return fail(bad_request(
+        fmt::format("the name of the object ({}) does not match the name on the URL ({})", body_name, name)));
   if (s.namespaced()) {
     if (auto body_ns = namespace_in(*next); !body_ns.empty() && body_ns != ns)
-      co_return fail(bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+      co_return fail(
+          bad_request("the namespace of the provided object does not match the namespace sent on the request"));
     next->member("metadata").set("namespace", ns);
   }
   KEDGE_CO_CHECK(check_identity(s, *next, *current, old, what));
@@ -535,8 +578,8 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
 
   // The last finalizer of an object that is being deleted went: so does the object.
   const bool deleting = old["metadata"]["deletionTimestamp"].is_string();
-  if (deleting && may_go(s, object) && (!may_go(s, old)) && object["metadata"]["deletionGracePeriodSeconds"].as_integer() == 0 &&
-      !c.options.dry_run)
+  if (deleting && may_go(s, object) && (!may_go(s, old)) &&
+      object["metadata"]["deletionGracePeriodSeconds"].as_integer() == 0 && !c.options.dry_run)
     co_return co_await finish_removal(s, current, std::move(object), c, lost_race);
 
   if (!service) co_await reactor::maybe_yield();
@@ -553,7 +596,8 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
     co_return out;
   }
   if (!service) object = old = nullptr;  // many wait for the disk at once: each with its text alone
-  auto done = co_await store_.write({store::write_kind::update, std::move(key), std::move(text), current->mod(), s.rules->lease_seconds});
+  auto done = co_await store_.write(
+      {store::write_kind::update, std::move(key), std::move(text), current->mod(), s.rules->lease_seconds});
   if (!done) {
     if (service && done.error().code != errc::unknown_outcome) co_await claims.give_back();
     lost_race = done.error().code == errc::conflict;
@@ -564,7 +608,8 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   co_return out;
 }
 
-task<api_result<written>> storage::finish_removal(const served& s, const store::object_ref& current, json::value last, call&, bool& lost_race) {
+task<api_result<written>> storage::finish_removal(const served& s, const store::object_ref& current, json::value last,
+                                                  call&, bool& lost_race) {
   auto done = co_await store_.write({store::write_kind::remove, std::string(current->key()), {}, current->mod(), 0});
   if (!done) {
     lost_race = done.error().code == errc::conflict;
@@ -581,8 +626,10 @@ change storage::put_change(json::value body) {
   return [body = std::move(body)](const json::value&) -> api_result<json::value> { return body; };
 }
 
-change storage::patch_change(const served& s, patch_kind how, json::value patch, json::duplicate_list duplicates, part what, call& c) {
-  return [&s, how, patch = std::move(patch), duplicates = std::move(duplicates), what, &c](const json::value& current) -> api_result<json::value> {
+change storage::patch_change(const served& s, patch_kind how, json::value patch, json::duplicate_list duplicates,
+                             part what, call& c) {
+  return [&s, how, patch = std::move(patch), duplicates = std::move(duplicates), what,
+          &c](const json::value& current) -> api_result<json::value> {
     json::value next;
     switch (how) {
       case patch_kind::json: {
@@ -610,10 +657,12 @@ change storage::patch_change(const served& s, patch_kind how, json::value patch,
     }
     if (!next.is_object()) return fail(bad_request("the patch leaves no object"));
     c.warnings.clear();
-    KEDGE_TRY(auto object, decode_body(std::move(next), own_body(s), c.options.validation, duplicates, c.warnings, true));
+    KEDGE_TRY(auto object,
+              decode_body(std::move(next), own_body(s), c.options.validation, duplicates, c.warnings, true));
     if (what == part::whole || what == part::ephemeral_containers || s.custom) apply_defaults(s, object);
     if (object["metadata"]["uid"].as_string() != current["metadata"]["uid"].as_string())
-      return fail(invalid(s.group, s.kind, name_in(current), {invalid_value("metadata.uid", object["metadata"]["uid"], "field is immutable")}));
+      return fail(invalid(s.group, s.kind, name_in(current),
+                          {invalid_value("metadata.uid", object["metadata"]["uid"], "field is immutable")}));
     return object;
   };
 }

@@ -1,7 +1,8 @@
 // storage.h: writes. One path for every kind:
 //
-//   create:  prepare ─▶ admission.mutate ─▶ system metadata ─▶ default, normalise ─▶ validate ─▶ admission.validate ─▶ allocate ─▶ store
-//   update:  read ─▶ change (PUT's body, a patch, a subresource's own) ─▶ keep what may not change ─▶ prepare ─▶ … ─▶ store
+//   create:  prepare ─▶ admission.mutate ─▶ system metadata ─▶ default, normalise ─▶ validate ─▶ admission.validate ─▶
+//   allocate ─▶ store update:  read ─▶ change (PUT's body, a patch, a subresource's own) ─▶ keep what may not change ─▶
+//   prepare ─▶ … ─▶ store
 //            again from the read when another writer was first (conflict_tries)
 //   remove:  read ─▶ preconditions ─▶ mark (grace, finalizers) or remove
 //
@@ -45,18 +46,18 @@ class large_turn {
 
 // One write request's own state; lives until it is answered.
 struct call {
-  authorized to;           // what is written, and by whom
+  authorized to;  // what is written, and by whom
   write_options options;
   const json::value* raw_options = nullptr;
   std::vector<std::string> warnings;
-  std::string manager;     // who will own what the write changes; see applying.h
-  bool applies = false;    // an apply, which has found the new managedFields:
+  std::string manager;   // who will own what the write changes; see applying.h
+  bool applies = false;  // an apply, which has found the new managedFields:
   json::value ownership;
   // Asks whether a write that creates what is missing (a PUT, an apply) may do that. Null: it may not.
   std::function<task<api_result<authorized>>()> may_create = nullptr;
-  const projection* seen_as = nullptr;  // null: admission sees the object itself
+  const projection* seen_as = nullptr;            // null: admission sees the object itself
   std::optional<large_turn> turn = std::nullopt;  // while something large is worked on (take_turn)
-  bool admitted = false;   // admission has judged the request as a whole (an eviction, a binding): not its parts again
+  bool admitted = false;  // admission has judged the request as a whole (an eviction, a binding): not its parts again
 };
 
 // What a write gives: the stored object, or a value (dry run, Status).
@@ -92,16 +93,18 @@ class storage {
   task<api_result<written>> update(change how, part what, bool create_missing, call& c);
   task<api_result<written>> remove(delete_options options, call& c);
 
-  // Admission of a request that isn't stored itself: a body that is created on a subresource (a token, an eviction), a question (a review),
-  // the options of a connection. May change the body.
+  // Admission of a request that isn't stored itself: a body that is created on a subresource (a token, an eviction), a
+  // question (a review), the options of a connection. May change the body.
   task<api_result<void>> judge(operation what, json::value& body, std::string_view kind, call& c);
 
-  // Before a text of so many bytes becomes values: work on what is large pauses, so that others run meanwhile, and what it holds, some
-  // fifteen times the text, must not add up. One at a time, in order; nothing for what is small, and for who has the turn already.
+  // Before a text of so many bytes becomes values: work on what is large pauses, so that others run meanwhile, and what
+  // it holds, some fifteen times the text, must not add up. One at a time, in order; nothing for what is small, and for
+  // who has the turn already.
   task<result<void>> take_turn(call& c, std::size_t bytes);
 
   // A patch document as a change: `kind` of patch, its text already parsed.
-  static change patch_change(const served& s, patch_kind how, json::value patch, json::duplicate_list duplicates, part what, call& c);
+  static change patch_change(const served& s, patch_kind how, json::value patch, json::duplicate_list duplicates,
+                             part what, call& c);
   // A PUT's body as a change.
   static change put_change(json::value body);
 
@@ -109,12 +112,14 @@ class storage {
 
  private:
   api_result<void> prepare_create(const authorized& to, json::value& o, const kind_context& k);
-  task<api_result<void>> admit(operation what, json::value* object, const json::value* old, call& c, const store::snapshot& cluster, bool mutating);
+  task<api_result<void>> admit(operation what, json::value* object, const json::value* old, call& c,
+                               const store::snapshot& cluster, bool mutating);
   task<api_result<written>> store_new(const served& s, json::value object, call& c, const store::snapshot& cluster);
   task<api_result<written>> update_once(const change& how, part what, bool create_missing, call& c, bool& lost_race);
   task<api_result<written>> create_missing_object(const change& how, call& c);
   task<api_result<written>> remove_once(const delete_options& options, call& c, bool& lost_race);
-  task<api_result<written>> finish_removal(const served& s, const store::object_ref& current, json::value last, call& c, bool& lost_race);
+  task<api_result<written>> finish_removal(const served& s, const store::object_ref& current, json::value last, call& c,
+                                           bool& lost_race);
 
   store::store& store_;
   admission& admission_;

@@ -1,5 +1,5 @@
-// storage_remove.cc: DELETE. Who goes at once, and who is only marked: pods with a grace period, objects with finalizers,
-// namespaces with content.
+// storage_remove.cc: DELETE. Who goes at once, and who is only marked: pods with a grace period, objects with
+// finalizers, namespaces with content.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,16 +16,19 @@ namespace {
 bool is_pod(const served& s) { return s.resource == "pods" && s.group.empty(); }
 bool is_namespace(const served& s) { return s.resource == "namespaces" && s.group.empty(); }
 
-api_result<void> check_preconditions(const served& s, const store::object& current, const json::value& old, const delete_options& o) {
+api_result<void> check_preconditions(const served& s, const store::object& current, const json::value& old,
+                                     const delete_options& o) {
   auto uid = old["metadata"]["uid"].as_string();
   if (!o.uid.empty() && o.uid != uid)
     return fail(conflict(s.group, s.kind, name_in(old),
-                         fmt::format("the UID in the precondition ({}) does not match the UID in record ({}). The object might have been deleted and then recreated",
+                         fmt::format("the UID in the precondition ({}) does not match the UID in record ({}). The "
+                                     "object might have been deleted and then recreated",
                                      o.uid, uid)));
   auto version = std::to_string(current.mod());
   if (!o.resource_version.empty() && o.resource_version != version)
     return fail(conflict(s.group, s.kind, name_in(old),
-                         fmt::format("the ResourceVersion in the precondition ({}) does not match the ResourceVersion in record ({}). The object might have been modified",
+                         fmt::format("the ResourceVersion in the precondition ({}) does not match the ResourceVersion "
+                                     "in record ({}). The object might have been modified",
                                      o.resource_version, version)));
   return {};
 }
@@ -82,7 +85,8 @@ verdict mark(const served& s, json::value& o, const delete_options& options, wal
     m.set("deletionGracePeriodSeconds", grace);
   };
   auto first_mark = [&] {
-    if (since.empty() && o["metadata"]["generation"].is_integer()) m.set("generation", o["metadata"]["generation"].as_integer() + 1);
+    if (since.empty() && o["metadata"]["generation"].is_integer())
+      m.set("generation", o["metadata"]["generation"].as_integer() + 1);
   };
   if (is_pod(s)) {
     if (since.empty()) {
@@ -120,7 +124,11 @@ json::value success(const served& s, const json::value& old) {
   if (!s.group.empty()) details.set("group", s.group);
   details.set("kind", s.resource);
   details.set("uid", old["metadata"]["uid"]);
-  return json::object{{"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", json::object{}}, {"status", "Success"}, {"details", std::move(details)}};
+  return json::object{{"kind", "Status"},
+                      {"apiVersion", "v1"},
+                      {"metadata", json::object{}},
+                      {"status", "Success"},
+                      {"details", std::move(details)}};
 }
 
 }  // namespace
@@ -145,7 +153,8 @@ task<api_result<written>> storage::remove_once(const delete_options& options, ca
   KEDGE_CO_CHECK(check_preconditions(s, *current, old, options));
   if (s.rules->refuse_delete)
     if (auto why = s.rules->refuse_delete(old); !why.empty()) co_return fail(forbidden(s.group, s.resource, name, why));
-  for (bool mutating : {true, false}) KEDGE_CO_CHECK(co_await admit(operation::remove, nullptr, &old, c, *cluster, mutating));
+  for (bool mutating : {true, false})
+    KEDGE_CO_CHECK(co_await admit(operation::remove, nullptr, &old, c, *cluster, mutating));
 
   auto object = old;
   object.member("metadata").erase("resourceVersion");
@@ -154,7 +163,8 @@ task<api_result<written>> storage::remove_once(const delete_options& options, ca
   if (s.rules->prepare_delete) s.rules->prepare_delete(object, reactor::loop::current().wall_now());
   auto what = mark(s, object, options, reactor::loop::current().wall_now());
   written out;
-  if (c.options.dry_run || (what == verdict::unchanged && object["metadata"]["finalizers"].size() == finalizers_before)) {
+  if (c.options.dry_run ||
+      (what == verdict::unchanged && object["metadata"]["finalizers"].size() == finalizers_before)) {
     if (c.options.dry_run && what == verdict::gone && !s.rules->answers_deleted_object) {
       out.value = success(s, old);
       out.is_status = true;
@@ -171,11 +181,14 @@ task<api_result<written>> storage::remove_once(const delete_options& options, ca
     co_return out;
   }
   auto text = stored_text(s, object);
-  auto done = co_await store_.write({store::write_kind::update, std::move(key), std::move(text), current->mod(), s.rules->lease_seconds});
+  auto done = co_await store_.write(
+      {store::write_kind::update, std::move(key), std::move(text), current->mod(), s.rules->lease_seconds});
   if (!done) {
     lost_race = done.error().code == errc::conflict;
     if (done.error().code == errc::conflict)
-      co_return fail(conflict(s.group, s.resource, name, "the object has been modified; please apply your changes to the latest version and try again"));
+      co_return fail(
+          conflict(s.group, s.resource, name,
+                   "the object has been modified; please apply your changes to the latest version and try again"));
     if (done.error().code == errc::not_found) co_return fail(not_found(s.group, s.resource, name));
     co_return fail(from_error(done.error()));
   }

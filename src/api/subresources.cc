@@ -20,21 +20,31 @@ expected_body body_of(const served_subresource& sub, std::string& version) {
 }
 
 json::value success_created() {
-  return json::object{{"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", json::object{}}, {"status", "Success"}, {"code", 201}};
+  return json::object{
+      {"kind", "Status"}, {"apiVersion", "v1"}, {"metadata", json::object{}}, {"status", "Success"}, {"code", 201}};
 }
 
 // The Scale of a Deployment, ReplicaSet, StatefulSet or ReplicationController, or of a custom resource.
 json::value scale_of(const served& s, const json::value& o) {
   if (s.custom) return custom::scale_of(s, o);
   auto& m = o["metadata"];
-  json::object meta{{"name", m["name"]}, {"namespace", m["namespace"]}, {"uid", m["uid"]}, {"resourceVersion", m["resourceVersion"]}, {"creationTimestamp", m["creationTimestamp"]}};
+  json::object meta{{"name", m["name"]},
+                    {"namespace", m["namespace"]},
+                    {"uid", m["uid"]},
+                    {"resourceVersion", m["resourceVersion"]},
+                    {"creationTimestamp", m["creationTimestamp"]}};
   json::object spec;
   if (o["spec"]["replicas"].as_integer() != 0) spec.set("replicas", o["spec"]["replicas"]);
   auto& selector = o["spec"]["selector"];
-  auto text = o["kind"].as_string() == "ReplicationController" ? label_selector::from_map(selector).text() : label_selector::from_object(selector).text();
+  auto text = o["kind"].as_string() == "ReplicationController" ? label_selector::from_map(selector).text()
+                                                               : label_selector::from_object(selector).text();
   json::object status{{"replicas", o["status"]["replicas"].as_integer()}};
   if (!text.empty()) status.set("selector", text);
-  return json::object{{"kind", "Scale"}, {"apiVersion", "autoscaling/v1"}, {"metadata", std::move(meta)}, {"spec", std::move(spec)}, {"status", std::move(status)}};
+  return json::object{{"kind", "Scale"},
+                      {"apiVersion", "autoscaling/v1"},
+                      {"metadata", std::move(meta)},
+                      {"spec", std::move(spec)},
+                      {"status", std::move(status)}};
 }
 
 void set_replicas(const served& s, json::value& object, std::int64_t wanted) {
@@ -47,10 +57,13 @@ void set_replicas(const served& s, json::value& object, std::int64_t wanted) {
 api_result<json::value> scaled(const served& s, const json::value& current, const json::value& scale) {
   auto wanted = scale["spec"]["replicas"].as_integer();
   if (wanted < 0)
-    return fail(invalid("autoscaling", "Scale", name_in(current), {invalid_value("spec.replicas", wanted, "must be greater than or equal to 0")}));
+    return fail(invalid("autoscaling", "Scale", name_in(current),
+                        {invalid_value("spec.replicas", wanted, "must be greater than or equal to 0")}));
   auto version = scale["metadata"]["resourceVersion"].as_string();
   if (!version.empty() && version != current["metadata"]["resourceVersion"].as_string())
-    return fail(conflict(s.group, s.resource, name_in(current), "the object has been modified; please apply your changes to the latest version and try again"));
+    return fail(
+        conflict(s.group, s.resource, name_in(current),
+                 "the object has been modified; please apply your changes to the latest version and try again"));
   auto next = current;
   set_replicas(s, next, wanted);
   return next;
@@ -72,21 +85,27 @@ api_result<json::value> bound(const json::value& current, const json::value& bin
   auto refuse = [&](std::string why) { return fail(conflict("", "pods/binding", name_in(current), why)); };
   auto name = name_in(current);
   auto node = binding["target"]["name"].as_string();
-  if (current["metadata"]["deletionTimestamp"].is_string()) return refuse(fmt::format("pod {} is being deleted, cannot be assigned to a host", name));
-  if (auto at = current["spec"]["nodeName"].as_string(); !at.empty()) return refuse(fmt::format("pod {} is already assigned to node {}", name, quote(at)));
-  if (!current["spec"]["schedulingGates"].empty()) return refuse(fmt::format("pod {} has non-empty .spec.schedulingGates", name));
+  if (current["metadata"]["deletionTimestamp"].is_string())
+    return refuse(fmt::format("pod {} is being deleted, cannot be assigned to a host", name));
+  if (auto at = current["spec"]["nodeName"].as_string(); !at.empty())
+    return refuse(fmt::format("pod {} is already assigned to node {}", name, quote(at)));
+  if (!current["spec"]["schedulingGates"].empty())
+    return refuse(fmt::format("pod {} has non-empty .spec.schedulingGates", name));
   auto uid = binding["metadata"]["uid"].as_string();
   if (!uid.empty() && uid != current["metadata"]["uid"].as_string())
-    return fail(conflict("", "pods", name,
-                         fmt::format("StorageError: invalid object, Code: 4, Key: /pods/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: "
-                                     "UID in precondition: {}, UID in object meta: {}",
-                                     current["metadata"]["namespace"].as_string(), name, uid, current["metadata"]["uid"].as_string())));
+    return fail(conflict(
+        "", "pods", name,
+        fmt::format("StorageError: invalid object, Code: 4, Key: /pods/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: "
+                    "Precondition failed: "
+                    "UID in precondition: {}, UID in object meta: {}",
+                    current["metadata"]["namespace"].as_string(), name, uid, current["metadata"]["uid"].as_string())));
   auto next = current;
   next.member("spec").set("nodeName", node);
   if (auto notes = binding["metadata"]["annotations"].object())
     for (auto& a : *notes) next.member("metadata").member("annotations").set(a.name, a.value);
   auto now = format_rfc3339(reactor::loop::current().wall_now());
-  set_condition(next.member("status"), json::object{{"type", "PodScheduled"}, {"status", "True"}, {"lastTransitionTime", now}});
+  set_condition(next.member("status"),
+                json::object{{"type", "PodScheduled"}, {"status", "True"}, {"lastTransitionTime", now}});
   return next;
 }
 
@@ -119,10 +138,12 @@ budget_verdict ask_budget(const json::value& pdb, const json::value& pod) {
     return too_busy("Cannot evict pod as it would violate the pod's disruption budget.",
                     fmt::format("The disruption budget {} is still being processed by the server.", name), 10);
   auto allowed = pdb["status"]["disruptionsAllowed"].as_integer();
-  if (allowed < 0) return {forbidden("policy", "poddisruptionbudgets", name, "pdb disruptions allowed is negative"), false};
+  if (allowed < 0)
+    return {forbidden("policy", "poddisruptionbudgets", name, "pdb disruptions allowed is negative"), false};
   if (allowed == 0)
-    return too_busy("Cannot evict pod as it would violate the pod's disruption budget.",
-                    fmt::format("The disruption budget {} needs {} healthy pods and has {} currently", name, wanted, healthy), 0);
+    return too_busy(
+        "Cannot evict pod as it would violate the pod's disruption budget.",
+        fmt::format("The disruption budget {} needs {} healthy pods and has {} currently", name, wanted, healthy), 0);
   return {std::nullopt, true};
 }
 
@@ -134,12 +155,14 @@ task<api_result<void>> charge_budget(storage& store, const json::value& pod, cal
   auto ns = std::string(namespace_in(pod));
   cluster->scan(pdbs->prefix(ns), {}, [&](const store::object_ref& o) {
     auto v = value_of(*o);
-    if (v && label_selector::from_object((*v)["spec"]["selector"]).matches(pod["metadata"]["labels"])) matching.push_back(*std::move(v));
+    if (v && label_selector::from_object((*v)["spec"]["selector"]).matches(pod["metadata"]["labels"]))
+      matching.push_back(*std::move(v));
     return true;
   });
   if (matching.empty()) co_return api_result<void>();
   if (matching.size() > 1)
-    co_return fail(internal_error("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."));
+    co_return fail(internal_error(
+        "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."));
   auto pod_name = std::string(name_in(pod));
   auto how = [&pod, &pod_name](const json::value& current) -> api_result<json::value> {
     auto verdict = ask_budget(current, pod);
@@ -152,7 +175,8 @@ task<api_result<void>> charge_budget(storage& store, const json::value& pod, cal
     return next;
   };
   // The budget is the server's to charge, whoever evicts.
-  call own{.to = authorization::own(server_itself(), "update", *pdbs, ns, std::string(name_in(matching[0])), "status"), .options = c.options};
+  call own{.to = authorization::own(server_itself(), "update", *pdbs, ns, std::string(name_in(matching[0])), "status"),
+           .options = c.options};
   auto done = co_await store.update(how, part::own, false, own);
   if (!done) co_return fail(done.error());
   co_return api_result<void>();
@@ -165,7 +189,8 @@ api_result<void> check_delete_options(const json::value& given, bool dry_run) {
     std::vector<std::string> texts;
     for (std::size_t i = 0; i < asked.size(); ++i) texts.emplace_back(asked[i].as_string());
     status refused;
-    refused.message = fmt::format("Non-matching dry-run options in request and content: [All] and [{}]", join(texts, " "));
+    refused.message =
+        fmt::format("Non-matching dry-run options in request and content: [All] and [{}]", join(texts, " "));
     return fail(std::move(refused));
   }
   causes found;
@@ -190,16 +215,18 @@ task<api_result<written>> evict(storage& store, json::value eviction, call& c) {
   KEDGE_CO_CHECK(check_delete_options(given, c.options.dry_run));
   if (!given["dryRun"].empty()) c.options.dry_run = true;
   auto phase = pod["status"]["phase"].as_string();
-  const bool free = phase == "Succeeded" || phase == "Failed" || phase == "Pending" || pod["metadata"]["deletionTimestamp"].is_string();
+  const bool free = phase == "Succeeded" || phase == "Failed" || phase == "Pending" ||
+                    pod["metadata"]["deletionTimestamp"].is_string();
   if (!free) KEDGE_CO_CHECK(co_await charge_budget(store, pod, c));
   if (!c.options.dry_run && options.resource_version.empty()) {
     auto how = [](const json::value& current) -> api_result<json::value> {
       auto next = current;
-      set_condition(next.member("status"), json::object{{"type", "DisruptionTarget"},
-                                                        {"status", "True"},
-                                                        {"lastTransitionTime", format_rfc3339(reactor::loop::current().wall_now())},
-                                                        {"reason", "EvictionByEvictionAPI"},
-                                                        {"message", "Eviction API: evicting"}});
+      set_condition(next.member("status"),
+                    json::object{{"type", "DisruptionTarget"},
+                                 {"status", "True"},
+                                 {"lastTransitionTime", format_rfc3339(reactor::loop::current().wall_now())},
+                                 {"reason", "EvictionByEvictionAPI"},
+                                 {"message", "Eviction API: evicting"}});
       return next;
     };
     KEDGE_CO_TRY(auto marked, co_await store.update(how, part::own, false, c));
@@ -236,7 +263,9 @@ part part_of(std::string_view sub) noexcept {
 }
 
 void check_propagation(causes& out, std::string_view policy, bool orphan_said) {
-  if (orphan_said && !policy.empty()) out.push_back(invalid_value("propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set"));
+  if (orphan_said && !policy.empty())
+    out.push_back(
+        invalid_value("propagationPolicy", policy, "orphanDependents and deletionPropagation cannot be both set"));
   if (!policy.empty() && policy != "Orphan" && policy != "Background" && policy != "Foreground")
     out.push_back(not_supported("propagationPolicy", policy, {"Foreground", "Background", "Orphan", "nil"}));
 }
@@ -251,15 +280,18 @@ api_result<patch_document> parse_patch(std::string_view content_type, std::strin
   else if (type == "application/strategic-merge-patch+json")
     out.kind = patch_kind::strategic;
   else
-    return fail(unsupported_media_type("the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
-                                       "application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"));
+    return fail(unsupported_media_type(
+        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
+        "application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"));
   json::parse_options options;
   options.duplicates = &out.duplicates;
   auto v = json::parse(text, options);
   if (!v) return fail(bad_request(fmt::format("error decoding patch: {}", v.error().message)));
   if (out.kind == patch_kind::json ? !v->is_array() : !v->is_object())
     return fail(bad_request(fmt::format("error decoding patch: json: cannot unmarshal {} into Go value of type {}",
-                                        v->is_object() ? "object" : v->is_array() ? "array" : "value",
+                                        v->is_object()  ? "object"
+                                        : v->is_array() ? "array"
+                                                        : "value",
                                         out.kind == patch_kind::json ? "jsonpatch.Patch" : "map[string]interface {}")));
   out.patch = *std::move(v);
   return out;
@@ -292,9 +324,11 @@ json::value connect_options(const served_subresource& sub, const query_values& q
 
 task<api_result<written>> serve_scale(subresource_request q, call& c) {
   auto& s = c.to.what();
-  const projection as_scale_object{.kind = "Scale",
-                                   .show = [&s](const json::value& o) { return scale_of(s, o); },
-                                   .take = [&s](json::value& o, const json::value& shown) { set_replicas(s, o, shown["spec"]["replicas"].as_integer()); }};
+  const projection as_scale_object{
+      .kind = "Scale",
+      .show = [&s](const json::value& o) { return scale_of(s, o); },
+      .take = [&s](json::value& o,
+                   const json::value& shown) { set_replicas(s, o, shown["spec"]["replicas"].as_integer()); }};
   c.seen_as = &as_scale_object;
   auto cluster = co_await q.store.objects().latest();
   if (!cluster) co_return fail(from_error(cluster.error()));
@@ -332,7 +366,9 @@ task<api_result<written>> serve_scale(subresource_request q, call& c) {
         after = json::apply_merge_patch(before, document.patch);
       }
       if (after["spec"]["replicas"].is_null()) after.member("spec").set("replicas", 0);
-      if (!after["spec"]["replicas"].is_integer()) return fail(bad_request("json: cannot unmarshal value into Go struct field ScaleSpec.spec.replicas of type int32"));
+      if (!after["spec"]["replicas"].is_integer())
+        return fail(
+            bad_request("json: cannot unmarshal value into Go struct field ScaleSpec.spec.replicas of type int32"));
       return scaled(s, current, after);
     };
   }
@@ -352,7 +388,8 @@ status plain_failure(const causes& found) {
 task<api_result<written>> bind_pod(storage& s, json::value binding, call& c) {
   auto& target = binding["target"];
   causes found;
-  if (auto kind = target["kind"].as_string(); !kind.empty() && kind != "Node") found.push_back(not_supported("target.kind", kind, {"Node", "<empty>"}));
+  if (auto kind = target["kind"].as_string(); !kind.empty() && kind != "Node")
+    found.push_back(not_supported("target.kind", kind, {"Node", "<empty>"}));
   if (target["name"].as_string().empty()) found.push_back(required("target.name"));
   if (!found.empty()) co_return fail(plain_failure(found));
   auto how = [binding = std::move(binding)](const json::value& current) { return bound(current, binding); };
@@ -367,14 +404,16 @@ task<api_result<json::value>> read_admitted(subresource_request q, call& c) {
   auto expected = body_of(q.sub, version);
   KEDGE_CO_TRY(auto body, read_object(q.body, q.format, expected, c.options.validation, c.warnings));
   if (auto ns = namespace_in(body); !ns.empty() && ns != c.to.ns())
-    co_return fail(bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+    co_return fail(
+        bad_request("the namespace of the provided object does not match the namespace sent on the request"));
   KEDGE_CO_CHECK(co_await q.store.judge(operation::create, body, q.sub.kind, c));
   co_return body;
 }
 
 task<api_result<written>> serve_pod_action(subresource_request q, call& c) {
   KEDGE_CO_TRY(auto body, co_await read_admitted(q, c));
-  if (name_in(body) != c.to.name()) co_return fail(bad_request(fmt::format("name in URL does not match name in {} object", q.sub.kind)));
+  if (name_in(body) != c.to.name())
+    co_return fail(bad_request(fmt::format("name in URL does not match name in {} object", q.sub.kind)));
   c.admitted = true;
   if (q.sub.name == "binding") co_return co_await bind_pod(q.store, std::move(body), c);
   co_return co_await evict(q.store, std::move(body), c);

@@ -30,13 +30,15 @@ struct subresource_request {
   std::string_view content_type;
 };
 
-// What admission sees of a connection: the options of its kind (PodExecOptions, NodeProxyOptions …) from the query. `rest`: the path behind a proxy.
+// What admission sees of a connection: the options of its kind (PodExecOptions, NodeProxyOptions …) from the query.
+// `rest`: the path behind a proxy.
 json::value connect_options(const served_subresource& sub, const query_values& query, std::string_view rest);
 
 task<api_result<written>> serve_scale(subresource_request q, call& c);
 // pods/binding and pods/eviction.
 task<api_result<written>> serve_pod_action(subresource_request q, call& c);
-using virtual_create = std::function<api_result<json::value>(const authorized&, const json::value& body, const store::snapshot&)>;
+using virtual_create =
+    std::function<api_result<json::value>(const authorized&, const json::value& body, const store::snapshot&)>;
 task<api_result<written>> serve_token(subresource_request q, call& c, const virtual_create& create);
 
 // Of the pod that `c.to` names; admission has seen the Binding.

@@ -35,7 +35,8 @@ void one_of(causes& out, const json::value& parent, const place& at, std::string
   out.push_back(not_supported(place(at, member), v, {allowed.begin(), allowed.end()}));
 }
 
-void one_of_needed(causes& out, const json::value& parent, const place& at, std::string_view member, std::initializer_list<std::string_view> allowed) {
+void one_of_needed(causes& out, const json::value& parent, const place& at, std::string_view member,
+                   std::initializer_list<std::string_view> allowed) {
   if (parent[member].as_string().empty())
     out.push_back(required(place(at, member)));
   else
@@ -44,7 +45,8 @@ void one_of_needed(causes& out, const json::value& parent, const place& at, std:
 
 void not_negative(causes& out, const json::value& parent, const place& at, std::string_view member) {
   auto& v = parent[member];
-  if (v.is_number() && v.as_number() < 0) out.push_back(invalid_value(place(at, member), v, "must be greater than or equal to 0"));
+  if (v.is_number() && v.as_number() < 0)
+    out.push_back(invalid_value(place(at, member), v, "must be greater than or equal to 0"));
 }
 
 void immutable(causes& out, const json::value& now, const json::value& before, const place& at) {
@@ -83,9 +85,12 @@ void check_label_selector(causes& out, const json::value& selector, const place&
     const place here(at, "matchExpressions", i);
     auto op = e["operator"].as_string();
     if (op == "In" || op == "NotIn") {
-      if (e["values"].empty()) out.push_back(required(place(here, "values"), "must be specified when `operator` is 'In' or 'NotIn'"));
+      if (e["values"].empty())
+        out.push_back(required(place(here, "values"), "must be specified when `operator` is 'In' or 'NotIn'"));
     } else if (op == "Exists" || op == "DoesNotExist") {
-      if (!e["values"].empty()) out.push_back(forbidden_value(place(here, "values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+      if (!e["values"].empty())
+        out.push_back(forbidden_value(place(here, "values"),
+                                      "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
     } else {
       out.push_back(invalid_value(place(here, "operator"), op, "not a valid selector operator"));
     }
@@ -124,7 +129,8 @@ void check_standard_conditions(causes& out, const json::value& list, const place
       add_problems(out, place(here, "type"), type, check_qualified_name(type));
     one_of_needed(out, c, here, "status", {"False", "True", "Unknown"});
     if (c["observedGeneration"].as_integer() < 0)
-      out.push_back(invalid_value(place(here, "observedGeneration"), c["observedGeneration"], "must be greater than or equal to zero"));
+      out.push_back(invalid_value(place(here, "observedGeneration"), c["observedGeneration"],
+                                  "must be greater than or equal to zero"));
     if (c["lastTransitionTime"].is_null()) out.push_back(required(place(here, "lastTransitionTime")));
     if (reason.empty()) {
       out.push_back(required(place(here, "reason")));
@@ -155,7 +161,8 @@ void check_domain_path(causes& out, std::string_view text, const place& at) {
 }
 
 void check_id(causes& out, const json::value& id, const place& at) {
-  if (id.as_integer() < 0 || id.as_integer() > INT32_MAX) out.push_back(invalid_value(at, id, "must be between 0 and 2147483647, inclusive"));
+  if (id.as_integer() < 0 || id.as_integer() > INT32_MAX)
+    out.push_back(invalid_value(at, id, "must be between 0 and 2147483647, inclusive"));
 }
 
 void check_port_or_name(causes& out, const json::value& v, const place& at) {
@@ -170,9 +177,10 @@ void check_int_or_percent(causes& out, const json::value& v, const place& at) {
   if (auto text = v.string()) {
     auto digits = std::string_view(*text);
     if (!digits.ends_with('%') || !parse_uint(digits.substr(0, digits.size() - 1)))
-      out.push_back(invalid_value(at, v,
-                                  "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex "
-                                  "used for validation is '[0-9]+%')"));
+      out.push_back(invalid_value(
+          at, v,
+          "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex "
+          "used for validation is '[0-9]+%')"));
   } else if (v.as_integer() < 0) {
     out.push_back(invalid_value(at, v, "must be greater than or equal to 0"));
   }
@@ -201,14 +209,16 @@ void check_finalizers(causes& out, const json::value& finalizers, const place& a
     orphan = orphan || f == "orphan";
     foreground = foreground || f == "foregroundDeletion";
   }
-  if (orphan && foreground) out.push_back(invalid_value(at, finalizers, "finalizer orphan and foregroundDeletion cannot be both set"));
+  if (orphan && foreground)
+    out.push_back(invalid_value(at, finalizers, "finalizer orphan and foregroundDeletion cannot be both set"));
 }
 
 void check_standard_finalizers(causes& out, const json::value& finalizers, const place& at) {
   for (std::size_t i = 0; i < finalizers.size(); ++i) {
     auto f = finalizers[i].as_string();
     if (f.find('/') == f.npos && !standard_finalizer(f))
-      out.push_back(invalid_value(place(at, i), f, "name is neither a standard finalizer name nor is it fully qualified"));
+      out.push_back(
+          invalid_value(place(at, i), f, "name is neither a standard finalizer name nor is it fully qualified"));
   }
 }
 
@@ -229,20 +239,23 @@ void check_owners(causes& out, const json::value& owners, const place& at) {
     else if (!is_group_version(version))
       out.push_back(invalid_value(place(here, "apiVersion"), version, "must be <group>/<version> or <version>"));
     for (auto member : {"kind", "name", "uid"}) need(out, o, here, member, "must not be empty");
-    if (version == "v1" && o["kind"].as_string() == "Event") out.push_back(invalid_value(here, o, "/v1, Kind=Event is disallowed from being an owner"));
+    if (version == "v1" && o["kind"].as_string() == "Event")
+      out.push_back(invalid_value(here, o, "/v1, Kind=Event is disallowed from being an owner"));
     if (!o["controller"].as_bool()) continue;
     auto name = fmt::format("{}/{}", o["kind"].as_string(), o["name"].as_string());
     if (!controller.empty())
-      out.push_back(invalid_value(at, owners,
-                                  fmt::format("Only one reference can have Controller set to true. Found \"true\" in references for {} and {}",
-                                              controller, name)));
+      out.push_back(invalid_value(
+          at, owners,
+          fmt::format("Only one reference can have Controller set to true. Found \"true\" in references for {} and {}",
+                      controller, name)));
     else
       controller = name;
   }
 }
 
 void check_name(causes& out, const json::value& m, name_check rule, const place& at) {
-  if (auto base = m["generateName"].as_string(); !base.empty()) add_problems(out, place(at, "generateName"), base, rule(without_last_dash(base)));
+  if (auto base = m["generateName"].as_string(); !base.empty())
+    add_problems(out, place(at, "generateName"), base, rule(without_last_dash(base)));
   auto name = m["name"].as_string();
   if (name.empty())
     out.push_back(required(place(at, "name"), "name or generateName is required"));
@@ -250,7 +263,8 @@ void check_name(causes& out, const json::value& m, name_check rule, const place&
     add_problems(out, place(at, "name"), name, rule(name));
 }
 
-void check_common(causes& out, const json::value& m, const metadata_rules& rules, name_check name_rule, const place& at) {
+void check_common(causes& out, const json::value& m, const metadata_rules& rules, name_check name_rule,
+                  const place& at) {
   check_name(out, m, name_rule, at);
   auto ns = m["namespace"].as_string();
   if (rules.namespaced) {
@@ -277,10 +291,12 @@ void check_finalizer(causes& out, std::string_view name, const place& at) {
 
 void check_metadata(causes& out, const json::value& m, const metadata_rules& rules, const place& at) {
   check_common(out, m, rules, rules.name, at);
-  if (auto finalizers = m.find("finalizers"); finalizers && !rules.plain_finalizers) check_standard_finalizers(out, *finalizers, place(at, "finalizers"));
+  if (auto finalizers = m.find("finalizers"); finalizers && !rules.plain_finalizers)
+    check_standard_finalizers(out, *finalizers, place(at, "finalizers"));
 }
 
-void check_metadata_update(causes& out, const json::value& now, const json::value& before, const metadata_rules& rules) {
+void check_metadata_update(causes& out, const json::value& now, const json::value& before,
+                           const metadata_rules& rules) {
   const place at("metadata");
   // A name that stands may be of an older rule: it must only be one that a path can have.
   check_common(out, now, rules, check_path_segment, at);
@@ -292,12 +308,16 @@ void check_metadata_update(causes& out, const json::value& now, const json::valu
     std::string list;
     for (auto f : fresh) list += (list.empty() ? "" : ", ") + quote(f);
     if (!list.empty())
-      out.push_back(forbidden_value(place(at, "finalizers"),
-                                    fmt::format("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}", list)));
+      out.push_back(forbidden_value(
+          place(at, "finalizers"),
+          fmt::format(
+              "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+              list)));
   }
   for (auto name : {"name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"})
     if (!(now[name] == before[name])) immutable(out, now[name], before[name], place(at, name));
-  if (auto finalizers = now.find("finalizers"); finalizers && !rules.plain_finalizers) check_standard_finalizers(out, *finalizers, place(at, "finalizers"));
+  if (auto finalizers = now.find("finalizers"); finalizers && !rules.plain_finalizers)
+    check_standard_finalizers(out, *finalizers, place(at, "finalizers"));
   if (!rules.name_stands) check_name(out, now, rules.name, at);
 }
 

@@ -21,11 +21,14 @@ std::string at(std::string_view path, std::size_t i);
 // One Invalid cause a problem.
 void add_problems(causes& out, const place& at, const json::value& v, const problems& p);
 // Required when the member is missing or empty; true when it is there.
-bool need(causes& out, const json::value& parent, const place& at, std::string_view member, std::string_view detail = {});
+bool need(causes& out, const json::value& parent, const place& at, std::string_view member,
+          std::string_view detail = {});
 // Not supported unless the member is absent or one of `allowed`, which are told in that order.
-void one_of(causes& out, const json::value& parent, const place& at, std::string_view member, std::initializer_list<std::string_view> allowed);
+void one_of(causes& out, const json::value& parent, const place& at, std::string_view member,
+            std::initializer_list<std::string_view> allowed);
 // The same, and required unless it is there.
-void one_of_needed(causes& out, const json::value& parent, const place& at, std::string_view member, std::initializer_list<std::string_view> allowed);
+void one_of_needed(causes& out, const json::value& parent, const place& at, std::string_view member,
+                   std::initializer_list<std::string_view> allowed);
 // "must be greater than or equal to 0" when it is there and negative.
 void not_negative(causes& out, const json::value& parent, const place& at, std::string_view member);
 // "field is immutable" when the two differ.
@@ -63,7 +66,8 @@ struct metadata_rules {
   bool plain_finalizers = false;  // names without a domain are allowed: custom resources, and the API's own extensions
 };
 // metadata of an object about to be created.
-void check_metadata(causes& out, const json::value& metadata, const metadata_rules& rules, const place& at = "metadata");
+void check_metadata(causes& out, const json::value& metadata, const metadata_rules& rules,
+                    const place& at = "metadata");
 // Of the result of an update.
 void check_metadata_update(causes& out, const json::value& now, const json::value& before, const metadata_rules& rules);
 

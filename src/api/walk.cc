@@ -21,9 +21,7 @@ bool selection::matches(const served& s, const store::object_ref& o) const {
 
 api_result<selection> make_selection(const authorized& to, std::string_view labels, std::string_view fields) {
   selection out;
-  if (!labels.empty()) {
-    KEDGE_TRY(out.labels, label_selector::parse(labels));
-  }
+  if (!labels.empty()) { KEDGE_TRY(out.labels, label_selector::parse(labels)); }
   if (!fields.empty()) {
     KEDGE_TRY(out.fields, field_selector::parse(fields));
     KEDGE_CHECK(check_fields(to.what(), out.fields));
@@ -65,7 +63,8 @@ search search_for(const authorized& to, const selection& which, const store::sna
   return out;
 }
 
-object_walk::object_walk(store::snapshot cluster, const served& s, search where, const selection& which, std::string start)
+object_walk::object_walk(store::snapshot cluster, const served& s, search where, const selection& which,
+                         std::string start)
     : cluster_(std::move(cluster)),
       what_(s),
       where_(std::move(where)),

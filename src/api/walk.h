@@ -1,6 +1,7 @@
 // walk.h: going over the objects that a list, a watch or a deletion is about, a turn of the loop at a time.
 //
-//   target, selectors ─▶ search_for: one key, a name in each namespace, an index's value, or a prefix ─▶ walk ─▶ those that match
+//   target, selectors ─▶ search_for: one key, a name in each namespace, an index's value, or a prefix ─▶ walk ─▶ those
+//   that match
 #pragma once
 
 #include <functional>

@@ -17,7 +17,9 @@ namespace {
 
 using frame = std::shared_ptr<const std::string>;
 
-bool selected(const watch_state& w, const store::object_ref& o) { return o && (!w.which || w.which->matches(*w.what, o)); }
+bool selected(const watch_state& w, const store::object_ref& o) {
+  return o && (!w.which || w.which->matches(*w.what, o));
+}
 
 // The event as this watch sees it; empty when it doesn't.
 std::string_view seen_type(const watch_state& w, const store::event& e) {
@@ -49,8 +51,8 @@ std::vector<frame> take_batch(watch_state& w, const std::vector<store::event_ref
     if (e.at <= w.from) continue;
     auto type = seen_type(w, e);
     if (type.empty()) continue;
-    // What is gone, or no longer selected, ends as it was last: whoever decides by the object must not be shown another one, and
-    // whoever may see only what is selected not what it has become.
+    // What is gone, or no longer selected, ends as it was last: whoever decides by the object must not be shown another
+    // one, and whoever may see only what is selected not what it has become.
     out.push_back(type == "DELETED" ? frame_of(w, type, e.previous, e.at) : frame_of(w, type, e.object));
   }
   return out;
@@ -66,7 +68,9 @@ json::value bookmark_object(const watch_state& w, store::revision at, bool end_m
     return t;
   }
   if (w.as.as.as != shape::whole)
-    return json::object{{"kind", "PartialObjectMetadata"}, {"apiVersion", w.as.as.v1beta1 ? "meta.k8s.io/v1beta1" : "meta.k8s.io/v1"}, {"metadata", std::move(meta)}};
+    return json::object{{"kind", "PartialObjectMetadata"},
+                        {"apiVersion", w.as.as.v1beta1 ? "meta.k8s.io/v1beta1" : "meta.k8s.io/v1"},
+                        {"metadata", std::move(meta)}};
   return json::object{{"kind", s.kind}, {"apiVersion", s.api_version}, {"metadata", std::move(meta)}};
 }
 
@@ -78,9 +82,12 @@ task<result<void>> write_frames(net::http::exchange& e, std::vector<frame> frame
   co_return co_await e.write(parts);
 }
 
-KEDGE_OWN_FRAME task<result<void>> write_one(net::http::exchange& e, std::string text) { co_return co_await e.write(std::string_view(text)); }
+KEDGE_OWN_FRAME task<result<void>> write_one(net::http::exchange& e, std::string text) {
+  co_return co_await e.write(std::string_view(text));
+}
 
-KEDGE_OWN_FRAME task<result<void>> write_initial(net::http::exchange& e, watch_state& w, store::snapshot cluster, search where, bool end_mark) {
+KEDGE_OWN_FRAME task<result<void>> write_initial(net::http::exchange& e, watch_state& w, store::snapshot cluster,
+                                                 search where, bool end_mark) {
   const selection everything;
   auto& loop = reactor::loop::current();
   std::vector<frame> batch;
@@ -99,7 +106,8 @@ KEDGE_OWN_FRAME task<result<void>> write_initial(net::http::exchange& e, watch_s
   co_return co_await write_one(e, watch_frame_of("BOOKMARK", bookmark_object(w, cluster.at(), true), w.as.as));
 }
 
-KEDGE_OWN_FRAME task<result<void>> write_events(net::http::exchange& e, watch_state& w, std::vector<store::event_ref> events) {
+KEDGE_OWN_FRAME task<result<void>> write_events(net::http::exchange& e, watch_state& w,
+                                                std::vector<store::event_ref> events) {
   std::size_t at = 0;
   while (at < events.size()) {
     KEDGE_CO_CHECK(co_await write_frames(e, take_batch(w, events, at)));
@@ -162,14 +170,14 @@ KEDGE_OWN_FRAME task<void> follow(net::http::exchange& e, watch_state& w) {
 
 std::int64_t lifetime_seconds(const list_options& o) {
   if (o.timeout_seconds && *o.timeout_seconds > 0) return *o.timeout_seconds;
-  return watch_lifetime_min_seconds +
-         static_cast<std::int64_t>(reactor::loop::current().random().below(static_cast<std::uint64_t>(watch_lifetime_min_seconds)));
+  return watch_lifetime_min_seconds + static_cast<std::int64_t>(reactor::loop::current().random().below(
+                                          static_cast<std::uint64_t>(watch_lifetime_min_seconds)));
 }
 
 }  // namespace
 
-task<api_result<watch_start>> open_watch(store::store& s, const authorized& target, list_options o, selection which, view as,
-                                         custom::tables* tables) {
+task<api_result<watch_start>> open_watch(store::store& s, const authorized& target, list_options o, selection which,
+                                         view as, custom::tables* tables) {
   KEDGE_CO_TRY(auto wanted, parse_resource_version(o.resource_version));
   watch_start out;
   out.state = std::make_unique<watch_state>();
@@ -214,7 +222,8 @@ KEDGE_OWN_FRAME task<bool> begin_watch(net::http::exchange& e, prepared_watch& p
     (void)co_await write_one(e, expired_event(w, p.start.refused));
     co_return true;
   }
-  if (p.start.send_initial && !co_await write_initial(e, w, std::exchange(p.start.initial, {}), std::exchange(p.start.where, {}), p.start.end_mark))
+  if (p.start.send_initial && !co_await write_initial(e, w, std::exchange(p.start.initial, {}),
+                                                      std::exchange(p.start.where, {}), p.start.end_mark))
     co_return false;
   // An idle watch must not keep an old state of the cluster alive.
   p.start.initial = {};

@@ -18,7 +18,8 @@ namespace kedge::balancer {
 
 namespace {
 
-// Written by every core, read for sorting and metrics. Relaxed: each value stands for itself, nothing is published by it.
+// Written by every core, read for sorting and metrics. Relaxed: each value stands for itself, nothing is published by
+// it.
 struct counters {
   std::atomic<std::int64_t> connections{0};
 };
@@ -56,10 +57,10 @@ struct carried : reactor::list_hook {
   std::uint64_t cut = 0, move = 0;
   std::shared_ptr<counters> counts;
   reactor::stream* to = nullptr;
-  bool waits = false;   // the client said something after the server's last word
-  time_point last{};    // byte of either
-  bool leaves = false;  // when it is quiet
-  int calm = 0;         // checks of let_go() since a byte came
+  bool waits = false;                       // the client said something after the server's last word
+  time_point last{};                        // byte of either
+  bool leaves = false;                      // when it is quiet
+  int calm = 0;                             // checks of let_go() since a byte came
   time_point leave_by = time_point::max();  // or then, at the latest
   void asked() noexcept {
     waits = true;
@@ -135,7 +136,9 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
       if (!c) c = std::make_shared<counters>();
       fresh->order.push_back({s.address, s.cut, s.move, s.leaving, c});
     }
-    std::erase_if(counts, [&](auto& c) { return !rules.find(c.first) && c.second->connections.load(std::memory_order_relaxed) == 0; });
+    std::erase_if(counts, [&](auto& c) {
+      return !rules.find(c.first) && c.second->connections.load(std::memory_order_relaxed) == 0;
+    });
     std::erase_if(healths, [&](auto& h) { return !rules.find(h.first); });
     for (auto& c : cores) {
       if (c.get() == cores[0].get()) {
@@ -156,7 +159,8 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
       } else if (!e || e->move > one.move) {
         one.leaves = moves = true;
         // A server that is still one of them, and stays, will go on answering: there is no hurry.
-        if ((!e || e->leaving) && one.leave_by == time_point::max()) one.leave_by = reactor::loop::current().now() + options.move_max;
+        if ((!e || e->leaving) && one.leave_by == time_point::max())
+          one.leave_by = reactor::loop::current().now() + options.move_max;
       }
     });
     if (moves) watch_leaving(c);
@@ -174,7 +178,8 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
       auto now = reactor::loop::current().now();
       c.open.for_each([&](carried& one) {
         if (!one.leaves) return;
-        // Counted, because the clock also runs while this process doesn't: what came meanwhile is read before the next check.
+        // Counted, because the clock also runs while this process doesn't: what came meanwhile is read before the next
+        // check.
         if (now >= one.leave_by || (!one.waits && ++one.calm > quiet_checks))
           one.to->close();
         else
@@ -250,7 +255,8 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
         of.changed.pulse();
       }
     } guard(*r);
-    auto c = co_await reactor::with_deadline(tunnel::dial_tcp(s->network(), e.address), began + s->options.dial_timeout);
+    auto c =
+        co_await reactor::with_deadline(tunnel::dial_tcp(s->network(), e.address), began + s->options.dial_timeout);
     auto took = reactor::loop::current().now() - began;
     (c ? s->dialled : s->failed_dials).add(took);
     if (!c) {
@@ -280,10 +286,10 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     for (auto& e : servers->order) {
       // In the core's scope: one that hangs goes on to its own deadline, so that its failure is known.
       c.work->spawn(attempt(shared_from_this(), r, e));
-      auto next = reactor::loop::current().now() + (options.rules.extended ? options.hedge_after : options.dial_timeout);
+      auto next =
+          reactor::loop::current().now() + (options.rules.extended ? options.hedge_after : options.dial_timeout);
       auto before = r->running;
-      while (!r->winner && r->running > 0 && r->running >= before && co_await r->changed.wait_until(next)) {
-      }
+      while (!r->winner && r->running > 0 && r->running >= before && co_await r->changed.wait_until(next)) {}
       if (r->winner) break;
       if (r->running >= before && before > 0) doubt(e.address, true);
     }
@@ -317,7 +323,9 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     end first_end = end::none;
     reactor::event first_byte;
     // A server that heard something and said nothing, and it was up to the server.
-    bool is_dead(duration patience) const { return asked && !answered && (first_end == end::server || waited(patience)); }
+    bool is_dead(duration patience) const {
+      return asked && !answered && (first_end == end::server || waited(patience));
+    }
     bool waited(duration patience) const { return reactor::loop::current().now() - asked_at >= patience; }
   };
   static task<void> copy(reactor::stream& from, reactor::stream& to, conversation& c, carried& entry, end side) {
@@ -383,10 +391,12 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     watch.cancel();
     // Ended from here for another reason: that says nothing new.
     auto* still = c.servers->find(server->entry->address);
-    if (!judges || !talk.is_dead(o.client_patience) || !still || still->cut > server->entry->cut || server->entry->leaves)
+    if (!judges || !talk.is_dead(o.client_patience) || !still || still->cut > server->entry->cut ||
+        server->entry->leaves)
       co_return;
     log::warning("{}: server {} takes bytes and answers none", o.name, server->entry->address);
-    s->tell(server->entry->address, false, talk.waited(o.client_patience) ? reason::dial : reason::refusal, std::nullopt);
+    s->tell(server->entry->address, false, talk.waited(o.client_patience) ? reason::dial : reason::refusal,
+            std::nullopt);
   }
   static task<void> accept_on(std::shared_ptr<state_type> s, core& c, reactor::listener& l, reactor::scope& clients) {
     for (;;) {
@@ -424,7 +434,8 @@ struct load_balancer::state_type : std::enable_shared_from_this<load_balancer::s
     for (;;) {
       if (probes.size() == 0)
         for (auto& one : s->rules.servers()) {
-          if (one.is_default && one.state == state::standby) continue;  // may be a load balancer: says nothing of a server
+          if (one.is_default && one.state == state::standby)
+            continue;  // may be a load balancer: says nothing of a server
           s->healths.try_emplace(one.address);
           probes.spawn(probe_one(s, one.address));
         }
@@ -451,7 +462,8 @@ namespace {
 // A stream to a server for this process: counted and cut while it lives.
 class own_stream final : public reactor::stream {
  public:
-  own_stream(std::unique_ptr<reactor::stream> s, std::unique_ptr<carried> c) noexcept : stream_(std::move(s)), carried_(std::move(c)) {}
+  own_stream(std::unique_ptr<reactor::stream> s, std::unique_ptr<carried> c) noexcept
+      : stream_(std::move(s)), carried_(std::move(c)) {}
   task<result<reactor::buffer>> receive() override {
     auto b = co_await stream_->receive();
     carried_->answered();
@@ -497,7 +509,8 @@ task<result<void>> load_balancer::load() {
       if (l.text() == fixed) fixed.clear();
   }
   if (!s->options.state_file.empty()) {
-    auto read = co_await reactor::offload([path = s->options.state_file, url = s->options.server_url] { return read_state_file(path, url); });
+    auto read = co_await reactor::offload(
+        [path = s->options.state_file, url = s->options.server_url] { return read_state_file(path, url); });
     if (read && *read)
       known = std::move(**read);
     else
@@ -571,7 +584,8 @@ void load_balancer::report(std::string_view address, health h) {
   seen.tunnel = h;
   if (h == health::failed) s->tell(std::string(address), false, reason::health_check, std::nullopt);
   if (h == health::leaving) s->tell(std::string(address), false, reason::farewell, std::nullopt);
-  if (h == health::ok && s->health_of(seen) == health::ok) s->tell(std::string(address), true, reason::health_check, std::nullopt);
+  if (h == health::ok && s->health_of(seen) == health::ok)
+    s->tell(std::string(address), true, reason::health_check, std::nullopt);
 }
 
 void load_balancer::measured(std::string_view address, duration round_trip) {
@@ -592,9 +606,15 @@ status load_balancer::snapshot() const {
   status out{.name = s.options.name};
   for (auto& one : s.rules.servers()) {
     auto h = s.healths.find(one.address);
-    out.servers.push_back({.address = one.address, .state = one.state, .is_default = one.is_default, .own = one.own, .slow = one.slow,
-                           .tunnel = h == s.healths.end() ? health::unknown : h->second.tunnel, .since = one.since,
-                           .connections = s.open_to(one.address), .latency = one.latency});
+    out.servers.push_back({.address = one.address,
+                           .state = one.state,
+                           .is_default = one.is_default,
+                           .own = one.own,
+                           .slow = one.slow,
+                           .tunnel = h == s.healths.end() ? health::unknown : h->second.tunnel,
+                           .since = one.since,
+                           .connections = s.open_to(one.address),
+                           .latency = one.latency});
   }
   return out;
 }
@@ -604,27 +624,35 @@ std::string load_balancer::metrics() const {
   auto& name = s.options.name;
   std::string out;
   auto all = snapshot();
-  out += "# HELP k3s_loadbalancer_server_connections Count of current connections to loadbalancer server, labeled by server\n"
-         "# TYPE k3s_loadbalancer_server_connections gauge\n";
+  out +=
+      "# HELP k3s_loadbalancer_server_connections Count of current connections to loadbalancer server, labeled by "
+      "server\n"
+      "# TYPE k3s_loadbalancer_server_connections gauge\n";
   for (auto& one : all.servers)
-    out += fmt::format("k3s_loadbalancer_server_connections{{name=\"{}\",server=\"{}\"}} {}\n", name, one.address, one.connections);
-  out += "# HELP k3s_loadbalancer_server_health Current health state of loadbalancer backend servers, labeled by server\n"
-         "# TYPE k3s_loadbalancer_server_health gauge\n";
+    out += fmt::format("k3s_loadbalancer_server_connections{{name=\"{}\",server=\"{}\"}} {}\n", name, one.address,
+                       one.connections);
+  out +=
+      "# HELP k3s_loadbalancer_server_health Current health state of loadbalancer backend servers, labeled by server\n"
+      "# TYPE k3s_loadbalancer_server_health gauge\n";
   for (auto& one : all.servers)
-    out += fmt::format("k3s_loadbalancer_server_health{{name=\"{}\",server=\"{}\"}} {}\n", name, one.address, static_cast<int>(one.state));
-  out += "# HELP k3s_loadbalancer_dial_duration_seconds Time in seconds taken to dial a connection to a backend server\n"
-         "# TYPE k3s_loadbalancer_dial_duration_seconds histogram\n";
+    out += fmt::format("k3s_loadbalancer_server_health{{name=\"{}\",server=\"{}\"}} {}\n", name, one.address,
+                       static_cast<int>(one.state));
+  out +=
+      "# HELP k3s_loadbalancer_dial_duration_seconds Time in seconds taken to dial a connection to a backend server\n"
+      "# TYPE k3s_loadbalancer_dial_duration_seconds histogram\n";
   for (auto* h : {&s.dialled, &s.failed_dials}) {
     auto* word = h == &s.dialled ? "success" : "error";
     std::uint64_t count = 0;
     for (unsigned i = 0; i <= dial_buckets; ++i) {
       count += h->buckets[i].load(std::memory_order_relaxed);
       auto le = i == dial_buckets ? std::string("+Inf") : fmt::format("{}", std::ldexp(0.001, static_cast<int>(i)));
-      out += fmt::format("k3s_loadbalancer_dial_duration_seconds_bucket{{name=\"{}\",status=\"{}\",le=\"{}\"}} {}\n", name, word, le, count);
+      out += fmt::format("k3s_loadbalancer_dial_duration_seconds_bucket{{name=\"{}\",status=\"{}\",le=\"{}\"}} {}\n",
+                         name, word, le, count);
     }
     out += fmt::format("k3s_loadbalancer_dial_duration_seconds_sum{{name=\"{}\",status=\"{}\"}} {}\n", name, word,
                        static_cast<double>(h->nanoseconds.load(std::memory_order_relaxed)) / 1e9);
-    out += fmt::format("k3s_loadbalancer_dial_duration_seconds_count{{name=\"{}\",status=\"{}\"}} {}\n", name, word, count);
+    out += fmt::format("k3s_loadbalancer_dial_duration_seconds_count{{name=\"{}\",status=\"{}\"}} {}\n", name, word,
+                       count);
   }
   return out;
 }

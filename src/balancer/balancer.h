@@ -4,12 +4,14 @@
 //   kubelet, clients ──▶ any core: accept ──▶ reads its table ──▶ dial in that order ──▶ bytes both ways
 //
 // A core reads its own pointer to an immutable table: no lock, no shared write but the connection counters. A new table
-// reaches a core as a message; the core then closes its connections to servers whose `cut` went up, and sees to it that those
-// to servers whose `move` went up, or that are gone from the list, end when they are quiet; if the server leaves, in bounded time.
+// reaches a core as a message; the core then closes its connections to servers whose `cut` went up, and sees to it that
+// those to servers whose `move` went up, or that are gone from the list, end when they are quiet; if the server leaves,
+// in bounded time.
 //
-// Black holes: dials are hedged (the next server is tried beside one that hasn't accepted after hedge_after; the first keeps
-// trying and fails by its own deadline), and a server that takes a client's bytes and answers none counts as failed: when it
-// ends the connection so, when first_answer_timeout passes, or when the client gives up after client_patience.
+// Black holes: dials are hedged (the next server is tried beside one that hasn't accepted after hedge_after; the first
+// keeps trying and fails by its own deadline), and a server that takes a client's bytes and answers none counts as
+// failed: when it ends the connection so, when first_answer_timeout passes, or when the client gives up after
+// client_patience.
 //
 // The default server may be a DNS name: it is looked up at each dial.
 #pragma once
@@ -30,10 +32,10 @@ enum class health : unsigned char { unknown, ok, failed, leaving };  // leaving:
 struct balancer_options {
   std::string name = "k3s-agent-load-balancer";  // in metrics and logs
   std::vector<reactor::endpoint> listen = {{"127.0.0.1", 6444}};
-  std::string server_url;                        // --server: "https://fixed.example:6443"; empty: no default server
-  std::string state_file;                        // empty: none
+  std::string server_url;  // --server: "https://fixed.example:6443"; empty: no default server
+  std::string state_file;  // empty: none
   policy rules;
-  reactor::network* network = nullptr;           // null: this machine's
+  reactor::network* network = nullptr;  // null: this machine's
   // Asks one server whether it is well; run on the first core every probe_interval. Null: tunnels and dials alone tell.
   std::function<task<result<void>>(std::string address)> probe;
   duration dial_timeout = balancer::dial_timeout;

@@ -5,7 +5,8 @@
 namespace kedge::balancer {
 
 std::string_view name_of(state s) noexcept {
-  constexpr std::string_view names[] = {"INVALID", "FAILED", "STANDBY", "UNCHECKED", "RECOVERING", "HEALTHY", "PREFERRED", "ACTIVE"};
+  constexpr std::string_view names[] = {"INVALID",    "FAILED",  "STANDBY",   "UNCHECKED",
+                                        "RECOVERING", "HEALTHY", "PREFERRED", "ACTIVE"};
   return names[static_cast<std::size_t>(s)];
 }
 

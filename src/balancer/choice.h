@@ -2,24 +2,29 @@
 //
 //   FAILED/UNCHECKED ─dial or health─▶ RECOVERING ─health─▶ PREFERRED (ACTIVE when it has connections)
 //   PREFERRED ─dial─▶ ACTIVE,  ─60 s without a dial─▶ HEALTHY ─dial─▶ ACTIVE
-//   UNCHECKED/RECOVERING ─dial fails─▶ FAILED;   HEALTHY/PREFERRED/ACTIVE ─dial or health fails─▶ FAILED, connections cut
-//   UNCHECKED/RECOVERING/HEALTHY/PREFERRED/ACTIVE ─says that it stops, or refuses a dial─▶ FAILED, leaving (Kedge's)
+//   UNCHECKED/RECOVERING ─dial fails─▶ FAILED;   HEALTHY/PREFERRED/ACTIVE ─dial or health fails─▶ FAILED, connections
+//   cut UNCHECKED/RECOVERING/HEALTHY/PREFERRED/ACTIVE ─says that it stops, or refuses a dial─▶ FAILED, leaving
+//   (Kedge's)
 //
-// One server is used, not all in turn. It is ACTIVE: becoming so ends the connections to FAILED, STANDBY, RECOVERING and
-// HEALTHY ones; of two, the one with more connections stays. The default server (the fixed registration address) is
+// One server is used, not all in turn. It is ACTIVE: becoming so ends the connections to FAILED, STANDBY, RECOVERING
+// and HEALTHY ones; of two, the one with more connections stays. The default server (the fixed registration address) is
 // STANDBY unless it is also a real one: tried when the others fail, before those known to have failed.
 //
 // What Kedge adds (policy::extended):
-// - An agent has a server of its own, by rendezvous hashing of its name: so servers get equal shares of the agents, and a new
-//   one its share. It comes first when nothing is known yet, and takes over from another ACTIVE one once it has been well for
-//   settle_time (longer after failures, so that a flapping one moves nobody).
-// - While a dial of the ACTIVE server hangs, new connections go to others without either losing theirs: a lost packet is no
+// - An agent has a server of its own, by rendezvous hashing of its name: so servers get equal shares of the agents, and
+// a new
+//   one its share. It comes first when nothing is known yet, and takes over from another ACTIVE one once it has been
+//   well for settle_time (longer after failures, so that a flapping one moves nobody).
+// - While a dial of the ACTIVE server hangs, new connections go to others without either losing theirs: a lost packet
+// is no
 //   reason to move everybody, and a black hole is known as such when the dial ends.
 // - Connections to a server that lives, but isn't the one to use, or is no longer one of the servers, go when they are
 //   quiet (K3s cuts them): a clean stop and a change of mind lose no request.
-// - A server that says that it stops is FAILED and leaving: nobody goes there while another is there, and its connections go
-//   when they are quiet, at the latest after move_max, also when another becomes ACTIVE. So is one that refuses a dial, or
-//   hangs up: whoever does so lives (the system resets a dead one's connections by itself), and answers what it has begun.
+// - A server that says that it stops is FAILED and leaving: nobody goes there while another is there, and its
+// connections go
+//   when they are quiet, at the latest after move_max, also when another becomes ACTIVE. So is one that refuses a dial,
+//   or hangs up: whoever does so lives (the system resets a dead one's connections by itself), and answers what it has
+//   begun.
 // - A slow server (see limits.h) comes behind the good ones that aren't, and gives way to them.
 #pragma once
 
@@ -28,8 +33,8 @@
 #include <string_view>
 #include <vector>
 
-#include "base/time.h"
 #include "balancer/limits.h"
+#include "base/time.h"
 
 namespace kedge::balancer {
 
@@ -45,17 +50,17 @@ struct server {
   balancer::state state = state::unchecked;
   time_point since{};           // of the state
   std::size_t connections = 0;  // set by the caller before each rule
-  // Numbers of the changes, of all servers, by which its connections are to be closed at once (it is dead), or without losing a
-  // request: a connection that is older goes. 0 for a server that has come, or come again, to the list.
+  // Numbers of the changes, of all servers, by which its connections are to be closed at once (it is dead), or without
+  // losing a request: a connection that is older goes. 0 for a server that has come, or come again, to the list.
   std::uint64_t cut = 0, move = 0;
-  bool leaving = false;         // FAILED, and its connections move rather than being cut
+  bool leaving = false;  // FAILED, and its connections move rather than being cut
   // Kedge's
-  duration latency{0};          // smoothed; zero: not measured
+  duration latency{0};  // smoothed; zero: not measured
   unsigned slow_in_a_row = 0;
   bool slow = false;
-  bool own = false;             // by hashing
-  bool doubtful = false;        // a dial of it hangs
-  unsigned failures = 0;        // of late
+  bool own = false;       // by hashing
+  bool doubtful = false;  // a dial of it hangs
+  unsigned failures = 0;  // of late
   time_point well_since{};
 };
 

@@ -6,19 +6,19 @@
 
 namespace kedge::balancer {
 
-inline constexpr std::chrono::seconds dial_timeout{10};          // (K3s)
-inline constexpr std::chrono::seconds health_interval{1};        // (K3s) the tunnels' states are applied this often
-inline constexpr std::chrono::seconds preferred_for{60};         // (K3s) without a dial, then merely healthy
+inline constexpr std::chrono::seconds dial_timeout{10};    // (K3s)
+inline constexpr std::chrono::seconds health_interval{1};  // (K3s) the tunnels' states are applied this often
+inline constexpr std::chrono::seconds preferred_for{60};   // (K3s) without a dial, then merely healthy
 // A server that hasn't accepted by then may be a black hole: the next one is tried beside it.
 inline constexpr std::chrono::milliseconds hedge_after{500};
 // A server that took a client's bytes and never says one is half dead; a TLS server answers a hello in milliseconds.
 inline constexpr std::chrono::seconds first_answer_timeout{10};
-// A client that waited this long in vain and leaves tells the same: many give up before those ten seconds, and a busy server
-// may well take two.
+// A client that waited this long in vain and leaves tells the same: many give up before those ten seconds, and a busy
+// server may well take two.
 inline constexpr std::chrono::seconds client_patience{5};
-inline constexpr std::chrono::seconds probe_interval{5};         // (K3s's etcd balancer)
+inline constexpr std::chrono::seconds probe_interval{5};  // (K3s's etcd balancer)
 inline constexpr std::chrono::seconds probe_timeout{2};
-inline constexpr unsigned probe_failures = 2;                    // one lost packet is no verdict
+inline constexpr unsigned probe_failures = 2;  // one lost packet is no verdict
 // Slow is relative: so many times the fastest, but never below what a satellite link takes.
 inline constexpr unsigned slow_factor = 4;
 inline constexpr std::chrono::milliseconds slow_floor{300};
@@ -27,8 +27,9 @@ inline constexpr unsigned slow_measures = 3;
 inline constexpr std::chrono::seconds settle_time{5};
 inline constexpr std::chrono::seconds settle_max{300};
 inline constexpr std::chrono::minutes forgive_after{10};
-// A connection to a server that is no longer to be used goes when nobody waits for an answer and no byte came for quiet_time; if
-// the server has left the list or says that it stops, at the latest after move_max, which is longer than a server takes to stop.
+// A connection to a server that is no longer to be used goes when nobody waits for an answer and no byte came for
+// quiet_time; if the server has left the list or says that it stops, at the latest after move_max, which is longer than
+// a server takes to stop.
 inline constexpr std::chrono::milliseconds quiet_time{500};
 inline constexpr int quiet_checks = 5;  // in a quiet_time
 inline constexpr std::chrono::seconds move_max{10};

@@ -75,7 +75,8 @@ result<std::string> default_address(std::string_view url) {
     return fail(errc::invalid, "not a server URL: " + quote(url));
   }
   rest = rest.substr(0, rest.find_first_of("/?#"));
-  if (rest.empty() || rest.find('@') != std::string_view::npos) return fail(errc::invalid, "not a server URL: " + quote(url));
+  if (rest.empty() || rest.find('@') != std::string_view::npos)
+    return fail(errc::invalid, "not a server URL: " + quote(url));
   auto colon = rest.rfind(':');
   bool has_port = colon != std::string_view::npos && rest.find(']', colon) == std::string_view::npos;
   std::string out(rest);

@@ -49,7 +49,8 @@ struct error {
   error with(std::string_view context) &&;
 };
 
-// errno as an error: `message` + ": " + strerror; the code follows from errno (ENOENT → not_found, ENOSPC → exhausted …).
+// errno as an error: `message` + ": " + strerror; the code follows from errno (ENOENT → not_found, ENOSPC → exhausted
+// …).
 error os_error(int number, std::string_view message);
 
 template <typename T>
@@ -67,16 +68,16 @@ inline std::unexpected<error> fail(error e) { return std::unexpected<error>(std:
 // that co_await may stand in the expression with every compiler.
 #define KEDGE_CONCAT_(a, b) a##b
 #define KEDGE_CONCAT(a, b) KEDGE_CONCAT_(a, b)
-#define KEDGE_TRY_(tmp, decl, ret, ...)                                \
-  auto tmp = (__VA_ARGS__);                                            \
-  if (!tmp) [[unlikely]]                                               \
-    ret std::unexpected(std::move(tmp).error());                       \
+#define KEDGE_TRY_(tmp, decl, ret, ...)          \
+  auto tmp = (__VA_ARGS__);                      \
+  if (!tmp) [[unlikely]]                         \
+    ret std::unexpected(std::move(tmp).error()); \
   decl = *std::move(tmp)
-#define KEDGE_CHECK_(tmp, ret, ...)                                    \
-  do {                                                                 \
-    auto tmp = (__VA_ARGS__);                                          \
-    if (!tmp) [[unlikely]]                                             \
-      ret std::unexpected(std::move(tmp).error());                     \
+#define KEDGE_CHECK_(tmp, ret, ...)                \
+  do {                                             \
+    auto tmp = (__VA_ARGS__);                      \
+    if (!tmp) [[unlikely]]                         \
+      ret std::unexpected(std::move(tmp).error()); \
   } while (0)
 #define KEDGE_TRY(decl, ...) KEDGE_TRY_(KEDGE_CONCAT(kedge_try_, __COUNTER__), decl, return, __VA_ARGS__)
 #define KEDGE_CO_TRY(decl, ...) KEDGE_TRY_(KEDGE_CONCAT(kedge_try_, __COUNTER__), decl, co_return, __VA_ARGS__)

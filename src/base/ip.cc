@@ -43,7 +43,8 @@ bool parse_v4(std::string_view text, bool sloppy, unsigned char* out) {
   return false;
 }
 
-// Groups from `at` on into `out`, up to a "::" or the end; the last may be dotted. `text` is left behind what was taken.
+// Groups from `at` on into `out`, up to a "::" or the end; the last may be dotted. `text` is left behind what was
+// taken.
 bool parse_groups(std::string_view& text, bool sloppy, octets& out, std::size_t& at) {
   while (!text.empty() && !text.starts_with("::")) {
     unsigned value = 0;
@@ -146,11 +147,13 @@ bool ip_address::is_link_local_unicast() const noexcept {
 }
 
 bool ip_address::is_link_local_multicast() const noexcept {
-  return v4_ ? octets_[12] == 224 && octets_[13] == 0 && octets_[14] == 0 : octets_[0] == 0xff && (octets_[1] & 0x0f) == 0x02;
+  return v4_ ? octets_[12] == 224 && octets_[13] == 0 && octets_[14] == 0
+             : octets_[0] == 0xff && (octets_[1] & 0x0f) == 0x02;
 }
 
 bool ip_address::is_global_unicast() const noexcept {
-  const bool broadcast = v4_ && std::all_of(octets_.begin() + 12, octets_.end(), [](unsigned char c) { return c == 255; });
+  const bool broadcast =
+      v4_ && std::all_of(octets_.begin() + 12, octets_.end(), [](unsigned char c) { return c == 255; });
   return !broadcast && !is_unspecified() && !is_loopback() && !is_multicast() && !is_link_local_unicast();
 }
 

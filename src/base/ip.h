@@ -12,8 +12,8 @@ namespace kedge {
 
 class ip_address {
  public:
-  // "10.9.8.7", "2001:db8::1", "::ffff:10.9.8.7". The last form is an IPv4 address here, as it is to a socket that connects.
-  // nullopt for everything else: no zone, no port, no leading zeros.
+  // "10.9.8.7", "2001:db8::1", "::ffff:10.9.8.7". The last form is an IPv4 address here, as it is to a socket that
+  // connects. nullopt for everything else: no zone, no port, no leading zeros.
   static std::optional<ip_address> parse(std::string_view text) noexcept;
   // The same with leading zeros in IPv4's parts, which count for nothing: old objects of Kubernetes have them.
   static std::optional<ip_address> parse_sloppy(std::string_view text) noexcept;
@@ -27,11 +27,11 @@ class ip_address {
   // Canonical: dotted, or RFC 5952.
   std::string text() const;
 
-  bool is_unspecified() const noexcept;          // 0.0.0.0, ::
-  bool is_loopback() const noexcept;             // 127.0.0.0/8, ::1
-  bool is_multicast() const noexcept;            // 224.0.0.0/4, ff00::/8
-  bool is_link_local_unicast() const noexcept;   // 169.254.0.0/16, fe80::/10
-  bool is_link_local_multicast() const noexcept; // 224.0.0.0/24, ff02::/16 (scope 2 of any flags)
+  bool is_unspecified() const noexcept;           // 0.0.0.0, ::
+  bool is_loopback() const noexcept;              // 127.0.0.0/8, ::1
+  bool is_multicast() const noexcept;             // 224.0.0.0/4, ff00::/8
+  bool is_link_local_unicast() const noexcept;    // 169.254.0.0/16, fe80::/10
+  bool is_link_local_multicast() const noexcept;  // 224.0.0.0/24, ff02::/16 (scope 2 of any flags)
   // What may be a host's address towards others: none of the above, and not 255.255.255.255. Private ranges are.
   bool is_global_unicast() const noexcept;
 

@@ -1,5 +1,5 @@
-// protobuf_wire.h: protobuf's wire format itself: tags, varints, lengths; of Kubernetes' objects and of the runtime's messages. Reading
-// never leaves the view.
+// protobuf_wire.h: protobuf's wire format itself: tags, varints, lengths; of Kubernetes' objects and of the runtime's
+// messages. Reading never leaves the view.
 #pragma once
 
 #include <cstdint>
@@ -100,7 +100,8 @@ class reader {
   std::string_view rest_;
 };
 
-// Calls `each` with every field of a message. False: it is malformed, or `each` (that gives a bool, or nothing) said so.
+// Calls `each` with every field of a message. False: it is malformed, or `each` (that gives a bool, or nothing) said
+// so.
 template <typename Each>
 bool read_fields(std::string_view message, Each each) {
   for (reader in(message); !in.at_end();) {
@@ -115,7 +116,8 @@ bool read_fields(std::string_view message, Each each) {
   return true;
 }
 
-// The fields of a message, one by one: while (m.next()) switch (m.field()) …; then m.ok() says whether all of it is well-formed.
+// The fields of a message, one by one: while (m.next()) switch (m.field()) …; then m.ok() says whether all of it is
+// well-formed.
 class fields {
  public:
   explicit fields(std::string_view message) : in_(message) {}
@@ -124,8 +126,8 @@ class fields {
     return ok_ && !in_.at_end() && (ok_ = in_.next(now_));
   }
   int field() const noexcept { return now_.id; }
-  std::uint64_t number() const noexcept { return now_.number; }    // 0 when the field is none
-  std::string_view bytes() const noexcept { return now_.data; }    // empty when it has no length
+  std::uint64_t number() const noexcept { return now_.number; }  // 0 when the field is none
+  std::string_view bytes() const noexcept { return now_.data; }  // empty when it has no length
   bool ok() const noexcept { return ok_; }
 
  private:

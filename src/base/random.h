@@ -16,7 +16,7 @@ class random_source {
   std::uint64_t next();
   std::uint64_t below(std::uint64_t bound);  // uniform in [0, bound); bound > 0
   std::string hex_text(std::size_t byte_count);
-  std::string uuid();                        // RFC 9562 version 4
+  std::string uuid();  // RFC 9562 version 4
   // Kubernetes' utilrand: letters and digits that spell no words.
   std::string name_suffix(std::size_t length = 5);
 };

@@ -12,18 +12,18 @@
 
 namespace kedge {
 
-std::string hex(bytes data);                            // lower-case
-result<std::string> unhex(std::string_view text);       // either case; even length
-std::string base64(bytes data);                         // RFC 4648 §4, padded
-std::string base64_unpadded(bytes data);                // the same without '='
-std::string base64url(bytes data);                      // RFC 4648 §5, unpadded
-result<std::string> unbase64(std::string_view text);    // standard alphabet, padding optional, no white space
-result<std::string> unbase64url(std::string_view text); // URL alphabet, padding optional
+std::string hex(bytes data);                             // lower-case
+result<std::string> unhex(std::string_view text);        // either case; even length
+std::string base64(bytes data);                          // RFC 4648 §4, padded
+std::string base64_unpadded(bytes data);                 // the same without '='
+std::string base64url(bytes data);                       // RFC 4648 §5, unpadded
+result<std::string> unbase64(std::string_view text);     // standard alphabet, padding optional, no white space
+result<std::string> unbase64url(std::string_view text);  // URL alphabet, padding optional
 
-std::string_view trim(std::string_view text);           // ASCII white space at both ends
+std::string_view trim(std::string_view text);                                // ASCII white space at both ends
 std::vector<std::string_view> split(std::string_view text, char separator);  // "a,,b" → "a" "" "b"; "" → ""
-std::string lower(std::string_view text);               // ASCII
-bool iequals(std::string_view a, std::string_view b);   // ASCII, ignoring case
+std::string lower(std::string_view text);                                    // ASCII
+bool iequals(std::string_view a, std::string_view b);                        // ASCII, ignoring case
 std::string join(const std::vector<std::string>& parts, std::string_view separator);
 
 // Whole-string decimal; nullopt for anything else (sign only where the type has one, no white space, no overflow).

@@ -75,7 +75,9 @@ std::string format_rfc3339_micro(wall_time t) { return format_with_fraction(t, 6
 std::string format_rfc3339_nano(wall_time t) { return format_with_fraction(t, 9, true); }
 
 result<wall_time> parse_rfc3339(std::string_view s) {
-  auto bad = [&] { return fail(errc::invalid, "parsing time " + quote(s) + " as \"2006-01-02T15:04:05Z07:00\": cannot parse"); };
+  auto bad = [&] {
+    return fail(errc::invalid, "parsing time " + quote(s) + " as \"2006-01-02T15:04:05Z07:00\": cannot parse");
+  };
   int year, month, day, hour, minute, second;
   if (s.size() < 20 || !digits_at(s, 0, 4, year) || s[4] != '-' || !digits_at(s, 5, 2, month) || s[7] != '-' ||
       !digits_at(s, 8, 2, day) || (s[10] != 'T' && s[10] != 't') || !digits_at(s, 11, 2, hour) || s[13] != ':' ||
@@ -113,9 +115,10 @@ result<wall_time> parse_rfc3339(std::string_view s) {
   if (year < 1700) year = 1700;
   if (year > 2250) year = 2250;
   std::chrono::year_month_day bounded{std::chrono::year(year), date.month(), date.day()};
-  if (!bounded.ok()) bounded = std::chrono::year_month_day{std::chrono::year(year), std::chrono::month(2), std::chrono::day(28)};
-  return wall_time(std::chrono::sys_days(bounded)) + std::chrono::hours(hour) + std::chrono::minutes(minute - offset_minutes) +
-         std::chrono::seconds(second) + std::chrono::nanoseconds(nanos);
+  if (!bounded.ok())
+    bounded = std::chrono::year_month_day{std::chrono::year(year), std::chrono::month(2), std::chrono::day(28)};
+  return wall_time(std::chrono::sys_days(bounded)) + std::chrono::hours(hour) +
+         std::chrono::minutes(minute - offset_minutes) + std::chrono::seconds(second) + std::chrono::nanoseconds(nanos);
 }
 
 result<duration> parse_duration(std::string_view text) {
@@ -152,12 +155,13 @@ result<duration> parse_duration(std::string_view text) {
       std::string_view name;
       long double nanos;
     };
-    static constexpr unit units[] = {{"ns", 1},  {"us", 1e3L}, {"\u00b5s", 1e3L}, {"ms", 1e6L},
+    static constexpr unit units[] = {{"ns", 1},   {"us", 1e3L}, {"\u00b5s", 1e3L}, {"ms", 1e6L},
                                      {"s", 1e9L}, {"m", 60e9L}, {"h", 3600e9L}};
     auto name = s.substr(0, s.find_first_of(".0123456789"));
     if (name.empty()) return fail(errc::invalid, "time: missing unit in duration " + quote(text));
     auto found = std::find_if(std::begin(units), std::end(units), [&](const unit& u) { return u.name == name; });
-    if (found == std::end(units)) return fail(errc::invalid, "time: unknown unit " + quote(name) + " in duration " + quote(text));
+    if (found == std::end(units))
+      return fail(errc::invalid, "time: unknown unit " + quote(name) + " in duration " + quote(text));
     s.remove_prefix(name.size());
     total += number * found->nanos;
     if (total > 9.2e18L) return bad();

@@ -19,7 +19,8 @@ std::uint64_t big_endian(std::string_view bytes) {
 struct counts {
   std::uint32_t utc, standard, leap, times, types, chars;
   std::size_t body(std::size_t time_bytes) const {
-    return std::size_t(times) * (time_bytes + 1) + std::size_t(types) * 6 + chars + std::size_t(leap) * (time_bytes + 4) + standard + utc;
+    return std::size_t(times) * (time_bytes + 1) + std::size_t(types) * 6 + chars +
+           std::size_t(leap) * (time_bytes + 4) + standard + utc;
   }
 };
 
@@ -27,7 +28,9 @@ std::optional<counts> header(std::string_view file) {
   if (file.size() < header_bytes || !file.starts_with("TZif")) return std::nullopt;
   auto at = [&](std::size_t i) { return static_cast<std::uint32_t>(big_endian(file.substr(20 + 4 * i, 4))); };
   counts c{at(0), at(1), at(2), at(3), at(4), at(5)};
-  if (c.times > changes_most || c.types == 0 || c.types > types_most || c.chars > 4096 || c.leap > 4096 || c.standard > types_most || c.utc > types_most) return std::nullopt;
+  if (c.times > changes_most || c.types == 0 || c.types > types_most || c.chars > 4096 || c.leap > 4096 ||
+      c.standard > types_most || c.utc > types_most)
+    return std::nullopt;
   return c;
 }
 
@@ -152,13 +155,15 @@ result<time_zone> time_zone::parse(std::string_view file) {
     auto n = big_endian(times.substr(i * time_bytes, time_bytes));
     auto type = static_cast<unsigned char>(kinds[i]);
     if (type >= c->types) return bad();
-    out.changes_.push_back({time_bytes == 8 ? static_cast<std::int64_t>(n) : static_cast<std::int32_t>(n), offset(type)});
+    out.changes_.push_back(
+        {time_bytes == 8 ? static_cast<std::int64_t>(n) : static_cast<std::int32_t>(n), offset(type)});
   }
   if (!std::ranges::is_sorted(out.changes_, {}, &change::at)) return bad();
   if (has_more) {
     auto footer = file.substr(from + c->body(time_bytes));
     if (footer.starts_with('\n'))
-      if (auto end = footer.find('\n', 1); end != footer.npos && end > 1) out.rule_ = parse_rule(footer.substr(1, end - 1));
+      if (auto end = footer.find('\n', 1); end != footer.npos && end > 1)
+        out.rule_ = parse_rule(footer.substr(1, end - 1));
   }
   return out;
 }

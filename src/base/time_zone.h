@@ -1,4 +1,5 @@
-// time_zone.h: what a clock on the wall of a zone shows: offsets from UTC as a compiled zone file says (RFC 8536). Pure.
+// time_zone.h: what a clock on the wall of a zone shows: offsets from UTC as a compiled zone file says (RFC 8536).
+// Pure.
 #pragma once
 
 #include <chrono>
@@ -22,8 +23,8 @@ class time_zone {
 
   // What is added to UTC at a moment (seconds since 1970).
   seconds offset_at(seconds utc) const noexcept;
-  // The moment when the wall shows this (as if it were UTC). Of two, or none at all: one that is right by the clock before or after
-  // the change, as Go's time.Date chooses.
+  // The moment when the wall shows this (as if it were UTC). Of two, or none at all: one that is right by the clock
+  // before or after the change, as Go's time.Date chooses.
   seconds utc_of(seconds wall) const noexcept;
 
  private:

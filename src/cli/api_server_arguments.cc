@@ -12,8 +12,9 @@
 namespace kedge::cli {
 namespace {
 
-using target = std::variant<bool api_server_arguments::*, std::string api_server_arguments::*, unsigned api_server_arguments::*,
-                            duration api_server_arguments::*, std::vector<std::string> api_server_arguments::*>;
+using target =
+    std::variant<bool api_server_arguments::*, std::string api_server_arguments::*, unsigned api_server_arguments::*,
+                 duration api_server_arguments::*, std::vector<std::string> api_server_arguments::*>;
 
 struct argument {
   std::string_view name;
@@ -43,29 +44,29 @@ struct setter {
   operation op;
   api_server_arguments& into;
 
-  result<void> operator()(bool api_server_arguments::*field) const {
+  result<void> operator()(bool api_server_arguments::* field) const {
     const auto value = parse_bool(text);
     if (!value) return fail(errc::invalid, "is neither true nor false");
     into.*field = *value;
     return {};
   }
-  result<void> operator()(std::string api_server_arguments::*field) const {
+  result<void> operator()(std::string api_server_arguments::* field) const {
     into.*field = text;
     return {};
   }
-  result<void> operator()(unsigned api_server_arguments::*field) const {
+  result<void> operator()(unsigned api_server_arguments::* field) const {
     const auto value = parse_uint(text);
     if (!value || *value > std::numeric_limits<unsigned>::max()) return fail(errc::invalid, "is not a whole number");
     into.*field = static_cast<unsigned>(*value);
     return {};
   }
-  result<void> operator()(duration api_server_arguments::*field) const {
+  result<void> operator()(duration api_server_arguments::* field) const {
     const auto value = parse_duration(text);
     if (!value || *value < duration::zero()) return fail(errc::invalid, "is not a duration such as 1h30m");
     into.*field = *value;
     return {};
   }
-  result<void> operator()(std::vector<std::string> api_server_arguments::*field) const {
+  result<void> operator()(std::vector<std::string> api_server_arguments::* field) const {
     auto& list = into.*field;
     if (op == operation::replace) list.clear();
     auto at = op == operation::prepend ? list.begin() : list.end();
@@ -91,20 +92,26 @@ result<api_server_arguments> read_api_server_arguments(std::span<const std::stri
     if (name.ends_with('-')) op = operation::prepend;
     if (op != operation::replace) name.remove_suffix(1);
 
-    const auto known = std::find_if(std::begin(table), std::end(table), [&](const argument& a) { return a.name == name; });
+    const auto known =
+        std::find_if(std::begin(table), std::end(table), [&](const argument& a) { return a.name == name; });
     if (known == std::end(table)) {
       warnings.push_back(fmt::format("--kube-apiserver-arg={} has no effect: Kedge does not know this setting", name));
       continue;
     }
     if (auto set = std::visit(setter{value, op, read}, known->into); !set)
-      return fail(errc::invalid, fmt::format("--kube-apiserver-arg={}: {} {}", name, quote(value), set.error().message));
-    if (!known->unread.empty()) warnings.push_back(fmt::format("--kube-apiserver-arg={} has no effect: {}", name, known->unread));
+      return fail(errc::invalid,
+                  fmt::format("--kube-apiserver-arg={}: {} {}", name, quote(value), set.error().message));
+    if (!known->unread.empty())
+      warnings.push_back(fmt::format("--kube-apiserver-arg={} has no effect: {}", name, known->unread));
   }
   if (read.tls_min_version != "VersionTLS12" && read.tls_min_version != "VersionTLS13")
-    return fail(errc::invalid, fmt::format("--kube-apiserver-arg=tls-min-version: {} is neither VersionTLS12 nor VersionTLS13",
-                                           quote(read.tls_min_version)));
+    return fail(errc::invalid,
+                fmt::format("--kube-apiserver-arg=tls-min-version: {} is neither VersionTLS12 nor VersionTLS13",
+                            quote(read.tls_min_version)));
   if (read.max_requests_inflight == 0 && read.max_mutating_requests_inflight == 0)
-    return fail(errc::invalid, "--kube-apiserver-arg=max-requests-inflight=0 and max-mutating-requests-inflight=0: they must add up to something positive");
+    return fail(errc::invalid,
+                "--kube-apiserver-arg=max-requests-inflight=0 and max-mutating-requests-inflight=0: they must add up "
+                "to something positive");
   return read;
 }
 

@@ -12,8 +12,8 @@ namespace {
 
 using complaint = std::optional<std::string_view>;
 
-constexpr std::size_t dns_subdomain_max_bytes = 253;   // RFC 1123, as Kubernetes checks names
-constexpr std::size_t qualified_name_max_bytes = 63;   // the name part of a label's key, and a label's value
+constexpr std::size_t dns_subdomain_max_bytes = 253;  // RFC 1123, as Kubernetes checks names
+constexpr std::size_t qualified_name_max_bytes = 63;  // the name part of a label's key, and a label's value
 
 bool alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
 
@@ -21,7 +21,8 @@ bool is_subdomain(std::string_view name) {
   if (name.empty() || name.size() > dns_subdomain_max_bytes) return false;
   for (auto part : split(name, '.')) {
     if (part.empty() || part.front() == '-' || part.back() == '-') return false;
-    if (!std::all_of(part.begin(), part.end(), [](char c) { return (alphanumeric(c) && !(c >= 'A' && c <= 'Z')) || c == '-'; }))
+    if (!std::all_of(part.begin(), part.end(),
+                     [](char c) { return (alphanumeric(c) && !(c >= 'A' && c <= 'Z')) || c == '-'; }))
       return false;
   }
   return true;
@@ -31,7 +32,8 @@ bool is_subdomain(std::string_view name) {
 bool is_label_text(std::string_view text) {
   if (text.empty() || text.size() > qualified_name_max_bytes) return false;
   if (!alphanumeric(text.front()) || !alphanumeric(text.back())) return false;
-  return std::all_of(text.begin(), text.end(), [](char c) { return alphanumeric(c) || c == '-' || c == '_' || c == '.'; });
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return alphanumeric(c) || c == '-' || c == '_' || c == '.'; });
 }
 
 bool is_qualified_name(std::string_view key) {
@@ -105,7 +107,8 @@ complaint check_egress_mode(std::string_view value) {
 }
 
 complaint check_flannel_backend(std::string_view value) {
-  if (value == "wireguard-native") return "is not supported yet, so nothing would be encrypted; with none, a network of your own can";
+  if (value == "wireguard-native")
+    return "is not supported yet, so nothing would be encrypted; with none, a network of your own can";
   return one_of(value, {"vxlan", "none", "host-gw"}, "is none of vxlan, host-gw and none");
 }
 

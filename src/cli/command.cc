@@ -79,76 +79,148 @@ std::string list_commands(std::span<const std::string_view> names, std::string_v
 
 std::span<const command> command_table() {
   static const command table[] = {
-      {.name = "server", .summary = "Run a server, with a node of its own",
+      {.name = "server",
+       .summary = "Run a server, with a node of its own",
        .examples = "kedge server\n"
                    "kedge server --token SECRET --tls-san kube.example.org --write-kubeconfig-mode 0644\n"
                    "kedge server --data-dir /srv/kedge --disable-agent",
-       .flags = flag_table(), .who = audience::server, .run = server},
-      {.name = "agent", .summary = "Run a node that joins a server",
+       .flags = flag_table(),
+       .who = audience::server,
+       .run = server},
+      {.name = "agent",
+       .summary = "Run a node that joins a server",
        .examples = "kedge agent --server https://10.0.0.1:6443 --token SECRET\n"
                    "K3S_URL=https://10.0.0.1:6443 K3S_TOKEN_FILE=/etc/kedge/token kedge agent --node-label zone=attic",
-       .flags = flag_table(), .who = audience::agent, .run = agent},
-      {.name = "agent status", .summary = "Show the servers as this machine's agent sees them: states, latencies, connections, tunnels",
-       .examples = "kedge agent status\nkedge agent status --output json", .flags = agent_status_flags(), .run = agent_status},
-      {.name = "kubectl", .summary = "Run kubectl with this server's kubeconfig", .usage = "[--data-dir DIR] [KUBECTL ARGUMENTS]",
+       .flags = flag_table(),
+       .who = audience::agent,
+       .run = agent},
+      {.name = "agent status",
+       .summary = "Show the servers as this machine's agent sees them: states, latencies, connections, tunnels",
+       .examples = "kedge agent status\nkedge agent status --output json",
+       .flags = agent_status_flags(),
+       .run = agent_status},
+      {.name = "kubectl",
+       .summary = "Run kubectl with this server's kubeconfig",
+       .usage = "[--data-dir DIR] [KUBECTL ARGUMENTS]",
        .examples = "kedge kubectl get nodes\nkedge kubectl --data-dir /srv/kedge get pods -A",
-       .passes_through = true, .run = kubectl},
-      {.name = "crictl", .summary = "Run crictl against this node's container runtime",
-       .usage = "[--data-dir DIR] [CRICTL ARGUMENTS]", .examples = "kedge crictl ps", .passes_through = true, .run = crictl},
-      {.name = "ctr", .summary = "Run ctr against this node's containerd", .usage = "[--data-dir DIR] [CTR ARGUMENTS]",
-       .examples = "kedge ctr images ls", .passes_through = true, .run = ctr},
-      {.name = "check-config", .summary = "Report what this machine lacks for running Kedge", .usage = "",
-       .examples = "kedge check-config", .run = check_config},
-      {.name = "token create", .summary = "Make a token that lets nodes join for a while, and print it", .usage = "[OPTIONS] [TOKEN]",
+       .passes_through = true,
+       .run = kubectl},
+      {.name = "crictl",
+       .summary = "Run crictl against this node's container runtime",
+       .usage = "[--data-dir DIR] [CRICTL ARGUMENTS]",
+       .examples = "kedge crictl ps",
+       .passes_through = true,
+       .run = crictl},
+      {.name = "ctr",
+       .summary = "Run ctr against this node's containerd",
+       .usage = "[--data-dir DIR] [CTR ARGUMENTS]",
+       .examples = "kedge ctr images ls",
+       .passes_through = true,
+       .run = ctr},
+      {.name = "check-config",
+       .summary = "Report what this machine lacks for running Kedge",
+       .usage = "",
+       .examples = "kedge check-config",
+       .run = check_config},
+      {.name = "token create",
+       .summary = "Make a token that lets nodes join for a while, and print it",
+       .usage = "[OPTIONS] [TOKEN]",
        .examples = "kedge token create\n"
                    "kedge token create --ttl 2h --description 'attic nodes'\n"
                    "kedge token create \"$(kedge token generate)\" --ttl 0",
-       .flags = token_create_flags(), .run = token_create},
-      {.name = "token list", .summary = "Show the tokens that were made, without their secrets",
-       .examples = "kedge token list\nkedge token list --output json", .flags = token_list_flags(), .run = token_list},
-      {.name = "token delete", .summary = "Delete tokens, by their names or whole", .usage = "[OPTIONS] TOKEN...",
-       .examples = "kedge token delete abcdef", .flags = token_delete_flags(), .run = token_delete},
-      {.name = "token rotate", .summary = "Give the cluster another token, which joining servers and agents then need",
-       .examples = "kedge token rotate\nkedge token rotate --new-token \"$(cat new-token)\" --server https://10.0.0.1:6443",
-       .flags = token_rotate_flags(), .run = token_rotate},
-      {.name = "token generate", .summary = "Print a new random bootstrap token, without storing it",
-       .examples = "kedge token generate", .flags = token_generate_flags(), .run = token_generate},
-      {.name = "secrets-encrypt status", .summary = "Show whether Secrets are encrypted in the datastore, and with which keys",
+       .flags = token_create_flags(),
+       .run = token_create},
+      {.name = "token list",
+       .summary = "Show the tokens that were made, without their secrets",
+       .examples = "kedge token list\nkedge token list --output json",
+       .flags = token_list_flags(),
+       .run = token_list},
+      {.name = "token delete",
+       .summary = "Delete tokens, by their names or whole",
+       .usage = "[OPTIONS] TOKEN...",
+       .examples = "kedge token delete abcdef",
+       .flags = token_delete_flags(),
+       .run = token_delete},
+      {.name = "token rotate",
+       .summary = "Give the cluster another token, which joining servers and agents then need",
+       .examples =
+           "kedge token rotate\nkedge token rotate --new-token \"$(cat new-token)\" --server https://10.0.0.1:6443",
+       .flags = token_rotate_flags(),
+       .run = token_rotate},
+      {.name = "token generate",
+       .summary = "Print a new random bootstrap token, without storing it",
+       .examples = "kedge token generate",
+       .flags = token_generate_flags(),
+       .run = token_generate},
+      {.name = "secrets-encrypt status",
+       .summary = "Show whether Secrets are encrypted in the datastore, and with which keys",
        .examples = "kedge secrets-encrypt status\nkedge secrets-encrypt status --output json",
-       .flags = secrets_encrypt_flags("status"), .run = secrets_encrypt_status},
-      {.name = "secrets-encrypt enable", .summary = "Encrypt Secrets again", .examples = "kedge secrets-encrypt enable",
-       .flags = secrets_encrypt_flags("enable"), .run = secrets_encrypt_enable},
-      {.name = "secrets-encrypt disable", .summary = "Encrypt Secrets no more", .examples = "kedge secrets-encrypt disable",
-       .flags = secrets_encrypt_flags("disable"), .run = secrets_encrypt_disable},
-      {.name = "secrets-encrypt rotate-keys", .summary = "Make a new key, write all Secrets with it, and drop the old ones",
-       .examples = "kedge secrets-encrypt rotate-keys", .flags = secrets_encrypt_flags("rotate-keys"), .run = secrets_encrypt_rotate_keys},
-      {.name = "secrets-encrypt prepare", .summary = "First step of three: a new key that doesn't write yet",
-       .examples = "kedge secrets-encrypt prepare", .flags = secrets_encrypt_flags("prepare"), .run = secrets_encrypt_prepare},
-      {.name = "secrets-encrypt rotate", .summary = "Second step: the new key writes",
-       .examples = "kedge secrets-encrypt rotate", .flags = secrets_encrypt_flags("rotate"), .run = secrets_encrypt_rotate},
-      {.name = "secrets-encrypt reencrypt", .summary = "Third step: write all Secrets with the new key, and drop the old ones",
+       .flags = secrets_encrypt_flags("status"),
+       .run = secrets_encrypt_status},
+      {.name = "secrets-encrypt enable",
+       .summary = "Encrypt Secrets again",
+       .examples = "kedge secrets-encrypt enable",
+       .flags = secrets_encrypt_flags("enable"),
+       .run = secrets_encrypt_enable},
+      {.name = "secrets-encrypt disable",
+       .summary = "Encrypt Secrets no more",
+       .examples = "kedge secrets-encrypt disable",
+       .flags = secrets_encrypt_flags("disable"),
+       .run = secrets_encrypt_disable},
+      {.name = "secrets-encrypt rotate-keys",
+       .summary = "Make a new key, write all Secrets with it, and drop the old ones",
+       .examples = "kedge secrets-encrypt rotate-keys",
+       .flags = secrets_encrypt_flags("rotate-keys"),
+       .run = secrets_encrypt_rotate_keys},
+      {.name = "secrets-encrypt prepare",
+       .summary = "First step of three: a new key that doesn't write yet",
+       .examples = "kedge secrets-encrypt prepare",
+       .flags = secrets_encrypt_flags("prepare"),
+       .run = secrets_encrypt_prepare},
+      {.name = "secrets-encrypt rotate",
+       .summary = "Second step: the new key writes",
+       .examples = "kedge secrets-encrypt rotate",
+       .flags = secrets_encrypt_flags("rotate"),
+       .run = secrets_encrypt_rotate},
+      {.name = "secrets-encrypt reencrypt",
+       .summary = "Third step: write all Secrets with the new key, and drop the old ones",
        .examples = "kedge secrets-encrypt reencrypt\nkedge secrets-encrypt reencrypt --force --skip",
-       .flags = secrets_encrypt_flags("reencrypt"), .run = secrets_encrypt_reencrypt},
-      {.name = "datastore status", .summary = "Show what the datastore takes, and how much of that is free", .examples = "kedge datastore status",
-       .flags = datastore_flags(), .run = datastore_status},
-      {.name = "datastore compact", .summary = "Forget the datastore's history now, and give the space back, while the server goes on",
-       .examples = "kedge datastore compact", .flags = datastore_flags(), .run = datastore_compact},
-      {.name = "certificate check", .summary = "Show the certificates of this machine and when they expire",
+       .flags = secrets_encrypt_flags("reencrypt"),
+       .run = secrets_encrypt_reencrypt},
+      {.name = "datastore status",
+       .summary = "Show what the datastore takes, and how much of that is free",
+       .examples = "kedge datastore status",
+       .flags = datastore_flags(),
+       .run = datastore_status},
+      {.name = "datastore compact",
+       .summary = "Forget the datastore's history now, and give the space back, while the server goes on",
+       .examples = "kedge datastore compact",
+       .flags = datastore_flags(),
+       .run = datastore_compact},
+      {.name = "certificate check",
+       .summary = "Show the certificates of this machine and when they expire",
        .examples = "kedge certificate check --output table\nkedge certificate check --service kubelet --output json",
-       .flags = certificate_check_flags(), .run = certificate_check},
-      {.name = "certificate rotate", .summary = "Set certificates aside, so that the next start makes new ones",
+       .flags = certificate_check_flags(),
+       .run = certificate_check},
+      {.name = "certificate rotate",
+       .summary = "Set certificates aside, so that the next start makes new ones",
        .examples = "systemctl stop kedge && kedge certificate rotate && systemctl start kedge\n"
                    "kedge certificate rotate --service admin",
-       .flags = certificate_rotate_flags(), .run = certificate_rotate},
-      {.name = "completion", .summary = "Print a completion script for a shell, or install it (-i)", .usage = "[-i] bash|zsh",
-       .examples = "kedge completion bash > /etc/bash_completion.d/kedge\nkedge completion zsh -i", .run = completion},
+       .flags = certificate_rotate_flags(),
+       .run = certificate_rotate},
+      {.name = "completion",
+       .summary = "Print a completion script for a shell, or install it (-i)",
+       .usage = "[-i] bash|zsh",
+       .examples = "kedge completion bash > /etc/bash_completion.d/kedge\nkedge completion zsh -i",
+       .run = completion},
   };
   return table;
 }
 
 bool is_group(std::string_view word) {
-  return find(word) == nullptr &&
-         std::ranges::any_of(command_table(), [&](const command& c) { return c.name.size() > word.size() && first_word(c.name) == word; });
+  return find(word) == nullptr && std::ranges::any_of(command_table(), [&](const command& c) {
+           return c.name.size() > word.size() && first_word(c.name) == word;
+         });
 }
 
 result<selection> select_command(std::string_view program, std::vector<std::string> words) {
@@ -185,20 +257,22 @@ std::string program_help() {
 }
 
 std::string group_help(std::string_view group) {
-  return fmt::format("kedge {0} - {1}\n\nUSAGE:\n   kedge {0} COMMAND [OPTIONS]\n\nCOMMANDS:\n{2}", group, group_summary(group),
-                     list_commands(names_below(group), group));
+  return fmt::format("kedge {0} - {1}\n\nUSAGE:\n   kedge {0} COMMAND [OPTIONS]\n\nCOMMANDS:\n{2}", group,
+                     group_summary(group), list_commands(names_below(group), group));
 }
 
 std::string command_help(const command& c) {
-  auto out = fmt::format("kedge {0} - {1}\n\nUSAGE:\n   kedge {0}{2}{3}\n", c.name, c.summary, c.usage.empty() ? "" : " ", c.usage);
+  auto out = fmt::format("kedge {0} - {1}\n\nUSAGE:\n   kedge {0}{2}{3}\n", c.name, c.summary,
+                         c.usage.empty() ? "" : " ", c.usage);
   if (!c.examples.empty()) {
     out += "\nEXAMPLES:\n";
     for (auto line : split(c.examples, '\n')) out += fmt::format("   {}\n", line);
   }
   if (!c.flags.empty()) out += "\nOPTIONS:\n" + flags_help(c.flags, c.who);
   if (c.flags.data() == flag_table().data())
-    out += "\nEvery option may stand in the configuration file under its name without dashes; options win over the\n"
-           "environment, and the environment over the file.\n";
+    out +=
+        "\nEvery option may stand in the configuration file under its name without dashes; options win over the\n"
+        "environment, and the environment over the file.\n";
   return out;
 }
 

@@ -1,5 +1,5 @@
-// command.h: the commands of the program. One table (command.cc) is what dispatch, help and completion read; each command
-// is a function in a file of commands/.
+// command.h: the commands of the program. One table (command.cc) is what dispatch, help and completion read; each
+// command is a function in a file of commands/.
 #pragma once
 
 #include <span>
@@ -27,13 +27,13 @@ struct invocation {
 };
 
 struct command {
-  std::string_view name;                 // its words: "token generate"
+  std::string_view name;  // its words: "token generate"
   std::string_view summary;
   std::string_view usage = "[OPTIONS]";  // what follows the name
   std::string_view examples = {};        // one a line
   std::span<const flag> flags = {};
   audience who = audience::both;
-  bool passes_through = false;           // the arguments, --help too, belong to another program
+  bool passes_through = false;              // the arguments, --help too, belong to another program
   int (*run)(const invocation&) = nullptr;  // the process's exit code
 };
 
@@ -45,12 +45,13 @@ struct selection {
   const command* chosen;
   std::vector<std::string> arguments;
 };
-// `words` are argv without argv[0]; `program` is argv[0]: called as kubectl, crictl or ctr, the program is that command.
+// `words` are argv without argv[0]; `program` is argv[0]: called as kubectl, crictl or ctr, the program is that
+// command.
 // --debug and --data-dir may stand before the command's words, as with K3s. Fails with the nearest command's name.
 result<selection> select_command(std::string_view program, std::vector<std::string> words);
 
-std::string program_help();                       // all commands
-std::string group_help(std::string_view group);   // the subcommands of "token"
+std::string program_help();                      // all commands
+std::string group_help(std::string_view group);  // the subcommands of "token"
 std::string command_help(const command& c);
 
 // The whole program. Gives the exit code.

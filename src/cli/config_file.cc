@@ -83,17 +83,15 @@ result<std::vector<std::string>> drop_ins(const std::string& folder) {
 result<std::vector<config_entry>> parse_config(std::string_view yaml, const std::string& name) {
   try {
     return parse_or_throw(yaml, name);
-  } catch (const YAML::Exception& e) {
-    return fail(at(name, e.mark.line + 1, e.msg));
-  }
+  } catch (const YAML::Exception& e) { return fail(at(name, e.mark.line + 1, e.msg)); }
 }
 
 void merge_config(std::vector<config_entry>& accumulated, std::vector<config_entry> file) {
   for (auto& entry : file) {
     const bool adds = entry.key.ends_with('+');
     if (adds) entry.key.pop_back();
-    const auto earlier = std::find_if(accumulated.begin(), accumulated.end(),
-                                      [&](const config_entry& e) { return e.key == entry.key; });
+    const auto earlier =
+        std::find_if(accumulated.begin(), accumulated.end(), [&](const config_entry& e) { return e.key == entry.key; });
     if (earlier == accumulated.end()) {
       entry.list |= adds;
       accumulated.push_back(std::move(entry));

@@ -29,7 +29,8 @@ struct config_entry {
   std::vector<config_value> values;  // one for a scalar
 };
 
-// The entries of one document in the order of their keys' first appearance. `name` is for messages. Keys keep their `+`.
+// The entries of one document in the order of their keys' first appearance. `name` is for messages. Keys keep their
+// `+`.
 result<std::vector<config_entry>> parse_config(std::string_view yaml, const std::string& name);
 
 // Lays a file's entries over what earlier files gave.

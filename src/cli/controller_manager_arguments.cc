@@ -1,6 +1,6 @@
-// controller_manager_arguments.cc: --kube-controller-manager-arg: what kube-controller-manager is told, as far as its controllers are
-// here. An argument that works is set; one that it knows and that means nothing here is warned of; any other is an error, as it is
-// with kube-controller-manager.
+// controller_manager_arguments.cc: --kube-controller-manager-arg: what kube-controller-manager is told, as far as its
+// controllers are here. An argument that works is set; one that it knows and that means nothing here is warned of; any
+// other is an error, as it is with kube-controller-manager.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,7 +17,8 @@ namespace kedge::cli {
 namespace {
 
 using control::settings;
-using target = std::variant<bool settings::*, unsigned settings::*, std::int64_t settings::*, double settings::*, duration settings::*>;
+using target = std::variant<bool settings::*, unsigned settings::*, std::int64_t settings::*, double settings::*,
+                            duration settings::*>;
 
 struct argument {
   std::string_view name;
@@ -43,48 +44,135 @@ const argument table[] = {
     {"unhealthy-zone-threshold", &settings::unhealthy_zone_threshold, 0, 1},
 };
 
-// kube-controller-manager 1.37's other flags: of controllers that are not here, of its own server, its clients, its log.
-constexpr std::string_view meaningless[] = {
-    "allow-metric-labels", "allow-metric-labels-manifest", "attach-detach-reconcile-sync-period",
-    "authentication-kubeconfig", "authentication-skip-lookup", "authentication-token-webhook-cache-ttl",
-    "authentication-tolerate-lookup-failure", "authorization-always-allow-paths", "authorization-kubeconfig",
-    "authorization-webhook-cache-authorized-ttl", "authorization-webhook-cache-unauthorized-ttl", "bind-address",
-    "cert-dir", "cidr-allocator-type", "client-ca-file", "cloud-config", "cloud-provider", "cluster-cidr",
-    "cluster-name", "cluster-signing-cert-file", "cluster-signing-duration", "cluster-signing-key-file",
-    "cluster-signing-kube-apiserver-client-cert-file", "cluster-signing-kube-apiserver-client-key-file",
-    "cluster-signing-kubelet-client-cert-file", "cluster-signing-kubelet-client-key-file",
-    "cluster-signing-kubelet-serving-cert-file", "cluster-signing-kubelet-serving-key-file",
-    "cluster-signing-legacy-unknown-cert-file", "cluster-signing-legacy-unknown-key-file",
-    "concurrent-cron-job-syncs", "concurrent-daemonset-syncs", "concurrent-deployment-syncs",
-    "concurrent-device-taint-eviction-syncs", "concurrent-endpoint-syncs", "concurrent-ephemeralvolume-syncs",
-    "concurrent-horizontal-pod-autoscaler-syncs", "concurrent-job-syncs", "concurrent-rc-syncs",
-    "concurrent-replicaset-syncs", "concurrent-resourceclaim-syncs", "concurrent-service-endpoint-syncs",
-    "concurrent-serviceaccount-token-syncs", "concurrent-statefulset-syncs", "concurrent-ttl-after-finished-syncs",
-    "concurrent-validating-admission-policy-status-syncs", "configure-cloud-routes", "contention-profiling",
-    "controller-shutdown-timeout", "controller-start-interval", "disable-attach-detach-reconcile-sync",
-    "disable-force-detach-on-timeout", "disable-http2-serving", "disabled-metrics", "emulated-version",
-    "enable-dynamic-provisioning", "enable-hostpath-provisioner", "enable-leader-migration",
-    "endpoint-updates-batch-period", "endpointslice-updates-batch-period", "external-cloud-volume-plugin",
-    "feature-gates", "flex-volume-plugin-dir", "horizontal-pod-autoscaler-cpu-initialization-period",
-    "horizontal-pod-autoscaler-downscale-stabilization", "horizontal-pod-autoscaler-initial-readiness-delay",
-    "horizontal-pod-autoscaler-sync-period", "horizontal-pod-autoscaler-tolerance",
-    "http2-max-streams-per-connection", "kube-api-burst", "kube-api-content-type", "kube-api-qps", "kubeconfig",
-    "leader-elect", "leader-elect-lease-duration", "leader-elect-renew-deadline", "leader-elect-resource-lock",
-    "leader-elect-resource-name", "leader-elect-resource-namespace", "leader-elect-retry-period",
-    "leader-migration-config", "legacy-service-account-token-clean-up-period", "log-flush-frequency",
-    "log-text-info-buffer-size", "log-text-split-stream", "logging-format", "master", "max-endpoints-per-slice",
-    "min-compatibility-version", "min-resync-period", "mirroring-concurrent-service-endpoint-syncs",
-    "mirroring-endpointslice-updates-batch-period", "mirroring-max-endpoints-per-subset", "namespace-sync-period",
-    "node-cidr-mask-size-ipv6", "permit-address-sharing", "permit-port-sharing", "profiling",
-    "pv-recycler-increment-timeout-nfs", "pv-recycler-minimum-timeout-hostpath", "pv-recycler-minimum-timeout-nfs",
-    "pv-recycler-pod-template-filepath-hostpath", "pv-recycler-pod-template-filepath-nfs",
-    "pv-recycler-timeout-increment-hostpath", "pvclaimbinder-sync-period", "requestheader-allowed-names",
-    "requestheader-client-ca-file", "requestheader-extra-headers-prefix", "requestheader-group-headers",
-    "requestheader-uid-headers", "requestheader-username-headers", "root-ca-file", "route-reconciliation-period",
-    "secure-port", "service-account-private-key-file", "service-cluster-ip-range", "show-hidden-metrics-for-version",
-    "tls-cert-file", "tls-cipher-suites", "tls-curve-preferences", "tls-min-version", "tls-private-key-file",
-    "tls-sni-cert-key", "use-service-account-credentials", "v", "version", "vmodule",
-};
+// kube-controller-manager 1.37's other flags: of controllers that are not here, of its own server, its clients, its
+// log.
+constexpr std::string_view meaningless[] = {"allow-metric-labels",
+                                            "allow-metric-labels-manifest",
+                                            "attach-detach-reconcile-sync-period",
+                                            "authentication-kubeconfig",
+                                            "authentication-skip-lookup",
+                                            "authentication-token-webhook-cache-ttl",
+                                            "authentication-tolerate-lookup-failure",
+                                            "authorization-always-allow-paths",
+                                            "authorization-kubeconfig",
+                                            "authorization-webhook-cache-authorized-ttl",
+                                            "authorization-webhook-cache-unauthorized-ttl",
+                                            "bind-address",
+                                            "cert-dir",
+                                            "cidr-allocator-type",
+                                            "client-ca-file",
+                                            "cloud-config",
+                                            "cloud-provider",
+                                            "cluster-cidr",
+                                            "cluster-name",
+                                            "cluster-signing-cert-file",
+                                            "cluster-signing-duration",
+                                            "cluster-signing-key-file",
+                                            "cluster-signing-kube-apiserver-client-cert-file",
+                                            "cluster-signing-kube-apiserver-client-key-file",
+                                            "cluster-signing-kubelet-client-cert-file",
+                                            "cluster-signing-kubelet-client-key-file",
+                                            "cluster-signing-kubelet-serving-cert-file",
+                                            "cluster-signing-kubelet-serving-key-file",
+                                            "cluster-signing-legacy-unknown-cert-file",
+                                            "cluster-signing-legacy-unknown-key-file",
+                                            "concurrent-cron-job-syncs",
+                                            "concurrent-daemonset-syncs",
+                                            "concurrent-deployment-syncs",
+                                            "concurrent-device-taint-eviction-syncs",
+                                            "concurrent-endpoint-syncs",
+                                            "concurrent-ephemeralvolume-syncs",
+                                            "concurrent-horizontal-pod-autoscaler-syncs",
+                                            "concurrent-job-syncs",
+                                            "concurrent-rc-syncs",
+                                            "concurrent-replicaset-syncs",
+                                            "concurrent-resourceclaim-syncs",
+                                            "concurrent-service-endpoint-syncs",
+                                            "concurrent-serviceaccount-token-syncs",
+                                            "concurrent-statefulset-syncs",
+                                            "concurrent-ttl-after-finished-syncs",
+                                            "concurrent-validating-admission-policy-status-syncs",
+                                            "configure-cloud-routes",
+                                            "contention-profiling",
+                                            "controller-shutdown-timeout",
+                                            "controller-start-interval",
+                                            "disable-attach-detach-reconcile-sync",
+                                            "disable-force-detach-on-timeout",
+                                            "disable-http2-serving",
+                                            "disabled-metrics",
+                                            "emulated-version",
+                                            "enable-dynamic-provisioning",
+                                            "enable-hostpath-provisioner",
+                                            "enable-leader-migration",
+                                            "endpoint-updates-batch-period",
+                                            "endpointslice-updates-batch-period",
+                                            "external-cloud-volume-plugin",
+                                            "feature-gates",
+                                            "flex-volume-plugin-dir",
+                                            "horizontal-pod-autoscaler-cpu-initialization-period",
+                                            "horizontal-pod-autoscaler-downscale-stabilization",
+                                            "horizontal-pod-autoscaler-initial-readiness-delay",
+                                            "horizontal-pod-autoscaler-sync-period",
+                                            "horizontal-pod-autoscaler-tolerance",
+                                            "http2-max-streams-per-connection",
+                                            "kube-api-burst",
+                                            "kube-api-content-type",
+                                            "kube-api-qps",
+                                            "kubeconfig",
+                                            "leader-elect",
+                                            "leader-elect-lease-duration",
+                                            "leader-elect-renew-deadline",
+                                            "leader-elect-resource-lock",
+                                            "leader-elect-resource-name",
+                                            "leader-elect-resource-namespace",
+                                            "leader-elect-retry-period",
+                                            "leader-migration-config",
+                                            "legacy-service-account-token-clean-up-period",
+                                            "log-flush-frequency",
+                                            "log-text-info-buffer-size",
+                                            "log-text-split-stream",
+                                            "logging-format",
+                                            "master",
+                                            "max-endpoints-per-slice",
+                                            "min-compatibility-version",
+                                            "min-resync-period",
+                                            "mirroring-concurrent-service-endpoint-syncs",
+                                            "mirroring-endpointslice-updates-batch-period",
+                                            "mirroring-max-endpoints-per-subset",
+                                            "namespace-sync-period",
+                                            "node-cidr-mask-size-ipv6",
+                                            "permit-address-sharing",
+                                            "permit-port-sharing",
+                                            "profiling",
+                                            "pv-recycler-increment-timeout-nfs",
+                                            "pv-recycler-minimum-timeout-hostpath",
+                                            "pv-recycler-minimum-timeout-nfs",
+                                            "pv-recycler-pod-template-filepath-hostpath",
+                                            "pv-recycler-pod-template-filepath-nfs",
+                                            "pv-recycler-timeout-increment-hostpath",
+                                            "pvclaimbinder-sync-period",
+                                            "requestheader-allowed-names",
+                                            "requestheader-client-ca-file",
+                                            "requestheader-extra-headers-prefix",
+                                            "requestheader-group-headers",
+                                            "requestheader-uid-headers",
+                                            "requestheader-username-headers",
+                                            "root-ca-file",
+                                            "route-reconciliation-period",
+                                            "secure-port",
+                                            "service-account-private-key-file",
+                                            "service-cluster-ip-range",
+                                            "show-hidden-metrics-for-version",
+                                            "tls-cert-file",
+                                            "tls-cipher-suites",
+                                            "tls-curve-preferences",
+                                            "tls-min-version",
+                                            "tls-private-key-file",
+                                            "tls-sni-cert-key",
+                                            "use-service-account-credentials",
+                                            "v",
+                                            "version",
+                                            "vmodule"};
 
 std::string range(double least, double most) {
   if (most == any) return least > 0 ? "must be more than 0" : "must be 0 or more";
@@ -100,26 +188,26 @@ struct setter {
     if (value < what.least || value > what.most) return fail(errc::invalid, range(what.least, what.most));
     return {};
   }
-  result<void> operator()(bool settings::*field) const {
+  result<void> operator()(bool settings::* field) const {
     auto value = parse_bool(text);
     if (!value) return fail(errc::invalid, "is neither true nor false");
     into.*field = *value;
     return {};
   }
-  result<void> operator()(unsigned settings::*field) const {
+  result<void> operator()(unsigned settings::* field) const {
     auto value = parse_uint(text);
     if (!value || *value > std::numeric_limits<int>::max()) return fail(errc::invalid, "is not a whole number");
     KEDGE_CHECK(in_range(static_cast<double>(*value)));
     into.*field = static_cast<unsigned>(*value);
     return {};
   }
-  result<void> operator()(std::int64_t settings::*field) const {
+  result<void> operator()(std::int64_t settings::* field) const {
     auto value = parse_int(text);
     if (!value) return fail(errc::invalid, "is not a whole number");
     into.*field = *value;
     return {};
   }
-  result<void> operator()(double settings::*field) const {
+  result<void> operator()(double settings::* field) const {
     double value = 0;
     auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (failed != std::errc() || end != text.data() + text.size()) return fail(errc::invalid, "is not a number");
@@ -127,7 +215,7 @@ struct setter {
     into.*field = value;
     return {};
   }
-  result<void> operator()(duration settings::*field) const {
+  result<void> operator()(duration settings::* field) const {
     auto value = parse_duration(text);
     if (!value) return fail(errc::invalid, "is not a duration such as 1h30m");
     KEDGE_CHECK(in_range(std::chrono::duration<double>(*value).count()));
@@ -144,9 +232,12 @@ result<void> set_controllers(settings& into, std::string_view value, char how, s
     auto plain = name.starts_with('-') ? name.substr(1) : name;
     if (name.empty()) continue;
     if (control::is_foreign_controller(plain)) {
-      if (plain == name) warnings.push_back(fmt::format("--kube-controller-manager-arg=controllers: Kedge has no controller {}", plain));
+      if (plain == name)
+        warnings.push_back(fmt::format("--kube-controller-manager-arg=controllers: Kedge has no controller {}", plain));
     } else if (name != "*" && !control::find_controller(plain)) {
-      return fail(errc::invalid, fmt::format("--kube-controller-manager-arg=controllers: {} is not in the list of known controllers", quote(plain)));
+      return fail(errc::invalid,
+                  fmt::format("--kube-controller-manager-arg=controllers: {} is not in the list of known controllers",
+                              quote(plain)));
     }
     names.emplace_back(name);
   }
@@ -161,7 +252,8 @@ result<bool> set_workers(settings& into, std::string_view name, std::string_view
   for (auto& c : control::controllers()) {
     if (c.workers_option.empty() || c.workers_option != name) continue;
     auto n = parse_uint(value);
-    if (!n || *n < 1 || *n > control_workers_max) return fail(errc::invalid, fmt::format("is not between 1 and {}", control_workers_max));
+    if (!n || *n < 1 || *n > control_workers_max)
+      return fail(errc::invalid, fmt::format("is not between 1 and {}", control_workers_max));
     into.workers[std::string(c.name)] = static_cast<unsigned>(*n);
     return true;
   }
@@ -170,7 +262,8 @@ result<bool> set_workers(settings& into, std::string_view name, std::string_view
 
 }  // namespace
 
-result<control::settings> read_controller_manager_arguments(std::span<const std::string> arguments, std::vector<std::string>& warnings) {
+result<control::settings> read_controller_manager_arguments(std::span<const std::string> arguments,
+                                                            std::vector<std::string>& warnings) {
   settings read;
   for (std::string_view given : arguments) {
     while (given.starts_with('-')) given.remove_prefix(1);  // `--kube-controller-manager-arg=--v=2` works with K3s
@@ -183,7 +276,8 @@ result<control::settings> read_controller_manager_arguments(std::span<const std:
       name.remove_suffix(1);
     }
     auto refuse = [&](const error& why) {
-      return fail(errc::invalid, fmt::format("--kube-controller-manager-arg={}: {} {}", name, quote(value), why.message));
+      return fail(errc::invalid,
+                  fmt::format("--kube-controller-manager-arg={}: {} {}", name, quote(value), why.message));
     };
     if (name == "controllers") {
       KEDGE_CHECK(set_controllers(read, value, how, warnings));
@@ -198,7 +292,8 @@ result<control::settings> read_controller_manager_arguments(std::span<const std:
       continue;
     }
     if (std::ranges::find(meaningless, name) == std::end(meaningless))
-      return fail(errc::invalid, fmt::format("--kube-controller-manager-arg={}: kube-controller-manager has no such flag", name));
+      return fail(errc::invalid,
+                  fmt::format("--kube-controller-manager-arg={}: kube-controller-manager has no such flag", name));
     warnings.push_back(fmt::format("--kube-controller-manager-arg={} has no effect in Kedge", name));
   }
   return read;

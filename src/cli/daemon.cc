@@ -12,7 +12,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
-#include <cstring>
 
 #include "base/log.h"
 #include "base/strings.h"
@@ -24,8 +23,8 @@ namespace kedge::cli {
 
 namespace {
 
-// sd_notify(3)'s protocol: a datagram to a socket that the environment names. libsystemd would do the same, and bring six
-// libraries for the rest of it. Nobody is told why it failed: there is nobody to tell but the service manager.
+// sd_notify(3)'s protocol: a datagram to a socket that the environment names. libsystemd would do the same, and bring
+// six libraries for the rest of it. Nobody is told why it failed: there is nobody to tell but the service manager.
 void notify(std::string_view state) {
   const char* path = std::getenv("NOTIFY_SOCKET");
   sockaddr_un to{.sun_family = AF_UNIX};
@@ -94,7 +93,8 @@ void release_startup_memory() {
   char mode[5] = {}, rest[512];
   // Code alone: it is never written to, while a constant may have been relocated.
   while (std::fscanf(maps, "%lx-%lx %4s%511[^\n]", &begin, &end, mode, rest) == 4)
-    if (std::string_view(mode) == "r-xp" && std::strchr(rest, '/')) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    if (std::string_view(mode) == "r-xp" && std::strchr(rest, '/'))
+      ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
   std::fclose(maps);
 }
 

@@ -15,7 +15,8 @@ reactor::io_backend io_backend_of(std::string_view name);
 // Runs the loops with `main` on the first, until it is done; its value is the process's exit code.
 int run_on(reactor::cores& cores, std::function<task<int>()> main);
 
-// SIGTERM, SIGINT and SIGHUP as something to wait for. The first asks for an orderly end; a second ends the process with 1.
+// SIGTERM, SIGINT and SIGHUP as something to wait for. The first asks for an orderly end; a second ends the process
+// with 1.
 result<reactor::signal_waiter> end_signals();
 task<void> stop_on_signal(reactor::signal_waiter& signals, reactor::event& stop);
 
@@ -23,8 +24,8 @@ task<void> stop_on_signal(reactor::signal_waiter& signals, reactor::event& stop)
 void notify_ready();
 void notify_stopping();
 
-// Gives back what only the start needed: freed heap, and the pages of programs and libraries that aren't used again (they are
-// read from the file when they are). Blocking, for milliseconds: on the offload pool.
+// Gives back what only the start needed: freed heap, and the pages of programs and libraries that aren't used again
+// (they are read from the file when they are). Blocking, for milliseconds: on the offload pool.
 void release_startup_memory();
 
 // As many descriptors as the hard limit allows: each connection and watch needs one.

@@ -27,6 +27,7 @@ constexpr std::string_view logging = "Logging", listener = "Listener", data = "D
                            node = "Agent/node", runtime = "Agent/runtime", agent_networking = "Agent/networking",
                            process = "Process", experimental = "Experimental", flags_group = "Flags";
 
+// clang-format off: a row is a line or two
 const flag table[] = {
     {.name = "config", .short_name = 'c', .env = "K3S_CONFIG_FILE", .who = both, .group = flags_group,
      .into = &agent::config_file, .fallback = "/etc/rancher/k3s/config.yaml",
@@ -310,6 +311,7 @@ const flag table[] = {
     {.name = "prefer-bundled-bin", .who = both, .group = experimental, .kind = value_kind::boolean, .state = ignored,
      .reason = "Kedge bundles no programs", .help = "Prefer bundled programs"},
 };
+// clang-format on
 
 }  // namespace
 

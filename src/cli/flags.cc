@@ -141,9 +141,7 @@ std::vector<std::string> parts_of(const flag& f, std::string_view value) {
 
 }  // namespace
 
-bool serves(const flag& f, audience who) {
-  return (static_cast<unsigned>(f.who) & static_cast<unsigned>(who)) != 0;
-}
+bool serves(const flag& f, audience who) { return (static_cast<unsigned>(f.who) & static_cast<unsigned>(who)) != 0; }
 
 std::string dashed(std::string_view flag_name) { return (flag_name.size() == 1 ? "-" : "--") + std::string(flag_name); }
 
@@ -227,7 +225,8 @@ result<scanned> scan(std::span<const flag> table, audience who, std::span<const 
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string_view word = arguments[i];
     if (word == "--") {
-      found.positional.insert(found.positional.end(), arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1, arguments.end());
+      found.positional.insert(found.positional.end(), arguments.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                              arguments.end());
       break;
     }
     if (word.size() < 2 || word[0] != '-') {
@@ -260,7 +259,8 @@ result<scanned> scan(std::span<const flag> table, audience who, std::span<const 
 
 result<scanned> scan_flags_only(std::span<const flag> table, std::span<const std::string> arguments) {
   auto found = scan(table, audience::both, arguments);
-  if (found && !found->positional.empty()) return fail(errc::invalid, "unexpected argument " + quote(found->positional[0]));
+  if (found && !found->positional.empty())
+    return fail(errc::invalid, "unexpected argument " + quote(found->positional[0]));
   return found;
 }
 
@@ -273,8 +273,9 @@ result<void> assign(const flag& f, std::string_view value, std::string_view orig
     if (auto stored = store(f, part, into); !stored) return fail(bad_value(f, part, origin, stored.error().message));
   }
   // Asking for what happens anyway is not worth a word: `cluster-init: false`.
-  const bool no_change = kind_of(f) == value_kind::boolean ? parse_bool(value) == parse_bool(f.fallback.empty() ? "false" : f.fallback)
-                                                           : value.empty() || value == f.fallback;
+  const bool no_change = kind_of(f) == value_kind::boolean
+                             ? parse_bool(value) == parse_bool(f.fallback.empty() ? "false" : f.fallback)
+                             : value.empty() || value == f.fallback;
   if (f.state == support::supported || f.state == support::already || no_change) return {};
   if (f.state == support::refused) return fail(errc::unsupported, std::string(origin) + ": " + std::string(f.reason));
   warnings.push_back(std::string(origin) + " has no effect: " + std::string(f.reason));

@@ -1,8 +1,9 @@
-// heap.cc: the daemon's heap is jemalloc's, where the build has it (meson's option `jemalloc`), for all that is linked into it.
+// heap.cc: the daemon's heap is jemalloc's, where the build has it (meson's option `jemalloc`), for all that is linked
+// into it.
 //
-// A commit ends dozens of requests at once, and each frees dozens of pieces. glibc keeps seven free pieces of a size at hand and
-// merges all others with their neighbours, only to split them again for the next requests: a sixth of a create's processor time.
-// jemalloc keeps a size's pieces together, hundreds of them at hand, and takes a MiB more.
+// A commit ends dozens of requests at once, and each frees dozens of pieces. glibc keeps seven free pieces of a size at
+// hand and merges all others with their neighbours, only to split them again for the next requests: a sixth of a
+// create's processor time. jemalloc keeps a size's pieces together, hundreds of them at hand, and takes a MiB more.
 #include "cli/heap.h"
 
 #ifdef KEDGE_JEMALLOC
@@ -10,9 +11,9 @@
 
 #include <cstddef>
 
-// Read by jemalloc when it starts, before main. One arena: threads reach it only when what they keep at hand is used up or full,
-// and each more would hold pages of its own for every size. Free pages go back to the system outright (no muzzy state, in which
-// they still count as the process's).
+// Read by jemalloc when it starts, before main. One arena: threads reach it only when what they keep at hand is used up
+// or full, and each more would hold pages of its own for every size. Free pages go back to the system outright (no
+// muzzy state, in which they still count as the process's).
 extern "C" const char* malloc_conf;
 const char* malloc_conf = "narenas:1,dirty_decay_ms:5000,muzzy_decay_ms:0";
 

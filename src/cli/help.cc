@@ -67,7 +67,8 @@ std::string flags_help(std::span<const flag> table, audience who) {
       headed = true;
       auto left = left_side(f);
       left.resize(std::max(left.size() + 2, text_column), ' ');
-      if (left.size() > text_column) left = left.substr(0, left.find_last_not_of(' ') + 1) + '\n' + std::string(text_column, ' ');
+      if (left.size() > text_column)
+        left = left.substr(0, left.find_last_not_of(' ') + 1) + '\n' + std::string(text_column, ' ');
       out += left;
       append_wrapped(out, right_side(f));
     }

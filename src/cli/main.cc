@@ -15,8 +15,10 @@ int main(int count, char** words) {
   const daemons run = {run_server, run_agent};
   const std::string program = count > 0 ? words[0] : "kedge";
   // Called by the container runtime, through a link of that name.
-  if (auto name = std::string_view(program).substr(program.find_last_of('/') + 1); kedge::node::cni::is_plugin(name)) return kedge::node::cni::run_plugin(name);
-  const int code = run_program(program, std::vector<std::string>(words + (count > 0 ? 1 : 0), words + count), machine::here(), run);
+  if (auto name = std::string_view(program).substr(program.find_last_of('/') + 1); kedge::node::cni::is_plugin(name))
+    return kedge::node::cni::run_plugin(name);
+  const int code =
+      run_program(program, std::vector<std::string>(words + (count > 0 ? 1 : 0), words + count), machine::here(), run);
   // A job that blocks longer (the lookup of a name) leaves nothing behind.
   if (!kedge::reactor::offload_rest(std::chrono::seconds(2))) {
     std::fflush(nullptr);

@@ -22,7 +22,8 @@ std::optional<std::size_t> machine_memory(const std::string& root) {
   return std::nullopt;
 }
 
-// The least of a limit's file in `group` and all groups above it. "max", and the file that the top doesn't have, are no limits.
+// The least of a limit's file in `group` and all groups above it. "max", and the file that the top doesn't have, are no
+// limits.
 std::optional<std::size_t> least_limit(const std::string& hierarchy, std::string_view group, std::string_view file) {
   std::optional<std::size_t> least;
   for (auto path = std::string(group);; path.resize(path.rfind('/'))) {

@@ -3,7 +3,8 @@
 // Every field is filled from the table in flag_table.cc (flags over environment over configuration file) and checked
 // before anything runs. What a flag asks for is read somewhere, or the flag says in the table that it has no effect
 // (tests/tidy/options_test.py holds the two together).
-// The defaults below are the real ones; where a default needs the machine (host name, user), options_load.h fills it in.
+// The defaults below are the real ones; where a default needs the machine (host name, user), options_load.h fills it
+// in.
 #pragma once
 
 #include <chrono>
@@ -40,37 +41,37 @@ struct agent_options {
   // Where the settings come from, and what is told
   std::string config_file = "/etc/rancher/k3s/config.yaml";  // may be absent; its drop-ins are <config_file>.d/*.yaml
   bool debug = false;
-  std::string log_file;           // empty: standard error
+  std::string log_file;  // empty: standard error
   log::format log_format = log::format::text;
 
   // Cluster
-  std::string server_url;         // https://HOST[:PORT], without a trailing slash; on a server: the cluster to join
-  std::string token;              // secret. --token-file has been read into it
+  std::string server_url;  // https://HOST[:PORT], without a trailing slash; on a server: the cluster to join
+  std::string token;       // secret. --token-file has been read into it
   std::string token_file;
 
   // Data
-  std::string data_dir;           // absolute. /var/lib/rancher/k3s, or ~/.rancher/k3s for an ordinary user
+  std::string data_dir;  // absolute. /var/lib/rancher/k3s, or ~/.rancher/k3s for an ordinary user
 
   // The process
-  std::string bind_address;       // empty: any
-  unsigned reactors = 0;          // 0: one for each core
+  std::string bind_address;         // empty: any
+  unsigned reactors = 0;            // 0: one for each core
   std::string io_backend = "auto";  // auto | io_uring | epoll
 
   // Node
-  std::string node_name;          // the host's name, lower-cased
+  std::string node_name;  // the host's name, lower-cased
   bool with_node_id = false;
-  std::vector<std::string> node_labels;         // key=value
-  std::vector<std::string> node_taints;         // key[=value]:Effect
-  std::string flannel_interface;                // empty: that of the node's address
-  std::string flannel_cni_conf;                 // a file; empty: our own
-  std::vector<std::string> node_ips;            // empty: the address of the default route's interface
+  std::vector<std::string> node_labels;  // key=value
+  std::vector<std::string> node_taints;  // key[=value]:Effect
+  std::string flannel_interface;         // empty: that of the node's address
+  std::string flannel_cni_conf;          // a file; empty: our own
+  std::vector<std::string> node_ips;     // empty: the address of the default route's interface
   std::vector<std::string> node_external_ips;
   std::vector<std::string> node_internal_dns;
   std::vector<std::string> node_external_dns;
-  std::string resolv_conf;                      // empty: found as K3s finds it
-  std::vector<std::string> kubelet_args;        // key=value, as given; understood in `kubelet`
+  std::string resolv_conf;                // empty: found as K3s finds it
+  std::vector<std::string> kubelet_args;  // key=value, as given; understood in `kubelet`
   kubelet_arguments kubelet;
-  std::string container_runtime_endpoint;       // empty: start or find containerd
+  std::string container_runtime_endpoint;  // empty: start or find containerd
   std::string image_service_endpoint;
   std::string default_runtime;
   std::string pause_image = "rancher/mirrored-pause:3.10.2";
@@ -81,8 +82,9 @@ struct agent_options {
   std::uint16_t lb_server_port = 6444;
   bool disable_apiserver_lb = false;
 
-  // The arguments as K3s records them in the annotation k3s.io/node-args: command word, what the configuration file gave,
-  // and the command line, `--a=b` split in two, secrets masked. And the K3S_* environment for k3s.io/node-env, sorted.
+  // The arguments as K3s records them in the annotation k3s.io/node-args: command word, what the configuration file
+  // gave, and the command line, `--a=b` split in two, secrets masked. And the K3S_* environment for k3s.io/node-env,
+  // sorted.
   std::vector<std::string> node_args;
   std::vector<std::pair<std::string, std::string>> node_env;
 };
@@ -94,7 +96,7 @@ struct server_options {
 
   // Listener
   std::uint16_t https_listen_port = 6443;
-  std::string advertise_address;  // empty: the node's external, then internal address
+  std::string advertise_address;     // empty: the node's external, then internal address
   std::uint16_t advertise_port = 0;  // 0: https_listen_port
   std::vector<std::string> tls_san;
   bool tls_san_security = true;
@@ -106,7 +108,7 @@ struct server_options {
   std::vector<std::string> cluster_dns;  // empty: the tenth address of each service range
   std::string cluster_domain = "cluster.local";
   bool flannel_ipv6_masq = false, flannel_external_ip = false;
-  std::string flannel_backend = "vxlan";  // "none": the user brings the pod network
+  std::string flannel_backend = "vxlan";       // "none": the user brings the pod network
   std::string egress_selector_mode = "agent";  // agent | cluster | pod | disabled
 
   // Client
@@ -116,7 +118,7 @@ struct server_options {
   std::string write_kubeconfig_name = "default";
 
   // Cluster
-  std::string agent_token;       // secret; empty: the token
+  std::string agent_token;  // secret; empty: the token
   std::string agent_token_file;
 
   // Database
@@ -138,8 +140,8 @@ struct server_options {
   bool secrets_encryption = false;
   std::string secrets_encryption_provider = "aescbc";  // aescbc | secretbox
   std::string system_default_registry;
-  std::string default_local_storage_path;  // empty: <data_dir>/storage
-  std::vector<std::string> api_server_args;  // key=value, as given; understood in `api`
+  std::string default_local_storage_path;            // empty: <data_dir>/storage
+  std::vector<std::string> api_server_args;          // key=value, as given; understood in `api`
   std::vector<std::string> controller_manager_args;  // key=value, as given; understood in `controllers`
   std::vector<std::string> scheduler_args;
   api_server_arguments api;

@@ -97,22 +97,26 @@ result<void> complete(server_options& options, const machine& here) {
 // Addresses are given out of one IPv4 range yet; what would be taken and then not given is not taken.
 result<void> check_ranges(const std::vector<std::string>& ranges, std::string_view flag_name, std::string_view what) {
   if (ranges.size() == 1 && ip_range::parse(ranges[0]) && ip_range::parse(ranges[0])->is_v4()) return {};
-  return fail(errc::unsupported, fmt::format("{} {}: Kedge gives {} addresses of one IPv4 range only yet, not of a second or an IPv6 one", flag_name,
-                                             quote(join(ranges, ",")), what));
+  return fail(errc::unsupported,
+              fmt::format("{} {}: Kedge gives {} addresses of one IPv4 range only yet, not of a second or an IPv6 one",
+                          flag_name, quote(join(ranges, ",")), what));
 }
 
 result<void> check_between_flags(audience who, const server_options& options) {
   const auto& agent = options.agent;
   if (agent.node_name.empty()) return fail(errc::invalid, "this machine has no host name; give --node-name");
   if (who == audience::agent || !options.disable_agent) {
-    if (auto problem = meta::node_name_problem(agent.node_name); !problem.empty()) return fail(errc::invalid, std::move(problem));
-    if (auto problem = meta::node_labels_problem(agent.node_labels); !problem.empty()) return fail(errc::invalid, std::move(problem));
+    if (auto problem = meta::node_name_problem(agent.node_name); !problem.empty())
+      return fail(errc::invalid, std::move(problem));
+    if (auto problem = meta::node_labels_problem(agent.node_labels); !problem.empty())
+      return fail(errc::invalid, std::move(problem));
   }
   if (who == audience::agent) {
     if (agent.server_url.empty()) return fail(errc::invalid, "--server (or K3S_URL) is required: the server to join");
     if (agent.token.empty())
       return fail(errc::invalid,
-                  "--token (or K3S_TOKEN, --token-file) is required; it stands in server/node-token of the server's data directory");
+                  "--token (or K3S_TOKEN, --token-file) is required; it stands in server/node-token of the server's "
+                  "data directory");
     return {};
   }
   if (!agent.server_url.empty() && agent.token.empty())
@@ -133,8 +137,8 @@ result<loaded_options> load_options(audience who, std::span<const std::string> a
     return loaded;
   }
   if (!line.positional.empty())
-    return fail(errc::invalid, fmt::format("unexpected argument {}; kedge {} takes flags only", quote(line.positional[0]),
-                                           word_of(who)));
+    return fail(errc::invalid, fmt::format("unexpected argument {}; kedge {} takes flags only",
+                                           quote(line.positional[0]), word_of(who)));
   const auto path = config_path(line, here);
   KEDGE_TRY(auto entries, read_config(path));
 
@@ -154,7 +158,8 @@ result<loaded_options> load_options(audience who, std::span<const std::string> a
   KEDGE_CHECK(complete(loaded.options, here));
   KEDGE_TRY(loaded.options.api, read_api_server_arguments(loaded.options.api_server_args, loaded.warnings));
   KEDGE_TRY(loaded.options.agent.kubelet, read_kubelet_arguments(loaded.options.agent.kubelet_args, loaded.warnings));
-  KEDGE_TRY(loaded.options.controllers, read_controller_manager_arguments(loaded.options.controller_manager_args, loaded.warnings));
+  KEDGE_TRY(loaded.options.controllers,
+            read_controller_manager_arguments(loaded.options.controller_manager_args, loaded.warnings));
   KEDGE_CHECK(check_between_flags(who, loaded.options));
   return loaded;
 }

@@ -1,12 +1,13 @@
 // options_load.h: from everything that was said to the options of options.h.
 //
 //   config.yaml + drop-ins ─┐
-//   K3S_* environment ──────┼─▶ assign() in this order, the later wins (lists: the file's items, then the command line's)
-//   command line ───────────┘            │
+//   K3S_* environment ──────┼─▶ assign() in this order, the later wins (lists: the file's items, then the command
+//   line's) command line ───────────┘            │
 //                                        ▼
 //                       defaults of this machine, token files, arguments of components, rules between flags
 //
-// K3s itself lets a configuration file beat the environment; Kedge does not: what is set for one run beats what lies on disk.
+// K3s itself lets a configuration file beat the environment; Kedge does not: what is set for one run beats what lies on
+// disk.
 #pragma once
 
 #include <span>
@@ -29,15 +30,18 @@ struct loaded_options {
 // `arguments` are what follows the command word. Reads the configuration and token files.
 result<loaded_options> load_options(audience who, std::span<const std::string> arguments, const machine& here);
 
-// key=value arguments as the API server's settings; unknown keys give a warning. Also `key+=value`, which adds to a list.
+// key=value arguments as the API server's settings; unknown keys give a warning. Also `key+=value`, which adds to a
+// list.
 result<api_server_arguments> read_api_server_arguments(std::span<const std::string> arguments,
                                                        std::vector<std::string>& warnings);
 // The same as settings of the node.
-result<kubelet_arguments> read_kubelet_arguments(std::span<const std::string> arguments, std::vector<std::string>& warnings);
+result<kubelet_arguments> read_kubelet_arguments(std::span<const std::string> arguments,
+                                                 std::vector<std::string>& warnings);
 
-// The same for the controllers' settings. An argument that kube-controller-manager doesn't have is an error, one that means nothing
-// here a warning.
-result<control::settings> read_controller_manager_arguments(std::span<const std::string> arguments, std::vector<std::string>& warnings);
+// The same for the controllers' settings. An argument that kube-controller-manager doesn't have is an error, one that
+// means nothing here a warning.
+result<control::settings> read_controller_manager_arguments(std::span<const std::string> arguments,
+                                                            std::vector<std::string>& warnings);
 
 // Keys that a controller may work on at once: each may have as many writes under way as control/limits.h says.
 inline constexpr unsigned control_workers_max = 1000;

@@ -27,7 +27,8 @@ task<int> serve(agent_options options) {
   std::optional<result<void>> ended;
   reactor::event over;
   reactor::scope tasks;
-  tasks.spawn([](node::agent_config c, node::agent_control& a, std::optional<result<void>>& out, reactor::event& e) -> task<void> {
+  tasks.spawn([](node::agent_config c, node::agent_control& a, std::optional<result<void>>& out,
+                 reactor::event& e) -> task<void> {
     out.emplace(co_await node::run_node(std::move(c), a));
     e.set();
   }(worker_config(options), control, ended, over));

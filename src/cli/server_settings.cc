@@ -36,7 +36,8 @@ datastore::endpoint_options datastore_options(const server_options& o, const std
                                 .key_file = o.datastore_key_file,
                                 .sqlite = {}};
   d.sqlite.path = server_dir + "/db/state.db";
-  d.sqlite.durability = o.sqlite_synchronous == "full" ? datastore::sqlite_durability::full : datastore::sqlite_durability::normal;
+  d.sqlite.durability =
+      o.sqlite_synchronous == "full" ? datastore::sqlite_durability::full : datastore::sqlite_durability::normal;
   return d;
 }
 
@@ -86,7 +87,8 @@ supervisor::config cluster_settings(const server_options& o) {
   c.secrets_encryption = o.secrets_encryption;
   c.secrets_encryption_provider = o.secrets_encryption_provider;
   c.system_default_registry = o.system_default_registry;
-  c.default_local_storage_path = o.default_local_storage_path.empty() ? o.agent.data_dir + "/storage" : o.default_local_storage_path;
+  c.default_local_storage_path =
+      o.default_local_storage_path.empty() ? o.agent.data_dir + "/storage" : o.default_local_storage_path;
   c.api_server_args = o.api_server_args;
   c.controller_manager_args = o.controller_manager_args;
   c.scheduler_args = o.scheduler_args;
@@ -97,9 +99,17 @@ supervisor::config cluster_settings(const server_options& o) {
 }  // namespace
 
 result<server::settings> server_settings(const server_options& o) {
-  server::settings s{.cluster = cluster_settings(o), .api = o.api, .controllers = o.controllers, .open_log = {}, .accept_data_loss = o.accept_data_loss, .node = node_config(o.agent), .version = version, .commit = commit};
+  server::settings s{.cluster = cluster_settings(o),
+                     .api = o.api,
+                     .controllers = o.controllers,
+                     .open_log = {},
+                     .accept_data_loss = o.accept_data_loss,
+                     .node = node_config(o.agent),
+                     .version = version,
+                     .commit = commit};
   for (auto& name : api::plugins_without_effect(o.api.enable_admission_plugins))
-    log::warning("--kube-apiserver-arg=enable-admission-plugins={} has no effect: Kedge doesn't have this plugin yet", name);
+    log::warning("--kube-apiserver-arg=enable-admission-plugins={} has no effect: Kedge doesn't have this plugin yet",
+                 name);
   if (auto memory = memory_limit()) s.history_bytes = std::max(memory / history_share, history_bytes_min);
   auto log = datastore_options(o, s.cluster.server_dir());
   // An endpoint that can't be used is refused before anything is made.
@@ -108,8 +118,10 @@ result<server::settings> server_settings(const server_options& o) {
   if (!o.agent.server_url.empty() && s.shared_datastore())
     log::info("--server is not needed: with --datastore-endpoint, servers find each other through the datastore");
   else if (!o.agent.server_url.empty())
-    return fail(errc::unsupported, "--server joins a cluster of servers with embedded etcd, which kedge doesn't have: give each server the same "
-                                   "--datastore-endpoint and --token instead, or use `kedge agent` for a worker");
+    return fail(
+        errc::unsupported,
+        "--server joins a cluster of servers with embedded etcd, which kedge doesn't have: give each server the same "
+        "--datastore-endpoint and --token instead, or use `kedge agent` for a worker");
   return s;
 }
 

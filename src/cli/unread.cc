@@ -19,7 +19,8 @@ struct row {
   std::string_view path;  // below the data directory, or absolute. A folder counts when it has something in it
   std::string_view reason;
 };
-constexpr std::string_view no_templates = "Kedge writes containerd's configuration itself, without templates or parts of others yet";
+constexpr std::string_view no_templates =
+    "Kedge writes containerd's configuration itself, without templates or parts of others yet";
 constexpr row rows[] = {
     {audience::server, "server/manifests", "Kedge deploys no manifests yet; apply them with kubectl"},
     {audience::agent, "agent/images", "Kedge imports no images yet; `ctr -n k8s.io images import` does"},
@@ -34,7 +35,8 @@ constexpr row rows[] = {
     {audience::agent, "agent/etc/containerd/rdt_config.yaml", "Kedge does not tell containerd of it yet"},
     {audience::agent, "/var/lib/rancher/credentialprovider/config.yaml", "Kedge runs no credential plugins"},
 };
-constexpr std::string_view no_registries = "Kedge does not tell containerd of registries yet: images are pulled from where they name, without credentials";
+constexpr std::string_view no_registries =
+    "Kedge does not tell containerd of registries yet: images are pulled from where they name, without credentials";
 
 struct variable_row {
   std::string_view name, reason;  // a name that ends with '_' stands for all that begin so
@@ -63,7 +65,8 @@ std::vector<std::string> names_at(const fs::path& path) {
 
 std::string warning_of(const fs::path& path, const std::vector<std::string>& names, std::string_view reason) {
   if (names.front().empty()) return fmt::format("{} has no effect: {}", path.string(), reason);
-  std::vector<std::string> shown(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), names_shown)));
+  std::vector<std::string> shown(names.begin(),
+                                 names.begin() + static_cast<std::ptrdiff_t>(std::min(names.size(), names_shown)));
   if (names.size() > names_shown) shown.push_back("…");
   return fmt::format("what is in {} ({}) has no effect: {}", path.string(), join(shown, ", "), reason);
 }
@@ -89,7 +92,9 @@ std::vector<std::string> unread_variables(const machine& here) {
   };
   for (auto& [name, value] : here.environment) {
     if (value.empty()) continue;
-    auto found = std::find_if(std::begin(variables), std::end(variables), [&](const variable_row& v) { return v.name.ends_with('_') ? name.starts_with(v.name) : name == v.name; });
+    auto found = std::find_if(std::begin(variables), std::end(variables), [&](const variable_row& v) {
+      return v.name.ends_with('_') ? name.starts_with(v.name) : name == v.name;
+    });
     if (found != std::end(variables))
       out.push_back(fmt::format("{} has no effect: {}", name, found->reason));
     else if (name.starts_with("K3S_") && !is_of_flag(name))
@@ -101,8 +106,11 @@ std::vector<std::string> unread_variables(const machine& here) {
 result<void> check_no_etcd(const server_options& options) {
   const fs::path db = options.agent.data_dir + "/server/db";
   std::error_code failed;
-  if (!options.datastore_endpoint.empty() || !fs::exists(db / "etcd/member", failed) || fs::exists(db / "state.db", failed)) return {};
-  return fail(errc::unsupported, fmt::format("{} holds the data of an embedded etcd, which Kedge does not have; move it away to begin a new cluster here, or give --datastore-endpoint",
+  if (!options.datastore_endpoint.empty() || !fs::exists(db / "etcd/member", failed) ||
+      fs::exists(db / "state.db", failed))
+    return {};
+  return fail(errc::unsupported, fmt::format("{} holds the data of an embedded etcd, which Kedge does not have; move "
+                                             "it away to begin a new cluster here, or give --datastore-endpoint",
                                              (db / "etcd").string()));
 }
 

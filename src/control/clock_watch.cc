@@ -47,8 +47,10 @@ void clock_watch::judge(time_point now) {
     if (!differs || (o.told != time_point{} && now - o.told < told_again)) continue;
     o.told = now;
     auto by_text = format_duration(std::chrono::floor<std::chrono::seconds>(by < duration::zero() ? -by : by));
-    log::warning("the clock of the server at {} is {} {} this one's; certificates, tokens and leases need clocks that agree: see to both machines' time synchronisation",
-                 name, by_text, by > duration::zero() ? "ahead of" : "behind");
+    log::warning(
+        "the clock of the server at {} is {} {} this one's; certificates, tokens and leases need clocks that agree: "
+        "see to both machines' time synchronisation",
+        name, by_text, by > duration::zero() ? "ahead of" : "behind");
   }
 }
 
@@ -65,7 +67,8 @@ void clock_watch::append_metrics(std::string& out) const {
   if (all.empty()) return;
   constexpr auto name = "kedge_server_clock_difference_seconds";
   out += fmt::format("# HELP {0} How far another server's clock is ahead of this one's.\n# TYPE {0} gauge\n", name);
-  for (auto& [server, by] : all) out += fmt::format("{}{{server=\"{}\"}} {:.3f}\n", name, server, std::chrono::duration<double>(by).count());
+  for (auto& [server, by] : all)
+    out += fmt::format("{}{{server=\"{}\"}} {:.3f}\n", name, server, std::chrono::duration<double>(by).count());
 }
 
 }  // namespace kedge::control

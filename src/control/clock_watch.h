@@ -1,10 +1,11 @@
 // clock_watch.h: how far the other servers' clocks are from this one's, by the times that they write into their rows.
 //
-//   row of a server, with the time at which it was written ─▶ saw() ─▶ of the last few the most favourable ─▶ warning, metric
+//   row of a server, with the time at which it was written ─▶ saw() ─▶ of the last few the most favourable ─▶ warning,
+//   metric
 //
-// What is on its way only makes its writer look late, so that of the last observations the greatest is the truest: a slow datastore, or
-// this process having slept, makes no clock wrong. Nothing is decided by it: certificates, tokens and leases only go wrong in silence
-// where clocks differ, and who sees this line knows why.
+// What is on its way only makes its writer look late, so that of the last observations the greatest is the truest: a
+// slow datastore, or this process having slept, makes no clock wrong. Nothing is decided by it: certificates, tokens
+// and leases only go wrong in silence where clocks differ, and who sees this line knows why.
 #pragma once
 
 #include <array>
@@ -24,10 +25,12 @@ class clock_watch {
   // It is gone, or what was observed counts no more (this process slept).
   void forget(const std::string& server);
   void forget_all();
-  // Tells the log which clocks differ by more than clock_difference_told: once when it begins, and each hour while it lasts.
+  // Tells the log which clocks differ by more than clock_difference_told: once when it begins, and each hour while it
+  // lasts.
   void judge(time_point now);
 
-  // How far that clock is ahead of this one (negative: behind); servers that haven't been observed often enough are left out.
+  // How far that clock is ahead of this one (negative: behind); servers that haven't been observed often enough are
+  // left out.
   std::map<std::string, duration> differences() const;
   // The same for /metrics.
   void append_metrics(std::string& out) const;

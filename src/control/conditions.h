@@ -21,8 +21,8 @@ struct condition {
   std::optional<std::int64_t> observed_generation = {};
   bool keeps_empty_message = false;  // metav1.Condition, whose message is always there
 };
-// Puts it among the object's, where its type's stands or at the end. lastTransitionTime is `now` when the status is another than
-// before. False when it stands there like that already.
+// Puts it among the object's, where its type's stands or at the end. lastTransitionTime is `now` when the status is
+// another than before. False when it stands there like that already.
 bool set_condition(json::value& object, const condition& c, wall_time now);
 
 }  // namespace kedge::control

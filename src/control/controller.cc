@@ -44,8 +44,7 @@ static task<void> work_one(const std::string& controller, work_queue& queue,
       queue.done(key);
       continue;
     }
-    if (r.error().code != 409 && r.error().code != 404)
-      log::warning("{}: {}: {}", controller, key, r.error().message);
+    if (r.error().code != 409 && r.error().code != 404) log::warning("{}: {}: {}", controller, key, r.error().message);
     queue.retry(key);
   }
 }

@@ -1,5 +1,5 @@
-// controller.h: what the server's own housekeeping runs on: following a prefix of the store, and a queue of keys to work on.
-// Controllers proper are shell.h's.
+// controller.h: what the server's own housekeeping runs on: following a prefix of the store, and a queue of keys to
+// work on. Controllers proper are shell.h's.
 #pragma once
 
 #include <functional>
@@ -23,8 +23,8 @@ struct context {
 task<void> follow(store::store& s, std::string prefix, std::function<void(const store::event&)> each,
                   std::function<void()> restarted = {});
 
-// Works the queue with that many at a time until dropped. A failed reconcile is logged and retried with backoff; one whose
-// object changed meanwhile (409) or is gone (404) is simply looked at again.
+// Works the queue with that many at a time until dropped. A failed reconcile is logged and retried with backoff; one
+// whose object changed meanwhile (409) or is gone (404) is simply looked at again.
 task<void> work(std::string controller, work_queue& queue, unsigned at_once,
                 std::function<task<api::api_result<void>>(std::string key)> reconcile);
 

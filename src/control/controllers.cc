@@ -8,7 +8,9 @@ namespace kedge::control {
 
 namespace {
 
-// Names, accounts, components and numbers are kube-controller-manager's; K3s starts it with --use-service-account-credentials.
+// Names, accounts, components and numbers are kube-controller-manager's; K3s starts it with
+// --use-service-account-credentials.
+// clang-format off: a row is a line or two
 constexpr controller_info table[] = {
     {.name = "node-ipam-controller", .alias = "nodeipam", .account = "node-controller", .component = "cidrAllocator", .workers = 1,
      .workers_option = "", .off_by_default = false, .make = make_node_ipam, .wanted = [](const settings& s) { return s.allocate_node_cidrs; }},
@@ -77,22 +79,52 @@ constexpr controller_info table[] = {
      .component = "endpoint-slice-mirroring-controller", .workers = 5, .workers_option = "mirroring-concurrent-service-endpoint-syncs",
      .off_by_default = false, .make = make_endpoint_mirroring, .wanted = nullptr},
 };
+// clang-format on
 
 // kube-controller-manager's others, by both of their names, and the cloud controllers that K3s takes off the list.
-constexpr std::string_view foreign[] = {
-    "serviceaccount-token-controller", "serviceaccount-token",
-    "horizontal-pod-autoscaler-controller", "horizontalpodautoscaling",
-    "certificatesigningrequest-signing-controller", "csrsigning", "certificatesigningrequest-approving-controller", "csrapproving",
-    "certificatesigningrequest-cleaner-controller", "csrcleaner", "podcertificaterequest-cleaner-controller", "ttl-controller", "ttl",
-    "bootstrap-signer-controller", "bootstrapsigner", "device-taint-eviction-controller", "persistentvolume-binder-controller",
-    "persistentvolume-binder", "persistentvolume-attach-detach-controller", "attachdetach", "persistentvolume-expander-controller",
-    "persistentvolume-expander", "podgroup-protection-controller",
-    "kube-apiserver-serving-clustertrustbundle-publisher-controller", "ephemeral-volume-controller", "ephemeral-volume",
-    "storageversion-garbage-collector-controller", "storage-version-gc", "resourceclaim-controller", "resource-claim-controller",
-    "resourcepoolstatusrequest-controller", "legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner",
-    "validatingadmissionpolicy-status-controller", "volumeattributesclass-protection-controller", "service-cidr-controller",
-    "storage-version-migrator-controller", "svm", "selinux-warning-controller", "route",
-    "node-route-controller", "cloud-node-lifecycle", "cloud-node-lifecycle-controller"};
+constexpr std::string_view foreign[] = {"serviceaccount-token-controller",
+                                        "serviceaccount-token",
+                                        "horizontal-pod-autoscaler-controller",
+                                        "horizontalpodautoscaling",
+                                        "certificatesigningrequest-signing-controller",
+                                        "csrsigning",
+                                        "certificatesigningrequest-approving-controller",
+                                        "csrapproving",
+                                        "certificatesigningrequest-cleaner-controller",
+                                        "csrcleaner",
+                                        "podcertificaterequest-cleaner-controller",
+                                        "ttl-controller",
+                                        "ttl",
+                                        "bootstrap-signer-controller",
+                                        "bootstrapsigner",
+                                        "device-taint-eviction-controller",
+                                        "persistentvolume-binder-controller",
+                                        "persistentvolume-binder",
+                                        "persistentvolume-attach-detach-controller",
+                                        "attachdetach",
+                                        "persistentvolume-expander-controller",
+                                        "persistentvolume-expander",
+                                        "podgroup-protection-controller",
+                                        "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+                                        "ephemeral-volume-controller",
+                                        "ephemeral-volume",
+                                        "storageversion-garbage-collector-controller",
+                                        "storage-version-gc",
+                                        "resourceclaim-controller",
+                                        "resource-claim-controller",
+                                        "resourcepoolstatusrequest-controller",
+                                        "legacy-serviceaccount-token-cleaner-controller",
+                                        "legacy-service-account-token-cleaner",
+                                        "validatingadmissionpolicy-status-controller",
+                                        "volumeattributesclass-protection-controller",
+                                        "service-cidr-controller",
+                                        "storage-version-migrator-controller",
+                                        "svm",
+                                        "selinux-warning-controller",
+                                        "route",
+                                        "node-route-controller",
+                                        "cloud-node-lifecycle",
+                                        "cloud-node-lifecycle-controller"};
 
 }  // namespace
 
@@ -104,7 +136,9 @@ const controller_info* find_controller(std::string_view name) noexcept {
   return nullptr;
 }
 
-bool is_foreign_controller(std::string_view name) noexcept { return std::ranges::find(foreign, name) != std::end(foreign); }
+bool is_foreign_controller(std::string_view name) noexcept {
+  return std::ranges::find(foreign, name) != std::end(foreign);
+}
 
 bool is_enabled(const controller_info& c, const settings& s) {
   if (c.wanted && !c.wanted(s)) return false;
@@ -119,7 +153,8 @@ bool is_enabled(const controller_info& c, const settings& s) {
 }
 
 api::user_info user_of(const controller_info& c) {
-  if (c.account.ends_with(':')) return {.name = std::string(c.account.substr(0, c.account.size() - 1)), .groups = {"system:authenticated"}};
+  if (c.account.ends_with(':'))
+    return {.name = std::string(c.account.substr(0, c.account.size() - 1)), .groups = {"system:authenticated"}};
   return {.name = "system:serviceaccount:kube-system:" + std::string(c.account),
           .groups = {"system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"}};
 }

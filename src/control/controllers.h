@@ -1,5 +1,5 @@
-// controllers.h: the table of controllers. A row says all that is not a controller's own work: what it is called, as whom it acts,
-// how many keys it works on at once. Flags, accounts, Events and the log follow from it.
+// controllers.h: the table of controllers. A row says all that is not a controller's own work: what it is called, as
+// whom it acts, how many keys it works on at once. Flags, accounts, Events and the log follow from it.
 #pragma once
 
 #include <memory>
@@ -12,10 +12,10 @@
 namespace kedge::control {
 
 struct controller_info {
-  std::string_view name;     // kube-controller-manager's, for controllers=…
-  std::string_view alias;    // an older name for the same; may be empty
-  std::string_view account;  // the service account in kube-system that it acts as; with a ':', a user of that name
-  std::string_view component;       // of its Events
+  std::string_view name;       // kube-controller-manager's, for controllers=…
+  std::string_view alias;      // an older name for the same; may be empty
+  std::string_view account;    // the service account in kube-system that it acts as; with a ':', a user of that name
+  std::string_view component;  // of its Events
   unsigned workers;
   std::string_view workers_option;  // kube-controller-manager's for that number; empty: it has none
   bool off_by_default;

@@ -1,5 +1,5 @@
-// custom_resources.cc: what a CustomResourceDefinition goes through: its names are accepted unless another of its group has
-// them, then it is established and served; when it is deleted its objects go first, then it.
+// custom_resources.cc: what a CustomResourceDefinition goes through: its names are accepted unless another of its group
+// has them, then it is established and served; when it is deleted its objects go first, then it.
 #include <algorithm>
 #include <set>
 
@@ -17,7 +17,8 @@ const api::resource_id definitions{"apiextensions.k8s.io", "v1", "customresource
 constexpr std::string_view cleanup_finalizer = "customresourcecleanup.apiextensions.k8s.io";
 constexpr auto look_again = std::chrono::milliseconds(200);  // while objects with finalizers remain
 
-void set_condition(json::value& crd, std::string_view type, std::string_view state, std::string_view reason, std::string_view message, const std::string& now) {
+void set_condition(json::value& crd, std::string_view type, std::string_view state, std::string_view reason,
+                   std::string_view message, const std::string& now) {
   auto& list = crd.member("status").member("conditions").make_array();
   auto found = std::find_if(list.begin(), list.end(), [&](auto& c) { return c["type"].as_string() == type; });
   if (found == list.end()) {
@@ -48,11 +49,12 @@ struct taken_names {
 
 std::string in_use(std::string_view name) { return quote(name) + " is already in use"; }
 
-// status.acceptedNames and the conditions NamesAccepted and Established, from spec.names. As kube-apiserver's naming and
-// establishing controllers, in one step.
+// status.acceptedNames and the conditions NamesAccepted and Established, from spec.names. As kube-apiserver's naming
+// and establishing controllers, in one step.
 void accept_names(json::value& crd, const taken_names& taken, const std::string& now) {
   auto& wanted = crd["spec"]["names"];
-  json::value accepted = crd["status"]["acceptedNames"].is_object() ? crd["status"]["acceptedNames"] : json::value(json::object{});
+  json::value accepted =
+      crd["status"]["acceptedNames"].is_object() ? crd["status"]["acceptedNames"] : json::value(json::object{});
   std::string reason, message;
   auto take = [&](const char* member, const std::set<std::string>& used, std::string_view conflict) {
     auto name = std::string(wanted[member].as_string());
@@ -88,7 +90,8 @@ void accept_names(json::value& crd, const taken_names& taken, const std::string&
   crd.member("status").set("acceptedNames", std::move(accepted));
 
   const bool good = reason.empty();
-  set_condition(crd, "NamesAccepted", good ? "True" : "False", good ? "NoConflicts" : reason, good ? "no conflicts found" : message, now);
+  set_condition(crd, "NamesAccepted", good ? "True" : "False", good ? "NoConflicts" : reason,
+                good ? "no conflicts found" : message, now);
   if (api::custom::has_condition(crd, "Established")) return;
   if (good)
     set_condition(crd, "Established", "True", "InitialNamesAccepted", "the initial names have been accepted", now);
@@ -118,7 +121,8 @@ class definition_keeper {
       // Names may have become free for another of the group.
       if (e.type == store::event_type::deleted) add_all();
     }));
-    co_await work("customresourcedefinition", queue_, 2, [this](std::string name) { return reconcile(std::move(name)); });
+    co_await work("customresourcedefinition", queue_, 2,
+                  [this](std::string name) { return reconcile(std::move(name)); });
   }
 
  private:
@@ -143,7 +147,8 @@ class definition_keeper {
           // Read again for each try: another one may have got the names meanwhile.
           taken_names taken;
           for (auto& other : c_.objects.list(definitions))
-            if (other["metadata"]["name"].as_string() != name && other["spec"]["group"] == v["spec"]["group"]) taken.add(other["status"]["acceptedNames"]);
+            if (other["metadata"]["name"].as_string() != name && other["spec"]["group"] == v["spec"]["group"])
+              taken.add(other["status"]["acceptedNames"]);
           auto before = v["status"];
           accept_names(v, taken, now);
           judge_approval(v, now);
@@ -163,7 +168,8 @@ class definition_keeper {
         [&](json::value& v) {
           auto before = v["status"];
           if (left)
-            set_condition(v, "Terminating", "True", "InstanceDeletionInProgress", "CustomResource deletion is in progress", now);
+            set_condition(v, "Terminating", "True", "InstanceDeletionInProgress",
+                          "CustomResource deletion is in progress", now);
           else
             set_condition(v, "Terminating", "False", "InstanceDeletionCompleted", "removed all instances", now);
           return !(before == v["status"]);

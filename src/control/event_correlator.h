@@ -20,9 +20,9 @@ class event_correlator {
   enum class verdict : unsigned char { drop, create, count_up };
   struct answer {
     verdict what = verdict::drop;
-    std::string key;          // for written() and lost()
+    std::string key;  // for written() and lost()
     std::string message;
-    std::string ns, name;     // count_up: the Event's
+    std::string ns, name;  // count_up: the Event's
     std::int64_t count = 1;
   };
   answer observe(const notice& n, time_point now);

@@ -26,7 +26,8 @@ void event_recorder::tell(notice n) {
 }
 
 task<void> event_recorder::record(const json::value& about, std::string type, std::string reason, std::string message) {
-  co_await write({{reference_to(about), type == "Warning", std::move(reason), std::move(message)}, reactor::loop::current().wall_now()});
+  co_await write({{reference_to(about), type == "Warning", std::move(reason), std::move(message)},
+                  reactor::loop::current().wall_now()});
 }
 
 task<void> event_recorder::run() {
@@ -38,7 +39,8 @@ task<void> event_recorder::run() {
   }
 }
 
-json::value event_recorder::event_of(const waiting& w, const event_correlator::answer& a, const std::string& ns, const std::string& name) const {
+json::value event_recorder::event_of(const waiting& w, const event_correlator::answer& a, const std::string& ns,
+                                     const std::string& name) const {
   auto& about = w.what.about;
   json::object involved{{"kind", about.kind}};
   if (!about.ns.empty()) involved.set("namespace", about.ns);
@@ -46,21 +48,29 @@ json::value event_recorder::event_of(const waiting& w, const event_correlator::a
   if (!about.uid.empty()) involved.set("uid", about.uid);
   involved.set("apiVersion", about.api_version);
   auto when = format_rfc3339(w.when);
-  return json::object{{"kind", "Event"}, {"apiVersion", "v1"},
+  return json::object{{"kind", "Event"},
+                      {"apiVersion", "v1"},
                       {"metadata", json::object{{"name", name}, {"namespace", ns}}},
                       {"involvedObject", std::move(involved)},
-                      {"reason", w.what.reason}, {"message", a.message},
+                      {"reason", w.what.reason},
+                      {"message", a.message},
                       {"source", json::object{{"component", component_}}},
-                      {"firstTimestamp", when}, {"lastTimestamp", when}, {"count", a.count}, {"type", w.what.warning ? "Warning" : "Normal"},
-                      {"eventTime", nullptr}, {"reportingComponent", component_}, {"reportingInstance", ""}};
+                      {"firstTimestamp", when},
+                      {"lastTimestamp", when},
+                      {"count", a.count},
+                      {"type", w.what.warning ? "Warning" : "Normal"},
+                      {"eventTime", nullptr},
+                      {"reportingComponent", component_},
+                      {"reportingInstance", ""}};
 }
 
 task<void> event_recorder::write(waiting w) {
   auto a = correlator_.observe(w.what, reactor::loop::current().now());
   if (a.what == event_correlator::verdict::drop) co_return;
   if (a.what == event_correlator::verdict::count_up) {
-    auto counted = co_await objects_.patch(events, a.ns, a.name, api::patch_kind::merge,
-                                           json::object{{"count", a.count}, {"lastTimestamp", format_rfc3339(w.when)}, {"message", a.message}});
+    auto counted = co_await objects_.patch(
+        events, a.ns, a.name, api::patch_kind::merge,
+        json::object{{"count", a.count}, {"lastTimestamp", format_rfc3339(w.when)}, {"message", a.message}});
     if (counted || counted.error().code != 404) co_return;
     correlator_.lost(a.key);  // it has expired
     a.count = 1;

@@ -1,6 +1,7 @@
 // event_recorder.h: tells people what a controller did to an object, as core/v1 Events (kubectl describe shows them).
 //
-//   tell(): at once ─▶ queue (notices_max; beyond it the newest is dropped, as client-go does) ─▶ run(): correlated, written
+//   tell(): at once ─▶ queue (notices_max; beyond it the newest is dropped, as client-go does) ─▶ run(): correlated,
+//   written
 //
 // One a component. Failures are logged at debug level only.
 #pragma once
@@ -30,7 +31,8 @@ class event_recorder {
     wall_time when;
   };
   task<void> write(waiting w);
-  json::value event_of(const waiting& w, const event_correlator::answer& a, const std::string& ns, const std::string& name) const;
+  json::value event_of(const waiting& w, const event_correlator::answer& a, const std::string& ns,
+                       const std::string& name) const;
 
   api::objects& objects_;
   std::string component_;

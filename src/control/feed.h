@@ -1,13 +1,14 @@
 // feed.h: the store's events as controllers hear them: one stream for all controllers of a loop.
 //
-//   start: everything that exists, as added ─▶ synced ─▶ each change, in the order of revisions ─▶ those who follow its resource
+//   start: everything that exists, as added ─▶ synced ─▶ each change, in the order of revisions ─▶ those who follow its
+//   resource
 //
-// Until it is synced, a change may be given before or after the version that the start found; what comes last is the newest.
-// A callback only names keys, or notes what the change itself says; it never looks at other objects, because it runs for each of
-// a hundred thousand. What it needs of the object is parsed once for all who ask.
+// Until it is synced, a change may be given before or after the version that the start found; what comes last is the
+// newest. A callback only names keys, or notes what the change itself says; it never looks at other objects, because it
+// runs for each of a hundred thousand. What it needs of the object is parsed once for all who ask.
 //
-// The stream has no gaps. Where one would be (the history went past it, or the loop was too slow), run() ends: whoever derived
-// something from the events starts anew without it.
+// The stream has no gaps. Where one would be (the history went past it, or the loop was too slow), run() ends: whoever
+// derived something from the events starts anew without it.
 #pragma once
 
 #include <functional>
@@ -24,7 +25,8 @@ namespace kedge::control {
 class seen {
  public:
   // `previous` is null for what is new, or was there before the start.
-  seen(store::event_type type, const store::object_ref& object, const store::object_ref& previous, std::string_view prefix)
+  seen(store::event_type type, const store::object_ref& object, const store::object_ref& previous,
+       std::string_view prefix)
       : type_(type), object_(object), previous_(previous), name_(name_under(prefix, object->key())) {}
 
   bool added() const noexcept { return type_ == store::event_type::added; }

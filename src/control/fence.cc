@@ -15,7 +15,8 @@ task<store::revision> begin_term(store::store& s, std::string name, std::string 
   for (;;) {
     auto latest = co_await s.latest();
     auto row = latest ? latest->find(key) : store::object_ref();
-    auto done = latest ? co_await s.write({row ? store::write_kind::update : store::write_kind::create, key, text, row ? row->mod() : 0, 0})
+    auto done = latest ? co_await s.write({row ? store::write_kind::update : store::write_kind::create, key, text,
+                                           row ? row->mod() : 0, 0})
                        : result<store::commit>(std::unexpected(latest.error()));
     if (done) co_return done->at;
     log::debug("the term of {}: {}; trying again", name, done.error().message);

@@ -3,8 +3,8 @@
 //   begin to lead ─▶ the row /kedge/terms/<name> is written anew: its revision is this leader's term
 //   each write of its controllers ─▶ guarded by that revision, in the commit itself ─▶ refused once another has begun
 //
-// So of two leaders at the same moment only the later one's writes land, whatever clocks and stalls there were. Servers of K3s know
-// nothing of it: with them it is as between two of them.
+// So of two leaders at the same moment only the later one's writes land, whatever clocks and stalls there were. Servers
+// of K3s know nothing of it: with them it is as between two of them.
 #pragma once
 
 #include <string>
@@ -26,7 +26,9 @@ class fenced_store final : public store::store {
 
   kedge::store::snapshot current() const override { return inner_.current(); }
   task<result<kedge::store::snapshot>> latest() override { return inner_.latest(); }
-  task<result<kedge::store::snapshot>> at_least(revision at, time_point deadline) override { return inner_.at_least(at, deadline); }
+  task<result<kedge::store::snapshot>> at_least(revision at, time_point deadline) override {
+    return inner_.at_least(at, deadline);
+  }
   task<result<kedge::store::snapshot>> exactly(revision at, std::string prefix, time_point deadline) override {
     return inner_.exactly(at, std::move(prefix), deadline);
   }
@@ -53,7 +55,8 @@ class fenced_store final : public store::store {
 };
 
 std::string term_key(std::string_view name);
-// Writes the row anew, so that whoever led before can't write any more; the revision of the new term. Tries until it succeeds.
+// Writes the row anew, so that whoever led before can't write any more; the revision of the new term. Tries until it
+// succeeds.
 task<store::revision> begin_term(store::store& s, std::string name, std::string identity);
 
 }  // namespace kedge::control

@@ -45,7 +45,8 @@ class schema_judge {
           at->set("status", state);
           at->set("lastTransitionTime", format_rfc3339(reactor::loop::current().wall_now()));
           at->set("reason", there ? "Found" : "NotFound");
-          at->set("message", "This FlowSchema references the PriorityLevelConfiguration object named " + quote(level) + (there ? " and it exists" : " but there is no such object"));
+          at->set("message", "This FlowSchema references the PriorityLevelConfiguration object named " + quote(level) +
+                                 (there ? " and it exists" : " but there is no such object"));
           return true;
         },
         "status");

@@ -48,7 +48,9 @@ task<void> keep_objects(context& c, std::function<task<result<void>>()> ensure_o
                                        o.prefix({"networking.k8s.io", "v1", "servicecidrs"}),
                                        o.prefix({"flowcontrol.apiserver.k8s.io", "v1", "flowschemas"}),
                                        o.prefix({"flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"})};
-  co_await look_after(c, std::move(prefixes), [](const store::event& e) { return e.type == store::event_type::deleted; }, std::move(ensure_objects));
+  co_await look_after(
+      c, std::move(prefixes), [](const store::event& e) { return e.type == store::event_type::deleted; },
+      std::move(ensure_objects));
 }
 
 // The groups and versions of custom resources, by the names of their API services.
@@ -61,9 +63,15 @@ std::map<std::string, json::value> wanted_services(api::objects& objects) {
       if (!versions[i]["served"].as_bool()) continue;
       auto version = versions[i]["name"].as_string();
       auto name = std::string(version) + "." + std::string(group);
-      json::object spec{{"group", group}, {"version", version}, {"groupPriorityMinimum", group_priority}, {"versionPriority", version_priority}};
+      json::object spec{{"group", group},
+                        {"version", version},
+                        {"groupPriorityMinimum", group_priority},
+                        {"versionPriority", version_priority}};
       json::object metadata{{"name", name}, {"labels", json::object{{std::string(managed_label), "true"}}}};
-      out.insert_or_assign(std::move(name), json::object{{"apiVersion", "apiregistration.k8s.io/v1"}, {"kind", "APIService"}, {"metadata", std::move(metadata)}, {"spec", std::move(spec)}});
+      out.insert_or_assign(std::move(name), json::object{{"apiVersion", "apiregistration.k8s.io/v1"},
+                                                         {"kind", "APIService"},
+                                                         {"metadata", std::move(metadata)},
+                                                         {"spec", std::move(spec)}});
     }
   }
   return out;
@@ -84,10 +92,13 @@ task<result<void>> register_services(context& c) {
   auto wanted = wanted_services(c.objects);
   for (auto& now : c.objects.list(api_services)) {
     auto name = std::string(now["metadata"]["name"].as_string());
-    const bool managed = now["metadata"]["labels"][managed_label].as_string() == "true" && !now["spec"]["service"].is_object();
+    const bool managed =
+        now["metadata"]["labels"][managed_label].as_string() == "true" && !now["spec"]["service"].is_object();
     if (wanted.erase(name) > 0 || !managed) continue;
-    auto gone = co_await c.objects.remove(api_services, "", name, {.resource_version = std::string(now["metadata"]["resourceVersion"].as_string())});
-    if (!gone && !by_another(gone.error())) co_return fail(errc::internal, "API service " + name + ": " + gone.error().message);
+    auto gone = co_await c.objects.remove(
+        api_services, "", name, {.resource_version = std::string(now["metadata"]["resourceVersion"].as_string())});
+    if (!gone && !by_another(gone.error()))
+      co_return fail(errc::internal, "API service " + name + ": " + gone.error().message);
   }
   for (auto& [name, object] : wanted) {
     auto made = co_await c.objects.create(api_services, "", object);
@@ -95,13 +106,16 @@ task<result<void>> register_services(context& c) {
       made->set("status", available(reactor::loop::current().wall_now()));
       made = co_await c.objects.update(api_services, "", *std::move(made), "status");
     }
-    if (!made && !by_another(made.error())) co_return fail(errc::internal, "API service " + name + ": " + made.error().message);
+    if (!made && !by_another(made.error()))
+      co_return fail(errc::internal, "API service " + name + ": " + made.error().message);
   }
   co_return result<void>();
 }
 
 task<void> keep_api_services(context& c) {
-  co_await look_after(c, {c.objects.prefix(definitions), c.objects.prefix(api_services)}, [](const store::event&) { return true; }, [&c] { return register_services(c); });
+  co_await look_after(
+      c, {c.objects.prefix(definitions), c.objects.prefix(api_services)}, [](const store::event&) { return true; },
+      [&c] { return register_services(c); });
 }
 
 }  // namespace

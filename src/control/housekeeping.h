@@ -1,5 +1,5 @@
-// housekeeping.h: what kube-apiserver itself keeps true, whoever runs the controllers: it runs on every server, at all of them at once,
-// and also with --disable-controller-manager.
+// housekeeping.h: what kube-apiserver itself keeps true, whoever runs the controllers: it runs on every server, at all
+// of them at once, and also with --disable-controller-manager.
 //
 //   CustomResourceDefinitions ─▶ names, Established, finalized; an APIService for each version that they serve
 //   FlowSchemas ─▶ Dangling    Services ─▶ addresses and ports that nobody has any more

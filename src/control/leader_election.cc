@@ -13,14 +13,15 @@ constexpr auto shortest_pause = std::chrono::milliseconds(50);
 constexpr double jitter = 1.2;  // client-go's JitterFactor: who waits doesn't ask in step with the others
 
 json::value new_lease(const election_options& o, const std::string& now) {
-  return json::object{{"kind", "Lease"},
-                      {"apiVersion", "coordination.k8s.io/v1"},
-                      {"metadata", json::object{{"name", o.name}, {"namespace", o.ns}}},
-                      {"spec", json::object{{"holderIdentity", o.identity},
-                                            {"leaseDurationSeconds", std::chrono::ceil<std::chrono::seconds>(o.lease_duration).count()},
-                                            {"acquireTime", now},
-                                            {"renewTime", now},
-                                            {"leaseTransitions", 0}}}};
+  return json::object{
+      {"kind", "Lease"},
+      {"apiVersion", "coordination.k8s.io/v1"},
+      {"metadata", json::object{{"name", o.name}, {"namespace", o.ns}}},
+      {"spec", json::object{{"holderIdentity", o.identity},
+                            {"leaseDurationSeconds", std::chrono::ceil<std::chrono::seconds>(o.lease_duration).count()},
+                            {"acquireTime", now},
+                            {"renewTime", now},
+                            {"leaseTransitions", 0}}}};
 }
 
 }  // namespace
@@ -73,7 +74,8 @@ task<election::attempt> election::try_hold() {
   co_return attempt::mine;
 }
 
-// While leading: renews until that has failed for too long, or another holds the Lease (false), or it is left to a K3s server (true).
+// While leading: renews until that has failed for too long, or another holds the Lease (false), or it is left to a K3s
+// server (true).
 task<bool> election::keep() {
   auto& loop = reactor::loop::current();
   for (;;) {
@@ -122,13 +124,15 @@ task<void> election::run(std::function<task<void>()> lead) {
       co_return;
     }
     if (held != attempt::mine) {
-      if (!std::exchange(told, true)) log::info("election {}: {} leads", options_.name, holder_.empty() ? "nobody" : holder_);
+      if (!std::exchange(told, true))
+        log::info("election {}: {} leads", options_.name, holder_.empty() ? "nobody" : holder_);
       // Until the holder's time is over, or it gives the Lease back; without a holder as often as client-go asks.
       auto others = [this] { return !holder_.empty() && holder_ != options_.identity; };
       auto stretch = 1 + (jitter - 1) * double(loop.random().next() % 1000) / 1000;
       auto again = loop.now() + std::chrono::duration_cast<duration>(options_.retry_period * stretch);
       for (;;) {
-        auto until = others() && !free_since_ ? std::max(seen_at_ + seen_duration_, loop.now() + shortest_pause) : again;
+        auto until =
+            others() && !free_since_ ? std::max(seen_at_ + seen_duration_, loop.now() + shortest_pause) : again;
         bool woken = co_await changed_.wait_until(until);
         if (closing_ || !woken || !others()) break;
       }

@@ -17,8 +17,8 @@ inline constexpr std::size_t values_max = 4096;
 
 // Writes of one plan on their way at once: they share commits, and leave the store's queue (4,096) to others.
 inline constexpr std::size_t writes_at_once = 64;
-// What a refused plan waits before it is tried again, at least; then doubling. client-go's limit per key begins at 5 ms, which
-// makes some hundred tries of what a quota refuses.
+// What a refused plan waits before it is tried again, at least; then doubling. client-go's limit per key begins at 5
+// ms, which makes some hundred tries of what a quota refuses.
 inline constexpr std::chrono::seconds refused_pause{1};
 
 // A key that failed waits 5 ms, doubling to 1,000 s: client-go's rate limiter.
@@ -27,7 +27,8 @@ inline constexpr unsigned backoff_doublings_max = 18;
 
 // Events that wait to be written by one recorder; client-go's broadcaster drops beyond 1,000 as well.
 inline constexpr std::size_t notices_max = 1000;
-// Different events that a recorder remembers in order to count up: client-go's cache size. Beyond it counting starts over.
+// Different events that a recorder remembers in order to count up: client-go's cache size. Beyond it counting starts
+// over.
 inline constexpr std::size_t told_max = 4096;
 
 }  // namespace kedge::control

@@ -26,7 +26,8 @@ unsigned workers_of(const controller_info& c, const settings& s) {
 
 // From a start to the next gap.
 task<void> run_once(const settings& s, store::store& objects, const client_maker& make_client) {
-  std::map<std::string_view, std::pair<std::unique_ptr<api::objects>, std::unique_ptr<event_recorder>>> recorders;  // by component
+  std::map<std::string_view, std::pair<std::unique_ptr<api::objects>, std::unique_ptr<event_recorder>>>
+      recorders;  // by component
   std::list<running> all;
   feed events(objects);
   for (auto& c : controllers()) {
@@ -37,7 +38,8 @@ task<void> run_once(const settings& s, store::store& objects, const client_maker
       recorder = std::make_unique<event_recorder>(*client, std::string(c.component));
     }
     auto& r = all.emplace_back(running{make_client(user_of(c), field_manager), c.make(s), nullptr});
-    r.frame = std::make_unique<shell>(shell::parts{std::string(c.name), *r.client, *recorder, workers_of(c, s)}, *r.what);
+    r.frame =
+        std::make_unique<shell>(shell::parts{std::string(c.name), *r.client, *recorder, workers_of(c, s)}, *r.what);
     r.frame->join(events);
   }
   reactor::scope parts;

@@ -1,9 +1,10 @@
 // manager.h: runs the controllers of the table, on one loop.
 //
-//   run() ─▶ controllers, shells, recorders ─▶ feed: all that exists ─▶ synced: they begin to work ─▶ … ─▶ a gap: all anew
+//   run() ─▶ controllers, shells, recorders ─▶ feed: all that exists ─▶ synced: they begin to work ─▶ … ─▶ a gap: all
+//   anew
 //
-// The loop is one of those that the store was opened with, and its own thread's: requests don't wait for a plan, and a plan gives way
-// every millisecond (limits.h).
+// The loop is one of those that the store was opened with, and its own thread's: requests don't wait for a plan, and a
+// plan gives way every millisecond (limits.h).
 #pragma once
 
 #include <functional>

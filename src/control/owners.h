@@ -22,6 +22,8 @@ void each_owner(const json::value& object, F f) {
 }
 
 inline std::string_view uid_of(const json::value& object) noexcept { return object["metadata"]["uid"].as_string(); }
-inline bool is_deleting(const json::value& object) noexcept { return object["metadata"]["deletionTimestamp"].is_string(); }
+inline bool is_deleting(const json::value& object) noexcept {
+  return object["metadata"]["deletionTimestamp"].is_string();
+}
 
 }  // namespace kedge::control

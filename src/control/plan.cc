@@ -16,7 +16,10 @@ reference reference_to(const json::value& o) {
 namespace {
 change change_of(change::what kind, api::resource_id resource, const json::value& object) {
   auto& m = object["metadata"];
-  return {.kind = kind, .resource = std::move(resource), .ns = std::string(m["namespace"].as_string()), .name = std::string(m["name"].as_string())};
+  return {.kind = kind,
+          .resource = std::move(resource),
+          .ns = std::string(m["namespace"].as_string()),
+          .name = std::string(m["name"].as_string())};
 }
 }  // namespace
 

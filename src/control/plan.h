@@ -1,5 +1,5 @@
-// plan.h: what a look at the cluster gives: what to write, what to tell people, when to look again. Data, without a store or a
-// clock, so that a test can say what it expects.
+// plan.h: what a look at the cluster gives: what to write, what to tell people, when to look again. Data, without a
+// store or a clock, so that a test can say what it expects.
 #pragma once
 
 #include <optional>
@@ -28,8 +28,8 @@ struct notice {
   friend bool operator==(const notice&, const notice&) = default;
 };
 
-// One write. An update carries the object whole, with the uid and resourceVersion that it was planned on; a removal names them as
-// its preconditions: what another one changed meanwhile is looked at again, never overwritten.
+// One write. An update carries the object whole, with the uid and resourceVersion that it was planned on; a removal
+// names them as its preconditions: what another one changed meanwhile is looked at again, never overwritten.
 struct change {
   enum class what : unsigned char { create, update, apply, remove };
   what kind;
@@ -39,8 +39,8 @@ struct change {
   json::value object = {};           // create, update, apply
   std::string manager = {};          // apply: who owns the fields, whoever else does
   api::delete_options options = {};  // remove
-  // Told when it is written (a message "Created pod: " gets the name of what was made), and when it is refused (by admission, a quota):
-  // the refusal's words stand behind the message.
+  // Told when it is written (a message "Created pod: " gets the name of what was made), and when it is refused (by
+  // admission, a quota): the refusal's words stand behind the message.
   std::optional<notice> on_done = {}, on_refused = {};
 };
 change creation(api::resource_id resource, std::string ns, json::value object);
@@ -64,22 +64,22 @@ struct step {
 };
 
 struct plan {
-  std::vector<step> steps;       // each begins when the one before is written
-  std::vector<notice> notices;   // told when all is written
-  std::optional<duration> again; // look at the key again after so long; also when nothing names it
+  std::vector<step> steps;        // each begins when the one before is written
+  std::vector<notice> notices;    // told when all is written
+  std::optional<duration> again;  // look at the key again after so long; also when nothing names it
 
-  plan& write(change c);         // in order
+  plan& write(change c);  // in order
   plan& write(pace how, std::vector<change> changes);
   plan& tell(reference about, std::string reason, std::string message, bool warning = false);
   plan& look_after(duration d);  // the earliest counts
   bool empty() const noexcept { return steps.empty() && notices.empty(); }
 };
 
-// When a look happens, and what was refused of what the look before at this key had planned: that is to be told (a condition) and
-// not planned again now; the frame comes back for it.
+// When a look happens, and what was refused of what the look before at this key had planned: that is to be told (a
+// condition) and not planned again now; the frame comes back for it.
 struct moment {
-  time_point now{};   // monotonic: what lasts is measured by it
-  wall_time wall{};   // for timestamps in objects
+  time_point now{};  // monotonic: what lasts is measured by it
+  wall_time wall{};  // for timestamps in objects
   const api::status* refused = nullptr;
 };
 

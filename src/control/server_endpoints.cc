@@ -18,8 +18,9 @@ namespace {
 const api::resource_id endpoints{"", "v1", "endpoints"};
 const api::resource_id slices{"discovery.k8s.io", "v1", "endpointslices"};
 constexpr std::string_view rows = "/registry/masterleases/";
-constexpr const char *identity_key = "kedge.io/identity", *node_key = "kedge.io/node-name", *settings_key = "kedge.io/critical-settings",
-                     *hash_key = "k3s.io/encryption-config-hash", *token_key = "kedge.io/token", *time_key = "kedge.io/time";
+constexpr const char *identity_key = "kedge.io/identity", *node_key = "kedge.io/node-name",
+                     *settings_key = "kedge.io/critical-settings", *hash_key = "k3s.io/encryption-config-hash",
+                     *token_key = "kedge.io/token", *time_key = "kedge.io/time";
 constexpr std::uint16_t usual_port = 6443;
 // The row's own life in the datastore. Longer than alive_time, so that a restart of the database takes no row away.
 constexpr std::uint32_t row_seconds = 60;
@@ -37,7 +38,10 @@ struct endpoint {
 json::value port_of(std::uint16_t port) { return json::object{{"name", "https"}, {"port", port}, {"protocol", "TCP"}}; }
 
 json::value named(std::string_view version, std::string_view kind, std::string_view name, json::object labels) {
-  return json::object{{"kind", kind}, {"apiVersion", version}, {"metadata", json::object{{"name", name}, {"namespace", "default"}, {"labels", std::move(labels)}}}};
+  return json::object{
+      {"kind", kind},
+      {"apiVersion", version},
+      {"metadata", json::object{{"name", name}, {"namespace", "default"}, {"labels", std::move(labels)}}}};
 }
 
 // Creates it, or sets `member`s of the one that stands.
@@ -72,7 +76,8 @@ task<result<void>> put(api::objects& client, api::resource_id r, json::value wan
 
 }  // namespace
 
-server_endpoints::server_endpoints(api::objects& objects, server_options options) : objects_(objects), options_(std::move(options)) {
+server_endpoints::server_endpoints(api::objects& objects, server_options options)
+    : objects_(objects), options_(std::move(options)) {
   key_ = std::string(rows) + options_.address;
   // Servers that share an address tell themselves apart by their ports.
   if (options_.port != usual_port) key_ += fmt::format("-{}", options_.port);
@@ -81,12 +86,15 @@ server_endpoints::server_endpoints(api::objects& objects, server_options options
 std::string server_endpoints::value() const {
   auto o = named("v1", "Endpoints", key_.substr(rows.size()), {});
   o.member("metadata") = json::object{{"generation", static_cast<std::int64_t>(generation_)},
-                                      {"annotations", json::object{{identity_key, options_.identity}, {node_key, options_.node_name}, {settings_key, json::write(options_.settings)}}}};
+                                      {"annotations", json::object{{identity_key, options_.identity},
+                                                                   {node_key, options_.node_name},
+                                                                   {settings_key, json::write(options_.settings)}}}};
   auto& notes = o.member("metadata").member("annotations");
   if (options_.encryption_hash) notes.set(hash_key, options_.encryption_hash());
   if (options_.token_id) notes.set(token_key, options_.token_id());
   notes.set(time_key, format_rfc3339_micro(reactor::loop::current().wall_now()));
-  o.set("subsets", json::array{json::object{{"addresses", json::array{json::object{{"ip", options_.address}}}}, {"ports", json::array{port_of(options_.port)}}}});
+  o.set("subsets", json::array{json::object{{"addresses", json::array{json::object{{"ip", options_.address}}}},
+                                            {"ports", json::array{port_of(options_.port)}}}});
   return json::write(o);
 }
 
@@ -117,7 +125,8 @@ void server_endpoints::look(const store::event& e) {
            .seen = now};
   if (m.address.empty()) return;
   // K3s's rows, and those of older servers, have none.
-  if (auto written = parse_rfc3339(notes[time_key].as_string()); written && key != key_) clocks_.saw(name_of(m), *written, reactor::loop::current().wall_now());
+  if (auto written = parse_rfc3339(notes[time_key].as_string()); written && key != key_)
+    clocks_.saw(name_of(m), *written, reactor::loop::current().wall_now());
   bool news = !members_.contains(key);
   members_[key] = std::move(m);
   if (news) changed_.pulse();
@@ -138,17 +147,26 @@ std::map<std::string, server_endpoints::member> server_endpoints::read() const {
 result<void> server_endpoints::check(const member& m) const {
   auto where = m.address + ":" + std::to_string(m.port);
   if (!options_.node_name.empty() && m.node_name == options_.node_name)
-    return fail(errc::invalid, fmt::format("the server at {} has the node name \"{}\" already; give this one another by --node-name or --with-node-id", where, m.node_name));
+    return fail(
+        errc::invalid,
+        fmt::format(
+            "the server at {} has the node name \"{}\" already; give this one another by --node-name or --with-node-id",
+            where, m.node_name));
   if (!m.settings.is_object() || !options_.settings.is_object()) return {};
   std::string differences;
   for (auto& own : *options_.settings.object()) {
     auto& theirs = m.settings[own.name];
     if (theirs.is_null() || theirs == own.value) continue;
-    differences += fmt::format("{}--{} is {} here and {} there", differences.empty() ? "" : "; ", own.name, json::write(own.value), json::write(theirs));
+    differences += fmt::format("{}--{} is {} here and {} there", differences.empty() ? "" : "; ", own.name,
+                               json::write(own.value), json::write(theirs));
   }
   if (differences.empty()) return {};
-  return fail(errc::invalid, fmt::format("critical configuration value mismatch between servers: this one and the one at {}: {}. All servers of a "
-                                         "cluster need the same; stop the others first to change it", where, differences));
+  return fail(
+      errc::invalid,
+      fmt::format(
+          "critical configuration value mismatch between servers: this one and the one at {}: {}. All servers of a "
+          "cluster need the same; stop the others first to change it",
+          where, differences));
 }
 
 task<result<void>> server_endpoints::join() {
@@ -177,7 +195,8 @@ task<result<void>> server_endpoints::join() {
   for (auto& [key, m] : read()) {
     if (key == key_ || (suspects.contains(key) && suspects[key] == m.at) || !mine || m.at > mine->mod()) continue;
     if (auto ok = check(m); !ok) {
-      (void)co_await objects_.objects_store().write({.kind = store::write_kind::remove, .key = key_, .value = {}, .expected = 0});
+      (void)co_await objects_.objects_store().write(
+          {.kind = store::write_kind::remove, .key = key_, .value = {}, .expected = 0});
       co_return ok;
     }
   }
@@ -194,7 +213,10 @@ task<result<void>> server_endpoints::renew() {
       auto standing = json::parse(row->bytes());
       bool mine = standing && (*standing)["metadata"]["annotations"][identity_key].as_string() == options_.identity;
       if (!mine && generation_ > 0 && ++taken_over_ % taken_over_told == 0)
-        log::error("another server advertises the address {}:{} as well; give each its own by --advertise-address or --node-ip", options_.address, options_.port);
+        log::error(
+            "another server advertises the address {}:{} as well; give each its own by --advertise-address or "
+            "--node-ip",
+            options_.address, options_.port);
     }
     ++generation_;
     auto written = co_await s.write({.kind = row ? store::write_kind::update : store::write_kind::create,
@@ -214,7 +236,8 @@ task<result<void>> server_endpoints::renew() {
       co_return result<void>();
     }
     auto code = written.error().code;
-    if (code != errc::conflict && code != errc::not_found && code != errc::already_exists) co_return fail(std::move(written).error());
+    if (code != errc::conflict && code != errc::not_found && code != errc::already_exists)
+      co_return fail(std::move(written).error());
     // Another write of this row is on its way here.
     co_await reactor::sleep_for(std::chrono::milliseconds(20));
   }
@@ -227,7 +250,8 @@ task<void> server_endpoints::renew_forever() {
     co_await tell_.wait_until(reactor::loop::current().now() + options_.renew_period);
     if (leaving_) co_return;
     auto done = co_await renew();
-    if (!done && !std::exchange(told, true)) log::warning("this server can't tell the others that it lives: {}", done.error().message);
+    if (!done && !std::exchange(told, true))
+      log::warning("this server can't tell the others that it lives: {}", done.error().message);
     if (done) told = false;
   }
 }
@@ -249,7 +273,8 @@ task<result<void>> server_endpoints::publish(bool with_me) {
     std::map<bool, json::array> items;
     for (; e != living.end() && e->port == port; ++e) {
       addresses.emplace_back(json::object{{"ip", e->address}});
-      items[is_v6(e->address)].emplace_back(json::object{{"addresses", json::array{json::value(e->address)}}, {"conditions", json::object{{"ready", true}}}});
+      items[is_v6(e->address)].emplace_back(json::object{{"addresses", json::array{json::value(e->address)}},
+                                                         {"conditions", json::object{{"ready", true}}}});
     }
     for (auto& [v6, list] : items) {
       std::string name = "kubernetes";
@@ -269,7 +294,9 @@ task<result<void>> server_endpoints::publish(bool with_me) {
   for (auto& [name, slice] : wanted) KEDGE_CO_CHECK(co_await put(objects_, slices, slice, {"endpoints", "ports"}));
   for (auto& s : objects_.list(slices, "default")) {
     auto name = std::string(s["metadata"]["name"].as_string());
-    if (s["metadata"]["labels"]["kubernetes.io/service-name"].as_string() != "kubernetes" || !name.starts_with("kubernetes") || wanted.contains(name)) continue;
+    if (s["metadata"]["labels"]["kubernetes.io/service-name"].as_string() != "kubernetes" ||
+        !name.starts_with("kubernetes") || wanted.contains(name))
+      continue;
     (void)co_await objects_.remove(slices, "default", name);
   }
   co_return result<void>();
@@ -312,11 +339,13 @@ task<void> server_endpoints::keep(std::function<bool()> leads) {
     my_turn = loop.now() + others_time;
     std::erase_if(members_, [&](auto& m) {
       if (m.first == key_ || loop.now() < m.second.seen + alive_time(m.second)) return false;
-      log::info("the server at {}:{} has not renewed its row for {}: it is taken for dead", m.second.address, m.second.port, format_duration(alive_time(m.second)));
+      log::info("the server at {}:{} has not renewed its row for {}: it is taken for dead", m.second.address,
+                m.second.port, format_duration(alive_time(m.second)));
       clocks_.forget(name_of(m.second));
       return true;
     });
-    if (auto done = co_await publish(true); !done) log::warning("endpoints of the kubernetes service: {}", done.error().message);
+    if (auto done = co_await publish(true); !done)
+      log::warning("endpoints of the kubernetes service: {}", done.error().message);
   }
 }
 
@@ -325,7 +354,10 @@ std::vector<peer> server_endpoints::living() const {
   auto now = reactor::loop::current().now();
   for (auto& [key, m] : members_)
     if (key != key_ && now < m.seen + alive_time(m))
-      out.push_back({.address = name_of(m), .identity = m.identity, .encryption_hash = m.encryption_hash, .token_id = m.token_id});
+      out.push_back({.address = name_of(m),
+                     .identity = m.identity,
+                     .encryption_hash = m.encryption_hash,
+                     .token_id = m.token_id});
   return out;
 }
 
@@ -347,7 +379,8 @@ task<void> server_endpoints::leave(time_point deadline) {
   (void)co_await reactor::with_deadline(
       [](server_endpoints& self) -> task<result<void>> {
         // The row first: while it stands, others that see the lists without this server put it back.
-        (void)co_await self.objects_.objects_store().write({.kind = store::write_kind::remove, .key = self.key_, .value = {}, .expected = 0});
+        (void)co_await self.objects_.objects_store().write(
+            {.kind = store::write_kind::remove, .key = self.key_, .value = {}, .expected = 0});
         co_return co_await self.publish(false);
       }(*this),
       deadline);

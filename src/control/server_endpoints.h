@@ -3,14 +3,16 @@
 //   every server: row /registry/masterleases/<address> renewed every 2 s ─▶ every server sees the others' renewals
 //     ─▶ not renewed for 7 s, by the observer's own clock: dead ─▶ Endpoints and EndpointSlices default/kubernetes
 //
-// The rows are kube-apiserver's lease reconciler's, so that K3s servers on the same datastore count too; those renew every 10 s,
-// and are dead after 15 s. All servers repair the lists; the leader at once, the others when it hasn't within seconds.
+// The rows are kube-apiserver's lease reconciler's, so that K3s servers on the same datastore count too; those renew
+// every 10 s, and are dead after 15 s. All servers repair the lists; the leader at once, the others when it hasn't
+// within seconds.
 //
-// While this server itself couldn't renew (the database was away, the process was stopped) it has no news of the others: each
-// then gets its full time again, and nobody is taken out because the database was restarted.
+// While this server itself couldn't renew (the database was away, the process was stopped) it has no news of the
+// others: each then gets its full time again, and nobody is taken out because the database was restarted.
 //
-// Each row also tells the settings on which all servers must agree (a server that starts with others than a living one has stops), and
-// when its writer wrote it, by the writer's clock: who differs is told of (clock_watch.h), and nothing is decided by it.
+// Each row also tells the settings on which all servers must agree (a server that starts with others than a living one
+// has stops), and when its writer wrote it, by the writer's clock: who differs is told of (clock_watch.h), and nothing
+// is decided by it.
 #pragma once
 
 #include <cstdint>
@@ -25,15 +27,15 @@
 namespace kedge::control {
 
 struct server_options {
-  std::string address;   // --advertise-address
+  std::string address;  // --advertise-address
   std::uint16_t port = 6443;
-  std::string node_name; // empty: this server has no node of its own
-  std::string identity;  // of this process, like an election's
-  json::value settings;  // object: flag → value, on which all servers must agree
+  std::string node_name;  // empty: this server has no node of its own
+  std::string identity;   // of this process, like an election's
+  json::value settings;   // object: flag → value, on which all servers must agree
   // Of its encryption keys, and which token it goes by; told to the others with each renewal.
   std::function<std::string()> encryption_hash = {};
   std::function<std::string()> token_id = {};
-  bool alone = false;    // no other server can share the datastore: no rows, only the lists
+  bool alone = false;  // no other server can share the datastore: no rows, only the lists
   duration renew_period = std::chrono::seconds(2);
   duration alive_time = std::chrono::seconds(7);
   duration k3s_alive_time = std::chrono::seconds(15);  // kube-apiserver's DefaultEndpointReconcilerTTL
@@ -41,8 +43,8 @@ struct server_options {
 
 // Another server that lives, as its row says.
 struct peer {
-  std::string address;          // 10.0.0.1:6443
-  std::string identity;         // of its process; empty: kube-apiserver's row, a server of K3s
+  std::string address;   // 10.0.0.1:6443
+  std::string identity;  // of its process; empty: kube-apiserver's row, a server of K3s
   std::string encryption_hash;
   std::string token_id;
 };
@@ -51,8 +53,8 @@ class server_endpoints {
  public:
   server_endpoints(api::objects& objects, server_options options);
 
-  // Before this server answers as one of the cluster: errc::invalid, as K3s says it, when it can't be one of the servers that live.
-  // Then this server is in the lists.
+  // Before this server answers as one of the cluster: errc::invalid, as K3s says it, when it can't be one of the
+  // servers that live. Then this server is in the lists.
   task<result<void>> join();
   // Until dropped: renews, and repairs the lists. `leads`: whether this server is the one to do so at once.
   task<void> keep(std::function<bool()> leads);
@@ -78,7 +80,9 @@ class server_endpoints {
     time_point seen{};
   };
   void look(const store::event& e);
-  duration alive_time(const member& m) const { return m.identity.empty() ? options_.k3s_alive_time : options_.alive_time; }
+  duration alive_time(const member& m) const {
+    return m.identity.empty() ? options_.k3s_alive_time : options_.alive_time;
+  }
   std::map<std::string, member> read() const;
   result<void> check(const member& m) const;
   task<result<void>> renew();

@@ -1,5 +1,6 @@
-// service_allocations.cc: gives back cluster IPs and node ports that no Service has: their server died, or lost its client, between
-// taking them and writing the Service. One that nobody has may be about to be written, so that it stays for a while.
+// service_allocations.cc: gives back cluster IPs and node ports that no Service has: their server died, or lost its
+// client, between taking them and writing the Service. One that nobody has may be about to be written, so that it stays
+// for a while.
 #include <map>
 
 #include "api/reservations.h"
@@ -60,12 +61,15 @@ task<void> run_service_allocations(context& c) {
     rows.scan(port_prefix, {}, [&](const store::object_ref& o) {
       auto r = api::parse_reservation(*o);
       auto service = c.objects.get(services, r.ns, r.name);
-      if (!service || (*service)["metadata"]["uid"].as_string() != r.uid || !has_port(*service, name_under(port_prefix, o->key()))) note(o);
+      if (!service || (*service)["metadata"]["uid"].as_string() != r.uid ||
+          !has_port(*service, name_under(port_prefix, o->key())))
+        note(o);
       return true;
     });
     rows.scan(address_prefix, {}, [&](const store::object_ref& o) {
       auto v = json::parse(o->bytes());
-      if (!v || (*v)["metadata"]["labels"]["ipaddress.kubernetes.io/managed-by"].as_string() != "ipallocator.k8s.io") return true;
+      if (!v || (*v)["metadata"]["labels"]["ipaddress.kubernetes.io/managed-by"].as_string() != "ipallocator.k8s.io")
+        return true;
       auto& parent = (*v)["spec"]["parentRef"];
       if (parent["resource"].as_string() != "services") return true;
       auto service = c.objects.get(services, parent["namespace"].as_string(), parent["name"].as_string());

@@ -1,5 +1,5 @@
-// settings.h: what controllers can be told: kube-controller-manager's arguments that mean something here, by its names, with its
-// defaults.
+// settings.h: what controllers can be told: kube-controller-manager's arguments that mean something here, by its names,
+// with its defaults.
 #pragma once
 
 #include <map>
@@ -11,12 +11,12 @@
 namespace kedge::control {
 
 struct settings {
-  std::string cluster_cidr;                            // pod addresses, "10.42.0.0/16"
+  std::string cluster_cidr;  // pod addresses, "10.42.0.0/16"
   bool allocate_node_cidrs = true;
-  unsigned node_cidr_mask_size = 24;                   // the part of it that each node gets
-  std::string root_ca_pem;                             // for kube-root-ca.crt
-  bool service_lb = true;                              // --disable=servicelb takes it away
-  bool cloud_controller = true;                        // K3s's --disable-cloud-controller takes it away
+  unsigned node_cidr_mask_size = 24;  // the part of it that each node gets
+  std::string root_ca_pem;            // for kube-root-ca.crt
+  bool service_lb = true;             // --disable=servicelb takes it away
+  bool cloud_controller = true;       // K3s's --disable-cloud-controller takes it away
 
   std::vector<std::string> controllers = {"*", "tokencleaner"};  // K3s's
   std::map<std::string, unsigned, std::less<>> workers;          // controller's name → how many keys at once

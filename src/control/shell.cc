@@ -19,7 +19,8 @@ std::function<void(const seen&, keys&)> controller_key(std::string api_version, 
     auto name = [&](const json::value& o) {
       auto& owners = o["metadata"]["ownerReferences"];
       for (std::size_t i = 0; i < owners.size(); ++i)
-        if (owners[i]["controller"].as_bool() && owners[i]["kind"].as_string() == kind && owners[i]["apiVersion"].as_string() == api_version)
+        if (owners[i]["controller"].as_bool() && owners[i]["kind"].as_string() == kind &&
+            owners[i]["apiVersion"].as_string() == api_version)
           k.add(std::string(o["metadata"]["namespace"].as_string()) + "/" + std::string(owners[i]["name"].as_string()));
     };
     name(s.value());
@@ -34,9 +35,12 @@ task<api::api_result<void>> controller::work(shell& s, std::string key) { return
 namespace {
 class plain final : public controller {
  public:
-  plain(std::vector<source> s, plan (*look)(const view&, const std::string&, const moment&)) : sources_(std::move(s)), look_(look) {}
+  plain(std::vector<source> s, plan (*look)(const view&, const std::string&, const moment&))
+      : sources_(std::move(s)), look_(look) {}
   std::vector<source> sources() override { return std::move(sources_); }
-  plan look(const view& cluster, const std::string& key, const moment& now) override { return look_(cluster, key, now); }
+  plan look(const view& cluster, const std::string& key, const moment& now) override {
+    return look_(cluster, key, now);
+  }
 
  private:
   std::vector<source> sources_;
@@ -44,7 +48,8 @@ class plain final : public controller {
 };
 }  // namespace
 
-std::unique_ptr<controller> plain_controller(std::vector<source> sources, plan (*look)(const view&, const std::string&, const moment&)) {
+std::unique_ptr<controller> plain_controller(std::vector<source> sources,
+                                             plan (*look)(const view&, const std::string&, const moment&)) {
   return std::make_unique<plain>(std::move(sources), look);
 }
 
@@ -55,7 +60,8 @@ void shell::join(feed& f) {
   for (auto& s : controller_.sources()) {
     auto* found = served->find(s.resource.group, s.resource.version, s.resource.plural);
     kedge_assert(found || s.resource.plural.empty());
-    f.follow(found ? found->prefix({}) : "/registry/", [this, names = std::move(s.names)](const seen& change) { names(change, queue_); });
+    f.follow(found ? found->prefix({}) : "/registry/",
+             [this, names = std::move(s.names)](const seen& change) { names(change, queue_); });
   }
 }
 
@@ -149,14 +155,21 @@ task<api::api_result<void>> shell::write_change(change c) {
   switch (c.kind) {
     case change::what::create: {
       auto done = co_await client().create(std::move(c.resource), std::move(c.ns), std::move(c.object));
-      if (done && c.on_done && c.on_done->message.ends_with(": ")) c.on_done->message += (*done)["metadata"]["name"].as_string();
+      if (done && c.on_done && c.on_done->message.ends_with(": "))
+        c.on_done->message += (*done)["metadata"]["name"].as_string();
       keep(std::move(done));
       break;
     }
-    case change::what::update: keep(co_await client().update(std::move(c.resource), std::move(c.ns), std::move(c.object), std::move(c.subresource))); break;
-    case change::what::apply: keep(co_await client().apply(std::move(c.resource), std::move(c.ns), std::move(c.object), std::move(c.manager))); break;
+    case change::what::update:
+      keep(co_await client().update(std::move(c.resource), std::move(c.ns), std::move(c.object),
+                                    std::move(c.subresource)));
+      break;
+    case change::what::apply:
+      keep(co_await client().apply(std::move(c.resource), std::move(c.ns), std::move(c.object), std::move(c.manager)));
+      break;
     case change::what::remove: {
-      auto done = co_await client().remove(std::move(c.resource), std::move(c.ns), std::move(c.name), std::move(c.options));
+      auto done =
+          co_await client().remove(std::move(c.resource), std::move(c.ns), std::move(c.name), std::move(c.options));
       if (!done && done.error().code == 404) done = {};  // gone is what was wanted
       keep(std::move(done));
       break;

@@ -1,15 +1,17 @@
 // shell.h: the frame of every controller.
 //
-//   feed ─▶ sources: keys ─▶ work queue ─▶ look(view, key, moment): a plan, pure ─▶ the shell writes it, tells its notices
+//   feed ─▶ sources: keys ─▶ work queue ─▶ look(view, key, moment): a plan, pure ─▶ the shell writes it, tells its
+//   notices
 //                               ▲                                                          │
 //                               └── again after …, refused: later and later ◀──────────────┘
 //
-// A controller is level-triggered: a look sees what is, not what happened, may come for nothing, and a second one after its plan
-// was written plans nothing. A look begins on a snapshot that has all that this controller has written: an answer to a write comes
-// after the snapshot that has it (store.h), so nothing is counted twice and nobody keeps expectations.
+// A controller is level-triggered: a look sees what is, not what happened, may come for nothing, and a second one after
+// its plan was written plans nothing. A look begins on a snapshot that has all that this controller has written: an
+// answer to a write comes after the snapshot that has it (store.h), so nothing is counted twice and nobody keeps
+// expectations.
 //
-// Two servers may lead for a moment. So each change names the version that it was planned on, and what is created has a name
-// that two would choose alike, or is counted by its owner's next look.
+// Two servers may lead for a moment. So each change names the version that it was planned on, and what is created has a
+// name that two would choose alike, or is counted by its owner's next look.
 #pragma once
 
 #include <functional>
@@ -42,21 +44,25 @@ void living_key(const seen& s, keys& k);
 // The key of the owner that controls it, when that is of this kind; also of the one before a change.
 std::function<void(const seen&, keys&)> controller_key(std::string api_version, std::string kind);
 
-// One controller at work: made when this server begins to lead, gone when it ends. What it keeps in between it can lose.
+// One controller at work: made when this server begins to lead, gone when it ends. What it keeps in between it can
+// lose.
 class controller {
  public:
   virtual ~controller() = default;
   virtual std::vector<source> sources() = 0;
   // Keys that are there without an event.
   virtual void begin(keys&) {}
-  // What is to be done about a key. Pure but for what the controller itself remembers; not for longer than a millisecond.
+  // What is to be done about a key. Pure but for what the controller itself remembers; not for longer than a
+  // millisecond.
   virtual plan look(const view& cluster, const std::string& key, const moment& now);
-  // One turn of work on a key: a look, and writing what it planned. Who needs more than one look, or many objects, does otherwise.
+  // One turn of work on a key: a look, and writing what it planned. Who needs more than one look, or many objects, does
+  // otherwise.
   virtual task<api::api_result<void>> work(shell& s, std::string key);
 };
 
 // A controller without memory: where it looks, and how.
-std::unique_ptr<controller> plain_controller(std::vector<source> sources, plan (*look)(const view&, const std::string&, const moment&));
+std::unique_ptr<controller> plain_controller(std::vector<source> sources,
+                                             plan (*look)(const view&, const std::string&, const moment&));
 
 // A controller's surroundings. All that it names outlives it.
 class shell {

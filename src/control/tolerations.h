@@ -5,10 +5,11 @@
 
 namespace kedge::control {
 
-// Whether one of a pod's tolerations stands the taint. Operators beside Equal and Exists match nothing (Kubernetes has them as
-// alpha, off).
+// Whether one of a pod's tolerations stands the taint. Operators beside Equal and Exists match nothing (Kubernetes has
+// them as alpha, off).
 inline bool tolerates(const json::value& toleration, const json::value& taint) noexcept {
-  auto effect = toleration["effect"].as_string(), key = toleration["key"].as_string(), op = toleration["operator"].as_string();
+  auto effect = toleration["effect"].as_string(), key = toleration["key"].as_string(),
+       op = toleration["operator"].as_string();
   if (!effect.empty() && effect != taint["effect"].as_string()) return false;
   if (!key.empty() && key != taint["key"].as_string()) return false;
   if (op == "Exists") return true;

@@ -1,7 +1,7 @@
 // view.h: the cluster as a plan sees it: one snapshot, its objects parsed when they are asked for.
 //
-// Nothing here waits. What it gives lives as long as the view. Parsed values are shared between the looks of a loop (a small
-// cache by the object's identity), so that ten controllers that look at the same node parse it once.
+// Nothing here waits. What it gives lives as long as the view. Parsed values are shared between the looks of a loop (a
+// small cache by the object's identity), so that ten controllers that look at the same node parse it once.
 #pragma once
 
 #include <memory>
@@ -29,7 +29,8 @@ std::string_view namespace_in_key(std::string_view key);
 
 class view {
  public:
-  view(store::snapshot cluster, std::shared_ptr<const api::registry> served) : cluster_(std::move(cluster)), served_(std::move(served)) {}
+  view(store::snapshot cluster, std::shared_ptr<const api::registry> served)
+      : cluster_(std::move(cluster)), served_(std::move(served)) {}
 
   const store::snapshot& cluster() const noexcept { return cluster_; }
   const api::registry& served() const noexcept { return *served_; }

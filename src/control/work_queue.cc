@@ -71,7 +71,8 @@ void work_queue::done(const std::string& key) {
 
 void work_queue::retry(const std::string& key, duration least) {
   auto& n = failures_[key];
-  auto wait = std::max<duration>(least, std::min(backoff_first * (1u << std::min(n, backoff_doublings_max)), backoff_most));
+  auto wait =
+      std::max<duration>(least, std::min(backoff_first * (1u << std::min(n, backoff_doublings_max)), backoff_most));
   ++n;
   working_.erase(key);
   // What was named meanwhile is looked at soon, but a key that fails again and again gets no hotter by its own events.

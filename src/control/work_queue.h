@@ -1,8 +1,8 @@
 // work_queue.h: names of things to look at, each at most once at a time.
 //
-// A key added while it waits is one; a key added while it is worked on is worked on once more afterwards. Failures come back
-// later and later (client-go's rate limiter: 5 ms doubling to 1,000 s). One core; bounded by the number of distinct keys,
-// which are names of objects that exist.
+// A key added while it waits is one; a key added while it is worked on is worked on once more afterwards. Failures come
+// back later and later (client-go's rate limiter: 5 ms doubling to 1,000 s). One core; bounded by the number of
+// distinct keys, which are names of objects that exist.
 #pragma once
 
 #include <deque>
@@ -25,7 +25,7 @@ class work_queue {
   // The next key, which is then being worked on until done() or retry().
   task<std::string> next();
   std::optional<std::string> take();  // the same without waiting
-  void done(const std::string& key);   // forgets its failures
+  void done(const std::string& key);  // forgets its failures
   // Done, and again after its backoff, or `least` where that is longer.
   void retry(const std::string& key, duration least = {});
   std::size_t size() const noexcept { return ready_.size() + later_.size(); }
@@ -42,7 +42,7 @@ class work_queue {
   std::deque<std::string> ready_;
   std::set<std::string> waiting_;  // what is in ready_
   std::set<std::string> working_;
-  std::set<std::string> again_;    // added while worked on
+  std::set<std::string> again_;  // added while worked on
   std::multimap<time_point, std::string> due_;
   std::unordered_map<std::string, std::multimap<time_point, std::string>::iterator> later_;
   std::unordered_map<std::string, unsigned> failures_;

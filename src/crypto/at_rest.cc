@@ -25,14 +25,10 @@ std::string prefix_of(cipher kind, std::string_view key_name) {
 result<std::string> seal_with(cipher kind, const at_rest_key& key, std::string_view plain,
                               std::string_view datastore_key, random_source& random) {
   switch (kind) {
-    case cipher::aescbc:
-      return cbc_seal(key.secret, random_bytes(random, cbc_vector_bytes), plain);
-    case cipher::aesgcm:
-      return gcm_seal(key.secret, random_bytes(random, gcm_nonce_bytes), plain, datastore_key);
-    case cipher::secretbox:
-      return secretbox_seal(key.secret, random_bytes(random, secretbox_nonce_bytes), plain);
-    case cipher::identity:
-      break;
+    case cipher::aescbc: return cbc_seal(key.secret, random_bytes(random, cbc_vector_bytes), plain);
+    case cipher::aesgcm: return gcm_seal(key.secret, random_bytes(random, gcm_nonce_bytes), plain, datastore_key);
+    case cipher::secretbox: return secretbox_seal(key.secret, random_bytes(random, secretbox_nonce_bytes), plain);
+    case cipher::identity: break;
   }
   return std::string(plain);
 }
@@ -40,14 +36,10 @@ result<std::string> seal_with(cipher kind, const at_rest_key& key, std::string_v
 result<std::string> open_with(cipher kind, const at_rest_key& key, std::string_view sealed,
                               std::string_view datastore_key) {
   switch (kind) {
-    case cipher::aescbc:
-      return cbc_open(key.secret, sealed);
-    case cipher::aesgcm:
-      return gcm_open(key.secret, sealed, datastore_key);
-    case cipher::secretbox:
-      return secretbox_open(key.secret, sealed);
-    case cipher::identity:
-      break;
+    case cipher::aescbc: return cbc_open(key.secret, sealed);
+    case cipher::aesgcm: return gcm_open(key.secret, sealed, datastore_key);
+    case cipher::secretbox: return secretbox_open(key.secret, sealed);
+    case cipher::identity: break;
   }
   return std::string(sealed);
 }
@@ -60,7 +52,8 @@ std::optional<cipher> cipher_of(std::string_view name) {
 
 result<at_rest_key> parse_key(const json::value& v, cipher kind) {
   at_rest_key key{std::string(v["name"].as_string()), {}};
-  // With ':' too: K3s names a key by the time of its rotation. A value is recognised by the whole name and the ':' behind it.
+  // With ':' too: K3s names a key by the time of its rotation. A value is recognised by the whole name and the ':'
+  // behind it.
   if (key.name.empty()) return fail(errc::invalid, "an encryption key needs a name");
   auto secret = unbase64(v["secret"].as_string());
   if (!secret) return fail(errc::invalid, "the secret of encryption key " + quote(key.name) + " is not base64");
@@ -104,14 +97,10 @@ bool matches(std::string_view pattern, std::string_view resource, std::string_vi
 
 std::string_view name_of(cipher c) noexcept {
   switch (c) {
-    case cipher::identity:
-      return "identity";
-    case cipher::aescbc:
-      return "aescbc";
-    case cipher::aesgcm:
-      return "aesgcm";
-    case cipher::secretbox:
-      return "secretbox";
+    case cipher::identity: return "identity";
+    case cipher::aescbc: return "aescbc";
+    case cipher::aesgcm: return "aesgcm";
+    case cipher::secretbox: return "secretbox";
   }
   return "";
 }

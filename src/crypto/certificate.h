@@ -72,8 +72,8 @@ class authority {
   // errc::invalid when the key isn't that of the first certificate.
   static result<authority> from_pem(std::string_view bundle, std::string_view key);
 
-  // A self-signed CA as K3s makes it: CN `<prefix>@<unix seconds of now>`, serial 0, valid for 10 x 365 days from an hour
-  // before now, ECDSA P-256.
+  // A self-signed CA as K3s makes it: CN `<prefix>@<unix seconds of now>`, serial 0, valid for 10 x 365 days from an
+  // hour before now, ECDSA P-256.
   static result<authority> create(std::string_view prefix, wall_time now);
   // The same with a given key and full common name (renewal under the same key; tests).
   static result<authority> create(std::string_view common_name, const private_key& key, wall_time now);
@@ -108,11 +108,11 @@ struct leaf_request {
   bool key_encipherment = true;
   bool constrained = false;  // write basicConstraints CA:FALSE, as kube-controller-manager's signer does
   duration lifetime = leaf_lifetime;
-  bool end_with_authority = false;            // not_after no later than the CA's (the CSR API's signer)
+  bool end_with_authority = false;  // not_after no later than the CA's (the CSR API's signer)
 };
 
-// A leaf for `key` with a random 63-bit serial. It begins when the CA does: a signer whose clock is fast makes nothing that others
-// take for not yet valid, and whoever trusts the CA at his time may trust its leaf.
+// A leaf for `key` with a random 63-bit serial. It begins when the CA does: a signer whose clock is fast makes nothing
+// that others take for not yet valid, and whoever trusts the CA at his time may trust its leaf.
 result<certificate> issue(const authority& ca, const public_key& key, const leaf_request& request, wall_time now,
                           random_source& random);
 
@@ -122,9 +122,10 @@ std::string chain_pem(const certificate& leaf, const authority& ca);
 // Why a certificate isn't valid at `now`, in words for the log: not yet, or no longer. nullopt: it is.
 std::optional<std::string> reason_invalid(const certificate& c, wall_time now);
 
-// Why a leaf on disk must be made anew, in words for the log: it isn't valid yet, it ends within the renewal window, its CN or O
-// differ, a SAN is missing, or another CA signed it (AKI != SKI). nullopt: it may stay. More SANs than wanted are no reason.
-// A clock that stands before the CA's begin is wrong, and taken for that time: signing anew would not help.
+// Why a leaf on disk must be made anew, in words for the log: it isn't valid yet, it ends within the renewal window,
+// its CN or O differ, a SAN is missing, or another CA signed it (AKI != SKI). nullopt: it may stay. More SANs than
+// wanted are no reason. A clock that stands before the CA's begin is wrong, and taken for that time: signing anew would
+// not help.
 std::optional<std::string> reason_to_renew(const certificate& leaf, const certificate& signer,
                                            const leaf_request& wanted, wall_time clock);
 

@@ -13,7 +13,8 @@ namespace kedge::crypto {
 
 namespace {
 
-// Fetched once: EVP_sha256() and its like look their implementation up at each use, which takes as long as a kilobyte's digest.
+// Fetched once: EVP_sha256() and its like look their implementation up at each use, which takes as long as a kilobyte's
+// digest.
 const EVP_MD* fetched(const char* name) {
   auto* kind = EVP_MD_fetch(nullptr, name, nullptr);
   kedge_assert(kind != nullptr);

@@ -73,14 +73,10 @@ bool set_validity(X509* x, wall_time from, wall_time until) {
 // The digest that goes with the key, as Go chooses it; null for keys that hash by themselves (Ed25519).
 const EVP_MD* signature_digest(const private_key& key) {
   switch (key.algorithm()) {
-    case key_algorithm::ecdsa_p384:
-      return EVP_sha384();
-    case key_algorithm::ecdsa_p521:
-      return EVP_sha512();
-    case key_algorithm::other:
-      return nullptr;
-    default:
-      return EVP_sha256();
+    case key_algorithm::ecdsa_p384: return EVP_sha384();
+    case key_algorithm::ecdsa_p521: return EVP_sha512();
+    case key_algorithm::other: return nullptr;
+    default: return EVP_sha256();
   }
 }
 
@@ -113,7 +109,8 @@ result<authority> authority::create(std::string_view common_name, const private_
   bool good =
       x && X509_set_version(x.get(), X509_VERSION_3) && set_serial(x.get(), 0) &&
       X509_set_subject_name(x.get(), name.get()) && X509_set_issuer_name(x.get(), name.get()) &&
-      set_validity(x.get(), now - authority_backdate, now - authority_backdate + authority_lifetime) && X509_set_pubkey(x.get(), key.native()) &&
+      set_validity(x.get(), now - authority_backdate, now - authority_backdate + authority_lifetime) &&
+      X509_set_pubkey(x.get(), key.native()) &&
       add_key_usage(x.get(),
                     {{bit_digital_signature, true}, {bit_key_encipherment, true}, {bit_certificate_sign, true}}) &&
       add_constraints(x.get(), true) && add_subject_key_id(x.get(), key.public_part().key_identifier());

@@ -35,16 +35,11 @@ constexpr algorithm es512{"ES512", EVP_sha512, 66, "P-521"};
 
 const algorithm* algorithm_of(const public_key& key) {
   switch (key.algorithm()) {
-    case key_algorithm::rsa:
-      return &rs256;
-    case key_algorithm::ecdsa_p256:
-      return &es256;
-    case key_algorithm::ecdsa_p384:
-      return &es384;
-    case key_algorithm::ecdsa_p521:
-      return &es512;
-    case key_algorithm::other:
-      break;
+    case key_algorithm::rsa: return &rs256;
+    case key_algorithm::ecdsa_p256: return &es256;
+    case key_algorithm::ecdsa_p384: return &es384;
+    case key_algorithm::ecdsa_p521: return &es512;
+    case key_algorithm::other: break;
   }
   return nullptr;
 }

@@ -22,7 +22,8 @@ bool is_lower_alphanumeric(std::string_view text) {
 }
 
 result<void> check_password(std::string_view password) {
-  if (password.size() > token_password_max_bytes) return fail(errc::too_large, "the token's password is longer than 3968 bytes");
+  if (password.size() > token_password_max_bytes)
+    return fail(errc::too_large, "the token's password is longer than 3968 bytes");
   return {};
 }
 

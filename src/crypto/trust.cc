@@ -21,8 +21,9 @@ ossl::certificate_stack stack_of(std::span<const certificate> certificates) {
   return stack;
 }
 
-// What may lead from a certificate to an anchor. A root among it never does: one that is trusted is an anchor. It can hide its
-// cross-signed twin, which would: OpenSSL tries one of several issuers only, Go all (K3s's rotated CAs have both in the bundle).
+// What may lead from a certificate to an anchor. A root among it never does: one that is trusted is an anchor. It can
+// hide its cross-signed twin, which would: OpenSSL tries one of several issuers only, Go all (K3s's rotated CAs have
+// both in the bundle).
 ossl::certificate_stack intermediates_of(std::span<const certificate> certificates) {
   ossl::certificate_stack stack(sk_X509_new_null());
   for (auto& one : certificates)

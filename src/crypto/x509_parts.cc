@@ -99,12 +99,8 @@ subject read_subject(const X509_NAME* name) {
     auto* object = X509_NAME_ENTRY_get_object(entry);
     auto* data = X509_NAME_ENTRY_get_data(entry);
     switch (OBJ_obj2nid(object)) {
-      case NID_commonName:
-        out.user = to_utf8(data);
-        break;
-      case NID_organizationName:
-        out.groups.push_back(to_utf8(data));
-        break;
+      case NID_commonName: out.user = to_utf8(data); break;
+      case NID_organizationName: out.groups.push_back(to_utf8(data)); break;
       default:
         if (has_oid(object, uid_oid)) out.uid = to_utf8(data);
     }

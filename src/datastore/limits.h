@@ -31,8 +31,9 @@ inline constexpr int sqlite_cache_kib = 4096;
 
 // Rows looked at by one step of compaction, a few milliseconds of the writer thread.
 inline constexpr std::uint64_t compaction_step_rows = 500;
-// Free pages of a SQLite file are given back when they are more than the first and more than this part of the file: below that the next
-// writes use them again. A file that can't give any back is rewritten when they are more than the second of each.
+// Free pages of a SQLite file are given back when they are more than the first and more than this part of the file:
+// below that the next writes use them again. A file that can't give any back is rewritten when they are more than the
+// second of each.
 inline constexpr std::uint64_t free_bytes_kept = 4 * 1024 * 1024;
 inline constexpr std::uint64_t free_part_kept = 8;  // an eighth
 inline constexpr std::uint64_t rewrite_free_bytes_min = 16 * 1024 * 1024;
@@ -48,8 +49,8 @@ inline constexpr std::chrono::milliseconds connect_timeout{5000};
 // Between attempts, doubling. The database's return is seen well within a second.
 inline constexpr std::chrono::milliseconds link_retry_min{20};
 inline constexpr std::chrono::milliseconds link_retry_max{300};
-// A write or a linearizable read waits so long for a link that is being made again, or silent, before it is refused: a restart of
-// a database that nothing waits for takes about that.
+// A write or a linearizable read waits so long for a link that is being made again, or silent, before it is refused: a
+// restart of a database that nothing waits for takes about that.
 inline constexpr std::chrono::milliseconds reconnect_patience{1000};
 // How often a link is looked at that is silent, by those who wait for it; and by who makes it again.
 inline constexpr std::chrono::milliseconds silence_interval{50};

@@ -1,7 +1,7 @@
 // log.h: what the store needs of a database: an append-only log of changes with one number (the revision) for each.
 //
-//   open() ─▶ load_live(0), load_live(n) … until done ─▶ begin() ─▶ load(n) ─▶ append(batch) … tail(n) … current() … compact(n)
-//   ─▶ close()
+//   open() ─▶ load_live(0), load_live(n) … until done ─▶ begin() ─▶ load(n) ─▶ append(batch) … tail(n) … current() …
+//   compact(n) ─▶ close()
 //     looks, touches nothing                    may write    what begin wrote
 //
 // One core owns a log and is the only one to call it; a log is bound to the loop that open() was called on. Dropping a
@@ -63,9 +63,9 @@ struct entry {
 
 struct outcome {
   enum class status : unsigned char {
-    committed,  // `at` is its revision
-    conflict,   // did not land; `at` is the revision that stands instead, 0 when the name doesn't exist or that is
-                // unknown
+    committed,     // `at` is its revision
+    conflict,      // did not land; `at` is the revision that stands instead, 0 when the name doesn't exist or that is
+                   // unknown
     guard_failed,  // did not land, because one of its guards doesn't hold
   };
   status what = status::committed;
@@ -74,8 +74,8 @@ struct outcome {
 
 struct appended {
   std::vector<outcome> outcomes;  // one for each operation, in order
-  // What lies before these and was not given yet: all of it where shared(), so that the caller has no gap below its own.
-  // May hold these operations' own entries too, where they are not in one piece.
+  // What lies before these and was not given yet: all of it where shared(), so that the caller has no gap below its
+  // own. May hold these operations' own entries too, where they are not in one piece.
   std::vector<entry> others;
   // Landed, and to be applied, but not as safe as was asked for (no replica has it): what the writers are told.
   std::optional<error> unsafe;
@@ -92,8 +92,8 @@ struct page {
 struct past_question {
   revision after = 0, upto = 0;
   std::string prefix;
-  // Only changes that replaced this revision or an older one, or nothing: of each name the first since that revision, and perhaps later
-  // ones that made it anew. They come without their own values.
+  // Only changes that replaced this revision or an older one, or nothing: of each name the first since that revision,
+  // and perhaps later ones that made it anew. They come without their own values.
   revision replaced_max = UINT64_MAX;
 };
 struct past_change {
@@ -129,32 +129,32 @@ class log {
   // the order of the calls.
   virtual task<result<appended>> append(batch ops) = 0;
   // Waits for entries above `after`, by anybody, until `deadline`. Never gives anything where shared() is false, and
-  // goes on waiting while the database is away. errc::expired: what follows `after` is compacted, so load(0) and compare;
-  // errc::corrupt: the database has another history than this server.
+  // goes on waiting while the database is away. errc::expired: what follows `after` is compacted, so load(0) and
+  // compare; errc::corrupt: the database has another history than this server.
   virtual task<result<page>> tail(revision after, time_point deadline) = 0;
-  // What was, a step of bounded work at a time: as much of the answer as that gives, from its beginning. All up to `upto` must have
-  // been given to the caller before. errc::expired: changes above `after` have been compacted.
+  // What was, a step of bounded work at a time: as much of the answer as that gives, from its beginning. All up to
+  // `upto` must have been given to the caller before. errc::expired: changes above `after` have been compacted.
   virtual task<result<past_page>> past(past_question q) = 0;
   // The newest revision, asked after the call came (linearizable).
   virtual task<result<revision>> current() = 0;
   // Forgets the history up to `to` in steps that let appends through.
   virtual task<result<void>> compact(revision to) = 0;
-  // Gives all space that holds nothing back to the file system, in steps that let appends through. A log does so by itself, as far as it
-  // is worth it; nothing where the database does.
+  // Gives all space that holds nothing back to the file system, in steps that let appends through. A log does so by
+  // itself, as far as it is worth it; nothing where the database does.
   virtual task<result<void>> give_back() { co_return result<void>(); }
   // As last looked at; nullopt where the log doesn't know.
   virtual std::optional<space> occupied() const { return std::nullopt; }
   // History from there on is kept, also by a log that compacts by itself; 0: as it likes.
   virtual void hold(revision from) { (void)from; }
-  // For a server that has found its history lost (errc::corrupt), when nothing else works any more: tells the others, who may not have
-  // seen as much, by an entry under loss_name. Nothing where one says as much already.
+  // For a server that has found its history lost (errc::corrupt), when nothing else works any more: tells the others,
+  // who may not have seen as much, by an entry under loss_name. Nothing where one says as much already.
   virtual task<result<void>> tell_loss(revision seen) {
     (void)seen;
     co_return result<void>();
   }
-  // After begin(), for a database that has lost writes which were seen up to `seen`: the next revision is far above that and above all
-  // that is there, and everything before counts as compacted, so that no revision is given twice and who holds an old one is told.
-  // Nothing where that was done already.
+  // After begin(), for a database that has lost writes which were seen up to `seen`: the next revision is far above
+  // that and above all that is there, and everything before counts as compacted, so that no revision is given twice and
+  // who holds an old one is told. Nothing where that was done already.
   virtual task<result<void>> pass_over(revision seen) = 0;
   // After what has been appended. Nothing may be called after it.
   virtual task<void> close() = 0;

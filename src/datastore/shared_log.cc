@@ -18,7 +18,9 @@ task<result<page>> shared_log::tail(revision after, time_point deadline) {
         co_return p;
       }
       if (p) hint_ = std::min(hint_, after);
-      if (!p && p.error().code != errc::closed && p.error().code != errc::unavailable && p.error().code != errc::timeout) co_return p;
+      if (!p && p.error().code != errc::closed && p.error().code != errc::unavailable &&
+          p.error().code != errc::timeout)
+        co_return p;
       if (!p) co_await reactor::sleep_for(link_retry_min);
       if (!p || hint_ > after) continue;
     }

@@ -1,5 +1,6 @@
-// shared_log.h: what the logs over a database that several servers share have in common: they wait for the database, keep their
-// links to it, follow what others write, know when it is away or silent, and find out when it has lost what was read from it.
+// shared_log.h: what the logs over a database that several servers share have in common: they wait for the database,
+// keep their links to it, follow what others write, know when it is away or silent, and find out when it has lost what
+// was read from it.
 //
 //                      keep(): made again by itself, for ever
 //                        │
@@ -32,8 +33,8 @@ class shared_log : public log {
  protected:
   // How much a link is waited for (limits.h).
   struct patience {
-    duration answer;  // without a byte for so long the database counts as away
-    duration give_up; // and for so long the link as lost
+    duration answer;   // without a byte for so long the database counts as away
+    duration give_up;  // and for so long the link as lost
   };
 
   explicit shared_log(std::string description) : description_(std::move(description)) {}
@@ -62,20 +63,22 @@ class shared_log : public log {
     return {};
   }
 
-  // Waits until the database can be connected to; gives up after `wait`, or at once for what time won't mend. `connect` makes a link.
+  // Waits until the database can be connected to; gives up after `wait`, or at once for what time won't mend. `connect`
+  // makes a link.
   template <typename L>
   task<result<std::unique_ptr<L>>> first_link(std::function<task<result<std::unique_ptr<L>>>()> connect, duration wait);
 
-  // Makes the link in `slot` again whenever it is lost, also when it is silent for too long. `name` is for the log, with a blank
-  // behind it, or empty. `lost` is told of each before it goes.
+  // Makes the link in `slot` again whenever it is lost, also when it is silent for too long. `name` is for the log,
+  // with a blank behind it, or empty. `lost` is told of each before it goes.
   template <typename L>
-  task<void> keep(std::unique_ptr<L>& slot, const char* name, patience p, std::function<task<result<std::unique_ptr<L>>>()> make,
-                  std::function<void(L&)> lost);
+  task<void> keep(std::unique_ptr<L>& slot, const char* name, patience p,
+                  std::function<task<result<std::unique_ptr<L>>>()> make, std::function<void(L&)> lost);
 
   // Waits a little for what is being made again; `ready` gives the reason as long as it isn't.
   task<result<void>> wait_for(std::function<result<void>()> ready);
 
-  // The answer, unless the link is lost or silent. Who asked need not wait longer than anybody else will; the request stays.
+  // The answer, unless the link is lost or silent. Who asked need not wait longer than anybody else will; the request
+  // stays.
   template <typename L>
   static task<result<typename L::answer>> await_answer(L& l, typename L::request_ref r, duration patience);
 
@@ -86,7 +89,8 @@ class shared_log : public log {
     hint_ = std::max(hint_, at);
     news_.pulse();
   }
-  // The linearizable question was answered with `newest`. The reader waits until that is in memory: no need to wait for a poll.
+  // The linearizable question was answered with `newest`. The reader waits until that is in memory: no need to wait for
+  // a poll.
   void found_newest(revision newest) {
     if (newest > known_at() && appending_ == 0 && newest > hint_) hint(newest);
   }
@@ -129,7 +133,8 @@ class shared_log : public log {
 // ---- what follows is how
 
 template <typename L>
-task<result<std::unique_ptr<L>>> shared_log::first_link(std::function<task<result<std::unique_ptr<L>>>()> connect, duration wait) {
+task<result<std::unique_ptr<L>>> shared_log::first_link(std::function<task<result<std::unique_ptr<L>>>()> connect,
+                                                        duration wait) {
   auto& loop = reactor::loop::current();
   auto until = loop.now() + wait;
   auto pause = duration(link_retry_min);
@@ -143,8 +148,8 @@ task<result<std::unique_ptr<L>>> shared_log::first_link(std::function<task<resul
 }
 
 template <typename L>
-task<void> shared_log::keep(std::unique_ptr<L>& slot, const char* name, patience p, std::function<task<result<std::unique_ptr<L>>>()> make,
-                            std::function<void(L&)> lost) {
+task<void> shared_log::keep(std::unique_ptr<L>& slot, const char* name, patience p,
+                            std::function<task<result<std::unique_ptr<L>>>()> make, std::function<void(L&)> lost) {
   auto& loop = reactor::loop::current();
   auto pause = duration(link_retry_min);
   for (bool told = false;;) {
@@ -156,7 +161,8 @@ task<void> shared_log::keep(std::unique_ptr<L>& slot, const char* name, patience
       slot = nullptr;
       told = true;
     }
-    auto made = forked_ ? result<std::unique_ptr<L>>(fail(*forked_)) : co_await reactor::with_deadline(make(), loop.now() + p.give_up);
+    auto made = forked_ ? result<std::unique_ptr<L>>(fail(*forked_))
+                        : co_await reactor::with_deadline(make(), loop.now() + p.give_up);
     if (made) {
       slot = std::move(*made);
       pause = link_retry_min;

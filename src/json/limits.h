@@ -20,12 +20,12 @@ inline constexpr std::size_t yaml_documents_max = 10'000;
 inline constexpr std::size_t patch_operations_max = 10'000;
 inline constexpr std::size_t patch_copied_bytes_max = 3 * 1024 * 1024;
 
-// Elements and members that the operations of a JSON patch may move or walk through, all together: each insertion at the front of a list
-// moves the whole list. Ten thousand insertions into a list of a thousand; 0.1 s.
+// Elements and members that the operations of a JSON patch may move or walk through, all together: each insertion at
+// the front of a list moves the whole list. Ten thousand insertions into a list of a thousand; 0.1 s.
 inline constexpr std::size_t patch_moves_max = 10'000'000;
 
-// Duplicate members that are named, and how much of the way to each: a body of 3 MB can hold 300,000 of them, below a name of 1 MB.
-// kube-apiserver names as many.
+// Duplicate members that are named, and how much of the way to each: a body of 3 MB can hold 300,000 of them, below a
+// name of 1 MB. kube-apiserver names as many.
 inline constexpr std::size_t duplicates_named_max = 100;
 inline constexpr std::size_t place_bytes_max = 1'024;
 

@@ -119,8 +119,8 @@ std::string widen_integers(std::string_view text) {
     }
     auto start = i;
     bool fraction = false;
-    while (i < text.size() && ((text[i] >= '0' && text[i] <= '9') || text[i] == '.' || text[i] == 'e' || text[i] == 'E' ||
-                               text[i] == '+' || text[i] == '-')) {
+    while (i < text.size() && ((text[i] >= '0' && text[i] <= '9') || text[i] == '.' || text[i] == 'e' ||
+                               text[i] == 'E' || text[i] == '+' || text[i] == '-')) {
       if (text[i] < '0' || text[i] > '9') fraction = true;
       ++i;
     }
@@ -139,7 +139,8 @@ std::unexpected<error> refused(std::string_view text, simdjson::error_code why) 
 }
 
 result<value> parse_with(simdjson::dom::parser& parser, std::string_view text, const parse_options& options) {
-  if (text.empty()) return fail(errc::invalid, end_of_input);  // may have no address either, which simdjson would copy from
+  if (text.empty())
+    return fail(errc::invalid, end_of_input);  // may have no address either, which simdjson would copy from
   if (parser.max_depth() != options.depth_max || parser.capacity() < text.size()) {
     auto capacity = (text.size() + capacity_step) / capacity_step * capacity_step;
     if (parser.allocate(capacity, options.depth_max)) return fail(errc::exhausted, "no memory to parse JSON");

@@ -10,13 +10,14 @@
 
 namespace kedge::json {
 
-// A member name that stood twice in one object, as Kubernetes names its place: `spec.containers[0].image`. Of YAML, where
-// the place is a line, the whole finding as go-yaml words it: `line 9: key "a" already set in map`.
+// A member name that stood twice in one object, as Kubernetes names its place: `spec.containers[0].image`. Of YAML,
+// where the place is a line, the whole finding as go-yaml words it: `line 9: key "a" already set in map`.
 using duplicate_list = std::vector<std::string>;
 
 struct parse_options {
-  std::size_t depth_max = 512;           // nested arrays and objects; deeper is errc::invalid
-  duplicate_list* duplicates = nullptr;  // where to name duplicates; the last value of a duplicate wins (as Go's decoder)
+  std::size_t depth_max = 512;  // nested arrays and objects; deeper is errc::invalid
+  duplicate_list* duplicates =
+      nullptr;  // where to name duplicates; the last value of a duplicate wins (as Go's decoder)
 };
 
 // The whole text must be one document. Errors are errc::invalid with what was expected.

@@ -1,7 +1,7 @@
 // parse_yaml.cc: YAML text to values through yaml-cpp's event parser.
 //
-// Events, not yaml-cpp's node graph: the graph costs several times the memory, and aliases in it are free until they are
-// walked. Here every alias is paid for when it is copied, against one budget for the document.
+// Events, not yaml-cpp's node graph: the graph costs several times the memory, and aliases in it are free until they
+// are walked. Here every alias is paid for when it is copied, against one budget for the document.
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/mark.h>
@@ -42,7 +42,8 @@ constexpr std::string_view core_tag = "tag:yaml.org,2002:";
 
 class builder : public YAML::EventHandler {
  public:
-  builder(std::string_view text, bool first, const parse_options& options) : text_(text), first_(first), options_(options) {}
+  builder(std::string_view text, bool first, const parse_options& options)
+      : text_(text), first_(first), options_(options) {}
 
   bool started() const { return started_; }
   value take() { return std::move(root_); }
@@ -52,7 +53,8 @@ class builder : public YAML::EventHandler {
   void OnDocumentStart(const YAML::Mark& mark) override {
     started_ = true;
     auto at_mark = text_.substr(std::min(static_cast<std::size_t>(mark.pos), text_.size()));
-    if (!first_ && !at_mark.starts_with("---")) throw stopped{{errc::invalid, at(mark) + "did not find expected <document start>"}};
+    if (!first_ && !at_mark.starts_with("---"))
+      throw stopped{{errc::invalid, at(mark) + "did not find expected <document start>"}};
     if (only_check_) throw stopped_early{};
   }
   // For the document after the last one wanted: stops parsing where it starts.
@@ -61,7 +63,8 @@ class builder : public YAML::EventHandler {
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { add(mark, value(), anchor, true); }
 
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& text) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& text) override {
     bool plain = tag == "?";
     if (plain && text == "<<" && !stack_.empty() && stack_.back().wants_key()) {
       stack_.back().merge_key = true;
@@ -78,10 +81,12 @@ class builder : public YAML::EventHandler {
     add(mark, it->second.what, 0, it->second.nodes == 1);
   }
 
-  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     push(mark, anchor, array());
   }
-  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     push(mark, anchor, object());
   }
   void OnSequenceEnd() override { pop(); }
@@ -117,8 +122,9 @@ class builder : public YAML::EventHandler {
     }
     auto resolved = resolve_yaml_scalar(text);
     if (!resolved) throw stopped{{errc::invalid, at(mark) + "JSON has no number " + text}};
-    bool fits = kind.empty() || (kind == "int" && resolved->is_integer()) || (kind == "float" && resolved->is_number()) ||
-                (kind == "bool" && resolved->is_bool()) || (kind == "null" && resolved->is_null()) || kind == "timestamp";
+    bool fits = kind.empty() || (kind == "int" && resolved->is_integer()) ||
+                (kind == "float" && resolved->is_number()) || (kind == "bool" && resolved->is_bool()) ||
+                (kind == "null" && resolved->is_null()) || kind == "timestamp";
     if (!fits) throw stopped{{errc::invalid, at(mark) + "cannot decode `" + text + "` as a !!" + std::string(kind)}};
     return *std::move(resolved);
   }
@@ -133,7 +139,8 @@ class builder : public YAML::EventHandler {
         auto end = std::to_chars(text, text + sizeof text, static_cast<float>(v.as_number())).ptr;
         return std::string(text, end);
       }
-      default: throw stopped{{errc::invalid, at(mark) + "unsupported map key: only text, numbers and booleans name a member"}};
+      default:
+        throw stopped{{errc::invalid, at(mark) + "unsupported map key: only text, numbers and booleans name a member"}};
     }
   }
 
@@ -194,7 +201,8 @@ class builder : public YAML::EventHandler {
       top.key = key_of(mark, std::move(v));
       top.have_key = true;
       if (options_.duplicates && options_.duplicates->size() < duplicates_named_max && top.what.find(top.key))
-        options_.duplicates->push_back("line " + std::to_string(mark.line + 1) + ": key " + quote(std::string_view(top.key).substr(0, place_bytes_max)) +
+        options_.duplicates->push_back("line " + std::to_string(mark.line + 1) + ": key " +
+                                       quote(std::string_view(top.key).substr(0, place_bytes_max)) +
                                        " already set in map");
       return;
     }
@@ -207,9 +215,11 @@ class builder : public YAML::EventHandler {
       top.merges.push_back(std::move(v));
       return;
     }
-    if (!v.is_array()) throw stopped{{errc::invalid, at(mark) + "map merge requires map or sequence of maps as the value"}};
+    if (!v.is_array())
+      throw stopped{{errc::invalid, at(mark) + "map merge requires map or sequence of maps as the value"}};
     for (auto& e : *v.array()) {
-      if (!e.is_object()) throw stopped{{errc::invalid, at(mark) + "map merge requires map or sequence of maps as the value"}};
+      if (!e.is_object())
+        throw stopped{{errc::invalid, at(mark) + "map merge requires map or sequence of maps as the value"}};
       top.merges.push_back(std::move(e));
     }
   }
@@ -236,18 +246,15 @@ result<void> each_document(std::string_view text, const parse_options& options, 
       builder b(text, n == 0, options);
       if (enough) b.only_check();
       if (!parser.HandleNextDocument(b) || !b.started()) return {};
-      if (n == yaml_documents_max) return fail(errc::too_large, "more than " + std::to_string(n) + " documents in one YAML stream");
+      if (n == yaml_documents_max)
+        return fail(errc::too_large, "more than " + std::to_string(n) + " documents in one YAML stream");
       enough = !accept(b.take());
     }
-  } catch (const stopped_early&) {
-    return {};
-  } catch (stopped& s) {
+  } catch (const stopped_early&) { return {}; } catch (stopped& s) {
     return fail(std::move(s.why));
   } catch (const YAML::Exception& e) {
     return fail(errc::invalid, "yaml: line " + std::to_string(e.mark.line + 1) + ": " + e.msg);
-  } catch (const std::exception& e) {
-    return fail(errc::invalid, std::string("yaml: ") + e.what());
-  }
+  } catch (const std::exception& e) { return fail(errc::invalid, std::string("yaml: ") + e.what()); }
 }
 
 bool looks_like_json(std::string_view text) {

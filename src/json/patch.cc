@@ -1,9 +1,9 @@
 // patch.cc: the two patch formats that know nothing of Kubernetes' types.
 //
-// A failed operation is errc::conflict (the document is not as the patch wants it), a patch that is none is errc::invalid:
-// the API answers them differently (422 and 400). JSON Patch is understood as kube-apiserver's library does, which is laxer than
-// RFC 6902 here and there: negative indices count from the end, what stands before the first slash of a path is passed over, a member
-// that isn't there is as good as null.
+// A failed operation is errc::conflict (the document is not as the patch wants it), a patch that is none is
+// errc::invalid: the API answers them differently (422 and 400). JSON Patch is understood as kube-apiserver's library
+// does, which is laxer than RFC 6902 here and there: negative indices count from the end, what stands before the first
+// slash of a path is passed over, a member that isn't there is as good as null.
 #include "json/patch.h"
 
 #include <algorithm>
@@ -174,7 +174,8 @@ class patcher {
 
   result<void> replace(std::string_view path, value v) {
     if (path.empty()) {
-      if (!v.is_object() && !v.is_array()) return fail(errc::conflict, "replace operation value must be object or array");
+      if (!v.is_object() && !v.is_array())
+        return fail(errc::conflict, "replace operation value must be object or array");
       document_ = std::move(v);
       return {};
     }
@@ -217,8 +218,9 @@ class patcher {
     KEDGE_CHECK(find(to));
     copied_bytes_ += write(*v).size();
     if (copied_bytes_ > patch_copied_bytes_max)
-      return fail(errc::conflict, "Unable to complete the copy, the accumulated size increase of copy is " + std::to_string(copied_bytes_) +
-                                      ", exceeding the limit " + std::to_string(patch_copied_bytes_max));
+      return fail(errc::conflict, "Unable to complete the copy, the accumulated size increase of copy is " +
+                                      std::to_string(copied_bytes_) + ", exceeding the limit " +
+                                      std::to_string(patch_copied_bytes_max));
     return add(to, *v);
   }
 
@@ -226,7 +228,8 @@ class patcher {
   result<void> pay(std::size_t elements) {
     moved_ += elements;
     if (moved_ <= patch_moves_max) return {};
-    return fail(errc::too_large, "The operations of the JSON patch move more than " + std::to_string(patch_moves_max) + " elements of its lists and objects");
+    return fail(errc::too_large, "The operations of the JSON patch move more than " + std::to_string(patch_moves_max) +
+                                     " elements of its lists and objects");
   }
 
   value document_;
@@ -275,13 +278,17 @@ void merge(value& target, const value& patch) {
 
 result<value> apply_json_patch(value document, const value& patch) {
   auto operations = patch.array();
-  if (!operations) return fail(errc::invalid, "json: cannot unmarshal " + std::string(kind_name(patch)) + " into Go value of type jsonpatch.Patch");
+  if (!operations)
+    return fail(errc::invalid,
+                "json: cannot unmarshal " + std::string(kind_name(patch)) + " into Go value of type jsonpatch.Patch");
   for (auto& o : *operations)
     if (!o.is_object() && !o.is_null())
-      return fail(errc::invalid, "json: cannot unmarshal " + std::string(kind_name(o)) + " into Go value of type jsonpatch.Operation");
+      return fail(errc::invalid,
+                  "json: cannot unmarshal " + std::string(kind_name(o)) + " into Go value of type jsonpatch.Operation");
   if (operations->size() > patch_operations_max)
-    return fail(errc::too_large, "The allowed maximum operations in a JSON patch is " + std::to_string(patch_operations_max) +
-                                     ", got " + std::to_string(operations->size()));
+    return fail(errc::too_large, "The allowed maximum operations in a JSON patch is " +
+                                     std::to_string(patch_operations_max) + ", got " +
+                                     std::to_string(operations->size()));
   patcher p(std::move(document));
   for (auto& o : *operations) KEDGE_CHECK(p.apply(o));
   return p.take();

@@ -9,8 +9,9 @@
 
 namespace kedge::json {
 
-// Applies `patch` (an array of operations) to a copy, as kube-apiserver does. errc::invalid: not a patch; errc::conflict: a `test`
-// failed, a path is missing, or copies of over 3 MiB were made; errc::too_large: over 10,000 operations.
+// Applies `patch` (an array of operations) to a copy, as kube-apiserver does. errc::invalid: not a patch;
+// errc::conflict: a `test` failed, a path is missing, or copies of over 3 MiB were made; errc::too_large: over 10,000
+// operations.
 result<value> apply_json_patch(value document, const value& patch);
 
 // RFC 7386: null removes, objects merge, everything else replaces.

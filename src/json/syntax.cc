@@ -18,7 +18,8 @@ std::string quoted(char c) {
   if (c == '"') return "'\"'";
   // A byte stands for the character of its number.
   auto byte = static_cast<unsigned char>(c);
-  auto text = byte < 0x80 ? std::string(1, c) : std::string{static_cast<char>(0xc0 | byte >> 6), static_cast<char>(0x80 | (byte & 0x3f))};
+  auto text = byte < 0x80 ? std::string(1, c)
+                          : std::string{static_cast<char>(0xc0 | byte >> 6), static_cast<char>(0x80 | (byte & 0x3f))};
   auto q = quote(text);
   return "'" + q.substr(1, q.size() - 2) + "'";
 }
@@ -43,7 +44,8 @@ class scanner {
     while (at_ < text_.size() && is_space(text_[at_])) ++at_;
   }
   bool wrong(std::string_view context) {
-    problem_ = at_ < text_.size() ? "invalid character " + quoted(text_[at_]) + " " + std::string(context) : end_of_input;
+    problem_ =
+        at_ < text_.size() ? "invalid character " + quoted(text_[at_]) + " " + std::string(context) : end_of_input;
     return false;
   }
   bool sees(char c) const { return at_ < text_.size() && text_[at_] == c; }
@@ -71,7 +73,11 @@ class scanner {
       open_.pop_back();
       return close();
     }
-    const bool good = c == '"' ? string() : c == 't' ? literal("true") : c == 'f' ? literal("false") : c == 'n' ? literal("null") : number();
+    const bool good = c == '"'   ? string()
+                      : c == 't' ? literal("true")
+                      : c == 'f' ? literal("false")
+                      : c == 'n' ? literal("null")
+                                 : number();
     return good && close();
   }
 
@@ -112,7 +118,8 @@ class scanner {
       if (static_cast<unsigned char>(c) < 0x20) return wrong("in string literal");
       if (c != '\\') continue;
       if (++at_ == text_.size()) break;
-      if (std::string_view("bfnrt\\/\"u").find(text_[at_]) == std::string_view::npos) return wrong("in string escape code");
+      if (std::string_view("bfnrt\\/\"u").find(text_[at_]) == std::string_view::npos)
+        return wrong("in string escape code");
       if (text_[at_] != 'u') continue;
       for (int i = 0; i < unicode_digits; ++i)
         if (++at_ == text_.size() || !is_hex(text_[at_])) return wrong("in \\u hexadecimal character escape");

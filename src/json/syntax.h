@@ -6,8 +6,8 @@
 
 namespace kedge::json {
 
-// "invalid character '}' looking for beginning of value", "unexpected end of JSON input"; empty for a document that Go reads (which
-// isn't to say that parse() does: Go puts up with text that is no UTF-8).
+// "invalid character '}' looking for beginning of value", "unexpected end of JSON input"; empty for a document that Go
+// reads (which isn't to say that parse() does: Go puts up with text that is no UTF-8).
 std::string syntax_problem(std::string_view text);
 
 }  // namespace kedge::json

@@ -2,8 +2,8 @@
 //
 // An object keeps its members in document order, so that what a user wrote is what a user sees. Small objects (nearly
 // all) are searched linearly; `object` keeps a hash index beside the list once it is larger than a bound, so hostile
-// bodies with 100,000 keys cost no quadratic time. Integers that fit int64 stay integers, all other numbers are doubles,
-// as in Kubernetes' unstructured JSON.
+// bodies with 100,000 keys cost no quadratic time. Integers that fit int64 stay integers, all other numbers are
+// doubles, as in Kubernetes' unstructured JSON.
 #pragma once
 
 #include <cstdint>
@@ -123,7 +123,9 @@ class value {
   const value& operator[](std::string_view name) const noexcept;
   const value& operator[](const char* name) const noexcept { return (*this)[std::string_view(name)]; }
   const value& operator[](std::size_t i) const noexcept;
-  const value& operator[](int i) const noexcept { return (*this)[static_cast<std::size_t>(i)]; }  // a literal 0 is no null pointer
+  const value& operator[](int i) const noexcept {
+    return (*this)[static_cast<std::size_t>(i)];
+  }  // a literal 0 is no null pointer
   const value* find(std::string_view name) const noexcept;
   value* find(std::string_view name) noexcept;
 
@@ -156,8 +158,8 @@ std::string_view kind_name(const value& v) noexcept;
 // Equal values have equal hashes.
 std::size_t hash_of(const value& v) noexcept;
 
-// The elements of a list, to be looked up without going through it: comparing each of one list with each of another takes minutes when
-// a body is 3 MB. The list must live and stay as it is.
+// The elements of a list, to be looked up without going through it: comparing each of one list with each of another
+// takes minutes when a body is 3 MB. The list must live and stay as it is.
 class value_set {
  public:
   explicit value_set(const value& list);

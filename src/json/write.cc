@@ -31,8 +31,8 @@ bool all_plain(const char* at) {
   return any == 0;
 }
 
-// How many bytes at the start of `s` pass through as they are. Nearly always all: so looked at in blocks, the last of which may
-// overlap the one before.
+// How many bytes at the start of `s` pass through as they are. Nearly always all: so looked at in blocks, the last of
+// which may overlap the one before.
 std::size_t plain_length(std::string_view s) {
   constexpr std::size_t block = 16, half = 8;
   std::size_t i = 0;
@@ -48,8 +48,8 @@ std::size_t plain_length(std::string_view s) {
   return i;
 }
 
-// The length of the valid UTF-8 sequence at the start of `s`, 0 when there is none (RFC 3629: no surrogates, no overlong
-// forms, nothing above U+10FFFF).
+// The length of the valid UTF-8 sequence at the start of `s`, 0 when there is none (RFC 3629: no surrogates, no
+// overlong forms, nothing above U+10FFFF).
 std::size_t sequence_length(std::string_view s) {
   auto byte = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
   auto tail = [&](std::size_t i) { return i < s.size() && (byte(i) & 0xc0) == 0x80; };

@@ -8,8 +8,8 @@
 
 namespace kedge::json {
 
-// Compact, with Go's escaping (encoding/json with HTML escaping off: control characters, quote, backslash; invalid UTF-8
-// becomes U+FFFD; U+2028/2029 escaped). Doubles print as Go prints float64.
+// Compact, with Go's escaping (encoding/json with HTML escaping off: control characters, quote, backslash; invalid
+// UTF-8 becomes U+FFFD; U+2028/2029 escaped). Doubles print as Go prints float64.
 void write(const value& v, std::string& out);
 std::string write(const value& v);
 // The beginning of it: little more than `bytes`, with "..." where it was cut. Takes no longer than that needs.

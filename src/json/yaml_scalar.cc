@@ -73,9 +73,21 @@ std::optional<value> whole(std::string_view s) {
   int base = 10;
   if (s.size() > 1 && s[0] == '0') {
     switch (s[1]) {
-      case 'x': case 'X': base = 16; s.remove_prefix(2); break;
-      case 'b': case 'B': base = 2; s.remove_prefix(2); break;
-      case 'o': case 'O': base = 8; s.remove_prefix(2); break;
+      case 'x':
+      case 'X':
+        base = 16;
+        s.remove_prefix(2);
+        break;
+      case 'b':
+      case 'B':
+        base = 2;
+        s.remove_prefix(2);
+        break;
+      case 'o':
+      case 'O':
+        base = 8;
+        s.remove_prefix(2);
+        break;
       default: base = 8; s.remove_prefix(1);
     }
   }

@@ -8,7 +8,8 @@
 
 namespace kedge::json {
 
-// The scalar's value: null, boolean, number or the text itself as a string. nullopt for what JSON can't hold (.nan, .inf).
+// The scalar's value: null, boolean, number or the text itself as a string. nullopt for what JSON can't hold (.nan,
+// .inf).
 std::optional<value> resolve_yaml_scalar(std::string_view text);
 
 }  // namespace kedge::json

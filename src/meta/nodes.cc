@@ -67,8 +67,10 @@ std::string usable_node_name(std::string_view name) {
 
 std::string node_name_problem(std::string_view name) {
   if (is_node_name(name)) return {};
-  auto text = fmt::format("node name {} can't be used: at most {} lower-case letters, digits, '-' and '.', with a letter or digit at both ends of each part",
-                          quote(name), label_value_max_bytes);
+  auto text = fmt::format(
+      "node name {} can't be used: at most {} lower-case letters, digits, '-' and '.', with a letter or digit at both "
+      "ends of each part",
+      quote(name), label_value_max_bytes);
   if (auto usable = usable_node_name(name); !usable.empty()) text += fmt::format("; --node-name {} would do", usable);
   return text;
 }
@@ -79,7 +81,8 @@ bool node_may_set_label(std::string_view key) {
   const auto domain = key.substr(0, slash);
   if (!is_in(domain, "kubernetes.io") && !is_in(domain, "k8s.io")) return true;
   return std::find(std::begin(allowed_labels), std::end(allowed_labels), key) != std::end(allowed_labels) ||
-         std::any_of(std::begin(allowed_domains), std::end(allowed_domains), [&](std::string_view d) { return is_in(domain, d); });
+         std::any_of(std::begin(allowed_domains), std::end(allowed_domains),
+                     [&](std::string_view d) { return is_in(domain, d); });
 }
 
 std::string node_labels_problem(std::span<const std::string> labels) {
@@ -88,9 +91,11 @@ std::string node_labels_problem(std::span<const std::string> labels) {
     if (auto key = label.substr(0, label.find('=')); !node_may_set_label(key)) refused.emplace(key);
   if (refused.empty()) return {};
   std::vector<std::string> keys(refused.begin(), refused.end());
-  return fmt::format("unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels: [{}]\n"
-                     "--node-labels in the 'kubernetes.io' namespace must begin with an allowed prefix ({}) or be in the specifically allowed set ({})",
-                     join(keys, " "), listed(allowed_domains), listed(allowed_labels));
+  return fmt::format(
+      "unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels: [{}]\n"
+      "--node-labels in the 'kubernetes.io' namespace must begin with an allowed prefix ({}) or be in the specifically "
+      "allowed set ({})",
+      join(keys, " "), listed(allowed_domains), listed(allowed_labels));
 }
 
 }  // namespace kedge::meta

@@ -1,5 +1,5 @@
-// block_pool.h: memory blocks of one size, kept for reuse by their thread: what a request needs for a moment and an idle
-// connection not at all.
+// block_pool.h: memory blocks of one size, kept for reuse by their thread: what a request needs for a moment and an
+// idle connection not at all.
 #pragma once
 
 #include <cstdlib>

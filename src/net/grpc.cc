@@ -6,9 +6,11 @@ namespace kedge::net::grpc {
 
 namespace {
 
-constexpr std::string_view names[] = {"OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound",
-                                      "AlreadyExists", "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted",
-                                      "OutOfRange", "Unimplemented", "Internal", "Unavailable", "DataLoss", "Unauthenticated"};
+constexpr std::string_view names[] = {
+    "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+    "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+    "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+    "DataLoss", "Unauthenticated"};
 constexpr std::size_t prefix_bytes = 5;  // compressed flag, length
 
 errc code_of(int status) {
@@ -89,7 +91,8 @@ task<result<std::optional<std::string>>> call::next() {
       auto* p = as_bytes(buffered_).data();
       if (p[0] != std::byte(0)) co_return fail(errc::unsupported, "a compressed gRPC message");
       auto size = load_be32(p + 1);
-      if (size > grpc_message_max_bytes) co_return fail(errc::too_large, "a gRPC message of " + std::to_string(size) + " bytes");
+      if (size > grpc_message_max_bytes)
+        co_return fail(errc::too_large, "a gRPC message of " + std::to_string(size) + " bytes");
       if (buffered_.size() - prefix_bytes >= size) {
         std::string message = buffered_.substr(prefix_bytes, size);
         buffered_.erase(0, prefix_bytes + size);

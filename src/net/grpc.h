@@ -1,5 +1,5 @@
-// grpc.h: unary and server-streaming calls of gRPC over HTTP/2 (containerd, etcd). Messages are bytes: who calls encodes
-// them. Deadlines as everywhere: drop the call.
+// grpc.h: unary and server-streaming calls of gRPC over HTTP/2 (containerd, etcd). Messages are bytes: who calls
+// encodes them. Deadlines as everywhere: drop the call.
 #pragma once
 
 #include <memory>
@@ -49,7 +49,8 @@ class call {
 class channel {
  public:
   // `to.http2` is set here; `to.at` is mostly a unix socket. `network` null: this machine's.
-  explicit channel(http::target to, std::size_t message_max_bytes = grpc_message_max_bytes, reactor::network* network = nullptr);
+  explicit channel(http::target to, std::size_t message_max_bytes = grpc_message_max_bytes,
+                   reactor::network* network = nullptr);
 
   // "/runtime.v1.RuntimeService/Version", the encoded request; the encoded answer.
   task<result<std::string>> unary(std::string method, std::string message, http::headers metadata = {});

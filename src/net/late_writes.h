@@ -11,9 +11,9 @@
 
 namespace kedge::net {
 
-// Short writes of this loop's streams, put off until what is ready now has run, or a few of them wait (more in a turn that has many). Each write wakes its
-// reader, and a peer that has many connections here (a proxy, an informer's client, a benchmark) then reads several answers
-// for one waking instead of going back to sleep after each.
+// Short writes of this loop's streams, put off until what is ready now has run, or a few of them wait (more in a turn
+// that has many). Each write wakes its reader, and a peer that has many connections here (a proxy, an informer's
+// client, a benchmark) then reads several answers for one waking instead of going back to sleep after each.
 class late_write : public reactor::list_hook {
  public:
   virtual void write_now() noexcept = 0;

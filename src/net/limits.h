@@ -8,14 +8,17 @@
 namespace kedge::net {
 
 // --- TLS
-// The handshake takes two round trips; ten seconds is what Go's http.Server users set, and lets a lossy 2G link through.
+// The handshake takes two round trips; ten seconds is what Go's http.Server users set, and lets a lossy 2G link
+// through.
 inline constexpr std::chrono::seconds tls_handshake_timeout{10};
 // Plaintext of one record (RFC 8446 §5.1).
 inline constexpr std::size_t tls_record_max_bytes = 16 * 1024;
-// Plaintext encrypted before one write to the socket: fewer system calls for large answers, and what a slow reader costs us.
+// Plaintext encrypted before one write to the socket: fewer system calls for large answers, and what a slow reader
+// costs us.
 inline constexpr std::size_t tls_batch_max_bytes = 4 * tls_record_max_bytes;
-// Writes of one core that wait for the end of its turn: enough that a reader with many connections stays awake over them, few
-// enough that it reads the first while we are at the next (measured: 8 is the best for GET, 16 and more slower than none).
+// Writes of one core that wait for the end of its turn: enough that a reader with many connections stays awake over
+// them, few enough that it reads the first while we are at the next (measured: 8 is the best for GET, 16 and more
+// slower than none).
 inline constexpr std::size_t late_writes_max = 8;
 // Doubled up to this while one turn goes on: an event to a thousand watchers wakes the readers a quarter as often.
 inline constexpr std::size_t late_writes_burst_max = 32;
@@ -50,27 +53,30 @@ inline constexpr std::chrono::seconds header_timeout{10};
 inline constexpr std::chrono::seconds idle_timeout{90};
 // Between two pieces of a body that a handler waits for.
 inline constexpr std::chrono::seconds body_timeout{30};
-// From the end of a head to the end of the body, unless the handler has more patience: kube-apiserver's time for a whole request.
+// From the end of a head to the end of the body, unless the handler has more patience: kube-apiserver's time for a
+// whole request.
 inline constexpr std::chrono::seconds body_whole_timeout{60};
 // A peer that takes nothing for this long (for each MiB in one write) is gone.
 inline constexpr std::chrono::seconds write_timeout{60};
-// After an answer that leaves the request's body unread: that much is read and dropped, so that the peer sees the answer
-// rather than a reset.
+// After an answer that leaves the request's body unread: that much is read and dropped, so that the peer sees the
+// answer rather than a reset.
 inline constexpr std::size_t linger_max_bytes = 256 * 1024;
 inline constexpr std::chrono::seconds linger_timeout{2};
 // A connection that has begun when a server ends gets so long to be accepted: its last step takes a round trip.
 inline constexpr std::chrono::milliseconds last_arrivals{50};
-// A client that was told that its idle connection ends gets this long to end it, so that a request on its way isn't reset.
+// A client that was told that its idle connection ends gets this long to end it, so that a request on its way isn't
+// reset.
 inline constexpr std::chrono::milliseconds farewell_timeout{250};
 
 // --- the server
 inline constexpr std::size_t connections_max = 20'000;
-// The last part of them is for who comes while the server makes room: quiet connections of whoever has most are ended, so many at
-// a time and so often at most. Who holds all connections can't keep others out, unless he asks something on each of them.
+// The last part of them is for who comes while the server makes room: quiet connections of whoever has most are ended,
+// so many at a time and so often at most. Who holds all connections can't keep others out, unless he asks something on
+// each of them.
 inline constexpr std::size_t connections_spare_part = 64;
 inline constexpr std::chrono::milliseconds make_room_pause{100};
-// What a new connection is taken to add to a core's load until that shows it (reactor/turn_meter.h), and for how long: many that come
-// at once are spread.
+// What a new connection is taken to add to a core's load until that shows it (reactor/turn_meter.h), and for how long:
+// many that come at once are spread.
 inline constexpr double connection_load = 0.03;
 inline constexpr std::chrono::milliseconds connection_load_time{1'000};
 // Descriptors that stay free for files, databases and child processes.
@@ -79,13 +85,13 @@ inline constexpr std::size_t descriptors_reserved = 256;
 inline constexpr std::chrono::milliseconds accept_pause{50};
 
 // --- HTTP/2
-inline constexpr std::uint32_t h2_streams_max = 250;              // Go's default, kube-apiserver's too
+inline constexpr std::uint32_t h2_streams_max = 250;  // Go's default, kube-apiserver's too
 inline constexpr std::uint32_t h2_stream_window_bytes = 256 * 1024;
 inline constexpr std::uint32_t h2_connection_window_bytes = 1024 * 1024;
 // Output held for one stream before exchange::write waits.
 inline constexpr std::size_t h2_stream_output_max_bytes = 64 * 1024;
-// Resets that the peer sends or makes us send in one window, beyond which the connection ends (CVE-2023-44487, CVE-2025-8671); an honest
-// watch client cancels a few.
+// Resets that the peer sends or makes us send in one window, beyond which the connection ends (CVE-2023-44487,
+// CVE-2025-8671); an honest watch client cancels a few.
 inline constexpr unsigned h2_resets_max = 500;
 inline constexpr std::chrono::seconds h2_resets_window{30};
 // Frames that cost us an answer (PING, SETTINGS) in one window.
@@ -96,7 +102,7 @@ inline constexpr std::size_t h2_output_max_bytes = 512 * 1024;
 // --- the client
 inline constexpr std::chrono::seconds connect_timeout{10};
 inline constexpr std::size_t pool_idle_per_target_max = 8;
-inline constexpr std::chrono::seconds pool_idle_timeout{60};      // below the server's 90 s
+inline constexpr std::chrono::seconds pool_idle_timeout{60};              // below the server's 90 s
 inline constexpr std::size_t response_body_max_bytes = 64 * 1024 * 1024;  // read_all of an answer
 
 // --- websocket

@@ -3,8 +3,8 @@
 //   plaintext ──▶ records ──▶ batch of ciphertext ──▶ one write to the stream below
 //   plaintext ◀── one record ◀── received buffer (given back as soon as it is used up)
 //
-// OpenSSL does the handshake, and with TLS 1.2 the records; with 1.3 these are tls_records.h's. It never touches a socket: its
-// BIO reads from the buffer that was received and writes into the batch. An idle connection holds neither.
+// OpenSSL does the handshake, and with TLS 1.2 the records; with 1.3 these are tls_records.h's. It never touches a
+// socket: its BIO reads from the buffer that was received and writes into the batch. An idle connection holds neither.
 //
 // Client certificates are asked for and their possession is proved by the handshake, but whether they are trusted is
 // decided above (access control), per connection: peer_certificates() says who claims what.
@@ -39,7 +39,7 @@ class tls_identity {
 };
 
 struct tls_server_options {
-  bool http2 = true;                   // offer h2 before http/1.1
+  bool http2 = true;  // offer h2 before http/1.1
   bool ask_client_certificate = true;
   // DER subjects are sent as hints when given: browsers and Go clients pick a certificate by them.
   std::string client_ca_pem;
@@ -58,7 +58,8 @@ class tls_server_context {
   result<void> replace(std::string_view chain_pem, std::string_view key_pem);
   // Asked in each handshake with the name the client wants (empty without one) and the address it came to; null: the
   // context's own certificate. Must not block. Set before the first connection.
-  using chooser = std::function<std::shared_ptr<const tls_identity>(std::string_view server_name, const reactor::endpoint& local)>;
+  using chooser =
+      std::function<std::shared_ptr<const tls_identity>(std::string_view server_name, const reactor::endpoint& local)>;
   void choose_with(chooser c);
 
   struct state;
@@ -95,14 +96,15 @@ class tls_stream : public reactor::stream {
   virtual std::string_view server_name() const noexcept = 0;  // SNI
   virtual std::string_view protocol() const noexcept = 0;     // "TLSv1.3"
   virtual bool resumed() const noexcept = 0;
-  virtual std::vector<std::string> peer_certificates() const = 0;  // DER, leaf first; of a client: until the first receive
+  virtual std::vector<std::string> peer_certificates()
+      const = 0;  // DER, leaf first; of a client: until the first receive
 };
 
 // The handshake. The caller sets the deadline (tls_handshake_timeout); a dropped handshake closes the connection.
 task<result<std::unique_ptr<tls_stream>>> tls_accept(std::unique_ptr<reactor::stream> below,
                                                      std::shared_ptr<tls_server_context> context);
-// `name` is the DNS name or IP address that the certificate must be for. Errors: errc::unauthenticated with x509's words
-// when the certificate isn't trusted, errc::protocol for the rest.
+// `name` is the DNS name or IP address that the certificate must be for. Errors: errc::unauthenticated with x509's
+// words when the certificate isn't trusted, errc::protocol for the rest.
 task<result<std::unique_ptr<tls_stream>>> tls_connect(std::unique_ptr<reactor::stream> below,
                                                       std::shared_ptr<tls_client_context> context, std::string name);
 

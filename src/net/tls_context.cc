@@ -32,7 +32,8 @@ int no_passphrase(char*, int, int, void*) { return 0; }
 
 // AES-256-GCM and ChaCha20 first, forward secrecy only: the list that K3s starts the API server with.
 constexpr const char* default_ciphers =
-    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-"
+    "SHA256:"
     "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305";
 
 // ALPN's wire form of "h2" and "http/1.1".
@@ -80,8 +81,8 @@ int accept_client_certificate(X509_STORE_CTX* store, void*) {
   return 1;
 }
 
-// OpenSSL's own check, without the roots that the server sent along: one that is trusted is known here, and one that isn't can hide
-// its cross-signed twin, as crypto/trust.cc says.
+// OpenSSL's own check, without the roots that the server sent along: one that is trusted is known here, and one that
+// isn't can hide its cross-signed twin, as crypto/trust.cc says.
 int check_server_certificate(X509_STORE_CTX* store, void*) {
   auto* sent = X509_STORE_CTX_get0_untrusted(store);
   std::unique_ptr<STACK_OF(X509), decltype([](STACK_OF(X509) * s) { sk_X509_free(s); })> others(sk_X509_new_null());
@@ -110,7 +111,8 @@ int start_ticket_crypto(const ticket_key& k, unsigned char* iv, EVP_CIPHER_CTX* 
   return EVP_MAC_CTX_set_params(mac, params) == 1 ? 1 : -1;
 }
 
-int ticket_crypto(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac, int encrypt) {
+int ticket_crypto(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,
+                  int encrypt) {
   auto& server = *session_of(ssl).server;
   auto now = reactor::loop::current().now();
   std::lock_guard lock(server.mutex);
@@ -134,7 +136,8 @@ int ticket_crypto(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_C
 result<void> set_ciphers(SSL_CTX* context, const std::vector<std::string>& iana_names) {
   std::string list;
   for (auto& name : iana_names) {
-    if (name.starts_with("TLS_AES_") || name.starts_with("TLS_CHACHA20_POLY1305_SHA256")) continue;  // TLS 1.3: always on
+    if (name.starts_with("TLS_AES_") || name.starts_with("TLS_CHACHA20_POLY1305_SHA256"))
+      continue;  // TLS 1.3: always on
     auto* ours = OPENSSL_cipher_name(name.c_str());
     if (!ours || std::string_view(ours) == "(NONE)")
       return fail(errc::invalid, "unknown TLS cipher suite " + quote(name));
@@ -170,7 +173,8 @@ result<std::shared_ptr<const tls_identity>> tls_identity::parse(std::string_view
   p->leaf.reset(PEM_read_bio_X509(chain.get(), nullptr, no_passphrase, nullptr));
   if (!p->leaf) return fail(errc::invalid, "no certificate in the PEM text: " + openssl_reason());
   p->rest.reset(sk_X509_new_null());
-  while (auto* next = PEM_read_bio_X509(chain.get(), nullptr, no_passphrase, nullptr)) sk_X509_push(p->rest.get(), next);
+  while (auto* next = PEM_read_bio_X509(chain.get(), nullptr, no_passphrase, nullptr))
+    sk_X509_push(p->rest.get(), next);
   ERR_clear_error();  // the end of the text
   auto key = text_bio(key_pem);
   p->key.reset(PEM_read_bio_PrivateKey(key.get(), nullptr, no_passphrase, nullptr));
@@ -186,7 +190,8 @@ tls_server_context::tls_server_context(std::unique_ptr<state> s) noexcept : stat
 tls_server_context::~tls_server_context() = default;
 
 result<std::shared_ptr<tls_server_context>> tls_server_context::make(const tls_server_options& options,
-                                                                     std::string_view chain_pem, std::string_view key_pem) {
+                                                                     std::string_view chain_pem,
+                                                                     std::string_view key_pem) {
   ERR_clear_error();
   auto s = std::make_unique<state>();
   KEDGE_TRY(s->identity, tls_identity::parse(chain_pem, key_pem));
@@ -269,7 +274,8 @@ result<std::shared_ptr<tls_client_context>> tls_client_context::make(const tls_c
       wire += static_cast<char>(name.size());
       wire += name;
     }
-    SSL_CTX_set_alpn_protos(c.get(), reinterpret_cast<const unsigned char*>(wire.data()), static_cast<unsigned>(wire.size()));
+    SSL_CTX_set_alpn_protos(c.get(), reinterpret_cast<const unsigned char*>(wire.data()),
+                            static_cast<unsigned>(wire.size()));
   }
   return std::make_shared<tls_client_context>(c.release(), options.insecure);
 }

@@ -21,8 +21,8 @@ namespace {
 
 using context_ptr = std::unique_ptr<EVP_CIPHER_CTX, decltype([](EVP_CIPHER_CTX* c) { EVP_CIPHER_CTX_free(c); })>;
 
-// Setting a key up costs as much as a short record. Connections that are busy find theirs here, until another takes its place
-// or its direction is done with it. Ids come in turn, so the last ones are side by side.
+// Setting a key up costs as much as a short record. Connections that are busy find theirs here, until another takes its
+// place or its direction is done with it. Ids come in turn, so the last ones are side by side.
 struct keyed_context {
   std::uint64_t id = 0;
   context_ptr context;
@@ -82,7 +82,8 @@ const tls_records::suite* tls_records::find(std::uint32_t number) {
   return nullptr;
 }
 
-std::unique_ptr<tls_records> tls_records::make(std::uint32_t suite_number, bool server, const tls_secrets& secrets, std::uint64_t sent) {
+std::unique_ptr<tls_records> tls_records::make(std::uint32_t suite_number, bool server, const tls_secrets& secrets,
+                                               std::uint64_t sent) {
   auto* s = find(suite_number);
   if (!s || secrets.client_bytes != s->secret_bytes || secrets.server_bytes != s->secret_bytes) return nullptr;
   std::unique_ptr<tls_records> out(new tls_records(*s));
@@ -99,7 +100,8 @@ tls_records::~tls_records() {
   OPENSSL_cleanse(&out_, sizeof out_);
 }
 
-// HKDF-Expand-Label (§7.1) without context. What is wanted is never longer than the hash, so one round of HKDF's is all.
+// HKDF-Expand-Label (§7.1) without context. What is wanted is never longer than the hash, so one round of HKDF's is
+// all.
 void tls_records::expand(const tls_secret& secret, std::string_view label, std::span<unsigned char> to) const noexcept {
   kedge_assert(to.size() <= suite_.secret_bytes);
   unsigned char info[64];
@@ -181,7 +183,8 @@ result<std::size_t> tls_records::seal(content type, std::span<const bytes> parts
   auto kind = static_cast<unsigned char>(type);
   done = done && EVP_CipherUpdate(c, at, &n, &kind, 1) == 1;
   ++at;
-  done = done && EVP_CipherFinal_ex(c, at, &n) == 1 && EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, tag_bytes, at) == 1;
+  done =
+      done && EVP_CipherFinal_ex(c, at, &n) == 1 && EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, tag_bytes, at) == 1;
   if (!done) return fail(errc::internal, "OpenSSL can't encrypt a record");
   ++out_.number;
   return header_bytes + size;
@@ -208,7 +211,8 @@ std::expected<tls_records::opened, tls_records::refused> tls_records::open(bytes
   int n = 0;
   bool done = c && EVP_CipherUpdate(c, nullptr, &n, header, header_bytes) == 1 &&
               EVP_CipherUpdate(c, bytes_at(to), &n, header + header_bytes, static_cast<int>(size)) == 1 &&
-              EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_SET_TAG, sizeof tag, tag) == 1 && EVP_CipherFinal_ex(c, bytes_at(to) + size, &n) == 1;
+              EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_SET_TAG, sizeof tag, tag) == 1 &&
+              EVP_CipherFinal_ex(c, bytes_at(to) + size, &n) == 1;
   if (!done) return std::unexpected(refused{bad_record_mac, "decryption failed or bad record mac"});
   ++in_.number;
   // The type stands behind the content, and zeros behind the type (§5.4).

@@ -1,8 +1,8 @@
 // tls_records.h: TLS 1.3's records (RFC 8446 §5) of a connection whose handshake OpenSSL has done. Internal to net/.
 //
-// OpenSSL's connection holds 13 KB for as long as it lives, nearly all of it for handshakes. What records need is in the two
-// secrets that a handshake ends with: a key, a nonce and a counter each way, 250 bytes. The handshake and all cryptography
-// remain OpenSSL's; ours are the framing of records, and when a direction gets a new key.
+// OpenSSL's connection holds 13 KB for as long as it lives, nearly all of it for handshakes. What records need is in
+// the two secrets that a handshake ends with: a key, a nonce and a counter each way, 250 bytes. The handshake and all
+// cryptography remain OpenSSL's; ours are the framing of records, and when a direction gets a new key.
 //
 //   secret ─▶ key, iv ─▶ AEAD(key, iv ⊕ number of the record, header, plaintext ‖ type)      one record
 //     └─────▶ next secret                                                                    at a key update
@@ -40,20 +40,27 @@ class tls_records {
   enum class content : unsigned char { alert = 21, handshake = 22, application = 23 };
   // RFC 8446 §6: those that are sent from here.
   enum alert : unsigned char {
-    close_notify = 0, unexpected_message = 10, bad_record_mac = 20, record_overflow = 22, illegal_parameter = 47, decode_error = 50,
+    close_notify = 0,
+    unexpected_message = 10,
+    bad_record_mac = 20,
+    record_overflow = 22,
+    illegal_parameter = 47,
+    decode_error = 50,
   };
   static constexpr std::size_t header_bytes = 5, tag_bytes = 16;
   static constexpr std::size_t overhead_bytes = header_bytes + 1 + tag_bytes;
   // Of a record with header and tag, without padding beyond a full one (§5.4: more is an overflow).
   static constexpr std::size_t record_max_bytes = tls_record_max_bytes + overhead_bytes;
 
-  // `suite` by its number (TLS_AES_128_GCM_SHA256 is 0x1301); null for one that isn't known here. `sent`: records that went
-  // under the sender's secret already (a server's tickets).
-  static std::unique_ptr<tls_records> make(std::uint32_t suite, bool server, const tls_secrets& secrets, std::uint64_t sent);
+  // `suite` by its number (TLS_AES_128_GCM_SHA256 is 0x1301); null for one that isn't known here. `sent`: records that
+  // went under the sender's secret already (a server's tickets).
+  static std::unique_ptr<tls_records> make(std::uint32_t suite, bool server, const tls_secrets& secrets,
+                                           std::uint64_t sent);
   tls_records(const tls_records&) = delete;
   ~tls_records();
 
-  // One record with all of `parts`, at most tls_record_max_bytes together, at `to`: its size, overhead_bytes more than theirs.
+  // One record with all of `parts`, at most tls_record_max_bytes together, at `to`: its size, overhead_bytes more than
+  // theirs.
   result<std::size_t> seal(content type, std::span<const bytes> parts, std::byte* to) noexcept;
 
   struct opened {

@@ -23,7 +23,8 @@ namespace {
 // A record's header, nonce and tag: at most 5 + 16 (CBC's IV) + 48 (MAC) + 16 padding.
 constexpr std::size_t record_overhead_max = 96;
 // A batch, and room for what a receive may have to say meanwhile (key update, alert).
-constexpr std::size_t out_block_bytes = tls_batch_max_bytes + tls_batch_max_bytes / tls_record_max_bytes * record_overhead_max + 512;
+constexpr std::size_t out_block_bytes =
+    tls_batch_max_bytes + tls_batch_max_bytes / tls_record_max_bytes * record_overhead_max + 512;
 using out_pool = block_pool<out_block_bytes, late_writes_burst_max + 4>;
 using in_pool = block_pool<tls_records::record_max_bytes - tls_records::header_bytes - tls_records::tag_bytes, 16>;
 using partial_pool = block_pool<tls_records::record_max_bytes, 4>;
@@ -180,7 +181,8 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
       ERR_clear_error();
       std::string why = X509_verify_cert_error_string(verified);
       if (verified == X509_V_ERR_CERT_NOT_YET_VALID || verified == X509_V_ERR_CERT_HAS_EXPIRED)
-        why += " (it is " + format_rfc3339(reactor::loop::current().wall_now()) + " here; are both machines' clocks right?)";
+        why += " (it is " + format_rfc3339(reactor::loop::current().wall_now()) +
+               " here; are both machines' clocks right?)";
       return {errc::unauthenticated, "the server's certificate can't be trusted: " + why};
     }
     return {errc::protocol, "TLS handshake: " + openssl_reason()};
@@ -223,8 +225,9 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
     records_ = tls_records::make(suite, server, secrets, sent);
     if (records_) ssl_.reset();
   }
-  // A client's last words go under the handshake's keys. A server says its own before it hears them, and then nothing but
-  // tickets, under the keys that follow. They are opened, since a number that was used would be used again if that weren't so.
+  // A client's last words go under the handshake's keys. A server says its own before it hears them, and then nothing
+  // but tickets, under the keys that follow. They are opened, since a number that was used would be used again if that
+  // weren't so.
   bool count_tickets(std::uint32_t suite, const tls_secrets& secrets, std::uint64_t& sent) {
     auto reader = tls_records::make(suite, false, secrets, 0);
     auto text = in_pool::take_buffer();
@@ -298,7 +301,8 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
         silent_records_ = 0;
         return std::move(b);
       }
-      if (++silent_records_ > tls_silent_records_max) return refuse({tls_records::unexpected_message, "too many records that say nothing"});
+      if (++silent_records_ > tls_silent_records_max)
+        return refuse({tls_records::unexpected_message, "too many records that say nothing"});
     }
   }
 
@@ -346,7 +350,9 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
   std::expected<void, tls_records::refused> take_messages(bytes piece) {
     constexpr unsigned char ticket = 4, key_update = 24;
     constexpr std::size_t head_bytes = 4, ticket_min_bytes = 14;
-    auto wrong = [](tls_records::alert what, const char* why) { return std::unexpected(tls_records::refused{what, why}); };
+    auto wrong = [](tls_records::alert what, const char* why) {
+      return std::unexpected(tls_records::refused{what, why});
+    };
     if (piece.empty()) return wrong(tls_records::unexpected_message, "a piece of a message is empty");
     message_ += as_text(piece);
     std::string_view rest = message_;
@@ -377,7 +383,9 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
 
   result<void> take_alert(bytes alert) {
     constexpr auto user_canceled = std::byte(90);  // close_notify follows
-    if (alert.size() != 2) return refuse({alert.empty() ? tls_records::unexpected_message : tls_records::decode_error, "an alert of a wrong length"});
+    if (alert.size() != 2)
+      return refuse(
+          {alert.empty() ? tls_records::unexpected_message : tls_records::decode_error, "an alert of a wrong length"});
     if (alert[1] == user_canceled) return {};
     drop_input();
     if (alert[1] == std::byte(tls_records::close_notify)) {
@@ -386,7 +394,8 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
     }
     broken_ = refused_ = true;
     auto* name = ERR_reason_error_string(ERR_PACK(ERR_LIB_SSL, 0, SSL_AD_REASON_OFFSET + static_cast<int>(alert[1])));
-    return fail(errc::protocol, name ? std::string("TLS: ") + name : "TLS: alert " + std::to_string(static_cast<int>(alert[1])));
+    return fail(errc::protocol,
+                name ? std::string("TLS: ") + name : "TLS: alert " + std::to_string(static_cast<int>(alert[1])));
   }
 
   // The peer breaks the protocol: it is told how, and nothing more is read or sent.
@@ -402,7 +411,8 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
   result<void> say(tls_records::content type, std::initializer_list<unsigned char> text) {
     if (finished_) return fail(errc::closed, "the connection was ended at this end");
     if (!out_) out_ = out_pool::take();
-    if (out_offset_ + out_size_ + text.size() + tls_records::overhead_bytes > out_block_bytes) return fail(errc::exhausted, "no room for a record");
+    if (out_offset_ + out_size_ + text.size() + tls_records::overhead_bytes > out_block_bytes)
+      return fail(errc::exhausted, "no room for a record");
     const bytes part(reinterpret_cast<const std::byte*>(text.begin()), text.size());
     KEDGE_TRY(auto size, records_->seal(type, {&part, 1}, out_.get() + out_offset_ + out_size_));
     out_size_ += size;
@@ -421,7 +431,9 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
     ERR_clear_error();
   }
 
-  bool has_room() const noexcept { return out_offset_ + out_size_ + tls_record_max_bytes + record_overhead_max <= out_block_bytes; }
+  bool has_room() const noexcept {
+    return out_offset_ + out_size_ + tls_record_max_bytes + record_overhead_max <= out_block_bytes;
+  }
 
   result<void> seal(cursor& c) {
     using content = tls_records::content;
@@ -538,7 +550,9 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
     co_return result<void>();
   }
 
-  static stream_impl& of(BIO* bio) noexcept { return static_cast<stream_impl&>(*static_cast<tls_session*>(BIO_get_data(bio))); }
+  static stream_impl& of(BIO* bio) noexcept {
+    return static_cast<stream_impl&>(*static_cast<tls_session*>(BIO_get_data(bio)));
+  }
 
   static int bio_read(BIO* bio, char* to, std::size_t size, std::size_t* done) {
     auto& s = of(bio);
@@ -606,20 +620,20 @@ class stream_impl final : public tls_stream, private tls_session, private late_w
   ssl_ptr ssl_;                    // during the handshake, and after it where records_ is null: TLS 1.2
   std::unique_ptr<tls_records> records_;
   known known_;
-  reactor::buffer in_;             // ciphertext received and not yet decrypted
-  out_pool::block out_;            // ciphertext not yet sent: [out_offset_, out_offset_ + out_size_)
+  reactor::buffer in_;   // ciphertext received and not yet decrypted
+  out_pool::block out_;  // ciphertext not yet sent: [out_offset_, out_offset_ + out_size_)
   std::size_t out_offset_ = 0, out_size_ = 0;
   // Plaintext that a try_send encrypted without being able to send it all, and so did not report: the caller comes back
   // with the same bytes, which must not be encrypted twice.
   std::size_t already_ = 0;
   bool in_end_ = false, closed_ = false, broken_ = false, sending_ = false;
-  bool fresh_ = true;              // nothing was received since the handshake
+  bool fresh_ = true;  // nothing was received since the handshake
   // With records_:
   bool peer_ended_ = false, finished_ = false, refused_ = false, new_key_owed_ = false;
   unsigned char silent_records_ = 0;  // in a row
   std::size_t partial_size_ = 0;
-  partial_pool::block partial_;       // a record of which more must come
-  std::string message_;               // the same of a message after the handshake
+  partial_pool::block partial_;  // a record of which more must come
+  std::string message_;          // the same of a message after the handshake
   reactor::event pushed_;
   reactor::scope pushing_;  // at most one push(); last: ends first
 };
@@ -644,7 +658,8 @@ task<result<std::unique_ptr<tls_stream>>> tls_connect(std::unique_ptr<reactor::s
   SSL_set_connect_state(ssl);
   auto* parameters = SSL_get0_param(ssl);
   auto now = reactor::loop::current().wall_now();
-  X509_VERIFY_PARAM_set_time(parameters, std::chrono::system_clock::to_time_t(std::chrono::floor<std::chrono::system_clock::duration>(now)));
+  X509_VERIFY_PARAM_set_time(
+      parameters, std::chrono::system_clock::to_time_t(std::chrono::floor<std::chrono::system_clock::duration>(now)));
   if (X509_VERIFY_PARAM_set1_ip_asc(parameters, name.c_str()) != 1) {
     ERR_clear_error();
     SSL_set_tlsext_host_name(ssl, name.c_str());

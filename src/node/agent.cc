@@ -7,20 +7,20 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "crypto/files.h"
-#include "node/join/api_client.h"
-#include "node/network/cni_config.h"
-#include "node/network/node_network.h"
-#include "node/runtime/containerd.h"
-#include "node/runtime/cri.h"
-#include "node/port/kubelet_api.h"
-#include "node/limits.h"
 #include "net/http/server.h"
 #include "node/informer/watch.h"
+#include "node/join/api_client.h"
+#include "node/limits.h"
 #include "node/links/server_links.h"
 #include "node/machine/system_info.h"
+#include "node/network/cni_config.h"
+#include "node/network/node_network.h"
 #include "node/pods/api_cluster.h"
 #include "node/pods/manager.h"
 #include "node/pods/static_pods.h"
+#include "node/port/kubelet_api.h"
+#include "node/runtime/containerd.h"
+#include "node/runtime/cri.h"
 #include "node/runtime/cri_pod_runtime.h"
 #include "node/status/node_status.h"
 #include "node/streams/pod_streams.h"
@@ -37,7 +37,9 @@ using reactor::loop;
 constexpr std::string_view egress_label = "egress.k3s.io/cluster";
 // Said at each start. Who makes one of them work takes it out.
 constexpr const char* not_yet[] = {"enforce network policies"};
-bool takes_egress(const cluster_config& c) { return c.egress_selector_mode == "pod" || c.egress_selector_mode == "cluster"; }
+bool takes_egress(const cluster_config& c) {
+  return c.egress_selector_mode == "pod" || c.egress_selector_mode == "cluster";
+}
 
 // Doubles from api_retry_first to api_retry_most.
 class api_backoff {
@@ -54,7 +56,8 @@ class api_backoff {
 
 class agent {
  public:
-  agent(agent_config config, agent_control& control) : config_(std::move(config)), control_(control), cri_(control.network), pod_runtime_(control.network) {}
+  agent(agent_config config, agent_control& control)
+      : config_(std::move(config)), control_(control), cri_(control.network), pod_runtime_(control.network) {}
 
   task<result<void>> run();
 
@@ -158,19 +161,18 @@ task<result<void>> agent::run() {
 // What the options leave open: name, password, addresses.
 task<result<void>> agent::resolve() {
   while (config_.data_dir.size() > 1 && config_.data_dir.ends_with('/')) config_.data_dir.pop_back();
-  KEDGE_CO_TRY(auto made, co_await reactor::offload([path = config_.agent_folder()] { return crypto::make_folder(path, 0755); }));
+  KEDGE_CO_TRY(auto made,
+               co_await reactor::offload([path = config_.agent_folder()] { return crypto::make_folder(path, 0755); }));
   KEDGE_CO_CHECK(std::move(made));
   co_await look_at_machine();
   if (machine_.memory_bytes == 0) co_return fail(errc::io, "the machine's memory and storage can't be read from /proc");
   KEDGE_CO_TRY(auto loaded, co_await reactor::offload([c = config_, host = machine_.hostname] {
-    return load_identity(c, host, system_random());
-  }));
+                 return load_identity(c, host, system_random());
+               }));
   KEDGE_CO_TRY(auto identity, std::move(loaded));
   config_.node_name = std::move(identity.name);
   password_ = std::move(identity.password);
-  if (config_.node_ips.empty()) {
-    KEDGE_CO_TRY(config_.node_ips, default_addresses());
-  }
+  if (config_.node_ips.empty()) { KEDGE_CO_TRY(config_.node_ips, default_addresses()); }
   co_return result<void>();
 }
 
@@ -184,7 +186,8 @@ task<result<void>> agent::join_cluster() {
   if (!config_.admin_certificate.empty()) {
     KEDGE_CO_TRY(auto chain, crypto::read_file(config_.admin_certificate));
     KEDGE_CO_TRY(auto key, crypto::read_file(config_.admin_key));
-    KEDGE_CO_TRY(admin_, api_client::make(config_.api(), j.server_ca, {std::move(chain), std::move(key)}, control_.network));
+    KEDGE_CO_TRY(admin_,
+                 api_client::make(config_.api(), j.server_ca, {std::move(chain), std::move(key)}, control_.network));
   }
   if (config_.manage_cni) KEDGE_CO_CHECK(co_await make_network());
   log::warning("this node does not yet: {}", kedge::join({std::begin(not_yet), std::end(not_yet)}, ", "));
@@ -202,14 +205,15 @@ task<result<void>> agent::make_network() {
   }
   auto folder = config_.agent_folder();
   KEDGE_CO_TRY(auto read, co_await reactor::offload([folder]() -> result<client_identity> {
-    client_identity c;
-    KEDGE_TRY(c.chain, crypto::read_file(folder + "/client-kube-proxy.crt"));
-    KEDGE_TRY(c.key, crypto::read_file(folder + "/client-kube-proxy.key"));
-    return c;
-  }));
+                 client_identity c;
+                 KEDGE_TRY(c.chain, crypto::read_file(folder + "/client-kube-proxy.crt"));
+                 KEDGE_TRY(c.key, crypto::read_file(folder + "/client-kube-proxy.key"));
+                 return c;
+               }));
   KEDGE_CO_TRY(auto identity, std::move(read));
   KEDGE_CO_TRY(cluster_view_, informer::make(config_.api(), j.server_ca, identity, control_.network));
-  network_.emplace(network_parts{.config = config_, .cluster = j.cluster, .api = *api_, .cluster_view = *cluster_view_});
+  network_.emplace(
+      network_parts{.config = config_, .cluster = j.cluster, .api = *api_, .cluster_view = *cluster_view_});
   node_tasks_.spawn(network_->run());
   co_return result<void>();
 }
@@ -221,22 +225,28 @@ task<result<void>> agent::make_reachable() {
     client_identity controller;
   };
   KEDGE_CO_TRY(auto read, co_await reactor::offload([file]() -> result<files> {
-    files f;
-    KEDGE_TRY(f.client_ca, crypto::read_file(file("client-ca.crt")));
-    KEDGE_TRY(f.serving_chain, crypto::read_file(file("serving-kubelet.crt")));
-    KEDGE_TRY(f.serving_key, crypto::read_file(file("serving-kubelet.key")));
-    KEDGE_TRY(f.controller.chain, crypto::read_file(file("client-k3s-controller.crt")));
-    KEDGE_TRY(f.controller.key, crypto::read_file(file("client-k3s-controller.key")));
-    return f;
-  }));
+                 files f;
+                 KEDGE_TRY(f.client_ca, crypto::read_file(file("client-ca.crt")));
+                 KEDGE_TRY(f.serving_chain, crypto::read_file(file("serving-kubelet.crt")));
+                 KEDGE_TRY(f.serving_key, crypto::read_file(file("serving-kubelet.key")));
+                 KEDGE_TRY(f.controller.chain, crypto::read_file(file("client-k3s-controller.crt")));
+                 KEDGE_TRY(f.controller.key, crypto::read_file(file("client-k3s-controller.key")));
+                 return f;
+               }));
   KEDGE_CO_TRY(auto f, std::move(read));
   auto& j = *control_.joined;
   KEDGE_CO_CHECK(links_->join(j, f.controller));
   KEDGE_CO_TRY(auto bundle, crypto::parse_bundle(f.client_ca));
   KEDGE_CO_TRY(auto trust, crypto::trust::from_bundle(bundle));
   kubelet_access_.emplace(std::move(trust), config_.node_name, *api_);
-  kubelet_api_.emplace(kubelet_parts{.config = config_, .runtime = runtime_, .access = *kubelet_access_, .pods = *pods_, .streams = *pod_streams_, .cluster_domain = j.cluster.cluster_domain,
-                                     .cluster_dns = j.cluster.cluster_dns, .more_metrics = [this] { return links_->metrics(); }});
+  kubelet_api_.emplace(kubelet_parts{.config = config_,
+                                     .runtime = runtime_,
+                                     .access = *kubelet_access_,
+                                     .pods = *pods_,
+                                     .streams = *pod_streams_,
+                                     .cluster_domain = j.cluster.cluster_domain,
+                                     .cluster_dns = j.cluster.cluster_dns,
+                                     .more_metrics = [this] { return links_->metrics(); }});
   KEDGE_CO_TRY(auto tls, net::tls_server_context::make({.client_ca_pem = f.client_ca}, f.serving_chain, f.serving_key));
   serving_tasks_.spawn(serve_kubelet(std::move(tls)));
   serving_tasks_.spawn(serve_status());
@@ -251,18 +261,24 @@ task<void> agent::serve_kubelet(std::shared_ptr<net::tls_server_context> tls) {
     address = v6 && *v6 ? "::" : "0.0.0.0";
   }
   for (bool first = true;; first = false) {
-    net::http::server_options o{.listen = {{address, static_cast<std::uint16_t>(config_.kubelet_port)}}, .tls = tls,
-                                .connections_max = kubelet_connections_max, .network = control_.network};
+    net::http::server_options o{.listen = {{address, static_cast<std::uint16_t>(config_.kubelet_port)}},
+                                .tls = tls,
+                                .connections_max = kubelet_connections_max,
+                                .network = control_.network};
     net::http::server server(*kubelet_api_, std::move(o));
     auto ended = co_await server.run(0);
-    if (first) log::warning("the kubelet's port can't be served, and is tried again: {}", ended ? std::string("it ended") : ended.error().message);
+    if (first)
+      log::warning("the kubelet's port can't be served, and is tried again: {}",
+                   ended ? std::string("it ended") : ended.error().message);
     co_await reactor::sleep_for(kubelet_listen_retry);
   }
 }
 
 task<void> agent::serve_status() {
   status_handler handler(*links_);
-  net::http::server server(handler, {.listen = {reactor::endpoint::unix_path(config_.status_socket())}, .connections_max = status_connections_max, .network = control_.network});
+  net::http::server server(handler, {.listen = {reactor::endpoint::unix_path(config_.status_socket())},
+                                     .connections_max = status_connections_max,
+                                     .network = control_.network});
   auto ended = co_await server.run(0);
   if (!ended) log::warning("`kedge agent status` won't work: {}", ended.error().message);
 }
@@ -333,19 +349,28 @@ task<void> agent::prepare_pods() {
   pod_cluster_.emplace(*api_, *pod_events_);
   images_.emplace(pod_runtime_, *pod_cluster_);
   auto started = wall_now().time_since_epoch().count();
-  pods_.emplace(worker_parts{.runtime = pod_runtime_, .cluster = *pod_cluster_, .images = *images_, .settings = pod_settings_, .network = control_.network,
-                             .agent_started_at = started, .network_problem = [this]() -> std::string {
-                               if (!runtime_.error.empty()) return runtime_.error;
-                               auto& n = runtime_.network;
-                               return n.ready ? std::string() : fmt::format("container runtime network not ready: NetworkReady=false reason:{} message:{}", n.reason, n.message);
-                             }});
+  pods_.emplace(worker_parts{
+      .runtime = pod_runtime_,
+      .cluster = *pod_cluster_,
+      .images = *images_,
+      .settings = pod_settings_,
+      .network = control_.network,
+      .agent_started_at = started,
+      .network_problem = [this]() -> std::string {
+        if (!runtime_.error.empty()) return runtime_.error;
+        auto& n = runtime_.network;
+        return n.ready ? std::string()
+                       : fmt::format("container runtime network not ready: NetworkReady=false reason:{} message:{}",
+                                     n.reason, n.message);
+      }});
   pod_streams_.emplace(*pods_, pod_runtime_, control_.network);
 }
 
 task<void> agent::read_static_pods() {
   std::vector<std::string> told;
   for (;;) {
-    auto read = co_await reactor::offload([folder = config_.agent_folder() + "/pod-manifests", name = config_.node_name] { return read_manifests(folder, name); });
+    auto read = co_await reactor::offload([folder = config_.agent_folder() + "/pod-manifests",
+                                           name = config_.node_name] { return read_manifests(folder, name); });
     if (read) {
       if (read->problems != told)
         for (auto& p : read->problems) log::warning("static pod {}", p);
@@ -365,7 +390,8 @@ void agent::run_pods() {
   node_tasks_.spawn(pods_->run());
   node_tasks_.spawn(read_static_pods());
   node_tasks_.spawn(pods_->keep_mirrors([this] { return node_; }));
-  node_tasks_.spawn(watch_collection(*api_, "this node's pods", "/api/v1/pods?fieldSelector=spec.nodeName%3D" + config_.node_name,
+  node_tasks_.spawn(watch_collection(*api_, "this node's pods",
+                                     "/api/v1/pods?fieldSelector=spec.nodeName%3D" + config_.node_name,
                                      {.listed = [this](std::vector<value> all) { pods_->listed(std::move(all)); },
                                       .changed = [this](value pod) { pods_->changed(std::move(pod)); },
                                       .removed = [this](value pod) { pods_->removed(pod); }}));
@@ -395,12 +421,14 @@ task<result<void>> agent::adopt_or_create() {
     KEDGE_CO_TRY(node_, co_await api_->strategic_patch(node_path(), patch));
   }
   if (!takes_egress(control_.joined->cluster) && !node_["metadata"]["labels"][egress_label].is_null()) {
-    value unmarked(json::object{{"metadata", json::object{{"labels", json::object{{std::string(egress_label), nullptr}}}}}});
+    value unmarked(
+        json::object{{"metadata", json::object{{"labels", json::object{{std::string(egress_label), nullptr}}}}}});
     KEDGE_CO_TRY(node_, co_await api_->merge_patch(node_path(), unmarked));
   }
   log::info("node {} taken over from an earlier start", config_.node_name);
   if (!boot_id.empty() && boot_id != machine_.boot_id)
-    co_await tell("Warning", "Rebooted", fmt::format("Node {} has been rebooted, boot id: {}", config_.node_name, machine_.boot_id));
+    co_await tell("Warning", "Rebooted",
+                  fmt::format("Node {} has been rebooted, boot id: {}", config_.node_name, machine_.boot_id));
   co_return result<void>();
 }
 
@@ -441,7 +469,8 @@ task<void> agent::look_at_runtime() {
 }
 
 task<void> agent::look_at_machine() {
-  auto read = co_await reactor::offload([read = control_.read_machine, path = config_.agent_folder()] { return read({.storage = path}); });
+  auto read = co_await reactor::offload(
+      [read = control_.read_machine, path = config_.agent_folder()] { return read({.storage = path}); });
   if (!read || !*read) {
     log::warning("the machine's state can't be read: {}", read ? read->error().message : read.error().message);
     co_return;
@@ -461,7 +490,8 @@ task<result<void>> agent::write_status() {
   KEDGE_CO_TRY(node_, co_await api_->get(node_path()));
   if (network_) network_->saw(node_);
   if (admin_) {
-    if (auto claimed = co_await claim_role(); !claimed) log::warning("the node's role can't be set: {}", claimed.error().message);
+    if (auto claimed = co_await claim_role(); !claimed)
+      log::warning("the node's role can't be set: {}", claimed.error().message);
   }
   auto now = loop::current().now();
   auto wanted = describe_node(facts(), node_, wall_now());
@@ -502,9 +532,12 @@ task<void> agent::tell_changes(const value& before) {
     std::string_view condition, status, reason;
   };
   static constexpr row rows[] = {
-      {"MemoryPressure", "False", "NodeHasSufficientMemory"}, {"DiskPressure", "False", "NodeHasNoDiskPressure"},
-      {"DiskPressure", "True", "NodeHasDiskPressure"},        {"PIDPressure", "False", "NodeHasSufficientPID"},
-      {"Ready", "True", "NodeReady"},                         {"Ready", "False", "NodeNotReady"},
+      {"MemoryPressure", "False", "NodeHasSufficientMemory"},
+      {"DiskPressure", "False", "NodeHasNoDiskPressure"},
+      {"DiskPressure", "True", "NodeHasDiskPressure"},
+      {"PIDPressure", "False", "NodeHasSufficientPID"},
+      {"Ready", "True", "NodeReady"},
+      {"Ready", "False", "NodeNotReady"},
   };
   for (auto& r : rows) {
     if (condition_status(node_, r.condition) != r.status || condition_status(before, r.condition) == r.status) continue;

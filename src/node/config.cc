@@ -8,9 +8,7 @@ namespace kedge::node {
 
 namespace {
 
-bool is_alphanumeric(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
+bool is_alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
 
 // A label value, or the name part of a key: at most 63 letters, digits and -_. with a letter or digit at both ends.
 bool is_name(std::string_view text) {
@@ -62,7 +60,8 @@ result<taint> parse_taint(std::string_view text) {
   if (colon == std::string_view::npos) return bad("no effect");
   taint t;
   t.effect = text.substr(colon + 1);
-  if (t.effect != "NoSchedule" && t.effect != "PreferNoSchedule" && t.effect != "NoExecute") return bad("unknown effect");
+  if (t.effect != "NoSchedule" && t.effect != "PreferNoSchedule" && t.effect != "NoExecute")
+    return bad("unknown effect");
   auto rest = text.substr(0, colon);
   auto equals = rest.find('=');
   t.key = rest.substr(0, equals);
@@ -77,7 +76,8 @@ result<std::pair<std::string, std::string>> parse_label(std::string_view text) {
   std::string key(text.substr(0, equals));
   std::string value(equals == std::string_view::npos ? std::string_view() : text.substr(equals + 1));
   if (equals == std::string_view::npos || !is_key(key) || (!value.empty() && !is_name(value)))
-    return fail(errc::invalid, "node label " + quote(text) + " is not of the form key=value with Kubernetes' characters");
+    return fail(errc::invalid,
+                "node label " + quote(text) + " is not of the form key=value with Kubernetes' characters");
   return std::pair(std::move(key), std::move(value));
 }
 

@@ -1,5 +1,5 @@
-// config.h: what one node agent is told. The command line's options are mapped to this by cli; nothing here is parsed text
-// but for labels and taints, whose grammar is the kubelet's.
+// config.h: what one node agent is told. The command line's options are mapped to this by cli; nothing here is parsed
+// text but for labels and taints, whose grammar is the kubelet's.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +14,11 @@ namespace kedge::node {
 
 struct agent_config {
   // Where to join, and as what.
-  std::string server_url;              // https://HOST:PORT, the fixed registration address; for a server's own node itself
-  std::string api_url;                 // what kubeconfigs name and API requests use: the local balancer; empty: server_url
-  std::string token;                   // short, bootstrap or full (K10…)
-  std::string node_name;               // empty: the machine's host name; lower-cased
-  bool with_node_id = false;           // append the id of `password_folder`/id to the name
+  std::string server_url;     // https://HOST:PORT, the fixed registration address; for a server's own node itself
+  std::string api_url;        // what kubeconfigs name and API requests use: the local balancer; empty: server_url
+  std::string token;          // short, bootstrap or full (K10…)
+  std::string node_name;      // empty: the machine's host name; lower-cased
+  bool with_node_id = false;  // append the id of `password_folder`/id to the name
   std::string data_dir = "/var/lib/rancher/k3s";
   std::string password_folder = "/etc/rancher/node";
 
@@ -27,51 +27,58 @@ struct agent_config {
   std::string admin_certificate, admin_key;  // paths of PEM files
 
   // What the Node says.
-  std::vector<std::string> node_ips;            // empty: the default route's addresses
+  std::vector<std::string> node_ips;  // empty: the default route's addresses
   std::vector<std::string> node_external_ips;
   std::vector<std::string> node_internal_dns, node_external_dns;
-  std::vector<std::string> node_labels;         // key=value
-  std::vector<std::string> node_taints;         // key=value:Effect; only taken when the Node is created
-  bool disable_cloud_controller = false;        // no k3s.io address annotations, no provider id
+  std::vector<std::string> node_labels;           // key=value
+  std::vector<std::string> node_taints;           // key=value:Effect; only taken when the Node is created
+  bool disable_cloud_controller = false;          // no k3s.io address annotations, no provider id
   std::string node_args = "[]", node_env = "{}";  // JSON texts with secrets replaced; config_hash() goes with them
-  std::string version = kedge_version;          // kubeletVersion
+  std::string version = kedge_version;            // kubeletVersion
   unsigned kubelet_port = 10250;
 
   // How the servers reach the node and the node them.
-  bool reachable = false;                       // keep tunnels to all servers, serve the kubelet's port and `agent status`
-  std::string bind_address;                     // where the kubelet's port is; empty: everywhere
-  std::uint16_t balancer_port = 0;              // on loopback; 0: requests go to server_url (a server's own node)
+  bool reachable = false;           // keep tunnels to all servers, serve the kubelet's port and `agent status`
+  std::string bind_address;         // where the kubelet's port is; empty: everywhere
+  std::uint16_t balancer_port = 0;  // on loopback; 0: requests go to server_url (a server's own node)
 
   // The container runtime: ours, unless an endpoint is given (unix:///path or a path).
   std::string container_runtime_endpoint;
-  std::string containerd_binary;                // empty: looked for in PATH
-  std::string runtime_state_folder;             // containerd's state and socket; empty: default_runtime_state_folder()
-  std::string snapshotter;                      // empty: overlayfs where the data folder can carry it
+  std::string containerd_binary;     // empty: looked for in PATH
+  std::string runtime_state_folder;  // containerd's state and socket; empty: default_runtime_state_folder()
+  std::string snapshotter;           // empty: overlayfs where the data folder can carry it
   std::string pause_image = "rancher/mirrored-pause:3.6";
-  std::string cni_bin_folder;                   // another's CNI plugins; empty: ours, and the machine's others (plugin_folder)
-  bool manage_cni = true;                       // false: no pod network is made, whatever the cluster has
-  std::string flannel_interface;                // of the pods' network between nodes; empty: that of the node's address
-  std::string resolv_conf;                      // where names outside are asked for; empty: the machine's
-  std::string flannel_cni_conf;                 // a file that stands for our network configuration
+  std::string cni_bin_folder;     // another's CNI plugins; empty: ours, and the machine's others (plugin_folder)
+  bool manage_cni = true;         // false: no pod network is made, whatever the cluster has
+  std::string flannel_interface;  // of the pods' network between nodes; empty: that of the node's address
+  std::string resolv_conf;        // where names outside are asked for; empty: the machine's
+  std::string flannel_cni_conf;   // a file that stands for our network configuration
 
   std::string agent_folder() const { return data_dir + "/agent"; }
   bool is_default_data_dir() const { return data_dir == "/var/lib/rancher/k3s"; }
   std::string status_socket() const { return agent_folder() + "/status.sock"; }
   std::string cni_conf_folder() const { return agent_folder() + "/etc/cni/net.d"; }
   std::string plugin_folder() const { return data_dir + "/data/cni"; }  // K3s's
-  // What the CNI plugins read and write. Another data folder has its own, so that several nodes can live on one machine.
-  std::string subnet_file() const { return is_default_data_dir() ? "/run/flannel/subnet.env" : agent_folder() + "/subnet.env"; }
+  // What the CNI plugins read and write. Another data folder has its own, so that several nodes can live on one
+  // machine.
+  std::string subnet_file() const {
+    return is_default_data_dir() ? "/run/flannel/subnet.env" : agent_folder() + "/subnet.env";
+  }
   std::string lease_folder() const { return is_default_data_dir() ? "/var/lib/cni/networks" : agent_folder() + "/cni"; }
-  // Where pods' volumes and logs are: the kubelet's places for K3s's own data folder; another one has its own, so that nodes on one
-  // machine don't take each other's pods for leftovers.
-  std::string kubelet_folder() const { return is_default_data_dir() ? "/var/lib/kubelet" : agent_folder() + "/kubelet"; }
+  // Where pods' volumes and logs are: the kubelet's places for K3s's own data folder; another one has its own, so that
+  // nodes on one machine don't take each other's pods for leftovers.
+  std::string kubelet_folder() const {
+    return is_default_data_dir() ? "/var/lib/kubelet" : agent_folder() + "/kubelet";
+  }
   std::string pod_logs_folder() const { return is_default_data_dir() ? "/var/log/pods" : agent_folder() + "/log/pods"; }
-  std::string log_links_folder() const { return is_default_data_dir() ? "/var/log/containers" : agent_folder() + "/log/containers"; }
+  std::string log_links_folder() const {
+    return is_default_data_dir() ? "/var/log/containers" : agent_folder() + "/log/containers";
+  }
   const std::string& api() const { return api_url.empty() ? server_url : api_url; }
 };
 
-// /run/k3s/containerd for K3s's own data folder; another one gets a folder of its own, so that several nodes can live on one
-// machine (a unix socket's path is short: the data folder's can't be used).
+// /run/k3s/containerd for K3s's own data folder; another one gets a folder of its own, so that several nodes can live
+// on one machine (a unix socket's path is short: the data folder's can't be used).
 std::string default_runtime_state_folder(std::string_view data_dir);
 
 struct taint {

@@ -16,29 +16,31 @@ inline constexpr duration status_compute_interval = 10s;  // conditions, images,
 inline constexpr duration status_report_interval = 5min;  // and written at least this often, changed or not
 inline constexpr duration request_deadline = 10s;         // one call to the API server or supervisor
 
-// K3s's registration cadence: the token is tried every 2 s; the rest every 5 s plus up to as much again, so that a fleet
-// which lost its server does not come back in step.
+// K3s's registration cadence: the token is tried every 2 s; the rest every 5 s plus up to as much again, so that a
+// fleet which lost its server does not come back in step.
 inline constexpr duration token_retry_interval = 2s;
 inline constexpr duration config_retry_interval = 5s;
 
-// Clocks that differ by more are told of, once an hour: far beyond what a synchronised clock is off by and an answer is on its way.
+// Clocks that differ by more are told of, once an hour: far beyond what a synchronised clock is off by and an answer is
+// on its way.
 inline constexpr duration clock_difference_told = 10s;
 inline constexpr duration clock_told_again = 1h;
 
 // Until the node is Ready for the first time it is looked at this often: the whole start has to take less than 2 s.
 inline constexpr duration start_poll_interval = 50ms;
-inline constexpr duration start_poll_span = 60s;   // after that a slow runtime is asked at the usual cadence
+inline constexpr duration start_poll_span = 60s;       // after that a slow runtime is asked at the usual cadence
 inline constexpr duration unready_poll_interval = 1s;  // afterwards, while the runtime is down
 
-// A failed call to the API server is repeated after 200 ms, doubling up to this (as the kubelet's lease controller: 7 s).
+// A failed call to the API server is repeated after 200 ms, doubling up to this (as the kubelet's lease controller: 7
+// s).
 inline constexpr duration api_retry_first = 200ms;
 inline constexpr duration api_retry_most = 7s;
 
 // The runtime's image list is asked for less often than its state: it can be long and changes rarely.
 inline constexpr duration image_list_interval = 30s;
-inline constexpr std::size_t images_max = 50;           // nodeStatusMaxImages
-inline constexpr std::size_t names_per_image_max = 5;   // MaxNamesPerImageInNodeStatus
-inline constexpr int pods_max = 110;                    // maxPods
+inline constexpr std::size_t images_max = 50;          // nodeStatusMaxImages
+inline constexpr std::size_t names_per_image_max = 5;  // MaxNamesPerImageInNodeStatus
+inline constexpr int pods_max = 110;                   // maxPods
 
 // K3s's evictionHard: nodefs.available and imagefs.available below 5 %. As the kubelet computes it, in float32.
 inline constexpr float storage_eviction_fraction = 0.05F;
@@ -60,39 +62,41 @@ inline constexpr duration image_pull_time_max = 1h;
 // What is told of a probe's or hook's output.
 inline constexpr std::size_t probe_output_max = 10 * 1024;
 
-// Pods. A step that failed is tried again after the first of these, doubling up to the last (the kubelet: 500 ms to 2 min for mounts, 10 s
-// for the rest).
+// Pods. A step that failed is tried again after the first of these, doubling up to the last (the kubelet: 500 ms to 2
+// min for mounts, 10 s for the rest).
 inline constexpr duration pod_retry_first = 500ms;
 inline constexpr duration pod_retry_most = 30s;
-inline constexpr duration runtime_retry = 1s;             // while the runtime doesn't answer
-inline constexpr duration runtime_relist_interval = 1s;   // what the runtime has is looked at: the kubelet's generic PLEG
+inline constexpr duration runtime_retry = 1s;  // while the runtime doesn't answer
+inline constexpr duration runtime_relist_interval =
+    1s;  // what the runtime has is looked at: the kubelet's generic PLEG
 inline constexpr duration container_restart_first = 10s;  // CrashLoopBackOff
 inline constexpr duration container_restart_most = 5min;
-inline constexpr duration image_retry_first = 10s;        // ImagePullBackOff
+inline constexpr duration image_retry_first = 10s;  // ImagePullBackOff
 inline constexpr duration image_retry_most = 5min;
-inline constexpr duration image_backoff_told = 2s;        // after which ErrImagePull is told as ImagePullBackOff
-inline constexpr std::size_t image_attempts_max = 1000;   // failed pulls that are remembered, by pod and image
-inline constexpr std::int64_t grace_min_seconds = 2;      // minimumGracePeriodInSeconds
-inline constexpr duration order_poll = 200ms;             // whether those that end before a sidecar have
+inline constexpr duration image_backoff_told = 2s;       // after which ErrImagePull is told as ImagePullBackOff
+inline constexpr std::size_t image_attempts_max = 1000;  // failed pulls that are remembered, by pod and image
+inline constexpr std::int64_t grace_min_seconds = 2;     // minimumGracePeriodInSeconds
+inline constexpr duration order_poll = 200ms;            // whether those that end before a sidecar have
 inline constexpr duration status_told_poll = 10s;
-inline constexpr duration gone_wait = 10s;                // for the watch to say that what was deleted is gone
-// Files of volumes are compared with what they name each minute or so, spread so that pods of one template don't ask together.
+inline constexpr duration gone_wait = 10s;  // for the watch to say that what was deleted is gone
+// Files of volumes are compared with what they name each minute or so, spread so that pods of one template don't ask
+// together.
 inline constexpr duration volume_refresh = 60s;
 inline constexpr duration volume_refresh_spread = 30s;
-inline constexpr duration object_age_max = 1s;            // a burst of pods of one template asks once
+inline constexpr duration object_age_max = 1s;  // a burst of pods of one template asks once
 inline constexpr std::size_t objects_kept_max = 256;
-inline constexpr std::size_t pod_requests_max = 16;       // to the API server at once, for pods
+inline constexpr std::size_t pod_requests_max = 16;               // to the API server at once, for pods
 inline constexpr std::size_t object_bytes_max = 4 * 1024 * 1024;  // a ConfigMap of 1 MiB as JSON, binary as base64
-inline constexpr std::size_t message_max = 4096;          // of a termination message, as the kubelet reads it
+inline constexpr std::size_t message_max = 4096;                  // of a termination message, as the kubelet reads it
 inline constexpr std::size_t message_from_log_max = 2048;
 inline constexpr std::size_t message_lines_max = 80;
-inline constexpr std::size_t host_file_max = 64 * 1024;   // /etc/hosts, /etc/resolv.conf
-inline constexpr std::size_t events_waiting_max = 1000;   // as client-go: beyond it the newest is dropped
-inline constexpr std::size_t events_told_max = 1024;      // that may be counted up
-inline constexpr duration static_period = 20s;            // the kubelet's fileCheckFrequency
+inline constexpr std::size_t host_file_max = 64 * 1024;  // /etc/hosts, /etc/resolv.conf
+inline constexpr std::size_t events_waiting_max = 1000;  // as client-go: beyond it the newest is dropped
+inline constexpr std::size_t events_told_max = 1024;     // that may be counted up
+inline constexpr duration static_period = 20s;           // the kubelet's fileCheckFrequency
 inline constexpr std::size_t static_pods_max = 500;
 inline constexpr std::size_t manifest_bytes_max = 1024 * 1024;
-inline constexpr std::size_t workers_max = 2000;          // pods on a node with those that end; more wait until others have
+inline constexpr std::size_t workers_max = 2000;  // pods on a node with those that end; more wait until others have
 
 // containerd is started again after 1 s, doubling up to 1 min; a run of 1 min makes it start afresh.
 inline constexpr duration restart_first = 1s;
@@ -110,8 +114,8 @@ inline constexpr std::size_t access_cache_max = 512;
 // /logs/: a folder's listing is made in memory, a file is read in pieces.
 inline constexpr std::size_t log_folder_entries_max = 10'000;
 inline constexpr std::size_t log_piece_bytes = 256 * 1024;
-inline constexpr duration log_follow_poll = 100ms;  // of a log that is followed: what a person doesn't notice
-inline constexpr std::size_t log_line_max = 1024 * 1024;       // the runtime cuts lines at 16 KiB; longer ones are nobody's
+inline constexpr duration log_follow_poll = 100ms;        // of a log that is followed: what a person doesn't notice
+inline constexpr std::size_t log_line_max = 1024 * 1024;  // the runtime cuts lines at 16 KiB; longer ones are nobody's
 inline constexpr std::size_t log_tail_max = 64 * 1024 * 1024;  // for more, tailLines gives what is in these
 // Another process on the port may go away (a K3s that is being replaced).
 inline constexpr duration kubelet_listen_retry = 5s;
@@ -120,14 +124,14 @@ inline constexpr duration kubelet_listen_retry = 5s;
 inline constexpr std::size_t kubelet_connections_max = 1000;
 inline constexpr std::size_t status_connections_max = 16;
 
-// Learning the servers: a watch is begun anew this often, whatever happens. One that can't be begun is tried again after the first of
-// these, doubling up to the last, plus up to as much again.
+// Learning the servers: a watch is begun anew this often, whatever happens. One that can't be begun is tried again
+// after the first of these, doubling up to the last, plus up to as much again.
 inline constexpr duration watch_time = 5min;
 inline constexpr duration watch_retry_first = 200ms;
 inline constexpr duration watch_retry_most = 15s;
-// One that stood has ended as watches do, when a server stops or a connection moves, and just then the servers change: it is begun
-// again at once, within this time, so that a dead server's agents don't come in the same millisecond. Those that end one after
-// another, each within watch_brief, double it, up to watch_brief.
+// One that stood has ended as watches do, when a server stops or a connection moves, and just then the servers change:
+// it is begun again at once, within this time, so that a dead server's agents don't come in the same millisecond. Those
+// that end one after another, each within watch_brief, double it, up to watch_brief.
 inline constexpr duration watch_again = 100ms;
 inline constexpr duration watch_brief = 1s;
 // One event of that watch: a slice has at most 1000 endpoints of a few hundred bytes.

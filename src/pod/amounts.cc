@@ -18,7 +18,8 @@ bool is_pod_level(std::string_view resource) {
 }
 
 // Which of a container's amounts counts, by its entry in the pod's status (null when there is none).
-using choice = amounts (*)(const json::value& container, const json::value& status, std::string_view which, bool infeasible);
+using choice = amounts (*)(const json::value& container, const json::value& status, std::string_view which,
+                           bool infeasible);
 
 amounts asked(const json::value& container, const json::value&, std::string_view which, bool) {
   return amounts_of(container["resources"][which]);
@@ -44,7 +45,8 @@ statuses statuses_of(const json::value& pod) {
   return out;
 }
 
-amounts sum(const json::value& pod, std::string_view which, const amounts_options& o, choice of, const statuses& known, bool infeasible) {
+amounts sum(const json::value& pod, std::string_view which, const amounts_options& o, choice of, const statuses& known,
+            bool infeasible) {
   static const json::value none;
   auto own = [&](const json::value& container) {
     auto it = known.find(container["name"].as_string());

@@ -29,8 +29,8 @@ struct amounts_options {
   bool of_containers_alone = false;
 };
 
-// What a pod takes of a node: its containers together, or its greatest init container beside the sidecars started before it
-// where that is more, and its overhead. `which` is "requests" or "limits".
+// What a pod takes of a node: its containers together, or its greatest init container beside the sidecars started
+// before it where that is more, and its overhead. `which` is "requests" or "limits".
 amounts amounts_of_pod(const json::value& pod, std::string_view which, const amounts_options& options = {});
 
 // "cpu=1,memory=1Gi", as messages name them.

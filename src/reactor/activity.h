@@ -1,8 +1,8 @@
 // activity.h: what a loop works on, for who asks why a turn took so long.
 //
-// A request or a controller's key is an activity from its begin() to its end(). What waits meanwhile (a `waiter`) remembers it, so
-// that a loop knows at each resumption for whom it runs. It costs a request two stores and no allocation: only a long turn
-// asks for names.
+// A request or a controller's key is an activity from its begin() to its end(). What waits meanwhile (a `waiter`)
+// remembers it, so that a loop knows at each resumption for whom it runs. It costs a request two stores and no
+// allocation: only a long turn asks for names.
 #pragma once
 
 #include <string>

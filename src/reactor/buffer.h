@@ -1,5 +1,5 @@
-// buffer.h: received bytes on loan. A buffer goes back to its owner (the kernel's buffer ring, a pool, the heap) when it
-// ends, so that an idle connection holds none. Move-only; must not outlive its owner (the loop's backend).
+// buffer.h: received bytes on loan. A buffer goes back to its owner (the kernel's buffer ring, a pool, the heap) when
+// it ends, so that an idle connection holds none. Move-only; must not outlive its owner (the loop's backend).
 #pragma once
 
 #include <cstdlib>
@@ -24,8 +24,11 @@ class buffer {
   buffer(std::byte* data, std::size_t size, buffer_owner& owner, unsigned id = 0) noexcept
       : data_(data), size_(size), owner_(&owner), id_(id) {}
   buffer(buffer&& o) noexcept
-      : data_(std::exchange(o.data_, nullptr)), offset_(std::exchange(o.offset_, 0)), size_(std::exchange(o.size_, 0)),
-        owner_(std::exchange(o.owner_, nullptr)), id_(o.id_) {}
+      : data_(std::exchange(o.data_, nullptr)),
+        offset_(std::exchange(o.offset_, 0)),
+        size_(std::exchange(o.size_, 0)),
+        owner_(std::exchange(o.owner_, nullptr)),
+        id_(o.id_) {}
   buffer& operator=(buffer&& o) noexcept {
     if (this != &o) {
       release();

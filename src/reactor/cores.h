@@ -9,8 +9,8 @@
 
 namespace kedge::reactor {
 
-// Loop 0 runs on the thread that calls run(); the others have threads of their own. Background loops are for work that may take
-// long: nobody's requests come to them, and the kernel shares the processors between them and the others.
+// Loop 0 runs on the thread that calls run(); the others have threads of their own. Background loops are for work that
+// may take long: nobody's requests come to them, and the kernel shares the processors between them and the others.
 class cores {
  public:
   // `count` >= 1. Fails as make_backend does.
@@ -33,8 +33,8 @@ class cores {
   std::vector<std::thread> threads_;
 };
 
-// Runs f() (a callable that gives task<T>) on `target` and gives its value here. When the two are the same it is a plain
-// call. Dropping the caller does not stop the callee: it ends by its own deadline and its answer is dropped.
+// Runs f() (a callable that gives task<T>) on `target` and gives its value here. When the two are the same it is a
+// plain call. Dropping the caller does not stop the callee: it ends by its own deadline and its answer is dropped.
 template <typename F, typename Task = std::invoke_result_t<F>>
 Task call_on(loop& target, F f) {
   using T = typename Task::value_type;

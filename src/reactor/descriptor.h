@@ -1,7 +1,8 @@
-// descriptor.h: one open file descriptor on one core's loop: readiness, and the two operations that io_uring does better
-// than readiness (receive into the kernel's buffer ring, accept many). epoll gives the same through readiness.
+// descriptor.h: one open file descriptor on one core's loop: readiness, and the two operations that io_uring does
+// better than readiness (receive into the kernel's buffer ring, accept many). epoll gives the same through readiness.
 //
-// Readiness is enough for everything else (connect, send, pipes, pidfds, libpq's socket): try, and wait when it says EAGAIN.
+// Readiness is enough for everything else (connect, send, pipes, pidfds, libpq's socket): try, and wait when it says
+// EAGAIN.
 #pragma once
 
 #include <memory>

@@ -110,10 +110,9 @@ class epoll_backend final : public descriptor_backend {
     int timeout = -1;
     if (until != time_point::max()) {
       auto left = until - now();
-      timeout = left <= duration(0)
-                    ? 0
-                    : static_cast<int>(std::min<std::int64_t>(
-                          std::chrono::ceil<std::chrono::milliseconds>(left).count(), 3'600'000));
+      timeout = left <= duration(0) ? 0
+                                    : static_cast<int>(std::min<std::int64_t>(
+                                          std::chrono::ceil<std::chrono::milliseconds>(left).count(), 3'600'000));
     }
     int n = epoll_wait(epoll_, events, 256, timeout);
     for (int i = 0; i < n; ++i) {
@@ -135,7 +134,6 @@ class epoll_backend final : public descriptor_backend {
     if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &e) != 0) s->happened(EPOLLIN | EPOLLOUT);
     return s;
   }
-
 
  private:
   int epoll_, wake_;

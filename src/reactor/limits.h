@@ -14,17 +14,18 @@ inline constexpr unsigned receive_ring_buffers = 64;
 inline constexpr std::size_t receive_queue_max = 4;
 // Submission queue entries; more in one turn are submitted in two goes.
 inline constexpr unsigned ring_entries = 1024;
-// Coroutine frames kept for reuse by a core, all sizes together: what an update to 1,000 watchers, or 32 writes at once, takes.
-// A burst's frames beyond that go back to the heap.
+// Coroutine frames kept for reuse by a core, all sizes together: what an update to 1,000 watchers, or 32 writes at
+// once, takes. A burst's frames beyond that go back to the heap.
 inline constexpr std::size_t free_frames_max_bytes = 1024 * 1024;
-// How long a loop looks for what comes next before it sleeps, when the last wait was about as short: waking a sleeping virtual
-// processor takes 30 to 60 µs.
+// How long a loop looks for what comes next before it sleeps, when the last wait was about as short: waking a sleeping
+// virtual processor takes 30 to 60 µs.
 inline constexpr std::chrono::microseconds look_time{50};
 // Timers, posts and completions handled before sockets are looked at again.
 inline constexpr std::size_t events_per_turn_max = 1024;
 
 // --- turns (turn_meter.h)
-// What a coroutine may take before maybe_yield() lets others run: twenty requests' worth, and five thousand times what it costs.
+// What a coroutine may take before maybe_yield() lets others run: twenty requests' worth, and five thousand times what
+// it costs.
 inline constexpr std::chrono::microseconds turn_step_time{1'000};
 // After this long the rest of what is ready waits until the sockets have been looked at.
 inline constexpr std::chrono::microseconds turn_time{5'000};

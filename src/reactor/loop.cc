@@ -35,7 +35,10 @@ void timer::disarm() noexcept {
 }
 
 loop::loop(std::unique_ptr<backend> b)
-    : backend_(std::move(b)), now_(backend_->now()), real_(backend_->is_real()), mail_(std::make_shared<mailbox>([at = backend_.get()] { at->wake(); })) {}
+    : backend_(std::move(b)),
+      now_(backend_->now()),
+      real_(backend_->is_real()),
+      mail_(std::make_shared<mailbox>([at = backend_.get()] { at->wake(); })) {}
 
 loop::~loop() {
   current_guard guard(*this);
@@ -84,7 +87,8 @@ void loop::turn(time_point until) {
 }
 
 void loop::run_ready() {
-  // Only what is ready now, up to a bound and for a time: those that these make ready come after the sockets have been looked at.
+  // Only what is ready now, up to a bound and for a time: those that these make ready come after the sockets have been
+  // looked at.
   list<waiter> batch;
   batch.splice(ready_);
   std::size_t n = 0;

@@ -8,8 +8,8 @@
 //                     ▼
 //               coroutines of this core
 //
-// Everything but post() and stop() is called from the loop's own thread. Clock and randomness are the loop's, so that the
-// same code runs in a simulated world.
+// Everything but post() and stop() is called from the loop's own thread. Clock and randomness are the loop's, so that
+// the same code runs in a simulated world.
 #pragma once
 
 #include <atomic>
@@ -37,7 +37,8 @@ class backend {
   virtual time_point now() noexcept = 0;
   virtual wall_time wall_now() noexcept = 0;
   virtual random_source& random() noexcept = 0;
-  // Waits for events until `until` (time_point::max(): for ever; the past: only looks) or wake(), and schedules waiters.
+  // Waits for events until `until` (time_point::max(): for ever; the past: only looks) or wake(), and schedules
+  // waiters.
   virtual void wait(time_point until) = 0;
   // From any thread: ends the current or next wait().
   virtual void wake() noexcept = 0;
@@ -52,7 +53,8 @@ enum class io_backend { automatic, io_uring, epoll };
 // nullopt-like: error when io_uring is asked for and the kernel forbids it; `automatic` falls back to epoll.
 result<std::unique_ptr<backend>> make_backend(io_backend which);
 
-// A point in time at which a coroutine is resumed, or a callback runs. Takes itself out of the loop's heap when it ends.
+// A point in time at which a coroutine is resumed, or a callback runs. Takes itself out of the loop's heap when it
+// ends.
 class timer {
  public:
   explicit timer(loop& owner) noexcept : owner_(owner) {}
@@ -117,7 +119,9 @@ class loop {
   // How long turns take; count() from any thread.
   turn_meter& turns() noexcept { return turns_; }
   // Whether what runs now has run for so long that others should go first (maybe_yield).
-  bool yield_is_due() noexcept { return real_ ? turns_.step_is_due() : ++simulated_steps_ % simulated_yield_period == 0; }
+  bool yield_is_due() noexcept {
+    return real_ ? turns_.step_is_due() : ++simulated_steps_ % simulated_yield_period == 0;
+  }
 
   // Whether a turn now would resume or run something (timers apart).
   bool has_work() const noexcept { return !ready_.empty() || next_message_ < messages_.size() || !mail_->empty(); }

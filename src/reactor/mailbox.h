@@ -1,10 +1,11 @@
 // mailbox.h: how other threads hand a loop something to run.
 //
-//   post() on any thread ── push, one compare-and-swap ──▶ newest → … → oldest ── take(), one exchange ──▶ the loop, oldest first
+//   post() on any thread ── push, one compare-and-swap ──▶ newest → … → oldest ── take(), one exchange ──▶ the loop,
+//   oldest first
 //
-// It outlives its loop for those who hold it (a job of the offload pool whose asker is gone): what comes after close() is
-// dropped. It has no bound of its own: every sender bounds what it has under way (the offload queue, the store's write queue,
-// one answer a call), and a mailbox that refused an answer would leave its asker waiting for ever.
+// It outlives its loop for those who hold it (a job of the offload pool whose asker is gone): what comes after close()
+// is dropped. It has no bound of its own: every sender bounds what it has under way (the offload queue, the store's
+// write queue, one answer a call), and a mailbox that refused an answer would leave its asker waiting for ever.
 #pragma once
 
 #include <atomic>
@@ -29,8 +30,8 @@ class mailbox {
   // From any thread.
   void post(message m) {
     auto mail = std::make_unique<letter>(nullptr, std::move(m));
-    // Before the closed mark can be looked at: close() waits for those who may still wake. Sequentially consistent, since it is
-    // this increment against close()'s exchange.
+    // Before the closed mark can be looked at: close() waits for those who may still wake. Sequentially consistent,
+    // since it is this increment against close()'s exchange.
     senders_.fetch_add(1);
     auto* newest = newest_.load();
     do {

@@ -18,7 +18,8 @@ namespace {
 struct pool_limits {
   std::size_t threads, queue;
 };
-constexpr pool_limits work_limits{4, 10'000};  // blocking calls are rare, more threads only cost memory; a job is a request that waits, so this is memory, not time
+constexpr pool_limits work_limits{4, 10'000};  // blocking calls are rare, more threads only cost memory; a job is a
+                                               // request that waits, so this is memory, not time
 constexpr pool_limits name_limits{4, 1'000};   // some servers and databases have names; webhooks, and what is proxied
 
 class pool {
@@ -88,7 +89,8 @@ result<std::vector<std::string>> look_up(const std::string& host) {
   std::vector<std::string> out;
   for (auto* a = list; a; a = a->ai_next) {
     char text[INET6_ADDRSTRLEN];
-    if (getnameinfo(a->ai_addr, a->ai_addrlen, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0) out.emplace_back(text);
+    if (getnameinfo(a->ai_addr, a->ai_addrlen, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0)
+      out.emplace_back(text);
   }
   freeaddrinfo(list);
   if (out.empty()) return fail(errc::not_found, "lookup " + host + ": no addresses");
@@ -127,7 +129,8 @@ task<result<std::vector<std::string>>> resolve(std::string host, duration patien
   if (inet_pton(AF_INET, host.c_str(), raw) == 1 || inet_pton(AF_INET6, host.c_str(), raw) == 1)
     co_return std::vector<std::string>{host};
   auto answer = co_await with_deadline(ask(host), loop::current().now() + patience);
-  if (!answer && answer.error().code == errc::timeout) co_return fail(errc::timeout, "lookup " + host + ": the name servers don't answer");
+  if (!answer && answer.error().code == errc::timeout)
+    co_return fail(errc::timeout, "lookup " + host + ": the name servers don't answer");
   co_return answer;
 }
 

@@ -1,6 +1,6 @@
-// offload.h: what must block (fsync, scrypt, a long encoding) runs on a small pool of threads and answers through the loop's mailbox. Names wait
-// for servers elsewhere, half a minute each when these are dead: they have threads of their own, so that files and hashes wait for none of
-// them.
+// offload.h: what must block (fsync, scrypt, a long encoding) runs on a small pool of threads and answers through the
+// loop's mailbox. Names wait for servers elsewhere, half a minute each when these are dead: they have threads of their
+// own, so that files and hashes wait for none of them.
 #pragma once
 
 #include <functional>
@@ -37,10 +37,11 @@ task<result<R>> offload(F f) {
   co_return std::move(*state->value);
 }
 
-// How long a name is looked up for one who asks: longer than two attempts at each of two servers by the resolver's default.
+// How long a name is looked up for one who asks: longer than two attempts at each of two servers by the resolver's
+// default.
 inline constexpr std::chrono::seconds name_time_max{25};
-// getaddrinfo: the addresses of `host` (an address passes through), in the resolver's order, never empty. errc::timeout when the name
-// servers don't answer for so long; the look-up goes on, for whoever asks again.
+// getaddrinfo: the addresses of `host` (an address passes through), in the resolver's order, never empty. errc::timeout
+// when the name servers don't answer for so long; the look-up goes on, for whoever asks again.
 task<result<std::vector<std::string>>> resolve(std::string host, duration patience = name_time_max);
 
 }  // namespace kedge::reactor

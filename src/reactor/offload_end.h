@@ -5,8 +5,8 @@
 
 namespace kedge::reactor {
 
-// Waits until no job waits or runs, at most so long; whether that is so. Jobs run to their end, whoever asked for them: while one
-// runs, what the process's exit takes down (OpenSSL's tables, static objects) must stay.
+// Waits until no job waits or runs, at most so long; whether that is so. Jobs run to their end, whoever asked for them:
+// while one runs, what the process's exit takes down (OpenSSL's tables, static objects) must stay.
 bool offload_rest(std::chrono::milliseconds most);
 
 }  // namespace kedge::reactor

@@ -112,7 +112,8 @@ task<result<std::string>> process::output(std::size_t limit) {
     auto n = ::read(output_.fd(), part, sizeof part);
     if (n == 0) co_return std::move(all);
     if (n > 0) {
-      if (all.size() + static_cast<std::size_t>(n) > limit) co_return fail(errc::too_large, "the child's output is over the limit");
+      if (all.size() + static_cast<std::size_t>(n) > limit)
+        co_return fail(errc::too_large, "the child's output is over the limit");
       all.append(part, static_cast<std::size_t>(n));
       continue;
     }

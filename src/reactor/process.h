@@ -27,7 +27,8 @@ class process {
   void signal(int number) noexcept;
   // The exit code, or 128 + the signal that ended it.
   task<result<int>> wait();
-  // With capture_output: everything that it writes until it closes both, at most `limit` bytes (more is errc::too_large).
+  // With capture_output: everything that it writes until it closes both, at most `limit` bytes (more is
+  // errc::too_large).
   task<result<std::string>> output(std::size_t limit);
 
  private:

@@ -79,11 +79,14 @@ endpoint to_endpoint(const address& a) {
 void set(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
 
 bool on_this_machine(const address& a) {
-  if (a.storage.ss_family == AF_INET) return ntohl(reinterpret_cast<const sockaddr_in*>(&a.storage)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-  return a.storage.ss_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(&a.storage)->sin6_addr);
+  if (a.storage.ss_family == AF_INET)
+    return ntohl(reinterpret_cast<const sockaddr_in*>(&a.storage)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+  return a.storage.ss_family == AF_INET6 &&
+         IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(&a.storage)->sin6_addr);
 }
 
-// A listener's options are taken over by what it accepts. `peer` is where a connection goes or what address is listened at.
+// A listener's options are taken over by what it accepts. `peer` is where a connection goes or what address is listened
+// at.
 void tune(int fd, const address& peer) {
   set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   if (on_this_machine(peer)) return;
@@ -196,7 +199,9 @@ std::move_only_function<std::unique_ptr<stream>()> socket_stream::move_away() {
   int fd = ::fcntl(descriptor_.fd(), F_DUPFD_CLOEXEC, 0);
   if (fd < 0) return nullptr;
   descriptor_.close();
-  return [file = open_file(fd)]() mutable -> std::unique_ptr<stream> { return std::make_unique<socket_stream>(file.take()); };
+  return [file = open_file(fd)]() mutable -> std::unique_ptr<stream> {
+    return std::make_unique<socket_stream>(file.take());
+  };
 }
 
 class socket_listener final : public listener {
@@ -206,13 +211,14 @@ class socket_listener final : public listener {
     KEDGE_CO_TRY(int fd, co_await descriptor_.accept());
     co_return std::make_unique<socket_stream>(fd);
   }
-  // A TCP listener's filter sees each segment from its TCP header on (tcp_filter() in Linux's tcp_ipv4.c). A peer whose SYN is
-  // dropped sends it again after a second, and then learns that nobody listens.
+  // A TCP listener's filter sees each segment from its TCP header on (tcp_filter() in Linux's tcp_ipv4.c). A peer whose
+  // SYN is dropped sends it again after a second, and then learns that nobody listens.
   void turn_away() noexcept override {
     if (is_unix_) return;
     constexpr std::uint32_t flags_at = 13, syn = 0x02, drop = 0, whole = 0xffff;
-    sock_filter program[] = {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, flags_at), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, syn, 0, 1),
-                             BPF_STMT(BPF_RET | BPF_K, drop), BPF_STMT(BPF_RET | BPF_K, whole)};
+    sock_filter program[] = {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, flags_at),
+                             BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, syn, 0, 1), BPF_STMT(BPF_RET | BPF_K, drop),
+                             BPF_STMT(BPF_RET | BPF_K, whole)};
     sock_fprog all{.len = std::size(program), .filter = program};
     (void)::setsockopt(descriptor_.fd(), SOL_SOCKET, SO_ATTACH_FILTER, &all, sizeof all);
   }
@@ -235,8 +241,8 @@ class system_network final : public network {
     if (fd < 0) co_return fail(os_error(errno, "socket"));
     if (!to.is_unix) tune(fd, a);
     auto s = std::make_unique<socket_stream>(fd);
-    // The second call tells how the first went. On this machine it has gone well at once, only the first doesn't say so; else it
-    // is asked again when the socket is writable.
+    // The second call tells how the first went. On this machine it has gone well at once, only the first doesn't say
+    // so; else it is asked again when the socket is writable.
     for (int calls = 1; ::connect(fd, a.get(), a.length) != 0 && errno != EISCONN; ++calls) {
       if (errno == EINTR) continue;
       if (errno != EINPROGRESS && errno != EALREADY) co_return fail(os_error(errno, "connect to " + to.text()));

@@ -1,5 +1,5 @@
-// stream.h: connections as the layers above see them: a byte stream, a listener, a network. The operating system's are in
-// socket.h, TLS over any stream in net/tls.h, the simulated world's in tests/sim.
+// stream.h: connections as the layers above see them: a byte stream, a listener, a network. The operating system's are
+// in socket.h, TLS over any stream in net/tls.h, the simulated world's in tests/sim.
 #pragma once
 
 #include <cstdint>
@@ -32,21 +32,22 @@ class stream {
  public:
   virtual ~stream() = default;  // closes it at once
 
-  // The next bytes; an empty buffer is the peer's clean end. One receive at a time; it may run beside a send. Dropping it
-  // loses no bytes.
+  // The next bytes; an empty buffer is the peer's clean end. One receive at a time; it may run beside a send. Dropping
+  // it loses no bytes.
   virtual task<result<buffer>> receive() = 0;
-  // Sends all parts in order; waits while the peer takes nothing (the caller sets the deadline). The parts must live until
-  // it ends. One send at a time. A dropped or failed send leaves the stream unusable for sending.
+  // Sends all parts in order; waits while the peer takes nothing (the caller sets the deadline). The parts must live
+  // until it ends. One send at a time. A dropped or failed send leaves the stream unusable for sending.
   virtual task<result<void>> send(std::span<const bytes> parts) = 0;
   task<result<void>> send(bytes part);  // one part
-  // Sends what fits without waiting and gives how many bytes that was (0 is fine): for callers that hold their own queue.
+  // Sends what fits without waiting and gives how many bytes that was (0 is fine): for callers that hold their own
+  // queue.
   virtual result<std::size_t> try_send(std::span<const bytes> parts) = 0;
   // No more will be sent; the peer sees a clean end (TLS: close_notify first).
   virtual task<result<void>> finish() = 0;
   // From now on receive and send fail with errc::closed, those that wait now too.
   virtual void close() noexcept = 0;
-  // Gives the connection up here, before anything was received or sent: it goes on at the loop on which what this gives is called,
-  // once. Null: it can't move. Dropping that closes the connection.
+  // Gives the connection up here, before anything was received or sent: it goes on at the loop on which what this gives
+  // is called, once. Null: it can't move. Dropping that closes the connection.
   virtual std::move_only_function<std::unique_ptr<stream>()> move_away() { return nullptr; }
 
   virtual endpoint local() const = 0;
@@ -58,8 +59,8 @@ class listener {
   virtual ~listener() = default;
   // The next connection. errc::exhausted when the process is out of descriptors (wait a little before the next call).
   virtual task<result<std::unique_ptr<stream>>> accept() = 0;
-  // No connection begins from now on, while those that have begun still come to accept(): for who is about to close it, which
-  // resets what wasn't accepted. Where the system can't, nothing.
+  // No connection begins from now on, while those that have begun still come to accept(): for who is about to close it,
+  // which resets what wasn't accepted. Where the system can't, nothing.
   virtual void turn_away() noexcept {}
   virtual endpoint local() const = 0;
 };

@@ -1,5 +1,6 @@
-// sync.h: what coroutines of one core use to wait for each other. None of it may be touched from another thread; between
-// cores see cores.h. Ending any of these while somebody waits in it is a bug of the owner, except where it says otherwise.
+// sync.h: what coroutines of one core use to wait for each other. None of it may be touched from another thread;
+// between cores see cores.h. Ending any of these while somebody waits in it is a bug of the owner, except where it says
+// otherwise.
 #pragma once
 
 #include <deque>

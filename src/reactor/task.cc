@@ -15,8 +15,8 @@ namespace {
 #endif
 #endif
 
-// Size classes of 64 bytes up to 2 KiB, and of 1 KiB up to 32 KiB (a write's frames hold those of what it calls); larger frames
-// come from the heap each time. The heap's own lists end at 1 KiB, and keep seven of a size.
+// Size classes of 64 bytes up to 2 KiB, and of 1 KiB up to 32 KiB (a write's frames hold those of what it calls);
+// larger frames come from the heap each time. The heap's own lists end at 1 KiB, and keep seven of a size.
 constexpr std::size_t small_bytes = 64, small_max = 2048;
 constexpr std::size_t large_bytes = 1024, large_max = 32 * 1024;
 constexpr std::size_t small_count = small_max / small_bytes;
@@ -70,7 +70,8 @@ void* allocate_frame(std::size_t size) {
 void free_frame(void* frame, [[maybe_unused]] std::size_t size) noexcept {
 #ifndef KEDGE_PLAIN_FRAMES
   auto c = class_of(size);
-  // One of each small size always: who waits frees a frame and takes one of the same size, whatever a burst has left here.
+  // One of each small size always: who waits frees a frame and takes one of the same size, whatever a burst has left
+  // here.
   bool keep = frames.kept_bytes + c.bytes <= free_frames_max_bytes || (size <= small_max && !frames.heads[c.index]);
   if (size <= large_max && keep) {
     frames.heads[c.index] = new (frame) free_lists::node{frames.heads[c.index]};

@@ -1,11 +1,12 @@
 // task.h: task<T>, one conversation as a coroutine.
 //
-// A task is lazy: it runs when it is awaited (or spawned into a scope, scope.h), on the loop of its awaiter, and is owned
-// by exactly that one. Dropping a task cancels it: its frame is destroyed where it waits, which destroys what it awaits,
-// down to the timer or socket wait that takes itself out of its queue. So: no view or iterator into something that may
-// change lives across co_await, and a destructor in a coroutine is all the clean-up that cancellation gets.
+// A task is lazy: it runs when it is awaited (or spawned into a scope, scope.h), on the loop of its awaiter, and is
+// owned by exactly that one. Dropping a task cancels it: its frame is destroyed where it waits, which destroys what it
+// awaits, down to the timer or socket wait that takes itself out of its queue. So: no view or iterator into something
+// that may change lives across co_await, and a destructor in a coroutine is all the clean-up that cancellation gets.
 //
-// A task must not be dropped while it runs (from something that it called): ask with an event and let the owner drop it.
+// A task must not be dropped while it runs (from something that it called): ask with an event and let the owner drop
+// it.
 #pragma once
 
 #include <coroutine>
@@ -27,7 +28,8 @@ struct waiter : list_hook {
   const activity* of = activity::running();  // for whom it waits; may be gone when it is resumed
 };
 
-// Coroutine frames come from per-thread free lists by size: a conversation allocates and frees many of the same few sizes.
+// Coroutine frames come from per-thread free lists by size: a conversation allocates and frees many of the same few
+// sizes.
 void* allocate_frame(std::size_t size);
 void free_frame(void* frame, std::size_t size) noexcept;
 

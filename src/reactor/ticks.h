@@ -1,5 +1,5 @@
-// ticks.h: the processor's own counter, for measuring what is too short to ask the clock about: some 10 ns a reading, no system
-// call. It need not agree between cores.
+// ticks.h: the processor's own counter, for measuring what is too short to ask the clock about: some 10 ns a reading,
+// no system call. It need not agree between cores.
 #pragma once
 
 #include <cstdint>

@@ -29,8 +29,12 @@ double ticks_per_nanosecond() noexcept {
 
 }  // namespace
 
-tick_count ticks_of(duration d) noexcept { return static_cast<tick_count>(static_cast<double>(d.count()) * ticks_per_nanosecond()); }
-duration duration_of(tick_count n) noexcept { return duration(static_cast<std::int64_t>(static_cast<double>(n) / ticks_per_nanosecond())); }
+tick_count ticks_of(duration d) noexcept {
+  return static_cast<tick_count>(static_cast<double>(d.count()) * ticks_per_nanosecond());
+}
+duration duration_of(tick_count n) noexcept {
+  return duration(static_cast<std::int64_t>(static_cast<double>(n) / ticks_per_nanosecond()));
+}
 
 void activity::begin() noexcept {
   auto& living = loop::current().turns().living();
@@ -50,8 +54,11 @@ void activity::end() noexcept {
 }
 
 turn_meter::turn_meter() noexcept
-    : step_budget_(ticks_of(turn_step_time)), turn_budget_(ticks_of(turn_time)), noted_step_(ticks_of(turn_noted_time)),
-      long_turn_(ticks_of(turn_long_time)), window_(ticks_of(load_window)) {
+    : step_budget_(ticks_of(turn_step_time)),
+      turn_budget_(ticks_of(turn_time)),
+      noted_step_(ticks_of(turn_noted_time)),
+      long_turn_(ticks_of(turn_long_time)),
+      window_(ticks_of(load_window)) {
   for (std::size_t i = 0; i < bounds.size(); ++i) bounds_[i] = ticks_of(bounds[i]);
   begin_turn();
   window_ended_.store(turn_began_, std::memory_order_relaxed);
@@ -75,7 +82,8 @@ void turn_meter::end_turn() noexcept {
   add<std::uint64_t>(turns_[bucket], 1);
   add(sum_, took);
   if (took > longest_.load(std::memory_order_relaxed)) longest_.store(took, std::memory_order_relaxed);
-  if (took > long_turn_) [[unlikely]] report(took);
+  if (took > long_turn_) [[unlikely]]
+    report(took);
   longest_step_ = 0;
   in_turn_since_.store(0, std::memory_order_relaxed);
   if (step_began_ - window_ended_.load(std::memory_order_relaxed) > window_) end_window();
@@ -103,7 +111,9 @@ double turn_meter::load() const noexcept {
   auto since = [&](tick_count then) { return now > then ? seconds_of(now - then) : 0.0; };
   const auto turn = in_turn_since_.load(std::memory_order_relaxed);
   const auto busy = turn ? 1 - kept(since(turn)) : 0.0;
-  return load_.load(std::memory_order_relaxed) * kept(since(window_ended_.load(std::memory_order_relaxed))) * (1 - busy) + busy;
+  return load_.load(std::memory_order_relaxed) * kept(since(window_ended_.load(std::memory_order_relaxed))) *
+             (1 - busy) +
+         busy;
 }
 
 void turn_meter::report(tick_count took) noexcept {
@@ -114,8 +124,8 @@ void turn_meter::report(tick_count took) noexcept {
   }
   last_report_ = step_began_;
   auto milliseconds = [](tick_count n) { return duration_of(n).count() / 1'000'000; };
-  log::warning("a turn of the event loop took {} ms, {} ms of them for {}{}", milliseconds(took), milliseconds(longest_step_),
-               longest_name_.empty() ? "what has no name" : longest_name_,
+  log::warning("a turn of the event loop took {} ms, {} ms of them for {}{}", milliseconds(took),
+               milliseconds(longest_step_), longest_name_.empty() ? "what has no name" : longest_name_,
                unreported_ ? fmt::format("; {} more since the last of these lines", unreported_) : "");
   unreported_ = 0;
 }

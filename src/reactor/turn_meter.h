@@ -1,4 +1,5 @@
-// turn_meter.h: how long a loop's turns take: from one look at the sockets to the next. Whoever makes one long is named in the log.
+// turn_meter.h: how long a loop's turns take: from one look at the sockets to the next. Whoever makes one long is named
+// in the log.
 //
 //   look ─▶ step, step, … step ─▶ look        a step: one resumed coroutine, message or timer
 //
@@ -17,8 +18,9 @@ namespace kedge::reactor {
 class turn_meter {
  public:
   // Upper bounds of the histogram's buckets; one more has the rest.
-  static constexpr std::array bounds{std::chrono::microseconds(1'000), std::chrono::microseconds(5'000),  std::chrono::microseconds(10'000),
-                                     std::chrono::microseconds(20'000), std::chrono::microseconds(50'000), std::chrono::microseconds(100'000),
+  static constexpr std::array bounds{std::chrono::microseconds(1'000),  std::chrono::microseconds(5'000),
+                                     std::chrono::microseconds(10'000), std::chrono::microseconds(20'000),
+                                     std::chrono::microseconds(50'000), std::chrono::microseconds(100'000),
                                      std::chrono::microseconds(500'000)};
   struct totals {
     std::array<std::uint64_t, bounds.size() + 1> turns{};  // by bucket
@@ -27,7 +29,8 @@ class turn_meter {
   };
   // From any thread; each number is whole, not all of one moment.
   totals count() const noexcept;
-  // The part of the last half second or so in which the loop had something to do: 0 to 1. A turn that goes on counts already.
+  // The part of the last half second or so in which the loop had something to do: 0 to 1. A turn that goes on counts
+  // already.
   double load() const noexcept;
 
   turn_meter() noexcept;
@@ -40,7 +43,8 @@ class turn_meter {
   // A step of `what` ends and another one may begin. False: the turn has had its time, the sockets are to be looked at.
   bool end_step(const activity* what) noexcept {
     auto now = ticks();
-    if (now - step_began_ > noted_step_) [[unlikely]] note(what, now);
+    if (now - step_began_ > noted_step_) [[unlikely]]
+      note(what, now);
     step_began_ = now;
     return now - turn_began_ < turn_budget_;
   }
@@ -48,7 +52,8 @@ class turn_meter {
   // An activity ends within a step: afterwards nobody could tell its name.
   void end_activity(const activity& what) noexcept {
     auto now = ticks();
-    if (now - step_began_ > noted_step_) [[unlikely]] note(&what, now);
+    if (now - step_began_ > noted_step_) [[unlikely]]
+      note(&what, now);
   }
   bool step_is_due() const noexcept { return ticks() - step_began_ > step_budget_; }
   // The activities that live: what a waiter remembers may be gone.

@@ -1,6 +1,7 @@
 // uring.cc: the io_uring backend.
 //
-//   receive  one multishot recv a socket, into a ring of buffers that the kernel picks from; what arrives while nobody waits
+//   receive  one multishot recv a socket, into a ring of buffers that the kernel picks from; what arrives while nobody
+//   waits
 //            is queued on the descriptor, and the multishot is cancelled when that queue is full (back pressure)
 //   accept   one multishot accept a listener
 //   ready    one-shot poll
@@ -9,10 +10,10 @@
 // Every submission's user data is an `operation`. A descriptor's state lives until its last completion has come, so the
 // kernel never completes into freed memory; closing submits a cancellation of everything on that descriptor.
 #include <liburing.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -42,8 +43,8 @@ struct operation {
 };
 
 constexpr int buffer_group = 1;
-// A kernel that has no memory for a loop's submissions is asked again so often, for so long; after that the process ends, which gives some
-// back: it serves nobody meanwhile.
+// A kernel that has no memory for a loop's submissions is asked again so often, for so long; after that the process
+// ends, which gives some back: it serves nobody meanwhile.
 constexpr std::chrono::milliseconds refused_pause{1};
 constexpr std::chrono::seconds refused_time_max{30};
 
@@ -61,7 +62,8 @@ class uring_state final : public descriptor_state, public list_hook {
  private:
   void unused() noexcept override { free_if_done(); }
   void free_if_done() noexcept {
-    if (closed_ && users_ == 0 && !receive_.in_flight && !accept_.in_flight && !poll_read_.in_flight && !poll_write_.in_flight)
+    if (closed_ && users_ == 0 && !receive_.in_flight && !accept_.in_flight && !poll_read_.in_flight &&
+        !poll_write_.in_flight)
       delete this;
   }
   // What a receive gives now; nullopt when it has to wait for changed_.
@@ -74,11 +76,11 @@ class uring_state final : public descriptor_state, public list_hook {
   operation accept_{operation::kind::accept, this};
   operation poll_read_{operation::kind::poll_read, this};
   operation poll_write_{operation::kind::poll_write, this};
-  event changed_;           // something below changed
+  event changed_;  // something below changed
   event readable_, writable_;
   std::vector<buffer> received_;  // a handful at most; an idle connection's vectors cost nothing
   std::vector<int> accepted_;
-  int receive_end_ = 1;     // 1: open; 0: the peer's end; negative: the error
+  int receive_end_ = 1;  // 1: open; 0: the peer's end; negative: the error
   int accept_error_ = 0;
   bool cancelling_receive_ = false;
   bool ring_was_empty_ = false;
@@ -100,10 +102,10 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
 
   result<void> start() {
     io_uring_params params{};
-    // The ring belongs to the thread that enables it (in the first wait), not to the one that makes it. Deferred task work
-    // (Linux 6.1) completes only when we ask, so no interrupt reaches a running coroutine.
-    params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED |
-                   IORING_SETUP_CQSIZE;
+    // The ring belongs to the thread that enables it (in the first wait), not to the one that makes it. Deferred task
+    // work (Linux 6.1) completes only when we ask, so no interrupt reaches a running coroutine.
+    params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+                   IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE;
     params.cq_entries = ring_entries * 4;
     int r = io_uring_queue_init_params(ring_entries, &ring_, &params);
     enabled_ = r != 0;
@@ -119,14 +121,16 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
     void* p = mmap(nullptr, ring_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return fail(os_error(errno, "mmap"));
     buffer_ring_ = static_cast<io_uring_buf_ring*>(p);
-    p = mmap(nullptr, receive_ring_buffers * receive_buffer_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    p = mmap(nullptr, receive_ring_buffers * receive_buffer_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+             -1, 0);
     if (p == MAP_FAILED) return fail(os_error(errno, "mmap"));
     buffers_ = static_cast<std::byte*>(p);
     io_uring_buf_reg reg{};
     reg.ring_addr = reinterpret_cast<std::uintptr_t>(buffer_ring_);
     reg.ring_entries = receive_ring_buffers;
     reg.bgid = buffer_group;
-    // Provided buffer rings and multishot receive came with Linux 5.19 and 6.0; without them epoll is the better choice.
+    // Provided buffer rings and multishot receive came with Linux 5.19 and 6.0; without them epoll is the better
+    // choice.
     r = io_uring_register_buf_ring(&ring_, &reg, 0);
     if (r < 0) return fail(os_error(-r, "io_uring_register_buf_ring"));
     io_uring_buf_ring_init(buffer_ring_);
@@ -204,9 +208,7 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
   // Whether there are entries that the kernel hasn't seen.
   bool has_unsubmitted() const noexcept { return io_uring_sq_ready(&ring_) > 0; }
 
-  buffer taken(unsigned id, std::size_t size) {
-    return buffer(buffers_ + id * receive_buffer_bytes, size, *this, id);
-  }
+  buffer taken(unsigned id, std::size_t size) { return buffer(buffers_ + id * receive_buffer_bytes, size, *this, id); }
   void give_back(std::byte*, unsigned id) noexcept override { offer(id); }
 
  private:
@@ -221,12 +223,14 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
     if (!std::exchange(enabled_, true))
       syscall(SYS_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
   }
-  // What the kernel said to a call of ours. It refuses submissions while it has no memory for them: they stay in the queue and are offered
-  // again, after a pause in which others may give some back. Nothing of this loop can go on without it.
+  // What the kernel said to a call of ours. It refuses submissions while it has no memory for them: they stay in the
+  // queue and are offered again, after a pause in which others may give some back. Nothing of this loop can go on
+  // without it.
   void heed(int said) {
     const bool refused = said == -EAGAIN || said == -ENOMEM || said == -EBUSY;
     if (!refused) {
-      // A completion for which it had no memory was dropped. Nobody can know whose, and who waits for it would do so for ever.
+      // A completion for which it had no memory was dropped. Nobody can know whose, and who waits for it would do so
+      // for ever.
       kedge_assert(said != -EBADR && "io_uring has dropped a completion for want of memory");
       kedge_assert(said >= 0 || said == -EINTR || said == -ETIME);
       if (std::exchange(refused_since_, time_point{}) != time_point{}) log::info("io_uring takes submissions again");
@@ -234,7 +238,8 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
     }
     if (refused_since_ == time_point{}) {
       refused_since_ = now();
-      log::warning("io_uring takes no submissions for want of memory ({}); trying again", os_error(-said, "io_uring_enter").message);
+      log::warning("io_uring takes no submissions for want of memory ({}); trying again",
+                   os_error(-said, "io_uring_enter").message);
     }
     kedge_assert(now() - refused_since_ < refused_time_max);
     ::usleep(static_cast<useconds_t>(std::chrono::microseconds(refused_pause).count()));
@@ -243,9 +248,10 @@ class uring_backend final : public descriptor_backend, public buffer_owner {
   bool kernel_has_work() const noexcept {
     return has_unsubmitted() || (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
   }
-  // Sleeping and being woken takes longer than what busy peers need for an answer, most of all on a virtual machine, which gives its
-  // processor back and gets it again. So a loop that was woken soon the last time first looks for a moment whether something
-  // comes, while others may run. After a look in vain, or a long wait, the next wait is without one.
+  // Sleeping and being woken takes longer than what busy peers need for an answer, most of all on a virtual machine,
+  // which gives its processor back and gets it again. So a loop that was woken soon the last time first looks for a
+  // moment whether something comes, while others may run. After a look in vain, or a long wait, the next wait is
+  // without one.
   bool comes_soon(time_point began, time_point until) {
     if (has_unsubmitted()) heed(io_uring_submit(&ring_));
     const auto end = std::min(until, began + look_time);

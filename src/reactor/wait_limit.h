@@ -3,8 +3,8 @@
 //   wait_limit limit;                                               // in the frame of who waits again and again
 //   for (;;) auto r = co_await limit.until(when, source.next());    // what next() gives, or errc::timeout
 //
-// What with_deadline does, for those who are many and wait long: without frames of its own, and without a change of the loop's
-// timers when the deadline moves later. The timer looks again when it fires.
+// What with_deadline does, for those who are many and wait long: without frames of its own, and without a change of the
+// loop's timers when the deadline moves later. The timer looks again when it fires.
 #pragma once
 
 #include <utility>
@@ -20,7 +20,8 @@ class wait_limit final : timer {
   template <typename T>
   class awaiter : waiter {
    public:
-    awaiter(wait_limit& l, time_point when, task<result<T>> work) noexcept : limit_(l), when_(when), work_(std::move(work)) {}
+    awaiter(wait_limit& l, time_point when, task<result<T>> work) noexcept
+        : limit_(l), when_(when), work_(std::move(work)) {}
     ~awaiter() {
       if (limit_.waiting_ == this) limit_.waiting_ = nullptr;
     }

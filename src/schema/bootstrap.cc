@@ -4,7 +4,9 @@
 
 namespace kedge::schema {
 
-std::span<const bootstrap_category> bootstrap_categories() noexcept { return {tables::bootstrap, tables::bootstrap_count}; }
+std::span<const bootstrap_category> bootstrap_categories() noexcept {
+  return {tables::bootstrap, tables::bootstrap_count};
+}
 
 std::string_view bootstrap_json(std::string_view name) noexcept {
   for (auto& c : bootstrap_categories())

@@ -1,7 +1,7 @@
 // decode.cc: one pass over a value, field by field, as Go's decoder fills a struct and Go's encoder prints it.
 //
-// Where Go's decoder notes an error and goes on, so does this: the first error is the answer, but unknown fields behind it
-// are still found.
+// Where Go's decoder notes an error and goes on, so does this: the first error is the answer, but unknown fields behind
+// it are still found.
 #include "schema/decode.h"
 
 #include <algorithm>
@@ -92,7 +92,7 @@ class decoder {
     kedge_assert(type.size() <= fields_max);
     std::array<json::member*, fields_max> given;  // by the field's place in the type; null: not given
     std::fill_n(given.begin(), type.size(), nullptr);
-    std::array<std::uint8_t, fields_max> known;   // the places of those that are given, in the order of the document
+    std::array<std::uint8_t, fields_max> known;  // the places of those that are given, in the order of the document
     std::size_t known_count = 0;
     auto& from = v.make_object();
     for (auto& m : from) {
@@ -105,13 +105,16 @@ class decoder {
       if (!slot) known[known_count++] = static_cast<std::uint8_t>(i);
       slot = &m;
     }
-    // Errors are told in the order of the document, the result stands in the order of the type: decode first, then sort.
+    // Errors are told in the order of the document, the result stands in the order of the type: decode first, then
+    // sort.
     for (std::size_t k = 0; k < known_count; ++k) {
       auto& f = type.field(known[k]);
       place here{at, &type, f.name(), 0, false};
       field(f, given[known[k]]->value, &here);
     }
-    auto kept = [this](const field_info& f, const json::member* m) { return m && !m->value.is_null() && !omitted(f, m->value); };
+    auto kept = [this](const field_info& f, const json::member* m) {
+      return m && !m->value.is_null() && !omitted(f, m->value);
+    };
     // Most objects are decoded more than once on their way: what stands already as it shall is not built again.
     bool stands = known_count == from.size() && std::is_sorted(known.begin(), known.begin() + known_count);
     for (std::size_t i = 0; stands && i < type.size(); ++i) {
@@ -152,7 +155,8 @@ class decoder {
       if (!owner) owner = p->owner;
       path = path.empty() ? std::string(p->name) : std::string(p->name) + "." + path;
     }
-    auto into = owner ? "Go struct field " + std::string(owner->go_name()) + "." + path + " of type " : std::string("Go value of type ");
+    auto into = owner ? "Go struct field " + std::string(owner->go_name()) + "." + path + " of type "
+                      : std::string("Go value of type ");
     first_error.emplace(errc::invalid, "json: cannot unmarshal " + what + " into " + into + std::string(wanted));
   }
 
@@ -232,8 +236,12 @@ class decoder {
       case base_type::boolean:
         if (!v.is_bool()) mistyped(std::string(kind_of_value(v)), "bool", at);
         return;
-      case base_type::int32: return integer(v, std::numeric_limits<std::int32_t>::min(), std::numeric_limits<std::int32_t>::max(), "int32", at);
-      case base_type::int64: return integer(v, std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max(), "int64", at);
+      case base_type::int32:
+        return integer(v, std::numeric_limits<std::int32_t>::min(), std::numeric_limits<std::int32_t>::max(), "int32",
+                       at);
+      case base_type::int64:
+        return integer(v, std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max(), "int64",
+                       at);
       case base_type::float64:
         if (!v.is_number()) mistyped(std::string(kind_of_value(v)), "float64", at);
         return;
@@ -243,7 +251,8 @@ class decoder {
       case base_type::micro_time: return time(v, base == base_type::micro_time);
       case base_type::int_or_string:
         if (v.is_string()) return;
-        return integer(v, std::numeric_limits<std::int32_t>::min(), std::numeric_limits<std::int32_t>::max(), "int32", nullptr);
+        return integer(v, std::numeric_limits<std::int32_t>::min(), std::numeric_limits<std::int32_t>::max(), "int32",
+                       nullptr);
       case base_type::raw_extension:
       case base_type::fields_v1:
       case base_type::any_json: return;
@@ -283,7 +292,8 @@ class decoder {
     std::erase_if(text, [](char c) { return c == '\n' || c == '\r'; });
     static constexpr auto alphabet = [] {
       std::array<bool, 256> t{};
-      for (char c = 'A'; c <= 'Z'; ++c) t[static_cast<unsigned char>(c)] = t[static_cast<unsigned char>(c - 'A' + 'a')] = true;
+      for (char c = 'A'; c <= 'Z'; ++c)
+        t[static_cast<unsigned char>(c)] = t[static_cast<unsigned char>(c - 'A' + 'a')] = true;
       for (char c = '0'; c <= '9'; ++c) t[static_cast<unsigned char>(c)] = true;
       t['+'] = t['/'] = true;
       return t;
@@ -335,7 +345,9 @@ class decoder {
   }
 
   // Whether Go prints a field that was not given.
-  static bool has_zero(const field_info& f) { return !f.omitzero() && (!f.omitempty() || (f.is_single() && !f.pointer() && !is_scalar(f.base()))); }
+  static bool has_zero(const field_info& f) {
+    return !f.omitzero() && (!f.omitempty() || (f.is_single() && !f.pointer() && !is_scalar(f.base())));
+  }
 
   // What it prints for it.
   json::value zero_of(const field_info& f) {

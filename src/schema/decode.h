@@ -17,7 +17,8 @@
 
 namespace kedge::schema {
 
-// Paths as Kubernetes spells them: `spec.containers[0].foo`; to show one: unknown field "…". At most unknown_fields_max.
+// Paths as Kubernetes spells them: `spec.containers[0].foo`; to show one: unknown field "…". At most
+// unknown_fields_max.
 using unknown_list = std::vector<std::string>;
 
 // Decodes `v` in place. A value of a wrong type is errc::invalid with Go's text, the first in document order:
@@ -26,7 +27,8 @@ using unknown_list = std::vector<std::string>;
 result<void> decode(const type_info& type, json::value& v, unknown_list* unknown = nullptr);
 
 // The same for a value that the server itself changed: brings it back to canonical form. What has a wrong type stays.
-// `as_stored`: as it comes back from a database of protobuf, which doesn't tell an empty list from none (`rules: []` → `rules: null`).
+// `as_stored`: as it comes back from a database of protobuf, which doesn't tell an empty list from none (`rules: []` →
+// `rules: null`).
 void normalise(const type_info& type, json::value& v, bool as_stored = false);
 
 // Canonical form of a quantity; errc::invalid with Kubernetes' text for what is none.

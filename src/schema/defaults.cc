@@ -36,9 +36,10 @@ const std::vector<plan>& plans() {
   static const auto made = [] {
     auto types = all_types();
     std::vector<plan> by_type(types.size());
-    for (auto list : {defaults::core_rules(), defaults::apps_rules(), defaults::batch_rules(), defaults::autoscaling_rules(),
-                      defaults::networking_rules(), defaults::admission_rules(), defaults::flowcontrol_rules(),
-                      defaults::storage_rules(), defaults::access_rules(), defaults::device_rules()})
+    for (auto list :
+         {defaults::core_rules(), defaults::apps_rules(), defaults::batch_rules(), defaults::autoscaling_rules(),
+          defaults::networking_rules(), defaults::admission_rules(), defaults::flowcontrol_rules(),
+          defaults::storage_rules(), defaults::access_rules(), defaults::device_rules()})
       for (auto& r : list) {
         auto type = find_type(r.type);
         kedge_assert(type != nullptr);

@@ -93,6 +93,8 @@ class dropper {
 
 }  // namespace
 
-void drop_gated(const type_info& type, json::value& object, const json::value* old) { dropper(type, old).drop(type, object); }
+void drop_gated(const type_info& type, json::value& object, const json::value* old) {
+  dropper(type, old).drop(type, object);
+}
 
 }  // namespace kedge::schema

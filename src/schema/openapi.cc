@@ -1,9 +1,10 @@
 // openapi.cc: OpenAPI 3.0 a group version, and Swagger 2.0 of everything, written straight from the tables as text.
 //
-// Both dialects say the same in two spellings; `dialect` is all that differs. Descriptions are not in the tables, so there
-// are none. What clients rely on is there: kubectl explain finds a kind's schema by x-kubernetes-group-version-kind and
-// follows references; kubectl apply looks for a PATCH operation of the kind with the query parameter fieldValidation, and
-// for the strategic merge keys; server-side apply's clients read the list and map types.
+// Both dialects say the same in two spellings; `dialect` is all that differs. Descriptions are not in the tables, so
+// there are none. What clients rely on is there: kubectl explain finds a kind's schema by
+// x-kubernetes-group-version-kind and follows references; kubectl apply looks for a PATCH operation of the kind with
+// the query parameter fieldValidation, and for the strategic merge keys; server-side apply's clients read the list and
+// map types.
 #include "schema/openapi.h"
 
 #include <algorithm>
@@ -31,7 +32,8 @@ std::string public_name(std::string_view name) {
   std::string dotted(name);
   std::ranges::replace(dotted, '/', '.');
   if (name.starts_with("meta/")) return "io.k8s.apimachinery.pkg.apis." + dotted;
-  if (name.starts_with("api/") || name.starts_with("util/") || name.starts_with("runtime.")) return "io.k8s.apimachinery.pkg." + dotted;
+  if (name.starts_with("api/") || name.starts_with("util/") || name.starts_with("runtime."))
+    return "io.k8s.apimachinery.pkg." + dotted;
   if (name.starts_with("apiextensions/")) return "io.k8s.apiextensions-apiserver.pkg.apis." + dotted;
   if (name.starts_with("apiregistration/")) return "io.k8s.kube-aggregator.pkg.apis." + dotted;
   return "io.k8s.api." + dotted;
@@ -184,7 +186,9 @@ class document {
   writer w;
 
  private:
-  std::string reference(const type_info& t) const { return (v3_ ? "#/components/schemas/" : "#/definitions/") + public_name(t.name()); }
+  std::string reference(const type_info& t) const {
+    return (v3_ ? "#/components/schemas/" : "#/definitions/") + public_name(t.name());
+  }
 
   void type(const type_info& t) {
     w.open('{');
@@ -226,7 +230,8 @@ class document {
       if (t.field(i).required()) required.push_back(t.field(i).name());
     if (!required.empty()) w.list("required", required);
     kinds(t);
-    if (t.map_type() != map_type::unset) w.member("x-kubernetes-map-type", t.map_type() == map_type::atomic ? "atomic" : "granular");
+    if (t.map_type() != map_type::unset)
+      w.member("x-kubernetes-map-type", t.map_type() == map_type::atomic ? "atomic" : "granular");
   }
 
   void group_version_kind(std::string_view group, std::string_view version, std::string_view kind) {
@@ -297,9 +302,11 @@ class document {
 
   void extensions(const field_info& f) {
     static constexpr std::string_view list_names[] = {"", "atomic", "map", "set"};
-    if (f.list_type() != list_type::unset) w.member("x-kubernetes-list-type", list_names[static_cast<int>(f.list_type())]);
+    if (f.list_type() != list_type::unset)
+      w.member("x-kubernetes-list-type", list_names[static_cast<int>(f.list_type())]);
     if (!f.list_map_keys().empty()) w.list("x-kubernetes-list-map-keys", f.list_map_keys());
-    if (f.map_type() != map_type::unset) w.member("x-kubernetes-map-type", f.map_type() == map_type::atomic ? "atomic" : "granular");
+    if (f.map_type() != map_type::unset)
+      w.member("x-kubernetes-map-type", f.map_type() == map_type::atomic ? "atomic" : "granular");
     std::string strategy = f.patch_merge() ? "merge" : f.patch_replace() ? "replace" : "";
     if (f.patch_retain_keys()) strategy += strategy.empty() ? "retainKeys" : ",retainKeys";
     if (!strategy.empty()) w.member("x-kubernetes-patch-strategy", strategy);
@@ -356,7 +363,10 @@ class document {
     auto type = find_kind(api_version, kind);
     bool connects = action == "connect";
     auto list_type = verb == "list" ? find_kind(r.api_version(), std::string(r.kind()) + "List") : nullptr;
-    auto answers = connects ? nullptr : verb == "list" ? list_type : verb == "delete" || verb == "deletecollection" ? find_kind("v1", "Status") : type;
+    auto answers = connects                                         ? nullptr
+                   : verb == "list"                                 ? list_type
+                   : verb == "delete" || verb == "deletecollection" ? find_kind("v1", "Status")
+                                                                    : type;
 
     w.key(method).open('{');
     w.key("tags").open('[').text(tag(r)).close(']');
@@ -389,7 +399,8 @@ class document {
 
   std::string operation_id(const resource_info& r, std::string_view verb, std::string_view method, bool connects) {
     static const std::map<std::string_view, std::string_view> words = {
-        {"get", "read"}, {"list", "list"}, {"create", "create"}, {"update", "replace"}, {"patch", "patch"}, {"delete", "delete"}, {"deletecollection", "delete"}};
+        {"get", "read"},    {"list", "list"},     {"create", "create"},          {"update", "replace"},
+        {"patch", "patch"}, {"delete", "delete"}, {"deletecollection", "delete"}};
     std::string id(connects ? "connect" : words.at(verb));
     if (connects) id += static_cast<char>(method[0] - 'a' + 'A') + std::string(method.substr(1));
     id += group_words(r.group(), r.version());
@@ -426,9 +437,11 @@ class document {
     }
   }
 
-  static constexpr std::string_view media_types[] = {"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"};
+  static constexpr std::string_view media_types[] = {"application/json", "application/yaml",
+                                                     "application/vnd.kubernetes.protobuf"};
   static constexpr std::string_view patch_types[] = {"application/json-patch+json", "application/merge-patch+json",
-                                                     "application/strategic-merge-patch+json", "application/apply-patch+yaml"};
+                                                     "application/strategic-merge-patch+json",
+                                                     "application/apply-patch+yaml"};
 
   static const type_info* body_type(std::string_view verb, const type_info* type) {
     if (verb == "create" || verb == "update") return type;
@@ -490,7 +503,9 @@ class document {
   const subresource_info* sub_ = nullptr;
 };
 
-std::string path_of(const resource_info& r) { return r.group().empty() ? "api/" + std::string(r.version()) : "apis/" + r.api_version(); }
+std::string path_of(const resource_info& r) {
+  return r.group().empty() ? "api/" + std::string(r.version()) : "apis/" + r.api_version();
+}
 
 // The kinds of a group version (or of all), and what every operation answers with.
 std::vector<const type_info*> roots_of(std::string_view api_version, bool all) {
@@ -519,7 +534,8 @@ result<std::string> openapi_v3(std::string_view path, std::string_view version) 
   for (auto r : resources)
     for (std::size_t i = 0; i < r->subresource_count(); ++i) {
       auto s = r->subresource(i);
-      if (auto t = find_kind((s.group.empty() ? "" : std::string(s.group) + "/") + std::string(s.version), s.kind)) roots.push_back(t);
+      if (auto t = find_kind((s.group.empty() ? "" : std::string(s.group) + "/") + std::string(s.version), s.kind))
+        roots.push_back(t);
     }
   d.w.open('{').member("openapi", "3.0.0");
   d.w.key("info").open('{').member("title", "Kubernetes").member("version", version).close('}');
@@ -536,7 +552,8 @@ std::string openapi_hash(std::string_view path, std::string_view version) {
   std::string out;
   for (int i = 0; i < 8; ++i) {
     std::uint64_t h = 0xcbf29ce484222325 + static_cast<std::uint64_t>(i);
-    for (auto part : {path, std::string_view("\n"), version, std::string_view("\n"), std::string_view(tables::fingerprint)})
+    for (auto part :
+         {path, std::string_view("\n"), version, std::string_view("\n"), std::string_view(tables::fingerprint)})
       for (char c : part) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3;
     for (int k = 60; k >= 0; k -= 4) out += "0123456789abcdef"[h >> k & 15];
   }
@@ -547,7 +564,10 @@ std::string openapi_v3_index(std::string_view version) {
   writer w;
   w.open('{').key("paths").open('{');
   for (auto& path : openapi_v3_paths())
-    w.key(path).open('{').member("serverRelativeURL", "/openapi/v3/" + path + "?hash=" + openapi_hash(path, version)).close('}');
+    w.key(path)
+        .open('{')
+        .member("serverRelativeURL", "/openapi/v3/" + path + "?hash=" + openapi_hash(path, version))
+        .close('}');
   w.close('}').close('}');
   return w.take();
 }

@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <span>
 
-#include "json/write.h"
 #include "base/protobuf_wire.h"
+#include "json/write.h"
 
 namespace kedge::schema {
 namespace {
@@ -18,7 +18,7 @@ enum class form : unsigned char {
   boolean,
   integer,
   number,
-  any,         // Any{yaml = 2}
+  any,  // Any{yaml = 2}
   strings,
   anys,
   message,
@@ -78,26 +78,37 @@ constexpr field_row schema_fields[] = {
 };
 const message_table schema_message{schema_fields};
 
-constexpr field_row info_fields[] = {{"title", 1, form::string}, {"version", 2, form::string}, {"description", 3, form::string}};
+constexpr field_row info_fields[] = {
+    {"title", 1, form::string}, {"version", 2, form::string}, {"description", 3, form::string}};
 constexpr message_table info_message{info_fields};
 
 constexpr field_row body_fields[] = {
-    {"description", 1, form::string}, {"name", 2, form::string}, {"in", 3, form::string},
-    {"required", 4, form::boolean},   {"schema", 5, form::message, &schema_message},
+    {"description", 1, form::string},
+    {"name", 2, form::string},
+    {"in", 3, form::string},
+    {"required", 4, form::boolean},
+    {"schema", 5, form::message, &schema_message},
     {"", 6, form::extensions},
 };
 constexpr message_table body_message{body_fields};
 
 constexpr field_row query_fields[] = {
-    {"required", 1, form::boolean},      {"in", 2, form::string},   {"description", 3, form::string}, {"name", 4, form::string},
-    {"allowEmptyValue", 5, form::boolean}, {"type", 6, form::string}, {"format", 7, form::string},
-    {"uniqueItems", 20, form::boolean},  {"", 23, form::extensions},
+    {"required", 1, form::boolean},
+    {"in", 2, form::string},
+    {"description", 3, form::string},
+    {"name", 4, form::string},
+    {"allowEmptyValue", 5, form::boolean},
+    {"type", 6, form::string},
+    {"format", 7, form::string},
+    {"uniqueItems", 20, form::boolean},
+    {"", 23, form::extensions},
 };
 constexpr message_table query_message{query_fields};
 
 constexpr field_row path_parameter_fields[] = {
-    {"required", 1, form::boolean}, {"in", 2, form::string},     {"description", 3, form::string},  {"name", 4, form::string},
-    {"type", 5, form::string},      {"format", 6, form::string}, {"uniqueItems", 19, form::boolean}, {"", 22, form::extensions},
+    {"required", 1, form::boolean},     {"in", 2, form::string},    {"description", 3, form::string},
+    {"name", 4, form::string},          {"type", 5, form::string},  {"format", 6, form::string},
+    {"uniqueItems", 19, form::boolean}, {"", 22, form::extensions},
 };
 constexpr message_table path_parameter_message{path_parameter_fields};
 
@@ -106,10 +117,12 @@ constexpr field_row response_fields[] = {
 constexpr message_table response_message{response_fields};
 
 constexpr field_row operation_fields[] = {
-    {"tags", 1, form::strings},     {"summary", 2, form::string},   {"description", 3, form::string}, {"operationId", 5, form::string},
-    {"produces", 6, form::strings}, {"consumes", 7, form::strings}, {"parameters", 8, form::parameters},
-    {"responses", 9, form::named, &response_message},
-    {"schemes", 10, form::strings}, {"deprecated", 11, form::boolean}, {"", 13, form::extensions},
+    {"tags", 1, form::strings},          {"summary", 2, form::string},
+    {"description", 3, form::string},    {"operationId", 5, form::string},
+    {"produces", 6, form::strings},      {"consumes", 7, form::strings},
+    {"parameters", 8, form::parameters}, {"responses", 9, form::named, &response_message},
+    {"schemes", 10, form::strings},      {"deprecated", 11, form::boolean},
+    {"", 13, form::extensions},
 };
 constexpr message_table operation_message{operation_fields};
 
@@ -179,16 +192,10 @@ class encoder {
         if (v.as_number() != 0) wire::put_fixed64(f.id, std::bit_cast<std::uint64_t>(v.as_number()), out_);
         break;
       case form::any: any(f.id, v); break;
-      case form::strings:
-        each(v, [&](const json::value& e) { wire::put_bytes(f.id, e.as_string(), out_); });
-        break;
-      case form::anys:
-        each(v, [&](const json::value& e) { any(f.id, e); });
-        break;
+      case form::strings: each(v, [&](const json::value& e) { wire::put_bytes(f.id, e.as_string(), out_); }); break;
+      case form::anys: each(v, [&](const json::value& e) { any(f.id, e); }); break;
       case form::message: message(f.id, *f.of, v); break;
-      case form::messages:
-        each(v, [&](const json::value& e) { message(f.id, *f.of, e); });
-        break;
+      case form::messages: each(v, [&](const json::value& e) { message(f.id, *f.of, e); }); break;
       case form::named:
         around(f.id, [&] {
           if (auto o = v.object())
@@ -215,16 +222,13 @@ class encoder {
             wire::put_number(2, v.as_bool(), out_);
         });
         break;
-      case form::wrapped:
-        around(f.id, [&] { message(1, *f.of, v); });
-        break;
-      case form::parameters:
-        each(v, [&](const json::value& e) { parameter(f.id, e); });
-        break;
+      case form::wrapped: around(f.id, [&] { message(1, *f.of, v); }); break;
+      case form::parameters: each(v, [&](const json::value& e) { parameter(f.id, e); }); break;
       case form::extensions:
         if (auto o = v.object())
           for (auto& m : *o)
-            if (m.name.starts_with("x-")) around(f.id, [&] {
+            if (m.name.starts_with("x-"))
+              around(f.id, [&] {
                 wire::put_bytes(1, m.name, out_);
                 any(2, m.value);
               });
@@ -261,7 +265,9 @@ openapi_proto_writer::openapi_proto_writer(const json::value& info) {
 }
 
 // Paths{repeated NamedPathItem path = 2}, Definitions{repeated NamedSchema additional_properties = 1}
-void openapi_proto_writer::path(std::string_view name, const json::value& item) { encoder(paths_).named(2, name, path_item_message, item); }
+void openapi_proto_writer::path(std::string_view name, const json::value& item) {
+  encoder(paths_).named(2, name, path_item_message, item);
+}
 
 void openapi_proto_writer::definition(std::string_view name, const json::value& schema) {
   encoder(definitions_).named(1, name, schema_message, schema);

@@ -4,12 +4,12 @@
 #include <bit>
 
 #include "base/bytes.h"
+#include "base/protobuf_wire.h"
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/write.h"
 #include "schema/decode.h"
 #include "schema/limits.h"
-#include "base/protobuf_wire.h"
 #include "schema/time_text.h"
 
 namespace kedge::schema {
@@ -53,7 +53,8 @@ class message_reader {
     }
     auto& a = v.make_array();
     if (info.wrapped_items()) return items(info, f, v);
-    bool numbers = info.base() == base_type::int32 || info.base() == base_type::int64 || info.base() == base_type::boolean;
+    bool numbers =
+        info.base() == base_type::int32 || info.base() == base_type::int64 || info.base() == base_type::boolean;
     if (numbers && f.kind == wire::kind::bytes) return packed(info, f.data, a);
     a.emplace_back();
     return element(info, f, a.back(), depth);
@@ -225,8 +226,8 @@ class message_reader {
     return {};
   }
 
-  // JSONSchemaPropsOrArray{schema = 1, repeated jSONSchemas = 2}, …OrBool{allows = 1, schema = 2}, …OrStringArray{schema = 1,
-  // repeated property = 2}.
+  // JSONSchemaPropsOrArray{schema = 1, repeated jSONSchemas = 2}, …OrBool{allows = 1, schema = 2},
+  // …OrStringArray{schema = 1, repeated property = 2}.
   result<void> either(const field_info& info, std::string_view data, json::value& v, int depth) {
     wire::reader in(data);
     wire::field f;
@@ -257,7 +258,8 @@ class message_reader {
   std::size_t values_ = 0;
 };
 
-// gogo/protobuf writes a field that is no pointer always, empty or not; pointers, lists and maps only when they are there.
+// gogo/protobuf writes a field that is no pointer always, empty or not; pointers, lists and maps only when they are
+// there.
 class message_writer {
  public:
   explicit message_writer(std::string& out) : out_(out) {}
@@ -409,7 +411,8 @@ class message_writer {
   std::string& out_;
 };
 
-result<json::value> read_object(const type_info& type, std::string_view raw, std::string_view api_version, std::string_view kind) {
+result<json::value> read_object(const type_info& type, std::string_view raw, std::string_view api_version,
+                                std::string_view kind) {
   json::value v;
   auto& o = v.make_object();
   if (!kind.empty()) o.set("kind", kind);
@@ -422,7 +425,9 @@ result<json::value> read_object(const type_info& type, std::string_view raw, std
 }  // namespace
 
 result<envelope> open_envelope(std::string_view data) {
-  if (!is_protobuf(data)) return fail(errc::invalid, "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
+  if (!is_protobuf(data))
+    return fail(errc::invalid,
+                "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]");
   wire::reader in(data.substr(protobuf_magic.size()));
   wire::field f;
   envelope e;
@@ -473,7 +478,9 @@ std::string seal_envelope(std::string_view api_version, std::string_view kind, s
   return out;
 }
 
-result<json::value> from_protobuf(const type_info& type, std::string_view message) { return read_object(type, message, {}, {}); }
+result<json::value> from_protobuf(const type_info& type, std::string_view message) {
+  return read_object(type, message, {}, {});
+}
 
 result<std::string> to_protobuf(const type_info& type, const json::value& v) {
   std::string out;
@@ -487,7 +494,8 @@ result<json::value> decode_object(std::string_view data, const type_info* otherw
   auto type = find_kind(e.api_version, e.kind);
   // Options are registered in every group version ("apps/v1, Kind=DeleteOptions"): the kind's name is what counts.
   if (!type && otherwise && (e.kind.empty() || e.kind == otherwise->go_name())) type = otherwise;
-  if (!type) return fail(errc::unsupported, "no kind " + quote(e.kind) + " is registered for version " + quote(e.api_version));
+  if (!type)
+    return fail(errc::unsupported, "no kind " + quote(e.kind) + " is registered for version " + quote(e.api_version));
   if (!e.content_encoding.empty()) return fail(errc::unsupported, "content encoding " + quote(e.content_encoding));
   return read_object(*type, e.raw, e.api_version, e.kind);
 }
@@ -495,7 +503,8 @@ result<json::value> decode_object(std::string_view data, const type_info* otherw
 result<std::string> encode_object(const json::value& v) {
   auto api_version = v["apiVersion"].as_string(), kind = v["kind"].as_string();
   auto type = find_kind(api_version, kind);
-  if (!type) return fail(errc::unsupported, "no kind " + quote(kind) + " is registered for version " + quote(api_version));
+  if (!type)
+    return fail(errc::unsupported, "no kind " + quote(kind) + " is registered for version " + quote(api_version));
   KEDGE_TRY(auto raw, to_protobuf(*type, v));
   return seal_envelope(api_version, kind, raw);
 }
@@ -506,7 +515,8 @@ result<void> put_list_item(const type_info& type, const json::value& v, std::str
   return {};
 }
 
-std::string list_opening(std::string_view api_version, std::string_view list_kind, const json::value& list_metadata, std::size_t item_bytes) {
+std::string list_opening(std::string_view api_version, std::string_view list_kind, const json::value& list_metadata,
+                         std::size_t item_bytes) {
   std::string head;
   auto metadata = to_protobuf(*find_type("meta/v1.ListMeta"), list_metadata);
   wire::put_bytes(1, metadata ? *metadata : std::string(), head);

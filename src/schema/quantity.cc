@@ -25,7 +25,7 @@ struct scale {
 };
 
 constexpr std::string_view decimal_suffixes[] = {"n", "u", "m", "", "k", "M", "G", "T", "P", "E"};  // 10^-9 to 10^18
-constexpr std::string_view binary_suffixes[] = {"", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"};             // 2^0 to 2^60
+constexpr std::string_view binary_suffixes[] = {"", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"};            // 2^0 to 2^60
 
 result<scale> scale_of(std::string_view suffix) {
   for (int i = 0; i < 10; ++i)
@@ -117,7 +117,8 @@ __int128 nano_of(const parts& p, const scale& s) {
 std::string digits_of(__int128 n) {
   if (n == 0) return "0";
   std::string out;
-  for (auto m = n < 0 ? -n : n; m != 0; m /= 10) out.insert(out.begin(), static_cast<char>('0' + static_cast<int>(m % 10)));
+  for (auto m = n < 0 ? -n : n; m != 0; m /= 10)
+    out.insert(out.begin(), static_cast<char>('0' + static_cast<int>(m % 10)));
   if (n < 0) out.insert(out.begin(), '-');
   return out;
 }
@@ -131,7 +132,8 @@ std::int64_t saturate(__int128 n) {
 // Away from zero.
 __int128 divide_up(__int128 n, __int128 by) { return n / by + (n % by > 0) - (n % by < 0); }
 
-// ParseQuantity keeps the text where a quick look says that it is canonical; some that pass ("1.500") are not, and stay.
+// ParseQuantity keeps the text where a quick look says that it is canonical; some that pass ("1.500") are not, and
+// stay.
 bool keeps_its_text(const parts& p, const scale& s) {
   auto whole = p.whole.empty() ? std::string_view("0") : p.whole;
   auto length = static_cast<int>(whole.size() + p.fraction.size());
@@ -180,7 +182,8 @@ std::string quantity::text() const {
   if (nano_ == 0) return "0";
   auto f = format_;
   auto magnitude = nano_ < 0 ? -nano_ : nano_;
-  if (f == format::binary_si && (magnitude < 1024 * nano_per_unit || nano_ % nano_per_unit != 0)) f = format::decimal_si;
+  if (f == format::binary_si && (magnitude < 1024 * nano_per_unit || nano_ % nano_per_unit != 0))
+    f = format::decimal_si;
   if (f == format::binary_si) {
     auto n = nano_ / nano_per_unit;
     int i = 0;

@@ -1,6 +1,7 @@
 // quantity.h: resource.Quantity: an exact decimal with a suffix that remembers how the user likes to write it.
 //
-// Arithmetic is in nano units in 128 bits, which holds what int64 holds with 9 decimals (the range Kubernetes promises).
+// Arithmetic is in nano units in 128 bits, which holds what int64 holds with 9 decimals (the range Kubernetes
+// promises).
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ class quantity {
   static quantity of(std::int64_t n, format f = format::decimal_si) noexcept;
   static quantity of_milli(std::int64_t n) noexcept;
 
-  std::string text() const;               // canonical
+  std::string text() const;                   // canonical
   std::int64_t value() const noexcept;        // rounded away from zero, as Quantity.Value(); saturates
   std::int64_t milli_value() const noexcept;  // likewise, as MilliValue(); saturates
   bool is_whole() const noexcept;             // no fraction, when it is rounded to thousandths

@@ -56,13 +56,19 @@ const resource_info* find_resource_of_kind(std::string_view api_version, std::st
 std::string resource_key_prefix(const resource_info& r) {
   auto plural = r.plural();
   std::string_view directory = plural;
-  if (plural == "nodes") directory = "minions";
-  else if (plural == "services") directory = "services/specs";
-  else if (plural == "endpoints") directory = "services/endpoints";
-  else if (plural == "replicationcontrollers") directory = "controllers";
-  else if (plural == "ingresses") directory = "ingress";
+  if (plural == "nodes")
+    directory = "minions";
+  else if (plural == "services")
+    directory = "services/specs";
+  else if (plural == "endpoints")
+    directory = "services/endpoints";
+  else if (plural == "replicationcontrollers")
+    directory = "controllers";
+  else if (plural == "ingresses")
+    directory = "ingress";
   // The aggregated servers within kube-apiserver name their group, the built-in groups share one level.
-  else if (r.group() == "apiextensions.k8s.io" || r.group() == "apiregistration.k8s.io") return custom_key_prefix(r.group(), plural);
+  else if (r.group() == "apiextensions.k8s.io" || r.group() == "apiregistration.k8s.io")
+    return custom_key_prefix(r.group(), plural);
   return "/registry/" + std::string(directory) + "/";
 }
 

@@ -16,16 +16,17 @@ struct column_info {
 };
 
 struct subresource_info {
-  std::string_view name;                       // "status", "scale", "exec"
-  std::string_view group, version, kind;       // of the body: for scale autoscaling/v1 Scale; as the resource when that has no other
+  std::string_view name;  // "status", "scale", "exec"
+  std::string_view group, version,
+      kind;  // of the body: for scale autoscaling/v1 Scale; as the resource when that has no other
   string_list verbs;
 };
 
 class resource_info {
  public:
-  std::string_view group() const noexcept;     // "" for core
+  std::string_view group() const noexcept;  // "" for core
   std::string_view version() const noexcept;
-  std::string api_version() const;             // "v1", "apps/v1"
+  std::string api_version() const;  // "v1", "apps/v1"
   std::string_view plural() const noexcept;
   std::string_view singular() const noexcept;
   std::string_view kind() const noexcept;
@@ -36,7 +37,7 @@ class resource_info {
   string_list short_names() const noexcept { return {short_first_, short_count_}; }
   string_list categories() const noexcept { return {categories_first_, categories_count_}; }
   bool has_verb(std::string_view verb) const noexcept { return verbs().contains(verb); }
-  const type_info* type() const noexcept;      // never nullptr
+  const type_info* type() const noexcept;  // never nullptr
 
   std::size_t column_count() const noexcept { return columns_count_; }
   column_info column(std::size_t i) const noexcept;
@@ -57,8 +58,8 @@ const resource_info* find_resource(std::string_view group, std::string_view vers
 // The resource that holds objects of a kind: ("apps/v1", "Deployment"); nullptr when none does (Status, lists).
 const resource_info* find_resource_of_kind(std::string_view api_version, std::string_view kind) noexcept;
 
-// Where the resource's objects lie in the log: "/registry/pods/", "/registry/minions/" (kube-apiserver's keys, so that a
-// K3s database opens in place). Objects follow as `<namespace>/<name>` or `<name>`.
+// Where the resource's objects lie in the log: "/registry/pods/", "/registry/minions/" (kube-apiserver's keys, so that
+// a K3s database opens in place). Objects follow as `<namespace>/<name>` or `<name>`.
 std::string resource_key_prefix(const resource_info& resource);
 // The same for a custom resource: "/registry/<group>/<plural>/".
 std::string custom_key_prefix(std::string_view group, std::string_view plural);

@@ -1,7 +1,8 @@
-// strategic_merge.cc: apply a strategic merge patch (k8s.io/apimachinery/pkg/util/strategicpatch, StrategicMergeMapPatch).
+// strategic_merge.cc: apply a strategic merge patch (k8s.io/apimachinery/pkg/util/strategicpatch,
+// StrategicMergeMapPatch).
 //
-// A patch is an object shaped like the document. Maps merge; lists merge where the table says so, by merge key or as sets of
-// scalars, and are replaced elsewhere. Directives are members whose names start with `$`:
+// A patch is an object shaped like the document. Maps merge; lists merge where the table says so, by merge key or as
+// sets of scalars, and are replaced elsewhere. Directives are members whose names start with `$`:
 //
 //   "$patch": "replace" | "delete" | "merge"      in a map, or in an element of a merging list
 //   "$retainKeys": [names]                        what else the map had is dropped
@@ -54,12 +55,14 @@ std::unexpected<error> bad_patch_type(const json::value& directive, const json::
 }
 
 bool is_directive(std::string_view name) {
-  return name == patch_directive || name == retain_keys_directive || name.starts_with(delete_prefix) || name.starts_with(order_prefix);
+  return name == patch_directive || name == retain_keys_directive || name.starts_with(delete_prefix) ||
+         name.starts_with(order_prefix);
 }
 
 result<std::string> field_behind(std::string_view directive, std::string_view prefix) {
   auto rest = directive.substr(prefix.size());
-  if (rest.size() < 2 || rest.front() != '/') return fail(errc::invalid, "invalid patch format of " + std::string(prefix));
+  if (rest.size() < 2 || rest.front() != '/')
+    return fail(errc::invalid, "invalid patch format of " + std::string(prefix));
   return std::string(rest.substr(1));
 }
 
@@ -85,10 +88,12 @@ std::optional<json::value> cleaned(json::value v) {
   return v;
 }
 
-bool same_kind(const json::value& a, const json::value& b) { return a.type() == b.type() || (a.is_number() && b.is_number()); }
+bool same_kind(const json::value& a, const json::value& b) {
+  return a.type() == b.type() || (a.is_number() && b.is_number());
+}
 
-// Where values stand in a list: objects by their merge key, scalars by themselves. Hashed, because a patch of 3 MB may hold
-// 100,000 elements.
+// Where values stand in a list: objects by their merge key, scalars by themselves. Hashed, because a patch of 3 MB may
+// hold 100,000 elements.
 class positions {
  public:
   positions(const json::array& list, std::string_view key) : key_(key) {
@@ -117,7 +122,8 @@ class positions {
 
 // Items that the order knows come in its order; items that only the server has keep their places among themselves and
 // before those patched items that they stood before.
-json::array in_order(json::array merged, const json::array& order, const json::array& server_order, std::string_view key) {
+json::array in_order(json::array merged, const json::array& order, const json::array& server_order,
+                     std::string_view key) {
   struct item {
     std::ptrdiff_t rank, server;
     std::size_t at;
@@ -135,8 +141,8 @@ json::array in_order(json::array merged, const json::array& order, const json::a
   out.reserve(merged.size());
   std::size_t i = 0, j = 0;
   while (i < server_only.size() || j < patched.size()) {
-    bool server_first = j == patched.size() || (i < server_only.size() && server_only[i].server >= 0 && patched[j].server >= 0 &&
-                                                server_only[i].server < patched[j].server);
+    bool server_first = j == patched.size() || (i < server_only.size() && server_only[i].server >= 0 &&
+                                                patched[j].server >= 0 && server_only[i].server < patched[j].server);
     out.push_back(std::move(merged[server_first ? server_only[i++].at : patched[j++].at]));
   }
   return out;
@@ -154,7 +160,8 @@ std::size_t values_in(const json::value& v) {
 
 class merger {
  public:
-  // A patch may name an element again and again, and each time all of a list below it: what that takes is bounded by the size of both.
+  // A patch may name an element again and again, and each time all of a list below it: what that takes is bounded by
+  // the size of both.
   merger(const json::value& document, const json::value& patch)
       : work_left_(work_per_value * (values_in(document) + values_in(patch))) {}
 
@@ -210,7 +217,9 @@ class merger {
     return {};
   }
 
-  static const field_info* field_of(const type_info* type, std::string_view name) { return type ? type->find(name) : nullptr; }
+  static const field_info* field_of(const type_info* type, std::string_view name) {
+    return type ? type->find(name) : nullptr;
+  }
   static const type_info* struct_of(const field_info* f) {
     return f && f->base() == base_type::structure && f->shape() != shape::map ? f->type() : nullptr;
   }
@@ -218,9 +227,7 @@ class merger {
   result<void> member(json::object& document, std::string_view name, json::value patch, const type_info* type) {
     bool deletes = name.starts_with(delete_prefix);
     std::string target(name);
-    if (deletes) {
-      KEDGE_TRY(target, field_behind(name, delete_prefix));
-    }
+    if (deletes) { KEDGE_TRY(target, field_behind(name, delete_prefix)); }
     auto there = document.find(target);
     if (!there || !same_kind(*there, patch)) {
       if (deletes) return {};
@@ -238,7 +245,8 @@ class merger {
       return map(*there->object(), std::move(*patch.object()), struct_of(f));
     }
     if (patch.is_array()) {
-      if (deletes || (f && f->is_array() && f->patch_merge())) return list(*there->array(), std::move(*patch.array()), f, deletes);
+      if (deletes || (f && f->is_array() && f->patch_merge()))
+        return list(*there->array(), std::move(*patch.array()), f, deletes);
       if (auto c = cleaned(std::move(patch))) *there = *std::move(c);
       return {};
     }
@@ -289,8 +297,8 @@ class merger {
     return {};
   }
 
-  result<void> element_order(json::object& document, json::object& patch, std::string_view target, const json::value& order,
-                             const field_info* f) {
+  result<void> element_order(json::object& document, json::object& patch, std::string_view target,
+                             const json::value& order, const field_info* f) {
     if (!order.is_array()) return fail(errc::invalid, "invalid patch format of setElementOrder list");
     auto there = document.find(target);
     auto change = patch.find(target);
@@ -326,8 +334,8 @@ class merger {
       if (!key.empty() && (!e.is_object() || e.find(patch_directive))) continue;  // a deletion is in no order
       while (at < ordered.size() && !(key.empty() ? ordered[at] == e : ordered[at][key] == e[key])) ++at;
       if (at == ordered.size())
-        return fail(errc::invalid, "The order in patch list:\n" + go_text(change) + "\n doesn't match " + std::string(order_prefix) +
-                                       " list:\n" + go_text(order) + "\n");
+        return fail(errc::invalid, "The order in patch list:\n" + go_text(change) + "\n doesn't match " +
+                                       std::string(order_prefix) + " list:\n" + go_text(order) + "\n");
       ++at;
     }
     return {};
@@ -362,7 +370,8 @@ class merger {
       return {};
     }
     auto key = f ? f->patch_merge_key() : std::string_view();
-    if (key.empty()) return fail(errc::invalid, "cannot merge lists without merge key for " + std::string(f ? f->name() : ""));
+    if (key.empty())
+      return fail(errc::invalid, "cannot merge lists without merge key for " + std::string(f ? f->name() : ""));
     KEDGE_TRY(bool replaces, special_elements(document, patch, key));
     if (replaces) {
       document.clear();

@@ -53,8 +53,8 @@ class reader {
   }
   std::string_view rest() const { return rest_; }
   std::unexpected<error> cannot(std::string_view element) const {
-    return fail(errc::invalid, "parsing time " + quote(whole_) + " as " + quote(layout_) + ": cannot parse " + quote(rest_) + " as " +
-                                   quote(element));
+    return fail(errc::invalid, "parsing time " + quote(whole_) + " as " + quote(layout_) + ": cannot parse " +
+                                   quote(rest_) + " as " + quote(element));
   }
   std::unexpected<error> wrong(std::string_view why) const {
     return fail(errc::invalid, "parsing time " + quote(whole_) + ": " + std::string(why));
@@ -94,7 +94,8 @@ result<instant> parse_time_text(std::string_view text, bool micro) {
     if (!in.skip('.')) return in.cannot(".000000");
     KEDGE_TRY(int micros, in.number(6, ".000000"));
     nanos = micros * 1000;
-  } else if (fraction.size() > 1 && (fraction[0] == '.' || fraction[0] == ',') && fraction[1] >= '0' && fraction[1] <= '9') {
+  } else if (fraction.size() > 1 && (fraction[0] == '.' || fraction[0] == ',') && fraction[1] >= '0' &&
+             fraction[1] <= '9') {
     in.skip(fraction[0]);
     std::int32_t scale = 100'000'000;
     while (!in.rest().empty() && in.rest().front() >= '0' && in.rest().front() <= '9') {

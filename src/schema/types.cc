@@ -18,7 +18,9 @@ std::uint32_t hash_of(std::string_view name, std::uint32_t seed) noexcept {
 
 }  // namespace
 
-std::string_view string_list::operator[](std::size_t i) const noexcept { return tables::text(tables::strings[first_ + i]); }
+std::string_view string_list::operator[](std::size_t i) const noexcept {
+  return tables::text(tables::strings[first_ + i]);
+}
 bool string_list::contains(std::string_view text) const noexcept {
   for (auto s : *this)
     if (s == text) return true;
@@ -35,8 +37,12 @@ std::string_view type_info::go_name() const noexcept {
   auto n = name();
   return n.substr(n.rfind('.') + 1);
 }
-std::span<const field_info> type_info::fields() const noexcept { return {tables::fields + fields_first_, fields_count_}; }
-const field_info& type_info::field(std::size_t i) const noexcept { return tables::fields[tables::flat_fields[flat_first_ + i]]; }
+std::span<const field_info> type_info::fields() const noexcept {
+  return {tables::fields + fields_first_, fields_count_};
+}
+const field_info& type_info::field(std::size_t i) const noexcept {
+  return tables::fields[tables::flat_fields[flat_first_ + i]];
+}
 
 int type_info::position(std::string_view name) const noexcept {
   auto slot = hash_of(name, seed_) & ((1u << hash_bits_) - 1);
@@ -48,7 +54,9 @@ const field_info* type_info::find(std::string_view name) const noexcept {
   return i < 0 ? nullptr : &field(static_cast<std::size_t>(i));
 }
 
-std::span<const std::uint8_t> type_info::wire_order() const noexcept { return {tables::wire_positions + wire_first_, wire_count_}; }
+std::span<const std::uint8_t> type_info::wire_order() const noexcept {
+  return {tables::wire_positions + wire_first_, wire_count_};
+}
 const field_info* type_info::find_wire(int number) const noexcept {
   auto all = fields();
   for (auto p : wire_order()) {

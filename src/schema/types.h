@@ -23,10 +23,10 @@ enum class base_type : std::uint8_t {
   int32,
   int64,
   float64,
-  bytes,              // base64 in JSON
-  quantity,           // "500m"
-  time,               // RFC 3339, seconds, UTC
-  micro_time,         // RFC 3339, 6 digits, UTC
+  bytes,       // base64 in JSON
+  quantity,    // "500m"
+  time,        // RFC 3339, seconds, UTC
+  micro_time,  // RFC 3339, 6 digits, UTC
   int_or_string,
   raw_extension,      // any JSON value, kept as it is
   fields_v1,          // the same; managedFields

@@ -10,14 +10,16 @@ result<std::unique_ptr<control_front>> control_front::make(shared& s, store::sto
   api::rule_source* rules = nullptr;
   f->may_ = api::make_authorizer(&rules);
   api::admission_settings plugins{.disable = arguments.disable_admission_plugins};
-  plugins.enable.insert(plugins.enable.end(), arguments.enable_admission_plugins.begin(), arguments.enable_admission_plugins.end());
+  plugins.enable.insert(plugins.enable.end(), arguments.enable_admission_plugins.begin(),
+                        arguments.enable_admission_plugins.end());
   KEDGE_TRY(f->admission_, api::admission_chain::create(plugins, *f->may_, *rules, &f->objects_));
   f->tables_ = std::make_unique<api::custom::tables>(f->objects_);
   f->tables_->follow();
   return f;
 }
 
-void control_front::run(const control::settings* controllers, const control::scheduler::configuration* scheduling, store::revision began) {
+void control_front::run(const control::settings* controllers, const control::scheduler::configuration* scheduling,
+                        store::revision began) {
   objects_.set_term(control::term_key(term), began);
   auto make_client = [this](api::user_info user, std::string manager) {
     return api::make_objects(objects_, *admission_, ranges_, tables_.get(), std::move(user), std::move(manager));

@@ -1,5 +1,5 @@
-// control_front.h: what controllers and scheduler need, on the loop that is theirs: clients of the API that act as their accounts, with
-// caches of this loop's own.
+// control_front.h: what controllers and scheduler need, on the loop that is theirs: clients of the API that act as
+// their accounts, with caches of this loop's own.
 #pragma once
 
 #include <memory>
@@ -22,7 +22,8 @@ class control_front {
   static result<std::unique_ptr<control_front>> make(shared& s, store::store& objects);
 
   // Either may be null. `began`: the revision of the term; 0: writes depend on nothing.
-  void run(const control::settings* controllers, const control::scheduler::configuration* scheduling, store::revision began);
+  void run(const control::settings* controllers, const control::scheduler::configuration* scheduling,
+           store::revision began);
   void stop() { running_.cancel(); }
 
  private:

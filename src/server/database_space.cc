@@ -50,9 +50,11 @@ result<void> database_space::compact() {
 
 task<void> database_space::measure() {
   // kube-apiserver tells etcd's under this name.
-  auto& size = shared_.measures.gauge("apiserver_storage_size_bytes", "[STABLE] Size of the storage database file physically allocated in bytes.",
+  auto& size = shared_.measures.gauge("apiserver_storage_size_bytes",
+                                      "[STABLE] Size of the storage database file physically allocated in bytes.",
                                       "storage_cluster_id=\"datastore\"");
-  auto& unused = shared_.measures.gauge("kedge_datastore_free_bytes", "Bytes of the database's file that hold nothing.", "");
+  auto& unused =
+      shared_.measures.gauge("kedge_datastore_free_bytes", "Bytes of the database's file that hold nothing.", "");
   for (;;) {
     if (auto space = store::occupied(identity_.objects())) {
       size.set(static_cast<std::int64_t>(space->bytes));

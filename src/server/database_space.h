@@ -1,5 +1,5 @@
-// database_space.h: the part that tells what the database takes on disk (metrics, `kedge datastore status`), and compacts it when a person
-// can't wait for that (`kedge datastore compact`).
+// database_space.h: the part that tells what the database takes on disk (metrics, `kedge datastore status`), and
+// compacts it when a person can't wait for that (`kedge datastore compact`).
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// front.h: everything between a connection and the store, for one loop: supervisor routes before the API handler, each with its own
-// caches.
+// front.h: everything between a connection and the store, for one loop: supervisor routes before the API handler, each
+// with its own caches.
 #pragma once
 
 #include <memory>
@@ -24,7 +24,8 @@ namespace kedge::server {
 class front {
  public:
   // On its loop, the one of that number. All outlive it.
-  static result<std::unique_ptr<front>> make(shared& s, supervisor::credentials& identity, store::store& objects, std::size_t number);
+  static result<std::unique_ptr<front>> make(shared& s, supervisor::credentials& identity, store::store& objects,
+                                             std::size_t number);
 
   task<void> serve(net::http::exchange& e) { return routes_->serve(e); }
   api::objects& local() noexcept { return *local_; }
@@ -34,8 +35,9 @@ class front {
   front() = default;
   std::unique_ptr<api::token_authenticator> tokens_;
   std::unique_ptr<api::token_issuer> issuer_;
-  std::unique_ptr<api::union_authenticator> who_;      // of the supervisor's paths
-  std::unique_ptr<api::union_authenticator> api_who_;  // of the API's, to which tokens of nodes and servers are nobody's
+  std::unique_ptr<api::union_authenticator> who_;  // of the supervisor's paths
+  std::unique_ptr<api::union_authenticator>
+      api_who_;  // of the API's, to which tokens of nodes and servers are nobody's
   std::unique_ptr<api::authorizer> may_;
   std::unique_ptr<api::admission_chain> admission_;
   std::unique_ptr<api::reviews> reviews_;

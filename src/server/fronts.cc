@@ -40,10 +40,13 @@ task<result<void>> fronts::start() {
   }
   add_checks();
   std::vector<api::measured_loop> measured;
-  for (auto* loop : shared_.all_loops()) measured.push_back({loop == shared_.where.background ? "background-0" : std::to_string(measured.size()), loop});
-  shared_.measures.collect([measured = std::move(measured)](std::string& out) { api::append_loop_metrics(out, measured); });
+  for (auto* loop : shared_.all_loops())
+    measured.push_back({loop == shared_.where.background ? "background-0" : std::to_string(measured.size()), loop});
+  shared_.measures.collect(
+      [measured = std::move(measured)](std::string& out) { api::append_loop_metrics(out, measured); });
   auto& loops = shared_.where.loops;
-  shared_.flows = std::make_unique<api::fairness::flow_control>(loops, s.api.max_requests_inflight + s.api.max_mutating_requests_inflight, shared_.measures);
+  shared_.flows = std::make_unique<api::fairness::flow_control>(
+      loops, s.api.max_requests_inflight + s.api.max_mutating_requests_inflight, shared_.measures);
   co_await reactor::call_on(shared_.flows->home(), [this]() -> task<bool> {
     shared_.flows->begin(identity_.objects());
     co_return true;
@@ -64,10 +67,11 @@ task<void> fronts::stop() {
     gateway_.close();
     co_return true;
   });
-  if (shared_.audit) co_await reactor::offload([a = shared_.audit] {
-    a->flush();
-    return true;
-  });
+  if (shared_.audit)
+    co_await reactor::offload([a = shared_.audit] {
+      a->flush();
+      return true;
+    });
 }
 
 }  // namespace kedge::server

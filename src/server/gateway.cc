@@ -44,7 +44,8 @@ task<void> gateway::starting(net::http::exchange& e) {
 void gateway::notice(net::http::exchange& e, const std::function<void(std::vector<std::string>)>& tell) {
   auto& known = known_names_[index()];
   auto names = supervisor::names_used(e.request(), e.connection());
-  std::erase_if(names, [&](const std::string& n) { return known.size() >= known_names_max || !known.insert(n).second; });
+  std::erase_if(names,
+                [&](const std::string& n) { return known.size() >= known_names_max || !known.insert(n).second; });
   if (!names.empty()) tell(std::move(names));
 }
 

@@ -36,8 +36,8 @@ task<result<void>> identity::start() {
   co_return read_keys();
 }
 
-// The cluster's files from the datastore. Reading what is encrypted there needs keys that may be among them: then the store, which
-// couldn't read some values, is opened once more.
+// The cluster's files from the datastore. Reading what is encrypted there needs keys that may be among them: then the
+// store, which couldn't read some values, is opened once more.
 task<result<void>> identity::take_record() {
   auto& cluster = shared_.settings.cluster;
   KEDGE_CO_CHECK(encryption_.read());
@@ -63,7 +63,10 @@ std::string identity::password() const {
 task<result<void>> identity::open_store() {
   KEDGE_CO_CHECK(crypto::make_folder(shared_.settings.cluster.server_dir() + "/db"));
   KEDGE_CO_TRY(auto log, shared_.settings.open_log());
-  store::store_options s{.log = std::move(log), .loops = shared_.all_loops(), .decode = &json_of_stored, .upgrade = &api::custom::upgrade_stored};
+  store::store_options s{.log = std::move(log),
+                         .loops = shared_.all_loops(),
+                         .decode = &json_of_stored,
+                         .upgrade = &api::custom::upgrade_stored};
   s.indexes = api::builtin_indexes();
   s.resource_size = &api::resource_size;
   if (shared_.settings.history_bytes) s.history_bytes = shared_.settings.history_bytes;
@@ -89,8 +92,10 @@ result<void> identity::read_keys() {
   KEDGE_TRY(shared_.token_keys, crypto::parse_public_keys(own.service_keys_pem()));
   auto tls_as = [&own](const std::string& stem) -> result<std::shared_ptr<net::tls_client_context>> {
     KEDGE_TRY(auto pair, own.client(stem));
-    return net::tls_client_context::make({.ca_pem = own.server_ca().bundle_pem(), .chain_pem = std::move(pair.first),
-                                          .key_pem = std::move(pair.second), .alpn = {"http/1.1"}});
+    return net::tls_client_context::make({.ca_pem = own.server_ca().bundle_pem(),
+                                          .chain_pem = std::move(pair.first),
+                                          .key_pem = std::move(pair.second),
+                                          .alpn = {"http/1.1"}});
   };
   KEDGE_TRY(shared_.to_kubelets, tls_as("client-kube-apiserver"));
   KEDGE_TRY(shared_.to_servers, tls_as("client-supervisor"));

@@ -1,6 +1,7 @@
 // identity.h: the part that opens the store and takes from it who this cluster is: record, keys, credentials.
 //
-//   files of $D/server ─▶ encryption keys ─▶ store ─▶ the cluster's record ─▶ files ─▶ (keys among them: the store once more) ─▶ credentials
+//   files of $D/server ─▶ encryption keys ─▶ store ─▶ the cluster's record ─▶ files ─▶ (keys among them: the store once
+//   more) ─▶ credentials
 #pragma once
 
 #include <memory>
@@ -18,7 +19,8 @@ namespace kedge::server {
 class identity final : public part {
  public:
   // `leads`: whether this server does what is to be done once in a cluster.
-  identity(shared& s, std::function<bool()> leads) : shared_(s), leads_(std::move(leads)), encryption_(s.settings.cluster) {}
+  identity(shared& s, std::function<bool()> leads)
+      : shared_(s), leads_(std::move(leads)), encryption_(s.settings.cluster) {}
 
   std::string_view name() const noexcept override { return "identity"; }
   task<result<void>> start() override;

@@ -1,5 +1,5 @@
-// key_changes.h: the part that serves changes of what all servers share, while they run: encryption keys and the token; and that takes
-// over what other servers change.
+// key_changes.h: the part that serves changes of what all servers share, while they run: encryption keys and the token;
+// and that takes over what other servers change.
 #pragma once
 
 #include <optional>
@@ -15,7 +15,8 @@ namespace kedge::server {
 class key_changes final : public part {
  public:
   // `servers`: who lives; null until this server is one of them.
-  key_changes(shared& s, identity& i, std::function<control::server_endpoints*()> servers) : shared_(s), identity_(i), servers_(std::move(servers)) {}
+  key_changes(shared& s, identity& i, std::function<control::server_endpoints*()> servers)
+      : shared_(s), identity_(i), servers_(std::move(servers)) {}
 
   std::string_view name() const noexcept override { return "key changes"; }
   task<result<void>> start() override;

@@ -28,14 +28,16 @@ control::settings leading::controller_settings() const {
 // Runs the controllers on their loop until dropped. What is posted is done in order: a stop comes after its start.
 task<void> leading::lead() {
   store::revision term = 0;
-  if (shared_.settings.shared_datastore()) term = co_await control::begin_term(identity_.objects(), control_front::term, shared_.process);
+  if (shared_.settings.shared_datastore())
+    term = co_await control::begin_term(identity_.objects(), control_front::term, shared_.process);
   struct at_work {
     leading& l;
     at_work(leading& owner, store::revision began) : l(owner) {
       auto& cluster = l.shared_.settings.cluster;
       auto* controllers = cluster.disable_controller_manager ? nullptr : &l.controllers_;
       auto* scheduling = cluster.disable_scheduler ? nullptr : &l.scheduling_;
-      l.shared_.background().post([f = l.front_.get(), controllers, scheduling, began] { f->run(controllers, scheduling, began); });
+      l.shared_.background().post(
+          [f = l.front_.get(), controllers, scheduling, began] { f->run(controllers, scheduling, began); });
     }
     ~at_work() {
       l.shared_.background().post([f = l.front_.get()] { f->stop(); });
@@ -55,10 +57,11 @@ task<result<void>> leading::start() {
   });
   KEDGE_CO_CHECK(std::move(opened));
   if (s.shared_datastore() && !s.cluster.disable_controller_manager) {
-    election_ = std::make_unique<control::election>(own, control::election_options{.name = "kube-controller-manager",
-                                                                                   .identity = shared_.process,
-                                                                                   .leave_it = [this] { return membership_.servers()->k3s_lives(); },
-                                                                                   .ended = [this] { return ended(); }});
+    election_ = std::make_unique<control::election>(
+        own, control::election_options{.name = "kube-controller-manager",
+                                       .identity = shared_.process,
+                                       .leave_it = [this] { return membership_.servers()->k3s_lives(); },
+                                       .ended = [this] { return ended(); }});
     running_.spawn(election_->run([this] { return lead(); }));
   } else if (!s.shared_datastore()) {
     running_.spawn(lead());

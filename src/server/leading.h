@@ -1,5 +1,5 @@
-// leading.h: the part that does what is to be done once in a cluster: controllers and scheduler, on the background loop. Of several servers
-// it runs on the one that leads.
+// leading.h: the part that does what is to be done once in a cluster: controllers and scheduler, on the background
+// loop. Of several servers it runs on the one that leads.
 #pragma once
 
 #include <memory>

@@ -10,10 +10,10 @@ namespace kedge::server {
 
 namespace {
 
-constexpr auto drain_time = std::chrono::seconds(5);           // for requests that run when the end comes
-constexpr auto tunnel_grace = std::chrono::seconds(2);         // of these, for requests that go through nodes' tunnels
-constexpr auto move_time = std::chrono::seconds(1);            // for clients to go to another server
-constexpr auto pause_time = std::chrono::milliseconds(100);    // for clients to be told to go, when there is no other
+constexpr auto drain_time = std::chrono::seconds(5);         // for requests that run when the end comes
+constexpr auto tunnel_grace = std::chrono::seconds(2);       // of these, for requests that go through nodes' tunnels
+constexpr auto move_time = std::chrono::seconds(1);          // for clients to go to another server
+constexpr auto pause_time = std::chrono::milliseconds(100);  // for clients to be told to go, when there is no other
 constexpr auto clock_look = std::chrono::seconds(1);
 constexpr auto clock_told_each = std::chrono::minutes(1);
 
@@ -51,10 +51,11 @@ task<result<void>> listener::listen() {
     auto listening = co_await reactor::call_on(*loops[i], [this, i]() -> task<result<void>> {
       auto failed = std::make_shared<result<void>>();
       serving_[i] = std::make_unique<reactor::scope>();
-      serving_[i]->spawn([](net::http::server& http, std::size_t core, std::shared_ptr<result<void>> out) -> task<void> {
-        *out = co_await http.run(core);
-        http.ready(core).set();
-      }(*http_, i, failed));
+      serving_[i]->spawn(
+          [](net::http::server& http, std::size_t core, std::shared_ptr<result<void>> out) -> task<void> {
+            *out = co_await http.run(core);
+            http.ready(core).set();
+          }(*http_, i, failed));
       co_await http_->ready(i).wait();
       co_return *failed;
     });
@@ -63,8 +64,8 @@ task<result<void>> listener::listen() {
   co_return result<void>();
 }
 
-// A machine that has no clock of its own starts somewhere in the past, until it has heard the time. Before the authorities' begin
-// nobody could be told from a stranger: such a server would be listed, and refuse all who come.
+// A machine that has no clock of its own starts somewhere in the past, until it has heard the time. Before the
+// authorities' begin nobody could be told from a stranger: such a server would be listed, and refuse all who come.
 task<result<void>> listener::wait_for_clock() {
   auto& loop = reactor::loop::current();
   auto& own = identity_.credentials();

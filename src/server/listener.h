@@ -1,6 +1,8 @@
-// listener.h: the part that has the port: it answers 503 from the first moment, and says farewell to clients in the end.
+// listener.h: the part that has the port: it answers 503 from the first moment, and says farewell to clients in the
+// end.
 //
-//   leave: each answer is its connection's last ─▶ a second for clients to move ─▶ watches end ─▶ what runs gets 5 s, tunnels a part of it
+//   leave: each answer is its connection's last ─▶ a second for clients to move ─▶ watches end ─▶ what runs gets 5 s,
+//   tunnels a part of it
 #pragma once
 
 #include <memory>

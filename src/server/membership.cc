@@ -43,14 +43,17 @@ control::server_options membership::row() const {
 task<result<void>> membership::start() {
   auto& own = fronts_.own().local();
   KEDGE_CO_CHECK(co_await api::bootstrap_cluster(own, objects()));
-  if (auto kept = co_await api::fairness::bring_up_to_date(own); !kept) log::warning("flow schemas and priority levels: {}", kept.error().message);
+  if (auto kept = co_await api::fairness::bring_up_to_date(own); !kept)
+    log::warning("flow schemas and priority levels: {}", kept.error().message);
   servers_ = std::make_unique<control::server_endpoints>(own, row());
   KEDGE_CO_CHECK(co_await servers_->join());
-  if (!shared_.settings.shared_datastore()) KEDGE_CO_CHECK(co_await identity_.record().save(identity_.credentials().password()));
+  if (!shared_.settings.shared_datastore())
+    KEDGE_CO_CHECK(co_await identity_.record().save(identity_.credentials().password()));
   KEDGE_CO_CHECK(co_await supervisor::make_roles(own));
   auto& cluster = shared_.settings.cluster;
   if (std::ranges::find(cluster.disables, "coredns") == cluster.disables.end())
-    if (auto made = co_await supervisor::make_dns_service(own, cluster.cluster_dns); !made) log::warning("{}", made.error().message);
+    if (auto made = co_await supervisor::make_dns_service(own, cluster.cluster_dns); !made)
+      log::warning("{}", made.error().message);
   shared_.bootstrapped.store(true, std::memory_order_relaxed);
   auto synced = co_await reactor::offload([c = identity_.credentials_ptr()] { return c->sync(); });
   if (!synced) co_return fail(synced.error());

@@ -1,7 +1,8 @@
-// membership.h: the part that makes this server one of the servers: a new cluster's objects, its row, the endpoints of `kubernetes`,
-// and in the end that it is ready.
+// membership.h: the part that makes this server one of the servers: a new cluster's objects, its row, the endpoints of
+// `kubernetes`, and in the end that it is ready.
 //
-//   objects ─▶ join (refused when it can't be one of those that live) ─▶ record, roles ─▶ ready … leave: not ready, out of the lists
+//   objects ─▶ join (refused when it can't be one of those that live) ─▶ record, roles ─▶ ready … leave: not ready, out
+//   of the lists
 #pragma once
 
 #include <memory>

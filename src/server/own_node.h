@@ -1,4 +1,5 @@
-// own_node.h: the part that runs the server's own node, over the server's port as any agent. Agents may join from its start on.
+// own_node.h: the part that runs the server's own node, over the server's port as any agent. Agents may join from its
+// start on.
 #pragma once
 
 #include <functional>

@@ -1,7 +1,7 @@
 // part.h: one part of a server: what it takes to start, to take leave, and to end.
 //
-// A server is a sequence of parts (sequence.h). Its end is not the mirror of its start: first it tells everybody that it goes while it
-// still answers, and only then takes things apart, in an order of its own. Hence three verbs.
+// A server is a sequence of parts (sequence.h). Its end is not the mirror of its start: first it tells everybody that
+// it goes while it still answers, and only then takes things apart, in an order of its own. Hence three verbs.
 #pragma once
 
 #include <string_view>

@@ -16,13 +16,16 @@ constexpr duration told_from = std::chrono::seconds(1);
 
 class stopwatch {
  public:
-  stopwatch(std::string_view part, std::string_view verb) : part_(part), verb_(verb), began_(reactor::loop::current().now()) {}
+  stopwatch(std::string_view part, std::string_view verb)
+      : part_(part), verb_(verb), began_(reactor::loop::current().now()) {}
   stopwatch(const stopwatch&) = delete;
   ~stopwatch() {
     auto took = reactor::loop::current().now() - began_;
     auto text = format_duration(std::chrono::floor<std::chrono::microseconds>(took));
-    if (took >= told_from) log::info("{} {} after {}", part_, verb_, text);
-    else log::debug("{} {} after {}", part_, verb_, text);
+    if (took >= told_from)
+      log::info("{} {} after {}", part_, verb_, text);
+    else
+      log::debug("{} {} after {}", part_, verb_, text);
   }
 
  private:
@@ -36,7 +39,8 @@ sequence::sequence(std::vector<part*> parts, std::vector<part*> leaving, std::ve
     : parts_(std::move(parts)), leaving_(std::move(leaving)), stopping_(std::move(stopping)) {
   auto is_part = [this](part* p) { return std::ranges::find(parts_, p) != parts_.end(); };
   kedge_assert(std::ranges::all_of(leaving_, is_part) && std::ranges::all_of(stopping_, is_part));
-  kedge_assert(std::set<part*>(stopping_.begin(), stopping_.end()).size() == parts_.size() && stopping_.size() == parts_.size());
+  kedge_assert(std::set<part*>(stopping_.begin(), stopping_.end()).size() == parts_.size() &&
+               stopping_.size() == parts_.size());
 }
 
 task<result<void>> sequence::start(reactor::event& stop) {

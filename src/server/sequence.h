@@ -17,10 +17,12 @@ namespace kedge::server {
 
 class sequence {
  public:
-  // Every part of `leaving` and `stopping` is one of `parts`, and every part is in `stopping`. They outlive the sequence.
+  // Every part of `leaving` and `stopping` is one of `parts`, and every part is in `stopping`. They outlive the
+  // sequence.
   sequence(std::vector<part*> parts, std::vector<part*> leaving, std::vector<part*> stopping);
 
-  // Until all stand, one has failed (its error, with its name in front of it in the log), or `stop` is set (errc::cancelled).
+  // Until all stand, one has failed (its error, with its name in front of it in the log), or `stop` is set
+  // (errc::cancelled).
   task<result<void>> start(reactor::event& stop);
   task<void> leave();
   task<void> stop();

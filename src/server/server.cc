@@ -33,13 +33,16 @@ struct server::house {
   membership members{all, who, answers};
   leading lead{all, who, answers, members};
   upkeep keeping{all, entrance, who, keys, answers, members, port};
-  own_node node{all, who, [this] { if (ready) ready(); }};
+  own_node node{all, who, [this] {
+                  if (ready) ready();
+                }};
   sequence order{{&who, &keys, &space, &port, &answers, &members, &lead, &keeping, &node},
                  {&members, &lead, &node, &port},
                  {&node, &lead, &members, &keeping, &space, &keys, &port, &answers, &who}};
 };
 
-server::server(settings s, machine m, std::function<void()> ready) : house_(std::make_unique<house>(std::move(s), std::move(m), std::move(ready))) {}
+server::server(settings s, machine m, std::function<void()> ready)
+    : house_(std::make_unique<house>(std::move(s), std::move(m), std::move(ready))) {}
 server::~server() = default;
 
 void server::stop() { house_->all.stop.set(); }
@@ -55,7 +58,8 @@ task<int> server::run() {
   auto started = co_await h.order.start(h.all.stop);
   if (started) {
     log::info("kedge {} serves on {} after {}: {}", h.all.settings.version, h.all.settings.cluster.https_port,
-              format_duration(std::chrono::floor<std::chrono::milliseconds>(loop.now() - began)), h.who.credentials().admin_kubeconfig_path());
+              format_duration(std::chrono::floor<std::chrono::milliseconds>(loop.now() - began)),
+              h.who.credentials().admin_kubeconfig_path());
     co_await h.all.stop.wait();
   } else if (started.error().code != errc::cancelled || !h.all.stop.is_set()) {
     log::error("{}", started.error().message);

@@ -1,5 +1,5 @@
-// settings.h: what a server is told, typed and checked, and what its machine gives it. The command line fills it (cli/server_settings.cc);
-// tests and simulation fill it as they like.
+// settings.h: what a server is told, typed and checked, and what its machine gives it. The command line fills it
+// (cli/server_settings.cc); tests and simulation fill it as they like.
 #pragma once
 
 #include <functional>
@@ -23,15 +23,17 @@ struct settings {
   control::settings controllers;  // what the cluster's settings and credentials say is filled in
   // Opens the database; may be called more than once, one after the other.
   std::function<result<std::unique_ptr<datastore::log>>()> open_log;
-  bool accept_data_loss = false;   // of a database that has less than this server has seen
-  std::size_t history_bytes = 0;   // of memory for recent events and what they replaced; 0: the store's default
-  node::agent_config node;  // of the server's own node, unless cluster.disable_agent
+  bool accept_data_loss = false;  // of a database that has less than this server has seen
+  std::size_t history_bytes = 0;  // of memory for recent events and what they replaced; 0: the store's default
+  node::agent_config node;        // of the server's own node, unless cluster.disable_agent
   std::string version, commit;
 
   // Other servers may use the same datastore.
   bool shared_datastore() const noexcept { return cluster.leader_election; }
   // How other servers know this one: 10.0.0.1:6443.
-  std::string own_address() const { return reactor::endpoint{cluster.advertise_address, cluster.advertise_port}.text(); }
+  std::string own_address() const {
+    return reactor::endpoint{cluster.advertise_address, cluster.advertise_port}.text();
+  }
 };
 
 // Where it runs.
@@ -39,7 +41,8 @@ struct machine {
   std::vector<reactor::loop*> loops;    // at least one. The first is the home of all that isn't per loop
   reactor::loop* background = nullptr;  // of what nobody waits for, controllers and the scheduler; null: the home loop
   reactor::network* network = nullptr;  // null: this machine's
-  std::function<void()> release_memory = {};  // gives the system what the heap keeps free; blocks for milliseconds, on any thread
+  std::function<void()> release_memory =
+      {};  // gives the system what the heap keeps free; blocks for milliseconds, on any thread
 };
 
 }  // namespace kedge::server

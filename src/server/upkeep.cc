@@ -23,11 +23,13 @@ task<result<void>> upkeep::start() {
   keys_.follow();
   auto& own = fronts_.own();
   housekeeping_ = std::make_unique<control::context>(control::context{.objects = own.local()});
-  running_.spawn(control::run_housekeeping(*housekeeping_, [this, &own] { return api::ensure_system_objects(own.local(), membership_.objects()); }));
+  running_.spawn(control::run_housekeeping(
+      *housekeeping_, [this, &own] { return api::ensure_system_objects(own.local(), membership_.objects()); }));
   running_.spawn(api::fairness::keep_configuration(own.local()));
   running_.spawn(own.passwords().keep());
   if (shared_.where.release_memory) running_.spawn(give_back_memory());
-  keeper_ = std::make_unique<supervisor::serving_keeper>(identity_.credentials(), own.local(), [this] { listener_.show_certificate(); });
+  keeper_ = std::make_unique<supervisor::serving_keeper>(identity_.credentials(), own.local(),
+                                                         [this] { listener_.show_certificate(); });
   running_.spawn(keeper_->run());
   if (!shared_.settings.cluster.tls_san_security)
     gateway_.tell_names([this](std::vector<std::string> names) {

@@ -1,5 +1,6 @@
-// upkeep.h: the part that keeps things true on every server, while it serves: what all servers share (the record with its keys, the token,
-// the port's certificate, which is to name whatever servers are reached by), and what kube-apiserver keeps (control/housekeeping.h).
+// upkeep.h: the part that keeps things true on every server, while it serves: what all servers share (the record with
+// its keys, the token, the port's certificate, which is to name whatever servers are reached by), and what
+// kube-apiserver keeps (control/housekeeping.h).
 #pragma once
 
 #include <memory>

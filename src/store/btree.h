@@ -1,5 +1,5 @@
-// btree.h: an ordered set of small items, persistent: a copy is one reference, and changing one copy leaves the others as they
-// were. For store/ only; tree.h and index_tree.h say what its items are.
+// btree.h: an ordered set of small items, persistent: a copy is one reference, and changing one copy leaves the others
+// as they were. For store/ only; tree.h and index_tree.h say what its items are.
 //
 // A B-tree whose nodes are reference counted. A change copies the nodes on its way that somebody else holds too, and
 // changes in place those that only this tree holds: the first change after a snapshot copies a path, the others of the
@@ -184,7 +184,9 @@ class btree {
     for (std::size_t i = 0; i < n->count; ++i) sum += as_branch(n).sizes[i];
     return sum;
   }
-  static label first(node* n) noexcept { return n->is_leaf ? Items::label_of(as_leaf(n).items[0]) : as_branch(n).first[0]; }
+  static label first(node* n) noexcept {
+    return n->is_leaf ? Items::label_of(as_leaf(n).items[0]) : as_branch(n).first[0];
+  }
 
   // The first item that is not less than `k`.
   static std::size_t position(const leaf& l, const key& k) noexcept {

@@ -21,8 +21,9 @@ change change_of(write_kind k) {
   return k == write_kind::create ? change::create : k == write_kind::update ? change::update : change::remove;
 }
 
-// Of the operations `there`, those that another server may have done instead: a removal looks the same whoever did it, unless it
-// follows or precedes directly what only this batch can have written (a new version has its own uid, its time, its value).
+// Of the operations `there`, those that another server may have done instead: a removal looks the same whoever did it,
+// unless it follows or precedes directly what only this batch can have written (a new version has its own uid, its
+// time, its value).
 std::vector<std::size_t> anybodys(const std::vector<datastore::operation>& ops, const std::vector<std::size_t>& there,
                                   const std::vector<datastore::outcome>& outcomes) {
   std::vector<bool> ours;
@@ -40,7 +41,8 @@ std::vector<std::size_t> anybodys(const std::vector<datastore::operation>& ops, 
 }
 
 error still_unknown(const error& why) {
-  return {errc::unknown_outcome, why.message + "; whether this was written will be known when the database can be read again"};
+  return {errc::unknown_outcome,
+          why.message + "; whether this was written will be known when the database can be read again"};
 }
 
 constexpr auto expires_later = [](const auto& a, const auto& b) { return a.when > b.when; };
@@ -68,7 +70,9 @@ engine::engine(store_options options) : options_(std::move(options)), values_(op
   for (std::size_t i = 0; i < options_.loops.size(); ++i) {
     auto h = std::make_shared<hub>(seed, history_limits{options_.history, options_.history_bytes});
     h->past = [this](std::string prefix, revision after, revision) {
-      return reactor::call_on(owner(), [this, prefix = std::move(prefix), after]() mutable { return past_->events(std::move(prefix), after, applied_); });
+      return reactor::call_on(owner(), [this, prefix = std::move(prefix), after]() mutable {
+        return past_->events(std::move(prefix), after, applied_);
+      });
     };
     hubs_.push_back(std::move(h));
   }
@@ -87,7 +91,9 @@ hub& engine::here() const {
 }
 
 snapshot engine::current() const { return here().current(); }
-result<std::unique_ptr<watcher>> engine::watch(watch_scope scope, revision from) { return here().watch(std::move(scope), from); }
+result<std::unique_ptr<watcher>> engine::watch(watch_scope scope, revision from) {
+  return here().watch(std::move(scope), from);
+}
 
 result<void> engine::healthy() const {
   auto& h = here();
@@ -130,7 +136,8 @@ task<result<snapshot>> engine::exactly(revision at, std::string prefix, time_poi
   co_return co_await exactly_from_log(at, std::move(prefix));
 }
 
-// What the first change of each key after `at` replaced, up to where the history in memory begins; and from there on that.
+// What the first change of each key after `at` replaced, up to where the history in memory begins; and from there on
+// that.
 task<result<snapshot>> engine::exactly_from_log(revision at, std::string prefix) {
   auto& h = here();
   std::unordered_map<std::string, object_ref> versions;
@@ -216,7 +223,8 @@ result<void> engine::check(const mutation& m, revision& created) const {
   }
   auto* standing = objects_.find(m.key);
   if (auto* why = standing ? nullptr : values_.unreadable(m.key))
-    return fail(errc::unsupported, fmt::format("the stored value of {} can't be read ({}); it is left as it is", m.key, *why));
+    return fail(errc::unsupported,
+                fmt::format("the stored value of {} can't be read ({}); it is left as it is", m.key, *why));
   if (m.kind == write_kind::create) {
     if (standing) return fail(errc::already_exists, m.key + " already exists");
     return {};
@@ -279,7 +287,8 @@ task<result<void>> engine::wait_for_turn(const mutation& m, revision& created) {
   bool newest = !options_.log->shared();
   for (;;) {
     if (closing_) co_return fail(errc::unavailable, "the store stops");
-    // Not behind a write that may be looked for as long as the database is away: it was not sent, and its caller may ask another server.
+    // Not behind a write that may be looked for as long as the database is away: it was not sent, and its caller may
+    // ask another server.
     if (recovering_ || refusing_) co_return fail(away());
     if (auto other = under_way_.find(m.key); other != under_way_.end()) {
       auto p = other->second;
@@ -297,8 +306,8 @@ task<result<void>> engine::wait_for_turn(const mutation& m, revision& created) {
   }
 }
 
-// A database that others share makes each commit durable by itself (a flush, a round trip), so what matters is how much one
-// carries: a second one is sent beside the first only when as much waits for it.
+// A database that others share makes each commit durable by itself (a flush, a round trip), so what matters is how much
+// one carries: a second one is sent beside the first only when as much waits for it.
 bool engine::may_commit() const {
   if (queue_.empty() || in_flight_ >= commits_in_flight_max) return false;
   return in_flight_ == 0 || !options_.log->shared() || queue_.size() >= last_batch_;
@@ -325,7 +334,8 @@ std::vector<engine::pending_ref> engine::next_batch() {
   while (!queue_.empty() && out.size() < datastore::batch_ops_max && bytes < datastore::batch_bytes_max) {
     auto& p = *queue_.front();
     auto& m = p.what;
-    // The guards of a batch are checked before anything of it is written: what one changes and another guards can't share it.
+    // The guards of a batch are checked before anything of it is written: what one changes and another guards can't
+    // share it.
     bool apart = guarded.contains(m.key);
     for (auto* guards : {&m.guards, &p.seal_guards})
       for (auto& g : *guards) {
@@ -369,8 +379,7 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
     patience = time_point::max();
     for (auto& p : ops) answer(p, fail(still_unknown(done.error())));
   }
-  if (doubt)
-    done = co_await recover(ops, batch, before, std::move(done).error());
+  if (doubt) done = co_await recover(ops, batch, before, std::move(done).error());
   if (!stopped_) failing_ = done ? std::nullopt : std::optional(done.error());
 
   std::vector<event_ref> events(ops.size());
@@ -447,7 +456,8 @@ task<result<datastore::appended>> engine::recover(const std::vector<pending_ref>
         there.push_back(i);
       }
       if (options_.log->shared()) {
-        error gone(errc::unknown_outcome, why.message + "; it is gone, and whether this or another request removed it is not known");
+        error gone(errc::unknown_outcome,
+                   why.message + "; it is gone, and whether this or another request removed it is not known");
         for (auto i : anybodys(*ops, there, out.outcomes)) answer(callers[i], fail(gone));
       }
       // Everything that is there is applied here, so the caller's part is the answers.
@@ -474,7 +484,8 @@ task<result<datastore::appended>> engine::recover(const std::vector<pending_ref>
 
 // What was not sent is told.
 error engine::away() const {
-  return {errc::unavailable, fmt::format("the datastore is away: {}; nothing was written", failing_ ? failing_->message : "it does not answer")};
+  return {errc::unavailable, fmt::format("the datastore is away: {}; nothing was written",
+                                         failing_ ? failing_->message : "it does not answer")};
 }
 
 void engine::refuse_waiting(const error& why) {
@@ -617,9 +628,7 @@ task<void> engine::follow_loop() {
   auto pause = duration(retry_min);
   for (;;) {
     auto page = co_await options_.log->tail(applied_, reactor::loop::current().now() + tail_wait);
-    if (!page && page.error().code == errc::corrupt) {
-      co_return co_await stop_serving(page.error());
-    }
+    if (!page && page.error().code == errc::corrupt) { co_return co_await stop_serving(page.error()); }
     result<missed> all;
     if (!page && page.error().code == errc::expired) {
       log::warning("{}: {}; reading everything again", options_.log->description(), page.error().message);

@@ -61,11 +61,11 @@ class engine final : public store {
   // A write on its way. Shared by the one who asked (who may go) and the batch.
   struct pending {
     mutation what;
-    std::string plain;     // the value, when `what.value` was sealed
+    std::string plain;  // the value, when `what.value` was sealed
     std::vector<guard> seal_guards;
-    bool seal_stale = false;  // it did not land because of these
+    bool seal_stale = false;            // it did not land because of these
     std::optional<text_layout> layout;  // of the value
-    revision created = 0;  // update: of the object it replaces
+    revision created = 0;               // update: of the object it replaces
     std::optional<result<commit>> answer;
     reactor::event done;
   };

@@ -1,4 +1,5 @@
-// engine_compaction.cc: the engine's part in forgetting: when the log is compacted and how far, by itself or because a person asks.
+// engine_compaction.cc: the engine's part in forgetting: when the log is compacted and how far, by itself or because a
+// person asks.
 #include <algorithm>
 #include <limits>
 
@@ -17,11 +18,13 @@ void engine::hold_keys() {
 }
 
 task<void> engine::compaction_loop() {
-  // A long log makes the next start slow, and its database large: it is not left for minutes, in which the server may end again.
+  // A long log makes the next start slow, and its database large: it is not left for minutes, in which the server may
+  // end again.
   bool early = applied_ - compacted_ > compaction_early_factor * objects_.count("") + compaction_early_min;
   auto noted = early ? applied_ - compaction_early_kept : applied_;
   for (;;) {
-    co_await reactor::sleep_for(early ? std::min<duration>(compaction_early_wait, options_.compaction) : options_.compaction);
+    co_await reactor::sleep_for(early ? std::min<duration>(compaction_early_wait, options_.compaction)
+                                      : options_.compaction);
     early = false;
     auto target = std::exchange(noted, applied_);
     if (!leads()) continue;
@@ -38,7 +41,10 @@ task<result<void>> engine::compact_to(revision target) {
     ~turn() { of.release(); }
   } mine{compacting_};
   hold_keys();
-  auto possible = [&] { return std::min({target, applied_ > compaction_retain_min ? applied_ - compaction_retain_min : 0, values_.compaction_bound()}); };
+  auto possible = [&] {
+    return std::min(
+        {target, applied_ > compaction_retain_min ? applied_ - compaction_retain_min : 0, values_.compaction_bound()});
+  };
   if (possible() == 0) co_return result<void>();
   if (!key_rows_noted_) {
     if (auto known = co_await values_.read_key_rows(compacted_, applied_, nullptr); !known)

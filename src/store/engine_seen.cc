@@ -1,4 +1,5 @@
-// engine_seen.cc: the engine's part in not losing sight of history: what was seen, whether the database still has it, what is done when not.
+// engine_seen.cc: the engine's part in not losing sight of history: what was seen, whether the database still has it,
+// what is done when not.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -22,7 +23,8 @@ task<result<void>> engine::load_history() {
   KEDGE_CO_CHECK(co_await start->read_what_exists());
   found_history found;
   auto look = [&] {
-    found.cluster = options_.cluster_of ? options_.cluster_of(store_access::make(start->at, start->objects)) : std::string();
+    found.cluster =
+        options_.cluster_of ? options_.cluster_of(store_access::make(start->at, start->objects)) : std::string();
     found.at = start->at;
     found.compacted = start->compacted;
     found.told = start->loss_told;
@@ -39,10 +41,13 @@ task<result<void>> engine::load_history() {
   }
   if (why.empty()) why = missing_of(noted_, found, true);
   if (why.empty()) {
-    if (options_.accept_data_loss) log::warning("--accept-data-loss is given, and nothing was lost; take it away, or the next loss is accepted in silence");
+    if (options_.accept_data_loss)
+      log::warning(
+          "--accept-data-loss is given, and nothing was lost; take it away, or the next loss is accepted in silence");
   } else {
     KEDGE_CO_CHECK(refuse_loss(why));
-    log::warning("{}: lost writes are accepted ({}); revisions go on far above, and clients list again", source.description(), why);
+    log::warning("{}: lost writes are accepted ({}); revisions go on far above, and clients list again",
+                 source.description(), why);
     KEDGE_CO_CHECK(co_await source.pass_over(std::max({noted_.at, found.at, found.told})));
     // What follows is compacted, so all of it.
     values_.forget();
@@ -72,7 +77,8 @@ task<result<std::optional<seen_entry>>> engine::entry_at(revision at) {
 
 result<void> engine::refuse_loss(const std::string& why) const {
   if (options_.accept_data_loss) return {};
-  auto e = datastore::lost_history(why, "It was restored from a backup, another one took its place, or --datastore-endpoint leads elsewhere.");
+  auto e = datastore::lost_history(
+      why, "It was restored from a backup, another one took its place, or --datastore-endpoint leads elsewhere.");
   return fail(std::move(e).with(options_.log->description() + ": "));
 }
 
@@ -92,14 +98,16 @@ task<result<seen_history>> engine::read_seen() const {
 
 seen_history engine::seen_now() const {
   auto cluster = options_.cluster_of ? options_.cluster_of(store_access::make(applied_, objects_)) : std::string();
-  return {.cluster = cluster.empty() ? noted_.cluster : cluster, .at = applied_, .newest = newest_entry_, .lost = lost_};
+  return {
+      .cluster = cluster.empty() ? noted_.cluster : cluster, .at = applied_, .newest = newest_entry_, .lost = lost_};
 }
 
 task<void> engine::note_seen() {
   if (options_.seen_file.empty()) co_return;
   auto seen = seen_now();
   if (seen == noted_) co_return;
-  auto done = co_await reactor::offload([path = options_.seen_file, text = write_seen(seen)] { return crypto::write_file(path, text); });
+  auto done = co_await reactor::offload(
+      [path = options_.seen_file, text = write_seen(seen)] { return crypto::write_file(path, text); });
   if (done && *done)
     noted_ = std::move(seen);
   else
@@ -121,8 +129,9 @@ void engine::remember(revision at, datastore::change kind, std::string_view key,
 bool engine::loss_is_told() const { return !stopped_ && loss_told_ > std::max(compacted_, loss_accepted_); }
 
 task<void> engine::stop_on_told_loss() {
-  return stop_serving(datastore::lost_history(fmt::format("another server had seen revision {} before it lost writes", loss_told_),
-                                              "It was restored, or another one took over that had not received everything."));
+  return stop_serving(
+      datastore::lost_history(fmt::format("another server had seen revision {} before it lost writes", loss_told_),
+                              "It was restored, or another one took over that had not received everything."));
 }
 
 // The database has another history than this server: what clients hold of it can't be gone on with.
@@ -134,10 +143,12 @@ task<void> engine::stop_serving(error why) {
   refuse_waiting(why);
   on_every_core([](hub& h) { h.stop(); });
   queue_changed_.pulse();
-  // First of all: whoever starts this server again shall find out what has happened, and so shall servers that have seen less.
+  // First of all: whoever starts this server again shall find out what has happened, and so shall servers that have
+  // seen less.
   co_await note_seen();
   if (loss_told_ < applied_)
-    (void)co_await reactor::with_deadline(options_.log->tell_loss(applied_), reactor::loop::current().now() + close_wait);
+    (void)co_await reactor::with_deadline(options_.log->tell_loss(applied_),
+                                          reactor::loop::current().now() + close_wait);
   if (options_.on_lost_history) options_.on_lost_history(why);
 }
 

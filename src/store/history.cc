@@ -53,7 +53,8 @@ void history::drop_oldest(of_resource& r) {
 
 void history::trim(time_point now, revision newest) {
   while (bytes_ > limits_.bytes) {
-    auto most = std::max_element(resources_.begin(), resources_.end(), [](auto& a, auto& b) { return a.second.bytes < b.second.bytes; });
+    auto most = std::max_element(resources_.begin(), resources_.end(),
+                                 [](auto& a, auto& b) { return a.second.bytes < b.second.bytes; });
     kedge_assert(most != resources_.end() && !most->second.events.empty());
     do drop_oldest(most->second);
     while (bytes_ > limits_.bytes && most->second.bytes > limits_.bytes / 2);
@@ -101,7 +102,9 @@ std::vector<history::cursor> history::cursors(std::string_view prefix, revision 
   for (auto& [name, r] : resources_) {
     if (!name.starts_with(prefix) && !prefix.starts_with(name)) continue;
     auto behind = [&](revision at) {
-      return static_cast<std::size_t>(std::partition_point(r.events.begin(), r.events.end(), [&](auto& e) { return e->at <= at; }) - r.events.begin());
+      return static_cast<std::size_t>(
+          std::partition_point(r.events.begin(), r.events.end(), [&](auto& e) { return e->at <= at; }) -
+          r.events.begin());
     };
     cursor c{&r.events, behind(after), behind(upto)};
     if (c.begin < c.end) out.push_back(c);
@@ -112,7 +115,8 @@ std::vector<history::cursor> history::cursors(std::string_view prefix, revision 
 void history::forwards(std::string_view prefix, revision after, revision upto, const visitor& visit) const {
   auto all = cursors(prefix, after, upto);
   while (!all.empty()) {
-    auto next = std::min_element(all.begin(), all.end(), [](auto& a, auto& b) { return (*a.events)[a.begin]->at < (*b.events)[b.begin]->at; });
+    auto next = std::min_element(all.begin(), all.end(),
+                                 [](auto& a, auto& b) { return (*a.events)[a.begin]->at < (*b.events)[b.begin]->at; });
     auto& e = (*next->events)[next->begin];
     if (e->object->key().starts_with(prefix) && !visit(e)) return;
     if (++next->begin == next->end) all.erase(next);
@@ -122,7 +126,9 @@ void history::forwards(std::string_view prefix, revision after, revision upto, c
 void history::backwards(std::string_view prefix, revision after, revision upto, const visitor& visit) const {
   auto all = cursors(prefix, after, upto);
   while (!all.empty()) {
-    auto next = std::max_element(all.begin(), all.end(), [](auto& a, auto& b) { return (*a.events)[a.end - 1]->at < (*b.events)[b.end - 1]->at; });
+    auto next = std::max_element(all.begin(), all.end(), [](auto& a, auto& b) {
+      return (*a.events)[a.end - 1]->at < (*b.events)[b.end - 1]->at;
+    });
     auto& e = (*next->events)[next->end - 1];
     if (e->object->key().starts_with(prefix) && !visit(e)) return;
     if (--next->end == next->begin) all.erase(next);

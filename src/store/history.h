@@ -1,7 +1,7 @@
 // history.h: the recent events, for watches to start from and to undo.
 //
-// Kept by resource: what is too much is taken from the resource that has the most, so a flood in one can't expire another's, and a
-// resource that is quiet keeps its events for the whole time. Older ones are in the log.
+// Kept by resource: what is too much is taken from the resource that has the most, so a flood in one can't expire
+// another's, and a resource that is quiet keeps its events for the whole time. Older ones are in the log.
 #pragma once
 
 #include <deque>
@@ -19,7 +19,8 @@ struct history_limits {
   std::size_t bytes;  // of events, and of versions that exist nowhere else
 };
 
-// How much of a key names its resource: "/registry/pods/", or with the group where there is one ("/registry/example.com/gizmos/").
+// How much of a key names its resource: "/registry/pods/", or with the group where there is one
+// ("/registry/example.com/gizmos/").
 std::size_t resource_size(std::string_view key) noexcept;
 
 class history {
@@ -30,12 +31,14 @@ class history {
   void start(revision floor) noexcept { base_ = floor; }
   // In the order of their revisions.
   void add(const event_ref& e);
-  // After a batch, and from time to time: forgets what is too old or too much. `newest`: the revision that stands at `now`.
+  // After a batch, and from time to time: forgets what is too old or too much. `newest`: the revision that stands at
+  // `now`.
   void trim(time_point now, revision newest);
 
   // Events of keys with this prefix up to there are not all here.
   revision floor(std::string_view prefix) const noexcept;
-  // Visits the events in (after, upto] whose keys begin with `prefix`, oldest (newest) first, until `visit` gives false.
+  // Visits the events in (after, upto] whose keys begin with `prefix`, oldest (newest) first, until `visit` gives
+  // false.
   using visitor = std::function<bool(const event_ref&)>;
   void forwards(std::string_view prefix, revision after, revision upto, const visitor& visit) const;
   void backwards(std::string_view prefix, revision after, revision upto, const visitor& visit) const;

@@ -182,7 +182,9 @@ void hub::publish(applied a) {
 
 void hub::trim(time_point now) {
   history_.trim(now, current_.at());
-  auto is_too_old = [&](const kept_state& k) { return k.used + history_age < now || history_.replaced_bytes() - k.replaced > history_bytes_; };
+  auto is_too_old = [&](const kept_state& k) {
+    return k.used + history_age < now || history_.replaced_bytes() - k.replaced > history_bytes_;
+  };
   std::erase_if(kept_, is_too_old);
   while (kept_.size() > exact_snapshots_max) kept_.pop_front();
 }
@@ -285,7 +287,8 @@ void hub::leave(group& g, bool at_end) {
 result<std::unique_ptr<watcher>> hub::watch(watch_scope scope, revision from) {
   if (stopped_) return fail(errc::unavailable, "the store stops");
   if (from == 0) from = current_.at();
-  if (from < compacted && from < history_.floor(scope.prefix)) return fail(errc::expired, fmt::format("revision {} is too old: the history begins at {}", from, compacted));
+  if (from < compacted && from < history_.floor(scope.prefix))
+    return fail(errc::expired, fmt::format("revision {} is too old: the history begins at {}", from, compacted));
   // An index that goes may have gone since it was asked for.
   if (!scope.index.empty() && !find_index(scope.index)) scope.index = scope.value = {};
   return std::make_unique<group_watcher>(shared_from_this(), std::move(scope), from);
@@ -307,9 +310,13 @@ void hub::dispatch(const event_ref& e) {
     if (n >= lengths_.size() || lengths_[n] == 0) continue;
     tell(hash, [&](const watch_scope& s) { return !s.one && s.index.empty() && s.prefix == key.substr(0, n); });
   }
-  if (singles_ > 0) tell(hash_end(hash), [&](const watch_scope& s) { return s.one && s.index.empty() && s.prefix == key; });
+  if (singles_ > 0)
+    tell(hash_end(hash), [&](const watch_scope& s) { return s.one && s.index.empty() && s.prefix == key; });
   if (indexed_ == 0) return;
-  for (auto h : e->found_by) tell(h, [&](const watch_scope& s) { return !s.index.empty() && (s.one ? key == s.prefix : key.starts_with(s.prefix)); });
+  for (auto h : e->found_by)
+    tell(h, [&](const watch_scope& s) {
+      return !s.index.empty() && (s.one ? key == s.prefix : key.starts_with(s.prefix));
+    });
 }
 
 const hub::kept_state* hub::nearest(revision at, std::string_view prefix) const {
@@ -323,7 +330,8 @@ const hub::kept_state* hub::nearest(revision at, std::string_view prefix) const 
 void hub::keep(snapshot s, std::string prefix, std::uint64_t replaced) {
   auto now = reactor::loop::current().now();
   std::erase_if(kept_, [&](auto& k) { return k.state.at() == s.at() && k.prefix == prefix; });
-  kept_.push_back({std::move(s), std::move(prefix), history_.replaced_bytes() - std::min(replaced, history_.replaced_bytes()), now});
+  kept_.push_back({std::move(s), std::move(prefix),
+                   history_.replaced_bytes() - std::min(replaced, history_.replaced_bytes()), now});
   trim(now);
 }
 

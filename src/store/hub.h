@@ -3,13 +3,15 @@
 //   owner core ── applied batch (events, snapshot: immutable, the same for all) ──▶ hub of each core
 //                                                     │
 //        history (history.h) ◀────────────────────────┤ watch(from), exactly(at); before it begins, the log: past
-//        groups: one for each watched scope ◀─────────┘ a key is hashed once, for all lengths of prefixes in use and for itself;
+//        groups: one for each watched scope ◀─────────┘ a key is hashed once, for all lengths of prefixes in use and
+//        for itself;
 //           │                                            what indexes have an event under was hashed by the owner core
 //           └─ events that its slowest watcher hasn't taken, shared by all its watchers; each of them is a position in
 //           it
 //
-// A watcher reads the past until it has reached the present, then joins its group. An idle watcher is its own object and a place in
-// its group's list: it has no queue. Invariant: a member's position lies within its group's events, or it was too slow and is ended.
+// A watcher reads the past until it has reached the present, then joins its group. An idle watcher is its own object
+// and a place in its group's list: it has no queue. Invariant: a member's position lies within its group's events, or
+// it was too slow and is ended.
 #pragma once
 
 #include <deque>
@@ -22,8 +24,8 @@
 
 namespace kedge::store {
 
-// What one commit changed. Made by the owner core, shared by all. The state after it goes beside: a snapshot keeps the tree's nodes on
-// the way to each change, which is more than the objects themselves.
+// What one commit changed. Made by the owner core, shared by all. The state after it goes beside: a snapshot keeps the
+// tree's nodes on the way to each change, which is more than the objects themselves.
 struct applied_batch {
   std::vector<event_ref> events;  // may be empty: revisions without an object
   revision at = 0;
@@ -44,7 +46,8 @@ using stretch_ref = std::shared_ptr<const stretch>;
 
 class hub : public std::enable_shared_from_this<hub> {
  public:
-  hub(std::uint64_t seed, history_limits limits) noexcept : seed_(seed), history_bytes_(limits.bytes), history_(limits) {}
+  hub(std::uint64_t seed, history_limits limits) noexcept
+      : seed_(seed), history_bytes_(limits.bytes), history_(limits) {}
   ~hub();
 
   // Before the first publish: the state that the server starts with.
@@ -65,11 +68,13 @@ class hub : public std::enable_shared_from_this<hub> {
   std::optional<error> incomplete;  // which value can't be opened
   // What the log has forgotten, as far as is known here.
   revision compacted = 0;
-  // The past from the log: the events of a prefix in (after, upto], or a part of them from `after` on. errc::expired: compacted.
+  // The past from the log: the events of a prefix in (after, upto], or a part of them from `after` on. errc::expired:
+  // compacted.
   std::function<task<result<stretch_ref>>(std::string prefix, revision after, revision upto)> past;
 
   result<std::unique_ptr<watcher>> watch(watch_scope scope, revision from);
-  // The state of the keys with this prefix at `at` <= current().at(). errc::expired when the history doesn't reach back that far.
+  // The state of the keys with this prefix at `at` <= current().at(). errc::expired when the history doesn't reach back
+  // that far.
   task<result<snapshot>> exactly(revision at, std::string prefix);
   // Kept for exactly(): the state of those keys at its revision. `replaced`: bytes of what was replaced since.
   void keep(snapshot s, std::string prefix, std::uint64_t replaced);
@@ -99,8 +104,8 @@ class hub : public std::enable_shared_from_this<hub> {
   };
   struct kept_state {
     snapshot state;
-    std::string prefix;       // what of it is the state at its revision
-    std::uint64_t replaced;   // history_.replaced_bytes() at that revision
+    std::string prefix;      // what of it is the state at its revision
+    std::uint64_t replaced;  // history_.replaced_bytes() at that revision
     time_point used;
   };
   const index_list::item* find_index(std::string_view name) const;  // null: it isn't there
@@ -119,8 +124,8 @@ class hub : public std::enable_shared_from_this<hub> {
   bool stopped_ = false, watches_ended_ = false;
   reactor::event advanced_;
   history history_;
-  std::deque<kept_state> kept_;       // the one that wasn't used for longest first
-  reactor::semaphore undoing_{1};     // one at a time: the second one likely finds what the first has made
+  std::deque<kept_state> kept_;    // the one that wasn't used for longest first
+  reactor::semaphore undoing_{1};  // one at a time: the second one likely finds what the first has made
 
   std::unordered_map<std::uint64_t, std::unique_ptr<group>> groups_;
   std::vector<std::uint32_t> lengths_;  // how many groups have a prefix of this length

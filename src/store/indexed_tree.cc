@@ -128,8 +128,8 @@ object_ref indexed_tree::erase(std::string_view key, std::vector<std::uint64_t>*
   return gone;
 }
 
-void indexed_tree::scan(const index_list::item& by, std::string_view value, std::string_view prefix, std::string_view start,
-                        const std::function<bool(const object_ref&)>& visit) const {
+void indexed_tree::scan(const index_list::item& by, std::string_view value, std::string_view prefix,
+                        std::string_view start, const std::function<bool(const object_ref&)>& visit) const {
   auto hash = by.hash_of(value);
   entries_.scan({hash, std::max(prefix, start)}, [&](const index_entry& e) {
     if (e.hash != hash || !e.what->key().starts_with(prefix)) return false;

@@ -1,11 +1,12 @@
 // indexed_tree.h: the objects by key, and what finds them by value. For store/ only.
 //
 //   put, erase ─▶ objects (tree.h)
-//            └──▶ entries: (hash of index and value, object) in order of hash and key, one persistent tree for all indexes
+//            └──▶ entries: (hash of index and value, object) in order of hash and key, one persistent tree for all
+//            indexes
 //
-// An entry is 16 bytes and holds nothing: its object is one of `objects`, and whoever copies this copies both. Only the hash of a
-// value is kept; a scan asks the index again whether what it finds has the value, so equal hashes give no wrong answer. The
-// hash is seeded: nobody can choose values that collide.
+// An entry is 16 bytes and holds nothing: its object is one of `objects`, and whoever copies this copies both. Only the
+// hash of a value is kept; a scan asks the index again whether what it finds has the value, so equal hashes give no
+// wrong answer. The hash is seeded: nobody can choose values that collide.
 #pragma once
 
 #include <memory>
@@ -41,8 +42,8 @@ struct index_entries {
 // The indexes of a store. Immutable; shared by all that has them.
 class index_list {
  public:
-  // An index that comes is entered for each object, one after the other, before it can be asked; one that goes takes nothing new while
-  // its entries are taken out.
+  // An index that comes is entered for each object, one after the other, before it can be asked; one that goes takes
+  // nothing new while its entries are taken out.
   enum class phase : unsigned char { coming, ready, going };
   struct item {
     index what;
@@ -82,8 +83,12 @@ class indexed_tree {
   const object* find(std::string_view key) const noexcept { return objects_.find(key); }
   object_ref get(std::string_view key) const { return objects_.get(key); }
   std::size_t count(std::string_view prefix) const { return objects_.count(prefix); }
-  std::size_t count_from(std::string_view prefix, std::string_view start) const { return objects_.count_from(prefix, start); }
-  void scan(std::string_view start, const std::function<bool(const object_ref&)>& visit) const { objects_.scan(start, visit); }
+  std::size_t count_from(std::string_view prefix, std::string_view start) const {
+    return objects_.count_from(prefix, start);
+  }
+  void scan(std::string_view start, const std::function<bool(const object_ref&)>& visit) const {
+    objects_.scan(start, visit);
+  }
   // `found_by`: the hashes of what found the object before or finds it now, each once.
   object_ref put(object_ref o, std::vector<std::uint64_t>* found_by = nullptr);
   object_ref erase(std::string_view key, std::vector<std::uint64_t>* found_by = nullptr);
@@ -95,8 +100,8 @@ class indexed_tree {
   void enter(const index_list::item& i, const object& o);
   void take_out(const index_list::item& i, const object& o);
 
-  // Of the objects under prefix and >= start those that have `value`, in key order, until `visit` returns false. The index must
-  // be one of this tree's.
+  // Of the objects under prefix and >= start those that have `value`, in key order, until `visit` returns false. The
+  // index must be one of this tree's.
   void scan(const index_list::item& by, std::string_view value, std::string_view prefix, std::string_view start,
             const std::function<bool(const object_ref&)>& visit) const;
   // How many have `value`: O(log n).

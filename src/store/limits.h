@@ -27,8 +27,9 @@ inline constexpr std::size_t key_changes_max = 1024;
 // Questions for the newest revision on their way at once: a reader that just missed one need not wait for its answer.
 inline constexpr std::size_t questions_in_flight_max = 4;
 
-// Events kept in memory for watches to start from and for exactly(): as long as etcd's `continue` tokens live. kube-apiserver's watch
-// cache promises 75 s. Under load the bytes win (store_options), of the resource that has the most; what is older is read from the log.
+// Events kept in memory for watches to start from and for exactly(): as long as etcd's `continue` tokens live.
+// kube-apiserver's watch cache promises 75 s. Under load the bytes win (store_options), of the resource that has the
+// most; what is older is read from the log.
 inline constexpr std::chrono::seconds history_age{300};
 // Without a word about how much memory there is.
 inline constexpr std::size_t history_bytes_default = 64 * 1024 * 1024;
@@ -40,12 +41,12 @@ inline constexpr std::size_t history_drop_max = 16'384;
 inline constexpr std::size_t history_resources_max = 512;
 // Events that a reader of the past looks at before others go first, and what it holds at once.
 inline constexpr std::size_t history_read_max = 4096;
-// States of the past that are kept for the next page of the same list. They share what hasn't changed since; what they hold beyond is
-// bounded by the history's bytes.
+// States of the past that are kept for the next page of the same list. They share what hasn't changed since; what they
+// hold beyond is bounded by the history's bytes.
 inline constexpr std::size_t exact_snapshots_max = 32;
 
-// The past is read from the log a stretch of revisions at a time. Stretches begin at multiples of this, so that many watches that start
-// near each other share them.
+// The past is read from the log a stretch of revisions at a time. Stretches begin at multiples of this, so that many
+// watches that start near each other share them.
 inline constexpr std::uint64_t past_stretch = 1000;
 // Stretches that are kept for whoever comes next, and for how long; half a megabyte each where objects are a kilobyte.
 inline constexpr std::size_t past_stretches_max = 8;
@@ -63,8 +64,8 @@ inline constexpr std::size_t watch_batch_max = 500;
 inline constexpr std::chrono::seconds compaction_interval{300};
 inline constexpr std::uint64_t compaction_retain_min = 1000;
 
-// A log of more than so many revisions, and twice as many as there are objects, is compacted soon after a start, but for the newest
-// ones: watches and lists of before the start go on there.
+// A log of more than so many revisions, and twice as many as there are objects, is compacted soon after a start, but
+// for the newest ones: watches and lists of before the start go on there.
 inline constexpr std::uint64_t compaction_early_min = 50'000;
 inline constexpr std::uint64_t compaction_early_factor = 2;
 inline constexpr std::uint64_t compaction_early_kept = 20'000;

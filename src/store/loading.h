@@ -26,8 +26,8 @@ class loader {
 
   indexed_tree objects;
   revision at = 0, compacted = 0;
-  revision loss_told = 0;  // up to where another server says that it had seen what was lost
-  seen_entry newest;       // of what exists
+  revision loss_told = 0;          // up to where another server says that it had seen what was lost
+  seen_entry newest;               // of what exists
   std::vector<object_ref> leased;  // some may have been replaced since
 
  private:

@@ -61,8 +61,8 @@ object_ref object_access::make(std::string_view key, std::string_view text, revi
   return make(key, text, key.starts_with("/registry/") ? find_layout(text) : std::nullopt, mod, created, lease);
 }
 
-object_ref object_access::make(std::string_view key, std::string_view text, const std::optional<text_layout>& at, revision mod,
-                               revision created, std::uint32_t lease) {
+object_ref object_access::make(std::string_view key, std::string_view text, const std::optional<text_layout>& at,
+                               revision mod, revision created, std::uint32_t lease) {
   char digits[20];
   auto number = revision_text(mod, digits);
   std::size_t added = at ? version_member.size() + number.size() + 1 + (at->has_members ? 1 : 0) : 0;

@@ -13,8 +13,8 @@ struct object_access {
   static object_ref make(std::string_view key, std::string_view text, revision mod, revision created,
                          std::uint32_t lease);
   // The same with the layout that is known already.
-  static object_ref make(std::string_view key, std::string_view text, const std::optional<text_layout>& layout, revision mod,
-                         revision created, std::uint32_t lease);
+  static object_ref make(std::string_view key, std::string_view text, const std::optional<text_layout>& layout,
+                         revision mod, revision created, std::uint32_t lease);
   // The same version with another resourceVersion: what a deletion shows.
   static object_ref with_revision(const object& o, revision at);
   // The value as it was logged: without resourceVersion.

@@ -16,11 +16,12 @@ namespace kedge::store {
 // untouched and out of the store. Called on the owner core.
 using value_decoder = std::function<result<std::string>(std::string_view key, std::string_view raw)>;
 
-// The canonical JSON of a stored JSON value of an older API version; nullopt where there is nothing to do. Called on the owner
-// core for everything that is read.
+// The canonical JSON of a stored JSON value of an older API version; nullopt where there is nothing to do. Called on
+// the owner core for everything that is read.
 using value_upgrade = std::function<std::optional<std::string>(std::string_view key, std::string_view text)>;
 
-// A value as it is to be stored, and what must still stand when it lands: what says that its key is the one to write with.
+// A value as it is to be stored, and what must still stand when it lands: what says that its key is the one to write
+// with.
 struct sealed_value {
   std::string stored;
   std::vector<guard> guards;
@@ -28,15 +29,16 @@ struct sealed_value {
 
 // Encryption at rest. On the owner core.
 struct value_transform {
-  // Nullopt: it is stored as it is. `now` is the newest state that this server has; when one of the guards fails the value is sealed
-  // again, by a newer state.
-  std::function<result<std::optional<sealed_value>>(std::string_view key, std::string_view plain, const snapshot& now)> seal;
+  // Nullopt: it is stored as it is. `now` is the newest state that this server has; when one of the guards fails the
+  // value is sealed again, by a newer state.
+  std::function<result<std::optional<sealed_value>>(std::string_view key, std::string_view plain, const snapshot& now)>
+      seal;
   // Called for stored values that begin with "k8s:enc:".
   std::function<result<std::string>(std::string_view key, std::string_view stored)> open;
   // Called for each value outside of /registry/ as it comes, in the log's order: keys may come there.
   std::function<void(std::string_view key, std::string_view stored)> seen;
-  // Rows of keys with this prefix hold what `open` needs: older versions of them are kept, and shown to `seen` at the start, while there
-  // is a value that it can't open. Empty: there are none.
+  // Rows of keys with this prefix hold what `open` needs: older versions of them are kept, and shown to `seen` at the
+  // start, while there is a value that it can't open. Empty: there are none.
   std::string keys_prefix;
 };
 
@@ -47,7 +49,8 @@ struct store_options {
   value_upgrade upgrade = {};
   value_transform transform = {};
   std::vector<index> indexes = {};  // what snapshots can be asked for by value
-  // How much of a key names its resource ("/registry/pods/"): the past is kept by resource. Unset: resource_size() in history.h.
+  // How much of a key names its resource ("/registry/pods/"): the past is kept by resource. Unset: resource_size() in
+  // history.h.
   std::function<std::size_t(std::string_view key)> resource_size = {};
   // Of recent events and the versions that they replaced, beside what exists.
   std::size_t history_bytes = history_bytes_default;
@@ -59,8 +62,9 @@ struct store_options {
   std::function<void(const error& why)> on_lost_history = {};
   std::chrono::nanoseconds history = history_age;
   std::chrono::nanoseconds compaction = compaction_interval;
-  // Where it is noted how far the database's history was seen (seen.h); empty: nowhere. A database that has less is refused with
-  // errc::corrupt, unless that is accepted: then revisions go on far above, and whoever holds an older one lists again.
+  // Where it is noted how far the database's history was seen (seen.h); empty: nowhere. A database that has less is
+  // refused with errc::corrupt, unless that is accepted: then revisions go on far above, and whoever holds an older one
+  // lists again.
   std::string seen_file = {};
   bool accept_data_loss = false;
   // Which cluster a state is of; empty when it doesn't say yet.
@@ -75,7 +79,8 @@ std::vector<reactor::loop*> loops_of(reactor::cores& c);
 // after the last of its users and watchers.
 task<result<std::unique_ptr<store>>> open_store(store_options options);
 
-// Of a store that open_store() gave, on its first loop: what its database takes, as last looked at; nullopt where it doesn't tell.
+// Of a store that open_store() gave, on its first loop: what its database takes, as last looked at; nullopt where it
+// doesn't tell.
 std::optional<datastore::space> occupied(const store& s);
 // There too: forgets the history now, but for the newest revisions, which are always kept, and gives the space back.
 task<result<void>> compact(store& s);

@@ -61,7 +61,8 @@ task<result<stretch_ref>> past_reader::read(std::string prefix, revision after, 
 task<result<undone>> past_reader::undo(std::string prefix, revision state, revision after, revision upto) {
   co_await readers_.acquire();
   released turn{readers_};
-  KEDGE_CO_TRY(auto page, co_await source_.log.past({.after = after, .upto = upto, .prefix = std::move(prefix), .replaced_max = state}));
+  KEDGE_CO_TRY(auto page, co_await source_.log.past(
+                              {.after = after, .upto = upto, .prefix = std::move(prefix), .replaced_max = state}));
   kedge_assert(page.at > after);
   undone out;
   out.at = page.at;

@@ -1,7 +1,9 @@
-// past.h: what was, read from the log: for watches that start before the history in memory, and states of lists that began then.
+// past.h: what was, read from the log: for watches that start before the history in memory, and states of lists that
+// began then.
 //
-// On the owner core. Work and memory are bounded: the log gives a stretch at a time, few readers hold one at once, and the stretches
-// that were read last are kept for a while, for whoever starts near them (all watches of a server that was restarted).
+// On the owner core. Work and memory are bounded: the log gives a stretch at a time, few readers hold one at once, and
+// the stretches that were read last are kept for a while, for whoever starts near them (all watches of a server that
+// was restarted).
 #pragma once
 
 #include <deque>
@@ -22,7 +24,8 @@ struct past_source {
   std::function<std::vector<std::uint64_t>(const object* before, const object* after)> found_by;
 };
 
-// The versions that stood at a revision of those keys of a prefix that were changed in (after, at]; null: there was none.
+// The versions that stood at a revision of those keys of a prefix that were changed in (after, at]; null: there was
+// none.
 struct undone {
   std::vector<std::pair<std::string, object_ref>> versions;
   revision at = 0;
@@ -32,8 +35,8 @@ class past_reader {
  public:
   explicit past_reader(past_source source) : source_(std::move(source)) {}
 
-  // Events of the prefix behind `after`, up to the stretch's `at`, which is more than that; earlier ones may be among them. `newest`:
-  // everything up to there has been applied. errc::expired: compacted.
+  // Events of the prefix behind `after`, up to the stretch's `at`, which is more than that; earlier ones may be among
+  // them. `newest`: everything up to there has been applied. errc::expired: compacted.
   task<result<stretch_ref>> events(std::string prefix, revision after, revision newest);
   // What the changes in (after, upto] replaced of the state at `state`, or in a part of that.
   task<result<undone>> undo(std::string prefix, revision state, revision after, revision upto);

@@ -24,7 +24,8 @@ seen_entry look_at(revision at, datastore::change kind, std::string_view key, st
 std::string write_seen(const seen_history& seen) {
   json::object out{{"cluster", seen.cluster},
                    {"revision", static_cast<std::int64_t>(seen.at)},
-                   {"entry", json::object{{"revision", static_cast<std::int64_t>(seen.newest.at)}, {"digest", fmt::format("{:016x}", seen.newest.digest)}}}};
+                   {"entry", json::object{{"revision", static_cast<std::int64_t>(seen.newest.at)},
+                                          {"digest", fmt::format("{:016x}", seen.newest.digest)}}}};
   if (seen.lost) out.set("lost", true);
   return json::write(std::move(out)) + "\n";
 }
@@ -33,7 +34,8 @@ result<seen_history> parse_seen(std::string_view text) {
   auto v = json::parse(text);
   auto digest = v ? unhex((*v)["entry"]["digest"].as_string()) : result<std::string>();
   auto at = v ? (*v)["revision"].as_integer(-1) : -1;
-  if (!v || !digest || digest->size() != 8 || at < 0) return fail(errc::corrupt, "it is not what a server has noted of its database");
+  if (!v || !digest || digest->size() != 8 || at < 0)
+    return fail(errc::corrupt, "it is not what a server has noted of its database");
   seen_history out{.cluster = std::string((*v)["cluster"].as_string()), .at = static_cast<revision>(at)};
   out.newest.at = static_cast<revision>((*v)["entry"]["revision"].as_integer(0));
   for (unsigned char c : *digest) out.newest.digest = out.newest.digest << 8 | c;
@@ -42,7 +44,8 @@ result<seen_history> parse_seen(std::string_view text) {
 }
 
 std::string missing_of(const seen_history& seen, const found_history& found, bool begun) {
-  if (begun && found.told > found.compacted) return fmt::format("another server had seen revision {} before it lost writes", found.told);
+  if (begun && found.told > found.compacted)
+    return fmt::format("another server had seen revision {} before it lost writes", found.told);
   if (seen.at == 0) return {};
   if (found.at == 0) return fmt::format("it is empty, and this server has seen revision {}", seen.at);
   if (!seen.cluster.empty() && !found.cluster.empty() && seen.cluster != found.cluster)

@@ -1,8 +1,9 @@
-// seen.h: what a server has seen of its database's history, noted beside its own data. A database that was restored, or taken over from by
-// a standby, may have less: revisions that were given out would be given a second time, and nobody who holds one would be told. So who
-// starts looks first whether the database still has what it has seen (facts 2.7).
+// seen.h: what a server has seen of its database's history, noted beside its own data. A database that was restored, or
+// taken over from by a standby, may have less: revisions that were given out would be given a second time, and nobody
+// who holds one would be told. So who starts looks first whether the database still has what it has seen (facts 2.7).
 //
-// One line of JSON, replaced at once (crypto/files.h): {"cluster":"<uid>","revision":285,"entry":{"revision":284,"digest":"…"},"lost":true}
+// One line of JSON, replaced at once (crypto/files.h):
+// {"cluster":"<uid>","revision":285,"entry":{"revision":284,"digest":"…"},"lost":true}
 #pragma once
 
 #include <optional>
@@ -40,8 +41,9 @@ struct found_history {
   std::optional<seen_entry> entry;  // the change at seen_history::newest.at, when it is there
   revision told = 0;                // up to where another server says that it had seen what was lost
 };
-// Why `found` can't be what was seen, in words; empty when it can. What was compacted since can't be compared, and needn't be: whoever
-// holds a revision of before is told to list again. Before the log has begun only an empty database, or another cluster's, is one.
+// Why `found` can't be what was seen, in words; empty when it can. What was compacted since can't be compared, and
+// needn't be: whoever holds a revision of before is told to list again. Before the log has begun only an empty
+// database, or another cluster's, is one.
 std::string missing_of(const seen_history& seen, const found_history& found, bool begun);
 
 }  // namespace kedge::store

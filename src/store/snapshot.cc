@@ -11,7 +11,9 @@ snapshot store_access::make(revision at, indexed_tree objects) {
   return s;
 }
 
-const index_list* store_access::indexes(const snapshot& s) { return s.state_ ? s.state_->objects.indexes().get() : nullptr; }
+const index_list* store_access::indexes(const snapshot& s) {
+  return s.state_ ? s.state_->objects.indexes().get() : nullptr;
+}
 
 indexed_tree store_access::objects(const snapshot& s) { return s.state_ ? s.state_->objects : indexed_tree(); }
 

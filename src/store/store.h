@@ -84,11 +84,11 @@ class snapshot {
   // false.
   void scan(std::string_view prefix, std::string_view start, const std::function<bool(const object_ref&)>& visit) const;
 
-  // Whether there is an index (index.h) of this name. Those that the store was opened with are always there, others as long as
-  // add_index() and remove_index() say.
+  // Whether there is an index (index.h) of this name. Those that the store was opened with are always there, others as
+  // long as add_index() and remove_index() say.
   bool has_index(std::string_view name) const noexcept;
-  // Of the objects whose key begins with `prefix` and is >= `start` ("" = all) those that the index has under `value`, in key
-  // order, until `visit` returns false. The index must be there.
+  // Of the objects whose key begins with `prefix` and is >= `start` ("" = all) those that the index has under `value`,
+  // in key order, until `visit` returns false. The index must be there.
   void scan(std::string_view index, std::string_view value, std::string_view prefix, std::string_view start,
             const std::function<bool(const object_ref&)>& visit) const;
   // How many objects the index has under the value: O(log n). The index must be there.
@@ -119,10 +119,10 @@ object_ref with_revision(const object& o, revision shown);
 
 // What a watch is about. It is woken by nothing else, however many there are.
 struct watch_scope {
-  std::string prefix;            // of the keys
-  bool one = false;              // only the object with this very key
-  // Not empty: only objects that this index has under `value`, before or after the change. Others may come along (a value with the same
-  // hash, or all when the index has gone), so who watches judges by the text.
+  std::string prefix;  // of the keys
+  bool one = false;    // only the object with this very key
+  // Not empty: only objects that this index has under `value`, before or after the change. Others may come along (a
+  // value with the same hash, or all when the index has gone), so who watches judges by the text.
   std::string index = {};
   std::string value = {};
   friend bool operator==(const watch_scope&, const watch_scope&) = default;
@@ -154,7 +154,8 @@ struct mutation {
   std::string value;                // create, update: JSON without resourceVersion, canonical member order (see above)
   revision expected = 0;            // update, remove: the version it replaces; 0 for remove: whatever is there
   std::uint32_t lease_seconds = 0;  // time to live (events); 0: none
-  // It is written only while all of them hold, whoever else writes: checked in the commit itself. errc::conflict otherwise.
+  // It is written only while all of them hold, whoever else writes: checked in the commit itself. errc::conflict
+  // otherwise.
   std::vector<guard> guards = {};
 };
 
@@ -174,20 +175,24 @@ class store {
   virtual task<result<snapshot>> latest() = 0;
   // A snapshot at `at` or later; errc::timeout when it doesn't come before the deadline.
   virtual task<result<snapshot>> at_least(revision at, time_point deadline) = 0;
-  // The state at exactly `at` of the keys that begin with `prefix`, of one resource; of other keys it may show a later one. What is
-  // no longer in memory is read from the log. errc::expired when compacted, errc::timeout when in the future.
+  // The state at exactly `at` of the keys that begin with `prefix`, of one resource; of other keys it may show a later
+  // one. What is no longer in memory is read from the log. errc::expired when compacted, errc::timeout when in the
+  // future.
   virtual task<result<snapshot>> exactly(revision at, std::string prefix, time_point deadline) = 0;
   // Asks to have the snapshot at hand for exactly(): somebody was told its revision, and will come back with it.
   virtual void keep(const snapshot& s) = 0;
 
   virtual task<result<commit>> write(mutation m) = 0;
 
-  // Events of the scope after `from` (0: from now on). What is no longer in memory is read from the log. errc::expired, here or from
-  // the watcher, when the log has forgotten them.
+  // Events of the scope after `from` (0: from now on). What is no longer in memory is read from the log. errc::expired,
+  // here or from the watcher, when the log has forgotten them.
   virtual result<std::unique_ptr<watcher>> watch(watch_scope scope, revision from) = 0;
-  result<std::unique_ptr<watcher>> watch(std::string prefix, revision from) { return watch(watch_scope{std::move(prefix)}, from); }
+  result<std::unique_ptr<watcher>> watch(std::string prefix, revision from) {
+    return watch(watch_scope{std::move(prefix)}, from);
+  }
 
-  // From any core. It is there (has_index) some time later, when all objects have been looked at. One of the same name stays.
+  // From any core. It is there (has_index) some time later, when all objects have been looked at. One of the same name
+  // stays.
   virtual void add_index(index what) = 0;
   // And this takes it out again, if it is there. Watches by it must have ended.
   virtual void remove_index(std::string name) = 0;
@@ -197,8 +202,8 @@ class store {
   // Whether every sealed value could be opened: who can't shows less than there is. The reason names one (for readyz).
   virtual result<void> complete() const = 0;
 
-  // On the owner core: next() of every watcher fails with errc::unavailable from now on, while all else goes on. For a server
-  // that ends: its clients watch elsewhere.
+  // On the owner core: next() of every watcher fails with errc::unavailable from now on, while all else goes on. For a
+  // server that ends: its clients watch elsewhere.
   virtual void end_watches() = 0;
   // On the owner core: ends the watches, writes what waits, closes the log. Nothing may be asked of the store after it.
   virtual task<void> close() = 0;

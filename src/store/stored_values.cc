@@ -11,10 +11,11 @@ namespace kedge::store {
 
 namespace {
 
-// What kube-apiserver keeps for itself beside the objects: its own allocators' bitmaps and its servers' marks. Here they are
-// not needed, and not worth a word.
+// What kube-apiserver keeps for itself beside the objects: its own allocators' bitmaps and its servers' marks. Here
+// they are not needed, and not worth a word.
 bool is_servers_own(std::string_view key) {
-  return key.starts_with("/registry/ranges/") || key.starts_with("/registry/masterleases/") || key.starts_with("/registry/peerserverleases/");
+  return key.starts_with("/registry/ranges/") || key.starts_with("/registry/masterleases/") ||
+         key.starts_with("/registry/peerserverleases/");
 }
 
 }  // namespace
@@ -60,7 +61,8 @@ std::optional<std::string> stored_values::take(const datastore::entry& e) {
   if (is_servers_own(e.name)) {
     log::debug("{}: {} at revision {} is left as it is: {}", options_.log->description(), quote(e.name), e.at, why);
   } else if (fresh && unreadable_.size() <= unreadable_logged_max) {
-    log::warning("{}: the value of {} at revision {} can't be read and is left as it is: {}", options_.log->description(), quote(e.name), e.at, why);
+    log::warning("{}: the value of {} at revision {} can't be read and is left as it is: {}",
+                 options_.log->description(), quote(e.name), e.at, why);
   }
   return std::nullopt;
 }
@@ -88,7 +90,8 @@ revision stored_values::compaction_bound() const noexcept {
   return !unopened_.empty() && !key_changes_.empty() ? *key_changes_.begin() - 1 : std::numeric_limits<revision>::max();
 }
 
-task<result<void>> stored_values::read_key_rows(revision after, revision upto, std::function<void(const datastore::past_change&)> visit) {
+task<result<void>> stored_values::read_key_rows(revision after, revision upto,
+                                                std::function<void(const datastore::past_change&)> visit) {
   auto& loop = reactor::loop::current();
   auto prefix = options_.transform.keys_prefix;
   if (prefix.empty()) co_return result<void>();
@@ -107,8 +110,12 @@ task<result<void>> stored_values::read_key_rows(revision after, revision upto, s
 
 error stored_values::unopened() const {
   auto one = unreadable_.find(*unopened_.begin());
-  return {errc::corrupt, fmt::format("the stored value of {} can't be opened ({}): the key that it was encrypted with is missing here. Until it "
-                                     "is back, or the row is gone, this server is not ready", one->first, one->second)};
+  return {
+      errc::corrupt,
+      fmt::format(
+          "the stored value of {} can't be opened ({}): the key that it was encrypted with is missing here. Until it "
+          "is back, or the row is gone, this server is not ready",
+          one->first, one->second)};
 }
 
 const std::string* stored_values::unreadable(std::string_view key) const noexcept {
@@ -119,7 +126,8 @@ const std::string* stored_values::unreadable(std::string_view key) const noexcep
 
 void stored_values::tell_unreadable() const {
   if (unreadable_.size() <= unreadable_logged_max) return;
-  log::warning("{}: {} stored values can't be read and are left as they are", options_.log->description(), unreadable_.size());
+  log::warning("{}: {} stored values can't be read and are left as they are", options_.log->description(),
+               unreadable_.size());
 }
 
 void stored_values::forget_all_but(const std::unordered_set<std::string>& names) {

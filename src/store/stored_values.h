@@ -1,4 +1,5 @@
-// stored_values.h: from what a database holds to an object's text: decrypted, decoded, of today's version, in the canonical order.
+// stored_values.h: from what a database holds to an object's text: decrypted, decoded, of today's version, in the
+// canonical order.
 //
 // What can't be read is left as it is, told, and remembered: nobody may write over it.
 #pragma once
@@ -31,13 +32,15 @@ class stored_values {
   void forget() noexcept;
   void forget_all_but(const std::unordered_set<std::string>& names);
 
-  // The version of a row that held keys goes with compaction once a newer one stands: called for every change, in the log's order or
-  // not. Up to where compaction may go: it takes no row with the key of a value that can't be opened now.
+  // The version of a row that held keys goes with compaction once a newer one stands: called for every change, in the
+  // log's order or not. Up to where compaction may go: it takes no row with the key of a value that can't be opened
+  // now.
   void note_keys(revision at, datastore::change kind, std::string_view key);
   revision compaction_bound() const noexcept;
-  // Notes every change of rows with keys in (after, upto] that the log still has, in its order, and gives it to `visit` (if any). Without
-  // one it takes its time, as compaction does.
-  task<result<void>> read_key_rows(revision after, revision upto, std::function<void(const datastore::past_change&)> visit);
+  // Notes every change of rows with keys in (after, upto] that the log still has, in its order, and gives it to `visit`
+  // (if any). Without one it takes its time, as compaction does.
+  task<result<void>> read_key_rows(revision after, revision upto,
+                                   std::function<void(const datastore::past_change&)> visit);
   // Whether each sealed value could be opened, and what to say when not.
   bool all_opened() const noexcept { return unopened_.empty(); }
   error unopened() const;

@@ -14,7 +14,8 @@ namespace {
 
 constexpr std::size_t bad = std::string_view::npos;
 
-// ---- 64 bytes at a time. A pod's text is 3 KB and is walked at every change (indexes) and by every selector that has none.
+// ---- 64 bytes at a time. A pod's text is 3 KB and is walked at every change (indexes) and by every selector that has
+// none.
 
 using block = unsigned char __attribute__((ext_vector_type(64)));
 using block_bits = bool __attribute__((ext_vector_type(64)));
@@ -29,13 +30,17 @@ void load(std::string_view t, std::size_t i, block& out) noexcept {
   }
 }
 // Bit n: whether byte n is `c`.
-std::uint64_t where(const block& b, unsigned char c) noexcept { return __builtin_bit_cast(std::uint64_t, __builtin_convertvector(b == c, block_bits)); }
+std::uint64_t where(const block& b, unsigned char c) noexcept {
+  return __builtin_bit_cast(std::uint64_t, __builtin_convertvector(b == c, block_bits));
+}
 // The same for a kind of bracket: [ and { differ in one bit alone, and so do ] and }.
 std::uint64_t where_bracket(const block& b, unsigned char brace) noexcept {
-  return __builtin_bit_cast(std::uint64_t, __builtin_convertvector((b | static_cast<unsigned char>(0x20)) == brace, block_bits));
+  return __builtin_bit_cast(std::uint64_t,
+                            __builtin_convertvector((b | static_cast<unsigned char>(0x20)) == brace, block_bits));
 }
 
-// Which characters are escaped by a backslash before them (outside of strings, where JSON has none, too). `carry`: whether the first one is, and then the one behind the last.
+// Which characters are escaped by a backslash before them (outside of strings, where JSON has none, too). `carry`:
+// whether the first one is, and then the one behind the last.
 std::uint64_t escaped(std::uint64_t backslashes, std::uint64_t& carry) noexcept {
   std::uint64_t out = carry;
   carry = 0;

@@ -23,12 +23,13 @@ struct text_layout {
 // as was looked (up to the labels, or the end of metadata).
 std::optional<text_layout> find_layout(std::string_view text);
 
-// The text of the member at a dotted path ("spec.nodeName") of a compact object, a string with its quotes; empty without one.
-// Linear in what stands before it.
+// The text of the member at a dotted path ("spec.nodeName") of a compact object, a string with its quotes; empty
+// without one. Linear in what stands before it.
 std::string_view member_at(std::string_view object, std::string_view path);
 // Each element of a compact array, until `visit` returns false; nothing for what is none.
 void each_element(std::string_view array, const std::function<bool(std::string_view element)>& visit);
-// What a string's text (with quotes) means: a view of it, or of `buffer` when it has escapes. Of other texts the text itself.
+// What a string's text (with quotes) means: a view of it, or of `buffer` when it has escapes. Of other texts the text
+// itself.
 std::string_view string_in(std::string_view text, std::string& buffer);
 
 // Whether brackets and strings of `text` make it one whole object. What was written by us is; a database may hold

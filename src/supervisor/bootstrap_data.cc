@@ -46,18 +46,20 @@ bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0;
 // Times of files don't count: only a change of content is one.
 bool same_content(const crypto::bootstrap_files& a, const crypto::bootstrap_files& b) {
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](auto& x, auto& y) {
-    return x.first == y.first && x.second.content == y.second.content;
-  });
+           return x.first == y.first && x.second.content == y.second.content;
+         });
 }
 
 error other_token() {
   return {errc::invalid,
-          "bootstrap data already found and encrypted with different token: the datastore belongs to a cluster; start this server with "
+          "bootstrap data already found and encrypted with different token: the datastore belongs to a cluster; start "
+          "this server with "
           "that cluster's --token (it stands in server/token in the data directory of any of its servers)"};
 }
 
 // What the record says once the token is another: the agents' follows where it was the same.
-result<crypto::bootstrap_files> with_token(crypto::bootstrap_files files, const std::string& old_password, const std::string& new_password) {
+result<crypto::bootstrap_files> with_token(crypto::bootstrap_files files, const std::string& old_password,
+                                           const std::string& new_password) {
   auto passwd = files.find("PasswdFile");
   if (passwd == files.end()) return files;
   KEDGE_TRY(auto table, crypto::passwd::parse(passwd->second.content));
@@ -73,7 +75,9 @@ result<crypto::bootstrap_files> with_token(crypto::bootstrap_files files, const 
 
 }  // namespace
 
-std::string token_id(std::string_view password) { return crypto::bootstrap_key(password).substr(crypto::bootstrap_prefix.size()); }
+std::string token_id(std::string_view password) {
+  return crypto::bootstrap_key(password).substr(crypto::bootstrap_prefix.size());
+}
 
 std::string rotation_key(std::string_view password) { return std::string(rotation_prefix) + token_id(password); }
 
@@ -94,7 +98,9 @@ std::optional<rotation> rotation_of(const store::snapshot& s, std::string_view p
   return row ? std::optional(read_rotation(row->bytes(), password)) : std::nullopt;
 }
 
-std::string text_of(const rotation& r) { return "the cluster's token was rotated at " + format_rfc3339(r.at) + " by the server at " + r.by; }
+std::string text_of(const rotation& r) {
+  return "the cluster's token was rotated at " + format_rfc3339(r.at) + " by the server at " + r.by;
+}
 
 result<crypto::bootstrap_files> read_bootstrap_files(const std::string& server_dir) {
   crypto::bootstrap_files out;
@@ -109,7 +115,8 @@ result<crypto::bootstrap_files> read_bootstrap_files(const std::string& server_d
   return out;
 }
 
-result<std::vector<std::string>> write_bootstrap_files(const std::string& server_dir, const crypto::bootstrap_files& files, bool compare) {
+result<std::vector<std::string>> write_bootstrap_files(const std::string& server_dir,
+                                                       const crypto::bootstrap_files& files, bool compare) {
   KEDGE_TRY(auto now, read_bootstrap_files(server_dir));
   std::vector<std::string> changed, newer;
   for (auto& r : table) {
@@ -122,7 +129,9 @@ result<std::vector<std::string>> write_bootstrap_files(const std::string& server
     changed.emplace_back(r.name);
   }
   if (!newer.empty())
-    return fail(errc::conflict, join(newer, ", ") + " newer than datastore and could cause a cluster outage. Remove the file(s) from disk and restart to be recreated from datastore.");
+    return fail(errc::conflict, join(newer, ", ") +
+                                    " newer than datastore and could cause a cluster outage. Remove the file(s) from "
+                                    "disk and restart to be recreated from datastore.");
   for (auto& r : table) {
     if (std::find(changed.begin(), changed.end(), r.name) == changed.end()) continue;
     auto& f = files.find(r.name)->second;
@@ -163,13 +172,17 @@ task<result<std::optional<store::object_ref>>> bootstrap_data::find_or_hold(std:
       if (!own->bytes().empty()) co_return std::optional(own);
       // Another server makes the files, or died while it did.
       if (loop.now() < until) {
-        if (!std::exchange(told, true)) log::info("another server is making the cluster's certificates; waiting for it");
+        if (!std::exchange(told, true))
+          log::info("another server is making the cluster's certificates; waiting for it");
         co_await reactor::sleep_for(look_again);
         continue;
       }
-      if (shared_) log::warning("the server that began to make the cluster's certificates has not finished; taking over");
-      auto taken = co_await store_.write({.kind = store::write_kind::remove, .key = key, .value = {}, .expected = own->mod()});
-      if (!taken && taken.error().code != errc::conflict && taken.error().code != errc::not_found) co_return fail(std::move(taken).error());
+      if (shared_)
+        log::warning("the server that began to make the cluster's certificates has not finished; taking over");
+      auto taken =
+          co_await store_.write({.kind = store::write_kind::remove, .key = key, .value = {}, .expected = own->mod()});
+      if (!taken && taken.error().code != errc::conflict && taken.error().code != errc::not_found)
+        co_return fail(std::move(taken).error());
       until = loop.now() + hold_time_max;
       continue;
     }
@@ -195,8 +208,10 @@ task<result<void>> bootstrap_data::adopt_older_form(const store::snapshot& now, 
     KEDGE_CO_TRY(auto value, crypto::encrypt_bootstrap(plain, password, reactor::loop::current().random()));
     auto made = co_await store_.write({.kind = store::write_kind::create, .key = key, .value = std::move(value)});
     if (!made && made.error().code != errc::already_exists) co_return fail(std::move(made).error());
-    auto gone = co_await store_.write({.kind = store::write_kind::remove, .key = std::string(record->key()), .value = {}, .expected = record->mod()});
-    if (!gone && gone.error().code != errc::not_found && gone.error().code != errc::conflict) co_return fail(std::move(gone).error());
+    auto gone = co_await store_.write(
+        {.kind = store::write_kind::remove, .key = std::string(record->key()), .value = {}, .expected = record->mod()});
+    if (!gone && gone.error().code != errc::not_found && gone.error().code != errc::conflict)
+      co_return fail(std::move(gone).error());
     log::info("the bootstrap data was encrypted anew, under the token's password");
   }
   co_return result<void>();
@@ -227,7 +242,9 @@ task<result<std::string>> bootstrap_data::present_password(std::string password)
       continue;
     }
     if (!kept || *kept == password)
-      co_return fail(errc::invalid, text_of(*rotated) + " while this one was away: start it with the new --token (it stands in server/token in the data directory of any other server)");
+      co_return fail(errc::invalid, text_of(*rotated) +
+                                        " while this one was away: start it with the new --token (it stands in "
+                                        "server/token in the data directory of any other server)");
     password = *std::exchange(kept, std::nullopt);
   }
 }
@@ -243,8 +260,11 @@ task<result<void>> bootstrap_data::load() {
   }
   KEDGE_CO_TRY(password, co_await present_password(*std::move(password)));
   if (token_outdated_)
-    log::warning("--token is one from before a rotation of the cluster's token; this server goes on with the present one, which stands in {}/token: "
-                 "give it that, or none", settings_.server_dir());
+    log::warning(
+        "--token is one from before a rotation of the cluster's token; this server goes on with the present one, which "
+        "stands in {}/token: "
+        "give it that, or none",
+        settings_.server_dir());
   KEDGE_CO_TRY(auto now, co_await store_.latest());
   KEDGE_CO_CHECK(co_await adopt_older_form(now, *password));
   KEDGE_CO_TRY(auto record, co_await find_or_hold(crypto::bootstrap_key(*password)));
@@ -261,7 +281,8 @@ task<result<void>> bootstrap_data::save(std::string password) {
     KEDGE_CO_TRY(auto now, co_await store_.latest());
     auto own = now.find(key);
     if (held_ && (!own || own->mod() != *held_))
-      co_return fail(errc::conflict, "another server made the cluster's certificates, because this one took too long; start it again");
+      co_return fail(errc::conflict,
+                     "another server made the cluster's certificates, because this one took too long; start it again");
     if (!own && now.count(crypto::bootstrap_prefix)) co_return fail(other_token());
     if (own && !own->bytes().empty()) {
       KEDGE_CO_TRY(auto plain, crypto::decrypt_bootstrap(own->bytes(), password));
@@ -272,13 +293,15 @@ task<result<void>> bootstrap_data::save(std::string password) {
       if (same_content(merged, recorded)) co_return result<void>();
       **files = std::move(merged);
     }
-    KEDGE_CO_TRY(auto value, crypto::encrypt_bootstrap(crypto::write_bootstrap_files(**files), password, reactor::loop::current().random()));
+    KEDGE_CO_TRY(auto value, crypto::encrypt_bootstrap(crypto::write_bootstrap_files(**files), password,
+                                                       reactor::loop::current().random()));
     auto written = co_await store_.write({.kind = own ? store::write_kind::update : store::write_kind::create,
                                           .key = key,
                                           .value = std::move(value),
                                           .expected = own ? own->mod() : 0});
     if (written) break;
-    if (written.error().code != errc::conflict && written.error().code != errc::already_exists && written.error().code != errc::not_found)
+    if (written.error().code != errc::conflict && written.error().code != errc::already_exists &&
+        written.error().code != errc::not_found)
       co_return fail(std::move(written).error());
   }
   bool first = std::exchange(token_made_, false);
@@ -302,7 +325,10 @@ task<result<void>> bootstrap_data::rotate(std::string old_password, std::string 
   KEDGE_CO_TRY(auto now, co_await store_.latest());
   if (auto before = rotation_of(now, old_password)) co_return fail(errc::already_exists, text_of(*before));
   auto old = now.find(crypto::bootstrap_key(old_password));
-  if (!old || old->bytes().empty()) co_return fail(errc::not_found, "the datastore's record of the cluster is not under this server's token any more; restart it with the present --token");
+  if (!old || old->bytes().empty())
+    co_return fail(errc::not_found,
+                   "the datastore's record of the cluster is not under this server's token any more; restart it with "
+                   "the present --token");
   if (now.find(crypto::bootstrap_key(new_password)) || now.find(rotation_key(new_password)))
     co_return fail(errc::invalid, "that token was the cluster's before; choose another");
   // What can't be carried out must not be begun: no token would open anything.
@@ -311,14 +337,22 @@ task<result<void>> bootstrap_data::rotate(std::string old_password, std::string 
   if (auto moved = with_token(std::move(recorded), old_password, new_password); !moved)
     co_return fail(std::move(moved).error().with("the datastore's record of the cluster: "));
   KEDGE_CO_TRY(auto sealed, crypto::encrypt_bootstrap(new_password, old_password, loop.random()));
-  auto row = json::object{{"by", std::move(by)}, {"at", format_rfc3339(loop.wall_now())}, {"sealed", std::move(sealed)}};
-  auto made = co_await store_.write({.kind = store::write_kind::create, .key = rotation_key(old_password), .value = json::write(row)});
-  if (!made) co_return fail(made.error().code, made.error().code == errc::already_exists ? "the token was rotated by another server at the same moment" : made.error().message);
+  auto row =
+      json::object{{"by", std::move(by)}, {"at", format_rfc3339(loop.wall_now())}, {"sealed", std::move(sealed)}};
+  auto made = co_await store_.write(
+      {.kind = store::write_kind::create, .key = rotation_key(old_password), .value = json::write(row)});
+  if (!made)
+    co_return fail(made.error().code, made.error().code == errc::already_exists
+                                          ? "the token was rotated by another server at the same moment"
+                                          : made.error().message);
   co_return result<void>();
 }
 
 task<result<void>> bootstrap_data::finish_rotation(std::string old_password, std::string new_password) {
-  auto lost = [](const result<store::commit>& w) { return !w && w.error().code != errc::conflict && w.error().code != errc::not_found && w.error().code != errc::already_exists; };
+  auto lost = [](const result<store::commit>& w) {
+    return !w && w.error().code != errc::conflict && w.error().code != errc::not_found &&
+           w.error().code != errc::already_exists;
+  };
   for (;;) {
     KEDGE_CO_TRY(auto now, co_await store_.latest());
     auto old = now.find(crypto::bootstrap_key(old_password)), fresh = now.find(crypto::bootstrap_key(new_password));
@@ -330,11 +364,13 @@ task<result<void>> bootstrap_data::finish_rotation(std::string old_password, std
     bool same = false;
     if (fresh) {
       auto standing = crypto::decrypt_bootstrap(fresh->bytes(), new_password);
-      auto parsed = standing ? crypto::parse_bootstrap_files(*standing) : result<crypto::bootstrap_files>(fail(standing.error()));
+      auto parsed =
+          standing ? crypto::parse_bootstrap_files(*standing) : result<crypto::bootstrap_files>(fail(standing.error()));
       same = parsed && same_content(*parsed, files);
     }
     if (!same) {
-      KEDGE_CO_TRY(auto value, crypto::encrypt_bootstrap(crypto::write_bootstrap_files(files), new_password, reactor::loop::current().random()));
+      KEDGE_CO_TRY(auto value, crypto::encrypt_bootstrap(crypto::write_bootstrap_files(files), new_password,
+                                                         reactor::loop::current().random()));
       auto written = co_await store_.write({.kind = fresh ? store::write_kind::update : store::write_kind::create,
                                             .key = crypto::bootstrap_key(new_password),
                                             .value = std::move(value),
@@ -342,7 +378,8 @@ task<result<void>> bootstrap_data::finish_rotation(std::string old_password, std
       if (lost(written)) co_return fail(std::move(written).error());
       if (!written) continue;
     }
-    auto gone = co_await store_.write({.kind = store::write_kind::remove, .key = std::string(old->key()), .value = {}, .expected = old->mod()});
+    auto gone = co_await store_.write(
+        {.kind = store::write_kind::remove, .key = std::string(old->key()), .value = {}, .expected = old->mod()});
     if (lost(gone)) co_return fail(std::move(gone).error());
     if (gone) co_return result<void>();
   }
@@ -359,24 +396,32 @@ task<result<void>> bootstrap_data::forget_sealed(std::string sealed_row) {
     auto told = json::parse(row->bytes());
     if (told && told->find("sealed")) {
       told->erase("sealed");
-      auto done = co_await store_.write({.kind = store::write_kind::update, .key = std::string(row->key()), .value = json::write(*told), .expected = row->mod()});
-      if (!done && done.error().code != errc::conflict && done.error().code != errc::not_found) co_return fail(std::move(done).error());
+      auto done = co_await store_.write({.kind = store::write_kind::update,
+                                         .key = std::string(row->key()),
+                                         .value = json::write(*told),
+                                         .expected = row->mod()});
+      if (!done && done.error().code != errc::conflict && done.error().code != errc::not_found)
+        co_return fail(std::move(done).error());
     }
   }
   std::ranges::sort(rows, {}, [](const store::object_ref& o) { return o->created(); });
   for (std::size_t i = 0; i + rotations_kept_max < rows.size(); ++i)
-    (void)co_await store_.write({.kind = store::write_kind::remove, .key = std::string(rows[i]->key()), .value = {}, .expected = rows[i]->mod()});
+    (void)co_await store_.write({.kind = store::write_kind::remove,
+                                 .key = std::string(rows[i]->key()),
+                                 .value = {},
+                                 .expected = rows[i]->mod()});
   co_return result<void>();
 }
 
 task<result<std::vector<std::string>>> bootstrap_data::refresh(std::string password) {
   auto record = store_.current().find(crypto::bootstrap_key(password));
   if (!record || record->bytes().empty()) co_return std::vector<std::string>();
-  auto changed = co_await reactor::offload([record, password, dir = settings_.server_dir()]() -> result<std::vector<std::string>> {
-    KEDGE_TRY(auto plain, crypto::decrypt_bootstrap(record->bytes(), password));
-    KEDGE_TRY(auto files, crypto::parse_bootstrap_files(plain));
-    return write_bootstrap_files(dir, files, false);
-  });
+  auto changed =
+      co_await reactor::offload([record, password, dir = settings_.server_dir()]() -> result<std::vector<std::string>> {
+        KEDGE_TRY(auto plain, crypto::decrypt_bootstrap(record->bytes(), password));
+        KEDGE_TRY(auto files, crypto::parse_bootstrap_files(plain));
+        return write_bootstrap_files(dir, files, false);
+      });
   if (!changed) co_return fail(changed.error());
   co_return std::move(*changed);
 }

@@ -1,23 +1,28 @@
-// bootstrap_data.h: the cluster's identity (CAs, keys, passwd, encryption keys), shared between servers through the datastore.
+// bootstrap_data.h: the cluster's identity (CAs, keys, passwd, encryption keys), shared between servers through the
+// datastore.
 //
 //   open the store ─▶ load(): the record ─▶ files of $D/server      none yet: an empty record holds the place
 //                 ─▶ credentials::open() makes what is missing ─▶ save(): files ─▶ the record
 //
-// The record is K3s's (crypto/bootstrap_record.h), so that a server needs only the datastore and the token, and either program's
-// servers can join the other's. With SQLite it is there too: the database and the token are then a whole backup.
+// The record is K3s's (crypto/bootstrap_record.h), so that a server needs only the datastore and the token, and either
+// program's servers can join the other's. With SQLite it is there too: the database and the token are then a whole
+// backup.
 //
 // A token is rotated by one write, and whoever comes upon that carries the rest out:
 //
-//   rotate: row /kedge/token/<id of the old> = {by, at, the new one sealed by the old}     from here on the old one opens nothing
-//        ─▶ each server that knows the old one: the record under the new one's key ─▶ the old record goes ─▶ files of $D/server
-//        ─▶ all that live have told that they have it, or a minute is over: what is sealed goes, `by` and `at` stay
+//   rotate: row /kedge/token/<id of the old> = {by, at, the new one sealed by the old}     from here on the old one
+//   opens nothing
+//        ─▶ each server that knows the old one: the record under the new one's key ─▶ the old record goes ─▶ files of
+//        $D/server ─▶ all that live have told that they have it, or a minute is over: what is sealed goes, `by` and
+//        `at` stay
 //
-// Every step may be done twice, by several servers at once, and by a server that starts. One that was away for longer finds what stays,
-// and says what to do. What is sealed is not weaker than what stood beside it: with the old token and the datastore's rows of that
-// time one has the old record, and so the CAs' keys.
+// Every step may be done twice, by several servers at once, and by a server that starts. One that was away for longer
+// finds what stays, and says what to do. What is sealed is not weaker than what stood beside it: with the old token and
+// the datastore's rows of that time one has the old record, and so the CAs' keys.
 //
-// Invariant: the files that were served with are the record's; where both differ, what is older is replaced, and a file that was
-// changed by hand later than the record stops the start, because half of the cluster would not trust the other.
+// Invariant: the files that were served with are the record's; where both differ, what is older is replaced, and a file
+// that was changed by hand later than the record stops the start, because half of the cluster would not trust the
+// other.
 #pragma once
 
 #include <optional>
@@ -36,13 +41,15 @@ class bootstrap_data {
 
   // Before credentials::open(). errc::invalid: the datastore belongs to a cluster with another token.
   task<result<void>> load();
-  // After it, with the server's password: writes the record where it is missing, or differs from the files (a new agent token, new
-  // encryption keys).
+  // After it, with the server's password: writes the record where it is missing, or differs from the files (a new agent
+  // token, new encryption keys).
   task<result<void>> save(std::string password);
-  // With load(): --token is one from before a rotation that this server has taken part in. It goes on with what it knows.
+  // With load(): --token is one from before a rotation that this server has taken part in. It goes on with what it
+  // knows.
   bool token_outdated() const noexcept { return token_outdated_; }
 
-  // From here on `old_password` opens nothing, and whoever knows it comes to know the new one. errc::already_exists: it was rotated before.
+  // From here on `old_password` opens nothing, and whoever knows it comes to know the new one. errc::already_exists: it
+  // was rotated before.
   task<result<void>> rotate(std::string old_password, std::string new_password, std::string by);
   // What a rotation of that token has left to be done with the records. Any number of servers at once.
   task<result<void>> finish_rotation(std::string old_password, std::string new_password);
@@ -71,7 +78,7 @@ class bootstrap_data {
 
 // That a token was rotated.
 struct rotation {
-  std::string by;                       // the server that was asked to
+  std::string by;  // the server that was asked to
   wall_time at{};
   std::optional<std::string> password;  // the new one, as long as it is sealed there
 };
@@ -90,8 +97,9 @@ result<std::optional<std::string>> known_password(const config& c, bool given = 
 
 // What stands on this server's disk, by K3s's names. Blocking.
 result<crypto::bootstrap_files> read_bootstrap_files(const std::string& server_dir);
-// Writes `files`, with their times; names of those that changed. `compare`: refuses to replace one that is newer by more than K3s's
-// 3 s. Blocking.
-result<std::vector<std::string>> write_bootstrap_files(const std::string& server_dir, const crypto::bootstrap_files& files, bool compare);
+// Writes `files`, with their times; names of those that changed. `compare`: refuses to replace one that is newer by
+// more than K3s's 3 s. Blocking.
+result<std::vector<std::string>> write_bootstrap_files(const std::string& server_dir,
+                                                       const crypto::bootstrap_files& files, bool compare);
 
 }  // namespace kedge::supervisor

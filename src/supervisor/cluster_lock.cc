@@ -18,7 +18,8 @@ constexpr int attempts_max = 5;  // each lost to another server at the same mome
 }  // namespace
 
 std::string cluster_lock::value() const {
-  return json::write(json::object{{"address", parts_.address}, {"identity", parts_.identity}, {"work", work_}, {"since", since_}});
+  return json::write(
+      json::object{{"address", parts_.address}, {"identity", parts_.identity}, {"work", work_}, {"since", since_}});
 }
 
 task<result<void>> cluster_lock::take(std::string work) {
@@ -41,22 +42,27 @@ task<result<void>> cluster_lock::try_to_take() {
     if (standing) {
       auto holder = json::parse(standing->bytes()).value_or(json::value());
       auto address = std::string(holder["address"].as_string()), identity = std::string(holder["identity"].as_string());
-      // A row without an owner is an older server's, and ends with its lease. One of this server's own is from an earlier life of it, and doesn't live.
+      // A row without an owner is an older server's, and ends with its lease. One of this server's own is from an
+      // earlier life of it, and doesn't live.
       bool gone = !identity.empty() && !parts_.lives(identity);
       if (!gone)
-        co_return fail(errc::already_exists, identity.empty() ? "another server changes what all servers share; try again"
-                                                              : fmt::format("the server at {} {} since {}; try again when that is done", address,
-                                                                            holder["work"].as_string(), holder["since"].as_string()));
+        co_return fail(errc::already_exists,
+                       identity.empty()
+                           ? "another server changes what all servers share; try again"
+                           : fmt::format("the server at {} {} since {}; try again when that is done", address,
+                                         holder["work"].as_string(), holder["since"].as_string()));
       log::info("the server at {} ended while it {}; its lock is taken over", address, holder["work"].as_string());
     }
-    auto written = co_await parts_.objects.write({.kind = standing ? store::write_kind::update : store::write_kind::create,
-                                                  .key = parts_.row,
-                                                  .value = value(),
-                                                  .expected = standing ? standing->mod() : 0,
-                                                  .lease_seconds = lease_seconds});
+    auto written =
+        co_await parts_.objects.write({.kind = standing ? store::write_kind::update : store::write_kind::create,
+                                       .key = parts_.row,
+                                       .value = value(),
+                                       .expected = standing ? standing->mod() : 0,
+                                       .lease_seconds = lease_seconds});
     if (written) co_return result<void>();
     auto code = written.error().code;
-    if (code != errc::already_exists && code != errc::conflict && code != errc::not_found) co_return fail(std::move(written).error());
+    if (code != errc::already_exists && code != errc::conflict && code != errc::not_found)
+      co_return fail(std::move(written).error());
   }
   co_return fail(errc::conflict, "other servers take the lock " + parts_.row + " all the time; try again");
 }
@@ -76,7 +82,11 @@ task<void> cluster_lock::renew() {
     if (!now) continue;  // the datastore is away, for everybody
     auto row = mine(*now);
     if (row) {
-      auto written = co_await parts_.objects.write({.kind = store::write_kind::update, .key = parts_.row, .value = value(), .expected = row->mod(), .lease_seconds = lease_seconds});
+      auto written = co_await parts_.objects.write({.kind = store::write_kind::update,
+                                                    .key = parts_.row,
+                                                    .value = value(),
+                                                    .expected = row->mod(),
+                                                    .lease_seconds = lease_seconds});
       if (written || (written.error().code != errc::conflict && written.error().code != errc::not_found)) continue;
     }
     log::error("the lock {} was taken over by another server, which took this one for dead", parts_.row);
@@ -97,7 +107,8 @@ task<void> cluster_lock::give_back() {
     auto now = co_await parts_.objects.latest();
     auto row = now ? mine(*now) : store::object_ref();
     if (!row) co_return;
-    auto gone = co_await parts_.objects.write({.kind = store::write_kind::remove, .key = parts_.row, .value = {}, .expected = row->mod()});
+    auto gone = co_await parts_.objects.write(
+        {.kind = store::write_kind::remove, .key = parts_.row, .value = {}, .expected = row->mod()});
     if (gone || gone.error().code != errc::conflict) co_return;
   }
 }

@@ -1,10 +1,11 @@
 // cluster_lock.h: held by the one server that changes what all servers share: the encryption keys, the token.
 //
 //   row {"address","identity","work","since"}, with a lease of 30 s that is renewed every 10 s while the work lasts
-//     ─▶ whoever finds it: held, by whom and for what; but its own from an earlier life, or a dead server's, is taken over
+//     ─▶ whoever finds it: held, by whom and for what; but its own from an earlier life, or a dead server's, is taken
+//     over
 //
-// It keeps two administrators from working at once. It is no fence: what its holder writes is guarded by the revisions that it read,
-// and a holder that lost it (stopped, cut off) sees that before its next step.
+// It keeps two administrators from working at once. It is no fence: what its holder writes is guarded by the revisions
+// that it read, and a holder that lost it (stopped, cut off) sees that before its next step.
 #pragma once
 
 #include <functional>
@@ -20,8 +21,8 @@ class cluster_lock {
   struct parts {
     store::store& objects;
     std::string row;
-    std::string address;   // of this server
-    std::string identity;  // of this process
+    std::string address;                                   // of this server
+    std::string identity;                                  // of this process
     std::function<bool(std::string_view identity)> lives;  // whether another server's process does
   };
   explicit cluster_lock(parts p) : parts_(std::move(p)) {}

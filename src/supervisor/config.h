@@ -1,4 +1,5 @@
-// config.h: what the supervisor needs to know of the server it speaks for. The command line fills it (cli/server_settings.cc).
+// config.h: what the supervisor needs to know of the server it speaks for. The command line fills it
+// (cli/server_settings.cc).
 #pragma once
 
 #include <cstdint>
@@ -8,15 +9,15 @@
 namespace kedge::supervisor {
 
 struct config {
-  std::string data_dir;       // $D, /var/lib/rancher/k3s; the server's part is $D/server
-  std::string node_name;      // this server's own node
+  std::string data_dir;   // $D, /var/lib/rancher/k3s; the server's part is $D/server
+  std::string node_name;  // this server's own node
   bool disable_agent = false;
   std::vector<std::string> node_ips, node_external_ips;
 
-  std::string token;          // as given: short, full or empty (then read from disk, or made)
-  std::string agent_token;    // empty: the token's password
+  std::string token;        // as given: short, full or empty (then read from disk, or made)
+  std::string agent_token;  // empty: the token's password
 
-  std::string bind_address;   // empty: any
+  std::string bind_address;  // empty: any
   std::string advertise_address;
   std::uint16_t https_port = 6443;
   std::uint16_t advertise_port = 6443;
@@ -31,8 +32,8 @@ struct config {
   bool flannel_ipv6_masq = false, flannel_external_ip = false;
   std::string flannel_backend = "vxlan";  // "none" tells agents that the user brings the pod network
 
-  std::string write_kubeconfig;   // empty: usual_kubeconfig
-  std::string usual_kubeconfig;   // /etc/rancher/k3s/k3s.yaml: a link to write_kubeconfig; empty: no link
+  std::string write_kubeconfig;  // empty: usual_kubeconfig
+  std::string usual_kubeconfig;  // /etc/rancher/k3s/k3s.yaml: a link to write_kubeconfig; empty: no link
   unsigned write_kubeconfig_mode = 0600;
   std::string write_kubeconfig_group;
   std::string write_kubeconfig_name = "default";
@@ -45,12 +46,13 @@ struct config {
   std::string tls_min_version;  // as given to the API server; empty: none was
   bool secrets_encryption = false;
   std::string secrets_encryption_provider = "aescbc";  // or secretbox
-  bool leader_election = false; // an external datastore, with other servers
+  bool leader_election = false;                        // an external datastore, with other servers
 
   std::string server_dir() const { return data_dir + "/server"; }
 };
 
 // What every server of a cluster must agree on, and what its certificates name, derived from the ranges.
-std::string first_address(const std::string& cidr, unsigned offset);  // "10.43.0.0/16", 1 → "10.43.0.1"; "" for nonsense
+std::string first_address(const std::string& cidr,
+                          unsigned offset);  // "10.43.0.0/16", 1 → "10.43.0.1"; "" for nonsense
 
 }  // namespace kedge::supervisor

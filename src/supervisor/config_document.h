@@ -8,8 +8,8 @@
 
 namespace kedge::supervisor {
 
-// `ipsec_psk`: 96 hexadecimal characters; `sans`: the serving certificate's names. Tokens and datastore settings are never
-// part of it.
+// `ipsec_psk`: 96 hexadecimal characters; `sans`: the serving certificate's names. Tokens and datastore settings are
+// never part of it.
 json::value config_document(const config& c, const std::string& ipsec_psk, const std::vector<std::string>& sans);
 
 // Flag → value of what all servers of a cluster must agree on (K3s's CriticalControlArgs).

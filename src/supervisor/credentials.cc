@@ -19,14 +19,16 @@ namespace {
 
 bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
 
-// Where files are written that are synced together once the server serves: some fifty of them one by one would be most of
-// the time of a first start. Blocking start code of one thread only.
+// Where files are written that are synced together once the server serves: some fifty of them one by one would be most
+// of the time of a first start. Blocking start code of one thread only.
 thread_local std::vector<std::string>* unsynced = nullptr;
 
 // Replaces the file, unless it says the same already.
 result<void> put(const std::string& path, std::string_view content, crypto::write_options options = {}) {
   struct stat s;
-  if (auto now = crypto::read_file(path); now && *now == content && ::stat(path.c_str(), &s) == 0 && (s.st_mode & 0777) == options.mode) return {};
+  if (auto now = crypto::read_file(path);
+      now && *now == content && ::stat(path.c_str(), &s) == 0 && (s.st_mode & 0777) == options.mode)
+    return {};
   options.sync = unsynced == nullptr;
   KEDGE_CHECK(crypto::write_file(path, content, options));
   if (unsynced) unsynced->push_back(path);
@@ -42,11 +44,16 @@ void add_name(std::vector<std::string>& names, const std::string& name) {
 
 std::string base(const config& c) { return c.server_dir() + "/tls/"; }
 
-// A CA from its two files; both missing: a new one. One of two missing is never repaired: whatever trusts the old one breaks.
-result<crypto::authority> open_authority(const config& c, const std::string& stem, std::string_view name, wall_time now) {
+// A CA from its two files; both missing: a new one. One of two missing is never repaired: whatever trusts the old one
+// breaks.
+result<crypto::authority> open_authority(const config& c, const std::string& stem, std::string_view name,
+                                         wall_time now) {
   auto certificate = base(c) + stem + ".crt", key = base(c) + stem + ".key";
   if (exists(certificate) != exists(key))
-    return fail(errc::corrupt, (exists(certificate) ? key : certificate) + " is missing; restore it, or remove the other of the pair for a new CA (every node must then join anew)");
+    return fail(
+        errc::corrupt,
+        (exists(certificate) ? key : certificate) +
+            " is missing; restore it, or remove the other of the pair for a new CA (every node must then join anew)");
   if (!exists(certificate)) {
     KEDGE_TRY(auto ca, crypto::authority::create(name, now));
     KEDGE_CHECK(put(key, ca.key().pem()));
@@ -60,14 +67,16 @@ result<crypto::authority> open_authority(const config& c, const std::string& ste
   return ca;
 }
 
-// A leaf and its key in two files; made anew when missing, near its end, or not as wanted. K3s makes a new key each time.
-result<void> ensure_leaf(const std::string& stem, const crypto::authority& ca, const crypto::leaf_request& wanted, wall_time now,
-                         random_source& random) {
+// A leaf and its key in two files; made anew when missing, near its end, or not as wanted. K3s makes a new key each
+// time.
+result<void> ensure_leaf(const std::string& stem, const crypto::authority& ca, const crypto::leaf_request& wanted,
+                         wall_time now, random_source& random) {
   auto certificate = stem + ".crt", key_path = stem + ".key";
   if (exists(certificate) && exists(key_path)) {
     auto text = crypto::read_file(certificate);
     auto chain = text ? crypto::parse_bundle(*text) : result<std::vector<crypto::certificate>>(fail(text.error()));
-    auto reason = chain ? crypto::reason_to_renew(chain->front(), ca.signer(), wanted, now) : std::optional<std::string>("it can't be read");
+    auto reason = chain ? crypto::reason_to_renew(chain->front(), ca.signer(), wanted, now)
+                        : std::optional<std::string>("it can't be read");
     if (!reason) return {};
     log::info("renewing {}: {}", certificate, *reason);
   }
@@ -94,14 +103,18 @@ result<void> symlink_to(const std::string& target, const std::string& link) {
 }
 
 std::string local_url(const config& c) {
-  auto host = c.bind_address.empty() || c.bind_address == "0.0.0.0" ? "127.0.0.1" : c.bind_address == "::" ? "::1" : c.bind_address;
+  auto host = c.bind_address.empty() || c.bind_address == "0.0.0.0" ? "127.0.0.1"
+              : c.bind_address == "::"                              ? "::1"
+                                                                    : c.bind_address;
   return "https://" + reactor::endpoint{host, c.https_port}.text();
 }
 
 std::string file_kubeconfig(const std::string& server, const std::string& ca, const std::string& stem) {
   return "apiVersion: v1\nclusters:\n- cluster:\n    server: " + server + "\n    certificate-authority: " + ca +
-         "\n  name: local\ncontexts:\n- context:\n    cluster: local\n    namespace: default\n    user: user\n  name: Default\n"
-         "current-context: Default\nkind: Config\npreferences: {}\nusers:\n- name: user\n  user:\n    client-certificate: " +
+         "\n  name: local\ncontexts:\n- context:\n    cluster: local\n    namespace: default\n    user: user\n  name: "
+         "Default\n"
+         "current-context: Default\nkind: Config\npreferences: {}\nusers:\n- name: user\n  user:\n    "
+         "client-certificate: " +
          stem + ".crt\n    client-key: " + stem + ".key\n";
 }
 
@@ -109,10 +122,12 @@ std::string file_kubeconfig(const std::string& server, const std::string& ca, co
 
 std::string embedded_kubeconfig(const std::string& name, const std::string& server_url, const std::string& ca_pem,
                                 const std::string& certificate_pem, const std::string& key_pem) {
-  return "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: " + base64(as_bytes(ca_pem)) + "\n    server: " + server_url +
-         "\n  name: " + name + "\ncontexts:\n- context:\n    cluster: " + name + "\n    user: " + name + "\n  name: " + name +
-         "\ncurrent-context: " + name + "\nkind: Config\npreferences: {}\nusers:\n- name: " + name +
-         "\n  user:\n    client-certificate-data: " + base64(as_bytes(certificate_pem)) + "\n    client-key-data: " + base64(as_bytes(key_pem)) + "\n";
+  return "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: " + base64(as_bytes(ca_pem)) +
+         "\n    server: " + server_url + "\n  name: " + name + "\ncontexts:\n- context:\n    cluster: " + name +
+         "\n    user: " + name + "\n  name: " + name + "\ncurrent-context: " + name +
+         "\nkind: Config\npreferences: {}\nusers:\n- name: " + name +
+         "\n  user:\n    client-certificate-data: " + base64(as_bytes(certificate_pem)) +
+         "\n    client-key-data: " + base64(as_bytes(key_pem)) + "\n";
 }
 
 std::vector<std::string> initial_names(const config& c) {
@@ -121,7 +136,8 @@ std::vector<std::string> initial_names(const config& c) {
   for (auto n : {"127.0.0.1", "::1", "localhost"}) add_name(names, n);
   add_name(names, c.node_name);
   char host[256] = {};
-  if (::gethostname(host, sizeof host - 1) == 0) add_name(names, lower(std::string_view(host).substr(0, std::string_view(host).find('.'))));
+  if (::gethostname(host, sizeof host - 1) == 0)
+    add_name(names, lower(std::string_view(host).substr(0, std::string_view(host).find('.'))));
   for (auto& n : c.node_ips) add_name(names, n);
   for (auto& n : c.node_external_ips) add_name(names, n);
   add_name(names, c.advertise_address);
@@ -161,7 +177,8 @@ result<void> credentials::sync() {
 std::optional<std::string> credentials::clock_problem(wall_time now) const {
   for (auto* ca : {&server_ca_, &client_ca_, &request_header_ca_})
     if (auto reason = crypto::reason_invalid(ca->signer(), now))
-      return "the cluster's authority " + quote(ca->signer().subject().user) + " is not valid by this server's clock: " + *reason +
+      return "the cluster's authority " + quote(ca->signer().subject().user) +
+             " is not valid by this server's clock: " + *reason +
              "; until the clock is set right, this server and its clients can't trust each other";
   return std::nullopt;
 }
@@ -186,13 +203,16 @@ result<void> credentials::write_clients(wall_time now, random_source& random) {
     if (*r.group) wanted.organizations = {r.group};
     KEDGE_CHECK(ensure_leaf(tls + r.stem, client_ca_, wanted, now, random));
   }
-  KEDGE_CHECK(ensure_leaf(tls + "client-auth-proxy", request_header_ca_, {.common_name = "system:auth-proxy", .client = true}, now, random));
+  KEDGE_CHECK(ensure_leaf(tls + "client-auth-proxy", request_header_ca_,
+                          {.common_name = "system:auth-proxy", .client = true}, now, random));
   crypto::leaf_request api{.common_name = "kube-apiserver", .server = true};
   for (auto& n : initial_names(settings_)) (ip_address::parse(n) ? api.addresses : api.dns_names).push_back(n);
   KEDGE_CHECK(ensure_leaf(tls + "serving-kube-apiserver", server_ca_, api, now, random));
   for (std::string name : {"kube-scheduler", "kube-controller-manager"})
-    KEDGE_CHECK(ensure_leaf(tls + name + "/" + name, server_ca_,
-                            {.common_name = name, .dns_names = {"localhost"}, .addresses = {"127.0.0.1", "::1"}, .server = true}, now, random));
+    KEDGE_CHECK(ensure_leaf(
+        tls + name + "/" + name, server_ca_,
+        {.common_name = name, .dns_names = {"localhost"}, .addresses = {"127.0.0.1", "::1"}, .server = true}, now,
+        random));
   for (auto stem : {"client-kube-proxy", "client-k3s-controller", "client-kubelet", "serving-kubelet"})
     KEDGE_CHECK(ensure_key(tls + stem + ".key", crypto::key_kind::ecdsa_p256));
 
@@ -209,21 +229,23 @@ result<void> credentials::write_clients(wall_time now, random_source& random) {
   ipsec_psk_ = trim(psk_text);
 
   KEDGE_CHECK(put(settings_.server_dir() + "/etc/egress-selector-config.yaml",
-      "{\"kind\":\"EgressSelectorConfiguration\",\"apiVersion\":\"apiserver.k8s.io/v1beta1\",\"egressSelections\":[{\"name\":\"cluster\",\"connection\":{"
-      "\"proxyProtocol\":\"HTTPConnect\",\"transport\":{\"tcp\":{\"url\":\"" + local_url(settings_) + "\",\"tlsConfig\":{\"caBundle\":\"" + tls +
-      "server-ca.crt\",\"clientKey\":\"" + tls + "client-kube-apiserver.key\",\"clientCert\":\"" + tls + "client-kube-apiserver.crt\"}}}}}]}"));
+                  "{\"kind\":\"EgressSelectorConfiguration\",\"apiVersion\":\"apiserver.k8s.io/"
+                  "v1beta1\",\"egressSelections\":[{\"name\":\"cluster\",\"connection\":{"
+                  "\"proxyProtocol\":\"HTTPConnect\",\"transport\":{\"tcp\":{\"url\":\"" +
+                      local_url(settings_) + "\",\"tlsConfig\":{\"caBundle\":\"" + tls +
+                      "server-ca.crt\",\"clientKey\":\"" + tls + "client-kube-apiserver.key\",\"clientCert\":\"" + tls +
+                      "client-kube-apiserver.crt\"}}}}}]}"));
   return {};
 }
 
 result<void> credentials::write_tokens(random_source& random) {
   auto dir = settings_.server_dir();
-  if (auto text = crypto::read_file(dir + "/cred/passwd")) {
-    KEDGE_TRY(passwd_, crypto::passwd::parse(*text));
-  }
+  if (auto text = crypto::read_file(dir + "/cred/passwd")) { KEDGE_TRY(passwd_, crypto::passwd::parse(*text)); }
   auto* recorded = passwd_.find("server");
   if (!settings_.token.empty()) {
     KEDGE_TRY(auto given, crypto::parse_token(settings_.token, "server"));
-    if (given.password.empty()) return fail(errc::invalid, "a server's --token can't be a bootstrap token: it would end");
+    if (given.password.empty())
+      return fail(errc::invalid, "a server's --token can't be a bootstrap token: it would end");
     KEDGE_CHECK(crypto::check_ca_hash(given, server_ca_.bundle_pem(), system_wall_time()));
     password_ = given.password;
     if (recorded && recorded->password != password_)
@@ -237,7 +259,8 @@ result<void> credentials::write_tokens(random_source& random) {
   } else {
     password_ = crypto::generate_token(random);
   }
-  agent_password_ = settings_.agent_token.empty() ? password_ : std::string(crypto::password_of_token(settings_.agent_token, "node"));
+  agent_password_ =
+      settings_.agent_token.empty() ? password_ : std::string(crypto::password_of_token(settings_.agent_token, "node"));
   return save_tokens();
 }
 
@@ -262,8 +285,11 @@ result<void> credentials::write_kubeconfigs() {
   struct row {
     const char *file, *stem;
   };
-  static constexpr row components[] = {{"admin", "client-admin"}, {"supervisor", "client-supervisor"}, {"controller", "client-controller"},
-                                       {"scheduler", "client-scheduler"}, {"api-server", "client-kube-apiserver"},
+  static constexpr row components[] = {{"admin", "client-admin"},
+                                       {"supervisor", "client-supervisor"},
+                                       {"controller", "client-controller"},
+                                       {"scheduler", "client-scheduler"},
+                                       {"api-server", "client-kube-apiserver"},
                                        {"cloud-controller", "client-k3s-cloud-controller"}};
   for (auto& r : components)
     KEDGE_CHECK(put(cred + r.file + ".kubeconfig", file_kubeconfig(url, tls + "server-ca.crt", tls + r.stem)));
@@ -275,14 +301,17 @@ result<void> credentials::write_kubeconfigs() {
   if (auto whole = std::filesystem::absolute(kubeconfig_path_, unknown); !unknown) kubeconfig_path_ = whole.string();
   KEDGE_CHECK(crypto::make_folder(kubeconfig_path_.substr(0, kubeconfig_path_.rfind('/')), 0755));
   KEDGE_TRY(auto admin, client("client-admin"));
-  KEDGE_CHECK(put(kubeconfig_path_,
-                                 embedded_kubeconfig(settings_.write_kubeconfig_name, url, server_ca_.bundle_pem(), admin.first, admin.second),
-                                 {.mode = settings_.write_kubeconfig_mode}));
+  KEDGE_CHECK(
+      put(kubeconfig_path_,
+          embedded_kubeconfig(settings_.write_kubeconfig_name, url, server_ca_.bundle_pem(), admin.first, admin.second),
+          {.mode = settings_.write_kubeconfig_mode}));
   if (!usual.empty() && kubeconfig_path_ != usual) link_kubeconfig(usual);
   if (!settings_.write_kubeconfig_group.empty()) {
     auto* g = ::getgrnam(settings_.write_kubeconfig_group.c_str());
     auto number = parse_uint(settings_.write_kubeconfig_group);
-    if (!g && !number) return fail(errc::not_found, "--write-kubeconfig-group: there is no group " + quote(settings_.write_kubeconfig_group));
+    if (!g && !number)
+      return fail(errc::not_found,
+                  "--write-kubeconfig-group: there is no group " + quote(settings_.write_kubeconfig_group));
     if (::chown(kubeconfig_path_.c_str(), static_cast<uid_t>(-1), g ? g->gr_gid : static_cast<gid_t>(*number)) != 0)
       return fail(os_error(errno, "--write-kubeconfig-group: change the group of " + kubeconfig_path_));
   }
@@ -309,7 +338,9 @@ result<std::pair<std::string, std::string>> credentials::client(const std::strin
   return std::pair(std::move(certificate), std::move(key));
 }
 
-result<std::string> credentials::legacy_key(const std::string& stem) const { return crypto::read_file(base(settings_) + stem + ".key"); }
+result<std::string> credentials::legacy_key(const std::string& stem) const {
+  return crypto::read_file(base(settings_) + stem + ".key");
+}
 
 std::string credentials::password() const {
   std::lock_guard lock(mutex_);
@@ -353,7 +384,8 @@ json::value credentials::serving_secret() const {
   std::lock_guard lock(mutex_);
   return serving_.to_secret();
 }
-result<serving_certificate::merged> credentials::merge_serving(const std::vector<std::string>& names, const json::value& secret, wall_time now) {
+result<serving_certificate::merged> credentials::merge_serving(const std::vector<std::string>& names,
+                                                               const json::value& secret, wall_time now) {
   std::lock_guard lock(mutex_);
   KEDGE_CHECK(serving_.grow(names, now, system_random()));
   return serving_.merge(secret, now, system_random());

@@ -1,5 +1,5 @@
-// credentials.h: the cluster's identity on this server's disk: CAs, client certificates, tokens, kubeconfigs, in the files,
-// names and modes of a K3s server, so that either takes over the other's data directory.
+// credentials.h: the cluster's identity on this server's disk: CAs, client certificates, tokens, kubeconfigs, in the
+// files, names and modes of a K3s server, so that either takes over the other's data directory.
 //
 //   $D/server/tls/…        CAs, certificates of the server's own clients, service.key, the serving certificate
 //   $D/server/cred/…       passwd, ipsec.psk, kubeconfigs of the components
@@ -39,7 +39,8 @@ class credentials : public std::enable_shared_from_this<credentials> {
   const std::string& admin_kubeconfig_path() const noexcept { return kubeconfig_path_; }
   // The certificate and key (PEM) of a client of the server's own, by its file stem: "client-kube-apiserver" …
   result<std::pair<std::string, std::string>> client(const std::string& stem) const;
-  // Why no certificate of this cluster can be good at `now`: the clock, or an authority that has ended. nullopt: they can.
+  // Why no certificate of this cluster can be good at `now`: the clock, or an authority that has ended. nullopt: they
+  // can.
   std::optional<std::string> clock_problem(wall_time now) const;
   // The key that agents without a request of their own share. Blocking.
   result<std::string> legacy_key(const std::string& stem) const;
@@ -57,13 +58,17 @@ class credentials : public std::enable_shared_from_this<credentials> {
   // Blocking: on the offload pool.
   result<void> use_token(const std::string& password);  // the server token's is this from now on
   // Adds names, and merges with the Secret of all servers (null: there is none yet).
-  result<serving_certificate::merged> merge_serving(const std::vector<std::string>& names, const json::value& secret, wall_time now);
+  result<serving_certificate::merged> merge_serving(const std::vector<std::string>& names, const json::value& secret,
+                                                    wall_time now);
 
  private:
   credentials(const config& c, crypto::authority server, crypto::authority client, crypto::authority request_header,
               serving_certificate serving)
-      : settings_(c), server_ca_(std::move(server)), client_ca_(std::move(client)),
-        request_header_ca_(std::move(request_header)), serving_(std::move(serving)) {}
+      : settings_(c),
+        server_ca_(std::move(server)),
+        client_ca_(std::move(client)),
+        request_header_ca_(std::move(request_header)),
+        serving_(std::move(serving)) {}
   result<void> write_clients(wall_time now, random_source& random);
   result<void> write_tokens(random_source& random);
   result<void> save_tokens();

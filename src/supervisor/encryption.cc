@@ -23,12 +23,17 @@ constexpr std::string_view secrets = "/registry/secrets/";
 constexpr auto others_wait = std::chrono::seconds(30);  // a living server tells within two renewals, 4 s
 constexpr auto look_again = std::chrono::milliseconds(100);
 constexpr std::size_t key_bytes = 32;
-// Tells which key writes. Records come and go with the cluster's tokens, and only who has the token can read them: this row is for all.
+// Tells which key writes. Records come and go with the cluster's tokens, and only who has the token can read them: this
+// row is for all.
 constexpr std::string_view writer_row = "/kedge/secrets-encrypt-writer";
 
-crypto::cipher kind_of(const config& c) { return c.secrets_encryption_provider == "secretbox" ? crypto::cipher::secretbox : crypto::cipher::aescbc; }
+crypto::cipher kind_of(const config& c) {
+  return c.secrets_encryption_provider == "secretbox" ? crypto::cipher::secretbox : crypto::cipher::aescbc;
+}
 
-std::string_view type_of(crypto::cipher c) { return c == crypto::cipher::secretbox ? "XSalsa20-POLY1305" : c == crypto::cipher::aescbc ? "AES-CBC" : "AES-GCM"; }
+std::string_view type_of(crypto::cipher c) {
+  return c == crypto::cipher::secretbox ? "XSalsa20-POLY1305" : c == crypto::cipher::aescbc ? "AES-CBC" : "AES-GCM";
+}
 
 std::string stage_of(std::string_view hash) {
   auto dash = hash.rfind('-');
@@ -45,7 +50,8 @@ result<key_ring> key_ring::parse(std::string_view config) {
     for (auto kind : {crypto::cipher::aescbc, crypto::cipher::aesgcm, crypto::cipher::secretbox}) {
       auto& keys = providers[i][crypto::name_of(kind)]["keys"];
       for (std::size_t k = 0; k < keys.size(); ++k)
-        out.keys.push_back({kind, std::string(keys[k]["name"].as_string()), std::string(keys[k]["secret"].as_string())});
+        out.keys.push_back(
+            {kind, std::string(keys[k]["name"].as_string()), std::string(keys[k]["secret"].as_string())});
     }
   out.enabled = providers.size() > 0 && !providers[0].find("identity") && !out.keys.empty();
   return out;
@@ -65,9 +71,11 @@ std::string key_ring::write() const {
     providers.emplace_back(std::move(provider));
   }
   if (enabled) providers.emplace_back(identity);
-  return json::write(json::object{{"kind", "EncryptionConfiguration"},
-                                  {"apiVersion", "apiserver.config.k8s.io/v1"},
-                                  {"resources", json::array{json::object{{"resources", json::array{json::value("secrets")}}, {"providers", std::move(providers)}}}}});
+  return json::write(
+      json::object{{"kind", "EncryptionConfiguration"},
+                   {"apiVersion", "apiserver.config.k8s.io/v1"},
+                   {"resources", json::array{json::object{{"resources", json::array{json::value("secrets")}},
+                                                          {"providers", std::move(providers)}}}}});
 }
 
 std::string key_ring::writer() const {
@@ -98,7 +106,8 @@ result<encryption::texts> encryption::read_files(const std::string& folder) {
 result<bool> encryption::read() {
   KEDGE_TRY(auto now, read_files(settings_.server_dir() + "/cred"));
   if (now.config.empty() || (now.config == config_text_ && now.hash == hash_)) return false;
-  if (auto ok = use(std::move(now.config), std::move(now.hash)); !ok) return fail(std::move(ok).error().with(path("encryption-config.json") + ": "));
+  if (auto ok = use(std::move(now.config), std::move(now.hash)); !ok)
+    return fail(std::move(ok).error().with(path("encryption-config.json") + ": "));
   return true;
 }
 
@@ -106,7 +115,8 @@ task<result<void>> encryption::reload() {
   auto now = co_await reactor::offload([folder = settings_.server_dir() + "/cred"] { return read_files(folder); });
   if (!now) co_return fail(now.error());
   KEDGE_CO_CHECK(*now);
-  if (changing_ || (*now)->config.empty() || ((*now)->config == config_text_ && (*now)->hash == hash_)) co_return result<void>();
+  if (changing_ || (*now)->config.empty() || ((*now)->config == config_text_ && (*now)->hash == hash_))
+    co_return result<void>();
   co_return use(std::move((*now)->config), std::move((*now)->hash));
 }
 
@@ -124,7 +134,8 @@ store::value_transform encryption::transform(std::function<std::string()> passwo
   store::value_transform t;
   // K3s's servers read what is encrypted, and encrypt, only with the flag.
   if (settings_.secrets_encryption)
-    t.seal = [this, password](std::string_view key, std::string_view plain, const store::snapshot& now) -> result<std::optional<store::sealed_value>> {
+    t.seal = [this, password](std::string_view key, std::string_view plain,
+                              const store::snapshot& now) -> result<std::optional<store::sealed_value>> {
       if (!key.starts_with(secrets)) return std::nullopt;
       return seal(key, plain, now, password());
     };
@@ -134,8 +145,8 @@ store::value_transform encryption::transform(std::function<std::string()> passwo
     for (auto* other : {&standing_.rules, &passed_})
       if (unknown()) opened = other->for_resource("secrets", "").open(stored, key);
     if (unknown() && !last_record_.empty()) {
-      // The history holds values under keys that have been dropped since, and new ones under keys that are not in the files yet.
-      // Their record came before them.
+      // The history holds values under keys that have been dropped since, and new ones under keys that are not in the
+      // files yet. Their record came before them.
       auto plain = crypto::decrypt_bootstrap(std::exchange(last_record_, {}), password());
       auto files = plain ? crypto::parse_bootstrap_files(*plain) : result<crypto::bootstrap_files>(fail(plain.error()));
       if (files && files->contains("EncryptionConfig"))
@@ -155,7 +166,8 @@ store::value_transform encryption::transform(std::function<std::string()> passwo
 }
 
 // By the record that stands, and only as long as it does.
-result<store::sealed_value> encryption::seal(std::string_view key, std::string_view plain, const store::snapshot& now, std::string_view password) {
+result<store::sealed_value> encryption::seal(std::string_view key, std::string_view plain, const store::snapshot& now,
+                                             std::string_view password) {
   auto record_key = crypto::bootstrap_key(password);
   auto record = now.find(record_key), writer = now.find(writer_row);
   store::sealed_value out;
@@ -179,11 +191,14 @@ result<store::sealed_value> encryption::seal(std::string_view key, std::string_v
       writes = standing_.writer;
     }
   }
-  // Changed in a record that this server can't see, because the token was rotated. K3s's servers change the record alone.
+  // Changed in a record that this server can't see, because the token was rotated. K3s's servers change the record
+  // alone.
   bool known = !writer || writer->bytes() == writes || (record && record->mod() > writer->mod());
   if (!known)
-    return fail(errc::unavailable, "the encryption keys were changed by another server, and the cluster's token before that: restart this server "
-                                   "with the new --token");
+    return fail(
+        errc::unavailable,
+        "the encryption keys were changed by another server, and the cluster's token before that: restart this server "
+        "with the new --token");
   KEDGE_TRY(out.stored, rules->for_resource("secrets", "").seal(plain, key, reactor::loop::current().random()));
   return out;
 }
@@ -206,7 +221,8 @@ json::value encryption::status() const {
   std::string differs;
   if (parts_)
     for (auto& [address, hash] : parts_->others())
-      if (hash != hash_ && differs.empty()) differs = fmt::format("hash does not match between {} and {}", settings_.advertise_address, address);
+      if (hash != hash_ && differs.empty())
+        differs = fmt::format("hash does not match between {} and {}", settings_.advertise_address, address);
   out.set("hashmatch", differs.empty());
   if (!differs.empty()) out.set("hasherror", differs);
   if (!inactive.empty()) out.set("inactivekeys", std::move(inactive));
@@ -226,10 +242,11 @@ task<result<void>> encryption::apply(key_ring ring, std::string stage) {
   KEDGE_CO_CHECK(parts_->lock.held());
   auto config = ring.write();
   auto hash = crypto::encryption_hash(stage, config);
-  auto written = co_await reactor::offload([=, config_path = path("encryption-config.json"), state_path = path("encryption-state.json")]() -> result<void> {
-    KEDGE_CHECK(crypto::write_file(config_path, config));
-    return crypto::write_file(state_path, hash);
-  });
+  auto written = co_await reactor::offload(
+      [=, config_path = path("encryption-config.json"), state_path = path("encryption-state.json")]() -> result<void> {
+        KEDGE_CHECK(crypto::write_file(config_path, config));
+        return crypto::write_file(state_path, hash);
+      });
   if (!written) co_return fail(written.error());
   KEDGE_CO_CHECK(*written);
   KEDGE_CO_CHECK(co_await parts_->record.save(parts_->password()));
@@ -249,7 +266,8 @@ task<result<void>> encryption::tell_writer(std::string writer) {
                                   .expected = row ? row->mod() : 0});
     if (done) co_return result<void>();
     auto code = done.error().code;
-    if (code != errc::conflict && code != errc::already_exists && code != errc::not_found) co_return fail(std::move(done).error());
+    if (code != errc::conflict && code != errc::already_exists && code != errc::not_found)
+      co_return fail(std::move(done).error());
   }
 }
 
@@ -262,7 +280,9 @@ task<result<void>> encryption::wait_for_others() {
       if (hash != hash_) behind = address;
     if (behind.empty()) co_return result<void>();
     if (loop.now() >= until)
-      co_return fail(errc::timeout, fmt::format("the server at {} has not taken over the encryption keys; see its log, and whether it runs with --secrets-encryption", behind));
+      co_return fail(errc::timeout, fmt::format("the server at {} has not taken over the encryption keys; see its log, "
+                                                "and whether it runs with --secrets-encryption",
+                                                behind));
     co_await reactor::sleep_for(look_again);
   }
 }
@@ -282,7 +302,10 @@ task<result<void>> encryption::change(json::value request) {
 task<result<void>> encryption::work(json::value request) {
   auto stage = std::string(request["stage"].as_string());
   bool force = request["force"].as_bool(false), skip = request["skip"].as_bool(false);
-  auto wrong_stage = [&] { return fail(errc::invalid, fmt::format("{} is not possible in stage {}; --force does it all the same", stage, stage_)); };
+  auto wrong_stage = [&] {
+    return fail(errc::invalid,
+                fmt::format("{} is not possible in stage {}; --force does it all the same", stage, stage_));
+  };
   bool idle = stage_.empty() || stage_ == "start" || stage_ == "reencrypt_finished";
   if (auto* enable = request.find("enable"); enable && enable->is_bool()) {
     bool on = enable->as_bool(false);
@@ -314,7 +337,8 @@ task<result<void>> encryption::work(json::value request) {
     KEDGE_CO_CHECK(co_await apply(std::move(ring), "rotate"));
     if (stage == "rotate") co_return result<void>();
   }
-  if (stage != "reencrypt_active" && stage != "rotate_keys") co_return fail(errc::invalid, "unknown stage " + quote(stage));
+  if (stage != "reencrypt_active" && stage != "rotate_keys")
+    co_return fail(errc::invalid, "unknown stage " + quote(stage));
   if (stage_ != "rotate" && !force) co_return wrong_stage();
   KEDGE_CO_CHECK(co_await wait_for_others());
   begin_reencryption(skip, skip ? "start" : "reencrypt_finished");
@@ -326,7 +350,8 @@ void encryption::begin_reencryption(bool keep_old, std::string end_stage) {
   running_ = true;
   work_.spawn([](encryption& self, bool keep, std::string end) -> task<void> {
     if (auto done = co_await self.reencrypt(keep, std::move(end)); !done)
-      log::error("writing the Secrets with the new key: {}; `secrets-encrypt reencrypt --force` goes on", done.error().message);
+      log::error("writing the Secrets with the new key: {}; `secrets-encrypt reencrypt --force` goes on",
+                 done.error().message);
     self.running_ = false;
     co_await self.give_back();
   }(*this, keep_old, std::move(end_stage)));
@@ -352,9 +377,11 @@ task<result<void>> encryption::reencrypt(bool keep_old, std::string end_stage) {
       auto o = s.current().find(key);
       if (!o || o->mod() > now.at()) break;  // gone, or written by somebody meanwhile: with the new key
       KEDGE_CO_TRY(auto text, store::canonical_text(o->bytes()));
-      auto done = co_await s.write({.kind = store::write_kind::update, .key = key, .value = std::move(text), .expected = o->mod()});
+      auto done = co_await s.write(
+          {.kind = store::write_kind::update, .key = key, .value = std::move(text), .expected = o->mod()});
       if (done) break;
-      if (done.error().code != errc::conflict && done.error().code != errc::not_found) co_return fail(std::move(done).error());
+      if (done.error().code != errc::conflict && done.error().code != errc::not_found)
+        co_return fail(std::move(done).error());
       co_await reactor::sleep_for(look_again / 10);
     }
   auto ring = ring_;

@@ -4,14 +4,16 @@
 //   cred/encryption-state.json    <stage>-<SHA-256 of the configuration>
 //   both in the bootstrap record ─▶ every server takes them over as soon as the record changes (K3s's after a restart)
 //
-//   start ─ prepare: a new key, last ─ rotate: it writes ─ reencrypt: all Secrets written anew, old keys go ─ reencrypt_finished
+//   start ─ prepare: a new key, last ─ rotate: it writes ─ reencrypt: all Secrets written anew, old keys go ─
+//   reencrypt_finished
 //
-// A key writes only after every living server has told (server_endpoints) that it knows it. A server that slept through that finds
-// the record in the log before the first value under the new key.
+// A key writes only after every living server has told (server_endpoints) that it knows it. A server that slept through
+// that finds the record in the log before the first value under the new key.
 //
-// No key is dropped under a value that is still on its way: each is sealed with what the record says, and lands only while that record,
-// and the row that names the writing key, are the ones it was sealed by. From the moment that another key writes, nothing lands under
-// the one before, so that writing everything anew leaves none behind: whatever slept, was cut off or has another token meanwhile.
+// No key is dropped under a value that is still on its way: each is sealed with what the record says, and lands only
+// while that record, and the row that names the writing key, are the ones it was sealed by. From the moment that
+// another key writes, nothing lands under the one before, so that writing everything anew leaves none behind: whatever
+// slept, was cut off or has another token meanwhile.
 //
 // On the store's owner core, make() and read() before the store is there.
 #pragma once
@@ -73,7 +75,8 @@ class encryption {
   void serve(parts p) { parts_.emplace(std::move(p)); }
   // GET /v1-k3s/encrypt/status.
   json::value status() const;
-  // PUT /v1-k3s/encrypt/config: {"stage":…,"enable":…,"force":…,"skip":…}. Writing everything anew goes on after the answer.
+  // PUT /v1-k3s/encrypt/config: {"stage":…,"enable":…,"force":…,"skip":…}. Writing everything anew goes on after the
+  // answer.
   task<result<void>> change(json::value request);
   void stop() noexcept { work_.cancel(); }
 
@@ -90,7 +93,8 @@ class encryption {
   };
   static result<texts> read_files(const std::string& folder);
   result<void> use(std::string config, std::string hash);
-  result<store::sealed_value> seal(std::string_view key, std::string_view plain, const store::snapshot& now, std::string_view password);
+  result<store::sealed_value> seal(std::string_view key, std::string_view plain, const store::snapshot& now,
+                                   std::string_view password);
   task<result<void>> apply(key_ring ring, std::string stage);
   task<result<void>> tell_writer(std::string writer);
   task<result<void>> wait_for_others();
@@ -105,8 +109,8 @@ class encryption {
   std::string config_text_, hash_, stage_, last_record_;
   key_ring ring_;
   crypto::encryption_config rules_;
-  recorded standing_;                  // of the record that stands, as far as this server has read: values are sealed with it
-  crypto::encryption_config passed_;   // of a record that came through the log: for reading only
+  recorded standing_;  // of the record that stands, as far as this server has read: values are sealed with it
+  crypto::encryption_config passed_;  // of a record that came through the log: for reading only
   std::optional<parts> parts_;
   bool changing_ = false;  // from the request to the end of what it began
   bool running_ = false;   // Secrets are being written anew

@@ -28,15 +28,18 @@ constexpr std::string_view bearer_protocol = "base64url.bearer.authorization.k8s
 constexpr std::string_view binary_protocol = "binary.k8s.io", base64_protocol = "base64.binary.k8s.io";
 
 bool hop_by_hop(std::string_view name) {
-  static constexpr std::string_view names[] = {"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization",
-                                               "te", "trailer", "transfer-encoding", "upgrade"};
+  static constexpr std::string_view names[] = {
+      "connection", "keep-alive",        "proxy-connection", "proxy-authenticate", "proxy-authorization", "te",
+      "trailer",    "transfer-encoding", "upgrade"};
   return std::any_of(std::begin(names), std::end(names), [&](std::string_view n) { return iequals(name, n); });
 }
 
 bool proves_identity(std::string_view name) {
-  static constexpr std::string_view names[] = {"authorization", "x-remote-user", "x-remote-group", "x-remote-uid", "impersonate-user",
-                                               "impersonate-group", "impersonate-uid"};
-  if (std::any_of(std::begin(names), std::end(names), [&](std::string_view n) { return iequals(name, n); })) return true;
+  static constexpr std::string_view names[] = {"authorization",  "x-remote-user",    "x-remote-group",
+                                               "x-remote-uid",   "impersonate-user", "impersonate-group",
+                                               "impersonate-uid"};
+  if (std::any_of(std::begin(names), std::end(names), [&](std::string_view n) { return iequals(name, n); }))
+    return true;
   const auto l = lower(name);
   return l.starts_with("x-remote-extra-") || l.starts_with("impersonate-extra-");
 }
@@ -74,7 +77,11 @@ struct answered {
 class forwarder {
  public:
   forwarder(exchange& e, net::http::client& through, forwarding f)
-      : e_(e), through_(through), f_(std::move(f)), upgrade_(wants_upgrade(e.request())), has_body_(e.request().content_length.value_or(1) > 0) {
+      : e_(e),
+        through_(through),
+        f_(std::move(f)),
+        upgrade_(wants_upgrade(e.request())),
+        has_body_(e.request().content_length.value_or(1) > 0) {
     auto& r = e.request();
     as_websocket_ = f_.bytes_to_websocket && net::websocket::is_upgrade(r);
     if (as_websocket_) upgrade_ = false;
@@ -103,7 +110,9 @@ class forwarder {
                                   .authority = f_.authority,
                                   .fresh = fresh};
     if (as_websocket_)
-      for (auto name : {"Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"}) out.headers.remove(name);
+      for (auto name :
+           {"Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"})
+        out.headers.remove(name);
     if (f_.links && !upgrade_) out.headers.set("X-Forwarded-Uri", r.path);
     return out;
   }
@@ -124,7 +133,9 @@ class forwarder {
         auto by = *std::move(opened);
         result<void> sent;
         if (has_body_) sent = co_await send_body(e_, *by);
-        auto head = by->reused() ? co_await reactor::with_deadline(by->head(), reactor::loop::current().now() + kept_answer_time) : co_await by->head();
+        auto head = by->reused()
+                        ? co_await reactor::with_deadline(by->head(), reactor::loop::current().now() + kept_answer_time)
+                        : co_await by->head();
         if (head) {
           if (f_.doubt)
             for (auto way : late) f_.doubt(way);
@@ -146,7 +157,8 @@ class forwarder {
 
   task<void> switch_protocols(answered& a) {
     auto up = a.by->upgraded();
-    if (!up || !upgrade_) co_return co_await refuse(e_, api::internal_error("the node changed the protocol without being asked"));
+    if (!up || !upgrade_)
+      co_return co_await refuse(e_, api::internal_error("the node changed the protocol without being asked"));
     auto head = answer_head(a);
     head.headers.add("Connection", "Upgrade");
     head.headers.add("Upgrade", std::string(a.head->headers.get("upgrade")));
@@ -158,7 +170,10 @@ class forwarder {
   task<void> tell_refusal(answered& a) {
     const auto status = a.head->status;
     auto text = co_await a.by->read_all(error_body_max_bytes);
-    api::status s{.code = status, .reason = status == 404 ? "NotFound" : status == 400 ? "BadRequest" : "InternalError",
+    api::status s{.code = status,
+                  .reason = status == 404   ? "NotFound"
+                            : status == 400 ? "BadRequest"
+                                            : "InternalError",
                   .message = text ? std::string(trim(*text)) : text.error().message};
     co_await refuse(e_, s);
   }
@@ -166,14 +181,16 @@ class forwarder {
   response answer_head(const answered& a) const {
     response out{.status = a.head->status, .headers = {}};
     for (auto& [name, value] : a.head->headers)
-      if (!hop_by_hop(name) && !iequals(name, "date") && !a.head->headers.has_token("connection", name)) out.headers.add(name, value);
+      if (!hop_by_hop(name) && !iequals(name, "date") && !a.head->headers.has_token("connection", name))
+        out.headers.add(name, value);
     return out;
   }
 
   task<void> pass(answered& a) {
     auto head = answer_head(a);
     const bool redirects = head.headers.has("location");
-    if (auto moved = f_.links ? proxied_link(head.headers.get("location"), *f_.links) : std::nullopt) head.headers.set("Location", *moved);
+    if (auto moved = f_.links ? proxied_link(head.headers.get("location"), *f_.links) : std::nullopt)
+      head.headers.set("Location", *moved);
     if (e_.request().method == "HEAD" || head.status == 204 || head.status == 304) {
       (void)co_await e_.respond(head, std::string_view());
       co_return;
@@ -221,24 +238,28 @@ class forwarder {
     (void)co_await e_.finish();
   }
 
-  // As messages, after an empty one that tells that the stream begins. What the client sends means nothing, but its close.
+  // As messages, after an empty one that tells that the stream begins. What the client sends means nothing, but its
+  // close.
   task<void> stream_by_websocket(answered& a) {
     auto offered = offered_protocols(e_.request().headers);
     auto is_ours = [](const std::string& p) { return p == binary_protocol || p == base64_protocol; };
     auto chosen = std::find_if(offered.begin(), offered.end(), is_ours);
     if (!offered.empty() && chosen == offered.end())
-      co_return co_await refuse(e_, {.code = 403, .reason = "Forbidden", .message = "requested protocol(s) are not supported: " + join(offered, ",")});
-    auto opened = co_await net::websocket::accept(e_, chosen == offered.end() ? std::vector<std::string>() : std::vector<std::string>{*chosen});
+      co_return co_await refuse(e_, {.code = 403,
+                                     .reason = "Forbidden",
+                                     .message = "requested protocol(s) are not supported: " + join(offered, ",")});
+    auto opened = co_await net::websocket::accept(
+        e_, chosen == offered.end() ? std::vector<std::string>() : std::vector<std::string>{*chosen});
     if (!opened) co_return;
     auto& socket = **opened;
     reactor::event left;
     reactor::scope beside;
     beside.spawn([](net::websocket::connection& s, reactor::event& gone) -> task<void> {
-      while (co_await s.receive()) {
-      }
+      while (co_await s.receive()) {}
       gone.set();
     }(socket, left));
-    (void)co_await reactor::with_stop(copy_to(socket, *a.by, chosen != offered.end() && *chosen == base64_protocol), left);
+    (void)co_await reactor::with_stop(copy_to(socket, *a.by, chosen != offered.end() && *chosen == base64_protocol),
+                                      left);
     if (!left.is_set()) (void)co_await socket.close();
   }
   static task<result<void>> copy_to(net::websocket::connection& socket, client_exchange& from, bool base64_text) {
@@ -260,7 +281,9 @@ class forwarder {
 
 }  // namespace
 
-bool wants_upgrade(const net::http::request& r) noexcept { return r.headers.has_token("connection", "upgrade") && r.headers.has("upgrade"); }
+bool wants_upgrade(const net::http::request& r) noexcept {
+  return r.headers.has_token("connection", "upgrade") && r.headers.has("upgrade");
+}
 
 task<void> refuse(exchange& e, const api::status& s) {
   response r;
@@ -277,11 +300,13 @@ headers forwarded_headers(const net::http::request& r, const std::string& client
       before += value + ", ";
       continue;
     }
-    const bool goes = !hop_by_hop(name) && !proves_identity(name) && !r.headers.has_token("connection", name) && !iequals(name, "host") &&
-                      !iequals(name, "content-length") && !iequals(name, "expect") && !iequals(name, "sec-websocket-protocol");
+    const bool goes = !hop_by_hop(name) && !proves_identity(name) && !r.headers.has_token("connection", name) &&
+                      !iequals(name, "host") && !iequals(name, "content-length") && !iequals(name, "expect") &&
+                      !iequals(name, "sec-websocket-protocol");
     if (goes) out.add(name, value);
   }
-  if (auto protocols = offered_protocols(r.headers); !protocols.empty()) out.add("Sec-WebSocket-Protocol", join(protocols, ","));
+  if (auto protocols = offered_protocols(r.headers); !protocols.empty())
+    out.add("Sec-WebSocket-Protocol", join(protocols, ","));
   if (upgrade) {
     out.add("Connection", "Upgrade");
     out.add("Upgrade", std::string(r.headers.get("upgrade")));

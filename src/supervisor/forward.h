@@ -3,8 +3,9 @@
 //   client ─▶ head without what proves who the client is, body ─▶ the first way that gives an answer ─▶ target
 //   client ◀─ head without hop-by-hop fields, body (links of pages rewritten) ◀──────────────────────────┘
 //
-// Upgrades are carried as bytes. A connection that was kept, or a way, may be dead without a word: a GET is asked again over a new
-// connection when a kept one gives no answer for some seconds, and every request on the next way when one can't be connected.
+// Upgrades are carried as bytes. A connection that was kept, or a way, may be dead without a word: a GET is asked again
+// over a new connection when a kept one gives no answer for some seconds, and every request on the next way when one
+// can't be connected.
 #pragma once
 
 #include <functional>
@@ -21,9 +22,11 @@ struct forwarding {
   std::vector<net::http::target> ways;  // to the same target, the likeliest first; at least one
   std::string path;                     // with the query
   std::string authority;                // of the Host header; empty: the target's
-  std::optional<proxied_origin> links;  // redirects and links of pages lead through the proxy; nullopt: stay as they are
-  std::string told_as;                  // the resource that a refusal is told about, such as "pods/log"; empty: passed as it is
-  bool bytes_to_websocket = false;      // the target's answer is a stream of bytes, and a client that asks for a websocket gets them by it
+  std::optional<proxied_origin>
+      links;            // redirects and links of pages lead through the proxy; nullopt: stay as they are
+  std::string told_as;  // the resource that a refusal is told about, such as "pods/log"; empty: passed as it is
+  bool bytes_to_websocket =
+      false;  // the target's answer is a stream of bytes, and a client that asks for a websocket gets them by it
   std::function<void(std::size_t way)> doubt;  // a way gave no connection in time, and a later one did
 };
 
@@ -32,8 +35,8 @@ task<void> forward(net::http::exchange& e, net::http::client& through, forwardin
 // Answers with a Status.
 task<void> refuse(net::http::exchange& e, const api::status& s);
 
-// The request's header as the target gets it: nothing hop-by-hop (RFC 9110 §7.6.1), nothing that proves who the client is, also not
-// the token that a browser puts into Sec-WebSocket-Protocol. `upgrade`: it asks for another protocol.
+// The request's header as the target gets it: nothing hop-by-hop (RFC 9110 §7.6.1), nothing that proves who the client
+// is, also not the token that a browser puts into Sec-WebSocket-Protocol. `upgrade`: it asks for another protocol.
 net::http::headers forwarded_headers(const net::http::request& r, const std::string& client_address, bool upgrade);
 
 bool wants_upgrade(const net::http::request& r) noexcept;

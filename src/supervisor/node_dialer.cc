@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "base/ip.h"
 #include "api/indexes.h"
+#include "base/ip.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "json/parse.h"
@@ -50,7 +50,8 @@ node_dialer::node_dialer(parts p) : parts_(std::move(p)), http_(parts_.network) 
 task<stream_result> node_dialer::dial_direct(std::string address, std::uint16_t port) {
   auto where = reactor::endpoint{std::move(address), port}.text();
   auto& network = parts_.network ? *parts_.network : reactor::os_network();
-  auto s = co_await reactor::with_deadline(tunnel::dial_tcp(network, where), reactor::loop::current().now() + direct_dial_timeout);
+  auto s = co_await reactor::with_deadline(tunnel::dial_tcp(network, where),
+                                           reactor::loop::current().now() + direct_dial_timeout);
   if (!s && s.error().code == errc::timeout) co_return fail(errc::timeout, "dial tcp " + where + ": i/o timeout");
   co_return s;
 }
@@ -68,7 +69,8 @@ bool node_dialer::prefers_v6() const {
 std::vector<node_dialer::way> node_dialer::ways_to(const std::string& node) const {
   if (parts_.settings.egress_selector_mode == "disabled") return {{.by = way::kind::direct}};
   std::vector<way> out, silent;
-  for (auto& session : parts_.tunnels.sessions_of(node)) (session.lively ? out : silent).push_back({.by = way::kind::tunnel, .through = session});
+  for (auto& session : parts_.tunnels.sessions_of(node))
+    (session.lively ? out : silent).push_back({.by = way::kind::tunnel, .through = session});
   if (node == parts_.settings.node_name) out.push_back({.by = way::kind::direct});  // before its own tunnel stands
   if (parts_.peers && !peers().empty()) out.push_back({.by = way::kind::peers});
   out.insert(out.end(), silent.begin(), silent.end());
@@ -78,9 +80,11 @@ std::vector<node_dialer::way> node_dialer::ways_to(const std::string& node) cons
 task<stream_result> node_dialer::dial(way w, std::string node, std::uint16_t port) {
   auto& c = parts_.settings;
   const auto loopback = reactor::endpoint{prefers_v6() ? "::1" : "127.0.0.1", port};
-  if (w.by == way::kind::tunnel) co_return co_await parts_.tunnels.dial_through(std::move(w.through), "tcp", loopback.text());
+  if (w.by == way::kind::tunnel)
+    co_return co_await parts_.tunnels.dial_through(std::move(w.through), "tcp", loopback.text());
   if (w.by == way::kind::peers) co_return co_await dial_through_peers(std::move(node), port);
-  if (node == c.node_name) co_return co_await dial_direct(c.egress_selector_mode == "disabled" ? "127.0.0.1" : loopback.address, port);
+  if (node == c.node_name)
+    co_return co_await dial_direct(c.egress_selector_mode == "disabled" ? "127.0.0.1" : loopback.address, port);
   auto found = parts_.objects.get({"", "v1", "nodes"}, "", node);
   if (!found) co_return fail(errc::not_found, found.error().message);
   auto address = address_of(*found);
@@ -156,7 +160,9 @@ node_dialer::owner node_dialer::owner_of(const std::string& address) const {
   cluster.scan(api::nodes_by_address, address, {}, {}, [&](const store::object_ref& o) {
     auto node = json::parse(o->bytes());
     if (!node) return true;
-    out = {.node = std::string((*node)["metadata"]["name"].as_string()), .is_node = true, .kubelet_port = kubelet_port_of(*node)};
+    out = {.node = std::string((*node)["metadata"]["name"].as_string()),
+           .is_node = true,
+           .kubelet_port = kubelet_port_of(*node)};
     return false;
   });
   auto& mode = parts_.settings.egress_selector_mode;
@@ -181,15 +187,17 @@ bool node_dialer::tunnels_pods_of(const std::string& node) const {
 std::vector<reactor::endpoint> node_dialer::peers() const {
   std::vector<reactor::endpoint> out;
   reactor::endpoint own{parts_.settings.advertise_address, parts_.settings.advertise_port};
-  parts_.objects.each({"discovery.k8s.io", "v1", "endpointslices"}, "default", api::slices_of("kubernetes"), [&](const json::value& slice) {
-    auto port = static_cast<std::uint16_t>(slice["ports"][0]["port"].as_integer(443));
-    for (std::size_t i = 0; i < slice["endpoints"].size(); ++i)
-      for (std::size_t a = 0; a < slice["endpoints"][i]["addresses"].size(); ++a) {
-        reactor::endpoint e{std::string(slice["endpoints"][i]["addresses"][a].as_string()), port};
-        if (e != own && std::find(out.begin(), out.end(), e) == out.end()) out.push_back(std::move(e));
-      }
-    return true;
-  });
+  parts_.objects.each({"discovery.k8s.io", "v1", "endpointslices"}, "default", api::slices_of("kubernetes"),
+                      [&](const json::value& slice) {
+                        auto port = static_cast<std::uint16_t>(slice["ports"][0]["port"].as_integer(443));
+                        for (std::size_t i = 0; i < slice["endpoints"].size(); ++i)
+                          for (std::size_t a = 0; a < slice["endpoints"][i]["addresses"].size(); ++a) {
+                            reactor::endpoint e{std::string(slice["endpoints"][i]["addresses"][a].as_string()), port};
+                            if (e != own && std::find(out.begin(), out.end(), e) == out.end())
+                              out.push_back(std::move(e));
+                          }
+                        return true;
+                      });
   return out;
 }
 

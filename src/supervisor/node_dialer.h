@@ -1,5 +1,5 @@
-// node_dialer.h: how this server reaches a node's kubelet and its pods: through the node's tunnel where the egress mode says
-// so, wherever that tunnel ends.
+// node_dialer.h: how this server reaches a node's kubelet and its pods: through the node's tunnel where the egress mode
+// says so, wherever that tunnel ends.
 //
 //   kubelet of a node ─▶ own tunnel ─▶ else a peer's: CONNECT node:port at every other server, the first that has one
 //                                   ─▶ else an own one that is silent; (this server's own node: else loopback)
@@ -45,18 +45,20 @@ class node_dialer {
   };
   // Those that stand now, the likeliest first; one that may be dead stands last.
   std::vector<way> ways_to(const std::string& node) const;
-  // The kubelet's side of a node, its own port or containerd's for streams, on one way. errc::unavailable: it leads nowhere. A tunnel
-  // answers at once; whether anybody is there shows in what comes back.
+  // The kubelet's side of a node, its own port or containerd's for streams, on one way. errc::unavailable: it leads
+  // nowhere. A tunnel answers at once; whether anybody is there shows in what comes back.
   task<result<std::unique_ptr<reactor::stream>>> dial(way w, std::string node, std::uint16_t port);
   // Nothing came back on that way, while another led there.
   void doubt(const way& w);
   // On the first way that leads anywhere.
-  task<result<std::unique_ptr<reactor::stream>>> dial_kubelet(std::string node, std::uint16_t port, bool may_relay = true);
-  // For proxies: an address that an object gives, or a name (of a Node that has no address). errc::forbidden unless it may be another
-  // host's: who writes statuses and endpoints must not reach what listens on this machine only.
+  task<result<std::unique_ptr<reactor::stream>>> dial_kubelet(std::string node, std::uint16_t port,
+                                                              bool may_relay = true);
+  // For proxies: an address that an object gives, or a name (of a Node that has no address). errc::forbidden unless it
+  // may be another host's: who writes statuses and endpoints must not reach what listens on this machine only.
   task<result<std::unique_ptr<reactor::stream>>> dial_proxied(std::string host, std::uint16_t port, std::string node);
   // An address of the cluster, which `node` has when that is known.
-  task<result<std::unique_ptr<reactor::stream>>> dial_address(std::string address, std::uint16_t port, std::string node = {});
+  task<result<std::unique_ptr<reactor::stream>>> dial_address(std::string address, std::uint16_t port,
+                                                              std::string node = {});
   // What an egress proxy is asked for: "node:port" or "address:port".
   task<result<std::unique_ptr<reactor::stream>>> dial_target(std::string target, bool may_relay);
 
@@ -68,7 +70,7 @@ class node_dialer {
  private:
   struct owner {
     std::string node;
-    bool is_node = false;          // the address is the node's own, not a pod's
+    bool is_node = false;  // the address is the node's own, not a pod's
     std::uint16_t kubelet_port = 0;
   };
   owner owner_of(const std::string& address) const;

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::string_view suffix = ".node-password.k3s";
 constexpr auto secret_type = "k3s.cattle.io/node-password";
-constexpr std::size_t password_bytes_max = 256;        // K3s's is 32 hexadecimal digits
+constexpr std::size_t password_bytes_max = 256;  // K3s's is 32 hexadecimal digits
 constexpr auto sweep_interval = std::chrono::minutes(1);
 constexpr auto gather_time = std::chrono::seconds(1);  // many nodes may join at once
 constexpr auto orphan_age = std::chrono::minutes(10);  // K3s's: a node may take its time to come up
@@ -33,9 +33,12 @@ api::status refused(const std::string& node) {
   api::status s;
   s.code = 403;
   s.reason = "Forbidden";
-  s.message = "node password for " + quote(node) +
-              " does not match the one recorded when it first joined; if the machine was reinstalled, delete secret kube-system/" +
-              node + std::string(suffix) + " (or the node), and if another machine has this name, give this one another by --node-name or --with-node-id";
+  s.message =
+      "node password for " + quote(node) +
+      " does not match the one recorded when it first joined; if the machine was reinstalled, delete secret "
+      "kube-system/" +
+      node + std::string(suffix) +
+      " (or the node), and if another machine has this name, give this one another by --node-name or --with-node-id";
   s.name = node;
   s.kind = "nodes";
   return s;
@@ -43,7 +46,8 @@ api::status refused(const std::string& node) {
 
 api::status taken(const std::string& node) {
   auto s = refused(node);
-  s.message = "no password is recorded for node " + quote(node) + ", which is alive: its name can be taken over when its lease kube-node-lease/" + node + " has run out";
+  s.message = "no password is recorded for node " + quote(node) +
+              ", which is alive: its name can be taken over when its lease kube-node-lease/" + node + " has run out";
   return s;
 }
 
@@ -59,7 +63,8 @@ bool node_passwords::lives(const std::string& node) {
 }
 
 task<api::api_result<void>> node_passwords::check(std::string node, std::string password, bool by_certificate) {
-  if (password.size() > password_bytes_max) co_return api::fail(api::bad_request("the node password is longer than 256 bytes"));
+  if (password.size() > password_bytes_max)
+    co_return api::fail(api::bad_request("the node password is longer than 256 bytes"));
   auto name = node + std::string(suffix);
   for (int attempt = 0; attempt < 2; ++attempt) {
     auto secret = objects_.get(secrets, "kube-system", name);
@@ -70,7 +75,9 @@ task<api::api_result<void>> node_passwords::check(std::string node, std::string 
     } give_back{hashing_};
     if (secret) {
       auto hash = unbase64((*secret)["data"]["hash"].as_string());
-      if (!hash) co_return api::fail(api::internal_error("secret kube-system/" + name + " has no readable hash; delete it to let the node join anew"));
+      if (!hash)
+        co_return api::fail(api::internal_error("secret kube-system/" + name +
+                                                " has no readable hash; delete it to let the node join anew"));
       auto same = co_await reactor::offload([h = *hash, password] { return crypto::verify_password(password, h); });
       if (!same) co_return api::fail(api::from_error(same.error()));
       if (!*same) co_return api::fail(api::internal_error("secret kube-system/" + name + ": " + same->error().message));
@@ -82,14 +89,14 @@ task<api::api_result<void>> node_passwords::check(std::string node, std::string 
     auto hash = co_await reactor::offload([password] { return crypto::hash_password(password, system_random()); });
     if (!hash) co_return api::fail(api::from_error(hash.error()));
     if (!*hash) co_return api::fail(api::from_error(hash->error()));
-    auto made = co_await objects_.create(
-        secrets, "kube-system",
-        json::object{{"kind", "Secret"},
-                     {"apiVersion", "v1"},
-                     {"metadata", json::object{{"name", name}, {"namespace", "kube-system"}}},
-                     {"immutable", true},
-                     {"data", json::object{{"hash", base64(as_bytes(**hash))}}},
-                     {"type", secret_type}});
+    auto made =
+        co_await objects_.create(secrets, "kube-system",
+                                 json::object{{"kind", "Secret"},
+                                              {"apiVersion", "v1"},
+                                              {"metadata", json::object{{"name", name}, {"namespace", "kube-system"}}},
+                                              {"immutable", true},
+                                              {"data", json::object{{"hash", base64(as_bytes(**hash))}}},
+                                              {"type", secret_type}});
     if (made) {
       log::info("node {} registered: its password is recorded in secret kube-system/{}", quote(node), name);
       co_return api::api_result<void>();
@@ -118,7 +125,8 @@ task<void> node_passwords::keep() {
   }
 }
 
-// By the objects' texts: there are as many nodes and secrets as there are nodes, and hardly ever is one of them to be changed.
+// By the objects' texts: there are as many nodes and secrets as there are nodes, and hardly ever is one of them to be
+// changed.
 task<void> node_passwords::sweep() {
   auto cluster = objects_.objects_store().current();
   auto prefix = objects_.prefix(secrets, "kube-system"), node_prefix = objects_.prefix(nodes);
@@ -149,7 +157,9 @@ task<void> node_passwords::sweep() {
     });
     if (owned) continue;
     (void)co_await objects_.modify(secrets, "kube-system", name, [&](json::value& s) {
-      s.member("metadata").set("ownerReferences", json::array{json::object{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", node}, {"uid", uid}}});
+      s.member("metadata")
+          .set("ownerReferences",
+               json::array{json::object{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", node}, {"uid", uid}}});
       return true;
     });
   }

@@ -1,11 +1,11 @@
 // node_passwords.h: a node's name belongs to whoever registered it first.
 //
 //   agent ── K3s-Node-Name, K3s-Node-Password ──▶ check ──▶ Secret kube-system/<name>.node-password.k3s
-//                                                   │         absent: created (trust on first use, but for a node that lives)
-//                                                   └── scrypt on the offload pool, one at a time (32 MiB each)
+//                                                   │         absent: created (trust on first use, but for a node that
+//                                                   lives) └── scrypt on the offload pool, one at a time (32 MiB each)
 //
-// The Secret gets an ownerReference to its Node as soon as that exists, so that deleting the Node frees the name; Secrets whose
-// Node never came are removed after a while.
+// The Secret gets an ownerReference to its Node as soon as that exists, so that deleting the Node frees the name;
+// Secrets whose Node never came are removed after a while.
 #pragma once
 
 #include <string>
@@ -19,8 +19,8 @@ class node_passwords {
  public:
   explicit node_passwords(api::objects& objects) noexcept : objects_(objects) {}
 
-  // The answer for an agent: empty on success. 403 when the password is not the recorded one, or when none is recorded and a node of that name
-  // lives, unless it asks with its own certificate; 503 when it can't be checked.
+  // The answer for an agent: empty on success. 403 when the password is not the recorded one, or when none is recorded
+  // and a node of that name lives, unless it asks with its own certificate; 503 when it can't be checked.
   task<api::api_result<void>> check(std::string node, std::string password, bool by_certificate);
 
   // Runs for ever: ownership and the removal of orphans.

@@ -18,7 +18,8 @@ using net::http::response;
 
 std::string names_of(const json::value& containers) {
   std::string out;
-  for (std::size_t i = 0; i < containers.size(); ++i) out += (out.empty() ? "" : " ") + std::string(containers[i]["name"].as_string());
+  for (std::size_t i = 0; i < containers.size(); ++i)
+    out += (out.empty() ? "" : " ") + std::string(containers[i]["name"].as_string());
   return out;
 }
 
@@ -36,10 +37,12 @@ api_result<std::string> choose_container(const json::value& pod, std::string_vie
   if (asked.empty()) {
     if (all.size() == 1) return std::string(all[0]["name"].as_string());
     auto text = fmt::format("a container name must be specified for pod {}, choose one of: [{}]", name, names_of(all));
-    if (pod["spec"]["initContainers"].size() > 0) text += fmt::format(" or one of the init containers: [{}]", names_of(pod["spec"]["initContainers"]));
+    if (pod["spec"]["initContainers"].size() > 0)
+      text += fmt::format(" or one of the init containers: [{}]", names_of(pod["spec"]["initContainers"]));
     return api::fail(api::bad_request(std::move(text)));
   }
-  if (!has_container(pod, asked)) return api::fail(api::bad_request(fmt::format("container {} is not valid for pod {}", asked, name)));
+  if (!has_container(pod, asked))
+    return api::fail(api::bad_request(fmt::format("container {} is not valid for pod {}", asked, name)));
   return std::string(asked);
 }
 
@@ -64,7 +67,8 @@ std::string kubelet_query(std::string_view subresource, const api::query_values&
     for (auto& ports : q.all("ports")) add_query(out, "port", ports);
     return out;
   }
-  static constexpr std::pair<std::string_view, std::string_view> flags[] = {{"stdin", "input"}, {"stdout", "output"}, {"stderr", "error"}, {"tty", "tty"}};
+  static constexpr std::pair<std::string_view, std::string_view> flags[] = {
+      {"stdin", "input"}, {"stdout", "output"}, {"stderr", "error"}, {"tty", "tty"}};
   for (auto [asked, told] : flags)
     if (q.flag(asked)) add_query(out, told, "1");
   for (auto& word : q.all("command")) add_query(out, "command", word);
@@ -74,14 +78,14 @@ std::string kubelet_query(std::string_view subresource, const api::query_values&
 }  // namespace
 
 struct node_proxy::destination {
-  net::http::target to;    // a kubelet: `at` is its node's name and port
+  net::http::target to;  // a kubelet: `at` is its node's name and port
   bool is_kubelet = false;
-  bool nothing = false;    // a log of a pod that no node has
-  forwarding how;          // all but its ways
+  bool nothing = false;  // a log of a pod that no node has
+  forwarding how;        // all but its ways
 };
 
-// Kubelets by their node and the way there: the address of an endpoint is "node/way", so that a connection that is kept is one of
-// that very way.
+// Kubelets by their node and the way there: the address of an endpoint is "node/way", so that a connection that is kept
+// is one of that very way.
 struct node_proxy::kubelet_network final : reactor::network {
   node_dialer& dialer;
   explicit kubelet_network(node_dialer& d) : dialer(d) {}
@@ -97,8 +101,8 @@ struct node_proxy::kubelet_network final : reactor::network {
   }
 };
 
-// Addresses as nodes and pods have them: "node/address", the node empty when it isn't known. Whatever the objects say, only what may be
-// another host's is dialled.
+// Addresses as nodes and pods have them: "node/address", the node empty when it isn't known. Whatever the objects say,
+// only what may be another host's is dialled.
 struct node_proxy::pod_network final : reactor::network {
   node_dialer& dialer;
   explicit pod_network(node_dialer& d) : dialer(d) {}
@@ -112,8 +116,13 @@ struct node_proxy::pod_network final : reactor::network {
 };
 
 node_proxy::node_proxy(node_dialer& dialer, api::objects& objects, std::shared_ptr<net::tls_client_context> kubelets)
-    : dialer_(dialer), objects_(objects), kubelet_tls_(std::move(kubelets)), kubelet_network_(std::make_unique<kubelet_network>(dialer)),
-      pod_network_(std::make_unique<pod_network>(dialer)), kubelets_(kubelet_network_.get()), pods_(pod_network_.get()) {
+    : dialer_(dialer),
+      objects_(objects),
+      kubelet_tls_(std::move(kubelets)),
+      kubelet_network_(std::make_unique<kubelet_network>(dialer)),
+      pod_network_(std::make_unique<pod_network>(dialer)),
+      kubelets_(kubelet_network_.get()),
+      pods_(pod_network_.get()) {
   // Who serves HTTPS in a pod is the user's business; the real server doesn't verify it either.
   if (auto any = net::tls_client_context::make({.insecure = true, .alpn = {"http/1.1"}})) any_tls_ = std::move(*any);
 }
@@ -152,7 +161,8 @@ std::string_view address_of_pod(const json::value& pod) {
 
 }  // namespace
 
-node_proxy::destination node_proxy::at_address(std::string_view node, std::string_view address, std::uint16_t port, bool tls) const {
+node_proxy::destination node_proxy::at_address(std::string_view node, std::string_view address, std::uint16_t port,
+                                               bool tls) const {
   destination d;
   d.to = {.at = {std::string(node) + "/" + std::string(address), port}, .host = std::string(address)};
   if (tls) d.to.tls = any_tls_;
@@ -200,7 +210,8 @@ api_result<node_proxy::destination> node_proxy::find_pod(const api::authorized& 
   return at_address((*pod)["spec"]["nodeName"].as_string(), address->text(), *port, tls);
 }
 
-// Whether an endpoint is a pod of its own namespace that has this address: whoever writes slices mustn't choose where the server dials.
+// Whether an endpoint is a pod of its own namespace that has this address: whoever writes slices mustn't choose where
+// the server dials.
 bool node_proxy::is_pod(const json::value& endpoint, std::string_view ns) const {
   auto& ref = endpoint["targetRef"];
   if (!ref.is_object() || ref["namespace"].as_string() != ns) return false;
@@ -220,19 +231,23 @@ api_result<node_proxy::destination> node_proxy::find_service(const api::authoriz
     auto& ports = (*service)["spec"]["ports"];
     std::size_t i = 0;
     while (i < ports.size() && ports[i]["port"].as_integer() != number) ++i;
-    if (i == ports.size()) return api::fail(api::unavailable(fmt::format("no service port {} found for service {}", number, quote(asked->name))));
+    if (i == ports.size())
+      return api::fail(
+          api::unavailable(fmt::format("no service port {} found for service {}", number, quote(asked->name))));
     port_name = ports[i]["name"].as_string();
   }
   std::vector<json::value> slices;
-  objects_.each({"discovery.k8s.io", "v1", "endpointslices"}, what.ns(), api::slices_of(asked->name), [&](const json::value& slice) {
-    slices.push_back(slice);
-    return true;
-  });
+  objects_.each({"discovery.k8s.io", "v1", "endpointslices"}, what.ns(), api::slices_of(asked->name),
+                [&](const json::value& slice) {
+                  slices.push_back(slice);
+                  return true;
+                });
   // Any of them, but those of the family that services have first before others.
   auto& random = reactor::loop::current().random();
   for (auto i = slices.size(); i > 1; --i) std::swap(slices[i - 1], slices[random.below(i)]);
   const std::string_view first_family = dialer_.prefers_v6() ? "IPv6" : "IPv4";
-  std::stable_partition(slices.begin(), slices.end(), [&](const json::value& s) { return s["addressType"].as_string() == first_family; });
+  std::stable_partition(slices.begin(), slices.end(),
+                        [&](const json::value& s) { return s["addressType"].as_string() == first_family; });
   for (auto& slice : slices) {
     auto& ports = slice["ports"];
     auto& endpoints = slice["endpoints"];
@@ -245,7 +260,8 @@ api_result<node_proxy::destination> node_proxy::find_service(const api::authoriz
         if (!one["conditions"]["ready"].as_bool(true) || !is_pod(one, what.ns())) continue;
         auto address = ip_address::parse_sloppy(one["addresses"][0].as_string());
         if (!address || !address->is_global_unicast()) continue;
-        return at_address(one["nodeName"].as_string(), address->text(), static_cast<std::uint16_t>(port), asked->scheme == "https");
+        return at_address(one["nodeName"].as_string(), address->text(), static_cast<std::uint16_t>(port),
+                          asked->scheme == "https");
       }
     }
   }
@@ -253,7 +269,8 @@ api_result<node_proxy::destination> node_proxy::find_service(const api::authoriz
 }
 
 // log, exec, attach, portforward: at the pod's kubelet.
-api_result<node_proxy::destination> node_proxy::find_container(const api::authorized& what, const api::query_values& query) const {
+api_result<node_proxy::destination> node_proxy::find_container(const api::authorized& what,
+                                                               const api::query_values& query) const {
   auto pod = objects_.get({"", "v1", "pods"}, what.ns(), what.name());
   if (!pod) return api::fail(pod.error());
   std::string container;
@@ -265,7 +282,8 @@ api_result<node_proxy::destination> node_proxy::find_container(const api::author
   destination d;
   std::string node((*pod)["spec"]["nodeName"].as_string());
   if (node.empty()) {
-    if (what.subresource() != "log") return api::fail(api::bad_request(fmt::format("pod {} does not have a host assigned", what.name())));
+    if (what.subresource() != "log")
+      return api::fail(api::bad_request(fmt::format("pod {} does not have a host assigned", what.name())));
     d.nothing = true;
     return d;
   }
@@ -273,8 +291,11 @@ api_result<node_proxy::destination> node_proxy::find_container(const api::author
   if (!found) return api::fail(found.error());
   d.to = {.at = {node, kubelet_port_of(*found)}, .host = node, .tls = kubelet_tls_};
   d.is_kubelet = true;
-  auto verb = what.subresource() == "log" ? "containerLogs" : what.subresource() == "portforward" ? "portForward" : what.subresource();
-  d.how.path = fmt::format("/{}/{}/{}{}{}", verb, percent_encode(what.ns()), percent_encode(what.name()), container, kubelet_query(what.subresource(), query));
+  auto verb = what.subresource() == "log"           ? "containerLogs"
+              : what.subresource() == "portforward" ? "portForward"
+                                                    : what.subresource();
+  d.how.path = fmt::format("/{}/{}/{}{}{}", verb, percent_encode(what.ns()), percent_encode(what.name()), container,
+                           kubelet_query(what.subresource(), query));
   if (what.subresource() == "log") {
     d.how.told_as = "pods/log";
     d.how.bytes_to_websocket = true;
@@ -282,10 +303,12 @@ api_result<node_proxy::destination> node_proxy::find_container(const api::author
   return d;
 }
 
-api_result<node_proxy::destination> node_proxy::find(const net::http::request& r, const api::authorized& what, const std::string& rest,
-                                                     const api::query_values& query) const {
+api_result<node_proxy::destination> node_proxy::find(const net::http::request& r, const api::authorized& what,
+                                                     const std::string& rest, const api::query_values& query) const {
   if (what.subresource() != "proxy") return find_container(what, query);
-  auto d = what.asked().resource == "nodes" ? find_node(what) : what.asked().resource == "pods" ? find_pod(what) : find_service(what);
+  auto d = what.asked().resource == "nodes"  ? find_node(what)
+           : what.asked().resource == "pods" ? find_pod(what)
+                                             : find_service(what);
   if (!d) return d;
   d->how.path = rest.empty() ? "/" : rest;
   if (!r.query.empty()) d->how.path += "?" + r.query;
@@ -321,7 +344,9 @@ task<void> node_proxy::serve(exchange& e, const api::authorized& what, std::stri
     auto& to = d->how.ways.emplace_back(d->to);
     to.at.address += "/" + w.id();
   }
-  if (ways.empty()) co_return co_await refuse(e, api::unavailable("error trying to reach service: failed to find Session for client " + d->to.at.address));
+  if (ways.empty())
+    co_return co_await refuse(
+        e, api::unavailable("error trying to reach service: failed to find Session for client " + d->to.at.address));
   d->how.doubt = [this, ways](std::size_t i) { dialer_.doubt(ways[i]); };
   co_await forward(e, kubelets_, std::move(d->how));
 }

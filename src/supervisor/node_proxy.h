@@ -1,12 +1,13 @@
 // node_proxy.h: the API's subresources that lead to a node: nodes/N/proxy, pods/P/{log,exec,attach,portforward,proxy},
 // services/S/proxy.
 //
-//   request ─▶ where it goes (Node, Pod, Service as stored) ─▶ node_dialer ─▶ TLS with the kubelet, end to end ─▶ forward.h
+//   request ─▶ where it goes (Node, Pod, Service as stored) ─▶ node_dialer ─▶ TLS with the kubelet, end to end ─▶
+//   forward.h
 //                                                                            └▶ HTTP with the pod
 //
-// The kubelet is asked as the API server (client-kube-apiserver), and known by its serving certificate, which names the node:
-// two nodes behind NAT may have the same address. An address is dialled only when it may be another host's, and of a Service only when
-// a pod of its namespace has it. Connections to kubelets are kept, one object a core.
+// The kubelet is asked as the API server (client-kube-apiserver), and known by its serving certificate, which names the
+// node: two nodes behind NAT may have the same address. An address is dialled only when it may be another host's, and
+// of a Service only when a pod of its namespace has it. Connections to kubelets are kept, one object a core.
 #pragma once
 
 #include <memory>
@@ -22,13 +23,15 @@ class node_proxy {
   node_proxy(node_dialer& dialer, api::objects& objects, std::shared_ptr<net::tls_client_context> kubelets);
   ~node_proxy();
 
-  // For api::virtual_resource::connect. `rest`: the path behind the proxy as received, with its leading slash; empty when there is none.
+  // For api::virtual_resource::connect. `rest`: the path behind the proxy as received, with its leading slash; empty
+  // when there is none.
   task<void> serve(net::http::exchange& e, const api::authorized& what, std::string rest);
 
   struct destination;
 
  private:
-  api::api_result<destination> find(const net::http::request& r, const api::authorized& what, const std::string& rest, const api::query_values& query) const;
+  api::api_result<destination> find(const net::http::request& r, const api::authorized& what, const std::string& rest,
+                                    const api::query_values& query) const;
   api::api_result<destination> find_node(const api::authorized& what) const;
   api::api_result<destination> find_pod(const api::authorized& what) const;
   api::api_result<destination> find_service(const api::authorized& what) const;

@@ -18,16 +18,20 @@ constexpr std::size_t known_name_max_bytes = 10;
 struct place {
   std::string_view tag, attribute;
 };
-constexpr place places[] = {{"a", "href"},        {"applet", "codebase"}, {"area", "href"},        {"audio", "src"},        {"base", "href"},
-                            {"blockquote", "cite"}, {"body", "background"}, {"button", "formaction"}, {"command", "icon"},     {"del", "cite"},
-                            {"embed", "src"},     {"form", "action"},     {"frame", "longdesc"},   {"frame", "src"},        {"head", "profile"},
-                            {"html", "manifest"}, {"iframe", "longdesc"}, {"iframe", "src"},       {"img", "longdesc"},     {"img", "src"},
-                            {"img", "usemap"},    {"input", "formaction"}, {"input", "src"},       {"input", "usemap"},     {"ins", "cite"},
-                            {"link", "href"},     {"object", "classid"},  {"object", "codebase"},  {"object", "data"},      {"object", "usemap"},
-                            {"q", "cite"},        {"script", "src"},      {"source", "src"},       {"video", "poster"},     {"video", "src"}};
-// What stands between these and their end tag is text, whatever it looks like. (A script that holds a commented script is taken to
-// end at the first end tag: then links of its text may be rewritten.)
-constexpr std::string_view raw_tags[] = {"iframe", "noembed", "noframes", "noscript", "script", "style", "textarea", "title", "xmp"};
+constexpr place places[] = {
+    {"a", "href"},          {"applet", "codebase"},  {"area", "href"},       {"audio", "src"},
+    {"base", "href"},       {"blockquote", "cite"},  {"body", "background"}, {"button", "formaction"},
+    {"command", "icon"},    {"del", "cite"},         {"embed", "src"},       {"form", "action"},
+    {"frame", "longdesc"},  {"frame", "src"},        {"head", "profile"},    {"html", "manifest"},
+    {"iframe", "longdesc"}, {"iframe", "src"},       {"img", "longdesc"},    {"img", "src"},
+    {"img", "usemap"},      {"input", "formaction"}, {"input", "src"},       {"input", "usemap"},
+    {"ins", "cite"},        {"link", "href"},        {"object", "classid"},  {"object", "codebase"},
+    {"object", "data"},     {"object", "usemap"},    {"q", "cite"},          {"script", "src"},
+    {"source", "src"},      {"video", "poster"},     {"video", "src"}};
+// What stands between these and their end tag is text, whatever it looks like. (A script that holds a commented script
+// is taken to end at the first end tag: then links of its text may be rewritten.)
+constexpr std::string_view raw_tags[] = {"iframe", "noembed",  "noframes", "noscript", "script",
+                                         "style",  "textarea", "title",    "xmp"};
 
 bool is_space(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == '\f'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -39,19 +43,26 @@ void append_name(std::string& name, char c) {
 }
 
 bool holds_url(std::string_view tag, std::string_view attribute) {
-  return std::any_of(std::begin(places), std::end(places), [&](const place& p) { return p.tag == tag && p.attribute == attribute; });
+  return std::any_of(std::begin(places), std::end(places),
+                     [&](const place& p) { return p.tag == tag && p.attribute == attribute; });
 }
 
 bool is_scheme_letter(char c) { return is_letter(c) || (c >= '0' && c <= '9') || c == '+' || c == '-' || c == '.'; }
 
 void append_escaped(std::string& out, std::string_view text) {
   for (char c : text) {
-    if (c == '&') out += "&amp;";
-    else if (c == '"') out += "&#34;";
-    else if (c == '\'') out += "&#39;";
-    else if (c == '<') out += "&lt;";
-    else if (c == '>') out += "&gt;";
-    else out += c;
+    if (c == '&')
+      out += "&amp;";
+    else if (c == '"')
+      out += "&#34;";
+    else if (c == '\'')
+      out += "&#39;";
+    else if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else
+      out += c;
   }
 }
 
@@ -65,7 +76,8 @@ link_parts cut(std::string_view url) {
   while (n < url.size() && is_scheme_letter(url[n])) ++n;
   if (n > 0 && is_letter(url[0]) && n < url.size() && url[n] == ':') p.scheme = url.substr(0, n + 1);
   auto rest = url.substr(p.scheme.size());
-  if (rest.starts_with("//") && (!p.scheme.empty() || !rest.starts_with("///"))) p.host = rest.substr(0, rest.find_first_of("/?#", 2));
+  if (rest.starts_with("//") && (!p.scheme.empty() || !rest.starts_with("///")))
+    p.host = rest.substr(0, rest.find_first_of("/?#", 2));
   p.path = rest.substr(p.host.size());
   return p;
 }
@@ -112,7 +124,8 @@ void link_rewriter::end_tag() {
   if (tag_ == "plaintext")
     state_ = state::plaintext;
   else
-    state_ = std::find(std::begin(raw_tags), std::end(raw_tags), tag_) != std::end(raw_tags) ? state::raw_text : state::text;
+    state_ =
+        std::find(std::begin(raw_tags), std::end(raw_tags), tag_) != std::end(raw_tags) ? state::raw_text : state::text;
 }
 
 void link_rewriter::begin_value(char c) {

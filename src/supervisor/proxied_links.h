@@ -2,8 +2,8 @@
 //
 //   <a href="/x"> of a pod that is seen at …/pods/web/proxy ─▶ <a href="/api/v1/namespaces/default/pods/web/proxy/x">
 //
-// The page's bytes pass as they are, but for the values of the attributes that hold a URL. Nothing is held back but one such value;
-// memory is bounded whatever the page holds, and the work for a byte is constant.
+// The page's bytes pass as they are, but for the values of the attributes that hold a URL. Nothing is held back but one
+// such value; memory is bounded whatever the page holds, and the work for a byte is constant.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ struct proxied_origin {
   std::string request;  // the authority that the client asked, "localhost:8001"
 };
 
-// What a link (or a Location) becomes; nullopt: it stays. A path that begins with a slash is the page's host's, and gets the prefix;
-// other hosts' and relative ones stay.
+// What a link (or a Location) becomes; nullopt: it stays. A path that begins with a slash is the page's host's, and
+// gets the prefix; other hosts' and relative ones stay.
 std::optional<std::string> proxied_link(std::string_view url, const proxied_origin& from);
 
 class link_rewriter {
@@ -46,9 +46,9 @@ class link_rewriter {
     after_name,
     before_value,
     value,
-    raw_text,    // in <script> and its like
-    raw_end,     // "<", "</", "</scr"
-    plaintext,   // to the end of the page
+    raw_text,   // in <script> and its like
+    raw_end,    // "<", "</", "</scr"
+    plaintext,  // to the end of the page
   };
   // Where the next byte leads; it goes out unless it is held.
   void step(char c, std::string& out);

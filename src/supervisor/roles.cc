@@ -27,15 +27,20 @@ task<result<void>> make_roles(api::objects& objects) {
   constexpr auto name = "system:k3s-controller";
   constexpr auto version = "rbac.authorization.k8s.io/v1";
   array read{"get", "list", "watch"};
-  json::value role(object{{"apiVersion", version}, {"kind", "ClusterRole"}, {"metadata", object{{"name", name}}},
+  json::value role(object{{"apiVersion", version},
+                          {"kind", "ClusterRole"},
+                          {"metadata", object{{"name", name}}},
                           {"rules", array{rule({""}, {"nodes", "pods", "namespaces", "endpoints"}, read),
                                           rule({"discovery.k8s.io"}, {"endpointslices"}, read),
                                           rule({"networking.k8s.io"}, {"networkpolicies"}, read),
                                           rule({""}, {"nodes/status"}, {"patch"})}}});
   KEDGE_CO_CHECK(co_await create(objects, "clusterroles", std::move(role)));
-  json::value binding(object{{"apiVersion", version}, {"kind", "ClusterRoleBinding"}, {"metadata", object{{"name", name}}},
-                             {"roleRef", object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "ClusterRole"}, {"name", name}}},
-                             {"subjects", array{object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "User"}, {"name", name}}}}});
+  json::value binding(
+      object{{"apiVersion", version},
+             {"kind", "ClusterRoleBinding"},
+             {"metadata", object{{"name", name}}},
+             {"roleRef", object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "ClusterRole"}, {"name", name}}},
+             {"subjects", array{object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "User"}, {"name", name}}}}});
   co_return co_await create(objects, "clusterrolebindings", std::move(binding));
 }
 

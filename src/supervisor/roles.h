@@ -5,8 +5,8 @@
 
 namespace kedge::supervisor {
 
-// Creates what is missing: ClusterRole and binding system:k3s-controller, as which agents read the servers' addresses. Another
-// server may do the same at the same time.
+// Creates what is missing: ClusterRole and binding system:k3s-controller, as which agents read the servers' addresses.
+// Another server may do the same at the same time.
 task<result<void>> make_roles(api::objects& objects);
 
 }  // namespace kedge::supervisor

@@ -21,8 +21,8 @@ namespace {
 using net::http::exchange;
 using net::http::response;
 
-constexpr std::size_t request_bytes_max = 64 * 1024;       // certificate requests and token documents are a few KiB
-constexpr std::size_t static_file_bytes_max = 64 << 20;    // chart archives
+constexpr std::size_t request_bytes_max = 64 * 1024;     // certificate requests and token documents are a few KiB
+constexpr std::size_t static_file_bytes_max = 64 << 20;  // chart archives
 // Agents that all come back at once must not starve the API: K3s's bounds for this group of paths.
 constexpr unsigned reads_at_once_max = 20;
 constexpr unsigned writes_at_once_max = 10;
@@ -34,7 +34,8 @@ task<void> answer(exchange& e, int code, std::string type, std::string body, boo
   r.status = code;
   if (!type.empty()) r.headers.add("Content-Type", std::move(type));
   if (close) r.headers.add("Connection", "close");
-  if (auto sent = co_await e.respond(r, body); !sent) log::debug("supervisor: answer not sent: {}", sent.error().message);
+  if (auto sent = co_await e.respond(r, body); !sent)
+    log::debug("supervisor: answer not sent: {}", sent.error().message);
 }
 
 task<void> refuse(exchange& e, api::status s) {
@@ -65,8 +66,11 @@ class routes final : public net::http::handler {
     auto& path = e.request().path;
     if (e.request().method == "CONNECT") return egress(e);
     if (path == "/cacerts") return answer(e, 200, "text/plain", s_.identity.server_ca().bundle_pem());
-    // K3s's /ping says "pong" as long as the process lives. Balancers' checks have nothing else that needs no credentials.
-    if (path == "/ping") return s_.serves() ? answer(e, 200, "text/plain; charset=utf-8", "pong") : answer(e, 503, "text/plain; charset=utf-8", "not serving", true);
+    // K3s's /ping says "pong" as long as the process lives. Balancers' checks have nothing else that needs no
+    // credentials.
+    if (path == "/ping")
+      return s_.serves() ? answer(e, 200, "text/plain; charset=utf-8", "pong")
+                         : answer(e, 503, "text/plain; charset=utf-8", "not serving", true);
     if (path.starts_with("/static/")) return serve_static(e);
     if (path.starts_with("/db/")) return refuse(e, plain(400, "BadRequest", "etcd datastore disabled"));
     if (!path.starts_with("/v1-k3s/")) return s_.next.serve(e);
@@ -107,7 +111,8 @@ class routes final : public net::http::handler {
     if (!user) co_return co_await refuse(e, user.error());
     const api::user_info& who = **user;
     bool allowed = found->second.for_servers ? who.in_group("k3s:server")
-                                             : who.in_group("k3s:agent") || who.in_group("system:nodes") || who.in_group("system:bootstrappers");
+                                             : who.in_group("k3s:agent") || who.in_group("system:nodes") ||
+                                                   who.in_group("system:bootstrappers");
     if (!allowed) co_return co_await refuse(e, plain(403, "Forbidden", "forbidden"));
     // Who sends slowly holds no place among those who are served: they are counted when all is there.
     if (bodies_ >= bodies_at_once_max) co_return co_await too_many(e);
@@ -135,8 +140,8 @@ class routes final : public net::http::handler {
     co_await e.respond(r, "Too many requests, please try again later.\n");
   }
 
-  // K3s's words, and the reason where it is one that sends people after the wrong thing: whoever showed a certificate of this cluster
-  // and a token hears which of both isn't good.
+  // K3s's words, and the reason where it is one that sends people after the wrong thing: whoever showed a certificate
+  // of this cluster and a token hears which of both isn't good.
   api::status not_authorized(exchange& e) const {
     auto s = plain(401, "Unauthorized", "not authorized");
     auto& shown = e.connection().peer_certificates;
@@ -144,8 +149,11 @@ class routes final : public net::http::handler {
     auto now = reactor::loop::current().wall_now();
     auto leaf = crypto::certificate::from_der(as_bytes(shown.front()));
     if (!leaf || leaf->authority_key_id() != s_.identity.client_ca().signer().subject_key_id()) return s;
-    if (auto wrong = s_.identity.clock_problem(now)) s.message += ": " + *wrong;
-    else if (auto invalid = crypto::reason_invalid(*leaf, now)) s.message += ": the client certificate of " + quote(leaf->subject().user) + ": " + *invalid + "; compare the clocks of both machines";
+    if (auto wrong = s_.identity.clock_problem(now))
+      s.message += ": " + *wrong;
+    else if (auto invalid = crypto::reason_invalid(*leaf, now))
+      s.message += ": the client certificate of " + quote(leaf->subject().user) + ": " + *invalid +
+                   "; compare the clocks of both machines";
     return s;
   }
 
@@ -154,8 +162,8 @@ class routes final : public net::http::handler {
     return who.in_group("k3s:server") || (who.in_group("k3s:agent") && !s_.identity.agents_have_own_token());
   }
 
-  // Who asks. A password that is right counts only while it is the cluster's by the newest state of all; the certificate that an agent
-  // shows beside its token counts all the same.
+  // Who asks. A password that is right counts only while it is the cluster's by the newest state of all; the
+  // certificate that an agent shows beside its token counts all the same.
   task<api::api_result<api::user_ref>> authenticate(exchange& e) {
     auto user = co_await s_.who.authenticate(e);
     if (!user) co_return api::fail(not_authorized(e));
@@ -163,8 +171,11 @@ class routes final : public net::http::handler {
     auto stands = co_await s_.token_stands();
     if (stands && *stands) co_return user;
     if (!e.connection().peer_certificates.empty())
-      if (auto other = co_await s_.who_without_password.authenticate(e); other && (*other)->in_group("system:nodes")) co_return other;
-    if (!stands) co_return api::fail(plain(503, "ServiceUnavailable", "whether the token is still good can't be found out: " + stands.error().message));
+      if (auto other = co_await s_.who_without_password.authenticate(e); other && (*other)->in_group("system:nodes"))
+        co_return other;
+    if (!stands)
+      co_return api::fail(plain(503, "ServiceUnavailable",
+                                "whether the token is still good can't be found out: " + stands.error().message));
     co_return api::fail(plain(401, "Unauthorized", "not authorized: the cluster's token was rotated; use the new one"));
   }
 
@@ -200,7 +211,8 @@ class routes final : public net::http::handler {
     bool relayed = e.request().headers.has(relayed_header);
     auto target = e.request().target;
     auto there = co_await s_.dialer.dial_target(target, !relayed);
-    if (!there) co_return co_await refuse(e, plain(502, "BadGateway", "no way to " + target + ": " + there.error().message));
+    if (!there)
+      co_return co_await refuse(e, plain(502, "BadGateway", "no way to " + target + ": " + there.error().message));
     auto here = co_await e.upgrade({.status = 200});
     if (!here) co_return;
     co_await tunnel::splice(**here, **there);
@@ -235,12 +247,17 @@ class routes final : public net::http::handler {
     auto password = std::string(trim(h.get("K3s-Node-Password")));
     constexpr std::string_view node_user = "system:node:";
     bool by_certificate = user.in_group("system:nodes") && user.name.starts_with(node_user);
-    if (id.name.empty()) co_return api::fail(plain(400, "BadRequest", "header K3s-Node-Name is missing: the node's name is not set"));
+    if (id.name.empty())
+      co_return api::fail(plain(400, "BadRequest", "header K3s-Node-Name is missing: the node's name is not set"));
     if (by_certificate && user.name.substr(node_user.size()) != id.name)
       co_return api::fail(plain(400, "BadRequest", "header node name does not match auth node name"));
     if (is_server_name(s_.settings, s_.objects, id.name))
-      co_return api::fail(plain(403, "Forbidden", "node name " + quote(id.name) + " stands for the API servers; give the node another by --node-name"));
-    if (password.empty()) co_return api::fail(plain(400, "BadRequest", "header K3s-Node-Password is missing: the node's password is not set"));
+      co_return api::fail(
+          plain(403, "Forbidden",
+                "node name " + quote(id.name) + " stands for the API servers; give the node another by --node-name"));
+    if (password.empty())
+      co_return api::fail(
+          plain(400, "BadRequest", "header K3s-Node-Password is missing: the node's password is not set"));
     if (by_certificate && !s_.objects.get({"", "v1", "nodes"}, "", id.name))
       co_return api::fail(plain(401, "Unauthorized", "not authorized"));
     for (auto part : split(h.get("K3s-Node-IP"), ','))
@@ -251,7 +268,8 @@ class routes final : public net::http::handler {
       }
     auto certified = certified_addresses(s_.settings, s_.objects, id.addresses, e.connection().peer.address);
     if (certified.size() < id.addresses.size())
-      log::warning("node {} from {} asked for a certificate that names a server's address: it is left out", quote(id.name), e.connection().peer.text());
+      log::warning("node {} from {} asked for a certificate that names a server's address: it is left out",
+                   quote(id.name), e.connection().peer.text());
     id.addresses = std::move(certified);
     if (auto ok = co_await s_.passwords.check(id.name, std::move(password), by_certificate); !ok) {
       log::warning("node {} from {} was refused: {}", quote(id.name), e.connection().peer.text(), ok.error().message);
@@ -261,16 +279,20 @@ class routes final : public net::http::handler {
   }
 
   // Signs the key of the request's body; without one (an agent from before 2025) the shared key `legacy` goes along.
-  task<void> sign(exchange& e, const crypto::authority& ca, crypto::leaf_request leaf, std::string body, std::string legacy) {
+  task<void> sign(exchange& e, const crypto::authority& ca, crypto::leaf_request leaf, std::string body,
+                  std::string legacy) {
     std::string shared_key;
     auto key = e.request().method == "POST" ? crypto::public_key_of_request(as_bytes(body))
                                             : result<crypto::public_key>(fail(errc::invalid, "no request"));
     if (!key) {
-      auto pem = co_await reactor::offload([id = s_.identity.shared_from_this(), legacy] { return id->legacy_key(legacy); });
-      if (!pem || !*pem) co_return co_await refuse(e, plain(500, "InternalError", "the shared key " + legacy + " can't be read"));
+      auto pem =
+          co_await reactor::offload([id = s_.identity.shared_from_this(), legacy] { return id->legacy_key(legacy); });
+      if (!pem || !*pem)
+        co_return co_await refuse(e, plain(500, "InternalError", "the shared key " + legacy + " can't be read"));
       shared_key = **pem;
       auto parsed = crypto::private_key::from_pem(shared_key);
-      if (!parsed) co_return co_await refuse(e, plain(500, "InternalError", "the shared key " + legacy + " is damaged"));
+      if (!parsed)
+        co_return co_await refuse(e, plain(500, "InternalError", "the shared key " + legacy + " is damaged"));
       key = parsed->public_part();
     }
     auto& loop = reactor::loop::current();
@@ -282,7 +304,10 @@ class routes final : public net::http::handler {
   task<void> serving_kubelet(exchange& e, const api::user_info& user, std::string body) {
     auto id = co_await identify(e, user);
     if (!id) co_return co_await refuse(e, id.error());
-    crypto::leaf_request leaf{.common_name = id->name, .dns_names = {id->name, "localhost"}, .addresses = {"127.0.0.1", "::1"}, .server = true};
+    crypto::leaf_request leaf{.common_name = id->name,
+                              .dns_names = {id->name, "localhost"},
+                              .addresses = {"127.0.0.1", "::1"},
+                              .server = true};
     leaf.addresses.insert(leaf.addresses.end(), id->addresses.begin(), id->addresses.end());
     co_await sign(e, s_.identity.server_ca(), std::move(leaf), std::move(body), "serving-kubelet");
   }
@@ -290,13 +315,16 @@ class routes final : public net::http::handler {
     auto id = co_await identify(e, user);
     if (!id) co_return co_await refuse(e, id.error());
     co_await sign(e, s_.identity.client_ca(),
-                  {.common_name = "system:node:" + id->name, .organizations = {"system:nodes"}, .client = true}, std::move(body), "client-kubelet");
+                  {.common_name = "system:node:" + id->name, .organizations = {"system:nodes"}, .client = true},
+                  std::move(body), "client-kubelet");
   }
   task<void> client_kube_proxy(exchange& e, const api::user_info&, std::string body) {
-    co_await sign(e, s_.identity.client_ca(), {.common_name = "system:kube-proxy", .client = true}, std::move(body), "client-kube-proxy");
+    co_await sign(e, s_.identity.client_ca(), {.common_name = "system:kube-proxy", .client = true}, std::move(body),
+                  "client-kube-proxy");
   }
   task<void> client_controller(exchange& e, const api::user_info&, std::string body) {
-    co_await sign(e, s_.identity.client_ca(), {.common_name = "system:k3s-controller", .client = true}, std::move(body), "client-k3s-controller");
+    co_await sign(e, s_.identity.client_ca(), {.common_name = "system:k3s-controller", .client = true}, std::move(body),
+                  "client-k3s-controller");
   }
   task<void> client_ca(exchange& e, const api::user_info&, std::string) {
     co_await answer(e, 200, "text/plain", s_.identity.client_ca().bundle_pem());
@@ -309,16 +337,19 @@ class routes final : public net::http::handler {
 
   task<void> apiservers(exchange& e, const api::user_info&, std::string) {
     json::array list;
-    s_.objects.each({"discovery.k8s.io", "v1", "endpointslices"}, "default", api::slices_of("kubernetes"), [&](const json::value& slice) {
-      auto port = slice["ports"][0]["port"].as_integer(443);
-      for (std::size_t i = 0; i < slice["endpoints"].size(); ++i) {
-        auto& endpoint = slice["endpoints"][i];
-        if (!endpoint["conditions"]["ready"].as_bool(true)) continue;
-        for (std::size_t a = 0; a < endpoint["addresses"].size(); ++a)
-          list.push_back(reactor::endpoint{std::string(endpoint["addresses"][a].as_string()), static_cast<std::uint16_t>(port)}.text());
-      }
-      return true;
-    });
+    s_.objects.each({"discovery.k8s.io", "v1", "endpointslices"}, "default", api::slices_of("kubernetes"),
+                    [&](const json::value& slice) {
+                      auto port = slice["ports"][0]["port"].as_integer(443);
+                      for (std::size_t i = 0; i < slice["endpoints"].size(); ++i) {
+                        auto& endpoint = slice["endpoints"][i];
+                        if (!endpoint["conditions"]["ready"].as_bool(true)) continue;
+                        for (std::size_t a = 0; a < endpoint["addresses"].size(); ++a)
+                          list.push_back(reactor::endpoint{std::string(endpoint["addresses"][a].as_string()),
+                                                           static_cast<std::uint16_t>(port)}
+                                             .text());
+                      }
+                      return true;
+                    });
     co_await answer(e, 200, "application/json", json::write(list) + "\n");
   }
   task<void> config_of_cluster(exchange& e, const api::user_info&, std::string) {
@@ -326,7 +357,8 @@ class routes final : public net::http::handler {
     co_await answer(e, 200, "application/json", json::write(d) + "\n");
   }
   task<void> readyz(exchange& e, const api::user_info&, std::string) {
-    if (!s_.controllers_running()) co_return co_await refuse(e, plain(503, "ServiceUnavailable", "runtime core not ready"));
+    if (!s_.controllers_running())
+      co_return co_await refuse(e, plain(503, "ServiceUnavailable", "runtime core not ready"));
     co_await answer(e, 200, "text/plain; charset=utf-8", "ok");
   }
 
@@ -364,8 +396,10 @@ class routes final : public net::http::handler {
     if (!document) co_return co_await refuse(e, plain(400, "BadRequest", document.error().message));
     auto behind = co_await s_.rotate_token(std::string((*document)["newToken"].as_string()));
     if (!behind) {
-      bool away = behind.error().code == errc::unavailable || behind.error().code == errc::timeout || behind.error().code == errc::unknown_outcome;
-      co_return co_await refuse(e, away ? plain(503, "ServiceUnavailable", behind.error().message) : plain(400, "BadRequest", behind.error().message));
+      bool away = behind.error().code == errc::unavailable || behind.error().code == errc::timeout ||
+                  behind.error().code == errc::unknown_outcome;
+      co_return co_await refuse(e, away ? plain(503, "ServiceUnavailable", behind.error().message)
+                                        : plain(400, "BadRequest", behind.error().message));
     }
     json::array restart;
     for (auto& address : *behind) restart.emplace_back(address);

@@ -3,9 +3,9 @@
 //   request ─▶ public (/cacerts, /ping, /static) ─▶ CONNECT ─▶ server-only ─▶ connect (nodes' tunnels)
 //           ─▶ agent (certificates, config, apiservers, readyz) ─▶ API
 //
-// Paths match exactly. Who may: the groups k3s:server, or k3s:agent, system:nodes and system:bootstrappers; a tunnel, system:nodes
-// under the certificate's own name; CONNECT (the egress proxy, and servers that relay for each other), system:masters. Errors are
-// Kubernetes Status objects, and close the connection, as K3s's do.
+// Paths match exactly. Who may: the groups k3s:server, or k3s:agent, system:nodes and system:bootstrappers; a tunnel,
+// system:nodes under the certificate's own name; CONNECT (the egress proxy, and servers that relay for each other),
+// system:masters. Errors are Kubernetes Status objects, and close the connection, as K3s's do.
 #pragma once
 
 #include <functional>
@@ -31,14 +31,15 @@ struct services {
   net::http::handler& next;                   // the API
   // The same without passwords: who a certificate or a bearer token says.
   api::authenticator& who_without_password;
-  // The servers' token (token_rotation.h), from this core: whether it still opens anything; and it is to be another ("": a random one),
-  // which gives the servers that must be restarted.
+  // The servers' token (token_rotation.h), from this core: whether it still opens anything; and it is to be another
+  // ("": a random one), which gives the servers that must be restarted.
   std::function<task<result<bool>>()> token_stands;
   std::function<task<result<std::vector<std::string>>>(std::string)> rotate_token;
   // Secrets' encryption (encryption.h), from this core.
   std::function<task<json::value>()> encryption_status;
   std::function<task<result<void>>(json::value)> change_encryption;
-  // The datastore's space, from this core: {"bytes":…,"free":…,"compacting":…}; and its compaction, which goes on after the answer.
+  // The datastore's space, from this core: {"bytes":…,"free":…,"compacting":…}; and its compaction, which goes on after
+  // the answer.
   std::function<task<json::value>()> datastore_status;
   std::function<task<result<void>>()> compact_datastore;
   tunnel::server& tunnels;

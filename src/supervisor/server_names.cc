@@ -22,10 +22,12 @@ bool is_server_name(const config& settings, api::objects& objects, std::string_v
     if (node == name) return true;
   if (node == "kubernetes.default.svc." + settings.cluster_domain) return true;
   auto same = [&](const std::string& san) { return iequals(san, node); };
-  return std::any_of(settings.tls_sans.begin(), settings.tls_sans.end(), same) && !is_server_node(settings, objects, node);
+  return std::any_of(settings.tls_sans.begin(), settings.tls_sans.end(), same) &&
+         !is_server_node(settings, objects, node);
 }
 
-std::vector<std::string> certified_addresses(const config& settings, api::objects& objects, const std::vector<std::string>& asked, std::string_view peer) {
+std::vector<std::string> certified_addresses(const config& settings, api::objects& objects,
+                                             const std::vector<std::string>& asked, std::string_view peer) {
   std::set<ip_address> servers;
   auto add = [&](std::string_view text) {
     if (auto a = ip_address::parse(text)) servers.insert(*a);
@@ -36,7 +38,8 @@ std::vector<std::string> certified_addresses(const config& settings, api::object
   for (auto& slice : objects.list({"discovery.k8s.io", "v1", "endpointslices"}, "default")) {
     if (slice["metadata"]["labels"]["kubernetes.io/service-name"].as_string() != "kubernetes") continue;
     for (std::size_t i = 0; i < slice["endpoints"].size(); ++i)
-      for (std::size_t a = 0; a < slice["endpoints"][i]["addresses"].size(); ++a) add(slice["endpoints"][i]["addresses"][a].as_string());
+      for (std::size_t a = 0; a < slice["endpoints"][i]["addresses"].size(); ++a)
+        add(slice["endpoints"][i]["addresses"][a].as_string());
   }
   auto from = ip_address::parse(peer);
   std::vector<std::string> out;

@@ -18,10 +18,11 @@ namespace kedge::supervisor {
 
 namespace {
 
-constexpr std::size_t names_max = 512;              // a certificate of some 20 KiB; more is somebody's scan, not a name
+constexpr std::size_t names_max = 512;  // a certificate of some 20 KiB; more is somebody's scan, not a name
 constexpr std::string_view name_prefix = "listener.cattle.io/cn-";
 constexpr std::string_view fingerprint_key = "listener.cattle.io/fingerprint";
-constexpr std::string_view static_key = "listener.cattle.io/static";  // "true": a person's own certificate, not to be grown
+constexpr std::string_view static_key =
+    "listener.cattle.io/static";  // "true": a person's own certificate, not to be grown
 
 struct kept {
   std::string chain, key;
@@ -70,8 +71,9 @@ result<void> serving_certificate::sign(wall_time now, random_source& random) {
   return crypto::write_file(tls_dir_ + "/dynamic-cert.json", json::write(to_secret()));
 }
 
-result<serving_certificate> serving_certificate::open(std::string tls_dir, crypto::authority ca, std::vector<std::string> names,
-                                                      wall_time now, random_source& random) {
+result<serving_certificate> serving_certificate::open(std::string tls_dir, crypto::authority ca,
+                                                      std::vector<std::string> names, wall_time now,
+                                                      random_source& random) {
   serving_certificate s(std::move(tls_dir), std::move(ca));
   auto regenerate = s.tls_dir_ + "/dynamic-cert-regenerate";
   bool forced = ::access(regenerate.c_str(), F_OK) == 0;
@@ -83,7 +85,8 @@ result<serving_certificate> serving_certificate::open(std::string tls_dir, crypt
       s.chain_ = std::move(found->chain);
       s.key_ = std::move(found->key);
       s.names_.insert(names.begin(), names.end());
-      if (auto reason = crypto::reason_to_renew(found->leaf, s.ca_.signer(), s.wanted(), now)) log::info("signing the serving certificate anew: {}", *reason);
+      if (auto reason = crypto::reason_to_renew(found->leaf, s.ca_.signer(), s.wanted(), now))
+        log::info("signing the serving certificate anew: {}", *reason);
     }
   }
   s.names_.insert(names.begin(), names.end());
@@ -109,10 +112,12 @@ result<bool> serving_certificate::grow(const std::vector<std::string>& names, wa
 bool serving_certificate::good(wall_time now) const {
   auto chain = crypto::parse_bundle(chain_);
   auto key = crypto::private_key::from_pem(key_);
-  return chain && key && chain->front().key() == key->public_part() && !crypto::reason_to_renew(chain->front(), ca_.signer(), wanted(), now);
+  return chain && key && chain->front().key() == key->public_part() &&
+         !crypto::reason_to_renew(chain->front(), ca_.signer(), wanted(), now);
 }
 
-result<serving_certificate::merged> serving_certificate::take(std::string chain, std::string key, const json::value* as_it_is) {
+result<serving_certificate::merged> serving_certificate::take(std::string chain, std::string key,
+                                                              const json::value* as_it_is) {
   if (chain == chain_) return merged::same;
   chain_ = std::move(chain);
   key_ = std::move(key);
@@ -120,20 +125,25 @@ result<serving_certificate::merged> serving_certificate::take(std::string chain,
   return merged::adopted;
 }
 
-result<serving_certificate::merged> serving_certificate::merge(const json::value& secret, wall_time now, random_source& random) {
+result<serving_certificate::merged> serving_certificate::merge(const json::value& secret, wall_time now,
+                                                               random_source& random) {
   auto theirs = read_secret(secret);
   bool persons = secret["metadata"]["annotations"][static_key].as_string() == "true";
   // One of another CA (an older cluster's) counts for nothing.
   if (theirs && !persons && theirs->leaf.authority_key_id() != ca_.signer().subject_key_id()) theirs.reset();
   auto invalid = theirs ? crypto::reason_invalid(theirs->leaf, std::max(now, ca_.signer().not_before())) : std::nullopt;
   if (invalid && std::exchange(refused_, theirs->chain) != theirs->chain)
-    log::warning("the certificate in secret kube-system/k3s-serving is not taken over: {}; the clock of this server or of the one that wrote it is wrong", *invalid);
+    log::warning(
+        "the certificate in secret kube-system/k3s-serving is not taken over: {}; the clock of this server or of the "
+        "one that wrote it is wrong",
+        *invalid);
   if (theirs && persons && !invalid) {
     names_ = theirs->names;
     return take(std::move(theirs->chain), std::move(theirs->key), &secret);
   }
   if (theirs && persons) {
-    // It is the person's to replace. Until then clients that trust the cluster's CA are better off with this server's own.
+    // It is the person's to replace. Until then clients that trust the cluster's CA are better off with this server's
+    // own.
     if (!good(now)) KEDGE_CHECK(sign(now, random));
     return merged::same;
   }
@@ -153,11 +163,13 @@ json::value serving_certificate::to_secret() const {
   for (auto& n : names_) annotations.set(name_annotation(n), n);
   if (auto chain = crypto::parse_bundle(chain_))
     annotations.set(fingerprint_key, "SHA1=" + chain->front().fingerprint_sha1());
-  return json::object{{"kind", "Secret"},
-                      {"apiVersion", "v1"},
-                      {"metadata", json::object{{"name", "k3s-serving"}, {"namespace", "kube-system"}, {"annotations", std::move(annotations)}}},
-                      {"type", "kubernetes.io/tls"},
-                      {"data", json::object{{"tls.crt", base64(as_bytes(chain_))}, {"tls.key", base64(as_bytes(key_))}}}};
+  return json::object{
+      {"kind", "Secret"},
+      {"apiVersion", "v1"},
+      {"metadata",
+       json::object{{"name", "k3s-serving"}, {"namespace", "kube-system"}, {"annotations", std::move(annotations)}}},
+      {"type", "kubernetes.io/tls"},
+      {"data", json::object{{"tls.crt", base64(as_bytes(chain_))}, {"tls.key", base64(as_bytes(key_))}}}};
 }
 
 }  // namespace kedge::supervisor

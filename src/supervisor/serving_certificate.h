@@ -1,7 +1,8 @@
-// serving_certificate.h: the one certificate of port 6443, which grows by the names under which clients reach the server.
+// serving_certificate.h: the one certificate of port 6443, which grows by the names under which clients reach the
+// server.
 //
-// Kept as K3s's dynamiclistener keeps it: a v1 Secret as JSON in $D/server/tls/dynamic-cert.json, one annotation per name.
-// The key stays; each new name re-signs. `server/tls/dynamic-cert-regenerate` at start forces a new key.
+// Kept as K3s's dynamiclistener keeps it: a v1 Secret as JSON in $D/server/tls/dynamic-cert.json, one annotation per
+// name. The key stays; each new name re-signs. `server/tls/dynamic-cert-regenerate` at start forces a new key.
 #pragma once
 
 #include <set>
@@ -26,8 +27,8 @@ class serving_certificate {
 
   // Adds names, signs anew and saves; false when all were there. Blocking (a file is written): on the offload pool.
   result<bool> grow(const std::vector<std::string>& names, wall_time now, random_source& random);
-  // Becomes one with what other servers have put into kube-system/k3s-serving: their key, everybody's names. What isn't valid now is
-  // signed anew instead of being taken over, without losing a name. Blocking.
+  // Becomes one with what other servers have put into kube-system/k3s-serving: their key, everybody's names. What isn't
+  // valid now is signed anew instead of being taken over, without losing a name. Blocking.
   enum class merged : unsigned char {
     same,     // nothing to do
     adopted,  // this certificate is now the Secret's
@@ -49,7 +50,7 @@ class serving_certificate {
   crypto::authority ca_;
   std::set<std::string> names_;
   std::string chain_, key_;
-  std::string refused_;  // a chain that was told of as not valid
+  std::string refused_;   // a chain that was told of as not valid
   bool new_key_ = false;  // made on demand (dynamic-cert-regenerate): it replaces the other servers'
 };
 

@@ -12,12 +12,12 @@ namespace kedge::supervisor {
 
 namespace {
 
-constexpr auto check_interval = std::chrono::hours(6);      // dynamiclistener's, also after an error the next two
+constexpr auto check_interval = std::chrono::hours(6);  // dynamiclistener's, also after an error the next two
 constexpr auto check_after_error = std::chrono::minutes(5);
 constexpr auto settle_time = std::chrono::milliseconds(200);  // several names come together: one signature for all
-constexpr int attempts_max = 5;                               // each lost to another server that wrote at the same moment
-constexpr std::size_t wanted_max = 512;                       // as the certificate itself
-constexpr std::size_t name_bytes_max = 253;                   // a DNS name's
+constexpr int attempts_max = 5;              // each lost to another server that wrote at the same moment
+constexpr std::size_t wanted_max = 512;      // as the certificate itself
+constexpr std::size_t name_bytes_max = 253;  // a DNS name's
 constexpr std::string_view secret_name = "k3s-serving";
 constexpr std::string_view server_labels[] = {"node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/etcd"};
 
@@ -70,7 +70,8 @@ task<void> serving_keeper::run() {
     if (auto wrong = identity_.clock_problem(reactor::loop::current().wall_now())) log::error("{}", *wrong);
     auto done = co_await reconcile();
     if (!done) log::warning("the serving certificate: {}", done.error().message);
-    if (co_await work_.wait_until(reactor::loop::current().now() + (done ? duration(check_interval) : duration(check_after_error))))
+    if (co_await work_.wait_until(reactor::loop::current().now() +
+                                  (done ? duration(check_interval) : duration(check_after_error))))
       co_await reactor::sleep_for(settle_time);
   }
 }
@@ -108,8 +109,9 @@ task<result<void>> serving_keeper::reconcile() {
     auto version = std::string(standing["metadata"]["resourceVersion"].as_string());
     std::vector<std::string> names(wanted_.begin(), wanted_.end());
     auto now = reactor::loop::current().wall_now();
-    auto merged = co_await reactor::offload(
-        [id = identity_.shared_from_this(), names = std::move(names), standing = std::move(standing), now] { return id->merge_serving(names, standing, now); });
+    auto merged = co_await reactor::offload([id = identity_.shared_from_this(), names = std::move(names),
+                                             standing = std::move(standing),
+                                             now] { return id->merge_serving(names, standing, now); });
     if (!merged) co_return fail(std::move(merged).error());
     KEDGE_CO_CHECK(*merged);
     if (identity_.serving_identity() != before) changed_();
@@ -123,7 +125,8 @@ task<result<void>> serving_keeper::reconcile() {
       written = co_await objects_.update(secrets, "kube-system", std::move(own));
     }
     if (written) co_return result<void>();
-    if (written.error().code != 409 && written.error().code != 404) co_return fail(errc::unavailable, written.error().message);
+    if (written.error().code != 409 && written.error().code != 404)
+      co_return fail(errc::unavailable, written.error().message);
   }
   co_return fail(errc::conflict, "secret kube-system/k3s-serving changed each time it was to be written");
 }

@@ -1,12 +1,12 @@
-// serving_keeper.h: keeps the certificate of port 6443 true to the names under which the servers are reached, together with the
-// other servers. What K3s's dynamiclistener does:
+// serving_keeper.h: keeps the certificate of port 6443 true to the names under which the servers are reached, together
+// with the other servers. What K3s's dynamiclistener does:
 //
 //   addresses of the servers' nodes ──┐
-//   names that clients ask for ───────┴─▶ grow ─▶ Secret kube-system/k3s-serving ─▶ every server shows the same certificate
-//   (without --tls-san-security)                  (all servers' names, one key)
+//   names that clients ask for ───────┴─▶ grow ─▶ Secret kube-system/k3s-serving ─▶ every server shows the same
+//   certificate (without --tls-san-security)                  (all servers' names, one key)
 //
-// With --tls-san-security (the default) nobody but the servers' own nodes and configuration adds a name; without, whoever can
-// connect does, up to a bound.
+// With --tls-san-security (the default) nobody but the servers' own nodes and configuration adds a name; without,
+// whoever can connect does, up to a bound.
 #pragma once
 
 #include <set>
@@ -44,8 +44,8 @@ class serving_keeper {
   reactor::event work_;
 };
 
-// How a client reached this server: the address it connected to, the name in its TLS hello, an address in its Host header.
-// Empty for browsers, and for CONNECT, whose host is somebody else.
+// How a client reached this server: the address it connected to, the name in its TLS hello, an address in its Host
+// header. Empty for browsers, and for CONNECT, whose host is somebody else.
 std::vector<std::string> names_used(const net::http::request& r, const net::http::connection_info& c);
 
 // The addresses of nodes that are servers.

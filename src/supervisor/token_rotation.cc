@@ -38,7 +38,8 @@ task<result<std::vector<std::string>>> token_rotation::rotate(std::string wanted
   auto password = wanted.empty() ? crypto::generate_token(loop.random()) : std::string();
   if (!wanted.empty()) {
     KEDGE_CO_TRY(auto parsed, crypto::parse_token(wanted, "server"));
-    if (parsed.password.empty()) co_return fail(errc::invalid, "a server's token can't be a bootstrap token: it would end");
+    if (parsed.password.empty())
+      co_return fail(errc::invalid, "a server's token can't be a bootstrap token: it would end");
     password = std::move(parsed.password);
   }
   auto before = parts_.identity.password();
@@ -58,8 +59,11 @@ task<result<std::vector<std::string>>> token_rotation::rotate(std::string wanted
   co_await parts_.lock.give_back();
   if (!begun) co_return fail(std::move(begun).error());
   if (parts_.identity.password() != password)
-    co_return fail(errc::unavailable, "the token is rotated, and the old one opens nothing any more, but this server could not take the new one over yet; see its log");
-  log::info("the cluster's token was rotated{}{}", behind.empty() ? "" : "; to be restarted with it: ", join(behind, ", "));
+    co_return fail(errc::unavailable,
+                   "the token is rotated, and the old one opens nothing any more, but this server could not take the "
+                   "new one over yet; see its log");
+  log::info("the cluster's token was rotated{}{}",
+            behind.empty() ? "" : "; to be restarted with it: ", join(behind, ", "));
   co_return behind;
 }
 
@@ -74,11 +78,14 @@ task<result<bool>> token_rotation::stands() {
 task<result<void>> token_rotation::take_over(std::string password) {
   auto before = parts_.identity.password();
   KEDGE_CO_CHECK(co_await parts_.record.finish_rotation(before, password));
-  auto used = co_await reactor::offload([id = parts_.identity.shared_from_this(), password] { return id->use_token(password); });
+  auto used = co_await reactor::offload(
+      [id = parts_.identity.shared_from_this(), password] { return id->use_token(password); });
   if (!used) co_return fail(used.error());
   KEDGE_CO_CHECK(*used);
-  log::info("this server goes by the cluster's new token, which stands in server/token of its data directory; where the old one is given by "
-            "--token or K3S_TOKEN, change it");
+  log::info(
+      "this server goes by the cluster's new token, which stands in server/token of its data directory; where the old "
+      "one is given by "
+      "--token or K3S_TOKEN, change it");
   offered_.clear();
   parts_.changed();
   taken_.set();
@@ -114,8 +121,10 @@ task<void> token_rotation::clear_sealed() {
   for (auto& [key, since] : sealed_)
     if (key != own && (all_have_it || now - since >= sealed_time_max)) over.push_back(key);
   for (auto& key : over) {
-    if (auto done = co_await parts_.record.forget_sealed(key); !done) log::warning("the token that stands sealed in the datastore: {}", done.error().message);
-    else sealed_.erase(key);
+    if (auto done = co_await parts_.record.forget_sealed(key); !done)
+      log::warning("the token that stands sealed in the datastore: {}", done.error().message);
+    else
+      sealed_.erase(key);
   }
 }
 
@@ -125,8 +134,10 @@ task<void> token_rotation::keep() {
   following.spawn(control::follow(parts_.objects, std::string(rotation_prefix), [this, &loop](const store::event& e) {
     auto key = std::string(e.object->key());
     bool sealed = e.type != store::event_type::deleted && is_sealed(e.object->bytes());
-    if (sealed) sealed_.try_emplace(key, loop.now());
-    else sealed_.erase(key);
+    if (sealed)
+      sealed_.try_emplace(key, loop.now());
+    else
+      sealed_.erase(key);
     // Kept beside: when a server has slept, the row that it finds may say less by now.
     if (sealed && key == rotation_key(parts_.identity.password())) offered_ = e.object->bytes();
     changed_.set();
@@ -138,8 +149,10 @@ task<void> token_rotation::keep() {
     changed_.reset();
     co_await look();
     co_await clear_sealed();
-    if (sealed_.empty()) co_await changed_.wait();
-    else co_await changed_.wait_until(loop.now() + retry_pause);
+    if (sealed_.empty())
+      co_await changed_.wait();
+    else
+      co_await changed_.wait_until(loop.now() + retry_pause);
   }
 }
 

@@ -3,9 +3,9 @@
 //   PUT /v1-k3s/token ─▶ one write (bootstrap_data.h): from here on the old token opens nothing, at any server
 //        ─▶ each server takes the new one over, and says so in its row ─▶ the answer names those that didn't
 //
-// "At any server" holds by state, not by news: a password that is right by a server's own table counts only when the datastore's newest
-// state says so too. A server that doesn't know the new token (a rotation by K3s's, or one that it slept through) goes on serving
-// who has joined, and takes no joins.
+// "At any server" holds by state, not by news: a password that is right by a server's own table counts only when the
+// datastore's newest state says so too. A server that doesn't know the new token (a rotation by K3s's, or one that it
+// slept through) goes on serving who has joined, and takes no joins.
 #pragma once
 
 #include <functional>
@@ -29,9 +29,9 @@ class token_rotation {
     bootstrap_data& record;
     credentials& identity;
     cluster_lock& lock;
-    std::string address;                                // of this server, as others know it
-    std::function<std::vector<control::peer>()> others; // that live
-    std::function<void()> changed;                      // this server goes by another token now: to be told to the others
+    std::string address;                                 // of this server, as others know it
+    std::function<std::vector<control::peer>()> others;  // that live
+    std::function<void()> changed;  // this server goes by another token now: to be told to the others
   };
   explicit token_rotation(parts p) : parts_(std::move(p)) {}
 

@@ -33,8 +33,8 @@ struct client::entry {
   unsigned attempts = 0;
   std::string last_error;
   tunnel::link* link = nullptr;
-  bool wanted = true;  // else it goes when its streams have ended
-  bool left = false;   // the server ended the last attempt's tunnel because it stops
+  bool wanted = true;   // else it goes when its streams have ended
+  bool left = false;    // the server ended the last attempt's tunnel because it stops
   reactor::scope work;  // last: ends first
 };
 
@@ -113,11 +113,13 @@ task<void> client::keep(entry& e) {
     e.last_error = ended.error().message;
     if (e.left) {
       change(e, server_state::leaving);
-      log::info("tunnel to {}: the server stops; trying again in {}", e.address, format_duration(options_.retry_interval));
+      log::info("tunnel to {}: the server stops; trying again in {}", e.address,
+                format_duration(options_.retry_interval));
     } else {
       change(e, server_state::failed);
       ++e.attempts;
-      log::warning("tunnel to {}: {}; trying again in {}", e.address, e.last_error, format_duration(options_.retry_interval));
+      log::warning("tunnel to {}: {}; trying again in {}", e.address, e.last_error,
+                   format_duration(options_.retry_interval));
     }
     co_await reactor::sleep_for(options_.retry_interval);
   }
@@ -177,8 +179,12 @@ task<void> client::answer(std::unique_ptr<tunnel_stream> s) {
 std::vector<client::status> client::servers() const {
   std::vector<status> out;
   for (auto& [address, e] : entries_)
-    out.push_back({.server = address, .state = e->state, .since = e->since, .streams = e->link ? e->link->streams() : 0,
-                   .round_trip = e->link ? e->link->round_trip() : duration(0), .attempts = e->attempts,
+    out.push_back({.server = address,
+                   .state = e->state,
+                   .since = e->since,
+                   .streams = e->link ? e->link->streams() : 0,
+                   .round_trip = e->link ? e->link->round_trip() : duration(0),
+                   .attempts = e->attempts,
                    .last_error = e->last_error});
   return out;
 }

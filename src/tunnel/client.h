@@ -5,10 +5,10 @@
 //                                          ▼
 //                                   on_state: unknown → ok ⇄ failed, leaving (the balancer's health)
 //
-// A Connect that isn't allowed is answered by an Error for that stream; K3s's agent ends its whole session instead, and with
-// it every other stream: nobody is safer for that. A server that leaves pings unanswered counts as failed after
-// session.suspect_after, long before the session is given up. One that ends the session with close code 1001 stops, and is leaving until
-// the next attempt: it still answers what it was asked.
+// A Connect that isn't allowed is answered by an Error for that stream; K3s's agent ends its whole session instead, and
+// with it every other stream: nobody is safer for that. A server that leaves pings unanswered counts as failed after
+// session.suspect_after, long before the session is given up. One that ends the session with close code 1001 stops, and
+// is leaving until the next attempt: it still answers what it was asked.
 #pragma once
 
 #include <functional>
@@ -31,7 +31,8 @@ using authorizer = std::function<bool(std::string_view protocol, std::string_vie
 bool allowed_always(std::string_view protocol, std::string_view address, std::uint16_t kubelet_port);
 
 struct client_options {
-  // Asked at each attempt, so that renewed certificates are used: the node's certificate, the server CA. Null: plaintext.
+  // Asked at each attempt, so that renewed certificates are used: the node's certificate, the server CA. Null:
+  // plaintext.
   std::function<std::shared_ptr<net::tls_client_context>()> tls;
   authorizer allow;  // null: nothing is allowed
   // Connects to an allowed target; null: TCP from this machine.
@@ -60,10 +61,10 @@ class client {
   struct status {
     std::string server;
     server_state state = server_state::unknown;
-    time_point since{};       // of the state
+    time_point since{};  // of the state
     std::size_t streams = 0;
-    duration round_trip{0};   // of the last ping; zero when not known
-    unsigned attempts = 0;    // that failed since the tunnel last stood
+    duration round_trip{0};  // of the last ping; zero when not known
+    unsigned attempts = 0;   // that failed since the tunnel last stood
     std::string last_error;
   };
   std::vector<status> servers() const;

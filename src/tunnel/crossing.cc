@@ -1,8 +1,8 @@
 // crossing.cc: a stream of one core, used on another.
 //
 // Both ends share one object; what it holds for one core is touched on that core alone, and the other end is told by
-// messages. One receive and one send are under way at a time, each with its bytes copied: received buffers belong to the
-// core that received them. A dropped receive stays under way, and the next one takes its answer.
+// messages. One receive and one send are under way at a time, each with its bytes copied: received buffers belong to
+// the core that received them. A dropped receive stays under way, and the next one takes its answer.
 #include <cstring>
 
 #include "reactor/cores.h"
@@ -17,7 +17,7 @@ struct shared {
   reactor::loop& here;
   // home
   std::unique_ptr<reactor::stream> inner;
-  unsigned running = 0;    // coroutines that use inner
+  unsigned running = 0;  // coroutines that use inner
   bool dropped = false;
   // here
   bool receiving = false, sending = false;
@@ -86,8 +86,7 @@ class crossing final : public reactor::stream {
     auto s = shared_;
     if (closed_) co_return closed();
     while (!s->received) {
-      if (!std::exchange(s->receiving, true))
-        s->home.post([s] { s->home.spawn(fetch(s)); });
+      if (!std::exchange(s->receiving, true)) s->home.post([s] { s->home.spawn(fetch(s)); });
       co_await s->receive_done.wait();
       if (closed_) co_return closed();
     }

@@ -17,8 +17,8 @@ result<host_port> split_host_port(std::string_view text);
 // Tries each address of a name in the resolver's order. The caller sets the deadline.
 task<result<std::unique_ptr<reactor::stream>>> dial_tcp(reactor::network& network, std::string address);
 
-// The client's end of a stream: copies both ways until one ends, then ends the other. There is no half-close: the first end
-// of either direction closes both, as remotedialer does.
+// The client's end of a stream: copies both ways until one ends, then ends the other. There is no half-close: the first
+// end of either direction closes both, as remotedialer does.
 class tunnel_stream;
 task<void> relay(std::unique_ptr<tunnel_stream> tunnel, std::unique_ptr<reactor::stream> local);
 

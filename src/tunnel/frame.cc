@@ -15,7 +15,9 @@ constexpr std::int64_t obsolete_deadline = 15000;
 std::uint64_t zigzag(std::int64_t v) noexcept {
   return (static_cast<std::uint64_t>(v) << 1) ^ static_cast<std::uint64_t>(v >> 63);
 }
-std::int64_t unzigzag(std::uint64_t v) noexcept { return static_cast<std::int64_t>(v >> 1) ^ -static_cast<std::int64_t>(v & 1); }
+std::int64_t unzigzag(std::uint64_t v) noexcept {
+  return static_cast<std::int64_t>(v >> 1) ^ -static_cast<std::int64_t>(v & 1);
+}
 
 std::byte* put_varint(std::byte* to, std::int64_t signed_value) noexcept {
   auto v = zigzag(signed_value);
@@ -30,8 +32,8 @@ bool has_deadline(std::int64_t type) noexcept {
 
 }  // namespace
 
-std::size_t write_frame_header(std::span<std::byte, frame_header_max_bytes> out, std::int64_t id, std::int64_t connection,
-                               frame_type type) noexcept {
+std::size_t write_frame_header(std::span<std::byte, frame_header_max_bytes> out, std::int64_t id,
+                               std::int64_t connection, frame_type type) noexcept {
   auto* p = put_varint(out.data(), id);
   p = put_varint(p, connection);
   p = put_varint(p, static_cast<std::int64_t>(type));
@@ -109,9 +111,7 @@ result<frame_decoder::event> frame_decoder::feed(bytes piece, bool final) {
     auto take = std::min(piece.size(), body_max() - body_.size());
     body_ += as_text(piece.first(take));
     if (take < piece.size()) cut_ = true;
-    if (final) {
-      KEDGE_TRY(e, whole());
-    }
+    if (final) { KEDGE_TRY(e, whole()); }
   }
   if (final) field_ = 0;
   return e;
@@ -144,7 +144,8 @@ result<frame_decoder::event> frame_decoder::whole() {
       ids_.clear();
       for (std::size_t at = 0; at < body_.size(); at += 8) {
         std::uint64_t id = 0;
-        for (unsigned i = 0; i < 8; ++i) id |= static_cast<std::uint64_t>(static_cast<unsigned char>(body_[at + i])) << (8 * i);
+        for (unsigned i = 0; i < 8; ++i)
+          id |= static_cast<std::uint64_t>(static_cast<unsigned char>(body_[at + i])) << (8 * i);
         ids_.push_back(static_cast<std::int64_t>(id));
       }
       e.what = kind::sync;

@@ -1,6 +1,7 @@
 // frame.h: remotedialer's frames without I/O. One frame is one binary websocket message:
 //
-//   varint id | varint connection | varint type | [varint 15000, Data and Connect only] | body to the end of the message
+//   varint id | varint connection | varint type | [varint 15000, Data and Connect only] | body to the end of the
+//   message
 //
 // varint is Go's signed one: zigzag, then LEB128. `id` counts the sender's frames and means nothing to the receiver.
 #pragma once
@@ -19,9 +20,9 @@ namespace kedge::tunnel {
 
 enum class frame_type : std::int64_t {
   data = 1,
-  connect = 2,           // "<proto>/<address>"
-  error = 3,             // text; "EOF" is the graceful end
-  add_client = 4,        // "<client>/<session>": peers of a server, which K3s doesn't use
+  connect = 2,     // "<proto>/<address>"
+  error = 3,       // text; "EOF" is the graceful end
+  add_client = 4,  // "<client>/<session>": peers of a server, which K3s doesn't use
   remove_client = 5,
   pause = 6,
   resume = 7,
@@ -29,8 +30,8 @@ enum class frame_type : std::int64_t {
 };
 
 // Writes the header; gives its size.
-std::size_t write_frame_header(std::span<std::byte, frame_header_max_bytes> out, std::int64_t id, std::int64_t connection,
-                               frame_type type) noexcept;
+std::size_t write_frame_header(std::span<std::byte, frame_header_max_bytes> out, std::int64_t id,
+                               std::int64_t connection, frame_type type) noexcept;
 // A whole frame.
 std::string make_frame(std::int64_t id, std::int64_t connection, frame_type type, std::string_view body = {});
 std::string sync_body(std::span<const std::int64_t> ascending_ids);
@@ -46,7 +47,7 @@ class frame_decoder {
       error,    // text
       pause,
       resume,
-      sync,     // ids
+      sync,  // ids
     } what = kind::none;
     std::int64_t connection = 0;
     bool first = false;  // data: the first piece of its frame
@@ -54,7 +55,7 @@ class frame_decoder {
     // Valid until the next feed.
     std::string_view text, protocol, address;
     std::span<const std::int64_t> ids;
-    bool cut = false;    // connect: the address was longer than may be
+    bool cut = false;  // connect: the address was longer than may be
   };
   // The next piece of a message; `final` when it ends the message. Any error ends the session.
   result<event> feed(bytes piece, bool final);

@@ -23,8 +23,9 @@ inline constexpr std::size_t message_max_bytes = std::size_t(1) << 40;
 // --- streams
 inline constexpr std::size_t pause_above_bytes = 2 * 1024 * 1024;  // (wire) unread bytes before Pause
 inline constexpr std::size_t resume_below_bytes = 256 * 1024;      // (wire)
-// A peer that goes on after Pause loses the stream here (Go's end has no limit). An honest one first reads what is under way ahead
-// of the Pause and may answer it byte for byte: as much as four sockets' buffers, which systems let grow to 32 MiB.
+// A peer that goes on after Pause loses the stream here (Go's end has no limit). An honest one first reads what is
+// under way ahead of the Pause and may answer it byte for byte: as much as four sockets' buffers, which systems let
+// grow to 32 MiB.
 inline constexpr std::size_t receive_hold_max_bytes = 128 * 1024 * 1024;
 // Received pieces smaller than this are copied, so that few bytes don't hold a whole receive buffer.
 inline constexpr std::size_t copy_below_bytes = 4096;
@@ -40,15 +41,16 @@ inline constexpr std::chrono::seconds ping_interval{5};     // (wire)
 inline constexpr std::chrono::seconds silence_timeout{60};  // (wire) since the last ping (server) or pong (client)
 inline constexpr std::chrono::seconds sync_interval{60};    // (wire)
 inline constexpr std::chrono::seconds dial_timeout{60};     // (wire) the agent's dial of a Connect's target
-// Two pings missed (server) or unanswered (client): who has another way shall take it, long before the session is given up.
+// Two pings missed (server) or unanswered (client): who has another way shall take it, long before the session is given
+// up.
 inline constexpr std::chrono::seconds suspect_after{12};
-inline constexpr std::chrono::seconds retry_interval{3};    // K3s: between attempts to reach a server
+inline constexpr std::chrono::seconds retry_interval{3};  // K3s: between attempts to reach a server
 inline constexpr std::chrono::seconds server_set_debounce{3};
 // A tunnel to a server that is no longer listed goes when its streams have ended; at the latest after leave_max.
 inline constexpr std::chrono::seconds leave_max{10};
 inline constexpr std::chrono::milliseconds leave_check{100};
-// An end that closes its tunnel says so, and waits this long for the other's word: several round trips of a slow link, and no
-// time that anybody who stops would notice.
+// An end that closes its tunnel says so, and waits this long for the other's word: several round trips of a slow link,
+// and no time that anybody who stops would notice.
 inline constexpr std::chrono::milliseconds farewell_time{500};
 // TCP, TLS and the upgrade's answer. K3s sets none; without it a black hole would hold the attempt for minutes.
 inline constexpr std::chrono::seconds handshake_timeout{10};

@@ -148,12 +148,17 @@ reactor::endpoint tunnel_stream::peer() const {
 
 // --- link
 
-link::link(std::unique_ptr<reactor::stream> s, role own, std::string client_key, std::int64_t session_key, dial_handler dial,
-           options o)
-    : stream_(std::move(s)), own_(own), options_(o), dial_(std::move(dial)),
+link::link(std::unique_ptr<reactor::stream> s, role own, std::string client_key, std::int64_t session_key,
+           dial_handler dial, options o)
+    : stream_(std::move(s)),
+      own_(own),
+      options_(o),
+      dial_(std::move(dial)),
       parser_(own == role::server ? ws::side::server : ws::side::client, message_max_bytes),
-      session_(own, *this, std::move(client_key), session_key), flush_timer_(*this, &link::flush_now),
-      silence_timer_(*this, &link::check_silence), last_heard_(reactor::loop::current().now()) {
+      session_(own, *this, std::move(client_key), session_key),
+      flush_timer_(*this, &link::flush_now),
+      silence_timer_(*this, &link::check_silence),
+      last_heard_(reactor::loop::current().now()) {
   silence_timer_.arm_after(std::min(options_.suspect_after, options_.silence_timeout));
   if (own_ == role::server) return;
   if (options_.ping_interval > duration(0)) {
@@ -175,10 +180,11 @@ link::~link() {
 
 task<error> link::run() {
   // Why it has ended, if it has. No part of the frame that an idle tunnel keeps.
-  auto take_in = [this] KEDGE_OWN_FRAME (result<reactor::buffer> b) -> std::optional<error> {
+  auto take_in = [this] KEDGE_OWN_FRAME(result<reactor::buffer> b) -> std::optional<error> {
     if (!b) return why_closed_ ? error(errc::closed, why_closed_) : std::move(b).error();
     if (b->empty()) return error(errc::closed, closing_ ? why_closed_ : "the peer ended the tunnel's connection");
-    if (auto taken = take(std::move(*b)); !taken) return closing_ ? error(errc::closed, why_closed_) : std::move(taken).error();
+    if (auto taken = take(std::move(*b)); !taken)
+      return closing_ ? error(errc::closed, why_closed_) : std::move(taken).error();
     if (broken_ && !closing_) return error(errc::closed, why_closed_ ? why_closed_ : "sending into the tunnel failed");
     return std::nullopt;
   };
@@ -198,7 +204,8 @@ void link::close() noexcept {
   if (broken_) return;
   session_.end(why);
   writable_.pulse();
-  if (flushing_ || std::exchange(close_sent_, true)) return fail_sending(why);  // a peer that doesn't read can't be told
+  if (flushing_ || std::exchange(close_sent_, true))
+    return fail_sending(why);  // a peer that doesn't read can't be told
   std::string code;
   append_be16(code, ws::close_going_away);
   queue(ws::opcode::close, as_bytes(code));

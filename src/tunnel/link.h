@@ -4,9 +4,10 @@
 //                      │ ping, pong, close
 //   stream ◀── one write: waiting control frames, headers, payload ◀── tunnel_stream::send
 //
-// Sending is synchronous: a frame goes to the stream with try_send, and what doesn't fit is copied and sent by a task of the
-// link, while senders wait. So a sender that is dropped never leaves half a frame behind, and one stream's fate is not
-// another's. Control frames wait for the end of the loop's turn, so that a Connect and the first Data are one write.
+// Sending is synchronous: a frame goes to the stream with try_send, and what doesn't fit is copied and sent by a task
+// of the link, while senders wait. So a sender that is dropped never leaves half a frame behind, and one stream's fate
+// is not another's. Control frames wait for the end of the loop's turn, so that a Connect and the first Data are one
+// write.
 #pragma once
 
 #include <functional>
@@ -56,15 +57,16 @@ class link final : session::transport {
   // The client's end of a Connect: answers for the stream until it returns; runs in the link's scope.
   using dial_handler = std::function<task<void>(std::unique_ptr<tunnel_stream>)>;
   struct options {
-    duration ping_interval = tunnel::ping_interval;      // client; zero: never
-    duration sync_interval = tunnel::sync_interval;      // client; zero: never
+    duration ping_interval = tunnel::ping_interval;  // client; zero: never
+    duration sync_interval = tunnel::sync_interval;  // client; zero: never
     duration suspect_after = tunnel::suspect_after;
     duration silence_timeout = tunnel::silence_timeout;
   };
   // `s` is what the websocket handshake left. `dial`: the client's; null for the server.
-  link(std::unique_ptr<reactor::stream> s, role own, std::string client_key, std::int64_t session_key, dial_handler dial,
-       options o);
-  link(std::unique_ptr<reactor::stream> s, role own, std::string client_key, std::int64_t session_key, dial_handler dial)
+  link(std::unique_ptr<reactor::stream> s, role own, std::string client_key, std::int64_t session_key,
+       dial_handler dial, options o);
+  link(std::unique_ptr<reactor::stream> s, role own, std::string client_key, std::int64_t session_key,
+       dial_handler dial)
       : link(std::move(s), own, std::move(client_key), session_key, std::move(dial), options()) {}
   ~link();
 
@@ -72,8 +74,8 @@ class link final : session::transport {
   task<error> run();
   // A stream to `address`, which the other end dials; fails in its receive when that fails.
   result<std::unique_ptr<tunnel_stream>> open(std::string_view protocol, std::string_view address);
-  // Ends the session: run() gives errc::closed. The streams end at once; the peer is told that this end goes away (close code
-  // 1001), and its own close is waited for, at most for farewell_time.
+  // Ends the session: run() gives errc::closed. The streams end at once; the peer is told that this end goes away
+  // (close code 1001), and its own close is waited for, at most for farewell_time.
   void close() noexcept;
   // Whether the peer ended the session so: it stops, and is not broken.
   bool peer_left() const noexcept { return peer_left_; }
@@ -129,8 +131,8 @@ class link final : session::transport {
   dial_handler dial_;
   net::websocket::frame_parser parser_;
   session session_;
-  std::string output_;      // frames that wait, in order
-  reactor::event writable_; // pulsed when flushing ends
+  std::string output_;       // frames that wait, in order
+  reactor::event writable_;  // pulsed when flushing ends
   ticker flush_timer_, silence_timer_;
   std::unique_ptr<ticker> ping_timer_, sync_timer_;  // client
   time_point last_heard_, ping_sent_{};

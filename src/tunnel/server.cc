@@ -31,7 +31,9 @@ struct server::state {
 
   static void add(core& c, const session_info& s) {
     auto& all = c.nodes[s.node];
-    auto older = [](const session_info& a, const session_info& b) { return std::pair(a.since, a.key) < std::pair(b.since, b.key); };
+    auto older = [](const session_info& a, const session_info& b) {
+      return std::pair(a.since, a.key) < std::pair(b.since, b.key);
+    };
     all.insert(std::upper_bound(all.begin(), all.end(), s, older), s);
   }
   static void change(core& c, const session_info& s) {
@@ -53,13 +55,15 @@ namespace {
 // Lists a session on every core while it lives.
 class listed {
  public:
-  listed(std::shared_ptr<server::state> s, server::session_info info, link& l) : state_(std::move(s)), info_(std::move(info)) {
+  listed(std::shared_ptr<server::state> s, server::session_info info, link& l)
+      : state_(std::move(s)), info_(std::move(info)) {
     state_->cores[info_.core].links.emplace(info_.key, &l);
     everywhere(&server::state::add);
     l.on_lively = [this](bool lively) {
       info_.lively = lively;
       everywhere(&server::state::change);
-      log::info("tunnel of node {} {}", quote(info_.node), lively ? "is heard again" : "is silent; other ways are tried first");
+      log::info("tunnel of node {} {}", quote(info_.node),
+                lively ? "is heard again" : "is silent; other ways are tried first");
     };
   }
   ~listed() {
@@ -71,7 +75,8 @@ class listed {
   void everywhere(void (*change)(server::state::core&, const server::session_info&)) {
     change(state_->cores[info_.core], info_);
     for (std::size_t i = 0; i < state_->cores.size(); ++i)
-      if (i != info_.core) state_->cores[i].loop->post([s = state_, i, change, info = info_] { change(s->cores[i], info); });
+      if (i != info_.core)
+        state_->cores[i].loop->post([s = state_, i, change, info = info_] { change(s->cores[i], info); });
   }
   std::shared_ptr<server::state> state_;
   server::session_info info_;
@@ -109,7 +114,8 @@ task<void> server::serve(net::http::exchange& e, std::string node) {
   log::info("tunnel of node {} has ended: {}", quote(l.get_session().client_key()), why.message);
 }
 
-task<result<std::unique_ptr<reactor::stream>>> server::dial(std::string node, std::string protocol, std::string address) {
+task<result<std::unique_ptr<reactor::stream>>> server::dial(std::string node, std::string protocol,
+                                                            std::string address) {
   for (auto& session : sessions_of(node)) {
     auto stream = co_await dial_through(session, protocol, address);
     if (stream || stream.error().code == errc::invalid) co_return std::move(stream);
@@ -117,7 +123,8 @@ task<result<std::unique_ptr<reactor::stream>>> server::dial(std::string node, st
   co_return fail(errc::unavailable, "failed to find Session for client " + node);
 }
 
-task<result<std::unique_ptr<reactor::stream>>> server::dial_through(session_info through, std::string protocol, std::string address) {
+task<result<std::unique_ptr<reactor::stream>>> server::dial_through(session_info through, std::string protocol,
+                                                                    std::string address) {
   auto s = state_;
   // On the session's core: it may have ended while the message was under way.
   auto open = [s, through, protocol, address]() -> task<result<std::unique_ptr<reactor::stream>>> {

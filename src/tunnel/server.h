@@ -3,9 +3,9 @@
 //   agent ── GET /v1-k3s/connect, Upgrade ──▶ serve() on the core that accepted it: a link, listed on every core
 //   any core ── dial(node, "tcp", "127.0.0.1:10250") ──▶ the oldest session's core ──▶ Connect
 //
-// Each core has the whole list of sessions (who, on which core), kept by messages; a dial from another core gets a stream
-// that carries its bytes across in copied pieces. Several sessions of a node may stand; the oldest is used (wire). A session whose
-// agent missed two pings stays, but is known as one that may be dead.
+// Each core has the whole list of sessions (who, on which core), kept by messages; a dial from another core gets a
+// stream that carries its bytes across in copied pieces. Several sessions of a node may stand; the oldest is used
+// (wire). A session whose agent missed two pings stays, but is known as one that may be dead.
 #pragma once
 
 #include <functional>
@@ -30,9 +30,9 @@ class server {
   // system:nodes, name from the certificate). A request that is no websocket handshake is answered with 400.
   task<void> serve(net::http::exchange& e, std::string node);
 
-  // A stream to `address` ("host:port") as seen from the node. Succeeds at once: a refused target shows in the first receive.
-  // errc::unavailable when the node has no session. Belongs to the calling core. Never ask for what the agent won't allow:
-  // a K3s agent then ends its session.
+  // A stream to `address` ("host:port") as seen from the node. Succeeds at once: a refused target shows in the first
+  // receive. errc::unavailable when the node has no session. Belongs to the calling core. Never ask for what the agent
+  // won't allow: a K3s agent then ends its session.
   task<result<std::unique_ptr<reactor::stream>>> dial(std::string node, std::string protocol, std::string address);
 
   // Ends every session, and takes no new ones: the server stops. From any of the cores.
@@ -50,7 +50,8 @@ class server {
   std::vector<session_info> sessions() const;  // by node, the oldest first
   std::vector<session_info> sessions_of(std::string_view node) const;
   // As dial, through that session alone.
-  task<result<std::unique_ptr<reactor::stream>>> dial_through(session_info through, std::string protocol, std::string address);
+  task<result<std::unique_ptr<reactor::stream>>> dial_through(session_info through, std::string protocol,
+                                                              std::string address);
   // Nothing came back through that session, while another way led there: it isn't lively until its next ping.
   void doubt(const session_info& session);
 

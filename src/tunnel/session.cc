@@ -50,8 +50,9 @@ void session::on_data(const frame_decoder::event& e, reactor::buffer* whole) {
   auto f = find(e.connection);
   if (!f) {
     if (e.first)
-      send(e.connection, frame_type::error, "connection not found " + client_key_ + "/" + std::to_string(session_key_) + "/" +
-                                                std::to_string(e.connection));
+      send(e.connection, frame_type::error,
+           "connection not found " + client_key_ + "/" + std::to_string(session_key_) + "/" +
+               std::to_string(e.connection));
     return;
   }
   f->known_to_peer = f->any_received = true;
@@ -128,7 +129,8 @@ void session::on_sync(std::span<const std::int64_t> ids) {
 }
 
 result<std::shared_ptr<flow>> session::open(std::string_view protocol, std::string_view address) {
-  if (flows_.size() >= streams_max) return fail(errc::exhausted, "too many streams are open in the tunnel to " + client_key_);
+  if (flows_.size() >= streams_max)
+    return fail(errc::exhausted, "too many streams are open in the tunnel to " + client_key_);
   if (protocol.size() + 1 + address.size() > connect_text_max_bytes || protocol.find('/') != std::string_view::npos)
     return fail(errc::invalid, "not an address for a tunnel: " + std::string(address));
   auto f = std::make_shared<flow>();

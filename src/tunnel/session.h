@@ -10,10 +10,12 @@
 //
 // Rules that the other end counts on (remotedialer):
 // - Only the end that opens chooses ids, from 2 up. There is no acknowledgement: Data may follow Connect at once.
-// - A stream ends by one Error from either end, answered by an Error with the same text. There is no half-close. Error, Pause
+// - A stream ends by one Error from either end, answered by an Error with the same text. There is no half-close. Error,
+// Pause
 //   and Resume for an id that isn't there are ignored; Data for one is answered by an Error.
 // - More than 2 MiB unread: Pause; less than 256 KiB: Resume. What comes nevertheless is taken, up to a bound of ours.
-// - SyncConnections lists what the peer has; what it doesn't list is closed here without a word. One that the peer may not
+// - SyncConnections lists what the peer has; what it doesn't list is closed here without a word. One that the peer may
+// not
 //   have heard of yet (nothing came for it, and no sync listed it) is spared once.
 #pragma once
 
@@ -36,7 +38,7 @@ class session;
 // One stream's state at this end. Its session and its reader share it.
 struct flow {
   std::int64_t id = 0;
-  session* owner = nullptr;         // null once it has ended
+  session* owner = nullptr;  // null once it has ended
   std::string protocol, address;
   std::deque<reactor::buffer> received;
   std::size_t held_bytes = 0;       // of `received`, with what the pieces cost
@@ -45,8 +47,8 @@ struct flow {
   bool known_to_peer = false;       // something came for it, or a sync listed it
   bool missed_a_sync = false;
   bool any_received = false;
-  bool ended_here = false;          // by our own close
-  std::string end_text;             // "EOF" for the clean end
+  bool ended_here = false;            // by our own close
+  std::string end_text;               // "EOF" for the clean end
   reactor::event readable, writable;  // pulsed on every change
 };
 
@@ -68,8 +70,8 @@ class session {
   session(const session&) = delete;
   ~session() { end("the tunnel was closed"); }
 
-  // The next piece of a message from the peer. When `whole` is given, it holds exactly `piece`, and may be moved from. An
-  // error is the session's end: the caller tells the peer nothing more.
+  // The next piece of a message from the peer. When `whole` is given, it holds exactly `piece`, and may be moved from.
+  // An error is the session's end: the caller tells the peer nothing more.
   result<void> receive(bytes piece, bool final, reactor::buffer* whole = nullptr);
 
   // A new stream; its Connect is queued. errc::exhausted beyond streams_max.

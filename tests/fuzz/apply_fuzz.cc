@@ -1,5 +1,5 @@
-// Two JSON documents, one a line: the first as FieldsV1 (read, written, read back the same) and both as what two managers apply
-// to a Deployment, one of them twice: refused, or merged without conflict, since it is forced.
+// Two JSON documents, one a line: the first as FieldsV1 (read, written, read back the same) and both as what two
+// managers apply to a Deployment, one of them twice: refused, or merged without conflict, since it is forced.
 #include <cstddef>
 #include <cstdint>
 
@@ -26,7 +26,8 @@ void fields(const json::value& v) {
 
 json::value applied(const json::value& live, const json::value& config, std::string manager) {
   auto& type = *find_kind("apps/v1", "Deployment");
-  apply::writer w{.shape = type, .api_version = "apps/v1", .manager = std::move(manager), .now = "2026-01-01T00:00:00Z"};
+  apply::writer w{
+      .shape = type, .api_version = "apps/v1", .manager = std::move(manager), .now = "2026-01-01T00:00:00Z"};
   auto done = apply::apply(w, live, config, true);
   if (!done) return live;
   kedge_assert(done->conflicts.empty());
@@ -44,7 +45,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!one || !one->is_object()) return 0;
   fields(*one);
   auto live = applied(json::value(), *one, "a");
-  auto two = end == std::string_view::npos ? result<json::value>(json::value(json::object())) : json::parse(text.substr(end + 1));
+  auto two = end == std::string_view::npos ? result<json::value>(json::value(json::object()))
+                                           : json::parse(text.substr(end + 1));
   if (!two || !two->is_object()) return 0;
   live = applied(live, *two, "b");
   // The same again: merging into what was merged must hold as well.

@@ -1,5 +1,5 @@
-// attack.h: a peer in a simulated world that sends whatever the fuzzer wants. Time is virtual, so that an input that makes
-// the other side wait for its timeouts costs nothing.
+// attack.h: a peer in a simulated world that sends whatever the fuzzer wants. Time is virtual, so that an input that
+// makes the other side wait for its timeouts costs nothing.
 #pragma once
 
 #include <chrono>
@@ -20,7 +20,8 @@ struct script {
   std::string bytes;
   std::size_t piece;
   script(const std::uint8_t* data, std::size_t size)
-      : bytes(reinterpret_cast<const char*>(data), size), piece(bytes.empty() || bytes[0] == 0 ? 1 << 20 : static_cast<unsigned char>(bytes[0])) {
+      : bytes(reinterpret_cast<const char*>(data), size),
+        piece(bytes.empty() || bytes[0] == 0 ? 1 << 20 : static_cast<unsigned char>(bytes[0])) {
     if (!bytes.empty()) bytes.erase(0, 1);
   }
 };

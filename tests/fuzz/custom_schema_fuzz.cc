@@ -1,5 +1,5 @@
-// custom_schema_fuzz.cc: a custom resource's schema and an object, one line each: what holds whatever they are. Each line is
-// read as a JSON path as well.
+// custom_schema_fuzz.cc: a custom resource's schema and an object, one line each: what holds whatever they are. Each
+// line is read as a JSON path as well.
 #include <cstddef>
 #include <cstdint>
 #include <vector>

@@ -1,4 +1,5 @@
-// dns_fuzz.cc: DNS messages of anybody: as a query, and as a resolver's answer; what is answered is always a message that can be read.
+// dns_fuzz.cc: DNS messages of anybody: as a query, and as a resolver's answer; what is answered is always a message
+// that can be read.
 #include "base/assert.h"
 #include "json/parse.h"
 #include "node/dns/forward.h"
@@ -17,13 +18,16 @@ struct cluster {
   seeded_random random{1};
   cluster() {
     view.services.begin_list();
-    for (auto* s : {R"({"metadata":{"namespace":"a","name":"b"},"spec":{"clusterIPs":["10.43.0.1"],"ports":[{"name":"p","port":1}]}})",
-                    R"({"metadata":{"namespace":"a","name":"c"},"spec":{"type":"ExternalName","externalName":"c.a.svc.cluster.local"}})",
-                    R"({"metadata":{"namespace":"a","name":"d"},"spec":{"clusterIP":"None","ports":[{"name":"p","port":1}]}})"})
+    for (
+        auto* s :
+        {R"({"metadata":{"namespace":"a","name":"b"},"spec":{"clusterIPs":["10.43.0.1"],"ports":[{"name":"p","port":1}]}})",
+         R"({"metadata":{"namespace":"a","name":"c"},"spec":{"type":"ExternalName","externalName":"c.a.svc.cluster.local"}})",
+         R"({"metadata":{"namespace":"a","name":"d"},"spec":{"clusterIP":"None","ports":[{"name":"p","port":1}]}})"})
       view.services.set(*json::parse(s));
     view.services.end_list();
     view.slices.begin_list();
-    view.slices.set(*json::parse(R"({"metadata":{"namespace":"a","name":"d1","labels":{"kubernetes.io/service-name":"d"}},"addressType":"IPv4","ports":[{"name":"p","port":1}],"endpoints":[{"addresses":["10.42.0.1"],"hostname":"h"}]})"));
+    view.slices.set(*json::parse(
+        R"({"metadata":{"namespace":"a","name":"d1","labels":{"kubernetes.io/service-name":"d"}},"addressType":"IPv4","ports":[{"name":"p","port":1}],"endpoints":[{"addresses":["10.42.0.1"],"hostname":"h"}]})"));
     view.slices.end_list();
   }
 };

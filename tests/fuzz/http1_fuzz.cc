@@ -58,8 +58,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   kedge_assert(at_once.good == in_bytes.good);
   if (at_once.good) kedge_assert(at_once == in_bytes);
   if (requests)
-    fuzz::attack_server(what, [](std::unique_ptr<reactor::stream> s) { return fuzz::serve_connection(std::move(s), serve_h1); });
+    fuzz::attack_server(
+        what, [](std::unique_ptr<reactor::stream> s) { return fuzz::serve_connection(std::move(s), serve_h1); });
   else
-    fuzz::attack_client(what, [](reactor::network& n, reactor::endpoint at) { return fuzz::ask(n, std::move(at), false); });
+    fuzz::attack_client(what,
+                        [](reactor::network& n, reactor::endpoint at) { return fuzz::ask(n, std::move(at), false); });
   return 0;
 }

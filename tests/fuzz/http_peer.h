@@ -67,7 +67,8 @@ inline task<void> ask(reactor::network& network, reactor::endpoint at, bool http
   const auto deadline = reactor::loop::current().now() + std::chrono::minutes(2);
   net::http::client_request whole{.to = {.at = at, .host = "server", .http2 = http2}, .path = "/"};
   (void)co_await reactor::with_deadline(client.fetch(std::move(whole)), deadline);
-  net::http::client_request streamed{.to = {.at = at, .host = "server", .http2 = http2}, .method = "POST", .path = "/stream", .streams = true};
+  net::http::client_request streamed{
+      .to = {.at = at, .host = "server", .http2 = http2}, .method = "POST", .path = "/stream", .streams = true};
   auto x = co_await reactor::with_deadline(client.open(std::move(streamed)), deadline);
   if (!x) co_return;
   (void)co_await reactor::with_deadline((*x)->finish(), deadline);

@@ -17,6 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!document || !patch) return 0;
   auto merged = json::apply_merge_patch(*document, *patch);
   kedge_assert(json::apply_merge_patch(merged, *patch) == merged);  // a merge patch is idempotent
-  if (auto patched = json::apply_json_patch(*std::move(document), *patch)) kedge_assert(json::parse(json::write(*patched)).has_value());
+  if (auto patched = json::apply_json_patch(*std::move(document), *patch))
+    kedge_assert(json::parse(json::write(*patched)).has_value());
   return 0;
 }

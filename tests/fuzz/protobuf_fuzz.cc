@@ -1,4 +1,5 @@
-// Any bytes as a stored object, and (first byte: which kind) as a bare message: refused, or read, written, and read back the same.
+// Any bytes as a stored object, and (first byte: which kind) as a bare message: refused, or read, written, and read
+// back the same.
 #include <cstddef>
 #include <cstdint>
 

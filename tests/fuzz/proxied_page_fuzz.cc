@@ -1,5 +1,5 @@
-// proxied_page_fuzz.cc: pages of hostile pods: compressed bodies and links. However a page is cut, what comes out is the same, and
-// without the prefixes it is what went in.
+// proxied_page_fuzz.cc: pages of hostile pods: compressed bodies and links. However a page is cut, what comes out is
+// the same, and without the prefixes it is what went in.
 #include <cstddef>
 #include <cstdint>
 

@@ -1,4 +1,5 @@
-// query_fuzz.cc: URLs, queries, Accept headers, continue tokens and patch types of hostile clients: no crash, and limits hold.
+// query_fuzz.cc: URLs, queries, Accept headers, continue tokens and patch types of hostile clients: no crash, and
+// limits hold.
 #include <chrono>
 #include <cstddef>
 #include <cstdint>

@@ -1,4 +1,5 @@
-// selector_fuzz.cc: label and field selectors of queries: what is accepted means the same when it is written and read again.
+// selector_fuzz.cc: label and field selectors of queries: what is accepted means the same when it is written and read
+// again.
 #include <cstddef>
 #include <cstdint>
 

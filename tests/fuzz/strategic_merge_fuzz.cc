@@ -1,4 +1,5 @@
-// strategic_merge_fuzz.cc: the first byte chooses a kind; then two JSON texts separated by a zero byte, a document and a patch.
+// strategic_merge_fuzz.cc: the first byte chooses a kind; then two JSON texts separated by a zero byte, a document and
+// a patch.
 #include <cstddef>
 #include <cstdint>
 

@@ -3,7 +3,8 @@
 //   even   a whole handshake and an echo, with bytes changed on the way to the server (0, 4 …) or the client (2, 6 …):
 //          the rest is a list of changes: two bytes offset, one byte to XOR
 //   odd    the rest is all that the server (1, 5 …) or the client (3, 7 …) gets to read
-//   255, 254   a whole handshake with OpenSSL, and then records with good keys that may say anything, to the server (255) or the
+//   255, 254   a whole handshake with OpenSSL, and then records with good keys that may say anything, to the server
+//   (255) or the
 //          client (254): each a byte type, a byte length, so many bytes; a length over 250 repeats the record 40 times
 //
 // Keys are fresh in each process, so a finding's bytes may meet other ones when it is replayed.
@@ -31,7 +32,8 @@ using changes = std::map<std::size_t, std::byte>;
 // Sends through another stream, with some bytes changed.
 class changing_stream final : public reactor::stream {
  public:
-  changing_stream(std::unique_ptr<reactor::stream> below, changes c) : below_(std::move(below)), changes_(std::move(c)) {}
+  changing_stream(std::unique_ptr<reactor::stream> below, changes c)
+      : below_(std::move(below)), changes_(std::move(c)) {}
   task<result<reactor::buffer>> receive() override { return below_->receive(); }
   task<result<void>> send(std::span<const bytes> parts) override {
     auto text = changed(parts);
@@ -75,11 +77,16 @@ const parties& both() {
   static const parties made = [] {
     auto ca = crypto::authority::create("ca", system_wall_time()).value();
     auto key = crypto::private_key::generate(crypto::key_kind::ecdsa_p256).value();
-    auto leaf = crypto::issue(ca, key.public_part(), {.common_name = "server", .dns_names = {"server"}, .client = true, .server = true},
-                              system_wall_time(), system_random()).value();
+    auto leaf = crypto::issue(ca, key.public_part(),
+                              {.common_name = "server", .dns_names = {"server"}, .client = true, .server = true},
+                              system_wall_time(), system_random())
+                    .value();
     const auto chain = crypto::chain_pem(leaf, ca);
     return parties{net::tls_server_context::make({}, chain, key.pem()).value(),
-                   net::tls_client_context::make({.ca_pem = ca.bundle_pem(), .chain_pem = chain, .key_pem = key.pem(), .alpn = {"h2"}}).value(), chain, key.pem()};
+                   net::tls_client_context::make(
+                       {.ca_pem = ca.bundle_pem(), .chain_pem = chain, .key_pem = key.pem(), .alpn = {"h2"}})
+                       .value(),
+                   chain, key.pem()};
   }();
   return made;
 }
@@ -131,12 +138,15 @@ struct openssl_context {
   SSL_CTX* context;
   explicit openssl_context(bool server) : context(SSL_CTX_new(server ? TLS_server_method() : TLS_client_method())) {
     SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
-    SSL_CTX_set_keylog_callback(context, [](const SSL* ssl, const char* line) { static_cast<net::tls_secrets*>(SSL_get_app_data(ssl))->note(line); });
+    SSL_CTX_set_keylog_callback(context, [](const SSL* ssl, const char* line) {
+      static_cast<net::tls_secrets*>(SSL_get_app_data(ssl))->note(line);
+    });
     if (server) SSL_CTX_set_num_tickets(context, 0);
     if (server) SSL_CTX_set_cert_cb(context, [](SSL* ssl, void*) { return use(ssl, both()); }, nullptr);
   }
   static int use(SSL* ssl, const parties& p) {
-    auto *chain = BIO_new_mem_buf(p.chain.data(), static_cast<int>(p.chain.size())), *key = BIO_new_mem_buf(p.key.data(), static_cast<int>(p.key.size()));
+    auto *chain = BIO_new_mem_buf(p.chain.data(), static_cast<int>(p.chain.size())),
+         *key = BIO_new_mem_buf(p.key.data(), static_cast<int>(p.key.size()));
     auto* x = PEM_read_bio_X509(chain, nullptr, nullptr, nullptr);
     auto* k = PEM_read_bio_PrivateKey(key, nullptr, nullptr, nullptr);
     int done = SSL_use_cert_and_key(ssl, x, k, nullptr, 1);

@@ -41,7 +41,9 @@ reading read(side own, std::string text, std::size_t piece) {
         if (std::exchange(fresh, e->final)) r.messages += e->message == opcode::text ? " t:" : " b:";
       } else {
         kedge_assert(e->payload.size() <= 125);
-        r.messages += e->what == kind::ping ? " ping:" : e->what == kind::pong ? " pong:" : " close:" + std::to_string(e->code) + ":";
+        r.messages += e->what == kind::ping   ? " ping:"
+                      : e->what == kind::pong ? " pong:"
+                                              : " close:" + std::to_string(e->code) + ":";
       }
       r.messages += as_text(e->payload);
       if (e->what == kind::close) return r;  // nothing counts after it

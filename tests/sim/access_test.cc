@@ -22,18 +22,22 @@ const api::resource_id cluster_roles{"rbac.authorization.k8s.io", "v1", "cluster
 
 }  // namespace
 
-TEST_CASE("serviceaccount-controller, root-ca-certificate-publisher-controller: every namespace has its account and its CA") {
+TEST_CASE(
+    "serviceaccount-controller, root-ca-certificate-publisher-controller: every namespace has its account and its CA") {
   for (auto seed : seeds(6)) {
     CAPTURE(seed);
     control_world c(seed, {.servers = 2});
     c.crash_between_writes(0.05);
-    for (int i = 0; i < 8; ++i) c.create(namespaces, yaml(fmt::format("{{kind: Namespace, apiVersion: v1, metadata: {{name: ns{}}}}}", i)));
-    CHECK(c.until([&] { return c.count("/registry/serviceaccounts/ns") == 8 && c.count("/registry/configmaps/ns") == 8; }));
+    for (int i = 0; i < 8; ++i)
+      c.create(namespaces, yaml(fmt::format("{{kind: Namespace, apiVersion: v1, metadata: {{name: ns{}}}}}", i)));
+    CHECK(c.until(
+        [&] { return c.count("/registry/serviceaccounts/ns") == 8 && c.count("/registry/configmaps/ns") == 8; }));
     c.remove(accounts, "ns0", "default");
     c.change(config_maps, "ns1", "kube-root-ca.crt", [](json::value& m) { m.set("data", yaml("{ca.crt: forged}")); });
     c.remove(config_maps, "ns2", "kube-root-ca.crt");
     CHECK(c.until([&] {
-      return c.exists("/registry/serviceaccounts/ns0/default") && c.exists("/registry/configmaps/ns2/kube-root-ca.crt") &&
+      return c.exists("/registry/serviceaccounts/ns0/default") &&
+             c.exists("/registry/configmaps/ns2/kube-root-ca.crt") &&
              c.get("/registry/configmaps/ns1/kube-root-ca.crt")["data"]["ca.crt"].as_string() == "ca";
     }));
     // One that ends gets nothing back.
@@ -50,8 +54,10 @@ TEST_CASE("token-cleaner-controller: a bootstrap token goes when its time has pa
     control_world c(seed, {.servers = 2, .controllers = {"tokencleaner"}});
     auto token = [&](const std::string& id, duration left) {
       auto end = format_rfc3339(c.server(0).loop().wall_now() + left);
-      c.create(secrets, yaml(fmt::format("{{kind: Secret, apiVersion: v1, metadata: {{name: bootstrap-token-{}, namespace: kube-system}}, type: bootstrap.kubernetes.io/token, data: {{expiration: {}}}}}",
-                                         id, base64(as_bytes(end)))));
+      c.create(secrets,
+               yaml(fmt::format("{{kind: Secret, apiVersion: v1, metadata: {{name: bootstrap-token-{}, namespace: "
+                                "kube-system}}, type: bootstrap.kubernetes.io/token, data: {{expiration: {}}}}}",
+                                id, base64(as_bytes(end)))));
     };
     token("short1", 2min);
     token("long01", 2h);
@@ -68,18 +74,27 @@ TEST_CASE("clusterrole-aggregation-controller: an aggregate has the rules of its
     CAPTURE(seed);
     control_world c(seed, {.servers = 2, .controllers = {"clusterrole-aggregation"}});
     // As every server's bootstrap gives it: the account may give what it hasn't.
-    c.create(cluster_roles, yaml("{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: 'system:controller:clusterrole-aggregation-controller'}, "
-                                 "rules: [{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [escalate, get, list, patch, update, watch]}]}"));
-    c.create({"rbac.authorization.k8s.io", "v1", "clusterrolebindings"},
-             yaml("{kind: ClusterRoleBinding, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: 'system:controller:clusterrole-aggregation-controller'}, "
-                  "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'system:controller:clusterrole-aggregation-controller'}, "
-                  "subjects: [{kind: ServiceAccount, name: clusterrole-aggregation-controller, namespace: kube-system}]}"));
+    c.create(cluster_roles, yaml("{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: "
+                                 "'system:controller:clusterrole-aggregation-controller'}, "
+                                 "rules: [{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: "
+                                 "[escalate, get, list, patch, update, watch]}]}"));
+    c.create(
+        {"rbac.authorization.k8s.io", "v1", "clusterrolebindings"},
+        yaml("{kind: ClusterRoleBinding, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: "
+             "'system:controller:clusterrole-aggregation-controller'}, "
+             "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "
+             "'system:controller:clusterrole-aggregation-controller'}, "
+             "subjects: [{kind: ServiceAccount, name: clusterrole-aggregation-controller, namespace: kube-system}]}"));
     c.crash_between_writes(0.05);
     auto role = [](const std::string& name, const std::string& label, const std::string& rest) {
-      return yaml(fmt::format("{{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {{name: {}, labels: {{to: {}}}}}, {}}}", name, label, rest));
+      return yaml(
+          fmt::format("{{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {{name: {}, labels: "
+                      "{{to: {}}}}}, {}}}",
+                      name, label, rest));
     };
     c.create(cluster_roles, role("top", "none", "aggregationRule: {clusterRoleSelectors: [{matchLabels: {to: top}}]}"));
-    c.create(cluster_roles, role("middle", "top", "aggregationRule: {clusterRoleSelectors: [{matchLabels: {to: middle}}]}"));
+    c.create(cluster_roles,
+             role("middle", "top", "aggregationRule: {clusterRoleSelectors: [{matchLabels: {to: middle}}]}"));
     c.create(cluster_roles, role("a", "middle", "rules: [{apiGroups: [''], resources: [pods], verbs: [get]}]"));
     c.create(cluster_roles, role("b", "top", "rules: [{apiGroups: [''], resources: [secrets], verbs: [get]}]"));
     auto rules = [&](const std::string& name) { return c.get("/registry/clusterroles/" + name)["rules"].size(); };
@@ -87,7 +102,8 @@ TEST_CASE("clusterrole-aggregation-controller: an aggregate has the rules of its
     bool applied = false;
     auto fields = c.get("/registry/clusterroles/top")["metadata"]["managedFields"];
     for (std::size_t i = 0; i < fields.size(); ++i)
-      applied = applied || (fields[i]["manager"].as_string() == "clusterrole-aggregation-controller" && fields[i]["operation"].as_string() == "Apply");
+      applied = applied || (fields[i]["manager"].as_string() == "clusterrole-aggregation-controller" &&
+                            fields[i]["operation"].as_string() == "Apply");
     CHECK(applied);
     c.remove(cluster_roles, "", "b");
     CHECK(c.until([&] { return rules("top") == 1; }));
@@ -98,10 +114,14 @@ TEST_CASE("persistentvolumeclaim-protection-controller, persistentvolume-protect
   for (auto seed : seeds(6)) {
     CAPTURE(seed);
     control_world c(seed, {.servers = 2, .controllers = {"pvc-protection", "pv-protection"}});
-    c.create(claims, yaml("{kind: PersistentVolumeClaim, apiVersion: v1, metadata: {name: data, namespace: default}, "
-                          "spec: {accessModes: [ReadWriteOnce], storageClassName: '', resources: {requests: {storage: 1Gi}}}}"));
-    c.create(volumes, yaml("{kind: PersistentVolume, apiVersion: v1, metadata: {name: v}, spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /x}, storageClassName: ''}}"));
-    c.create(pods, yaml("{kind: Pod, apiVersion: v1, metadata: {name: p, namespace: default}, spec: {nodeName: node1, containers: [{name: c, image: i}], "
+    c.create(
+        claims,
+        yaml("{kind: PersistentVolumeClaim, apiVersion: v1, metadata: {name: data, namespace: default}, "
+             "spec: {accessModes: [ReadWriteOnce], storageClassName: '', resources: {requests: {storage: 1Gi}}}}"));
+    c.create(volumes, yaml("{kind: PersistentVolume, apiVersion: v1, metadata: {name: v}, spec: {capacity: {storage: "
+                           "1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /x}, storageClassName: ''}}"));
+    c.create(pods, yaml("{kind: Pod, apiVersion: v1, metadata: {name: p, namespace: default}, spec: {nodeName: node1, "
+                        "containers: [{name: c, image: i}], "
                         "volumes: [{name: d, persistentVolumeClaim: {claimName: data}}]}}"));
     c.crash_between_writes(0.05);
     c.set_status(volumes, "", "v", [](json::value& v) { v.member("status").set("phase", "Bound"); });

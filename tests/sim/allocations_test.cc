@@ -1,5 +1,5 @@
-// Two servers over one database give addresses, ports and blocks of addresses at the same moment: nothing is given twice, and what
-// a server took and never gave comes back.
+// Two servers over one database give addresses, ports and blocks of addresses at the same moment: nothing is given
+// twice, and what a server took and never gave comes back.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -27,8 +27,12 @@ const api::resource_id services{"", "v1", "services"};
 
 class no_admission final : public api::admission {
  public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
+  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
+  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
 };
 
 // Servers, each of which runs what it is given with its objects.
@@ -51,7 +55,8 @@ struct scenario {
       if (h->running()) h->crash();
   }
   task<void> serve(host& h, work what, api::service_ranges ranges) {
-    auto opened = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
+    auto opened = co_await store::open_store(
+        {.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
     REQUIRE(opened.has_value());
     no_admission rules;
     auto objects = api::make_objects(**opened, rules, ranges);
@@ -74,14 +79,17 @@ struct scenario {
   }
 };
 
-json::value node(const std::string& name) { return json::object{{"kind", "Node"}, {"apiVersion", "v1"}, {"metadata", json::object{{"name", name}}}}; }
+json::value node(const std::string& name) {
+  return json::object{{"kind", "Node"}, {"apiVersion", "v1"}, {"metadata", json::object{{"name", name}}}};
+}
 
 json::value service(const std::string& name, int node_port = 0, std::string address = {}) {
   json::value port = json::object{{"port", 80}};
   if (node_port) port.set("nodePort", node_port);
   json::value spec = json::object{{"type", "NodePort"}, {"ports", json::array{std::move(port)}}};
   if (!address.empty()) spec.set("clusterIP", address);
-  return json::object{{"kind", "Service"}, {"apiVersion", "v1"}, {"metadata", json::object{{"name", name}}}, {"spec", std::move(spec)}};
+  return json::object{
+      {"kind", "Service"}, {"apiVersion", "v1"}, {"metadata", json::object{{"name", name}}}, {"spec", std::move(spec)}};
 }
 
 }  // namespace
@@ -94,15 +102,18 @@ TEST_CASE("two leaders at once give no block of addresses to two nodes") {
       auto run_node_ipam = [&objects]() -> task<void> {
         // 32 blocks
         control::settings only{.cluster_cidr = "10.42.0.0/19", .controllers = {"nodeipam"}};
-        co_await control::run_controllers(only, objects.objects_store(), [&objects](api::user_info user, std::string manager) {
-          static no_admission rules;
-          static api::service_ranges ranges;
-          return api::make_objects(objects.objects_store(), rules, ranges, nullptr, std::move(user), std::move(manager));
-        });
+        co_await control::run_controllers(only, objects.objects_store(),
+                                          [&objects](api::user_info user, std::string manager) {
+                                            static no_admission rules;
+                                            static api::service_ranges ranges;
+                                            return api::make_objects(objects.objects_store(), rules, ranges, nullptr,
+                                                                     std::move(user), std::move(manager));
+                                          });
       };
       reactor::scope parts;
       if (h.name() == "s2") {
-        // It takes over in the midst of it, and finds in the order of their names what the other does in the order of their creation.
+        // It takes over in the midst of it, and finds in the order of their names what the other does in the order of
+        // their creation.
         co_await reactor::sleep_for(s.w.between(10ms, 60ms));
         co_return co_await run_node_ipam();
       }
@@ -119,17 +130,19 @@ TEST_CASE("two leaders at once give no block of addresses to two nodes") {
       co_await parts.join();
     });
     std::set<std::string> twice;
-    bool done = s.w.run_until([&] {
-      std::set<std::string> blocks;
-      std::size_t having = 0;
-      for (auto& [key, n] : s.stored("/registry/minions/")) {
-        auto block = std::string(n["spec"]["podCIDR"].as_string());
-        if (block.empty()) continue;
-        ++having;
-        if (!blocks.insert(block).second) twice.insert(block);
-      }
-      return having == count;
-    }, 60s);
+    bool done = s.w.run_until(
+        [&] {
+          std::set<std::string> blocks;
+          std::size_t having = 0;
+          for (auto& [key, n] : s.stored("/registry/minions/")) {
+            auto block = std::string(n["spec"]["podCIDR"].as_string());
+            if (block.empty()) continue;
+            ++having;
+            if (!blocks.insert(block).second) twice.insert(block);
+          }
+          return having == count;
+        },
+        60s);
     CHECK(done);
     CHECK(twice.empty());
   }
@@ -141,22 +154,32 @@ TEST_CASE("two servers give no node port and no cluster IP twice") {
     constexpr int count = 10;  // on each server; as many ports as services
     std::map<std::string, int> accepted;
     int finished = 0;
-    scenario s(seed, 2, [&](host& h, api::objects& objects) -> task<void> {
-      // The same port, and the same address, asked for by both.
-      for (int i = 0; i < 5; ++i) {
-        auto port = co_await objects.create(services, "default", service(fmt::format("port-{}-{}", h.name(), i), 30000 + i));
-        if (port) ++accepted[fmt::format("port {}", i)];
-        else CHECK(port.error().message.find("provided port is already allocated") != std::string::npos);
-        auto address = co_await objects.create(services, "default", service(fmt::format("address-{}-{}", h.name(), i), 0, fmt::format("10.43.0.{}", 20 + i)));
-        if (address) ++accepted[fmt::format("address {}", i)];
-        else CHECK(address.error().message.find("provided IP is already allocated") != std::string::npos);
-      }
-      for (int i = 0; i < count / 2; ++i) {
-        auto any = co_await objects.create(services, "default", service(fmt::format("any-{}-{}", h.name(), i)));
-        CHECK_MESSAGE(any.has_value(), (any ? std::string() : any.error().message));
-      }
-      ++finished;
-    }, {.first_port = 30000, .last_port = 30019});
+    scenario s(seed, 2,
+               [&](host& h, api::objects& objects) -> task<void> {
+                 // The same port, and the same address, asked for by both.
+                 for (int i = 0; i < 5; ++i) {
+                   auto port = co_await objects.create(services, "default",
+                                                       service(fmt::format("port-{}-{}", h.name(), i), 30000 + i));
+                   if (port)
+                     ++accepted[fmt::format("port {}", i)];
+                   else
+                     CHECK(port.error().message.find("provided port is already allocated") != std::string::npos);
+                   auto address = co_await objects.create(
+                       services, "default",
+                       service(fmt::format("address-{}-{}", h.name(), i), 0, fmt::format("10.43.0.{}", 20 + i)));
+                   if (address)
+                     ++accepted[fmt::format("address {}", i)];
+                   else
+                     CHECK(address.error().message.find("provided IP is already allocated") != std::string::npos);
+                 }
+                 for (int i = 0; i < count / 2; ++i) {
+                   auto any =
+                       co_await objects.create(services, "default", service(fmt::format("any-{}-{}", h.name(), i)));
+                   CHECK_MESSAGE(any.has_value(), (any ? std::string() : any.error().message));
+                 }
+                 ++finished;
+               },
+               {.first_port = 30000, .last_port = 30019});
     REQUIRE(s.w.run_until([&] { return finished == 2; }, 60s));
     CHECK(accepted.size() == 10);
     for (auto& [what, times] : accepted) CHECK_MESSAGE(times == 1, what);
@@ -174,33 +197,35 @@ TEST_CASE("two servers give no node port and no cluster IP twice") {
 
 TEST_CASE("node ports go back with their service, and when it changes") {
   bool finished = false;
-  scenario s(1, 1, [&](host&, api::objects& objects) -> task<void> {
-    auto made = co_await objects.create(services, "default", service("a", 30001));
-    CHECK(made.has_value());
-    CHECK(!(co_await objects.create(services, "default", service("b", 30001))).has_value());
-    auto moved = co_await objects.modify(services, "default", "a", [](json::value& v) {
-      (*v.member("spec").find("ports")->array())[0].set("nodePort", 30002);
-      return true;
-    });
-    CHECK(moved.has_value());
-    CHECK((co_await objects.create(services, "default", service("b", 30001))).has_value());
-    CHECK(!(co_await objects.create(services, "default", service("c", 30002))).has_value());
-    CHECK((co_await objects.remove(services, "default", "a")).has_value());
-    CHECK((co_await objects.create(services, "default", service("c", 30002))).has_value());
-    auto full = co_await objects.create(services, "default", service("d"));
-    CHECK(full.has_value());
-    full = co_await objects.create(services, "default", service("e"));
-    REQUIRE(!full.has_value());
-    CHECK(full.error().message.find("range is full") != std::string::npos);
-    auto plain = co_await objects.modify(services, "default", "b", [](json::value& v) {
-      v.member("spec").set("type", "ClusterIP");
-      (*v.member("spec").find("ports")->array())[0].erase("nodePort");
-      return true;
-    });
-    CHECK(plain.has_value());
-    CHECK((co_await objects.create(services, "default", service("e"))).has_value());
-    finished = true;
-  }, {.first_port = 30001, .last_port = 30003});
+  scenario s(1, 1,
+             [&](host&, api::objects& objects) -> task<void> {
+               auto made = co_await objects.create(services, "default", service("a", 30001));
+               CHECK(made.has_value());
+               CHECK(!(co_await objects.create(services, "default", service("b", 30001))).has_value());
+               auto moved = co_await objects.modify(services, "default", "a", [](json::value& v) {
+                 (*v.member("spec").find("ports")->array())[0].set("nodePort", 30002);
+                 return true;
+               });
+               CHECK(moved.has_value());
+               CHECK((co_await objects.create(services, "default", service("b", 30001))).has_value());
+               CHECK(!(co_await objects.create(services, "default", service("c", 30002))).has_value());
+               CHECK((co_await objects.remove(services, "default", "a")).has_value());
+               CHECK((co_await objects.create(services, "default", service("c", 30002))).has_value());
+               auto full = co_await objects.create(services, "default", service("d"));
+               CHECK(full.has_value());
+               full = co_await objects.create(services, "default", service("e"));
+               REQUIRE(!full.has_value());
+               CHECK(full.error().message.find("range is full") != std::string::npos);
+               auto plain = co_await objects.modify(services, "default", "b", [](json::value& v) {
+                 v.member("spec").set("type", "ClusterIP");
+                 (*v.member("spec").find("ports")->array())[0].erase("nodePort");
+                 return true;
+               });
+               CHECK(plain.has_value());
+               CHECK((co_await objects.create(services, "default", service("e"))).has_value());
+               finished = true;
+             },
+             {.first_port = 30001, .last_port = 30003});
   REQUIRE(s.w.run_until([&] { return finished; }, 60s));
   CHECK(s.stored(api::reservations_prefix("nodeports")).size() == 3);
   // "e", which was refused once, holds one address.
@@ -219,7 +244,8 @@ TEST_CASE("what a server took for a service that it never wrote comes back") {
     CHECK((co_await api::reserve(store, "nodeports", "30002", dead)).value_or(false));
     // Also of a service that has another port by now.
     CHECK((co_await api::reserve(store, "nodeports", "30003", *made)).value_or(false));
-    auto address = store.current().find("/registry/ipaddresses/" + std::string((*made)["spec"]["clusterIP"].as_string()));
+    auto address =
+        store.current().find("/registry/ipaddresses/" + std::string((*made)["spec"]["clusterIP"].as_string()));
     REQUIRE(address);
     auto left = json::parse(address->bytes());
     REQUIRE(left.has_value());

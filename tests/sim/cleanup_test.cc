@@ -21,21 +21,28 @@ const api::resource_id cluster_roles{"rbac.authorization.k8s.io", "v1", "cluster
 const api::resource_id quotas{"", "v1", "resourcequotas"};
 const api::resource_id budgets{"policy", "v1", "poddisruptionbudgets"};
 
-std::string map_key(const std::string& name, const std::string& ns = "default") { return "/registry/configmaps/" + ns + "/" + name; }
+std::string map_key(const std::string& name, const std::string& ns = "default") {
+  return "/registry/configmaps/" + ns + "/" + name;
+}
 
 json::value map(const std::string& name, const std::string& ns = "default") {
   return yaml(fmt::format("{{kind: ConfigMap, apiVersion: v1, metadata: {{name: {}, namespace: {}}}}}", name, ns));
 }
 json::value owned(json::value object, const std::string& owner, const std::string& uid, bool blocking = false) {
   auto& list = object.member("metadata").member("ownerReferences");
-  list.push_back(json::object{{"apiVersion", "v1"}, {"kind", "ConfigMap"}, {"name", owner}, {"uid", uid}, {"blockOwnerDeletion", blocking}});
+  list.push_back(json::object{
+      {"apiVersion", "v1"}, {"kind", "ConfigMap"}, {"name", owner}, {"uid", uid}, {"blockOwnerDeletion", blocking}});
   return object;
 }
-std::string uid(const control_world& c, const std::string& key) { return std::string(c.get(key)["metadata"]["uid"].as_string()); }
+std::string uid(const control_world& c, const std::string& key) {
+  return std::string(c.get(key)["metadata"]["uid"].as_string());
+}
 
 json::value pod(const std::string& name, const std::string& ns, const std::string& node) {
-  return yaml(fmt::format("{{kind: Pod, apiVersion: v1, metadata: {{name: {}, namespace: {}, labels: {{app: web}}}}, "
-                          "spec: {{nodeName: '{}', containers: [{{name: c, image: i}}]}}}}", name, ns, node));
+  return yaml(
+      fmt::format("{{kind: Pod, apiVersion: v1, metadata: {{name: {}, namespace: {}, labels: {{app: web}}}}, "
+                  "spec: {{nodeName: '{}', containers: [{{name: c, image: i}}]}}}}",
+                  name, ns, node));
 }
 
 }  // namespace
@@ -47,7 +54,8 @@ TEST_CASE("garbage-collector-controller: what lost its owners goes, and nothing 
     c.create(namespaces, yaml("{kind: Namespace, apiVersion: v1, metadata: {name: other}}"));
     for (auto name : {"owner", "second", "loner"}) c.create(config_maps, map(name));
     c.create(config_maps, map("foreign", "other"));
-    auto owner = uid(c, map_key("owner")), second = uid(c, map_key("second")), foreign = uid(c, map_key("foreign", "other"));
+    auto owner = uid(c, map_key("owner")), second = uid(c, map_key("second")),
+         foreign = uid(c, map_key("foreign", "other"));
     c.crash_between_writes(0.03);
     for (int i = 0; i < 20; ++i) c.create(config_maps, owned(map(fmt::format("d{:02}", i)), "owner", owner));
     c.create(config_maps, owned(owned(map("both"), "owner", owner), "second", second));
@@ -74,12 +82,16 @@ TEST_CASE("garbage-collector-controller: a cluster-scoped object with a namespac
   control_world c(1, {.controllers = {"garbagecollector"}});
   c.create(config_maps, map("owner"));
   auto owner = uid(c, map_key("owner"));
-  c.create(cluster_roles, owned(yaml("{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: dep}, rules: []}"), "owner", owner));
+  c.create(
+      cluster_roles,
+      owned(yaml("{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: dep}, rules: []}"),
+            "owner", owner));
   CHECK(c.until([&] { return !c.events("dep").empty(); }));
   c.run_for(1min);
   auto told = c.events("dep");
   REQUIRE(told.size() == 1);
-  CHECK(told[0] == "OwnerRefInvalidNamespace: ownerRef [v1/ConfigMap, namespace: , name: owner, uid: " + owner + "] does not exist in namespace \"\"");
+  CHECK(told[0] == "OwnerRefInvalidNamespace: ownerRef [v1/ConfigMap, namespace: , name: owner, uid: " + owner +
+                       "] does not exist in namespace \"\"");
 }
 
 TEST_CASE("garbage-collector-controller: foreground and orphaning deletions end, whatever crashes") {
@@ -101,7 +113,8 @@ TEST_CASE("garbage-collector-controller: foreground and orphaning deletions end,
       if (!c.exists(map_key("front")))
         for (int i = 0; i < 10; i += 2) early = early || c.exists(map_key(fmt::format("f{}", i)));
       if (!c.exists(map_key("f0"))) early = early || c.exists(map_key("deep"));
-      return !c.exists(map_key("front")) && !c.exists(map_key("left")) && c.count("/registry/configmaps/default/f") == 0;
+      return !c.exists(map_key("front")) && !c.exists(map_key("left")) &&
+             c.count("/registry/configmaps/default/f") == 0;
     }));
     CHECK(!early);
     c.run_for(1min);
@@ -116,7 +129,8 @@ TEST_CASE("garbage-collector-controller: what lies in another namespace holds no
   c.create(config_maps, map("owner"));
   auto of = uid(c, map_key("owner"));
   c.create(config_maps, owned(map("dependent"), "owner", of, true));
-  // Right in all but the place; and of a kind that nobody serves, so that it is never known whether that owner is there.
+  // Right in all but the place; and of a kind that nobody serves, so that it is never known whether that owner is
+  // there.
   c.create(config_maps, owned(map("wrong", "mine"), "owner", of, true));
   auto unknown = owned(map("unknown", "mine"), "owner", of, true);
   unknown.member("metadata").member("ownerReferences").array()->front().set("apiVersion", "ex.io/v1");
@@ -172,7 +186,8 @@ TEST_CASE("pod-garbage-collector-controller: pods that nobody else ends") {
     CAPTURE(seed);
     control_world c(seed, {.servers = 2, .controllers = {"podgc"}});
     c.create(nodes, yaml("{kind: Node, apiVersion: v1, metadata: {name: here}}"));
-    c.create(nodes, yaml("{kind: Node, apiVersion: v1, metadata: {name: broken}, spec: {taints: [{key: node.kubernetes.io/out-of-service, value: x, effect: NoExecute}]}}"));
+    c.create(nodes, yaml("{kind: Node, apiVersion: v1, metadata: {name: broken}, spec: {taints: [{key: "
+                         "node.kubernetes.io/out-of-service, value: x, effect: NoExecute}]}}"));
     c.create(pods, pod("runs", "default", "here"));
     c.create(pods, pod("orphan", "default", "nowhere"));
     c.create(pods, pod("on-broken", "default", "broken"));
@@ -220,8 +235,11 @@ TEST_CASE("resourcequota-controller: what went is given back") {
   for (auto seed : seeds(6)) {
     CAPTURE(seed);
     control_world c(seed, {.servers = 2, .controllers = {"resourcequota"}});
-    c.create(quotas, yaml("{kind: ResourceQuota, apiVersion: v1, metadata: {name: q, namespace: default}, spec: {hard: {configmaps: '50', pods: '10'}}}"));
-    auto used = [&](std::string_view what) { return std::string(c.get("/registry/resourcequotas/default/q")["status"]["used"][what].as_string()); };
+    c.create(quotas, yaml("{kind: ResourceQuota, apiVersion: v1, metadata: {name: q, namespace: default}, spec: {hard: "
+                          "{configmaps: '50', pods: '10'}}}"));
+    auto used = [&](std::string_view what) {
+      return std::string(c.get("/registry/resourcequotas/default/q")["status"]["used"][what].as_string());
+    };
     CHECK(c.until([&] { return used("pods") == "0"; }));
     c.crash_between_writes(0.03);
     for (int i = 0; i < 10; ++i) c.create(config_maps, map(fmt::format("m{}", i)));
@@ -240,21 +258,31 @@ TEST_CASE("disruption-controller: a budget says how many may go") {
   for (auto seed : seeds(6)) {
     CAPTURE(seed);
     control_world c(seed, {.servers = 2, .controllers = {"disruption"}});
-    c.create(budgets, yaml("{kind: PodDisruptionBudget, apiVersion: policy/v1, metadata: {name: b, namespace: default}, spec: {minAvailable: 2, selector: {matchLabels: {app: web}}}}"));
-    auto status = [&](std::string_view what) { return c.get("/registry/poddisruptionbudgets/default/b")["status"][what].as_integer(-1); };
+    c.create(budgets, yaml("{kind: PodDisruptionBudget, apiVersion: policy/v1, metadata: {name: b, namespace: "
+                           "default}, spec: {minAvailable: 2, selector: {matchLabels: {app: web}}}}"));
+    auto status = [&](std::string_view what) {
+      return c.get("/registry/poddisruptionbudgets/default/b")["status"][what].as_integer(-1);
+    };
     c.crash_between_writes(0.03);
     for (int i = 0; i < 4; ++i) {
       c.create(pods, pod(fmt::format("p{}", i), "default", "n"));
       if (i == 3) continue;
-      c.set_status(pods, "default", fmt::format("p{}", i), [](json::value& p) { p.member("status").set("conditions", yaml("[{type: Ready, status: 'True'}]")); });
+      c.set_status(pods, "default", fmt::format("p{}", i), [](json::value& p) {
+        p.member("status").set("conditions", yaml("[{type: Ready, status: 'True'}]"));
+      });
     }
-    CHECK(c.until([&] { return status("expectedPods") == 4 && status("currentHealthy") == 3 && status("disruptionsAllowed") == 1; }));
+    CHECK(c.until([&] {
+      return status("expectedPods") == 4 && status("currentHealthy") == 3 && status("disruptionsAllowed") == 1;
+    }));
     c.remove(pods, "default", "p0", {.grace_seconds = 0});
     CHECK(c.until([&] { return status("expectedPods") == 3 && status("disruptionsAllowed") == 0; }));
     // A mark that no deletion followed.
     c.set_status(pods, "default", "p1", [&](json::value& p) {
-      p.member("status").set("conditions", yaml("[{type: DisruptionTarget, status: 'True', reason: EvictionByEvictionAPI, lastTransitionTime: '2027-01-15T09:00:00Z'}]"));
+      p.member("status").set("conditions", yaml("[{type: DisruptionTarget, status: 'True', reason: "
+                                                "EvictionByEvictionAPI, lastTransitionTime: '2027-01-15T09:00:00Z'}]"));
     });
-    CHECK(c.until([&] { return c.get("/registry/pods/default/p1")["status"]["conditions"][0]["status"].as_string() == "False"; }));
+    CHECK(c.until([&] {
+      return c.get("/registry/pods/default/p1")["status"]["conditions"][0]["status"].as_string() == "False";
+    }));
   }
 }

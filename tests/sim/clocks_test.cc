@@ -1,5 +1,5 @@
-// Wall clocks that jump: a server set right by NTP after hours, a node whose battery is empty. Time spans are measured with the
-// monotonic clock, so nobody is taken for dead, or kept for alive, because a clock was wrong.
+// Wall clocks that jump: a server set right by NTP after hours, a node whose battery is empty. Time spans are measured
+// with the monotonic clock, so nobody is taken for dead, or kept for alive, because a clock was wrong.
 #include <doctest/doctest.h>
 
 #include "api/indexes.h"
@@ -19,8 +19,12 @@ namespace {
 
 class no_admission final : public api::admission {
  public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
+  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
+  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
 };
 
 const api::resource_id nodes{"", "v1", "nodes"};
@@ -53,14 +57,26 @@ struct cluster {
 // The kubelet's part, spoken directly to the API: status once a start, a lease every ten seconds.
 task<void> node_main(api::objects& o, cluster& c) {
   auto now = [&] { return format_rfc3339(c.node_clock->loop().wall_now()); };
-  auto condition = json::object{{"type", "Ready"}, {"status", "True"}, {"reason", "KubeletReady"}, {"lastHeartbeatTime", now()}, {"lastTransitionTime", now()}};
-  auto made = co_await o.create(nodes, "", json::object{{"apiVersion", "v1"}, {"kind", "Node"}, {"metadata", json::object{{"name", "edge"}}},
-                                                        {"status", json::object{{"conditions", json::array{std::move(condition)}}}}});
+  auto condition = json::object{{"type", "Ready"},
+                                {"status", "True"},
+                                {"reason", "KubeletReady"},
+                                {"lastHeartbeatTime", now()},
+                                {"lastTransitionTime", now()}};
+  auto made =
+      co_await o.create(nodes, "",
+                        json::object{{"apiVersion", "v1"},
+                                     {"kind", "Node"},
+                                     {"metadata", json::object{{"name", "edge"}}},
+                                     {"status", json::object{{"conditions", json::array{std::move(condition)}}}}});
   REQUIRE_MESSAGE(made.has_value(), (made ? std::string() : made.error().message));
-  auto lease = co_await o.create(leases, "kube-node-lease",
-                                 json::object{{"apiVersion", "coordination.k8s.io/v1"}, {"kind", "Lease"},
-                                              {"metadata", json::object{{"name", "edge"}, {"namespace", "kube-node-lease"}}},
-                                              {"spec", json::object{{"holderIdentity", "edge"}, {"leaseDurationSeconds", 40}, {"renewTime", format_rfc3339_micro(c.node_clock->loop().wall_now())}}}});
+  auto lease = co_await o.create(
+      leases, "kube-node-lease",
+      json::object{{"apiVersion", "coordination.k8s.io/v1"},
+                   {"kind", "Lease"},
+                   {"metadata", json::object{{"name", "edge"}, {"namespace", "kube-node-lease"}}},
+                   {"spec", json::object{{"holderIdentity", "edge"},
+                                         {"leaseDurationSeconds", 40},
+                                         {"renewTime", format_rfc3339_micro(c.node_clock->loop().wall_now())}}}});
   REQUIRE_MESSAGE(lease.has_value(), (lease ? std::string() : lease.error().message));
   for (;;) {
     co_await reactor::sleep_for(10s);
@@ -75,13 +91,16 @@ task<void> node_main(api::objects& o, cluster& c) {
 }
 
 task<void> server_main(host& h, cluster& c) {
-  auto opened = co_await store::open_store({.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
+  auto opened = co_await store::open_store(
+      {.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
   REQUIRE(opened.has_value());
   no_admission rules;
   api::service_ranges ranges;
   auto objects = api::make_objects(**opened, rules, ranges);
   for (auto name : {"default", "kube-system", "kube-node-lease"})
-    (void)co_await objects->create({"", "v1", "namespaces"}, "", json::object{{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", json::object{{"name", name}}}});
+    (void)co_await objects->create(
+        {"", "v1", "namespaces"}, "",
+        json::object{{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", json::object{{"name", name}}}});
   control::settings controllers{.cluster_cidr = "10.42.0.0/16", .root_ca_pem = "ca"};
   reactor::scope parts;
   parts.spawn(control::run_controllers(controllers, **opened, [&](api::user_info user, std::string manager) {

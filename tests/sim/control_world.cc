@@ -44,8 +44,11 @@ control_world::control_world(std::uint64_t seed, control_options o)
   }
   // What pods can't be created without.
   for (auto name : {"default", "kube-system", "kube-node-lease"}) {
-    create(namespaces, json::object{{"kind", "Namespace"}, {"apiVersion", "v1"}, {"metadata", json::object{{"name", name}}}});
-    create(accounts, json::object{{"kind", "ServiceAccount"}, {"apiVersion", "v1"}, {"metadata", json::object{{"name", "default"}, {"namespace", name}}}});
+    create(namespaces,
+           json::object{{"kind", "Namespace"}, {"apiVersion", "v1"}, {"metadata", json::object{{"name", name}}}});
+    create(accounts, json::object{{"kind", "ServiceAccount"},
+                                  {"apiVersion", "v1"},
+                                  {"metadata", json::object{{"name", "default"}, {"namespace", name}}}});
   }
 }
 
@@ -55,7 +58,8 @@ control_world::~control_world() {
 }
 
 task<void> control_world::serve(host& h, server_state& mine) {
-  auto opened = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
+  auto opened = co_await store::open_store(
+      {.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
   REQUIRE(opened.has_value());
   auto& objects = **opened;
   api::rule_source* rules = nullptr;
@@ -123,11 +127,13 @@ std::string control_world::act(std::function<task<std::string>(api::objects&)> w
     auto boot = servers_[i]->boots;
     {
       reactor::loop::current_guard guard(hosts_[i]->loop());
-      hosts_[i]->loop().spawn([](std::function<task<std::string>(api::objects&)> f, api::objects& client, std::shared_ptr<std::optional<std::string>> out) -> task<void> {
+      hosts_[i]->loop().spawn([](std::function<task<std::string>(api::objects&)> f, api::objects& client,
+                                 std::shared_ptr<std::optional<std::string>> out) -> task<void> {
         *out = co_await f(client);
       }(what, *servers_[i]->client, answer));
     }
-    w.run_until([&] { return answer->has_value() || !servers_[i]->client || servers_[i]->boots != boot; }, end - w.now());
+    w.run_until([&] { return answer->has_value() || !servers_[i]->client || servers_[i]->boots != boot; },
+                end - w.now());
     why = answer->value_or("the server crashed");
     if (why.empty()) break;
     w.run_for(50ms);
@@ -144,28 +150,36 @@ std::string reason(const api::api_result<T>& done, int fine) {
 
 void control_world::create(const api::resource_id& r, json::value object) {
   CHECK(act([&](api::objects& c) -> task<std::string> {
-    co_return reason(co_await c.create(r, std::string(object["metadata"]["namespace"].as_string()), object), 409);
-  }) == "");
+          co_return reason(co_await c.create(r, std::string(object["metadata"]["namespace"].as_string()), object), 409);
+        }) == "");
 }
 
-void control_world::change_part(const api::resource_id& r, const std::string& ns, const std::string& name, std::function<void(json::value&)> how, std::string part) {
+void control_world::change_part(const api::resource_id& r, const std::string& ns, const std::string& name,
+                                std::function<void(json::value&)> how, std::string part) {
   int tries = 0;
-  CHECK(act([&](api::objects& c) -> task<std::string> {
-    // What a try before has done may have ended the object.
-    co_return reason(co_await c.modify(r, ns, name, [&](json::value& v) { return how(v), true; }, part), ++tries > 1 ? 404 : 0);
-  }) == "");
+  CHECK(
+      act([&](api::objects& c) -> task<std::string> {
+        // What a try before has done may have ended the object.
+        co_return reason(
+            co_await c.modify(r, ns, name, [&](json::value& v) { return how(v), true; }, part), ++tries > 1 ? 404 : 0);
+      }) == "");
 }
 
-void control_world::change(const api::resource_id& r, const std::string& ns, const std::string& name, std::function<void(json::value&)> how) {
+void control_world::change(const api::resource_id& r, const std::string& ns, const std::string& name,
+                           std::function<void(json::value&)> how) {
   change_part(r, ns, name, std::move(how), "");
 }
 
-void control_world::set_status(const api::resource_id& r, const std::string& ns, const std::string& name, std::function<void(json::value&)> how) {
+void control_world::set_status(const api::resource_id& r, const std::string& ns, const std::string& name,
+                               std::function<void(json::value&)> how) {
   change_part(r, ns, name, std::move(how), "status");
 }
 
-void control_world::remove(const api::resource_id& r, const std::string& ns, const std::string& name, api::delete_options options) {
-  CHECK(act([&](api::objects& c) -> task<std::string> { co_return reason(co_await c.remove(r, ns, name, options), 404); }) == "");
+void control_world::remove(const api::resource_id& r, const std::string& ns, const std::string& name,
+                           api::delete_options options) {
+  CHECK(act([&](api::objects& c) -> task<std::string> {
+          co_return reason(co_await c.remove(r, ns, name, options), 404);
+        }) == "");
 }
 
 void control_world::catch_up() const {
@@ -214,7 +228,8 @@ std::map<std::string, json::value> control_world::all(std::string_view prefix) c
 std::vector<std::string> control_world::events(const std::string& name) const {
   std::vector<std::string> out;
   for (auto& [key, e] : all("/registry/events/"))
-    if (e["involvedObject"]["name"].as_string() == name) out.push_back(std::string(e["reason"].as_string()) + ": " + std::string(e["message"].as_string()));
+    if (e["involvedObject"]["name"].as_string() == name)
+      out.push_back(std::string(e["reason"].as_string()) + ": " + std::string(e["message"].as_string()));
   return out;
 }
 

@@ -1,5 +1,5 @@
-// control_world.h: servers that run controllers over one database: the frame, the real controllers and the API without HTTP, in the
-// simulated world.
+// control_world.h: servers that run controllers over one database: the frame, the real controllers and the API without
+// HTTP, in the simulated world.
 //
 //   act() ─▶ the outside's client, on the first server that lives: what users and kubelets do
 //   every server leads (as two do for a moment), or those that the scenario says
@@ -37,14 +37,18 @@ class control_world {
   world w;
   datastore::memory_database db;
 
-  // Does something as a user would, on the first server that runs: `what` gives "" when it is done, else why not, and is tried
-  // again, also when the server crashes meanwhile. Gives the last reason when it isn't done in two minutes of simulated time.
+  // Does something as a user would, on the first server that runs: `what` gives "" when it is done, else why not, and
+  // is tried again, also when the server crashes meanwhile. Gives the last reason when it isn't done in two minutes of
+  // simulated time.
   std::string act(std::function<task<std::string>(api::objects&)> what);
   // Each until it is done; that it was done already is as good.
   void create(const api::resource_id& r, json::value object);
-  void set_status(const api::resource_id& r, const std::string& ns, const std::string& name, std::function<void(json::value&)> change);
-  void change(const api::resource_id& r, const std::string& ns, const std::string& name, std::function<void(json::value&)> change);
-  void remove(const api::resource_id& r, const std::string& ns, const std::string& name, api::delete_options options = {});
+  void set_status(const api::resource_id& r, const std::string& ns, const std::string& name,
+                  std::function<void(json::value&)> change);
+  void change(const api::resource_id& r, const std::string& ns, const std::string& name,
+              std::function<void(json::value&)> change);
+  void remove(const api::resource_id& r, const std::string& ns, const std::string& name,
+              api::delete_options options = {});
 
   // The newest committed values, from the database itself: by key, and all under a prefix.
   json::value get(const std::string& key) const;
@@ -54,7 +58,9 @@ class control_world {
   // "reason: message" of the Events about an object of this name.
   std::vector<std::string> events(const std::string& name) const;
 
-  bool until(const std::function<bool()>& done, duration limit = std::chrono::minutes(5)) { return w.run_until(done, limit); }
+  bool until(const std::function<bool()>& done, duration limit = std::chrono::minutes(5)) {
+    return w.run_until(done, limit);
+  }
   void run_for(duration d) { w.run_for(d); }
   host& server(int i) { return *hosts_[static_cast<std::size_t>(i)]; }
   // From now on every server crashes sometimes after one of its commits, and starts again.
@@ -70,7 +76,8 @@ class control_world {
     reactor::event* changed = nullptr;  // as well
   };
   task<void> serve(host& h, server_state& mine);
-  void change_part(const api::resource_id& r, const std::string& ns, const std::string& name, std::function<void(json::value&)> change, std::string part);
+  void change_part(const api::resource_id& r, const std::string& ns, const std::string& name,
+                   std::function<void(json::value&)> change, std::string part);
   void maybe_crash();
   void catch_up() const;
 

@@ -27,8 +27,9 @@ constexpr const char* prefix = "/registry/things/";
 struct told {
   std::map<store::revision, std::string> changes;
   store::revision floor = 0;  // the newest before the last loss was accepted
-  bool losing = false;        // until all have ended, servers that had seen less may give out what others had: all of it is compacted then
-  std::string twice;          // the first that was given to two
+  bool losing = false;  // until all have ended, servers that had seen less may give out what others had: all of it is
+                        // compacted then
+  std::string twice;    // the first that was given to two
   void add(store::revision at, std::string_view key, std::string_view text) {
     auto what = fmt::format("{} {}", key, text);
     auto [was, fresh] = changes.try_emplace(at, what);
@@ -64,7 +65,8 @@ struct cluster {
 task<void> writing(cluster& c, member& m, std::string name) {
   for (int n = 0;; ++n) {
     auto one = fmt::format("{}-{}", name, n);
-    auto done = co_await m.objects->write({.kind = store::write_kind::create, .key = prefix + one, .value = thing(one, std::string(c.value_bytes, 'x'))});
+    auto done = co_await m.objects->write(
+        {.kind = store::write_kind::create, .key = prefix + one, .value = thing(one, std::string(c.value_bytes, 'x'))});
     if (done) {
       ++m.written;
       c.all.add(done->at, done->object->key(), done->object->bytes());
@@ -122,27 +124,37 @@ task<void> server_main(host& h, cluster& c, member& m, store::revision& seen_by_
 
 }  // namespace
 
-TEST_CASE("a failover loses the end of the log: all servers end, none starts on it by itself, and no revision is given twice") {
+TEST_CASE(
+    "a failover loses the end of the log: all servers end, none starts on it by itself, and no revision is given "
+    "twice") {
   for (auto seed : seeds(20)) {
     CAPTURE(seed);
     cluster c;
     world w(seed);
     c.db.faults.delay_before_commit = [&w] { return w.between(0ms, 3ms); };
     c.db.faults.delay_after_commit = [&w] { return w.between(0ms, 3ms); };
-    c.db.faults.delay_read = [&w] { return w.between(0ms, 40ms); };  // some servers have seen less than others when it happens
+    c.db.faults.delay_read = [&w] {
+      return w.between(0ms, 40ms);
+    };  // some servers have seen less than others when it happens
     std::vector<store::revision> clients(3);  // what the clients of each server have seen: they outlive it
     for (std::size_t i = 0; i < 3; ++i) {
       auto& m = *c.members.emplace_back(std::make_unique<member>());
       m.machine = &w.add_host("s" + std::to_string(i + 1));
       m.machine->start([&c, &m, &clients, i](host& h) { return server_main(h, c, m, clients[i]); });
     }
-    auto all_serve = [&] { return std::all_of(c.members.begin(), c.members.end(), [](auto& m) { return m->objects && m->written > 20; }); };
+    auto all_serve = [&] {
+      return std::all_of(c.members.begin(), c.members.end(), [](auto& m) { return m->objects && m->written > 20; });
+    };
     REQUIRE(w.run_until(all_serve, 60s));
     for (int round = 0; round < 2; ++round) {
       auto newest = c.db.newest();
       c.all.losing = true;
       c.db.lose_after(newest - w.random().below(8) - 1);
-      REQUIRE(w.run_until([&] { return std::all_of(c.members.begin(), c.members.end(), [](auto& m) { return m->refused == "it ended"; }); }, 60s));
+      REQUIRE(w.run_until(
+          [&] {
+            return std::all_of(c.members.begin(), c.members.end(), [](auto& m) { return m->refused == "it ended"; });
+          },
+          60s));
       c.all.losing = false;
       // The service manager starts them, again and again.
       auto left = c.db.newest();
@@ -229,16 +241,20 @@ TEST_CASE("one server behind a slow link: the others write as if it weren't ther
     CHECK(fast.written - before > usual * 9 / 10);
     slow.link.bytes_per_second = 0;
     auto goal = c.db.newest();
-    CHECK(w.run_until([&] {
-      reactor::loop::current_guard guard(slow.machine->loop());
-      return slow.objects->current().at() >= goal;
-    }, 60s));
+    CHECK(w.run_until(
+        [&] {
+          reactor::loop::current_guard guard(slow.machine->loop());
+          return slow.objects->current().at() >= goal;
+        },
+        60s));
     CHECK(c.all.twice == "");
     for (auto& m : c.members) m->machine->crash();
   }
 }
 
-TEST_CASE("a database that vanishes for one server: it says so, refuses within three seconds, and what is in memory is read") {
+TEST_CASE(
+    "a database that vanishes for one server: it says so, refuses within three seconds, and what is in memory is "
+    "read") {
   for (auto seed : seeds(10)) {
     CAPTURE(seed);
     cluster c;
@@ -268,7 +284,8 @@ TEST_CASE("a database that vanishes for one server: it says so, refuses within t
           co_await reactor::sleep_for(n < 3 ? n * 1ms : n * 300ms);  // the first in commits of their own
           auto began = reactor::loop::current().now();
           auto name = fmt::format("cut-{}", n);
-          auto r = co_await m.objects->write({.kind = store::write_kind::create, .key = prefix + name, .value = thing(name, "v")});
+          auto r = co_await m.objects->write(
+              {.kind = store::write_kind::create, .key = prefix + name, .value = thing(name, "v")});
           a = {reactor::loop::current().now() - began, r ? errc::internal : r.error().code, true};
         }(alone, writes[i], i));
       for (std::size_t i = 0; i < reads.size(); ++i)
@@ -279,10 +296,12 @@ TEST_CASE("a database that vanishes for one server: it says so, refuses within t
           a = {{}, watch && at ? errc::internal : errc::unavailable, true};
         }(alone, reads[i], i));
     }
-    CHECK(w.run_until([&] {
-      reactor::loop::current_guard guard(loop);
-      return !alone.objects->healthy();
-    }, 2s));
+    CHECK(w.run_until(
+        [&] {
+          reactor::loop::current_guard guard(loop);
+          return !alone.objects->healthy();
+        },
+        2s));
     auto before = other.written;
     w.run_for(9s);
     CHECK(other.written > before + 100);
@@ -294,7 +313,8 @@ TEST_CASE("a database that vanishes for one server: it says so, refuses within t
       }
     CHECK(refused > 20);
     for (auto& a : reads) CHECK((a.done && a.code == errc::internal));
-    // Those in doubt are told so, also behind another: after the wait for an answer and then for the outcome, which ends with a look.
+    // Those in doubt are told so, also behind another: after the wait for an answer and then for the outcome, which
+    // ends with a look.
     w.run_for(24s);
     int doubtful = 0;
     for (auto& a : writes) {
@@ -321,12 +341,14 @@ TEST_CASE("a server ends within its time, whatever its database does") {
     m.machine = &w.add_host("s");
     bool in_doubt = false, closed = false;
     m.machine->start([&](host& h) -> task<void> {
-      auto opened = co_await store::open_store({.log = datastore::make_memory_log(c.db, &m.link), .loops = {&h.loop()}});
+      auto opened =
+          co_await store::open_store({.log = datastore::make_memory_log(c.db, &m.link), .loops = {&h.loop()}});
       REQUIRE(opened.has_value());
       m.link.cut = true;
       reactor::scope parts;
       parts.spawn([](store::store& s, bool& out) -> task<void> {
-        auto r = co_await s.write({.kind = store::write_kind::create, .key = "/registry/things/a", .value = thing("a", "v")});
+        auto r = co_await s.write(
+            {.kind = store::write_kind::create, .key = "/registry/things/a", .value = thing("a", "v")});
         out = !r && r.error().code == errc::unknown_outcome;
       }(**opened, in_doubt));
       co_await reactor::sleep_for(500ms);

@@ -1,5 +1,5 @@
-// Encryption keys that change under servers which stop, are cut off or lose their token at any moment: what was acknowledged is read by
-// all, now and after a restart, and nothing lies under a key that was dropped.
+// Encryption keys that change under servers which stop, are cut off or lose their token at any moment: what was
+// acknowledged is read by all, now and after a restart, and nothing lies under a key that was dropped.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <stdlib.h>
@@ -27,8 +27,12 @@ namespace {
 
 class no_admission final : public api::admission {
  public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
+  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
+  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
 };
 
 // One server: its folder and its way to the database stay when it crashes.
@@ -55,7 +59,9 @@ struct member {
   ~member() { std::filesystem::remove_all(folder); }
 };
 
-std::string secret(std::string_view name) { return fmt::format(R"({{"kind":"Secret","apiVersion":"v1","metadata":{{"name":"{}"}},"data":{{"k":"djE="}}}})", name); }
+std::string secret(std::string_view name) {
+  return fmt::format(R"({{"kind":"Secret","apiVersion":"v1","metadata":{{"name":"{}"}},"data":{{"k":"djE="}}}})", name);
+}
 std::string key_of(std::string_view name) { return fmt::format("/registry/secrets/default/{}", name); }
 
 struct cluster {
@@ -79,7 +85,8 @@ void make_identity(const std::string& folder, const std::string& password) {
   crypto::passwd table;
   table.ensure("server", "k3s:server", password);
   table.ensure("node", "k3s:agent", password);
-  for (auto& [name, text] : {std::pair("tls/server-ca.crt", std::string("x")), std::pair("cred/passwd", table.write())}) {
+  for (auto& [name, text] :
+       {std::pair("tls/server-ca.crt", std::string("x")), std::pair("cred/passwd", table.write())}) {
     auto path = folder + "/" + name;
     if (crypto::read_file(path)) continue;
     REQUIRE(crypto::make_folder(path.substr(0, path.rfind('/'))).has_value());
@@ -123,15 +130,25 @@ task<void> server_main(host& h, cluster& c, member& me) {
   api::service_ranges ranges;
   auto local = api::make_objects(*objects, rules, ranges);
   auto process = h.name() + "_" + h.loop().random().uuid();
-  control::server_endpoints listed(*local, {.address = h.address(), .node_name = h.name(), .identity = process,
-                                            .settings = json::object{}, .encryption_hash = [&keys] { return keys.hash(); }});
+  control::server_endpoints listed(*local, {.address = h.address(),
+                                            .node_name = h.name(),
+                                            .identity = process,
+                                            .settings = json::object{},
+                                            .encryption_hash = [&keys] { return keys.hash(); }});
   if (!co_await listed.join()) co_return;
   supervisor::cluster_lock lock({.objects = *objects,
                                  .row = "/kedge/secrets-encrypt",
                                  .address = h.address(),
                                  .identity = process,
-                                 .lives = [&listed](std::string_view other) { return std::ranges::any_of(listed.living(), [&](auto& p) { return p.identity == other; }); }});
-  keys.serve({.objects = *objects, .record = *record, .lock = lock, .password = [&me] { return me.password; }, .others = [&listed] { return listed.encryption_hashes(); }});
+                                 .lives = [&listed](std::string_view other) {
+                                   return std::ranges::any_of(listed.living(),
+                                                              [&](auto& p) { return p.identity == other; });
+                                 }});
+  keys.serve({.objects = *objects,
+              .record = *record,
+              .lock = lock,
+              .password = [&me] { return me.password; },
+              .others = [&listed] { return listed.encryption_hashes(); }});
   struct shown {
     member& m;
     ~shown() {
@@ -153,7 +170,8 @@ task<void> server_main(host& h, cluster& c, member& me) {
     parts.spawn([](cluster& all, member& m, std::string name) -> task<void> {
       for (int n = 0; all.writing; ++n) {
         auto one = fmt::format("{}-{}", name, n);
-        auto done = co_await m.objects->write({.kind = store::write_kind::create, .key = key_of(one), .value = secret(one)});
+        auto done =
+            co_await m.objects->write({.kind = store::write_kind::create, .key = key_of(one), .value = secret(one)});
         if (done)
           all.acknowledged.insert(one);
         else
@@ -180,7 +198,8 @@ struct fault {
   bool new_token = false;  // the cluster's token is changed meanwhile
 };
 
-// Three servers write Secrets while one changes the keys, and something happens. Gives how many steps the rotation took.
+// Three servers write Secrets while one changes the keys, and something happens. Gives how many steps the rotation
+// took.
 std::uint64_t rotate(std::uint64_t seed, std::optional<fault> f) {
   cluster c;  // outlives the hosts
   world w(seed);
@@ -201,13 +220,16 @@ std::uint64_t rotate(std::uint64_t seed, std::optional<fault> f) {
   for (auto name : {"a", "b", "c"}) add(name, *name == 'b' ? 4 : 1, "secret");
   auto &a = *c.members[0], &b = *c.members[1];
   INFO(w.trace_text());
-  auto all_serve = [&] { return std::all_of(c.members.begin(), c.members.end(), [](auto& m) { return m->keys != nullptr; }); };
+  auto all_serve = [&] {
+    return std::all_of(c.members.begin(), c.members.end(), [](auto& m) { return m->keys != nullptr; });
+  };
   REQUIRE(w.run_until([&] { return all_serve() && c.acknowledged.size() > 10; }, 60s));
 
   auto on = [&](member& m, std::function<task<result<void>>(member&)> what) {
     auto done = std::make_shared<std::optional<bool>>();
     reactor::loop::current_guard guard(m.machine->loop());
-    m.machine->loop().spawn([](member& one, std::function<task<result<void>>(member&)> f2, std::shared_ptr<std::optional<bool>> out) -> task<void> {
+    m.machine->loop().spawn([](member& one, std::function<task<result<void>>(member&)> f2,
+                               std::shared_ptr<std::optional<bool>> out) -> task<void> {
       auto r = co_await f2(one);
       *out = r.has_value();
     }(m, std::move(what), done));
@@ -311,9 +333,12 @@ TEST_CASE("a server stops, or is cut off, at every line of a rotation: no acknow
     auto steps = rotate(seed, std::nullopt);
     constexpr std::uint64_t moments = 30;
     for (std::uint64_t i = 0; i < moments; ++i)
-      rotate(seed, fault{.step = steps * i / moments, .rotator = false, .cut = i % 2 == 0, .lasts = i % 5 == 4 ? 3s : 25s});
+      rotate(seed,
+             fault{.step = steps * i / moments, .rotator = false, .cut = i % 2 == 0, .lasts = i % 5 == 4 ? 3s : 25s});
     for (std::uint64_t i = 0; i < moments / 2; ++i)
-      rotate(seed, fault{.step = steps * i * 2 / moments, .rotator = true, .cut = i % 2 == 1, .lasts = i % 3 == 1 ? 3s : 25s});
+      rotate(
+          seed,
+          fault{.step = steps * i * 2 / moments, .rotator = true, .cut = i % 2 == 1, .lasts = i % 3 == 1 ? 3s : 25s});
   }
 }
 
@@ -322,7 +347,8 @@ TEST_CASE("the same while the cluster gets a new token") {
     auto steps = rotate(seed, std::nullopt);
     constexpr std::uint64_t moments = 10;
     for (std::uint64_t i = 0; i < moments; ++i)
-      rotate(seed, fault{.step = steps * i / moments, .rotator = false, .cut = i % 2 == 0, .lasts = 60s, .new_token = true});
+      rotate(seed,
+             fault{.step = steps * i / moments, .rotator = false, .cut = i % 2 == 0, .lasts = 60s, .new_token = true});
   }
 }
 
@@ -335,13 +361,17 @@ TEST_CASE("a rotation of the token that can't be carried out is not begun") {
   machine.start([&](host& h) -> task<void> {
     auto objects = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&h.loop()}});
     REQUIRE(objects.has_value());
-    auto sealed = crypto::encrypt_bootstrap(crypto::write_bootstrap_files({{"PasswdFile", {.content = "not a table"}}}), "secret", h.loop().random());
+    auto sealed = crypto::encrypt_bootstrap(crypto::write_bootstrap_files({{"PasswdFile", {.content = "not a table"}}}),
+                                            "secret", h.loop().random());
     REQUIRE(sealed.has_value());
-    REQUIRE((co_await (*objects)->write({.kind = store::write_kind::create, .key = crypto::bootstrap_key("secret"), .value = *sealed})).has_value());
+    REQUIRE((co_await (*objects)->write(
+                 {.kind = store::write_kind::create, .key = crypto::bootstrap_key("secret"), .value = *sealed}))
+                .has_value());
     supervisor::bootstrap_data record(me.settings, **objects, true);
     auto rotated = co_await record.rotate("secret", "fresh", "a");
     REQUIRE(!rotated.has_value());
-    CHECK(rotated.error().message == "the datastore's record of the cluster: passwd line 1: a record needs password, user and uid");
+    CHECK(rotated.error().message ==
+          "the datastore's record of the cluster: passwd line 1: a record needs password, user and uid");
     CHECK(!supervisor::rotation_of((*objects)->current(), "secret"));
     co_await (*objects)->close();
     done = true;

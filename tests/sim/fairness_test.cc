@@ -1,5 +1,5 @@
-// Priority and fairness of a server of several cores, whose messages take a while and cross each other: no level gets more seats than it
-// has, none are lost, nobody waits for nothing, and everybody has a share.
+// Priority and fairness of a server of several cores, whose messages take a while and cross each other: no level gets
+// more seats than it has, none are lost, nobody waits for nothing, and everybody has a share.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -27,17 +27,23 @@ json::value parse(const std::string& text) {
 }
 
 // A level for the users whose names begin with its own; each is a flow.
-json::value level_of(const std::string& name, int shares, const std::string& response, int lendable = 0, const std::string& more = R"("borrowingLimitPercent":0)") {
-  return parse(fmt::format(R"({{"metadata":{{"name":"{0}","uid":"{0}"}},"spec":{{"type":"Limited","limited":{{"nominalConcurrencyShares":{1},"lendablePercent":{3},{4},
-    "limitResponse":{2}}}}}}})", name, shares, response, lendable, more));
+json::value level_of(const std::string& name, int shares, const std::string& response, int lendable = 0,
+                     const std::string& more = R"("borrowingLimitPercent":0)") {
+  return parse(fmt::format(
+      R"({{"metadata":{{"name":"{0}","uid":"{0}"}},"spec":{{"type":"Limited","limited":{{"nominalConcurrencyShares":{1},"lendablePercent":{3},{4},
+    "limitResponse":{2}}}}}}})",
+      name, shares, response, lendable, more));
 }
 std::string queues(int n, int hand, int length) {
-  return fmt::format(R"({{"type":"Queue","queuing":{{"queues":{},"handSize":{},"queueLengthLimit":{}}}}})", n, hand, length);
+  return fmt::format(R"({{"type":"Queue","queuing":{{"queues":{},"handSize":{},"queueLengthLimit":{}}}}})", n, hand,
+                     length);
 }
 json::value schema_of(const std::string& name) {
-  return parse(fmt::format(R"({{"metadata":{{"name":"{0}","uid":"{0}"}},"spec":{{"matchingPrecedence":1000,"priorityLevelConfiguration":{{"name":"{0}"}},
+  return parse(fmt::format(
+      R"({{"metadata":{{"name":"{0}","uid":"{0}"}},"spec":{{"matchingPrecedence":1000,"priorityLevelConfiguration":{{"name":"{0}"}},
     "distinguisherMethod":{{"type":"ByUser"}},"rules":[{{"subjects":[{{"kind":"Group","group":{{"name":"{0}"}}}}],
-    "resourceRules":[{{"verbs":["*"],"apiGroups":["*"],"resources":["*"],"namespaces":["*"]}}]}}]}}}})", name));
+    "resourceRules":[{{"verbs":["*"],"apiGroups":["*"],"resources":["*"],"namespaces":["*"]}}]}}]}}}})",
+      name));
 }
 std::shared_ptr<const configuration> configured(const std::vector<json::value>& levels) {
   std::vector<json::value> schemas;
@@ -73,9 +79,15 @@ class machine {
     });
     for (auto& one : cores_) {
       one->at->start([this, &of = *one](host&) -> task<void> {
-        gate door(of.number, [this, &of](std::move_only_function<void(arbiter&)> f) {
-          send(*home_, of.sent, [this, f = std::make_shared<std::move_only_function<void(arbiter&)>>(std::move(f))] { (*f)(*arbiter_); });
-        }, measures_);
+        gate door(
+            of.number,
+            [this, &of](std::move_only_function<void(arbiter&)> f) {
+              send(*home_, of.sent,
+                   [this, f = std::make_shared<std::move_only_function<void(arbiter&)>>(std::move(f))] {
+                     (*f)(*arbiter_);
+                   });
+            },
+            measures_);
         of.door = &door;
         door.to_arbiter([n = of.number](arbiter& a) { a.greet(n); });
         of.work.emplace();
@@ -105,7 +117,8 @@ class machine {
   std::map<std::string, tally> of;  // by level
 
   // A request on some core; `patience` from now on it gives up, and is dropped after `life`, whatever it does then.
-  void request(std::size_t at, const std::string& level, const std::string& user, work cost, duration takes, duration patience, duration life) {
+  void request(std::size_t at, const std::string& level, const std::string& user, work cost, duration takes,
+               duration patience, duration life) {
     auto& on = *cores_[at];
     on.at->loop().post([=, this, &on] { on.work->spawn(serve(on, level, user, cost, takes, patience, life)); });
   }
@@ -167,7 +180,8 @@ class machine {
     });
   }
 
-  static task<void> serve(core& on, std::string level, std::string user, work cost, duration takes, duration patience, duration life) {
+  static task<void> serve(core& on, std::string level, std::string user, work cost, duration takes, duration patience,
+                          duration life) {
     auto& t = on.owner.of[level];
     ++t.asked;
     reactor::event done;
@@ -175,7 +189,8 @@ class machine {
     alive.spawn(run(on, t, level, user, cost, takes, patience, done));
     if (!co_await done.wait_until(reactor::loop::current().now() + life)) ++t.dropped;
   }
-  static task<void> run(core& on, tally& t, std::string level, std::string user, work cost, duration takes, duration patience, reactor::event& done) {
+  static task<void> run(core& on, tally& t, std::string level, std::string user, work cost, duration takes,
+                        duration patience, reactor::event& done) {
     auto& l = reactor::loop::current();
     auto who = get_of(level, user);
     auto f = on.door->classify(who);
@@ -237,13 +252,17 @@ TEST_CASE("no level gets more seats than it has, and all come back, whoever leav
     CAPTURE(seed);
     world w(seed);
     auto& r = w.random();
-    machine m(w, 1 + r.below(4), 40, configured({level_of("queued", 20, queues(8, 2, 20)), level_of("refusing", 10, R"({"type":"Reject"})")}));
-    const auto most = std::map<std::string, unsigned>{{"queued", m.level("queued")->current}, {"refusing", m.level("refusing")->current}};
+    machine m(w, 1 + r.below(4), 40,
+              configured({level_of("queued", 20, queues(8, 2, 20)), level_of("refusing", 10, R"({"type":"Reject"})")}));
+    const auto most = std::map<std::string, unsigned>{{"queued", m.level("queued")->current},
+                                                      {"refusing", m.level("refusing")->current}};
     for (int round = 0; round < 3'000; ++round) {
       const std::string level = r.below(3) ? "queued" : "refusing";
       const bool lingers = r.below(10) == 0;
       m.request(r.below(m.cores()), level, fmt::format("user-{}", r.below(12)),
-                {.seats = 1 + static_cast<unsigned>(r.below(4) == 0 ? r.below(4) : 0), .final_seats = lingers ? 3u : 0u, .after = lingers ? duration(5ms) : duration(0)},
+                {.seats = 1 + static_cast<unsigned>(r.below(4) == 0 ? r.below(4) : 0),
+                 .final_seats = lingers ? 3u : 0u,
+                 .after = lingers ? duration(5ms) : duration(0)},
                 w.between(0ms, 40ms), w.between(0ms, 400ms), r.below(6) ? duration(10s) : w.between(0ms, 60ms));
       // Calm and storm.
       w.run_for(w.between(0ms, (round / 300) % 2 ? duration(4ms) : duration(100us)));
@@ -258,7 +277,8 @@ TEST_CASE("no level gets more seats than it has, and all come back, whoever leav
       check_rest(m, name);
     }
     // All of it can be had again, on whatever core.
-    for (unsigned i = 0; i < most.at("queued"); ++i) m.request(r.below(m.cores()), "queued", fmt::format("user-{}", i), {}, 1s, 0s + 500ms, 10s);
+    for (unsigned i = 0; i < most.at("queued"); ++i)
+      m.request(r.below(m.cores()), "queued", fmt::format("user-{}", i), {}, 1s, 0s + 500ms, 10s);
     w.run_for(600ms);
     CHECK(m.of["queued"].seats == most.at("queued"));
   }
@@ -287,12 +307,16 @@ TEST_CASE("a level borrows what others lend, and they have it back when they nee
   for (auto seed : seeds(3)) {
     CAPTURE(seed);
     world w(seed);
-    machine m(w, 2, 60, configured({level_of("lender", 40, queues(8, 1, 100), 50, R"("x":0)"), level_of("borrower", 20, queues(8, 1, 1000), 0, R"("x":0)")}));
-    const auto own = m.level("borrower")->limits.nominal, lent = m.level("lender")->limits.nominal - m.level("lender")->limits.lowest;
+    machine m(w, 2, 60,
+              configured({level_of("lender", 40, queues(8, 1, 100), 50, R"("x":0)"),
+                          level_of("borrower", 20, queues(8, 1, 1000), 0, R"("x":0)")}));
+    const auto own = m.level("borrower")->limits.nominal,
+               lent = m.level("lender")->limits.nominal - m.level("lender")->limits.lowest;
     auto keep_asking = [&](const std::string& level, int n, duration d) {
       const auto end = w.now() + d;
       while (w.now() < end) {
-        for (int i = 0; i < n; ++i) m.request(static_cast<std::size_t>(i) % 2, level, fmt::format("user-{}", i), {}, 100ms, 1s, 10s);
+        for (int i = 0; i < n; ++i)
+          m.request(static_cast<std::size_t>(i) % 2, level, fmt::format("user-{}", i), {}, 100ms, 1s, 10s);
         w.run_for(100ms);
       }
     };
@@ -328,11 +352,15 @@ TEST_CASE("objects may change under requests that run and wait") {
     for (int round = 0; round < 40; ++round) {
       // "passing" is there or not, in varying sizes, with queues or without.
       std::vector<json::value> levels{kept};
-      if (r.below(3)) levels.push_back(level_of("passing", 1 + static_cast<int>(r.below(60)), r.below(2) ? queues(1 + static_cast<int>(r.below(8)), 1, 10) : R"({"type":"Reject"})"));
+      if (r.below(3))
+        levels.push_back(
+            level_of("passing", 1 + static_cast<int>(r.below(60)),
+                     r.below(2) ? queues(1 + static_cast<int>(r.below(8)), 1, 10) : R"({"type":"Reject"})"));
       m.configure(configured(levels));
       w.run_for(5ms);
       for (int i = 0; i < 60; ++i) {
-        m.request(r.below(3), levels.size() > 1 && r.below(2) ? "passing" : "kept", fmt::format("user-{}", r.below(6)), {}, w.between(0ms, 50ms), 1s, 10s);
+        m.request(r.below(3), levels.size() > 1 && r.below(2) ? "passing" : "kept", fmt::format("user-{}", r.below(6)),
+                  {}, w.between(0ms, 50ms), 1s, 10s);
         w.run_for(w.between(0ms, 1ms));
       }
     }

@@ -1,4 +1,5 @@
-// The frame of every controller, with controllers of the test's own: what a look sees, when it comes again, what is told.
+// The frame of every controller, with controllers of the test's own: what a look sees, when it comes again, what is
+// told.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -22,7 +23,10 @@ using namespace std::chrono_literals;
 namespace {
 
 json::value map_named(const std::string& name, json::object data = {}) {
-  return json::object{{"kind", "ConfigMap"}, {"apiVersion", "v1"}, {"metadata", json::object{{"name", name}, {"namespace", "default"}}}, {"data", std::move(data)}};
+  return json::object{{"kind", "ConfigMap"},
+                      {"apiVersion", "v1"},
+                      {"metadata", json::object{{"name", name}, {"namespace", "default"}}},
+                      {"data", std::move(data)}};
 }
 
 // One host, one store, one controller, and what a scenario does beside it.
@@ -40,7 +44,8 @@ void with_controller(controller& c, unsigned workers, std::function<task<void>(f
   db.faults.delay_after_commit = [&] { return w.between(1ms, 3ms); };
   bool over = false;
   w.add_host("h").start([&](host& h) -> task<void> {
-    auto opened = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
+    auto opened = co_await store::open_store(
+        {.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
     REQUIRE(opened.has_value());
     api::rule_source* rules = nullptr;
     auto may = api::make_authorizer(&rules);
@@ -48,7 +53,11 @@ void with_controller(controller& c, unsigned workers, std::function<task<void>(f
     REQUIRE(chain.has_value());
     api::service_ranges ranges;
     auto client = api::make_objects(**opened, **chain, ranges);
-    REQUIRE((co_await client->create({"", "v1", "namespaces"}, "", json::object{{"kind", "Namespace"}, {"apiVersion", "v1"}, {"metadata", json::object{{"name", "default"}}}})).has_value());
+    REQUIRE((co_await client->create(
+                 {"", "v1", "namespaces"}, "",
+                 json::object{
+                     {"kind", "Namespace"}, {"apiVersion", "v1"}, {"metadata", json::object{{"name", "default"}}}}))
+                .has_value());
     event_recorder recorder(*client, "tester");
     shell s({.name = "tester", .client = *client, .recorder = recorder, .workers = workers}, c);
     feed f(**opened);
@@ -78,7 +87,9 @@ struct counts_up final : controller {
   std::size_t wanted;
   int looks = 0;
   explicit counts_up(std::size_t n) : wanted(n) {}
-  std::vector<source> sources() override { return {{config_maps, [](const seen&, keys& k) { k.add("all"); }}}; }
+  std::vector<source> sources() override {
+    return {{config_maps, [](const seen&, keys& k) { k.add("all"); }}};
+  }
   void begin(keys& k) override { k.add("all"); }
   plan look(const view& cluster, const std::string&, const moment&) override {
     ++looks;
@@ -161,10 +172,13 @@ TEST_CASE("what is refused is told to the look, and tried again in a second at t
 TEST_CASE("what others change meanwhile is looked at again at once, and nothing of theirs is lost") {
   stamps c;
   with_controller(c, 2, [&](frame f) -> task<void> {
-    for (int i = 0; i < 30; ++i) CHECK((co_await f.client.create(config_maps, "default", map_named(fmt::format("m{}", i)))).has_value());
+    for (int i = 0; i < 30; ++i)
+      CHECK((co_await f.client.create(config_maps, "default", map_named(fmt::format("m{}", i)))).has_value());
     for (int round = 0; round < 5; ++round)
       for (int i = 0; i < 30; ++i)
-        CHECK((co_await f.client.modify(config_maps, "default", fmt::format("m{}", i), [&](json::value& m) { return m.member("data").set(fmt::format("r{}", round), "x"), true; })).has_value());
+        CHECK((co_await f.client.modify(config_maps, "default", fmt::format("m{}", i), [&](json::value& m) {
+                return m.member("data").set(fmt::format("r{}", round), "x"), true;
+              })).has_value());
     auto before = now();
     auto stamped = [&](int i) {
       auto m = f.client.get(config_maps, "default", fmt::format("m{}", i));
@@ -183,13 +197,15 @@ TEST_CASE("what changes while the feed starts is missed by nobody") {
   db.faults.delay_after_commit = [&] { return w.between(0ms, 1ms); };
   bool over = false;
   w.add_host("h").start([&](host& h) -> task<void> {
-    auto opened = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
+    auto opened = co_await store::open_store(
+        {.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
     REQUIRE(opened.has_value());
     auto& s = **opened;
     auto put = [&](int i, int version) -> task<void> {
       std::string key = fmt::format("/registry/configmaps/default/m{:05}", i);
       auto found = s.current().find(key);
-      (void)co_await s.write({found ? store::write_kind::update : store::write_kind::create, key, fmt::format("{{\"data\":{{\"v\":\"{}\"}}}}", version), found ? found->mod() : 0});
+      (void)co_await s.write({found ? store::write_kind::update : store::write_kind::create, key,
+                              fmt::format("{{\"data\":{{\"v\":\"{}\"}}}}", version), found ? found->mod() : 0});
     };
     for (int i = 0; i < 1000; ++i) co_await put(i, 0);
     feed f(s);
@@ -204,7 +220,9 @@ TEST_CASE("what changes while the feed starts is missed by nobody") {
     work.spawn([](feed& f) -> task<void> { (void)co_await f.run(); }(f));
     for (int i = 0; i < 400; ++i) {
       co_await put((i * 37) % 1200, i + 1);
-      if (i % 5 == 0) (void)co_await s.write({store::write_kind::remove, fmt::format("/registry/configmaps/default/m{:05}", (i * 11) % 1000), "", 0});
+      if (i % 5 == 0)
+        (void)co_await s.write(
+            {store::write_kind::remove, fmt::format("/registry/configmaps/default/m{:05}", (i * 11) % 1000), "", 0});
     }
     co_await f.synced().wait();
     co_await reactor::sleep_for(1s);

@@ -1,4 +1,5 @@
-// What kube-apiserver keeps true by itself, on several servers at once and with no controllers anywhere: each of them does all of it.
+// What kube-apiserver keeps true by itself, on several servers at once and with no controllers anywhere: each of them
+// does all of it.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -23,16 +24,22 @@ const api::resource_id things{"example.org", "v1", "things"};
 
 class no_admission final : public api::admission {
  public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
+  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
+  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
 };
 
 json::value definition(std::string_view plural = "things") {
-  return *json::parse(fmt::format(R"({{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{{"name":"{0}.example.org"}},"spec":{{"group":"example.org",
+  return *json::parse(fmt::format(
+      R"({{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{{"name":"{0}.example.org"}},"spec":{{"group":"example.org",
     "scope":"Namespaced","names":{{"plural":"{0}","singular":"{0}x","kind":"K{0}","listKind":"K{0}List","shortNames":["th"]}},"versions":[
     {{"name":"v1","served":true,"storage":true,"schema":{{"openAPIV3Schema":{{"type":"object"}}}}}},
     {{"name":"v1beta1","served":true,"storage":false,"schema":{{"openAPIV3Schema":{{"type":"object"}}}}}},
-    {{"name":"v1alpha1","served":false,"storage":false,"schema":{{"openAPIV3Schema":{{"type":"object"}}}}}}]}}}})", plural));
+    {{"name":"v1alpha1","served":false,"storage":false,"schema":{{"openAPIV3Schema":{{"type":"object"}}}}}}]}}}})",
+      plural));
 }
 
 struct scenario {
@@ -42,14 +49,16 @@ struct scenario {
   bool done = false;
   std::vector<host*> hosts;
 
-  scenario(std::uint64_t seed, int servers, std::function<task<void>(host&, api::objects&)> u) : w(seed), user(std::move(u)) {
+  scenario(std::uint64_t seed, int servers, std::function<task<void>(host&, api::objects&)> u)
+      : w(seed), user(std::move(u)) {
     for (int i = 1; i <= servers; ++i) {
       hosts.push_back(&w.add_host(fmt::format("s{}", i)));
       hosts.back()->start([this, i](host& h) { return serve(h, i == 1); });
     }
   }
   task<void> serve(host& h, bool first) {
-    auto opened = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
+    auto opened = co_await store::open_store(
+        {.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
     REQUIRE(opened.has_value());
     no_admission rules;
     api::service_ranges ranges;
@@ -62,10 +71,11 @@ struct scenario {
     control::context c{.objects = *objects};
     reactor::scope parts;
     parts.spawn(control::run_housekeeping(c, [&] { return api::ensure_system_objects(*objects, options); }));
-    if (first) parts.spawn([](scenario& s, host& at, api::objects& o) -> task<void> {
-      co_await s.user(at, o);
-      s.done = true;
-    }(*this, h, *objects));
+    if (first)
+      parts.spawn([](scenario& s, host& at, api::objects& o) -> task<void> {
+        co_await s.user(at, o);
+        s.done = true;
+      }(*this, h, *objects));
     co_await parts.join();
   }
   // The newest value of the database itself; null for none.
@@ -87,7 +97,8 @@ bool condition(const json::value& o, std::string_view type, std::string_view sta
 
 }  // namespace
 
-TEST_CASE("definitions are established and have API services, and go with their objects, whoever runs the controllers") {
+TEST_CASE(
+    "definitions are established and have API services, and go with their objects, whoever runs the controllers") {
   for (auto seed : seeds(12)) {
     for (int servers : {1, 3}) {
       CAPTURE(seed);
@@ -95,7 +106,11 @@ TEST_CASE("definitions are established and have API services, and go with their 
       reactor::event* turn = nullptr;
       scenario s(seed, servers, [&](host&, api::objects& o) -> task<void> {
         CHECK((co_await o.create(definitions, "", definition())).has_value());
-        while (!(co_await o.create(things, "default", *json::parse(R"({"apiVersion":"example.org/v1","kind":"Kthings","metadata":{"name":"a"}})"))).has_value()) co_await reactor::sleep_for(100ms);
+        while (!(co_await o.create(
+                     things, "default",
+                     *json::parse(R"({"apiVersion":"example.org/v1","kind":"Kthings","metadata":{"name":"a"}})")))
+                    .has_value())
+          co_await reactor::sleep_for(100ms);
         reactor::event next;
         turn = &next;
         co_await next.wait();
@@ -103,12 +118,18 @@ TEST_CASE("definitions are established and have API services, and go with their 
         CHECK((co_await o.remove(definitions, "", "things.example.org")).has_value());
         co_await reactor::sleep_for(1h);
       });
-      const std::string crd = "/registry/apiextensions.k8s.io/customresourcedefinitions/things.example.org", services = "/registry/apiregistration.k8s.io/apiservices/";
+      const std::string crd = "/registry/apiextensions.k8s.io/customresourcedefinitions/things.example.org",
+                        services = "/registry/apiregistration.k8s.io/apiservices/";
       auto is_there = [&](std::string_view version) {
         auto a = s.stored(services + std::string(version) + ".example.org");
-        return a["spec"]["group"].as_string() == "example.org" && a["spec"]["groupPriorityMinimum"].as_integer() == 1000 && condition(a, "Available", "True");
+        return a["spec"]["group"].as_string() == "example.org" &&
+               a["spec"]["groupPriorityMinimum"].as_integer() == 1000 && condition(a, "Available", "True");
       };
-      CHECK(s.holds([&] { return condition(s.stored(crd), "Established", "True") && is_there("v1") && is_there("v1beta1") && turn; }, 60s));
+      CHECK(s.holds(
+          [&] {
+            return condition(s.stored(crd), "Established", "True") && is_there("v1") && is_there("v1beta1") && turn;
+          },
+          60s));
       s.w.run_for(5s);
       CHECK(s.stored(services + "v1alpha1.example.org").is_null());
       CHECK(is_there("v1"));
@@ -116,7 +137,13 @@ TEST_CASE("definitions are established and have API services, and go with their 
         reactor::loop::current_guard at_user(s.hosts[0]->loop());
         turn->set();
       }
-      CHECK(s.holds([&] { return s.stored(crd).is_null() && s.stored("/registry/example.org/things/default/a").is_null() && s.stored(services + "v1.example.org").is_null() && s.stored(services + "v1beta1.example.org").is_null(); }, 60s));
+      CHECK(s.holds(
+          [&] {
+            return s.stored(crd).is_null() && s.stored("/registry/example.org/things/default/a").is_null() &&
+                   s.stored(services + "v1.example.org").is_null() &&
+                   s.stored(services + "v1beta1.example.org").is_null();
+          },
+          60s));
     }
   }
 }

@@ -1,5 +1,6 @@
-// What servers share of the cluster's identity (certificates, the token, the lock of changes), with clocks that are wrong and servers
-// that stop at any moment. Certificates, TLS and files are real; the datastore, the network and time are the world's.
+// What servers share of the cluster's identity (certificates, the token, the lock of changes), with clocks that are
+// wrong and servers that stop at any moment. Certificates, TLS and files are real; the datastore, the network and time
+// are the world's.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -28,8 +29,12 @@ namespace {
 
 class no_admission final : public api::admission {
  public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
+  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
+  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
 };
 
 struct cluster {
@@ -46,8 +51,10 @@ struct cluster {
     std::set<std::string> out;
     for (auto& [at, e] : db.rows()) {
       if (!e.name.starts_with(prefix)) continue;
-      if (e.kind == datastore::change::remove) out.erase(e.name);
-      else out.insert(e.name);
+      if (e.kind == datastore::change::remove)
+        out.erase(e.name);
+      else
+        out.insert(e.name);
     }
     return out;
   }
@@ -87,10 +94,11 @@ task<void> serve_tls(host& h, std::shared_ptr<net::tls_server_context> tls) {
   for (;;) {
     auto incoming = co_await (*listener)->accept();
     if (!incoming) co_return;
-    connections.spawn([](std::unique_ptr<reactor::stream> below, std::shared_ptr<net::tls_server_context> context) -> task<void> {
-      auto stream = co_await net::tls_accept(std::move(below), std::move(context));
-      if (stream) (void)co_await (*stream)->receive();  // until the client goes
-    }(*std::move(incoming), tls));
+    connections.spawn(
+        [](std::unique_ptr<reactor::stream> below, std::shared_ptr<net::tls_server_context> context) -> task<void> {
+          auto stream = co_await net::tls_accept(std::move(below), std::move(context));
+          if (stream) (void)co_await (*stream)->receive();  // until the client goes
+        }(*std::move(incoming), tls));
   }
 }
 
@@ -104,7 +112,8 @@ task<result<void>> run_server(host& h, cluster& c, site& at) {
   settings.advertise_address = h.address();
   settings.cluster_cidrs = {"10.42.0.0/16"};
   settings.service_cidrs = {"10.43.0.0/16"};
-  KEDGE_CO_TRY(auto objects_store, co_await store::open_store({.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}}));
+  KEDGE_CO_TRY(auto objects_store,
+               co_await store::open_store({.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}}));
   supervisor::bootstrap_data record(settings, *objects_store, true);
   KEDGE_CO_CHECK(co_await record.load());
   if (record.token_outdated()) settings.token.clear();
@@ -114,19 +123,25 @@ task<result<void>> run_server(host& h, cluster& c, site& at) {
   no_admission rules;
   api::service_ranges ranges;
   auto objects = api::make_objects(*objects_store, rules, ranges);
-  (void)co_await objects->create({"", "v1", "namespaces"}, "", json::object{{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", json::object{{"name", "kube-system"}}}});
+  (void)co_await objects->create(
+      {"", "v1", "namespaces"}, "",
+      json::object{{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", json::object{{"name", "kube-system"}}}});
   auto identity = h.name() + "_" + h.loop().random().uuid();
-  control::server_endpoints listed(*objects, {.address = h.address(),
-                                              .node_name = h.name(),
-                                              .identity = identity,
-                                              .settings = json::object{},
-                                              .token_id = [&at] { return supervisor::token_id(at.identity->password()); }});
+  control::server_endpoints listed(*objects,
+                                   {.address = h.address(),
+                                    .node_name = h.name(),
+                                    .identity = identity,
+                                    .settings = json::object{},
+                                    .token_id = [&at] { return supervisor::token_id(at.identity->password()); }});
   KEDGE_CO_CHECK(co_await listed.join());
   supervisor::cluster_lock lock({.objects = *objects_store,
                                  .row = "/kedge/secrets-encrypt",
                                  .address = h.address(),
                                  .identity = identity,
-                                 .lives = [&](std::string_view other) { return std::ranges::any_of(listed.living(), [&](auto& p) { return p.identity == other; }); }});
+                                 .lives = [&](std::string_view other) {
+                                   return std::ranges::any_of(listed.living(),
+                                                              [&](auto& p) { return p.identity == other; });
+                                 }});
   supervisor::token_rotation rotation({.objects = *objects_store,
                                        .record = record,
                                        .identity = *at.identity,
@@ -189,7 +204,9 @@ struct scenario {
     reactor::loop::current_guard here(hosts[on]->loop());
     hosts[on]->loop().spawn(std::move(t));
   }
-  bool all_serve() const { return std::ranges::all_of(sites, [](auto& s) { return s->serving; }); }
+  bool all_serve() const {
+    return std::ranges::all_of(sites, [](auto& s) { return s->serving; });
+  }
 };
 
 // ---- clocks ----
@@ -270,9 +287,14 @@ TEST_CASE("clocks that differ are told, and nobody else's") {
       auto key = "/registry/masterleases/" + h.address();
       for (;;) {
         auto row = (*opened)->current().find(key);
-        (void)co_await (*opened)->write({.kind = row ? store::write_kind::update : store::write_kind::create, .key = key,
-                                         .value = fmt::format(R"({{"kind":"Endpoints","apiVersion":"v1","metadata":{{}},"subsets":[{{"addresses":[{{"ip":"{}"}}]}}]}})", h.address()),
-                                         .expected = row ? row->mod() : 0, .lease_seconds = 15});
+        (void)co_await (*opened)->write(
+            {.kind = row ? store::write_kind::update : store::write_kind::create,
+             .key = key,
+             .value = fmt::format(
+                 R"({{"kind":"Endpoints","apiVersion":"v1","metadata":{{}},"subsets":[{{"addresses":[{{"ip":"{}"}}]}}]}})",
+                 h.address()),
+             .expected = row ? row->mod() : 0,
+             .lease_seconds = 15});
         co_await reactor::sleep_for(10s);
       }
     });
@@ -298,11 +320,16 @@ TEST_CASE("clocks that differ are told, and nobody else's") {
     auto by = seed % 2 ? duration(35s) : duration(-35s);
     s.hosts[1]->jump_clock(by);
     auto close_to = [](duration a, duration b) { return a - b < 1s && b - a < 1s; };
-    CHECK(s.w.run_until([&] { return close_to(difference(0, 1), by) && close_to(difference(2, 1), by) && close_to(difference(1, 0), -by); }, 30s));
+    CHECK(s.w.run_until(
+        [&] {
+          return close_to(difference(0, 1), by) && close_to(difference(2, 1), by) && close_to(difference(1, 0), -by);
+        },
+        30s));
     CHECK(close_to(difference(0, 2), duration(0)));
     std::string metrics;
     s.sites[0]->endpoints->clocks().append_metrics(metrics);
-    CHECK(metrics.find("kedge_server_clock_difference_seconds{server=\"10.0.0.2:6443\"} " + std::string(by > duration(0) ? "3" : "-3")) != std::string::npos);
+    CHECK(metrics.find("kedge_server_clock_difference_seconds{server=\"10.0.0.2:6443\"} " +
+                       std::string(by > duration(0) ? "3" : "-3")) != std::string::npos);
     CHECK(metrics.find(k3s.address()) == std::string::npos);
     s.hosts[1]->crash();
     CHECK(s.w.run_until([&] { return difference(0, 1) == duration::max(); }, 30s));
@@ -364,7 +391,12 @@ TEST_CASE("a rotated token: refused everywhere from one moment on, taken over ev
     s.run(0, [](scenario& all, std::optional<result<std::vector<std::string>>>& out) -> task<void> {
       out = co_await all.sites[0]->rotation->rotate("new-secret");
     }(s, answer));
-    REQUIRE(s.w.run_until([&] { watch_commit(s); return answer.has_value(); }, 60s));
+    REQUIRE(s.w.run_until(
+        [&] {
+          watch_commit(s);
+          return answer.has_value();
+        },
+        60s));
     REQUIRE_MESSAGE(answer->has_value(), (*answer ? std::string() : (*answer).error().message));
     CHECK((*answer)->empty());
     for (auto& at : s.sites) CHECK(at->identity->full_token().ends_with("::server:new-secret"));
@@ -383,7 +415,8 @@ TEST_CASE("a rotated token: refused everywhere from one moment on, taken over ev
         s.hosts[i]->crash();
         s.hosts[i]->restart();
       }
-      REQUIRE_MESSAGE(s.w.run_until([&] { return s.all_serve(); }, 60s), s.sites[0]->said, s.sites[1]->said, s.sites[2]->said);
+      REQUIRE_MESSAGE(s.w.run_until([&] { return s.all_serve(); }, 60s), s.sites[0]->said, s.sites[1]->said,
+                      s.sites[2]->said);
       for (auto& at : s.sites) CHECK(at->identity->password() == "new-secret");
     }
     // Who is new is told what to do.
@@ -404,14 +437,20 @@ TEST_CASE("a rotation whose servers stop at any moment ends with one token, whic
     REQUIRE(s.w.run_until([&] { return s.all_serve(); }, 60s));
     std::vector<joiner> joiners(3);
     s.w.run_for(s.w.between(0s, 2s));
-    for (auto& at : s.sites) at->settings.token = seed % 2 ? "" : "old-secret";  // as the unit's file says, or only the disk
+    for (auto& at : s.sites)
+      at->settings.token = seed % 2 ? "" : "old-secret";  // as the unit's file says, or only the disk
     for (std::size_t i = 0; i < 3; ++i) s.run(i, joiner_main(s, i, joiners[i]));
     bool answered = false;
     s.run(0, [](scenario& all, bool& out) -> task<void> {
       out = (co_await all.sites[0]->rotation->rotate("new-secret")).has_value();
     }(s, answered));
     std::uint64_t turns = 0;
-    s.w.run_until([&] { watch_commit(s); return answered || ++turns > (seed % 2 ? seed : seed * 6); }, 60s);
+    s.w.run_until(
+        [&] {
+          watch_commit(s);
+          return answered || ++turns > (seed % 2 ? seed : seed * 6);
+        },
+        60s);
     std::vector<std::size_t> who;
     switch (seed % 3) {
       case 0: who = {0}; break;
@@ -421,14 +460,24 @@ TEST_CASE("a rotation whose servers stop at any moment ends with one token, whic
     for (auto i : who) s.hosts[i]->crash();
     // Some are away for longer than what is sealed stands.
     auto away = s.w.between(0s, 150s);
-    s.w.run_until([&] { watch_commit(s); return false; }, away);
+    s.w.run_until(
+        [&] {
+          watch_commit(s);
+          return false;
+        },
+        away);
     for (auto i : who) s.hosts[i]->restart();
     auto settled = [&] {
       watch_commit(s);
       return std::ranges::all_of(s.sites, [](auto& at) { return at->serving || !at->said.empty(); });
     };
     REQUIRE(s.w.run_until(settled, 60s));
-    s.w.run_until([&] { watch_commit(s); return false; }, 70s);
+    s.w.run_until(
+        [&] {
+          watch_commit(s);
+          return false;
+        },
+        70s);
     std::string token = s.shared.committed ? "new-secret" : "old-secret";
     (s.shared.committed ? committed : not_committed)++;
     CHECK(s.shared.keys(crypto::bootstrap_prefix) == std::set<std::string>{crypto::bootstrap_key(token)});
@@ -447,7 +496,8 @@ TEST_CASE("a rotation whose servers stop at any moment ends with one token, whic
       s.hosts[i]->crash();
       s.hosts[i]->restart();
     }
-    REQUIRE_MESSAGE(s.w.run_until([&] { return s.all_serve(); }, 60s), s.sites[0]->said, s.sites[1]->said, s.sites[2]->said);
+    REQUIRE_MESSAGE(s.w.run_until([&] { return s.all_serve(); }, 60s), s.sites[0]->said, s.sites[1]->said,
+                    s.sites[2]->said);
     for (auto& at : s.sites) CHECK(at->identity->password() == token);
     // And the next one is not held up by what the last one left.
     std::optional<result<std::vector<std::string>>> answer;
@@ -473,7 +523,8 @@ TEST_CASE("a server that was cut off through a rotation takes no joins, and take
     if (seed % 2) {
       std::optional<bool> moved;
       s.run(0, [](scenario& all, std::optional<bool>& out) -> task<void> {
-        auto opened = co_await store::open_store({.log = datastore::make_memory_log(all.shared.db), .loops = {&all.hosts[0]->loop()}});
+        auto opened = co_await store::open_store(
+            {.log = datastore::make_memory_log(all.shared.db), .loops = {&all.hosts[0]->loop()}});
         REQUIRE(opened.has_value());
         auto old = (*opened)->current().find(crypto::bootstrap_key("old-secret"));
         auto plain = crypto::decrypt_bootstrap(old->bytes(), "old-secret");
@@ -485,9 +536,12 @@ TEST_CASE("a server that was cut off through a rotation takes no joins, and take
         table->ensure("node", "k3s:agent", "k3s-secret");
         table->ensure("server", "k3s:server", "k3s-secret");
         passwd = table->write();
-        auto value = crypto::encrypt_bootstrap(crypto::write_bootstrap_files(*files), "k3s-secret", all.hosts[0]->loop().random());
-        auto made = co_await (*opened)->write({.kind = store::write_kind::create, .key = crypto::bootstrap_key("k3s-secret"), .value = *value});
-        auto gone = co_await (*opened)->write({.kind = store::write_kind::remove, .key = crypto::bootstrap_key("old-secret"), .value = {}});
+        auto value = crypto::encrypt_bootstrap(crypto::write_bootstrap_files(*files), "k3s-secret",
+                                               all.hosts[0]->loop().random());
+        auto made = co_await (*opened)->write(
+            {.kind = store::write_kind::create, .key = crypto::bootstrap_key("k3s-secret"), .value = *value});
+        auto gone = co_await (*opened)->write(
+            {.kind = store::write_kind::remove, .key = crypto::bootstrap_key("old-secret"), .value = {}});
         out = made && gone;
         co_await (*opened)->close();
       }(s, moved));
@@ -495,7 +549,9 @@ TEST_CASE("a server that was cut off through a rotation takes no joins, and take
       CHECK(*moved);
       for (std::size_t i = 0; i < 2; ++i) {
         std::optional<joined> said;
-        s.run(i, [](scenario& all, std::size_t which, std::optional<joined>& out) -> task<void> { out = co_await join(*all.sites[which], "old-secret"); }(s, i, said));
+        s.run(i, [](scenario& all, std::size_t which, std::optional<joined>& out) -> task<void> {
+          out = co_await join(*all.sites[which], "old-secret");
+        }(s, i, said));
         REQUIRE(s.w.run_until([&] { return said.has_value(); }, 30s));
         CHECK(*said == joined::refused);
       }
@@ -508,7 +564,9 @@ TEST_CASE("a server that was cut off through a rotation takes no joins, and take
     // The lock: who holds it is named, and a dead owner holds nobody up.
     std::string busy;
     std::optional<bool> taken;
-    s.run(0, [](scenario& all) -> task<void> { CHECK((co_await all.sites[0]->lock->take("changes the encryption keys")).has_value()); }(s));
+    s.run(0, [](scenario& all) -> task<void> {
+      CHECK((co_await all.sites[0]->lock->take("changes the encryption keys")).has_value());
+    }(s));
     s.w.run_for(45s);  // longer than the row's lease
     s.run(1, [](scenario& all, std::string& out) -> task<void> {
       auto r = co_await all.sites[1]->rotation->rotate("new-secret");
@@ -518,7 +576,9 @@ TEST_CASE("a server that was cut off through a rotation takes no joins, and take
     CHECK_MESSAGE(busy.find("the server at 10.0.0.1 changes the encryption keys since ") == 0, busy);
     s.hosts[0]->crash();
     s.w.run_for(10s);
-    s.run(1, [](scenario& all, std::optional<bool>& out) -> task<void> { out = (co_await all.sites[1]->lock->take("rotates the cluster's token")).has_value(); }(s, taken));
+    s.run(1, [](scenario& all, std::optional<bool>& out) -> task<void> {
+      out = (co_await all.sites[1]->lock->take("rotates the cluster's token")).has_value();
+    }(s, taken));
     REQUIRE(s.w.run_until([&] { return taken.has_value(); }, 30s));
     CHECK(*taken);
     // Its own, from an earlier life, doesn't hold it up either.
@@ -526,7 +586,9 @@ TEST_CASE("a server that was cut off through a rotation takes no joins, and take
     s.hosts[1]->restart();
     REQUIRE(s.w.run_until([&] { return s.sites[1]->serving; }, 60s));
     taken.reset();
-    s.run(1, [](scenario& all, std::optional<bool>& out) -> task<void> { out = (co_await all.sites[1]->lock->take("rotates the cluster's token")).has_value(); }(s, taken));
+    s.run(1, [](scenario& all, std::optional<bool>& out) -> task<void> {
+      out = (co_await all.sites[1]->lock->take("rotates the cluster's token")).has_value();
+    }(s, taken));
     REQUIRE(s.w.run_until([&] { return taken.has_value(); }, 30s));
     CHECK(*taken);
   }

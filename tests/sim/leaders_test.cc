@@ -31,7 +31,8 @@ TEST_CASE("a leader's writes end with its term, whether it knows or not") {
       terms[h.name()] = term;
       // It never hears that another leads.
       for (int i = 0; i < 50; ++i) {
-        auto done = co_await fenced.write({store::write_kind::create, fmt::format("/registry/things/{}-{}", h.name(), i), "{}", 0, 0});
+        auto done = co_await fenced.write(
+            {store::write_kind::create, fmt::format("/registry/things/{}-{}", h.name(), i), "{}", 0, 0});
         if (!done) {
           CHECK(done.error().code == errc::conflict);
           ++refused;

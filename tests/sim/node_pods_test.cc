@@ -1,5 +1,5 @@
-// Pods of a node whose agent may end at any moment, between any two calls of the runtime and during each: what runs then runs on, nothing
-// runs twice, and what nobody wants any more goes.
+// Pods of a node whose agent may end at any moment, between any two calls of the runtime and during each: what runs
+// then runs on, nothing runs twice, and what nobody wants any more goes.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -59,7 +59,8 @@ class simulated_runtime final : public pod_runtime {
   task<result<std::string>> run_sandbox(const sandbox_config& config, std::string) override {
     return call<std::string>([this, config]() -> result<std::string> {
       for (auto& [id, s] : machine_.sandboxes)
-        if (s.uid == config.uid && s.attempt == config.attempt) return fail(errc::internal, "Unknown: failed to reserve sandbox name");
+        if (s.uid == config.uid && s.attempt == config.attempt)
+          return fail(errc::internal, "Unknown: failed to reserve sandbox name");
       machine::sandbox s;
       s.id = fmt::format("sandbox{}", machine_.next++);
       s.name = config.name;
@@ -103,12 +104,15 @@ class simulated_runtime final : public pod_runtime {
       return node::sandbox_status{.ready = s->second.ready, .ips = {"10.42.0.2"}, .labels = {}, .annotations = {}};
     });
   }
-  task<result<std::string>> create_container(std::string sandbox_id, const container_config& config, const sandbox_config& sandbox) override {
+  task<result<std::string>> create_container(std::string sandbox_id, const container_config& config,
+                                             const sandbox_config& sandbox) override {
     return call<std::string>([this, sandbox_id, config, uid = sandbox.uid]() -> result<std::string> {
       auto s = machine_.sandboxes.find(sandbox_id);
-      if (s == machine_.sandboxes.end() || !s->second.ready) return fail(errc::internal, "Unknown: the sandbox isn't there");
+      if (s == machine_.sandboxes.end() || !s->second.ready)
+        return fail(errc::internal, "Unknown: the sandbox isn't there");
       for (auto& [id, c] : machine_.containers)
-        if (c.pod_uid == uid && c.name == config.name && c.attempt == config.attempt) return fail(errc::internal, "Unknown: failed to reserve container name");
+        if (c.pod_uid == uid && c.name == config.name && c.attempt == config.attempt)
+          return fail(errc::internal, "Unknown: failed to reserve container name");
       machine::container c;
       c.id = fmt::format("container{}", machine_.next++);
       c.sandbox_id = sandbox_id;
@@ -126,16 +130,19 @@ class simulated_runtime final : public pod_runtime {
   task<result<void>> start_container(std::string id) override {
     return call<void>([this, id]() -> result<void> {
       auto c = machine_.containers.find(id);
-      if (c == machine_.containers.end() || c->second.state != container_state::created) return fail(errc::internal, "Unknown: the container can't be started");
+      if (c == machine_.containers.end() || c->second.state != container_state::created)
+        return fail(errc::internal, "Unknown: the container can't be started");
       c->second.state = container_state::running;
       c->second.started = machine_.now();
       ++machine_.starts[machine_.key(c->second)];
       // "exit CODE after MS" is what it runs.
       auto& command = c->second.config.command;
       if (command.size() == 2)
-        machine_.world.after(std::chrono::milliseconds(std::stoi(command[1])), [this_machine = &machine_, id, code = std::stoi(command[0])] {
-          if (auto one = this_machine->containers.find(id); one != this_machine->containers.end()) this_machine->finish(one->second, code);
-        });
+        machine_.world.after(std::chrono::milliseconds(std::stoi(command[1])),
+                             [this_machine = &machine_, id, code = std::stoi(command[0])] {
+                               if (auto one = this_machine->containers.find(id); one != this_machine->containers.end())
+                                 this_machine->finish(one->second, code);
+                             });
       return {};
     });
   }
@@ -180,11 +187,19 @@ class simulated_runtime final : public pod_runtime {
   }
   task<result<void>> reopen_log(std::string) override { co_return result<void>(); }
   task<result<std::vector<container_usage>>> usage() override { co_return std::vector<container_usage>(); }
-  task<result<exec_result>> exec(std::string, std::vector<std::string>, std::int64_t) override { co_return exec_result{}; }
-  task<result<std::string>> stream_url(std::string, exec_request) override { co_return fail(errc::unsupported, "none"); }
-  task<result<std::string>> port_forward_url(std::string, std::vector<int>) override { co_return fail(errc::unsupported, "none"); }
+  task<result<exec_result>> exec(std::string, std::vector<std::string>, std::int64_t) override {
+    co_return exec_result{};
+  }
+  task<result<std::string>> stream_url(std::string, exec_request) override {
+    co_return fail(errc::unsupported, "none");
+  }
+  task<result<std::string>> port_forward_url(std::string, std::vector<int>) override {
+    co_return fail(errc::unsupported, "none");
+  }
   task<result<std::optional<image_info>>> image(std::string name) override {
-    return call<std::optional<image_info>>([name]() -> result<std::optional<image_info>> { return std::optional(image_info{.id = name, .digests = {}, .username = {}}); });
+    return call<std::optional<image_info>>([name]() -> result<std::optional<image_info>> {
+      return std::optional(image_info{.id = name, .digests = {}, .username = {}});
+    });
   }
   task<result<std::string>> pull(std::string name, const image_credentials*) override { co_return name; }
 
@@ -198,14 +213,15 @@ class simulated_runtime final : public pod_runtime {
     };
     auto s = std::make_shared<state>();
     auto& w = machine_.world;
-    w.after(w.between(100us, 5ms), [s, effect = std::move(effect), mail = reactor::loop::current().mail(), m = &machine_] {
-      auto value = std::make_shared<result<T>>(effect());
-      m->check();
-      mail->post([s, value] {
-        s->value.emplace(std::move(*value));
-        s->done.set();
-      });
-    });
+    w.after(w.between(100us, 5ms),
+            [s, effect = std::move(effect), mail = reactor::loop::current().mail(), m = &machine_] {
+              auto value = std::make_shared<result<T>>(effect());
+              m->check();
+              mail->post([s, value] {
+                s->value.emplace(std::move(*value));
+                s->done.set();
+              });
+            });
     co_await s->done.wait();
     co_return std::move(*s->value);
   }
@@ -215,7 +231,7 @@ class simulated_runtime final : public pod_runtime {
 // The API's pods, with a log of what changed for who watches.
 struct api {
   sim::world& world;
-  std::map<std::string, json::value> pods;  // by uid
+  std::map<std::string, json::value> pods;        // by uid
   std::vector<std::pair<bool, json::value>> log;  // removed?, the pod
   bool away = false;
 
@@ -243,13 +259,19 @@ struct api {
 class simulated_cluster final : public pod_cluster {
  public:
   explicit simulated_cluster(api& a) : api_(a) {}
-  task<result<std::optional<json::value>>> config_map(std::string, std::string) override { co_return std::optional<json::value>(); }
-  task<result<std::optional<json::value>>> secret(std::string, std::string) override { co_return std::optional<json::value>(); }
+  task<result<std::optional<json::value>>> config_map(std::string, std::string) override {
+    co_return std::optional<json::value>();
+  }
+  task<result<std::optional<json::value>>> secret(std::string, std::string) override {
+    co_return std::optional<json::value>();
+  }
   task<result<std::vector<json::value>>> services(std::string) override {
     co_await pause();
     co_return std::vector<json::value>();
   }
-  task<result<json::value>> token(std::string, std::string, json::value) override { co_return fail(errc::unsupported, "none"); }
+  task<result<json::value>> token(std::string, std::string, json::value) override {
+    co_return fail(errc::unsupported, "none");
+  }
   task<result<std::optional<json::value>>> object(std::string) override { co_return std::optional<json::value>(); }
   task<result<json::value>> patch_status(const json::value& pod, json::value patch) override {
     auto uid = std::string(pod["metadata"]["uid"].as_string());
@@ -321,7 +343,8 @@ struct cluster {
     settings.root = disk.path + "/kubelet";
     settings.logs = disk.path + "/logs";
     settings.log_links = disk.path + "/links";
-    settings.node = {.name = "n", .host_ips = {"192.0.2.1"}, .allocatable = json::object{{"cpu", "100"}, {"memory", "100Gi"}}};
+    settings.node = {
+        .name = "n", .host_ips = {"192.0.2.1"}, .allocatable = json::object{{"cpu", "100"}, {"memory", "100Gi"}}};
     agent.start([this](sim::host&) { return run(); });
   }
 
@@ -329,8 +352,13 @@ struct cluster {
     simulated_runtime cri(runtime);
     simulated_cluster pods_api(server);
     image_puller images(cri, pods_api);
-    pod_manager manager(worker_parts{.runtime = cri, .cluster = pods_api, .images = images, .settings = settings, .network = &agent,
-                                     .agent_started_at = runtime.now(), .network_problem = [] { return std::string(); }});
+    pod_manager manager(worker_parts{.runtime = cri,
+                                     .cluster = pods_api,
+                                     .images = images,
+                                     .settings = settings,
+                                     .network = &agent,
+                                     .agent_started_at = runtime.now(),
+                                     .network_problem = [] { return std::string(); }});
     reactor::scope tasks;
     tasks.spawn(manager.run());
     co_await reactor::sleep_for(world.between(0ms, 50ms));
@@ -344,8 +372,10 @@ struct cluster {
       co_await reactor::sleep_for(world.between(1ms, 30ms));
       while (at < server.log.size() && !server.away) {
         auto [removed, pod] = server.log[at++];
-        if (removed) manager.removed(pod);
-        else manager.changed(std::move(pod));
+        if (removed)
+          manager.removed(pod);
+        else
+          manager.changed(std::move(pod));
       }
     }
   }
@@ -353,8 +383,10 @@ struct cluster {
   void make(const std::string& uid, std::string_view spec) {
     auto parsed = json::parse(spec);
     REQUIRE(parsed);
-    server.put(json::object{{"metadata", json::object{{"name", uid}, {"namespace", "default"}, {"uid", uid}, {"generation", 1}}}, {"spec", *parsed},
-                            {"status", json::object{{"phase", "Pending"}, {"qosClass", "BestEffort"}}}});
+    server.put(json::object{
+        {"metadata", json::object{{"name", uid}, {"namespace", "default"}, {"uid", uid}, {"generation", 1}}},
+        {"spec", *parsed},
+        {"status", json::object{{"phase", "Pending"}, {"qosClass", "BestEffort"}}}});
   }
   std::string phase(const std::string& uid) { return std::string(server.pods[uid]["status"]["phase"].as_string()); }
   // Between any two calls, and during them.
@@ -370,13 +402,16 @@ struct cluster {
     std::error_code none;
     std::size_t out = 0;
     for (auto* name : {"/kubelet/pods", "/logs"})
-      out += static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(disk.path + name, none), std::filesystem::directory_iterator()));
+      out += static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(disk.path + name, none),
+                                                    std::filesystem::directory_iterator()));
     return out;
   }
 };
 
-constexpr auto lasting = R"({"restartPolicy": "Always", "containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}], "initContainers": [{"name": "i", "image": "i", "command": ["0", "30"]}]})";
-constexpr auto job = R"({"restartPolicy": "Never", "containers": [{"name": "a", "image": "i", "command": ["0", "200"]}]})";
+constexpr auto lasting =
+    R"({"restartPolicy": "Always", "containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}], "initContainers": [{"name": "i", "image": "i", "command": ["0", "30"]}]})";
+constexpr auto job =
+    R"({"restartPolicy": "Never", "containers": [{"name": "a", "image": "i", "command": ["0", "200"]}]})";
 
 }  // namespace
 
@@ -387,7 +422,9 @@ TEST_CASE("whenever the agent ends, pods begin once, run on, and go when they ar
     for (auto* uid : {"one", "two"}) c.make(uid, lasting);
     c.make("job", job);
     c.crash_sometimes(6, 500ms);
-    REQUIRE(c.world.run_until([&] { return c.phase("one") == "Running" && c.phase("two") == "Running" && c.phase("job") == "Succeeded"; }, 10min));
+    REQUIRE(c.world.run_until(
+        [&] { return c.phase("one") == "Running" && c.phase("two") == "Running" && c.phase("job") == "Succeeded"; },
+        10min));
     // What ran when the agent ended is what runs.
     for (auto* name : {"one/a", "one/b", "two/a", "two/b", "job/a"}) CHECK_MESSAGE(c.runtime.starts[name] == 1, name);
     c.crash_sometimes(6, 500ms);
@@ -413,12 +450,15 @@ TEST_CASE("without servers, what crashes is started again, and told when they ar
   for (auto seed : sim::seeds(20)) {
     CAPTURE(seed);
     cluster c(seed);
-    c.make("one", R"({"restartPolicy": "Always", "containers": [{"name": "a", "image": "i", "command": ["1", "20000"]}]})");
+    c.make("one",
+           R"({"restartPolicy": "Always", "containers": [{"name": "a", "image": "i", "command": ["1", "20000"]}]})");
     REQUIRE(c.world.run_until([&] { return c.phase("one") == "Running"; }, 10min));
     c.server.away = true;
     REQUIRE(c.world.run_until([&] { return c.runtime.starts["one/a"] >= 3; }, 1h));
     c.server.away = false;
-    CHECK(c.world.run_until([&] { return c.server.pods["one"]["status"]["containerStatuses"][0]["restartCount"].as_integer() >= 2; }, 10min));
+    CHECK(c.world.run_until(
+        [&] { return c.server.pods["one"]["status"]["containerStatuses"][0]["restartCount"].as_integer() >= 2; },
+        10min));
   }
 }
 
@@ -433,5 +473,6 @@ TEST_CASE("a pod that crashes is started later and later") {
   CHECK(starts_after(10s) == 3);
   CHECK(starts_after(10s) == 3);
   CHECK(starts_after(10s) == 4);
-  CHECK(c.server.pods["one"]["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].as_string() == "CrashLoopBackOff");
+  CHECK(c.server.pods["one"]["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].as_string() ==
+        "CrashLoopBackOff");
 }

@@ -40,13 +40,19 @@ struct kubelets {
   std::string renewed = {};
 
   void add(const std::string& name, const std::string& zone = {}) {
-    auto node = yaml(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: {}, labels: {{kubernetes.io/os: linux}}}}}}", name));
+    auto node = yaml(fmt::format(
+        "{{kind: Node, apiVersion: v1, metadata: {{name: {}, labels: {{kubernetes.io/os: linux}}}}}}", name));
     if (!zone.empty()) node.member("metadata").member("labels").set("topology.kubernetes.io/zone", zone);
     c.create(nodes, node);
-    c.create(leases, yaml(fmt::format("{{kind: Lease, apiVersion: coordination.k8s.io/v1, metadata: {{name: {}, namespace: kube-node-lease}}, "
-                                      "spec: {{holderIdentity: x, leaseDurationSeconds: 40}}}}", name)));
+    c.create(
+        leases,
+        yaml(fmt::format(
+            "{{kind: Lease, apiVersion: coordination.k8s.io/v1, metadata: {{name: {}, namespace: kube-node-lease}}, "
+            "spec: {{holderIdentity: x, leaseDurationSeconds: 40}}}}",
+            name)));
     c.set_status(nodes, "", name, [](json::value& n) {
-      n.member("status").set("conditions", yaml("[{type: Ready, status: 'True', lastHeartbeatTime: '2026-01-01T00:00:00Z'}]"));
+      n.member("status").set("conditions",
+                             yaml("[{type: Ready, status: 'True', lastHeartbeatTime: '2026-01-01T00:00:00Z'}]"));
     });
     alive.insert(name);
   }
@@ -56,7 +62,8 @@ struct kubelets {
       renewed = format_rfc3339_micro(wall_time(c.w.now().time_since_epoch()));
       (void)c.act([this](api::objects& o) -> task<std::string> {
         for (auto& name : alive)
-          (void)co_await o.modify(leases, "kube-node-lease", name, [&](json::value& l) { return l.member("spec").set("renewTime", renewed), true; });
+          (void)co_await o.modify(leases, "kube-node-lease", name,
+                                  [&](json::value& l) { return l.member("spec").set("renewTime", renewed), true; });
         co_return "";
       });
       c.run_for(std::min<duration>(5s, end - c.w.now()));
@@ -69,8 +76,11 @@ struct kubelets {
 };
 
 json::value pod(const std::string& name, const std::string& node, std::string_view tolerations = "[]") {
-  return yaml(fmt::format("{{kind: Pod, apiVersion: v1, metadata: {{name: {}, namespace: default}}, "
-                          "spec: {{nodeName: '{}', terminationGracePeriodSeconds: 30, containers: [{{name: c, image: i}}], tolerations: {}}}}}", name, node, tolerations));
+  return yaml(
+      fmt::format("{{kind: Pod, apiVersion: v1, metadata: {{name: {}, namespace: default}}, "
+                  "spec: {{nodeName: '{}', terminationGracePeriodSeconds: 30, containers: [{{name: c, image: i}}], "
+                  "tolerations: {}}}}}",
+                  name, node, tolerations));
 }
 void make_pod(control_world& c, const std::string& name, const std::string& node, std::string_view tolerations = "[]") {
   c.create(pods, pod(name, node, tolerations));
@@ -82,22 +92,30 @@ void make_pod(control_world& c, const std::string& name, const std::string& node
 
 }  // namespace
 
-TEST_CASE("node-lifecycle-controller, taint-eviction-controller: a silent node of many is marked, tainted, and its pods go") {
+TEST_CASE(
+    "node-lifecycle-controller, taint-eviction-controller: a silent node of many is marked, tainted, and its pods go") {
   for (auto seed : seeds(6)) {
     CAPTURE(seed);
     control_world c(seed, {.servers = 2});
     kubelets k{c};
     for (int i = 0; i < 4; ++i) k.add(fmt::format("n{}", i));
     make_pod(c, "stays", "n0");
-    make_pod(c, "goes", "n1", "[{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 0}]");
-    make_pod(c, "later", "n1", "[{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 60}]");
+    make_pod(c, "goes", "n1",
+             "[{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 0}]");
+    make_pod(c, "later", "n1",
+             "[{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 60}]");
     make_pod(c, "never", "n1", "[{operator: Exists}]");
     c.crash_between_writes(0.02);
     k.live(90s);
     for (int i = 0; i < 4; ++i) CHECK(condition(c.get(node_key(fmt::format("n{}", i))), "Ready") == "True");
     k.alive.erase("n1");
     REQUIRE(k.live_until([&] { return condition(c.get(node_key("n1")), "Ready") == "Unknown"; }, 5min));
-    CHECK(k.live_until([&] { return condition(c.get(pod_key("later")), "Ready") == "False" && condition(c.get(pod_key("never")), "Ready") == "False"; }, 1min));
+    CHECK(k.live_until(
+        [&] {
+          return condition(c.get(pod_key("later")), "Ready") == "False" &&
+                 condition(c.get(pod_key("never")), "Ready") == "False";
+        },
+        1min));
     CHECK(k.live_until([&] { return has_taint(c.get(node_key("n1")), "node.kubernetes.io/unreachable"); }, 2min));
     CHECK(has_taint(c.get(node_key("n1")), "node.kubernetes.io/unreachable", "NoSchedule"));
     CHECK(k.live_until([&] { return c.get(pod_key("goes"))["metadata"]["deletionTimestamp"].is_string(); }, 2min));
@@ -109,7 +127,8 @@ TEST_CASE("node-lifecycle-controller, taint-eviction-controller: a silent node o
     // It comes back: the taints go.
     k.alive.insert("n1");
     c.set_status(nodes, "", "n1", [](json::value& n) {
-      n.member("status").set("conditions", yaml("[{type: Ready, status: 'True', lastHeartbeatTime: '2026-01-01T01:00:00Z'}]"));
+      n.member("status").set("conditions",
+                             yaml("[{type: Ready, status: 'True', lastHeartbeatTime: '2026-01-01T01:00:00Z'}]"));
     });
     CHECK(k.live_until([&] { return c.get(node_key("n1"))["spec"]["taints"].empty(); }, 2min));
   }
@@ -122,16 +141,19 @@ TEST_CASE("node-lifecycle-controller: when all nodes fall silent, nobody is evic
     kubelets k{c};
     for (int i = 0; i < 4; ++i) {
       k.add(fmt::format("n{}", i), i < 2 ? "east" : "west");
-      make_pod(c, fmt::format("p{}", i), fmt::format("n{}", i), "[{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 3}]");
+      make_pod(c, fmt::format("p{}", i), fmt::format("n{}", i),
+               "[{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 3}]");
     }
     c.crash_between_writes(0.02);
     k.live(90s);
     auto all = std::exchange(k.alive, {});
-    CHECK(k.live_until([&] {
-      for (auto& n : all)
-        if (condition(c.get(node_key(n)), "Ready") != "Unknown") return false;
-      return true;
-    }, 5min));
+    CHECK(k.live_until(
+        [&] {
+          for (auto& n : all)
+            if (condition(c.get(node_key(n)), "Ready") != "Unknown") return false;
+          return true;
+        },
+        5min));
     k.live(10min);
     for (int i = 0; i < 4; ++i) {
       CHECK(!has_taint(c.get(node_key(fmt::format("n{}", i))), "node.kubernetes.io/unreachable"));
@@ -141,7 +163,8 @@ TEST_CASE("node-lifecycle-controller: when all nodes fall silent, nobody is evic
     // One comes back: now the others' silence is theirs.
     k.alive = {"n0"};
     c.set_status(nodes, "", "n0", [](json::value& n) {
-      n.member("status").set("conditions", yaml("[{type: Ready, status: 'True', lastHeartbeatTime: '2026-01-01T01:00:00Z'}]"));
+      n.member("status").set("conditions",
+                             yaml("[{type: Ready, status: 'True', lastHeartbeatTime: '2026-01-01T01:00:00Z'}]"));
     });
     CHECK(k.live_until([&] { return has_taint(c.get(node_key("n2")), "node.kubernetes.io/unreachable"); }, 10min));
     CHECK(k.live_until([&] { return c.get(pod_key("p2"))["metadata"]["deletionTimestamp"].is_string(); }, 10min));
@@ -172,19 +195,25 @@ TEST_CASE("node-lifecycle-controller: while the database is away nobody falls si
   }
 }
 
-TEST_CASE("node-ipam-controller, cloud-node-controller: each node gets a block of its own, and what its agent says of it") {
+TEST_CASE(
+    "node-ipam-controller, cloud-node-controller: each node gets a block of its own, and what its agent says of it") {
   for (auto seed : seeds(6)) {
     CAPTURE(seed);
     control_world c(seed, {.servers = 2});
     c.crash_between_writes(0.05);
     for (int i = 0; i < 12; ++i)
-      c.create(nodes, yaml(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: n{0}, annotations: {{k3s.io/internal-ip: 10.0.0.{0}, k3s.io/hostname: n{0}}}}}, "
-                                       "spec: {{taints: [{{key: node.cloudprovider.kubernetes.io/uninitialized, value: 'true', effect: NoSchedule}}]}}}}", i + 1)));
+      c.create(nodes, yaml(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: n{0}, annotations: "
+                                       "{{k3s.io/internal-ip: 10.0.0.{0}, k3s.io/hostname: n{0}}}}}, "
+                                       "spec: {{taints: [{{key: node.cloudprovider.kubernetes.io/uninitialized, value: "
+                                       "'true', effect: NoSchedule}}]}}}}",
+                                       i + 1)));
     CHECK(c.until([&] {
       std::set<std::string> blocks;
       for (auto& [key, n] : c.all("/registry/minions/")) {
         blocks.insert(std::string(n["spec"]["podCIDR"].as_string()));
-        if (n["spec"]["providerID"].as_string().empty() || n["status"]["addresses"].size() != 2 || has_taint(n, "node.cloudprovider.kubernetes.io/uninitialized", "NoSchedule")) return false;
+        if (n["spec"]["providerID"].as_string().empty() || n["status"]["addresses"].size() != 2 ||
+            has_taint(n, "node.cloudprovider.kubernetes.io/uninitialized", "NoSchedule"))
+          return false;
       }
       return blocks.size() == 12 && !blocks.contains("");
     }));
@@ -197,9 +226,15 @@ TEST_CASE("service-lb-controller: two leaders give a LoadBalancer the addresses 
     control_world c(seed, {.servers = 2});
     c.crash_between_writes(0.05);
     for (int i = 0; i < 5; ++i)
-      c.create(nodes, yaml(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: n{0}}}, "
-                                         "status: {{addresses: [{{type: InternalIP, address: 10.0.0.{0}}}], conditions: [{{type: Ready, status: 'True', lastHeartbeatTime: '2026-01-01T00:00:00Z', lastTransitionTime: '2026-01-01T00:00:00Z'}}]}}}}", i + 1)));
-    c.create({"", "v1", "services"}, yaml("{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default}, spec: {type: LoadBalancer, ports: [{port: 80}]}}"));
+      c.create(
+          nodes,
+          yaml(fmt::format(
+              "{{kind: Node, apiVersion: v1, metadata: {{name: n{0}}}, "
+              "status: {{addresses: [{{type: InternalIP, address: 10.0.0.{0}}}], conditions: [{{type: Ready, status: "
+              "'True', lastHeartbeatTime: '2026-01-01T00:00:00Z', lastTransitionTime: '2026-01-01T00:00:00Z'}}]}}}}",
+              i + 1)));
+    c.create({"", "v1", "services"}, yaml("{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default}, "
+                                          "spec: {type: LoadBalancer, ports: [{port: 80}]}}"));
     CHECK(c.until([&] {
       for (auto& [key, s] : c.all("/registry/services/specs/default/"))
         if (s["metadata"]["name"] == "web") return s["status"]["loadBalancer"]["ingress"].size() == 5;

@@ -1,12 +1,12 @@
-// The scripts of tests/answers/controllers, played to Kedge's controllers in simulated time: what the looks see is what a real
-// kube-controller-manager left (README.md there; record_scripts.py is this player's twin, step for step).
+// The scripts of tests/answers/controllers, played to Kedge's controllers in simulated time: what the looks see is what
+// a real kube-controller-manager left (README.md there; record_scripts.py is this player's twin, step for step).
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <set>
@@ -94,8 +94,10 @@ std::pair<json::value, json::value> pod_of(const json::value& step) {
   if (!step["owner"].is_null()) meta.set("ownerReferences", json::array{step["owner"]});
   json::object container{{"name", "c"}, {"image", "i"}};
   if (!step["resources"].is_null()) container.set("resources", step["resources"]);
-  json::object spec{{"containers", json::array{container}}, {"terminationGracePeriodSeconds", 30},
-                    {"automountServiceAccountToken", false}, {"serviceAccountName", "default"}};
+  json::object spec{{"containers", json::array{container}},
+                    {"terminationGracePeriodSeconds", 30},
+                    {"automountServiceAccountToken", false},
+                    {"serviceAccountName", "default"}};
   for (auto [name, field] : {std::pair{"node", "nodeName"}, {"tolerations", "tolerations"}, {"volumes", "volumes"}})
     if (!step[name].is_null()) spec.set(field, step[name]);
   json::object status;
@@ -121,7 +123,8 @@ bool is_uid_at(std::string_view text, std::size_t at) {
 // The letters of generated names and of hashes.
 bool is_safe(char c) { return std::string_view("bcdfghjklmnpqrstvwxz2456789").find(c) != std::string_view::npos; }
 bool goes_on(std::string_view text, std::size_t at) {
-  return at < text.size() && ((text[at] >= 'a' && text[at] <= 'z') || (text[at] >= '0' && text[at] <= '9') || text[at] == '.');
+  return at < text.size() &&
+         ((text[at] >= 'a' && text[at] <= 'z') || (text[at] >= '0' && text[at] <= '9') || text[at] == '.');
 }
 // How many characters from `at` on are of the kind, when no word's character is before or behind them.
 template <typename F>
@@ -188,7 +191,8 @@ json::value normal(const json::value& v, const hash_words& hashes = {}) {
   return v;
 }
 
-json::array sorted_by_text(const json::value& list, const std::function<json::value(const json::value&)>& key = [](auto& v) { return v; }) {
+json::array sorted_by_text(
+    const json::value& list, const std::function<json::value(const json::value&)>& key = [](auto& v) { return v; }) {
   json::array out = list.array() ? *list.array() : json::array();
   std::ranges::stable_sort(out, {}, [&](auto& v) { return json::write(normal(key(v))); });
   return out;
@@ -196,7 +200,8 @@ json::array sorted_by_text(const json::value& list, const std::function<json::va
 
 std::string full_name(const json::value& o) {
   auto& meta = o["metadata"];
-  return (meta["namespace"].is_null() ? "" : std::string(meta["namespace"].as_string()) + "/") + std::string(meta["name"].as_string());
+  return (meta["namespace"].is_null() ? "" : std::string(meta["namespace"].as_string()) + "/") +
+         std::string(meta["name"].as_string());
 }
 
 // A pod as its workload made it.
@@ -249,7 +254,8 @@ json::value seen(const json::value& o, const hash_words& hashes, bool whole) {
   } else {
     for (auto& [name, value] : *o.object())
       if (name != "kind" && name != "apiVersion" && name != "metadata") out.set(name, value);
-    if (kind == "EndpointSlice") out.set("endpoints", sorted_by_text(o["endpoints"], [](auto& e) { return e["addresses"]; }));
+    if (kind == "EndpointSlice")
+      out.set("endpoints", sorted_by_text(o["endpoints"], [](auto& e) { return e["addresses"]; }));
   }
   return normal(json::value(std::move(out)), hashes);
 }
@@ -257,8 +263,10 @@ json::value seen(const json::value& o, const hash_words& hashes, bool whole) {
 std::string event_line(const json::value& e, const hash_words& hashes) {
   auto& about = e["involvedObject"];
   auto text = [](const json::value& v) { return v.as_string(); };
-  return normal_text(fmt::format("{} {} {} {} {}/{}: {}", text(e["type"]), text(e["reason"]), text(e["source"]["component"]), text(about["kind"]),
-                            text(about["namespace"]), text(about["name"]), text(e["message"])), hashes);
+  return normal_text(
+      fmt::format("{} {} {} {} {}/{}: {}", text(e["type"]), text(e["reason"]), text(e["source"]["component"]),
+                  text(about["kind"]), text(about["namespace"]), text(about["name"]), text(e["message"])),
+      hashes);
 }
 
 control_options options_of(const json::value& script) {
@@ -282,10 +290,11 @@ class play {
     c_.create(thing("ClusterRole").resource,
               yaml("{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: aggregator}, "
                    "rules: [{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [escalate]}]}"));
-    c_.create({"rbac.authorization.k8s.io", "v1", "clusterrolebindings"},
-              yaml("{kind: ClusterRoleBinding, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: aggregator}, "
-                   "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: aggregator}, "
-                   "subjects: [{kind: ServiceAccount, name: clusterrole-aggregation-controller, namespace: kube-system}]}"));
+    c_.create(
+        {"rbac.authorization.k8s.io", "v1", "clusterrolebindings"},
+        yaml("{kind: ClusterRoleBinding, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: aggregator}, "
+             "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: aggregator}, "
+             "subjects: [{kind: ServiceAccount, name: clusterrole-aggregation-controller, namespace: kube-system}]}"));
     c_.run_for(2s);
   }
 
@@ -300,7 +309,9 @@ class play {
       live(left > 0s ? duration(left) : 60s);
     } else if (auto* plural = s.find("deleteall")) {
       auto& t = thing_by_plural(plural->as_string());
-      for (auto& o : all(t)) c_.remove(t.resource, std::string(o["metadata"]["namespace"].as_string()), std::string(o["metadata"]["name"].as_string()), {.propagation_policy = "Background"});
+      for (auto& o : all(t))
+        c_.remove(t.resource, std::string(o["metadata"]["namespace"].as_string()),
+                  std::string(o["metadata"]["name"].as_string()), {.propagation_policy = "Background"});
     } else if (auto* how = s.find("finishjobs")) {
       finish_jobs(how->as_string());
     } else if (auto* act = s.find("kubelet")) {
@@ -335,7 +346,8 @@ class play {
     } else if (auto* gone = s.find("delete")) {
       c_.remove(thing((*gone)["kind"].as_string()).resource, std::string((*gone)["metadata"]["namespace"].as_string()),
                 std::string((*gone)["metadata"]["name"].as_string()),
-                {.propagation_policy = std::string((*gone)["propagationPolicy"].as_string()), .grace_seconds = (*gone)["gracePeriodSeconds"].as_integer(-1)});
+                {.propagation_policy = std::string((*gone)["propagationPolicy"].as_string()),
+                 .grace_seconds = (*gone)["gracePeriodSeconds"].as_integer(-1)});
     } else if (auto* what = s.find("look")) {
       count_hashes();
       json::object out;
@@ -355,8 +367,10 @@ class play {
     for (auto end = c_.w.now() + d; c_.w.now() < end;) {
       auto renewed = format_rfc3339_micro(wall());
       for (auto& name : alive_) {
-        auto lease = yaml(fmt::format("{{kind: Lease, apiVersion: coordination.k8s.io/v1, metadata: {{name: {0}, namespace: kube-node-lease}}, "
-                                      "spec: {{holderIdentity: {0}, leaseDurationSeconds: 40, renewTime: '{1}'}}}}", name, renewed));
+        auto lease = yaml(fmt::format(
+            "{{kind: Lease, apiVersion: coordination.k8s.io/v1, metadata: {{name: {0}, namespace: kube-node-lease}}, "
+            "spec: {{holderIdentity: {0}, leaseDurationSeconds: 40, renewTime: '{1}'}}}}",
+            name, renewed));
         if (known_.insert(name).second)
           c_.create(thing("Lease").resource, lease);
         else
@@ -377,13 +391,18 @@ class play {
     for (auto& pod : all(thing("Pod"))) {
       auto phase = pod["status"]["phase"].as_string();
       const bool deleting = !pod["metadata"]["deletionTimestamp"].is_null();
-      const bool fits = does == "end" ? deleting : !deleting && (does == "run" ? phase == "Pending" : phase != "Succeeded" && phase != "Failed");
+      const bool fits =
+          does == "end" ? deleting
+                        : !deleting && (does == "run" ? phase == "Pending" : phase != "Succeeded" && phase != "Failed");
       if (!fits || pod["metadata"]["namespace"].as_string() != "default") continue;
       if (act.find("name") && act["name"].as_string() != pod["metadata"]["name"].as_string()) continue;
-      if (!api::label_selector::from_map(or_else(act["labels"], json::object())).matches(pod["metadata"]["labels"])) continue;
+      if (!api::label_selector::from_map(or_else(act["labels"], json::object())).matches(pod["metadata"]["labels"]))
+        continue;
       chosen.push_back(pod);
     }
-    std::ranges::sort(chosen, {}, [](auto& p) { return std::pair(p["status"]["phase"].as_string() != "Running", p["metadata"]["name"].as_string()); });
+    std::ranges::sort(chosen, {}, [](auto& p) {
+      return std::pair(p["status"]["phase"].as_string() != "Running", p["metadata"]["name"].as_string());
+    });
     auto count = std::min(chosen.size(), static_cast<std::size_t>(act["count"].as_integer(1'000'000)));
     for (std::size_t i = 0; i < count; ++i) kubelet_does(act, chosen[i]);
   }
@@ -397,7 +416,9 @@ class play {
       auto now = format_rfc3339(wall());
       auto& status = p.member("status");
       status.set("phase", does == "succeed" ? "Succeeded" : does == "fail" ? "Failed" : "Running");
-      set_pod_condition(status, json::object{{"type", "Ready"}, {"status", does == "run" ? "True" : "False"}, {"lastTransitionTime", now}});
+      set_pod_condition(
+          status,
+          json::object{{"type", "Ready"}, {"status", does == "run" ? "True" : "False"}, {"lastTransitionTime", now}});
       for (std::size_t i = 0; i < act["conditions"].size(); ++i) set_pod_condition(status, act["conditions"][i]);
       if (status["podIPs"].empty()) {
         ++addresses_;
@@ -408,24 +429,32 @@ class play {
       }
       json::value state = json::object{{"running", json::object{{"startedAt", now}}}};
       if (does == "succeed" || does == "fail")
-        state = json::object{{"terminated", json::object{{"exitCode", act["exit"].as_integer(does == "fail")}, {"reason", does == "fail" ? "Error" : "Completed"},
-                                                         {"startedAt", now}, {"finishedAt", now}}}};
+        state = json::object{{"terminated", json::object{{"exitCode", act["exit"].as_integer(does == "fail")},
+                                                         {"reason", does == "fail" ? "Error" : "Completed"},
+                                                         {"startedAt", now},
+                                                         {"finishedAt", now}}}};
       json::array containers;
       for (std::size_t i = 0; i < p["spec"]["containers"].size(); ++i)
-        containers.emplace_back(json::object{{"name", p["spec"]["containers"][i]["name"]}, {"image", "i"}, {"imageID", ""}, {"ready", does == "run"},
-                                             {"restartCount", act["restarts"].as_integer()}, {"state", state}});
+        containers.emplace_back(json::object{{"name", p["spec"]["containers"][i]["name"]},
+                                             {"image", "i"},
+                                             {"imageID", ""},
+                                             {"ready", does == "run"},
+                                             {"restartCount", act["restarts"].as_integer()},
+                                             {"state", state}});
       status.set("containerStatuses", std::move(containers));
       if (act.find("reason")) status.set("reason", act["reason"]);
     });
   }
 
   void bind(const json::value& pod, std::string node) {
-    auto& terms = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
+    auto& terms =
+        pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
     for (std::size_t i = 0; i < terms.size(); ++i)
       if (auto& fields = terms[i]["matchFields"]; !fields.empty()) node = fields[0]["values"][0].as_string();
     CHECK(c_.act([&](api::objects& o) -> task<std::string> {
       auto& m = pod["metadata"];
-      auto done = co_await o.bind(std::string(m["namespace"].as_string()), std::string(m["name"].as_string()), std::string(m["uid"].as_string()), node);
+      auto done = co_await o.bind(std::string(m["namespace"].as_string()), std::string(m["name"].as_string()),
+                                  std::string(m["uid"].as_string()), node);
       co_return done || done.error().code == 409 ? "" : done.error().message;
     }) == "");
   }
@@ -439,8 +468,8 @@ class play {
 
   void merge(std::string_view kind, const json::value& meta, json::value patch, std::string part) {
     auto why = c_.act([&](api::objects& o) -> task<std::string> {
-      auto done = co_await o.patch(thing(kind).resource, std::string(meta["namespace"].as_string()), std::string(meta["name"].as_string()),
-                                   api::patch_kind::merge, patch, part);
+      auto done = co_await o.patch(thing(kind).resource, std::string(meta["namespace"].as_string()),
+                                   std::string(meta["name"].as_string()), api::patch_kind::merge, patch, part);
       co_return done ? "" : done.error().message;
     });
     CHECK(why == "");
@@ -451,7 +480,9 @@ class play {
     if (!zone.is_null()) labels.set("topology.kubernetes.io/zone", zone);
     if (auto* own = more.object())
       for (auto& [label, value] : *own) labels.set(label, value);
-    c_.create(thing("Node").resource, json::object{{"kind", "Node"}, {"apiVersion", "v1"}, {"metadata", json::object{{"name", name}, {"labels", labels}}}});
+    c_.create(thing("Node").resource, json::object{{"kind", "Node"},
+                                                   {"apiVersion", "v1"},
+                                                   {"metadata", json::object{{"name", name}, {"labels", labels}}}});
     json::object first{{"Ready", "True"}};
     for (auto kind : kubelets_conditions) first.set(kind, "False");
     set_conditions(name, first);
@@ -461,16 +492,19 @@ class play {
   void finish_jobs(std::string_view how) {
     for (auto& o : all(thing("Job"))) {
       if (!o["status"]["conditions"].empty()) continue;
-      c_.set_status(thing("Job").resource, "default", std::string(o["metadata"]["name"].as_string()), [&](json::value& job) {
-        auto now = format_rfc3339(wall());
-        auto& status = job.member("status");
-        status.set("startTime", now);
-        json::array conditions;
-        for (auto type : {how == "Complete" ? std::string_view("SuccessCriteriaMet") : std::string_view("FailureTarget"), how})
-          conditions.emplace_back(json::object{{"type", type}, {"status", "True"}, {"lastTransitionTime", now}, {"lastProbeTime", now}});
-        status.set("conditions", std::move(conditions));
-        if (how == "Complete") status.set("completionTime", now), status.set("succeeded", 1);
-      });
+      c_.set_status(
+          thing("Job").resource, "default", std::string(o["metadata"]["name"].as_string()), [&](json::value& job) {
+            auto now = format_rfc3339(wall());
+            auto& status = job.member("status");
+            status.set("startTime", now);
+            json::array conditions;
+            for (auto type :
+                 {how == "Complete" ? std::string_view("SuccessCriteriaMet") : std::string_view("FailureTarget"), how})
+              conditions.emplace_back(json::object{
+                  {"type", type}, {"status", "True"}, {"lastTransitionTime", now}, {"lastProbeTime", now}});
+            status.set("conditions", std::move(conditions));
+            if (how == "Complete") status.set("completionTime", now), status.set("succeeded", 1);
+          });
     }
   }
 
@@ -482,7 +516,11 @@ class play {
       for (auto& [kind, status] : wanted) {
         auto it = std::ranges::find_if(list, [&](auto& c) { return c["type"].as_string() == kind; });
         if (it == list.end()) it = list.insert(it, json::object{{"type", kind}});
-        for (auto& [field, value] : json::object{{"status", status}, {"reason", "Posted"}, {"message", "posted"}, {"lastHeartbeatTime", now}, {"lastTransitionTime", now}})
+        for (auto& [field, value] : json::object{{"status", status},
+                                                 {"reason", "Posted"},
+                                                 {"message", "posted"},
+                                                 {"lastHeartbeatTime", now},
+                                                 {"lastTransitionTime", now}})
           it->set(field, value);
       }
     });
@@ -534,7 +572,8 @@ class play {
                       noted.empty() ? o["revision"].as_integer() : parse_int(noted).value_or(0), hashed);
       }
     for (auto& [owner, revision, hashed] : found)
-      if (hashed.size() >= 7 && hashed.size() <= 10 && std::ranges::all_of(hashed, is_safe)) hashes_.emplace(hashed, fmt::format("HASH{}", hashes_.size() + 1));
+      if (hashed.size() >= 7 && hashed.size() <= 10 && std::ranges::all_of(hashed, is_safe))
+        hashes_.emplace(hashed, fmt::format("HASH{}", hashes_.size() + 1));
   }
 
   // How many endpoints each slice has, where which ones it has is chance.
@@ -554,7 +593,8 @@ class play {
     std::map<std::pair<std::string, std::string>, json::value> objects;
     std::set<std::string> lines;
     for (auto& o : all(thing_by_plural(plural))) {
-      if (std::ranges::find(own_namespaces, o["metadata"]["namespace"].as_string()) != std::end(own_namespaces)) continue;
+      if (std::ranges::find(own_namespaces, o["metadata"]["namespace"].as_string()) != std::end(own_namespaces))
+        continue;
       if (!name.empty() && o["metadata"]["name"].as_string() != name) continue;
       if (plural == "events") {
         lines.insert(event_line(o, hashes_));
@@ -594,18 +634,23 @@ std::string canonical_text(std::string_view text) {
 }
 
 bool is_list_of_conditions(const json::array& list) {
-  return !list.empty() && std::ranges::all_of(list, [](auto& c) { return c["type"].is_string() && c["status"].is_string(); });
+  return !list.empty() &&
+         std::ranges::all_of(list, [](auto& c) { return c["type"].is_string() && c["status"].is_string(); });
 }
 
 // Lists whose order is that of a hash, there.
-constexpr std::string_view kept_as_sets[] = {"events", "subsets", "addresses", "notReadyAddresses", "ports", "wholepods"};
+constexpr std::string_view kept_as_sets[] = {"events", "subsets",  "addresses", "notReadyAddresses",
+                                             "ports",  "wholepods"};
 // Which of two quick looks told it.
 constexpr std::string_view trigger_note = "endpoints.kubernetes.io/last-change-trigger-time";
 
 // A daemon without its node: which one an update begins with is chance.
 void forget_node(json::object& pod) {
   auto* affinity = pod.find("affinity");
-  if (!affinity || (*affinity)["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"][0]["matchFields"].empty()) return;
+  if (!affinity || (*affinity)["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"][0]
+                              ["matchFields"]
+                                  .empty())
+    return;
   pod.erase("affinity");
   if (auto* node = pod.find("nodeName")) *node = "NODE";
 }
@@ -630,10 +675,12 @@ json::value canonical(const json::value& v, std::string_view name = {}) {
   if (auto* members = v.object()) {
     json::object out;
     for (auto& [key, value] : *members)
-      if (key != trigger_note && !(key == "annotations" && value.size() == 1 && value.find(trigger_note))) out.append(key, canonical(value, key));
+      if (key != trigger_note && !(key == "annotations" && value.size() == 1 && value.find(trigger_note)))
+        out.append(key, canonical(value, key));
     forget_node(out);
     // A Deployment's that both mean the same.
-    if (auto reason = v["reason"].as_string(); reason == "NewReplicaSetCreated" || reason == "ReplicaSetUpdated") out.set("reason", "moves"), out.erase("message");
+    if (auto reason = v["reason"].as_string(); reason == "NewReplicaSetCreated" || reason == "ReplicaSetUpdated")
+      out.set("reason", "moves"), out.erase("message");
     return out;
   }
   return v;
@@ -686,8 +733,18 @@ void compare(const std::filesystem::path& scripts) {
 
 }  // namespace
 
-TEST_CASE("controllers do to nodes what kube-controller-manager does") { compare(KEDGE_ANSWERS "/controllers/nodes.yaml"); }
-TEST_CASE("controllers keep workloads as kube-controller-manager does") { compare(KEDGE_ANSWERS "/controllers/workloads.yaml"); }
-TEST_CASE("controllers keep daemons as kube-controller-manager does") { compare(KEDGE_ANSWERS "/controllers/daemons.yaml"); }
-TEST_CASE("controllers tell who serves as kube-controller-manager does") { compare(KEDGE_ANSWERS "/controllers/endpoints.yaml"); }
-TEST_CASE("controllers clean up what kube-controller-manager cleans up") { compare(KEDGE_ANSWERS "/controllers/cleanup.yaml"); }
+TEST_CASE("controllers do to nodes what kube-controller-manager does") {
+  compare(KEDGE_ANSWERS "/controllers/nodes.yaml");
+}
+TEST_CASE("controllers keep workloads as kube-controller-manager does") {
+  compare(KEDGE_ANSWERS "/controllers/workloads.yaml");
+}
+TEST_CASE("controllers keep daemons as kube-controller-manager does") {
+  compare(KEDGE_ANSWERS "/controllers/daemons.yaml");
+}
+TEST_CASE("controllers tell who serves as kube-controller-manager does") {
+  compare(KEDGE_ANSWERS "/controllers/endpoints.yaml");
+}
+TEST_CASE("controllers clean up what kube-controller-manager cleans up") {
+  compare(KEDGE_ANSWERS "/controllers/cleanup.yaml");
+}

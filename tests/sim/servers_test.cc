@@ -1,4 +1,5 @@
-// Several servers over one database: who leads, who is listed, and what they share, through crashes, outages and clocks that jump.
+// Several servers over one database: who leads, who is listed, and what they share, through crashes, outages and clocks
+// that jump.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -22,15 +23,19 @@ namespace {
 
 class no_admission final : public api::admission {
  public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
+  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
+  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
 };
 
 // What stands outside of the servers and sees all of them.
 struct cluster {
   datastore::memory_database db{datastore::memory_database::durability::each_commit, true};
-  bool away = false;                     // the database doesn't answer
-  std::map<std::string, int> leading;    // server → how many lead() run there now
+  bool away = false;                   // the database doesn't answer
+  std::map<std::string, int> leading;  // server → how many lead() run there now
   std::map<std::string, std::string> refused;
   std::set<std::string> joined;
 
@@ -58,7 +63,8 @@ struct cluster {
     REQUIRE(o.has_value());
     auto& items = list == "subsets" ? (*o)["subsets"][0]["addresses"] : (*o)["endpoints"];
     for (std::size_t i = 0; i < items.size(); ++i)
-      out += (out.empty() ? "" : " ") + std::string(list == "subsets" ? items[i][field].as_string() : items[i][field][0].as_string());
+      out += (out.empty() ? "" : " ") +
+             std::string(list == "subsets" ? items[i][field].as_string() : items[i][field][0].as_string());
     return out;
   }
   std::string endpoints() const {
@@ -75,7 +81,8 @@ struct server_setup {
 };
 
 task<void> server_main(host& h, cluster& c, server_setup setup) {
-  auto opened = co_await store::open_store({.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
+  auto opened = co_await store::open_store(
+      {.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
   if (!opened) {
     c.refused[h.name()] = opened.error().message;
     co_return;
@@ -93,7 +100,9 @@ task<void> server_main(host& h, cluster& c, server_setup setup) {
     co_return;
   }
   c.joined.insert(h.name());
-  control::election election(*objects, {.name = "kube-controller-manager", .identity = h.name(), .leave_it = [&] { return listed.k3s_lives(); }});
+  control::election election(*objects, {.name = "kube-controller-manager", .identity = h.name(), .leave_it = [&] {
+                                          return listed.k3s_lives();
+                                        }});
   reactor::scope parts;
   struct mark {
     int& n;
@@ -114,9 +123,11 @@ task<void> server_main(host& h, cluster& c, server_setup setup) {
   co_await (*opened)->close();
 }
 
-// What a K3s server does on the same datastore: kube-apiserver's row, renewed every 10 s for 15 s, and client-go's election.
+// What a K3s server does on the same datastore: kube-apiserver's row, renewed every 10 s for 15 s, and client-go's
+// election.
 task<void> k3s_main(host& h, cluster& c, bool controllers) {
-  auto opened = co_await store::open_store({.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
+  auto opened = co_await store::open_store(
+      {.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
   REQUIRE(opened.has_value());
   no_admission rules;
   api::service_ranges ranges;
@@ -136,11 +147,14 @@ task<void> k3s_main(host& h, cluster& c, bool controllers) {
   auto key = "/registry/masterleases/" + h.address();
   for (int generation = 1;; ++generation) {
     auto row = (*opened)->current().find(key);
-    (void)co_await (*opened)->write({.kind = row ? store::write_kind::update : store::write_kind::create,
-                                     .key = key,
-                                     .value = fmt::format(R"({{"kind":"Endpoints","apiVersion":"v1","metadata":{{"generation":{}}},"subsets":[{{"addresses":[{{"ip":"{}"}}]}}]}})", generation, h.address()),
-                                     .expected = row ? row->mod() : 0,
-                                     .lease_seconds = 15});
+    (void)co_await (*opened)->write(
+        {.kind = row ? store::write_kind::update : store::write_kind::create,
+         .key = key,
+         .value = fmt::format(
+             R"({{"kind":"Endpoints","apiVersion":"v1","metadata":{{"generation":{}}},"subsets":[{{"addresses":[{{"ip":"{}"}}]}}]}})",
+             generation, h.address()),
+         .expected = row ? row->mod() : 0,
+         .lease_seconds = 15});
     co_await reactor::sleep_for(10s);
   }
 }
@@ -163,10 +177,12 @@ struct scenario {
       if (h->running()) h->crash();
   }
   bool until(duration limit, const std::function<bool()>& done) {
-    return w.run_until([&] {
-      most_leaders = std::max(most_leaders, static_cast<unsigned>(shared.leaders().size()));
-      return done();
-    }, limit);
+    return w.run_until(
+        [&] {
+          most_leaders = std::max(most_leaders, static_cast<unsigned>(shared.leaders().size()));
+          return done();
+        },
+        limit);
   }
   host& leader() {
     for (auto* h : hosts)
@@ -182,7 +198,10 @@ TEST_CASE("one of the servers leads, and another when it dies") {
   for (auto seed : seeds(20)) {
     CAPTURE(seed);
     scenario s(seed, 3);
-    REQUIRE(s.until(30s, [&] { return s.shared.joined.size() == 3 && s.shared.leaders().size() == 1 && s.shared.endpoints() == "10.0.0.1 10.0.0.2 10.0.0.3"; }));
+    REQUIRE(s.until(30s, [&] {
+      return s.shared.joined.size() == 3 && s.shared.leaders().size() == 1 &&
+             s.shared.endpoints() == "10.0.0.1 10.0.0.2 10.0.0.3";
+    }));
     s.hosts[1]->jump_clock(3h);  // nobody compares clocks
     for (int round = 0; round < 3; ++round) {
       auto& old = s.leader();
@@ -203,7 +222,10 @@ TEST_CASE("a dead server is out of the endpoints within seconds, while the leade
   for (auto seed : seeds(20)) {
     CAPTURE(seed);
     scenario s(seed, 3);
-    REQUIRE(s.until(30s, [&] { return s.shared.joined.size() == 3 && s.shared.leaders().size() == 1 && s.shared.endpoints() == "10.0.0.1 10.0.0.2 10.0.0.3"; }));
+    REQUIRE(s.until(30s, [&] {
+      return s.shared.joined.size() == 3 && s.shared.leaders().size() == 1 &&
+             s.shared.endpoints() == "10.0.0.1 10.0.0.2 10.0.0.3";
+    }));
     auto dies = std::find_if(s.hosts.begin(), s.hosts.end(), [&](host* h) { return h != &s.leader(); });
     (*dies)->crash();
     auto address = (*dies)->address();
@@ -222,7 +244,8 @@ TEST_CASE("who stops cleanly is out at once, and another leads at once") {
     }
     REQUIRE(s.until(5s, [&] { return s.shared.endpoints() == "10.0.0.1 10.0.0.2 10.0.0.3"; }));
     REQUIRE(s.until(20s, [&] { return s.shared.leaders().empty(); }));
-    CHECK(s.until(200ms, [&] { return s.shared.leaders().size() == 1 && s.shared.endpoints() == "10.0.0.2 10.0.0.3"; }));
+    CHECK(
+        s.until(200ms, [&] { return s.shared.leaders().size() == 1 && s.shared.endpoints() == "10.0.0.2 10.0.0.3"; }));
     CHECK(s.most_leaders == 1);
   }
 }
@@ -231,7 +254,10 @@ TEST_CASE("while the database is away the leader stops, and nobody is taken for 
   for (auto seed : seeds(10)) {
     CAPTURE(seed);
     scenario s(seed, 3);
-    REQUIRE(s.until(30s, [&] { return s.shared.joined.size() == 3 && s.shared.leaders().size() == 1 && s.shared.endpoints() == "10.0.0.1 10.0.0.2 10.0.0.3"; }));
+    REQUIRE(s.until(30s, [&] {
+      return s.shared.joined.size() == 3 && s.shared.leaders().size() == 1 &&
+             s.shared.endpoints() == "10.0.0.1 10.0.0.2 10.0.0.3";
+    }));
     s.shared.away = true;
     REQUIRE(s.until(13s, [&] { return s.shared.leaders().empty(); }));
     s.w.run_for(40s);
@@ -254,10 +280,13 @@ TEST_CASE("a server with other critical settings, or a name that is taken, is re
     REQUIRE(s.until(30s, [&] { return s.shared.joined.size() == 2; }));
     auto& other = s.w.add_host("other");
     s.hosts.push_back(&other);
-    other.start([&s](host& h) { return server_main(h, s.shared, {.settings = json::object{{"cluster-cidr", "10.52.0.0/16"}}}); });
+    other.start([&s](host& h) {
+      return server_main(h, s.shared, {.settings = json::object{{"cluster-cidr", "10.52.0.0/16"}}});
+    });
     REQUIRE(s.until(15s, [&] { return s.shared.refused.contains("other"); }));
     CHECK(s.shared.refused["other"].find("critical configuration value mismatch between servers") != std::string::npos);
-    CHECK(s.shared.refused["other"].find("--cluster-cidr is \"10.52.0.0/16\" here and \"10.42.0.0/16\" there") != std::string::npos);
+    CHECK(s.shared.refused["other"].find("--cluster-cidr is \"10.52.0.0/16\" here and \"10.42.0.0/16\" there") !=
+          std::string::npos);
     auto& twin = s.w.add_host("twin");
     s.hosts.push_back(&twin);
     twin.start([&s](host& h) { return server_main(h, s.shared, {.node_name = "s1"}); });
@@ -279,7 +308,8 @@ TEST_CASE("of two servers that start together with different settings one stays"
     scenario s(seed, 0);
     for (auto cidr : {"10.42.0.0/16", "10.52.0.0/16"}) {
       s.hosts.push_back(&s.w.add_host(cidr));
-      s.hosts.back()->start([&s, cidr](host& h) { return server_main(h, s.shared, {.settings = json::object{{"cluster-cidr", cidr}}}); });
+      s.hosts.back()->start(
+          [&s, cidr](host& h) { return server_main(h, s.shared, {.settings = json::object{{"cluster-cidr", cidr}}}); });
     }
     REQUIRE(s.until(30s, [&] { return s.shared.refused.size() + s.shared.joined.size() >= 2; }));
     CHECK(s.shared.joined.size() == 1);
@@ -291,7 +321,10 @@ TEST_CASE("a K3s server on the same datastore is listed as long as it lives, and
   for (auto seed : seeds(10)) {
     CAPTURE(seed);
     scenario s(seed, 2);
-    REQUIRE(s.until(30s, [&] { return s.shared.joined.size() == 2 && s.shared.leaders().size() == 1 && s.shared.endpoints() == "10.0.0.1 10.0.0.2"; }));
+    REQUIRE(s.until(30s, [&] {
+      return s.shared.joined.size() == 2 && s.shared.leaders().size() == 1 &&
+             s.shared.endpoints() == "10.0.0.1 10.0.0.2";
+    }));
     auto& k3s = s.w.add_host("k3s");
     s.hosts.push_back(&k3s);
     k3s.start([&s](host& h) { return k3s_main(h, s.shared, true); });
@@ -300,7 +333,8 @@ TEST_CASE("a K3s server on the same datastore is listed as long as it lives, and
     REQUIRE(s.until(10s, [&] { return s.shared.leaders() == std::set<std::string>{"k3s"}; }));
     bool always = true;
     s.until(60s, [&] {
-      always = always && s.shared.endpoints() == "10.0.0.1 10.0.0.2 10.0.0.3" && s.shared.leaders() == std::set<std::string>{"k3s"};
+      always = always && s.shared.endpoints() == "10.0.0.1 10.0.0.2 10.0.0.3" &&
+               s.shared.leaders() == std::set<std::string>{"k3s"};
       return false;
     });
     CHECK(always);

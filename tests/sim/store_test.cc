@@ -1,4 +1,5 @@
-// Clients, a server and its store, over a network that delays and resets and a machine that dies: what was acknowledged stays.
+// Clients, a server and its store, over a network that delays and resets and a machine that dies: what was acknowledged
+// stays.
 #include <doctest/doctest.h>
 
 #include <map>
@@ -70,7 +71,9 @@ class things final : public http::handler {
 };
 
 task<void> server_main(host& h, datastore::memory_database& db) {
-  auto opened = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = {{"writer", std::string(prefix), &writer_of}}});
+  auto opened = co_await store::open_store({.log = datastore::make_memory_log(db),
+                                            .loops = {&h.loop()},
+                                            .indexes = {{"writer", std::string(prefix), &writer_of}}});
   REQUIRE(opened.has_value());
   things handler(**opened);
   http::server_options o;
@@ -110,7 +113,10 @@ void run(std::uint64_t seed) {
   server.start([&](host& h) { return server_main(h, db); });
   history out;
   constexpr int clients = 4;
-  for (int i = 0; i < clients; ++i) w.add_host("client" + std::to_string(i)).start([&, i](host& h) { return client_main(h, server.address(), i, 60, out); });
+  for (int i = 0; i < clients; ++i)
+    w.add_host("client" + std::to_string(i)).start([&, i](host& h) {
+      return client_main(h, server.address(), i, 60, out);
+    });
   for (int i = 0; i < 5; ++i) {
     w.after(w.between(20ms, 900ms), [&] {
       if (!server.running()) return;

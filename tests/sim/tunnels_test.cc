@@ -1,4 +1,5 @@
-// Servers that reach a node through its tunnels, while links between them die without a word: how long who asks has to wait.
+// Servers that reach a node through its tunnels, while links between them die without a word: how long who asks has to
+// wait.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -23,8 +24,12 @@ constexpr std::uint16_t server_port = 6443, kubelet_port = 10250;
 
 class no_admission final : public api::admission {
  public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
+  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
+  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
 };
 
 struct handler final : net::http::handler {
@@ -40,12 +45,16 @@ struct secrets {
     seeded_random random(1);
     auto ca = crypto::authority::create("sim", system_wall_time()).value();
     auto own = crypto::private_key::generate(crypto::key_kind::ecdsa_p256).value();
-    auto leaf = crypto::issue(ca, own.public_part(), {.common_name = "sim", .dns_names = {"sim"}, .server = true}, system_wall_time(), random).value();
+    auto leaf = crypto::issue(ca, own.public_part(), {.common_name = "sim", .dns_names = {"sim"}, .server = true},
+                              system_wall_time(), random)
+                    .value();
     chain = crypto::chain_pem(leaf, ca);
     key = own.pem();
     trusting = net::tls_client_context::make({.insecure = true, .alpn = {"http/1.1"}}).value();
   }
-  std::shared_ptr<net::tls_server_context> server() const { return net::tls_server_context::make({.http2 = false}, chain, key).value(); }
+  std::shared_ptr<net::tls_server_context> server() const {
+    return net::tls_server_context::make({.http2 = false}, chain, key).value();
+  }
 };
 
 task<void> server_main(host& h, const secrets& keys, std::vector<host*> all) {
@@ -56,9 +65,12 @@ task<void> server_main(host& h, const secrets& keys, std::vector<host*> all) {
   api::service_ranges ranges;
   auto objects = api::make_objects(**opened, rules, ranges);
   std::string endpoints;
-  for (auto* other : all) endpoints += fmt::format("{}{{\"addresses\":[\"{}\"]}}", endpoints.empty() ? "" : ",", other->address());
-  auto slice = json::parse(fmt::format(R"({{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{{"name":"kubernetes",
-    "labels":{{"kubernetes.io/service-name":"kubernetes"}}}},"addressType":"IPv4","endpoints":[{}],"ports":[{{"name":"https","port":{}}}]}})", endpoints, server_port));
+  for (auto* other : all)
+    endpoints += fmt::format("{}{{\"addresses\":[\"{}\"]}}", endpoints.empty() ? "" : ",", other->address());
+  auto slice = json::parse(
+      fmt::format(R"({{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{{"name":"kubernetes",
+    "labels":{{"kubernetes.io/service-name":"kubernetes"}}}},"addressType":"IPv4","endpoints":[{}],"ports":[{{"name":"https","port":{}}}]}})",
+                  endpoints, server_port));
   auto node = json::parse(R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"n1"}})");
   auto slice_made = co_await objects->create({"discovery.k8s.io", "v1", "endpointslices"}, "default", *slice);
   REQUIRE_MESSAGE(slice_made.has_value(), slice_made.error().message);
@@ -71,12 +83,14 @@ task<void> server_main(host& h, const secrets& keys, std::vector<host*> all) {
   settings.advertise_port = server_port;
   settings.service_cidrs = {"10.43.0.0/16"};
   tunnel::server tunnels({&h.loop()});
-  supervisor::node_dialer dialer({.settings = settings, .tunnels = tunnels, .objects = *objects, .peers = keys.trusting, .network = &h});
+  supervisor::node_dialer dialer(
+      {.settings = settings, .tunnels = tunnels, .objects = *objects, .peers = keys.trusting, .network = &h});
   supervisor::node_proxy proxy(dialer, *objects, keys.trusting);
   handler front;
   front.run = [&](net::http::exchange& e) -> task<void> {
     if (e.request().method == "CONNECT") {
-      auto there = co_await dialer.dial_target(e.request().target, !e.request().headers.has(supervisor::relayed_header));
+      auto there =
+          co_await dialer.dial_target(e.request().target, !e.request().headers.has(supervisor::relayed_header));
       if (!there) {
         (void)co_await e.respond({.status = 502, .headers = {}}, there.error().message);
         co_return;
@@ -87,7 +101,8 @@ task<void> server_main(host& h, const secrets& keys, std::vector<host*> all) {
     }
     if (e.request().path == "/v1-k3s/connect") co_return co_await tunnels.serve(e, "n1");
     auto info = api::parse_request(e.request().method, e.request().path, {});
-    auto to = api::authorization::own(info.user, info.verb, *api::builtin_registry().find("", "v1", info.resource), info.ns, info.name, info.subresource);
+    auto to = api::authorization::own(info.user, info.verb, *api::builtin_registry().find("", "v1", info.resource),
+                                      info.ns, info.name, info.subresource);
     co_await proxy.serve(e, to, info.rest);
   };
   net::http::server http(front, {.listen = {{h.address(), server_port}}, .tls = keys.server(), .network = &h});
@@ -96,7 +111,9 @@ task<void> server_main(host& h, const secrets& keys, std::vector<host*> all) {
 
 task<void> node_main(host& h, const secrets& keys, std::vector<host*> servers) {
   handler kubelet;
-  kubelet.run = [](net::http::exchange& e) -> task<void> { (void)co_await e.respond({.status = 200, .headers = {}}, "ok"); };
+  kubelet.run = [](net::http::exchange& e) -> task<void> {
+    (void)co_await e.respond({.status = 200, .headers = {}}, "ok");
+  };
   net::http::server http(kubelet, {.listen = {{h.address(), kubelet_port}}, .tls = keys.server(), .network = &h});
   tunnel::client tunnels({.tls = [&] { return keys.trusting; },
                           .allow = [](std::string_view, std::string_view) { return true; },
@@ -122,7 +139,10 @@ struct cluster {
   net::http::client_request wanted;
   std::optional<std::pair<int, duration>> got;
 
-  cluster() : servers{&w.add_host("a"), &w.add_host("b"), &w.add_host("c")}, node(w.add_host("n1")), user(w.add_host("user")) {
+  cluster()
+      : servers{&w.add_host("a"), &w.add_host("b"), &w.add_host("c")},
+        node(w.add_host("n1")),
+        user(w.add_host("user")) {
     for (auto* s : servers) s->start([this](host& h) { return server_main(h, keys, servers); });
     node.start([this](host& h) { return node_main(h, keys, servers); });
     user.start([this](host& h) { return user_main(h); });
@@ -144,7 +164,9 @@ struct cluster {
   }
   // One request; what came, and after how long. 0: nothing within a minute.
   std::pair<int, duration> ask(host& server, std::string method = "GET") {
-    wanted = {.to = {.at = {server.address(), server_port}, .host = "sim", .tls = keys.trusting}, .method = std::move(method), .path = "/api/v1/nodes/n1/proxy/healthz"};
+    wanted = {.to = {.at = {server.address(), server_port}, .host = "sim", .tls = keys.trusting},
+              .method = std::move(method),
+              .path = "/api/v1/nodes/n1/proxy/healthz"};
     got.reset();
     {
       reactor::loop::current_guard on_user(user.loop());
@@ -171,7 +193,8 @@ TEST_CASE("a node is reached while its link to a server is dead, by way of the o
     fast("all is well");
     fast("over a kept connection");
 
-    // The link dies without a word. The first request finds that out; from then on others relay, with or without a kept connection.
+    // The link dies without a word. The first request finds that out; from then on others relay, with or without a kept
+    // connection.
     c.w.cut(c[asked], c.node);
     auto [status, took] = c.ask(c[asked]);
     CHECK(status == 200);

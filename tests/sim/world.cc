@@ -1,8 +1,8 @@
 #include "world.h"
 
 #include <algorithm>
-#include <deque>
 #include <cstdlib>
+#include <deque>
 
 #include "base/strings.h"
 
@@ -53,11 +53,12 @@ class sim_backend final : public reactor::backend {
 
 // ---- streams ----
 
-// One direction's far end is the other stream. `id` names a connection's end in deliveries, so that bytes that arrive after
-// the end is gone are dropped rather than given to whatever lives at its address then.
+// One direction's far end is the other stream. `id` names a connection's end in deliveries, so that bytes that arrive
+// after the end is gone are dropped rather than given to whatever lives at its address then.
 class sim_stream final : public reactor::stream {
  public:
-  sim_stream(host& h, reactor::endpoint local, reactor::endpoint peer) : host_(h), local_(std::move(local)), peer_(std::move(peer)) {
+  sim_stream(host& h, reactor::endpoint local, reactor::endpoint peer)
+      : host_(h), local_(std::move(local)), peer_(std::move(peer)) {
     host_.streams_.insert(this);
   }
   ~sim_stream() override {
@@ -151,7 +152,8 @@ class sim_stream final : public reactor::stream {
                      std::shared_ptr<std::deque<std::function<void(sim_stream&)>>> under_way) {
     w.at(when, [&w, from, to, far, under_way] {
       if (!to || !from) return;
-      if (w.is_cut(*from, *to)) return arrive(w, from, to, far, w.now() + std::chrono::milliseconds(200), under_way);  // TCP tries again
+      if (w.is_cut(*from, *to))
+        return arrive(w, from, to, far, w.now() + std::chrono::milliseconds(200), under_way);  // TCP tries again
       auto what = std::move(under_way->front());
       under_way->pop_front();
       if (!far || !*far || !(*far)->host_.running()) return;
@@ -198,7 +200,8 @@ class sim_stream final : public reactor::stream {
   reactor::endpoint local_, peer_;
   std::shared_ptr<sim_stream*> alive_ = std::make_shared<sim_stream*>(this);
   std::shared_ptr<sim_stream*> far_;
-  std::shared_ptr<std::deque<std::function<void(sim_stream&)>>> under_way_ = std::make_shared<std::deque<std::function<void(sim_stream&)>>>();
+  std::shared_ptr<std::deque<std::function<void(sim_stream&)>>> under_way_ =
+      std::make_shared<std::deque<std::function<void(sim_stream&)>>>();
   std::vector<std::string> received_;
   std::size_t unread_ = 0, in_flight_ = 0;
   time_point last_arrival_{};
@@ -231,7 +234,8 @@ class sim_listener final : public reactor::listener {
 
 // ---- host ----
 
-host::host(world& w, std::string name, std::string address) : world_(w), name_(std::move(name)), address_(std::move(address)) {}
+host::host(world& w, std::string name, std::string address)
+    : world_(w), name_(std::move(name)), address_(std::move(address)) {}
 host::~host() { crash(); }
 
 void host::start(std::function<task<void>(host&)> main) {
@@ -279,7 +283,8 @@ sim_listener* host::listener_for(const reactor::endpoint& to) const {
 }
 
 std::uint16_t host::ephemeral_port() noexcept {
-  if (next_port_ < first_ephemeral_port) next_port_ = first_ephemeral_port;  // at first, and when they have all been used
+  if (next_port_ < first_ephemeral_port)
+    next_port_ = first_ephemeral_port;  // at first, and when they have all been used
   return next_port_++;
 }
 
@@ -329,7 +334,8 @@ world::~world() {
 
 duration world::between(duration least, duration most) {
   if (most <= least) return least;
-  return least + duration(static_cast<std::int64_t>(random_.below(static_cast<std::uint64_t>((most - least).count()) + 1)));
+  return least +
+         duration(static_cast<std::int64_t>(random_.below(static_cast<std::uint64_t>((most - least).count()) + 1)));
 }
 bool world::chance(double p) { return p > 0 && static_cast<double>(random_.next() >> 11) * 0x1p-53 < p; }
 
@@ -360,7 +366,9 @@ void world::heal_all() {
 }
 bool world::is_cut(const host& a, const host& b) const { return cuts_.contains({&a, &b}); }
 
-void world::at(time_point when, std::function<void()> f) { occurrences_.push({std::max(when, now_), order_++, std::move(f)}); }
+void world::at(time_point when, std::function<void()> f) {
+  occurrences_.push({std::max(when, now_), order_++, std::move(f)});
+}
 
 // A loop learns the time when it has looked for events, and these are handed to it from outside.
 void world::wake(host& h) { h.loop().turn(now_); }

@@ -1,12 +1,13 @@
-// world.h: a simulated world from one seed: clock, randomness, network, blocking work and processes. The code under test is
-// the real one; only the bottom of its loops is replaced.
+// world.h: a simulated world from one seed: clock, randomness, network, blocking work and processes. The code under
+// test is the real one; only the bottom of its loops is replaced.
 //
 //   world ── virtual time, one event queue, one random source
-//     └─ host ── one loop at a time (start, crash, restart), an address, a loopback, socket files, a clock that may be wrong
+//     └─ host ── one loop at a time (start, crash, restart), an address, a loopback, socket files, a clock that may be
+//     wrong
 //          └─ streams and listeners ── delay, bounded windows, resets, partitions
 //
-// Everything runs on the calling thread: the world gives one host a turn at a time, chosen by the seed, and moves the time
-// to the next thing that happens when no host has work. So a seed replays exactly; a failing scenario prints it.
+// Everything runs on the calling thread: the world gives one host a turn at a time, chosen by the seed, and moves the
+// time to the next thing that happens when no host has work. So a seed replays exactly; a failing scenario prints it.
 #pragma once
 
 #include <functional>
@@ -26,8 +27,8 @@ namespace kedge::sim {
 struct faults {
   duration delay_min = std::chrono::microseconds(50);
   duration delay_max = std::chrono::milliseconds(2);
-  double reset_probability = 0;    // of each chunk sent: the connection dies instead of carrying it
-  double refuse_probability = 0;   // of each connect
+  double reset_probability = 0;   // of each chunk sent: the connection dies instead of carrying it
+  double refuse_probability = 0;  // of each connect
   duration offload_max = std::chrono::milliseconds(5);
 };
 
@@ -50,7 +51,8 @@ class host final : public reactor::network {
   // The power goes: every task is dropped at once, its peers see their connections reset after the network's delay.
   void crash();
   void restart();
-  // Its processes stand still, as after SIGSTOP or a machine that swaps: no turn, no work, while time passes and bytes arrive.
+  // Its processes stand still, as after SIGSTOP or a machine that swaps: no turn, no work, while time passes and bytes
+  // arrive.
   void pause();
   void resume();
   bool paused() const noexcept { return paused_; }
@@ -58,7 +60,8 @@ class host final : public reactor::network {
   void jump_clock(duration by) noexcept { clock_offset_ += by; }
 
   task<result<std::unique_ptr<reactor::stream>>> connect(reactor::endpoint to) override;
-  result<std::unique_ptr<reactor::listener>> listen(const reactor::endpoint& at, const reactor::listen_options& o = {}) override;
+  result<std::unique_ptr<reactor::listener>> listen(const reactor::endpoint& at,
+                                                    const reactor::listen_options& o = {}) override;
 
  private:
   friend class world;

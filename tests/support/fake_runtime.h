@@ -12,7 +12,9 @@ class fake_runtime final : public kedge::net::http::handler {
  public:
   // `network` null: this machine's.
   fake_runtime(std::string socket, kedge::reactor::network* network)
-      : server_(*this, {.listen = {kedge::reactor::endpoint::unix_path(std::move(socket))}, .plain_http2 = true, .network = network}) {}
+      : server_(*this, {.listen = {kedge::reactor::endpoint::unix_path(std::move(socket))},
+                        .plain_http2 = true,
+                        .network = network}) {}
 
   bool runtime_ready = true, network_ready = true;
   std::map<std::string, int> asked;  // by method
@@ -36,12 +38,20 @@ class fake_runtime final : public kedge::net::http::handler {
  private:
   using message = kedge::wire::writer;
   static std::string condition(std::string_view type, bool is) {
-    return message().text(1, type).number(2, is).text(3, is ? "" : "NotYet").text(4, is ? "" : "the test says so").take();
+    return message()
+        .text(1, type)
+        .number(2, is)
+        .text(3, is ? "" : "NotYet")
+        .text(4, is ? "" : "the test says so")
+        .take();
   }
   std::string of(std::string_view method) const {
     if (method == "Version") return message().text(1, "0.1.0").text(2, "fake").text(3, "1.0.0").text(4, "v1").take();
     if (method != "Status") return {};  // no images, no file systems
-    auto conditions = message().message(1, condition("RuntimeReady", runtime_ready)).message(1, condition("NetworkReady", network_ready)).take();
+    auto conditions = message()
+                          .message(1, condition("RuntimeReady", runtime_ready))
+                          .message(1, condition("NetworkReady", network_ready))
+                          .take();
     return message().message(1, conditions).take();
   }
 

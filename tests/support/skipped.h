@@ -1,4 +1,5 @@
-// skipped.h: for tests that can't run here. A program in which one was skipped ends with 77 (meson: SKIP) instead of passing.
+// skipped.h: for tests that can't run here. A program in which one was skipped ends with 77 (meson: SKIP) instead of
+// passing.
 #pragma once
 
 #include <string_view>

@@ -1,4 +1,5 @@
-// stands_still.h: waits for what a test says must come to a halt: first that it has begun at all, then that nothing more happens.
+// stands_still.h: waits for what a test says must come to a halt: first that it has begun at all, then that nothing
+// more happens.
 #pragma once
 
 #include "reactor/loop.h"

@@ -1,4 +1,5 @@
-// temporary_folder.h: a folder that is gone with its owner; in memory where that can be, because what is synced there costs nothing.
+// temporary_folder.h: a folder that is gone with its owner; in memory where that can be, because what is synced there
+// costs nothing.
 #pragma once
 
 #include <doctest/doctest.h>

@@ -23,10 +23,9 @@ def uses():
     for path, text in SOURCES.items():
         if NO_READERS.search(path.as_posix()):
             continue
-        for line in text.splitlines():
-            line = line.split("//")[0]
-            copy = re.match(r"\s*c\.(\w+) = ", line) if path.name in ("server_settings.cc", "daemon.cc") else None
-            for use in re.finditer(r"(?<=[\w)\]])(?:\.|->)(\w+)\b(?!\s*=[^=])", line):
+        for statement in re.split(r"[;{}]", re.sub(r"//[^\n]*", "", text)):
+            copy = re.match(r"\s*c\.(\w+) =\s", statement) if path.name in ("server_settings.cc", "daemon.cc") else None
+            for use in re.finditer(r"(?<=[\w)\]])(?:\.|->)(\w+)\b(?!\s*=[^=])", statement):
                 found.setdefault(use[1], set()).add(copy[1] if copy else None)
     return found
 
@@ -50,7 +49,7 @@ def is_read(field, seen=frozenset()):
     for copy in USES.get(field, ()):
         if copy is None or (copy != field and copy not in seen and is_read(copy, seen | {field})):
             return True
-    told = re.search(r'\{"(\w+)", [^\n]*\bc\.%s\b' % field, DOCUMENT)
+    told = re.search(r'\{"(\w+)",[^{}]*?\bc\.%s\b' % field, DOCUMENT)
     return bool(told and f'"{told[1]}"' in NODE)
 
 

@@ -1,8 +1,11 @@
-// heaviest.cc: searches for the request of a namespace's user that makes the longest turn of a loop. `turns_heaviest [KIB]` prints a line of
-// JSON: what it was, and how many milliseconds of processor time its longest turn and all of its turns took.
+// heaviest.cc: searches for the request of a namespace's user that makes the longest turn of a loop. `turns_heaviest
+// [KIB]` prints a line of JSON: what it was, and how many milliseconds of processor time its longest turn and all of
+// its turns took.
 //
-//   every list and map of every kind in a namespace × every way to ask × thin and full elements, at a size that is quick to try
-//     ─▶ the worst of these as large as a body may be (KIB, or 3 MiB)  ─▶ the worst of those with more and fewer elements, while that helps
+//   every list and map of every kind in a namespace × every way to ask × thin and full elements, at a size that is
+//   quick to try
+//     ─▶ the worst of these as large as a body may be (KIB, or 3 MiB)  ─▶ the worst of those with more and fewer
+//     elements, while that helps
 //   what is asked of many objects: LISTs in every form, with selectors as long as they may be
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
@@ -64,7 +67,8 @@ std::vector<candidate> of_bodies(world& w, std::size_t bytes) {
   std::ranges::sort(all, longer);
   all.resize(std::min(all.size(), worst_kept));
   for (auto& c : all) {
-    c.elements = elements_for(*c.place, bytes, c.form) * 4 / 5;  // room for the rest of the object, and for larger numbers
+    c.elements =
+        elements_for(*c.place, bytes, c.form) * 4 / 5;  // room for the rest of the object, and for larger numbers
     c.took = least(w, c, c.elements, 2);
   }
   std::ranges::sort(all, longer);
@@ -81,20 +85,28 @@ std::vector<candidate> of_bodies(world& w, std::size_t bytes) {
 std::vector<candidate> of_many_objects(world& w) {
   auto maps = std::ranges::find_if(api::builtin_registry().all(), [](auto* s) { return s->resource == "configmaps"; });
   for (std::size_t i = 0; i < many_objects; ++i)
-    w.put(**maps, json::object{{"apiVersion", "v1"}, {"kind", "ConfigMap"},
-                               {"metadata", json::object{{"name", fmt::format("m{}", i)}, {"namespace", world::ns}, {"labels", json::object{{"app", fmt::format("a{}", i)}}}}},
+    w.put(**maps, json::object{{"apiVersion", "v1"},
+                               {"kind", "ConfigMap"},
+                               {"metadata", json::object{{"name", fmt::format("m{}", i)},
+                                                         {"namespace", world::ns},
+                                                         {"labels", json::object{{"app", fmt::format("a{}", i)}}}}},
                                {"data", json::object{{"payload", std::string(200, 'x')}}}});
   std::string set = "app+in+(", each;
   for (std::size_t i = 0; i < 900; ++i) set += fmt::format("{}b{}", i ? "," : "", i);
   for (std::size_t i = 0; i < 400; ++i) each += fmt::format("{}k{}!=v", i ? "," : "", i);
   auto path = fmt::format("/api/v1/namespaces/{}/configmaps", world::ns);
   std::vector<candidate> all;
-  for (auto query : {std::string(), "?labelSelector=" + set + ")", "?labelSelector=" + each, std::string("?fieldSelector=metadata.name!=x"), std::string("?limit=4000")})
-    for (auto accept : {"application/json", "application/json;as=Table;v=v1;g=meta.k8s.io", "application/vnd.kubernetes.protobuf", "application/yaml"}) {
+  for (auto query : {std::string(), "?labelSelector=" + set + ")", "?labelSelector=" + each,
+                     std::string("?fieldSelector=metadata.name!=x"), std::string("?limit=4000")})
+    for (auto accept : {"application/json", "application/json;as=Table;v=v1;g=meta.k8s.io",
+                        "application/vnd.kubernetes.protobuf", "application/yaml"}) {
       candidate c{.text = fmt::format("LIST of {} ConfigMaps as {} {}", many_objects, accept, query.substr(0, 40))};
       c.took.longest = duration::max();
       for (int i = 0; i < 3; ++i)
-        if (auto one = w.ask({.method = "GET", .target = path + query, .body = {}, .content_type = {}, .accept = accept}); one.longest < c.took.longest) c.took = std::move(one);
+        if (auto one =
+                w.ask({.method = "GET", .target = path + query, .body = {}, .content_type = {}, .accept = accept});
+            one.longest < c.took.longest)
+          c.took = std::move(one);
       all.push_back(std::move(c));
     }
   return all;
@@ -113,8 +125,12 @@ int main(int argc, char** argv) {
   for (auto& c : of_many_objects(w)) all.push_back(c);
   std::ranges::sort(all, longer);
   for (std::size_t i = 0; i < std::min<std::size_t>(all.size(), 12); ++i)
-    std::fprintf(stderr, "%8.2f ms of %8.2f ms, %d: %s, %zu elements\n", ms(all[i].took.longest), ms(all[i].took.all), all[i].took.code, all[i].text.c_str(), all[i].elements);
+    std::fprintf(stderr, "%8.2f ms of %8.2f ms, %d: %s, %zu elements\n", ms(all[i].took.longest), ms(all[i].took.all),
+                 all[i].took.code, all[i].text.c_str(), all[i].elements);
   auto& worst = all.front();
-  std::printf("%s\n", kedge::json::write(kedge::json::object{{"request", worst.text}, {"longest_ms", ms(worst.took.longest)}, {"all_ms", ms(worst.took.all)}}).c_str());
+  std::printf("%s\n", kedge::json::write(kedge::json::object{{"request", worst.text},
+                                                             {"longest_ms", ms(worst.took.longest)},
+                                                             {"all_ms", ms(worst.took.all)}})
+                          .c_str());
   return 0;
 }

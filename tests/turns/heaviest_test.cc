@@ -1,5 +1,6 @@
-// The heaviest request that somebody may send, searched for: each list and map of each built-in kind filled to the greatest body, in each
-// way to ask, and from the heaviest of these on by chance. What counts is the longest turn: nobody else on that core is served meanwhile.
+// The heaviest request that somebody may send, searched for: each list and map of each built-in kind filled to the
+// greatest body, in each way to ask, and from the heaviest of these on by chance. What counts is the longest turn:
+// nobody else on that core is served meanwhile.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -27,14 +28,18 @@ struct asked {
   std::size_t bytes;
   duration longest{0};
 
-  std::string text() const { return place.text() + ", " + std::string(name_of(how)) + (form == element_form::full ? ", full" : "") + ", " + std::to_string(bytes) + " bytes"; }
+  std::string text() const {
+    return place.text() + ", " + std::string(name_of(how)) + (form == element_form::full ? ", full" : "") + ", " +
+           std::to_string(bytes) + " bytes";
+  }
 };
 
 // The least of some tries: another program's work in the caches is not the request's.
 duration turn_of(world& w, const asked& a) {
   auto n = elements_for(a.place, a.bytes, a.form);
   auto least = ask(w, a.place, a.how, n, a.form).longest;
-  for (int again = 0; again < 2 && least > longest_turn; ++again) least = std::min(least, ask(w, a.place, a.how, n, a.form).longest);
+  for (int again = 0; again < 2 && least > longest_turn; ++again)
+    least = std::min(least, ask(w, a.place, a.how, n, a.form).longest);
   return least;
 }
 
@@ -43,7 +48,8 @@ duration turn_of(world& w, const asked& a) {
 TEST_CASE("the heaviest request holds its loop for 20 ms at most") {
   world w;
   const char* wanted = std::getenv("KEDGE_TURNS_ONLY");
-  const std::size_t rounds = std::getenv("KEDGE_TURNS_ROUNDS") ? std::strtoul(std::getenv("KEDGE_TURNS_ROUNDS"), nullptr, 10) : 20;
+  const std::size_t rounds =
+      std::getenv("KEDGE_TURNS_ROUNDS") ? std::strtoul(std::getenv("KEDGE_TURNS_ROUNDS"), nullptr, 10) : 20;
   std::vector<asked> all;
   // With small bodies first: what grows linearly is as heavy among its like as with large ones.
   constexpr std::size_t small = 64 * 1024, largest = api::body_max_bytes * 3 / 4;
@@ -71,8 +77,11 @@ TEST_CASE("the heaviest request holds its loop for 20 ms at most") {
   }
   std::ranges::sort(all, std::greater(), &asked::longest);
   for (std::size_t i = 0; i < std::min<std::size_t>(all.size(), 10); ++i)
-    std::printf("%7.1f ms  %s\n", std::chrono::duration<double, std::milli>(all[i].longest).count(), all[i].text().c_str());
-  if (held) CHECK_MESSAGE(all.front().longest <= longest_turn, all.front().text() << " held the loop for " << all.front().longest.count() / 1'000'000 << " ms");
+    std::printf("%7.1f ms  %s\n", std::chrono::duration<double, std::milli>(all[i].longest).count(),
+                all[i].text().c_str());
+  if (held)
+    CHECK_MESSAGE(all.front().longest <= longest_turn,
+                  all.front().text() << " held the loop for " << all.front().longest.count() / 1'000'000 << " ms");
 }
 
 }  // namespace kedge::turns

@@ -1,5 +1,5 @@
-// No request's work is more than linear in its bytes: each list and map of each built-in kind, with four times as many elements, may
-// take some five times as long. It finds who compares each with each, in whatever a request goes through.
+// No request's work is more than linear in its bytes: each list and map of each built-in kind, with four times as many
+// elements, may take some five times as long. It finds who compares each with each, in whatever a request goes through.
 #include <algorithm>
 #include <cstdlib>
 #include <map>
@@ -11,9 +11,11 @@ namespace kedge::turns {
 namespace {
 
 constexpr std::size_t small_bytes = 8 * 1024, factor = 4;
-// Sorting and hashing are a little more than linear, and caches end: twice what is proportional. Quadratic work is 16 times as much.
+// Sorting and hashing are a little more than linear, and caches end: twice what is proportional. Quadratic work is 16
+// times as much.
 constexpr double growth_max = 2.0 * factor;
-// Without optimisation all of it takes a quarter of an hour: a part of it, another one each time that a place comes or goes.
+// Without optimisation all of it takes a quarter of an hour: a part of it, another one each time that a place comes or
+// goes.
 #ifdef __OPTIMIZE__
 constexpr std::size_t every = 1;
 #else
@@ -46,10 +48,12 @@ TEST_CASE("no request's work is more than linear in its bytes") {
       auto most = growth(w, p, how, small_bytes, took);
       // A small quadratic cost beside a large linear one shows late.
       if (took > noticed) most = std::max(most, growth(w, p, how, factor * small_bytes, took));
-      for (int again = 0; most > growth_max && again < 3; ++again) most = std::min(most, growth(w, p, how, factor * small_bytes, took));
+      for (int again = 0; most > growth_max && again < 3; ++again)
+        most = std::min(most, growth(w, p, how, factor * small_bytes, took));
       ++asked;
-      CHECK_MESSAGE(most <= growth_max, p.text() << ", " << name_of(how) << ": " << factor << " times as many elements took " << most << " times as long ("
-                                                 << took.count() / 1'000'000 << " ms)");
+      CHECK_MESSAGE(most <= growth_max, p.text()
+                                            << ", " << name_of(how) << ": " << factor << " times as many elements took "
+                                            << most << " times as long (" << took.count() / 1'000'000 << " ms)");
     }
   }
   if (!only) CHECK(asked > 800 / every);

@@ -16,7 +16,8 @@ using schema::type_info;
 
 constexpr std::size_t depth_max = 8;
 
-void find_places(const api::served& s, const type_info& type, std::vector<const field_info*>& path, std::set<const type_info*>& within, std::vector<list_place>& out) {
+void find_places(const api::served& s, const type_info& type, std::vector<const field_info*>& path,
+                 std::set<const type_info*>& within, std::vector<list_place>& out) {
   if (path.size() > depth_max || !within.insert(&type).second) return;
   for (std::size_t i = 0; i < type.size(); ++i) {
     auto& f = type.field(i);
@@ -26,7 +27,9 @@ void find_places(const api::served& s, const type_info& type, std::vector<const 
       // A long text is a list of characters.
       if (!f.is_single()) out.push_back({&s, path});
     }
-    if (f.base() == base_type::structure && f.shape() != shape::map_of_arrays && f.type()->base() == base_type::structure) find_places(s, *f.type(), path, within, out);
+    if (f.base() == base_type::structure && f.shape() != shape::map_of_arrays &&
+        f.type()->base() == base_type::structure)
+      find_places(s, *f.type(), path, within, out);
     path.pop_back();
   }
   within.erase(&type);
@@ -51,7 +54,8 @@ json::value scalar(const field_info& f, std::size_t i) {
   }
   if (auto all = f.enum_values(); !all.empty()) return all[i % all.size()];
   if (has_word(f.name(), "cidr")) return fmt::format("10.{}.{}.0/24", i / 256 % 256, i % 256);
-  if (has_word(f.name(), "ip") || has_word(f.name(), "address")) return fmt::format("10.{}.{}.{}", i / 65'536 % 256, i / 256 % 256, i % 256);
+  if (has_word(f.name(), "ip") || has_word(f.name(), "address"))
+    return fmt::format("10.{}.{}.{}", i / 65'536 % 256, i / 256 % 256, i % 256);
   if (has_word(f.name(), "protocol")) return "TCP";
   return fmt::format("n{}", i);
 }
@@ -68,7 +72,9 @@ json::value structure(const field_info& list, const type_info& type, std::size_t
     auto& f = type.field(n);
     if (f.gated()) continue;
     const bool key = std::ranges::find(keys, f.name()) != keys.end();
-    const bool wanted = key || f.required() || (keys.empty() && !any && f.is_single() && f.base() == base_type::string) || form == element_form::full;
+    const bool wanted = key || f.required() ||
+                        (keys.empty() && !any && f.is_single() && f.base() == base_type::string) ||
+                        form == element_form::full;
     if (!wanted) continue;
     if (f.is_single() && f.base() != base_type::structure) {
       out.set(f.name(), scalar(f, i));
@@ -85,7 +91,8 @@ json::value structure(const field_info& list, const type_info& type, std::size_t
 
 json::value element(const field_info& f, std::size_t i, element_form form, int depth) {
   if (f.shape() == shape::map_of_arrays) return json::array{scalar(f, i)};
-  if (f.base() == base_type::structure && f.type()->base() == base_type::structure) return structure(f, *f.type(), i, form, depth);
+  if (f.base() == base_type::structure && f.type()->base() == base_type::structure)
+    return structure(f, *f.type(), i, form, depth);
   return scalar(f, i);
 }
 
@@ -135,7 +142,8 @@ std::string list_place::text() const {
 }
 
 std::string list_place::role() const {
-  auto out = path.size() > 2 ? std::string(path[path.size() - 2]->type() ? path[path.size() - 2]->type()->name() : "") : std::string(of->resource);
+  auto out = path.size() > 2 ? std::string(path[path.size() - 2]->type() ? path[path.size() - 2]->type()->name() : "")
+                             : std::string(of->resource);
   return out + "." + std::string(path.back()->name());
 }
 
@@ -152,13 +160,16 @@ std::vector<list_place> list_places() {
   return out;
 }
 
-json::value object_with(const list_place& p, std::size_t elements, element_form form, std::size_t from, bool backwards) {
+json::value object_with(const list_place& p, std::size_t elements, element_form form, std::size_t from,
+                        bool backwards) {
   auto out = api::sample(*p.of, world::ns, "big");
   auto& at = enter(out, p.path);
   auto& f = *p.path.back();
   if (f.is_array()) {
     auto& list = at.make_array();
-    auto keep = list.empty() || f.base() != base_type::structure ? json::array() : json::array{list.front()};  // what makes the sample valid
+    auto keep = list.empty() || f.base() != base_type::structure
+                    ? json::array()
+                    : json::array{list.front()};  // what makes the sample valid
     list = std::move(keep);
     list.reserve(list.size() + elements);
     for (std::size_t i = 0; i < elements; ++i) list.push_back(element(f, from + i, form, 2));
@@ -202,8 +213,16 @@ measured ask(world& w, const list_place& p, way how, std::size_t elements, eleme
     if (s.is_virtual) return {};
     w.put(s, there);
   }
-  request_shape q{.method = "PUT", .target = target_of(s, name, status), .body = {}, .content_type = "application/json", .accept = {}};
-  auto others = [&] { return wrapped(p, enter(const_cast<json::value&>(static_cast<const json::value&>(there = object_with(p, elements, form, elements + 7))), p.path)); };
+  request_shape q{.method = "PUT",
+                  .target = target_of(s, name, status),
+                  .body = {},
+                  .content_type = "application/json",
+                  .accept = {}};
+  auto others = [&] {
+    return wrapped(p, enter(const_cast<json::value&>(
+                                static_cast<const json::value&>(there = object_with(p, elements, form, elements + 7))),
+                            p.path));
+  };
   switch (how) {
     case way::create:
       q.method = "POST";
@@ -241,7 +260,8 @@ measured ask(world& w, const list_place& p, way how, std::size_t elements, eleme
       q.method = "GET";
       q.content_type.clear();
       q.target = target_of(s, name, false);
-      q.accept = how == way::read_table ? "application/json;as=Table;v=v1;g=meta.k8s.io" : "application/vnd.kubernetes.protobuf";
+      q.accept = how == way::read_table ? "application/json;as=Table;v=v1;g=meta.k8s.io"
+                                        : "application/vnd.kubernetes.protobuf";
       break;
   }
   auto m = w.ask(q);

@@ -18,11 +18,23 @@ world::world() {
   auto chain = api::admission_chain::create({}, *may_, *rules, objects_.get());
   REQUIRE(chain.has_value());
   rules_ = *std::move(chain);
-  handler_ = std::make_unique<api::api_handler>(api::api_parts{
-      .objects = *objects_, .who = who_, .may = *may_, .rules = *rules_, .checks = checks_, .measures = measures_, .ranges = ranges_, .server_address = "10.0.0.1:6443"});
+  handler_ = std::make_unique<api::api_handler>(api::api_parts{.objects = *objects_,
+                                                               .who = who_,
+                                                               .may = *may_,
+                                                               .rules = *rules_,
+                                                               .checks = checks_,
+                                                               .measures = measures_,
+                                                               .ranges = ranges_,
+                                                               .server_address = "10.0.0.1:6443"});
   client_ = api::make_objects(*objects_, *rules_, ranges_);
-  for (auto body : {R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"mine"}})"}) CHECK(ask({"POST", "/api/v1/namespaces", body, {}, {}}).code == 201);
-  CHECK(ask({"POST", "/api/v1/namespaces/mine/serviceaccounts", R"({"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}})", {}, {}}).code == 201);
+  for (auto body : {R"({"apiVersion":"v1","kind":"Namespace","metadata":{"name":"mine"}})"})
+    CHECK(ask({"POST", "/api/v1/namespaces", body, {}, {}}).code == 201);
+  CHECK(ask({"POST",
+             "/api/v1/namespaces/mine/serviceaccounts",
+             R"({"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}})",
+             {},
+             {}})
+            .code == 201);
 }
 
 world::~world() {
@@ -69,7 +81,8 @@ void world::put(const api::served& s, json::value object) {
   auto name = std::string(api::name_in(object)), in = std::string(api::namespace_in(object));
   forget(s, in, name);
   auto text = api::stored_text(s, object);
-  auto done = loop_.run_until(objects_->write({store::write_kind::create, s.stored->key(in, name), std::move(text), 0, 0}));
+  auto done =
+      loop_.run_until(objects_->write({store::write_kind::create, s.stored->key(in, name), std::move(text), 0, 0}));
   REQUIRE_MESSAGE(done.has_value(), done.error().message);
 }
 

@@ -1,6 +1,8 @@
-// world.h: the API handler with real admission and authorization over a store in memory, on one loop whose turns are measured.
+// world.h: the API handler with real admission and authorization over a store in memory, on one loop whose turns are
+// measured.
 //
-// What is measured is the thread's processor time: another program's turn on this processor doesn't count, and neither does waiting.
+// What is measured is the thread's processor time: another program's turn on this processor doesn't count, and neither
+// does waiting.
 #pragma once
 
 #include <ctime>

@@ -1,6 +1,7 @@
 // access.h: who asks, whether they may, and what the cluster's rules change in or refuse of a write.
 //
-//   exchange ─▶ authenticator ─▶ user ─▶ authorizer(attributes) ─▶ handler ─▶ admission (mutating, then validating) ─▶ store
+//   exchange ─▶ authenticator ─▶ user ─▶ authorizer(attributes) ─▶ handler ─▶ admission (mutating, then validating) ─▶
+//   store
 //
 // All three read the cluster from a snapshot; none of them waits for another server.
 #pragma once
@@ -26,8 +27,8 @@ struct user_info {
   bool in_group(std::string_view group) const noexcept;
 };
 
-// Who somebody is, found out once (of a certificate, of a token) and shared by all that he asks for. Never changed: another
-// user_info is another user.
+// Who somebody is, found out once (of a certificate, of a token) and shared by all that he asks for. Never changed:
+// another user_info is another user.
 class user_ref {
  public:
   user_ref() noexcept = default;  // nobody: without a name
@@ -52,7 +53,7 @@ struct attributes {
   std::string verb;  // get list watch create update patch delete deletecollection; for paths the lower-case method
   bool is_resource = false;
   std::string api_group, api_version, resource, subresource, ns, name;
-  std::string path;  // non-resource requests
+  std::string path;       // non-resource requests
   field_selector fields;  // of a list, watch or deletion of a collection: what it is narrowed to
 };
 
@@ -81,12 +82,12 @@ enum class operation : unsigned char { create, update, remove, connect };  // in
 struct admission_request {
   operation what;
   const attributes& who;
-  std::string kind;                 // "Pod"
-  json::value* object = nullptr;    // create, update: may be changed by mutate(); null for remove
-  const json::value* old = nullptr; // update, remove
+  std::string kind;                      // "Pod"
+  json::value* object = nullptr;         // create, update: may be changed by mutate(); null for remove
+  const json::value* old = nullptr;      // update, remove
   const json::value* options = nullptr;  // CreateOptions, DeleteOptions … as given, may be null
   bool dry_run = false;
-  std::vector<std::string> warnings;     // texts for Warning headers
+  std::vector<std::string> warnings;  // texts for Warning headers
 };
 
 class admission {

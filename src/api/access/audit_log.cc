@@ -93,7 +93,7 @@ struct audit_log::file {
     // Audit events name users and objects: for root only, as kube-apiserver's.
     descriptor = ::open(settings.path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     if (descriptor < 0) return fail(os_error(errno, "open audit log " + settings.path));
-    struct stat s {};
+    struct stat s{};
     size = ::fstat(descriptor, &s) == 0 ? static_cast<std::uint64_t>(s.st_size) : 0;
     return {};
   }
@@ -123,15 +123,17 @@ struct audit_log::file {
     if (!opened) return;
     while (auto entry = ::readdir(opened)) {
       std::string_view name = entry->d_name;
-      if (name.size() > prefix.size() + ending.size() && name.starts_with(prefix) && name.ends_with(ending)) old.emplace_back(name);
+      if (name.size() > prefix.size() + ending.size() && name.starts_with(prefix) && name.ends_with(ending))
+        old.emplace_back(name);
     }
     ::closedir(opened);
     std::sort(old.rbegin(), old.rend());  // newest first: the time is in the name
     auto oldest = now - std::chrono::hours(24) * settings.max_age_days;
     for (std::size_t i = 0; i < old.size(); ++i) {
       auto path = (slash == std::string::npos ? std::string() : folder) + old[i];
-      struct stat s {};
-      bool aged = settings.max_age_days > 0 && ::stat(path.c_str(), &s) == 0 && wall_time(std::chrono::seconds(s.st_mtime)) < oldest;
+      struct stat s{};
+      bool aged = settings.max_age_days > 0 && ::stat(path.c_str(), &s) == 0 &&
+                  wall_time(std::chrono::seconds(s.st_mtime)) < oldest;
       if ((settings.max_backups > 0 && i >= settings.max_backups) || aged) ::unlink(path.c_str());
     }
   }

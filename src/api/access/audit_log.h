@@ -16,10 +16,10 @@
 namespace kedge::api {
 
 struct audit_settings {
-  std::string path;                 // --audit-log-path; empty: off. "-": standard output is not offered
+  std::string path;                     // --audit-log-path; empty: off. "-": standard output is not offered
   std::uint64_t max_bytes = 100 << 20;  // --audit-log-maxsize, 100 MB as K3s's documentation has it; 0: no rotation
-  unsigned max_backups = 10;        // --audit-log-maxbackup; 0: keep all
-  unsigned max_age_days = 0;        // --audit-log-maxage; 0: for ever
+  unsigned max_backups = 10;            // --audit-log-maxbackup; 0: keep all
+  unsigned max_age_days = 0;            // --audit-log-maxage; 0: for ever
 };
 
 // One for all cores; record() may be called from every one.

@@ -71,9 +71,9 @@ struct union_authenticator::connection_identity {
   bool is_front_proxy = false;  // signed by the request header CA, with an allowed name
   wall_time not_after{};        // a long connection outlives its certificate: then it is good no more
   user_ref user;                // of the client certificate
-  // The bearer token that came last, and who it speaks for while the cluster stands at that revision: a client sends the same
-  // one with each request. Compared only with what came over this very connection.
-  // Kept from its second use on: a connection that is one watch has no second.
+  // The bearer token that came last, and who it speaks for while the cluster stands at that revision: a client sends
+  // the same one with each request. Compared only with what came over this very connection. Kept from its second use
+  // on: a connection that is one watch has no second.
   std::size_t token_hash = 0;
   std::string token, token_fingerprint;
   store::revision token_at = 0;
@@ -85,7 +85,8 @@ union_authenticator::union_authenticator(authn_settings settings, token_authenti
     : settings_(std::move(settings)), tokens_(tokens), objects_(objects) {}
 union_authenticator::~union_authenticator() = default;
 
-union_authenticator::connection_identity& union_authenticator::identity_of(net::http::connection_info& connection, wall_time now) {
+union_authenticator::connection_identity& union_authenticator::identity_of(net::http::connection_info& connection,
+                                                                           wall_time now) {
   auto known = std::static_pointer_cast<connection_identity>(connection.attachment);
   if (known && known->owner == this) return *known;
   auto found = std::make_shared<connection_identity>();
@@ -106,7 +107,8 @@ union_authenticator::connection_identity& union_authenticator::identity_of(net::
     found->not_after = leaf.not_after();
     if (settings_.request_header_ca && settings_.request_header_ca->verify_client(chain, now)) {
       auto& names = settings_.request_header_names;
-      found->is_front_proxy = names.empty() || std::find(names.begin(), names.end(), leaf.subject().user) != names.end();
+      found->is_front_proxy =
+          names.empty() || std::find(names.begin(), names.end(), leaf.subject().user) != names.end();
     }
     if (settings_.client_ca) {
       auto verified = settings_.client_ca->verify_client(chain, now);
@@ -116,7 +118,8 @@ union_authenticator::connection_identity& union_authenticator::identity_of(net::
         add_group(user, authenticated);
         found->user = std::move(user);
       } else if (!verified && !found->is_front_proxy) {
-        log::debug("client certificate of {} from {} is not accepted: {}", quote(leaf.subject().user), connection.peer.text(), verified.error().message);
+        log::debug("client certificate of {} from {} is not accepted: {}", quote(leaf.subject().user),
+                   connection.peer.text(), verified.error().message);
       }
     }
   }
@@ -139,7 +142,8 @@ union_authenticator::outcome union_authenticator::basic(const headers& h, user_i
   return outcome::good;
 }
 
-union_authenticator::outcome union_authenticator::front_proxy(const headers& h, const connection_identity& connection, user_info& user) const {
+union_authenticator::outcome union_authenticator::front_proxy(const headers& h, const connection_identity& connection,
+                                                              user_info& user) const {
   if (!connection.is_front_proxy) return outcome::none;
   auto name = first_of(h, settings_.username_headers);
   if (name.empty()) return outcome::none;
@@ -149,12 +153,14 @@ union_authenticator::outcome union_authenticator::front_proxy(const headers& h, 
     for (auto group : h.all(header)) add_group(user, group);
   for (auto& [field, value] : h)
     for (auto& prefix : settings_.extra_prefixes)
-      if (has_prefix_ignoring_case(field, prefix)) user.extra[extra_key(std::string_view(field).substr(prefix.size()))].push_back(value);
+      if (has_prefix_ignoring_case(field, prefix))
+        user.extra[extra_key(std::string_view(field).substr(prefix.size()))].push_back(value);
   return outcome::good;
 }
 
-union_authenticator::outcome union_authenticator::bearer(const headers& h, connection_identity& connection, const store::snapshot& cluster,
-                                                         wall_time now, user_ref& user) {
+union_authenticator::outcome union_authenticator::bearer(const headers& h, connection_identity& connection,
+                                                         const store::snapshot& cluster, wall_time now,
+                                                         user_ref& user) {
   auto given = credentials(h, "Bearer");
   const bool again = !given.empty() && given == connection.token;
   auto age = now - connection.token_checked;
@@ -186,8 +192,8 @@ union_authenticator::outcome union_authenticator::bearer(const headers& h, conne
   return outcome::good;
 }
 
-api_result<user_ref> union_authenticator::identify(const headers& h, net::http::connection_info& connection, const store::snapshot& cluster,
-                                                   wall_time now) {
+api_result<user_ref> union_authenticator::identify(const headers& h, net::http::connection_info& connection,
+                                                   const store::snapshot& cluster, wall_time now) {
   auto& of_connection = identity_of(connection, now);
   bool fresh = now < of_connection.not_after;
   bool failed = of_connection.presented && !(fresh && (of_connection.is_client || of_connection.is_front_proxy));
@@ -206,7 +212,8 @@ api_result<user_ref> union_authenticator::identify(const headers& h, net::http::
   failed |= done == outcome::bad;
   // Another scheme, or credentials of no use: who tried to be somebody is not taken for nobody.
   if (failed || !settings_.anonymous) return fail(unauthorized());
-  static const user_ref nobody = user_info{.name = std::string(anonymous_user), .groups = {std::string(unauthenticated)}};
+  static const user_ref nobody =
+      user_info{.name = std::string(anonymous_user), .groups = {std::string(unauthenticated)}};
   return nobody;
 }
 
@@ -229,8 +236,8 @@ std::string bearer_token(const headers& h) {
       if (is_token) named = protocol;
     }
   if (named.empty()) return {};
-  // Without another protocol there is none that the answer could name. What can't be taken is a failed attempt, and not none: the text
-  // itself is then tried, and refused.
+  // Without another protocol there is none that the answer could name. What can't be taken is a failed attempt, and not
+  // none: the text itself is then tried, and refused.
   auto token = unbase64url(named.substr(prefix.size()));
   return token && !token->empty() && others && !twice ? *token : std::string(named);
 }

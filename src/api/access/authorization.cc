@@ -47,7 +47,8 @@ task<api_result<authorized>> authorization::also(const authorized& to, std::stri
   co_return authorized(to.what(), std::move(allowed.asked_));
 }
 
-authorized authorization::own(const user_ref& as, std::string_view verb, const served& what, std::string ns, std::string name, std::string_view subresource) {
+authorized authorization::own(const user_ref& as, std::string_view verb, const served& what, std::string ns,
+                              std::string name, std::string_view subresource) {
   attributes a;
   a.user = as;
   a.verb = verb;
@@ -66,7 +67,8 @@ status forbidden_status(const attributes& a, std::string_view reason) {
   if (!a.is_resource) {
     text += " path " + quote(a.path);
   } else {
-    text += " resource " + quote(a.subresource.empty() ? a.resource : a.resource + '/' + a.subresource) + " in API group " + quote(a.api_group);
+    text += " resource " + quote(a.subresource.empty() ? a.resource : a.resource + '/' + a.subresource) +
+            " in API group " + quote(a.api_group);
     text += a.ns.empty() ? " at the cluster scope" : " in the namespace " + quote(a.ns);
   }
   if (!reason.empty()) text += ": " + std::string(reason);

@@ -1,9 +1,10 @@
 // authorization.h: from what is asked for to what may be touched.
 //
-//   request_info ─▶ authorization::ask (Node, RBAC; 403) ─▶ permission ─▶ on(the resource that is served; 404, 405) ─▶ authorized ─▶ read, write, watch, connect
+//   request_info ─▶ authorization::ask (Node, RBAC; 403) ─▶ permission ─▶ on(the resource that is served; 404, 405) ─▶
+//   authorized ─▶ read, write, watch, connect
 //
-// `authorized` is all that the code behind this step knows of a request's target: it takes no path and no query, so it can't touch anything
-// but what was asked about. Only `authorization` makes one.
+// `authorized` is all that the code behind this step knows of a request's target: it takes no path and no query, so it
+// can't touch anything but what was asked about. Only `authorization` makes one.
 #pragma once
 
 #include <string>
@@ -16,8 +17,8 @@ namespace kedge::api {
 
 struct served;
 
-// What a request may act on: a resource with a namespace, a name and a subresource, as the authorizers saw them. Whoever keeps one keeps
-// what `what()` is part of (the tables that the request holds).
+// What a request may act on: a resource with a namespace, a name and a subresource, as the authorizers saw them.
+// Whoever keeps one keeps what `what()` is part of (the tables that the request holds).
 class authorized {
  public:
   const served& what() const noexcept { return *what_; }
@@ -25,8 +26,8 @@ class authorized {
   const attributes& asked() const noexcept { return asked_; }
   const user_info& user() const noexcept { return asked_.user; }
   const std::string& verb() const noexcept { return asked_.verb; }
-  const std::string& ns() const noexcept { return asked_.ns; }           // empty: all namespaces, or a resource that has none
-  const std::string& name() const noexcept { return asked_.name; }       // empty: any of the collection
+  const std::string& ns() const noexcept { return asked_.ns; }  // empty: all namespaces, or a resource that has none
+  const std::string& name() const noexcept { return asked_.name; }  // empty: any of the collection
   const std::string& subresource() const noexcept { return asked_.subresource; }
   std::string key() const;     // of the one object: name() is not empty
   std::string prefix() const;  // of the collection
@@ -46,8 +47,8 @@ class authorized {
 class permission {
  public:
   const attributes& asked() const noexcept { return asked_; }
-  // The target of that request. 404 for a shape of path that this resource doesn't have (a node in a namespace, a pod in none), 405 for a
-  // method that this shape doesn't take.
+  // The target of that request. 404 for a shape of path that this resource doesn't have (a node in a namespace, a pod
+  // in none), 405 for a method that this shape doesn't take.
   api_result<authorized> on(const served& what, const request_info& shape) &&;
 
  private:
@@ -67,7 +68,8 @@ class authorization {
   task<api_result<authorized>> also(const authorized& to, std::string verb);
 
   // What the server does itself, as its own user or in the course of a request that was allowed: nobody is asked.
-  static authorized own(const user_ref& as, std::string_view verb, const served& what, std::string ns, std::string name, std::string_view subresource = {});
+  static authorized own(const user_ref& as, std::string_view verb, const served& what, std::string ns, std::string name,
+                        std::string_view subresource = {});
 
  private:
   authorizer& may_;

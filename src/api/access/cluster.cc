@@ -40,7 +40,8 @@ std::optional<json::value> read_object(const store::snapshot& cluster, const std
   return read_object(cluster.find(key));
 }
 
-void each_object(const store::snapshot& cluster, const std::string& prefix, const std::function<bool(json::value&)>& visit) {
+void each_object(const store::snapshot& cluster, const std::string& prefix,
+                 const std::function<bool(json::value&)>& visit) {
   cluster.scan(prefix, {}, [&](const store::object_ref& stored) {
     auto object = read_object(stored);
     return !object || visit(*object);
@@ -48,7 +49,9 @@ void each_object(const store::snapshot& cluster, const std::string& prefix, cons
 }
 
 std::string_view name_of(const json::value& object) noexcept { return object["metadata"]["name"].as_string(); }
-std::string_view namespace_of(const json::value& object) noexcept { return object["metadata"]["namespace"].as_string(); }
+std::string_view namespace_of(const json::value& object) noexcept {
+  return object["metadata"]["namespace"].as_string();
+}
 std::string_view uid_of(const json::value& object) noexcept { return object["metadata"]["uid"].as_string(); }
 std::string_view annotation_of(const json::value& object, std::string_view name) noexcept {
   return object["metadata"]["annotations"][name].as_string();

@@ -21,7 +21,8 @@ std::optional<json::value> read_object(const store::snapshot& cluster, const std
 std::optional<json::value> read_object(const store::object_ref& stored);
 
 // Every object of a prefix, parsed, in key order, until `visit` returns false.
-void each_object(const store::snapshot& cluster, const std::string& prefix, const std::function<bool(json::value&)>& visit);
+void each_object(const store::snapshot& cluster, const std::string& prefix,
+                 const std::function<bool(json::value&)>& visit);
 
 // metadata.name and so on, empty when absent.
 std::string_view name_of(const json::value& object) noexcept;

@@ -12,10 +12,10 @@ namespace {
 
 using net::http::headers;
 
-constexpr std::string_view user_header = "Impersonate-User", uid_header = "Impersonate-Uid", group_header = "Impersonate-Group",
-                           extra_prefix = "Impersonate-Extra-";
-constexpr std::string_view masters = "system:masters", anonymous = "system:anonymous", authenticated = "system:authenticated",
-                           unauthenticated = "system:unauthenticated";
+constexpr std::string_view user_header = "Impersonate-User", uid_header = "Impersonate-Uid",
+                           group_header = "Impersonate-Group", extra_prefix = "Impersonate-Extra-";
+constexpr std::string_view masters = "system:masters", anonymous = "system:anonymous",
+                           authenticated = "system:authenticated", unauthenticated = "system:unauthenticated";
 constexpr std::string_view authentication = "authentication.k8s.io";
 
 // What a name stands for, when it is one that the server itself gives out.
@@ -26,7 +26,8 @@ std::optional<account_name> account_of(std::string_view user) {
   constexpr std::string_view prefix = "system:serviceaccount:";
   if (!user.starts_with(prefix)) return std::nullopt;
   auto parts = split(user.substr(prefix.size()), ':');
-  if (parts.size() != 2 || !check_dns1123_label(parts[0]).empty() || !check_dns1123_subdomain(parts[1]).empty()) return std::nullopt;
+  if (parts.size() != 2 || !check_dns1123_label(parts[0]).empty() || !check_dns1123_subdomain(parts[1]).empty())
+    return std::nullopt;
   return account_name{parts[0], parts[1]};
 }
 std::optional<std::string_view> node_of(std::string_view user) {
@@ -37,7 +38,8 @@ std::optional<std::string_view> node_of(std::string_view user) {
 
 bool only_name_set(const user_info& u) { return u.uid.empty() && u.groups.empty() && u.extra.empty(); }
 
-// Keys in header names are lower-cased and may be percent-encoded; a bad escape stays as it stands, and is asked about like any other.
+// Keys in header names are lower-cased and may be percent-encoded; a bad escape stays as it stands, and is asked about
+// like any other.
 std::string extra_key(std::string_view text) {
   auto key = lower(text);
   auto decoded = percent_decode(key, false);
@@ -50,7 +52,8 @@ user_info wanted_by(const headers& h) {
   out.uid = h.get(uid_header);
   for (auto g : h.all(group_header)) out.groups.emplace_back(g);
   for (auto& [field, value] : h)
-    if (field.size() >= extra_prefix.size() && iequals(std::string_view(field).substr(0, extra_prefix.size()), extra_prefix))
+    if (field.size() >= extra_prefix.size() &&
+        iequals(std::string_view(field).substr(0, extra_prefix.size()), extra_prefix))
       out.extra[extra_key(std::string_view(field).substr(extra_prefix.size()))].push_back(value);
   return out;
 }
@@ -66,24 +69,29 @@ std::string go_text(const user_info& u) {
   std::string extra = "map[string][]string(nil)";
   if (!u.extra.empty()) {
     extra = "map[string][]string{";
-    for (auto& [key, values] : u.extra) extra += (key == u.extra.begin()->first ? "" : ", ") + quote(key) + ":" + list(values);
+    for (auto& [key, values] : u.extra)
+      extra += (key == u.extra.begin()->first ? "" : ", ") + quote(key) + ":" + list(values);
     extra += "}";
   }
-  return "&user.DefaultInfo{Name:" + quote(u.name) + ", UID:" + quote(u.uid) + ", Groups:" + list(u.groups) + ", Extra:" + extra + "}";
+  return "&user.DefaultInfo{Name:" + quote(u.name) + ", UID:" + quote(u.uid) + ", Groups:" + list(u.groups) +
+         ", Extra:" + extra + "}";
 }
 
 // What is wrong with extra fields that the newer modes don't let through; empty when nothing is.
 std::string extra_problem(const std::map<std::string, std::vector<std::string>>& extra) {
   auto is_path = [](std::string_view text) {
     return !text.empty() && std::ranges::all_of(text, [](char c) {
-      return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || std::string_view("/-._~%!$&'()*+,;=:").find(c) != std::string_view::npos;
+      return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+             std::string_view("/-._~%!$&'()*+,;=:").find(c) != std::string_view::npos;
     });
   };
   for (auto& [key, values] : extra) {
     auto slash = key.find('/');
     if (key.empty()) return "impersonating the empty string key in extra is not allowed";
-    if (slash == std::string::npos || !check_dns1123_subdomain(std::string_view(key).substr(0, slash)).empty() || !is_path(std::string_view(key).substr(slash + 1)))
-      return "impersonating an invalid key in extra is not allowed: extra.key: Invalid value: " + quote(key) + ": must be a domain-prefixed path (such as \"acme.io/foo\")";
+    if (slash == std::string::npos || !check_dns1123_subdomain(std::string_view(key).substr(0, slash)).empty() ||
+        !is_path(std::string_view(key).substr(slash + 1)))
+      return "impersonating an invalid key in extra is not allowed: extra.key: Invalid value: " + quote(key) +
+             ": must be a domain-prefixed path (such as \"acme.io/foo\")";
     for (auto& value : values)
       if (value.empty()) return "impersonating the empty string value in extra is not allowed";
   }
@@ -145,7 +153,8 @@ class mode {
       a.resource = "serviceaccounts";
       a.ns = account->ns;
       a.name = account->name;
-      if (wanted.groups.empty()) out.groups = {"system:serviceaccounts", "system:serviceaccounts:" + std::string(account->ns)};
+      if (wanted.groups.empty())
+        out.groups = {"system:serviceaccounts", "system:serviceaccounts:" + std::string(account->ns)};
     }
     return may(a);
   }
@@ -187,7 +196,8 @@ class mode {
     return {};
   }
 
-  static constexpr std::size_t asked_one_by_one = 4;  // from so many on, whether they may name all of them is asked first
+  static constexpr std::size_t asked_one_by_one =
+      4;  // from so many on, whether they may name all of them is asked first
   const user_ref& who_;
   std::string verb_;
   bool constrained_;
@@ -206,12 +216,14 @@ user_ref without_node(const user_info& asker) {
 
 bool runs_on(const user_info& asker, std::string_view node) {
   auto found = asker.extra.find("authentication.kubernetes.io/node-name");
-  return account_of(asker.name) && found != asker.extra.end() && found->second.size() == 1 && found->second.front() == node;
+  return account_of(asker.name) && found != asker.extra.end() && found->second.size() == 1 &&
+         found->second.front() == node;
 }
 
 }  // namespace
 
-api_result<std::optional<user_info>> impersonate(const headers& h, const attributes& asked, authorizer& authz, const store::snapshot& cluster) {
+api_result<std::optional<user_info>> impersonate(const headers& h, const attributes& asked, authorizer& authz,
+                                                 const store::snapshot& cluster) {
   auto wanted = wanted_by(h);
   if (wanted.name.empty()) {
     if (only_name_set(wanted)) return std::nullopt;
@@ -226,8 +238,9 @@ api_result<std::optional<user_info>> impersonate(const headers& h, const attribu
     on.user = who;
     on.verb = "impersonate-on:" + std::string(name) + ":" + asked.verb;
     auto d = authz.authorize(on, cluster);
-    auto as = d.what == decision::kind::allow ? mode(who, "impersonate:" + std::string(name), true, authz, cluster).check(wanted, node_asked_about)
-                                              : api_result<user_info>(fail(forbidden_status(on, d.reason)));
+    auto as = d.what == decision::kind::allow
+                  ? mode(who, "impersonate:" + std::string(name), true, authz, cluster).check(wanted, node_asked_about)
+                  : api_result<user_info>(fail(forbidden_status(on, d.reason)));
     if (as)
       found = *std::move(as);
     else if (!first_refusal)
@@ -236,7 +249,8 @@ api_result<std::optional<user_info>> impersonate(const headers& h, const attribu
   };
   const auto node = node_of(wanted.name);
   const bool account = account_of(wanted.name).has_value(), named_only = only_name_set(wanted);
-  if (node && named_only && runs_on(asked.user, *node) && attempt(without_node(asked.user), "associated-node", "*")) return found;
+  if (node && named_only && runs_on(asked.user, *node) && attempt(without_node(asked.user), "associated-node", "*"))
+    return found;
   if (node && named_only && attempt(asked.user, "arbitrary-node")) return found;
   if (account && named_only && attempt(asked.user, "serviceaccount")) return found;
   if (!node && !account && attempt(asked.user, "user-info")) return found;

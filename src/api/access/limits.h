@@ -7,10 +7,11 @@
 
 namespace kedge::api {
 
-// Remembered authorization decisions of one core. A client repeats few different questions; a cluster of 1,000 clients asks
-// some 10,000. At about 300 bytes each this stays below 3 MiB; the whole set is dropped when it is full.
+// Remembered authorization decisions of one core. A client repeats few different questions; a cluster of 1,000 clients
+// asks some 10,000. At about 300 bytes each this stays below 3 MiB; the whole set is dropped when it is full.
 inline constexpr std::size_t decisions_kept_max = 8'192;
-// A longer question is answered and forgotten: self reviews ask about any text, of megabytes. Names and paths are shorter.
+// A longer question is answered and forgotten: self reviews ask about any text, of megabytes. Names and paths are
+// shorter.
 inline constexpr std::size_t decision_key_max_bytes = 1'024;
 
 // How old the view of the RBAC objects may be for an allowed request, when the cluster changes all the time. The real
@@ -24,15 +25,16 @@ inline constexpr std::size_t permissions_checked_max = 20'000;
 inline constexpr std::size_t permissions_compared_max = 2'000'000;
 inline constexpr std::size_t permissions_missing_max = 1'000;
 
-// Pods whose references the node authorizer remembers: what the nodes of a core's connections are asked about, some 300 bytes each. The
-// whole set is dropped when it is full.
+// Pods whose references the node authorizer remembers: what the nodes of a core's connections are asked about, some 300
+// bytes each. The whole set is dropped when it is full.
 inline constexpr std::size_t pod_references_kept_max = 16'384;
 
 // Verified service account tokens that one core remembers (signature checks are the expensive part; bound objects are
 // looked up again each time). Every pod has one token.
 inline constexpr std::size_t verified_tokens_max = 4'096;
 
-// How long a connection's bearer token counts as checked while the cluster stays as it is: its times are in whole seconds.
+// How long a connection's bearer token counts as checked while the cluster stays as it is: its times are in whole
+// seconds.
 inline constexpr std::chrono::seconds token_recheck{1};
 
 // A bearer token longer than this is refused before anything is computed. The real ones are below 2 KiB.

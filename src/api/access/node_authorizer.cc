@@ -45,17 +45,21 @@ std::string no_relationship(std::string_view node) {
 }
 
 decision lease(std::string_view node, const attributes& a) {
-  if (!one_of(a.verb, {"get", "create", "update", "patch", "delete"})) return pass("can only get, create, update, patch, or delete a node lease");
+  if (!one_of(a.verb, {"get", "create", "update", "patch", "delete"}))
+    return pass("can only get, create, update, patch, or delete a node lease");
   if (a.ns != "kube-node-lease") return pass("can only access leases in the \"kube-node-lease\" system namespace");
   // The name of a new lease is in its body, which NodeRestriction looks at.
-  if (a.verb != "create" && a.name != node) return pass("can only access node lease with the same name as the requesting node");
+  if (a.verb != "create" && a.name != node)
+    return pass("can only access node lease with the same name as the requesting node");
   return allow();
 }
 
 decision csi_node(std::string_view node, const attributes& a) {
-  if (!one_of(a.verb, {"get", "create", "update", "patch", "delete"})) return pass("can only get, create, update, patch, or delete a CSINode");
+  if (!one_of(a.verb, {"get", "create", "update", "patch", "delete"}))
+    return pass("can only get, create, update, patch, or delete a CSINode");
   if (!a.subresource.empty()) return pass("cannot authorize CSINode subresources");
-  if (a.verb != "create" && a.name != node) return pass("can only access CSINode with the same name as the requesting node");
+  if (a.verb != "create" && a.name != node)
+    return pass("can only access CSINode with the same name as the requesting node");
   return allow();
 }
 
@@ -92,14 +96,18 @@ bool mounts_with(const json::value& volume, std::string_view ns, std::string_vie
     return ref_name == name && (ref_ns.empty() ? claim_ns : ref_ns) == ns;
   };
   bool found = is_it(volume["azureFile"]);
-  for (auto kind : {"cephfs", "rbd", "flexVolume", "iscsi", "scaleIO", "storageos", "cinder"}) found |= is_it(volume[kind]["secretRef"]);
-  for (auto ref : {"nodePublishSecretRef", "nodeStageSecretRef", "nodeExpandSecretRef"}) found |= is_it(volume["csi"][ref]);
+  for (auto kind : {"cephfs", "rbd", "flexVolume", "iscsi", "scaleIO", "storageos", "cinder"})
+    found |= is_it(volume[kind]["secretRef"]);
+  for (auto ref : {"nodePublishSecretRef", "nodeStageSecretRef", "nodeExpandSecretRef"})
+    found |= is_it(volume["csi"][ref]);
   return found;
 }
 
 }  // namespace
 
-bool is_node(const user_info& user) noexcept { return user.name.starts_with(user_prefix) && user.in_group("system:nodes"); }
+bool is_node(const user_info& user) noexcept {
+  return user.name.starts_with(user_prefix) && user.in_group("system:nodes");
+}
 
 std::string_view node_name_of(const user_info& user) noexcept {
   return is_node(user) ? std::string_view(user.name).substr(user_prefix.size()) : std::string_view{};
@@ -126,24 +134,29 @@ template <typename Test>
 bool node_authorizer::any_pod(std::string_view node, std::string_view ns, const store::snapshot& cluster, Test test) {
   bool found = false;
   const auto pods = directory_prefix("pods");
-  cluster.scan(pods_by_node, node, ns.empty() ? pods : directory_prefix("pods", ns), {}, [&](const store::object_ref& pod) {
-    auto& refers = names_of(pod);
-    auto key = pod->key().substr(pods.size());
-    // A mirror pod is made by the node itself: it gives the node nothing.
-    found = !refers.mirror && test(refers, key.substr(0, key.find('/')));
-    return !found;
-  });
+  cluster.scan(pods_by_node, node, ns.empty() ? pods : directory_prefix("pods", ns), {},
+               [&](const store::object_ref& pod) {
+                 auto& refers = names_of(pod);
+                 auto key = pod->key().substr(pods.size());
+                 // A mirror pod is made by the node itself: it gives the node nothing.
+                 found = !refers.mirror && test(refers, key.substr(0, key.find('/')));
+                 return !found;
+               });
   return found;
 }
 
 bool node_authorizer::reaches_volume(std::string_view node, const json::value& volume, const store::snapshot& cluster) {
   auto& claim = volume["spec"]["claimRef"];
   auto ns = claim["namespace"].as_string(), name = claim["name"].as_string();
-  return !ns.empty() && !name.empty() && any_pod(node, ns, cluster, [&](const pod_references& p, std::string_view) { return names(p.volume_claims, name); });
+  return !ns.empty() && !name.empty() && any_pod(node, ns, cluster, [&](const pod_references& p, std::string_view) {
+    return names(p.volume_claims, name);
+  });
 }
 
-bool node_authorizer::reaches_secret(std::string_view node, std::string_view ns, std::string_view name, const store::snapshot& cluster) {
-  if (any_pod(node, ns, cluster, [&](const pod_references& p, std::string_view) { return names(p.secrets, name); })) return true;
+bool node_authorizer::reaches_secret(std::string_view node, std::string_view ns, std::string_view name,
+                                     const store::snapshot& cluster) {
+  if (any_pod(node, ns, cluster, [&](const pod_references& p, std::string_view) { return names(p.secrets, name); }))
+    return true;
   // A volume may name a secret for mounting; the node that mounts it reads the secret.
   if (cluster.count(directory_prefix("persistentvolumes")) == 0) return false;
   return any_pod(node, {}, cluster, [&](const pod_references& p, std::string_view home) {
@@ -157,14 +170,16 @@ bool node_authorizer::reaches_secret(std::string_view node, std::string_view ns,
 bool node_authorizer::related(std::string_view node, const attributes& a, const store::snapshot& cluster) {
   auto name = std::string_view(a.name);
   auto named_in = [&](std::vector<std::string> pod_references::* list) {
-    return any_pod(node, a.ns, cluster, [&](const pod_references& p, std::string_view) { return names(p.*list, name); });
+    return any_pod(node, a.ns, cluster,
+                   [&](const pod_references& p, std::string_view) { return names(p.*list, name); });
   };
   if (a.resource == "secrets") return reaches_secret(node, a.ns, name, cluster);
   if (a.resource == "configmaps") return named_in(&pod_references::config_maps);
   if (a.resource == "persistentvolumeclaims") return named_in(&pod_references::volume_claims);
   if (a.resource == "resourceclaims") return named_in(&pod_references::resource_claims);
   if (a.resource == "serviceaccounts")
-    return any_pod(node, a.ns, cluster, [&](const pod_references& p, std::string_view) { return p.service_account == name; });
+    return any_pod(node, a.ns, cluster,
+                   [&](const pod_references& p, std::string_view) { return p.service_account == name; });
   if (a.resource == "persistentvolumes") {
     auto volume = read_object(cluster, object_key("persistentvolumes", {}, name));
     return volume && reaches_volume(node, *volume, cluster);
@@ -232,19 +247,26 @@ decision node_authorizer::pod(std::string_view node, const attributes& a, const 
 decision node_authorizer::resource_slice(std::string_view node, const attributes& a, const store::snapshot& cluster) {
   if (!a.subresource.empty()) return pass("cannot authorize ResourceSlice subresources");
   if (a.verb == "create") return allow();  // for which node: NodeRestriction's business
-  if (one_of(a.verb, {"get", "update", "patch", "delete"})) return !a.name.empty() && related(node, a, cluster) ? allow() : pass(no_relationship(node));
+  if (one_of(a.verb, {"get", "update", "patch", "delete"}))
+    return !a.name.empty() && related(node, a, cluster) ? allow() : pass(no_relationship(node));
   if (one_of(a.verb, {"list", "watch", "deletecollection"}))
-    return a.fields.demands("spec.nodeName", node) ? allow()
-                                                                 : pass("can only list/watch/deletecollection resourceslices with nodeName field selector");
-  return pass("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection");
+    return a.fields.demands("spec.nodeName", node)
+               ? allow()
+               : pass("can only list/watch/deletecollection resourceslices with nodeName field selector");
+  return pass(
+      "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, "
+      "deletecollection");
 }
 
-decision node_authorizer::pod_certificate_request(std::string_view node, const attributes& a, const store::snapshot& cluster) {
+decision node_authorizer::pod_certificate_request(std::string_view node, const attributes& a,
+                                                  const store::snapshot& cluster) {
   if (!a.subresource.empty()) return pass("nodes may not access the status subresource of PodCertificateRequests");
   if (a.verb == "create") return allow();  // for which pod: NodeRestriction's business
   if (a.verb == "get") return get_one(node, a, cluster);
   if (a.verb == "list" || a.verb == "watch")
-    return a.fields.demands("spec.nodeName", node) ? allow() : pass("can only list/watch podcertificaterequests with nodeName field selector");
+    return a.fields.demands("spec.nodeName", node)
+               ? allow()
+               : pass("can only list/watch podcertificaterequests with nodeName field selector");
   return pass("nodes may not " + a.verb + " podcertificaterequests");
 }
 
@@ -255,7 +277,8 @@ decision node_authorizer::authorize(const attributes& a, const store::snapshot& 
   if (!a.is_resource) return pass();
   if (a.api_group.empty()) {
     if (a.resource == "secrets" || a.resource == "configmaps") return read_namespaced(node, a, cluster);
-    if (a.resource == "persistentvolumeclaims") return a.subresource == "status" ? claim_status(node, a, cluster) : get_one(node, a, cluster);
+    if (a.resource == "persistentvolumeclaims")
+      return a.subresource == "status" ? claim_status(node, a, cluster) : get_one(node, a, cluster);
     if (a.resource == "persistentvolumes") return get_one(node, a, cluster);
     if (a.resource == "serviceaccounts") return service_account(node, a, cluster);
     if (a.resource == "nodes") return node_object(node, a);

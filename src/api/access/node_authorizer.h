@@ -1,7 +1,8 @@
 // node_authorizer.h: what a node may ask for: its own objects, and what the pods bound to it name.
 //
-// The relationship is computed from the pods that are bound to the node, which the store finds by an index; what pods name is remembered by
-// the revision that wrote them, so that a question parses only pods that changed since the last one. An instance belongs to one core.
+// The relationship is computed from the pods that are bound to the node, which the store finds by an index; what pods
+// name is remembered by the revision that wrote them, so that a question parses only pods that changed since the last
+// one. An instance belongs to one core.
 #pragma once
 
 #include <memory>
@@ -36,7 +37,8 @@ class node_authorizer final : public authorizer {
   // Visits the pods of a namespace (empty: of all) that give the node something, until `test` returns true.
   template <typename Test>
   bool any_pod(std::string_view node, std::string_view ns, const store::snapshot& cluster, Test test);
-  bool reaches_secret(std::string_view node, std::string_view ns, std::string_view name, const store::snapshot& cluster);
+  bool reaches_secret(std::string_view node, std::string_view ns, std::string_view name,
+                      const store::snapshot& cluster);
   bool reaches_volume(std::string_view node, const json::value& volume, const store::snapshot& cluster);
   bool related(std::string_view node, const attributes& a, const store::snapshot& cluster);
 

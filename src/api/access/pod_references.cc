@@ -30,7 +30,8 @@ void add_volume(pod_references& out, const json::value& volume, std::string_view
   add(out.secrets, volume["secret"]["secretName"]);
   add(out.config_maps, volume["configMap"]["name"]);
   add(out.volume_claims, volume["persistentVolumeClaim"]["claimName"]);
-  if (volume["ephemeral"].is_object()) out.volume_claims.push_back(std::string(pod_name) + '-' + std::string(volume["name"].as_string()));
+  if (volume["ephemeral"].is_object())
+    out.volume_claims.push_back(std::string(pod_name) + '-' + std::string(volume["name"].as_string()));
   if (auto sources = volume["projected"]["sources"].array())
     for (auto& source : *sources) {
       add(out.secrets, source["secret"]["name"]);
@@ -42,8 +43,8 @@ void add_volume(pod_references& out, const json::value& volume, std::string_view
     add(out.secrets, volume[kind]["secretRef"]["name"]);
 }
 
-// Claims named in the spec, and those that were made from the templates that the spec names: the status tells their names, and nothing else
-// that it says counts.
+// Claims named in the spec, and those that were made from the templates that the spec names: the status tells their
+// names, and nothing else that it says counts.
 void add_resource_claims(pod_references& out, const json::value& pod) {
   auto made_for = [&](const json::value& claim) -> const json::value& {
     static const json::value none;
@@ -61,39 +62,64 @@ void add_resource_claims(pod_references& out, const json::value& pod) {
   add(out.resource_claims, pod["status"]["extendedResourceClaimStatus"]["resourceClaimName"]);
 }
 
-bool one_of(std::string_view what, std::initializer_list<std::string_view> list) { return std::find(list.begin(), list.end(), what) != list.end(); }
+bool one_of(std::string_view what, std::initializer_list<std::string_view> list) {
+  return std::find(list.begin(), list.end(), what) != list.end();
+}
 
 api_reference projected_reference(const json::value& volume) {
-  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {{"configMap", "configmaps (via projected volumes)"},
-                                                                            {"secret", "secrets (via projected volumes)"},
-                                                                            {"serviceAccountToken", "serviceaccounts (via projected volumes)"},
-                                                                            {"clusterTrustBundle", "clustertrustbundles"},
-                                                                            {"podCertificate", "podcertificates"}};
+  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {
+      {"configMap", "configmaps (via projected volumes)"},
+      {"secret", "secrets (via projected volumes)"},
+      {"serviceAccountToken", "serviceaccounts (via projected volumes)"},
+      {"clusterTrustBundle", "clustertrustbundles"},
+      {"podCertificate", "podcertificates"}};
   if (auto sources = volume["projected"]["sources"].array())
     for (auto& source : *sources) {
       for (auto& [kind, what] : kinds)
         if (source[kind].is_object()) return {std::string(what), {}};
-      if (!source["downwardAPI"].is_object()) return {{}, "unknown source for projected volume " + quote(volume["name"].as_string())};
+      if (!source["downwardAPI"].is_object())
+        return {{}, "unknown source for projected volume " + quote(volume["name"].as_string())};
     }
   return {};
 }
 
 api_reference volume_reference(const json::value& volume) {
-  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {{"configMap", "configmaps (via configmap volumes)"},
-                                                                            {"secret", "secrets (via secret volumes)"},
-                                                                            {"csi", "csidrivers (via CSI volumes)"},
-                                                                            {"glusterfs", "endpoints (via glusterFS volumes)"},
-                                                                            {"persistentVolumeClaim", "persistentvolumeclaims"},
-                                                                            {"ephemeral", "persistentvolumeclaims (via ephemeral volumes)"},
-                                                                            {"azureFile", "secrets (via azureFile volumes)"}};
+  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {
+      {"configMap", "configmaps (via configmap volumes)"},
+      {"secret", "secrets (via secret volumes)"},
+      {"csi", "csidrivers (via CSI volumes)"},
+      {"glusterfs", "endpoints (via glusterFS volumes)"},
+      {"persistentVolumeClaim", "persistentvolumeclaims"},
+      {"ephemeral", "persistentvolumeclaims (via ephemeral volumes)"},
+      {"azureFile", "secrets (via azureFile volumes)"}};
   for (auto& [kind, what] : kinds)
     if (volume[kind].is_object()) return {std::string(what), {}};
   if (volume["projected"].is_object()) return projected_reference(volume);
   bool known = false;
   if (auto members = volume.object())
     for (auto& [kind, source] : *members)
-      known |= one_of(kind, {"awsElasticBlockStore", "azureDisk", "cephfs", "cinder", "downwardAPI", "emptyDir", "fc", "flexVolume", "flocker", "gcePersistentDisk", "gitRepo",
-                             "hostPath", "image", "iscsi", "nfs", "photonPersistentDisk", "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos", "vsphereVolume"});
+      known |= one_of(kind, {"awsElasticBlockStore",
+                             "azureDisk",
+                             "cephfs",
+                             "cinder",
+                             "downwardAPI",
+                             "emptyDir",
+                             "fc",
+                             "flexVolume",
+                             "flocker",
+                             "gcePersistentDisk",
+                             "gitRepo",
+                             "hostPath",
+                             "image",
+                             "iscsi",
+                             "nfs",
+                             "photonPersistentDisk",
+                             "portworxVolume",
+                             "quobyte",
+                             "rbd",
+                             "scaleIO",
+                             "storageos",
+                             "vsphereVolume"});
   if (!known) return {{}, "unknown volume type for volume  " + quote(volume["name"].as_string())};
   return {};
 }

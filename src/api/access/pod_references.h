@@ -20,8 +20,8 @@ struct pod_references {
 // Secrets, config maps, claims: every place of a PodSpec that can name one.
 pod_references references_of(const json::value& pod);
 
-// The first thing of the API that a pod names, as NodeRestriction's messages call it ("secrets (via secret volumes)"); both empty when it
-// names none. `problem`: a volume of a kind that is not known to be harmless.
+// The first thing of the API that a pod names, as NodeRestriction's messages call it ("secrets (via secret volumes)");
+// both empty when it names none. `problem`: a volume of a kind that is not known to be harmless.
 struct api_reference {
   std::string what, problem;
 };

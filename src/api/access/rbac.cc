@@ -1,8 +1,8 @@
 // rbac.cc: the index.
 //
 // Four directories of the store hold RBAC. The index keeps each object compiled beside the revision that wrote it; a
-// refresh walks the keys of a new snapshot and parses only what has another revision. Most refreshes find nothing changed:
-// they cost a walk over some 130 keys, at most once in rbac_staleness_max.
+// refresh walks the keys of a new snapshot and parses only what has another revision. Most refreshes find nothing
+// changed: they cost a walk over some 130 keys, at most once in rbac_staleness_max.
 #include "api/access/rbac.h"
 
 #include <algorithm>
@@ -47,7 +47,8 @@ std::string text_of(const json::value& s, const std::string& binding_ns) {
   auto out = std::string(kind) + ' ';
   if (kind == "ServiceAccount") {
     auto ns = s["namespace"].as_string();
-    return out + quote(std::string(s["name"].as_string()) + '/' + std::string(ns.empty() ? std::string_view(binding_ns) : ns));
+    return out + quote(std::string(s["name"].as_string()) + '/' +
+                       std::string(ns.empty() ? std::string_view(binding_ns) : ns));
   }
   return out + quote(s["name"].as_string());
 }
@@ -79,7 +80,8 @@ binding compile_binding(const json::value& object, store::revision mod) {
     } else if (kind == "ServiceAccount") {
       auto ns = s["namespace"].as_string();
       if (ns.empty()) ns = out.ns;
-      out.subjects.push_back({subject::kind::user, "system:serviceaccount:" + std::string(ns) + ':' + std::string(s["name"].as_string())});
+      out.subjects.push_back(
+          {subject::kind::user, "system:serviceaccount:" + std::string(ns) + ':' + std::string(s["name"].as_string())});
     } else {
       continue;
     }
@@ -191,14 +193,16 @@ struct rbac_authorizer::index {
     return aggregated.emplace(&r, std::move(all)).first->second;
   }
 
-  void collect(const role& r, std::vector<policy_rule>& all, std::set<const role*>& seen, std::unordered_set<std::string>& told) {
+  void collect(const role& r, std::vector<policy_rule>& all, std::set<const role*>& seen,
+               std::unordered_set<std::string>& told) {
     if (!seen.insert(&r).second) return;
     for (auto& rule : r.rules)
       if (told.insert(rule.text()).second) all.push_back(rule);
     auto selectors = r.selectors.array();
     if (!selectors) return;
     for (auto& [key, other] : cluster_roles)
-      if (std::any_of(selectors->begin(), selectors->end(), [&](const json::value& s) { return selects(s, other.labels); }))
+      if (std::any_of(selectors->begin(), selectors->end(),
+                      [&](const json::value& s) { return selects(s, other.labels); }))
         collect(other, all, seen, told);
   }
 
@@ -208,10 +212,12 @@ struct rbac_authorizer::index {
     auto some = [&](const places& all, std::string_view name) {
       auto found = all.find(name);
       if (found == all.end()) return true;
-      return std::all_of(found->second.begin(), found->second.end(), [&](const place& p) { return visit(*p.bound, p.subject); });
+      return std::all_of(found->second.begin(), found->second.end(),
+                         [&](const place& p) { return visit(*p.bound, p.subject); });
     };
     if (!some(in.users, user.name)) return false;
-    return std::all_of(user.groups.begin(), user.groups.end(), [&](const std::string& g) { return some(in.groups, g); });
+    return std::all_of(user.groups.begin(), user.groups.end(),
+                       [&](const std::string& g) { return some(in.groups, g); });
   }
 
   template <typename Visit>
@@ -228,7 +234,8 @@ struct rbac_authorizer::index {
       if (!r || !any_allows(rules_of(*r), a)) return true;
       out.what = decision::kind::allow;
       auto bound = b.ns.empty() ? "ClusterRoleBinding " + quote(b.name) : "RoleBinding " + quote(b.name + '/' + b.ns);
-      out.reason = "RBAC: allowed by " + bound + " of " + b.role_kind + ' ' + quote(b.role_name) + " to " + b.subject_texts[subject_index];
+      out.reason = "RBAC: allowed by " + bound + " of " + b.role_kind + ' ' + quote(b.role_name) + " to " +
+                   b.subject_texts[subject_index];
       return false;
     };
     // Paths are not namespaced: only cluster-wide bindings count.
@@ -251,7 +258,8 @@ bool rbac_authorizer::refresh(const store::snapshot& cluster, bool at_once) {
   bool changed = !x.filled;
   x.filled = true;
   static const auto cluster_roles = directory_prefix("clusterroles"), roles = directory_prefix("roles"),
-                    cluster_bindings = directory_prefix("clusterrolebindings"), bindings = directory_prefix("rolebindings");
+                    cluster_bindings = directory_prefix("clusterrolebindings"),
+                    bindings = directory_prefix("rolebindings");
   changed |= reconcile(x.cluster_roles, cluster, cluster_roles, compile_role);
   changed |= reconcile(x.roles, cluster, roles, compile_role);
   changed |= reconcile(x.cluster_bindings, cluster, cluster_bindings, compile_binding);
@@ -285,7 +293,8 @@ decision rbac_authorizer::authorize(const attributes& a, const store::snapshot& 
   return made;
 }
 
-std::vector<policy_rule> rbac_authorizer::rules_for(const user_info& user, std::string_view ns, const store::snapshot& cluster) {
+std::vector<policy_rule> rbac_authorizer::rules_for(const user_info& user, std::string_view ns,
+                                                    const store::snapshot& cluster) {
   refresh(cluster, true);
   std::vector<policy_rule> out;
   index_->each_binding_of(user, ns, [&](const binding& b, std::size_t) {
@@ -298,8 +307,8 @@ std::vector<policy_rule> rbac_authorizer::rules_for(const user_info& user, std::
   return out;
 }
 
-api_result<std::vector<policy_rule>> rbac_authorizer::rules_of(std::string_view kind, std::string_view ns, std::string_view name,
-                                                               const store::snapshot& cluster) {
+api_result<std::vector<policy_rule>> rbac_authorizer::rules_of(std::string_view kind, std::string_view ns,
+                                                               std::string_view name, const store::snapshot& cluster) {
   refresh(cluster, true);
   auto r = index_->find_role(kind, ns, name);
   if (!r) return fail(not_found(rbac_group, kind == "ClusterRole" ? "clusterroles" : "roles", name));
@@ -332,8 +341,8 @@ std::unique_ptr<authorizer> make_authorizer(rule_source** rules) {
 
 namespace {
 
-bool allowed(authorizer& authz, const attributes& who, std::string verb, std::string_view resource, std::string_view ns, std::string_view name,
-             const store::snapshot& cluster) {
+bool allowed(authorizer& authz, const attributes& who, std::string verb, std::string_view resource, std::string_view ns,
+             std::string_view name, const store::snapshot& cluster) {
   attributes a;
   a.user = who.user;
   a.verb = std::move(verb);
@@ -346,8 +355,8 @@ bool allowed(authorizer& authz, const attributes& who, std::string verb, std::st
   return authz.authorize(a, cluster).what == decision::kind::allow;
 }
 
-api_result<void> confirm(const attributes& who, std::string_view resource, std::string_view name, const std::vector<policy_rule>& wanted,
-                         rule_source& rules, const store::snapshot& cluster) {
+api_result<void> confirm(const attributes& who, std::string_view resource, std::string_view name,
+                         const std::vector<policy_rule>& wanted, rule_source& rules, const store::snapshot& cluster) {
   auto missing = compact(uncovered(rules.rules_for(who.user, who.ns, cluster), wanted));
   if (missing.empty()) return {};
   std::string why = "user " + quote(who.user->name) + " (groups=" + quote_list(who.user->groups) +
@@ -356,12 +365,13 @@ api_result<void> confirm(const attributes& who, std::string_view resource, std::
   return fail(forbidden(rbac_group, resource, name, why));
 }
 
-// Whether nothing changes but what the garbage collector needs to change: everything else may decide what a role gives, and to whom; a
-// ClusterRole's labels decide which others take its rules in.
+// Whether nothing changes but what the garbage collector needs to change: everything else may decide what a role gives,
+// and to whom; a ClusterRole's labels decide which others take its rules in.
 bool for_the_collector(const json::value& object, const json::value& old) {
   auto rest_of = [](const json::value& o) {
     auto out = o;
-    for (auto name : {"ownerReferences", "finalizers", "managedFields", "resourceVersion"}) out.member("metadata").erase(name);
+    for (auto name : {"ownerReferences", "finalizers", "managedFields", "resourceVersion"})
+      out.member("metadata").erase(name);
     return out;
   };
   return rest_of(object) == rest_of(old);
@@ -369,8 +379,9 @@ bool for_the_collector(const json::value& object, const json::value& old) {
 
 bool aggregates(const json::value& role) { return !role["aggregationRule"]["clusterRoleSelectors"].empty(); }
 
-api_result<void> check_role(const attributes& who, std::string_view resource, const json::value& object, const json::value* old, authorizer& authz,
-                            rule_source& rules, const store::snapshot& cluster) {
+api_result<void> check_role(const attributes& who, std::string_view resource, const json::value& object,
+                            const json::value* old, authorizer& authz, rule_source& rules,
+                            const store::snapshot& cluster) {
   // By the request's name: a new role that is posted has none, so that only a right without names escalates there.
   if (allowed(authz, who, "escalate", resource, who.ns, who.name, cluster)) return {};
   auto name = name_of(object);
@@ -382,8 +393,8 @@ api_result<void> check_role(const attributes& who, std::string_view resource, co
   return fail(forbidden(rbac_group, resource, name, "must have cluster-admin privileges to use the aggregationRule"));
 }
 
-api_result<void> check_binding(const attributes& who, std::string_view resource, const json::value& object, authorizer& authz, rule_source& rules,
-                               const store::snapshot& cluster) {
+api_result<void> check_binding(const attributes& who, std::string_view resource, const json::value& object,
+                               authorizer& authz, rule_source& rules, const store::snapshot& cluster) {
   auto& ref = object["roleRef"];
   auto kind = ref["kind"].as_string();
   if (kind != "Role" && kind != "ClusterRole") return {};  // validation refuses it with its own words
@@ -396,8 +407,9 @@ api_result<void> check_binding(const attributes& who, std::string_view resource,
 
 }  // namespace
 
-api_result<void> check_escalation(const attributes& who, std::string_view kind, const json::value& object, const json::value* old,
-                                  authorizer& authz, rule_source& rules, const store::snapshot& cluster) {
+api_result<void> check_escalation(const attributes& who, std::string_view kind, const json::value& object,
+                                  const json::value* old, authorizer& authz, rule_source& rules,
+                                  const store::snapshot& cluster) {
   if (who.user->in_group(masters)) return {};
   if (old && for_the_collector(object, *old)) return {};
   if (kind == "Role") return check_role(who, "roles", object, old, authz, rules, cluster);

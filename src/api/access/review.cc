@@ -62,7 +62,8 @@ attributes attributes_of(const user_info& user, const json::value& spec) {
   if (auto requirements = fields["requirements"].array())
     for (auto& term : *requirements)
       if (term["operator"].as_string() == "In" && term["values"].size() == 1)
-        a.fields.requirements().push_back({std::string(term["key"].as_string()), std::string(term["values"][std::size_t{0}].as_string()), true});
+        a.fields.requirements().push_back(
+            {std::string(term["key"].as_string()), std::string(term["values"][std::size_t{0}].as_string()), true});
   return a;
 }
 
@@ -79,7 +80,8 @@ void note_ignored(json::value& answer, const json::value& spec) {
         break;
       }
   }
-  if (!ignored.empty()) answer.member("status").set("evaluationError", ignored.size() == 1 ? ignored[0] : "[" + join(ignored, ", ") + "]");
+  if (!ignored.empty())
+    answer.member("status").set("evaluationError", ignored.size() == 1 ? ignored[0] : "[" + join(ignored, ", ") + "]");
 }
 
 void check_requirement(causes& out, const json::value& r, const place& at, bool of_labels) {
@@ -87,12 +89,14 @@ void check_requirement(causes& out, const json::value& r, const place& at, bool 
   auto& values = r["values"];
   const place of_key(at, "key"), of_values(at, "values");
   if (!of_labels && key.empty()) out.push_back(required(of_key, "must be specified"));
-  if ((op == "In" || op == "NotIn") && values.empty()) out.push_back(required(of_values, "must be specified when `operator` is 'In' or 'NotIn'"));
+  if ((op == "In" || op == "NotIn") && values.empty())
+    out.push_back(required(of_values, "must be specified when `operator` is 'In' or 'NotIn'"));
   if ((op == "Exists" || op == "DoesNotExist") && !values.empty())
     out.push_back(forbidden_value(of_values, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
   if (!of_labels) return;
   add_problems(out, of_key, key, check_qualified_name(key));
-  for (std::size_t i = 0; i < values.size(); ++i) add_problems(out, place(of_values, i), values[i], check_label_value(values[i].as_string()));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    add_problems(out, place(of_values, i), values[i], check_label_value(values[i].as_string()));
 }
 
 void check_selector(causes& out, const json::value& selector, const place& at, bool of_labels) {
@@ -100,17 +104,22 @@ void check_selector(causes& out, const json::value& selector, const place& at, b
   auto raw = selector["rawSelector"].as_string();
   auto& requirements = selector["requirements"];
   const place here(at, "requirements");
-  if (!raw.empty() && !requirements.empty()) out.push_back(invalid_value(place(at, "rawSelector"), raw, "may not specified at the same time as requirements"));
-  if (raw.empty() && requirements.empty()) out.push_back(required(here, "when " + at.text() + " is specified, requirements or rawSelector is required"));
-  for (std::size_t i = 0; i < requirements.size(); ++i) check_requirement(out, requirements[i], place(here, i), of_labels);
+  if (!raw.empty() && !requirements.empty())
+    out.push_back(invalid_value(place(at, "rawSelector"), raw, "may not specified at the same time as requirements"));
+  if (raw.empty() && requirements.empty())
+    out.push_back(required(here, "when " + at.text() + " is specified, requirements or rawSelector is required"));
+  for (std::size_t i = 0; i < requirements.size(); ++i)
+    check_requirement(out, requirements[i], place(here, i), of_labels);
 }
 
 void check_attributes(causes& out, const json::value& spec) {
   const place at("spec"), of_resource(at, "resourceAttributes");
   const bool resource = spec["resourceAttributes"].is_object(), path = spec["nonResourceAttributes"].is_object();
   if (resource == path)
-    out.push_back(invalid_value(at, path ? internal_form("authorization/v1.NonResourceAttributes", spec["nonResourceAttributes"]) : json::value(),
-                                "exactly one of nonResourceAttributes or resourceAttributes must be specified"));
+    out.push_back(invalid_value(
+        at,
+        path ? internal_form("authorization/v1.NonResourceAttributes", spec["nonResourceAttributes"]) : json::value(),
+        "exactly one of nonResourceAttributes or resourceAttributes must be specified"));
 }
 
 void check_selectors(causes& out, const json::value& spec) {
@@ -122,7 +131,8 @@ void check_selectors(causes& out, const json::value& spec) {
 
 void check_subject(causes& out, const json::value& spec) {
   check_attributes(out, spec);
-  if (spec["user"].as_string().empty() && spec["groups"].empty()) out.push_back(invalid_value("spec.user", "", "at least one of user or group must be specified"));
+  if (spec["user"].as_string().empty() && spec["groups"].empty())
+    out.push_back(invalid_value("spec.user", "", "at least one of user or group must be specified"));
   check_selectors(out, spec);
 }
 
@@ -130,7 +140,9 @@ void check_subject(causes& out, const json::value& spec) {
 void check_no_metadata(causes& out, const json::value& body, bool namespaced) {
   auto rest = body["metadata"].is_object() ? body["metadata"] : json::value(json::object{});
   for (auto member : {"managedFields", "creationTimestamp", "namespace"}) rest.erase(member);
-  if (!rest.empty()) out.push_back(invalid_value("metadata", body["metadata"], namespaced ? "must be empty except for namespace" : "must be empty"));
+  if (!rest.empty())
+    out.push_back(invalid_value("metadata", body["metadata"],
+                                namespaced ? "must be empty except for namespace" : "must be empty"));
 }
 
 // The kind isn't told.
@@ -234,17 +246,22 @@ api_result<json::value> reviews::subject_access_review(const json::value& body, 
   return out;
 }
 
-api_result<json::value> reviews::local_subject_access_review(std::string_view ns, const json::value& body, const store::snapshot& cluster) {
+api_result<json::value> reviews::local_subject_access_review(std::string_view ns, const json::value& body,
+                                                             const store::snapshot& cluster) {
   auto& spec = body["spec"];
   auto own_ns = namespace_of(body);
-  if (!own_ns.empty() && own_ns != ns) return fail(bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+  if (!own_ns.empty() && own_ns != ns)
+    return fail(bad_request("the namespace of the provided object does not match the namespace sent on the request"));
   causes found;
   check_subject(found, spec);
   check_no_metadata(found, body, true);
-  if (auto asked = spec["resourceAttributes"]["namespace"].as_string(); spec["resourceAttributes"].is_object() && asked != ns)
+  if (auto asked = spec["resourceAttributes"]["namespace"].as_string();
+      spec["resourceAttributes"].is_object() && asked != ns)
     found.push_back(invalid_value("spec.resourceAttributes.namespace", asked, "must match metadata.namespace"));
   if (auto& path = spec["nonResourceAttributes"]; path.is_object())
-    found.push_back(invalid_value("spec.nonResourceAttributes", internal_form("authorization/v1.NonResourceAttributes", path), "disallowed on this kind of request"));
+    found.push_back(invalid_value("spec.nonResourceAttributes",
+                                  internal_form("authorization/v1.NonResourceAttributes", path),
+                                  "disallowed on this kind of request"));
   if (!found.empty()) return fail(refused_question(std::move(found)));
   auto out = answer_to(body, authorization, "LocalSubjectAccessReview");
   out.member("metadata").set("namespace", ns);
@@ -253,7 +270,8 @@ api_result<json::value> reviews::local_subject_access_review(std::string_view ns
   return out;
 }
 
-api_result<json::value> reviews::self_subject_access_review(const user_info& who, const json::value& body, const store::snapshot& cluster) {
+api_result<json::value> reviews::self_subject_access_review(const user_info& who, const json::value& body,
+                                                            const store::snapshot& cluster) {
   auto& spec = body["spec"];
   causes found;
   check_attributes(found, spec);
@@ -266,7 +284,8 @@ api_result<json::value> reviews::self_subject_access_review(const user_info& who
   return out;
 }
 
-api_result<json::value> reviews::self_subject_rules_review(const user_info& who, const json::value& body, const store::snapshot& cluster) {
+api_result<json::value> reviews::self_subject_rules_review(const user_info& who, const json::value& body,
+                                                           const store::snapshot& cluster) {
   auto ns = body["spec"]["namespace"].as_string();
   if (ns.empty()) return fail(bad_request("no namespace on request"));
   auto rules = rules_.rules_for(who, ns, cluster);
@@ -277,7 +296,8 @@ api_result<json::value> reviews::self_subject_rules_review(const user_info& who,
   json::array of_resources, of_paths;
   std::unordered_set<std::string> told;
   for (auto& rule : rules)
-    if (told.insert(rule.text()).second) (rule.non_resource_urls.empty() ? of_resources : of_paths).push_back(rule.to_json());
+    if (told.insert(rule.text()).second)
+      (rule.non_resource_urls.empty() ? of_resources : of_paths).push_back(rule.to_json());
   auto out = answer_to(body, authorization, "SelfSubjectRulesReview");
   for (auto part : {"metadata", "spec"}) out.set(part, json::object{});  // the real server gives them back empty
   json::value status;
@@ -299,31 +319,37 @@ struct bound_reference {
 };
 
 // The object that a TokenRequest wants its token bound to: it must be there, be the one meant, and be for this account.
-api_result<bound_reference> resolve_binding(const attributes& a, const json::value& ref, const store::snapshot& cluster) {
+api_result<bound_reference> resolve_binding(const attributes& a, const json::value& ref,
+                                            const store::snapshot& cluster) {
   bound_reference out;
   if (!ref.is_object()) return out;
   auto kind = ref["kind"].as_string(), version = ref["apiVersion"].as_string();
   auto name = std::string(ref["name"].as_string());
   auto directory = kind == "Pod" ? "pods" : kind == "Secret" ? "secrets" : kind == "Node" ? "minions" : "";
   if (version != "v1" || !*directory)
-    return fail(bad_request("cannot bind token for serviceaccount " + quote(a.name) + " to object with kind " + quote(kind) + " and apiVersion " +
-                            quote(version)));
+    return fail(bad_request("cannot bind token for serviceaccount " + quote(a.name) + " to object with kind " +
+                            quote(kind) + " and apiVersion " + quote(version)));
   auto resource = kind == "Pod" ? "pods" : kind == "Secret" ? "secrets" : "nodes";
-  auto object = read_object(cluster, object_key(directory, kind == "Node" ? std::string_view{} : std::string_view(a.ns), name));
+  auto object =
+      read_object(cluster, object_key(directory, kind == "Node" ? std::string_view{} : std::string_view(a.ns), name));
   if (!object) return fail(not_found("", resource, name));
   auto uid = std::string(uid_of(*object));
   if (auto wanted = ref["uid"].as_string(); !wanted.empty() && wanted != uid)
-    return fail(conflict("", resource, name,
-                         "the UID in the bound object reference (" + std::string(wanted) + ") does not match the UID in record. The object might have been deleted and then recreated"));
+    return fail(
+        conflict("", resource, name,
+                 "the UID in the bound object reference (" + std::string(wanted) +
+                     ") does not match the UID in record. The object might have been deleted and then recreated"));
   if (kind == "Pod") {
     if ((*object)["spec"]["serviceAccountName"].as_string() != a.name)
-      return fail(bad_request("cannot bind token for serviceaccount " + quote(a.name) + " to pod running with different serviceaccount name."));
+      return fail(bad_request("cannot bind token for serviceaccount " + quote(a.name) +
+                              " to pod running with different serviceaccount name."));
     out.to_pod = true;
     out.binding.pod = name;
     out.binding.pod_uid = uid;
     out.binding.node = (*object)["spec"]["nodeName"].as_string();
     if (!out.binding.node.empty())
-      if (auto node = read_object(cluster, object_key("minions", {}, out.binding.node))) out.binding.node_uid = uid_of(*node);
+      if (auto node = read_object(cluster, object_key("minions", {}, out.binding.node)))
+        out.binding.node_uid = uid_of(*node);
   } else if (kind == "Secret") {
     out.binding.secret = name;
     out.binding.secret_uid = uid;
@@ -336,7 +362,8 @@ api_result<bound_reference> resolve_binding(const attributes& a, const json::val
 
 }  // namespace
 
-api_result<json::value> reviews::token_request(const attributes& a, const json::value& body, const store::snapshot& cluster) {
+api_result<json::value> reviews::token_request(const attributes& a, const json::value& body,
+                                               const store::snapshot& cluster) {
   if (!issuer_) return fail(no_such_resource());
   auto account = read_object(cluster, object_key("serviceaccounts", a.ns, a.name));
   if (!account) return fail(not_found("", "serviceaccounts", a.name));
@@ -344,9 +371,11 @@ api_result<json::value> reviews::token_request(const attributes& a, const json::
   auto seconds = spec["expirationSeconds"].as_integer(token_seconds_default);
   std::vector<cause> causes;
   if (seconds < token_seconds_min)
-    causes.push_back(invalid_value("spec.expirationSeconds", json::value(seconds), "may not specify a duration less than 10 minutes"));
+    causes.push_back(invalid_value("spec.expirationSeconds", json::value(seconds),
+                                   "may not specify a duration less than 10 minutes"));
   if (seconds > token_seconds_max)
-    causes.push_back(invalid_value("spec.expirationSeconds", json::value(seconds), "may not specify a duration larger than 2^32 seconds"));
+    causes.push_back(invalid_value("spec.expirationSeconds", json::value(seconds),
+                                   "may not specify a duration larger than 2^32 seconds"));
   if (!causes.empty()) return fail(invalid(authentication, "TokenRequest", "", std::move(causes)));
   auto bound = resolve_binding(a, spec["boundObjectRef"], cluster);
   if (!bound) return fail(std::move(bound).error());

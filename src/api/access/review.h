@@ -5,7 +5,8 @@
 //   POST namespaces/{ns}/localsubjectaccessreviews                               authorization.k8s.io/v1
 //   POST namespaces/{ns}/serviceaccounts/{name}/token (TokenRequest)             authentication.k8s.io/v1
 //
-// The caller has authenticated, authorized and decoded; it answers 201 with what it gets. An instance belongs to one core.
+// The caller has authenticated, authorized and decoded; it answers 201 with what it gets. An instance belongs to one
+// core.
 #pragma once
 
 #include <string>
@@ -34,9 +35,12 @@ class reviews {
   api_result<json::value> token_review(const json::value& body, const store::snapshot& cluster);
   api_result<json::value> self_subject_review(const user_info& who, const json::value& body);
   api_result<json::value> subject_access_review(const json::value& body, const store::snapshot& cluster);
-  api_result<json::value> local_subject_access_review(std::string_view ns, const json::value& body, const store::snapshot& cluster);
-  api_result<json::value> self_subject_access_review(const user_info& who, const json::value& body, const store::snapshot& cluster);
-  api_result<json::value> self_subject_rules_review(const user_info& who, const json::value& body, const store::snapshot& cluster);
+  api_result<json::value> local_subject_access_review(std::string_view ns, const json::value& body,
+                                                      const store::snapshot& cluster);
+  api_result<json::value> self_subject_access_review(const user_info& who, const json::value& body,
+                                                     const store::snapshot& cluster);
+  api_result<json::value> self_subject_rules_review(const user_info& who, const json::value& body,
+                                                    const store::snapshot& cluster);
   api_result<json::value> token_request(const attributes& a, const json::value& body, const store::snapshot& cluster);
 
  private:

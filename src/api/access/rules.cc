@@ -39,9 +39,8 @@ bool url_matches(std::string_view rule, std::string_view path) noexcept {
 bool covers(const policy_rule& held, const policy_rule& one) noexcept {
   if (!has_or_all(held.verbs, one.verbs.front())) return false;
   if (!one.non_resource_urls.empty())
-    return std::any_of(held.non_resource_urls.begin(), held.non_resource_urls.end(), [&](const std::string& url) {
-      return url_matches(url, one.non_resource_urls.front());
-    });
+    return std::any_of(held.non_resource_urls.begin(), held.non_resource_urls.end(),
+                       [&](const std::string& url) { return url_matches(url, one.non_resource_urls.front()); });
   if (!has_or_all(held.api_groups, one.api_groups.front())) return false;
   std::string_view whole = one.resources.front();
   auto slash = whole.find('/');
@@ -82,9 +81,11 @@ json::value list_to_json(const std::vector<std::string>& list) {
 bool policy_rule::allows(const attributes& a) const noexcept {
   if (!has_or_all(verbs, a.verb)) return false;
   if (!a.is_resource)
-    return std::any_of(non_resource_urls.begin(), non_resource_urls.end(), [&](const std::string& url) { return url_matches(url, a.path); });
+    return std::any_of(non_resource_urls.begin(), non_resource_urls.end(),
+                       [&](const std::string& url) { return url_matches(url, a.path); });
   if (!has_or_all(api_groups, a.api_group)) return false;
-  if (!std::any_of(resources.begin(), resources.end(), [&](const std::string& r) { return resource_matches(r, a.resource, a.subresource); }))
+  if (!std::any_of(resources.begin(), resources.end(),
+                   [&](const std::string& r) { return resource_matches(r, a.resource, a.subresource); }))
     return false;
   return resource_names.empty() || has(resource_names, a.name);
 }
@@ -140,7 +141,9 @@ std::vector<policy_rule> uncovered(const std::vector<policy_rule>& held, const s
   for (auto& rule : wanted) {
     bool complete = each_permission(rule, [&](policy_rule one) {
       ++looked_at;
-      bool held_already = looks_further() && std::any_of(held.begin(), held.end(), [&](const policy_rule& h) { return ++compared <= permissions_compared_max && covers(h, one); });
+      bool held_already = looks_further() && std::any_of(held.begin(), held.end(), [&](const policy_rule& h) {
+                            return ++compared <= permissions_compared_max && covers(h, one);
+                          });
       if (!held_already) missing.push_back(std::move(one));
       return looks_further() && missing.size() < permissions_missing_max;
     });
@@ -154,9 +157,11 @@ std::vector<policy_rule> compact(std::vector<policy_rule> rules) {
   std::unordered_map<std::string, std::size_t> places;  // of what can be joined: group, resource, name
   std::unordered_set<std::string> verbs_told;           // place and verb
   for (auto& rule : rules) {
-    bool simple = rule.resources.size() == 1 && rule.api_groups.size() == 1 && rule.resource_names.size() <= 1 && rule.non_resource_urls.empty();
+    bool simple = rule.resources.size() == 1 && rule.api_groups.size() == 1 && rule.resource_names.size() <= 1 &&
+                  rule.non_resource_urls.empty();
     if (simple) {
-      auto what = rule.api_groups.front() + '\n' + rule.resources.front() + '\n' + (rule.resource_names.empty() ? "" : '/' + rule.resource_names.front());
+      auto what = rule.api_groups.front() + '\n' + rule.resources.front() + '\n' +
+                  (rule.resource_names.empty() ? "" : '/' + rule.resource_names.front());
       auto [place, fresh] = places.try_emplace(std::move(what), out.size());
       if (!fresh) {
         auto& verbs = out[place->second].verbs;

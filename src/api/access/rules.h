@@ -25,11 +25,12 @@ std::vector<policy_rule> rules_from_json(const json::value& rules);
 
 bool any_allows(const std::vector<policy_rule>& rules, const attributes& a) noexcept;
 
-// What of `wanted` is not covered by `held`, as single permissions; empty when all is. Laws: nothing is missing from what
-// one holds; more held never misses more.
+// What of `wanted` is not covered by `held`, as single permissions; empty when all is. Laws: nothing is missing from
+// what one holds; more held never misses more.
 std::vector<policy_rule> uncovered(const std::vector<policy_rule>& held, const std::vector<policy_rule>& wanted);
 
-// Single permissions of the same group, resource and name joined into one rule with all their verbs, as messages show them.
+// Single permissions of the same group, resource and name joined into one rule with all their verbs, as messages show
+// them.
 std::vector<policy_rule> compact(std::vector<policy_rule> rules);
 
 // Go's %q of a []string: ["a" "b"].

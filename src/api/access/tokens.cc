@@ -15,7 +15,9 @@ constexpr std::string_view claim_root = "kubernetes.io";
 
 auto refuse(std::string why) { return fail(errc::unauthenticated, std::move(why)); }
 
-std::int64_t seconds_of(wall_time t) { return std::chrono::duration_cast<std::chrono::seconds>(t.time_since_epoch()).count(); }
+std::int64_t seconds_of(wall_time t) {
+  return std::chrono::duration_cast<std::chrono::seconds>(t.time_since_epoch()).count();
+}
 
 // metadata.deletionTimestamp plus the leeway; nullopt when it isn't being deleted.
 std::optional<wall_time> ending_of(const json::value& object) {
@@ -33,7 +35,9 @@ std::string secret_text(const json::value& secret, std::string_view key) {
 // Claims of a token that lies in a Secret (legacy) in today's shape.
 void modernise(json::value& claims) {
   constexpr std::string_view prefix = "kubernetes.io/serviceaccount/";
-  auto legacy = [&](std::string_view name) { return std::string(claims[std::string(prefix) + std::string(name)].as_string()); };
+  auto legacy = [&](std::string_view name) {
+    return std::string(claims[std::string(prefix) + std::string(name)].as_string());
+  };
   if (legacy("namespace").empty() || claims[claim_root].is_object()) return;
   json::object account{{"name", legacy("service-account.name")}, {"uid", legacy("service-account.uid")}};
   json::object root{{"namespace", legacy("namespace")}, {"serviceaccount", std::move(account)}};
@@ -57,8 +61,8 @@ result<token_authenticator> token_authenticator::create(token_settings settings)
   return token_authenticator(std::move(settings), std::move(verifier));
 }
 
-result<token_identity> token_authenticator::verify(std::string_view token, std::span<const std::string> wanted, const store::snapshot& cluster,
-                                                   wall_time now) {
+result<token_identity> token_authenticator::verify(std::string_view token, std::span<const std::string> wanted,
+                                                   const store::snapshot& cluster, wall_time now) {
   if (token.size() > bearer_token_max_bytes) return refuse("the token is too long");
   if (crypto::is_bootstrap_token(token)) {
     if (!settings_.bootstrap_tokens) return refuse("bootstrap tokens are off");
@@ -67,15 +71,19 @@ result<token_identity> token_authenticator::verify(std::string_view token, std::
   return verify_service_account(token, wanted, cluster, now);
 }
 
-result<token_identity> token_authenticator::verify_bootstrap(std::string_view token, const store::snapshot& cluster, wall_time now) const {
+result<token_identity> token_authenticator::verify_bootstrap(std::string_view token, const store::snapshot& cluster,
+                                                             wall_time now) const {
   auto id = token.substr(0, 6);
   auto name = "bootstrap-token-" + std::string(id);
   auto secret = read_object(cluster, object_key("secrets", "kube-system", name));
-  auto unusable = [&](std::string_view why) { return refuse("secret kube-system/" + name + " is no usable bootstrap token: " + std::string(why)); };
+  auto unusable = [&](std::string_view why) {
+    return refuse("secret kube-system/" + name + " is no usable bootstrap token: " + std::string(why));
+  };
   if (!secret) return unusable("it isn't there");
   if (!(*secret)["metadata"]["deletionTimestamp"].is_null()) return unusable("it is being deleted");
   if ((*secret)["type"].as_string() != "bootstrap.kubernetes.io/token") return unusable("its type is another");
-  if (secret_text(*secret, "token-id") != id || !equal_secret(secret_text(*secret, "token-secret"), token.substr(7))) return unusable("the secret differs");
+  if (secret_text(*secret, "token-id") != id || !equal_secret(secret_text(*secret, "token-secret"), token.substr(7)))
+    return unusable("the secret differs");
   if (auto ends = secret_text(*secret, "expiration"); !ends.empty()) {
     auto when = parse_rfc3339(ends);
     if (!when || *when < now) return unusable("it has expired");
@@ -95,7 +103,8 @@ result<token_identity> token_authenticator::verify_bootstrap(std::string_view to
 
 std::string token_authenticator::fingerprint_of(std::string_view token) { return crypto::sha256(as_bytes(token)); }
 
-result<user_ref> token_authenticator::identify(std::string_view token, std::string_view fingerprint, const store::snapshot& cluster, wall_time now) {
+result<user_ref> token_authenticator::identify(std::string_view token, std::string_view fingerprint,
+                                               const store::snapshot& cluster, wall_time now) {
   if (crypto::is_bootstrap_token(token)) {
     KEDGE_TRY(auto who, verify(token, {}, cluster, now));
     return std::move(who.user);
@@ -106,22 +115,27 @@ result<user_ref> token_authenticator::identify(std::string_view token, std::stri
   return known->second.user;
 }
 
-result<token_identity> token_authenticator::verify_service_account(std::string_view token, std::span<const std::string> wanted,
+result<token_identity> token_authenticator::verify_service_account(std::string_view token,
+                                                                   std::span<const std::string> wanted,
                                                                    const store::snapshot& cluster, wall_time now) {
   KEDGE_TRY(auto known, find_checked(token, fingerprint_of(token), now));
-  auto audiences = audiences_of(known->second, wanted.empty() ? std::span<const std::string>(settings_.api_audiences) : wanted);
+  auto audiences =
+      audiences_of(known->second, wanted.empty() ? std::span<const std::string>(settings_.api_audiences) : wanted);
   if (audiences.empty()) return refuse("the token is for another audience");
   KEDGE_CHECK(check_objects(known->first, known->second, cluster, now));
   return token_identity{known->second.user, std::move(audiences)};
 }
 
-result<token_authenticator::checked_tokens::value_type*> token_authenticator::find_checked(std::string_view token, std::string_view fingerprint, wall_time now) {
+result<token_authenticator::checked_tokens::value_type*> token_authenticator::find_checked(std::string_view token,
+                                                                                           std::string_view fingerprint,
+                                                                                           wall_time now) {
   if (token.size() > bearer_token_max_bytes) return refuse("the token is too long");
   auto known = checked_.find(fingerprint);
   if (known == checked_.end()) {
     bool legacy_issuer = crypto::has_issuer(token, "kubernetes/serviceaccount");
-    bool ours = legacy_issuer || std::any_of(settings_.issuers.begin(), settings_.issuers.end(),
-                                             [&](const std::string& issuer) { return crypto::has_issuer(token, issuer); });
+    bool ours =
+        legacy_issuer || std::any_of(settings_.issuers.begin(), settings_.issuers.end(),
+                                     [&](const std::string& issuer) { return crypto::has_issuer(token, issuer); });
     if (!ours) return refuse("the token is of no issuer known here");
     KEDGE_TRY(auto claims, verifier_.verify(token));
     modernise(claims);
@@ -139,12 +153,15 @@ result<token_authenticator::checked_tokens::value_type*> token_authenticator::fi
 }
 
 // Those of `wanted` that the token is for.
-std::vector<std::string> token_authenticator::audiences_of(const checked& c, std::span<const std::string> wanted) const {
+std::vector<std::string> token_authenticator::audiences_of(const checked& c,
+                                                           std::span<const std::string> wanted) const {
   if (!c.claims["legacy"].as_bool()) return crypto::common_audiences(c.claims, wanted);
   // Legacy tokens name no audience: they are for the API.
   std::vector<std::string> out;
   for (auto& audience : wanted)
-    if (std::find(settings_.api_audiences.begin(), settings_.api_audiences.end(), audience) != settings_.api_audiences.end()) out.push_back(audience);
+    if (std::find(settings_.api_audiences.begin(), settings_.api_audiences.end(), audience) !=
+        settings_.api_audiences.end())
+      out.push_back(audience);
   return out;
 }
 
@@ -166,7 +183,8 @@ result<void> token_authenticator::find_keys(checked& c) {
   return {};
 }
 
-result<void> token_authenticator::check_objects(const std::string& fingerprint, checked& c, const store::snapshot& cluster, wall_time now) const {
+result<void> token_authenticator::check_objects(const std::string& fingerprint, checked& c,
+                                                const store::snapshot& cluster, wall_time now) const {
   if (c.account_key.empty()) KEDGE_CHECK(find_keys(c));
   auto account = cluster.find(c.account_key);
   store::object_ref bound, node_object;
@@ -194,15 +212,18 @@ result<void> token_authenticator::check_objects(const std::string& fingerprint, 
   if (!bound && !c.bound_key.empty()) return refuse("what the token is bound to isn't there");
   if (!node_object && !c.node_key.empty()) return refuse("the node that the token is bound to isn't there");
   auto parsed = read_object(account);
-  if (!parsed || uid_of(*parsed) != uid) return refuse("service account " + ns + '/' + name + " is another one of that name");
-  if (!(*parsed)["metadata"]["deletionTimestamp"].is_null()) return refuse("service account " + ns + '/' + name + " is being deleted");
+  if (!parsed || uid_of(*parsed) != uid)
+    return refuse("service account " + ns + '/' + name + " is another one of that name");
+  if (!(*parsed)["metadata"]["deletionTimestamp"].is_null())
+    return refuse("service account " + ns + '/' + name + " is being deleted");
   auto check_bound = [&](const store::object_ref& object, const json::value& claim) -> result<void> {
     auto there = read_object(object);
     if (!there) return refuse("what the token is bound to can't be read");
     // Legacy tokens know only their secret's name: it must still hold this very token.
     if (c.claims["legacy"].as_bool() && crypto::sha256(as_bytes(secret_text(*there, "token"))) != fingerprint)
       return refuse("the token is not the one in its secret");
-    if (!claim["uid"].is_null() && uid_of(*there) != claim["uid"].as_string()) return refuse("what the token is bound to is another one of that name");
+    if (!claim["uid"].is_null() && uid_of(*there) != claim["uid"].as_string())
+      return refuse("what the token is bound to is another one of that name");
     if (auto ends = ending_of(*there)) {
       if (*ends < now) return refuse("what the token is bound to was deleted");
       c.good_until = ends;
@@ -217,7 +238,8 @@ result<void> token_authenticator::check_objects(const std::string& fingerprint, 
   user.uid = uid;
   user.groups = {"system:serviceaccounts", "system:serviceaccounts:" + ns};
   auto extra = [&](std::string_view key, const json::value& value) {
-    if (!value.as_string().empty()) user.extra["authentication.kubernetes.io/" + std::string(key)] = {std::string(value.as_string())};
+    if (!value.as_string().empty())
+      user.extra["authentication.kubernetes.io/" + std::string(key)] = {std::string(value.as_string())};
   };
   if (auto id = c.claims["jti"].as_string(); !id.empty()) extra("credential-id", "JTI=" + std::string(id));
   extra("pod-name", pod["name"]);
@@ -231,7 +253,8 @@ result<void> token_authenticator::check_objects(const std::string& fingerprint, 
   return {};
 }
 
-result<token_issuer> token_issuer::create(const crypto::private_key& key, std::string issuer, std::vector<std::string> api_audiences) {
+result<token_issuer> token_issuer::create(const crypto::private_key& key, std::string issuer,
+                                          std::vector<std::string> api_audiences) {
   KEDGE_TRY(auto signer, crypto::token_signer::create(key));
   return token_issuer(std::move(signer), std::move(issuer), std::move(api_audiences));
 }
@@ -241,7 +264,9 @@ result<std::string> token_issuer::issue(const request& r, wall_time now, random_
   json::array audiences;
   for (auto& audience : r.audiences) audiences.emplace_back(audience);
   json::object root{{"namespace", r.ns}};
-  auto named = [](const std::string& name, const std::string& uid) { return json::value(json::object{{"name", name}, {"uid", uid}}); };
+  auto named = [](const std::string& name, const std::string& uid) {
+    return json::value(json::object{{"name", name}, {"uid", uid}});
+  };
   if (!r.bound.node.empty()) root.set("node", named(r.bound.node, r.bound.node_uid));
   if (!r.bound.pod.empty()) root.set("pod", named(r.bound.pod, r.bound.pod_uid));
   if (!r.bound.secret.empty()) root.set("secret", named(r.bound.secret, r.bound.secret_uid));
@@ -263,7 +288,8 @@ std::string oidc_configuration(const token_settings& settings, std::string_view 
   std::vector<std::string> algorithms;
   for (auto& key : settings.keys) {
     auto algorithm = std::string(crypto::jwt_algorithm(key));
-    if (!algorithm.empty() && std::find(algorithms.begin(), algorithms.end(), algorithm) == algorithms.end()) algorithms.push_back(algorithm);
+    if (!algorithm.empty() && std::find(algorithms.begin(), algorithms.end(), algorithm) == algorithms.end())
+      algorithms.push_back(algorithm);
   }
   std::sort(algorithms.begin(), algorithms.end());
   json::array supported;

@@ -14,7 +14,8 @@ const user_info& user_ref::operator*() const noexcept {
 }
 
 const user_ref& server_itself() {
-  static const user_ref one = user_info{.name = "system:apiserver", .groups = {"system:masters", "system:authenticated"}};
+  static const user_ref one =
+      user_info{.name = "system:apiserver", .groups = {"system:masters", "system:authenticated"}};
   return one;
 }
 

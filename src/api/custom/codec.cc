@@ -27,7 +27,8 @@ api_result<void> decode_metadata(const served& s, json::value& v, schema::unknow
   json::value shell = json::object{{"kind", s.kind}, {"apiVersion", s.api_version}, {"metadata", m}};
   if (auto ok = schema::decode(metadata_type(), shell, unknown); !ok) {
     if (for_patch) return fail(invalid("", "", "", {invalid_value("patch", m["name"], ok.error().message)}));
-    return fail(bad_request(fmt::format("{} in version {} cannot be handled as a {}: {}", s.kind, quote(s.version), s.kind, ok.error().message)));
+    return fail(bad_request(fmt::format("{} in version {} cannot be handled as a {}: {}", s.kind, quote(s.version),
+                                        s.kind, ok.error().message)));
   }
   v.set("metadata", shell["metadata"].is_null() ? json::value(json::object{}) : shell["metadata"]);
   return {};
@@ -66,14 +67,16 @@ std::string strict_text(const schema::unknown_list& unknown, const json::duplica
 
 }  // namespace
 
-api_result<json::value> decode(const served& s, json::value v, field_validation validation, json::duplicate_list duplicates,
-                               std::vector<std::string>& warnings, bool for_patch) {
+api_result<json::value> decode(const served& s, json::value v, field_validation validation,
+                               json::duplicate_list duplicates, std::vector<std::string>& warnings, bool for_patch) {
   auto version = v["apiVersion"].as_string();
   if (version != s.api_version)
-    return fail(bad_request(fmt::format("the API version in the data ({}) does not match the expected API version ({})", version, s.api_version)));
+    return fail(bad_request(fmt::format("the API version in the data ({}) does not match the expected API version ({})",
+                                        version, s.api_version)));
   if (auto kind = v["kind"].as_string(); kind != s.kind) {
     if (kind.empty()) return fail(bad_request(fmt::format("Object 'Kind' is missing in '{}'", json::write(v))));
-    return fail(invalid(s.group, s.kind, v["metadata"]["name"].as_string(), {invalid_value("kind", kind, fmt::format("must be {}", s.kind))}));
+    return fail(invalid(s.group, s.kind, v["metadata"]["name"].as_string(),
+                        {invalid_value("kind", kind, fmt::format("must be {}", s.kind))}));
   }
   schema::unknown_list unknown;
   auto told = validation == field_validation::ignore ? nullptr : &unknown;
@@ -96,7 +99,8 @@ api_result<json::value> decode(const served& s, json::value v, field_validation 
     refused.message = text;
     return fail(std::move(refused));
   }
-  return fail(bad_request(fmt::format("{} in version {} cannot be handled as a {}: {}", s.kind, quote(s.version), s.kind, text)));
+  return fail(bad_request(
+      fmt::format("{} in version {} cannot be handled as a {}: {}", s.kind, quote(s.version), s.kind, text)));
 }
 
 void canonicalise(const served& s, json::value& object) {
@@ -163,7 +167,9 @@ json::array cells(const served& s, const json::value& object, wall_time now) {
     } else if (c.type == "string") {
       out.emplace_back(v->is_string() ? std::string(v->as_string()) : json::write(*v));
     } else if (c.type == "integer") {
-      out.push_back(v->is_number() ? json::value(v->is_integer() ? v->as_integer() : static_cast<std::int64_t>(v->as_number())) : json::value());
+      out.push_back(v->is_number()
+                        ? json::value(v->is_integer() ? v->as_integer() : static_cast<std::int64_t>(v->as_number()))
+                        : json::value());
     } else if (c.type == "number") {
       out.push_back(v->is_number() ? *v : json::value());
     } else if (c.type == "boolean") {
@@ -187,11 +193,16 @@ json::value scale_of(const served& s, const json::value& o) {
   for (auto name : {"uid", "resourceVersion", "creationTimestamp"}) meta.set(name, m[name]);
   auto& paths = *s.custom->scale;
   json::object spec, status;
-  auto wanted = at_path(o, paths.replicas), is = at_path(o, paths.status_replicas), selector = at_path(o, paths.selector);
+  auto wanted = at_path(o, paths.replicas), is = at_path(o, paths.status_replicas),
+       selector = at_path(o, paths.selector);
   if (wanted && wanted->as_integer() != 0) spec.set("replicas", *wanted);
   status.set("replicas", is ? is->as_integer() : 0);
   if (selector && !selector->as_string().empty()) status.set("selector", *selector);
-  return json::object{{"kind", "Scale"}, {"apiVersion", "autoscaling/v1"}, {"metadata", std::move(meta)}, {"spec", std::move(spec)}, {"status", std::move(status)}};
+  return json::object{{"kind", "Scale"},
+                      {"apiVersion", "autoscaling/v1"},
+                      {"metadata", std::move(meta)},
+                      {"spec", std::move(spec)},
+                      {"status", std::move(status)}};
 }
 
 void set_replicas(const served& s, json::value& o, std::int64_t replicas) {

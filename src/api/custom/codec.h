@@ -1,5 +1,5 @@
-// codec.h: custom resources between the wire, the store and their versions. Conversion is what strategy None does: only the
-// apiVersion changes.
+// codec.h: custom resources between the wire, the store and their versions. Conversion is what strategy None does: only
+// the apiVersion changes.
 #pragma once
 
 #include <string>
@@ -13,11 +13,11 @@ namespace kedge::api::custom {
 
 // A body or a patched object, as body.h's decode_body: apiVersion and kind must be there, metadata is decoded, what the
 // schema doesn't know is pruned, and told as `validation` says.
-api_result<json::value> decode(const served& s, json::value v, field_validation validation, json::duplicate_list duplicates,
-                               std::vector<std::string>& warnings, bool for_patch);
+api_result<json::value> decode(const served& s, json::value v, field_validation validation,
+                               json::duplicate_list duplicates, std::vector<std::string>& warnings, bool for_patch);
 
-// kind, apiVersion and metadata first, metadata canonical, all other members sorted by name at every level: equal objects
-// have equal bytes.
+// kind, apiVersion and metadata first, metadata canonical, all other members sorted by name at every level: equal
+// objects have equal bytes.
 void canonicalise(const served& s, json::value& object);
 
 // An object as stored (in whatever version) brought to `s`: pruned and defaulted by today's schemas.
@@ -25,8 +25,8 @@ void bring_to(const served& s, json::value& stored);
 // Whether the stored bytes are already what a client of `s` should see.
 bool is_ready(const served& s, const store::object& o) noexcept;
 
-// Whether the definition is gone or going in this state of the cluster, which may be newer than the tables: then no object
-// may be created, for nobody would remove it.
+// Whether the definition is gone or going in this state of the cluster, which may be newer than the tables: then no
+// object may be created, for nobody would remove it.
 bool is_ending(const definition& d, const store::snapshot& cluster);
 
 void validate(causes& out, const served& s, const json::value& object, const json::value* before);

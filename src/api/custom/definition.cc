@@ -23,13 +23,18 @@ const word_list ending_verbs = {"delete", "deletecollection", "get", "list", "wa
 const word_list part_verbs = {"get", "patch", "update"};
 
 constexpr std::string_view name_description =
-    "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of "
-    "an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: "
+    "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a "
+    "client to request the generation of "
+    "an appropriate name automatically. Name is primarily intended for creation idempotence and configuration "
+    "definition. Cannot be updated. More info: "
     "https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
 constexpr std::string_view age_description =
-    "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order "
-    "across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. "
-    "Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+    "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed "
+    "to be set in happens-before order "
+    "across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in "
+    "UTC.\n\nPopulated by the system. Read-only. "
+    "Null for lists. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 
 // What tells one definition from another. Everything else of the object may change freely.
 json::value identity_of(const json::value& crd) {
@@ -88,7 +93,8 @@ bool has_condition(const json::value& crd, std::string_view type) noexcept {
   return false;
 }
 
-std::shared_ptr<const definition> definition::make(const store::object_ref& crd, const std::shared_ptr<const definition>& previous) {
+std::shared_ptr<const definition> definition::make(const store::object_ref& crd,
+                                                   const std::shared_ptr<const definition>& previous) {
   auto v = json::parse(crd->bytes());
   auto value = v ? *std::move(v) : json::value(json::object{});
   auto identity = identity_of(value);
@@ -124,12 +130,14 @@ void definition::compile(const json::value& crd) {
   const served* stored = nullptr;
   for (std::size_t i = 0; i < spec["versions"].size(); ++i)
     for (auto& one : all_)
-      if (spec["versions"][i]["storage"].as_bool() && spec["versions"][i]["name"].as_string() == one.s.version) stored = &one.s;
+      if (spec["versions"][i]["storage"].as_bool() && spec["versions"][i]["name"].as_string() == one.s.version)
+        stored = &one.s;
   if (!stored) return;
   for (auto& one : all_) {
     one.s.stored = stored;
     for (std::size_t i = 0; i < spec["versions"].size(); ++i)
-      if (spec["versions"][i]["served"].as_bool() && spec["versions"][i]["name"].as_string() == one.s.version) served_.push_back(&one.s);
+      if (spec["versions"][i]["served"].as_bool() && spec["versions"][i]["name"].as_string() == one.s.version)
+        served_.push_back(&one.s);
   }
 }
 
@@ -147,10 +155,13 @@ void definition::compile_version(const json::value& crd, const json::value& v) {
   s.key_prefix = schema::custom_key_prefix(group_, s.resource);
   s.list_kind = names["listKind"].as_string();
   if (s.list_kind.empty()) s.list_kind = kind_ + "List";
-  s.list_head = fmt::format("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"", s.list_kind, s.api_version);
+  s.list_head = fmt::format("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"",
+                            s.list_kind, s.api_version);
   s.singular = keep(names["singular"].as_string());
-  for (std::size_t i = 0; i < names["shortNames"].size(); ++i) s.short_names.push_back(keep(names["shortNames"][i].as_string()));
-  for (std::size_t i = 0; i < names["categories"].size(); ++i) s.categories.push_back(keep(names["categories"][i].as_string()));
+  for (std::size_t i = 0; i < names["shortNames"].size(); ++i)
+    s.short_names.push_back(keep(names["shortNames"][i].as_string()));
+  for (std::size_t i = 0; i < names["categories"].size(); ++i)
+    s.categories.push_back(keep(names["categories"][i].as_string()));
   s.verbs = terminating_ ? ending_verbs : all_verbs;
   s.is_namespaced = crd["spec"]["scope"].as_string() == "Namespaced";
 
@@ -165,7 +176,10 @@ void definition::compile_version(const json::value& crd, const json::value& v) {
     c.schema = structural::compile(schema);
     c.has_schema = true;
     if (c.schema.has_expressions())
-      log::warning("custom resource {} {}: its x-kubernetes-validations (CEL) are not evaluated; everything else of its schema is", name_, s.version);
+      log::warning(
+          "custom resource {} {}: its x-kubernetes-validations (CEL) are not evaluated; everything else of its schema "
+          "is",
+          name_, s.version);
   }
   if (v["subresources"]["status"].is_object()) {
     s.has_status = true;
@@ -176,7 +190,8 @@ void definition::compile_version(const json::value& crd, const json::value& v) {
       auto p = json_path::parse(scale[name].as_string());
       return p ? p->members() : std::vector<std::string>();
     };
-    c.scale = std::make_unique<scale_paths>(scale_paths{members("specReplicasPath"), members("statusReplicasPath"), members("labelSelectorPath")});
+    c.scale = std::make_unique<scale_paths>(
+        scale_paths{members("specReplicasPath"), members("statusReplicasPath"), members("labelSelectorPath")});
     s.subresources.push_back({"scale", "autoscaling", "v1", "Scale", part_verbs});
   }
 
@@ -187,8 +202,11 @@ void definition::compile_version(const json::value& crd, const json::value& v) {
     auto path = json_path::parse(column["jsonPath"].as_string());
     if (!path) continue;
     auto description = std::string(column["description"].as_string());
-    if (description.empty()) description = fmt::format("Custom resource definition column (in JSONPath format): {}", column["jsonPath"].as_string());
-    s.columns.push_back({keep(column["name"].as_string()), keep(column["type"].as_string()), keep(column["format"].as_string()), keep(description),
+    if (description.empty())
+      description =
+          fmt::format("Custom resource definition column (in JSONPath format): {}", column["jsonPath"].as_string());
+    s.columns.push_back({keep(column["name"].as_string()), keep(column["type"].as_string()),
+                         keep(column["format"].as_string()), keep(description),
                          static_cast<int>(column["priority"].as_integer())});
     c.columns.push_back({std::string(column["type"].as_string()), *std::move(path)});
   }
@@ -200,9 +218,11 @@ void definition::compile_version(const json::value& crd, const json::value& v) {
     auto text = v["selectableFields"][i]["jsonPath"].as_string();
     auto path = json_path::parse(text);
     if (!path) continue;
-    auto& f = c.fields.emplace_back(selectable_field{std::string(text.starts_with('.') ? text.substr(1) : text), *std::move(path), {}, {}});
+    auto& f = c.fields.emplace_back(
+        selectable_field{std::string(text.starts_with('.') ? text.substr(1) : text), *std::move(path), {}, {}});
     auto members = f.path.members();
-    if (std::none_of(members.begin(), members.end(), [](auto& m) { return m.find('.') != std::string::npos; })) f.plain_path = join(members, ".");
+    if (std::none_of(members.begin(), members.end(), [](auto& m) { return m.find('.') != std::string::npos; }))
+      f.plain_path = join(members, ".");
     // Another schema may default the field to something else, so its index is another one.
     f.index = fmt::format("{}{}:{}@{:x}.{}", s.key_prefix, s.version, f.name, fingerprint_, since_);
   }

@@ -1,7 +1,7 @@
 // definition.h: one CustomResourceDefinition, compiled: what its versions are served as.
 //
-// Immutable; shared by all cores. A change of the object that changes nothing here (a condition, an annotation) keeps the
-// compiled one, so that identity tells watches whether their resource is still the same.
+// Immutable; shared by all cores. A change of the object that changes nothing here (a condition, an annotation) keeps
+// the compiled one, so that identity tells watches whether their resource is still the same.
 #pragma once
 
 #include <deque>
@@ -25,7 +25,7 @@ struct printer_column {
   json_path path;
 };
 struct selectable_field {
-  std::string name;        // "spec.color"
+  std::string name;  // "spec.color"
   json_path path;
   std::string plain_path;  // "spec.color" where it is nothing but member names without dots, as nearly all are
   std::string index;       // the name of the store's index of it
@@ -41,7 +41,7 @@ struct version {
   structural schema;
   bool has_schema = false;
   std::shared_ptr<const schema::apply::outline> outline;  // the schema's topology, for apply
-  std::vector<printer_column> columns;  // behind the name
+  std::vector<printer_column> columns;                    // behind the name
   std::vector<selectable_field> fields;
   std::unique_ptr<scale_paths> scale;
 };
@@ -50,10 +50,11 @@ class definition : public std::enable_shared_from_this<definition> {
  public:
   // From the stored object. `previous`, the one made of the object's last version (or null), is given back when nothing
   // changed that matters here. Never null; a CRD that is not established has no versions.
-  static std::shared_ptr<const definition> make(const store::object_ref& crd, const std::shared_ptr<const definition>& previous);
+  static std::shared_ptr<const definition> make(const store::object_ref& crd,
+                                                const std::shared_ptr<const definition>& previous);
 
   const std::vector<const served*>& versions() const noexcept { return served_; }
-  const std::string& name() const noexcept { return name_; }        // "gizmos.example.com"
+  const std::string& name() const noexcept { return name_; }  // "gizmos.example.com"
   const std::string& group() const noexcept { return group_; }
   const std::string& kind() const noexcept { return kind_; }
   bool terminating() const noexcept { return terminating_; }

@@ -24,7 +24,9 @@ bool passes(const json::value& item, std::string_view path, std::string_view ope
 
 result<json_path> json_path::parse(std::string_view text) {
   auto all = text;
-  auto bad = [&](std::string_view why) { return fail(errc::invalid, fmt::format("{} in JSON path {}", why, quote(all))); };
+  auto bad = [&](std::string_view why) {
+    return fail(errc::invalid, fmt::format("{} in JSON path {}", why, quote(all)));
+  };
   if (text.starts_with('{') && text.ends_with('}')) text = text.substr(1, text.size() - 2);
   if (text.starts_with('$')) text.remove_prefix(1);
   if (text.empty()) return bad("nothing");
@@ -117,7 +119,9 @@ const json::value* json_path::find(const json::value& v, const step* at, const s
   return nullptr;
 }
 
-const json::value* json_path::first(const json::value& root) const { return find(root, steps_.data(), steps_.data() + steps_.size()); }
+const json::value* json_path::first(const json::value& root) const {
+  return find(root, steps_.data(), steps_.data() + steps_.size());
+}
 
 std::vector<std::string> json_path::members() const {
   std::vector<std::string> out;

@@ -24,9 +24,9 @@ class json_path {
  private:
   struct step {
     enum class kind : unsigned char { member, index, every, filter } what = kind::member;
-    std::string name;                 // member; filter: the path below each item, dotted
-    long index = 0;                   // index: negative counts from the end
-    std::string operation;            // filter: "==", "!=", "" (is there)
+    std::string name;       // member; filter: the path below each item, dotted
+    long index = 0;         // index: negative counts from the end
+    std::string operation;  // filter: "==", "!=", "" (is there)
     json::value operand;
   };
   static const json::value* find(const json::value& v, const step* at, const step* end);

@@ -21,13 +21,18 @@ enum class dialect : unsigned char { v2, v3 };
 
 constexpr std::string_view meta = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 constexpr std::string_view api_version_text =
-    "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and "
-    "may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
+    "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized "
+    "schemas to the latest internal value, and "
+    "may reject unrecognized values. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
 constexpr std::string_view kind_text =
-    "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. "
-    "Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+    "Kind is a string value representing the REST resource this object represents. Servers may infer this from the "
+    "endpoint the client submits requests to. "
+    "Cannot be updated. In CamelCase. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
 constexpr std::string_view metadata_text =
-    "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+    "Standard object's metadata. More info: "
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 
 std::string sha512(std::string_view text) {
   unsigned char digest[SHA512_DIGEST_LENGTH];
@@ -68,12 +73,18 @@ class describer {
   }
 
   json::value list_schema() const {
-    json::object properties{{"apiVersion", json::object{{"description", api_version_text}, {"type", "string"}}},
-                            {"items", json::object{{"description", fmt::format("List of {}. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md", s_.resource)},
-                                                   {"items", reference(definition_name(s_, s_.kind))},
-                                                   {"type", "array"}}},
-                            {"kind", json::object{{"description", kind_text}, {"type", "string"}}},
-                            {"metadata", described_reference(std::string(meta) + "ListMeta", metadata_text)}};
+    json::object properties{
+        {"apiVersion", json::object{{"description", api_version_text}, {"type", "string"}}},
+        {"items",
+         json::object{
+             {"description",
+              fmt::format("List of {}. More info: "
+                          "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md",
+                          s_.resource)},
+             {"items", reference(definition_name(s_, s_.kind))},
+             {"type", "array"}}},
+        {"kind", json::object{{"description", kind_text}, {"type", "string"}}},
+        {"metadata", described_reference(std::string(meta) + "ListMeta", metadata_text)}};
     return json::object{{"description", fmt::format("{} is a list of {}", s_.list_kind, s_.kind)},
                         {"type", "object"},
                         {"required", json::array{json::value("items")}},
@@ -103,7 +114,8 @@ class describer {
     for (auto& sub : s_.subresources) {
       auto part = item(true, s_.namespaced());
       auto word = std::string(1, static_cast<char>(sub.name[0] - 'a' + 'A')) + std::string(sub.name.substr(1));
-      for (auto [method, verb] : {std::pair{"get", "get"}, {"put", "update"}, {"patch", "patch"}}) add(part, method, verb, method, sub.name == "status" ? s_.kind : "", word);
+      for (auto [method, verb] : {std::pair{"get", "get"}, {"put", "update"}, {"patch", "patch"}})
+        add(part, method, verb, method, sub.name == "status" ? s_.kind : "", word);
       paths.set(fmt::format("{}/{{name}}/{}", collection, sub.name), std::move(part));
     }
   }
@@ -112,7 +124,9 @@ class describer {
   static json::value kind_of(std::string_view group, std::string_view version, std::string_view kind) {
     return json::object{{"group", group}, {"kind", kind}, {"version", version}};
   }
-  json::value reference(std::string_view name) const { return json::object{{"$ref", (v3_ ? "#/components/schemas/" : "#/definitions/") + std::string(name)}}; }
+  json::value reference(std::string_view name) const {
+    return json::object{{"$ref", (v3_ ? "#/components/schemas/" : "#/definitions/") + std::string(name)}};
+  }
   // A reference may not stand beside other members in v3.
   json::value described_reference(std::string_view name, std::string_view description) const {
     if (v3_) return json::object{{"description", description}, {"allOf", json::array{reference(name)}}};
@@ -220,10 +234,12 @@ class describer {
     return out;
   }
 
-  void add(json::value& path, std::string_view method, std::string_view verb, std::string_view action, std::string_view answer, std::string_view suffix = {}) const {
+  void add(json::value& path, std::string_view method, std::string_view verb, std::string_view action,
+           std::string_view answer, std::string_view suffix = {}) const {
     if (suffix.empty() || suffix == "ForAllNamespaces")
       if (!s_.has_verb(verb)) return;
-    auto schema = answer.empty() ? (suffix.empty() ? reference(std::string(meta) + "Status") : json::value(json::object{{"type", "object"}}))
+    auto schema = answer.empty() ? (suffix.empty() ? reference(std::string(meta) + "Status")
+                                                   : json::value(json::object{{"type", "object"}}))
                                  : reference(definition_name(s_, answer));
     auto parameters = query_of(verb);
     const bool writes = verb == "create" || verb == "update", patches = verb == "patch";
@@ -231,14 +247,21 @@ class describer {
     json::object op;
     op.set("operationId", operation_id(verb, suffix));
     if (!v3_) {
-      if (writes || patches) parameters.insert(parameters.begin(), json::object{{"name", "body"}, {"in", "body"}, {"required", true}, {"schema", body}});
-      op.set("consumes", patches ? json::array{json::value("application/json-patch+json"), json::value("application/merge-patch+json"), json::value("application/apply-patch+yaml")}
+      if (writes || patches)
+        parameters.insert(parameters.begin(),
+                          json::object{{"name", "body"}, {"in", "body"}, {"required", true}, {"schema", body}});
+      op.set("consumes", patches ? json::array{json::value("application/json-patch+json"),
+                                               json::value("application/merge-patch+json"),
+                                               json::value("application/apply-patch+yaml")}
                                  : json::array{json::value("application/json"), json::value("application/yaml")});
       op.set("produces", json::array{json::value("application/json"), json::value("application/yaml")});
     } else if (writes) {
       op.set("requestBody", json::object{{"content", content({"application/json", "application/yaml"}, body)}});
     } else if (patches) {
-      op.set("requestBody", json::object{{"content", content({"application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"}, body)}});
+      op.set("requestBody",
+             json::object{{"content", content({"application/json-patch+json", "application/merge-patch+json",
+                                               "application/apply-patch+yaml"},
+                                              body)}});
     }
     op.set("parameters", std::move(parameters));
     json::object ok{{"description", "OK"}};
@@ -248,13 +271,19 @@ class describer {
       ok.set("schema", schema);
     op.set("responses", json::object{{"200", std::move(ok)}});
     op.set("x-kubernetes-action", action);
-    op.set("x-kubernetes-group-version-kind", suffix == "Scale" ? kind_of("autoscaling", "v1", "Scale") : kind_of(s_.group, s_.version, s_.kind));
+    op.set("x-kubernetes-group-version-kind",
+           suffix == "Scale" ? kind_of("autoscaling", "v1", "Scale") : kind_of(s_.group, s_.version, s_.kind));
     path.set(method, std::move(op));
   }
 
   std::string operation_id(std::string_view verb, std::string_view suffix) const {
-    static const std::map<std::string_view, std::string_view> words = {
-        {"get", "read"}, {"list", "list"}, {"create", "create"}, {"update", "replace"}, {"patch", "patch"}, {"delete", "delete"}, {"deletecollection", "deleteCollection"}};
+    static const std::map<std::string_view, std::string_view> words = {{"get", "read"},
+                                                                       {"list", "list"},
+                                                                       {"create", "create"},
+                                                                       {"update", "replace"},
+                                                                       {"patch", "patch"},
+                                                                       {"delete", "delete"},
+                                                                       {"deletecollection", "deleteCollection"}};
     auto camel = [](std::string_view text) {
       std::string out;
       bool upper = true;
@@ -268,7 +297,8 @@ class describer {
       }
       return out;
     };
-    return fmt::format("{}{}{}{}{}{}", words.at(verb), camel(s_.group), camel(s_.version), s_.namespaced() && suffix != "ForAllNamespaces" ? "Namespaced" : "", s_.kind, suffix);
+    return fmt::format("{}{}{}{}{}{}", words.at(verb), camel(s_.group), camel(s_.version),
+                       s_.namespaced() && suffix != "ForAllNamespaces" ? "Namespaced" : "", s_.kind, suffix);
   }
 
   const served& s_;
@@ -300,7 +330,8 @@ std::optional<std::string> openapi_hash(const registry& r, std::string_view path
   const bool whole = path.starts_with("v2");
   std::string text;
   for (auto s : custom_resources(r))
-    if (whole || path_of(*s) == path) text += fmt::format("{}/{}={};", s->version, s->resource, s->custom->owner->fingerprint());
+    if (whole || path_of(*s) == path)
+      text += fmt::format("{}/{}={};", s->version, s->resource, s->custom->owner->fingerprint());
   if (text.empty()) return std::nullopt;
   return sha512(text + schema::openapi_hash(path, version));
 }
@@ -313,7 +344,8 @@ std::string openapi_v3_index(const registry& r, std::string_view version) {
   for (auto& m : *(*index)["paths"].object()) all.emplace(m.name, m.value);
   for (auto s : custom_resources(r)) {
     auto path = path_of(*s);
-    all[path] = json::object{{"serverRelativeURL", fmt::format("/openapi/v3/{}?hash={}", path, *openapi_hash(r, path, version))}};
+    all[path] = json::object{
+        {"serverRelativeURL", fmt::format("/openapi/v3/{}?hash={}", path, *openapi_hash(r, path, version))}};
   }
   json::object paths;
   for (auto& [path, v] : all) paths.set(path, v);
@@ -349,7 +381,8 @@ std::string with_openapi_v2(const registry& r, std::string builtin) {
       json::write(m.value, paths);
       paths += ',';
     }
-    for (auto& [name, v] : {std::pair{definition_name(*s, s->kind), d.schema()}, std::pair{definition_name(*s, s->list_kind), d.list_schema()}}) {
+    for (auto& [name, v] : {std::pair{definition_name(*s, s->kind), d.schema()},
+                            std::pair{definition_name(*s, s->list_kind), d.list_schema()}}) {
       definitions += ',';
       json::write_string(name, definitions);
       definitions += ':';

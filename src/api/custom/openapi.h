@@ -14,8 +14,8 @@ namespace kedge::api::custom {
 std::string openapi_v3_index(const registry& r, std::string_view version);
 // A custom group version's document ("apis/ex.io/v1"); nullopt when there is none.
 std::optional<std::string> openapi_v3(const registry& r, std::string_view path, std::string_view version);
-// 128 hex digits of what the document is made of; nullopt for paths without custom resources. For "v2" and "v2.protobuf":
-// of the whole document when there are any.
+// 128 hex digits of what the document is made of; nullopt for paths without custom resources. For "v2" and
+// "v2.protobuf": of the whole document when there are any.
 std::optional<std::string> openapi_hash(const registry& r, std::string_view path, std::string_view version);
 
 // The built-in resources' v2 document with the custom ones in it.

@@ -16,7 +16,8 @@ node& node::operator=(node&&) noexcept = default;
 node::~node() = default;
 
 const node* node::find(std::string_view property) const noexcept {
-  auto it = std::lower_bound(properties.begin(), properties.end(), property, [](auto& p, std::string_view name) { return p.first < name; });
+  auto it = std::lower_bound(properties.begin(), properties.end(), property,
+                             [](auto& p, std::string_view name) { return p.first < name; });
   return it != properties.end() && it->first == property ? &it->second : nullptr;
 }
 
@@ -40,7 +41,9 @@ std::vector<std::string> strings(const json::value& list) {
   return out;
 }
 
-std::optional<double> number(const json::value& v) { return v.is_number() ? std::optional(v.as_number()) : std::nullopt; }
+std::optional<double> number(const json::value& v) {
+  return v.is_number() ? std::optional(v.as_number()) : std::nullopt;
+}
 std::optional<std::int64_t> integer(const json::value& v) {
   if (v.is_integer()) return v.as_integer();
   return v.is_number() ? std::optional(static_cast<std::int64_t>(v.as_number())) : std::nullopt;
@@ -72,9 +75,10 @@ std::unique_ptr<value_rules> compile_rules(const json::value& props) {
   branches("anyOf", r.any_of);
   branches("oneOf", r.one_of);
   if (props["not"].is_object()) r.none_of = std::make_unique<node>(compile_node(props["not"]));
-  const bool any = !r.allowed.empty() || !r.format.empty() || !r.pattern.empty() || r.minimum || r.maximum || r.multiple_of || r.unique_items ||
-                   r.min_length || r.max_length || r.min_items || r.max_items || r.min_properties || r.max_properties || !r.all_of.empty() ||
-                   !r.any_of.empty() || !r.one_of.empty() || r.none_of;
+  const bool any = !r.allowed.empty() || !r.format.empty() || !r.pattern.empty() || r.minimum || r.maximum ||
+                   r.multiple_of || r.unique_items || r.min_length || r.max_length || r.min_items || r.max_items ||
+                   r.min_properties || r.max_properties || !r.all_of.empty() || !r.any_of.empty() ||
+                   !r.one_of.empty() || r.none_of;
   if (!any) return nullptr;
   auto kept = std::make_unique<value_rules>(std::move(r));
   if (!kept->allowed.empty()) kept->is_allowed = std::make_unique<json::value_set>(kept->allowed);
@@ -249,11 +253,13 @@ void structural::validate(causes& out, const json::value& object, const json::va
   check_tree(out, root_, object, before, "", true);
   if (out.empty() || !root_.has_expressions) return;
   const bool blocking = std::any_of(out.begin(), out.end(), [](auto& c) {
-    return c.reason == "FieldValueRequired" || c.reason == "FieldValueTooLong" || c.reason == "FieldValueTooMany" || c.reason == "FieldValueTypeInvalid";
+    return c.reason == "FieldValueRequired" || c.reason == "FieldValueTooLong" || c.reason == "FieldValueTooMany" ||
+           c.reason == "FieldValueTypeInvalid";
   });
   if (blocking)
     out.push_back(invalid_value("<nil>", nullptr,
-                                "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"));
+                                "some validation rules were not checked because the object was invalid; correct the "
+                                "existing errors to complete validation"));
 }
 
 }  // namespace kedge::api::custom

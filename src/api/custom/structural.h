@@ -31,11 +31,11 @@ struct node {
   value_kind kind = value_kind::any;
   list_kind list = list_kind::atomic;
   bool nullable = false;
-  bool keeps_unknown = false;     // x-kubernetes-preserve-unknown-fields
-  bool embedded = false;          // x-kubernetes-embedded-resource
-  bool additional_any = false;    // additionalProperties: true
-  bool has_defaults = false;      // here or below
-  bool has_expressions = false;   // x-kubernetes-validations, here or below
+  bool keeps_unknown = false;                            // x-kubernetes-preserve-unknown-fields
+  bool embedded = false;                                 // x-kubernetes-embedded-resource
+  bool additional_any = false;                           // additionalProperties: true
+  bool has_defaults = false;                             // here or below
+  bool has_expressions = false;                          // x-kubernetes-validations, here or below
   std::vector<std::pair<std::string, node>> properties;  // by name
   std::unique_ptr<node> items, additional;
   std::vector<std::string> required, list_keys;
@@ -52,8 +52,8 @@ class structural {
 
   // Removes what the schema doesn't know; its paths go to `unknown` when not null, sorted.
   void prune(json::value& object, std::vector<std::string>* unknown) const;
-  // What is absent, and null without a right to it, becomes the default. Where there is none such nulls go, unless they are kept: then
-  // validation refuses them, as it shall when they are what an apply came to.
+  // What is absent, and null without a right to it, becomes the default. Where there is none such nulls go, unless they
+  // are kept: then validation refuses them, as it shall when they are what an apply came to.
   void apply_defaults(json::value& object, bool keep_nulls = false) const;
   // `before`: the object that this one replaces, or null. What stands unchanged from it is not complained about.
   void validate(causes& out, const json::value& object, const json::value* before) const;
@@ -66,8 +66,8 @@ class structural {
   node root_;
 };
 
-// Whether a CustomResourceDefinition may have this schema; kube-apiserver's rules for apiextensions.k8s.io/v1. `with_status`: beside a status
-// subresource.
+// Whether a CustomResourceDefinition may have this schema; kube-apiserver's rules for apiextensions.k8s.io/v1.
+// `with_status`: beside a status subresource.
 void check_schema(causes& out, const json::value& props, const std::string& path, bool with_status = false);
 
 }  // namespace kedge::api::custom

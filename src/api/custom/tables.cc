@@ -10,7 +10,7 @@
 namespace kedge::api::custom {
 namespace {
 
-constexpr auto index_kept = 4 * custom_watch_check;               // after its definition is gone or another one
+constexpr auto index_kept = 4 * custom_watch_check;             // after its definition is gone or another one
 constexpr auto restart_pause = std::chrono::milliseconds(100);  // between a lost watch and a new start
 
 const std::string& crd_prefix() {
@@ -18,18 +18,20 @@ const std::string& crd_prefix() {
   return prefix;
 }
 
-// Definitions by the stored object they were made of, so that all cores share one. The mutex is taken when a CRD changes,
-// never on a request's way; entries don't keep a definition alive.
+// Definitions by the stored object they were made of, so that all cores share one. The mutex is taken when a CRD
+// changes, never on a request's way; entries don't keep a definition alive.
 class shared_definitions {
  public:
-  std::shared_ptr<const definition> make(const store::object_ref& crd, const std::shared_ptr<const definition>& previous) {
+  std::shared_ptr<const definition> make(const store::object_ref& crd,
+                                         const std::shared_ptr<const definition>& previous) {
     std::lock_guard lock(mutex_);
     std::erase_if(known_, [](auto& e) { return e.second.made.expired(); });
     auto& entry = known_[&*crd];
     if (auto made = entry.made.lock()) return made;
     auto made = definition::make(crd, previous);
     entry = {crd, made};
-    // Older objects of the same definition need not be kept: whoever still meets one finds the definition as its previous.
+    // Older objects of the same definition need not be kept: whoever still meets one finds the definition as its
+    // previous.
     std::erase_if(known_, [&](auto& e) { return e.first != &*crd && e.second.made.lock() == made; });
     return made;
   }

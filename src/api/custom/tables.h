@@ -1,6 +1,7 @@
 // tables.h: which resources this core serves now: the built-in ones and those of the CustomResourceDefinitions.
 //
-//   store's events of CRDs ─▶ definitions (compiled once for all cores) ─▶ a new registry ─▶ swapped in: requests that run
+//   store's events of CRDs ─▶ definitions (compiled once for all cores) ─▶ a new registry ─▶ swapped in: requests that
+//   run
 //                                                                                          keep the one they began with
 //
 // One instance a core, used on that core. Without CRDs it is the built-in registry.

@@ -59,7 +59,8 @@ void upgrade_definition(json::value& crd) {
 }
 
 std::optional<std::string> upgrade_stored(std::string_view key, std::string_view text) {
-  if (!key.starts_with(definitions().key_prefix) || text.substr(0, 256).find(old_version) == text.npos) return std::nullopt;
+  if (!key.starts_with(definitions().key_prefix) || text.substr(0, 256).find(old_version) == text.npos)
+    return std::nullopt;
   auto v = json::parse(text);
   if (!v || (*v)["apiVersion"].as_string() != "apiextensions.k8s.io/v1beta1") return std::nullopt;
   upgrade_definition(*v);

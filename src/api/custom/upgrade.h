@@ -1,5 +1,5 @@
-// upgrade.h: objects that an older API version is stored in, as kube-apiserver does: it keeps CustomResourceDefinitions as
-// apiextensions.k8s.io/v1beta1 to this day. The store calls this for what it reads from a database.
+// upgrade.h: objects that an older API version is stored in, as kube-apiserver does: it keeps CustomResourceDefinitions
+// as apiextensions.k8s.io/v1beta1 to this day. The store calls this for what it reads from a database.
 #pragma once
 
 #include <optional>

@@ -59,7 +59,9 @@ std::string_view type_name(value_kind k) {
   return "";
 }
 
-bool whole(const json::value& v) { return v.is_integer() || (v.is_number() && std::floor(v.as_number()) == v.as_number()); }
+bool whole(const json::value& v) {
+  return v.is_integer() || (v.is_number() && std::floor(v.as_number()) == v.as_number());
+}
 
 bool of_kind(const json::value& v, value_kind k) {
   switch (k) {
@@ -86,7 +88,10 @@ void wrong(causes& out, const place& at, const json::value& v, std::string_view 
 }
 
 // Go's %v of a float64 that JSON calls a number.
-std::string number_text(double n) { return json::write(std::floor(n) == n && std::fabs(n) < 1e15 ? json::value(static_cast<std::int64_t>(n)) : json::value(n)); }
+std::string number_text(double n) {
+  return json::write(std::floor(n) == n && std::fabs(n) < 1e15 ? json::value(static_cast<std::int64_t>(n))
+                                                               : json::value(n));
+}
 
 std::size_t characters(std::string_view utf8) {
   std::size_t n = 0;
@@ -98,11 +103,14 @@ void check_text(causes& out, const value_rules& r, const json::value& v, const p
   auto text = v.as_string();
   const auto length = static_cast<std::int64_t>(characters(text));
   if (r.max_length && length > *r.max_length) out.push_back(too_long(path, static_cast<std::size_t>(*r.max_length)));
-  if (r.min_length && length < *r.min_length) wrong(out, path, v, fmt::format("be at least {} chars long", *r.min_length));
-  if (!r.pattern.empty() && !matches_pattern(r.pattern, text)) wrong(out, path, v, fmt::format("match '{}'", r.pattern));
+  if (r.min_length && length < *r.min_length)
+    wrong(out, path, v, fmt::format("be at least {} chars long", *r.min_length));
+  if (!r.pattern.empty() && !matches_pattern(r.pattern, text))
+    wrong(out, path, v, fmt::format("match '{}'", r.pattern));
   if (!r.format.empty() && !has_format(r.format, text)) {
     const auto where = path.text();
-    out.push_back(type_invalid(where, v, fmt::format("{} in body must be of type {}: {}", where, r.format, quote(text))));
+    out.push_back(
+        type_invalid(where, v, fmt::format("{} in body must be of type {}: {}", where, r.format, quote(text))));
   }
 }
 
@@ -110,12 +118,15 @@ void check_number(causes& out, const value_rules& r, const json::value& v, const
   const double n = v.as_number();
   if (r.multiple_of && *r.multiple_of != 0) {
     auto times = n / *r.multiple_of;
-    if (std::floor(times) != times) wrong(out, path, v, fmt::format("be a multiple of {}", number_text(*r.multiple_of)));
+    if (std::floor(times) != times)
+      wrong(out, path, v, fmt::format("be a multiple of {}", number_text(*r.multiple_of)));
   }
   if (r.maximum && (r.exclusive_maximum ? n >= *r.maximum : n > *r.maximum))
-    wrong(out, path, v, fmt::format("be less than {}{}", r.exclusive_maximum ? "" : "or equal to ", number_text(*r.maximum)));
+    wrong(out, path, v,
+          fmt::format("be less than {}{}", r.exclusive_maximum ? "" : "or equal to ", number_text(*r.maximum)));
   if (r.minimum && (r.exclusive_minimum ? n <= *r.minimum : n < *r.minimum))
-    wrong(out, path, v, fmt::format("be greater than {}{}", r.exclusive_minimum ? "" : "or equal to ", number_text(*r.minimum)));
+    wrong(out, path, v,
+          fmt::format("be greater than {}{}", r.exclusive_minimum ? "" : "or equal to ", number_text(*r.minimum)));
 }
 
 void check_sizes(causes& out, const value_rules& r, const json::value& v, const place& path) {
@@ -123,8 +134,10 @@ void check_sizes(causes& out, const value_rules& r, const json::value& v, const 
   const bool list = v.is_array();
   auto& least = list ? r.min_items : r.min_properties;
   auto& most = list ? r.max_items : r.max_properties;
-  if (least && size < *least) wrong(out, path, v, fmt::format("have at least {} {}", *least, list ? "items" : "properties"));
-  if (most && size > *most) out.push_back(too_many(path, static_cast<std::size_t>(size), static_cast<std::size_t>(*most)));
+  if (least && size < *least)
+    wrong(out, path, v, fmt::format("have at least {} {}", *least, list ? "items" : "properties"));
+  if (most && size > *most)
+    out.push_back(too_many(path, static_cast<std::size_t>(size), static_cast<std::size_t>(*most)));
   if (!list || !r.unique_items) return;
   std::unordered_set<std::string> seen;
   for (std::size_t i = 0; i < v.size(); ++i)
@@ -161,8 +174,9 @@ void check_branches(causes& out, const value_rules& r, const json::value& v, con
     std::size_t good = 0;
     for (auto& n : r.one_of) good += fits(n, &best);
     if (good != 1) {
-      composed(out, path, good == 0 ? "validate one and only one schema (oneOf). Found none valid"
-                                    : fmt::format("validate one and only one schema (oneOf). Found {} valid alternatives", good));
+      composed(out, path,
+               good == 0 ? "validate one and only one schema (oneOf). Found none valid"
+                         : fmt::format("validate one and only one schema (oneOf). Found {} valid alternatives", good));
       if (good == 0) out.insert(out.end(), best.begin(), best.end());
     }
   }
@@ -174,7 +188,9 @@ void check_branches(causes& out, const value_rules& r, const json::value& v, con
       good += found.empty();
       out.insert(out.end(), std::make_move_iterator(found.begin()), std::make_move_iterator(found.end()));
     }
-    if (good != r.all_of.size()) composed(out, path, good == 0 ? "validate all the schemas (allOf). None validated" : "validate all the schemas (allOf)");
+    if (good != r.all_of.size())
+      composed(out, path,
+               good == 0 ? "validate all the schemas (allOf). None validated" : "validate all the schemas (allOf)");
   }
   if (r.none_of && fits(*r.none_of, nullptr)) composed(out, path, "not validate the schema (not)");
 }
@@ -234,19 +250,25 @@ bool matches_pattern(const std::string& pattern, std::string_view text) {
 bool has_format(std::string_view format, std::string_view text) {
   auto like = [&](const char* pattern) { return matches_pattern(pattern, text); };
   if (format == "date-time" || format == "datetime") return parse_rfc3339(text).has_value();
-  if (format == "date") return like(R"(^\d{4}-\d{2}-\d{2}$)") && parse_rfc3339(std::string(text) + "T00:00:00Z").has_value();
+  if (format == "date")
+    return like(R"(^\d{4}-\d{2}-\d{2}$)") && parse_rfc3339(std::string(text) + "T00:00:00Z").has_value();
   if (format == "ipv4") return text.find('.') != text.npos && ip_address::parse_sloppy(text);
   if (format == "ipv6") return text.find(':') != text.npos && ip_address::parse(text);
   if (format == "cidr") return ip_range::parse_sloppy(text).has_value();
   if (format == "mac") return like(R"(^([0-9A-Fa-f]{2}[:-]){5}([0-9A-Fa-f]{2})$)");
-  if (format.starts_with("uuid")) return like(R"(^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}$)");
+  if (format.starts_with("uuid"))
+    return like(R"(^[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}$)");
   if (format == "hexcolor") return like(R"(^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$)");
   if (format == "rgbcolor") return like(R"(^rgb\(\s*\d{1,3}\s*,\s*\d{1,3}\s*,\s*\d{1,3}\s*\)$)");
   if (format == "byte") return unbase64(text).has_value();
   if (format == "email") return like(R"(^[^@\s<>]+@[^@\s<>]+$)");
-  if (format == "hostname") return like(R"(^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$)");
+  if (format == "hostname")
+    return like(R"(^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$)");
   if (format == "uri") return like(R"(^([a-zA-Z][a-zA-Z0-9+.-]*:|/)\S*$)");
-  if (format == "duration") return like(R"(^[+-]?(\d+(\.\d*)?\s*(ns|us|µs|μs|ms|s|m|h|d|w|nanosecond|microsecond|millisecond|second|minute|hour|day|week)s?\s*)+$)") || text == "0";
+  if (format == "duration")
+    return like(
+               R"(^[+-]?(\d+(\.\d*)?\s*(ns|us|µs|μs|ms|s|m|h|d|w|nanosecond|microsecond|millisecond|second|minute|hour|day|week)s?\s*)+$)") ||
+           text == "0";
   if (format == "bsonobjectid") return like(R"(^[0-9a-fA-F]{24}$)");
   return true;
 }
@@ -268,7 +290,8 @@ void check_value(causes& out, const node& n, const json::value& v, const place& 
   check_branches(out, *r, v, path);
 }
 
-void check_tree(causes& out, const node& n, const json::value& v, const json::value* before, const place& path, bool root) {
+void check_tree(causes& out, const node& n, const json::value& v, const json::value* before, const place& path,
+                bool root) {
   if (out.full() || (before && *before == v)) return;
   if (v.is_null() && n.nullable) return;
   if (!of_kind(v, n.kind)) return mistyped(out, path, type_name(n.kind), type_name(v));
@@ -286,7 +309,8 @@ void check_tree(causes& out, const node& n, const json::value& v, const json::va
   } else if (auto list = v.array()) {
     if (n.items) {
       auto old = by_keys(n, before);
-      for (std::size_t i = 0; i < list->size(); ++i) check_tree(out, *n.items, (*list)[i], same_item(n, (*list)[i], old), place(path, i), false);
+      for (std::size_t i = 0; i < list->size(); ++i)
+        check_tree(out, *n.items, (*list)[i], same_item(n, (*list)[i], old), place(path, i), false);
     }
     check_list(out, n, v, path);
   }

@@ -1,5 +1,5 @@
-// value_rules.h: the part of a schema that says which values are good: ranges, lengths, patterns, formats, enumerations and
-// their combinations; and the check of one value by it.
+// value_rules.h: the part of a schema that says which values are good: ranges, lengths, patterns, formats, enumerations
+// and their combinations; and the check of one value by it.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 namespace kedge::api::custom {
 
 struct value_rules {
-  json::value allowed;  // enum; empty: everything
+  json::value allowed;                          // enum; empty: everything
   std::unique_ptr<json::value_set> is_allowed;  // of these, if any
   std::string format, pattern;
   std::optional<double> minimum, maximum, multiple_of;
@@ -24,12 +24,13 @@ struct value_rules {
   std::unique_ptr<node> none_of;  // not
 };
 
-// What is wrong with `v` at `path` ("" for the object itself) by the node's own rules and its branches; children are the
-// caller's. Worded as kube-openapi's validator.
+// What is wrong with `v` at `path` ("" for the object itself) by the node's own rules and its branches; children are
+// the caller's. Worded as kube-openapi's validator.
 void check_value(causes& out, const node& n, const json::value& v, const place& path);
 
 // The node's type, nullability, rules, and everything below: what branches need, and the object itself.
-void check_tree(causes& out, const node& n, const json::value& v, const json::value* before, const place& path, bool root);
+void check_tree(causes& out, const node& n, const json::value& v, const json::value* before, const place& path,
+                bool root);
 
 // Whether `text` is of the format; true for formats that are not checked.
 bool has_format(std::string_view format, std::string_view text);

@@ -32,7 +32,8 @@ void arbiter::configure(std::shared_ptr<const configuration> c) {
   for (auto& [name, l] : levels_) shares += l.spec.shares;
   for (auto& [name, l] : levels_) {
     const bool fresh = l.limits.nominal == 0 && l.limits.highest == 0;
-    l.limits = limits_of(l.spec.shares, shares, seats_, l.spec.exempt, l.spec.lendable_percent, l.spec.borrowing_percent);
+    l.limits =
+        limits_of(l.spec.shares, shares, seats_, l.spec.exempt, l.spec.lendable_percent, l.spec.borrowing_percent);
     if (fresh) l.current = l.limits.nominal - (l.limits.nominal - l.limits.lowest) / 2;
   }
   request_max_.clear();
@@ -41,7 +42,8 @@ void arbiter::configure(std::shared_ptr<const configuration> c) {
     auto most = request_seats_max;
     // A request that takes a great part of its level keeps all others waiting until so many seats are free at once.
     if (spec.queues.queues > 0)
-      most = std::min(most, std::max(1u, std::min(static_cast<unsigned>(std::ceil(nominal * request_part_max)), nominal / spec.queues.hand_size)));
+      most = std::min(most, std::max(1u, std::min(static_cast<unsigned>(std::ceil(nominal * request_part_max)),
+                                                  nominal / spec.queues.hand_size)));
     request_max_.push_back(most);
   }
   for (auto* core : cores_) core->use(configuration_, request_max_);
@@ -59,7 +61,8 @@ arbiter::level* arbiter::find(const std::string& name) {
 
 void arbiter::ask(std::size_t core, const std::string& name, ticket t, const work& w, std::uint64_t hash) {
   auto* l = find(name);
-  if (!l) return cores_[core]->tell(name, t, {.what = answer::kind::no_seat});  // gone while the question was on its way
+  if (!l)
+    return cores_[core]->tell(name, t, {.what = answer::kind::no_seat});  // gone while the question was on its way
   const auto wanted = w.max_seats();
   const auto free = l->queues.free_seats();
   if (l->queues.waiting() == 0 && free >= wanted) {
@@ -144,12 +147,15 @@ void arbiter::leases_changed(level& l) { l.queues.set_elsewhere(now(), l.all_lea
 
 void arbiter::dispatched(level& l) {
   for (auto t : l.queues.take_dispatched())
-    if (auto it = l.asked.find(t); it != l.asked.end()) cores_[it->second]->tell(l.spec.name, t, {.what = answer::kind::runs});
+    if (auto it = l.asked.find(t); it != l.asked.end())
+      cores_[it->second]->tell(l.spec.name, t, {.what = answer::kind::runs});
 }
 
 // Levels that nobody wants any more and nobody uses.
 void arbiter::reap() {
-  std::erase_if(levels_, [](auto& entry) { return !entry.second.wanted && entry.second.queues.idle() && entry.second.all_leased() == 0; });
+  std::erase_if(levels_, [](auto& entry) {
+    return !entry.second.wanted && entry.second.queues.idle() && entry.second.all_leased() == 0;
+  });
 }
 
 void arbiter::share() {

@@ -4,12 +4,13 @@
 //     │ none left: ask(ticket, work, flow)
 //     ▼
 //   arbiter (one loop) ── free seats, nobody waits ─▶ they become the core's lease, and the request runs on it
-//                      └─ else: leases are recalled, and this request and all that come are queued here, fairly (queue_set)
+//                      └─ else: leases are recalled, and this request and all that come are queued here, fairly
+//                      (queue_set)
 //                         until nobody waits
 //
-// So a request costs a core nothing but a count while there are seats, and the queues are exact when there are none: one set for the
-// whole server, whatever core a client came to. Invariant, for each level: leased seats + seats of requests that run by the
-// queues <= limit (but for queue_set's exception, and while a limit was lowered under them).
+// So a request costs a core nothing but a count while there are seats, and the queues are exact when there are none:
+// one set for the whole server, whatever core a client came to. Invariant, for each level: leased seats + seats of
+// requests that run by the queues <= limit (but for queue_set's exception, and while a limit was lowered under them).
 #pragma once
 
 #include <functional>
@@ -44,7 +45,8 @@ struct answer {
 class core_face {
  public:
   virtual ~core_face() = default;
-  virtual void use(std::shared_ptr<const configuration> c, const std::vector<unsigned>& request_max) = 0;  // request_max by level
+  virtual void use(std::shared_ptr<const configuration> c,
+                   const std::vector<unsigned>& request_max) = 0;  // request_max by level
   virtual void tell(const std::string& level, ticket t, answer a) = 0;
   virtual void tell_waits(ticket t) = 0;
   // Gives back what of the lease isn't in use now, and the rest as it is left.

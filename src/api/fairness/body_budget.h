@@ -1,7 +1,9 @@
-// body_budget.h: memory for request bodies that are on their way, or wait for a seat: by user, and all together. One a core.
+// body_budget.h: memory for request bodies that are on their way, or wait for a seat: by user, and all together. One a
+// core.
 //
-// A share is taken for the whole of a body before it is read, so that nobody who has begun waits for room. Who finds none waits behind
-// others of the same user; and when it is the memory of all that is short, users get it in turn, and nobody passes by.
+// A share is taken for the whole of a body before it is read, so that nobody who has begun waits for room. Who finds
+// none waits behind others of the same user; and when it is the memory of all that is short, users get it in turn, and
+// nobody passes by.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,5 @@
-// config.h: FlowSchemas and PriorityLevelConfigurations as what requests are classified and limited by. Immutable once made.
+// config.h: FlowSchemas and PriorityLevelConfigurations as what requests are classified and limited by. Immutable once
+// made.
 #pragma once
 
 #include <cstdint>
@@ -53,8 +54,8 @@ struct priority_level {
   queue_set::settings queues;
 };
 
-// Broken objects are left out, and so are schemas of a level that isn't there. Those without which nothing can be classified are
-// there always: exempt for the first, catch-all for the last; where there is no object they have no uid.
+// Broken objects are left out, and so are schemas of a level that isn't there. Those without which nothing can be
+// classified are there always: exempt for the first, catch-all for the last; where there is no object they have no uid.
 struct configuration {
   std::vector<priority_level> levels;  // by name
   std::vector<flow_schema> schemas;    // in the order of matching

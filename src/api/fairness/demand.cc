@@ -37,7 +37,8 @@ void demand::update(const demand_sum& period) noexcept {
   smoothed = std::max(envelope, kept * smoothed + (1 - kept) * envelope);
 }
 
-level_limits limits_of(double shares, double all_shares, unsigned total, bool exempt, int lendable_percent, int borrowing_percent) {
+level_limits limits_of(double shares, double all_shares, unsigned total, bool exempt, int lendable_percent,
+                       int borrowing_percent) {
   level_limits l{.exempt = exempt};
   if (all_shares > 0) l.nominal = static_cast<unsigned>(std::ceil(total * shares / all_shares));
   auto percent = [&](int p) { return static_cast<unsigned>(std::lround(static_cast<double>(l.nominal) * p / 100)); };
@@ -71,7 +72,8 @@ double share_out(std::vector<level_share>& levels) {
     lowest += l.limits.lowest;
     least += floor;
   }
-  // Exempt demand may leave less than the others need, or than they must have: then they don't share in proportion to demand.
+  // Exempt demand may leave less than the others need, or than they must have: then they don't share in proportion to
+  // demand.
   const bool starved = left <= lowest, short_of = !starved && left <= least;
   const auto part = short_of ? (left - lowest) / (least - lowest) : 0.0;
   result<proportional> shared = proportional{};
@@ -96,13 +98,17 @@ result<proportional> in_proportion(double sum, const std::vector<bounded_target>
   constexpr double close = 1e-7;
   double low = 0, high = 0;
   for (auto& i : items) {
-    if (i.low < 0 || i.high < i.low || std::max(i.target, target_min) < i.low) return fail(errc::invalid, "a share's bounds exclude each other");
+    if (i.low < 0 || i.high < i.low || std::max(i.target, target_min) < i.low)
+      return fail(errc::invalid, "a share's bounds exclude each other");
     low += i.low;
     high += i.high;
   }
-  if (sum < low - close || sum > high + close) return fail(errc::invalid, "the bounds of all shares don't allow for their sum");
+  if (sum < low - close || sum > high + close)
+    return fail(errc::invalid, "the bounds of all shares don't allow for their sum");
   // The sum of shares grows with the factor and bends where a share meets a bound: between two bends it is a line.
-  auto share = [](const bounded_target& i, double fair) { return std::clamp(std::max(i.target, target_min) * fair, i.low, i.high); };
+  auto share = [](const bounded_target& i, double fair) {
+    return std::clamp(std::max(i.target, target_min) * fair, i.low, i.high);
+  };
   auto total = [&](double fair) {
     double all = 0;
     for (auto& i : items) all += share(i, fair);

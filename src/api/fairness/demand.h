@@ -1,6 +1,7 @@
 // demand.h: how many seats a level could have used, over time; and how many it gets. Without I/O.
 //
-//   each core: demand_integral (seats in use and waited for) ─▶ sum ─▶ demand (per period, smoothed) ─▶ share_out ─▶ limits of all levels
+//   each core: demand_integral (seats in use and waited for) ─▶ sum ─▶ demand (per period, smoothed) ─▶ share_out ─▶
+//   limits of all levels
 #pragma once
 
 #include <vector>
@@ -14,8 +15,8 @@ namespace kedge::api::fairness {
 struct demand_sum {
   double seconds = 0, average = 0, deviation = 0, highest = 0;
 
-  // Of two numbers at once, taken as independent: cores know of each other's averages, not of their common moments. The highest
-  // is then too high rather than too low.
+  // Of two numbers at once, taken as independent: cores know of each other's averages, not of their common moments. The
+  // highest is then too high rather than too low.
   demand_sum& operator+=(const demand_sum& other) noexcept;
 };
 
@@ -58,21 +59,22 @@ struct level_limits {
   unsigned nominal = 0, lowest = 0, highest = 0;
 };
 // `total` seats (of the server) by shares: nominal, less what may be lent, and more what may be borrowed.
-level_limits limits_of(double shares, double all_shares, unsigned total, bool exempt, int lendable_percent, int borrowing_percent /* < 0: any */);
+level_limits limits_of(double shares, double all_shares, unsigned total, bool exempt, int lendable_percent,
+                       int borrowing_percent /* < 0: any */);
 
 struct level_share {
   level_limits limits;
   demand wants;
-  unsigned gets = 0;    // out
-  double target = 0;    // out
+  unsigned gets = 0;  // out
+  double target = 0;  // out
 };
-// Divides the sum of the nominal limits: exempt levels get what they used, the others by their demand, each within its limits.
-// Gives the fair fraction: by what each target was multiplied. Invariant: without exempt demand the sum of `gets` is the sum of
-// nominal limits, but for rounding.
+// Divides the sum of the nominal limits: exempt levels get what they used, the others by their demand, each within its
+// limits. Gives the fair fraction: by what each target was multiplied. Invariant: without exempt demand the sum of
+// `gets` is the sum of nominal limits, but for rounding.
 double share_out(std::vector<level_share>& levels);
 
-// Shares of `sum` in proportion to targets, within bounds; `fair` is the factor. target >= low, high >= low. errc::invalid when the bounds
-// make it impossible.
+// Shares of `sum` in proportion to targets, within bounds; `fair` is the factor. target >= low, high >= low.
+// errc::invalid when the bounds make it impossible.
 struct bounded_target {
   double target, low, high;
 };

@@ -16,7 +16,9 @@ namespace {
 
 constexpr auto restart_pause = std::chrono::milliseconds(100);  // between a lost watch and a new start
 
-std::string prefix_of(std::string_view plural) { return builtin_registry().find("flowcontrol.apiserver.k8s.io", "v1", plural)->prefix({}); }
+std::string prefix_of(std::string_view plural) {
+  return builtin_registry().find("flowcontrol.apiserver.k8s.io", "v1", plural)->prefix({});
+}
 
 std::vector<json::value> read(const store::snapshot& cluster, const std::string& prefix) {
   std::vector<json::value> out;
@@ -39,8 +41,8 @@ task<void> follow(store::store& objects, std::string prefix, reactor::event& cha
 
 }  // namespace
 
-// A gate as the arbiter reaches it: always by a message, also on its own loop, so that none of the two calls the other while it is
-// called by it.
+// A gate as the arbiter reaches it: always by a message, also on its own loop, so that none of the two calls the other
+// while it is called by it.
 class flow_control::face final : public core_face {
  public:
   face(flow_control& owner, std::size_t core) : owner_(owner), core_(core), loop_(*owner.loops_[core]) {}
@@ -120,8 +122,8 @@ std::shared_ptr<gate> flow_control::open(std::size_t core) {
 
 void flow_control::configure(store::store& objects) {
   auto cluster = objects.current();
-  arbiter_->configure(std::make_shared<const configuration>(
-      configuration::make(read(cluster, prefix_of("prioritylevelconfigurations")), read(cluster, prefix_of("flowschemas")))));
+  arbiter_->configure(std::make_shared<const configuration>(configuration::make(
+      read(cluster, prefix_of("prioritylevelconfigurations")), read(cluster, prefix_of("flowschemas")))));
 }
 
 void flow_control::begin(store::store& objects) {
@@ -156,17 +158,25 @@ void flow_control::show(const arbiter& a) {
   };
   auto each = [&](std::string_view name, std::string_view help, auto value) {
     family(name, help);
-    for (auto& l : levels) text += fmt::format("apiserver_flowcontrol_{}{{priority_level={}}} {}\n", name, quote(l.name), value(l));
+    for (auto& l : levels)
+      text += fmt::format("apiserver_flowcontrol_{}{{priority_level={}}} {}\n", name, quote(l.name), value(l));
   };
   family("seat_fair_frac", "Fair fraction of server's concurrency to allocate to each priority level that can use it");
   text += fmt::format("apiserver_flowcontrol_seat_fair_frac {}\n", a.fair_fraction());
-  each("nominal_limit_seats", "Nominal number of execution seats configured for each priority level", [](auto& l) { return l.limits.nominal; });
-  each("lower_limit_seats", "Configured lower bound on number of execution seats available to each priority level", [](auto& l) { return l.limits.lowest; });
-  each("upper_limit_seats", "Configured upper bound on number of execution seats available to each priority level", [](auto& l) { return l.limits.highest; });
-  each("current_limit_seats", "current derived number of execution seats available to each priority level", [](auto& l) { return l.current; });
-  each("demand_seats_high_watermark", "High watermark, over last adjustment period, of demand_seats", [](auto& l) { return l.wants.highest; });
-  each("demand_seats_average", "Time-weighted average, over last adjustment period, of demand_seats", [](auto& l) { return l.wants.average; });
-  each("demand_seats_stdev", "Time-weighted standard deviation, over last adjustment period, of demand_seats", [](auto& l) { return l.wants.deviation; });
+  each("nominal_limit_seats", "Nominal number of execution seats configured for each priority level",
+       [](auto& l) { return l.limits.nominal; });
+  each("lower_limit_seats", "Configured lower bound on number of execution seats available to each priority level",
+       [](auto& l) { return l.limits.lowest; });
+  each("upper_limit_seats", "Configured upper bound on number of execution seats available to each priority level",
+       [](auto& l) { return l.limits.highest; });
+  each("current_limit_seats", "current derived number of execution seats available to each priority level",
+       [](auto& l) { return l.current; });
+  each("demand_seats_high_watermark", "High watermark, over last adjustment period, of demand_seats",
+       [](auto& l) { return l.wants.highest; });
+  each("demand_seats_average", "Time-weighted average, over last adjustment period, of demand_seats",
+       [](auto& l) { return l.wants.average; });
+  each("demand_seats_stdev", "Time-weighted standard deviation, over last adjustment period, of demand_seats",
+       [](auto& l) { return l.wants.deviation; });
   each("demand_seats_smoothed", "Smoothed seat demands", [](auto& l) { return l.wants.smoothed; });
   each("target_seats", "Seat allocation targets", [](auto& l) { return l.target; });
   each("current_r", "R(time of last change)", [](auto& l) { return seat_seconds(l.progress); });
@@ -175,7 +185,8 @@ void flow_control::show(const arbiter& a) {
   family("next_s_bounds", "min and max, over queues, of S(oldest waiting request in queue)");
   for (auto& l : levels) {
     auto bound = [&](std::string_view which, seat_time s) {
-      text += fmt::format("apiserver_flowcontrol_next_s_bounds{{bound=\"{}\",priority_level={}}} {}\n", which, quote(l.name), seat_seconds(s));
+      text += fmt::format("apiserver_flowcontrol_next_s_bounds{{bound=\"{}\",priority_level={}}} {}\n", which,
+                          quote(l.name), seat_seconds(s));
     };
     bound("min", l.last_dispatch.earliest);
     bound("max", l.last_dispatch.latest);
@@ -187,7 +198,9 @@ void flow_control::show(const arbiter& a) {
 // ---- dumps
 
 task<std::vector<level_state>> flow_control::levels() {
-  return reactor::call_on(home(), [this]() -> task<std::vector<level_state>> { co_return arbiter_ ? arbiter_->state() : std::vector<level_state>(); });
+  return reactor::call_on(home(), [this]() -> task<std::vector<level_state>> {
+    co_return arbiter_ ? arbiter_->state() : std::vector<level_state>();
+  });
 }
 
 task<std::vector<gate::request_state>> flow_control::requests() {
@@ -207,25 +220,28 @@ task<std::string> flow_control::dump_levels() {
   std::map<std::string, std::uint64_t> dispatched;
   for (auto& f : faces_)
     for (auto& [level, n] : co_await f->ask([](gate& g) { return g.dispatched(); })) dispatched[level] += n;
-  table t({"PriorityLevelName", "ActiveQueues", "IsIdle", "IsQuiescing", "WaitingRequests", "ExecutingRequests", "DispatchedRequests", "RejectedRequests",
-           "TimedoutRequests", "CancelledRequests"});
+  table t({"PriorityLevelName", "ActiveQueues", "IsIdle", "IsQuiescing", "WaitingRequests", "ExecutingRequests",
+           "DispatchedRequests", "RejectedRequests", "TimedoutRequests", "CancelledRequests"});
   for (auto& l : all) {
     auto active = std::ranges::count_if(l.queues, [](auto& q) { return !q.waiting.empty(); });
     auto text = [](bool b) { return b ? "true" : "false"; };
-    t.row({l.name, std::to_string(active), text(l.waiting == 0 && running[l.name] == 0), text(l.quiescing), std::to_string(l.waiting),
-           std::to_string(running[l.name]), std::to_string(dispatched[l.name]), std::to_string(l.refused), std::to_string(l.timed_out),
-           std::to_string(l.cancelled + l.timed_out)});
+    t.row({l.name, std::to_string(active), text(l.waiting == 0 && running[l.name] == 0), text(l.quiescing),
+           std::to_string(l.waiting), std::to_string(running[l.name]), std::to_string(dispatched[l.name]),
+           std::to_string(l.refused), std::to_string(l.timed_out), std::to_string(l.cancelled + l.timed_out)});
   }
   co_return t.text();
 }
 
 task<std::string> flow_control::dump_queues() {
-  table t({"PriorityLevelName", "Index", "PendingRequests", "ExecutingRequests", "SeatsInUse", "NextDispatchR", "InitialSeatsSum", "MaxSeatsSum", "TotalWorkSum"});
+  table t({"PriorityLevelName", "Index", "PendingRequests", "ExecutingRequests", "SeatsInUse", "NextDispatchR",
+           "InitialSeatsSum", "MaxSeatsSum", "TotalWorkSum"});
   for (auto& l : co_await levels())
     for (std::size_t i = 0; i < l.queues.size(); ++i) {
       auto& q = l.queues[i];
-      t.row({l.name, std::to_string(i), std::to_string(q.waiting.size()), std::to_string(q.running), std::to_string(q.seats_in_use),
-             fmt::format("{:.8f}ss", seat_seconds(q.next_dispatch)), std::to_string(q.seats_waiting), std::to_string(q.max_seats_waiting), fmt::format("{:.8f}ss", seat_seconds(q.work_waiting))});
+      t.row({l.name, std::to_string(i), std::to_string(q.waiting.size()), std::to_string(q.running),
+             std::to_string(q.seats_in_use), fmt::format("{:.8f}ss", seat_seconds(q.next_dispatch)),
+             std::to_string(q.seats_waiting), std::to_string(q.max_seats_waiting),
+             fmt::format("{:.8f}ss", seat_seconds(q.work_waiting))});
     }
   co_return t.text();
 }
@@ -238,22 +254,37 @@ task<std::string> flow_control::dump_requests(bool with_details) {
       for (std::size_t i = 0; i < l.queues[q].waiting.size(); ++i) places[{l.name, l.queues[q].waiting[i]}] = {q, i};
   auto all = co_await requests();
   std::ranges::stable_sort(all, {}, &gate::request_state::level);
-  std::vector<std::string> columns{"PriorityLevelName", "FlowSchemaName", "QueueIndex",        "RequestIndexInQueue", "FlowDistingsher",
-                                   "ArriveTime",        "InitialSeats",   "FinalSeats",        "AdditionalLatency",   "StartTime"};
+  std::vector<std::string> columns{"PriorityLevelName", "FlowSchemaName", "QueueIndex",   "RequestIndexInQueue",
+                                   "FlowDistingsher",   "ArriveTime",     "InitialSeats", "FinalSeats",
+                                   "AdditionalLatency", "StartTime"};
   if (with_details)
-    for (auto name : {"UserName", "Verb", "APIPath", "Namespace", "Name", "APIVersion", "Resource", "SubResource"}) columns.emplace_back(name);
+    for (auto name : {"UserName", "Verb", "APIPath", "Namespace", "Name", "APIVersion", "Resource", "SubResource"})
+      columns.emplace_back(name);
   table t(columns);
   auto& loop = reactor::loop::current();
   // Requests know monotonic times; a person reads those of the wall.
-  auto wall = [&](time_point at) { return at == time_point{} ? std::string("0001-01-01T00:00:00Z") : format_rfc3339_nano(loop.wall_now() - (loop.now() - at)); };
+  auto wall = [&](time_point at) {
+    return at == time_point{} ? std::string("0001-01-01T00:00:00Z")
+                              : format_rfc3339_nano(loop.wall_now() - (loop.now() - at));
+  };
   for (auto& r : all) {
     auto at = places.find({r.level, r.id});
     const bool waits = r.waits && at != places.end();
-    std::vector<std::string> row{r.level, r.schema, waits ? std::to_string(at->second.first) : "-1", waits ? std::to_string(at->second.second) : "-1", r.distinguisher,
-                                 wall(r.arrived), std::to_string(r.cost.seats), std::to_string(r.cost.final_seats), format_duration(r.cost.after), wall(r.began)};
+    std::vector<std::string> row{r.level,
+                                 r.schema,
+                                 waits ? std::to_string(at->second.first) : "-1",
+                                 waits ? std::to_string(at->second.second) : "-1",
+                                 r.distinguisher,
+                                 wall(r.arrived),
+                                 std::to_string(r.cost.seats),
+                                 std::to_string(r.cost.final_seats),
+                                 format_duration(r.cost.after),
+                                 wall(r.began)};
     if (with_details) {
       auto version = r.who.api_group.empty() ? r.who.api_version : r.who.api_group + "/" + r.who.api_version;
-      for (auto& text : {r.who.user->name, r.who.verb, r.who.path, r.who.ns, r.who.name, version, r.who.resource, r.who.subresource}) row.push_back(text);
+      for (auto& text :
+           {r.who.user->name, r.who.verb, r.who.path, r.who.ns, r.who.name, version, r.who.resource, r.who.subresource})
+        row.push_back(text);
     }
     t.row(std::move(row));
   }

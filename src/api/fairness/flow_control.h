@@ -3,9 +3,10 @@
 //   FlowSchemas, PriorityLevelConfigurations ─▶ configuration ─▶ arbiter ─▶ gates (each with tables of its own)
 //   request ─▶ its core's gate ─▶ a seat
 //
-// kube-apiserver's API Priority and Fairness (KEP-1040), its objects, headers, metrics and dumps. What is different: seats that a
-// core holds are given out without a queue's knowledge while there are enough (arbiter.h), so a flow's use of those doesn't count against
-// it when a queue forms; and widths of lists and writes are those of this server's costs (limits.h).
+// kube-apiserver's API Priority and Fairness (KEP-1040), its objects, headers, metrics and dumps. What is different:
+// seats that a core holds are given out without a queue's knowledge while there are enough (arbiter.h), so a flow's use
+// of those doesn't count against it when a queue forms; and widths of lists and writes are those of this server's costs
+// (limits.h).
 #pragma once
 
 #include <memory>

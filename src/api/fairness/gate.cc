@@ -13,13 +13,13 @@ namespace kedge::api::fairness {
 struct place {
   std::string name;
   bool exempt = false;
-  bool open = false;             // the lease may be used without asking
-  unsigned leased = 0;           // seats of the lease
-  unsigned in_use = 0;           // of these
-  unsigned elsewhere = 0;        // seats of requests of this core that run by the queues
-  unsigned waiting = 0;          // seats that requests of this core wait for
-  std::size_t requests = 0;      // that run or wait
-  int retry_after = 1;           // as the arbiter said last
+  bool open = false;         // the lease may be used without asking
+  unsigned leased = 0;       // seats of the lease
+  unsigned in_use = 0;       // of these
+  unsigned elsewhere = 0;    // seats of requests of this core that run by the queues
+  unsigned waiting = 0;      // seats that requests of this core wait for
+  std::size_t requests = 0;  // that run or wait
+  int retry_after = 1;       // as the arbiter said last
   demand_integral demand;
 };
 
@@ -35,8 +35,8 @@ struct core_tables {
     place* at;
     unsigned request_max;
   };
-  std::vector<level> levels;     // as config->levels
-  std::vector<series*> counts;   // as config->schemas
+  std::vector<level> levels;    // as config->levels
+  std::vector<series*> counts;  // as config->schemas
 };
 
 namespace {
@@ -77,7 +77,10 @@ void seat::leave() noexcept {
 // ---- the gate
 
 gate::gate(std::size_t core, std::function<void(std::move_only_function<void(arbiter&)>)> to_arbiter, metrics& m)
-    : core_(core), to_arbiter_(std::move(to_arbiter)), metrics_(m), next_ticket_((static_cast<ticket>(core) << 48) + 1) {
+    : core_(core),
+      to_arbiter_(std::move(to_arbiter)),
+      metrics_(m),
+      next_ticket_((static_cast<ticket>(core) << 48) + 1) {
   // Until the arbiter has read the objects: what is there always.
   use(std::make_shared<const configuration>(configuration::make({}, {})), {});
 }
@@ -169,7 +172,8 @@ task<std::expected<seat, gate::refusal>> gate::enter(const flow& f, work w, cons
   auto& counts = *f.counts;
   counts.wide->observe_own(w.max_seats());
   std::optional<waiting> me(std::in_place, *this, f, a, next_ticket_++, w);
-  to_arbiter_([core = core_, level = f.at->name, t = me->id, w, hash = hash_of(f.schema->name, distinguisher_of(*f.schema, a))](arbiter& to) {
+  to_arbiter_([core = core_, level = f.at->name, t = me->id, w,
+               hash = hash_of(f.schema->name, distinguisher_of(*f.schema, a))](arbiter& to) {
     to.ask(core, level, t, w, hash);
   });
   me->late = !co_await me->done.wait_until(until);
@@ -184,7 +188,10 @@ task<std::expected<seat, gate::refusal>> gate::enter(const flow& f, work w, cons
   }
   counts.waited_in_vain->observe_own(waited);
   if (said) f.at->retry_after = said->retry_after;
-  (!said ? counts.refused_late : said->what == answer::kind::queue_full ? counts.refused_full : counts.refused_limit)->count();
+  (!said                                    ? counts.refused_late
+   : said->what == answer::kind::queue_full ? counts.refused_full
+                                            : counts.refused_limit)
+      ->count();
   co_return std::unexpected(refusal{f.at->retry_after});
 }
 
@@ -235,11 +242,13 @@ void gate::use(std::shared_ptr<const configuration> c, std::vector<unsigned> req
     p->exempt = level.exempt;
     fresh->levels.push_back({p.get(), i < request_max.size() ? request_max[i] : 1});
   }
-  for (auto& s : fresh->config->schemas) fresh->counts.push_back(&series_of(fresh->config->levels[s.level].name, s.name));
+  for (auto& s : fresh->config->schemas)
+    fresh->counts.push_back(&series_of(fresh->config->levels[s.level].name, s.name));
   // Places of levels that are gone and that nobody uses; what runs or waits is counted in its place.
   std::erase_if(places_, [&](auto& entry) {
     auto* p = entry.second.get();
-    return p->requests == 0 && p->leased == 0 && std::ranges::none_of(fresh->levels, [&](auto& l) { return l.at == p; });
+    return p->requests == 0 && p->leased == 0 &&
+           std::ranges::none_of(fresh->levels, [&](auto& l) { return l.at == p; });
   });
   matcher_ = std::make_unique<matcher>(*fresh->config);
   tables_ = std::move(fresh);
@@ -248,7 +257,8 @@ void gate::use(std::shared_ptr<const configuration> c, std::vector<unsigned> req
 void gate::told(const std::string& level, ticket t, answer a) {
   if (a.what == answer::kind::leased) {
     auto p = places_.find(level);
-    if (p == places_.end()) return to_arbiter_([core = core_, level, n = a.lease](arbiter& to) { to.returned(core, level, n); });
+    if (p == places_.end())
+      return to_arbiter_([core = core_, level, n = a.lease](arbiter& to) { to.returned(core, level, n); });
     p->second->leased += a.lease;
     p->second->open = true;
   }
@@ -302,7 +312,8 @@ watch_count::~watch_count() {
 
 std::vector<gate::request_state> gate::requests() {
   std::vector<request_state> out;
-  auto add = [&](const flow& f, const attributes& a, ticket id, bool waits, time_point arrived, time_point began, const work& w) {
+  auto add = [&](const flow& f, const attributes& a, ticket id, bool waits, time_point arrived, time_point began,
+                 const work& w) {
     out.push_back({.level = f.level->name,
                    .schema = f.schema->name,
                    .distinguisher = std::string(distinguisher_of(*f.schema, a)),
@@ -333,26 +344,38 @@ series& gate::series_of(const std::string& level, const std::string& schema) {
   if (s) return *s;
   const auto labels = fmt::format("flow_schema={},priority_level={}", quote(key.second), quote(key.first));
   const auto with = [&](std::string_view more) { return fmt::format("{},{}", labels, more); };
-  auto counter = [&](std::string_view name, std::string_view help, const std::string& l) { return &metrics_.counter(name, help, l, core_ + 1); };
-  auto gauge = [&](std::string_view name, std::string_view help) { return &metrics_.gauge(name, help, labels, core_ + 1); };
-  auto histogram_of = [&](std::string_view name, std::string_view help, const std::string& l, std::span<const double> bounds) {
+  auto counter = [&](std::string_view name, std::string_view help, const std::string& l) {
+    return &metrics_.counter(name, help, l, core_ + 1);
+  };
+  auto gauge = [&](std::string_view name, std::string_view help) {
+    return &metrics_.gauge(name, help, labels, core_ + 1);
+  };
+  auto histogram_of = [&](std::string_view name, std::string_view help, const std::string& l,
+                          std::span<const double> bounds) {
     return &metrics_.observations(name, help, l, bounds, core_ + 1);
   };
   constexpr std::string_view rejected = "apiserver_flowcontrol_rejected_requests_total";
   constexpr std::string_view rejected_help = "Number of requests rejected by API Priority and Fairness subsystem";
   constexpr std::string_view ran = "apiserver_flowcontrol_request_execution_seconds";
-  constexpr std::string_view ran_help = "Duration of initial stage (for a WATCH) or any (for a non-WATCH) stage of request execution in the API Priority and Fairness subsystem";
+  constexpr std::string_view ran_help =
+      "Duration of initial stage (for a WATCH) or any (for a non-WATCH) stage of request execution in the API Priority "
+      "and Fairness subsystem";
   constexpr std::string_view waited = "apiserver_flowcontrol_request_wait_duration_seconds";
   constexpr std::string_view waited_help = "Length of time a request spent waiting in its queue";
   s = std::make_unique<series>(series{
-      .dispatched = counter("apiserver_flowcontrol_dispatched_requests_total", "Number of requests executed by API Priority and Fairness subsystem", labels),
+      .dispatched = counter("apiserver_flowcontrol_dispatched_requests_total",
+                            "Number of requests executed by API Priority and Fairness subsystem", labels),
       .running = gauge("apiserver_flowcontrol_current_executing_requests",
-                       "Number of requests in initial (for a WATCH) or any (for a non-WATCH) execution stage in the API Priority and Fairness subsystem"),
+                       "Number of requests in initial (for a WATCH) or any (for a non-WATCH) execution stage in the "
+                       "API Priority and Fairness subsystem"),
       .seats = gauge("apiserver_flowcontrol_current_executing_seats",
-                     "Concurrency (number of seats) occupied by the currently executing (initial stage for a WATCH, any stage otherwise) requests in the API "
+                     "Concurrency (number of seats) occupied by the currently executing (initial stage for a WATCH, "
+                     "any stage otherwise) requests in the API "
                      "Priority and Fairness subsystem"),
-      .waiting = gauge("apiserver_flowcontrol_current_inqueue_requests", "Number of requests currently pending in queues of the API Priority and Fairness subsystem"),
-      .seats_waiting = gauge("apiserver_flowcontrol_current_inqueue_seats", "Number of seats currently pending in queues of the API Priority and Fairness subsystem"),
+      .waiting = gauge("apiserver_flowcontrol_current_inqueue_requests",
+                       "Number of requests currently pending in queues of the API Priority and Fairness subsystem"),
+      .seats_waiting = gauge("apiserver_flowcontrol_current_inqueue_seats",
+                             "Number of seats currently pending in queues of the API Priority and Fairness subsystem"),
       .refused_full = counter(rejected, rejected_help, with("reason=\"queue-full\"")),
       .refused_limit = counter(rejected, rejected_help, with("reason=\"concurrency-limit\"")),
       .refused_late = counter(rejected, rejected_help, with("reason=\"time-out\"")),
@@ -361,7 +384,9 @@ series& gate::series_of(const std::string& level, const std::string& schema) {
       .waited = histogram_of(waited, waited_help, fmt::format("execute=\"true\",{}", labels), duration_bounds),
       .waited_in_vain = histogram_of(waited, waited_help, fmt::format("execute=\"false\",{}", labels), duration_bounds),
       .wide = histogram_of("apiserver_flowcontrol_work_estimated_seats",
-                           "Number of estimated seats (maximum of initial and final seats) associated with requests in API Priority and Fairness", labels, width_bounds)});
+                           "Number of estimated seats (maximum of initial and final seats) associated with requests in "
+                           "API Priority and Fairness",
+                           labels, width_bounds)});
   return *s;
 }
 

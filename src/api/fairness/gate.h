@@ -121,7 +121,8 @@ class gate {
   std::unordered_map<ticket, waiting*> waiting_;
   reactor::list<seat> seated_;
   friend class watch_count;
-  std::unordered_map<std::string, std::size_t> watches_;  // by group and resource; names of those that are or were served
+  std::unordered_map<std::string, std::size_t>
+      watches_;  // by group and resource; names of those that are or were served
   std::size_t all_watches_ = 0;
   ticket next_ticket_;
   reactor::scope lingering_;

@@ -9,7 +9,8 @@ namespace kedge::api::fairness {
 // kube-apiserver's --max-requests-inflight + --max-mutating-requests-inflight: the seats of a server.
 inline constexpr unsigned seats_default = 400 + 200;
 
-// What a request is expected to take before it is known (kube-apiserver's figure). Only the order of dispatch follows from it.
+// What a request is expected to take before it is known (kube-apiserver's figure). Only the order of dispatch follows
+// from it.
 inline constexpr std::chrono::milliseconds service_time{3};
 
 // Entropy that a hand may take of a flow's hash: with more bits the last cards are dealt unevenly.
@@ -17,8 +18,8 @@ inline constexpr unsigned hash_bits_max = 60;
 // Validation allows no larger hand; it bounds what a deal keeps on the stack.
 inline constexpr unsigned hand_size_max = 16;
 
-// Limits of levels are computed anew so often, as kube-apiserver does, and as soon as a request has to wait when the last time is
-// `borrow_pause` ago: who can borrow needn't wait for the rest of the period.
+// Limits of levels are computed anew so often, as kube-apiserver does, and as soon as a request has to wait when the
+// last time is `borrow_pause` ago: who can borrow needn't wait for the rest of the period.
 inline constexpr std::chrono::seconds borrow_period{10};
 inline constexpr std::chrono::seconds borrow_pause{1};
 // What smoothed demand keeps of itself in one borrow_period: it halves in 5 minutes.
@@ -40,18 +41,19 @@ inline constexpr int retry_after_max = 32;
 inline constexpr unsigned request_seats_max = 10;
 // … and the part of a level's seats that one request may take.
 inline constexpr double request_part_max = 0.15;
-// Objects of a list to a seat. A list of ready bytes costs a fiftieth of one whose objects are read and written anew, for which
-// kube-apiserver's 100 is about right (a Table of 100 pods: 1 ms).
+// Objects of a list to a seat. A list of ready bytes costs a fiftieth of one whose objects are read and written anew,
+// for which kube-apiserver's 100 is about right (a Table of 100 pods: 1 ms).
 inline constexpr std::size_t ready_objects_per_seat = 5'000;
 inline constexpr std::size_t other_objects_per_seat = 100;
-// Watchers to a seat, which a write that they see holds for watch_time after its answer. kube-apiserver: 10; an event is made once
-// here, and costs a watcher 2 µs.
+// Watchers to a seat, which a write that they see holds for watch_time after its answer. kube-apiserver: 10; an event
+// is made once here, and costs a watcher 2 µs.
 inline constexpr std::size_t watchers_per_seat = 1'000;
 inline constexpr std::chrono::milliseconds watch_time{5};
 
 // --- memory for bodies (body_budget.h). A body of up to this isn't counted: the connection may hold as much anyway.
 inline constexpr std::size_t body_uncounted_bytes = 16 * 1024;
-// A part of the machine's memory, within bounds; each core has its share of it. The least lets each of two cores read ten of the largest.
+// A part of the machine's memory, within bounds; each core has its share of it. The least lets each of two cores read
+// ten of the largest.
 inline constexpr std::size_t bodies_part = 16;
 inline constexpr std::size_t bodies_least = std::size_t(64) << 20, bodies_most = std::size_t(1) << 30;
 // A user's part of a core's: what one who sends slowly can keep from others.

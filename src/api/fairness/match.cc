@@ -18,7 +18,8 @@ bool has_resource(const std::vector<std::string>& list, const attributes& a) {
   if (a.subresource.empty()) return has(list, a.resource);
   if (list.size() == 1 && list.front() == "*") return true;
   return std::ranges::any_of(list, [&](std::string_view x) {
-    return x.size() == a.resource.size() + 1 + a.subresource.size() && x.starts_with(a.resource) && x[a.resource.size()] == '/' && x.ends_with(a.subresource);
+    return x.size() == a.resource.size() + 1 + a.subresource.size() && x.starts_with(a.resource) &&
+           x[a.resource.size()] == '/' && x.ends_with(a.subresource);
   });
 }
 
@@ -56,7 +57,8 @@ bool matches(const subject& s, const user_info& who) {
 }
 
 bool matches(const resource_rule& r, const attributes& a) {
-  return has(r.verbs, a.verb) && has_resource(r.resources, a) && has(r.api_groups, a.api_group) && (a.ns.empty() ? r.cluster_scope : has(r.namespaces, a.ns));
+  return has(r.verbs, a.verb) && has_resource(r.resources, a) && has(r.api_groups, a.api_group) &&
+         (a.ns.empty() ? r.cluster_scope : has(r.namespaces, a.ns));
 }
 
 bool matches(const path_rule& r, const attributes& a) {

@@ -16,8 +16,8 @@ bool matches(const path_rule& r, const attributes& a);
 // The first schema in order that has a rule for the request; catch-all when there is none.
 const flow_schema& match(const configuration& c, const attributes& a);
 
-// The same, for one core and one configuration: of each user it knows which rules are about him at all, so that a request costs
-// what its own few rules cost.
+// The same, for one core and one configuration: of each user it knows which rules are about him at all, so that a
+// request costs what its own few rules cost.
 class matcher {
  public:
   // `c` outlives this.
@@ -35,7 +35,8 @@ class matcher {
   std::unordered_map<const user_info*, of_user> known_;
 };
 
-// The part of a flow's name that its schema's distinguisher takes, and its hash for shuffle sharding: SHA-256 of both names, as kube-apiserver has it.
+// The part of a flow's name that its schema's distinguisher takes, and its hash for shuffle sharding: SHA-256 of both
+// names, as kube-apiserver has it.
 std::string_view distinguisher_of(const flow_schema& s, const attributes& a);
 std::uint64_t hash_of(std::string_view schema, std::string_view distinguisher);
 

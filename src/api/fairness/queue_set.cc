@@ -25,7 +25,8 @@ void queue_set::set_elsewhere(time_point now, unsigned seats) {
 
 queue_set::verdict queue_set::start(time_point now, ticket t, const work& w, std::uint64_t hash) {
   advance(now);
-  request r{.cost = w, .arrival = progress_, .total = seats_for(w.seats, service_time) + seats_for(w.final_seats, w.after)};
+  request r{
+      .cost = w, .arrival = progress_, .total = seats_for(w.seats, service_time) + seats_for(w.final_seats, w.after)};
   if (settings_.queues == 0) {
     if (!has_room_for(w.max_seats())) return verdict::no_seat;
     run(now, requests_.emplace(t, r).first->second);
@@ -176,7 +177,8 @@ bool queue_set::dispatch_one(time_point now) {
   seats_waiting_ -= r.cost.max_seats();
   // What is wider than the level takes as many seats as there are, for longer.
   if (r.cost.final_seats > limit_ && limit_ > 0) {
-    r.cost.after = duration(static_cast<std::int64_t>(static_cast<double>(r.cost.after.count()) * r.cost.final_seats / limit_));
+    r.cost.after =
+        duration(static_cast<std::int64_t>(static_cast<double>(r.cost.after.count()) * r.cost.final_seats / limit_));
     r.cost.final_seats = limit_;
   }
   run(now, r);
@@ -209,7 +211,8 @@ void queue_set::changed(queue& q, bool was_active) {
 
 // Queues beyond the wanted number, from the end: those in between keep their places in everybody's hand.
 void queue_set::drop_surplus() {
-  while (queues_.size() > settings_.queues && !queues_.back()->active() && queues_.back()->seats_in_use == 0) queues_.pop_back();
+  while (queues_.size() > settings_.queues && !queues_.back()->active() && queues_.back()->seats_in_use == 0)
+    queues_.pop_back();
   if (robin_ >= queues_.size()) robin_ = 0;
 }
 
@@ -218,7 +221,13 @@ std::vector<queue_set::queue_state> queue_set::queues() const {
   for (auto& q : queues_) {
     unsigned initial = 0;
     for (auto t : q->waiting) initial += requests_.at(t).cost.seats;
-    out.push_back({{q->waiting.begin(), q->waiting.end()}, q->running, q->seats_in_use, initial, q->seats_waiting, q->next_dispatch, q->work_waiting});
+    out.push_back({{q->waiting.begin(), q->waiting.end()},
+                   q->running,
+                   q->seats_in_use,
+                   initial,
+                   q->seats_waiting,
+                   q->next_dispatch,
+                   q->work_waiting});
   }
   return out;
 }

@@ -1,16 +1,16 @@
 // queue_set.h: fair queueing of one priority level's requests. A state machine: time comes in, decisions come out.
 //
 //   start ─▶ a seat at once, if one is free and nobody waits in front
-//         └▶ queue (the one with the least work of the flow's hand) ─▶ dispatched, in the order of virtual finish ─▶ finish ─▶ release
-//         └▶ refused: its queue is full
+//         └▶ queue (the one with the least work of the flow's hand) ─▶ dispatched, in the order of virtual finish ─▶
+//         finish ─▶ release └▶ refused: its queue is full
 //
 // Virtual time R is the seat time that each queue with requests has been entitled to since the start: it advances by
-// min(seats asked for, seats) / (queues with requests). A queue knows the R at which its next request begins in the virtual world, where
-// all queues are served at once, and the request that would end first there is dispatched first here. A request counts as
-// service_time until its end tells better. (S. Nagle 1987, Demers et al. 1989, KEP-1040.)
+// min(seats asked for, seats) / (queues with requests). A queue knows the R at which its next request begins in the
+// virtual world, where all queues are served at once, and the request that would end first there is dispatched first
+// here. A request counts as service_time until its end tells better. (S. Nagle 1987, Demers et al. 1989, KEP-1040.)
 //
-// Invariant: seats in use never pass the limit, but for one request that is wider than the limit and runs alone, and while the limit
-// was lowered under them.
+// Invariant: seats in use never pass the limit, but for one request that is wider than the limit and runs alone, and
+// while the limit was lowered under them.
 #pragma once
 
 #include <cstdint>
@@ -45,7 +45,8 @@ class queue_set {
   verdict start(time_point now, ticket t, const work& w, std::uint64_t hash);
   // One that waits goes without having run. False when it doesn't wait (any more).
   bool cancel(time_point now, ticket t);
-  // One that runs has ended. Its seats are free now, or at release(), which is due after what this gives, if that isn't 0.
+  // One that runs has ended. Its seats are free now, or at release(), which is due after what this gives, if that isn't
+  // 0.
   duration finish(time_point now, ticket t);
   void release(time_point now, ticket t);
   // Those that began to run since the last call, by any of the above but start() of their own, in their order.
@@ -57,7 +58,9 @@ class queue_set {
   std::size_t waiting() const noexcept { return waiting_; }
   std::size_t running() const noexcept { return running_; }
   bool idle() const noexcept { return requests_.empty(); }
-  unsigned free_seats() const noexcept { return limit_ > seats_in_use_ + elsewhere_ ? limit_ - seats_in_use_ - elsewhere_ : 0; }
+  unsigned free_seats() const noexcept {
+    return limit_ > seats_in_use_ + elsewhere_ ? limit_ - seats_in_use_ - elsewhere_ : 0;
+  }
 
   // For metrics and dumps.
   struct queue_state {
@@ -69,7 +72,8 @@ class queue_set {
   std::vector<queue_state> queues() const;
   seat_time progress() const noexcept { return progress_; }
   struct dispatch_state {
-    seat_time progress = 0, start = 0, earliest = 0, latest = 0;  // R, and the S of the last dispatched and of those that waited
+    seat_time progress = 0, start = 0, earliest = 0,
+              latest = 0;  // R, and the S of the last dispatched and of those that waited
   };
   const dispatch_state& last_dispatch() const noexcept { return last_dispatch_; }
   std::uint64_t not_accommodated() const noexcept { return not_accommodated_; }
@@ -108,10 +112,10 @@ class queue_set {
   std::unordered_map<ticket, request> requests_;
   std::vector<ticket> dispatched_;
   seat_time progress_ = 0;  // R
-  time_point at_{};            // when that was so
-  std::size_t robin_ = 0;      // the queue that was dispatched from last
+  time_point at_{};         // when that was so
+  std::size_t robin_ = 0;   // the queue that was dispatched from last
   std::size_t starts_ = 0;
-  std::size_t active_ = 0;     // queues with requests
+  std::size_t active_ = 0;  // queues with requests
   std::size_t waiting_ = 0, running_ = 0;
   unsigned seats_in_use_ = 0, seats_waiting_ = 0;
   dispatch_state last_dispatch_;

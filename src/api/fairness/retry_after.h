@@ -8,8 +8,8 @@
 
 namespace kedge::api::fairness {
 
-// Seconds double when as many seconds have seen three refusals each on average, and fall by one when they have seen fewer than one:
-// TCP's way. They grow at most once in their own length.
+// Seconds double when as many seconds have seen three refusals each on average, and fall by one when they have seen
+// fewer than one: TCP's way. They grow at most once in their own length.
 class retry_after {
  public:
   // Counts a refusal and gives the seconds to tell it.

@@ -9,8 +9,8 @@ namespace kedge::api::fairness {
 
 hand::hand(std::uint64_t hash, unsigned queues, unsigned cards) noexcept : count_(cards) {
   kedge_assert(cards >= 1 && cards <= queues && cards <= hand_size_max);
-  // The hash in the factorial number system: each digit says which of the queues that are left comes next. `dealt` has those that
-  // are gone in ascending order: each of them at or below the card moves it on by one.
+  // The hash in the factorial number system: each digit says which of the queues that are left comes next. `dealt` has
+  // those that are gone in ascending order: each of them at or below the card moves it on by one.
   std::array<unsigned, hand_size_max> dealt{};
   for (unsigned i = 0; i < cards; ++i) {
     auto left = queues - i;

@@ -1,7 +1,7 @@
 // shuffle.h: shuffle sharding: which queues a flow may use.
 //
-// Each flow is dealt a hand of queues by its hash. Two flows seldom have the same hand, so a flow that fills its own queues leaves
-// nearly all others at least one that is short.
+// Each flow is dealt a hand of queues by its hash. Two flows seldom have the same hand, so a flow that fills its own
+// queues leaves nearly all others at least one that is short.
 #pragma once
 
 #include <array>

@@ -24,7 +24,9 @@ std::optional<bool> read_bool(std::string_view text) {
   return std::nullopt;
 }
 
-std::optional<bool> keeps(const json::value& o) { return read_bool(o["metadata"]["annotations"][annotation].as_string()); }
+std::optional<bool> keeps(const json::value& o) {
+  return read_bool(o["metadata"]["annotations"][annotation].as_string());
+}
 
 struct brought {
   resource_id resource;
@@ -105,7 +107,9 @@ task<api_result<void>> bring_up_to_date(objects& client) {
     }
     for (auto& o : client.list(resource)) {
       if (names.contains(name_in(o)) || keeps(o) != true) continue;
-      auto gone = co_await client.remove(resource, "", std::string(name_in(o)), {.resource_version = std::string(o["metadata"]["resourceVersion"].as_string())});
+      auto gone =
+          co_await client.remove(resource, "", std::string(name_in(o)),
+                                 {.resource_version = std::string(o["metadata"]["resourceVersion"].as_string())});
       note(gone);
     }
   }
@@ -117,7 +121,8 @@ task<void> keep_configuration(objects& client) {
   for (;;) {
     co_await reactor::sleep_for(upkeep_period);
     auto done = co_await bring_up_to_date(client);
-    if (!done) log::warning("flow schemas and priority levels could not be brought up to date: {}", done.error().message);
+    if (!done)
+      log::warning("flow schemas and priority levels could not be brought up to date: {}", done.error().message);
   }
 }
 

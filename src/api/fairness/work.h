@@ -20,7 +20,9 @@ struct work {
 
 // Seats taken for a time, in millionths of a seat's second: sums are exact, and 600 seats pass its end after 480 years.
 using seat_time = std::int64_t;
-inline seat_time seats_for(double seats, duration d) noexcept { return std::llround(seats * static_cast<double>(d.count()) / 1e3); }
+inline seat_time seats_for(double seats, duration d) noexcept {
+  return std::llround(seats * static_cast<double>(d.count()) / 1e3);
+}
 inline double seat_seconds(seat_time t) noexcept { return static_cast<double>(t) / 1e6; }
 
 }  // namespace kedge::api::fairness

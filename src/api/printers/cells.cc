@@ -11,7 +11,9 @@ std::string human_duration(duration d) {
   if (seconds < -1) return "<invalid>";
   if (seconds < 0) return "0s";
   if (seconds < 120) return fmt::format("{}s", seconds);
-  const auto pair = [](std::int64_t a, char unit, std::int64_t b, char small) { return b == 0 ? fmt::format("{}{}", a, unit) : fmt::format("{}{}{}{}", a, unit, b, small); };
+  const auto pair = [](std::int64_t a, char unit, std::int64_t b, char small) {
+    return b == 0 ? fmt::format("{}{}", a, unit) : fmt::format("{}{}{}{}", a, unit, b, small);
+  };
   const auto minutes = seconds / 60;
   if (minutes < 10) return pair(minutes, 'm', seconds % 60, 's');
   if (minutes < 180) return fmt::format("{}m", minutes);

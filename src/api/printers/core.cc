@@ -19,7 +19,8 @@ std::string source_of(const json::value& o) {
 
 std::string modes(const json::value& list) {
   std::string out;
-  for (auto [mode, text] : {std::pair{"ReadWriteOnce", "RWO"}, std::pair{"ReadOnlyMany", "ROX"}, std::pair{"ReadWriteMany", "RWX"}, std::pair{"ReadWriteOncePod", "RWOP"}})
+  for (auto [mode, text] : {std::pair{"ReadWriteOnce", "RWO"}, std::pair{"ReadOnlyMany", "ROX"},
+                            std::pair{"ReadWriteMany", "RWX"}, std::pair{"ReadWriteOncePod", "RWOP"}})
     for (std::size_t i = 0; i < list.size(); ++i)
       if (list[i].as_string() == mode) {
         out += (out.empty() ? "" : ",") + std::string(text);
@@ -59,7 +60,8 @@ std::string node_address(const json::value& o, std::string_view type) {
 }
 
 std::string class_of(const json::value& o) {
-  return or_text(o["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"], o["spec"]["storageClassName"].as_string());
+  return or_text(o["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"],
+                 o["spec"]["storageClassName"].as_string());
 }
 
 }  // namespace
@@ -76,10 +78,18 @@ table_row component_status(const json::value& o, wall_time) {
   return {{name_cell(o), status, message, problem}, {}};
 }
 
-table_row config_map(const json::value& o, wall_time now) { return {{name_cell(o), count(o["data"].size() + o["binaryData"].size()), age_of(o, now)}, {}}; }
-table_row secret(const json::value& o, wall_time now) { return {{name_cell(o), o["type"], count(o["data"].size()), age_of(o, now)}, {}}; }
-table_row service_account(const json::value& o, wall_time now) { return {{name_cell(o), count(o["secrets"].size()), age_of(o, now)}, {}}; }
-table_row name_space(const json::value& o, wall_time now) { return {{name_cell(o), o["status"]["phase"], age_of(o, now)}, {}}; }
+table_row config_map(const json::value& o, wall_time now) {
+  return {{name_cell(o), count(o["data"].size() + o["binaryData"].size()), age_of(o, now)}, {}};
+}
+table_row secret(const json::value& o, wall_time now) {
+  return {{name_cell(o), o["type"], count(o["data"].size()), age_of(o, now)}, {}};
+}
+table_row service_account(const json::value& o, wall_time now) {
+  return {{name_cell(o), count(o["secrets"].size()), age_of(o, now)}, {}};
+}
+table_row name_space(const json::value& o, wall_time now) {
+  return {{name_cell(o), o["status"]["phase"], age_of(o, now)}, {}};
+}
 table_row named(const json::value& o, wall_time now) { return {{name_cell(o), age_of(o, now)}, {}}; }
 
 table_row event(const json::value& o, wall_time now) {
@@ -95,31 +105,40 @@ table_row event(const json::value& o, wall_time now) {
   auto& about = o["involvedObject"];
   auto target = lower(about["kind"].as_string());
   if (auto name = about["name"].as_string(); !name.empty()) target += fmt::format("/{}", name);
-  return {{last, o["type"], o["reason"], target, about["fieldPath"].as_string(), source_of(o), trim(o["message"].as_string()), first, n, name_cell(o)}, {}};
+  return {{last, o["type"], o["reason"], target, about["fieldPath"].as_string(), source_of(o),
+           trim(o["message"].as_string()), first, n, name_cell(o)},
+          {}};
 }
 
 table_row node(const json::value& o, wall_time now) {
   auto& info = o["status"]["nodeInfo"];
-  return {{name_cell(o), node_status(o), node_roles(o), age_of(o, now), info["kubeletVersion"], node_address(o, "InternalIP"), node_address(o, "ExternalIP"),
-           or_text(info["osImage"], "<unknown>"), or_text(info["kernelVersion"], "<unknown>"), or_text(info["containerRuntimeVersion"], "<unknown>")},
+  return {{name_cell(o), node_status(o), node_roles(o), age_of(o, now), info["kubeletVersion"],
+           node_address(o, "InternalIP"), node_address(o, "ExternalIP"), or_text(info["osImage"], "<unknown>"),
+           or_text(info["kernelVersion"], "<unknown>"), or_text(info["containerRuntimeVersion"], "<unknown>")},
           {}};
 }
 
 table_row claim(const json::value& o, wall_time now) {
   const bool bound = !o["spec"]["volumeName"].as_string().empty();
-  auto phase = o["metadata"]["deletionTimestamp"].is_string() ? std::string("Terminating") : std::string(o["status"]["phase"].as_string());
-  return {{name_cell(o), phase, o["spec"]["volumeName"].as_string(), bound ? o["status"]["capacity"]["storage"].as_string() : "", bound ? modes(o["status"]["accessModes"]) : "",
-           class_of(o), or_text(o["spec"]["volumeAttributesClassName"], "<unset>"), age_of(o, now), or_text(o["spec"]["volumeMode"], "<unset>")},
+  auto phase = o["metadata"]["deletionTimestamp"].is_string() ? std::string("Terminating")
+                                                              : std::string(o["status"]["phase"].as_string());
+  return {{name_cell(o), phase, o["spec"]["volumeName"].as_string(),
+           bound ? o["status"]["capacity"]["storage"].as_string() : "", bound ? modes(o["status"]["accessModes"]) : "",
+           class_of(o), or_text(o["spec"]["volumeAttributesClassName"], "<unset>"), age_of(o, now),
+           or_text(o["spec"]["volumeMode"], "<unset>")},
           {}};
 }
 
 table_row volume(const json::value& o, wall_time now) {
   auto& ref = o["spec"]["claimRef"];
-  auto claimed = ref.is_object() ? fmt::format("{}/{}", ref["namespace"].as_string(), ref["name"].as_string()) : std::string();
-  auto phase = o["metadata"]["deletionTimestamp"].is_string() ? std::string("Terminating") : std::string(o["status"]["phase"].as_string());
-  return {{name_cell(o), o["spec"]["capacity"]["storage"].as_string(), modes(o["spec"]["accessModes"]), o["spec"]["persistentVolumeReclaimPolicy"].as_string(), phase, claimed,
-           class_of(o), or_text(o["spec"]["volumeAttributesClassName"], "<unset>"), o["status"]["reason"].as_string(), age_of(o, now),
-           or_text(o["spec"]["volumeMode"], "<unset>")},
+  auto claimed =
+      ref.is_object() ? fmt::format("{}/{}", ref["namespace"].as_string(), ref["name"].as_string()) : std::string();
+  auto phase = o["metadata"]["deletionTimestamp"].is_string() ? std::string("Terminating")
+                                                              : std::string(o["status"]["phase"].as_string());
+  return {{name_cell(o), o["spec"]["capacity"]["storage"].as_string(), modes(o["spec"]["accessModes"]),
+           o["spec"]["persistentVolumeReclaimPolicy"].as_string(), phase, claimed, class_of(o),
+           or_text(o["spec"]["volumeAttributesClassName"], "<unset>"), o["status"]["reason"].as_string(),
+           age_of(o, now), or_text(o["spec"]["volumeMode"], "<unset>")},
           {}};
 }
 

@@ -64,8 +64,9 @@ table_row endpoints(const json::value& o, wall_time now) {
     for (std::size_t p = 0; p < s["ports"].size(); ++p)
       for (std::size_t a = 0; a < s["addresses"].size(); ++a) {
         auto ip = s["addresses"][a]["ip"].as_string();
-        list.add(ip.find(':') == std::string_view::npos ? fmt::format("{}:{}", ip, s["ports"][p]["port"].as_integer())
-                                                        : fmt::format("[{}]:{}", ip, s["ports"][p]["port"].as_integer()));
+        list.add(ip.find(':') == std::string_view::npos
+                     ? fmt::format("{}:{}", ip, s["ports"][p]["port"].as_integer())
+                     : fmt::format("[{}]:{}", ip, s["ports"][p]["port"].as_integer()));
       }
   }
   return {{name_cell(o), list.done("<none>"), age_of(o, now)}, {}};
@@ -78,21 +79,26 @@ table_row endpoint_slice(const json::value& o, wall_time now) {
     ports.add(p["port"].is_integer() ? std::to_string(p["port"].as_integer()) : or_text(p["name"], "*"));
   }
   for (std::size_t i = 0; i < o["endpoints"].size(); ++i)
-    for (std::size_t a = 0; a < o["endpoints"][i]["addresses"].size(); ++a) addresses.add(o["endpoints"][i]["addresses"][a].as_string());
+    for (std::size_t a = 0; a < o["endpoints"][i]["addresses"].size(); ++a)
+      addresses.add(o["endpoints"][i]["addresses"][a].as_string());
   return {{name_cell(o), o["addressType"], ports.done("<unset>"), addresses.done("<unset>"), age_of(o, now)}, {}};
 }
 
 table_row service(const json::value& o, wall_time now) {
   auto ip = o["spec"]["clusterIPs"].size() ? o["spec"]["clusterIPs"][0] : o["spec"]["clusterIP"];
-  return {{name_cell(o), o["spec"]["type"], or_text(ip, "<none>"), external_ip(o), service_ports(o["spec"]["ports"]), age_of(o, now), format_labels(o["spec"]["selector"])}, {}};
+  return {{name_cell(o), o["spec"]["type"], or_text(ip, "<none>"), external_ip(o), service_ports(o["spec"]["ports"]),
+           age_of(o, now), format_labels(o["spec"]["selector"])},
+          {}};
 }
 
 table_row ingress(const json::value& o, wall_time now) {
   short_list hosts{.most = 3};
   for (std::size_t i = 0; i < o["spec"]["rules"].size(); ++i)
     if (auto h = o["spec"]["rules"][i]["host"].as_string(); !h.empty()) hosts.add(h);
-  return {{name_cell(o), or_text(o["spec"]["ingressClassName"], or_text(o["metadata"]["annotations"]["kubernetes.io/ingress.class"], "<none>")), hosts.done("*"),
-           balancer_addresses(o), o["spec"]["tls"].empty() ? "80" : "80, 443", age_of(o, now)},
+  return {{name_cell(o),
+           or_text(o["spec"]["ingressClassName"],
+                   or_text(o["metadata"]["annotations"]["kubernetes.io/ingress.class"], "<none>")),
+           hosts.done("*"), balancer_addresses(o), o["spec"]["tls"].empty() ? "80" : "80, 443", age_of(o, now)},
           {}};
 }
 
@@ -114,7 +120,11 @@ table_row ip_address(const json::value& o, wall_time) {
   return {{name_cell(o), fmt::format("{}/{}/{}", resource, p["namespace"].as_string(), p["name"].as_string())}, {}};
 }
 
-table_row network_policy(const json::value& o, wall_time now) { return {{name_cell(o), format_selector(o["spec"]["podSelector"]), age_of(o, now)}, {}}; }
-table_row service_cidr(const json::value& o, wall_time now) { return {{name_cell(o), joined(o["spec"]["cidrs"]), age_of(o, now)}, {}}; }
+table_row network_policy(const json::value& o, wall_time now) {
+  return {{name_cell(o), format_selector(o["spec"]["podSelector"]), age_of(o, now)}, {}};
+}
+table_row service_cidr(const json::value& o, wall_time now) {
+  return {{name_cell(o), joined(o["spec"]["cidrs"]), age_of(o, now)}, {}};
+}
 
 }  // namespace kedge::api::print

@@ -32,7 +32,8 @@ std::string ended(const json::value& terminated) {
 
 bool restartable(const json::value& spec, std::string_view name) {
   for (std::size_t i = 0; i < spec["initContainers"].size(); ++i)
-    if (spec["initContainers"][i]["name"].as_string() == name) return spec["initContainers"][i]["restartPolicy"].as_string() == "Always";
+    if (spec["initContainers"][i]["name"].as_string() == name)
+      return spec["initContainers"][i]["restartPolicy"].as_string() == "Always";
   return false;
 }
 
@@ -81,7 +82,8 @@ void look_at_containers(const json::value& o, pod_line& line) {
       ++line.ready;
     }
   }
-  if (line.reason == "Completed" && running) line.reason = condition(o, "Ready")["status"].as_string() == "True" ? "Running" : "NotReady";
+  if (line.reason == "Completed" && running)
+    line.reason = condition(o, "Ready")["status"].as_string() == "True" ? "Running" : "NotReady";
 }
 
 pod_line line_of(const json::value& o) {
@@ -89,7 +91,8 @@ pod_line line_of(const json::value& o) {
   auto phase = o["status"]["phase"].as_string();
   line.reason = or_text(o["status"]["reason"], phase);
   line.total = static_cast<std::int64_t>(o["spec"]["containers"].size());
-  for (std::size_t i = 0; i < o["spec"]["initContainers"].size(); ++i) line.total += o["spec"]["initContainers"][i]["restartPolicy"].as_string() == "Always";
+  for (std::size_t i = 0; i < o["spec"]["initContainers"].size(); ++i)
+    line.total += o["spec"]["initContainers"][i]["restartPolicy"].as_string() == "Always";
   if (condition(o, "PodScheduled")["reason"].as_string() == "SchedulingGated") line.reason = "SchedulingGated";
   std::int64_t sidecar_restarts = 0;
   if (!initializing(o, line, sidecar_restarts) || condition(o, "Initialized")["status"].as_string() == "True") {
@@ -109,7 +112,8 @@ std::string readiness_gates(const json::value& o) {
   auto& gates = o["spec"]["readinessGates"];
   if (gates.empty()) return "<none>";
   std::size_t good = 0;
-  for (std::size_t i = 0; i < gates.size(); ++i) good += condition(o, gates[i]["conditionType"].as_string())["status"].as_string() == "True";
+  for (std::size_t i = 0; i < gates.size(); ++i)
+    good += condition(o, gates[i]["conditionType"].as_string())["status"].as_string() == "True";
   return fmt::format("{}/{}", good, gates.size());
 }
 
@@ -118,7 +122,8 @@ std::string readiness_gates(const json::value& o) {
 table_row pod(const json::value& o, wall_time now) {
   auto line = line_of(o);
   auto restarts = std::to_string(line.restarts);
-  if (line.restarts != 0 && !line.last_restart.empty()) restarts += fmt::format(" ({} ago)", age(line.last_restart, now));
+  if (line.restarts != 0 && !line.last_restart.empty())
+    restarts += fmt::format(" ({} ago)", age(line.last_restart, now));
   auto ip = o["status"]["podIPs"].size() ? o["status"]["podIPs"][0]["ip"] : o["status"]["podIP"];
   table_row row;
   row.cells = {name_cell(o),
@@ -132,16 +137,19 @@ table_row pod(const json::value& o, wall_time now) {
                readiness_gates(o)};
   auto phase = o["status"]["phase"].as_string();
   if (phase == "Succeeded" || phase == "Failed")
-    row.conditions.emplace_back(json::object{{"type", "Completed"},
-                                             {"status", "True"},
-                                             {"reason", phase},
-                                             {"message", phase == "Succeeded" ? "The pod has completed successfully." : "The pod failed."}});
+    row.conditions.emplace_back(
+        json::object{{"type", "Completed"},
+                     {"status", "True"},
+                     {"reason", phase},
+                     {"message", phase == "Succeeded" ? "The pod has completed successfully." : "The pod failed."}});
   return row;
 }
 
 table_row pod_template(const json::value& o, wall_time) {
   auto& spec = o["template"]["spec"];
-  return {{name_cell(o), container_names(spec), container_images(spec), format_labels(o["template"]["metadata"]["labels"])}, {}};
+  return {
+      {name_cell(o), container_names(spec), container_images(spec), format_labels(o["template"]["metadata"]["labels"])},
+      {}};
 }
 
 }  // namespace kedge::api::print

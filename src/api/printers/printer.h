@@ -2,8 +2,8 @@
 #pragma once
 
 #include <string>
-#include <vector>
 #include <string_view>
+#include <vector>
 
 #include "base/time.h"
 #include "json/value.h"
@@ -18,7 +18,8 @@ struct table_row {
 // `object` in the stored version.
 using printer = table_row (*)(const json::value& object, wall_time now);
 
-// The kind's own printer; for kinds without one the generic row: name, and creation time for the other columns that are dates.
+// The kind's own printer; for kinds without one the generic row: name, and creation time for the other columns that are
+// dates.
 printer printer_of(std::string_view group, std::string_view resource) noexcept;
 
 // "28s", "5m3s", "3h", "2d10h": duration.HumanDuration.

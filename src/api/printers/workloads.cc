@@ -48,17 +48,23 @@ std::string job_duration(const json::value& o, wall_time now) {
 // One metric of an autoscaler: "cpu: 12%/80%".
 std::string metric_text(const json::value& metric, const json::value& current) {
   auto type = metric["type"].as_string();
-  auto part = type == "Resource" ? "resource" : type == "ContainerResource" ? "containerResource" : type == "Pods" ? "pods" : type == "Object" ? "object" : "external";
+  auto part = type == "Resource"            ? "resource"
+              : type == "ContainerResource" ? "containerResource"
+              : type == "Pods"              ? "pods"
+              : type == "Object"            ? "object"
+                                            : "external";
   auto& target = metric[part]["target"];
   auto& now = current[part]["current"];
   const bool resource = type == "Resource" || type == "ContainerResource";
   if (resource && target["averageUtilization"].is_integer()) {
-    auto is = now["averageUtilization"].is_integer() ? fmt::format("{}%", now["averageUtilization"].as_integer()) : std::string("<unknown>");
+    auto is = now["averageUtilization"].is_integer() ? fmt::format("{}%", now["averageUtilization"].as_integer())
+                                                     : std::string("<unknown>");
     return fmt::format("{}: {}/{}%", metric[part]["name"].as_string(), is, target["averageUtilization"].as_integer());
   }
   auto average = target["averageValue"].as_string();
   auto member = average.empty() ? "value" : "averageValue";
-  auto text = fmt::format("{}/{}{}", or_text(now[member], "<unknown>"), target[member].as_string(), average.empty() || type == "Pods" || resource ? "" : " (avg)");
+  auto text = fmt::format("{}/{}{}", or_text(now[member], "<unknown>"), target[member].as_string(),
+                          average.empty() || type == "Pods" || resource ? "" : " (avg)");
   return resource ? fmt::format("{}: {}", metric[part]["name"].as_string(), text) : text;
 }
 
@@ -83,48 +89,60 @@ std::string int_or_text(const json::value& v) {
 
 table_row replicas(const json::value& o, wall_time now) {
   auto& spec = o["spec"]["template"]["spec"];
-  auto selector = o["kind"].as_string() == "ReplicationController" ? format_labels(o["spec"]["selector"]) : format_selector(o["spec"]["selector"]);
-  return {{name_cell(o), count(o["spec"]["replicas"]), count(o["status"]["replicas"]), count(o["status"]["readyReplicas"]), age_of(o, now), container_names(spec),
-           container_images(spec), selector},
-          {}};
+  auto selector = o["kind"].as_string() == "ReplicationController" ? format_labels(o["spec"]["selector"])
+                                                                   : format_selector(o["spec"]["selector"]);
+  return {
+      {name_cell(o), count(o["spec"]["replicas"]), count(o["status"]["replicas"]), count(o["status"]["readyReplicas"]),
+       age_of(o, now), container_names(spec), container_images(spec), selector},
+      {}};
 }
 
-table_row controller_revision(const json::value& o, wall_time now) { return {{name_cell(o), owner(o), count(o["revision"]), age_of(o, now)}, {}}; }
+table_row controller_revision(const json::value& o, wall_time now) {
+  return {{name_cell(o), owner(o), count(o["revision"]), age_of(o, now)}, {}};
+}
 
 table_row daemon_set(const json::value& o, wall_time now) {
   auto &status = o["status"], &spec = o["spec"]["template"]["spec"];
-  return {{name_cell(o), count(status["desiredNumberScheduled"]), count(status["currentNumberScheduled"]), count(status["numberReady"]), count(status["updatedNumberScheduled"]),
-           count(status["numberAvailable"]), format_labels(spec["nodeSelector"]), age_of(o, now), container_names(spec), container_images(spec),
+  return {{name_cell(o), count(status["desiredNumberScheduled"]), count(status["currentNumberScheduled"]),
+           count(status["numberReady"]), count(status["updatedNumberScheduled"]), count(status["numberAvailable"]),
+           format_labels(spec["nodeSelector"]), age_of(o, now), container_names(spec), container_images(spec),
            format_selector(o["spec"]["selector"])},
           {}};
 }
 
 table_row deployment(const json::value& o, wall_time now) {
   auto &status = o["status"], &spec = o["spec"]["template"]["spec"];
-  return {{name_cell(o), fmt::format("{}/{}", status["readyReplicas"].as_integer(), o["spec"]["replicas"].as_integer()), count(status["updatedReplicas"]),
-           count(status["availableReplicas"]), age_of(o, now), container_names(spec), container_images(spec), format_selector(o["spec"]["selector"])},
+  return {{name_cell(o), fmt::format("{}/{}", status["readyReplicas"].as_integer(), o["spec"]["replicas"].as_integer()),
+           count(status["updatedReplicas"]), count(status["availableReplicas"]), age_of(o, now), container_names(spec),
+           container_images(spec), format_selector(o["spec"]["selector"])},
           {}};
 }
 
 table_row stateful_set(const json::value& o, wall_time now) {
   auto& spec = o["spec"]["template"]["spec"];
-  return {{name_cell(o), fmt::format("{}/{}", o["status"]["readyReplicas"].as_integer(), o["spec"]["replicas"].as_integer()), age_of(o, now), container_names(spec), container_images(spec)}, {}};
+  return {{name_cell(o),
+           fmt::format("{}/{}", o["status"]["readyReplicas"].as_integer(), o["spec"]["replicas"].as_integer()),
+           age_of(o, now), container_names(spec), container_images(spec)},
+          {}};
 }
 
 table_row autoscaler(const json::value& o, wall_time now) {
   auto& ref = o["spec"]["scaleTargetRef"];
-  auto least = o["spec"]["minReplicas"].is_integer() ? std::to_string(o["spec"]["minReplicas"].as_integer()) : std::string("<unset>");
-  return {{name_cell(o), fmt::format("{}/{}", ref["kind"].as_string(), ref["name"].as_string()), targets(o), least, count(o["spec"]["maxReplicas"]),
-           count(o["status"]["currentReplicas"]), age_of(o, now)},
+  auto least = o["spec"]["minReplicas"].is_integer() ? std::to_string(o["spec"]["minReplicas"].as_integer())
+                                                     : std::string("<unset>");
+  return {{name_cell(o), fmt::format("{}/{}", ref["kind"].as_string(), ref["name"].as_string()), targets(o), least,
+           count(o["spec"]["maxReplicas"]), count(o["status"]["currentReplicas"]), age_of(o, now)},
           {}};
 }
 
 table_row cron_job(const json::value& o, wall_time now) {
   auto& spec = o["spec"]["jobTemplate"]["spec"]["template"]["spec"];
-  auto last = o["status"]["lastScheduleTime"].is_string() ? age(o["status"]["lastScheduleTime"], now) : std::string("<none>");
+  auto last =
+      o["status"]["lastScheduleTime"].is_string() ? age(o["status"]["lastScheduleTime"], now) : std::string("<none>");
   auto& selector = o["spec"]["jobTemplate"]["spec"]["selector"];
-  return {{name_cell(o), o["spec"]["schedule"], or_text(o["spec"]["timeZone"], "<none>"), o["spec"]["suspend"].as_bool() ? "True" : "False",
-           static_cast<std::int64_t>(o["status"]["active"].size()), last, age_of(o, now), container_names(spec), container_images(spec),
+  return {{name_cell(o), o["spec"]["schedule"], or_text(o["spec"]["timeZone"], "<none>"),
+           o["spec"]["suspend"].as_bool() ? "True" : "False", static_cast<std::int64_t>(o["status"]["active"].size()),
+           last, age_of(o, now), container_names(spec), container_images(spec),
            selector.is_object() ? format_selector(selector) : std::string("<none>")},
           {}};
 }
@@ -139,11 +157,15 @@ table_row job(const json::value& o, wall_time now) {
     completions = fmt::format("{}/1 of {}", done, n);
   else
     completions = fmt::format("{}/1", done);
-  return {{name_cell(o), job_status(o), completions, job_duration(o, now), age_of(o, now), container_names(spec), container_images(spec), format_selector(o["spec"]["selector"])}, {}};
+  return {{name_cell(o), job_status(o), completions, job_duration(o, now), age_of(o, now), container_names(spec),
+           container_images(spec), format_selector(o["spec"]["selector"])},
+          {}};
 }
 
 table_row disruption_budget(const json::value& o, wall_time now) {
-  return {{name_cell(o), int_or_text(o["spec"]["minAvailable"]), int_or_text(o["spec"]["maxUnavailable"]), count(o["status"]["disruptionsAllowed"]), age_of(o, now)}, {}};
+  return {{name_cell(o), int_or_text(o["spec"]["minAvailable"]), int_or_text(o["spec"]["maxUnavailable"]),
+           count(o["status"]["disruptionsAllowed"]), age_of(o, now)},
+          {}};
 }
 
 }  // namespace kedge::api::print

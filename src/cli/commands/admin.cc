@@ -43,7 +43,8 @@ result<admin_access> parse_kubeconfig(std::string_view text, const std::string& 
   KEDGE_TRY(const auto document, json::parse_yaml(text));
   const auto current = document["current-context"].as_string();
   const auto* context = named(document["contexts"], current);
-  if (!context) return fail(errc::invalid, fmt::format("there is no context {}, which current-context names", quote(current)));
+  if (!context)
+    return fail(errc::invalid, fmt::format("there is no context {}, which current-context names", quote(current)));
   const auto& at = (*context)["context"];
   const auto* cluster = named(document["clusters"], at["cluster"].as_string());
   const auto* user = named(document["users"], at["user"].as_string());
@@ -52,7 +53,8 @@ result<admin_access> parse_kubeconfig(std::string_view text, const std::string& 
   const auto& server = (*cluster)["cluster"];
   const auto& who = (*user)["user"];
   if (server["insecure-skip-tls-verify"].as_bool())
-    return fail(errc::unsupported, "insecure-skip-tls-verify is not taken: the administrator's rights go to no server that isn't known");
+    return fail(errc::unsupported,
+                "insecure-skip-tls-verify is not taken: the administrator's rights go to no server that isn't known");
   admin_access a;
   a.url = server["server"].as_string();
   KEDGE_TRY(a.ca_pem, embedded_or_file(server, "certificate-authority", folder));
@@ -65,9 +67,11 @@ result<admin_access> parse_kubeconfig(std::string_view text, const std::string& 
 }
 
 error explain(error e, const std::string& url) {
-  const auto unreachable = e.code == errc::refused || e.code == errc::timeout || e.code == errc::closed || e.code == errc::not_found;
+  const auto unreachable =
+      e.code == errc::refused || e.code == errc::timeout || e.code == errc::closed || e.code == errc::not_found;
   auto told = std::move(e).with(fmt::format("no answer from {}: ", url));
-  if (unreachable) told.message += "; does a server run, and at this address? (--kubeconfig or --data-dir choose another)";
+  if (unreachable)
+    told.message += "; does a server run, and at this address? (--kubeconfig or --data-dir choose another)";
   return told;
 }
 
@@ -80,7 +84,8 @@ task<result<net::http::client_response>> exchange(net::http::client_request r) {
 result<std::string> ask_with(const std::string& url, const std::string& authorization, const admin_request& r,
                              const net::tls_client_options& tls) {
   KEDGE_TRY(auto context, tls_client_context::make(tls));
-  if (!url.starts_with("https://")) return fail(errc::invalid, fmt::format("{} is not a URL such as https://10.0.0.1:6443", quote(url)));
+  if (!url.starts_with("https://"))
+    return fail(errc::invalid, fmt::format("{} is not a URL such as https://10.0.0.1:6443", quote(url)));
   KEDGE_TRY(auto where, net::http::parse_url(url, std::move(context)));
   net::http::client_request request{.to = std::move(where.first), .method = r.method, .path = r.path, .body = r.body};
   if (!r.body.empty()) request.headers.add("Content-Type", "application/json");
@@ -99,7 +104,8 @@ result<std::string> ask_with(const std::string& url, const std::string& authoriz
 result<admin_access> read_kubeconfig(const std::string& path) {
   auto text = crypto::read_file(path);
   if (!text && text.error().code == errc::not_found)
-    return fail(errc::not_found, fmt::format("there is no {}; run this on a server, with its --data-dir, or give --kubeconfig", path));
+    return fail(errc::not_found,
+                fmt::format("there is no {}; run this on a server, with its --data-dir, or give --kubeconfig", path));
   if (!text) return fail(std::move(text).error());
   auto parsed = parse_kubeconfig(*text, path.substr(0, path.rfind('/') + 1));
   if (!parsed) return fail(std::move(parsed).error().with(path + ": "));
@@ -128,15 +134,21 @@ result<std::string> fetch_unverified_ca(const std::string& url) {
 
 namespace {
 
-// The CA of the server: the data directory's when it fits the token, else what the server hands out, checked by the token.
+// The CA of the server: the data directory's when it fits the token, else what the server hands out, checked by the
+// token.
 result<std::string> ca_for(const crypto::token& token, const std::string& url, const std::string& data_dir) {
   const auto now = system_wall_time();
-  if (auto own = crypto::read_file(data_dir + "/server/tls/server-ca.crt"); own && crypto::check_ca_hash(token, *own, now)) return own;
+  if (auto own = crypto::read_file(data_dir + "/server/tls/server-ca.crt");
+      own && crypto::check_ca_hash(token, *own, now))
+    return own;
   KEDGE_TRY(auto ca, fetch_unverified_ca(url));
   KEDGE_CHECK(crypto::check_ca_hash(token, ca, now));
   if (token.ca_hash.empty())
-    fmt::print(stderr, "warning: the token has no CA hash, so the server at {} is taken at its word; use the full token from its "
-                       "server/token file to be sure of it\n", url);
+    fmt::print(
+        stderr,
+        "warning: the token has no CA hash, so the server at {} is taken at its word; use the full token from its "
+        "server/token file to be sure of it\n",
+        url);
   return ca;
 }
 
@@ -144,7 +156,9 @@ result<std::string> token_now(const scanned& given, const machine& here, const s
   if (given.has("token")) return given.value("token");
   if (auto variable = here.variable("K3S_TOKEN")) return *variable;
   auto text = crypto::read_file(data_dir + "/server/token");
-  if (!text) return fail(std::move(text).error().with("the token as it is now is wanted: --token, or the data directory of a server: "));
+  if (!text)
+    return fail(
+        std::move(text).error().with("the token as it is now is wanted: --token, or the data directory of a server: "));
   return std::string(trim(*text));
 }
 
@@ -154,16 +168,19 @@ result<admin_access> as_server(const scanned& given, const machine& here) {
   const auto data_dir = data_dir_of(given, here);
   KEDGE_TRY(const auto now_text, token_now(given, here, data_dir));
   KEDGE_TRY(const auto token, crypto::parse_token(now_text, "server"));
-  if (!token.bearer.empty()) return fail(errc::invalid, "a bootstrap token can't change the cluster; this needs the cluster's own token");
+  if (!token.bearer.empty())
+    return fail(errc::invalid, "a bootstrap token can't change the cluster; this needs the cluster's own token");
   auto url = given.value("server", here.variable("K3S_URL").value_or(""));
   if (url.empty()) {
     const auto own = read_kubeconfig(data_dir + "/server/cred/admin.kubeconfig");
     url = own ? own->url : "https://127.0.0.1:6443";
   }
-  if (const auto complaint = check_https_url(url)) return fail(errc::invalid, fmt::format("--server: {} {}", quote(url), *complaint));
+  if (const auto complaint = check_https_url(url))
+    return fail(errc::invalid, fmt::format("--server: {} {}", quote(url), *complaint));
   while (url.ends_with('/')) url.pop_back();
   KEDGE_TRY(const auto ca, ca_for(token, url, data_dir));
-  return admin_access{.url = url, .ca_pem = ca, .certificate_pem = {}, .key_pem = {}, .authorization = token.authorization()};
+  return admin_access{
+      .url = url, .ca_pem = ca, .certificate_pem = {}, .key_pem = {}, .authorization = token.authorization()};
 }
 
 }  // namespace kedge::cli::commands

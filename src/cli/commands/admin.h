@@ -27,8 +27,8 @@ std::string data_dir_of(const scanned& given, const machine& here);
 // The administrator's access: --kubeconfig, else $KUBECONFIG (unless --data-dir is given), else the data directory's.
 result<admin_access> administrator(const scanned& given, const machine& here);
 
-// Another server's access, by the cluster's token: --token, $K3S_TOKEN, else the data directory's; at --server, $K3S_URL, else the
-// data directory's server. Its CA is checked by the token.
+// Another server's access, by the cluster's token: --token, $K3S_TOKEN, else the data directory's; at --server,
+// $K3S_URL, else the data directory's server. Its CA is checked by the token.
 result<admin_access> as_server(const scanned& given, const machine& here);
 
 struct admin_request {
@@ -36,11 +36,12 @@ struct admin_request {
   std::string path;
   std::string body;  // JSON, or empty
 };
-// The body of a 2xx answer, on a loop of its own: blocks for at most request_time. An answer that refuses is an error with the
-// server's message; without an answer the error says how the server was looked for.
+// The body of a 2xx answer, on a loop of its own: blocks for at most request_time. An answer that refuses is an error
+// with the server's message; without an answer the error says how the server was looked for.
 result<std::string> ask(const admin_access& a, const admin_request& r);
 
-// What the server hands out as its CA at /cacerts, from whoever answers there: only good once its hash has been checked.
+// What the server hands out as its CA at /cacerts, from whoever answers there: only good once its hash has been
+// checked.
 result<std::string> fetch_unverified_ca(const std::string& url);
 
 }  // namespace kedge::cli::commands

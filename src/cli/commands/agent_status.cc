@@ -1,4 +1,5 @@
-// agent_status.cc: `kedge agent status`: what the agent on this machine knows of the servers, asked through its socket file.
+// agent_status.cc: `kedge agent status`: what the agent on this machine knows of the servers, asked through its socket
+// file.
 #include <fmt/format.h>
 #include <signal.h>
 
@@ -38,7 +39,9 @@ result<json::value> ask_agent(const std::string& socket) {
   KEDGE_TRY(auto backend, reactor::make_backend(reactor::io_backend::automatic));
   reactor::loop loop(std::move(backend));
   auto answer = loop.run_until(exchange(socket));
-  if (!answer) return fail(std::move(answer).error().with(fmt::format("no agent answers at {}; does one run, with this --data-dir? ", socket)));
+  if (!answer)
+    return fail(std::move(answer).error().with(
+        fmt::format("no agent answers at {}; does one run, with this --data-dir? ", socket)));
   KEDGE_TRY(auto text, node::body_or_error(*std::move(answer), socket));
   return json::parse(text);
 }
@@ -50,7 +53,9 @@ std::string how_long(const json::value& seconds) {
   return fmt::format("{}h", n / 3600);
 }
 
-std::string in_milliseconds(const json::value& v) { return v.is_null() ? std::string("-") : fmt::format("{:.2f}ms", v.as_number()); }
+std::string in_milliseconds(const json::value& v) {
+  return v.is_null() ? std::string("-") : fmt::format("{:.2f}ms", v.as_number());
+}
 
 std::string notes_of(const json::value& s) {
   std::string out;
@@ -65,18 +70,22 @@ std::string notes_of(const json::value& s) {
 
 void print(const json::value& status) {
   fmt::print("Node {}: requests go to {}", status["nodeName"].as_string(), status["api"].as_string());
-  if (status["balancer"].as_bool()) fmt::print(" (this agent's load balancer; registration address {})", status["registrationAddress"].as_string());
+  if (status["balancer"].as_bool())
+    fmt::print(" (this agent's load balancer; registration address {})", status["registrationAddress"].as_string());
   fmt::print("\n");
   constexpr auto row = "{:<24} {:<11} {:>6} {:>12} {:>10}  {:<8} {:>6} {:>8} {:>11}  {}\n";
-  fmt::print(row, "SERVER", "STATE", "SINCE", "CONNECTIONS", "LATENCY", "TUNNEL", "SINCE", "STREAMS", "ROUND TRIP", "NOTES");
+  fmt::print(row, "SERVER", "STATE", "SINCE", "CONNECTIONS", "LATENCY", "TUNNEL", "SINCE", "STREAMS", "ROUND TRIP",
+             "NOTES");
   for (std::size_t i = 0; i < status["servers"].size(); ++i) {
     auto& s = status["servers"][i];
     auto& t = s["tunnel"];
     bool balanced = !s["state"].is_null(), tunnelled = !t.is_null();
-    fmt::print(row, s["address"].as_string(), balanced ? s["state"].as_string() : "-", balanced ? how_long(s["stateSeconds"]) : "-",
-               balanced ? std::to_string(s["connections"].as_integer()) : "-", balanced ? in_milliseconds(s["latencyMilliseconds"]) : "-",
-               tunnelled ? t["state"].as_string() : "-", tunnelled ? how_long(t["stateSeconds"]) : "-",
-               tunnelled ? std::to_string(t["streams"].as_integer()) : "-", tunnelled ? in_milliseconds(t["roundTripMilliseconds"]) : "-", notes_of(s));
+    fmt::print(
+        row, s["address"].as_string(), balanced ? s["state"].as_string() : "-",
+        balanced ? how_long(s["stateSeconds"]) : "-", balanced ? std::to_string(s["connections"].as_integer()) : "-",
+        balanced ? in_milliseconds(s["latencyMilliseconds"]) : "-", tunnelled ? t["state"].as_string() : "-",
+        tunnelled ? how_long(t["stateSeconds"]) : "-", tunnelled ? std::to_string(t["streams"].as_integer()) : "-",
+        tunnelled ? in_milliseconds(t["roundTripMilliseconds"]) : "-", notes_of(s));
   }
 }
 

@@ -19,7 +19,8 @@ bool is_lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c
 
 result<std::string> field(const json::value& secret, std::string_view name) {
   auto text = unbase64(secret["data"][name].as_string());
-  if (!text) return fail(std::move(text).error().with(fmt::format("{}: {}: ", secret["metadata"]["name"].as_string(), name)));
+  if (!text)
+    return fail(std::move(text).error().with(fmt::format("{}: {}: ", secret["metadata"]["name"].as_string(), name)));
   return text;
 }
 
@@ -39,18 +40,24 @@ result<void> check_usages(std::span<const std::string> usages) {
 
 result<void> check_groups(std::span<const std::string> groups) {
   for (const auto& group : groups) {
-    const auto rest = group.starts_with(group_prefix) ? std::string_view(group).substr(group_prefix.size()) : std::string_view();
-    const bool good = !rest.empty() && rest.size() <= group_max_bytes && is_lower_or_digit(rest.back()) &&
-                      std::all_of(rest.begin(), rest.end(), [](char c) { return is_lower_or_digit(c) || c == ':' || c == '-'; });
-    if (!good) return fail(errc::invalid, fmt::format("--groups: {} is not a group of the form system:bootstrappers:NAME", quote(group)));
+    const auto rest =
+        group.starts_with(group_prefix) ? std::string_view(group).substr(group_prefix.size()) : std::string_view();
+    const bool good =
+        !rest.empty() && rest.size() <= group_max_bytes && is_lower_or_digit(rest.back()) &&
+        std::all_of(rest.begin(), rest.end(), [](char c) { return is_lower_or_digit(c) || c == ':' || c == '-'; });
+    if (!good)
+      return fail(errc::invalid,
+                  fmt::format("--groups: {} is not a group of the form system:bootstrappers:NAME", quote(group)));
   }
   return {};
 }
 
 result<std::string> bootstrap_id_of(std::string_view text) {
   if (text.size() == 6 && std::all_of(text.begin(), text.end(), is_lower_or_digit)) return std::string(text);
-  if (const auto parsed = crypto::parse_token(text); parsed && !parsed->bearer.empty()) return parsed->bearer.substr(0, 6);
-  return fail(errc::invalid, "neither a bootstrap token nor the 6 characters that name one");  // it may be a secret: not shown
+  if (const auto parsed = crypto::parse_token(text); parsed && !parsed->bearer.empty())
+    return parsed->bearer.substr(0, 6);
+  return fail(errc::invalid,
+              "neither a bootstrap token nor the 6 characters that name one");  // it may be a secret: not shown
 }
 
 json::value to_secret(const bootstrap_token& t) {
@@ -77,9 +84,7 @@ result<bootstrap_token> from_secret(const json::value& secret) {
   KEDGE_TRY(const auto expiration, field(secret, "expiration"));
   if (!crypto::is_bootstrap_token(t.id + '.' + t.secret))
     return fail(errc::invalid, fmt::format("{} holds no whole token", secret["metadata"]["name"].as_string()));
-  if (!expiration.empty()) {
-    KEDGE_TRY(t.expires, parse_rfc3339(expiration));
-  }
+  if (!expiration.empty()) { KEDGE_TRY(t.expires, parse_rfc3339(expiration)); }
   for (const auto usage : known_usages)
     if (field(secret, fmt::format("{}{}", usage_prefix, usage)).value_or("") == "true") t.usages.emplace_back(usage);
   KEDGE_TRY(const auto groups, field(secret, "auth-extra-groups"));
@@ -92,7 +97,9 @@ std::string short_span(duration d) {
   using namespace std::chrono;
   const auto s = duration_cast<seconds>(d).count();
   const auto m = s / 60, h = s / 3600, days = s / 86400;
-  const auto two = [](auto a, char unit, auto b, char small) { return b ? fmt::format("{}{}{}{}", a, unit, b, small) : fmt::format("{}{}", a, unit); };
+  const auto two = [](auto a, char unit, auto b, char small) {
+    return b ? fmt::format("{}{}{}{}", a, unit, b, small) : fmt::format("{}{}", a, unit);
+  };
   if (s < 120) return fmt::format("{}s", s);
   if (m < 10) return two(m, 'm', s % 60, 's');
   if (h < 3) return fmt::format("{}m", m);
@@ -107,8 +114,8 @@ std::string token_table(std::span<const bootstrap_token> tokens, wall_time now) 
   auto out = fmt::format(fmt::runtime(row), "TOKEN", "TTL", "EXPIRES", "USAGES", "DESCRIPTION");
   for (const auto& t : tokens) {
     const auto left = !t.expires ? "<forever>" : *t.expires < now ? "<expired>" : short_span(*t.expires - now);
-    out += fmt::format(fmt::runtime(row), t.id, left, t.expires ? format_rfc3339(*t.expires) : "<never>", or_none(join(t.usages, ",")),
-                       or_none(t.description));
+    out += fmt::format(fmt::runtime(row), t.id, left, t.expires ? format_rfc3339(*t.expires) : "<never>",
+                       or_none(join(t.usages, ",")), or_none(t.description));
   }
   return out;
 }

@@ -1,4 +1,5 @@
-// bootstrap_token.h: tokens that let nodes join for a while, as Secrets kube-system/bootstrap-token-<id>, and as lines of text.
+// bootstrap_token.h: tokens that let nodes join for a while, as Secrets kube-system/bootstrap-token-<id>, and as lines
+// of text.
 #pragma once
 
 #include <optional>
@@ -14,11 +15,11 @@
 namespace kedge::cli::commands {
 
 struct bootstrap_token {
-  std::string id, secret;               // 6 and 16 characters
+  std::string id, secret;  // 6 and 16 characters
   std::string description;
-  std::optional<wall_time> expires;     // nothing: never
-  std::vector<std::string> usages;      // signing, authentication
-  std::vector<std::string> groups;      // system:bootstrappers:…
+  std::optional<wall_time> expires;  // nothing: never
+  std::vector<std::string> usages;   // signing, authentication
+  std::vector<std::string> groups;   // system:bootstrappers:…
 };
 
 inline constexpr std::string_view bootstrap_secrets_path = "/api/v1/namespaces/kube-system/secrets";
@@ -28,7 +29,8 @@ std::string bootstrap_secret_name(std::string_view id);
 result<void> check_usages(std::span<const std::string> usages);
 result<void> check_groups(std::span<const std::string> groups);
 
-// The id that `text` means: an id, a bootstrap token, or a full token K10…::<id>.<secret>. errc::invalid for other text.
+// The id that `text` means: an id, a bootstrap token, or a full token K10…::<id>.<secret>. errc::invalid for other
+// text.
 result<std::string> bootstrap_id_of(std::string_view text);
 
 json::value to_secret(const bootstrap_token& t);

@@ -48,7 +48,8 @@ constexpr owned_file owned_files[] = {
     {"k3s-controller", "agent/client-k3s-controller"},
 };
 constexpr std::string_view server_certificate = "k3s-server";
-constexpr const char* regenerate_mark = "dynamic-cert-regenerate";  // in server/tls; the server makes its certificate anew
+constexpr const char* regenerate_mark =
+    "dynamic-cert-regenerate";  // in server/tls; the server makes its certificate anew
 
 bool wanted(std::string_view service, std::span<const std::string> services) {
   return services.empty() || std::find(services.begin(), services.end(), service) != services.end();
@@ -77,12 +78,14 @@ std::string_view status_of(const crypto::certificate& c, wall_time now) {
 std::string residual_text(duration left) {
   const auto days = std::chrono::duration_cast<std::chrono::days>(left).count();
   if (left < duration::zero()) return "none";
-  return days > 0 ? fmt::format("{} days", days) : fmt::format("{} hours", std::chrono::duration_cast<std::chrono::hours>(left).count());
+  return days > 0 ? fmt::format("{} days", days)
+                  : fmt::format("{} hours", std::chrono::duration_cast<std::chrono::hours>(left).count());
 }
 
 void print_text(std::span<const certificate_state> states) {
   for (const auto& s : states)
-    fmt::print("{}: certificate {} ({}) is {}, until {}\n", s.file, s.subject, s.usages, s.status, format_rfc3339(s.expires));
+    fmt::print("{}: certificate {} ({}) is {}, until {}\n", s.file, s.subject, s.usages, s.status,
+               format_rfc3339(s.expires));
 }
 
 void print_table(std::span<const certificate_state> states, wall_time now) {
@@ -122,7 +125,8 @@ result<void> print_certificates(const scanned& given, const machine& here) {
 // The copy of a folder beside it; existing copies are never written over.
 result<std::string> back_up(const fs::path& from, const fs::path& to) {
   std::error_code failed;
-  if (fs::exists(to, failed)) return fail(errc::already_exists, to.string() + " is there already; wait a second, and try again");
+  if (fs::exists(to, failed))
+    return fail(errc::already_exists, to.string() + " is there already; wait a second, and try again");
   fs::copy(from, to, fs::copy_options::recursive | fs::copy_options::copy_symlinks, failed);
   if (failed) return fail(os_error(failed.value(), fmt::format("copy {} to {}", from.string(), to.string())));
   return to.string();
@@ -148,11 +152,22 @@ result<std::string> back_up_agent(const fs::path& agent, const fs::path& to) {
 }
 
 constexpr flag flags_of_check[] = {
-    {.name = "data-dir", .short_name = 'd', .env = "K3S_DATA_DIR", .who = audience::both,
+    {.name = "data-dir",
+     .short_name = 'd',
+     .env = "K3S_DATA_DIR",
+     .who = audience::both,
      .help = "Folder for state (default: /var/lib/rancher/k3s)"},
-    {.name = "service", .short_name = 's', .who = audience::both, .kind = value_kind::list, .comma_separated = true,
+    {.name = "service",
+     .short_name = 's',
+     .who = audience::both,
+     .kind = value_kind::list,
+     .comma_separated = true,
      .help = "Only the certificates of these services"},
-    {.name = "output", .short_name = 'o', .who = audience::both, .fallback = "text", .help = "text, table, json or yaml"},
+    {.name = "output",
+     .short_name = 'o',
+     .who = audience::both,
+     .fallback = "text",
+     .help = "text, table, json or yaml"},
 };
 
 }  // namespace
@@ -170,8 +185,8 @@ result<void> check_services(std::span<const std::string> services) {
   return {};
 }
 
-result<std::vector<certificate_state>> read_certificates(const std::string& data_dir, std::span<const std::string> services,
-                                                         wall_time now) {
+result<std::vector<certificate_state>> read_certificates(const std::string& data_dir,
+                                                         std::span<const std::string> services, wall_time now) {
   KEDGE_CHECK(check_services(services));
   std::vector<certificate_state> states;
   for (const auto& owned : owned_files) {
@@ -183,19 +198,22 @@ result<std::vector<certificate_state>> read_certificates(const std::string& data
     auto bundle = crypto::parse_bundle(*text);
     if (!bundle) return fail(std::move(bundle).error().with(file));
     for (const auto& c : *bundle)
-      states.push_back({std::string(owned.service), file, subject_text(c.subject()), usages_text(c), c.not_after(), status_of(c, now)});
+      states.push_back({std::string(owned.service), file, subject_text(c.subject()), usages_text(c), c.not_after(),
+                        status_of(c, now)});
   }
   if (states.empty())
-    return fail(errc::not_found, fmt::format("no certificates in {}; has a server or agent been started with this data directory?",
-                                             data_dir));
+    return fail(
+        errc::not_found,
+        fmt::format("no certificates in {}; has a server or agent been started with this data directory?", data_dir));
   return states;
 }
 
-result<std::vector<std::string>> set_certificates_aside(const std::string& data_dir, std::span<const std::string> services,
-                                                        wall_time now) {
+result<std::vector<std::string>> set_certificates_aside(const std::string& data_dir,
+                                                        std::span<const std::string> services, wall_time now) {
   KEDGE_CHECK(check_services(services));
   const fs::path server = fs::path(data_dir) / "server", agent = fs::path(data_dir) / "agent";
-  const auto copy_name = fmt::format("tls-{}", std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count());
+  const auto copy_name =
+      fmt::format("tls-{}", std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count());
   std::vector<std::string> copies;
   std::error_code failed;
   const bool has_server = fs::is_directory(server / "tls", failed), has_agent = fs::is_directory(agent, failed);
@@ -236,7 +254,8 @@ int certificate_rotate(const invocation& call) {
   constexpr std::string_view name = "certificate rotate";
   const auto given = scan_flags_only(certificate_rotate_flags(), call.arguments);
   if (!given) return report(name, given.error());
-  const auto copies = set_certificates_aside(data_dir_of(*given, call.here), given->values("service"), system_wall_time());
+  const auto copies =
+      set_certificates_aside(data_dir_of(*given, call.here), given->values("service"), system_wall_time());
   if (!copies) return report(name, copies.error());
   for (const auto& folder : *copies) fmt::print("The certificates so far are in {}\n", folder);
   fmt::print("The next start makes new ones. A server or agent that is running must be restarted.\n");

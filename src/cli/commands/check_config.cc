@@ -1,5 +1,6 @@
-// check_config.cc: `kedge check-config`: what this machine has of what Kedge and its pods use. Probes the running kernel
-// rather than its build configuration, which many machines don't have, and which says nothing of modules that are absent.
+// check_config.cc: `kedge check-config`: what this machine has of what Kedge and its pods use. Probes the running
+// kernel rather than its build configuration, which many machines don't have, and which says nothing of modules that
+// are absent.
 #include <fmt/format.h>
 #include <linux/io_uring.h>
 #include <linux/netfilter/nf_tables.h>
@@ -52,7 +53,8 @@ finding kernel_version() {
 finding ring() {
   io_uring_params parameters{};
   const auto number = ::syscall(SYS_io_uring_setup, 4, &parameters);
-  if (number < 0) return {"io_uring", verdict::warn, fmt::format("not usable ({}); epoll is used instead", std::strerror(errno))};
+  if (number < 0)
+    return {"io_uring", verdict::warn, fmt::format("not usable ({}); epoll is used instead", std::strerror(errno))};
   ::close(static_cast<int>(number));
   return {"io_uring", verdict::good, "usable"};
 }
@@ -79,7 +81,8 @@ bool has_module(const std::string& name) {
   return false;
 }
 
-finding module(std::string_view what, const std::string& name, bool already_there, verdict otherwise, std::string_view use) {
+finding module(std::string_view what, const std::string& name, bool already_there, verdict otherwise,
+               std::string_view use) {
   if (already_there || has_module(name)) return {what, verdict::good, "available"};
   return {what, otherwise, fmt::format("kernel module {} not found; {}", name, use)};
 }
@@ -89,7 +92,8 @@ bool has_nftables() {
   struct {
     nlmsghdr head;
     nfgenmsg body;
-  } question = {{sizeof question, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, NLM_F_REQUEST, 1, 0}, {AF_UNSPEC, NFNETLINK_V0, 0}};
+  } question = {{sizeof question, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN, NLM_F_REQUEST, 1, 0},
+                {AF_UNSPEC, NFNETLINK_V0, 0}};
   const int socket = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
   if (socket < 0) return false;
   const timeval patience = {.tv_sec = 1, .tv_usec = 0};  // the kernel answers at once, or not at all
@@ -114,10 +118,12 @@ finding open_files() {
   rlimit limit{};
   ::getrlimit(RLIMIT_NOFILE, &limit);
   if (limit.rlim_max >= enough_files) return {"open files", verdict::good, fmt::format("up to {}", limit.rlim_max)};
-  return {"open files", verdict::warn, fmt::format("at most {} for a process; a large cluster wants {}", limit.rlim_max, enough_files)};
+  return {"open files", verdict::warn,
+          fmt::format("at most {} for a process; a large cluster wants {}", limit.rlim_max, enough_files)};
 }
 
-finding program(std::string_view what, const std::string& name, const machine& here, verdict otherwise, std::string_view use) {
+finding program(std::string_view what, const std::string& name, const machine& here, verdict otherwise,
+                std::string_view use) {
   if (auto path = find_program(name, here)) return {what, verdict::good, *std::move(path)};
   return {what, otherwise, fmt::format("not found; {}", use)};
 }
@@ -134,7 +140,8 @@ std::vector<finding> examine(const machine& here) {
       module("overlayfs", "overlay", overlay, verdict::warn, "containers use it for their file systems"),
       module("bridge filter", "br_netfilter", bridge_rules, verdict::warn, "services need it between pods of one node"),
       module("nftables", "nf_tables", has_nftables(), verdict::warn, "services need it"),
-      module("connection tracking", "nf_conntrack", exists("/proc/sys/net/netfilter/nf_conntrack_max"), verdict::warn, "services need it"),
+      module("connection tracking", "nf_conntrack", exists("/proc/sys/net/netfilter/nf_conntrack_max"), verdict::warn,
+             "services need it"),
       module("vxlan", "vxlan", false, verdict::warn, "some networks between nodes need it"),
       program("containerd", "containerd", here, verdict::warn, "nodes with pods need it (Debian: containerd)"),
       program("runc", "runc", here, verdict::warn, "containerd needs it (Debian: runc)"),

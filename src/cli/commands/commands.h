@@ -8,19 +8,19 @@
 
 namespace kedge::cli::commands {
 
-int server(const invocation&);              // daemon.cc
+int server(const invocation&);  // daemon.cc
 int agent(const invocation&);
-int agent_status(const invocation&);        // agent_status.cc
-int kubectl(const invocation&);             // programs.cc; these return only when the program can't be run
+int agent_status(const invocation&);  // agent_status.cc
+int kubectl(const invocation&);       // programs.cc; these return only when the program can't be run
 int crictl(const invocation&);
 int ctr(const invocation&);
-int check_config(const invocation&);        // check_config.cc
-int token_create(const invocation&);        // token.cc
+int check_config(const invocation&);  // check_config.cc
+int token_create(const invocation&);  // token.cc
 int token_list(const invocation&);
 int token_delete(const invocation&);
 int token_rotate(const invocation&);
 int token_generate(const invocation&);
-int certificate_check(const invocation&);   // certificate.cc
+int certificate_check(const invocation&);  // certificate.cc
 int certificate_rotate(const invocation&);
 int secrets_encrypt_status(const invocation&);  // secrets_encrypt.cc
 int secrets_encrypt_enable(const invocation&);
@@ -29,9 +29,9 @@ int secrets_encrypt_prepare(const invocation&);
 int secrets_encrypt_rotate(const invocation&);
 int secrets_encrypt_reencrypt(const invocation&);
 int secrets_encrypt_rotate_keys(const invocation&);
-int datastore_status(const invocation&);    // datastore.cc
+int datastore_status(const invocation&);  // datastore.cc
 int datastore_compact(const invocation&);
-int completion(const invocation&);          // completion.cc
+int completion(const invocation&);  // completion.cc
 
 std::span<const flag> agent_status_flags();
 std::span<const flag> token_create_flags();

@@ -27,10 +27,10 @@ std::string branches() {
     if (below[""].find(first + ' ') == std::string::npos) below[""] += first + ' ';
     if (space != std::string_view::npos) below[first] += std::string(c.name.substr(space + 1)) + ' ';
     if (c.passes_through) continue;
-    cases += fmt::format("    \"{}\") choices=\"{}\" ;;\n", c.name, c.name == "completion" ? "bash zsh -i --help" : flag_words(c));
+    cases += fmt::format("    \"{}\") choices=\"{}\" ;;\n", c.name,
+                         c.name == "completion" ? "bash zsh -i --help" : flag_words(c));
   }
-  for (const auto& [group, words] : below)
-    cases += fmt::format("    \"{}\") choices=\"{}--help\" ;;\n", group, words);
+  for (const auto& [group, words] : below) cases += fmt::format("    \"{}\") choices=\"{}--help\" ;;\n", group, words);
   return cases;
 }
 

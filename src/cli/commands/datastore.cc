@@ -1,4 +1,5 @@
-// datastore.cc: `kedge datastore …`: what the database of a running server takes, and its compaction for those who can't wait.
+// datastore.cc: `kedge datastore …`: what the database of a running server takes, and its compaction for those who
+// can't wait.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -15,11 +16,22 @@ namespace {
 constexpr std::string_view path = "/v1-k3s/datastore";
 constexpr auto look_again = std::chrono::milliseconds(500);
 
-constexpr flag flags[] = {{.name = "data-dir", .short_name = 'd', .env = "K3S_DATA_DIR", .who = audience::both,
+constexpr flag flags[] = {{.name = "data-dir",
+                           .short_name = 'd',
+                           .env = "K3S_DATA_DIR",
+                           .who = audience::both,
                            .help = "Folder for state (default: /var/lib/rancher/k3s)"},
-                          {.name = "token", .short_name = 't', .env = "K3S_TOKEN", .who = audience::both, .secret = true,
+                          {.name = "token",
+                           .short_name = 't',
+                           .env = "K3S_TOKEN",
+                           .who = audience::both,
+                           .secret = true,
                            .help = "The cluster's token (default: from the data directory)"},
-                          {.name = "server", .short_name = 's', .env = "K3S_URL", .who = audience::both, .check = check_https_url,
+                          {.name = "server",
+                           .short_name = 's',
+                           .env = "K3S_URL",
+                           .who = audience::both,
+                           .check = check_https_url,
                            .help = "The server to ask (default: the data directory's, else https://127.0.0.1:6443)"}};
 
 std::string in_words(const json::value& s) {

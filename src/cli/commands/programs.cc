@@ -39,8 +39,9 @@ std::optional<std::string> take_data_dir(std::vector<std::string>& arguments) {
 
 bool names_kubeconfig(const std::vector<std::string>& arguments) {
   const auto end = std::find(arguments.begin(), arguments.end(), "--");
-  return std::any_of(arguments.begin(), end,
-                     [](const std::string& word) { return word == "--kubeconfig" || word.starts_with("--kubeconfig="); });
+  return std::any_of(arguments.begin(), end, [](const std::string& word) {
+    return word == "--kubeconfig" || word.starts_with("--kubeconfig=");
+  });
 }
 
 std::optional<std::string> existing_kubeconfig(const std::optional<std::string>& data_dir, const machine& here) {
@@ -63,7 +64,8 @@ result<void> check_readable(const std::string& path) {
 
 std::string how_to_install(const std::string& name) {
   if (name == "kubectl")
-    return "Debian 13 and later have it in package kubernetes-client; for other systems see https://kubernetes.io/docs/tasks/tools/";
+    return "Debian 13 and later have it in package kubernetes-client; for other systems see "
+           "https://kubernetes.io/docs/tasks/tools/";
   if (name == "crictl") return "see https://github.com/kubernetes-sigs/cri-tools";
   return "it comes with containerd (Debian: apt-get install containerd)";
 }
@@ -113,7 +115,8 @@ result<program_plan> plan_kubectl(std::vector<std::string> arguments, const mach
 
 result<program_plan> plan_crictl(std::vector<std::string> arguments, const machine& here) {
   program_plan plan;
-  const auto data_dir = take_data_dir(arguments).value_or(here.variable("K3S_DATA_DIR").value_or(here.default_data_dir()));
+  const auto data_dir =
+      take_data_dir(arguments).value_or(here.variable("K3S_DATA_DIR").value_or(here.default_data_dir()));
   if (const auto file = data_dir + "/agent/etc/crictl.yaml"; ::access(file.c_str(), R_OK) == 0) {
     if (!here.variable("CRI_CONFIG_FILE")) plan.additions.emplace_back("CRI_CONFIG_FILE", file);
   } else if (!here.variable("CONTAINER_RUNTIME_ENDPOINT")) {

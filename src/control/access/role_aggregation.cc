@@ -1,5 +1,6 @@
-// role_aggregation.cc: fills ClusterRoles that have an aggregationRule with the rules of the roles that its selectors find
-// (admin ⊃ edit ⊃ view), selector by selector, in order of the roles' names, each rule once (clusterrole-aggregation-controller).
+// role_aggregation.cc: fills ClusterRoles that have an aggregationRule with the rules of the roles that its selectors
+// find (admin ⊃ edit ⊃ view), selector by selector, in order of the roles' names, each rule once
+// (clusterrole-aggregation-controller).
 #include <algorithm>
 #include <set>
 
@@ -40,8 +41,10 @@ plan look_at_role(const view& cluster, const std::string& name, const moment&) {
   auto rules = rules_found(cluster, *role);
   if ((*role)["rules"] == json::value(rules) || (rules.empty() && (*role)["rules"].empty())) return p;
   return p.write(application(cluster_roles,
-                             json::object{{"kind", "ClusterRole"}, {"apiVersion", "rbac.authorization.k8s.io/v1"},
-                                          {"metadata", json::object{{"name", name}}}, {"rules", std::move(rules)}},
+                             json::object{{"kind", "ClusterRole"},
+                                          {"apiVersion", "rbac.authorization.k8s.io/v1"},
+                                          {"metadata", json::object{{"name", name}}},
+                                          {"rules", std::move(rules)}},
                              manager));
 }
 
@@ -58,7 +61,9 @@ class role_aggregation final : public controller {
                for (auto& a : aggregates_) k.add_after(a, gather);
              }}};
   }
-  plan look(const view& cluster, const std::string& key, const moment& now) override { return look_at_role(cluster, key, now); }
+  plan look(const view& cluster, const std::string& key, const moment& now) override {
+    return look_at_role(cluster, key, now);
+  }
 
  private:
   std::set<std::string> aggregates_;

@@ -29,6 +29,8 @@ plan look_at_token(const view& cluster, const std::string& key, const moment& no
 
 }  // namespace
 
-std::unique_ptr<controller> make_token_cleaner(const settings&) { return plain_controller({{secrets, token_key}}, look_at_token); }
+std::unique_ptr<controller> make_token_cleaner(const settings&) {
+  return plain_controller({{secrets, token_key}}, look_at_token);
+}
 
 }  // namespace kedge::control

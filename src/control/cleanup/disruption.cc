@@ -1,9 +1,10 @@
-// disruption.cc: status of PodDisruptionBudgets: how many of the selected pods are healthy, how many must be, and how many may
-// be evicted now (disruption-controller). The eviction subresource charges disruptionsAllowed and notes the pod; here both are made
-// true again. And pods that were marked for an eviction that never came (DisruptionTarget) lose the mark.
+// disruption.cc: status of PodDisruptionBudgets: how many of the selected pods are healthy, how many must be, and how
+// many may be evicted now (disruption-controller). The eviction subresource charges disruptionsAllowed and notes the
+// pod; here both are made true again. And pods that were marked for an eviction that never came (DisruptionTarget) lose
+// the mark.
 //
-// A count goes over the namespace's pods by their labels, a piece at a time, and the next one of the same budget waits for twenty
-// times as long as it took.
+// A count goes over the namespace's pods by their labels, a piece at a time, and the next one of the same budget waits
+// for twenty times as long as it took.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -52,8 +53,8 @@ std::int64_t scaled(const json::value& amount, std::int64_t whole) {
   return percent ? (whole * *percent + 99) / 100 : 0;
 }
 
-// How many replicas a pod's controller shall have, and whose number that is: a Deployment stands above its ReplicaSets. nullopt: it
-// isn't there (any more).
+// How many replicas a pod's controller shall have, and whose number that is: a Deployment stands above its ReplicaSets.
+// nullopt: it isn't there (any more).
 struct scale {
   std::string uid;
   std::int64_t replicas = 0;
@@ -64,15 +65,20 @@ result<std::optional<scale>> scale_of(const view& cluster, const std::string& ns
     return o && uid_of(*o) == reference["uid"].as_string() ? o : nullptr;
   };
   auto kind = cluster.served().find_kind(controller["apiVersion"].as_string(), controller["kind"].as_string());
-  if (!kind) return fail(errc::not_found, "no matches for kind \"" + std::string(controller["kind"].as_string()) + "\" in version \"" +
-                                              std::string(controller["apiVersion"].as_string()) + "\"");
+  if (!kind)
+    return fail(errc::not_found, "no matches for kind \"" + std::string(controller["kind"].as_string()) +
+                                     "\" in version \"" + std::string(controller["apiVersion"].as_string()) + "\"");
   auto found = there(*kind, controller);
-  if (!kind->subresource("scale")) return fail(errc::unsupported, api::qualified(kind->group, kind->resource) + " does not implement the scale subresource");
+  if (!kind->subresource("scale"))
+    return fail(errc::unsupported,
+                api::qualified(kind->group, kind->resource) + " does not implement the scale subresource");
   if (!found) return std::nullopt;
   if (kind->resource == replica_sets.plural && kind->group == replica_sets.group)
     if (auto* above = controller_of(*found); above && (*above)["kind"].as_string() == "Deployment")
-      if (auto d = there(*cluster.find(deployments), *above)) return scale{std::string(uid_of(*d)), (*d)["spec"]["replicas"].as_integer(1)};
-  auto replicas = kind->custom ? api::custom::scale_of(*kind, *found)["spec"]["replicas"].as_integer() : (*found)["spec"]["replicas"].as_integer(1);
+      if (auto d = there(*cluster.find(deployments), *above))
+        return scale{std::string(uid_of(*d)), (*d)["spec"]["replicas"].as_integer(1)};
+  auto replicas = kind->custom ? api::custom::scale_of(*kind, *found)["spec"]["replicas"].as_integer()
+                               : (*found)["spec"]["replicas"].as_integer(1);
   return scale{std::string(uid_of(*found)), replicas};
 }
 
@@ -103,10 +109,12 @@ result<expectation> expected_of(const view& cluster, const json::value& budget, 
   auto ns = std::string(budget["metadata"]["namespace"].as_string());
   auto& most = budget["spec"]["maxUnavailable"];
   auto& least = budget["spec"]["minAvailable"];
-  if (most.is_null() && least.is_integer()) return expectation{static_cast<std::int64_t>(pods.size()), least.as_integer()};
+  if (most.is_null() && least.is_integer())
+    return expectation{static_cast<std::int64_t>(pods.size()), least.as_integer()};
   if (most.is_null() && least.is_null()) return expectation{};
   KEDGE_TRY(auto out, expected_scale(cluster, ns, pods));
-  out.desired = most.is_null() ? scaled(least, out.expected) : std::max<std::int64_t>(0, out.expected - scaled(most, out.expected));
+  out.desired = most.is_null() ? scaled(least, out.expected)
+                               : std::max<std::int64_t>(0, out.expected - scaled(most, out.expected));
   return out;
 }
 
@@ -121,7 +129,8 @@ json::value still_disrupted(plan& p, const json::value& budget, const std::vecto
     if (pod.deleting || !m) continue;
     auto since = parse_rfc3339(m->as_string());
     if (!since || *since + eviction_time < now.wall) {
-      p.tell(pod.about, "NotDeleted", "Pod was expected by PDB " + about.ns + "/" + about.ns + " to be deleted but it wasn't", true);
+      p.tell(pod.about, "NotDeleted",
+             "Pod was expected by PDB " + about.ns + "/" + about.ns + " to be deleted but it wasn't", true);
       continue;
     }
     kept.set(pod.about.name, *m);
@@ -131,10 +140,14 @@ json::value still_disrupted(plan& p, const json::value& budget, const std::vecto
 }
 
 plan failed(plan p, const json::value& budget, const error& why, const moment& now) {
-  p.tell(reference_to(budget), "CalculateExpectedPodCountFailed", "Failed to calculate the number of expected pods: " + why.message, true);
+  p.tell(reference_to(budget), "CalculateExpectedPodCountFailed",
+         "Failed to calculate the number of expected pods: " + why.message, true);
   auto next = budget;
   next.member("status").set("disruptionsAllowed", 0);
-  set_condition(next, {"DisruptionAllowed", "False", "SyncFailed", why.message, budget["status"]["observedGeneration"].as_integer(), true}, now.wall);
+  set_condition(next,
+                {"DisruptionAllowed", "False", "SyncFailed", why.message,
+                 budget["status"]["observedGeneration"].as_integer(), true},
+                now.wall);
   if (!(next == budget)) p.write(update_of(disruption_budgets, std::move(next), "status"));
   return p;
 }
@@ -153,7 +166,8 @@ std::string as_go_prints(const json::value& selector) {
       std::string values;
       if (auto* list = t["values"].array())
         for (auto& v : *list) values.append(values.empty() ? "" : " ").append(v.as_string());
-      fmt::format_to(std::back_inserter(out), "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},", t["key"].as_string(), t["operator"].as_string(), values);
+      fmt::format_to(std::back_inserter(out), "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},",
+                     t["key"].as_string(), t["operator"].as_string(), values);
     }
   return out + "},}";
 }
@@ -166,11 +180,13 @@ plan settle_budget(const view& cluster, const json::value& budget, const std::ve
   if (n->unmanaged)
     p.tell(reference_to(budget), "UnmanagedPods",
            "Pods selected by this PodDisruptionBudget (selector: " + as_go_prints(budget["spec"]["selector"]) +
-               ") were found to be unmanaged. As a result, the status of the PDB cannot be calculated correctly, which may result in undefined behavior. "
+               ") were found to be unmanaged. As a result, the status of the PDB cannot be calculated correctly, which "
+               "may result in undefined behavior. "
                "To account for these pods please set \".spec.minAvailable\" field of the PDB to an integer value.",
            true);
   auto disrupted = still_disrupted(p, budget, pods, now);
-  std::int64_t healthy = std::ranges::count_if(pods, [&](auto& m) { return !m.deleting && m.ready && !disrupted.find(m.about.name); });
+  std::int64_t healthy =
+      std::ranges::count_if(pods, [&](auto& m) { return !m.deleting && m.ready && !disrupted.find(m.about.name); });
   auto allowed = n->expected > 0 ? std::max<std::int64_t>(0, healthy - n->desired) : 0;
   auto next = budget;
   auto& status = next.member("status");
@@ -184,14 +200,18 @@ plan settle_budget(const view& cluster, const json::value& budget, const std::ve
   status.set("expectedPods", n->expected);
   auto generation = budget["metadata"]["generation"].as_integer();
   status.set("observedGeneration", generation);
-  set_condition(next, {"DisruptionAllowed", allowed > 0 ? "True" : "False", allowed > 0 ? "SufficientPods" : "InsufficientPods", "", generation, true}, now.wall);
+  set_condition(next,
+                {"DisruptionAllowed", allowed > 0 ? "True" : "False",
+                 allowed > 0 ? "SufficientPods" : "InsufficientPods", "", generation, true},
+                now.wall);
   if (!(next == budget)) p.write(update_of(disruption_budgets, std::move(next), "status"));
   return p;
 }
 
 bool has_stale_mark(const json::value& pod) {
   auto& mark = condition_of(pod, "DisruptionTarget");
-  return !is_deleting(pod) && !is_finished(pod) && mark["status"].as_string() == "True" && mark["reason"].as_string() != "TerminationByKubelet";
+  return !is_deleting(pod) && !is_finished(pod) && mark["status"].as_string() == "True" &&
+         mark["reason"].as_string() != "TerminationByKubelet";
 }
 
 plan look_at_mark(const view& cluster, std::string_view name, const moment& now) {
@@ -203,7 +223,8 @@ plan look_at_mark(const view& cluster, std::string_view name, const moment& now)
   if (left > duration(0)) return p.look_after(left);
   auto next = *pod;
   condition c{"DisruptionTarget", "False", "", ""};
-  if (auto& generation = (*pod)["metadata"]["generation"]; generation.is_integer()) c.observed_generation = generation.as_integer();
+  if (auto& generation = (*pod)["metadata"]["generation"]; generation.is_integer())
+    c.observed_generation = generation.as_integer();
   set_condition(next, c, now.wall);
   return p.write(update_of(pods, std::move(next), "status"));
 }
@@ -211,7 +232,8 @@ plan look_at_mark(const view& cluster, std::string_view name, const moment& now)
 class disruption final : public controller {
  public:
   std::vector<source> sources() override {
-    return {{disruption_budgets, [this](const seen& s, keys& k) { budget_changed(s, k); }}, {pods, [this](const seen& s, keys& k) { pod_changed(s, k); }}};
+    return {{disruption_budgets, [this](const seen& s, keys& k) { budget_changed(s, k); }},
+            {pods, [this](const seen& s, keys& k) { pod_changed(s, k); }}};
   }
 
   task<api::api_result<void>> work(shell& s, std::string key) override {
@@ -255,7 +277,8 @@ class disruption final : public controller {
     auto here = budgets_.find(split_name(s.name()).ns);
     if (here == budgets_.end()) return;
     for (auto& [key, which] : here->second)
-      if (which.matches_text(o.labels_text()) || (s.previous() && which.matches_text(s.previous()->labels_text()))) k.add_after(key, settle);
+      if (which.matches_text(o.labels_text()) || (s.previous() && which.matches_text(s.previous()->labels_text())))
+        k.add_after(key, settle);
   }
 
   static task<std::vector<member>> selected(const view& cluster, const json::value& budget) {

@@ -30,11 +30,14 @@ plan look(const view& cluster, const std::string& key, const moment& now) {
 }
 
 void finished_key(const seen& s, keys& k) {
-  if (!s.deleted() && s.value()["spec"]["ttlSecondsAfterFinished"].is_integer() && finished_at(s.value())) own_key(s, k);
+  if (!s.deleted() && s.value()["spec"]["ttlSecondsAfterFinished"].is_integer() && finished_at(s.value()))
+    own_key(s, k);
 }
 
 }  // namespace
 
-std::unique_ptr<controller> make_finished_jobs(const settings&) { return plain_controller({{jobs, finished_key}}, look); }
+std::unique_ptr<controller> make_finished_jobs(const settings&) {
+  return plain_controller({{jobs, finished_key}}, look);
+}
 
 }  // namespace kedge::control

@@ -1,14 +1,16 @@
 // garbage_collector.cc: deletes what has lost its owners, and finishes foreground and orphaning deletions
 // (garbage-collector-controller).
 //
-//   an object whose owners are all absent            ─▶ deleted, as it was looked at (uid, resourceVersion), after a question for the
+//   an object whose owners are all absent            ─▶ deleted, as it was looked at (uid, resourceVersion), after a
+//   question for the
 //                                                       newest state
 //   an object with some owners absent                ─▶ forgets these
-//   an owner that waits with `foregroundDeletion`    ─▶ its dependents are deleted; when none blocks it any more, the finalizer goes
-//   an owner that waits with `orphan`                ─▶ its dependents forget it, then the finalizer goes
+//   an owner that waits with `foregroundDeletion`    ─▶ its dependents are deleted; when none blocks it any more, the
+//   finalizer goes an owner that waits with `orphan`                ─▶ its dependents forget it, then the finalizer
+//   goes
 //
-// Who depends on whom is the store's index of owners' uids; nothing is kept here. Most objects have neither owners nor finalizers
-// and are passed over by a search of their text.
+// Who depends on whom is the store's index of owners' uids; nothing is kept here. Most objects have neither owners nor
+// finalizers and are passed over by a search of their text.
 #include <cstring>
 #include <set>
 
@@ -26,8 +28,9 @@ namespace kedge::control {
 namespace {
 
 // A key is an object's in the store, or one of these and a uid.
-constexpr std::string_view lost = "owner is gone ";      // its dependents are to be looked at
-constexpr std::string_view waiting = "owner may wait ";  // the object it stood in went, or blocks it no longer: "… apiVersion\nkind\nns\nname"
+constexpr std::string_view lost = "owner is gone ";  // its dependents are to be looked at
+constexpr std::string_view waiting =
+    "owner may wait ";  // the object it stood in went, or blocks it no longer: "… apiVersion\nkind\nns\nname"
 // Of an owner's thousand dependents many go at once: one look for all of them.
 constexpr auto gather = std::chrono::milliseconds(10);
 constexpr std::string_view ignored[] = {"/registry/events/"};
@@ -48,7 +51,8 @@ api::resource_id id_of(const api::served& s) { return {s.group, s.version, s.res
 void name_owners(const json::value& of, keys& k) {
   each_owner(of, [&](const json::value& r) {
     std::string key(waiting);
-    for (auto part : {r["apiVersion"].as_string(), r["kind"].as_string(), of["metadata"]["namespace"].as_string(), r["name"].as_string()})
+    for (auto part : {r["apiVersion"].as_string(), r["kind"].as_string(), of["metadata"]["namespace"].as_string(),
+                      r["name"].as_string()})
       (key += part) += '\n';
     k.add_after(key, gather);
   });
@@ -142,7 +146,8 @@ class garbage_collector final : public controller {
     co_return co_await check_owners(s, cluster, std::move(id), *object);
   }
 
-  task<api::api_result<void>> check_owners(shell& s, const view& cluster, api::resource_id id, const json::value& object) {
+  task<api::api_result<void>> check_owners(shell& s, const view& cluster, api::resource_id id,
+                                           const json::value& object) {
     auto found = look_at_owners(cluster, object);
     if (found.absent + found.misplaced > 0) co_await tell_of_strangers(s, cluster, object);
     if (found.misplaced > 0 || found.gone.empty()) {
@@ -157,17 +162,21 @@ class garbage_collector final : public controller {
       co_return co_await s.write(std::move(forget), {});
     }
     bool has_dependents = cluster.cluster().count(api::objects_by_owner, uid_of(object)) > 0;
-    std::string policy = has_finalizer(object, "orphan") ? "Orphan" : has_finalizer(object, "foregroundDeletion") ? "Foreground" : "Background";
+    std::string policy = has_finalizer(object, "orphan")               ? "Orphan"
+                         : has_finalizer(object, "foregroundDeletion") ? "Foreground"
+                                                                       : "Background";
     auto next = object;
     if (found.waiting > 0 && has_dependents) {
       policy = "Foreground";
       if (is_in_circle(cluster, object)) {
-        auto unblocked = co_await s.client().update(id, std::string(object["metadata"]["namespace"].as_string()), unblocking(object));
+        auto unblocked = co_await s.client().update(id, std::string(object["metadata"]["namespace"].as_string()),
+                                                    unblocking(object));
         if (!unblocked) co_return api::fail(unblocked.error());
         next = *std::move(unblocked);
       }
     }
-    log::info("deleting {} {}/{}: its owners are gone", id.plural, next["metadata"]["namespace"].as_string(), next["metadata"]["name"].as_string());
+    log::info("deleting {} {}/{}: its owners are gone", id.plural, next["metadata"]["namespace"].as_string(),
+              next["metadata"]["name"].as_string());
     co_return co_await remove(s, std::move(id), std::move(next), std::move(policy));
   }
 
@@ -180,13 +189,16 @@ class garbage_collector final : public controller {
 
   // As it was looked at. What changes all the time but keeps its owners goes all the same.
   task<api::api_result<void>> remove(shell& s, api::resource_id id, json::value object, std::string policy) {
-    auto ns = std::string(object["metadata"]["namespace"].as_string()), name = std::string(object["metadata"]["name"].as_string());
-    api::delete_options options{.propagation_policy = std::move(policy), .uid = std::string(uid_of(object)),
+    auto ns = std::string(object["metadata"]["namespace"].as_string()),
+         name = std::string(object["metadata"]["name"].as_string());
+    api::delete_options options{.propagation_policy = std::move(policy),
+                                .uid = std::string(uid_of(object)),
                                 .resource_version = std::string(object["metadata"]["resourceVersion"].as_string())};
     auto done = co_await s.client().remove(id, ns, name, options);
     if (!done && done.error().code == 409) {
       auto now = s.client().get(id, ns, name);
-      if (now && uid_of(*now) == uid_of(object) && (*now)["metadata"]["ownerReferences"] == object["metadata"]["ownerReferences"]) {
+      if (now && uid_of(*now) == uid_of(object) &&
+          (*now)["metadata"]["ownerReferences"] == object["metadata"]["ownerReferences"]) {
         options.resource_version.clear();
         done = co_await s.client().remove(id, ns, name, options);
       }
@@ -211,12 +223,14 @@ class garbage_collector final : public controller {
       told_.insert(about.uid + uid);
       auto ns = about.ns;
       s.recorder().tell({about, true, "OwnerRefInvalidNamespace",
-                         "ownerRef [" + std::string(owners[i]["apiVersion"].as_string()) + "/" + kind->kind + ", namespace: " + ns + ", name: " +
-                             std::string(owners[i]["name"].as_string()) + ", uid: " + uid + "] does not exist in namespace \"" + ns + "\""});
+                         "ownerRef [" + std::string(owners[i]["apiVersion"].as_string()) + "/" + kind->kind +
+                             ", namespace: " + ns + ", name: " + std::string(owners[i]["name"].as_string()) +
+                             ", uid: " + uid + "] does not exist in namespace \"" + ns + "\""});
     }
   }
 
-  // By the keys of its kind: the names of all namespaces are gone through, a piece at a time, and only what has the name is read.
+  // By the keys of its kind: the names of all namespaces are gone through, a piece at a time, and only what has the
+  // name is read.
   task<bool> lives_elsewhere(const view& cluster, const api::served& kind, const json::value& reference) {
     auto uid = std::string(reference["uid"].as_string());
     auto prefix = kind.prefix({}), end = "/" + std::string(reference["name"].as_string());
@@ -257,7 +271,8 @@ class garbage_collector final : public controller {
     co_return done;
   }
 
-  task<api::api_result<void>> foreground(shell& s, const view& cluster, api::resource_id id, const json::value& object) {
+  task<api::api_result<void>> foreground(shell& s, const view& cluster, api::resource_id id,
+                                         const json::value& object) {
     bool blocked = false;
     auto uid = std::string(uid_of(object));
     each_dependent(cluster, object, [&](const json::value& d) {

@@ -1,7 +1,8 @@
-// namespace_lifecycle.cc: empties a namespace that is being deleted, pods first (KEP-5080), then everything else, and lets it
-// go by the finalize subresource (namespace-controller). What holds it back stands in its conditions.
+// namespace_lifecycle.cc: empties a namespace that is being deleted, pods first (KEP-5080), then everything else, and
+// lets it go by the finalize subresource (namespace-controller). What holds it back stands in its conditions.
 //
-// Nothing is created in it meanwhile: a create is refused by the namespace as it is when it is written, on whatever server.
+// Nothing is created in it meanwhile: a create is refused by the namespace as it is when it is written, on whatever
+// server.
 #include <map>
 #include <set>
 
@@ -60,18 +61,21 @@ std::vector<condition> conditions_of(const leftover& left, bool whole) {
   auto finalizers = list(left.by_finalizer, [&](auto& name, auto n) { return name + " in " + instances(n); });
   std::string errors;
   for (auto& e : left.errors) errors += (errors.empty() ? "" : ", ") + e;
-  auto either = [](std::string type, bool bad, std::string reason, std::string message, std::string good, std::string good_message) {
+  auto either = [](std::string type, bool bad, std::string reason, std::string message, std::string good,
+                   std::string good_message) {
     return bad ? condition{std::move(type), "True", std::move(reason), std::move(message)}
                : condition{std::move(type), "False", std::move(good), std::move(good_message)};
   };
   return {
-      either("NamespaceDeletionDiscoveryFailure", false, "", "", "ResourcesDiscovered", "All resources successfully discovered"),
-      either("NamespaceDeletionGroupVersionParsingFailure", false, "", "", "ParsedGroupVersions", "All legacy kube types successfully parsed"),
+      either("NamespaceDeletionDiscoveryFailure", false, "", "", "ResourcesDiscovered",
+             "All resources successfully discovered"),
+      either("NamespaceDeletionGroupVersionParsingFailure", false, "", "", "ParsedGroupVersions",
+             "All legacy kube types successfully parsed"),
       either("NamespaceDeletionContentFailure", !errors.empty(), "ContentDeletionFailed",
-             "Failed to delete all resource types, " + std::to_string(left.errors.size()) + " remaining: " + errors, "ContentDeleted",
-             "All content successfully deleted, may be waiting on finalization"),
-      either("NamespaceContentRemaining", whole && !content.empty(), "SomeResourcesRemain", "Some resources are remaining: " + content, "ContentRemoved",
-             "All content successfully removed"),
+             "Failed to delete all resource types, " + std::to_string(left.errors.size()) + " remaining: " + errors,
+             "ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
+      either("NamespaceContentRemaining", whole && !content.empty(), "SomeResourcesRemain",
+             "Some resources are remaining: " + content, "ContentRemoved", "All content successfully removed"),
       either("NamespaceFinalizersRemaining", whole && !finalizers.empty(), "SomeFinalizersRemain",
              "Some content in the namespace has finalizers remaining: " + finalizers, "ContentHasNoFinalizers",
              "All content-preserving finalizers finished"),
@@ -81,7 +85,8 @@ std::vector<condition> conditions_of(const leftover& left, bool whole) {
 class namespace_lifecycle final : public controller {
  public:
   std::vector<source> sources() override {
-    return {{namespaces, [](const seen& s, keys& k) {
+    return {{namespaces,
+             [](const seen& s, keys& k) {
                if (!s.deleted() && is_deleting(s.value())) own_key(s, k);
              }},
             // What still was in one that waits went.
@@ -119,7 +124,8 @@ class namespace_lifecycle final : public controller {
     auto cluster = s.now();
     std::set<std::string_view> seen;
     for (auto r : cluster.served().all())
-      if (r->namespaced() && r->has_verb("delete") && seen.insert(r->key_prefix).second && cluster.cluster().count(r->prefix(ns)) > 0)
+      if (r->namespaced() && r->has_verb("delete") && seen.insert(r->key_prefix).second &&
+          cluster.cluster().count(r->prefix(ns)) > 0)
         out.push_back({r->group, r->version, r->resource});
     return out;
   }
@@ -140,7 +146,10 @@ class namespace_lifecycle final : public controller {
       std::vector<change> removals;
       for (auto& o : piece)
         if (o->bytes().find("\"deletionTimestamp\"") == std::string_view::npos)
-          removals.push_back({.kind = change::what::remove, .resource = id, .ns = ns, .name = std::string(name_under(prefix, o->key())),
+          removals.push_back({.kind = change::what::remove,
+                              .resource = id,
+                              .ns = ns,
+                              .name = std::string(name_under(prefix, o->key())),
                               .options = {.propagation_policy = "Background"}});
       for (auto& done : co_await s.write_group(std::move(removals)))
         if (!done && done.error().code != 409 && out.error.empty()) out.error = done.error().message;
@@ -197,6 +206,8 @@ class namespace_lifecycle final : public controller {
 
 }  // namespace
 
-std::unique_ptr<controller> make_namespace_lifecycle(const settings&) { return std::make_unique<namespace_lifecycle>(); }
+std::unique_ptr<controller> make_namespace_lifecycle(const settings&) {
+  return std::make_unique<namespace_lifecycle>();
+}
 
 }  // namespace kedge::control

@@ -44,29 +44,38 @@ owners_found look_at_owners(const view& cluster, const json::value& object) {
 bool owners_are_solid(const view& cluster, const store::object& object) {
   bool solid = true;
   std::string buffer[5];
-  auto text = [&](std::string_view of, std::string_view path, int i) { return store::string_in(store::member_at(of, path), buffer[i]); };
+  auto text = [&](std::string_view of, std::string_view path, int i) {
+    return store::string_in(store::member_at(of, path), buffer[i]);
+  };
   auto ns = text(object.bytes(), "metadata.namespace", 0);
   store::each_element(store::member_at(object.bytes(), "metadata.ownerReferences"), [&](std::string_view reference) {
     auto kind = cluster.served().find_kind(text(reference, "apiVersion", 1), text(reference, "kind", 2));
     solid = kind && (!kind->namespaced() || !ns.empty());
     if (!solid) return false;
-    auto owner = cluster.cluster().find(kind->key(kind->namespaced() ? ns : std::string_view(), text(reference, "name", 3)));
-    solid = owner && text(owner->bytes(), "metadata.uid", 4) == text(reference, "uid", 1) && owner->bytes().find("\"foregroundDeletion\"") == std::string_view::npos;
+    auto owner =
+        cluster.cluster().find(kind->key(kind->namespaced() ? ns : std::string_view(), text(reference, "name", 3)));
+    solid = owner && text(owner->bytes(), "metadata.uid", 4) == text(reference, "uid", 1) &&
+            owner->bytes().find("\"foregroundDeletion\"") == std::string_view::npos;
     return solid;
   });
   return solid;
 }
 
-bool waits_for_dependents(const json::value& o) noexcept { return is_deleting(o) && has_finalizer(o, "foregroundDeletion"); }
+bool waits_for_dependents(const json::value& o) noexcept {
+  return is_deleting(o) && has_finalizer(o, "foregroundDeletion");
+}
 bool waits_for_orphans(const json::value& o) noexcept { return is_deleting(o) && has_finalizer(o, "orphan"); }
 
 bool blocks(const json::value& dependent, std::string_view owner_uid) noexcept {
   bool found = false;
-  each_owner(dependent, [&](const json::value& r) { found = found || (r["uid"].as_string() == owner_uid && r["blockOwnerDeletion"].as_bool()); });
+  each_owner(dependent, [&](const json::value& r) {
+    found = found || (r["uid"].as_string() == owner_uid && r["blockOwnerDeletion"].as_bool());
+  });
   return found;
 }
 
-void each_dependent(const view& cluster, const json::value& owner, const std::function<bool(const json::value&)>& visit) {
+void each_dependent(const view& cluster, const json::value& owner,
+                    const std::function<bool(const json::value&)>& visit) {
   auto& metadata = owner["metadata"];
   const auto home = metadata["namespace"].as_string();
   cluster.cluster().scan(api::objects_by_owner, metadata["uid"].as_string(), {}, {}, [&](const store::object_ref& o) {

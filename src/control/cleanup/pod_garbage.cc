@@ -5,7 +5,8 @@
 //   being deleted on a node that isn't ready and has the taint out-of-service ─▶ Failed, deleted at once
 //   finished, more than --terminated-pod-gc-threshold of them ─▶ the evicted and the oldest are deleted
 //
-// Every 20 s, as kube-controller-manager; what is to be looked at then is gathered from the events, so that nothing goes over all pods.
+// Every 20 s, as kube-controller-manager; what is to be looked at then is gathered from the events, so that nothing
+// goes over all pods.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -37,7 +38,8 @@ plan end_of(const json::value& pod, const std::optional<condition>& why, const m
     auto next = pod;
     auto& status = next.member("status");
     status.set("phase", "Failed");
-    if (auto& generation = pod["metadata"]["generation"]; generation.is_integer()) status.set("observedGeneration", generation.as_integer());
+    if (auto& generation = pod["metadata"]["generation"]; generation.is_integer())
+      status.set("observedGeneration", generation.as_integer());
     if (why) set_condition(next, *why, now.wall);
     p.write(update_of(pods, std::move(next), "status"));
   }
@@ -49,7 +51,8 @@ class pod_garbage final : public controller {
   explicit pod_garbage(const settings& s) : threshold_(s.terminated_pod_gc_threshold) {}
 
   std::vector<source> sources() override {
-    return {{pods, [this](const seen& s, keys&) { pod_changed(s); }}, {nodes, [this](const seen& s, keys&) { node_changed(s); }}};
+    return {{pods, [this](const seen& s, keys&) { pod_changed(s); }},
+            {nodes, [this](const seen& s, keys&) { node_changed(s); }}};
   }
   void begin(keys& k) override { k.add(round_key); }
 
@@ -74,7 +77,8 @@ class pod_garbage final : public controller {
     if (gone == missing_.end() || now.now - gone->second < quarantine || cluster.get(nodes, {}, node)) return {};
     log::info("deleting pod {}: its node {} no longer exists", name, node);
     condition why{"DisruptionTarget", "True", "DeletionByPodGC", "PodGC: node no longer exists"};
-    if (auto& generation = (*pod)["metadata"]["generation"]; generation.is_integer()) why.observed_generation = generation.as_integer();
+    if (auto& generation = (*pod)["metadata"]["generation"]; generation.is_integer())
+      why.observed_generation = generation.as_integer();
     return end_of(*pod, why, now);
   }
 
@@ -96,7 +100,8 @@ class pod_garbage final : public controller {
     if (s.deleted()) return;
     auto& pod = s.value();
     if (threshold_ > 0 && is_terminated(phase_of(pod))) {
-      ended e{phase_of(pod) == "Failed" && pod["status"]["reason"].as_string() == "Evicted", std::string(pod["metadata"]["creationTimestamp"].as_string()), name};
+      ended e{phase_of(pod) == "Failed" && pod["status"]["reason"].as_string() == "Evicted",
+              std::string(pod["metadata"]["creationTimestamp"].as_string()), name};
       ended_.insert(e);
       ended_by_name_[name] = std::move(e);
     }
@@ -143,7 +148,8 @@ class pod_garbage final : public controller {
       });
     };
     for (auto& node : std::exchange(suspects_, {}))
-      if (!cluster.get(nodes, {}, node) && cluster.cluster().count(api::pods_by_node, node) > 0) missing_.try_emplace(node, now);
+      if (!cluster.get(nodes, {}, node) && cluster.cluster().count(api::pods_by_node, node) > 0)
+        missing_.try_emplace(node, now);
     for (auto it = missing_.begin(); it != missing_.end();) {
       auto& [node, since] = *it;
       bool gone = !cluster.get(nodes, {}, node) && cluster.cluster().count(api::pods_by_node, node) > 0;
@@ -163,10 +169,10 @@ class pod_garbage final : public controller {
   const std::int64_t threshold_;
   std::set<ended> ended_;
   std::map<std::string, ended> ended_by_name_;
-  std::set<std::string> deleting_;             // pods that are being deleted
-  std::set<std::string> too_many_;             // of a round: finished beyond the threshold
-  std::set<std::string, std::less<>> living_;  // nodes
-  std::set<std::string> suspects_;             // nodes that pods are bound to and that I don't know
+  std::set<std::string> deleting_;                          // pods that are being deleted
+  std::set<std::string> too_many_;                          // of a round: finished beyond the threshold
+  std::set<std::string, std::less<>> living_;               // nodes
+  std::set<std::string> suspects_;                          // nodes that pods are bound to and that I don't know
   std::map<std::string, time_point, std::less<>> missing_;  // nodes that are gone, since when
 };
 

@@ -1,9 +1,9 @@
-// resource_quota.cc: keeps status.hard and status.used of every ResourceQuota true (resourcequota-controller). Admission charges what
-// is created (api/access/admission/resource_quota.h); here the sums are made anew when something in the namespace went or became less,
-// so that what was deleted, finished or charged in vain is given back.
+// resource_quota.cc: keeps status.hard and status.used of every ResourceQuota true (resourcequota-controller).
+// Admission charges what is created (api/access/admission/resource_quota.h); here the sums are made anew when something
+// in the namespace went or became less, so that what was deleted, finished or charged in vain is given back.
 //
-// A sum goes over what the quota counts in its namespace, a piece at a time, and the next one waits for twenty times as long as it
-// took: however much comes and goes, sums take a twentieth of the time.
+// A sum goes over what the quota counts in its namespace, a piece at a time, and the next one waits for twenty times as
+// long as it took: however much comes and goes, sums take a twentieth of the time.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -23,16 +23,18 @@ namespace {
 // Many objects of a namespace change together: one sum for all of them.
 constexpr auto settle = std::chrono::milliseconds(100);
 constexpr int rest_per_work = 20;
-// What was charged at admission before a sum began may be stored only after it, and the sum has taken the charge back: what comes
-// so soon after a sum makes another one. As long as a request may take.
+// What was charged at admission before a sum began may be stored only after it, and the sum has taken the charge back:
+// what comes so soon after a sum makes another one. As long as a request may take.
 constexpr auto charge_time = std::chrono::seconds(60);
 
 // The resources of the core group that count by other names than count/<resource>.
-constexpr std::string_view counted[] = {"configmaps", "persistentvolumeclaims", "pods", "replicationcontrollers", "resourcequotas", "secrets", "services"};
+constexpr std::string_view counted[] = {
+    "configmaps", "persistentvolumeclaims", "pods", "replicationcontrollers", "resourcequotas", "secrets", "services"};
 
-// What a change of an object can make it count for less: finished pods, types of services, sizes of claims. As kube-controller-manager,
-// which also makes new sums only then and when something was deleted.
-constexpr std::string_view changing[] = {"/registry/pods/", "/registry/services/specs/", "/registry/persistentvolumeclaims/"};
+// What a change of an object can make it count for less: finished pods, types of services, sizes of claims. As
+// kube-controller-manager, which also makes new sums only then and when something was deleted.
+constexpr std::string_view changing[] = {"/registry/pods/", "/registry/services/specs/",
+                                         "/registry/persistentvolumeclaims/"};
 
 bool concerns(const json::value& hard, const api::served& s) {
   if (!s.namespaced() || s.is_virtual || !s.has_verb("create")) return false;
@@ -42,7 +44,8 @@ bool concerns(const json::value& hard, const api::served& s) {
 
 // What an object adds to a quota's sum.
 void charge(pod::amounts& sum, const json::value& quota, const api::served& s, const json::value& object) {
-  if (api::quota_covers(quota, s.group, s.resource, object)) pod::add(sum, api::quota_usage(s.group, s.resource, object));
+  if (api::quota_covers(quota, s.group, s.resource, object))
+    pod::add(sum, api::quota_usage(s.group, s.resource, object));
 }
 
 json::value used_of(const json::value& hard, const pod::amounts& sum) {
@@ -70,7 +73,8 @@ class resource_quota final : public controller {
   explicit resource_quota(const settings& s) : resync_(s.resource_quota_sync_period) {}
 
   std::vector<source> sources() override {
-    return {{resource_quotas, [this](const seen& s, keys& k) { quota_changed(s, k); }}, {{}, [this](const seen& s, keys& k) { object_changed(s, k); }}};
+    return {{resource_quotas, [this](const seen& s, keys& k) { quota_changed(s, k); }},
+            {{}, [this](const seen& s, keys& k) { object_changed(s, k); }}};
   }
 
   task<api::api_result<void>> work(shell& s, std::string key) override {
@@ -118,7 +122,8 @@ class resource_quota final : public controller {
     if (found == by_namespace_.end()) return;
     for (auto& quota : found->second) {
       auto& state = quotas_[quota];
-      bool charged = s.added() && (state.summed == time_point{} || reactor::loop::current().now() - state.summed > charge_time);
+      bool charged =
+          s.added() && (state.summed == time_point{} || reactor::loop::current().now() - state.summed > charge_time);
       if (!charged) k.add_after(quota, settle);
     }
   }

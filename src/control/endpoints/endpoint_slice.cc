@@ -1,7 +1,8 @@
 // endpoint_slice.cc: EndpointSlices of Services that select pods: who serves, and how well (endpointslice-controller).
 //
 //   service ─▶ its pods, by port mapping and family ─▶ endpoints wanted ─▶ slices that stand keep what is still wanted
-//        ─▶ what is new fills those that change anyway, then one with room, then new ones ─▶ hints ─▶ create, update, delete
+//        ─▶ what is new fills those that change anyway, then one with room, then new ones ─▶ hints ─▶ create, update,
+//        delete
 //
 // Slices have up to 100 endpoints, and as few as possible are written for a change (KEP-752).
 #include <fmt/format.h>
@@ -32,7 +33,9 @@ constexpr std::string_view manager_label = "endpointslice.kubernetes.io/managed-
 constexpr std::string_view headless_label = "service.kubernetes.io/headless";
 constexpr std::size_t endpoints_max = 100;  // of a slice (kube-controller-manager's --max-endpoints-per-slice)
 
-bool is_reserved(std::string_view label) { return label == service_label || label == manager_label || label == headless_label; }
+bool is_reserved(std::string_view label) {
+  return label == service_label || label == manager_label || label == headless_label;
+}
 
 json::array ports_of(const json::value& service, const json::value& pod) {
   json::array out;
@@ -45,7 +48,9 @@ json::array ports_of(const json::value& service, const json::value& pod) {
     out.emplace_back(std::move(port));
   }
   std::sort(out.begin(), out.end(), [](auto& a, auto& b) {
-    auto key = [](auto& p) { return std::tuple(p["name"].as_string(), p["port"].as_integer(), p["protocol"].as_string()); };
+    auto key = [](auto& p) {
+      return std::tuple(p["name"].as_string(), p["port"].as_integer(), p["protocol"].as_string());
+    };
     return key(a) < key(b);
   });
   return out;
@@ -56,23 +61,30 @@ std::string key_of(const json::value& ports) {
   std::vector<std::string> lines;
   for (std::size_t i = 0; i < ports.size(); ++i) {
     auto& p = ports[i];
-    lines.push_back(fmt::format("{}/{}/{}/{}", p["name"].as_string(), p["protocol"].as_string(), p["port"].as_integer(), p["appProtocol"].as_string()));
+    lines.push_back(fmt::format("{}/{}/{}/{}", p["name"].as_string(), p["protocol"].as_string(), p["port"].as_integer(),
+                                p["appProtocol"].as_string()));
   }
   std::sort(lines.begin(), lines.end());
   return fmt::format("{}", fmt::join(lines, "\n"));
 }
 
-json::value endpoint_of(const json::value& pod, const json::value* node, const json::value& service, json::array addresses) {
+json::value endpoint_of(const json::value& pod, const json::value* node, const json::value& service,
+                        json::array addresses) {
   const bool serving = is_ready(pod), terminating = is_deleting(pod);
   const bool ready = service["spec"]["publishNotReadyAddresses"].as_bool() || (serving && !terminating);
-  json::object out{{"addresses", std::move(addresses)}, {"conditions", json::object{{"ready", ready}, {"serving", serving}, {"terminating", terminating}}}};
+  json::object out{{"addresses", std::move(addresses)},
+                   {"conditions", json::object{{"ready", ready}, {"serving", serving}, {"terminating", terminating}}}};
   auto& spec = pod["spec"];
   auto& m = pod["metadata"];
-  if (auto host = spec["hostname"].as_string(); !host.empty() && spec["subdomain"].as_string() == service["metadata"]["name"].as_string()) out.set("hostname", host);
-  out.set("targetRef", json::object{{"kind", "Pod"}, {"namespace", m["namespace"]}, {"name", m["name"]}, {"uid", m["uid"]}});
+  if (auto host = spec["hostname"].as_string();
+      !host.empty() && spec["subdomain"].as_string() == service["metadata"]["name"].as_string())
+    out.set("hostname", host);
+  out.set("targetRef",
+          json::object{{"kind", "Pod"}, {"namespace", m["namespace"]}, {"name", m["name"]}, {"uid", m["uid"]}});
   if (auto name = node_of(pod); !name.empty()) out.set("nodeName", name);
   if (node)
-    if (auto zone = (*node)["metadata"]["labels"]["topology.kubernetes.io/zone"].as_string(); !zone.empty()) out.set("zone", zone);
+    if (auto zone = (*node)["metadata"]["labels"]["topology.kubernetes.io/zone"].as_string(); !zone.empty())
+      out.set("zone", zone);
   return out;
 }
 
@@ -152,7 +164,8 @@ class family {
  private:
   bool owned(const json::value& slice) const {
     bool out = false;
-    each_owner(slice, [&](auto& o) { out |= o["uid"].as_string() == uid_of(service_) && o["kind"].as_string() == "Service"; });
+    each_owner(slice,
+               [&](auto& o) { out |= o["uid"].as_string() == uid_of(service_) && o["kind"].as_string() == "Service"; });
     return out;
   }
   bool is_placeholder(const json::value& slice) const {
@@ -172,13 +185,16 @@ class family {
 
   json::value fresh(json::array ports) const {
     auto& m = service_["metadata"];
-    return json::object{{"kind", "EndpointSlice"},
-                        {"apiVersion", "discovery.k8s.io/v1"},
-                        {"metadata", json::object{{"generateName", std::string(m["name"].as_string()) + "-"}, {"namespace", m["namespace"]}, {"labels", labels()},
-                                                  {"ownerReferences", json::array{controller_reference(service_kind, service_)}}}},
-                        {"addressType", type_},
-                        {"endpoints", json::array{}},
-                        {"ports", std::move(ports)}};
+    return json::object{
+        {"kind", "EndpointSlice"},
+        {"apiVersion", "discovery.k8s.io/v1"},
+        {"metadata", json::object{{"generateName", std::string(m["name"].as_string()) + "-"},
+                                  {"namespace", m["namespace"]},
+                                  {"labels", labels()},
+                                  {"ownerReferences", json::array{controller_reference(service_kind, service_)}}}},
+        {"addressType", type_},
+        {"endpoints", json::array{}},
+        {"ports", std::move(ports)}};
   }
 
   void fill(wanted_group& group, const std::vector<const json::value*>& slices) {
@@ -215,7 +231,8 @@ class family {
         group.endpoints.erase(group.endpoints.begin());
       }
     };
-    std::sort(changing.begin(), changing.end(), [](auto& a, auto& b) { return a["endpoints"].size() > b["endpoints"].size(); });
+    std::sort(changing.begin(), changing.end(),
+              [](auto& a, auto& b) { return a["endpoints"].size() > b["endpoints"].size(); });
     for (auto& slice : changing) take(slice);
     while (!group.endpoints.empty()) {
       auto room = fullest_with_room(unchanged, group.endpoints.size());
@@ -231,7 +248,9 @@ class family {
   static const json::value* fullest_with_room(const std::vector<const json::value*>& slices, std::size_t n) {
     const json::value* out = nullptr;
     for (auto s : slices)
-      if ((*s)["endpoints"].size() + n <= endpoints_max && (!out || (*s)["endpoints"].size() > (*out)["endpoints"].size())) out = s;
+      if ((*s)["endpoints"].size() + n <= endpoints_max &&
+          (!out || (*s)["endpoints"].size() > (*out)["endpoints"].size()))
+        out = s;
     return out;
   }
 
@@ -284,22 +303,25 @@ class family {
 class endpoint_slice final : public controller {
  public:
   std::vector<source> sources() override {
-    return {{services, [this](const seen& s, keys& k) { selectors_.service_changed(s, k); }},
-            {pods, [this](const seen& s, keys& k) { selectors_.pod_changed(s, k); }},
-            {endpoint_slices,
-             [](const seen& s, keys& k) {
-               auto& m = s.value()["metadata"];
-               if (m["labels"][manager_label].as_string() != manager) return;
-               k.add(std::string(m["namespace"].as_string()) + "/" + std::string(m["labels"][service_label].as_string()));
-             }},
-            {nodes, [this](const seen& s, keys& k) { node_changed(s, k); }}};
+    return {
+        {services, [this](const seen& s, keys& k) { selectors_.service_changed(s, k); }},
+        {pods, [this](const seen& s, keys& k) { selectors_.pod_changed(s, k); }},
+        {endpoint_slices,
+         [](const seen& s, keys& k) {
+           auto& m = s.value()["metadata"];
+           if (m["labels"][manager_label].as_string() != manager) return;
+           k.add(std::string(m["namespace"].as_string()) + "/" + std::string(m["labels"][service_label].as_string()));
+         }},
+        {nodes, [this](const seen& s, keys& k) { node_changed(s, k); }}};
   }
 
   plan look(const view& cluster, const std::string& key, const moment&) override {
     plan p;
     auto service = cluster.get(services, key);
     if (!service) triggers_.forget(key);
-    if (!service || !(*service)["spec"]["selector"].is_object() || (*service)["spec"]["type"].as_string() == "ExternalName" || is_deleting(*service)) return p;
+    if (!service || !(*service)["spec"]["selector"].is_object() ||
+        (*service)["spec"]["type"].as_string() == "ExternalName" || is_deleting(*service))
+      return p;
     auto ns = (*service)["metadata"]["namespace"].as_string();
     auto types = families_of(*service);
     auto standing = slices_of(cluster, *service);
@@ -328,21 +350,26 @@ class endpoint_slice final : public controller {
  private:
   // Services whose pods' nodes weren't known; and a zone that changes is every endpoint's there.
   void node_changed(const seen& s, keys& k) {
-    const bool zone = s.modified() && !(s.value()["metadata"]["labels"]["topology.kubernetes.io/zone"] == s.value_before()["metadata"]["labels"]["topology.kubernetes.io/zone"]);
+    const bool zone = s.modified() && !(s.value()["metadata"]["labels"]["topology.kubernetes.io/zone"] ==
+                                        s.value_before()["metadata"]["labels"]["topology.kubernetes.io/zone"]);
     if (s.added())
       for (auto& key : std::exchange(missing_node_, {})) k.add(key);
-    if (zone)
-      selectors_.name_all(k);
+    if (zone) selectors_.name_all(k);
   }
 
-  static std::map<std::string, std::vector<const json::value*>> slices_of(const view& cluster, const json::value& service) {
+  static std::map<std::string, std::vector<const json::value*>> slices_of(const view& cluster,
+                                                                          const json::value& service) {
     std::map<std::string, std::vector<const json::value*>> out;
     auto name = service["metadata"]["name"].as_string();
-    cluster.cluster().scan(cluster.prefix(endpoint_slices, service["metadata"]["namespace"].as_string()), {}, [&](const store::object_ref& o) {
-      if (api::label_in_text(o->labels_text(), service_label) != name || api::label_in_text(o->labels_text(), manager_label) != manager) return true;
-      if (auto v = cluster.value(o)) out[std::string((*v)["addressType"].as_string())].push_back(v);
-      return true;
-    });
+    cluster.cluster().scan(cluster.prefix(endpoint_slices, service["metadata"]["namespace"].as_string()), {},
+                           [&](const store::object_ref& o) {
+                             if (api::label_in_text(o->labels_text(), service_label) != name ||
+                                 api::label_in_text(o->labels_text(), manager_label) != manager)
+                               return true;
+                             if (auto v = cluster.value(o))
+                               out[std::string((*v)["addressType"].as_string())].push_back(v);
+                             return true;
+                           });
     return out;
   }
 

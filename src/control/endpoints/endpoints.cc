@@ -26,10 +26,13 @@ bool is_managed(const json::value& o) { return o["metadata"]["labels"][manager_l
 json::value subset_of(const json::value& service, const json::value& pod, std::string_view ip, json::value port) {
   auto& m = pod["metadata"];
   json::object address{{"ip", ip}};
-  if (auto host = pod["spec"]["hostname"].as_string(); !host.empty() && pod["spec"]["subdomain"].as_string() == service["metadata"]["name"].as_string() && m["namespace"] == service["metadata"]["namespace"])
+  if (auto host = pod["spec"]["hostname"].as_string();
+      !host.empty() && pod["spec"]["subdomain"].as_string() == service["metadata"]["name"].as_string() &&
+      m["namespace"] == service["metadata"]["namespace"])
     address.set("hostname", host);
   if (auto node = node_of(pod); !node.empty()) address.set("nodeName", node);
-  address.set("targetRef", json::object{{"kind", "Pod"}, {"namespace", m["namespace"]}, {"name", m["name"]}, {"uid", m["uid"]}});
+  address.set("targetRef",
+              json::object{{"kind", "Pod"}, {"namespace", m["namespace"]}, {"name", m["name"]}, {"uid", m["uid"]}});
   json::object out;
   const bool ready = service["spec"]["publishNotReadyAddresses"].as_bool() || is_ready(pod);
   out.set(ready ? "addresses" : "notReadyAddresses", json::array{std::move(address)});
@@ -90,19 +93,23 @@ class endpoints_controller final : public controller {
       if (standing) p.write(removal_of_any_version(endpoints, *standing));
       return p;
     }
-    if (!(*service)["spec"]["selector"].is_object() || (*service)["spec"]["type"].as_string() == "ExternalName") return p;
+    if (!(*service)["spec"]["selector"].is_object() || (*service)["spec"]["type"].as_string() == "ExternalName")
+      return p;
     auto selected = pods_of(cluster, *service);
     auto subsets = subsets_of(*service, selected);
-    if (standing && same(repacked((*standing)["subsets"]), subsets)) subsets = (*standing)["subsets"].array() ? *(*standing)["subsets"].array() : json::array();
+    if (standing && same(repacked((*standing)["subsets"]), subsets))
+      subsets = (*standing)["subsets"].array() ? *(*standing)["subsets"].array() : json::array();
     auto next = made(*service, standing, std::move(subsets));
     auto trigger = triggers_.of(key, *service, selected);
     if (standing && without_trigger(next) == without_trigger(*standing)) return p;
     next = without_trigger(std::move(next));
     if (!trigger.empty()) next.member("metadata").member("annotations").set(trigger_note, trigger);
     auto about = reference_to(next);
-    auto c = standing ? update_of(endpoints, std::move(next)) : creation(endpoints, std::string(split_name(key).ns), std::move(next));
+    auto c = standing ? update_of(endpoints, std::move(next))
+                      : creation(endpoints, std::string(split_name(key).ns), std::move(next));
     c.on_refused = notice{about, true, standing ? "FailedToUpdateEndpoint" : "FailedToCreateEndpoint",
-                          fmt::format("Failed to {} endpoint {}{}: ", standing ? "update" : "create", standing ? "" : "for service ", key)};
+                          fmt::format("Failed to {} endpoint {}{}: ", standing ? "update" : "create",
+                                      standing ? "" : "for service ", key)};
     return p.write(std::move(c)), p;
   }
 
@@ -111,7 +118,12 @@ class endpoints_controller final : public controller {
 
   static json::value made(const json::value& service, const json::value* standing, json::array subsets) {
     auto& m = service["metadata"];
-    json::value next = standing ? *standing : json::value(json::object{{"kind", "Endpoints"}, {"apiVersion", "v1"}, {"metadata", json::object{{"name", m["name"]}, {"namespace", m["namespace"]}}}});
+    json::value next =
+        standing
+            ? *standing
+            : json::value(json::object{{"kind", "Endpoints"},
+                                       {"apiVersion", "v1"},
+                                       {"metadata", json::object{{"name", m["name"]}, {"namespace", m["namespace"]}}}});
     json::value labels = m["labels"].is_object() ? m["labels"] : json::value(json::object{});
     has_address(service) ? void(labels.erase(headless_label)) : labels.set(headless_label, "");
     labels.set(manager_label, manager);

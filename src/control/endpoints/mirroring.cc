@@ -22,14 +22,19 @@ namespace {
 const api::resource_id endpoints{"", "v1", "endpoints"};
 const api::resource_id endpoint_slices{"discovery.k8s.io", "v1", "endpointslices"};
 constexpr owner_kind endpoints_kind{"v1", "Endpoints"};
-constexpr std::string_view manager_label = "endpointslice.kubernetes.io/managed-by", manager = "endpointslicemirroring-controller.k8s.io";
+constexpr std::string_view manager_label = "endpointslice.kubernetes.io/managed-by",
+                           manager = "endpointslicemirroring-controller.k8s.io";
 constexpr std::string_view service_label = "kubernetes.io/service-name";
 constexpr std::string_view skip_label = "endpointslice.kubernetes.io/skip-mirror";
 constexpr std::string_view leader_note = "control-plane.alpha.kubernetes.io/leader";
 constexpr std::string_view applied_note = "kubectl.kubernetes.io/last-applied-configuration";
-constexpr std::size_t addresses_max = 1000;  // of a subset (kube-controller-manager's --mirroring-max-endpoints-per-subset)
+constexpr std::size_t addresses_max =
+    1000;  // of a subset (kube-controller-manager's --mirroring-max-endpoints-per-subset)
 
-bool is_mirrored(const json::value& o) { return o["metadata"]["labels"][skip_label].as_string() != "true" && o["metadata"]["annotations"][leader_note].is_null(); }
+bool is_mirrored(const json::value& o) {
+  return o["metadata"]["labels"][skip_label].as_string() != "true" &&
+         o["metadata"]["annotations"][leader_note].is_null();
+}
 
 json::value endpoint_of(const json::value& address, bool ready) {
   json::object out{{"addresses", json::array{address["ip"]}}, {"conditions", json::object{{"ready", ready}}}};
@@ -42,7 +47,9 @@ json::value endpoint_of(const json::value& address, bool ready) {
 json::array slice_ports(const json::value& ports) {
   json::array out;
   for (std::size_t i = 0; i < ports.size(); ++i) {
-    json::object port{{"name", ports[i]["name"].as_string()}, {"protocol", ports[i]["protocol"].as_string("TCP")}, {"port", ports[i]["port"]}};
+    json::object port{{"name", ports[i]["name"].as_string()},
+                      {"protocol", ports[i]["protocol"].as_string("TCP")},
+                      {"port", ports[i]["port"]}};
     if (ports[i]["appProtocol"].is_string()) port.set("appProtocol", ports[i]["appProtocol"]);
     out.emplace_back(std::move(port));
   }
@@ -53,7 +60,8 @@ json::array slice_ports(const json::value& ports) {
 std::string group_key(std::string_view family, const json::value& ports) {
   std::vector<std::string> all;
   for (std::size_t i = 0; i < ports.size(); ++i)
-    all.push_back(fmt::format("{}/{}/{}/{}", ports[i]["name"].as_string(), ports[i]["protocol"].as_string(), ports[i]["port"].as_integer(), ports[i]["appProtocol"].as_string()));
+    all.push_back(fmt::format("{}/{}/{}/{}", ports[i]["name"].as_string(), ports[i]["protocol"].as_string(),
+                              ports[i]["port"].as_integer(), ports[i]["appProtocol"].as_string()));
   std::sort(all.begin(), all.end());
   return fmt::format("{}\n{}", family, fmt::join(all, "\n"));
 }
@@ -75,15 +83,18 @@ json::value by_text(const json::value& list) {
 class mirroring final : public controller {
  public:
   std::vector<source> sources() override {
-    return {{endpoints, own_key},
-            {services, [](const seen& s, keys& k) {
-               const bool selects = s.value()["spec"]["selector"].is_object();
-               if (s.modified() ? selects != s.value_before()["spec"]["selector"].is_object() : !selects) own_key(s, k);
-             }},
-            {endpoint_slices, [](const seen& s, keys& k) {
-               auto& m = s.value()["metadata"];
-               if (m["labels"][manager_label].as_string() == manager) k.add(std::string(m["namespace"].as_string()) + "/" + std::string(m["labels"][service_label].as_string()));
-             }}};
+    return {
+        {endpoints, own_key},
+        {services,
+         [](const seen& s, keys& k) {
+           const bool selects = s.value()["spec"]["selector"].is_object();
+           if (s.modified() ? selects != s.value_before()["spec"]["selector"].is_object() : !selects) own_key(s, k);
+         }},
+        {endpoint_slices, [](const seen& s, keys& k) {
+           auto& m = s.value()["metadata"];
+           if (m["labels"][manager_label].as_string() == manager)
+             k.add(std::string(m["namespace"].as_string()) + "/" + std::string(m["labels"][service_label].as_string()));
+         }}};
   }
 
   plan look(const view& cluster, const std::string& key, const moment&) override {
@@ -112,7 +123,8 @@ class mirroring final : public controller {
       // A slice that goes and one that comes are one that changes, where the family is the same.
       auto again = std::ranges::find_if(spare, [&](auto s) { return (*s)["addressType"].as_string() == g.family; });
       auto next = slice_of(*source, g, again == spare.end() ? nullptr : *again);
-      p.write(again == spare.end() ? creation(endpoint_slices, std::string(split_name(key).ns), std::move(next)) : update_of(endpoint_slices, std::move(next)));
+      p.write(again == spare.end() ? creation(endpoint_slices, std::string(split_name(key).ns), std::move(next))
+                                   : update_of(endpoint_slices, std::move(next)));
       if (again != spare.end()) spare.erase(again);
     }
     for (auto s : spare) p.write(removal_of_any_version(endpoint_slices, *s));
@@ -124,7 +136,9 @@ class mirroring final : public controller {
     std::vector<const json::value*> out;
     auto [ns, name] = split_name(key);
     cluster.cluster().scan(cluster.prefix(endpoint_slices, ns), {}, [&](const store::object_ref& o) {
-      if (api::label_in_text(o->labels_text(), service_label) != name || api::label_in_text(o->labels_text(), manager_label) != manager) return true;
+      if (api::label_in_text(o->labels_text(), service_label) != name ||
+          api::label_in_text(o->labels_text(), manager_label) != manager)
+        return true;
       if (auto v = cluster.value(o)) out.push_back(v);
       return true;
     });
@@ -159,10 +173,16 @@ class mirroring final : public controller {
       }
     }
     auto about = reference_to(source);
-    if (bad > 0) p.tell(about, "InvalidIPAddress", fmt::format("Skipped {} invalid IP addresses when mirroring to EndpointSlices", bad), true);
+    if (bad > 0)
+      p.tell(about, "InvalidIPAddress",
+             fmt::format("Skipped {} invalid IP addresses when mirroring to EndpointSlices", bad), true);
     if (skipped > bad)
-      p.tell(about, "TooManyAddressesToMirror",
-             fmt::format("A max of {} addresses can be mirrored to EndpointSlices per Endpoints subset. {} addresses were skipped", addresses_max, skipped), true);
+      p.tell(
+          about, "TooManyAddressesToMirror",
+          fmt::format(
+              "A max of {} addresses can be mirrored to EndpointSlices per Endpoints subset. {} addresses were skipped",
+              addresses_max, skipped),
+          true);
     return out;
   }
 
@@ -170,7 +190,8 @@ class mirroring final : public controller {
     auto& m = source["metadata"];
     json::value next = json::object{{"kind", "EndpointSlice"}, {"apiVersion", "discovery.k8s.io/v1"}};
     next.set("metadata", standing ? (*standing)["metadata"]
-                                  : json::value(json::object{{"generateName", std::string(m["name"].as_string()) + "-"}, {"namespace", m["namespace"]}}));
+                                  : json::value(json::object{{"generateName", std::string(m["name"].as_string()) + "-"},
+                                                             {"namespace", m["namespace"]}}));
     auto& meta = next.member("metadata");
     json::value labels = m["labels"].is_object() ? m["labels"] : json::value(json::object{});
     labels.set(service_label, m["name"]);
@@ -191,7 +212,8 @@ class mirroring final : public controller {
   }
 
   static bool same(const json::value& a, const json::value& b) {
-    return a["metadata"] == b["metadata"] && a["ports"] == b["ports"] && by_text(a["endpoints"]) == by_text(b["endpoints"]);
+    return a["metadata"] == b["metadata"] && a["ports"] == b["ports"] &&
+           by_text(a["endpoints"]) == by_text(b["endpoints"]);
   }
 };
 

@@ -12,8 +12,9 @@ namespace kedge::control {
 namespace {
 
 bool same_endpoint(const json::value& a, const json::value& b) {
-  return a["metadata"]["labels"] == b["metadata"]["labels"] && a["status"]["podIPs"] == b["status"]["podIPs"] && is_ready(a) == is_ready(b) &&
-         is_deleting(a) == is_deleting(b) && is_finished(a) == is_finished(b) && node_of(a) == node_of(b) && a["spec"]["hostname"] == b["spec"]["hostname"] &&
+  return a["metadata"]["labels"] == b["metadata"]["labels"] && a["status"]["podIPs"] == b["status"]["podIPs"] &&
+         is_ready(a) == is_ready(b) && is_deleting(a) == is_deleting(b) && is_finished(a) == is_finished(b) &&
+         node_of(a) == node_of(b) && a["spec"]["hostname"] == b["spec"]["hostname"] &&
          a["spec"]["subdomain"] == b["spec"]["subdomain"];
 }
 
@@ -28,7 +29,8 @@ std::vector<std::string> families_of(const json::value& service) {
   std::vector<std::string> out;
   auto& families = service["spec"]["ipFamilies"];
   for (std::size_t i = 0; i < families.size(); ++i) out.emplace_back(families[i].as_string());
-  if (out.empty() && has_address(service)) out = {service["spec"]["clusterIP"].as_string().find(':') == std::string_view::npos ? "IPv4" : "IPv6"};
+  if (out.empty() && has_address(service))
+    out = {service["spec"]["clusterIP"].as_string().find(':') == std::string_view::npos ? "IPv4" : "IPv6"};
   if (out.empty()) out = {"IPv4", "IPv6"};
   return out;
 }
@@ -39,7 +41,9 @@ std::optional<std::int64_t> port_of(const json::value& pod, const json::value& p
   auto find = [&](const json::value& container) -> std::optional<std::int64_t> {
     for (std::size_t i = 0; i < container["ports"].size(); ++i) {
       auto& p = container["ports"][i];
-      if (p["name"].as_string() == target.as_string() && p["protocol"].as_string("TCP") == port["protocol"].as_string("TCP")) return p["containerPort"].as_integer();
+      if (p["name"].as_string() == target.as_string() &&
+          p["protocol"].as_string("TCP") == port["protocol"].as_string("TCP"))
+        return p["containerPort"].as_integer();
     }
     return std::nullopt;
   };
@@ -55,12 +59,13 @@ std::optional<std::int64_t> port_of(const json::value& pod, const json::value& p
 std::vector<const json::value*> pods_of(const view& cluster, const json::value& service) {
   std::vector<const json::value*> out;
   auto selector = api::label_selector::from_map(service["spec"]["selector"]);
-  cluster.cluster().scan(cluster.prefix(pods, service["metadata"]["namespace"].as_string()), {}, [&](const store::object_ref& o) {
-    if (!selector.matches_text(o->labels_text())) return true;
-    auto v = cluster.value(o);
-    if (v) out.push_back(v);
-    return true;
-  });
+  cluster.cluster().scan(cluster.prefix(pods, service["metadata"]["namespace"].as_string()), {},
+                         [&](const store::object_ref& o) {
+                           if (!selector.matches_text(o->labels_text())) return true;
+                           auto v = cluster.value(o);
+                           if (v) out.push_back(v);
+                           return true;
+                         });
   return out;
 }
 
@@ -76,7 +81,8 @@ json::array addresses_of(const json::value& pod, std::string_view family) {
   return out;
 }
 
-std::string trigger_times::of(const std::string& key, const json::value& service, const std::vector<const json::value*>& selected) {
+std::string trigger_times::of(const std::string& key, const json::value& service,
+                              const std::vector<const json::value*>& selected) {
   auto& known = known_[key];
   std::string earliest;
   auto see = [&](std::string_view now, std::string_view before) {
@@ -113,7 +119,8 @@ void service_selectors::pod_changed(const seen& s, keys& k) const {
   if (here == by_namespace_.end()) return;
   if (s.modified() && same_endpoint(s.value_before(), s.value())) return;
   for (auto& [name, selector] : here->second)
-    if (selector.matches(s.value()["metadata"]["labels"]) || (s.modified() && selector.matches(s.value_before()["metadata"]["labels"])))
+    if (selector.matches(s.value()["metadata"]["labels"]) ||
+        (s.modified() && selector.matches(s.value_before()["metadata"]["labels"])))
       k.add(here->first + "/" + name);
 }
 

@@ -1,5 +1,5 @@
-// serving.h: which pods serve a Service, by which of their ports and addresses. What the controllers of EndpointSlices and of
-// Endpoints share.
+// serving.h: which pods serve a Service, by which of their ports and addresses. What the controllers of EndpointSlices
+// and of Endpoints share.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,8 @@ std::vector<const json::value*> pods_of(const view& cluster, const json::value& 
 bool serves(const json::value& pod);  // it has an address, and hasn't ended
 // Those of a pod's addresses that are of a family ("IPv4", "IPv6").
 json::array addresses_of(const json::value& pod, std::string_view family);
-// When what makes a change happened, for the annotation that tells how old it is: the earliest of the service's and its pods' times
-// that are new since the look before. In mind; lost, it is told once more.
+// When what makes a change happened, for the annotation that tells how old it is: the earliest of the service's and its
+// pods' times that are new since the look before. In mind; lost, it is told once more.
 class trigger_times {
  public:
   // Empty: nothing is new.

@@ -68,7 +68,8 @@ bool shorten(json::array& subsets, std::size_t most) {
   auto left = room;
   for (auto& s : subsets) {
     auto& list = s.member(of_ready ? "addresses" : "notReadyAddresses").make_array();
-    auto share = static_cast<std::size_t>(std::ceil(static_cast<double>(list.size()) / static_cast<double>(all) * static_cast<double>(room)));
+    auto share = static_cast<std::size_t>(
+        std::ceil(static_cast<double>(list.size()) / static_cast<double>(all) * static_cast<double>(room)));
     list.resize(std::min({share, left, list.size()}));
     left -= list.size();
     if (list.empty()) s.erase(of_ready ? "addresses" : "notReadyAddresses");

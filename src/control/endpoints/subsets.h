@@ -8,8 +8,8 @@
 
 namespace kedge::control {
 
-// The same addresses and ports in as few subsets as there are sets of addresses, each sorted: one that is somewhere not ready for a
-// port isn't ready for it (k8s.io/kubernetes/pkg/api/v1/endpoints).
+// The same addresses and ports in as few subsets as there are sets of addresses, each sorted: one that is somewhere not
+// ready for a port isn't ready for it (k8s.io/kubernetes/pkg/api/v1/endpoints).
 json::array repacked(const json::value& subsets);
 
 // At most so many addresses are left, the ready ones first, from all subsets alike. True: some had to go.

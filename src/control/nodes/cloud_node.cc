@@ -63,6 +63,8 @@ plan look_at_node(const view& cluster, const std::string& name, const moment&) {
 
 }  // namespace
 
-std::unique_ptr<controller> make_cloud_node(const settings&) { return plain_controller({{nodes, living_key}}, look_at_node); }
+std::unique_ptr<controller> make_cloud_node(const settings&) {
+  return plain_controller({{nodes, living_key}}, look_at_node);
+}
 
 }  // namespace kedge::control

@@ -1,9 +1,10 @@
-// node_ipam.cc: gives each node its part of the cluster's pod addresses (Node.spec.podCIDR), as kube-controller-manager's range
-// allocator: the first free block, kept for the node's life (node-ipam-controller).
+// node_ipam.cc: gives each node its part of the cluster's pod addresses (Node.spec.podCIDR), as
+// kube-controller-manager's range allocator: the first free block, kept for the node's life (node-ipam-controller).
 //
-// Two servers may lead at once for a moment, so that a block is reserved (api/reservations.h) before a node gets it. Why no block
-// has two nodes: the node is written only as it was read before its reservation, without a block. A reservation is taken over
-// only by who sees that its node is gone or has another block, that is, after the node changed: then that write fails.
+// Two servers may lead at once for a moment, so that a block is reserved (api/reservations.h) before a node gets it.
+// Why no block has two nodes: the node is written only as it was read before its reservation, without a block. A
+// reservation is taken over only by who sees that its node is gone or has another block, that is, after the node
+// changed: then that write fails.
 #include <arpa/inet.h>
 
 #include <map>
@@ -24,8 +25,8 @@ namespace {
 constexpr std::string_view pod_cidrs = "podcidrs";
 
 struct blocks {
-  std::uint32_t first = 0;     // host order
-  std::uint32_t count = 0;     // how many blocks the range has
+  std::uint32_t first = 0;  // host order
+  std::uint32_t count = 0;  // how many blocks the range has
   unsigned mask = 24;
 
   static result<blocks> parse(const std::string& cidr, unsigned node_mask) {
@@ -33,7 +34,8 @@ struct blocks {
     in_addr a{};
     auto prefix = slash == std::string::npos ? std::nullopt : parse_uint(std::string_view(cidr).substr(slash + 1));
     if (!prefix || *prefix > node_mask || node_mask > 30 || inet_pton(AF_INET, cidr.substr(0, slash).c_str(), &a) != 1)
-      return fail(errc::invalid, "cluster CIDR " + quote(cidr) + " has no IPv4 blocks of /" + std::to_string(node_mask));
+      return fail(errc::invalid,
+                  "cluster CIDR " + quote(cidr) + " has no IPv4 blocks of /" + std::to_string(node_mask));
     return blocks{ntohl(a.s_addr), std::uint32_t(1) << (node_mask - *prefix), node_mask};
   }
   std::string text(std::uint32_t i) const {
@@ -75,7 +77,8 @@ class node_ipam final : public controller {
     if (!node || !(*node)["spec"]["podCIDR"].as_string().empty()) co_return api::api_result<void>();
     auto chosen = choose(cluster, *node);
     if (!chosen) {
-      s.recorder().tell({reference_to(*node), false, "CIDRNotAvailable", "Node " + name + " status is now: CIDRNotAvailable"});
+      s.recorder().tell(
+          {reference_to(*node), false, "CIDRNotAvailable", "Node " + name + " status is now: CIDRNotAvailable"});
       co_return api::fail(api::unavailable("no free block in the cluster CIDR"));
     }
     auto next = *node;

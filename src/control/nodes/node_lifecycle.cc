@@ -1,7 +1,9 @@
 // node_lifecycle.cc: notices nodes that fell silent, and taints nodes by their conditions (node-lifecycle-controller).
 //
-//   round, every --node-monitor-period: Leases and statuses that changed ─▶ "I saw it alive at" (monotonic, my own clock: no two
-//     machines' clocks are compared) ─▶ silent for longer than the grace period ─▶ conditions Unknown, its pods not ready
+//   round, every --node-monitor-period: Leases and statuses that changed ─▶ "I saw it alive at" (monotonic, my own
+//   clock: no two
+//     machines' clocks are compared) ─▶ silent for longer than the grace period ─▶ conditions Unknown, its pods not
+//     ready
 //       ─▶ zones (zones.h): how fast NoExecute taints come, and whether at all ─▶ taint-eviction deletes the pods
 //   node/…: conditions ─▶ taints NoSchedule, at once        pod/…: given to a node that isn't ready ─▶ not ready
 //
@@ -54,10 +56,12 @@ class node_lifecycle final : public controller {
       : period_(s.node_monitor_period),
         grace_(s.node_monitor_grace_period),
         startup_grace_(s.node_startup_grace_period),
-        zones_({s.node_eviction_rate, s.secondary_node_eviction_rate, s.large_cluster_size_threshold, s.unhealthy_zone_threshold}) {}
+        zones_({s.node_eviction_rate, s.secondary_node_eviction_rate, s.large_cluster_size_threshold,
+                s.unhealthy_zone_threshold}) {}
 
   std::vector<source> sources() override {
-    return {{nodes, [](const seen& s, keys& k) {
+    return {{nodes,
+             [](const seen& s, keys& k) {
                if (!s.deleted()) k.add(std::string(node_prefix) + std::string(s.name()));
              }},
             {pods, [this](const seen& s, keys& k) { pod_changed(s, k); }}};
@@ -86,8 +90,8 @@ class node_lifecycle final : public controller {
     std::string renewed;    // the Lease's renewTime
     store::revision node_at = 0, lease_at = 0;
     bool excluded = false, has_not_ready = false, has_unreachable = false;
-    bool stuck = false;     // couldn't be marked in this round: it counts for nothing
-    time_point alive{};     // when I last saw a sign of life
+    bool stuck = false;  // couldn't be marked in this round: it counts for nothing
+    time_point alive{};  // when I last saw a sign of life
     std::uint64_t round = 0;
   };
 
@@ -124,13 +128,15 @@ class node_lifecycle final : public controller {
     return p;
   }
 
-  // Only those given to a node just now, and only while there are nodes that aren't ready: else they aren't looked into.
+  // Only those given to a node just now, and only while there are nodes that aren't ready: else they aren't looked
+  // into.
   void pod_changed(const seen& s, keys& k) {
     if (s.deleted() || down_ == 0) return;
     auto node = s.value()["spec"]["nodeName"].as_string();
     if (node.empty() || (s.previous() && s.value_before()["spec"]["nodeName"].as_string() == node)) return;
     auto it = nodes_.find(node);
-    if (it != nodes_.end() && !it->second.ready.empty() && it->second.ready != "True") k.add(std::string(pod_prefix) + std::string(s.name()));
+    if (it != nodes_.end() && !it->second.ready.empty() && it->second.ready != "True")
+      k.add(std::string(pod_prefix) + std::string(s.name()));
   }
 
   // ---- a round
@@ -225,7 +231,8 @@ class node_lifecycle final : public controller {
     if (!fresh) return false;
     n.uid = uid_of(node);
     zones_.know(n.zone, now);
-    s.recorder().tell({reference_of_node(name, n.uid), false, "RegisteredNode", "Node " + name + " event: Registered Node " + name + " in Controller"});
+    s.recorder().tell({reference_of_node(name, n.uid), false, "RegisteredNode",
+                       "Node " + name + " event: Registered Node " + name + " in Controller"});
     if (!n.ready.empty() && n.ready != "True") s.queue().add(std::string(pods_prefix) + name);
     return true;
   }
@@ -279,15 +286,18 @@ class node_lifecycle final : public controller {
         n.stuck = true;
         continue;
       }
-      log::warning("node {} has not reported for {}: marked Unknown", name, format_duration(std::chrono::floor<std::chrono::seconds>(now.now - n.alive)));
+      log::warning("node {} has not reported for {}: marked Unknown", name,
+                   format_duration(std::chrono::floor<std::chrono::seconds>(now.now - n.alive)));
       if (std::exchange(n.ready, "Unknown") != "True") continue;
-      s.recorder().tell({reference_of_node(name, n.uid), false, "NodeNotReady", "Node " + name + " status is now: NodeNotReady"});
+      s.recorder().tell(
+          {reference_of_node(name, n.uid), false, "NodeNotReady", "Node " + name + " status is now: NodeNotReady"});
       s.queue().add(std::string(pods_prefix) + name);
     }
     count_down();
   }
 
-  // NoExecute taints: those of nodes that are ready go, the one for the other gets exchanged at once, new ones wait for their turn.
+  // NoExecute taints: those of nodes that are ready go, the one for the other gets exchanged at once, new ones wait for
+  // their turn.
   task<void> settle_taints(shell& s) {
     std::vector<std::string> off, exchange;
     auto now = s.when();
@@ -299,7 +309,8 @@ class node_lifecycle final : public controller {
         continue;
       }
       bool unknown = n.ready == "Unknown";
-      bool has = unknown ? n.has_unreachable : n.has_not_ready, has_other = unknown ? n.has_not_ready : n.has_unreachable;
+      bool has = unknown ? n.has_unreachable : n.has_not_ready,
+           has_other = unknown ? n.has_not_ready : n.has_unreachable;
       if (has_other)
         exchange.push_back(name);
       else if (has)
@@ -315,13 +326,15 @@ class node_lifecycle final : public controller {
   static std::optional<change> tainted(const json::value& node, const moment& now) {
     auto ready = condition_status(node, "Ready");
     if (ready != "False" && ready != "Unknown") return std::nullopt;
-    auto next = ready == "Unknown" ? with_taints(node, {&unreachable, 1}, {&not_ready, 1}, now.wall) : with_taints(node, {&not_ready, 1}, {&unreachable, 1}, now.wall);
+    auto next = ready == "Unknown" ? with_taints(node, {&unreachable, 1}, {&not_ready, 1}, now.wall)
+                                   : with_taints(node, {&not_ready, 1}, {&unreachable, 1}, now.wall);
     if (!next) return std::nullopt;
     return update_of(nodes, *std::move(next));
   }
 
   task<void> take_taints_off(shell& s, std::vector<std::string> names) {
-    std::erase_if(names, [&](auto& name) { return !nodes_.at(name).has_not_ready && !nodes_.at(name).has_unreachable; });
+    std::erase_if(names,
+                  [&](auto& name) { return !nodes_.at(name).has_not_ready && !nodes_.at(name).has_unreachable; });
     auto now = s.when();
     auto done = co_await each_node(s, names, [&](const json::value& node) -> std::optional<change> {
       auto next = with_taints(node, {}, both, now.wall);
@@ -329,7 +342,8 @@ class node_lifecycle final : public controller {
       return update_of(nodes, *std::move(next));
     });
     for (auto& name : done)
-      if (auto it = nodes_.find(name); it != nodes_.end()) it->second.has_not_ready = it->second.has_unreachable = false;
+      if (auto it = nodes_.find(name); it != nodes_.end())
+        it->second.has_not_ready = it->second.has_unreachable = false;
   }
 
   std::map<std::string, zones::count> count() const {
@@ -365,7 +379,8 @@ class node_lifecycle final : public controller {
   }
 
   // Changes nodes as they are now, some at a time. The names of those for which it is so now.
-  task<std::set<std::string>> each_node(shell& s, std::vector<std::string> names, std::function<std::optional<change>(const json::value&)> how) {
+  task<std::set<std::string>> each_node(shell& s, std::vector<std::string> names,
+                                        std::function<std::optional<change>(const json::value&)> how) {
     std::set<std::string> done;
     for (std::size_t i = 0; i < names.size();) {
       std::vector<std::string> group;

@@ -26,8 +26,8 @@ constexpr std::string_view taint_unschedulable = "node.kubernetes.io/unschedulab
 constexpr std::string_view posted_by_kubelets[] = {"Ready", "MemoryPressure", "DiskPressure", "PIDPressure"};
 
 // Old names of labels, which follow the new ones.
-constexpr std::pair<std::string_view, std::string_view> old_labels[] = {{"kubernetes.io/os", "beta.kubernetes.io/os"},
-                                                                        {"kubernetes.io/arch", "beta.kubernetes.io/arch"}};
+constexpr std::pair<std::string_view, std::string_view> old_labels[] = {
+    {"kubernetes.io/os", "beta.kubernetes.io/os"}, {"kubernetes.io/arch", "beta.kubernetes.io/arch"}};
 
 bool follows_from_conditions(std::string_view key) {
   return key == taint_unschedulable || std::ranges::any_of(meanings, [&](auto& m) { return m.taint == key; });
@@ -38,7 +38,8 @@ std::vector<taint> wanted_taints(const json::value& node) {
   auto& list = node["status"]["conditions"];
   for (std::size_t i = 0; i < list.size(); ++i)
     for (auto& m : meanings)
-      if (list[i]["type"].as_string() == m.condition && list[i]["status"].as_string() == m.status) out.push_back({m.taint, no_schedule});
+      if (list[i]["type"].as_string() == m.condition && list[i]["status"].as_string() == m.status)
+        out.push_back({m.taint, no_schedule});
   if (node["spec"]["unschedulable"].as_bool()) out.push_back({taint_unschedulable, no_schedule});
   return out;
 }
@@ -47,7 +48,8 @@ taint taint_in(const json::value& v) { return {v["key"].as_string(), v["effect"]
 
 bool labels_settled(const json::value& node) {
   auto& labels = node["metadata"]["labels"];
-  return std::ranges::all_of(old_labels, [&](auto& l) { return !labels.find(l.first) || labels[l.first] == labels[l.second]; });
+  return std::ranges::all_of(old_labels,
+                             [&](auto& l) { return !labels.find(l.first) || labels[l.first] == labels[l.second]; });
 }
 
 void settle_labels(json::value& node) {
@@ -67,7 +69,8 @@ bool has_taint(const json::value& node, const taint& t) noexcept {
   return false;
 }
 
-std::optional<json::value> with_taints(const json::value& node, std::span<const taint> added, std::span<const taint> gone, wall_time now) {
+std::optional<json::value> with_taints(const json::value& node, std::span<const taint> added,
+                                       std::span<const taint> gone, wall_time now) {
   json::array next;
   bool changed = false;
   auto& list = node["spec"]["taints"];
@@ -97,11 +100,13 @@ bool mark_unknown(json::value& node, wall_time now) {
   for (auto type : posted_by_kubelets) {
     auto& there = condition_of(node, type);
     if (there.is_null()) {
-      set_condition(node, {std::string(type), "Unknown", "NodeStatusNeverUpdated", "Kubelet never posted node status."}, now);
+      set_condition(node, {std::string(type), "Unknown", "NodeStatusNeverUpdated", "Kubelet never posted node status."},
+                    now);
       for (auto& c : *node.member("status").member("conditions").array())
         if (c["type"].as_string() == type) c.set("lastHeartbeatTime", created);
     } else if (there["status"].as_string() != "Unknown") {
-      set_condition(node, {std::string(type), "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status."}, now);
+      set_condition(node, {std::string(type), "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status."},
+                    now);
     }
   }
   return true;
@@ -113,7 +118,8 @@ std::optional<json::value> settled_node(const json::value& node, wall_time now) 
   auto& list = node["spec"]["taints"];
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto t = taint_in(list[i]);
-    if (t.effect == no_schedule && follows_from_conditions(t.key) && std::ranges::find(wanted, t) == wanted.end()) gone.push_back(t);
+    if (t.effect == no_schedule && follows_from_conditions(t.key) && std::ranges::find(wanted, t) == wanted.end())
+      gone.push_back(t);
   }
   auto tainted = with_taints(node, wanted, gone, now);
   if (labels_settled(node)) return tainted;

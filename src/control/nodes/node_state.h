@@ -24,12 +24,14 @@ struct taint {
 };
 bool has_taint(const json::value& node, const taint& t) noexcept;
 // spec.taints without `gone` and with `added` at its end, with the time; nullopt where that is so already.
-std::optional<json::value> with_taints(const json::value& node, std::span<const taint> added, std::span<const taint> gone, wall_time now);
+std::optional<json::value> with_taints(const json::value& node, std::span<const taint> added,
+                                       std::span<const taint> gone, wall_time now);
 
 // A condition's lack of a status is "Unknown" of what no kubelet has posted. False when Ready says so already.
 bool mark_unknown(json::value& node, wall_time now);
 
-// The NoSchedule taints that follow from conditions and spec.unschedulable, and the labels of old names. nullopt: all is so already.
+// The NoSchedule taints that follow from conditions and spec.unschedulable, and the labels of old names. nullopt: all
+// is so already.
 std::optional<json::value> settled_node(const json::value& node, wall_time now);
 
 }  // namespace kedge::control

@@ -1,7 +1,8 @@
-// service_lb.cc: K3s's ServiceLB: a Service of type LoadBalancer gets the addresses of nodes as its own. The nodes lead its ports there to it by their
-// rules for Services (node/services), so there are no pods of a balancer.
+// service_lb.cc: K3s's ServiceLB: a Service of type LoadBalancer gets the addresses of nodes as its own. The nodes lead
+// its ports there to it by their rules for Services (node/services), so there are no pods of a balancer.
 //
-//   nodes that are ready, chosen by labels, not taken by an older Service with one of the ports, under policy Local with an endpoint
+//   nodes that are ready, chosen by labels, not taken by an older Service with one of the ports, under policy Local
+//   with an endpoint
 //        ─▶ their ExternalIPs; where none has any, the InternalIPs ─▶ status.loadBalancer.ingress
 #include <algorithm>
 #include <set>
@@ -22,16 +23,19 @@ constexpr std::string_view enable_label = "svccontroller.k3s.cattle.io/enablelb"
 constexpr std::string_view pool_label = "svccontroller.k3s.cattle.io/lbpool";
 
 bool is_balanced(const json::value& service) {
-  return service["spec"]["type"].as_string() == "LoadBalancer" && service["spec"]["loadBalancerClass"].as_string().empty() &&
-         service["metadata"]["deletionTimestamp"].is_null();
+  return service["spec"]["type"].as_string() == "LoadBalancer" &&
+         service["spec"]["loadBalancerClass"].as_string().empty() && service["metadata"]["deletionTimestamp"].is_null();
 }
-const json::value& label(const json::value& object, std::string_view name) { return object["metadata"]["labels"][name]; }
+const json::value& label(const json::value& object, std::string_view name) {
+  return object["metadata"]["labels"][name];
+}
 
 // "TCP/80".
 std::set<std::string> ports_of(const json::value& service) {
   std::set<std::string> out;
   if (auto* all = service["spec"]["ports"].array())
-    for (auto& p : *all) out.insert(std::string(p["protocol"].as_string("TCP")) + "/" + std::to_string(p["port"].as_integer()));
+    for (auto& p : *all)
+      out.insert(std::string(p["protocol"].as_string("TCP")) + "/" + std::to_string(p["port"].as_integer()));
   return out;
 }
 
@@ -39,7 +43,8 @@ std::vector<ip_address> addresses_of(const json::value& node, std::string_view t
   std::vector<ip_address> out;
   if (auto* all = node["status"]["addresses"].array())
     for (auto& a : *all)
-      if (auto ip = ip_address::parse(a["address"].as_string()); ip && a["type"].as_string() == type) out.push_back(*ip);
+      if (auto ip = ip_address::parse(a["address"].as_string()); ip && a["type"].as_string() == type)
+        out.push_back(*ip);
   return out;
 }
 
@@ -56,7 +61,8 @@ class service_lb : public controller {
     auto service = cluster.get(services, key);
     if (!service || !is_balanced(*service)) return p;
     json::array wanted;
-    for (auto& ip : addresses_for(cluster, key, *service)) wanted.push_back(json::object{{"ip", ip.text()}, {"ipMode", "VIP"}});
+    for (auto& ip : addresses_for(cluster, key, *service))
+      wanted.push_back(json::object{{"ip", ip.text()}, {"ipMode", "VIP"}});
     auto& now = (*service)["status"]["loadBalancer"]["ingress"];
     if (now == json::value(wanted) || (now.empty() && wanted.empty())) return p;
     auto next = *service;
@@ -67,12 +73,18 @@ class service_lb : public controller {
     else
       balancer = json::object{};
     p.write(update_of(services, std::move(next), "status"));
-    if (any) return p.tell(reference_to(*service), "UpdatedLoadBalancer", "Updated LoadBalancer with new IPs: " + text_of(now) + " -> " + text_of(wanted_of(p)));
-    return p.tell(reference_to(*service), "UnAvailableLoadBalancer", "LoadBalancer has no node that can serve it: none is ready and chosen, or others have its ports", true);
+    if (any)
+      return p.tell(reference_to(*service), "UpdatedLoadBalancer",
+                    "Updated LoadBalancer with new IPs: " + text_of(now) + " -> " + text_of(wanted_of(p)));
+    return p.tell(reference_to(*service), "UnAvailableLoadBalancer",
+                  "LoadBalancer has no node that can serve it: none is ready and chosen, or others have its ports",
+                  true);
   }
 
  private:
-  static const json::value& wanted_of(const plan& p) { return p.steps.front().changes.front().object["status"]["loadBalancer"]["ingress"]; }
+  static const json::value& wanted_of(const plan& p) {
+    return p.steps.front().changes.front().object["status"]["loadBalancer"]["ingress"];
+  }
   static std::string text_of(const json::value& ingress) {
     std::string out;
     if (auto* all = ingress.array())
@@ -82,8 +94,10 @@ class service_lb : public controller {
 
   void service_changed(const seen& s, keys& k) {
     bool was = balanced_.contains(std::string(s.name())), is = !s.deleted() && is_balanced(s.value());
-    if (!is) balanced_.erase(std::string(s.name()));
-    else balanced_.insert(std::string(s.name()));
+    if (!is)
+      balanced_.erase(std::string(s.name()));
+    else
+      balanced_.insert(std::string(s.name()));
     // Its ports may be free for others now, or taken from them.
     if (was || is)
       for (auto& key : balanced_) k.add(key);
@@ -91,7 +105,8 @@ class service_lb : public controller {
   void node_changed(const seen& s, keys& k) {
     if (s.modified()) {
       auto &now = s.value(), &before = s.value_before();
-      if (now["metadata"]["labels"] == before["metadata"]["labels"] && now["status"]["addresses"] == before["status"]["addresses"] &&
+      if (now["metadata"]["labels"] == before["metadata"]["labels"] &&
+          now["status"]["addresses"] == before["status"]["addresses"] &&
           condition_of(now, "Ready")["status"] == condition_of(before, "Ready")["status"])
         return;
     }
@@ -99,19 +114,24 @@ class service_lb : public controller {
   }
   void slice_changed(const seen& s, keys& k) {
     auto& slice = s.value();
-    auto key = std::string(slice["metadata"]["namespace"].as_string()) + "/" + std::string(label(slice, "kubernetes.io/service-name").as_string());
+    auto key = std::string(slice["metadata"]["namespace"].as_string()) + "/" +
+               std::string(label(slice, "kubernetes.io/service-name").as_string());
     if (balanced_.contains(key)) k.add(key);
   }
 
   // Whether an older Service than this one has one of its ports. Who came first keeps them.
   bool is_disputed(const view& cluster, const std::string& key, const json::value& service) const {
     auto mine = ports_of(service);
-    auto age = [](const json::value& v, const std::string& name) { return std::pair(std::string(v["metadata"]["creationTimestamp"].as_string()), name); };
+    auto age = [](const json::value& v, const std::string& name) {
+      return std::pair(std::string(v["metadata"]["creationTimestamp"].as_string()), name);
+    };
     for (auto& other : balanced_) {
       auto v = other == key ? nullptr : cluster.get(services, other);
-      if (!v || !is_balanced(*v) || label(*v, pool_label).as_string() != label(service, pool_label).as_string()) continue;
+      if (!v || !is_balanced(*v) || label(*v, pool_label).as_string() != label(service, pool_label).as_string())
+        continue;
       auto theirs = ports_of(*v);
-      if (age(*v, other) < age(service, key) && std::ranges::any_of(mine, [&](auto& p) { return theirs.contains(p); })) return true;
+      if (age(*v, other) < age(service, key) && std::ranges::any_of(mine, [&](auto& p) { return theirs.contains(p); }))
+        return true;
     }
     return false;
   }
@@ -133,7 +153,9 @@ class service_lb : public controller {
       if (condition_of(*n, "Ready")["status"].as_string() != "True") return true;
       // As soon as one node is labelled, those alone count that are; pools are looked at only then.
       if (listed && label(*n, enable_label).as_string() != "true") return true;
-      if (listed && !label(service, pool_label).as_string().empty() && label(*n, pool_label).as_string() != label(service, pool_label).as_string()) return true;
+      if (listed && !label(service, pool_label).as_string().empty() &&
+          label(*n, pool_label).as_string() != label(service, pool_label).as_string())
+        return true;
       return local && !serving.contains(std::string((*n)["metadata"]["name"].as_string()));
     });
     std::set<ip_address> found;
@@ -145,7 +167,8 @@ class service_lb : public controller {
     std::vector<std::string> families;
     if (auto* all = service["spec"]["ipFamilies"].array())
       for (auto& f : *all) families.emplace_back(f.as_string());
-    if (families.empty()) families.emplace_back(service["spec"]["clusterIP"].as_string().contains(':') ? "IPv6" : "IPv4");
+    if (families.empty())
+      families.emplace_back(service["spec"]["clusterIP"].as_string().contains(':') ? "IPv6" : "IPv4");
     std::vector<ip_address> out;
     for (auto& f : families)
       for (auto& a : found)
@@ -156,14 +179,15 @@ class service_lb : public controller {
   static std::set<std::string> nodes_with_endpoints(const view& cluster, const json::value& service) {
     std::set<std::string> out;
     auto name = service["metadata"]["name"].as_string();
-    cluster.cluster().scan(cluster.prefix(endpoint_slices, service["metadata"]["namespace"].as_string()), {}, [&](const store::object_ref& o) {
-      auto v = cluster.value(o);
-      if (!v || label(*v, "kubernetes.io/service-name").as_string() != name) return true;
-      if (auto* all = (*v)["endpoints"].array())
-        for (auto& e : *all)
-          if (e["conditions"]["ready"].as_bool(true)) out.emplace(e["nodeName"].as_string());
-      return true;
-    });
+    cluster.cluster().scan(cluster.prefix(endpoint_slices, service["metadata"]["namespace"].as_string()), {},
+                           [&](const store::object_ref& o) {
+                             auto v = cluster.value(o);
+                             if (!v || label(*v, "kubernetes.io/service-name").as_string() != name) return true;
+                             if (auto* all = (*v)["endpoints"].array())
+                               for (auto& e : *all)
+                                 if (e["conditions"]["ready"].as_bool(true)) out.emplace(e["nodeName"].as_string());
+                             return true;
+                           });
     return out;
   }
 

@@ -1,11 +1,11 @@
-// taint_eviction.cc: deletes pods from nodes with a NoExecute taint that they don't tolerate, those that tolerate it for some time
-// when that has passed (taint-eviction-controller).
+// taint_eviction.cc: deletes pods from nodes with a NoExecute taint that they don't tolerate, those that tolerate it
+// for some time when that has passed (taint-eviction-controller).
 //
-//   node's taints changed, pod came or changed ─▶ stay(): for ever | some time | not at all ─▶ scheduled ─▶ its time ─▶ condition
-//   DisruptionTarget, and deleted. The taint goes before that: cancelled.
+//   node's taints changed, pod came or changed ─▶ stay(): for ever | some time | not at all ─▶ scheduled ─▶ its time ─▶
+//   condition DisruptionTarget, and deleted. The taint goes before that: cancelled.
 //
-// The time counts from when this server saw the taint first, as kube-controller-manager's does: no clocks are compared, and a new
-// leader gives the whole time once more.
+// The time counts from when this server saw the taint first, as kube-controller-manager's does: no clocks are compared,
+// and a new leader gives the whole time once more.
 #include <algorithm>
 #include <map>
 #include <optional>
@@ -30,7 +30,8 @@ std::optional<duration> stay(const json::value& pod, const json::array& taints) 
     auto used = toleration_of(pod, t);
     if (!used) return duration(0);
     if (auto* s = used->find("tolerationSeconds"); s && s->is_integer())
-      least = std::min(least.value_or(duration::max()), std::max(duration(0), duration(std::chrono::seconds(s->as_integer()))));
+      least = std::min(least.value_or(duration::max()),
+                       std::max(duration(0), duration(std::chrono::seconds(s->as_integer()))));
   }
   return least;
 }
@@ -46,7 +47,8 @@ json::array no_execute_taints(const json::value& node) {
 class taint_eviction final : public controller {
  public:
   std::vector<source> sources() override {
-    return {{nodes, [this](const seen& s, keys& k) { node_changed(s, k); }}, {pods, [this](const seen& s, keys& k) { pod_changed(s, k); }}};
+    return {{nodes, [this](const seen& s, keys& k) { node_changed(s, k); }},
+            {pods, [this](const seen& s, keys& k) { pod_changed(s, k); }}};
   }
 
   task<api::api_result<void>> work(shell& s, std::string key) override {
@@ -87,7 +89,10 @@ class taint_eviction final : public controller {
     bool concerns = scheduled_.contains(name);
     if (!s.deleted() && !concerns) {
       auto& pod = s.value();
-      auto same = [&] { return node_of(s.value_before()) == node_of(pod) && s.value_before()["spec"]["tolerations"] == pod["spec"]["tolerations"]; };
+      auto same = [&] {
+        return node_of(s.value_before()) == node_of(pod) &&
+               s.value_before()["spec"]["tolerations"] == pod["spec"]["tolerations"];
+      };
       concerns = tainted_.contains(std::string(node_of(pod))) && (!s.previous() || !same());
     }
     if (concerns) k.add(std::string(pod_prefix) + name);
@@ -110,14 +115,16 @@ class taint_eviction final : public controller {
     // A node that is gone lets nobody stay.
     bool keeps_time = pod && scheduled_.contains(name) && !cluster.get(nodes, {}, node_of(*pod));
     if (!time && !keeps_time) {
-      if (scheduled_.erase(name)) p.tell(reference_of(name), "TaintManagerEviction", "Cancelling deletion of Pod " + name);
+      if (scheduled_.erase(name))
+        p.tell(reference_of(name), "TaintManagerEviction", "Cancelling deletion of Pod " + name);
       return p;
     }
     // What is scheduled keeps its time, unless the pod may not stay at all any more.
     auto& due = scheduled_.try_emplace(name, now.now + time.value_or(duration(0))).first->second;
     if (time == duration(0)) due = now.now;
     if (due > now.now) return p.look_after(due - now.now);
-    auto mark = disruption_target(*pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", now);
+    auto mark =
+        disruption_target(*pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", now);
     if (!mark && is_deleting(*pod)) return p;  // done
     p.tell(reference_of(name), "TaintManagerEviction", "Marking for deletion Pod " + name);
     if (mark) p.write(*std::move(mark));
@@ -129,9 +136,9 @@ class taint_eviction final : public controller {
     return {"v1", "Pod", std::string(place.ns), std::string(place.name), ""};
   }
 
-  std::map<std::string, json::array> tainted_;     // node → its NoExecute taints
-  std::map<std::string, time_point> scheduled_;    // pod → when it is to go
-  std::vector<std::string> to_look_at_;            // of a look at a node
+  std::map<std::string, json::array> tainted_;   // node → its NoExecute taints
+  std::map<std::string, time_point> scheduled_;  // pod → when it is to go
+  std::vector<std::string> to_look_at_;          // of a look at a node
 };
 
 }  // namespace

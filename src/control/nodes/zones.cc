@@ -58,7 +58,9 @@ void rate_limiter::change(double per_second, time_point now) noexcept {
   tokens_ = free ? 1 : 0;
 }
 
-void zones::know(const std::string& name, time_point now) { zones_.try_emplace(name, zone{zone_state::initial, rate_limiter(rates_.normal, now), {}, {}}); }
+void zones::know(const std::string& name, time_point now) {
+  zones_.try_emplace(name, zone{zone_state::initial, rate_limiter(rates_.normal, now), {}, {}});
+}
 
 double zones::rate_for(std::size_t nodes, zone_state s) const noexcept {
   if (s != zone_state::partial_disruption) return rates_.normal;

@@ -1,10 +1,13 @@
-// zones.h: how fast nodes that went silent get the taint that evicts their pods: by zone, as kube-controller-manager's node life
-// cycle decides it. Without I/O and clock.
+// zones.h: how fast nodes that went silent get the taint that evicts their pods: by zone, as kube-controller-manager's
+// node life cycle decides it. Without I/O and clock.
 //
 //   a zone's nodes: ready, not ready ─▶ normal: --node-eviction-rate
-//                                       partial disruption (≥ 3 and --unhealthy-zone-threshold of them): --secondary-node-eviction-rate,
-//                                                          and none at all in a zone of --large-cluster-size-threshold nodes or less
-//                                       full disruption (none is ready): as normal, unless all zones are so: then nobody is evicted,
+//                                       partial disruption (≥ 3 and --unhealthy-zone-threshold of them):
+//                                       --secondary-node-eviction-rate,
+//                                                          and none at all in a zone of --large-cluster-size-threshold
+//                                                          nodes or less
+//                                       full disruption (none is ready): as normal, unless all zones are so: then
+//                                       nobody is evicted,
 //                                                          because it is more likely that this server is cut off
 #pragma once
 

@@ -85,7 +85,8 @@ bool cluster_view::set_images(node_view& n, const json::value& list) {
   drop_images(n);
   for (std::size_t i = 0; i < list.size(); ++i)
     for (std::size_t k = 0; k < list[i]["names"].size(); ++k)
-      images_.try_emplace(std::string(list[i]["names"][k].as_string()), image_view{list[i]["sizeBytes"].as_integer(), 0});
+      images_.try_emplace(std::string(list[i]["names"][k].as_string()),
+                          image_view{list[i]["sizeBytes"].as_integer(), 0});
   for (auto& name : names) {
     auto& image = images_.find(name)->second;
     ++image.nodes;
@@ -225,10 +226,13 @@ const label_set& cluster_view::namespace_labels(std::string_view name) const noe
   return it == namespaces_.end() ? none : it->second;
 }
 
-void cluster_view::set_selector(std::string_view kind, std::string_view ns, std::string_view name, const json::value& selector) {
+void cluster_view::set_selector(std::string_view kind, std::string_view ns, std::string_view name,
+                                const json::value& selector) {
   const bool plain = kind == "Service" || kind == "ReplicationController";
   selectors_[std::string(ns)].insert_or_assign(
-      key_of(kind, name), named_selector{plain ? selector : json::value(), plain ? api::label_selector::from_map(selector) : api::label_selector::from_object(selector)});
+      key_of(kind, name),
+      named_selector{plain ? selector : json::value(),
+                     plain ? api::label_selector::from_map(selector) : api::label_selector::from_object(selector)});
   ++generation_;
 }
 
@@ -244,7 +248,8 @@ api::label_selector cluster_view::default_selector(const pod_class& p) const {
   json::value merged{json::object{}};
   api::label_selector of_owner;
   if (auto here = selectors_.find(p.ns); here != selectors_.end()) {
-    for (auto it = here->second.lower_bound("Service/"); it != here->second.end() && it->first.starts_with("Service/"); ++it) {
+    for (auto it = here->second.lower_bound("Service/"); it != here->second.end() && it->first.starts_with("Service/");
+         ++it) {
       auto& s = it->second;
       if (s.service.empty() || !matches(s.selector, p.labels)) continue;
       for (auto& m : *s.service.object()) merged.set(m.name, m.value);
@@ -262,7 +267,8 @@ api::label_selector cluster_view::default_selector(const pod_class& p) const {
 }
 
 void cluster_view::forget_selectors(std::string_view kind) {
-  for (auto& [ns, of_namespace] : selectors_) std::erase_if(of_namespace, [&](auto& s) { return s.first.starts_with(kind); });
+  for (auto& [ns, of_namespace] : selectors_)
+    std::erase_if(of_namespace, [&](auto& s) { return s.first.starts_with(kind); });
 }
 
 void cluster_view::forget_nodes() {
@@ -279,8 +285,11 @@ void cluster_view::forget_pods() {
 void cluster_view::set_budget(const json::value& budget) {
   auto& m = budget["metadata"];
   remove_budget(m["namespace"].as_string(), m["name"].as_string());
-  budget_view b{std::string(m["namespace"].as_string()), std::string(m["name"].as_string()), api::label_selector::from_object(budget["spec"]["selector"]),
-                budget["status"]["disruptionsAllowed"].as_integer(), {}};
+  budget_view b{std::string(m["namespace"].as_string()),
+                std::string(m["name"].as_string()),
+                api::label_selector::from_object(budget["spec"]["selector"]),
+                budget["status"]["disruptionsAllowed"].as_integer(),
+                {}};
   if (auto disrupted = budget["status"]["disruptedPods"].object())
     for (auto& d : *disrupted) b.disrupted.push_back(d.name);
   budgets_.push_back(std::move(b));

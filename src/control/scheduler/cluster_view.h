@@ -3,8 +3,8 @@
 //   events (a snapshot's objects as added, then changes) ─▶ set_…, remove_… ─▶ node_view, pod_view
 //   the scheduler's own decisions ─▶ assume ─▶ confirmed by the pod's event │ forget
 //
-// Invariant: the view is what folding all events gives, with the assumed pods on top; in which order events of different
-// objects come doesn't matter. Pure: no store, no clock, one thread.
+// Invariant: the view is what folding all events gives, with the assumed pods on top; in which order events of
+// different objects come doesn't matter. Pure: no store, no clock, one thread.
 #pragma once
 
 #include <map>
@@ -16,7 +16,15 @@
 namespace kedge::control::scheduler {
 
 // What about a node changed, for the hints of the plugins (kube-scheduler's ActionType).
-enum node_change : unsigned { node_added = 1, node_allocatable = 2, node_labels = 4, node_taints = 8, node_conditions = 16, node_annotations = 32, node_features = 64 };
+enum node_change : unsigned {
+  node_added = 1,
+  node_allocatable = 2,
+  node_labels = 4,
+  node_taints = 8,
+  node_conditions = 16,
+  node_annotations = 32,
+  node_features = 64
+};
 
 // A budget's part in choosing victims.
 struct budget_view {
@@ -101,13 +109,15 @@ class cluster_view {
   std::unordered_map<std::string, std::vector<pod_ref>, string_hash, std::equal_to<>> nominated_;  // by node
   std::unordered_map<std::string, label_set, string_hash, std::equal_to<>> namespaces_;
   struct named_selector {
-    json::value service;           // a Service's or ReplicationController's map
+    json::value service;  // a Service's or ReplicationController's map
     api::label_selector selector;
   };
   // By namespace, then "kind/name".
-  std::unordered_map<std::string, std::map<std::string, named_selector, std::less<>>, string_hash, std::equal_to<>> selectors_;
+  std::unordered_map<std::string, std::map<std::string, named_selector, std::less<>>, string_hash, std::equal_to<>>
+      selectors_;
   std::vector<budget_view> budgets_;
-  std::unordered_map<std::string, image_view, string_hash, std::equal_to<>> images_;  // nodes are stable under rehashing
+  std::unordered_map<std::string, image_view, string_hash, std::equal_to<>>
+      images_;  // nodes are stable under rehashing
   std::unordered_map<const node_view*, std::vector<std::string>> image_names_;
 };
 

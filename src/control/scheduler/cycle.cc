@@ -38,7 +38,8 @@ std::string diagnosis::text() const {
 
 namespace {
 
-refusal run_filters(const profile& by, const filter_states& states, const pod_view& pod, const node_view& node, const cluster_view& cluster) {
+refusal run_filters(const profile& by, const filter_states& states, const pod_view& pod, const node_view& node,
+                    const cluster_view& cluster) {
   for (std::size_t i = 0; i < by.filters.size(); ++i) {
     if (states.of[i].skip) continue;
     auto v = by.filters[i]->filter(pod, node, states.of[i].state.get(), cluster);
@@ -75,8 +76,9 @@ before_nodes run_prefilters(const profile& by, const pod_view& pod, const cluste
       if (out.only->empty()) {
         auto names = out.narrowed_by;
         std::sort(names.begin(), names.end());
-        auto text = names.size() == 1 ? fmt::format("node(s) didn't satisfy plugin {}", names[0])
-                                      : fmt::format("node(s) didn't satisfy plugin(s) [{}] simultaneously", fmt::join(names, " "));
+        auto text = names.size() == 1
+                        ? fmt::format("node(s) didn't satisfy plugin {}", names[0])
+                        : fmt::format("node(s) didn't satisfy plugin(s) [{}] simultaneously", fmt::join(names, " "));
         why.before = text;
         why.of_others = verdict::never(std::move(text));
         out.refused = true;
@@ -95,7 +97,8 @@ before_nodes run_prefilters(const profile& by, const pod_view& pod, const cluste
 
 }  // namespace
 
-refusal fits(const profile& by, const filter_states& states, const pod_view& pod, const node_view& node, const cluster_view& cluster) {
+refusal fits(const profile& by, const filter_states& states, const pod_view& pod, const node_view& node,
+             const cluster_view& cluster) {
   std::vector<pod_ref> to_come;
   for (auto& p : cluster.nominated(node))
     if (p->uid != pod.uid && p->is->priority >= pod.is->priority) to_come.push_back(p);
@@ -114,7 +117,8 @@ refusal fits(const profile& by, const filter_states& states, const pod_view& pod
   return run_filters(by, states, pod, node, cluster);
 }
 
-std::vector<node_score> scores_of(const profile& by, const pod_view& pod, std::span<const node_view* const> nodes, const cluster_view& cluster) {
+std::vector<node_score> scores_of(const profile& by, const pod_view& pod, std::span<const node_view* const> nodes,
+                                  const cluster_view& cluster) {
   std::vector<node_score> out;
   out.reserve(nodes.size());
   for (auto n : nodes) out.push_back({n, 0, {}});
@@ -138,8 +142,8 @@ std::vector<node_score> scores_of(const profile& by, const pod_view& pod, std::s
 namespace {
 
 // The best of them; of several, one by lot.
-const node_view* choose(const profile& by, const pod_view& pod, std::span<const node_view* const> nodes, const cluster_view& cluster, random_source& random,
-                        std::int64_t& score) {
+const node_view* choose(const profile& by, const pod_view& pod, std::span<const node_view* const> nodes,
+                        const cluster_view& cluster, random_source& random, std::int64_t& score) {
   if (nodes.size() == 1) return nodes.front();
   std::vector<std::int64_t> totals(nodes.size()), column(nodes.size());
   for (auto& s : by.scorers) {
@@ -166,7 +170,8 @@ outcome place(const profile& by, const pod_view& pod, const cluster_view& cluste
   if (before.refused) return out;
   out.states = std::move(before.states);
   if (!pod.nominated.empty())
-    if (auto node = cluster.find_node(pod.nominated); node && (!before.only || before.only->contains(node->name)) && fits(by, out.states, pod, *node, cluster).why) {
+    if (auto node = cluster.find_node(pod.nominated);
+        node && (!before.only || before.only->contains(node->name)) && fits(by, out.states, pod, *node, cluster).why) {
       out.node = node;
       out.feasible = 1;
       return out;

@@ -1,6 +1,7 @@
 // cycle.h: where one pod goes: a pure function of the pod, the cluster and the profile.
 //
-//   prefilters ─▶ its nominated node, if that fits ─▶ filters over all nodes ─▶ scores ─▶ the best, one of the best by lot
+//   prefilters ─▶ its nominated node, if that fits ─▶ filters over all nodes ─▶ scores ─▶ the best, one of the best by
+//   lot
 //        │ refused                                       │ none passed
 //        └────────────▶ diagnosis: why, by node ◀────────┘
 //
@@ -28,23 +29,23 @@ struct refusal {
 };
 
 struct diagnosis {
-  std::size_t nodes = 0;                  // of the cluster
-  std::string before;                     // a prefilter refused all; its words
+  std::size_t nodes = 0;  // of the cluster
+  std::string before;     // a prefilter refused all; its words
   std::vector<std::pair<const node_view*, refusal>> of_nodes;
-  verdict of_others;                      // nodes that weren't looked at
-  std::vector<const plugin*> plugins;     // that refused, each once
-  std::string after;                      // what preemption says
+  verdict of_others;                   // nodes that weren't looked at
+  std::vector<const plugin*> plugins;  // that refused, each once
+  std::string after;                   // what preemption says
   void blame(const plugin* p);
   // "0/3 nodes are available: 2 Insufficient cpu, … preemption: …", word for word.
   std::string text() const;
 };
 
 struct outcome {
-  const node_view* node = nullptr;        // null: refused, see why
+  const node_view* node = nullptr;  // null: refused, see why
   std::size_t feasible = 0;
-  std::int64_t score = 0;                 // of the chosen one
+  std::int64_t score = 0;  // of the chosen one
   diagnosis why;
-  filter_states states;                   // for preemption; empty when a prefilter refused
+  filter_states states;  // for preemption; empty when a prefilter refused
 };
 
 inline constexpr std::string_view no_nodes_text = "no nodes available to schedule pods";
@@ -52,7 +53,8 @@ inline constexpr std::string_view no_nodes_text = "no nodes available to schedul
 outcome place(const profile& by, const pod_view& pod, const cluster_view& cluster, random_source& random);
 
 // Whether the pod fits on `node`, pods of no less priority that are to come there counted too.
-refusal fits(const profile& by, const filter_states& states, const pod_view& pod, const node_view& node, const cluster_view& cluster);
+refusal fits(const profile& by, const filter_states& states, const pod_view& pod, const node_view& node,
+             const cluster_view& cluster);
 
 // For those who want to know all of it: each node's score, by plugin.
 struct node_score {
@@ -60,6 +62,7 @@ struct node_score {
   std::int64_t total;
   std::vector<std::int64_t> of;  // weighted, as profile::scorers
 };
-std::vector<node_score> scores_of(const profile& by, const pod_view& pod, std::span<const node_view* const> nodes, const cluster_view& cluster);
+std::vector<node_score> scores_of(const profile& by, const pod_view& pod, std::span<const node_view* const> nodes,
+                                  const cluster_view& cluster);
 
 }  // namespace kedge::control::scheduler

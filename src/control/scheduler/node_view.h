@@ -1,4 +1,5 @@
-// node_view.h: one node as the scheduler sees it: what it has, and the pods that are bound or assumed to be there, summed up.
+// node_view.h: one node as the scheduler sees it: what it has, and the pods that are bound or assumed to be there,
+// summed up.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +18,12 @@ struct node_view;
 struct pod_view {
   std::string ns, name, uid;
   pod_class_ref is;
-  std::string node;               // bound or assumed there; empty: pending
-  std::string nominated;          // status.nominatedNodeName
+  std::string node;                // bound or assumed there; empty: pending
+  std::string nominated;           // status.nominatedNodeName
   wall_time created{}, started{};  // started: status.startTime, else now
   bool terminating = false;
-  bool preempted = false;         // condition DisruptionTarget of the scheduler's own doing
-  bool assumed = false;           // bound here, and not yet seen bound
+  bool preempted = false;  // condition DisruptionTarget of the scheduler's own doing
+  bool assumed = false;    // bound here, and not yet seen bound
 
   std::string key() const { return ns + "/" + name; }
 };
@@ -30,8 +31,8 @@ using pod_ref = std::shared_ptr<pod_view>;
 
 // What an image is to the cluster.
 struct image_view {
-  std::int64_t size = 0;   // bytes, as the first node with it said
-  std::size_t nodes = 0;   // that have it
+  std::int64_t size = 0;  // bytes, as the first node with it said
+  std::size_t nodes = 0;  // that have it
 };
 
 struct node_view {

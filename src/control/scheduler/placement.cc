@@ -7,7 +7,9 @@ namespace kedge::control::scheduler {
 std::vector<taint> taints_of(const json::value& node) {
   std::vector<taint> out;
   if (auto list = node["spec"]["taints"].array())
-    for (auto& t : *list) out.push_back({std::string(t["key"].as_string()), std::string(t["value"].as_string()), std::string(t["effect"].as_string())});
+    for (auto& t : *list)
+      out.push_back({std::string(t["key"].as_string()), std::string(t["value"].as_string()),
+                     std::string(t["effect"].as_string())});
   return out;
 }
 
@@ -28,8 +30,8 @@ std::vector<toleration> tolerations_of(const json::value& list) {
   std::vector<toleration> out;
   if (auto all = list.array())
     for (auto& t : *all)
-      out.push_back({std::string(t["key"].as_string()), std::string(t["operator"].as_string()), std::string(t["value"].as_string()),
-                     std::string(t["effect"].as_string())});
+      out.push_back({std::string(t["key"].as_string()), std::string(t["operator"].as_string()),
+                     std::string(t["value"].as_string()), std::string(t["effect"].as_string())});
   return out;
 }
 

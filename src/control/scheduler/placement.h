@@ -1,5 +1,5 @@
-// placement.h: what a pod says about the nodes that it may run on (node selectors, affinity, tolerations), and what a node
-// says about pods (taints). Parsed once; pure. k8s.io/component-helpers/scheduling/corev1.
+// placement.h: what a pod says about the nodes that it may run on (node selectors, affinity, tolerations), and what a
+// node says about pods (taints). Parsed once; pure. k8s.io/component-helpers/scheduling/corev1.
 #pragma once
 
 #include <optional>

@@ -11,7 +11,8 @@ struct known_plugin {
   plugin_result (*make)(const json::value&);
 };
 
-// kube-scheduler's default order: what refuses most cheaply comes first, and the words of the first that refuses are told.
+// kube-scheduler's default order: what refuses most cheaply comes first, and the words of the first that refuses are
+// told.
 constexpr known_plugin known[] = {
     {"NodeName", 0, make_node_name},
     {"NodeUnschedulable", 0, make_node_unschedulable},

@@ -1,5 +1,5 @@
-// plugin.h: one rule of placing pods, as kube-scheduler's framework cuts it. A plugin keeps nothing between pods: what it finds
-// out before it looks at nodes is its state of the cycle.
+// plugin.h: one rule of placing pods, as kube-scheduler's framework cuts it. A plugin keeps nothing between pods: what
+// it finds out before it looks at nodes is its state of the cycle.
 //
 //   prefilter (once) ─▶ filter (each node) ─▶ prescore (once, over the nodes that passed) ─▶ score (each) ─▶ normalise
 //
@@ -25,8 +25,8 @@ inline constexpr std::int64_t score_max = 100;
 struct verdict {
   enum class kind : unsigned char {
     fits,
-    unschedulable,   // the removal of pods may help
-    unresolvable,    // it doesn't
+    unschedulable,  // the removal of pods may help
+    unresolvable,   // it doesn't
   } what = kind::fits;
   std::vector<std::string> reasons;
 
@@ -41,9 +41,9 @@ struct plugin_state {
 };
 
 struct prefiltered {
-  bool skip = false;                             // filter() has nothing to say
-  verdict refused;                               // no node will do
-  std::optional<std::set<std::string>> only;     // the nodes that are left
+  bool skip = false;                          // filter() has nothing to say
+  verdict refused;                            // no node will do
+  std::optional<std::set<std::string>> only;  // the nodes that are left
   std::unique_ptr<plugin_state> state;
 };
 
@@ -55,12 +55,18 @@ struct cluster_event {
     pod_updated,      // a placed pod's labels or requests
     pod_removed,      // a place got free
     pending_updated,  // the refused pod itself
-    namespaces, volumes, claims, classes, csi_nodes, devices, services,
+    namespaces,
+    volumes,
+    claims,
+    classes,
+    csi_nodes,
+    devices,
+    services,
     everything,
   } what = kind::everything;
   unsigned node_changes = 0;
-  const node_view* node = nullptr;        // as it is now
-  const pod_view* pod = nullptr;          // the one that came, changed or went
+  const node_view* node = nullptr;  // as it is now
+  const pod_view* pod = nullptr;    // the one that came, changed or went
 };
 
 class plugin {
@@ -70,19 +76,29 @@ class plugin {
 
   virtual bool filters() const noexcept { return false; }
   virtual prefiltered prefilter(const pod_view&, const cluster_view&) const { return {}; }
-  virtual verdict filter(const pod_view&, const node_view&, const plugin_state*, const cluster_view&) const { return {}; }
+  virtual verdict filter(const pod_view&, const node_view&, const plugin_state*, const cluster_view&) const {
+    return {};
+  }
   // `other` came to (+1) or left (-1) the node in a thought experiment.
-  virtual void moved(plugin_state&, const pod_view& /*pod*/, const pod_view& /*other*/, const node_view&, int, const cluster_view&) const {}
+  virtual void moved(plugin_state&, const pod_view& /*pod*/, const pod_view& /*other*/, const node_view&, int,
+                     const cluster_view&) const {}
 
   virtual bool scores() const noexcept { return false; }
   // Null: every node scores 0, and nothing is normalised.
-  virtual std::unique_ptr<plugin_state> prescore(const pod_view&, std::span<const node_view* const>, const cluster_view&) const { return nullptr; }
-  virtual std::int64_t score(const pod_view&, const node_view&, const plugin_state&, const cluster_view&) const { return 0; }
+  virtual std::unique_ptr<plugin_state> prescore(const pod_view&, std::span<const node_view* const>,
+                                                 const cluster_view&) const {
+    return nullptr;
+  }
+  virtual std::int64_t score(const pod_view&, const node_view&, const plugin_state&, const cluster_view&) const {
+    return 0;
+  }
   // To 0 … score_max.
   virtual void normalise(std::span<std::int64_t>, std::span<const node_view* const>, const plugin_state&) const {}
 
   // Whether the event may make a pod fit that this plugin refused (a queueing hint: KEP-4247).
-  virtual bool may_help(const cluster_event& e, const pod_view&) const { return e.what == cluster_event::kind::everything; }
+  virtual bool may_help(const cluster_event& e, const pod_view&) const {
+    return e.what == cluster_event::kind::everything;
+  }
 };
 
 // A state of what needs none.
@@ -93,8 +109,8 @@ struct no_state final : plugin_state {
 // kube-scheduler's DefaultNormalizeScore.
 void normalise_to_max(std::span<std::int64_t> scores, bool reverse);
 
-// A plugin by its name with its arguments (KubeSchedulerConfiguration's pluginConfig; null: the defaults). Null for a name that
-// is none; errc::invalid for arguments that can't be used.
+// A plugin by its name with its arguments (KubeSchedulerConfiguration's pluginConfig; null: the defaults). Null for a
+// name that is none; errc::invalid for arguments that can't be used.
 result<std::unique_ptr<plugin>> make_plugin(std::string_view name, const json::value& arguments);
 // All names, in the default order, with their weights.
 struct default_plugin {

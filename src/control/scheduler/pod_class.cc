@@ -62,7 +62,8 @@ void read_ports(pod_class& out, const json::value& spec) {
       auto port = p["hostPort"].as_integer();
       if (port == 0 && host_network) port = p["containerPort"].as_integer();
       if (port <= 0) continue;
-      out.ports.push_back({std::string(p["hostIP"].as_string("0.0.0.0")), std::string(p["protocol"].as_string("TCP")), port});
+      out.ports.push_back(
+          {std::string(p["hostIP"].as_string("0.0.0.0")), std::string(p["protocol"].as_string("TCP")), port});
       if (out.ports.back().ip.empty()) out.ports.back().ip = "0.0.0.0";
     }
   };
@@ -78,7 +79,8 @@ void read_volumes(pod_class& out, const json::value& pod) {
     if (v["persistentVolumeClaim"].is_object())
       out.claims.push_back({std::string(v["persistentVolumeClaim"]["claimName"].as_string()), false});
     else if (v["ephemeral"].is_object())
-      out.claims.push_back({std::string(pod["metadata"]["name"].as_string()) + "-" + std::string(v["name"].as_string()), true});
+      out.claims.push_back(
+          {std::string(pod["metadata"]["name"].as_string()) + "-" + std::string(v["name"].as_string()), true});
     else if (v["csi"].is_object())
       out.inline_drivers.emplace_back(v["csi"]["driver"].as_string());
     else if (v["image"].is_object())
@@ -86,12 +88,16 @@ void read_volumes(pod_class& out, const json::value& pod) {
     else if (auto& gce = v["gcePersistentDisk"]; gce.is_object())
       out.disks.push_back({"gcePersistentDisk", std::string(gce["pdName"].as_string()), gce["readOnly"].as_bool()});
     else if (auto& aws = v["awsElasticBlockStore"]; aws.is_object())
-      out.disks.push_back({"awsElasticBlockStore", std::string(aws["volumeID"].as_string()), aws["readOnly"].as_bool()});
+      out.disks.push_back(
+          {"awsElasticBlockStore", std::string(aws["volumeID"].as_string()), aws["readOnly"].as_bool()});
     else if (auto& iscsi = v["iscsi"]; iscsi.is_object())
       out.disks.push_back({"iscsi", std::string(iscsi["iqn"].as_string()), iscsi["readOnly"].as_bool()});
     else if (auto& rbd = v["rbd"]; rbd.is_object())
       for (std::size_t m = 0; m < rbd["monitors"].size(); ++m)
-        out.disks.push_back({"rbd", std::string(rbd["monitors"][m].as_string()) + "|" + std::string(rbd["pool"].as_string("rbd")) + "|" + std::string(rbd["image"].as_string()),
+        out.disks.push_back({"rbd",
+                             std::string(rbd["monitors"][m].as_string()) + "|" +
+                                 std::string(rbd["pool"].as_string("rbd")) + "|" +
+                                 std::string(rbd["image"].as_string()),
                              rbd["readOnly"].as_bool()});
   }
 }
@@ -102,12 +108,14 @@ struct counted {
 };
 
 counted count(const json::value& pod) {
-  static const pod::amounts both{{"cpu", schema::quantity::of_milli(default_milli_cpu)}, {"memory", schema::quantity::of(default_memory)}};
+  static const pod::amounts both{{"cpu", schema::quantity::of_milli(default_milli_cpu)},
+                                 {"memory", schema::quantity::of(default_memory)}};
   counted out;
   auto asked = pod::amounts_of_pod(pod, "requests", {.use_status = true});
   out.requests = resources::of(asked);
   // kube-scheduler's NodeResourcesFit scores what the containers ask for, not what the pod does as a whole.
-  out.scored = resources::of(pod::amounts_of_pod(pod, "requests", {.missing = &both, .use_status = true, .of_containers_alone = true}));
+  out.scored = resources::of(
+      pod::amounts_of_pod(pod, "requests", {.missing = &both, .use_status = true, .of_containers_alone = true}));
   out.nonzero = out.scored;
   if (!pod["spec"]["resources"]["requests"].empty()) {
     pod::amounts missing;
@@ -125,7 +133,8 @@ void read_owner(pod_class& out, const json::value& pod) {
     auto& o = owners[i];
     if (!o["controller"].as_bool()) continue;
     auto version = o["apiVersion"].as_string(), kind = o["kind"].as_string();
-    if ((version == "v1" && kind == "ReplicationController") || (version == "apps/v1" && (kind == "ReplicaSet" || kind == "StatefulSet"))) {
+    if ((version == "v1" && kind == "ReplicationController") ||
+        (version == "apps/v1" && (kind == "ReplicaSet" || kind == "StatefulSet"))) {
       out.owner_kind = kind;
       out.owner_name = o["name"].as_string();
     }
@@ -143,8 +152,9 @@ std::string key_of(const json::value& pod, const counted& amounts) {
   json::object out;
   out.append("ns", pod["metadata"]["namespace"]);
   out.append("labels", pod["metadata"]["labels"]);
-  keep(out, spec, {"nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "priority", "preemptionPolicy", "schedulerName",
-                   "schedulingGates", "hostNetwork"});
+  keep(out, spec,
+       {"nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "priority", "preemptionPolicy",
+        "schedulerName", "schedulingGates", "hostNetwork"});
   json::array numbers;
   for (auto* r : {&amounts.requests, &amounts.nonzero, &amounts.scored}) {
     numbers.emplace_back(r->milli_cpu);
@@ -172,7 +182,9 @@ std::string key_of(const json::value& pod, const counted& amounts) {
   bool own_claims = false;
   for (std::size_t i = 0; i < spec["volumes"].size(); ++i) {
     json::object v;
-    keep(v, spec["volumes"][i], {"persistentVolumeClaim", "ephemeral", "csi", "image", "gcePersistentDisk", "awsElasticBlockStore", "iscsi", "rbd"});
+    keep(v, spec["volumes"][i],
+         {"persistentVolumeClaim", "ephemeral", "csi", "image", "gcePersistentDisk", "awsElasticBlockStore", "iscsi",
+          "rbd"});
     if (v.empty()) continue;
     if (v.find("ephemeral")) {
       own_claims = true;
@@ -212,8 +224,10 @@ pod_class parse(const json::value& pod, counted amounts) {
     (spread[i]["whenUnsatisfiable"].as_string() == "DoNotSchedule" ? out.spread : out.soft_spread)
         .push_back(constraint_of(spread[i], pod["metadata"]["labels"]));
   for (auto list : {"initContainers", "containers"})
-    for (std::size_t i = 0; i < spec[list].size(); ++i) out.images.push_back(image_with_tag(spec[list][i]["image"].as_string()));
-  for (std::size_t i = 0; i < spec["schedulingGates"].size(); ++i) out.gates.emplace_back(spec["schedulingGates"][i]["name"].as_string());
+    for (std::size_t i = 0; i < spec[list].size(); ++i)
+      out.images.push_back(image_with_tag(spec[list][i]["image"].as_string()));
+  for (std::size_t i = 0; i < spec["schedulingGates"].size(); ++i)
+    out.gates.emplace_back(spec["schedulingGates"][i]["name"].as_string());
   read_owner(out, pod);
   read_ports(out, spec);
   read_volumes(out, pod);
@@ -234,8 +248,10 @@ bool means(const affinity_term& term, const pod_class& other, const label_set& n
   return there && matches(term.selector, other.labels);
 }
 
-bool means_all(const std::vector<affinity_term>& terms, const pod_class& other, const label_set& namespace_labels) noexcept {
-  return !terms.empty() && std::all_of(terms.begin(), terms.end(), [&](auto& t) { return means(t, other, namespace_labels); });
+bool means_all(const std::vector<affinity_term>& terms, const pod_class& other,
+               const label_set& namespace_labels) noexcept {
+  return !terms.empty() &&
+         std::all_of(terms.begin(), terms.end(), [&](auto& t) { return means(t, other, namespace_labels); });
 }
 
 std::string image_with_tag(std::string_view image) {

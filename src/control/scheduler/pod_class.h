@@ -1,5 +1,5 @@
-// pod_class.h: all that the scheduler must know of a pod but for its name, place and age. Pods of one template are of one
-// class: it is parsed once and shared, and what was found out for one of them holds for the others.
+// pod_class.h: all that the scheduler must know of a pod but for its name, place and age. Pods of one template are of
+// one class: it is parsed once and shared, and what was found out for one of them holds for the others.
 #pragma once
 
 #include <memory>
@@ -40,7 +40,9 @@ struct host_port {
 struct disk {
   std::string kind, id;
   bool read_only = false;
-  bool clashes(const disk& o) const noexcept { return kind == o.kind && id == o.id && !(shares() && read_only && o.read_only); }
+  bool clashes(const disk& o) const noexcept {
+    return kind == o.kind && id == o.id && !(shares() && read_only && o.read_only);
+  }
   bool shares() const noexcept { return kind != "awsElasticBlockStore"; }  // read-only in two pods is fine
 };
 
@@ -64,25 +66,27 @@ struct pod_class {
   std::vector<toleration> tolerations;
   std::vector<host_port> ports;
   std::vector<affinity_term> affinity, anti_affinity, preferred_affinity, preferred_anti_affinity;
-  bool has_spread = false;                       // spec.topologySpreadConstraints isn't empty
+  bool has_spread = false;                             // spec.topologySpreadConstraints isn't empty
   std::vector<spread_constraint> spread, soft_spread;  // DoNotSchedule, ScheduleAnyway
-  std::vector<std::string> images;               // of containers, init containers, image volumes; with their tags
+  std::vector<std::string> images;                     // of containers, init containers, image volumes; with their tags
   std::size_t image_count = 0;
   std::vector<std::string> gates;
   std::vector<disk> disks;
   std::vector<volume_claim> claims;
-  std::vector<std::string> inline_drivers;       // CSI drivers of volumes inside of the pod
-  std::string owner_kind, owner_name;            // the controller, when it is one whose selector spreads its pods
+  std::vector<std::string> inline_drivers;  // CSI drivers of volumes inside of the pod
+  std::string owner_kind, owner_name;       // the controller, when it is one whose selector spreads its pods
 
   bool has_affinity() const noexcept {
-    return !affinity.empty() || !anti_affinity.empty() || !preferred_affinity.empty() || !preferred_anti_affinity.empty();
+    return !affinity.empty() || !anti_affinity.empty() || !preferred_affinity.empty() ||
+           !preferred_anti_affinity.empty();
   }
 };
 using pod_class_ref = std::shared_ptr<const pod_class>;
 
 // Whether `term` means pods of `other`, whose namespace has `namespace_labels`.
 bool means(const affinity_term& term, const pod_class& other, const label_set& namespace_labels) noexcept;
-bool means_all(const std::vector<affinity_term>& terms, const pod_class& other, const label_set& namespace_labels) noexcept;
+bool means_all(const std::vector<affinity_term>& terms, const pod_class& other,
+               const label_set& namespace_labels) noexcept;
 
 // "docker.io/x" → "docker.io/x:latest".
 std::string image_with_tag(std::string_view image);

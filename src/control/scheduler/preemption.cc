@@ -16,7 +16,8 @@ bool more_important(const pod_ref& a, const pod_ref& b) {
 // A node with and without some of its pods, and what the filters know then.
 class experiment {
  public:
-  experiment(const profile& by, const pod_view& pod, const filter_states& states, const node_view& node, const cluster_view& cluster)
+  experiment(const profile& by, const pod_view& pod, const filter_states& states, const node_view& node,
+             const cluster_view& cluster)
       : by_(by), pod_(pod), states_(states.clone()), node_(node), cluster_(cluster) {}
 
   void remove(const pod_ref& p) {
@@ -42,7 +43,8 @@ class experiment {
 };
 
 // Of `pods`, in order, those whose going some budget doesn't allow any more, and the others.
-void split_by_budgets(const std::vector<pod_ref>& pods, std::span<const budget_view> budgets, std::vector<pod_ref>& violating, std::vector<pod_ref>& others) {
+void split_by_budgets(const std::vector<pod_ref>& pods, std::span<const budget_view> budgets,
+                      std::vector<pod_ref>& violating, std::vector<pod_ref>& others) {
   std::vector<std::int64_t> left;
   for (auto& b : budgets) left.push_back(b.allowed);
   for (auto& p : pods) {
@@ -64,7 +66,8 @@ struct candidate {
 };
 
 // The fewest pods of `node` that must go: all of less priority go, then each that may stay comes back.
-refusal try_node(const profile& by, const pod_view& pod, const filter_states& states, const node_view& node, const cluster_view& cluster, candidate& out) {
+refusal try_node(const profile& by, const pod_view& pod, const filter_states& states, const node_view& node,
+                 const cluster_view& cluster, candidate& out) {
   std::vector<pod_ref> lower;
   for (auto& p : node.pods)
     if (p->is->priority < pod.is->priority) lower.push_back(p);
@@ -124,13 +127,15 @@ std::string_view not_eligible(const pod_view& pod, const outcome& refused, const
   for (auto& [n, no] : refused.why.of_nodes)
     if (n == node && no.why.what == verdict::kind::unresolvable) return {};
   for (auto& p : node->pods)
-    if (p->is->priority < pod.is->priority && p->terminating && p->preempted) return "not eligible due to a terminating pod on the nominated node.";
+    if (p->is->priority < pod.is->priority && p->terminating && p->preempted)
+      return "not eligible due to a terminating pod on the nominated node.";
   return {};
 }
 
 }  // namespace
 
-preemption find_victims(const profile& by, const pod_view& pod, const outcome& refused, const cluster_view& cluster, random_source& random) {
+preemption find_victims(const profile& by, const pod_view& pod, const outcome& refused, const cluster_view& cluster,
+                        random_source& random) {
   preemption out;
   if (auto why = not_eligible(pod, refused, cluster); !why.empty()) {
     out.message = fmt::format("preemption: {}", why);
@@ -143,7 +148,8 @@ preemption find_victims(const profile& by, const pod_view& pod, const outcome& r
   diagnosis why;
   why.nodes = cluster.nodes().size();
   if (!may_help.empty()) {
-    auto wanted = std::max(static_cast<std::int64_t>(may_help.size()) * by.candidates_percent / 100, by.candidates_least);
+    auto wanted =
+        std::max(static_cast<std::int64_t>(may_help.size()) * by.candidates_percent / 100, by.candidates_least);
     auto start = random.below(may_help.size());
     for (std::size_t i = 0; i < may_help.size(); ++i) {
       auto& node = *may_help[(start + i) % may_help.size()];
@@ -169,7 +175,8 @@ preemption find_victims(const profile& by, const pod_view& pod, const outcome& r
   out.node = best.node;
   out.victims = best.victims;
   out.violations = best.violations;
-  out.message = fmt::format("preemption: found a potential placement for pod on node {}, preempting {} victims", best.node->name, best.victims.size());
+  out.message = fmt::format("preemption: found a potential placement for pod on node {}, preempting {} victims",
+                            best.node->name, best.victims.size());
   return out;
 }
 

@@ -1,4 +1,5 @@
-// preemption.h: which pods of less priority would have to go so that a pod fits (kube-scheduler's DefaultPreemption). Pure.
+// preemption.h: which pods of less priority would have to go so that a pod fits (kube-scheduler's DefaultPreemption).
+// Pure.
 #pragma once
 
 #include "control/scheduler/cycle.h"
@@ -13,6 +14,7 @@ struct preemption {
   std::string message;              // for the diagnosis, with "preemption: " in front
 };
 
-preemption find_victims(const profile& by, const pod_view& pod, const outcome& refused, const cluster_view& cluster, random_source& random);
+preemption find_victims(const profile& by, const pod_view& pod, const outcome& refused, const cluster_view& cluster,
+                        random_source& random);
 
 }  // namespace kedge::control::scheduler

@@ -17,7 +17,7 @@ struct profile {
   std::vector<std::unique_ptr<plugin>> plugins;  // that this profile has, in order
   std::vector<const plugin*> filters;
   std::vector<scorer> scorers;
-  bool preempts = true;  // DefaultPreemption is on
+  bool preempts = true;                                          // DefaultPreemption is on
   std::int64_t candidates_percent = 10, candidates_least = 100;  // its arguments: nodes looked at for victims
 };
 

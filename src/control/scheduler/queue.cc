@@ -115,7 +115,8 @@ void queue::retry(const pod_ref& p, time_point now) {
 std::size_t queue::happened(const cluster_event& event, time_point now) {
   std::vector<entry*> helped;
   for (auto& [at, e] : refused_) {
-    const bool any = e->by.empty() || std::any_of(e->by.begin(), e->by.end(), [&](auto p) { return p->may_help(event, *e->pod); });
+    const bool any =
+        e->by.empty() || std::any_of(e->by.begin(), e->by.end(), [&](auto p) { return p->may_help(event, *e->pod); });
     if (any) helped.push_back(e);
   }
   for (auto e : helped) {

@@ -1,7 +1,10 @@
 // queue.h: the pods that wait for a place. Pure but for the times that it is given.
 //
-//   add ─▶ active (priority, then age) ─▶ pop ─▶ tried: placed │ refused by plugins ─▶ unschedulable ─▶ an event that may help ─▶ backoff ─▶ active
-//                                                              │ failed otherwise ───────────────────────────────────────────▶ backoff ─▶ active
+//   add ─▶ active (priority, then age) ─▶ pop ─▶ tried: placed │ refused by plugins ─▶ unschedulable ─▶ an event that
+//   may help ─▶ backoff ─▶ active
+//                                                              │ failed otherwise
+//                                                              ───────────────────────────────────────────▶ backoff ─▶
+//                                                              active
 //   gated pods wait beside, until their gates go
 //
 // Bounded by the number of pods that exist.
@@ -30,7 +33,8 @@ class queue {
   void add(const pod_ref& p, time_point now);
   void remove(std::string_view key);
 
-  // The next to be tried, now being tried; null when none is ready. It stays known until remove() or refuse() or retry().
+  // The next to be tried, now being tried; null when none is ready. It stays known until remove() or refuse() or
+  // retry().
   pod_ref pop(time_point now);
   // No node will do; `by` are the plugins that said so (none: any event may help).
   void refuse(const pod_ref& p, std::vector<const plugin*> by, time_point now);
@@ -54,7 +58,7 @@ class queue {
     pod_ref pod;
     place at = place::active;
     unsigned attempts = 0, failures = 0;
-    time_point since{};      // in the queue, for the order
+    time_point since{};  // in the queue, for the order
     time_point backoff_end{};
     time_point refused_at{};
     std::vector<const plugin*> by;

@@ -5,7 +5,8 @@
 namespace kedge::control::scheduler {
 
 bool is_extended(std::string_view name) noexcept {
-  return name.find('/') != std::string_view::npos && name.find("kubernetes.io/") == std::string_view::npos && !name.starts_with("requests.");
+  return name.find('/') != std::string_view::npos && name.find("kubernetes.io/") == std::string_view::npos &&
+         !name.starts_with("requests.");
 }
 
 bool is_scalar(std::string_view name) noexcept {
@@ -29,7 +30,8 @@ resources resources::of(const pod::amounts& list) {
 }
 
 static auto place_of(auto& scalars, std::string_view name) {
-  return std::lower_bound(scalars.begin(), scalars.end(), name, [](auto& a, std::string_view n) { return a.first < n; });
+  return std::lower_bound(scalars.begin(), scalars.end(), name,
+                          [](auto& a, std::string_view n) { return a.first < n; });
 }
 
 std::int64_t resources::scalar(std::string_view name) const noexcept {

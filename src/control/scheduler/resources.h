@@ -1,4 +1,5 @@
-// resources.h: amounts as the scheduler counts them: thousandths of a core, bytes, and plain numbers of everything else.
+// resources.h: amounts as the scheduler counts them: thousandths of a core, bytes, and plain numbers of everything
+// else.
 #pragma once
 
 #include <cstdint>

@@ -32,19 +32,25 @@ std::string note(std::string text) {
 class run {
  public:
   run(context& c, const configuration& settings)
-      : c_(c), settings_(settings), queue_({.backoff_first = settings.backoff_first, .backoff_most = settings.backoff_most}), events_(c.objects, "default-scheduler") {}
+      : c_(c),
+        settings_(settings),
+        queue_({.backoff_first = settings.backoff_first, .backoff_most = settings.backoff_most}),
+        events_(c.objects, "default-scheduler") {}
 
   task<void> go() {
     reactor::scope all;
     auto& store = c_.objects.objects_store();
-    auto watch = [&](std::string_view group, std::string_view version, std::string_view plural, void (run::*see)(const json::value&, bool gone),
-                     void (cluster_view::*forget)()) {
+    auto watch = [&](std::string_view group, std::string_view version, std::string_view plural,
+                     void (run::*see)(const json::value&, bool gone), void (cluster_view::*forget)()) {
       auto prefix = c_.objects.prefix({std::string(group), std::string(version), std::string(plural)});
-      all.spawn(follow(store, prefix, [this, see](const store::event& e) {
-        auto v = json::parse(e.object->bytes());
-        if (v) (this->*see)(*v, e.type == store::event_type::deleted);
-        wake_.set();
-      }, [this, forget] { (cluster_.*forget)(); }));
+      all.spawn(follow(
+          store, prefix,
+          [this, see](const store::event& e) {
+            auto v = json::parse(e.object->bytes());
+            if (v) (this->*see)(*v, e.type == store::event_type::deleted);
+            wake_.set();
+          },
+          [this, forget] { (cluster_.*forget)(); }));
     };
     watch("", "v1", "nodes", &run::see_node, &cluster_view::forget_nodes);
     watch("", "v1", "namespaces", &run::see_namespace, &cluster_view::forget_namespaces);
@@ -67,7 +73,8 @@ class run {
       cluster_.remove_node(name);
       return;
     }
-    if (auto changed = cluster_.set_node(node)) happened({.what = event_kind::node, .node_changes = changed, .node = cluster_.find_node(name)});
+    if (auto changed = cluster_.set_node(node))
+      happened({.what = event_kind::node, .node_changes = changed, .node = cluster_.find_node(name)});
   }
   void see_namespace(const json::value& ns, bool gone) {
     auto name = ns["metadata"]["name"].as_string();
@@ -95,7 +102,8 @@ class run {
       if (!before) return;
       queue_.remove(before->key());
       cluster_.remove_pod(ns, name);
-      if (!before->node.empty() || !before->nominated.empty()) happened({.what = event_kind::pod_removed, .pod = before.get()});
+      if (!before->node.empty() || !before->nominated.empty())
+        happened({.what = event_kind::pod_removed, .pod = before.get()});
       return;
     }
     auto p = cluster_.read_pod(pod, reactor::loop::current().wall_now());
@@ -191,7 +199,8 @@ class run {
       happened({.what = event_kind::pod_removed, .pod = p.get()});
       co_return;
     }
-    co_await events_.record(about(*p), "Normal", "Scheduled", fmt::format("Successfully assigned {}/{} to {}", p->ns, p->name, node));
+    co_await events_.record(about(*p), "Normal", "Scheduled",
+                            fmt::format("Successfully assigned {}/{} to {}", p->ns, p->name, node));
   }
 
   task<void> tell_refused(pod_ref p, std::string text, std::optional<std::string> nominated, preemption victims) {
@@ -209,7 +218,8 @@ class run {
       return changed;
     };
     auto told = co_await c_.objects.modify(pods, p->ns, p->name, change, "status");
-    if (!told && told.error().code != 404) log::debug("scheduler: the condition of {}: {}", p->key(), told.error().message);
+    if (!told && told.error().code != 404)
+      log::debug("scheduler: the condition of {}: {}", p->key(), told.error().message);
     if (victims.node) co_await preempt(p, std::move(victims));
     --writing_;
     wake_.set();
@@ -227,12 +237,14 @@ class run {
       if (!marked) continue;
       auto gone = co_await c_.objects.remove(pods, v->ns, v->name, {.uid = v->uid});
       if (!gone) continue;
-      co_await events_.record(about(*v), "Normal", "Preempted", fmt::format("Preempted by pod {} on node {}", p->uid, v->node));
+      co_await events_.record(about(*v), "Normal", "Preempted",
+                              fmt::format("Preempted by pod {} on node {}", p->uid, v->node));
     }
   }
 
   // True when the pod's status is another now.
-  static bool set_condition(json::value& pod, std::string_view type, std::string_view status, std::string_view reason, std::string_view message) {
+  static bool set_condition(json::value& pod, std::string_view type, std::string_view status, std::string_view reason,
+                            std::string_view message) {
     auto now = format_rfc3339(reactor::loop::current().wall_now());
     auto& list = pod.member("status").member("conditions").make_array();
     for (auto& c : list) {
@@ -245,13 +257,16 @@ class run {
       if (flipped) c.set("lastTransitionTime", now);
       return true;
     }
-    json::object made{{"type", type}, {"status", status}, {"lastProbeTime", nullptr}, {"lastTransitionTime", now}, {"reason", reason}, {"message", message}};
+    json::object made{{"type", type},     {"status", status},  {"lastProbeTime", nullptr}, {"lastTransitionTime", now},
+                      {"reason", reason}, {"message", message}};
     list.emplace_back(std::move(made));
     return true;
   }
 
   static json::value about(const pod_view& p) {
-    return json::object{{"kind", "Pod"}, {"apiVersion", "v1"}, {"metadata", json::object{{"name", p.name}, {"namespace", p.ns}, {"uid", p.uid}}}};
+    return json::object{{"kind", "Pod"},
+                        {"apiVersion", "v1"},
+                        {"metadata", json::object{{"name", p.name}, {"namespace", p.ns}, {"uid", p.uid}}}};
   }
   static time_point now() { return reactor::loop::current().now(); }
 

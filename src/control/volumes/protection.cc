@@ -1,6 +1,6 @@
-// protection.cc: takes the finalizers off volumes and claims that are being deleted and no longer used: a claim by no pod, a volume by
-// no claim; puts them on where admission didn't; and says of a bound claim whether a pod uses it (condition Unused):
-// persistentvolumeclaim-protection-controller and persistentvolume-protection-controller.
+// protection.cc: takes the finalizers off volumes and claims that are being deleted and no longer used: a claim by no
+// pod, a volume by no claim; puts them on where admission didn't; and says of a bound claim whether a pod uses it
+// (condition Unused): persistentvolumeclaim-protection-controller and persistentvolume-protection-controller.
 //
 // Which pods use a claim is asked of the store's index.
 #include "api/indexes.h"
@@ -48,17 +48,20 @@ bool is_terminated(const json::value& pod) {
 }
 
 // A pod that no node has yet can't use a claim any more that is being deleted: its node would refuse it.
-bool keeps(const json::value& pod, const std::string& claim) { return !node_of(pod).empty() && names(pod, claim, !is_shut_down(pod)); }
+bool keeps(const json::value& pod, const std::string& claim) {
+  return !node_of(pod).empty() && names(pod, claim, !is_shut_down(pod));
+}
 bool uses(const json::value& pod, const std::string& claim) { return !is_terminated(pod) && names(pod, claim, true); }
 
 bool any_pod(const view& cluster, const json::value& claim, bool (*how)(const json::value&, const std::string&)) {
   auto about = reference_to(claim);
   bool found = false;
-  cluster.cluster().scan(api::pods_by_claim, about.name, cluster.prefix(pods, about.ns), {}, [&](const store::object_ref& o) {
-    auto pod = value_of(o);
-    found = pod && how(*pod, about.name);
-    return !found;
-  });
+  cluster.cluster().scan(api::pods_by_claim, about.name, cluster.prefix(pods, about.ns), {},
+                         [&](const store::object_ref& o) {
+                           auto pod = value_of(o);
+                           found = pod && how(*pod, about.name);
+                           return !found;
+                         });
   return found;
 }
 
@@ -81,9 +84,13 @@ plan look_at_claim(const view& cluster, const std::string& key, const moment& no
   if (!is_deleting(*claim) && phase_of(*claim) == "Bound") {
     auto next = *claim;
     bool used = any_pod(cluster, *claim, uses);
-    auto changed = used ? set_condition(next, {"Unused", "False", "PodUsingPVC", "A pod is currently referencing this PVC"}, now.wall)
-                        : set_condition(next, {"Unused", "True", "NoPodsUsingPVC", "No pods are currently referencing this PVC"}, now.wall);
-    if (changed) return p.write(update_of(claims, std::move(next), "status"));  // whose event brings it back for the rest
+    auto changed =
+        used ? set_condition(next, {"Unused", "False", "PodUsingPVC", "A pod is currently referencing this PVC"},
+                             now.wall)
+             : set_condition(next, {"Unused", "True", "NoPodsUsingPVC", "No pods are currently referencing this PVC"},
+                             now.wall);
+    if (changed)
+      return p.write(update_of(claims, std::move(next), "status"));  // whose event brings it back for the rest
   }
   return settle_finalizer(claims, *claim, claim_finalizer, is_deleting(*claim) && any_pod(cluster, *claim, keeps));
 }
@@ -110,6 +117,8 @@ std::unique_ptr<controller> make_claim_protection(const settings&) {
   return plain_controller({{claims, living_key}, {pods, claims_of_pod}}, look_at_claim);
 }
 
-std::unique_ptr<controller> make_volume_protection(const settings&) { return plain_controller({{volumes, living_key}}, look_at_volume); }
+std::unique_ptr<controller> make_volume_protection(const settings&) {
+  return plain_controller({{volumes, living_key}}, look_at_volume);
+}
 
 }  // namespace kedge::control

@@ -20,7 +20,8 @@ std::string claim_name(const json::value& claim_template, const json::value& set
 
 // The reference means an object of this name, perhaps an earlier one.
 bool refers_to(const json::value& reference, const json::value& object, const owner_kind& k) {
-  return reference["apiVersion"].as_string() == k.api_version && reference["kind"].as_string() == k.kind && reference["name"].as_string() == name_of(object);
+  return reference["apiVersion"].as_string() == k.api_version && reference["kind"].as_string() == k.kind &&
+         reference["name"].as_string() == name_of(object);
 }
 
 bool owned_by(const json::value& claim, const json::value& owner) {
@@ -77,7 +78,8 @@ owners_wanted wanted(const json::value& set, std::int64_t ordinal, const retenti
 }
 
 bool is_up_to_date(const json::value& claim, const json::value& set, const json::value& pod, std::int64_t ordinal) {
-  if (is_stale(claim, set, set_kind) || is_stale(claim, pod, pod_kind)) return true;  // an earlier one's, which takes it along
+  if (is_stale(claim, set, set_kind) || is_stale(claim, pod, pod_kind))
+    return true;  // an earlier one's, which takes it along
   retention r(set);
   if (managed_by_another(claim, set, pod, r)) return !owned_by(claim, set) && !owned_by(claim, pod);
   if (owned_without_control(claim, set, pod)) return false;
@@ -85,7 +87,8 @@ bool is_up_to_date(const json::value& claim, const json::value& set, const json:
   return owned_by(claim, set) == w.set && owned_by(claim, pod) == w.pod;
 }
 
-json::value with_owners(const json::value& claim, const json::value& set, const json::value& pod, std::int64_t ordinal) {
+json::value with_owners(const json::value& claim, const json::value& set, const json::value& pod,
+                        std::int64_t ordinal) {
   retention r(set);
   const bool foreign = managed_by_another(claim, set, pod, r);
   auto next = claim;
@@ -99,7 +102,8 @@ json::value with_owners(const json::value& claim, const json::value& set, const 
   return next;
 }
 
-const json::value* standing(const view& cluster, const json::value& set, const json::value& claim_template, std::int64_t ordinal) {
+const json::value* standing(const view& cluster, const json::value& set, const json::value& claim_template,
+                            std::int64_t ordinal) {
   return cluster.get(claims, set["metadata"]["namespace"].as_string(), claim_name(claim_template, set, ordinal));
 }
 
@@ -145,7 +149,8 @@ bool uses_claims(const json::value& pod, const json::value& set, std::int64_t or
   for (std::size_t i = 0; i < templates.size(); ++i) {
     bool found = false;
     for (std::size_t v = 0; v < volumes.size(); ++v)
-      found |= name_of(templates[i]) == volumes[v]["name"].as_string() && volumes[v]["persistentVolumeClaim"]["claimName"].as_string() == claim_name(templates[i], set, ordinal);
+      found |= name_of(templates[i]) == volumes[v]["name"].as_string() &&
+               volumes[v]["persistentVolumeClaim"]["claimName"].as_string() == claim_name(templates[i], set, ordinal);
     if (!found) return false;
   }
   return true;
@@ -156,11 +161,15 @@ void use_claims(json::value& spec, const json::value& set, std::int64_t ordinal)
   if (templates.empty()) return;
   json::array list;
   for (std::size_t i = 0; i < templates.size(); ++i)
-    list.emplace_back(json::object{{"name", name_of(templates[i])}, {"persistentVolumeClaim", json::object{{"claimName", claim_name(templates[i], set, ordinal)}}}});
+    list.emplace_back(
+        json::object{{"name", name_of(templates[i])},
+                     {"persistentVolumeClaim", json::object{{"claimName", claim_name(templates[i], set, ordinal)}}}});
   const auto own = list.size();
   for (std::size_t v = 0; v < spec["volumes"].size(); ++v) {
     auto& volume = spec["volumes"][v];
-    if (std::none_of(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(own), [&](auto& o) { return o["name"] == volume["name"]; })) list.push_back(volume);
+    if (std::none_of(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(own),
+                     [&](auto& o) { return o["name"] == volume["name"]; }))
+      list.push_back(volume);
   }
   spec.set("volumes", std::move(list));
 }
@@ -169,11 +178,13 @@ bool claim_is_stale(const view& cluster, const json::value& set, const json::val
   if (!retention(set).when_scaled) return false;
   auto& templates = set["spec"]["volumeClaimTemplates"];
   for (std::size_t i = 0; i < templates.size(); ++i)
-    if (auto claim = standing(cluster, set, templates[i], ordinal); claim && is_stale(*claim, pod, pod_kind)) return true;
+    if (auto claim = standing(cluster, set, templates[i], ordinal); claim && is_stale(*claim, pod, pod_kind))
+      return true;
   return false;
 }
 
-std::vector<change> claim_owners(const view& cluster, const json::value& set, const json::value& pod, std::int64_t ordinal, plan& p) {
+std::vector<change> claim_owners(const view& cluster, const json::value& set, const json::value& pod,
+                                 std::int64_t ordinal, plan& p) {
   std::vector<change> out;
   auto& templates = set["spec"]["volumeClaimTemplates"];
   for (std::size_t i = 0; i < templates.size(); ++i) {
@@ -181,7 +192,10 @@ std::vector<change> claim_owners(const view& cluster, const json::value& set, co
     if (!claim || is_up_to_date(*claim, set, pod, ordinal)) continue;
     if (managed_by_another(*claim, set, pod, retention(set)))
       p.tell(reference_to(set), "ConflictingController",
-             fmt::format("PersistentVolumeClaim {} has a conflicting OwnerReference that acts as a manging controller, the retention policy is ignored for this claim", name_of(*claim)), true);
+             fmt::format("PersistentVolumeClaim {} has a conflicting OwnerReference that acts as a manging controller, "
+                         "the retention policy is ignored for this claim",
+                         name_of(*claim)),
+             true);
     out.push_back(update_of(claims, with_owners(*claim, set, pod, ordinal)));
   }
   return out;

@@ -1,5 +1,5 @@
-// claims.h: the claims of a StatefulSet's pods: "data-db-0" of the template "data" of the set "db", and who owns them by the
-// retention policy (KEP-1847). Pure.
+// claims.h: the claims of a StatefulSet's pods: "data-db-0" of the template "data" of the set "db", and who owns them
+// by the retention policy (KEP-1847). Pure.
 #pragma once
 
 #include <string_view>
@@ -23,7 +23,9 @@ void use_claims(json::value& pod_spec, const json::value& set, std::int64_t ordi
 
 // A claim that still belongs to an earlier pod of this name, and goes with it.
 bool claim_is_stale(const view& cluster, const json::value& set, const json::value& pod, std::int64_t ordinal);
-// Updates of the claims whose owners aren't what the retention policy says; a claim that somebody else manages is told of in `p`.
-std::vector<change> claim_owners(const view& cluster, const json::value& set, const json::value& pod, std::int64_t ordinal, plan& p);
+// Updates of the claims whose owners aren't what the retention policy says; a claim that somebody else manages is told
+// of in `p`.
+std::vector<change> claim_owners(const view& cluster, const json::value& set, const json::value& pod,
+                                 std::int64_t ordinal, plan& p);
 
 }  // namespace kedge::control

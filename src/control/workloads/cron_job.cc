@@ -1,7 +1,8 @@
 // cron_job.cc: CronJobs: a Job at each time of a schedule (cronjob-controller).
 //
 //   its Jobs ─▶ finished ones beyond the limits go ─▶ those that run are in status.active ─▶ is a time due?
-//        ─▶ too late │ one runs and may not have company │ the one that runs is replaced ─▶ the Job of that time, by its name
+//        ─▶ too late │ one runs and may not have company │ the one that runs is replaced ─▶ the Job of that time, by
+//        its name
 //
 // A Job is noted in the status by the look that sees it: its name and its annotation say which time it is of.
 #include <fmt/chrono.h>
@@ -53,8 +54,8 @@ std::string local_text(wall_time t, const time_zone& zone) {
 
 // Which of a schedule's times are due.
 struct due_times {
-  wall_time since;                    // what the next one is counted from
-  std::optional<wall_time> last;      // the last that is due
+  wall_time since;                // what the next one is counted from
+  std::optional<wall_time> last;  // the last that is due
   bool any_missed = false, many = false, too_dense = false;
 };
 due_times times_of(const json::value& cron, const api::cron_schedule& schedule, wall_time now, bool with_deadline) {
@@ -75,7 +76,9 @@ due_times times_of(const json::value& cron, const api::cron_schedule& schedule, 
   }
   auto between = std::chrono::round<std::chrono::seconds>(*second - *first).count();
   auto missed = std::chrono::duration_cast<std::chrono::seconds>(now - *first).count() / between + 1;
-  for (auto t = schedule.next(*first + std::chrono::seconds((missed - 2) * between)); t && *t <= now; t = schedule.next(*t)) out.last = t;
+  for (auto t = schedule.next(*first + std::chrono::seconds((missed - 2) * between)); t && *t <= now;
+       t = schedule.next(*t))
+    out.last = t;
   out.any_missed = missed > 0;
   out.many = missed > many_missed;
   return out;
@@ -88,12 +91,19 @@ duration until_next(const json::value& cron, const api::cron_schedule& schedule,
   return next ? std::max(duration(*next - now), duration::zero()) + a_little_later : std::chrono::hours(24);
 }
 
-std::shared_ptr<const time_zone> zone_of(const json::value& cron) { return api::find_time_zone(cron["spec"]["timeZone"].as_string()); }
+std::shared_ptr<const time_zone> zone_of(const json::value& cron) {
+  return api::find_time_zone(cron["spec"]["timeZone"].as_string());
+}
 
 class cron_look {
  public:
   cron_look(const view& cluster, const json::value& cron, std::vector<const json::value*> mine, const moment& now)
-      : cluster_(cluster), cron_(cron), next_(cron), mine_(std::move(mine)), now_(now), ns_(cron["metadata"]["namespace"].as_string()) {
+      : cluster_(cluster),
+        cron_(cron),
+        next_(cron),
+        mine_(std::move(mine)),
+        now_(now),
+        ns_(cron["metadata"]["namespace"].as_string()) {
     auto& active = cron["status"]["active"];
     for (std::size_t i = 0; i < active.size(); ++i) active_.push_back(active[i]);
   }
@@ -109,7 +119,9 @@ class cron_look {
   }
 
  private:
-  void tell(std::string reason, std::string message, bool warning = false) { plan_.tell(reference_to(cron_), std::move(reason), std::move(message), warning); }
+  void tell(std::string reason, std::string message, bool warning = false) {
+    plan_.tell(reference_to(cron_), std::move(reason), std::move(message), warning);
+  }
 
   bool is_active(std::string_view uid) const {
     return std::ranges::any_of(active_, [&](auto& a) { return a["uid"].as_string() == uid; });
@@ -151,17 +163,23 @@ class cron_look {
     const bool listed = is_active(uid_of(job));
     if (auto how = ended_as(job); how.empty()) {
       if (fresh && !listed && !gone_.contains(std::string(uid_of(job))))
-        active_.emplace_back(json::object{{"kind", "Job"}, {"namespace", ns_}, {"name", name_of(job)}, {"uid", uid_of(job)}, {"apiVersion", "batch/v1"},
+        active_.emplace_back(json::object{{"kind", "Job"},
+                                          {"namespace", ns_},
+                                          {"name", name_of(job)},
+                                          {"uid", uid_of(job)},
+                                          {"apiVersion", "batch/v1"},
                                           {"resourceVersion", job["metadata"]["resourceVersion"]}});
       else if (!listed && !is_deleting(job))
-        tell("UnexpectedJob", fmt::format("Saw a job that the controller did not create or forgot: {}", name_of(job)), true);
+        tell("UnexpectedJob", fmt::format("Saw a job that the controller did not create or forgot: {}", name_of(job)),
+             true);
     } else {
       if (listed) {
         deactivate(uid_of(job));
         tell("SawCompletedJob", fmt::format("Saw completed job: {}, condition: {}", name_of(job), how));
       }
       auto ended = time_at(job["status"]["completionTime"]), before = time_at(status["lastSuccessfulTime"]);
-      if (how == "Complete" && ended && (!before || *ended > *before)) status.set("lastSuccessfulTime", job["status"]["completionTime"]);
+      if (how == "Complete" && ended && (!before || *ended > *before))
+        status.set("lastSuccessfulTime", job["status"]["completionTime"]);
     }
   }
 
@@ -180,33 +198,56 @@ class cron_look {
   void start() {
     auto& zone_name = cron_["spec"]["timeZone"];
     auto zone = zone_of(cron_);
-    if (!zone) return tell("UnknownTimeZone", fmt::format("invalid timeZone: {}: unknown time zone {}", quote(zone_name.as_string()), zone_name.as_string()), true);
+    if (!zone)
+      return tell("UnknownTimeZone",
+                  fmt::format("invalid timeZone: {}: unknown time zone {}", quote(zone_name.as_string()),
+                              zone_name.as_string()),
+                  true);
     if (cron_["spec"]["suspend"].as_bool()) return;
     auto text = cron_["spec"]["schedule"].as_string();
     if (text.find("TZ") != text.npos)
-      tell("UnsupportedSchedule", fmt::format("CRON_TZ or TZ used in schedule {} is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details", quote(text)), true);
+      tell("UnsupportedSchedule",
+           fmt::format("CRON_TZ or TZ used in schedule {} is not officially supported, see "
+                       "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details",
+                       quote(text)),
+           true);
     auto schedule = api::cron_schedule::parse(text, zone);
-    if (!schedule) return tell("UnparseableSchedule", fmt::format("unparseable schedule: {} : {}", quote(text), schedule.error()), true);
+    if (!schedule)
+      return tell("UnparseableSchedule", fmt::format("unparseable schedule: {} : {}", quote(text), schedule.error()),
+                  true);
     // What the status will be is what counts: a Job that was seen just now isn't made again.
     auto due = times_of(next_, *schedule, now_.wall, true);
-    if (due.too_dense) return tell("InvalidSchedule", fmt::format("invalid schedule: {} : time difference between two schedules is less than 1 second", text), true);
+    if (due.too_dense)
+      return tell(
+          "InvalidSchedule",
+          fmt::format("invalid schedule: {} : time difference between two schedules is less than 1 second", text),
+          true);
     plan_.look_after(until_next(next_, *schedule, now_.wall));
     if (!due.last) return;
-    if (due.many) tell("TooManyMissedTimes", "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew", true);
+    if (due.many)
+      tell("TooManyMissedTimes",
+           "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew", true);
     start_at(*due.last, *zone);
   }
 
   void start_at(wall_time due, const time_zone& zone) {
-    if (auto& deadline = cron_["spec"]["startingDeadlineSeconds"]; deadline.is_integer() && due + std::chrono::seconds(deadline.as_integer()) < now_.wall)
-      return tell("MissSchedule", fmt::format("Missed scheduled time to start a job: {:%a, %d %b %Y %H:%M:%S} +0000", std::chrono::floor<std::chrono::seconds>(due)), true);
-    auto name = fmt::format("{}-{}", name_of(cron_), std::chrono::duration_cast<std::chrono::minutes>(due.time_since_epoch()).count());
+    if (auto& deadline = cron_["spec"]["startingDeadlineSeconds"];
+        deadline.is_integer() && due + std::chrono::seconds(deadline.as_integer()) < now_.wall)
+      return tell("MissSchedule",
+                  fmt::format("Missed scheduled time to start a job: {:%a, %d %b %Y %H:%M:%S} +0000",
+                              std::chrono::floor<std::chrono::seconds>(due)),
+                  true);
+    auto name = fmt::format("{}-{}", name_of(cron_),
+                            std::chrono::duration_cast<std::chrono::minutes>(due.time_since_epoch()).count());
     if (cluster_.get(jobs, ns_, name)) return;
     auto policy = cron_["spec"]["concurrencyPolicy"].as_string();
     if (policy == "Forbid" && !active_.empty())
-      return tell("JobAlreadyActive", "Not starting job because prior execution is running and concurrency policy is Forbid");
+      return tell("JobAlreadyActive",
+                  "Not starting job because prior execution is running and concurrency policy is Forbid");
     if (policy == "Replace")
       for (auto& a : std::vector(active_))
-        if (auto job = cluster_.get(jobs, ns_, a["name"].as_string()); job && uid_of(*job) == a["uid"].as_string()) remove(*job);
+        if (auto job = cluster_.get(jobs, ns_, a["name"].as_string()); job && uid_of(*job) == a["uid"].as_string())
+          remove(*job);
     made_ = job_at(due, zone, name);
   }
 
@@ -214,11 +255,13 @@ class cron_look {
     auto& t = cron_["spec"]["jobTemplate"];
     json::object meta{{"name", name}, {"namespace", ns_}};
     if (auto& labels = t["metadata"]["labels"]; !labels.empty()) meta.set("labels", labels);
-    json::value notes = t["metadata"]["annotations"].is_object() ? t["metadata"]["annotations"] : json::value(json::object{});
+    json::value notes =
+        t["metadata"]["annotations"].is_object() ? t["metadata"]["annotations"] : json::value(json::object{});
     notes.set(time_note, local_text(due, zone));
     meta.set("annotations", std::move(notes));
     meta.set("ownerReferences", json::array{controller_reference(cron_job_kind, cron_)});
-    return json::object{{"kind", "Job"}, {"apiVersion", "batch/v1"}, {"metadata", std::move(meta)}, {"spec", t["spec"]}};
+    return json::object{
+        {"kind", "Job"}, {"apiVersion", "batch/v1"}, {"metadata", std::move(meta)}, {"spec", t["spec"]}};
   }
 
   void write() {
@@ -256,11 +299,14 @@ class cron_job final : public controller {
     auto cron = cluster.get(cron_jobs, key);
     if (!cron) return {};
     std::vector<const json::value*> mine;
-    cluster.cluster().scan(api::objects_by_owner, uid_of(*cron), cluster.prefix(jobs, (*cron)["metadata"]["namespace"].as_string()), {}, [&](const store::object_ref& o) {
-      auto job = cluster.value(o);
-      if (auto* by = job ? controller_of(*job) : nullptr; by && (*by)["uid"].as_string() == uid_of(*cron)) mine.push_back(job);
-      return true;
-    });
+    cluster.cluster().scan(
+        api::objects_by_owner, uid_of(*cron), cluster.prefix(jobs, (*cron)["metadata"]["namespace"].as_string()), {},
+        [&](const store::object_ref& o) {
+          auto job = cluster.value(o);
+          if (auto* by = job ? controller_of(*job) : nullptr; by && (*by)["uid"].as_string() == uid_of(*cron))
+            mine.push_back(job);
+          return true;
+        });
     return cron_look(cluster, *cron, std::move(mine), now).make();
   }
 
@@ -272,7 +318,8 @@ class cron_job final : public controller {
       if (!(before["schedule"] == after["schedule"]) || !(before["timeZone"] == after["timeZone"])) {
         auto schedule = api::cron_schedule::parse(after["schedule"].as_string(), zone_of(s.value()));
         if (!schedule) return;
-        return k.add_after(std::string(s.name()), until_next(s.value(), *schedule, reactor::loop::current().wall_now()));
+        return k.add_after(std::string(s.name()),
+                           until_next(s.value(), *schedule, reactor::loop::current().wall_now()));
       }
     }
     living_key(s, k);

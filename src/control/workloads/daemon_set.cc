@@ -1,10 +1,12 @@
 // daemon_set.cc: DaemonSets: a pod on each node that fits (daemonset-controller).
 //
-//   claim ─▶ revisions ─▶ each node: fits, none there ─▶ one is made for it │ fits no more ─▶ goes │ failed ─▶ goes, later and later
-//        ─▶ update: as many old ones go as may be away, or new ones come beside them first (surge) ─▶ status, old revisions
+//   claim ─▶ revisions ─▶ each node: fits, none there ─▶ one is made for it │ fits no more ─▶ goes │ failed ─▶ goes,
+//   later and later
+//        ─▶ update: as many old ones go as may be away, or new ones come beside them first (surge) ─▶ status, old
+//        revisions
 //
-// Pods are bound by the scheduler; their affinity names the node. What a node is like is kept from the events, so that a look parses
-// none of them.
+// Pods are bound by the scheduler; their affinity names the node. What a node is like is kept from the events, so that
+// a look parses none of them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -46,7 +48,8 @@ json::array daemon_tolerations(const json::value& spec) {
   auto add = [&](std::string_view key, std::string_view effect) {
     json::value t = json::object{{"key", key}, {"operator", "Exists"}, {"effect", effect}};
     for (auto& had : out)
-      if (had["key"] == t["key"] && had["effect"] == t["effect"] && had["operator"] == t["operator"] && had["value"].as_string().empty()) {
+      if (had["key"] == t["key"] && had["effect"] == t["effect"] && had["operator"] == t["operator"] &&
+          had["value"].as_string().empty()) {
         had = t;
         return;
       }
@@ -66,7 +69,8 @@ json::array daemon_tolerations(const json::value& spec) {
 class demand {
  public:
   explicit demand(const json::value& set)
-      : node_(set["spec"]["template"]["spec"]["nodeName"].as_string()), wanted_(scheduler::node_demand::of(set["spec"]["template"]["spec"])),
+      : node_(set["spec"]["template"]["spec"]["nodeName"].as_string()),
+        wanted_(scheduler::node_demand::of(set["spec"]["template"]["spec"])),
         tolerations_(scheduler::tolerations_of(daemon_tolerations(set["spec"]["template"]["spec"]))) {}
 
   struct verdict {
@@ -90,11 +94,14 @@ class demand {
 // The node that a pod is on, or made for; empty: none.
 std::string_view target_of(const json::value& pod) {
   if (!node_of(pod).empty()) return node_of(pod);
-  auto& terms = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
+  auto& terms =
+      pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
   for (std::size_t i = 0; i < terms.size(); ++i)
     for (std::size_t f = 0; f < terms[i]["matchFields"].size(); ++f) {
       auto& field = terms[i]["matchFields"][f];
-      if (field["key"].as_string() == "metadata.name" && field["operator"].as_string() == "In" && field["values"].size() == 1) return field["values"][0].as_string();
+      if (field["key"].as_string() == "metadata.name" && field["operator"].as_string() == "In" &&
+          field["values"].size() == 1)
+        return field["values"][0].as_string();
     }
   return {};
 }
@@ -137,8 +144,16 @@ class failures {
 // One look at a set.
 class daemon_look {
  public:
-  daemon_look(const json::value& set, const std::vector<const json::value*>& mine, const history& revisions, const node_map& nodes, failures& failed, const moment& now)
-      : set_(set), revisions_(revisions), nodes_(nodes), failed_(failed), now_(now), demand_(set), min_ready_(set["spec"]["minReadySeconds"].as_integer()), all_(mine) {
+  daemon_look(const json::value& set, const std::vector<const json::value*>& mine, const history& revisions,
+              const node_map& nodes, failures& failed, const moment& now)
+      : set_(set),
+        revisions_(revisions),
+        nodes_(nodes),
+        failed_(failed),
+        now_(now),
+        demand_(set),
+        min_ready_(set["spec"]["minReadySeconds"].as_integer()),
+        all_(mine) {
     for (auto pod : mine) {
       if (is_finished(*pod) && is_deleting(*pod)) continue;
       if (auto node = target_of(*pod); !node.empty()) by_node_[std::string(node)].push_back(pod);
@@ -164,11 +179,14 @@ class daemon_look {
   bool updated(const json::value& pod) const {
     auto& labels = pod["metadata"]["labels"];
     auto generation = set_["metadata"]["annotations"][generation_note].as_string();
-    return labels[revision_hash_label].as_string() == revisions_.hash() || (!generation.empty() && labels[generation_label].as_string() == generation);
+    return labels[revision_hash_label].as_string() == revisions_.hash() ||
+           (!generation.empty() && labels[generation_label].as_string() == generation);
   }
   std::int64_t surge(std::int64_t whole) const {
     auto& strategy = set_["spec"]["updateStrategy"];
-    return strategy["type"].as_string() == "RollingUpdate" ? int_or_percent(strategy["rollingUpdate"]["maxSurge"], whole, true) : 0;
+    return strategy["type"].as_string() == "RollingUpdate"
+               ? int_or_percent(strategy["rollingUpdate"]["maxSurge"], whole, true)
+               : 0;
   }
 
   // ---- where pods must be
@@ -213,11 +231,12 @@ class daemon_look {
   void replace_ended(const std::string& node, const json::value& pod) {
     const bool failed = phase_of(pod) == "Failed";
     if (failed) {
-      auto wait = failed_.wait(fmt::format("{}/{}/{}", uid_of(set_), counted(set_["status"]["observedGeneration"]), node), now_.now);
+      auto wait = failed_.wait(
+          fmt::format("{}/{}/{}", uid_of(set_), counted(set_["status"]["observedGeneration"]), node), now_.now);
       if (wait > duration::zero()) return void(plan_.look_after(wait));
     }
-    auto m = fmt::format("Found {} daemon pod {}/{} on node {}, will try to {} it", failed ? "failed" : "succeeded", pod["metadata"]["namespace"].as_string(), name_of(pod), node,
-                         failed ? "kill" : "delete");
+    auto m = fmt::format("Found {} daemon pod {}/{} on node {}, will try to {} it", failed ? "failed" : "succeeded",
+                         pod["metadata"]["namespace"].as_string(), name_of(pod), node, failed ? "kill" : "delete");
     plan_.tell(reference_to(set_), failed ? "FailedDaemonPod" : "SucceededDaemonPod", std::move(m), failed);
     gone_.push_back(&pod);
   }
@@ -319,9 +338,11 @@ class daemon_look {
   void forget() {
     auto live = [&](const json::value& r) {
       auto hash = r["metadata"]["labels"][revision_hash_label].as_string();
-      return std::ranges::any_of(all_, [&](auto pod) { return (*pod)["metadata"]["labels"][revision_hash_label].as_string() == hash; });
+      return std::ranges::any_of(
+          all_, [&](auto pod) { return (*pod)["metadata"]["labels"][revision_hash_label].as_string() == hash; });
     };
-    for (auto& c : revisions_.surplus(set_["spec"]["revisionHistoryLimit"].as_integer(10), true, live)) plan_.write(std::move(c));
+    for (auto& c : revisions_.surplus(set_["spec"]["revisionHistoryLimit"].as_integer(10), true, live))
+      plan_.write(std::move(c));
   }
 
   // ---- the plan
@@ -329,12 +350,18 @@ class daemon_look {
   json::value pod_for(const std::string& node) const {
     auto pod = pod_of_template(set_["spec"]["template"], daemon_set_kind, set_);
     auto& labels = pod.member("metadata").member("labels");
-    if (auto generation = set_["metadata"]["annotations"][generation_note].as_string(); !generation.empty()) labels.set(generation_label, generation);
+    if (auto generation = set_["metadata"]["annotations"][generation_note].as_string(); !generation.empty())
+      labels.set(generation_label, generation);
     labels.set(revision_hash_label, revisions_.hash());
     auto& spec = pod.member("spec");
     spec.set("tolerations", daemon_tolerations(spec));
-    json::value term = json::object{{"matchFields", json::array{json::object{{"key", "metadata.name"}, {"operator", "In"}, {"values", json::array{node}}}}}};
-    spec.member("affinity").member("nodeAffinity").member("requiredDuringSchedulingIgnoredDuringExecution").set("nodeSelectorTerms", json::array{std::move(term)});
+    json::value term = json::object{
+        {"matchFields",
+         json::array{json::object{{"key", "metadata.name"}, {"operator", "In"}, {"values", json::array{node}}}}}};
+    spec.member("affinity")
+        .member("nodeAffinity")
+        .member("requiredDuringSchedulingIgnoredDuringExecution")
+        .set("nodeSelectorTerms", json::array{std::move(term)});
     return pod;
   }
 
@@ -404,7 +431,7 @@ class daemon_look {
   const std::int64_t min_ready_;
   const std::vector<const json::value*>& all_;
   placed by_node_;
-  std::vector<std::string> made_;        // nodes
+  std::vector<std::string> made_;  // nodes
   std::vector<const json::value*> gone_;
   bool acted_ = false;
   std::optional<duration> next_;
@@ -434,13 +461,15 @@ class daemon_set final : public pod_owner {
     if (!set || is_deleting(*set)) return p;
     auto selector = selector_of(*set);
     if (selector.everything()) {
-      p.tell(reference_to(*set), "SelectingAll", "This daemon set is selecting all pods. A non-empty selector is required.", true);
+      p.tell(reference_to(*set), "SelectingAll",
+             "This daemon set is selecting all pods. A non-empty selector is required.", true);
       return p;
     }
     auto members = claim(cluster, pods, kind_, *set, selector, orphan_pods_);
     auto revisions = claim(cluster, controller_revisions, kind_, *set, selector, orphan_revisions_);
     for (auto& c : revisions.changes) members.changes.push_back(std::move(c));
-    if (!members.changes.empty()) return p.write(pace::together, std::move(members.changes)), p.look_after(duration::zero());
+    if (!members.changes.empty())
+      return p.write(pace::together, std::move(members.changes)), p.look_after(duration::zero());
     history past(cluster, kind_, *set, std::move(revisions.mine), revision_hash_label);
     return daemon_look(*set, members.mine, past, nodes_, failed_, now).make();
   }
@@ -452,22 +481,23 @@ class daemon_set final : public pod_owner {
       nodes_.erase(name);
     } else {
       auto& node = s.value();
-      if (s.modified() && node["metadata"]["labels"] == s.value_before()["metadata"]["labels"] && node["spec"]["taints"] == s.value_before()["spec"]["taints"] &&
-          nodes_.contains(name))
+      if (s.modified() && node["metadata"]["labels"] == s.value_before()["metadata"]["labels"] &&
+          node["spec"]["taints"] == s.value_before()["spec"]["taints"] && nodes_.contains(name))
         return;
       nodes_[name] = {scheduler::label_set::of(node["metadata"]["labels"]), scheduler::taints_of(node)};
     }
     k.add(std::string(node_mark) + name);
   }
 
-  // The sets for which the node isn't as it was. One that is gone is counted no more at once; kube-controller-manager waits until its pods
-  // go, too.
+  // The sets for which the node isn't as it was. One that is gone is counted no more at once; kube-controller-manager
+  // waits until its pods go, too.
   void name_sets(shell& s, const std::string& name) {
     auto cluster = s.now();
     auto facts = nodes_.find(name);
     std::map<std::string, bool, std::less<>> there;  // uid of a set that has a pod on it
     each_pod_on(cluster, name, [&](const json::value& pod) {
-      if (auto* owner = controller_of(pod); owner && (*owner)["kind"].as_string() == "DaemonSet") there[std::string((*owner)["uid"].as_string())] = true;
+      if (auto* owner = controller_of(pod); owner && (*owner)["kind"].as_string() == "DaemonSet")
+        there[std::string((*owner)["uid"].as_string())] = true;
       return true;
     });
     auto prefix = cluster.prefix(daemon_sets);
@@ -476,7 +506,8 @@ class daemon_set final : public pod_owner {
       if (!set) return true;
       auto v = facts == nodes_.end() ? demand::verdict{} : demand(*set).of(name, facts->second);
       const bool scheduled = there.contains(uid_of(*set));
-      if (facts == nodes_.end() || (v.run && !scheduled) || (!v.stay && scheduled) || (scheduled && counted((*set)["status"]["numberMisscheduled"]) > 0))
+      if (facts == nodes_.end() || (v.run && !scheduled) || (!v.stay && scheduled) ||
+          (scheduled && counted((*set)["status"]["numberMisscheduled"]) > 0))
         s.queue().add(std::string(name_under(prefix, o->key())));
       return true;
     });

@@ -5,7 +5,8 @@
 //        ├─▶ paused, or scaled meanwhile ─▶ all in proportion
 //        ├─▶ Recreate ─▶ the old to nothing, and only then the new
 //        └─▶ RollingUpdate ─▶ the new as far as surge allows; the old as far as enough are available
-//                 └─▶ status: counts, Available, Progressing with its deadline, ReplicaFailure; revisions beyond the limit go
+//                 └─▶ status: counts, Available, Progressing with its deadline, ReplicaFailure; revisions beyond the
+//                 limit go
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -35,7 +36,7 @@ constexpr std::string_view desired_note = "deployment.kubernetes.io/desired-repl
 constexpr std::string_view most_note = "deployment.kubernetes.io/max-replicas";
 constexpr std::string_view rollback_note = "deprecated.deployment.rollback.to";
 constexpr std::string_view applied_note = "kubectl.kubernetes.io/last-applied-configuration";
-constexpr std::size_t history_max = 2000;                                          // characters of the annotation
+constexpr std::size_t history_max = 2000;                                         // characters of the annotation
 constexpr std::int64_t without_limit = std::numeric_limits<std::int32_t>::max();  // of history and deadline: none
 constexpr std::size_t name_max = 253;
 
@@ -46,7 +47,9 @@ bool is_own_note(std::string_view key) {
 }
 
 std::int64_t replicas_of(const json::value& o) { return o["spec"]["replicas"].as_integer(1); }
-std::int64_t revision_of(const json::value& set) { return parse_int(set["metadata"]["annotations"][revision_note].as_string()).value_or(0); }
+std::int64_t revision_of(const json::value& set) {
+  return parse_int(set["metadata"]["annotations"][revision_note].as_string()).value_or(0);
+}
 
 json::value without_hash(json::value pod_template) {
   if (auto labels = pod_template.member("metadata").find("labels")) labels->erase(hash_label);
@@ -105,8 +108,10 @@ class rollout {
   // A set that could not be made.
   plan tell_refusal() {
     if (!fresh_ && has_deadline())
-      set_deployment_condition({"Progressing", "False", "ReplicaSetCreateError",
-                                fmt::format("Failed to create new replica set \"{}\": {}", fresh_name(fresh_hash()), now_.refused->message)}, false);
+      set_deployment_condition(
+          {"Progressing", "False", "ReplicaSetCreateError",
+           fmt::format("Failed to create new replica set \"{}\": {}", fresh_name(fresh_hash()), now_.refused->message)},
+          false);
     return finish();
   }
 
@@ -174,14 +179,18 @@ class rollout {
   }
 
   void say_revision(std::string_view revision) {
-    if (next_["metadata"]["annotations"][revision_note].as_string() != revision) next_.member("metadata").member("annotations").set(revision_note, revision);
+    if (next_["metadata"]["annotations"][revision_note].as_string() != revision)
+      next_.member("metadata").member("annotations").set(revision_note, revision);
   }
 
   std::string fresh_hash() const {
     auto& collisions = d_["status"]["collisionCount"];
-    return hash_of(without_hash(d_["spec"]["template"]), collisions.is_integer() ? std::optional(collisions.as_integer()) : std::nullopt);
+    return hash_of(without_hash(d_["spec"]["template"]),
+                   collisions.is_integer() ? std::optional(collisions.as_integer()) : std::nullopt);
   }
-  std::string fresh_name(const std::string& hash) const { return std::string(name_of(d_)).substr(0, name_max - hash.size() - 1) + "-" + hash; }
+  std::string fresh_name(const std::string& hash) const {
+    return std::string(name_of(d_)).substr(0, name_max - hash.size() - 1) + "-" + hash;
+  }
 
   // The set for a template that has none. False: its name is another's; the hash gets another count.
   bool make_fresh() {
@@ -195,13 +204,18 @@ class rollout {
     pods.member("metadata").member("labels").set(hash_label, hash);
     auto selector = d_["spec"]["selector"];
     selector.member("matchLabels").set(hash_label, hash);
-    made_ = json::object{{"kind", "ReplicaSet"},
-                         {"apiVersion", "apps/v1"},
-                         {"metadata", json::object{{"name", name}, {"namespace", ns}, {"labels", pods["metadata"]["labels"]},
-                                                   {"ownerReferences", json::array{controller_reference(deployment_kind, d_)}}}},
-                         {"spec", json::object{{"replicas", 0}, {"selector", std::move(selector)}, {"template", std::move(pods)}}}};
-    if (auto min_ready = d_["spec"]["minReadySeconds"].as_integer()) made_.member("spec").set("minReadySeconds", min_ready);
-    auto size = d_["spec"]["strategy"]["type"].as_string() == "Recreate" ? limits_.replicas : new_set_replicas(limits_, sets(old_), 0);
+    made_ = json::object{
+        {"kind", "ReplicaSet"},
+        {"apiVersion", "apps/v1"},
+        {"metadata", json::object{{"name", name},
+                                  {"namespace", ns},
+                                  {"labels", pods["metadata"]["labels"]},
+                                  {"ownerReferences", json::array{controller_reference(deployment_kind, d_)}}}},
+        {"spec", json::object{{"replicas", 0}, {"selector", std::move(selector)}, {"template", std::move(pods)}}}};
+    if (auto min_ready = d_["spec"]["minReadySeconds"].as_integer())
+      made_.member("spec").set("minReadySeconds", min_ready);
+    auto size = d_["spec"]["strategy"]["type"].as_string() == "Recreate" ? limits_.replicas
+                                                                         : new_set_replicas(limits_, sets(old_), 0);
     made_.member("spec").set("replicas", size);
     set_notes(made_, false);
     say_revision(std::to_string(next_revision()));
@@ -214,8 +228,12 @@ class rollout {
 
   rollout_set as_set(const json::value* s) const {
     auto& m = (*s)["metadata"];
-    return {std::string(uid_of(*s)), std::string(m["creationTimestamp"].as_string()), std::string(name_of(*s)), size_.at(s),
-            counted((*s)["status"]["availableReplicas"]), parse_int(m["annotations"][most_note].as_string()).value_or(0)};
+    return {std::string(uid_of(*s)),
+            std::string(m["creationTimestamp"].as_string()),
+            std::string(name_of(*s)),
+            size_.at(s),
+            counted((*s)["status"]["availableReplicas"]),
+            parse_int(m["annotations"][most_note].as_string()).value_or(0)};
   }
   std::vector<rollout_set> sets(const std::vector<const json::value*>& from) const {
     std::vector<rollout_set> out;
@@ -245,7 +263,9 @@ class rollout {
     next.member("metadata").member("annotations").set(most_note, most);
     size_[s] = size;
     if (before == size) return false;
-    told_[s] = notice{reference_to(d_), false, "ScalingReplicaSet", fmt::format("Scaled {} replica set {} from {} to {}", before < size ? "up" : "down", name_of(*s), before, size)};
+    told_[s] = notice{reference_to(d_), false, "ScalingReplicaSet",
+                      fmt::format("Scaled {} replica set {} from {} to {}", before < size ? "up" : "down", name_of(*s),
+                                  before, size)};
     return true;
   }
 
@@ -260,7 +280,10 @@ class rollout {
   void scale() {
     auto running = active();
     if (running.size() <= 1) {
-      auto one = !running.empty() ? running.front() : fresh_ ? fresh_ : old_.empty() ? nullptr : *std::max_element(old_.begin(), old_.end(), older);
+      auto one = !running.empty() ? running.front()
+                 : fresh_         ? fresh_
+                 : old_.empty()   ? nullptr
+                                  : *std::max_element(old_.begin(), old_.end(), older);
       if (one && size_.at(one) != limits_.replicas) resize(one, limits_.replicas);
       return;
     }
@@ -277,7 +300,8 @@ class rollout {
   bool is_saturated() const {
     if (!fresh_) return false;
     auto desired = parse_int((*fresh_)["metadata"]["annotations"][desired_note].as_string());
-    return desired && *desired == limits_.replicas && size_.at(fresh_) == limits_.replicas && counted((*fresh_)["status"]["availableReplicas"]) == limits_.replicas;
+    return desired && *desired == limits_.replicas && size_.at(fresh_) == limits_.replicas &&
+           counted((*fresh_)["status"]["availableReplicas"]) == limits_.replicas;
   }
 
   // ---- strategies
@@ -285,9 +309,7 @@ class rollout {
   void roll() {
     keep_revision();
     if (!fresh_) {
-      if (make_fresh()) {
-        tell_counts();
-      }
+      if (make_fresh()) { tell_counts(); }
       return;
     }
     auto all = old_;
@@ -352,14 +374,19 @@ class rollout {
     for (auto s : all) {
       if (wanted == 0 || revision_of(*s) != wanted) continue;
       if (s == fresh_) {
-        plan_.tell(about, "DeploymentRollbackTemplateUnchanged", fmt::format("The rollback revision contains the same template as current deployment \"{}\"", name_of(d_)), true);
+        plan_.tell(
+            about, "DeploymentRollbackTemplateUnchanged",
+            fmt::format("The rollback revision contains the same template as current deployment \"{}\"", name_of(d_)),
+            true);
       } else {
         next_.member("spec").set("template", without_hash((*s)["spec"]["template"]));
-        plan_.tell(about, "DeploymentRollback", fmt::format("Rolled back deployment \"{}\" to revision {}", name_of(d_), wanted));
+        plan_.tell(about, "DeploymentRollback",
+                   fmt::format("Rolled back deployment \"{}\" to revision {}", name_of(d_), wanted));
       }
       wanted = 0;
     }
-    if (wanted != 0) plan_.tell(about, "DeploymentRollbackRevisionNotFound", "Unable to find the revision to rollback to.", true);
+    if (wanted != 0)
+      plan_.tell(about, "DeploymentRollbackRevisionNotFound", "Unable to find the revision to rollback to.", true);
     whole_ = true;
   }
 
@@ -370,10 +397,14 @@ class rollout {
     std::erase_if(kept, [](auto s) { return is_deleting(*s); });
     auto too_many = static_cast<std::int64_t>(kept.size()) - limit.as_integer();
     if (too_many <= 0) return;
-    std::sort(kept.begin(), kept.end(), [](auto a, auto b) { return revision_of(*a) != revision_of(*b) ? revision_of(*a) < revision_of(*b) : older(a, b); });
+    std::sort(kept.begin(), kept.end(), [](auto a, auto b) {
+      return revision_of(*a) != revision_of(*b) ? revision_of(*a) < revision_of(*b) : older(a, b);
+    });
     for (std::int64_t i = 0; i < too_many; ++i) {
       auto& s = *kept[static_cast<std::size_t>(i)];
-      if (counted(s["status"]["replicas"]) != 0 || replicas_of(s) != 0 || s["metadata"]["generation"].as_integer() > s["status"]["observedGeneration"].as_integer()) continue;
+      if (counted(s["status"]["replicas"]) != 0 || replicas_of(s) != 0 ||
+          s["metadata"]["generation"].as_integer() > s["status"]["observedGeneration"].as_integer())
+        continue;
       gone_.push_back(removal_of_any_version(replica_sets, s, {.propagation_policy = "Background"}));
     }
   }
@@ -397,7 +428,12 @@ class rollout {
     auto now = format_rfc3339(now_.wall);
     auto since = had["status"].as_string() == c.status ? had["lastTransitionTime"] : json::value(now);
     std::erase_if(list, [&](auto& o) { return o["type"].as_string() == c.type; });
-    list.emplace_back(json::object{{"type", c.type}, {"status", c.status}, {"lastUpdateTime", now}, {"lastTransitionTime", std::move(since)}, {"reason", c.reason}, {"message", c.message}});
+    list.emplace_back(json::object{{"type", c.type},
+                                   {"status", c.status},
+                                   {"lastUpdateTime", now},
+                                   {"lastTransitionTime", std::move(since)},
+                                   {"reason", c.reason},
+                                   {"message", c.message}});
   }
 
   void drop_condition(std::string_view type) {
@@ -434,9 +470,12 @@ class rollout {
     count("unavailableReplicas", std::max<std::int64_t>(0, wanted - available));
     tell_terminating(status);
     if (available >= limits_.replicas - limits_.unavailable)
-      set_deployment_condition({"Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability."}, false);
+      set_deployment_condition(
+          {"Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability."}, false);
     else
-      set_deployment_condition({"Available", "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability."}, false);
+      set_deployment_condition(
+          {"Available", "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability."},
+          false);
   }
 
   // Left out while some set doesn't tell.
@@ -457,13 +496,15 @@ class rollout {
 
   bool is_complete(const json::value& status) const {
     return counted(status["updatedReplicas"]) == limits_.replicas && counted(status["replicas"]) == limits_.replicas &&
-           counted(status["availableReplicas"]) == limits_.replicas && status["observedGeneration"].as_integer() >= d_["metadata"]["generation"].as_integer();
+           counted(status["availableReplicas"]) == limits_.replicas &&
+           status["observedGeneration"].as_integer() >= d_["metadata"]["generation"].as_integer();
   }
 
   bool moves(const json::value& before, const json::value& after) const {
     auto old_of = [](const json::value& s) { return counted(s["replicas"]) - counted(s["updatedReplicas"]); };
     return counted(after["updatedReplicas"]) > counted(before["updatedReplicas"]) || old_of(after) < old_of(before) ||
-           counted(after["readyReplicas"]) > counted(before["readyReplicas"]) || counted(after["availableReplicas"]) > counted(before["availableReplicas"]);
+           counted(after["readyReplicas"]) > counted(before["readyReplicas"]) ||
+           counted(after["availableReplicas"]) > counted(before["availableReplicas"]);
   }
 
   void tell_rollout() {
@@ -472,8 +513,10 @@ class rollout {
     auto had = condition_of(d_, "Progressing");
     if (!has_deadline()) {
       drop_condition("Progressing");
-    } else if (!(counted(status["replicas"]) == counted(status["updatedReplicas"]) && had["reason"].as_string() == "NewReplicaSetAvailable")) {
-      auto what = fresh_ ? fmt::format("ReplicaSet \"{}\"", name_of(*fresh_)) : fmt::format("Deployment \"{}\"", name_of(d_));
+    } else if (!(counted(status["replicas"]) == counted(status["updatedReplicas"]) &&
+                 had["reason"].as_string() == "NewReplicaSetAvailable")) {
+      auto what =
+          fresh_ ? fmt::format("ReplicaSet \"{}\"", name_of(*fresh_)) : fmt::format("Deployment \"{}\"", name_of(d_));
       if (is_complete(status)) {
         progress("True", "NewReplicaSetAvailable", what + " has successfully progressed.");
       } else if (moves(d_["status"], status)) {
@@ -503,7 +546,9 @@ class rollout {
     for (auto s : old_)
       if (found.is_null()) found = failure(s);
     if (found.is_null()) return drop_condition("ReplicaFailure");
-    set_deployment_condition({"ReplicaFailure", std::string(found["status"].as_string()), std::string(found["reason"].as_string()), std::string(found["message"].as_string())}, false);
+    set_deployment_condition({"ReplicaFailure", std::string(found["status"].as_string()),
+                              std::string(found["reason"].as_string()), std::string(found["message"].as_string())},
+                             false);
   }
 
   // ---- the plan
@@ -511,8 +556,11 @@ class rollout {
   plan finish() {
     if (!made_.is_null()) {
       auto c = creation(replica_sets, std::string(d_["metadata"]["namespace"].as_string()), std::move(made_));
-      if (size_made_ > 0) c.on_done = notice{reference_to(d_), false, "ScalingReplicaSet", fmt::format("Scaled up replica set {} from 0 to {}", c.name, size_made_)};
-      c.on_refused = notice{reference_to(d_), true, "ReplicaSetCreateError", fmt::format("Failed to create new replica set \"{}\": ", c.name)};
+      if (size_made_ > 0)
+        c.on_done = notice{reference_to(d_), false, "ScalingReplicaSet",
+                           fmt::format("Scaled up replica set {} from 0 to {}", c.name, size_made_)};
+      c.on_refused = notice{reference_to(d_), true, "ReplicaSetCreateError",
+                            fmt::format("Failed to create new replica set \"{}\": ", c.name)};
       plan_.write(std::move(c));
     }
     for (auto& [s, next] : edits_)
@@ -522,7 +570,8 @@ class rollout {
         plan_.write(std::move(c));
       }
     for (auto& g : gone_) plan_.write(std::move(g));
-    if (auto list = next_.member("status").find("conditions"); list && list->empty()) next_.member("status").erase("conditions");
+    if (auto list = next_.member("status").find("conditions"); list && list->empty())
+      next_.member("status").erase("conditions");
     if (whole_)
       plan_.write(update_of(deployments, std::move(next_)));
     else if (!(next_ == d_))
@@ -535,15 +584,15 @@ class rollout {
   json::value next_;  // with its new status
   const rollout_limits limits_;
   const moment& now_;
-  const json::value* fresh_ = nullptr;      // the set of the template
-  std::vector<const json::value*> old_;     // the others, the oldest first
+  const json::value* fresh_ = nullptr;   // the set of the template
+  std::vector<const json::value*> old_;  // the others, the oldest first
   std::map<const json::value*, std::int64_t> size_;
   std::map<const json::value*, json::value> edits_;
   std::map<const json::value*, notice> told_;  // of those that are resized
-  json::value made_;                        // the set that is to be made
+  json::value made_;                           // the set that is to be made
   std::int64_t size_made_ = 0;
   std::vector<change> gone_;
-  bool whole_ = false;                      // the spec changes, not the status
+  bool whole_ = false;  // the spec changes, not the status
   plan plan_;
 };
 
@@ -562,7 +611,8 @@ class deployment final : public controller {
             {pods, [](const seen& s, keys& k) {
                if (s.deleted())
                  if (auto* set = controller_of(s.value()); set && (*set)["kind"].as_string() == "ReplicaSet")
-                   k.add(std::string(set_mark) + std::string(s.value()["metadata"]["namespace"].as_string()) + "/" + std::string((*set)["name"].as_string()));
+                   k.add(std::string(set_mark) + std::string(s.value()["metadata"]["namespace"].as_string()) + "/" +
+                         std::string((*set)["name"].as_string()));
              }}};
   }
 
@@ -570,7 +620,9 @@ class deployment final : public controller {
     if (key.starts_with(orphan_mark)) {
       auto cluster = s.now();
       if (auto set = cluster.get(replica_sets, key.substr(orphan_mark.size())))
-        for (auto& owner : adopters(cluster, deployments, *set, [](const json::value& d) { return api::label_selector::from_object(d["spec"]["selector"]); }))
+        for (auto& owner : adopters(cluster, deployments, *set, [](const json::value& d) {
+               return api::label_selector::from_object(d["spec"]["selector"]);
+             }))
           s.queue().add(owner);
       co_return api::api_result<void>();
     }
@@ -578,7 +630,8 @@ class deployment final : public controller {
       auto cluster = s.now();
       if (auto set = cluster.get(replica_sets, key.substr(set_mark.size())))
         if (auto* owner = controller_of(*set); owner && (*owner)["kind"].as_string() == "Deployment")
-          s.queue().add(std::string((*set)["metadata"]["namespace"].as_string()) + "/" + std::string((*owner)["name"].as_string()));
+          s.queue().add(std::string((*set)["metadata"]["namespace"].as_string()) + "/" +
+                        std::string((*owner)["name"].as_string()));
       co_return api::api_result<void>();
     }
     co_return co_await s.look_and_write(key);
@@ -590,7 +643,8 @@ class deployment final : public controller {
     if (!d) return p;
     auto selector = api::label_selector::from_object((*d)["spec"]["selector"]);
     if (selector.everything()) {
-      p.tell(reference_to(*d), "SelectingAll", "This deployment is selecting all pods. A non-empty selector is required.", true);
+      p.tell(reference_to(*d), "SelectingAll",
+             "This deployment is selecting all pods. A non-empty selector is required.", true);
       return p;
     }
     auto c = claim(cluster, replica_sets, deployment_kind, *d, selector, orphans_);

@@ -33,7 +33,8 @@ json::value template_of(const json::value& revision) {
   return out;
 }
 
-history::history(const view& cluster, const owner_kind& k, const json::value& owner, std::vector<const json::value*> mine, std::string_view hash_label)
+history::history(const view& cluster, const owner_kind& k, const json::value& owner,
+                 std::vector<const json::value*> mine, std::string_view hash_label)
     : standing_(std::move(mine)), hash_label_(hash_label) {
   std::sort(standing_.begin(), standing_.end(), before);
   choose(cluster, k, owner);
@@ -64,9 +65,16 @@ void history::choose(const view& cluster, const owner_kind& k, const json::value
     }
     auto labels = wanted["metadata"]["labels"];
     labels.set(hash_label_, hash);
-    json::object meta{{"name", name}, {"namespace", ns}, {"labels", std::move(labels)}, {"ownerReferences", json::array{controller_reference(k, owner)}}};
+    json::object meta{{"name", name},
+                      {"namespace", ns},
+                      {"labels", std::move(labels)},
+                      {"ownerReferences", json::array{controller_reference(k, owner)}}};
     if (auto& notes = owner["metadata"]["annotations"]; !notes.empty()) meta.set("annotations", notes);
-    newest_ = json::object{{"kind", "ControllerRevision"}, {"apiVersion", "apps/v1"}, {"metadata", std::move(meta)}, {"data", data_of(wanted)}, {"revision", next}};
+    newest_ = json::object{{"kind", "ControllerRevision"},
+                           {"apiVersion", "apps/v1"},
+                           {"metadata", std::move(meta)},
+                           {"data", data_of(wanted)},
+                           {"revision", next}};
     return;
   }
 }
@@ -81,12 +89,14 @@ const json::value* history::find(std::string_view name) const noexcept {
 }
 
 std::vector<change> history::changes() const {
-  if (made_) return {creation(controller_revisions, std::string(newest_["metadata"]["namespace"].as_string()), newest_)};
+  if (made_)
+    return {creation(controller_revisions, std::string(newest_["metadata"]["namespace"].as_string()), newest_)};
   if (renumbered_) return {update_of(controller_revisions, newest_)};
   return {};
 }
 
-std::vector<change> history::surplus(std::int64_t limit, bool live_count, const std::function<bool(const json::value& revision)>& live) const {
+std::vector<change> history::surplus(std::int64_t limit, bool live_count,
+                                     const std::function<bool(const json::value& revision)>& live) const {
   std::vector<const json::value*> idle;
   std::int64_t used = 0;
   for (auto r : standing_) {

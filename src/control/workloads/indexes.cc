@@ -23,7 +23,8 @@ index_set index_set::parse(std::string_view text, std::int64_t end) {
 void index_set::add(run r) {
   if (r.last < r.first) return;
   // The first one that touches it, or is behind it.
-  auto at = std::lower_bound(runs_.begin(), runs_.end(), r.first, [](auto& x, std::int64_t i) { return x.last + 1 < i; });
+  auto at =
+      std::lower_bound(runs_.begin(), runs_.end(), r.first, [](auto& x, std::int64_t i) { return x.last + 1 < i; });
   auto end = at;
   for (; end != runs_.end() && end->first <= r.last + 1; ++end) {
     r.first = std::min(r.first, end->first);

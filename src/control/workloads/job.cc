@@ -1,10 +1,11 @@
 // job.cc: Jobs: pods that run to their end, each counted once (job-controller, KEP-2307).
 //
 //   pods ─▶ succeeded, failed, active ─▶ is it over? (policies, limits, deadline) ─▶ pods made or removed
-//        ─▶ status: who has ended is noted by uid ─▶ those pods lose their finalizer ─▶ the next look counts them and forgets the uids
+//        ─▶ status: who has ended is noted by uid ─▶ those pods lose their finalizer ─▶ the next look counts them and
+//        forgets the uids
 //
-// A pod keeps its finalizer until the status has its uid, and the uid until the finalizer is gone: whoever stops in between, none is
-// lost and none counted twice. An indexed Job counts by index, which needs no uids for what succeeded.
+// A pod keeps its finalizer until the status has its uid, and the uid until the finalizer is gone: whoever stops in
+// between, none is lost and none counted twice. An indexed Job counts by index, which needs no uids for what succeeded.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -47,7 +48,9 @@ json::value untracked(const json::value& pod) {
 }
 
 bool is_suspended(const json::value& job) { return job["spec"]["suspend"].as_bool(); }
-bool is_over(const json::value& job) { return condition_status(job, "Complete") == "True" || condition_status(job, "Failed") == "True"; }
+bool is_over(const json::value& job) {
+  return condition_status(job, "Complete") == "True" || condition_status(job, "Failed") == "True";
+}
 bool is_foreign(const json::value& job) {
   auto& by = job["spec"]["managedBy"];
   return by.is_string() && by.as_string() != own_manager;
@@ -59,7 +62,8 @@ std::set<std::string> uids(const json::value& list) {
   return out;
 }
 
-// Failures of a Job since its last success, in mind: the next try waits for them. Lost with the lead, as kube-controller-manager's.
+// Failures of a Job since its last success, in mind: the next try waits for them. Lost with the lead, as
+// kube-controller-manager's.
 struct failure_record {
   std::int64_t count = 0;
   wall_time last{};
@@ -88,10 +92,18 @@ struct failure_record {
 // One look at a Job that isn't over.
 class job_look {
  public:
-  job_look(const json::value& job, const std::vector<const json::value*>& mine, failure_record& record, const moment& now)
-      : job_(job), next_(job), now_(now), record_(record), indexed_(is_indexed(job)), per_index_(!job["spec"]["backoffLimitPerIndex"].is_null()),
-        completions_(job["spec"]["completions"].as_integer()), pods_(mine) {
-    if (indexed_) std::stable_sort(pods_.begin(), pods_.end(), [](auto a, auto b) { return index_of(*a) < index_of(*b); });
+  job_look(const json::value& job, const std::vector<const json::value*>& mine, failure_record& record,
+           const moment& now)
+      : job_(job),
+        next_(job),
+        now_(now),
+        record_(record),
+        indexed_(is_indexed(job)),
+        per_index_(!job["spec"]["backoffLimitPerIndex"].is_null()),
+        completions_(job["spec"]["completions"].as_integer()),
+        pods_(mine) {
+    if (indexed_)
+      std::stable_sort(pods_.begin(), pods_.end(), [](auto a, auto b) { return index_of(*a) < index_of(*b); });
     auto& uncounted = next_.member("status").member("uncountedTerminatedPods").make_object();
     (void)uncounted;
     succeeded_uids_ = uids(job["status"]["uncountedTerminatedPods"]["succeeded"]);
@@ -154,18 +166,23 @@ class job_look {
   bool gives_up_index(const json::value& pod) const {
     if (!has_failed(pod, job_)) return false;
     auto v = judge_failure(job_, pod);
-    return v.fails_index || (v.counts && failures_before(pod, false) >= job_["spec"]["backoffLimitPerIndex"].as_integer());
+    return v.fails_index ||
+           (v.counts && failures_before(pod, false) >= job_["spec"]["backoffLimitPerIndex"].as_integer());
   }
 
-  // The last failed pod of each index that is to be tried again: it stays until the next one is made, which takes its count over.
+  // The last failed pod of each index that is to be tried again: it stays until the next one is made, which takes its
+  // count over.
   void find_delayed() {
     std::set<std::int64_t> running;
     for (auto pod : active_pods_) running.insert(index_of(*pod));
     for (auto pod : pods_) {
       auto i = index_of(*pod);
-      if (!is_tracked(*pod) || !counts(*pod) || !has_failed(*pod, job_) || done_.has(i) || given_up_.has(i) || running.contains(i)) continue;
+      if (!is_tracked(*pod) || !counts(*pod) || !has_failed(*pod, job_) || done_.has(i) || given_up_.has(i) ||
+          running.contains(i))
+        continue;
       auto& slot = delayed_[i];
-      if (!slot || (failures_before(*slot, true) <= failures_before(*pod, true) && end_of(*pod) >= end_of(*slot))) slot = pod;
+      if (!slot || (failures_before(*slot, true) <= failures_before(*pod, true) && end_of(*pod) >= end_of(*slot)))
+        slot = pod;
     }
   }
 
@@ -174,10 +191,16 @@ class job_look {
   void judge() {
     auto& met = condition_of(job_, "SuccessCriteriaMet");
     auto& target = condition_of(job_, "FailureTarget");
-    auto told = [](const json::value& c) { return condition{std::string(c["type"].as_string()), "True", std::string(c["reason"].as_string()), std::string(c["message"].as_string())}; };
-    if (met["status"].as_string() == "True") over_ = told(met);
-    else if (target["status"].as_string() == "True") over_ = told(target), over_.type = "Failed";
-    else if (auto message = fails_job()) over_ = {"FailureTarget", "True", "PodFailurePolicy", *message};
+    auto told = [](const json::value& c) {
+      return condition{std::string(c["type"].as_string()), "True", std::string(c["reason"].as_string()),
+                       std::string(c["message"].as_string())};
+    };
+    if (met["status"].as_string() == "True")
+      over_ = told(met);
+    else if (target["status"].as_string() == "True")
+      over_ = told(target), over_.type = "Failed";
+    else if (auto message = fails_job())
+      over_ = {"FailureTarget", "True", "PodFailurePolicy", *message};
     if (over_.type.empty()) judge_limits();
     if (indexed_ && per_index_ && over_.type.empty()) judge_indexes();
     if (indexed_ && over_.type.empty())
@@ -209,7 +232,8 @@ class job_look {
   void judge_indexes() {
     auto& most = job_["spec"]["maxFailedIndexes"];
     if (most.is_integer() && given_up_.count() > most.as_integer())
-      over_ = {"FailureTarget", "True", "MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes"};
+      over_ = {"FailureTarget", "True", "MaxFailedIndexesExceeded",
+               "Job has exceeded the specified maximal number of failed indexes"};
     else if (given_up_.count() > 0 && given_up_.count() + done_.count() >= completions_)
       over_ = {"FailureTarget", "True", "FailedIndexes", "Job has failed indexes"};
   }
@@ -245,7 +269,9 @@ class job_look {
 
   void tell_suspension() {
     const bool suspended = is_suspended(job_);
-    if (!set_job_condition({"Suspended", suspended ? "True" : "False", suspended ? "JobSuspended" : "JobResumed", suspended ? "Job suspended" : "Job resumed"})) return;
+    if (!set_job_condition({"Suspended", suspended ? "True" : "False", suspended ? "JobSuspended" : "JobResumed",
+                            suspended ? "Job suspended" : "Job resumed"}))
+      return;
     plan_.tell(reference_to(job_), suspended ? "Suspended" : "Resumed", suspended ? "Job suspended" : "Job resumed");
     suspended ? void(status().erase("startTime")) : status().set("startTime", now_text());
   }
@@ -287,7 +313,8 @@ class job_look {
 
   void make_pods(std::size_t n) {
     if (!per_index_)
-      if (auto wait = wait_after(record_.count, record_.last, now_.wall); wait > duration::zero()) return void(plan_.look_after(wait));
+      if (auto wait = wait_after(record_.count, record_.last, now_.wall); wait > duration::zero())
+        return void(plan_.look_after(wait));
     n = std::min(n, burst_max);
     if (!indexed_) {
       for (std::size_t i = 0; i < n; ++i) made_.push_back(pod(-1));
@@ -345,8 +372,11 @@ class job_look {
     constexpr std::string_view variable = "JOB_COMPLETION_INDEX";
     auto& env = container.member("env").make_array();
     if (std::ranges::any_of(env, [&](auto& e) { return e["name"].as_string() == variable; })) return;
-    env.emplace_back(json::object{{"name", variable},
-                                  {"valueFrom", json::object{{"fieldRef", json::object{{"apiVersion", "v1"}, {"fieldPath", fmt::format("metadata.labels['{}']", index_note)}}}}}});
+    env.emplace_back(json::object{
+        {"name", variable},
+        {"valueFrom",
+         json::object{{"fieldRef", json::object{{"apiVersion", "v1"},
+                                                {"fieldPath", fmt::format("metadata.labels['{}']", index_note)}}}}}});
   }
 
   void note_failures(json::object& notes, std::int64_t index) const {
@@ -432,10 +462,13 @@ class job_look {
     if (it == list.end()) {
       if (c.status == "False") return false;
       it = list.insert(it, json::value());
-    } else if ((*it)["status"].as_string() == c.status && (*it)["reason"].as_string() == c.reason && (*it)["message"].as_string() == c.message) {
+    } else if ((*it)["status"].as_string() == c.status && (*it)["reason"].as_string() == c.reason &&
+               (*it)["message"].as_string() == c.message) {
       return false;
     }
-    *it = json::object{{"type", c.type}, {"status", c.status}, {"lastProbeTime", now_text()}, {"lastTransitionTime", now_text()}, {"reason", c.reason}, {"message", c.message}};
+    *it = json::object{
+        {"type", c.type},     {"status", c.status},  {"lastProbeTime", now_text()}, {"lastTransitionTime", now_text()},
+        {"reason", c.reason}, {"message", c.message}};
     return true;
   }
 
@@ -518,7 +551,8 @@ class job_controller final : public pod_owner {
 
   std::vector<source> sources() override {
     auto owned = pod_source();
-    return {{jobs, [this](const seen& s, keys& k) {
+    return {{jobs,
+             [this](const seen& s, keys& k) {
                own_key(s, k);
                if (!s.deleted()) return;
                records_.erase(std::string(s.name()));
@@ -528,7 +562,8 @@ class job_controller final : public pod_owner {
                names(s, k);
                // One whose Job is gone, perhaps: nobody else takes its finalizer away.
                const bool lost = s.modified() && controller_of(s.value_before()) && !controller_of(s.value());
-               if (!s.deleted() && (s.added() || lost) && is_tracked(s.value())) k.add(std::string(pod_mark) + std::string(s.name()));
+               if (!s.deleted() && (s.added() || lost) && is_tracked(s.value()))
+                 k.add(std::string(pod_mark) + std::string(s.name()));
              }}};
   }
 
@@ -576,7 +611,8 @@ class job_controller final : public pod_owner {
     auto pod = cluster.get(pods, key);
     if (!pod || !is_tracked(*pod)) return p;
     if (auto owner = controller_of(*pod)) {
-      if ((*owner)["kind"].as_string() != job_kind.kind || (*owner)["apiVersion"].as_string() != job_kind.api_version) return p;
+      if ((*owner)["kind"].as_string() != job_kind.kind || (*owner)["apiVersion"].as_string() != job_kind.api_version)
+        return p;
       auto job = cluster.get(jobs, split_name(key).ns, (*owner)["name"].as_string());
       if (job && uid_of(*job) == (*owner)["uid"].as_string() && (is_foreign(*job) || !is_over(*job))) return p;
     }

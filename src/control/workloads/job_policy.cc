@@ -27,10 +27,12 @@ const json::value* ended_like(const json::value& statuses, const json::value& ru
     auto& ended = statuses[i]["state"]["terminated"];
     auto code = ended["exitCode"].as_integer();
     if (ended.is_null() || code == 0) continue;
-    if (auto& only = rule["containerName"]; !only.is_null() && only.as_string() != statuses[i]["name"].as_string()) continue;
+    if (auto& only = rule["containerName"]; !only.is_null() && only.as_string() != statuses[i]["name"].as_string())
+      continue;
     bool listed = false;
     for (std::size_t v = 0; v < values.size(); ++v) listed |= values[v].as_integer() == code;
-    if (rule["operator"].as_string() == "In" ? listed : rule["operator"].as_string() == "NotIn" && !listed) return &statuses[i];
+    if (rule["operator"].as_string() == "In" ? listed : rule["operator"].as_string() == "NotIn" && !listed)
+      return &statuses[i];
   }
   return nullptr;
 }
@@ -39,7 +41,8 @@ const json::value* condition_like(const json::value& pod, const json::value& pat
   auto& conditions = pod["status"]["conditions"];
   for (std::size_t c = 0; c < conditions.size(); ++c)
     for (std::size_t p = 0; p < patterns.size(); ++p)
-      if (conditions[c]["type"].as_string() == patterns[p]["type"].as_string() && conditions[c]["status"].as_string() == patterns[p]["status"].as_string("True"))
+      if (conditions[c]["type"].as_string() == patterns[p]["type"].as_string() &&
+          conditions[c]["status"].as_string() == patterns[p]["status"].as_string("True"))
         return &conditions[c];
   return nullptr;
 }
@@ -47,7 +50,9 @@ const json::value* condition_like(const json::value& pod, const json::value& pat
 }  // namespace
 
 bool is_indexed(const json::value& job) noexcept { return job["spec"]["completionMode"].as_string() == "Indexed"; }
-bool replaces_only_failed(const json::value& job) noexcept { return job["spec"]["podReplacementPolicy"].as_string() == "Failed"; }
+bool replaces_only_failed(const json::value& job) noexcept {
+  return job["spec"]["podReplacementPolicy"].as_string() == "Failed";
+}
 
 bool has_failed(const json::value& pod, const json::value& job) noexcept {
   if (phase_of(pod) == "Failed") return true;
@@ -60,7 +65,8 @@ std::int64_t index_of(const json::value& pod) noexcept {
 }
 
 std::int64_t failures_before(const json::value& pod, bool all) noexcept {
-  return counted_note(pod, "batch.kubernetes.io/job-index-failure-count") + (all ? counted_note(pod, "batch.kubernetes.io/job-index-ignored-failure-count") : 0);
+  return counted_note(pod, "batch.kubernetes.io/job-index-failure-count") +
+         (all ? counted_note(pod, "batch.kubernetes.io/job-index-ignored-failure-count") : 0);
 }
 
 failure_verdict judge_failure(const json::value& job, const json::value& pod) {
@@ -78,11 +84,14 @@ failure_verdict judge_failure(const json::value& job, const json::value& pod) {
     if (action == "Count") return {};
     auto& m = pod["metadata"];
     if (action == "FailJob" && ended)
-      return {.fails_job = fmt::format("Container {} for pod {}/{} failed with exit code {} matching FailJob rule at index {}", (*ended)["name"].as_string(),
-                                       m["namespace"].as_string(), m["name"].as_string(), (*ended)["state"]["terminated"]["exitCode"].as_integer(), i)};
+      return {.fails_job =
+                  fmt::format("Container {} for pod {}/{} failed with exit code {} matching FailJob rule at index {}",
+                              (*ended)["name"].as_string(), m["namespace"].as_string(), m["name"].as_string(),
+                              (*ended)["state"]["terminated"]["exitCode"].as_integer(), i)};
     if (action == "FailJob")
-      return {.fails_job = fmt::format("Pod {}/{} has condition {} matching FailJob rule at index {}", m["namespace"].as_string(), m["name"].as_string(),
-                                       (*condition)["type"].as_string(), i)};
+      return {.fails_job =
+                  fmt::format("Pod {}/{} has condition {} matching FailJob rule at index {}",
+                              m["namespace"].as_string(), m["name"].as_string(), (*condition)["type"].as_string(), i)};
   }
   return {};
 }
@@ -112,7 +121,8 @@ bool too_many_restarts(const json::value& job, const std::vector<const json::val
   for (auto pod : pods) {
     if (phase_of(*pod) != "Running" && phase_of(*pod) != "Pending") continue;
     for (auto list : {"initContainerStatuses", "containerStatuses"})
-      for (std::size_t i = 0; i < (*pod)["status"][list].size(); ++i) restarts += (*pod)["status"][list][i]["restartCount"].as_integer();
+      for (std::size_t i = 0; i < (*pod)["status"][list].size(); ++i)
+        restarts += (*pod)["status"][list][i]["restartCount"].as_integer();
   }
   auto limit = job["spec"]["backoffLimit"].as_integer();
   return limit == 0 ? restarts > 0 : restarts >= limit;
@@ -134,9 +144,11 @@ wall_time end_of(const json::value& pod) {
         if (status["initContainerStatuses"][s]["name"] == init[i]["name"]) see(status["initContainerStatuses"][s]);
   if (all && last) return *last;
   auto& ready = condition_of(pod, "Ready");
-  if (auto t = parse_rfc3339(ready["lastTransitionTime"].as_string()); t && ready["status"].as_string() == "False") return *t;
+  if (auto t = parse_rfc3339(ready["lastTransitionTime"].as_string()); t && ready["status"].as_string() == "False")
+    return *t;
   auto& m = pod["metadata"];
-  if (auto t = parse_rfc3339(m["deletionTimestamp"].as_string())) return *t - std::chrono::seconds(m["deletionGracePeriodSeconds"].as_integer());
+  if (auto t = parse_rfc3339(m["deletionTimestamp"].as_string()))
+    return *t - std::chrono::seconds(m["deletionGracePeriodSeconds"].as_integer());
   auto created = parse_rfc3339(m["creationTimestamp"].as_string());
   return created ? *created : wall_time();
 }

@@ -1,5 +1,5 @@
-// job_policy.h: what a Job makes of its pods' ends: which failures count, when an index or the whole is given up, when enough has
-// succeeded, how long the next try waits. Pure.
+// job_policy.h: what a Job makes of its pods' ends: which failures count, when an index or the whole is given up, when
+// enough has succeeded, how long the next try waits. Pure.
 #pragma once
 
 #include <optional>

@@ -27,8 +27,8 @@ const std::set<std::string, std::less<>>& orphans::in(std::string_view ns) const
 }
 
 json::value controller_reference(const owner_kind& k, const json::value& owner) {
-  return json::object{{"apiVersion", k.api_version}, {"kind", k.kind}, {"name", owner["metadata"]["name"]}, {"uid", owner["metadata"]["uid"]},
-                      {"controller", true}, {"blockOwnerDeletion", true}};
+  return json::object{{"apiVersion", k.api_version},     {"kind", k.kind},     {"name", owner["metadata"]["name"]},
+                      {"uid", owner["metadata"]["uid"]}, {"controller", true}, {"blockOwnerDeletion", true}};
 }
 
 namespace {
@@ -51,8 +51,9 @@ json::value adopted(const json::value& member, json::value reference) {
 
 }  // namespace
 
-claimed claim(const view& cluster, const api::resource_id& members, const owner_kind& k, const json::value& owner, const api::label_selector& selector,
-              const orphans& without, const std::function<bool(const json::value&)>& counts) {
+claimed claim(const view& cluster, const api::resource_id& members, const owner_kind& k, const json::value& owner,
+              const api::label_selector& selector, const orphans& without,
+              const std::function<bool(const json::value&)>& counts) {
   claimed out;
   auto ns = owner["metadata"]["namespace"].as_string();
   auto uid = uid_of(owner);
@@ -71,7 +72,9 @@ claimed claim(const view& cluster, const api::resource_id& members, const owner_
   if (ends) return out;
   for (auto& name : without.in(ns)) {
     auto v = cluster.get(members, ns, name);
-    if (!v || controller_of(*v) || is_deleting(*v) || (counts && !counts(*v)) || !selector.matches((*v)["metadata"]["labels"])) continue;
+    if (!v || controller_of(*v) || is_deleting(*v) || (counts && !counts(*v)) ||
+        !selector.matches((*v)["metadata"]["labels"]))
+      continue;
     out.changes.push_back(update_of(members, adopted(*v, controller_reference(k, owner))));
   }
   return out;
@@ -97,7 +100,8 @@ std::vector<std::string> adopters(const view& cluster, const api::resource_id& o
 }
 
 source pod_owner::pod_source() {
-  return {pods, [this, of_pod = controller_key(std::string(kind_.api_version), std::string(kind_.kind))](const seen& s, keys& k) {
+  return {pods, [this, of_pod = controller_key(std::string(kind_.api_version), std::string(kind_.kind))](const seen& s,
+                                                                                                         keys& k) {
             orphan_pods_.see(s);
             of_pod(s, k);
             orphan_key(s, k);
@@ -108,7 +112,8 @@ task<api::api_result<void>> pod_owner::work(shell& s, std::string key) {
   if (!key.starts_with(orphan_mark)) co_return co_await s.look_and_write(key);
   auto cluster = s.now();
   if (auto pod = cluster.get(pods, key.substr(orphan_mark.size())))
-    for (auto& owner : adopters(cluster, owners_, *pod, [this](const json::value& o) { return selector_of(o); })) s.queue().add(owner);
+    for (auto& owner : adopters(cluster, owners_, *pod, [this](const json::value& o) { return selector_of(o); }))
+      s.queue().add(owner);
   co_return api::api_result<void>();
 }
 

@@ -24,11 +24,12 @@ constexpr std::size_t burst_max = 500;
 struct kind_of_set {
   owner_kind kind;
   api::resource_id resource;
-  bool plain_selector;        // a map, as ReplicationControllers have
-  bool counts_terminating;    // status.terminatingReplicas
+  bool plain_selector;      // a map, as ReplicationControllers have
+  bool counts_terminating;  // status.terminatingReplicas
 };
 const kind_of_set replica_set{{"apps/v1", "ReplicaSet"}, {"apps", "v1", "replicasets"}, false, true};
-const kind_of_set replication_controller{{"v1", "ReplicationController"}, {"", "v1", "replicationcontrollers"}, true, false};
+const kind_of_set replication_controller{
+    {"v1", "ReplicationController"}, {"", "v1", "replicationcontrollers"}, true, false};
 
 class replicas final : public pod_owner {
  public:
@@ -42,7 +43,8 @@ class replicas final : public pod_owner {
     if (!set) return p;
     auto selector = selector_of(*set);
     // Ended ones are left to whoever made them; those that go are counted apart.
-    auto c = claim(cluster, pods, k_.kind, *set, selector, orphan_pods_, [](const json::value& pod) { return is_active(pod) || is_deleting(pod); });
+    auto c = claim(cluster, pods, k_.kind, *set, selector, orphan_pods_,
+                   [](const json::value& pod) { return is_active(pod) || is_deleting(pod); });
     if (!c.changes.empty()) return p.write(pace::together, std::move(c.changes)), p.look_after(duration::zero());
     std::vector<const json::value*> active, going;
     for (auto pod : c.mine)
@@ -51,7 +53,8 @@ class replicas final : public pod_owner {
     const auto diff = static_cast<std::int64_t>(active.size()) - wanted;
     if (!is_deleting(*set) && !now.refused) {
       if (diff < 0) make(p, *set, std::min<std::size_t>(static_cast<std::size_t>(-diff), burst_max));
-      if (diff > 0) remove(p, cluster, *set, active, std::min<std::size_t>(static_cast<std::size_t>(diff), burst_max), now);
+      if (diff > 0)
+        remove(p, cluster, *set, active, std::min<std::size_t>(static_cast<std::size_t>(diff), burst_max), now);
     }
     tell_status(p, *set, active, going.size(), diff, now);
     return p;
@@ -59,7 +62,8 @@ class replicas final : public pod_owner {
 
  private:
   api::label_selector selector_of(const json::value& set) const override {
-    return k_.plain_selector ? api::label_selector::from_map(set["spec"]["selector"]) : api::label_selector::from_object(set["spec"]["selector"]);
+    return k_.plain_selector ? api::label_selector::from_map(set["spec"]["selector"])
+                             : api::label_selector::from_object(set["spec"]["selector"]);
   }
 
   void make(plan& p, const json::value& set, std::size_t n) const {
@@ -75,7 +79,8 @@ class replicas final : public pod_owner {
     p.write(pace::slow_start, std::move(made));
   }
 
-  void remove(plan& p, const view& cluster, const json::value& set, const std::vector<const json::value*>& active, std::size_t n, const moment& now) const {
+  void remove(plan& p, const view& cluster, const json::value& set, const std::vector<const json::value*>& active,
+              std::size_t n, const moment& now) const {
     std::vector<change> gone;
     auto about = reference_to(set);
     for (auto pod : to_delete(active, related(cluster, set), n, now.wall)) {
@@ -95,19 +100,22 @@ class replicas final : public pod_owner {
     std::vector<const json::value*> out;
     auto ns = set["metadata"]["namespace"].as_string();
     auto pods_here = cluster.prefix(pods, ns);
-    cluster.cluster().scan(api::objects_by_owner, (*above)["uid"].as_string(), cluster.prefix(k_.resource, ns), {}, [&](const store::object_ref& o) {
-      auto sibling = cluster.value(o);
-      if (!sibling) return true;
-      cluster.cluster().scan(api::objects_by_owner, uid_of(*sibling), pods_here, {}, [&](const store::object_ref& pod) {
-        if (auto v = cluster.value(pod)) out.push_back(v);
-        return true;
-      });
-      return true;
-    });
+    cluster.cluster().scan(api::objects_by_owner, (*above)["uid"].as_string(), cluster.prefix(k_.resource, ns), {},
+                           [&](const store::object_ref& o) {
+                             auto sibling = cluster.value(o);
+                             if (!sibling) return true;
+                             cluster.cluster().scan(api::objects_by_owner, uid_of(*sibling), pods_here, {},
+                                                    [&](const store::object_ref& pod) {
+                                                      if (auto v = cluster.value(pod)) out.push_back(v);
+                                                      return true;
+                                                    });
+                             return true;
+                           });
     return out;
   }
 
-  void tell_status(plan& p, const json::value& set, const std::vector<const json::value*>& active, std::size_t going, std::int64_t diff, const moment& now) const {
+  void tell_status(plan& p, const json::value& set, const std::vector<const json::value*>& active, std::size_t going,
+                   std::int64_t diff, const moment& now) const {
     auto like_template = api::label_selector::from_map(set["spec"]["template"]["metadata"]["labels"]);
     const auto min_ready = set["spec"]["minReadySeconds"].as_integer();
     std::int64_t labeled = 0, ready = 0, available = 0;
@@ -134,7 +142,8 @@ class replicas final : public pod_owner {
 
   static void set_failure(json::value& set, std::int64_t diff, const moment& now) {
     if (now.refused && condition_of(set, "ReplicaFailure").is_null()) {
-      set_condition(set, {"ReplicaFailure", "True", diff < 0 ? "FailedCreate" : "FailedDelete", now.refused->message}, now.wall);
+      set_condition(set, {"ReplicaFailure", "True", diff < 0 ? "FailedCreate" : "FailedDelete", now.refused->message},
+                    now.wall);
     } else if (!now.refused) {
       auto& list = set.member("status").member("conditions").make_array();
       std::erase_if(list, [](auto& c) { return c["type"].as_string() == "ReplicaFailure"; });
@@ -148,6 +157,8 @@ class replicas final : public pod_owner {
 }  // namespace
 
 std::unique_ptr<controller> make_replica_set(const settings&) { return std::make_unique<replicas>(replica_set); }
-std::unique_ptr<controller> make_replication_controller(const settings&) { return std::make_unique<replicas>(replication_controller); }
+std::unique_ptr<controller> make_replication_controller(const settings&) {
+  return std::make_unique<replicas>(replication_controller);
+}
 
 }  // namespace kedge::control

@@ -87,7 +87,8 @@ bool is_active(const json::value& pod) noexcept { return !is_finished(pod) && !i
 
 bool is_ready(const json::value& pod) noexcept { return condition_status(pod, "Ready") == "True"; }
 
-bool is_available(const json::value& pod, std::int64_t min_ready_seconds, wall_time now, std::optional<duration>* next) {
+bool is_available(const json::value& pod, std::int64_t min_ready_seconds, wall_time now,
+                  std::optional<duration>* next) {
   if (!is_ready(pod)) return false;
   if (min_ready_seconds <= 0) return true;
   auto since = time_at(condition_of(pod, "Ready")["lastTransitionTime"]);
@@ -114,7 +115,9 @@ json::value pod_of_template(const json::value& t, const owner_kind& k, const jso
   return json::object{{"kind", "Pod"}, {"apiVersion", "v1"}, {"metadata", std::move(meta)}, {"spec", t["spec"]}};
 }
 
-std::vector<const json::value*> to_delete(std::vector<const json::value*> pods, const std::vector<const json::value*>& related, std::size_t too_many, wall_time now) {
+std::vector<const json::value*> to_delete(std::vector<const json::value*> pods,
+                                          const std::vector<const json::value*>& related, std::size_t too_many,
+                                          wall_time now) {
   if (too_many >= pods.size()) return pods;
   std::map<std::string, std::int64_t, std::less<>> on_node;
   for (auto p : related)

@@ -8,7 +8,7 @@
 namespace kedge::control {
 namespace {
 
-std::int64_t sum_of(const std::vector<rollout_set>& sets, std::int64_t rollout_set::*what) {
+std::int64_t sum_of(const std::vector<rollout_set>& sets, std::int64_t rollout_set::* what) {
   return std::accumulate(sets.begin(), sets.end(), std::int64_t(0), [&](auto n, auto& s) { return n + s.*what; });
 }
 
@@ -42,7 +42,8 @@ std::int64_t new_set_replicas(const rollout_limits& l, const std::vector<rollout
   return room <= 0 ? current : current + std::min(room, l.replicas - current);
 }
 
-std::vector<std::int64_t> old_set_replicas(const rollout_limits& l, const std::vector<rollout_set>& old, const rollout_set& fresh) {
+std::vector<std::int64_t> old_set_replicas(const rollout_limits& l, const std::vector<rollout_set>& old,
+                                           const rollout_set& fresh) {
   std::vector<std::int64_t> out;
   for (auto& s : old) out.push_back(s.replicas);
   const auto least_available = l.replicas - l.unavailable;
@@ -69,7 +70,8 @@ std::vector<std::int64_t> old_set_replicas(const rollout_limits& l, const std::v
   return out;
 }
 
-std::vector<std::int64_t> proportional(const rollout_limits& l, std::int64_t status_replicas, std::vector<rollout_set> active) {
+std::vector<std::int64_t> proportional(const rollout_limits& l, std::int64_t status_replicas,
+                                       std::vector<rollout_set> active) {
   const auto most = l.replicas > 0 ? l.replicas + l.surge : 0;
   const auto to_add = most - sum_of(active, &rollout_set::replicas);
   std::vector<std::size_t> order(active.size());
@@ -91,7 +93,11 @@ std::vector<std::int64_t> proportional(const rollout_limits& l, std::int64_t sta
     std::int64_t share = -s.replicas;
     if (l.replicas > 0) {
       auto before = s.most_before > 0 ? s.most_before : status_replicas;
-      share = before == 0 ? 0 : static_cast<std::int64_t>(std::round(static_cast<double>(s.replicas * (l.replicas + l.surge)) / static_cast<double>(before))) - s.replicas;
+      share = before == 0
+                  ? 0
+                  : static_cast<std::int64_t>(std::round(static_cast<double>(s.replicas * (l.replicas + l.surge)) /
+                                                         static_cast<double>(before))) -
+                        s.replicas;
     }
     share = to_add > 0 ? std::min(share, to_add - added) : std::max(share, to_add - added);
     out[i] += share;

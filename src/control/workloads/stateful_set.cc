@@ -1,7 +1,9 @@
-// stateful_set.cc: StatefulSets: pods with names that stay, each with its claims, one after the other (statefulset-controller).
+// stateful_set.cc: StatefulSets: pods with names that stay, each with its claims, one after the other
+// (statefulset-controller).
 //
 //   claim ─▶ revisions ─▶ each ordinal: missing ─▶ its claims, then it │ ended ─▶ goes │ not itself any more ─▶ mended
-//        ─▶ ordinals beyond: the last goes ─▶ update: the last that isn't of the newest revision goes ─▶ status, old revisions
+//        ─▶ ordinals beyond: the last goes ─▶ update: the last that isn't of the newest revision goes ─▶ status, old
+//        revisions
 //
 // OrderedReady does one thing at a time and waits until what it did is ready; Parallel does all at once.
 #include <fmt/format.h>
@@ -28,15 +30,24 @@ constexpr std::string_view name_label = "statefulset.kubernetes.io/pod-name";
 constexpr std::string_view index_label = "apps.kubernetes.io/pod-index";
 constexpr std::string_view hash_label = "controller.kubernetes.io/hash";
 
-std::string_view revision_of(const json::value& pod) { return pod["metadata"]["labels"][revision_hash_label].as_string(); }
+std::string_view revision_of(const json::value& pod) {
+  return pod["metadata"]["labels"][revision_hash_label].as_string();
+}
 bool exists(const json::value& pod) { return !phase_of(pod).empty(); }
 
 // One look at a set: its pods, and the plan as it grows.
 class stateful_look {
  public:
-  stateful_look(const view& cluster, const json::value& set, const std::vector<const json::value*>& mine, const history& revisions, const moment& now)
-      : cluster_(cluster), set_(set), revisions_(revisions), now_(now), ordered_(set["spec"]["podManagementPolicy"].as_string() != "Parallel"),
-        start_(set["spec"]["ordinals"]["start"].as_integer()), min_ready_(set["spec"]["minReadySeconds"].as_integer()), all_(mine) {
+  stateful_look(const view& cluster, const json::value& set, const std::vector<const json::value*>& mine,
+                const history& revisions, const moment& now)
+      : cluster_(cluster),
+        set_(set),
+        revisions_(revisions),
+        now_(now),
+        ordered_(set["spec"]["podManagementPolicy"].as_string() != "Parallel"),
+        start_(set["spec"]["ordinals"]["start"].as_integer()),
+        min_ready_(set["spec"]["minReadySeconds"].as_integer()),
+        all_(mine) {
     auto found = revisions.find(set["status"]["currentRevision"].as_string());
     current_ = found ? found : &revisions.newest();
     const auto count = set["spec"]["replicas"].as_integer(1);
@@ -75,8 +86,10 @@ class stateful_look {
 
   json::value fresh(std::int64_t ordinal) const {
     auto& strategy = set_["spec"]["updateStrategy"];
-    const auto old_below = start_ + (strategy["rollingUpdate"].is_null() ? counted(set_["status"]["currentReplicas"]) : partition());
-    const bool old = (strategy["type"].as_string() == "RollingUpdate" || !strategy["rollingUpdate"].is_null()) && ordinal < old_below;
+    const auto old_below =
+        start_ + (strategy["rollingUpdate"].is_null() ? counted(set_["status"]["currentReplicas"]) : partition());
+    const bool old = (strategy["type"].as_string() == "RollingUpdate" || !strategy["rollingUpdate"].is_null()) &&
+                     ordinal < old_below;
     auto& revision = old ? *current_ : revisions_.newest();
     auto pod = pod_of_template(template_of(revision), stateful_set_kind, set_);
     auto name = fmt::format("{}-{}", name_of(set_), ordinal);
@@ -94,10 +107,12 @@ class stateful_look {
   }
 
   notice told(std::string_view did, std::string_view pod) const {
-    return {reference_to(set_), false, fmt::format("Successful{}", did), fmt::format("{} Pod {} in StatefulSet {} successful", did, pod, name_of(set_))};
+    return {reference_to(set_), false, fmt::format("Successful{}", did),
+            fmt::format("{} Pod {} in StatefulSet {} successful", did, pod, name_of(set_))};
   }
   notice told_refusal(std::string_view did, std::string_view pod) const {
-    return {reference_to(set_), true, fmt::format("Failed{}", did), fmt::format("{} Pod {} in StatefulSet {} failed error: ", did, pod, name_of(set_))};
+    return {reference_to(set_), true, fmt::format("Failed{}", did),
+            fmt::format("{} Pod {} in StatefulSet {} failed error: ", did, pod, name_of(set_))};
   }
 
   change removal(const json::value& pod) const {
@@ -114,14 +129,20 @@ class stateful_look {
       if (auto there = cluster_.get(claims, claim["metadata"]["namespace"].as_string(), name_of(claim))) {
         if (is_deleting(*there)) {
           fine = false;
-          plan_.tell(reference_to(set_), "FailedCreate", fmt::format("Create Pod {} in StatefulSet {} failed error: pvc {} is being deleted", pod, name_of(set_), name_of(claim)), true);
+          plan_.tell(reference_to(set_), "FailedCreate",
+                     fmt::format("Create Pod {} in StatefulSet {} failed error: pvc {} is being deleted", pod,
+                                 name_of(set_), name_of(claim)),
+                     true);
         }
         continue;
       }
       auto name = std::string(name_of(claim));
       auto c = creation(claims, std::string(claim["metadata"]["namespace"].as_string()), std::move(claim));
-      c.on_done = notice{reference_to(set_), false, "SuccessfulCreate", fmt::format("Create Claim {} Pod {} in StatefulSet {} success", name, pod, name_of(set_))};
-      c.on_refused = notice{reference_to(set_), true, "FailedCreate", fmt::format("Create Claim {} for Pod {} in StatefulSet {} failed error: ", name, pod, name_of(set_))};
+      c.on_done = notice{reference_to(set_), false, "SuccessfulCreate",
+                         fmt::format("Create Claim {} Pod {} in StatefulSet {} success", name, pod, name_of(set_))};
+      c.on_refused =
+          notice{reference_to(set_), true, "FailedCreate",
+                 fmt::format("Create Claim {} for Pod {} in StatefulSet {} failed error: ", name, pod, name_of(set_))};
       plan_.write(std::move(c));
     }
     return fine;
@@ -179,7 +200,8 @@ class stateful_look {
       labels.set(name_label, name_of(pod));
       labels.set(index_label, std::to_string(ordinal));
     }
-    if (!uses_claims(pod, set_, ordinal)) use_claims(next.member("spec"), set_, ordinal), make_claims(ordinal, name_of(pod));
+    if (!uses_claims(pod, set_, ordinal))
+      use_claims(next.member("spec"), set_, ordinal), make_claims(ordinal, name_of(pod));
     const bool kept = keep_claims(pod);
     if (next == pod && !kept) return;
     auto c = update_of(pods, std::move(next));
@@ -225,9 +247,12 @@ class stateful_look {
   // Pods of another revision go, the last ordinals first, as many as may be away.
   void update() {
     auto& rolling = set_["spec"]["updateStrategy"]["rollingUpdate"];
-    const auto most = std::max<std::int64_t>(1, int_or_percent(rolling["maxUnavailable"], static_cast<std::int64_t>(replicas_.size()), false, 1));
+    const auto most = std::max<std::int64_t>(
+        1, int_or_percent(rolling["maxUnavailable"], static_cast<std::int64_t>(replicas_.size()), false, 1));
     const auto least = static_cast<std::size_t>(std::max<std::int64_t>(0, partition()));
-    auto old = [&](const json::value* pod) { return pod && revision_of(*pod) != name_of(revisions_.newest()) && !is_deleting(*pod); };
+    auto old = [&](const json::value* pod) {
+      return pod && revision_of(*pod) != name_of(revisions_.newest()) && !is_deleting(*pod);
+    };
     std::int64_t away = 0, old_away = 0;
     for (auto pod : replicas_) {
       if (!unavailable(pod)) continue;
@@ -254,7 +279,8 @@ class stateful_look {
 
   void forget() {
     auto live = [&](const json::value& r) {
-      return name_of(r) == name_of(*current_) || std::ranges::any_of(all_, [&](auto pod) { return revision_of(*pod) == name_of(r); });
+      return name_of(r) == name_of(*current_) ||
+             std::ranges::any_of(all_, [&](auto pod) { return revision_of(*pod) == name_of(r); });
     };
     auto& limit = set_["spec"]["revisionHistoryLimit"];
     if (limit.as_integer(10) < 0) return;
@@ -324,7 +350,9 @@ class stateful_set final : public pod_owner {
   stateful_set() : pod_owner(stateful_set_kind, stateful_sets) {}
 
   std::vector<source> sources() override {
-    return {{stateful_sets, own_key}, pod_source(), {controller_revisions, [this](const seen& s, keys&) { orphan_revisions_.see(s); }}};
+    return {{stateful_sets, own_key}, pod_source(), {controller_revisions, [this](const seen& s, keys&) {
+                                                       orphan_revisions_.see(s);
+                                                     }}};
   }
 
   plan look(const view& cluster, const std::string& key, const moment& now) override {
@@ -333,12 +361,14 @@ class stateful_set final : public pod_owner {
     if (!set) return p;
     auto selector = selector_of(*set);
     if (selector.nothing() || selector.everything()) return p;
-    auto members = claim(cluster, pods, kind_, *set, selector, orphan_pods_, [&](const json::value& pod) { return parent_of(pod) == name_of(*set); });
+    auto members = claim(cluster, pods, kind_, *set, selector, orphan_pods_,
+                         [&](const json::value& pod) { return parent_of(pod) == name_of(*set); });
     auto revisions = claim(cluster, controller_revisions, kind_, *set, selector, orphan_revisions_);
     // Revisions are never let go.
     std::erase_if(revisions.changes, [](auto& c) { return controller_of(c.object) == nullptr; });
     for (auto& c : revisions.changes) members.changes.push_back(std::move(c));
-    if (!members.changes.empty()) return p.write(pace::together, std::move(members.changes)), p.look_after(duration::zero());
+    if (!members.changes.empty())
+      return p.write(pace::together, std::move(members.changes)), p.look_after(duration::zero());
     history past(cluster, kind_, *set, std::move(revisions.mine), hash_label);
     return stateful_look(cluster, *set, members.mine, past, now).make();
   }

@@ -93,7 +93,9 @@ class memory_log final : public log {
     }
     if (auto e = fault(db_.faults.fail_read)) co_return fail(*e);
     KEDGE_CO_CHECK(same_history());
-    if (after != 0 && after < db_.compacted()) co_return fail(errc::expired, fmt::format("revision {} is compacted: the history begins at {}", after, db_.compacted()));
+    if (after != 0 && after < db_.compacted())
+      co_return fail(errc::expired,
+                     fmt::format("revision {} is compacted: the history begins at {}", after, db_.compacted()));
     co_return co_await give_page(after);
   }
   task<result<past_page>> past(past_question q) override {
@@ -128,7 +130,8 @@ class memory_log final : public log {
   }
   bool shared() const noexcept override { return db_.shared_; }
   result<void> healthy() const override {
-    if (home_ && home_->now() < failed_until_) return fail(errc::unavailable, "the database in memory was told to fail");
+    if (home_ && home_->now() < failed_until_)
+      return fail(errc::unavailable, "the database in memory was told to fail");
     if (link_ && link_->cut) return fail(errc::unavailable, "the database in memory is cut off");
     return {};
   }
@@ -152,7 +155,8 @@ class memory_log final : public log {
   // Whether what was given out is still there.
   result<void> same_history() {
     if (losses_ == db_.losses_) return {};
-    if (given_ > db_.left_) return fail(lost_history(fmt::format("revisions above {} are gone", db_.left_), "It was told to lose them."));
+    if (given_ > db_.left_)
+      return fail(lost_history(fmt::format("revisions above {} are gone", db_.left_), "It was told to lose them."));
     losses_ = db_.losses_;
     return {};
   }
@@ -169,10 +173,12 @@ class memory_log final : public log {
     if (!link_) co_return result<void>();
     auto until = reactor::loop::current().now() + memory_answer_wait;
     while (link_->cut) {
-      if (reactor::loop::current().now() >= until) co_return fail(errc::unavailable, "the database in memory does not answer");
+      if (reactor::loop::current().now() >= until)
+        co_return fail(errc::unavailable, "the database in memory does not answer");
       co_await reactor::sleep_for(look_again);
     }
-    if (n && link_->bytes_per_second) co_await reactor::sleep_for(std::chrono::microseconds(n * 1'000'000 / link_->bytes_per_second));
+    if (n && link_->bytes_per_second)
+      co_await reactor::sleep_for(std::chrono::microseconds(n * 1'000'000 / link_->bytes_per_second));
     co_return result<void>();
   }
 
@@ -205,7 +211,8 @@ appended memory_database::commit(const std::vector<operation>& ops) {
     auto head = heads_.find(op.name);
     revision standing = head == heads_.end() ? 0 : head->second;
     bool live = live_at(op.name) != 0;
-    if (std::any_of(op.guards.begin(), op.guards.end(), [&](const guard& g) { return live_at(g.name) != g.expected; })) {
+    if (std::any_of(op.guards.begin(), op.guards.end(),
+                    [&](const guard& g) { return live_at(g.name) != g.expected; })) {
       out.outcomes.push_back({outcome::status::guard_failed, 0});
       continue;
     }
@@ -268,7 +275,8 @@ past_page memory_database::past(const past_question& q) const {
     auto& e = i->second;
     if (!e.name.starts_with(q.prefix) || e.name == "compact_rev_key" || e.previous > q.replaced_max) continue;
     past_change c{e, std::nullopt};
-    if (auto before = rows_.find(e.previous); before != rows_.end() && before->second.kind != change::remove) c.replaced = before->second.value;
+    if (auto before = rows_.find(e.previous); before != rows_.end() && before->second.kind != change::remove)
+      c.replaced = before->second.value;
     if (q.replaced_max != UINT64_MAX) c.what.value.clear();
     bytes += c.what.value.size() + (c.replaced ? c.replaced->size() : 0);
     out.changes.push_back(std::move(c));
@@ -328,6 +336,8 @@ void memory_database::pass_over(revision seen) {
   for (auto* l : logs_) l->tell();
 }
 
-std::unique_ptr<log> make_memory_log(memory_database& db, const memory_link* link) { return std::make_unique<memory_log>(db, link); }
+std::unique_ptr<log> make_memory_log(memory_database& db, const memory_link* link) {
+  return std::make_unique<memory_log>(db, link);
+}
 
 }  // namespace kedge::datastore

@@ -16,8 +16,8 @@ class memory_log;
 
 // The way between one server and the database, which a test changes while both live. Outlives the logs over it.
 struct memory_link {
-  // Nothing passes. What is not answered after memory_answer_wait is in doubt, and what has not been done by then never will be, as
-  // where the session of a lost connection is ended first.
+  // Nothing passes. What is not answered after memory_answer_wait is in doubt, and what has not been done by then never
+  // will be, as where the session of a lost connection is ended first.
   bool cut = false;
   std::size_t bytes_per_second = 0;  // of what the database sends; 0: no bound
 };
@@ -49,7 +49,7 @@ class memory_database {
   struct {
     std::function<duration()> delay_before_commit;
     std::function<duration()> delay_after_commit;
-    std::function<duration()> delay_read;  // of each answer to load, tail, current
+    std::function<duration()> delay_read;                      // of each answer to load, tail, current
     std::function<std::optional<error>()> fail_before_commit;  // nothing lands
     std::function<std::optional<error>()> fail_after_commit;   // it has landed: give errc::unknown_outcome
     std::function<std::optional<error>()> fail_read;           // load, tail, current

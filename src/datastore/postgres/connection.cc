@@ -29,16 +29,11 @@ std::uint64_t get_be(const char* p, int bytes) {
 
 std::int64_t number_of(std::string_view raw) {
   switch (raw.size()) {
-    case 1:
-      return raw[0];
-    case 2:
-      return static_cast<std::int16_t>(get_be(raw.data(), 2));
-    case 4:
-      return static_cast<std::int32_t>(get_be(raw.data(), 4));
-    case 8:
-      return static_cast<std::int64_t>(get_be(raw.data(), 8));
-    default:
-      return 0;
+    case 1: return raw[0];
+    case 2: return static_cast<std::int16_t>(get_be(raw.data(), 2));
+    case 4: return static_cast<std::int32_t>(get_be(raw.data(), 4));
+    case 8: return static_cast<std::int64_t>(get_be(raw.data(), 8));
+    default: return 0;
   }
 }
 
@@ -151,9 +146,7 @@ bool rows::null(int row, int column) const noexcept { return PQgetisnull(result_
 std::string_view rows::bytes(int row, int column) const noexcept {
   return {PQgetvalue(result_, row, column), static_cast<std::size_t>(PQgetlength(result_, row, column))};
 }
-std::int64_t rows::number(int row, int column) const noexcept {
-  return number_of(bytes(row, column));
-}
+std::int64_t rows::number(int row, int column) const noexcept { return number_of(bytes(row, column)); }
 
 errc code_of(std::string_view state) {
   auto is_class = [&](std::string_view c) { return state.starts_with(c); };
@@ -181,8 +174,8 @@ task<result<std::unique_ptr<connection>>> connection::open(settings s, time_poin
 task<result<std::unique_ptr<connection>>> connection::open_any(settings s) {
   auto* host = find(s, "host");
   if (!host || find(s, "hostaddr")) co_return co_await open_one(std::move(s));
-  // libpq would block in DNS: it gets addresses beside the names (which TLS checks and .pgpass need). And it waits for each host as long
-  // as its kernel does.
+  // libpq would block in DNS: it gets addresses beside the names (which TLS checks and .pgpass need). And it waits for
+  // each host as long as its kernel does.
   auto ports_text = find(s, "port") ? *find(s, "port") : std::string(), names = *host;
   auto ports = split(ports_text, ',');
   std::vector<settings> targets;
@@ -210,9 +203,11 @@ task<result<std::unique_ptr<connection>>> connection::open_any(settings s) {
   if (targets.size() == 1) co_return co_await open_one(std::move(targets[0]));
   for (auto& target : targets) {
     auto where = *find(target, "host");
-    auto c = co_await reactor::with_deadline(open_one(std::move(target)), reactor::loop::current().now() + host_timeout);
+    auto c =
+        co_await reactor::with_deadline(open_one(std::move(target)), reactor::loop::current().now() + host_timeout);
     if (c) co_return c;
-    refused += fmt::format("{}{}: {}", refused.empty() ? "" : "; ", where, c.error().code == errc::timeout ? "it does not answer in time" : c.error().message);
+    refused += fmt::format("{}{}: {}", refused.empty() ? "" : "; ", where,
+                           c.error().code == errc::timeout ? "it does not answer in time" : c.error().message);
   }
   co_return fail(errc::unavailable, refused);
 }
@@ -372,9 +367,7 @@ void connection::take_results() {
         else
           PQclear(r);
         break;
-      case PGRES_PIPELINE_ABORTED:
-        PQclear(r);
-        break;
+      case PGRES_PIPELINE_ABORTED: PQclear(r); break;
       default: {
         auto* state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
         auto* severity = PQresultErrorField(r, PG_DIAG_SEVERITY_NONLOCALIZED);

@@ -40,11 +40,11 @@ result<void> load_libpq() {
 
 // Nothing can be done with what was never made: those that make something, or read a URL, may be called without the
 // library, the others can't be.
-#define KEDGE_LIBPQ(type, name, parameters, arguments)                                      \
-  extern "C" type name parameters {                                                         \
-    static auto* const f = kedge::datastore::postgres::find<decltype(name)>(#name);         \
-    if (!f) return static_cast<type>(0);                                                    \
-    return f arguments;                                                                     \
+#define KEDGE_LIBPQ(type, name, parameters, arguments)                              \
+  extern "C" type name parameters {                                                 \
+    static auto* const f = kedge::datastore::postgres::find<decltype(name)>(#name); \
+    if (!f) return static_cast<type>(0);                                            \
+    return f arguments;                                                             \
   }
 
 KEDGE_LIBPQ(PQconninfoOption*, PQconninfoParse, (const char* text, char** why), (text, why))

@@ -10,27 +10,29 @@ namespace kedge::datastore::postgres {
 inline constexpr int page_rows = 500;
 // And bytes of their values, after the first: what a link of 200 KB/s carries within the session's statement_timeout.
 inline constexpr int tail_bytes_max = 1024 * 1024;
-// Of others' rows that come with an append's answer; the rest is fetched beside it. What a busy server writes in a round trip.
+// Of others' rows that come with an append's answer; the rest is fetched beside it. What a busy server writes in a
+// round trip.
 inline constexpr int others_bytes_max = 64 * 1024;
-// What a question that needs no disk may take, and a commit, before the database counts as away. readyz shall say so within 2 s.
+// What a question that needs no disk may take, and a commit, before the database counts as away. readyz shall say so
+// within 2 s.
 inline constexpr std::chrono::milliseconds read_patience{1400};
 inline constexpr std::chrono::milliseconds write_patience{1900};
 // Of several hosts each gets so long: one that swallows packets must not keep the next from being asked.
 inline constexpr std::chrono::milliseconds host_timeout{2000};
-// A link that is silent for so long is made again. Beyond the session's statement_timeout of 10 s: the server hangs, or the network
-// swallows packets.
+// A link that is silent for so long is made again. Beyond the session's statement_timeout of 10 s: the server hangs, or
+// the network swallows packets.
 inline constexpr std::chrono::milliseconds give_up_after{13'000};
 // A batch that could not get its locks is tried again this long.
 inline constexpr std::chrono::milliseconds append_retry{9000};
-// Rows of others are looked for this often where notifications come, which also notices a database that vanished; and where
-// somebody writes who sends none (K3s).
+// Rows of others are looked for this often where notifications come, which also notices a database that vanished; and
+// where somebody writes who sends none (K3s).
 inline constexpr std::chrono::milliseconds poll_with_notifications{400};
 inline constexpr std::chrono::milliseconds poll_with_peers{100};
 inline constexpr std::chrono::seconds peers_remembered{60};
-// A missing id is asked for again after these pauses before it is asked who may still commit it; a commit takes a few milliseconds.
+// A missing id is asked for again after these pauses before it is asked who may still commit it; a commit takes a few
+// milliseconds.
 inline constexpr std::chrono::milliseconds gap_pauses[] = {std::chrono::milliseconds(0), std::chrono::milliseconds(2),
-                                                           std::chrono::milliseconds(8),
-                                                           std::chrono::milliseconds(20)};
+                                                           std::chrono::milliseconds(8), std::chrono::milliseconds(20)};
 // Then, while somebody may, so often; and after so long the log says who.
 inline constexpr std::chrono::milliseconds gap_look_again{20};
 inline constexpr std::chrono::seconds gap_told_after{5};

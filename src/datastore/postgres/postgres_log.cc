@@ -55,8 +55,8 @@ row make_row(const columns& c) {
 
 // The eight columns from `at` on.
 row row_at(const rows& r, int i, int at) {
-  return make_row({r.number(i, at), r.number(i, at + 2), r.number(i, at + 3), r.number(i, at + 4), r.number(i, at + 5), r.number(i, at + 6),
-                   r.bytes(i, at + 1), r.bytes(i, at + 7)});
+  return make_row({r.number(i, at), r.number(i, at + 2), r.number(i, at + 3), r.number(i, at + 4), r.number(i, at + 5),
+                   r.number(i, at + 6), r.bytes(i, at + 1), r.bytes(i, at + 7)});
 }
 
 struct news {
@@ -172,8 +172,10 @@ class postgres_log final : public shared_log {
     KEDGE_CO_TRY(t_, describe(co_await first_link<connection>(
                          [this, &tried_create]() -> task<result<link_ref>> {
                            auto c = co_await connect();
-                           // libpq tells the reason in the server's language only, so the question is put to the server.
-                           if (c || std::exchange(tried_create, true) || !co_await create_database(options_.connection)) co_return c;
+                           // libpq tells the reason in the server's language only, so the question is put to the
+                           // server.
+                           if (c || std::exchange(tried_create, true) || !co_await create_database(options_.connection))
+                             co_return c;
                            co_return co_await connect();
                          },
                          options_.start_wait)));
@@ -210,8 +212,9 @@ class postgres_log final : public shared_log {
     KEDGE_CO_CHECK(describe(co_await make_writer(*w_)));
     began_ = true;
     services_.spawn(keep<connection>(t_, "reading ", reads, [this] { return renew(false); }, [](connection&) {}));
-    services_.spawn(keep<connection>(w_, "writing ", writes, [this] { return renew(true); },
-                                     [this](connection& c) { unfinished_.emplace_back(c.backend_pid(), c.started); }));
+    services_.spawn(keep<connection>(
+        w_, "writing ", writes, [this] { return renew(true); },
+        [this](connection& c) { unfinished_.emplace_back(c.backend_pid(), c.started); }));
     co_return result<void>();
   }
 
@@ -245,12 +248,14 @@ class postgres_log final : public shared_log {
         co_return done;
       }
       auto said = (*r->value).error();
-      if (said.code == errc::closed) co_return fail(errc::unknown_outcome, "the connection to the database was lost during a write");
+      if (said.code == errc::closed)
+        co_return fail(errc::unknown_outcome, "the connection to the database was lost during a write");
       if (r->state == fork_state) co_return fail(fork(said.message));
       bool used_up = r->state == "2200H" || r->state == "22003";
       complain(used_up ? fmt::format("{}; {}", said.message, widening) : said.message);
       if (!surely_not_landed(r->state))
-        co_return fail(errc::unknown_outcome, "the database gave a write up, and whether before or after its commit is not known");
+        co_return fail(errc::unknown_outcome,
+                       "the database gave a write up, and whether before or after its commit is not known");
       if (r->state == "25006" && w_.get() == link) link->abandon({errc::closed, said.message});
       auto why = meaning_of(r->state);
       bool again = r->state == "55P03" || r->state == "40P01" || r->state == "40001";
@@ -269,13 +274,15 @@ class postgres_log final : public shared_log {
     past_page out;
     out.at = std::min(q.upto, q.after + past_step_revisions);
     auto number = [](revision r) { return bigint(std::min<revision>(r, INT64_MAX)); };
-    KEDGE_CO_TRY(auto r, co_await ask(sql::past,
-                                      {number(q.after), number(out.at), parameter::text(q.prefix), number(q.replaced_max),
-                                       parameter::integer(q.replaced_max == UINT64_MAX), number(page_bytes_max)},
-                                      false));
+    KEDGE_CO_TRY(auto r,
+                 co_await ask(sql::past,
+                              {number(q.after), number(out.at), parameter::text(q.prefix), number(q.replaced_max),
+                               parameter::integer(q.replaced_max == UINT64_MAX), number(page_bytes_max)},
+                              false));
     if (r.size() == 0) co_return fail(errc::internal, "no answer to a question for the past");
     if (auto compacted = static_cast<revision>(r.number(0, 0)); q.after < compacted)
-      co_return fail(errc::expired, fmt::format("revision {} is compacted: the history begins at {}", q.after, compacted));
+      co_return fail(errc::expired,
+                     fmt::format("revision {} is compacted: the history begins at {}", q.after, compacted));
     for (int i = 0; i < r.size() && !r.null(i, 2); ++i) {
       auto found = row_at(r, i, 2);
       if (!found.what) continue;
@@ -310,7 +317,8 @@ class postgres_log final : public shared_log {
     auto& loop = reactor::loop::current();
     while (swept_ < to) {
       auto began = loop.now();
-      KEDGE_CO_TRY(auto r, co_await link->run(sql::compact, {bigint(to), bigint(swept_), bigint(compaction_rows), bigint(compaction_kept)}));
+      KEDGE_CO_TRY(auto r, co_await link->run(sql::compact, {bigint(to), bigint(swept_), bigint(compaction_rows),
+                                                             bigint(compaction_kept)}));
       auto reached = static_cast<revision>(r.number(0, 0));
       // What an earlier owner left behind lies anywhere, so the first time goes from the beginning.
       if (reached <= swept_) co_return result<void>();
@@ -346,30 +354,38 @@ class postgres_log final : public shared_log {
 
   result<void> can_read() const override { return answers(t_.get(), reads); }
   result<void> can_write() const override { return answers(w_.get(), writes); }
-  duration poll() const override { return reactor::loop::current().now() < peers_until_ ? poll_with_peers : poll_with_notifications; }
+  duration poll() const override {
+    return reactor::loop::current().now() < peers_until_ ? poll_with_peers : poll_with_notifications;
+  }
   // Somebody writes without telling: K3s.
   void found_news(bool told) override {
     if (!told) peers_until_ = reactor::loop::current().now() + peers_remembered;
   }
-  std::string cause_of_loss() const override { return "It was restored, or a standby took over that had not received everything."; }
+  std::string cause_of_loss() const override {
+    return "It was restored, or a standby took over that had not received everything.";
+  }
   revision known_at() const override { return known_.at; }
 
   // What an error means for those who asked, without the server's words: those are in the log.
   static error meaning_of(std::string_view state) {
     if (state == "55P03") return {errc::unavailable, "the database is held by another session; try again"};
-    if (state == "40P01" || state == "40001" || state == "57014") return {errc::unavailable, "the database gave it up; try again"};
+    if (state == "40P01" || state == "40001" || state == "57014")
+      return {errc::unavailable, "the database gave it up; try again"};
     if (state == "25006") return {errc::unavailable, "the database has become a standby"};
     if (state == "53100") return {errc::exhausted, "the database's disk is full"};
     if (state == "53200") return {errc::exhausted, "the database has no memory left"};
-    if (state == "2200H" || state == "22003") return {errc::exhausted, "the database's numbers for rows are used up; this server's log says what to do"};
-    if (state.starts_with("53") || state.starts_with("57") || state.starts_with("08")) return {errc::unavailable, "the database refuses for now"};
+    if (state == "2200H" || state == "22003")
+      return {errc::exhausted, "the database's numbers for rows are used up; this server's log says what to do"};
+    if (state.starts_with("53") || state.starts_with("57") || state.starts_with("08"))
+      return {errc::unavailable, "the database refuses for now"};
     return {errc::internal, "the database refuses; the reason is in this server's log"};
   }
 
   // ---- connections
 
   task<result<link_ref>> connect() {
-    KEDGE_CO_TRY(auto c, co_await connection::open(options_.connection, reactor::loop::current().now() + connect_timeout));
+    KEDGE_CO_TRY(auto c,
+                 co_await connection::open(options_.connection, reactor::loop::current().now() + connect_timeout));
     KEDGE_CO_TRY(c->started, co_await begin_session(*c));
     co_return c;
   }
@@ -417,7 +433,8 @@ class postgres_log final : public shared_log {
     auto r = t_->send(sql, p, prepared);
     auto answer = co_await await_answer(*t_, r, read_patience);
     if (answer) co_return answer;
-    if (answer.error().code == errc::closed) co_return fail(errc::unavailable, "the connection to the database was lost");
+    if (answer.error().code == errc::closed)
+      co_return fail(errc::unavailable, "the connection to the database was lost");
     if (r->state.empty()) co_return answer;
     complain(answer.error().message);
     co_return fail(meaning_of(r->state));
@@ -470,7 +487,10 @@ class postgres_log final : public shared_log {
     revision horizon = 0;
     auto told = reactor::loop::current().now() + gap_told_after;
     for (;;) {
-      KEDGE_CO_TRY(auto answer, co_await ask("kedge_news", {bigint(after), parameter::integer(page_rows), parameter::integer(tail_bytes_max)}, true));
+      KEDGE_CO_TRY(
+          auto answer,
+          co_await ask("kedge_news", {bigint(after), parameter::integer(page_rows), parameter::integer(tail_bytes_max)},
+                       true));
       auto n = read_news(answer);
       if (n.newest < after)
         co_return fail(fork(fmt::format("its newest row is {}, this server has {}", n.newest, after)));
@@ -490,8 +510,8 @@ class postgres_log final : public shared_log {
         co_await reactor::sleep_for(gap_pauses[pause++]);
         continue;
       }
-      // An id is drawn under a lock on the table that is held until the commit. Whoever doesn't hold one any more, or didn't when rows
-      // above were seen already, puts nothing into the gap.
+      // An id is drawn under a lock on the table that is held until the commit. Whoever doesn't hold one any more, or
+      // didn't when rows above were seen already, puts nothing into the gap.
       KEDGE_CO_TRY(auto now, co_await ask(sql::inserting, {}, false));
       std::set<std::string> alive;
       for (int i = 0; i < now.size(); ++i) alive.emplace(now.bytes(i, 0));
@@ -503,7 +523,8 @@ class postgres_log final : public shared_log {
       }
       if (holders->empty()) {
         // What they committed is seen by the next question.
-        if (horizon > explained_) kedge::log::debug("{}: nothing will come between rows {} and {}", description_, after, n.list.front().id);
+        if (horizon > explained_)
+          kedge::log::debug("{}: nothing will come between rows {} and {}", description_, after, n.list.front().id);
         explained_ = std::max(explained_, horizon);
         continue;
       }
@@ -518,8 +539,10 @@ class postgres_log final : public shared_log {
   void name_holder(const rows& inserting, const std::set<std::string>& holders, revision missing) {
     for (int i = 0; i < inserting.size(); ++i) {
       if (!holders.contains(std::string(inserting.bytes(i, 0)))) continue;
-      kedge::log::warning("{}: row {} may still come from session {} of {} at {} ({}), whose transaction does not end; waiting for it", description_,
-                          missing, inserting.number(i, 1), quote(inserting.bytes(i, 2)), inserting.bytes(i, 3), inserting.bytes(i, 4));
+      kedge::log::warning(
+          "{}: row {} may still come from session {} of {} at {} ({}), whose transaction does not end; waiting for it",
+          description_, missing, inserting.number(i, 1), quote(inserting.bytes(i, 2)), inserting.bytes(i, 3),
+          inserting.bytes(i, 4));
       return;
     }
   }
@@ -548,8 +571,8 @@ class postgres_log final : public shared_log {
       snapshot_ = std::move(made);
     }
     auto* link = snapshot_.get();
-    auto answer = co_await link->run(live ? sql::news_live : sql::news,
-                                     {bigint(after), parameter::integer(page_rows), parameter::integer(tail_bytes_max)});
+    auto answer = co_await link->run(live ? sql::news_live : sql::news, {bigint(after), parameter::integer(page_rows),
+                                                                         parameter::integer(tail_bytes_max)});
     if (!answer) {
       snapshot_ = nullptr;
       co_return fail(std::move(answer).error());
@@ -596,10 +619,12 @@ class postgres_log final : public shared_log {
       if (mine.empty())
         know(before.at, out.others.empty() ? nullptr : &out.others.back());
       else if (a.newest > known_.at)
-        known_ = {a.newest, last->name, a.landed[last->name].previous, last->kind == change::remove ? std::string() : last->value};
+        known_ = {a.newest, last->name, a.landed[last->name].previous,
+                  last->kind == change::remove ? std::string() : last->value};
       co_return out;
     }
-    // Rows of others lie between ours, some are not visible yet, or there are more than an answer holds: everything comes from the table.
+    // Rows of others lie between ours, some are not visible yet, or there are more than an answer holds: everything
+    // comes from the table.
     for (auto after = a.told; after < a.newest;) {
       auto p = co_await read_from(after);
       if (!p) {
@@ -628,7 +653,8 @@ class postgres_log final : public shared_log {
       if (r.size() != 1) return;
       told = static_cast<revision>(r.number(0, 0));
       others.compacted = static_cast<revision>(r.number(0, 1));
-      array_reader names(r.bytes(0, 2)), ids(r.bytes(0, 3)), previous(r.bytes(0, 4)), refused(r.bytes(0, 5)), stands(r.bytes(0, 6)), kept_out(r.bytes(0, 7));
+      array_reader names(r.bytes(0, 2)), ids(r.bytes(0, 3)), previous(r.bytes(0, 4)), refused(r.bytes(0, 5)),
+          stands(r.bytes(0, 6)), kept_out(r.bytes(0, 7));
       while (names.next() && ids.next() && previous.next()) {
         auto at = static_cast<revision>(ids.number());
         landed[names.bytes()] = {at, static_cast<revision>(previous.number())};
@@ -636,11 +662,12 @@ class postgres_log final : public shared_log {
       }
       while (refused.next() && stands.next()) standing[refused.bytes()] = static_cast<revision>(stands.number());
       while (kept_out.next()) barred.insert(kept_out.bytes());
-      array_reader each[] = {array_reader(r.bytes(0, 8)), array_reader(r.bytes(0, 9)), array_reader(r.bytes(0, 10)), array_reader(r.bytes(0, 11)),
-                      array_reader(r.bytes(0, 12)), array_reader(r.bytes(0, 13)), array_reader(r.bytes(0, 14)), array_reader(r.bytes(0, 15))};
+      array_reader each[] = {array_reader(r.bytes(0, 8)),  array_reader(r.bytes(0, 9)),  array_reader(r.bytes(0, 10)),
+                             array_reader(r.bytes(0, 11)), array_reader(r.bytes(0, 12)), array_reader(r.bytes(0, 13)),
+                             array_reader(r.bytes(0, 14)), array_reader(r.bytes(0, 15))};
       while (std::all_of(std::begin(each), std::end(each), [](array_reader& a) { return a.next(); }))
-        others.list.push_back(make_row({each[0].number(), each[2].number(), each[3].number(), each[4].number(), each[5].number(), each[6].number(),
-                                        each[1].bytes(), each[7].bytes()}));
+        others.list.push_back(make_row({each[0].number(), each[2].number(), each[3].number(), each[4].number(),
+                                        each[5].number(), each[6].number(), each[1].bytes(), each[7].bytes()}));
     }
   };
 

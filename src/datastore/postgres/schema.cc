@@ -99,8 +99,8 @@ task<result<void>> widen_sequence(connection& c) {
   if (done)
     log::info("the sequence of kine.id ended at {}; it goes on now", sequence.number(0, 3));
   else
-    log::warning("the sequence of kine.id ends at {}, before its column does: {}; run as the table's owner: {}", sequence.number(0, 3),
-                 done.error().message, statement);
+    log::warning("the sequence of kine.id ends at {}, before its column does: {}; run as the table's owner: {}",
+                 sequence.number(0, 3), done.error().message, statement);
   co_return result<void>();
 }
 

@@ -12,10 +12,11 @@ task<result<std::string>> begin_session(connection& c);
 task<result<bool>> inspect(connection& c);
 // What to do about ids that don't fit their columns any more.
 inline constexpr std::string_view widening =
-    "stop all servers, then: ALTER TABLE kine ALTER COLUMN id TYPE bigint, ALTER COLUMN create_revision TYPE bigint, ALTER COLUMN prev_revision "
+    "stop all servers, then: ALTER TABLE kine ALTER COLUMN id TYPE bigint, ALTER COLUMN create_revision TYPE bigint, "
+    "ALTER COLUMN prev_revision "
     "TYPE bigint; ALTER SEQUENCE kine_id_seq AS bigint";
-// Table, indexes and first rows, under the append lock: several servers may start at once. A sequence that is narrower than its column
-// is widened.
+// Table, indexes and first rows, under the append lock: several servers may start at once. A sequence that is narrower
+// than its column is widened.
 task<result<void>> create_schema(connection& c);
 // Ends a session that may still hold unread requests of ours, and waits until it is gone.
 task<result<void>> end_session(connection& c, int pid, std::string started);

@@ -61,7 +61,8 @@ inline constexpr const char* columns =
 
 // Of the sequence behind kine.id: 0 increment, 1 cache, 2 last value, 3 largest, 4 name; no row without one.
 inline constexpr const char* sequence =
-    "SELECT s.seqincrement, s.seqcache, coalesce(pg_sequence_last_value(s.seqrelid), 0), s.seqmax, s.seqrelid::regclass::text"
+    "SELECT s.seqincrement, s.seqcache, coalesce(pg_sequence_last_value(s.seqrelid), 0), s.seqmax, "
+    "s.seqrelid::regclass::text"
     " FROM pg_sequence s WHERE s.seqrelid = pg_get_serial_sequence('kine', 'id')::regclass";
 
 inline constexpr const char* database_exists = "SELECT count(*) FROM pg_database WHERE datname = $1";
@@ -93,39 +94,50 @@ inline constexpr const char* schema[] = {
 
 // ---- reading
 
-#define KEDGE_ROW_HEAD                                                                                                  \
-  "k.id::bigint AS id, k.name::text AS name, coalesce(k.created, 0)::int AS created, coalesce(k.deleted, 0)::int AS deleted," \
-  " coalesce(k.create_revision, 0)::bigint AS create_revision, coalesce(k.prev_revision, 0)::bigint AS prev_revision,"  \
+#define KEDGE_ROW_HEAD                                                                                                 \
+  "k.id::bigint AS id, k.name::text AS name, coalesce(k.created, 0)::int AS created, coalesce(k.deleted, 0)::int AS "  \
+  "deleted,"                                                                                                           \
+  " coalesce(k.create_revision, 0)::bigint AS create_revision, coalesce(k.prev_revision, 0)::bigint AS prev_revision," \
   " coalesce(k.lease, 0)::int AS lease,"
 #define KEDGE_ROW KEDGE_ROW_HEAD " CASE WHEN k.deleted = 0 THEN k.value END AS value"
 // The rows above `after` in their order, at most so many, and with at most so many bytes of values, but one at least.
-#define KEDGE_ROWS_AFTER(after, rows, bytes)                                                                             \
-  "SELECT " KEDGE_ROW " FROM (SELECT l.*, sum(coalesce(octet_length(l.value), 0)) OVER (ORDER BY l.id) -"                \
-  " coalesce(octet_length(l.value), 0) AS before FROM (SELECT id, name, created, deleted, create_revision, prev_revision, lease, value" \
+#define KEDGE_ROWS_AFTER(after, rows, bytes)                                                                 \
+  "SELECT " KEDGE_ROW                                                                                        \
+  " FROM (SELECT l.*, sum(coalesce(octet_length(l.value), 0)) OVER (ORDER BY l.id) -"                        \
+  " coalesce(octet_length(l.value), 0) AS before FROM (SELECT id, name, created, deleted, create_revision, " \
+  "prev_revision, lease, value"                                                                              \
   " FROM kine WHERE id > " after " ORDER BY id LIMIT " rows ") l) k WHERE k.before < " bytes " ORDER BY k.id"
 #define KEDGE_COMPACTED "(SELECT coalesce(max(prev_revision), 0) FROM kine WHERE name = 'compact_rev_key')::bigint"
 
-// $1 after, $2 at most so many, $3 of so many bytes. 0 newest id, 1 compact revision, then a row, NULL when there is none.
+// $1 after, $2 at most so many, $3 of so many bytes. 0 newest id, 1 compact revision, then a row, NULL when there is
+// none.
 inline constexpr const char* news =
     "SELECT h.m, h.c, r.* FROM (SELECT coalesce(max(id), 0)::bigint AS m, " KEDGE_COMPACTED
-    " AS c FROM kine) h LEFT JOIN LATERAL (" KEDGE_ROWS_AFTER("$1::bigint", "$2::int", "$3::int") ") r ON true ORDER BY r.id";
+    " AS c FROM kine) h LEFT JOIN LATERAL (" KEDGE_ROWS_AFTER("$1::bigint", "$2::int",
+                                                              "$3::int") ") r ON true ORDER BY r.id";
 
 // The same for a start: rows that were replaced come without their values, and 10 says so.
 inline constexpr const char* news_live =
     "SELECT h.m, h.c, r.* FROM (SELECT coalesce(max(id), 0)::bigint AS m, " KEDGE_COMPACTED
-    " AS c FROM kine) h LEFT JOIN LATERAL (SELECT " KEDGE_ROW_HEAD " CASE WHEN k.deleted = 0 AND NOT k.replaced THEN k.value END AS value, k.replaced"
+    " AS c FROM kine) h LEFT JOIN LATERAL (SELECT " KEDGE_ROW_HEAD
+    " CASE WHEN k.deleted = 0 AND NOT k.replaced THEN k.value END AS value, k.replaced"
     " FROM (SELECT l.*, sum(l.bytes) OVER (ORDER BY l.id) - l.bytes AS before"
     " FROM (SELECT b.*, CASE WHEN b.replaced THEN 0 ELSE coalesce(octet_length(b.value), 0) END AS bytes"
     " FROM (SELECT o.*, EXISTS (SELECT 1 FROM kine n WHERE n.name = o.name AND n.prev_revision = o.id) AS replaced"
-    " FROM (SELECT id, name, created, deleted, create_revision, prev_revision, lease, value FROM kine WHERE id > $1::bigint ORDER BY id LIMIT $2::int)"
+    " FROM (SELECT id, name, created, deleted, create_revision, prev_revision, lease, value FROM kine WHERE id > "
+    "$1::bigint ORDER BY id LIMIT $2::int)"
     " o) b) l) k WHERE k.before < $3::int ORDER BY k.id) r ON true ORDER BY r.id";
 
-// What was: $1 after, $2 up to, $3 prefix of names, $4 only what replaced this or an older row, $5 with values or 0, $6 at most so many
-// bytes. 0 compact revision, 1 the last id that there is, then a row, then (10) whether something stood before, and (11) its value.
+// What was: $1 after, $2 up to, $3 prefix of names, $4 only what replaced this or an older row, $5 with values or 0, $6
+// at most so many bytes. 0 compact revision, 1 the last id that there is, then a row, then (10) whether something stood
+// before, and (11) its value.
 inline constexpr const char* past =
-    "SELECT h.c, k.last::bigint, " KEDGE_ROW_HEAD " CASE WHEN $5::int <> 0 AND k.deleted = 0 THEN k.value END,"
-    " p.id IS NOT NULL, p.value FROM (SELECT " KEDGE_COMPACTED " AS c) h"
-    " LEFT JOIN LATERAL (SELECT *, max(id) OVER () AS last, sum(coalesce(octet_length(value), 0)) OVER (ORDER BY id ROWS BETWEEN"
+    "SELECT h.c, k.last::bigint, " KEDGE_ROW_HEAD
+    " CASE WHEN $5::int <> 0 AND k.deleted = 0 THEN k.value END,"
+    " p.id IS NOT NULL, p.value FROM (SELECT " KEDGE_COMPACTED
+    " AS c) h"
+    " LEFT JOIN LATERAL (SELECT *, max(id) OVER () AS last, sum(coalesce(octet_length(value), 0)) OVER (ORDER BY id "
+    "ROWS BETWEEN"
     "   UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM kine WHERE id > $1::bigint AND id <= $2::bigint AND"
     "   starts_with(name::text, $3) AND prev_revision + 0 <= $4::bigint AND name <> 'compact_rev_key') k"
     "  ON coalesce(k.before, 0) < $6::bigint"
@@ -144,11 +156,12 @@ inline constexpr const char* lineage =
 inline constexpr const char* same_value =
     "SELECT value IS NOT DISTINCT FROM $2::bytea FROM kine WHERE id = $1::bigint AND deleted = 0";
 
-// The transactions that hold the lock under which a row gets its id and which lasts until the commit: 0 transaction, 1 pid, 2 application,
-// 3 address, 4 state.
+// The transactions that hold the lock under which a row gets its id and which lasts until the commit: 0 transaction, 1
+// pid, 2 application, 3 address, 4 state.
 inline constexpr const char* inserting =
     "SELECT coalesce(l.virtualtransaction, ''), coalesce(l.pid, 0)::bigint, coalesce(a.application_name, ''),"
-    " coalesce(host(a.client_addr), 'local'), coalesce(a.state, '') FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid"
+    " coalesce(host(a.client_addr), 'local'), coalesce(a.state, '') FROM pg_locks l LEFT JOIN pg_stat_activity a ON "
+    "a.pid = l.pid"
     " WHERE l.locktype = 'relation' AND l.granted AND l.mode = 'RowExclusiveLock' AND l.relation = to_regclass('kine')"
     " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
@@ -158,28 +171,32 @@ inline constexpr const char* patient = "SET LOCAL idle_in_transaction_session_ti
 
 // ---- writing
 
-// The writer's session runs one function whose every look-up has an index. Its plans are made while the table may be nearly empty and
-// are kept, so they are told not to be made for that; and made once, not for each batch (a generic plan: PostgreSQL 12).
+// The writer's session runs one function whose every look-up has an index. Its plans are made while the table may be
+// nearly empty and are kept, so they are told not to be made for that; and made once, not for each batch (a generic
+// plan: PostgreSQL 12).
 inline constexpr const char* writer_session =
     "SELECT set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false),"
     " CASE WHEN current_setting('plan_cache_mode', true) IS NOT NULL THEN set_config('plan_cache_mode',"
     "   'force_generic_plan', false) END";
 
-// One batch under the append lock. `seen` with its name and previous revision is the newest row that the caller has: another one there
-// means that the database has another history. A session remembers how far it has told, so that a batch that was sent before the
-// answer of the one before does not get that one's rows again; that is undone with the transaction.
+// One batch under the append lock. `seen` with its name and previous revision is the newest row that the caller has:
+// another one there means that the database has another history. A session remembers how far it has told, so that a
+// batch that was sent before the answer of the one before does not get that one's rows again; that is undone with the
+// transaction.
 //
-// A procedure, because it commits by itself: the answer is sent after the lock is free, however slowly its reader takes it. Nothing
-// that can fail stands behind the commit. The answer is one row:
+// A procedure, because it commits by itself: the answer is sent after the lock is free, however slowly its reader takes
+// it. Nothing that can fail stands behind the commit. The answer is one row:
 //   0 told         from where the rows of others begin         1 compacted   the compact revision
 //   2 done, 3 ids, 4 prevs    written now: name, id, what it replaced
 //   5 refused, 6 standing     not written, because this version (0: none) stands
 //   7 barred                  not written, because a guard doesn't hold
-//   8 to 15                   the columns of rows that others wrote before, the first of them, bounded in rows and bytes
-#define KEDGE_HEAD_OF(name_of) \
-  "LATERAL (SELECT k.id, k.deleted, k.create_revision, k.value FROM kine k WHERE k.name = " name_of " ORDER BY k.id DESC LIMIT 1) h"
-#define KEDGE_FITS                                                                                                   \
-  "CASE b.op WHEN 0 THEN h.id IS NULL OR h.deleted <> 0 ELSE h.id = b.expected AND h.deleted = 0 END"                 \
+//   8 to 15                   the columns of rows that others wrote before, the first of them, bounded in rows and
+//   bytes
+#define KEDGE_HEAD_OF(name_of)                                                                      \
+  "LATERAL (SELECT k.id, k.deleted, k.create_revision, k.value FROM kine k WHERE k.name = " name_of \
+  " ORDER BY k.id DESC LIMIT 1) h"
+#define KEDGE_FITS                                                                                    \
+  "CASE b.op WHEN 0 THEN h.id IS NULL OR h.deleted <> 0 ELSE h.id = b.expected AND h.deleted = 0 END" \
   " AND NOT b.name = ANY(done) AND NOT b.name = ANY(barred)"
 inline constexpr const char* append_procedure =
     "CREATE OR REPLACE PROCEDURE pg_temp.kedge_append(seen bigint, seen_name text, seen_prev bigint, names text[],"
@@ -253,13 +270,14 @@ inline constexpr const char* append_procedure =
     " COMMIT;\n"
     "END $kedge$";
 inline constexpr const char* append =
-    "CALL pg_temp.kedge_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
+    "CALL pg_temp.kedge_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, NULL, NULL, NULL, NULL, NULL, "
+    "NULL, NULL, NULL,"
     " NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)";
 
 // ---- compacting
 
-// Forgets what the next $3 rows above $2 and up to $1 supersede, and moves the compact revision there, unless somebody else has come
-// further. $4 newest ids are kept. Gives how far it looked.
+// Forgets what the next $3 rows above $2 and up to $1 supersede, and moves the compact revision there, unless somebody
+// else has come further. $4 newest ids are kept. Gives how far it looked.
 inline constexpr const char* compact_function =
     "CREATE OR REPLACE FUNCTION pg_temp.kedge_compact(wanted bigint, swept bigint, most bigint, kept bigint)"
     " RETURNS bigint LANGUAGE plpgsql VOLATILE AS $kedge$\n"
@@ -268,7 +286,8 @@ inline constexpr const char* compact_function =
     " SELECT id INTO key FROM kine WHERE name = 'compact_rev_key' ORDER BY prev_revision DESC LIMIT 1 FOR UPDATE;\n"
     " upto := least(wanted, (SELECT max(id) FROM kine) - kept);\n"
     " IF key IS NULL OR upto <= swept THEN RETURN swept; END IF;\n"
-    " SELECT count(*), max(r.id) INTO looked, last FROM (SELECT k.id FROM kine k WHERE k.id > swept AND k.id <= upto ORDER BY k.id\n"
+    " SELECT count(*), max(r.id) INTO looked, last FROM (SELECT k.id FROM kine k WHERE k.id > swept AND k.id <= upto "
+    "ORDER BY k.id\n"
     "  LIMIT most) r;\n"
     " IF looked = most THEN upto := last; END IF;\n"
     " DELETE FROM kine k USING (SELECT p.prev_revision AS id FROM kine p WHERE p.name <> 'compact_rev_key' AND\n"
@@ -283,25 +302,33 @@ inline constexpr const char* compact = "SELECT pg_temp.kedge_compact($1, $2, $3,
 // $1 seen: an entry under loss_name, unless one says as much already.
 inline constexpr const char* tell_loss =
     "WITH lock AS MATERIALIZED (SELECT pg_advisory_xact_lock(" KEDGE_APPEND_LOCK
-    ")), head AS (SELECT k.id, k.deleted, k.create_revision, k.value FROM lock, kine k WHERE k.name = '/kedge/lost-history' ORDER BY k.id DESC"
-    " LIMIT 1), added AS (INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)"
-    " SELECT '/kedge/lost-history', CASE WHEN h.deleted = 0 THEN 0 ELSE 1 END, 0, CASE WHEN h.deleted = 0 THEN CASE WHEN h.create_revision = 0"
+    ")), head AS (SELECT k.id, k.deleted, k.create_revision, k.value FROM lock, kine k WHERE k.name = "
+    "'/kedge/lost-history' ORDER BY k.id DESC"
+    " LIMIT 1), added AS (INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, "
+    "old_value)"
+    " SELECT '/kedge/lost-history', CASE WHEN h.deleted = 0 THEN 0 ELSE 1 END, 0, CASE WHEN h.deleted = 0 THEN CASE "
+    "WHEN h.create_revision = 0"
     " THEN h.id ELSE h.create_revision END ELSE 0 END, coalesce(h.id, 0), 0, convert_to($1::bigint::text, 'UTF8'), NULL"
-    " FROM lock LEFT JOIN head h ON true WHERE h.id IS NULL OR h.deleted <> 0 OR convert_from(h.value, 'UTF8')::bigint < $1::bigint"
+    " FROM lock LEFT JOIN head h ON true WHERE h.id IS NULL OR h.deleted <> 0 OR convert_from(h.value, 'UTF8')::bigint "
+    "< $1::bigint"
     " ON CONFLICT DO NOTHING RETURNING id) SELECT pg_notify('kedge', id::text) FROM added";
 
-// After writes were lost: the next row is $2 above $1 and all that is there, and what was before is compacted, unless it is so already.
+// After writes were lost: the next row is $2 above $1 and all that is there, and what was before is compacted, unless
+// it is so already.
 inline constexpr const char* pass_over_function =
-    "CREATE OR REPLACE FUNCTION pg_temp.kedge_pass_over(seen bigint, jump bigint) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $kedge$\n"
+    "CREATE OR REPLACE FUNCTION pg_temp.kedge_pass_over(seen bigint, jump bigint) RETURNS bigint LANGUAGE plpgsql "
+    "VOLATILE AS $kedge$\n"
     "DECLARE key bigint; c bigint; height bigint;\n"
     "BEGIN\n"
     " PERFORM pg_advisory_xact_lock(" KEDGE_APPEND_LOCK
     ");\n"
-    " SELECT id, prev_revision INTO key, c FROM kine WHERE name = 'compact_rev_key' ORDER BY prev_revision DESC LIMIT 1 FOR UPDATE;\n"
+    " SELECT id, prev_revision INTO key, c FROM kine WHERE name = 'compact_rev_key' ORDER BY prev_revision DESC LIMIT "
+    "1 FOR UPDATE;\n"
     " IF c >= seen THEN RETURN c; END IF;\n"
     " height := greatest(seen, (SELECT max(id) FROM kine)) + jump;\n"
     " PERFORM setval(pg_get_serial_sequence('kine', 'id'), height);\n"
-    " INSERT INTO kine (id, name, created, deleted, create_revision, prev_revision, lease) VALUES (height, 'gap-' || height, 0, 1, 0, 0, 0);\n"
+    " INSERT INTO kine (id, name, created, deleted, create_revision, prev_revision, lease) VALUES (height, 'gap-' || "
+    "height, 0, 1, 0, 0, 0);\n"
     " UPDATE kine SET prev_revision = height WHERE id = key;\n"
     " PERFORM pg_notify('kedge', height::text);\n"
     " RETURN height;\n"

@@ -77,9 +77,7 @@ result<std::string> read_file(const std::string& path) {
 result<std::shared_ptr<net::tls_client_context>> make_tls(const settings& s) {
   net::tls_client_options o;
   o.insecure = s.skip_verify;
-  if (!s.ca_file.empty()) {
-    KEDGE_TRY(o.ca_pem, read_file(s.ca_file));
-  }
+  if (!s.ca_file.empty()) { KEDGE_TRY(o.ca_pem, read_file(s.ca_file)); }
   if (!s.certificate_file.empty()) {
     KEDGE_TRY(o.chain_pem, read_file(s.certificate_file));
     KEDGE_TRY(o.key_pem, read_file(s.key_file.empty() ? s.certificate_file : s.key_file));

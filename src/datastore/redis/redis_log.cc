@@ -77,7 +77,8 @@ class redis_log final : public shared_log {
     KEDGE_CO_TRY(auto schema, describe(co_await looker_->run(command::of("HGET", meta_, "schema"))));
     auto text = (*schema).text();
     if (!text.empty() && text != "1")
-      co_return fail(errc::unsupported, fmt::format("{}: the data under {} was written by a later kedge (schema {})", description_, meta_, quote(text)));
+      co_return fail(errc::unsupported, fmt::format("{}: the data under {} was written by a later kedge (schema {})",
+                                                    description_, meta_, quote(text)));
     co_return result<void>();
   }
 
@@ -111,20 +112,24 @@ class redis_log final : public shared_log {
     co_return out;
   }
 
-  // Page by page: what another server replaces meanwhile comes later, and its removals too, as long as they aren't compacted.
+  // Page by page: what another server replaces meanwhile comes later, and its removals too, as long as they aren't
+  // compacted.
   task<result<page>> load_live(revision after) override {
     auto* link = looker_ ? looker_.get() : w_.get();
     if (!link) co_return fail(errc::unavailable, "the database can't be reached");
     auto count = page_rows_;
-    auto entries = link->send(command::of("XRANGE", log_, fmt::format("{}-0", after + 1), "+", "COUNT", std::uint64_t(count)));
+    auto entries =
+        link->send(command::of("XRANGE", log_, fmt::format("{}-0", after + 1), "+", "COUNT", std::uint64_t(count)));
     KEDGE_CO_TRY(auto meta, describe(co_await link->run(command::of("HMGET", meta_, "rev", "compacted"))));
-    if (!entries->value || !*entries->value) co_return fail(errc::unavailable, "the connection to the database was lost");
+    if (!entries->value || !*entries->value)
+      co_return fail(errc::unavailable, "the connection to the database was lost");
     auto& list = **entries->value;
     page out;
     out.at = after;
     out.compacted = static_cast<revision>(meta[1].number());
     if (after == 0) live_from_ = static_cast<revision>(meta[0].number());
-    if (out.compacted > live_from_) co_return fail(errc::expired, description_ + ": it was compacted while it was read");
+    if (out.compacted > live_from_)
+      co_return fail(errc::expired, description_ + ": it was compacted while it was read");
     out.done = list.size() < count;
     if (list.size() == 0) co_return out;
     std::vector<row> rows;
@@ -166,12 +171,14 @@ class redis_log final : public shared_log {
     // An empty database has nothing to say it in, and no server that would go on with it.
     KEDGE_CO_TRY(auto there, co_await c->run(command::of("EXISTS", meta_)));
     if ((*there).number() == 0) co_return result<void>();
-    KEDGE_CO_CHECK(co_await c->run(command::of("EVAL", script::tell_loss, "3", meta_, log_, heads_, seen, next_nonce(), channel_, " " + id_, loss_name)));
+    KEDGE_CO_CHECK(co_await c->run(command::of("EVAL", script::tell_loss, "3", meta_, log_, heads_, seen, next_nonce(),
+                                               channel_, " " + id_, loss_name)));
     co_return result<void>();
   }
 
   task<result<void>> pass_over(revision seen) override {
-    KEDGE_CO_CHECK(describe(co_await w_->run(command::of("EVAL", script::pass_over, "2", meta_, log_, seen, revision_jump, next_nonce()))));
+    KEDGE_CO_CHECK(describe(
+        co_await w_->run(command::of("EVAL", script::pass_over, "2", meta_, log_, seen, revision_jump, next_nonce()))));
     co_return result<void>();
   }
 
@@ -215,7 +222,8 @@ class redis_log final : public shared_log {
         if (turn != appends_) co_return fail(std::move(why));
         continue;
       }
-      // The primary went before it told whether a replica has it: who takes over may have it or not, and the log is read again.
+      // The primary went before it told whether a replica has it: who takes over may have it or not, and the log is
+      // read again.
       if (wait && !*wait->value && wait->value->error().code == errc::closed)
         co_return fail(errc::unknown_outcome, "the connection to the database was lost during a write");
       all_well();
@@ -231,7 +239,8 @@ class redis_log final : public shared_log {
     KEDGE_CO_CHECK(co_await wait_for([this] { return can_read(); }));
     auto* link = w_.get();
     auto upto = std::min(q.upto, q.after + past_step_revisions);
-    auto range = link->send(command::of("XRANGE", log_, fmt::format("{}-0", q.after + 1), fmt::format("{}-0", upto), "COUNT", std::uint64_t(past_rows_)));
+    auto range = link->send(command::of("XRANGE", log_, fmt::format("{}-0", q.after + 1), fmt::format("{}-0", upto),
+                                        "COUNT", std::uint64_t(past_rows_)));
     KEDGE_CO_CHECK(co_await ask(*link, command::of("PING")));
     if (!range->value || !*range->value) co_return fail(errc::unavailable, "the connection to the database was lost");
     auto& list = **range->value;
@@ -240,7 +249,9 @@ class redis_log final : public shared_log {
     std::size_t bytes = 0;
     for (std::size_t i = 0; i < list.size(); ++i) bytes += list[i][1][13].text().size();
     // Entries can't be asked for by their bytes: the next step takes more or fewer of them.
-    past_rows_ = bytes > page_bytes_max / 2 ? std::max<std::size_t>(past_rows_ / 2, 1) : bytes < page_bytes_max / 4 ? std::min<std::size_t>(past_rows_ * 2, page_rows_max) : past_rows_;
+    past_rows_ = bytes > page_bytes_max / 2   ? std::max<std::size_t>(past_rows_ / 2, 1)
+                 : bytes < page_bytes_max / 4 ? std::min<std::size_t>(past_rows_ * 2, page_rows_max)
+                                              : past_rows_;
     std::vector<request_ref> before;  // one for each change; null: it replaced nothing
     for (std::size_t i = 0; i < list.size(); ++i) {
       auto r = read_row(list[i]);
@@ -253,10 +264,12 @@ class redis_log final : public shared_log {
     // Asked after all of them: a compaction that took some is seen.
     KEDGE_CO_TRY(auto meta, co_await ask(*link, command::of("HGET", meta_, "compacted")));
     if (auto compacted = static_cast<revision>((*meta).number()); q.after < compacted)
-      co_return fail(errc::expired, fmt::format("revision {} is compacted: the history begins at {}", q.after, compacted));
+      co_return fail(errc::expired,
+                     fmt::format("revision {} is compacted: the history begins at {}", q.after, compacted));
     for (std::size_t i = 0; i < before.size(); ++i) {
       if (!before[i]) continue;
-      if (!before[i]->value || !*before[i]->value) co_return fail(errc::unavailable, "the connection to the database was lost");
+      if (!before[i]->value || !*before[i]->value)
+        co_return fail(errc::unavailable, "the connection to the database was lost");
       auto& found = **before[i]->value;
       if (found.size() == 0) continue;
       auto r = read_row(found[0]);
@@ -289,7 +302,8 @@ class redis_log final : public shared_log {
     if (hold_) to = std::min(to, hold_ - 1);
     for (;;) {
       KEDGE_CO_CHECK(co_await wait_for([this] { return can_write(); }));
-      KEDGE_CO_TRY(auto r, co_await ask(*w_, command::of("EVALSHA", compact_sha_, "2", meta_, log_, to, std::uint64_t(compaction_step), kept)));
+      KEDGE_CO_TRY(auto r, co_await ask(*w_, command::of("EVALSHA", compact_sha_, "2", meta_, log_, to,
+                                                         std::uint64_t(compaction_step), kept)));
       if (r[1].number() == 0) co_return result<void>();
       co_await reactor::sleep_for(std::chrono::milliseconds(1));  // appends go first
     }
@@ -311,18 +325,20 @@ class redis_log final : public shared_log {
   duration poll() const override { return subscribed_ ? duration(poll_with_news) : duration(poll_without_news); }
   revision known_at() const override { return known_.at; }
   std::string cause_of_loss() const override {
-    return fmt::format("It was restarted without its last writes ({}), restored, or a replica took over that had not received everything.", durability_);
+    return fmt::format(
+        "It was restarted without its last writes ({}), restored, or a replica took over that had not received "
+        "everything.",
+        durability_);
   }
 
   // What an error reply means for those who asked, without the server's words: those are in the log.
   static error meaning_of(std::string_view state) {
     switch (code_of(state)) {
-      case errc::exhausted:
-        return {errc::exhausted, "the database has no memory left"};
+      case errc::exhausted: return {errc::exhausted, "the database has no memory left"};
       case errc::unavailable:
-        return {errc::unavailable, state == "READONLY" ? "the database has become a replica" : "the database refuses for now"};
-      default:
-        return {errc::internal, "the database refuses; the reason is in this server's log"};
+        return {errc::unavailable,
+                state == "READONLY" ? "the database has become a replica" : "the database refuses for now"};
+      default: return {errc::internal, "the database refuses; the reason is in this server's log"};
     }
   }
 
@@ -417,7 +433,8 @@ class redis_log final : public shared_log {
     auto r = link.send(c);
     auto answer = co_await await_answer(link, r, patience_.answer);
     if (answer) co_return answer;
-    if (answer.error().code == errc::closed) co_return fail(errc::unavailable, "the connection to the database was lost");
+    if (answer.error().code == errc::closed)
+      co_return fail(errc::unavailable, "the connection to the database was lost");
     if (r->state.empty()) co_return answer;
     complain(answer.error().message);
     co_return fail(meaning_of(r->state));
@@ -457,11 +474,13 @@ class redis_log final : public shared_log {
   // Entries above `after`; errc::expired when some are gone.
   task<result<page>> read_from(connection& link, revision after) {
     auto count = page_rows_;
-    auto entries = link.send(command::of("XRANGE", log_, fmt::format("{}-0", after + 1), "+", "COUNT", std::uint64_t(count)));
+    auto entries =
+        link.send(command::of("XRANGE", log_, fmt::format("{}-0", after + 1), "+", "COUNT", std::uint64_t(count)));
     // Asked after the entries: a compaction that took some of them is seen.
     auto meta = co_await ask(link, command::of("HMGET", meta_, "rev", "compacted"));
     if (!meta) co_return fail(std::move(meta).error());
-    if (!entries->value || !*entries->value) co_return fail(errc::unavailable, "the connection to the database was lost");
+    if (!entries->value || !*entries->value)
+      co_return fail(errc::unavailable, "the connection to the database was lost");
     auto& list = **entries->value;
     auto newest = static_cast<revision>((*meta)[0].number());
     page out;
@@ -490,7 +509,8 @@ class redis_log final : public shared_log {
   void fit_page(std::size_t entries, std::size_t bytes) {
     if (entries == 0) return;
     auto fitting = page_bytes_wanted / std::max<std::size_t>(1, bytes / entries);
-    page_rows_ = std::clamp<std::size_t>(fitting, 1, std::min(page_rows_max, 2 * std::max(page_rows_, page_rows_first / 2)));
+    page_rows_ =
+        std::clamp<std::size_t>(fitting, 1, std::min(page_rows_max, 2 * std::max(page_rows_, page_rows_first / 2)));
   }
 
   // Everything, at once: between two pages a compaction may take a removal whose object the first page had. Then again.
@@ -503,7 +523,8 @@ class redis_log final : public shared_log {
       bool whole = true;
       for (revision after = 0; whole;) {
         auto count = page_rows_;
-        auto r = co_await c->run(command::of("XRANGE", log_, fmt::format("{}-0", after + 1), "+", "COUNT", std::uint64_t(count)));
+        auto r = co_await c->run(
+            command::of("XRANGE", log_, fmt::format("{}-0", after + 1), "+", "COUNT", std::uint64_t(count)));
         if (!r) co_return fail(std::move(r).error());
         std::size_t bytes = 0;
         for (std::size_t i = 0; i < r->size(); ++i) {

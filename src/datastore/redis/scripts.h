@@ -45,14 +45,14 @@ return 1
 )lua";
 
 // A batch. KEYS meta, log, heads, server. ARGV 1 fence, 2 newest revision that the caller has, 3 its nonce, 4 this
-// batch's nonce, 5 channel, 6 message's end, 7 bytes, 8 operations; then all names, and for each operation kind (c, u, d),
-// expected, lease, value. Then the guards, if any: how many, name and expected revision of each, and for each operation
-// that has some its number, how many, and their numbers. No name comes twice, so what stands is asked for once and noted
-// once: half of the calls, and of the AOF's commands. unpack() takes some thousands; limits.h has far less.
-// ARGV 7 is how many bytes of others' entries are wanted; it gives a few more, because it looks at some at a time.
-// Gives {told, compacted}, the first entries of others above told, and for each operation its revision, or what
-// stands instead, negative, or nil when a guard failed. Two calls of a session may be on their way: `told` is what keeps the second's answer from
-// repeating the first's.
+// batch's nonce, 5 channel, 6 message's end, 7 bytes, 8 operations; then all names, and for each operation kind (c, u,
+// d), expected, lease, value. Then the guards, if any: how many, name and expected revision of each, and for each
+// operation that has some its number, how many, and their numbers. No name comes twice, so what stands is asked for
+// once and noted once: half of the calls, and of the AOF's commands. unpack() takes some thousands; limits.h has far
+// less. ARGV 7 is how many bytes of others' entries are wanted; it gives a few more, because it looks at some at a
+// time. Gives {told, compacted}, the first entries of others above told, and for each operation its revision, or what
+// stands instead, negative, or nil when a guard failed. Two calls of a session may be on their way: `told` is what
+// keeps the second's answer from repeating the first's.
 inline constexpr const char* append = R"lua(
 local call = redis.call
 local m = call('HMGET', KEYS[1], 'rev', 'compacted')
@@ -156,8 +156,8 @@ redis.call('HSET', KEYS[1], 'compacted', string.format('%d', upto))
 return {upto, more and 1 or 0}
 )lua";
 
-// An entry under the name that ARGV 5 gives, unless one says as much already. KEYS meta, log, heads. ARGV 1 seen, 2 nonce, 3 channel,
-// 4 message's end, 5 name.
+// An entry under the name that ARGV 5 gives, unless one says as much already. KEYS meta, log, heads. ARGV 1 seen, 2
+// nonce, 3 channel, 4 message's end, 5 name.
 inline constexpr const char* tell_loss = R"lua(
 local call = redis.call
 local rev = tonumber(call('HGET', KEYS[1], 'rev') or '0')
@@ -176,9 +176,9 @@ redis.pcall('PUBLISH', ARGV[3], id .. ARGV[4])
 return 1
 )lua";
 
-// After writes were lost: the next revision is far above what was seen and all that is there, and what was before is compacted, unless
-// it is so already. The entry there is a removal of what never was, so that the log's end is what `rev` says. KEYS meta, log. ARGV 1
-// newest revision seen, 2 how far, 3 nonce. Gives the compact revision.
+// After writes were lost: the next revision is far above what was seen and all that is there, and what was before is
+// compacted, unless it is so already. The entry there is a removal of what never was, so that the log's end is what
+// `rev` says. KEYS meta, log. ARGV 1 newest revision seen, 2 how far, 3 nonce. Gives the compact revision.
 inline constexpr const char* pass_over = R"lua(
 local m = redis.call('HMGET', KEYS[1], 'rev', 'compacted')
 local rev, compacted, seen = tonumber(m[1] or '0'), tonumber(m[2] or '0'), tonumber(ARGV[1])

@@ -114,8 +114,7 @@ error sqlite_database::failure(int code, std::string_view doing) const {
       return {errc::io, text("the file or its file system is read-only: writes fail until it can be written to"),
               number};
     case SQLITE_PERM:
-    case SQLITE_AUTH:
-      return {errc::forbidden, text("give the server's user the right to read and write it"), number};
+    case SQLITE_AUTH: return {errc::forbidden, text("give the server's user the right to read and write it"), number};
     case SQLITE_CANTOPEN:
       return {number == ENOENT ? errc::not_found : errc::io, text("see that its folder exists and can be written to"),
               number};
@@ -124,12 +123,9 @@ error sqlite_database::failure(int code, std::string_view doing) const {
       return {errc::corrupt,
               text("the file is damaged and was left as it is: restore it from a backup, or move it and its "
                    "-wal away to start empty")};
-    case SQLITE_TOOBIG:
-      return {errc::too_large, text("")};
-    case SQLITE_NOMEM:
-      return {errc::exhausted, text("")};
-    default:
-      return {errc::io, text(""), number};
+    case SQLITE_TOOBIG: return {errc::too_large, text("")};
+    case SQLITE_NOMEM: return {errc::exhausted, text("")};
+    default: return {errc::io, text(""), number};
   }
 }
 
@@ -262,7 +258,8 @@ entry read_entry(sqlite3_stmt* s, int at) {
   e.kind = deleted ? change::remove : created ? change::create : change::update;
   e.created = created ? e.at : column_revision(s, at + 4);
   e.previous = column_revision(s, at + 5);
-  e.lease_seconds = static_cast<std::uint32_t>(std::clamp<sqlite3_int64>(sqlite3_column_int64(s, at + 6), 0, UINT32_MAX));
+  e.lease_seconds =
+      static_cast<std::uint32_t>(std::clamp<sqlite3_int64>(sqlite3_column_int64(s, at + 6), 0, UINT32_MAX));
   if (!deleted) e.value = column_text(s, at + 7);
   return e;
 }
@@ -362,11 +359,12 @@ result<past_page> sqlite_database::past(const past_question& q) {
   if (q.after < compacted_) return fail(errc::expired, fmt::format("revision {} is compacted", q.after));
   if (!past_) {
     // The unary + keeps the planner from indexes on names and previous revisions: it is the range of ids that is short.
-    KEDGE_TRY(past_, prepare("SELECT k.id, k.name, k.created, k.deleted, k.create_revision, k.prev_revision, k.lease, "
-                             "CASE WHEN ?5 THEN k.value END, p.id, p.value FROM kine k "
-                             "LEFT JOIN kine p ON p.id = k.prev_revision AND p.deleted = 0 "
-                             "WHERE k.id > ?1 AND k.id <= ?2 AND +k.name >= ?3 AND +k.name < ?4 AND +k.prev_revision <= ?6 "
-                             "AND k.name != 'compact_rev_key' ORDER BY k.id"));
+    KEDGE_TRY(past_,
+              prepare("SELECT k.id, k.name, k.created, k.deleted, k.create_revision, k.prev_revision, k.lease, "
+                      "CASE WHEN ?5 THEN k.value END, p.id, p.value FROM kine k "
+                      "LEFT JOIN kine p ON p.id = k.prev_revision AND p.deleted = 0 "
+                      "WHERE k.id > ?1 AND k.id <= ?2 AND +k.name >= ?3 AND +k.name < ?4 AND +k.prev_revision <= ?6 "
+                      "AND k.name != 'compact_rev_key' ORDER BY k.id"));
   }
   past_page out;
   out.at = std::min(q.upto, q.after + past_step_revisions);
@@ -429,7 +427,8 @@ result<void> sqlite_database::begin() {
     bool crashed = words.size() == 3 && words[0] == "running" && words[1] != options_.boot_id && words[2] == "normal";
     if (crashed) {
       kedge::log::warning(
-          "the machine went down while {} was open: writes of the last seconds before it may be gone; revisions go on {} higher, so that none is "
+          "the machine went down while {} was open: writes of the last seconds before it may be gone; revisions go on "
+          "{} higher, so that none is "
           "used twice (clients with older ones list again)",
           options_.path, revision_jump);
       KEDGE_CHECK(jump_above(newest_));
@@ -659,8 +658,10 @@ result<bool> sqlite_database::rewrite() {
       KEDGE_TRY(auto now, occupied());
       struct statvfs disk{};
       auto folder = options_.path.substr(0, options_.path.rfind('/') + 1);
-      if (::statvfs(folder.empty() ? "." : folder.c_str(), &disk) == 0 && disk.f_bavail * disk.f_frsize < (now.bytes - now.free) * 5 / 4)
-        return fail(errc::exhausted, fmt::format("there is no room for a copy of {} MB on its disk", (now.bytes - now.free) >> 20));
+      if (::statvfs(folder.empty() ? "." : folder.c_str(), &disk) == 0 &&
+          disk.f_bavail * disk.f_frsize < (now.bytes - now.free) * 5 / 4)
+        return fail(errc::exhausted,
+                    fmt::format("there is no room for a copy of {} MB on its disk", (now.bytes - now.free) >> 20));
       KEDGE_TRY(rewrite_, sqlite_rewrite::begin(db_, options_.path + "-rewrite"));
       return false;
     }
@@ -674,7 +675,8 @@ result<bool> sqlite_database::rewrite() {
   return done;
 }
 
-// The new file in the old one's place. At each moment one of the two is there, whole: the old one's WAL is empty from the first step on.
+// The new file in the old one's place. At each moment one of the two is there, whole: the old one's WAL is empty from
+// the first step on.
 result<void> sqlite_database::take_rewritten() {
   auto before = newest_;
   int code = sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
@@ -700,7 +702,8 @@ result<void> sqlite_database::take_rewritten() {
   KEDGE_CHECK(reopen());
   if (!moved) return fail(os_error(number, "rename to " + options_.path));
   if (newest_ != before)
-    return fail(errc::corrupt, fmt::format("rewrite {}: its newest revision is {}, not {}", options_.path, newest_, before));
+    return fail(errc::corrupt,
+                fmt::format("rewrite {}: its newest revision is {}, not {}", options_.path, newest_, before));
   return {};
 }
 

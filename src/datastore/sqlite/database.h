@@ -61,8 +61,8 @@ class sqlite_database {
   bool gives_back() const noexcept { return gives_back_; }
   // Gives back a step of the free pages; how many. The file itself is shorter after a checkpoint.
   result<std::uint64_t> give_back();
-  // Copies a step of the file into a new one, which takes its place at the last: true. Nothing may be compacted meanwhile. errc::unsupported:
-  // this file can't be rewritten. After any error it begins anew.
+  // Copies a step of the file into a new one, which takes its place at the last: true. Nothing may be compacted
+  // meanwhile. errc::unsupported: this file can't be rewritten. After any error it begins anew.
   result<bool> rewrite();
   // Moves the WAL into the file when it is larger than `bytes`.
   void checkpoint_beyond(std::size_t bytes);
@@ -109,7 +109,8 @@ class sqlite_database {
   std::unique_ptr<sqlite_rewrite> rewrite_;
   revision newest_ = 0, compacted_ = 0;
   std::size_t wal_bytes_ = 0;
-  sqlite3_stmt *begin_ = nullptr, *commit_ = nullptr, *head_ = nullptr, *insert_ = nullptr, *load_ = nullptr, *past_ = nullptr;
+  sqlite3_stmt *begin_ = nullptr, *commit_ = nullptr, *head_ = nullptr, *insert_ = nullptr, *load_ = nullptr,
+               *past_ = nullptr;
   // While load_live() goes over them: the newest row of each name, those given already in front of next_live_.
   std::vector<revision> live_;
   std::size_t next_live_ = 0;

@@ -1,8 +1,10 @@
-// rewrite.h: kine's table copied from one SQLite file into a new one, in steps, while the old one goes on being written to.
+// rewrite.h: kine's table copied from one SQLite file into a new one, in steps, while the old one goes on being written
+// to.
 //
-// SQLite gives free pages back in steps only where the file was made for it (auto_vacuum = INCREMENTAL); K3s's files were not, and
-// changing that is a VACUUM: the whole file in one go. Rows are immutable and their ids grow, so a copy by ids that ends with the newest one
-// is whole, as long as nothing is compacted meanwhile; what changes in place is one row, the compact revision.
+// SQLite gives free pages back in steps only where the file was made for it (auto_vacuum = INCREMENTAL); K3s's files
+// were not, and changing that is a VACUUM: the whole file in one go. Rows are immutable and their ids grow, so a copy
+// by ids that ends with the newest one is whole, as long as nothing is compacted meanwhile; what changes in place is
+// one row, the compact revision.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +19,8 @@ namespace kedge::datastore {
 
 class sqlite_rewrite {
  public:
-  // `from` is open, and stays so. errc::unsupported: the file has more in it than kine's table. The copy is at `path`, and goes with this
-  // unless finish() was called.
+  // `from` is open, and stays so. errc::unsupported: the file has more in it than kine's table. The copy is at `path`,
+  // and goes with this unless finish() was called.
   static result<std::unique_ptr<sqlite_rewrite>> begin(sqlite3* from, std::string path);
   sqlite_rewrite(const sqlite_rewrite&) = delete;
   ~sqlite_rewrite();

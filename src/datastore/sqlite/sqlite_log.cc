@@ -198,7 +198,8 @@ class sqlite_log final : public log {
           db.checkpoint_beyond(0);
           return {};
         });
-        kedge::log::info("{}: {} MB of free space were given back, {} MB are left of the file", path_, (began->bytes - now.bytes) >> 20, now.bytes >> 20);
+        kedge::log::info("{}: {} MB of free space were given back, {} MB are left of the file", path_,
+                         (began->bytes - now.bytes) >> 20, now.bytes >> 20);
       }
       co_return result<void>();
     }

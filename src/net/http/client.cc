@@ -109,7 +109,8 @@ static task<result<std::unique_ptr<reactor::stream>>> connect_all(reactor::netwo
 task<result<std::unique_ptr<reactor::stream>>> client::connect(const target& to) {
   auto deadline = reactor::loop::current().now() + connect_timeout;
   auto s = co_await reactor::with_deadline(connect_all(*state_->network, to), deadline);
-  if (!s && s.error().code == errc::timeout) co_return fail(errc::timeout, "connecting to " + to.authority() + " took too long");
+  if (!s && s.error().code == errc::timeout)
+    co_return fail(errc::timeout, "connecting to " + to.authority() + " took too long");
   co_return s;
 }
 

@@ -36,16 +36,18 @@ result<std::unique_ptr<client_exchange>> make_h1_exchange(std::shared_ptr<client
                                                           client_request& request);
 // Sends the head (and the body, unless it streams).
 task<result<void>> send_h1_request(client_exchange& x);
-// Whether the exchange failed before a byte of the answer came, on a connection that had been used before: the server has
-// closed it while it was idle, and a request without effect may be sent again.
+// Whether the exchange failed before a byte of the answer came, on a connection that had been used before: the server
+// has closed it while it was idle, and a request without effect may be sent again.
 bool died_idle(const client_exchange& x) noexcept;
 
 // A new HTTP/2 connection over `s`, which it takes.
-std::shared_ptr<h2_session> make_h2_client(std::unique_ptr<reactor::stream> s, std::vector<std::string> peer_certificates);
+std::shared_ptr<h2_session> make_h2_client(std::unique_ptr<reactor::stream> s,
+                                           std::vector<std::string> peer_certificates);
 bool h2_usable(h2_session& s) noexcept;  // takes another exchange
 bool h2_idle(const h2_session& s, time_point now) noexcept;
 // Whether the server has done nothing of it, so that it may be sent again.
 bool h2_unserved(const client_exchange& x) noexcept;
-task<result<std::unique_ptr<client_exchange>>> open_h2_exchange(std::shared_ptr<h2_session> session, client_request request);
+task<result<std::unique_ptr<client_exchange>>> open_h2_exchange(std::shared_ptr<h2_session> session,
+                                                                client_request request);
 
 }  // namespace kedge::net::http

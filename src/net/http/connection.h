@@ -60,8 +60,8 @@ struct connection_options {
 class connection : public reactor::list_hook {
  public:
   explicit connection(const connection_info& about) noexcept : about_(about) {}
-  // Tells the client to go elsewhere: the next answer is the last (HTTP/1.1), streams that are opened from now on are served,
-  // but the client should open none (HTTP/2).
+  // Tells the client to go elsewhere: the next answer is the last (HTTP/1.1), streams that are opened from now on are
+  // served, but the client should open none (HTTP/2).
   virtual void leave() noexcept = 0;
   // Ends when idle, else after the exchanges that run; takes no new ones.
   virtual void drain() noexcept = 0;

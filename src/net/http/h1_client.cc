@@ -29,7 +29,11 @@ class h1_exchange final : public client_exchange {
       f.body = h1_framing::body::chunked;
     else if (!r.body.empty() || r.method == "POST" || r.method == "PUT" || r.method == "PATCH")
       f = {.body = h1_framing::body::length, .length = r.body.size()};
-    append_request_head(text_, r.method, r.path, connect_ ? r.path : r.authority.empty() ? r.to.authority() : r.authority, r.headers, f);
+    append_request_head(text_, r.method, r.path,
+                        connect_              ? r.path
+                        : r.authority.empty() ? r.to.authority()
+                                              : r.authority,
+                        r.headers, f);
     body_ = std::move(r.body);
     reused_ = connection_->reused;
     sent_all_ = !streams_;
@@ -121,8 +125,8 @@ class h1_exchange final : public client_exchange {
 
  private:
   bool reusable() const noexcept {
-    return !failed_ && have_head_ && parser_.complete() && piece_.empty() && connection_->rest.empty() && keep_alive_ && sent_all_ &&
-           response_.status != 101 && !connect_;
+    return !failed_ && have_head_ && parser_.complete() && piece_.empty() && connection_->rest.empty() && keep_alive_ &&
+           sent_all_ && response_.status != 101 && !connect_;
   }
   std::unexpected<error> fail_with(errc code, std::string text) {
     failed_ = true;
@@ -142,7 +146,8 @@ class h1_exchange final : public client_exchange {
       if (b->empty()) {
         if (auto e = parser_.end(); !e || !have_head_) {
           if (send_error_) co_return fail_with(send_error_->code, send_error_->message);
-          co_return fail_with(errc::closed, e ? std::string("the server closed the connection before it answered") : e.error().message);
+          co_return fail_with(
+              errc::closed, e ? std::string("the server closed the connection before it answered") : e.error().message);
         }
         ended_ = true;
         keep_alive_ = false;
@@ -179,7 +184,8 @@ class h1_exchange final : public client_exchange {
   std::optional<error> send_error_;
   std::optional<std::uint64_t> left_;  // of a streamed body whose length was told
   int informational_ = 0;
-  bool connect_ = false, head_request_ = false, streams_ = false, sent_all_ = false, have_head_ = false, keep_alive_ = false;
+  bool connect_ = false, head_request_ = false, streams_ = false, sent_all_ = false, have_head_ = false,
+       keep_alive_ = false;
   bool failed_ = false, ended_ = false, any_received_ = false, reused_ = false;
 };
 

@@ -40,7 +40,8 @@ struct h1_parser::callbacks {
   static int url(llhttp_t* p, const char* at, std::size_t n) {
     auto& s = self(p);
     s.head_.target.append(at, n);
-    if (s.head_.target.size() > header_max_bytes) return s.refuse(414, errc::too_large, "the request target is too long");
+    if (s.head_.target.size() > header_max_bytes)
+      return s.refuse(414, errc::too_large, "the request target is too long");
     return s.head_bytes(n);
   }
   static int reason(llhttp_t* p, const char*, std::size_t n) { return self(p).head_bytes(n); }
@@ -61,8 +62,10 @@ struct h1_parser::callbacks {
     while (!s.value_.empty() && (s.value_.back() == ' ' || s.value_.back() == '\t')) s.value_.pop_back();
     // An obsolete line folding that llhttp would join, or a bare NUL: never sent by anything that means well.
     for (char c : {'\r', '\n', '\0'})
-      if (s.value_.find(c) != std::string::npos) return s.refuse(400, errc::protocol, "a header value has a line break");
-    if (s.side_ == side::request && !is_token(s.name_)) return s.refuse(400, errc::protocol, "a header name is not a token");
+      if (s.value_.find(c) != std::string::npos)
+        return s.refuse(400, errc::protocol, "a header value has a line break");
+    if (s.side_ == side::request && !is_token(s.name_))
+      return s.refuse(400, errc::protocol, "a header name is not a token");
     fields.add(std::move(s.name_), std::move(s.value_));
     s.name_.clear();
     s.value_.clear();
@@ -71,7 +74,8 @@ struct h1_parser::callbacks {
   static int extension(llhttp_t* p, const char*, std::size_t n) {
     auto& s = self(p);
     s.extension_bytes_ += n + 1;
-    if (s.extension_bytes_ > chunk_extension_max_bytes) return s.refuse(400, errc::protocol, "too many chunk extensions");
+    if (s.extension_bytes_ > chunk_extension_max_bytes)
+      return s.refuse(400, errc::protocol, "too many chunk extensions");
     return 0;
   }
   static int head_complete(llhttp_t* p) {
@@ -174,7 +178,8 @@ int h1_parser::check_request() {
   auto transfer_encodings = head_.headers.all("transfer-encoding").size();
   if (transfer_encodings > 1 || (transfer_encodings == 1 && !head_.chunked))
     return refuse(400, errc::protocol, "Transfer-Encoding must be chunked, once");
-  if (head_.chunked && head_.content_length) return refuse(400, errc::protocol, "both Transfer-Encoding and Content-Length");
+  if (head_.chunked && head_.content_length)
+    return refuse(400, errc::protocol, "both Transfer-Encoding and Content-Length");
   for (unsigned char c : head_.target)
     if (c <= 0x20 || c >= 0x7f || c == '#') return refuse(400, errc::protocol, "the request target is malformed");
   return 0;
@@ -202,7 +207,8 @@ result<h1_parser::progress> h1_parser::feed(mutable_bytes in) {
     default: error_status_ = 400; break;
   }
   auto* reason = llhttp_get_error_reason(&parser_);
-  return fail(errc::protocol, std::string("malformed HTTP/1 message: ") + (reason && *reason ? reason : llhttp_errno_name(e)));
+  return fail(errc::protocol,
+              std::string("malformed HTTP/1 message: ") + (reason && *reason ? reason : llhttp_errno_name(e)));
 }
 
 result<void> h1_parser::end() {

@@ -1,8 +1,8 @@
-// h1_parser.h: HTTP/1.x messages from bytes, without I/O. llhttp in its strict mode does the grammar; this adds the limits
-// and what RFC 9112 asks of a recipient to keep two readers of one message from disagreeing (request smuggling).
+// h1_parser.h: HTTP/1.x messages from bytes, without I/O. llhttp in its strict mode does the grammar; this adds the
+// limits and what RFC 9112 asks of a recipient to keep two readers of one message from disagreeing (request smuggling).
 //
-// feed() works in place: a message's body bytes are moved to the front of the buffer that it was given, so the caller can
-// hand that same buffer on.
+// feed() works in place: a message's body bytes are moved to the front of the buffer that it was given, so the caller
+// can hand that same buffer on.
 #pragma once
 
 #include <llhttp.h>

@@ -91,7 +91,8 @@ class h1_connection final : public connection, public exchange, reactor::activit
         KEDGE_CO_CHECK(co_await send({&text, 1}));
         continue;
       }
-      if (!co_await input_changed_.wait_until(std::min(reactor::loop::current().now() + options_.body_timeout, body_until_))) {
+      if (!co_await input_changed_.wait_until(
+              std::min(reactor::loop::current().now() + options_.body_timeout, body_until_))) {
         keep_alive_ = false;
         co_return fail(errc::timeout, "the client was too slow to send the request's body");
       }
@@ -194,8 +195,8 @@ class h1_connection final : public connection, public exchange, reactor::activit
 
   void take_leave() {
     if (first_) return deadline_.set_after(linger_timeout);  // who has just come has something to say
-    // A request may be on its way. By close_notify and FIN the client learns that nobody reads it, and sends it elsewhere; a
-    // reset would tell nothing.
+    // A request may be on its way. By close_notify and FIN the client learns that nobody reads it, and sends it
+    // elsewhere; a reset would tell nothing.
     ended_ = true;
     deadline_.set_after(farewell_timeout);
     watching_.spawn([](reactor::stream& s) -> task<void> { (void)co_await s.finish(); }(stream_));
@@ -325,8 +326,8 @@ class h1_connection final : public connection, public exchange, reactor::activit
     piece_.release();
   }
 
-  // Reads the rest of a body that the handler left, so that the connection can go on behind it. False when that fails or
-  // would take too long.
+  // Reads the rest of a body that the handler left, so that the connection can go on behind it. False when that fails
+  // or would take too long.
   KEDGE_OWN_FRAME task<bool> drop_rest() {
     deadline_.set_after(linger_timeout);
     std::size_t dropped = 0;
@@ -458,8 +459,8 @@ class h1_connection final : public connection, public exchange, reactor::activit
     if (co_await send({&part, 1})) co_await linger();
   }
 
-  // RFC 9112 §9.6: closing while input waits would reset the connection, and the peer might lose the answer. So: say that
-  // nothing more comes, then read and drop for a moment.
+  // RFC 9112 §9.6: closing while input waits would reset the connection, and the peer might lose the answer. So: say
+  // that nothing more comes, then read and drop for a moment.
   KEDGE_OWN_FRAME task<void> linger() {
     deadline_.set_after(linger_timeout);
     bool unread = !input_.empty() || !request_complete();

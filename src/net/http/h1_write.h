@@ -10,7 +10,7 @@ namespace kedge::net::http {
 struct h1_framing {
   enum class body : unsigned char { none, length, chunked, until_close } body = body::none;
   std::uint64_t length = 0;
-  bool close = false;         // Connection: close
+  bool close = false;           // Connection: close
   bool keep_alive_1_0 = false;  // HTTP/1.0 clients must be told
 };
 

@@ -23,7 +23,8 @@ class h2_client final : private stream_owner, public h2_session {
   void start() { tasks_.spawn(run()); }
   bool usable() {
     return !dead() && !going_away() && nghttp2_session_check_request_allowed(raw()) &&
-           live_ < std::min<std::size_t>(h2_streams_max, nghttp2_session_get_remote_settings(raw(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS));
+           live_ < std::min<std::size_t>(h2_streams_max, nghttp2_session_get_remote_settings(
+                                                             raw(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS));
   }
   bool idle(time_point now) const noexcept { return live_ == 0 && (dead() || now - used_ > pool_idle_timeout); }
   const std::vector<std::string>& certificates() const noexcept { return certificates_; }
@@ -47,7 +48,8 @@ class h2_client final : private stream_owner, public h2_session {
 
 class h2_client_exchange final : public client_exchange, public h2_stream, public reactor::list_hook {
  public:
-  explicit h2_client_exchange(std::shared_ptr<h2_client> s) : session_(std::move(s)), reused_(std::exchange(session_->used_before_, true)) {
+  explicit h2_client_exchange(std::shared_ptr<h2_client> s)
+      : session_(std::move(s)), reused_(std::exchange(session_->used_before_, true)) {
     session_->exchanges_.push_back(*this);
     ++session_->live_;
   }
@@ -72,7 +74,8 @@ class h2_client_exchange final : public client_exchange, public h2_stream, publi
     }
     fields.add_all(r.headers);
     bodyless_ = !r.streams && body_kept_.empty();
-    if (!r.streams && !r.headers.has("content-length") && (!bodyless_ || r.method == "POST" || r.method == "PUT" || r.method == "PATCH"))
+    if (!r.streams && !r.headers.has("content-length") &&
+        (!bodyless_ || r.method == "POST" || r.method == "PUT" || r.method == "PATCH"))
       fields.add("content-length", std::to_string(body_kept_.size()));
     if (r.streams && r.length) fields.add("content-length", std::to_string(*r.length));
     auto& list = fields.list();
@@ -154,7 +157,8 @@ bool h2_unserved(const client_exchange& x) noexcept {
   return h2 && h2->unserved();
 }
 
-task<result<std::unique_ptr<client_exchange>>> open_h2_exchange(std::shared_ptr<h2_session> session, client_request request) {
+task<result<std::unique_ptr<client_exchange>>> open_h2_exchange(std::shared_ptr<h2_session> session,
+                                                                client_request request) {
   if (!is_token(request.method)) co_return fail(errc::invalid, "not an HTTP method: " + quote(request.method));
   auto x = std::make_unique<h2_client_exchange>(std::static_pointer_cast<h2_client>(session));
   KEDGE_CO_CHECK(co_await x->submit(std::move(request)));

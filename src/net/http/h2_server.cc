@@ -48,7 +48,8 @@ class h2_exchange final : public exchange, public h2_stream, reactor::activity {
 
 class h2_server final : public h2_session, public connection {
  public:
-  h2_server(reactor::stream& s, connection_context c) : h2_session(s, true, c.options.write_timeout), connection(c.info), context_(c) {
+  h2_server(reactor::stream& s, connection_context c)
+      : h2_session(s, true, c.options.write_timeout), connection(c.info), context_(c) {
     context_.connections.push_back(*this);
     deadline_.set_after(c.options.header_timeout);
   }
@@ -208,7 +209,8 @@ task<result<reactor::buffer>> h2_exchange::read() {
     nghttp2_submit_headers(server_.raw(), NGHTTP2_FLAG_NONE, id, nullptr, &status, 1, nullptr);
     server_.flush();
   }
-  auto b = co_await server_.read_body(*this, std::min(reactor::loop::current().now() + server_.context_.options.body_timeout, body_until_));
+  auto b = co_await server_.read_body(
+      *this, std::min(reactor::loop::current().now() + server_.context_.options.body_timeout, body_until_));
   if (b) {
     body_read_ += b->size();
     if (body_read_ > body_limit_)
@@ -232,7 +234,8 @@ result<void> h2_exchange::submit(const response& head, std::optional<std::uint64
   }
   fields.add("date", http_date());
   if (length) fields.add("content-length", std::to_string(*length));
-  bodyless_ = !with_body || request_.method == "HEAD" || head.status == 204 || head.status == 304 || head.status / 100 == 1;
+  bodyless_ =
+      !with_body || request_.method == "HEAD" || head.status == 204 || head.status == 304 || head.status / 100 == 1;
   auto& list = fields.list();
   auto source = server_.provider(*this);
   if (nghttp2_submit_response(server_.raw(), id, list.data(), list.size(), bodyless_ ? nullptr : &source) != 0)

@@ -33,7 +33,8 @@ struct h2_session::callbacks {
                     const std::uint8_t* value, std::size_t value_size, std::uint8_t, void*) {
     auto* st = find(s, f->hd.stream_id);
     if (!st || f->hd.type != NGHTTP2_HEADERS) return 0;
-    std::string_view n(reinterpret_cast<const char*>(name), name_size), v(reinterpret_cast<const char*>(value), value_size);
+    std::string_view n(reinterpret_cast<const char*>(name), name_size),
+        v(reinterpret_cast<const char*>(value), value_size);
     st->header_bytes += name_size + value_size + 32;  // RFC 9113 §10.5.1 counts so
     if (st->header_bytes > header_max_bytes || st->headers.size() + st->trailers.size() >= header_fields_max) {
       st->headers_too_large = true;
@@ -314,7 +315,8 @@ task<void> h2_session::run() {
     b->release();
     if (n < 0) {
       log::debug("HTTP/2 with {}: {}", stream_.peer().text(), nghttp2_strerror(static_cast<int>(n)));
-      nghttp2_session_terminate_session(session_, n == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
+      nghttp2_session_terminate_session(session_,
+                                        n == NGHTTP2_ERR_FLOODED ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_PROTOCOL_ERROR);
       flush();
       break;
     }
@@ -340,7 +342,8 @@ void h2_session::announce_end() noexcept {
 }
 
 void h2_session::shut_down() noexcept {
-  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_), NGHTTP2_NO_ERROR, nullptr, 0);
+  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
+                        NGHTTP2_NO_ERROR, nullptr, 0);
   flush();
 }
 
@@ -372,8 +375,9 @@ task<result<reactor::buffer>> h2_session::read_body(h2_stream& st, time_point un
     }
     if (st.body_end) co_return reactor::buffer();
     if (st.closed || dead_)
-      co_return fail(errc::closed, st.closed ? "the HTTP/2 stream was reset (" + std::string(nghttp2_http2_strerror(st.error)) + ")"
-                                             : std::string("the HTTP/2 connection ended"));
+      co_return fail(errc::closed,
+                     st.closed ? "the HTTP/2 stream was reset (" + std::string(nghttp2_http2_strerror(st.error)) + ")"
+                               : std::string("the HTTP/2 connection ended"));
     if (!co_await st.changed.wait_until(until)) co_return fail(errc::timeout, "the peer was too slow to send the body");
   }
 }
@@ -437,7 +441,8 @@ void h2_fields::add_all(const headers& fields) {
 const std::vector<nghttp2_nv>& h2_fields::list() {
   list_.clear();
   auto* base = reinterpret_cast<std::uint8_t*>(text_.data());
-  for (auto& f : fields_) list_.push_back({base + f.name, base + f.value, f.name_size, f.value_size, NGHTTP2_NV_FLAG_NONE});
+  for (auto& f : fields_)
+    list_.push_back({base + f.name, base + f.value, f.name_size, f.value_size, NGHTTP2_NV_FLAG_NONE});
   return list_;
 }
 

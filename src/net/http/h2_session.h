@@ -31,17 +31,17 @@ struct h2_stream {
   std::string body;
   std::size_t body_taken = 0;  // of body, given out already
   bool body_end = false;
-  reactor::event changed;      // any of the above, or closed
+  reactor::event changed;  // any of the above, or closed
   // what goes
   std::span<const bytes> out;
   std::size_t out_offset = 0;
   bool out_end = false, deferred = false;
-  bool end_packed = false;     // nghttp2 has made the frame that ends it, and asks for no more
+  bool end_packed = false;  // nghttp2 has made the frame that ends it, and asks for no more
   http::headers out_trailers;
-  reactor::event progress;     // some of out was taken, its end was packed, or closed
+  reactor::event progress;  // some of out was taken, its end was packed, or closed
   // the end
   bool closed = false;
-  std::uint32_t error = 0;     // NGHTTP2_NO_ERROR when it ended well
+  std::uint32_t error = 0;  // NGHTTP2_NO_ERROR when it ended well
 };
 
 class h2_session {
@@ -59,25 +59,26 @@ class h2_session {
 
   // Sends what can be sent without waiting; the writer sends the rest.
   void flush();
-  // GOAWAY, in two steps (RFC 9113 §6.8): the first still takes what the peer opens before it knows; after the second the
-  // connection ends when its streams have.
+  // GOAWAY, in two steps (RFC 9113 §6.8): the first still takes what the peer opens before it knows; after the second
+  // the connection ends when its streams have.
   void announce_end() noexcept;
   void shut_down() noexcept;
 
   task<result<reactor::buffer>> read_body(h2_stream& st, time_point until);
-  // Waits until nghttp2 has taken all of it (and the end, with st.out_trailers, when asked). A dropped write resets the stream.
+  // Waits until nghttp2 has taken all of it (and the end, with st.out_trailers, when asked). A dropped write resets the
+  // stream.
   task<result<void>> write_body(h2_stream& st, std::span<const bytes> parts, bool end, duration patience);
   void reset(h2_stream& st, std::uint32_t code) noexcept;
-  // The stream's memory goes: nghttp2 forgets it, and what it received and nobody read no longer fills the window. It must
-  // be closed, reset, or have its end packed.
+  // The stream's memory goes: nghttp2 forgets it, and what it received and nobody read no longer fills the window. It
+  // must be closed, reset, or have its end packed.
   void release(h2_stream& st) noexcept;
   nghttp2_data_provider provider(h2_stream& st) noexcept;
 
  protected:
-  virtual h2_stream* begin(std::int32_t id) = 0;      // server: a new request
-  virtual void head_done(h2_stream& st) = 0;          // called inside nghttp2: submit at most
-  virtual void stream_closed(h2_stream& st) = 0;      // the same; `st` stays until the session lets it go
-  virtual void after_input() = 0;                     // outside nghttp2: start handlers, free what is closed
+  virtual h2_stream* begin(std::int32_t id) = 0;  // server: a new request
+  virtual void head_done(h2_stream& st) = 0;      // called inside nghttp2: submit at most
+  virtual void stream_closed(h2_stream& st) = 0;  // the same; `st` stays until the session lets it go
+  virtual void after_input() = 0;                 // outside nghttp2: start handlers, free what is closed
   virtual void connection_ended() = 0;
 
   bool corked_ = false;  // while several answers are made, flush() waits

@@ -2,9 +2,9 @@
 //
 //   client ──▶ h1.cc / h2.cc (framing, limits, flow control) ──▶ exchange ──▶ handler::serve ──▶ exchange ──▶ client
 //
-// An exchange is one request and its answer. The body is read piece by piece, the answer is written piece by piece; both
-// wait for the other side (back pressure), so nothing here holds more than a few pieces. serve() is dropped where it waits
-// when the client goes away or the server stops: it needs no loop that asks.
+// An exchange is one request and its answer. The body is read piece by piece, the answer is written piece by piece;
+// both wait for the other side (back pressure), so nothing here holds more than a few pieces. serve() is dropped where
+// it waits when the client goes away or the server stops: it needs no loop that asks.
 #pragma once
 
 #include <memory>
@@ -65,10 +65,12 @@ struct response {
 struct connection_info {
   reactor::endpoint local, peer;
   bool tls = false;
-  std::string sni;                             // what the client asked for; empty without
-  std::vector<std::string> peer_certificates;  // DER, leaf first; empty without a client certificate (not verified here)
-  std::shared_ptr<void> attachment;            // for the handler: what it found out once per connection (the user)
-  std::size_t owner = 0;                       // whose it is when connections become few: of the peer's address, or what the handler knows better
+  std::string sni;  // what the client asked for; empty without
+  std::vector<std::string>
+      peer_certificates;             // DER, leaf first; empty without a client certificate (not verified here)
+  std::shared_ptr<void> attachment;  // for the handler: what it found out once per connection (the user)
+  std::size_t owner =
+      0;  // whose it is when connections become few: of the peer's address, or what the handler knows better
 };
 
 class exchange {
@@ -78,10 +80,11 @@ class exchange {
   virtual const http::request& request() const noexcept = 0;
   virtual connection_info& connection() noexcept = 0;
 
-  // The next piece of the body, at most 64 KiB; empty at the end (also when there is none). Sends 100-continue first when the
-  // client waits for it. errc::too_large past the limit set, errc::timeout from a slow client, errc::closed.
+  // The next piece of the body, at most 64 KiB; empty at the end (also when there is none). Sends 100-continue first
+  // when the client waits for it. errc::too_large past the limit set, errc::timeout from a slow client, errc::closed.
   virtual task<result<reactor::buffer>> read() = 0;
-  // When the whole body must have come; the default is body_whole_timeout after its head. Then read() fails with errc::timeout.
+  // When the whole body must have come; the default is body_whole_timeout after its head. Then read() fails with
+  // errc::timeout.
   virtual void body_deadline(time_point when) noexcept = 0;
   // Limits the body that read() gives out; the default is limits.h's request_body_max_bytes.
   virtual void limit_body(std::uint64_t bytes) noexcept = 0;
@@ -102,8 +105,8 @@ class exchange {
   // Ends the answer abnormally: the client sees a broken stream rather than a short answer.
   virtual void abort() noexcept = 0;
 
-  // HTTP/1.1 only (errc::unsupported otherwise): sends `head` (101, or 200 to CONNECT) and hands over the connection's bytes.
-  // The stream lives no longer than this exchange.
+  // HTTP/1.1 only (errc::unsupported otherwise): sends `head` (101, or 200 to CONNECT) and hands over the connection's
+  // bytes. The stream lives no longer than this exchange.
   virtual task<result<std::unique_ptr<reactor::stream>>> upgrade(const http::response& head) = 0;
 };
 

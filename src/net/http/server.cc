@@ -13,7 +13,8 @@
 namespace kedge::net::http {
 
 struct server::core_state {
-  std::atomic<reactor::loop*> loop = nullptr;  // while run() runs; release and acquire, since others take it for a loop that stands
+  std::atomic<reactor::loop*> loop =
+      nullptr;  // while run() runs; release and acquire, since others take it for a loop that stands
   std::vector<reactor::endpoint> listening;
   reactor::event ready;
   std::vector<reactor::listener*> listeners;  // while accepting runs
@@ -56,7 +57,9 @@ server::server(handler& h, server_options options, std::size_t cores)
 }
 server::~server() = default;
 
-const std::vector<reactor::endpoint>& server::listening(std::size_t core) const noexcept { return cores_[core]->listening; }
+const std::vector<reactor::endpoint>& server::listening(std::size_t core) const noexcept {
+  return cores_[core]->listening;
+}
 reactor::event& server::ready(std::size_t core) noexcept { return cores_[core]->ready; }
 
 task<result<void>> server::run(std::size_t core) {
@@ -75,7 +78,8 @@ task<result<void>> server::run(std::size_t core) {
   std::vector<std::unique_ptr<reactor::listener>> listeners;
   for (auto& at : options_.listen) {
     if (at.is_unix && core != 0) continue;
-    KEDGE_CO_TRY(auto l, network.listen(at, {.reuse_port = !at.is_unix && cores_.size() > 1, .unix_mode = options_.unix_mode}));
+    KEDGE_CO_TRY(auto l,
+                 network.listen(at, {.reuse_port = !at.is_unix && cores_.size() > 1, .unix_mode = options_.unix_mode}));
     c.listening.push_back(l->local());
     listeners.push_back(std::move(l));
   }
@@ -121,7 +125,8 @@ task<void> server::accept_on(std::size_t core, std::unique_ptr<reactor::listener
   }
 }
 
-// Load is what counts, and what was sent there too lately to show in it; between cores that are alike the number of connections.
+// Load is what counts, and what was sent there too lately to show in it; between cores that are alike the number of
+// connections.
 std::size_t server::place(std::size_t here) {
   if (cores_.size() == 1) return here;
   constexpr double per_connection = 1e-5;
@@ -129,12 +134,14 @@ std::size_t server::place(std::size_t here) {
   const auto now = reactor::loop::current().now();
   while (!lately.empty() && now - lately.front().when > connection_load_time) lately.pop_front();
   std::vector<double> work(cores_.size());
-  for (auto& p : lately) work[p.core] += connection_load * (1 - std::chrono::duration<double>(now - p.when) / connection_load_time);
+  for (auto& p : lately)
+    work[p.core] += connection_load * (1 - std::chrono::duration<double>(now - p.when) / connection_load_time);
   auto best = here;
   for (std::size_t i = 0; i < cores_.size(); ++i) {
     auto* loop = cores_[i]->loop.load(std::memory_order_acquire);
     if (!loop) continue;
-    work[i] += loop->turns().load() + per_connection * static_cast<double>(cores_[i]->counters.connections.load(std::memory_order_relaxed));
+    work[i] += loop->turns().load() +
+               per_connection * static_cast<double>(cores_[i]->counters.connections.load(std::memory_order_relaxed));
   }
   for (std::size_t i = 0; i < cores_.size(); ++i)
     if (cores_[i]->loop.load(std::memory_order_relaxed) && work[i] < work[best]) best = i;
@@ -142,8 +149,9 @@ std::size_t server::place(std::size_t here) {
   return best;
 }
 
-// Ends quiet connections of this core, those of whoever has most of them first, and of these those that were quiet for longest. When
-// nobody's are quiet: others of an owner who holds a large part of all, unless he may be the one who comes.
+// Ends quiet connections of this core, those of whoever has most of them first, and of these those that were quiet for
+// longest. When nobody's are quiet: others of an owner who holds a large part of all, unless he may be the one who
+// comes.
 void server::make_room(core_state& c, const reactor::endpoint& for_whom) {
   const auto now = reactor::loop::current().now();
   if (now - c.room_made < make_room_pause) return;
@@ -163,7 +171,9 @@ void server::make_room(core_state& c, const reactor::endpoint& for_whom) {
     else if (k.peer().address != for_whom.address)
       h.busy.push_back(&k);
   });
-  auto most = [&](auto&& count) { return std::ranges::max_element(by_owner, {}, [&](auto& entry) { return count(entry.second); }); };
+  auto most = [&](auto&& count) {
+    return std::ranges::max_element(by_owner, {}, [&](auto& entry) { return count(entry.second); });
+  };
   if (by_owner.empty()) return;
   auto step = std::max<std::size_t>(1, connections_max_ / connections_spare_part / cores_.size());
   auto* victims = &most([](auto& h) { return h.quiet.size(); })->second.quiet;
@@ -194,7 +204,9 @@ class stranger final : public connection {
 }  // namespace
 
 // TLS; null when that fails.
-KEDGE_OWN_FRAME task<std::unique_ptr<reactor::stream>> server::shake_hands(core_state& c, std::unique_ptr<reactor::stream> s, connection_info& info, bool& h2) {
+KEDGE_OWN_FRAME task<std::unique_ptr<reactor::stream>> server::shake_hands(core_state& c,
+                                                                           std::unique_ptr<reactor::stream> s,
+                                                                           connection_info& info, bool& h2) {
   deadline handshake_deadline(*s);
   handshake_deadline.set_after(tls_handshake_timeout);
   stranger one(*s, info);

@@ -8,8 +8,8 @@
 //   s.leave(core);                                 // on each core's loop: clients are told to go elsewhere
 //   co_await s.drain(core, deadline);              // on each core's loop: no new work; waits for what runs
 //
-// An accepted connection beyond connections_max (or the process's descriptor limit) is closed at once. Shortly before that, quiet
-// connections of whoever has most of them are ended.
+// An accepted connection beyond connections_max (or the process's descriptor limit) is closed at once. Shortly before
+// that, quiet connections of whoever has most of them are ended.
 #pragma once
 
 #include <memory>
@@ -25,7 +25,7 @@
 namespace kedge::net::http {
 
 struct server_options {
-  std::vector<reactor::endpoint> listen;  // IP addresses (port 0: any, see server::listening) or unix sockets
+  std::vector<reactor::endpoint> listen;    // IP addresses (port 0: any, see server::listening) or unix sockets
   std::shared_ptr<tls_server_context> tls;  // null: plaintext
   bool plain_http2 = false;  // without TLS: HTTP/2 with prior knowledge (gRPC on a unix socket) instead of HTTP/1.1
   connection_options connections;
@@ -48,16 +48,17 @@ class server {
   const std::vector<reactor::endpoint>& listening(std::size_t core) const noexcept;
   // Set when listening.
   reactor::event& ready(std::size_t core) noexcept;
-  // On the core's loop: goes on serving, but each connection's next answer is its last (Connection: close, GOAWAY), so that
-  // clients come to other servers without losing a request.
+  // On the core's loop: goes on serving, but each connection's next answer is its last (Connection: close, GOAWAY), so
+  // that clients come to other servers without losing a request.
   void leave(std::size_t core);
-  // On the core's loop: accepts no more, ends idle connections, tells busy ones to end after their exchange, and waits for
-  // them until `until`. true when none was left; unfinished ones are dropped.
+  // On the core's loop: accepts no more, ends idle connections, tells busy ones to end after their exchange, and waits
+  // for them until `until`. true when none was left; unfinished ones are dropped.
   task<bool> drain(std::size_t core, time_point until);
 
   // From any core.
   struct totals {
-    std::uint64_t connections, connections_total, connections_refused, connections_evicted, handshakes_failed, exchanges, exchanges_total, bad_requests;
+    std::uint64_t connections, connections_total, connections_refused, connections_evicted, handshakes_failed,
+        exchanges, exchanges_total, bad_requests;
   };
   totals count() const noexcept;
   totals count(std::size_t core) const noexcept;
@@ -69,7 +70,8 @@ class server {
   std::size_t place(std::size_t here);
   void make_room(core_state& c, const reactor::endpoint& for_whom);
   task<void> serve_connection(core_state& c, std::unique_ptr<reactor::stream> s);
-  task<std::unique_ptr<reactor::stream>> shake_hands(core_state& c, std::unique_ptr<reactor::stream> s, connection_info& info, bool& h2);
+  task<std::unique_ptr<reactor::stream>> shake_hands(core_state& c, std::unique_ptr<reactor::stream> s,
+                                                     connection_info& info, bool& h2);
 
   handler& handler_;
   server_options options_;

@@ -160,10 +160,12 @@ result<frame_parser::event> frame_parser::next(mutable_bytes in) {
     e.first = std::exchange(first_, false);
     e.final = frame_done && final_;
     e.payload = piece;
-    if (message_ == opcode::text && !utf8_.feed(piece)) return refuse(close_invalid_data, "a text message is not UTF-8");
+    if (message_ == opcode::text && !utf8_.feed(piece))
+      return refuse(close_invalid_data, "a text message is not UTF-8");
     if (e.final) {
       in_message_ = false;
-      if (message_ == opcode::text && !utf8_.complete()) return refuse(close_invalid_data, "a text message is not UTF-8");
+      if (message_ == opcode::text && !utf8_.complete())
+        return refuse(close_invalid_data, "a text message is not UTF-8");
     }
     return e;
   }

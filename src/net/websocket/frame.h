@@ -61,9 +61,9 @@ class frame_parser {
     } what = kind::need_more;
     opcode message = opcode::binary;  // data: text or binary
     bool first = false, final = false;
-    mutable_bytes payload;            // data: a piece, unmasked in place in the input. Control: the whole payload
-    std::uint16_t code = 0;           // close; close_no_status without one
-    std::size_t consumed = 0;         // input bytes used up by this event
+    mutable_bytes payload;     // data: a piece, unmasked in place in the input. Control: the whole payload
+    std::uint16_t code = 0;    // close; close_no_status without one
+    std::size_t consumed = 0;  // input bytes used up by this event
   };
   // The next event in `in`. Control payloads point into the parser until the next call. An error's close code is
   // error_code().

@@ -38,7 +38,10 @@ std::string close_payload(std::uint16_t code, std::string_view reason) {
 }  // namespace
 
 connection::connection(std::unique_ptr<reactor::stream> s, side own, options o)
-    : stream_(std::move(s)), own_(own), options_(o), parser_(own, o.message_max_bytes),
+    : stream_(std::move(s)),
+      own_(own),
+      options_(o),
+      parser_(own, o.message_max_bytes),
       last_received_(reactor::loop::current().now()) {}
 connection::~connection() = default;
 
@@ -242,8 +245,8 @@ bool is_upgrade(const http::request& r) noexcept {
   return r.headers.has_token("connection", "upgrade") && r.headers.has_token("upgrade", "websocket");
 }
 
-task<result<std::unique_ptr<connection>>> accept(http::exchange& e, const std::vector<std::string>& protocols, options o,
-                                                 http::headers extra) {
+task<result<std::unique_ptr<connection>>> accept(http::exchange& e, const std::vector<std::string>& protocols,
+                                                 options o, http::headers extra) {
   auto& r = e.request();
   auto key = r.headers.get("sec-websocket-key");
   const char* why = nullptr;
@@ -290,12 +293,14 @@ task<result<std::unique_ptr<connection>>> connect(http::client& c, connect_reque
   r.headers.set("Sec-WebSocket-Version", "13");
   r.headers.set("Sec-WebSocket-Key", key);
   if (!r.protocols.empty()) r.headers.set("Sec-WebSocket-Protocol", join(r.protocols, ", "));
-  KEDGE_CO_TRY(auto x, co_await c.open({.to = std::move(r.to), .path = std::move(r.path), .headers = std::move(r.headers)}));
+  KEDGE_CO_TRY(auto x,
+               co_await c.open({.to = std::move(r.to), .path = std::move(r.path), .headers = std::move(r.headers)}));
   KEDGE_CO_TRY(auto* head, co_await x->head());
   if (head->status != 101) {
     auto body = co_await x->read_all(64 * 1024);
     if (why) *why = {head->status, body ? std::move(*body) : std::string()};
-    co_return fail(errc::refused, "the server answered the websocket handshake with status " + std::to_string(head->status));
+    co_return fail(errc::refused,
+                   "the server answered the websocket handshake with status " + std::to_string(head->status));
   }
   if (!head->headers.has_token("upgrade", "websocket") || !head->headers.has_token("connection", "upgrade") ||
       head->headers.get("sec-websocket-accept") != accept_key(key))

@@ -31,10 +31,11 @@ class connection {
   struct piece {
     opcode kind = opcode::binary;  // of the message: text or binary
     bool first = false, final = false;
-    reactor::buffer data;          // may be empty
+    reactor::buffer data;  // may be empty
   };
   // The next piece. errc::closed when the peer closed (closed_by_peer() tells with what) or the connection broke;
-  // errc::protocol and errc::too_large when the peer broke the rules (it has been told then). A dropped receive loses nothing.
+  // errc::protocol and errc::too_large when the peer broke the rules (it has been told then). A dropped receive loses
+  // nothing.
   task<result<piece>> receive();
   // A whole message.
   struct message {
@@ -47,7 +48,8 @@ class connection {
   task<result<void>> send(opcode kind, std::span<const bytes> parts);
   task<result<void>> send(opcode kind, std::string_view text);
   task<result<void>> ping(std::string_view payload = {});
-  // Sends a close frame, and waits (websocket_close_timeout) for the peer's when no receive() runs; then ends the stream.
+  // Sends a close frame, and waits (websocket_close_timeout) for the peer's when no receive() runs; then ends the
+  // stream.
   task<result<void>> close(std::uint16_t code = close_normal, std::string_view reason = {});
 
   struct closing {
@@ -55,8 +57,8 @@ class connection {
     std::string reason;
   };
   const closing& closed_by_peer() const noexcept { return closing_; }
-  // Gives up the stream, for a caller that does the framing itself (frame.h). Only before the first receive and send; this
-  // object is then of no more use.
+  // Gives up the stream, for a caller that does the framing itself (frame.h). Only before the first receive and send;
+  // this object is then of no more use.
   std::unique_ptr<reactor::stream> release() noexcept { return std::move(stream_); }
   // The application protocol that the handshake agreed on; empty for none.
   std::string protocol;
@@ -84,8 +86,8 @@ std::string accept_key(std::string_view key);
 
 // The server's side of the handshake. `protocols`: those we speak, in order of preference; the first that the client
 // offers too is chosen. When the request is no proper one, it has been answered (400, 426) and the error says why.
-task<result<std::unique_ptr<connection>>> accept(http::exchange& e, const std::vector<std::string>& protocols, options o = {},
-                                                 http::headers extra = {});
+task<result<std::unique_ptr<connection>>> accept(http::exchange& e, const std::vector<std::string>& protocols,
+                                                 options o = {}, http::headers extra = {});
 // Whether the request asks for a websocket.
 bool is_upgrade(const http::request& r) noexcept;
 

@@ -1,9 +1,10 @@
 // bridge.cc: a pod's cable: one end is `eth0` in its network namespace, the other a port of the node's bridge.
 //
-//   pod: eth0 10.42.0.7/24 ══ veth1a2b3c4d ── cni0 10.42.0.1/24 (the pods' gateway) ── node's routes: flannel.1, the outside
+//   pod: eth0 10.42.0.7/24 ══ veth1a2b3c4d ── cni0 10.42.0.1/24 (the pods' gateway) ── node's routes: flannel.1, the
+//   outside
 //
-// The hardware address of eth0 follows from its IPv4 address, so that an address which another pod gets soon afterwards is reached at
-// once: what the node and its pods remember of it stays true.
+// The hardware address of eth0 follows from its IPv4 address, so that an address which another pod gets soon afterwards
+// is reached at once: what the node and its pods remember of it stays true.
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -35,7 +36,8 @@ result<std::vector<pod_address>> addresses_of(const json::value& given) {
   if (auto* list = given["ips"].array())
     for (auto& ip : *list) {
       auto a = parse_interface_address(ip["address"].as_string());
-      if (!a) return fail(errc::corrupt, "ipam gave \"" + std::string(ip["address"].as_string()) + "\", which is no address");
+      if (!a)
+        return fail(errc::corrupt, "ipam gave \"" + std::string(ip["address"].as_string()) + "\", which is no address");
       all.push_back({*a, ip_address::parse(ip["gateway"].as_string())});
     }
   if (all.empty()) return fail(errc::corrupt, "ipam gave no address");
@@ -63,7 +65,8 @@ result<link_info> prepare_bridge(links& here, const request& r, const std::vecto
     auto& gateway = pod.front().gateway;
     if (gateway) std::copy_n(gateway->octets().begin() + 12, 4, mac.begin() + 2);
     auto made = here.add_bridge(name, mtu_of(r) ? mtu_of(r) : 1500, mac);
-    if (!made && made.error().os_error != EEXIST) return fail(std::move(made).error().with("bridge " + name + ": "));  // a pod beside us was quicker
+    if (!made && made.error().os_error != EEXIST)
+      return fail(std::move(made).error().with("bridge " + name + ": "));  // a pod beside us was quicker
     found = here.find(name);
   }
   KEDGE_TRY(auto bridge, std::move(found));
@@ -79,7 +82,8 @@ result<link_info> prepare_bridge(links& here, const request& r, const std::vecto
         if (old.address.is_v4() == wanted.address.is_v4() && old != wanted && !old.address.is_link_local_unicast())
           KEDGE_CHECK(here.remove_address(bridge.index, old));
     KEDGE_CHECK(here.add_address(bridge.index, wanted));
-    KEDGE_CHECK(wanted.address.is_v4() ? write_sysctl("ipv4/ip_forward", "1") : write_sysctl("ipv6/conf/all/forwarding", "1"));
+    KEDGE_CHECK(wanted.address.is_v4() ? write_sysctl("ipv4/ip_forward", "1")
+                                       : write_sysctl("ipv6/conf/all/forwarding", "1"));
   }
   return bridge;
 }
@@ -94,7 +98,9 @@ result<void> configure_pod(const request& r, const std::vector<pod_address>& pod
   for (auto& p : pod) KEDGE_CHECK(inside.add_address(link.index, p.address));
   for (auto& route_wanted : routes) {
     auto to = ip_range::parse(route_wanted["dst"].as_string());
-    if (!to) return fail(errc::invalid, "\"" + std::string(route_wanted["dst"].as_string()) + "\" is no destination of a route");
+    if (!to)
+      return fail(errc::invalid,
+                  "\"" + std::string(route_wanted["dst"].as_string()) + "\" is no destination of a route");
     auto via = ip_address::parse(route_wanted["gw"].as_string());
     for (auto& p : pod)
       if (!via && p.address.address.is_v4() == to->is_v4()) via = p.gateway;
@@ -121,7 +127,8 @@ result<link_info> add_cable(links& here, const request& r, unsigned mtu, const m
     if (made || made.error().os_error != EEXIST) break;
     // The name is taken here, or the interface there.
     if (!here.find(name)) {
-      made = fail(errc::already_exists, "container " + r.container_id + " has an interface " + r.interface + " already");
+      made =
+          fail(errc::already_exists, "container " + r.container_id + " has an interface " + r.interface + " already");
       break;
     }
   }
@@ -139,11 +146,14 @@ json::value interface_entry(const link_info& l, std::string_view sandbox) {
 }  // namespace
 
 result<json::value> bridge_add(const request& r) {
-  if (r.config["ipMasq"].as_bool()) return fail(errc::unsupported, "ipMasq: the node's agent masquerades, for all its pods; leave it out");
+  if (r.config["ipMasq"].as_bool())
+    return fail(errc::unsupported, "ipMasq: the node's agent masquerades, for all its pods; leave it out");
   for (auto* key : {"vlan", "vlanTrunk", "promiscMode", "macspoofchk"})
-    if (!r.config[key].is_null() && !(r.config[key].is_bool() && !r.config[key].as_bool()) && !(r.config[key].is_integer() && r.config[key].as_integer() == 0))
+    if (!r.config[key].is_null() && !(r.config[key].is_bool() && !r.config[key].as_bool()) &&
+        !(r.config[key].is_integer() && r.config[key].as_integer() == 0))
       return fail(errc::unsupported, std::string(key) + " is not supported");
-  if (r.config["ipam"]["type"].as_string() != "host-local") return fail(errc::unsupported, "ipam: only host-local is supported");
+  if (r.config["ipam"]["type"].as_string() != "host-local")
+    return fail(errc::unsupported, "ipam: only host-local is supported");
   KEDGE_TRY(auto given, host_local_add(r));
   KEDGE_TRY(auto pod, addresses_of(given));
   int node_end = 0;
@@ -174,9 +184,12 @@ result<json::value> bridge_add(const request& r) {
     KEDGE_TRY(cable, here.find(cable.index));
     auto ips = *given["ips"].array();
     for (auto& ip : ips) ip.set("interface", 2);
-    return json::value(json::object{
-        {"interfaces", json::array{interface_entry(bridge, {}), interface_entry(cable, {}), interface_entry(eth, r.network_namespace)}},
-        {"ips", std::move(ips)}, {"routes", std::move(routes)}, {"dns", r.config["dns"].is_object() ? r.config["dns"] : json::value(json::object{})}});
+    return json::value(
+        json::object{{"interfaces", json::array{interface_entry(bridge, {}), interface_entry(cable, {}),
+                                                interface_entry(eth, r.network_namespace)}},
+                     {"ips", std::move(ips)},
+                     {"routes", std::move(routes)},
+                     {"dns", r.config["dns"].is_object() ? r.config["dns"] : json::value(json::object{})}});
   };
   auto done = connect();
   if (!done) {  // nothing stays of it
@@ -188,7 +201,8 @@ result<json::value> bridge_add(const request& r) {
 
 result<void> bridge_del(const request& r) {
   KEDGE_CHECK(host_local_del(r));
-  if (r.network_namespace.empty() || ::access(r.network_namespace.c_str(), F_OK) != 0) return {};  // the cable went with it
+  if (r.network_namespace.empty() || ::access(r.network_namespace.c_str(), F_OK) != 0)
+    return {};  // the cable went with it
   return netlink::in_namespace(r.network_namespace, [&]() -> result<void> {
     KEDGE_TRY(auto inside, links::open());
     auto link = inside.find(r.interface);
@@ -209,7 +223,8 @@ result<void> bridge_check(const request& r) {
     KEDGE_TRY(auto link, inside.find(r.interface));
     KEDGE_TRY(auto present, inside.addresses(link.index));
     for (auto& p : pod)
-      if (std::ranges::find(present, p.address) == present.end()) return fail(errc::internal, r.interface + " has lost its address " + p.address.text());
+      if (std::ranges::find(present, p.address) == present.end())
+        return fail(errc::internal, r.interface + " has lost its address " + p.address.text());
     return {};
   });
 }

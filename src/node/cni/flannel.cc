@@ -1,4 +1,5 @@
-// flannel.cc: what K3s's configuration calls: a bridge whose range, size of packets and routes the agent tells in subnet.env.
+// flannel.cc: what K3s's configuration calls: a bridge whose range, size of packets and routes the agent tells in
+// subnet.env.
 
 #include "base/ip.h"
 #include "base/strings.h"
@@ -17,7 +18,9 @@ result<subnet_environment> read_environment(const request& r) {
   auto file = std::string(r.config["subnetFile"].as_string("/run/flannel/subnet.env"));
   auto text = crypto::read_file(file);
   // The runtime tries again.
-  if (!text) return fail(errc::unavailable, file + " is not there yet: the node has no pod network; see the agent's log (" + text.error().message + ")");
+  if (!text)
+    return fail(errc::unavailable, file + " is not there yet: the node has no pod network; see the agent's log (" +
+                                       text.error().message + ")");
   subnet_environment e;
   for (auto line : split(*text, '\n')) {
     auto equals = line.find('=');
@@ -39,7 +42,8 @@ result<request> delegate(const request& r) {
   KEDGE_TRY(auto e, read_environment(r));
   request out = r;
   auto bridge = r.config["delegate"].is_object() ? r.config["delegate"] : json::value(json::object{});
-  if (auto type = bridge["type"].as_string("bridge"); type != "bridge") return fail(errc::unsupported, "flannel can't delegate to " + std::string(type));
+  if (auto type = bridge["type"].as_string("bridge"); type != "bridge")
+    return fail(errc::unsupported, "flannel can't delegate to " + std::string(type));
   for (auto* key : {"cniVersion", "name", "prevResult", "runtimeConfig", "args"})
     if (!r.config[key].is_null()) bridge.set(key, r.config[key]);
   auto ipam = r.config["ipam"].is_object() ? r.config["ipam"] : json::value(json::object{});

@@ -104,7 +104,10 @@ struct range {
   bool contains(const ip_address& a) const { return subnet.contains(a) && offset(a) >= first && offset(a) <= last; }
 
  private:
-  static std::uint64_t low(const ip_address& a) { return load_be64(reinterpret_cast<const std::byte*>(a.octets().data()) + 8) & (a.is_v4() ? 0xffffffffU : ~std::uint64_t(0)); }
+  static std::uint64_t low(const ip_address& a) {
+    return load_be64(reinterpret_cast<const std::byte*>(a.octets().data()) + 8) &
+           (a.is_v4() ? 0xffffffffU : ~std::uint64_t(0));
+  }
 };
 
 result<range> parse_range(const json::value& v) {
@@ -117,7 +120,8 @@ result<range> parse_range(const json::value& v) {
   auto bound = [&](const char* name, std::uint64_t& into) -> result<void> {
     if (v[name].is_null()) return {};
     auto a = ip_address::parse(v[name].as_string());
-    if (!a || !subnet->contains(*a)) return fail(errc::invalid, std::string("ipam: ") + name + " is no address of " + subnet->text());
+    if (!a || !subnet->contains(*a))
+      return fail(errc::invalid, std::string("ipam: ") + name + " is no address of " + subnet->text());
     into = r.offset(*a);
     return {};
   };
@@ -153,7 +157,8 @@ result<std::vector<std::vector<range>>> parse_ranges(const json::value& ipam) {
 std::string owner_of(const request& r) { return r.container_id + "\r\n" + r.interface; }
 
 // The first free address behind the one given last, round and round.
-result<std::pair<ip_address, range>> allocate(const store& s, const std::vector<range>& set, std::size_t index, const std::string& owner) {
+result<std::pair<ip_address, range>> allocate(const store& s, const std::vector<range>& set, std::size_t index,
+                                              const std::string& owner) {
   std::size_t at = 0;
   auto offset = set.front().first;
   auto go_on = [&] {
@@ -170,7 +175,8 @@ result<std::pair<ip_address, range>> allocate(const store& s, const std::vector<
         break;
       }
   const auto begin = std::pair(at, offset);
-  for (std::uint64_t tried = 0; tried < addresses_tried_max && (tried == 0 || std::pair(at, offset) != begin); ++tried, go_on()) {
+  for (std::uint64_t tried = 0; tried < addresses_tried_max && (tried == 0 || std::pair(at, offset) != begin);
+       ++tried, go_on()) {
     if (offset == set[at].gateway) continue;
     auto address = set[at].address(offset);
     KEDGE_TRY(bool taken, s.take(address, owner));

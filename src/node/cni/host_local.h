@@ -1,5 +1,6 @@
-// host_local.h: which addresses of a node's range are taken, as files: one named after each address, holding "<container id>\r\n<interface>", and
-// last_reserved_ip.<n>, behind which the search goes on, so that an address rests before it is given again.
+// host_local.h: which addresses of a node's range are taken, as files: one named after each address, holding
+// "<container id>\r\n<interface>", and last_reserved_ip.<n>, behind which the search goes on, so that an address rests
+// before it is given again.
 #pragma once
 
 #include "node/cni/plugin.h"

@@ -14,8 +14,10 @@ result<json::value> loopback_add(const request& r) {
   }));
   if (!r.previous().is_null()) return r.previous();
   return json::value(json::object{
-      {"interfaces", json::array{json::object{{"name", lo.name}, {"mac", mac_text(lo.mac)}, {"sandbox", r.network_namespace}}}},
-      {"ips", json::array{json::object{{"interface", 0}, {"address", "127.0.0.1/8"}}, json::object{{"interface", 0}, {"address", "::1/128"}}}},
+      {"interfaces",
+       json::array{json::object{{"name", lo.name}, {"mac", mac_text(lo.mac)}, {"sandbox", r.network_namespace}}}},
+      {"ips", json::array{json::object{{"interface", 0}, {"address", "127.0.0.1/8"}},
+                          json::object{{"interface", 0}, {"address", "::1/128"}}}},
       {"dns", json::object{}}});
 }
 

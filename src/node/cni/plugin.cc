@@ -72,33 +72,48 @@ bool is_plugin(std::string_view name) { return std::ranges::find(plugins, name, 
 
 std::vector<std::pair<std::string, std::string>> valid_attachments(const json::value& config) {
   std::vector<std::pair<std::string, std::string>> all;
-  auto& listed = config["cni.dev/valid-attachments"].is_null() ? config["cni.dev/attachments"] : config["cni.dev/valid-attachments"];
+  auto& listed = config["cni.dev/valid-attachments"].is_null() ? config["cni.dev/attachments"]
+                                                               : config["cni.dev/valid-attachments"];
   if (auto* list = listed.array())
     for (auto& a : *list) all.emplace_back(a["containerID"].as_string(), a["ifname"].as_string());
   return all;
 }
 
-outcome call(std::string_view name, const std::function<std::string(const char*)>& environment, std::string_view input) {
+outcome call(std::string_view name, const std::function<std::string(const char*)>& environment,
+             std::string_view input) {
   auto* p = std::ranges::find(plugins, name, &plugin::name);
-  request r{.command = environment("CNI_COMMAND"), .container_id = environment("CNI_CONTAINERID"), .network_namespace = environment("CNI_NETNS"),
-            .interface = environment("CNI_IFNAME"), .arguments = environment("CNI_ARGS"), .config = {}};
-  if (r.command.empty()) return refusal("1.0.0", 4, "CNI_COMMAND is not set: " + std::string(name) + " is a CNI plugin, which a container runtime calls");
+  request r{.command = environment("CNI_COMMAND"),
+            .container_id = environment("CNI_CONTAINERID"),
+            .network_namespace = environment("CNI_NETNS"),
+            .interface = environment("CNI_IFNAME"),
+            .arguments = environment("CNI_ARGS"),
+            .config = {}};
+  if (r.command.empty())
+    return refusal(
+        "1.0.0", 4,
+        "CNI_COMMAND is not set: " + std::string(name) + " is a CNI plugin, which a container runtime calls");
   auto config = json::parse(input);
   if (r.command == "VERSION") {
     json::array all;
     for (auto v : versions) all.emplace_back(v);
-    return {json::write(json::value(json::object{{"cniVersion", "1.1.0"}, {"supportedVersions", std::move(all)}})) + "\n", 0};
+    return {
+        json::write(json::value(json::object{{"cniVersion", "1.1.0"}, {"supportedVersions", std::move(all)}})) + "\n",
+        0};
   }
   if (!config) return refusal("1.0.0", 6, "the network configuration can't be read: " + config.error().message);
   r.config = *std::move(config);
   auto version = std::string(r.config["cniVersion"].as_string("1.0.0"));
-  if (std::ranges::find(versions, version) == std::end(versions)) return refusal("1.0.0", 1, "CNI version " + version + " is not supported");
-  if (!is_name(r.network())) return refusal(version, 7, "\"name\" of the network configuration is missing or malformed");
+  if (std::ranges::find(versions, version) == std::end(versions))
+    return refusal("1.0.0", 1, "CNI version " + version + " is not supported");
+  if (!is_name(r.network()))
+    return refusal(version, 7, "\"name\" of the network configuration is missing or malformed");
 
   bool of_container = r.command == "ADD" || r.command == "DEL" || r.command == "CHECK";
   if (of_container && !is_name(r.container_id)) return refusal(version, 4, "CNI_CONTAINERID is missing or malformed");
-  if (of_container && (!is_name(r.interface) || r.interface.size() > interface_name_max)) return refusal(version, 4, "CNI_IFNAME is missing or malformed");
-  if ((r.command == "ADD" || r.command == "CHECK") && r.network_namespace.empty()) return refusal(version, 4, "CNI_NETNS is missing");
+  if (of_container && (!is_name(r.interface) || r.interface.size() > interface_name_max))
+    return refusal(version, 4, "CNI_IFNAME is missing or malformed");
+  if ((r.command == "ADD" || r.command == "CHECK") && r.network_namespace.empty())
+    return refusal(version, 4, "CNI_NETNS is missing");
 
   result<void> done;
   if (r.command == "ADD") {
@@ -128,10 +143,13 @@ int run_plugin(std::string_view name) {
     input.append(piece.data(), static_cast<std::size_t>(got));
     if (input.size() > config_bytes_max) break;  // no JSON then
   }
-  auto o = call(name, [](const char* key) {
-    auto* v = std::getenv(key);
-    return std::string(v ? v : "");
-  }, input);
+  auto o = call(
+      name,
+      [](const char* key) {
+        auto* v = std::getenv(key);
+        return std::string(v ? v : "");
+      },
+      input);
   std::fwrite(o.output.data(), 1, o.output.size(), stdout);
   std::fflush(stdout);
   return o.code;

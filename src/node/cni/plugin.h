@@ -1,10 +1,11 @@
-// plugin.h: the CNI plugins that K3s ships, in this program: `flannel`, `bridge`, `host-local`, `portmap`, `loopback`. The runtime calls a link
-// of that name to it for each pod (containernetworking/cni, SPEC.md 1.0 and 1.1; results down to version 0.3.0).
+// plugin.h: the CNI plugins that K3s ships, in this program: `flannel`, `bridge`, `host-local`, `portmap`, `loopback`.
+// The runtime calls a link of that name to it for each pod (containernetworking/cni, SPEC.md 1.0 and 1.1; results down
+// to version 0.3.0).
 //
 //   environment, configuration on stdin ─▶ request ─▶ plugin's add | del | check | gc ─▶ result or error on stdout
 //
-// A plugin is a process of its own for one call: it may block. What it must remember lies in files, in the formats of the originals, so that a
-// node's folder can change hands.
+// A plugin is a process of its own for one call: it may block. What it must remember lies in files, in the formats of
+// the originals, so that a node's folder can change hands.
 #pragma once
 
 #include <functional>
@@ -19,12 +20,12 @@
 namespace kedge::node::cni {
 
 struct request {
-  std::string command;       // "ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"
+  std::string command;  // "ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"
   std::string container_id;
   std::string network_namespace;  // a path; may be empty or gone for DEL
   std::string interface;
-  std::string arguments;     // CNI_ARGS
-  json::value config;        // of this plugin; prevResult and runtimeConfig in it
+  std::string arguments;  // CNI_ARGS
+  json::value config;     // of this plugin; prevResult and runtimeConfig in it
 
   std::string network() const { return std::string(config["name"].as_string()); }
   // The results of the plugins before this one, in the form of 1.0; null when it is the first.
@@ -35,9 +36,9 @@ struct request {
 struct plugin {
   std::string_view name;
   result<json::value> (*add)(const request&);
-  result<void> (*del)(const request&);    // of what is gone already: success
+  result<void> (*del)(const request&);  // of what is gone already: success
   result<void> (*check)(const request&);
-  result<void> (*gc)(const request&);     // null: keeps nothing
+  result<void> (*gc)(const request&);  // null: keeps nothing
 };
 
 result<json::value> bridge_add(const request& r);

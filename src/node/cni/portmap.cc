@@ -1,4 +1,5 @@
-// portmap.cc: hostPort: a port of the node's that leads to a pod's. Rules of their own table (hostports), whose maps the plugin changes:
+// portmap.cc: hostPort: a port of the node's that leads to a pod's. Rules of their own table (hostports), whose maps
+// the plugin changes:
 //
 //   address of the node . protocol . port ─▶ hostports-on ─▶ pod's address . port        (hostIP given)
 //   protocol . port, to any address of the node ─▶ hostports ─▶ pod's address . port
@@ -25,7 +26,9 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string folder_of(const request& r) { return std::string(r.config["dataDir"].as_string("/run/kedge/hostports")); }
-std::string file_of(const request& r) { return folder_of(r) + "/" + r.network() + "-" + r.container_id + "-" + r.interface; }
+std::string file_of(const request& r) {
+  return folder_of(r) + "/" + r.network() + "-" + r.container_id + "-" + r.interface;
+}
 
 result<std::vector<nft::hostport>> wanted(const request& r) {
   std::vector<nft::hostport> all;
@@ -35,9 +38,13 @@ result<std::vector<nft::hostport>> wanted(const request& r) {
   for (auto& m : *mappings) {
     auto host_port = m["hostPort"].as_integer(), container_port = m["containerPort"].as_integer();
     if (host_port == 0) continue;
-    if (host_port < 0 || host_port > 65535 || container_port < 1 || container_port > 65535) return fail(errc::invalid, "a port mapping is out of range");
+    if (host_port < 0 || host_port > 65535 || container_port < 1 || container_port > 65535)
+      return fail(errc::invalid, "a port mapping is out of range");
     auto protocol = lower(m["protocol"].as_string("tcp"));
-    std::uint8_t number = protocol == "tcp" ? IPPROTO_TCP : protocol == "udp" ? IPPROTO_UDP : protocol == "sctp" ? IPPROTO_SCTP : 0;
+    std::uint8_t number = protocol == "tcp"    ? IPPROTO_TCP
+                          : protocol == "udp"  ? IPPROTO_UDP
+                          : protocol == "sctp" ? IPPROTO_SCTP
+                                               : 0;
     if (number == 0) return fail(errc::invalid, "\"" + protocol + "\" is no protocol of a port mapping");
     std::optional<ip_address> on;
     if (auto text = m["hostIP"].as_string(); !text.empty()) {
@@ -52,7 +59,8 @@ result<std::vector<nft::hostport>> wanted(const request& r) {
       auto to = ip_address::parse(text.substr(0, text.find('/')));
       if (!to || (on && on->is_v4() != to->is_v4())) continue;
       if (std::exchange(to->is_v4() ? done4 : done6, true)) continue;
-      all.push_back({number, on, static_cast<std::uint16_t>(host_port), *to, static_cast<std::uint16_t>(container_port)});
+      all.push_back(
+          {number, on, static_cast<std::uint16_t>(host_port), *to, static_cast<std::uint16_t>(container_port)});
     }
   }
   return all;
@@ -71,7 +79,8 @@ result<void> forget(const std::string& file) {
 }  // namespace
 
 result<json::value> portmap_add(const request& r) {
-  if (r.previous().is_null()) return fail(errc::invalid, "portmap must be called as a chained plugin: prevResult is missing");
+  if (r.previous().is_null())
+    return fail(errc::invalid, "portmap must be called as a chained plugin: prevResult is missing");
   KEDGE_TRY(auto ports, wanted(r));
   if (ports.empty()) return r.previous();
   KEDGE_CHECK(forget(file_of(r)));
@@ -105,7 +114,8 @@ result<void> portmap_gc(const request& r) {
   for (fs::directory_iterator at(folder_of(r), failed), end; !failed && at != end; at.increment(failed)) {
     auto name = at->path().filename().string();
     if (!name.starts_with(begin)) continue;
-    if (!std::ranges::any_of(valid, [&](auto& a) { return name == begin + a.first + "-" + a.second; })) gone.push_back(at->path().string());
+    if (!std::ranges::any_of(valid, [&](auto& a) { return name == begin + a.first + "-" + a.second; }))
+      gone.push_back(at->path().string());
   }
   for (auto& file : gone) KEDGE_CHECK(forget(file));
   return {};

@@ -104,7 +104,8 @@ task<result<std::string>> ask_tcp(reactor::endpoint to, query q) {
     KEDGE_CO_TRY(auto piece, co_await stream->receive());
     if (piece.empty()) co_return fail(errc::closed, "resolver " + to.text() + " closed the connection");
     held += as_text(piece.view());
-    if (held.size() > message_bytes_max + 2) co_return fail(errc::too_large, "resolver " + to.text() + " says too much");
+    if (held.size() > message_bytes_max + 2)
+      co_return fail(errc::too_large, "resolver " + to.text() + " says too much");
   }
   auto said = held.substr(2, load_be16(as_bytes(held).data()));
   auto r = parse_reply(as_bytes(said), q.question);
@@ -115,7 +116,8 @@ task<result<std::string>> ask_tcp(reactor::endpoint to, query q) {
 }  // namespace
 
 std::string cache::key_of(const query& q) {
-  return q.asked + '/' + std::to_string(static_cast<int>(q.type)) + (q.edns ? "e" : "") + (q.dnssec_ok ? "d" : "") + (q.checking_disabled ? "c" : "");
+  return q.asked + '/' + std::to_string(static_cast<int>(q.type)) + (q.edns ? "e" : "") + (q.dnssec_ok ? "d" : "") +
+         (q.checking_disabled ? "c" : "");
 }
 
 void cache::drop(std::list<entry>::iterator i) {
@@ -186,7 +188,9 @@ std::vector<reactor::endpoint> parse_resolvers(std::string_view text, const std:
   for (auto line : split(text, '\n')) {
     line = trim(line);
     constexpr std::string_view word = "nameserver";
-    if (!line.starts_with(word) || line.size() == word.size() || (line[word.size()] != ' ' && line[word.size()] != '\t')) continue;
+    if (!line.starts_with(word) || line.size() == word.size() ||
+        (line[word.size()] != ' ' && line[word.size()] != '\t'))
+      continue;
     auto rest = trim(line.substr(word.size()));
     auto address = ip_address::parse(rest.substr(0, rest.find_first_of(" \t#;%")));
     if (!address || std::ranges::find(own, *address) != own.end()) continue;
@@ -196,11 +200,15 @@ std::vector<reactor::endpoint> parse_resolvers(std::string_view text, const std:
 }
 
 std::vector<reactor::endpoint> find_resolvers(const std::string& configured, const std::vector<ip_address>& own) {
-  auto read = [&](const std::string& path) { return parse_resolvers(crypto::read_file(path).value_or(std::string()), own); };
+  auto read = [&](const std::string& path) {
+    return parse_resolvers(crypto::read_file(path).value_or(std::string()), own);
+  };
   if (!configured.empty()) return read(configured);
   auto of = [](const reactor::endpoint& e) { return *ip_address::parse(e.address); };
   auto usable = [&](const std::vector<reactor::endpoint>& all) {
-    return !all.empty() && std::ranges::all_of(all, [&](auto& e) { return of(e).is_global_unicast() || e.address == "169.254.169.254"; });
+    return !all.empty() && std::ranges::all_of(all, [&](auto& e) {
+      return of(e).is_global_unicast() || e.address == "169.254.169.254";
+    });
   };
   auto machine = read("/etc/resolv.conf");
   if (usable(machine)) return machine;

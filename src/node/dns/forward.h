@@ -1,5 +1,6 @@
-// forward.h: questions for resolvers outside: UDP from a socket of its own each (so that its port is as hard to guess as its id), TCP where the
-// answer was cut, the next resolver where one is silent or fails; and what they said, kept for a while.
+// forward.h: questions for resolvers outside: UDP from a socket of its own each (so that its port is as hard to guess
+// as its id), TCP where the answer was cut, the next resolver where one is silent or fails; and what they said, kept
+// for a while.
 #pragma once
 
 #include <list>
@@ -38,7 +39,8 @@ class cache {
 class forwarder {
  public:
   explicit forwarder(std::vector<reactor::endpoint> upstreams) : upstreams_(std::move(upstreams)) {}
-  // The answer's bytes, with the question's own id. `over_tcp`: the client asked by TCP and takes all. Fails when no resolver answers.
+  // The answer's bytes, with the question's own id. `over_tcp`: the client asked by TCP and takes all. Fails when no
+  // resolver answers.
   task<result<std::string>> ask(query q, bool over_tcp);
   void set_upstreams(std::vector<reactor::endpoint> all) { upstreams_ = std::move(all); }
 
@@ -52,8 +54,8 @@ class forwarder {
 
 // The resolvers of a resolv.conf, in order, but for those that are `own` (which would ask us again).
 std::vector<reactor::endpoint> parse_resolvers(std::string_view resolv_conf, const std::vector<ip_address>& own);
-// Of this machine as K3s chooses: /etc/resolv.conf where all of its are other hosts', else systemd-resolved's own list, else public ones.
-// `configured`: --resolv-conf. Blocks.
+// Of this machine as K3s chooses: /etc/resolv.conf where all of its are other hosts', else systemd-resolved's own list,
+// else public ones. `configured`: --resolv-conf. Blocks.
 std::vector<reactor::endpoint> find_resolvers(const std::string& configured, const std::vector<ip_address>& own);
 
 }  // namespace kedge::node::dns

@@ -10,7 +10,8 @@ namespace kedge::node::dns {
 
 using namespace std::chrono_literals;
 
-// RFC 1035 §2.3.4, §4.2; what a resolver without EDNS takes, and the most that we send by UDP to any (no fragments: DNS flag day 2020).
+// RFC 1035 §2.3.4, §4.2; what a resolver without EDNS takes, and the most that we send by UDP to any (no fragments: DNS
+// flag day 2020).
 inline constexpr std::size_t name_bytes_max = 255;
 inline constexpr std::size_t label_bytes_max = 63;
 inline constexpr std::size_t plain_udp_bytes = 512;

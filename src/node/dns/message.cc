@@ -34,7 +34,8 @@ class reader {
     at_ += n;
     return true;
   }
-  // A name in text, lower-case. `pointers`: compressed names are followed, each further back than the one before, so that it ends.
+  // A name in text, lower-case. `pointers`: compressed names are followed, each further back than the one before, so
+  // that it ends.
   bool name(std::string& text, bool pointers) {
     text.clear();
     std::size_t wire = 1, here = at_, earliest = at_;
@@ -122,7 +123,9 @@ parsed parse_query(bytes message) {
   parsed p;
   reader r(message);
   std::uint16_t flags = 0, questions = 0, answers = 0, authorities = 0, additionals = 0;
-  if (!r.u16(p.id) || !r.u16(flags) || !r.u16(questions) || !r.u16(answers) || !r.u16(authorities) || !r.u16(additionals)) return p;
+  if (!r.u16(p.id) || !r.u16(flags) || !r.u16(questions) || !r.u16(answers) || !r.u16(authorities) ||
+      !r.u16(additionals))
+    return p;
   if (flags & 0x8000) return p;  // an answer: answering it could go on for ever
   p.answer_it = true;
   if ((flags >> 11 & 0xf) != 0) {
@@ -156,10 +159,14 @@ parsed parse_query(bytes message) {
 
 record address_record(std::string owner, const ip_address& a, std::uint32_t ttl) {
   auto* o = reinterpret_cast<const char*>(a.octets().data());
-  return {std::move(owner), a.is_v4() ? type::a : type::aaaa, ttl, a.is_v4() ? std::string(o + 12, 4) : std::string(o, 16)};
+  return {std::move(owner), a.is_v4() ? type::a : type::aaaa, ttl,
+          a.is_v4() ? std::string(o + 12, 4) : std::string(o, 16)};
 }
-record name_record(std::string owner, dns::type t, std::string_view target, std::uint32_t ttl) { return {std::move(owner), t, ttl, wire_of(target)}; }
-record srv_record(std::string owner, std::uint16_t port, std::uint16_t weight, std::string_view target, std::uint32_t ttl) {
+record name_record(std::string owner, dns::type t, std::string_view target, std::uint32_t ttl) {
+  return {std::move(owner), t, ttl, wire_of(target)};
+}
+record srv_record(std::string owner, std::uint16_t port, std::uint16_t weight, std::string_view target,
+                  std::uint32_t ttl) {
   std::string data;
   append_be16(data, 0);
   append_be16(data, weight);
@@ -172,7 +179,8 @@ record text_record(std::string_view text, std::uint32_t ttl) {
 }
 record soa_record(std::string_view zone, std::uint32_t serial, std::uint32_t ttl) {
   auto data = wire_of("ns.dns." + std::string(zone)) + wire_of("hostmaster." + std::string(zone));
-  for (std::uint32_t v : {serial, std::uint32_t(7200), std::uint32_t(1800), std::uint32_t(86400), ttl}) append_be32(data, v);
+  for (std::uint32_t v : {serial, std::uint32_t(7200), std::uint32_t(1800), std::uint32_t(86400), ttl})
+    append_be32(data, v);
   return {std::string(zone), type::soa, ttl, std::move(data)};
 }
 
@@ -196,8 +204,9 @@ void store_be16(std::string& out, std::size_t at, std::uint16_t v) {
 }  // namespace
 
 std::string write_answer(const query& q, const answer& a, std::size_t most) {
-  auto flags = static_cast<std::uint16_t>(0x8000 | (a.authoritative ? 0x0400 : 0) | (q.recursion_desired ? 0x0100 : 0) | 0x0080 |
-                                          (q.checking_disabled ? 0x0010 : 0) | static_cast<std::uint16_t>(a.code));
+  auto flags =
+      static_cast<std::uint16_t>(0x8000 | (a.authoritative ? 0x0400 : 0) | (q.recursion_desired ? 0x0100 : 0) | 0x0080 |
+                                 (q.checking_disabled ? 0x0010 : 0) | static_cast<std::uint16_t>(a.code));
   auto out = begin(q.id, flags, q.question);
   std::string opt;
   if (q.edns) {
@@ -234,11 +243,14 @@ std::string write_answer(const query& q, const answer& a, std::size_t most) {
     }
   if (q.edns) ++counts[2];
   out += opt;
-  for (int section = 0; section < 3; ++section) store_be16(out, 6 + 2 * static_cast<std::size_t>(section), counts[section]);
+  for (int section = 0; section < 3; ++section)
+    store_be16(out, 6 + 2 * static_cast<std::size_t>(section), counts[section]);
   return out;
 }
 
-std::string write_error(std::uint16_t id, rcode code) { return begin(id, static_cast<std::uint16_t>(0x8080 | static_cast<std::uint16_t>(code)), {}); }
+std::string write_error(std::uint16_t id, rcode code) {
+  return begin(id, static_cast<std::uint16_t>(0x8080 | static_cast<std::uint16_t>(code)), {});
+}
 
 std::string write_query(std::uint16_t id, std::string_view asked, dns::type t) {
   auto question = wire_of(asked);
@@ -272,9 +284,11 @@ std::optional<reply> parse_reply(bytes message, std::string_view question) {
       least = std::min(least, one.ttl);
       auto t = static_cast<dns::type>(one.type);
       auto data = message.subspan(one.data_at, one.length);
-      if (t == type::soa && one.length >= 20 && counts[0] == 0) least = std::min(least, load_be32(data.data() + one.length - 4));
+      if (t == type::soa && one.length >= 20 && counts[0] == 0)
+        least = std::min(least, load_be32(data.data() + one.length - 4));
       if (section != 0 || one.klass != class_in || out.answers.size() >= records_max) continue;
-      if ((t == type::a && one.length == 4) || (t == type::aaaa && one.length == 16)) out.answers.push_back({one.owner, t, one.ttl, std::string(as_text(data))});
+      if ((t == type::a && one.length == 4) || (t == type::aaaa && one.length == 16))
+        out.answers.push_back({one.owner, t, one.ttl, std::string(as_text(data))});
       if (t == type::cname) {
         reader target(message, one.data_at);
         std::string text;

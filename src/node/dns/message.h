@@ -1,5 +1,5 @@
-// message.h: DNS messages (RFC 1035, RFC 6891), without I/O: a query from bytes, an answer to bytes. Input is hostile: whatever comes, nothing is
-// read beyond it, and nothing takes more than its length.
+// message.h: DNS messages (RFC 1035, RFC 6891), without I/O: a query from bytes, an answer to bytes. Input is hostile:
+// whatever comes, nothing is read beyond it, and nothing takes more than its length.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +13,29 @@
 
 namespace kedge::node::dns {
 
-enum class type : std::uint16_t { a = 1, ns = 2, cname = 5, soa = 6, ptr = 12, txt = 16, aaaa = 28, srv = 33, opt = 41, any = 255 };
-enum class rcode : std::uint8_t { no_error = 0, format = 1, server_failure = 2, no_name = 3, not_implemented = 4, refused = 5 };
+enum class type : std::uint16_t {
+  a = 1,
+  ns = 2,
+  cname = 5,
+  soa = 6,
+  ptr = 12,
+  txt = 16,
+  aaaa = 28,
+  srv = 33,
+  opt = 41,
+  any = 255
+};
+enum class rcode : std::uint8_t {
+  no_error = 0,
+  format = 1,
+  server_failure = 2,
+  no_name = 3,
+  not_implemented = 4,
+  refused = 5
+};
 
-// "web.default.svc.cluster.local", lower-case, without the last dot; the root is empty. A label with a dot in it can't be told apart, and
-// matches nothing of ours, since such labels are escaped ("\.").
+// "web.default.svc.cluster.local", lower-case, without the last dot; the root is empty. A label with a dot in it can't
+// be told apart, and matches nothing of ours, since such labels are escaped ("\.").
 struct name {
   static std::optional<std::string> to_wire(std::string_view text);  // nullopt: too long, an empty label
 };
@@ -25,29 +43,30 @@ struct name {
 struct query {
   std::uint16_t id = 0;
   bool recursion_desired = false, checking_disabled = false;
-  std::string asked;              // the name, lower-case
+  std::string asked;  // the name, lower-case
   dns::type type = dns::type::a;
-  std::string question;           // as it came: name, type, class
+  std::string question;  // as it came: name, type, class
   bool edns = false, dnssec_ok = false;
-  std::size_t udp_bytes = 512;    // what the client takes
+  std::size_t udp_bytes = 512;  // what the client takes
 };
 struct parsed {
   std::optional<dns::query> query;  // none with an error
   rcode error = rcode::no_error;
   std::uint16_t id = 0;
-  bool answer_it = false;           // false: not even worth an answer (an answer itself, a fragment)
+  bool answer_it = false;  // false: not even worth an answer (an answer itself, a fragment)
 };
 parsed parse_query(bytes message);
 
 struct record {
-  std::string owner;   // empty: the question's name
+  std::string owner;  // empty: the question's name
   dns::type type = dns::type::a;
   std::uint32_t ttl = 0;
-  std::string data;    // as on the wire, names uncompressed
+  std::string data;  // as on the wire, names uncompressed
 };
 record address_record(std::string owner, const ip_address& a, std::uint32_t ttl);
 record name_record(std::string owner, dns::type t, std::string_view target, std::uint32_t ttl);  // CNAME, NS, PTR
-record srv_record(std::string owner, std::uint16_t port, std::uint16_t weight, std::string_view target, std::uint32_t ttl);
+record srv_record(std::string owner, std::uint16_t port, std::uint16_t weight, std::string_view target,
+                  std::uint32_t ttl);
 record text_record(std::string_view text, std::uint32_t ttl);
 record soa_record(std::string_view zone, std::uint32_t serial, std::uint32_t ttl);
 
@@ -68,9 +87,9 @@ struct reply {
   std::uint16_t id = 0;
   rcode code = rcode::no_error;
   bool truncated = false;
-  std::vector<record> answers;           // A, AAAA, CNAME
-  std::uint32_t least_ttl = 0;           // of all records but OPT; of the SOA's minimum without answers
-  std::vector<std::size_t> ttls;         // where they stand
+  std::vector<record> answers;    // A, AAAA, CNAME
+  std::uint32_t least_ttl = 0;    // of all records but OPT; of the SOA's minimum without answers
+  std::vector<std::size_t> ttls;  // where they stand
 };
 std::optional<reply> parse_reply(bytes message, std::string_view question);
 

@@ -29,7 +29,9 @@ std::optional<ip_address> undashed(std::string_view text) {
   return std::nullopt;
 }
 
-std::string endpoint_name(const slice_endpoint& e, const ip_address& a) { return e.host_name.empty() ? dashed(a) : lower(e.host_name); }
+std::string endpoint_name(const slice_endpoint& e, const ip_address& a) {
+  return e.host_name.empty() ? dashed(a) : lower(e.host_name);
+}
 
 }  // namespace
 
@@ -106,7 +108,8 @@ std::optional<names::found> names::find(const query& q, std::uint32_t serial, ra
     // Another kind of record of that name is asked for outside, as CoreDNS' hosts does with fallthrough.
     if (out->answer.answers.empty() && q.type != type::a && q.type != type::aaaa) out.reset();
   } else if (q.asked == domain || (q.asked.ends_with(domain) && q.asked[q.asked.size() - domain.size() - 1] == '.')) {
-    auto rest = q.asked == domain ? std::string_view() : std::string_view(q.asked).substr(0, q.asked.size() - domain.size() - 1);
+    auto rest = q.asked == domain ? std::string_view()
+                                  : std::string_view(q.asked).substr(0, q.asked.size() - domain.size() - 1);
     out = find_in_zone(q, rest, serial);
   } else if (auto a = parse_reverse(q.asked)) {
     found f;
@@ -131,7 +134,8 @@ names::found names::find_in_zone(const query& q, std::string_view rest, std::uin
     if (wants(q, type::soa)) out.answer.answers.push_back(soa_record(domain, serial, cluster_ttl));
     if (wants(q, type::ns)) {
       out.answer.answers.push_back(name_record({}, type::ns, "ns.dns." + domain, cluster_ttl));
-      for (auto& a : settings_.servers) out.answer.additional.push_back(address_record("ns.dns." + domain, a, cluster_ttl));
+      for (auto& a : settings_.servers)
+        out.answer.additional.push_back(address_record("ns.dns." + domain, a, cluster_ttl));
     }
   } else if (rest == "ns.dns") {
     exists = true;
@@ -163,7 +167,8 @@ names::found names::find_in_zone(const query& q, std::string_view rest, std::uin
 }
 
 // `labels`: what stands before ".svc.<domain>".
-void names::find_service(const query& q, std::vector<std::string_view> labels, found& out, bool& exists, int depth) const {
+void names::find_service(const query& q, std::vector<std::string_view> labels, found& out, bool& exists,
+                         int depth) const {
   if (labels.empty()) {
     exists = true;
     return;
@@ -188,7 +193,9 @@ void names::find_service(const query& q, std::vector<std::string_view> labels, f
   }
   if (!s) return;
   auto base = std::string(s->name) + "." + ns + ".svc." + settings_.domain;
-  auto matches = [&](std::string_view port_name, transport t) { return port.empty() || (port == port_name && protocol == name_of(t)); };
+  auto matches = [&](std::string_view port_name, transport t) {
+    return port.empty() || (port == port_name && protocol == name_of(t));
+  };
   auto& a = out.answer;
 
   if (!s->external_name.empty()) {
@@ -205,7 +212,8 @@ void names::find_service(const query& q, std::vector<std::string_view> labels, f
       } else if (depth < aliases_max) {
         found more;
         bool there = false;
-        find_service(q, split(std::string_view(target).substr(0, target.size() - inside.size()), '.'), more, there, depth + 1);
+        find_service(q, split(std::string_view(target).substr(0, target.size() - inside.size()), '.'), more, there,
+                     depth + 1);
         for (auto& r : more.answer.answers) {
           if (r.owner.empty()) r.owner = target;
           a.answers.push_back(std::move(r));
@@ -246,14 +254,16 @@ void names::find_service(const query& q, std::vector<std::string_view> labels, f
         for (auto& p : slice->ports) {
           if (!matches(lower(p.name), p.protocol)) continue;
           any_port = true;
-          if (wants(q, type::srv) && targets.emplace(host + std::string(name_of(p.protocol)), p.port).second && a.answers.size() < records_max)
+          if (wants(q, type::srv) && targets.emplace(host + std::string(name_of(p.protocol)), p.port).second &&
+              a.answers.size() < records_max)
             a.answers.push_back(srv_record({}, p.port, 0, host + "." + base, cluster_ttl));
         }
         if (!any_port) continue;
         exists = true;
         if (a.answers.size() >= records_max) continue;
         if (wants(q, ip) && told.emplace("", ip).second) a.answers.push_back(address_record({}, ip, cluster_ttl));
-        if (q.type == type::srv && told.emplace(host, ip).second) a.additional.push_back(address_record(host + "." + base, ip, cluster_ttl));
+        if (q.type == type::srv && told.emplace(host, ip).second)
+          a.additional.push_back(address_record(host + "." + base, ip, cluster_ttl));
       }
     }
   // Weights of endpoints add up to 100, as CoreDNS gives them.
@@ -275,7 +285,8 @@ bool names::find_reverse(const query& q, const ip_address& address, found& out) 
       }
       for (auto* slice : view_.slices_of(key))
         for (auto& e : slice->endpoints)
-          if (std::ranges::find(e.addresses, address) != e.addresses.end()) all.insert(endpoint_name(e, address) + "." + base);
+          if (std::ranges::find(e.addresses, address) != e.addresses.end())
+            all.insert(endpoint_name(e, address) + "." + base);
     }
   for (auto& [host, addresses] : hosts_)
     if (std::ranges::find(addresses, address) != addresses.end()) all.insert(host);

@@ -1,8 +1,8 @@
-// names.h: the cluster's names: what a question about Services, pods and nodes is answered. Pure reads of the node's copies; the schema is
-// kubernetes/dns' specification 1.1, and CoreDNS' kubernetes plugin where that is silent.
+// names.h: the cluster's names: what a question about Services, pods and nodes is answered. Pure reads of the node's
+// copies; the schema is kubernetes/dns' specification 1.1, and CoreDNS' kubernetes plugin where that is silent.
 //
-//   web.default.svc.cluster.local            a Service: its cluster IPs; headless: its endpoints; ExternalName: an alias
-//   web-0.web.default.svc.cluster.local      an endpoint by its host name, or 10-42-0-7 by its address
+//   web.default.svc.cluster.local            a Service: its cluster IPs; headless: its endpoints; ExternalName: an
+//   alias web-0.web.default.svc.cluster.local      an endpoint by its host name, or 10-42-0-7 by its address
 //   _http._tcp.web.default.svc.cluster.local SRV
 //   10-42-0-7.default.pod.cluster.local      a pod by its address, whether it is there or not ("insecure")
 //   7.0.42.10.in-addr.arpa                   back; what nobody has is asked outside
@@ -51,7 +51,8 @@ class names {
   zone_settings settings_;
   service_view& view_;
   std::map<std::string, std::vector<ip_address>> hosts_;
-  std::map<ip_address, std::set<std::string>> services_at_;   // who has an address: Services, of their own or their endpoints'
+  std::map<ip_address, std::set<std::string>>
+      services_at_;  // who has an address: Services, of their own or their endpoints'
   std::map<std::string, std::vector<ip_address>> addresses_;  // the other way, to take back
   std::map<std::string, std::set<std::string>> namespaces_;   // Services of a namespace
 };

@@ -56,7 +56,8 @@ result<int> bound_udp(const ip_address& at, std::uint16_t port) {
 }
 
 std::uint32_t serial_now() {
-  return static_cast<std::uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(reactor::loop::current().wall_now().time_since_epoch()).count());
+  return static_cast<std::uint32_t>(
+      std::chrono::duration_cast<std::chrono::seconds>(reactor::loop::current().wall_now().time_since_epoch()).count());
 }
 
 }  // namespace
@@ -83,7 +84,11 @@ server::at_once server::answer(bytes message, bool over_tcp) {
 task<std::string> server::answer_from_outside(at_once open, bool over_tcp) {
   auto q = *std::move(open.outside);
   auto most = over_tcp ? message_bytes_max : q.udp_bytes;
-  auto failure = [&] { return write_answer(q, {.code = rcode::server_failure, .authoritative = false, .answers = {}, .authority = {}, .additional = {}}, most); };
+  auto failure = [&] {
+    return write_answer(
+        q, {.code = rcode::server_failure, .authoritative = false, .answers = {}, .authority = {}, .additional = {}},
+        most);
+  };
   if (!open.with_alias) {
     auto said = co_await forwarder_.ask(q, over_tcp);
     if (!said) co_return failure();

@@ -1,4 +1,5 @@
-// server.h: the cluster's DNS on this node: its address is this node's own, answered over UDP and TCP, to pods and the node alone.
+// server.h: the cluster's DNS on this node: its address is this node's own, answered over UDP and TCP, to pods and the
+// node alone.
 //
 //   datagram | TCP message ─▶ parse_query ─▶ names (cluster, nodes) ─┬─▶ write_answer
 //                                              not ours ─▶ forwarder ─┘
@@ -16,7 +17,7 @@
 namespace kedge::node::dns {
 
 struct server_settings {
-  std::vector<ip_address> addresses;         // the cluster DNS'
+  std::vector<ip_address> addresses;  // the cluster DNS'
   std::uint16_t port = 53;
   std::function<bool(const ip_address&)> may_ask;
 };
@@ -24,7 +25,8 @@ struct server_settings {
 class server {
  public:
   server(server_settings s, names& n, forwarder& f) : settings_(std::move(s)), names_(n), forwarder_(f) {}
-  // Never ends: what can't be bound now (the address has yet to come, another has the port) is tried again. `ready` is set once it answers.
+  // Never ends: what can't be bound now (the address has yet to come, another has the port) is tried again. `ready` is
+  // set once it answers.
   task<void> run();
   reactor::event& ready() noexcept { return ready_; }
   std::uint64_t answered() const noexcept { return answered_; }

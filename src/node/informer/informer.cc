@@ -5,8 +5,8 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "json/parse.h"
-#include "node/join/http_answer.h"
 #include "node/informer/limits.h"
+#include "node/join/http_answer.h"
 #include "node/limits.h"
 #include "node/links/server_links.h"
 #include "reactor/sync.h"
@@ -19,7 +19,8 @@ std::string key_of_object(const json::value& object) {
   return ns.empty() ? std::string(m["name"].as_string()) : std::string(ns) + "/" + std::string(m["name"].as_string());
 }
 
-result<informer> informer::make(std::string api_url, const std::string& ca, const client_identity& identity, reactor::network* network) {
+result<informer> informer::make(std::string api_url, const std::string& ca, const client_identity& identity,
+                                reactor::network* network) {
   net::tls_client_options options{.chain_pem = identity.chain, .key_pem = identity.key, .alpn = {"http/1.1"}};
   if (!ca.empty()) options.ca_pem = ca;
   KEDGE_TRY(auto tls, net::tls_client_context::make(options));
@@ -32,7 +33,9 @@ result<informer> informer::make(std::string api_url, const std::string& ca, cons
 
 namespace {
 
-std::string with_query(const std::string& path, const std::string& more) { return path + (path.contains('?') ? '&' : '?') + more; }
+std::string with_query(const std::string& path, const std::string& more) {
+  return path + (path.contains('?') ? '&' : '?') + more;
+}
 
 net::http::client_request request(const net::http::target& to, std::string path) {
   net::http::client_request r{.to = to, .path = std::move(path)};
@@ -47,7 +50,8 @@ task<result<void>> informer::list(const std::string& path, kind_sink& into, std:
   std::string go_on;
   into.begin_list();
   for (std::size_t pages = 0; pages < pages_max; ++pages) {
-    auto page = with_query(path, fmt::format("limit={}", page_objects) + (go_on.empty() ? "" : "&continue=" + percent_encode(go_on)));
+    auto page = with_query(
+        path, fmt::format("limit={}", page_objects) + (go_on.empty() ? "" : "&continue=" + percent_encode(go_on)));
     auto deadline = reactor::loop::current().now() + request_deadline;
     auto answer = co_await reactor::with_deadline(http_->fetch(request(target_, page), page_bytes_max), deadline);
     if (!answer) co_return fail(std::move(answer).error().with(path + ": "));
@@ -68,15 +72,18 @@ task<result<void>> informer::list(const std::string& path, kind_sink& into, std:
   co_return fail(errc::too_large, path + ": more objects than a node can hold");
 }
 
-task<result<void>> informer::watch(const std::string& path, kind_sink& into, std::string& version, std::optional<time_point>& watching) {
+task<result<void>> informer::watch(const std::string& path, kind_sink& into, std::string& version,
+                                   std::optional<time_point>& watching) {
   auto seconds = std::chrono::duration_cast<std::chrono::seconds>(watch_time).count();
   auto soon = reactor::loop::current().now() + request_deadline;
   auto until = soon + watch_time;
-  auto full = with_query(path, fmt::format("watch=1&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}", seconds, version));
+  auto full = with_query(
+      path, fmt::format("watch=1&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}", seconds, version));
   KEDGE_CO_TRY(auto x, co_await reactor::with_deadline(http_->open(request(target_, full)), soon));
   KEDGE_CO_TRY(auto* head, co_await reactor::with_deadline(x->head(), soon));
   if (head->status == 410) version.clear();
-  if (head->status != 200) co_return fail(errc::unavailable, fmt::format("the watch of {} was answered with status {}", path, head->status));
+  if (head->status != 200)
+    co_return fail(errc::unavailable, fmt::format("the watch of {} was answered with status {}", path, head->status));
   watching = reactor::loop::current().now();
   std::string held;
   for (;;) {

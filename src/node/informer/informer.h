@@ -16,7 +16,8 @@ namespace kedge::node {
 
 class informer {
  public:
-  static result<informer> make(std::string api_url, const std::string& ca, const client_identity& identity, reactor::network* network);
+  static result<informer> make(std::string api_url, const std::string& ca, const client_identity& identity,
+                               reactor::network* network);
 
   // `path`: "/api/v1/services", perhaps with "?fieldSelector=…". Never ends. `into` outlives the task.
   task<void> follow(std::string path, kind_sink& into);
@@ -24,7 +25,8 @@ class informer {
  private:
   informer() = default;
   task<result<void>> list(const std::string& path, kind_sink& into, std::string& version);
-  task<result<void>> watch(const std::string& path, kind_sink& into, std::string& version, std::optional<time_point>& watching);
+  task<result<void>> watch(const std::string& path, kind_sink& into, std::string& version,
+                           std::optional<time_point>& watching);
 
   net::http::target target_;
   std::unique_ptr<net::http::client> http_;

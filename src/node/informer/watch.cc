@@ -32,12 +32,15 @@ class one_watch {
     list = {};
     sink_.listed(std::move(all));
     auto seconds = std::chrono::duration_cast<std::chrono::seconds>(watch_time).count();
-    auto path = fmt::format("{}{}watch=1&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}", path_, path_.contains('?') ? '&' : '?', seconds, version);
+    auto path = fmt::format("{}{}watch=1&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}", path_,
+                            path_.contains('?') ? '&' : '?', seconds, version);
     auto soon = reactor::loop::current().now() + request_deadline;
     auto until = soon + watch_time;
     KEDGE_CO_TRY(auto x, co_await reactor::with_deadline(api_.open(std::move(path)), soon));
     KEDGE_CO_TRY(auto* head, co_await reactor::with_deadline(x->head(), soon));
-    if (head->status != 200) co_return fail(errc::unavailable, fmt::format("the watch of {} was answered with status {}", path_, head->status));
+    if (head->status != 200)
+      co_return fail(errc::unavailable,
+                     fmt::format("the watch of {} was answered with status {}", path_, head->status));
     since = reactor::loop::current().now();
     for (;;) {
       KEDGE_CO_TRY(auto piece, co_await reactor::with_deadline(x->read(), until));
@@ -55,9 +58,12 @@ class one_watch {
       KEDGE_CO_TRY(auto event, json::parse(std::string_view(held_).substr(at, end - at)));
       at = end + 1;
       auto type = event["type"].as_string();
-      if (type == "ADDED" || type == "MODIFIED") sink_.changed(trimmed(std::move(event.member("object"))));
-      else if (type == "DELETED") sink_.removed(std::move(event.member("object")));
-      else if (type != "BOOKMARK") co_return fail(errc::expired, "its watch ended: " + std::string(event["object"]["message"].as_string()));
+      if (type == "ADDED" || type == "MODIFIED")
+        sink_.changed(trimmed(std::move(event.member("object"))));
+      else if (type == "DELETED")
+        sink_.removed(std::move(event.member("object")));
+      else if (type != "BOOKMARK")
+        co_return fail(errc::expired, "its watch ended: " + std::string(event["object"]["message"].as_string()));
       co_await reactor::maybe_yield();
     }
     held_.erase(0, at);

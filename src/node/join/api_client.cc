@@ -25,8 +25,10 @@ result<api_client> api_client::make(std::string url, const std::string& ca, cons
   return c;
 }
 
-task<result<json::value>> api_client::ask(std::string method, std::string path, std::string body, std::string_view type, std::size_t answer_most) {
-  net::http::client_request r{.to = target_, .method = std::move(method), .path = std::move(path), .body = std::move(body)};
+task<result<json::value>> api_client::ask(std::string method, std::string path, std::string body, std::string_view type,
+                                          std::size_t answer_most) {
+  net::http::client_request r{
+      .to = target_, .method = std::move(method), .path = std::move(path), .body = std::move(body)};
   r.headers.add("Accept", std::string(json_type));
   r.headers.add("User-Agent", "kedge-node");
   if (!r.body.empty()) r.headers.add("Content-Type", std::string(type));
@@ -41,7 +43,9 @@ task<result<json::value>> api_client::ask(std::string method, std::string path, 
   co_return value;
 }
 
-task<result<json::value>> api_client::get(std::string path, std::size_t answer_most) { return ask("GET", std::move(path), {}, {}, answer_most); }
+task<result<json::value>> api_client::get(std::string path, std::size_t answer_most) {
+  return ask("GET", std::move(path), {}, {}, answer_most);
+}
 task<result<json::value>> api_client::create(std::string path, const json::value& object) {
   return ask("POST", std::move(path), json::write(object), json_type);
 }

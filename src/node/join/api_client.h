@@ -7,9 +7,9 @@
 
 #include "json/value.h"
 #include "net/http/client.h"
-#include "node/limits.h"
 #include "node/join/server_clock.h"
 #include "node/join/supervisor_client.h"
+#include "node/limits.h"
 
 namespace kedge::node {
 
@@ -31,7 +31,8 @@ class api_client {
 
  private:
   api_client() = default;
-  task<result<json::value>> ask(std::string method, std::string path, std::string body, std::string_view type, std::size_t answer_most = answer_bytes_max);
+  task<result<json::value>> ask(std::string method, std::string path, std::string body, std::string_view type,
+                                std::size_t answer_most = answer_bytes_max);
 
   std::string url_;
   net::http::target target_;

@@ -8,14 +8,17 @@ namespace {
 
 errc code_of(int status, std::string_view reason) {
   switch (status) {
-    case 400: case 422: return errc::invalid;
+    case 400:
+    case 422: return errc::invalid;
     case 401: return errc::unauthenticated;
     case 403: return errc::forbidden;
     case 404: return errc::not_found;
     case 409: return reason == "AlreadyExists" ? errc::already_exists : errc::conflict;
     case 410: return errc::expired;
     case 413: return errc::too_large;
-    case 429: case 502: case 503: return errc::unavailable;
+    case 429:
+    case 502:
+    case 503: return errc::unavailable;
     case 504: return errc::timeout;
     default: return errc::protocol;
   }

@@ -32,7 +32,9 @@ std::vector<std::string> ip_nets(const json::value& document, std::string_view l
   return out;
 }
 
-std::string agent_file(const agent_config& config, std::string_view name) { return config.agent_folder() + "/" + std::string(name); }
+std::string agent_file(const agent_config& config, std::string_view name) {
+  return config.agent_folder() + "/" + std::string(name);
+}
 
 // RFC 1123 subdomain: what the API takes as a Node's name.
 // The file's trimmed content, or `content`, which is then the file's.
@@ -79,7 +81,8 @@ result<void> check_pair(std::string_view chain, std::string_view key_pem, std::s
   KEDGE_TRY(auto bundle, crypto::parse_bundle(chain));
   KEDGE_TRY(auto key, crypto::private_key::from_pem(key_pem));
   if (bundle.front().key() == key.public_part()) return {};
-  return fail(errc::protocol, "the server's certificate for " + std::string(name) + " is not for the key that asked for it");
+  return fail(errc::protocol,
+              "the server's certificate for " + std::string(name) + " is not for the key that asked for it");
 }
 
 // One certificate: asked for, checked, on disk.
@@ -91,26 +94,30 @@ task<result<client_identity>> fetch_certificate(supervisor_client& server, const
   KEDGE_CO_TRY(auto request, crypto::make_request(key));
   supervisor_client::header_list headers;
   if (w.names_node) headers = node_headers(config, password, w.name == "serving-kubelet");
-  KEDGE_CO_TRY(auto answer, co_await server.post("/v1-k3s/" + std::string(w.name) + ".crt", std::move(request), std::move(headers)));
+  KEDGE_CO_TRY(auto answer,
+               co_await server.post("/v1-k3s/" + std::string(w.name) + ".crt", std::move(request), std::move(headers)));
   KEDGE_CO_TRY(auto got, parse_issued(answer));
   client_identity pair{std::move(got.chain), got.key.empty() ? key.pem() : std::move(got.key)};
   KEDGE_CO_CHECK(check_pair(pair.chain, pair.key, w.name));
-  auto config_text = component_kubeconfig(config.api(), agent_file(config, "server-ca.crt"), stem + ".crt", stem + ".key");
+  auto config_text =
+      component_kubeconfig(config.api(), agent_file(config, "server-ca.crt"), stem + ".crt", stem + ".key");
   auto config_file = w.kubeconfig.empty() ? std::string() : agent_file(config, w.kubeconfig);
   KEDGE_CO_TRY(auto written, co_await reactor::offload([pair, stem, config_text, config_file]() -> result<void> {
-    KEDGE_CHECK(crypto::write_file(stem + ".key", pair.key));
-    KEDGE_CHECK(crypto::write_file(stem + ".crt", pair.chain));
-    if (!config_file.empty()) KEDGE_CHECK(crypto::write_file(config_file, config_text));
-    return {};
-  }));
+                 KEDGE_CHECK(crypto::write_file(stem + ".key", pair.key));
+                 KEDGE_CHECK(crypto::write_file(stem + ".crt", pair.chain));
+                 if (!config_file.empty()) KEDGE_CHECK(crypto::write_file(config_file, config_text));
+                 return {};
+               }));
   KEDGE_CO_CHECK(std::move(written));
   co_return pair;
 }
 
 task<result<std::string>> fetch_ca_file(supervisor_client& server, const agent_config& config, std::string name) {
   KEDGE_CO_TRY(auto text, co_await server.get("/v1-k3s/" + name));
-  if (auto good = crypto::parse_bundle(text); !good) co_return fail(std::move(good).error().with("the server's " + name + ": "));
-  KEDGE_CO_TRY(auto written, co_await reactor::offload([path = agent_file(config, name), text] { return crypto::write_file(path, text); }));
+  if (auto good = crypto::parse_bundle(text); !good)
+    co_return fail(std::move(good).error().with("the server's " + name + ": "));
+  KEDGE_CO_TRY(auto written, co_await reactor::offload(
+                                 [path = agent_file(config, name), text] { return crypto::write_file(path, text); }));
   KEDGE_CO_CHECK(std::move(written));
   co_return text;
 }
@@ -140,7 +147,8 @@ class retry_pause {
     auto d = std::min(next_, most_);
     next_ = std::min(next_ * 2, most_);
     auto& random = reactor::loop::current().random();
-    if (jitter_ && !quick()) d += duration(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(d.count()) + 1)));
+    if (jitter_ && !quick())
+      d += duration(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(d.count()) + 1)));
     return reactor::sleep_for(d);
   }
 
@@ -175,8 +183,10 @@ std::string parse_ip_net(const json::value& v) {
 
 result<cluster_config> parse_cluster_config(const json::value& d) {
   if (!d.is_object()) return fail(errc::protocol, "the server's /v1-k3s/config is no JSON object");
-  if (!d["DisableNPC"].as_bool() && (d["ServiceIPRange"].is_null() || d["ServiceNodePortRange"]["Size"].as_integer() == 0))
-    return fail(errc::unsupported, "incompatible down-level server detected; servers must be upgraded before this agent is");
+  if (!d["DisableNPC"].as_bool() &&
+      (d["ServiceIPRange"].is_null() || d["ServiceNodePortRange"]["Size"].as_integer() == 0))
+    return fail(errc::unsupported,
+                "incompatible down-level server detected; servers must be upgraded before this agent is");
   cluster_config c;
   c.cluster_cidrs = ip_nets(d, "ClusterIPRanges", "ClusterIPRange");
   c.service_cidrs = ip_nets(d, "ServiceIPRanges", "ServiceIPRange");
@@ -206,7 +216,8 @@ result<node_identity> load_identity(const agent_config& config, std::string_view
     KEDGE_TRY(auto id, kept_in(config.password_folder + "/id", 0644, random.hex_text(4)));
     out.name += "-" + id;
   }
-  if (auto problem = meta::node_name_problem(out.name); !problem.empty()) return fail(errc::invalid, std::move(problem));
+  if (auto problem = meta::node_name_problem(out.name); !problem.empty())
+    return fail(errc::invalid, std::move(problem));
   KEDGE_TRY(out.password, kept_in(config.password_folder + "/password", 0600, random.hex_text(16)));
   return out;
 }
@@ -216,7 +227,8 @@ result<issued> parse_issued(std::string_view pem) {
   issued out;
   for (auto& b : blocks)
     (b.type.contains("PRIVATE KEY") ? out.key : out.chain) += crypto::write_pem(b.type, as_bytes(b.der));
-  if (out.chain.empty()) return fail(errc::protocol, "the server's answer to a certificate request holds no certificate");
+  if (out.chain.empty())
+    return fail(errc::protocol, "the server's answer to a certificate request holds no certificate");
   return out;
 }
 
@@ -248,14 +260,19 @@ users:
 
 error explain(error e, const agent_config& config, std::string_view node_name) {
   if (e.code == errc::forbidden)
-    return {e.code, fmt::format("Node password rejected, duplicate hostname or contents of '{}/password' may not match server node-passwd "
-                                "entry, try enabling a unique node name with the --with-node-id flag; if this machine was reinstalled, "
-                                "delete secret kube-system/{}.node-password.k3s on the server (the server says: {})",
-                                config.password_folder, node_name, e.message)};
+    return {
+        e.code,
+        fmt::format(
+            "Node password rejected, duplicate hostname or contents of '{}/password' may not match server node-passwd "
+            "entry, try enabling a unique node name with the --with-node-id flag; if this machine was reinstalled, "
+            "delete secret kube-system/{}.node-password.k3s on the server (the server says: {})",
+            config.password_folder, node_name, e.message)};
   // A server that says why (a certificate and a clock that don't fit, a token that was rotated) is believed.
   if (e.code == errc::unauthenticated && e.message.starts_with("not authorized: ")) return e;
   if (e.code == errc::unauthenticated)
-    return {e.code, "the server does not accept the token; compare it with the server's node-token file (the server says: " + e.message + ")"};
+    return {e.code,
+            "the server does not accept the token; compare it with the server's node-token file (the server says: " +
+                e.message + ")"};
   return e;
 }
 
@@ -267,7 +284,8 @@ task<result<registration>> register_node(agent_config config, std::string passwo
   if (!parsed) co_return fail(std::move(parsed).error().with("--token: "));
   // The certificate of an earlier start, shown beside the token.
   KEDGE_CO_TRY(auto earlier, co_await reactor::offload([config] { return load_kubelet_identity(config); }));
-  KEDGE_CO_TRY(auto server, supervisor_client::make(config.api(), *std::move(parsed), earlier.value_or(client_identity{}), network));
+  KEDGE_CO_TRY(auto server,
+               supervisor_client::make(config.api(), *std::move(parsed), earlier.value_or(client_identity{}), network));
 
   retry_pause trust_pause(token_retry_interval, false);
   for (bool first = true;; first = false) {
@@ -288,8 +306,10 @@ task<result<registration>> register_node(agent_config config, std::string passwo
     if (e.code == errc::unsupported) co_return fail(std::move(e));
     report(e, pause, first);
     // Rejected credentials don't become right within milliseconds, and each try costs the server a scrypt.
-    if (e.code == errc::forbidden || e.code == errc::unauthenticated) co_await reactor::sleep_for(config_retry_interval);
-    else co_await pause.wait();
+    if (e.code == errc::forbidden || e.code == errc::unauthenticated)
+      co_await reactor::sleep_for(config_retry_interval);
+    else
+      co_await pause.wait();
   }
 }
 

@@ -63,12 +63,12 @@ error explain(error e, const agent_config& config, std::string_view node_name);
 
 struct registration {
   cluster_config cluster;
-  std::string server_ca;     // PEM, to verify the API server
-  client_identity kubelet;   // system:node:<name>
+  std::string server_ca;    // PEM, to verify the API server
+  client_identity kubelet;  // system:node:<name>
 };
 
-// Registers `config.node_name` (resolved, as are node_ips), retrying for as long as it may help. Fails only where it may
-// not: a malformed token or URL, a token of another cluster, a folder that can't be written.
+// Registers `config.node_name` (resolved, as are node_ips), retrying for as long as it may help. Fails only where it
+// may not: a malformed token or URL, a token of another cluster, a folder that can't be written.
 task<result<registration>> register_node(agent_config config, std::string password, reactor::network* network);
 
 }  // namespace kedge::node

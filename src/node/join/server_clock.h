@@ -13,7 +13,8 @@ namespace kedge::node {
 // An HTTP-date as servers write it (IMF-fixdate, RFC 9110 §5.6.7), to the second; nullopt for anything else.
 std::optional<wall_time> parse_http_date(std::string_view text);
 
-// Tells the log when the clocks differ by more than clock_difference_told, and again each hour while they do. Of one loop.
+// Tells the log when the clocks differ by more than clock_difference_told, and again each hour while they do. Of one
+// loop.
 class server_clock {
  public:
   void saw(const net::http::headers& answer);

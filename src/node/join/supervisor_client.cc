@@ -12,7 +12,8 @@ using net::tls_client_context;
 result<supervisor_client> supervisor_client::make(std::string url, crypto::token token, client_identity identity,
                                                   reactor::network* network) {
   if (auto scheme = url.substr(0, url.find("://")); scheme != "https")
-    return fail(errc::invalid, "only https:// URLs are supported, invalid scheme: " + scheme + "; give --server https://HOST:6443");
+    return fail(errc::invalid,
+                "only https:// URLs are supported, invalid scheme: " + scheme + "; give --server https://HOST:6443");
   while (url.ends_with('/')) url.pop_back();
   // Until the CA is known nothing can be verified; trust_server() says which answers count.
   KEDGE_TRY(auto anyone, tls_client_context::make({.insecure = true, .alpn = {"http/1.1"}}));
@@ -26,7 +27,8 @@ result<supervisor_client> supervisor_client::make(std::string url, crypto::token
   return c;
 }
 
-task<result<std::string>> supervisor_client::ask(net::http::client_request r, std::shared_ptr<tls_client_context> trust) {
+task<result<std::string>> supervisor_client::ask(net::http::client_request r,
+                                                 std::shared_ptr<tls_client_context> trust) {
   r.to = target_;
   if (trust) r.to.tls = std::move(trust);
   auto full_url = url_ + r.path;
@@ -34,7 +36,8 @@ task<result<std::string>> supervisor_client::ask(net::http::client_request r, st
   auto answer = co_await reactor::with_deadline(http_->fetch(std::move(r), answer_bytes_max), deadline);
   if (!answer) {
     auto e = std::move(answer).error().with(full_url + ": ");
-    if (e.code == errc::unauthenticated) e.code = errc::protocol;  // it is the server that doesn't prove who it is, not this node
+    if (e.code == errc::unauthenticated)
+      e.code = errc::protocol;  // it is the server that doesn't prove who it is, not this node
     co_return fail(std::move(e));
   }
   clock_.saw(answer->headers);
@@ -47,7 +50,8 @@ task<result<void>> supervisor_client::trust_server() {
   auto fits = crypto::check_ca_hash(token_, ca, now);
   if (!fits || token_.ca_hash.empty()) {
     // A server behind a certificate that the whole system trusts has no CA of its own to hand out.
-    KEDGE_CO_TRY(auto system, tls_client_context::make({.chain_pem = identity_.chain, .key_pem = identity_.key, .alpn = {"http/1.1"}}));
+    KEDGE_CO_TRY(auto system, tls_client_context::make(
+                                  {.chain_pem = identity_.chain, .key_pem = identity_.key, .alpn = {"http/1.1"}}));
     if (co_await ask({.path = "/cacerts"}, system)) {
       if (!token_.ca_hash.empty())
         log::warning("the system's trust store accepts {}; the token's CA hash is not checked", url_);
@@ -57,14 +61,18 @@ task<result<void>> supervisor_client::trust_server() {
     }
     if (!fits) {
       wrong_cluster_ = true;
-      co_return fail(errc::unauthenticated, fits.error().message + "; take the token from the node-token file of a server of this cluster");
+      co_return fail(errc::unauthenticated,
+                     fits.error().message + "; take the token from the node-token file of a server of this cluster");
     }
-    log::warning("the token has no CA hash, so the server at {} is taken at its word; use the full token from the server's "
-                 "node-token file to be sure of it", url_);
+    log::warning(
+        "the token has no CA hash, so the server at {} is taken at its word; use the full token from the server's "
+        "node-token file to be sure of it",
+        url_);
   }
   KEDGE_CO_TRY(auto hash, crypto::ca_hash(ca, now));
-  KEDGE_CO_TRY(verified_, tls_client_context::make({.ca_pem = ca, .chain_pem = identity_.chain, .key_pem = identity_.key,
-                                                    .alpn = {"http/1.1"}}));
+  KEDGE_CO_TRY(verified_,
+               tls_client_context::make(
+                   {.ca_pem = ca, .chain_pem = identity_.chain, .key_pem = identity_.key, .alpn = {"http/1.1"}}));
   token_.ca_hash = std::move(hash);
   ca_ = std::move(ca);
   co_return result<void>();

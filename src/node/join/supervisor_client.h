@@ -1,7 +1,9 @@
-// supervisor_client.h: requests of a joining agent to a server's supervisor, and how the server's CA comes to be trusted.
+// supervisor_client.h: requests of a joining agent to a server's supervisor, and how the server's CA comes to be
+// trusted.
 //
-// K3s's client asks for /cacerts three times: with the system's trust (which is expected to fail), without any, and with
-// what it got. The result is the same with one request when the token's hash fits what came, so that is tried first.
+// K3s's client asks for /cacerts three times: with the system's trust (which is expected to fail), without any, and
+// with what it got. The result is the same with one request when the token's hash fits what came, so that is tried
+// first.
 #pragma once
 
 #include <memory>

@@ -27,7 +27,8 @@ using json::object;
 using json::value;
 
 constexpr std::string_view slices_path =
-    "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes";
+    "/apis/discovery.k8s.io/v1/namespaces/default/"
+    "endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes";
 
 double milliseconds(duration d) { return static_cast<double>(d.count()) / 1e6; }
 double seconds_since(time_point t) { return static_cast<double>((reactor::loop::current().now() - t).count()) / 1e9; }
@@ -50,7 +51,9 @@ std::vector<std::string> addresses_of_slice(const value& slice) {
     auto& endpoint = slice["endpoints"][i];
     if (!endpoint["conditions"]["ready"].as_bool(true)) continue;
     for (std::size_t a = 0; a < endpoint["addresses"].size(); ++a)
-      out.push_back(reactor::endpoint{std::string(endpoint["addresses"][a].as_string()), static_cast<std::uint16_t>(port)}.text());
+      out.push_back(
+          reactor::endpoint{std::string(endpoint["addresses"][a].as_string()), static_cast<std::uint16_t>(port)}
+              .text());
   }
   return out;
 }
@@ -68,7 +71,8 @@ std::vector<std::string> targets_of_pod(const value& pod) {
   for (std::size_t i = 0; i < containers.size(); ++i) {
     auto& ports = containers[i]["ports"];
     for (std::size_t p = 0; p < ports.size(); ++p)
-      if (ports[p]["protocol"].as_string("TCP") == "TCP") out.push_back(fmt::format(":{}", ports[p]["containerPort"].as_integer()));
+      if (ports[p]["protocol"].as_string("TCP") == "TCP")
+        out.push_back(fmt::format(":{}", ports[p]["containerPort"].as_integer()));
   }
   return out;
 }
@@ -82,7 +86,10 @@ result<std::string> without_roots(std::string_view chain_pem) {
 }
 
 server_links::server_links(const agent_config& config, reactor::network* network)
-    : config_(config), network_(network), api_url_(config.server_url), http_(std::make_unique<net::http::client>(network)) {
+    : config_(config),
+      network_(network),
+      api_url_(config.server_url),
+      http_(std::make_unique<net::http::client>(network)) {
   if (auto a = balancer::default_address(config.server_url)) fixed_address_ = *a;
 }
 server_links::~server_links() = default;
@@ -98,10 +105,12 @@ task<result<void>> server_links::start() {
                                .rules = {.node_name = config_.node_name},
                                .network = network_};
   // The other loopback is best effort (K3s).
-  std::vector<std::string> hosts = v6 ? std::vector<std::string>{"::1", "127.0.0.1"} : std::vector<std::string>{"127.0.0.1", "::1"};
+  std::vector<std::string> hosts =
+      v6 ? std::vector<std::string>{"::1", "127.0.0.1"} : std::vector<std::string>{"127.0.0.1", "::1"};
   o.listen.clear();
   for (auto& h : hosts) o.listen.push_back({h, config_.balancer_port});
-  balancer_ = std::make_unique<balancer::load_balancer>(std::vector<reactor::loop*>{&reactor::loop::current()}, std::move(o));
+  balancer_ =
+      std::make_unique<balancer::load_balancer>(std::vector<reactor::loop*>{&reactor::loop::current()}, std::move(o));
   KEDGE_CO_CHECK(co_await balancer_->load());
   // It returns only when it can't listen, and then at once.
   std::shared_ptr<std::optional<error>> failed = std::make_shared<std::optional<error>>();
@@ -110,8 +119,12 @@ task<result<void>> server_links::start() {
     if (!r) out->emplace(std::move(r).error());
   }(*balancer_, failed));
   if (*failed)
-    co_return fail((*std::move(*failed)).with(fmt::format("the agent's load balancer can't listen on port {} (another agent runs here? --lb-server-port "
-                                                          "chooses another): ", config_.balancer_port)));
+    co_return fail(
+        (*std::move(*failed))
+            .with(fmt::format(
+                "the agent's load balancer can't listen on port {} (another agent runs here? --lb-server-port "
+                "chooses another): ",
+                config_.balancer_port)));
   co_await balancer_->ready().wait();
   api_url_ = "https://" + balancer_->listening().front().text();
   log::info("requests to the servers go through {}", api_url_);
@@ -132,18 +145,19 @@ result<void> server_links::join(const registration& joined, const client_identit
   cluster_ranges_.clear();
   for (auto& cidr : joined.cluster.cluster_cidrs)
     if (auto range = ip_range::parse(cidr)) cluster_ranges_.push_back(*range);
-  tunnel::client_options o{.tls = [this] { return as_node_; },
-                           .allow = [this](std::string_view protocol, std::string_view address) { return allowed(protocol, address); },
-                           .on_state =
-                               [this](const std::string& server, tunnel::server_state s) {
-                                 if (!balancer_) return;
-                                 using balancer::health;
-                                 balancer_->report(server, s == tunnel::server_state::ok        ? health::ok
-                                                           : s == tunnel::server_state::failed  ? health::failed
-                                                           : s == tunnel::server_state::leaving ? health::leaving
-                                                                                                : health::unknown);
-                               },
-                           .network = network_};
+  tunnel::client_options o{
+      .tls = [this] { return as_node_; },
+      .allow = [this](std::string_view protocol, std::string_view address) { return allowed(protocol, address); },
+      .on_state =
+          [this](const std::string& server, tunnel::server_state s) {
+            if (!balancer_) return;
+            using balancer::health;
+            balancer_->report(server, s == tunnel::server_state::ok        ? health::ok
+                                      : s == tunnel::server_state::failed  ? health::failed
+                                      : s == tunnel::server_state::leaving ? health::leaving
+                                                                           : health::unknown);
+          },
+      .network = network_};
   if (!config_.bind_address.empty() && config_.bind_address != "0.0.0.0" && config_.bind_address != "::")
     // The kubelet's port is only there.
     o.dial = [this](std::string, std::string address) -> task<result<std::unique_ptr<reactor::stream>>> {
@@ -169,7 +183,8 @@ bool server_links::allowed(std::string_view protocol, std::string_view address) 
   if (egress_mode_ == "pod") return pod_targets_.contains(is_own ? fmt::format(":{}", to->port) : to->host);
   if (is_own) return true;
   auto there = ip_address::parse(to->host);
-  return there && std::any_of(cluster_ranges_.begin(), cluster_ranges_.end(), [&](auto& range) { return range.contains(*there); });
+  return there && std::any_of(cluster_ranges_.begin(), cluster_ranges_.end(),
+                              [&](auto& range) { return range.contains(*there); });
 }
 
 void server_links::use(std::vector<std::string> addresses) {
@@ -185,7 +200,8 @@ void server_links::use(std::vector<std::string> addresses) {
 task<result<std::vector<std::string>>> server_links::ask_for_servers() {
   KEDGE_CO_TRY(auto where, net::http::parse_url(api_url_ + "/v1-k3s/apiservers", as_node_));
   net::http::client_request r{.to = std::move(where.first), .path = std::move(where.second)};
-  KEDGE_CO_TRY(auto answer, co_await reactor::with_deadline(http_->fetch(std::move(r), answer_bytes_max), reactor::loop::current().now() + request_deadline));
+  KEDGE_CO_TRY(auto answer, co_await reactor::with_deadline(http_->fetch(std::move(r), answer_bytes_max),
+                                                            reactor::loop::current().now() + request_deadline));
   KEDGE_CO_TRY(auto text, body_or_error(std::move(answer), "/v1-k3s/apiservers"));
   KEDGE_CO_TRY(auto list, json::parse(text));
   std::vector<std::string> out;
@@ -217,7 +233,9 @@ struct server_links::followed {
 };
 
 duration watch_pace::next(std::optional<duration> stood, random_source& random) {
-  auto some_of = [&](duration d) { return duration(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(d.count())))); };
+  auto some_of = [&](duration d) {
+    return duration(static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(d.count()))));
+  };
   if (!stood) {
     auto pause = std::exchange(retry_, std::min(retry_ * 2, watch_retry_most));
     return pause + some_of(pause);
@@ -232,7 +250,8 @@ task<result<void>> server_links::follow(followed& what, std::shared_ptr<net::tls
   what.watching.reset();
   KEDGE_CO_TRY(auto where, net::http::parse_url(api_url_ + what.path, std::move(who)));
   net::http::client_request r{.to = where.first, .path = where.second};
-  KEDGE_CO_TRY(auto answer, co_await reactor::with_deadline(http_->fetch(r, what.bytes_max), reactor::loop::current().now() + request_deadline));
+  KEDGE_CO_TRY(auto answer, co_await reactor::with_deadline(http_->fetch(r, what.bytes_max),
+                                                            reactor::loop::current().now() + request_deadline));
   KEDGE_CO_TRY(auto text, body_or_error(std::move(answer), what.path));
   KEDGE_CO_TRY(auto list, json::parse(text));
   std::map<std::string, std::vector<std::string>> found;
@@ -256,7 +275,9 @@ task<result<void>> server_links::follow(followed& what, std::shared_ptr<net::tls
   auto until = soon + watch_time;
   KEDGE_CO_TRY(auto x, co_await reactor::with_deadline(http_->open(std::move(r)), soon));
   KEDGE_CO_TRY(auto* head, co_await reactor::with_deadline(x->head(), soon));
-  if (head->status != 200) co_return fail(errc::unavailable, fmt::format("the watch of {} was answered with status {}", what.path, head->status));
+  if (head->status != 200)
+    co_return fail(errc::unavailable,
+                   fmt::format("the watch of {} was answered with status {}", what.path, head->status));
   what.watching = reactor::loop::current().now();
   std::string held;
   for (;;) {
@@ -293,8 +314,10 @@ task<void> server_links::learn() {
     // After a watch that stood the list alone tells as much, and sooner.
     if (!slices.watching) {
       auto listed = co_await ask_for_servers();
-      if (listed) use(*std::move(listed));
-      else if (servers_.empty() && !fixed_address_.empty()) tunnels_->set_servers({fixed_address_});
+      if (listed)
+        use(*std::move(listed));
+      else if (servers_.empty() && !fixed_address_.empty())
+        tunnels_->set_servers({fixed_address_});
     }
     auto ended = co_await follow(slices, as_controller_);
     co_await slices.wait_before_the_next(std::move(ended));
@@ -319,7 +342,8 @@ task<void> server_links::tell_round_trips() {
     co_await reactor::sleep_for(round_trip_interval);
     if (!balancer_) continue;
     for (auto& s : tunnels_->servers())
-      if (s.state == tunnel::server_state::ok && s.round_trip > duration(0)) balancer_->measured(s.server, s.round_trip);
+      if (s.state == tunnel::server_state::ok && s.round_trip > duration(0))
+        balancer_->measured(s.server, s.round_trip);
   }
 }
 
@@ -347,7 +371,8 @@ value server_links::status() const {
       at(t.server).set("tunnel", object{{"state", tunnel::name_of(t.state)},
                                         {"stateSeconds", seconds_since(t.since)},
                                         {"streams", static_cast<std::int64_t>(t.streams)},
-                                        {"roundTripMilliseconds", t.round_trip > duration(0) ? value(milliseconds(t.round_trip)) : value()},
+                                        {"roundTripMilliseconds",
+                                         t.round_trip > duration(0) ? value(milliseconds(t.round_trip)) : value()},
                                         {"failedAttempts", static_cast<std::int64_t>(t.attempts)},
                                         {"lastError", t.last_error}});
     }
@@ -371,10 +396,12 @@ std::string server_links::metrics() const {
   };
   family("kedge_tunnel_up", "gauge", "Whether the tunnel to a server stands and is answered.",
          [](auto& t) { return t.state == tunnel::server_state::ok ? 1.0 : 0.0; });
-  family("kedge_tunnel_streams", "gauge", "Streams that the server has open through its tunnel.", [](auto& t) { return static_cast<double>(t.streams); });
+  family("kedge_tunnel_streams", "gauge", "Streams that the server has open through its tunnel.",
+         [](auto& t) { return static_cast<double>(t.streams); });
   family("kedge_tunnel_round_trip_seconds", "gauge", "Time between the last ping and its pong; 0 before the first.",
          [](auto& t) { return milliseconds(t.round_trip) / 1e3; });
-  family("kedge_tunnel_failed_attempts", "gauge", "Attempts that failed since the tunnel last stood.", [](auto& t) { return static_cast<double>(t.attempts); });
+  family("kedge_tunnel_failed_attempts", "gauge", "Attempts that failed since the tunnel last stood.",
+         [](auto& t) { return static_cast<double>(t.attempts); });
   return out;
 }
 

@@ -1,10 +1,13 @@
 // server_links.h: an agent's ways to the servers.
 //
-//   /v1-k3s/apiservers, EndpointSlices of default/kubernetes ─▶ addresses ─┬─▶ balancer on 127.0.0.1:6444 ◀── the agent's own requests
-//                                                                          └─▶ a tunnel to each ── health, round trips ──▶ balancer
+//   /v1-k3s/apiservers, EndpointSlices of default/kubernetes ─▶ addresses ─┬─▶ balancer on 127.0.0.1:6444 ◀── the
+//   agent's own requests
+//                                                                          └─▶ a tunnel to each ── health, round trips
+//                                                                          ──▶ balancer
 //
-// Requests go to whichever server the balancer thinks best; the fixed registration address is what is left when none of the
-// known ones answers. A server's own node has no balancer (it asks its server), but a tunnel to every server all the same.
+// Requests go to whichever server the balancer thinks best; the fixed registration address is what is left when none of
+// the known ones answers. A server's own node has no balancer (it asks its server), but a tunnel to every server all
+// the same.
 #pragma once
 
 #include <functional>
@@ -20,8 +23,8 @@
 #include "json/value.h"
 #include "net/http/handler.h"
 #include "node/config.h"
-#include "node/limits.h"
 #include "node/join/registration.h"
+#include "node/limits.h"
 #include "reactor/scope.h"
 #include "tunnel/client.h"
 
@@ -81,11 +84,11 @@ class server_links {
 
 // The addresses that an EndpointSlice's ready endpoints have, "host:port".
 std::vector<std::string> addresses_of_slice(const json::value& slice);
-// Where servers may reach a pod in egress mode "pod": its addresses, at any port ("10.42.0.7"), or with the node's network the
-// ports of its containers (":8080").
+// Where servers may reach a pod in egress mode "pod": its addresses, at any port ("10.42.0.7"), or with the node's
+// network the ports of its containers (":8080").
 std::vector<std::string> targets_of_pod(const json::value& pod);
-// A certificate's chain as it is shown to servers: they know their roots, and would keep our copies for as long as the tunnel stands.
-// Intermediates stay: once CAs were rotated, servers may know the root alone.
+// A certificate's chain as it is shown to servers: they know their roots, and would keep our copies for as long as the
+// tunnel stands. Intermediates stay: once CAs were rotated, servers may know the root alone.
 result<std::string> without_roots(std::string_view chain_pem);
 
 // Serves status (/status) and metrics (/metrics) to this machine's root, over a socket file.

@@ -22,11 +22,14 @@ std::vector<std::string_view> words(std::string_view line) {
   return out;
 }
 
-std::uint64_t number(const std::vector<std::string_view>& w, std::size_t i) { return i < w.size() ? parse_uint(w[i]).value_or(0) : 0; }
+std::uint64_t number(const std::vector<std::string_view>& w, std::size_t i) {
+  return i < w.size() ? parse_uint(w[i]).value_or(0) : 0;
+}
 
 std::uint64_t kibibytes(std::string_view meminfo, std::string_view name) {
   for (auto line : split(meminfo, '\n'))
-    if (line.starts_with(name) && line.substr(name.size()).starts_with(':')) return number(words(line.substr(name.size() + 1)), 0) * 1024;
+    if (line.starts_with(name) && line.substr(name.size()).starts_with(':'))
+      return number(words(line.substr(name.size() + 1)), 0) * 1024;
   return 0;
 }
 
@@ -76,7 +79,7 @@ result<node_stats> read_node_stats(const std::string& root, const std::string& s
   s.network_interface = default_route_interface(crypto::read_file(root + "/proc/net/route").value_or(std::string()));
   if (!s.network_interface.empty()) read_network(crypto::read_file(root + "/proc/net/dev").value_or(std::string()), s);
 
-  struct statvfs disk {};
+  struct statvfs disk{};
   if (::statvfs(storage.c_str(), &disk) != 0) return fail(os_error(errno, "statfs " + storage));
   s.disk_bytes = std::uint64_t(disk.f_blocks) * disk.f_frsize;
   s.disk_available_bytes = std::uint64_t(disk.f_bavail) * disk.f_frsize;
@@ -88,7 +91,8 @@ result<node_stats> read_node_stats(const std::string& root, const std::string& s
   if (auto w = words(load); w.size() > 3)
     if (auto slash = w[3].find('/'); slash != std::string_view::npos)
       s.processes = static_cast<std::int64_t>(parse_uint(w[3].substr(slash + 1)).value_or(0));
-  s.processes_max = static_cast<std::int64_t>(parse_uint(trim(crypto::read_file(root + "/proc/sys/kernel/pid_max").value_or(std::string()))).value_or(0));
+  s.processes_max = static_cast<std::int64_t>(
+      parse_uint(trim(crypto::read_file(root + "/proc/sys/kernel/pid_max").value_or(std::string()))).value_or(0));
 
   // What follows the command's name, which may have blanks and brackets itself.
   auto own = crypto::read_file(root + "/proc/self/stat").value_or(std::string());

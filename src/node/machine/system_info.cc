@@ -43,7 +43,8 @@ std::string pretty_name(std::string_view os_release) {
     constexpr std::string_view key = "PRETTY_NAME=";
     if (!line.starts_with(key)) continue;
     auto v = trim(line.substr(key.size()));
-    if (v.size() >= 2 && (v.front() == '"' || v.front() == '\'') && v.back() == v.front()) v = v.substr(1, v.size() - 2);
+    if (v.size() >= 2 && (v.front() == '"' || v.front() == '\'') && v.back() == v.front())
+      v = v.substr(1, v.size() - 2);
     return std::string(v);
   }
   return {};
@@ -109,7 +110,8 @@ bool is_global(const sockaddr* address) {
     return a >> 24 != 127 && a >> 16 != 0xa9fe && a >> 28 < 0xe && a != 0;
   }
   auto& a = reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr;
-  return !IN6_IS_ADDR_LOOPBACK(&a) && !IN6_IS_ADDR_LINKLOCAL(&a) && !IN6_IS_ADDR_MULTICAST(&a) && !IN6_IS_ADDR_UNSPECIFIED(&a);
+  return !IN6_IS_ADDR_LOOPBACK(&a) && !IN6_IS_ADDR_LINKLOCAL(&a) && !IN6_IS_ADDR_MULTICAST(&a) &&
+         !IN6_IS_ADDR_UNSPECIFIED(&a);
 }
 
 std::string address_text(const sockaddr* address) {
@@ -166,7 +168,7 @@ result<system_info> read_system_info(const system_paths& paths) {
   s.swap_bytes = memory_line(meminfo, "SwapTotal").value_or(0);
   s.hugepages = read_hugepages(root + "/sys/kernel/mm/hugepages");
 
-  struct statvfs disk {};
+  struct statvfs disk{};
   if (::statvfs(paths.storage.c_str(), &disk) != 0) return fail(os_error(errno, "statfs " + paths.storage));
   s.storage_bytes = std::uint64_t(disk.f_blocks) * disk.f_frsize;
   s.storage_available_bytes = std::uint64_t(disk.f_bavail) * disk.f_frsize;
@@ -211,7 +213,8 @@ std::string default_route_interface_v6(std::string_view table) {
   auto best_metric = std::numeric_limits<std::uint64_t>::max();
   for (auto line : split(table, '\n')) {
     auto f = fields(line);
-    if (f.size() < 10 || f[1] != "00" || f[0].find_first_not_of('0') != std::string_view::npos || f[9] == "lo") continue;
+    if (f.size() < 10 || f[1] != "00" || f[0].find_first_not_of('0') != std::string_view::npos || f[9] == "lo")
+      continue;
     auto flags = hex_number(f[8]);
     auto metric = hex_number(f[5]);
     constexpr std::uint64_t up = 1;
@@ -222,7 +225,8 @@ std::string default_route_interface_v6(std::string_view table) {
   return best;
 }
 
-std::vector<std::string> order_addresses(std::vector<std::string> addresses, const std::vector<std::string>& cluster_cidrs) {
+std::vector<std::string> order_addresses(std::vector<std::string> addresses,
+                                         const std::vector<std::string>& cluster_cidrs) {
   if (cluster_cidrs.empty()) return addresses;
   bool v6_first = cluster_cidrs.front().contains(':');
   std::vector<std::string> out;
@@ -244,8 +248,7 @@ result<std::vector<std::string>> default_addresses() {
   ::freeifaddrs(all);
   if (!v4.empty()) out.push_back(std::move(v4));
   if (!v6.empty()) out.push_back(std::move(v6));
-  if (out.empty())
-    return fail(errc::not_found, "no address found that other nodes could use; give one with --node-ip");
+  if (out.empty()) return fail(errc::not_found, "no address found that other nodes could use; give one with --node-ip");
   return out;
 }
 

@@ -18,11 +18,14 @@ std::string cni_conflist(const cni_settings& s) {
   using json::array;
   using json::object;
   cni_settings usual;
-  json::value flannel(object{{"type", "flannel"}, {"delegate", object{{"hairpinMode", true}, {"forceAddress", true}, {"isDefaultGateway", true}}}});
+  json::value flannel(
+      object{{"type", "flannel"},
+             {"delegate", object{{"hairpinMode", true}, {"forceAddress", true}, {"isDefaultGateway", true}}}});
   if (s.subnet_file != usual.subnet_file) flannel.set("subnetFile", s.subnet_file);
   if (s.leases != usual.leases) flannel.set("ipam", object{{"dataDir", s.leases}});
   json::value portmap(object{{"type", "portmap"}, {"capabilities", object{{"portMappings", true}}}});
-  json::value list(object{{"cniVersion", "1.0.0"}, {"name", "cbr0"}, {"plugins", array{std::move(flannel), std::move(portmap)}}});
+  json::value list(
+      object{{"cniVersion", "1.0.0"}, {"name", "cbr0"}, {"plugins", array{std::move(flannel), std::move(portmap)}}});
   return json::write_indented(list, 2) + "\n";
 }
 
@@ -34,7 +37,8 @@ result<void> link_plugins(const std::string& folder, bool ours_first) {
   for (auto name : cni::plugin_names()) ours.emplace(name, self);
   for (auto* place : {"/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni"}) {
     if (fs::path(place) == fs::path(folder)) continue;
-    for (fs::directory_iterator at(place, failed), end; !failed && at != end; at.increment(failed)) theirs.emplace(at->path().filename(), at->path());
+    for (fs::directory_iterator at(place, failed), end; !failed && at != end; at.increment(failed))
+      theirs.emplace(at->path().filename(), at->path());
   }
   auto all = ours_first ? ours : theirs;
   all.merge(ours_first ? theirs : ours);
@@ -45,7 +49,8 @@ result<void> link_plugins(const std::string& folder, bool ours_first) {
     auto fresh = folder + "/." + name + ".new";
     ::unlink(fresh.c_str());
     // By a rename: a pod may be starting just now.
-    if (::symlink(target.c_str(), fresh.c_str()) != 0 || ::rename(fresh.c_str(), path.c_str()) != 0) return fail(os_error(errno, path));
+    if (::symlink(target.c_str(), fresh.c_str()) != 0 || ::rename(fresh.c_str(), path.c_str()) != 0)
+      return fail(os_error(errno, path));
   }
   return {};
 }

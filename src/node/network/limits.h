@@ -18,7 +18,8 @@ inline constexpr std::size_t receive_bytes = 64 * 1024;
 inline constexpr std::size_t transaction_bytes_max = 32 * 1024 * 1024;
 }  // namespace netlink
 
-// Addresses of interfaces change and other programs flush tables: all is looked at this often. A failure is tried again sooner.
+// Addresses of interfaces change and other programs flush tables: all is looked at this often. A failure is tried again
+// sooner.
 inline constexpr duration network_look_interval = 30s;
 inline constexpr duration network_retry = 2s;
 // A table of Services' rules that another program flushed is noticed after this.

@@ -128,7 +128,8 @@ result<links> links::open() {
 }
 
 result<link_info> links::find(const std::string& name) {
-  if (name.empty() || name.size() >= IFNAMSIZ) return fail(errc::invalid, "\"" + name + "\" is no name of an interface");
+  if (name.empty() || name.size() >= IFNAMSIZ)
+    return fail(errc::invalid, "\"" + name + "\" is no name of an interface");
   writer w;
   w.begin(RTM_GETLINK, NLM_F_REQUEST);
   w.header(link_header(0));
@@ -146,7 +147,8 @@ result<link_info> links::find(int index) {
   w.header(link_header(index));
   link_info out;
   auto asked = socket_.ask(w, [&](const reply& r) { out = link_of(r); });
-  if (!asked && asked.error().os_error == ENODEV) return fail(errc::not_found, "there is no interface " + std::to_string(index));
+  if (!asked && asked.error().os_error == ENODEV)
+    return fail(errc::not_found, "there is no interface " + std::to_string(index));
   if (!asked) return fail(std::move(asked).error());
   return out;
 }
@@ -166,7 +168,8 @@ result<void> links::add_bridge(const std::string& name, unsigned mtu, const mac_
   w.header(link_header(0));
   w.put_text(IFLA_IFNAME, name);
   w.put_u32(IFLA_MTU, mtu);
-  // A set address stays: else the bridge takes the lowest of its ports', and pods lose their gateway's when one of them goes.
+  // A set address stays: else the bridge takes the lowest of its ports', and pods lose their gateway's when one of them
+  // goes.
   w.put(IFLA_ADDRESS, raw(mac));
   {
     writer::nest info(w, IFLA_LINKINFO);
@@ -345,12 +348,14 @@ result<std::vector<route>> links::routes(std::uint8_t protocol) {
   KEDGE_CHECK(socket_.ask(w, [&](const reply& reply) {
     auto head = reply.header<rtmsg>();
     auto a = reply.all<rtmsg>();
-    if (head.rtm_protocol != protocol || a.u32(RTA_TABLE).value_or(head.rtm_table) != RT_TABLE_MAIN || head.rtm_type != RTN_UNICAST) return;
+    if (head.rtm_protocol != protocol || a.u32(RTA_TABLE).value_or(head.rtm_table) != RT_TABLE_MAIN ||
+        head.rtm_type != RTN_UNICAST)
+      return;
     if (head.rtm_family != AF_INET && head.rtm_family != AF_INET6) return;
     auto to = range_of(a.find(RTA_DST), head.rtm_dst_len, head.rtm_family == AF_INET);
     if (!to) return;
-    out.push_back({*to, address_of(a.find(RTA_GATEWAY)), static_cast<int>(a.u32(RTA_OIF).value_or(0)), (head.rtm_flags & RTNH_F_ONLINK) != 0,
-                   head.rtm_protocol});
+    out.push_back({*to, address_of(a.find(RTA_GATEWAY)), static_cast<int>(a.u32(RTA_OIF).value_or(0)),
+                   (head.rtm_flags & RTNH_F_ONLINK) != 0, head.rtm_protocol});
   }));
   return out;
 }
@@ -382,7 +387,8 @@ result<links::way> links::way_to(const ip_address& to) {
   way out;
   KEDGE_CHECK(socket_.ask(w, [&](const reply& r) {
     auto a = r.all<rtmsg>();
-    out = {static_cast<int>(a.u32(RTA_OIF).value_or(0)), address_of(a.find(RTA_PREFSRC)), address_of(a.find(RTA_GATEWAY))};
+    out = {static_cast<int>(a.u32(RTA_OIF).value_or(0)), address_of(a.find(RTA_PREFSRC)),
+           address_of(a.find(RTA_GATEWAY))};
   }));
   return out;
 }
@@ -412,7 +418,8 @@ result<std::vector<neighbour>> links::neighbours(int link) {
     writer w;
     w.begin(RTM_GETNEIGH, dump);
     w.header(m);
-    // The forwarding tables are chosen by another attribute's name and header: all are read there, and this link's kept.
+    // The forwarding tables are chosen by another attribute's name and header: all are read there, and this link's
+    // kept.
     if (family != AF_BRIDGE) w.put_u32(NDA_IFINDEX, static_cast<std::uint32_t>(link));
     KEDGE_CHECK(socket_.ask(w, [&](const reply& r) {
       auto head = r.header<ndmsg>();

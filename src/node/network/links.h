@@ -1,4 +1,5 @@
-// links.h: links, addresses, routes and neighbours of one network namespace, as rtnetlink tells and takes them. Blocks (netlink.h).
+// links.h: links, addresses, routes and neighbours of one network namespace, as rtnetlink tells and takes them. Blocks
+// (netlink.h).
 #pragma once
 
 #include <array>
@@ -12,7 +13,7 @@
 namespace kedge::node {
 
 using mac_address = std::array<unsigned char, 6>;
-std::string mac_text(const mac_address& m);                       // "02:42:0a:2a:00:01"
+std::string mac_text(const mac_address& m);  // "02:42:0a:2a:00:01"
 std::optional<mac_address> parse_mac(std::string_view text);
 
 // An address with the length of its network's prefix: "10.42.0.1/24".
@@ -27,15 +28,15 @@ std::optional<interface_address> parse_interface_address(std::string_view text);
 struct link_info {
   int index = 0;
   std::string name;
-  std::string kind;          // "bridge", "veth", "vxlan"; empty for hardware
+  std::string kind;  // "bridge", "veth", "vxlan"; empty for hardware
   mac_address mac{};
   unsigned mtu = 0;
-  int master = 0;            // of a bridge's port
+  int master = 0;  // of a bridge's port
   bool up = false, loopback = false;
   // Of a vxlan device.
   std::uint32_t vni = 0;
   std::uint16_t port = 0;
-  int lower = 0;             // the interface that it sends on
+  int lower = 0;  // the interface that it sends on
   std::optional<ip_address> local;
   bool learning = false;
 };
@@ -47,20 +48,20 @@ struct vxlan_options {
   int lower = 0;
   ip_address local;
   unsigned mtu = 1450;
-  mac_address mac{};         // all zero: the kernel chooses
+  mac_address mac{};  // all zero: the kernel chooses
 };
 
 struct route {
   ip_range to;
   std::optional<ip_address> via;
-  int link = 0;              // 0: any (only where `via` says it)
-  bool onlink = false;       // `via` is reached through `link` though no address of it says so
+  int link = 0;               // 0: any (only where `via` says it)
+  bool onlink = false;        // `via` is reached through `link` though no address of it says so
   std::uint8_t protocol = 4;  // RTPROT_STATIC; who made it
   friend bool operator==(const route&, const route&) noexcept = default;
 };
 
-// How an address of the overlay is reached: an ARP/NDP entry (`address` → `mac`), or with `forwarding` an entry of the link's forwarding
-// table (`mac` → the host `address`).
+// How an address of the overlay is reached: an ARP/NDP entry (`address` → `mac`), or with `forwarding` an entry of the
+// link's forwarding table (`mac` → the host `address`).
 struct neighbour {
   int link = 0;
   ip_address address;
@@ -87,7 +88,8 @@ class links {
   result<void> set_up(int link);
   result<void> set_mtu(int link, unsigned mtu);
   result<void> set_master(int link, int master);
-  // A bridge's port: packets may leave through the port by which they came (a pod that asks a Service which leads to itself).
+  // A bridge's port: packets may leave through the port by which they came (a pod that asks a Service which leads to
+  // itself).
   result<void> set_hairpin(int link);
 
   result<std::vector<interface_address>> addresses(int link);

@@ -109,7 +109,8 @@ attributes::attributes(bytes data) {
   while (data.size() >= sizeof(rtattr)) {
     auto head = load<rtattr>(data);
     if (head.rta_len < sizeof(rtattr) || head.rta_len > data.size()) return;
-    items_.push_back({static_cast<std::uint16_t>(head.rta_type & NLA_TYPE_MASK), data.subspan(sizeof head, head.rta_len - sizeof head)});
+    items_.push_back({static_cast<std::uint16_t>(head.rta_type & NLA_TYPE_MASK),
+                      data.subspan(sizeof head, head.rta_len - sizeof head)});
     data = data.subspan(std::min(data.size(), padded(head.rta_len)));
   }
 }
@@ -160,7 +161,8 @@ result<socket> socket::open(int protocol) {
   ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   // Forced beyond the system's bound where we may: a transaction is one datagram.
   int room = static_cast<int>(transaction_bytes_max);
-  if (::setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room) != 0) ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+  if (::setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room) != 0)
+    ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
   sockaddr_nl self{};
   self.nl_family = AF_NETLINK;
   if (::bind(fd, reinterpret_cast<sockaddr*>(&self), sizeof self) != 0) return fail(os_error(errno, "netlink socket"));
@@ -204,7 +206,8 @@ result<void> socket::ask(writer& w, const std::function<void(const reply&)>& f) 
     auto got = ::recv(fd_, room.data(), room.size(), 0);
     if (got < 0) {
       if (errno == EINTR) continue;
-      return fail(errno == EAGAIN ? error(errc::timeout, "the kernel doesn't answer a netlink message") : os_error(errno, "netlink"));
+      return fail(errno == EAGAIN ? error(errc::timeout, "the kernel doesn't answer a netlink message")
+                                  : os_error(errno, "netlink"));
     }
     each_message({room.data(), static_cast<std::size_t>(got)}, [&](const reply& r) {
       if (r.sequence != number) return;  // of an earlier question that was given up
@@ -233,13 +236,15 @@ result<void> socket::transact(writer& w) {
   KEDGE_TRY(auto number, send(w));
   alignas(nlmsghdr) std::array<std::byte, receive_bytes> room;
   std::optional<error> failed;
-  // One message of the batch asks for an acknowledgement. Errors come before it, or in its place; all are there when send returns.
+  // One message of the batch asks for an acknowledgement. Errors come before it, or in its place; all are there when
+  // send returns.
   for (int flags = 0;;) {
     auto got = ::recv(fd_, room.data(), room.size(), flags);
     if (got < 0) {
       if (errno == EINTR) continue;
       if (flags == MSG_DONTWAIT && errno == EAGAIN) break;
-      return fail(errno == EAGAIN ? error(errc::timeout, "the kernel doesn't answer a netlink transaction") : os_error(errno, "netlink"));
+      return fail(errno == EAGAIN ? error(errc::timeout, "the kernel doesn't answer a netlink transaction")
+                                  : os_error(errno, "netlink"));
     }
     each_message({room.data(), static_cast<std::size_t>(got)}, [&](const reply& r) {
       if (r.sequence == number && r.type == NLMSG_ERROR && !failed) failed = error_of(r);

@@ -1,8 +1,8 @@
 // netlink.h: messages to and from the kernel's network configuration, for rtnetlink (links.h) and nftables (nft/).
 //
-// A socket asks and waits for the answer; the kernel does the work within the call, which may take long for a large transaction. So all of
-// this blocks: agents call it through reactor::offload, the CNI plugins are processes of their own. A socket belongs to the network
-// namespace of the thread that opened it, wherever it is used afterwards.
+// A socket asks and waits for the answer; the kernel does the work within the call, which may take long for a large
+// transaction. So all of this blocks: agents call it through reactor::offload, the CNI plugins are processes of their
+// own. A socket belongs to the network namespace of the thread that opened it, wherever it is used afterwards.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +20,12 @@
 
 namespace kedge::node::netlink {
 
-// One message or several in a row, being made. Attributes are padded to four bytes, numbers in host order unless the name says otherwise.
+// One message or several in a row, being made. Attributes are padded to four bytes, numbers in host order unless the
+// name says otherwise.
 class writer {
  public:
-  // Begins a message; the one before ends. `type` and `flags` as in nlmsghdr; the sequence number is the socket's to set.
+  // Begins a message; the one before ends. `type` and `flags` as in nlmsghdr; the sequence number is the socket's to
+  // set.
   void begin(std::uint16_t type, std::uint16_t flags);
   // What stands between the header and the attributes.
   template <typename T>
@@ -81,7 +83,7 @@ class attributes {
   bytes find(std::uint16_t type) const noexcept;
   bool has(std::uint16_t type) const noexcept;
   std::optional<std::uint32_t> u32(std::uint16_t type) const noexcept;  // also of one and two bytes
-  std::string text(std::uint16_t type) const;                          // up to its NUL
+  std::string text(std::uint16_t type) const;                           // up to its NUL
   struct item {
     std::uint16_t type;
     bytes data;
@@ -122,12 +124,13 @@ class socket {
   socket& operator=(socket&& o) noexcept;
   ~socket();
 
-  // One message that changes something; waits for the kernel's word. Errors carry its errno and its own text where it gives one.
+  // One message that changes something; waits for the kernel's word. Errors carry its errno and its own text where it
+  // gives one.
   result<void> change(writer& w);
   // One question; `f` is called for each message of the answer. An interrupted dump is errc::unavailable: ask again.
   result<void> ask(writer& w, const std::function<void(const reply&)>& f);
-  // Messages that hold or fail together (nftables), with the batch's marks around them: fails with the first error of any. One of them
-  // at least asks for an acknowledgement (NLM_F_ACK), since a batch that holds says nothing else.
+  // Messages that hold or fail together (nftables), with the batch's marks around them: fails with the first error of
+  // any. One of them at least asks for an acknowledgement (NLM_F_ACK), since a batch that holds says nothing else.
   result<void> transact(writer& w);
 
  private:

@@ -32,11 +32,18 @@ node_network::node_network(network_parts parts) : parts_(parts), nodes_(decode_n
       if (auto a = ip_address::parse(text)) dns_addresses_.push_back(*a);
     names_.emplace(dns::zone_settings{.domain = c.cluster_domain, .servers = dns_addresses_}, services_);
     forwarder_.emplace(std::vector<reactor::endpoint>());
-    dns_.emplace(dns::server_settings{.addresses = dns_addresses_, .may_ask = [this](const ip_address& a) { return may_ask(a); }}, *names_, *forwarder_);
+    dns_.emplace(dns::server_settings{.addresses = dns_addresses_,
+                                      .may_ask = [this](const ip_address& a) { return may_ask(a); }},
+                 *names_, *forwarder_);
   }
   if (!c.disable_kube_proxy)
-    proxy_.emplace(proxy_options{.node = parts_.config.node_name, .node_ips = own_addresses_, .cluster = cluster_ranges_, .v4 = family(true),
-                                 .v6 = family(false), .own_addresses = dns_addresses_}, services_);
+    proxy_.emplace(proxy_options{.node = parts_.config.node_name,
+                                 .node_ips = own_addresses_,
+                                 .cluster = cluster_ranges_,
+                                 .v4 = family(true),
+                                 .v6 = family(false),
+                                 .own_addresses = dns_addresses_},
+                   services_);
 }
 
 void node_network::nodes_changed() {
@@ -56,7 +63,8 @@ bool node_network::may_ask(const ip_address& who) const {
   if (who.is_loopback()) return true;
   for (auto& r : cluster_ranges_)
     if (r.contains(who)) return true;
-  return std::ranges::find(own_addresses_, who) != own_addresses_.end() || std::ranges::find(dns_addresses_, who) != dns_addresses_.end();
+  return std::ranges::find(own_addresses_, who) != own_addresses_.end() ||
+         std::ranges::find(dns_addresses_, who) != dns_addresses_.end();
 }
 
 void node_network::saw(const value& node) {
@@ -74,7 +82,8 @@ void node_network::saw(const value& node) {
         break;
       }
     }
-  if (auto zone = n->labels.find("topology.kubernetes.io/zone"); proxy_) proxy_->set_zone(zone == n->labels.end() ? std::string() : zone->second);
+  if (auto zone = n->labels.find("topology.kubernetes.io/zone"); proxy_)
+    proxy_->set_zone(zone == n->labels.end() ? std::string() : zone->second);
   if (n->pod_ranges.empty() || n->pod_ranges == ranges_) return;
   ranges_ = std::move(n->pod_ranges);
   ranges_known_.set();
@@ -127,7 +136,8 @@ task<void> node_network::answer_names() {
 task<void> node_network::keep_resolvers() {
   for (;;) {
     auto own = dns_addresses_;
-    auto found = co_await reactor::offload([configured = parts_.config.resolv_conf, own] { return dns::find_resolvers(configured, own); });
+    auto found = co_await reactor::offload(
+        [configured = parts_.config.resolv_conf, own] { return dns::find_resolvers(configured, own); });
     if (found) forwarder_->set_upstreams(*std::move(found));
     co_await reactor::sleep_for(network_look_interval);
   }
@@ -143,7 +153,8 @@ task<void> node_network::keep_overlay() {
     if (done && nodes_.listed()) {
       std::vector<node_record> all;
       nodes_.each([&](auto&, const node_record& n) { all.push_back(n); });
-      auto applied = co_await reactor::offload([o = *overlay_, wanted = plan_overlay(*overlay_, all)] { return apply_overlay(o, wanted); });
+      auto applied = co_await reactor::offload(
+          [o = *overlay_, wanted = plan_overlay(*overlay_, all)] { return apply_overlay(o, wanted); });
       done = applied ? std::move(*applied) : fail(std::move(applied).error());
     }
     auto now = done ? std::string() : done.error().message;
@@ -158,19 +169,24 @@ task<void> node_network::keep_overlay() {
 
 // The devices, and what the runtime reads; looked at again each time, since addresses change and others flush tables.
 task<result<void>> node_network::open() {
-  overlay_options o{.kind = kind_, .node_name = parts_.config.node_name, .interface = parts_.config.flannel_interface,
-                    .node_ips = parts_.config.node_ips, .subnets = ranges_, .known4 = known4_, .known6 = known6_};
+  overlay_options o{.kind = kind_,
+                    .node_name = parts_.config.node_name,
+                    .interface = parts_.config.flannel_interface,
+                    .node_ips = parts_.config.node_ips,
+                    .subnets = ranges_,
+                    .known4 = known4_,
+                    .known6 = known6_};
   struct opened {
     overlay is;
     std::string written;
   };
-  auto done = co_await reactor::offload([o, c = parts_.config, cluster = cluster_ranges_, masquerade_v6 = parts_.cluster.flannel_ipv6_masquerade, before = written_]() -> result<opened> {
+  auto done = co_await reactor::offload([o, c = parts_.config, cluster = cluster_ranges_,
+                                         masquerade_v6 = parts_.cluster.flannel_ipv6_masquerade,
+                                         before = written_]() -> result<opened> {
     KEDGE_TRY(auto is, open_overlay(o));
     auto environment = subnet_environment(is, cluster);
     auto list = cni_conflist({.subnet_file = c.subnet_file(), .leases = c.lease_folder()});
-    if (!c.flannel_cni_conf.empty()) {
-      KEDGE_TRY(list, crypto::read_file(c.flannel_cni_conf));
-    }
+    if (!c.flannel_cni_conf.empty()) { KEDGE_TRY(list, crypto::read_file(c.flannel_cni_conf)); }
     auto all = environment + list;
     if (all != before) {
       KEDGE_CHECK(apply_masquerade(is, cluster, masquerade_v6));
@@ -204,10 +220,13 @@ task<result<void>> node_network::tell_others() {
   if (parts_.cluster.flannel_external_ip)
     for (auto& text : parts_.config.node_external_ips)
       if (auto a = ip_address::parse(text))
-        wanted.set(a->is_v4() ? "flannel.alpha.coreos.com/public-ip-overwrite" : "flannel.alpha.coreos.com/public-ipv6-overwrite", a->text());
+        wanted.set(a->is_v4() ? "flannel.alpha.coreos.com/public-ip-overwrite"
+                              : "flannel.alpha.coreos.com/public-ipv6-overwrite",
+                   a->text());
   if (value(wanted) == value(told_)) co_return result<void>();
   auto path = "/api/v1/nodes/" + parts_.config.node_name;
-  auto patched = co_await parts_.api.merge_patch(path, value(json::object{{"metadata", json::object{{"annotations", wanted}}}}));
+  auto patched =
+      co_await parts_.api.merge_patch(path, value(json::object{{"metadata", json::object{{"annotations", wanted}}}}));
   if (!patched) co_return fail(std::move(patched).error().with("the node's annotations: "));
   told_ = std::move(wanted);
   co_return result<void>();

@@ -1,11 +1,13 @@
-// node_network.h: the node's network as a service: what makes its pods, the other nodes' and the Services' reach each other.
+// node_network.h: the node's network as a service: what makes its pods, the other nodes' and the Services' reach each
+// other.
 //
 //   the Node (its range) ─▶ overlay ─▶ annotations for the others, subnet.env and conflist for the runtime
 //   Nodes ─▶ plan_overlay ─▶ routes, neighbours
 //   Services, EndpointSlices ─┬─▶ service_proxy ─▶ nftables
 //                             └─▶ dns: the cluster's DNS address is this node's own
 //
-// Nothing of it ends for good: what fails is told once, and tried again. A stop leaves everything standing, so that pods go on.
+// Nothing of it ends for good: what fails is told once, and tried again. A stop leaves everything standing, so that
+// pods go on.
 #pragma once
 
 #include <memory>
@@ -13,12 +15,12 @@
 #include <vector>
 
 #include "json/value.h"
-#include "node/join/api_client.h"
 #include "node/config.h"
 #include "node/dns/server.h"
 #include "node/informer/informer.h"
-#include "node/network/overlay.h"
+#include "node/join/api_client.h"
 #include "node/join/registration.h"
+#include "node/network/overlay.h"
 #include "node/services/service_proxy.h"
 #include "reactor/sync.h"
 
@@ -27,7 +29,7 @@ namespace kedge::node {
 struct network_parts {
   const agent_config& config;
   const cluster_config& cluster;
-  api_client& api;        // as the node
+  api_client& api;  // as the node
   informer& cluster_view;
 };
 
@@ -54,10 +56,10 @@ class node_network {
   overlay_kind kind_ = overlay_kind::none;
   std::vector<ip_range> cluster_ranges_;
 
-  std::vector<ip_range> ranges_;          // of the own Node
-  json::object told_;                     // the annotations that the Node has
+  std::vector<ip_range> ranges_;  // of the own Node
+  json::object told_;             // the annotations that the Node has
   overlay_end known4_, known6_;
-  std::string written_;                   // subnet.env and conflist, as they are on disk
+  std::string written_;  // subnet.env and conflist, as they are on disk
 
   std::optional<overlay> overlay_;
   reactor::event ranges_known_, changed_;

@@ -35,7 +35,8 @@ std::optional<node_record> decode_node(const json::value& node) {
   node_record n;
   n.name = node["metadata"]["name"].as_string();
   auto add = [&](std::string_view text) {
-    if (auto r = ip_range::parse(text); r && std::ranges::find(n.pod_ranges, *r) == n.pod_ranges.end()) n.pod_ranges.push_back(*r);
+    if (auto r = ip_range::parse(text); r && std::ranges::find(n.pod_ranges, *r) == n.pod_ranges.end())
+      n.pod_ranges.push_back(*r);
   };
   if (auto* all = node["spec"]["podCIDRs"].array())
     for (auto& r : *all) add(r.as_string());
@@ -64,11 +65,14 @@ std::optional<node_record> decode_node(const json::value& node) {
 
 json::object overlay_annotations(const own_end& own) {
   json::object all;
-  auto set = [&](std::string_view name, json::value v) { all.set(std::string(prefix) + std::string(name), std::move(v)); };
+  auto set = [&](std::string_view name, json::value v) {
+    all.set(std::string(prefix) + std::string(name), std::move(v));
+  };
   auto data = [&](const overlay_end& e) -> json::value {
     if (!e.address) return nullptr;
     if (!e.mac) return "null";
-    return json::write(json::value(json::object{{"VNI", static_cast<std::int64_t>(e.vni)}, {"VtepMAC", mac_text(*e.mac)}}));
+    return json::write(
+        json::value(json::object{{"VNI", static_cast<std::int64_t>(e.vni)}, {"VtepMAC", mac_text(*e.mac)}}));
   };
   set("kube-subnet-manager", "true");
   set("backend-type", own.backend);

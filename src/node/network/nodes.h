@@ -23,11 +23,11 @@ struct overlay_end {
 struct node_record {
   std::string name;
   std::vector<ip_range> pod_ranges;
-  std::string backend;                // "vxlan", "host-gw"
+  std::string backend;  // "vxlan", "host-gw"
   overlay_end v4, v6;
   std::vector<ip_address> internal, external;  // addresses
   std::string host_name;
-  std::map<std::string, std::string> labels;   // of ServiceLB and topology
+  std::map<std::string, std::string> labels;  // of ServiceLB and topology
   bool ready = false;
   friend bool operator==(const node_record&, const node_record&) noexcept = default;
 };

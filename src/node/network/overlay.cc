@@ -59,7 +59,10 @@ result<ip_address> local_address(links& here, const link_info& interface, const 
     if (std::ranges::find(o.node_ips, a.address.text()) != o.node_ips.end()) return a.address;
     if (!first) first = a.address;
   }
-  if (!first) return fail(errc::not_found, fmt::format("interface {} has no {} address for the pods' network; name another with --flannel-iface", interface.name, v4 ? "IPv4" : "IPv6"));
+  if (!first)
+    return fail(errc::not_found,
+                fmt::format("interface {} has no {} address for the pods' network; name another with --flannel-iface",
+                            interface.name, v4 ? "IPv4" : "IPv6"));
   return *first;
 }
 
@@ -68,7 +71,8 @@ result<link_info> open_vxlan(links& here, const vxlan_options& wanted) {
   auto found = here.find(wanted.name);
   if (found) {
     auto& l = *found;
-    if (l.kind == "vxlan" && l.vni == wanted.vni && l.port == wanted.port && l.lower == wanted.lower && l.local == wanted.local && !l.learning) {
+    if (l.kind == "vxlan" && l.vni == wanted.vni && l.port == wanted.port && l.lower == wanted.lower &&
+        l.local == wanted.local && !l.learning) {
       if (l.mtu != wanted.mtu) KEDGE_CHECK(here.set_mtu(l.index, wanted.mtu));
       return here.find(l.index);
     }
@@ -92,8 +96,13 @@ result<void> open_side(links& here, const overlay_options& o, const link_info& i
   KEDGE_CHECK(v4 ? write_sysctl("ipv4/ip_forward", "1") : write_sysctl("ipv6/conf/all/forwarding", "1"));
   if (o.kind != overlay_kind::vxlan) return {};
   auto& known = v4 ? o.known4 : o.known6;
-  vxlan_options wanted{.name = v4 ? device4 : device6, .vni = vni, .port = port, .lower = interface.index, .local = side.local,
-                       .mtu = interface.mtu - (v4 ? overhead4 : overhead6), .mac = known.mac ? *known.mac : random_mac()};
+  vxlan_options wanted{.name = v4 ? device4 : device6,
+                       .vni = vni,
+                       .port = port,
+                       .lower = interface.index,
+                       .local = side.local,
+                       .mtu = interface.mtu - (v4 ? overhead4 : overhead6),
+                       .mac = known.mac ? *known.mac : random_mac()};
   KEDGE_TRY(auto device, open_vxlan(here, wanted));
   side.device = device.index;
   side.mac = device.mac;
@@ -101,7 +110,8 @@ result<void> open_side(links& here, const overlay_options& o, const link_info& i
   interface_address own{side.subnet.network(), side.subnet.network().bits()};
   KEDGE_TRY(auto present, here.addresses(device.index));
   for (auto& a : present)
-    if (a != own && a.address.is_v4() == v4 && !a.address.is_link_local_unicast()) KEDGE_CHECK(here.remove_address(device.index, a));
+    if (a != own && a.address.is_v4() == v4 && !a.address.is_link_local_unicast())
+      KEDGE_CHECK(here.remove_address(device.index, a));
   KEDGE_CHECK(here.add_address(device.index, own));
   KEDGE_CHECK(here.set_up(device.index));
   return {};
@@ -152,11 +162,14 @@ overlay_state plan_overlay(const overlay& o, const std::vector<node_record>& nod
       auto& side = range.is_v4() ? o.v4 : o.v6;
       auto& end = range.is_v4() ? n.v4 : n.v6;
       // What another says is not believed where it would take over this node's own.
-      if (!side.used || !end.address || *end.address == side.local || range == side.subnet || range.contains(side.local)) continue;
+      if (!side.used || !end.address || *end.address == side.local || range == side.subnet ||
+          range.contains(side.local))
+        continue;
       if (o.kind == overlay_kind::host_gw) {
         out.routes.push_back({.to = range, .via = end.address, .link = side.device, .protocol = route_protocol});
       } else if (end.mac && end.vni == vni) {
-        out.routes.push_back({.to = range, .via = range.network(), .link = side.device, .onlink = true, .protocol = route_protocol});
+        out.routes.push_back(
+            {.to = range, .via = range.network(), .link = side.device, .onlink = true, .protocol = route_protocol});
         out.neighbours.push_back({side.device, range.network(), *end.mac});
         out.neighbours.push_back({side.device, *end.address, *end.mac, true});
       }
@@ -199,7 +212,8 @@ std::string subnet_environment(const overlay& o, const std::vector<ip_range>& cl
     if (!side.used) continue;
     auto network = std::ranges::find(cluster, v4, &ip_range::is_v4);
     auto family = v4 ? "" : "IPV6_";
-    out += fmt::format("FLANNEL_{}NETWORK={}\n", family, network == cluster.end() ? side.subnet.text() : network->text());
+    out +=
+        fmt::format("FLANNEL_{}NETWORK={}\n", family, network == cluster.end() ? side.subnet.text() : network->text());
     out += fmt::format("FLANNEL_{}SUBNET={}/{}\n", family, side.subnet.at(1)->text(), side.subnet.prefix());
   }
   return out + fmt::format("FLANNEL_MTU={}\nFLANNEL_IPMASQ=true\n", o.mtu);
@@ -223,10 +237,34 @@ result<void> apply_masquerade(const overlay& o, const std::vector<ip_range>& clu
       auto multicast = *ip_range::parse(v4 ? "224.0.0.0/4" : "ff00::/8");
       for (auto& range : cluster) {
         if (range.is_v4() != v4) continue;
-        rule([&](nft::rule& r) { r.source(v4, at(0)).within(at(0), range, true).destination(v4, at(4)).within(at(4), range, true).go(verdict::back()); });
-        rule([&](nft::rule& r) { r.source(v4, at(0)).within(at(0), range, true).destination(v4, at(4)).within(at(4), multicast, false).masquerade(); });
-        rule([&](nft::rule& r) { r.source(v4, at(0)).within(at(0), range, false).destination(v4, at(4)).within(at(4), side.subnet, true).go(verdict::back()); });
-        rule([&](nft::rule& r) { r.source(v4, at(0)).within(at(0), range, false).destination(v4, at(4)).within(at(4), range, true).masquerade(); });
+        rule([&](nft::rule& r) {
+          r.source(v4, at(0))
+              .within(at(0), range, true)
+              .destination(v4, at(4))
+              .within(at(4), range, true)
+              .go(verdict::back());
+        });
+        rule([&](nft::rule& r) {
+          r.source(v4, at(0))
+              .within(at(0), range, true)
+              .destination(v4, at(4))
+              .within(at(4), multicast, false)
+              .masquerade();
+        });
+        rule([&](nft::rule& r) {
+          r.source(v4, at(0))
+              .within(at(0), range, false)
+              .destination(v4, at(4))
+              .within(at(4), side.subnet, true)
+              .go(verdict::back());
+        });
+        rule([&](nft::rule& r) {
+          r.source(v4, at(0))
+              .within(at(0), range, false)
+              .destination(v4, at(4))
+              .within(at(4), range, true)
+              .masquerade();
+        });
       }
     }
     auto done = commit(s, b);

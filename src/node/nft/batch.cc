@@ -23,7 +23,8 @@ std::uint32_t length_of(datatype t) {
 std::uint16_t type_of(std::uint16_t message) { return static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | message); }
 
 nfgenmsg header_of(std::uint8_t family, std::uint16_t resource = 0) {
-  return {.nfgen_family = family, .version = NFNETLINK_V0, .res_id = static_cast<__be16>(resource << 8 | resource >> 8)};
+  return {
+      .nfgen_family = family, .version = NFNETLINK_V0, .res_id = static_cast<__be16>(resource << 8 | resource >> 8)};
 }
 
 }  // namespace
@@ -161,12 +162,14 @@ result<void> commit(netlink::socket& s, batch& b) {
   auto done = s.transact(b.writer_);
   b = batch(b.family_, std::move(b.table_));
   if (!done && done.error().os_error == EOPNOTSUPP)
-    return fail(std::move(done).error().with("nftables: this kernel lacks what service rules need (nf_tables with nat, fib, numgen): "));
+    return fail(std::move(done).error().with(
+        "nftables: this kernel lacks what service rules need (nf_tables with nat, fib, numgen): "));
   if (!done) return fail(std::move(done).error().with("nftables: "));
   return {};
 }
 
-result<std::vector<element>> read_elements(netlink::socket& s, std::uint8_t family, const std::string& table, const std::string& set) {
+result<std::vector<element>> read_elements(netlink::socket& s, std::uint8_t family, const std::string& table,
+                                           const std::string& set) {
   writer w;
   w.begin(type_of(NFT_MSG_GETSETELEM), NLM_F_REQUEST | NLM_F_DUMP);
   w.header(header_of(family));

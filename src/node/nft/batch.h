@@ -1,8 +1,8 @@
 // batch.h: changes of one table of nftables that the kernel takes together or not at all.
 //
 //   batch b(NFPROTO_IPV4, "kedge");
-//   b.table();  b.chain("services");  b.rule("services", std::move(rule().…));  b.element("service-ips", key, verdict::go_to("…"));
-//   commit(socket, b)
+//   b.table();  b.chain("services");  b.rule("services", std::move(rule().…));  b.element("service-ips", key,
+//   verdict::go_to("…")); commit(socket, b)
 //
 // Order is the caller's: what is named must have been added before, in this batch or an earlier one.
 #pragma once
@@ -26,16 +26,16 @@ struct key_type {
 
 struct set_options {
   key_type key;
-  key_type value;              // of a map; empty: a set, or with `verdicts` a map of verdicts
+  key_type value;  // of a map; empty: a set, or with `verdicts` a map of verdicts
   bool verdicts = false;
-  bool dynamic = false;        // rules add to it
+  bool dynamic = false;  // rules add to it
   std::uint64_t timeout_ms = 0;
 };
 
 struct base_chain {
   std::string name;
-  std::string type;            // "filter", "nat"
-  std::uint32_t hook = 0;      // NF_INET_…
+  std::string type;        // "filter", "nat"
+  std::uint32_t hook = 0;  // NF_INET_…
   std::int32_t priority = 0;
 };
 
@@ -44,8 +44,8 @@ class batch {
   // `family`: NFPROTO_IPV4, NFPROTO_IPV6 or NFPROTO_INET.
   batch(std::uint8_t family, std::string table);
 
-  void table();                // made if it isn't there
-  void remove_table();         // with all that is in it; its not being there is fine
+  void table();         // made if it isn't there
+  void remove_table();  // with all that is in it; its not being there is fine
   void chain(const std::string& name);
   void chain(const base_chain& c);
   void flush(const std::string& chain);
@@ -82,7 +82,8 @@ result<void> commit(netlink::socket& s, batch& b);
 struct element {
   std::string key, value;
 };
-result<std::vector<element>> read_elements(netlink::socket& s, std::uint8_t family, const std::string& table, const std::string& set);
+result<std::vector<element>> read_elements(netlink::socket& s, std::uint8_t family, const std::string& table,
+                                           const std::string& set);
 // Whether the table is there.
 result<bool> has_table(netlink::socket& s, std::uint8_t family, const std::string& table);
 

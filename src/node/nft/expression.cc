@@ -62,11 +62,17 @@ rule& rule::meta(std::uint32_t key, reg into) {
 }
 
 rule& rule::payload(std::uint32_t base, unsigned offset, unsigned length, reg into) {
-  one(writer_, "payload").be32(NFTA_PAYLOAD_DREG, into).be32(NFTA_PAYLOAD_BASE, base).be32(NFTA_PAYLOAD_OFFSET, offset).be32(NFTA_PAYLOAD_LEN, length);
+  one(writer_, "payload")
+      .be32(NFTA_PAYLOAD_DREG, into)
+      .be32(NFTA_PAYLOAD_BASE, base)
+      .be32(NFTA_PAYLOAD_OFFSET, offset)
+      .be32(NFTA_PAYLOAD_LEN, length);
   return *this;
 }
 rule& rule::source(bool v4, reg into) { return payload(NFT_PAYLOAD_NETWORK_HEADER, v4 ? 12 : 8, v4 ? 4 : 16, into); }
-rule& rule::destination(bool v4, reg into) { return payload(NFT_PAYLOAD_NETWORK_HEADER, v4 ? 16 : 24, v4 ? 4 : 16, into); }
+rule& rule::destination(bool v4, reg into) {
+  return payload(NFT_PAYLOAD_NETWORK_HEADER, v4 ? 16 : 24, v4 ? 4 : 16, into);
+}
 
 rule& rule::ct(std::uint32_t key, reg into) {
   one(writer_, "ct").be32(NFTA_CT_KEY, key).be32(NFTA_CT_DREG, into);
@@ -74,17 +80,27 @@ rule& rule::ct(std::uint32_t key, reg into) {
 }
 
 rule& rule::destination_type(reg into) {
-  one(writer_, "fib").be32(NFTA_FIB_DREG, into).be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE).be32(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
+  one(writer_, "fib")
+      .be32(NFTA_FIB_DREG, into)
+      .be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE)
+      .be32(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
   return *this;
 }
 
 rule& rule::source_type(reg into) {
-  one(writer_, "fib").be32(NFTA_FIB_DREG, into).be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE).be32(NFTA_FIB_FLAGS, NFTA_FIB_F_SADDR);
+  one(writer_, "fib")
+      .be32(NFTA_FIB_DREG, into)
+      .be32(NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE)
+      .be32(NFTA_FIB_FLAGS, NFTA_FIB_F_SADDR);
   return *this;
 }
 
 rule& rule::random(std::uint32_t below, reg into) {
-  one(writer_, "numgen").be32(NFTA_NG_DREG, into).be32(NFTA_NG_MODULUS, below).be32(NFTA_NG_TYPE, NFT_NG_RANDOM).be32(NFTA_NG_OFFSET, 0);
+  one(writer_, "numgen")
+      .be32(NFTA_NG_DREG, into)
+      .be32(NFTA_NG_MODULUS, below)
+      .be32(NFTA_NG_TYPE, NFT_NG_RANDOM)
+      .be32(NFTA_NG_OFFSET, 0);
   return *this;
 }
 
@@ -97,7 +113,9 @@ rule& rule::constant(std::string_view data, reg into) {
 
 rule& rule::bits(reg r, std::string_view mask, std::string_view flip) {
   one e(writer_, "bitwise");
-  e.be32(NFTA_BITWISE_SREG, r).be32(NFTA_BITWISE_DREG, r).be32(NFTA_BITWISE_LEN, static_cast<std::uint32_t>(mask.size()));
+  e.be32(NFTA_BITWISE_SREG, r)
+      .be32(NFTA_BITWISE_DREG, r)
+      .be32(NFTA_BITWISE_LEN, static_cast<std::uint32_t>(mask.size()));
   put_value(writer_, NFTA_BITWISE_MASK, mask);
   put_value(writer_, NFTA_BITWISE_XOR, flip);
   return *this;
@@ -112,7 +130,8 @@ rule& rule::compare(reg r, std::uint32_t operation, std::string_view data) {
 
 rule& rule::within(reg r, const ip_range& range, bool inside) {
   std::string mask(range.is_v4() ? 4 : 16, '\0');
-  for (unsigned bit = 0; bit < range.prefix(); ++bit) mask[bit / 8] = static_cast<char>(mask[bit / 8] | 0x80 >> bit % 8);
+  for (unsigned bit = 0; bit < range.prefix(); ++bit)
+    mask[bit / 8] = static_cast<char>(mask[bit / 8] | 0x80 >> bit % 8);
   bits(r, mask, std::string(mask.size(), '\0'));
   return compare(r, inside ? NFT_CMP_EQ : NFT_CMP_NEQ, key_address(range.network()));
 }
@@ -153,7 +172,9 @@ rule& rule::unmark(std::uint32_t clear_bits) {
 
 rule& rule::dnat(bool v4, reg address, reg port) {
   one e(writer_, "nat");
-  e.be32(NFTA_NAT_TYPE, NFT_NAT_DNAT).be32(NFTA_NAT_FAMILY, v4 ? NFPROTO_IPV4 : NFPROTO_IPV6).be32(NFTA_NAT_REG_ADDR_MIN, address);
+  e.be32(NFTA_NAT_TYPE, NFT_NAT_DNAT)
+      .be32(NFTA_NAT_FAMILY, v4 ? NFPROTO_IPV4 : NFPROTO_IPV6)
+      .be32(NFTA_NAT_REG_ADDR_MIN, address);
   if (port) e.be32(NFTA_NAT_REG_PROTO_MIN, port);
   return *this;
 }

@@ -1,7 +1,8 @@
-// expression.h: a rule of nftables as the kernel's own small instructions, which read the packet into registers and act on them
-// (linux/netfilter/nf_tables.h). What the text `ip daddr . th dport vmap @services` stands for.
+// expression.h: a rule of nftables as the kernel's own small instructions, which read the packet into registers and act
+// on them (linux/netfilter/nf_tables.h). What the text `ip daddr . th dport vmap @services` stands for.
 //
-// There are sixteen registers of four bytes. A value longer than that, or a concatenation, takes several in a row: `at(n)` names where it begins.
+// There are sixteen registers of four bytes. A value longer than that, or a concatenation, takes several in a row:
+// `at(n)` names where it begins.
 #pragma once
 
 #include <netinet/in.h>  // before the kernel's, which then leave out what it has
@@ -47,15 +48,15 @@ void put_value(netlink::writer& w, std::uint16_t attribute, std::string_view dat
 class rule {
  public:
   // Reading: into registers.
-  rule& meta(std::uint32_t key, reg into);             // NFT_META_…
+  rule& meta(std::uint32_t key, reg into);  // NFT_META_…
   rule& payload(std::uint32_t base, unsigned offset, unsigned length, reg into);
-  rule& source(bool v4, reg into);                     // the packet's addresses
+  rule& source(bool v4, reg into);  // the packet's addresses
   rule& destination(bool v4, reg into);
   rule& destination_port(reg into) { return payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, into); }
-  rule& ct(std::uint32_t key, reg into);               // NFT_CT_…
-  rule& destination_type(reg into);                    // RTN_LOCAL … of the destination address (fib)
+  rule& ct(std::uint32_t key, reg into);  // NFT_CT_…
+  rule& destination_type(reg into);       // RTN_LOCAL … of the destination address (fib)
   rule& source_type(reg into);
-  rule& random(std::uint32_t below, reg into);         // 0 … below-1
+  rule& random(std::uint32_t below, reg into);  // 0 … below-1
   rule& constant(std::string_view data, reg into);
   rule& bits(reg r, std::string_view mask, std::string_view flip);  // r = (r & mask) ^ flip
 
@@ -64,19 +65,21 @@ class rule {
   rule& unequal(reg r, std::string_view data) { return compare(r, NFT_CMP_NEQ, data); }
   rule& within(reg r, const ip_range& range, bool inside);  // r holds an address and is changed
   rule& in_set(const std::string& set, reg key, bool inside = true);
-  rule& find(const std::string& map, reg key, reg into);    // of a map; ends the rule when it isn't there
+  rule& find(const std::string& map, reg key, reg into);  // of a map; ends the rule when it isn't there
 
   // Acts.
   rule& go(const verdict& v);
-  rule& decide(const std::string& verdict_map, reg key);    // the map's verdict, if it has one
-  rule& mark(std::uint32_t set_bits);                       // meta mark |= set_bits
+  rule& decide(const std::string& verdict_map, reg key);  // the map's verdict, if it has one
+  rule& mark(std::uint32_t set_bits);                     // meta mark |= set_bits
   rule& unmark(std::uint32_t clear_bits);
   // Destination and port from registers; `port` 0 keeps it.
   rule& dnat(bool v4, reg address, reg port);
-  rule& masquerade();                                       // at a random port, as kube-proxy's
-  rule& reject(bool v4);                                    // port unreachable
-  rule& remember(const std::string& map, reg key, reg value, std::uint64_t timeout_ms);  // adds an element, or renews its time alone
-  rule& forget(const std::string& map, reg key, reg value); // removes the key's element; of the value only its place is used
+  rule& masquerade();     // at a random port, as kube-proxy's
+  rule& reject(bool v4);  // port unreachable
+  rule& remember(const std::string& map, reg key, reg value,
+                 std::uint64_t timeout_ms);  // adds an element, or renews its time alone
+  rule& forget(const std::string& map, reg key,
+               reg value);  // removes the key's element; of the value only its place is used
 
   bool empty() const noexcept { return writer_.size() == 0; }
   std::string take() { return writer_.take(); }

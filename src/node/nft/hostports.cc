@@ -18,11 +18,13 @@ namespace kedge::node::nft {
 namespace {
 
 constexpr const char* table_name = "kedge-hostports";
-constexpr const char* anywhere = "ports";      // protocol . port → address . port
-constexpr const char* at_address = "ports-on"; // address . protocol . port → address . port
+constexpr const char* anywhere = "ports";          // protocol . port → address . port
+constexpr const char* at_address = "ports-on";     // address . protocol . port → address . port
 constexpr std::uint32_t masquerade_mark = 0x2000;  // as portmap's
 
-std::string key_of(const hostport& p) { return (p.on ? key_address(*p.on) : std::string()) + key_u8(p.protocol) + key_port(p.port); }
+std::string key_of(const hostport& p) {
+  return (p.on ? key_address(*p.on) : std::string()) + key_u8(p.protocol) + key_port(p.port);
+}
 std::string value_of(const hostport& p) { return key_address(p.to) + key_port(p.to_port); }
 const char* map_of(const hostport& p) { return p.on ? at_address : anywhere; }
 
@@ -43,7 +45,9 @@ void put_table(batch& b, bool v4) {
     // A pod beside this one, and the pod itself, would be answered past the node; and nobody answers to 127.0.0.1.
     rule from_pods, from_loopback, go;
     leads(from_pods);
-    from_pods.meta(NFT_META_IIFKIND, at(0)).equal(at(0), std::string("bridge") + std::string(10, '\0')).mark(masquerade_mark);
+    from_pods.meta(NFT_META_IIFKIND, at(0))
+        .equal(at(0), std::string("bridge") + std::string(10, '\0'))
+        .mark(masquerade_mark);
     b.rule("hostports", std::move(from_pods));
     if (v4) {
       leads(from_loopback);
@@ -54,7 +58,8 @@ void put_table(batch& b, bool v4) {
     go.dnat(v4, at(8), at(8 + words));
     b.rule("hostports", std::move(go));
   }
-  for (auto& base : {base_chain{"prerouting", "nat", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST}, base_chain{"output", "nat", NF_INET_LOCAL_OUT, NF_IP_PRI_NAT_DST}}) {
+  for (auto& base : {base_chain{"prerouting", "nat", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST},
+                     base_chain{"output", "nat", NF_INET_LOCAL_OUT, NF_IP_PRI_NAT_DST}}) {
     b.chain(base);
     rule local;
     local.destination_type(at(0)).equal(at(0), key_u32(RTN_LOCAL)).go(verdict::jump("hostports"));
@@ -62,7 +67,11 @@ void put_table(batch& b, bool v4) {
   }
   b.chain(base_chain{"postrouting", "nat", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC});
   rule masquerade;
-  masquerade.meta(NFT_META_MARK, at(0)).bits(at(0), key_u32(masquerade_mark), key_u32(0)).equal(at(0), key_u32(masquerade_mark)).unmark(masquerade_mark).masquerade();
+  masquerade.meta(NFT_META_MARK, at(0))
+      .bits(at(0), key_u32(masquerade_mark), key_u32(0))
+      .equal(at(0), key_u32(masquerade_mark))
+      .unmark(masquerade_mark)
+      .masquerade();
   b.rule("postrouting", std::move(masquerade));
 }
 
@@ -96,7 +105,8 @@ result<void> add_hostports(const std::vector<hostport>& ports) {
     if (!there) put_table(b, v4);
     for (auto& p : these) b.element(map_of(p), key_of(p), value_of(p));
     auto done = commit(s, b);
-    if (!done && done.error().os_error == EEXIST) return fail(errc::already_exists, "a host port is taken by another pod");
+    if (!done && done.error().os_error == EEXIST)
+      return fail(errc::already_exists, "a host port is taken by another pod");
     return done;
   });
 }
@@ -109,7 +119,8 @@ result<void> remove_hostports(const std::vector<hostport>& ports) {
     KEDGE_TRY(auto now, present(s, family));
     batch b(family, table_name);
     for (auto& p : these)
-      if (std::ranges::any_of(now, [&](auto& e) { return e.key == key_of(p) && e.value == value_of(p); })) b.remove_element(map_of(p), key_of(p));
+      if (std::ranges::any_of(now, [&](auto& e) { return e.key == key_of(p) && e.value == value_of(p); }))
+        b.remove_element(map_of(p), key_of(p));
     return commit(s, b);
   });
 }
@@ -128,7 +139,8 @@ result<void> check_hostports(const std::vector<hostport>& ports) {
 std::string write_hostports(const std::vector<hostport>& ports) {
   std::string out;
   for (auto& p : ports)
-    out += std::to_string(p.protocol) + " " + (p.on ? p.on->text() : "*") + " " + std::to_string(p.port) + " " + p.to.text() + " " + std::to_string(p.to_port) + "\n";
+    out += std::to_string(p.protocol) + " " + (p.on ? p.on->text() : "*") + " " + std::to_string(p.port) + " " +
+           p.to.text() + " " + std::to_string(p.to_port) + "\n";
   return out;
 }
 
@@ -139,8 +151,11 @@ std::vector<hostport> parse_hostports(std::string_view text) {
     if (words.size() != 5) continue;
     auto protocol = parse_uint(words[0]), port = parse_uint(words[2]), to_port = parse_uint(words[4]);
     auto on = ip_address::parse(words[1]), to = ip_address::parse(words[3]);
-    if (!protocol || *protocol > 255 || !port || *port > 65535 || !to_port || *to_port > 65535 || !to || (!on && words[1] != "*")) continue;
-    all.push_back({static_cast<std::uint8_t>(*protocol), on, static_cast<std::uint16_t>(*port), *to, static_cast<std::uint16_t>(*to_port)});
+    if (!protocol || *protocol > 255 || !port || *port > 65535 || !to_port || *to_port > 65535 || !to ||
+        (!on && words[1] != "*"))
+      continue;
+    all.push_back({static_cast<std::uint8_t>(*protocol), on, static_cast<std::uint16_t>(*port), *to,
+                   static_cast<std::uint16_t>(*to_port)});
   }
   return all;
 }

@@ -11,8 +11,8 @@
 namespace kedge::node::nft {
 
 struct hostport {
-  std::uint8_t protocol = 0;        // IPPROTO_TCP …
-  std::optional<ip_address> on;     // nullopt: every address of the node
+  std::uint8_t protocol = 0;     // IPPROTO_TCP …
+  std::optional<ip_address> on;  // nullopt: every address of the node
   std::uint16_t port = 0;
   ip_address to;
   std::uint16_t to_port = 0;

@@ -2,8 +2,8 @@
 //
 //   owner ─▶ part (wanted) ─▶ diff with what the owner has there ─▶ batch ─▶ kernel ─▶ remembered
 //
-// What was committed is remembered, never listed. An element that two owners want with one value is shared; with different values the
-// first keeps it, and the other gets it when the first lets go.
+// What was committed is remembered, never listed. An element that two owners want with one value is shared; with
+// different values the first keeps it, and the other gets it when the first lets go.
 #pragma once
 
 #include <functional>
@@ -19,8 +19,8 @@ namespace kedge::node::nft {
 // The value of a map's element: bytes or a verdict; both empty for a set's.
 struct element_value {
   std::string data;
-  std::string go_to;                  // a chain
-  std::optional<std::int32_t> code;   // a verdict without chain: drop, accept
+  std::string go_to;                 // a chain
+  std::optional<std::int32_t> code;  // a verdict without chain: drop, accept
   friend bool operator==(const element_value&, const element_value&) noexcept = default;
 };
 struct element_key {
@@ -38,14 +38,16 @@ class table {
  public:
   table(std::uint8_t family, std::string name) : family_(family), name_(std::move(name)) {}
 
-  // Makes the table anew: `base` is what all parts build on. Everything remembered is forgotten: parts must be set again, in the same batch.
+  // Makes the table anew: `base` is what all parts build on. Everything remembered is forgotten: parts must be set
+  // again, in the same batch.
   batch begin_anew(const part& base, const std::vector<base_chain>& hooks);
   batch begin() const { return batch(family_, name_); }
 
-  // Puts into `b` what makes `owner`'s part this one (an empty one: nothing of it is left). The batch must be committed, or the table begun anew.
+  // Puts into `b` what makes `owner`'s part this one (an empty one: nothing of it is left). The batch must be
+  // committed, or the table begun anew.
   void set(batch& b, const std::string& owner, part wanted);
-  // Chains that nobody leads to any more are emptied at once and removed later: kernels before 6.2 know of a removed element's end only
-  // then. Puts those that have rested into `b`.
+  // Chains that nobody leads to any more are emptied at once and removed later: kernels before 6.2 know of a removed
+  // element's end only then. Puts those that have rested into `b`.
   void remove_stale(batch& b, time_point now);
   bool has_stale() const noexcept { return !stale_.empty(); }
 

@@ -29,7 +29,8 @@ std::vector<taken_port> ports_of(const value& pod) {
     for (auto& p : list_of(c["ports"]))
       if (auto port = p["hostPort"].as_integer(); port > 0) {
         auto ip = std::string(p["hostIP"].as_string());
-        out.push_back({ip == "0.0.0.0" || ip == "::" ? std::string() : ip, std::string(p["protocol"].as_string("TCP")), port});
+        out.push_back(
+            {ip == "0.0.0.0" || ip == "::" ? std::string() : ip, std::string(p["protocol"].as_string("TCP")), port});
       }
   };
   for (auto& c : list_of(pod["spec"]["containers"])) add(c);
@@ -38,13 +39,19 @@ std::vector<taken_port> ports_of(const value& pod) {
   return out;
 }
 
-bool clash(const taken_port& a, const taken_port& b) { return a.port == b.port && a.protocol == b.protocol && (a.ip == b.ip || a.ip.empty() || b.ip.empty()); }
-
-std::optional<waiting_reason> out_of(std::string_view name, std::int64_t asked, std::int64_t used, std::int64_t capacity) {
-  return waiting_reason{fmt::format("OutOf{}", name), fmt::format("Node didn't have enough resource: {}, requested: {}, used: {}, capacity: {}", name, asked, used, capacity)};
+bool clash(const taken_port& a, const taken_port& b) {
+  return a.port == b.port && a.protocol == b.protocol && (a.ip == b.ip || a.ip.empty() || b.ip.empty());
 }
 
-std::optional<waiting_reason> lacks_resources(const value& pod, const std::vector<std::shared_ptr<const value>>& others, const pod_settings& s) {
+std::optional<waiting_reason> out_of(std::string_view name, std::int64_t asked, std::int64_t used,
+                                     std::int64_t capacity) {
+  return waiting_reason{fmt::format("OutOf{}", name),
+                        fmt::format("Node didn't have enough resource: {}, requested: {}, used: {}, capacity: {}", name,
+                                    asked, used, capacity)};
+}
+
+std::optional<waiting_reason> lacks_resources(const value& pod, const std::vector<std::shared_ptr<const value>>& others,
+                                              const pod_settings& s) {
   auto count = static_cast<std::int64_t>(others.size());
   if (count + 1 > s.pods_max) return out_of("pods", 1, count, s.pods_max);
   auto asked = pod::amounts_of_pod(pod, "requests");
@@ -54,7 +61,9 @@ std::optional<waiting_reason> lacks_resources(const value& pod, const std::vecto
   for (auto& [name, amount] : asked) {
     if (amount.is_zero()) continue;
     auto capacity = has.find(name);
-    if (capacity == has.end() && !name.starts_with("hugepages-") && name != "cpu" && name != "memory" && name != "ephemeral-storage") continue;  // a plugin's
+    if (capacity == has.end() && !name.starts_with("hugepages-") && name != "cpu" && name != "memory" &&
+        name != "ephemeral-storage")
+      continue;  // a plugin's
     auto of = [&](const schema::quantity& q) { return name == "cpu" ? q.milli_value() : q.value(); };
     auto limit = capacity == has.end() ? 0 : of(capacity->second);
     auto taken = used.contains(name) ? of(used.find(name)->second) : 0;
@@ -65,10 +74,20 @@ std::optional<waiting_reason> lacks_resources(const value& pod, const std::vecto
 
 // Those that are namespaced and harm nobody, and K3s's own two.
 std::optional<waiting_reason> has_unsafe_sysctl(const value& pod) {
-  static constexpr std::string_view safe[] = {"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range",
-                                              "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_keepalive_time",
-                                              "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_rmem",
-                                              "net.ipv4.tcp_wmem", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"};
+  static constexpr std::string_view safe[] = {"kernel.shm_rmid_forced",
+                                              "net.ipv4.ip_local_port_range",
+                                              "net.ipv4.tcp_syncookies",
+                                              "net.ipv4.ping_group_range",
+                                              "net.ipv4.ip_unprivileged_port_start",
+                                              "net.ipv4.ip_local_reserved_ports",
+                                              "net.ipv4.tcp_keepalive_time",
+                                              "net.ipv4.tcp_fin_timeout",
+                                              "net.ipv4.tcp_keepalive_intvl",
+                                              "net.ipv4.tcp_keepalive_probes",
+                                              "net.ipv4.tcp_rmem",
+                                              "net.ipv4.tcp_wmem",
+                                              "net.ipv4.ip_forward",
+                                              "net.ipv6.conf.all.forwarding"};
   for (auto& one : list_of(pod["spec"]["securityContext"]["sysctls"])) {
     std::string name(one["name"].as_string());
     std::replace(name.begin(), name.end(), '/', '.');
@@ -86,14 +105,20 @@ bool selected(const value& pod, const pod_settings& s) {
 
 }  // namespace
 
-std::optional<waiting_reason> why_not_admitted(const value& pod, const std::vector<std::shared_ptr<const value>>& others, const pod_settings& s) {
+std::optional<waiting_reason> why_not_admitted(const value& pod,
+                                               const std::vector<std::shared_ptr<const value>>& others,
+                                               const pod_settings& s) {
   if (auto problem = has_unsafe_sysctl(pod)) return problem;
   if (auto problem = lacks_resources(pod, others, s)) return problem;
-  if (!selected(pod, s)) return waiting_reason{"NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"};
+  if (!selected(pod, s))
+    return waiting_reason{"NodeAffinity",
+                          "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"};
   for (auto& wanted : ports_of(pod))
     for (auto& other : others)
       for (auto& taken : ports_of(*other))
-        if (clash(wanted, taken)) return waiting_reason{"NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"};
+        if (clash(wanted, taken))
+          return waiting_reason{
+              "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"};
   return std::nullopt;
 }
 

@@ -1,4 +1,5 @@
-// admit.h: whether a pod that is bound to this node may run on it, in the kubelet's words (pkg/kubelet/lifecycle/predicate.go). Pure.
+// admit.h: whether a pod that is bound to this node may run on it, in the kubelet's words
+// (pkg/kubelet/lifecycle/predicate.go). Pure.
 #pragma once
 
 #include <memory>
@@ -11,6 +12,8 @@
 namespace kedge::node {
 
 // nullopt: it may. `others`: the pods that take something of the node.
-std::optional<waiting_reason> why_not_admitted(const json::value& pod, const std::vector<std::shared_ptr<const json::value>>& others, const pod_settings& s);
+std::optional<waiting_reason> why_not_admitted(const json::value& pod,
+                                               const std::vector<std::shared_ptr<const json::value>>& others,
+                                               const pod_settings& s);
 
 }  // namespace kedge::node

@@ -40,7 +40,8 @@ task<result<std::optional<value>>> api_pod_cluster::object(std::string path) {
 
 task<result<std::optional<value>>> api_pod_cluster::kept(std::string path) {
   auto now = reactor::loop::current().now();
-  if (auto known = kept_.find(path); known != kept_.end() && now - known->second.at < object_age_max) co_return known->second.object;
+  if (auto known = kept_.find(path); known != kept_.end() && now - known->second.at < object_age_max)
+    co_return known->second.object;
   KEDGE_CO_TRY(auto found, co_await object(path));
   now = reactor::loop::current().now();
   std::erase_if(kept_, [&](auto& one) { return now - one.second.at >= object_age_max; });
@@ -48,8 +49,12 @@ task<result<std::optional<value>>> api_pod_cluster::kept(std::string path) {
   co_return found;
 }
 
-task<result<std::optional<value>>> api_pod_cluster::config_map(std::string ns, std::string name) { return kept(fmt::format("/api/v1/namespaces/{}/configmaps/{}", ns, name)); }
-task<result<std::optional<value>>> api_pod_cluster::secret(std::string ns, std::string name) { return kept(fmt::format("/api/v1/namespaces/{}/secrets/{}", ns, name)); }
+task<result<std::optional<value>>> api_pod_cluster::config_map(std::string ns, std::string name) {
+  return kept(fmt::format("/api/v1/namespaces/{}/configmaps/{}", ns, name));
+}
+task<result<std::optional<value>>> api_pod_cluster::secret(std::string ns, std::string name) {
+  return kept(fmt::format("/api/v1/namespaces/{}/secrets/{}", ns, name));
+}
 
 task<result<std::vector<value>>> api_pod_cluster::services(std::string ns) {
   std::vector<value> out;
@@ -66,8 +71,10 @@ task<result<std::vector<value>>> api_pod_cluster::services(std::string ns) {
 task<result<value>> api_pod_cluster::token(std::string ns, std::string account, value spec) {
   co_await requests_.acquire();
   turn mine(requests_);
-  value request(json::object{{"apiVersion", "authentication.k8s.io/v1"}, {"kind", "TokenRequest"}, {"spec", std::move(spec)}});
-  KEDGE_CO_TRY(auto answer, co_await api_.create(fmt::format("/api/v1/namespaces/{}/serviceaccounts/{}/token", ns, account), request));
+  value request(
+      json::object{{"apiVersion", "authentication.k8s.io/v1"}, {"kind", "TokenRequest"}, {"spec", std::move(spec)}});
+  KEDGE_CO_TRY(auto answer, co_await api_.create(
+                                fmt::format("/api/v1/namespaces/{}/serviceaccounts/{}/token", ns, account), request));
   co_return answer["status"];
 }
 
@@ -80,7 +87,10 @@ task<result<value>> api_pod_cluster::patch_status(const value& pod, value patch)
 
 task<result<void>> api_pod_cluster::remove(const value& pod) {
   auto path = pod_path(pod);
-  value options(json::object{{"apiVersion", "v1"}, {"kind", "DeleteOptions"}, {"gracePeriodSeconds", 0}, {"preconditions", json::object{{"uid", pod["metadata"]["uid"]}}}});
+  value options(json::object{{"apiVersion", "v1"},
+                             {"kind", "DeleteOptions"},
+                             {"gracePeriodSeconds", 0},
+                             {"preconditions", json::object{{"uid", pod["metadata"]["uid"]}}}});
   co_await requests_.acquire();
   turn mine(requests_);
   KEDGE_CO_TRY(auto done, co_await api_.remove(std::move(path), options));
@@ -91,10 +101,12 @@ task<result<void>> api_pod_cluster::remove(const value& pod) {
 task<result<value>> api_pod_cluster::create(value pod) {
   co_await requests_.acquire();
   turn mine(requests_);
-  co_return co_await api_.create(fmt::format("/api/v1/namespaces/{}/pods", pod["metadata"]["namespace"].as_string()), pod);
+  co_return co_await api_.create(fmt::format("/api/v1/namespaces/{}/pods", pod["metadata"]["namespace"].as_string()),
+                                 pod);
 }
 
-void api_pod_cluster::tell(const value& pod, std::string container, bool warning, std::string reason, std::string message) {
+void api_pod_cluster::tell(const value& pod, std::string container, bool warning, std::string reason,
+                           std::string message) {
   events_.tell(pod, container, warning, std::move(reason), std::move(message));
 }
 

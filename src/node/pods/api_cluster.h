@@ -24,7 +24,8 @@ class api_pod_cluster final : public pod_cluster {
   task<result<json::value>> patch_status(const json::value& pod, json::value patch) override;
   task<result<void>> remove(const json::value& pod) override;
   task<result<json::value>> create(json::value pod) override;
-  void tell(const json::value& pod, std::string container, bool warning, std::string reason, std::string message) override;
+  void tell(const json::value& pod, std::string container, bool warning, std::string reason,
+            std::string message) override;
 
  private:
   task<result<std::optional<json::value>>> kept(std::string path);

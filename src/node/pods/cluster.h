@@ -1,4 +1,5 @@
-// cluster.h: what the pods of a node ask of the API server, and tell it. The real one is api_cluster.h; tests bring one that plays.
+// cluster.h: what the pods of a node ask of the API server, and tell it. The real one is api_cluster.h; tests bring one
+// that plays.
 #pragma once
 
 #include <optional>
@@ -29,7 +30,8 @@ class pod_cluster {
   virtual task<result<void>> remove(const json::value& pod) = 0;
   virtual task<result<json::value>> create(json::value pod) = 0;
   // At once; told in its time, or never.
-  virtual void tell(const json::value& pod, std::string container, bool warning, std::string reason, std::string message) = 0;
+  virtual void tell(const json::value& pod, std::string container, bool warning, std::string reason,
+                    std::string message) = 0;
 };
 
 }  // namespace kedge::node

@@ -38,7 +38,9 @@ std::vector<std::string> texts_of(const value& v) {
   return out;
 }
 
-std::optional<std::int64_t> number_of(const value& v) { return v.is_integer() ? std::optional(v.as_integer()) : std::nullopt; }
+std::optional<std::int64_t> number_of(const value& v) {
+  return v.is_integer() ? std::optional(v.as_integer()) : std::nullopt;
+}
 // The container's word, else the pod's.
 const value& security(const value& pod, const value& container, const char* name) {
   auto& own = container["securityContext"][name];
@@ -56,8 +58,10 @@ namespace_modes namespaces_of(const value& pod) {
   auto& spec = pod["spec"];
   namespace_modes n;
   if (spec["hostNetwork"].as_bool()) n.network = namespace_mode::node;
-  if (spec["hostPID"].as_bool()) n.pid = namespace_mode::node;
-  else if (spec["shareProcessNamespace"].as_bool()) n.pid = namespace_mode::pod;
+  if (spec["hostPID"].as_bool())
+    n.pid = namespace_mode::node;
+  else if (spec["shareProcessNamespace"].as_bool())
+    n.pid = namespace_mode::pod;
   if (spec["hostIPC"].as_bool()) n.ipc = namespace_mode::node;
   return n;
 }
@@ -78,7 +82,9 @@ void add_unique(std::vector<std::string>& to, std::string text) {
 void merge_options(std::vector<std::string>& options, const value& more) {
   for (auto& o : list_of(more)) {
     auto name = std::string(o["name"].as_string());
-    auto text = o["value"].is_string() && !o["value"].as_string().empty() ? name + ":" + std::string(o["value"].as_string()) : name;
+    auto text = o["value"].is_string() && !o["value"].as_string().empty()
+                    ? name + ":" + std::string(o["value"].as_string())
+                    : name;
     std::erase_if(options, [&](auto& old) { return old == name || old.starts_with(name + ":"); });
     options.push_back(std::move(text));
   }
@@ -92,15 +98,20 @@ void fit_limits(dns_settings& d) {
   d.searches.resize(fit);
 }
 
-schema::quantity amount(const value& container, const char* which, std::string_view name) { return pod::amount_of(container["resources"][which][name]); }
+schema::quantity amount(const value& container, const char* which, std::string_view name) {
+  return pod::amount_of(container["resources"][which][name]);
+}
 
 int oom_score(const value& pod, const value& container, const pod_settings& s) {
   auto qos = qos_class(pod);
-  bool critical = pod["spec"]["priority"].as_integer() >= 2'000'000'000 && pod["spec"]["priorityClassName"].as_string() == "system-node-critical";
+  bool critical = pod["spec"]["priority"].as_integer() >= 2'000'000'000 &&
+                  pod["spec"]["priorityClassName"].as_string() == "system-node-critical";
   if (critical || qos == "Guaranteed") return oom_guaranteed;
   if (qos == "BestEffort" || s.memory_bytes == 0) return oom_best_effort;
   auto capacity = static_cast<std::int64_t>(s.memory_bytes);
-  auto score = [&](const value& c) { return 1000 - 1000 * std::min(amount(c, "requests", "memory").value(), capacity) / capacity; };
+  auto score = [&](const value& c) {
+    return 1000 - 1000 * std::min(amount(c, "requests", "memory").value(), capacity) / capacity;
+  };
   auto own = score(container);
   if (is_sidecar(container)) {
     // A sidecar lives as long as its pod: not the first to go.
@@ -139,8 +150,12 @@ result<void> check_user(const value& pod, const value& container, const image_in
     return {};
   }
   if (!image.uid && !image.username.empty())
-    return fail(errc::invalid, fmt::format("container has runAsNonRoot and image has non-numeric user ({}), cannot verify user is non-root {}", image.username, where));
-  if (image.uid.value_or(0) == 0) return fail(errc::invalid, fmt::format("container has runAsNonRoot and image will run as root {}", where));
+    return fail(
+        errc::invalid,
+        fmt::format("container has runAsNonRoot and image has non-numeric user ({}), cannot verify user is non-root {}",
+                    image.username, where));
+  if (image.uid.value_or(0) == 0)
+    return fail(errc::invalid, fmt::format("container has runAsNonRoot and image will run as root {}", where));
   return {};
 }
 
@@ -148,15 +163,18 @@ seccomp_profile seccomp_of(const value& pod, const value& container, const pod_s
   auto& p = security(pod, container, "seccompProfile");
   auto type = p["type"].as_string();
   if (type == "RuntimeDefault") return {seccomp_kind::runtime_default, {}};
-  if (type == "Localhost") return {seccomp_kind::localhost, s.root + "/seccomp/" + std::string(p["localhostProfile"].as_string())};
+  if (type == "Localhost")
+    return {seccomp_kind::localhost, s.root + "/seccomp/" + std::string(p["localhostProfile"].as_string())};
   return {};
 }
 
 // CRI numbers signals by their names, alphabetically up to SIGXFSZ (api.proto, enum Signal).
 int signal_number(std::string_view name) {
-  static constexpr std::string_view names[] = {"SIGABRT", "SIGALRM", "SIGBUS", "SIGCHLD", "SIGCLD", "SIGCONT", "SIGFPE", "SIGHUP", "SIGILL", "SIGINT", "SIGIO", "SIGIOT",
-                                               "SIGKILL", "SIGPIPE", "SIGPOLL", "SIGPROF", "SIGPWR", "SIGQUIT", "SIGSEGV", "SIGSTKFLT", "SIGSTOP", "SIGSYS", "SIGTERM",
-                                               "SIGTRAP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGUSR1", "SIGUSR2", "SIGVTALRM", "SIGWINCH", "SIGXCPU", "SIGXFSZ"};
+  static constexpr std::string_view names[] = {
+      "SIGABRT", "SIGALRM",   "SIGBUS",  "SIGCHLD",   "SIGCLD",   "SIGCONT", "SIGFPE",  "SIGHUP",  "SIGILL",
+      "SIGINT",  "SIGIO",     "SIGIOT",  "SIGKILL",   "SIGPIPE",  "SIGPOLL", "SIGPROF", "SIGPWR",  "SIGQUIT",
+      "SIGSEGV", "SIGSTKFLT", "SIGSTOP", "SIGSYS",    "SIGTERM",  "SIGTRAP", "SIGTSTP", "SIGTTIN", "SIGTTOU",
+      "SIGURG",  "SIGUSR1",   "SIGUSR2", "SIGVTALRM", "SIGWINCH", "SIGXCPU", "SIGXFSZ"};
   for (std::size_t i = 0; i < std::size(names); ++i)
     if (names[i] == name) return static_cast<int>(i) + 1;
   constexpr int rtmin = 35, rtmax = 65;
@@ -166,11 +184,15 @@ int signal_number(std::string_view name) {
   return name == "SIGRTMIN" ? rtmin : name == "SIGRTMAX" ? rtmax : 0;
 }
 
-void add_security(const value& pod, const value& container, const image_info& image, const pod_settings& s, container_config& out) {
+void add_security(const value& pod, const value& container, const image_info& image, const pod_settings& s,
+                  container_config& out) {
   // As the kubelet hides them (pkg/securitycontext).
-  static const std::vector<std::string> masked = {"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-                                                  "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"};
-  static const std::vector<std::string> read_only = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
+  static const std::vector<std::string> masked = {
+      "/proc/asound",      "/proc/acpi",          "/proc/interrupts", "/proc/kcore",
+      "/proc/keys",        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+      "/proc/sched_debug", "/proc/scsi",          "/sys/firmware",    "/sys/devices/virtual/powercap"};
+  static const std::vector<std::string> read_only = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+                                                     "/proc/sysrq-trigger"};
   auto& sc = container["securityContext"];
   out.add_capabilities = texts_of(sc["capabilities"]["add"]);
   out.drop_capabilities = texts_of(sc["capabilities"]["drop"]);
@@ -200,8 +222,10 @@ text_map notes_of(const value& pod, const value& container, int restarts) {
   add(note_restart_count, std::to_string(restarts));
   add(note_message_path, std::string(container["terminationMessagePath"].as_string()));
   add(note_message_policy, std::string(container["terminationMessagePolicy"].as_string()));
-  if (auto& grace = pod["metadata"]["deletionGracePeriodSeconds"]; grace.is_integer()) add(note_deletion_grace, std::to_string(grace.as_integer()));
-  if (auto& grace = pod["spec"]["terminationGracePeriodSeconds"]; grace.is_integer()) add(note_pod_grace, std::to_string(grace.as_integer()));
+  if (auto& grace = pod["metadata"]["deletionGracePeriodSeconds"]; grace.is_integer())
+    add(note_deletion_grace, std::to_string(grace.as_integer()));
+  if (auto& grace = pod["spec"]["terminationGracePeriodSeconds"]; grace.is_integer())
+    add(note_pod_grace, std::to_string(grace.as_integer()));
   if (auto& hook = container["lifecycle"]["preStop"]; hook.is_object()) add(note_pre_stop, json::write(hook));
   if (!container["ports"].empty()) add(note_ports, json::write(container["ports"]));
   return out;
@@ -230,7 +254,8 @@ std::string_view qos_class(const value& pod) {
 
 std::string cgroup_parent(const value& pod) {
   auto qos = qos_class(pod);
-  return fmt::format("/kubepods{}/pod{}", qos == "Guaranteed" ? "" : "/" + lower(qos), pod["metadata"]["uid"].as_string());
+  return fmt::format("/kubepods{}/pod{}", qos == "Guaranteed" ? "" : "/" + lower(qos),
+                     pod["metadata"]["uid"].as_string());
 }
 
 std::string hostname_of(const value& pod) {
@@ -261,8 +286,10 @@ dns_settings parse_resolv_conf(std::string_view text) {
     if (words.size() < 2 || words[0].starts_with('#') || words[0].starts_with(';')) continue;
     auto rest = std::vector<std::string>(words.begin() + 1, words.end());
     if (words[0] == "nameserver") out.servers.push_back(words[1]);
-    if (words[0] == "search") out.searches = std::move(rest);  // the last one counts
-    else if (words[0] == "options") out.options = std::move(rest);
+    if (words[0] == "search")
+      out.searches = std::move(rest);  // the last one counts
+    else if (words[0] == "options")
+      out.options = std::move(rest);
   }
   std::erase(out.searches, ".");
   return out;
@@ -294,20 +321,26 @@ dns_settings dns_of(const value& pod, const pod_settings& s) {
   return out;
 }
 
-std::string hosts_file(const value& pod, const std::vector<std::string>& ips, const pod_settings& s, std::string_view node_hosts) {
+std::string hosts_file(const value& pod, const std::vector<std::string>& ips, const pod_settings& s,
+                       std::string_view node_hosts) {
   std::string out;
   if (is_host_network(pod)) {
     out = "# Kubernetes-managed hosts file (host network).\n";
     out += node_hosts;
   } else {
-    out = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\n"
-          "fe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n";
+    out =
+        "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost "
+        "ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\n"
+        "fe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n";
     auto host = hostname_of(pod), domain = domain_of(pod, s);
-    for (auto& ip : ips) out += domain.empty() ? fmt::format("{}\t{}\n", ip, host) : fmt::format("{}\t{}.{}\t{}\n", ip, host, domain, host);
+    for (auto& ip : ips)
+      out +=
+          domain.empty() ? fmt::format("{}\t{}\n", ip, host) : fmt::format("{}\t{}.{}\t{}\n", ip, host, domain, host);
   }
   auto& aliases = list_of(pod["spec"]["hostAliases"]);
   if (!aliases.empty()) out += "\n# Entries added by HostAliases.\n";
-  for (auto& a : aliases) out += fmt::format("{}\t{}\n", a["ip"].as_string(), fmt::join(texts_of(a["hostnames"]), "\t"));
+  for (auto& a : aliases)
+    out += fmt::format("{}\t{}\n", a["ip"].as_string(), fmt::join(texts_of(a["hostnames"]), "\t"));
   return out;
 }
 
@@ -321,14 +354,16 @@ sandbox_config make_sandbox_config(const value& pod, const pod_settings& s, std:
   out.attempt = attempt;
   if (!is_host_network(pod)) {
     out.hostname = hostname_of(pod);
-    if (auto domain = domain_of(pod, s); spec["setHostnameAsFQDN"].as_bool() && !domain.empty()) out.hostname += "." + domain;
+    if (auto domain = domain_of(pod, s); spec["setHostnameAsFQDN"].as_bool() && !domain.empty())
+      out.hostname += "." + domain;
   }
   out.log_directory = s.logs_of(pod);
   out.dns = dns_of(pod, s);
   for (auto& c : list_of(spec["containers"]))
     for (auto& p : list_of(c["ports"]))
-      out.ports.push_back({std::string(p["protocol"].as_string("TCP")), static_cast<int>(p["containerPort"].as_integer()), static_cast<int>(p["hostPort"].as_integer()),
-                           std::string(p["hostIP"].as_string())});
+      out.ports.push_back({std::string(p["protocol"].as_string("TCP")),
+                           static_cast<int>(p["containerPort"].as_integer()),
+                           static_cast<int>(p["hostPort"].as_integer()), std::string(p["hostIP"].as_string())});
   out.labels = map_of(m["labels"]);
   out.labels.emplace_back(std::string(label_pod_name), out.name);
   out.labels.emplace_back(std::string(label_pod_namespace), out.ns);
@@ -352,7 +387,8 @@ sandbox_config make_sandbox_config(const value& pod, const pod_settings& s, std:
   return out;
 }
 
-result<container_config> make_container_config(const value& pod, const value& container, container_parts parts, const pod_settings& s) {
+result<container_config> make_container_config(const value& pod, const value& container, container_parts parts,
+                                               const pod_settings& s) {
   KEDGE_CHECK(check_user(pod, container, parts.image));
   auto& m = pod["metadata"];
   container_config out;
@@ -365,8 +401,10 @@ result<container_config> make_container_config(const value& pod, const value& co
   out.working_dir = container["workingDir"].as_string();
   out.env = parts.env.all();
   out.mounts = std::move(parts.mounts);
-  out.labels = {{std::string(label_pod_name), std::string(m["name"].as_string())}, {std::string(label_pod_namespace), std::string(m["namespace"].as_string())},
-                {std::string(label_pod_uid), std::string(m["uid"].as_string())}, {std::string(label_container_name), out.name}};
+  out.labels = {{std::string(label_pod_name), std::string(m["name"].as_string())},
+                {std::string(label_pod_namespace), std::string(m["namespace"].as_string())},
+                {std::string(label_pod_uid), std::string(m["uid"].as_string())},
+                {std::string(label_container_name), out.name}};
   out.annotations = notes_of(pod, container, parts.restarts);
   out.log_path = fmt::format("{}/{}.log", out.name, parts.restarts);
   out.stdin_open = container["stdin"].as_bool();
@@ -389,7 +427,8 @@ result<int> port_of(const value& port, const value& container) {
     n = parse_int(name).value_or(-1);
     for (auto& p : list_of(container["ports"]))
       if (p["name"].as_string() == name) n = p["containerPort"].as_integer();
-    if (n < 0) return fail(errc::invalid, fmt::format("couldn't find port: {} in {}", name, container["name"].as_string()));
+    if (n < 0)
+      return fail(errc::invalid, fmt::format("couldn't find port: {} in {}", name, container["name"].as_string()));
   }
   if (n <= 0 || n > 65535) return fail(errc::invalid, fmt::format("invalid port number: {}", n));
   return static_cast<int>(n);

@@ -1,5 +1,5 @@
-// configs.h: a pod's specification as what the runtime is told: sandbox and containers, their resources, security, names, addresses
-// and hosts file. Pure.
+// configs.h: a pod's specification as what the runtime is told: sandbox and containers, their resources, security,
+// names, addresses and hosts file. Pure.
 #pragma once
 
 #include <string>
@@ -15,8 +15,8 @@ struct pod_settings {
   node_view node;
   std::string cluster_domain = "cluster.local";
   std::vector<std::string> cluster_dns;
-  dns_settings host_dns;                      // of the machine's resolv.conf
-  std::string root = "/var/lib/kubelet";      // pods' folders are below root/pods
+  dns_settings host_dns;                  // of the machine's resolv.conf
+  std::string root = "/var/lib/kubelet";  // pods' folders are below root/pods
   std::string logs = "/var/log/pods";
   std::string log_links = "/var/log/containers";
   std::string runtime = "containerd";
@@ -24,8 +24,8 @@ struct pod_settings {
   int pods_max = 110;
   json::value node_labels;
 
-  std::string folder_of(std::string_view uid) const;       // root/pods/<uid>
-  std::string logs_of(const json::value& pod) const;       // logs/<namespace>_<name>_<uid>
+  std::string folder_of(std::string_view uid) const;  // root/pods/<uid>
+  std::string logs_of(const json::value& pod) const;  // logs/<namespace>_<name>_<uid>
 };
 
 // "Guaranteed", "Burstable" or "BestEffort".
@@ -37,7 +37,8 @@ std::string domain_of(const json::value& pod, const pod_settings& s);  // "sub.n
 dns_settings dns_of(const json::value& pod, const pod_settings& s);
 dns_settings parse_resolv_conf(std::string_view text);
 // /etc/hosts of the pod's containers. `node_hosts`: the node's own, for pods with its network.
-std::string hosts_file(const json::value& pod, const std::vector<std::string>& ips, const pod_settings& s, std::string_view node_hosts);
+std::string hosts_file(const json::value& pod, const std::vector<std::string>& ips, const pod_settings& s,
+                       std::string_view node_hosts);
 
 sandbox_config make_sandbox_config(const json::value& pod, const pod_settings& s, std::uint32_t attempt);
 
@@ -50,7 +51,8 @@ struct container_parts {
   std::string process_target;  // of an ephemeral container: whose processes it sees
 };
 // Errors are those of CreateContainerConfigError.
-result<container_config> make_container_config(const json::value& pod, const json::value& container, container_parts parts, const pod_settings& s);
+result<container_config> make_container_config(const json::value& pod, const json::value& container,
+                                               container_parts parts, const pod_settings& s);
 
 // A port by number, or by its name among the container's ports.
 result<int> port_of(const json::value& port, const json::value& container);

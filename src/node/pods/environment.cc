@@ -19,7 +19,9 @@ const json::array& list_of(const value& v) {
   return all ? *all : none;
 }
 
-std::unexpected<error> missing(std::string_view kind, std::string_view name) { return fail(errc::not_found, fmt::format("{} \"{}\" not found", kind, name)); }
+std::unexpected<error> missing(std::string_view kind, std::string_view name) {
+  return fail(errc::not_found, fmt::format("{} \"{}\" not found", kind, name));
+}
 
 // The object of that name; null pointer: there is none, which is fine for one that is optional.
 result<const value*> object_named(const named_objects& all, const value& ref, std::string_view kind) {
@@ -78,7 +80,9 @@ std::string join_ips(const std::vector<std::string>& ips) { return join(ips, ","
 
 // metadata.labels['key'] → key; nullopt for another path.
 std::optional<std::string_view> subscript(std::string_view path, std::string_view of) {
-  if (!path.starts_with(of) || path.size() < of.size() + 4 || path.substr(of.size(), 2) != "['" || !path.ends_with("']")) return std::nullopt;
+  if (!path.starts_with(of) || path.size() < of.size() + 4 || path.substr(of.size(), 2) != "['" ||
+      !path.ends_with("']"))
+    return std::nullopt;
   return path.substr(of.size() + 2, path.size() - of.size() - 4);
 }
 
@@ -94,8 +98,10 @@ std::string lines_of(const value& map) {
 
 void variables::set(std::string_view name, std::string v) {
   auto [i, fresh] = at_.try_emplace(std::string(name), all_.size());
-  if (fresh) all_.emplace_back(std::string(name), std::move(v));
-  else all_[i->second].second = std::move(v);
+  if (fresh)
+    all_.emplace_back(std::string(name), std::move(v));
+  else
+    all_[i->second].second = std::move(v);
 }
 const std::string* variables::find(std::string_view name) const {
   auto i = at_.find(name);
@@ -130,10 +136,12 @@ object_names environment_needs(const value& container) {
   return out;
 }
 
-result<std::string> field_value(const value& pod, std::string_view path, const std::vector<std::string>& pod_ips, const node_view& node) {
+result<std::string> field_value(const value& pod, std::string_view path, const std::vector<std::string>& pod_ips,
+                                const node_view& node) {
   auto& m = pod["metadata"];
   auto first = [](const std::vector<std::string>& all) { return all.empty() ? std::string() : all.front(); };
-  if (path == "metadata.name" || path == "metadata.namespace" || path == "metadata.uid") return std::string(m[path.substr(9)].as_string());
+  if (path == "metadata.name" || path == "metadata.namespace" || path == "metadata.uid")
+    return std::string(m[path.substr(9)].as_string());
   if (path == "metadata.labels" || path == "metadata.annotations") return lines_of(m[path.substr(9)]);
   for (std::string_view map : {"metadata.labels", "metadata.annotations"})
     if (auto key = subscript(path, map)) return std::string(m[map.substr(9)][*key].as_string());
@@ -149,7 +157,8 @@ result<std::string> field_value(const value& pod, std::string_view path, const s
 result<std::string> resource_value(const value& container, const value& ref, const node_view& node) {
   auto text = ref["resource"].as_string();
   auto dot = text.find('.');
-  if (dot == std::string_view::npos) return fail(errc::invalid, fmt::format("unsupported container resource : {}", text));
+  if (dot == std::string_view::npos)
+    return fail(errc::invalid, fmt::format("unsupported container resource : {}", text));
   auto which = text.substr(0, dot), name = text.substr(dot + 1);
   auto& list = container["resources"][which];
   // As the kubelet: without a limit, what the node has; without a request, the limit when there is one.
@@ -200,8 +209,9 @@ std::vector<std::string> expand_all(const value& list, const variables& env) {
 namespace {
 
 // The value of one variable; nullopt: it is optional, and isn't there.
-result<std::optional<std::string>> value_from(const value& pod, const value& container, const value& from, const pod_objects& objects,
-                                              const std::vector<std::string>& ips, const node_view& node) {
+result<std::optional<std::string>> value_from(const value& pod, const value& container, const value& from,
+                                              const pod_objects& objects, const std::vector<std::string>& ips,
+                                              const node_view& node) {
   using found = std::optional<std::string>;
   if (auto& ref = from["fieldRef"]; ref.is_object()) {
     KEDGE_TRY(auto text, field_value(pod, ref["fieldPath"].as_string(), ips, node));
@@ -227,7 +237,8 @@ result<std::optional<std::string>> value_from(const value& pod, const value& con
     auto key = ref["key"].as_string();
     if (auto text = s.get(*object, key)) return found(std::move(text));
     if (ref["optional"].as_bool()) return found();
-    return fail(errc::not_found, fmt::format("couldn't find key {} in {} {}/{}", key, s.label, pod["metadata"]["namespace"].as_string(), ref["name"].as_string()));
+    return fail(errc::not_found, fmt::format("couldn't find key {} in {} {}/{}", key, s.label,
+                                             pod["metadata"]["namespace"].as_string(), ref["name"].as_string()));
   }
   return found(std::string());
 }
@@ -237,18 +248,21 @@ result<void> add_from(const value& from, const pod_objects& objects, variables& 
   const bool secret = from["secretRef"].is_object();
   auto& ref = from[secret ? "secretRef" : "configMapRef"];
   if (!ref.is_object()) return {};
-  KEDGE_TRY(auto* object, object_named(secret ? objects.secrets : objects.config_maps, ref, secret ? "secret" : "configmap"));
+  KEDGE_TRY(auto* object,
+            object_named(secret ? objects.secrets : objects.config_maps, ref, secret ? "secret" : "configmap"));
   if (!object) return {};
   auto* data = (*object)["data"].object();
   if (!data) return {};
   auto prefix = std::string(from["prefix"].as_string());
-  for (auto& [key, v] : *data) env.set(prefix + key, secret ? secret_value(*object, key).value_or("") : std::string(v.as_string()));
+  for (auto& [key, v] : *data)
+    env.set(prefix + key, secret ? secret_value(*object, key).value_or("") : std::string(v.as_string()));
   return {};
 }
 
 }  // namespace
 
-result<variables> make_environment(const value& pod, const value& container, const pod_objects& objects, const std::vector<std::string>& pod_ips, const node_view& node) {
+result<variables> make_environment(const value& pod, const value& container, const pod_objects& objects,
+                                   const std::vector<std::string>& pod_ips, const node_view& node) {
   variables env;
   auto services = service_variables(pod, objects.services);
   for (auto& from : list_of(container["envFrom"])) KEDGE_CHECK(add_from(from, objects, env));

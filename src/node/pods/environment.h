@@ -1,5 +1,5 @@
-// environment.h: a container's environment, and the $(NAME) of its command, arguments and paths: from the pod, the objects it names
-// and the services of its namespace. Pure; who calls fetches the objects first (needs_of).
+// environment.h: a container's environment, and the $(NAME) of its command, arguments and paths: from the pod, the
+// objects it names and the services of its namespace. Pure; who calls fetches the objects first (needs_of).
 #pragma once
 
 #include <map>
@@ -48,15 +48,16 @@ class variables {
 };
 
 // Errors are those of the waiting reason CreateContainerConfigError.
-result<variables> make_environment(const json::value& pod, const json::value& container, const pod_objects& objects, const std::vector<std::string>& pod_ips,
-                                  const node_view& node);
+result<variables> make_environment(const json::value& pod, const json::value& container, const pod_objects& objects,
+                                   const std::vector<std::string>& pod_ips, const node_view& node);
 
 // $(NAME) by `env`, or else `behind`; what isn't there stays, $$(NAME) is $(NAME).
 std::string expand(std::string_view text, const variables& env, const variables* behind = nullptr);
 std::vector<std::string> expand_all(const json::value& list, const variables& env);
 
 // The value of a fieldRef, as environment or file.
-result<std::string> field_value(const json::value& pod, std::string_view path, const std::vector<std::string>& pod_ips, const node_view& node);
+result<std::string> field_value(const json::value& pod, std::string_view path, const std::vector<std::string>& pod_ips,
+                                const node_view& node);
 // The value of a resourceFieldRef; `container` is the one it names, or that it stands in.
 result<std::string> resource_value(const json::value& container, const json::value& ref, const node_view& node);
 

@@ -29,13 +29,16 @@ std::string field_of(const value& pod, std::string_view container) {
 
 }  // namespace
 
-void pod_events::tell(const value& pod, std::string_view container, bool warning, std::string reason, std::string message) {
+void pod_events::tell(const value& pod, std::string_view container, bool warning, std::string reason,
+                      std::string message) {
   if (queue_.size() >= events_waiting_max) return;
   auto& m = pod["metadata"];
-  object about{{"kind", "Pod"}, {"namespace", m["namespace"]}, {"name", m["name"]}, {"uid", m["uid"]}, {"apiVersion", "v1"}};
+  object about{
+      {"kind", "Pod"}, {"namespace", m["namespace"]}, {"name", m["name"]}, {"uid", m["uid"]}, {"apiVersion", "v1"}};
   if (m["resourceVersion"].is_string()) about.set("resourceVersion", m["resourceVersion"]);
   if (auto field = field_of(pod, container); !field.empty()) about.set("fieldPath", std::move(field));
-  queue_.push_back({std::move(about), warning, std::move(reason), std::move(message), reactor::loop::current().wall_now()});
+  queue_.push_back(
+      {std::move(about), warning, std::move(reason), std::move(message), reactor::loop::current().wall_now()});
   changed_.set();
 }
 
@@ -77,7 +80,8 @@ task<void> pod_events::write(waiting w) {
     told_.erase(key);
     if (done.error().code != errc::not_found) co_return;
   }
-  auto name = fmt::format("{}.{:x}", w.about["name"].as_string(), static_cast<std::uint64_t>(w.when.time_since_epoch().count()));
+  auto name = fmt::format("{}.{:x}", w.about["name"].as_string(),
+                          static_cast<std::uint64_t>(w.when.time_since_epoch().count()));
   value event(object{{"apiVersion", "v1"},
                      {"kind", "Event"},
                      {"metadata", object{{"name", name}, {"namespace", ns}}},

@@ -40,7 +40,9 @@ class descriptor {
   int fd_;
 };
 
-std::unexpected<error> last_error(std::string_view what, const std::string& path) { return fail(os_error(errno, fmt::format("{} {}", what, path))); }
+std::unexpected<error> last_error(std::string_view what, const std::string& path) {
+  return fail(os_error(errno, fmt::format("{} {}", what, path)));
+}
 
 std::string parent_of(const std::string& path) {
   auto slash = path.find_last_of('/');
@@ -51,7 +53,7 @@ std::string first_part(const std::string& path) { return path.substr(0, path.fin
 bool holds(const std::string& folder, const std::vector<volume_file>& files) {
   for (auto& f : files) {
     auto path = folder + "/..data/" + f.path;
-    struct stat about {};
+    struct stat about{};
     if (::stat(path.c_str(), &about) != 0 || static_cast<std::uint64_t>(about.st_size) != f.bytes.size()) return false;
     auto text = crypto::read_file(path, f.bytes.size() + 1);
     if (!text || *text != f.bytes) return false;
@@ -59,7 +61,8 @@ bool holds(const std::string& folder, const std::vector<volume_file>& files) {
   // No more than these.
   std::size_t there = 0;
   std::error_code problem;
-  for (auto it = fs::recursive_directory_iterator(folder + "/..data/", problem); !problem && it != fs::recursive_directory_iterator(); it.increment(problem))
+  for (auto it = fs::recursive_directory_iterator(folder + "/..data/", problem);
+       !problem && it != fs::recursive_directory_iterator(); it.increment(problem))
     there += it->is_regular_file();
   return !problem && there == files.size();
 }
@@ -74,10 +77,12 @@ result<void> write_whole(const std::string& path, const volume_file& f, const ow
     at += static_cast<std::size_t>(n);
   }
   auto mode = f.mode;
-  if (f.owner && ::fchown(fd.get(), static_cast<uid_t>(*f.owner), static_cast<gid_t>(-1)) != 0) return last_error("chown", path);
+  if (f.owner && ::fchown(fd.get(), static_cast<uid_t>(*f.owner), static_cast<gid_t>(-1)) != 0)
+    return last_error("chown", path);
   if (who.group) {
     // fsGroup's members may read what the owner may.
-    if (::fchown(fd.get(), static_cast<uid_t>(-1), static_cast<gid_t>(*who.group)) != 0) return last_error("chown", path);
+    if (::fchown(fd.get(), static_cast<uid_t>(-1), static_cast<gid_t>(*who.group)) != 0)
+      return last_error("chown", path);
     mode |= 0440;
   }
   if (::fchmod(fd.get(), mode & 07777) != 0) return last_error("chmod", path);
@@ -96,8 +101,9 @@ std::string fresh_name() {
 // Removes `name` in `at` with what is in it, on the one file system `device`.
 result<void> remove_in(int at, const char* name, dev_t device, int depth) {
   if (depth > depth_max) return fail(errc::too_large, fmt::format("{} is too deep to be removed", name));
-  struct stat about {};
-  if (::fstatat(at, name, &about, AT_SYMLINK_NOFOLLOW) != 0) return errno == ENOENT ? result<void>() : last_error("stat", name);
+  struct stat about{};
+  if (::fstatat(at, name, &about, AT_SYMLINK_NOFOLLOW) != 0)
+    return errno == ENOENT ? result<void>() : last_error("stat", name);
   if (about.st_dev != device) return fail(errc::unavailable, fmt::format("{} is still mounted", name));
   if (!S_ISDIR(about.st_mode)) {
     if (::unlinkat(at, name, 0) != 0 && errno != ENOENT) return last_error("remove", name);
@@ -146,17 +152,17 @@ std::vector<std::string> mounts_below(const std::string& folder) {
 }
 
 int open_beneath(int at, const std::string& path, std::uint64_t flags) {
-  struct open_how how {};
+  struct open_how how{};
   how.flags = flags | O_CLOEXEC;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
   return static_cast<int>(::syscall(SYS_openat2, at, path.c_str(), &how, sizeof how));
 }
 
-// Group and mode of what was opened, and of what is in it. Containers may exchange names for links meanwhile: what is changed is what was
-// looked at, by its descriptor (CVE-2021-25741's like).
+// Group and mode of what was opened, and of what is in it. Containers may exchange names for links meanwhile: what is
+// changed is what was looked at, by its descriptor (CVE-2021-25741's like).
 result<void> give_opened(const descriptor& it, const char* name, gid_t group, bool only_readable, int depth) {
   if (depth > depth_max) return fail(errc::too_large, fmt::format("{} is too deep", name));
-  struct stat about {};
+  struct stat about{};
   if (::fstat(it.get(), &about) != 0) return last_error("stat", name);
   if (::fchownat(it.get(), "", static_cast<uid_t>(-1), group, AT_EMPTY_PATH) != 0) return last_error("chown", name);
   if (S_ISLNK(about.st_mode)) return {};
@@ -177,7 +183,10 @@ result<void> give_opened(const descriptor& it, const char* name, gid_t group, bo
     if (n == "." || n == "..") continue;
     descriptor inner(::openat(::dirfd(list), entry->d_name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
     if (!inner && errno == ENOENT) continue;
-    if (out = inner ? give_opened(inner, entry->d_name, group, only_readable, depth + 1) : last_error("open", entry->d_name); !out) break;
+    if (out = inner ? give_opened(inner, entry->d_name, group, only_readable, depth + 1)
+                    : last_error("open", entry->d_name);
+        !out)
+      break;
   }
   ::closedir(list);
   return out;
@@ -217,9 +226,11 @@ result<bool> write_atomically(const std::string& folder, const std::vector<volum
     auto link = folder + "/" + name;
     if (::symlink(("..data/" + name).c_str(), link.c_str()) != 0 && errno != EEXIST) return last_error("link", link);
   }
-  for (auto it = fs::directory_iterator(folder, problem); !problem && it != fs::directory_iterator(); it.increment(problem)) {
+  for (auto it = fs::directory_iterator(folder, problem); !problem && it != fs::directory_iterator();
+       it.increment(problem)) {
     auto name = it->path().filename().string();
-    if (name.starts_with("..") ? name != "..data" && name != fresh : !std::binary_search(names.begin(), names.end(), name))
+    if (name.starts_with("..") ? name != "..data" && name != fresh
+                               : !std::binary_search(names.begin(), names.end(), name))
       (void)remove_tree(it->path().string());
   }
   return true;
@@ -228,8 +239,10 @@ result<bool> write_atomically(const std::string& folder, const std::vector<volum
 result<void> give_to_group(const std::string& folder, const ownership& who) {
   if (!who.group) return {};
   auto group = static_cast<gid_t>(*who.group);
-  struct stat about {};
-  if (who.only_on_mismatch && ::stat(folder.c_str(), &about) == 0 && about.st_gid == group && (about.st_mode & (S_ISGID | 0060)) == (S_ISGID | 0060)) return {};
+  struct stat about{};
+  if (who.only_on_mismatch && ::stat(folder.c_str(), &about) == 0 && about.st_gid == group &&
+      (about.st_mode & (S_ISGID | 0060)) == (S_ISGID | 0060))
+    return {};
   descriptor top(::open(folder.c_str(), O_PATH | O_CLOEXEC));
   return top ? give_opened(top, folder.c_str(), group, who.only_readable, 0) : last_error("open", folder);
 }
@@ -253,7 +266,7 @@ result<void> mount_subpath(const std::string& volume, const std::string& inside,
   descriptor root(::open(volume.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root) return last_error("open", volume);
   if (::faccessat(root.get(), inside.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT) {
-    struct stat about {};
+    struct stat about{};
     if (::fstat(root.get(), &about) != 0) return last_error("stat", volume);
     // Part by part, each opened beneath the volume.
     std::string done;
@@ -272,7 +285,7 @@ result<void> mount_subpath(const std::string& volume, const std::string& inside,
   }
   descriptor what(open_beneath(root.get(), inside, O_PATH));
   if (!what) return last_error("open", inside);
-  struct stat about {};
+  struct stat about{};
   if (::fstat(what.get(), &about) != 0) return last_error("stat", inside);
   if (is_mount_point(target)) return {};
   KEDGE_CHECK(crypto::make_folder(parent_of(target), 0750));
@@ -283,29 +296,40 @@ result<void> mount_subpath(const std::string& volume, const std::string& inside,
     if (!file) return last_error("create", target);
   }
   auto from = fmt::format("/proc/self/fd/{}", what.get());
-  if (::mount(from.c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0) return last_error("mount", inside);
+  if (::mount(from.c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
+    return last_error("mount", inside);
   return {};
 }
 
 result<void> remove_tree(const std::string& folder) {
-  struct stat about {};
+  struct stat about{};
   if (::lstat(folder.c_str(), &about) != 0) return errno == ENOENT ? result<void>() : last_error("stat", folder);
   return remove_in(AT_FDCWD, folder.c_str(), about.st_dev, 0);
 }
 
 result<void> remove_pod_folder(const std::string& folder) {
   for (auto& m : mounts_below(folder))
-    if (::umount2(m.c_str(), UMOUNT_NOFOLLOW) != 0 && errno == EBUSY) ::umount2(m.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH);
+    if (::umount2(m.c_str(), UMOUNT_NOFOLLOW) != 0 && errno == EBUSY)
+      ::umount2(m.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH);
   return remove_tree(folder);
 }
 
 result<void> check_host_path(const std::string& path, std::string_view type) {
-  struct stat about {};
+  struct stat about{};
   bool there = ::stat(path.c_str(), &about) == 0;
   auto refuse = [&](std::string_view what) {
     if (!there)
-      return fail(errc::not_found, fmt::format("hostPath type check failed, {} is not {}, unable to determine its type: path \"{}\" does not exist", path, what, path));
-    auto is = S_ISDIR(about.st_mode) ? "directory" : S_ISREG(about.st_mode) ? "file" : S_ISSOCK(about.st_mode) ? "socket" : S_ISCHR(about.st_mode) ? "character device" : S_ISBLK(about.st_mode) ? "block device" : "unknown";
+      return fail(
+          errc::not_found,
+          fmt::format(
+              "hostPath type check failed, {} is not {}, unable to determine its type: path \"{}\" does not exist",
+              path, what, path));
+    auto is = S_ISDIR(about.st_mode)    ? "directory"
+              : S_ISREG(about.st_mode)  ? "file"
+              : S_ISSOCK(about.st_mode) ? "socket"
+              : S_ISCHR(about.st_mode)  ? "character device"
+              : S_ISBLK(about.st_mode)  ? "block device"
+                                        : "unknown";
     return fail(errc::invalid, fmt::format("hostPath type check failed: {} is not {}, it's a {}", path, what, is));
   };
   if (type.empty()) return {};
@@ -334,15 +358,18 @@ void remove_cgroups(const std::string& parent) {
   std::error_code problem;
   auto remove_all = [](auto& self, const fs::path& folder) -> void {
     std::error_code ignored;
-    for (auto it = fs::directory_iterator(folder, ignored); !ignored && it != fs::directory_iterator(); it.increment(ignored))
+    for (auto it = fs::directory_iterator(folder, ignored); !ignored && it != fs::directory_iterator();
+         it.increment(ignored))
       if (std::error_code e; it->is_directory(e) && !it->is_symlink(e)) self(self, it->path());
     ::rmdir(folder.c_str());
   };
   const std::string root = "/sys/fs/cgroup";
   remove_all(remove_all, root + parent);  // v2
-  for (auto it = fs::directory_iterator(root, problem); !problem && it != fs::directory_iterator(); it.increment(problem)) {
+  for (auto it = fs::directory_iterator(root, problem); !problem && it != fs::directory_iterator();
+       it.increment(problem)) {
     std::error_code e;
-    if (it->is_directory(e) && !it->is_symlink(e) && fs::exists(it->path().string() + parent, e)) remove_all(remove_all, it->path().string() + parent);
+    if (it->is_directory(e) && !it->is_symlink(e) && fs::exists(it->path().string() + parent, e))
+      remove_all(remove_all, it->path().string() + parent);
   }
 }
 

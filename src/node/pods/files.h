@@ -1,4 +1,5 @@
-// files.h: what is done in a pod's folder. Blocking, through offload. Each may be done twice: what is there already stays.
+// files.h: what is done in a pod's folder. Blocking, through offload. Each may be done twice: what is there already
+// stays.
 #pragma once
 
 #include <optional>
@@ -39,8 +40,8 @@ result<void> give_to_group(const std::string& folder, const ownership& who);
 bool is_mount_point(const std::string& path);
 // A tmpfs; success when one is there.
 result<void> mount_tmpfs(const std::string& path, std::uint64_t size_bytes);
-// `inside` (relative) of `volume`, never out of it whatever links say, mounted at `target`, so that what is there can't be exchanged
-// under a container. It is made when it isn't there.
+// `inside` (relative) of `volume`, never out of it whatever links say, mounted at `target`, so that what is there can't
+// be exchanged under a container. It is made when it isn't there.
 result<void> mount_subpath(const std::string& volume, const std::string& inside, const std::string& target);
 
 // Ends all mounts in `folder`, then removes it with what is in it; never through a mount that is still there.

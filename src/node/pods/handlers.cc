@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include "base/kubernetes_version.h"
+#include "base/protobuf_wire.h"
 #include "base/strings.h"
 #include "net/grpc.h"
 #include "net/http/client.h"
 #include "node/limits.h"
 #include "node/pods/configs.h"
-#include "base/protobuf_wire.h"
 #include "reactor/sync.h"
 
 namespace kedge::node {
@@ -38,7 +38,9 @@ std::vector<std::string> words_of(const value& list) {
 struct http_question {
   std::string host, scheme, path;
   int port = 0;
-  std::string url() const { return fmt::format("{}://{}{}", scheme, reactor::endpoint{host, static_cast<std::uint16_t>(port)}.text(), path); }
+  std::string url() const {
+    return fmt::format("{}://{}{}", scheme, reactor::endpoint{host, static_cast<std::uint16_t>(port)}.text(), path);
+  }
 };
 
 result<http_question> question_of(const value& http, const value& container, const handler_target& at) {
@@ -63,8 +65,10 @@ net::http::client_request request_of(const http_question& q, const value& http, 
       auto name = std::string(h["name"].as_string());
       has_agent |= iequals(name, "user-agent");
       has_accept |= iequals(name, "accept");
-      if (iequals(name, "host")) r.authority = h["value"].as_string();
-      else r.headers.add(name, std::string(h["value"].as_string()));
+      if (iequals(name, "host"))
+        r.authority = h["value"].as_string();
+      else
+        r.headers.add(name, std::string(h["value"].as_string()));
     }
   if (!has_agent) r.headers.add("User-Agent", std::string(agent));
   if (!has_accept) r.headers.add("Accept", "*/*");
@@ -108,7 +112,9 @@ task<probe_outcome> probe_http(const value& http, const value& container, const 
   for (int hop = 0;; ++hop) {
     auto answer = co_await reactor::with_deadline(ask(client, request_of(*q, http, kube_probe_agent("probe"))), until);
     if (!answer) {
-      auto text = answer.error().code == errc::timeout ? std::string("context deadline exceeded (Client.Timeout exceeded while awaiting headers)") : dial_text(*q, answer.error());
+      auto text = answer.error().code == errc::timeout
+                      ? std::string("context deadline exceeded (Client.Timeout exceeded while awaiting headers)")
+                      : dial_text(*q, answer.error());
       co_return probe_outcome{.result = probe_result::failure, .output = fmt::format("Get \"{}\": {}", first, text)};
     }
     bool redirect = answer->status >= 300 && answer->status < 400 && !answer->location.empty();
@@ -119,23 +125,32 @@ task<probe_outcome> probe_http(const value& http, const value& container, const 
     if (redirect && hop < redirects_max) {
       auto there = net::http::parse_url(answer->location, any_tls());
       if (!there || (there->first.at.address != q->host && there->first.host != q->host))
-        co_return probe_outcome{.result = probe_result::success, .output = fmt::format("Probe terminated redirects, Response body: {}", ""), .warned = true};
+        co_return probe_outcome{.result = probe_result::success,
+                                .output = fmt::format("Probe terminated redirects, Response body: {}", ""),
+                                .warned = true};
       q->port = there->first.at.port;
       q->scheme = there->first.tls ? "https" : "http";
       q->path = there->second;
       continue;
     }
-    if (answer->status >= 200 && answer->status < 400) co_return probe_outcome{.result = probe_result::success, .output = {}};
-    co_return probe_outcome{.result = probe_result::failure, .output = fmt::format("HTTP probe failed with statuscode: {}", answer->status)};
+    if (answer->status >= 200 && answer->status < 400)
+      co_return probe_outcome{.result = probe_result::success, .output = {}};
+    co_return probe_outcome{.result = probe_result::failure,
+                            .output = fmt::format("HTTP probe failed with statuscode: {}", answer->status)};
   }
 }
 
 task<probe_outcome> probe_tcp(const value& tcp, const value& container, const handler_target& at, duration within) {
   auto port = port_of(tcp["port"], container);
   if (!port) co_return probe_outcome{.result = probe_result::unknown, .output = port.error().message, .errored = true};
-  http_question q{.host = tcp["host"].as_string().empty() ? at.pod_ip : std::string(tcp["host"].as_string()), .scheme = {}, .path = {}, .port = *port};
+  http_question q{.host = tcp["host"].as_string().empty() ? at.pod_ip : std::string(tcp["host"].as_string()),
+                  .scheme = {},
+                  .path = {},
+                  .port = *port};
   net::http::client client(at.network);
-  auto made = co_await reactor::with_deadline(client.connect({.at = {q.host, static_cast<std::uint16_t>(q.port)}, .host = {}}), reactor::loop::current().now() + within);
+  auto made =
+      co_await reactor::with_deadline(client.connect({.at = {q.host, static_cast<std::uint16_t>(q.port)}, .host = {}}),
+                                      reactor::loop::current().now() + within);
   if (made) co_return probe_outcome{.result = probe_result::success, .output = {}};
   co_return probe_outcome{.result = probe_result::failure, .output = dial_text(q, made.error())};
 }
@@ -147,12 +162,14 @@ task<probe_outcome> probe_grpc(const value& grpc, const handler_target& at, dura
   wire::writer w;
   w.text(1, grpc["service"].as_string());
   net::grpc::channel channel(net::http::target{.at = {at.pod_ip, port}, .host = {}});
-  auto answer = co_await reactor::with_deadline(channel.unary("/grpc.health.v1.Health/Check", w.take()), reactor::loop::current().now() + within);
+  auto answer = co_await reactor::with_deadline(channel.unary("/grpc.health.v1.Health/Check", w.take()),
+                                                reactor::loop::current().now() + within);
   if (!answer) {
     auto where = reactor::endpoint{at.pod_ip, port}.text();
     auto code = answer.error().code;
     auto text = code == errc::timeout || code == errc::refused
-                    ? fmt::format("timeout: failed to connect service \"{}\" within {}: context deadline exceeded", where, format_duration(within))
+                    ? fmt::format("timeout: failed to connect service \"{}\" within {}: context deadline exceeded",
+                                  where, format_duration(within))
                     : fmt::format("error: health rpc probe failed: {}", answer.error().message);
     co_return probe_outcome{.result = probe_result::failure, .output = std::move(text)};
   }
@@ -161,7 +178,9 @@ task<probe_outcome> probe_grpc(const value& grpc, const handler_target& at, dura
   while (r.next())
     if (r.field() == 1) status = r.number();
   if (status == 1) co_return probe_outcome{.result = probe_result::success, .output = {}};
-  co_return probe_outcome{.result = probe_result::failure, .output = fmt::format("service unhealthy (responded with \"{}\")", states[status < 4 ? status : 0])};
+  co_return probe_outcome{
+      .result = probe_result::failure,
+      .output = fmt::format("service unhealthy (responded with \"{}\")", states[status < 4 ? status : 0])};
 }
 
 std::vector<std::string> expanded(const value& command, const value& container) {
@@ -172,13 +191,18 @@ std::vector<std::string> expanded(const value& command, const value& container) 
   return expand_all(command, env);
 }
 
-task<probe_outcome> probe_exec(const value& exec, const value& container, const handler_target& at, duration within, pod_runtime& runtime) {
+task<probe_outcome> probe_exec(const value& exec, const value& container, const handler_target& at, duration within,
+                               pod_runtime& runtime) {
   auto command = expanded(exec["command"], container);
   auto seconds = std::chrono::duration_cast<std::chrono::seconds>(within).count();
   auto done = co_await runtime.exec(at.container_id, command, seconds);
-  if (!done && (done.error().code == errc::timeout || done.error().message.contains("timed out") || done.error().message.contains("DeadlineExceeded")))
-    co_return probe_outcome{.result = probe_result::failure, .output = fmt::format("command timed out: {} timed out after {}", quote(join(command, " ")), format_duration(within))};
-  if (!done) co_return probe_outcome{.result = probe_result::unknown, .output = rpc_text(done.error()), .errored = true};
+  if (!done && (done.error().code == errc::timeout || done.error().message.contains("timed out") ||
+                done.error().message.contains("DeadlineExceeded")))
+    co_return probe_outcome{.result = probe_result::failure,
+                            .output = fmt::format("command timed out: {} timed out after {}", quote(join(command, " ")),
+                                                  format_duration(within))};
+  if (!done)
+    co_return probe_outcome{.result = probe_result::unknown, .output = rpc_text(done.error()), .errored = true};
   if (done->exit_code == 0) co_return probe_outcome{.result = probe_result::success, .output = {}};
   auto output = done->out + done->err;
   if (output.size() > probe_output_max) output.resize(probe_output_max);
@@ -203,7 +227,8 @@ task<result<void>> run_hook(value handler, value container, handler_target at, p
     if (done.exit_code == 0) co_return result<void>();
     auto output = done.out + done.err;
     if (output.size() > probe_output_max) output.resize(probe_output_max);
-    co_return fail(errc::internal, fmt::format("command '{}' exited with {}: {}", join(command, " "), done.exit_code, output));
+    co_return fail(errc::internal,
+                   fmt::format("command '{}' exited with {}: {}", join(command, " "), done.exit_code, output));
   }
   if (auto& http = handler["httpGet"]; http.is_object()) {
     KEDGE_CO_TRY(auto q, question_of(http, container, at));
@@ -211,14 +236,17 @@ task<result<void>> run_hook(value handler, value container, handler_target at, p
     auto answer = co_await ask(client, request_of(q, http, kube_probe_agent("lifecycle")));
     if (!answer) co_return fail(std::move(answer).error());
     // As the kubelet: any answer will do, but for an error of the server's.
-    if (answer->status < 200 || answer->status >= 400) co_return fail(errc::internal, fmt::format("HTTP lifecycle hook ({}) failed with status {}", q.url(), answer->status));
+    if (answer->status < 200 || answer->status >= 400)
+      co_return fail(errc::internal,
+                     fmt::format("HTTP lifecycle hook ({}) failed with status {}", q.url(), answer->status));
     co_return result<void>();
   }
   if (auto& sleep = handler["sleep"]; sleep.is_object()) {
     co_await reactor::sleep_for(std::chrono::seconds(std::max<std::int64_t>(sleep["seconds"].as_integer(), 0)));
     co_return result<void>();
   }
-  if (handler["tcpSocket"].is_object()) co_return result<void>();  // allowed for old objects' sake; nothing is done for it
+  if (handler["tcpSocket"].is_object())
+    co_return result<void>();  // allowed for old objects' sake; nothing is done for it
   co_return fail(errc::invalid, "invalid handler");
 }
 

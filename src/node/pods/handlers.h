@@ -1,4 +1,5 @@
-// handlers.h: what a probe or a lifecycle hook does once: run a command in the container, ask over HTTP or gRPC, connect, or sleep.
+// handlers.h: what a probe or a lifecycle hook does once: run a command in the container, ask over HTTP or gRPC,
+// connect, or sleep.
 #pragma once
 
 #include <string>
@@ -10,15 +11,15 @@ namespace kedge::node {
 
 struct handler_target {
   std::string container_id;
-  std::string pod_ip;            // the host where a handler names none
+  std::string pod_ip;                   // the host where a handler names none
   reactor::network* network = nullptr;  // null: this machine's
 };
 
 struct probe_outcome {
   probe_result result = probe_result::unknown;
-  std::string output;   // of a failure, in the kubelet's words
-  bool warned = false;  // a success of which something is to be said
-  bool errored = false; // it couldn't be tried: says nothing about the container
+  std::string output;    // of a failure, in the kubelet's words
+  bool warned = false;   // a success of which something is to be said
+  bool errored = false;  // it couldn't be tried: says nothing about the container
 };
 
 // One try of container[`probe`], within its own timeout.

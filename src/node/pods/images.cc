@@ -20,7 +20,8 @@ std::string registry_of(std::string_view image) {
   auto slash = image.find('/');
   if (slash == std::string_view::npos) return "index.docker.io";
   auto first = image.substr(0, slash);
-  if (first.contains('.') || first.contains(':') || first == "localhost") return std::string(first == "docker.io" ? "index.docker.io" : first);
+  if (first.contains('.') || first.contains(':') || first == "localhost")
+    return std::string(first == "docker.io" ? "index.docker.io" : first);
   return "index.docker.io";
 }
 
@@ -40,8 +41,11 @@ bool fits(std::string_view key, std::string_view image) {
 }
 
 image_credentials credentials_of(std::string_view server, const value& entry) {
-  image_credentials c{.username = std::string(entry["username"].as_string()), .password = std::string(entry["password"].as_string()), .auth = {},
-                      .server_address = std::string(server), .identity_token = std::string(entry["identitytoken"].as_string())};
+  image_credentials c{.username = std::string(entry["username"].as_string()),
+                      .password = std::string(entry["password"].as_string()),
+                      .auth = {},
+                      .server_address = std::string(server),
+                      .identity_token = std::string(entry["identitytoken"].as_string())};
   if (auto both = unbase64(entry["auth"].as_string()); both && c.username.empty()) {
     auto colon = both->find(':');
     if (colon != std::string::npos) {
@@ -71,7 +75,9 @@ std::vector<image_credentials> credentials_for(std::string_view image, const std
       for (auto& [key, entry] : *all)
         if (fits(key, image)) found.emplace_back(key.size(), credentials_of(key, entry));
   }
-  std::sort(found.begin(), found.end(), [](auto& a, auto& b) { return a.first != b.first ? a.first > b.first : a.second.username < b.second.username; });
+  std::sort(found.begin(), found.end(), [](auto& a, auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second.username < b.second.username;
+  });
   std::vector<image_credentials> out;
   for (auto& [length, c] : found) out.push_back(std::move(c));
   return out;
@@ -101,7 +107,8 @@ task<std::expected<image_info, image_puller::failed>> image_puller::ensure(value
     co_return std::unexpected(failed{{"ImageInspectError", text}, now() + image_retry_first});
   }
   if (*found && policy != "Always") {
-    tell(false, "Pulled", fmt::format("Container image \"{}\" already present on machine and can be accessed by the pod", image));
+    tell(false, "Pulled",
+         fmt::format("Container image \"{}\" already present on machine and can be accessed by the pod", image));
     co_return **std::move(found);
   }
   if (policy == "Never") {
@@ -113,14 +120,16 @@ task<std::expected<image_info, image_puller::failed>> image_puller::ensure(value
   if (auto a = attempts_.find(key); a != attempts_.end() && a->second.pause.lasts(a->second.failed_at, now())) {
     auto text = fmt::format("Back-off pulling image \"{}\"", image);
     tell(false, "BackOff", text);
-    co_return std::unexpected(failed{{"ImagePullBackOff", text + ": " + a->second.error}, a->second.pause.until(a->second.failed_at)});
+    co_return std::unexpected(
+        failed{{"ImagePullBackOff", text + ": " + a->second.error}, a->second.pause.until(a->second.failed_at)});
   }
   auto pulled = co_await pull(pod, image, tell);
   if (pulled) {
     attempts_.erase(key);
     co_return pulled;
   }
-  if (attempts_.size() >= image_attempts_max) std::erase_if(attempts_, [&](auto& one) { return one.second.pause.is_old(now()); });
+  if (attempts_.size() >= image_attempts_max)
+    std::erase_if(attempts_, [&](auto& one) { return one.second.pause.is_old(now()); });
   if (attempts_.size() >= image_attempts_max) attempts_.clear();
   auto& a = attempts_[key];
   a.failed_at = now();
@@ -131,7 +140,8 @@ task<std::expected<image_info, image_puller::failed>> image_puller::ensure(value
   co_return pulled;
 }
 
-task<std::expected<image_info, image_puller::failed>> image_puller::pull(const value& pod, std::string image, teller& tell) {
+task<std::expected<image_info, image_puller::failed>> image_puller::pull(const value& pod, std::string image,
+                                                                         teller& tell) {
   tell(false, "Pulling", fmt::format("Pulling image \"{}\"", image));
   auto began = reactor::loop::current().now();
   auto secrets = co_await secrets_of(pod);
@@ -149,7 +159,9 @@ task<std::expected<image_info, image_puller::failed>> image_puller::pull(const v
   if (!info || !*info) info = co_await runtime_.image(name);
   if (!info || !*info) co_return std::unexpected(failed{{"ErrImagePull", "the image was pulled, and isn't there"}, {}});
   auto took = format_duration(std::chrono::floor<std::chrono::milliseconds>(reactor::loop::current().now() - began));
-  tell(false, "Pulled", fmt::format("Successfully pulled image \"{}\" in {} ({} including waiting). Image size: {} bytes.", image, took, took, (*info)->size_bytes));
+  tell(false, "Pulled",
+       fmt::format("Successfully pulled image \"{}\" in {} ({} including waiting). Image size: {} bytes.", image, took,
+                   took, (*info)->size_bytes));
   co_return **std::move(info);
 }
 

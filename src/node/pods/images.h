@@ -17,7 +17,9 @@ namespace kedge::node {
 class growing_pause {
  public:
   // Whether something that ended at `since` may begin again only later than `now`; then `until` says when.
-  bool lasts(wall_time since, wall_time now) const { return pause_ > duration(0) && !is_old(since) && now < since + pause_; }
+  bool lasts(wall_time since, wall_time now) const {
+    return pause_ > duration(0) && !is_old(since) && now < since + pause_;
+  }
   wall_time until(wall_time since) const { return since + pause_; }
   duration length() const { return pause_; }
   // It begins again; the next time there is a longer pause.
@@ -35,7 +37,8 @@ class growing_pause {
 
 // "busybox" → "busybox:latest".
 std::string with_tag(std::string_view image);
-// What a registry of `image` is asked with, of a Secret of type dockerconfigjson or dockercfg; those that fit best first.
+// What a registry of `image` is asked with, of a Secret of type dockerconfigjson or dockercfg; those that fit best
+// first.
 std::vector<image_credentials> credentials_for(std::string_view image, const std::vector<json::value>& secrets);
 
 class image_puller {

@@ -27,7 +27,10 @@ std::string name_of_pod(const value& pod) {
 
 // What a sandbox tells of a pod that is known nowhere else.
 value pod_of(const sandbox_info& s) {
-  return object{{"apiVersion", "v1"}, {"kind", "Pod"}, {"metadata", object{{"name", s.name}, {"namespace", s.ns}, {"uid", s.uid}}}, {"spec", object{}}};
+  return object{{"apiVersion", "v1"},
+                {"kind", "Pod"},
+                {"metadata", object{{"name", s.name}, {"namespace", s.ns}, {"uid", s.uid}}},
+                {"spec", object{}}};
 }
 
 }  // namespace
@@ -58,7 +61,9 @@ void pod_manager::changed(value pod) {
     mirrors_[name] = kept;
     mirrors_changed_.set();
     for (auto& [id, e] : entries_)
-      if (wanted_static_.contains(id) && name_of_pod(*e->worker->pod()) == name && (*kept)["metadata"]["annotations"][note_config_mirror].as_string() == id) e->worker->mirror(kept);
+      if (wanted_static_.contains(id) && name_of_pod(*e->worker->pod()) == name &&
+          (*kept)["metadata"]["annotations"][note_config_mirror].as_string() == id)
+        e->worker->mirror(kept);
     return;
   }
   if (auto known = entries_.find(uid); known != entries_.end()) {
@@ -73,7 +78,8 @@ void pod_manager::changed(value pod) {
   if (!was_admitted(pod) && !is_being_deleted(pod)) {
     std::vector<std::shared_ptr<const value>> others;
     for (auto& [id, e] : entries_)
-      if (!e->worker->has_ended() && !is_terminal_phase(e->worker->status()["phase"].as_string())) others.push_back(e->worker->pod());
+      if (!e->worker->has_ended() && !is_terminal_phase(e->worker->status()["phase"].as_string()))
+        others.push_back(e->worker->pod());
     refused = why_not_admitted(pod, others, parts_.settings);
   }
   auto& e = add(std::move(pod), false);
@@ -90,7 +96,8 @@ void pod_manager::removed(const value& pod) {
     mirrors_changed_.set();
     return;
   }
-  if (auto known = entries_.find(uid_of(pod)); known != entries_.end() && !known->second->is_done) known->second->worker->gone();
+  if (auto known = entries_.find(uid_of(pod)); known != entries_.end() && !known->second->is_done)
+    known->second->worker->gone();
 }
 
 void pod_manager::listed(std::vector<value> pods) {
@@ -113,7 +120,8 @@ void pod_manager::static_pods(std::vector<value> pods) {
   std::map<std::string, value, std::less<>> now;
   for (auto& p : pods) now.insert_or_assign(uid_of(p), std::move(p));
   for (auto& [uid, pod] : wanted_static_)
-    if (auto e = entries_.find(uid); !now.contains(uid) && e != entries_.end() && !e->second->is_done) e->second->worker->gone();
+    if (auto e = entries_.find(uid); !now.contains(uid) && e != entries_.end() && !e->second->is_done)
+      e->second->worker->gone();
   wanted_static_ = std::move(now);
   static_read_ = true;
   mirrors_changed_.set();
@@ -124,7 +132,8 @@ void pod_manager::static_pods(std::vector<value> pods) {
 void pod_manager::begin_static() {
   for (auto& [uid, pod] : wanted_static_) {
     auto name = name_of_pod(pod);
-    bool waits = std::any_of(entries_.begin(), entries_.end(), [&](auto& e) { return e.first == uid || name_of_pod(*e.second->worker->pod()) == name; });
+    bool waits = std::any_of(entries_.begin(), entries_.end(),
+                             [&](auto& e) { return e.first == uid || name_of_pod(*e.second->worker->pod()) == name; });
     if (waits || entries_.size() >= workers_max) continue;
     auto& e = add(pod, false);
     if (auto m = mirrors_.find(name); m != mirrors_.end()) e.worker->mirror(m->second);
@@ -149,7 +158,8 @@ task<void> pod_manager::keep_mirrors(std::function<value()> node) {
     for (auto& [uid, pod] : std::map(wanted_static_)) {
       if (mirrors_.contains(name_of_pod(pod)) || !node()["metadata"]["uid"].is_string()) continue;
       auto made = co_await parts_.cluster.create(mirror_of(pod, node()));
-      if (!made && made.error().code != errc::already_exists) log::warning("the mirror of static pod {} can't be made: {}", name_of_pod(pod), made.error().message);
+      if (!made && made.error().code != errc::already_exists)
+        log::warning("the mirror of static pod {} can't be made: {}", name_of_pod(pod), made.error().message);
       fine &= made.has_value();
     }
     pause = fine ? api_retry_first : std::min(pause * 2, api_retry_most);
@@ -185,8 +195,8 @@ task<void> pod_manager::look_at_runtime() {
   if (!leftovers_removed_) co_await remove_leftovers();
 }
 
-// Folders of pods that neither the API nor the runtime knows: an agent ended before it had removed them. Once: from then on each worker
-// removes its own.
+// Folders of pods that neither the API nor the runtime knows: an agent ended before it had removed them. Once: from
+// then on each worker removes its own.
 task<void> pod_manager::remove_leftovers() {
   std::set<std::string> known;
   for (auto& [uid, e] : entries_) known.insert(uid);
@@ -195,7 +205,8 @@ task<void> pod_manager::remove_leftovers() {
     std::vector<std::string> problems;
     auto each = [&](const std::string& folder, auto&& uid_of, auto&& remove) {
       std::error_code problem;
-      for (auto it = std::filesystem::directory_iterator(folder, problem); !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
+      for (auto it = std::filesystem::directory_iterator(folder, problem);
+           !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
         if (known.contains(uid_of(it->path().filename().string()))) continue;
         if (auto removed = remove(it->path().string()); !removed) problems.push_back(removed.error().message);
       }

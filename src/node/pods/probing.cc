@@ -12,13 +12,17 @@ using json::value;
 
 constexpr int tries_after_error = 3;
 
-std::int64_t number(const value& probe, const char* name, std::int64_t otherwise) { return std::max<std::int64_t>(probe[name].as_integer(otherwise), 1); }
+std::int64_t number(const value& probe, const char* name, std::int64_t otherwise) {
+  return std::max<std::int64_t>(probe[name].as_integer(otherwise), 1);
+}
 
 struct known_probe {
   probe_kind kind;
   const char* member;
 };
-constexpr known_probe known_probes[] = {{probe_kind::startup, "startupProbe"}, {probe_kind::liveness, "livenessProbe"}, {probe_kind::readiness, "readinessProbe"}};
+constexpr known_probe known_probes[] = {{probe_kind::startup, "startupProbe"},
+                                        {probe_kind::liveness, "livenessProbe"},
+                                        {probe_kind::readiness, "readinessProbe"}};
 
 const value& status_named(const value& status, std::string_view name) {
   static const value none;
@@ -47,7 +51,8 @@ void pod_probing::found_out(const run& r, probe_result result) {
 void pod_probing::follow(const value& pod, const pod_seen& seen, const value& before, std::int64_t agent_started_at) {
   pod_ip_ = seen.ips.empty() ? std::string(before["podIP"].as_string()) : seen.ips.front();
   auto runs = [&](const std::string& id) {
-    return std::any_of(seen.containers.begin(), seen.containers.end(), [&](auto& c) { return c.id == id && c.state == container_state::running; });
+    return std::any_of(seen.containers.begin(), seen.containers.end(),
+                       [&](auto& c) { return c.id == id && c.state == container_state::running; });
   };
   std::erase_if(runs_, [&](auto& one) { return !runs(one.second->id); });
   std::erase_if(found_, [&](auto& one) { return !runs(one.first); });
@@ -55,10 +60,12 @@ void pod_probing::follow(const value& pod, const pod_seen& seen, const value& be
     if (c.state != container_state::running || seen.newest(c.name) != &c) continue;
     auto& spec = container_named(pod, c.name);
     const bool adopted = c.started_at > 0 && c.started_at < agent_started_at;
-    if (!found_.contains(c.id) && adopted && status_named(before, c.name)["started"].as_bool() && spec["startupProbe"].is_object())
+    if (!found_.contains(c.id) && adopted && status_named(before, c.name)["started"].as_bool() &&
+        spec["startupProbe"].is_object())
       found_[c.id].startup = probe_result::success;
     for (auto& p : known_probes) {
-      if (!spec[p.member].is_object() || runs_.contains({c.id, p.kind}) || (ending_ && p.kind != probe_kind::readiness)) continue;
+      if (!spec[p.member].is_object() || runs_.contains({c.id, p.kind}) || (ending_ && p.kind != probe_kind::readiness))
+        continue;
       if (p.kind == probe_kind::startup && found_[c.id].startup == probe_result::success) continue;
       if (p.kind == probe_kind::liveness && found_[c.id].liveness == probe_result::failure) continue;
       if (!adopted) {
@@ -95,7 +102,8 @@ void pod_probing::stop() { runs_.clear(); }
 // False: nothing was learnt.
 task<bool> pod_probing::try_once(run& r, probe_outcome& out) {
   for (int i = 0; i < tries_after_error; ++i) {
-    out = co_await probe_once(r.probe, r.container, {.container_id = r.id, .pod_ip = pod_ip_, .network = parts_.network}, parts_.runtime);
+    out = co_await probe_once(r.probe, r.container,
+                              {.container_id = r.id, .pod_ip = pod_ip_, .network = parts_.network}, parts_.runtime);
     if (!out.errored) co_return true;
   }
   co_return false;
@@ -118,17 +126,20 @@ task<void> pod_probing::keep_probing(run& r) {
     co_await reactor::sleep_until(next);
     probe_outcome out;
     if (!co_await try_once(r, out)) {
-      parts_.tell(name, "Unhealthy", fmt::format("{} probe errored and resulted in unknown state: {}", name_of(r.kind), out.output));
+      parts_.tell(name, "Unhealthy",
+                  fmt::format("{} probe errored and resulted in unknown state: {}", name_of(r.kind), out.output));
       continue;
     }
     if (out.warned) parts_.tell(name, "ProbeWarning", fmt::format("{} probe warning: {}", name_of(r.kind), out.output));
-    if (out.result == probe_result::failure) parts_.tell(name, "Unhealthy", fmt::format("{} probe failed: {}", name_of(r.kind), out.output));
+    if (out.result == probe_result::failure)
+      parts_.tell(name, "Unhealthy", fmt::format("{} probe failed: {}", name_of(r.kind), out.output));
     in_a_row = out.result == last ? in_a_row + 1 : 1;
     last = out.result;
     if (in_a_row < (out.result == probe_result::success ? successes : failures)) continue;
     found_out(r, out.result);
     // Until there is a new container nothing more is to be learnt.
-    if (r.kind == probe_kind::startup || (r.kind == probe_kind::liveness && out.result == probe_result::failure)) co_return;
+    if (r.kind == probe_kind::startup || (r.kind == probe_kind::liveness && out.result == probe_result::failure))
+      co_return;
   }
 }
 

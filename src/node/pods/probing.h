@@ -26,8 +26,8 @@ class pod_probing {
   };
   explicit pod_probing(parts p) : parts_(std::move(p)) {}
 
-  // Probes what runs now, and stops for what doesn't. `before`: the status that was told last; containers that were ready before this
-  // agent started stay so until a probe says otherwise. Not to be called from a probe.
+  // Probes what runs now, and stops for what doesn't. `before`: the status that was told last; containers that were
+  // ready before this agent started stay so until a probe says otherwise. Not to be called from a probe.
   void follow(const json::value& pod, const pod_seen& seen, const json::value& before, std::int64_t agent_started_at);
   // The pod ends: only readiness still counts.
   void pod_ends();

@@ -16,7 +16,9 @@ const container_seen* pod_seen::newest(std::string_view name) const {
   return nullptr;
 }
 
-const sandbox_info* pod_seen::active_sandbox() const { return !sandboxes.empty() && sandboxes.front().ready ? &sandboxes.front() : nullptr; }
+const sandbox_info* pod_seen::active_sandbox() const {
+  return !sandboxes.empty() && sandboxes.front().ready ? &sandboxes.front() : nullptr;
+}
 
 const container_seen* pod_seen::newest_active(std::string_view name) const {
   auto* active = active_sandbox();
@@ -73,12 +75,15 @@ bool a_rule_restarts(const json::value& container, int exit_code) {
   return false;
 }
 
-bool policy_restarts(std::string_view policy, int exit_code) { return policy == "OnFailure" ? exit_code != 0 : policy != "Never"; }
+bool policy_restarts(std::string_view policy, int exit_code) {
+  return policy == "OnFailure" ? exit_code != 0 : policy != "Never";
+}
 
 }  // namespace
 
 bool restarts_after(const json::value& container, const json::value& pod, int exit_code) {
-  if (auto own = container["restartPolicy"].as_string(); !own.empty()) return a_rule_restarts(container, exit_code) || policy_restarts(own, exit_code);
+  if (auto own = container["restartPolicy"].as_string(); !own.empty())
+    return a_rule_restarts(container, exit_code) || policy_restarts(own, exit_code);
   return policy_restarts(pod["spec"]["restartPolicy"].as_string(), exit_code);
 }
 

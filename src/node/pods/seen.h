@@ -1,5 +1,5 @@
-// seen.h: what of a pod is really there, as the runtime says it, and what its probes found. Values; what decides and what describes
-// (steps.h, status.h) looks at nothing else.
+// seen.h: what of a pod is really there, as the runtime says it, and what its probes found. Values; what decides and
+// what describes (steps.h, status.h) looks at nothing else.
 #pragma once
 
 #include <map>
@@ -13,14 +13,18 @@
 namespace kedge::node {
 
 // The kubelet's names: what it writes to containers and sandboxes, so that either takes over what the other started.
-inline constexpr std::string_view label_pod_name = "io.kubernetes.pod.name", label_pod_namespace = "io.kubernetes.pod.namespace",
-                                  label_pod_uid = "io.kubernetes.pod.uid", label_container_name = "io.kubernetes.container.name",
-                                  note_hash = "io.kubernetes.container.hash", note_restart_count = "io.kubernetes.container.restartCount",
+inline constexpr std::string_view label_pod_name = "io.kubernetes.pod.name",
+                                  label_pod_namespace = "io.kubernetes.pod.namespace",
+                                  label_pod_uid = "io.kubernetes.pod.uid",
+                                  label_container_name = "io.kubernetes.container.name",
+                                  note_hash = "io.kubernetes.container.hash",
+                                  note_restart_count = "io.kubernetes.container.restartCount",
                                   note_message_path = "io.kubernetes.container.terminationMessagePath",
                                   note_message_policy = "io.kubernetes.container.terminationMessagePolicy",
                                   note_pod_grace = "io.kubernetes.pod.terminationGracePeriod",
                                   note_deletion_grace = "io.kubernetes.pod.deletionGracePeriod",
-                                  note_pre_stop = "io.kubernetes.container.preStopHandler", note_ports = "io.kubernetes.container.ports";
+                                  note_pre_stop = "io.kubernetes.container.preStopHandler",
+                                  note_ports = "io.kubernetes.container.ports";
 
 std::string_view find(const text_map& m, std::string_view name);
 

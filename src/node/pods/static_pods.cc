@@ -34,7 +34,8 @@ value marks(const value& pod, std::string_view hash) {
 bool is_mirror(const value& pod) { return pod["metadata"]["annotations"][note_config_mirror].is_string(); }
 
 result<value> static_pod(value pod, const std::string& path, const std::string& node_name) {
-  if (pod["kind"].as_string() != "Pod" || pod["apiVersion"].as_string() != "v1") return fail(errc::invalid, "it is no Pod of v1");
+  if (pod["kind"].as_string() != "Pod" || pod["apiVersion"].as_string() != "v1")
+    return fail(errc::invalid, "it is no Pod of v1");
   auto* type = schema::find_kind("v1", "Pod");
   if (!type) return fail(errc::internal, "no schema of pods");
   KEDGE_CHECK(schema::decode(*type, pod));
@@ -43,7 +44,8 @@ result<value> static_pod(value pod, const std::string& path, const std::string& 
   if (pod["spec"]["containers"].empty()) return fail(errc::invalid, "it has no spec.containers");
   schema::apply_defaults(*type, pod);
   // Another content is another pod: the old one ends, and this one begins.
-  auto hash = crypto::sha256_hex(as_bytes(fmt::format("host:{}\nfile:{}\n{}", node_name, path, json::write(pod)))).substr(0, 32);
+  auto hash = crypto::sha256_hex(as_bytes(fmt::format("host:{}\nfile:{}\n{}", node_name, path, json::write(pod))))
+                  .substr(0, 32);
   auto& meta = pod.member("metadata");
   meta.set("uid", hash);
   meta.set("name", lower(fmt::format("{}-{}", meta["name"].as_string(), node_name)));
@@ -60,9 +62,11 @@ manifests read_manifests(const std::string& folder, const std::string& node_name
   manifests out;
   std::vector<std::string> files;
   std::error_code problem;
-  for (auto it = std::filesystem::directory_iterator(folder, problem); !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
+  for (auto it = std::filesystem::directory_iterator(folder, problem);
+       !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
     std::error_code ignored;
-    if (!it->path().filename().string().starts_with('.') && it->is_regular_file(ignored)) files.push_back(it->path().string());
+    if (!it->path().filename().string().starts_with('.') && it->is_regular_file(ignored))
+      files.push_back(it->path().string());
     if (files.size() == static_pods_max) break;
   }
   std::sort(files.begin(), files.end());
@@ -72,8 +76,10 @@ manifests read_manifests(const std::string& folder, const std::string& node_name
       KEDGE_TRY(auto v, json::parse_yaml(text));
       return static_pod(std::move(v), file, node_name);
     }();
-    if (one) out.pods.push_back(*std::move(one));
-    else out.problems.push_back(file + ": " + one.error().message);
+    if (one)
+      out.pods.push_back(*std::move(one));
+    else
+      out.problems.push_back(file + ": " + one.error().message);
   }
   return out;
 }
@@ -85,7 +91,11 @@ value mirror_of(const value& pod, const value& node) {
   value annotations = m["annotations"];
   annotations.set(note_config_mirror, m["uid"]);
   metadata.set("annotations", std::move(annotations));
-  metadata.set("ownerReferences", json::array{object{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", node["metadata"]["name"]}, {"uid", node["metadata"]["uid"]}, {"controller", true}}});
+  metadata.set("ownerReferences", json::array{object{{"apiVersion", "v1"},
+                                                     {"kind", "Node"},
+                                                     {"name", node["metadata"]["name"]},
+                                                     {"uid", node["metadata"]["uid"]},
+                                                     {"controller", true}}});
   return object{{"apiVersion", "v1"}, {"kind", "Pod"}, {"metadata", std::move(metadata)}, {"spec", pod["spec"]}};
 }
 

@@ -1,6 +1,7 @@
 // static_pods.h: pods that a folder's files name, with or without servers: what the kubelet calls the file source.
 //
-//   pod-manifests/*.yaml, *.json ─▶ read_manifests ─▶ pods with the kubelet's names, uids and marks ─▶ manager, each static_period
+//   pod-manifests/*.yaml, *.json ─▶ read_manifests ─▶ pods with the kubelet's names, uids and marks ─▶ manager, each
+//   static_period
 //
 // At the API a mirror stands for each, made by the node, so that people see it; its deletion changes nothing.
 #pragma once
@@ -13,8 +14,10 @@
 
 namespace kedge::node {
 
-inline constexpr std::string_view note_config_source = "kubernetes.io/config.source", note_config_hash = "kubernetes.io/config.hash",
-                                  note_config_seen = "kubernetes.io/config.seen", note_config_mirror = "kubernetes.io/config.mirror";
+inline constexpr std::string_view note_config_source = "kubernetes.io/config.source",
+                                  note_config_hash = "kubernetes.io/config.hash",
+                                  note_config_seen = "kubernetes.io/config.seen",
+                                  note_config_mirror = "kubernetes.io/config.mirror";
 
 struct manifests {
   std::vector<json::value> pods;

@@ -17,7 +17,9 @@ using json::value;
 
 constexpr std::size_t messages_max = 12 * 1024;  // of all containers' terminations together, as the kubelet cuts them
 
-std::string time_text(std::int64_t nanoseconds) { return format_rfc3339(wall_time(std::chrono::nanoseconds(nanoseconds))); }
+std::string time_text(std::int64_t nanoseconds) {
+  return format_rfc3339(wall_time(std::chrono::nanoseconds(nanoseconds)));
+}
 
 const array& list_of(const value& v, const char* name) {
   static const array none;
@@ -32,7 +34,9 @@ const value& named(const array& all, std::string_view name, const char* by = "na
   return none;
 }
 
-value default_waiting(bool has_init) { return object{{"waiting", object{{"reason", has_init ? "PodInitializing" : "ContainerCreating"}}}}; }
+value default_waiting(bool has_init) {
+  return object{{"waiting", object{{"reason", has_init ? "PodInitializing" : "ContainerCreating"}}}};
+}
 
 value terminated(const container_seen& c, const std::string& id) {
   object out{{"exitCode", c.exit_code}};
@@ -45,7 +49,11 @@ value terminated(const container_seen& c, const std::string& id) {
 }
 
 value lost(std::string_view message) {
-  return object{{"terminated", object{{"exitCode", 137}, {"reason", "ContainerStatusUnknown"}, {"message", message}, {"startedAt", nullptr}, {"finishedAt", nullptr}}}};
+  return object{{"terminated", object{{"exitCode", 137},
+                                      {"reason", "ContainerStatusUnknown"},
+                                      {"message", message},
+                                      {"startedAt", nullptr},
+                                      {"finishedAt", nullptr}}}};
 }
 
 value volume_mounts(const value& container) {
@@ -65,13 +73,18 @@ value volume_mounts(const value& container) {
 class container_statuses {
  public:
   container_statuses(const status_input& in, const char* list, const char* statuses)
-      : in_(in), specs_(list_of(in.pod["spec"], list)), before_(list_of(in.before, statuses)), init_(std::string_view(list) == "initContainers"),
-        ephemeral_(std::string_view(list) == "ephemeralContainers"), has_init_(!list_of(in.pod["spec"], "initContainers").empty()) {}
+      : in_(in),
+        specs_(list_of(in.pod["spec"], list)),
+        before_(list_of(in.before, statuses)),
+        init_(std::string_view(list) == "initContainers"),
+        ephemeral_(std::string_view(list) == "ephemeralContainers"),
+        has_init_(!list_of(in.pod["spec"], "initContainers").empty()) {}
 
   array make() {
     array out;
     for (auto& spec : specs_) out.push_back(of(spec));
-    if (!init_) std::sort(out.begin(), out.end(), [](auto& a, auto& b) { return a["name"].as_string() < b["name"].as_string(); });
+    if (!init_)
+      std::sort(out.begin(), out.end(), [](auto& a, auto& b) { return a["name"].as_string() < b["name"].as_string(); });
     return out;
   }
 
@@ -103,7 +116,8 @@ class container_statuses {
       case container_state::created: return object{{"waiting", object{}}};
       case container_state::unknown: break;
     }
-    if (!old["state"]["running"].is_null()) return lost("The container could not be located when the pod was terminated");
+    if (!old["state"]["running"].is_null())
+      return lost("The container could not be located when the pod was terminated");
     return object{{"waiting", object{}}};
   }
   std::string full_id(const container_seen& c) const { return fmt::format("{}://{}", in_.runtime, c.id); }
@@ -113,9 +127,11 @@ class container_statuses {
     out.set("state", state_of(c, old));
     auto& old_last = old["lastState"];
     out.set("lastState", old_last.is_object() ? old_last : value(object{}));
-    if (old["containerID"].as_string() != full_id(c) && old["state"]["terminated"].is_object()) out.set("lastState", old["state"]);
+    if (old["containerID"].as_string() != full_id(c) && old["state"]["terminated"].is_object())
+      out.set("lastState", old["state"]);
     out.set("ready", false);
-    out.set("restartCount", static_cast<std::int64_t>(std::max<std::int64_t>(c.restarts, old["restartCount"].as_integer())));
+    out.set("restartCount",
+            static_cast<std::int64_t>(std::max<std::int64_t>(c.restarts, old["restartCount"].as_integer())));
     out.set("image", c.image);
     out.set("imageID", c.image_ref);
     out.set("containerID", full_id(c));
@@ -137,7 +153,8 @@ class container_statuses {
     out.set("lastState", old["lastState"].is_object() ? old["lastState"] : value(object{}));
     auto restarts = old["restartCount"].as_integer();
     if (old["state"]["running"].is_object() && !out["lastState"]["terminated"].is_object()) {
-      out.set("lastState", lost("The container could not be located when the pod was deleted.  The container used to be Running"));
+      out.set("lastState",
+              lost("The container could not be located when the pod was deleted.  The container used to be Running"));
       if (!is_being_deleted(in_.pod)) ++restarts;
     }
     out.set("ready", false);
@@ -159,9 +176,13 @@ class container_statuses {
     if (init_) {
       if (newest && newest->state == container_state::exited && newest->exit_code == 0) return;
       if (!newest && !is_sidecar(spec) && out["state"]["waiting"].is_object() && any_regular_was_made()) {
-        out.set("state", object{{"terminated", object{{"exitCode", 0}, {"reason", "Completed"},
-                                                      {"message", "Unable to get init container status from container runtime and pod has been initialized, treat it as exited normally"},
-                                                      {"startedAt", nullptr}, {"finishedAt", nullptr}}}});
+        out.set("state", object{{"terminated", object{{"exitCode", 0},
+                                                      {"reason", "Completed"},
+                                                      {"message",
+                                                       "Unable to get init container status from container runtime and "
+                                                       "pod has been initialized, treat it as exited normally"},
+                                                      {"startedAt", nullptr},
+                                                      {"finishedAt", nullptr}}}});
         return;
       }
     }
@@ -183,19 +204,25 @@ class container_statuses {
     const bool same = newest && old["containerID"].as_string() == full_id(*newest);
     bool started = false;
     if (runs) {
-      if (f && f->startup) started = *f->startup == probe_result::success;
-      else started = !spec["startupProbe"].is_object() || (same && old["started"].as_bool());
+      if (f && f->startup)
+        started = *f->startup == probe_result::success;
+      else
+        started = !spec["startupProbe"].is_object() || (same && old["started"].as_bool());
     }
     out.set("started", started);
     if (init_ && !is_sidecar(spec)) {
-      out.set("ready", out["state"]["terminated"].is_object() && out["state"]["terminated"]["exitCode"].as_integer(-1) == 0);
+      out.set("ready",
+              out["state"]["terminated"].is_object() && out["state"]["terminated"]["exitCode"].as_integer(-1) == 0);
       return;
     }
     bool ready = false;
     if (started && runs) {
-      if (!spec["readinessProbe"].is_object()) ready = true;
-      else if (f && f->readiness) ready = *f->readiness == probe_result::success;
-      else ready = same && old["ready"].as_bool();  // ours was a restart of the agent alone
+      if (!spec["readinessProbe"].is_object())
+        ready = true;
+      else if (f && f->readiness)
+        ready = *f->readiness == probe_result::success;
+      else
+        ready = same && old["ready"].as_bool();  // ours was a restart of the agent alone
     }
     out.set("ready", ready);
   }
@@ -219,9 +246,12 @@ void count_init(const value& pod, const value& spec, const value& s, counts& n) 
     auto code = static_cast<int>(t["exitCode"].as_integer());
     if (code != 0 && !restarts_after(spec, pod, code)) ++n.failed_init;
   };
-  if (state["terminated"].is_object()) ended(state["terminated"]);
-  else if (state["waiting"].is_object() && s["lastState"]["terminated"].is_object()) ended(s["lastState"]["terminated"]);
-  else ++n.pending_init;
+  if (state["terminated"].is_object())
+    ended(state["terminated"]);
+  else if (state["waiting"].is_object() && s["lastState"]["terminated"].is_object())
+    ended(s["lastState"]["terminated"]);
+  else
+    ++n.pending_init;
 }
 
 void count_sidecar(const value& s, counts& n) {
@@ -246,11 +276,16 @@ void count_regular(const value& pod, const value& spec, const value& s, counts& 
     if (!restarts_after(spec, pod, code)) ++n.stopped_for_good;
     if (counts_as_success && code == 0) ++n.succeeded;
   };
-  if (state["running"].is_object()) ++n.running;
-  else if (state["terminated"].is_object()) ended(state["terminated"], true);
-  else if (!state["waiting"].is_object()) ++n.unknown;
-  else if (s["lastState"]["terminated"].is_object()) ended(s["lastState"]["terminated"], false);
-  else ++n.waiting;
+  if (state["running"].is_object())
+    ++n.running;
+  else if (state["terminated"].is_object())
+    ended(state["terminated"], true);
+  else if (!state["waiting"].is_object())
+    ++n.unknown;
+  else if (s["lastState"]["terminated"].is_object())
+    ended(s["lastState"]["terminated"], false);
+  else
+    ++n.waiting;
 }
 
 std::string_view phase_of(const status_input& in, const value& status) {
@@ -259,8 +294,10 @@ std::string_view phase_of(const status_input& in, const value& status) {
   auto& init = list_of(status, "initContainerStatuses");
   for (auto& spec : list_of(pod["spec"], "initContainers")) {
     auto& s = named(init, spec["name"].as_string());
-    if (is_sidecar(spec)) count_sidecar(s, n);
-    else count_init(pod, spec, s, n);
+    if (is_sidecar(spec))
+      count_sidecar(s, n);
+    else
+      count_init(pod, spec, s, n);
   }
   auto& regular = list_of(status, "containerStatuses");
   bool initialized = false;
@@ -281,9 +318,11 @@ std::string_view phase_of(const status_input& in, const value& status) {
 
 // --- conditions
 
-value condition(const status_input& in, std::string_view type, bool holds, std::string_view reason = {}, std::string_view message = {}) {
+value condition(const status_input& in, std::string_view type, bool holds, std::string_view reason = {},
+                std::string_view message = {}) {
   object out{{"type", type}};
-  if (auto generation = in.pod["metadata"]["generation"].as_integer(); generation != 0) out.set("observedGeneration", generation);
+  if (auto generation = in.pod["metadata"]["generation"].as_integer(); generation != 0)
+    out.set("observedGeneration", generation);
   std::string_view word = holds ? "True" : "False";
   out.set("status", word);
   out.set("lastProbeTime", nullptr);
@@ -298,7 +337,8 @@ value condition(const status_input& in, std::string_view type, bool holds, std::
 std::string bracketed(const std::vector<std::string>& names) { return fmt::format("[{}]", fmt::join(names, " ")); }
 
 // Names in `unknown` have no status, those in `bad` one that doesn't do.
-std::string what_is_missing(const std::vector<std::string>& unknown, const std::vector<std::string>& bad, std::string_view how) {
+std::string what_is_missing(const std::vector<std::string>& unknown, const std::vector<std::string>& bad,
+                            std::string_view how) {
   std::string out;
   if (!unknown.empty()) out = "containers with unknown status: " + bracketed(unknown);
   if (!bad.empty()) out += fmt::format("{}containers with {} status: {}", out.empty() ? "" : ", ", how, bracketed(bad));
@@ -314,8 +354,10 @@ readiness containers_ready(const status_input& in, const value& status, std::str
   std::vector<std::string> unknown, unready;
   auto look = [&](const value& spec, const char* list) {
     auto& s = named(list_of(status, list), spec["name"].as_string());
-    if (s.is_null()) unknown.emplace_back(spec["name"].as_string());
-    else if (!s["ready"].as_bool()) unready.emplace_back(spec["name"].as_string());
+    if (s.is_null())
+      unknown.emplace_back(spec["name"].as_string());
+    else if (!s["ready"].as_bool())
+      unready.emplace_back(spec["name"].as_string());
   };
   for (auto& spec : list_of(in.pod["spec"], "initContainers"))
     if (is_sidecar(spec)) look(spec, "initContainerStatuses");
@@ -336,7 +378,8 @@ readiness pod_ready(const status_input& in, const readiness& containers, const a
     if (c["status"].as_string() == "True") continue;
     if (!text.empty()) text += ", ";
     text += c.is_null() ? fmt::format("corresponding condition of pod readiness gate \"{}\" does not exist.", type)
-                        : fmt::format("the status of pod readiness gate \"{}\" is not \"True\", but {}", type, c["status"].as_string());
+                        : fmt::format("the status of pod readiness gate \"{}\" is not \"True\", but {}", type,
+                                      c["status"].as_string());
   }
   if (!text.empty()) return {false, "ReadinessGatesNotReady", std::move(text)};
   return {true, {}, {}};
@@ -346,8 +389,10 @@ readiness initialized(const status_input& in, const value& status, std::string_v
   std::vector<std::string> unknown, incomplete;
   for (auto& spec : list_of(in.pod["spec"], "initContainers")) {
     auto& s = named(list_of(status, "initContainerStatuses"), spec["name"].as_string());
-    if (s.is_null()) unknown.emplace_back(spec["name"].as_string());
-    else if (!(is_sidecar(spec) ? s["started"] : s["ready"]).as_bool()) incomplete.emplace_back(spec["name"].as_string());
+    if (s.is_null())
+      unknown.emplace_back(spec["name"].as_string());
+    else if (!(is_sidecar(spec) ? s["started"] : s["ready"]).as_bool())
+      incomplete.emplace_back(spec["name"].as_string());
   }
   if (phase == "Succeeded" && unknown.empty()) return {true, "PodCompleted", {}};
   for (auto& s : list_of(status, "containerStatuses"))
@@ -363,7 +408,9 @@ array conditions_of(const status_input& in, const value& status, std::string_vie
     if (!is_own_condition(c["type"].as_string())) out.push_back(c);
   auto why = why_no_sandbox(in.pod, in.seen);
   out.push_back(condition(in, "PodReadyToStartContainers", why.empty(), why.empty() ? "" : "PodSandboxNotReady", why));
-  auto add = [&](std::string_view type, const readiness& r) { out.push_back(condition(in, type, r.holds, r.reason, r.message)); };
+  auto add = [&](std::string_view type, const readiness& r) {
+    out.push_back(condition(in, type, r.holds, r.reason, r.message));
+  };
   add("Initialized", initialized(in, status, phase));
   auto containers = containers_ready(in, status, phase);
   add("Ready", pod_ready(in, containers, out));
@@ -381,7 +428,8 @@ void add_addresses(const status_input& in, value& status) {
   for (auto& ip : own) ips.push_back(object{{"ip", ip}});
   status.set("hostIPs", std::move(hosts));
   // What it had while it lived is told after its end.
-  if (ips.empty() && in.before["podIPs"].is_array() && !why_no_sandbox(in.pod, in.seen).empty()) ips = *in.before["podIPs"].array();
+  if (ips.empty() && in.before["podIPs"].is_array() && !why_no_sandbox(in.pod, in.seen).empty())
+    ips = *in.before["podIPs"].array();
   if (ips.empty()) return;
   status.set("podIP", ips.front()["ip"]);
   status.set("podIPs", std::move(ips));
@@ -424,17 +472,21 @@ void cut_messages(value& status) {
 }  // namespace
 
 bool is_own_condition(std::string_view type) {
-  for (std::string_view own : {"PodScheduled", "Ready", "Initialized", "ContainersReady", "PodReadyToStartContainers", "PodResizePending", "PodResizeInProgress"})
+  for (std::string_view own : {"PodScheduled", "Ready", "Initialized", "ContainersReady", "PodReadyToStartContainers",
+                               "PodResizePending", "PodResizeInProgress"})
     if (type == own) return true;
   return false;
 }
 
-std::string_view condition_status_of(const value& status, std::string_view type) { return named(list_of(status, "conditions"), type, "type")["status"].as_string(); }
+std::string_view condition_status_of(const value& status, std::string_view type) {
+  return named(list_of(status, "conditions"), type, "type")["status"].as_string();
+}
 
 value pod_status(const status_input& in) {
   value out(object{});
   auto& api = in.pod["status"];
-  if (auto generation = in.pod["metadata"]["generation"].as_integer(); generation != 0) out.set("observedGeneration", generation);
+  if (auto generation = in.pod["metadata"]["generation"].as_integer(); generation != 0)
+    out.set("observedGeneration", generation);
   out.set("containerStatuses", container_statuses(in, "containers", "containerStatuses").make());
   auto optional_list = [&](const char* specs, const char* name) {
     if (auto all = container_statuses(in, specs, name).make(); !all.empty()) out.set(name, std::move(all));
@@ -444,7 +496,8 @@ value pod_status(const status_input& in) {
 
   std::string phase(phase_of(in, out));
   for (auto* earlier : {&in.before, &api})
-    if (!is_terminal_phase(phase) && is_terminal_phase((*earlier)["phase"].as_string())) phase = (*earlier)["phase"].as_string();
+    if (!is_terminal_phase(phase) && is_terminal_phase((*earlier)["phase"].as_string()))
+      phase = (*earlier)["phase"].as_string();
   value reason, message;
   if (phase == in.before["phase"].as_string()) {
     reason = in.before["reason"].is_string() ? in.before["reason"] : api["reason"];
@@ -485,7 +538,8 @@ value ended_status(const value& pod, value status) {
       s.set("state", lost("The container could not be located when the pod was terminated"));
     }
   };
-  const bool was_initialized = list_of(pod["spec"], "initContainers").empty() || condition_status_of(status, "Initialized") == "True";
+  const bool was_initialized =
+      list_of(pod["spec"], "initContainers").empty() || condition_status_of(status, "Initialized") == "True";
   if (was_initialized) end_all("containerStatuses", true);
   end_all("initContainerStatuses", false);
   if (!is_terminal_phase(status["phase"].as_string())) status.set("phase", "Failed");
@@ -500,14 +554,26 @@ value rejected_status(const value& status) {
 }
 
 value status_patch(const value& pod, const value& wanted) {
-  static constexpr const char* whole[] = {"observedGeneration", "phase", "reason", "message", "hostIP", "podIP", "startTime", "containerStatuses",
-                                          "initContainerStatuses", "ephemeralContainerStatuses", "resources", "allocatedResources"};
+  static constexpr const char* whole[] = {"observedGeneration",
+                                          "phase",
+                                          "reason",
+                                          "message",
+                                          "hostIP",
+                                          "podIP",
+                                          "startTime",
+                                          "containerStatuses",
+                                          "initContainerStatuses",
+                                          "ephemeralContainerStatuses",
+                                          "resources",
+                                          "allocatedResources"};
   auto& api = pod["status"];
   value status;
   for (auto* part : whole) {
     auto& now = api[part];
     auto& next = wanted[part];
-    if (now == next || (now.empty() && next.empty() && !now.is_string() && !next.is_string() && now.is_null() == next.is_null())) continue;
+    if (now == next ||
+        (now.empty() && next.empty() && !now.is_string() && !next.is_string() && now.is_null() == next.is_null()))
+      continue;
     status.set(part, next);  // null removes
   }
   // Merged by their keys as the API's types say: what is gone must be said.
@@ -526,7 +592,8 @@ value status_patch(const value& pod, const value& wanted) {
   // A strategic merge adds and changes members and removes none: an end of a reason or message must be said.
   for (auto& c : conditions)
     for (auto* part : {"reason", "message"})
-      if (!c[part].is_string() && named(list_of(api, "conditions"), c["type"].as_string(), "type")[part].is_string()) c.set(part, nullptr);
+      if (!c[part].is_string() && named(list_of(api, "conditions"), c["type"].as_string(), "type")[part].is_string())
+        c.set(part, nullptr);
   if (!conditions.empty()) status.set("conditions", std::move(conditions));
   if (status.is_null()) return {};
   return object{{"metadata", object{{"uid", pod["metadata"]["uid"]}}}, {"status", std::move(status)}};

@@ -1,5 +1,5 @@
-// status.h: what a pod's status says, from its specification, what is seen of it and what was said before: the kubelet's own words
-// (pkg/kubelet/kubelet_pods.go, status/generate.go). Pure.
+// status.h: what a pod's status says, from its specification, what is seen of it and what was said before: the
+// kubelet's own words (pkg/kubelet/kubelet_pods.go, status/generate.go). Pure.
 #pragma once
 
 #include <map>
@@ -19,22 +19,23 @@ struct waiting_reason {
 using waiting_reasons = std::map<std::string, waiting_reason, std::less<>>;  // by container name
 
 struct status_input {
-  const json::value& pod;       // as the API has it
-  const json::value& before;    // the status that was made last; at first the API's
+  const json::value& pod;     // as the API has it
+  const json::value& before;  // the status that was made last; at first the API's
   const pod_seen& seen;
   const probes_seen& probes;
   const waiting_reasons& waiting;
   const std::vector<std::string>& host_ips;
-  std::string_view runtime;     // "containerd"
+  std::string_view runtime;  // "containerd"
   wall_time now;
-  bool terminal = false;        // its containers have ended and none will begin
+  bool terminal = false;  // its containers have ended and none will begin
   // Why it failed as a whole: Evicted, DeadlineExceeded …
   std::optional<waiting_reason> failure = {};
 };
 
 json::value pod_status(const status_input& in);
 
-// The status of a pod of which nothing is left: what isn't told to have ended has, nobody knows how; its phase is final.
+// The status of a pod of which nothing is left: what isn't told to have ended has, nobody knows how; its phase is
+// final.
 json::value ended_status(const json::value& pod, json::value status);
 
 // Of a pod that isn't admitted, so much as the kubelet says.

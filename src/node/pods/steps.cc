@@ -20,7 +20,9 @@ const json::array& list_of(const value& pod, const char* name) {
 }
 
 bool restarts_on_failure(const value& pod) { return pod["spec"]["restartPolicy"].as_string() != "Never"; }
-bool has_changed(const value& container, const container_seen& c) { return !c.hash.empty() && c.hash != hash_of_container(container); }
+bool has_changed(const value& container, const container_seen& c) {
+  return !c.hash.empty() && c.hash != hash_of_container(container);
+}
 
 const probe_findings& found(const probes_seen& probes, const std::string& id) {
   static const probe_findings none;
@@ -48,14 +50,19 @@ void begin_anew(const value& pod, const pod_seen& seen, pod_steps& out) {
     return;
   }
   auto& init = list_of(pod, "initContainers");
-  if (!init.empty()) out.init.emplace_back(init.front()["name"].as_string());
-  else out.regular = std::move(starting);
+  if (!init.empty())
+    out.init.emplace_back(init.front()["name"].as_string());
+  else
+    out.regular = std::move(starting);
 }
 
-bool init_failed(const container_seen& c) { return c.reason == "OOMKilled" || (c.state == container_state::exited && c.exit_code != 0) || c.state == container_state::unknown; }
+bool init_failed(const container_seen& c) {
+  return c.reason == "OOMKilled" || (c.state == container_state::exited && c.exit_code != 0) ||
+         c.state == container_state::unknown;
+}
 
-// From the last init container to the first, since those that are done may have been removed: what the newest of them says counts.
-// Whether the pod is initialized, so that its containers may be looked at.
+// From the last init container to the first, since those that are done may have been removed: what the newest of them
+// says counts. Whether the pod is initialized, so that its containers may be looked at.
 class initialization {
  public:
   initialization(const value& pod, const pod_seen& seen, const probes_seen& probes, pod_steps& out)
@@ -87,8 +94,10 @@ class initialization {
     start(i);
   }
   void initialized(std::size_t i) {
-    if (i + 1 == all_.size()) done_ = true;
-    else if (!before_) start(i + 1);
+    if (i + 1 == all_.size())
+      done_ = true;
+    else if (!before_)
+      start(i + 1);
   }
 
   // False: the pod has failed.
@@ -130,12 +139,14 @@ class initialization {
     if (spec["startupProbe"].is_object()) {
       if (!probes.startup) return;
       if (*probes.startup != probe_result::success) {
-        if (*probes.startup == probe_result::failure) kill(i, c, fmt::format("Init container {} failed startup probe", c.name), kill_reason::startup);
+        if (*probes.startup == probe_result::failure)
+          kill(i, c, fmt::format("Init container {} failed startup probe", c.name), kill_reason::startup);
         return;
       }
     }
     initialized(i);
-    if (has_changed(spec, c)) return kill(i, c, fmt::format("Init container {} definition changed", c.name), kill_reason::none);
+    if (has_changed(spec, c))
+      return kill(i, c, fmt::format("Init container {} definition changed", c.name), kill_reason::none);
     if (spec["livenessProbe"].is_object() && probes.liveness == probe_result::failure)
       kill(i, c, fmt::format("Init container {} failed liveness probe", c.name), kill_reason::liveness);
   }
@@ -157,11 +168,13 @@ void look_at_containers(const value& pod, const pod_seen& seen, const probes_see
       if (!shall_start(spec, pod, seen)) continue;
       out.regular.emplace_back(name);
       if (c && c->state == container_state::unknown)
-        out.kill.push_back({c->id, c->name, "Container is in \"unknown\" state, try killing it before restart", kill_reason::none});
+        out.kill.push_back(
+            {c->id, c->name, "Container is in \"unknown\" state, try killing it before restart", kill_reason::none});
       continue;
     }
     auto& found_out = found(probes, c->id);
-    bool again = spec["restartPolicy"].is_string() ? spec["restartPolicy"].as_string() != "Never" : restarts_on_failure(pod);
+    bool again =
+        spec["restartPolicy"].is_string() ? spec["restartPolicy"].as_string() != "Never" : restarts_on_failure(pod);
     container_to_kill k{c->id, c->name, {}, kill_reason::none};
     if (has_changed(spec, *c)) {
       k.message = fmt::format("Container {} definition changed", name);
@@ -191,7 +204,8 @@ void look_at_containers(const value& pod, const pod_seen& seen, const probes_see
 void collect(const pod_seen& seen, pod_steps& out) {
   std::map<std::string_view, std::size_t> of;
   for (auto& c : seen.containers)
-    if (++of[c.name] > kept_of_each && c.state != container_state::running && c.state != container_state::unknown) out.remove.push_back(c.id);
+    if (++of[c.name] > kept_of_each && c.state != container_state::running && c.state != container_state::unknown)
+      out.remove.push_back(c.id);
 }
 
 }  // namespace

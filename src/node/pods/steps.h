@@ -1,4 +1,5 @@
-// steps.h: what is to be done next for a pod that shall run: from its specification and what is seen of it, nothing else.
+// steps.h: what is to be done next for a pod that shall run: from its specification and what is seen of it, nothing
+// else.
 #pragma once
 
 #include <string>
@@ -24,7 +25,10 @@ struct pod_steps {
   std::vector<std::string> ephemeral, init, regular;  // then these begin, in this order
   std::vector<std::string> remove;                    // ids of dead containers that nothing is told from any more
 
-  bool nothing() const { return !kill_pod && !create_sandbox && kill.empty() && ephemeral.empty() && init.empty() && regular.empty() && remove.empty(); }
+  bool nothing() const {
+    return !kill_pod && !create_sandbox && kill.empty() && ephemeral.empty() && init.empty() && regular.empty() &&
+           remove.empty();
+  }
 };
 
 pod_steps next_steps(const json::value& pod, const pod_seen& seen, const probes_seen& probes);
@@ -33,8 +37,8 @@ pod_steps next_steps(const json::value& pod, const pod_seen& seen, const probes_
 std::string_view why_no_sandbox(const json::value& pod, const pod_seen& seen);
 // Whether a container that doesn't run shall be started.
 bool shall_start(const json::value& container, const json::value& pod, const pod_seen& seen);
-// Of a pod that ends: whether its sidecars end only after `name` has, when that runs still (KEP-753: containers first, then the
-// sidecars in reverse).
+// Of a pod that ends: whether its sidecars end only after `name` has, when that runs still (KEP-753: containers first,
+// then the sidecars in reverse).
 std::vector<std::string> ends_before(const json::value& pod, std::string_view name);
 
 }  // namespace kedge::node

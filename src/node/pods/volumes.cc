@@ -34,7 +34,8 @@ unsigned mode_of(const value& item, const value& source) {
 using value_getter = std::optional<std::string> (*)(const value&, std::string_view);
 
 // The files that a ConfigMap or Secret gives: all keys, or those of `items`.
-result<void> add_keys(const value& object, std::string_view kind, const value& source, unsigned mode, value_getter get, std::vector<volume_file>& out) {
+result<void> add_keys(const value& object, std::string_view kind, const value& source, unsigned mode, value_getter get,
+                      std::vector<volume_file>& out) {
   auto& items = list_of(source["items"]);
   if (items.empty()) {
     for (auto* part : {"data", "binaryData"})
@@ -48,12 +49,14 @@ result<void> add_keys(const value& object, std::string_view kind, const value& s
     auto text = get(object, key);
     if (!text && source["optional"].as_bool()) continue;
     if (!text) return fail(errc::not_found, fmt::format("references non-existent {} key: {}", kind, key));
-    out.push_back({std::string(item["path"].as_string()), *std::move(text), item["mode"].is_integer() ? static_cast<unsigned>(item["mode"].as_integer()) : mode});
+    out.push_back({std::string(item["path"].as_string()), *std::move(text),
+                   item["mode"].is_integer() ? static_cast<unsigned>(item["mode"].as_integer()) : mode});
   }
   return {};
 }
 
-result<void> add_downward(const value& pod, const value& source, unsigned mode, const std::vector<std::string>& ips, const node_view& node, std::vector<volume_file>& out) {
+result<void> add_downward(const value& pod, const value& source, unsigned mode, const std::vector<std::string>& ips,
+                          const node_view& node, std::vector<volume_file>& out) {
   for (auto& item : list_of(source["items"])) {
     std::string text;
     if (auto& field = item["fieldRef"]; field.is_object()) {
@@ -62,7 +65,8 @@ result<void> add_downward(const value& pod, const value& source, unsigned mode, 
       auto& ref = item["resourceFieldRef"];
       KEDGE_TRY(text, resource_value(container_named(pod, ref["containerName"].as_string()), ref, node));
     }
-    out.push_back({std::string(item["path"].as_string()), std::move(text), item["mode"].is_integer() ? static_cast<unsigned>(item["mode"].as_integer()) : mode});
+    out.push_back({std::string(item["path"].as_string()), std::move(text),
+                   item["mode"].is_integer() ? static_cast<unsigned>(item["mode"].as_integer()) : mode});
   }
   return {};
 }
@@ -83,8 +87,14 @@ std::optional<std::int64_t> only_user(const value& pod) {
 // One pod's volumes, one after another.
 class gathering {
  public:
-  gathering(const value& pod, const std::vector<std::string>& ips, const pod_settings& s, pod_cluster& cluster, issued_tokens& tokens)
-      : pod_(pod), ips_(ips), settings_(s), cluster_(cluster), tokens_(tokens), ns_(pod["metadata"]["namespace"].as_string()),
+  gathering(const value& pod, const std::vector<std::string>& ips, const pod_settings& s, pod_cluster& cluster,
+            issued_tokens& tokens)
+      : pod_(pod),
+        ips_(ips),
+        settings_(s),
+        cluster_(cluster),
+        tokens_(tokens),
+        ns_(pod["metadata"]["namespace"].as_string()),
         folder_(s.folder_of(pod["metadata"]["uid"].as_string()) + "/volumes") {}
 
   task<pod_volume_result> run() {
@@ -92,28 +102,45 @@ class gathering {
     for (std::size_t i = 0; i < list_of(pod_["spec"]["volumes"]).size(); ++i) {
       auto& spec = list_of(pod_["spec"]["volumes"])[i];
       auto one = co_await make(spec);
-      if (!one) co_return std::unexpected(volume_problem{std::string(spec["name"].as_string()), std::move(one).error()});
+      if (!one)
+        co_return std::unexpected(volume_problem{std::string(spec["name"].as_string()), std::move(one).error()});
       out.push_back(*std::move(one));
     }
     co_return out;
   }
 
  private:
-  std::string place(std::string_view plugin, std::string_view name) const { return fmt::format("{}/kubernetes.io~{}/{}", folder_, plugin, name); }
+  std::string place(std::string_view plugin, std::string_view name) const {
+    return fmt::format("{}/kubernetes.io~{}/{}", folder_, plugin, name);
+  }
 
-  // No container writes into these, whatever its mount says: the node writes them again and again, as root (CVE-2017-1002102).
+  // No container writes into these, whatever its mount says: the node writes them again and again, as root
+  // (CVE-2017-1002102).
   pod_volume with_files(std::string_view plugin, std::string_view name, bool in_memory) const {
-    return {.name = std::string(name), .kind = pod_volume::content::files, .path = place(plugin, name), .host_path_type = {}, .in_memory = in_memory, .files = {}, .read_only = true};
+    return {.name = std::string(name),
+            .kind = pod_volume::content::files,
+            .path = place(plugin, name),
+            .host_path_type = {},
+            .in_memory = in_memory,
+            .files = {},
+            .read_only = true};
   }
 
   task<result<pod_volume>> make(const value& spec) {
     auto name = spec["name"].as_string();
     if (auto& v = spec["hostPath"]; v.is_object())
-      co_return pod_volume{.name = std::string(name), .kind = pod_volume::content::host_path, .path = std::string(v["path"].as_string()),
-                           .host_path_type = std::string(v["type"].as_string()), .files = {}};
+      co_return pod_volume{.name = std::string(name),
+                           .kind = pod_volume::content::host_path,
+                           .path = std::string(v["path"].as_string()),
+                           .host_path_type = std::string(v["type"].as_string()),
+                           .files = {}};
     if (auto& v = spec["emptyDir"]; v.is_object()) {
-      pod_volume out{.name = std::string(name), .kind = pod_volume::content::folder, .path = place("empty-dir", name), .host_path_type = {},
-                     .in_memory = v["medium"].as_string() == "Memory", .files = {}};
+      pod_volume out{.name = std::string(name),
+                     .kind = pod_volume::content::folder,
+                     .path = place("empty-dir", name),
+                     .host_path_type = {},
+                     .in_memory = v["medium"].as_string() == "Memory",
+                     .files = {}};
       out.size_bytes = static_cast<std::uint64_t>(pod::amount_of(v["sizeLimit"]).value());
       co_return out;
     }
@@ -134,14 +161,16 @@ class gathering {
     }
     if (auto& v = spec["projected"]; v.is_object()) {
       auto out = with_files("projected", name, true);
-      for (std::size_t i = 0; i < list_of(v["sources"]).size(); ++i) KEDGE_CO_CHECK(co_await add_source(v["sources"][i], mode_of({}, v), out.files));
+      for (std::size_t i = 0; i < list_of(v["sources"]).size(); ++i)
+        KEDGE_CO_CHECK(co_await add_source(v["sources"][i], mode_of({}, v), out.files));
       co_return out;
     }
     if (auto& v = spec["persistentVolumeClaim"]; v.is_object()) co_return co_await claimed(std::string(name), v);
     co_return fail(errc::unsupported, "no volume plugin matched: volumes of this kind are not served by this node");
   }
 
-  task<result<void>> add_config_map(const value& source, const value& name, unsigned mode, std::vector<volume_file>& out) {
+  task<result<void>> add_config_map(const value& source, const value& name, unsigned mode,
+                                    std::vector<volume_file>& out) {
     KEDGE_CO_TRY(auto object, co_await cluster_.config_map(ns_, std::string(name.as_string())));
     if (!object && source["optional"].as_bool()) co_return result<void>();
     if (!object) co_return fail(errc::not_found, fmt::format("configmap \"{}\" not found", name.as_string()));
@@ -157,7 +186,8 @@ class gathering {
   task<result<void>> add_source(const value& source, unsigned mode, std::vector<volume_file>& out) {
     if (auto& v = source["configMap"]; v.is_object()) co_return co_await add_config_map(v, v["name"], mode, out);
     if (auto& v = source["secret"]; v.is_object()) co_return co_await add_secret(v, v["name"], mode, out);
-    if (auto& v = source["downwardAPI"]; v.is_object()) co_return add_downward(pod_, v, mode, ips_, settings_.node, out);
+    if (auto& v = source["downwardAPI"]; v.is_object())
+      co_return add_downward(pod_, v, mode, ips_, settings_.node, out);
     if (auto& v = source["serviceAccountToken"]; v.is_object()) co_return co_await add_token(v, mode, out);
     if (auto& v = source["clusterTrustBundle"]; v.is_object()) co_return co_await add_trust_bundle(v, mode, out);
     co_return fail(errc::unsupported, "a source of a projected volume is not served by this node");
@@ -171,8 +201,9 @@ class gathering {
     auto known = tokens_.find(key);
     if (known == tokens_.end() || known->second.renew_at <= now) {
       auto& m = pod_["metadata"];
-      object spec{{"expirationSeconds", seconds},
-                  {"boundObjectRef", object{{"apiVersion", "v1"}, {"kind", "Pod"}, {"name", m["name"]}, {"uid", m["uid"]}}}};
+      object spec{
+          {"expirationSeconds", seconds},
+          {"boundObjectRef", object{{"apiVersion", "v1"}, {"kind", "Pod"}, {"name", m["name"]}, {"uid", m["uid"]}}}};
       if (!audience.empty()) spec.set("audiences", json::array{audience});
       auto account = std::string(pod_["spec"]["serviceAccountName"].as_string("default"));
       auto status = co_await cluster_.token(ns_, account.empty() ? "default" : account, value(std::move(spec)));
@@ -182,43 +213,57 @@ class gathering {
       } else {
         auto ends = parse_rfc3339((*status)["expirationTimestamp"].as_string());
         auto life = ends ? *ends - now : duration(std::chrono::seconds(seconds));
-        known = tokens_.insert_or_assign(key, issued_token{std::string((*status)["token"].as_string()), now + life * 4 / 5}).first;
+        known =
+            tokens_.insert_or_assign(key, issued_token{std::string((*status)["token"].as_string()), now + life * 4 / 5})
+                .first;
       }
     }
     // Who alone uses it owns it, and then nobody else reads it.
     auto user = only_user(pod_);
     bool private_file = user || ownership_of(pod_).group;
-    out.push_back({std::string(source["path"].as_string()), known->second.token, private_file ? token_mode : mode, user});
+    out.push_back(
+        {std::string(source["path"].as_string()), known->second.token, private_file ? token_mode : mode, user});
     co_return result<void>();
   }
 
   task<result<void>> add_trust_bundle(const value& source, unsigned mode, std::vector<volume_file>& out) {
     auto name = std::string(source["name"].as_string());
-    if (name.empty()) co_return fail(errc::unsupported, "cluster trust bundles by signer name are not served by this node");
-    KEDGE_CO_TRY(auto bundle, co_await cluster_.object("/apis/certificates.k8s.io/v1beta1/clustertrustbundles/" + percent_encode(name)));
+    if (name.empty())
+      co_return fail(errc::unsupported, "cluster trust bundles by signer name are not served by this node");
+    KEDGE_CO_TRY(auto bundle, co_await cluster_.object("/apis/certificates.k8s.io/v1beta1/clustertrustbundles/" +
+                                                       percent_encode(name)));
     if (!bundle && source["optional"].as_bool()) {
       out.push_back({std::string(source["path"].as_string()), {}, mode});
       co_return result<void>();
     }
     if (!bundle) co_return fail(errc::not_found, fmt::format("clustertrustbundle \"{}\" not found", name));
-    out.push_back({std::string(source["path"].as_string()), std::string((*bundle)["spec"]["trustBundle"].as_string()), mode});
+    out.push_back(
+        {std::string(source["path"].as_string()), std::string((*bundle)["spec"]["trustBundle"].as_string()), mode});
     co_return result<void>();
   }
 
   // A claim's volume that is a path of this node.
   task<result<pod_volume>> claimed(std::string name, const value& source) {
     auto claim_name = std::string(source["claimName"].as_string());
-    KEDGE_CO_TRY(auto claim, co_await cluster_.object(fmt::format("/api/v1/namespaces/{}/persistentvolumeclaims/{}", ns_, claim_name)));
+    KEDGE_CO_TRY(auto claim, co_await cluster_.object(
+                                 fmt::format("/api/v1/namespaces/{}/persistentvolumeclaims/{}", ns_, claim_name)));
     if (!claim) co_return fail(errc::not_found, fmt::format("persistentvolumeclaim \"{}\" not found", claim_name));
     auto volume_name = std::string((*claim)["spec"]["volumeName"].as_string());
-    if (volume_name.empty() || (*claim)["status"]["phase"].as_string() != "Bound") co_return fail(errc::unavailable, fmt::format("PVC {}/{} is not bound", ns_, claim_name));
+    if (volume_name.empty() || (*claim)["status"]["phase"].as_string() != "Bound")
+      co_return fail(errc::unavailable, fmt::format("PVC {}/{} is not bound", ns_, claim_name));
     KEDGE_CO_TRY(auto volume, co_await cluster_.object("/api/v1/persistentvolumes/" + percent_encode(volume_name)));
     if (!volume) co_return fail(errc::not_found, fmt::format("persistentvolume \"{}\" not found", volume_name));
     auto& spec = (*volume)["spec"];
     auto& by_path = spec["hostPath"].is_object() ? spec["hostPath"] : spec["local"];
-    if (!by_path.is_object()) co_return fail(errc::unsupported, fmt::format("volume {} is of a kind that is not served by this node", volume_name));
-    co_return pod_volume{.name = std::move(name), .kind = pod_volume::content::claim, .path = std::string(by_path["path"].as_string()),
-                         .host_path_type = std::string(by_path["type"].as_string()), .files = {}, .read_only = source["readOnly"].as_bool()};
+    if (!by_path.is_object())
+      co_return fail(errc::unsupported,
+                     fmt::format("volume {} is of a kind that is not served by this node", volume_name));
+    co_return pod_volume{.name = std::move(name),
+                         .kind = pod_volume::content::claim,
+                         .path = std::string(by_path["path"].as_string()),
+                         .host_path_type = std::string(by_path["type"].as_string()),
+                         .files = {},
+                         .read_only = source["readOnly"].as_bool()};
   }
 
   const value& pod_;
@@ -266,7 +311,8 @@ ownership ownership_of(const value& pod) {
   return out;
 }
 
-task<pod_volume_result> gather_volumes(value pod, std::vector<std::string> ips, const pod_settings& settings, pod_cluster& cluster, issued_tokens& tokens) {
+task<pod_volume_result> gather_volumes(value pod, std::vector<std::string> ips, const pod_settings& settings,
+                                       pod_cluster& cluster, issued_tokens& tokens) {
   gathering g(pod, ips, settings, cluster, tokens);
   co_return co_await g.run();
 }
@@ -281,7 +327,8 @@ std::expected<bool, volume_problem> make_volumes(const pod_volumes& volumes, con
   return any;
 }
 
-result<std::vector<container_mount>> mounts_of(const value& pod, const value& container, const pod_volumes& volumes, const variables& env, const std::string& pod_folder,
+result<std::vector<container_mount>> mounts_of(const value& pod, const value& container, const pod_volumes& volumes,
+                                               const variables& env, const std::string& pod_folder,
                                                std::vector<subpath_mount>& subpaths) {
   std::vector<container_mount> out;
   auto& mounts = list_of(container["volumeMounts"]);
@@ -291,12 +338,19 @@ result<std::vector<container_mount>> mounts_of(const value& pod, const value& co
     auto name = m["name"].as_string();
     auto v = std::find_if(volumes.begin(), volumes.end(), [&](auto& one) { return one.name == name; });
     if (v == volumes.end())
-      return fail(errc::not_found, fmt::format("cannot find volume \"{}\" to mount into container \"{}\"", name, container["name"].as_string()));
-    auto inside = m["subPathExpr"].as_string().empty() ? std::string(m["subPath"].as_string()) : expand(m["subPathExpr"].as_string(), env);
-    if (inside.starts_with('/')) return fail(errc::invalid, fmt::format("error SubPath `{}` must not be an absolute path", inside));
-    if (leads_out(inside)) return fail(errc::invalid, fmt::format("unable to provision SubPath `{}`: must not contain '..'", inside));
-    if (!m["subPathExpr"].as_string().empty() && inside.contains("$(")) return fail(errc::invalid, fmt::format("missing value for {}", m["subPathExpr"].as_string()));
-    container_mount one{.container_path = std::string(m["mountPath"].as_string()), .host_path = v->path, .read_only = m["readOnly"].as_bool() || v->read_only};
+      return fail(errc::not_found, fmt::format("cannot find volume \"{}\" to mount into container \"{}\"", name,
+                                               container["name"].as_string()));
+    auto inside = m["subPathExpr"].as_string().empty() ? std::string(m["subPath"].as_string())
+                                                       : expand(m["subPathExpr"].as_string(), env);
+    if (inside.starts_with('/'))
+      return fail(errc::invalid, fmt::format("error SubPath `{}` must not be an absolute path", inside));
+    if (leads_out(inside))
+      return fail(errc::invalid, fmt::format("unable to provision SubPath `{}`: must not contain '..'", inside));
+    if (!m["subPathExpr"].as_string().empty() && inside.contains("$("))
+      return fail(errc::invalid, fmt::format("missing value for {}", m["subPathExpr"].as_string()));
+    container_mount one{.container_path = std::string(m["mountPath"].as_string()),
+                        .host_path = v->path,
+                        .read_only = m["readOnly"].as_bool() || v->read_only};
     if (!one.container_path.starts_with('/')) one.container_path = "/" + one.container_path;
     if (!inside.empty()) {
       one.host_path = fmt::format("{}/volume-subpaths/{}/{}/{}", pod_folder, name, container["name"].as_string(), i);

@@ -1,6 +1,7 @@
 // volumes.h: a pod's volumes: what is in them, where they are, and how containers see them.
 //
-//   spec.volumes ─▶ gather_volumes (asks the API for what they name) ─▶ values ─▶ make_volumes (blocking) ─▶ folders, files, tmpfs
+//   spec.volumes ─▶ gather_volumes (asks the API for what they name) ─▶ values ─▶ make_volumes (blocking) ─▶ folders,
+//   files, tmpfs
 //
 // Done again every now and then for what changes: files that are the same are not written.
 #pragma once
@@ -20,10 +21,10 @@ struct pod_volume {
   enum class content : unsigned char { host_path, folder, files, claim };
   std::string name;
   content kind = content::folder;
-  std::string path;               // where it is on the node
+  std::string path;  // where it is on the node
   std::string host_path_type;
   bool in_memory = false;
-  std::uint64_t size_bytes = 0;   // of one in memory; 0: no limit of its own
+  std::uint64_t size_bytes = 0;  // of one in memory; 0: no limit of its own
   std::vector<volume_file> files;
   bool read_only = false;
 };
@@ -41,8 +42,9 @@ struct volume_problem {
   error why;
 };
 // The first volume that can't be had.
-task<std::expected<pod_volumes, volume_problem>> gather_volumes(json::value pod, std::vector<std::string> ips, const pod_settings& settings, pod_cluster& cluster,
-                                                               issued_tokens& tokens);
+task<std::expected<pod_volumes, volume_problem>> gather_volumes(json::value pod, std::vector<std::string> ips,
+                                                                const pod_settings& settings, pod_cluster& cluster,
+                                                                issued_tokens& tokens);
 // Blocking. True when anything was written.
 std::expected<bool, volume_problem> make_volumes(const pod_volumes& volumes, const ownership& who);
 
@@ -52,7 +54,8 @@ ownership ownership_of(const json::value& pod);
 struct subpath_mount {
   std::string volume, inside, target;
 };
-result<std::vector<container_mount>> mounts_of(const json::value& pod, const json::value& container, const pod_volumes& volumes, const variables& env,
+result<std::vector<container_mount>> mounts_of(const json::value& pod, const json::value& container,
+                                               const pod_volumes& volumes, const variables& env,
                                                const std::string& pod_folder, std::vector<subpath_mount>& subpaths);
 
 }  // namespace kedge::node

@@ -24,8 +24,12 @@ namespace {
 using json::value;
 using reactor::loop;
 
-bool is_newer(const sandbox_info& a, const sandbox_info& b) { return a.created_at != b.created_at ? a.created_at > b.created_at : a.attempt > b.attempt; }
-bool was_made_later(const container_info& a, const container_info& b) { return a.created_at != b.created_at ? a.created_at > b.created_at : a.attempt > b.attempt; }
+bool is_newer(const sandbox_info& a, const sandbox_info& b) {
+  return a.created_at != b.created_at ? a.created_at > b.created_at : a.attempt > b.attempt;
+}
+bool was_made_later(const container_info& a, const container_info& b) {
+  return a.created_at != b.created_at ? a.created_at > b.created_at : a.attempt > b.attempt;
+}
 
 // --- what a container said at its end
 
@@ -33,12 +37,13 @@ bool was_made_later(const container_info& a, const container_info& b) { return a
 std::string read_beginning(const std::string& path, std::size_t most) {
   auto fd = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
   if (fd < 0) return {};
-  struct stat about {};
+  struct stat about{};
   std::string out;
   if (::fstat(fd, &about) == 0 && S_ISREG(about.st_mode)) {
     out.resize(most);
     std::size_t there = 0;
-    for (ssize_t n = 0; there < most && (n = ::read(fd, out.data() + there, most - there)) > 0;) there += static_cast<std::size_t>(n);
+    for (ssize_t n = 0; there < most && (n = ::read(fd, out.data() + there, most - there)) > 0;)
+      there += static_cast<std::size_t>(n);
     out.resize(there);
   }
   ::close(fd);
@@ -62,7 +67,8 @@ std::string read_log_end(const std::string& path) {
     for (int i = 0; i < 3 && at != std::string_view::npos; ++i) at = line.find(' ', at == 0 ? 0 : at + 1);
     if (at != std::string_view::npos) lines.emplace_back(line.substr(at + 1));
   }
-  if (lines.size() > message_lines_max) lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(message_lines_max));
+  if (lines.size() > message_lines_max)
+    lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(message_lines_max));
   std::string out;
   for (auto& l : lines) out += l + "\n";
   if (out.size() > message_from_log_max) out.erase(0, out.size() - message_from_log_max);
@@ -74,7 +80,8 @@ std::string termination_message(const container_seen& c) {
   std::string text;
   for (auto& m : c.mounts)
     if (m.container_path == path && !path.empty()) text = read_beginning(m.host_path, message_max);
-  if (text.empty() && c.exit_code != 0 && find(c.annotations, note_message_policy) == "FallbackToLogsOnError") text = read_log_end(c.log_path);
+  if (text.empty() && c.exit_code != 0 && find(c.annotations, note_message_policy) == "FallbackToLogsOnError")
+    text = read_log_end(c.log_path);
   if (text.empty()) return c.message;
   return c.message.empty() ? text : c.message + ": " + text;
 }
@@ -83,7 +90,8 @@ std::string termination_message(const container_seen& c) {
 int restarts_by_logs(const std::string& folder) {
   int out = 0;
   std::error_code problem;
-  for (auto it = std::filesystem::directory_iterator(folder, problem); !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
+  for (auto it = std::filesystem::directory_iterator(folder, problem);
+       !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
     auto name = it->path().filename().string();
     auto n = parse_uint(name.substr(0, name.find('.')));
     if (n && name.contains(".log")) out = std::max(out, static_cast<int>(*n) + 1);
@@ -96,11 +104,17 @@ std::string hex_name() { return fmt::format("{:08x}", static_cast<std::uint32_t>
 }  // namespace
 
 pod_worker::pod_worker(worker_parts parts, value pod, bool gone)
-    : parts_(std::move(parts)), pod_(std::make_shared<const value>(std::move(pod))), is_static_((*pod_)["metadata"]["annotations"][note_config_source].as_string() == "file"), gone_(gone), wanted_((*pod_)["status"]), told_(wanted_),
+    : parts_(std::move(parts)),
+      pod_(std::make_shared<const value>(std::move(pod))),
+      is_static_((*pod_)["metadata"]["annotations"][note_config_source].as_string() == "file"),
+      gone_(gone),
+      wanted_((*pod_)["status"]),
+      told_(wanted_),
       probing_({.runtime = parts_.runtime,
                 .network = parts_.network,
                 .changed = [this] { changed_.set(); },
-                .tell = [this](const std::string& c, std::string reason, std::string message) { tell(c, true, std::move(reason), std::move(message)); }}) {
+                .tell = [this](const std::string& c, std::string reason,
+                               std::string message) { tell(c, true, std::move(reason), std::move(message)); }}) {
   if (gone_) gone_event_.set();
   if (gone_ || is_being_deleted(*pod_)) end();
 }
@@ -123,7 +137,8 @@ void pod_worker::update(value pod) {
   auto& api = (*pod_)["status"];
   // Somebody else's word against ours: ours is told again.
   bool differs = api["phase"] != wanted_["phase"];
-  for (auto* type : {"Ready", "ContainersReady"}) differs |= condition_status_of(api, type) != condition_status_of(wanted_, type);
+  for (auto* type : {"Ready", "ContainersReady"})
+    differs |= condition_status_of(api, type) != condition_status_of(wanted_, type);
   if (differs) {
     told_ = value();
     status_changed_.set();
@@ -162,7 +177,8 @@ void pod_worker::tell(std::string container, bool warning, std::string reason, s
 // --- looking
 
 task<result<container_seen>> pod_worker::describe(container_info info) {
-  if (auto known = described_.find(info.id); known != described_.end() && known->second.state == info.state) co_return known->second;
+  if (auto known = described_.find(info.id); known != described_.end() && known->second.state == info.state)
+    co_return known->second;
   KEDGE_CO_TRY(auto status, co_await parts_.runtime.status_of_container(info.id));
   container_seen c;
   static_cast<container_status&>(c) = std::move(status);
@@ -191,7 +207,9 @@ task<result<void>> pod_worker::refresh() {
     if (!c) co_return fail(std::move(c).error());
     now.containers.push_back(*std::move(c));
   }
-  std::erase_if(described_, [&](auto& one) { return std::none_of(list.begin(), list.end(), [&](auto& c) { return c.id == one.first; }); });
+  std::erase_if(described_, [&](auto& one) {
+    return std::none_of(list.begin(), list.end(), [&](auto& c) { return c.id == one.first; });
+  });
   if (auto* active = now.active_sandbox()) {
     if (addresses_of_ != active->id || addresses_.empty()) {
       KEDGE_CO_TRY(auto status, co_await parts_.runtime.status_of_sandbox(active->id));
@@ -208,8 +226,16 @@ task<result<void>> pod_worker::refresh() {
 
 void pod_worker::say_status(bool terminal) {
   if (gone_) return;
-  auto next = pod_status({.pod = *pod_, .before = wanted_, .seen = seen_, .probes = probing_.found(), .waiting = waiting_, .host_ips = parts_.settings.node.host_ips,
-                          .runtime = parts_.settings.runtime, .now = wall_now(), .terminal = terminal, .failure = failure_});
+  auto next = pod_status({.pod = *pod_,
+                          .before = wanted_,
+                          .seen = seen_,
+                          .probes = probing_.found(),
+                          .waiting = waiting_,
+                          .host_ips = parts_.settings.node.host_ips,
+                          .runtime = parts_.settings.runtime,
+                          .now = wall_now(),
+                          .terminal = terminal,
+                          .failure = failure_});
   if (rejected_) next = rejected_status(next);
   if (next == wanted_ && !told_.is_null()) return;
   wanted_ = std::move(next);
@@ -228,7 +254,8 @@ task<void> pod_worker::write_statuses() {
       auto patch = status_patch(*pod, sent);
       if (!patch.is_null()) {
         auto answer = co_await parts_.cluster.patch_status(*pod, std::move(patch));
-        if (!answer && (answer.error().code == errc::not_found || answer.error().code == errc::conflict)) break;  // the watch tells what it is now
+        if (!answer && (answer.error().code == errc::not_found || answer.error().code == errc::conflict))
+          break;  // the watch tells what it is now
         if (!answer) {
           log::debug("pod {}: its status can't be written: {}", pod_in_messages(*pod), answer.error().message);
           co_await reactor::sleep_for(pause);
@@ -346,24 +373,33 @@ task<bool> pod_worker::make_volumes_ready() {
   if (!gathered) {
     made = std::unexpected(std::move(gathered).error());
   } else {
-    auto done = co_await reactor::offload([volumes = *gathered, who = ownership_of(*pod), folder, logs = settings.logs_of(*pod)]() -> std::expected<bool, volume_problem> {
+    auto done = co_await reactor::offload([volumes = *gathered, who = ownership_of(*pod), folder,
+                                           logs = settings.logs_of(*pod)]() -> std::expected<bool, volume_problem> {
       for (auto& f : {folder, folder + "/volumes", logs})
-        if (auto there = crypto::make_folder(f, f == logs ? 0755 : 0750); !there) return std::unexpected(volume_problem{{}, there.error()});
+        if (auto there = crypto::make_folder(f, f == logs ? 0755 : 0750); !there)
+          return std::unexpected(volume_problem{{}, there.error()});
       return make_volumes(volumes, who);
     });
-    if (!done) made = std::unexpected(volume_problem{{}, std::move(done).error()});
-    else made = *std::move(done);
+    if (!done)
+      made = std::unexpected(volume_problem{{}, std::move(done).error()});
+    else
+      made = *std::move(done);
   }
   // Of a pod that runs already, what was made before serves on while something can't be had anew.
   auto& loop = loop::current();
-  volumes_at_ = loop.now() + volume_refresh + duration(static_cast<std::int64_t>(loop.random().below(static_cast<std::uint64_t>(volume_refresh_spread.count()))));
+  volumes_at_ = loop.now() + volume_refresh +
+                duration(static_cast<std::int64_t>(
+                    loop.random().below(static_cast<std::uint64_t>(volume_refresh_spread.count()))));
   if (made) {
     volumes_ = *std::move(gathered);
     volumes_ready_ = true;
     co_return true;
   }
-  if (made.error().volume.empty()) tell({}, true, "Failed", fmt::format("error making pod data directories: {}", made.error().why.message));
-  else tell({}, true, "FailedMount", fmt::format("MountVolume.SetUp failed for volume \"{}\" : {}", made.error().volume, made.error().why.message));
+  if (made.error().volume.empty())
+    tell({}, true, "Failed", fmt::format("error making pod data directories: {}", made.error().why.message));
+  else
+    tell({}, true, "FailedMount",
+         fmt::format("MountVolume.SetUp failed for volume \"{}\" : {}", made.error().volume, made.error().why.message));
   co_return volumes_ready_;
 }
 
@@ -423,7 +459,10 @@ bool pod_worker::waits_after_crash(const std::string& name) {
   }
   auto pod = pod_in_messages(*pod_);
   tell(name, true, "BackOff", fmt::format("Back-off restarting failed container {} in pod {}", name, pod));
-  wait_for(name, {"CrashLoopBackOff", fmt::format("back-off {} restarting failed container={} pod={}", format_duration(pause.length()), name, pod)}, pause.until(ended));
+  wait_for(name,
+           {"CrashLoopBackOff", fmt::format("back-off {} restarting failed container={} pod={}",
+                                            format_duration(pause.length()), name, pod)},
+           pause.until(ended));
   return true;
 }
 
@@ -454,10 +493,14 @@ task<bool> pod_worker::start(std::string name) {
   if (waits_after_crash(name)) co_return true;
   auto pod = pod_;
   value container = container_named(*pod, name);
-  auto ensured = co_await [](pod_worker& self, std::shared_ptr<const value> p, value c, std::string n) -> task<result<std::expected<image_info, image_puller::failed>>> {
-    auto teller = [&self, n](bool warning, std::string reason, std::string message) { self.tell(n, warning, std::move(reason), std::move(message)); };
+  auto ensured = co_await [](pod_worker& self, std::shared_ptr<const value> p, value c,
+                             std::string n) -> task<result<std::expected<image_info, image_puller::failed>>> {
+    auto teller = [&self, n](bool warning, std::string reason, std::string message) {
+      self.tell(n, warning, std::move(reason), std::move(message));
+    };
     // A pod that has to end waits for no image.
-    auto work = [](image_puller& images, value pod, value container, image_puller::teller t) -> task<result<std::expected<image_info, image_puller::failed>>> {
+    auto work = [](image_puller& images, value pod, value container,
+                   image_puller::teller t) -> task<result<std::expected<image_info, image_puller::failed>>> {
       co_return co_await images.ensure(std::move(pod), std::move(container), std::move(t));
     };
     co_return co_await reactor::with_stop(work(self.parts_.images, *p, std::move(c), teller), self.ends_);
@@ -492,7 +535,9 @@ task<bool> pod_worker::start(std::string name) {
 
 task<std::expected<std::string, waiting_reason>> pod_worker::create(value container, image_info image) {
   auto pod = pod_;
-  auto refuse = [](std::string message) { return std::unexpected(waiting_reason{"CreateContainerConfigError", std::move(message)}); };
+  auto refuse = [](std::string message) {
+    return std::unexpected(waiting_reason{"CreateContainerConfigError", std::move(message)});
+  };
   auto name = std::string(container["name"].as_string());
   auto objects = co_await objects_for(container);
   if (!objects) co_return refuse(objects.error().message);
@@ -505,8 +550,8 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
   auto mounts = mounts_of(*pod, container, volumes_, *env, folder, subpaths);
   if (!mounts) co_return refuse(mounts.error().message);
   auto* last = seen_.newest(name);
-  // One that was made and never started (this agent ended in between) goes first, so that it can't begin beside the new one; it was no
-  // start that counts.
+  // One that was made and never started (this agent ended in between) goes first, so that it can't begin beside the new
+  // one; it was no start that counts.
   int known = last ? last->restarts + 1 : -1;
   if (last && last->state == container_state::created) {
     known = last->restarts;
@@ -520,23 +565,28 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
   auto message_path = std::string(container["terminationMessagePath"].as_string());
   auto message_file = fmt::format("{}/containers/{}/{}", folder, name, hex_name());
   auto logs = settings.logs_of(*pod) + "/" + name;
-  auto ready = co_await reactor::offload([pod, ips, settings, folder, subpaths, message_path, message_file, logs, name, known]() -> prepared {
-    prepared out{.restarts = known >= 0 ? known : restarts_by_logs(logs), .problem = {}};
-    auto node_hosts = is_host_network(*pod) ? read_beginning("/etc/hosts", host_file_max) : std::string();
-    auto work = [&]() -> result<void> {
-      KEDGE_CHECK(crypto::make_folder(logs, 0755));
-      KEDGE_CHECK(crypto::make_folder(message_file.substr(0, message_file.find_last_of('/')), 0750));
-      KEDGE_CHECK(crypto::write_file(folder + "/etc-hosts", hosts_file(*pod, ips, settings, node_hosts), {.mode = 0644, .sync = false}));
-      if (!message_path.empty()) KEDGE_CHECK(crypto::write_file(message_file, "", {.mode = 0666, .sync = false}));
-      for (auto& s : subpaths) {
-        auto mounted = mount_subpath(s.volume, s.inside, s.target);
-        if (!mounted) return fail(mounted.error().code, fmt::format("failed to prepare subPath for volumeMount \"{}\" of container \"{}\"", split(s.target.substr(folder.size() + 17), '/')[0], name));
-      }
-      return {};
-    }();
-    if (!work) out.problem = work.error().message;
-    return out;
-  });
+  auto ready = co_await reactor::offload(
+      [pod, ips, settings, folder, subpaths, message_path, message_file, logs, name, known]() -> prepared {
+        prepared out{.restarts = known >= 0 ? known : restarts_by_logs(logs), .problem = {}};
+        auto node_hosts = is_host_network(*pod) ? read_beginning("/etc/hosts", host_file_max) : std::string();
+        auto work = [&]() -> result<void> {
+          KEDGE_CHECK(crypto::make_folder(logs, 0755));
+          KEDGE_CHECK(crypto::make_folder(message_file.substr(0, message_file.find_last_of('/')), 0750));
+          KEDGE_CHECK(crypto::write_file(folder + "/etc-hosts", hosts_file(*pod, ips, settings, node_hosts),
+                                         {.mode = 0644, .sync = false}));
+          if (!message_path.empty()) KEDGE_CHECK(crypto::write_file(message_file, "", {.mode = 0666, .sync = false}));
+          for (auto& s : subpaths) {
+            auto mounted = mount_subpath(s.volume, s.inside, s.target);
+            if (!mounted)
+              return fail(mounted.error().code,
+                          fmt::format("failed to prepare subPath for volumeMount \"{}\" of container \"{}\"",
+                                      split(s.target.substr(folder.size() + 17), '/')[0], name));
+          }
+          return {};
+        }();
+        if (!work) out.problem = work.error().message;
+        return out;
+      });
   if (!ready) co_return refuse(ready.error().message);
   if (!ready->problem.empty()) co_return refuse(ready->problem);
   if (!message_path.empty()) mounts->push_back({.container_path = message_path, .host_path = message_file});
@@ -545,27 +595,38 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
   auto sandbox_id = sandbox->id;
   auto sandbox_settings = make_sandbox_config(*pod, settings, sandbox->attempt);
   auto config = make_container_config(*pod, container,
-                                      {.env = *env, .image = image, .image_ref = image.id, .mounts = *std::move(mounts), .restarts = ready->restarts,
+                                      {.env = *env,
+                                       .image = image,
+                                       .image_ref = image.id,
+                                       .mounts = *std::move(mounts),
+                                       .restarts = ready->restarts,
                                        .process_target = process_target_of(container)},
                                       settings);
   if (!config) co_return refuse(config.error().message);
   auto id = co_await parts_.runtime.create_container(std::move(sandbox_id), *config, sandbox_settings);
   if (!id) co_return std::unexpected(waiting_reason{"CreateContainerError", rpc_description(id.error())});
-  auto link = fmt::format("{}/{}_{}_{}-{}.log", settings.log_links, sandbox_settings.name, sandbox_settings.ns, name, *id);
-  (void)co_await reactor::offload([link, file = sandbox_settings.log_directory + "/" + config->log_path, links = settings.log_links] {
-    (void)crypto::make_folder(links, 0755);
-    std::error_code ignored;
-    std::filesystem::create_symlink(file, link, ignored);
-    return true;
-  });
+  auto link =
+      fmt::format("{}/{}_{}_{}-{}.log", settings.log_links, sandbox_settings.name, sandbox_settings.ns, name, *id);
+  (void)co_await reactor::offload(
+      [link, file = sandbox_settings.log_directory + "/" + config->log_path, links = settings.log_links] {
+        (void)crypto::make_folder(links, 0755);
+        std::error_code ignored;
+        std::filesystem::create_symlink(file, link, ignored);
+        return true;
+      });
   co_return *std::move(id);
 }
 
 task<void> pod_worker::run_post_start(std::string id, value container, bool& fine) {
-  handler_target at{.container_id = id, .pod_ip = seen_.ips.empty() ? (parts_.settings.node.host_ips.empty() ? std::string() : parts_.settings.node.host_ips.front()) : seen_.ips.front(),
-                    .network = parts_.network};
+  handler_target at{
+      .container_id = id,
+      .pod_ip = seen_.ips.empty()
+                    ? (parts_.settings.node.host_ips.empty() ? std::string() : parts_.settings.node.host_ips.front())
+                    : seen_.ips.front(),
+      .network = parts_.network};
   auto name = std::string(container["name"].as_string());
-  auto ran = co_await reactor::with_stop(run_hook(container["lifecycle"]["postStart"], container, at, parts_.runtime), ends_);
+  auto ran =
+      co_await reactor::with_stop(run_hook(container["lifecycle"]["postStart"], container, at, parts_.runtime), ends_);
   if (ran || shall_end()) co_return;
   // What it said isn't told: it may be secret.
   tell(name, true, "FailedPostStartHook", "PostStartHook failed");
@@ -579,8 +640,11 @@ task<void> pod_worker::run_post_start(std::string id, value container, bool& fin
 std::int64_t pod_worker::grace_seconds(const value& container, kill_reason why) const {
   auto& m = (*pod_)["metadata"];
   if (m["deletionGracePeriodSeconds"].is_integer()) return m["deletionGracePeriodSeconds"].as_integer();
-  auto own = why == kill_reason::liveness ? &container["livenessProbe"] : why == kill_reason::startup ? &container["startupProbe"] : nullptr;
-  if (own && (*own)["terminationGracePeriodSeconds"].is_integer()) return (*own)["terminationGracePeriodSeconds"].as_integer();
+  auto own = why == kill_reason::liveness  ? &container["livenessProbe"]
+             : why == kill_reason::startup ? &container["startupProbe"]
+                                           : nullptr;
+  if (own && (*own)["terminationGracePeriodSeconds"].is_integer())
+    return (*own)["terminationGracePeriodSeconds"].as_integer();
   if (auto& spec = (*pod_)["spec"]["terminationGracePeriodSeconds"]; spec.is_integer()) return spec.as_integer();
   // A pod that only the runtime knows of: its containers say what they were started with.
   for (auto& c : seen_.containers)
@@ -595,12 +659,18 @@ task<void> pod_worker::kill(container_to_kill k, std::optional<std::int64_t> gra
   tell(k.name, false, "Killing", k.message.empty() ? fmt::format("Stopping container {}", k.name) : k.message);
   auto began = loop::current().now();
   if (auto hook = container["lifecycle"]["preStop"]; hook.is_object() && seconds > 0) {
-    handler_target at{.container_id = k.id, .pod_ip = seen_.ips.empty() ? std::string() : seen_.ips.front(), .network = parts_.network};
-    auto within = reactor::with_deadline(run_hook(hook, container, at, parts_.runtime), began + std::chrono::seconds(seconds));
+    handler_target at{.container_id = k.id,
+                      .pod_ip = seen_.ips.empty() ? std::string() : seen_.ips.front(),
+                      .network = parts_.network};
+    auto within =
+        reactor::with_deadline(run_hook(hook, container, at, parts_.runtime), began + std::chrono::seconds(seconds));
     auto ran = co_await reactor::with_stop(std::move(within), hurried_);
-    if (!ran && ran.error().code != errc::timeout && ran.error().code != errc::cancelled) tell(k.name, true, "FailedPreStopHook", "PreStopHook failed");
+    if (!ran && ran.error().code != errc::timeout && ran.error().code != errc::cancelled)
+      tell(k.name, true, "FailedPreStopHook", "PreStopHook failed");
   }
-  co_await kill_in_turn(k, std::max<std::int64_t>(0, seconds - std::chrono::duration_cast<std::chrono::seconds>(loop::current().now() - began).count()));
+  co_await kill_in_turn(
+      k, std::max<std::int64_t>(
+             0, seconds - std::chrono::duration_cast<std::chrono::seconds>(loop::current().now() - began).count()));
 }
 
 task<void> pod_worker::kill_in_turn(container_to_kill k, std::int64_t seconds) {
@@ -629,7 +699,8 @@ task<void> pod_worker::kill_in_turn(container_to_kill k, std::int64_t seconds) {
 task<void> pod_worker::kill_all(std::optional<std::int64_t> grace) {
   reactor::scope together;
   for (auto& c : std::vector(seen_.containers))
-    if (c.state == container_state::running || c.state == container_state::unknown) together.spawn(kill({c.id, c.name, {}, kill_reason::none}, grace));
+    if (c.state == container_state::running || c.state == container_state::unknown)
+      together.spawn(kill({c.id, c.name, {}, kill_reason::none}, grace));
   co_await together.join();
 }
 
@@ -661,7 +732,8 @@ task<void> pod_worker::terminate() {
       return done;
     });
     if (removed && *removed) break;
-    log::warning("pod {}: what is left of it can't be removed: {}", pod_in_messages(*pod_), removed ? removed->error().message : removed.error().message);
+    log::warning("pod {}: what is left of it can't be removed: {}", pod_in_messages(*pod_),
+                 removed ? removed->error().message : removed.error().message);
     co_await reactor::sleep_until(here.now() + pause);
   }
   ended_ = true;
@@ -692,12 +764,15 @@ task<void> pod_worker::terminate() {
 
 // The sandbox goes last: while it is there, whoever starts anew knows that something is left to do.
 task<void> pod_worker::leave_nothing() {
-  auto prefix = fmt::format("{}_{}_", (*pod_)["metadata"]["name"].as_string(), (*pod_)["metadata"]["namespace"].as_string());
+  auto prefix =
+      fmt::format("{}_{}_", (*pod_)["metadata"]["name"].as_string(), (*pod_)["metadata"]["namespace"].as_string());
   (void)co_await reactor::offload([logs = parts_.settings.logs_of(*pod_), links = parts_.settings.log_links, prefix] {
     std::error_code problem;
-    for (auto it = std::filesystem::directory_iterator(links, problem); !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
+    for (auto it = std::filesystem::directory_iterator(links, problem);
+         !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
       std::error_code ignored;
-      if (it->path().filename().string().starts_with(prefix) && std::filesystem::read_symlink(it->path(), ignored).string().starts_with(logs + "/"))
+      if (it->path().filename().string().starts_with(prefix) &&
+          std::filesystem::read_symlink(it->path(), ignored).string().starts_with(logs + "/"))
         std::filesystem::remove(it->path(), ignored);
     }
     return remove_tree(logs);

@@ -4,8 +4,9 @@
 //   runtime ─▶ look() ─────────────────────┼▶ run(): look ─▶ steps ──┴▶ CRI, images, volumes ─▶ look again …
 //   probes ────────────────────────────────┘
 //
-// Level-triggered: whatever happened, the pod and what is really there decide what is done next (steps.h), so that a step may be done
-// twice, and a worker that starts anew goes on where another stopped. Only it starts and stops its pod's containers.
+// Level-triggered: whatever happened, the pod and what is really there decide what is done next (steps.h), so that a
+// step may be done twice, and a worker that starts anew goes on where another stopped. Only it starts and stops its
+// pod's containers.
 #pragma once
 
 #include <functional>
@@ -50,7 +51,7 @@ class pod_worker {
   void update(json::value pod);  // a newer one of the same uid
   // Of a static pod: what stands for it at the API, and gets its status; null: nothing does.
   void mirror(std::shared_ptr<const json::value> m);
-  void gone();                   // the API doesn't have it any more
+  void gone();  // the API doesn't have it any more
   void look() { changed_.set(); }
   // It has to go: it ends as Failed.
   void fail_pod(waiting_reason why);
@@ -112,8 +113,8 @@ class pod_worker {
   std::vector<std::string> addresses_;
 
   waiting_reasons waiting_;
-  std::map<std::string, growing_pause> restarts_;    // by container name
-  std::optional<wall_time> wake_at_;                 // when something that waits may be tried again
+  std::map<std::string, growing_pause> restarts_;  // by container name
+  std::optional<wall_time> wake_at_;               // when something that waits may be tried again
   duration retry_{0};
   pod_volumes volumes_;
   issued_tokens tokens_;

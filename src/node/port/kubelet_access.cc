@@ -61,15 +61,19 @@ task<result<kubelet_access::user>> kubelet_access::identify(net::http::exchange&
     co_return user{.name = s.user, .uid = s.uid, .groups = s.groups};
   }
   auto header = e.request().headers.get("authorization");
-  if (header.size() < 8 || !iequals(header.substr(0, 7), "bearer ")) co_return fail(errc::unauthenticated, "Unauthorized");
+  if (header.size() < 8 || !iequals(header.substr(0, 7), "bearer "))
+    co_return fail(errc::unauthenticated, "Unauthorized");
   std::string token(trim(header.substr(7)));
   auto key = crypto::sha256_hex(as_bytes(token));
-  if (auto known = tokens_.find(key); known != tokens_.end() && known->second.until > loop.now()) co_return known->second.value;
-  json::value review(object{{"apiVersion", "authentication.k8s.io/v1"}, {"kind", "TokenReview"}, {"spec", object{{"token", token}}}});
+  if (auto known = tokens_.find(key); known != tokens_.end() && known->second.until > loop.now())
+    co_return known->second.value;
+  json::value review(
+      object{{"apiVersion", "authentication.k8s.io/v1"}, {"kind", "TokenReview"}, {"spec", object{{"token", token}}}});
   KEDGE_CO_TRY(auto answer, co_await api_.create("/apis/authentication.k8s.io/v1/tokenreviews", review));
   auto& status = answer["status"];
   if (!status["authenticated"].as_bool()) co_return fail(errc::unauthenticated, "Unauthorized");
-  user u{.name = std::string(status["user"]["username"].as_string()), .uid = std::string(status["user"]["uid"].as_string())};
+  user u{.name = std::string(status["user"]["username"].as_string()),
+         .uid = std::string(status["user"]["uid"].as_string())};
   if (auto* all = status["user"]["groups"].array())
     for (auto& g : *all) u.groups.emplace_back(g.as_string());
   remember(tokens_, std::move(key), u, token_cache_time);
@@ -78,18 +82,25 @@ task<result<kubelet_access::user>> kubelet_access::identify(net::http::exchange&
 
 task<result<bool>> kubelet_access::granted(const user& u, std::string verb, std::string subresource) {
   std::string key;
-  for (std::string_view part : {std::string_view(u.name), std::string_view(u.uid), std::string_view(verb), std::string_view(subresource)}) append_part(key, part);
+  for (std::string_view part :
+       {std::string_view(u.name), std::string_view(u.uid), std::string_view(verb), std::string_view(subresource)})
+    append_part(key, part);
   for (auto& group : u.groups) append_part(key, group);
-  if (auto known = decisions_.find(key); known != decisions_.end() && known->second.until > reactor::loop::current().now())
+  if (auto known = decisions_.find(key);
+      known != decisions_.end() && known->second.until > reactor::loop::current().now())
     co_return known->second.value;
   array groups_value;
   for (auto& g : u.groups) groups_value.emplace_back(g);
-  json::value review(object{
-      {"apiVersion", "authorization.k8s.io/v1"},
-      {"kind", "SubjectAccessReview"},
-      {"spec", object{{"user", u.name}, {"uid", u.uid}, {"groups", std::move(groups_value)},
-                      {"resourceAttributes", object{{"verb", verb}, {"version", "v1"}, {"resource", "nodes"},
-                                                    {"subresource", subresource}, {"name", node_name_}}}}}});
+  json::value review(object{{"apiVersion", "authorization.k8s.io/v1"},
+                            {"kind", "SubjectAccessReview"},
+                            {"spec", object{{"user", u.name},
+                                            {"uid", u.uid},
+                                            {"groups", std::move(groups_value)},
+                                            {"resourceAttributes", object{{"verb", verb},
+                                                                          {"version", "v1"},
+                                                                          {"resource", "nodes"},
+                                                                          {"subresource", subresource},
+                                                                          {"name", node_name_}}}}}});
   KEDGE_CO_TRY(auto answer, co_await api_.create("/apis/authorization.k8s.io/v1/subjectaccessreviews", review));
   bool yes = answer["status"]["allowed"].as_bool();
   remember(decisions_, std::move(key), yes, yes ? granted_cache_time : refused_cache_time);
@@ -106,8 +117,8 @@ task<result<void>> kubelet_access::check(net::http::exchange& e) {
     KEDGE_CO_TRY(auto yes, co_await granted(who, verb, std::string(s)));
     if (yes) co_return result<void>();
   }
-  co_return fail(errc::forbidden, fmt::format("Forbidden (user={}, verb={}, resource=nodes, subresource(s)=[{}])", who.name, verb,
-                                              fmt::join(subresources, " ")));
+  co_return fail(errc::forbidden, fmt::format("Forbidden (user={}, verb={}, resource=nodes, subresource(s)=[{}])",
+                                              who.name, verb, fmt::join(subresources, " ")));
 }
 
 }  // namespace kedge::node

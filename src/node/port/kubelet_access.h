@@ -1,8 +1,9 @@
-// kubelet_access.h: who may ask the kubelet's port for what: x509 client certificates and bearer tokens, authorized by the API
-// server (TokenReview, SubjectAccessReview), as the kubelet's webhook mode does it.
+// kubelet_access.h: who may ask the kubelet's port for what: x509 client certificates and bearer tokens, authorized by
+// the API server (TokenReview, SubjectAccessReview), as the kubelet's webhook mode does it.
 //
 //   client certificate ─▶ client CA ─▶ user ─┐                     ┌▶ system:masters: yes
-//   bearer token ─▶ TokenReview (cached) ────┴▶ method and path ───┴▶ SubjectAccessReview (cached): nodes/metrics, nodes/stats …
+//   bearer token ─▶ TokenReview (cached) ────┴▶ method and path ───┴▶ SubjectAccessReview (cached): nodes/metrics,
+//   nodes/stats …
 //
 // The API server itself is system:masters, so that nothing here waits for a review when it asks.
 #pragma once
@@ -49,7 +50,7 @@ class kubelet_access {
   crypto::trust client_ca_;
   std::string node_name_;
   api_client& api_;
-  std::map<std::string, remembered<user>> tokens_;    // by digest
+  std::map<std::string, remembered<user>> tokens_;  // by digest
   std::map<std::string, remembered<bool>> decisions_;
 };
 

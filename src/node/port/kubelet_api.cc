@@ -30,16 +30,17 @@ using net::http::response;
 task<void> answer(exchange& e, int code, std::string_view type, std::string body) {
   response r{.status = code};
   r.headers.add("Content-Type", std::string(type));
-  if (auto sent = co_await e.respond(r, body); !sent) log::debug("kubelet API: answer not sent: {}", sent.error().message);
+  if (auto sent = co_await e.respond(r, body); !sent)
+    log::debug("kubelet API: answer not sent: {}", sent.error().message);
 }
-task<void> answer_text(exchange& e, int code, std::string body) { return answer(e, code, "text/plain; charset=utf-8", std::move(body)); }
+task<void> answer_text(exchange& e, int code, std::string body) {
+  return answer(e, code, "text/plain; charset=utf-8", std::move(body));
+}
 task<void> answer_json(exchange& e, const value& v) { return answer(e, 200, "application/json", json::write(v)); }
 
 std::int64_t whole(std::uint64_t n) { return static_cast<std::int64_t>(n); }
 
-std::string rfc3339(std::int64_t unix_seconds) {
-  return format_rfc3339(wall_time(std::chrono::seconds(unix_seconds)));
-}
+std::string rfc3339(std::int64_t unix_seconds) { return format_rfc3339(wall_time(std::chrono::seconds(unix_seconds))); }
 
 // The settings that a kubelet would have been started with for what this agent does.
 value configuration(const agent_config& c, const std::string& domain, const std::vector<std::string>& dns) {
@@ -53,7 +54,9 @@ value configuration(const agent_config& c, const std::string& domain, const std:
               {"authentication", object{{"anonymous", object{{"enabled", false}}},
                                         {"webhook", object{{"cacheTTL", "2m0s"}, {"enabled", true}}},
                                         {"x509", object{{"clientCAFile", c.agent_folder() + "/client-ca.crt"}}}}},
-              {"authorization", object{{"mode", "Webhook"}, {"webhook", object{{"cacheAuthorizedTTL", "5m0s"}, {"cacheUnauthorizedTTL", "30s"}}}}},
+              {"authorization",
+               object{{"mode", "Webhook"},
+                      {"webhook", object{{"cacheAuthorizedTTL", "5m0s"}, {"cacheUnauthorizedTTL", "30s"}}}}},
               {"tlsCertFile", c.agent_folder() + "/serving-kubelet.crt"},
               {"tlsPrivateKeyFile", c.agent_folder() + "/serving-kubelet.key"},
               {"clusterDomain", domain},
@@ -92,7 +95,8 @@ running_counts count_running(const pod_manager& pods) {
   return out;
 }
 
-void metric(std::string& out, std::string_view name, std::string_view type, std::string_view help, const std::string& samples) {
+void metric(std::string& out, std::string_view name, std::string_view type, std::string_view help,
+            const std::string& samples) {
   out += fmt::format("# HELP {} {}\n# TYPE {} {}\n{}", name, help, name, type, samples);
 }
 
@@ -101,10 +105,13 @@ std::string process_metrics(const node_stats& s) {
   auto one = [&](std::string_view name, std::string_view type, std::string_view help, double v) {
     metric(out, name, type, help, fmt::format("{} {}\n", name, v));
   };
-  one("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.", static_cast<double>(s.own_cpu_nanoseconds) / 1e9);
-  one("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", static_cast<double>(s.own_resident_bytes));
+  one("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.",
+      static_cast<double>(s.own_cpu_nanoseconds) / 1e9);
+  one("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.",
+      static_cast<double>(s.own_resident_bytes));
   one("process_open_fds", "gauge", "Number of open file descriptors.", static_cast<double>(s.own_descriptors));
-  one("process_max_fds", "gauge", "Maximum number of open file descriptors.", static_cast<double>(s.own_descriptors_max));
+  one("process_max_fds", "gauge", "Maximum number of open file descriptors.",
+      static_cast<double>(s.own_descriptors_max));
   one("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds.", s.own_started);
   return out;
 }
@@ -146,7 +153,7 @@ class file_handle {
 
 struct opened_log {
   bool is_folder = false;
-  std::string listing;         // of a folder
+  std::string listing;                      // of a folder
   std::shared_ptr<const file_handle> file;  // shared with a read that outlives its request
   std::uint64_t size = 0;
 };
@@ -159,11 +166,12 @@ result<opened_log> open_log(const std::string& root, const std::string& path) {
   auto full = std::filesystem::canonical(base / path, problem);
   if (problem) return fail(errc::not_found, "404 page not found");
   auto text = full.string();
-  if (text != base.string() && !text.starts_with(base.string() + "/")) return fail(errc::not_found, "404 page not found");
+  if (text != base.string() && !text.starts_with(base.string() + "/"))
+    return fail(errc::not_found, "404 page not found");
   opened_log out;
   out.file = std::make_shared<file_handle>(::open(text.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (out.file->get() < 0) return fail(os_error(errno, "open " + path));
-  struct stat about {};
+  struct stat about{};
   if (::fstat(out.file->get(), &about) != 0) return fail(os_error(errno, "stat " + path));
   if (S_ISREG(about.st_mode)) {
     out.size = static_cast<std::uint64_t>(about.st_size);
@@ -172,7 +180,8 @@ result<opened_log> open_log(const std::string& root, const std::string& path) {
   if (!S_ISDIR(about.st_mode)) return fail(errc::not_found, "404 page not found");
   out.is_folder = true;
   std::vector<std::string> names;
-  for (auto it = std::filesystem::directory_iterator(full, problem); !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
+  for (auto it = std::filesystem::directory_iterator(full, problem);
+       !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
     std::error_code ignored;
     auto name = it->path().filename().string();
     names.push_back(it->is_directory(ignored) ? name + "/" : name);
@@ -182,7 +191,8 @@ result<opened_log> open_log(const std::string& root, const std::string& path) {
   // As Go's file server has it.
   out.listing = "<!doctype html>\n<meta name=\"viewport\" content=\"width=device-width\">\n<pre>\n";
   for (auto& n : names) {
-    std::string href = percent_encode(std::string_view(n).substr(0, n.size() - (n.ends_with('/') ? 1 : 0))) + (n.ends_with('/') ? "/" : "");
+    std::string href = percent_encode(std::string_view(n).substr(0, n.size() - (n.ends_with('/') ? 1 : 0))) +
+                       (n.ends_with('/') ? "/" : "");
     out.listing += fmt::format("<a href=\"{}\">{}</a>\n", href, html_escaped(n));
   }
   out.listing += "</pre>\n";
@@ -200,13 +210,15 @@ result<std::string> read_piece(int file, std::uint64_t at, std::size_t most) {
 }  // namespace
 
 task<void> kubelet_api::serve(exchange& e) {
-  auto allowed = co_await reactor::with_deadline(parts_.access.check(e), reactor::loop::current().now() + request_deadline);
+  auto allowed =
+      co_await reactor::with_deadline(parts_.access.check(e), reactor::loop::current().now() + request_deadline);
   if (allowed) co_return co_await serve_allowed(e);
   switch (allowed.error().code) {
     case errc::unauthenticated: co_return co_await answer_text(e, 401, "Unauthorized");
     case errc::forbidden: co_return co_await answer_text(e, 403, allowed.error().message);
     default:
-      log::warning("kubelet API: {} {} can't be authorized: {}", e.request().method, e.request().path, allowed.error().message);
+      log::warning("kubelet API: {} {} can't be authorized: {}", e.request().method, e.request().path,
+                   allowed.error().message);
       co_return co_await answer_text(e, 500, "Internal Error: " + allowed.error().message);
   }
 }
@@ -214,17 +226,24 @@ task<void> kubelet_api::serve(exchange& e) {
 task<void> kubelet_api::serve_allowed(exchange& e) {
   auto& path = e.request().path;
   auto is = [&](std::string_view p) { return path == p; };
-  auto below = [&](std::string_view p) { return path.starts_with(p) && path.size() > p.size() && path[p.size()] == '/'; };
+  auto below = [&](std::string_view p) {
+    return path.starts_with(p) && path.size() > p.size() && path[p.size()] == '/';
+  };
   if (pod_streams::serves(path)) co_return co_await parts_.streams.serve(e);
   for (std::string_view p : {"/cri", "/checkpoint"})
     if (below(p)) co_return co_await answer_text(e, 404, "404 page not found\n");
-  if (e.request().method != "GET" && e.request().method != "HEAD") co_return co_await answer_text(e, 405, "405: Method Not Allowed");
-  if (is("/healthz") || is("/healthz/ping") || is("/healthz/log") || is("/healthz/syncloop")) co_return co_await answer_text(e, 200, "ok");
-  if (is("/pods") || is("/pods/") || is("/runningpods") || is("/runningpods/")) co_return co_await answer_json(e, pod_list(parts_.pods, below("/runningpods") || is("/runningpods")));
-  if (is("/configz")) co_return co_await answer_json(e, configuration(parts_.config, parts_.cluster_domain, parts_.cluster_dns));
+  if (e.request().method != "GET" && e.request().method != "HEAD")
+    co_return co_await answer_text(e, 405, "405: Method Not Allowed");
+  if (is("/healthz") || is("/healthz/ping") || is("/healthz/log") || is("/healthz/syncloop"))
+    co_return co_await answer_text(e, 200, "ok");
+  if (is("/pods") || is("/pods/") || is("/runningpods") || is("/runningpods/"))
+    co_return co_await answer_json(e, pod_list(parts_.pods, below("/runningpods") || is("/runningpods")));
+  if (is("/configz"))
+    co_return co_await answer_json(e, configuration(parts_.config, parts_.cluster_domain, parts_.cluster_dns));
   if (is("/metrics")) co_return co_await serve_metrics(e, false);
   if (is("/metrics/resource")) co_return co_await serve_metrics(e, true);
-  if (is("/metrics/probes") || is("/metrics/cadvisor")) co_return co_await answer(e, 200, "text/plain; version=0.0.4; charset=utf-8", "");
+  if (is("/metrics/probes") || is("/metrics/cadvisor"))
+    co_return co_await answer(e, 200, "text/plain; version=0.0.4; charset=utf-8", "");
   if (is("/stats/summary")) co_return co_await serve_summary(e);
   if (is("/logs")) {
     response moved{.status = 301};
@@ -237,27 +256,35 @@ task<void> kubelet_api::serve_allowed(exchange& e) {
 }
 
 task<void> kubelet_api::serve_metrics(exchange& e, bool resource) {
-  auto read = co_await reactor::offload([folder = parts_.config.agent_folder()] { return read_node_stats("", folder); });
+  auto read =
+      co_await reactor::offload([folder = parts_.config.agent_folder()] { return read_node_stats("", folder); });
   if (!read || !*read) co_return co_await answer_text(e, 500, read ? read->error().message : read.error().message);
   auto& s = **read;
   std::string out;
   auto quoted_name = quote(parts_.config.node_name);
   if (resource) {
-    auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(reactor::loop::current().wall_now().time_since_epoch()).count();
+    auto ms =
+        std::chrono::duration_cast<std::chrono::milliseconds>(reactor::loop::current().wall_now().time_since_epoch())
+            .count();
     auto sample = [&](std::string_view name, std::string_view type, std::string_view help, double v) {
       metric(out, name, type, fmt::format("[STABLE] {}", help), fmt::format("{} {} {}\n", name, v, ms));
     };
     sample("node_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed by the node in core-seconds",
            static_cast<double>(s.cpu_nanoseconds) / 1e9);
-    sample("node_memory_working_set_bytes", "gauge", "Current working set of the node in bytes", static_cast<double>(s.memory_working_set_bytes));
-    sample("node_swap_usage_bytes", "gauge", "Current swap usage of the node in bytes. Reported only on non-windows systems",
+    sample("node_memory_working_set_bytes", "gauge", "Current working set of the node in bytes",
+           static_cast<double>(s.memory_working_set_bytes));
+    sample("node_swap_usage_bytes", "gauge",
+           "Current swap usage of the node in bytes. Reported only on non-windows systems",
            static_cast<double>(s.swap_usage_bytes));
-    metric(out, "resource_scrape_error", "gauge", "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise",
+    metric(out, "resource_scrape_error", "gauge",
+           "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise",
            "resource_scrape_error 0\n");
   } else {
-    metric(out, "kubelet_node_name", "gauge", "[ALPHA] The node's name. The count is always 1.", fmt::format("kubelet_node_name{{node={}}} 1\n", quoted_name));
+    metric(out, "kubelet_node_name", "gauge", "[ALPHA] The node's name. The count is always 1.",
+           fmt::format("kubelet_node_name{{node={}}} 1\n", quoted_name));
     auto running = count_running(parts_.pods);
-    metric(out, "kubelet_running_pods", "gauge", "[ALPHA] Number of pods that have a running pod sandbox", fmt::format("kubelet_running_pods {}\n", running.sandboxes));
+    metric(out, "kubelet_running_pods", "gauge", "[ALPHA] Number of pods that have a running pod sandbox",
+           fmt::format("kubelet_running_pods {}\n", running.sandboxes));
     metric(out, "kubelet_running_containers", "gauge", "[ALPHA] Number of containers currently running",
            fmt::format("kubelet_running_containers{{container_state=\"running\"}} {}\n", running.containers));
     metric(out, "kubernetes_build_info", "gauge", "[ALPHA] A metric with a constant '1' value labeled by the version.",
@@ -271,7 +298,8 @@ task<void> kubelet_api::serve_metrics(exchange& e, bool resource) {
 }
 
 task<void> kubelet_api::serve_summary(exchange& e) {
-  auto read = co_await reactor::offload([folder = parts_.config.agent_folder()] { return read_node_stats("", folder); });
+  auto read =
+      co_await reactor::offload([folder = parts_.config.agent_folder()] { return read_node_stats("", folder); });
   if (!read || !*read) co_return co_await answer_text(e, 500, read ? read->error().message : read.error().message);
   auto& s = **read;
   auto now = format_rfc3339(std::chrono::floor<std::chrono::seconds>(reactor::loop::current().wall_now()));
@@ -297,8 +325,11 @@ task<void> kubelet_api::serve_summary(exchange& e) {
                               {"swapAvailableBytes", whole(s.swap_total_bytes - s.swap_usage_bytes)},
                               {"swapUsageBytes", whole(s.swap_usage_bytes)}}}};
   if (!s.network_interface.empty()) {
-    object one{{"name", s.network_interface}, {"rxBytes", whole(s.received_bytes)}, {"rxErrors", whole(s.receive_errors)},
-               {"txBytes", whole(s.sent_bytes)}, {"txErrors", whole(s.send_errors)}};
+    object one{{"name", s.network_interface},
+               {"rxBytes", whole(s.received_bytes)},
+               {"rxErrors", whole(s.receive_errors)},
+               {"txBytes", whole(s.sent_bytes)},
+               {"txErrors", whole(s.send_errors)}};
     value network(object{{"time", now}});
     for (auto& m : one) network.set(m.name, m.value);
     network.set("interfaces", array{one});

@@ -1,5 +1,5 @@
-// kubelet_api.h: what the kubelet's port (10250) serves, behind kubelet_access: health, metrics, configuration, statistics, the
-// machine's logs, and the pods that run here.
+// kubelet_api.h: what the kubelet's port (10250) serves, behind kubelet_access: health, metrics, configuration,
+// statistics, the machine's logs, and the pods that run here.
 //
 //   /healthz  /metrics  /metrics/resource  /configz  /stats/summary  /pods  /runningpods/  /logs/…
 //   /containerLogs /exec /attach /portForward /run        of a pod: streams/pod_streams.h

@@ -21,7 +21,8 @@ namespace kedge::node {
 namespace {
 
 result<void> prepare(const containerd_settings& s) {
-  // Images keep their files' modes, setuid bits too: no user of the machine gets at them (CVE-2021-41103, CVE-2024-25621).
+  // Images keep their files' modes, setuid bits too: no user of the machine gets at them (CVE-2021-41103,
+  // CVE-2024-25621).
   KEDGE_CHECK(crypto::make_folder(s.root_folder, 0700));
   if (::chmod(s.root_folder.c_str(), 0700) < 0) return fail(os_error(errno, "chmod " + s.root_folder));
   KEDGE_CHECK(crypto::make_folder(s.state_folder, 0711));  // pods with user namespaces go through it
@@ -32,7 +33,7 @@ result<void> prepare(const containerd_settings& s) {
   if (s.links_plugins) KEDGE_CHECK(link_plugins(s.cni_bin_folder, true));
   KEDGE_CHECK(crypto::write_file(s.config_file, containerd_config(s)));
   KEDGE_CHECK(crypto::write_file(s.crictl_file, "runtime-endpoint: unix://" + s.socket + "\n", {.mode = 0644}));
-  struct stat log {};
+  struct stat log{};
   if (::stat(s.log_file.c_str(), &log) == 0 && static_cast<std::size_t>(log.st_size) > runtime_log_bytes_max)
     ::rename(s.log_file.c_str(), (s.log_file + ".1").c_str());
   return {};
@@ -45,8 +46,10 @@ std::vector<std::string> child_environment() {
   for (char** e = environ; *e; ++e) {
     std::string_view entry = *e;
     if (entry.starts_with("NOTIFY_SOCKET=")) continue;  // it is not its place to say that we are ready
-    if (entry.starts_with(prefix)) renamed.emplace_back(entry.substr(prefix.size()));
-    else plain.emplace_back(entry);
+    if (entry.starts_with(prefix))
+      renamed.emplace_back(entry.substr(prefix.size()));
+    else
+      plain.emplace_back(entry);
   }
   for (auto& entry : renamed) {
     auto name = entry.substr(0, entry.find('=') + 1);
@@ -90,7 +93,8 @@ task<void> containerd::run() {
     auto code = co_await run_once();
     if (stopping_) break;
     problem_ = "container runtime is down: " +
-               (code ? "containerd ended with code " + std::to_string(*code) + ", see " + settings_.log_file : code.error().message);
+               (code ? "containerd ended with code " + std::to_string(*code) + ", see " + settings_.log_file
+                     : code.error().message);
     if (reactor::loop::current().now() - began > restart_most) pause = restart_first;
     log::warning("{}; trying again in {}", problem_, format_duration(pause));
     if (co_await stop_asked_.wait_until(reactor::loop::current().now() + pause)) break;

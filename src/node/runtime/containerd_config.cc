@@ -22,7 +22,7 @@ std::string toml(std::string_view text) { return quote(text); }
 // overlayfs over an overlay (a container's own root) doesn't work: the kernel refuses it as an upper layer.
 bool carries_overlay(std::string path) {
   constexpr long overlay_magic = 0x794c7630;
-  struct statfs disk {};
+  struct statfs disk{};
   while (::statfs(path.c_str(), &disk) != 0) {  // the folder may be yet to be made: its parent then
     auto slash = path.find_last_of('/');
     if (slash == std::string::npos || slash == 0) return true;
@@ -52,7 +52,7 @@ std::string find_program(std::string_view name, std::string_view path) {
   for (auto folder : split(all, ':')) {
     if (folder.empty()) continue;
     auto file = std::string(folder) + "/" + std::string(name);
-    struct stat s {};
+    struct stat s{};
     if (::stat(file.c_str(), &s) == 0 && S_ISREG(s.st_mode) && ::access(file.c_str(), X_OK) == 0) return file;
   }
   return {};
@@ -63,10 +63,12 @@ containerd_settings detect_containerd(const agent_config& config) {
   auto* path = std::getenv("PATH");
   auto agent = config.agent_folder();
   // Beside ours first: an installation may bring its own.
-  s.binary = config.containerd_binary.empty() ? find_program("containerd", config.data_dir + "/bin:" + (path ? path : ""))
-                                              : config.containerd_binary;
+  s.binary = config.containerd_binary.empty()
+                 ? find_program("containerd", config.data_dir + "/bin:" + (path ? path : ""))
+                 : config.containerd_binary;
   s.root_folder = agent + "/containerd";
-  s.state_folder = config.runtime_state_folder.empty() ? default_runtime_state_folder(config.data_dir) : config.runtime_state_folder;
+  s.state_folder =
+      config.runtime_state_folder.empty() ? default_runtime_state_folder(config.data_dir) : config.runtime_state_folder;
   s.socket = s.state_folder + "/containerd.sock";
   s.config_file = agent + "/etc/containerd/config.toml";
   s.log_file = s.root_folder + "/containerd.log";
@@ -74,7 +76,9 @@ containerd_settings detect_containerd(const agent_config& config) {
   s.cni_bin_folder = config.cni_bin_folder.empty() ? config.plugin_folder() : config.cni_bin_folder;
   s.links_plugins = config.cni_bin_folder.empty();
   s.cni_conf_folder = config.cni_conf_folder();
-  s.snapshotter = !config.snapshotter.empty() ? config.snapshotter : carries_overlay(s.root_folder) ? "overlayfs" : "native";
+  s.snapshotter = !config.snapshotter.empty()      ? config.snapshotter
+                  : carries_overlay(s.root_folder) ? "overlayfs"
+                                                   : "native";
   s.pause_image = config.pause_image;
   s.stream_port = config.is_default_data_dir() ? 10010 : 0;
   s.restrict_oom_score = !may_lower_oom_score(crypto::read_file("/proc/self/status").value_or(std::string()));
@@ -122,10 +126,11 @@ disabled_plugins = [
   bin_dir = {cni_bin}
   conf_dir = {cni_conf}
 )",
-      fmt::arg("root", toml(s.root_folder)), fmt::arg("state", toml(s.state_folder)), fmt::arg("socket", toml(s.socket)),
-      fmt::arg("stream_port", s.stream_port), fmt::arg("restrict", s.restrict_oom_score ? "true" : "false"),
-      fmt::arg("pause", toml(s.pause_image)), fmt::arg("snapshotter", toml(s.snapshotter)),
-      fmt::arg("cni_bin", toml(s.cni_bin_folder)), fmt::arg("cni_conf", toml(s.cni_conf_folder)));
+      fmt::arg("root", toml(s.root_folder)), fmt::arg("state", toml(s.state_folder)),
+      fmt::arg("socket", toml(s.socket)), fmt::arg("stream_port", s.stream_port),
+      fmt::arg("restrict", s.restrict_oom_score ? "true" : "false"), fmt::arg("pause", toml(s.pause_image)),
+      fmt::arg("snapshotter", toml(s.snapshotter)), fmt::arg("cni_bin", toml(s.cni_bin_folder)),
+      fmt::arg("cni_conf", toml(s.cni_conf_folder)));
 }
 
 }  // namespace kedge::node

@@ -10,15 +10,15 @@
 namespace kedge::node {
 
 struct containerd_settings {
-  std::string binary;           // empty: none was found
-  std::string root_folder;      // $D/agent/containerd
-  std::string state_folder;     // /run/k3s/containerd
-  std::string socket;           // in it
-  std::string config_file;      // $D/agent/etc/containerd/config.toml
+  std::string binary;        // empty: none was found
+  std::string root_folder;   // $D/agent/containerd
+  std::string state_folder;  // /run/k3s/containerd
+  std::string socket;        // in it
+  std::string config_file;   // $D/agent/etc/containerd/config.toml
   std::string log_file;
-  std::string crictl_file;      // $D/agent/etc/crictl.yaml
+  std::string crictl_file;  // $D/agent/etc/crictl.yaml
   std::string cni_bin_folder, cni_conf_folder;
-  bool links_plugins = false;   // cni_bin_folder is ours to fill
+  bool links_plugins = false;  // cni_bin_folder is ours to fill
   std::string snapshotter;
   std::string pause_image;
   unsigned stream_port = 10010;  // exec, attach, port-forward; 0: any
@@ -34,8 +34,8 @@ std::string containerd_config(const containerd_settings& settings);
 // An executable of that name in PATH or in the folders where packages put daemons; empty when there is none.
 std::string find_program(std::string_view name, std::string_view path);
 
-// Whether /proc/self/status says that the process may lower an oom score (CAP_SYS_RESOURCE). Where it may not, runc fails
-// to start any sandbox with the scores that containerd asks for, unless it is told to restrict them.
+// Whether /proc/self/status says that the process may lower an oom score (CAP_SYS_RESOURCE). Where it may not, runc
+// fails to start any sandbox with the scores that containerd asks for, unless it is told to restrict them.
 bool may_lower_oom_score(std::string_view proc_self_status);
 
 }  // namespace kedge::node

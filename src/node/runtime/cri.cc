@@ -15,20 +15,23 @@ result<std::string> runtime_socket(std::string_view endpoint) {
     }
   constexpr std::size_t sun_path_max = 107;
   if (!path.starts_with('/') || path.size() > sun_path_max)
-    return fail(errc::invalid, "container runtime endpoint " + quote(endpoint) + " is not of the form unix:///path/to/socket");
+    return fail(errc::invalid,
+                "container runtime endpoint " + quote(endpoint) + " is not of the form unix:///path/to/socket");
   return std::string(path);
 }
 
 void cri_client::use(const std::string& socket) {
   if (socket == socket_) return;
   socket_ = socket;
-  channel_ = std::make_unique<net::grpc::channel>(net::http::target{.at = reactor::endpoint::unix_path(socket)}, runtime_answer_bytes_max, network_);
+  channel_ = std::make_unique<net::grpc::channel>(net::http::target{.at = reactor::endpoint::unix_path(socket)},
+                                                  runtime_answer_bytes_max, network_);
 }
 
 // All requests that we make are the empty message.
 task<result<std::string>> cri_client::call(std::string method) {
   if (!channel_) co_return fail(errc::unavailable, "no container runtime has been started yet");
-  co_return co_await reactor::with_deadline(channel_->unary("/runtime.v1." + method, {}), reactor::loop::current().now() + runtime_deadline);
+  co_return co_await reactor::with_deadline(channel_->unary("/runtime.v1." + method, {}),
+                                            reactor::loop::current().now() + runtime_deadline);
 }
 
 task<result<cri_version>> cri_client::version() {

@@ -113,7 +113,8 @@ result<cri_status> decode_status_response(std::string_view message) {
 // ListImagesResponse: images 1.
 result<std::vector<runtime_image>> decode_list_images_response(std::string_view message) {
   std::vector<runtime_image> out;
-  bool fine = wire::read_fields(message, [&](const wire::field& f) { return f.id != 1 || decode_image(f.data, out.emplace_back()); });
+  bool fine = wire::read_fields(
+      message, [&](const wire::field& f) { return f.id != 1 || decode_image(f.data, out.emplace_back()); });
   if (!fine) return malformed("ListImagesResponse");
   return out;
 }
@@ -121,7 +122,8 @@ result<std::vector<runtime_image>> decode_list_images_response(std::string_view 
 // ImageFsInfoResponse: image_filesystems 1.
 result<std::vector<cri_filesystem>> decode_image_fs_info_response(std::string_view message) {
   std::vector<cri_filesystem> out;
-  bool fine = wire::read_fields(message, [&](const wire::field& f) { return f.id != 1 || decode_filesystem(f.data, out.emplace_back()); });
+  bool fine = wire::read_fields(
+      message, [&](const wire::field& f) { return f.id != 1 || decode_filesystem(f.data, out.emplace_back()); });
   if (!fine) return malformed("ImageFsInfoResponse");
   return out;
 }

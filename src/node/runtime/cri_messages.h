@@ -1,5 +1,5 @@
-// cri_messages.h: the answers of the container runtime interface (k8s.io/cri-api runtime.v1) that the node reads. The field
-// numbers are those of its published api.proto; fields that the node doesn't use are passed over.
+// cri_messages.h: the answers of the container runtime interface (k8s.io/cri-api runtime.v1) that the node reads. The
+// field numbers are those of its published api.proto; fields that the node doesn't use are passed over.
 #pragma once
 
 #include <string_view>

@@ -1,9 +1,9 @@
 #include "node/runtime/cri_pod_runtime.h"
 
+#include "base/protobuf_wire.h"
 #include "base/strings.h"
 #include "node/limits.h"
 #include "node/runtime/pod_messages.h"
-#include "base/protobuf_wire.h"
 #include "reactor/sync.h"
 
 namespace kedge::node {
@@ -43,20 +43,24 @@ std::string rpc_description(const error& e) {
 std::string rpc_text(const error& e) {
   auto description = rpc_description(e);
   if (description.size() == e.message.size())
-    return "rpc error: code = " + std::string(e.code == errc::timeout ? "DeadlineExceeded" : "Unavailable") + " desc = " + description;
-  return "rpc error: code = " + e.message.substr(0, e.message.size() - description.size() - 2) + " desc = " + description;
+    return "rpc error: code = " + std::string(e.code == errc::timeout ? "DeadlineExceeded" : "Unavailable") +
+           " desc = " + description;
+  return "rpc error: code = " + e.message.substr(0, e.message.size() - description.size() - 2) +
+         " desc = " + description;
 }
 
 void cri_pod_runtime::use(const std::string& socket) {
   if (socket == socket_ || socket.empty()) return;
   socket_ = socket;
-  channel_ = std::make_shared<net::grpc::channel>(net::http::target{.at = reactor::endpoint::unix_path(socket)}, runtime_answer_bytes_max, network_);
+  channel_ = std::make_shared<net::grpc::channel>(net::http::target{.at = reactor::endpoint::unix_path(socket)},
+                                                  runtime_answer_bytes_max, network_);
 }
 
 task<result<std::string>> cri_pod_runtime::call(std::string method, std::string message, duration within) {
   auto channel = channel_;
   if (!channel) co_return fail(errc::unavailable, "no container runtime has been started yet");
-  co_return co_await reactor::with_deadline(channel->unary("/runtime.v1." + method, std::move(message)), reactor::loop::current().now() + within);
+  co_return co_await reactor::with_deadline(channel->unary("/runtime.v1." + method, std::move(message)),
+                                            reactor::loop::current().now() + within);
 }
 
 task<result<void>> cri_pod_runtime::call_by_id(std::string method, std::string id, duration within) {
@@ -76,7 +80,8 @@ task<result<void>> cri_pod_runtime::stop_sandbox(std::string id) {
   co_return without_missing(co_await call_by_id("RuntimeService/StopPodSandbox", std::move(id), runtime_work_deadline));
 }
 task<result<void>> cri_pod_runtime::remove_sandbox(std::string id) {
-  co_return without_missing(co_await call_by_id("RuntimeService/RemovePodSandbox", std::move(id), runtime_work_deadline));
+  co_return without_missing(
+      co_await call_by_id("RuntimeService/RemovePodSandbox", std::move(id), runtime_work_deadline));
 }
 task<result<std::vector<sandbox_info>>> cri_pod_runtime::sandboxes(std::string pod_uid) {
   KEDGE_CO_TRY(auto answer, co_await call("RuntimeService/ListPodSandbox", of_pod(pod_uid, 3), runtime_work_deadline));
@@ -87,7 +92,8 @@ task<result<sandbox_status>> cri_pod_runtime::status_of_sandbox(std::string id) 
   co_return decode_sandbox_status(answer);
 }
 
-task<result<std::string>> cri_pod_runtime::create_container(std::string sandbox_id, const container_config& config, const sandbox_config& sandbox) {
+task<result<std::string>> cri_pod_runtime::create_container(std::string sandbox_id, const container_config& config,
+                                                            const sandbox_config& sandbox) {
   wire::writer w;
   w.text(1, sandbox_id);
   w.message(2, encode_container_config(config));
@@ -95,17 +101,21 @@ task<result<std::string>> cri_pod_runtime::create_container(std::string sandbox_
   KEDGE_CO_TRY(auto answer, co_await call("RuntimeService/CreateContainer", w.take(), runtime_work_deadline));
   co_return decode_text(answer);
 }
-task<result<void>> cri_pod_runtime::start_container(std::string id) { return call_by_id("RuntimeService/StartContainer", std::move(id), runtime_work_deadline); }
+task<result<void>> cri_pod_runtime::start_container(std::string id) {
+  return call_by_id("RuntimeService/StartContainer", std::move(id), runtime_work_deadline);
+}
 task<result<void>> cri_pod_runtime::stop_container(std::string id, std::int64_t grace_seconds) {
   wire::writer w;
   w.text(1, id);
   w.number(2, static_cast<std::uint64_t>(grace_seconds));
-  auto answer = co_await call("RuntimeService/StopContainer", w.take(), std::chrono::seconds(grace_seconds) + runtime_work_deadline);
+  auto answer = co_await call("RuntimeService/StopContainer", w.take(),
+                              std::chrono::seconds(grace_seconds) + runtime_work_deadline);
   if (!answer) co_return without_missing(fail(std::move(answer).error()));
   co_return result<void>();
 }
 task<result<void>> cri_pod_runtime::remove_container(std::string id) {
-  co_return without_missing(co_await call_by_id("RuntimeService/RemoveContainer", std::move(id), runtime_work_deadline));
+  co_return without_missing(
+      co_await call_by_id("RuntimeService/RemoveContainer", std::move(id), runtime_work_deadline));
 }
 task<result<std::vector<container_info>>> cri_pod_runtime::containers(std::string pod_uid) {
   KEDGE_CO_TRY(auto answer, co_await call("RuntimeService/ListContainers", of_pod(pod_uid, 4), runtime_work_deadline));
@@ -115,18 +125,22 @@ task<result<container_status>> cri_pod_runtime::status_of_container(std::string 
   KEDGE_CO_TRY(auto answer, co_await call("RuntimeService/ContainerStatus", only_id(id), runtime_work_deadline));
   co_return decode_container_status(answer);
 }
-task<result<void>> cri_pod_runtime::reopen_log(std::string id) { return call_by_id("RuntimeService/ReopenContainerLog", std::move(id), runtime_work_deadline); }
+task<result<void>> cri_pod_runtime::reopen_log(std::string id) {
+  return call_by_id("RuntimeService/ReopenContainerLog", std::move(id), runtime_work_deadline);
+}
 task<result<std::vector<container_usage>>> cri_pod_runtime::usage() {
   KEDGE_CO_TRY(auto answer, co_await call("RuntimeService/ListContainerStats", {}, runtime_work_deadline));
   co_return decode_usage(answer);
 }
 
-task<result<exec_result>> cri_pod_runtime::exec(std::string id, std::vector<std::string> command, std::int64_t timeout_seconds) {
+task<result<exec_result>> cri_pod_runtime::exec(std::string id, std::vector<std::string> command,
+                                                std::int64_t timeout_seconds) {
   wire::writer w;
   w.text(1, id);
   for (auto& word : command) w.message(2, word);
   w.number(3, static_cast<std::uint64_t>(timeout_seconds));
-  auto within = timeout_seconds > 0 ? duration(std::chrono::seconds(timeout_seconds)) + runtime_deadline : exec_time_max;
+  auto within =
+      timeout_seconds > 0 ? duration(std::chrono::seconds(timeout_seconds)) + runtime_deadline : exec_time_max;
   KEDGE_CO_TRY(auto answer, co_await call("RuntimeService/ExecSync", w.take(), within));
   co_return decode_exec_result(answer);
 }
@@ -147,7 +161,8 @@ task<result<std::string>> cri_pod_runtime::stream_url(std::string id, exec_reque
     w.number(5, request.out);
     w.number(6, request.err);
   }
-  KEDGE_CO_TRY(auto answer, co_await call(attach ? "RuntimeService/Attach" : "RuntimeService/Exec", w.take(), runtime_work_deadline));
+  KEDGE_CO_TRY(auto answer, co_await call(attach ? "RuntimeService/Attach" : "RuntimeService/Exec", w.take(),
+                                          runtime_work_deadline));
   co_return decode_text(answer);
 }
 

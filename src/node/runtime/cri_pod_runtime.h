@@ -12,7 +12,8 @@ class cri_pod_runtime final : public pod_runtime {
  public:
   // `network` null: this machine's.
   explicit cri_pod_runtime(reactor::network* network = nullptr) noexcept : network_(network) {}
-  // The socket's path. Calls fail with errc::unavailable before there is one. A call that is under way goes on at the old one.
+  // The socket's path. Calls fail with errc::unavailable before there is one. A call that is under way goes on at the
+  // old one.
   void use(const std::string& socket);
 
   task<result<std::string>> run_sandbox(const sandbox_config& config, std::string handler) override;
@@ -20,7 +21,8 @@ class cri_pod_runtime final : public pod_runtime {
   task<result<void>> remove_sandbox(std::string id) override;
   task<result<std::vector<sandbox_info>>> sandboxes(std::string pod_uid) override;
   task<result<sandbox_status>> status_of_sandbox(std::string id) override;
-  task<result<std::string>> create_container(std::string sandbox_id, const container_config& config, const sandbox_config& sandbox) override;
+  task<result<std::string>> create_container(std::string sandbox_id, const container_config& config,
+                                             const sandbox_config& sandbox) override;
   task<result<void>> start_container(std::string id) override;
   task<result<void>> stop_container(std::string id, std::int64_t grace_seconds) override;
   task<result<void>> remove_container(std::string id) override;
@@ -28,7 +30,8 @@ class cri_pod_runtime final : public pod_runtime {
   task<result<container_status>> status_of_container(std::string id) override;
   task<result<void>> reopen_log(std::string id) override;
   task<result<std::vector<container_usage>>> usage() override;
-  task<result<exec_result>> exec(std::string id, std::vector<std::string> command, std::int64_t timeout_seconds) override;
+  task<result<exec_result>> exec(std::string id, std::vector<std::string> command,
+                                 std::int64_t timeout_seconds) override;
   task<result<std::string>> stream_url(std::string id, exec_request request) override;
   task<result<std::string>> port_forward_url(std::string sandbox_id, std::vector<int> ports) override;
   task<result<std::optional<image_info>>> image(std::string name) override;

@@ -6,7 +6,8 @@ namespace kedge::node {
 
 namespace {
 
-constexpr std::string_view pod_uid_label = "io.kubernetes.pod.uid", pod_name_label = "io.kubernetes.pod.name", pod_namespace_label = "io.kubernetes.pod.namespace";
+constexpr std::string_view pod_uid_label = "io.kubernetes.pod.uid", pod_name_label = "io.kubernetes.pod.name",
+                           pod_namespace_label = "io.kubernetes.pod.namespace";
 
 std::unexpected<error> malformed(std::string_view message) {
   return fail(errc::protocol, "the container runtime answered with a malformed " + std::string(message));
@@ -203,7 +204,9 @@ bool decode_first_number(std::string_view message, std::uint64_t& out) {
   return r.ok();
 }
 
-container_state state_of(std::uint64_t n) { return n <= 2 ? static_cast<container_state>(n) : container_state::unknown; }
+container_state state_of(std::uint64_t n) {
+  return n <= 2 ? static_cast<container_state>(n) : container_state::unknown;
+}
 
 bool decode_sandbox(std::string_view message, sandbox_info& out) {
   wire::fields r(message);
@@ -353,7 +356,13 @@ bool decode_one_usage(std::string_view message, container_usage& out) {
       case 1: fine = decode_attributes(r.bytes(), out); break;
       case 2: fine = decode_wrapped(r.bytes(), {{2, out.cpu_nanoseconds}}, &out.at); break;
       case 3:
-        fine = decode_wrapped(r.bytes(), {{2, out.memory_working_set}, {4, out.memory_usage}, {5, out.memory_rss}, {6, out.page_faults}, {7, out.major_page_faults}}, nullptr);
+        fine = decode_wrapped(r.bytes(),
+                              {{2, out.memory_working_set},
+                               {4, out.memory_usage},
+                               {5, out.memory_rss},
+                               {6, out.page_faults},
+                               {7, out.major_page_faults}},
+                              nullptr);
         break;
       case 4: fine = decode_wrapped(r.bytes(), {{3, out.disk_bytes}, {4, out.inodes}}, nullptr); break;
       default: break;
@@ -419,9 +428,15 @@ std::string encode_container_config(const container_config& c) {
   return w.take();
 }
 
-result<std::vector<sandbox_info>> decode_sandboxes(std::string_view message) { return decode_list<sandbox_info>(message, decode_sandbox, "ListPodSandboxResponse"); }
-result<std::vector<container_info>> decode_containers(std::string_view message) { return decode_list<container_info>(message, decode_container, "ListContainersResponse"); }
-result<std::vector<container_usage>> decode_usage(std::string_view message) { return decode_list<container_usage>(message, decode_one_usage, "ListContainerStatsResponse"); }
+result<std::vector<sandbox_info>> decode_sandboxes(std::string_view message) {
+  return decode_list<sandbox_info>(message, decode_sandbox, "ListPodSandboxResponse");
+}
+result<std::vector<container_info>> decode_containers(std::string_view message) {
+  return decode_list<container_info>(message, decode_container, "ListContainersResponse");
+}
+result<std::vector<container_usage>> decode_usage(std::string_view message) {
+  return decode_list<container_usage>(message, decode_one_usage, "ListContainerStatsResponse");
+}
 
 result<sandbox_status> decode_sandbox_status(std::string_view message) {
   auto all = decode_list<sandbox_status>(message, decode_sandbox_status_message, "PodSandboxStatusResponse");

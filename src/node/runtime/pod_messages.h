@@ -1,5 +1,5 @@
-// pod_messages.h: CRI's messages about pods, containers and images: our values to requests, answers to our values. Field numbers are
-// those of the published api.proto (k8s.io/cri-api 0.37); what the node doesn't use is passed over.
+// pod_messages.h: CRI's messages about pods, containers and images: our values to requests, answers to our values.
+// Field numbers are those of the published api.proto (k8s.io/cri-api 0.37); what the node doesn't use is passed over.
 #pragma once
 
 #include <string_view>

@@ -1,8 +1,8 @@
-// pod_runtime.h: what a node asks of its container runtime to run pods: CRI's sandboxes, containers and images (k8s.io/cri-api
-// runtime.v1), as plain values. cri_pod_runtime.h is the real one; tests bring one that plays.
+// pod_runtime.h: what a node asks of its container runtime to run pods: CRI's sandboxes, containers and images
+// (k8s.io/cri-api runtime.v1), as plain values. cri_pod_runtime.h is the real one; tests bring one that plays.
 //
-// Every call may fail with what the runtime or the connection says: errc::not_found when the runtime knows no such thing,
-// errc::unavailable or errc::timeout when it doesn't answer. All of it belongs to one loop.
+// Every call may fail with what the runtime or the connection says: errc::not_found when the runtime knows no such
+// thing, errc::unavailable or errc::timeout when it doesn't answer. All of it belongs to one loop.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,7 @@ struct dns_settings {
 struct sandbox_config {
   std::string name, uid, ns;
   std::uint32_t attempt = 0;
-  std::string hostname;       // empty with the node's network
+  std::string hostname;  // empty with the node's network
   std::string log_directory;
   dns_settings dns;
   std::vector<port_mapping> ports;
@@ -75,17 +75,17 @@ struct container_resources {
 struct container_config {
   std::string name;
   std::uint32_t attempt = 0;
-  std::string image;           // what the runtime knows it by
-  std::string user_image;      // as the pod names it
+  std::string image;       // what the runtime knows it by
+  std::string user_image;  // as the pod names it
   std::vector<std::string> command, args;
   std::string working_dir;
   text_map env;
   std::vector<container_mount> mounts;
   std::vector<container_device> devices;
   text_map labels, annotations;
-  std::string log_path;        // below the sandbox's log_directory
+  std::string log_path;  // below the sandbox's log_directory
   bool stdin_open = false, stdin_once = false, tty = false;
-  int stop_signal = 0;         // CRI's number; 0: the image's or TERM
+  int stop_signal = 0;  // CRI's number; 0: the image's or TERM
   container_resources resources;
   // security
   std::vector<std::string> add_capabilities, drop_capabilities;
@@ -158,7 +158,8 @@ struct exec_request {
 struct container_usage {
   std::string id, name, pod_uid, pod_name, pod_namespace;
   std::int64_t at = 0;
-  std::uint64_t cpu_nanoseconds = 0, memory_working_set = 0, memory_usage = 0, memory_rss = 0, page_faults = 0, major_page_faults = 0;
+  std::uint64_t cpu_nanoseconds = 0, memory_working_set = 0, memory_usage = 0, memory_rss = 0, page_faults = 0,
+                major_page_faults = 0;
   std::uint64_t disk_bytes = 0, inodes = 0;
 };
 
@@ -173,7 +174,8 @@ class pod_runtime {
   virtual task<result<std::vector<sandbox_info>>> sandboxes(std::string pod_uid = {}) = 0;
   virtual task<result<sandbox_status>> status_of_sandbox(std::string id) = 0;
 
-  virtual task<result<std::string>> create_container(std::string sandbox_id, const container_config& config, const sandbox_config& sandbox) = 0;
+  virtual task<result<std::string>> create_container(std::string sandbox_id, const container_config& config,
+                                                     const sandbox_config& sandbox) = 0;
   virtual task<result<void>> start_container(std::string id) = 0;
   // Asks it to end, and kills it after `grace_seconds`. Success when it is gone already.
   virtual task<result<void>> stop_container(std::string id, std::int64_t grace_seconds) = 0;
@@ -184,7 +186,8 @@ class pod_runtime {
   virtual task<result<std::vector<container_usage>>> usage() = 0;
 
   // errc::timeout when the command outlives `timeout_seconds` (0: no limit).
-  virtual task<result<exec_result>> exec(std::string id, std::vector<std::string> command, std::int64_t timeout_seconds) = 0;
+  virtual task<result<exec_result>> exec(std::string id, std::vector<std::string> command,
+                                         std::int64_t timeout_seconds) = 0;
   // Where the runtime's streaming server takes the connection: "http://127.0.0.1:10010/exec/…".
   virtual task<result<std::string>> stream_url(std::string id, exec_request request) = 0;
   virtual task<result<std::string>> port_forward_url(std::string sandbox_id, std::vector<int> ports) = 0;

@@ -21,7 +21,7 @@ struct runtime_condition {
 struct runtime_state {
   // Why the runtime doesn't answer; empty when it does, and only then the rest counts.
   std::string error = "container runtime status check may not have completed yet";
-  std::string name, version;         // "containerd", "1.6.20"
+  std::string name, version;  // "containerd", "1.6.20"
   runtime_condition runtime, network;
   std::vector<runtime_image> images;
 

@@ -16,12 +16,18 @@ namespace {
 using netlink::attributes;
 using netlink::writer;
 
-std::uint16_t type_of(std::uint16_t message) { return static_cast<std::uint16_t>(NFNL_SUBSYS_CTNETLINK << 8 | message); }
-nfgenmsg header_of(bool v4) { return {.nfgen_family = static_cast<std::uint8_t>(v4 ? AF_INET : AF_INET6), .version = NFNETLINK_V0, .res_id = 0}; }
+std::uint16_t type_of(std::uint16_t message) {
+  return static_cast<std::uint16_t>(NFNL_SUBSYS_CTNETLINK << 8 | message);
+}
+nfgenmsg header_of(bool v4) {
+  return {.nfgen_family = static_cast<std::uint8_t>(v4 ? AF_INET : AF_INET6), .version = NFNETLINK_V0, .res_id = 0};
+}
 
 std::optional<ip_address> address_of(bytes b) {
   char text[INET6_ADDRSTRLEN];
-  if ((b.size() != 4 && b.size() != 16) || !::inet_ntop(b.size() == 4 ? AF_INET : AF_INET6, b.data(), text, sizeof text)) return std::nullopt;
+  if ((b.size() != 4 && b.size() != 16) ||
+      !::inet_ntop(b.size() == 4 ? AF_INET : AF_INET6, b.data(), text, sizeof text))
+    return std::nullopt;
   return ip_address::parse(text);
 }
 
@@ -43,7 +49,8 @@ result<std::size_t> forget_flows(bool v4, const std::function<bool(const flow&)>
     flow f;
     f.protocol = static_cast<std::uint8_t>(original_proto.u32(CTA_PROTO_NUM).value_or(0));
     if (f.protocol != IPPROTO_UDP) return;
-    auto to = address_of(original_ip.find(v4 ? CTA_IP_V4_DST : CTA_IP_V6_DST)), from = address_of(reply_ip.find(v4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC));
+    auto to = address_of(original_ip.find(v4 ? CTA_IP_V4_DST : CTA_IP_V6_DST)),
+         from = address_of(reply_ip.find(v4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC));
     if (!to || !from) return;
     f.asked = *to;
     f.asked_port = port_of(original_proto.find(CTA_PROTO_DST_PORT));

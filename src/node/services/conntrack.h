@@ -1,4 +1,5 @@
-// conntrack.h: flows that the kernel remembers, and forgetting those whose endpoint is gone: UDP has no end by which it would by itself. Blocks.
+// conntrack.h: flows that the kernel remembers, and forgetting those whose endpoint is gone: UDP has no end by which it
+// would by itself. Blocks.
 #pragma once
 
 #include <functional>
@@ -10,9 +11,9 @@ namespace kedge::node {
 
 struct flow {
   std::uint8_t protocol = 0;
-  ip_address asked;                 // the destination as the client has it
+  ip_address asked;  // the destination as the client has it
   std::uint16_t asked_port = 0;
-  ip_address answers;               // who answers
+  ip_address answers;  // who answers
   std::uint16_t answers_port = 0;
 };
 // Those of UDP for which `gone` holds are forgotten. How many that were.

@@ -13,10 +13,14 @@ struct candidate {
   bool ready, local;
 };
 
-bool has(const std::vector<std::string>& all, const std::string& one) { return std::ranges::find(all, one) != all.end(); }
+bool has(const std::vector<std::string>& all, const std::string& one) {
+  return std::ranges::find(all, one) != all.end();
+}
 
-// Nearer ones are taken only where every ready one says for whom it is, and one is for us: of this node first, else of this zone.
-std::function<bool(const candidate&)> topology(const std::vector<candidate>& all, const std::string& node, const std::string& zone) {
+// Nearer ones are taken only where every ready one says for whom it is, and one is for us: of this node first, else of
+// this zone.
+std::function<bool(const candidate&)> topology(const std::vector<candidate>& all, const std::string& node,
+                                               const std::string& zone) {
   bool nodes_hinted = true, node_served = false, zones_hinted = true, zone_served = false, any = false;
   for (auto& c : all) {
     if (!c.ready) continue;
@@ -31,7 +35,8 @@ std::function<bool(const candidate&)> topology(const std::vector<candidate>& all
   return [](const candidate&) { return true; };
 }
 
-std::vector<endpoint_target> select(const std::vector<candidate>& all, const std::function<bool(const candidate&)>& wanted) {
+std::vector<endpoint_target> select(const std::vector<candidate>& all,
+                                    const std::function<bool(const candidate&)>& wanted) {
   std::vector<endpoint_target> out;
   for (auto& c : all)
     if (wanted(c)) out.push_back(c.to);
@@ -44,15 +49,18 @@ bool leaves(const candidate& c) { return !c.ready && c.is->serving && c.is->term
 
 }  // namespace
 
-reachable_endpoints choose_endpoints(const service_record& service, const service_port& port, bool v4, const std::vector<const slice_record*>& slices,
-                                     const std::string& node, const std::string& zone) {
+reachable_endpoints choose_endpoints(const service_record& service, const service_port& port, bool v4,
+                                     const std::vector<const slice_record*>& slices, const std::string& node,
+                                     const std::string& zone) {
   std::vector<candidate> all;
   for (auto* s : slices) {
     if (s->v4 != v4) continue;
     for (auto& p : s->ports) {
       if (p.name != port.name || p.protocol != port.protocol) continue;
       // The first address alone, as kube-proxy: the others of an endpoint are the same pod's.
-      for (auto& e : s->endpoints) all.push_back({{e.addresses.front(), p.port}, &e, e.ready || service.publish_not_ready, !node.empty() && e.node == node});
+      for (auto& e : s->endpoints)
+        all.push_back(
+            {{e.addresses.front(), p.port}, &e, e.ready || service.publish_not_ready, !node.empty() && e.node == node});
     }
   }
   bool uses_cluster = !service.internal_local || service.accessible_from_outside();
@@ -69,7 +77,9 @@ reachable_endpoints choose_endpoints(const service_record& service, const servic
     out.local = select(all, [](auto& c) { return c.local && c.ready; });
     if (out.local.empty()) out.local = select(all, [](auto& c) { return c.local && leaves(c); });
   }
-  out.here = select(all, [&](auto& c) { return c.local && (std::ranges::binary_search(out.cluster, c.to) || std::ranges::binary_search(out.local, c.to)); });
+  out.here = select(all, [&](auto& c) {
+    return c.local && (std::ranges::binary_search(out.cluster, c.to) || std::ranges::binary_search(out.local, c.to));
+  });
   return out;
 }
 

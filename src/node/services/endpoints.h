@@ -1,4 +1,5 @@
-// endpoints.h: which of a Service port's endpoints serve this node's packets. Pure; the rules are kube-proxy's (topology.go).
+// endpoints.h: which of a Service port's endpoints serve this node's packets. Pure; the rules are kube-proxy's
+// (topology.go).
 #pragma once
 
 #include <string>
@@ -24,7 +25,8 @@ struct reachable_endpoints {
 };
 
 // `slices`: those of the Service.
-reachable_endpoints choose_endpoints(const service_record& service, const service_port& port, bool v4, const std::vector<const slice_record*>& slices,
-                                     const std::string& node, const std::string& zone);
+reachable_endpoints choose_endpoints(const service_record& service, const service_port& port, bool v4,
+                                     const std::vector<const slice_record*>& slices, const std::string& node,
+                                     const std::string& zone);
 
 }  // namespace kedge::node

@@ -69,7 +69,8 @@ std::optional<service_record> decode_service(const value& service) {
   each(spec["ports"], [&](const value& p) {
     auto protocol = parse_transport(p["protocol"].as_string());
     auto port = port_of(p["port"]);
-    if (protocol && port) s.ports.push_back({std::string(p["name"].as_string()), *protocol, port, port_of(p["nodePort"])});
+    if (protocol && port)
+      s.ports.push_back({std::string(p["name"].as_string()), *protocol, port, port_of(p["nodePort"])});
   });
   s.external_ips = addresses_of(spec["externalIPs"]);
   if (spec["type"].as_string() == "LoadBalancer") {
@@ -101,7 +102,8 @@ std::optional<slice_record> decode_slice(const value& slice) {
   each(slice["ports"], [&](const value& p) {
     auto protocol = parse_transport(p["protocol"].as_string());
     // A port of null means all ports, which no Service can be led to.
-    if (auto port = port_of(p["port"]); protocol && port) s.ports.push_back({std::string(p["name"].as_string()), *protocol, port});
+    if (auto port = port_of(p["port"]); protocol && port)
+      s.ports.push_back({std::string(p["name"].as_string()), *protocol, port});
   });
   each(slice["endpoints"], [&](const value& e) {
     slice_endpoint out;

@@ -23,15 +23,15 @@ struct service_port {
 
 struct service_record {
   std::string name_space, name;
-  std::vector<ip_address> cluster_ips;     // none: headless, or ExternalName
+  std::vector<ip_address> cluster_ips;  // none: headless, or ExternalName
   bool headless = false;
-  std::string external_name;               // of type ExternalName
+  std::string external_name;  // of type ExternalName
   std::vector<service_port> ports;
   std::vector<ip_address> external_ips;
-  std::vector<ip_address> balancer_ips;    // status.loadBalancer.ingress of mode VIP
+  std::vector<ip_address> balancer_ips;  // status.loadBalancer.ingress of mode VIP
   std::vector<ip_range> source_ranges;
   bool external_local = false, internal_local = false;  // traffic policies
-  std::uint32_t affinity_seconds = 0;      // 0: none
+  std::uint32_t affinity_seconds = 0;                   // 0: none
   bool publish_not_ready = false;
   friend bool operator==(const service_record&, const service_record&) noexcept = default;
 
@@ -48,7 +48,7 @@ std::optional<service_record> decode_service(const json::value& service);
 struct slice_endpoint {
   std::vector<ip_address> addresses;
   bool ready = true, serving = true, terminating = false;
-  std::string node, host_name, pod;        // pod: the targetRef's name
+  std::string node, host_name, pod;  // pod: the targetRef's name
   std::vector<std::string> zone_hints, node_hints;
   friend bool operator==(const slice_endpoint&, const slice_endpoint&) noexcept = default;
 };
@@ -59,7 +59,7 @@ struct slice_port {
   friend bool operator==(const slice_port&, const slice_port&) noexcept = default;
 };
 struct slice_record {
-  std::string service;                     // "namespace/name"
+  std::string service;  // "namespace/name"
   bool v4 = true;
   std::vector<slice_port> ports;
   std::vector<slice_endpoint> endpoints;

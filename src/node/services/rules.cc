@@ -40,9 +40,13 @@ unsigned words(bool v4) { return v4 ? 1 : 4; }
 // Where an address and port that were found stand; a service's number stands before them.
 constexpr unsigned found = 8;
 
-rule& is_new(rule& r) { return r.ct(NFT_CT_STATE, at(0)).bits(at(0), nft::key_u32(8), nft::key_u32(0)).unequal(at(0), nft::key_u32(0)); }
+rule& is_new(rule& r) {
+  return r.ct(NFT_CT_STATE, at(0)).bits(at(0), nft::key_u32(8), nft::key_u32(0)).unequal(at(0), nft::key_u32(0));
+}
 // From register 0: the packet's destination, protocol, port.
-rule& where_to(rule& r, bool v4) { return r.destination(v4, at(0)).meta(NFT_META_L4PROTO, at(words(v4))).destination_port(at(words(v4) + 1)); }
+rule& where_to(rule& r, bool v4) {
+  return r.destination(v4, at(0)).meta(NFT_META_L4PROTO, at(words(v4))).destination_port(at(words(v4) + 1));
+}
 rule& which_port(rule& r) { return r.meta(NFT_META_L4PROTO, at(0)).destination_port(at(1)); }
 
 template <typename F>
@@ -61,18 +65,22 @@ rule& from_outside(rule& r, bool v4, const std::vector<ip_range>& ranges) {
 
 class builder {
  public:
-  builder(const rules_context& c, const service_record& s, const std::vector<const slice_record*>& slices) : c_(c), s_(s), slices_(slices) {}
+  builder(const rules_context& c, const service_record& s, const std::vector<const slice_record*>& slices)
+      : c_(c), s_(s), slices_(slices) {}
 
   void add(const service_port& p, std::uint32_t number) {
     auto e = choose_endpoints(s_, p, c_.v4, slices_, c_.node, c_.zone);
-    auto name = fmt::format("{}/{}/{}-{}", s_.name_space, s_.name, p.name.empty() ? std::to_string(p.port) : p.name, name_of(p.protocol));
-    auto cluster = "cluster/" + name, local = "local/" + name, external = "external/" + name, guard = "firewall/" + name;
+    auto name = fmt::format("{}/{}/{}-{}", s_.name_space, s_.name, p.name.empty() ? std::to_string(p.port) : p.name,
+                            name_of(p.protocol));
+    auto cluster = "cluster/" + name, local = "local/" + name, external = "external/" + name,
+         guard = "firewall/" + name;
     bool outside = s_.accessible_from_outside();
     bool has_cluster = !e.cluster.empty(), has_local = !e.local.empty();
     // The two policies choose of numbers of their own, where they differ.
     if (has_cluster) choose(cluster, p, number * 2, e.cluster, true);
     if (has_local) choose(local, p, number * 2 + 1, e.local, false);
-    bool internal_served = s_.internal_local ? has_local : e.any, external_served = s_.external_local ? has_local : e.any;
+    bool internal_served = s_.internal_local ? has_local : e.any,
+         external_served = s_.external_local ? has_local : e.any;
     auto& internal = s_.internal_local ? local : cluster;
     if (outside && e.any) put_external(external, cluster, local, has_cluster, has_local);
 
@@ -106,7 +114,8 @@ class builder {
 
  private:
   void lead(const char* map, const ip_address& ip, const service_port& p, element_value v) {
-    out_.elements[{map, nft::key_address(ip) + nft::key_u8(static_cast<std::uint8_t>(p.protocol)) + nft::key_port(p.port)}] = std::move(v);
+    out_.elements[{map, nft::key_address(ip) + nft::key_u8(static_cast<std::uint8_t>(p.protocol)) +
+                            nft::key_port(p.port)}] = std::move(v);
   }
   // Nobody anywhere: an answer that says so. Somebody, but not on this node: dropped, as a balancer in front expects.
   static element_value refusal(bool somewhere) {
@@ -114,7 +123,8 @@ class builder {
     return {.go_to = refuse};
   }
 
-  void choose(const std::string& chain, const service_port&, std::uint32_t number, const std::vector<endpoint_target>& all, bool masquerades) {
+  void choose(const std::string& chain, const service_port&, std::uint32_t number,
+              const std::vector<endpoint_target>& all, bool masquerades) {
     auto& rules = out_.chains[chain];
     auto w = words(c_.v4);
     if (masquerades) {
@@ -135,23 +145,32 @@ class builder {
       out_.sets[memory] = {.key = {{ip}}, .value = {{ip, datatype::port}}, .dynamic = true, .timeout_ms = timeout};
       // Where this client went before, if that still serves.
       rules.push_back(made([&](rule& r) {
-        r.source(c_.v4, at(0)).find(memory, at(0), at(found)).constant(nft::key_u32(number), at(found - 1)).in_set(serving, at(found - 1));
+        r.source(c_.v4, at(0))
+            .find(memory, at(0), at(found))
+            .constant(nft::key_u32(number), at(found - 1))
+            .in_set(serving, at(found - 1));
         r.remember(memory, at(0), at(found), timeout).dnat(c_.v4, at(found), at(found + w));
       }));
     }
     rules.push_back(made([&](rule& r) {
-      r.constant(nft::key_u32(number), at(0)).random(static_cast<std::uint32_t>(all.size()), at(1)).find(endpoints, at(0), at(found));
-      if (s_.affinity_seconds) r.source(c_.v4, at(0)).forget(memory, at(0), at(found)).remember(memory, at(0), at(found), timeout);
+      r.constant(nft::key_u32(number), at(0))
+          .random(static_cast<std::uint32_t>(all.size()), at(1))
+          .find(endpoints, at(0), at(found));
+      if (s_.affinity_seconds)
+        r.source(c_.v4, at(0)).forget(memory, at(0), at(found)).remember(memory, at(0), at(found), timeout);
       r.dnat(c_.v4, at(found), at(found + w));
     }));
     std::uint32_t n = 0;
     for (auto& to : all) {
-      out_.elements[{endpoints, nft::key_u32(number) + nft::key_u32(n++)}] = {.data = nft::key_address(to.address) + nft::key_port(to.port)};
-      if (s_.affinity_seconds) out_.elements[{serving, nft::key_u32(number) + nft::key_address(to.address) + nft::key_port(to.port)}] = {};
+      out_.elements[{endpoints, nft::key_u32(number) + nft::key_u32(n++)}] = {.data = nft::key_address(to.address) +
+                                                                                      nft::key_port(to.port)};
+      if (s_.affinity_seconds)
+        out_.elements[{serving, nft::key_u32(number) + nft::key_address(to.address) + nft::key_port(to.port)}] = {};
     }
   }
 
-  void put_external(const std::string& chain, const std::string& cluster, const std::string& local, bool has_cluster, bool has_local) {
+  void put_external(const std::string& chain, const std::string& cluster, const std::string& local, bool has_cluster,
+                    bool has_local) {
     auto& rules = out_.chains[chain];
     if (!s_.external_local) {
       rules.push_back(made([&](rule& r) { r.mark(masquerade_mark); }));
@@ -161,9 +180,13 @@ class builder {
     // From within, as if it had gone out to a balancer and come back: any endpoint will do.
     if (has_cluster) {
       for (auto& range : c_.cluster)
-        if (range.is_v4() == c_.v4) rules.push_back(made([&](rule& r) { r.source(c_.v4, at(4)).within(at(4), range, true).go(verdict::go_to(cluster)); }));
-      rules.push_back(made([&](rule& r) { r.source_type(at(0)).equal(at(0), nft::key_u32(RTN_LOCAL)).mark(masquerade_mark); }));
-      rules.push_back(made([&](rule& r) { r.source_type(at(0)).equal(at(0), nft::key_u32(RTN_LOCAL)).go(verdict::go_to(cluster)); }));
+        if (range.is_v4() == c_.v4)
+          rules.push_back(
+              made([&](rule& r) { r.source(c_.v4, at(4)).within(at(4), range, true).go(verdict::go_to(cluster)); }));
+      rules.push_back(
+          made([&](rule& r) { r.source_type(at(0)).equal(at(0), nft::key_u32(RTN_LOCAL)).mark(masquerade_mark); }));
+      rules.push_back(made(
+          [&](rule& r) { r.source_type(at(0)).equal(at(0), nft::key_u32(RTN_LOCAL)).go(verdict::go_to(cluster)); }));
     }
     if (has_local) rules.push_back(made([&](rule& r) { r.go(verdict::go_to(local)); }));
   }
@@ -172,7 +195,9 @@ class builder {
     out_.chains[chain] = {made([&](rule& r) {
       from_outside(r, c_.v4, s_.source_ranges);
       // A request from this node itself comes from the balancer's address where that is one of the node's.
-      bool node_may = std::ranges::any_of(s_.source_ranges, [&](auto& range) { return std::ranges::any_of(c_.node_ips, [&](auto& ip) { return range.contains(ip); }); });
+      bool node_may = std::ranges::any_of(s_.source_ranges, [&](auto& range) {
+        return std::ranges::any_of(c_.node_ips, [&](auto& ip) { return range.contains(ip); });
+      });
       if (node_may)
         for (auto& ip : s_.balancer_ips)
           if (ip.is_v4() == c_.v4) r.source(c_.v4, at(4)).unequal(at(4), nft::key_address(ip));
@@ -189,10 +214,14 @@ class builder {
 }  // namespace
 
 std::vector<nft::base_chain> base_hooks() {
-  return {{"filter-prerouting", "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST - 10}, {"filter-output-first", "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_NAT_DST - 10},
-          {"filter-input", "filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER - 110},          {"filter-forward", "filter", NF_INET_FORWARD, NF_IP_PRI_FILTER - 110},
-          {"filter-output", "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_FILTER - 90},         {"nat-prerouting", "nat", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST},
-          {"nat-output", "nat", NF_INET_LOCAL_OUT, NF_IP_PRI_NAT_DST},                   {"nat-postrouting", "nat", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC}};
+  return {{"filter-prerouting", "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST - 10},
+          {"filter-output-first", "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_NAT_DST - 10},
+          {"filter-input", "filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER - 110},
+          {"filter-forward", "filter", NF_INET_FORWARD, NF_IP_PRI_FILTER - 110},
+          {"filter-output", "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_FILTER - 90},
+          {"nat-prerouting", "nat", NF_INET_PRE_ROUTING, NF_IP_PRI_NAT_DST},
+          {"nat-output", "nat", NF_INET_LOCAL_OUT, NF_IP_PRI_NAT_DST},
+          {"nat-postrouting", "nat", NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC}};
 }
 
 nft::part base_rules(const rules_context& c) {
@@ -213,11 +242,15 @@ nft::part base_rules(const rules_context& c) {
   for (auto* chain : {"filter-input", "filter-forward", "filter-output"}) {
     to(chain, [&](rule& r) { where_to(is_new(r), c.v4).decide(unserved, at(0)); });
     if (chain != std::string_view("filter-forward"))
-      to(chain, [&](rule& r) { which_port(is_new(r).destination_type(at(0)).equal(at(0), nft::key_u32(RTN_LOCAL))).decide(unserved_node_ports, at(0)); });
+      to(chain, [&](rule& r) {
+        which_port(is_new(r).destination_type(at(0)).equal(at(0), nft::key_u32(RTN_LOCAL)))
+            .decide(unserved_node_ports, at(0));
+      });
   }
   // A Service's address that is still there after DNAT has no such port.
   for (auto* chain : {"filter-forward", "filter-output"})
-    to(chain, [&](rule& r) { is_new(r).destination(c.v4, at(0)).in_set(cluster_ips, at(0)).go(verdict::go_to(refuse)); });
+    to(chain,
+       [&](rule& r) { is_new(r).destination(c.v4, at(0)).in_set(cluster_ips, at(0)).go(verdict::go_to(refuse)); });
 
   to("services", [&](rule& r) { where_to(r, c.v4).decide(service_ips, at(0)); });
   to("services", [&](rule& r) {
@@ -227,9 +260,12 @@ nft::part base_rules(const rules_context& c) {
   });
   for (auto* chain : {"nat-prerouting", "nat-output"}) to(chain, [&](rule& r) { r.go(verdict::jump("services")); });
 
-  to("nat-postrouting", [&](rule& r) { r.source(c.v4, at(0)).destination(c.v4, at(words(c.v4))).in_set(hairpin, at(0)).masquerade(); });
+  to("nat-postrouting",
+     [&](rule& r) { r.source(c.v4, at(0)).destination(c.v4, at(words(c.v4))).in_set(hairpin, at(0)).masquerade(); });
   to("nat-postrouting", [&](rule& r) {
-    r.meta(NFT_META_MARK, at(0)).bits(at(0), nft::key_u32(masquerade_mark), nft::key_u32(0)).equal(at(0), nft::key_u32(masquerade_mark));
+    r.meta(NFT_META_MARK, at(0))
+        .bits(at(0), nft::key_u32(masquerade_mark), nft::key_u32(0))
+        .equal(at(0), nft::key_u32(masquerade_mark));
     r.unmark(masquerade_mark).masquerade();
   });
   return p;
@@ -239,7 +275,8 @@ nft::part service_rules(const rules_context& c, const service_record& s, const s
                         const std::function<std::uint32_t(const std::string& port)>& number_of) {
   builder b(c, s, slices);
   if (s.cluster_ips.empty()) return b.take();
-  for (auto& p : s.ports) b.add(p, number_of(fmt::format("{}-{}", p.name.empty() ? std::to_string(p.port) : p.name, name_of(p.protocol))));
+  for (auto& p : s.ports)
+    b.add(p, number_of(fmt::format("{}-{}", p.name.empty() ? std::to_string(p.port) : p.name, name_of(p.protocol))));
   return b.take();
 }
 

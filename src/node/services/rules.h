@@ -1,7 +1,9 @@
-// rules.h: Services as nftables, one table a family. Pure: what a Service's part of the table is; the cost of a packet doesn't grow with their number.
+// rules.h: Services as nftables, one table a family. Pure: what a Service's part of the table is; the cost of a packet
+// doesn't grow with their number.
 //
 //   address . protocol . port ─▶ service-ips ┐
-//   protocol . port of the node ─▶ service-nodeports ┴▶ chain external/… ─▶ chain cluster/… or local/… : a random number below n
+//   protocol . port of the node ─▶ service-nodeports ┴▶ chain external/… ─▶ chain cluster/… or local/… : a random
+//   number below n
 //        ─▶ endpoints (service's number . random number) ─▶ DNAT
 //
 // What nobody serves is refused (no-endpoint-…), what isn't allowed is dropped before (firewall-ips).
@@ -21,7 +23,7 @@ struct rules_context {
   bool v4 = true;
   std::string node, zone;
   std::vector<ip_address> node_ips;
-  std::vector<ip_range> cluster;         // pods' ranges, of this family: who is within needs no masquerading
+  std::vector<ip_range> cluster;  // pods' ranges, of this family: who is within needs no masquerading
   bool masquerade_all = false;
 };
 

@@ -61,7 +61,9 @@ struct service_proxy::family {
   std::map<std::string, std::vector<udp_port>> udp;
   std::string problem;
 
-  explicit family(rules_context c) : context(std::move(c)), table(static_cast<std::uint8_t>(context.v4 ? NFPROTO_IPV4 : NFPROTO_IPV6), services_table) {}
+  explicit family(rules_context c)
+      : context(std::move(c)),
+        table(static_cast<std::uint8_t>(context.v4 ? NFPROTO_IPV4 : NFPROTO_IPV6), services_table) {}
 };
 
 service_proxy::service_proxy(proxy_options o, service_view& view) : options_(std::move(o)), view_(view) {
@@ -97,7 +99,8 @@ task<void> service_proxy::run() {
   for (;;) {
     // A stale chain waits to be removed; a table that another flushed is noticed.
     bool stale = std::ranges::any_of(families_, [](auto& f) { return f->table.has_stale(); });
-    bool woken = co_await changed_.wait_until(reactor::loop::current().now() + (stale ? std::chrono::seconds(1) : services_look_interval));
+    bool woken = co_await changed_.wait_until(reactor::loop::current().now() +
+                                              (stale ? std::chrono::seconds(1) : services_look_interval));
     changed_.reset();
     if (!view_.listed()) continue;
     bool anew = std::exchange(anew_, false);
@@ -107,13 +110,16 @@ task<void> service_proxy::run() {
       f->dirty.insert(dirty.begin(), dirty.end());
       auto all_of_it = anew || !f->problem.empty();
       if (!woken && !all_of_it && !stale && f->socket) {
-        auto there = co_await reactor::offload([s = f->socket, family = f->table.family()] { return nft::has_table(*s, family, services_table); });
+        auto there = co_await reactor::offload(
+            [s = f->socket, family = f->table.family()] { return nft::has_table(*s, family, services_table); });
         all_of_it = there && *there && !**there;
-        if (all_of_it) log::warning("nftables table {} was removed by another program; it is made again", services_table);
+        if (all_of_it)
+          log::warning("nftables table {} was removed by another program; it is made again", services_table);
       }
       auto done = co_await sync(*f, all_of_it);
       auto now = done ? std::string() : done.error().message;
-      if (!now.empty() && now != f->problem) log::error("the rules of Services can't be set, and are tried again: {}", now);
+      if (!now.empty() && now != f->problem)
+        log::error("the rules of Services can't be set, and are tried again: {}", now);
       if (now.empty() && !f->problem.empty()) log::info("the rules of Services are set again");
       f->problem = std::move(now);
       failed |= !f->problem.empty();
@@ -139,32 +145,39 @@ task<result<void>> service_proxy::sync(family& f, bool anew) {
   std::set<std::string> with_udp;
   for (auto& key : dirty) {
     auto* s = view_.services.find(key);
-    bool ours = s && std::ranges::any_of(s->cluster_ips, [&](auto& a) { return std::ranges::find(options_.own_addresses, a) != options_.own_addresses.end(); });
+    bool ours = s && std::ranges::any_of(s->cluster_ips, [&](auto& a) {
+                  return std::ranges::find(options_.own_addresses, a) != options_.own_addresses.end();
+                });
     if (s && !ours) {
-      f.table.set(b, key, service_rules(f.context, *s, view_.slices_of(key), [&](const std::string& port) { return number_of(key, port); }));
+      f.table.set(b, key, service_rules(f.context, *s, view_.slices_of(key), [&](const std::string& port) {
+                    return number_of(key, port);
+                  }));
     } else {
       f.table.set(b, key, {});
     }
-    bool udp = f.udp.contains(key) || (s && std::ranges::any_of(s->ports, [](auto& p) { return p.protocol == transport::udp; }));
+    bool udp = f.udp.contains(key) ||
+               (s && std::ranges::any_of(s->ports, [](auto& p) { return p.protocol == transport::udp; }));
     if (udp) with_udp.insert(key);
     co_await reactor::maybe_yield();
   }
   if (b.empty()) co_return result<void>();
-  auto committed = co_await reactor::offload([batch = std::move(b), socket = f.socket]() mutable -> result<std::shared_ptr<netlink::socket>> {
-    if (!socket) {
-      KEDGE_TRY(auto fresh, netlink::socket::open(NETLINK_NETFILTER));
-      socket = std::make_shared<netlink::socket>(std::move(fresh));
-    }
-    KEDGE_CHECK(nft::commit(*socket, batch));
-    return socket;
-  });
+  auto committed = co_await reactor::offload(
+      [batch = std::move(b), socket = f.socket]() mutable -> result<std::shared_ptr<netlink::socket>> {
+        if (!socket) {
+          KEDGE_TRY(auto fresh, netlink::socket::open(NETLINK_NETFILTER));
+          socket = std::make_shared<netlink::socket>(std::move(fresh));
+        }
+        KEDGE_CHECK(nft::commit(*socket, batch));
+        return socket;
+      });
   if (!committed) co_return fail(std::move(committed).error());
   KEDGE_CO_TRY(f.socket, std::move(*committed));
   if (!with_udp.empty()) co_await forget_udp(f, std::move(with_udp));
   co_return result<void>();
 }
 
-// A client that goes on sending from one port would go on to an endpoint that is gone, or to none though there is one now.
+// A client that goes on sending from one port would go on to an endpoint that is gone, or to none though there is one
+// now.
 task<void> service_proxy::forget_udp(family& f, std::set<std::string> services) {
   std::vector<endpoint_target> gone;
   std::set<std::pair<ip_address, std::uint16_t>> appeared;
@@ -191,19 +204,23 @@ task<void> service_proxy::forget_udp(family& f, std::set<std::string> services) 
       }
     for (auto& old : before)
       for (auto& e : old.endpoints)
-        if (!std::ranges::any_of(now, [&](auto& u) { return u.port == old.port && std::ranges::find(u.endpoints, e) != u.endpoints.end(); })) gone.push_back(e);
+        if (!std::ranges::any_of(now, [&](auto& u) {
+              return u.port == old.port && std::ranges::find(u.endpoints, e) != u.endpoints.end();
+            }))
+          gone.push_back(e);
     if (now.empty()) f.udp.erase(key);
   }
   if (gone.empty() && appeared.empty() && appeared_ports.empty()) co_return;
   std::ranges::sort(gone);
-  auto done = co_await reactor::offload([v4 = f.context.v4, gone = std::move(gone), appeared = std::move(appeared), ports = std::move(appeared_ports)] {
-    return forget_flows(v4, [&](const flow& x) {
-      endpoint_target who{x.answers, x.answers_port};
-      bool translated = x.asked != x.answers || x.asked_port != x.answers_port;
-      if (translated) return std::ranges::binary_search(gone, who);
-      return appeared.contains({x.asked, x.asked_port}) || ports.contains(x.asked_port);
-    });
-  });
+  auto done = co_await reactor::offload(
+      [v4 = f.context.v4, gone = std::move(gone), appeared = std::move(appeared), ports = std::move(appeared_ports)] {
+        return forget_flows(v4, [&](const flow& x) {
+          endpoint_target who{x.answers, x.answers_port};
+          bool translated = x.asked != x.answers || x.asked_port != x.answers_port;
+          if (translated) return std::ranges::binary_search(gone, who);
+          return appeared.contains({x.asked, x.asked_port}) || ports.contains(x.asked_port);
+        });
+      });
   if (done && !*done) log::warning("UDP flows of Services that changed go on as before: {}", (*done).error().message);
 }
 

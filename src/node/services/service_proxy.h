@@ -1,7 +1,8 @@
 // service_proxy.h: keeps the rules of Services true on this node.
 //
 //   Services, EndpointSlices ─▶ which Services changed ─▶ service_rules (pure) ─▶ nft::table: diff ─▶ one transaction
-//                                                                                    └─▶ UDP flows to endpoints that are gone are forgotten
+//                                                                                    └─▶ UDP flows to endpoints that
+//                                                                                    are gone are forgotten
 //
 // A stop leaves the rules standing; a start replaces them in one transaction, once it knows all Services.
 #pragma once
@@ -23,7 +24,8 @@ struct proxy_options {
   std::vector<ip_address> node_ips;
   std::vector<ip_range> cluster;  // pods' ranges
   bool v4 = true, v6 = false;     // families of the cluster
-  std::vector<ip_address> own_addresses = {};  // cluster IPs that the node itself serves (DNS): no rules for their Services
+  std::vector<ip_address> own_addresses =
+      {};  // cluster IPs that the node itself serves (DNS): no rules for their Services
 };
 
 // The node's copies of what Services are, shared with DNS.
@@ -39,8 +41,8 @@ struct service_view {
 
  private:
   void tell(const std::string& service);
-  std::map<std::string, std::string> service_of_;            // slice → service
-  std::map<std::string, std::set<std::string>> slices_of_;   // service → slices
+  std::map<std::string, std::string> service_of_;           // slice → service
+  std::map<std::string, std::set<std::string>> slices_of_;  // service → slices
 };
 
 class service_proxy {

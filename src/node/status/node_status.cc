@@ -78,7 +78,8 @@ value resources(const system_info& m, std::uint64_t storage, std::uint64_t memor
 
 value allocatable_of(const system_info& m) {
   // The kubelet computes the reserve as float64(capacity) * float64(float32 fraction), and cuts it to an integer.
-  auto reserve = static_cast<std::uint64_t>(static_cast<double>(m.storage_bytes) * static_cast<double>(storage_eviction_fraction));
+  auto reserve =
+      static_cast<std::uint64_t>(static_cast<double>(m.storage_bytes) * static_cast<double>(storage_eviction_fraction));
   std::uint64_t memory = m.memory_bytes;
   for (auto& [size, bytes] : m.hugepages) memory -= std::min(memory, bytes);
   return resources(m, m.storage_bytes - reserve, memory);
@@ -126,7 +127,8 @@ std::string not_ready_message(const runtime_state& r) {
   std::vector<std::string> problems;
   auto look = [&](std::string_view what, std::string_view condition, const runtime_condition& c) {
     if (!c.ready)
-      problems.push_back(fmt::format("{} not ready: {}=false reason:{} message:{}", what, condition, c.reason, c.message));
+      problems.push_back(
+          fmt::format("{} not ready: {}=false reason:{} message:{}", what, condition, c.reason, c.message));
   };
   look("container runtime", "RuntimeReady", r.runtime);
   look("container runtime network", "NetworkReady", r.network);
@@ -134,32 +136,35 @@ std::string not_ready_message(const runtime_state& r) {
   return problems.size() == 1 ? problems[0] : "[" + join(problems, ", ") + "]";
 }
 
-value condition(std::string_view type, bool status, std::string_view reason, std::string_view message, const value& previous,
-                const std::string& now) {
+value condition(std::string_view type, bool status, std::string_view reason, std::string_view message,
+                const value& previous, const std::string& now) {
   std::string_view word = status ? "True" : "False";
   std::string since = now;
   if (auto* list = previous["status"]["conditions"].array())
     for (auto& c : *list)
       if (c["type"].as_string() == type && c["status"].as_string() == word && c["lastTransitionTime"].is_string())
         since = c["lastTransitionTime"].as_string();
-  return object{{"lastHeartbeatTime", now}, {"lastTransitionTime", since}, {"message", message},
-                {"reason", reason},         {"status", word},              {"type", type}};
+  return object{{"lastHeartbeatTime", now}, {"lastTransitionTime", since},
+                {"message", message},       {"reason", reason},
+                {"status", word},           {"type", type}};
 }
 
 value conditions_of(const node_facts& f, const value& previous, const std::string& now) {
   array out;
-  // K3s sets no memory and no pid threshold (evictionHard names the two file systems only), so these two are never under
-  // pressure; they are written since clients and the scheduler's taints expect them.
-  out.push_back(condition("MemoryPressure", false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available",
+  // K3s sets no memory and no pid threshold (evictionHard names the two file systems only), so these two are never
+  // under pressure; they are written since clients and the scheduler's taints expect them.
+  out.push_back(condition("MemoryPressure", false, "KubeletHasSufficientMemory",
+                          "kubelet has sufficient memory available", previous, now));
+  out.push_back(f.disk_pressure ? condition("DiskPressure", true, "KubeletHasDiskPressure", "kubelet has disk pressure",
+                                            previous, now)
+                                : condition("DiskPressure", false, "KubeletHasNoDiskPressure",
+                                            "kubelet has no disk pressure", previous, now));
+  out.push_back(condition("PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available",
                           previous, now));
-  out.push_back(f.disk_pressure
-                    ? condition("DiskPressure", true, "KubeletHasDiskPressure", "kubelet has disk pressure", previous, now)
-                    : condition("DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure", previous, now));
-  out.push_back(
-      condition("PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available", previous, now));
   auto problem = not_ready_message(f.runtime);
-  out.push_back(problem.empty() ? condition("Ready", true, "KubeletReady", "kubelet is posting ready status", previous, now)
-                                : condition("Ready", false, "KubeletNotReady", problem, previous, now));
+  out.push_back(problem.empty()
+                    ? condition("Ready", true, "KubeletReady", "kubelet is posting ready status", previous, now)
+                    : condition("Ready", false, "KubeletNotReady", problem, previous, now));
   return out;
 }
 
@@ -205,7 +210,8 @@ result<void> check_config(const agent_config& config) {
 
 value describe_node(const node_facts& f, const value& previous, wall_time now) {
   value node(object{{"apiVersion", "v1"}, {"kind", "Node"}});
-  node.set("metadata", object{{"name", f.config.node_name}, {"labels", labels_of(f)}, {"annotations", annotations_of(f)}});
+  node.set("metadata",
+           object{{"name", f.config.node_name}, {"labels", labels_of(f)}, {"annotations", annotations_of(f)}});
   value spec{object{}};
   if (!f.config.disable_cloud_controller) spec.set("providerID", "k3s://" + f.config.node_name);
   for (auto& text : f.config.node_taints)
@@ -220,7 +226,8 @@ value describe_node(const node_facts& f, const value& previous, wall_time now) {
                          {"allocatable", allocatable_of(f.machine)},
                          {"capacity", resources(f.machine, f.machine.storage_bytes, f.machine.memory_bytes)},
                          {"conditions", conditions_of(f, previous, format_rfc3339(now))},
-                         {"daemonEndpoints", object{{"kubeletEndpoint", object{{"Port", static_cast<int>(f.config.kubelet_port)}}}}},
+                         {"daemonEndpoints",
+                          object{{"kubeletEndpoint", object{{"Port", static_cast<int>(f.config.kubelet_port)}}}}},
                          {"images", images_of(f.runtime)},
                          {"nodeInfo", node_info_of(f)},
                      });
@@ -234,7 +241,8 @@ value registration_patch(const value& existing, const value& wanted) {
     if (!missing.is_null()) patch.member("metadata").set(part, std::move(missing));
   }
   auto& provider = wanted["spec"]["providerID"];
-  if (provider.is_string() && existing["spec"]["providerID"].as_string().empty()) patch.member("spec").set("providerID", provider);
+  if (provider.is_string() && existing["spec"]["providerID"].as_string().empty())
+    patch.member("spec").set("providerID", provider);
   return patch;
 }
 
@@ -255,7 +263,8 @@ value status_patch(const value& existing, const value& wanted, bool heartbeat_du
   for (auto* part : {"daemonEndpoints", "nodeInfo"})
     if (old[part] != next[part]) status.set(part, next[part]);
   // An empty list is left out by the server, which makes it equal to none.
-  if (old["images"] != next["images"] && !(old["images"].empty() && next["images"].empty())) status.set("images", next["images"]);
+  if (old["images"] != next["images"] && !(old["images"].empty() && next["images"].empty()))
+    status.set("images", next["images"]);
   bool conditions_changed = false;
   for (auto& c : *next["conditions"].array())
     conditions_changed |= !same_condition(c, find_condition(existing, c["type"].as_string()));
@@ -272,10 +281,13 @@ value server_role_patch(const value& existing) {
 }
 
 bool storage_is_low(const system_info& m) {
-  return static_cast<double>(m.storage_available_bytes) < static_cast<double>(m.storage_bytes) * static_cast<double>(storage_eviction_fraction);
+  return static_cast<double>(m.storage_available_bytes) <
+         static_cast<double>(m.storage_bytes) * static_cast<double>(storage_eviction_fraction);
 }
 
-std::string_view condition_status(const value& node, std::string_view type) { return find_condition(node, type)["status"].as_string(); }
+std::string_view condition_status(const value& node, std::string_view type) {
+  return find_condition(node, type)["status"].as_string();
+}
 
 value node_lease(const value& owner, const value& previous, wall_time now) {
   auto name = owner["metadata"]["name"];
@@ -285,8 +297,9 @@ value node_lease(const value& owner, const value& previous, wall_time now) {
     lease.set("metadata", object{{"name", name}, {"namespace", "kube-node-lease"}});
   }
   // Always the Node of now: one that was deleted and came back has a new uid, and the collector would take the Lease.
-  lease.member("metadata").set("ownerReferences", array{object{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", name},
-                                                               {"uid", owner["metadata"]["uid"]}}});
+  lease.member("metadata")
+      .set("ownerReferences",
+           array{object{{"apiVersion", "v1"}, {"kind", "Node"}, {"name", name}, {"uid", owner["metadata"]["uid"]}}});
   lease.member("metadata").erase("managedFields");  // the server's own bookkeeping: not ours to send back
   auto& spec = lease.member("spec");
   spec.set("holderIdentity", name);

@@ -1,5 +1,5 @@
-// node_status.h: the Node object that a node writes about itself, as a pure function of what it was told, what the machine
-// is, and what the runtime says.
+// node_status.h: the Node object that a node writes about itself, as a pure function of what it was told, what the
+// machine is, and what the runtime says.
 //
 //   config, machine, runtime ──▶ describe_node ──▶ the whole Node as it should be
 //                                                    │ not there: create it
@@ -14,8 +14,8 @@
 #include "base/time.h"
 #include "json/value.h"
 #include "node/config.h"
-#include "node/runtime/runtime_state.h"
 #include "node/machine/system_info.h"
+#include "node/runtime/runtime_state.h"
 
 namespace kedge::node {
 
@@ -37,8 +37,8 @@ json::value describe_node(const node_facts& facts, const json::value& previous, 
 // when nothing is missing.
 json::value registration_patch(const json::value& existing, const json::value& wanted);
 
-// A strategic merge patch for the status subresource with all parts that differ, and always the conditions (their heartbeat);
-// null when nothing but heartbeats differs and `heartbeat_due` is false.
+// A strategic merge patch for the status subresource with all parts that differ, and always the conditions (their
+// heartbeat); null when nothing but heartbeats differs and `heartbeat_due` is false.
 json::value status_patch(const json::value& existing, const json::value& wanted, bool heartbeat_due);
 
 // The merge patch that makes a node a server's: node-role.kubernetes.io/control-plane=true. Null when it is one.
@@ -54,7 +54,7 @@ std::string_view condition_status(const json::value& node, std::string_view type
 json::value node_lease(const json::value& owner, const json::value& previous, wall_time now);
 
 // An Event about the node as the kubelet writes it; the time makes the name unique.
-json::value node_event(std::string_view node_name, std::string_view type, std::string_view reason, std::string_view message,
-                       wall_time now);
+json::value node_event(std::string_view node_name, std::string_view type, std::string_view reason,
+                       std::string_view message, wall_time now);
 
 }  // namespace kedge::node

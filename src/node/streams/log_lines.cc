@@ -11,14 +11,19 @@ result<log_options> log_options::parse(std::string_view query, wall_time now) {
   for (auto part : split(query, '&')) {
     auto equals = part.find('=');
     auto name = part.substr(0, equals);
-    auto decoded = percent_decode(equals == std::string_view::npos ? std::string_view() : part.substr(equals + 1), true);
+    auto decoded =
+        percent_decode(equals == std::string_view::npos ? std::string_view() : part.substr(equals + 1), true);
     if (!decoded) return fail(decoded.error());
     auto& v = *decoded;
     bool yes = v != "false" && v != "0";
-    if (name == "follow") o.follow = yes;
-    else if (name == "previous") o.previous = yes;
-    else if (name == "timestamps") o.timestamps = yes;
-    else if (name == "stream") o.stream = v;
+    if (name == "follow")
+      o.follow = yes;
+    else if (name == "previous")
+      o.previous = yes;
+    else if (name == "timestamps")
+      o.timestamps = yes;
+    else if (name == "stream")
+      o.stream = v;
     else if (name == "tailLines" || (name == "tail" && v != "all")) {
       o.tail_lines = parse_int(v);
       if (!o.tail_lines || *o.tail_lines < 0) return bad("tailLines");
@@ -35,7 +40,8 @@ result<log_options> log_options::parse(std::string_view query, wall_time now) {
       o.since = *t;
     }
   }
-  if (o.stream != "All" && o.stream != "Stdout" && o.stream != "Stderr") return fail(errc::invalid, "invalid stream type " + quote(o.stream));
+  if (o.stream != "All" && o.stream != "Stdout" && o.stream != "Stderr")
+    return fail(errc::invalid, "invalid stream type " + quote(o.stream));
   return o;
 }
 
@@ -56,7 +62,8 @@ void log_reader::line(std::string_view text, std::string& out) {
   auto content = third == std::string_view::npos ? std::string_view() : text.substr(third + 1);
   auto stream = text.substr(first + 1, second - first - 1);
   if (stream != "stdout" && stream != "stderr") return;
-  if ((options_.stream == "Stdout" && stream != "stdout") || (options_.stream == "Stderr" && stream != "stderr")) return;
+  if ((options_.stream == "Stdout" && stream != "stdout") || (options_.stream == "Stderr" && stream != "stderr"))
+    return;
   if (options_.since) {
     auto at = parse_rfc3339(text.substr(0, first));
     if (at && *at < *options_.since) return;

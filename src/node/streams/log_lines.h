@@ -1,4 +1,5 @@
-// log_lines.h: a container's log as CRI writes it ("2026-11-30T03:05:56.123456789Z stdout F text"), as people read it. Sans-I/O.
+// log_lines.h: a container's log as CRI writes it ("2026-11-30T03:05:56.123456789Z stdout F text"), as people read it.
+// Sans-I/O.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +41,8 @@ class log_reader {
   log_options options_;
   std::optional<std::uint64_t> left_;
   std::string held_;
-  bool too_long_ = false;   // a line without end: dropped up to its end
-  bool partial_ = false;    // what came last goes on in the next line
+  bool too_long_ = false;  // a line without end: dropped up to its end
+  bool partial_ = false;   // what came last goes on in the next line
 };
 
 // How many bytes before the end of `text` its last `lines` lines begin; nullopt: there are not that many.

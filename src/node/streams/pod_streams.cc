@@ -69,12 +69,13 @@ class log_file {
     return out;
   }
   std::uint64_t size() const {
-    struct stat about {};
+    struct stat about{};
     return ::fstat(fd_, &about) == 0 ? static_cast<std::uint64_t>(about.st_size) : 0;
   }
   bool is(const std::string& path) const {
-    struct stat own {}, there {};
-    return ::fstat(fd_, &own) == 0 && ::stat(path.c_str(), &there) == 0 && own.st_ino == there.st_ino && own.st_dev == there.st_dev;
+    struct stat own{}, there{};
+    return ::fstat(fd_, &own) == 0 && ::stat(path.c_str(), &there) == 0 && own.st_ino == there.st_ino &&
+           own.st_dev == there.st_dev;
   }
   // Where the last `lines` lines begin: read from the end, piece by piece.
   std::uint64_t tail_begins(std::int64_t lines) const {
@@ -118,18 +119,24 @@ const container_seen* seen_by_id(const pod_seen& seen, std::string_view id) {
 
 }  // namespace
 
-result<std::string> container_of_log(const value& status, std::string_view pod, std::string_view container, bool previous) {
-  auto refuse = [&](std::string_view how) { return fail(errc::invalid, fmt::format("container \"{}\" in pod \"{}\" is {}", container, pod, how)); };
+result<std::string> container_of_log(const value& status, std::string_view pod, std::string_view container,
+                                     bool previous) {
+  auto refuse = [&](std::string_view how) {
+    return fail(errc::invalid, fmt::format("container \"{}\" in pod \"{}\" is {}", container, pod, how));
+  };
   auto& s = status_named(status, container);
   if (s.is_null()) return refuse("not available");
   auto& last = s["lastState"]["terminated"];
   auto& state = s["state"];
   if (previous) {
-    if (last["containerID"].as_string().empty()) return fail(errc::invalid, fmt::format("previous terminated container \"{}\" in pod \"{}\" not found", container, pod));
+    if (last["containerID"].as_string().empty())
+      return fail(errc::invalid,
+                  fmt::format("previous terminated container \"{}\" in pod \"{}\" not found", container, pod));
     return id_of(last["containerID"]);
   }
   if (state["running"].is_object()) return id_of(s["containerID"]);
-  if (auto& ended = state["terminated"]; ended.is_object() && !ended["containerID"].as_string().empty()) return id_of(ended["containerID"]);
+  if (auto& ended = state["terminated"]; ended.is_object() && !ended["containerID"].as_string().empty())
+    return id_of(ended["containerID"]);
   if (!last["containerID"].as_string().empty()) return id_of(last["containerID"]);
   if (state["terminated"].is_object() || last.is_object()) return refuse("terminated");
   auto reason = state["waiting"]["reason"].as_string();
@@ -160,10 +167,14 @@ task<void> pod_streams::serve(exchange& e) {
   }
   if (parts.size() != (forwards ? 3U : 4U)) co_return co_await answer(e, 404, "404 page not found");
   auto* pod = pods_.find(parts[1], parts[2], uid);
-  if (!pod) co_return co_await answer(e, 404, parts[0] == "containerLogs" ? fmt::format("pod \"{}\" does not exist", parts[2]) : "pod does not exist");
+  if (!pod)
+    co_return co_await answer(
+        e, 404,
+        parts[0] == "containerLogs" ? fmt::format("pod \"{}\" does not exist", parts[2]) : "pod does not exist");
   if (forwards) {
     auto* sandbox = pod->seen().active_sandbox();
-    if (!sandbox) co_return co_await answer(e, 500, fmt::format("failed to find sandboxID for pod {}_{}", parts[2], parts[1]));
+    if (!sandbox)
+      co_return co_await answer(e, 500, fmt::format("failed to find sandboxID for pod {}_{}", parts[2], parts[1]));
     std::vector<int> ports;
     for (auto& text : values_of(r.query, "port"))
       if (auto n = parse_uint(text); n && *n <= 65535) ports.push_back(static_cast<int>(*n));
@@ -172,16 +183,28 @@ task<void> pod_streams::serve(exchange& e) {
     co_return co_await pass_on(e, *std::move(url));
   }
   if (container_named(*pod->pod(), parts[3]).is_null())
-    co_return co_await answer(e, 404, parts[0] == "containerLogs" ? fmt::format("container \"{}\" not found in pod \"{}\"", parts[3], parts[2]) : fmt::format("container not found (\"{}\")", parts[3]));
+    co_return co_await answer(e, 404,
+                              parts[0] == "containerLogs"
+                                  ? fmt::format("container \"{}\" not found in pod \"{}\"", parts[3], parts[2])
+                                  : fmt::format("container not found (\"{}\")", parts[3]));
   if (parts[0] == "containerLogs") co_return co_await serve_log(e, parts[1], parts[2], parts[3]);
   auto* c = pod->seen().newest(parts[3]);
-  if (!c || c->state != container_state::running) co_return co_await answer(e, parts[0] == "run" ? 404 : 500, fmt::format("container not found (\"{}\")", parts[3]));
+  if (!c || c->state != container_state::running)
+    co_return co_await answer(e, parts[0] == "run" ? 404 : 500, fmt::format("container not found (\"{}\")", parts[3]));
   if (parts[0] == "run") co_return co_await serve_run(e, c->id);
-  exec_request ask{.command = {}, .tty = flag(r.query, "tty"), .in = flag(r.query, "input"), .out = flag(r.query, "output"), .err = flag(r.query, "error")};
-  if (parts[0] == "exec") ask.command = values_of(r.query, "command");
-  else ask.tty = container_named(*pod->pod(), parts[3])["tty"].as_bool();
-  if (parts[0] == "exec" && ask.command.empty()) co_return co_await answer(e, 400, "you must specify the command to execute");
-  if (!ask.in && !ask.out && !ask.err) co_return co_await answer(e, 400, "you must specify at least 1 of stdin, stdout, stderr");
+  exec_request ask{.command = {},
+                   .tty = flag(r.query, "tty"),
+                   .in = flag(r.query, "input"),
+                   .out = flag(r.query, "output"),
+                   .err = flag(r.query, "error")};
+  if (parts[0] == "exec")
+    ask.command = values_of(r.query, "command");
+  else
+    ask.tty = container_named(*pod->pod(), parts[3])["tty"].as_bool();
+  if (parts[0] == "exec" && ask.command.empty())
+    co_return co_await answer(e, 400, "you must specify the command to execute");
+  if (!ask.in && !ask.out && !ask.err)
+    co_return co_await answer(e, 400, "you must specify at least 1 of stdin, stdout, stderr");
   if (ask.tty) ask.err = false;
   auto url = co_await runtime_.stream_url(c->id, std::move(ask));
   if (!url) co_return co_await answer(e, 500, rpc_text(url.error()));
@@ -197,7 +220,9 @@ task<void> pod_streams::serve_run(exchange& e, std::string id) {
   if (words.empty()) co_return co_await answer(e, 400, "you must specify the command to execute");
   auto done = co_await runtime_.exec(std::move(id), std::move(words), 0);
   if (!done) co_return co_await answer(e, 500, rpc_text(done.error()));
-  if (done->exit_code != 0) co_return co_await answer(e, 500, fmt::format("command terminated with exit code {}: {}", done->exit_code, done->out + done->err));
+  if (done->exit_code != 0)
+    co_return co_await answer(
+        e, 500, fmt::format("command terminated with exit code {}: {}", done->exit_code, done->out + done->err));
   co_await answer(e, 200, done->out + done->err);
 }
 
@@ -210,18 +235,25 @@ task<void> pod_streams::pass_on(exchange& e, std::string url) {
   net::http::client_request q{.to = std::move(to->first), .method = r.method, .path = std::move(to->second)};
   for (auto& [name, v] : r.headers) {
     auto l = lower(name);
-    if (l.starts_with("sec-websocket-") || l.starts_with("x-stream-protocol-version") || l == "upgrade" || l == "origin") q.headers.add(name, v);
+    if (l.starts_with("sec-websocket-") || l.starts_with("x-stream-protocol-version") || l == "upgrade" ||
+        l == "origin")
+      q.headers.add(name, v);
   }
   q.headers.add("Connection", "Upgrade");
   q.fresh = true;
-  auto x = co_await reactor::with_deadline(client.open(std::move(q)), reactor::loop::current().now() + runtime_deadline);
-  if (!x) co_return co_await answer(e, 502, "the container runtime's streaming server doesn't answer: " + x.error().message);
+  auto x =
+      co_await reactor::with_deadline(client.open(std::move(q)), reactor::loop::current().now() + runtime_deadline);
+  if (!x)
+    co_return co_await answer(e, 502, "the container runtime's streaming server doesn't answer: " + x.error().message);
   auto head = co_await reactor::with_deadline((*x)->head(), reactor::loop::current().now() + runtime_deadline);
-  if (!head) co_return co_await answer(e, 502, "the container runtime's streaming server doesn't answer: " + head.error().message);
+  if (!head)
+    co_return co_await answer(e, 502,
+                              "the container runtime's streaming server doesn't answer: " + head.error().message);
   response out{.status = (*head)->status};
   for (auto& [name, v] : (*head)->headers) {
     auto l = lower(name);
-    if (l == "connection" || l == "upgrade" || l == "transfer-encoding" || l == "content-length" || l == "date") continue;
+    if (l == "connection" || l == "upgrade" || l == "transfer-encoding" || l == "content-length" || l == "date")
+      continue;
     out.headers.add(name, v);
   }
   if (out.status != 101) {
@@ -246,11 +278,11 @@ task<void> pod_streams::serve_log(exchange& e, std::string ns, std::string name,
   auto id = container_of_log(pod->status(), name, container, options->previous);
   if (!id) co_return co_await answer(e, 400, id.error().message);
   auto* seen = seen_by_id(pod->seen(), *id);
-  if (!seen) co_return co_await answer(e, 400, fmt::format("unable to retrieve container logs for {}://{}", "containerd", *id));
+  if (!seen)
+    co_return co_await answer(e, 400, fmt::format("unable to retrieve container logs for {}://{}", "containerd", *id));
   auto path = seen->log_path;
   auto opened = co_await reactor::offload([path] { return log_file::open(path); });
-  if (!opened || !*opened)
-    co_return co_await answer(e, 500, opened ? opened->error().message : opened.error().message);
+  if (!opened || !*opened) co_return co_await answer(e, 500, opened ? opened->error().message : opened.error().message);
   auto file = **opened;
   std::uint64_t at = 0;
   if (options->tail_lines) {

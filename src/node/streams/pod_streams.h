@@ -1,5 +1,5 @@
-// pod_streams.h: what the kubelet's port serves of a pod: its containers' logs, and exec, attach and port-forward, whose connections
-// go on to the runtime's own streaming server.
+// pod_streams.h: what the kubelet's port serves of a pod: its containers' logs, and exec, attach and port-forward,
+// whose connections go on to the runtime's own streaming server.
 #pragma once
 
 #include "net/http/handler.h"
@@ -10,7 +10,8 @@ namespace kedge::node {
 
 class pod_streams {
  public:
-  pod_streams(const pod_manager& pods, pod_runtime& runtime, reactor::network* network) : pods_(pods), runtime_(runtime), network_(network) {}
+  pod_streams(const pod_manager& pods, pod_runtime& runtime, reactor::network* network)
+      : pods_(pods), runtime_(runtime), network_(network) {}
 
   // Whether `path` is one of these; then serve() answers.
   static bool serves(std::string_view path);
@@ -27,6 +28,7 @@ class pod_streams {
 };
 
 // The id of the container whose log is asked for, or why there is none, in the kubelet's words.
-result<std::string> container_of_log(const json::value& status, std::string_view pod, std::string_view container, bool previous);
+result<std::string> container_of_log(const json::value& status, std::string_view pod, std::string_view container,
+                                     bool previous);
 
 }  // namespace kedge::node

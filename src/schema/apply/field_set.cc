@@ -95,7 +95,8 @@ result<std::string> canonical_element(std::string_view text) {
   if (text[0] == 'f' || text[0] == 'i') return std::string(text);
   if (text[0] != 'k' && text[0] != 'v') return wrong();
   // One key or value without a space or an escape has no other spelling; nearly all are so.
-  if (text.find_first_of(" \t\n\r\\,") == std::string_view::npos && (text[0] == 'v' || text.substr(2, 2) == "{\"")) return std::string(text);
+  if (text.find_first_of(" \t\n\r\\,") == std::string_view::npos && (text[0] == 'v' || text.substr(2, 2) == "{\""))
+    return std::string(text);
   auto v = json::parse(text.substr(2));
   if (!v) return wrong();
   if (text[0] == 'v') return "v:" + json::write(*v);

@@ -1,7 +1,8 @@
 // field_set.h: a set of an object's fields, as managedFields' FieldsV1 says who owns what.
 //
-// A path is a list of elements in FieldsV1's own spelling: "f:spec", `k:{"name":"c"}` (an associative list's item by its
-// keys), `v:"x"` (a set's item), "i:0". A tree node stands for a path; `member` says that the path itself is in the set.
+// A path is a list of elements in FieldsV1's own spelling: "f:spec", `k:{"name":"c"}` (an associative list's item by
+// its keys), `v:"x"` (a set's item), "i:0". A tree node stands for a path; `member` says that the path itself is in the
+// set.
 #pragma once
 
 #include <functional>

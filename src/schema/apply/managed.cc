@@ -26,7 +26,8 @@ struct entry {
   bool applies() const noexcept { return operation == "Apply"; }
   // An applier has one entry whatever the version; an updater one a version.
   bool is(const entry& o) const noexcept {
-    return manager == o.manager && operation == o.operation && subresource == o.subresource && (applies() || api_version == o.api_version);
+    return manager == o.manager && operation == o.operation && subresource == o.subresource &&
+           (applies() || api_version == o.api_version);
   }
 };
 using entries = std::vector<entry>;
@@ -36,14 +37,14 @@ result<entries> read_entries(const json::value& list) {
   auto a = list.array();
   if (!a) return out;
   for (auto& v : *a) {
-    entry e{std::string(v["manager"].as_string()), std::string(v["operation"].as_string()), std::string(v["apiVersion"].as_string()),
-            std::string(v["time"].as_string()), std::string(v["subresource"].as_string()), {}};
-    if (e.operation != "Apply" && e.operation != "Update") return fail(errc::invalid, "operation must be `Apply` or `Update`");
+    entry e{std::string(v["manager"].as_string()),     std::string(v["operation"].as_string()),
+            std::string(v["apiVersion"].as_string()),  std::string(v["time"].as_string()),
+            std::string(v["subresource"].as_string()), {}};
+    if (e.operation != "Apply" && e.operation != "Update")
+      return fail(errc::invalid, "operation must be `Apply` or `Update`");
     if (e.api_version.empty()) return fail(errc::invalid, "apiVersion must not be empty");
     if (v["fieldsType"].as_string() != "FieldsV1") return fail(errc::invalid, "invalid fieldsType in managed fields");
-    if (v["fieldsV1"].is_object()) {
-      KEDGE_TRY(e.fields, from_fields_v1(v["fieldsV1"]));
-    }
+    if (v["fieldsV1"].is_object()) { KEDGE_TRY(e.fields, from_fields_v1(v["fieldsV1"])); }
     out.push_back(std::move(e));
   }
   return out;
@@ -54,7 +55,8 @@ constexpr std::size_t entry_members = 7;
 json::value write_entries(entries all) {
   std::erase_if(all, [](const entry& e) { return e.fields.empty(); });
   std::ranges::sort(all, [](const entry& a, const entry& b) {
-    return std::tie(a.operation, a.time, a.manager, a.api_version, a.subresource) < std::tie(b.operation, b.time, b.manager, b.api_version, b.subresource);
+    return std::tie(a.operation, a.time, a.manager, a.api_version, a.subresource) <
+           std::tie(b.operation, b.time, b.manager, b.api_version, b.subresource);
   });
   json::array out;
   out.reserve(all.size());
@@ -74,7 +76,12 @@ json::value write_entries(entries all) {
 }
 
 entry entry_of(const writer& w, std::string operation, field_set fields) {
-  return {w.manager.empty() ? "unknown" : w.manager, std::move(operation), w.api_version, w.now, w.subresource, std::move(fields)};
+  return {w.manager.empty() ? "unknown" : w.manager,
+          std::move(operation),
+          w.api_version,
+          w.now,
+          w.subresource,
+          std::move(fields)};
 }
 
 entry* find(entries& all, const entry& like) {
@@ -89,7 +96,8 @@ field_set stripped(field_set set) {
     s.insert({"f:apiVersion"});
     s.insert({"f:kind"});
     s.insert({"f:metadata"});
-    for (auto name : {"name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields", "resourceVersion"})
+    for (auto name : {"name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation",
+                      "managedFields", "resourceVersion"})
       s.insert({"f:metadata", "f:" + std::string(name)});
     return s;
   }();
@@ -129,7 +137,8 @@ json::value unmanaged(json::value v) {
   return v;
 }
 
-// What a new object is before anything is set in it: of a built-in kind what its Go struct prints, made once a type and core.
+// What a new object is before anything is set in it: of a built-in kind what its Go struct prints, made once a type and
+// core.
 const json::value& nothing_yet(const writer& w) {
   thread_local std::unordered_map<const type_info*, json::value> known;
   auto [at, added] = known.try_emplace(w.shape.type, json::object());
@@ -176,7 +185,8 @@ void cap_updates(entries& all) {
   for (auto& e : all) (e.applies() ? out : updates).push_back(std::move(e));
   auto left = updates.size();
   std::ranges::sort(updates, [](const entry& a, const entry& b) {
-    return std::tie(a.time, a.manager, a.api_version, a.subresource) < std::tie(b.time, b.manager, b.api_version, b.subresource);
+    return std::tie(a.time, a.manager, a.api_version, a.subresource) <
+           std::tie(b.time, b.manager, b.api_version, b.subresource);
   });
   std::map<std::string, entry*, std::less<>> buckets;  // by version: the one that the others go into
   for (auto& e : updates)
@@ -227,7 +237,8 @@ field_set fields_last_applied(const writer& w, const json::value& live) {
   return subtract(*set, unite(d.modified, unite(d.added, d.removed)));
 }
 
-// kubectl's own record of what was applied follows its server-side applies, where there is one, so that a user may go back.
+// kubectl's own record of what was applied follows its server-side applies, where there is one, so that a user may go
+// back.
 void keep_last_applied(const writer& w, json::value& object, const json::value& config) {
   if (w.manager != "kubectl" || object["metadata"]["annotations"][last_applied_annotation].as_string().empty()) return;
   auto plain = config;
@@ -311,7 +322,9 @@ result<applied> apply(const writer& w, const json::value& live, const json::valu
     contested.emplace_back(&e, std::move(both));
   }
   if (!contested.empty() && !force) {
-    std::ranges::sort(contested, {}, [](auto& c) { return std::tie(c.first->manager, c.first->operation, c.first->api_version, c.first->subresource); });
+    std::ranges::sort(contested, {}, [](auto& c) {
+      return std::tie(c.first->manager, c.first->operation, c.first->api_version, c.first->subresource);
+    });
     field_set allowed = w.manager == "kubectl" ? fields_last_applied(w, current) : field_set();
     for (auto& [e, fields] : contested)
       subtract(fields, allowed).for_each([&, who = manager_text(*e)](const field_path& p) {
@@ -341,7 +354,8 @@ json::value after_create(const writer& w, const json::value& object, const json:
   return write_entries(*std::move(all));
 }
 
-json::value after_update(const writer& w, const json::value& before, const json::value& after, const json::value& held, const json::value& asked) {
+json::value after_update(const writer& w, const json::value& before, const json::value& after, const json::value& held,
+                         const json::value& asked) {
   const bool sent = w.subresource.empty() && asked.is_array();
   if (sent && (asked.empty() || (asked.size() == 1 && asked[0].empty()))) return {};
   result<entries> all = entries();

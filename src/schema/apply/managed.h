@@ -1,7 +1,7 @@
 // managed.h: metadata.managedFields: who owns which fields, kept through applies and other writes.
 //
-//   apply:  live ── merge config ── prune what this manager no longer names ── compare with live ──▶ conflicts, or object + owners
-//   write:  before, after ── compare ──▶ the writer owns what it changed; nobody owns what is gone
+//   apply:  live ── merge config ── prune what this manager no longer names ── compare with live ──▶ conflicts, or
+//   object + owners write:  before, after ── compare ──▶ the writer owns what it changed; nobody owns what is gone
 //
 // Entries of another API version than the type's are kept as they are: their paths mean another structure.
 #pragma once
@@ -27,7 +27,7 @@ struct writer {
   std::string manager;
   std::string subresource;
   std::vector<std::string> reset;
-  std::string now;  // RFC 3339
+  std::string now;                                 // RFC 3339
   std::function<void(json::value&)> canonicalise;  // of custom resources; built-in types are normalised
 
   void normalise(json::value& v) const;
@@ -46,15 +46,16 @@ struct applied {
   json::value managed;              // an array
 };
 
-// `live`: the object as it is stored, in the type's version; null when there is none yet. `config`: what the client sent,
-// with the fields that it named and no others. errc::invalid as fields_of.
+// `live`: the object as it is stored, in the type's version; null when there is none yet. `config`: what the client
+// sent, with the fields that it named and no others. errc::invalid as fields_of.
 result<applied> apply(const writer& w, const json::value& live, const json::value& config, bool force);
 
-// managedFields after a write that was no apply, of objects without it. `held`: as it was before the write; `asked`: as the
-// writer sent it (null: not at all). [] and [{}] ask for no tracking; what can't be read counts as not sent.
-// At creation every object gets an entry; one that has none later (a reset, another cluster's) stays untracked: null.
+// managedFields after a write that was no apply, of objects without it. `held`: as it was before the write; `asked`: as
+// the writer sent it (null: not at all). [] and [{}] ask for no tracking; what can't be read counts as not sent. At
+// creation every object gets an entry; one that has none later (a reset, another cluster's) stays untracked: null.
 json::value after_create(const writer& w, const json::value& object, const json::value& asked);
-json::value after_update(const writer& w, const json::value& before, const json::value& after, const json::value& held, const json::value& asked);
+json::value after_update(const writer& w, const json::value& before, const json::value& after, const json::value& held,
+                         const json::value& asked);
 
 // Whether two managedFields differ in nothing but times, which alone are no change of an object.
 bool same_but_for_times(const json::value& a, const json::value& b);

@@ -99,7 +99,8 @@ outline outline_of(const json::value& schema) {
   } else {
     root.open = true;
   }
-  std::erase_if(root.members, [](auto& m) { return m.first == "apiVersion" || m.first == "kind" || m.first == "metadata"; });
+  std::erase_if(root.members,
+                [](auto& m) { return m.first == "apiVersion" || m.first == "kind" || m.first == "metadata"; });
   outline metadata;
   metadata.kind = outline::form::builtin;
   metadata.type = find_type("meta/v1.ObjectMeta");

@@ -1,4 +1,5 @@
-// outline.h: the topology of custom resources, from their OpenAPI schema: what structure.h walks where no built-in type tells it.
+// outline.h: the topology of custom resources, from their OpenAPI schema: what structure.h walks where no built-in type
+// tells it.
 #pragma once
 
 #include <memory>
@@ -23,12 +24,12 @@ struct outline {
   ~outline();
 
   form kind = form::leaf;
-  base_type base = base_type::any_json;               // of a leaf: what it must be
-  bool is_list = false;                               // of a leaf: an atomic list
-  bool open = false;                                  // of a structure: fields that it doesn't name are deduced
-  const type_info* type = nullptr;                    // of builtin: metadata
-  std::vector<std::pair<std::string, outline>> members;  // of a structure, by name
-  std::unique_ptr<outline> element;                   // of a map's values, of a list's items
+  base_type base = base_type::any_json;                   // of a leaf: what it must be
+  bool is_list = false;                                   // of a leaf: an atomic list
+  bool open = false;                                      // of a structure: fields that it doesn't name are deduced
+  const type_info* type = nullptr;                        // of builtin: metadata
+  std::vector<std::pair<std::string, outline>> members;   // of a structure, by name
+  std::unique_ptr<outline> element;                       // of a map's values, of a list's items
   std::vector<std::pair<std::string, json::value>> keys;  // of keyed_list, by name, with their defaults (or null)
 
   const outline* find(std::string_view name) const noexcept;

@@ -21,7 +21,8 @@ struct place {
 };
 
 place place_of_type(const type_info& t) {
-  return {t.base() != base_type::structure || t.map_type() == map_type::atomic ? form::leaf : form::structure, &t, nullptr};
+  return {t.base() != base_type::structure || t.map_type() == map_type::atomic ? form::leaf : form::structure, &t,
+          nullptr};
 }
 
 place place_of_outline(const outline& o) {
@@ -126,7 +127,9 @@ std::string item_element(const place& p, const json::value& item) {
     if (!f->default_json().empty()) {
       if (auto standard = json::parse(f->default_json())) keys.set(name, *std::move(standard));
     } else if (!f->omitempty() && !f->pointer()) {  // what a Go struct has when nothing was said
-      keys.set(name, f->base() == base_type::string ? json::value("") : f->base() == base_type::boolean ? json::value(false) : json::value(0));
+      keys.set(name, f->base() == base_type::string    ? json::value("")
+                     : f->base() == base_type::boolean ? json::value(false)
+                                                       : json::value(0));
     }
   }
   if (keys.empty()) return {};
@@ -171,7 +174,11 @@ std::string go_syntax(const json::value& v) {
 }
 
 std::string_view go_type(const json::value& v) {
-  return v.is_array() ? "[]interface {}" : v.is_object() ? "map[string]interface {}" : v.is_string() ? "string" : v.is_bool() ? "bool" : "float64";
+  return v.is_array()    ? "[]interface {}"
+         : v.is_object() ? "map[string]interface {}"
+         : v.is_string() ? "string"
+         : v.is_bool()   ? "bool"
+                         : "float64";
 }
 
 // Whether a value fits its type as the schema tells it, with structured-merge-diff's words for what doesn't.
@@ -223,7 +230,8 @@ class checker {
     for (std::size_t i = 0; i < list->size(); ++i) {
       auto& item = (*list)[i];
       if (o.kind == outline::form::keyed_list && !item.is_object()) return wrong(no_map(i, item));
-      if (o.kind == outline::form::set_list && (item.is_null() || item.is_array() || item.is_object())) return wrong(no_scalar(i, item));
+      if (o.kind == outline::form::set_list && (item.is_null() || item.is_array() || item.is_object()))
+        return wrong(no_scalar(i, item));
       step here(path_, item_element(place_of_outline(o), item));
       if (!custom(*o.element, item)) return false;
     }
@@ -255,40 +263,49 @@ class checker {
     for (std::size_t i = 0; i < a->size(); ++i) {
       auto& item = (*a)[i];
       if (p.form == form::keyed_list && !item.is_object()) return wrong(no_map(i, item));
-      if (p.form == form::set_list && (item.is_null() || item.is_array() || item.is_object())) return wrong(no_scalar(i, item));
-      step here(path_, p.form == form::keyed_list || p.form == form::set_list ? item_element(p, item) : "i:" + std::to_string(i));
+      if (p.form == form::set_list && (item.is_null() || item.is_array() || item.is_object()))
+        return wrong(no_scalar(i, item));
+      step here(path_, p.form == form::keyed_list || p.form == form::set_list ? item_element(p, item)
+                                                                              : "i:" + std::to_string(i));
       if (!one(f, item)) return false;
     }
     return true;
   }
 
-  bool one(const field_info& f, const json::value& v) { return f.base() == base_type::structure ? type(*f.type(), v) : scalar(f.base(), v); }
+  bool one(const field_info& f, const json::value& v) {
+    return f.base() == base_type::structure ? type(*f.type(), v) : scalar(f.base(), v);
+  }
 
   bool scalar(base_type base, const json::value& v) {
     if (v.is_null()) return true;
     switch (base) {
       case base_type::string:
-      case base_type::bytes: return v.is_string() || wrong("expected string, got &value.valueUnstructured{Value:" + go_syntax(v) + "}");
+      case base_type::bytes:
+        return v.is_string() || wrong("expected string, got &value.valueUnstructured{Value:" + go_syntax(v) + "}");
       case base_type::boolean: return v.is_bool() || wrong("expected boolean, got &{" + go_text(v) + "}");
       case base_type::int32:
       case base_type::int64:
-      case base_type::float64: return v.is_number() || wrong("expected numeric (int or float), got " + std::string(go_type(v)));
+      case base_type::float64:
+        return v.is_number() || wrong("expected numeric (int or float), got " + std::string(go_type(v)));
       case base_type::quantity:
       case base_type::time:
       case base_type::micro_time:
-      case base_type::int_or_string: return (!v.is_array() && !v.is_object()) || wrong("expected any scalar, got &{" + go_text(v) + "}");
+      case base_type::int_or_string:
+        return (!v.is_array() && !v.is_object()) || wrong("expected any scalar, got &{" + go_text(v) + "}");
       default: return true;
     }
   }
 
   static std::string no_map(std::size_t i, const json::value& item) {
-    return "element " + std::to_string(i) + ": associative list with keys may not have " + (item.is_null() ? "a null element" : "non-map elements");
+    return "element " + std::to_string(i) + ": associative list with keys may not have " +
+           (item.is_null() ? "a null element" : "non-map elements");
   }
 
   static std::string no_scalar(std::size_t i, const json::value& item) {
     return "element " + std::to_string(i) +
            (item.is_array() ? ": not supported: associative list with lists as elements"
-                            : ": associative list without keys has an element that's " + std::string(item.is_null() ? "an explicit null" : "a map type"));
+                            : ": associative list without keys has an element that's " +
+                                  std::string(item.is_null() ? "an explicit null" : "a map type"));
   }
 
   bool wrong(std::string message) {
@@ -332,7 +349,10 @@ class collector {
     auto inner = place_of_item(p);
     for (std::size_t i = 0; a && i < a->size(); ++i) {
       auto element = item_element(p, (*a)[i]);
-      if (element.empty()) return wrong("element " + std::to_string(i) + ": associative list with keys has an element that omits key field (and doesn't have default value)");
+      if (element.empty())
+        return wrong(
+            "element " + std::to_string(i) +
+            ": associative list with keys has an element that omits key field (and doesn't have default value)");
       if (node.children.contains(element)) return wrong("duplicate entries for key " + path_text({element}));
       path_.push_back(element);
       auto& child = node.children[std::move(element)];
@@ -404,7 +424,8 @@ void add_all(const place& at, const json::value& after, field_set& out) {
 
 // What differs below one element, which is spelled only where something does.
 template <typename Spell>
-void compare_below(const place& p, const json::value* before, const json::value* after, difference& out, unsigned lists, Spell spell) {
+void compare_below(const place& p, const json::value* before, const json::value* after, difference& out, unsigned lists,
+                   Spell spell) {
   if (!before) return add_all(p, *after, out.added.children[spell()]);
   difference d;
   compare_at(p, before, after, d, lists);
@@ -413,7 +434,8 @@ void compare_below(const place& p, const json::value* before, const json::value*
   if (!d.modified.empty()) out.modified.children.emplace(spell(), std::move(d.modified));
 }
 
-void compare_members(const place& p, const json::value* before, const json::value* after, difference& out, unsigned lists) {
+void compare_members(const place& p, const json::value* before, const json::value* after, difference& out,
+                     unsigned lists) {
   bool known;
   auto one = [&](const std::string& name, const json::value* b, const json::value* a) {
     compare_below(place_of_member(p, name, known), b, a, out, lists, [&] { return member_element(name); });
@@ -425,13 +447,16 @@ void compare_members(const place& p, const json::value* before, const json::valu
       if (!before || !before->find(m.name)) one(m.name, nullptr, &m.value);
 }
 
-void compare_items(const place& p, const json::value* before, const json::value* after, difference& out, unsigned lists) {
+void compare_items(const place& p, const json::value* before, const json::value* after, difference& out,
+                   unsigned lists) {
   // Most lists are what they were. Within lists within lists this would look at the innermost again at each level.
   constexpr unsigned looked_at = 4;
   if (lists < looked_at && before && after && *before == *after) return;
   indexed_list left(p, before), right(p, after);
   auto inner = place_of_item(p);
-  auto one = [&](const std::string& element, const json::value* b, const json::value* a) { compare_below(inner, b, a, out, lists + 1, [&] { return element; }); };
+  auto one = [&](const std::string& element, const json::value* b, const json::value* a) {
+    compare_below(inner, b, a, out, lists + 1, [&] { return element; });
+  };
   for (auto& e : left.order) one(e, left.find(e), right.find(e));
   for (auto& e : right.order)
     if (!left.find(e)) one(e, nullptr, right.find(e));
@@ -463,8 +488,8 @@ json::value merged_members(const place& p, json::value live, const json::value& 
   return live;
 }
 
-// The order of structured-merge-diff: config's items in config's order; items only in `live` stay before the item that they
-// stood before.
+// The order of structured-merge-diff: config's items in config's order; items only in `live` stay before the item that
+// they stood before.
 json::value merged_items(const place& p, json::value live, const json::value& config) {
   indexed_list left(p, &live), right(p, &config);
   std::vector<std::string_view> shared;
@@ -563,7 +588,8 @@ field_set named_parents(const place& p, const field_set& set) {
     place inner;
     bool known = false;
     if (element.starts_with("f:")) {
-      if (p.form == form::structure || p.form == form::map || p.form == form::deduced) inner = place_of_member(p, std::string_view(element).substr(2), known);
+      if (p.form == form::structure || p.form == form::map || p.form == form::deduced)
+        inner = place_of_member(p, std::string_view(element).substr(2), known);
     } else if (p.form == form::keyed_list || p.form == form::set_list) {
       inner = place_of_item(p);
     }
@@ -591,9 +617,13 @@ difference compare(topology shape, const json::value& before, const json::value&
   return out;
 }
 
-json::value merge(topology shape, const json::value& live, const json::value& config) { return merged(place_of(shape), live, config); }
+json::value merge(topology shape, const json::value& live, const json::value& config) {
+  return merged(place_of(shape), live, config);
+}
 
-json::value without(topology shape, const json::value& v, const field_set& set) { return removed(place_of(shape), v, set); }
+json::value without(topology shape, const json::value& v, const field_set& set) {
+  return removed(place_of(shape), v, set);
+}
 
 field_set with_parents(topology shape, const field_set& set) { return named_parents(place_of(shape), set); }
 

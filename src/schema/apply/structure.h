@@ -1,7 +1,8 @@
-// structure.h: objects walked by their types' topology: which fields are set, what differs, merged, and without some fields.
+// structure.h: objects walked by their types' topology: which fields are set, what differs, merged, and without some
+// fields.
 //
-// The topology is structured-merge-diff's: structs and granular maps go by field, associative lists by their items' keys, sets
-// by value; scalars, atomic lists and atomic maps are leaves.
+// The topology is structured-merge-diff's: structs and granular maps go by field, associative lists by their items'
+// keys, sets by value; scalars, atomic lists and atomic maps are leaves.
 #pragma once
 
 #include "base/error.h"
@@ -23,8 +24,8 @@ struct topology {
 };
 
 // The fields that `v` sets. errc::invalid, in structured-merge-diff's words, for a field that the type has not
-// (`.spec.foo: field not declared in schema`), for a value of another type (`.spec: expected map, got &{x}`), and for list items
-// that are twice there.
+// (`.spec.foo: field not declared in schema`), for a value of another type (`.spec: expected map, got &{x}`), and for
+// list items that are twice there.
 result<field_set> fields_of(topology shape, const json::value& v);
 
 struct difference {

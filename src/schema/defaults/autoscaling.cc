@@ -13,10 +13,12 @@ void autoscaler(const target& t) {
   auto spec = t.inside("spec");
   spec.fill("minReplicas", 1);
   if (spec["metrics"].empty())
-    spec.set("metrics", json::array{json::object{{"type", "Resource"},
-                                                 {"resource", json::object{{"name", "cpu"},
-                                                                           {"target", json::object{{"type", "Utilization"},
-                                                                                                   {"averageUtilization", 80}}}}}}});
+    spec.set("metrics",
+             json::array{json::object{
+                 {"type", "Resource"},
+                 {"resource",
+                  json::object{{"name", "cpu"},
+                               {"target", json::object{{"type", "Utilization"}, {"averageUtilization", 80}}}}}}});
   if (!spec.has("behavior")) return;
   auto behavior = spec.inside("behavior");
   auto up = behavior.inside("scaleUp");

@@ -9,7 +9,9 @@ namespace kedge::schema::defaults {
 namespace {
 
 // An image named without tag and digest, or with the tag "latest", may change under its name: it is always pulled.
-std::string_view pull_policy(std::string_view image) { return image_tag(image) == "latest" ? "Always" : "IfNotPresent"; }
+std::string_view pull_policy(std::string_view image) {
+  return image_tag(image) == "latest" ? "Always" : "IfNotPresent";
+}
 
 void container(const target& t) {
   t.fill("imagePullPolicy", pull_policy(t["image"].as_string()));
@@ -90,7 +92,8 @@ void service(const target& t) {
   auto spec = t.inside("spec");
   spec.fill("sessionAffinity", "None");
   if (spec["sessionAffinity"].as_string() == "None" && spec.v.erase("sessionAffinityConfig")) t.changed = true;
-  if (spec["sessionAffinity"].as_string() == "ClientIP") spec.inside("sessionAffinityConfig").inside("clientIP").fill("timeoutSeconds", 10'800);
+  if (spec["sessionAffinity"].as_string() == "ClientIP")
+    spec.inside("sessionAffinityConfig").inside("clientIP").fill("timeoutSeconds", 10'800);
   spec.fill("type", "ClusterIP");
   auto type = std::string(spec["type"].as_string());
   if (auto ports = spec.v.find("ports"); ports && ports->is_array())
@@ -121,7 +124,8 @@ void replication_controller(const target& t) {
 void name_space(const target& t) {
   auto name = std::string(t["metadata"]["name"].as_string());
   auto label = "kubernetes.io/metadata.name";
-  if (!name.empty() && t["metadata"]["labels"][label].as_string() != name) t.inside("metadata").inside("labels").set(label, name);
+  if (!name.empty() && t["metadata"]["labels"][label].as_string() != name)
+    t.inside("metadata").inside("labels").set(label, name);
 }
 
 void persistent_volume(const target& t) {

@@ -51,12 +51,15 @@ bool is_host(std::string_view s) {
   }
   if (s.starts_with('[')) {
     auto inner = s.substr(1, s.size() - 2);
-    return s.ends_with(']') && !inner.empty() && std::ranges::all_of(inner, [](char c) { return hex_digit(c) || (c >= 'A' && c <= 'F') || c == ':'; });
+    return s.ends_with(']') && !inner.empty() &&
+           std::ranges::all_of(inner, [](char c) { return hex_digit(c) || (c >= 'A' && c <= 'F') || c == ':'; });
   }
   for (std::size_t from = 0; from <= s.size();) {
     auto end = std::min(s.find('.', from), s.size());
     auto label = s.substr(from, end - from);
-    if (label.empty() || label.front() == '-' || label.back() == '-' || !std::ranges::all_of(label, [](char c) { return any_case(c) || c == '-'; })) return false;
+    if (label.empty() || label.front() == '-' || label.back() == '-' ||
+        !std::ranges::all_of(label, [](char c) { return any_case(c) || c == '-'; }))
+      return false;
     from = end + 1;
   }
   return true;
@@ -74,7 +77,8 @@ bool is_path(std::string_view s) {
 
 // Whether what stands before the first slash is a host, and not a folder of the usual one.
 bool names_host(std::string_view first) {
-  return first == "localhost" || first.find_first_of(".:") != first.npos || std::ranges::any_of(first, [](char c) { return c >= 'A' && c <= 'Z'; });
+  return first == "localhost" || first.find_first_of(".:") != first.npos ||
+         std::ranges::any_of(first, [](char c) { return c >= 'A' && c <= 'Z'; });
 }
 
 }  // namespace

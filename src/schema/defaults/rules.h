@@ -25,7 +25,8 @@ struct target {
   }
   void fill_zero(std::string_view name, json::value content) const {
     auto there = v.find(name);
-    if (there && !there->is_null() && !(there->is_string() && there->as_string().empty()) && !(there->is_number() && there->as_number() == 0))
+    if (there && !there->is_null() && !(there->is_string() && there->as_string().empty()) &&
+        !(there->is_number() && there->as_number() == 0))
       return;
     set(name, std::move(content));
   }
@@ -55,11 +56,11 @@ std::span<const rule> core_rules();
 std::span<const rule> apps_rules();
 std::span<const rule> batch_rules();
 std::span<const rule> autoscaling_rules();
-std::span<const rule> networking_rules();     // and discovery
-std::span<const rule> admission_rules();      // admissionregistration, apiextensions, apiregistration
+std::span<const rule> networking_rules();  // and discovery
+std::span<const rule> admission_rules();   // admissionregistration, apiextensions, apiregistration
 std::span<const rule> flowcontrol_rules();
-std::span<const rule> storage_rules();        // and scheduling
-std::span<const rule> access_rules();         // rbac
-std::span<const rule> device_rules();         // resource
+std::span<const rule> storage_rules();  // and scheduling
+std::span<const rule> access_rules();   // rbac
+std::span<const rule> device_rules();   // resource
 
 }  // namespace kedge::schema::defaults

@@ -197,15 +197,23 @@ TEST_CASE("a write lands only while its guards hold, also against what was sent 
       return op;
     };
     const guard holds{"/registry/rule", rule.at}, older{"/registry/rule", rule.at - 1}, absent{"/registry/never", 0},
-        removed{"/registry/gone", 0}, there{"/registry/rule", 0}, never{"/registry/never", 7}, dead{"/registry/gone", rule.at + 1};
+        removed{"/registry/gone", 0}, there{"/registry/rule", 0}, never{"/registry/never", 7},
+        dead{"/registry/gone", rule.at + 1};
     using enum outcome::status;
     struct row {
       std::vector<guard> guards;
       outcome::status becomes;
-    } table[] = {{{holds}, committed},        {{absent}, committed},        {{removed}, committed},
-                 {{holds, absent, removed}, committed}, {{older}, guard_failed}, {{there}, guard_failed},
-                 {{never}, guard_failed},     {{dead}, guard_failed},       {{holds, older}, guard_failed},
-                 {{absent, there}, guard_failed}, {{}, committed}};
+    } table[] = {{{holds}, committed},
+                 {{absent}, committed},
+                 {{removed}, committed},
+                 {{holds, absent, removed}, committed},
+                 {{older}, guard_failed},
+                 {{there}, guard_failed},
+                 {{never}, guard_failed},
+                 {{dead}, guard_failed},
+                 {{holds, older}, guard_failed},
+                 {{absent, there}, guard_failed},
+                 {{}, committed}};
     // Each alone, and all of them in one batch: one that fails takes no other with it, and leaves no hole.
     for (bool together : {false, true}) {
       std::vector<operation> ops;
@@ -336,7 +344,8 @@ TEST_CASE("the past can be read from any revision that is not compacted, with wh
       }
     };
     for (revision after : {revision(2), newest / 3, newest - 20, newest - 1})
-      for (auto prefix : {"/registry/", "/registry/pods/", "/registry/secrets/d/3", "/registry/x"}) check(after, newest, prefix);
+      for (auto prefix : {"/registry/", "/registry/pods/", "/registry/secrets/d/3", "/registry/x"})
+        check(after, newest, prefix);
     check(10, 50, "/registry/pods/");
     // Enough behind it that every database forgets.
     for (int i = 0; i < 1100; i += 100) {
@@ -361,7 +370,8 @@ TEST_CASE("a step of the past holds a bounded part of it") {
     r.must(s.start());
     // 24 MB in 12 versions, and many small ones.
     r.must(s.write({create("/registry/big", std::string(2'000'000, 'x'))}));
-    for (int i = 0; i < 12; ++i) r.must(s.write({update(s.heads().at("/registry/big"), std::string(2'000'000, static_cast<char>('a' + i)))}));
+    for (int i = 0; i < 12; ++i)
+      r.must(s.write({update(s.heads().at("/registry/big"), std::string(2'000'000, static_cast<char>('a' + i)))}));
     for (int i = 0; i < 5; ++i) {
       std::vector<operation> ops;
       for (int n = 0; n < 1000; ++n) ops.push_back(create(fmt::format("/registry/small/{}-{}", i, n), "v"));

@@ -244,8 +244,10 @@ TEST_CASE("a gap waits for who may still fill it, and for nobody who began later
   sql_session slow(db.url()), fast(db.url());
   slow("BEGIN");
   slow(kine_create("/registry/slow"));  // id 3, not visible
-  CHECK(!fast.tries("INSERT INTO kine (id, name, created, deleted, prev_revision) VALUES (nextval('kine_id_seq'), '/registry/health', 1, 0, 0)"));  // 4
-  fast(kine_create("/registry/fast"));  // 5
+  CHECK(
+      !fast.tries("INSERT INTO kine (id, name, created, deleted, prev_revision) VALUES (nextval('kine_id_seq'), "
+                  "'/registry/health', 1, 0, 0)"));  // 4
+  fast(kine_create("/registry/fast"));               // 5
   reactor::scope group;
   group.spawn(
       [](server& one) -> task<void> { (void)co_await one.catch_up(5, reactor::loop::current().now() + patience); }(s));
@@ -271,17 +273,20 @@ TEST_CASE("who doesn't read its answers holds nobody's lock") {
   runner r;
   server s(direct);
   r.must(s.start());
-  auto log = make_postgres_log({.connection = *postgres::parse_url(fmt::format("postgres://postgres@127.0.0.1:{}/stopped", proxy.port())),
-                                .start_wait = patience});
+  auto log = make_postgres_log(
+      {.connection = *postgres::parse_url(fmt::format("postgres://postgres@127.0.0.1:{}/stopped", proxy.port())),
+       .start_wait = patience});
   r.must(log->open());
   auto loaded = r.must(log->load(0));
   r.must(log->begin());
   // 40 MB that the other one has not read: more than any buffer on the way holds.
-  for (int i = 0; i < 20; ++i) r.must(s.write({create(fmt::format("/registry/large/{}", i), std::string(2 * 1024 * 1024, 'x'))}));
+  for (int i = 0; i < 20; ++i)
+    r.must(s.write({create(fmt::format("/registry/large/{}", i), std::string(2 * 1024 * 1024, 'x'))}));
   std::optional<result<appended>> late;
   reactor::scope group;
   auto send = [](class log& to, std::string name, std::optional<result<appended>>& out) -> task<void> {
-    out.emplace(co_await to.append(std::make_shared<const std::vector<operation>>(std::vector<operation>{create(std::move(name), "v")})));
+    out.emplace(co_await to.append(
+        std::make_shared<const std::vector<operation>>(std::vector<operation>{create(std::move(name), "v")})));
   };
   group.spawn(send(*log, "/registry/slow", late));
   // Sent, and then its process stands still: nothing is read.
@@ -295,7 +300,8 @@ TEST_CASE("who doesn't read its answers holds nobody's lock") {
     slowest = std::max(slowest, monotonic_clock::now() - before);
   }
   MESSAGE("slowest write beside it " << std::chrono::duration<double, std::milli>(slowest).count() << " ms");
-  CHECK(sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = 'stopped')")[0] == "0");
+  CHECK(sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM "
+            "pg_database WHERE datname = 'stopped')")[0] == "0");
   proxy.stand_still(false);
   CHECK(r.until([&] { return group.size() == 0; }));
   REQUIRE(late.has_value());
@@ -308,8 +314,9 @@ TEST_CASE("who doesn't read its answers holds nobody's lock") {
 TEST_CASE("a database that swallows everything counts as away within two seconds, and is back at once") {
   cutting_proxy proxy(the_postgres().port());
   sql_session(the_postgres().url("postgres"))("CREATE DATABASE vanished TEMPLATE template0");
-  auto log = make_postgres_log({.connection = *postgres::parse_url(fmt::format("postgres://postgres@127.0.0.1:{}/vanished", proxy.port())),
-                                .start_wait = patience});
+  auto log = make_postgres_log(
+      {.connection = *postgres::parse_url(fmt::format("postgres://postgres@127.0.0.1:{}/vanished", proxy.port())),
+       .start_wait = patience});
   runner r;
   r.must(log->open());
   r.must(log->load(0));
@@ -332,7 +339,8 @@ TEST_CASE("a database that swallows everything counts as away within two seconds
   before = monotonic_clock::now();
   REQUIRE(r.until([&] { return log->healthy().has_value(); }));
   MESSAGE("noticed after " << std::chrono::duration<double, std::milli>(noticed).count() << " ms, back after "
-                           << std::chrono::duration<double, std::milli>(monotonic_clock::now() - before).count() << " ms");
+                           << std::chrono::duration<double, std::milli>(monotonic_clock::now() - before).count()
+                           << " ms");
   CHECK(r.must(log->current()) == 2);
   following.cancel();
   r.loop.run_until(log->close());
@@ -343,12 +351,17 @@ TEST_CASE("an error of the database is never the client's fault, and tells it no
     const char *name, *spoil, *mend;
     errc code;
   } table[] = {
-      {"used_up", "ALTER SEQUENCE kine_id_seq MAXVALUE 100 RESTART 100; SELECT nextval('kine_id_seq')", "ALTER SEQUENCE kine_id_seq NO MAXVALUE", errc::exhausted},
+      {"used_up", "ALTER SEQUENCE kine_id_seq MAXVALUE 100 RESTART 100; SELECT nextval('kine_id_seq')",
+       "ALTER SEQUENCE kine_id_seq NO MAXVALUE", errc::exhausted},
       {"no_right", "REVOKE INSERT ON kine FROM weak", "GRANT INSERT ON kine TO weak", errc::internal},
-      {"constraint", "ALTER TABLE kine ADD CONSTRAINT short CHECK (length(name) < 20 OR id < 3) NOT VALID", "ALTER TABLE kine DROP CONSTRAINT short", errc::internal},
+      {"constraint", "ALTER TABLE kine ADD CONSTRAINT short CHECK (length(name) < 20 OR id < 3) NOT VALID",
+       "ALTER TABLE kine DROP CONSTRAINT short", errc::internal},
       {"gone", "ALTER TABLE kine RENAME TO elsewhere", "ALTER TABLE elsewhere RENAME TO kine", errc::internal},
-      {"refused", "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'secret words' USING ERRCODE = '22023'; END$$;"
-                  "CREATE TRIGGER t BEFORE INSERT ON kine FOR EACH ROW EXECUTE FUNCTION f()", "DROP TRIGGER t ON kine; DROP FUNCTION f", errc::internal},
+      {"refused",
+       "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'secret words' USING ERRCODE = "
+       "'22023'; END$$;"
+       "CREATE TRIGGER t BEFORE INSERT ON kine FOR EACH ROW EXECUTE FUNCTION f()",
+       "DROP TRIGGER t ON kine; DROP FUNCTION f", errc::internal},
       {"locked", "", "", errc::unavailable},
   };
   sql_session admin(the_postgres().url("postgres"));
@@ -358,7 +371,8 @@ TEST_CASE("an error of the database is never the client's fault, and tells it no
     auto name = fmt::format("errors_{}", t.name);
     admin(fmt::format("CREATE DATABASE {} TEMPLATE template0 OWNER weak", name));
     runner r;
-    auto log = make_postgres_log({.connection = *postgres::parse_url(fmt::format("postgres://weak@127.0.0.1:{}/{}", the_postgres().port(), name)),
+    auto log = make_postgres_log({.connection = *postgres::parse_url(
+                                      fmt::format("postgres://weak@127.0.0.1:{}/{}", the_postgres().port(), name)),
                                   .start_wait = patience});
     r.must(log->open());
     r.must(log->load(0));
@@ -375,7 +389,8 @@ TEST_CASE("an error of the database is never the client's fault, and tells it no
     auto refused = write("first");
     REQUIRE(!refused.has_value());
     CHECK(refused.error().code == t.code);
-    for (auto word : {"SQLSTATE", "kine", "constraint", "permission", "nextval", "sequence", "secret words", "relation", "127.0.0.1"})
+    for (auto word : {"SQLSTATE", "kine", "constraint", "permission", "nextval", "sequence", "secret words", "relation",
+                      "127.0.0.1"})
       CHECK_MESSAGE(refused.error().message.find(word) == std::string::npos, refused.error().message);
     sql(*t.mend ? t.mend : "COMMIT");
     auto done = write("second");
@@ -415,9 +430,12 @@ TEST_CASE("the first compaction goes in steps, whatever an earlier owner has lef
     r.end(first);
   }
   sql_session sql(db.url());
-  // What kine leaves when its compaction has died: superseded rows and tombstones far below the compact revision, one object of each.
-  sql("INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) SELECT '/registry/o/' || (n % 500), (n < 500)::int,"
-      " (n >= 19500)::int, 0, CASE WHEN n < 500 THEN 0 ELSE n + 3 - 500 END, 0, 'v' FROM generate_series(0, 19999) n ORDER BY n");
+  // What kine leaves when its compaction has died: superseded rows and tombstones far below the compact revision, one
+  // object of each.
+  sql("INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) SELECT '/registry/o/' "
+      "|| (n % 500), (n < 500)::int,"
+      " (n >= 19500)::int, 0, CASE WHEN n < 500 THEN 0 ELSE n + 3 - 500 END, 0, 'v' FROM generate_series(0, 19999) n "
+      "ORDER BY n");
   sql("UPDATE kine SET prev_revision = 15000 WHERE name = 'compact_rev_key'");
   server s(db);
   r.must(s.start());
@@ -426,7 +444,11 @@ TEST_CASE("the first compaction goes in steps, whatever an earlier owner has lef
     for (int j = 0; j < 100; ++j, ++i) ops.push_back(create(fmt::format("/registry/n/{}", i), "v"));
     r.must(s.write(std::move(ops)));
   }
-  auto steps = [&] { return std::stoi(sql("SELECT pg_stat_force_next_flush(), n_tup_upd FROM pg_stat_user_tables WHERE relname = 'kine'")[0].substr(1)); };
+  auto steps = [&] {
+    return std::stoi(
+        sql("SELECT pg_stat_force_next_flush(), n_tup_upd FROM pg_stat_user_tables WHERE relname = 'kine'")[0].substr(
+            1));
+  };
   sql("SELECT pg_stat_reset()");
   r.must(s.raw().compact(20'003));
   CHECK(sql("SELECT count(*) FROM kine WHERE name LIKE '/registry/o/%'")[0] == "0");

@@ -324,7 +324,8 @@ TEST_CASE("Redis: an append's answer is bounded, whatever others have written") 
   server s(db), late(db);
   r.must(s.start());
   r.must(late.start());
-  for (int i = 0; i < 60; ++i) r.must(s.write({create(fmt::format("/registry/large/{}", i), std::string(500'000, 'x'))}));
+  for (int i = 0; i < 60; ++i)
+    r.must(s.write({create(fmt::format("/registry/large/{}", i), std::string(500'000, 'x'))}));
   redis_session redis(the_redis().port());
   redis({"CONFIG", "RESETSTAT"});
   auto sent = [&] {
@@ -354,10 +355,29 @@ TEST_CASE("Redis: users, passwords, TLS") {
                            .c_str());
   REQUIRE(made == 0);
   int tls_port = free_port();
-  redis_server own(
-      {.more = {"--tls-port", std::to_string(tls_port), "--tls-cert-file", folder + "/cert", "--tls-key-file",
-                folder + "/key", "--tls-auth-clients", "no", "--user", "quiet", "on", ">p%40ss", "~*", "+@all", "resetchannels",
-                "--user", "weak", "on", ">weak", "~*", "+@read", "--requirepass", "s3cret"}});
+  redis_server own({.more = {"--tls-port",
+                             std::to_string(tls_port),
+                             "--tls-cert-file",
+                             folder + "/cert",
+                             "--tls-key-file",
+                             folder + "/key",
+                             "--tls-auth-clients",
+                             "no",
+                             "--user",
+                             "quiet",
+                             "on",
+                             ">p%40ss",
+                             "~*",
+                             "+@all",
+                             "resetchannels",
+                             "--user",
+                             "weak",
+                             "on",
+                             ">weak",
+                             "~*",
+                             "+@read",
+                             "--requirepass",
+                             "s3cret"}});
   struct row {
     std::string endpoint;
     bool tls, trusted;

@@ -1,6 +1,8 @@
-// peer.cc: one end of a tunnel as a program, for the test that pairs it with remotedialer's (peer.go has the same commands).
+// peer.cc: one end of a tunnel as a program, for the test that pairs it with remotedialer's (peer.go has the same
+// commands).
 //
-//   peer server <tunnel address> <control address>   nodes connect to the first; a connection to the second sends one line
+//   peer server <tunnel address> <control address>   nodes connect to the first; a connection to the second sends one
+//   line
 //                                                    "host:port\n" and is then a stream to there, through node "edge-1"
 //                                                    SIGTERM closes all tunnels, and ends when they have ended
 //   peer client <server address>                     allows every target but port 1; syncs each second

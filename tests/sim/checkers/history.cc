@@ -20,9 +20,13 @@ constexpr std::string_view of_users = "?labelSelector=history%3Dyes";
 std::string path_of(const std::string& name) { return std::string(collection) + "/" + name; }
 
 json::value map_of(const std::string& name, std::int64_t count, const std::string& version) {
-  json::value meta = json::object{{"name", name}, {"namespace", "default"}, {"labels", json::object{{"history", "yes"}}}};
+  json::value meta =
+      json::object{{"name", name}, {"namespace", "default"}, {"labels", json::object{{"history", "yes"}}}};
   if (!version.empty()) meta.set("resourceVersion", version);
-  return json::object{{"apiVersion", "v1"}, {"kind", "ConfigMap"}, {"metadata", std::move(meta)}, {"data", json::object{{"count", std::to_string(count)}}}};
+  return json::object{{"apiVersion", "v1"},
+                      {"kind", "ConfigMap"},
+                      {"metadata", std::move(meta)},
+                      {"data", json::object{{"count", std::to_string(count)}}}};
 }
 
 std::string name_of(const json::value& o) { return std::string(o["metadata"]["name"].as_string()); }
@@ -53,10 +57,13 @@ void history_checker::begin() {
   }
 }
 
-void history_checker::learn_version(const json::value& object) { version_ = std::max(version_, number(version_of(object))); }
+void history_checker::learn_version(const json::value& object) {
+  version_ = std::max(version_, number(version_of(object)));
+}
 
 void history_checker::saw(const json::value& object) {
-  if (auto r = registers_.find(name_of(object)); r != registers_.end()) r->second.known = std::max(r->second.known, count_of(object));
+  if (auto r = registers_.find(name_of(object)); r != registers_.end())
+    r->second.known = std::max(r->second.known, count_of(object));
 }
 
 task<void> history_checker::write_registers(int number) {
@@ -67,8 +74,9 @@ task<void> history_checker::write_registers(int number) {
     auto& name = mine[turn % mine.size()];
     auto& r = registers_[name];
     auto next = ++r.attempted;
-    auto answer = r.exists ? co_await cluster_.ask(some_server(), "PUT", path_of(name), map_of(name, next, r.version))
-                           : co_await cluster_.ask(some_server(), "POST", std::string(collection), map_of(name, next, ""));
+    auto answer = r.exists
+                      ? co_await cluster_.ask(some_server(), "PUT", path_of(name), map_of(name, next, r.version))
+                      : co_await cluster_.ask(some_server(), "POST", std::string(collection), map_of(name, next, ""));
     if (answer.status == 200 || answer.status == 201) {
       r.exists = true;
       r.version = version_of(answer.body);
@@ -85,12 +93,14 @@ task<void> history_checker::write_registers(int number) {
       auto known = r.known;
       auto found = co_await cluster_.ask(some_server(), "GET", path_of(name));
       if (found.status == 404) {
-        if (r.known > 0) cluster_.complain("history", fmt::format("{} is gone, which {} was acknowledged of", name, r.known));
+        if (r.known > 0)
+          cluster_.complain("history", fmt::format("{} is gone, which {} was acknowledged of", name, r.known));
         r.exists = false;
         break;
       }
       if (found.status != 200) continue;
-      if (count_of(found.body) < known) cluster_.complain("history", fmt::format("{} is {} again, after {}", name, count_of(found.body), known));
+      if (count_of(found.body) < known)
+        cluster_.complain("history", fmt::format("{} is {} again, after {}", name, count_of(found.body), known));
       saw(found.body);
       r.exists = true;
       r.version = version_of(found.body);
@@ -125,7 +135,9 @@ task<void> history_checker::make_namespaces() {
   here one(users_);
   for (int i = 0; !done_; ++i) {
     auto name = fmt::format("ns-{}", i);
-    auto made = co_await cluster_.ask(some_server(), "POST", "/api/v1/namespaces", json::object{{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", json::object{{"name", name}}}});
+    auto made = co_await cluster_.ask(
+        some_server(), "POST", "/api/v1/namespaces",
+        json::object{{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", json::object{{"name", name}}}});
     if (made.status == 201) namespaces_.push_back(name);
     co_await reactor::sleep_for(cluster_.w.between(1s, 20s));
   }
@@ -147,17 +159,20 @@ void history_checker::check(const json::value& list, const bounds& before, std::
   std::map<std::string, const json::value*> found;
   for (std::size_t i = 0; i < list["items"].size(); ++i) found[name_of(list["items"][i])] = &list["items"][i];
   if (number(version_of(list)) < before.version)
-    cluster_.complain("history", fmt::format("{} gave the list of {}, after {} had been seen", who, version_of(list), before.version));
+    cluster_.complain("history", fmt::format("{} gave the list of {}, after {} had been seen", who, version_of(list),
+                                             before.version));
   for (auto& [name, least] : before.registers) {
     auto o = found.find(name);
     if (least > 0 && o == found.end()) cluster_.complain("history", fmt::format("{} misses {}", who, name));
     if (o == found.end()) continue;
     auto is = count_of(*o->second);
     if (is < least || is > registers_[name].attempted)
-      cluster_.complain("history", fmt::format("{} has {} as {}, which is at least {} and at most {}", who, name, is, least, registers_[name].attempted));
+      cluster_.complain("history", fmt::format("{} has {} as {}, which is at least {} and at most {}", who, name, is,
+                                               least, registers_[name].attempted));
   }
   for (auto& name : before.there)
-    if (!found.contains(name) && once_[name] == once::there) cluster_.complain("history", fmt::format("{} misses {}", who, name));
+    if (!found.contains(name) && once_[name] == once::there)
+      cluster_.complain("history", fmt::format("{} misses {}", who, name));
   for (auto& name : before.gone)
     if (found.contains(name)) cluster_.complain("history", fmt::format("{} still has {}", who, name));
   for (auto& [name, o] : found) saw(*o);
@@ -191,17 +206,21 @@ task<void> history_checker::watch(int number) {
       }
       check(list.body, before, fmt::format("s{} for a watcher", server + 1));
       v.objects.clear();
-      for (std::size_t i = 0; i < list.body["items"].size(); ++i) v.objects[name_of(list.body["items"][i])] = version_of(list.body["items"][i]);
+      for (std::size_t i = 0; i < list.body["items"].size(); ++i)
+        v.objects[name_of(list.body["items"][i])] = version_of(list.body["items"][i]);
       v.version = version_of(list.body);
       v.lost = false;
     }
-    (void)co_await reactor::with_deadline(follow(v, server), cluster_.users().loop().now() + cluster_.w.between(5s, 60s));
+    (void)co_await reactor::with_deadline(follow(v, server),
+                                          cluster_.users().loop().now() + cluster_.w.between(5s, 60s));
     co_await reactor::sleep_for(100ms);
   }
 }
 
 task<result<void>> history_checker::follow(view& v, int server) {
-  net::http::client_request r{.to = cluster_.target_of(server), .path = fmt::format("{}{}&watch=1&allowWatchBookmarks=true&resourceVersion={}", collection, of_users, v.version)};
+  net::http::client_request r{
+      .to = cluster_.target_of(server),
+      .path = fmt::format("{}{}&watch=1&allowWatchBookmarks=true&resourceVersion={}", collection, of_users, v.version)};
   auto soon = cluster_.users().loop().now() + 10s;
   KEDGE_CO_TRY(auto x, co_await reactor::with_deadline(cluster_.http().open(std::move(r)), soon));
   KEDGE_CO_TRY(auto* head, co_await reactor::with_deadline(x->head(), soon));
@@ -226,12 +245,14 @@ task<result<void>> history_checker::follow(view& v, int server) {
       }
       auto at = version_of(o);
       if (sim::number(at) < sim::number(v.version) || (type != "BOOKMARK" && at == v.version))
-        cluster_.complain("history", fmt::format("s{} told of {} ({}, {}) after {}", server + 1, name_of(o), type, at, v.version));
+        cluster_.complain("history",
+                          fmt::format("s{} told of {} ({}, {}) after {}", server + 1, name_of(o), type, at, v.version));
       v.version = at;
       if (type == "BOOKMARK") continue;
       ++watched_;
       bool had = v.objects.contains(name_of(o));
-      if (had == (type == "ADDED")) cluster_.complain("history", fmt::format("s{} told of {} as {}", server + 1, name_of(o), type));
+      if (had == (type == "ADDED"))
+        cluster_.complain("history", fmt::format("s{} told of {} as {}", server + 1, name_of(o), type));
       if (type == "DELETED")
         v.objects.erase(name_of(o));
       else
@@ -253,7 +274,8 @@ task<void> history_checker::compare_all() {
   for (auto& [at, e] : cluster_.db.rows())
     if (e.name.starts_with(prefix)) newest[e.name.substr(prefix.size())] = &e;
   for (auto& [name, e] : newest)
-    if (e->kind != datastore::change::remove && (registers_.contains(name) || once_.contains(name))) stored[name] = std::to_string(e->at);
+    if (e->kind != datastore::change::remove && (registers_.contains(name) || once_.contains(name)))
+      stored[name] = std::to_string(e->at);
   for (int i = 0; i < static_cast<int>(cluster_.servers.size()); ++i) {
     auto who = "in the end s" + std::to_string(i + 1);
     auto list = co_await cluster_.ask(i, "GET", std::string(collection) + std::string(of_users));
@@ -263,18 +285,24 @@ task<void> history_checker::compare_all() {
     }
     check(list.body, before, who);
     std::map<std::string, std::string> found;
-    for (std::size_t n = 0; n < list.body["items"].size(); ++n) found[name_of(list.body["items"][n])] = version_of(list.body["items"][n]);
-    if (found != stored) cluster_.complain("history", fmt::format("{} has {} objects, other than the {} of the database", who, found.size(), stored.size()));
+    for (std::size_t n = 0; n < list.body["items"].size(); ++n)
+      found[name_of(list.body["items"][n])] = version_of(list.body["items"][n]);
+    if (found != stored)
+      cluster_.complain("history", fmt::format("{} has {} objects, other than the {} of the database", who,
+                                               found.size(), stored.size()));
   }
   for (auto& name : namespaces_)
-    for (auto& key : {"/registry/serviceaccounts/" + name + "/default", "/registry/configmaps/" + name + "/kube-root-ca.crt"})
+    for (auto& key :
+         {"/registry/serviceaccounts/" + name + "/default", "/registry/configmaps/" + name + "/kube-root-ca.crt"})
       if (cluster_.get(key).is_null()) cluster_.complain("history", "nobody made " + key);
   // A watcher that ended within its past goes on from there once more.
   for (std::size_t i = 0; i < views_.size(); ++i) {
     auto& v = *views_[i];
     if (v.version.empty() || v.lost) continue;
     (void)co_await reactor::with_deadline(follow(v, some_server()), cluster_.users().loop().now() + 5s);
-    if (!v.lost && v.objects != stored) cluster_.complain("history", fmt::format("a watcher knows {} objects, other than the {} of the database", v.objects.size(), stored.size()));
+    if (!v.lost && v.objects != stored)
+      cluster_.complain("history", fmt::format("a watcher knows {} objects, other than the {} of the database",
+                                               v.objects.size(), stored.size()));
   }
   compared_ = true;
 }

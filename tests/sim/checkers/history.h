@@ -1,5 +1,5 @@
-// history.h: users who write and read through all servers, and what they may see: the newest of what was acknowledged before they asked,
-// never something older than anybody has seen, and in the end all of it on every server.
+// history.h: users who write and read through all servers, and what they may see: the newest of what was acknowledged
+// before they asked, never something older than anybody has seen, and in the end all of it on every server.
 //
 //   registers    each has one writer, who counts it up by PUT with the version that it knows; anybody reads it
 //   once-objects created, and deleted, once each
@@ -24,8 +24,8 @@ class history_checker {
   void begin();
   void done() noexcept { done_ = true; }
   bool ended() const noexcept { return users_ == 0; }
-  // When all is well again and nobody writes: every server and every watcher has what the database has, and that is what was acknowledged.
-  // Complains otherwise. Gives false when an answer didn't come.
+  // When all is well again and nobody writes: every server and every watcher has what the database has, and that is
+  // what was acknowledged. Complains otherwise. Gives false when an answer didn't come.
   void compare();
   bool compared() const noexcept { return compared_; }
 

@@ -10,7 +10,8 @@ namespace kedge::sim {
 
 namespace {
 
-constexpr std::string_view nodes = "/registry/minions/", accounts = "/registry/serviceaccounts/", maps = "/registry/configmaps/";
+constexpr std::string_view nodes = "/registry/minions/", accounts = "/registry/serviceaccounts/",
+                           maps = "/registry/configmaps/";
 
 }  // namespace
 
@@ -24,7 +25,8 @@ bool leader_checker::is_leaders_work(const datastore::entry& e) const {
     // Those of its own namespaces each server makes at its start.
     auto ns = std::string_view(e.name).substr(e.name.find('/', 10) + 1);
     bool own = ns.starts_with("kube-") || ns.starts_with("default/");
-    return e.kind == datastore::change::create && !own && (ns.ends_with("/default") || ns.ends_with("/kube-root-ca.crt"));
+    return e.kind == datastore::change::create && !own &&
+           (ns.ends_with("/default") || ns.ends_with("/kube-root-ca.crt"));
   }
   if (!e.name.starts_with(nodes) || e.kind != datastore::change::update) return false;
   auto node = json::parse(e.value);
@@ -46,8 +48,11 @@ void leader_checker::look() {
         if (g.name == term) held = &g;
     if (held) ++writes_;
     if (held && held->expected != term_)
-      cluster_.complain("leaders", "s" + std::to_string(by->server + 1) + " wrote " + e.name + " in the term " + std::to_string(held->expected) + ", when that of " + std::to_string(term_) + " had begun");
-    if (!held && is_leaders_work(e)) cluster_.complain("leaders", e.name + " was written at " + std::to_string(e.at) + " by nobody who leads");
+      cluster_.complain("leaders", "s" + std::to_string(by->server + 1) + " wrote " + e.name + " in the term " +
+                                       std::to_string(held->expected) + ", when that of " + std::to_string(term_) +
+                                       " had begun");
+    if (!held && is_leaders_work(e))
+      cluster_.complain("leaders", e.name + " was written at " + std::to_string(e.at) + " by nobody who leads");
     if (e.name.starts_with(nodes)) {
       auto node = json::parse(e.value);
       ranges_[e.name] = node ? std::string((*node)["spec"]["podCIDR"].as_string()) : std::string();

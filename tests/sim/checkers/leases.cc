@@ -7,8 +7,8 @@ namespace kedge::sim {
 namespace {
 
 constexpr std::string_view leases = "/registry/leases/kube-node-lease/";
-// An agent renews every 10 s, gives a request 10 s, pauses up to 7 s after a failure, and its balancer may have to find out about the
-// server that it was with; after that the node-lifecycle controller (50 s) would call it lost.
+// An agent renews every 10 s, gives a request 10 s, pauses up to 7 s after a failure, and its balancer may have to find
+// out about the server that it was with; after that the node-lifecycle controller (50 s) would call it lost.
 constexpr duration renewed_within = std::chrono::seconds(50);
 
 }  // namespace
@@ -41,7 +41,8 @@ void lease_checker::look() {
     longest_ = std::max(longest_, waited);
     bool late = waited > renewed_within;
     if (late && !std::exchange(told_[name], true))
-      cluster_.complain("leases", "the lease of " + name + " was not renewed for " + format_duration(waited) + ", though a server was there for it");
+      cluster_.complain("leases", "the lease of " + name + " was not renewed for " + format_duration(waited) +
+                                      ", though a server was there for it");
     if (!late) told_[name] = false;
   }
 }

@@ -19,7 +19,8 @@ class lease_checker {
 
   cluster_world& cluster_;
   datastore::revision seen_ = 0;
-  std::map<std::pair<const server_machine*, const agent_machine*>, time_point> together_;  // since when they could speak
+  std::map<std::pair<const server_machine*, const agent_machine*>, time_point>
+      together_;  // since when they could speak
   std::map<const agent_machine*, unsigned> starts_;
   std::map<std::string, time_point> renewed_;
   std::map<std::string, bool> told_;

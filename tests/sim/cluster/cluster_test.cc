@@ -1,8 +1,9 @@
-// A cluster of three servers and twenty agents through whatever may befall it: what was acknowledged stays and is everywhere, nobody reads
-// what is older than what was read, leaders don't meet, nodes keep their leases and are reached again.
+// A cluster of three servers and twenty agents through whatever may befall it: what was acknowledged stays and is
+// everywhere, nobody reads what is older than what was read, leaders don't meet, nodes keep their leases and are
+// reached again.
 //
-//   KEDGE_SIM_SEED=4711   one seed; KEDGE_SIM_SEEDS=500 so many; KEDGE_SIM_FIRST=5001 beginning with that; KEDGE_SIM_LOG=1 all that they log
-//   scripts/simulate      ten thousand, on all cores
+//   KEDGE_SIM_SEED=4711   one seed; KEDGE_SIM_SEEDS=500 so many; KEDGE_SIM_FIRST=5001 beginning with that;
+//   KEDGE_SIM_LOG=1 all that they log scripts/simulate      ten thousand, on all cores
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -80,15 +81,18 @@ outcome play(std::uint64_t seed, cluster_options options) {
   history.done();
   if (!c.w.run_until([&] { return history.ended(); }, 2min)) c.complain("recovery", "users wait for ever");
   history.compare();
-  if (!c.w.run_until([&] { return history.compared(); }, 2min)) c.complain("recovery", "the comparison gets no answers");
+  if (!c.w.run_until([&] { return history.compared(); }, 2min))
+    c.complain("recovery", "the comparison gets no answers");
   reach_checker reach(c);
   reach.begin(reach_limit);
-  if (!c.w.run_until([&] { return reach.ended(); }, reach_limit + 30s)) c.complain("recovery", "nodes are asked for ever");
+  if (!c.w.run_until([&] { return reach.ended(); }, reach_limit + 30s))
+    c.complain("recovery", "nodes are asked for ever");
 
   std::string all;
   for (auto& one : c.complaints()) all += "  " + one + "\n";
   CHECK_MESSAGE(all.empty(), "seed " << seed << ":\n" << all << c.w.trace_text());
-  return {c.w.now() - began, leases.longest(), c.w.steps(), history.acknowledged(), history.read(), history.watched(), leaders.terms(), leaders.writes(), faults.count()};
+  return {c.w.now() - began, leases.longest(), c.w.steps(),      history.acknowledged(), history.read(),
+          history.watched(), leaders.terms(),  leaders.writes(), faults.count()};
 }
 
 }  // namespace
@@ -112,9 +116,11 @@ TEST_CASE("a cluster lives through whatever befalls it") {
   }
   auto took = std::chrono::duration<double>(std::chrono::steady_clock::now() - from).count();
   auto simulated = std::chrono::duration<double>(all.simulated).count();
-  MESSAGE(fmt::format("{} seeds, {:.0f} s simulated in {:.1f} s: {:.0f} a second; {} steps, {} faults, {} terms, {} leaders' writes, {} acknowledged, {} lists, {} events; a lease waited {}",
-                      to_play.size(), simulated, took, simulated / took, all.steps, all.faults, all.terms, all.leaders_writes, all.acknowledged, all.read, all.watched,
-                      format_duration(all.lease_waited)));
+  MESSAGE(
+      fmt::format("{} seeds, {:.0f} s simulated in {:.1f} s: {:.0f} a second; {} steps, {} faults, {} terms, {} "
+                  "leaders' writes, {} acknowledged, {} lists, {} events; a lease waited {}",
+                  to_play.size(), simulated, took, simulated / took, all.steps, all.faults, all.terms,
+                  all.leaders_writes, all.acknowledged, all.read, all.watched, format_duration(all.lease_waited)));
   // Of what it is about there was some.
   CHECK(all.acknowledged > 20 * to_play.size());
   CHECK(all.read > 10 * to_play.size());

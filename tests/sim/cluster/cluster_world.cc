@@ -27,7 +27,7 @@ constexpr auto restart_pause = 5s;  // RestartSec= of both units
 constexpr auto tick_time = 100ms;
 constexpr auto runtime_socket_path = "/run/containerd.sock";
 constexpr auto attempt_lands_within = 5min;  // a machine that stands still included
-constexpr std::size_t complaints_max = 5;  // of one checker: the first ones tell most
+constexpr std::size_t complaints_max = 5;    // of one checker: the first ones tell most
 
 result<node::system_info> some_machine(const std::string& name) {
   node::system_info m;
@@ -77,7 +77,9 @@ cluster_world::cluster_world(std::uint64_t seed, cluster_options o)
     auto& m = *agents.emplace_back(std::make_unique<agent_machine>());
     settle(m, "n" + std::to_string(i + 1));
     auto& fixed = *servers[w.random().below(servers.size())];
-    m.at->start([this, &m, url = "https://" + reactor::endpoint{fixed.at->address(), server_port}.text()](host&) { return run_agent(m, url); });
+    m.at->start([this, &m, url = "https://" + reactor::endpoint{fixed.at->address(), server_port}.text()](host&) {
+      return run_agent(m, url);
+    });
   }
   users_ = &w.add_host("users");
   users_->start([this](host&) { return use(); });
@@ -125,7 +127,9 @@ server::settings cluster_world::settings_of(server_machine& m, int number) {
   c.write_kubeconfig = m.folder + "/kubeconfig.yaml";
   c.leader_election = true;
   s.open_log = [this, &m, number]() -> result<std::unique_ptr<datastore::log>> {
-    return watch_log(datastore::make_memory_log(db, &m.link), [this, number](const datastore::operation& op) { attempts_.emplace(op.name, attempt{number, w.now(), op}); });
+    return watch_log(datastore::make_memory_log(db, &m.link), [this, number](const datastore::operation& op) {
+      attempts_.emplace(op.name, attempt{number, w.now(), op});
+    });
   };
   s.node = agent_config_of(m, "");
   s.node.balancer_port = 0;
@@ -187,9 +191,11 @@ void cluster_world::run_as_user(std::function<task<void>()> f) {
 
 void cluster_world::make_client() {
   auto tls = servers[0]->folder + "/data/server/tls/";
-  auto ca = crypto::read_file(tls + "server-ca.crt"), chain = crypto::read_file(tls + "client-admin.crt"), key = crypto::read_file(tls + "client-admin.key");
+  auto ca = crypto::read_file(tls + "server-ca.crt"), chain = crypto::read_file(tls + "client-admin.crt"),
+       key = crypto::read_file(tls + "client-admin.key");
   REQUIRE_MESSAGE((ca && chain && key), "the first server has no certificates yet");
-  auto made = net::tls_client_context::make({.ca_pem = *ca, .chain_pem = *chain, .key_pem = *key, .alpn = {"http/1.1"}});
+  auto made =
+      net::tls_client_context::make({.ca_pem = *ca, .chain_pem = *chain, .key_pem = *key, .alpn = {"http/1.1"}});
   REQUIRE(made.has_value());
   admin_ = *std::move(made);
 }
@@ -212,7 +218,9 @@ task<reply> cluster_world::ask(int server, std::string method, std::string path,
   co_return out;
 }
 
-bool cluster_world::serves(const server_machine& s) const { return s.at->running() && !s.at->paused() && s.ready && !s.link.cut && !s.disk_away && !general_fault; }
+bool cluster_world::serves(const server_machine& s) const {
+  return s.at->running() && !s.at->paused() && s.ready && !s.link.cut && !s.disk_away && !general_fault;
+}
 
 bool cluster_world::could_serve(const server_machine& s, const agent_machine& a) const {
   return serves(s) && a.at->running() && !a.at->paused() && !a.disk_away && !w.cut_off(*s.at, *a.at);
@@ -247,7 +255,8 @@ json::value cluster_world::get(const std::string& key) const {
   return v ? *std::move(v) : json::value();
 }
 
-void cluster_world::each_new_row(datastore::revision& seen, const std::function<void(const datastore::entry&, const attempt*)>& f) {
+void cluster_world::each_new_row(datastore::revision& seen,
+                                 const std::function<void(const datastore::entry&, const attempt*)>& f) {
   auto& rows = db.rows();
   for (auto it = rows.upper_bound(seen); it != rows.end(); ++it) {
     auto& e = it->second;
@@ -255,7 +264,8 @@ void cluster_world::each_new_row(datastore::revision& seen, const std::function<
     auto [first, last] = attempts_.equal_range(e.name);
     auto by = std::find_if(first, last, [&](const auto& a) {
       auto& op = a.second.what;
-      return op.kind == e.kind && op.value == e.value && (e.kind == datastore::change::create || op.expected == e.previous);
+      return op.kind == e.kind && op.value == e.value &&
+             (e.kind == datastore::change::create || op.expected == e.previous);
     });
     f(e, by == last ? nullptr : &by->second);
     if (by != last) attempts_.erase(by);

@@ -1,12 +1,14 @@
-// cluster_world.h: a whole cluster in the simulated world: servers and agents as they are, over a database that they share.
+// cluster_world.h: a whole cluster in the simulated world: servers and agents as they are, over a database that they
+// share.
 //
 //   users ───────────────▶ servers: listener, handler, supervisor, tunnels, controllers ─▶ store ─▶ link ─▶ database
 //   agents ─▶ balancer ─▶     ▲
 //     ▲  └── tunnels ─────────┘
 //   runtime of the test's own, on a socket of the agent's host
 //
-// TLS, certificates, HTTP and files are real. Clock, randomness, network and database are the world's; what a machine is and has, and the
-// container runtime, are the test's. A server or agent that ends is started again, as systemd does it.
+// TLS, certificates, HTTP and files are real. Clock, randomness, network and database are the world's; what a machine
+// is and has, and the container runtime, are the test's. A server or agent that ends is started again, as systemd does
+// it.
 #pragma once
 
 #include <functional>
@@ -81,7 +83,8 @@ class cluster_world {
   host& users() noexcept { return *users_; }
   void run_as_user(std::function<task<void>()> f);
   // On the users' host: the administrator's request to a server, with at most `patience`.
-  task<reply> ask(int server, std::string method, std::string path, json::value body = {}, duration patience = std::chrono::seconds(10));
+  task<reply> ask(int server, std::string method, std::string path, json::value body = {},
+                  duration patience = std::chrono::seconds(10));
   net::http::target target_of(int server) const;
   net::http::client& http() noexcept { return *http_; }
 

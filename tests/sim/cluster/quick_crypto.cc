@@ -1,7 +1,7 @@
 // quick_crypto.cc: what OpenSSL takes from the machine, or takes long for, in a simulated cluster's place.
 //
-// Randomness from the seed: keys, signatures and so the lengths of messages are the same in each run of it. And scrypt, whose purpose is to
-// take 50 ms and 32 MiB, as a plain hash: its symbol here is found before the library's.
+// Randomness from the seed: keys, signatures and so the lengths of messages are the same in each run of it. And scrypt,
+// whose purpose is to take 50 ms and 32 MiB, as a plain hash: its symbol here is found before the library's.
 #include "quick_crypto.h"
 
 #include <openssl/evp.h>
@@ -38,7 +38,9 @@ seeded_openssl::~seeded_openssl() {
 
 }  // namespace kedge::sim
 
-extern "C" int EVP_PBE_scrypt(const char* password, std::size_t password_bytes, const unsigned char* salt, std::size_t salt_bytes, std::uint64_t,
-                              std::uint64_t, std::uint64_t, std::uint64_t, unsigned char* key, std::size_t key_bytes) {
-  return PKCS5_PBKDF2_HMAC(password, static_cast<int>(password_bytes), salt, static_cast<int>(salt_bytes), 1, EVP_sha256(), static_cast<int>(key_bytes), key);
+extern "C" int EVP_PBE_scrypt(const char* password, std::size_t password_bytes, const unsigned char* salt,
+                              std::size_t salt_bytes, std::uint64_t, std::uint64_t, std::uint64_t, std::uint64_t,
+                              unsigned char* key, std::size_t key_bytes) {
+  return PKCS5_PBKDF2_HMAC(password, static_cast<int>(password_bytes), salt, static_cast<int>(salt_bytes), 1,
+                           EVP_sha256(), static_cast<int>(key_bytes), key);
 }

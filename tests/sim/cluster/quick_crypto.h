@@ -1,4 +1,5 @@
-// quick_crypto.h: OpenSSL's randomness from a world's seed. A program that is linked with it also has a scrypt that takes no time.
+// quick_crypto.h: OpenSSL's randomness from a world's seed. A program that is linked with it also has a scrypt that
+// takes no time.
 #pragma once
 
 #include "base/random.h"

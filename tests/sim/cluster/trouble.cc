@@ -29,8 +29,10 @@ void trouble::next() {
   later(cluster_.w.between(500ms, 12s), [this] {
     if (cluster_.w.now() + 1s >= until_) return;
     ++count_;
-    static constexpr void (trouble::*all[])() = {&trouble::cut_two, &trouble::cut_two,       &trouble::isolate,      &trouble::crash,        &trouble::crash,     &trouble::pause,
-                                                 &trouble::jump,    &trouble::cut_database, &trouble::lose_answers, &trouble::break_network, &trouble::take_disk, &trouble::lose_disk};
+    static constexpr void (trouble::* all[])() = {
+        &trouble::cut_two,      &trouble::cut_two,       &trouble::isolate,   &trouble::crash,
+        &trouble::crash,        &trouble::pause,         &trouble::jump,      &trouble::cut_database,
+        &trouble::lose_answers, &trouble::break_network, &trouble::take_disk, &trouble::lose_disk};
     (this->*all[cluster_.w.random().below(std::size(all))])();
     next();
   });
@@ -78,7 +80,8 @@ void trouble::pause() {
 void trouble::jump() {
   auto& m = somebody();
   auto by = cluster_.w.between(-2h, 2h);
-  cluster_.w.trace(m.at->name() + ": its clock jumps by " + std::to_string(std::chrono::duration_cast<std::chrono::seconds>(by).count()) + " s");
+  cluster_.w.trace(m.at->name() + ": its clock jumps by " +
+                   std::to_string(std::chrono::duration_cast<std::chrono::seconds>(by).count()) + " s");
   m.at->jump_clock(by);
   later(lasting(2min), [&m, by] { m.at->jump_clock(-by); });
 }
@@ -108,7 +111,8 @@ void trouble::lose_answers() {
   cluster_.db.faults.fail_read = [some] { return some(errc::unavailable); };
   later(lasting(15s), [this] {
     cluster_.w.trace("the database answers");
-    cluster_.db.faults.fail_before_commit = cluster_.db.faults.fail_after_commit = cluster_.db.faults.fail_read = nullptr;
+    cluster_.db.faults.fail_before_commit = cluster_.db.faults.fail_after_commit = cluster_.db.faults.fail_read =
+        nullptr;
     cluster_.general_fault = false;
   });
 }

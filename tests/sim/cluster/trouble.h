@@ -1,5 +1,5 @@
-// trouble.h: what befalls a cluster: faults of networks, machines, clocks, disks and the database, one after another and at once, chosen by
-// the world's seed. Each ends by itself.
+// trouble.h: what befalls a cluster: faults of networks, machines, clocks, disks and the database, one after another
+// and at once, chosen by the world's seed. Each ends by itself.
 #pragma once
 
 #include "cluster/cluster_world.h"

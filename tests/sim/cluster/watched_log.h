@@ -12,7 +12,8 @@ class watched_log final : public datastore::log {
  public:
   using page = datastore::page;
   using revision = datastore::revision;
-  watched_log(std::unique_ptr<datastore::log> inner, std::function<void(const datastore::operation&)> told) : inner_(std::move(inner)), told_(std::move(told)) {}
+  watched_log(std::unique_ptr<datastore::log> inner, std::function<void(const datastore::operation&)> told)
+      : inner_(std::move(inner)), told_(std::move(told)) {}
 
   task<result<void>> open() override { return inner_->open(); }
   task<result<page>> load(revision after) override { return inner_->load(after); }
@@ -39,7 +40,8 @@ class watched_log final : public datastore::log {
   std::function<void(const datastore::operation&)> told_;
 };
 
-inline std::unique_ptr<datastore::log> watch_log(std::unique_ptr<datastore::log> inner, std::function<void(const datastore::operation&)> told) {
+inline std::unique_ptr<datastore::log> watch_log(std::unique_ptr<datastore::log> inner,
+                                                 std::function<void(const datastore::operation&)> told) {
   return std::make_unique<watched_log>(std::move(inner), std::move(told));
 }
 

@@ -1,4 +1,5 @@
-// Every admission plugin is asked about every operation that it names, on every resource and subresource, in both of its halves.
+// Every admission plugin is asked about every operation that it names, on every resource and subresource, in both of
+// its halves.
 #include <map>
 #include <set>
 
@@ -17,8 +18,9 @@ std::multiset<std::string> seen;
 template <bool Mutating>
 api_result<void> spy(admission_request& r, plugin_context&) {
   auto& a = r.who;
-  seen.insert(fmt::format("{} {} {}{}{} {}{}{}", Mutating ? "mutate" : "validate", operation_text(r.what), a.resource, a.subresource.empty() ? "" : "/", a.subresource, r.kind,
-                          r.object ? " object" : "", r.old ? " old" : ""));
+  seen.insert(fmt::format("{} {} {}{}{} {}{}{}", Mutating ? "mutate" : "validate", operation_text(r.what), a.resource,
+                          a.subresource.empty() ? "" : "/", a.subresource, r.kind, r.object ? " object" : "",
+                          r.old ? " old" : ""));
   return {};
 }
 
@@ -32,19 +34,28 @@ constexpr plugin spies[] = {
 struct spied_world : api_world {
   rule_source* sources = nullptr;
   std::unique_ptr<authorizer> authz = make_authorizer(&sources);
-  std::unique_ptr<admission_chain> chain = admission_chain::of({&spies[0], &spies[1], &spies[2], &spies[3]}, *authz, *sources);
+  std::unique_ptr<admission_chain> chain =
+      admission_chain::of({&spies[0], &spies[1], &spies[2], &spies[3]}, *authz, *sources);
 
   spied_world() {
     virtual_resource virtuals;
     virtuals.handles = [](std::string_view, std::string_view, std::string_view) { return true; };
-    virtuals.create = [](const authorized&, const json::value& body, const store::snapshot&) -> api_result<json::value> { return body; };
+    virtuals.create = [](const authorized&, const json::value& body,
+                         const store::snapshot&) -> api_result<json::value> { return body; };
     virtuals.connect = [](net::http::exchange& e, const authorized&, std::string) -> task<void> {
       net::http::response head;
       head.status = 200;
       (void)co_await e.respond(head, std::string_view("there"));
     };
-    handler = std::make_unique<api_handler>(api_parts{.objects = *objects, .who = who, .may = may, .rules = *chain, .checks = checks, .measures = measures, .ranges = ranges,
-                                                      .virtuals = std::move(virtuals), .server_address = "10.0.0.1:6443"});
+    handler = std::make_unique<api_handler>(api_parts{.objects = *objects,
+                                                      .who = who,
+                                                      .may = may,
+                                                      .rules = *chain,
+                                                      .checks = checks,
+                                                      .measures = measures,
+                                                      .ranges = ranges,
+                                                      .virtuals = std::move(virtuals),
+                                                      .server_address = "10.0.0.1:6443"});
   }
   // The object as it lies in the store, whatever was there.
   void put_raw(const served& s, json::value o) {
@@ -54,31 +65,40 @@ struct spied_world : api_world {
     if (s.to_stored) s.to_stored(o);
     apply_defaults(*s.stored, o);
     auto there = objects->current().find(key);
-    store::mutation m{there ? store::write_kind::update : store::write_kind::create, key, stored_text(*s.stored, o), there ? there->mod() : 0, 0};
+    store::mutation m{there ? store::write_kind::update : store::write_kind::create, key, stored_text(*s.stored, o),
+                      there ? there->mod() : 0, 0};
     REQUIRE(loop.run_until(objects->write(std::move(m))).has_value());
   }
   void drop(const served& s, std::string_view ns, std::string_view word) {
-    (void)loop.run_until(objects->write({store::write_kind::remove, s.stored->key(ns, sample_name(s, word)), {}, 0, 0}));
+    (void)loop.run_until(
+        objects->write({store::write_kind::remove, s.stored->key(ns, sample_name(s, word)), {}, 0, 0}));
   }
   // Both halves see it once, and nothing else is seen.
-  void expect(std::string_view method, const std::string& target, std::string_view body, std::string_view type, std::string_view what) {
+  void expect(std::string_view method, const std::string& target, std::string_view body, std::string_view type,
+              std::string_view what) {
     seen.clear();
     auto a = ask(method, target, body, type.empty() ? header_list{} : header_list{{"Content-Type", std::string(type)}});
     std::multiset<std::string> wanted;
     if (!what.empty()) wanted = {fmt::format("mutate {}", what), fmt::format("validate {}", what)};
     std::string got;
     for (auto& line : seen) got += line + "; ";
-    CHECK_MESSAGE(seen == wanted, method << " " << target << " → " << a.code << ": wanted " << what << ", seen " << got << "\n" << a.body.substr(0, 400));
+    CHECK_MESSAGE(seen == wanted, method << " " << target << " → " << a.code << ": wanted " << what << ", seen " << got
+                                         << "\n"
+                                         << a.body.substr(0, 400));
   }
 };
 
-constexpr std::string_view as_json = "application/json", as_merge = "application/merge-patch+json", as_apply = "application/apply-patch+yaml";
+constexpr std::string_view as_json = "application/json", as_merge = "application/merge-patch+json",
+                           as_apply = "application/apply-patch+yaml";
 
 std::string body_of_subresource(std::string_view sub) {
-  if (sub == "binding") return R"({"apiVersion":"v1","kind":"Binding","metadata":{"name":"a"},"target":{"kind":"Node","name":"n1"}})";
+  if (sub == "binding")
+    return R"({"apiVersion":"v1","kind":"Binding","metadata":{"name":"a"},"target":{"kind":"Node","name":"n1"}})";
   if (sub == "eviction") return R"({"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"a"}})";
-  if (sub == "token") return R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"audiences":["x"]}})";
-  if (sub == "scale") return R"({"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"a"},"spec":{"replicas":2}})";
+  if (sub == "token")
+    return R"({"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"audiences":["x"]}})";
+  if (sub == "scale")
+    return R"({"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"a"},"spec":{"replicas":2}})";
   return {};
 }
 
@@ -91,7 +111,8 @@ TEST_CASE("admission sees every write: resource × verb × subresource, in both 
     if (s->resource == "componentstatuses") continue;
     CAPTURE(s->group);
     const auto ns = s->namespaced() ? std::string("mine") : std::string();
-    const auto root = (s->group.empty() ? "/api/" + s->version : "/apis/" + s->group + "/" + s->version) + (ns.empty() ? "/" : "/namespaces/mine/") + std::string(s->resource);
+    const auto root = (s->group.empty() ? "/api/" + s->version : "/apis/" + s->group + "/" + s->version) +
+                      (ns.empty() ? "/" : "/namespaces/mine/") + std::string(s->resource);
     const auto one = root + "/" + sample_name(*s, "a"), missing = root + "/" + sample_name(*s, "new");
     const auto kind = s->stored->kind;
     auto base = [&] {
@@ -101,7 +122,8 @@ TEST_CASE("admission sees every write: resource × verb × subresource, in both 
     };
     auto op = [&](std::string_view what, std::string_view with, std::string_view sub = {}, std::string_view of = {}) {
       ++asked;
-      return fmt::format("{} {}{}{} {} {}", what, s->resource, sub.empty() ? "" : "/", sub, of.empty() ? std::string_view(kind) : of, with);
+      return fmt::format("{} {}{}{} {} {}", what, s->resource, sub.empty() ? "" : "/", sub,
+                         of.empty() ? std::string_view(kind) : of, with);
     };
     auto fresh = json::write(sample(*s, ns, "new"));
     if (s->is_virtual) {
@@ -129,7 +151,8 @@ TEST_CASE("admission sees every write: resource × verb × subresource, in both 
     base();
     w.expect("PATCH", one, R"({"metadata":{"labels":{"x":"z"}}})", as_merge, op("UPDATE", "object old"));
     base();
-    w.expect("PATCH", one + "?fieldManager=m&force=true", json::write(sample(*s, ns, "a")), as_apply, op("UPDATE", "object old"));
+    w.expect("PATCH", one + "?fieldManager=m&force=true", json::write(sample(*s, ns, "a")), as_apply,
+             op("UPDATE", "object old"));
     base();
     w.expect("GET", one, "", "", "");
     w.expect("GET", root, "", "", "");
@@ -151,10 +174,15 @@ TEST_CASE("admission sees every write: resource × verb × subresource, in both 
     for (auto& sub : s->subresources) {
       base();
       const auto path = one + "/" + std::string(sub.name);
-      const bool connects = sub.name == "exec" || sub.name == "attach" || sub.name == "portforward" || sub.name == "proxy";
+      const bool connects =
+          sub.name == "exec" || sub.name == "attach" || sub.name == "portforward" || sub.name == "proxy";
       for (auto verb : sub.verbs) {
         base();
-        std::string_view method = verb == "get" ? "GET" : verb == "update" ? "PUT" : verb == "patch" ? "PATCH" : verb == "delete" ? "DELETE" : "POST";
+        std::string_view method = verb == "get"      ? "GET"
+                                  : verb == "update" ? "PUT"
+                                  : verb == "patch"  ? "PATCH"
+                                  : verb == "delete" ? "DELETE"
+                                                     : "POST";
         if (connects) {
           w.expect(method, path, "", "", op("CONNECT", "object", sub.name, sub.kind));
         } else if (verb == "get") {
@@ -162,11 +190,11 @@ TEST_CASE("admission sees every write: resource × verb × subresource, in both 
         } else if (verb == "create") {
           w.expect("POST", path, body_of_subresource(sub.name), as_json, op("CREATE", "object", sub.name, sub.kind));
         } else if (sub.name == "scale") {
-          w.expect(method, path, verb == "patch" ? R"({"spec":{"replicas":3}})" : body_of_subresource(sub.name), verb == "patch" ? as_merge : as_json,
-                   op("UPDATE", "object old", sub.name, "Scale"));
+          w.expect(method, path, verb == "patch" ? R"({"spec":{"replicas":3}})" : body_of_subresource(sub.name),
+                   verb == "patch" ? as_merge : as_json, op("UPDATE", "object old", sub.name, "Scale"));
         } else {
-          w.expect(method, path, verb == "patch" ? std::string("{}") : json::write(w.must(w.get(one), 200)), verb == "patch" ? as_merge : as_json,
-                   op("UPDATE", "object old", sub.name));
+          w.expect(method, path, verb == "patch" ? std::string("{}") : json::write(w.must(w.get(one), 200)),
+                   verb == "patch" ? as_merge : as_json, op("UPDATE", "object old", sub.name));
         }
       }
       w.drop(*s, ns, "a");
@@ -185,10 +213,12 @@ TEST_CASE("a pod that is told to end, and one that is evicted, were asked about 
   w.expect("DELETE", "/api/v1/namespaces/mine/pods/a", "", "", "DELETE pods Pod old");  // marked: 30 s are left
   w.expect("DELETE", "/api/v1/namespaces/mine/pods/a?gracePeriodSeconds=0", "", "", "DELETE pods Pod old");
   w.put_raw(*pods, pod);
-  w.expect("POST", "/api/v1/namespaces/mine/pods/a/eviction", body_of_subresource("eviction"), as_json, "CREATE pods/eviction Eviction object");
+  w.expect("POST", "/api/v1/namespaces/mine/pods/a/eviction", body_of_subresource("eviction"), as_json,
+           "CREATE pods/eviction Eviction object");
 }
 
-// The operations that each plugin of kube-apiserver 1.37 handles. Priority's and LimitRanger's Delete does nothing there.
+// The operations that each plugin of kube-apiserver 1.37 handles. Priority's and LimitRanger's Delete does nothing
+// there.
 TEST_CASE("plugins name the operations that upstream's do") {
   const std::map<std::string_view, operations> wanted = {{"NamespaceLifecycle", on_create | on_update | on_remove},
                                                          {"LimitRanger", on_create | on_update},

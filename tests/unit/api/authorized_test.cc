@@ -20,18 +20,27 @@ class recording_authorizer final : public authorizer {
   }
 };
 
-// Two of everything: objects "a" and "b", in two namespaces where they have some. Each object's uid is its key, so that an answer tells which
-// objects it shows.
+// Two of everything: objects "a" and "b", in two namespaces where they have some. Each object's uid is its key, so that
+// an answer tells which objects it shows.
 struct recorded_world : api_world {
   recording_authorizer recorder;
   custom::tables tables{*objects};
   std::shared_ptr<const registry> served_here;  // kept: what the requests do to definitions changes the tables
-  std::map<std::string, std::string> stored;  // key → text, as it shall be
-  std::map<std::string, std::set<std::pair<std::string, std::string>>, std::less<>> kinds;  // key prefix → group, resource
+  std::map<std::string, std::string> stored;    // key → text, as it shall be
+  std::map<std::string, std::set<std::pair<std::string, std::string>>, std::less<>>
+      kinds;  // key prefix → group, resource
 
   recorded_world() {
-    handler = std::make_unique<api_handler>(api_parts{.objects = *objects, .who = who, .may = recorder, .rules = rules, .checks = checks, .measures = measures,
-                                                      .ranges = ranges, .virtuals = virtuals(), .server_address = "10.0.0.1:6443", .custom = &tables});
+    handler = std::make_unique<api_handler>(api_parts{.objects = *objects,
+                                                      .who = who,
+                                                      .may = recorder,
+                                                      .rules = rules,
+                                                      .checks = checks,
+                                                      .measures = measures,
+                                                      .ranges = ranges,
+                                                      .virtuals = virtuals(),
+                                                      .server_address = "10.0.0.1:6443",
+                                                      .custom = &tables});
     tables.follow();
     define("wells", "Well", "Namespaced");
     define("moons", "Moon", "Cluster");
@@ -42,7 +51,8 @@ struct recorded_world : api_world {
       kinds[s->key_prefix].emplace(s->group, s->resource);
       if (s->is_virtual || s->resource == "componentstatuses") continue;
       for (auto ns : {"mine", "other"})
-        for (auto word : {"a", "b"}) keep(*s, s->namespaced() ? ns : "", s->resource == "namespaces" && s->group.empty() ? ns : word);
+        for (auto word : {"a", "b"})
+          keep(*s, s->namespaced() ? ns : "", s->resource == "namespaces" && s->group.empty() ? ns : word);
     }
   }
   std::vector<const served*> resources() const { return served_here->all(); }
@@ -50,7 +60,9 @@ struct recorded_world : api_world {
   static virtual_resource virtuals() {
     virtual_resource out;
     out.handles = [](std::string_view, std::string_view, std::string_view) { return true; };
-    out.create = [](const authorized&, const json::value& body, const store::snapshot&) -> api_result<json::value> { return body; };
+    out.create = [](const authorized&, const json::value& body, const store::snapshot&) -> api_result<json::value> {
+      return body;
+    };
     // Tells what it was led to.
     out.connect = [](net::http::exchange& e, const authorized& to, std::string) -> task<void> {
       net::http::response head;
@@ -61,12 +73,14 @@ struct recorded_world : api_world {
   }
 
   void define(std::string_view plural, std::string_view kind, std::string_view scope) {
-    auto text = fmt::format(R"({{"kind":"CustomResourceDefinition","apiVersion":"apiextensions.k8s.io/v1","metadata":{{"name":"{0}.ex.io","uid":"crd-{0}"}},
+    auto text = fmt::format(
+        R"({{"kind":"CustomResourceDefinition","apiVersion":"apiextensions.k8s.io/v1","metadata":{{"name":"{0}.ex.io","uid":"crd-{0}"}},
       "spec":{{"group":"ex.io","scope":"{2}","names":{{"plural":"{0}","kind":"{1}","listKind":"{1}List","singular":"{0}"}},"versions":[{{"name":"v1","served":true,"storage":true,
       "subresources":{{"status":{{}}}},"schema":{{"openAPIV3Schema":{{"type":"object","x-kubernetes-preserve-unknown-fields":true}}}}}}]}},
       "status":{{"acceptedNames":{{"plural":"{0}","kind":"{1}","listKind":"{1}List","singular":"{0}"}},"conditions":[{{"type":"Established","status":"True"}}]}}}})",
-                            plural, kind, scope);
-    write(fmt::format("/registry/apiextensions.k8s.io/customresourcedefinitions/{}.ex.io", plural), json::write(*json::parse(text)));
+        plural, kind, scope);
+    write(fmt::format("/registry/apiextensions.k8s.io/customresourcedefinitions/{}.ex.io", plural),
+          json::write(*json::parse(text)));
   }
   void keep(const served& s, std::string_view ns, std::string_view word) {
     if (&s != s.stored) return;  // once, in the version that is stored
@@ -83,7 +97,8 @@ struct recorded_world : api_world {
   }
   void put_back(const std::string& key, const std::string& text) {
     auto there = objects->current().find(key);
-    store::mutation m{there ? store::write_kind::update : store::write_kind::create, key, text, there ? there->mod() : 0, 0};
+    store::mutation m{there ? store::write_kind::update : store::write_kind::create, key, text,
+                      there ? there->mod() : 0, 0};
     auto done = loop.run_until(objects->write(std::move(m)));
     REQUIRE_MESSAGE(done.has_value(), key << ": " << (done ? std::string() : done.error().message));
   }
@@ -175,7 +190,8 @@ std::vector<std::string> paths_to(const served& s) {
   const auto r = std::string(s.resource), a = sample_name(s, "a"), b = sample_name(s, "b");
   std::vector<std::string> out;
   for (auto& watch : {root, root + "/watch", root + "/proxy"})
-    for (auto& home : {watch, watch + "/namespaces/mine", watch + "/namespaces/mine/namespaces/other", watch + "/namespaces/mine/" + r + "/" + a, watch + "/namespaces/",
+    for (auto& home : {watch, watch + "/namespaces/mine", watch + "/namespaces/mine/namespaces/other",
+                       watch + "/namespaces/mine/" + r + "/" + a, watch + "/namespaces/",
                        watch + "/namespaces/mine%2Fnamespaces%2Fother"}) {
       out.push_back(home + "/" + r);
       out.push_back(home + "/" + r + "/");
@@ -191,7 +207,9 @@ std::vector<std::string> paths_to(const served& s) {
       out.push_back(home + "/" + r + "/" + a + "/nothing");
     }
   for (auto ns : {"mine", "other"})
-    for (auto tail : {"", "/status", "/finalize", "/status/x", "/namespaces", "/namespaces/other", "/namespaces/other/finalize"}) out.push_back(root + "/namespaces/" + ns + tail);
+    for (auto tail :
+         {"", "/status", "/finalize", "/status/x", "/namespaces", "/namespaces/other", "/namespaces/other/finalize"})
+      out.push_back(root + "/namespaces/" + ns + tail);
   return out;
 }
 
@@ -221,33 +239,38 @@ TEST_CASE("nothing is touched but what was authorized: every path × method × r
       std::string_view type;
       bool with_queries;
     };
-    const ask asks[] = {{"GET", "", "", true},
-                        {"HEAD", "", "", false},
-                        {"POST", body_of("", "new"), "application/json", false},
-                        {"POST", body_of("other", "new"), "application/json", false},
-                        {"PUT", json::write(named), "application/json", true},
-                        {"PUT", body_of("", "a"), "application/json", true},
-                        {"PUT", body_of("", "new"), "application/json", false},
-                        {"PUT", json::write(generated), "application/json", false},
-                        {"PATCH", R"({"metadata":{"labels":{"touched":"yes"}}})", "application/merge-patch+json", true},
-                        {"PATCH", R"({"metadata":{"name":")" + b + R"(","namespace":"other"}})", "application/merge-patch+json", false},
-                        {"PATCH", body_of("", "b"), "application/apply-patch+yaml", false},
-                        {"DELETE", "", "", true},
-                        {"OPTIONS", "", "", false},
-                        {"BREW", "", "", false}};
+    const ask asks[] = {
+        {"GET", "", "", true},
+        {"HEAD", "", "", false},
+        {"POST", body_of("", "new"), "application/json", false},
+        {"POST", body_of("other", "new"), "application/json", false},
+        {"PUT", json::write(named), "application/json", true},
+        {"PUT", body_of("", "a"), "application/json", true},
+        {"PUT", body_of("", "new"), "application/json", false},
+        {"PUT", json::write(generated), "application/json", false},
+        {"PATCH", R"({"metadata":{"labels":{"touched":"yes"}}})", "application/merge-patch+json", true},
+        {"PATCH", R"({"metadata":{"name":")" + b + R"(","namespace":"other"}})", "application/merge-patch+json", false},
+        {"PATCH", body_of("", "b"), "application/apply-patch+yaml", false},
+        {"DELETE", "", "", true},
+        {"OPTIONS", "", "", false},
+        {"BREW", "", "", false}};
     for (auto& path : paths_to(*s))
       for (auto& a : asks)
         for (auto& query : queries) {
           if (!a.with_queries && !query.empty()) continue;
           auto target = path + (a.type == "application/apply-patch+yaml" ? "?fieldManager=m" : query);
-          auto got = w.play(a.method, target, a.body, a.type.empty() ? header_list{} : header_list{{"Content-Type", std::string(a.type)}});
+          auto got = w.play(a.method, target, a.body,
+                            a.type.empty() ? header_list{} : header_list{{"Content-Type", std::string(a.type)}});
           ++requests;
           for (auto& keys : {got.shown, got.changed})
             for (auto& key : keys)
               if (!w.covered(key, got.created.contains(key) ? "create" : "")) {
                 std::string asked;
-                for (auto& x : w.recorder.asked) asked += fmt::format("{} {}/{} {} ns={} name={}; ", x.verb, x.resource, x.subresource, x.path, x.ns, x.name);
-                FAIL_CHECK(fmt::format("{} {} {} → {}: touched {}, asked {}", a.method, target, a.body, got.code, key, asked));
+                for (auto& x : w.recorder.asked)
+                  asked += fmt::format("{} {}/{} {} ns={} name={}; ", x.verb, x.resource, x.subresource, x.path, x.ns,
+                                       x.name);
+                FAIL_CHECK(
+                    fmt::format("{} {} {} → {}: touched {}, asked {}", a.method, target, a.body, got.code, key, asked));
               }
           if (!got.shown.empty()) ++read[s->resource];
           if (!got.changed.empty()) ++written[s->resource];

@@ -142,7 +142,14 @@ struct api_world {
     auto opened = loop.run_until(store::open_store(std::move(o)));
     REQUIRE(opened.has_value());
     objects = *std::move(opened);
-    handler = std::make_unique<api_handler>(api_parts{.objects = *objects, .who = who, .may = may, .rules = rules, .checks = checks, .measures = measures, .ranges = ranges, .server_address = "10.0.0.1:6443"});
+    handler = std::make_unique<api_handler>(api_parts{.objects = *objects,
+                                                      .who = who,
+                                                      .may = may,
+                                                      .rules = rules,
+                                                      .checks = checks,
+                                                      .measures = measures,
+                                                      .ranges = ranges,
+                                                      .server_address = "10.0.0.1:6443"});
     client = make_objects(*objects, rules, ranges);
   }
   ~api_world() {
@@ -152,7 +159,8 @@ struct api_world {
     objects.reset();
   }
 
-  static void fill(memory_exchange& e, std::string_view method, std::string_view target, std::string_view body, const header_list& headers) {
+  static void fill(memory_exchange& e, std::string_view method, std::string_view target, std::string_view body,
+                   const header_list& headers) {
     e.asked.method = method;
     e.asked.target = target;
     auto q = target.find('?');
@@ -162,7 +170,8 @@ struct api_world {
     e.asked.content_length = body.size();
     for (auto& [n, v] : headers) e.asked.headers.add(n, v);
   }
-  answer_text ask(std::string_view method, std::string_view target, std::string_view body = {}, const header_list& headers = {}) {
+  answer_text ask(std::string_view method, std::string_view target, std::string_view body = {},
+                  const header_list& headers = {}) {
     memory_exchange e;
     fill(e, method, target, body, headers);
     loop.run_until(handler->serve(e));
@@ -170,9 +179,13 @@ struct api_world {
     return {e.head.status, e.answer, e.head.headers};
   }
   answer_text get(std::string_view target, const header_list& headers = {}) { return ask("GET", target, {}, headers); }
-  answer_text post(std::string_view target, std::string_view body, const header_list& headers = {}) { return ask("POST", target, body, headers); }
+  answer_text post(std::string_view target, std::string_view body, const header_list& headers = {}) {
+    return ask("POST", target, body, headers);
+  }
   answer_text put(std::string_view target, std::string_view body) { return ask("PUT", target, body); }
-  answer_text patch(std::string_view target, std::string_view body, std::string_view type) { return ask("PATCH", target, body, {{"Content-Type", std::string(type)}}); }
+  answer_text patch(std::string_view target, std::string_view body, std::string_view type) {
+    return ask("PATCH", target, body, {{"Content-Type", std::string(type)}});
+  }
   answer_text remove(std::string_view target, std::string_view body = {}) { return ask("DELETE", target, body); }
 
   json::value must(const answer_text& a, int code) {
@@ -221,7 +234,9 @@ struct running_watch {
 };
 
 inline std::string config_map(std::string_view name, std::string_view value = "v", std::string_view labels = "{}") {
-  return fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{}","labels":{}}},"data":{{"k":"{}"}}}})", name, labels, value);
+  return fmt::format(
+      R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{}","labels":{}}},"data":{{"k":"{}"}}}})", name,
+      labels, value);
 }
 
 }  // namespace kedge::api

@@ -28,7 +28,8 @@ names listed(api_world& w, std::string_view path, std::string_view query, int li
   names out;
   std::string token;
   do {
-    auto page = w.must(w.get(fmt::format("{}?{}&limit={}{}", path, query, limit, token.empty() ? "" : "&continue=" + token)), 200);
+    auto page = w.must(
+        w.get(fmt::format("{}?{}&limit={}{}", path, query, limit, token.empty() ? "" : "&continue=" + token)), 200);
     for (std::size_t i = 0; i < page["items"].size(); ++i) {
       auto& m = page["items"][i]["metadata"];
       out.push_back(fmt::format("{}/{}", m["namespace"].as_string(), m["name"].as_string()));
@@ -84,7 +85,8 @@ TEST_CASE("a field selector finds what a look at every object finds") {
       if (fits) wanted.push_back(fmt::format("{}/{}", m["namespace"].as_string(), m["name"].as_string()));
     }
     auto path = ns.empty() ? std::string("/api/v1/pods") : fmt::format("/api/v1/namespaces/{}/pods", ns);
-    auto query = fmt::format("fieldSelector={}{}{}", a.text(), b ? "%2C" + b->text() : "", label ? "&labelSelector=even%3Dtrue" : "");
+    auto query = fmt::format("fieldSelector={}{}{}", a.text(), b ? "%2C" + b->text() : "",
+                             label ? "&labelSelector=even%3Dtrue" : "");
     CAPTURE(path);
     CAPTURE(query);
     CHECK(listed(w, path, query, 0) == wanted);
@@ -92,18 +94,23 @@ TEST_CASE("a field selector finds what a look at every object finds") {
   };
   for (auto ns : {"", "s1", "nowhere"})
     for (auto& a : conditions) check(ns, a, nullptr, false);
-  for (std::size_t i = 0; i < conditions.size(); ++i) check(i % 2 ? "" : "s1", conditions[i], &conditions[(i * 7 + 3) % conditions.size()], i % 3 == 0);
+  for (std::size_t i = 0; i < conditions.size(); ++i)
+    check(i % 2 ? "" : "s1", conditions[i], &conditions[(i * 7 + 3) % conditions.size()], i % 3 == 0);
 }
 
 TEST_CASE("events are found by what they are about, in both groups") {
   api_world w;
   for (int i = 0; i < 12; ++i)
     put(w, fmt::format("/registry/events/d/e{:02}", i),
-        fmt::format(R"({{"kind":"Event","apiVersion":"v1","metadata":{{"name":"e{0:02}","namespace":"d"}},"involvedObject":{{"kind":"Pod","name":"p{1}","uid":"u{1}"}},"reason":"R","reportingComponent":"{2}","source":{{{3}}},"type":"Normal"}})",
-                    i, i % 3, i % 2 ? "me" : "", i % 4 ? R"("component":"it")" : ""));
-  CHECK(listed(w, "/api/v1/namespaces/d/events", "fieldSelector=involvedObject.uid%3Du1", 2) == names{"d/e01", "d/e04", "d/e07", "d/e10"});
-  CHECK(listed(w, "/apis/events.k8s.io/v1/events", "fieldSelector=regarding.uid%3Du1%2Cregarding.name%3Dp1", 0) == names{"d/e01", "d/e04", "d/e07", "d/e10"});
-  CHECK(listed(w, "/apis/events.k8s.io/v1/events", "fieldSelector=reportingController%3Dme%2Cregarding.kind%3DPod", 0).size() == 6);
+        fmt::format(
+            R"({{"kind":"Event","apiVersion":"v1","metadata":{{"name":"e{0:02}","namespace":"d"}},"involvedObject":{{"kind":"Pod","name":"p{1}","uid":"u{1}"}},"reason":"R","reportingComponent":"{2}","source":{{{3}}},"type":"Normal"}})",
+            i, i % 3, i % 2 ? "me" : "", i % 4 ? R"("component":"it")" : ""));
+  CHECK(listed(w, "/api/v1/namespaces/d/events", "fieldSelector=involvedObject.uid%3Du1", 2) ==
+        names{"d/e01", "d/e04", "d/e07", "d/e10"});
+  CHECK(listed(w, "/apis/events.k8s.io/v1/events", "fieldSelector=regarding.uid%3Du1%2Cregarding.name%3Dp1", 0) ==
+        names{"d/e01", "d/e04", "d/e07", "d/e10"});
+  CHECK(listed(w, "/apis/events.k8s.io/v1/events", "fieldSelector=reportingController%3Dme%2Cregarding.kind%3DPod", 0)
+            .size() == 6);
   CHECK(listed(w, "/api/v1/events", "fieldSelector=source%3Dit", 0).size() == 9);
   CHECK(listed(w, "/api/v1/events", "fieldSelector=source%3Dme", 0).size() == 0);
   CHECK(listed(w, "/api/v1/events", "fieldSelector=source%3D", 0).size() == 3);
@@ -112,10 +119,12 @@ TEST_CASE("events are found by what they are about, in both groups") {
 
 TEST_CASE("the rest of a page is counted") {
   api_world w;
-  for (int i = 0; i < 100; ++i) put(w, fmt::format("/registry/configmaps/{}/c{:02}", i % 2 ? "a" : "b", i), config_map(fmt::format("c{:02}", i)));
+  for (int i = 0; i < 100; ++i)
+    put(w, fmt::format("/registry/configmaps/{}/c{:02}", i % 2 ? "a" : "b", i), config_map(fmt::format("c{:02}", i)));
   auto page = w.must(w.get("/api/v1/configmaps?limit=1"), 200);
   CHECK(page["metadata"]["remainingItemCount"].as_integer() == 99);
-  page = w.must(w.get(fmt::format("/api/v1/configmaps?limit=70&continue={}", page["metadata"]["continue"].as_string())), 200);
+  page = w.must(w.get(fmt::format("/api/v1/configmaps?limit=70&continue={}", page["metadata"]["continue"].as_string())),
+                200);
   CHECK(page["metadata"]["remainingItemCount"].as_integer() == 29);
   page = w.must(w.get("/api/v1/namespaces/a/configmaps?limit=49"), 200);
   CHECK(page["metadata"]["remainingItemCount"].as_integer() == 1);
@@ -129,7 +138,9 @@ TEST_CASE("a list is the same in every form, whole or in pieces") {
     api_world w;
     CAPTURE(items);
     // 40 of them make several pieces.
-    for (int i = 0; i < items; ++i) put(w, fmt::format("/registry/configmaps/default/c{:02}", i), config_map(fmt::format("c{:02}", i), std::string(items > 3 ? 90'000 : 5, 'x'), R"({"a":"b: c\n- d"})"));
+    for (int i = 0; i < items; ++i)
+      put(w, fmt::format("/registry/configmaps/default/c{:02}", i),
+          config_map(fmt::format("c{:02}", i), std::string(items > 3 ? 90'000 : 5, 'x'), R"({"a":"b: c\n- d"})"));
     constexpr std::string_view path = "/api/v1/configmaps";
     auto plain = w.get(path);
     auto whole = plain.json();
@@ -151,17 +162,22 @@ TEST_CASE("a list is the same in every form, whole or in pieces") {
         CHECK(partial["items"][i]["metadata"] == whole["items"][i]["metadata"]);
         CHECK(partial["items"][i]["kind"].as_string() == "PartialObjectMetadata");
       }
-      auto encoded = schema::decode_object(w.get(path, {{"Accept", "application/vnd.kubernetes.protobuf;" + metadata_only}}).body, schema::find_type("meta/v1.PartialObjectMetadataList"));
+      auto encoded =
+          schema::decode_object(w.get(path, {{"Accept", "application/vnd.kubernetes.protobuf;" + metadata_only}}).body,
+                                schema::find_type("meta/v1.PartialObjectMetadataList"));
       REQUIRE(encoded.has_value());
       CHECK((*encoded)["kind"].as_string() == "PartialObjectMetadataList");
       CHECK((*encoded)["metadata"] == whole["metadata"]);
       CHECK((*encoded)["items"].size() == static_cast<std::size_t>(items));
       if (items) CHECK((*encoded)["items"][0]["metadata"] == whole["items"][0]["metadata"]);
     }
-    auto table = w.get(fmt::format("{}?includeObject=Object", path), {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}}).json();
+    auto table = w.get(fmt::format("{}?includeObject=Object", path),
+                       {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}})
+                     .json();
     CHECK(table["rows"].size() == static_cast<std::size_t>(items));
     CHECK(table["columnDefinitions"].size() == 3);
-    for (std::size_t i = 0; i < table["rows"].size(); ++i) CHECK(table["rows"][i]["object"]["data"] == whole["items"][i]["data"]);
+    for (std::size_t i = 0; i < table["rows"].size(); ++i)
+      CHECK(table["rows"][i]["object"]["data"] == whole["items"][i]["data"]);
     for (auto accept : {"application/json", "application/yaml", "application/json;as=Table;v=v1;g=meta.k8s.io"}) {
       auto packed = w.get(path, {{"Accept", accept}, {"Accept-Encoding", "gzip"}});
       CHECK((packed.headers.get("Content-Encoding") == "gzip") == (items == 40 && packed.body.starts_with("\x1f\x8b")));
@@ -172,16 +188,23 @@ TEST_CASE("a list is the same in every form, whole or in pieces") {
 
 TEST_CASE("a watch with a selector ends an object as it was selected last") {
   api_world w;
-  put(w, "/registry/pods/d/a", R"({"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","namespace":"d","labels":{"x":"1"}},"spec":{"nodeName":"n1","containers":[]},"status":{"phase":"Pending"}})");
+  put(w, "/registry/pods/d/a",
+      R"({"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","namespace":"d","labels":{"x":"1"}},"spec":{"nodeName":"n1","containers":[]},"status":{"phase":"Pending"}})");
   auto update = [&](std::string_view labels, std::string_view phase) {
     auto before = w.objects->current().find("/registry/pods/d/a");
-    auto done = w.loop.run_until(w.objects->write({store::write_kind::update, "/registry/pods/d/a", fmt::format(R"({{"kind":"Pod","apiVersion":"v1","metadata":{{"name":"a","namespace":"d","labels":{}}},"spec":{{"nodeName":"n1","containers":[]}},"status":{{"phase":"{}"}}}})", labels, phase), before->mod()}));
+    auto done = w.loop.run_until(w.objects->write(
+        {store::write_kind::update, "/registry/pods/d/a",
+         fmt::format(
+             R"({{"kind":"Pod","apiVersion":"v1","metadata":{{"name":"a","namespace":"d","labels":{}}},"spec":{{"nodeName":"n1","containers":[]}},"status":{{"phase":"{}"}}}})",
+             labels, phase),
+         before->mod()}));
     REQUIRE(done.has_value());
     return std::to_string(done->at);
   };
   running_watch labelled(w, "/api/v1/pods?watch=1&labelSelector=x%3D1");
   running_watch pending(w, "/api/v1/namespaces/d/pods?watch=1&fieldSelector=status.phase%3DPending");
-  running_watch table(w, "/api/v1/pods?watch=1&labelSelector=x%3D1", {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}});
+  running_watch table(w, "/api/v1/pods?watch=1&labelSelector=x%3D1",
+                      {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}});
   running_watch node(w, "/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn1");
   running_watch name(w, "/api/v1/namespaces/d/pods?watch=1&fieldSelector=metadata.name%3Da");
   running_watch others(w, "/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn2");

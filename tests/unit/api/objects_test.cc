@@ -1,9 +1,9 @@
 // Create, read, change and remove objects through the handler.
 #include "api/not_yet.h"
-#include "harness.h"
-#include "samples.h"
 #include "base/strings.h"
 #include "crypto/certificate.h"
+#include "harness.h"
+#include "samples.h"
 
 namespace kedge::api {
 
@@ -34,16 +34,20 @@ TEST_CASE("a ConfigMap lives its life") {
   CHECK(put["metadata"]["resourceVersion"].as_string() != made["metadata"]["resourceVersion"].as_string());
 
   auto stale = w.must(w.put("/api/v1/namespaces/default/configmaps/a", json::write(next)), 409);
-  CHECK(stale["message"].as_string() ==
-        R"(Operation cannot be fulfilled on configmaps "a": the object has been modified; please apply your changes to the latest version and try again)");
+  CHECK(
+      stale["message"].as_string() ==
+      R"(Operation cannot be fulfilled on configmaps "a": the object has been modified; please apply your changes to the latest version and try again)");
 
   // A write of what stands already changes nothing.
   auto same = w.must(w.put("/api/v1/namespaces/default/configmaps/a", json::write(put)), 200);
   CHECK(same["metadata"]["resourceVersion"] == put["metadata"]["resourceVersion"]);
 
-  auto patched = w.must(w.patch("/api/v1/namespaces/default/configmaps/a", R"({"data":{"x":"y","k":null}})", merge), 200);
+  auto patched =
+      w.must(w.patch("/api/v1/namespaces/default/configmaps/a", R"({"data":{"x":"y","k":null}})", merge), 200);
   CHECK(json::write(patched["data"]) == R"({"x":"y"})");
-  auto json_patched = w.must(w.patch("/api/v1/namespaces/default/configmaps/a", R"([{"op":"test","path":"/data/x","value":"n"}])", "application/json-patch+json"), 422);
+  auto json_patched = w.must(w.patch("/api/v1/namespaces/default/configmaps/a",
+                                     R"([{"op":"test","path":"/data/x","value":"n"}])", "application/json-patch+json"),
+                             422);
   CHECK(json_patched["message"].as_string() == "the server rejected our request due to an error in our request");
 
   auto gone = w.must(w.remove("/api/v1/namespaces/default/configmaps/a"), 200);
@@ -61,13 +65,19 @@ TEST_CASE("bodies that don't fit are refused in the real server's words") {
     int code;
   };
   const row rows[] = {
-      {"/api/v1/namespaces/default/configmaps", R"({"kind":"Pod","apiVersion":"v1"})", R"(Pod in version "v1" cannot be handled as a ConfigMap)", 400},
-      {"/api/v1/namespaces/default/configmaps", R"({"metadata":{"name":"a","namespace":"b"}})", "the namespace of the provided object does not match the namespace sent on the request", 400},
+      {"/api/v1/namespaces/default/configmaps", R"({"kind":"Pod","apiVersion":"v1"})",
+       R"(Pod in version "v1" cannot be handled as a ConfigMap)", 400},
+      {"/api/v1/namespaces/default/configmaps", R"({"metadata":{"name":"a","namespace":"b"}})",
+       "the namespace of the provided object does not match the namespace sent on the request", 400},
       {"/api/v1/namespaces/default/configmaps", R"({"metadata":{"name":"A"}})",
-       R"(ConfigMap "A" is invalid: metadata.name: Invalid value: "A": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*'))", 422},
-      {"/api/v1/namespaces/default/configmaps", R"({})", R"(ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required)", 422},
-      {"/api/v1/namespaces/default/configmaps?fieldValidation=Strict", R"({"metadata":{"name":"a","x":1},"foo":2,"data":{"a":"1","a":"2"}})", nullptr, 400},
-      {"/api/v1/namespaces/default/configmaps?dryRun=Foo", R"({"metadata":{"name":"a"}})", R"( "" is invalid: dryRun: Unsupported value: ["Foo"]: supported values: "All")", 422},
+       R"(ConfigMap "A" is invalid: metadata.name: Invalid value: "A": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*'))",
+       422},
+      {"/api/v1/namespaces/default/configmaps", R"({})",
+       R"(ConfigMap "" is invalid: metadata.name: Required value: name or generateName is required)", 422},
+      {"/api/v1/namespaces/default/configmaps?fieldValidation=Strict",
+       R"({"metadata":{"name":"a","x":1},"foo":2,"data":{"a":"1","a":"2"}})", nullptr, 400},
+      {"/api/v1/namespaces/default/configmaps?dryRun=Foo", R"({"metadata":{"name":"a"}})",
+       R"( "" is invalid: dryRun: Unsupported value: ["Foo"]: supported values: "All")", 422},
       {"/api/v1/foos", "{}", "the server could not find the requested resource", 404},
       {"/apis/x/y/foos", "{}", "the server could not find the requested resource", 404},
   };
@@ -94,7 +104,9 @@ TEST_CASE("unknown and duplicate fields warn, or refuse") {
   CHECK(warnings[0] == R"(299 - "unknown field \"foo\"")");
   CHECK(warnings[1] == R"(299 - "duplicate field \"data.a\"")");
   auto strict = w.must(w.post("/api/v1/namespaces/default/configmaps?fieldValidation=Strict", body), 400);
-  CHECK(strict["message"].as_string() == R"(ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "foo", duplicate field "data.a")");
+  CHECK(
+      strict["message"].as_string() ==
+      R"(ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "foo", duplicate field "data.a")");
 }
 
 TEST_CASE("generated names, dry runs, YAML bodies") {
@@ -107,7 +119,8 @@ TEST_CASE("generated names, dry runs, YAML bodies") {
   CHECK(dry["metadata"]["resourceVersion"].is_null());
   CHECK(dry["metadata"]["uid"].is_string());
   CHECK(w.get("/api/v1/namespaces/default/configmaps/d").code == 404);
-  auto yaml = w.post("/api/v1/namespaces/default/configmaps", "metadata:\n  name: yam\ndata:\n  a: \"1\"\n", {{"Content-Type", "application/yaml"}});
+  auto yaml = w.post("/api/v1/namespaces/default/configmaps", "metadata:\n  name: yam\ndata:\n  a: \"1\"\n",
+                     {{"Content-Type", "application/yaml"}});
   CHECK(yaml.code == 201);
   auto shown = w.get("/api/v1/namespaces/default/configmaps/yam", {{"Accept", "application/yaml"}});
   CHECK(shown.body.find("  name: yam\n") != std::string::npos);
@@ -118,7 +131,9 @@ TEST_CASE("finalizers hold an object, the last one lets it go") {
   w.must(w.post("/api/v1/namespaces/default/configmaps", R"({"metadata":{"name":"f","finalizers":["a.io/b"]}})"), 201);
   auto marked = w.must(w.remove("/api/v1/namespaces/default/configmaps/f"), 200);
   CHECK(marked["metadata"]["deletionTimestamp"].is_string());
-  auto refused = w.must(w.patch("/api/v1/namespaces/default/configmaps/f", R"({"metadata":{"finalizers":["a.io/b","x.io/new"]}})", merge), 422);
+  auto refused = w.must(
+      w.patch("/api/v1/namespaces/default/configmaps/f", R"({"metadata":{"finalizers":["a.io/b","x.io/new"]}})", merge),
+      422);
   CHECK(refused["message"].as_string().find(R"(found new finalizers []string{"x.io/new"})") != std::string::npos);
   CHECK(w.patch("/api/v1/namespaces/default/configmaps/f", R"({"metadata":{"finalizers":null}})", merge).code == 200);
   CHECK(w.get("/api/v1/namespaces/default/configmaps/f").code == 404);
@@ -132,7 +147,8 @@ TEST_CASE("preconditions of a delete") {
   api_world w;
   w.must(w.post("/api/v1/namespaces/default/configmaps", config_map("p")), 201);
   CHECK(w.remove("/api/v1/namespaces/default/configmaps/p", R"({"preconditions":{"uid":"other"}})").code == 409);
-  CHECK(w.remove("/api/v1/namespaces/default/configmaps/p", R"({"preconditions":{"resourceVersion":"999"}})").code == 409);
+  CHECK(w.remove("/api/v1/namespaces/default/configmaps/p", R"({"preconditions":{"resourceVersion":"999"}})").code ==
+        409);
   CHECK(w.remove("/api/v1/namespaces/default/configmaps/p?propagationPolicy=Nope").code == 422);
   CHECK(w.remove("/api/v1/namespaces/default/configmaps/p").code == 200);
 }
@@ -150,10 +166,12 @@ TEST_CASE("namespaces have a phase and finalizers") {
   CHECK(w.put("/api/v1/namespaces/n/finalize", json::write(marked)).code == 200);
   CHECK(w.get("/api/v1/namespaces/n").code == 404);
   w.must(w.post("/api/v1/namespaces", R"({"metadata":{"name":"default"}})"), 201);
-  CHECK(w.must(w.remove("/api/v1/namespaces/default"), 403)["message"].as_string() == R"(namespaces "default" is forbidden: this namespace may not be deleted)");
+  CHECK(w.must(w.remove("/api/v1/namespaces/default"), 403)["message"].as_string() ==
+        R"(namespaces "default" is forbidden: this namespace may not be deleted)");
 }
 
-constexpr std::string_view deployment = R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},"spec":{"selector":{"matchLabels":{"a":"b"}},
+constexpr std::string_view deployment =
+    R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},"spec":{"selector":{"matchLabels":{"a":"b"}},
   "template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}})";
 
 TEST_CASE("a Deployment: defaults, generation, status, scale") {
@@ -162,27 +180,35 @@ TEST_CASE("a Deployment: defaults, generation, status, scale") {
   CHECK(made["metadata"]["generation"].as_integer() == 1);
   CHECK(made["spec"]["replicas"].as_integer() == 1);
   CHECK(made["spec"]["strategy"]["rollingUpdate"]["maxSurge"].as_string() == "25%");
-  auto labelled = w.must(w.patch("/apis/apps/v1/namespaces/default/deployments/d", R"({"metadata":{"labels":{"x":"y"}}})", merge), 200);
+  auto labelled = w.must(
+      w.patch("/apis/apps/v1/namespaces/default/deployments/d", R"({"metadata":{"labels":{"x":"y"}}})", merge), 200);
   CHECK(labelled["metadata"]["generation"].as_integer() == 1);
   auto image = w.must(w.patch("/apis/apps/v1/namespaces/default/deployments/d",
-                              R"({"spec":{"template":{"spec":{"containers":[{"name":"c","image":"j"}]}}}})", strategic), 200);
+                              R"({"spec":{"template":{"spec":{"containers":[{"name":"c","image":"j"}]}}}})", strategic),
+                      200);
   CHECK(image["metadata"]["generation"].as_integer() == 2);
   CHECK(image["spec"]["template"]["spec"]["containers"][0]["image"].as_string() == "j");
-  auto status = w.must(w.patch("/apis/apps/v1/namespaces/default/deployments/d/status", R"({"spec":{"replicas":9},"status":{"replicas":1}})", merge), 200);
+  auto status = w.must(w.patch("/apis/apps/v1/namespaces/default/deployments/d/status",
+                               R"({"spec":{"replicas":9},"status":{"replicas":1}})", merge),
+                       200);
   CHECK(status["spec"]["replicas"].as_integer() == 1);
   CHECK(status["status"]["replicas"].as_integer() == 1);
   auto scale = w.must(w.get("/apis/apps/v1/namespaces/default/deployments/d/scale"), 200);
   CHECK(scale["kind"].as_string() == "Scale");
   CHECK(scale["status"]["selector"].as_string() == "a=b");
-  auto scaled = w.must(w.patch("/apis/apps/v1/namespaces/default/deployments/d/scale", R"({"spec":{"replicas":5}})", merge), 200);
+  auto scaled =
+      w.must(w.patch("/apis/apps/v1/namespaces/default/deployments/d/scale", R"({"spec":{"replicas":5}})", merge), 200);
   CHECK(scaled["spec"]["replicas"].as_integer() == 5);
   auto after = w.must(w.get("/apis/apps/v1/namespaces/default/deployments/d"), 200);
   CHECK(after["metadata"]["generation"].as_integer() == 3);
-  auto wrong = w.must(w.patch("/apis/apps/v1/namespaces/default/deployments/d", R"({"spec":{"selector":{"matchLabels":{"a":"c"}}}})", merge), 422);
+  auto wrong = w.must(w.patch("/apis/apps/v1/namespaces/default/deployments/d",
+                              R"({"spec":{"selector":{"matchLabels":{"a":"c"}}}})", merge),
+                      422);
   CHECK(wrong["message"].as_string().find("field is immutable") != std::string::npos);
 }
 
-constexpr std::string_view pod = R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i"}]}})";
+constexpr std::string_view pod =
+    R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i"}]}})";
 
 TEST_CASE("a Pod: defaults, binding, grace, eviction, update rules") {
   api_world w;
@@ -190,18 +216,24 @@ TEST_CASE("a Pod: defaults, binding, grace, eviction, update rules") {
   CHECK(made["status"]["phase"].as_string() == "Pending");
   CHECK(made["status"]["qosClass"].as_string() == "BestEffort");
   CHECK(made["spec"]["restartPolicy"].as_string() == "Always");
-  auto bound = w.must(w.post("/api/v1/namespaces/default/pods/p/binding", R"({"metadata":{"name":"p"},"target":{"kind":"Node","name":"n1"}})"), 201);
+  auto bound = w.must(w.post("/api/v1/namespaces/default/pods/p/binding",
+                             R"({"metadata":{"name":"p"},"target":{"kind":"Node","name":"n1"}})"),
+                      201);
   CHECK(bound["status"].as_string() == "Success");
   CHECK(bound["code"].as_integer() == 201);
-  auto twice = w.must(w.post("/api/v1/namespaces/default/pods/p/binding", R"({"metadata":{"name":"p"},"target":{"kind":"Node","name":"n2"}})"), 409);
-  CHECK(twice["message"].as_string() == R"(Operation cannot be fulfilled on pods/binding "p": pod p is already assigned to node "n1")");
+  auto twice = w.must(w.post("/api/v1/namespaces/default/pods/p/binding",
+                             R"({"metadata":{"name":"p"},"target":{"kind":"Node","name":"n2"}})"),
+                      409);
+  CHECK(twice["message"].as_string() ==
+        R"(Operation cannot be fulfilled on pods/binding "p": pod p is already assigned to node "n1")");
   auto found = w.must(w.get("/api/v1/namespaces/default/pods?fieldSelector=spec.nodeName=n1"), 200);
   CHECK(found["items"].size() == 1);
   CHECK(w.get("/api/v1/pods?fieldSelector=spec.foo=n1").code == 400);
 
   auto no = w.must(w.patch("/api/v1/namespaces/default/pods/p", R"({"spec":{"nodeName":"n3"}})", merge), 422);
   CHECK(no["message"].as_string().find("pod updates may not change fields other than") != std::string::npos);
-  CHECK(w.patch("/api/v1/namespaces/default/pods/p", R"({"spec":{"containers":[{"name":"c","image":"k"}]}})", strategic).code == 200);
+  CHECK(w.patch("/api/v1/namespaces/default/pods/p", R"({"spec":{"containers":[{"name":"c","image":"k"}]}})", strategic)
+            .code == 200);
 
   auto marked = w.must(w.remove("/api/v1/namespaces/default/pods/p"), 200);
   CHECK(marked["kind"].as_string() == "Pod");
@@ -212,16 +244,21 @@ TEST_CASE("a Pod: defaults, binding, grace, eviction, update rules") {
   CHECK(w.get("/api/v1/namespaces/default/pods/p").code == 404);
 
   w.must(w.post("/api/v1/namespaces/default/pods", pod), 201);
-  CHECK(w.post("/api/v1/namespaces/default/pods/p/eviction", R"({"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"p"}})").code == 201);
+  CHECK(w.post("/api/v1/namespaces/default/pods/p/eviction",
+               R"({"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"p"}})")
+            .code == 201);
   CHECK(w.get("/api/v1/namespaces/default/pods/p").code == 404);  // it had no node: gone at once
 }
 
 // Seen at a K3s v1.36.3 server: what is written in another form than it is kept in belongs to its writer as it is kept.
 TEST_CASE("what is kept in another form than it was written in") {
   api_world w;
-  auto owned = [](const json::value& o) { return json::write(o["metadata"]["managedFields"][o["metadata"]["managedFields"].size() - 1]["fieldsV1"]); };
+  auto owned = [](const json::value& o) {
+    return json::write(o["metadata"]["managedFields"][o["metadata"]["managedFields"].size() - 1]["fieldsV1"]);
+  };
   const std::string secrets = "/api/v1/namespaces/default/secrets";
-  auto secret = w.must(w.post(secrets, R"({"metadata":{"name":"s"},"stringData":{"s":"hidden"},"data":{"a":"AAE="}})"), 201);
+  auto secret =
+      w.must(w.post(secrets, R"({"metadata":{"name":"s"},"stringData":{"s":"hidden"},"data":{"a":"AAE="}})"), 201);
   CHECK(json::write(secret["data"]) == R"({"a":"AAE=","s":"aGlkZGVu"})");
   CHECK(owned(secret) == R"({"f:data":{".":{},"f:a":{},"f:s":{}},"f:type":{}})");
   secret = w.must(w.patch(secrets + "/s", R"({"stringData":{"z":"1"}})", merge), 200);
@@ -230,25 +267,39 @@ TEST_CASE("what is kept in another form than it was written in") {
   CHECK(owned(secret).find(R"("f:z":{})") != std::string::npos);
 
   const std::string apps = "/apis/apps/v1/namespaces/default/";
-  const std::string of_pods = R"("selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"x"}]}})";
-  auto set = w.must(w.post(apps + "statefulsets", R"({"metadata":{"name":"s"},"spec":{"serviceName":"s",)" + of_pods +
-                                                      R"(,"volumeClaimTemplates":[{"metadata":{"name":"v"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}]}})"), 201);
+  const std::string of_pods =
+      R"("selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"x"}]}})";
+  auto set = w.must(
+      w.post(
+          apps + "statefulsets",
+          R"({"metadata":{"name":"s"},"spec":{"serviceName":"s",)" + of_pods +
+              R"(,"volumeClaimTemplates":[{"metadata":{"name":"v"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}]}})"),
+      201);
   CHECK(set["spec"]["volumeClaimTemplates"][std::size_t{0}]["kind"].as_string() == "PersistentVolumeClaim");
   CHECK(set["spec"]["volumeClaimTemplates"][std::size_t{0}]["apiVersion"].as_string() == "v1");
   w.must(w.patch(apps + "statefulsets/s", R"({"spec":{"replicas":2}})", merge), 200);
 
-  auto generation = [](const json::value& o) { return std::string(o["metadata"]["annotations"]["deprecated.daemonset.template.generation"].as_string()); };
+  auto generation = [](const json::value& o) {
+    return std::string(o["metadata"]["annotations"]["deprecated.daemonset.template.generation"].as_string());
+  };
   auto daemons = w.must(w.post(apps + "daemonsets", R"({"metadata":{"name":"d"},"spec":{)" + of_pods + "}}"), 201);
   CHECK(generation(daemons) == "1");
   CHECK(owned(daemons).find(R"("f:deprecated.daemonset.template.generation":{})") != std::string::npos);
-  CHECK(generation(w.must(w.patch(apps + "daemonsets/d", R"({"metadata":{"annotations":null,"labels":{"l":"1"}}})", merge), 200)) == "1");
-  CHECK(generation(w.must(w.patch(apps + "daemonsets/d", R"({"spec":{"template":{"metadata":{"labels":{"new":"1"}}}}})", merge), 200)) == "2");
+  CHECK(generation(w.must(
+            w.patch(apps + "daemonsets/d", R"({"metadata":{"annotations":null,"labels":{"l":"1"}}})", merge), 200)) ==
+        "1");
+  CHECK(generation(w.must(
+            w.patch(apps + "daemonsets/d", R"({"spec":{"template":{"metadata":{"labels":{"new":"1"}}}}})", merge),
+            200)) == "2");
 
   const std::string pods = "/api/v1/namespaces/default/pods";
   w.must(w.post(pods, R"({"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"x"}]}})"), 201);
   auto running = w.must(w.patch(pods + "/p/status", R"({"status":{"podIP":"1.2.3.4"}})", merge), 200);
   CHECK(json::write(running["status"]["podIPs"]) == R"([{"ip":"1.2.3.4"}])");
-  running = w.must(w.patch(pods + "/p/ephemeralcontainers", R"({"spec":{"ephemeralContainers":[{"name":"e","image":"i"}]}})", "application/strategic-merge-patch+json"), 200);
+  running =
+      w.must(w.patch(pods + "/p/ephemeralcontainers", R"({"spec":{"ephemeralContainers":[{"name":"e","image":"i"}]}})",
+                     "application/strategic-merge-patch+json"),
+             200);
   auto& e = running["spec"]["ephemeralContainers"][std::size_t{0}];
   CHECK(e["imagePullPolicy"].as_string() == "Always");
   CHECK(e["terminationMessagePath"].as_string() == "/dev/termination-log");
@@ -265,26 +316,35 @@ TEST_CASE("services get addresses and ports, and give them back") {
   CHECK(ip.starts_with("10.43."));
   CHECK(a["spec"]["clusterIPs"][0].as_string() == ip);
   CHECK(a["spec"]["ports"][0]["targetPort"].as_integer() == 80);
-  auto taken = w.must(w.post("/api/v1/namespaces/default/services", body("b", fmt::format(R"(,"clusterIP":"{}")", ip))), 422);
+  auto taken =
+      w.must(w.post("/api/v1/namespaces/default/services", body("b", fmt::format(R"(,"clusterIP":"{}")", ip))), 422);
   CHECK(taken["message"].as_string().find("provided IP is already allocated") != std::string::npos);
   auto n = w.must(w.post("/api/v1/namespaces/default/services", body("n", R"(,"type":"NodePort")")), 201);
   auto port = n["spec"]["ports"][0]["nodePort"].as_integer();
   CHECK(port >= 30086);
   CHECK(port <= 32767);
-  auto same = w.must(w.post("/api/v1/namespaces/default/services", fmt::format(R"({{"metadata":{{"name":"m"}},"spec":{{"type":"NodePort","ports":[{{"port":80,"nodePort":{}}}]}}}})", port)), 422);
+  auto same = w.must(
+      w.post("/api/v1/namespaces/default/services",
+             fmt::format(
+                 R"({{"metadata":{{"name":"m"}},"spec":{{"type":"NodePort","ports":[{{"port":80,"nodePort":{}}}]}}}})",
+                 port)),
+      422);
   CHECK(same["message"].as_string().find("provided port is already allocated") != std::string::npos);
   CHECK(w.get("/apis/networking.k8s.io/v1/ipaddresses/" + ip).code == 200);
-  auto moved = w.must(w.patch("/api/v1/namespaces/default/services/a", R"({"spec":{"clusterIP":"10.43.0.9"}})", merge), 422);
+  auto moved =
+      w.must(w.patch("/api/v1/namespaces/default/services/a", R"({"spec":{"clusterIP":"10.43.0.9"}})", merge), 422);
   CHECK(moved["message"].as_string().find("may not change once set") != std::string::npos);
   CHECK(w.remove("/api/v1/namespaces/default/services/a").code == 200);
   CHECK(w.get("/apis/networking.k8s.io/v1/ipaddresses/" + ip).code == 404);
-  auto headless = w.must(w.post("/api/v1/namespaces/default/services", body("h", R"(,"clusterIP":"None","selector":{"a":"b"})")), 201);
+  auto headless = w.must(
+      w.post("/api/v1/namespaces/default/services", body("h", R"(,"clusterIP":"None","selector":{"a":"b"})")), 201);
   CHECK(headless["spec"]["ipFamilyPolicy"].as_string() == "SingleStack");
 }
 
 TEST_CASE("events are one storage under two groups") {
   api_world w;
-  auto body = R"({"metadata":{"name":"e","namespace":"default"},"involvedObject":{"kind":"Pod","name":"p","namespace":"default"},"reason":"r","message":"m","type":"Normal","count":2})";
+  auto body =
+      R"({"metadata":{"name":"e","namespace":"default"},"involvedObject":{"kind":"Pod","name":"p","namespace":"default"},"reason":"r","message":"m","type":"Normal","count":2})";
   w.must(w.post("/api/v1/namespaces/default/events", body), 201);
   auto other = w.must(w.get("/apis/events.k8s.io/v1/namespaces/default/events/e"), 200);
   CHECK(other["apiVersion"].as_string() == "events.k8s.io/v1");
@@ -299,14 +359,21 @@ TEST_CASE("events are one storage under two groups") {
 // Observed on 1.34: 400 "Name parameter invalid", whatever the verb; an escaped slash at the end is a slash at the end.
 TEST_CASE("a name that no path can have is refused before it is looked for: every resource, verb and subresource") {
   api_world w;
-  const std::pair<std::string_view, std::string_view> names[] = {{"edge%25", R"(Name parameter invalid: "edge%": may not contain '%')"},
-                                                                 {"%2e%2e", R"(Name parameter invalid: "..": may not be '..')"},
-                                                                 {".", R"(Name parameter invalid: ".": may not be '.')"}};
+  const std::pair<std::string_view, std::string_view> names[] = {
+      {"edge%25", R"(Name parameter invalid: "edge%": may not contain '%')"},
+      {"%2e%2e", R"(Name parameter invalid: "..": may not be '..')"},
+      {".", R"(Name parameter invalid: ".": may not be '.')"}};
   std::size_t asked = 0;
   for (auto& s : builtin_registry().all()) {
-    auto root = (s->group.empty() ? "/api/" : "/apis/" + s->group + "/") + s->version + (s->namespaced() ? "/namespaces/default/" : "/") + std::string(s->resource) + "/";
+    auto root = (s->group.empty() ? "/api/" : "/apis/" + s->group + "/") + s->version +
+                (s->namespaced() ? "/namespaces/default/" : "/") + std::string(s->resource) + "/";
     auto refused = [&](std::string_view verb, std::string_view path, std::string_view name, std::string_view message) {
-      std::string_view method = verb == "get" ? "GET" : verb == "update" ? "PUT" : verb == "patch" ? "PATCH" : verb == "delete" ? "DELETE" : verb == "create" ? "POST" : "";
+      std::string_view method = verb == "get"      ? "GET"
+                                : verb == "update" ? "PUT"
+                                : verb == "patch"  ? "PATCH"
+                                : verb == "delete" ? "DELETE"
+                                : verb == "create" ? "POST"
+                                                   : "";
       if (method.empty()) return;
       auto a = w.ask(method, path, "{}");
       CAPTURE(path);
@@ -319,33 +386,53 @@ TEST_CASE("a name that no path can have is refused before it is looked for: ever
       for (auto& verb : s->verbs)
         if (verb != "create") refused(verb, root + std::string(name), name, message);
       for (auto& sub : s->subresources)
-        for (auto& verb : sub.verbs) refused(verb, root + std::string(name) + "/" + std::string(sub.name), name, message);
+        for (auto& verb : sub.verbs)
+          refused(verb, root + std::string(name) + "/" + std::string(sub.name), name, message);
     }
   }
   CHECK(asked > 1000);
   w.must(w.post("/api/v1/namespaces/default/configmaps", config_map("edge")), 201);
   CHECK(w.get("/api/v1/namespaces/default/configmaps/edge%2F").code == 200);
-  CHECK(w.get("/api/v1/namespaces/default/configmaps?fieldSelector=metadata.name%3Dedge%25").json()["items"].size() == 0);
+  CHECK(w.get("/api/v1/namespaces/default/configmaps?fieldSelector=metadata.name%3Dedge%25").json()["items"].size() ==
+        0);
 }
 
 // A row that is taken away needs no change here; a new one needs an object that it is about.
 TEST_CASE("who writes what isn't obeyed yet is told, on each write") {
   const std::map<std::string, std::pair<std::string, std::string>, std::less<>> objects = {
       // resource → path of the collection, object
-      {"validatingwebhookconfigurations", {"/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", R"({"webhooks":[]})"}},
-      {"mutatingwebhookconfigurations", {"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", R"({"webhooks":[]})"}},
-      {"validatingadmissionpolicies", {"/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
+      {"validatingwebhookconfigurations",
+       {"/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", R"({"webhooks":[]})"}},
+      {"mutatingwebhookconfigurations",
+       {"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", R"({"webhooks":[]})"}},
+      {"validatingadmissionpolicies",
+       {"/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies",
         R"({"spec":{"matchConstraints":{"resourceRules":[{"apiGroups":[""],"apiVersions":["v1"],"operations":["CREATE"],"resources":["configmaps"]}]},"validations":[{"expression":"false"}]}})"}},
-      {"validatingadmissionpolicybindings", {"/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings", R"({"spec":{"policyName":"a","validationActions":["Deny"]}})"}},
-      {"mutatingadmissionpolicies", {"/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies", R"({"spec":{"reinvocationPolicy":"Never","matchConstraints":{"resourceRules":[{"apiGroups":[""],"apiVersions":["v1"],"operations":["CREATE"],"resources":["configmaps"]}]},"mutations":[{"patchType":"JSONPatch","jsonPatch":{"expression":"[]"}}]}})"}},
-      {"mutatingadmissionpolicybindings", {"/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings", R"({"spec":{"policyName":"a"}})"}},
-      {"apiservices", {"/apis/apiregistration.k8s.io/v1/apiservices", R"({"metadata":{"name":"v1.example.org"},"spec":{"group":"example.org","version":"v1","groupPriorityMinimum":10,"versionPriority":10,"service":{"namespace":"default","name":"x"}}})"}},
-      {"networkpolicies", {"/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", R"({"spec":{"podSelector":{}}})"}},
-      {"ingresses", {"/apis/networking.k8s.io/v1/namespaces/default/ingresses", R"({"spec":{"defaultBackend":{"service":{"name":"x","port":{"number":80}}}}})"}},
-      {"horizontalpodautoscalers", {"/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers", R"({"spec":{"maxReplicas":3,"scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"x"}}})"}},
-      {"services", {"/api/v1/namespaces/default/services", R"({"spec":{"type":"LoadBalancer","ports":[{"port":80}]}})"}},
-      {"certificatesigningrequests", {"/apis/certificates.k8s.io/v1/certificatesigningrequests", ""}},  // needs a real request: by the text alone
-      {"customresourcedefinitions", {"/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+      {"validatingadmissionpolicybindings",
+       {"/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings",
+        R"({"spec":{"policyName":"a","validationActions":["Deny"]}})"}},
+      {"mutatingadmissionpolicies",
+       {"/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies",
+        R"({"spec":{"reinvocationPolicy":"Never","matchConstraints":{"resourceRules":[{"apiGroups":[""],"apiVersions":["v1"],"operations":["CREATE"],"resources":["configmaps"]}]},"mutations":[{"patchType":"JSONPatch","jsonPatch":{"expression":"[]"}}]}})"}},
+      {"mutatingadmissionpolicybindings",
+       {"/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings", R"({"spec":{"policyName":"a"}})"}},
+      {"apiservices",
+       {"/apis/apiregistration.k8s.io/v1/apiservices",
+        R"({"metadata":{"name":"v1.example.org"},"spec":{"group":"example.org","version":"v1","groupPriorityMinimum":10,"versionPriority":10,"service":{"namespace":"default","name":"x"}}})"}},
+      {"networkpolicies",
+       {"/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", R"({"spec":{"podSelector":{}}})"}},
+      {"ingresses",
+       {"/apis/networking.k8s.io/v1/namespaces/default/ingresses",
+        R"({"spec":{"defaultBackend":{"service":{"name":"x","port":{"number":80}}}}})"}},
+      {"horizontalpodautoscalers",
+       {"/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers",
+        R"({"spec":{"maxReplicas":3,"scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"x"}}})"}},
+      {"services",
+       {"/api/v1/namespaces/default/services", R"({"spec":{"type":"LoadBalancer","ports":[{"port":80}]}})"}},
+      {"certificatesigningrequests",
+       {"/apis/certificates.k8s.io/v1/certificatesigningrequests", ""}},  // needs a real request: by the text alone
+      {"customresourcedefinitions",
+       {"/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
         R"({"metadata":{"name":"things.example.org"},"spec":{"group":"example.org","scope":"Namespaced","names":{"plural":"things","kind":"Thing"},
             "conversion":{"strategy":"Webhook","webhook":{"conversionReviewVersions":["v1"],"clientConfig":{"url":"https://x.example.org"}}},
             "versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":{"type":"object","properties":{"n":{"type":"integer",
@@ -376,16 +463,20 @@ TEST_CASE("who writes what isn't obeyed yet is told, on each write") {
     CHECK(tells(w.put(one, json::write(now))));
     CHECK(tells(w.patch(one, R"({"metadata":{"labels":{"a":"b"}}})", merge)));
     for (auto member : {"apiVersion", "kind"}) object->set(member, now[member]);
-    CHECK(tells(w.ask("PATCH", one + "?fieldManager=t&force=true", json::write(*object), {{"Content-Type", "application/apply-patch+yaml"}})));
+    CHECK(tells(w.ask("PATCH", one + "?fieldManager=t&force=true", json::write(*object),
+                      {{"Content-Type", "application/apply-patch+yaml"}})));
     CHECK_FALSE(tells(w.get(one)));
   }
-  CHECK_FALSE(w.post("/api/v1/namespaces/default/services", R"({"metadata":{"name":"plain"},"spec":{"ports":[{"port":80}]}})").headers.has("Warning"));
+  CHECK_FALSE(
+      w.post("/api/v1/namespaces/default/services", R"({"metadata":{"name":"plain"},"spec":{"ports":[{"port":80}]}})")
+          .headers.has("Warning"));
 }
 
 TEST_CASE("what an endpoint's address may be is judged after parsing, in every spelling") {
   api_world w;
-  const std::string legacy = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)", mapped = "must not be an IPv4-mapped IPv6 address",
-                    zeros = "must not have leading 0s", loopback = "may not be in the loopback range (127.0.0.0/8, ::1/128)",
+  const std::string legacy = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+                    mapped = "must not be an IPv4-mapped IPv6 address", zeros = "must not have leading 0s",
+                    loopback = "may not be in the loopback range (127.0.0.0/8, ::1/128)",
                     link = "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
                     multicast = "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)";
   struct row {
@@ -399,21 +490,29 @@ TEST_CASE("what an endpoint's address may be is judged after parsing, in every s
                       {"010.42.0.1", zeros, zeros, zeros},
                       {"host", legacy, legacy, legacy},
                       {"127.0.0.2", loopback, "addresses: must be an IPv6 address", loopback},
-                      {"0.0.0.0", "may not be unspecified (0.0.0.0)", "addresses: must be an IPv6 address", "may not be unspecified (0.0.0.0)"},
+                      {"0.0.0.0", "may not be unspecified (0.0.0.0)", "addresses: must be an IPv6 address",
+                       "may not be unspecified (0.0.0.0)"},
                       {"169.254.169.254", link, "addresses: must be an IPv6 address", link},
                       {"febf::1", "addresses: must be an IPv4 address", link, link},
                       {"::1", "addresses: must be an IPv4 address", loopback, loopback},
                       {"ff02::1", "addresses: must be an IPv4 address", multicast, multicast},
                       {"224.0.0.7", multicast, "addresses: must be an IPv6 address", multicast}};
-  auto message_of = [](const answer_text& a) { return a.code == 201 ? std::string() : std::string(a.json()["details"]["causes"][0]["message"].as_string()); };
-  auto field_of = [](const answer_text& a) { return std::string(a.json()["details"]["causes"][0]["field"].as_string()); };
+  auto message_of = [](const answer_text& a) {
+    return a.code == 201 ? std::string() : std::string(a.json()["details"]["causes"][0]["message"].as_string());
+  };
+  auto field_of = [](const answer_text& a) {
+    return std::string(a.json()["details"]["causes"][0]["field"].as_string());
+  };
   int n = 0;
   for (auto& r : rows) {
     CAPTURE(r.ip);
     for (auto& [type, wrong] : {std::pair{"IPv4", &r.v4}, {"IPv6", &r.v6}}) {
       CAPTURE(type);
-      auto a = w.post("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
-                      fmt::format(R"({{"metadata":{{"name":"s{}"}},"addressType":"{}","endpoints":[{{"addresses":["{}"]}}],"ports":[]}})", ++n, type, r.ip));
+      auto a = w.post(
+          "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+          fmt::format(
+              R"({{"metadata":{{"name":"s{}"}},"addressType":"{}","endpoints":[{{"addresses":["{}"]}}],"ports":[]}})",
+              ++n, type, r.ip));
       const bool of_list = wrong->starts_with("addresses: ");
       const auto text = of_list ? wrong->substr(11) : *wrong;
       CHECK(a.code == (text.empty() ? 201 : 422));
@@ -421,8 +520,11 @@ TEST_CASE("what an endpoint's address may be is judged after parsing, in every s
       CHECK_MESSAGE(message_of(a).find(text) != std::string::npos, message_of(a));
       CHECK(field_of(a) == (of_list ? "endpoints[0].addresses" : "endpoints[0].addresses[0]"));
     }
-    auto a = w.post("/api/v1/namespaces/default/endpoints",
-                    fmt::format(R"({{"metadata":{{"name":"e{}"}},"subsets":[{{"addresses":[{{"ip":"{}"}}],"ports":[{{"port":1}}]}}]}})", ++n, r.ip));
+    auto a = w.post(
+        "/api/v1/namespaces/default/endpoints",
+        fmt::format(
+            R"({{"metadata":{{"name":"e{}"}},"subsets":[{{"addresses":[{{"ip":"{}"}}],"ports":[{{"port":1}}]}}]}})",
+            ++n, r.ip));
     CHECK(a.code == (r.subset.empty() ? 201 : 422));
     CHECK_MESSAGE(message_of(a).find(r.subset) != std::string::npos, message_of(a));
   }
@@ -440,8 +542,11 @@ TEST_CASE("a certificate request is approved through /approval and nowhere else"
     if (!certificate.empty()) o.member("status").set("certificate", certificate);
     return json::write(o);
   };
-  auto certificate = [] { return base64(as_bytes(crypto::authority::create("signer", system_wall_time())->bundle_pem())); };
-  constexpr std::string_view approved = R"([{"type":"Approved","status":"True","reason":"r"}])", denied = R"([{"type":"Denied","status":"True","reason":"r"}])",
+  auto certificate = [] {
+    return base64(as_bytes(crypto::authority::create("signer", system_wall_time())->bundle_pem()));
+  };
+  constexpr std::string_view approved = R"([{"type":"Approved","status":"True","reason":"r"}])",
+                             denied = R"([{"type":"Denied","status":"True","reason":"r"}])",
                              failed = R"([{"type":"Failed","status":"True","reason":"r"}])";
   for (auto wanted : {approved, denied}) {
     auto refused = w.put(one + "/status", with(wanted));
@@ -452,13 +557,16 @@ TEST_CASE("a certificate request is approved through /approval and nowhere else"
   // The object itself keeps its status.
   w.must(w.put(one, with(approved)), 200);
   CHECK(w.get(one).json()["status"]["conditions"].empty());
-  CHECK(w.must(w.put(one + "/approval", with(approved)), 200)["status"]["conditions"][0]["type"].as_string() == "Approved");
+  CHECK(w.must(w.put(one + "/approval", with(approved)), 200)["status"]["conditions"][0]["type"].as_string() ==
+        "Approved");
   // What was approved stays as it was, whatever the status says of it.
-  auto changed = w.must(w.put(one + "/status", with(R"([{"type":"Approved","status":"True","reason":"mine"}])", certificate())), 200);
+  auto changed = w.must(
+      w.put(one + "/status", with(R"([{"type":"Approved","status":"True","reason":"mine"}])", certificate())), 200);
   CHECK(changed["status"]["conditions"][0]["reason"].as_string() == "r");
   CHECK(w.put(one + "/status", with("[]")).code == 422);
   CHECK(w.put(one + "/status", with(approved, certificate())).code == 422);  // a certificate is given once
-  CHECK(w.put(one + "/approval", with(R"([{"type":"Approved","status":"True"},{"type":"Denied","status":"True"}])")).code == 422);
+  CHECK(w.put(one + "/approval", with(R"([{"type":"Approved","status":"True"},{"type":"Denied","status":"True"}])"))
+            .code == 422);
   w.must(w.post(root, json::write(sample(*csrs, "", "d"))), 201);
   w.must(w.patch(root + "/d/status", fmt::format(R"({{"status":{{"conditions":{}}}}})", failed), merge), 200);
 }
@@ -467,14 +575,22 @@ TEST_CASE("a certificate request is approved through /approval and nowhere else"
 TEST_CASE("a gated pod may be given fewer nodes, never others") {
   api_world w;
   const std::string root = "/api/v1/namespaces/mine/pods";
-  constexpr std::string_view spec = R"("containers":[{"name":"c","image":"i"}],"nodeSelector":{"disk":"ssd"},"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":
+  constexpr std::string_view spec =
+      R"("containers":[{"name":"c","image":"i"}],"nodeSelector":{"disk":"ssd"},"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":
     {"nodeSelectorTerms":[{"matchExpressions":[{"key":"zone","operator":"In","values":["a"]}]}]}},"podAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[{"weight":1,"podAffinityTerm":{"topologyKey":"k"}}]}})";
   auto make = [&](std::string_view name, std::string_view gates) {
-    return w.must(w.post(root, fmt::format(R"({{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{}"}},"spec":{{{},"schedulingGates":[{}]}}}})", name, spec, gates)), 201);
+    return w.must(
+        w.post(
+            root,
+            fmt::format(
+                R"({{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{}"}},"spec":{{{},"schedulingGates":[{}]}}}})",
+                name, spec, gates)),
+        201);
   };
   make("gated", R"({"name":"g"})");
   make("free", "");
-  const std::string terms = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
+  const std::string terms =
+      "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
   struct row {
     std::string patch;
     bool narrower;
@@ -483,14 +599,19 @@ TEST_CASE("a gated pod may be given fewer nodes, never others") {
       {R"([{"op":"add","path":"/spec/nodeSelector/cpu","value":"arm"}])", true},
       {R"([{"op":"replace","path":"/spec/nodeSelector/disk","value":"hdd"}])", false},
       {R"([{"op":"remove","path":"/spec/nodeSelector"}])", false},
-      {R"([{"op":"add","path":")" + terms + R"(/0/matchExpressions/-","value":{"key":"rack","operator":"Exists"}}])", true},
-      {R"([{"op":"add","path":")" + terms + R"(/0/matchExpressions/0","value":{"key":"rack","operator":"Exists"}}])", false},
+      {R"([{"op":"add","path":")" + terms + R"(/0/matchExpressions/-","value":{"key":"rack","operator":"Exists"}}])",
+       true},
+      {R"([{"op":"add","path":")" + terms + R"(/0/matchExpressions/0","value":{"key":"rack","operator":"Exists"}}])",
+       false},
       {R"([{"op":"replace","path":")" + terms + R"(/0/matchExpressions/0/values","value":["b"]}])", false},
-      {R"([{"op":"add","path":")" + terms + R"(/-","value":{"matchExpressions":[{"key":"rack","operator":"Exists"}]}}])", false},
+      {R"([{"op":"add","path":")" + terms +
+           R"(/-","value":{"matchExpressions":[{"key":"rack","operator":"Exists"}]}}])",
+       false},
       {R"([{"op":"remove","path":"/spec/affinity/nodeAffinity"}])", false},
       {R"([{"op":"remove","path":"/spec/affinity"}])", false},
       {R"([{"op":"remove","path":"/spec/affinity/podAffinity"}])", false},
-      {R"([{"op":"add","path":"/spec/affinity/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution","value":[{"weight":1,"preference":{"matchExpressions":[{"key":"x","operator":"Exists"}]}}]}])", true},
+      {R"([{"op":"add","path":"/spec/affinity/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution","value":[{"weight":1,"preference":{"matchExpressions":[{"key":"x","operator":"Exists"}]}}]}])",
+       true},
   };
   for (auto& r : rows) {
     CAPTURE(r.patch);
@@ -506,20 +627,29 @@ TEST_CASE("a mirror pod stays one, and no other becomes one") {
   api_world w;
   const std::string root = "/api/v1/namespaces/mine/pods";
   auto make = [&](std::string_view name, std::string_view annotations) {
-    w.must(w.post(root, fmt::format(R"({{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{}","annotations":{}}},"spec":{{"nodeName":"n1","containers":[{{"name":"c","image":"i"}}]}}}})", name, annotations)), 201);
+    w.must(
+        w.post(
+            root,
+            fmt::format(
+                R"({{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{}","annotations":{}}},"spec":{{"nodeName":"n1","containers":[{{"name":"c","image":"i"}}]}}}})",
+                name, annotations)),
+        201);
   };
   make("mirror", R"({"kubernetes.io/config.mirror":"x"})");
   make("plain", "{}");
   for (auto sub : {"", "/status", "/ephemeralcontainers"})
-    for (auto& [name, annotations, code] : {std::tuple("mirror", R"({"kubernetes.io/config.mirror":null})", 422), std::tuple("mirror", R"({"kubernetes.io/config.mirror":"y"})", 422),
-                                            std::tuple("plain", R"({"kubernetes.io/config.mirror":"x"})", 422), std::tuple("mirror", R"({"a":"b"})", 200),
-                                            std::tuple("plain", R"({"container.apparmor.security.beta.kubernetes.io/c":"unconfined"})", 422)}) {
+    for (auto& [name, annotations, code] :
+         {std::tuple("mirror", R"({"kubernetes.io/config.mirror":null})", 422),
+          std::tuple("mirror", R"({"kubernetes.io/config.mirror":"y"})", 422),
+          std::tuple("plain", R"({"kubernetes.io/config.mirror":"x"})", 422), std::tuple("mirror", R"({"a":"b"})", 200),
+          std::tuple("plain", R"({"container.apparmor.security.beta.kubernetes.io/c":"unconfined"})", 422)}) {
       CAPTURE(sub);
       CAPTURE(annotations);
       // Of a pod's debugging containers no annotation is written; a mirror has none at all.
       const bool written = sub != std::string_view("/ephemeralcontainers");
       const int of_containers = name == std::string_view("mirror") ? 422 : 200;
-      auto a = w.patch(root + "/" + name + sub + "?dryRun=All", fmt::format(R"({{"metadata":{{"annotations":{}}}}})", annotations), merge);
+      auto a = w.patch(root + "/" + name + sub + "?dryRun=All",
+                       fmt::format(R"({{"metadata":{{"annotations":{}}}}})", annotations), merge);
       CHECK_MESSAGE(a.code == (written ? code : of_containers), a.body);
     }
 }
@@ -528,9 +658,11 @@ TEST_CASE("a resource slice stays its node's") {
   api_world w;
   auto slices = builtin_registry().find("resource.k8s.io", "v1", "resourceslices");
   w.must(w.post("/apis/resource.k8s.io/v1/resourceslices", json::write(sample(*slices, "", "s"))), 201);
-  for (auto patch : {R"({"spec":{"nodeName":"n2"}})", R"({"spec":{"nodeName":null,"allNodes":true}})", R"({"spec":{"driver":"other.example.com"}})", R"({"spec":{"pool":{"name":"q"}}})"})
+  for (auto patch : {R"({"spec":{"nodeName":"n2"}})", R"({"spec":{"nodeName":null,"allNodes":true}})",
+                     R"({"spec":{"driver":"other.example.com"}})", R"({"spec":{"pool":{"name":"q"}}})"})
     CHECK(w.patch("/apis/resource.k8s.io/v1/resourceslices/s", patch, merge).code == 422);
-  CHECK(w.patch("/apis/resource.k8s.io/v1/resourceslices/s", R"({"spec":{"pool":{"generation":2}}})", merge).code == 200);
+  CHECK(w.patch("/apis/resource.k8s.io/v1/resourceslices/s", R"({"spec":{"pool":{"generation":2}}})", merge).code ==
+        200);
 }
 
 TEST_CASE("an answer has few warnings, whatever it is asked") {
@@ -572,7 +704,9 @@ TEST_CASE("who may not, and who is not known") {
   w.may.denied_resource = "pods";
   w.who.user = user_info{"jane", "", {"system:authenticated"}, {}};
   auto no = w.must(w.get("/api/v1/namespaces/default/pods/x/log"), 403);
-  CHECK(no["message"].as_string() == R"(pods "x" is forbidden: User "jane" cannot get resource "pods/log" in API group "" in the namespace "default")");
+  CHECK(
+      no["message"].as_string() ==
+      R"(pods "x" is forbidden: User "jane" cannot get resource "pods/log" in API group "" in the namespace "default")");
   CHECK(no["reason"].as_string() == "Forbidden");
   w.who.known = false;
   CHECK(w.must(w.get("/api/v1/pods"), 401)["message"].as_string() == "Unauthorized");

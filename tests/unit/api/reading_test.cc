@@ -52,7 +52,8 @@ TEST_CASE("forms of an answer: Table, metadata only, protobuf, pretty") {
   CHECK(table["rows"][0]["cells"][1].as_integer() == 1);
   CHECK(table["rows"][0]["object"]["kind"].as_string() == "PartialObjectMetadata");
   CHECK(w.get(with("includeObject=Nope"), {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}}).code == 400);
-  auto partial = w.must(w.get(maps, {{"Accept", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"}}), 200);
+  auto partial =
+      w.must(w.get(maps, {{"Accept", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"}}), 200);
   CHECK(partial["items"][0]["kind"].as_string() == "PartialObjectMetadata");
   CHECK(partial["items"][0]["data"].is_null());
   CHECK(w.get(maps, {{"Accept", "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"}}).code == 406);
@@ -63,7 +64,8 @@ TEST_CASE("forms of an answer: Table, metadata only, protobuf, pretty") {
   auto list = schema::decode_object(w.get(maps, {{"Accept", "application/vnd.kubernetes.protobuf"}}).body);
   REQUIRE(list.has_value());
   CHECK((*list)["items"].size() == 1);
-  auto lost = schema::decode_object(w.get(fmt::format("{}/nope", maps), {{"Accept", "application/vnd.kubernetes.protobuf"}}).body);
+  auto lost = schema::decode_object(
+      w.get(fmt::format("{}/nope", maps), {{"Accept", "application/vnd.kubernetes.protobuf"}}).body);
   REQUIRE(lost.has_value());
   CHECK((*lost)["reason"].as_string() == "NotFound");
   CHECK(w.get(fmt::format("{}/a", maps), {{"User-Agent", "curl/8"}}).body.starts_with("{\n  \"kind\""));
@@ -110,7 +112,8 @@ TEST_CASE("a watch tells what exists and what happens") {
   CHECK(w.remove(fmt::format("{}/a", maps)).code == 200);
   auto gone = later.next();
   CHECK(gone["type"].as_string() == "DELETED");
-  CHECK(std::stoull(std::string(gone["object"]["metadata"]["resourceVersion"].as_string())) > std::stoull(std::string(last.as_string())));
+  CHECK(std::stoull(std::string(gone["object"]["metadata"]["resourceVersion"].as_string())) >
+        std::stoull(std::string(last.as_string())));
 }
 
 TEST_CASE("a streaming list ends with its bookmark") {
@@ -157,8 +160,10 @@ TEST_CASE("discovery, plain and aggregated") {
   CHECK(groups["groups"][0]["name"].as_string() == "apiregistration.k8s.io");
   CHECK(groups["groups"][groups["groups"].size() - 1]["name"].as_string() == "storagemigration.k8s.io");
   // As kube-apiserver 1.37.2 gives them: of what an object is kept in, which isn't always what is asked for.
-  CHECK(w.must(w.get("/apis/events.k8s.io/v1"), 200)["resources"][0]["storageVersionHash"].as_string() == "r2yiGXH7wu8=");
-  CHECK(w.must(w.get("/apis/apiextensions.k8s.io/v1"), 200)["resources"][0]["storageVersionHash"].as_string() == "jfWCUB31mvA=");
+  CHECK(w.must(w.get("/apis/events.k8s.io/v1"), 200)["resources"][0]["storageVersionHash"].as_string() ==
+        "r2yiGXH7wu8=");
+  CHECK(w.must(w.get("/apis/apiextensions.k8s.io/v1"), 200)["resources"][0]["storageVersionHash"].as_string() ==
+        "jfWCUB31mvA=");
   CHECK(w.must(w.get("/apis/autoscaling/v1"), 200)["resources"][0]["storageVersionHash"].as_string() == "qwQve8ut294=");
   auto core = w.must(w.get("/api/v1"), 200);
   bool pods = false;
@@ -166,7 +171,8 @@ TEST_CASE("discovery, plain and aggregated") {
     if (core["resources"][i]["name"].as_string() == "pods") {
       pods = true;
       CHECK(core["resources"][i]["shortNames"][0].as_string() == "po");
-      CHECK(json::write(core["resources"][i]["verbs"]) == R"(["create","delete","deletecollection","get","list","patch","update","watch"])");
+      CHECK(json::write(core["resources"][i]["verbs"]) ==
+            R"(["create","delete","deletecollection","get","list","patch","update","watch"])");
     }
   CHECK(pods);
   CHECK(w.must(w.get("/apis/apps"), 200)["preferredVersion"]["groupVersion"].as_string() == "apps/v1");
@@ -213,8 +219,10 @@ TEST_CASE("requests are counted by kube-apiserver's verbs and scopes; hostile na
   w.must(w.post("/api/v1/namespaces/default/configmaps", R"({"metadata":{"name":"a"}})"), 201);
   w.get("/api/v1/namespaces/default/pods/a/x%22%7D%201%0Ay");
   auto text = w.get("/metrics").body;
-  CHECK(text.find(R"(resource="configmaps",scope="resource",subresource="",verb="POST",version="v1"} 1)") != std::string::npos);
-  CHECK(text.find(R"(resource="pods",scope="resource",subresource="other",verb="GET",version="v1"} 1)") != std::string::npos);
+  CHECK(text.find(R"(resource="configmaps",scope="resource",subresource="",verb="POST",version="v1"} 1)") !=
+        std::string::npos);
+  CHECK(text.find(R"(resource="pods",scope="resource",subresource="other",verb="GET",version="v1"} 1)") !=
+        std::string::npos);
   CHECK(text.find("x\"") == std::string::npos);
 }
 
@@ -238,7 +246,8 @@ TEST_CASE("nothing that a client chooses becomes a series, and strangers don't u
     w.get("/api/v1/namespaces/" + x + "/pods");
     w.get("/api/v1/namespaces/default/pods/" + x + "/" + x);
     w.get("/api/v1/namespaces/default/pods/a/proxy/" + x);
-    w.get("/api/v1/namespaces/default/pods?dryRun=" + x + "&watch=" + x + "&timeoutSeconds=0&fieldManager=" + x, {{"User-Agent", x}, {"Content-Type", x}, {"Accept", x}});
+    w.get("/api/v1/namespaces/default/pods?dryRun=" + x + "&watch=" + x + "&timeoutSeconds=0&fieldManager=" + x,
+          {{"User-Agent", x}, {"Content-Type", x}, {"Accept", x}});
     w.patch("/api/v1/namespaces/default/pods/a?fieldManager=" + x, "{}", x);
   };
   for (bool known : {true, false})
@@ -263,12 +272,19 @@ TEST_CASE("nothing that a client chooses becomes a series, and strangers don't u
   CHECK(before < 40);
   // Refusals say nothing of the resource: a user without rights could walk all of them.
   w.may.denied_verb = "list";
-  for (auto& s : builtin_registry().all()) w.get((s->group.empty() ? "/api/" : "/apis/" + s->group + "/") + s->version + "/" + std::string(s->resource));
+  for (auto& s : builtin_registry().all())
+    w.get((s->group.empty() ? "/api/" : "/apis/" + s->group + "/") + s->version + "/" + std::string(s->resource));
   w.may.denied_verb.clear();
   CHECK(series() <= before + 2);
   auto text = w.get("/metrics").body;
-  CHECK(text.find(R"(apiserver_request_total{code="403",component="apiserver",dry_run="",group="",resource="",scope="",subresource="",verb="LIST",version=""})") != std::string::npos);
-  CHECK(text.find(R"(apiserver_request_total{code="401",component="apiserver",dry_run="",group="",resource="",scope="",subresource="",verb="other",version=""})") != std::string::npos);
+  CHECK(
+      text.find(
+          R"(apiserver_request_total{code="403",component="apiserver",dry_run="",group="",resource="",scope="",subresource="",verb="LIST",version=""})") !=
+      std::string::npos);
+  CHECK(
+      text.find(
+          R"(apiserver_request_total{code="401",component="apiserver",dry_run="",group="",resource="",scope="",subresource="",verb="other",version=""})") !=
+      std::string::npos);
 }
 
 TEST_CASE("requests are still counted when there are more series than one core remembers") {
@@ -286,7 +302,10 @@ TEST_CASE("requests are still counted when there are more series than one core r
   }
   auto text = all.text();
   CHECK(text.find(R"(resource="r0",scope="cluster",subresource="",verb="LIST",version="v1"} 1)") != std::string::npos);
-  CHECK(text.find(R"(apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="other",scope="",subresource="",verb="LIST",version=""} 904)") != std::string::npos);
+  CHECK(
+      text.find(
+          R"(apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="other",scope="",subresource="",verb="LIST",version=""} 904)") !=
+      std::string::npos);
 }
 
 TEST_CASE("a fresh cluster has its objects") {
@@ -298,7 +317,8 @@ TEST_CASE("a fresh cluster has its objects") {
   auto start = monotonic_clock::now();
   auto done = w.loop.run_until(bootstrap_cluster(*w.client, o));
   REQUIRE_MESSAGE(done.has_value(), (done ? "" : done.error().message));
-  MESSAGE("bootstrap took " << std::chrono::duration<double, std::milli>(monotonic_clock::now() - start).count() << " ms");
+  MESSAGE("bootstrap took " << std::chrono::duration<double, std::milli>(monotonic_clock::now() - start).count()
+                            << " ms");
   CHECK(w.client->list({"", "v1", "namespaces"}).size() == 4);
   CHECK(w.client->list({"rbac.authorization.k8s.io", "v1", "clusterroles"}).size() == 73);
   auto service = w.must(w.get("/api/v1/namespaces/default/services/kubernetes"), 200);

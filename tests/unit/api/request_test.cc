@@ -3,10 +3,10 @@
 
 #include "api/continue_token.h"
 #include "api/cron.h"
-#include "api/time_zones.h"
 #include "api/negotiate.h"
 #include "api/request.h"
 #include "api/selector.h"
+#include "api/time_zones.h"
 #include "json/parse.h"
 
 namespace kedge::api {
@@ -24,12 +24,14 @@ TEST_CASE("a path and method say what is asked for") {
       {"GET", "/api/v1/namespaces/a/pods/b", "watch=true", "get", "", "v1", "a", "pods", "b", "", true},
       {"GET", "/api/v1/namespaces/a", "", "get", "", "v1", "a", "namespaces", "a", "", true},
       {"PUT", "/api/v1/namespaces/a/finalize", "", "update", "", "v1", "a", "namespaces", "a", "finalize", true},
-      {"PATCH", "/apis/apps/v1/namespaces/a/deployments/d/status", "", "patch", "apps", "v1", "a", "deployments", "d", "status", true},
+      {"PATCH", "/apis/apps/v1/namespaces/a/deployments/d/status", "", "patch", "apps", "v1", "a", "deployments", "d",
+       "status", true},
       {"DELETE", "/api/v1/namespaces/a/pods", "", "deletecollection", "", "v1", "a", "pods", "", "", true},
       {"DELETE", "/api/v1/namespaces/a/pods/b", "", "delete", "", "v1", "a", "pods", "b", "", true},
       {"POST", "/api/v1/namespaces/a/pods/b/binding", "", "create", "", "v1", "a", "pods", "b", "binding", true},
       {"GET", "/api/v1/watch/namespaces/a/pods/b", "", "watch", "", "v1", "a", "pods", "b", "", true},
-      {"GET", "/api/v1/namespaces/a/pods", "fieldSelector=metadata.name%3Db", "list", "", "v1", "a", "pods", "b", "", true},
+      {"GET", "/api/v1/namespaces/a/pods", "fieldSelector=metadata.name%3Db", "list", "", "v1", "a", "pods", "b", "",
+       true},
       // Decoded before it is cut, as Go's servers do.
       {"GET", "/api/v1/namespaces/a/pods/b%2F", "", "get", "", "v1", "a", "pods", "b", "", true},
       {"GET", "/api/v1/namespaces%2fa/pods%2Fb/log", "", "get", "", "v1", "a", "pods", "b", "log", true},
@@ -50,7 +52,8 @@ TEST_CASE("a path and method say what is asked for") {
     CHECK(info.subresource == r.sub);
     CHECK_FALSE(info.malformed);
   }
-  for (auto path : {"/api//v1/pods", "/api/v1/pods//", "/api/v1/namespaces//pods/a/proxy", "/api/v1%2f/pods", "//", "/api/v1/pods/%", "/api/v1/pods/%4", "/%zz"})
+  for (auto path : {"/api//v1/pods", "/api/v1/pods//", "/api/v1/namespaces//pods/a/proxy", "/api/v1%2f/pods", "//",
+                    "/api/v1/pods/%", "/api/v1/pods/%4", "/%zz"})
     CHECK_MESSAGE(parse_request("GET", path, {}).malformed, path);
   CHECK(parse_request("OPTIONS", "/api/v1/pods", {}).bad_method);
 }
@@ -74,14 +77,16 @@ TEST_CASE("what is asked of a proxy's target is what follows, as received") {
 TEST_CASE("numbers of the query fail with Go's words") {
   std::int64_t n = 0;
   CHECK(parse_go_int("abc", n) == R"(strconv.ParseInt: parsing "abc": invalid syntax)");
-  CHECK(parse_go_int("99999999999999999999", n) == R"(strconv.ParseInt: parsing "99999999999999999999": value out of range)");
+  CHECK(parse_go_int("99999999999999999999", n) ==
+        R"(strconv.ParseInt: parsing "99999999999999999999": value out of range)");
   CHECK_FALSE(parse_go_int("+7", n));
   CHECK(n == 7);
 }
 
 TEST_CASE("list options that may not stand together are refused") {
-  const char* bad[] = {"resourceVersionMatch=Exact", "resourceVersionMatch=Nope&resourceVersion=1", "resourceVersionMatch=Exact&resourceVersion=0",
-                       "sendInitialEvents=true", "resourceVersionMatch=NotOlderThan&continue=abc&resourceVersion=1"};
+  const char* bad[] = {"resourceVersionMatch=Exact", "resourceVersionMatch=Nope&resourceVersion=1",
+                       "resourceVersionMatch=Exact&resourceVersion=0", "sendInitialEvents=true",
+                       "resourceVersionMatch=NotOlderThan&continue=abc&resourceVersion=1"};
   for (auto q : bad) {
     CAPTURE(q);
     auto o = parse_list_options(query_values::parse(q), false);
@@ -90,7 +95,8 @@ TEST_CASE("list options that may not stand together are refused") {
   }
   CHECK_FALSE(parse_list_options(query_values::parse("sendInitialEvents=true"), true));
   CHECK_FALSE(parse_list_options(query_values::parse("resourceVersionMatch=NotOlderThan"), true));
-  CHECK(parse_list_options(query_values::parse("sendInitialEvents=true&resourceVersionMatch=NotOlderThan"), true).has_value());
+  CHECK(parse_list_options(query_values::parse("sendInitialEvents=true&resourceVersionMatch=NotOlderThan"), true)
+            .has_value());
   CHECK(parse_list_options(query_values::parse("limit=x"), false).error().code == 400);
 }
 
@@ -99,11 +105,21 @@ TEST_CASE("label selectors select") {
     const char *selector, *labels;
     bool matches;
   };
-  const row rows[] = {{"a=b", R"({"a":"b"})", true},        {"a==b", R"({"a":"c"})", false},    {"a!=b", R"({})", true},
-                      {"a in (b,c)", R"({"a":"c"})", true}, {"a notin (b)", R"({})", true},     {"a", R"({"a":""})", true},
-                      {"!a", R"({"a":""})", false},         {"a>5", R"({"a":"6"})", true},      {"a<5", R"({"a":"6"})", false},
-                      {"a=b,c=d", R"({"a":"b","c":"d"})", true}, {"a=b, c", R"({"a":"b"})", false}, {"a=", R"({"a":""})", true},
-                      {"a in (,b)", R"({"a":""})", true},   {"x.y/z=1", R"({"x.y/z":"1"})", true}, {"in=in", R"({"in":"in"})", true}};
+  const row rows[] = {{"a=b", R"({"a":"b"})", true},
+                      {"a==b", R"({"a":"c"})", false},
+                      {"a!=b", R"({})", true},
+                      {"a in (b,c)", R"({"a":"c"})", true},
+                      {"a notin (b)", R"({})", true},
+                      {"a", R"({"a":""})", true},
+                      {"!a", R"({"a":""})", false},
+                      {"a>5", R"({"a":"6"})", true},
+                      {"a<5", R"({"a":"6"})", false},
+                      {"a=b,c=d", R"({"a":"b","c":"d"})", true},
+                      {"a=b, c", R"({"a":"b"})", false},
+                      {"a=", R"({"a":""})", true},
+                      {"a in (,b)", R"({"a":""})", true},
+                      {"x.y/z=1", R"({"x.y/z":"1"})", true},
+                      {"in=in", R"({"in":"in"})", true}};
   for (auto& r : rows) {
     CAPTURE(r.selector);
     auto s = label_selector::parse(r.selector);
@@ -111,7 +127,8 @@ TEST_CASE("label selectors select") {
     CHECK(s->matches_text(r.labels) == r.matches);
     CHECK(s->matches(*json::parse(r.labels)) == r.matches);
   }
-  CHECK(label_selector::parse("=b").error().message == "unable to parse requirement: found '=', expected: !, identifier, or 'end of string'");
+  CHECK(label_selector::parse("=b").error().message ==
+        "unable to parse requirement: found '=', expected: !, identifier, or 'end of string'");
   for (auto bad : {"a b", "a in b", "a in (", "a,", "a>b", "-a", "a=b c"}) {
     CAPTURE(bad);
     CHECK_FALSE(label_selector::parse(bad).has_value());
@@ -156,7 +173,8 @@ TEST_CASE("continue tokens come back as they were") {
   REQUIRE(p.has_value());
   CHECK(p->revision == 218);
   CHECK(p->start == std::string("c1\0", 3));
-  for (auto bad : {"!!", "e30", "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MCwic3RhcnQiOiJhIn0"}) CHECK(read_continue(bad).error().code == 400);
+  for (auto bad : {"!!", "e30", "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MCwic3RhcnQiOiJhIn0"})
+    CHECK(read_continue(bad).error().code == 400);
 }
 
 TEST_CASE("schedules") {
@@ -201,7 +219,8 @@ TEST_CASE("cron: a zone's clock, also where it jumps") {
     return;
   }
   auto after = [](std::string_view schedule, std::string_view from) {
-    auto t = kedge::api::cron_schedule::parse(schedule, kedge::api::find_time_zone("Europe/Paris"))->next(*kedge::parse_rfc3339(from));
+    auto t = kedge::api::cron_schedule::parse(schedule, kedge::api::find_time_zone("Europe/Paris"))
+                 ->next(*kedge::parse_rfc3339(from));
     return t ? kedge::format_rfc3339(*t) : std::string("never");
   };
   CHECK(after("0 12 * * *", "2026-07-01T00:00:00Z") == "2026-07-01T10:00:00Z");

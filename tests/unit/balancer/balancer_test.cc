@@ -21,7 +21,10 @@ namespace {
 class backend {
  public:
   explicit backend(std::string name, bool mute = false, reactor::endpoint at = {"127.0.0.1", 0})
-      : name_(std::move(name)), mute_(mute), listener_(std::move(*reactor::os_network().listen(at))), at_(listener_->local()) {
+      : name_(std::move(name)),
+        mute_(mute),
+        listener_(std::move(*reactor::os_network().listen(at))),
+        at_(listener_->local()) {
     scope_ = std::make_unique<reactor::scope>();
     scope_->spawn([](backend& b) -> task<void> {
       for (;;) {
@@ -140,8 +143,12 @@ TEST_CASE("connections go to one good server, and are cut when it fails") {
     CHECK(co_await r.ask() == "b");
     CHECK(r.state_of(b.at()) == balancer::state::active);
     auto text = r.lb.metrics();
-    CHECK(text.find("k3s_loadbalancer_server_health{name=\"k3s-agent-load-balancer\",server=\"" + a.at() + "\"} 1\n") != text.npos);
-    CHECK(text.find("k3s_loadbalancer_dial_duration_seconds_count{name=\"k3s-agent-load-balancer\",status=\"success\"} 3\n") != text.npos);
+    CHECK(text.find("k3s_loadbalancer_server_health{name=\"k3s-agent-load-balancer\",server=\"" + a.at() + "\"} 1\n") !=
+          text.npos);
+    CHECK(
+        text.find(
+            "k3s_loadbalancer_dial_duration_seconds_count{name=\"k3s-agent-load-balancer\",status=\"success\"} 3\n") !=
+        text.npos);
   });
 }
 
@@ -290,7 +297,8 @@ struct holed_network final : reactor::network {
     if (to.text() == hole) co_await reactor::sleep_for(1h);
     co_return co_await reactor::os_network().connect(to);
   }
-  result<std::unique_ptr<reactor::listener>> listen(const reactor::endpoint& at, const reactor::listen_options& o) override {
+  result<std::unique_ptr<reactor::listener>> listen(const reactor::endpoint& at,
+                                                    const reactor::listen_options& o) override {
     return reactor::os_network().listen(at, o);
   }
 };
@@ -385,7 +393,8 @@ TEST_CASE("a server that left the list and comes again cuts nobody") {
     co_await r.start();
     r.lb.set_servers({a.at()});
     // It was dead once, which cut connections.
-    for (auto [h, state] : {std::pair{balancer::health::ok, balancer::state::preferred}, {balancer::health::failed, balancer::state::failed},
+    for (auto [h, state] : {std::pair{balancer::health::ok, balancer::state::preferred},
+                            {balancer::health::failed, balancer::state::failed},
                             {balancer::health::ok, balancer::state::preferred}}) {
       r.lb.report(a.at(), h);
       CHECK(co_await r.reaches(a.at(), state));
@@ -433,7 +442,8 @@ TEST_CASE("a server that stops, or refuses dials, is left without cutting who wa
       CHECK(co_await running::hear(*waits) == "a");
       end = co_await waits->receive();
       CHECK((!end || end->empty()));
-      CHECK(r.lb.metrics().find("k3s_loadbalancer_server_health{name=\"k3s-agent-load-balancer\",server=\"" + a.at() + "\"} 1\n") != std::string::npos);
+      CHECK(r.lb.metrics().find("k3s_loadbalancer_server_health{name=\"k3s-agent-load-balancer\",server=\"" + a.at() +
+                                "\"} 1\n") != std::string::npos);
     }
   });
 }

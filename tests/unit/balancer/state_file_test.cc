@@ -10,8 +10,10 @@ using namespace kedge;
 
 TEST_CASE("the state file is K3s's, byte for byte") {
   CHECK(balancer::state_text("https://fixed:6443", {"10.0.0.1:6443", "[fd00::1]:6443"}) ==
-        "{\n  \"ServerURL\": \"https://fixed:6443\",\n  \"ServerAddresses\": [\n    \"10.0.0.1:6443\",\n    \"[fd00::1]:6443\"\n  ]\n}");
-  CHECK(balancer::state_text("https://fixed:6443", {}) == "{\n  \"ServerURL\": \"https://fixed:6443\",\n  \"ServerAddresses\": []\n}");
+        "{\n  \"ServerURL\": \"https://fixed:6443\",\n  \"ServerAddresses\": [\n    \"10.0.0.1:6443\",\n    "
+        "\"[fd00::1]:6443\"\n  ]\n}");
+  CHECK(balancer::state_text("https://fixed:6443", {}) ==
+        "{\n  \"ServerURL\": \"https://fixed:6443\",\n  \"ServerAddresses\": []\n}");
   auto text = balancer::state_text("https://fixed:6443", {"a:1", "b:2"});
   CHECK(balancer::parse_state(text, "https://fixed:6443").value() == std::vector<std::string>{"a:1", "b:2"});
   CHECK(balancer::parse_state(text, "https://other:6443").value().empty());
@@ -36,8 +38,10 @@ TEST_CASE("the state file is written whole and read back") {
 
 TEST_CASE("the default server of a URL") {
   using row = std::pair<const char*, const char*>;
-  for (auto [url, address] : {row{"https://a:6443", "a:6443"}, row{"https://a", "a:443"}, row{"http://a/x", "a:80"},
-                              row{"https://[fd00::1]", "[fd00::1]:443"}, row{"https://[fd00::1]:6443/", "[fd00::1]:6443"}})
+  for (auto [url, address] :
+       {row{"https://a:6443", "a:6443"}, row{"https://a", "a:443"}, row{"http://a/x", "a:80"},
+        row{"https://[fd00::1]", "[fd00::1]:443"}, row{"https://[fd00::1]:6443/", "[fd00::1]:6443"}})
     CHECK(balancer::default_address(url).value() == address);
-  for (auto* bad : {"a:6443", "", "https://", "https://user@a"}) CHECK_FALSE(balancer::default_address(bad).has_value());
+  for (auto* bad : {"a:6443", "", "https://", "https://user@a"})
+    CHECK_FALSE(balancer::default_address(bad).has_value());
 }

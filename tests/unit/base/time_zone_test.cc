@@ -12,7 +12,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-std::chrono::seconds at(std::string_view utc) { return std::chrono::floor<std::chrono::seconds>(parse_rfc3339(utc)->time_since_epoch()); }
+std::chrono::seconds at(std::string_view utc) {
+  return std::chrono::floor<std::chrono::seconds>(parse_rfc3339(utc)->time_since_epoch());
+}
 
 // A file as zic writes them: version 2, no changes, and a rule.
 std::string file_of_rule(std::string_view rule, std::int32_t offset = 0) {

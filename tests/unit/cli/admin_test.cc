@@ -62,7 +62,8 @@ class few_secrets final : public net::http::handler {
       co_return co_await answer(e, 201, *body);
     }
     if (method == "DELETE") {
-      if (!secrets.erase(path.substr(path.rfind('/') + 1))) co_return co_await refuse(e, 404, "NotFound", "it does not exist");
+      if (!secrets.erase(path.substr(path.rfind('/') + 1)))
+        co_return co_await refuse(e, 404, "NotFound", "it does not exist");
       co_return co_await answer(e, 200, "{}");
     }
     json::array items;
@@ -103,13 +104,17 @@ class small_server {
     folder.write("server/tls/server-ca.crt", handler.ca);
     folder.write("server/tls/client-admin.crt", admin.chain);
     folder.write("server/tls/client-admin.key", admin.key);
-    folder.write("server/token", crypto::token{crypto::ca_hash(handler.ca, system_wall_time()).value(), "server", "pw", ""}.format() + "\n");
+    folder.write(
+        "server/token",
+        crypto::token{crypto::ca_hash(handler.ca, system_wall_time()).value(), "server", "pw", ""}.format() + "\n");
     folder.write("server/cred/admin.kubeconfig",
                  "apiVersion: v1\nkind: Config\ncurrent-context: Default\n"
-                 "clusters:\n- name: local\n  cluster: {server: '" + url + "', certificate-authority: ../tls/server-ca.crt}\n"
-                 "contexts:\n- name: Default\n  context: {cluster: local, user: user}\n"
-                 "users:\n- name: user\n  user: {client-certificate: ../tls/client-admin.crt, client-key: " + folder.path +
-                 "/server/tls/client-admin.key}\n");
+                 "clusters:\n- name: local\n  cluster: {server: '" +
+                     url +
+                     "', certificate-authority: ../tls/server-ca.crt}\n"
+                     "contexts:\n- name: Default\n  context: {cluster: local, user: user}\n"
+                     "users:\n- name: user\n  user: {client-certificate: ../tls/client-admin.crt, client-key: " +
+                     folder.path + "/server/tls/client-admin.key}\n");
   }
   ~small_server() {
     mail_->post([l = loop_] { l->stop(); });  // by itself: it may be gone before a stop() from here returns
@@ -172,11 +177,13 @@ outcome run(words arguments, const machine& here) {
 
 TEST_CASE("a kubeconfig is understood, or what it lacks is named") {
   const temporary_folder folder;
-  const std::string clusters = "clusters: [{name: c, cluster: {server: 'https://h:6443', certificate-authority-data: Q0E=}}]\n";
+  const std::string clusters =
+      "clusters: [{name: c, cluster: {server: 'https://h:6443', certificate-authority-data: Q0E=}}]\n";
   const std::string contexts = "current-context: x\ncontexts: [{name: x, context: {cluster: c, user: u}}]\n";
   const auto read = [&](const std::string& text) { return read_kubeconfig(folder.write("kubeconfig", text)); };
 
-  const auto whole = read(clusters + contexts + "users: [{name: u, user: {client-certificate-data: Q1JU, client-key-data: S0VZ}}]\n");
+  const auto whole =
+      read(clusters + contexts + "users: [{name: u, user: {client-certificate-data: Q1JU, client-key-data: S0VZ}}]\n");
   REQUIRE(whole);
   CHECK(whole->url == "https://h:6443");
   CHECK(whole->ca_pem == "CA");
@@ -185,13 +192,17 @@ TEST_CASE("a kubeconfig is understood, or what it lacks is named") {
   CHECK(read(clusters + contexts + "users: [{name: u, user: {token: abc}}]\n")->authorization == "Bearer abc");
 
   const auto refusal = [&](const std::string& text) { return read(text).error().message; };
-  CHECK(refusal(clusters + "users: []") == folder.path + "/kubeconfig: there is no context \"\", which current-context names");
+  CHECK(refusal(clusters + "users: []") ==
+        folder.path + "/kubeconfig: there is no context \"\", which current-context names");
   CHECK(refusal(contexts) == folder.path + "/kubeconfig: there is no cluster \"c\"");
   CHECK(refusal(clusters + contexts) == folder.path + "/kubeconfig: there is no user \"u\"");
-  CHECK(refusal(clusters + contexts + "users: [{name: u, user: {}}]").ends_with("neither a client certificate nor a token"));
-  CHECK(refusal(clusters + contexts + "users: [{name: u, user: {client-certificate: absent.crt}}]").find(folder.path + "/absent.crt") !=
-        std::string::npos);
-  CHECK(read_kubeconfig(folder.path + "/nothing").error().message.starts_with("there is no " + folder.path + "/nothing; run this on a server"));
+  CHECK(refusal(clusters + contexts + "users: [{name: u, user: {}}]")
+            .ends_with("neither a client certificate nor a token"));
+  CHECK(refusal(clusters + contexts + "users: [{name: u, user: {client-certificate: absent.crt}}]")
+            .find(folder.path + "/absent.crt") != std::string::npos);
+  CHECK(read_kubeconfig(folder.path + "/nothing")
+            .error()
+            .message.starts_with("there is no " + folder.path + "/nothing; run this on a server"));
 }
 
 TEST_CASE("tokens are created, listed and deleted at a server, as its administrator") {
@@ -200,7 +211,8 @@ TEST_CASE("tokens are created, listed and deleted at a server, as its administra
 
   const auto made = run({"token", "create", "abcdef.0123456789abcdef", "--ttl", "2h", "--description", "attic"}, here);
   CHECK(made.code == 0);
-  CHECK(made.output == "K10" + crypto::ca_hash(server.seen().ca, system_wall_time()).value() + "::abcdef.0123456789abcdef\n");
+  CHECK(made.output ==
+        "K10" + crypto::ca_hash(server.seen().ca, system_wall_time()).value() + "::abcdef.0123456789abcdef\n");
   CHECK(server.seen().had_certificate);
   CHECK(run({"token", "create", "abcdef.0123456789abcdef"}, here).code == 1);  // it is there
 
@@ -243,7 +255,9 @@ TEST_CASE("the cluster's token is changed by who has it, at a server that it fit
   CHECK(run({"token", "rotate", "--server", server.url, "--token", "K10" + hash + "::server:pw"}, elsewhere).code == 0);
   CHECK(server.seen().last_authorization == "Basic " + base64(as_bytes("server:pw")));
   server.seen().last_authorization.clear();
-  CHECK(run({"token", "rotate", "--server", server.url, "--token", "K10" + std::string(64, '0') + "::server:pw"}, elsewhere).code == 1);
+  CHECK(run({"token", "rotate", "--server", server.url, "--token", "K10" + std::string(64, '0') + "::server:pw"},
+            elsewhere)
+            .code == 1);
   CHECK(server.seen().last_authorization.empty());  // the token went to nobody
   CHECK(run({"token", "rotate", "--server", server.url}, elsewhere).code == 1);
   CHECK(run({"token", "rotate", "--server", server.url, "--token", "abcdef.0123456789abcdef"}, elsewhere).code == 1);
@@ -252,15 +266,22 @@ TEST_CASE("the cluster's token is changed by who has it, at a server that it fit
 TEST_CASE("a server that isn't there, or isn't the one, is told apart") {
   const auto ca = crypto::authority::create("other-ca", system_wall_time());
   REQUIRE(ca);
-  const auto gone = ask({.url = "https://127.0.0.1:1", .ca_pem = ca->bundle_pem(), .certificate_pem = {}, .key_pem = {}, .authorization = {}},
+  const auto gone = ask({.url = "https://127.0.0.1:1",
+                         .ca_pem = ca->bundle_pem(),
+                         .certificate_pem = {},
+                         .key_pem = {},
+                         .authorization = {}},
                         {.path = "/"});
   REQUIRE(!gone);
   CHECK(gone.error().message.starts_with("no answer from https://127.0.0.1:1: "));
   CHECK(gone.error().message.find("does a server run, and at this address?") != std::string::npos);
 
   small_server server;
-  const auto other = ask({.url = server.url, .ca_pem = ca->bundle_pem(), .certificate_pem = {}, .key_pem = {}, .authorization = {}}, {.path = "/"});
+  const auto other =
+      ask({.url = server.url, .ca_pem = ca->bundle_pem(), .certificate_pem = {}, .key_pem = {}, .authorization = {}},
+          {.path = "/"});
   REQUIRE(!other);
   CHECK(other.error().code == errc::unauthenticated);
-  CHECK(!ask({.url = "http://127.0.0.1:1", .ca_pem = {}, .certificate_pem = {}, .key_pem = {}, .authorization = {}}, {.path = "/"}));
+  CHECK(!ask({.url = "http://127.0.0.1:1", .ca_pem = {}, .certificate_pem = {}, .key_pem = {}, .authorization = {}},
+             {.path = "/"}));
 }

@@ -15,8 +15,12 @@ namespace {
 const wall_time noon = parse_rfc3339("2026-11-21T12:00:00Z").value();
 
 bootstrap_token example() {
-  return {.id = "abcdef", .secret = "0123456789abcdef", .description = "attic", .expires = noon + 24h,
-          .usages = {"signing", "authentication"}, .groups = {"system:bootstrappers:k3s:default-node-token"}};
+  return {.id = "abcdef",
+          .secret = "0123456789abcdef",
+          .description = "attic",
+          .expires = noon + 24h,
+          .usages = {"signing", "authentication"},
+          .groups = {"system:bootstrappers:k3s:default-node-token"}};
 }
 
 }  // namespace
@@ -27,8 +31,12 @@ TEST_CASE("a token becomes the Secret that Kubernetes' bootstrap authenticator r
   CHECK(secret["metadata"]["namespace"].as_string() == "kube-system");
   CHECK(secret["type"].as_string() == "bootstrap.kubernetes.io/token");
   const std::pair<const char*, const char*> fields[] = {
-      {"token-id", "abcdef"}, {"token-secret", "0123456789abcdef"}, {"description", "attic"},
-      {"expiration", "2026-11-22T12:00:00Z"}, {"usage-bootstrap-signing", "true"}, {"usage-bootstrap-authentication", "true"},
+      {"token-id", "abcdef"},
+      {"token-secret", "0123456789abcdef"},
+      {"description", "attic"},
+      {"expiration", "2026-11-22T12:00:00Z"},
+      {"usage-bootstrap-signing", "true"},
+      {"usage-bootstrap-authentication", "true"},
       {"auth-extra-groups", "system:bootstrappers:k3s:default-node-token"}};
   CHECK(secret["data"].size() == std::size(fields));
   for (const auto& [name, text] : fields) CHECK(unbase64(secret["data"][name].as_string()).value() == text);
@@ -69,11 +77,13 @@ TEST_CASE("a token is named by its id, by itself, or by its full form") {
 
 TEST_CASE("usages and groups that the server would not honour are refused") {
   CHECK(check_usages(words{"signing", "authentication"}));
-  CHECK(check_usages(words{"joining"}).error().message == "--usages: \"joining\" is neither signing nor authentication");
+  CHECK(check_usages(words{"joining"}).error().message ==
+        "--usages: \"joining\" is neither signing nor authentication");
   CHECK(!check_usages(words{}));
   CHECK(check_groups(words{"system:bootstrappers:k3s:default-node-token"}));
   CHECK(check_groups({}));
-  for (const char* group : {"system:masters", "system:bootstrappers:", "system:bootstrappers:X", "system:bootstrappers:a-", ""}) {
+  for (const char* group :
+       {"system:masters", "system:bootstrappers:", "system:bootstrappers:X", "system:bootstrappers:a-", ""}) {
     CAPTURE(group);
     CHECK(!check_groups(words{group}));
   }
@@ -106,9 +116,9 @@ TEST_CASE("spans are as short as kubectl prints ages") {
     duration span;
     const char* text;
   };
-  for (const auto& r : {row{0s, "0s"}, row{119s, "119s"}, row{2min, "2m"}, row{9min + 59s, "9m59s"}, row{10min, "10m"}, row{179min, "179m"},
-                        row{3h, "3h"}, row{7h + 30min, "7h30m"}, row{8h + 59min, "8h"}, row{47h, "47h"}, row{49h, "2d1h"},
-                        row{8 * 24h, "8d"}}) {
+  for (const auto& r : {row{0s, "0s"}, row{119s, "119s"}, row{2min, "2m"}, row{9min + 59s, "9m59s"}, row{10min, "10m"},
+                        row{179min, "179m"}, row{3h, "3h"}, row{7h + 30min, "7h30m"}, row{8h + 59min, "8h"},
+                        row{47h, "47h"}, row{49h, "2d1h"}, row{8 * 24h, "8d"}}) {
     CAPTURE(r.text);
     CHECK(short_span(r.span) == r.text);
   }

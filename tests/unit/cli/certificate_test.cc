@@ -30,7 +30,8 @@ TEST_CASE("certificates are read with their service, subject, uses and state") {
   const auto now = system_wall_time();
   const auto ca = crypto::authority::create("k3s-client-ca", now);
   REQUIRE(ca);
-  write_certificate(folder, "server/tls/client-admin", *ca, {.common_name = "system:admin", .organizations = {"system:masters"}, .client = true}, now);
+  write_certificate(folder, "server/tls/client-admin", *ca,
+                    {.common_name = "system:admin", .organizations = {"system:masters"}, .client = true}, now);
   write_certificate(folder, "agent/serving-kubelet", *ca, {.common_name = "edge-7", .server = true}, now);
 
   const auto all = read_certificates(folder.path, {}, now);
@@ -49,7 +50,9 @@ TEST_CASE("certificates are read with their service, subject, uses and state") {
   CHECK(read_certificates(folder.path, kubelet, now + std::chrono::days(400))->at(0).status == "EXPIRED");
   CHECK(read_certificates(folder.path, kubelet, now - std::chrono::days(400))->at(0).status == "NOT YET VALID");
   CHECK(read_certificates(folder.path, words{"scheduler"}, now).error().code == errc::not_found);
-  CHECK(read_certificates(folder.path, words{"nobody"}, now).error().message.starts_with("--service: \"nobody\" is none of admin, "));
+  CHECK(read_certificates(folder.path, words{"nobody"}, now)
+            .error()
+            .message.starts_with("--service: \"nobody\" is none of admin, "));
   folder.write("agent/client-kubelet.crt", "no certificate");
   CHECK(!read_certificates(folder.path, {}, now));
 }
@@ -57,8 +60,9 @@ TEST_CASE("certificates are read with their service, subject, uses and state") {
 TEST_CASE("rotation keeps a copy and removes only what was asked") {
   const temporary_folder folder;
   const auto now = system_wall_time();
-  for (const char* name : {"server/tls/client-admin.crt", "server/tls/client-admin.key", "server/tls/client-scheduler.crt",
-                           "server/tls/server-ca.crt", "server/tls/server-ca.key", "agent/client-kubelet.crt", "agent/client-kubelet.key"})
+  for (const char* name :
+       {"server/tls/client-admin.crt", "server/tls/client-admin.key", "server/tls/client-scheduler.crt",
+        "server/tls/server-ca.crt", "server/tls/server-ca.key", "agent/client-kubelet.crt", "agent/client-kubelet.key"})
     folder.write(name, name);
   const auto exists = [&](const std::string& name) { return std::filesystem::exists(folder.path + '/' + name); };
 

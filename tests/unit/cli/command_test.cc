@@ -23,7 +23,8 @@ TEST_CASE("a command is chosen by its words, or by the program's name") {
   CHECK(chosen("/usr/local/bin/kubectl", {"get", "nodes", "--help"}) == "kubectl | get | nodes | --help");
   CHECK(chosen("crictl", {}) == "crictl");
   CHECK(chosen("kedge", {"token", "generate"}) == "token generate");
-  CHECK(chosen("kedge", {"--data-dir", "/x", "--debug", "server", "-t", "y"}) == "server | --data-dir | /x | --debug | -t | y");
+  CHECK(chosen("kedge", {"--data-dir", "/x", "--debug", "server", "-t", "y"}) ==
+        "server | --data-dir | /x | --debug | -t | y");
 }
 
 TEST_CASE("a command that isn't there is named, with the nearest") {
@@ -51,7 +52,14 @@ TEST_CASE("every command explains itself, with an example") {
 TEST_CASE("server and agent give what they were told to the daemon") {
   static server_options served;
   static agent_options joined;
-  const daemons run = {[](server_options o) { served = std::move(o); return 7; }, [](agent_options o) { joined = std::move(o); return 8; }};
+  const daemons run = {[](server_options o) {
+                         served = std::move(o);
+                         return 7;
+                       },
+                       [](agent_options o) {
+                         joined = std::move(o);
+                         return 8;
+                       }};
   const machine here = {.environment = {{"K3S_CONFIG_FILE", "/nonexistent"}}, .host_name = "h", .root = true};
   CHECK(run_program("kedge", {"server", "--tls-san", "a,b"}, here, run) == 7);
   CHECK(served.tls_san == words{"a", "b"});

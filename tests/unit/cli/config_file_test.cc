@@ -22,7 +22,8 @@ std::string shown(const std::vector<config_entry>& entries) {
 }  // namespace
 
 TEST_CASE("scalars, lists and YAML 1.1's truths are read, with their lines") {
-  const auto entries = parse_config("# head\ndebug: yes\nquoted: \"yes\"\nport: 6443\ntls-san:\n  - a\n  - b\nnothing:\n", "f");
+  const auto entries =
+      parse_config("# head\ndebug: yes\nquoted: \"yes\"\nport: 6443\ntls-san:\n  - a\n  - b\nnothing:\n", "f");
   REQUIRE(entries);
   CHECK(shown(*entries) == "debug=true, quoted=yes, port=6443, tls-san:a,b, nothing= ");
   CHECK((*entries)[0].values[0].line == 2);

@@ -70,7 +70,8 @@ TEST_CASE("arguments are read by Go's rules") {
   CHECK(read({"--", "--debug"})->positional == std::vector<std::string>{"--debug"});
   CHECK(read({"--disable=a,b", "--disable", "c"})->values("disable") == std::vector<std::string>{"a", "b", "c"});
   CHECK(read({"--debug", "-h", "--nonsense"})->help);
-  CHECK(scan_flags_only(flag_table(), std::vector<std::string>{"--debug", "x"}).error().message == "unexpected argument \"x\"");
+  CHECK(scan_flags_only(flag_table(), std::vector<std::string>{"--debug", "x"}).error().message ==
+        "unexpected argument \"x\"");
   CHECK(read({"--token"}).error().message == "--token needs a value");
 }
 
@@ -93,7 +94,9 @@ TEST_CASE("values are checked, and the message names place and value") {
       {"cluster-cidr", "10.42.0.0/33", "here: \"10.42.0.0/33\" is not a CIDR such as 10.42.0.0/16 or fd00:42::/56"},
       {"cluster-cidr", "10.42.0.0/16,fd00:42::/56", ""},
       {"flannel-backend", "host-gw", ""},
-      {"flannel-backend", "wireguard-native", "here: \"wireguard-native\" is not supported yet, so nothing would be encrypted; with none, a network of your own can"},
+      {"flannel-backend", "wireguard-native",
+       "here: \"wireguard-native\" is not supported yet, so nothing would be encrypted; with none, a network of your "
+       "own can"},
       {"https-listen-port", "65536", "here: \"65536\" is not a port (1-65535)"},
       {"https-listen-port", "0", "here: \"0\" is not a port (1-65535)"},
       {"write-kubeconfig-mode", "0644", ""},
@@ -107,7 +110,8 @@ TEST_CASE("values are checked, and the message names place and value") {
       {"node-label", "-b=c", "here: \"-b=c\" has a key that no label may have"},
       {"node-taint", "k3s-controlplane=true:NoExecute", ""},
       {"node-taint", "a:NoSchedule", ""},
-      {"node-taint", "a=b:Never", "here: \"a=b:Never\" has an effect other than NoSchedule, PreferNoSchedule and NoExecute"},
+      {"node-taint", "a=b:Never",
+       "here: \"a=b:Never\" has an effect other than NoSchedule, PreferNoSchedule and NoExecute"},
       {"server", "http://h:6443", "here: \"http://h:6443\" is not a URL such as https://10.0.0.1:6443"},
       {"debug", "maybe", "here: \"maybe\" is neither true nor false"},
       {"log-format", "xml", "here: \"xml\" is neither text nor json"},

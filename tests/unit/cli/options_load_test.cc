@@ -24,22 +24,24 @@ TEST_CASE("flags win over environment over file; lists gather") {
   folder.write("config.yaml",
                "write-kubeconfig-mode: \"0640\"\nwrite-kubeconfig-name: file\ncluster-domain: file.local\n"
                "node-label:\n  - a=1\ncluster-cidr: 10.1.0.0/16\n");
-  const auto here = some_machine(folder, {{"K3S_KUBECONFIG_NAME", "env"}, {"K3S_KUBECONFIG_MODE", "0644"}, {"K3S_NODE_NAME", ""}});
-  const auto loaded = load_options(audience::server, words{"--node-label", "b=2", "--write-kubeconfig-mode=0600"}, here);
+  const auto here =
+      some_machine(folder, {{"K3S_KUBECONFIG_NAME", "env"}, {"K3S_KUBECONFIG_MODE", "0644"}, {"K3S_NODE_NAME", ""}});
+  const auto loaded =
+      load_options(audience::server, words{"--node-label", "b=2", "--write-kubeconfig-mode=0600"}, here);
   REQUIRE(loaded);
   const auto& o = loaded->options;
   CHECK(o.write_kubeconfig_mode.bits == 0600);
   CHECK(o.write_kubeconfig_name == "env");
   CHECK(o.cluster_domain == "file.local");
   CHECK(o.agent.node_labels == words{"a=1", "b=2"});
-  CHECK(o.cluster_cidr == words{"10.1.0.0/16"});    // a given list replaces the default
+  CHECK(o.cluster_cidr == words{"10.1.0.0/16"});  // a given list replaces the default
   CHECK(o.service_cidr == words{"10.43.0.0/16"});
   CHECK(o.agent.node_name == "edge-7");
   CHECK(o.agent.data_dir == "/var/lib/rancher/k3s");
   CHECK(loaded->warnings.empty());
   CHECK(o.agent.node_args == words{"server", "--write-kubeconfig-mode", "0640", "--write-kubeconfig-name", "file",
-                                   "--cluster-domain", "file.local", "--node-label", "a=1", "--cluster-cidr", "10.1.0.0/16",
-                                   "--node-label", "b=2", "--write-kubeconfig-mode", "0600"});
+                                   "--cluster-domain", "file.local", "--node-label", "a=1", "--cluster-cidr",
+                                   "10.1.0.0/16", "--node-label", "b=2", "--write-kubeconfig-mode", "0600"});
 }
 
 TEST_CASE("keys that a server doesn't know warn, and stop an agent") {
@@ -48,7 +50,8 @@ TEST_CASE("keys that a server doesn't know warn, and stop an agent") {
   const auto server = load_options(audience::server, {}, some_machine(folder));
   REQUIRE(server);
   REQUIRE(server->warnings.size() == 1);
-  CHECK(server->warnings[0] == folder.path + "/config.yaml:2: tls-sam: unknown flag --tls-sam; did you mean --tls-san?");
+  CHECK(server->warnings[0] ==
+        folder.path + "/config.yaml:2: tls-sam: unknown flag --tls-sam; did you mean --tls-san?");
   CHECK(server->options.agent.debug);
   const auto agent = load_options(audience::agent, words{"-s", "https://h:6443", "-t", "x"}, some_machine(folder));
   REQUIRE(!agent);
@@ -67,9 +70,12 @@ TEST_CASE("a wrong value in the file names file and line") {
 
 TEST_CASE("an agent needs a server and a token, from wherever they come") {
   const temporary_folder folder;
-  CHECK(load_options(audience::agent, {}, some_machine(folder)).error().message.starts_with("--server (or K3S_URL) is required"));
+  CHECK(load_options(audience::agent, {}, some_machine(folder))
+            .error()
+            .message.starts_with("--server (or K3S_URL) is required"));
   CHECK(load_options(audience::agent, words{"--server=https://h:6443/"}, some_machine(folder))
-            .error().message.starts_with("--token (or K3S_TOKEN, --token-file) is required"));
+            .error()
+            .message.starts_with("--token (or K3S_TOKEN, --token-file) is required"));
   const auto file = folder.write("token", "  s3cret \nmore\n");
   const auto here = some_machine(folder, {{"K3S_URL", "https://h:6443/"}, {"K3S_TOKEN_FILE", file}});
   const auto loaded = load_options(audience::agent, {}, here);
@@ -77,7 +83,8 @@ TEST_CASE("an agent needs a server and a token, from wherever they come") {
   CHECK(loaded->options.agent.token == "s3cret");
   CHECK(loaded->options.agent.server_url == "https://h:6443");
   folder.write("token", "\n");
-  CHECK(load_options(audience::agent, {}, here).error().message == "--token-file: " + file + " has no token in its first line");
+  CHECK(load_options(audience::agent, {}, here).error().message ==
+        "--token-file: " + file + " has no token in its first line");
 }
 
 TEST_CASE("the data directory is absolute, and an ordinary user's lies at home") {
@@ -93,16 +100,18 @@ TEST_CASE("words that are no flags are named") {
   CHECK(load_options(audience::server, words{"--debug", "false"}, some_machine(folder)).error().message ==
         "unexpected argument \"false\"; kedge server takes flags only");
   CHECK(load_options(audience::server, words{"--server=https://h:1"}, some_machine(folder))
-            .error().message.starts_with("--server needs --token"));
+            .error()
+            .message.starts_with("--server needs --token"));
   CHECK(load_options(audience::server, words{"--help", "--nonsense"}, some_machine(folder))->help);
 }
 
 TEST_CASE("kube-apiserver's settings are read; unknown ones warn") {
   words warnings;
-  const auto read = read_api_server_arguments(
-      words{"disable-admission-plugins=A,B", "disable-admission-plugins+=C", "disable-admission-plugins-=Z", "event-ttl=2h",
-            "--audit-log-path=/var/log/audit", "audit-log-maxsize=5", "anonymous-auth=true", "feature-gates=X=true"},
-      warnings);
+  const auto read =
+      read_api_server_arguments(words{"disable-admission-plugins=A,B", "disable-admission-plugins+=C",
+                                      "disable-admission-plugins-=Z", "event-ttl=2h", "--audit-log-path=/var/log/audit",
+                                      "audit-log-maxsize=5", "anonymous-auth=true", "feature-gates=X=true"},
+                                warnings);
   REQUIRE(read);
   CHECK(read->disable_admission_plugins == words{"Z", "A", "B", "C"});
   CHECK(read->event_ttl == std::chrono::hours(2));
@@ -132,7 +141,10 @@ TEST_CASE("ranges that wouldn't be honoured are refused at the start") {
 
 TEST_CASE("the kubelet's settings are read; unknown ones warn") {
   const temporary_folder folder;
-  const auto loaded = load_options(audience::server, words{"--kubelet-arg=max-pods=50", "--kubelet-arg", "--port=10300", "--kube-apiserver-arg=event-ttl=2h"}, some_machine(folder));
+  const auto loaded = load_options(
+      audience::server,
+      words{"--kubelet-arg=max-pods=50", "--kubelet-arg", "--port=10300", "--kube-apiserver-arg=event-ttl=2h"},
+      some_machine(folder));
   REQUIRE(loaded);
   CHECK(loaded->options.agent.kubelet.port == 10300);
   CHECK(loaded->warnings == words{"--kube-apiserver-arg=event-ttl has no effect: Kedge keeps events for an hour",
@@ -165,18 +177,23 @@ TEST_CASE("labels that a node may not give itself end the start, in the kubelet'
     if (who == audience::agent) arguments.insert(arguments.end(), {"-s", "https://h:6443", "-t", "x"});
     const auto refused = load_options(who, arguments, some_machine(folder));
     REQUIRE(!refused);
-    CHECK(refused.error().message.starts_with("unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels: [node-role.kubernetes.io/gpu]\n"));
-    CHECK(refused.error().message.find("must begin with an allowed prefix (kubelet.kubernetes.io, node.kubernetes.io)") != std::string::npos);
+    CHECK(refused.error().message.starts_with(
+        "unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels: [node-role.kubernetes.io/gpu]\n"));
+    CHECK(refused.error().message.find(
+              "must begin with an allowed prefix (kubelet.kubernetes.io, node.kubernetes.io)") != std::string::npos);
   }
 }
 
 TEST_CASE("kube-controller-manager's settings are read; what means nothing warns, what doesn't exist is refused") {
   words warnings;
   const auto read = read_controller_manager_arguments(
-      words{"node-monitor-grace-period=20s", "--node-monitor-period=2s", "node-startup-grace-period=30s", "node-eviction-rate=0.5", "secondary-node-eviction-rate=0",
-            "large-cluster-size-threshold=10", "unhealthy-zone-threshold=0.7", "node-cidr-mask-size=26", "terminated-pod-gc-threshold=-1", "allocate-node-cidrs=false",
-            "enable-garbage-collector=false", "resource-quota-sync-period=1m", "concurrent-gc-syncs=3", "concurrent-namespace-syncs=7", "controllers=*,-ttl",
-            "controllers+=-garbagecollector", "controllers-=tokencleaner", "bind-address=0.0.0.0", "feature-gates=X=true"},
+      words{"node-monitor-grace-period=20s", "--node-monitor-period=2s", "node-startup-grace-period=30s",
+            "node-eviction-rate=0.5", "secondary-node-eviction-rate=0", "large-cluster-size-threshold=10",
+            "unhealthy-zone-threshold=0.7", "node-cidr-mask-size=26", "terminated-pod-gc-threshold=-1",
+            "allocate-node-cidrs=false", "enable-garbage-collector=false", "resource-quota-sync-period=1m",
+            "concurrent-gc-syncs=3", "concurrent-namespace-syncs=7", "controllers=*,-ttl",
+            "controllers+=-garbagecollector", "controllers-=tokencleaner", "bind-address=0.0.0.0",
+            "feature-gates=X=true"},
       warnings);
   REQUIRE(read);
   CHECK(read->node_monitor_grace_period == std::chrono::seconds(20));
@@ -194,20 +211,22 @@ TEST_CASE("kube-controller-manager's settings are read; what means nothing warns
   CHECK(read->workers.at("garbage-collector-controller") == 3);
   CHECK(read->workers.at("namespace-controller") == 7);
   CHECK(read->controllers == words{"tokencleaner", "*", "-ttl", "-garbagecollector"});
-  CHECK(warnings == words{"--kube-controller-manager-arg=bind-address has no effect in Kedge", "--kube-controller-manager-arg=feature-gates has no effect in Kedge"});
+  CHECK(warnings == words{"--kube-controller-manager-arg=bind-address has no effect in Kedge",
+                          "--kube-controller-manager-arg=feature-gates has no effect in Kedge"});
   struct row {
     std::string argument, message;
   };
-  for (auto& r : {row{"node-monitor-grace-perod=5s", "node-monitor-grace-perod: kube-controller-manager has no such flag"},
-                  row{"node-monitor-period=soon", "node-monitor-period: \"soon\" is not a duration such as 1h30m"},
-                  row{"node-monitor-period=0s", "node-monitor-period: \"0s\" must be more than 0"},
-                  row{"node-monitor-period=-5s", "node-monitor-period: \"-5s\" must be more than 0"},
-                  row{"node-eviction-rate=fast", "node-eviction-rate: \"fast\" is not a number"},
-                  row{"node-eviction-rate=-1", "node-eviction-rate: \"-1\" must be 0 or more"},
-                  row{"unhealthy-zone-threshold=2", "unhealthy-zone-threshold: \"2\" is not between 0 and 1"},
-                  row{"node-cidr-mask-size=33", "node-cidr-mask-size: \"33\" is not between 1 and 30"},
-                  row{"concurrent-gc-syncs=0", "concurrent-gc-syncs: \"0\" is not between 1 and 1000"},
-                  row{"controllers=*,-nonsense", "controllers: \"nonsense\" is not in the list of known controllers"}}) {
+  for (auto& r :
+       {row{"node-monitor-grace-perod=5s", "node-monitor-grace-perod: kube-controller-manager has no such flag"},
+        row{"node-monitor-period=soon", "node-monitor-period: \"soon\" is not a duration such as 1h30m"},
+        row{"node-monitor-period=0s", "node-monitor-period: \"0s\" must be more than 0"},
+        row{"node-monitor-period=-5s", "node-monitor-period: \"-5s\" must be more than 0"},
+        row{"node-eviction-rate=fast", "node-eviction-rate: \"fast\" is not a number"},
+        row{"node-eviction-rate=-1", "node-eviction-rate: \"-1\" must be 0 or more"},
+        row{"unhealthy-zone-threshold=2", "unhealthy-zone-threshold: \"2\" is not between 0 and 1"},
+        row{"node-cidr-mask-size=33", "node-cidr-mask-size: \"33\" is not between 1 and 30"},
+        row{"concurrent-gc-syncs=0", "concurrent-gc-syncs: \"0\" is not between 1 and 1000"},
+        row{"controllers=*,-nonsense", "controllers: \"nonsense\" is not in the list of known controllers"}}) {
     const auto refused = read_controller_manager_arguments(words{r.argument}, warnings);
     REQUIRE(!refused);
     CHECK(refused.error().message == "--kube-controller-manager-arg=" + r.message);

@@ -43,7 +43,8 @@ TEST_CASE("kubectl gets the kubeconfig of the server, unless told otherwise") {
 TEST_CASE("--data-dir is Kedge's own and names that server's kubeconfig") {
   const temporary_folder folder;
   const auto admin = folder.write("data/server/cred/admin.kubeconfig", "");
-  for (const auto& given : {words{"--data-dir", folder.path + "/data", "get", "nodes"}, words{"get", "nodes", "--data-dir=" + folder.path + "/data"}}) {
+  for (const auto& given : {words{"--data-dir", folder.path + "/data", "get", "nodes"},
+                            words{"get", "nodes", "--data-dir=" + folder.path + "/data"}}) {
     const auto plan = plan_kubectl(given, with_programs(folder, {{"KUBECONFIG", "/mine"}}));
     REQUIRE(plan);
     CHECK(plan->arguments == words{"get", "nodes"});
@@ -56,7 +57,8 @@ TEST_CASE("--data-dir is Kedge's own and names that server's kubeconfig") {
 
 TEST_CASE("a program that is missing says how to install it") {
   const temporary_folder folder;
-  const machine bare = {.environment = {{"PATH", folder.path}, {"KUBECONFIG", "/mine"}}, .host_name = "h", .root = true};
+  const machine bare = {
+      .environment = {{"PATH", folder.path}, {"KUBECONFIG", "/mine"}}, .host_name = "h", .root = true};
   const auto plan = plan_kubectl({}, bare);
   REQUIRE(!plan);
   CHECK(plan.error().message.starts_with("kubectl is not installed: "));

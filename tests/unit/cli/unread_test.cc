@@ -33,16 +33,25 @@ TEST_CASE("files that nobody reads are told of, each by who would read it") {
   folder.write("data/server/manifests/.hidden", "");
   folder.write("data/agent/images/.cache.json", "");
   CHECK(warnings(audience::server, o).empty());
-  for (auto* name : {"d.yaml", "a.yaml", "c.yaml", "b.yaml"}) folder.write(std::string("data/server/manifests/") + name, "");
+  for (auto* name : {"d.yaml", "a.yaml", "c.yaml", "b.yaml"})
+    folder.write(std::string("data/server/manifests/") + name, "");
   folder.write("data/agent/images/airgap.tar.zst", "");
   folder.write("registries.yaml", "mirrors: {}");
   folder.write("data/agent/etc/containerd/config.toml.tmpl", "");
-  const words of_node = {"what is in " + folder.path + "/data/agent/images (airgap.tar.zst) has no effect: Kedge imports no images yet; `ctr -n k8s.io images import` does",
-                         folder.path + "/data/agent/etc/containerd/config.toml.tmpl has no effect: Kedge writes containerd's configuration itself, without templates or parts of others yet",
-                         folder.path + "/registries.yaml has no effect: Kedge does not tell containerd of registries yet: images are pulled from where they name, without credentials"};
+  const words of_node = {"what is in " + folder.path +
+                             "/data/agent/images (airgap.tar.zst) has no effect: Kedge imports no images yet; `ctr -n "
+                             "k8s.io images import` does",
+                         folder.path +
+                             "/data/agent/etc/containerd/config.toml.tmpl has no effect: Kedge writes containerd's "
+                             "configuration itself, without templates or parts of others yet",
+                         folder.path +
+                             "/registries.yaml has no effect: Kedge does not tell containerd of registries yet: images "
+                             "are pulled from where they name, without credentials"};
   CHECK(warnings(audience::agent, o) == of_node);
   auto all = of_node;
-  all.insert(all.begin(), "what is in " + folder.path + "/data/server/manifests (a.yaml, b.yaml, c.yaml, …) has no effect: Kedge deploys no manifests yet; apply them with kubectl");
+  all.insert(all.begin(), "what is in " + folder.path +
+                              "/data/server/manifests (a.yaml, b.yaml, c.yaml, …) has no effect: Kedge deploys no "
+                              "manifests yet; apply them with kubectl");
   CHECK(warnings(audience::server, o) == all);
   o.disable_agent = true;
   CHECK(warnings(audience::server, o) == words{all.front()});
@@ -65,9 +74,19 @@ TEST_CASE("the data of an embedded etcd is not passed over") {
 
 TEST_CASE("variables that nobody reads are told of") {
   const temporary_folder folder;
-  const machine here{.environment = {{"K3S_TOKEN", "x"}, {"K3S_CONFIG_FILE", "x"}, {"K3S_URL", "x"}, {"K3S_ROOTLESS_MTU", "1500"}, {"K3S_TOKNE", "secret"}, {"K3S_EMPTY", ""},
-                                     {"CONTAINERD_LOG_LEVEL", "debug"}, {"CONTAINERD_PATH", "x"}, {"PATH", "x"}}, .host_name = "h"};
-  CHECK(warnings(audience::agent, options_in(folder), here) ==
-        words{"K3S_ROOTLESS_MTU has no effect: Kedge's agent needs root", "K3S_TOKNE has no effect: Kedge knows no such setting",
-              "CONTAINERD_LOG_LEVEL has no effect: Kedge starts containerd with the log level of its own configuration"});
+  const machine here{.environment = {{"K3S_TOKEN", "x"},
+                                     {"K3S_CONFIG_FILE", "x"},
+                                     {"K3S_URL", "x"},
+                                     {"K3S_ROOTLESS_MTU", "1500"},
+                                     {"K3S_TOKNE", "secret"},
+                                     {"K3S_EMPTY", ""},
+                                     {"CONTAINERD_LOG_LEVEL", "debug"},
+                                     {"CONTAINERD_PATH", "x"},
+                                     {"PATH", "x"}},
+                     .host_name = "h"};
+  CHECK(
+      warnings(audience::agent, options_in(folder), here) ==
+      words{"K3S_ROOTLESS_MTU has no effect: Kedge's agent needs root",
+            "K3S_TOKNE has no effect: Kedge knows no such setting",
+            "CONTAINERD_LOG_LEVEL has no effect: Kedge starts containerd with the log level of its own configuration"});
 }

@@ -14,7 +14,8 @@ namespace kedge::control {
 class at_work {
  public:
   explicit at_work(std::string_view name, settings s = {}) {
-    auto opened = loop_.run_until(store::open_store({.log = datastore::make_memory_log(database_), .loops = {&loop_}, .indexes = api::builtin_indexes()}));
+    auto opened = loop_.run_until(store::open_store(
+        {.log = datastore::make_memory_log(database_), .loops = {&loop_}, .indexes = api::builtin_indexes()}));
     REQUIRE(opened.has_value());
     store_ = *std::move(opened);
     client_ = api::make_objects(*store_, rules_, ranges_);
@@ -24,7 +25,8 @@ class at_work {
     recorder_.emplace(*client_, std::string(row->component));
     frame_.emplace(shell::parts{std::string(name), *client_, *recorder_, 1}, *what_);
     sources_ = what_->sources();
-    for (auto ns : {"default", "kube-system"}) put(fmt::format("{{kind: Namespace, apiVersion: v1, metadata: {{name: {}}}, status: {{phase: Active}}}}", ns));
+    for (auto ns : {"default", "kube-system"})
+      put(fmt::format("{{kind: Namespace, apiVersion: v1, metadata: {{name: {}}}, status: {{phase: Active}}}}", ns));
   }
   ~at_work() {
     frame_.reset();
@@ -42,14 +44,16 @@ class at_work {
     if (m["creationTimestamp"].as_string().empty()) m.set("creationTimestamp", "2026-01-01T00:00:00Z");
     auto key = s.key(m["namespace"].as_string(), m["name"].as_string());
     auto before = store_->current().find(key);
-    auto done = loop_.run_until(store_->write({before ? store::write_kind::update : store::write_kind::create, key, api::stored_text(s, o), before ? before->mod() : 0, 0}));
+    auto done = loop_.run_until(store_->write({before ? store::write_kind::update : store::write_kind::create, key,
+                                               api::stored_text(s, o), before ? before->mod() : 0, 0}));
     REQUIRE(done.has_value());
     hear(before ? store::event_type::modified : store::event_type::added, done->object, before);
   }
   // The same through the API, with its defaults.
   void create(json::value o) {
     auto& s = served(o);
-    auto done = loop_.run_until(client_->create({s.group, s.version, s.resource}, std::string(o["metadata"]["namespace"].as_string()), o));
+    auto done = loop_.run_until(
+        client_->create({s.group, s.version, s.resource}, std::string(o["metadata"]["namespace"].as_string()), o));
     REQUIRE_MESSAGE(done.has_value(), (done ? std::string() : done.error().message));
     put(*std::move(done));
   }
@@ -95,8 +99,12 @@ class at_work {
  private:
   class no_admission final : public api::admission {
    public:
-    task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
-    task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
+    task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
+      co_return api::api_result<void>();
+    }
+    task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
+      co_return api::api_result<void>();
+    }
   };
 
   static const api::served& served(const json::value& o) {

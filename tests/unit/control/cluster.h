@@ -28,8 +28,8 @@ inline json::value yaml(std::string_view text) {
 
 class cluster {
  public:
-  // Puts an object, as YAML or as a value: new, or instead of the one of its name. Each gets a uid ("uid-NAME" when it says none)
-  // and the next resourceVersion.
+  // Puts an object, as YAML or as a value: new, or instead of the one of its name. Each gets a uid ("uid-NAME" when it
+  // says none) and the next resourceVersion.
   cluster& put(json::value o) {
     if (o.is_string()) o = yaml(o.as_string());
     auto* s = api::builtin_registry().find_kind(o["apiVersion"].as_string(), o["kind"].as_string());
@@ -54,12 +54,14 @@ class cluster {
   store::indexed_tree objects_{std::make_shared<const store::index_list>(api::builtin_indexes(), 1)};
 };
 
-// "update pods/status default/a", "remove pods default/a uid-a@3 grace 0", "event Warning Reason about Pod default/a: message", "again 5s".
+// "update pods/status default/a", "remove pods default/a uid-a@3 grace 0", "event Warning Reason about Pod default/a:
+// message", "again 5s".
 inline std::vector<std::string> lines(const plan& p) {
   std::vector<std::string> out;
   auto place = [](const std::string& ns, const std::string& name) { return ns.empty() ? name : ns + "/" + name; };
   auto told = [&](const notice& n) {
-    return fmt::format("event {} {} about {} {}: {}", n.warning ? "Warning" : "Normal", n.reason, n.about.kind, place(n.about.ns, n.about.name), n.message);
+    return fmt::format("event {} {} about {} {}: {}", n.warning ? "Warning" : "Normal", n.reason, n.about.kind,
+                       place(n.about.ns, n.about.name), n.message);
   };
   for (auto& s : p.steps)
     for (auto& c : s.changes) {
@@ -69,7 +71,8 @@ inline std::vector<std::string> lines(const plan& p) {
         case change::what::update: out.push_back("update " + what); break;
         case change::what::apply: out.push_back("apply " + what + " as " + c.manager); break;
         case change::what::remove:
-          out.push_back("remove " + what + " " + c.options.uid + (c.options.resource_version.empty() ? "" : "@" + c.options.resource_version) +
+          out.push_back("remove " + what + " " + c.options.uid +
+                        (c.options.resource_version.empty() ? "" : "@" + c.options.resource_version) +
                         (c.options.grace_seconds >= 0 ? fmt::format(" grace {}", c.options.grace_seconds) : ""));
           break;
       }

@@ -28,7 +28,9 @@ TEST_CASE("names and aliases of controllers are each one's own") {
 TEST_CASE("who runs, as --controllers says") {
   auto& gc = *find_controller("garbagecollector");
   auto& tokens = *find_controller("tokencleaner");
-  auto on = [](const controller_info& c, std::vector<std::string> list) { return is_enabled(c, {.controllers = std::move(list)}); };
+  auto on = [](const controller_info& c, std::vector<std::string> list) {
+    return is_enabled(c, {.controllers = std::move(list)});
+  };
   CHECK(on(gc, {"*"}));
   CHECK(!on(tokens, {"*"}));
   CHECK(on(tokens, settings{}.controllers));
@@ -43,6 +45,7 @@ TEST_CASE("who runs, as --controllers says") {
 TEST_CASE("controllers act as the accounts of the real ones") {
   auto user = user_of(*find_controller("podgc"));
   CHECK(user.name == "system:serviceaccount:kube-system:pod-garbage-collector");
-  CHECK(user.groups == std::vector<std::string>{"system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"});
+  CHECK(user.groups == std::vector<std::string>{"system:serviceaccounts", "system:serviceaccounts:kube-system",
+                                                "system:authenticated"});
   CHECK(user_of(*find_controller("cloud-node")).name == "k3s-cloud-controller-manager");
 }

@@ -10,7 +10,9 @@ using verdict = event_correlator::verdict;
 
 namespace {
 time_point t(duration d) { return time_point(1h) + d; }
-notice about(std::string name, std::string message) { return {{"v1", "Pod", "default", std::move(name), "u"}, false, "Why", std::move(message)}; }
+notice about(std::string name, std::string message) {
+  return {{"v1", "Pod", "default", std::move(name), "u"}, false, "Why", std::move(message)};
+}
 }  // namespace
 
 TEST_CASE("the same event counts up the one that is there") {

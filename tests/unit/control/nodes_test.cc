@@ -10,14 +10,18 @@ using namespace kedge::control;
 
 namespace {
 
-json::value node(std::string_view rest) { return yaml("{kind: Node, apiVersion: v1, metadata: {name: n, creationTimestamp: '2026-01-01T00:00:00Z'}, " + std::string(rest) + "}"); }
+json::value node(std::string_view rest) {
+  return yaml("{kind: Node, apiVersion: v1, metadata: {name: n, creationTimestamp: '2026-01-01T00:00:00Z'}, " +
+              std::string(rest) + "}");
+}
 
 std::string taints(const json::value& n) {
   std::string out;
   for (std::size_t i = 0; i < n["spec"]["taints"].size(); ++i) {
     auto& t = n["spec"]["taints"][i];
     auto key = t["key"].as_string();
-    out += (out.empty() ? "" : " ") + std::string(key.substr(key.rfind('/') + 1)) + ":" + std::string(t["effect"].as_string());
+    out += (out.empty() ? "" : " ") + std::string(key.substr(key.rfind('/') + 1)) + ":" +
+           std::string(t["effect"].as_string());
   }
   return out;
 }
@@ -31,12 +35,16 @@ TEST_CASE("node-lifecycle-controller: NoSchedule taints follow from conditions")
   const row rows[] = {
       {"status: {conditions: [{type: Ready, status: 'False'}]}", "not-ready:NoSchedule"},
       {"status: {conditions: [{type: Ready, status: Unknown}]}", "unreachable:NoSchedule"},
-      {"status: {conditions: [{type: Ready, status: 'True'}, {type: DiskPressure, status: 'True'}, {type: PIDPressure, status: 'True'}, {type: MemoryPressure, status: 'True'}, "
-       "{type: NetworkUnavailable, status: 'True'}]}", "disk-pressure:NoSchedule pid-pressure:NoSchedule memory-pressure:NoSchedule network-unavailable:NoSchedule"},
+      {"status: {conditions: [{type: Ready, status: 'True'}, {type: DiskPressure, status: 'True'}, {type: PIDPressure, "
+       "status: 'True'}, {type: MemoryPressure, status: 'True'}, "
+       "{type: NetworkUnavailable, status: 'True'}]}",
+       "disk-pressure:NoSchedule pid-pressure:NoSchedule memory-pressure:NoSchedule network-unavailable:NoSchedule"},
       {"spec: {unschedulable: true}", "unschedulable:NoSchedule"},
       // Theirs go when they no longer hold; those of others and other effects stay.
-      {"spec: {taints: [{key: node.kubernetes.io/not-ready, effect: NoSchedule}, {key: mine, effect: NoSchedule}, {key: node.kubernetes.io/not-ready, effect: NoExecute}]}, "
-       "status: {conditions: [{type: Ready, status: 'True'}]}", "mine:NoSchedule not-ready:NoExecute"},
+      {"spec: {taints: [{key: node.kubernetes.io/not-ready, effect: NoSchedule}, {key: mine, effect: NoSchedule}, "
+       "{key: node.kubernetes.io/not-ready, effect: NoExecute}]}, "
+       "status: {conditions: [{type: Ready, status: 'True'}]}",
+       "mine:NoSchedule not-ready:NoExecute"},
       // A condition that isn't there says nothing.
       {"spec: {taints: [{key: node.kubernetes.io/not-ready, effect: NoSchedule}]}", ""},
   };
@@ -49,7 +57,8 @@ TEST_CASE("node-lifecycle-controller: NoSchedule taints follow from conditions")
   }
   CHECK(!settled_node(node("status: {conditions: [{type: Ready, status: 'True'}]}"), at().wall).has_value());
   auto labelled = node("spec: {}");
-  labelled.member("metadata").set("labels", yaml("{kubernetes.io/os: linux, kubernetes.io/arch: arm64, beta.kubernetes.io/arch: amd64}"));
+  labelled.member("metadata")
+      .set("labels", yaml("{kubernetes.io/os: linux, kubernetes.io/arch: arm64, beta.kubernetes.io/arch: amd64}"));
   auto next = settled_node(labelled, at().wall);
   REQUIRE(next.has_value());
   CHECK((*next)["metadata"]["labels"]["beta.kubernetes.io/os"].as_string() == "linux");
@@ -57,8 +66,11 @@ TEST_CASE("node-lifecycle-controller: NoSchedule taints follow from conditions")
 }
 
 TEST_CASE("node-lifecycle-controller: conditions of a node that fell silent") {
-  auto n = node("status: {conditions: [{type: Ready, status: 'True', reason: KubeletReady, lastHeartbeatTime: '2026-01-01T11:00:00Z', lastTransitionTime: '2026-01-01T01:00:00Z'}, "
-                "{type: NetworkUnavailable, status: 'False'}, {type: DiskPressure, status: Unknown, reason: x, lastTransitionTime: '2026-01-01T01:00:00Z'}]}");
+  auto n = node(
+      "status: {conditions: [{type: Ready, status: 'True', reason: KubeletReady, lastHeartbeatTime: "
+      "'2026-01-01T11:00:00Z', lastTransitionTime: '2026-01-01T01:00:00Z'}, "
+      "{type: NetworkUnavailable, status: 'False'}, {type: DiskPressure, status: Unknown, reason: x, "
+      "lastTransitionTime: '2026-01-01T01:00:00Z'}]}");
   CHECK(mark_unknown(n, at().wall));
   auto& ready = condition_of(n, "Ready");
   CHECK(ready["status"].as_string() == "Unknown");
@@ -82,9 +94,14 @@ TEST_CASE("taint-eviction-controller: what tolerates what") {
     std::string_view toleration;
     bool wanted;
   };
-  for (auto& r : {row{"{key: k, value: v, effect: NoExecute}", true}, {"{key: k, operator: Equal, value: v}", true}, {"{key: k, value: w}", false},
-                  {"{key: k, operator: Exists}", true}, {"{operator: Exists}", true}, {"{key: other, operator: Exists}", false},
-                  {"{key: k, operator: Exists, effect: NoSchedule}", false}, {"{key: k, operator: Gt, value: '1'}", false}}) {
+  for (auto& r : {row{"{key: k, value: v, effect: NoExecute}", true},
+                  {"{key: k, operator: Equal, value: v}", true},
+                  {"{key: k, value: w}", false},
+                  {"{key: k, operator: Exists}", true},
+                  {"{operator: Exists}", true},
+                  {"{key: other, operator: Exists}", false},
+                  {"{key: k, operator: Exists, effect: NoSchedule}", false},
+                  {"{key: k, operator: Gt, value: '1'}", false}}) {
     CAPTURE(r.toleration);
     CHECK(tolerates(yaml(r.toleration), taint) == r.wanted);
   }

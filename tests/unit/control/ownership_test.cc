@@ -10,7 +10,9 @@ using namespace kedge::control;
 namespace {
 
 json::value map(std::string_view name, std::string_view owners = "[]", std::string_view ns = "default") {
-  return yaml(fmt::format("{{kind: ConfigMap, apiVersion: v1, metadata: {{name: {}, namespace: {}, ownerReferences: {}}}}}", name, ns, owners));
+  return yaml(
+      fmt::format("{{kind: ConfigMap, apiVersion: v1, metadata: {{name: {}, namespace: {}, ownerReferences: {}}}}}",
+                  name, ns, owners));
 }
 
 }  // namespace
@@ -18,8 +20,12 @@ json::value map(std::string_view name, std::string_view owners = "[]", std::stri
 TEST_CASE("garbage-collector-controller: worth of an owner") {
   cluster c;
   c.put(map("owner"));
-  c.put("{kind: ConfigMap, apiVersion: v1, metadata: {name: waits, namespace: default, deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: [foregroundDeletion]}}");
-  c.put("{kind: ConfigMap, apiVersion: v1, metadata: {name: ends, namespace: default, deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: [mine]}}");
+  c.put(
+      "{kind: ConfigMap, apiVersion: v1, metadata: {name: waits, namespace: default, deletionTimestamp: "
+      "'2026-01-01T00:00:00Z', finalizers: [foregroundDeletion]}}");
+  c.put(
+      "{kind: ConfigMap, apiVersion: v1, metadata: {name: ends, namespace: default, deletionTimestamp: "
+      "'2026-01-01T00:00:00Z', finalizers: [mine]}}");
   c.put(map("foreign", "[]", "other"));
   c.put("{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: role}}");
   auto cluster = c.now();
@@ -49,18 +55,21 @@ TEST_CASE("garbage-collector-controller: worth of an owner") {
     auto with = map("dep", "[" + std::string(r.reference) + "]");
     kedge::control::cluster d = c;
     d.put(with);
-    CHECK(owners_are_solid(d.now(), *d.now().cluster().find("/registry/configmaps/default/dep")) == (r.in_namespace == solid));
+    CHECK(owners_are_solid(d.now(), *d.now().cluster().find("/registry/configmaps/default/dep")) ==
+          (r.in_namespace == solid));
   }
 }
 
 TEST_CASE("garbage-collector-controller: what becomes of an object") {
-  const std::string there = "{apiVersion: v1, kind: ConfigMap, name: owner, uid: uid-owner}", gone = "{apiVersion: v1, kind: ConfigMap, name: gone, uid: uid-gone}",
+  const std::string there = "{apiVersion: v1, kind: ConfigMap, name: owner, uid: uid-owner}",
+                    gone = "{apiVersion: v1, kind: ConfigMap, name: gone, uid: uid-gone}",
                     unserved = "{apiVersion: example.org/v1, kind: Thing, name: x, uid: uid-x}";
   struct row {
     std::string owners;
     std::string wanted;
   };
-  for (auto& r : {row{there, "stays with 1"}, row{gone, "goes"}, row{there + ", " + gone, "stays with 1"}, row{gone + ", " + unserved, "stays with 2"}, row{unserved, "stays with 1"}}) {
+  for (auto& r : {row{there, "stays with 1"}, row{gone, "goes"}, row{there + ", " + gone, "stays with 1"},
+                  row{gone + ", " + unserved, "stays with 2"}, row{unserved, "stays with 1"}}) {
     CAPTURE(r.owners);
     at_work w("garbagecollector");
     w.put(map("owner"));
@@ -69,7 +78,8 @@ TEST_CASE("garbage-collector-controller: what becomes of an object") {
     CHECK(w.named() == text{"/registry/configmaps/default/dep"});
     (void)w.work("/registry/configmaps/default/dep");
     auto left = w.get("/registry/configmaps/default/dep");
-    CHECK((left.is_null() ? "goes" : fmt::format("stays with {}", left["metadata"]["ownerReferences"].size())) == r.wanted);
+    CHECK((left.is_null() ? "goes" : fmt::format("stays with {}", left["metadata"]["ownerReferences"].size())) ==
+          r.wanted);
   }
 }
 
@@ -87,7 +97,9 @@ TEST_CASE("garbage-collector-controller: which changes name what") {
   CHECK(w.named() == text{"owner is gone uid-owner"});
   CHECK(w.work("owner is gone uid-owner") == "");
   CHECK(w.named() == text{"/registry/configmaps/default/dep"});
-  w.put("{kind: Event, apiVersion: v1, metadata: {name: e, namespace: default, ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: gone, uid: x}]}}");
+  w.put(
+      "{kind: Event, apiVersion: v1, metadata: {name: e, namespace: default, ownerReferences: [{apiVersion: v1, kind: "
+      "ConfigMap, name: gone, uid: x}]}}");
   CHECK(w.named().empty());
 }
 
@@ -95,7 +107,10 @@ TEST_CASE("garbage-collector-controller: foreground, orphan, and who blocks whom
   at_work w("garbagecollector");
   const std::string key = "/registry/configmaps/default/";
   auto waits = [](std::string_view finalizer) {
-    return yaml(fmt::format("{{kind: ConfigMap, apiVersion: v1, metadata: {{name: o, namespace: default, deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: [{}, a.b/c]}}}}", finalizer));
+    return yaml(
+        fmt::format("{{kind: ConfigMap, apiVersion: v1, metadata: {{name: o, namespace: default, deletionTimestamp: "
+                    "'2026-01-01T00:00:00Z', finalizers: [{}, a.b/c]}}}}",
+                    finalizer));
   };
   w.put(waits("foregroundDeletion"));
   w.put(map("blocks", "[{apiVersion: v1, kind: ConfigMap, name: o, uid: uid-o, blockOwnerDeletion: true}]"));
@@ -112,8 +127,11 @@ TEST_CASE("garbage-collector-controller: foreground, orphan, and who blocks whom
   CHECK(w.get(key + "o")["metadata"]["finalizers"] == yaml("[a.b/c]"));
 
   w.put(waits("orphan"));
-  w.put(map("left", "[{apiVersion: v1, kind: ConfigMap, name: o, uid: uid-o}, {apiVersion: v1, kind: ConfigMap, name: p, uid: uid-p}]"));
+  w.put(map("left",
+            "[{apiVersion: v1, kind: ConfigMap, name: o, uid: uid-o}, {apiVersion: v1, kind: ConfigMap, name: p, uid: "
+            "uid-p}]"));
   CHECK(w.work(key + "o") == "");
-  CHECK(w.get(key + "left")["metadata"]["ownerReferences"] == yaml("[{apiVersion: v1, kind: ConfigMap, name: p, uid: uid-p}]"));
+  CHECK(w.get(key + "left")["metadata"]["ownerReferences"] ==
+        yaml("[{apiVersion: v1, kind: ConfigMap, name: p, uid: uid-p}]"));
   CHECK(w.get(key + "o")["metadata"]["finalizers"] == yaml("[a.b/c]"));
 }

@@ -51,8 +51,12 @@ TEST_CASE("root-ca-certificate-publisher-controller: the CA's ConfigMap is as it
 
 TEST_CASE("token-cleaner-controller: a token goes at its end, or when its end can't be read") {
   at_work w("tokencleaner");
-  auto token = [&](std::string_view name, std::string_view end, std::string_view type = "bootstrap.kubernetes.io/token") {
-    w.put(fmt::format("{{kind: Secret, apiVersion: v1, metadata: {{name: {}, namespace: kube-system}}, type: {}, data: {{expiration: '{}'}}}}", name, type, base64(as_bytes(end))));
+  auto token = [&](std::string_view name, std::string_view end,
+                   std::string_view type = "bootstrap.kubernetes.io/token") {
+    w.put(
+        fmt::format("{{kind: Secret, apiVersion: v1, metadata: {{name: {}, namespace: kube-system}}, type: {}, data: "
+                    "{{expiration: '{}'}}}}",
+                    name, type, base64(as_bytes(end))));
   };
   token("bootstrap-token-a", "2026-01-01T12:30:00Z");
   token("bootstrap-token-b", "2026-01-01T11:30:00Z");
@@ -60,10 +64,14 @@ TEST_CASE("token-cleaner-controller: a token goes at its end, or when its end ca
   token("bootstrap-token-d", "");
   token("bootstrap-token-e", "2026-01-01T11:30:00Z", "Opaque");
   token("other", "2026-01-01T11:30:00Z");
-  CHECK(w.named() == text{"kube-system/bootstrap-token-a", "kube-system/bootstrap-token-b", "kube-system/bootstrap-token-c", "kube-system/bootstrap-token-d", "kube-system/bootstrap-token-e"});
+  CHECK(w.named() == text{"kube-system/bootstrap-token-a", "kube-system/bootstrap-token-b",
+                          "kube-system/bootstrap-token-c", "kube-system/bootstrap-token-d",
+                          "kube-system/bootstrap-token-e"});
   CHECK(lines(w.look("kube-system/bootstrap-token-a", at())) == text{"again 30m0s"});
-  CHECK(lines(w.look("kube-system/bootstrap-token-b", at())) == text{"remove secrets kube-system/bootstrap-token-b uid-bootstrap-token-b"});
-  CHECK(lines(w.look("kube-system/bootstrap-token-c", at())) == text{"remove secrets kube-system/bootstrap-token-c uid-bootstrap-token-c"});
+  CHECK(lines(w.look("kube-system/bootstrap-token-b", at())) ==
+        text{"remove secrets kube-system/bootstrap-token-b uid-bootstrap-token-b"});
+  CHECK(lines(w.look("kube-system/bootstrap-token-c", at())) ==
+        text{"remove secrets kube-system/bootstrap-token-c uid-bootstrap-token-c"});
   CHECK(lines(w.look("kube-system/bootstrap-token-d", at())).empty());
   CHECK(lines(w.look("kube-system/bootstrap-token-e", at())).empty());
 }
@@ -71,14 +79,19 @@ TEST_CASE("token-cleaner-controller: a token goes at its end, or when its end ca
 TEST_CASE("clusterrole-aggregation-controller: rules selector by selector, by name, each once") {
   at_work w("clusterrole-aggregation");
   auto role = [&](std::string_view name, std::string_view labels, std::string_view rest) {
-    w.put(fmt::format("{{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {{name: {}, labels: {}}}, {}}}", name, labels, rest));
+    w.put(fmt::format(
+        "{{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {{name: {}, labels: {}}}, {}}}", name,
+        labels, rest));
   };
   auto rules = [](std::string_view verbs) {
     std::string out;
-    for (auto v : split(verbs, ',')) out += (out.empty() ? "" : ", ") + fmt::format("{{apiGroups: [''], resources: [pods], verbs: [{}]}}", trim(v));
+    for (auto v : split(verbs, ','))
+      out += (out.empty() ? "" : ", ") + fmt::format("{{apiGroups: [''], resources: [pods], verbs: [{}]}}", trim(v));
     return "rules: [" + out + "]";
   };
-  role("all", "{x: b}", "aggregationRule: {clusterRoleSelectors: [{matchLabels: {x: b}}, {matchExpressions: [{key: x, operator: In, values: [a, b]}]}]}");
+  role("all", "{x: b}",
+       "aggregationRule: {clusterRoleSelectors: [{matchLabels: {x: b}}, {matchExpressions: [{key: x, operator: In, "
+       "values: [a, b]}]}]}");
   role("a", "{x: a}", rules("a, same"));
   role("b", "{x: b}", rules("b, same"));
   role("c", "{x: c}", rules("c"));
@@ -92,13 +105,20 @@ TEST_CASE("clusterrole-aggregation-controller: rules selector by selector, by na
 
 TEST_CASE("cloud-node-controller: addresses first, then what initialises the node") {
   at_work w("cloud-node");
-  w.put("{kind: Node, apiVersion: v1, metadata: {name: new}, spec: {taints: [{key: node.cloudprovider.kubernetes.io/uninitialized, effect: NoSchedule}]}}");
+  w.put(
+      "{kind: Node, apiVersion: v1, metadata: {name: new}, spec: {taints: [{key: "
+      "node.cloudprovider.kubernetes.io/uninitialized, effect: NoSchedule}]}}");
   CHECK(lines(w.look("new", at())).empty());
-  w.put("{kind: Node, apiVersion: v1, metadata: {name: new, annotations: {k3s.io/internal-ip: '10.0.0.1,fd00::1', k3s.io/external-ip: 1.2.3.4, k3s.io/hostname: new}}, "
-        "spec: {taints: [{key: node.cloudprovider.kubernetes.io/uninitialized, effect: NoSchedule}, {key: mine, effect: NoSchedule}]}}");
+  w.put(
+      "{kind: Node, apiVersion: v1, metadata: {name: new, annotations: {k3s.io/internal-ip: '10.0.0.1,fd00::1', "
+      "k3s.io/external-ip: 1.2.3.4, k3s.io/hostname: new}}, "
+      "spec: {taints: [{key: node.cloudprovider.kubernetes.io/uninitialized, effect: NoSchedule}, {key: mine, effect: "
+      "NoSchedule}]}}");
   auto p = w.look("new", at());
   CHECK(lines(p) == text{"update nodes/status new"});
-  CHECK(updated(p)["status"]["addresses"] == yaml("[{type: InternalIP, address: 10.0.0.1}, {type: InternalIP, address: 'fd00::1'}, {type: ExternalIP, address: 1.2.3.4}, {type: Hostname, address: new}]"));
+  CHECK(updated(p)["status"]["addresses"] ==
+        yaml("[{type: InternalIP, address: 10.0.0.1}, {type: InternalIP, address: 'fd00::1'}, {type: ExternalIP, "
+             "address: 1.2.3.4}, {type: Hostname, address: new}]"));
   CHECK(w.work("new") == "");
   p = w.look("new", at());
   CHECK(lines(p) == text{"update nodes new"});
@@ -112,7 +132,9 @@ TEST_CASE("cloud-node-controller: addresses first, then what initialises the nod
 
 TEST_CASE("node-ipam-controller: the first free block, and what a node that is gone has left") {
   at_work w("nodeipam", {.cluster_cidr = "10.42.0.0/23"});
-  auto node = [&](std::string_view name, std::string_view spec) { w.put(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: {}}}, spec: {}}}", name, spec)); };
+  auto node = [&](std::string_view name, std::string_view spec) {
+    w.put(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: {}}}, spec: {}}}", name, spec));
+  };
   node("a", "{podCIDR: 10.42.0.0/24, podCIDRs: [10.42.0.0/24]}");
   CHECK(w.named().empty());
   node("b", "{}");
@@ -132,10 +154,14 @@ TEST_CASE("node-ipam-controller: the first free block, and what a node that is g
 
 TEST_CASE("taint-eviction-controller: who goes, when, and who was to go and stays") {
   at_work w("taint-eviction-controller");
-  auto node = [&](std::string_view taints) { w.put(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: n1}}, spec: {{taints: {}}}}}", taints)); };
+  auto node = [&](std::string_view taints) {
+    w.put(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: n1}}, spec: {{taints: {}}}}}", taints));
+  };
   node("[{key: soft, effect: NoSchedule}]");
   w.put(pod("none", "spec: {nodeName: n1}"));
-  w.put(pod("some", "spec: {nodeName: n1, tolerations: [{key: k, operator: Exists, effect: NoExecute, tolerationSeconds: 60}, {operator: Exists, tolerationSeconds: 5}]}"));
+  w.put(pod("some",
+            "spec: {nodeName: n1, tolerations: [{key: k, operator: Exists, effect: NoExecute, tolerationSeconds: 60}, "
+            "{operator: Exists, tolerationSeconds: 5}]}"));
   w.put(pod("ever", "spec: {nodeName: n1, tolerations: [{key: k, operator: Exists}]}"));
   w.put(pod("away", "spec: {nodeName: other}"));
   CHECK(w.named().empty());
@@ -144,19 +170,23 @@ TEST_CASE("taint-eviction-controller: who goes, when, and who was to go and stay
   CHECK(w.work("node/n1") == "");
   CHECK(w.named() == text{"pod/default/ever", "pod/default/none", "pod/default/some"});
   CHECK(lines(w.look("pod/default/none", at())) ==
-        text{"update pods/status default/none", "remove pods default/none uid-none", "event Normal TaintManagerEviction about Pod default/none: Marking for deletion Pod default/none"});
+        text{"update pods/status default/none", "remove pods default/none uid-none",
+             "event Normal TaintManagerEviction about Pod default/none: Marking for deletion Pod default/none"});
   CHECK(lines(w.look("pod/default/ever", at())).empty());
   // The first toleration that matches counts; the time counts from the first look.
   CHECK(lines(w.look("pod/default/some", at("2026-01-01T12:00:00Z", 1h))) == text{"again 1m0s"});
   CHECK(lines(w.look("pod/default/some", at("2026-01-01T12:00:20Z", 1h + 20s))) == text{"again 40s"});
   CHECK(lines(w.look("pod/default/some", at("2026-01-01T12:01:00Z", 1h + 60s))).size() == 3);
   // A second taint that isn't tolerated ends it at once; the end of all taints cancels.
-  w.put(pod("more", "spec: {nodeName: n1, tolerations: [{key: k, operator: Exists, effect: NoExecute, tolerationSeconds: 60}]}"));
+  w.put(
+      pod("more",
+          "spec: {nodeName: n1, tolerations: [{key: k, operator: Exists, effect: NoExecute, tolerationSeconds: 60}]}"));
   CHECK(w.named() == text{"pod/default/more"});
   CHECK(lines(w.look("pod/default/more", at())) == text{"again 1m0s"});
   node("[]");
   CHECK(w.work("node/n1") == "");
-  CHECK(lines(w.look("pod/default/more", at())) == text{"event Normal TaintManagerEviction about Pod default/more: Cancelling deletion of Pod default/more"});
+  CHECK(lines(w.look("pod/default/more", at())) ==
+        text{"event Normal TaintManagerEviction about Pod default/more: Cancelling deletion of Pod default/more"});
   CHECK(lines(w.look("pod/default/more", at())).empty());
   // What was done is done once.
   node("[{key: k, effect: NoExecute}]");
@@ -170,10 +200,16 @@ TEST_CASE("taint-eviction-controller: who goes, when, and who was to go and stay
 TEST_CASE("pod-garbage-collector-controller: who is ended, and how") {
   at_work w("podgc", {.terminated_pod_gc_threshold = 1});
   auto put = [&](std::string_view name, std::string_view meta, std::string_view rest) {
-    w.put(fmt::format("{{kind: Pod, apiVersion: v1, metadata: {{name: {0}, namespace: default, generation: 3{1}}}, {2}}}", name, meta, rest));
+    w.put(
+        fmt::format("{{kind: Pod, apiVersion: v1, metadata: {{name: {0}, namespace: default, generation: 3{1}}}, {2}}}",
+                    name, meta, rest));
   };
-  w.put("{kind: Node, apiVersion: v1, metadata: {name: sick}, spec: {taints: [{key: node.kubernetes.io/out-of-service, effect: NoExecute}]}, status: {conditions: [{type: Ready, status: Unknown}]}}");
-  w.put("{kind: Node, apiVersion: v1, metadata: {name: well}, spec: {taints: [{key: node.kubernetes.io/out-of-service, effect: NoExecute}]}, status: {conditions: [{type: Ready, status: 'True'}]}}");
+  w.put(
+      "{kind: Node, apiVersion: v1, metadata: {name: sick}, spec: {taints: [{key: node.kubernetes.io/out-of-service, "
+      "effect: NoExecute}]}, status: {conditions: [{type: Ready, status: Unknown}]}}");
+  w.put(
+      "{kind: Node, apiVersion: v1, metadata: {name: well}, spec: {taints: [{key: node.kubernetes.io/out-of-service, "
+      "effect: NoExecute}]}, status: {conditions: [{type: Ready, status: 'True'}]}}");
   const auto deleting = ", deletionTimestamp: '2026-01-01T00:00:00Z'";
   put("unbound", deleting, "status: {phase: Pending}");
   put("sick", deleting, "spec: {nodeName: sick}, status: {phase: Running}");
@@ -181,11 +217,15 @@ TEST_CASE("pod-garbage-collector-controller: who is ended, and how") {
   put("runs", "", "spec: {nodeName: sick}, status: {phase: Running}");
   put("lost", "", "spec: {nodeName: gone}, status: {phase: Running}");
   put("old", "", "spec: {nodeName: well}, status: {phase: Succeeded}");
-  put("evicted", ", creationTimestamp: '2026-01-01T10:00:00Z'", "spec: {nodeName: well}, status: {phase: Failed, reason: Evicted}");
-  auto end = [](const std::string& name) { return text{"update pods/status default/" + name, "remove pods default/" + name + " uid-" + name + " grace 0"}; };
+  put("evicted", ", creationTimestamp: '2026-01-01T10:00:00Z'",
+      "spec: {nodeName: well}, status: {phase: Failed, reason: Evicted}");
+  auto end = [](const std::string& name) {
+    return text{"update pods/status default/" + name, "remove pods default/" + name + " uid-" + name + " grace 0"};
+  };
   CHECK(lines(w.look("default/unbound", at())) == end("unbound"));
   CHECK(lines(w.look("default/sick", at())) == end("sick"));
-  for (auto name : {"well", "runs", "lost", "old", "evicted"}) CHECK(lines(w.look(std::string("default/") + name, at())).empty());
+  for (auto name : {"well", "runs", "lost", "old", "evicted"})
+    CHECK(lines(w.look(std::string("default/") + name, at())).empty());
   // A round: one finished pod too many, the evicted one first.
   CHECK(w.work("round") == "");
   CHECK(w.named() == text{"default/sick", "default/unbound", "default/well", "default/evicted"});
@@ -198,8 +238,10 @@ TEST_CASE("pod-garbage-collector-controller: who is ended, and how") {
   auto next = updated(p);
   CHECK(next["status"]["phase"].as_string() == "Failed");
   CHECK(next["status"]["observedGeneration"].as_integer() == 3);
-  CHECK(condition_of(next, "DisruptionTarget") == yaml("{type: DisruptionTarget, status: 'True', reason: DeletionByPodGC, message: 'PodGC: node no longer exists', "
-                                                       "lastTransitionTime: '2026-01-01T12:00:00Z', observedGeneration: 3}"));
+  CHECK(
+      condition_of(next, "DisruptionTarget") ==
+      yaml("{type: DisruptionTarget, status: 'True', reason: DeletionByPodGC, message: 'PodGC: node no longer exists', "
+           "lastTransitionTime: '2026-01-01T12:00:00Z', observedGeneration: 3}"));
   w.put("{kind: Node, apiVersion: v1, metadata: {name: gone}}");
   CHECK(lines(w.look("default/lost", {began + 50s, at().wall})).empty());
 }
@@ -207,13 +249,17 @@ TEST_CASE("pod-garbage-collector-controller: who is ended, and how") {
 TEST_CASE("persistentvolumeclaim-protection-controller: a claim that a pod keeps stays") {
   at_work w("pvc-protection");
   auto claim = [&](std::string_view meta, std::string_view phase = "Pending") {
-    w.put(fmt::format("{{kind: PersistentVolumeClaim, apiVersion: v1, metadata: {{name: data, namespace: default{}}}, status: {{phase: {}}}}}", meta, phase));
+    w.put(
+        fmt::format("{{kind: PersistentVolumeClaim, apiVersion: v1, metadata: {{name: data, namespace: default{}}}, "
+                    "status: {{phase: {}}}}}",
+                    meta, phase));
   };
   claim("");
   auto p = w.look("default/data", at());
   CHECK(lines(p) == text{"update persistentvolumeclaims default/data"});
   CHECK(has_finalizer(updated(p), "kubernetes.io/pvc-protection"));
-  const std::string ends = ", finalizers: [kubernetes.io/pvc-protection, a.b/c], deletionTimestamp: '2026-01-01T00:00:00Z'";
+  const std::string ends =
+      ", finalizers: [kubernetes.io/pvc-protection, a.b/c], deletionTimestamp: '2026-01-01T00:00:00Z'";
   claim(ends);
   w.named();
   const auto volume = "volumes: [{name: d, persistentVolumeClaim: {claimName: data}}]";
@@ -221,10 +267,12 @@ TEST_CASE("persistentvolumeclaim-protection-controller: a claim that a pod keeps
     std::string pod;
     bool keeps;
   };
-  for (auto& r : {row{fmt::format("spec: {{nodeName: n1, {}}}, status: {{phase: Running}}", volume), true},
-                  row{fmt::format("spec: {{nodeName: n1, {}}}, status: {{phase: Succeeded}}", volume), true},  // until the pod is gone
-                  row{fmt::format("spec: {{{}}}, status: {{phase: Pending}}", volume), false},
-                  row{"spec: {nodeName: n1, volumes: [{name: d, persistentVolumeClaim: {claimName: other}}]}", false}}) {
+  for (auto& r :
+       {row{fmt::format("spec: {{nodeName: n1, {}}}, status: {{phase: Running}}", volume), true},
+        row{fmt::format("spec: {{nodeName: n1, {}}}, status: {{phase: Succeeded}}", volume),
+            true},  // until the pod is gone
+        row{fmt::format("spec: {{{}}}, status: {{phase: Pending}}", volume), false},
+        row{"spec: {nodeName: n1, volumes: [{name: d, persistentVolumeClaim: {claimName: other}}]}", false}}) {
     CAPTURE(r.pod);
     w.put(pod("p", r.pod));
     p = w.look("default/data", at());
@@ -238,8 +286,10 @@ TEST_CASE("persistentvolumeclaim-protection-controller: a claim that a pod keeps
   // Whether a bound claim is used, by a pod of its own ephemeral volume as well.
   claim(", finalizers: [kubernetes.io/pvc-protection]", "Bound");
   CHECK(condition_of(updated(w.look("default/data", at())), "Unused")["reason"].as_string() == "NoPodsUsingPVC");
-  w.put("{kind: PersistentVolumeClaim, apiVersion: v1, metadata: {name: p-d, namespace: default, finalizers: [kubernetes.io/pvc-protection]}, "
-        "spec: {accessModes: [ReadWriteOnce]}, status: {phase: Bound}}");
+  w.put(
+      "{kind: PersistentVolumeClaim, apiVersion: v1, metadata: {name: p-d, namespace: default, finalizers: "
+      "[kubernetes.io/pvc-protection]}, "
+      "spec: {accessModes: [ReadWriteOnce]}, status: {phase: Bound}}");
   w.put(pod("p", "spec: {volumes: [{name: d, ephemeral: {volumeClaimTemplate: {}}}]}"));
   auto next = updated(w.look("default/p-d", at()));
   CHECK(condition_of(next, "Unused")["status"].as_string() == "False");
@@ -251,7 +301,8 @@ TEST_CASE("persistentvolumeclaim-protection-controller: a claim that a pod keeps
 TEST_CASE("persistentvolume-protection-controller: a bound volume stays") {
   at_work w("pv-protection");
   auto volume = [&](std::string_view meta, std::string_view phase) {
-    w.put(fmt::format("{{kind: PersistentVolume, apiVersion: v1, metadata: {{name: v{}}}, status: {{phase: {}}}}}", meta, phase));
+    w.put(fmt::format("{{kind: PersistentVolume, apiVersion: v1, metadata: {{name: v{}}}, status: {{phase: {}}}}}",
+                      meta, phase));
   };
   volume("", "Available");
   CHECK(lines(w.look("v", at())) == text{"update persistentvolumes v"});
@@ -263,8 +314,12 @@ TEST_CASE("persistentvolume-protection-controller: a bound volume stays") {
 
 TEST_CASE("namespace-controller: pods first, then the rest, then itself; what stays is told") {
   at_work w("namespace");
-  w.put("{kind: Namespace, apiVersion: v1, metadata: {name: ends, deletionTimestamp: '2026-01-01T00:00:00Z'}, spec: {finalizers: [kubernetes]}, status: {phase: Terminating}}");
-  w.put("{kind: Pod, apiVersion: v1, metadata: {name: p, namespace: ends}, spec: {nodeName: n1, terminationGracePeriodSeconds: 30}}");
+  w.put(
+      "{kind: Namespace, apiVersion: v1, metadata: {name: ends, deletionTimestamp: '2026-01-01T00:00:00Z'}, spec: "
+      "{finalizers: [kubernetes]}, status: {phase: Terminating}}");
+  w.put(
+      "{kind: Pod, apiVersion: v1, metadata: {name: p, namespace: ends}, spec: {nodeName: n1, "
+      "terminationGracePeriodSeconds: 30}}");
   w.put("{kind: ConfigMap, apiVersion: v1, metadata: {name: m, namespace: ends}}");
   w.put("{kind: ConfigMap, apiVersion: v1, metadata: {name: held, namespace: ends, finalizers: [a/b, c/d]}}");
   w.put("{kind: ConfigMap, apiVersion: v1, metadata: {name: m, namespace: default}}");
@@ -272,13 +327,18 @@ TEST_CASE("namespace-controller: pods first, then the rest, then itself; what st
   CHECK(w.work("ends") == "");
   CHECK(w.get("/registry/pods/ends/p")["metadata"]["deletionTimestamp"].is_string());
   CHECK(w.keys_under("/registry/configmaps/ends/").size() == 2);
-  auto about = [&](std::string_view type) { return std::string(condition_of(w.get("/registry/namespaces/ends"), type)["message"].as_string()); };
-  CHECK(about("NamespaceContentRemaining") == "All content successfully removed");  // as kube-controller-manager says while it waits for pods
+  auto about = [&](std::string_view type) {
+    return std::string(condition_of(w.get("/registry/namespaces/ends"), type)["message"].as_string());
+  };
+  CHECK(about("NamespaceContentRemaining") ==
+        "All content successfully removed");  // as kube-controller-manager says while it waits for pods
   w.erase("/registry/pods/ends/p");
   CHECK(w.work("ends") == "");
   CHECK(w.keys_under("/registry/configmaps/ends/") == text{"held"});
   CHECK(about("NamespaceContentRemaining") == "Some resources are remaining: configmaps. has 1 resource instances");
-  CHECK(about("NamespaceFinalizersRemaining") == "Some content in the namespace has finalizers remaining: a/b in 1 resource instances, c/d in 1 resource instances");
+  CHECK(about("NamespaceFinalizersRemaining") ==
+        "Some content in the namespace has finalizers remaining: a/b in 1 resource instances, c/d in 1 resource "
+        "instances");
   w.erase("/registry/configmaps/ends/held");
   CHECK(w.work("ends") == "");
   CHECK(w.get("/registry/namespaces/ends").is_null());
@@ -287,7 +347,9 @@ TEST_CASE("namespace-controller: pods first, then the rest, then itself; what st
 
 TEST_CASE("resourcequota-controller: sums of what is there") {
   at_work w("resourcequota");
-  w.put("{kind: ResourceQuota, apiVersion: v1, metadata: {name: q, namespace: default}, spec: {hard: {pods: '5', requests.cpu: '2', count/configmaps: '9', services.nodeports: '1'}}}");
+  w.put(
+      "{kind: ResourceQuota, apiVersion: v1, metadata: {name: q, namespace: default}, spec: {hard: {pods: '5', "
+      "requests.cpu: '2', count/configmaps: '9', services.nodeports: '1'}}}");
   CHECK(w.named() == text{"default/q"});
   w.put(pod("a", "spec: {containers: [{name: c, resources: {requests: {cpu: 300m}}}]}, status: {phase: Running}"));
   w.put(pod("b", "spec: {containers: [{name: c, resources: {requests: {cpu: 200m}}}]}, status: {phase: Succeeded}"));
@@ -304,16 +366,25 @@ TEST_CASE("disruption-controller: how many may go") {
     std::string spec;
     std::int64_t expected, desired, healthy, allowed;
   };
-  for (auto& r : {row{"{minAvailable: 2}", 4, 2, 3, 1}, row{"{minAvailable: 5}", 4, 5, 3, 0}, row{"{minAvailable: 50%}", 6, 3, 3, 0},
-                  row{"{maxUnavailable: 1}", 6, 5, 3, 0}, row{"{maxUnavailable: 60%}", 6, 2, 3, 1}, row{"{maxUnavailable: 100%}", 6, 0, 3, 3}}) {
+  for (auto& r : {row{"{minAvailable: 2}", 4, 2, 3, 1}, row{"{minAvailable: 5}", 4, 5, 3, 0},
+                  row{"{minAvailable: 50%}", 6, 3, 3, 0}, row{"{maxUnavailable: 1}", 6, 5, 3, 0},
+                  row{"{maxUnavailable: 60%}", 6, 2, 3, 1}, row{"{maxUnavailable: 100%}", 6, 0, 3, 3}}) {
     CAPTURE(r.spec);
     at_work w("disruption");
     w.put("{kind: Deployment, apiVersion: apps/v1, metadata: {name: d, namespace: default}, spec: {replicas: 6}}");
-    w.put("{kind: ReplicaSet, apiVersion: apps/v1, metadata: {name: r, namespace: default, ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: d, uid: uid-d, controller: true}]}, spec: {replicas: 2}}");
+    w.put(
+        "{kind: ReplicaSet, apiVersion: apps/v1, metadata: {name: r, namespace: default, ownerReferences: "
+        "[{apiVersion: apps/v1, kind: Deployment, name: d, uid: uid-d, controller: true}]}, spec: {replicas: 2}}");
     for (int i = 0; i < 4; ++i)
-      w.put(fmt::format("{{kind: Pod, apiVersion: v1, metadata: {{name: p{0}, namespace: default, labels: {{app: web}}, ownerReferences: [{{apiVersion: apps/v1, kind: ReplicaSet, name: r, uid: uid-r, controller: true}}]}}, "
-                        "status: {{conditions: [{{type: Ready, status: '{1}'}}]}}}}", i, i < 3 ? "True" : "False"));
-    auto budget = yaml(fmt::format("{{kind: PodDisruptionBudget, apiVersion: policy/v1, metadata: {{name: b, namespace: default, generation: 7}}, spec: {}}}", r.spec));
+      w.put(fmt::format(
+          "{{kind: Pod, apiVersion: v1, metadata: {{name: p{0}, namespace: default, labels: {{app: web}}, "
+          "ownerReferences: [{{apiVersion: apps/v1, kind: ReplicaSet, name: r, uid: uid-r, controller: true}}]}}, "
+          "status: {{conditions: [{{type: Ready, status: '{1}'}}]}}}}",
+          i, i < 3 ? "True" : "False"));
+    auto budget =
+        yaml(fmt::format("{{kind: PodDisruptionBudget, apiVersion: policy/v1, metadata: {{name: b, namespace: default, "
+                         "generation: 7}}, spec: {}}}",
+                         r.spec));
     budget.member("spec").set("selector", yaml("{matchLabels: {app: web}}"));
     w.put(budget);
     CHECK(w.work("default/b") == "");
@@ -331,24 +402,38 @@ TEST_CASE("disruption-controller: how many may go") {
 TEST_CASE("disruption-controller: a pod whose controller has no scale makes the count fail, and nobody may go") {
   at_work w("disruption");
   w.put("{kind: DaemonSet, apiVersion: apps/v1, metadata: {name: d, namespace: default}}");
-  w.put("{kind: Pod, apiVersion: v1, metadata: {name: p, namespace: default, labels: {app: web}, ownerReferences: [{apiVersion: apps/v1, kind: DaemonSet, name: d, uid: uid-d, controller: true}]}}");
-  w.put("{kind: PodDisruptionBudget, apiVersion: policy/v1, metadata: {name: b, namespace: default}, spec: {maxUnavailable: 1, selector: {matchLabels: {app: web}}}, status: {disruptionsAllowed: 3}}");
+  w.put(
+      "{kind: Pod, apiVersion: v1, metadata: {name: p, namespace: default, labels: {app: web}, ownerReferences: "
+      "[{apiVersion: apps/v1, kind: DaemonSet, name: d, uid: uid-d, controller: true}]}}");
+  w.put(
+      "{kind: PodDisruptionBudget, apiVersion: policy/v1, metadata: {name: b, namespace: default}, spec: "
+      "{maxUnavailable: 1, selector: {matchLabels: {app: web}}}, status: {disruptionsAllowed: 3}}");
   CHECK(w.work("default/b") == "");
   auto budget = w.get("/registry/poddisruptionbudgets/default/b");
   CHECK(budget["status"]["disruptionsAllowed"].as_integer() == 0);
   CHECK(condition_of(budget, "DisruptionAllowed")["reason"].as_string() == "SyncFailed");
-  CHECK(condition_of(budget, "DisruptionAllowed")["message"].as_string() == "daemonsets.apps does not implement the scale subresource");
+  CHECK(condition_of(budget, "DisruptionAllowed")["message"].as_string() ==
+        "daemonsets.apps does not implement the scale subresource");
 }
 
-TEST_CASE("service-lb-controller: a LoadBalancer gets the addresses of the nodes that may serve it, and who came first keeps its ports") {
+TEST_CASE(
+    "service-lb-controller: a LoadBalancer gets the addresses of the nodes that may serve it, and who came first keeps "
+    "its ports") {
   at_work w("service");
-  auto node = [&](std::string_view name, std::string_view internal, std::string_view external = "", std::string_view labels = "{}", std::string_view ready = "True") {
-    auto addresses = fmt::format("{{type: InternalIP, address: {}}}", internal) + (external.empty() ? "" : fmt::format(", {{type: ExternalIP, address: {}}}", external));
-    w.put(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: {}, labels: {}}}, status: {{addresses: [{}], conditions: [{{type: Ready, status: '{}'}}]}}}}", name, labels, addresses, ready));
+  auto node = [&](std::string_view name, std::string_view internal, std::string_view external = "",
+                  std::string_view labels = "{}", std::string_view ready = "True") {
+    auto addresses = fmt::format("{{type: InternalIP, address: {}}}", internal) +
+                     (external.empty() ? "" : fmt::format(", {{type: ExternalIP, address: {}}}", external));
+    w.put(
+        fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: {}, labels: {}}}, status: {{addresses: [{}], "
+                    "conditions: [{{type: Ready, status: '{}'}}]}}}}",
+                    name, labels, addresses, ready));
   };
   auto service = [&](std::string_view name, std::string_view more, std::string_view created = "2026-01-01T00:00:00Z") {
-    w.put(fmt::format("{{kind: Service, apiVersion: v1, metadata: {{name: {}, namespace: default, creationTimestamp: '{}'}}, "
-                      "spec: {{type: LoadBalancer, clusterIP: 10.43.0.9, ipFamilies: [IPv4], ports: [{{port: 80}}]{}}}}}", name, created, more));
+    w.put(fmt::format(
+        "{{kind: Service, apiVersion: v1, metadata: {{name: {}, namespace: default, creationTimestamp: '{}'}}, "
+        "spec: {{type: LoadBalancer, clusterIP: 10.43.0.9, ipFamilies: [IPv4], ports: [{{port: 80}}]{}}}}}",
+        name, created, more));
     w.named();
   };
   auto ingress = [&](const std::string& key) {
@@ -370,7 +455,7 @@ TEST_CASE("service-lb-controller: a LoadBalancer gets the addresses of the nodes
   CHECK(w.named() == text{"default/web"});
   CHECK(ingress("default/web") == "203.0.113.1");  // external ones alone, where there are any
   node("b", "10.0.0.2", "", "{svccontroller.k3s.cattle.io/enablelb: 'true'}");
-  CHECK(ingress("default/web") == "10.0.0.2");     // only those that are labelled, as soon as one is
+  CHECK(ingress("default/web") == "10.0.0.2");  // only those that are labelled, as soon as one is
   node("b", "10.0.0.2");
   node("a", "10.0.0.1");
   // Another of the same port comes later: it waits.
@@ -384,8 +469,10 @@ TEST_CASE("service-lb-controller: a LoadBalancer gets the addresses of the nodes
   // Policy Local: nodes with an endpoint.
   service("late", ", externalTrafficPolicy: Local");
   CHECK(lines(w.look("default/late", at())).empty());
-  w.put("{kind: EndpointSlice, apiVersion: discovery.k8s.io/v1, addressType: IPv4, metadata: {name: late-1, namespace: default, labels: {kubernetes.io/service-name: late}}, "
-        "endpoints: [{addresses: [10.42.0.1], nodeName: b, conditions: {ready: true}}]}");
+  w.put(
+      "{kind: EndpointSlice, apiVersion: discovery.k8s.io/v1, addressType: IPv4, metadata: {name: late-1, namespace: "
+      "default, labels: {kubernetes.io/service-name: late}}, "
+      "endpoints: [{addresses: [10.42.0.1], nodeName: b, conditions: {ready: true}}]}");
   CHECK(w.named() == text{"default/late"});
   CHECK(ingress("default/late") == "10.0.0.2");
 }

@@ -20,19 +20,33 @@ namespace {
 constexpr std::string_view pod_spec = "{containers: [{name: c, image: i}], terminationGracePeriodSeconds: 30}";
 
 json::value workload(std::string_view kind, std::string_view name, std::string_view spec, std::string_view more = "") {
-  return yaml(fmt::format("{{kind: {}, apiVersion: {}, metadata: {{name: {}, namespace: default, generation: 1{}}}, spec: {{{}, "
-                          "template: {{metadata: {{labels: {{app: {}}}}}, spec: {}}}}}}}",
-                          kind, kind == "Job" ? "batch/v1" : kind == "ReplicationController" ? "v1" : "apps/v1", name, more, spec, name, pod_spec));
+  return yaml(fmt::format(
+      "{{kind: {}, apiVersion: {}, metadata: {{name: {}, namespace: default, generation: 1{}}}, spec: {{{}, "
+      "template: {{metadata: {{labels: {{app: {}}}}}, spec: {}}}}}}}",
+      kind,
+      kind == "Job"                     ? "batch/v1"
+      : kind == "ReplicationController" ? "v1"
+                                        : "apps/v1",
+      name, more, spec, name, pod_spec));
 }
 
 // A pod of the owner, running and ready unless `status` says otherwise.
-json::value pod_of(const json::value& owner, std::string_view name, std::string_view labels, std::string_view status = "phase: Running, conditions: [{type: Ready, status: 'True'}]") {
-  auto pod = yaml(fmt::format("{{kind: Pod, apiVersion: v1, metadata: {{name: {}, namespace: default, labels: {{{}}}}}, spec: {{nodeName: a, containers: [{{name: c, image: i}}]}}, status: {{{}}}}}",
-                              name, labels, status));
+json::value pod_of(const json::value& owner, std::string_view name, std::string_view labels,
+                   std::string_view status = "phase: Running, conditions: [{type: Ready, status: 'True'}]") {
+  auto pod =
+      yaml(fmt::format("{{kind: Pod, apiVersion: v1, metadata: {{name: {}, namespace: default, labels: {{{}}}}}, spec: "
+                       "{{nodeName: a, containers: [{{name: c, image: i}}]}}, status: {{{}}}}}",
+                       name, labels, status));
   if (owner.is_object()) {
     auto uid = owner["metadata"]["uid"].as_string();
-    pod.member("metadata").set("ownerReferences", json::array{json::object{{"apiVersion", owner["apiVersion"]}, {"kind", owner["kind"]}, {"name", owner["metadata"]["name"]},
-                                                                           {"uid", uid.empty() ? "uid-" + std::string(owner["metadata"]["name"].as_string()) : std::string(uid)}, {"controller", true}}});
+    pod.member("metadata")
+        .set("ownerReferences",
+             json::array{json::object{
+                 {"apiVersion", owner["apiVersion"]},
+                 {"kind", owner["kind"]},
+                 {"name", owner["metadata"]["name"]},
+                 {"uid", uid.empty() ? "uid-" + std::string(owner["metadata"]["name"].as_string()) : std::string(uid)},
+                 {"controller", true}}});
   }
   return pod;
 }
@@ -87,14 +101,17 @@ TEST_CASE("replicaset-controller: as many pods as are asked for, and each once")
 }
 
 TEST_CASE("replicaset-controller: who goes first") {
-  std::vector<json::value> pods{pod_of({}, "well", ""), pod_of({}, "unready", "", "phase: Running, conditions: [{type: Ready, status: 'False'}]"),
-                                pod_of({}, "pending", "", "phase: Pending"), pod_of({}, "unplaced", "", "phase: Pending"), pod_of({}, "cheap", "")};
+  std::vector<json::value> pods{
+      pod_of({}, "well", ""), pod_of({}, "unready", "", "phase: Running, conditions: [{type: Ready, status: 'False'}]"),
+      pod_of({}, "pending", "", "phase: Pending"), pod_of({}, "unplaced", "", "phase: Pending"),
+      pod_of({}, "cheap", "")};
   pods[3].member("spec").erase("nodeName");
   pods[4].member("metadata").set("annotations", yaml("{controller.kubernetes.io/pod-deletion-cost: '-1'}"));
   std::vector<const json::value*> all;
   for (auto& p : pods) all.push_back(&p);
   text order;
-  for (std::size_t n = 1; n < all.size(); ++n) order.emplace_back(name_of(*to_delete(all, {}, n, *parse_rfc3339("2026-01-01T12:00:00Z")).back()));
+  for (std::size_t n = 1; n < all.size(); ++n)
+    order.emplace_back(name_of(*to_delete(all, {}, n, *parse_rfc3339("2026-01-01T12:00:00Z")).back()));
   CHECK(order == text{"unplaced", "pending", "unready", "cheap"});
 }
 
@@ -118,7 +135,8 @@ TEST_CASE("deployment-controller: surge, percentages, proportions") {
   auto l = limits("replicas: 10, strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 25%, maxUnavailable: 25%}}");
   CHECK(l.surge == 3);
   CHECK(l.unavailable == 2);
-  CHECK(limits("replicas: 3, strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 0, maxUnavailable: 1%}}").unavailable == 1);
+  CHECK(limits("replicas: 3, strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 0, maxUnavailable: 1%}}")
+            .unavailable == 1);
   CHECK(limits("replicas: 3, strategy: {type: Recreate}").surge == 0);
   rollout_set old{.uid = "o", .name = "o", .replicas = 10, .available = 10}, fresh{.uid = "n", .name = "n"};
   CHECK(new_set_replicas(l, {old, fresh}, 0) == 3);
@@ -130,8 +148,10 @@ TEST_CASE("deployment-controller: surge, percentages, proportions") {
 
 TEST_CASE("deployment-controller: a set for the template, its revision, and nothing twice") {
   at_work w("deployment");
-  w.put(workload("Deployment", "web", "replicas: 2, progressDeadlineSeconds: 600, revisionHistoryLimit: 10, selector: {matchLabels: {app: web}}, "
-                                      "strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}"));
+  w.put(workload(
+      "Deployment", "web",
+      "replicas: 2, progressDeadlineSeconds: 600, revisionHistoryLimit: 10, selector: {matchLabels: {app: web}}, "
+      "strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}"));
   CHECK(w.named() == text{"default/web"});
   CHECK(creations(w.look("default/web", at()), "replicasets") == 1);
   CHECK(w.work("default/web") == "");
@@ -151,8 +171,10 @@ TEST_CASE("deployment-controller: a set for the template, its revision, and noth
 
 TEST_CASE("statefulset-controller: one after the other, the last first") {
   at_work w("statefulset");
-  auto set = workload("StatefulSet", "db", "replicas: 3, serviceName: db, podManagementPolicy: OrderedReady, revisionHistoryLimit: 10, selector: {matchLabels: {app: db}}, "
-                                           "updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 0}}");
+  auto set = workload("StatefulSet", "db",
+                      "replicas: 3, serviceName: db, podManagementPolicy: OrderedReady, revisionHistoryLimit: 10, "
+                      "selector: {matchLabels: {app: db}}, "
+                      "updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 0}}");
   w.create(set);
   CHECK(w.work("default/db") == "");
   CHECK(w.keys_under("/registry/pods/default/") == text{"db-0"});
@@ -188,15 +210,19 @@ TEST_CASE("statefulset-controller: one after the other, the last first") {
 
 TEST_CASE("statefulset-controller: claims are there before the pod, and their owners follow the policy") {
   at_work w("statefulset");
-  auto set = workload("StatefulSet", "db", "replicas: 1, serviceName: db, selector: {matchLabels: {app: db}}, updateStrategy: {type: RollingUpdate}, "
-                                           "persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Delete}, "
-                                           "volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]");
+  auto set = workload(
+      "StatefulSet", "db",
+      "replicas: 1, serviceName: db, selector: {matchLabels: {app: db}}, updateStrategy: {type: RollingUpdate}, "
+      "persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Delete}, "
+      "volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: "
+      "{storage: 1Gi}}}}]");
   w.create(set);
   CHECK(w.work("default/db") == "");
   CHECK(w.work("default/db") == "");
   auto claim = w.get("/registry/persistentvolumeclaims/default/data-db-0");
   CHECK(claim["metadata"]["ownerReferences"][0]["kind"].as_string() == "StatefulSet");
-  CHECK(w.get("/registry/pods/default/db-0")["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"].as_string() == "data-db-0");
+  CHECK(w.get("/registry/pods/default/db-0")["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"].as_string() ==
+        "data-db-0");
   set = w.get("/registry/statefulsets/default/db");
   set.member("spec").set("replicas", 0);
   w.put(set);
@@ -215,7 +241,9 @@ TEST_CASE("daemonset-controller: one on each node that fits, and none elsewhere"
   node("b");
   node("tainted", "taints: [{key: k, effect: NoSchedule}]");
   node("cordoned", "taints: [{key: node.kubernetes.io/unschedulable, effect: NoSchedule}]");
-  auto set = workload("DaemonSet", "agent", "revisionHistoryLimit: 10, selector: {matchLabels: {app: agent}}, updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 1}}");
+  auto set = workload("DaemonSet", "agent",
+                      "revisionHistoryLimit: 10, selector: {matchLabels: {app: agent}}, updateStrategy: {type: "
+                      "RollingUpdate, rollingUpdate: {maxUnavailable: 1}}");
   w.put(set);
   w.named();
   CHECK(creations(w.look("default/agent", at()), "pods") == 3);
@@ -234,7 +262,9 @@ TEST_CASE("daemonset-controller: one on each node that fits, and none elsewhere"
 
 TEST_CASE("job-controller: each pod is counted once, whoever stops in between") {
   at_work w("job");
-  auto job = workload("Job", "work", "completions: 2, parallelism: 2, backoffLimit: 6, completionMode: NonIndexed, selector: {matchLabels: {app: work}}");
+  auto job = workload("Job", "work",
+                      "completions: 2, parallelism: 2, backoffLimit: 6, completionMode: NonIndexed, selector: "
+                      "{matchLabels: {app: work}}");
   w.put(job);
   CHECK(creations(w.look("default/work", at()), "pods") == 2);
   for (auto name : {"p1", "p2"}) {
@@ -271,7 +301,8 @@ TEST_CASE("job-controller: each pod is counted once, whoever stops in between") 
 
 TEST_CASE("job-controller: a pod whose Job is gone keeps no finalizer") {
   at_work w("job");
-  auto job = workload("Job", "work", "completions: 1, parallelism: 1, backoffLimit: 6, selector: {matchLabels: {app: work}}");
+  auto job =
+      workload("Job", "work", "completions: 1, parallelism: 1, backoffLimit: 6, selector: {matchLabels: {app: work}}");
   auto pod = pod_of(job, "p1", "app: work");
   pod.member("metadata").set("finalizers", yaml("[batch.kubernetes.io/job-tracking, example.org/mine]"));
   w.put(pod);
@@ -303,27 +334,40 @@ TEST_CASE("job-controller: the next try waits longer and longer") {
 }
 
 TEST_CASE("job-controller: which failures count") {
-  auto job = yaml("{spec: {podFailurePolicy: {rules: [{action: Ignore, onPodConditions: [{type: DisruptionTarget, status: 'True'}]}, "
-                  "{action: FailIndex, onExitCodes: {operator: In, values: [3]}}, {action: FailJob, onExitCodes: {containerName: c, operator: NotIn, values: [1, 2]}}]}}}");
+  auto job = yaml(
+      "{spec: {podFailurePolicy: {rules: [{action: Ignore, onPodConditions: [{type: DisruptionTarget, status: "
+      "'True'}]}, "
+      "{action: FailIndex, onExitCodes: {operator: In, values: [3]}}, {action: FailJob, onExitCodes: {containerName: "
+      "c, operator: NotIn, values: [1, 2]}}]}}}");
   auto failed = [](std::string_view code, std::string_view more = "") {
-    return yaml(fmt::format("{{metadata: {{name: p, namespace: default}}, status: {{phase: Failed, containerStatuses: [{{name: c, state: {{terminated: {{exitCode: {}}}}}}}]{}}}}}", code, more));
+    return yaml(
+        fmt::format("{{metadata: {{name: p, namespace: default}}, status: {{phase: Failed, containerStatuses: [{{name: "
+                    "c, state: {{terminated: {{exitCode: {}}}}}}}]{}}}}}",
+                    code, more));
   };
   CHECK(!judge_failure(job, failed("1", ", conditions: [{type: DisruptionTarget, status: 'True'}]")).counts);
   CHECK(judge_failure(job, failed("3")).fails_index);
   CHECK(!judge_failure(job, failed("1")).fails_job);
-  CHECK(judge_failure(job, failed("42")).fails_job == "Container c for pod default/p failed with exit code 42 matching FailJob rule at index 2");
+  CHECK(judge_failure(job, failed("42")).fails_job ==
+        "Container c for pod default/p failed with exit code 42 matching FailJob rule at index 2");
 }
 
 TEST_CASE("cronjob-controller: a Job at its time, by its name") {
   at_work w("cronjob");
-  auto cron = yaml("{kind: CronJob, apiVersion: batch/v1, metadata: {name: tick, namespace: default, creationTimestamp: '2026-01-01T11:59:30Z'}, spec: {schedule: '* * * * *', concurrencyPolicy: Forbid, "
-                   "successfulJobsHistoryLimit: 1, jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}}}}");
+  auto cron = yaml(
+      "{kind: CronJob, apiVersion: batch/v1, metadata: {name: tick, namespace: default, creationTimestamp: "
+      "'2026-01-01T11:59:30Z'}, spec: {schedule: '* * * * *', concurrencyPolicy: Forbid, "
+      "successfulJobsHistoryLimit: 1, jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: "
+      "c, image: i}]}}}}}}");
   w.put(cron);
   CHECK(lines(w.look("default/tick", at("2026-01-01T11:59:40Z"))) == text{"again 20.1s"});
   auto p = w.look("default/tick", at("2026-01-01T12:00:01Z"));
   CHECK(lines(p)[0] == "create jobs default/tick-29454480");
-  auto job = yaml("{kind: Job, apiVersion: batch/v1, metadata: {name: tick-29454480, namespace: default, annotations: {batch.kubernetes.io/cronjob-scheduled-timestamp: '2026-01-01T12:00:00Z'}, "
-                  "ownerReferences: [{apiVersion: batch/v1, kind: CronJob, name: tick, uid: uid-tick, controller: true}]}, spec: {}}");
+  auto job = yaml(
+      "{kind: Job, apiVersion: batch/v1, metadata: {name: tick-29454480, namespace: default, annotations: "
+      "{batch.kubernetes.io/cronjob-scheduled-timestamp: '2026-01-01T12:00:00Z'}, "
+      "ownerReferences: [{apiVersion: batch/v1, kind: CronJob, name: tick, uid: uid-tick, controller: true}]}, spec: "
+      "{}}");
   w.put(job);
   p = w.look("default/tick", at("2026-01-01T12:00:01Z"));
   CHECK(creations(p, "jobs") == 0);
@@ -357,10 +401,14 @@ TEST_CASE("ttl-after-finished-controller: a Job goes so long after its end") {
 TEST_CASE("endpointslice-controller: who serves, and how well") {
   at_work w("endpointslice");
   w.put("{kind: Node, apiVersion: v1, metadata: {name: a, labels: {topology.kubernetes.io/zone: z}}}");
-  w.put("{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default}, spec: {selector: {app: web}, clusterIP: 10.43.0.9, ipFamilies: [IPv4], "
-        "ports: [{name: http, port: 80, targetPort: 8080, protocol: TCP}]}}");
+  w.put(
+      "{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default}, spec: {selector: {app: web}, "
+      "clusterIP: 10.43.0.9, ipFamilies: [IPv4], "
+      "ports: [{name: http, port: 80, targetPort: 8080, protocol: TCP}]}}");
   auto pod = [&](std::string_view name, std::string_view ip, std::string_view ready) {
-    w.put(pod_of({}, name, "app: web", fmt::format("phase: Running, podIPs: [{{ip: {}}}], conditions: [{{type: Ready, status: '{}'}}]", ip, ready)));
+    w.put(pod_of(
+        {}, name, "app: web",
+        fmt::format("phase: Running, podIPs: [{{ip: {}}}], conditions: [{{type: Ready, status: '{}'}}]", ip, ready)));
   };
   pod("p1", "10.1.0.1", "True");
   pod("p2", "10.1.0.2", "False");
@@ -386,10 +434,15 @@ TEST_CASE("endpointslice-controller: who serves, and how well") {
 
 TEST_CASE("endpoints-controller: who serves, in as few subsets as can be") {
   at_work w("endpoint");
-  w.put("{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default}, spec: {selector: {app: web}, clusterIP: 10.43.0.9, ipFamilies: [IPv4], "
-        "ports: [{name: http, port: 80, targetPort: 8080, protocol: TCP}, {name: more, port: 81, protocol: TCP, targetPort: 81}]}}");
+  w.put(
+      "{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default}, spec: {selector: {app: web}, "
+      "clusterIP: 10.43.0.9, ipFamilies: [IPv4], "
+      "ports: [{name: http, port: 80, targetPort: 8080, protocol: TCP}, {name: more, port: 81, protocol: TCP, "
+      "targetPort: 81}]}}");
   auto pod = [&](std::string_view name, std::string_view ip, std::string_view ready) {
-    w.put(pod_of({}, name, "app: web", fmt::format("phase: Running, podIPs: [{{ip: {}}}], conditions: [{{type: Ready, status: '{}'}}]", ip, ready)));
+    w.put(pod_of(
+        {}, name, "app: web",
+        fmt::format("phase: Running, podIPs: [{{ip: {}}}], conditions: [{{type: Ready, status: '{}'}}]", ip, ready)));
   };
   pod("p1", "10.1.0.1", "True");
   pod("p2", "10.1.0.2", "False");
@@ -406,12 +459,15 @@ TEST_CASE("endpoints-controller: who serves, in as few subsets as can be") {
 }
 
 TEST_CASE("endpoints-controller: subsets") {
-  auto subsets = yaml("[{addresses: [{ip: a}], ports: [{port: 1}]}, {addresses: [{ip: b}], ports: [{port: 1}]}, {notReadyAddresses: [{ip: a}], ports: [{port: 1}]}, "
-                      "{addresses: [{ip: b}], ports: [{port: 2}]}]");
-  CHECK(json::value(repacked(subsets)) ==
-        yaml("[{addresses: [{ip: b}], notReadyAddresses: [{ip: a}], ports: [{port: 1}]}, {addresses: [{ip: b}], ports: [{port: 2}]}]"));
+  auto subsets = yaml(
+      "[{addresses: [{ip: a}], ports: [{port: 1}]}, {addresses: [{ip: b}], ports: [{port: 1}]}, {notReadyAddresses: "
+      "[{ip: a}], ports: [{port: 1}]}, "
+      "{addresses: [{ip: b}], ports: [{port: 2}]}]");
+  CHECK(json::value(repacked(subsets)) == yaml("[{addresses: [{ip: b}], notReadyAddresses: [{ip: a}], ports: [{port: "
+                                               "1}]}, {addresses: [{ip: b}], ports: [{port: 2}]}]"));
   CHECK(json::value(repacked(yaml("[{addresses: [{ip: a}]}]"))) == yaml("[{addresses: [{ip: a}]}]"));
-  auto many = *yaml("[{addresses: [{ip: a}, {ip: b}], notReadyAddresses: [{ip: c}]}, {addresses: [{ip: d}, {ip: e}]}]").array();
+  auto many =
+      *yaml("[{addresses: [{ip: a}, {ip: b}], notReadyAddresses: [{ip: c}]}, {addresses: [{ip: d}, {ip: e}]}]").array();
   auto all = many;
   CHECK(!shorten(all, 5));
   CHECK(shorten(all, 4));
@@ -423,14 +479,20 @@ TEST_CASE("endpoints-controller: subsets") {
 TEST_CASE("endpointslice-mirroring-controller: what others write is mirrored, and gone with it") {
   at_work w("endpointslicemirroring");
   w.put("{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default}, spec: {ports: [{port: 80}]}}");
-  w.put("{kind: Endpoints, apiVersion: v1, metadata: {name: web, namespace: default, annotations: {a: b}}, subsets: [{addresses: [{ip: 10.9.9.9}, {ip: 'fd00::1'}], ports: [{port: 80, protocol: TCP}]}]}");
+  w.put(
+      "{kind: Endpoints, apiVersion: v1, metadata: {name: web, namespace: default, annotations: {a: b}}, subsets: "
+      "[{addresses: [{ip: 10.9.9.9}, {ip: 'fd00::1'}], ports: [{port: 80, protocol: TCP}]}]}");
   CHECK(w.named() == text{"default/web"});
   CHECK(creations(w.look("default/web", at()), "endpointslices") == 2);
   CHECK(w.work("default/web") == "");
   CHECK(lines(w.look("default/web", at())).empty());
-  w.put("{kind: Endpoints, apiVersion: v1, metadata: {name: web, namespace: default}, subsets: [{addresses: [{ip: 10.9.9.9}], ports: [{port: 80, protocol: TCP}]}]}");
+  w.put(
+      "{kind: Endpoints, apiVersion: v1, metadata: {name: web, namespace: default}, subsets: [{addresses: [{ip: "
+      "10.9.9.9}], ports: [{port: 80, protocol: TCP}]}]}");
   auto p = w.look("default/web", at());
   CHECK(removals(p).size() == 1);
-  w.put("{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default}, spec: {selector: {app: web}, ports: [{port: 80}]}}");
+  w.put(
+      "{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default}, spec: {selector: {app: web}, ports: "
+      "[{port: 80}]}}");
   CHECK(removals(w.look("default/web", at())).size() == 2);
 }

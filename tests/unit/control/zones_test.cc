@@ -1,4 +1,5 @@
-// node-lifecycle-controller's zones: how fast nodes are tainted. The numbers are those of kube-controller-manager's own rules.
+// node-lifecycle-controller's zones: how fast nodes are tainted. The numbers are those of kube-controller-manager's own
+// rules.
 #include "control/nodes/zones.h"
 
 #include <doctest/doctest.h>
@@ -12,7 +13,9 @@ using namespace std::chrono_literals;
 namespace {
 
 time_point t(duration d) { return time_point(1h) + d; }
-json::value node(std::string_view labels) { return *json::parse(std::string(R"({"metadata":{"labels":)") + std::string(labels) + "}}"); }
+json::value node(std::string_view labels) {
+  return *json::parse(std::string(R"({"metadata":{"labels":)") + std::string(labels) + "}}");
+}
 
 // Who is tainted by then, asked every 100 ms as kube-controller-manager does.
 int tainted(zones& z, const std::string& zone, duration from, duration until) {
@@ -28,7 +31,9 @@ TEST_CASE("node-lifecycle-controller: a zone is its nodes' region and zone, the 
   struct row {
     std::string_view labels, wanted;
   };
-  for (auto& r : {row{"{}", ""}, {R"({"topology.kubernetes.io/zone":"a"})", "/a"}, {R"({"topology.kubernetes.io/region":"r","topology.kubernetes.io/zone":"a"})", "r/a"},
+  for (auto& r : {row{"{}", ""},
+                  {R"({"topology.kubernetes.io/zone":"a"})", "/a"},
+                  {R"({"topology.kubernetes.io/region":"r","topology.kubernetes.io/zone":"a"})", "r/a"},
                   {R"({"failure-domain.beta.kubernetes.io/zone":"old","topology.kubernetes.io/zone":"a"})", "/old"},
                   {R"({"failure-domain.beta.kubernetes.io/zone":"","topology.kubernetes.io/zone":"a"})", ""}})
     CHECK(zone_of(node(r.labels)) == r.wanted);
@@ -40,11 +45,15 @@ TEST_CASE("node-lifecycle-controller: states of a zone") {
     zone_state wanted;
   };
   using enum zone_state;
-  for (auto& r : {row{0, 0, normal}, {5, 0, normal}, {0, 1, full_disruption}, {0, 9, full_disruption},
-                  {1, 2, normal},   // two are not enough
-                  {3, 3, normal},   // half
+  for (auto& r : {row{0, 0, normal},
+                  {5, 0, normal},
+                  {0, 1, full_disruption},
+                  {0, 9, full_disruption},
+                  {1, 2, normal},               // two are not enough
+                  {3, 3, normal},               // half
                   {9, 11, partial_disruption},  // 0.55
-                  {2, 3, partial_disruption}, {1, 9, partial_disruption}})
+                  {2, 3, partial_disruption},
+                  {1, 9, partial_disruption}})
     CHECK(state_of_zone(r.ready, r.not_ready, 0.55) == r.wanted);
 }
 

@@ -45,7 +45,8 @@ TEST_CASE("a CA is what K3s makes") {
   CHECK(c.subject_key_id().size() == 20);
   CHECK(c.authority_key_id().empty());
   w.put("ca.crt", ca.bundle_pem());
-  auto text = w.run("openssl x509 -in ca.crt -noout -serial -subject -nameopt RFC2253 -ext keyUsage,basicConstraints").text;
+  auto text =
+      w.run("openssl x509 -in ca.crt -noout -serial -subject -nameopt RFC2253 -ext keyUsage,basicConstraints").text;
   CHECK(text ==
         "serial=00\nsubject=CN=k3s-server-ca@1795236632\n"
         "X509v3 Key Usage: critical\n    Digital Signature, Key Encipherment, Certificate Sign\n"
@@ -116,7 +117,8 @@ TEST_CASE("a leaf begins with its CA, whatever the signer's clock says, and ends
   for (auto clock : {start, start + hours(5), start + days(2000), begin - days(20000)}) {
     auto leaf = leaf_of(ca, admin(), clock);
     CHECK(leaf.not_before() == begin);
-    CHECK(leaf.not_after() == std::max<wall_time>(clock, begin) + days(365));  // a clock before the CA is taken for its begin
+    CHECK(leaf.not_after() ==
+          std::max<wall_time>(clock, begin) + days(365));  // a clock before the CA is taken for its begin
   }
   auto late = start + days(3650) - days(10);
   CHECK(leaf_of(ca, admin(), late).not_after() == late + days(365));
@@ -267,14 +269,18 @@ TEST_CASE("a user's intermediate CA signs, and its bundle rides along") {
   CHECK(!trust::from_bundle(root).value().verify_server(std::vector{leaf}, "localhost", now));
   // The intermediate alone is an anchor too.
   CHECK(trust::from_bundle(std::vector{ca.signer()}).value().verify_server(std::vector{leaf}, "localhost", now));
-  // Of a root that another one signed too, both forms may come: who trusts the other is not led astray (K3s's rotated CAs).
+  // Of a root that another one signed too, both forms may come: who trusts the other is not led astray (K3s's rotated
+  // CAs).
   made = w.run(
-      "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout old.key -out old.crt -subj /CN=old -days 3650 && "
+      "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout old.key -out old.crt -subj /CN=old "
+      "-days 3650 && "
       "openssl req -new -key root.key -subj /CN=root -out cross.csr && "
-      "openssl x509 -req -in cross.csr -CA old.crt -CAkey old.key -CAcreateserial -out cross.crt -days 3650 -extfile mid.ext");
+      "openssl x509 -req -in cross.csr -CA old.crt -CAkey old.key -CAcreateserial -out cross.crt -days 3650 -extfile "
+      "mid.ext");
   REQUIRE_MESSAGE(made.good, made.text);
   now = system_wall_time();
-  chain = parse_bundle(leaf.pem() + w.get("mid.crt") + w.get("root.crt") + w.get("cross.crt") + w.get("old.crt")).value();
+  chain =
+      parse_bundle(leaf.pem() + w.get("mid.crt") + w.get("root.crt") + w.get("cross.crt") + w.get("old.crt")).value();
   CHECK(trust::from_bundle(parse_bundle(w.get("old.crt")).value()).value().verify_server(chain, "localhost", now));
   CHECK(trust::from_bundle(root).value().verify_server(chain, "localhost", now));
   CHECK(root_of(ca.bundle(), now) == root.front());

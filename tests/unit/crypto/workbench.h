@@ -33,7 +33,8 @@ class workbench {
   }
   std::string get(const std::string& name) const { return read_file(path(name)).value(); }
 
-  // Runs the line in the folder; what it printed, without blanks at the ends of lines (OpenSSL 3.0 has some), and whether it succeeded.
+  // Runs the line in the folder; what it printed, without blanks at the ends of lines (OpenSSL 3.0 has some), and
+  // whether it succeeded.
   struct answer {
     bool good = false;
     std::string text;

@@ -1,4 +1,5 @@
-// space_test.cc: the file of a database that once was large becomes small again, while it is being written to, and whatever happens meanwhile.
+// space_test.cc: the file of a database that once was large becomes small again, while it is being written to, and
+// whatever happens meanwhile.
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -24,21 +25,32 @@ void make_k3s_file(const std::string& path, int live) {
     REQUIRE_MESSAGE(code == SQLITE_OK, sql << ": " << (why ? why : ""));
   };
   run("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; BEGIN;"
-      "CREATE TABLE kine (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, created INTEGER, deleted INTEGER, create_revision INTEGER,"
+      "CREATE TABLE kine (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, created INTEGER, deleted INTEGER, "
+      "create_revision INTEGER,"
       " prev_revision INTEGER, lease INTEGER, value BLOB, old_value BLOB);"
       "CREATE INDEX kine_name_index ON kine (name); CREATE INDEX kine_name_id_index ON kine (name, id);"
-      "CREATE INDEX kine_id_deleted_index ON kine (id, deleted); CREATE INDEX kine_prev_revision_index ON kine (prev_revision);"
+      "CREATE INDEX kine_id_deleted_index ON kine (id, deleted); CREATE INDEX kine_prev_revision_index ON kine "
+      "(prev_revision);"
       "CREATE UNIQUE INDEX kine_name_prev_revision_uindex ON kine (name, prev_revision);"
-      "CREATE INDEX kine_id_compact_rev_key_with_prev_revision_index ON kine (id, name, prev_revision) WHERE name != 'compact_rev_key' AND prev_revision != 0;"
-      "INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) VALUES ('compact_rev_key', 1, 0, 0, 0, 0, ''),"
+      "CREATE INDEX kine_id_compact_rev_key_with_prev_revision_index ON kine (id, name, prev_revision) WHERE name != "
+      "'compact_rev_key' AND prev_revision != 0;"
+      "INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) VALUES "
+      "('compact_rev_key', 1, 0, 0, 0, 0, ''),"
       " ('/registry/health', 1, 0, 0, 0, 0, '{\"health\":\"true\"}')");
   for (int i = 0; i < fat_rows; ++i)
-    run(fmt::format("INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) VALUES ('/registry/fat/{}', 1, 0, 0, 0, 0, "
-                    "zeroblob({}))", i, fat_bytes));
+    run(
+        fmt::format("INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) VALUES "
+                    "('/registry/fat/{}', 1, 0, 0, 0, 0, "
+                    "zeroblob({}))",
+                    i, fat_bytes));
   for (int i = 0; i < live; ++i)
-    run(fmt::format("INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) VALUES ('/registry/live/{}', 1, 0, 0, 0, 0, "
-                    "CAST('value {}' AS BLOB))", i, i));
-  run("DELETE FROM kine WHERE name LIKE '/registry/fat/%'; UPDATE kine SET prev_revision = 300 WHERE name = 'compact_rev_key'; COMMIT");
+    run(
+        fmt::format("INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) VALUES "
+                    "('/registry/live/{}', 1, 0, 0, 0, 0, "
+                    "CAST('value {}' AS BLOB))",
+                    i, i));
+  run("DELETE FROM kine WHERE name LIKE '/registry/fat/%'; UPDATE kine SET prev_revision = 300 WHERE name = "
+      "'compact_rev_key'; COMMIT");
   REQUIRE(sqlite3_wal_checkpoint_v2(db, nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr) == SQLITE_OK);
   sqlite3_close(db);
   CHECK(query(path, "PRAGMA auto_vacuum") == std::vector<std::string>{"0"});
@@ -61,10 +73,13 @@ TEST_CASE("what compaction has freed goes back to the file system by itself, and
   auto path = dir.file("state.db");
   auto log = std::move(*r.open({.path = path}));
   std::vector<revision> made;
-  for (int i = 0; i < fat_rows; ++i) made.push_back(r.must(*log, {change::create, fmt::format("/registry/fat/{}", i), std::string(fat_bytes, 'x')}));
+  for (int i = 0; i < fat_rows; ++i)
+    made.push_back(r.must(*log, {change::create, fmt::format("/registry/fat/{}", i), std::string(fat_bytes, 'x')}));
   r.must(*log, {change::create, "/registry/kept", "v"});
   revision last = 0;
-  for (int i = 0; i < fat_rows; ++i) last = r.must(*log, {change::remove, fmt::format("/registry/fat/{}", i), "", made[static_cast<std::size_t>(i)], made[static_cast<std::size_t>(i)]});
+  for (int i = 0; i < fat_rows; ++i)
+    last = r.must(*log, {change::remove, fmt::format("/registry/fat/{}", i), "", made[static_cast<std::size_t>(i)],
+                         made[static_cast<std::size_t>(i)]});
   CHECK(size_of(path) + size_of(path + "-wal") > std::size_t(fat_rows) * fat_bytes);
   REQUIRE(r.loop.run_until(log->compact(last)).has_value());
   int written = 0;
@@ -75,7 +90,8 @@ TEST_CASE("what compaction has freed goes back to the file system by itself, and
     slowest = std::max(slowest, monotonic_clock::now() - before);
     return log->occupied() && log->occupied()->bytes < small && size_of(path) < small;
   }));
-  MESSAGE("slowest of " << written << " writes meanwhile: " << std::chrono::duration<double, std::milli>(slowest).count() << " ms");
+  MESSAGE("slowest of " << written << " writes meanwhile: "
+                        << std::chrono::duration<double, std::milli>(slowest).count() << " ms");
   auto space = log->occupied();
   REQUIRE(space.has_value());
   CHECK(space->bytes < small);
@@ -94,12 +110,15 @@ TEST_CASE("a file of K3s's is rewritten in steps while it is written to, and has
   make_k3s_file(path, 5'000);
   auto large = size_of(path);
   auto indexes = query(path, "SELECT name || ' ' || sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY 1");
-  auto rows = query(path, "SELECT id, name, created, deleted, create_revision, prev_revision, lease, value, old_value FROM kine ORDER BY id");
+  auto rows = query(path,
+                    "SELECT id, name, created, deleted, create_revision, prev_revision, lease, value, old_value FROM "
+                    "kine ORDER BY id");
   ::chmod(path.c_str(), 0640);
   runner r;
   auto log = std::move(*r.open({.path = path}));
   auto before = r.load(*log, 0);
-  // Others look for the lock all the time. Whoever gets it, for the moment in which one file takes the other's place, has all of it.
+  // Others look for the lock all the time. Whoever gets it, for the moment in which one file takes the other's place,
+  // has all of it.
   std::atomic<bool> looking{true}, wrong{false};
   std::thread stranger([&] {
     while (looking) {
@@ -107,7 +126,8 @@ TEST_CASE("a file of K3s's is rewritten in steps while it is written to, and has
       sqlite3_stmt* count = nullptr;
       if (sqlite3_open_v2(path.c_str(), &db, SQLITE_OPEN_READWRITE, nullptr) == SQLITE_OK &&
           sqlite3_exec(db, "BEGIN EXCLUSIVE", nullptr, nullptr, nullptr) == SQLITE_OK &&
-          sqlite3_prepare_v2(db, "SELECT count(*) FROM kine", -1, &count, nullptr) == SQLITE_OK && sqlite3_step(count) == SQLITE_ROW)
+          sqlite3_prepare_v2(db, "SELECT count(*) FROM kine", -1, &count, nullptr) == SQLITE_OK &&
+          sqlite3_step(count) == SQLITE_ROW)
         wrong = wrong || sqlite3_column_int(count, 0) < 5'002;
       sqlite3_finalize(count);
       sqlite3_close(db);
@@ -125,7 +145,8 @@ TEST_CASE("a file of K3s's is rewritten in steps while it is written to, and has
     slowest = std::max(slowest, monotonic_clock::now() - began);
     return size_of(path) < small && !std::filesystem::exists(path + "-rewrite");
   }));
-  MESSAGE("a file of " << large / 1000000 << " MB; slowest of " << written << " writes meanwhile: " << std::chrono::duration<double, std::milli>(slowest).count() << " ms");
+  MESSAGE("a file of " << large / 1000000 << " MB; slowest of " << written
+                       << " writes meanwhile: " << std::chrono::duration<double, std::milli>(slowest).count() << " ms");
   for (int i = 0; i < 20; ++i) r.must(*log, {change::create, fmt::format("/registry/after/{}", i), "v"});
   auto all = r.load(*log, 0);
   CHECK(all->entries.size() == before->entries.size() + static_cast<std::size_t>(written) + 20);
@@ -136,7 +157,9 @@ TEST_CASE("a file of K3s's is rewritten in steps while it is written to, and has
   r.loop.run_until(log->close());
   CHECK(query(path, "PRAGMA auto_vacuum; PRAGMA integrity_check") == std::vector<std::string>{"2", "ok"});
   CHECK(query(path, "SELECT name || ' ' || sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY 1") == indexes);
-  auto kept = query(path, fmt::format("SELECT id, name, created, deleted, create_revision, prev_revision, lease, value, old_value FROM kine ORDER BY id LIMIT {}", rows.size()));
+  auto kept = query(path, fmt::format("SELECT id, name, created, deleted, create_revision, prev_revision, lease, "
+                                      "value, old_value FROM kine ORDER BY id LIMIT {}",
+                                      rows.size()));
   CHECK(kept == rows);
   struct stat file{};
   REQUIRE(::stat(path.c_str(), &file) == 0);
@@ -155,8 +178,10 @@ TEST_CASE("a file with more in it than kine's table, or without room for a copy,
   SUBCASE("no room") {
     if (!disk.mounted) return;
     // 20 MB live, 20 MB are free; and there are no 25 MB on the disk.
-    query(path, "INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) VALUES ('/registry/large', 1, 0, 0, 0, 0, "
-                "zeroblob(20000000))");
+    query(path,
+          "INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) VALUES "
+          "('/registry/large', 1, 0, 0, 0, 0, "
+          "zeroblob(20000000))");
     query(path, "PRAGMA wal_checkpoint(TRUNCATE)");
     auto left = std::filesystem::space(disk.dir.path).available;
     put_file(disk.dir.file("filler"), std::string(left - 12'000'000, 'x'));
@@ -210,7 +235,8 @@ TEST_CASE("kill -9 at any moment of a rewrite: every acknowledged write is there
     int status = 0;
     ::waitpid(child, &status, 0);
     CHECK(WIFSIGNALED(status));
-    for (std::size_t at = 0, end; (end = told.find('\n', at)) != std::string::npos; at = end + 1) acknowledged.push_back(told.substr(at, end - at));
+    for (std::size_t at = 0, end; (end = told.find('\n', at)) != std::string::npos; at = end + 1)
+      acknowledged.push_back(told.substr(at, end - at));
   }
   runner r;
   auto log = std::move(*r.open({.path = path}));
@@ -223,7 +249,8 @@ TEST_CASE("kill -9 at any moment of a rewrite: every acknowledged write is there
   for (auto& name : acknowledged)
     if (!std::binary_search(there.begin(), there.end(), name)) missing += name + " ";
   CHECK(missing == "");
-  for (int i = 0; i < 3'000; ++i) CHECK(std::binary_search(there.begin(), there.end(), fmt::format("/registry/live/{}", i)));
+  for (int i = 0; i < 3'000; ++i)
+    CHECK(std::binary_search(there.begin(), there.end(), fmt::format("/registry/live/{}", i)));
   CHECK(acknowledged.size() > 100);
   r.loop.run_until(log->close());
   CHECK(query(path, "PRAGMA integrity_check") == std::vector<std::string>{"ok"});

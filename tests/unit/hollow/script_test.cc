@@ -19,8 +19,10 @@ json::value yaml(std::string_view text) {
 
 wall_time at(std::string_view text) { return *parse_rfc3339(text); }
 
-const char* pod_text = "{metadata: {name: p, namespace: n, uid: u, generation: 3}, spec: {restartPolicy: OnFailure, initContainers: [{name: i, image: x}, {name: s, image: y, "
-                       "restartPolicy: Always}], containers: [{name: a, image: z}]}}";
+const char* pod_text =
+    "{metadata: {name: p, namespace: n, uid: u, generation: 3}, spec: {restartPolicy: OnFailure, initContainers: "
+    "[{name: i, image: x}, {name: s, image: y, "
+    "restartPolicy: Always}], containers: [{name: a, image: z}]}}";
 
 }  // namespace
 
@@ -33,10 +35,13 @@ TEST_CASE("a script's text is read, and what can't be read is named") {
   CHECK(s->reason == "OOMKilled");
   CHECK(s->stop == 250ms);
   CHECK(parse_script("", {.ready = 3s})->ready == 3s);
-  for (auto [text, why] : {std::pair{"ready=soon", "ready: \"soon\" is no duration, as 100ms or 5s"}, std::pair{"exit=-1s", "exit: \"-1s\" is no duration, as 100ms or 5s"},
-                           std::pair{"code=256", "code: \"256\" is not between 0 and 255"}, std::pair{"code=", "code: \"\" is not between 0 and 255"},
-                           std::pair{"sleep=1s", "\"sleep=1s\" is nothing that a script says: it has ready, exit, code, reason and stop"},
-                           std::pair{"reason=", "\"reason=\" is nothing that a script says: it has ready, exit, code, reason and stop"}}) {
+  for (auto [text, why] :
+       {std::pair{"ready=soon", "ready: \"soon\" is no duration, as 100ms or 5s"},
+        std::pair{"exit=-1s", "exit: \"-1s\" is no duration, as 100ms or 5s"},
+        std::pair{"code=256", "code: \"256\" is not between 0 and 255"},
+        std::pair{"code=", "code: \"\" is not between 0 and 255"},
+        std::pair{"sleep=1s", "\"sleep=1s\" is nothing that a script says: it has ready, exit, code, reason and stop"},
+        std::pair{"reason=", "\"reason=\" is nothing that a script says: it has ready, exit, code, reason and stop"}}) {
     auto refused = parse_script(text);
     REQUIRE(!refused);
     CHECK(refused.error().message == why);
@@ -63,7 +68,8 @@ TEST_CASE("a pod's status in each part of its life") {
   moment_of_pod m{.started = at("2026-01-01T00:00:00Z"), .run_began = at("2026-01-01T00:00:01Z")};
   auto ready = [](const json::value& status) {
     for (std::size_t i = 0; i < status["conditions"].size(); ++i)
-      if (status["conditions"][i]["type"].as_string() == "Ready") return std::string(status["conditions"][i]["status"].as_string());
+      if (status["conditions"][i]["type"].as_string() == "Ready")
+        return std::string(status["conditions"][i]["status"].as_string());
     return std::string();
   };
 

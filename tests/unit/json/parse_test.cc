@@ -8,7 +8,8 @@
 using namespace kedge;
 
 TEST_CASE("numbers keep their kind: int64 stays whole, everything else is a double") {
-  auto v = json::parse(R"([0, -1, 9223372036854775807, 9223372036854775808, 18446744073709551616, 1.0, 1e3, -99999999999999999999])");
+  auto v = json::parse(
+      R"([0, -1, 9223372036854775807, 9223372036854775808, 18446744073709551616, 1.0, 1e3, -99999999999999999999])");
   REQUIRE(v);
   CHECK((*v)[2].as_integer() == 9223372036854775807);
   CHECK((*v)[0].is_integer());
@@ -46,7 +47,8 @@ TEST_CASE("depth is bounded") {
 }
 
 TEST_CASE("what is not one JSON document is refused") {
-  for (std::string_view text : {"", " ", "{", "{\"a\":}", "[1,]", "{} {}", "nul", "\"\x01\"", "01", "{'a':1}", "\xff", "1e999"}) {
+  for (std::string_view text :
+       {"", " ", "{", "{\"a\":}", "[1,]", "{} {}", "nul", "\"\x01\"", "01", "{'a':1}", "\xff", "1e999"}) {
     CAPTURE(text);
     CHECK_FALSE(json::parse(text));
   }
@@ -83,7 +85,8 @@ TEST_CASE("what is wrong with a text is said as Go's decoder says it") {
     REQUIRE_FALSE(json::parse(text));
     CHECK(json::parse(text).error().message == problem);
   }
-  for (std::string_view good : {"{}", "[[],{\"a\":[]}]", " 1 ", "\"\\u00e9\\n\"", "-0.5e-3", "{\"a\":{\"b\":[true,false,null]}}"}) {
+  for (std::string_view good :
+       {"{}", "[[],{\"a\":[]}]", " 1 ", "\"\\u00e9\\n\"", "-0.5e-3", "{\"a\":{\"b\":[true,false,null]}}"}) {
     CAPTURE(good);
     CHECK(json::syntax_problem(good).empty());
   }

@@ -25,15 +25,18 @@ TEST_CASE("JSON patch, by the examples of RFC 6902 appendix A and kube-apiserver
   } cases[] = {
       {R"({"foo":"bar"})", R"([{"op":"add","path":"/baz","value":"qux"}])", R"({"foo":"bar","baz":"qux"})"},
       {R"({"foo":["bar","baz"]})", R"([{"op":"add","path":"/foo/1","value":"qux"}])", R"({"foo":["bar","qux","baz"]})"},
-      {R"({"foo":["a"]})", R"([{"op":"add","path":"/foo/-","value":["b"]},{"op":"add","path":"/foo/2","value":3}])", R"({"foo":["a",["b"],3]})"},
+      {R"({"foo":["a"]})", R"([{"op":"add","path":"/foo/-","value":["b"]},{"op":"add","path":"/foo/2","value":3}])",
+       R"({"foo":["a",["b"],3]})"},
       {R"({"baz":"qux","foo":"bar"})", R"([{"op":"remove","path":"/baz"}])", R"({"foo":"bar"})"},
       {R"({"foo":["bar","qux","baz"]})", R"([{"op":"remove","path":"/foo/1"}])", R"({"foo":["bar","baz"]})"},
       {R"({"baz":"qux"})", R"([{"op":"replace","path":"/baz","value":"boo"}])", R"({"baz":"boo"})"},
       {R"({"foo":{"bar":"baz","waldo":"fred"},"qux":{}})", R"([{"op":"move","from":"/foo/waldo","path":"/qux/thud"}])",
        R"({"foo":{"bar":"baz"},"qux":{"thud":"fred"}})"},
-      {R"({"foo":["all","grass","cows","eat"]})", R"([{"op":"move","from":"/foo/1","path":"/foo/3"}])", R"({"foo":["all","cows","eat","grass"]})"},
+      {R"({"foo":["all","grass","cows","eat"]})", R"([{"op":"move","from":"/foo/1","path":"/foo/3"}])",
+       R"({"foo":["all","cows","eat","grass"]})"},
       {R"({"a":{"b":1}})", R"([{"op":"copy","from":"/a","path":"/c"}])", R"({"a":{"b":1},"c":{"b":1}})"},
-      {R"({"/":9,"~1":10})", R"([{"op":"test","path":"/~01","value":10},{"op":"test","path":"/~1","value":9}])", R"({"/":9,"~1":10})"},
+      {R"({"/":9,"~1":10})", R"([{"op":"test","path":"/~01","value":10},{"op":"test","path":"/~1","value":9}])",
+       R"({"/":9,"~1":10})"},
       {R"({"a":1})", R"([{"op":"test","path":"/none","value":null}])", R"({"a":1})"},
       {R"({"a":1})", R"([{"op":"replace","path":"","value":{"b":2}}])", R"({"b":2})"},
       {R"({"a":1})", R"([])", R"({"a":1})"},
@@ -50,7 +53,8 @@ TEST_CASE("JSON patch, by the examples of RFC 6902 appendix A and kube-apiserver
       {R"({"a":1})", R"([{"op":"remove","path":"x/a"}])", "{}"},
       {R"({"a~2":1})", R"([{"op":"remove","path":"/a~2"}])", "{}"},
       {R"({"a":1})", R"([{"op":"copy","from":"/none","path":"/b"}])", R"({"a":1,"b":null})"},
-      {R"({"a":{"b":null}})", R"([{"op":"test","path":"/a/b"},{"op":"test","path":"/a/c","value":null}])", R"({"a":{"b":null}})"},
+      {R"({"a":{"b":null}})", R"([{"op":"test","path":"/a/b"},{"op":"test","path":"/a/c","value":null}])",
+       R"({"a":{"b":null}})"},
       {R"({"a":[1,2]})", R"([{"op":"add","path":"/a/-4","value":3}])", "conflict"},
       {R"({"a":[1,2]})", R"([{"op":"remove","path":"/a/-3"}])", "conflict"},
       {R"({"a":1})", R"([{"op":"remove","path":"a"}])", "conflict"},
@@ -83,7 +87,8 @@ TEST_CASE("JSON patch, by the examples of RFC 6902 appendix A and kube-apiserver
 TEST_CASE("a JSON patch that would grow without bound is refused") {
   std::string doubling = "[";
   for (int i = 0; i < 40; ++i) doubling += std::string(i ? "," : "") + R"({"op":"copy","from":"/a","path":"/a/-"})";
-  CHECK(patched(R"({"a":["xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]})", doubling + "]") == "conflict");
+  CHECK(patched(R"({"a":["xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]})", doubling + "]") ==
+        "conflict");
   std::string many = "[";
   for (int i = 0; i < 10'001; ++i) many += std::string(i ? "," : "") + R"({"op":"test","path":"/a","value":1})";
   CHECK(patched(R"({"a":1})", many + "]") == "too_large");

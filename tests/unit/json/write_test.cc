@@ -9,9 +9,16 @@ using namespace kedge;
 TEST_CASE("what must be escaped is found wherever it stands in a long text") {
   for (std::size_t size : {1, 7, 8, 9, 16, 33})
     for (std::size_t at = 0; at < size; ++at)
-      for (auto [c, escaped] : std::initializer_list<std::pair<char, std::string>>{
-               {'"', "\\\""}, {'\\', "\\\\"}, {'\x1f', "\\u001f"}, {'\0', "\\u0000"}, {'\xff', "\\ufffd"}, {'\x7f', "\x7f"}, {'!', "!"}, {'[', "["}}) {
-        std::string text(size, ' '), wanted = '"' + std::string(at, ' ') + escaped + std::string(size - at - 1, ' ') + '"', out;
+      for (auto [c, escaped] : std::initializer_list<std::pair<char, std::string>>{{'"', "\\\""},
+                                                                                   {'\\', "\\\\"},
+                                                                                   {'\x1f', "\\u001f"},
+                                                                                   {'\0', "\\u0000"},
+                                                                                   {'\xff', "\\ufffd"},
+                                                                                   {'\x7f', "\x7f"},
+                                                                                   {'!', "!"},
+                                                                                   {'[', "["}}) {
+        std::string text(size, ' '),
+            wanted = '"' + std::string(at, ' ') + escaped + std::string(size - at - 1, ' ') + '"', out;
         text[at] = c;
         json::write_string(text, out);
         CHECK(out == wanted);
@@ -44,8 +51,17 @@ TEST_CASE("doubles print as Go's float64") {
   struct {
     double d;
     std::string_view written;
-  } cases[] = {{0.0, "0"}, {-0.0, "0"},         {1.0, "1"},        {0.1, "0.1"},       {1e20, "100000000000000000000"}, {1e21, "1e+21"},
-               {1e-6, "0.000001"}, {1e-7, "1e-7"},    {-2.5e-9, "-2.5e-9"}, {1.5e-10, "1.5e-10"},          {1.7976931348623157e308, "1.7976931348623157e+308"},
+  } cases[] = {{0.0, "0"},
+               {-0.0, "0"},
+               {1.0, "1"},
+               {0.1, "0.1"},
+               {1e20, "100000000000000000000"},
+               {1e21, "1e+21"},
+               {1e-6, "0.000001"},
+               {1e-7, "1e-7"},
+               {-2.5e-9, "-2.5e-9"},
+               {1.5e-10, "1.5e-10"},
+               {1.7976931348623157e308, "1.7976931348623157e+308"},
                {123456.789, "123456.789"}};
   for (auto& c : cases) CHECK(json::write(json::value(c.d)) == c.written);
   CHECK(json::write(json::value(std::int64_t(-9223372036854775807 - 1))) == "-9223372036854775808");
@@ -53,11 +69,13 @@ TEST_CASE("doubles print as Go's float64") {
 
 TEST_CASE("indentation is MarshalIndent's") {
   auto v = json::parse(R"({"a":[1,{"b":null}],"e":{},"f":[]})");
-  CHECK(json::write_indented(*v, 2) == "{\n  \"a\": [\n    1,\n    {\n      \"b\": null\n    }\n  ],\n  \"e\": {},\n  \"f\": []\n}");
+  CHECK(json::write_indented(*v, 2) ==
+        "{\n  \"a\": [\n    1,\n    {\n      \"b\": null\n    }\n  ],\n  \"e\": {},\n  \"f\": []\n}");
 }
 
 TEST_CASE("YAML output: sorted keys, lists at the column of their key, quotes only where needed") {
-  auto v = json::parse(R"({"b":[{"y":1,"x":"a: b"},[1,2],"- z"],"a":{"on":"yes","n":"12","e":"","t":"2020-01-01","m":"l1\nl2\n",
+  auto v = json::parse(
+      R"({"b":[{"y":1,"x":"a: b"},[1,2],"- z"],"a":{"on":"yes","n":"12","e":"","t":"2020-01-01","m":"l1\nl2\n",
                           "k":"l1\n\n  l2","s":" lead","h":"a #b","i":"a#b","q":"it's","c":"# c"},"a10":{},"a2":[],"z":null,"f":1.5,"true":true})");
   REQUIRE(v);
   CHECK(json::write_yaml(*v) ==
@@ -93,17 +111,21 @@ z: null
 }
 
 TEST_CASE("what YAML output says, YAML input understands") {
-  for (std::string_view text :
-       {R"({"a":"\t tab","b":"x\n","c":"x\n\n","d":"\nx","e":"  x\ny","f":"null","g":"0x10","h":"1e3","i":"1_000","j":"~","k":".5"})",
-        R"(["",[],{},[[]],[{}],[{"a":[{"b":[[1]]}]}],"a:","a: b",": a","? a","-a","- a","-","...","---","---x","=","<<","1:30"])",
-        R"({"key with: colon":1,"":2,"- a":3,"#x":4,"multi\nline":5,"'":6,"\"":7,"yes":8,"é":"ü\u0085"})", R"("just text")", "3", "null"}) {
+  for (
+      std::string_view text :
+      {R"({"a":"\t tab","b":"x\n","c":"x\n\n","d":"\nx","e":"  x\ny","f":"null","g":"0x10","h":"1e3","i":"1_000","j":"~","k":".5"})",
+       R"(["",[],{},[[]],[{}],[{"a":[{"b":[[1]]}]}],"a:","a: b",": a","? a","-a","- a","-","...","---","---x","=","<<","1:30"])",
+       R"({"key with: colon":1,"":2,"- a":3,"#x":4,"multi\nline":5,"'":6,"\"":7,"yes":8,"é":"ü\u0085"})",
+       R"("just text")", "3", "null"}) {
     auto v = json::parse(text);
     REQUIRE(v);
     auto yaml = json::write_yaml(*v);
     CAPTURE(yaml);
     auto back = json::parse_yaml(yaml);
-    if (!back) FAIL_CHECK(back.error().message);
-    else CHECK(json::write(*back).size() == json::write(*v).size());
+    if (!back)
+      FAIL_CHECK(back.error().message);
+    else
+      CHECK(json::write(*back).size() == json::write(*v).size());
     if (back) CHECK(*back == *v);
   }
 }

@@ -16,13 +16,43 @@ TEST_CASE("plain scalars have the types of YAML 1.1, quoted ones are text") {
   struct {
     std::string_view yaml, json;
   } cases[] = {
-      {"yes", "true"}, {"Off", "false"}, {"y", "true"}, {"N", "false"}, {"\"yes\"", "\"yes\""}, {"'12'", "\"12\""},
-      {"~", "null"}, {"", "null"}, {"NULL", "null"}, {"nil", "\"nil\""},
-      {"12", "12"}, {"-0", "0"}, {"+7", "7"}, {"0x1F", "31"}, {"010", "8"}, {"0o10", "8"}, {"0b101", "5"}, {"1_000", "1000"}, {"08", "8"},
-      {"9223372036854775808", "9223372036854775808"}, {"-9223372036854775808", "-9223372036854775808"},
-      {"1.5", "1.5"}, {"1.0", "1"}, {".5", "0.5"}, {"1e3", "1000"}, {"1.", "1"}, {"1e", "\"1e\""}, {"1.2.3", "\"1.2.3\""}, {"-x", "\"-x\""},
-      {"2026-11-21", "\"2026-11-21\""}, {"2026-11-21T04:50:38Z", "\"2026-11-21T04:50:38Z\""}, {"1:30", "\"1:30\""}, {"100m", "\"100m\""},
-      {"!!str 12", "\"12\""}, {"!!binary aGk=", "\"hi\""}, {"!!int 3", "3"}, {"!!float 3", "3"},
+      {"yes", "true"},
+      {"Off", "false"},
+      {"y", "true"},
+      {"N", "false"},
+      {"\"yes\"", "\"yes\""},
+      {"'12'", "\"12\""},
+      {"~", "null"},
+      {"", "null"},
+      {"NULL", "null"},
+      {"nil", "\"nil\""},
+      {"12", "12"},
+      {"-0", "0"},
+      {"+7", "7"},
+      {"0x1F", "31"},
+      {"010", "8"},
+      {"0o10", "8"},
+      {"0b101", "5"},
+      {"1_000", "1000"},
+      {"08", "8"},
+      {"9223372036854775808", "9223372036854775808"},
+      {"-9223372036854775808", "-9223372036854775808"},
+      {"1.5", "1.5"},
+      {"1.0", "1"},
+      {".5", "0.5"},
+      {"1e3", "1000"},
+      {"1.", "1"},
+      {"1e", "\"1e\""},
+      {"1.2.3", "\"1.2.3\""},
+      {"-x", "\"-x\""},
+      {"2026-11-21", "\"2026-11-21\""},
+      {"2026-11-21T04:50:38Z", "\"2026-11-21T04:50:38Z\""},
+      {"1:30", "\"1:30\""},
+      {"100m", "\"100m\""},
+      {"!!str 12", "\"12\""},
+      {"!!binary aGk=", "\"hi\""},
+      {"!!int 3", "3"},
+      {"!!float 3", "3"},
   };
   for (auto& c : cases) {
     CAPTURE(c.yaml);
@@ -37,7 +67,8 @@ TEST_CASE("keys become text") {
 }
 
 TEST_CASE("blocks, flows, comments and several documents") {
-  CHECK(as_json("a:\n- x\n- w: 1\n  z: |\n    l1\n    l2\nb: >-\n  folded\n  text # not a comment\nc: {d: [1, 2]} # comment\n") ==
+  CHECK(as_json("a:\n- x\n- w: 1\n  z: |\n    l1\n    l2\nb: >-\n  folded\n  text # not a comment\nc: {d: [1, 2]} # "
+                "comment\n") ==
         R"({"a":["x",{"w":1,"z":"l1\nl2\n"}],"b":"folded text # not a comment","c":{"d":[1,2]}})");
   CHECK(as_json("a: 1\n---\nb: 2\n") == R"({"a":1})");
   auto all = json::parse_yaml_all("# nothing\n---\na: 1\n---\n---\n# empty\n---\nb: 2\n...\n");
@@ -47,8 +78,10 @@ TEST_CASE("blocks, flows, comments and several documents") {
 }
 
 TEST_CASE("aliases and merge keys") {
-  CHECK(as_json("base: &b {x: 1, w: 2}\nc: {<<: *b, w: 3}\nd: *b\n") == R"({"base":{"x":1,"w":2},"c":{"w":3,"x":1},"d":{"x":1,"w":2}})");
-  CHECK(as_json("a: &a {x: 1}\nb: &b {x: 2, z: 3}\nc:\n  <<: [*a, *b]\n") == R"({"a":{"x":1},"b":{"x":2,"z":3},"c":{"x":1,"z":3}})");
+  CHECK(as_json("base: &b {x: 1, w: 2}\nc: {<<: *b, w: 3}\nd: *b\n") ==
+        R"({"base":{"x":1,"w":2},"c":{"w":3,"x":1},"d":{"x":1,"w":2}})");
+  CHECK(as_json("a: &a {x: 1}\nb: &b {x: 2, z: 3}\nc:\n  <<: [*a, *b]\n") ==
+        R"({"a":{"x":1},"b":{"x":2,"z":3},"c":{"x":1,"z":3}})");
   CHECK(as_json("a: {<<: 3}").starts_with("error: "));
   CHECK(as_json("a: *nowhere").starts_with("error: "));
   CHECK(as_json("a: &x [*x]").starts_with("error: "));
@@ -73,7 +106,8 @@ TEST_CASE("duplicate keys are named with their line") {
   auto v = json::parse_yaml("a: 1\nb:\n  c: 1\n  c: 2\na: 3\n", {.duplicates = &duplicates});
   REQUIRE(v);
   CHECK(json::write(*v) == R"({"a":3,"b":{"c":2}})");
-  CHECK(duplicates == json::duplicate_list{"line 4: key \"c\" already set in map", "line 5: key \"a\" already set in map"});
+  CHECK(duplicates ==
+        json::duplicate_list{"line 4: key \"c\" already set in map", "line 5: key \"a\" already set in map"});
 }
 
 TEST_CASE("JSON is YAML") {
@@ -82,7 +116,8 @@ TEST_CASE("JSON is YAML") {
 }
 
 TEST_CASE("malformed and hostile YAML is an error") {
-  for (std::string text : {"a: b: c", "a:\n\t- b", "[1, 2", "{a: 1", "\"open", "a: .nan", "a: -.inf", "!!int x", "%YAML 9.9\n---\na", "- a\nb: 1"}) {
+  for (std::string text : {"a: b: c", "a:\n\t- b", "[1, 2", "{a: 1", "\"open", "a: .nan", "a: -.inf", "!!int x",
+                           "%YAML 9.9\n---\na", "- a\nb: 1"}) {
     CAPTURE(text);
     CHECK(as_json(text).starts_with("error: "));
   }

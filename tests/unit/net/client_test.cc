@@ -35,7 +35,8 @@ TEST_CASE("a request and its answer, again on the same connection") {
     running_server s(echo);
     client c;
     for (int i = 0; i < 3; ++i) {
-      auto r = co_await c.fetch({.to = to(s.at()), .method = "POST", .path = "/a?b=1", .body = std::string(100'000, 'x')});
+      auto r =
+          co_await c.fetch({.to = to(s.at()), .method = "POST", .path = "/a?b=1", .body = std::string(100'000, 'x')});
       REQUIRE_MESSAGE(r.has_value(), r.error().message);
       CHECK(r->status == 200);
       CHECK(r->headers.get("x-query") == "b=1");
@@ -110,7 +111,8 @@ TEST_CASE("a dead idle connection is replaced") {
     for (int i = 0; i < 2; ++i) {
       auto r = co_await c.fetch({.to = to(s.at()), .path = "/"});
       REQUIRE_MESSAGE(r.has_value(), r.error().message);
-      while (s.get().count().connections > 0) co_await reactor::sleep_for(std::chrono::milliseconds(5));  // until the server has ended it
+      while (s.get().count().connections > 0)
+        co_await reactor::sleep_for(std::chrono::milliseconds(5));  // until the server has ended it
     }
     CHECK(s.get().count().connections_total == 2);
   });
@@ -140,11 +142,15 @@ TEST_CASE("what may be made twice is sent again when a kept connection ends with
         }
       }
     }(**listener, asked));
-    for (auto [method, twice] : {std::pair("GET", true), {"PUT", true}, {"DELETE", true}, {"POST", false}, {"PATCH", false}}) {
+    for (auto [method, twice] :
+         {std::pair("GET", true), {"PUT", true}, {"DELETE", true}, {"POST", false}, {"PATCH", false}}) {
       CAPTURE(method);
       client c;
       auto request = [&] {
-        return net::http::client_request{.to = to((*listener)->local()), .method = method, .path = "/", .body = std::string_view(method) == "GET" ? "" : "body"};
+        return net::http::client_request{.to = to((*listener)->local()),
+                                         .method = method,
+                                         .path = "/",
+                                         .body = std::string_view(method) == "GET" ? "" : "body"};
       };
       auto first = co_await c.fetch(request());
       REQUIRE_MESSAGE(first.has_value(), first.error().message);

@@ -41,7 +41,10 @@ task<void> serve(net::http::exchange& e) {
     trailers.add("grpc-status", "5");
     trailers.add("grpc-message", "no container %22x%22");
   } else if (path == "/short") {
-    (void)co_await e.write(std::string_view("\0\0\0\0\x09" "abc", 8));
+    (void)co_await e.write(
+        std::string_view("\0\0\0\0\x09"
+                         "abc",
+                         8));
     trailers.add("grpc-status", "0");
   } else if (path == "/huge") {
     (void)co_await e.write(std::string_view("\0\xff\xff\xff\xff", 5));

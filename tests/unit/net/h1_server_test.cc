@@ -29,8 +29,8 @@ TEST_CASE("requests as they come, and their answers") {
   struct row {
     std::string what;
     std::string request;
-    int status;             // of the first answer; 0: the connection is closed without one
-    const char* contains;   // in all that comes back
+    int status;            // of the first answer; 0: the connection is closed without one
+    const char* contains;  // in all that comes back
     bool stays_open = false;
   };
   const row rows[] = {
@@ -40,21 +40,28 @@ TEST_CASE("requests as they come, and their answers") {
       {"HTTP/1.0 keep-alive", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 200, "Connection: keep-alive", true},
       {"absolute form", "GET http://other/x?y HTTP/1.1\r\nHost: h\r\n\r\n", 200, "GET /x|y host=other", true},
       {"length", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello", 200, "body=hello", true},
-      {"chunked", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: v\r\n\r\n", 200,
-       "body=abcde", true},
-      {"pipelined", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nxGET /2 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 200,
-       "GET /2|"},
+      {"chunked",
+       "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: v\r\n\r\n",
+       200, "body=abcde", true},
+      {"pipelined",
+       "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nxGET /2 HTTP/1.1\r\nHost: h\r\nConnection: "
+       "close\r\n\r\n",
+       200, "GET /2|"},
       {"pipelined behind chunks",
-       "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+       "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\nGET /2 HTTP/1.1\r\nHost: "
+       "h\r\nConnection: close\r\n\r\n",
        200, "GET /2|"},
       {"HEAD", "HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 200, "Content-Length:"},
-      {"expect", "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok", 200, "body=ok", true},
+      {"expect", "POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok", 200, "body=ok",
+       true},
       {"no host", "GET / HTTP/1.1\r\n\r\n", 400, ""},
       {"two hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, ""},
       {"host with a path", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, ""},
       {"host with userinfo", "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400, ""},
-      {"length and chunked", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, ""},
-      {"chunked and length", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400, ""},
+      {"length and chunked",
+       "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, ""},
+      {"chunked and length",
+       "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400, ""},
       {"two lengths", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400, ""},
       {"length list", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5, 5\r\n\r\nhello", 400, ""},
       {"negative length", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -5\r\n\r\nhello", 400, ""},
@@ -62,8 +69,11 @@ TEST_CASE("requests as they come, and their answers") {
       {"length overflows", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999999999999999\r\n\r\n", 400, ""},
       {"length in hex", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0x5\r\n\r\nhello", 400, ""},
       {"gzip, chunked", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501, ""},
-      {"chunked, identity", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 400, ""},
-      {"chunked twice", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, ""},
+      {"chunked, identity", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 400,
+       ""},
+      {"chunked twice",
+       "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400,
+       ""},
       {"chunked in 1.0", "POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, ""},
       {"space before colon", "GET / HTTP/1.1\r\nHost : h\r\n\r\n", 400, ""},
       {"folded header", "GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n c\r\n\r\n", 400, ""},
@@ -75,29 +85,38 @@ TEST_CASE("requests as they come, and their answers") {
       {"space in the target", "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n", 400, ""},
       {"control in the target", "GET /a\x01 HTTP/1.1\r\nHost: h\r\n\r\n", 400, ""},
       {"fragment", "GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n", 400, ""},
-      {"chunk size not hex", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx\r\nabc\r\n0\r\n\r\n", 400, ""},
-      {"chunk size overflows", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", 400, ""},
-      {"chunk without its line end", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400, ""},
-      {"huge extension", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1;" + std::string(9000, 'e') + "\r\nx\r\n0\r\n\r\n",
+      {"chunk size not hex", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nx\r\nabc\r\n0\r\n\r\n",
+       400, ""},
+      {"chunk size overflows", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+       400, ""},
+      {"chunk without its line end",
+       "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400, ""},
+      {"huge extension",
+       "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1;" + std::string(9000, 'e') +
+           "\r\nx\r\n0\r\n\r\n",
        400, ""},
       {"large header", "GET / HTTP/1.1\r\nHost: h\r\nA: " + std::string(70000, 'a') + "\r\n\r\n", 431, ""},
-      {"many headers", [] {
+      {"many headers",
+       [] {
          std::string s = "GET / HTTP/1.1\r\nHost: h\r\n";
          for (int i = 0; i < 300; ++i) s += "A: b\r\n";
          return s + "\r\n";
-       }(), 431, ""},
+       }(),
+       431, ""},
       {"large target", "GET /" + std::string(70000, 'a') + " HTTP/1.1\r\nHost: h\r\n\r\n", 414, ""},
       {"unknown method", "FOO / HTTP/1.1\r\nHost: h\r\n\r\n", 501, ""},
       {"HTTP/2.0", "GET / HTTP/2.0\r\nHost: h\r\n\r\n", 505, ""},
       {"HTTP/1.2", "GET / HTTP/1.2\r\nHost: h\r\n\r\n", 505, ""},
       {"HTTP/0.9", "GET /\r\n\r\n", 505, ""},
       {"TLS to a plain port", "\x16\x03\x01\x02\x01\x01\xfc\x03", 501, ""},
-      {"body too large by length", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4000000\r\n\r\n", 413, "Connection: close"},
+      {"body too large by length", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4000000\r\n\r\n", 413,
+       "Connection: close"},
       {"half a request", "GET / HTTP/1.1\r\nHo", 0, ""},
   };
   on_each_backend([&]() -> task<void> {
     net::http::server_options o;
-    o.connections.header_timeout = std::chrono::milliseconds(1000);  // for "half a request" alone; the others arrive in time
+    o.connections.header_timeout =
+        std::chrono::milliseconds(1000);  // for "half a request" alone; the others arrive in time
     o.connections.body_timeout = std::chrono::milliseconds(1000);
     running_server s(report, std::move(o));
     for (auto& r : rows) {
@@ -112,7 +131,8 @@ TEST_CASE("requests as they come, and their answers") {
         CHECK(got.substr(0, 12) == "HTTP/1.1 " + std::to_string(r.status));
       CHECK(got.find(r.contains) != std::string::npos);
       CHECK(got.ends_with("<open>") == r.stays_open);
-      if (r.status >= 400) CHECK(got.find("HTTP/1.1 200") == std::string::npos);  // nothing behind it was taken for a request
+      if (r.status >= 400)
+        CHECK(got.find("HTTP/1.1 200") == std::string::npos);  // nothing behind it was taken for a request
     }
     CHECK(s.get().count().connections == 0);
   });
@@ -178,7 +198,8 @@ TEST_CASE("more connections than allowed are refused, and the server goes on") {
     CHECK(s.get().count().connections_evicted == 0);
     held.clear();
     while (s.get().count().connections > 0) co_await reactor::sleep_for(std::chrono::milliseconds(1));
-    CHECK((co_await raw_exchange(s.at(), "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")).starts_with("HTTP/1.1 200"));
+    CHECK((co_await raw_exchange(s.at(), "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"))
+              .starts_with("HTTP/1.1 200"));
   });
 }
 
@@ -285,7 +306,8 @@ TEST_CASE("slow readers and slow writers lose their connection") {
     auto c = co_await reactor::os_network().connect(s.at());
     REQUIRE(c.has_value());
     (void)co_await (*c)->send(as_bytes("GET / HTTP/1.1\r\nHost: h\r\n\r\n"));
-    for (int i = 0; i < 5000 && s.get().count().connections > 0; ++i) co_await reactor::sleep_for(std::chrono::milliseconds(1));
+    for (int i = 0; i < 5000 && s.get().count().connections > 0; ++i)
+      co_await reactor::sleep_for(std::chrono::milliseconds(1));
     CHECK(s.get().count().connections == 0);
   });
 }

@@ -50,17 +50,21 @@ std::string frame(int type, int flags, std::uint32_t id, std::string_view payloa
 }
 const std::string preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, "");
 // GET https /, :authority "a" — all but the last from HPACK's static table.
-const std::string get_headers = "\x82\x87\x84\x41\x01" "a";
+const std::string get_headers =
+    "\x82\x87\x84\x41\x01"
+    "a";
 
 // Sends the bytes over TLS with h2, reads until the end or until it is quiet; gives the GOAWAY's code, or -1 without.
 task<int> goaway_of(reactor::endpoint at, std::string bytes_to_send) {
   client c;
   auto s = co_await c.connect(to(at));
   REQUIRE(s.has_value());
-  (void)co_await reactor::with_deadline((*s)->send(as_bytes(bytes_to_send)), reactor::loop::current().now() + std::chrono::seconds(2));
+  (void)co_await reactor::with_deadline((*s)->send(as_bytes(bytes_to_send)),
+                                        reactor::loop::current().now() + std::chrono::seconds(2));
   std::string got;
   for (;;) {
-    auto b = co_await reactor::with_deadline((*s)->receive(), reactor::loop::current().now() + std::chrono::milliseconds(200));
+    auto b = co_await reactor::with_deadline((*s)->receive(),
+                                             reactor::loop::current().now() + std::chrono::milliseconds(200));
     if (!b || b->empty()) break;
     got += as_text(b->view());
   }
@@ -226,12 +230,16 @@ TEST_CASE("back pressure: a client that doesn't read stops the writer") {
 
 TEST_CASE("hostile frames end the connection, not the server") {
   on_each_backend([]() -> task<void> {
-    running_server s([](exchange& e) -> task<void> {
-      co_await reactor::sleep_for(std::chrono::milliseconds(5));
-      (void)co_await e.respond({}, std::string_view("ok"));
-    }, with_tls(pem(), true));
-    std::string rapid = preface, pings = preface, settings = preface, empty_data = preface + frame(1, 4, 1, get_headers);
-    std::string overflows = preface, late_data = preface, late_headers = preface;  // streams that the server has to reset
+    running_server s(
+        [](exchange& e) -> task<void> {
+          co_await reactor::sleep_for(std::chrono::milliseconds(5));
+          (void)co_await e.respond({}, std::string_view("ok"));
+        },
+        with_tls(pem(), true));
+    std::string rapid = preface, pings = preface, settings = preface,
+                empty_data = preface + frame(1, 4, 1, get_headers);
+    std::string overflows = preface, late_data = preface,
+                late_headers = preface;  // streams that the server has to reset
     for (std::uint32_t i = 0; i < 2000; ++i) {
       rapid += frame(1, 5, 2 * i + 1, get_headers) + frame(3, 0, 2 * i + 1, std::string("\0\0\0\x08", 4));
       overflows += frame(1, 5, 2 * i + 1, get_headers) + frame(8, 0, 2 * i + 1, "\x7f\xff\xff\xff");
@@ -279,7 +287,8 @@ TEST_CASE("hostile frames end the connection, not the server") {
 
 TEST_CASE("a server that leaves answers everybody, once more") {
   on_each_backend([]() -> task<void> {
-    running_server s([](exchange& e) -> task<void> { (void)co_await e.respond({}, std::string_view("ok")); }, with_tls(pem(), true));
+    running_server s([](exchange& e) -> task<void> { (void)co_await e.respond({}, std::string_view("ok")); },
+                     with_tls(pem(), true));
     client c;
     for (int i = 0; i < 2; ++i) CHECK((co_await c.fetch({.to = to(s.at()), .path = "/"})).has_value());
     CHECK(s.get().count().connections_total == 1);
@@ -300,10 +309,12 @@ TEST_CASE("draining lets exchanges end and then the connection") {
   on_each_backend([]() -> task<void> {
     for (bool h2 : {false, true}) {
       CAPTURE(h2);
-      running_server s([](exchange& e) -> task<void> {
-        co_await reactor::sleep_for(std::chrono::milliseconds(50));
-        (void)co_await e.respond({}, std::string_view("done"));
-      }, with_tls(pem(), h2));
+      running_server s(
+          [](exchange& e) -> task<void> {
+            co_await reactor::sleep_for(std::chrono::milliseconds(50));
+            (void)co_await e.respond({}, std::string_view("done"));
+          },
+          with_tls(pem(), h2));
       client c;
       auto warm = co_await c.fetch({.to = to(s.at()), .path = "/"});
       REQUIRE(warm.has_value());

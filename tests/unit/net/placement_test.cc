@@ -31,7 +31,8 @@ struct two_cores {
         t.server = std::make_unique<net::http::server>(t.handler, std::move(o), 2);
         for (std::size_t i = 0; i < 2; ++i)
           co_await reactor::call_on((*t.cores)[i], [&t, i]() -> task<bool> {
-            reactor::loop::current().spawn([](two_cores& s, std::size_t core) -> task<void> { (void)co_await s.server->run(core); }(t, i));
+            reactor::loop::current().spawn(
+                [](two_cores& s, std::size_t core) -> task<void> { (void)co_await s.server->run(core); }(t, i));
             co_await t.server->ready(i).wait();
             co_return true;
           });

@@ -67,7 +67,9 @@ class openssl_end {
   std::unique_ptr<tls_records> records() {
     return tls_records::make(SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl_)), server_, secrets_, 0);
   }
-  bool put(std::string_view text) { return ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size()); }
+  bool put(std::string_view text) {
+    return ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());
+  }
   std::string get(std::size_t size) {
     std::string out(size, 0);
     auto n = ::recv(fd_, out.data(), size, MSG_WAITALL);
@@ -149,7 +151,8 @@ task<void> expect_echo(net::tls_stream& s) {
   for (std::size_t size : {1, 2, 500, 16383, 16384, 16385, 40'000, 3, 200'000, 17, 1, 1, 1, 1, 90'000}) {
     sent.resize(size);
     for (std::size_t i = 0; i < size; ++i) sent[i] = static_cast<char>(i * 2654435761u >> 11);
-    const bytes parts[] = {as_bytes(std::string_view(sent).substr(0, size / 3)), {}, as_bytes(std::string_view(sent).substr(size / 3))};
+    const bytes parts[] = {
+        as_bytes(std::string_view(sent).substr(0, size / 3)), {}, as_bytes(std::string_view(sent).substr(size / 3))};
     CHECK((co_await s.send(parts)).has_value());
     std::string got;
     while (got.size() < size) {
@@ -174,7 +177,8 @@ TEST_CASE("the example of RFC 8448") {
   for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i);
   auto record = sealed(*client, content::application, text);
   CHECK(hex(as_bytes(record)) ==
-        "1703030043a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b395bd54a9a20441e2b62974e1f5a6292a2977014bd1e3deae6"
+        "1703030043a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b395bd54a9a20441e2b62974e1f5a6292"
+        "a2977014bd1e3deae6"
         "3aeebb21694915e4");
   std::string got(tls_records::record_max_bytes, 0);
   auto opened = server->open(as_bytes(record), reinterpret_cast<std::byte*>(got.data()));
@@ -188,8 +192,11 @@ TEST_CASE("records go one way, in order, under the key of their time") {
     auto client = example(suite, false), server = example(suite, true);
     REQUIRE(client);
     std::string got(tls_records::record_max_bytes, 0);
-    auto open = [&](tls_records& by, std::string_view record) { return by.open(as_bytes(record), reinterpret_cast<std::byte*>(got.data())); };
-    auto first = sealed(*client, content::application, "first"), second = sealed(*client, content::application, "second");
+    auto open = [&](tls_records& by, std::string_view record) {
+      return by.open(as_bytes(record), reinterpret_cast<std::byte*>(got.data()));
+    };
+    auto first = sealed(*client, content::application, "first"),
+         second = sealed(*client, content::application, "second");
     CHECK_FALSE(open(*server, second).has_value());
     CHECK_FALSE(open(*client, first).has_value());
     CHECK(open(*server, first).has_value());
@@ -253,7 +260,8 @@ TEST_CASE("what a record's head may say") {
 }
 
 TEST_CASE("secrets that are no secrets") {
-  for (auto* line : {"", "CLIENT_TRAFFIC_SECRET_0", "CLIENT_TRAFFIC_SECRET_0 00 0", "CLIENT_TRAFFIC_SECRET_0 00 zz", "CLIENT_TRAFFIC_SECRET_1 00 00"}) {
+  for (auto* line : {"", "CLIENT_TRAFFIC_SECRET_0", "CLIENT_TRAFFIC_SECRET_0 00 0", "CLIENT_TRAFFIC_SECRET_0 00 zz",
+                     "CLIENT_TRAFFIC_SECRET_1 00 00"}) {
     net::tls_secrets s;
     s.note(line);
     CHECK(s.client_bytes == 0);
@@ -296,7 +304,8 @@ TEST_CASE("with OpenSSL at the other end: every suite, either role, new keys, pa
             if (end.shaken()) echo_with_openssl(end);
           });
           auto s = co_await (*listener)->accept();
-          auto t = co_await net::tls_accept(std::move(*s), *net::tls_server_context::make({}, pem.certificate, pem.key));
+          auto t =
+              co_await net::tls_accept(std::move(*s), *net::tls_server_context::make({}, pem.certificate, pem.key));
           CHECK_MESSAGE(t.has_value(), t.error().message);
           if (t) {
             co_await expect_echo(**t);
@@ -310,7 +319,8 @@ TEST_CASE("with OpenSSL at the other end: every suite, either role, new keys, pa
             if (end.shaken()) echo_with_openssl(end);
           });
           auto s = co_await reactor::os_network().connect({"127.0.0.1", listener.port});
-          auto t = co_await net::tls_connect(std::move(*s), *net::tls_client_context::make({.ca_pem = pem.certificate}), "127.0.0.1");
+          auto t = co_await net::tls_connect(std::move(*s), *net::tls_client_context::make({.ca_pem = pem.certificate}),
+                                             "127.0.0.1");
           CHECK_MESSAGE(t.has_value(), t.error().message);
           if (t) {
             co_await expect_echo(**t);
@@ -336,19 +346,44 @@ TEST_CASE("who breaks the rules is told so, and nothing of it is read") {
     std::optional<tls_records::alert> told;  // none: a clean end
     const char* error;
   } const cases[] = {
-      {"close_notify, and words behind it", {{content::alert, std::string("\x01\x00", 2)}, {content::application, "late"}}, {}, ""},
-      {"user_canceled comes first", {{content::alert, std::string("\x01\x5a", 2)}, {content::alert, std::string("\x01\x00", 2)}}, {}, ""},
-      {"new keys within a record", {{content::handshake, key_update + key_update}}, tls_records::unexpected_message, "new keys within a record"},
-      {"an unknown request", {{content::handshake, std::string("\x18\x00\x00\x01\x02", 5)}}, tls_records::illegal_parameter, "request for new keys"},
-      {"new keys of two bytes", {{content::handshake, std::string("\x18\x00\x00\x02\x00\x00", 6)}}, tls_records::decode_error, "wrong length"},
-      {"a ticket from a client", {{content::handshake, new_ticket}}, tls_records::unexpected_message, "unexpected message"},
-      {"a client's hello", {{content::handshake, std::string("\x01\x00\x00\x00", 4)}}, tls_records::unexpected_message, "unexpected message"},
+      {"close_notify, and words behind it",
+       {{content::alert, std::string("\x01\x00", 2)}, {content::application, "late"}},
+       {},
+       ""},
+      {"user_canceled comes first",
+       {{content::alert, std::string("\x01\x5a", 2)}, {content::alert, std::string("\x01\x00", 2)}},
+       {},
+       ""},
+      {"new keys within a record",
+       {{content::handshake, key_update + key_update}},
+       tls_records::unexpected_message,
+       "new keys within a record"},
+      {"an unknown request",
+       {{content::handshake, std::string("\x18\x00\x00\x01\x02", 5)}},
+       tls_records::illegal_parameter,
+       "request for new keys"},
+      {"new keys of two bytes",
+       {{content::handshake, std::string("\x18\x00\x00\x02\x00\x00", 6)}},
+       tls_records::decode_error,
+       "wrong length"},
+      {"a ticket from a client",
+       {{content::handshake, new_ticket}},
+       tls_records::unexpected_message,
+       "unexpected message"},
+      {"a client's hello",
+       {{content::handshake, std::string("\x01\x00\x00\x00", 4)}},
+       tls_records::unexpected_message,
+       "unexpected message"},
       {"an empty piece", {{content::handshake, ""}}, tls_records::unexpected_message, "empty"},
-      {"words within a message", {{content::handshake, key_update.substr(0, 4)}, {content::application, "x"}}, tls_records::unexpected_message, "within a message"},
+      {"words within a message",
+       {{content::handshake, key_update.substr(0, 4)}, {content::application, "x"}},
+       tls_records::unexpected_message,
+       "within a message"},
       {"an alert of one byte", {{content::alert, "\x01"}}, tls_records::decode_error, "alert"},
       {"an unknown type", {{content(99), "x"}}, tls_records::unexpected_message, "unknown type"},
       {"no type", {{content(0), std::string(8, 0)}}, tls_records::unexpected_message, "without a type"},
-      {"empty records for ever", std::vector<line>(40, {content::application, ""}), tls_records::unexpected_message, "say nothing"},
+      {"empty records for ever", std::vector<line>(40, {content::application, ""}), tls_records::unexpected_message,
+       "say nothing"},
   };
   auto theirs = make_context(false, pem);
   for (auto& c : cases) {
@@ -402,14 +437,17 @@ TEST_CASE("who breaks the rules is told so, and nothing of it is read") {
 
 TEST_CASE("a server's messages after the handshake") {
   auto pem = make_certificate("server");
-  const std::string ticket = std::string("\x04\x00\x00\x0e", 4) + std::string(14, 'a'), new_key("\x18\x00\x00\x01\x00", 5);
+  const std::string ticket = std::string("\x04\x00\x00\x0e", 4) + std::string(14, 'a'),
+                    new_key("\x18\x00\x00\x01\x00", 5);
   struct {
     const char* what;
     std::vector<std::string> messages;
     const char* error;  // empty: the word behind them is read
   } const cases[] = {
       {"tickets", {ticket + ticket, ticket}, ""},
-      {"in pieces", {ticket.substr(0, 3), ticket.substr(3, 4), ticket.substr(7) + ticket.substr(0, 9), ticket.substr(9)}, ""},
+      {"in pieces",
+       {ticket.substr(0, 3), ticket.substr(3, 4), ticket.substr(7) + ticket.substr(0, 9), ticket.substr(9)},
+       ""},
       {"a ticket that can't be one", {std::string("\x04\x00\x00\x00", 4)}, "wrong length"},
       {"a ticket without an end", {std::string("\x04\xff\xff\xff", 4)}, "wrong length"},
       {"a question for a certificate", {std::string("\x0d\x00\x00\x01\x00", 5)}, "unexpected message"},
@@ -433,7 +471,8 @@ TEST_CASE("a server's messages after the handshake") {
         end.get(1 << 16);  // until the other end closes
       });
       auto s = co_await reactor::os_network().connect({"127.0.0.1", listener.port});
-      auto t = co_await net::tls_connect(std::move(*s), *net::tls_client_context::make({.ca_pem = pem.certificate}), "127.0.0.1");
+      auto t = co_await net::tls_connect(std::move(*s), *net::tls_client_context::make({.ca_pem = pem.certificate}),
+                                         "127.0.0.1");
       CHECK_MESSAGE(t.has_value(), t.error().message);
       if (t) {
         auto b = co_await (*t)->receive();
@@ -456,7 +495,8 @@ TEST_CASE("a peer's refusal is told by its name") {
     plain_listener listener;
     std::thread peer([&] { openssl_end end(theirs.get(), ::accept(listener.fd, nullptr, nullptr), true); });
     auto s = co_await reactor::os_network().connect({"127.0.0.1", listener.port});
-    auto t = co_await net::tls_connect(std::move(*s), *net::tls_client_context::make({.ca_pem = pem.certificate}), "127.0.0.1");
+    auto t = co_await net::tls_connect(std::move(*s), *net::tls_client_context::make({.ca_pem = pem.certificate}),
+                                       "127.0.0.1");
     CHECK_MESSAGE(t.has_value(), t.error().message);
     if (t) {
       auto b = co_await (*t)->receive();

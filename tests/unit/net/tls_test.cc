@@ -24,7 +24,8 @@ std::shared_ptr<net::tls_client_context> client_context(net::tls_client_options 
   return *c;
 }
 
-task<result<std::unique_ptr<net::tls_stream>>> dial(reactor::endpoint at, std::shared_ptr<net::tls_client_context> c, std::string name) {
+task<result<std::unique_ptr<net::tls_stream>>> dial(reactor::endpoint at, std::shared_ptr<net::tls_client_context> c,
+                                                    std::string name) {
   KEDGE_CO_TRY(auto s, co_await reactor::os_network().connect(at));
   co_return co_await net::tls_connect(std::move(s), std::move(c), std::move(name));
 }
@@ -53,8 +54,8 @@ task<void> who(net::http::exchange& e) {
   (void)co_await e.respond({}, "sni=" + c.sni + " certificates=" + std::to_string(c.peer_certificates.size()));
 }
 
-// OpenSSL's own client, on a thread: sends a byte and wants it back, after each of `updates` with new keys at both ends. Gives
-// how many came back. `session` is resumed when there is one, and replaced by the newest ticket.
+// OpenSSL's own client, on a thread: sends a byte and wants it back, after each of `updates` with new keys at both
+// ends. Gives how many came back. `session` is resumed when there is one, and replaced by the newest ticket.
 int ask_with_new_keys(std::uint16_t port, const pem_pair& own, int version, int updates, SSL_SESSION** session) {
   auto text = [](const std::string& pem) { return BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())); };
   auto *certificate = text(own.certificate), *key = text(own.key);
@@ -104,7 +105,8 @@ TEST_CASE("a server's connection goes on without its session: new keys, resumpti
       for (bool again : {false, true}) {
         CAPTURE(again);
         int echoed = 0;
-        std::thread client([&, port = (*listener)->local().port] { echoed = ask_with_new_keys(port, user, version, 3, &session); });
+        std::thread client(
+            [&, port = (*listener)->local().port] { echoed = ask_with_new_keys(port, user, version, 3, &session); });
         auto s = co_await (*listener)->accept();
         CHECK(s.has_value());
         auto t = co_await net::tls_accept(std::move(*s), context);
@@ -133,7 +135,8 @@ TEST_CASE("names, authorities, client certificates") {
   on_each_backend([&]() -> task<void> {
     running_server s(who, with_tls(pem));
     auto trusting = client_context({.ca_pem = pem.certificate});
-    auto ask = [&](std::shared_ptr<net::tls_client_context> c, std::string host) -> task<result<net::http::client_response>> {
+    auto ask = [&](std::shared_ptr<net::tls_client_context> c,
+                   std::string host) -> task<result<net::http::client_response>> {
       net::http::client k;
       net::http::target t;
       t.at = s.at();
@@ -155,13 +158,15 @@ TEST_CASE("names, authorities, client certificates") {
     CHECK(r.error().code == errc::unauthenticated);
     r = co_await ask(client_context({.insecure = true}), "elsewhere");
     CHECK(r.has_value());
-    r = co_await ask(client_context({.ca_pem = pem.certificate, .chain_pem = user.certificate, .key_pem = user.key}), "localhost");
+    r = co_await ask(client_context({.ca_pem = pem.certificate, .chain_pem = user.certificate, .key_pem = user.key}),
+                     "localhost");
     REQUIRE_MESSAGE(r.has_value(), r.error().message);
     CHECK(r->body == "sni=localhost certificates=1");  // a stranger's: whether it is trusted is asked above
   });
 }
 
-// A K3s server's CAs after `k3s certificate rotate-ca`: the new root is sent as it signed itself, and as the old root signed it.
+// A K3s server's CAs after `k3s certificate rotate-ca`: the new root is sent as it signed itself, and as the old root
+// signed it.
 TEST_CASE("a rotated authority is trusted by who trusts the old one") {
   auto old_root = make_certificate("old"), new_root = make_certificate("new"), stranger = make_certificate("stranger");
   auto server = make_certificate("server");
@@ -187,10 +192,11 @@ TEST_CASE("a replaced certificate is shown to the next connection; the chooser g
     auto context = options.tls;
     auto identity = net::tls_identity::parse(chosen.certificate, chosen.key);
     REQUIRE(identity.has_value());
-    context->choose_with([&](std::string_view name, const reactor::endpoint& at) -> std::shared_ptr<const net::tls_identity> {
-      CHECK(at.port != 0);
-      return name == "chosen.example" ? *identity : nullptr;
-    });
+    context->choose_with(
+        [&](std::string_view name, const reactor::endpoint& at) -> std::shared_ptr<const net::tls_identity> {
+          CHECK(at.port != 0);
+          return name == "chosen.example" ? *identity : nullptr;
+        });
     running_server s(who, std::move(options));
     auto shown = [&](std::string name) -> task<std::string> {
       auto t = co_await dial(s.at(), client_context({.insecure = true}), std::move(name));
@@ -364,10 +370,12 @@ TEST_CASE("what is no TLS fails the handshake and is counted") {
   auto pem = make_certificate("server");
   on_each_backend([&]() -> task<void> {
     running_server s(who, with_tls(pem));
-    for (std::string junk : {std::string("GET / HTTP/1.1\r\n\r\n"), std::string(1000, '\xff'), std::string("\x16\x03\x01\xff\xff", 5),
-                             std::string("\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", 10)})
+    for (std::string junk :
+         {std::string("GET / HTTP/1.1\r\n\r\n"), std::string(1000, '\xff'), std::string("\x16\x03\x01\xff\xff", 5),
+          std::string("\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", 10)})
       (void)co_await raw_exchange(s.at(), junk, std::chrono::milliseconds(200), true);
-    for (int i = 0; i < 500 && s.get().count().handshakes_failed < 4; ++i) co_await reactor::sleep_for(std::chrono::milliseconds(1));
+    for (int i = 0; i < 500 && s.get().count().handshakes_failed < 4; ++i)
+      co_await reactor::sleep_for(std::chrono::milliseconds(1));
     CHECK(s.get().count().handshakes_failed == 4);
     CHECK(s.get().count().connections == 0);
   });
@@ -377,8 +385,9 @@ TEST_CASE("bad settings") {
   auto pem = make_certificate("a");
   CHECK_FALSE(net::tls_server_context::make({.minimum_version = "1.1"}, pem.certificate, pem.key).has_value());
   CHECK_FALSE(net::tls_server_context::make({.cipher_suites = {"TLS_NONSENSE"}}, pem.certificate, pem.key).has_value());
-  CHECK(net::tls_server_context::make({.cipher_suites = {"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"}},
-                                      pem.certificate, pem.key)
+  CHECK(net::tls_server_context::make(
+            {.cipher_suites = {"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"}}, pem.certificate,
+            pem.key)
             .has_value());
   CHECK_FALSE(net::tls_client_context::make({.ca_pem = "nonsense"}).has_value());
 }

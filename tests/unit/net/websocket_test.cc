@@ -20,7 +20,8 @@ std::string frame(int first_byte, std::string_view payload, bool masked = true) 
   return head + body;
 }
 
-// What a server's parser makes of `input` given in pieces of `step` bytes, as text: "T'abc'." "P'x'" "C1000'bye'" "!1002".
+// What a server's parser makes of `input` given in pieces of `step` bytes, as text: "T'abc'." "P'x'" "C1000'bye'"
+// "!1002".
 std::string events(std::string input, std::size_t step, std::size_t most = 1 << 20) {
   ws::frame_parser p(ws::side::server, most);
   std::string out;
@@ -134,11 +135,24 @@ TEST_CASE("frames") {
 }
 
 TEST_CASE("UTF-8") {
-  for (auto [text, good] : std::initializer_list<std::pair<std::string_view, bool>>{
-           {"", true}, {"\xc2\x80", true}, {"\xc1\xbf", false}, {"\xc0\x80", false}, {"\xe0\xa0\x80", true}, {"\xe0\x9f\xbf", false},
-           {"\xed\x9f\xbf", true}, {"\xed\xa0\x80", false}, {"\xef\xbf\xbf", true}, {"\xf0\x90\x80\x80", true},
-           {"\xf0\x8f\xbf\xbf", false}, {"\xf4\x8f\xbf\xbf", true}, {"\xf4\x90\x80\x80", false}, {"\xf5\x80\x80\x80", false},
-           {"\x80", false}, {"\xff", false}, {"\xe2\x82", false}, {"a\xe2\x82z", false}}) {
+  for (auto [text, good] : std::initializer_list<std::pair<std::string_view, bool>>{{"", true},
+                                                                                    {"\xc2\x80", true},
+                                                                                    {"\xc1\xbf", false},
+                                                                                    {"\xc0\x80", false},
+                                                                                    {"\xe0\xa0\x80", true},
+                                                                                    {"\xe0\x9f\xbf", false},
+                                                                                    {"\xed\x9f\xbf", true},
+                                                                                    {"\xed\xa0\x80", false},
+                                                                                    {"\xef\xbf\xbf", true},
+                                                                                    {"\xf0\x90\x80\x80", true},
+                                                                                    {"\xf0\x8f\xbf\xbf", false},
+                                                                                    {"\xf4\x8f\xbf\xbf", true},
+                                                                                    {"\xf4\x90\x80\x80", false},
+                                                                                    {"\xf5\x80\x80\x80", false},
+                                                                                    {"\x80", false},
+                                                                                    {"\xff", false},
+                                                                                    {"\xe2\x82", false},
+                                                                                    {"a\xe2\x82z", false}}) {
     CAPTURE(hex(as_bytes(text)));
     ws::utf8_checker c;
     CHECK((c.feed(as_bytes(text)) && c.complete()) == good);
@@ -159,7 +173,9 @@ TEST_CASE("the mask is its own inverse at any offset") {
   }
 }
 
-TEST_CASE("the key of RFC 6455 §1.3") { CHECK(ws::accept_key("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="); }
+TEST_CASE("the key of RFC 6455 §1.3") {
+  CHECK(ws::accept_key("dGhlIHNhbXBsZSBub25jZQ==") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+}
 
 TEST_CASE("messages both ways, over TCP and TLS") {
   auto pem = make_certificate("localhost");
@@ -222,7 +238,8 @@ TEST_CASE("a silent peer is noticed") {
     net::http::client client;
     net::http::target to;
     to.at = s.at();
-    auto c = co_await ws::connect(client, {.to = to, .path = "/", .settings = {.keepalive = std::chrono::milliseconds(30)}});
+    auto c =
+        co_await ws::connect(client, {.to = to, .path = "/", .settings = {.keepalive = std::chrono::milliseconds(30)}});
     REQUIRE(c.has_value());
     auto m = co_await (*c)->receive();
     REQUIRE_FALSE(m.has_value());
@@ -239,7 +256,8 @@ TEST_CASE("requests that are no websocket handshake are answered so") {
         {"POST / HTTP/1.1\r\n" + base + "\r\n", "HTTP/1.1 426"},
         {"GET / HTTP/1.1\r\n" + base + "Sec-WebSocket-Version: 8\r\n\r\n", "HTTP/1.1 426"},
         {"GET / HTTP/1.1\r\n" + base + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: abc\r\n\r\n", "HTTP/1.1 400"},
-        {"GET / HTTP/1.1\r\n" + base + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        {"GET / HTTP/1.1\r\n" + base +
+             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
          "HTTP/1.1 101"},
     };
     for (auto& [request, answer] : rows) {

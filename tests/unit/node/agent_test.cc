@@ -112,9 +112,11 @@ TEST_CASE("an existing node is taken over, and what others wrote is put right") 
     c.node = json::object{
         {"metadata", json::object{{"name", "edge-7"}, {"uid", "old"}, {"labels", json::object{{"theirs", "1"}}}}},
         {"spec", json::object{{"podCIDR", "10.42.9.0/24"}}},
-        {"status", json::object{{"nodeInfo", json::object{{"bootID", "another"}}},
-                                {"conditions", json::array{json::object{{"type", "Ready"}, {"status", "Unknown"},
-                                                                        {"lastTransitionTime", "2020-01-01T00:00:00Z"}}}}}}};
+        {"status",
+         json::object{{"nodeInfo", json::object{{"bootID", "another"}}},
+                      {"conditions", json::array{json::object{{"type", "Ready"},
+                                                              {"status", "Unknown"},
+                                                              {"lastTransitionTime", "2020-01-01T00:00:00Z"}}}}}}};
     auto config = config_for(c, folder);
     config.containerd_binary = folder.path() + "/none";
     running_agent a(config);
@@ -157,7 +159,8 @@ TEST_CASE("a server's own node gets its role under the server's identity") {
     config.admin_key = folder.path() + "/admin.key";
     c.write_admin(config.admin_certificate, config.admin_key);
     running_agent a(config);
-    CHECK(co_await until([&] { return c.node["metadata"]["labels"]["node-role.kubernetes.io/control-plane"].as_string() == "true"; }));
+    CHECK(co_await until(
+        [&] { return c.node["metadata"]["labels"]["node-role.kubernetes.io/control-plane"].as_string() == "true"; }));
     CHECK(std::ranges::find(c.api_users, "system:admin") != c.api_users.end());
     co_await a.finish();
   });
@@ -225,7 +228,8 @@ TEST_CASE("with containerd the node is Ready within two seconds of its start") {
     auto config = config_for(c, folder);
     // What the node's network would have written.
     CHECK(crypto::make_folder(config.cni_conf_folder(), 0755));
-    CHECK(crypto::write_file(config.cni_conf_folder() + "/" + std::string(cni_file_name), cni_conflist({.leases = folder.path() + "/cni"})));
+    CHECK(crypto::write_file(config.cni_conf_folder() + "/" + std::string(cni_file_name),
+                             cni_conflist({.leases = folder.path() + "/cni"})));
     auto began = reactor::loop::current().now();
     running_agent a(config);
     bool ready = co_await a.control.ready.wait_until(began + 10s);

@@ -18,8 +18,8 @@ TEST_CASE("a node taint is key, optional value, and effect") {
     CAPTURE(text);
     CHECK(parse_taint(text).value() == wanted);
   }
-  for (auto* bad : {"", "a", "a=b", "a=b:Never", "=b:NoSchedule", "a b=c:NoSchedule", "a=b c:NoSchedule", "a=b:", "/a=b:NoSchedule",
-                    "-a=b:NoSchedule", "UPPER.example/a=b:NoSchedule"}) {
+  for (auto* bad : {"", "a", "a=b", "a=b:Never", "=b:NoSchedule", "a b=c:NoSchedule", "a=b c:NoSchedule",
+                    "a=b:", "/a=b:NoSchedule", "-a=b:NoSchedule", "UPPER.example/a=b:NoSchedule"}) {
     CAPTURE(bad);
     CHECK_FALSE(parse_taint(bad));
   }

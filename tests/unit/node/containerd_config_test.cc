@@ -26,10 +26,11 @@ TEST_CASE("containerd's configuration follows the settings") {
   s.pause_image = "p\"q";
   s.restrict_oom_score = true;
   auto text = containerd_config(s);
-  for (auto* line : {"version = 2\n", "root = \"/d/agent/containerd\"\n", "state = \"/run/k3s/containerd\"\n",
-                     "  address = \"/run/k3s/containerd/containerd.sock\"\n", "  restrict_oom_score_adj = true\n",
-                     "  bin_dir = \"/usr/lib/cni\"\n", "  conf_dir = \"/d/agent/etc/cni/net.d\"\n", "  snapshotter = \"overlayfs\"\n",
-                     "  sandbox_image = \"p\\\"q\"\n", "  stream_server_port = \"10010\"\n"}) {
+  for (auto* line :
+       {"version = 2\n", "root = \"/d/agent/containerd\"\n", "state = \"/run/k3s/containerd\"\n",
+        "  address = \"/run/k3s/containerd/containerd.sock\"\n", "  restrict_oom_score_adj = true\n",
+        "  bin_dir = \"/usr/lib/cni\"\n", "  conf_dir = \"/d/agent/etc/cni/net.d\"\n",
+        "  snapshotter = \"overlayfs\"\n", "  sandbox_image = \"p\\\"q\"\n", "  stream_server_port = \"10010\"\n"}) {
     CAPTURE(line);
     CHECK(text.contains(line));
   }
@@ -45,7 +46,8 @@ TEST_CASE("the network configuration is K3s's, and names places only where they 
   auto v = json::parse(cni_conflist({})).value();
   CHECK(v == json::parse(R"({"cniVersion":"1.0.0","name":"cbr0","plugins":[
     {"type":"flannel","delegate":{"hairpinMode":true,"forceAddress":true,"isDefaultGateway":true}},
-    {"type":"portmap","capabilities":{"portMappings":true}}]})").value());
+    {"type":"portmap","capabilities":{"portMappings":true}}]})")
+                 .value());
   auto own = json::parse(cni_conflist({.subnet_file = "/d/subnet.env", .leases = "/d/leases"})).value();
   CHECK(own["plugins"][0]["subnetFile"] == "/d/subnet.env");
   CHECK(own["plugins"][0]["ipam"]["dataDir"] == "/d/leases");

@@ -60,7 +60,7 @@ TEST_CASE("containerd is started, answers, comes back after a crash, takes the n
     auto version = co_await first_version(cri, daemon);
     NEEDS(version);
     CHECK(version->runtime_name == "containerd");
-    struct stat root {};
+    struct stat root{};
     CHECK(::stat((c.data_dir + "/agent/containerd").c_str(), &root) == 0);
     CHECK((root.st_mode & 07777) == 0700);
     CHECK_FALSE(version->runtime_version.empty());
@@ -77,7 +77,8 @@ TEST_CASE("containerd is started, answers, comes back after a crash, takes the n
     NEEDS(disks);
     CHECK(disks->size() == 1);
 
-    CHECK(crypto::write_file(c.cni_conf_folder() + "/" + std::string(cni_file_name), cni_conflist({.leases = c.data_dir + "/cni"})));
+    CHECK(crypto::write_file(c.cni_conf_folder() + "/" + std::string(cni_file_name),
+                             cni_conflist({.leases = c.data_dir + "/cni"})));
     bool network = false;
     for (int i = 0; i < 100 && !network; ++i) {
       network = (co_await cri.status()).value().network.ready;

@@ -22,7 +22,11 @@ std::string condition(std::string_view type, bool status, std::string_view reaso
 
 TEST_CASE("malformed messages are refused") {
   using namespace std::string_view_literals;
-  for (auto bad : {"\x0a\x05" "ab"sv, "\x08"sv, "\x08\x80\x80"sv, "\x00\x01"sv, "\x0b"sv, "\x09" "1234"sv,
+  for (auto bad : {"\x0a\x05"
+                   "ab"sv,
+                   "\x08"sv, "\x08\x80\x80"sv, "\x00\x01"sv, "\x0b"sv,
+                   "\x09"
+                   "1234"sv,
                    "\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"sv}) {
     CAPTURE(bad);
     CHECK_FALSE(decode_version_response(bad));
@@ -59,5 +63,6 @@ TEST_CASE("images list their digests before their tags") {
   answer.message(1, image.take());
   auto images = decode_list_images_response(answer.take()).value();
   REQUIRE(images.size() == 1);
-  CHECK(images[0] == runtime_image{{"docker.io/library/busybox@sha256:2", "docker.io/library/busybox:latest"}, 2007685});
+  CHECK(images[0] ==
+        runtime_image{{"docker.io/library/busybox@sha256:2", "docker.io/library/busybox:latest"}, 2007685});
 }

@@ -9,10 +9,10 @@
 #include "reactor/sync.h"
 
 // REQUIRE throws, which a coroutine does not let through: ends the coroutine instead.
-#define NEEDS(result)                                             \
-  do {                                                            \
+#define NEEDS(result)                                                \
+  do {                                                               \
     CHECK_MESSAGE((result), (result ? "" : result.error().message)); \
-    if (!result) co_return;                                       \
+    if (!result) co_return;                                          \
   } while (0)
 
 struct test_loop {
@@ -26,7 +26,8 @@ struct test_loop {
         co_await w;
         co_return true;
       };
-      auto r = co_await kedge::reactor::with_deadline(wrapped(std::move(work)), kedge::reactor::loop::current().now() + 30s);
+      auto r =
+          co_await kedge::reactor::with_deadline(wrapped(std::move(work)), kedge::reactor::loop::current().now() + 30s);
       co_return r.has_value();
     }(std::move(t)));
     CHECK(ended);

@@ -12,7 +12,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// The machine, the options and the moment of a real K3s node; the wanted values below are what that node's kubelet wrote.
+// The machine, the options and the moment of a real K3s node; the wanted values below are what that node's kubelet
+// wrote.
 struct fixture {
   agent_config config;
   system_info machine;
@@ -41,7 +42,9 @@ struct fixture {
     runtime.runtime.ready = runtime.network.ready = true;
     runtime.images = {{{"registry.k8s.io/pause:3.6"}, 1987227}, {{"docker.io/library/busybox:latest"}, 2007685}};
   }
-  json::value describe(const json::value& previous = {}) { return describe_node({config, machine, runtime, disk_pressure}, previous, now); }
+  json::value describe(const json::value& previous = {}) {
+    return describe_node({config, machine, runtime, disk_pressure}, previous, now);
+  }
 };
 
 std::string text(const json::value& v) { return json::write(v); }
@@ -69,19 +72,24 @@ json::value apply_status(json::value node, const json::value& patch) {
 TEST_CASE_FIXTURE(fixture, "a node describes itself as the kubelet does") {
   auto n = describe();
   CHECK(n["metadata"]["name"] == "k3sn");
-  CHECK(text(n["status"]["capacity"]) ==
-        R"({"cpu":"2","ephemeral-storage":"264212084Ki","hugepages-2Mi":"0","hugepages-1Gi":"0","memory":"24684092Ki","pods":"110"})");
-  CHECK(text(n["status"]["allocatable"]) ==
-        R"({"cpu":"2","ephemeral-storage":"257025515114","hugepages-2Mi":"0","hugepages-1Gi":"0","memory":"24684092Ki","pods":"110"})");
-  CHECK(text(n["status"]["addresses"]) ==
-        R"([{"address":"10.0.0.1","type":"InternalIP"},{"address":"fd00::2","type":"InternalIP"},{"address":"k3sn","type":"Hostname"}])");
+  CHECK(
+      text(n["status"]["capacity"]) ==
+      R"({"cpu":"2","ephemeral-storage":"264212084Ki","hugepages-2Mi":"0","hugepages-1Gi":"0","memory":"24684092Ki","pods":"110"})");
+  CHECK(
+      text(n["status"]["allocatable"]) ==
+      R"({"cpu":"2","ephemeral-storage":"257025515114","hugepages-2Mi":"0","hugepages-1Gi":"0","memory":"24684092Ki","pods":"110"})");
+  CHECK(
+      text(n["status"]["addresses"]) ==
+      R"([{"address":"10.0.0.1","type":"InternalIP"},{"address":"fd00::2","type":"InternalIP"},{"address":"k3sn","type":"Hostname"}])");
   CHECK(text(n["status"]["daemonEndpoints"]) == R"({"kubeletEndpoint":{"Port":10250}})");
-  CHECK(text(n["status"]["images"]) ==
-        R"([{"names":["docker.io/library/busybox:latest"],"sizeBytes":2007685},{"names":["registry.k8s.io/pause:3.6"],"sizeBytes":1987227}])");
-  CHECK(text(n["status"]["nodeInfo"]) ==
-        R"({"architecture":"amd64","bootID":"64ddb96d-0fbf-4a0c-bb9a-6c8165a31641","containerRuntimeVersion":"containerd://1.6.20",)"
-        R"("kernelVersion":"6.18.44","kubeProxyVersion":"","kubeletVersion":"v1.36.3+k3s1","machineID":"3d1219c7c4c5404aaa1f6d2a48adfda4",)"
-        R"~("operatingSystem":"linux","osImage":"Debian GNU/Linux 12 (bookworm)","systemUUID":"3d1219c7c4c5404aaa1f6d2a48adfda4"})~");
+  CHECK(
+      text(n["status"]["images"]) ==
+      R"([{"names":["docker.io/library/busybox:latest"],"sizeBytes":2007685},{"names":["registry.k8s.io/pause:3.6"],"sizeBytes":1987227}])");
+  CHECK(
+      text(n["status"]["nodeInfo"]) ==
+      R"({"architecture":"amd64","bootID":"64ddb96d-0fbf-4a0c-bb9a-6c8165a31641","containerRuntimeVersion":"containerd://1.6.20",)"
+      R"("kernelVersion":"6.18.44","kubeProxyVersion":"","kubeletVersion":"v1.36.3+k3s1","machineID":"3d1219c7c4c5404aaa1f6d2a48adfda4",)"
+      R"~("operatingSystem":"linux","osImage":"Debian GNU/Linux 12 (bookworm)","systemUUID":"3d1219c7c4c5404aaa1f6d2a48adfda4"})~");
   auto& labels = n["metadata"]["labels"];
   CHECK(labels["kubernetes.io/hostname"] == "k3sn");
   CHECK(labels["kubernetes.io/arch"] == "amd64");
@@ -109,7 +117,8 @@ TEST_CASE_FIXTURE(fixture, "ready only when the runtime and its network are, els
            row{"container runtime is down: x", true, true, "False", "container runtime is down: x"},
            row{"", true, false, "False", "container runtime network not ready: NetworkReady=false reason:R message:M"},
            row{"", false, false, "False",
-               "[container runtime not ready: RuntimeReady=false reason:R message:M, container runtime network not ready: "
+               "[container runtime not ready: RuntimeReady=false reason:R message:M, container runtime network not "
+               "ready: "
                "NetworkReady=false reason:R message:M]"},
        }) {
     runtime.error = r.error;
@@ -119,7 +128,8 @@ TEST_CASE_FIXTURE(fixture, "ready only when the runtime and its network are, els
     CAPTURE(r.message);
     CHECK(condition_status(n, "Ready") == r.status);
     CHECK(n["status"]["conditions"][std::size_t{3}]["message"] == r.message);
-    CHECK(n["status"]["conditions"][std::size_t{3}]["reason"] == (std::string_view(r.status) == "True" ? "KubeletReady" : "KubeletNotReady"));
+    CHECK(n["status"]["conditions"][std::size_t{3}]["reason"] ==
+          (std::string_view(r.status) == "True" ? "KubeletReady" : "KubeletNotReady"));
   }
 }
 
@@ -168,7 +178,9 @@ TEST_CASE_FIXTURE(fixture, "status is written when it changed or a heartbeat is 
     CHECK(patched["status"]["capacity"]["cpu"] == "8");
   }
   SUBCASE("a condition of somebody else's is left alone") {
-    existing.member("status").member("conditions").push_back(json::object{{"type", "NetworkUnavailable"}, {"status", "False"}});
+    existing.member("status")
+        .member("conditions")
+        .push_back(json::object{{"type", "NetworkUnavailable"}, {"status", "False"}});
     CHECK(status_patch(existing, wanted, false).is_null());
     CHECK(condition_status(apply_status(existing, beat), "NetworkUnavailable") == "False");
   }
@@ -262,5 +274,6 @@ TEST_CASE("events are about the node, in namespace default, with names of their 
   CHECK(e["metadata"]["namespace"] == "default");
   CHECK(e["involvedObject"]["kind"] == "Node");
   CHECK(e["source"]["component"] == "kubelet");
-  CHECK(e["metadata"]["name"] != node_event("a", "Normal", "Starting", "Starting kubelet.", t + 1ns)["metadata"]["name"]);
+  CHECK(e["metadata"]["name"] !=
+        node_event("a", "Normal", "Starting", "Starting kubelet.", t + 1ns)["metadata"]["name"]);
 }

@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 namespace {
 
 unsigned mode_of(const std::string& path) {
-  struct stat s {};
+  struct stat s{};
   return ::stat(path.c_str(), &s) == 0 ? s.st_mode & 0777 : 0;
 }
 
@@ -50,7 +50,8 @@ void with_cluster(F test) {
 std::string text_of(const std::string& path) { return crypto::read_file(path).value_or(std::string()); }
 
 task<result<registration>> register_for(agent_config c, std::string password, duration most) {
-  return reactor::with_deadline(register_node(std::move(c), std::move(password), nullptr), reactor::loop::current().now() + most);
+  return reactor::with_deadline(register_node(std::move(c), std::move(password), nullptr),
+                                reactor::loop::current().now() + most);
 }
 
 }  // namespace
@@ -61,10 +62,11 @@ TEST_CASE("registering asks as a K3s agent does and leaves its files") {
     auto config = config_for(c, folder);
     auto r = co_await register_for(config, "pw", 10s);
     NEEDS(r);
-    CHECK(c.requests == std::vector<std::string>{
-                            "GET /cacerts", "GET /v1-k3s/config", "GET /v1-k3s/client-ca.crt", "GET /v1-k3s/server-ca.crt",
-                            "POST /v1-k3s/serving-kubelet.crt", "POST /v1-k3s/client-kubelet.crt", "POST /v1-k3s/client-kube-proxy.crt",
-                            "POST /v1-k3s/client-k3s-controller.crt"});
+    CHECK(c.requests == std::vector<std::string>{"GET /cacerts", "GET /v1-k3s/config", "GET /v1-k3s/client-ca.crt",
+                                                 "GET /v1-k3s/server-ca.crt", "POST /v1-k3s/serving-kubelet.crt",
+                                                 "POST /v1-k3s/client-kubelet.crt",
+                                                 "POST /v1-k3s/client-kube-proxy.crt",
+                                                 "POST /v1-k3s/client-k3s-controller.crt"});
     auto& h = c.headers_of_certificate;
     CHECK(h["serving-kubelet.K3s-Node-Name"] == "edge-7");
     CHECK(h["serving-kubelet.K3s-Node-Password"] == "pw");
@@ -76,9 +78,10 @@ TEST_CASE("registering asks as a K3s agent does and leaves its files") {
     CHECK(r->server_ca == c.ca_pem());
 
     auto agent = folder.path() + "/agent/";
-    for (auto* name : {"client-ca.crt", "server-ca.crt", "client-kubelet.crt", "client-kubelet.key", "serving-kubelet.crt",
-                       "serving-kubelet.key", "client-kube-proxy.crt", "client-kube-proxy.key", "client-k3s-controller.crt",
-                       "client-k3s-controller.key", "kubelet.kubeconfig", "kubeproxy.kubeconfig", "k3scontroller.kubeconfig"}) {
+    for (auto* name :
+         {"client-ca.crt", "server-ca.crt", "client-kubelet.crt", "client-kubelet.key", "serving-kubelet.crt",
+          "serving-kubelet.key", "client-kube-proxy.crt", "client-kube-proxy.key", "client-k3s-controller.crt",
+          "client-k3s-controller.key", "kubelet.kubeconfig", "kubeproxy.kubeconfig", "k3scontroller.kubeconfig"}) {
       CAPTURE(name);
       CHECK(mode_of(agent + name) == 0600);
     }
@@ -101,7 +104,8 @@ TEST_CASE("registering asks as a K3s agent does and leaves its files") {
 
 TEST_CASE("every form of token joins") {
   with_cluster([&](small_cluster& c) -> task<void> {
-    for (auto& token : {c.full_token(), std::string("secret"), std::string("K10::node:secret"), std::string("K10::server:secret")}) {
+    for (auto& token :
+         {c.full_token(), std::string("secret"), std::string("K10::node:secret"), std::string("K10::server:secret")}) {
       temporary_folder folder;
       auto config = config_for(c, folder);
       config.token = token;
@@ -116,9 +120,10 @@ TEST_CASE("what can't be cured by waiting fails at once and says why") {
     struct row {
       std::string token, url, message;
     };
-    for (auto& r : {row{"", c.url(), "token must not be empty"}, row{"K10abc::node:x", c.url(), "invalid token CA hash length"},
-                    row{"K10" + std::string(64, 'a') + "::node:secret", c.url(), "token CA hash does not match"},
-                    row{"secret", "http://127.0.0.1:1", "only https:// URLs are supported"}}) {
+    for (auto& r :
+         {row{"", c.url(), "token must not be empty"}, row{"K10abc::node:x", c.url(), "invalid token CA hash length"},
+          row{"K10" + std::string(64, 'a') + "::node:secret", c.url(), "token CA hash does not match"},
+          row{"secret", "http://127.0.0.1:1", "only https:// URLs are supported"}}) {
       temporary_folder folder;
       auto config = config_for(c, folder);
       config.token = r.token;
@@ -177,8 +182,8 @@ TEST_CASE("the Date of an answer is read as servers write it") {
   };
   CHECK(at("Sun, 06 Nov 1994 08:49:37 GMT") == "1994-11-06T08:49:37Z");
   CHECK(at("Thu, 29 Feb 2024 00:00:60 GMT") == "2024-02-29T00:01:00Z");
-  for (auto bad : {"", "Sun, 06 Nov 1994 08:49:37", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun, 30 Feb 2024 08:49:37 GMT", "Sun, 06 Nov 1994 24:00:00 GMT", "Sun, 06 Nix 1994 08:49:37 GMT",
-                   "Sun, 06 Nov 19-4 08:49:37 GMT"})
+  for (auto bad : {"", "Sun, 06 Nov 1994 08:49:37", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun, 30 Feb 2024 08:49:37 GMT",
+                   "Sun, 06 Nov 1994 24:00:00 GMT", "Sun, 06 Nix 1994 08:49:37 GMT", "Sun, 06 Nov 19-4 08:49:37 GMT"})
     CHECK(at(bad) == "none");
 }
 
@@ -191,7 +196,9 @@ TEST_CASE("refusals are explained to the operator") {
   CHECK(rejected.contains("edge-7.node-password.k3s"));
   CHECK(explain({errc::unauthenticated, "not authorized"}, c, "edge-7").message.contains("token"));
   // Who says why is believed.
-  CHECK(explain({errc::unauthenticated, "not authorized: the cluster's token was rotated; use the new one"}, c, "edge-7").message == "not authorized: the cluster's token was rotated; use the new one");
+  CHECK(
+      explain({errc::unauthenticated, "not authorized: the cluster's token was rotated; use the new one"}, c, "edge-7")
+          .message == "not authorized: the cluster's token was rotated; use the new one");
   CHECK(explain({errc::refused, "x"}, c, "edge-7").message == "x");
 }
 
@@ -226,7 +233,9 @@ TEST_CASE("what an agent reads of the cluster's configuration") {
   auto c = parse_cluster_config(json::parse(R"({"ClusterIPRanges":[{"IP":"10.42.0.0","Mask":"//8AAA=="},
     {"IP":"fd42::","Mask":"////////AAAAAAAAAAAAAA=="}],"ServiceIPRange":{"IP":"10.43.0.0","Mask":"//8AAA=="},
     "ServiceNodePortRange":{"Base":30000,"Size":2768},"ClusterDNSs":["10.43.0.10"],"FlannelBackend":"none","DisableNPC":false,
-    "DisableCCM":true,"HTTPSPort":6443,"SupervisorPort":9345})").value()).value();
+    "DisableCCM":true,"HTTPSPort":6443,"SupervisorPort":9345})")
+                                    .value())
+               .value();
   CHECK(c.cluster_cidrs == std::vector<std::string>{"10.42.0.0/16", "fd42::/48"});
   CHECK(c.service_cidrs == std::vector<std::string>{"10.43.0.0/16"});
   CHECK(c.cluster_dns == std::vector<std::string>{"10.43.0.10"});

@@ -4,28 +4,33 @@
 
 #include "crypto/certificate.h"
 #include "json/parse.h"
-#include "node/port/kubelet_access.h"
 #include "node/machine/node_stats.h"
+#include "node/port/kubelet_access.h"
 
 using namespace kedge;
 using namespace kedge::node;
 
 TEST_CASE("the servers of an EndpointSlice") {
-  auto slice = json::parse(R"({"ports":[{"name":"https","port":6443}],"endpoints":[{"addresses":["10.0.0.1","10.0.0.2"]},
+  auto slice =
+      json::parse(R"({"ports":[{"name":"https","port":6443}],"endpoints":[{"addresses":["10.0.0.1","10.0.0.2"]},
     {"addresses":["10.0.0.3"],"conditions":{"ready":false}},{"addresses":["fd00::4"],"conditions":{"ready":true}}]})");
   CHECK(addresses_of_slice(*slice) == std::vector<std::string>{"10.0.0.1:6443", "10.0.0.2:6443", "[fd00::4]:6443"});
-  CHECK(addresses_of_slice(*json::parse(R"({"ports":[],"endpoints":[{"addresses":["10.0.0.1"]}]})")) == std::vector<std::string>{"10.0.0.1:443"});
+  CHECK(addresses_of_slice(*json::parse(R"({"ports":[],"endpoints":[{"addresses":["10.0.0.1"]}]})")) ==
+        std::vector<std::string>{"10.0.0.1:443"});
   CHECK(addresses_of_slice({}).empty());
 }
 
 TEST_CASE("where servers may reach a pod") {
   using list = std::vector<std::string>;
   using row = std::pair<const char*, list>;
-  for (auto& [pod, wanted] :
-       {row{R"({"status":{"podIP":"10.42.0.7","podIPs":[{"ip":"10.42.0.7"},{"ip":"fd42::7"}]}})", {"10.42.0.7", "10.42.0.7", "fd42::7"}},
-        row{R"({"spec":{"containers":[{"ports":[{"containerPort":80}]}]},"status":{}})", {}},
-        row{R"({"spec":{"hostNetwork":true,"containers":[{"ports":[{"containerPort":80},{"containerPort":53,"protocol":"UDP"}]},
-            {"ports":[{"containerPort":81,"protocol":"TCP"}]},{}]},"status":{"podIP":"10.0.0.1"}})", {":80", ":81"}}})
+  for (
+      auto& [pod, wanted] :
+      {row{R"({"status":{"podIP":"10.42.0.7","podIPs":[{"ip":"10.42.0.7"},{"ip":"fd42::7"}]}})",
+           {"10.42.0.7", "10.42.0.7", "fd42::7"}},
+       row{R"({"spec":{"containers":[{"ports":[{"containerPort":80}]}]},"status":{}})", {}},
+       row{R"({"spec":{"hostNetwork":true,"containers":[{"ports":[{"containerPort":80},{"containerPort":53,"protocol":"UDP"}]},
+            {"ports":[{"containerPort":81,"protocol":"TCP"}]},{}]},"status":{"podIP":"10.0.0.1"}})",
+           {":80", ":81"}}})
     CHECK_MESSAGE(targets_of_pod(*json::parse(pod)) == wanted, pod);
   CHECK(targets_of_pod({}).empty());
 }
@@ -52,7 +57,8 @@ TEST_CASE("a watch that stood is begun again at once, one that can't be begun ev
   for (auto most = watch_again; most < watch_brief; most *= 2) CHECK(between(pace.next(0ms, random), 0ms, most));
   for (int i = 0; i < 100; ++i) CHECK(between(pace.next(0ms, random), 0ms, watch_brief));
   CHECK(between(pace.next(watch_brief, random), 0ms, watch_again));
-  for (auto least = watch_retry_first; least < watch_retry_most; least *= 2) CHECK(between(pace.next(std::nullopt, random), least, 2 * least));
+  for (auto least = watch_retry_first; least < watch_retry_most; least *= 2)
+    CHECK(between(pace.next(std::nullopt, random), least, 2 * least));
   for (int i = 0; i < 100; ++i) CHECK(between(pace.next(std::nullopt, random), watch_retry_most, 2 * watch_retry_most));
   CHECK(pace.next(0ms, random) < watch_brief);
   CHECK(between(pace.next(std::nullopt, random), watch_retry_first, 2 * watch_retry_first));
@@ -61,9 +67,11 @@ TEST_CASE("a watch that stood is begun again at once, one that can't be begun ev
 TEST_CASE("what a path of the kubelet's port is authorized as") {
   using list = std::vector<std::string_view>;
   using row = std::pair<const char*, list>;
-  for (auto& [path, wanted] : {row{"/metrics", {"metrics"}}, row{"/metrics/cadvisor", {"metrics"}}, row{"/stats/summary", {"stats"}},
-                               row{"/logs/", {"log"}}, row{"/logsx", {"proxy"}}, row{"/healthz", {"healthz", "proxy"}},
-                               row{"/pods", {"pods", "proxy"}}, row{"/configz", {"configz", "proxy"}}, row{"/exec/a/b/c", {"proxy"}}, row{"/", {"proxy"}}})
+  for (auto& [path, wanted] :
+       {row{"/metrics", {"metrics"}}, row{"/metrics/cadvisor", {"metrics"}}, row{"/stats/summary", {"stats"}},
+        row{"/logs/", {"log"}}, row{"/logsx", {"proxy"}}, row{"/healthz", {"healthz", "proxy"}},
+        row{"/pods", {"pods", "proxy"}}, row{"/configz", {"configz", "proxy"}}, row{"/exec/a/b/c", {"proxy"}},
+        row{"/", {"proxy"}}})
     CHECK_MESSAGE(node_subresources(path) == wanted, path);
   CHECK(review_verb("GET") == "get");
   CHECK(review_verb("HEAD") == "get");

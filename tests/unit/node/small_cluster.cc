@@ -16,7 +16,8 @@ namespace {
 
 net::http::server_options server_options(const crypto::authority& ca) {
   auto key = crypto::private_key::generate(crypto::key_kind::ecdsa_p256).value();
-  crypto::leaf_request wanted{.common_name = "k3s", .dns_names = {"localhost"}, .addresses = {"127.0.0.1"}, .server = true};
+  crypto::leaf_request wanted{
+      .common_name = "k3s", .dns_names = {"localhost"}, .addresses = {"127.0.0.1"}, .server = true};
   auto leaf = crypto::issue(ca, key.public_part(), wanted, system_wall_time(), system_random()).value();
   net::http::server_options o;
   o.listen = {{"127.0.0.1", 0}};
@@ -66,8 +67,12 @@ void small_cluster::write_admin(const std::string& certificate_file, const std::
 }
 
 small_cluster::reply small_cluster::status(int code, std::string_view reason, std::string message) {
-  return {code, json::write(object{{"kind", "Status"}, {"apiVersion", "v1"}, {"status", "Failure"}, {"message", std::move(message)},
-                                   {"reason", reason}, {"code", code}})};
+  return {code, json::write(object{{"kind", "Status"},
+                                   {"apiVersion", "v1"},
+                                   {"status", "Failure"},
+                                   {"message", std::move(message)},
+                                   {"reason", reason},
+                                   {"code", code}})};
 }
 
 task<void> small_cluster::serve(net::http::exchange& e) {
@@ -94,10 +99,13 @@ small_cluster::reply small_cluster::supervisor(net::http::exchange& e, const std
     return status(401, "Unauthorized", "not authorized");
   auto what = e.request().path.substr(std::string_view("/v1-k3s/").size());
   if (what == "config")
-    return {200, down_level ? R"({"DisableNPC":false,"ServiceIPRange":null})"
-                            : R"({"DisableNPC":false,"ServiceIPRange":{"IP":"10.43.0.0","Mask":"//8AAA=="},)"
-                              R"("ServiceNodePortRange":{"Base":30000,"Size":2768},"ClusterIPRange":{"IP":"10.42.0.0","Mask":"//8AAA=="},)"
-                              R"("ClusterDNS":"10.43.0.10","ClusterDomain":"cluster.local","FlannelBackend":"vxlan","HTTPSPort":6443,"SupervisorPort":6443})"};
+    return {
+        200,
+        down_level
+            ? R"({"DisableNPC":false,"ServiceIPRange":null})"
+            : R"({"DisableNPC":false,"ServiceIPRange":{"IP":"10.43.0.0","Mask":"//8AAA=="},)"
+              R"("ServiceNodePortRange":{"Base":30000,"Size":2768},"ClusterIPRange":{"IP":"10.42.0.0","Mask":"//8AAA=="},)"
+              R"("ClusterDNS":"10.43.0.10","ClusterDomain":"cluster.local","FlannelBackend":"vxlan","HTTPSPort":6443,"SupervisorPort":6443})"};
   if (what == "server-ca.crt") return {200, ca_pem()};
   if (what == "client-ca.crt") return {200, client_ca_.bundle_pem()};
   if (e.request().method == "POST") return issue(e, what.substr(0, what.find('.')), body);
@@ -110,7 +118,8 @@ small_cluster::reply small_cluster::issue(net::http::exchange& e, const std::str
     if (headers.has(h)) headers_of_certificate[what + "." + h] = headers.get(h);
   if (what.ends_with("kubelet")) {
     auto [known, fresh] = node_passwords.emplace(headers.get("k3s-node-name"), headers.get("k3s-node-password"));
-    if (!fresh && known->second != headers.get("k3s-node-password")) return status(403, "Forbidden", "hash does not match");
+    if (!fresh && known->second != headers.get("k3s-node-password"))
+      return status(403, "Forbidden", "hash does not match");
   }
   auto key = crypto::public_key_of_request(as_bytes(body));
   if (!key) return status(400, "BadRequest", key.error().message);
@@ -120,7 +129,8 @@ small_cluster::reply small_cluster::issue(net::http::exchange& e, const std::str
     key = shared->public_part();
   }
   bool serving = what.starts_with("serving");
-  crypto::leaf_request wanted{.common_name = "system:node:" + std::string(headers.get("K3s-Node-Name")), .client = !serving, .server = serving};
+  crypto::leaf_request wanted{
+      .common_name = "system:node:" + std::string(headers.get("K3s-Node-Name")), .client = !serving, .server = serving};
   auto& ca = serving ? server_ca_ : client_ca_;
   auto leaf = crypto::issue(ca, *key, wanted, system_wall_time(), system_random()).value();
   return {200, crypto::chain_pem(leaf, ca) + (shared ? shared->pem() : std::string())};

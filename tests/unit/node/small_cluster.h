@@ -34,12 +34,13 @@ class small_cluster final : public kedge::net::http::handler {
   bool silent = false;                                // lets the API (not the supervisor) answer 503
 
   // What it saw.
-  std::vector<std::string> requests;                  // "GET /cacerts"
-  std::map<std::string, std::string> headers_of_certificate;  // the K3s-Node-* headers of the last one: "serving-kubelet.K3s-Node-IP"
+  std::vector<std::string> requests;  // "GET /cacerts"
+  std::map<std::string, std::string>
+      headers_of_certificate;    // the K3s-Node-* headers of the last one: "serving-kubelet.K3s-Node-IP"
   kedge::json::value made_node;  // as it was created
   kedge::json::value node, lease;
   std::vector<kedge::json::value> events;
-  std::vector<std::string> api_users;                 // CN of the certificates that API requests came with, without repetition
+  std::vector<std::string> api_users;  // CN of the certificates that API requests came with, without repetition
 
   kedge::task<void> serve(kedge::net::http::exchange& e) override;
 

@@ -72,7 +72,8 @@ TEST_CASE("the default route's interface") {
   for (auto& [table, wanted] : {
            row{"", ""},
            row{"eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n", ""},
-           row{"eth0\t00000000\t010200C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\nwlan0\t00000000\t010200C0\t0003\t0\t0\t50\t00000000\t0\t0\t0\n",
+           row{"eth0\t00000000\t010200C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\nwlan0\t00000000\t010200C0\t0003\t0\t0\t50"
+               "\t00000000\t0\t0\t0\n",
                "wlan0"},
            row{"eth0\t00000000\t010200C0\t0002\t0\t0\t0\t00000000\t0\t0\t0\n", ""},  // down
            row{"garbage\n", ""},
@@ -81,9 +82,11 @@ TEST_CASE("the default route's interface") {
     CHECK(default_route_interface(std::string(head) + table) == wanted);
   }
   CHECK(default_route_interface_v6("00000000000000000000000000000000 00 00000000000000000000000000000000 00 "
-                                   "fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth1\n") == "eth1");
+                                   "fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth1\n") ==
+        "eth1");
   CHECK(default_route_interface_v6("00000000000000000000000000000000 00 00000000000000000000000000000000 00 "
-                                   "00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo\n") == "");
+                                   "00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo\n") ==
+        "");
 }
 
 TEST_CASE("lists of processors") {
@@ -91,7 +94,8 @@ TEST_CASE("lists of processors") {
     const char* text;
     int wanted;
   };
-  for (auto& [text, wanted] : {row{"0", 1}, row{"0-3\n", 4}, row{"0-1,4,6-7", 5}, row{"", 0}, row{"3-1", 0}, row{"a", 0}, row{"0-", 0}}) {
+  for (auto& [text, wanted] :
+       {row{"0", 1}, row{"0-3\n", 4}, row{"0-1,4,6-7", 5}, row{"", 0}, row{"3-1", 0}, row{"a", 0}, row{"0-", 0}}) {
     CAPTURE(text);
     CHECK(count_cpus(text) == wanted);
   }

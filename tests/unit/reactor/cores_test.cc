@@ -38,7 +38,8 @@ TEST_CASE("a background loop is none of those that serve, and is called as they 
   bool ran = false;
   all[0].post([&] {
     all[0].spawn([](cores& cs, bool& out) -> task<void> {
-      out = co_await call_on(cs.background(0), [&cs]() -> task<bool> { co_return &loop::current() == &cs.background(0); });
+      out = co_await call_on(cs.background(0),
+                             [&cs]() -> task<bool> { co_return &loop::current() == &cs.background(0); });
       CHECK(&loop::current() == &cs[0]);
       cs.stop();
     }(all, ran));

@@ -1,5 +1,5 @@
-// names_test.cc: names that nobody answers for hold up nobody but those who ask for them. This program's getaddrinfo stands in front of the
-// system's.
+// names_test.cc: names that nobody answers for hold up nobody but those who ask for them. This program's getaddrinfo
+// stands in front of the system's.
 #include <dlfcn.h>
 #include <netdb.h>
 

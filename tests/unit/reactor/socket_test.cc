@@ -4,13 +4,13 @@
 #include <semaphore>
 #include <string>
 
-#include "reactor_backends.h"
 #include "base/strings.h"
 #include "reactor/limits.h"
 #include "reactor/offload.h"
 #include "reactor/offload_end.h"
 #include "reactor/process.h"
 #include "reactor/stream.h"
+#include "reactor_backends.h"
 #include "support/stands_still.h"
 
 using namespace kedge;
@@ -52,7 +52,8 @@ TEST_CASE("what one end sends arrives at the other, however large, and ends clea
     for (std::size_t i = 0; i < big.size(); ++i) big[i] = static_cast<char>(i * 31 >> 3);
     scope s;
     s.spawn([](stream& out, const std::string& data) -> task<void> {
-      bytes parts[] = {as_bytes(std::string_view(data).substr(0, 10)), bytes(), as_bytes(std::string_view(data).substr(10))};
+      bytes parts[] = {as_bytes(std::string_view(data).substr(0, 10)), bytes(),
+                       as_bytes(std::string_view(data).substr(10))};
       auto r = co_await out.send(parts);
       CHECK(r.has_value());
       CHECK((co_await out.finish()).has_value());

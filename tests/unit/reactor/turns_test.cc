@@ -128,7 +128,8 @@ TEST_CASE("who yields when it is due lets others run, and costs nothing when it 
     }(others, done));
     co_await yield();
     others = 0;
-    for (auto began = monotonic_clock::now(); monotonic_clock::now() - began < 50 * turn_step_time; ++steps) co_await maybe_yield();
+    for (auto began = monotonic_clock::now(); monotonic_clock::now() - began < 50 * turn_step_time; ++steps)
+      co_await maybe_yield();
     CHECK(others >= 10);
     CHECK(others < steps / 10);
     done = true;

@@ -1,4 +1,5 @@
-// uring_test.cc: what the kernel may say to io_uring's calls, put into its mouth: this program's functions stand in front of the library's.
+// uring_test.cc: what the kernel may say to io_uring's calls, put into its mouth: this program's functions stand in
+// front of the library's.
 #include <dlfcn.h>
 #include <liburing.h>
 
@@ -32,10 +33,16 @@ int through(const char* name, A... arguments) {
 
 extern "C" {
 int io_uring_submit(io_uring* ring) { return through<int(io_uring*)>("io_uring_submit", ring); }
-int io_uring_submit_and_wait(io_uring* ring, unsigned n) { return through<int(io_uring*, unsigned)>("io_uring_submit_and_wait", ring, n); }
-int io_uring_submit_and_get_events(io_uring* ring) { return through<int(io_uring*)>("io_uring_submit_and_get_events", ring); }
-int io_uring_submit_and_wait_timeout(io_uring* ring, io_uring_cqe** cqe, unsigned n, __kernel_timespec* ts, sigset_t* mask) {
-  return through<int(io_uring*, io_uring_cqe**, unsigned, __kernel_timespec*, sigset_t*)>("io_uring_submit_and_wait_timeout", ring, cqe, n, ts, mask);
+int io_uring_submit_and_wait(io_uring* ring, unsigned n) {
+  return through<int(io_uring*, unsigned)>("io_uring_submit_and_wait", ring, n);
+}
+int io_uring_submit_and_get_events(io_uring* ring) {
+  return through<int(io_uring*)>("io_uring_submit_and_get_events", ring);
+}
+int io_uring_submit_and_wait_timeout(io_uring* ring, io_uring_cqe** cqe, unsigned n, __kernel_timespec* ts,
+                                     sigset_t* mask) {
+  return through<int(io_uring*, io_uring_cqe**, unsigned, __kernel_timespec*, sigset_t*)>(
+      "io_uring_submit_and_wait_timeout", ring, cqe, n, ts, mask);
 }
 }
 

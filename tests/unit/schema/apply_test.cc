@@ -1,4 +1,5 @@
-// Who owns which fields. What is expected here was computed by k8s.io/apimachinery's field manager (0.34.4) from the same steps.
+// Who owns which fields. What is expected here was computed by k8s.io/apimachinery's field manager (0.34.4) from the
+// same steps.
 #include <doctest/doctest.h>
 
 #include "json/parse.h"
@@ -34,7 +35,11 @@ struct life {
 
   apply::writer writer(std::string manager, std::string subresource) {
     auto kind = kind_of(*type);
-    return {*type, std::string(kind.api_version), std::move(manager), subresource, {subresource.empty() ? "status" : "spec"},
+    return {*type,
+            std::string(kind.api_version),
+            std::move(manager),
+            subresource,
+            {subresource.empty() ? "status" : "spec"},
             "2026-01-01T00:00:0" + std::to_string(second++) + "Z"};
   }
   void keep(json::value next, json::value managed) {
@@ -77,14 +82,17 @@ struct life {
     for (std::size_t i = 0; i < all.size(); ++i) {
       auto text = [&](const char* name) { return std::string(all[i][name].as_string()); };
       auto time = text("time");
-      out += text("manager") + " " + text("operation") + (text("subresource").empty() ? "" : "/" + text("subresource")) + " " +
+      out += text("manager") + " " + text("operation") +
+             (text("subresource").empty() ? "" : "/" + text("subresource")) + " " +
              (time.empty() ? "-" : time.substr(18, 1)) + " " + json::write(all[i]["fieldsV1"]) + "\n";
     }
     return out;
   }
 };
 
-std::string config_map(std::string_view rest) { return R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"})" + std::string(rest) + "}"; }
+std::string config_map(std::string_view rest) {
+  return R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"})" + std::string(rest) + "}";
+}
 
 }  // namespace
 
@@ -92,31 +100,44 @@ TEST_CASE("the fields of an object, by the topology of its type") {
   struct {
     std::string_view what, type, object, result;
   } cases[] = {
-      {"maps and scalars", "core/v1.ConfigMap", R"({"data":{"a":"1","b":""},"immutable":true})", R"({"f:data":{"f:a":{},"f:b":{}},"f:immutable":{}})"},
+      {"maps and scalars", "core/v1.ConfigMap", R"({"data":{"a":"1","b":""},"immutable":true})",
+       R"({"f:data":{"f:a":{},"f:b":{}},"f:immutable":{}})"},
       {"nothing in a map is something", "core/v1.ConfigMap", R"({"data":{}})", R"({"f:data":{}})"},
       {"an atomic map", "core/v1.PodSpec", R"({"nodeSelector":{"a":"b"}})", R"({"f:nodeSelector":{}})"},
       {"a list by key", "core/v1.PodSpec", R"({"containers":[{"name":"b","image":"i"},{"name":"a"}]})",
        R"({"f:containers":{"k:{\"name\":\"a\"}":{".":{},"f:name":{}},"k:{\"name\":\"b\"}":{".":{},"f:image":{},"f:name":{}}}})"},
-      {"two keys, one of them by its default, numbers in order", "core/v1.Container", R"({"ports":[{"containerPort":443},{"containerPort":80,"protocol":"UDP"}]})",
+      {"two keys, one of them by its default, numbers in order", "core/v1.Container",
+       R"({"ports":[{"containerPort":443},{"containerPort":80,"protocol":"UDP"}]})",
        R"({"f:ports":{"k:{\"containerPort\":80,\"protocol\":\"UDP\"}":{".":{},"f:containerPort":{},"f:protocol":{}},"k:{\"containerPort\":443,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{}}}})"},
       {"a set", "meta/v1.ObjectMeta", R"({"finalizers":["y","x"]})", R"({"f:finalizers":{"v:\"x\"":{},"v:\"y\"":{}}})"},
       {"an atomic list", "core/v1.PodSpec", R"({"tolerations":[{"key":"a"}]})", R"({"f:tolerations":{}})"},
       {"an atomic struct", "core/v1.SecretKeySelector", R"({"name":"a","key":"b"})", "{}"},
-      {"unknown", "core/v1.PodSpec", R"({"containers":[{"name":"a","imag":"i"}]})", R"(.containers[name="a"].imag: field not declared in schema)"},
-      {"another structure", "core/v1.PodSpec", R"({"securityContext":"x"})", ".securityContext: expected map, got &{x}"},
-      {"a key that Go's zero stands for", "core/v1.PodSpec", R"({"containers":[{"image":"i"}]})", R"({"f:containers":{"k:{\"name\":\"\"}":{".":{},"f:image":{}}}})"},
-      {"in an atomic list", "core/v1.PodSpec", R"({"tolerations":[{"foo":1}]})", ".tolerations[0].foo: field not declared in schema"},
+      {"unknown", "core/v1.PodSpec", R"({"containers":[{"name":"a","imag":"i"}]})",
+       R"(.containers[name="a"].imag: field not declared in schema)"},
+      {"another structure", "core/v1.PodSpec", R"({"securityContext":"x"})",
+       ".securityContext: expected map, got &{x}"},
+      {"a key that Go's zero stands for", "core/v1.PodSpec", R"({"containers":[{"image":"i"}]})",
+       R"({"f:containers":{"k:{\"name\":\"\"}":{".":{},"f:image":{}}}})"},
+      {"in an atomic list", "core/v1.PodSpec", R"({"tolerations":[{"foo":1}]})",
+       ".tolerations[0].foo: field not declared in schema"},
       {"no list", "core/v1.PodSpec", R"({"containers":{"a":"b"}})", ".containers: expected list, got &{map[a:b]}"},
-      {"no string", "core/v1.PodSpec", R"({"nodeName":["x",1]})", R"(.nodeName: expected string, got &value.valueUnstructured{Value:[]interface {}{"x", 1}})"},
+      {"no string", "core/v1.PodSpec", R"({"nodeName":["x",1]})",
+       R"(.nodeName: expected string, got &value.valueUnstructured{Value:[]interface {}{"x", 1}})"},
       {"no number", "core/v1.PodSpec", R"({"initContainers":[{"name":"b","ports":[{"containerPort":"x"}]}]})",
        R"(.initContainers[name="b"].ports[containerPort="x",protocol="TCP"].containerPort: expected numeric (int or float), got string)"},
       {"no boolean", "core/v1.PodSpec", R"({"hostNetwork":"x"})", ".hostNetwork: expected boolean, got &{x}"},
-      {"no map in a list of maps", "core/v1.PodSpec", R"({"containers":["x"]})", ".containers: element 0: associative list with keys may not have non-map elements"},
-      {"twice in a set", "meta/v1.ObjectMeta", R"({"finalizers":["x","x"]})", R"(.finalizers: duplicate entries for key [="x"])"},
-      {"no scalar in a set", "meta/v1.ObjectMeta", R"({"finalizers":["x",null]})", ".finalizers: element 1: associative list without keys has an element that's an explicit null"},
-      {"nothing in a list of maps", "core/v1.PodSpec", R"({"containers":[null]})", ".containers: element 0: associative list with keys may not have a null element"},
-      {"a map where a scalar is untyped", "core/v1.ServicePort", R"({"targetPort":{}})", ".targetPort: expected any scalar, got &{map[]}"},
-      {"twice", "core/v1.PodSpec", R"({"containers":[{"name":"a"},{"name":"a"}]})", R"(.containers: duplicate entries for key [name="a"])"},
+      {"no map in a list of maps", "core/v1.PodSpec", R"({"containers":["x"]})",
+       ".containers: element 0: associative list with keys may not have non-map elements"},
+      {"twice in a set", "meta/v1.ObjectMeta", R"({"finalizers":["x","x"]})",
+       R"(.finalizers: duplicate entries for key [="x"])"},
+      {"no scalar in a set", "meta/v1.ObjectMeta", R"({"finalizers":["x",null]})",
+       ".finalizers: element 1: associative list without keys has an element that's an explicit null"},
+      {"nothing in a list of maps", "core/v1.PodSpec", R"({"containers":[null]})",
+       ".containers: element 0: associative list with keys may not have a null element"},
+      {"a map where a scalar is untyped", "core/v1.ServicePort", R"({"targetPort":{}})",
+       ".targetPort: expected any scalar, got &{map[]}"},
+      {"twice", "core/v1.PodSpec", R"({"containers":[{"name":"a"},{"name":"a"}]})",
+       R"(.containers: duplicate entries for key [name="a"])"},
   };
   for (auto& c : cases) {
     CAPTURE(c.what);
@@ -130,7 +151,8 @@ TEST_CASE("FieldsV1 is read in any spelling and written in one") {
     return set ? json::write(apply::to_fields_v1(*set)) : set.error().message;
   };
   CHECK(text(R"({"f:a":{}})") == R"({"f:a":{}})");
-  CHECK(text(R"({"f:l":{"k:{ \"b\":1, \"a\":\"x\" }":{".":{},"f:v":{}}}})") == R"({"f:l":{"k:{\"a\":\"x\",\"b\":1}":{".":{},"f:v":{}}}})");
+  CHECK(text(R"({"f:l":{"k:{ \"b\":1, \"a\":\"x\" }":{".":{},"f:v":{}}}})") ==
+        R"({"f:l":{"k:{\"a\":\"x\",\"b\":1}":{".":{},"f:v":{}}}})");
   CHECK(text(R"({"f:l":{"i:3":{},"v:\"x\"":{}}})") == R"({"f:l":{"v:\"x\"":{},"i:3":{}}})");
   CHECK(text(R"({"x":{}})").starts_with("invalid path element"));
   CHECK(text(R"({"k:[]":{}})").starts_with("invalid path element"));
@@ -173,14 +195,17 @@ TEST_CASE("an object that nobody tracked belongs to before-first-apply") {
   l.update("u", config_map(R"(,"data":{"a":"2"})"));
   CHECK(l.owners().empty());
   l.apply("m", config_map(R"(,"data":{"a":"2","b":"1"})"));
-  CHECK(l.owners() == "m Apply 1 {\"f:data\":{\"f:a\":{},\"f:b\":{}}}\nbefore-first-apply Update 1 {\"f:data\":{\".\":{},\"f:a\":{}}}\n");
+  CHECK(l.owners() ==
+        "m Apply 1 {\"f:data\":{\"f:a\":{},\"f:b\":{}}}\nbefore-first-apply Update 1 "
+        "{\"f:data\":{\".\":{},\"f:a\":{}}}\n");
 }
 
 TEST_CASE("lists of maps keep the applier's order, and others' items their places") {
   struct {
     std::string_view live, config, result;
   } cases[] = {
-      {"abc", "cab", "cab"}, {"abc", "d", "abcd"}, {"abc", "bd", "abcd"}, {"abc", "da", "dabc"}, {"abcd", "cb", "acdb"}, {"ab", "ba", "ba"}, {"", "ab", "ab"}, {"ab", "", "ab"},
+      {"abc", "cab", "cab"},  {"abc", "d", "abcd"}, {"abc", "bd", "abcd"}, {"abc", "da", "dabc"},
+      {"abcd", "cb", "acdb"}, {"ab", "ba", "ba"},   {"", "ab", "ab"},      {"ab", "", "ab"},
   };
   for (auto& c : cases) {
     CAPTURE(c.live);

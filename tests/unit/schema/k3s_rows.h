@@ -7,6 +7,7 @@ struct k3s_row {
   const char* json;  // empty: not shown
 };
 
+// clang-format off: a row is a line or two
 inline constexpr k3s_row k3s_rows[] = {
     {"namespaces/shop",
      "azhzAAoPCgJ2MRIJTmFtZXNwYWNlEoACCuUBCgRzaG9wEgAaACIAKiRhMzYzNjQ1NC00NWE0LTRhYjAtOTc5Ny1mZjMzNzVlNTdhZjMyADgAQggI/8aE2AYQAFojChtrdWJlcm5ldGVzLmlvL21ldGFkYXRhLm5hbWUSBHNob3CKAX0KDmt1YmVjdGwtY3JlYXRlEgZVcGRhdGUaAnYxIggI/8aE2AYQADIIRmllbGRzVjE6SQpHeyJmOm1ldGFkYXRhIjp7ImY6bGFiZWxzIjp7Ii4iOnt9LCJmOmt1YmVybmV0ZXMuaW8vbWV0YWRhdGEubmFtZSI6e319fX1CABIMCgprdWJlcm5ldGVzGggKBkFjdGl2ZRoAIgA=",
@@ -42,3 +43,4 @@ inline constexpr k3s_row k3s_rows[] = {
      "azhzAAoLCgJ2MRIFRXZlbnQSqQQKvAIKFHdlYi4xOGU5ZjY0Y2I4MTBhMGMxEgAaBHNob3AiACokOTc2ZmM3MjMtNDhiNi00YzA0LTk3MTItOTIyNzhmNDBlOTFjMgA4AEIICP/GhNgGEACKAeQBCgprM3Mtc2VydmVyEgZVcGRhdGUaAnYxIggI/8aE2AYQADIIRmllbGRzVjE6swEKsAF7ImY6Y291bnQiOnt9LCJmOmZpcnN0VGltZXN0YW1wIjp7fSwiZjppbnZvbHZlZE9iamVjdCI6e30sImY6bGFzdFRpbWVzdGFtcCI6e30sImY6bWVzc2FnZSI6e30sImY6cmVhc29uIjp7fSwiZjpyZXBvcnRpbmdDb21wb25lbnQiOnt9LCJmOnNvdXJjZSI6eyJmOmNvbXBvbmVudCI6e319LCJmOnR5cGUiOnt9fUIAEk0KCkRlcGxveW1lbnQSBHNob3AaA3dlYiIkMDZlNzU3NWYtMjA3NC00YTJlLWEzMDMtYTA3NzEwN2NlMTZhKgdhcHBzL3YxMgMzNDU6ABoRU2NhbGluZ1JlcGxpY2FTZXQiMFNjYWxlZCB1cCByZXBsaWNhIHNldCB3ZWItN2RmYjk5NjVmOCBmcm9tIDAgdG8gMioZChVkZXBsb3ltZW50LWNvbnRyb2xsZXISADIICP/GhNgGEAA6CAj/xoTYBhAAQAFKBk5vcm1hbFIAYgByFWRlcGxveW1lbnQtY29udHJvbGxlcnoAGgAiAA==",
      R"json()json"},
 };
+// clang-format on

@@ -2,9 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include "base/protobuf_wire.h"
 #include "json/parse.h"
 #include "schema/openapi_proto.h"
-#include "base/protobuf_wire.h"
 #include "schema/resources.h"
 
 using namespace kedge;
@@ -52,7 +52,8 @@ TEST_CASE("what kubectl looks for is there: a PATCH of each kind that takes fiel
     for (auto& p : *v["paths"].object()) {
       auto& patch = p.value["patch"];
       if (patch["x-kubernetes-group-version-kind"]["kind"].as_string() != r.kind()) continue;
-      for (auto& parameter : *patch["parameters"].array()) takes = takes || parameter["name"].as_string() == "fieldValidation";
+      for (auto& parameter : *patch["parameters"].array())
+        takes = takes || parameter["name"].as_string() == "fieldValidation";
     }
     for (auto& s : *v["components"]["schemas"].object())
       for (std::size_t i = 0; i < s.value["x-kubernetes-group-version-kind"].size(); ++i)
@@ -71,12 +72,16 @@ TEST_CASE("fields carry their types, merge keys and list types") {
   CHECK(containers["x-kubernetes-patch-strategy"].as_string() == "merge");
   CHECK(containers["x-kubernetes-list-type"].as_string() == "map");
   CHECK(schemas["io.k8s.api.core.v1.PodSpec"]["required"][0].as_string() == "containers");
-  CHECK(schemas["io.k8s.api.core.v1.Pod"]["properties"]["spec"]["allOf"][0]["$ref"].as_string() == "#/components/schemas/io.k8s.api.core.v1.PodSpec");
+  CHECK(schemas["io.k8s.api.core.v1.Pod"]["properties"]["spec"]["allOf"][0]["$ref"].as_string() ==
+        "#/components/schemas/io.k8s.api.core.v1.PodSpec");
   CHECK(schemas["io.k8s.apimachinery.pkg.util.intstr.IntOrString"]["format"].as_string() == "int-or-string");
   CHECK(schemas["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"]["default"].as_string() == "TCP");
-  CHECK(v["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["get"]["operationId"].as_string() == "readCoreV1NamespacedPod");
+  CHECK(v["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["get"]["operationId"].as_string() ==
+        "readCoreV1NamespacedPod");
   CHECK(v["paths"]["/api/v1/pods"]["get"]["operationId"].as_string() == "listCoreV1PodForAllNamespaces");
-  CHECK(v["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/eviction"]["post"]["x-kubernetes-group-version-kind"]["group"].as_string() == "policy");
+  CHECK(v["paths"]["/api/v1/namespaces/{namespace}/pods/{name}/eviction"]["post"]["x-kubernetes-group-version-kind"]
+         ["group"]
+             .as_string() == "policy");
 }
 
 TEST_CASE("the index names each document by its hash") {
@@ -95,7 +100,8 @@ TEST_CASE("Swagger 2.0 of everything") {
   CHECK(duplicates.empty());
   CHECK((*v)["swagger"].as_string() == "2.0");
   check_references(*v, (*v)["definitions"], "#/definitions/");
-  CHECK((*v)["definitions"]["io.k8s.api.apps.v1.Deployment"]["properties"]["spec"]["$ref"].as_string() == "#/definitions/io.k8s.api.apps.v1.DeploymentSpec");
+  CHECK((*v)["definitions"]["io.k8s.api.apps.v1.Deployment"]["properties"]["spec"]["$ref"].as_string() ==
+        "#/definitions/io.k8s.api.apps.v1.DeploymentSpec");
 }
 
 namespace {
@@ -142,7 +148,8 @@ TEST_CASE("the protobuf form says of paths and definitions what the JSON says") 
   auto selector = named(part(spec, 25), 1, "nodeSelector");
   CHECK(part(part(part(part(selector, 21), 1), 22), 1) == "string");
   auto pod = named(definitions, 1, "io.k8s.api.core.v1.Pod");
-  CHECK(part(named(pod, 31, "x-kubernetes-group-version-kind"), 2) == "[{\"group\":\"\",\"kind\":\"Pod\",\"version\":\"v1\"}]\n");
+  CHECK(part(named(pod, 31, "x-kubernetes-group-version-kind"), 2) ==
+        "[{\"group\":\"\",\"kind\":\"Pod\",\"version\":\"v1\"}]\n");
 
   // PathItem{patch = 8, parameters = 9}, Operation{consumes = 7, parameters = 8, responses = 9}
   auto item = named(paths, 2, "/api/v1/namespaces/{namespace}/pods/{name}");
@@ -160,7 +167,8 @@ TEST_CASE("the protobuf form says of paths and definitions what the JSON says") 
 
 TEST_CASE("values of a schema that our tables never need are written too") {
   openapi_proto_writer w(json::object{{"title", "t"}});
-  w.definition("d", *json::parse(R"({"type":["string","null"],"maximum":1.5,"minLength":3,"readOnly":true,"enum":["a",1],
+  w.definition("d",
+               *json::parse(R"({"type":["string","null"],"maximum":1.5,"minLength":3,"readOnly":true,"enum":["a",1],
     "allOf":[{"$ref":"#/x"}],"additionalProperties":false,"x-a":{"b":[1]}})"));
   auto document = std::move(w).take();
   auto d = named(part(document, 9), 1, "d");

@@ -57,19 +57,26 @@ TEST_CASE("special forms survive the wire") {
   struct {
     std::string_view api_version, kind, json;
   } cases[] = {
-      {"v1", "Pod", R"({"metadata":{},"spec":{"containers":[{"name":"c","resources":{"limits":{"cpu":"500m"}},"livenessProbe":{"httpGet":{"port":"web"},"initialDelaySeconds":-1}},{"name":"d","resources":{},"readinessProbe":{"tcpSocket":{"port":80}}}],"securityContext":{"runAsUser":-1,"runAsNonRoot":false}},"status":{}})"},
+      {"v1", "Pod",
+       R"({"metadata":{},"spec":{"containers":[{"name":"c","resources":{"limits":{"cpu":"500m"}},"livenessProbe":{"httpGet":{"port":"web"},"initialDelaySeconds":-1}},{"name":"d","resources":{},"readinessProbe":{"tcpSocket":{"port":80}}}],"securityContext":{"runAsUser":-1,"runAsNonRoot":false}},"status":{}})"},
       {"coordination.k8s.io/v1", "Lease", R"({"metadata":{},"spec":{"renewTime":"2026-11-21T04:50:38.000123Z"}})"},
       {"v1", "Secret", R"({"metadata":{},"data":{"a":"","b":"AP8="}})"},
       {"v1", "ConfigMap", R"({"metadata":{},"data":{"a":"é\n"},"binaryData":{"b":"AP8="}})"},
-      {"apps/v1", "ControllerRevision", R"({"metadata":{},"data":{"spec":{"x":[1,null]}},"revision":9007199254740993})"},
-      {"authorization.k8s.io/v1", "SubjectAccessReview", R"({"metadata":{},"spec":{"user":"u","extra":{"a":["b","c"],"d":[]}},"status":{"allowed":false}})"},
+      {"apps/v1", "ControllerRevision",
+       R"({"metadata":{},"data":{"spec":{"x":[1,null]}},"revision":9007199254740993})"},
+      {"authorization.k8s.io/v1", "SubjectAccessReview",
+       R"({"metadata":{},"spec":{"user":"u","extra":{"a":["b","c"],"d":[]}},"status":{"allowed":false}})"},
       {"apiextensions.k8s.io/v1", "CustomResourceDefinition",
        R"({"metadata":{},"spec":{"group":"g","names":{"plural":"p","kind":"K"},"scope":"Cluster","versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"maximum":1.5,"enum":[1,"x",null,{"a":1}],"items":{"type":"string"},"additionalProperties":{"type":"object"},"dependencies":{"a":["b"],"c":{"type":"string"}}}}},{"name":"v2","served":true,"storage":false,"schema":{"openAPIV3Schema":{"default":{"a":[]},"items":[{"type":"a"},{"type":"b"}],"properties":{"x":{"additionalProperties":false,"x-kubernetes-preserve-unknown-fields":true}},"additionalProperties":true}}}]},"status":{"conditions":null,"acceptedNames":{"plural":"","kind":""},"storedVersions":null}})"},
-      {"v1", "APIResourceList", R"({"groupVersion":"v1","resources":[{"name":"pods","singularName":"","namespaced":true,"kind":"Pod","verbs":["get","list"]}]})"},
-      {"v1", "PodList", R"({"metadata":{"resourceVersion":"7","remainingItemCount":0},"items":[{"metadata":{"name":"a"},"spec":{"containers":null},"status":{}}]})"},
+      {"v1", "APIResourceList",
+       R"({"groupVersion":"v1","resources":[{"name":"pods","singularName":"","namespaced":true,"kind":"Pod","verbs":["get","list"]}]})"},
+      {"v1", "PodList",
+       R"({"metadata":{"resourceVersion":"7","remainingItemCount":0},"items":[{"metadata":{"name":"a"},"spec":{"containers":null},"status":{}}]})"},
       {"meta.k8s.io/v1", "PartialObjectMetadataList", R"({"metadata":{},"items":[{"metadata":{"name":"a"}}]})"},
-      {"v1", "Status", R"({"metadata":{},"status":"Failure","message":"m","reason":"NotFound","details":{"name":"x","causes":[{"reason":"r"}]},"code":404})"},
-      {"v1", "DeleteOptions", R"({"gracePeriodSeconds":0,"preconditions":{"uid":"u"},"propagationPolicy":"Orphan","dryRun":["All"]})"},
+      {"v1", "Status",
+       R"({"metadata":{},"status":"Failure","message":"m","reason":"NotFound","details":{"name":"x","causes":[{"reason":"r"}]},"code":404})"},
+      {"v1", "DeleteOptions",
+       R"({"gracePeriodSeconds":0,"preconditions":{"uid":"u"},"propagationPolicy":"Orphan","dryRun":["All"]})"},
   };
   for (auto& c : cases) {
     CAPTURE(c.kind);
@@ -78,8 +85,11 @@ TEST_CASE("special forms survive the wire") {
 }
 
 TEST_CASE("embedded structs are messages of their own") {
-  CHECK(round("v1", "Pod", R"({"spec":{"volumes":[{"name":"v","configMap":{"name":"c"}}],"ephemeralContainers":[{"name":"e","targetContainerName":"t"}]}})") ==
-        R"({"metadata":{},"spec":{"volumes":[{"name":"v","configMap":{"name":"c"}}],"containers":null,"ephemeralContainers":[{"name":"e","resources":{},"targetContainerName":"t"}]},"status":{}})");
+  CHECK(
+      round(
+          "v1", "Pod",
+          R"({"spec":{"volumes":[{"name":"v","configMap":{"name":"c"}}],"ephemeralContainers":[{"name":"e","targetContainerName":"t"}]}})") ==
+      R"({"metadata":{},"spec":{"volumes":[{"name":"v","configMap":{"name":"c"}}],"containers":null,"ephemeralContainers":[{"name":"e","resources":{},"targetContainerName":"t"}]},"status":{}})");
   CHECK(round("v1", "PersistentVolume", R"({"spec":{"capacity":{"storage":"1Gi"},"hostPath":{"path":"/x"}}})") ==
         R"({"metadata":{},"spec":{"capacity":{"storage":"1Gi"},"hostPath":{"path":"/x"}},"status":{}})");
 }
@@ -90,7 +100,8 @@ TEST_CASE("options are known in every group version; an unknown kind is told") {
   REQUIRE(v);
   CHECK((*v)["gracePeriodSeconds"].as_integer() == 5);
   CHECK(decode_object(seal_envelope("apps/v1", "Nothing", raw)).error().code == errc::unsupported);
-  CHECK(decode_object(seal_envelope("apps/v1", "Deployment", raw), find_kind("v1", "DeleteOptions")).has_value() == false);
+  CHECK(decode_object(seal_envelope("apps/v1", "Deployment", raw), find_kind("v1", "DeleteOptions")).has_value() ==
+        false);
   CHECK(decode_object("{}").error().code == errc::invalid);
 }
 
@@ -109,10 +120,13 @@ TEST_CASE("a list made of encoded items is the list") {
   std::string items;
   REQUIRE(put_list_item(*type, *json::parse(R"({"metadata":{"name":"a"}})"), items));
   REQUIRE(put_list_item(*type, *json::parse(R"({"data":{"x":"y"}})"), items));
-  auto list = decode_object(list_opening("v1", "ConfigMapList", *json::parse(R"({"resourceVersion":"12"})"), items.size()) + items + list_closing());
+  auto list =
+      decode_object(list_opening("v1", "ConfigMapList", *json::parse(R"({"resourceVersion":"12"})"), items.size()) +
+                    items + list_closing());
   REQUIRE(list);
-  CHECK(json::write(*list) ==
-        R"({"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"12"},"items":[{"metadata":{"name":"a"}},{"metadata":{},"data":{"x":"y"}}]})");
+  CHECK(
+      json::write(*list) ==
+      R"({"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"12"},"items":[{"metadata":{"name":"a"}},{"metadata":{},"data":{"x":"y"}}]})");
 }
 
 TEST_CASE("unknown fields and groups are skipped, packed numbers are read") {
@@ -137,8 +151,11 @@ TEST_CASE("unknown fields and groups are skipped, packed numbers are read") {
 TEST_CASE("malformed and hostile messages are errors") {
   auto type = find_kind("v1", "Pod");
   using namespace std::literals;
-  for (auto raw : {"\x0a"sv, "\x0a\x05""ab"sv, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"sv, "\x00"sv, "\x0c"sv, "\x0a\x02\x0a\x05"sv, "\x08\x01"sv, "\x0f"sv,
-                   "\x0b\x0b\x0b"sv, "\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f"sv}) {
+  for (auto raw : {"\x0a"sv,
+                   "\x0a\x05"
+                   "ab"sv,
+                   "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"sv, "\x00"sv, "\x0c"sv, "\x0a\x02\x0a\x05"sv,
+                   "\x08\x01"sv, "\x0f"sv, "\x0b\x0b\x0b"sv, "\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f"sv}) {
     CAPTURE(hex(as_bytes(raw)));
     CHECK_FALSE(from_protobuf(*type, raw));
   }

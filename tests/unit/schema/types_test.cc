@@ -119,7 +119,8 @@ TEST_CASE("keys are kube-apiserver's") {
       {"", "v1", "events", "/registry/events/"},
       {"events.k8s.io", "v1", "events", "/registry/events/"},
       {"apps", "v1", "deployments", "/registry/deployments/"},
-      {"apiextensions.k8s.io", "v1", "customresourcedefinitions", "/registry/apiextensions.k8s.io/customresourcedefinitions/"},
+      {"apiextensions.k8s.io", "v1", "customresourcedefinitions",
+       "/registry/apiextensions.k8s.io/customresourcedefinitions/"},
       {"apiregistration.k8s.io", "v1", "apiservices", "/registry/apiregistration.k8s.io/apiservices/"},
   };
   for (auto& c : cases) {

@@ -1,4 +1,5 @@
-// The order in which the parts of a server start, leave and stop, played with parts that only write down what happens to them.
+// The order in which the parts of a server start, leave and stop, played with parts that only write down what happens
+// to them.
 #include "server/sequence.h"
 
 #include <doctest/doctest.h>
@@ -12,7 +13,8 @@ using words = std::vector<std::string>;
 
 namespace {
 
-// What happened, in order: "+a" it stands, "!a" its start failed, "?a" its start was dropped, ">a" it left, "-a" it stopped.
+// What happened, in order: "+a" it stands, "!a" its start failed, "?a" its start was dropped, ">a" it left, "-a" it
+// stopped.
 struct recording final : part {
   std::string called;
   words& log;
@@ -85,7 +87,8 @@ TEST_CASE("a start that fails ends it: those that stand leave, those that began 
     const char* said;
     const char* log;
   };
-  for (auto& r : {row{&house::a, "a can't", "!a -a"}, row{&house::b, "b can't", "+a !b -b -a"}, row{&house::c, "c can't", "+a +b !c >b -c -b -a"},
+  for (auto& r : {row{&house::a, "a can't", "!a -a"}, row{&house::b, "b can't", "+a !b -b -a"},
+                  row{&house::c, "c can't", "+a +b !c >b -c -b -a"},
                   row{&house::d, "d can't", "+a +b +c !d >c >b -c -d -b -a"}}) {
     house h;
     (h.*r.fails).fails = true;
@@ -99,7 +102,8 @@ TEST_CASE("a start that is told to stop is dropped where it waits") {
     recording house::* waits;
     const char* log;
   };
-  for (auto& r : {row{&house::a, "?a -a"}, row{&house::b, "+a ?b -b -a"}, row{&house::c, "+a +b ?c >b -c -b -a"}, row{&house::d, "+a +b +c ?d >c >b -c -d -b -a"}}) {
+  for (auto& r : {row{&house::a, "?a -a"}, row{&house::b, "+a ?b -b -a"}, row{&house::c, "+a +b ?c >b -c -b -a"},
+                  row{&house::d, "+a +b +c ?d >c >b -c -d -b -a"}}) {
     house h;
     (h.*r.waits).waits = true;
     h.loop.post([&h] { h.stop.set(); });

@@ -109,7 +109,9 @@ TEST_CASE("two servers over one database see each other's writes, and a lineariz
   w.loop.run_until(second->close());
 }
 
-TEST_CASE("a write is refused when what it depends on has changed, by this server or another, and never shares a commit with the change") {
+TEST_CASE(
+    "a write is refused when what it depends on has changed, by this server or another, and never shares a commit with "
+    "the change") {
   world w{datastore::memory_database(datastore::memory_database::durability::each_commit, true)};
   w.open();
   auto other = w.loop.run_until(open_store({.log = datastore::make_memory_log(w.database), .loops = {&w.loop}}));
@@ -127,7 +129,9 @@ TEST_CASE("a write is refused when what it depends on has changed, by this serve
   std::optional<result<commit>> theirs, ours;
   {
     reactor::scope group;
-    auto write = [](class store& s, mutation m, std::optional<result<commit>>& out) -> task<void> { out.emplace(co_await s.write(std::move(m))); };
+    auto write = [](class store& s, mutation m, std::optional<result<commit>>& out) -> task<void> {
+      out.emplace(co_await s.write(std::move(m)));
+    };
     group.spawn(write(**other, update("/registry/parent", config_map("parent", "2"), parent), theirs));
     group.spawn(write(*w.store, child("late", parent), ours));
     w.run(group);
@@ -141,8 +145,9 @@ TEST_CASE("a write is refused when what it depends on has changed, by this serve
     std::vector<std::optional<result<commit>>> done(12);
     reactor::scope group;
     auto send = [&](std::size_t i, mutation m) {
-      group.spawn([](class store& s, mutation one, std::optional<result<commit>>& out) -> task<void> { out.emplace(co_await s.write(std::move(one))); }(
-          *w.store, std::move(m), done[i]));
+      group.spawn([](class store& s, mutation one, std::optional<result<commit>>& out) -> task<void> {
+        out.emplace(co_await s.write(std::move(one)));
+      }(*w.store, std::move(m), done[i]));
     };
     auto change = update("/registry/parent", config_map("parent", "3"), now);
     if (change_first) send(0, change);

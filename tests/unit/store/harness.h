@@ -70,9 +70,12 @@ struct world {
     while (from.seen() < store->current().at()) {
       std::optional<result<std::vector<event_ref>>> more;
       reactor::scope waiting;
-      waiting.spawn([](watcher& w, std::optional<result<std::vector<event_ref>>>& to) -> task<void> { to = co_await w.next(); }(from, more));
+      waiting.spawn([](watcher& w, std::optional<result<std::vector<event_ref>>>& to) -> task<void> {
+        to = co_await w.next();
+      }(from, more));
       // Where nothing concerns it, next() goes on waiting.
-      while (!more && from.seen() < store->current().at()) loop.turn(monotonic_clock::now() + std::chrono::milliseconds(1));
+      while (!more && from.seen() < store->current().at())
+        loop.turn(monotonic_clock::now() + std::chrono::milliseconds(1));
       if (!more) break;
       REQUIRE_MESSAGE(more->has_value(), more->error().message);
       out.insert(out.end(), (*more)->begin(), (*more)->end());

@@ -22,10 +22,12 @@ struct model {
   std::map<std::string, std::string> objects;
 
   // What the index must give: a full scan.
-  std::vector<std::string> keys(std::string_view index, std::string_view value, std::string_view prefix, std::string_view start) const {
+  std::vector<std::string> keys(std::string_view index, std::string_view value, std::string_view prefix,
+                                std::string_view start) const {
     std::vector<std::string> out;
     for (auto& [key, text] : objects) {
-      if (!key.starts_with(prefix) || key < start || (index == "pods' words" && !key.starts_with("/registry/pods/"))) continue;
+      if (!key.starts_with(prefix) || key < start || (index == "pods' words" && !key.starts_with("/registry/pods/")))
+        continue;
       std::set<std::string_view> values;
       for (auto word : split(text, ',')) {
         if (index != "first words" || values.empty()) values.insert(word);
@@ -36,8 +38,8 @@ struct model {
   }
 };
 
-std::vector<std::string> found(const indexed_tree& t, std::string_view index, std::string_view value, std::string_view prefix,
-                               std::string_view start) {
+std::vector<std::string> found(const indexed_tree& t, std::string_view index, std::string_view value,
+                               std::string_view prefix, std::string_view start) {
   std::vector<std::string> out;
   t.scan(*t.indexes()->find(index), value, prefix, start, [&](const object_ref& o) {
     out.emplace_back(o->key());
@@ -66,9 +68,9 @@ TEST_CASE("an index gives what a full scan gives, and so do copies of before") {
     bool remove, copy;
   };
   law("index against scan", [] {
-    auto changes = *rc::gen::container<std::vector<change>>(
-        rc::gen::construct<change>(rc::gen::inRange(0u, 60u), rc::gen::container<std::vector<unsigned>>(rc::gen::inRange(0u, 4u)),
-                                   rc::gen::element(false, false, true), rc::gen::element(false, false, false, true)));
+    auto changes = *rc::gen::container<std::vector<change>>(rc::gen::construct<change>(
+        rc::gen::inRange(0u, 60u), rc::gen::container<std::vector<unsigned>>(rc::gen::inRange(0u, 4u)),
+        rc::gen::element(false, false, true), rc::gen::element(false, false, false, true)));
     indexed_tree t(std::make_shared<index_list>(word_indexes(), 7));
     model m;
     std::vector<std::pair<indexed_tree, model>> copies;
@@ -155,60 +157,64 @@ TEST_CASE("snapshots of all revisions answer by their indexes") {
 }
 
 TEST_CASE("a watch of a scope gets the changes of its scope, and of nothing else") {
-  law("scopes against a watch of everything", [](const std::vector<std::pair<unsigned, unsigned>>& changes, unsigned late) {
-    world w;
-    w.open({.indexes = {{"k", "/registry/configmaps/", &named}}});
-    struct row {
-      watch_scope scope;
-      std::unique_ptr<watcher> from_start, later;
-    };
-    std::vector<row> rows;
-    for (auto prefix : {"/registry/configmaps/", "/registry/configmaps/a/", "/registry/configmaps/a/1", "/registry/secrets/"})
-      for (bool one : {false, true})
-        for (auto value : {"", "0", "1"}) {
-          watch_scope s{prefix, one};
-          if (*value) s.index = "k", s.value = value;
-          rows.push_back({s, *w.store->watch(s, 0), nullptr});
+  law("scopes against a watch of everything",
+      [](const std::vector<std::pair<unsigned, unsigned>>& changes, unsigned late) {
+        world w;
+        w.open({.indexes = {{"k", "/registry/configmaps/", &named}}});
+        struct row {
+          watch_scope scope;
+          std::unique_ptr<watcher> from_start, later;
+        };
+        std::vector<row> rows;
+        for (auto prefix :
+             {"/registry/configmaps/", "/registry/configmaps/a/", "/registry/configmaps/a/1", "/registry/secrets/"})
+          for (bool one : {false, true})
+            for (auto value : {"", "0", "1"}) {
+              watch_scope s{prefix, one};
+              if (*value) s.index = "k", s.value = value;
+              rows.push_back({s, *w.store->watch(s, 0), nullptr});
+            }
+        auto all = *w.store->watch("/registry/", 0);
+        auto begin = w.store->current().at();
+        std::vector<std::string> keys;
+        for (auto ns : {"a", "b"})
+          for (auto name : {"1", "10", "2"})
+            for (auto kind : {"configmaps", "secrets"})
+              keys.push_back(fmt::format("/registry/{}/{}/{}", kind, ns, name));
+        for (auto [n, v] : changes) {
+          auto& key = keys[n % keys.size()];
+          auto standing = w.store->current().find(key);
+          if (!standing)
+            w.must(create(key, config_map("x", std::to_string(v % 3))));
+          else if (v % 4 == 0)
+            w.must(removal(key, standing->mod()));
+          else
+            w.must(update(key, config_map("x", std::to_string(v % 3)), standing->mod()));
         }
-    auto all = *w.store->watch("/registry/", 0);
-    auto begin = w.store->current().at();
-    std::vector<std::string> keys;
-    for (auto ns : {"a", "b"})
-      for (auto name : {"1", "10", "2"})
-        for (auto kind : {"configmaps", "secrets"}) keys.push_back(fmt::format("/registry/{}/{}/{}", kind, ns, name));
-    for (auto [n, v] : changes) {
-      auto& key = keys[n % keys.size()];
-      auto standing = w.store->current().find(key);
-      if (!standing)
-        w.must(create(key, config_map("x", std::to_string(v % 3))));
-      else if (v % 4 == 0)
-        w.must(removal(key, standing->mod()));
-      else
-        w.must(update(key, config_map("x", std::to_string(v % 3)), standing->mod()));
-    }
-    auto start = begin + late % (changes.size() + 1);
-    for (auto& r : rows) r.later = *w.store->watch(r.scope, start);
-    auto events = w.drain(*all);
-    auto has = [](const object_ref& o, const std::string& value) {
-      bool found = false;
-      if (o && o->key().starts_with("/registry/configmaps/")) named(*o, [&](std::string_view v) { found = found || v == value; });
-      return found;
-    };
-    for (auto& r : rows) {
-      std::vector<event_ref> wanted, later;
-      for (auto& e : events) {
-        auto key = e->object->key();
-        if (r.scope.one ? key != r.scope.prefix : !key.starts_with(r.scope.prefix)) continue;
-        if (!r.scope.index.empty() && !has(e->object, r.scope.value) && !has(e->previous, r.scope.value)) continue;
-        wanted.push_back(e);
-        if (e->at > start) later.push_back(e);
-      }
-      RC_ASSERT(w.drain(*r.from_start) == wanted);
-      RC_ASSERT(w.drain(*r.later) == later);
-    }
-    all.reset();
-    rows.clear();
-  });
+        auto start = begin + late % (changes.size() + 1);
+        for (auto& r : rows) r.later = *w.store->watch(r.scope, start);
+        auto events = w.drain(*all);
+        auto has = [](const object_ref& o, const std::string& value) {
+          bool found = false;
+          if (o && o->key().starts_with("/registry/configmaps/"))
+            named(*o, [&](std::string_view v) { found = found || v == value; });
+          return found;
+        };
+        for (auto& r : rows) {
+          std::vector<event_ref> wanted, later;
+          for (auto& e : events) {
+            auto key = e->object->key();
+            if (r.scope.one ? key != r.scope.prefix : !key.starts_with(r.scope.prefix)) continue;
+            if (!r.scope.index.empty() && !has(e->object, r.scope.value) && !has(e->previous, r.scope.value)) continue;
+            wanted.push_back(e);
+            if (e->at > start) later.push_back(e);
+          }
+          RC_ASSERT(w.drain(*r.from_start) == wanted);
+          RC_ASSERT(w.drain(*r.later) == later);
+        }
+        all.reset();
+        rows.clear();
+      });
 }
 
 TEST_CASE("indexes come and go while objects change") {
@@ -223,7 +229,8 @@ TEST_CASE("indexes come and go while objects change") {
       auto standing = w.store->current().find(key);
       auto text = config_map("x", std::to_string(random.below(5)));
       auto m = !standing ? create(key, text) : random.below(5) == 0 ? removal(key) : update(key, text, standing->mod());
-      writes.spawn([](class store& s, mutation what) -> task<void> { co_await s.write(std::move(what)); }(*w.store, std::move(m)));
+      writes.spawn([](class store& s, mutation what) -> task<void> { co_await s.write(std::move(what)); }(
+                                                         *w.store, std::move(m)));
     }
     w.loop.run_until([](reactor::scope& all) -> task<void> { co_await all.join(); }(writes));
   };

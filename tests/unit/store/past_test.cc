@@ -36,8 +36,9 @@ TEST_CASE("the resource of a key") {
     const char *key, *resource;
   };
   for (auto& r : {row{"/registry/pods/d/a", "/registry/pods/"}, row{"/registry/namespaces/a", "/registry/namespaces/"},
-                  row{"/registry/example.com/gizmos/d/a", "/registry/example.com/gizmos/"}, row{"/registry/example.com/a", "/registry/example.com/"},
-                  row{"/bootstrap/abc", "/bootstrap/abc"}, row{"x", "x"}, row{"", ""}}) {
+                  row{"/registry/example.com/gizmos/d/a", "/registry/example.com/gizmos/"},
+                  row{"/registry/example.com/a", "/registry/example.com/"}, row{"/bootstrap/abc", "/bootstrap/abc"},
+                  row{"x", "x"}, row{"", ""}}) {
     CAPTURE(r.key);
     CHECK(std::string_view(r.key).substr(0, resource_size(r.key)) == r.resource);
   }
@@ -99,7 +100,8 @@ struct past_world : world {
     friend bool operator==(const seen_event&, const seen_event&) = default;
   };
   static seen_event brief(const event_ref& e) {
-    return {e->type, e->at, std::string(e->object->key()), std::string(e->object->bytes()), e->previous ? std::string(e->previous->bytes()) : ""};
+    return {e->type, e->at, std::string(e->object->key()), std::string(e->object->bytes()),
+            e->previous ? std::string(e->previous->bytes()) : ""};
   }
   std::vector<seen_event> all;
   std::map<revision, std::map<std::string, std::string>> states;
@@ -147,7 +149,8 @@ struct past_world : world {
   void check(revision oldest) {
     for (auto& [from, state] : states) {
       CAPTURE(from);
-      for (watch_scope scope : {watch_scope{"/registry/configmaps/"}, watch_scope{"/registry/secrets/d/3", true}, watch_scope{"/registry/configmaps/d/", false, "k", "1"}, watch_scope{"/registry/"}}) {
+      for (watch_scope scope : {watch_scope{"/registry/configmaps/"}, watch_scope{"/registry/secrets/d/3", true},
+                                watch_scope{"/registry/configmaps/d/", false, "k", "1"}, watch_scope{"/registry/"}}) {
         auto found = store->watch(scope, from);
         if (from < oldest) {
           auto end = found ? loop.run_until((*found)->next()).error() : found.error();

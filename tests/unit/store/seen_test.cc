@@ -14,13 +14,15 @@ namespace {
 using datastore::change;
 
 TEST_CASE("what was seen is written and read back, and anything else is refused") {
-  for (auto& one : {seen_history{}, seen_history{"a-uid", 285, {284, 0xfedcba9876543210}, true}, seen_history{"", 1, {1, 7}, false}}) {
+  for (auto& one : {seen_history{}, seen_history{"a-uid", 285, {284, 0xfedcba9876543210}, true},
+                    seen_history{"", 1, {1, 7}, false}}) {
     auto back = parse_seen(write_seen(one));
     REQUIRE_MESSAGE(back.has_value(), back.error().message);
     CHECK(*back == one);
   }
-  for (auto text : {"", "{}", "285", R"({"revision":-1,"entry":{"revision":1,"digest":"0000000000000007"}})", R"({"revision":1,"entry":{"digest":"07"}})",
-                    R"({"revision":"1","entry":{"digest":"0000000000000007"}})"})
+  for (auto text :
+       {"", "{}", "285", R"({"revision":-1,"entry":{"revision":1,"digest":"0000000000000007"}})",
+        R"({"revision":1,"entry":{"digest":"07"}})", R"({"revision":"1","entry":{"digest":"0000000000000007"}})"})
     CHECK_MESSAGE(!parse_seen(text).has_value(), text);
 }
 
@@ -91,7 +93,8 @@ struct place {
   }
 };
 
-TEST_CASE("a database that was set back is refused, untouched; accepted, no revision comes again and old watches are told") {
+TEST_CASE(
+    "a database that was set back is refused, untouched; accepted, no revision comes again and old watches are told") {
   place server;
   world w;
   w.open(server.options());
@@ -107,7 +110,8 @@ TEST_CASE("a database that was set back is refused, untouched; accepted, no revi
     REQUIRE(!refused.has_value());
     CHECK(refused.error().code == errc::corrupt);
     CHECK(refused.error().message.find("--accept-data-loss") != std::string::npos);
-    CHECK(refused.error().message.find(fmt::format("its newest revision is {}, this server has seen {}", newest - 4, newest)) != std::string::npos);
+    CHECK(refused.error().message.find(fmt::format("its newest revision is {}, this server has seen {}", newest - 4,
+                                                   newest)) != std::string::npos);
     CHECK(w.database.newest() == newest - 4);
   }
   w.open(server.options(true));
@@ -195,7 +199,9 @@ TEST_CASE("a server that had seen less ends too, when it is told") {
   auto first = w.loop.run_until(both[0]->write(create("/registry/a/0", config_map("a", "1"))))->at;
   REQUIRE(w.loop.run_until(both[1]->at_least(first, time_point::max())).has_value());
   links[1].cut = true;  // it sees none of these
-  for (int i = 1; i < 6; ++i) REQUIRE(w.loop.run_until(both[0]->write(create(fmt::format("/registry/a/{}", i), config_map("a", "1")))).has_value());
+  for (int i = 1; i < 6; ++i)
+    REQUIRE(
+        w.loop.run_until(both[0]->write(create(fmt::format("/registry/a/{}", i), config_map("a", "1")))).has_value());
   w.database.lose_after(first);
   for (int i = 0; i < 200 && lost[0].empty(); ++i) w.run_for(std::chrono::milliseconds(5));
   CHECK(lost[0] != "");

@@ -148,7 +148,8 @@ TEST_CASE("a state of the past is what it was, until it is too old") {
     CHECK(s->at() == at);
     CHECK(keys(*s, "/registry/configmaps/") == names);
   }
-  auto future = w.loop.run_until(w.store->exactly(then.back().first + 1, "/registry/configmaps/", w.loop.now() + std::chrono::milliseconds(5)));
+  auto future = w.loop.run_until(
+      w.store->exactly(then.back().first + 1, "/registry/configmaps/", w.loop.now() + std::chrono::milliseconds(5)));
   CHECK(future.error().code == errc::timeout);
 }
 
@@ -250,7 +251,8 @@ TEST_CASE("values are sealed on their way to the log and opened on their way bac
   world w;
   auto options = [] {
     store_options o;
-    o.transform.seal = [](std::string_view key, std::string_view plain, const snapshot&) -> result<std::optional<sealed_value>> {
+    o.transform.seal = [](std::string_view key, std::string_view plain,
+                          const snapshot&) -> result<std::optional<sealed_value>> {
       if (!key.starts_with("/registry/secrets/")) return std::nullopt;
       return sealed_value{"k8s:enc:test:v1:k:" + std::string(plain.rbegin(), plain.rend()), {}};
     };
@@ -275,7 +277,8 @@ struct numbered_keys {
   int sealed = 0;
   value_transform transform() {
     value_transform t;
-    t.seal = [this](std::string_view key, std::string_view plain, const snapshot& now) -> result<std::optional<sealed_value>> {
+    t.seal = [this](std::string_view key, std::string_view plain,
+                    const snapshot& now) -> result<std::optional<sealed_value>> {
       if (!key.starts_with("/registry/secrets/")) return std::nullopt;
       auto row = now.find("/keys/now");
       REQUIRE(row);
@@ -306,7 +309,9 @@ TEST_CASE("a value that another server's change of keys overtakes is sealed agai
   w.database.faults.delay_before_commit = [] { return std::chrono::milliseconds(5); };
   std::optional<result<commit>> changed, written;
   reactor::scope group;
-  auto write = [](class store& s, mutation m, std::optional<result<commit>>& out) -> task<void> { out.emplace(co_await s.write(std::move(m))); };
+  auto write = [](class store& s, mutation m, std::optional<result<commit>>& out) -> task<void> {
+    out.emplace(co_await s.write(std::move(m)));
+  };
   group.spawn(write(**other, update("/keys/now", "two", row), changed));
   group.spawn(write(*w.store, create("/registry/secrets/d/s", config_map("s", "hidden")), written));
   w.run(group);
@@ -357,7 +362,8 @@ TEST_CASE("a start opens a value with a key that only an older version of its ro
     last.clear();
     numbered_keys keys;
     store_options o{.transform = keys.transform()};
-    o.transform.seal = [](std::string_view key, std::string_view plain, const snapshot& now) -> result<std::optional<sealed_value>> {
+    o.transform.seal = [](std::string_view key, std::string_view plain,
+                          const snapshot& now) -> result<std::optional<sealed_value>> {
       if (!key.starts_with("/registry/secrets/")) return std::nullopt;
       return sealed_value{fmt::format("k8s:enc:{}:{}", now.find("/keys/now")->bytes(), plain), {}};
     };
@@ -380,7 +386,8 @@ TEST_CASE("a start opens a value with a key that only an older version of its ro
   w.close();
   w.open(options());
   CHECK(w.store->complete().has_value());
-  CHECK(keys(w.store->current(), "/registry/secrets/") == std::vector<std::string>{"/registry/secrets/d/a", "/registry/secrets/d/b", "/registry/secrets/d/c"});
+  CHECK(keys(w.store->current(), "/registry/secrets/") ==
+        std::vector<std::string>{"/registry/secrets/d/a", "/registry/secrets/d/b", "/registry/secrets/d/c"});
   CHECK(w.store->current().find("/registry/secrets/d/b")->bytes().find("\"2\"") != std::string_view::npos);
   CHECK(last == "three");
 }

@@ -66,12 +66,15 @@ TEST_CASE("resourceVersion goes in first, and labels are found where they moved 
 }
 
 TEST_CASE("members and elements are found where they stand, and nowhere else") {
-  constexpr std::string_view o = R"({"a":{"b":"x","c":[1,{"b":"no"},"s\"t"],"":{"e":null}},"b":"y","n":-1.5e3,"t":true})";
+  constexpr std::string_view o =
+      R"({"a":{"b":"x","c":[1,{"b":"no"},"s\"t"],"":{"e":null}},"b":"y","n":-1.5e3,"t":true})";
   struct row {
     const char *path, *out;
   };
-  const row rows[] = {{"a.b", R"("x")"}, {"b", R"("y")"}, {"a.c", R"([1,{"b":"no"},"s\"t"])"}, {"n", "-1.5e3"}, {"t", "true"},
-                      {"a..e", "null"},  {"c", ""},       {"a.b.c", ""},  {"a.c.b", ""}, {"x", ""}, {"", o.data()}};
+  const row rows[] = {{"a.b", R"("x")"}, {"b", R"("y")"}, {"a.c", R"([1,{"b":"no"},"s\"t"])"},
+                      {"n", "-1.5e3"},   {"t", "true"},   {"a..e", "null"},
+                      {"c", ""},         {"a.b.c", ""},   {"a.c.b", ""},
+                      {"x", ""},         {"", o.data()}};
   for (auto& r : rows) {
     CAPTURE(r.path);
     CHECK(member_at(o, r.path) == r.out);
@@ -82,7 +85,8 @@ TEST_CASE("members and elements are found where they stand, and nowhere else") {
     return true;
   });
   CHECK(elements == std::vector<std::string>{"1", R"({"b":"no"})", R"("s\"t")"});
-  for (auto none : {"[]", "{}", "", "7", "["}) each_element(none, [&](std::string_view e) { return elements.emplace_back(e), true; });
+  for (auto none : {"[]", "{}", "", "7", "["})
+    each_element(none, [&](std::string_view e) { return elements.emplace_back(e), true; });
   CHECK(elements.size() == 3);
   // Whatever is cut off is not found, and nothing behind the end is read.
   for (std::size_t n = 0; n < o.size(); ++n) {
@@ -99,7 +103,8 @@ TEST_CASE("members and elements are found where they stand, and nowhere else") {
   CHECK(string_in("", buffer) == "");
 }
 
-// What is_whole_object must say, byte by byte. (A backslash outside of strings is no JSON; it may be taken for an escape.)
+// What is_whole_object must say, byte by byte. (A backslash outside of strings is no JSON; it may be taken for an
+// escape.)
 bool whole(std::string_view t) {
   std::size_t depth = 0;
   bool in_string = false;
@@ -126,7 +131,8 @@ TEST_CASE("ends are found wherever strings, escapes and brackets fall into block
   for (int n = 0; n < 200'000; ++n) {
     // Runs of one letter, so that escapes and strings cross the blocks' borders in all ways.
     std::string t = "{";
-    for (auto wanted = random.below(200); t.size() < wanted;) t.append(1 + random.below(random.below(8) ? 3 : 70), letters[random.below(letters.size())]);
+    for (auto wanted = random.below(200); t.size() < wanted;)
+      t.append(1 + random.below(random.below(8) ? 3 : 70), letters[random.below(letters.size())]);
     if (random.below(4)) t += '"';
     t.append(random.below(4), '}');
     bool expected = whole(t);

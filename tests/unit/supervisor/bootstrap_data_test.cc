@@ -73,14 +73,16 @@ TEST_CASE("servers that start together on an empty datastore have one identity")
   int running = 3;
   reactor::scope servers;
   bench* all[3] = {&a, &b, &c};
-  d.loop.run_until([](shared_datastore& world, reactor::scope& s, bench** benches, std::string* out, int& n) -> task<void> {
-    for (int i = 0; i < 3; ++i) s.spawn(shared_datastore::start(world, *benches[i], "secret", out[i], n));
-    co_await s.join();
-  }(d, servers, all, errors, running));
+  d.loop.run_until(
+      [](shared_datastore& world, reactor::scope& s, bench** benches, std::string* out, int& n) -> task<void> {
+        for (int i = 0; i < 3; ++i) s.spawn(shared_datastore::start(world, *benches[i], "secret", out[i], n));
+        co_await s.join();
+      }(d, servers, all, errors, running));
   for (auto& e : errors) CHECK(e == "");
   REQUIRE(d.records().size() == 1);
   CHECK(d.records().begin()->first == "/bootstrap/2bb80d537b1d");  // of "secret", as K3s has it
-  for (auto file : {"tls/server-ca.crt", "tls/client-ca.key", "tls/service.key", "cred/passwd", "cred/ipsec.psk", "token"}) {
+  for (auto file :
+       {"tls/server-ca.crt", "tls/client-ca.key", "tls/service.key", "cred/passwd", "cred/ipsec.psk", "token"}) {
     CHECK(text(a, file) == text(b, file));
     CHECK(text(a, file) == text(c, file));
   }
@@ -103,7 +105,8 @@ TEST_CASE("a place that its holder left is taken over") {
   shared_datastore d;
   bench a;
   {
-    auto opened = d.loop.run_until(store::open_store({.log = datastore::make_memory_log(d.database), .loops = {&d.loop}}));
+    auto opened =
+        d.loop.run_until(store::open_store({.log = datastore::make_memory_log(d.database), .loops = {&d.loop}}));
     REQUIRE(opened.has_value());
     a.settings.token = "secret";
     // Alone nobody is waited for.
@@ -137,7 +140,8 @@ TEST_CASE("files that differ: the older is replaced, a newer stops the start") {
     auto done = write_bootstrap_files(dir, record, r.compare);
     CHECK(done.has_value() == r.replaced);
     CHECK(text(b, "tls/server-ca.crt") == (r.replaced ? "theirs" : "mine"));
-    if (!done) CHECK(done.error().message.find("newer than datastore and could cause a cluster outage") != std::string::npos);
+    if (!done)
+      CHECK(done.error().message.find("newer than datastore and could cause a cluster outage") != std::string::npos);
     if (done) CHECK(read_bootstrap_files(dir)->at("ServerCA").modified == now);
   }
   CHECK(write_bootstrap_files(dir, *read_bootstrap_files(dir), true)->empty());
@@ -150,16 +154,22 @@ TEST_CASE("a key ring is written as K3s writes it, and read back") {
     key_ring ring;
     std::string providers;
   };
-  key_ring::key one{crypto::cipher::aescbc, "aescbckey", secret}, two{crypto::cipher::aescbc, "aescbckey-2026-11-21T09:47:43Z", secret},
+  key_ring::key one{crypto::cipher::aescbc, "aescbckey", secret},
+      two{crypto::cipher::aescbc, "aescbckey-2026-11-21T09:47:43Z", secret},
       box{crypto::cipher::secretbox, "secretboxkey", secret};
   auto k = [&](const key_ring::key& x) { return "{\"name\":\"" + x.name + "\",\"secret\":\"" + secret + "\"}"; };
-  for (auto& r : {row{{{one}, true}, "[{\"aescbc\":{\"keys\":[" + k(one) + "]}},{\"identity\":{}}]"},
-                  row{{{two, one}, true}, "[{\"aescbc\":{\"keys\":[" + k(two) + "," + k(one) + "]}},{\"identity\":{}}]"},
-                  row{{{box, one}, true}, "[{\"secretbox\":{\"keys\":[" + k(box) + "]}},{\"aescbc\":{\"keys\":[" + k(one) + "]}},{\"identity\":{}}]"},
-                  row{{{one}, false}, "[{\"identity\":{}},{\"aescbc\":{\"keys\":[" + k(one) + "]}}]"},
-                  row{{{}, false}, "[{\"identity\":{}}]"}}) {
+  for (auto& r :
+       {row{{{one}, true}, "[{\"aescbc\":{\"keys\":[" + k(one) + "]}},{\"identity\":{}}]"},
+        row{{{two, one}, true}, "[{\"aescbc\":{\"keys\":[" + k(two) + "," + k(one) + "]}},{\"identity\":{}}]"},
+        row{{{box, one}, true},
+            "[{\"secretbox\":{\"keys\":[" + k(box) + "]}},{\"aescbc\":{\"keys\":[" + k(one) + "]}},{\"identity\":{}}]"},
+        row{{{one}, false}, "[{\"identity\":{}},{\"aescbc\":{\"keys\":[" + k(one) + "]}}]"},
+        row{{{}, false}, "[{\"identity\":{}}]"}}) {
     auto written = r.ring.write();
-    CHECK(written == "{\"kind\":\"EncryptionConfiguration\",\"apiVersion\":\"apiserver.config.k8s.io/v1\",\"resources\":[{\"resources\":[\"secrets\"],\"providers\":" + r.providers + "}]}");
+    CHECK(written ==
+          "{\"kind\":\"EncryptionConfiguration\",\"apiVersion\":\"apiserver.config.k8s.io/"
+          "v1\",\"resources\":[{\"resources\":[\"secrets\"],\"providers\":" +
+              r.providers + "}]}");
     auto back = key_ring::parse(written);
     REQUIRE(back.has_value());
     CHECK(back->keys == r.ring.keys);

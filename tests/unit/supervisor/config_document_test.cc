@@ -67,9 +67,10 @@ TEST_CASE("addresses are counted from the start of a range") {
     unsigned offset;
     const char* address;
   };
-  for (const auto& r : {row{"10.43.0.0/16", 1, "10.43.0.1"}, row{"10.43.0.0/16", 10, "10.43.0.10"}, row{"10.43.0.255/16", 1, "10.43.0.1"},
-                        row{"fd00:43::/112", 1, "fd00:43::1"}, row{"fd00:43::ffff/112", 1, "fd00:43::1"}, row{"10.43.0.0", 1, ""},
-                        row{"10.43.0.0/33", 1, ""}, row{"nonsense/8", 1, ""}, row{"", 1, ""}}) {
+  for (const auto& r : {row{"10.43.0.0/16", 1, "10.43.0.1"}, row{"10.43.0.0/16", 10, "10.43.0.10"},
+                        row{"10.43.0.255/16", 1, "10.43.0.1"}, row{"fd00:43::/112", 1, "fd00:43::1"},
+                        row{"fd00:43::ffff/112", 1, "fd00:43::1"}, row{"10.43.0.0", 1, ""}, row{"10.43.0.0/33", 1, ""},
+                        row{"nonsense/8", 1, ""}, row{"", 1, ""}}) {
     CAPTURE(r.cidr);
     CHECK(first_address(r.cidr, r.offset) == r.address);
   }

@@ -38,7 +38,8 @@ unsigned mode_of(const fs::path& path) { return static_cast<unsigned>(fs::symlin
 std::map<std::string, std::string> all_files(const bench& b) {
   std::map<std::string, std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(b.settings.server_dir()))
-    if (!entry.is_directory()) files[entry.path().string().substr(b.settings.server_dir().size() + 1)] = content(entry.path().string());
+    if (!entry.is_directory())
+      files[entry.path().string().substr(b.settings.server_dir().size() + 1)] = content(entry.path().string());
   return files;
 }
 
@@ -48,21 +49,51 @@ TEST_CASE("a new server has the files of a K3s server, in its modes") {
   const bench b;
   opened(b.settings);
   // What a K3s v1.36.3 server keeps, without the database, embedded etcd, and files of single components.
-  const char* private_files[] = {
-      "cred/admin.kubeconfig", "cred/api-server.kubeconfig", "cred/cloud-controller.kubeconfig", "cred/controller.kubeconfig",
-      "cred/ipsec.psk", "cred/passwd", "cred/scheduler.kubeconfig", "cred/supervisor.kubeconfig",
-      "etc/egress-selector-config.yaml", "token",
-      "tls/client-admin.key", "tls/client-auth-proxy.key", "tls/client-ca.key", "tls/client-controller.key",
-      "tls/client-k3s-cloud-controller.key", "tls/client-k3s-controller.key", "tls/client-kube-apiserver.key",
-      "tls/client-kube-proxy.key", "tls/client-kubelet.key", "tls/client-scheduler.key", "tls/client-supervisor.key",
-      "tls/dynamic-cert.json", "tls/kube-controller-manager/kube-controller-manager.key", "tls/kube-scheduler/kube-scheduler.key",
-      "tls/request-header-ca.key", "tls/server-ca.key", "tls/service.current.key", "tls/service.key",
-      "tls/serving-kube-apiserver.key", "tls/serving-kubelet.key"};
-  const char* public_files[] = {
-      "tls/client-admin.crt", "tls/client-auth-proxy.crt", "tls/client-ca.crt", "tls/client-ca.nochain.crt", "tls/client-controller.crt",
-      "tls/client-k3s-cloud-controller.crt", "tls/client-kube-apiserver.crt", "tls/client-scheduler.crt", "tls/client-supervisor.crt",
-      "tls/kube-controller-manager/kube-controller-manager.crt", "tls/kube-scheduler/kube-scheduler.crt", "tls/request-header-ca.crt",
-      "tls/server-ca.crt", "tls/server-ca.nochain.crt", "tls/serving-kube-apiserver.crt"};
+  const char* private_files[] = {"cred/admin.kubeconfig",
+                                 "cred/api-server.kubeconfig",
+                                 "cred/cloud-controller.kubeconfig",
+                                 "cred/controller.kubeconfig",
+                                 "cred/ipsec.psk",
+                                 "cred/passwd",
+                                 "cred/scheduler.kubeconfig",
+                                 "cred/supervisor.kubeconfig",
+                                 "etc/egress-selector-config.yaml",
+                                 "token",
+                                 "tls/client-admin.key",
+                                 "tls/client-auth-proxy.key",
+                                 "tls/client-ca.key",
+                                 "tls/client-controller.key",
+                                 "tls/client-k3s-cloud-controller.key",
+                                 "tls/client-k3s-controller.key",
+                                 "tls/client-kube-apiserver.key",
+                                 "tls/client-kube-proxy.key",
+                                 "tls/client-kubelet.key",
+                                 "tls/client-scheduler.key",
+                                 "tls/client-supervisor.key",
+                                 "tls/dynamic-cert.json",
+                                 "tls/kube-controller-manager/kube-controller-manager.key",
+                                 "tls/kube-scheduler/kube-scheduler.key",
+                                 "tls/request-header-ca.key",
+                                 "tls/server-ca.key",
+                                 "tls/service.current.key",
+                                 "tls/service.key",
+                                 "tls/serving-kube-apiserver.key",
+                                 "tls/serving-kubelet.key"};
+  const char* public_files[] = {"tls/client-admin.crt",
+                                "tls/client-auth-proxy.crt",
+                                "tls/client-ca.crt",
+                                "tls/client-ca.nochain.crt",
+                                "tls/client-controller.crt",
+                                "tls/client-k3s-cloud-controller.crt",
+                                "tls/client-kube-apiserver.crt",
+                                "tls/client-scheduler.crt",
+                                "tls/client-supervisor.crt",
+                                "tls/kube-controller-manager/kube-controller-manager.crt",
+                                "tls/kube-scheduler/kube-scheduler.crt",
+                                "tls/request-header-ca.crt",
+                                "tls/server-ca.crt",
+                                "tls/server-ca.nochain.crt",
+                                "tls/serving-kube-apiserver.crt"};
   auto rest = all_files(b);
   for (const char* name : private_files) {
     CAPTURE(name);
@@ -90,9 +121,12 @@ TEST_CASE("certificates say what they say in K3s") {
   struct row {
     const char *stem, *user, *group;
   };
-  for (const auto& r : {row{"client-admin", "system:admin", "system:masters"}, row{"client-supervisor", "system:k3s-supervisor", "system:masters"},
-                        row{"client-controller", "system:kube-controller-manager", ""}, row{"client-scheduler", "system:kube-scheduler", ""},
-                        row{"client-kube-apiserver", "system:apiserver", "system:masters"}, row{"client-auth-proxy", "system:auth-proxy", ""},
+  for (const auto& r : {row{"client-admin", "system:admin", "system:masters"},
+                        row{"client-supervisor", "system:k3s-supervisor", "system:masters"},
+                        row{"client-controller", "system:kube-controller-manager", ""},
+                        row{"client-scheduler", "system:kube-scheduler", ""},
+                        row{"client-kube-apiserver", "system:apiserver", "system:masters"},
+                        row{"client-auth-proxy", "system:auth-proxy", ""},
                         row{"client-k3s-cloud-controller", "k3s-cloud-controller-manager", ""}}) {
     CAPTURE(r.stem);
     const auto files = identity->client(r.stem);
@@ -101,14 +135,15 @@ TEST_CASE("certificates say what they say in K3s") {
     REQUIRE(chain);
     CHECK(chain->size() == 2);
     CHECK(chain->front().subject().user == r.user);
-    CHECK(chain->front().subject().groups == (*r.group ? std::vector<std::string>{r.group} : std::vector<std::string>{}));
+    CHECK(chain->front().subject().groups ==
+          (*r.group ? std::vector<std::string>{r.group} : std::vector<std::string>{}));
     CHECK(chain->front().for_client());
     CHECK(!chain->front().for_server());
   }
   CHECK(!identity->client("client-nobody"));
   const auto names = identity->serving_names();
-  for (const char* name : {"127.0.0.1", "::1", "localhost", "edge-1", "10.0.0.1", "fd00::2", "10.43.0.1", "kubernetes", "kubernetes.default",
-                           "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"})
+  for (const char* name : {"127.0.0.1", "::1", "localhost", "edge-1", "10.0.0.1", "fd00::2", "10.43.0.1", "kubernetes",
+                           "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"})
     CHECK_MESSAGE(std::find(names.begin(), names.end(), name) != names.end(), name);
 }
 

@@ -64,16 +64,34 @@ std::string gzipped(std::string_view text) {
 TEST_CASE("who the client is, and what is between two hops, stays here") {
   net::http::request r;
   for (auto& [name, value] : std::initializer_list<std::pair<const char*, const char*>>{
-           {"Authorization", "Bearer secret"}, {"X-Remote-User", "root"}, {"x-remote-extra-a", "b"}, {"Impersonate-User", "root"}, {"Impersonate-Extra-Scopes", "x"},
-           {"Connection", "Upgrade, X-Nominated"}, {"X-Nominated", "1"}, {"Upgrade", "websocket"}, {"Te", "trailers"}, {"Transfer-Encoding", "chunked"}, {"Proxy-Authorization", "Basic x"},
-           {"Host", "server"}, {"Content-Length", "3"}, {"Expect", "100-continue"}, {"Accept", "*/*"}, {"Cookie", "a=b"}, {"X-Forwarded-For", "1.2.3.4"}, {"X-Forwarded-For", "5.6.7.8"},
-           {"Sec-WebSocket-Protocol", "chat, base64url.bearer.authorization.k8s.io.c2VjcmV0"}, {"Sec-WebSocket-Protocol", " base64url.bearer.authorization.k8s.io.b3RoZXI,  v2 "}})
+           {"Authorization", "Bearer secret"},
+           {"X-Remote-User", "root"},
+           {"x-remote-extra-a", "b"},
+           {"Impersonate-User", "root"},
+           {"Impersonate-Extra-Scopes", "x"},
+           {"Connection", "Upgrade, X-Nominated"},
+           {"X-Nominated", "1"},
+           {"Upgrade", "websocket"},
+           {"Te", "trailers"},
+           {"Transfer-Encoding", "chunked"},
+           {"Proxy-Authorization", "Basic x"},
+           {"Host", "server"},
+           {"Content-Length", "3"},
+           {"Expect", "100-continue"},
+           {"Accept", "*/*"},
+           {"Cookie", "a=b"},
+           {"X-Forwarded-For", "1.2.3.4"},
+           {"X-Forwarded-For", "5.6.7.8"},
+           {"Sec-WebSocket-Protocol", "chat, base64url.bearer.authorization.k8s.io.c2VjcmV0"},
+           {"Sec-WebSocket-Protocol", " base64url.bearer.authorization.k8s.io.b3RoZXI,  v2 "}})
     r.headers.add(name, value);
   for (bool upgrade : {false, true}) {
     auto out = forwarded_headers(r, "9.9.9.9", upgrade);
     std::string text;
     for (auto& [name, value] : out) text += name + ": " + value + "\n";
-    CHECK(text == std::string("Accept: */*\nCookie: a=b\nSec-WebSocket-Protocol: chat,v2\n") + (upgrade ? "Connection: Upgrade\nUpgrade: websocket\n" : "") + "X-Forwarded-For: 1.2.3.4, 5.6.7.8, 9.9.9.9\n");
+    CHECK(text == std::string("Accept: */*\nCookie: a=b\nSec-WebSocket-Protocol: chat,v2\n") +
+                      (upgrade ? "Connection: Upgrade\nUpgrade: websocket\n" : "") +
+                      "X-Forwarded-For: 1.2.3.4, 5.6.7.8, 9.9.9.9\n");
   }
   net::http::request only;
   only.headers.add("sec-websocket-protocol", "base64url.bearer.authorization.k8s.io.c2VjcmV0");
@@ -90,7 +108,8 @@ TEST_CASE("every method, body and answer passes as it is") {
     });
     for (auto* method : {"GET", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"}) {
       CAPTURE(method);
-      auto got = co_await c.ask({.method = method, .path = "/x?y=z", .body = std::string(method) == "GET" ? "" : "body"});
+      auto got =
+          co_await c.ask({.method = method, .path = "/x?y=z", .body = std::string(method) == "GET" ? "" : "body"});
       CHECK(got.status == 207);
       CHECK(got.body == "answer to " + std::string(method));
       CHECK(got.headers.get("Content-Length") == std::to_string(got.body.size()));
@@ -153,11 +172,13 @@ TEST_CASE("a page's links and a redirect lead through the proxy, also when the p
       CHECK_FALSE(got.has_value());  // a broken answer, and not a short one
     }
     {
-      chain c([](net::http::exchange& e) -> task<void> {
-        net::http::response r{.status = 302, .headers = {}};
-        r.headers.add("Location", "/login");
-        (void)co_await e.respond(r, "");
-      }, as_page());
+      chain c(
+          [](net::http::exchange& e) -> task<void> {
+            net::http::response r{.status = 302, .headers = {}};
+            r.headers.add("Location", "/login");
+            (void)co_await e.respond(r, "");
+          },
+          as_page());
       auto got = co_await c.ask({});
       CHECK(got.headers.get("Location") == "/p/login");
     }
@@ -171,10 +192,19 @@ TEST_CASE("bytes come by websocket to a client that asks for one") {
       std::vector<std::string> offered;
       std::string chosen, first, rest;
     };
-    for (auto& r : {row{{}, "", "", "line 1\nline 2\n"}, row{{"binary.k8s.io"}, "binary.k8s.io", "", "line 1\nline 2\n"},
-                    row{{"chat", "base64.binary.k8s.io", "binary.k8s.io"}, "base64.binary.k8s.io", "", base64(as_bytes("line 1\nline 2\n"))},
-                    row{{"base64url.bearer.authorization.k8s.io.c2VjcmV0", "binary.k8s.io"}, "binary.k8s.io", "", "line 1\nline 2\n"}}) {
-      auto socket = co_await net::websocket::connect(c.client, {.to = {.at = c.proxy.at()}, .path = "/log", .headers = {}, .protocols = r.offered, .settings = {}});
+    for (auto& r :
+         {row{{}, "", "", "line 1\nline 2\n"}, row{{"binary.k8s.io"}, "binary.k8s.io", "", "line 1\nline 2\n"},
+          row{{"chat", "base64.binary.k8s.io", "binary.k8s.io"},
+              "base64.binary.k8s.io",
+              "",
+              base64(as_bytes("line 1\nline 2\n"))},
+          row{{"base64url.bearer.authorization.k8s.io.c2VjcmV0", "binary.k8s.io"},
+              "binary.k8s.io",
+              "",
+              "line 1\nline 2\n"}}) {
+      auto socket = co_await net::websocket::connect(
+          c.client,
+          {.to = {.at = c.proxy.at()}, .path = "/log", .headers = {}, .protocols = r.offered, .settings = {}});
       REQUIRE_MESSAGE(socket.has_value(), (socket ? "" : socket.error().message));
       CHECK((*socket)->protocol == r.chosen);
       auto first = co_await (*socket)->receive_message();
@@ -183,7 +213,8 @@ TEST_CASE("bytes come by websocket to a client that asks for one") {
       auto rest = co_await (*socket)->receive_message();
       REQUIRE(rest.has_value());
       CHECK(rest->data == r.rest);
-      CHECK(rest->kind == (r.chosen.starts_with("base64") ? net::websocket::opcode::text : net::websocket::opcode::binary));
+      CHECK(rest->kind ==
+            (r.chosen.starts_with("base64") ? net::websocket::opcode::text : net::websocket::opcode::binary));
       auto end = co_await (*socket)->receive_message();
       CHECK_FALSE(end.has_value());
       CHECK((*socket)->closed_by_peer().code == net::websocket::close_normal);
@@ -191,13 +222,17 @@ TEST_CASE("bytes come by websocket to a client that asks for one") {
       CHECK_FALSE(c.seen.headers.has("Sec-WebSocket-Key"));
     }
     net::websocket::rejected why;
-    auto refused = co_await net::websocket::connect(c.client, {.to = {.at = c.proxy.at()}, .path = "/log", .headers = {}, .protocols = {"chat"}, .settings = {}}, &why);
+    auto refused = co_await net::websocket::connect(
+        c.client, {.to = {.at = c.proxy.at()}, .path = "/log", .headers = {}, .protocols = {"chat"}, .settings = {}},
+        &why);
     CHECK_FALSE(refused.has_value());
     CHECK(why.status == 403);
     auto plain = co_await c.ask({});
     CHECK(plain.body == "line 1\nline 2\n");
     chain gone(say("no such container", "text/plain", 404), {.told_as = "pods/log", .bytes_to_websocket = true});
-    refused = co_await net::websocket::connect(gone.client, {.to = {.at = gone.proxy.at()}, .path = "/log", .headers = {}, .protocols = {}, .settings = {}}, &why);
+    refused = co_await net::websocket::connect(
+        gone.client, {.to = {.at = gone.proxy.at()}, .path = "/log", .headers = {}, .protocols = {}, .settings = {}},
+        &why);
     CHECK(why.status == 404);
   });
 }

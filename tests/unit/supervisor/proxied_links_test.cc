@@ -14,7 +14,8 @@ const proxied_origin origin{.prefix = "/p", .target = "10.42.0.7:80", .request =
 std::string rewritten(std::string_view page, std::size_t piece = std::string_view::npos) {
   link_rewriter r(origin);
   std::string out;
-  for (std::size_t at = 0; at < page.size(); at += std::min(piece, page.size() - at)) r.feed(page.substr(at, piece), out);
+  for (std::size_t at = 0; at < page.size(); at += std::min(piece, page.size() - at))
+    r.feed(page.substr(at, piece), out);
   r.finish(out);
   return out;
 }
@@ -65,7 +66,8 @@ TEST_CASE("a page's links are rewritten where HTML has links, and nothing else i
       {R"(<a href=/x class=y>)", R"(<a href=/p/x class=y>)"},
       {"<a\n href \t=\r '/x'\n>", "<a\n href \t=\r '/p/x'\n>"},
       {R"(<img src="/a" longdesc="/b" alt="/c"/>)", R"(<img src="/p/a" longdesc="/p/b" alt="/c"/>)"},
-      {R"(<form action="/a?x=1&amp;y=2"><button formaction=/b></form>)", R"(<form action="/p/a?x=1&amp;y=2"><button formaction=/p/b></form>)"},
+      {R"(<form action="/a?x=1&amp;y=2"><button formaction=/b></form>)",
+       R"(<form action="/p/a?x=1&amp;y=2"><button formaction=/p/b></form>)"},
       {R"(<a title=">" href="/x">)", R"(<a title=">" href="/p/x">)"},
       {R"(<a/href="/x">)", R"(<a/href="/p/x">)"},
       {R"(<a href="http://10.42.0.7:80/x">)", R"(<a href="/p/x">)"},
@@ -85,7 +87,8 @@ TEST_CASE("a page's links are rewritten where HTML has links, and nothing else i
       {R"(<? <a href="/x">)", nullptr},
       {R"(a < b <a href="/x">)", R"(a < b <a href="/p/x">)"},
       {R"(<<a href="/x">)", R"(<<a href="/p/x">)"},
-      {R"(<script src="/s">var x = '<a href="/x">' </scripty></script ><a href="/x">)", R"(<script src="/p/s">var x = '<a href="/x">' </scripty></script ><a href="/p/x">)"},
+      {R"(<script src="/s">var x = '<a href="/x">' </scripty></script ><a href="/x">)",
+       R"(<script src="/p/s">var x = '<a href="/x">' </scripty></script ><a href="/p/x">)"},
       {R"(<TITLE><a href="/x"></TITLE><a href="/x">)", R"(<TITLE><a href="/x"></TITLE><a href="/p/x">)"},
       {R"(<style><</<</style><a href="/x">)", R"(<style><</<</style><a href="/p/x">)"},
       {R"(<plaintext><a href="/x"></plaintext><a href="/x">)", nullptr},
@@ -119,7 +122,9 @@ TEST_CASE("what is held of a page is bounded, and nothing of it is lost") {
 
 TEST_CASE("how a page is cut into pieces changes nothing") {
   std::mt19937 random(7);
-  const std::string_view words[] = {"<", ">", "/", "a", " href", "=", "\"", "'", "/x", "<a href=\"/x\">", "<script>", "</script>", "<!--", "-->", "title", " "};
+  const std::string_view words[] = {
+      "<",        ">",         "/",    "a",   " href", "=", "\"", "'", "/x", "<a href=\"/x\">",
+      "<script>", "</script>", "<!--", "-->", "title", " "};
   for (int i = 0; i < 5000; ++i) {
     std::string page;
     for (auto n = random() % 30; n > 0; --n) page += words[random() % std::size(words)];

@@ -30,7 +30,9 @@ struct joining_world : api::api_world {
   }
   void renew(std::string_view node, wall_time when) {
     put({"coordination.k8s.io", "v1", "leases"}, "kube-node-lease",
-        fmt::format(R"({{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{{"name":"{}"}},"spec":{{"leaseDurationSeconds":40,"renewTime":"{}"}}}})", node, format_rfc3339_micro(when)));
+        fmt::format(
+            R"({{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{{"name":"{}"}},"spec":{{"leaseDurationSeconds":40,"renewTime":"{}"}}}})",
+            node, format_rfc3339_micro(when)));
   }
 };
 
@@ -38,22 +40,30 @@ struct joining_world : api::api_world {
 
 TEST_CASE("no node is called as the servers are") {
   joining_world w;
-  w.put({"", "v1", "nodes"}, "", R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"server-2","labels":{"node-role.kubernetes.io/control-plane":"true"}}})");
+  w.put(
+      {"", "v1", "nodes"}, "",
+      R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"server-2","labels":{"node-role.kubernetes.io/control-plane":"true"}}})");
   w.put({"", "v1", "nodes"}, "", R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"edge"}})");
-  for (auto name : {"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "kube.example.org", "KUBE.example.org"})
+  for (auto name : {"kubernetes", "kubernetes.default", "kubernetes.default.svc",
+                    "kubernetes.default.svc.cluster.local", "localhost", "kube.example.org", "KUBE.example.org"})
     CHECK_MESSAGE(is_server_name(w.settings, *w.client, name), name);
-  for (auto name : {"edge", "server-1", "server-2", "kubernetes-1", "kube.example.org.edge"}) CHECK_MESSAGE(!is_server_name(w.settings, *w.client, name), name);
+  for (auto name : {"edge", "server-1", "server-2", "kubernetes-1", "kube.example.org.edge"})
+    CHECK_MESSAGE(!is_server_name(w.settings, *w.client, name), name);
 }
 
 TEST_CASE("no node's certificate names a server's address, unless it asks from there") {
   joining_world w;
-  w.put({"discovery.k8s.io", "v1", "endpointslices"}, "default",
-        R"({"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"kubernetes","labels":{"kubernetes.io/service-name":"kubernetes"}},"addressType":"IPv4",
+  w.put(
+      {"discovery.k8s.io", "v1", "endpointslices"}, "default",
+      R"({"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"kubernetes","labels":{"kubernetes.io/service-name":"kubernetes"}},"addressType":"IPv4",
             "endpoints":[{"addresses":["10.0.0.1"]},{"addresses":["10.0.0.2"]}],"ports":[{"port":6443}]})");
   using list = std::vector<std::string>;
-  auto from = [&](std::string_view peer, const list& asked) { return certified_addresses(w.settings, *w.client, asked, peer); };
+  auto from = [&](std::string_view peer, const list& asked) {
+    return certified_addresses(w.settings, *w.client, asked, peer);
+  };
   CHECK(from("10.0.0.9", {"10.0.0.9", "192.168.1.1"}) == list{"10.0.0.9", "192.168.1.1"});
-  for (auto theirs : {"10.0.0.1", "10.0.0.2", "10.43.0.1", "10.0.0.100", "::ffff:10.0.0.1"}) CHECK_MESSAGE(from("10.0.0.9", {theirs, "10.0.0.9"}) == list{"10.0.0.9"}, theirs);
+  for (auto theirs : {"10.0.0.1", "10.0.0.2", "10.43.0.1", "10.0.0.100", "::ffff:10.0.0.1"})
+    CHECK_MESSAGE(from("10.0.0.9", {theirs, "10.0.0.9"}) == list{"10.0.0.9"}, theirs);
   CHECK(from("127.0.0.1", {"10.0.0.1"}) == list{"10.0.0.1"});  // a server's own node
   CHECK(from("10.0.0.2", {"10.0.0.2"}) == list{"10.0.0.2"});
   CHECK(from("10.0.0.2", {"10.0.0.1"}).empty());
@@ -64,7 +74,9 @@ TEST_CASE("a name whose password was lost isn't a stranger's while its node live
   CHECK(w.check("new", "p1") == 200);
   CHECK(w.check("new", "p1") == 200);
   CHECK(w.check("new", "p2") == 403);
-  for (auto name : {"alive", "dead", "silent"}) w.put({"", "v1", "nodes"}, "", fmt::format(R"({{"apiVersion":"v1","kind":"Node","metadata":{{"name":"{}"}}}})", name));
+  for (auto name : {"alive", "dead", "silent"})
+    w.put({"", "v1", "nodes"}, "",
+          fmt::format(R"({{"apiVersion":"v1","kind":"Node","metadata":{{"name":"{}"}}}})", name));
   w.renew("alive", w.loop.wall_now() - std::chrono::seconds(10));
   w.renew("dead", w.loop.wall_now() - std::chrono::seconds(41));
   CHECK(w.check("alive", "p") == 403);

@@ -113,7 +113,8 @@ TEST_CASE("what isn't valid now is signed anew with all its names, wherever it c
     CHECK(!crypto::reason_invalid(leaf, now));
     CHECK(leaf.not_before() == ca.signer().not_before());
     for (auto& name : {"one.example", "fast.example", "slow.example"})
-      CHECK(mine.covers(name) == (std::string_view(name) == "one.example" || json::write(theirs).find(name) != std::string::npos));
+      CHECK(mine.covers(name) ==
+            (std::string_view(name) == "one.example" || json::write(theirs).find(name) != std::string::npos));
     CHECK(mine.key_pem() == std::string(*unbase64(theirs["data"]["tls.key"].as_string())));
     CHECK(mine.merge(mine.to_secret(), now, random).value() == merged::same);
     // Also from this server's own disk.
@@ -140,7 +141,8 @@ TEST_CASE("two servers whose clocks differ settle on one certificate") {
   auto& random = system_random();
   const auto now = system_wall_time();
   const auto ca = new_authority(now - std::chrono::days(100));
-  for (auto off : {-std::chrono::days(3650), -std::chrono::days(300), -std::chrono::days(1), std::chrono::days(1), std::chrono::days(300), std::chrono::days(3000)}) {
+  for (auto off : {-std::chrono::days(3650), -std::chrono::days(300), -std::chrono::days(1), std::chrono::days(1),
+                   std::chrono::days(300), std::chrono::days(3000)}) {
     CAPTURE(off.count());
     const bench b, c;
     auto one = open_in(b, ca, {"one.example"}, now), two = open_in(c, ca, {"two.example"}, now + off);
@@ -225,7 +227,8 @@ TEST_CASE("names by which a client reached the server") {
 }
 
 TEST_CASE("only servers' nodes give names") {
-  auto node = json::parse(R"({"metadata":{"labels":{"node-role.kubernetes.io/control-plane":"true"}},"status":{"addresses":[
+  auto node =
+      json::parse(R"({"metadata":{"labels":{"node-role.kubernetes.io/control-plane":"true"}},"status":{"addresses":[
     {"type":"InternalIP","address":"10.0.0.2"},{"type":"Hostname","address":"two"},{"type":"ExternalIP","address":"not a name"}]}})");
   REQUIRE(node);
   CHECK(server_node_names(*node) == names{"10.0.0.2", "two"});
@@ -272,8 +275,12 @@ namespace {
 
 class no_admission final : public api::admission {
  public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override { co_return api::api_result<void>(); }
+  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
+  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
+    co_return api::api_result<void>();
+  }
 };
 
 }  // namespace
@@ -290,7 +297,8 @@ TEST_CASE("the identity lives as long as what the pool still does with it") {
   static std::counting_semaphore<threads> go{0};
   for (int i = 0; i < threads; ++i) REQUIRE(reactor::offload_post([] { go.acquire(); }));
   loop.run_until([](datastore::memory_database& db, std::shared_ptr<credentials> id) -> task<void> {
-    auto opened = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&reactor::loop::current()}});
+    auto opened =
+        co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&reactor::loop::current()}});
     REQUIRE(opened.has_value());
     no_admission rules;
     auto objects = api::make_objects(**opened, rules, {});

@@ -28,7 +28,8 @@ std::string read(const std::string& message, std::size_t step) {
         data += as_text(e->payload);
         break;
       case kind::connect:
-        out += "connect " + id + " " + std::string(e->protocol) + " " + std::string(e->address) + (e->cut ? " cut" : "");
+        out +=
+            "connect " + id + " " + std::string(e->protocol) + " " + std::string(e->address) + (e->cut ? " cut" : "");
         break;
       case kind::error: out += "error " + id + " " + std::string(e->text); break;
       case kind::pause: out += "pause " + id; break;
@@ -42,12 +43,15 @@ std::string read(const std::string& message, std::size_t step) {
   return out + data;
 }
 
-std::string bytes_of(std::string_view hex_text, std::string_view rest = {}) { return *unhex(hex_text) + std::string(rest); }
+std::string bytes_of(std::string_view hex_text, std::string_view rest = {}) {
+  return *unhex(hex_text) + std::string(rest);
+}
 
 }  // namespace
 
 TEST_CASE("frames as Go writes them") {
-  CHECK(tunnel::make_frame(1, 2, frame_type::connect, "tcp/127.0.0.1:10250") == bytes_of("020404b0ea01", "tcp/127.0.0.1:10250"));
+  CHECK(tunnel::make_frame(1, 2, frame_type::connect, "tcp/127.0.0.1:10250") ==
+        bytes_of("020404b0ea01", "tcp/127.0.0.1:10250"));
   CHECK(tunnel::make_frame(1, 2, frame_type::data, "x") == bytes_of("020402b0ea01", "x"));
   CHECK(tunnel::make_frame(1, 2, frame_type::error, "EOF") == bytes_of("020406", "EOF"));
   CHECK(tunnel::make_frame(1, 2, frame_type::pause) == bytes_of("02040c"));
@@ -71,7 +75,8 @@ TEST_CASE("frames as they are read") {
       {"connect", bytes_of("020404b0ea01", "tcp/10.0.0.1:80"), "connect 2 tcp 10.0.0.1:80"},
       {"connect splits at the first slash", bytes_of("020404b0ea01", "unix//run/x"), "connect 2 unix /run/x"},
       {"connect without a slash", bytes_of("020404b0ea01", "tcp"), "error"},
-      {"connect too long", bytes_of("020404b0ea01", "tcp/" + longest), "connect 2 tcp " + longest.substr(0, 262) + " cut"},
+      {"connect too long", bytes_of("020404b0ea01", "tcp/" + longest),
+       "connect 2 tcp " + longest.substr(0, 262) + " cut"},
       {"data", bytes_of("020402b0ea01", "hello"), "data 2 hello"},
       {"data with nothing", bytes_of("020402b0ea01"), "data 2 "},
       {"data with another deadline", bytes_of("02040200", "hello"), "data 2 hello"},

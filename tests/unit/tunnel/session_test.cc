@@ -38,7 +38,9 @@ struct one_end final : tunnel::session::transport {
   result<void> hear(std::int64_t id, frame_type t, std::string_view body = {}) {
     return session.receive(as_bytes(std::string_view(tunnel::make_frame(1, id, t, body))), true);
   }
-  result<void> hear_sync(std::vector<std::int64_t> ids) { return hear(0, frame_type::sync_connections, tunnel::sync_body(ids)); }
+  result<void> hear_sync(std::vector<std::int64_t> ids) {
+    return hear(0, frame_type::sync_connections, tunnel::sync_body(ids));
+  }
   std::string last() const { return said.empty() ? "" : said.back(); }
 };
 
@@ -130,7 +132,8 @@ TEST_CASE("more than 2 MiB unread pauses, less than 256 KiB resumes, far too muc
   CHECK(f->held_bytes == 0);
   CHECK(s.last() == "resume 2 ");
 
-  for (std::size_t n = 0; n < tunnel::receive_hold_max_bytes + chunk.size(); n += chunk.size()) (void)s.hear(2, frame_type::data, chunk);
+  for (std::size_t n = 0; n < tunnel::receive_hold_max_bytes + chunk.size(); n += chunk.size())
+    (void)s.hear(2, frame_type::data, chunk);
   CHECK(f->owner == nullptr);
   CHECK(pauses() > 2);  // told again on the way
 }

@@ -78,9 +78,11 @@ struct pair_of_ends {
     return tls ? with_tls(p) : net::http::server_options();
   }
   explicit pair_of_ends(bool tls, tunnel::client_options o = {})
-      : http([this](net::http::exchange& e) -> task<void> { co_await server.serve(e, "edge-1"); }, listening(tls, pem)) {
+      : http([this](net::http::exchange& e) -> task<void> { co_await server.serve(e, "edge-1"); },
+             listening(tls, pem)) {
     if (tls) o.tls = [this] { return *net::tls_client_context::make({.ca_pem = pem.certificate}); };
-    if (!o.allow) o.allow = [](std::string_view, std::string_view address) { return address.find("forbidden") == address.npos; };
+    if (!o.allow)
+      o.allow = [](std::string_view, std::string_view address) { return address.find("forbidden") == address.npos; };
     o.on_state = [this](const std::string&, tunnel::server_state s) { states.emplace_back(name_of(s)); };
     o.retry_interval = 20ms;
     o.debounce = 30ms;
@@ -142,7 +144,8 @@ TEST_CASE("a refused or forbidden target fails that stream alone") {
       auto l = reactor::os_network().listen({"127.0.0.1", 0});
       closed_port = (*l)->local().text();
     }
-    for (auto [address, word] : {std::pair(closed_port, "refused"), std::pair(std::string("forbidden:1"), "not allowed")}) {
+    for (auto [address, word] :
+         {std::pair(closed_port, "refused"), std::pair(std::string("forbidden:1"), "not allowed")}) {
       auto s = co_await p.server.dial("edge-1", "tcp", address);
       REQUIRE(s.has_value());
       auto b = co_await (*s)->receive();
@@ -185,7 +188,8 @@ TEST_CASE("a reader that stops holds up its own stream only") {
     co_await p.open();
     auto slow = co_await p.server.dial("edge-1", "tcp", echo.at());
     auto quick = co_await p.server.dial("edge-1", "tcp", echo.at());
-    constexpr std::size_t total = 128 * 1024 * 1024;  // more than the kernel's buffers on the way hold, whatever they grew to
+    constexpr std::size_t total =
+        128 * 1024 * 1024;  // more than the kernel's buffers on the way hold, whatever they grew to
     std::size_t sent = 0;
     reactor::scope beside;
     beside.spawn([](reactor::stream& s, std::size_t& n) -> task<void> {
@@ -221,7 +225,8 @@ TEST_CASE("dropping a stream in the middle of a send leaves the others whole") {
       auto s = co_await p.server.dial("edge-1", "tcp", echo.at());
       std::string much(8'000'000, 'm');
       auto part = as_bytes(much);
-      auto cut = co_await reactor::with_deadline((*s)->send({&part, 1}), reactor::loop::current().now() + std::chrono::milliseconds(i));
+      auto cut = co_await reactor::with_deadline((*s)->send({&part, 1}),
+                                                 reactor::loop::current().now() + std::chrono::milliseconds(i));
       if (!cut) CHECK(cut.error().code == errc::timeout);
     }
     (void)co_await (*quick)->send(as_bytes("quick"));
@@ -328,8 +333,7 @@ TEST_CASE("a peer that doesn't answer the farewell, or doesn't read, is not wait
         auto s = co_await server.dial("edge-1", "tcp", "127.0.0.1:1");
         REQUIRE(s.has_value());
         std::string piece(1024 * 1024, 'p');
-        while (co_await reactor::with_deadline((*s)->send(as_bytes(piece)), reactor::loop::current().now() + 200ms)) {
-        }
+        while (co_await reactor::with_deadline((*s)->send(as_bytes(piece)), reactor::loop::current().now() + 200ms)) {}
       }
       server.close();
       auto none = [&] { return !server.has_session("edge-1"); };
@@ -344,9 +348,13 @@ TEST_CASE("pings keep a session, their absence ends it") {
   on_each_backend([]() -> task<void> {
     // A server that wants to hear something every 100 ms, and clients that ping every 30 ms and never.
     tunnel::server server({&reactor::loop::current()}, {.silence_timeout = 100ms});
-    running_server http([&](net::http::exchange& e) -> task<void> { co_await server.serve(e, std::string(e.request().path.substr(1))); });
-    tunnel::client lively({.path = "/lively", .session = {.ping_interval = 30ms, .silence_timeout = 1s}, .retry_interval = 1h});
-    tunnel::client silent({.path = "/silent", .session = {.ping_interval = 0ms, .silence_timeout = 1h}, .retry_interval = 1h});
+    running_server http([&](net::http::exchange& e) -> task<void> {
+      co_await server.serve(e, std::string(e.request().path.substr(1)));
+    });
+    tunnel::client lively(
+        {.path = "/lively", .session = {.ping_interval = 30ms, .silence_timeout = 1s}, .retry_interval = 1h});
+    tunnel::client silent(
+        {.path = "/silent", .session = {.ping_interval = 0ms, .silence_timeout = 1h}, .retry_interval = 1h});
     reactor::scope scope;
     for (auto* c : {&lively, &silent}) {
       c->set_servers({http.at().text()});
@@ -364,9 +372,13 @@ TEST_CASE("pings keep a session, their absence ends it") {
 TEST_CASE("a node that misses pings stays, and is known as one that may be dead, until it is heard again") {
   on_each_backend([]() -> task<void> {
     tunnel::server server({&reactor::loop::current()}, {.suspect_after = 1200ms, .silence_timeout = 1h});
-    running_server http([&](net::http::exchange& e) -> task<void> { co_await server.serve(e, std::string(e.request().path.substr(1))); });
-    tunnel::client lively({.path = "/lively", .session = {.ping_interval = 500ms, .silence_timeout = 1h}, .retry_interval = 1h});
-    tunnel::client silent({.path = "/silent", .session = {.ping_interval = 0ms, .silence_timeout = 1h}, .retry_interval = 1h});
+    running_server http([&](net::http::exchange& e) -> task<void> {
+      co_await server.serve(e, std::string(e.request().path.substr(1)));
+    });
+    tunnel::client lively(
+        {.path = "/lively", .session = {.ping_interval = 500ms, .silence_timeout = 1h}, .retry_interval = 1h});
+    tunnel::client silent(
+        {.path = "/silent", .session = {.ping_interval = 0ms, .silence_timeout = 1h}, .retry_interval = 1h});
     reactor::scope scope;
     for (auto* c : {&lively, &silent}) {
       c->set_servers({http.at().text()});
@@ -395,8 +407,7 @@ TEST_CASE("a server that leaves pings unanswered is suspect before it is given u
     bool answer = true;
     running_server http([&](net::http::exchange& e) -> task<void> {
       auto c = co_await net::websocket::accept(e, {});
-      while (answer && co_await reactor::with_deadline((*c)->receive(), reactor::loop::current().now() + 20ms)) {
-      }
+      while (answer && co_await reactor::with_deadline((*c)->receive(), reactor::loop::current().now() + 20ms)) {}
       co_await reactor::sleep_for(1h);
     });
     std::vector<std::string> states;
@@ -417,11 +428,15 @@ TEST_CASE("HTTP over TLS over a tunnel") {
     pair_of_ends p(true);
     auto pem = make_certificate("localhost");
     running_server kubelet(
-        [](net::http::exchange& e) -> task<void> { (void)co_await e.respond({.status = 200}, "path " + e.request().path); }, with_tls(pem));
+        [](net::http::exchange& e) -> task<void> {
+          (void)co_await e.respond({.status = 200}, "path " + e.request().path);
+        },
+        with_tls(pem));
     co_await p.open();
     auto raw = co_await p.server.dial("edge-1", "tcp", kubelet.at().text());
     REQUIRE(raw.has_value());
-    auto tls = co_await net::tls_connect(std::move(*raw), *net::tls_client_context::make({.ca_pem = pem.certificate}), "127.0.0.1");
+    auto tls = co_await net::tls_connect(std::move(*raw), *net::tls_client_context::make({.ca_pem = pem.certificate}),
+                                         "127.0.0.1");
     REQUIRE(tls.has_value());
     (void)co_await (*tls)->send(as_bytes("GET /healthz HTTP/1.1\r\nHost: k\r\nConnection: close\r\n\r\n"));
     auto got = co_await read_exactly(**tls, 1'000'000);
@@ -451,7 +466,9 @@ TEST_CASE("a dial from another core") {
         if (!s) co_return s.error().message;
         std::string text(2'000'000, 'q');
         reactor::scope beside;
-        beside.spawn([](reactor::stream& to, const std::string& t) -> task<void> { (void)co_await to.send(as_bytes(t)); }(**s, text));
+        beside.spawn([](reactor::stream& to, const std::string& t) -> task<void> {
+          (void)co_await to.send(as_bytes(t));
+        }(**s, text));
         // Dropped receives lose nothing.
         std::string got;
         while (got.size() < text.size()) {

@@ -43,13 +43,16 @@ api_result<void> approval(admission_request& r, plugin_context& c) {
 
 bool has_failed(const json::value& object) {
   auto conditions = object["status"]["conditions"].array();
-  return conditions && std::any_of(conditions->begin(), conditions->end(), [](const json::value& c) { return c["type"].as_string() == "Failed"; });
+  return conditions && std::any_of(conditions->begin(), conditions->end(),
+                                   [](const json::value& c) { return c["type"].as_string() == "Failed"; });
 }
 
 api_result<void> signing(admission_request& r, plugin_context& c) {
   if (!concerns(r, group, resource, "status") || r.what != operation::update || !r.object || !r.old) return {};
   // Only the signer's own part of the status is guarded: the certificate, and the word that there will be none.
-  if ((*r.object)["status"]["certificate"] == (*r.old)["status"]["certificate"] && has_failed(*r.object) == has_failed(*r.old)) return {};
+  if ((*r.object)["status"]["certificate"] == (*r.old)["status"]["certificate"] &&
+      has_failed(*r.object) == has_failed(*r.old))
+    return {};
   auto signer = signer_of(r);
   if (allowed_for_signer(r, c, "sign", signer)) return {};
   return fail(refused(r, "user not permitted to sign requests with signerName " + quote(signer)));
@@ -70,8 +73,10 @@ api_result<void> subject(admission_request& r, plugin_context&) {
 
 }  // namespace
 
-const plugin plugins::certificate_approval{.name = "CertificateApproval", .operations = on_update, .validate = approval};
+const plugin plugins::certificate_approval{
+    .name = "CertificateApproval", .operations = on_update, .validate = approval};
 const plugin plugins::certificate_signing{.name = "CertificateSigning", .operations = on_update, .validate = signing};
-const plugin plugins::certificate_subject_restriction{.name = "CertificateSubjectRestriction", .operations = on_create, .validate = subject};
+const plugin plugins::certificate_subject_restriction{
+    .name = "CertificateSubjectRestriction", .operations = on_create, .validate = subject};
 
 }  // namespace kedge::api

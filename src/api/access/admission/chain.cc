@@ -14,19 +14,33 @@ constexpr std::string_view quota_name = "ResourceQuota";
 
 // Plugins of kube-apiserver that are accepted by name and do nothing here yet.
 constexpr std::string_view without_effect[] = {
-    "AlwaysDeny",       "ClusterTrustBundleAttest",   "EventRateLimit",
-    "ExtendedResourceToleration", "ImagePolicyWebhook", "LimitPodHardAntiAffinityTopology", "MutatingAdmissionPolicy",
-    "MutatingAdmissionWebhook",   "NamespaceAutoProvision", "NamespaceExists",            "OwnerReferencesPermissionEnforcement",
-    "PodNodeSelector",  "PodTolerationRestriction",   "PodTopologyLabels",                "ValidatingAdmissionPolicy",
+    "AlwaysDeny",
+    "ClusterTrustBundleAttest",
+    "EventRateLimit",
+    "ExtendedResourceToleration",
+    "ImagePolicyWebhook",
+    "LimitPodHardAntiAffinityTopology",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",
+    "NamespaceAutoProvision",
+    "NamespaceExists",
+    "OwnerReferencesPermissionEnforcement",
+    "PodNodeSelector",
+    "PodTolerationRestriction",
+    "PodTopologyLabels",
+    "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
 };
 
 // Those that are no plugin of the chain: one that admits all, and the quotas.
 bool known_elsewhere(std::string_view name) {
-  return name == "AlwaysAdmit" || name == quota_name || std::find(std::begin(without_effect), std::end(without_effect), name) != std::end(without_effect);
+  return name == "AlwaysAdmit" || name == quota_name ||
+         std::find(std::begin(without_effect), std::end(without_effect), name) != std::end(without_effect);
 }
 
-bool listed(const std::vector<std::string>& names, std::string_view name) { return std::find(names.begin(), names.end(), name) != names.end(); }
+bool listed(const std::vector<std::string>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
 
 // Not a plugin of kube-apiserver but part of its RBAC storage: it has no name there and can't be turned off.
 bool always_on(const plugin* p) { return p == &plugins::rbac_escalation; }
@@ -73,19 +87,22 @@ result<void> check_plugin_names(const std::vector<std::string>& names) {
 std::vector<std::string> plugins_without_effect(const std::vector<std::string>& names) {
   std::vector<std::string> out;
   for (auto& name : names)
-    if (std::find(std::begin(without_effect), std::end(without_effect), name) != std::end(without_effect)) out.push_back(name);
+    if (std::find(std::begin(without_effect), std::end(without_effect), name) != std::end(without_effect))
+      out.push_back(name);
   return out;
 }
 
-result<std::unique_ptr<admission_chain>> admission_chain::create(const admission_settings& settings, authorizer& authz, rule_source& rules,
-                                                                 store::store* objects) {
+result<std::unique_ptr<admission_chain>> admission_chain::create(const admission_settings& settings, authorizer& authz,
+                                                                 rule_source& rules, store::store* objects) {
   KEDGE_CHECK(check_plugin_names(settings.enable));
   KEDGE_CHECK(check_plugin_names(settings.disable));
   for (auto& name : settings.enable)
-    if (listed(settings.disable, name) && name != "NodeRestriction") return fail(errc::invalid, quote(name) + " in enable-admission-plugins and disable-admission-plugins overlapped");
+    if (listed(settings.disable, name) && name != "NodeRestriction")
+      return fail(errc::invalid, quote(name) + " in enable-admission-plugins and disable-admission-plugins overlapped");
   std::unique_ptr<admission_chain> out(new admission_chain(authz, rules, objects));
   for (auto p : all_plugins()) {
-    bool on = always_on(p) || ((!off_by_default_there(p) || listed(settings.enable, p->name)) && !listed(settings.disable, p->name));
+    bool on = always_on(p) ||
+              ((!off_by_default_there(p) || listed(settings.enable, p->name)) && !listed(settings.disable, p->name));
     if (on) out->plugins_.push_back(p);
   }
   out->quotas_ = !listed(settings.disable, quota_name);
@@ -93,7 +110,8 @@ result<std::unique_ptr<admission_chain>> admission_chain::create(const admission
   return out;
 }
 
-std::unique_ptr<admission_chain> admission_chain::of(std::vector<const plugin*> plugins, authorizer& authz, rule_source& rules) {
+std::unique_ptr<admission_chain> admission_chain::of(std::vector<const plugin*> plugins, authorizer& authz,
+                                                     rule_source& rules) {
   std::unique_ptr<admission_chain> out(new admission_chain(authz, rules, nullptr));
   out->plugins_ = std::move(plugins);
   out->quotas_ = out->namespaces_ = false;
@@ -111,7 +129,8 @@ std::vector<std::string> admission_chain::names() const {
 task<api_result<void>> admission_chain::mutate(admission_request& r, const store::snapshot& cluster) {
   auto view = cluster;
   // Another server may have just made the namespace: before it is called missing, the newest state is asked for.
-  bool asks = namespaces_ && objects_ && r.what == operation::create && !r.who.ns.empty() && r.who.resource != "namespaces";
+  bool asks =
+      namespaces_ && objects_ && r.what == operation::create && !r.who.ns.empty() && r.who.resource != "namespaces";
   store::object_ref found;
   if (asks && !(found = view.find(object_key("namespaces", {}, r.who.ns)))) {
     auto newest = co_await objects_->latest();

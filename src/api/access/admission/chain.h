@@ -1,5 +1,5 @@
-// chain.h: all admission plugins in kube-apiserver's order: every mutating step, then every validating one, and the quotas
-// last.
+// chain.h: all admission plugins in kube-apiserver's order: every mutating step, then every validating one, and the
+// quotas last.
 #pragma once
 
 #include <string>
@@ -18,8 +18,8 @@ struct admission_settings {
 // All that there are, in order.
 const std::vector<const plugin*>& all_plugins();
 
-// errc::invalid names a plugin that Kubernetes doesn't have, in its own words. Plugins that exist there and do nothing here
-// (webhooks, policies that are off) are accepted.
+// errc::invalid names a plugin that Kubernetes doesn't have, in its own words. Plugins that exist there and do nothing
+// here (webhooks, policies that are off) are accepted.
 result<void> check_plugin_names(const std::vector<std::string>& names);
 // Those of them that do nothing here: whoever turns one on should be told.
 std::vector<std::string> plugins_without_effect(const std::vector<std::string>& names);
@@ -27,7 +27,8 @@ std::vector<std::string> plugins_without_effect(const std::vector<std::string>& 
 // One per core. All must outlive it. `objects` may be null: quotas are then not charged.
 class admission_chain final : public admission {
  public:
-  static result<std::unique_ptr<admission_chain>> create(const admission_settings& settings, authorizer& authz, rule_source& rules, store::store* objects);
+  static result<std::unique_ptr<admission_chain>> create(const admission_settings& settings, authorizer& authz,
+                                                         rule_source& rules, store::store* objects);
 
   // Of these plugins alone, without quotas.
   static std::unique_ptr<admission_chain> of(std::vector<const plugin*> plugins, authorizer& authz, rule_source& rules);
@@ -38,7 +39,8 @@ class admission_chain final : public admission {
   std::vector<std::string> names() const;  // what is on, in order
 
  private:
-  admission_chain(authorizer& authz, rule_source& rules, store::store* objects) : authz_(authz), rules_(rules), objects_(objects) {}
+  admission_chain(authorizer& authz, rule_source& rules, store::store* objects)
+      : authz_(authz), rules_(rules), objects_(objects) {}
   std::vector<const plugin*> plugins_;
   bool quotas_ = true;
   bool namespaces_ = true;  // NamespaceLifecycle is on

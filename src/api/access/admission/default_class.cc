@@ -5,7 +5,8 @@
 namespace kedge::api {
 namespace {
 
-std::string default_of(const store::snapshot& cluster, std::string_view directory, std::initializer_list<std::string_view> annotations) {
+std::string default_of(const store::snapshot& cluster, std::string_view directory,
+                       std::initializer_list<std::string_view> annotations) {
   std::string name, created;
   each_object(cluster, directory_prefix(directory), [&](json::value& c) {
     for (auto annotation : annotations)
@@ -24,8 +25,9 @@ api_result<void> storage(admission_request& r, plugin_context& c) {
   if (has_annotation(*r.object, "volume.beta.kubernetes.io/storage-class")) return {};
   auto& spec = r.object->member("spec");
   if (!spec["storageClassName"].is_null()) return {};  // "" asks for no class
-  auto name = default_of(c.cluster, "storageclasses",
-                         {"storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"});
+  auto name =
+      default_of(c.cluster, "storageclasses",
+                 {"storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"});
   if (!name.empty()) spec.set("storageClassName", name);
   return {};
 }

@@ -45,11 +45,15 @@ void give_defaults(json::value& pod, const json::value& limit) {
     if (list == "ephemeralContainers") return;
     auto limits = fill(container, "limits", limit["default"]);
     auto requests = fill(container, "requests", limit["defaultRequest"]);
-    auto whose = fmt::format(" for {} {}", list == "containers" ? "container" : "init container", container["name"].as_string());
+    auto whose =
+        fmt::format(" for {} {}", list == "containers" ? "container" : "init container", container["name"].as_string());
     if (!requests.empty()) notes.push_back(join(requests, ", ") + " request" + whose);
     if (!limits.empty()) notes.push_back(join(limits, ", ") + " limit" + whose);
   });
-  if (!notes.empty()) pod.member("metadata").member("annotations").set("kubernetes.io/limit-ranger", "LimitRanger plugin set: " + join(notes, "; "));
+  if (!notes.empty())
+    pod.member("metadata")
+        .member("annotations")
+        .set("kubernetes.io/limit-ranger", "LimitRanger plugin set: " + join(notes, "; "));
 }
 
 api_result<void> admit(admission_request& r, plugin_context& c) {
@@ -106,7 +110,8 @@ void check_ratio(std::vector<std::string>& wrong, std::string_view type, const a
       wrong.push_back(most + ", but no limit is specified or limit is 0");
     } else {
       auto ratio = static_cast<double>(limit->milli_value()) / static_cast<double>(request->milli_value());
-      if (ratio * 1000 > static_cast<double>(bound.milli_value())) wrong.push_back(fmt::format("{}, but provided ratio is {:f}", most, ratio));
+      if (ratio * 1000 > static_cast<double>(bound.milli_value()))
+        wrong.push_back(fmt::format("{}, but provided ratio is {:f}", most, ratio));
     }
   }
 }
@@ -122,7 +127,8 @@ void check_pod(std::vector<std::string>& wrong, const json::value& pod, const js
   if (type == "Container") {
     each_container(pod["spec"], [&](const json::value& container, std::string_view list) {
       if (list == "ephemeralContainers") return;
-      auto requests = amounts_of(container["resources"]["requests"]), limits = amounts_of(container["resources"]["limits"]);
+      auto requests = amounts_of(container["resources"]["requests"]),
+           limits = amounts_of(container["resources"]["limits"]);
       check_all(wrong, type, limit, {requests, limits});
     });
   } else if (type == "Pod") {
@@ -148,7 +154,8 @@ void check_claim(std::vector<std::string>& wrong, const json::value& claim, cons
 api_result<void> check(admission_request& r, plugin_context& c) {
   bool pod = concerns(r, "", "pods") && r.what == operation::create;
   bool resized = concerns(r, "", "pods", "resize") && r.what == operation::update;
-  bool claim = concerns(r, "", "persistentvolumeclaims") && (r.what == operation::create || r.what == operation::update);
+  bool claim =
+      concerns(r, "", "persistentvolumeclaims") && (r.what == operation::create || r.what == operation::update);
   if (!r.object || !(pod || resized || claim)) return {};
   for (auto& range : ranges_of(c.cluster, r.who.ns)) {
     std::vector<std::string> wrong;
@@ -162,6 +169,7 @@ api_result<void> check(admission_request& r, plugin_context& c) {
 
 }  // namespace
 
-const plugin plugins::limit_ranger{.name = "LimitRanger", .operations = on_create | on_update, .mutate = admit, .validate = check};
+const plugin plugins::limit_ranger{
+    .name = "LimitRanger", .operations = on_create | on_update, .mutate = admit, .validate = check};
 
 }  // namespace kedge::api

@@ -1,4 +1,5 @@
-// namespace_lifecycle.cc: nothing is made in a namespace that isn't there or is ending; the system's own can't be deleted.
+// namespace_lifecycle.cc: nothing is made in a namespace that isn't there or is ending; the system's own can't be
+// deleted.
 #include "api/access/admission/plugin.h"
 #include "api/access/cluster.h"
 
@@ -29,6 +30,7 @@ api_result<void> check(admission_request& r, plugin_context& c) {
 
 }  // namespace
 
-const plugin plugins::namespace_lifecycle{.name = "NamespaceLifecycle", .operations = on_create | on_update | on_remove, .mutate = check};
+const plugin plugins::namespace_lifecycle{
+    .name = "NamespaceLifecycle", .operations = on_create | on_update | on_remove, .mutate = check};
 
 }  // namespace kedge::api

@@ -18,6 +18,7 @@ api_result<void> taint(admission_request& r, plugin_context&) {
 
 }  // namespace
 
-const plugin plugins::taint_nodes_by_condition{.name = "TaintNodesByCondition", .operations = on_create, .mutate = taint};
+const plugin plugins::taint_nodes_by_condition{
+    .name = "TaintNodesByCondition", .operations = on_create, .mutate = taint};
 
 }  // namespace kedge::api

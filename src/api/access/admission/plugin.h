@@ -1,7 +1,7 @@
 // plugin.h: one admission plugin: a name, and what it changes or refuses.
 //
-// Plugins are functions over a request and a snapshot; they keep nothing. What needs the store (ResourceQuota charges) is
-// the chain's own business (chain.h).
+// Plugins are functions over a request and a snapshot; they keep nothing. What needs the store (ResourceQuota charges)
+// is the chain's own business (chain.h).
 #pragma once
 
 #include <string_view>
@@ -23,8 +23,12 @@ struct plugin_context {
 
 // What a plugin is asked about: it sees no other operation.
 enum operations : unsigned char { on_create = 1, on_update = 2, on_remove = 4, on_connect = 8 };
-constexpr operations operator|(operations a, operations b) { return static_cast<operations>(static_cast<unsigned>(a) | static_cast<unsigned>(b)); }
-constexpr bool includes(operations all, operation one) { return (static_cast<unsigned>(all) >> static_cast<unsigned>(one)) & 1; }
+constexpr operations operator|(operations a, operations b) {
+  return static_cast<operations>(static_cast<unsigned>(a) | static_cast<unsigned>(b));
+}
+constexpr bool includes(operations all, operation one) {
+  return (static_cast<unsigned>(all) >> static_cast<unsigned>(one)) & 1;
+}
 // As kube-apiserver calls it: CREATE, UPDATE, DELETE, CONNECT.
 std::string_view operation_text(operation what) noexcept;
 
@@ -38,7 +42,8 @@ struct plugin {
 };
 
 // Is this a request on the resource itself (or `subresource` of it)?
-inline bool concerns(const admission_request& r, std::string_view group, std::string_view resource, std::string_view subresource = {}) noexcept {
+inline bool concerns(const admission_request& r, std::string_view group, std::string_view resource,
+                     std::string_view subresource = {}) noexcept {
   return r.who.api_group == group && r.who.resource == resource && r.who.subresource == subresource;
 }
 
@@ -48,10 +53,10 @@ status refused(const admission_request& r, std::string_view why);
 std::string_view object_name(const admission_request& r) noexcept;
 
 namespace plugins {
-extern const plugin namespace_lifecycle, limit_ranger, service_account, node_restriction, taint_nodes_by_condition, pod_security, priority,
-    default_toleration_seconds, default_storage_class, storage_object_in_use_protection, volume_claim_resize, runtime_class, certificate_approval,
-    certificate_signing, certificate_subject_restriction, default_ingress_class, always_pull_images,
-    deny_service_external_ips, rbac_escalation;
+extern const plugin namespace_lifecycle, limit_ranger, service_account, node_restriction, taint_nodes_by_condition,
+    pod_security, priority, default_toleration_seconds, default_storage_class, storage_object_in_use_protection,
+    volume_claim_resize, runtime_class, certificate_approval, certificate_signing, certificate_subject_restriction,
+    default_ingress_class, always_pull_images, deny_service_external_ips, rbac_escalation;
 }
 
 }  // namespace kedge::api

@@ -24,7 +24,8 @@ struct policy {
   std::string text;               // "restricted:latest"
 };
 
-// Without a label: privileged. A label that can't be read (written before this plugin was on) is the strictest, as there.
+// Without a label: privileged. A label that can't be read (written before this plugin was on) is the strictest, as
+// there.
 policy policy_of(const json::value& labels, std::string_view mode) {
   auto label = labels.find(std::string(label_prefix) + std::string(mode));
   if (!label) return {};
@@ -32,7 +33,8 @@ policy policy_of(const json::value& labels, std::string_view mode) {
   auto level = level_of(label->as_string());
   auto name = level ? label->as_string() : std::string_view("restricted");
   auto minor = version.starts_with("v1.") ? parse_uint(version.substr(3)) : std::nullopt;
-  return {level.value_or(security_level::restricted), minor && *minor < latest_minor ? static_cast<unsigned>(*minor) : latest_minor,
+  return {level.value_or(security_level::restricted),
+          minor && *minor < latest_minor ? static_cast<unsigned>(*minor) : latest_minor,
           std::string(name) + ':' + std::string(version)};
 }
 
@@ -50,7 +52,8 @@ api_result<void> check_namespace(const admission_request& r) {
     auto mode = std::string_view(name).substr(label_prefix.size());
     auto field = "metadata.labels[" + name + ']';
     if (mode.ends_with("-version")) {
-      if (!version_is_good(value.as_string())) causes.push_back(invalid_value(field, value, "must be \"latest\" or \"v1.x\""));
+      if (!version_is_good(value.as_string()))
+        causes.push_back(invalid_value(field, value, "must be \"latest\" or \"v1.x\""));
     } else if (!level_of(value.as_string())) {
       causes.push_back(invalid_value(field, value, "must be one of privileged, baseline, restricted"));
     }
@@ -65,7 +68,8 @@ const json::value* template_of(const admission_request& r) {
   if (!a.subresource.empty()) return nullptr;
   auto& spec = (*r.object)["spec"];
   if (a.api_group == "batch" && a.resource == "cronjobs") return &spec["jobTemplate"]["spec"]["template"];
-  bool workload = (a.api_group == "apps" && a.resource != "controllerrevisions") || (a.api_group == "batch" && a.resource == "jobs") ||
+  bool workload = (a.api_group == "apps" && a.resource != "controllerrevisions") ||
+                  (a.api_group == "batch" && a.resource == "jobs") ||
                   (a.api_group.empty() && a.resource == "replicationcontrollers");
   if (workload) return &spec["template"];
   if (a.api_group.empty() && a.resource == "podtemplates") return &(*r.object)["template"];
@@ -104,11 +108,13 @@ api_result<void> check(admission_request& r, plugin_context& c) {
   if (is_pod) {
     auto enforced = policy_of(labels, "enforce");
     auto breaches = security_breaches(*pod, enforced.level, enforced.minor);
-    if (!breaches.empty()) return fail(refused(r, "violates PodSecurity " + quote(enforced.text) + ": " + join(breaches, ", ")));
+    if (!breaches.empty())
+      return fail(refused(r, "violates PodSecurity " + quote(enforced.text) + ": " + join(breaches, ", ")));
   }
   auto warned = policy_of(labels, "warn");
   auto breaches = security_breaches(*pod, warned.level, warned.minor);
-  if (!breaches.empty()) r.warnings.push_back("would violate PodSecurity " + quote(warned.text) + ": " + join(breaches, ", "));
+  if (!breaches.empty())
+    r.warnings.push_back("would violate PodSecurity " + quote(warned.text) + ": " + join(breaches, ", "));
   return {};
 }
 

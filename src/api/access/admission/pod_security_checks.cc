@@ -50,7 +50,11 @@ texts where(const json::value& spec, Test test) {
 
 class checks {
  public:
-  explicit checks(const json::value& pod) : pod_(pod), spec_(pod["spec"]), own_(spec_["securityContext"]), windows_(spec_["os"]["name"].as_string() == "windows") {}
+  explicit checks(const json::value& pod)
+      : pod_(pod),
+        spec_(pod["spec"]),
+        own_(spec_["securityContext"]),
+        windows_(spec_["os"]["name"].as_string() == "windows") {}
 
   texts run(security_level level, unsigned minor) {
     if (level == security_level::privileged) return {};
@@ -98,9 +102,13 @@ class checks {
         details.push_back(name + '=' + quote(profile));
         ++count;
       }
-    if (bad(own_)) details.push_back("pod must not set AppArmor profile type to " + quote(own_["appArmorProfile"]["type"].as_string())), ++count;
+    if (bad(own_))
+      details.push_back("pod must not set AppArmor profile type to " +
+                        quote(own_["appArmorProfile"]["type"].as_string())),
+          ++count;
     auto list = where(spec_, [&](const json::value& c) { return bad(c["securityContext"]); });
-    if (!list.empty()) details.push_back(containers(list) + " must not set AppArmor profile type to \"Unconfined\""), ++count;
+    if (!list.empty())
+      details.push_back(containers(list) + " must not set AppArmor profile type to \"Unconfined\""), ++count;
     breach(count > 1 ? "forbidden AppArmor profiles" : "forbidden AppArmor profile", details);
   }
 
@@ -115,20 +123,23 @@ class checks {
     });
     auto& added = found.all();
     std::sort(added.begin(), added.end());
-    if (!list.empty()) details.push_back(containers(list) + " must not include " + quoted(added) + " in securityContext.capabilities.add");
+    if (!list.empty())
+      details.push_back(containers(list) + " must not include " + quoted(added) +
+                        " in securityContext.capabilities.add");
     breach(title, details);
   }
 
   void capabilities_baseline() {
     capabilities("non-default capabilities", {},
-                 {"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP", "SETUID",
-                  "SYS_CHROOT"});
+                 {"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE",
+                  "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"});
   }
 
   void capabilities_restricted() {
     auto keeps = where(spec_, [](const json::value& c) {
       auto drop = c["securityContext"]["capabilities"]["drop"].array();
-      return !drop || std::none_of(drop->begin(), drop->end(), [](const json::value& d) { return d.as_string() == "ALL"; });
+      return !drop ||
+             std::none_of(drop->begin(), drop->end(), [](const json::value& d) { return d.as_string() == "ALL"; });
     });
     texts details;
     if (!keeps.empty()) details.push_back(containers(keeps) + " must set securityContext.capabilities.drop=[\"ALL\"]");
@@ -156,12 +167,14 @@ class checks {
       bool uses = false;
       if (auto all = c["ports"].array())
         for (auto& port : *all)
-          if (auto number = port["hostPort"].as_integer(); number != 0) numbers.add(std::to_string(number)), uses = true;
+          if (auto number = port["hostPort"].as_integer(); number != 0)
+            numbers.add(std::to_string(number)), uses = true;
       return uses;
     });
     if (list.empty()) return;
     auto& ports = numbers.all();
-    breach("hostPort", {containers(list) + (list.size() == 1 ? " uses " : " use ") + (ports.size() == 1 ? "hostPort " : "hostPorts ") + join(ports, ", ")});
+    breach("hostPort", {containers(list) + (list.size() == 1 ? " uses " : " use ") +
+                        (ports.size() == 1 ? "hostPort " : "hostPorts ") + join(ports, ", ")});
   }
 
   void privileged() {
@@ -184,8 +197,10 @@ class checks {
       for (auto hook : {"postStart", "preStop"}) look(c["lifecycle"][hook]);
     });
     if (found.empty()) return;
-    breach("probe or lifecycle host", {containers({found.begin(), found.end()}) + (found.size() == 1 ? " uses " : " use ") +
-                                       (hosts.size() == 1 ? "probe or lifecycle host " : "probe or lifecycle hosts ") + quoted({hosts.begin(), hosts.end()})});
+    breach("probe or lifecycle host",
+           {containers({found.begin(), found.end()}) + (found.size() == 1 ? " uses " : " use ") +
+            (hosts.size() == 1 ? "probe or lifecycle host " : "probe or lifecycle hosts ") +
+            quoted({hosts.begin(), hosts.end()})});
   }
 
   void proc_mount() {
@@ -193,7 +208,8 @@ class checks {
       auto mount = c["securityContext"]["procMount"].as_string();
       return !mount.empty() && mount != "Default";
     });
-    if (!list.empty()) breach("procMount", {containers(list) + " must not set securityContext.procMount to \"Unmasked\""});
+    if (!list.empty())
+      breach("procMount", {containers(list) + " must not set securityContext.procMount to \"Unmasked\""});
   }
 
   void selinux() {
@@ -219,7 +235,8 @@ class checks {
     if (!types.empty()) what.push_back((types.size() == 1 ? "type " : "types ") + quoted(types));
     if (user) what.emplace_back("user may not be set");
     if (role) what.emplace_back("role may not be set");
-    breach("seLinuxOptions", {join(setters, " and ") + " set forbidden securityContext.seLinuxOptions: " + join(what, "; ")});
+    breach("seLinuxOptions",
+           {join(setters, " and ") + " set forbidden securityContext.seLinuxOptions: " + join(what, "; ")});
   }
 
   // The profile is set to something that no level allows.
@@ -230,9 +247,12 @@ class checks {
 
   texts wrong_seccomp() {
     texts details;
-    if (bad_seccomp(own_)) details.push_back("pod must not set securityContext.seccompProfile.type to " + quote(own_["seccompProfile"]["type"].as_string()));
+    if (bad_seccomp(own_))
+      details.push_back("pod must not set securityContext.seccompProfile.type to " +
+                        quote(own_["seccompProfile"]["type"].as_string()));
     auto list = where(spec_, [](const json::value& c) { return bad_seccomp(c["securityContext"]); });
-    if (!list.empty()) details.push_back(containers(list) + " must not set securityContext.seccompProfile.type to \"Unconfined\"");
+    if (!list.empty())
+      details.push_back(containers(list) + " must not set securityContext.seccompProfile.type to \"Unconfined\"");
     return details;
   }
 
@@ -241,8 +261,11 @@ class checks {
   void seccomp_restricted() {
     auto details = wrong_seccomp();
     if (!own_["seccompProfile"]["type"].as_string().empty()) return breach("seccompProfile", details);
-    auto list = where(spec_, [](const json::value& c) { return c["securityContext"]["seccompProfile"]["type"].as_string().empty(); });
-    if (!list.empty()) details.push_back("pod or " + containers(list) + " must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"");
+    auto list = where(
+        spec_, [](const json::value& c) { return c["securityContext"]["seccompProfile"]["type"].as_string().empty(); });
+    if (!list.empty())
+      details.push_back("pod or " + containers(list) +
+                        " must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"");
     breach("seccompProfile", details);
   }
 
@@ -250,9 +273,11 @@ class checks {
     texts list;
     if (auto all = own_["sysctls"].array())
       for (auto& s : *all)
-        if (!in(s["name"].as_string(), {"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_unprivileged_port_start", "net.ipv4.tcp_syncookies",
-                                        "net.ipv4.ping_group_range", "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_keepalive_time",
-                                        "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes"}))
+        if (!in(s["name"].as_string(),
+                {"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_unprivileged_port_start",
+                 "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range", "net.ipv4.ip_local_reserved_ports",
+                 "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl",
+                 "net.ipv4.tcp_keepalive_probes"}))
           list.emplace_back(s["name"].as_string());
     if (!list.empty()) breach("forbidden sysctls", {join(list, ", ")});
   }
@@ -263,12 +288,16 @@ class checks {
     if (sets(own_)) setters.emplace_back("pod");
     auto list = where(spec_, [&](const json::value& c) { return sets(c["securityContext"]); });
     if (!list.empty()) setters.push_back(containers(list));
-    if (!setters.empty()) breach("hostProcess", {join(setters, " and ") + " must not set securityContext.windowsOptions.hostProcess=true"});
+    if (!setters.empty())
+      breach("hostProcess", {join(setters, " and ") + " must not set securityContext.windowsOptions.hostProcess=true"});
   }
 
   void privilege_escalation() {
-    auto list = where(spec_, [](const json::value& c) { return c["securityContext"]["allowPrivilegeEscalation"].as_bool(true); });
-    if (!list.empty()) breach("allowPrivilegeEscalation != false", {containers(list) + " must set securityContext.allowPrivilegeEscalation=false"});
+    auto list = where(
+        spec_, [](const json::value& c) { return c["securityContext"]["allowPrivilegeEscalation"].as_bool(true); });
+    if (!list.empty())
+      breach("allowPrivilegeEscalation != false",
+             {containers(list) + " must set securityContext.allowPrivilegeEscalation=false"});
   }
 
   void volume_types() {
@@ -279,7 +308,9 @@ class checks {
         auto members = v.object();
         if (!members) continue;
         for (auto& [type, source] : *members) {
-          if (in(type, {"name", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret"}) || !source.is_object())
+          if (in(type, {"name", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image",
+                        "persistentVolumeClaim", "projected", "secret"}) ||
+              !source.is_object())
             continue;
           list.emplace_back(v["name"].as_string());
           seen_types.add(type);
@@ -288,25 +319,32 @@ class checks {
     if (list.empty()) return;
     auto& types = seen_types.all();
     std::sort(types.begin(), types.end());
-    breach("restricted volume types", {(list.size() == 1 ? "volume " : "volumes ") + quoted(list) +
-                                       (list.size() == 1 ? " uses restricted volume type" : " use restricted volume type") + (types.size() == 1 ? " " : "s ") + quoted(types)});
+    breach("restricted volume types",
+           {(list.size() == 1 ? "volume " : "volumes ") + quoted(list) +
+            (list.size() == 1 ? " uses restricted volume type" : " use restricted volume type") +
+            (types.size() == 1 ? " " : "s ") + quoted(types)});
   }
 
   void non_root() {
     texts details;
     auto& of_pod = own_["runAsNonRoot"];
-    if (of_pod.is_bool() && !of_pod.as_bool()) details.emplace_back("pod must not set securityContext.runAsNonRoot=false");
-    auto denied = where(spec_, [](const json::value& c) { return !c["securityContext"]["runAsNonRoot"].as_bool(true); });
+    if (of_pod.is_bool() && !of_pod.as_bool())
+      details.emplace_back("pod must not set securityContext.runAsNonRoot=false");
+    auto denied =
+        where(spec_, [](const json::value& c) { return !c["securityContext"]["runAsNonRoot"].as_bool(true); });
     if (!denied.empty()) details.push_back(containers(denied) + " must not set securityContext.runAsNonRoot=false");
     if (details.empty() && !of_pod.as_bool()) {
       auto unset = where(spec_, [](const json::value& c) { return c["securityContext"]["runAsNonRoot"].is_null(); });
-      if (!unset.empty()) details.push_back("pod or " + containers(unset) + " must set securityContext.runAsNonRoot=true");
+      if (!unset.empty())
+        details.push_back("pod or " + containers(unset) + " must set securityContext.runAsNonRoot=true");
     }
     breach("runAsNonRoot != true", details);
   }
 
   void user_zero() {
-    auto zero = [](const json::value& context) { return context["runAsUser"].is_integer() && context["runAsUser"].as_integer() == 0; };
+    auto zero = [](const json::value& context) {
+      return context["runAsUser"].is_integer() && context["runAsUser"].as_integer() == 0;
+    };
     texts details;
     if (zero(own_)) details.emplace_back("pod must not set runAsUser=0");
     auto list = where(spec_, [&](const json::value& c) { return zero(c["securityContext"]); });
@@ -321,6 +359,8 @@ class checks {
 
 }  // namespace
 
-std::vector<std::string> security_breaches(const json::value& pod, security_level level, unsigned minor) { return checks(pod).run(level, minor); }
+std::vector<std::string> security_breaches(const json::value& pod, security_level level, unsigned minor) {
+  return checks(pod).run(level, minor);
+}
 
 }  // namespace kedge::api

@@ -13,8 +13,8 @@ enum class security_level : unsigned char { privileged, baseline, restricted };
 // Versions of the standards are Kubernetes': 1.MINOR.
 inline constexpr unsigned latest_minor = ~0U;
 
-// Each breach as messages name it: `privileged (container "a" must not set securityContext.privileged=true)`; in the real
-// server's order. `pod` has spec and metadata (a pod or a template).
+// Each breach as messages name it: `privileged (container "a" must not set securityContext.privileged=true)`; in the
+// real server's order. `pod` has spec and metadata (a pod or a template).
 std::vector<std::string> security_breaches(const json::value& pod, security_level level, unsigned minor = latest_minor);
 
 }  // namespace kedge::api

@@ -46,12 +46,12 @@ api_result<void> admit_new_pod(admission_request& r, plugin_context& c) {
   }
   if (auto given = spec.find("priority"); given && given->is_integer() && given->as_integer() != class_of_pod.value)
     return fail(refused(r, "the integer value of priority (" + std::to_string(given->as_integer()) +
-                               ") must not be provided in pod spec; priority admission controller computed " + std::to_string(class_of_pod.value) +
-                               " from the given PriorityClass name"));
+                               ") must not be provided in pod spec; priority admission controller computed " +
+                               std::to_string(class_of_pod.value) + " from the given PriorityClass name"));
   if (auto given = spec["preemptionPolicy"].as_string(); !given.empty() && given != class_of_pod.preemption)
     return fail(refused(r, "the string value of PreemptionPolicy (" + std::string(given) +
-                               ") must not be provided in pod spec; priority admission controller computed " + class_of_pod.preemption +
-                               " from the given PriorityClass name"));
+                               ") must not be provided in pod spec; priority admission controller computed " +
+                               class_of_pod.preemption + " from the given PriorityClass name"));
   spec.set("priority", class_of_pod.value);
   spec.set("preemptionPolicy", class_of_pod.preemption);
   return {};
@@ -69,7 +69,8 @@ api_result<void> admit(admission_request& r, plugin_context& c) {
 }
 
 api_result<void> check(admission_request& r, plugin_context& c) {
-  if (!concerns(r, "scheduling.k8s.io", "priorityclasses") || !r.object || !(*r.object)["globalDefault"].as_bool()) return {};
+  if (!concerns(r, "scheduling.k8s.io", "priorityclasses") || !r.object || !(*r.object)["globalDefault"].as_bool())
+    return {};
   if (r.what != operation::create && r.what != operation::update) return {};
   std::string other;
   each_object(c.cluster, directory_prefix("priorityclasses"), [&](json::value& p) {
@@ -82,6 +83,7 @@ api_result<void> check(admission_request& r, plugin_context& c) {
 
 }  // namespace
 
-const plugin plugins::priority{.name = "Priority", .operations = on_create | on_update, .mutate = admit, .validate = check};
+const plugin plugins::priority{
+    .name = "Priority", .operations = on_create | on_update, .mutate = admit, .validate = check};
 
 }  // namespace kedge::api

@@ -69,12 +69,15 @@ bool best_effort(const json::value& pod) {
 }
 
 bool affine_across_namespaces(const json::value& pod) {
-  auto term_crosses = [](const json::value& term) { return !term["namespaces"].empty() || term["namespaceSelector"].is_object(); };
+  auto term_crosses = [](const json::value& term) {
+    return !term["namespaces"].empty() || term["namespaceSelector"].is_object();
+  };
   auto any = [&](const json::value& affinity) {
     if (auto terms = affinity["requiredDuringSchedulingIgnoredDuringExecution"].array())
       if (std::any_of(terms->begin(), terms->end(), term_crosses)) return true;
     if (auto terms = affinity["preferredDuringSchedulingIgnoredDuringExecution"].array())
-      return std::any_of(terms->begin(), terms->end(), [&](const json::value& t) { return term_crosses(t["podAffinityTerm"]); });
+      return std::any_of(terms->begin(), terms->end(),
+                         [&](const json::value& t) { return term_crosses(t["podAffinityTerm"]); });
     return false;
   };
   auto& affinity = pod["spec"]["affinity"];
@@ -85,7 +88,8 @@ bool in_scope(std::string_view scope, std::string_view op, const json::value& va
   if (scope == "PriorityClass") {
     auto name = pod["spec"]["priorityClassName"].as_string();
     auto list = values.array();
-    bool listed = list && std::any_of(list->begin(), list->end(), [&](const json::value& v) { return v.as_string() == name; });
+    bool listed =
+        list && std::any_of(list->begin(), list->end(), [&](const json::value& v) { return v.as_string() == name; });
     if (op == "In") return listed;
     if (op == "NotIn") return !listed;
     return op == "DoesNotExist" ? name.empty() : !name.empty();
@@ -112,20 +116,23 @@ amounts quota_usage(std::string_view group, std::string_view resource, const jso
     add_service(out, object);
   } else if (resource == "persistentvolumeclaims") {
     add_claim(out, object);
-  } else if (resource == "configmaps" || resource == "secrets" || resource == "replicationcontrollers" || resource == "resourcequotas") {
+  } else if (resource == "configmaps" || resource == "secrets" || resource == "replicationcontrollers" ||
+             resource == "resourcequotas") {
     out[name] = quantity::of(1);
   }
   return out;
 }
 
-bool quota_covers(const json::value& quota, std::string_view group, std::string_view resource, const json::value& object) {
+bool quota_covers(const json::value& quota, std::string_view group, std::string_view resource,
+                  const json::value& object) {
   auto& spec = quota["spec"];
   auto scopes = spec["scopes"].array();
   auto expressions = spec["scopeSelector"]["matchExpressions"].array();
   bool scoped = (scopes && !scopes->empty()) || (expressions && !expressions->empty());
   if (!scoped) return true;
   if (!is_pods(group, resource)) return false;
-  if (scopes && !std::all_of(scopes->begin(), scopes->end(), [&](const json::value& s) { return in_scope(s.as_string(), "Exists", {}, object); }))
+  if (scopes && !std::all_of(scopes->begin(), scopes->end(),
+                             [&](const json::value& s) { return in_scope(s.as_string(), "Exists", {}, object); }))
     return false;
   return !expressions || std::all_of(expressions->begin(), expressions->end(), [&](const json::value& e) {
     return in_scope(e["scopeName"].as_string(), e["operator"].as_string(), e["values"], object);

@@ -1,5 +1,5 @@
-// quota_usage.h: what an object counts for in a namespace's quotas. Pure; the charging is the chain's (resource_quota.h).
-// Also what a quota controller needs to recompute status.used.
+// quota_usage.h: what an object counts for in a namespace's quotas. Pure; the charging is the chain's
+// (resource_quota.h). Also what a quota controller needs to recompute status.used.
 #pragma once
 
 #include <string>
@@ -10,12 +10,13 @@
 
 namespace kedge::api {
 
-// All that quotas can count of this object, by the names that spec.hard uses: {"pods": 1, "count/pods": 1, "requests.cpu":
-// 500m, …}. A finished pod counts only as count/pods.
+// All that quotas can count of this object, by the names that spec.hard uses: {"pods": 1, "count/pods": 1,
+// "requests.cpu": 500m, …}. A finished pod counts only as count/pods.
 pod::amounts quota_usage(std::string_view group, std::string_view resource, const json::value& object);
 
 // Whether the quota's scopes and scopeSelector cover the object (a quota without scopes covers all; scopes only pods).
-bool quota_covers(const json::value& quota, std::string_view group, std::string_view resource, const json::value& object);
+bool quota_covers(const json::value& quota, std::string_view group, std::string_view resource,
+                  const json::value& object);
 
 // The compute resources of spec.hard that every container must name, with the containers that don't:
 // "requests.cpu for: a,b; requests.memory for: a"; empty when all is there.

@@ -42,14 +42,16 @@ struct charge {
 };
 
 // What must be written to charge one quota; nullopt when it isn't concerned.
-api_result<std::optional<charge>> plan(const admission_request& r, const store::object_ref& stored, const amounts& wanted) {
+api_result<std::optional<charge>> plan(const admission_request& r, const store::object_ref& stored,
+                                       const amounts& wanted) {
   auto quota = read_object(stored);
   if (!quota || !quota_covers(*quota, r.who.api_group, r.who.resource, *r.object)) return std::nullopt;
   auto hard = amounts_of((*quota)["status"]["hard"].empty() ? (*quota)["spec"]["hard"] : (*quota)["status"]["hard"]);
   auto name = std::string(name_of(*quota));
   bool pod = concerns(r, "", "pods") && r.what == operation::create;
   if (pod)
-    if (auto missing = quota_missing(*quota, *r.object); !missing.empty()) return fail(refused(r, "failed quota: " + name + ": must specify " + missing));
+    if (auto missing = quota_missing(*quota, *r.object); !missing.empty())
+      return fail(refused(r, "failed quota: " + name + ": must specify " + missing));
   amounts requested;
   for (auto& [what, amount] : wanted)
     if (hard.contains(what)) requested.emplace(what, amount);
@@ -73,8 +75,8 @@ api_result<std::optional<charge>> plan(const admission_request& r, const store::
   }
   if (!unknown.empty()) return fail(refused(r, "status unknown for quota: " + name + ", resources: " + unknown));
   if (!over_requested.empty())
-    return fail(refused(r, "exceeded quota: " + name + ", requested: " + text_of(over_requested) + ", used: " + text_of(over_used) +
-                               ", limited: " + text_of(over_hard)));
+    return fail(refused(r, "exceeded quota: " + name + ", requested: " + text_of(over_requested) +
+                               ", used: " + text_of(over_used) + ", limited: " + text_of(over_hard)));
   return charge{std::move(*quota), stored->mod(), std::string(stored->key()), std::move(used)};
 }
 
@@ -136,7 +138,8 @@ task<api_result<void>> charge_quotas(admission_request& r, const store::snapshot
     if (!newest) co_return fail(from_error(newest.error()));
     view = std::move(*newest);
   }
-  co_return fail(conflict("", "resourcequotas", {}, "the quotas of namespace " + r.who.ns + " change too fast; please try again"));
+  co_return fail(
+      conflict("", "resourcequotas", {}, "the quotas of namespace " + r.who.ns + " change too fast; please try again"));
 }
 
 }  // namespace kedge::api

@@ -1,7 +1,7 @@
 // resource_quota.h: a namespace's quotas: checked, and charged in the same step.
 //
-// Every other plugin has passed when this one runs, so what is charged is about to be stored. If the write fails after all,
-// the quota controller's recount gives the charge back.
+// Every other plugin has passed when this one runs, so what is charged is about to be stored. If the write fails after
+// all, the quota controller's recount gives the charge back.
 #pragma once
 
 #include "api/access/access.h"

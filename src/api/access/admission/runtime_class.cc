@@ -26,8 +26,9 @@ api_result<void> set_scheduling(admission_request& r, const json::value& runtime
     for (auto& [key, value] : *wanted) {
       auto standing = selector.find(key);
       if (standing && *standing != value)
-        return fail(refused(r, std::string(rejected) + "conflict: runtimeClass.scheduling.nodeSelector[" + key + "] = " +
-                                   std::string(value.as_string()) + "; pod.spec.nodeSelector[" + key + "] = " + std::string(standing->as_string())));
+        return fail(refused(r, std::string(rejected) + "conflict: runtimeClass.scheduling.nodeSelector[" + key +
+                                   "] = " + std::string(value.as_string()) + "; pod.spec.nodeSelector[" + key +
+                                   "] = " + std::string(standing->as_string())));
       selector.set(key, value);
     }
   }
@@ -69,12 +70,14 @@ api_result<void> check(admission_request& r, plugin_context& c) {
   auto name = spec["runtimeClassName"].as_string();
   auto found = name.empty() ? std::nullopt : read_object(c.cluster, object_key("runtimeclasses", {}, name));
   if (!found || (*found)["overhead"]["podFixed"].empty())
-    return fail(refused(r, std::string(rejected) + "Pod Overhead set without corresponding RuntimeClass defined Overhead"));
+    return fail(
+        refused(r, std::string(rejected) + "Pod Overhead set without corresponding RuntimeClass defined Overhead"));
   return {};
 }
 
 }  // namespace
 
-const plugin plugins::runtime_class{.name = "RuntimeClass", .operations = on_create, .mutate = admit, .validate = check};
+const plugin plugins::runtime_class{
+    .name = "RuntimeClass", .operations = on_create, .mutate = admit, .validate = check};
 
 }  // namespace kedge::api

@@ -21,7 +21,8 @@ api_result<void> check_mirror_pod(const admission_request& r) {
     for (auto& volume : *volumes)
       if (auto sources = volume["projected"]["sources"].array())
         for (auto& source : *sources)
-          if (source["serviceAccountToken"].is_object()) return fail(refused(r, "a mirror pod may not use ServiceAccountToken volume projections"));
+          if (source["serviceAccountToken"].is_object())
+            return fail(refused(r, "a mirror pod may not use ServiceAccountToken volume projections"));
   return {};
 }
 
@@ -47,14 +48,15 @@ class secret_limits {
     if (auto volumes = spec["volumes"].array())
       for (auto& volume : *volumes)
         if (volume["secret"].is_object() && !mountable_.contains(volume["secret"]["secretName"].as_string()))
-          return "volume with secret.secretName=\"" + std::string(volume["secret"]["secretName"].as_string()) + "\" is not allowed because " + blamed();
+          return "volume with secret.secretName=\"" + std::string(volume["secret"]["secretName"].as_string()) +
+                 "\" is not allowed because " + blamed();
     if (auto why = problem_of(spec["initContainers"], "init container"); !why.empty()) return why;
     if (auto why = problem_of(spec["containers"], "container"); !why.empty()) return why;
     auto& pulls = spec["imagePullSecrets"];
     for (std::size_t i = 0; i < pulls.size(); ++i)
       if (auto name = pulls[i]["name"].as_string(); !pullable_.contains(name))
-        return "imagePullSecrets[" + std::to_string(i) + "].name=\"" + std::string(name) + "\" is not allowed because service account " + account_ +
-               " does not reference that imagePullSecret";
+        return "imagePullSecrets[" + std::to_string(i) + "].name=\"" + std::string(name) +
+               "\" is not allowed because service account " + account_ + " does not reference that imagePullSecret";
     return {};
   }
   std::string problem_of(const json::value& containers, std::string_view called) const {
@@ -64,13 +66,15 @@ class secret_limits {
       auto at = std::string(called) + ' ' + std::string(c["name"].as_string());
       if (auto env = c["env"].array())
         for (auto& e : *env)
-          if (auto& ref = e["valueFrom"]["secretKeyRef"]; ref.is_object() && !mountable_.contains(ref["name"].as_string()))
-            return at + " with envVar " + std::string(e["name"].as_string()) + " referencing secret.secretName=\"" + std::string(ref["name"].as_string()) +
-                   "\" is not allowed because " + blamed();
+          if (auto& ref = e["valueFrom"]["secretKeyRef"];
+              ref.is_object() && !mountable_.contains(ref["name"].as_string()))
+            return at + " with envVar " + std::string(e["name"].as_string()) + " referencing secret.secretName=\"" +
+                   std::string(ref["name"].as_string()) + "\" is not allowed because " + blamed();
       if (auto from = c["envFrom"].array())
         for (auto& e : *from)
           if (auto& ref = e["secretRef"]; ref.is_object() && !mountable_.contains(ref["name"].as_string()))
-            return at + " with envFrom referencing secret.secretName=\"" + std::string(ref["name"].as_string()) + "\" is not allowed because " + blamed();
+            return at + " with envFrom referencing secret.secretName=\"" + std::string(ref["name"].as_string()) +
+                   "\" is not allowed because " + blamed();
     }
     return {};
   }
@@ -84,12 +88,18 @@ class secret_limits {
 json::value token_volume(const std::string& name) {
   auto field = [](std::initializer_list<json::member> members) { return json::value(json::object(members)); };
   json::array sources;
-  sources.push_back(field({{"serviceAccountToken", field({{"expirationSeconds", json::value(token_seconds_injected)}, {"path", "token"}})}}));
-  sources.push_back(field({{"configMap", field({{"name", "kube-root-ca.crt"}, {"items", json::array{field({{"key", "ca.crt"}, {"path", "ca.crt"}})}}})}}));
-  sources.push_back(field({{"downwardAPI",
-                            field({{"items", json::array{field({{"path", "namespace"},
-                                                                {"fieldRef", field({{"apiVersion", "v1"}, {"fieldPath", "metadata.namespace"}})}})}}})}}));
-  return field({{"name", json::value(name)}, {"projected", field({{"sources", std::move(sources)}, {"defaultMode", 420}})}});
+  sources.push_back(field({{"serviceAccountToken",
+                            field({{"expirationSeconds", json::value(token_seconds_injected)}, {"path", "token"}})}}));
+  sources.push_back(
+      field({{"configMap", field({{"name", "kube-root-ca.crt"},
+                                  {"items", json::array{field({{"key", "ca.crt"}, {"path", "ca.crt"}})}}})}}));
+  sources.push_back(
+      field({{"downwardAPI",
+              field({{"items", json::array{field({{"path", "namespace"},
+                                                  {"fieldRef", field({{"apiVersion", "v1"},
+                                                                      {"fieldPath", "metadata.namespace"}})}})}}})}}));
+  return field(
+      {{"name", json::value(name)}, {"projected", field({{"sources", std::move(sources)}, {"defaultMode", 420}})}});
 }
 
 bool has_token_mount(const json::value& container) {
@@ -113,7 +123,8 @@ void mount_token(json::value& spec, random_source& random) {
     for (auto& container : *found->array()) {
       if (has_token_mount(container)) continue;
       container.member("volumeMounts")
-          .push_back(json::object{{"name", json::value(volume)}, {"readOnly", true}, {"mountPath", json::value(token_mount_path)}});
+          .push_back(json::object{
+              {"name", json::value(volume)}, {"readOnly", true}, {"mountPath", json::value(token_mount_path)}});
       wanted = true;
     }
   }
@@ -127,9 +138,11 @@ bool automount(const json::value& spec, const json::value& account) {
 
 api_result<json::value> account_of(admission_request& r, plugin_context& c) {
   auto name = (*r.object)["spec"]["serviceAccountName"].as_string();
-  if (name.empty()) return fail(refused(r, "no service account specified for pod " + r.who.ns + "/" + std::string(object_name(r))));
+  if (name.empty())
+    return fail(refused(r, "no service account specified for pod " + r.who.ns + "/" + std::string(object_name(r))));
   if (auto account = read_object(c.cluster, object_key("serviceaccounts", r.who.ns, name))) return *std::move(account);
-  return fail(refused(r, "error looking up service account " + r.who.ns + "/" + std::string(name) + ": serviceaccount \"" + std::string(name) + "\" not found"));
+  return fail(refused(r, "error looking up service account " + r.who.ns + "/" + std::string(name) +
+                             ": serviceaccount \"" + std::string(name) + "\" not found"));
 }
 
 api_result<void> admit(admission_request& r, plugin_context& c) {
@@ -144,7 +157,8 @@ api_result<void> admit(admission_request& r, plugin_context& c) {
   }
   KEDGE_TRY(auto account, account_of(r, c));
   if (automount(spec, account)) mount_token(spec, c.random);
-  if (spec["imagePullSecrets"].empty() && !account["imagePullSecrets"].empty()) spec.set("imagePullSecrets", account["imagePullSecrets"]);
+  if (spec["imagePullSecrets"].empty() && !account["imagePullSecrets"].empty())
+    spec.set("imagePullSecrets", account["imagePullSecrets"]);
   return {};
 }
 
@@ -157,13 +171,15 @@ api_result<void> check(admission_request& r, plugin_context& c) {
   if (!limits_secrets(account)) return {};
   auto& spec = (*r.object)["spec"];
   secret_limits limits(account);
-  auto why = adds_container ? limits.problem_of(spec["ephemeralContainers"], "ephemeral container") : limits.problem_of_pod(spec);
+  auto why = adds_container ? limits.problem_of(spec["ephemeralContainers"], "ephemeral container")
+                            : limits.problem_of_pod(spec);
   if (!why.empty()) return fail(refused(r, why));
   return {};
 }
 
 }  // namespace
 
-const plugin plugins::service_account{.name = "ServiceAccount", .operations = on_create | on_update, .mutate = admit, .validate = check};
+const plugin plugins::service_account{
+    .name = "ServiceAccount", .operations = on_create | on_update, .mutate = admit, .validate = check};
 
 }  // namespace kedge::api

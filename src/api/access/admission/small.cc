@@ -35,11 +35,13 @@ namespace {
 
 api_result<void> pull_always(admission_request& r, plugin_context&) {
   if (!concerns(r, "", "pods") || !r.object || (r.what != operation::create && r.what != operation::update)) return {};
-  each_container(r.object->member("spec"), [](json::value& container, std::string_view) { container.set("imagePullPolicy", "Always"); });
+  each_container(r.object->member("spec"),
+                 [](json::value& container, std::string_view) { container.set("imagePullPolicy", "Always"); });
   return {};
 }
 
-// Who may create Services could else catch any address's traffic within the cluster (CVE-2020-8554). Those that are there stay.
+// Who may create Services could else catch any address's traffic within the cluster (CVE-2020-8554). Those that are
+// there stay.
 api_result<void> deny_external_ips(admission_request& r, plugin_context&) {
   if (!concerns(r, "", "services") || !r.object) return {};
   std::set<std::string_view> there;
@@ -48,19 +50,27 @@ api_result<void> deny_external_ips(admission_request& r, plugin_context&) {
       for (auto& ip : *known) there.insert(ip.as_string());
   if (auto wanted = (*r.object)["spec"]["externalIPs"].array())
     for (auto& ip : *wanted)
-      if (!there.contains(ip.as_string())) return fail(refused(r, "Use of external IPs is denied by admission control"));
+      if (!there.contains(ip.as_string()))
+        return fail(refused(r, "Use of external IPs is denied by admission control"));
   return {};
 }
 
 api_result<void> escalation(admission_request& r, plugin_context& c) {
-  if (r.who.api_group != "rbac.authorization.k8s.io" || !r.object || (r.what != operation::create && r.what != operation::update)) return {};
+  if (r.who.api_group != "rbac.authorization.k8s.io" || !r.object ||
+      (r.what != operation::create && r.what != operation::update))
+    return {};
   return check_escalation(r.who, r.kind, *r.object, r.old, c.authz, c.rules, c.cluster);
 }
 
 }  // namespace
 
-const plugin plugins::always_pull_images{.name = "AlwaysPullImages", .operations = on_create | on_update, .on_by_default = false, .mutate = pull_always};
-const plugin plugins::deny_service_external_ips{.name = "DenyServiceExternalIPs", .operations = on_create | on_update, .on_by_default = false, .validate = deny_external_ips};
-const plugin plugins::rbac_escalation{.name = "RBACEscalation", .operations = on_create | on_update, .validate = escalation};
+const plugin plugins::always_pull_images{
+    .name = "AlwaysPullImages", .operations = on_create | on_update, .on_by_default = false, .mutate = pull_always};
+const plugin plugins::deny_service_external_ips{.name = "DenyServiceExternalIPs",
+                                                .operations = on_create | on_update,
+                                                .on_by_default = false,
+                                                .validate = deny_external_ips};
+const plugin plugins::rbac_escalation{
+    .name = "RBACEscalation", .operations = on_create | on_update, .validate = escalation};
 
 }  // namespace kedge::api

@@ -24,8 +24,10 @@ api_result<void> admit(admission_request& r, plugin_context&) {
   bool reach_missing = !tolerated(spec, "node.kubernetes.io/unreachable");
   auto add = [&](std::string_view key) {
     spec.member("tolerations")
-        .push_back(json::object{
-            {"key", json::value(key)}, {"operator", "Exists"}, {"effect", "NoExecute"}, {"tolerationSeconds", toleration_seconds}});
+        .push_back(json::object{{"key", json::value(key)},
+                                {"operator", "Exists"},
+                                {"effect", "NoExecute"},
+                                {"tolerationSeconds", toleration_seconds}});
   };
   if (ready_missing) add("node.kubernetes.io/not-ready");
   if (reach_missing) add("node.kubernetes.io/unreachable");
@@ -34,6 +36,7 @@ api_result<void> admit(admission_request& r, plugin_context&) {
 
 }  // namespace
 
-const plugin plugins::default_toleration_seconds{.name = "DefaultTolerationSeconds", .operations = on_create | on_update, .mutate = admit};
+const plugin plugins::default_toleration_seconds{
+    .name = "DefaultTolerationSeconds", .operations = on_create | on_update, .mutate = admit};
 
 }  // namespace kedge::api

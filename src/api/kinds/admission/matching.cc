@@ -13,7 +13,8 @@ namespace {
 constexpr std::size_t match_conditions_max = 64;
 
 void check_wildcard(causes& out, const json::value& list, const place& at, std::string_view what) {
-  if (list.size() > 1 && holds(list, "*")) out.push_back(invalid_value(at, list, fmt::format("if '*' is present, must not specify other {}", what)));
+  if (list.size() > 1 && holds(list, "*"))
+    out.push_back(invalid_value(at, list, fmt::format("if '*' is present, must not specify other {}", what)));
 }
 
 // "pods", "pods/log", "pods/*", "*/scale", "*", "*/*": none may say what another says already.
@@ -35,13 +36,18 @@ void check_resources(causes& out, const json::value& list, const place& at) {
       continue;
     }
     auto resource = text.substr(0, slash), sub = text.substr(slash + 1);
-    if (whole_resources.contains(resource)) out.push_back(invalid_value(here, text, fmt::format("if '{}/*' is present, must not specify {}", resource, text)));
-    if (whole_subresources.contains(sub)) out.push_back(invalid_value(here, text, fmt::format("if '*/{}' is present, must not specify {}", sub, text)));
+    if (whole_resources.contains(resource))
+      out.push_back(
+          invalid_value(here, text, fmt::format("if '{}/*' is present, must not specify {}", resource, text)));
+    if (whole_subresources.contains(sub))
+      out.push_back(invalid_value(here, text, fmt::format("if '*/{}' is present, must not specify {}", sub, text)));
     if (sub == "*") whole_resources.insert(resource);
     if (resource == "*") whole_subresources.insert(sub);
   }
-  if (list.size() > 1 && holds(list, "*/*")) out.push_back(invalid_value(at, list, "if '*/*' is present, must not specify other resources"));
-  if (all && plain) out.push_back(invalid_value(at, list, "if '*' is present, must not specify other resources without subresources"));
+  if (list.size() > 1 && holds(list, "*/*"))
+    out.push_back(invalid_value(at, list, "if '*/*' is present, must not specify other resources"));
+  if (all && plain)
+    out.push_back(invalid_value(at, list, "if '*' is present, must not specify other resources without subresources"));
 }
 
 void check_named_rule(causes& out, const json::value& rule, const place& at) {
@@ -81,7 +87,8 @@ void check_rule_with_operations(causes& out, const json::value& rule, const plac
   need(out, rule, at, "operations");
   check_wildcard(out, operations, of_operations, "operations");
   for (std::size_t i = 0; i < operations.size(); ++i)
-    if (std::ranges::find(known, operations[i].as_string()) == known.end()) out.push_back(not_supported(place(of_operations, i), operations[i], known));
+    if (std::ranges::find(known, operations[i].as_string()) == known.end())
+      out.push_back(not_supported(place(of_operations, i), operations[i], known));
   need(out, rule, at, "apiGroups");
   check_wildcard(out, groups, place(at, "apiGroups"), "API groups");
   need(out, rule, at, "apiVersions");
@@ -100,7 +107,8 @@ void check_match_resources(causes& out, const json::value& resources, const plac
     one_of(out, resources, at, "matchPolicy", {"Equivalent", "Exact"});
   for (auto selector : {"namespaceSelector", "objectSelector"}) check_needed_selector(out, resources, at, selector);
   for (auto list : {"resourceRules", "excludeResourceRules"})
-    for (std::size_t i = 0; i < resources[list].size(); ++i) check_named_rule(out, resources[list][i], place(at, list, i));
+    for (std::size_t i = 0; i < resources[list].size(); ++i)
+      check_named_rule(out, resources[list][i], place(at, list, i));
 }
 
 void check_mutating_operations(causes& out, const json::value& resources, const place& at) {
@@ -109,7 +117,8 @@ void check_mutating_operations(causes& out, const json::value& resources, const 
   auto& rules = resources["resourceRules"];
   for (std::size_t i = 0; i < rules.size(); ++i)
     for (std::size_t j = 0; j < rules[i]["operations"].size(); ++j)
-      if (auto& one = rules[i]["operations"][j]; std::ranges::find(known, one.as_string()) == known.end()) out.push_back(not_supported(here, one, known));
+      if (auto& one = rules[i]["operations"][j]; std::ranges::find(known, one.as_string()) == known.end())
+        out.push_back(not_supported(here, one, known));
 }
 
 void check_match_constraints(causes& out, const json::value& spec, const place& at) {

@@ -1,4 +1,5 @@
-// matching.h: which requests a webhook or a policy of admission is for. Expressions are kept as they are: nothing here runs them.
+// matching.h: which requests a webhook or a policy of admission is for. Expressions are kept as they are: nothing here
+// runs them.
 #pragma once
 
 #include "api/validate.h"

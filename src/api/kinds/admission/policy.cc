@@ -1,4 +1,5 @@
-// policy.cc: ValidatingAdmissionPolicy and MutatingAdmissionPolicy. Their expressions must be there; whether they can be run isn't judged.
+// policy.cc: ValidatingAdmissionPolicy and MutatingAdmissionPolicy. Their expressions must be there; whether they can
+// be run isn't judged.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,8 +16,9 @@ constexpr std::string_view admission_group = "admissionregistration.k8s.io";
 constexpr std::size_t audit_annotations_max = 20, audit_expression_max = 5 * 1024;
 
 // Words that CEL has for itself.
-constexpr std::string_view reserved[] = {"true",  "false",    "null", "in",  "as",   "break",   "const",     "continue", "else", "for",  "function",
-                                         "if",    "import",   "let",  "loop", "package", "namespace", "return",   "var",  "void", "while"};
+constexpr std::string_view reserved[] = {"true",     "false",   "null",      "in",       "as",  "break",  "const",
+                                         "continue", "else",    "for",       "function", "if",  "import", "let",
+                                         "loop",     "package", "namespace", "return",   "var", "void",   "while"};
 
 bool is_identifier(std::string_view text) {
   auto letter = [](char c) { return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
@@ -27,12 +29,14 @@ bool is_identifier(std::string_view text) {
 void check_version(causes& out, std::string_view text, const place& at) {
   if (text.empty()) return out.push_back(required(at));
   auto slashes = std::ranges::count(text, '/');
-  if (text != "/" && slashes > 1) return out.push_back(invalid_value(at, text, fmt::format("unexpected GroupVersion string: {}", text)));
+  if (text != "/" && slashes > 1)
+    return out.push_back(invalid_value(at, text, fmt::format("unexpected GroupVersion string: {}", text)));
   auto slash = text.find('/');
   auto group = slash == text.npos ? std::string_view() : text.substr(0, slash);
   auto version = slash == text.npos ? text : text.substr(slash + 1);
   if (!group.empty())
-    if (auto wrong = check_dns1123_subdomain(group); !wrong.empty()) out.push_back(invalid_value(at, group, join(wrong, ",")));
+    if (auto wrong = check_dns1123_subdomain(group); !wrong.empty())
+      out.push_back(invalid_value(at, group, join(wrong, ",")));
   if (version.empty())
     out.push_back(invalid_value(at, text, "version must be specified"));
   else if (auto wrong = check_dns1035_label(version); !wrong.empty())
@@ -45,7 +49,8 @@ void check_param_kind(causes& out, const json::value& param, const place& at) {
   auto kind = param["kind"].as_string();
   if (!need(out, param, at, "kind")) return;
   if (auto wrong = check_dns1035_label(lower(kind)); !wrong.empty())
-    out.push_back(invalid_value(place(at, "kind"), kind, "may have mixed case, but should otherwise match: " + join(wrong, ",")));
+    out.push_back(
+        invalid_value(place(at, "kind"), kind, "may have mixed case, but should otherwise match: " + join(wrong, ",")));
 }
 
 void check_variables(causes& out, const json::value& list, const place& at) {
@@ -56,7 +61,8 @@ void check_variables(causes& out, const json::value& list, const place& at) {
       out.push_back(required(place(here, "name"), "name is not specified"));
     else if (!is_identifier(name))
       out.push_back(invalid_value(place(here, "name"), name, "must be a valid CEL identifier"));
-    if (is_blank(list[i]["expression"].as_string())) out.push_back(required(place(here, "expression"), "expression is not specified"));
+    if (is_blank(list[i]["expression"].as_string()))
+      out.push_back(required(place(here, "expression"), "expression is not specified"));
   }
 }
 
@@ -75,8 +81,10 @@ void check_head(causes& out, const json::value& spec, const place& at, bool muta
 
 void check_validation(causes& out, const json::value& v, const place& at) {
   auto told = v["messageExpression"].as_string(), message = v["message"].as_string();
-  if (is_blank(v["expression"].as_string())) out.push_back(required(place(at, "expression"), "expression is not specified"));
-  if (!told.empty() && is_blank(told)) out.push_back(invalid_value(place(at, "messageExpression"), told, "must be non-empty if specified"));
+  if (is_blank(v["expression"].as_string()))
+    out.push_back(required(place(at, "expression"), "expression is not specified"));
+  if (!told.empty() && is_blank(told))
+    out.push_back(invalid_value(place(at, "messageExpression"), told, "must be non-empty if specified"));
   if (!message.empty() && is_blank(message))
     out.push_back(invalid_value(place(at, "message"), message, "must be non-empty if specified"));
   else if (trim(message).find_first_of("\r\n") != message.npos)
@@ -86,7 +94,9 @@ void check_validation(causes& out, const json::value& v, const place& at) {
 
 void check_audit_annotations(causes& out, const json::value& list, std::string_view policy, const place& at) {
   std::set<std::string_view> seen;
-  if (list.size() > audit_annotations_max) out.push_back(invalid_value(at, list, fmt::format("must not have more than {} auditAnnotations", audit_annotations_max)));
+  if (list.size() > audit_annotations_max)
+    out.push_back(
+        invalid_value(at, list, fmt::format("must not have more than {} auditAnnotations", audit_annotations_max)));
   for (std::size_t i = 0; i < list.size(); ++i) {
     const place here(at, i), of_key(here, "key"), of_value(here, "valueExpression");
     auto key = list[i]["key"].as_string(), value = list[i]["valueExpression"].as_string();
@@ -110,25 +120,31 @@ void check_validating(causes& out, const json::value& o, bool same_conditions) {
   check_head(out, spec, at, false, same_conditions);
   auto &validations = spec["validations"], &notes = spec["auditAnnotations"];
   if (validations.empty() && notes.empty()) {
-    for (auto list : {"validations", "auditAnnotations"}) out.push_back(required(place(at, list), "validations or auditAnnotations must contain at least one item"));
+    for (auto list : {"validations", "auditAnnotations"})
+      out.push_back(required(place(at, list), "validations or auditAnnotations must contain at least one item"));
     return;
   }
-  for (std::size_t i = 0; i < validations.size(); ++i) check_validation(out, validations[i], place(at, "validations", i));
+  for (std::size_t i = 0; i < validations.size(); ++i)
+    check_validation(out, validations[i], place(at, "validations", i));
   check_audit_annotations(out, notes, o["metadata"]["name"].as_string(), place(at, "auditAnnotations"));
 }
 
 void check_mutation(causes& out, const json::value& m, const place& at) {
   auto type = m["patchType"].as_string();
   if (type.empty()) return out.push_back(required(place(at, "patchType")));
-  if (type != "JSONPatch" && type != "ApplyConfiguration") return out.push_back(not_supported(place(at, "patchType"), type, {"ApplyConfiguration", "JSONPatch"}));
+  if (type != "JSONPatch" && type != "ApplyConfiguration")
+    return out.push_back(not_supported(place(at, "patchType"), type, {"ApplyConfiguration", "JSONPatch"}));
   const bool patch = type == "JSONPatch";
-  const std::string_view own = patch ? "jsonPatch" : "applyConfiguration", other = patch ? "applyConfiguration" : "jsonPatch";
+  const std::string_view own = patch ? "jsonPatch" : "applyConfiguration",
+                         other = patch ? "applyConfiguration" : "jsonPatch";
   const place of_own(at, own);
   if (!m[own].is_object())
     out.push_back(required(of_own, fmt::format("must be specified when patchType is {}", type)));
   else if (is_blank(m[own]["expression"].as_string()))
     out.push_back(required(place(of_own, "expression")));
-  if (m[other].is_object()) out.push_back(invalid_value(place(at, other), fmt::format("{{{}}}", other), fmt::format("must not be specified when patchType is {}", type)));
+  if (m[other].is_object())
+    out.push_back(invalid_value(place(at, other), fmt::format("{{{}}}", other),
+                                fmt::format("must not be specified when patchType is {}", type)));
 }
 
 void check_mutating(causes& out, const json::value& o, bool same_conditions) {
@@ -136,7 +152,8 @@ void check_mutating(causes& out, const json::value& o, bool same_conditions) {
   const place at("spec");
   check_head(out, spec, at, true, same_conditions);
   need(out, spec, at, "mutations", "mutations must contain at least one item");
-  for (std::size_t i = 0; i < spec["mutations"].size(); ++i) check_mutation(out, spec["mutations"][i], place(at, "mutations", i));
+  for (std::size_t i = 0; i < spec["mutations"].size(); ++i)
+    check_mutation(out, spec["mutations"][i], place(at, "mutations", i));
   one_of_needed(out, spec, at, "reinvocationPolicy", {"IfNeeded", "Never"});
 }
 
@@ -145,9 +162,13 @@ bool has_same_conditions(const json::value& now, const json::value& before) {
 }
 
 void validating(causes& out, const json::value& o) { check_validating(out, o, false); }
-void validating_update(causes& out, const json::value& o, const json::value& old) { check_validating(out, o, has_same_conditions(o["spec"], old["spec"])); }
+void validating_update(causes& out, const json::value& o, const json::value& old) {
+  check_validating(out, o, has_same_conditions(o["spec"], old["spec"]));
+}
 void mutating(causes& out, const json::value& o) { check_mutating(out, o, false); }
-void mutating_update(causes& out, const json::value& o, const json::value& old) { check_mutating(out, o, has_same_conditions(o["spec"], old["spec"])); }
+void mutating_update(causes& out, const json::value& o, const json::value& old) {
+  check_mutating(out, o, has_same_conditions(o["spec"], old["spec"]));
+}
 
 void validating_status(causes& out, const json::value& o, const json::value&, std::string_view) {
   auto& status = o["status"];

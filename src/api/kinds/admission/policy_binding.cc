@@ -24,7 +24,8 @@ void check_param_ref(causes& out, const json::value& ref, const place& at) {
 }
 
 void check_binding(causes& out, const json::value& spec, const place& at) {
-  if (auto name = spec["policyName"].as_string(); !name.empty()) add_problems(out, place(at, "policyName"), name, check_dns1123_subdomain(name));
+  if (auto name = spec["policyName"].as_string(); !name.empty())
+    add_problems(out, place(at, "policyName"), name, check_dns1123_subdomain(name));
   check_param_ref(out, spec["paramRef"], place(at, "paramRef"));
   check_match_resources(out, spec["matchResources"], place(at, "matchResources"));
 }
@@ -34,12 +35,14 @@ void check_actions(causes& out, const json::value& actions, const place& at) {
   for (std::size_t i = 0; i < actions.size(); ++i) {
     const place here(at, i);
     auto action = actions[i].as_string();
-    if (action != "Audit" && action != "Deny" && action != "Warn") out.push_back(not_supported(here, action, {"Audit", "Deny", "Warn"}));
+    if (action != "Audit" && action != "Deny" && action != "Warn")
+      out.push_back(not_supported(here, action, {"Audit", "Deny", "Warn"}));
     if (!seen.insert(action).second) out.push_back(duplicate_value(here, action));
   }
   if (seen.contains("Deny") && seen.contains("Warn"))
     out.push_back(invalid_value(at, actions,
-                                "must not contain both Deny and Warn (repeating the same validation failure information in the API response and "
+                                "must not contain both Deny and Warn (repeating the same validation failure "
+                                "information in the API response and "
                                 "headers serves no purpose)"));
 }
 

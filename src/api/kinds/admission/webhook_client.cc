@@ -24,7 +24,8 @@ bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
 std::string wrong_escape(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '%') continue;
-    if (i + 2 >= text.size() || !is_hex(text[i + 1]) || !is_hex(text[i + 2])) return fmt::format("invalid URL escape {}", quote(text.substr(i, 3)));
+    if (i + 2 >= text.size() || !is_hex(text[i + 1]) || !is_hex(text[i + 2]))
+      return fmt::format("invalid URL escape {}", quote(text.substr(i, 3)));
     i += 2;
   }
   return {};
@@ -52,13 +53,15 @@ std::string take_authority(std::string_view authority, url_parts& out) {
   }
   out.host = authority;
   for (char c : authority)
-    if (c == ' ' || c == '"' || c == '<' || c == '>' || c == '\\' || c == '^' || c == '`' || c == '{' || c == '|' || c == '}')
+    if (c == ' ' || c == '"' || c == '<' || c == '>' || c == '\\' || c == '^' || c == '`' || c == '{' || c == '|' ||
+        c == '}')
       return fmt::format("invalid character {} in host name", quote(std::string(1, c)));
   if (authority.starts_with('[') && authority.find(']') == authority.npos) return "missing ']' in host";
   auto colon = authority.rfind(':');
   if (colon == authority.npos || authority.ends_with(']')) return {};
   auto port = authority.substr(colon);
-  if (std::ranges::any_of(port.substr(1), [](char c) { return c < '0' || c > '9'; })) return fmt::format("invalid port {} after host", quote(port));
+  if (std::ranges::any_of(port.substr(1), [](char c) { return c < '0' || c > '9'; }))
+    return fmt::format("invalid port {} after host", quote(port));
   return {};
 }
 
@@ -83,7 +86,8 @@ url_parts parse_url(std::string_view text) {
     rest = rest.substr(0, mark);
   }
   if (!rest.starts_with('/') && out.scheme.empty())
-    if (auto first = rest.substr(0, rest.find('/')); first.find(':') != first.npos) return fail("first path segment in URL cannot contain colon");
+    if (auto first = rest.substr(0, rest.find('/')); first.find(':') != first.npos)
+      return fail("first path segment in URL cannot contain colon");
   if (rest.starts_with("//") && (!out.scheme.empty() || !rest.starts_with("///"))) {
     rest.remove_prefix(2);
     auto authority = rest.substr(0, rest.find('/'));
@@ -96,9 +100,11 @@ url_parts parse_url(std::string_view text) {
 
 void check_url(causes& out, std::string_view text, const place& at) {
   auto url = parse_url(text);
-  if (!url.wrong.empty()) return out.push_back(required(at, fmt::format("url must be a valid URL: {}{}", url.wrong, form)));
+  if (!url.wrong.empty())
+    return out.push_back(required(at, fmt::format("url must be a valid URL: {}{}", url.wrong, form)));
   auto scheme = lower(url.scheme);
-  if (scheme != "https") out.push_back(invalid_value(at, scheme, fmt::format("'https' is the only allowed URL scheme{}", form)));
+  if (scheme != "https")
+    out.push_back(invalid_value(at, scheme, fmt::format("'https' is the only allowed URL scheme{}", form)));
   if (url.host.empty()) out.push_back(invalid_value(at, url.host, fmt::format("host must be specified{}", form)));
   if (url.has_user) out.push_back(invalid_value(at, url.user, "user information is not permitted in the URL"));
   if (!url.fragment.empty()) out.push_back(invalid_value(at, url.fragment, "fragments are not permitted in the URL"));
@@ -114,9 +120,11 @@ void check_path(causes& out, std::string_view path, const place& at) {
   if (rest.ends_with('/')) rest.remove_suffix(1);
   auto steps = split(rest, '/');
   for (std::size_t i = 0; i < steps.size(); ++i) {
-    if (steps[i].empty()) out.push_back(invalid_value(at, path, fmt::format("segment[{}] may not be empty", i)));
+    if (steps[i].empty())
+      out.push_back(invalid_value(at, path, fmt::format("segment[{}] may not be empty", i)));
     else
-      for (auto& text : check_dns1123_subdomain(steps[i])) out.push_back(invalid_value(at, path, fmt::format("segment[{}]: {}", i, text)));
+      for (auto& text : check_dns1123_subdomain(steps[i]))
+        out.push_back(invalid_value(at, path, fmt::format("segment[{}]: {}", i, text)));
   }
 }
 
@@ -125,7 +133,8 @@ void check_service(causes& out, const json::value& service, const place& at) {
   if (service["namespace"].as_string().empty()) out.push_back(required(place(at, "name")));
   if (service["name"].as_string().empty()) out.push_back(required(place(at, "namespace")));
   auto port = service["port"].as_integer();
-  if (auto wrong = check_port_number(port); !wrong.empty()) out.push_back(invalid_value(place(at, "port"), port, "port is not valid: " + join(wrong, ", ")));
+  if (auto wrong = check_port_number(port); !wrong.empty())
+    out.push_back(invalid_value(place(at, "port"), port, "port is not valid: " + join(wrong, ", ")));
   if (auto& path = service["path"]; path.is_string()) check_path(out, path.as_string(), place(at, "path"));
 }
 

@@ -1,4 +1,5 @@
-// daemon_set.cc: DaemonSet. It counts its templates in an annotation, for what was made of it before there were revisions.
+// daemon_set.cc: DaemonSet. It counts its templates in an annotation, for what was made of it before there were
+// revisions.
 #include "api/internal_form.h"
 #include "api/kind_rules.h"
 #include "api/kinds/core/pod_spec.h"
@@ -15,7 +16,9 @@ std::int64_t generation_of_template(const json::value& o) {
   return parse_int(o["metadata"]["annotations"][template_generation].as_string()).value_or(0);
 }
 
-void set_generation(json::value& o, std::int64_t n) { o.member("metadata").member("annotations").set(template_generation, std::to_string(n)); }
+void set_generation(json::value& o, std::int64_t n) {
+  o.member("metadata").member("annotations").set(template_generation, std::to_string(n));
+}
 
 void convert(json::value& o) {
   if (auto& rolling = o["spec"]["updateStrategy"]["rollingUpdate"]; rolling.is_object())
@@ -37,7 +40,8 @@ void check_strategy(causes& out, const json::value& strategy, const place& at) {
   auto type = strategy["type"].as_string();
   if (type == "OnDelete") return;
   if (type != "RollingUpdate")
-    return out.push_back(not_supported(at, internal_form("apps/v1.DaemonSetUpdateStrategy", strategy), {"RollingUpdate", "OnDelete"}));
+    return out.push_back(
+        not_supported(at, internal_form("apps/v1.DaemonSetUpdateStrategy", strategy), {"RollingUpdate", "OnDelete"}));
   auto& rolling = strategy["rollingUpdate"];
   const place here(at, "rollingUpdate"), unavailable(here, "maxUnavailable"), surge(here, "maxSurge");
   check_int_or_percent(out, rolling["maxUnavailable"], unavailable);
@@ -45,7 +49,8 @@ void check_strategy(causes& out, const json::value& strategy, const place& at) {
   check_at_most_100_percent(out, rolling["maxUnavailable"], unavailable);
   check_at_most_100_percent(out, rolling["maxSurge"], surge);
   const bool fewer = number_in(rolling["maxUnavailable"]) != 0, more = number_in(rolling["maxSurge"]) != 0;
-  if (fewer && more) out.push_back(invalid_value(surge, rolling["maxSurge"], "may not be set when maxUnavailable is non-zero"));
+  if (fewer && more)
+    out.push_back(invalid_value(surge, rolling["maxSurge"], "may not be set when maxUnavailable is non-zero"));
   if (!fewer && !more) out.push_back(required(unavailable, "cannot be 0 when maxSurge is 0"));
 }
 
@@ -72,14 +77,16 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
 }
 
 void validate_part(causes& out, const json::value& o, const json::value& old, std::string_view) {
-  check_counts(out, o["status"], "status",
-               {"currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady", "observedGeneration", "updatedNumberScheduled",
-                "numberAvailable", "numberUnavailable", "collisionCount"});
+  check_counts(
+      out, o["status"], "status",
+      {"currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady", "observedGeneration",
+       "updatedNumberScheduled", "numberAvailable", "numberUnavailable", "collisionCount"});
   check_collisions(out, o, old);
 }
 
 void warn(warnings& out, const json::value& o, const json::value* old) {
-  if (!old || generation_of_template(o) != generation_of_template(*old)) warn_pod_template(out, o["spec"]["template"], "spec.template");
+  if (!old || generation_of_template(o) != generation_of_template(*old))
+    warn_pod_template(out, o["spec"]["template"], "spec.template");
 }
 
 }  // namespace

@@ -12,9 +12,11 @@ void check_strategy(causes& out, const json::value& strategy, const place& at) {
   auto& rolling = strategy["rollingUpdate"];
   const place here(at, "rollingUpdate"), unavailable(here, "maxUnavailable"), surge(here, "maxSurge");
   if (type == "Recreate") {
-    if (rolling.is_object()) out.push_back(forbidden_value(here, "may not be specified when strategy `type` is 'Recreate'"));
+    if (rolling.is_object())
+      out.push_back(forbidden_value(here, "may not be specified when strategy `type` is 'Recreate'"));
   } else if (type != "RollingUpdate") {
-    out.push_back(not_supported(at, internal_form("apps/v1.DeploymentStrategy", strategy), {"Recreate", "RollingUpdate"}));
+    out.push_back(
+        not_supported(at, internal_form("apps/v1.DeploymentStrategy", strategy), {"Recreate", "RollingUpdate"}));
   } else if (!rolling.is_object()) {
     out.push_back(required(here, "this should be defaulted and never be nil"));
   } else {
@@ -39,8 +41,10 @@ void check(causes& out, const json::value& o, const pod_options& options) {
   not_negative(out, spec, at, "minReadySeconds");
   not_negative(out, spec, at, "revisionHistoryLimit");
   not_negative(out, spec, at, "progressDeadlineSeconds");
-  if (auto& deadline = spec["progressDeadlineSeconds"]; deadline.is_integer() && deadline.as_integer() <= spec["minReadySeconds"].as_integer())
-    out.push_back(invalid_value(place(at, "progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds"));
+  if (auto& deadline = spec["progressDeadlineSeconds"];
+      deadline.is_integer() && deadline.as_integer() <= spec["minReadySeconds"].as_integer())
+    out.push_back(
+        invalid_value(place(at, "progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds"));
 }
 
 void validate(causes& out, const json::value& o) { check(out, o, {}); }
@@ -54,7 +58,8 @@ void validate_part(causes& out, const json::value& o, const json::value& old, st
   const place at("status");
   auto& status = o["status"];
   check_counts(out, status, at,
-               {"observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas", "terminatingReplicas", "collisionCount"});
+               {"observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas",
+                "unavailableReplicas", "terminatingReplicas", "collisionCount"});
   for (auto member : {"updatedReplicas", "readyReplicas", "availableReplicas"})
     check_not_above(out, status, at, member, "replicas", "cannot be greater than status.replicas");
   check_not_above(out, status, at, "availableReplicas", "readyReplicas", "cannot be greater than readyReplicas");

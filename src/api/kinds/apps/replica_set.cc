@@ -27,7 +27,9 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
 void validate_part(causes& out, const json::value& o, const json::value&, std::string_view) {
   const place at("status");
   auto& status = o["status"];
-  check_counts(out, status, at, {"replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration", "terminatingReplicas"});
+  check_counts(out, status, at,
+               {"replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration",
+                "terminatingReplicas"});
   for (auto member : {"fullyLabeledReplicas", "readyReplicas", "availableReplicas"})
     check_not_above(out, status, at, member, "replicas", "cannot be greater than status.replicas");
   check_not_above(out, status, at, "availableReplicas", "readyReplicas", "cannot be greater than readyReplicas");

@@ -59,11 +59,13 @@ void check_update_strategy(causes& out, const json::value& strategy, const place
   if (type.empty()) return out.push_back(required(at));
   if (type == "OnDelete") {
     if (rolling.is_object())
-      out.push_back(invalid_value(here, internal_form("apps/v1.RollingUpdateStatefulSetStrategy", rolling), "only allowed for updateStrategy 'RollingUpdate'"));
+      out.push_back(invalid_value(here, internal_form("apps/v1.RollingUpdateStatefulSetStrategy", rolling),
+                                  "only allowed for updateStrategy 'RollingUpdate'"));
     return;
   }
   if (type != "RollingUpdate")
-    return out.push_back(invalid_value(at, internal_form("apps/v1.StatefulSetUpdateStrategy", strategy), "must be 'RollingUpdate' or 'OnDelete'"));
+    return out.push_back(invalid_value(at, internal_form("apps/v1.StatefulSetUpdateStrategy", strategy),
+                                       "must be 'RollingUpdate' or 'OnDelete'"));
   not_negative(out, rolling, here, "partition");
   auto& most = rolling["maxUnavailable"];
   if (most.is_null()) return;
@@ -115,7 +117,8 @@ void validate(causes& out, const json::value& o) { check(out, o["spec"], {}, {})
 json::value claims_form(const json::value& claims) {
   if (claims.empty()) return nullptr;
   json::array out;
-  for (std::size_t i = 0; i < claims.size(); ++i) out.push_back(internal_form("core/v1.PersistentVolumeClaim", claims[i]));
+  for (std::size_t i = 0; i < claims.size(); ++i)
+    out.push_back(internal_form("core/v1.PersistentVolumeClaim", claims[i]));
   return out;
 }
 
@@ -139,7 +142,8 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
   const place at("spec");
   immutable(out, now["selector"], before["selector"], place(at, "selector"));
   if (!(now["volumeClaimTemplates"] == before["volumeClaimTemplates"]))
-    out.push_back(invalid_value(place(at, "volumeClaimTemplates"), claims_form(now["volumeClaimTemplates"]), "field is immutable"));
+    out.push_back(invalid_value(place(at, "volumeClaimTemplates"), claims_form(now["volumeClaimTemplates"]),
+                                "field is immutable"));
   immutable(out, now["serviceName"], before["serviceName"], place(at, "serviceName"));
   immutable(out, now["podManagementPolicy"], before["podManagementPolicy"], place(at, "podManagementPolicy"));
 }
@@ -148,7 +152,8 @@ void validate_part(causes& out, const json::value& o, const json::value& old, st
   const place at("status");
   auto& status = o["status"];
   check_counts(out, status, at,
-               {"replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas", "observedGeneration", "collisionCount"});
+               {"replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas",
+                "observedGeneration", "collisionCount"});
   for (auto member : {"readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"})
     check_not_above(out, status, at, member, "replicas", "cannot be greater than status.replicas");
   check_not_above(out, status, at, "availableReplicas", "readyReplicas", "cannot be greater than status.readyReplicas");
@@ -163,7 +168,8 @@ void warn(warnings& out, const json::value& o, const json::value* old) {
     warn_claim_spec(out, claims[i]["spec"], old ? place(here, "Spec") : here);
   }
   if (o["spec"]["revisionHistoryLimit"].as_integer() < 0)
-    out.push_back("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended");
+    out.push_back(
+        "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended");
 }
 
 }  // namespace

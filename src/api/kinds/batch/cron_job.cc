@@ -34,7 +34,8 @@ bool is_zone_part(std::string_view part) {
   constexpr std::size_t part_max = 14;
   if (part.empty() || part.size() > part_max || part == "." || part == ".." || part.starts_with('-')) return false;
   return std::all_of(part.begin(), part.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_' || c == '+';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
+           c == '_' || c == '+';
   });
 }
 
@@ -44,7 +45,9 @@ void check_time_zone(causes& out, const json::value& zone, const place& at) {
   if (name.empty()) return out.push_back(invalid_value(at, zone, "timeZone must be nil or non-empty string"));
   for (auto part : split(name, '/'))
     if (!is_zone_part(part)) return out.push_back(invalid_value(at, zone, fmt::format("unknown time zone {}", name)));
-  if (lower(name) == "local") out.push_back(invalid_value(at, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"));
+  if (lower(name) == "local")
+    out.push_back(invalid_value(
+        at, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"));
   if (auto wrong = time_zone_problem(name); !wrong.empty()) out.push_back(invalid_value(at, zone, wrong));
 }
 
@@ -53,11 +56,14 @@ void check(causes& out, const json::value& o, const json::value* old, const pod_
   auto &spec = o["spec"], &job = spec["jobTemplate"]["spec"];
   check_schedule(out, spec, at, old && names_zone((*old)["spec"]["schedule"].as_string()));
   not_negative(out, spec, at, "startingDeadlineSeconds");
-  if (!old || !(spec["timeZone"] == (*old)["spec"]["timeZone"])) check_time_zone(out, spec["timeZone"], place(at, "timeZone"));
+  if (!old || !(spec["timeZone"] == (*old)["spec"]["timeZone"]))
+    check_time_zone(out, spec["timeZone"], place(at, "timeZone"));
   one_of_needed(out, spec, at, "concurrencyPolicy", {"Allow", "Forbid", "Replace"});
   check_job_spec(out, job, of_job, options);
-  if (job["selector"].is_object()) out.push_back(invalid_value(place(of_job, "selector"), job["selector"], "`selector` will be auto-generated"));
-  if (job["manualSelector"].as_bool()) out.push_back(not_supported(place(of_job, "manualSelector"), true, {"nil", "false"}));
+  if (job["selector"].is_object())
+    out.push_back(invalid_value(place(of_job, "selector"), job["selector"], "`selector` will be auto-generated"));
+  if (job["manualSelector"].as_bool())
+    out.push_back(not_supported(place(of_job, "manualSelector"), true, {"nil", "false"}));
   not_negative(out, spec, at, "successfulJobsHistoryLimit");
   not_negative(out, spec, at, "failedJobsHistoryLimit");
   if (auto& name = o["metadata"]["name"]; !old && name.as_string().size() > name_max)
@@ -75,13 +81,18 @@ void warn(warnings& out, const json::value& o, const json::value* old) {
   if (!old) warn_name(out, o, "Pod names and hostnames");
   if (is_new_generation(o, old)) warn_job_spec(out, o["spec"]["jobTemplate"]["spec"], "spec.jobTemplate.spec");
   if (old && names_zone(o["spec"]["schedule"].as_string()))
-    out.push_back("cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see "
-                  "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details");
+    out.push_back(
+        "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see "
+        "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details");
 }
 
 }  // namespace
 
-const kind_rules kinds::cron_jobs{
-    .group = "batch", .resource = "cronjobs", .generation = true, .validate = validate, .validate_update = validate_update, .warn = warn};
+const kind_rules kinds::cron_jobs{.group = "batch",
+                                  .resource = "cronjobs",
+                                  .generation = true,
+                                  .validate = validate,
+                                  .validate_update = validate_update,
+                                  .warn = warn};
 
 }  // namespace kedge::api

@@ -58,13 +58,15 @@ void check_label(causes& out, const json::value& labels, std::string_view key, c
 }
 
 void check_made_selector(causes& out, const json::value& o) {
-  auto &spec = o["spec"], &uid = o["metadata"]["uid"], &name = o["metadata"]["name"], &labels = spec["template"]["metadata"]["labels"];
+  auto &spec = o["spec"], &uid = o["metadata"]["uid"], &name = o["metadata"]["name"],
+       &labels = spec["template"]["metadata"]["labels"];
   if (spec["manualSelector"].as_bool() || !spec["selector"].is_object()) return;
   check_label(out, labels, old_uid_label, uid);
   check_label(out, labels, old_name_label, name);
   check_label(out, labels, uid_label, uid);
   check_label(out, labels, name_label, name);
-  const json::value expected = json::object{{uid_label, uid}, {name_label, name}, {old_uid_label, uid}, {old_name_label, name}};
+  const json::value expected =
+      json::object{{uid_label, uid}, {name_label, name}, {old_uid_label, uid}, {old_name_label, name}};
   if (is_good_selector(spec["selector"]) && !label_selector::from_object(spec["selector"]).matches(expected))
     out.push_back(invalid_value("spec.selector", spec["selector"], "`selector` not auto-generated"));
 }
@@ -75,7 +77,8 @@ void check_pod_names(causes& out, const json::value& o) {
   if (!is_indexed(o["spec"]) || count <= 0) return;
   auto last = fmt::format("{}-{}", o["metadata"]["name"].as_string(), count - 1);
   if (!check_dns1123_label(last).empty())
-    out.push_back(invalid_value("metadata.name", o["metadata"]["name"], fmt::format("will not able to create pod with invalid DNS label: {}", last)));
+    out.push_back(invalid_value("metadata.name", o["metadata"]["name"],
+                                fmt::format("will not able to create pod with invalid DNS label: {}", last)));
 }
 
 void check_spec(causes& out, const json::value& spec, const pod_options& options, bool any_label_values) {
@@ -85,7 +88,8 @@ void check_spec(causes& out, const json::value& spec, const pod_options& options
     out.push_back(required(of_selector));
   else
     check_label_selector(out, spec["selector"], of_selector, any_label_values);
-  if (is_good_selector(spec["selector"])) check_template_selected(out, spec["selector"], spec["template"], place(at, "template"));
+  if (is_good_selector(spec["selector"]))
+    check_template_selected(out, spec["selector"], spec["template"], place(at, "template"));
 }
 
 void validate(causes& out, const json::value& o) {
@@ -96,7 +100,9 @@ void validate(causes& out, const json::value& o) {
 
 void check_completions(causes& out, const json::value& now, const json::value& before, const place& at) {
   if (!is_indexed(now)) return immutable(out, now["completions"], before["completions"], at);
-  if (now["completions"] == before["completions"] || now["completions"].is_null() || now["completions"] == now["parallelism"]) return;
+  if (now["completions"] == before["completions"] || now["completions"].is_null() ||
+      now["completions"] == now["parallelism"])
+    return;
   out.push_back(invalid_value(at, now["completions"], "can only be modified in tandem with spec.parallelism"));
 }
 
@@ -133,13 +139,15 @@ void check_template_update(causes& out, const json::value& o, const json::value&
   auto &now = o["spec"]["template"], &was = old["spec"]["template"];
   if (now == was) return;
   const bool suspended = old["spec"]["suspend"].as_bool();
-  const bool rests = suspended && (old["status"]["startTime"].is_null() || has_true_condition(old, "Suspended")) && old["status"]["active"].as_integer() == 0;
+  const bool rests = suspended && (old["status"]["startTime"].is_null() || has_true_condition(old, "Suspended")) &&
+                     old["status"]["active"].as_integer() == 0;
   auto before = was;
   if (rests) {
     take_directives(before, now);
     take_resources(before.member("spec"), now["spec"]);
     if (!(now["spec"] == before["spec"]))
-      out.push_back(invalid_value("spec.template.spec", internal_form("core/v1.PodSpec", now["spec"]), "field is immutable"));
+      out.push_back(
+          invalid_value("spec.template.spec", internal_form("core/v1.PodSpec", now["spec"]), "field is immutable"));
     return;
   }
   out.push_back(invalid_value("spec.template", internal_form("core/v1.PodTemplateSpec", now), "field is immutable"));
@@ -155,15 +163,20 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
   check_template_update(out, o, old);
   immutable(out, now["completionMode"], before["completionMode"], place(at, "completionMode"));
   if (!(now["podFailurePolicy"] == before["podFailurePolicy"]))
-    out.push_back(invalid_value(place(at, "podFailurePolicy"), internal_form("batch/v1.PodFailurePolicy", now["podFailurePolicy"]), "field is immutable"));
+    out.push_back(invalid_value(place(at, "podFailurePolicy"),
+                                internal_form("batch/v1.PodFailurePolicy", now["podFailurePolicy"]),
+                                "field is immutable"));
   immutable(out, now["backoffLimitPerIndex"], before["backoffLimitPerIndex"], place(at, "backoffLimitPerIndex"));
   immutable(out, now["managedBy"], before["managedBy"], place(at, "managedBy"));
   if (!(now["successPolicy"] == before["successPolicy"]))
-    out.push_back(invalid_value(place(at, "successPolicy"), internal_form("batch/v1.SuccessPolicy", now["successPolicy"]), "field is immutable"));
+    out.push_back(invalid_value(place(at, "successPolicy"),
+                                internal_form("batch/v1.SuccessPolicy", now["successPolicy"]), "field is immutable"));
   check_pod_names(out, o);
 }
 
-void validate_part(causes& out, const json::value& o, const json::value& old, std::string_view) { check_job_status(out, o, old); }
+void validate_part(causes& out, const json::value& o, const json::value& old, std::string_view) {
+  check_job_status(out, o, old);
+}
 
 void warn(warnings& out, const json::value& o, const json::value* old) {
   if (!old) warn_name(out, o, "Pod names and hostnames");

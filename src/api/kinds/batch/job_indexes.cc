@@ -22,14 +22,17 @@ std::expected<std::int64_t, std::string> index_of(std::string_view text, std::in
 std::expected<interval, std::string> interval_of(std::string_view text, std::int64_t completions) {
   const auto dashes = std::count(text.begin(), text.end(), '-');
   if (dashes > 1)
-    return std::unexpected(fmt::format("the fragment {} violates the requirement that an index interval can have at most two parts separated by '-'", quote(text)));
+    return std::unexpected(fmt::format(
+        "the fragment {} violates the requirement that an index interval can have at most two parts separated by '-'",
+        quote(text)));
   auto dash = text.find('-');
   auto first = index_of(text.substr(0, dash), completions);
   if (!first) return std::unexpected(first.error());
   if (dash == text.npos) return interval(*first, *first);
   auto last = index_of(text.substr(dash + 1), completions);
   if (!last) return std::unexpected(last.error());
-  if (*first >= *last) return std::unexpected(fmt::format("non-increasing order, previous: {}, current: {}", *first, *last));
+  if (*first >= *last)
+    return std::unexpected(fmt::format("non-increasing order, previous: {}, current: {}", *first, *last));
   return interval(*first, *last);
 }
 
@@ -51,7 +54,8 @@ std::expected<std::int64_t, std::string> count_indexes(std::string_view text, st
     auto i = interval_of(part, completions);
     if (!i) return std::unexpected(std::move(i).error());
     if (previous && previous->second >= i->first)
-      return std::unexpected(fmt::format("non-increasing order, previous: {}, current: {}", previous->second, i->first));
+      return std::unexpected(
+          fmt::format("non-increasing order, previous: {}, current: {}", previous->second, i->first));
     count += i->second - i->first + 1;
     kept = *i;
     previous = &kept;
@@ -63,7 +67,8 @@ std::int64_t common_index(std::string_view a, std::string_view b, std::int64_t c
   if (a.empty() || b.empty()) return -1;
   const auto first = intervals_of(a, completions), second = intervals_of(b, completions);
   for (std::size_t i = 0, j = 0; i < first.size() && j < second.size();) {
-    if (first[i].first <= second[j].second && second[j].first <= first[i].second) return std::max(first[i].first, second[j].first);
+    if (first[i].first <= second[j].second && second[j].first <= first[i].second)
+      return std::max(first[i].first, second[j].first);
     if (first[i].first <= second[j].first)
       ++i;
     else

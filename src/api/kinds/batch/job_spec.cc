@@ -29,20 +29,26 @@ void check_indexed(causes& out, const json::value& spec, const place& at) {
   auto &completions = spec["completions"], &parallelism = spec["parallelism"], &failed = spec["maxFailedIndexes"];
   if (completions.is_null()) out.push_back(required(place(at, "completions"), "when completion mode is Indexed"));
   if (parallelism.as_integer() > indexed_parallelism_max)
-    out.push_back(invalid_value(place(at, "parallelism"), parallelism,
-                                fmt::format("must be less than or equal to {} when completion mode is Indexed", indexed_parallelism_max)));
+    out.push_back(invalid_value(
+        place(at, "parallelism"), parallelism,
+        fmt::format("must be less than or equal to {} when completion mode is Indexed", indexed_parallelism_max)));
   const place of_failed(at, "maxFailedIndexes");
   if (completions.is_integer() && failed.is_integer() && failed.as_integer() > completions.as_integer())
     out.push_back(invalid_value(of_failed, failed, "must be less than or equal to completions"));
   if (failed.as_integer() > failed_indexes_max)
-    out.push_back(invalid_value(of_failed, failed, fmt::format("must be less than or equal to {}", failed_indexes_max)));
+    out.push_back(
+        invalid_value(of_failed, failed, fmt::format("must be less than or equal to {}", failed_indexes_max)));
   if (completions.as_integer() <= many_completions || spec["backoffLimitPerIndex"].is_null()) return;
-  constexpr const char* with_many = "must be less than or equal to {} when completions are above {} and used with backoff limit per index";
-  if (failed.is_null()) out.push_back(required(of_failed, fmt::format("must be specified when completions is above {}", many_completions)));
+  constexpr const char* with_many =
+      "must be less than or equal to {} when completions are above {} and used with backoff limit per index";
+  if (failed.is_null())
+    out.push_back(required(of_failed, fmt::format("must be specified when completions is above {}", many_completions)));
   if (parallelism.as_integer() > parallelism_of_many)
-    out.push_back(invalid_value(place(at, "parallelism"), parallelism, fmt::format(fmt::runtime(with_many), parallelism_of_many, many_completions)));
+    out.push_back(invalid_value(place(at, "parallelism"), parallelism,
+                                fmt::format(fmt::runtime(with_many), parallelism_of_many, many_completions)));
   if (failed.as_integer() > failed_indexes_of_many)
-    out.push_back(invalid_value(of_failed, failed, fmt::format(fmt::runtime(with_many), failed_indexes_of_many, many_completions)));
+    out.push_back(invalid_value(of_failed, failed,
+                                fmt::format(fmt::runtime(with_many), failed_indexes_of_many, many_completions)));
 }
 
 void check_exit_codes(causes& out, const json::value& rule, const place& at, const name_set& containers) {
@@ -52,7 +58,8 @@ void check_exit_codes(causes& out, const json::value& rule, const place& at, con
   else if (op != "In" && op != "NotIn")
     out.push_back(not_supported(place(at, "operator"), op, {"In", "NotIn"}));
   if (auto& name = rule["containerName"]; name.is_string() && !containers.contains(name.as_string()))
-    out.push_back(invalid_value(place(at, "containerName"), name, "must be one of the container or initContainer names in the pod template"));
+    out.push_back(invalid_value(place(at, "containerName"), name,
+                                "must be one of the container or initContainer names in the pod template"));
   auto& values = rule["values"];
   const place of_values(at, "values");
   if (values.empty())
@@ -63,7 +70,8 @@ void check_exit_codes(causes& out, const json::value& rule, const place& at, con
   std::unordered_set<std::int64_t> seen;
   for (std::size_t i = 0; i < values.size(); ++i) {
     const auto code = values[i].as_integer();
-    if (op == "In" && code == 0) out.push_back(invalid_value(place(of_values, i), code, "must not be 0 for the In operator"));
+    if (op == "In" && code == 0)
+      out.push_back(invalid_value(place(of_values, i), code, "must not be 0 for the In operator"));
     if (!seen.insert(code).second) out.push_back(duplicate_value(place(of_values, i), code));
     ordered = ordered && (i == 0 || values[i - 1].as_integer() <= code);
   }
@@ -74,7 +82,8 @@ void check_condition_patterns(causes& out, const json::value& list, const place&
   if (list.size() > condition_patterns_max) out.push_back(too_many(at, list.size(), condition_patterns_max));
   for (std::size_t i = 0; i < list.size(); ++i) {
     const place here(at, i);
-    add_problems(out, place(here, "type"), list[i]["type"].as_string(), check_qualified_name(list[i]["type"].as_string()));
+    add_problems(out, place(here, "type"), list[i]["type"].as_string(),
+                 check_qualified_name(list[i]["type"].as_string()));
     auto status = list[i]["status"].as_string();
     if (status.empty())
       out.push_back(required(place(here, "status"), any_of({"False", "True", "Unknown"})));
@@ -89,7 +98,8 @@ void check_failure_policy(causes& out, const json::value& spec, const place& at)
   if (rules.size() > failure_rules_max) out.push_back(too_many(of_rules, rules.size(), failure_rules_max));
   name_set containers;
   for (auto list : {"containers", "initContainers"})
-    for (std::size_t i = 0; i < spec["template"]["spec"][list].size(); ++i) containers.insert(spec["template"]["spec"][list][i]["name"].as_string());
+    for (std::size_t i = 0; i < spec["template"]["spec"][list].size(); ++i)
+      containers.insert(spec["template"]["spec"][list][i]["name"].as_string());
   for (std::size_t i = 0; i < rules.size(); ++i) {
     const place here(of_rules, i), of_action(here, "action");
     auto& rule = rules[i];
@@ -103,14 +113,17 @@ void check_failure_policy(causes& out, const json::value& spec, const place& at)
     const bool by_code = rule["onExitCodes"].is_object(), by_condition = !rule["onPodConditions"].empty();
     if (by_code) check_exit_codes(out, rule["onExitCodes"], place(here, "onExitCodes"), containers);
     if (by_condition) check_condition_patterns(out, rule["onPodConditions"], place(here, "onPodConditions"));
-    if (by_code && by_condition) out.push_back(invalid_whatever(here, "specifying both OnExitCodes and OnPodConditions is not supported"));
-    if (!by_code && !by_condition) out.push_back(invalid_whatever(here, "specifying one of OnExitCodes and OnPodConditions is required"));
+    if (by_code && by_condition)
+      out.push_back(invalid_whatever(here, "specifying both OnExitCodes and OnPodConditions is not supported"));
+    if (!by_code && !by_condition)
+      out.push_back(invalid_whatever(here, "specifying one of OnExitCodes and OnPodConditions is required"));
   }
 }
 
 void check_success_rule(causes& out, const json::value& rule, const place& at, std::int64_t completions) {
   auto &count = rule["succeededCount"], &indexes = rule["succeededIndexes"];
-  if (count.is_null() && indexes.is_null()) out.push_back(required(at, "at least one of succeededCount or succeededIndexes must be specified"));
+  if (count.is_null() && indexes.is_null())
+    out.push_back(required(at, "at least one of succeededCount or succeededIndexes must be specified"));
   std::int64_t total = 0;
   if (indexes.is_string()) {
     const place here(at, "succeededIndexes");
@@ -124,18 +137,26 @@ void check_success_rule(causes& out, const json::value& rule, const place& at, s
   const place here(at, "succeededCount");
   not_negative(out, rule, at, "succeededCount");
   if (count.as_integer() > completions)
-    out.push_back(invalid_value(here, count, fmt::format("must be less than or equal to {} (the number of specified completions)", completions)));
+    out.push_back(invalid_value(
+        here, count,
+        fmt::format("must be less than or equal to {} (the number of specified completions)", completions)));
   if (indexes.is_string() && count.as_integer() > total)
-    out.push_back(invalid_value(here, count, fmt::format("must be less than or equal to {} (the number of indexes in the specified succeededIndexes field)", total)));
+    out.push_back(invalid_value(
+        here, count,
+        fmt::format("must be less than or equal to {} (the number of indexes in the specified succeededIndexes field)",
+                    total)));
 }
 
 void check_success_policy(causes& out, const json::value& spec, const place& at) {
   auto& policy = spec["successPolicy"];
   if (!policy.is_object()) return;
   const place here(at, "successPolicy"), of_rules(here, "rules");
-  if (!is_indexed(spec)) return out.push_back(invalid_value(here, internal_form("batch/v1.SuccessPolicy", policy), "requires indexed completion mode"));
+  if (!is_indexed(spec))
+    return out.push_back(
+        invalid_value(here, internal_form("batch/v1.SuccessPolicy", policy), "requires indexed completion mode"));
   auto& rules = policy["rules"];
-  if (rules.empty()) out.push_back(required(of_rules, "at least one rules must be specified when the successPolicy is specified"));
+  if (rules.empty())
+    out.push_back(required(of_rules, "at least one rules must be specified when the successPolicy is specified"));
   if (rules.size() > success_rules_max) out.push_back(too_many(of_rules, rules.size(), success_rules_max));
   // Without completions the rest can't be judged, and its lack is told already.
   for (std::size_t i = 0; i < rules.size() && spec["completions"].is_integer(); ++i)
@@ -169,7 +190,8 @@ void check_restart_policy(causes& out, const json::value& spec, const place& at)
 bool is_indexed(const json::value& spec) noexcept { return spec["completionMode"].as_string() == "Indexed"; }
 
 void check_job_spec(causes& out, const json::value& spec, const place& at, const pod_options& options) {
-  for (auto member : {"parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished", "backoffLimitPerIndex", "maxFailedIndexes"})
+  for (auto member : {"parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished",
+                      "backoffLimitPerIndex", "maxFailedIndexes"})
     not_negative(out, spec, at, member);
   if (!spec["maxFailedIndexes"].is_null() && spec["backoffLimitPerIndex"].is_null())
     out.push_back(required(place(at, "backoffLimitPerIndex"), "when maxFailedIndexes is specified"));
@@ -184,7 +206,8 @@ void check_job_spec(causes& out, const json::value& spec, const place& at, const
   }
   if (spec["completionMode"].is_null() || spec["completionMode"].as_string() == "NonIndexed")
     for (auto member : {"backoffLimitPerIndex", "maxFailedIndexes"})
-      if (!spec[member].is_null()) out.push_back(invalid_value(place(at, member), spec[member], "requires indexed completion mode"));
+      if (!spec[member].is_null())
+        out.push_back(invalid_value(place(at, member), spec[member], "requires indexed completion mode"));
   if (spec["podFailurePolicy"].is_object()) check_failure_policy(out, spec, at);
   check_success_policy(out, spec, at);
   check_replacement(out, spec, at);
@@ -193,10 +216,13 @@ void check_job_spec(causes& out, const json::value& spec, const place& at, const
 }
 
 void warn_job_spec(warnings& out, const json::value& spec, const place& at) {
-  if (is_indexed(spec) && spec["completions"].as_integer() > many_completions && spec["parallelism"].as_integer() > parallelism_of_many)
-    out.push_back(fmt::format("{}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not "
-                              "be able to track completedIndexes when a big number of indexes fail",
-                              at.text()));
+  if (is_indexed(spec) && spec["completions"].as_integer() > many_completions &&
+      spec["parallelism"].as_integer() > parallelism_of_many)
+    out.push_back(
+        fmt::format("{}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than "
+                    "10^4, Kubernetes might not "
+                    "be able to track completedIndexes when a big number of indexes fail",
+                    at.text()));
   warn_pod_template(out, spec["template"], place(at, "template"));
 }
 

@@ -19,10 +19,29 @@ namespace {
 
 constexpr std::int64_t expiration_min_seconds = 600;
 constexpr std::string_view legacy_signer = "kubernetes.io/legacy-unknown";
-constexpr std::string_view usages[] = {"any",          "cert sign",           "client auth",  "code signing",   "content commitment", "crl sign",
-                                       "data encipherment", "decipher only",  "digital signature", "email protection", "encipher only", "ipsec end system",
-                                       "ipsec tunnel", "ipsec user",          "key agreement", "key encipherment", "microsoft sgc",   "netscape sgc",
-                                       "ocsp signing", "s/mime",              "server auth",  "signing",        "timestamping"};
+constexpr std::string_view usages[] = {"any",
+                                       "cert sign",
+                                       "client auth",
+                                       "code signing",
+                                       "content commitment",
+                                       "crl sign",
+                                       "data encipherment",
+                                       "decipher only",
+                                       "digital signature",
+                                       "email protection",
+                                       "encipher only",
+                                       "ipsec end system",
+                                       "ipsec tunnel",
+                                       "ipsec user",
+                                       "key agreement",
+                                       "key encipherment",
+                                       "microsoft sgc",
+                                       "netscape sgc",
+                                       "ocsp signing",
+                                       "s/mime",
+                                       "server auth",
+                                       "signing",
+                                       "timestamping"};
 
 void prepare_create(json::value& o, const kind_context& c) {
   auto& spec = o.member("spec");
@@ -56,7 +75,8 @@ std::vector<std::size_t> indexes_of(const json::value& o, std::string_view type)
 
 json::value conditions_of(const json::value& o, std::string_view type) {
   json::array out;
-  for (auto i : indexes_of(o, type)) out.push_back(internal_form("certificates/v1.CertificateSigningRequestCondition", o["status"]["conditions"][i]));
+  for (auto i : indexes_of(o, type))
+    out.push_back(internal_form("certificates/v1.CertificateSigningRequestCondition", o["status"]["conditions"][i]));
   return out;
 }
 
@@ -65,7 +85,8 @@ void keep_decisions(json::value& o, const json::value& old) {
   for (auto type : {"Approved", "Denied"}) {
     auto now = indexes_of(o, type), before = indexes_of(old, type);
     if (now.size() != before.size()) continue;
-    for (std::size_t i = 0; i < now.size(); ++i) (*o.member("status").member("conditions").array())[now[i]] = old["status"]["conditions"][before[i]];
+    for (std::size_t i = 0; i < now.size(); ++i)
+      (*o.member("status").member("conditions").array())[now[i]] = old["status"]["conditions"][before[i]];
   }
 }
 
@@ -75,9 +96,11 @@ void fill_times(json::value& o, const json::value& old, wall_time now) {
   auto list = status ? status->find("conditions") : nullptr;
   if (!list || !list->array()) return;
   auto& before = old["status"]["conditions"];
-  std::map<std::pair<std::string_view, std::string_view>, const json::value*> known;  // times of the first of each type and status
+  std::map<std::pair<std::string_view, std::string_view>, const json::value*>
+      known;  // times of the first of each type and status
   for (std::size_t i = 0; i < before.size(); ++i)
-    if (auto& at = before[i]["lastTransitionTime"]; !at.is_null()) known.try_emplace({before[i]["type"].as_string(), before[i]["status"].as_string()}, &at);
+    if (auto& at = before[i]["lastTransitionTime"]; !at.is_null())
+      known.try_emplace({before[i]["type"].as_string(), before[i]["status"].as_string()}, &at);
   for (auto& c : *list->array()) {
     if (c["lastUpdateTime"].is_null()) c.set("lastUpdateTime", format_rfc3339(now));
     if (!c["lastTransitionTime"].is_null()) continue;
@@ -101,7 +124,9 @@ struct excuses {
   bool both_decisions = false, repeated_types = false, empty_types = false, any_certificate = false;
 };
 
-bool is_usage(std::string_view usage) { return std::find(std::begin(usages), std::end(usages), usage) != std::end(usages); }
+bool is_usage(std::string_view usage) {
+  return std::find(std::begin(usages), std::end(usages), usage) != std::end(usages);
+}
 
 void check_spec(causes& out, const json::value& spec, const place& at, const excuses& may) {
   auto pem = unbase64(spec["request"].as_string());
@@ -112,7 +137,8 @@ void check_spec(causes& out, const json::value& spec, const place& at, const exc
   for (std::size_t i = 0; i < spec["usages"].size(); ++i) {
     auto usage = spec["usages"][i].as_string();
     const place here(at, "usages", i);
-    if (!may.unknown_usages && !is_usage(usage)) out.push_back(not_supported(here, usage, {std::begin(usages), std::end(usages)}));
+    if (!may.unknown_usages && !is_usage(usage))
+      out.push_back(not_supported(here, usage, {std::begin(usages), std::end(usages)}));
     if (!seen.insert(usage).second && !may.repeated_usages) out.push_back(duplicate_value(here, usage));
   }
   const place of_signer(at, "signerName");
@@ -121,7 +147,8 @@ void check_spec(causes& out, const json::value& spec, const place& at, const exc
   else
     check_signer_name(out, signer, of_signer);
   if (auto& seconds = spec["expirationSeconds"]; seconds.is_integer() && seconds.as_integer() < expiration_min_seconds)
-    out.push_back(invalid_value(place(at, "expirationSeconds"), seconds, "may not specify a duration less than 600 seconds (10 minutes)"));
+    out.push_back(invalid_value(place(at, "expirationSeconds"), seconds,
+                                "may not specify a duration less than 600 seconds (10 minutes)"));
 }
 
 void check_conditions(causes& out, const json::value& list, const place& at, const excuses& may) {
@@ -140,8 +167,9 @@ void check_conditions(causes& out, const json::value& list, const place& at, con
     if (!seen.insert(type).second && !may.repeated_types) out.push_back(duplicate_value(place(here, "type"), type));
   }
   if (approved && denied && !may.both_decisions)
-    out.push_back(invalid_value(at, R"({conditions[{"type": "Approved"}], conditions[{"type": "Denied"}]})",
-                                R"(must specify at most one of: `conditions[{"type": "Approved"}]`, `conditions[{"type": "Denied"}]`)"));
+    out.push_back(invalid_value(
+        at, R"({conditions[{"type": "Approved"}], conditions[{"type": "Denied"}]})",
+        R"(must specify at most one of: `conditions[{"type": "Approved"}]`, `conditions[{"type": "Denied"}]`)"));
 }
 
 // Empty, or why it is no certificate.
@@ -162,7 +190,8 @@ void check(causes& out, const json::value& o, const excuses& may) {
   check_spec(out, o["spec"], at, may);
   check_conditions(out, o["status"]["conditions"], of_conditions, may);
   if (may.any_certificate) return;
-  if (auto wrong = wrong_certificate(o["status"]); !wrong.empty()) out.push_back(invalid_value("status.certificate", "<certificate data>", wrong));
+  if (auto wrong = wrong_certificate(o["status"]); !wrong.empty())
+    out.push_back(invalid_value("status.certificate", "<certificate data>", wrong));
 }
 
 excuses excuses_by(const json::value& old, const json::value& now) {
@@ -181,7 +210,8 @@ excuses excuses_by(const json::value& old, const json::value& now) {
     may.repeated_types = may.repeated_types || !types.insert(type).second;
   }
   may.both_decisions = types.contains("Approved") && types.contains("Denied");
-  may.any_certificate = now["status"]["certificate"] == old["status"]["certificate"] || !wrong_certificate(old["status"]).empty();
+  may.any_certificate =
+      now["status"]["certificate"] == old["status"]["certificate"] || !wrong_certificate(old["status"]).empty();
   return may;
 }
 
@@ -196,7 +226,8 @@ void check_changes(causes& out, const json::value& o, const json::value& old, bo
       if (now.size() > before.size())
         out.push_back(forbidden_value(at, fmt::format("updates may not add a condition of type {}", quote(type))));
       else if (now.size() == before.size() && !(now == before))
-        out.push_back(forbidden_value(at, fmt::format("updates may not modify a condition of type {}\n{}", quote(type), difference_text(before, now))));
+        out.push_back(forbidden_value(at, fmt::format("updates may not modify a condition of type {}\n{}", quote(type),
+                                                      difference_text(before, now))));
     }
   auto &now = o["status"]["certificate"], &before = old["status"]["certificate"];
   if (now.as_string() == before.as_string()) return;

@@ -1,4 +1,5 @@
-// pod_certificate_request.cc: PodCertificateRequest: what a kubelet asks of a signer for a pod, and what may be answered.
+// pod_certificate_request.cc: PodCertificateRequest: what a kubelet asks of a signer for a pod, and what may be
+// answered.
 #include <fmt/format.h>
 
 #include "api/internal_form.h"
@@ -18,7 +19,8 @@ constexpr std::int64_t hour = 3600, kubernetes_max = 24 * hour, others_max = 91 
 constexpr auto refresh_margin = std::chrono::minutes(10);
 
 void check_names(causes& out, const json::value& spec, const place& at) {
-  constexpr std::pair<const char*, const char*> who[] = {{"podName", "podUID"}, {"serviceAccountName", "serviceAccountUID"}, {"nodeName", "nodeUID"}};
+  constexpr std::pair<const char*, const char*> who[] = {
+      {"podName", "podUID"}, {"serviceAccountName", "serviceAccountUID"}, {"nodeName", "nodeUID"}};
   for (auto& [name, uid] : who) {
     add_problems(out, place(at, name), spec[name].as_string(), check_dns1123_subdomain(spec[name].as_string()));
     auto text = spec[uid].as_string();
@@ -30,10 +32,14 @@ void check_names(causes& out, const json::value& spec, const place& at) {
 void check_request(causes& out, const json::value& spec, const place& at) {
   const place here(at, "stubPKCS10Request");
   auto der = unbase64(spec["stubPKCS10Request"].as_string());
-  if (!der || der->empty()) return out.push_back(invalid_whatever(at, "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set"));
+  if (!der || der->empty())
+    return out.push_back(
+        invalid_whatever(at, "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set"));
   if (der->size() > request_max_bytes) return out.push_back(too_long(here, request_max_bytes));
-  if (!crypto::public_key_of_request(as_bytes(*der))) return out.push_back(invalid_whatever(here, "must be a valid PKCS#10 CSR"));
-  if (!crypto::parse_request(crypto::request_pem(as_bytes(*der)))) out.push_back(invalid_whatever(here, "invalid signature"));
+  if (!crypto::public_key_of_request(as_bytes(*der)))
+    return out.push_back(invalid_whatever(here, "must be a valid PKCS#10 CSR"));
+  if (!crypto::parse_request(crypto::request_pem(as_bytes(*der))))
+    out.push_back(invalid_whatever(here, "invalid signature"));
 }
 
 void validate(causes& out, const json::value& o) {
@@ -41,13 +47,15 @@ void validate(causes& out, const json::value& o) {
   const place at("spec");
   auto signer = spec["signerName"].as_string();
   check_signer_name(out, signer, place(at, "signerName"));
-  if (auto notes = spec["unverifiedUserAnnotations"].object()) check_user_annotations(out, *notes, place(at, "unverifiedUserAnnotations"));
+  if (auto notes = spec["unverifiedUserAnnotations"].object())
+    check_user_annotations(out, *notes, place(at, "unverifiedUserAnnotations"));
   check_names(out, spec, at);
   auto& seconds = spec["maxExpirationSeconds"];
   if (seconds.is_null()) return out.push_back(required(place(at, "maxExpirationSeconds"), "must be set"));
   const auto most = is_kubernetes_signer(signer) ? kubernetes_max : others_max;
   if (seconds.as_integer() < hour || seconds.as_integer() > most)
-    out.push_back(invalid_value(place(at, "maxExpirationSeconds"), seconds, fmt::format("must be in the range [{}, {}]", hour, most)));
+    out.push_back(invalid_value(place(at, "maxExpirationSeconds"), seconds,
+                                fmt::format("must be in the range [{}, {}]", hour, most)));
   check_request(out, spec, at);
 }
 
@@ -71,7 +79,9 @@ bool has_condition(const json::value& o, std::string_view type) {
   return false;
 }
 
-bool is_decided(const json::value& o) { return has_condition(o, "Issued") || has_condition(o, "Denied") || has_condition(o, "Failed"); }
+bool is_decided(const json::value& o) {
+  return has_condition(o, "Issued") || has_condition(o, "Denied") || has_condition(o, "Failed");
+}
 
 void check_known_conditions(causes& out, const json::value& list, const place& at) {
   std::size_t known = 0;
@@ -83,8 +93,12 @@ void check_known_conditions(causes& out, const json::value& list, const place& a
       out.push_back(not_supported(place(of_condition, "type"), type, {"Issued", "Denied", "Failed"}));
       continue;
     }
-    if (++known > 1) out.push_back(invalid_value(place(of_condition, "type"), type, "There may be at most one condition with type \"Issued\", \"Denied\", or \"Failed\""));
-    if (auto status = list[i]["status"].as_string(); status != "True") out.push_back(not_supported(place(of_condition, "status"), status, {"True"}));
+    if (++known > 1)
+      out.push_back(
+          invalid_value(place(of_condition, "type"), type,
+                        "There may be at most one condition with type \"Issued\", \"Denied\", or \"Failed\""));
+    if (auto status = list[i]["status"].as_string(); status != "True")
+      out.push_back(not_supported(place(of_condition, "status"), status, {"True"}));
   }
 }
 
@@ -98,24 +112,35 @@ void check_times(causes& out, const json::value& o, const crypto::certificate& l
   const place at("status"), of_chain(at, "certificateChain");
   const auto before = out.size();
   for (auto member : {"notBefore", "notAfter"})
-    if (status[member].is_null()) out.push_back(required(place(at, member), "must be present and consistent with the issued certificate"));
+    if (status[member].is_null())
+      out.push_back(required(place(at, member), "must be present and consistent with the issued certificate"));
   if (status["beginRefreshAt"].is_null())
-    out.push_back(required(place(at, "beginRefreshAt"), "must be present and in the range [notbefore+10min, notafter-10min]"));
+    out.push_back(
+        required(place(at, "beginRefreshAt"), "must be present and in the range [notbefore+10min, notafter-10min]"));
   if (out.size() > before) return;
-  auto begin = time_of(status["notBefore"]), end = time_of(status["notAfter"]), refresh = time_of(status["beginRefreshAt"]);
+  auto begin = time_of(status["notBefore"]), end = time_of(status["notAfter"]),
+       refresh = time_of(status["beginRefreshAt"]);
   if (!begin || *begin != leaf.not_before())
-    return out.push_back(invalid_value(place(at, "notBefore"), status["notBefore"], "must be set to the NotBefore time encoded in the leaf certificate"));
+    return out.push_back(invalid_value(place(at, "notBefore"), status["notBefore"],
+                                       "must be set to the NotBefore time encoded in the leaf certificate"));
   if (!end || *end != leaf.not_after())
-    return out.push_back(invalid_value(place(at, "notAfter"), status["notAfter"], "must be set to the NotAfter time encoded in the leaf certificate"));
+    return out.push_back(invalid_value(place(at, "notAfter"), status["notAfter"],
+                                       "must be set to the NotAfter time encoded in the leaf certificate"));
   const auto lifetime = std::chrono::duration_cast<std::chrono::seconds>(*end - *begin);
   const auto most = o["spec"]["maxExpirationSeconds"].as_integer();
-  if (lifetime.count() < hour) return out.push_back(invalid_value(of_chain, lifetime.count() * 1'000'000'000, "leaf certificate lifetime must be >= 1 hour"));
+  if (lifetime.count() < hour)
+    return out.push_back(
+        invalid_value(of_chain, lifetime.count() * 1'000'000'000, "leaf certificate lifetime must be >= 1 hour"));
   if (lifetime.count() > most)
-    return out.push_back(invalid_value(of_chain, lifetime.count() * 1'000'000'000, fmt::format("leaf certificate lifetime must be <= spec.maxExpirationSeconds ({})", most)));
+    return out.push_back(
+        invalid_value(of_chain, lifetime.count() * 1'000'000'000,
+                      fmt::format("leaf certificate lifetime must be <= spec.maxExpirationSeconds ({})", most)));
   if (refresh && *refresh < *begin + refresh_margin)
-    out.push_back(invalid_value(place(at, "beginRefreshAt"), status["beginRefreshAt"], "must be at least 10 minutes after status.notBefore"));
+    out.push_back(invalid_value(place(at, "beginRefreshAt"), status["beginRefreshAt"],
+                                "must be at least 10 minutes after status.notBefore"));
   else if (refresh && *refresh > *end - refresh_margin)
-    out.push_back(invalid_value(place(at, "beginRefreshAt"), status["beginRefreshAt"], "must be at least 10 minutes before status.notAfter"));
+    out.push_back(invalid_value(place(at, "beginRefreshAt"), status["beginRefreshAt"],
+                                "must be at least 10 minutes before status.notAfter"));
 }
 
 void check_chain(causes& out, const json::value& o, const json::value& old) {
@@ -126,7 +151,8 @@ void check_chain(causes& out, const json::value& o, const json::value& old) {
   auto blocks = crypto::parse_pem(chain.as_string());
   if (!blocks || blocks->empty()) return wrong("issued certificate chain must contain at least one certificate");
   for (auto& b : *blocks)
-    if (b.type != "CERTIFICATE") return wrong("issued certificate chain must consist entirely of CERTIFICATE PEM blocks");
+    if (b.type != "CERTIFICATE")
+      return wrong("issued certificate chain must consist entirely of CERTIFICATE PEM blocks");
   auto leaf = crypto::certificate::from_der(as_bytes(blocks->front().der));
   if (!leaf) return wrong("leaf certificate does not parse as valid X.509");
   auto der = unbase64(old["spec"]["stubPKCS10Request"].as_string());
@@ -143,11 +169,13 @@ void validate_part(causes& out, const json::value& o, const json::value& old, st
   check_standard_conditions(out, status["conditions"], of_conditions);
   if (out.size() > start) return;
   if (is_decided(old)) {
-    if (!(status == before)) out.push_back(invalid_whatever(at, "immutable after PodCertificateRequest is issued, denied, or failed"));
+    if (!(status == before))
+      out.push_back(invalid_whatever(at, "immutable after PodCertificateRequest is issued, denied, or failed"));
   } else if (has_condition(o, "Denied") || has_condition(o, "Failed")) {
     for (auto member : {"certificateChain", "notBefore", "notAfter", "beginRefreshAt"})
       if (!status[member].is_null())
-        return out.push_back(invalid_whatever(at, "non-condition status fields must be empty when denying or failing the PodCertificateRequest"));
+        return out.push_back(invalid_whatever(
+            at, "non-condition status fields must be empty when denying or failing the PodCertificateRequest"));
   } else if (has_condition(o, "Issued")) {
     check_chain(out, o, old);
   }

@@ -9,7 +9,8 @@ void validate(causes& out, const json::value& o) {
   if (spec["leaseDurationSeconds"].is_integer() && spec["leaseDurationSeconds"].as_integer() <= 0)
     out.push_back(invalid_value("spec.leaseDurationSeconds", spec["leaseDurationSeconds"], "must be greater than 0"));
   if (spec["leaseTransitions"].is_integer() && spec["leaseTransitions"].as_integer() < 0)
-    out.push_back(invalid_value("spec.leaseTransitions", spec["leaseTransitions"], "must be greater than or equal to 0"));
+    out.push_back(
+        invalid_value("spec.leaseTransitions", spec["leaseTransitions"], "must be greater than or equal to 0"));
 }
 
 }  // namespace

@@ -13,23 +13,29 @@ namespace kedge::api {
 namespace {
 
 void check_weight(causes& out, const json::value& term, const place& at) {
-  if (auto weight = term["weight"].as_integer(); weight <= 0 || weight > 100) out.push_back(invalid_value(place(at, "weight"), weight, "must be in the range 1-100"));
+  if (auto weight = term["weight"].as_integer(); weight <= 0 || weight > 100)
+    out.push_back(invalid_value(place(at, "weight"), weight, "must be in the range 1-100"));
 }
 
 void check_node_requirement(causes& out, const json::value& r, const place& at, bool any_values) {
   auto op = r["operator"].as_string(), key = r["key"].as_string();
   auto& values = r["values"];
   if (op == "In" || op == "NotIn") {
-    if (values.empty()) out.push_back(required(place(at, "values"), "must be specified when `operator` is 'In' or 'NotIn'"));
+    if (values.empty())
+      out.push_back(required(place(at, "values"), "must be specified when `operator` is 'In' or 'NotIn'"));
   } else if (op == "Exists" || op == "DoesNotExist") {
-    if (!values.empty()) out.push_back(forbidden_value(place(at, "values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
+    if (!values.empty())
+      out.push_back(
+          forbidden_value(place(at, "values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"));
   } else if (op == "Gt" || op == "Lt") {
-    if (values.size() != 1) out.push_back(required(place(at, "values"), "must be specified single value when `operator` is 'Lt' or 'Gt'"));
+    if (values.size() != 1)
+      out.push_back(required(place(at, "values"), "must be specified single value when `operator` is 'Lt' or 'Gt'"));
   } else {
     out.push_back(invalid_value(place(at, "operator"), op, "not a valid selector operator"));
   }
   add_problems(out, place(at, "key"), key, check_qualified_name(key));
-  for (std::size_t i = 0; i < values.size() && !any_values; ++i) add_problems(out, place(at, "values", i), values[i], check_label_value(values[i].as_string()));
+  for (std::size_t i = 0; i < values.size() && !any_values; ++i)
+    add_problems(out, place(at, "values", i), values[i], check_label_value(values[i].as_string()));
 }
 
 // metadata.name alone can be asked for.
@@ -39,15 +45,20 @@ void check_node_field(causes& out, const json::value& r, const place& at) {
   if (op != "In" && op != "NotIn")
     out.push_back(invalid_value(place(at, "operator"), op, "not a valid selector operator"));
   else if (values.size() != 1)
-    out.push_back(required(place(at, "values"), "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"));
-  if (key != "metadata.name") return out.push_back(invalid_value(place(at, "key"), key, "not a valid field selector key"));
-  for (std::size_t i = 0; i < values.size(); ++i) add_problems(out, place(at, "values", i), values[i], check_dns1123_subdomain(values[i].as_string()));
+    out.push_back(required(place(at, "values"),
+                           "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"));
+  if (key != "metadata.name")
+    return out.push_back(invalid_value(place(at, "key"), key, "not a valid field selector key"));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    add_problems(out, place(at, "values", i), values[i], check_dns1123_subdomain(values[i].as_string()));
 }
 
 void check_keys(causes& out, const json::value& keys, const json::value& selector, const place& at) {
   if (keys.empty()) return;
-  if (!selector.is_object()) return out.push_back(forbidden_value(at, "must not be specified when labelSelector is not set"));
-  for (std::size_t i = 0; i < keys.size(); ++i) add_problems(out, place(at, i), keys[i], check_qualified_name(keys[i].as_string()));
+  if (!selector.is_object())
+    return out.push_back(forbidden_value(at, "must not be specified when labelSelector is not set"));
+  for (std::size_t i = 0; i < keys.size(); ++i)
+    add_problems(out, place(at, i), keys[i], check_qualified_name(keys[i].as_string()));
 }
 
 // As before the keys were added to the selector: then none of them could stand in it.
@@ -56,12 +67,14 @@ void check_label_keys_as_before(causes& out, const json::value& keys, const json
   name_set known;
   if (auto labels = selector["matchLabels"].object())
     for (auto& m : *labels) known.insert(m.name);
-  for (std::size_t i = 0; i < selector["matchExpressions"].size(); ++i) known.insert(selector["matchExpressions"][i]["key"].as_string());
+  for (std::size_t i = 0; i < selector["matchExpressions"].size(); ++i)
+    known.insert(selector["matchExpressions"][i]["key"].as_string());
   if (!selector.is_object()) out.push_back(forbidden_value(at, "must not be specified when labelSelector is not set"));
   for (std::size_t i = 0; i < keys.size(); ++i) {
     auto key = keys[i].as_string();
     add_problems(out, place(at, i), key, check_qualified_name(key));
-    if (known.contains(key)) out.push_back(invalid_value(place(at, i), key, "exists in both matchLabelKeys and labelSelector"));
+    if (known.contains(key))
+      out.push_back(invalid_value(place(at, i), key, "exists in both matchLabelKeys and labelSelector"));
   }
 }
 
@@ -73,7 +86,8 @@ void check_pod_selectors(causes& out, const json::value& term, const place& at, 
 void check_pod_term(causes& out, const json::value& term, const place& at, const pod_options& options) {
   check_pod_selectors(out, term, at, options.any_label_values_in_selectors);
   for (std::size_t i = 0; i < term["namespaces"].size(); ++i)
-    add_problems(out, place(at, "namespace"), term["namespaces"][i], check_dns1123_label(term["namespaces"][i].as_string()));
+    add_problems(out, place(at, "namespace"), term["namespaces"][i],
+                 check_dns1123_label(term["namespaces"][i].as_string()));
   check_label_keys(out, term, at);
   auto key = term["topologyKey"].as_string();
   need(out, term, at, "topologyKey", "can not be empty");
@@ -93,7 +107,8 @@ void check_pod_affinity(causes& out, const json::value& a, const place& at, cons
 }
 
 void check_node_affinity(causes& out, const json::value& a, const place& at, const pod_options& options) {
-  if (a[must].is_object()) check_node_selector(out, a[must], place(at, must), options.any_label_values_in_node_affinity);
+  if (a[must].is_object())
+    check_node_selector(out, a[must], place(at, must), options.any_label_values_in_node_affinity);
   for (std::size_t i = 0; i < a[should].size(); ++i) {
     const place here(at, should, i);
     check_weight(out, a[should][i], here);
@@ -110,7 +125,9 @@ void check_min_domains(causes& out, const json::value& c, const place& at) {
   if (least.is_null()) return;
   positive(out, least, place(at, "minDomains"));
   if (auto what = c["whenUnsatisfiable"].as_string(); what != "DoNotSchedule")
-    out.push_back(invalid_value(place(at, "minDomains"), least, fmt::format("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {}", what)));
+    out.push_back(
+        invalid_value(place(at, "minDomains"), least,
+                      fmt::format("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {}", what)));
 }
 
 }  // namespace
@@ -118,13 +135,16 @@ void check_min_domains(causes& out, const json::value& c, const place& at) {
 void check_node_selector_term(causes& out, const json::value& term, const place& at, bool any_values) {
   for (std::size_t i = 0; i < term["matchExpressions"].size(); ++i)
     check_node_requirement(out, term["matchExpressions"][i], place(at, "matchExpressions", i), any_values);
-  for (std::size_t i = 0; i < term["matchFields"].size(); ++i) check_node_field(out, term["matchFields"][i], place(at, "matchFields", i));
+  for (std::size_t i = 0; i < term["matchFields"].size(); ++i)
+    check_node_field(out, term["matchFields"][i], place(at, "matchFields", i));
 }
 
 void check_node_selector(causes& out, const json::value& selector, const place& at, bool any_values) {
   auto& terms = selector["nodeSelectorTerms"];
-  if (terms.empty()) return out.push_back(required(place(at, "nodeSelectorTerms"), "must have at least one node selector term"));
-  for (std::size_t i = 0; i < terms.size(); ++i) check_node_selector_term(out, terms[i], place(at, "nodeSelectorTerms", i), any_values);
+  if (terms.empty())
+    return out.push_back(required(place(at, "nodeSelectorTerms"), "must have at least one node selector term"));
+  for (std::size_t i = 0; i < terms.size(); ++i)
+    check_node_selector_term(out, terms[i], place(at, "nodeSelectorTerms", i), any_values);
 }
 
 bool has_bad_label_values(const json::value& terms) {
@@ -142,8 +162,10 @@ bool has_bad_values_in_affinity(const json::value& affinity) {
   const place nowhere("");
   for (auto kind : {"podAffinity", "podAntiAffinity"}) {
     auto& a = affinity[kind];
-    for (std::size_t i = 0; i < a[must].size() && found.empty(); ++i) check_pod_selectors(found, a[must][i], nowhere, false);
-    for (std::size_t i = 0; i < a[should].size() && found.empty(); ++i) check_pod_selectors(found, a[should][i]["podAffinityTerm"], nowhere, false);
+    for (std::size_t i = 0; i < a[must].size() && found.empty(); ++i)
+      check_pod_selectors(found, a[must][i], nowhere, false);
+    for (std::size_t i = 0; i < a[should].size() && found.empty(); ++i)
+      check_pod_selectors(found, a[should][i]["podAffinityTerm"], nowhere, false);
   }
   return !found.empty();
 }
@@ -169,7 +191,8 @@ void check_label_keys(causes& out, const json::value& term, const place& at) {
   for (std::size_t i = 0; i < others.size(); ++i) other_keys.insert(others[i].as_string());
   for (std::size_t i = 0; i < keys.size(); ++i)
     if (other_keys.contains(keys[i].as_string()))
-      out.push_back(invalid_value(place(at, "matchLabelKeys", i), keys[i], "exists in both matchLabelKeys and mismatchLabelKeys"));
+      out.push_back(invalid_value(place(at, "matchLabelKeys", i), keys[i],
+                                  "exists in both matchLabelKeys and mismatchLabelKeys"));
 }
 
 void check_affinity(causes& out, const json::value& a, const place& at, const pod_options& options) {
@@ -182,7 +205,9 @@ void check_affinity(causes& out, const json::value& a, const place& at, const po
 void check_spread(causes& out, const json::value& list, const place& at, const pod_options& options) {
   // How often what is spread by is still to come: the last of the same is not told.
   std::unordered_map<std::string, std::size_t> left;
-  auto same = [&](const json::value& c) { return fmt::format("{{{}, {}}}", c["topologyKey"].as_string(), c["whenUnsatisfiable"].as_string()); };
+  auto same = [&](const json::value& c) {
+    return fmt::format("{{{}, {}}}", c["topologyKey"].as_string(), c["whenUnsatisfiable"].as_string());
+  };
   for (std::size_t i = 0; i < list.size(); ++i) ++left[same(list[i])];
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto& c = list[i];
@@ -191,7 +216,8 @@ void check_spread(causes& out, const json::value& list, const place& at, const p
     need(out, c, here, "topologyKey", "can not be empty");
     if (auto what = c["whenUnsatisfiable"].as_string(); what != "DoNotSchedule" && what != "ScheduleAnyway")
       out.push_back(not_supported(place(here, "whenUnsatisfiable"), what, {"DoNotSchedule", "ScheduleAnyway"}));
-    if (auto text = same(c); --left[text] > 0) out.push_back(duplicate_value(place(here, "{topologyKey, whenUnsatisfiable}"), text));
+    if (auto text = same(c); --left[text] > 0)
+      out.push_back(duplicate_value(place(here, "{topologyKey, whenUnsatisfiable}"), text));
     check_min_domains(out, c, here);
     one_of(out, c, here, "nodeAffinityPolicy", {"Honor", "Ignore"});
     one_of(out, c, here, "nodeTaintsPolicy", {"Honor", "Ignore"});
@@ -207,22 +233,30 @@ void check_tolerations(causes& out, const json::value& list, const place& at, co
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto& t = list[i];
     const place here(at, i);
-    auto key = t["key"].as_string(), op = t["operator"].as_string(), effect = t["effect"].as_string(), value = t["value"].as_string();
+    auto key = t["key"].as_string(), op = t["operator"].as_string(), effect = t["effect"].as_string(),
+         value = t["value"].as_string();
     const place of_operator(here, "operator");
     if (!key.empty()) add_problems(out, place(here, "key"), key, check_qualified_name(key));
     if (key.empty() && op != "Exists")
-      out.push_back(invalid_value(of_operator, op, "operator must be Exists when `key` is empty, which means \"match all values and all keys\""));
+      out.push_back(
+          invalid_value(of_operator, op,
+                        "operator must be Exists when `key` is empty, which means \"match all values and all keys\""));
     if (!t["tolerationSeconds"].is_null() && effect != "NoExecute")
-      out.push_back(invalid_value(place(here, "effect"), effect, "effect must be 'NoExecute' when `tolerationSeconds` is set"));
+      out.push_back(
+          invalid_value(place(here, "effect"), effect, "effect must be 'NoExecute' when `tolerationSeconds` is set"));
     if (op.empty() || op == "Equal") {
-      if (auto wrong = check_label_value(value); !wrong.empty()) out.push_back(invalid_value(of_operator, value, join(wrong, ";")));
+      if (auto wrong = check_label_value(value); !wrong.empty())
+        out.push_back(invalid_value(of_operator, value, join(wrong, ";")));
     } else if (op == "Exists") {
-      if (!value.empty()) out.push_back(invalid_value(of_operator, value, "value must be empty when `operator` is 'Exists'"));
+      if (!value.empty())
+        out.push_back(invalid_value(of_operator, value, "value must be empty when `operator` is 'Exists'"));
     } else if (op == "Lt" || op == "Gt") {
       if (!options.comparing_tolerations)
         out.push_back(not_supported(of_operator, op, {"Equal", "Exists", "Lt", "Gt"}));
       else if (!parse_int(value))
-        out.push_back(invalid_value(place(here, "value"), value, "must be a valid decimal integer in canonical form (no leading zeros, no plus sign)"));
+        out.push_back(
+            invalid_value(place(here, "value"), value,
+                          "must be a valid decimal integer in canonical form (no leading zeros, no plus sign)"));
     } else {
       out.push_back(not_supported(of_operator, op, {"Equal", "Exists"}));
     }

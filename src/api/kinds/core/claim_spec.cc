@@ -32,7 +32,8 @@ void check_data_sources(causes& out, const json::value& spec, const place& at, b
   // The real server shows a value that its writer can't have meant: an empty object.
   if (!ns.empty())
     out.push_back(invalid_value(at, json::object(), "may not be specified when dataSourceRef.namespace is specified"));
-  else if (!(source["apiGroup"] == reference["apiGroup"]) || !(source["kind"] == reference["kind"]) || !(source["name"] == reference["name"]))
+  else if (!(source["apiGroup"] == reference["apiGroup"]) || !(source["kind"] == reference["kind"]) ||
+           !(source["name"] == reference["name"]))
     out.push_back(invalid_value(at, json::object(), "must match dataSourceRef"));
 }
 
@@ -62,10 +63,12 @@ void check_access_modes(causes& out, const json::value& modes, const place& at) 
 
 void check_claim_spec(causes& out, const json::value& spec, const place& at, const claim_options& options) {
   need(out, spec, at, "accessModes", "at least 1 access mode is required");
-  if (spec["selector"].is_object()) check_label_selector(out, spec["selector"], place(at, "selector"), options.any_label_values);
+  if (spec["selector"].is_object())
+    check_label_selector(out, spec["selector"], place(at, "selector"), options.any_label_values);
   check_access_modes(out, spec["accessModes"], place(at, "accessModes"));
   check_size(out, spec, at);
-  if (auto name = spec["storageClassName"].as_string(); !name.empty()) add_problems(out, place(at, "storageClassName"), name, check_dns1123_subdomain(name));
+  if (auto name = spec["storageClassName"].as_string(); !name.empty())
+    add_problems(out, place(at, "storageClassName"), name, check_dns1123_subdomain(name));
   one_of(out, spec, at, "volumeMode", {"Block", "Filesystem"});
   check_data_sources(out, spec, at, options.any_api_group);
   if (auto name = spec["volumeAttributesClassName"].as_string(); !name.empty())
@@ -76,7 +79,8 @@ void warn_claim_spec(std::vector<std::string>& out, const json::value& spec, con
   for (auto list : {"requests", "limits"}) {
     auto q = schema::quantity::parse(spec["resources"][list]["storage"].as_string());
     if (q && !q->is_whole())
-      out.push_back(fmt::format("{}.resources.{}[storage]: fractional byte value {} is invalid, must be an integer", at.text(), list, quote(q->text())));
+      out.push_back(fmt::format("{}.resources.{}[storage]: fractional byte value {} is invalid, must be an integer",
+                                at.text(), list, quote(q->text())));
   }
 }
 

@@ -1,4 +1,5 @@
-// claim_spec.h: what a claim of a volume asks for: of PersistentVolumeClaims, of StatefulSets' and ephemeral volumes' templates.
+// claim_spec.h: what a claim of a volume asks for: of PersistentVolumeClaims, of StatefulSets' and ephemeral volumes'
+// templates.
 #pragma once
 
 #include "api/validate.h"

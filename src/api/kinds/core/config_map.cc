@@ -26,7 +26,8 @@ void validate(causes& out, const json::value& o) {
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
   if (old["immutable"].as_bool()) {
-    if (!o["immutable"].as_bool()) out.push_back(forbidden_value("immutable", "field is immutable when `immutable` is set"));
+    if (!o["immutable"].as_bool())
+      out.push_back(forbidden_value("immutable", "field is immutable when `immutable` is set"));
     for (auto part : {"data", "binaryData"})
       if (!(o[part] == old[part])) out.push_back(forbidden_value(part, "field is immutable when `immutable` is set"));
   }
@@ -35,6 +36,7 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
 
 }  // namespace
 
-const kind_rules kinds::config_maps{.group = "", .resource = "configmaps", .validate = validate, .validate_update = validate_update};
+const kind_rules kinds::config_maps{
+    .group = "", .resource = "configmaps", .validate = validate, .validate_update = validate_update};
 
 }  // namespace kedge::api

@@ -38,14 +38,16 @@ void check_propagation(causes& out, const json::value& mount, const json::value&
   if (v.is_null()) return;
   one_of(out, mount, mounts, "mountPropagation", {"Bidirectional", "HostToContainer", "None"});
   if (v.as_string() == "Bidirectional" && !container["securityContext"]["privileged"].as_bool())
-    out.push_back(forbidden_value(place(mounts, "mountPropagation"), "Bidirectional mount propagation is available only to privileged containers"));
+    out.push_back(forbidden_value(place(mounts, "mountPropagation"),
+                                  "Bidirectional mount propagation is available only to privileged containers"));
 }
 
 void check_recursive_read_only(causes& out, const json::value& mount, const place& mounts) {
   auto& v = mount["recursiveReadOnly"];
   if (v.is_null() || v.as_string() == "Disabled") return;
   const place here(mounts, "recursiveReadOnly");
-  if (v.as_string() != "Enabled" && v.as_string() != "IfPossible") return out.push_back(not_supported(here, v, {"Disabled", "Enabled", "IfPossible"}));
+  if (v.as_string() != "Enabled" && v.as_string() != "IfPossible")
+    return out.push_back(not_supported(here, v, {"Disabled", "Enabled", "IfPossible"}));
   if (!mount["readOnly"].as_bool()) out.push_back(forbidden_value(here, "may only be specified when readOnly is true"));
   if (mount["mountPropagation"].is_string() && mount["mountPropagation"].as_string() != "None")
     out.push_back(forbidden_value(here, "may only be specified when mountPropagation is None or not specified"));
@@ -56,11 +58,13 @@ void check_bind_options(causes& out, const json::value& mount, const place& at, 
   name_set seen;
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto option = list[i].as_string();
-    if (option != "nodev" && option != "noexec" && option != "nosuid") out.push_back(not_supported(place(at, "bindMountOptions", i), option, {"nodev", "noexec", "nosuid"}));
+    if (option != "nodev" && option != "noexec" && option != "nosuid")
+      out.push_back(not_supported(place(at, "bindMountOptions", i), option, {"nodev", "noexec", "nosuid"}));
     if (!seen.insert(option).second) out.push_back(duplicate_value(place(at, "bindMountOptions", i), option));
   }
   if (!list.empty() && volume && (*volume)["image"].is_object())
-    out.push_back(invalid_value(place(at, "bindMountOptions"), list, "bindMountOptions may not be used with image volumes"));
+    out.push_back(
+        invalid_value(place(at, "bindMountOptions"), list, "bindMountOptions may not be used with image volumes"));
 }
 
 // The places of some rules lack the index, as the real server's do.
@@ -75,17 +79,22 @@ void check_mounts(causes& out, const json::value& c, const place& at, const volu
   for (std::size_t i = 0; i < mounts.size(); ++i) {
     auto& m = mounts[i];
     const place here(list, i);
-    auto name = m["name"].as_string(), path = m["mountPath"].as_string(), sub = m["subPath"].as_string(), expression = m["subPathExpr"].as_string();
+    auto name = m["name"].as_string(), path = m["mountPath"].as_string(), sub = m["subPath"].as_string(),
+         expression = m["subPathExpr"].as_string();
     need(out, m, here, "name");
     auto volume = volumes.find(name);
     if (volume == volumes.end()) out.push_back(not_found_value(place(here, "name"), name));
     need(out, m, here, "mountPath");
     if (!paths.insert(path).second) out.push_back(invalid_value(place(here, "mountPath"), path, "must be unique"));
-    if (device_names.contains(name)) out.push_back(invalid_value(place(here, "name"), name, "must not already exist in volumeDevices"));
-    if (device_paths.contains(path)) out.push_back(invalid_value(place(here, "mountPath"), path, "must not already exist as a path in volumeDevices"));
+    if (device_names.contains(name))
+      out.push_back(invalid_value(place(here, "name"), name, "must not already exist in volumeDevices"));
+    if (device_paths.contains(path))
+      out.push_back(invalid_value(place(here, "mountPath"), path, "must not already exist as a path in volumeDevices"));
     if (!sub.empty()) check_descending_path(out, sub, place(list, "subPath"));
     if (!expression.empty()) {
-      if (!sub.empty()) out.push_back(invalid_value(place(here, "subPathExpr"), expression, "subPathExpr and subPath are mutually exclusive"));
+      if (!sub.empty())
+        out.push_back(
+            invalid_value(place(here, "subPathExpr"), expression, "subPathExpr and subPath are mutually exclusive"));
       check_descending_path(out, expression, place(list, "subPathExpr"));
     }
     check_propagation(out, m, c, list);
@@ -112,7 +121,9 @@ void check_devices(causes& out, const json::value& c, const place& at, const vol
     if (volume == volumes.end())
       out.push_back(not_found_value(place(here, "name"), name));
     else if (!(*volume->second)["persistentVolumeClaim"].is_object() && !(*volume->second)["ephemeral"].is_object())
-      out.push_back(invalid_value(place(here, "name"), name, "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"));
+      out.push_back(
+          invalid_value(place(here, "name"), name,
+                        "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"));
     need(out, d, here, "devicePath");
     if (paths.contains(path)) out.push_back(invalid_value(place(here, "devicePath"), path, "must be unique"));
     causes steps_back;
@@ -121,8 +132,10 @@ void check_devices(causes& out, const json::value& c, const place& at, const vol
       out.push_back(invalid_value(place(here, "devicePath"), path, "can not contain backsteps ('..')"));
     else
       paths.insert(path);
-    if (mount_names.contains(name)) out.push_back(invalid_value(place(here, "name"), name, "must not already exist in volumeMounts"));
-    if (mount_paths.contains(path)) out.push_back(invalid_value(place(here, "devicePath"), path, "must not already exist as a path in volumeMounts"));
+    if (mount_names.contains(name))
+      out.push_back(invalid_value(place(here, "name"), name, "must not already exist in volumeMounts"));
+    if (mount_paths.contains(path))
+      out.push_back(invalid_value(place(here, "devicePath"), path, "must not already exist as a path in volumeMounts"));
     if (!name.empty()) names.insert(name);
   }
 }
@@ -146,7 +159,8 @@ void check_resize_policy(causes& out, const json::value& list, const place& at, 
 }
 
 void check_common(causes& out, const json::value& c, const place& at, const container_context& with) {
-  if (need(out, c, at, "name")) add_problems(out, place(at, "name"), c["name"], check_dns1123_label(c["name"].as_string()));
+  if (need(out, c, at, "name"))
+    add_problems(out, place(at, "name"), c["name"], check_dns1123_label(c["name"].as_string()));
   need(out, c, at, "image");
   one_of_needed(out, c, at, "terminationMessagePolicy", {"File", "FallbackToLogsOnError"});
   check_ports(out, c["ports"], place(at, "ports"));
@@ -154,9 +168,11 @@ void check_common(causes& out, const json::value& c, const place& at, const cont
   check_mounts(out, c, at, with.volumes);
   check_devices(out, c, at, with.volumes);
   one_of_needed(out, c, at, "imagePullPolicy", {"Always", "IfNotPresent", "Never"});
-  check_requirements(out, c["resources"], place(at, "resources"), {.indivisible_huge_pages = with.options.indivisible_huge_pages, .claims = &with.claims});
+  check_requirements(out, c["resources"], place(at, "resources"),
+                     {.indivisible_huge_pages = with.options.indivisible_huge_pages, .claims = &with.claims});
   check_resize_policy(out, c["resizePolicy"], place(at, "resizePolicy"), with.spec["restartPolicy"].as_string());
-  check_security_context(out, c["securityContext"], place(at, "securityContext"), with.spec["hostUsers"].as_bool(true), with.options);
+  check_security_context(out, c["securityContext"], place(at, "securityContext"), with.spec["hostUsers"].as_bool(true),
+                         with.options);
 }
 
 void check_restart(causes& out, const json::value& c, const place& at) {
@@ -178,15 +194,18 @@ void check_restart(causes& out, const json::value& c, const place& at) {
       out.push_back(required(of_codes, "must be specified"));
       continue;
     }
-    if (auto op = codes["operator"].as_string(); op != "In" && op != "NotIn") out.push_back(not_supported(place(of_codes, "operator"), op, {"In", "NotIn"}));
-    if (codes["values"].size() > codes_max) out.push_back(too_many(place(of_codes, "values"), codes["values"].size(), codes_max));
+    if (auto op = codes["operator"].as_string(); op != "In" && op != "NotIn")
+      out.push_back(not_supported(place(of_codes, "operator"), op, {"In", "NotIn"}));
+    if (codes["values"].size() > codes_max)
+      out.push_back(too_many(place(of_codes, "values"), codes["values"].size(), codes_max));
   }
 }
 
 // Of an init container: rules alone don't make sense, and nothing else is said then.
 void check_init_restart(causes& out, const json::value& c, const place& at) {
   if (!c["restartPolicy"].is_null()) return check_restart(out, c, at);
-  if (!c["restartPolicyRules"].empty()) out.push_back(required(place(at, "restartPolicy"), "must specify restartPolicy when restart rules are used"));
+  if (!c["restartPolicyRules"].empty())
+    out.push_back(required(place(at, "restartPolicy"), "must specify restartPolicy when restart rules are used"));
 }
 
 // Each protocol, address and port of the host once; `told` is the list's place and the index in it.
@@ -201,14 +220,17 @@ void check_host_ports(causes& out, const json::value& c, const place& at, std::u
   }
 }
 
-constexpr const char* not_of_ephemeral[] = {"ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"};
+constexpr const char* not_of_ephemeral[] = {"ports",          "resources",          "resizePolicy",
+                                            "restartPolicy",  "restartPolicyRules", "livenessProbe",
+                                            "readinessProbe", "startupProbe",       "lifecycle"};
 
 }  // namespace
 
 bool is_sidecar(const json::value& c) noexcept { return c["restartPolicy"].as_string() == "Always"; }
 
 void check_image(causes& out, const json::value& c, const place& at) {
-  if (auto image = c["image"].as_string(); trim(image) != image) out.push_back(invalid_value(place(at, "image"), image, "must not have leading or trailing whitespace"));
+  if (auto image = c["image"].as_string(); trim(image) != image)
+    out.push_back(invalid_value(place(at, "image"), image, "must not have leading or trailing whitespace"));
 }
 
 void check_containers(causes& out, const container_context& with, const place& at) {
@@ -220,8 +242,10 @@ void check_containers(causes& out, const container_context& with, const place& a
     auto& c = list[i];
     const place here(at, "containers", i);
     check_common(out, c, here, with);
-    if (!names.insert(c["name"].as_string()).second) out.push_back(duplicate_value(place(here, "name"), c["name"].as_string()));
-    if (c["lifecycle"].is_object()) check_lifecycle(out, c["lifecycle"], place(here, "lifecycle"), grace, with.spec["os"]);
+    if (!names.insert(c["name"].as_string()).second)
+      out.push_back(duplicate_value(place(here, "name"), c["name"].as_string()));
+    if (c["lifecycle"].is_object())
+      check_lifecycle(out, c["lifecycle"], place(here, "lifecycle"), grace, with.spec["os"]);
     check_probes(out, c, here, grace);
     check_restart(out, c, here);
   }
@@ -233,7 +257,8 @@ void check_init_containers(causes& out, const container_context& with, const pla
   auto& list = with.spec["initContainers"];
   auto& grace = with.spec["terminationGracePeriodSeconds"];
   name_set names;
-  for (std::size_t i = 0; i < with.spec["containers"].size() && !list.empty(); ++i) names.insert(with.spec["containers"][i]["name"].as_string());
+  for (std::size_t i = 0; i < with.spec["containers"].size() && !list.empty(); ++i)
+    names.insert(with.spec["containers"][i]["name"].as_string());
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto& c = list[i];
     const place here(at, "initContainers", i);
@@ -247,16 +272,20 @@ void check_init_containers(causes& out, const container_context& with, const pla
     std::unordered_set<std::string> host_ports;
     check_host_ports(out, c, place(at, "initContainers", 0), host_ports);  // the real server counts each alone
     if (is_sidecar(c)) {
-      if (c["lifecycle"].is_object()) check_lifecycle(out, c["lifecycle"], place(here, "lifecycle"), grace, with.spec["os"]);
+      if (c["lifecycle"].is_object())
+        check_lifecycle(out, c["lifecycle"], place(here, "lifecycle"), grace, with.spec["os"]);
       check_probes(out, c, here, grace);
       continue;
     }
     for (auto member : {"lifecycle", "livenessProbe", "readinessProbe", "startupProbe"})
-      if (c[member].is_object()) out.push_back(forbidden_value(place(here, member), "may not be set for init containers without restartPolicy=Always"));
+      if (c[member].is_object())
+        out.push_back(
+            forbidden_value(place(here, member), "may not be set for init containers without restartPolicy=Always"));
     for (std::size_t j = 0; j < c["resizePolicy"].size() && !with.options.restarting_init_resize; ++j) {
       const place of_policy(here, "resizePolicy", j);
       if (c["resizePolicy"][j]["restartPolicy"].as_string() == "RestartContainer")
-        out.push_back(invalid_value(place(of_policy, "restartPolicy"), "RestartContainer", "must not be set to 'RestartContainer' for non-sidecar initContainers"));
+        out.push_back(invalid_value(place(of_policy, "restartPolicy"), "RestartContainer",
+                                    "must not be set to 'RestartContainer' for non-sidecar initContainers"));
     }
   }
 }
@@ -275,13 +304,17 @@ void check_ephemeral_containers(causes& out, const container_context& with, cons
     check_common(out, c, here, with);
     check_image(out, c, here);
     if (!names.insert(name).second) out.push_back(duplicate_value(place(here, "name"), name));
-    if (!target.empty() && !others.contains(target)) out.push_back(not_found_value(place(here, "targetContainerName"), target));
+    if (!target.empty() && !others.contains(target))
+      out.push_back(not_found_value(place(here, "targetContainerName"), target));
     for (auto member : not_of_ephemeral)
-      if (auto& v = c[member]; !v.empty() || !v.as_string().empty() || (v.is_object() && member != std::string_view("resources"))) out.push_back(forbidden_value(place(here, member), "cannot be set for an Ephemeral Container"));
+      if (auto& v = c[member];
+          !v.empty() || !v.as_string().empty() || (v.is_object() && member != std::string_view("resources")))
+        out.push_back(forbidden_value(place(here, member), "cannot be set for an Ephemeral Container"));
     for (std::size_t j = 0; j < c["volumeMounts"].size(); ++j) {
       const place of_mount(here, "volumeMounts", j);
       for (auto member : {"subPath", "subPathExpr"})
-        if (!c["volumeMounts"][j][member].as_string().empty()) out.push_back(forbidden_value(place(of_mount, member), "cannot be set for an Ephemeral Container"));
+        if (!c["volumeMounts"][j][member].as_string().empty())
+          out.push_back(forbidden_value(place(of_mount, member), "cannot be set for an Ephemeral Container"));
     }
   }
 }

@@ -10,13 +10,13 @@ namespace kedge::api {
 
 // What the containers of a pod are judged by.
 struct container_context {
-  const json::value& spec;       // the pod's
+  const json::value& spec;  // the pod's
   const volume_set& volumes;
-  const name_set& claims;        // spec.resourceClaims' names
+  const name_set& claims;  // spec.resourceClaims' names
   const pod_options& options;
 };
 
-void check_containers(causes& out, const container_context& c, const place& at);            // `at`: of the spec
+void check_containers(causes& out, const container_context& c, const place& at);  // `at`: of the spec
 void check_init_containers(causes& out, const container_context& c, const place& at);
 void check_ephemeral_containers(causes& out, const container_context& c, const place& at);
 

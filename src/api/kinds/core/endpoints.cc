@@ -10,7 +10,8 @@ void check_address(causes& out, const json::value& a, const place& at) {
   const place of_ip(at, "ip");
   add_problems(out, of_ip, ip, check_ip(ip));
   if (!host.empty()) add_problems(out, place(at, "hostname"), host, check_dns1123_label(host));
-  if (auto& node = a["nodeName"]; node.is_string()) add_problems(out, place(at, "nodeName"), node, check_dns1123_subdomain(node.as_string()));
+  if (auto& node = a["nodeName"]; node.is_string())
+    add_problems(out, place(at, "nodeName"), node, check_dns1123_subdomain(node.as_string()));
   add_problems(out, of_ip, ip, check_endpoint_ip(ip));
 }
 
@@ -21,7 +22,8 @@ void check_port(causes& out, const json::value& p, const place& at, bool name_ne
     out.push_back(required(place(at, "name")));
   add_problems(out, place(at, "port"), p["port"].as_integer(), check_port_number(p["port"].as_integer()));
   one_of_needed(out, p, at, "protocol", {"SCTP", "TCP", "UDP"});
-  if (auto& app = p["appProtocol"]; app.is_string()) add_problems(out, place(at, "appProtocol"), app, check_qualified_name(app.as_string()));
+  if (auto& app = p["appProtocol"]; app.is_string())
+    add_problems(out, place(at, "appProtocol"), app, check_qualified_name(app.as_string()));
 }
 
 void validate(causes& out, const json::value& o) {
@@ -30,10 +32,12 @@ void validate(causes& out, const json::value& o) {
   for (std::size_t i = 0; i < subsets.size(); ++i) {
     const place here(at, i);
     auto& s = subsets[i];
-    if (s["addresses"].empty() && s["notReadyAddresses"].empty()) out.push_back(required(here, "must specify `addresses` or `notReadyAddresses`"));
+    if (s["addresses"].empty() && s["notReadyAddresses"].empty())
+      out.push_back(required(here, "must specify `addresses` or `notReadyAddresses`"));
     for (auto list : {"addresses", "notReadyAddresses"})
       for (std::size_t j = 0; j < s[list].size(); ++j) check_address(out, s[list][j], place(here, list, j));
-    for (std::size_t j = 0; j < s["ports"].size(); ++j) check_port(out, s["ports"][j], place(here, "ports", j), s["ports"].size() > 1);
+    for (std::size_t j = 0; j < s["ports"].size(); ++j)
+      check_port(out, s["ports"][j], place(here, "ports", j), s["ports"].size() > 1);
   }
 }
 

@@ -10,13 +10,16 @@
 namespace kedge::api {
 namespace {
 
-constexpr std::string_view env_fields[] = {"metadata.name", "metadata.namespace", "metadata.uid",  "spec.nodeName", "spec.serviceAccountName",
-                                           "status.hostIP", "status.hostIPs",     "status.podIP", "status.podIPs"};
-constexpr std::string_view volume_fields[] = {"metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"};
+constexpr std::string_view env_fields[] = {
+    "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName",
+    "status.hostIP", "status.hostIPs",     "status.podIP", "status.podIPs"};
+constexpr std::string_view volume_fields[] = {"metadata.annotations", "metadata.labels", "metadata.name",
+                                              "metadata.namespace", "metadata.uid"};
 // Every field that the API knows; of them, where a value is wanted, only those above can be had.
-constexpr std::string_view known_fields[] = {"metadata.annotations", "metadata.labels",         "metadata.name",      "metadata.namespace", "metadata.uid",
-                                             "spec.nodeName",        "spec.restartPolicy",      "spec.schedulerName", "status.phase",       "spec.serviceAccountName",
-                                             "status.hostIP",        "status.hostIPs",          "status.podIP",       "status.podIPs"};
+constexpr std::string_view known_fields[] = {
+    "metadata.annotations", "metadata.labels",    "metadata.name",      "metadata.namespace", "metadata.uid",
+    "spec.nodeName",        "spec.restartPolicy", "spec.schedulerName", "status.phase",       "spec.serviceAccountName",
+    "status.hostIP",        "status.hostIPs",     "status.podIP",       "status.podIPs"};
 constexpr std::string_view container_resources[] = {"limits.cpu",   "limits.ephemeral-storage",   "limits.memory",
                                                     "requests.cpu", "requests.ephemeral-storage", "requests.memory"};
 
@@ -56,7 +59,8 @@ std::string wrong_field(std::string_view version, std::string_view& path) {
 void check_divisor(causes& out, std::string_view resource, const json::value& divisor, const place& at) {
   auto q = schema::quantity::parse(divisor.as_string());
   if (!q || q->is_zero()) return;
-  constexpr std::string_view sizes[] = {"1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"};
+  constexpr std::string_view sizes[] = {"1",   "1k",  "1M",  "1G",  "1T",  "1P", "1E",
+                                        "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"};
   auto dot = resource.find('.');
   auto name = dot == resource.npos ? std::string_view() : resource.substr(dot + 1);
   const bool bounded = resource.starts_with("limits.") || resource.starts_with("requests.");
@@ -64,24 +68,33 @@ void check_divisor(causes& out, std::string_view resource, const json::value& di
   const auto text = q->text();
   if (name == "cpu") {
     if (text != "1m" && text != "1")
-      out.push_back(invalid_value(place(at, "divisor"), resource, "only divisor's values 1m and 1 are supported with the cpu resource"));
+      out.push_back(invalid_value(place(at, "divisor"), resource,
+                                  "only divisor's values 1m and 1 are supported with the cpu resource"));
     return;
   }
-  std::string_view what = name == "memory" ? "memory" : name == "ephemeral-storage" ? "local ephemeral storage" : name.starts_with("hugepages-") ? "hugepages" : "";
+  std::string_view what = name == "memory"                 ? "memory"
+                          : name == "ephemeral-storage"    ? "local ephemeral storage"
+                          : name.starts_with("hugepages-") ? "hugepages"
+                                                           : "";
   if (!what.empty() && !has(sizes, text))
-    out.push_back(invalid_value(place(at, "divisor"), resource,
-                                "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the " + std::string(what) + " resource"));
+    out.push_back(invalid_value(
+        place(at, "divisor"), resource,
+        "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the " +
+            std::string(what) + " resource"));
 }
 
 void check_key_ref(causes& out, const json::value& ref, const place& at) {
   auto name = ref["name"].as_string();
   add_problems(out, place(at, "name"), name, check_dns1123_subdomain(name));
-  if (need(out, ref, at, "key")) add_problems(out, place(at, "key"), ref["key"], check_config_map_key(ref["key"].as_string()));
+  if (need(out, ref, at, "key"))
+    add_problems(out, place(at, "key"), ref["key"], check_config_map_key(ref["key"].as_string()));
 }
 
 void check_file_ref(causes& out, const json::value& ref, const place& at) {
-  if (need(out, ref, at, "key")) add_problems(out, place(at, "key"), ref["key"], check_env_var_name(ref["key"].as_string()));
-  if (need(out, ref, at, "volumeName")) add_problems(out, place(at, "volumeName"), ref["volumeName"], check_dns1123_label(ref["volumeName"].as_string()));
+  if (need(out, ref, at, "key"))
+    add_problems(out, place(at, "key"), ref["key"], check_env_var_name(ref["key"].as_string()));
+  if (need(out, ref, at, "volumeName"))
+    add_problems(out, place(at, "volumeName"), ref["volumeName"], check_dns1123_label(ref["volumeName"].as_string()));
   if (need(out, ref, at, "path")) check_no_steps_back(out, ref["path"].as_string(), place(at, "path"));
 }
 
@@ -91,12 +104,15 @@ void check_value_from(causes& out, const json::value& var, const place& at) {
   int sources = 0;
   auto has_source = [&](std::string_view member) { return from[member].is_object() && ++sources; };
   if (has_source("fieldRef")) check_field_ref(out, from["fieldRef"], place(at, "fieldRef"), false);
-  if (has_source("resourceFieldRef")) check_resource_field_ref(out, from["resourceFieldRef"], place(at, "resourceFieldRef"), false);
+  if (has_source("resourceFieldRef"))
+    check_resource_field_ref(out, from["resourceFieldRef"], place(at, "resourceFieldRef"), false);
   for (auto member : {"configMapKeyRef", "secretKeyRef"})
     if (has_source(member)) check_key_ref(out, from[member], place(at, member));
   if (has_source("fileKeyRef")) check_file_ref(out, from["fileKeyRef"], place(at, "fileKeyRef"));
   if (sources == 0)
-    out.push_back(invalid_value(at, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"));
+    out.push_back(invalid_value(
+        at, "",
+        "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"));
   else if (!var["value"].as_string().empty())
     out.push_back(invalid_value(at, "", "may not be specified when `value` is not empty"));
   else if (sources > 1)
@@ -124,7 +140,8 @@ void check_resource_field_ref(causes& out, const json::value& ref, const place& 
     out.push_back(required(place(at, "containerName")));
   else if (resource.empty())
     out.push_back(required(place(at, "resource")));
-  else if (!has(container_resources, resource) && !resource.starts_with("limits.hugepages-") && !resource.starts_with("requests.hugepages-"))
+  else if (!has(container_resources, resource) && !resource.starts_with("limits.hugepages-") &&
+           !resource.starts_with("requests.hugepages-"))
     out.push_back(not_supported(place(at, "resource"), resource, all(container_resources)));
   check_divisor(out, resource, ref["divisor"], at);
 }
@@ -133,14 +150,16 @@ void check_environment(causes& out, const json::value& c, const place& at) {
   auto& env = c["env"];
   for (std::size_t i = 0; i < env.size(); ++i) {
     const place here(at, "env", i);
-    if (need(out, env[i], here, "name")) add_problems(out, place(here, "name"), env[i]["name"], check_env_var_name(env[i]["name"].as_string()));
+    if (need(out, env[i], here, "name"))
+      add_problems(out, place(here, "name"), env[i]["name"], check_env_var_name(env[i]["name"].as_string()));
     check_value_from(out, env[i], place(here, "valueFrom"));
   }
   auto& from = c["envFrom"];
   const place list(at, "envFrom");
   for (std::size_t i = 0; i < from.size(); ++i) {
     const place here(list, i);
-    if (auto prefix = from[i]["prefix"].as_string(); !prefix.empty()) add_problems(out, place(here, "prefix"), prefix, check_env_var_name(prefix));
+    if (auto prefix = from[i]["prefix"].as_string(); !prefix.empty())
+      add_problems(out, place(here, "prefix"), prefix, check_env_var_name(prefix));
     int sources = 0;
     for (auto member : {"configMapRef", "secretRef"}) {
       auto& ref = from[i][member];

@@ -10,10 +10,13 @@ namespace {
 
 constexpr std::size_t name_max = 128, note_max = 1024;
 
-// What both groups ask, of events that say when they happened (the newer kind) more. `reporter`: the field's name in the group.
+// What both groups ask, of events that say when they happened (the newer kind) more. `reporter`: the field's name in
+// the group.
 void check(causes& out, const json::value& o, std::string_view reporter) {
   auto ns = o["metadata"]["namespace"].as_string(), about = o["involvedObject"]["namespace"].as_string();
-  auto other_namespace = [&] { out.push_back(invalid_value("involvedObject.namespace", about, "does not match event.namespace")); };
+  auto other_namespace = [&] {
+    out.push_back(invalid_value("involvedObject.namespace", about, "does not match event.namespace"));
+  };
   if (!o["eventTime"].is_string()) {
     // Events about what is in no namespace live in `default`.
     if (about.empty() ? !ns.empty() && ns != "default" : ns != about) other_namespace();
@@ -25,12 +28,14 @@ void check(causes& out, const json::value& o, std::string_view reporter) {
   add_problems(out, place(reporter), controller, check_qualified_name(controller));
   auto check_text = [&](const char* member, std::size_t most) {
     need(out, o, "", member);
-    if (o[member].as_string().size() > most) out.push_back(invalid_value(member, "", fmt::format("can have at most {} characters", most)));
+    if (o[member].as_string().size() > most)
+      out.push_back(invalid_value(member, "", fmt::format("can have at most {} characters", most)));
   };
   check_text("reportingInstance", name_max);
   check_text("action", name_max);
   check_text("reason", name_max);
-  if (o["message"].as_string().size() > note_max) out.push_back(invalid_value("message", "", fmt::format("can have at most {} characters", note_max)));
+  if (o["message"].as_string().size() > note_max)
+    out.push_back(invalid_value("message", "", fmt::format("can have at most {} characters", note_max)));
 }
 
 void validate(causes& out, const json::value& o) { check(out, o, "reportingComponent"); }
@@ -45,7 +50,8 @@ void validate_new(causes& out, const json::value& o) {
   check(out, o, "reportingController");
   check_series(out, o);
   if (o["eventTime"].is_null()) out.push_back(required("eventTime"));
-  if (auto type = o["type"].as_string(); type != "Normal" && type != "Warning") out.push_back(invalid_value("type", "", fmt::format("has invalid value: {}", type)));
+  if (auto type = o["type"].as_string(); type != "Normal" && type != "Warning")
+    out.push_back(invalid_value("type", "", fmt::format("has invalid value: {}", type)));
   auto unset = [&](const char* member, bool is) {
     if (is) out.push_back(invalid_value(member, "", "needs to be unset"));
   };
@@ -59,7 +65,8 @@ void validate_new_update(causes& out, const json::value& o, const json::value& o
   check(out, o, "reportingController");
   if (!(o["series"] == old["series"])) check_series(out, o);
   auto same_struct = [&](const char* member, const char* type) {
-    if (!(o[member] == old[member])) out.push_back(invalid_value(member, internal_form(type, o[member]), "field is immutable"));
+    if (!(o[member] == old[member]))
+      out.push_back(invalid_value(member, internal_form(type, o[member]), "field is immutable"));
   };
   same_struct("involvedObject", "core/v1.ObjectReference");
   immutable(out, o["reason"].as_string(), old["reason"].as_string(), "reason");
@@ -77,8 +84,11 @@ void validate_new_update(causes& out, const json::value& o, const json::value& o
 
 }  // namespace
 
-const kind_rules kinds::events{
-    .group = "", .resource = "events", .create_by_update = true, .lease_seconds = event_lease_seconds, .validate = validate};
+const kind_rules kinds::events{.group = "",
+                               .resource = "events",
+                               .create_by_update = true,
+                               .lease_seconds = event_lease_seconds,
+                               .validate = validate};
 const kind_rules kinds::new_events{.group = "events.k8s.io",
                                    .resource = "events",
                                    .create_by_update = true,

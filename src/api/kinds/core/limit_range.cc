@@ -16,14 +16,16 @@ using amount = std::optional<schema::quantity>;
 void check_type(causes& out, std::string_view type, const place& at) {
   auto wrong = check_qualified_name(type);
   add_problems(out, at, type, wrong);
-  if (wrong.empty() && type.find('/') == type.npos && type != "Pod" && type != "Container" && type != "PersistentVolumeClaim")
+  if (wrong.empty() && type.find('/') == type.npos && type != "Pod" && type != "Container" &&
+      type != "PersistentVolumeClaim")
     out.push_back(invalid_value(at, type, "must be a standard limit type or fully qualified"));
 }
 
 // The amounts of one resource, compared.
 class resource_check {
  public:
-  resource_check(causes& out, const json::value& limit, std::string_view name, const place& at) : out_(out), name_(name), at_(at) {
+  resource_check(causes& out, const json::value& limit, std::string_view name, const place& at)
+      : out_(out), name_(name), at_(at) {
     auto of = [&](const char* list) -> amount {
       auto v = limit[list].find(name);
       auto q = v ? schema::quantity::parse(v->as_string()) : result<schema::quantity>(fail(errc::invalid, ""));
@@ -47,7 +49,9 @@ class resource_check {
     over("default", most_, usual_, "default value", most_, "max value");
     check_ratio();
     if (!may_overcommit(name_) && usual_ && asked_ && !(*usual_ == *asked_))
-      wrong("defaultRequest", *asked_, fmt::format("default value {} must equal to defaultRequest value {} in {}", usual_->text(), asked_->text(), name_));
+      wrong("defaultRequest", *asked_,
+            fmt::format("default value {} must equal to defaultRequest value {} in {}", usual_->text(), asked_->text(),
+                        name_));
   }
 
  private:
@@ -56,21 +60,27 @@ class resource_check {
   }
 
   // `low` must not be greater than `high`; told of `list`, with `shown`.
-  void over(const char* list, const amount& shown, const amount& low, const char* low_name, const amount& high, const char* high_name) {
-    if (low && high && *high < *low) wrong(list, *shown, fmt::format("{} {} is greater than {} {}", low_name, low->text(), high_name, high->text()));
+  void over(const char* list, const amount& shown, const amount& low, const char* low_name, const amount& high,
+            const char* high_name) {
+    if (low && high && *high < *low)
+      wrong(list, *shown, fmt::format("{} {} is greater than {} {}", low_name, low->text(), high_name, high->text()));
   }
 
   void check_ratio() {
     if (!ratio_) return;
-    if (*ratio_ < schema::quantity::of(1)) wrong("maxLimitRequestRatio", *ratio_, fmt::format("ratio {} is less than 1", ratio_->text()));
+    if (*ratio_ < schema::quantity::of(1))
+      wrong("maxLimitRequestRatio", *ratio_, fmt::format("ratio {} is less than 1", ratio_->text()));
     if (!least_ || !most_) return;
     constexpr auto milli_max = INT64_MAX / 1000;
-    auto ratio = static_cast<double>(ratio_->value()), bound = static_cast<double>(most_->value()) / static_cast<double>(least_->value());
+    auto ratio = static_cast<double>(ratio_->value()),
+         bound = static_cast<double>(most_->value()) / static_cast<double>(least_->value());
     if (ratio_->value() < milli_max && least_->value() < milli_max && most_->value() < milli_max) {
       ratio = static_cast<double>(ratio_->milli_value()) / 1000;
       bound = static_cast<double>(most_->milli_value()) / static_cast<double>(least_->milli_value());
     }
-    if (ratio > bound) wrong("maxLimitRequestRatio", *ratio_, fmt::format("ratio {} is greater than max/min = {:f}", ratio_->text(), bound));
+    if (ratio > bound)
+      wrong("maxLimitRequestRatio", *ratio_,
+            fmt::format("ratio {} is greater than max/min = {:f}", ratio_->text(), bound));
   }
 
   causes& out_;
@@ -103,7 +113,8 @@ void check_limit(causes& out, const json::value& limit, const place& at) {
       out.push_back(forbidden_value(place(at, list), "may not be specified when `type` is 'Pod'"));
   }
   if (type == "PersistentVolumeClaim" && !limit["min"].find("storage") && !limit["max"].find("storage"))
-    out.push_back(required(place(at, "limits"), "either minimum or maximum storage value is required, but neither was provided"));
+    out.push_back(
+        required(place(at, "limits"), "either minimum or maximum storage value is required, but neither was provided"));
   check_names("maxLimitRequestRatio");
   for (auto name : names) resource_check(out, limit, name, at).run();
 }
@@ -126,7 +137,10 @@ void prepare_create(json::value& o, const kind_context& c) {
 
 }  // namespace
 
-const kind_rules kinds::limit_ranges{
-    .group = "", .resource = "limitranges", .create_by_update = true, .prepare_create = prepare_create, .validate = validate};
+const kind_rules kinds::limit_ranges{.group = "",
+                                     .resource = "limitranges",
+                                     .create_by_update = true,
+                                     .prepare_create = prepare_create,
+                                     .validate = validate};
 
 }  // namespace kedge::api

@@ -30,7 +30,8 @@ void prepare_update(json::value& o, const json::value& old, const kind_context& 
 
 void check_finalizers(causes& out, const json::value& list, bool with_index) {
   const place at("spec.finalizers");
-  for (std::size_t i = 0; i < list.size(); ++i) check_finalizer(out, list[i].as_string(), with_index ? place(at, i) : at);
+  for (std::size_t i = 0; i < list.size(); ++i)
+    check_finalizer(out, list[i].as_string(), with_index ? place(at, i) : at);
 }
 
 void validate(causes& out, const json::value& o) { check_finalizers(out, o["spec"]["finalizers"], false); }
@@ -40,8 +41,11 @@ void validate_part(causes& out, const json::value& o, const json::value&, std::s
   // The phase follows from the deletion mark alone.
   auto phase = o["status"]["phase"].as_string();
   const bool ends = o["metadata"]["deletionTimestamp"].is_string();
-  if (!ends && phase != "Active") out.push_back(invalid_value("status.Phase", phase, "may only be 'Active' if `deletionTimestamp` is empty"));
-  if (ends && phase != "Terminating") out.push_back(invalid_value("status.Phase", phase, "may only be 'Terminating' if `deletionTimestamp` is not empty"));
+  if (!ends && phase != "Active")
+    out.push_back(invalid_value("status.Phase", phase, "may only be 'Active' if `deletionTimestamp` is empty"));
+  if (ends && phase != "Terminating")
+    out.push_back(
+        invalid_value("status.Phase", phase, "may only be 'Terminating' if `deletionTimestamp` is not empty"));
 }
 
 std::string refuse_delete(const json::value& o) {

@@ -16,7 +16,8 @@
 namespace kedge::api {
 namespace {
 
-constexpr std::string_view taints_annotation = "scheduler.alpha.kubernetes.io/taints", avoid_annotation = "scheduler.alpha.kubernetes.io/preferAvoidPods";
+constexpr std::string_view taints_annotation = "scheduler.alpha.kubernetes.io/taints",
+                           avoid_annotation = "scheduler.alpha.kubernetes.io/preferAvoidPods";
 
 void check_taints(causes& out, const json::value& taints, const place& at) {
   std::set<std::pair<std::string_view, std::string_view>> seen;
@@ -25,7 +26,8 @@ void check_taints(causes& out, const json::value& taints, const place& at) {
     auto& t = taints[i];
     auto key = t["key"].as_string(), value = t["value"].as_string();
     add_problems(out, place(here, "key"), key, check_qualified_name(key));
-    if (auto wrong = check_label_value(value); !wrong.empty()) out.push_back(invalid_value(place(here, "value"), value, join(wrong, ";")));
+    if (auto wrong = check_label_value(value); !wrong.empty())
+      out.push_back(invalid_value(place(here, "value"), value, join(wrong, ";")));
     one_of_needed(out, t, here, "effect", {"NoSchedule", "PreferNoSchedule", "NoExecute"});
     if (seen.insert({t["effect"].as_string(), key}).second) continue;
     auto twice = duplicate_value(here, internal_form("core/v1.Taint", t));
@@ -53,7 +55,8 @@ void check_annotations_of_old(causes& out, const json::value& annotations) {
       if (controller.is_null())
         out.push_back(required(place(here, "PodSignature")));
       else if (!controller["controller"].as_bool())
-        out.push_back(invalid_value(place(here, "PodSignature.PodController.Controller"), false, "must point to a controller"));
+        out.push_back(
+            invalid_value(place(here, "PodSignature.PodController.Controller"), false, "must point to a controller"));
     }
   }
 }
@@ -75,7 +78,8 @@ void check_features(causes& out, const json::value& list) {
     auto alnum = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); };
     bool first = true;
     for (auto part : split(name, '/')) {
-      const bool starts = !part.empty() && ((part[0] >= 'A' && part[0] <= 'Z') || (!first && part[0] >= 'a' && part[0] <= 'z'));
+      const bool starts =
+          !part.empty() && ((part[0] >= 'A' && part[0] <= 'Z') || (!first && part[0] >= 'a' && part[0] <= 'z'));
       if (!starts || !std::all_of(part.begin(), part.end(), alnum)) return false;
       first = false;
     }
@@ -84,12 +88,17 @@ void check_features(causes& out, const json::value& list) {
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto name = list[i].as_string();
     if (name.size() > name_max)
-      out.push_back(invalid_value(place(at, i), name, fmt::format("invalid feature name {}: must be no more than {} characters", quote(name), name_max)));
+      out.push_back(invalid_value(
+          place(at, i), name,
+          fmt::format("invalid feature name {}: must be no more than {} characters", quote(name), name_max)));
     else if (!is_name(name))
-      out.push_back(invalid_value(place(at, i), name,
-                                  fmt::format("invalid feature name {}: must start with an UpperCamelCase segment, with subsequent segments separated by '/' "
-                                              "(e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes",
-                                              quote(name))));
+      out.push_back(invalid_value(
+          place(at, i), name,
+          fmt::format(
+              "invalid feature name {}: must start with an UpperCamelCase segment, with subsequent segments separated "
+              "by '/' "
+              "(e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes",
+              quote(name))));
     if (i + 1 == list.size()) break;
     auto next = list[i + 1].as_string();
     if (name == next) out.push_back(duplicate_value(place(at, i + 1), next));
@@ -140,7 +149,8 @@ void check_changes(causes& out, const json::value& o, const json::value& old) {
       out.push_back(invalid_value("spec.providerID", nullptr, "field cannot be modified once set"));
   }
   check_taints(out, spec["taints"], "metadata.taints");
-  if (spec["externalID"].as_string() != before["externalID"].as_string()) out.push_back(forbidden_value("spec.externalID", "may not be updated"));
+  if (spec["externalID"].as_string() != before["externalID"].as_string())
+    out.push_back(forbidden_value("spec.externalID", "may not be updated"));
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
@@ -148,11 +158,14 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
   check_changes(out, o, old);
 }
 
-void validate_part(causes& out, const json::value& o, const json::value& old, std::string_view) { check_changes(out, o, old); }
+void validate_part(causes& out, const json::value& o, const json::value& old, std::string_view) {
+  check_changes(out, o, old);
+}
 
 // A configuration source is of a feature that is gone.
 void drop_config(json::value& o, const json::value* old) {
-  if (auto spec = o.find("spec"); spec && (!old || (*old)["spec"]["configSource"].is_null())) spec->erase("configSource");
+  if (auto spec = o.find("spec"); spec && (!old || (*old)["spec"]["configSource"].is_null()))
+    spec->erase("configSource");
   if (auto status = o.find("status"); status && (!old || (*old)["status"]["config"].is_null())) status->erase("config");
 }
 
@@ -170,9 +183,11 @@ void prepare_update(json::value& o, const json::value& old, const kind_context&)
 
 void warn(warnings& out, const json::value& o, const json::value*) {
   if (o["spec"]["configSource"].is_object()) out.push_back("spec.configSource: the feature is removed");
-  if (!o["spec"]["externalID"].as_string().empty()) out.push_back("spec.externalID: this field is deprecated, and is unused by Kubernetes");
+  if (!o["spec"]["externalID"].as_string().empty())
+    out.push_back("spec.externalID: this field is deprecated, and is unused by Kubernetes");
   const place at("spec.podCIDRs");
-  for (std::size_t i = 0; i < o["spec"]["podCIDRs"].size(); ++i) warn_cidr(out, o["spec"]["podCIDRs"][i].as_string(), place(at, i));
+  for (std::size_t i = 0; i < o["spec"]["podCIDRs"].size(); ++i)
+    warn_cidr(out, o["spec"]["podCIDRs"][i].as_string(), place(at, i));
 }
 
 }  // namespace

@@ -17,7 +17,8 @@
 namespace kedge::api {
 namespace {
 
-constexpr std::string_view class_annotation = "volume.beta.kubernetes.io/storage-class", mount_annotation = "volume.beta.kubernetes.io/mount-options";
+constexpr std::string_view class_annotation = "volume.beta.kubernetes.io/storage-class",
+                           mount_annotation = "volume.beta.kubernetes.io/mount-options";
 
 void check_persistent_glusterfs(causes& out, const json::value& s, const place& at) {
   check_glusterfs(out, s, at);
@@ -35,7 +36,9 @@ void check_persistent_azure_file(causes& out, const json::value& s, const place&
 }
 
 void check_persistent_cinder(causes& out, const json::value& s, const place& at) { check_cinder(out, s, at, true); }
-void check_persistent_storage_os(causes& out, const json::value& s, const place& at) { check_storage_os(out, s, at, true); }
+void check_persistent_storage_os(causes& out, const json::value& s, const place& at) {
+  check_storage_os(out, s, at, true);
+}
 
 void check_local(causes& out, const json::value& s, const place& at) {
   if (need(out, s, at, "path")) check_no_steps_back(out, s["path"].as_string(), place(at, "path"));
@@ -44,12 +47,16 @@ void check_local(causes& out, const json::value& s, const place& at) {
 void check_persistent_csi(causes& out, const json::value& s, const place& at) {
   check_csi_driver_name(out, s["driver"].as_string(), place(at, "driver"));
   need(out, s, at, "volumeHandle");
-  for (auto member : {"controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"}) {
+  for (auto member :
+       {"controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"}) {
     auto& secret = s[member];
     if (!secret.is_object()) continue;
     const place here(at, member);
-    if (need(out, secret, here, "name")) add_problems(out, place(here, "name"), secret["name"], check_dns1123_subdomain(secret["name"].as_string()));
-    if (need(out, secret, here, "namespace")) add_problems(out, place(here, "namespace"), secret["namespace"], check_dns1123_label(secret["namespace"].as_string()));
+    if (need(out, secret, here, "name"))
+      add_problems(out, place(here, "name"), secret["name"], check_dns1123_subdomain(secret["name"].as_string()));
+    if (need(out, secret, here, "namespace"))
+      add_problems(out, place(here, "namespace"), secret["namespace"],
+                   check_dns1123_label(secret["namespace"].as_string()));
   }
 }
 
@@ -91,7 +98,8 @@ void check_sources(causes& out, const json::value& spec, const place& at, std::s
       s.check(out, source, here);
     else
       check_iscsi(out, source, here, &name);
-    if (s.member == "local" && !any && !spec["nodeAffinity"].is_object()) out.push_back(required(place(at, "nodeAffinity"), "Local volume requires node affinity"));
+    if (s.member == "local" && !any && !spec["nodeAffinity"].is_object())
+      out.push_back(required(place(at, "nodeAffinity"), "Local volume requires node affinity"));
     any = true;
   }
   if (!any) out.push_back(required(at, "must specify a volume type"));
@@ -133,13 +141,15 @@ void check_attributes_class(causes& out, const json::value& spec, const place& a
     out.push_back(required(here, "an empty string is disallowed"));
   else
     add_problems(out, here, name, check_dns1123_subdomain(name.as_string()));
-  if (!spec["csi"].is_object()) out.push_back(required(place(at, "csi"), "has to be specified when using volumeAttributesClassName"));
+  if (!spec["csi"].is_object())
+    out.push_back(required(place(at, "csi"), "has to be specified when using volumeAttributesClassName"));
 }
 
 // What only a volume of its own has.
 void check_own(causes& out, const json::value& spec, const place& at, const volume_rules& rules) {
   check_capacity(out, spec["capacity"], place(at, "capacity"));
-  if (!spec["persistentVolumeReclaimPolicy"].as_string().empty()) one_of(out, spec, at, "persistentVolumeReclaimPolicy", {"Delete", "Recycle", "Retain"});
+  if (!spec["persistentVolumeReclaimPolicy"].as_string().empty())
+    one_of(out, spec, at, "persistentVolumeReclaimPolicy", {"Delete", "Recycle", "Retain"});
   auto& affinity = spec["nodeAffinity"];
   if (!affinity.is_object()) return;
   const place of_affinity(at, "nodeAffinity");
@@ -150,7 +160,8 @@ void check_own(causes& out, const json::value& spec, const place& at, const volu
 }
 
 void check_own_rest(causes& out, const json::value& spec, const place& at) {
-  if (auto name = spec["storageClassName"].as_string(); !name.empty()) add_problems(out, place(at, "storageClassName"), name, check_dns1123_subdomain(name));
+  if (auto name = spec["storageClassName"].as_string(); !name.empty())
+    add_problems(out, place(at, "storageClassName"), name, check_dns1123_subdomain(name));
   one_of(out, spec, at, "volumeMode", {"Block", "Filesystem"});
   check_attributes_class(out, spec, at);
 }
@@ -159,27 +170,32 @@ void check_own_rest(causes& out, const json::value& spec, const place& at) {
 void check_inline(causes& out, const json::value& spec, const place& at) {
   constexpr std::string_view text = "may not be specified in the context of inline volumes";
   if (auto policy = spec["persistentVolumeReclaimPolicy"].as_string(); !policy.empty() && policy != "Retain")
-    out.push_back(forbidden_value(place(at, "persistentVolumeReclaimPolicy"), "may only be Retain in the context of inline volumes"));
+    out.push_back(forbidden_value(place(at, "persistentVolumeReclaimPolicy"),
+                                  "may only be Retain in the context of inline volumes"));
   if (spec["nodeAffinity"].is_object()) out.push_back(forbidden_value(place(at, "nodeAffinity"), text));
 }
 
 void check_inline_rest(causes& out, const json::value& spec, const place& at) {
   if (!spec["storageClassName"].as_string().empty())
-    out.push_back(forbidden_value(place(at, "storageClassName"), "may not be specified in the context of inline volumes"));
+    out.push_back(
+        forbidden_value(place(at, "storageClassName"), "may not be specified in the context of inline volumes"));
   if (auto& mode = spec["volumeMode"]; mode.is_string() && mode.as_string() != "Filesystem")
-    out.push_back(forbidden_value(place(at, "volumeMode"), "may not specify volumeMode other than Filesystem in the context of inline volumes"));
+    out.push_back(forbidden_value(place(at, "volumeMode"),
+                                  "may not specify volumeMode other than Filesystem in the context of inline volumes"));
 }
 
 void check_mount_annotation(causes& out, const json::value& o) {
   if (!o["metadata"]["annotations"].find(mount_annotation)) return;
-  for (auto s : {"gcePersistentDisk", "awsElasticBlockStore", "glusterfs", "nfs", "rbd", "quobyte", "iscsi", "cinder", "cephfs", "azureFile", "vsphereVolume", "azureDisk",
-                 "photonPersistentDisk"})
+  for (auto s : {"gcePersistentDisk", "awsElasticBlockStore", "glusterfs", "nfs", "rbd", "quobyte", "iscsi", "cinder",
+                 "cephfs", "azureFile", "vsphereVolume", "azureDisk", "photonPersistentDisk"})
     if (o["spec"][s].is_object()) return;
-  out.push_back(forbidden_value("metadata.annotations.volume.beta.kubernetes.io/mount-options", "may not specify mount options for this volume type"));
+  out.push_back(forbidden_value("metadata.annotations.volume.beta.kubernetes.io/mount-options",
+                                "may not specify mount options for this volume type"));
 }
 
 void check(causes& out, const json::value& o, bool any_label_values) {
-  check_volume_spec(out, o["spec"], "spec", {.name = o["metadata"]["name"].as_string(), .any_label_values = any_label_values});
+  check_volume_spec(out, o["spec"], "spec",
+                    {.name = o["metadata"]["name"].as_string(), .any_label_values = any_label_values});
   check_mount_annotation(out, o);
 }
 
@@ -195,7 +211,8 @@ json::value source_of(const json::value& spec) {
 
 json::value shown_source(const json::value& source) {
   auto form = internal_form("core/v1.PersistentVolumeSpec", source);
-  for (auto member : {"Capacity", "AccessModes", "ClaimRef", "PersistentVolumeReclaimPolicy", "StorageClassName", "MountOptions", "VolumeMode", "NodeAffinity", "VolumeAttributesClassName"})
+  for (auto member : {"Capacity", "AccessModes", "ClaimRef", "PersistentVolumeReclaimPolicy", "StorageClassName",
+                      "MountOptions", "VolumeMode", "NodeAffinity", "VolumeAttributesClassName"})
     form.erase(member);
   return form;
 }
@@ -203,17 +220,21 @@ json::value shown_source(const json::value& source) {
 void check_source_stays(causes& out, const json::value& spec, const json::value& before) {
   auto now = source_of(spec);
   const auto was = source_of(before);
-  if (before["csi"].is_object() && !before["csi"].find("controllerExpandSecretRef") && now["csi"].is_object()) now.member("csi").erase("controllerExpandSecretRef");
+  if (before["csi"].is_object() && !before["csi"].find("controllerExpandSecretRef") && now["csi"].is_object())
+    now.member("csi").erase("controllerExpandSecretRef");
   if (now == was) return;
   out.push_back(forbidden_value("spec.persistentvolumesource",
-                                fmt::format("spec.persistentvolumesource is immutable after creation\n{}", difference_text(shown_source(was), shown_source(now)))));
+                                fmt::format("spec.persistentvolumesource is immutable after creation\n{}",
+                                            difference_text(shown_source(was), shown_source(now)))));
 }
 
 // Whether a key may be the other's successor.
 bool renames(std::string_view before, std::string_view now) {
   constexpr std::pair<std::string_view, std::string_view> names[] = {
-      {"failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"}, {"failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"},
-      {"beta.kubernetes.io/os", "kubernetes.io/os"},                             {"beta.kubernetes.io/arch", "kubernetes.io/arch"},
+      {"failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"},
+      {"failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"},
+      {"beta.kubernetes.io/os", "kubernetes.io/os"},
+      {"beta.kubernetes.io/arch", "kubernetes.io/arch"},
       {"beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"},
   };
   for (auto& [beta, good] : names)
@@ -230,14 +251,17 @@ json::value renamed(json::value before, const json::value& now) {
       auto found = (*terms)[i].find(list);
       auto rules = found ? found->array() : nullptr;
       for (std::size_t j = 0; rules && j < rules->size(); ++j)
-        if (auto& key = now["required"]["nodeSelectorTerms"][i][list][j]["key"]; renames((*rules)[j]["key"].as_string(), key.as_string())) (*rules)[j].set("key", key);
+        if (auto& key = now["required"]["nodeSelectorTerms"][i][list][j]["key"];
+            renames((*rules)[j]["key"].as_string(), key.as_string()))
+          (*rules)[j].set("key", key);
     }
   return before;
 }
 
 void check_affinity_stays(causes& out, const json::value& now, const json::value& before) {
   if (before.is_null() || now == before || renamed(before, now) == now) return;
-  out.push_back(invalid_value("nodeAffinity", internal_form("core/v1.VolumeNodeAffinity", now), "field is immutable, except for updating from beta label to GA"));
+  out.push_back(invalid_value("nodeAffinity", internal_form("core/v1.VolumeNodeAffinity", now),
+                              "field is immutable, except for updating from beta label to GA"));
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
@@ -252,7 +276,9 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
 
 void validate_part(causes&, const json::value&, const json::value&, std::string_view) {}
 
-void prepare_create(json::value& o, const kind_context& c) { o.set("status", json::object{{"phase", "Pending"}, {"lastPhaseTransitionTime", format_rfc3339(c.now)}}); }
+void prepare_create(json::value& o, const kind_context& c) {
+  o.set("status", json::object{{"phase", "Pending"}, {"lastPhaseTransitionTime", format_rfc3339(c.now)}});
+}
 
 // A status that doesn't say since when it is in its phase is told.
 void prepare_update(json::value& o, const json::value& old, const kind_context& c) {
@@ -268,11 +294,18 @@ void prepare_update(json::value& o, const json::value& old, const kind_context& 
 
 void warn(warnings& out, const json::value& o, const json::value*) {
   auto& notes = o["metadata"]["annotations"];
-  if (notes.find(class_annotation)) out.push_back(fmt::format("metadata.annotations[{}]: deprecated since v1.8; use \"storageClassName\" attribute instead", class_annotation));
-  if (notes.find(mount_annotation)) out.push_back(fmt::format("metadata.annotations[{}]: deprecated since v1.31; use \"mountOptions\" attribute instead", mount_annotation));
+  if (notes.find(class_annotation))
+    out.push_back(
+        fmt::format("metadata.annotations[{}]: deprecated since v1.8; use \"storageClassName\" attribute instead",
+                    class_annotation));
+  if (notes.find(mount_annotation))
+    out.push_back(fmt::format(
+        "metadata.annotations[{}]: deprecated since v1.31; use \"mountOptions\" attribute instead", mount_annotation));
   auto& spec = o["spec"];
   if (spec["persistentVolumeReclaimPolicy"].as_string() == "Recycle")
-    out.push_back("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.");
+    out.push_back(
+        "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended "
+        "approach is to use dynamic provisioning.");
   auto& terms = spec["nodeAffinity"]["required"]["nodeSelectorTerms"];
   const place of_terms("spec.nodeAffinity.required.nodeSelectorTerms");
   for (std::size_t i = 0; i < terms.size(); ++i) warn_node_selector_term(out, terms[i], place(of_terms, i), false);
@@ -296,14 +329,16 @@ void check_volume_spec(causes& out, const json::value& spec, const place& at, co
     constexpr std::string_view text = "may not be specified in the context of inline volumes";
     if (spec["claimRef"].is_object()) out.push_back(forbidden_value(place(at, "claimRef"), text));
     if (!spec["capacity"].empty()) out.push_back(forbidden_value(place(at, "capacity"), text));
-    if (!spec["csi"].is_object()) out.push_back(required(place(at, "csi"), "has to be specified in the context of inline volumes"));
+    if (!spec["csi"].is_object())
+      out.push_back(required(place(at, "csi"), "has to be specified in the context of inline volumes"));
   }
   need(out, spec, at, "accessModes");
   check_access_modes(out, spec["accessModes"], place(at, "accessModes"));
   is_inline ? check_inline(out, spec, at) : check_own(out, spec, at, rules);
   check_sources(out, spec, at, rules.name);
   if (is_root(spec["hostPath"]["path"].as_string()) && spec["persistentVolumeReclaimPolicy"].as_string() == "Recycle")
-    out.push_back(forbidden_value(place(at, "persistentVolumeReclaimPolicy"), "may not be 'recycle' for a hostPath mount of '/'"));
+    out.push_back(forbidden_value(place(at, "persistentVolumeReclaimPolicy"),
+                                  "may not be 'recycle' for a hostPath mount of '/'"));
   is_inline ? check_inline_rest(out, spec, at) : check_own_rest(out, spec, at);
 }
 

@@ -1,4 +1,5 @@
-// persistent_volume.h: what a PersistentVolume is made of: of a volume, and of one that a VolumeAttachment describes itself.
+// persistent_volume.h: what a PersistentVolume is made of: of a volume, and of one that a VolumeAttachment describes
+// itself.
 #pragma once
 
 #include <string_view>

@@ -14,7 +14,9 @@ namespace {
 
 constexpr std::string_view class_annotation = "volume.beta.kubernetes.io/storage-class";
 
-schema::quantity size_in(const json::value& list) { return schema::quantity::parse(list["storage"].as_string()).value_or(schema::quantity()); }
+schema::quantity size_in(const json::value& list) {
+  return schema::quantity::parse(list["storage"].as_string()).value_or(schema::quantity());
+}
 
 void validate(causes& out, const json::value& o) { check_claim_spec(out, o["spec"], "spec", {}); }
 
@@ -37,7 +39,8 @@ void pair_sources(json::value& spec) {
 // What a claim could be filled from before there were references to other kinds.
 bool is_old_source(const json::value& source) {
   auto kind = source["kind"].as_string(), group = source["apiGroup"].as_string();
-  return (kind == "PersistentVolumeClaim" && group.empty()) || (kind == "VolumeSnapshot" && group == "snapshot.storage.k8s.io");
+  return (kind == "PersistentVolumeClaim" && group.empty()) ||
+         (kind == "VolumeSnapshot" && group == "snapshot.storage.k8s.io");
 }
 
 void prepare(json::value& o, const json::value* old) {
@@ -63,8 +66,10 @@ void prepare_update(json::value& o, const json::value& old, const kind_context& 
 // The class may be said by the spec that an annotation said before, or nothing did.
 bool class_moves(const json::value& o, const json::value& old) {
   auto now = o["spec"].find("storageClassName");
-  auto annotation = old["metadata"]["annotations"].find(class_annotation), kept = o["metadata"]["annotations"].find(class_annotation);
-  return annotation && !old["spec"].find("storageClassName") && now && *now == *annotation && (!kept || *kept == *annotation);
+  auto annotation = old["metadata"]["annotations"].find(class_annotation),
+       kept = o["metadata"]["annotations"].find(class_annotation);
+  return annotation && !old["spec"].find("storageClassName") && now && *now == *annotation &&
+         (!kept || *kept == *annotation);
 }
 
 bool class_appears(const json::value& o, const json::value& old) {
@@ -80,12 +85,16 @@ void check_stays(causes& out, const json::value& o, const json::value& old) {
   if (class_moves(o, old)) {
     spec.erase("storageClassName");
   } else {
-    auto now = o["metadata"]["annotations"][class_annotation].as_string(), was = old["metadata"]["annotations"][class_annotation].as_string();
-    if (now != was) out.push_back(invalid_value("metadata.annotations.volume.beta.kubernetes.io/storage-class", now, "field is immutable"));
+    auto now = o["metadata"]["annotations"][class_annotation].as_string(),
+         was = old["metadata"]["annotations"][class_annotation].as_string();
+    if (now != was)
+      out.push_back(
+          invalid_value("metadata.annotations.volume.beta.kubernetes.io/storage-class", now, "field is immutable"));
     if (class_appears(o, old)) spec.erase("storageClassName");
   }
   if (old["status"]["phase"].as_string() == "Bound") {
-    if (spec["resources"]["requests"].is_object()) spec.member("resources").member("requests").set("storage", size_in(before["resources"]["requests"]).text());
+    if (spec["resources"]["requests"].is_object())
+      spec.member("resources").member("requests").set("storage", size_in(before["resources"]["requests"]).text());
     if (auto name = before.find("volumeAttributesClassName"))
       spec.set("volumeAttributesClassName", *name);
     else
@@ -93,8 +102,10 @@ void check_stays(causes& out, const json::value& o, const json::value& old) {
   }
   if (spec == before) return;
   constexpr std::string_view type = "core/v1.PersistentVolumeClaimSpec";
-  out.push_back(forbidden_value("spec", fmt::format("spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{}",
-                                                    difference_text(internal_form(type, before), internal_form(type, spec)))));
+  out.push_back(
+      forbidden_value("spec", fmt::format("spec is immutable after creation except resources.requests and "
+                                          "volumeAttributesClassName for bound claims\n{}",
+                                          difference_text(internal_form(type, before), internal_form(type, spec)))));
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
@@ -104,13 +115,18 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
   options.any_api_group = before["dataSource"].find("apiGroup") || before["dataSourceRef"].find("apiGroup");
   check_claim_spec(out, spec, "spec", options);
   check_stays(out, o, old);
-  const auto size = size_in(spec["resources"]["requests"]), size_before = size_in(before["resources"]["requests"]), size_now = size_in(old["status"]["capacity"]);
-  if (size < size_before && !(size_now < size)) out.push_back(forbidden_value("spec.resources.requests.storage", "field can not be less than status.capacity"));
+  const auto size = size_in(spec["resources"]["requests"]), size_before = size_in(before["resources"]["requests"]),
+             size_now = size_in(old["status"]["capacity"]);
+  if (size < size_before && !(size_now < size))
+    out.push_back(forbidden_value("spec.resources.requests.storage", "field can not be less than status.capacity"));
   immutable(out, spec["volumeMode"], before["volumeMode"], "volumeMode");
   auto &name = spec["volumeAttributesClassName"], &name_before = before["volumeAttributesClassName"];
-  if (name == name_before || !old["status"].find("currentVolumeAttributesClassName") || !name.as_string().empty()) return;
-  out.push_back(forbidden_value("spec.volumeAttributesClassName", fmt::format("update to {} is forbidden when status.currentVolumeAttributesClassName is not nil",
-                                                                              name.is_null() ? "nil" : "empty string")));
+  if (name == name_before || !old["status"].find("currentVolumeAttributesClassName") || !name.as_string().empty())
+    return;
+  out.push_back(
+      forbidden_value("spec.volumeAttributesClassName",
+                      fmt::format("update to {} is forbidden when status.currentVolumeAttributesClassName is not nil",
+                                  name.is_null() ? "nil" : "empty string")));
 }
 
 // False when it names nothing that a claim has an amount of.
@@ -134,25 +150,31 @@ bool check_size(causes& out, const json::value& size, const place& at) {
 void validate_part(causes& out, const json::value& o, const json::value&, std::string_view) {
   auto& status = o["status"];
   if (o["spec"]["accessModes"].empty()) out.push_back(required("Spec.accessModes"));
-  const place of_capacity("status.capacity"), of_resizes("status.allocatedResourceStatuses"), of_allocated("status.allocatedResources");
+  const place of_capacity("status.capacity"), of_resizes("status.allocatedResourceStatuses"),
+      of_allocated("status.allocatedResources");
   if (auto list = status["capacity"].object())
     for (auto& m : *list) check_size(out, m.value, place::of_key(of_capacity, m.name));
   if (auto list = status["allocatedResourceStatuses"].object())
     for (auto& m : *list) {
       check_key(out, m.name, of_resizes);
-      const std::vector<std::string> states{"ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending"};
-      if (std::find(states.begin(), states.end(), m.value.as_string()) == states.end()) out.push_back(not_supported(of_resizes, m.name, states));
+      const std::vector<std::string> states{"ControllerResizeInProgress", "ControllerResizeInfeasible",
+                                            "NodeResizeInProgress", "NodeResizeInfeasible", "NodeResizePending"};
+      if (std::find(states.begin(), states.end(), m.value.as_string()) == states.end())
+        out.push_back(not_supported(of_resizes, m.name, states));
     }
   if (auto list = status["allocatedResources"].object())
     for (auto& m : *list) {
       const auto here = place::of_key(of_allocated, m.name);
-      if (check_key(out, m.name, of_allocated) && check_size(out, m.value, here)) check_amount(out, "storage", m.value, here);
+      if (check_key(out, m.name, of_allocated) && check_size(out, m.value, here))
+        check_amount(out, "storage", m.value, here);
     }
 }
 
 void warn(warnings& out, const json::value& o, const json::value*) {
   if (o["metadata"]["annotations"].find(class_annotation))
-    out.push_back(fmt::format("metadata.annotations[{}]: deprecated since v1.8; use \"storageClassName\" attribute instead", class_annotation));
+    out.push_back(
+        fmt::format("metadata.annotations[{}]: deprecated since v1.8; use \"storageClassName\" attribute instead",
+                    class_annotation));
   warn_claim_spec(out, o["spec"], "spec");
 }
 

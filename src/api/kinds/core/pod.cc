@@ -1,4 +1,5 @@
-// pod.cc: Pod: how one begins, what of it may change, and what its subresources may change. (Its status: pod_status.cc.)
+// pod.cc: Pod: how one begins, what of it may change, and what its subresources may change. (Its status:
+// pod_status.cc.)
 #include <fmt/format.h>
 
 #include <unordered_map>
@@ -36,7 +37,9 @@ void merge_label_keys(json::value& term, const json::value& labels) {
     for (std::size_t i = 0; i < term[keys].size(); ++i) {
       auto key = std::string(term[keys][i].as_string());
       if (auto own = labels.find(key))
-        term.member("labelSelector").member("matchExpressions").push_back(json::object{{"key", key}, {"operator", op}, {"values", json::array{*own}}});
+        term.member("labelSelector")
+            .member("matchExpressions")
+            .push_back(json::object{{"key", key}, {"operator", op}, {"values", json::array{*own}}});
     }
 }
 
@@ -58,7 +61,8 @@ void merge_all_label_keys(json::value& o) {
     for (auto& constraint : *list->array()) merge_label_keys(constraint, labels);
 }
 
-// An AppArmor annotation of old becomes the field that took its place; who writes it is warned, even of what will be refused.
+// An AppArmor annotation of old becomes the field that took its place; who writes it is warned, even of what will be
+// refused.
 void take_apparmor_annotations(json::value& o, warnings& told) {
   if (o["metadata"]["annotations"].empty() || o["spec"]["os"]["name"].as_string() == "windows") return;
   const auto of_pod = o["spec"]["securityContext"]["appArmorProfile"];
@@ -74,7 +78,8 @@ void take_apparmor_annotations(json::value& o, warnings& told) {
       if (profile.is_object()) check_apparmor_profile(wrong, profile, "");
       const bool good = profile.is_object() && wrong.empty();
       if (good && profile == of_pod) continue;
-      told.push_back(fmt::format("metadata.annotations[{}]: deprecated since v1.30; use the \"appArmorProfile\" field instead", key));
+      told.push_back(fmt::format(
+          "metadata.annotations[{}]: deprecated since v1.30; use the \"appArmorProfile\" field instead", key));
       if (good) c.member("securityContext").set("appArmorProfile", std::move(profile));
     }
   }
@@ -83,11 +88,12 @@ void take_apparmor_annotations(json::value& o, warnings& told) {
 void prepare_create(json::value& o, const kind_context& c) {
   o.set("status", json::object{{"phase", "Pending"}});
   if (!o["spec"]["schedulingGates"].empty())
-    o.member("status").set("conditions", json::array{json::object{{"type", "PodScheduled"},
-                                                                  {"status", "False"},
-                                                                  {"lastTransitionTime", format_rfc3339(c.now)},
-                                                                  {"reason", "SchedulingGated"},
-                                                                  {"message", "Scheduling is blocked due to non-empty scheduling gates"}}});
+    o.member("status").set("conditions", json::array{json::object{
+                                             {"type", "PodScheduled"},
+                                             {"status", "False"},
+                                             {"lastTransitionTime", format_rfc3339(c.now)},
+                                             {"reason", "SchedulingGated"},
+                                             {"message", "Scheduling is blocked due to non-empty scheduling gates"}}});
   merge_all_label_keys(o);
   take_apparmor_annotations(o, c.warnings);
   if (auto spec = o.find("spec")) default_pod_resources(*spec);
@@ -97,7 +103,8 @@ void prepare_create(json::value& o, const kind_context& c) {
 void prepare_update(json::value& o, const json::value& old, const kind_context& c) {
   if (c.subresource == "status") return prepare_pod_status(o, old);
   // Who doesn't know that a pod has resources itself leaves them out.
-  if (o["spec"].is_object() && o["spec"]["resources"].is_null() && old["spec"]["resources"].is_object()) o.member("spec").set("resources", old["spec"]["resources"]);
+  if (o["spec"].is_object() && o["spec"]["resources"].is_null() && old["spec"]["resources"].is_object())
+    o.member("spec").set("resources", old["spec"]["resources"]);
   if (c.subresource == "resize") default_pod_resources(o.member("spec"));
 }
 
@@ -114,7 +121,8 @@ void check_pod(causes& out, const json::value& o, const pod_options& options) {
       for (std::size_t j = 0; j < sources.size(); ++j) {
         const place of_source(of_volume, "projected.sources", j);
         if (sources[j]["serviceAccountToken"].is_object())
-          out.push_back(forbidden_value(place(of_source, "serviceAccountToken"), "must not be specified when serviceAccountName is not set"));
+          out.push_back(forbidden_value(place(of_source, "serviceAccountToken"),
+                                        "must not be specified when serviceAccountName is not set"));
       }
     }
   not_negative(out, spec, at, "terminationGracePeriodSeconds");
@@ -126,7 +134,8 @@ void validate(causes& out, const json::value& o) {
   pod_options options{.is_pod = true};
   check_pod(out, o, options);
   auto &spec = o["spec"], &annotations = o["metadata"]["annotations"];
-  if (!spec["ephemeralContainers"].empty()) out.push_back(forbidden_value("spec.ephemeralContainers", "cannot be set on create"));
+  if (!spec["ephemeralContainers"].empty())
+    out.push_back(forbidden_value("spec.ephemeralContainers", "cannot be set on create"));
   if (!spec["nodeName"].as_string().empty() && !spec["schedulingGates"].empty())
     out.push_back(forbidden_value("spec.nodeName", "cannot be set until all schedulingGates have been cleared"));
   check_seccomp_agrees(out, annotations, spec, "spec");
@@ -134,19 +143,24 @@ void validate(causes& out, const json::value& o) {
 }
 
 // Annotations that stand for ever: AppArmor's, and what marks a mirror of a node's own pod.
-void check_annotation_changes(causes& out, const json::value& now, const json::value& before, const json::value& spec, const pod_options& options) {
+void check_annotation_changes(causes& out, const json::value& now, const json::value& before, const json::value& spec,
+                              const pod_options& options) {
   const place at("metadata.annotations");
   if (auto old = before.object())
     for (auto& m : *old) {
       if (auto same = now.find(m.name); same && *same == m.value) continue;
-      if (m.name.starts_with(apparmor_annotation)) out.push_back(forbidden_value(place::of_key(at, m.name), "may not remove or update AppArmor annotations"));
-      if (m.name == mirror_annotation) out.push_back(forbidden_value(place::of_key(at, m.name), "may not remove or update mirror pod annotation"));
+      if (m.name.starts_with(apparmor_annotation))
+        out.push_back(forbidden_value(place::of_key(at, m.name), "may not remove or update AppArmor annotations"));
+      if (m.name == mirror_annotation)
+        out.push_back(forbidden_value(place::of_key(at, m.name), "may not remove or update mirror pod annotation"));
     }
   if (auto fresh = now.object())
     for (auto& m : *fresh) {
       if (before.find(m.name)) continue;
-      if (m.name.starts_with(apparmor_annotation)) out.push_back(forbidden_value(place::of_key(at, m.name), "may not add AppArmor annotations"));
-      if (m.name == mirror_annotation) out.push_back(forbidden_value(place::of_key(at, m.name), "may not add mirror pod annotation"));
+      if (m.name.starts_with(apparmor_annotation))
+        out.push_back(forbidden_value(place::of_key(at, m.name), "may not add AppArmor annotations"));
+      if (m.name == mirror_annotation)
+        out.push_back(forbidden_value(place::of_key(at, m.name), "may not add mirror pod annotation"));
     }
   check_pod_annotations(out, now, spec, at, options);
 }
@@ -168,8 +182,10 @@ bool check_container_updates(causes& out, const json::value& now, const json::va
 void check_deadline_change(causes& out, const json::value& now, const json::value& before) {
   const place at("spec.activeDeadlineSeconds");
   if (now.is_integer()) {
-    if (now.as_integer() < 0 || now.as_integer() > INT32_MAX) out.push_back(invalid_value(at, now, "must be between 0 and 2147483647, inclusive"));
-    if (before.is_integer() && before.as_integer() < now.as_integer()) out.push_back(invalid_value(at, now, "must be less than or equal to previous value"));
+    if (now.as_integer() < 0 || now.as_integer() > INT32_MAX)
+      out.push_back(invalid_value(at, now, "must be between 0 and 2147483647, inclusive"));
+    if (before.is_integer() && before.as_integer() < now.as_integer())
+      out.push_back(invalid_value(at, now, "must be less than or equal to previous value"));
   } else if (before.is_integer()) {
     out.push_back(invalid_value(at, nullptr, "must not update from a positive integer to nil value"));
   }
@@ -180,13 +196,16 @@ std::string toleration_text(json::value t) {
   return json::write(t);
 }
 
-void check_toleration_changes(causes& out, const json::value& now, const json::value& before, const pod_options& options) {
+void check_toleration_changes(causes& out, const json::value& now, const json::value& before,
+                              const pod_options& options) {
   std::unordered_set<std::string> kept;
   for (std::size_t i = 0; i < now.size(); ++i) kept.insert(toleration_text(now[i]));
   bool lost = false;
   for (std::size_t i = 0; i < before.size() && !lost; ++i) lost = !kept.contains(toleration_text(before[i]));
   // With one gone, the real server says no more.
-  if (lost) return out.push_back(forbidden_value("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"));
+  if (lost)
+    return out.push_back(
+        forbidden_value("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"));
   check_tolerations(out, now, "spec.tolerations", options);
 }
 
@@ -197,7 +216,9 @@ void check_gate_changes(causes& out, const json::value& now, const json::value& 
   for (std::size_t i = 0; i < now.size(); ++i) {
     auto name = now[i]["name"].as_string();
     const place here(at, i);
-    if (!held.contains(name)) out.push_back(forbidden_value(place(here, "name"), fmt::format("only deletion is allowed, but found new scheduling gate '{}'", name)));
+    if (!held.contains(name))
+      out.push_back(forbidden_value(place(here, "name"),
+                                    fmt::format("only deletion is allowed, but found new scheduling gate '{}'", name)));
   }
 }
 
@@ -209,8 +230,10 @@ bool begins_with(const json::value& now, const json::value& before) {
 }
 
 bool only_adds(const json::value& now, const json::value& before) {
-  if (before["matchExpressions"].empty() && before["matchFields"].empty()) return now["matchExpressions"].empty() && now["matchFields"].empty();
-  return begins_with(now["matchExpressions"], before["matchExpressions"]) && begins_with(now["matchFields"], before["matchFields"]);
+  if (before["matchExpressions"].empty() && before["matchFields"].empty())
+    return now["matchExpressions"].empty() && now["matchFields"].empty();
+  return begins_with(now["matchExpressions"], before["matchExpressions"]) &&
+         begins_with(now["matchFields"], before["matchFields"]);
 }
 
 constexpr std::string_view term_type = "core/v1.NodeSelectorTerm";
@@ -227,15 +250,20 @@ void check_gated_changes(causes& out, json::value& rest, const json::value& befo
   if (auto old = was.object())
     for (auto& m : *old)
       if (auto v = now.find(m.name); !v || !(*v == m.value))
-        out.push_back(invalid_value("spec.nodeSelector", now, "only additions to spec.nodeSelector are allowed (no mutations or deletions)"));
+        out.push_back(invalid_value("spec.nodeSelector", now,
+                                    "only additions to spec.nodeSelector are allowed (no mutations or deletions)"));
   constexpr auto must = "requiredDuringSchedulingIgnoredDuringExecution";
-  auto &terms = rest["affinity"]["nodeAffinity"][must]["nodeSelectorTerms"], &old_terms = before["affinity"]["nodeAffinity"][must]["nodeSelectorTerms"];
+  auto &terms = rest["affinity"]["nodeAffinity"][must]["nodeSelectorTerms"],
+       &old_terms = before["affinity"]["nodeAffinity"][must]["nodeSelectorTerms"];
   const place at("spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
   if (!old_terms.empty() && old_terms.size() != terms.size())
-    out.push_back(invalid_value(at, terms_form(terms), "no additions/deletions to non-empty NodeSelectorTerms list are allowed"));
+    out.push_back(
+        invalid_value(at, terms_form(terms), "no additions/deletions to non-empty NodeSelectorTerms list are allowed"));
   else
     for (std::size_t i = 0; i < old_terms.size(); ++i)
-      if (!only_adds(terms[i], old_terms[i])) out.push_back(invalid_value(place(at, i), internal_form(term_type, terms[i]), "only additions are allowed (no mutations or deletions)"));
+      if (!only_adds(terms[i], old_terms[i]))
+        out.push_back(invalid_value(place(at, i), internal_form(term_type, terms[i]),
+                                    "only additions are allowed (no mutations or deletions)"));
   auto take = [](json::value& into, const json::value& from, const char* name) {
     if (auto v = from.find(name))
       into.set(name, *v);
@@ -264,7 +292,9 @@ json::value without_allowed_changes(causes& out, const json::value& now, const j
     if (auto mine = rest.find(list); mine && mine->array())
       for (std::size_t i = 0; i < mine->size(); ++i) (*mine->array())[i].set("image", before[list][i]["image"]);
   for (auto name : {"activeDeadlineSeconds", "schedulingGates", "tolerations"}) keep(name);
-  if (before["terminationGracePeriodSeconds"].as_integer() < 0 && now["terminationGracePeriodSeconds"].as_integer() == 1) keep("terminationGracePeriodSeconds");
+  if (before["terminationGracePeriodSeconds"].as_integer() < 0 &&
+      now["terminationGracePeriodSeconds"].as_integer() == 1)
+    keep("terminationGracePeriodSeconds");
   if (!before["schedulingGates"].empty()) check_gated_changes(out, rest, before);
   return rest;
 }
@@ -283,10 +313,12 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
   if (now == before) return;
   auto rest = without_allowed_changes(out, now, before);
   if (rest == before) return;
-  out.push_back(forbidden_value("spec", "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-                                        "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-                                        "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n" +
-                                            difference_text(internal_form("core/v1.PodSpec", before), internal_form("core/v1.PodSpec", rest))));
+  out.push_back(forbidden_value(
+      "spec",
+      "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+      "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+      "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n" +
+          difference_text(internal_form("core/v1.PodSpec", before), internal_form("core/v1.PodSpec", rest))));
 }
 
 constexpr std::string_view ephemeral_type = "core/v1.EphemeralContainer";
@@ -307,10 +339,15 @@ void validate_ephemeral(causes& out, const json::value& o, const json::value& ol
     auto& was = old["spec"]["ephemeralContainers"][i];
     auto kept = now.find(was["name"].as_string());
     if (kept == now.end())
-      out.push_back(forbidden_value("spec.ephemeralContainers", fmt::format("existing ephemeral containers {} may not be removed\n", quote(was["name"].as_string()))));
+      out.push_back(forbidden_value(
+          "spec.ephemeralContainers",
+          fmt::format("existing ephemeral containers {} may not be removed\n", quote(was["name"].as_string()))));
     else if (!(*kept->second == was))
-      out.push_back(forbidden_value("spec.ephemeralContainers", fmt::format("existing ephemeral containers {} may not be changed\n{}", quote(was["name"].as_string()),
-                                                                                    difference_text(internal_form(ephemeral_type, was), internal_form(ephemeral_type, *kept->second)))));
+      out.push_back(forbidden_value(
+          "spec.ephemeralContainers",
+          fmt::format(
+              "existing ephemeral containers {} may not be changed\n{}", quote(was["name"].as_string()),
+              difference_text(internal_form(ephemeral_type, was), internal_form(ephemeral_type, *kept->second)))));
   }
 }
 
@@ -322,9 +359,12 @@ bool lost_one(const json::value& now, const json::value& before) {
   return false;
 }
 
-void check_kept(causes& out, const json::value& now, const json::value& before, const place& at, std::string_view what) {
-  if (lost_one(now["requests"], before["requests"])) out.push_back(forbidden_value(place(at, "requests"), fmt::format("{}resource requests cannot be removed", what)));
-  if (lost_one(now["limits"], before["limits"])) out.push_back(forbidden_value(place(at, "limits"), fmt::format("{}resource limits cannot be removed", what)));
+void check_kept(causes& out, const json::value& now, const json::value& before, const place& at,
+                std::string_view what) {
+  if (lost_one(now["requests"], before["requests"]))
+    out.push_back(forbidden_value(place(at, "requests"), fmt::format("{}resource requests cannot be removed", what)));
+  if (lost_one(now["limits"], before["limits"]))
+    out.push_back(forbidden_value(place(at, "limits"), fmt::format("{}resource limits cannot be removed", what)));
 }
 
 // Amounts of cpu and memory as before: what else differs may not change.
@@ -355,7 +395,8 @@ bool keeps_order(causes& out, const json::value& now, const json::value& before,
     for (std::size_t i = 0; i < before[list].size(); ++i) {
       const place here(at, list, i);
       if (!(now[list][i]["name"] == before[list][i]["name"]))
-        out.push_back(forbidden_value(place(here, "name"), fmt::format("{} may not be renamed or reordered on resize", list)));
+        out.push_back(
+            forbidden_value(place(here, "name"), fmt::format("{} may not be renamed or reordered on resize", list)));
     }
   }
   return out.size() == before_size;
@@ -377,15 +418,18 @@ void check_resized_containers(causes& out, const json::value& now, const json::v
       check_kept(out, now[list][i]["resources"], before[list][i]["resources"], place(here, "resources"), "");
     }
   for (std::size_t i = 0; i < before["containers"].size(); ++i)
-    if (!same_but_for_amounts(now["containers"][i], before["containers"][i])) out.push_back(forbidden_value(at, "only cpu and memory resources are mutable"));
+    if (!same_but_for_amounts(now["containers"][i], before["containers"][i]))
+      out.push_back(forbidden_value(at, "only cpu and memory resources are mutable"));
   for (std::size_t i = 0; i < before["initContainers"].size(); ++i) {
     auto &c = now["initContainers"][i], &was = before["initContainers"][i];
     const place here(at, "initContainers", i);
-    if (!same_but_for_amounts(c, was)) out.push_back(forbidden_value(here, "only cpu and memory resources for init or sidecar containers are mutable"));
+    if (!same_but_for_amounts(c, was))
+      out.push_back(forbidden_value(here, "only cpu and memory resources for init or sidecar containers are mutable"));
     if (c == was || is_sidecar(c)) continue;
     for (std::size_t j = 0; j < c["resizePolicy"].size(); ++j)
       if (c["resizePolicy"][j]["restartPolicy"].as_string() == "RestartContainer")
-        out.push_back(forbidden_value(here, "non-sidecar init containers with a resize policy of RestartContainer cannot be resized"));
+        out.push_back(forbidden_value(
+            here, "non-sidecar init containers with a resize policy of RestartContainer cannot be resized"));
   }
 }
 
@@ -400,7 +444,8 @@ void validate_resize(causes& out, const json::value& o, const json::value& old, 
   auto &now = o["spec"], &before = old["spec"];
   auto held = old["status"]["qosClass"].as_string();
   if (quality_of_service(now) != (held.empty() ? quality_of_service(before) : held))
-    out.push_back(invalid_value("spec", o["status"]["qosClass"], "Pod QOS Class may not change as a result of resizing"));
+    out.push_back(
+        invalid_value("spec", o["status"]["qosClass"], "Pod QOS Class may not change as a result of resizing"));
   if (!node_resizes(old)) out.push_back(forbidden_value("spec", "Pod running on node without support for resize"));
   if (has_pod_resources(before) || has_pod_resources(now)) {
     if (before["resources"].is_object()) {

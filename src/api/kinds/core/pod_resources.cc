@@ -7,7 +7,9 @@
 namespace kedge::api {
 namespace {
 
-bool may_be_the_pods(std::string_view resource) { return resource == "cpu" || resource == "memory" || is_huge_page(resource); }
+bool may_be_the_pods(std::string_view resource) {
+  return resource == "cpu" || resource == "memory" || is_huge_page(resource);
+}
 
 // Whether each container has a limit of the resource.
 bool all_limited(const json::value& spec, std::string_view resource) {
@@ -24,16 +26,20 @@ pod::amounts amounts_of_containers(const json::value& spec, std::string_view whi
   return pod::amounts_of_pod(json::object{{"spec", std::move(containers)}}, which);
 }
 
-bool has_pod_resources(const json::value& spec) { return !spec["resources"]["requests"].empty() || !spec["resources"]["limits"].empty(); }
+bool has_pod_resources(const json::value& spec) {
+  return !spec["resources"]["requests"].empty() || !spec["resources"]["limits"].empty();
+}
 
 void default_pod_resources(json::value& spec) {
   if (!has_pod_resources(spec)) return;
   auto& own = spec.member("resources");
   const auto limits = amounts_of_containers(spec, "limits"), requests = amounts_of_containers(spec, "requests");
   for (auto& [name, q] : limits)
-    if (is_huge_page(name) && !own["requests"].find(name) && !own["limits"].find(name)) own.member("limits").set(name, q.text());
+    if (is_huge_page(name) && !own["requests"].find(name) && !own["limits"].find(name))
+      own.member("limits").set(name, q.text());
   for (auto& [name, q] : requests)
-    if (may_be_the_pods(name) && may_overcommit(name) && !own["requests"].find(name)) own.member("requests").set(name, q.text());
+    if (may_be_the_pods(name) && may_overcommit(name) && !own["requests"].find(name))
+      own.member("requests").set(name, q.text());
   if (const auto given = own["limits"]; auto list = given.object())
     for (auto& m : *list)
       if (may_be_the_pods(m.name) && !own["requests"].find(m.name)) own.member("requests").set(m.name, m.value);

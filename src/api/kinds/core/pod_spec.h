@@ -1,5 +1,5 @@
-// pod_spec.h: the rules of a pod's specification, of pods and of templates alike. Its parts have files of their own: containers,
-// volumes, probes, affinity, security.
+// pod_spec.h: the rules of a pod's specification, of pods and of templates alike. Its parts have files of their own:
+// containers, volumes, probes, affinity, security.
 #pragma once
 
 #include <string_view>
@@ -10,9 +10,12 @@
 namespace kedge::api {
 
 // `metadata`: of a pod; null for a template, whose pods have others.
-void check_pod_spec(causes& out, const json::value& spec, const json::value& metadata, const place& at, const pod_options& options);
-// Annotations that mean something: mirror pods, tolerations, deletion cost, seccomp, AppArmor. `at`: of the annotations.
-void check_pod_annotations(causes& out, const json::value& annotations, const json::value& spec, const place& at, const pod_options& options);
+void check_pod_spec(causes& out, const json::value& spec, const json::value& metadata, const place& at,
+                    const pod_options& options);
+// Annotations that mean something: mirror pods, tolerations, deletion cost, seccomp, AppArmor. `at`: of the
+// annotations.
+void check_pod_annotations(causes& out, const json::value& annotations, const json::value& spec, const place& at,
+                           const pod_options& options);
 void check_deletion_cost(causes& out, const json::value& annotations, const place& at);
 
 // Labels, annotations and spec of a template.

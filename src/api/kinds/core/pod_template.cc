@@ -13,7 +13,8 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
 }
 
 void warn(warnings& out, const json::value& o, const json::value* old) {
-  if (!old || !(o["metadata"]["generation"] == (*old)["metadata"]["generation"])) warn_pod_template(out, o["template"], "template");
+  if (!old || !(o["metadata"]["generation"] == (*old)["metadata"]["generation"]))
+    warn_pod_template(out, o["template"], "template");
 }
 
 }  // namespace

@@ -26,7 +26,8 @@ void warn_node_labels(warnings& out, const json::value& spec, const place& at) {
       if (auto text = deprecated_node_label(m.name); !text.empty())
         out.push_back(fmt::format("{}: {}", place::of_key(at, "nodeSelector", m.name).text(), text));
   auto& a = spec["affinity"]["nodeAffinity"];
-  const place of_affinity(at, "affinity.nodeAffinity"), terms(of_affinity, "requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
+  const place of_affinity(at, "affinity.nodeAffinity"),
+      terms(of_affinity, "requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
   for (std::size_t i = 0; i < a[must]["nodeSelectorTerms"].size(); ++i)
     warn_node_selector_term(out, a[must]["nodeSelectorTerms"][i], place(terms, i), false);
   for (std::size_t i = 0; i < a[should].size(); ++i) {
@@ -39,19 +40,23 @@ void warn_spread(warnings& out, const json::value& list, const place& at) {
   for (std::size_t i = 0; i < list.size(); ++i) {
     const place here(at, i);
     auto key = list[i]["topologyKey"].as_string();
-    if (auto text = deprecated_node_label(key); !text.empty()) out.push_back(fmt::format("{}: {} is {}", place(here, "topologyKey").text(), key, text));
-    if (list[i]["labelSelector"].is_null()) out.push_back(fmt::format("{}: {}", place(here, "labelSelector").text(), null_selector));
+    if (auto text = deprecated_node_label(key); !text.empty())
+      out.push_back(fmt::format("{}: {} is {}", place(here, "topologyKey").text(), key, text));
+    if (list[i]["labelSelector"].is_null())
+      out.push_back(fmt::format("{}: {}", place(here, "labelSelector").text(), null_selector));
   }
 }
 
 void warn_old_annotations(warnings& out, const json::value& annotations, const place& at) {
   constexpr std::pair<std::string_view, std::string_view> known[] = {
-      {"scheduler.alpha.kubernetes.io/critical-pod", "non-functional in v1.16+; use the \"priorityClassName\" field instead"},
+      {"scheduler.alpha.kubernetes.io/critical-pod",
+       "non-functional in v1.16+; use the \"priorityClassName\" field instead"},
       {"security.alpha.kubernetes.io/sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"},
       {"security.alpha.kubernetes.io/unsafe-sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"},
   };
   for (auto& [key, text] : known)
-    if (annotations.find(key)) out.push_back(fmt::format("{}: {}", place::of_key(at, "metadata.annotations", key).text(), text));
+    if (annotations.find(key))
+      out.push_back(fmt::format("{}: {}", place::of_key(at, "metadata.annotations", key).text(), text));
 }
 
 void warn_volumes(warnings& out, const json::value& volumes, const place& at) {
@@ -90,7 +95,8 @@ class virtual_paths {
     while (path.ends_with('/')) path.remove_suffix(1);
     if (path.empty()) return;
     // Each is compared with those before it only where one lies in the other, and until enough has been told.
-    for (auto at = paths_.lower_bound(path); at != paths_.end() && inside(at->first, path) && !full(); ++at) tell(what, path, source, *at);
+    for (auto at = paths_.lower_bound(path); at != paths_.end() && inside(at->first, path) && !full(); ++at)
+      tell(what, path, source, *at);
     // Folders that it lies in are found by their hashes, which cost one walk along the path.
     std::vector<const entry*> around;
     std::size_t hash = 0;
@@ -118,7 +124,9 @@ class virtual_paths {
     return source.empty() ? quote(path) : fmt::format("{} ({})", quote(path), source);
   }
   void tell(std::string_view what, std::string_view path, std::string_view source, const entry& other) {
-    if (!full()) out_.push_back(fmt::format("volume {} ({}): overlapping paths: {} with {}", quote(volume_), what, spell(path, source), spell(other.first, other.second)));
+    if (!full())
+      out_.push_back(fmt::format("volume {} ({}): overlapping paths: {} with {}", quote(volume_), what,
+                                 spell(path, source), spell(other.first, other.second)));
   }
 
   warnings& out_;
@@ -137,9 +145,11 @@ void add_projected(virtual_paths& to, warnings& out, const json::value& v) {
     if (s.empty()) {
       out.push_back(fmt::format("volume {} (Projected) has no sources provided", quote(v["name"].as_string())));
     } else if (!s["configMap"]["items"].is_null()) {
-      add_items(to, s["configMap"]["items"], "Projected", fmt::format("ConfigMap {}", quote(s["configMap"]["name"].as_string())));
+      add_items(to, s["configMap"]["items"], "Projected",
+                fmt::format("ConfigMap {}", quote(s["configMap"]["name"].as_string())));
     } else if (!s["secret"]["items"].is_null()) {
-      add_items(to, s["secret"]["items"], "Projected", fmt::format("Secret {}", quote(s["secret"]["name"].as_string())));
+      add_items(to, s["secret"]["items"], "Projected",
+                fmt::format("Secret {}", quote(s["secret"]["name"].as_string())));
     } else if (!s["downwardAPI"]["items"].is_null()) {
       add_items(to, s["downwardAPI"]["items"], "Projected", "DownwardAPI");
     } else if (auto& token = s["serviceAccountToken"]; token.is_object()) {
@@ -159,7 +169,8 @@ void warn_overlaps(warnings& out, const json::value& volumes) {
   for (std::size_t i = 0; i < volumes.size(); ++i) {
     auto& v = volumes[i];
     virtual_paths paths(out, v["name"].as_string());
-    add_items(paths, v["configMap"]["items"], fmt::format("ConfigMap {}", quote(v["configMap"]["name"].as_string())), "");
+    add_items(paths, v["configMap"]["items"], fmt::format("ConfigMap {}", quote(v["configMap"]["name"].as_string())),
+              "");
     add_items(paths, v["secret"]["items"], fmt::format("Secret {}", quote(v["secret"]["secretName"].as_string())), "");
     add_items(paths, v["downwardAPI"]["items"], "DownwardAPI", "");
     add_projected(paths, out, v);
@@ -171,7 +182,8 @@ void warn_repeated(warnings& out, const json::value& list, const place& at, cons
   for (std::size_t i = 0; i < list.size(); ++i) {
     const place here(at, i);
     auto text = list[i][member].as_string();
-    if (!seen.insert(text).second) out.push_back(fmt::format("{}: duplicate {} {}", place(here, member).text(), member, quote(text)));
+    if (!seen.insert(text).second)
+      out.push_back(fmt::format("{}: duplicate {} {}", place(here, member).text(), member, quote(text)));
   }
 }
 
@@ -179,7 +191,8 @@ void warn_whole_bytes(warnings& out, const json::value& amounts, const place& at
   for (auto name : {"memory", "ephemeral-storage"}) {
     auto q = schema::quantity::parse(amounts[name].as_string());
     if (q && !q->is_whole())
-      out.push_back(fmt::format("{}: fractional byte value {} is invalid, must be an integer", place::of_key(at, name).text(), quote(q->text())));
+      out.push_back(fmt::format("{}: fractional byte value {} is invalid, must be an integer",
+                                place::of_key(at, name).text(), quote(q->text())));
   }
 }
 
@@ -188,7 +201,8 @@ void warn_amounts(warnings& out, const json::value& c, const place& at) {
     auto q = schema::quantity::parse(c["resources"][list][name].as_string());
     const place of_list(at, std::string_view(list) == "limits" ? "resources.limits" : "resources.requests");
     if (q && !q->is_whole())
-      out.push_back(fmt::format("{}: fractional byte value {} is invalid, must be an integer", place::of_key(of_list, name).text(), quote(q->text())));
+      out.push_back(fmt::format("{}: fractional byte value {} is invalid, must be an integer",
+                                place::of_key(of_list, name).text(), quote(q->text())));
   };
   for (auto name : {"memory", "ephemeral-storage"})
     for (auto list : {"limits", "requests"}) tell(list, name);
@@ -202,7 +216,8 @@ void warn_hidden_variables(warnings& out, const json::value& env, const place& a
     if (seen.insert(name).second) continue;
     auto reference = fmt::format("$({})", name);
     if (env[i]["valueFrom"].is_object() || value == reference || value.find(reference) == value.npos)
-      out.push_back(fmt::format("{}: hides previous definition of {}, which may be dropped when using apply", place(at, i).text(), quote(name)));
+      out.push_back(fmt::format("{}: hides previous definition of {}, which may be dropped when using apply",
+                                place(at, i).text(), quote(name)));
   }
 }
 
@@ -217,13 +232,15 @@ void warn_container(warnings& out, const json::value& c, const place& at, const 
   auto name = c["name"].as_string();
   if (c["securityContext"]["seccompProfile"].is_null())
     if (auto key = fmt::format("{}{}", seccomp_container_annotation, name); with.annotations.find(key))
-      out.push_back(fmt::format("{}: non-functional in v1.27+; use the \"seccompProfile\" field instead", place::of_key(with.top, "metadata.annotations", key).text()));
+      out.push_back(fmt::format("{}: non-functional in v1.27+; use the \"seccompProfile\" field instead",
+                                place::of_key(with.top, "metadata.annotations", key).text()));
   if (with.is_template && c["securityContext"]["appArmorProfile"].is_null()) {
     auto key = fmt::format("{}{}", apparmor_annotation, name);
     auto note = with.annotations.find(key);
     auto& of_pod = with.spec["securityContext"]["appArmorProfile"];
     if (note && (of_pod.is_null() || !(of_pod == apparmor_profile_of(note->as_string()))))
-      out.push_back(fmt::format("{}: deprecated since v1.30; use the \"appArmorProfile\" field instead", place::of_key(with.top, "metadata.annotations", key).text()));
+      out.push_back(fmt::format("{}: deprecated since v1.30; use the \"appArmorProfile\" field instead",
+                                place::of_key(with.top, "metadata.annotations", key).text()));
   }
   warn_amounts(out, c, at);
   warn_hidden_variables(out, c["env"], place(at, "env"));
@@ -244,8 +261,9 @@ void warn_ports(warnings& out, const json::value& spec, const place& at) {
       auto ip = p["hostIP"].as_string();
       auto host = p["hostPort"].as_integer(), port = p["containerPort"].as_integer();
       if (!ip.empty() && host == 0)
-        out.push_back(fmt::format("{}: hostIP set without hostPort: {{Name:{} HostPort:{} ContainerPort:{} Protocol:{} HostIP:{}}}", text, p["name"].as_string(), host, port,
-                                  p["protocol"].as_string(), ip));
+        out.push_back(fmt::format(
+            "{}: hostIP set without hostPort: {{Name:{} HostPort:{} ContainerPort:{} Protocol:{} HostIP:{}}}", text,
+            p["name"].as_string(), host, port, p["protocol"].as_string(), ip));
       auto& same = known[fmt::format("{}/{}", port, p["protocol"].as_string())];
       for (auto& other : same) {
         if (out.size() >= warnings_told_max) break;
@@ -270,7 +288,9 @@ void warn_port_names(warnings& out, const json::value& spec, const place& at) {
       auto text = place(here, "ports", i).text();
       auto [other, fresh] = known.emplace(name, text);
       if (!fresh)
-        out.push_back(fmt::format("{}: duplicate port name {} with {}, services and probes that select ports by name will use {}", text, quote(name), other->second, other->second));
+        out.push_back(
+            fmt::format("{}: duplicate port name {} with {}, services and probes that select ports by name will use {}",
+                        text, quote(name), other->second, other->second));
     }
   });
 }
@@ -281,7 +301,8 @@ void warn_pod_affinity(warnings& out, const json::value& affinity, const place& 
     const place here(at, kind);
     for (std::size_t i = 0; i < a[must].size(); ++i) {
       const place of_term(here, must, i);
-      if (a[must][i]["labelSelector"].is_null()) out.push_back(fmt::format("{}: {}", place(of_term, "labelSelector").text(), null_selector));
+      if (a[must][i]["labelSelector"].is_null())
+        out.push_back(fmt::format("{}: {}", place(of_term, "labelSelector").text(), null_selector));
     }
     for (std::size_t i = 0; i < a[should].size(); ++i) {
       const place of_term(here, should, i);
@@ -303,7 +324,8 @@ void warn_all(warnings& out, const json::value& o, const place& top, bool is_tem
   warn_repeated(out, spec["imagePullSecrets"], place(at, "imagePullSecrets"), "name");
   for (std::size_t i = 0; i < spec["imagePullSecrets"].size(); ++i) {
     const place here(at, "imagePullSecrets", i);
-    if (spec["imagePullSecrets"][i]["name"].as_string().empty()) out.push_back(fmt::format("{}: invalid empty name \"\"", place(here, "name").text()));
+    if (spec["imagePullSecrets"][i]["name"].as_string().empty())
+      out.push_back(fmt::format("{}: invalid empty name \"\"", place(here, "name").text()));
   }
   warn_whole_bytes(out, spec["overhead"], place(at, "overhead"));
   if (spec["securityContext"]["seccompProfile"].is_null() && annotations.find(seccomp_pod_annotation))
@@ -314,7 +336,8 @@ void warn_all(warnings& out, const json::value& o, const place& top, bool is_tem
   warn_ports(out, spec, at);
   warn_port_names(out, spec, at);
   if (spec["terminationGracePeriodSeconds"].as_integer() < 0)
-    out.push_back(fmt::format("{}: must be >= 0; negative values are invalid and will be treated as 1", place(at, "terminationGracePeriodSeconds").text()));
+    out.push_back(fmt::format("{}: must be >= 0; negative values are invalid and will be treated as 1",
+                              place(at, "terminationGracePeriodSeconds").text()));
   warn_pod_affinity(out, spec["affinity"], place(at, "affinity"));
   const place dns(at, "dnsConfig");
   for (std::size_t i = 0; i < spec["dnsConfig"]["nameservers"].size(); ++i)

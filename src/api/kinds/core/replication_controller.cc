@@ -14,7 +14,8 @@ void check(causes& out, const json::value& o, const pod_options& options) {
   if (!spec["template"].is_object()) {
     out.push_back(required(of_template));
   } else {
-    if (!selector.empty()) check_template_selected(out, json::object{{"matchLabels", selector}}, spec["template"], of_template);
+    if (!selector.empty())
+      check_template_selected(out, json::object{{"matchLabels", selector}}, spec["template"], of_template);
     check_pod_template(out, spec["template"], of_template, options);
     check_restarts_always(out, spec["template"]["spec"], of_pod, "ReplicationController");
   }
@@ -24,12 +25,15 @@ void check(causes& out, const json::value& o, const pod_options& options) {
 
 void validate(causes& out, const json::value& o) { check(out, o, {}); }
 
-void validate_update(causes& out, const json::value& o, const json::value& old) { check(out, o, template_options(old["spec"]["template"])); }
+void validate_update(causes& out, const json::value& o, const json::value& old) {
+  check(out, o, template_options(old["spec"]["template"]));
+}
 
 void validate_part(causes& out, const json::value& o, const json::value&, std::string_view) {
   const place at("status");
   auto& status = o["status"];
-  check_counts(out, status, at, {"replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"});
+  check_counts(out, status, at,
+               {"replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"});
   for (auto member : {"fullyLabeledReplicas", "readyReplicas", "availableReplicas"})
     check_not_above(out, status, at, member, "replicas", "cannot be greater than status.replicas");
   check_not_above(out, status, at, "availableReplicas", "readyReplicas", "cannot be greater than readyReplicas");

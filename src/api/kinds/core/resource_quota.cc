@@ -13,13 +13,16 @@
 namespace kedge::api {
 namespace {
 
-constexpr std::string_view scopes[] = {"Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "PriorityClass", "VolumeAttributesClass", "CrossNamespacePodAffinity"};
+constexpr std::string_view scopes[] = {
+    "Terminating",           "NotTerminating",           "BestEffort", "NotBestEffort", "PriorityClass",
+    "VolumeAttributesClass", "CrossNamespacePodAffinity"};
 
 bool is_scope(std::string_view s) { return std::find(std::begin(scopes), std::end(scopes), s) != std::end(scopes); }
 
 // Whether what a scope selects asks for the resource at all.
 bool applies(std::string_view scope, std::string_view resource) {
-  constexpr std::string_view of_pods[] = {"pods", "cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"};
+  constexpr std::string_view of_pods[] = {"pods",          "cpu",          "memory",         "limits.cpu",
+                                          "limits.memory", "requests.cpu", "requests.memory"};
   if (!is_scope(scope)) return true;
   if (scope == "BestEffort") return resource == "pods";
   if (scope == "VolumeAttributesClass") return resource == "persistentvolumeclaims" || resource == "requests.storage";
@@ -87,13 +90,20 @@ void check_selector(causes& out, const json::value& spec, const place& at) {
       out.push_back(invalid_value(at, selector_form(spec["scopeSelector"]), "unsupported scope applied to resource"));
     }
     if (is_scope(scope) && scope != "PriorityClass" && scope != "VolumeAttributesClass" && op != "Exists")
-      out.push_back(invalid_value(place(at, "operator"), op,
-                                  "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
-                                  "ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"));
+      out.push_back(invalid_value(
+          place(at, "operator"), op,
+          "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "
+          "ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or "
+          "ResourceQuotaScopeCrossNamespacePodAffinity"));
     if (op == "In" || op == "NotIn") {
-      if (values.empty()) out.push_back(required(place(at, "values"), "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"));
+      if (values.empty())
+        out.push_back(required(place(at, "values"),
+                               "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"));
     } else if (op == "Exists" || op == "DoesNotExist") {
-      if (!values.empty()) out.push_back(invalid_value(place(at, "values"), values, "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"));
+      if (!values.empty())
+        out.push_back(
+            invalid_value(place(at, "values"), values,
+                          "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"));
     } else {
       out.push_back(invalid_value(place(at, "operator"), op, "not a valid selector operator"));
     }
@@ -133,9 +143,11 @@ void warn(warnings& out, const json::value& o, const json::value* old) {
   for (std::string name : {"cpu", "memory", "storage", "ephemeral-storage"}) {
     auto request = "requests." + name, limit = "limits." + name;
     if (!hard.find(request) && (name == "cpu" || name == "memory")) request = name;
-    auto asked = schema::quantity::parse(hard[request].as_string()), most = schema::quantity::parse(hard[limit].as_string());
+    auto asked = schema::quantity::parse(hard[request].as_string()),
+         most = schema::quantity::parse(hard[limit].as_string());
     if (asked && most && *most < *asked)
-      out.push_back(fmt::format("ResourceQuota {} ({}) should be less than {} ({})", request, asked->text(), limit, most->text()));
+      out.push_back(fmt::format("ResourceQuota {} ({}) should be less than {} ({})", request, asked->text(), limit,
+                                most->text()));
   }
 }
 

@@ -11,12 +11,30 @@
 namespace kedge::api {
 namespace {
 
-constexpr std::string_view standard[] = {"cpu", "memory", "ephemeral-storage", "requests.cpu", "requests.memory", "requests.ephemeral-storage", "limits.cpu",
-                                         "limits.memory", "limits.ephemeral-storage", "pods", "resourcequotas", "services", "replicationcontrollers", "secrets",
-                                         "configmaps", "persistentvolumeclaims", "storage", "requests.storage", "services.nodeports", "services.loadbalancers"};
+constexpr std::string_view standard[] = {"cpu",
+                                         "memory",
+                                         "ephemeral-storage",
+                                         "requests.cpu",
+                                         "requests.memory",
+                                         "requests.ephemeral-storage",
+                                         "limits.cpu",
+                                         "limits.memory",
+                                         "limits.ephemeral-storage",
+                                         "pods",
+                                         "resourcequotas",
+                                         "services",
+                                         "replicationcontrollers",
+                                         "secrets",
+                                         "configmaps",
+                                         "persistentvolumeclaims",
+                                         "storage",
+                                         "requests.storage",
+                                         "services.nodeports",
+                                         "services.loadbalancers"};
 // Of them, those that are counted.
-constexpr std::string_view counted[] = {"pods", "resourcequotas", "services", "replicationcontrollers", "secrets", "configmaps", "persistentvolumeclaims",
-                                        "services.nodeports", "services.loadbalancers"};
+constexpr std::string_view counted[] = {
+    "pods",       "resourcequotas",         "services",           "replicationcontrollers", "secrets",
+    "configmaps", "persistentvolumeclaims", "services.nodeports", "services.loadbalancers"};
 
 template <std::size_t N>
 bool is_one_of(const std::string_view (&list)[N], std::string_view name) noexcept {
@@ -27,7 +45,9 @@ bool counts_whole(std::string_view resource) { return is_one_of(counted, resourc
 
 bool is_cpu_or_memory(std::string_view resource) noexcept { return resource == "cpu" || resource == "memory"; }
 
-schema::quantity amount_of(const json::value& v) { return schema::quantity::parse(v.as_string()).value_or(schema::quantity()); }
+schema::quantity amount_of(const json::value& v) {
+  return schema::quantity::parse(v.as_string()).value_or(schema::quantity());
+}
 
 // "hugepages-2Mi" comes in multiples of 2Mi.
 bool divides(std::string_view resource, const schema::quantity& q) {
@@ -38,7 +58,8 @@ bool divides(std::string_view resource, const schema::quantity& q) {
 
 class requirement_check {
  public:
-  requirement_check(causes& out, const json::value& r, const place& at, const requirement_rules& rules) : out_(out), r_(r), at_(at), rules_(rules) {}
+  requirement_check(causes& out, const json::value& r, const place& at, const requirement_rules& rules)
+      : out_(out), r_(r), at_(at), rules_(rules) {}
 
   void run() {
     const place limits(at_, "limits"), requests(at_, "requests");
@@ -82,20 +103,25 @@ class requirement_check {
     paged_ = true;
     auto q = amount_of(m.value);
     if (!rules_.indivisible_huge_pages && !divides(m.name, q))
-      out_.push_back(invalid_value(here, q.text(), fmt::format("{} is not positive integer multiple of {}", q.text(), m.name)));
+      out_.push_back(
+          invalid_value(here, q.text(), fmt::format("{} is not positive integer multiple of {}", q.text(), m.name)));
   }
 
   void against_limit(const json::member& request, const place& requests, const place& limits) {
     auto limit = r_["limits"].find(request.name);
     if (!limit) {
-      if (!may_overcommit(request.name)) out_.push_back(required(limits, "Limit must be set for non overcommitable resources"));
+      if (!may_overcommit(request.name))
+        out_.push_back(required(limits, "Limit must be set for non overcommitable resources"));
       return;
     }
     auto asked = amount_of(request.value), most = amount_of(*limit);
     if (!(asked == most) && !may_overcommit(request.name))
-      out_.push_back(invalid_value(requests, asked.text(), fmt::format("must be equal to {} limit of {}", request.name, most.text())));
+      out_.push_back(invalid_value(requests, asked.text(),
+                                   fmt::format("must be equal to {} limit of {}", request.name, most.text())));
     else if (most < asked)
-      out_.push_back(invalid_value(requests, asked.text(), fmt::format("must be less than or equal to {} limit of {}", request.name, most.text())));
+      out_.push_back(
+          invalid_value(requests, asked.text(),
+                        fmt::format("must be less than or equal to {} limit of {}", request.name, most.text())));
   }
 
   // A claim may be named whole once, or by its requests; a whole one and a request of it don't go together.
@@ -166,18 +192,22 @@ bool is_standard_resource(std::string_view resource) noexcept {
   return is_one_of(standard, resource) || is_huge_page(resource) || resource.starts_with("requests.hugepages-");
 }
 
-bool may_overcommit(std::string_view resource) noexcept { return is_native_resource(resource) && !is_huge_page(resource); }
+bool may_overcommit(std::string_view resource) noexcept {
+  return is_native_resource(resource) && !is_huge_page(resource);
+}
 
 void check_resource_name(causes& out, std::string_view name, const place& at) {
   if (auto wrong = check_qualified_name(name); !wrong.empty()) return add_problems(out, at, name, wrong);
-  if (name.find('/') == name.npos && !is_standard_resource(name)) out.push_back(invalid_value(at, name, "must be a standard resource type or fully qualified"));
+  if (name.find('/') == name.npos && !is_standard_resource(name))
+    out.push_back(invalid_value(at, name, "must be a standard resource type or fully qualified"));
 }
 
 bool is_quota_resource(std::string_view name) noexcept { return is_standard_resource(name) && name != "storage"; }
 
 void check_quota_resource_name(causes& out, std::string_view name, const place& at) {
   check_resource_name(out, name, at);
-  if (name.find('/') == name.npos && !is_quota_resource(name)) out.push_back(invalid_value(at, name, "must be a standard resource for quota"));
+  if (name.find('/') == name.npos && !is_quota_resource(name))
+    out.push_back(invalid_value(at, name, "must be a standard resource for quota"));
 }
 
 void check_container_resource_name(causes& out, std::string_view name, const place& at) {

@@ -26,7 +26,9 @@ void prepare_update(json::value& o, const json::value& old, const kind_context&)
   if (o["type"].as_string().empty()) o.set("type", old["type"]);
 }
 
-std::string text_of(const json::value& o, const char* key) { return unbase64(o["data"][key].as_string()).value_or(std::string()); }
+std::string text_of(const json::value& o, const char* key) {
+  return unbase64(o["data"][key].as_string()).value_or(std::string());
+}
 
 // A JSON object under `key`.
 void need_object(causes& out, const json::value& o, const char* key) {
@@ -37,7 +39,9 @@ void need_object(causes& out, const json::value& o, const char* key) {
   if (!v)
     out.push_back(invalid_value(here, hidden, v.error().message));
   else if (!v->is_object() && !v->is_null())
-    out.push_back(invalid_value(here, hidden, fmt::format("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", json::kind_name(*v))));
+    out.push_back(invalid_value(
+        here, hidden,
+        fmt::format("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", json::kind_name(*v))));
 }
 
 void check_type(causes& out, const json::value& o) {
@@ -46,7 +50,8 @@ void check_type(causes& out, const json::value& o) {
   auto has = [&](const char* key) { return o["data"].find(key) != nullptr; };
   auto need_key = [&](const char* key) { out.push_back(required(place::of_key(data, key))); };
   if (type == "kubernetes.io/service-account-token") {
-    if (o["metadata"]["annotations"][account_annotation].as_string().empty()) out.push_back(required(place::of_key(annotations, account_annotation)));
+    if (o["metadata"]["annotations"][account_annotation].as_string().empty())
+      out.push_back(required(place::of_key(annotations, account_annotation)));
   } else if (type == "kubernetes.io/dockercfg") {
     need_object(out, o, ".dockercfg");
   } else if (type == "kubernetes.io/dockerconfigjson") {
@@ -74,8 +79,10 @@ void validate(causes& out, const json::value& o) {
 void validate_update(causes& out, const json::value& o, const json::value& old) {
   immutable(out, o["type"], old["type"], "type");
   if (old["immutable"].as_bool()) {
-    if (!o["immutable"].as_bool()) out.push_back(forbidden_value("immutable", "field is immutable when `immutable` is set"));
-    if (!(o["data"] == old["data"])) out.push_back(forbidden_value("data", "field is immutable when `immutable` is set"));
+    if (!o["immutable"].as_bool())
+      out.push_back(forbidden_value("immutable", "field is immutable when `immutable` is set"));
+    if (!(o["data"] == old["data"]))
+      out.push_back(forbidden_value("data", "field is immutable when `immutable` is set"));
   }
   validate(out, o);
 }
@@ -92,7 +99,8 @@ std::string no_block(std::string_view of, const std::vector<crypto::pem_block>& 
   if (blocks.empty()) return fmt::format("tls: failed to find any PEM data in {} input", of);
   std::vector<std::string> types;
   for (auto& b : blocks) types.push_back(b.type);
-  return fmt::format("tls: failed to find {} in {} input after skipping PEM blocks of the following types: [{}]", wanted, of, join(types, " "));
+  return fmt::format("tls: failed to find {} in {} input after skipping PEM blocks of the following types: [{}]",
+                     wanted, of, join(types, " "));
 }
 
 // What Go's TLS would say of certificate and key; empty for a pair.
@@ -102,7 +110,8 @@ std::string pair_problem(const json::value& o) {
   for (auto& b : certificates)
     if (b.type == "CERTIFICATE" && !leaf) leaf = &b;
   if (!leaf && certificates.size() == 1 && is_key(certificates.front()))
-    return "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched";
+    return "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may "
+           "have been switched";
   if (!leaf) return no_block("certificate", certificates, "\"CERTIFICATE\" PEM block");
   auto certificate = crypto::certificate::from_der(as_bytes(leaf->der));
   if (!certificate) return "x509: malformed certificate";

@@ -26,7 +26,9 @@ void check_seccomp(causes& out, const json::value& profile, const place& at) {
   auto& file = profile["localhostProfile"];
   const place of_file(at, "localhostProfile");
   if (type != "Localhost") {
-    if (!file.is_null()) out.push_back(invalid_value(of_file, internal_form("core/v1.SeccompProfile", profile), "can only be set when seccomp type is Localhost"));
+    if (!file.is_null())
+      out.push_back(invalid_value(of_file, internal_form("core/v1.SeccompProfile", profile),
+                                  "can only be set when seccomp type is Localhost"));
   } else if (file.is_null()) {
     out.push_back(required(of_file, "must be set when seccomp type is Localhost"));
   } else {
@@ -54,29 +56,38 @@ void check_windows_user(causes& out, const json::value& v, const place& at) {
   auto name = v.as_string();
   auto wrong = [&](std::string_view text) { out.push_back(invalid_value(at, v, text)); };
   if (name.empty()) return wrong("runAsUserName cannot be an empty string");
-  if (std::any_of(name.begin(), name.end(), is_control)) return wrong("runAsUserName cannot contain control characters");
+  if (std::any_of(name.begin(), name.end(), is_control))
+    return wrong("runAsUserName cannot contain control characters");
   auto parts = split(name, '\\');
   if (parts.size() > 2) return wrong("runAsUserName cannot contain more than one backslash");
   auto user = parts.back();
   if (parts.size() == 2) {
-    if (parts[0].size() >= domain_max) wrong(fmt::format("runAsUserName's Domain length must be under {} characters", domain_max));
+    if (parts[0].size() >= domain_max)
+      wrong(fmt::format("runAsUserName's Domain length must be under {} characters", domain_max));
     if (!is_windows_domain(parts[0])) wrong("runAsUserName's Domain doesn't match the NetBios nor the DNS format");
   }
   if (user.empty())
     wrong("runAsUserName's User cannot be empty");
   else if (user.size() > user_max)
     wrong(fmt::format("runAsUserName's User length must not be longer than {} characters", user_max));
-  if (!user.empty() && user.find_first_not_of(". ") == user.npos) wrong("runAsUserName's User cannot contain only periods or spaces");
-  if (user.find_first_of("\"/\\:;|=,+*?<>@[]") != user.npos) wrong("runAsUserName's User cannot contain the following characters: \"/\\:;|=,+*?<>@[]");
+  if (!user.empty() && user.find_first_not_of(". ") == user.npos)
+    wrong("runAsUserName's User cannot contain only periods or spaces");
+  if (user.find_first_of("\"/\\:;|=,+*?<>@[]") != user.npos)
+    wrong("runAsUserName's User cannot contain the following characters: \"/\\:;|=,+*?<>@[]");
 }
 
 void check_windows(causes& out, const json::value& w, const place& at) {
   constexpr std::size_t spec_max = 64 * 1024;
   if (!w.is_object()) return;
-  if (auto& name = w["gmsaCredentialSpecName"]; !name.is_null()) add_problems(out, place(at, "gmsaCredentialSpecName"), name, check_dns1123_subdomain(name.as_string()));
+  if (auto& name = w["gmsaCredentialSpecName"]; !name.is_null())
+    add_problems(out, place(at, "gmsaCredentialSpecName"), name, check_dns1123_subdomain(name.as_string()));
   if (auto& spec = w["gmsaCredentialSpec"]; !spec.is_null()) {
-    if (spec.as_string().empty()) out.push_back(invalid_value(place(at, "gmsaCredentialSpec"), spec, "gmsaCredentialSpec cannot be an empty string"));
-    if (spec.as_string().size() > spec_max) out.push_back(invalid_value(place(at, "gmsaCredentialSpec"), spec, "gmsaCredentialSpec size must be under 64 KiB"));
+    if (spec.as_string().empty())
+      out.push_back(
+          invalid_value(place(at, "gmsaCredentialSpec"), spec, "gmsaCredentialSpec cannot be an empty string"));
+    if (spec.as_string().size() > spec_max)
+      out.push_back(
+          invalid_value(place(at, "gmsaCredentialSpec"), spec, "gmsaCredentialSpec size must be under 64 KiB"));
   }
   if (auto& user = w["runAsUserName"]; !user.is_null()) check_windows_user(out, user, place(at, "runAsUserName"));
 }
@@ -90,7 +101,8 @@ bool is_sysctl(std::string_view name) {
     auto end = std::min(name.find_first_of("./", begin), name.size());
     auto part = name.substr(begin, end - begin);
     if (part.empty() || !lower_alnum(part.front()) || !lower_alnum(part.back())) return false;
-    if (!std::all_of(part.begin(), part.end(), [&](char c) { return lower_alnum(c) || c == '-' || c == '_'; })) return false;
+    if (!std::all_of(part.begin(), part.end(), [&](char c) { return lower_alnum(c) || c == '-' || c == '_'; }))
+      return false;
     begin = end + 1;
   }
   return true;
@@ -106,23 +118,26 @@ void check_sysctls(causes& out, const json::value& spec, const place& at, const 
       out.push_back(required(place(here, "name")));
     else if (!is_sysctl(name))
       out.push_back(invalid_value(place(here, "name"), name,
-                                  "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"));
+                                  "must have at most 253 characters and match regex "
+                                  "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"));
     else if (seen.contains(name))
       out.push_back(duplicate_value(place(here, "name"), name));
     if (!options.host_sysctls)
-      if (auto wrong = wrong_host_sysctl(name, spec); !wrong.empty()) out.push_back(invalid_value(place(here, "name"), name, wrong));
+      if (auto wrong = wrong_host_sysctl(name, spec); !wrong.empty())
+        out.push_back(invalid_value(place(here, "name"), name, wrong));
     seen.insert(name);
   }
 }
 
 void check_linux_has_no(causes& out, const json::value& context, const place& at) {
-  if (!context["windowsOptions"].is_null()) out.push_back(forbidden_value(place(at, "windowsOptions"), "windows options cannot be set for a linux pod"));
+  if (!context["windowsOptions"].is_null())
+    out.push_back(forbidden_value(place(at, "windowsOptions"), "windows options cannot be set for a linux pod"));
 }
 
-void check_windows_has_no(causes& out, const json::value& v, const place& at, std::initializer_list<const char*> members) {
+void check_windows_has_no(causes& out, const json::value& v, const place& at,
+                          std::initializer_list<const char*> members) {
   for (auto member : members)
-    if (!v[member].is_null())
-      out.push_back(forbidden_value(place(at, member), "cannot be set for a windows pod"));
+    if (!v[member].is_null()) out.push_back(forbidden_value(place(at, member), "cannot be set for a windows pod"));
 }
 
 // A seccomp or AppArmor annotation of old and the field that took its place.
@@ -132,20 +147,26 @@ struct profile_words {
 constexpr profile_words seccomp{"seccomp", "unconfined", "runtime/default", "docker/default", "localhost/"};
 constexpr profile_words apparmor{"apparmor", "unconfined", "runtime/default", "runtime/default", "localhost/"};
 
-void check_agrees(causes& out, const profile_words& words, std::string_view annotation, const json::value& profile, const place& at) {
+void check_agrees(causes& out, const profile_words& words, std::string_view annotation, const json::value& profile,
+                  const place& at) {
   auto type = profile["type"].as_string();
   bool agrees = true;
   if (type == "Unconfined") agrees = annotation == words.unconfined;
   if (type == "RuntimeDefault") agrees = annotation == words.runtime_default || annotation == words.other_default;
   if (type == "Localhost") agrees = annotation.starts_with(words.localhost);
-  if (!agrees) return out.push_back(forbidden_value(place(at, "type"), fmt::format("{} type in annotation and field must match", words.of)));
-  if (type == "Localhost" && (profile["localhostProfile"].is_null() || annotation.substr(words.localhost.size()) != profile["localhostProfile"].as_string()))
-    out.push_back(forbidden_value(place(at, "localhostProfile"), fmt::format("{} profile in annotation and field must match", words.of)));
+  if (!agrees)
+    return out.push_back(
+        forbidden_value(place(at, "type"), fmt::format("{} type in annotation and field must match", words.of)));
+  if (type == "Localhost" && (profile["localhostProfile"].is_null() ||
+                              annotation.substr(words.localhost.size()) != profile["localhostProfile"].as_string()))
+    out.push_back(forbidden_value(place(at, "localhostProfile"),
+                                  fmt::format("{} profile in annotation and field must match", words.of)));
 }
 
 void check_seccomp_annotation(causes& out, std::string_view value, const place& at) {
   if (value == seccomp.unconfined || value == seccomp.runtime_default || value == seccomp.other_default) return;
-  if (value.starts_with(seccomp.localhost)) return check_descending_path(out, value.substr(seccomp.localhost.size()), at);
+  if (value.starts_with(seccomp.localhost))
+    return check_descending_path(out, value.substr(seccomp.localhost.size()), at);
   out.push_back(invalid_value(at, value, "must be a valid seccomp profile"));
 }
 
@@ -158,9 +179,12 @@ std::string_view wrong_host_sysctl(std::string_view name, const json::value& spe
     for (auto& c : dotted) c = c == '/' ? '.' : c == '.' ? '/' : c;
   std::string_view s = dotted;
   s = s.substr(0, s.find('*'));
-  constexpr std::string_view ipc_names[] = {"kernel.sem", "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.msg", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced", "kernel.shm"};
+  constexpr std::string_view ipc_names[] = {
+      "kernel.sem",    "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni",          "kernel.msg",
+      "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced", "kernel.shm"};
   const bool net = s == "net" || s.starts_with("net.");
-  const bool ipc = s == "fs.mqueue" || s.starts_with("fs.mqueue.") || std::find(std::begin(ipc_names), std::end(ipc_names), s) != std::end(ipc_names);
+  const bool ipc = s == "fs.mqueue" || s.starts_with("fs.mqueue.") ||
+                   std::find(std::begin(ipc_names), std::end(ipc_names), s) != std::end(ipc_names);
   if (net && spec["hostNetwork"].as_bool()) return "may not be specified when 'hostNetwork' is true";
   if (ipc && spec["hostIPC"].as_bool()) return "may not be specified when 'hostIPC' is true";
   return {};
@@ -189,21 +213,26 @@ void check_apparmor_profile(causes& out, const json::value& profile, const place
   }
 }
 
-void check_security_context(causes& out, const json::value& c, const place& at, bool host_users, const pod_options& options) {
+void check_security_context(causes& out, const json::value& c, const place& at, bool host_users,
+                            const pod_options& options) {
   if (!c.is_object()) return;
   check_ids(out, c, at, {"runAsUser", "runAsGroup"});
   if (auto& mount = c["procMount"]; !mount.is_null()) {
     one_of(out, c, at, "procMount", {"Default", "Unmasked"});
-    if (host_users && mount.as_string() == "Unmasked") out.push_back(invalid_value(place(at, "procMount"), mount, "`hostUsers` must be false to use `Unmasked`"));
+    if (host_users && mount.as_string() == "Unmasked")
+      out.push_back(invalid_value(place(at, "procMount"), mount, "`hostUsers` must be false to use `Unmasked`"));
   }
   check_seccomp(out, c["seccompProfile"], place(at, "seccompProfile"));
   if (!c["allowPrivilegeEscalation"].as_bool(true)) {
     auto whole = [&] { return internal_form("core/v1.SecurityContext", c); };
-    if (c["privileged"].as_bool()) out.push_back(invalid_value(at, whole(), "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"));
+    if (c["privileged"].as_bool())
+      out.push_back(
+          invalid_value(at, whole(), "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"));
     auto& added = c["capabilities"]["add"];
     for (std::size_t i = 0; i < added.size() && !options.sys_admin_without_escalation; ++i)
       if (added[i].as_string() == "CAP_SYS_ADMIN")
-        out.push_back(invalid_value(at, whole(), "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"));
+        out.push_back(invalid_value(
+            at, whole(), "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"));
   }
   check_windows(out, c["windowsOptions"], place(at, "windowsOptions"));
   check_apparmor_profile(out, c["appArmorProfile"], place(at, "appArmorProfile"));
@@ -214,7 +243,8 @@ void check_pod_security_context(causes& out, const json::value& spec, const plac
   if (!c.is_object()) return;
   const place here(at, "securityContext");
   check_ids(out, c, here, {"fsGroup", "runAsUser", "runAsGroup"});
-  for (std::size_t i = 0; i < c["supplementalGroups"].size(); ++i) check_id(out, c["supplementalGroups"][i], place(here, "supplementalGroups", i));
+  for (std::size_t i = 0; i < c["supplementalGroups"].size(); ++i)
+    check_id(out, c["supplementalGroups"][i], place(here, "supplementalGroups", i));
   check_sysctls(out, spec, place(here, "sysctls"), options);
   one_of(out, c, here, "fsGroupChangePolicy", {"Always", "OnRootMismatch"});
   check_seccomp(out, c["seccompProfile"], place(here, "seccompProfile"));
@@ -234,19 +264,25 @@ void check_os(causes& out, const json::value& spec, const place& at) {
     out.push_back(required(place(of_os, "name")));
   } else if (name == "linux") {
     check_linux_has_no(out, spec["securityContext"], of_context);
-    for_each_container(spec, at, [&](const json::value& c, const place& here) { check_linux_has_no(out, c["securityContext"], place(here, "securityContext")); });
+    for_each_container(spec, at, [&](const json::value& c, const place& here) {
+      check_linux_has_no(out, c["securityContext"], place(here, "securityContext"));
+    });
   } else if (name == "windows") {
-    check_windows_has_no(out, spec["securityContext"], of_context,
-                         {"appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls", "runAsUser", "runAsGroup",
-                          "supplementalGroups", "supplementalGroupsPolicy", "seLinuxChangePolicy"});
-    if (!spec["hostUsers"].is_null()) out.push_back(forbidden_value(place(at, "hostUsers"), "cannot be set for a windows pod"));
+    check_windows_has_no(
+        out, spec["securityContext"], of_context,
+        {"appArmorProfile", "seLinuxOptions", "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls",
+         "runAsUser", "runAsGroup", "supplementalGroups", "supplementalGroupsPolicy", "seLinuxChangePolicy"});
+    if (!spec["hostUsers"].is_null())
+      out.push_back(forbidden_value(place(at, "hostUsers"), "cannot be set for a windows pod"));
     for (auto member : {"hostPID", "hostIPC"})
       if (spec[member].as_bool()) out.push_back(forbidden_value(place(at, member), "cannot be set for a windows pod"));
-    if (!spec["shareProcessNamespace"].is_null()) out.push_back(forbidden_value(place(at, "shareProcessNamespace"), "cannot be set for a windows pod"));
+    if (!spec["shareProcessNamespace"].is_null())
+      out.push_back(forbidden_value(place(at, "shareProcessNamespace"), "cannot be set for a windows pod"));
     for_each_container(spec, at, [&](const json::value& c, const place& here) {
-      check_windows_has_no(out, c["securityContext"], place(here, "securityContext"),
-                           {"appArmorProfile", "seLinuxOptions", "seccompProfile", "capabilities", "readOnlyRootFilesystem", "privileged",
-                            "allowPrivilegeEscalation", "procMount", "runAsUser", "runAsGroup"});
+      check_windows_has_no(
+          out, c["securityContext"], place(here, "securityContext"),
+          {"appArmorProfile", "seLinuxOptions", "seccompProfile", "capabilities", "readOnlyRootFilesystem",
+           "privileged", "allowPrivilegeEscalation", "procMount", "runAsUser", "runAsGroup"});
     });
   } else {
     out.push_back(not_supported(place(at, "os"), name, {"linux", "windows"}));
@@ -260,21 +296,28 @@ void check_host_processes(causes& out, const json::value& spec, const place& at)
     ++all;
     auto& own = c["securityContext"]["windowsOptions"]["hostProcess"];
     if (!of_pod.is_null() && !own.is_null() && !(of_pod == own))
-      out.push_back(invalid_value(place(here, "securityContext.windowsOptions.hostProcess"), own,
-                                  fmt::format("pod hostProcess value must be identical if both are specified, was {}", of_pod.as_bool())));
+      out.push_back(invalid_value(
+          place(here, "securityContext.windowsOptions.hostProcess"), own,
+          fmt::format("pod hostProcess value must be identical if both are specified, was {}", of_pod.as_bool())));
     host += own.is_null() ? of_pod.as_bool() : own.as_bool();
   });
   if (host == 0) return;
-  if (host != all) out.push_back(invalid_value(at, "", "If pod contains any hostProcess containers then all containers must be HostProcess containers"));
-  if (!spec["hostNetwork"].as_bool()) out.push_back(invalid_value(place(at, "hostNetwork"), false, "hostNetwork must be true if pod contains any hostProcess containers"));
+  if (host != all)
+    out.push_back(invalid_value(
+        at, "", "If pod contains any hostProcess containers then all containers must be HostProcess containers"));
+  if (!spec["hostNetwork"].as_bool())
+    out.push_back(invalid_value(place(at, "hostNetwork"), false,
+                                "hostNetwork must be true if pod contains any hostProcess containers"));
 }
 
 void check_security_annotations(causes& out, const json::value& annotations, const json::value& spec, const place& at) {
   auto all = annotations.object();
   if (!all) return;
-  if (auto v = annotations.find(seccomp_pod_annotation)) check_seccomp_annotation(out, v->as_string(), place(at, seccomp_pod_annotation));
+  if (auto v = annotations.find(seccomp_pod_annotation))
+    check_seccomp_annotation(out, v->as_string(), place(at, seccomp_pod_annotation));
   for (auto& m : *all)
-    if (m.name.starts_with(seccomp_container_annotation)) check_seccomp_annotation(out, m.value.as_string(), place(at, m.name));
+    if (m.name.starts_with(seccomp_container_annotation))
+      check_seccomp_annotation(out, m.value.as_string(), place(at, m.name));
   name_set containers;
   for_each_container(spec, at, [&](const json::value& c, const place&) { containers.insert(c["name"].as_string()); });
   for (auto& m : *all) {
@@ -282,7 +325,8 @@ void check_security_annotations(causes& out, const json::value& annotations, con
     auto container = std::string_view(m.name).substr(apparmor_annotation.size()), value = m.value.as_string();
     const place here = place::of_key(at, m.name);
     if (!containers.contains(container)) out.push_back(invalid_value(here, container, "container not found"));
-    if (!value.empty() && value != apparmor.unconfined && value != apparmor.runtime_default && !value.starts_with(apparmor.localhost))
+    if (!value.empty() && value != apparmor.unconfined && value != apparmor.runtime_default &&
+        !value.starts_with(apparmor.localhost))
       out.push_back(invalid_value(here, value, fmt::format("invalid AppArmor profile name: {}", quote(value))));
   }
 }

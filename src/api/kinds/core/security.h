@@ -7,7 +7,8 @@
 namespace kedge::api {
 
 // Of a container. `host_users`: the pod's users are the host's.
-void check_security_context(causes& out, const json::value& context, const place& at, bool host_users, const pod_options& options);
+void check_security_context(causes& out, const json::value& context, const place& at, bool host_users,
+                            const pod_options& options);
 // Of a pod: spec.securityContext; `at`: of the spec.
 void check_pod_security_context(causes& out, const json::value& spec, const place& at, const pod_options& options);
 // Fields that don't go with spec.os, and host processes of Windows.
@@ -20,8 +21,9 @@ void check_seccomp_agrees(causes& out, const json::value& annotations, const jso
 void check_apparmor_agrees(causes& out, const json::value& annotations, const json::value& spec, const place& at);
 
 inline constexpr std::string_view seccomp_pod_annotation = "seccomp.security.alpha.kubernetes.io/pod";
-inline constexpr std::string_view seccomp_container_annotation = "container.seccomp.security.alpha.kubernetes.io/";  // and its name
-inline constexpr std::string_view apparmor_annotation = "container.apparmor.security.beta.kubernetes.io/";           // as well
+inline constexpr std::string_view seccomp_container_annotation =
+    "container.seccomp.security.alpha.kubernetes.io/";  // and its name
+inline constexpr std::string_view apparmor_annotation = "container.apparmor.security.beta.kubernetes.io/";  // as well
 // securityContext.appArmorProfile that such an annotation's value means; null: none.
 json::value apparmor_profile_of(std::string_view annotation);
 

@@ -1,4 +1,5 @@
-// service.cc: Service. Addresses and node ports are allocated in service_addresses.cc; what a type can't have, goes with a change of it.
+// service.cc: Service. Addresses and node ports are allocated in service_addresses.cc; what a type can't have, goes
+// with a change of it.
 #include <fmt/format.h>
 
 #include <map>
@@ -14,22 +15,29 @@
 namespace kedge::api {
 namespace {
 
-constexpr std::string_view old_hints = "service.kubernetes.io/topology-aware-hints", topology_mode = "service.kubernetes.io/topology-mode";
+constexpr std::string_view old_hints = "service.kubernetes.io/topology-aware-hints",
+                           topology_mode = "service.kubernetes.io/topology-mode";
 constexpr std::string_view source_ranges = "service.beta.kubernetes.io/load-balancer-source-ranges";
 constexpr std::int64_t affinity_max_seconds = 86400;
 
 std::string_view type_of(const json::value& o) { return o["spec"]["type"].as_string(); }
 bool is_external_name(const json::value& o) { return type_of(o) == "ExternalName"; }
 bool is_balanced(const json::value& o) { return type_of(o) == "LoadBalancer"; }
-bool is_headless(const json::value& o) { return o["spec"]["clusterIPs"].size() == 1 && o["spec"]["clusterIPs"][0].as_string() == "None"; }
+bool is_headless(const json::value& o) {
+  return o["spec"]["clusterIPs"].size() == 1 && o["spec"]["clusterIPs"][0].as_string() == "None";
+}
 bool needs_node_ports(const json::value& o) {
   return type_of(o) == "NodePort" || (is_balanced(o) && o["spec"]["allocateLoadBalancerNodePorts"].as_bool(true));
 }
-bool needs_health_port(const json::value& o) { return is_balanced(o) && o["spec"]["externalTrafficPolicy"].as_string() == "Local"; }
+bool needs_health_port(const json::value& o) {
+  return is_balanced(o) && o["spec"]["externalTrafficPolicy"].as_string() == "Local";
+}
 bool seen_from_outside(const json::value& o) {
   return is_balanced(o) || type_of(o) == "NodePort" || (type_of(o) == "ClusterIP" && !o["spec"]["externalIPs"].empty());
 }
-bool same(const json::value& o, const json::value& old, std::string_view member) { return o["spec"][member] == old["spec"][member]; }
+bool same(const json::value& o, const json::value& old, std::string_view member) {
+  return o["spec"][member] == old["spec"][member];
+}
 bool same_addresses(const json::value& o, const json::value& old) {
   return o["spec"]["clusterIP"].as_string() == old["spec"]["clusterIP"].as_string() && same(o, old, "clusterIPs");
 }
@@ -53,7 +61,8 @@ void pair_addresses(json::value& o, const json::value* old) {
     return;
   }
   auto before = (*old)["spec"]["clusterIP"].as_string();
-  if (!(*old)["spec"]["clusterIPs"].empty() && o["spec"]["clusterIPs"].empty() && ip == before) copy_member(o, *old, "clusterIPs");
+  if (!(*old)["spec"]["clusterIPs"].empty() && o["spec"]["clusterIPs"].empty() && ip == before)
+    copy_member(o, *old, "clusterIPs");
   if (ip == before || !same(o, *old, "clusterIPs")) return;
   if (!before.empty() && ip.empty())
     spec.erase("clusterIPs");
@@ -65,10 +74,13 @@ void pair_addresses(json::value& o, const json::value* old) {
 void set_families(json::value& o, const json::value* old) {
   if (is_external_name(o)) return;
   auto& spec = o.member("spec");
-  const bool for_others = o["spec"]["clusterIP"].as_string() == "None" && o["spec"]["selector"].empty();  // of no pods of ours
+  const bool for_others =
+      o["spec"]["clusterIP"].as_string() == "None" && o["spec"]["selector"].empty();  // of no pods of ours
   if (o["spec"]["ipFamilyPolicy"].is_null()) {
     auto before = old ? (*old)["spec"]["ipFamilyPolicy"].as_string() : std::string_view();
-    spec.set("ipFamilyPolicy", !before.empty() ? before : for_others ? std::string_view("RequireDualStack") : std::string_view("SingleStack"));
+    spec.set("ipFamilyPolicy", !before.empty() ? before
+                               : for_others    ? std::string_view("RequireDualStack")
+                                               : std::string_view("SingleStack"));
   }
   auto single = [&] { return o["spec"]["ipFamilyPolicy"].as_string() == "SingleStack"; };
   if (old && single()) {
@@ -88,7 +100,8 @@ void set_families(json::value& o, const json::value* old) {
   }
   if (!all_known) return;  // which is told
   if (o["spec"]["ipFamilies"].empty()) add("IPv4");
-  if (for_others && o["spec"]["ipFamilies"].size() < 2 && !single()) add(o["spec"]["ipFamilies"][0].as_string() == "IPv4" ? "IPv6" : "IPv4");
+  if (for_others && o["spec"]["ipFamilies"].size() < 2 && !single())
+    add(o["spec"]["ipFamilies"][0].as_string() == "IPv4" ? "IPv6" : "IPv4");
 }
 
 std::set<std::int64_t> node_ports(const json::value& o) {
@@ -108,7 +121,8 @@ void keep_allocated(json::value& o, const json::value& old) {
     const auto before = node_ports(old), now = node_ports(o);
     std::map<std::string_view, std::int64_t> by_name;
     for (std::size_t i = 0; i < old["spec"]["ports"].size(); ++i)
-      by_name.insert_or_assign(old["spec"]["ports"][i]["name"].as_string(), old["spec"]["ports"][i]["nodePort"].as_integer());
+      by_name.insert_or_assign(old["spec"]["ports"][i]["name"].as_string(),
+                               old["spec"]["ports"][i]["nodePort"].as_integer());
     auto ports = o.member("spec").find("ports");
     for (std::size_t i = 0; ports && ports->array() && i < ports->size(); ++i) {
       auto& p = (*ports->array())[i];
@@ -117,7 +131,8 @@ void keep_allocated(json::value& o, const json::value& old) {
       if (!(before.contains(found->second) && now.contains(found->second))) p.set("nodePort", found->second);
     }
   }
-  if (needs_health_port(old) && needs_health_port(o) && o["spec"]["healthCheckNodePort"].as_integer() == 0) copy_member(o, old, "healthCheckNodePort");
+  if (needs_health_port(old) && needs_health_port(o) && o["spec"]["healthCheckNodePort"].as_integer() == 0)
+    copy_member(o, old, "healthCheckNodePort");
 }
 
 // What stands there from the old type and isn't told to go; what the body changed itself is its own fault.
@@ -152,7 +167,8 @@ void drop_what_type_lacks(json::value& o, const json::value& old) {
 void prepare_create(json::value& o, const kind_context&) {
   pair_addresses(o, nullptr);
   set_families(o, nullptr);
-  if (auto policy = o["spec"]["internalTrafficPolicy"].as_string(); is_external_name(o) && (policy == "Cluster" || policy == "Local"))
+  if (auto policy = o["spec"]["internalTrafficPolicy"].as_string();
+      is_external_name(o) && (policy == "Cluster" || policy == "Local"))
     o.member("spec").erase("internalTrafficPolicy");
   o.set("status", json::object{{"loadBalancer", json::object{}}});
 }
@@ -179,12 +195,15 @@ void check_addresses(causes& out, const json::value& o, const json::value* old) 
   const place at("spec"), of_list(at, "clusterIPs"), of_families(at, "ipFamilies");
   auto ip = spec["clusterIP"].as_string();
   if (!ip.empty() && list.empty()) out.push_back(required(of_list));
-  if (!ip.empty() && !list.empty() && list[0].as_string() != ip) out.push_back(invalid_value(of_list, list, "first value must match `clusterIP`"));
-  if (ip.empty() && !list.empty()) out.push_back(invalid_value(of_list, list, "must be empty when `clusterIP` is not specified"));
+  if (!ip.empty() && !list.empty() && list[0].as_string() != ip)
+    out.push_back(invalid_value(of_list, list, "first value must match `clusterIP`"));
+  if (ip.empty() && !list.empty())
+    out.push_back(invalid_value(of_list, list, "must be empty when `clusterIP` is not specified"));
   name_set seen;
   for (std::size_t i = 0; i < families.size(); ++i) {
     auto family = families[i].as_string();
-    if (family != "IPv4" && family != "IPv6") out.push_back(not_supported(place(of_families, i), family, {"IPv4", "IPv6"}));
+    if (family != "IPv4" && family != "IPv6")
+      out.push_back(not_supported(place(of_families, i), family, {"IPv4", "IPv6"}));
     if (!seen.insert(family).second) out.push_back(duplicate_value(place(of_families, i), family));
   }
   one_of(out, spec, at, "ipFamilyPolicy", {"PreferDualStack", "RequireDualStack", "SingleStack"});
@@ -206,13 +225,18 @@ void check_addresses(causes& out, const json::value& o, const json::value* old) 
   if (list.size() > 1) {
     name_set kinds;
     for (std::size_t i = 0; i < list.size(); ++i) kinds.insert(family_of(list[i].as_string()));
-    if (kinds.size() < 2) out.push_back(invalid_value(of_list, list, "may specify no more than one IP for each IP family"));
+    if (kinds.size() < 2)
+      out.push_back(invalid_value(of_list, list, "may specify no more than one IP for each IP family"));
   }
   for (std::size_t i = 0; i < list.size() && i < families.size() && !is_headless(o); ++i) {
     auto family = families[i].as_string();
     const bool is_six = family_of(list[i].as_string()) == "IPv6";
-    if (family == "IPv4" && is_six) out.push_back(invalid_value(place(of_list, i), list[i], fmt::format("expected an IPv4 value as indicated by `ipFamilies[{}]`", i)));
-    if (family == "IPv6" && !is_six) out.push_back(invalid_value(place(of_list, i), list[i], fmt::format("expected an IPv6 value as indicated by `ipFamilies[{}]`", i)));
+    if (family == "IPv4" && is_six)
+      out.push_back(invalid_value(place(of_list, i), list[i],
+                                  fmt::format("expected an IPv4 value as indicated by `ipFamilies[{}]`", i)));
+    if (family == "IPv6" && !is_six)
+      out.push_back(invalid_value(place(of_list, i), list[i],
+                                  fmt::format("expected an IPv6 value as indicated by `ipFamilies[{}]`", i)));
   }
 }
 
@@ -227,22 +251,31 @@ bool check_families(causes& out, const json::value& o, const json::value* old) {
   auto& policy = spec["ipFamilyPolicy"];
   const bool single = policy.as_string() == "SingleStack";
   if (old && !single) {
-    auto fewer = [&](std::string_view member) { return !spec[member].empty() && spec[member].size() < (*old)["spec"][member].size(); };
-    if (fewer("clusterIPs")) out.push_back(invalid_value(of_policy, policy, "must be 'SingleStack' to release the secondary cluster IP"));
-    if (fewer("ipFamilies")) out.push_back(invalid_value(of_policy, policy, "must be 'SingleStack' to release the secondary IP family"));
+    auto fewer = [&](std::string_view member) {
+      return !spec[member].empty() && spec[member].size() < (*old)["spec"][member].size();
+    };
+    if (fewer("clusterIPs"))
+      out.push_back(invalid_value(of_policy, policy, "must be 'SingleStack' to release the secondary cluster IP"));
+    if (fewer("ipFamilies"))
+      out.push_back(invalid_value(of_policy, policy, "must be 'SingleStack' to release the secondary IP family"));
   }
   if (single && list.size() == 2)
-    out.push_back(invalid_value(of_policy, policy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are specified"));
+    out.push_back(invalid_value(
+        of_policy, policy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are specified"));
   if (single && families.size() == 2)
-    out.push_back(invalid_value(of_policy, policy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"));
+    out.push_back(invalid_value(
+        of_policy, policy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"));
   for (std::size_t i = families.size(); i < list.size() && !is_headless(o); ++i)
     if (auto family = family_of(list[i].as_string()); !is_configured(family))
-      out.push_back(invalid_value(place(of_list, i), list, fmt::format("{} is not configured on this cluster", family)));
+      out.push_back(
+          invalid_value(place(of_list, i), list, fmt::format("{} is not configured on this cluster", family)));
   if (out.size() > start) return false;
   if (is_headless(o) && spec["selector"].empty()) return true;
-  if (policy.as_string() == "RequireDualStack") out.push_back(invalid_value(of_policy, policy, "this cluster is not configured for dual-stack services"));
+  if (policy.as_string() == "RequireDualStack")
+    out.push_back(invalid_value(of_policy, policy, "this cluster is not configured for dual-stack services"));
   for (std::size_t i = 0; i < families.size(); ++i)
-    if (!is_configured(families[i].as_string())) out.push_back(invalid_value(place(of_families, i), families[i], "not configured on this cluster"));
+    if (!is_configured(families[i].as_string()))
+      out.push_back(invalid_value(place(of_families, i), families[i], "not configured on this cluster"));
   return out.size() == start;
 }
 
@@ -257,14 +290,16 @@ void check_port(causes& out, const json::value& p, const place& at, bool many, n
   add_problems(out, place(at, "port"), p["port"].as_integer(), check_port_number(p["port"].as_integer()));
   one_of_needed(out, p, at, "protocol", {"SCTP", "TCP", "UDP"});
   if (auto& target = p["targetPort"]; !target.is_null()) check_port_or_name(out, target, place(at, "targetPort"));
-  if (auto& protocol = p["appProtocol"]; protocol.is_string()) add_problems(out, place(at, "appProtocol"), protocol, check_qualified_name(protocol.as_string()));
+  if (auto& protocol = p["appProtocol"]; protocol.is_string())
+    add_problems(out, place(at, "appProtocol"), protocol, check_qualified_name(protocol.as_string()));
 }
 
 void check_repeated_ports(causes& out, const json::value& o, const json::value& ports, const place& at) {
   using key = std::pair<std::string_view, std::int64_t>;
   for (std::size_t i = 0; i < ports.size() && type_of(o) == "ClusterIP"; ++i) {
     const place here(at, i);
-    if (ports[i]["nodePort"].as_integer() != 0) out.push_back(forbidden_value(place(here, "nodePort"), "may not be used when `type` is 'ClusterIP'"));
+    if (ports[i]["nodePort"].as_integer() != 0)
+      out.push_back(forbidden_value(place(here, "nodePort"), "may not be used when `type` is 'ClusterIP'"));
   }
   std::set<key> of_nodes, of_service;
   for (std::size_t i = 0; i < ports.size(); ++i) {
@@ -276,13 +311,16 @@ void check_repeated_ports(causes& out, const json::value& o, const json::value& 
   for (std::size_t i = 0; i < ports.size(); ++i) {
     auto& p = ports[i];
     if (of_service.insert(key(p["protocol"].as_string(), p["port"].as_integer())).second) continue;
-    out.push_back(duplicate_value(place(at, i), internal_form("core/v1.ServicePort", json::object{{"protocol", p["protocol"]}, {"port", p["port"]}})));
+    out.push_back(duplicate_value(
+        place(at, i),
+        internal_form("core/v1.ServicePort", json::object{{"protocol", p["protocol"]}, {"port", p["port"]}})));
   }
 }
 
 void check_external_name(causes& out, const json::value& spec, const place& at) {
   for (auto member : {"clusterIPs", "ipFamilies", "ipFamilyPolicy"})
-    if (!spec[member].is_null() && !(spec[member].is_array() && spec[member].empty())) out.push_back(forbidden_value(place(at, member), "may not be set for ExternalName services"));
+    if (!spec[member].is_null() && !(spec[member].is_array() && spec[member].empty()))
+      out.push_back(forbidden_value(place(at, member), "may not be set for ExternalName services"));
   auto name = spec["externalName"].as_string();
   if (name.ends_with('.')) name.remove_suffix(1);
   if (name.empty())
@@ -296,7 +334,8 @@ void check_affinity(causes& out, const json::value& spec, const place& at) {
   auto affinity = spec["sessionAffinity"].as_string();
   auto& config = spec["sessionAffinityConfig"];
   const place here(at, "sessionAffinityConfig"), of_client(here, "clientIP"), of_timeout(of_client, "timeoutSeconds");
-  if (affinity == "None" && config.is_object()) out.push_back(forbidden_value(here, "must not be set when session affinity is None"));
+  if (affinity == "None" && config.is_object())
+    out.push_back(forbidden_value(here, "must not be set when session affinity is None"));
   if (affinity != "ClientIP") return;
   constexpr std::string_view when = "when session affinity type is ClientIP";
   if (!config.is_object()) return out.push_back(required(here, when));
@@ -304,7 +343,8 @@ void check_affinity(causes& out, const json::value& spec, const place& at) {
   auto& seconds = config["clientIP"]["timeoutSeconds"];
   if (seconds.is_null()) return out.push_back(required(of_timeout, when));
   if (seconds.as_integer() <= 0 || seconds.as_integer() > affinity_max_seconds)
-    out.push_back(invalid_value(of_timeout, seconds, fmt::format("must be greater than 0 and less than {}", affinity_max_seconds)));
+    out.push_back(invalid_value(of_timeout, seconds,
+                                fmt::format("must be greater than 0 and less than {}", affinity_max_seconds)));
 }
 
 void check_source_ranges(causes& out, const json::value& o, const json::value* old) {
@@ -331,7 +371,9 @@ void check_source_ranges(causes& out, const json::value& o, const json::value* o
 void check_class(causes& out, const json::value& o, const place& at) {
   auto& name = o["spec"]["loadBalancerClass"];
   if (name.is_null()) return;
-  if (!is_balanced(o)) return out.push_back(forbidden_value(place(at, "loadBalancerClass"), "may only be used when `type` is 'LoadBalancer'"));
+  if (!is_balanced(o))
+    return out.push_back(
+        forbidden_value(place(at, "loadBalancerClass"), "may only be used when `type` is 'LoadBalancer'"));
   add_problems(out, place(at, "loadBalancerClass"), name, check_qualified_name(name.as_string()));
 }
 
@@ -341,17 +383,20 @@ void check_traffic(causes& out, const json::value& o, const place& at) {
   if (seen_from_outside(o))
     one_of_needed(out, spec, at, "externalTrafficPolicy", {"Cluster", "Local"});
   else if (!policy.as_string().empty())
-    out.push_back(invalid_value(place(at, "externalTrafficPolicy"), policy, "may only be set for externally-accessible services"));
+    out.push_back(invalid_value(place(at, "externalTrafficPolicy"), policy,
+                                "may only be set for externally-accessible services"));
   // One that is needed and not given will be allocated.
   const place of_health(at, "healthCheckNodePort");
   if (auto port = spec["healthCheckNodePort"].as_integer(); port != 0) {
     if (needs_health_port(o))
       add_problems(out, of_health, port, check_port_number(port));
     else
-      out.push_back(invalid_value(of_health, port, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"));
+      out.push_back(invalid_value(
+          of_health, port, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"));
   }
   auto& inside = spec["internalTrafficPolicy"];
-  if (inside.is_null() && (type_of(o) == "ClusterIP" || type_of(o) == "NodePort" || is_balanced(o))) out.push_back(required(place(at, "internalTrafficPolicy")));
+  if (inside.is_null() && (type_of(o) == "ClusterIP" || type_of(o) == "NodePort" || is_balanced(o)))
+    out.push_back(required(place(at, "internalTrafficPolicy")));
   one_of(out, spec, at, "internalTrafficPolicy", {"Cluster", "Local"});
   one_of(out, spec, at, "trafficDistribution", {"PreferClose", "PreferSameZone", "PreferSameNode"});
 }
@@ -359,11 +404,14 @@ void check_traffic(causes& out, const json::value& o, const place& at) {
 void check(causes& out, const json::value& o, const json::value* old) {
   auto &spec = o["spec"], &annotations = o["metadata"]["annotations"], &ports = spec["ports"];
   const place at("spec"), of_ports(at, "ports"), of_annotations("metadata.annotations");
-  if (auto &mode = annotations[topology_mode], &hints = annotations[old_hints]; mode.is_string() && hints.is_string() && !(mode == hints))
-    out.push_back(invalid_value(place::of_key(of_annotations, topology_mode), mode, fmt::format("must match annotations[{}] when both are specified", old_hints)));
+  if (auto &mode = annotations[topology_mode], &hints = annotations[old_hints];
+      mode.is_string() && hints.is_string() && !(mode == hints))
+    out.push_back(invalid_value(place::of_key(of_annotations, topology_mode), mode,
+                                fmt::format("must match annotations[{}] when both are specified", old_hints)));
   if (ports.empty() && !is_headless(o) && !is_external_name(o)) out.push_back(required(of_ports));
   if (is_headless(o) && (is_balanced(o) || type_of(o) == "NodePort"))
-    out.push_back(invalid_value("spec.clusterIPs[0]", "None", fmt::format("may not be set to 'None' for {} services", type_of(o))));
+    out.push_back(invalid_value("spec.clusterIPs[0]", "None",
+                                fmt::format("may not be set to 'None' for {} services", type_of(o))));
   if (is_external_name(o)) check_external_name(out, spec, at);
   name_set names;
   for (std::size_t i = 0; i < ports.size(); ++i) check_port(out, ports[i], place(of_ports, i), ports.size() > 1, names);
@@ -380,8 +428,10 @@ void check(causes& out, const json::value& o, const json::value* old) {
   check_repeated_ports(out, o, ports, of_ports);
   check_source_ranges(out, o, old);
   if (!spec["allocateLoadBalancerNodePorts"].is_null() && !is_balanced(o))
-    out.push_back(forbidden_value(place(at, "allocateLoadBalancerNodePorts"), "may only be used when `type` is 'LoadBalancer'"));
-  if (is_balanced(o) && spec["allocateLoadBalancerNodePorts"].is_null()) out.push_back(required("allocateLoadBalancerNodePorts"));
+    out.push_back(
+        forbidden_value(place(at, "allocateLoadBalancerNodePorts"), "may only be used when `type` is 'LoadBalancer'"));
+  if (is_balanced(o) && spec["allocateLoadBalancerNodePorts"].is_null())
+    out.push_back(required("allocateLoadBalancerNodePorts"));
   check_class(out, o, at);
   check_traffic(out, o, at);
 }
@@ -421,10 +471,12 @@ void check_address_change(causes& out, const json::value& o, const json::value& 
       if (!(now[i] == before[i])) out.push_back(invalid_value(place(at, i), now, once));
     return;
   }
-  if (now.size() < before.size() && now.empty()) out.push_back(invalid_value(place(at, 0), now, "primary clusterIP can not be unset"));
+  if (now.size() < before.size() && now.empty())
+    out.push_back(invalid_value(place(at, 0), now, "primary clusterIP can not be unset"));
   if (!now.empty() && !before.empty() && !(now[0] == before[0])) out.push_back(invalid_value(place(at, 0), now, once));
   if (now.size() < before.size() && now.size() == 1 && o["spec"]["ipFamilyPolicy"].as_string() != "SingleStack")
-    out.push_back(invalid_value("spec.ipFamilyPolicy", o["spec"]["ipFamilyPolicy"], "must be set to 'SingleStack' when releasing the secondary clusterIP"));
+    out.push_back(invalid_value("spec.ipFamilyPolicy", o["spec"]["ipFamilyPolicy"],
+                                "must be set to 'SingleStack' when releasing the secondary clusterIP"));
 }
 
 void check_family_change(causes& out, const json::value& o, const json::value& old) {
@@ -436,10 +488,12 @@ void check_family_change(causes& out, const json::value& o, const json::value& o
       if (!(now[i] == before[i])) out.push_back(invalid_value(first, now, once));
     return;
   }
-  if (now.size() < before.size() && addresses.empty()) out.push_back(invalid_value(first, now, "primary ipFamily can not be unset"));
+  if (now.size() < before.size() && addresses.empty())
+    out.push_back(invalid_value(first, now, "primary ipFamily can not be unset"));
   if (!now.empty() && !before.empty() && !(now[0] == before[0])) out.push_back(invalid_value(first, addresses, once));
   if (now.size() < before.size() && now.size() == 1 && o["spec"]["ipFamilyPolicy"].as_string() != "SingleStack")
-    out.push_back(invalid_value("spec.ipFamilyPolicy", o["spec"]["ipFamilyPolicy"], "must be set to 'SingleStack' when releasing the secondary ipFamily"));
+    out.push_back(invalid_value("spec.ipFamilyPolicy", o["spec"]["ipFamilyPolicy"],
+                                "must be set to 'SingleStack' when releasing the secondary ipFamily"));
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
@@ -480,31 +534,40 @@ void validate_part(causes& out, const json::value& o, const json::value& old, st
     }
     if (host.empty()) continue;
     add_problems(out, place(here, "hostname"), host, check_dns1123_subdomain(host));
-    if (ip_address::parse_sloppy(host)) out.push_back(invalid_value(place(here, "hostname"), host, "must be a DNS name, not an IP address"));
+    if (ip_address::parse_sloppy(host))
+      out.push_back(invalid_value(place(here, "hostname"), host, "must be a DNS name, not an IP address"));
   }
 }
 
 void warn(warnings& out, const json::value& o, const json::value*) {
   auto& spec = o["spec"];
   const place at("spec");
-  if (o["metadata"]["annotations"].find(old_hints)) out.push_back(fmt::format("annotation {} is deprecated, please use {} instead", old_hints, topology_mode));
+  if (o["metadata"]["annotations"].find(old_hints))
+    out.push_back(fmt::format("annotation {} is deprecated, please use {} instead", old_hints, topology_mode));
   const bool none = type_of(o) == "ClusterIP" && spec["clusterIP"].as_string() == "None";
   if (!spec["clusterIP"].as_string().empty() && spec["clusterIP"].as_string() != "None")
-    for (std::size_t i = 0; i < spec["clusterIPs"].size(); ++i) warn_ip(out, spec["clusterIPs"][i].as_string(), place(at, "clusterIPs", i));
+    for (std::size_t i = 0; i < spec["clusterIPs"].size(); ++i)
+      warn_ip(out, spec["clusterIPs"][i].as_string(), place(at, "clusterIPs", i));
   if (none) {
-    if (!spec["loadBalancerIP"].as_string().empty()) out.push_back("spec.loadBalancerIP is ignored for headless services");
+    if (!spec["loadBalancerIP"].as_string().empty())
+      out.push_back("spec.loadBalancerIP is ignored for headless services");
     if (!spec["externalIPs"].empty()) out.push_back("spec.externalIPs is ignored for headless services");
-    if (spec["sessionAffinity"].as_string() != "None") out.push_back("spec.SessionAffinity is ignored for headless services");
+    if (spec["sessionAffinity"].as_string() != "None")
+      out.push_back("spec.SessionAffinity is ignored for headless services");
   }
-  for (std::size_t i = 0; i < spec["externalIPs"].size(); ++i) warn_ip(out, spec["externalIPs"][i].as_string(), place(at, "externalIPs", i));
+  for (std::size_t i = 0; i < spec["externalIPs"].size(); ++i)
+    warn_ip(out, spec["externalIPs"][i].as_string(), place(at, "externalIPs", i));
   if (!spec["externalIPs"].empty() && !none && !is_external_name(o))
     out.push_back("spec.externalIPs is deprecated and may no longer be implemented in some clusters");
   if (auto ip = spec["loadBalancerIP"].as_string(); !ip.empty()) warn_ip(out, ip, place(at, "loadBalancerIP"));
   for (std::size_t i = 0; i < spec["loadBalancerSourceRanges"].size(); ++i)
     warn_cidr(out, spec["loadBalancerSourceRanges"][i].as_string(), place(at, "loadBalancerSourceRanges", i));
-  if (is_external_name(o) && !spec["externalIPs"].empty()) out.push_back("spec.externalIPs is ignored when spec.type is \"ExternalName\"");
-  if (!is_external_name(o) && !spec["externalName"].as_string().empty()) out.push_back("spec.externalName is ignored when spec.type is not \"ExternalName\"");
-  if (spec["trafficDistribution"].as_string() == "PreferClose") out.push_back("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"");
+  if (is_external_name(o) && !spec["externalIPs"].empty())
+    out.push_back("spec.externalIPs is ignored when spec.type is \"ExternalName\"");
+  if (!is_external_name(o) && !spec["externalName"].as_string().empty())
+    out.push_back("spec.externalName is ignored when spec.type is not \"ExternalName\"");
+  if (spec["trafficDistribution"].as_string() == "PreferClose")
+    out.push_back("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"");
 }
 
 void warn_status(warnings& out, const json::value& o) {

@@ -19,7 +19,9 @@ void prepare_update(json::value& o, const json::value&, const kind_context&) { p
 void warn(std::vector<std::string>& out, const json::value& o, const json::value* old) {
   if (old && (*old)["metadata"]["annotations"].find(mountable)) return;
   if (o["metadata"]["annotations"].find(mountable))
-    out.push_back("metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets");
+    out.push_back(
+        "metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate "
+        "namespaces to isolate access to mounted secrets");
 }
 
 }  // namespace

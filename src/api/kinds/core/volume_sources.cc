@@ -26,7 +26,8 @@ bool is_iqn(std::string_view s) {
   auto at = s.find("iqn.");
   if (at == s.npos) return false;
   s.remove_prefix(at + 4);
-  if (s.size() < 8 || !is_digits(s.substr(0, 4)) || s[4] != '-' || !is_digits(s.substr(5, 2)) || s[7] != '.') return false;
+  if (s.size() < 8 || !is_digits(s.substr(0, 4)) || s[4] != '-' || !is_digits(s.substr(5, 2)) || s[7] != '.')
+    return false;
   s.remove_prefix(8);
   auto colon = s.find(':');
   if (colon == 0 || colon == s.npos || colon + 1 == s.size()) return false;
@@ -43,7 +44,8 @@ std::string_view wrong_iscsi_name(std::string_view s, std::string_view wrong_beg
   return wrong_beginning;
 }
 
-void in_range(causes& out, const json::value& source, const place& at, std::string_view member, std::int64_t last, std::string_view text) {
+void in_range(causes& out, const json::value& source, const place& at, std::string_view member, std::int64_t last,
+              std::string_view text) {
   auto& v = source[member];
   if (v.as_integer() < 0 || v.as_integer() > last) out.push_back(invalid_value(place(at, member), v, text));
 }
@@ -53,7 +55,8 @@ bool is_host_and_port(std::string_view s) {
   auto colon = s.rfind(':');
   if (colon == s.npos) return false;
   auto host = s.substr(0, colon);
-  if (host.starts_with('[')) return host.ends_with(']') && host.substr(1, host.size() - 2).find_first_of("[]") == s.npos;
+  if (host.starts_with('['))
+    return host.ends_with(']') && host.substr(1, host.size() - 2).find_first_of("[]") == s.npos;
   return host.find_first_of(":[]") == s.npos && s.substr(colon + 1).find_first_of("[]") == s.npos;
 }
 
@@ -74,13 +77,15 @@ void check_descending_path(causes& out, std::string_view path, const place& at) 
 
 void check_plain_path(causes& out, std::string_view path, const place& at) {
   check_descending_path(out, path, at);
-  if (path.starts_with("..") && !path.starts_with("../")) out.push_back(invalid_value(at, path, "must not start with '..'"));
+  if (path.starts_with("..") && !path.starts_with("../"))
+    out.push_back(invalid_value(at, path, "must not start with '..'"));
 }
 
 void check_host_path(causes& out, const json::value& s, const place& at) {
   need(out, s, at, "path");
   check_no_steps_back(out, s["path"].as_string(), place(at, "path"));
-  one_of(out, s, at, "type", {"", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"});
+  one_of(out, s, at, "type",
+         {"", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"});
 }
 
 void check_gce_disk(causes& out, const json::value& s, const place& at) {
@@ -96,13 +101,17 @@ void check_aws_disk(causes& out, const json::value& s, const place& at) {
 void check_nfs(causes& out, const json::value& s, const place& at) {
   need(out, s, at, "server");
   need(out, s, at, "path");
-  if (auto path = s["path"].as_string(); !path.starts_with('/')) out.push_back(invalid_value(place(at, "path"), path, "must be an absolute path"));
+  if (auto path = s["path"].as_string(); !path.starts_with('/'))
+    out.push_back(invalid_value(place(at, "path"), path, "must be an absolute path"));
 }
 
 std::string_view wrong_iscsi_session(std::string_view volume_name, const json::value& source) {
   constexpr std::size_t session_max = 64;
-  if (!source["initiatorName"].is_string() || volume_name.size() + 1 + source["targetPortal"].as_string().size() <= session_max) return {};
-  return "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
+  if (!source["initiatorName"].is_string() ||
+      volume_name.size() + 1 + source["targetPortal"].as_string().size() <= session_max)
+    return {};
+  return "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is "
+         "specified.";
 }
 
 void check_iscsi(causes& out, const json::value& s, const place& at, const std::string_view* volume_name) {
@@ -112,19 +121,25 @@ void check_iscsi(causes& out, const json::value& s, const place& at, const std::
   if (auto wrong = persistent ? wrong_iscsi_session(*volume_name, s) : ""; !wrong.empty())
     out.push_back(invalid_value(place(at, "targetportal"), s["targetPortal"].as_string(), wrong));
   if (need(out, s, at, "iqn"))
-    if (auto wrong = wrong_iscsi_name(s["iqn"].as_string(), begin_text); !wrong.empty()) out.push_back(invalid_value(place(at, "iqn"), s["iqn"], wrong));
+    if (auto wrong = wrong_iscsi_name(s["iqn"].as_string(), begin_text); !wrong.empty())
+      out.push_back(invalid_value(place(at, "iqn"), s["iqn"], wrong));
   in_range(out, s, at, "lun", 255, "must be between 0 and 255, inclusive");
-  if ((s["chapAuthDiscovery"].as_bool() || s["chapAuthSession"].as_bool()) && !s["secretRef"].is_object()) out.push_back(required(place(at, "secretRef")));
+  if ((s["chapAuthDiscovery"].as_bool() || s["chapAuthSession"].as_bool()) && !s["secretRef"].is_object())
+    out.push_back(required(place(at, "secretRef")));
   if (persistent && s["secretRef"].is_object()) need(out, s["secretRef"], place(at, "secretRef"), "name");
   if (auto& name = s["initiatorName"]; name.is_string())
-    if (auto wrong = wrong_iscsi_name(name.as_string(), begin_text); !wrong.empty()) out.push_back(invalid_value(place(at, "initiatorname"), name, wrong));
+    if (auto wrong = wrong_iscsi_name(name.as_string(), begin_text); !wrong.empty())
+      out.push_back(invalid_value(place(at, "initiatorname"), name, wrong));
 }
 
 void check_fibre_channel(causes& out, const json::value& s, const place& at) {
   auto& names = s["targetWWNs"];
-  if (names.empty() && s["wwids"].empty()) out.push_back(required(place(at, "targetWWNs"), "must specify either targetWWNs or wwids, but not both"));
+  if (names.empty() && s["wwids"].empty())
+    out.push_back(required(place(at, "targetWWNs"), "must specify either targetWWNs or wwids, but not both"));
   if (names.empty()) return;
-  if (!s["wwids"].empty()) out.push_back(invalid_value(place(at, "targetWWNs"), names, "targetWWNs and wwids can not be specified simultaneously"));
+  if (!s["wwids"].empty())
+    out.push_back(
+        invalid_value(place(at, "targetWWNs"), names, "targetWWNs and wwids can not be specified simultaneously"));
   if (s["lun"].is_null())
     out.push_back(required(place(at, "lun"), "lun is required if targetWWNs is specified"));
   else
@@ -134,7 +149,8 @@ void check_fibre_channel(causes& out, const json::value& s, const place& at) {
 void check_flocker(causes& out, const json::value& s, const place& at) {
   auto name = s["datasetName"].as_string(), id = s["datasetUUID"].as_string();
   if (name.empty() && id.empty()) out.push_back(required(at, "one of datasetName and datasetUUID is required"));
-  if (!name.empty() && !id.empty()) out.push_back(invalid_value(at, "resource", "datasetName and datasetUUID can not be specified simultaneously"));
+  if (!name.empty() && !id.empty())
+    out.push_back(invalid_value(at, "resource", "datasetName and datasetUUID can not be specified simultaneously"));
   if (name.find('/') != name.npos) out.push_back(invalid_value(place(at, "datasetName"), name, "must not contain '/'"));
 }
 
@@ -177,7 +193,8 @@ void check_flex(causes& out, const json::value& s, const place& at) {
   for (auto& m : *options) {
     auto domain = "." + lower(std::string_view(m.name).substr(0, m.name.find('/')));
     if (domain.ends_with(".kubernetes.io") || domain.ends_with(".k8s.io"))
-      out.push_back(invalid_value(place::of_key(at, "options", m.name), m.name, "kubernetes.io and k8s.io namespaces are reserved"));
+      out.push_back(invalid_value(place::of_key(at, "options", m.name), m.name,
+                                  "kubernetes.io and k8s.io namespaces are reserved"));
   }
 }
 
@@ -193,9 +210,12 @@ void check_azure_disk(causes& out, const json::value& s, const place& at) {
   one_of(out, s, at, "kind", {"Dedicated", "Managed", "Shared"});
   auto kind = s["kind"].as_string(), uri = s["diskURI"].as_string();
   if (kind == "Managed" && !uri.starts_with("/subscriptions/"))
-    out.push_back(not_supported(place(at, "diskURI"), uri, {"/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"}));
+    out.push_back(not_supported(
+        place(at, "diskURI"), uri,
+        {"/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"}));
   if (s["kind"].is_string() && kind != "Managed" && !uri.starts_with("https://"))
-    out.push_back(not_supported(place(at, "diskURI"), uri, {"https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"}));
+    out.push_back(not_supported(place(at, "diskURI"), uri,
+                                {"https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"}));
 }
 
 void check_vsphere(causes& out, const json::value& s, const place& at) { need(out, s, at, "volumePath"); }
@@ -207,8 +227,10 @@ void check_scale_io(causes& out, const json::value& s, const place& at) {
 }
 
 void check_storage_os(causes& out, const json::value& s, const place& at, bool persistent) {
-  if (need(out, s, at, "volumeName")) add_problems(out, place(at, "volumeName"), s["volumeName"], check_dns1123_label(s["volumeName"].as_string()));
-  if (auto ns = s["volumeNamespace"].as_string(); !ns.empty()) add_problems(out, place(at, "volumeNamespace"), ns, check_dns1123_label(ns));
+  if (need(out, s, at, "volumeName"))
+    add_problems(out, place(at, "volumeName"), s["volumeName"], check_dns1123_label(s["volumeName"].as_string()));
+  if (auto ns = s["volumeNamespace"].as_string(); !ns.empty())
+    add_problems(out, place(at, "volumeNamespace"), ns, check_dns1123_label(ns));
   if (!s["secretRef"].is_object()) return;
   need(out, s["secretRef"], place(at, "secretRef"), "name");
   if (persistent) need(out, s["secretRef"], place(at, "secretRef"), "namespace");
@@ -228,7 +250,8 @@ void check_template_metadata(causes& out, const json::value& metadata, const pla
   if (!members) return;
   for (auto& m : *members)
     // The real server makes a path of the member's Go name.
-    if (m.name != "annotations" && m.name != "labels") out.push_back(forbidden_value(place(at, m.name == "uid" ? "uID" : m.name), "cannot be set"));
+    if (m.name != "annotations" && m.name != "labels")
+      out.push_back(forbidden_value(place(at, m.name == "uid" ? "uID" : m.name), "cannot be set"));
 }
 
 }  // namespace kedge::api

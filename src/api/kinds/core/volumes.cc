@@ -18,7 +18,8 @@ constexpr std::string_view mode_text = "must be a number between 0 and 0777 (oct
 
 void check_mode(causes& out, const json::value& source, const place& at, std::string_view member) {
   auto& mode = source[member];
-  if (mode.is_integer() && (mode.as_integer() < 0 || mode.as_integer() > 0777)) out.push_back(invalid_value(place(at, member), mode, mode_text));
+  if (mode.is_integer() && (mode.as_integer() < 0 || mode.as_integer() > 0777))
+    out.push_back(invalid_value(place(at, member), mode, mode_text));
 }
 
 void check_user(causes& out, const json::value& source, const place& at, std::string_view member) {
@@ -58,7 +59,8 @@ void check_downward_file(causes& out, const json::value& file, const place& at) 
   const bool resource = file["resourceFieldRef"].is_object();
   if (file["fieldRef"].is_object()) {
     check_field_ref(out, file["fieldRef"], place(at, "fieldRef"), true);
-    if (resource) out.push_back(invalid_value(at, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"));
+    if (resource)
+      out.push_back(invalid_value(at, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"));
   } else if (resource) {
     check_resource_field_ref(out, file["resourceFieldRef"], place(at, "resourceFieldRef"), true);
   } else {
@@ -88,7 +90,8 @@ void check_csi(causes& out, const json::value& s, const place& at) {
   check_csi_driver_name(out, s["driver"].as_string(), place(at, "driver"));
   auto& secret = s["nodePublishSecretRef"];
   if (!secret.is_object()) return;
-  if (need(out, secret, place(at, "nodePublishSecretRef"), "name")) add_problems(out, place(at, "name"), secret["name"], check_dns1123_subdomain(secret["name"].as_string()));
+  if (need(out, secret, place(at, "nodePublishSecretRef"), "name"))
+    add_problems(out, place(at, "name"), secret["name"], check_dns1123_subdomain(secret["name"].as_string()));
 }
 
 void check_ephemeral(causes& out, const json::value& s, const place& at) {
@@ -156,16 +159,19 @@ class projection {
   void trust_bundle(const json::value& s, const place& at) {
     const bool named = !s["name"].is_null(), signer = !s["signerName"].is_null();
     if (named && signer) {
-      out_.push_back(invalid_value(at, internal_form("core/v1.ClusterTrustBundleProjection", s), "only one of name and signerName may be used"));
+      out_.push_back(invalid_value(at, internal_form("core/v1.ClusterTrustBundleProjection", s),
+                                   "only one of name and signerName may be used"));
     } else if (named) {
       auto name = s["name"].as_string();
       if (name.empty()) out_.push_back(required(place(at, "name"), "must be a valid object name"));
       for (auto& text : check_trust_bundle_name(name, signer_in_bundle_name(name)))
         out_.push_back(invalid_value(place(at, "name"), name, "not a valid clustertrustbundlename: " + text));
       if (s["labelSelector"].is_object())
-        out_.push_back(invalid_value(place(at, "labelSelector"), s["labelSelector"], "labelSelector must be unset if name is specified"));
+        out_.push_back(invalid_value(place(at, "labelSelector"), s["labelSelector"],
+                                     "labelSelector must be unset if name is specified"));
     } else if (signer) {
-      if (s["signerName"].as_string().empty()) out_.push_back(required(place(at, "signerName"), "must be a valid signer name"));
+      if (s["signerName"].as_string().empty())
+        out_.push_back(required(place(at, "signerName"), "must be a valid signer name"));
       check_signer_name(out_, s["signerName"].as_string(), place(at, "signerName"));
       check_label_selector(out_, s["labelSelector"], place(at, "labelSelector"));
     } else {
@@ -185,14 +191,18 @@ class projection {
     if (auto notes = s["userAnnotations"].object()) check_user_annotations(out_, *notes, place(at, "userAnnotations"));
     check_user(out_, s, at, "user");
     if (s["keyType"].as_string().empty())
-      out_.push_back(not_supported(place(at, "keyType"), "", {"RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"}));
+      out_.push_back(not_supported(place(at, "keyType"), "",
+                                   {"RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"}));
     else
       one_of(out_, s, at, "keyType", {"RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"});
     if (auto& seconds = s["maxExpirationSeconds"]; !seconds.is_null()) {
       const place here(at, "maxExpirationSeconds");
-      if (seconds.as_integer() < least_seconds) out_.push_back(invalid_value(here, seconds, "if provided, maxExpirationSeconds must be >= 3600"));
+      if (seconds.as_integer() < least_seconds)
+        out_.push_back(invalid_value(here, seconds, "if provided, maxExpirationSeconds must be >= 3600"));
       const auto most = is_kubernetes_signer(signer) ? most_of_kubernetes : most_seconds;
-      if (seconds.as_integer() > most) out_.push_back(invalid_value(here, seconds, fmt::format("if provided, maxExpirationSeconds must be <= {}", most)));
+      if (seconds.as_integer() > most)
+        out_.push_back(
+            invalid_value(here, seconds, fmt::format("if provided, maxExpirationSeconds must be <= {}", most)));
     }
     bool any = false;
     for (auto member : {"credentialBundlePath", "keyPath", "certificateChainPath"}) {
@@ -202,9 +212,9 @@ class projection {
       check_plain_path(out_, path, place(at, member));
       once(path, path);
     }
-    if (!any) out_.push_back(required(at, "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"));
+    if (!any)
+      out_.push_back(required(at, "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"));
   }
-
 
   causes& out_;
   const place& at_;  // of the volume's source
@@ -249,7 +259,8 @@ void check_empty_dir(causes& out, const json::value& s, const place& at) {
   if (auto q = schema::quantity::parse(s["sizeLimit"].as_string()); q && q->sign() < 0)
     out.push_back(forbidden_value(place(at, "sizeLimit"), "SizeLimit field must be a valid resource quantity"));
   if (auto& mode = s["mode"]; mode.is_integer() && (mode.as_integer() < 0 || mode.as_integer() > 01777))
-    out.push_back(invalid_value(place(at, "mode"), mode, "must be a number between 0 and 01777 (octal), both inclusive"));
+    out.push_back(
+        invalid_value(place(at, "mode"), mode, "must be a number between 0 and 01777 (octal), both inclusive"));
 }
 
 void check_projected(causes& out, const json::value& s, const place& at, const pod_options& options) {
@@ -264,7 +275,8 @@ void check_image(causes& out, const json::value& s, const place& at, const pod_o
   one_of_needed(out, s, at, "pullPolicy", {"Always", "IfNotPresent", "Never"});
 }
 
-void check_volume_source(causes& out, const json::value& v, const place& at, std::string_view pod_name, const pod_options& options) {
+void check_volume_source(causes& out, const json::value& v, const place& at, std::string_view pod_name,
+                         const pod_options& options) {
   bool any = v["emptyDir"].is_object();
   if (any) check_empty_dir(out, v["emptyDir"], place(at, "emptyDir"));
   auto name = v["name"].as_string();
@@ -281,10 +293,12 @@ void check_volume_source(causes& out, const json::value& v, const place& at, std
     else
       check_image(out, source, here, options);
     if (s.member == "iscsi")
-      if (auto wrong = wrong_iscsi_session(name, source); !wrong.empty()) out.push_back(invalid_value(place(at, "name"), name, wrong));
+      if (auto wrong = wrong_iscsi_session(name, source); !wrong.empty())
+        out.push_back(invalid_value(place(at, "name"), name, wrong));
     if (s.member == "ephemeral" && !any && !pod_name.empty() && !name.empty()) {
       auto claim = fmt::format("{}-{}", pod_name, name);
-      for (auto& text : check_dns1123_subdomain(claim)) out.push_back(invalid_value(place(at, "name"), name, fmt::format("PVC name {}: {}", quote(claim), text)));
+      for (auto& text : check_dns1123_subdomain(claim))
+        out.push_back(invalid_value(place(at, "name"), name, fmt::format("PVC name {}: {}", quote(claim), text)));
     }
     any = true;
   }
@@ -293,12 +307,14 @@ void check_volume_source(causes& out, const json::value& v, const place& at, std
 
 }  // namespace
 
-volume_set check_volumes(causes& out, const json::value& volumes, const place& at, std::string_view pod_name, const pod_options& options) {
+volume_set check_volumes(causes& out, const json::value& volumes, const place& at, std::string_view pod_name,
+                         const pod_options& options) {
   volume_set good;
   std::unordered_set<std::string> made;  // claims that the pod makes of ephemeral volumes
   if (!pod_name.empty())
     for (std::size_t i = 0; i < volumes.size(); ++i)
-      if (volumes[i]["ephemeral"].is_object()) made.insert(fmt::format("{}-{}", pod_name, volumes[i]["name"].as_string()));
+      if (volumes[i]["ephemeral"].is_object())
+        made.insert(fmt::format("{}-{}", pod_name, volumes[i]["name"].as_string()));
   for (std::size_t i = 0; i < volumes.size(); ++i) {
     auto& v = volumes[i];
     const place here(at, i);
@@ -308,8 +324,10 @@ volume_set check_volumes(causes& out, const json::value& volumes, const place& a
     if (need(out, v, here, "name")) add_problems(out, place(here, "name"), name, check_dns1123_label(name));
     if (good.contains(name)) out.push_back(duplicate_value(place(here, "name"), name));
     if (out.size() == before) good.emplace(name, &v);
-    if (auto claim = v["persistentVolumeClaim"]["claimName"].as_string(); v["persistentVolumeClaim"].is_object() && made.contains(std::string(claim)))
-      out.push_back(invalid_value(place(here, "persistentVolumeClaim.claimName"), claim, "must not reference a PVC that gets created for an ephemeral volume"));
+    if (auto claim = v["persistentVolumeClaim"]["claimName"].as_string();
+        v["persistentVolumeClaim"].is_object() && made.contains(std::string(claim)))
+      out.push_back(invalid_value(place(here, "persistentVolumeClaim.claimName"), claim,
+                                  "must not reference a PVC that gets created for an ephemeral volume"));
   }
   return good;
 }

@@ -13,7 +13,8 @@ namespace kedge::api {
 using volume_set = std::unordered_map<std::string_view, const json::value*>;
 
 // spec.volumes. `pod_name`: of a pod that makes claims of its ephemeral volumes; empty for templates.
-volume_set check_volumes(causes& out, const json::value& volumes, const place& at, std::string_view pod_name, const pod_options& options);
+volume_set check_volumes(causes& out, const json::value& volumes, const place& at, std::string_view pod_name,
+                         const pod_options& options);
 
 // "/a/b" → must be relative; "a/../b" → no steps back.
 void check_descending_path(causes& out, std::string_view path, const place& at);
@@ -42,7 +43,8 @@ void check_vsphere(causes& out, const json::value& source, const place& at);
 void check_photon(causes& out, const json::value& source, const place& at);
 void check_portworx(causes& out, const json::value& source, const place& at);
 void check_scale_io(causes& out, const json::value& source, const place& at);
-// What follows is a little stricter of a PersistentVolume, whose secrets have a namespace. `volume_name`: of one; null: of a pod's.
+// What follows is a little stricter of a PersistentVolume, whose secrets have a namespace. `volume_name`: of one; null:
+// of a pod's.
 void check_iscsi(causes& out, const json::value& source, const place& at, const std::string_view* volume_name);
 void check_cinder(causes& out, const json::value& source, const place& at, bool persistent);
 void check_storage_os(causes& out, const json::value& source, const place& at, bool persistent);
@@ -52,7 +54,8 @@ void check_csi_driver_name(causes& out, std::string_view name, const place& at);
 // Of a template from which claims are made: labels and annotations, nothing else.
 void check_template_metadata(causes& out, const json::value& metadata, const place& at);
 
-// One source of a volume: its member, the place that an error of it is told at (some have another), the one of a second source.
+// One source of a volume: its member, the place that an error of it is told at (some have another), the one of a second
+// source.
 struct volume_source {
   std::string_view member, place, second;
   void (*check)(causes& out, const json::value& source, const kedge::api::place& at);

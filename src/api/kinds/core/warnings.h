@@ -1,4 +1,5 @@
-// warnings.h: what several kinds warn of: labels of nodes that have new names, addresses in a form that will be refused.
+// warnings.h: what several kinds warn of: labels of nodes that have new names, addresses in a form that will be
+// refused.
 #pragma once
 
 #include <string>

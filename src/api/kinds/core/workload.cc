@@ -10,7 +10,9 @@
 namespace kedge::api {
 namespace {
 
-bool selects_all(const json::value& selector) { return selector["matchLabels"].empty() && selector["matchExpressions"].empty(); }
+bool selects_all(const json::value& selector) {
+  return selector["matchLabels"].empty() && selector["matchExpressions"].empty();
+}
 
 }  // namespace
 
@@ -28,11 +30,13 @@ bool check_workload_selector(causes& out, const json::value& selector, const pla
   const auto before = out.size();
   check_label_selector(out, selector, at);
   const bool good = out.size() == before;
-  if (selects_all(selector)) out.push_back(invalid_value(at, selector, fmt::format("empty selector is invalid for {}", owner)));
+  if (selects_all(selector))
+    out.push_back(invalid_value(at, selector, fmt::format("empty selector is invalid for {}", owner)));
   return good;
 }
 
-void check_template_selected(causes& out, const json::value& selector, const json::value& pod_template, const place& at) {
+void check_template_selected(causes& out, const json::value& selector, const json::value& pod_template,
+                             const place& at) {
   auto& labels = pod_template["metadata"]["labels"];
   if (!label_selector::from_object(selector).matches(labels))
     out.push_back(invalid_value(place(at, "metadata.labels"), labels, "`selector` does not match template `labels`"));
@@ -42,7 +46,8 @@ void check_restarts_always(causes& out, const json::value& template_spec, const 
   if (auto policy = template_spec["restartPolicy"].as_string(); policy != "Always")
     out.push_back(not_supported(place(at, "restartPolicy"), policy, {"Always"}));
   if (!template_spec["activeDeadlineSeconds"].is_null())
-    out.push_back(forbidden_value(place(at, "activeDeadlineSeconds"), fmt::format("activeDeadlineSeconds in {} is not Supported", owner)));
+    out.push_back(forbidden_value(place(at, "activeDeadlineSeconds"),
+                                  fmt::format("activeDeadlineSeconds in {} is not Supported", owner)));
 }
 
 void check_replica_template(causes& out, const json::value& spec, const place& at, const pod_options& options) {
@@ -60,14 +65,17 @@ std::int64_t number_in(const json::value& v) {
 }
 
 void check_at_most_100_percent(causes& out, const json::value& v, const place& at) {
-  if (v.as_string().ends_with('%') && number_in(v) > 100) out.push_back(invalid_value(at, v, "must not be greater than 100%"));
+  if (v.as_string().ends_with('%') && number_in(v) > 100)
+    out.push_back(invalid_value(at, v, "must not be greater than 100%"));
 }
 
-void check_counts(causes& out, const json::value& status, const place& at, std::initializer_list<std::string_view> members) {
+void check_counts(causes& out, const json::value& status, const place& at,
+                  std::initializer_list<std::string_view> members) {
   for (auto member : members) not_negative(out, status, at, member);
 }
 
-void check_not_above(causes& out, const json::value& status, const place& at, std::string_view member, std::string_view limit, std::string_view text) {
+void check_not_above(causes& out, const json::value& status, const place& at, std::string_view member,
+                     std::string_view limit, std::string_view text) {
   auto count = status[member].as_integer();
   if (count > status[limit].as_integer()) out.push_back(invalid_value(place(at, member), count, text));
 }

@@ -22,14 +22,18 @@ void check_resource_name(causes& out, const json::value& value, const place& at)
 }
 
 void check(causes& out, const json::value& spec, const json::value& old) {
-  const place at("spec"), of_selectors(at, "selectors"), of_config(at, "config"), of_resource(at, "extendedResourceName");
+  const place at("spec"), of_selectors(at, "selectors"), of_config(at, "config"),
+      of_resource(at, "extendedResourceName");
   auto& config = spec["config"];
   check_selectors(out, spec["selectors"], of_selectors);
-  for (std::size_t i = 0; i < config.size() && config.size() <= list_max; ++i) check_configuration(out, config[i], place(of_config, i));
+  for (std::size_t i = 0; i < config.size() && config.size() <= list_max; ++i)
+    check_configuration(out, config[i], place(of_config, i));
   check_declared_size(out, spec["selectors"], of_selectors, list_max);
   check_declared_size(out, config, of_config, list_max);
-  for (std::size_t i = 0; i < config.size() && config.size() <= list_max; ++i) check_declared_configuration(out, config[i], place(of_config, i));
-  if (old.is_null() || !(spec["extendedResourceName"] == old["extendedResourceName"])) check_resource_name(out, spec["extendedResourceName"], of_resource);
+  for (std::size_t i = 0; i < config.size() && config.size() <= list_max; ++i)
+    check_declared_configuration(out, config[i], place(of_config, i));
+  if (old.is_null() || !(spec["extendedResourceName"] == old["extendedResourceName"]))
+    check_resource_name(out, spec["extendedResourceName"], of_resource);
 }
 
 void validate(causes& out, const json::value& o) { check(out, o["spec"], {}); }

@@ -14,9 +14,11 @@ void prepare_update(json::value& o, const json::value&, const kind_context& c) {
 void check(causes& out, const json::value& spec) {
   const place at("spec"), of_selector(at, "deviceSelector");
   auto& selector = spec["deviceSelector"];
-  if (selector["driver"].is_string()) check_csi_driver_name(out, selector["driver"].as_string(), place(of_selector, "driver"));
+  if (selector["driver"].is_string())
+    check_csi_driver_name(out, selector["driver"].as_string(), place(of_selector, "driver"));
   if (selector["pool"].is_string()) check_pool_name(out, selector["pool"].as_string(), place(of_selector, "pool"));
-  if (auto& name = selector["device"]; name.is_string()) add_problems(out, place(of_selector, "device"), name, check_dns1123_label(name.as_string()));
+  if (auto& name = selector["device"]; name.is_string())
+    add_problems(out, place(of_selector, "device"), name, check_dns1123_label(name.as_string()));
   check_taint(out, spec["taint"], place(at, "taint"));
 }
 
@@ -27,7 +29,8 @@ void validate(causes& out, const json::value& o) {
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
   check(out, o["spec"]);
-  if (!(o["spec"]["taint"]["effect"] == old["spec"]["taint"]["effect"])) check_declared_taint(out, o["spec"]["taint"], "spec.taint");
+  if (!(o["spec"]["taint"]["effect"] == old["spec"]["taint"]["effect"]))
+    check_declared_taint(out, o["spec"]["taint"], "spec.taint");
 }
 
 void validate_part(causes& out, const json::value& o, const json::value&, std::string_view) {

@@ -12,7 +12,8 @@
 namespace kedge::api {
 namespace {
 
-constexpr std::size_t driver_max = 63, pool_max = 253, attribute_max = 32, parameters_max = 10 * 1024, selectors_max = 32, binding_conditions_max = 4;
+constexpr std::size_t driver_max = 63, pool_max = 253, attribute_max = 32, parameters_max = 10 * 1024,
+                      selectors_max = 32, binding_conditions_max = 4;
 
 void check_identifier(causes& out, std::string_view name, const place& at) {
   if (name.size() > attribute_max) out.push_back(too_long(at, attribute_max));
@@ -38,9 +39,11 @@ void check_declared_pool_name(causes& out, std::string_view name, const place& a
   if (name.size() > pool_max) out.push_back(too_long(at, pool_max));
   auto parts = split(name, '/');
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (parts[i].empty()) out.push_back(invalid_value(at, name, fmt::format("segment {}: must not be empty", i)));
+    if (parts[i].empty())
+      out.push_back(invalid_value(at, name, fmt::format("segment {}: must not be empty", i)));
     else
-      for (auto& text : check_dns1123_subdomain(parts[i])) out.push_back(invalid_value(at, parts[i], fmt::format("segment {}: {}", i, text)));
+      for (auto& text : check_dns1123_subdomain(parts[i]))
+        out.push_back(invalid_value(at, parts[i], fmt::format("segment {}: {}", i, text)));
   }
 }
 
@@ -64,7 +67,8 @@ void check_declared_full_name(causes& out, const json::value& value, const place
   auto parts = split(name, '/');
   if (parts.size() == 1) {
     check_identifier(out, name, at);
-    return out.push_back(invalid_value(at, name, "a fully qualified name must be a domain and a name separated by a slash"));
+    return out.push_back(
+        invalid_value(at, name, "a fully qualified name must be a domain and a name separated by a slash"));
   }
   if (parts.size() != 2) return;
   if (parts[0].empty()) {
@@ -103,7 +107,8 @@ void check_configuration(causes& out, const json::value& config, const place& at
 
 void check_declared_configuration(causes& out, const json::value& config, const place& at) {
   const place of_opaque(at, "opaque");
-  if (config["opaque"].is_object()) check_declared_driver(out, config["opaque"]["driver"].as_string(), place(of_opaque, "driver"));
+  if (config["opaque"].is_object())
+    check_declared_driver(out, config["opaque"]["driver"].as_string(), place(of_opaque, "driver"));
 }
 
 void check_selectors(causes& out, const json::value& list, const place& at) {
@@ -128,7 +133,8 @@ void date_taint(json::value& taint, wall_time now) {
 
 void check_taint(causes& out, const json::value& taint, const place& at) {
   add_problems(out, place(at, "key"), taint["key"].as_string(), check_qualified_name(taint["key"].as_string()));
-  if (auto value = taint["value"].as_string(); !value.empty()) add_problems(out, place(at, "value"), value, check_label_value(value));
+  if (auto value = taint["value"].as_string(); !value.empty())
+    add_problems(out, place(at, "value"), value, check_label_value(value));
 }
 
 void check_declared_taint(causes& out, const json::value& taint, const place& at) {
@@ -139,7 +145,8 @@ void check_tolerations(causes& out, const json::value& list, const place& at) {
   for (std::size_t i = 0; i < list.size(); ++i) {
     const place of_item(at, i), here(of_item, "value");
     auto op = list[i]["operator"].as_string(), value = list[i]["value"].as_string();
-    if (op == "Exists" && !value.empty()) out.push_back(invalid_value(here, value, "must be empty for operator `Exists`"));
+    if (op == "Exists" && !value.empty())
+      out.push_back(invalid_value(here, value, "must be empty for operator `Exists`"));
     if (op == "Equal") add_problems(out, here, value, check_label_value(value));
   }
 }
@@ -148,7 +155,8 @@ void check_declared_tolerations(causes& out, const json::value& list, const plac
   for (std::size_t i = 0; i < list.size(); ++i) {
     const place here(at, i);
     auto& t = list[i];
-    if (auto key = t["key"].as_string(); !key.empty()) add_problems(out, place(here, "key"), key, check_qualified_name(key));
+    if (auto key = t["key"].as_string(); !key.empty())
+      add_problems(out, place(here, "key"), key, check_qualified_name(key));
     one_of_needed(out, t, here, "operator", {"Equal", "Exists"});
     if (!t["effect"].as_string().empty()) one_of(out, t, here, "effect", {"NoExecute", "NoSchedule", "None"});
   }
@@ -159,7 +167,8 @@ void check_binding_conditions(causes& out, const json::value& device, const plac
   const place of_ready(at, "bindingConditions"), of_failed(at, "bindingFailureConditions");
   auto names = [&](const json::value& list, const place& where) {
     if (list.size() > binding_conditions_max) return;
-    for (std::size_t i = 0; i < list.size(); ++i) add_problems(out, place(where, i), list[i], check_qualified_name(list[i].as_string()));
+    for (std::size_t i = 0; i < list.size(); ++i)
+      add_problems(out, place(where, i), list[i], check_qualified_name(list[i].as_string()));
   };
   names(ready, of_ready);
   names(failed, of_failed);
@@ -169,14 +178,18 @@ void check_binding_conditions(causes& out, const json::value& device, const plac
   for (std::size_t i = 0; i < failed.size(); ++i) {
     const place here(of_failed, i);
     if (!seen_failed.insert(failed[i].as_string()).second) out.push_back(duplicate_value(here, failed[i]));
-    if (seen.contains(failed[i].as_string())) out.push_back(invalid_value(here, failed[i], "bindingFailureConditions must not overlap with bindingConditions"));
+    if (seen.contains(failed[i].as_string()))
+      out.push_back(invalid_value(here, failed[i], "bindingFailureConditions must not overlap with bindingConditions"));
   }
-  if (ready.empty() && !failed.empty()) out.push_back(invalid_value(of_ready, nullptr, "bindingConditions are required to use bindingFailureConditions"));
-  if (failed.empty() && !ready.empty()) out.push_back(invalid_value(of_failed, nullptr, "bindingFailureConditions are required to use bindingConditions"));
+  if (ready.empty() && !failed.empty())
+    out.push_back(invalid_value(of_ready, nullptr, "bindingConditions are required to use bindingFailureConditions"));
+  if (failed.empty() && !ready.empty())
+    out.push_back(invalid_value(of_failed, nullptr, "bindingFailureConditions are required to use bindingConditions"));
 }
 
 void check_declared_binding_conditions(causes& out, const json::value& device, const place& at) {
-  for (auto list : {"bindingConditions", "bindingFailureConditions"}) check_declared_size(out, device[list], place(at, list), binding_conditions_max);
+  for (auto list : {"bindingConditions", "bindingFailureConditions"})
+    check_declared_size(out, device[list], place(at, list), binding_conditions_max);
 }
 
 }  // namespace kedge::api

@@ -1,6 +1,8 @@
-// names.h: what several kinds of resource.k8s.io say alike: names of drivers, pools, attributes; taints and tolerations.
+// names.h: what several kinds of resource.k8s.io say alike: names of drivers, pools, attributes; taints and
+// tolerations.
 //
-// Some rules kube-apiserver has declared with the types: those are told after all others, and in words of their own. They are check_declared_…
+// Some rules kube-apiserver has declared with the types: those are told after all others, and in words of their own.
+// They are check_declared_…
 #pragma once
 
 #include "api/validate.h"

@@ -1,5 +1,5 @@
-// custom_resource_definition.cc: which CustomResourceDefinitions may be, and what becomes of one that is deleted: it stays,
-// terminating, until the controller has removed its objects.
+// custom_resource_definition.cc: which CustomResourceDefinitions may be, and what becomes of one that is deleted: it
+// stays, terminating, until the controller has removed its objects.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -39,7 +39,9 @@ void note_stored_version(json::value& o) {
 }
 
 void prepare_create(json::value& o, const kind_context&) {
-  o.set("status", json::object{{"conditions", nullptr}, {"acceptedNames", json::object{{"plural", ""}, {"kind", ""}}}, {"storedVersions", json::array{}}});
+  o.set("status", json::object{{"conditions", nullptr},
+                               {"acceptedNames", json::object{{"plural", ""}, {"kind", ""}}},
+                               {"storedVersions", json::array{}}});
   note_stored_version(o);
 }
 
@@ -49,21 +51,25 @@ void prepare_update(json::value& o, const json::value&, const kind_context& c) {
 
 void prepare_delete(json::value& o, wall_time now) {
   if (o["metadata"]["deletionTimestamp"].is_string()) return;
-  if (!holds(o["metadata"]["finalizers"], cleanup_finalizer)) o.member("metadata").member("finalizers").push_back(cleanup_finalizer);
+  if (!holds(o["metadata"]["finalizers"], cleanup_finalizer))
+    o.member("metadata").member("finalizers").push_back(cleanup_finalizer);
   auto& list = o.member("status").member("conditions").make_array();
   std::erase_if(list, [](auto& c) { return c["type"].as_string() == "Terminating"; });
-  list.push_back(json::object{{"type", "Terminating"},
-                              {"status", "True"},
-                              {"lastTransitionTime", format_rfc3339(now)},
-                              {"reason", "InstanceDeletionPending"},
-                              {"message", "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"}});
+  list.push_back(json::object{
+      {"type", "Terminating"},
+      {"status", "True"},
+      {"lastTransitionTime", format_rfc3339(now)},
+      {"reason", "InstanceDeletionPending"},
+      {"message", "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"}});
 }
 
 bool is_protected(std::string_view group) {
-  return group == "k8s.io" || group == "kubernetes.io" || group.ends_with(".k8s.io") || group.ends_with(".kubernetes.io");
+  return group == "k8s.io" || group == "kubernetes.io" || group.ends_with(".k8s.io") ||
+         group.ends_with(".kubernetes.io");
 }
 
-// Members that kube-apiserver holds once, and names their places so, when all versions have the same: "schema" is spec.validation.
+// Members that kube-apiserver holds once, and names their places so, when all versions have the same: "schema" is
+// spec.validation.
 bool is_hoisted(const json::value& versions, std::string_view member) {
   if (versions.empty() || versions[0][member].is_null()) return false;
   for (std::size_t i = 1; i < versions.size(); ++i)
@@ -93,7 +99,8 @@ void check_names(causes& out, const json::value& names, const place& at) {
   for (auto member : {"kind", "listKind"}) check_label(out, names[member].as_string(), place(at, member), mixed);
   auto labels = [&](std::string_view list) {
     for (std::size_t i = 0; i < names[list].size(); ++i)
-      if (auto wrong = check_dns1035_label(names[list][i].as_string()); !wrong.empty()) out.push_back(invalid_value(place(at, list, i), names[list][i], join(wrong, ",")));
+      if (auto wrong = check_dns1035_label(names[list][i].as_string()); !wrong.empty())
+        out.push_back(invalid_value(place(at, list, i), names[list][i], join(wrong, ",")));
   };
   labels("shortNames");
   if (auto kind = names["kind"].as_string(); !kind.empty() && kind == names["listKind"].as_string())
@@ -111,10 +118,13 @@ void check_columns(causes& out, const json::value& columns, const place& at) {
     const place here(at, i), of_path(here, "JSONPath");
     auto& c = columns[i];
     need(out, c, here, "name");
-    if (auto type = c["type"].as_string(); need(out, c, here, "type", of_types) && std::ranges::find(types, type) == std::end(types))
+    if (auto type = c["type"].as_string();
+        need(out, c, here, "type", of_types) && std::ranges::find(types, type) == std::end(types))
       out.push_back(invalid_value(place(here, "type"), type, of_types));
-    if (auto format = c["format"].as_string(); !format.empty() && std::ranges::find(formats, format) == std::end(formats))
-      out.push_back(invalid_value(place(here, "format"), format, "must be one of byte,date,date-time,double,float,int32,int64,password"));
+    if (auto format = c["format"].as_string();
+        !format.empty() && std::ranges::find(formats, format) == std::end(formats))
+      out.push_back(invalid_value(place(here, "format"), format,
+                                  "must be one of byte,date,date-time,double,float,int32,int64,password"));
     if (auto text = c["jsonPath"].as_string(); text.empty())
       out.push_back(required(of_path));
     else if (!text.starts_with('.'))
@@ -126,7 +136,8 @@ void check_columns(causes& out, const json::value& columns, const place& at) {
 
 void check_scale(causes& out, const json::value& scale, const place& at) {
   if (!scale.is_object()) return;
-  auto simple = [&](std::string_view member, std::initializer_list<std::string_view> roots, std::string_view wrong, bool must) {
+  auto simple = [&](std::string_view member, std::initializer_list<std::string_view> roots, std::string_view wrong,
+                    bool must) {
     auto text = scale[member].as_string();
     const place here(at, member);
     if (text.empty()) {
@@ -135,7 +146,8 @@ void check_scale(causes& out, const json::value& scale, const place& at) {
     }
     if (!text.starts_with('.')) return out.push_back(invalid_value(here, text, no_simple_path));
     auto parsed = custom::json_path::parse(text);
-    const bool good = parsed && !parsed->members().empty() && std::ranges::any_of(roots, [&](auto root) { return text.starts_with(root); });
+    const bool good = parsed && !parsed->members().empty() &&
+                      std::ranges::any_of(roots, [&](auto root) { return text.starts_with(root); });
     if (!good) out.push_back(invalid_value(here, text, wrong));
   };
   simple("specReplicasPath", {".spec."}, "should be a json path under .spec", true);
@@ -168,9 +180,13 @@ void check_selectable(causes& out, const json::value& fields, const json::value&
       out.push_back(invalid_value(here, text, "is an invalid path: does not refer to a valid field"));
       continue;
     }
-    if (parsed->members().front() == "metadata") out.push_back(invalid_value(here, text, "must not point to fields in metadata"));
-    if (auto type = schema_of(schema, parsed->members())["type"].as_string(); type != "string" && type != "boolean" && type != "integer")
-      out.push_back(invalid_value(here, text, "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."));
+    if (parsed->members().front() == "metadata")
+      out.push_back(invalid_value(here, text, "must not point to fields in metadata"));
+    if (auto type = schema_of(schema, parsed->members())["type"].as_string();
+        type != "string" && type != "boolean" && type != "integer")
+      out.push_back(invalid_value(here, text,
+                                  "must point to a field of type string, boolean or integer. Enum string fields and "
+                                  "strings with formats are allowed."));
     if (!seen.insert(text).second) out.push_back(duplicate_value(here, text));
   }
   if (seen.size() > selectable_fields_max) out.push_back(too_many(at, seen.size(), selectable_fields_max));
@@ -185,22 +201,27 @@ void check_deprecation(causes& out, const json::value& v, const place& at) {
   if (text.empty()) wrong("must not be an empty string");
   for (std::size_t i = 0; i < text.size(); ++i)
     if (static_cast<unsigned char>(text[i]) < ' ' || text[i] == 0x7f)
-      return wrong(fmt::format("must only contain printable UTF-8 characters; non-printable character found at index {}", i));
+      return wrong(
+          fmt::format("must only contain printable UTF-8 characters; non-printable character found at index {}", i));
 }
 
 void check_version(causes& out, const json::value& v, const hoisted_members& once, const place& at) {
   auto name = v["name"].as_string();
-  if (auto wrong = check_dns1035_label(name); !wrong.empty()) out.push_back(invalid_value(place(at, "name"), name, join(wrong, ",")));
+  if (auto wrong = check_dns1035_label(name); !wrong.empty())
+    out.push_back(invalid_value(place(at, "name"), name, join(wrong, ",")));
   if (v["deprecationWarning"].is_string()) check_deprecation(out, v, place(at, "deprecationWarning"));
   auto& schema = v["schema"]["openAPIV3Schema"];
   const place of_subresources(at, "subresources");
-  if (!once.schema && schema.is_object()) custom::check_schema(out, schema, place(at, "schema.openAPIV3Schema").text(), v["subresources"]["status"].is_object());
+  if (!once.schema && schema.is_object())
+    custom::check_schema(out, schema, place(at, "schema.openAPIV3Schema").text(),
+                         v["subresources"]["status"].is_object());
   if (!once.subresources) check_scale(out, v["subresources"]["scale"], place(of_subresources, "scale"));
   if (!once.columns) check_columns(out, v["additionalPrinterColumns"], place(at, "additionalPrinterColumns"));
   if (once.selectable || v["selectableFields"].empty()) return;
   const place of_fields(at, "selectableFields");
   if (!schema.is_object())
-    out.push_back(invalid_value(of_fields, "", "may only be set when `version.schema.openAPIV3Schema` is not included"));
+    out.push_back(
+        invalid_value(of_fields, "", "may only be set when `version.schema.openAPIV3Schema` is not included"));
   else
     check_selectable(out, v["selectableFields"], schema, of_fields);
 }
@@ -240,11 +261,13 @@ void check_hoisted(causes& out, const json::value& versions, const hoisted_membe
   auto& schema = v["schema"]["openAPIV3Schema"];
   const place of_fields(at, "selectableFields"), of_subresources(at, "subresources");
   bool with_status = false;
-  for (std::size_t i = 0; i < versions.size(); ++i) with_status = with_status || versions[i]["subresources"]["status"].is_object();
+  for (std::size_t i = 0; i < versions.size(); ++i)
+    with_status = with_status || versions[i]["subresources"]["status"].is_object();
   if (once.schema) custom::check_schema(out, schema, place(at, "validation.openAPIV3Schema").text(), with_status);
   if (once.subresources) check_scale(out, v["subresources"]["scale"], place(of_subresources, "scale"));
   if (once.columns) check_columns(out, v["additionalPrinterColumns"], place(at, "additionalPrinterColumns"));
-  if (once.selectable && !v["selectableFields"].empty()) check_selectable(out, v["selectableFields"], schema, of_fields);
+  if (once.selectable && !v["selectableFields"].empty())
+    check_selectable(out, v["selectableFields"], schema, of_fields);
 }
 
 void check_review_versions(causes& out, const json::value& versions, const place& at) {
@@ -258,7 +281,8 @@ void check_review_versions(causes& out, const json::value& versions, const place
     else
       add_problems(out, here, text, check_dns1035_label(text));
   }
-  if (!seen.contains("v1") && !seen.contains("v1beta1")) out.push_back(invalid_value(at, versions, "must include at least one of v1, v1beta1"));
+  if (!seen.contains("v1") && !seen.contains("v1beta1"))
+    out.push_back(invalid_value(at, versions, "must include at least one of v1, v1beta1"));
 }
 
 // The places are those of the real server's own form, which has no webhook member.
@@ -315,7 +339,8 @@ void check_spec(causes& out, const json::value& spec) {
       out.push_back(required(place(here, "schema.openAPIV3Schema")));
     }
   if (spec["preserveUnknownFields"].as_bool() && has_defaults(versions))
-    out.push_back(invalid_value(place(at, "preserveUnknownFields"), true, "must be false in order to use defaults in the schema"));
+    out.push_back(invalid_value(place(at, "preserveUnknownFields"), true,
+                                "must be false in order to use defaults in the schema"));
   check_versions(out, versions, once, of_versions);
   check_label(out, versions[0]["name"].as_string(), place(at, "version"));
   check_names(out, spec["names"], place(at, "names"));
@@ -333,35 +358,43 @@ void check_stored_versions(causes& out, const json::value& o) {
   for (std::size_t v = 0; v < versions.size(); ++v) {
     auto name = versions[v]["name"].as_string();
     known.insert(name);
-    if (left.erase(name) == 0 && versions[v]["storage"].as_bool()) out.push_back(invalid_value(at, stored, fmt::format("must have the storage version {}", name)));
+    if (left.erase(name) == 0 && versions[v]["storage"].as_bool())
+      out.push_back(invalid_value(at, stored, fmt::format("must have the storage version {}", name)));
   }
   for (std::size_t i = 0; i < stored.size(); ++i)
     if (auto name = stored[i].as_string(); !known.contains(name))
-      out.push_back(invalid_value(place(at, i), name,
-                                  fmt::format("missing from spec.versions; {0} was previously a storage version, and must remain in spec.versions until a storage "
-                                              "migration ensures no data remains persisted in {0} and removes {0} from status.storedVersions",
-                                              name)));
+      out.push_back(invalid_value(
+          place(at, i), name,
+          fmt::format("missing from spec.versions; {0} was previously a storage version, and must remain in "
+                      "spec.versions until a storage "
+                      "migration ensures no data remains persisted in {0} and removes {0} from status.storedVersions",
+                      name)));
 }
 
 // Of groups of the community's, which somebody must have agreed to.
 void check_approval(causes& out, const json::value& o) {
   constexpr std::string_view missing =
-      "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111";
+      "protected groups must have approval annotation \"api-approved.kubernetes.io\", see "
+      "https://github.com/kubernetes/enhancements/pull/1111";
   constexpr std::string_view wrong =
-      "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason starting with \"unapproved\", see "
+      "protected groups must have approval annotation \"api-approved.kubernetes.io\" with either a URL or a reason "
+      "starting with \"unapproved\", see "
       "https://github.com/kubernetes/enhancements/pull/1111";
   if (!is_protected(o["spec"]["group"].as_string())) return;
   auto approval = o["metadata"]["annotations"][approval_annotation].as_string();
   const place annotations("metadata.annotations"), at = place::of_key(annotations, approval_annotation);
   if (approval.empty())
     out.push_back(required(at, missing));
-  else if (!approval.starts_with("unapproved") && !(approval.find("://") != approval.npos && approval.find("://") + 3 < approval.size()))
+  else if (!approval.starts_with("unapproved") &&
+           !(approval.find("://") != approval.npos && approval.find("://") + 3 < approval.size()))
     out.push_back(invalid_value(at, approval, wrong));
 }
 
 void check_kept_fields(causes& out, const json::value& o) {
   if (o["spec"]["preserveUnknownFields"].as_bool())
-    out.push_back(invalid_value("spec.preserveUnknownFields", true, "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"));
+    out.push_back(invalid_value(
+        "spec.preserveUnknownFields", true,
+        "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"));
 }
 
 // The name follows from the spec, which is judged with it.
@@ -383,7 +416,8 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
   bool established = false;
   auto& conditions = old["status"]["conditions"];
   for (std::size_t i = 0; i < conditions.size(); ++i)
-    established = established || (conditions[i]["type"].as_string() == "Established" && conditions[i]["status"].as_string() == "True");
+    established = established ||
+                  (conditions[i]["type"].as_string() == "Established" && conditions[i]["status"].as_string() == "True");
   if (established) {
     immutable(out, o["spec"]["scope"], old["spec"]["scope"], "spec.scope");
     immutable(out, o["spec"]["names"]["kind"], old["spec"]["names"]["kind"], "spec.names.kind");
@@ -391,16 +425,21 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
   immutable(out, o["spec"]["group"], old["spec"]["group"], "spec.group");
   immutable(out, o["spec"]["names"]["plural"], old["spec"]["names"]["plural"], "spec.names.plural");
   check_stored_versions(out, o);
-  if (!(o["metadata"]["annotations"][approval_annotation] == old["metadata"]["annotations"][approval_annotation])) check_approval(out, o);
+  if (!(o["metadata"]["annotations"][approval_annotation] == old["metadata"]["annotations"][approval_annotation]))
+    check_approval(out, o);
   if (!old["spec"]["preserveUnknownFields"].as_bool()) check_kept_fields(out, o);
 }
 
-void validate_part(causes& out, const json::value& o, const json::value&, std::string_view) { check_stored_versions(out, o); }
+void validate_part(causes& out, const json::value& o, const json::value&, std::string_view) {
+  check_stored_versions(out, o);
+}
 
 // Formats of texts that kube-apiserver knows, without their dashes.
 bool is_known_format(std::string_view type, std::string_view format) {
-  constexpr std::string_view known[] = {"bsonobjectid", "uri",  "email", "hostname", "ipv4",     "ipv6",     "cidr", "mac",      "uuid", "uuid3",    "uuid4",        "uuid5",      "isbn",
-                                        "isbn10",       "isbn13", "creditcard", "ssn", "hexcolor", "rgbcolor", "byte", "password", "date", "duration", "datetime",     "k8sshortname", "k8slongname"};
+  constexpr std::string_view known[] = {
+      "bsonobjectid", "uri",   "email",    "hostname", "ipv4",     "ipv6",     "cidr",         "mac",        "uuid",
+      "uuid3",        "uuid4", "uuid5",    "isbn",     "isbn10",   "isbn13",   "creditcard",   "ssn",        "hexcolor",
+      "rgbcolor",     "byte",  "password", "date",     "duration", "datetime", "k8sshortname", "k8slongname"};
   if (type == "integer") return format == "int32" || format == "int64";
   if (type == "number") return format == "float" || format == "double";
   if (!type.empty() && type != "string") return false;
@@ -410,7 +449,9 @@ bool is_known_format(std::string_view type, std::string_view format) {
 }
 
 void add_formats(std::set<std::string>& out, const json::value& schema) {
-  if (auto format = schema["format"].as_string(); !format.empty() && !is_known_format(schema["type"].as_string(), format)) out.emplace(format);
+  if (auto format = schema["format"].as_string();
+      !format.empty() && !is_known_format(schema["type"].as_string(), format))
+    out.emplace(format);
   if (auto members = schema["properties"].object())
     for (auto& m : *members) add_formats(out, m.value);
   for (auto part : {"items", "additionalProperties"})

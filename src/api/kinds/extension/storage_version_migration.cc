@@ -15,15 +15,18 @@ void validate(causes& out, const json::value& o) {
   const place at("spec.resource");
   auto group = resource["group"].as_string(), name = resource["resource"].as_string();
   if (need(out, resource, at, "resource", "resource is required to be set"))
-    if (auto wrong = check_dns1035_label(name); !wrong.empty()) out.push_back(invalid_value(place(at, "resource"), name, join(wrong, ",")));
+    if (auto wrong = check_dns1035_label(name); !wrong.empty())
+      out.push_back(invalid_value(place(at, "resource"), name, join(wrong, ",")));
   if (!group.empty())
-    if (auto wrong = check_dns1123_subdomain(group); !wrong.empty()) out.push_back(invalid_value(place(at, "group"), group, join(wrong, ",")));
+    if (auto wrong = check_dns1123_subdomain(group); !wrong.empty())
+      out.push_back(invalid_value(place(at, "group"), group, join(wrong, ",")));
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
   validate(out, o);
   if (!(o["spec"] == old["spec"]))
-    out.push_back(invalid_value("spec", internal_form("storagemigration/v1.StorageVersionMigrationSpec", o["spec"]), "field is immutable"));
+    out.push_back(invalid_value("spec", internal_form("storagemigration/v1.StorageVersionMigrationSpec", o["spec"]),
+                                "field is immutable"));
 }
 
 // A number without a sign or a leading zero.
@@ -43,12 +46,16 @@ void validate_part(causes& out, const json::value& o, const json::value& old, st
   const json::value conditions = o["status"]["conditions"].is_array() ? o["status"]["conditions"] : json::array();
   const place at("status"), of_version(at, "resourceVersion"), of_conditions(at, "conditions");
   auto text = version.as_string();
-  if (!text.empty() && !is_resource_version(text)) out.push_back(invalid_value(of_version, text, fmt::format("resource version is not well formed: {}", text)));
+  if (!text.empty() && !is_resource_version(text))
+    out.push_back(invalid_value(of_version, text, fmt::format("resource version is not well formed: {}", text)));
   check_standard_conditions(out, conditions, of_conditions);
-  if (!before.as_string().empty() && before.as_string() != text) out.push_back(invalid_value(of_version, text, "field is immutable"));
+  if (!before.as_string().empty() && before.as_string() != text)
+    out.push_back(invalid_value(of_version, text, "field is immutable"));
   auto wrong = [&](std::string_view what) { out.push_back(invalid_value(of_conditions, conditions, what)); };
-  if (is_true(o, "Succeeded") && is_true(o, "Failed")) wrong("Both success and failed conditions cannot be true at the same time");
-  if (is_true(old, "Succeeded") && !is_true(o, "Succeeded")) wrong("Success condition cannot be set to false once it is true");
+  if (is_true(o, "Succeeded") && is_true(o, "Failed"))
+    wrong("Both success and failed conditions cannot be true at the same time");
+  if (is_true(old, "Succeeded") && !is_true(o, "Succeeded"))
+    wrong("Success condition cannot be set to false once it is true");
   if (is_true(old, "Failed") && !is_true(o, "Failed")) wrong("Failed condition cannot be set to false once it is true");
 }
 

@@ -15,7 +15,8 @@ constexpr int hash_bits_max = 60;  // of a flow's hash, from which its hand is d
 constexpr std::string_view zero_shares_note = "flowcontrol.k8s.io/v1beta3-preserve-zero-concurrency-shares";
 
 void check_percent(causes& out, const json::value& n, const place& at) {
-  if (n.is_integer() && (n.as_integer() < 0 || n.as_integer() > 100)) out.push_back(invalid_value(at, n, "must be between 0 and 100, inclusive"));
+  if (n.is_integer() && (n.as_integer() < 0 || n.as_integer() > 100))
+    out.push_back(invalid_value(at, n, "must be between 0 and 100, inclusive"));
 }
 
 void check_shares(causes& out, const json::value& n, const place& at) {
@@ -23,7 +24,8 @@ void check_shares(causes& out, const json::value& n, const place& at) {
 }
 
 void check_queuing(causes& out, const json::value& q, const place& at) {
-  auto queues = q["queues"].as_integer(), hand = q["handSize"].as_integer(), length = q["queueLengthLimit"].as_integer();
+  auto queues = q["queues"].as_integer(), hand = q["handSize"].as_integer(),
+       length = q["queueLengthLimit"].as_integer();
   const place of_queues(at, "queues"), of_hand(at, "handSize");
   if (length <= 0) out.push_back(invalid_value(place(at, "queueLengthLimit"), length, "must be positive"));
   if (queues <= 0)
@@ -35,8 +37,10 @@ void check_queuing(causes& out, const json::value& q, const place& at) {
   else if (hand > queues)
     out.push_back(invalid_value(of_hand, hand, fmt::format("should not be greater than queues ({})", queues)));
   else if (std::ceil(std::log2(static_cast<double>(queues)) * static_cast<double>(hand)) > hash_bits_max)
-    out.push_back(invalid_value(
-        of_hand, hand, fmt::format("required entropy bits of deckSize {} and handSize {} should not be greater than {}", queues, hand, hash_bits_max)));
+    out.push_back(
+        invalid_value(of_hand, hand,
+                      fmt::format("required entropy bits of deckSize {} and handSize {} should not be greater than {}",
+                                  queues, hand, hash_bits_max)));
 }
 
 void check_limited(causes& out, const json::value& limited, const place& at) {
@@ -57,7 +61,8 @@ void check_limited(causes& out, const json::value& limited, const place& at) {
 void check_spec(causes& out, const json::value& spec, std::string_view name, const place& at) {
   auto type = spec["type"].as_string();
   const place of_exempt(at, "exempt");
-  if ((name == "exempt") != (type == "Exempt")) out.push_back(invalid_value(place(at, "type"), type, "must be 'Exempt' if and only if `name` is 'exempt'"));
+  if ((name == "exempt") != (type == "Exempt"))
+    out.push_back(invalid_value(place(at, "type"), type, "must be 'Exempt' if and only if `name` is 'exempt'"));
   if (type == "Limited") {
     if (spec["limited"].is_object()) check_limited(out, spec["limited"], place(at, "limited"));
   } else if (type == "Exempt") {
@@ -76,11 +81,13 @@ void check_mandatory(causes& out, const json::value& spec, std::string_view name
   auto compared = spec;
   if (exempt) compared.set("exempt", fixed["exempt"]);
   if (compared == fixed) return;
-  out.push_back(invalid_value(at, internal_form("flowcontrol/v1.PriorityLevelConfigurationSpec", spec),
-                              fmt::format("spec of '{}'{} must equal the fixed value", name, exempt ? " except the 'spec.exempt' field" : "")));
+  out.push_back(invalid_value(
+      at, internal_form("flowcontrol/v1.PriorityLevelConfigurationSpec", spec),
+      fmt::format("spec of '{}'{} must equal the fixed value", name, exempt ? " except the 'spec.exempt' field" : "")));
 }
 
-// A union's member that isn't the type's is forbidden, and the type's own needed: declared with the types, so it comes last.
+// A union's member that isn't the type's is forbidden, and the type's own needed: declared with the types, so it comes
+// last.
 void check_declared(causes& out, const json::value& spec, const place& at) {
   auto type = spec["type"].as_string();
   if (type == "Limited" && !spec["limited"].is_object()) out.push_back(required(place(at, "limited")));
@@ -101,7 +108,8 @@ void validate(causes& out, const json::value& o) {
   auto name = o["metadata"]["name"].as_string();
   const place at("spec");
   if (o["metadata"]["annotations"].find(zero_shares_note))
-    out.push_back(forbidden_value("metadata.annotations", fmt::format("annotation '{}' is forbidden", zero_shares_note)));
+    out.push_back(
+        forbidden_value("metadata.annotations", fmt::format("annotation '{}' is forbidden", zero_shares_note)));
   check_spec(out, spec, name, at);
   check_mandatory(out, spec, name, at);
   check_condition_types(out, o["status"]["conditions"], "status.conditions");

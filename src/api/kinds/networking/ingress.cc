@@ -20,12 +20,14 @@ struct allowances {
 };
 
 void check_host(causes& out, std::string_view host, const place& at) {
-  add_problems(out, at, host, host.find('*') != host.npos ? check_wildcard_dns1123_subdomain(host) : check_dns1123_subdomain(host));
+  add_problems(out, at, host,
+               host.find('*') != host.npos ? check_wildcard_dns1123_subdomain(host) : check_dns1123_subdomain(host));
 }
 
 void check_service(causes& out, const json::value& service, const place& of_backend) {
   const place of_service(of_backend, "service"), of_port(of_service, "port");
-  if (need(out, service, of_service, "name")) add_problems(out, place(of_service, "name"), service["name"], check_dns1123_label(service["name"].as_string()));
+  if (need(out, service, of_service, "name"))
+    add_problems(out, place(of_service, "name"), service["name"], check_dns1123_label(service["name"].as_string()));
   auto &name = service["port"]["name"], &number = service["port"]["number"];
   const bool named = !name.as_string().empty(), numbered = number.as_integer() != 0;
   if (named && numbered)
@@ -52,7 +54,8 @@ void check_backend(causes& out, const json::value& backend, const place& at) {
 void check_exact_path(causes& out, std::string_view path, const place& at) {
   if (!path.starts_with('/')) out.push_back(invalid_value(at, path, "must be an absolute path"));
   for (auto part : {"//", "/./", "/../", "%2f", "%2F"})
-    if (path.find(part) != path.npos) out.push_back(invalid_value(at, path, fmt::format("must not contain '{}'", part)));
+    if (path.find(part) != path.npos)
+      out.push_back(invalid_value(at, path, fmt::format("must not contain '{}'", part)));
   for (auto end : {"/..", "/."})
     if (path.ends_with(end)) out.push_back(invalid_value(at, path, fmt::format("cannot end with '{}'", end)));
 }
@@ -80,9 +83,11 @@ void check_rules(causes& out, const json::value& rules, const place& at, const a
   for (std::size_t i = 0; i < rules.size(); ++i) {
     const place here(at, i), of_host(here, "host");
     auto host = rules[i]["host"].as_string();
-    if (ip_address::parse_sloppy(host)) out.push_back(invalid_value(of_host, host, "must be a DNS name, not an IP address"));
+    if (ip_address::parse_sloppy(host))
+      out.push_back(invalid_value(of_host, host, "must be a DNS name, not an IP address"));
     if (!host.empty()) check_host(out, host, of_host);
-    if (!allowed.any_wildcard_rules || host.find('*') == host.npos) check_paths(out, rules[i]["http"], place(here, "http"));
+    if (!allowed.any_wildcard_rules || host.find('*') == host.npos)
+      check_paths(out, rules[i]["http"], place(here, "http"));
   }
 }
 
@@ -91,7 +96,8 @@ bool is_secret_name(std::string_view name) { return name.empty() || check_dns112
 void check_certificates(causes& out, const json::value& list, const place& at, const allowances& allowed) {
   for (std::size_t i = 0; i < list.size(); ++i) {
     const place here(at, i);
-    for (std::size_t j = 0; j < list[i]["hosts"].size(); ++j) check_host(out, list[i]["hosts"][j].as_string(), place(here, "hosts", j));
+    for (std::size_t j = 0; j < list[i]["hosts"].size(); ++j)
+      check_host(out, list[i]["hosts"][j].as_string(), place(here, "hosts", j));
     if (auto name = list[i]["secretName"].as_string(); !allowed.any_secret_names && !is_secret_name(name))
       add_problems(out, place(here, "secretName"), name, check_dns1123_subdomain(name));
   }
@@ -99,11 +105,13 @@ void check_certificates(causes& out, const json::value& list, const place& at, c
 
 void check(causes& out, const json::value& spec, const allowances& allowed) {
   const place at("spec");
-  if (spec["rules"].empty() && !spec["defaultBackend"].is_object()) out.push_back(invalid_value(at, spec["rules"], "either `defaultBackend` or `rules` must be specified"));
+  if (spec["rules"].empty() && !spec["defaultBackend"].is_object())
+    out.push_back(invalid_value(at, spec["rules"], "either `defaultBackend` or `rules` must be specified"));
   if (spec["defaultBackend"].is_object()) check_backend(out, spec["defaultBackend"], place(at, "defaultBackend"));
   check_rules(out, spec["rules"], place(at, "rules"), allowed);
   check_certificates(out, spec["tls"], place(at, "tls"), allowed);
-  if (auto& name = spec["ingressClassName"]; name.is_string()) add_problems(out, place(at, "ingressClassName"), name, check_dns1123_subdomain(name.as_string()));
+  if (auto& name = spec["ingressClassName"]; name.is_string())
+    add_problems(out, place(at, "ingressClassName"), name, check_dns1123_subdomain(name.as_string()));
 }
 
 void validate(causes& out, const json::value& o) {
@@ -111,7 +119,8 @@ void validate(causes& out, const json::value& o) {
   auto annotation = o["metadata"]["annotations"].find(class_annotation);
   auto& name = o["spec"]["ingressClassName"];
   if (annotation && name.is_string() && !(*annotation == name))
-    out.push_back(invalid_value("annotations.kubernetes.io/ingress.class", *annotation, "must match `ingressClassName` when both are specified"));
+    out.push_back(invalid_value("annotations.kubernetes.io/ingress.class", *annotation,
+                                "must match `ingressClassName` when both are specified"));
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
@@ -137,13 +146,15 @@ void validate_part(causes& out, const json::value& o, const json::value& old, st
     auto ip = list[i]["ip"].as_string(), name = list[i]["hostname"].as_string();
     if (!ip.empty() && !known.contains(ip)) add_problems(out, place(here, "ip"), ip, check_ip(ip));
     if (!name.empty()) add_problems(out, of_name, name, check_dns1123_subdomain(name));
-    if (ip_address::parse_sloppy(name)) out.push_back(invalid_value(of_name, name, "must be a DNS name, not an IP address"));
+    if (ip_address::parse_sloppy(name))
+      out.push_back(invalid_value(of_name, name, "must be a DNS name, not an IP address"));
   }
 }
 
 void warn(warnings& out, const json::value& o, const json::value* old) {
   if (!old && o["metadata"]["annotations"].find(class_annotation) && o["spec"]["ingressClassName"].is_null())
-    out.push_back(fmt::format("annotation {} is deprecated, please use 'spec.ingressClassName' instead", quote(class_annotation)));
+    out.push_back(fmt::format("annotation {} is deprecated, please use 'spec.ingressClassName' instead",
+                              quote(class_annotation)));
 }
 
 void warn_status(warnings& out, const json::value& o) {

@@ -12,9 +12,12 @@ void check_parameters(causes& out, const json::value& reference, const place& at
   const place of_namespace(at, "namespace");
   if (scope.is_null()) return out.push_back(required(place(at, "scope")));
   one_of(out, reference, at, "scope", {"Cluster", "Namespace"});
-  if (scope.as_string() == "Namespace" && ns.is_null()) out.push_back(required(of_namespace, "`parameters.scope` is set to 'Namespace'"));
-  if (scope.as_string() == "Namespace" && !ns.is_null()) add_problems(out, of_namespace, ns, check_dns1123_label(ns.as_string()));
-  if (scope.as_string() == "Cluster" && !ns.is_null()) out.push_back(forbidden_value(of_namespace, "`parameters.scope` is set to 'Cluster'"));
+  if (scope.as_string() == "Namespace" && ns.is_null())
+    out.push_back(required(of_namespace, "`parameters.scope` is set to 'Namespace'"));
+  if (scope.as_string() == "Namespace" && !ns.is_null())
+    add_problems(out, of_namespace, ns, check_dns1123_label(ns.as_string()));
+  if (scope.as_string() == "Cluster" && !ns.is_null())
+    out.push_back(forbidden_value(of_namespace, "`parameters.scope` is set to 'Cluster'"));
 }
 
 void validate(causes& out, const json::value& o) {

@@ -9,10 +9,12 @@ void validate(causes& out, const json::value& o) {
   auto& parent = o["spec"]["parentRef"];
   const place at("spec.parentRef");
   if (!parent.is_object()) return out.push_back(required(at));
-  if (auto group = parent["group"].as_string(); !group.empty()) add_problems(out, place(at, "group"), group, check_dns1123_subdomain(group));
+  if (auto group = parent["group"].as_string(); !group.empty())
+    add_problems(out, place(at, "group"), group, check_dns1123_subdomain(group));
   check_needed_segment(out, parent, at, "resource");
   check_needed_segment(out, parent, at, "name");
-  if (auto ns = parent["namespace"].as_string(); !ns.empty()) add_problems(out, place(at, "namespace"), ns, check_path_segment(ns));
+  if (auto ns = parent["namespace"].as_string(); !ns.empty())
+    add_problems(out, place(at, "namespace"), ns, check_path_segment(ns));
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {

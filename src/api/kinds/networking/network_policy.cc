@@ -20,12 +20,14 @@ void check_ports(causes& out, const json::value& ports, const place& at) {
   for (std::size_t i = 0; i < ports.size(); ++i) {
     const place here(at, i), of_end(here, "endPort"), of_port(here, "port");
     auto &port = ports[i]["port"], &end = ports[i]["endPort"];
-    if (auto& protocol = ports[i]["protocol"]; !protocol.is_null() && protocol.as_string() != "TCP" && protocol.as_string() != "UDP" && protocol.as_string() != "SCTP")
+    if (auto& protocol = ports[i]["protocol"]; !protocol.is_null() && protocol.as_string() != "TCP" &&
+                                               protocol.as_string() != "UDP" && protocol.as_string() != "SCTP")
       out.push_back(not_supported(place(here, "protocol"), protocol, {"TCP", "UDP", "SCTP"}));
     if (port.is_integer()) {
       add_problems(out, of_port, port, check_port_number(port.as_integer()));
       if (end.is_null()) continue;
-      if (end.as_integer() < port.as_integer()) out.push_back(invalid_value(of_end, end, "must be greater than or equal to `port`"));
+      if (end.as_integer() < port.as_integer())
+        out.push_back(invalid_value(of_end, end, "must be greater than or equal to `port`"));
       add_problems(out, of_end, end, check_port_number(end.as_integer()));
     } else if (port.is_string()) {
       if (!end.is_null()) out.push_back(invalid_value(of_end, end, "may not be specified when `port` is non-numeric"));
@@ -88,9 +90,11 @@ void check_spec(causes& out, const json::value& spec, const allowances& allowed)
       check_peers(out, spec[d.rules][i][d.peers], place(here, d.peers), allowed);
     }
   auto& types = spec["policyTypes"];
-  if (types.size() > 2) return out.push_back(invalid_value(place(at, "policyTypes"), types, "may not specify more than two policyTypes"));
+  if (types.size() > 2)
+    return out.push_back(invalid_value(place(at, "policyTypes"), types, "may not specify more than two policyTypes"));
   for (std::size_t i = 0; i < types.size(); ++i)
-    if (auto type = types[i].as_string(); type != "Ingress" && type != "Egress") out.push_back(not_supported(place(at, "policyTypes", i), type, {"Ingress", "Egress"}));
+    if (auto type = types[i].as_string(); type != "Ingress" && type != "Egress")
+      out.push_back(not_supported(place(at, "policyTypes", i), type, {"Ingress", "Egress"}));
 }
 
 // Each block of addresses in the spec.
@@ -127,7 +131,8 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
 void warn(warnings& out, const json::value& o, const json::value*) {
   each_block(o["spec"], [&](const json::value& block, const place& at) {
     warn_cidr(out, block["cidr"].as_string(), place(at, "cidr"));
-    for (std::size_t i = 0; i < block["except"].size(); ++i) warn_cidr(out, block["except"][i].as_string(), place(at, "except", i));
+    for (std::size_t i = 0; i < block["except"].size(); ++i)
+      warn_cidr(out, block["except"][i].as_string(), place(at, "except", i));
   });
 }
 

@@ -12,11 +12,15 @@ void check(causes& out, const json::value& spec) {
   auto& list = spec["cidrs"];
   const place at("spec.cidrs");
   if (list.empty()) return out.push_back(required(at, "at least one CIDR required"));
-  if (list.size() > 2) return out.push_back(invalid_value(at, internal_form("networking/v1.ServiceCIDRSpec", spec), "may only hold up to 2 values"));
-  for (std::size_t i = 0; i < list.size(); ++i) add_problems(out, place(at, i), list[i], check_canonical_cidr(list[i].as_string()));
+  if (list.size() > 2)
+    return out.push_back(
+        invalid_value(at, internal_form("networking/v1.ServiceCIDRSpec", spec), "may only hold up to 2 values"));
+  for (std::size_t i = 0; i < list.size(); ++i)
+    add_problems(out, place(at, i), list[i], check_canonical_cidr(list[i].as_string()));
   auto one = ip_range::parse_sloppy(list[0].as_string()), other = ip_range::parse_sloppy(list[1].as_string());
   if (one && other && one->is_v6() == other->is_v6())
-    out.push_back(invalid_value(at, list, "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"));
+    out.push_back(invalid_value(
+        at, list, "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64"));
 }
 
 void validate(causes& out, const json::value& o) { check(out, o["spec"]); }

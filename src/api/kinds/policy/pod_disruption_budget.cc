@@ -9,7 +9,8 @@ namespace {
 void check(causes& out, const json::value& spec, bool any_label_values) {
   const place at("spec");
   if (!spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null())
-    out.push_back(invalid_value(at, internal_form("policy/v1.PodDisruptionBudgetSpec", spec), "minAvailable and maxUnavailable cannot be both set"));
+    out.push_back(invalid_value(at, internal_form("policy/v1.PodDisruptionBudgetSpec", spec),
+                                "minAvailable and maxUnavailable cannot be both set"));
   for (auto member : {"minAvailable", "maxUnavailable"}) {
     check_int_or_percent(out, spec[member], place(at, member));
     check_at_most_100_percent(out, spec[member], place(at, member));
@@ -19,7 +20,9 @@ void check(causes& out, const json::value& spec, bool any_label_values) {
 }
 
 void validate(causes& out, const json::value& o) { check(out, o["spec"], false); }
-void validate_update(causes& out, const json::value& o, const json::value& old) { check(out, o["spec"], has_bad_values(old["spec"]["selector"])); }
+void validate_update(causes& out, const json::value& o, const json::value& old) {
+  check(out, o["spec"], has_bad_values(old["spec"]["selector"]));
+}
 
 void validate_part(causes& out, const json::value& o, const json::value&, std::string_view) {
   const place at("status");
@@ -33,7 +36,8 @@ void drop_old_label(json::value& o, const json::value* old) {
   auto& selector = o["spec"]["selector"];
   if (!selector.is_object() || (old && (*old)["spec"]["selector"] == selector)) return;
   auto& rules = selector["matchExpressions"];
-  const bool alone = rules.size() == 1 && selector["matchLabels"].empty() && rules[0]["operator"].as_string() == "Exists";
+  const bool alone =
+      rules.size() == 1 && selector["matchLabels"].empty() && rules[0]["operator"].as_string() == "Exists";
   json::array kept;
   for (std::size_t i = 0; i < rules.size(); ++i)
     if (alone || rules[i]["key"].as_string() != label) kept.push_back(rules[i]);

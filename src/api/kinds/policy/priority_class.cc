@@ -12,7 +12,8 @@ struct system_class {
   std::string_view name;
   std::int64_t value;
 };
-constexpr system_class system_classes[] = {{"system-node-critical", 2'000'001'000}, {"system-cluster-critical", 2'000'000'000}};
+constexpr system_class system_classes[] = {{"system-node-critical", 2'000'001'000},
+                                           {"system-cluster-critical", 2'000'000'000}};
 
 const system_class* system_class_named(std::string_view name) {
   for (auto& c : system_classes)
@@ -24,7 +25,8 @@ const system_class* system_class_named(std::string_view name) {
 std::string wrong_system_class(std::string_view name, const json::value& o) {
   auto known = system_class_named(name);
   if (!known) return fmt::format("{} is not a known system priority class", name);
-  if (o["value"].as_integer() != known->value) return fmt::format("value of {} PriorityClass must be {}", name, known->value);
+  if (o["value"].as_integer() != known->value)
+    return fmt::format("value of {} PriorityClass must be {}", name, known->value);
   if (o["globalDefault"].as_bool()) return fmt::format("globalDefault of {} PriorityClass must be false", name);
   return {};
 }
@@ -33,9 +35,12 @@ void validate(causes& out, const json::value& o) {
   auto name = o["metadata"]["name"].as_string();
   if (name.starts_with("system-")) {
     if (auto wrong = wrong_system_class(name, o); !wrong.empty())
-      out.push_back(forbidden_value("metadata.name", "priority class names with 'system-' prefix are reserved for system use only. error: " + wrong));
+      out.push_back(forbidden_value(
+          "metadata.name",
+          "priority class names with 'system-' prefix are reserved for system use only. error: " + wrong));
   } else if (o["value"].as_integer() > user_priority_max) {
-    out.push_back(forbidden_value("value", fmt::format("maximum allowed value of a user defined priority is {}", user_priority_max)));
+    out.push_back(forbidden_value(
+        "value", fmt::format("maximum allowed value of a user defined priority is {}", user_priority_max)));
   }
   if (auto& policy = o["preemptionPolicy"]; policy.is_string() && policy.as_string().empty())
     out.push_back(required("preemptionPolicy"));
@@ -44,7 +49,8 @@ void validate(causes& out, const json::value& o) {
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
-  if (o["value"].as_integer() != old["value"].as_integer()) out.push_back(forbidden_value("value", "may not be changed in an update."));
+  if (o["value"].as_integer() != old["value"].as_integer())
+    out.push_back(forbidden_value("value", "may not be changed in an update."));
   immutable(out, o["preemptionPolicy"], old["preemptionPolicy"], "preemptionPolicy");
 }
 
@@ -52,7 +58,8 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
 void prepare_create(json::value& o, const kind_context&) { o.member("metadata").set("generation", 1); }
 
 std::string refuse_delete(const json::value& o) {
-  return system_class_named(o["metadata"]["name"].as_string()) ? "this is a system priority class and cannot be deleted" : "";
+  return system_class_named(o["metadata"]["name"].as_string()) ? "this is a system priority class and cannot be deleted"
+                                                               : "";
 }
 
 }  // namespace

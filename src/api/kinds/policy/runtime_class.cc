@@ -16,13 +16,15 @@ void check_repeated(causes& out, const json::value& tolerations, const place& at
   std::set<std::array<std::string_view, 4>> seen;
   for (std::size_t i = 0; i < tolerations.size(); ++i) {
     auto& t = tolerations[i];
-    if (!seen.insert({t["key"].as_string(), t["operator"].as_string(), t["value"].as_string(), t["effect"].as_string()}).second)
+    if (!seen.insert({t["key"].as_string(), t["operator"].as_string(), t["value"].as_string(), t["effect"].as_string()})
+             .second)
       out.push_back(duplicate_value(place(at, i), internal_form("core/v1.Toleration", t)));
   }
 }
 
 void check_rest(causes& out, const json::value& o) {
-  if (o["overhead"].is_object()) check_requirements(out, json::object{{"limits", o["overhead"]["podFixed"]}}, "overhead", {});
+  if (o["overhead"].is_object())
+    check_requirements(out, json::object{{"limits", o["overhead"]["podFixed"]}}, "overhead", {});
   auto& scheduling = o["scheduling"];
   const place at("scheduling"), of_tolerations(at, "tolerations");
   check_labels(out, scheduling["nodeSelector"], place(at, "nodeSelector"));
@@ -31,7 +33,8 @@ void check_rest(causes& out, const json::value& o) {
 }
 
 void check_handler(causes& out, const json::value& o) {
-  if (need(out, o, "", "handler")) add_problems(out, "handler", o["handler"], in_bytes(check_dns1123_label(o["handler"].as_string())));
+  if (need(out, o, "", "handler"))
+    add_problems(out, "handler", o["handler"], in_bytes(check_dns1123_label(o["handler"].as_string())));
 }
 
 void validate(causes& out, const json::value& o) {
@@ -39,7 +42,8 @@ void validate(causes& out, const json::value& o) {
   check_handler(out, o);
 }
 
-// The handler can't change, so it is judged again as it was by its first server, and then by what is declared with the type.
+// The handler can't change, so it is judged again as it was by its first server, and then by what is declared with the
+// type.
 void validate_update(causes& out, const json::value& o, const json::value& old) {
   auto handler = o["handler"].as_string();
   const bool same = handler == old["handler"].as_string();
@@ -52,7 +56,8 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
 void warn(warnings& out, const json::value& o, const json::value*) {
   if (auto labels = o["scheduling"]["nodeSelector"].object())
     for (auto& m : *labels)
-      if (auto text = deprecated_node_label(m.name); !text.empty()) out.push_back(fmt::format("scheduling.nodeSelector: {}", text));
+      if (auto text = deprecated_node_label(m.name); !text.empty())
+        out.push_back(fmt::format("scheduling.nodeSelector: {}", text));
 }
 
 }  // namespace

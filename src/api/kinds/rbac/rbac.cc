@@ -18,7 +18,8 @@ void check_rules(causes& out, const json::value& rules, bool namespaced, bool st
     if (!urls.empty()) {
       if (namespaced) out.push_back(invalid_value(of_urls, urls, "namespaced rules cannot apply to non-resource URLs"));
       if (!r["apiGroups"].empty() || !r["resources"].empty() || !r["resourceNames"].empty())
-        out.push_back(invalid_value(of_urls, urls, "rules cannot apply to both regular resources and non-resource URLs"));
+        out.push_back(
+            invalid_value(of_urls, urls, "rules cannot apply to both regular resources and non-resource URLs"));
       continue;
     }
     need(out, r, here, "apiGroups", "resource rules must supply at least one api group");
@@ -42,13 +43,16 @@ void check_role(causes& out, const json::value& o, bool stand) {
 }
 
 void role(causes& out, const json::value& o) { check_role(out, o, false); }
-void role_update(causes& out, const json::value& o, const json::value& old) { check_role(out, o, o["rules"] == old["rules"]); }
+void role_update(causes& out, const json::value& o, const json::value& old) {
+  check_role(out, o, o["rules"] == old["rules"]);
+}
 
 void check_aggregation(causes& out, const json::value& rule, bool any_label_values) {
   if (!rule.is_object()) return;
   const place at("aggregationRule"), of_selectors(at, "clusterRoleSelectors");
   auto& selectors = rule["clusterRoleSelectors"];
-  need(out, rule, at, "clusterRoleSelectors", "at least one clusterRoleSelector required if aggregationRule is non-nil");
+  need(out, rule, at, "clusterRoleSelectors",
+       "at least one clusterRoleSelector required if aggregationRule is non-nil");
   for (std::size_t i = 0; i < selectors.size(); ++i) {
     const place here(of_selectors, i);
     check_label_selector(out, selectors[i], here, any_label_values);
@@ -91,9 +95,12 @@ void check_binding(causes& out, const json::value& o, bool namespaced) {
   auto& subjects = o["subjects"];
   const place of_ref("roleRef"), of_subjects("subjects");
   auto kind = ref["kind"].as_string(), name = ref["name"].as_string();
-  if (auto group = ref["apiGroup"].as_string(); group != rbac_group) out.push_back(not_supported(place(of_ref, "apiGroup"), group, {std::string(rbac_group)}));
+  if (auto group = ref["apiGroup"].as_string(); group != rbac_group)
+    out.push_back(not_supported(place(of_ref, "apiGroup"), group, {std::string(rbac_group)}));
   if (kind != "ClusterRole" && !(namespaced && kind == "Role"))
-    out.push_back(not_supported(place(of_ref, "kind"), kind, namespaced ? std::vector<std::string>{"Role", "ClusterRole"} : std::vector<std::string>{"ClusterRole"}));
+    out.push_back(not_supported(
+        place(of_ref, "kind"), kind,
+        namespaced ? std::vector<std::string>{"Role", "ClusterRole"} : std::vector<std::string>{"ClusterRole"}));
   if (!name.empty()) add_problems(out, place(of_ref, "name"), name, check_path_segment(name));
   for (std::size_t i = 0; i < subjects.size(); ++i) check_subject(out, subjects[i], place(of_subjects, i), namespaced);
   // What is declared with the types comes last.
@@ -108,13 +115,18 @@ void role_binding(causes& out, const json::value& o) { check_binding(out, o, tru
 void cluster_role_binding(causes& out, const json::value& o) { check_binding(out, o, false); }
 void binding_update(causes& out, const json::value& o, const json::value& old) {
   check_binding(out, o, o["metadata"]["namespace"].is_string());
-  immutable(out, internal_form("rbac/v1.RoleRef", o["roleRef"]), internal_form("rbac/v1.RoleRef", old["roleRef"]), "roleRef");
+  immutable(out, internal_form("rbac/v1.RoleRef", o["roleRef"]), internal_form("rbac/v1.RoleRef", old["roleRef"]),
+            "roleRef");
 }
 
 }  // namespace
 
-const kind_rules kinds::roles{
-    .group = rbac_group, .resource = "roles", .name = check_path_segment, .create_by_update = true, .validate = role, .validate_update = role_update};
+const kind_rules kinds::roles{.group = rbac_group,
+                              .resource = "roles",
+                              .name = check_path_segment,
+                              .create_by_update = true,
+                              .validate = role,
+                              .validate_update = role_update};
 const kind_rules kinds::cluster_roles{.group = rbac_group,
                                       .resource = "clusterroles",
                                       .name = check_path_segment,

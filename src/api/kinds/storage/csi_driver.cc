@@ -8,7 +8,8 @@ namespace kedge::api {
 namespace {
 
 constexpr std::string_view token_text =
-    "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes";
+    "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible "
+    "logging of tokens in volume attributes";
 
 void check_tokens(causes& out, const json::value& requests, const place& at) {
   constexpr std::int64_t least_seconds = 600, most_seconds = std::int64_t{1} << 32;
@@ -22,9 +23,12 @@ void check_tokens(causes& out, const json::value& requests, const place& at) {
     }
     auto& seconds = requests[i]["expirationSeconds"];
     if (seconds.is_null()) continue;
-    if (seconds.as_integer() < least_seconds) out.push_back(invalid_value(place(here, "expirationSeconds"), seconds, "may not specify a duration less than 10 minutes"));
+    if (seconds.as_integer() < least_seconds)
+      out.push_back(
+          invalid_value(place(here, "expirationSeconds"), seconds, "may not specify a duration less than 10 minutes"));
     if (seconds.as_integer() > most_seconds)
-      out.push_back(invalid_value(place(here, "expirationSeconds"), seconds, "may not specify a duration larger than 2^32 seconds"));
+      out.push_back(invalid_value(place(here, "expirationSeconds"), seconds,
+                                  "may not specify a duration larger than 2^32 seconds"));
   }
 }
 
@@ -38,10 +42,13 @@ void validate(causes& out, const json::value& o) {
   for (std::size_t i = 0; i < modes.size(); ++i)
     if (auto mode = modes[i].as_string(); mode != "Persistent" && mode != "Ephemeral")
       out.push_back(not_supported(place(at, "volumeLifecycleModes"), mode, {"Persistent", "Ephemeral"}));
-  if (auto& seconds = spec["nodeAllocatableUpdatePeriodSeconds"]; !seconds.is_null() && seconds.as_integer() < least_seconds)
-    out.push_back(invalid_value(place(at, "nodeAllocatableUpdatePeriodSeconds"), seconds, "must be greater than or equal to 10 seconds"));
+  if (auto& seconds = spec["nodeAllocatableUpdatePeriodSeconds"];
+      !seconds.is_null() && seconds.as_integer() < least_seconds)
+    out.push_back(invalid_value(place(at, "nodeAllocatableUpdatePeriodSeconds"), seconds,
+                                "must be greater than or equal to 10 seconds"));
   if (auto& in_secrets = spec["serviceAccountTokenInSecrets"]; !in_secrets.is_null() && spec["tokenRequests"].empty())
-    out.push_back(invalid_value(place(at, "serviceAccountTokenInSecrets"), in_secrets, "serviceAccountTokenInSecrets is set but no tokenRequests are specified"));
+    out.push_back(invalid_value(place(at, "serviceAccountTokenInSecrets"), in_secrets,
+                                "serviceAccountTokenInSecrets is set but no tokenRequests are specified"));
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
@@ -52,7 +59,8 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
 
 // Changes are counted, but from none.
 void prepare_update(json::value& o, const json::value& old, const kind_context&) {
-  if (!(o["spec"] == old["spec"])) o.member("metadata").set("generation", old["metadata"]["generation"].as_integer() + 1);
+  if (!(o["spec"] == old["spec"]))
+    o.member("metadata").set("generation", old["metadata"]["generation"].as_integer() + 1);
 }
 
 void warn(warnings& out, const json::value& o, const json::value* old) {

@@ -15,7 +15,8 @@ void check_driver(causes& out, const json::value& driver, const place& at) {
   constexpr std::size_t id_max = 256;
   check_csi_driver_name(out, driver["name"].as_string(), place(at, "name"));
   need(out, driver, at, "nodeID");
-  if (auto id = driver["nodeID"].as_string(); id.size() > id_max) out.push_back(invalid_value(place(at, "nodeID"), id, fmt::format("must be {} characters or less", id_max)));
+  if (auto id = driver["nodeID"].as_string(); id.size() > id_max)
+    out.push_back(invalid_value(place(at, "nodeID"), id, fmt::format("must be {} characters or less", id_max)));
   not_negative(out, driver["allocatable"], place(at, "allocatable"), "count");
 }
 
@@ -36,7 +37,8 @@ void validate(causes& out, const json::value& o) {
   for (std::size_t i = 0; i < drivers.size(); ++i) {
     const place here(of_drivers, i);
     check_driver(out, drivers[i], here);
-    if (!names.insert(drivers[i]["name"].as_string()).second) out.push_back(duplicate_value(place(here, "name"), drivers[i]["name"]));
+    if (!names.insert(drivers[i]["name"].as_string()).second)
+      out.push_back(duplicate_value(place(here, "name"), drivers[i]["name"]));
     check_keys(out, drivers[i]["topologyKeys"], here);
   }
 }
@@ -54,7 +56,8 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
   for (std::size_t i = 0; i < before.size(); ++i) {
     auto same = now.find(before[i]["name"].as_string());
     if (same == now.end() || same->second == rest(before[i])) continue;
-    out.push_back(invalid_value("spec.drivers", internal_form("storage/v1.CSINodeDriver", same->second), "field is immutable"));
+    out.push_back(
+        invalid_value("spec.drivers", internal_form("storage/v1.CSINodeDriver", same->second), "field is immutable"));
   }
 }
 

@@ -28,7 +28,8 @@ void warn(warnings& out, const json::value& o, const json::value*) {
   warn_node_selector_term(out, topology, "nodeTopology", false);
   if (auto labels = topology["matchLabels"].object())
     for (auto& m : *labels)
-      if (auto text = deprecated_node_label(m.name); !text.empty()) out.push_back(fmt::format("nodeTopology.matchLabels.{}: {}", m.name, text));
+      if (auto text = deprecated_node_label(m.name); !text.empty())
+        out.push_back(fmt::format("nodeTopology.matchLabels.{}: {}", m.name, text));
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ void check_topologies(causes& out, const json::value& topologies) {
       if (values.empty()) out.push_back(required(place(of_rule, "values")));
       std::set<std::string_view> set;
       for (std::size_t k = 0; k < values.size(); ++k)
-        if (!set.insert(values[k].as_string()).second) out.push_back(duplicate_value(place(of_rule, "values", k), values[k]));
+        if (!set.insert(values[k].as_string()).second)
+          out.push_back(duplicate_value(place(of_rule, "values", k), values[k]));
       add_problems(out, place(of_rule, "key"), key, check_qualified_name(key));
       if (t.contains(key)) out.push_back(duplicate_value(place(of_rule, "key"), key));
       t[key] = std::move(set);
@@ -49,7 +50,8 @@ void validate(causes& out, const json::value& o) {
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
   validate(out, o);
-  for (auto member : {"parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"}) declared_immutable(out, o[member], old[member], member);
+  for (auto member : {"parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"})
+    declared_immutable(out, o[member], old[member], member);
 }
 
 void warn(warnings& out, const json::value& o, const json::value*) {
@@ -59,7 +61,8 @@ void warn(warnings& out, const json::value& o, const json::value*) {
     const place here(of_topologies, i);
     for (std::size_t j = 0; j < rules.size(); ++j) {
       const place of_rule(here, "matchLabelExpressions", j);
-      if (auto text = deprecated_node_label(rules[j]["key"].as_string()); !text.empty()) out.push_back(fmt::format("{}: {}", place(of_rule, "key").text(), text));
+      if (auto text = deprecated_node_label(rules[j]["key"].as_string()); !text.empty())
+        out.push_back(fmt::format("{}: {}", place(of_rule, "key").text(), text));
     }
   }
 }

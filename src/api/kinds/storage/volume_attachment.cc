@@ -28,7 +28,8 @@ void check_source(causes& out, const json::value& source, const place& at) {
 void check_error(causes& out, const json::value& error, const place& at) {
   constexpr std::size_t message_max = 1024;
   if (error["message"].as_string().size() > message_max) out.push_back(too_long(place(at, "message"), message_max));
-  if (auto& code = error["errorCode"]; code.as_integer() < 0) out.push_back(invalid_value(place(at, "errorCode"), code, "must be between 0 and 2147483647, inclusive"));
+  if (auto& code = error["errorCode"]; code.as_integer() < 0)
+    out.push_back(invalid_value(place(at, "errorCode"), code, "must be between 0 and 2147483647, inclusive"));
 }
 
 void check_status(causes& out, const json::value& status, const place& at) {
@@ -45,7 +46,8 @@ void validate(causes& out, const json::value& o) {
   auto& spec = o["spec"];
   const place at("spec");
   check_source(out, spec["source"], place(at, "source"));
-  add_problems(out, place(at, "nodeName"), spec["nodeName"].as_string(), check_dns1123_subdomain(spec["nodeName"].as_string()));
+  add_problems(out, place(at, "nodeName"), spec["nodeName"].as_string(),
+               check_dns1123_subdomain(spec["nodeName"].as_string()));
   check_status(out, o["status"], "status");
   if (auto& name = spec["source"]["persistentVolumeName"]; name.is_string())
     add_problems(out, "spec.source.persistentVolumeName", name, check_dns1123_subdomain(name.as_string()));
@@ -57,7 +59,9 @@ void validate_update(causes& out, const json::value& o, const json::value& old) 
   declared_immutable(out, o["spec"], old["spec"], "spec");
 }
 
-void validate_part(causes& out, const json::value& o, const json::value& old, std::string_view) { validate_update(out, o, old); }
+void validate_part(causes& out, const json::value& o, const json::value& old, std::string_view) {
+  validate_update(out, o, old);
+}
 
 }  // namespace
 

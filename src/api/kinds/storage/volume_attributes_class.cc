@@ -11,8 +11,10 @@ void validate(causes& out, const json::value& o) {
 }
 
 void validate_update(causes& out, const json::value& o, const json::value& old) {
-  if (o["driverName"].as_string() != old["driverName"].as_string()) out.push_back(forbidden_value("driverName", "updates to driverName are forbidden."));
-  if (!(o["parameters"] == old["parameters"])) out.push_back(forbidden_value("parameters", "updates to parameters are forbidden."));
+  if (o["driverName"].as_string() != old["driverName"].as_string())
+    out.push_back(forbidden_value("driverName", "updates to driverName are forbidden."));
+  if (!(o["parameters"] == old["parameters"]))
+    out.push_back(forbidden_value("parameters", "updates to parameters are forbidden."));
   validate(out, o);
 }
 

@@ -1,4 +1,5 @@
-// image_locality.cc: ImageLocality: nodes that have the pod's images already score higher, by size and by how many have them.
+// image_locality.cc: ImageLocality: nodes that have the pod's images already score higher, by size and by how many have
+// them.
 #include <algorithm>
 
 #include "control/scheduler/plugin.h"
@@ -18,7 +19,8 @@ class image_locality final : public plugin {
  public:
   std::string_view name() const noexcept override { return "ImageLocality"; }
   bool scores() const noexcept override { return true; }
-  std::unique_ptr<plugin_state> prescore(const pod_view& pod, std::span<const node_view* const>, const cluster_view& cluster) const override {
+  std::unique_ptr<plugin_state> prescore(const pod_view& pod, std::span<const node_view* const>,
+                                         const cluster_view& cluster) const override {
     auto out = std::make_unique<state>();
     out->count = static_cast<std::int64_t>(pod.is->image_count);
     for (auto& name : pod.is->images)
@@ -29,7 +31,8 @@ class image_locality final : public plugin {
     if (out->images.empty()) return nullptr;
     return out;
   }
-  std::int64_t score(const pod_view&, const node_view& node, const plugin_state& s, const cluster_view&) const override {
+  std::int64_t score(const pod_view&, const node_view& node, const plugin_state& s,
+                     const cluster_view&) const override {
     auto& own = static_cast<const state&>(s);
     std::int64_t sum = 0;
     for (auto& [image, size] : own.images)

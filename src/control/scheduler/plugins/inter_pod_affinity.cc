@@ -1,8 +1,8 @@
 // inter_pod_affinity.cc: InterPodAffinity: which pods a pod wants to be near, or far from; and which want that of it.
 //
 // Pods of a class are alike, so each term is matched once with each class and counted for all of its pods on a node.
-#include <algorithm>
 #include <fmt/format.h>
+#include <algorithm>
 #include <limits>
 #include <unordered_map>
 
@@ -37,8 +37,9 @@ bool nothing_in(const topology_counts& all) {
 
 // What pods of one class are to the pod that is placed, and it to them.
 struct relation {
-  bool wanted = false;                                          // it matches all of the pod's affinity terms
-  std::vector<const affinity_term*> unwanted, unwelcome;        // of the pod's anti-affinity that mean it; of its own that mean the pod
+  bool wanted = false;  // it matches all of the pod's affinity terms
+  std::vector<const affinity_term*> unwanted,
+      unwelcome;  // of the pod's anti-affinity that mean it; of its own that mean the pod
   bool nothing() const noexcept { return !wanted && unwanted.empty() && unwelcome.empty(); }
 };
 
@@ -78,7 +79,8 @@ struct score_state final : plugin_state {
 
 class inter_pod_affinity final : public plugin {
  public:
-  inter_pod_affinity(std::int64_t hard_weight, bool ignores_preferred) : hard_weight_(hard_weight), ignores_preferred_(ignores_preferred) {}
+  inter_pod_affinity(std::int64_t hard_weight, bool ignores_preferred)
+      : hard_weight_(hard_weight), ignores_preferred_(ignores_preferred) {}
 
   std::string_view name() const noexcept override { return "InterPodAffinity"; }
   bool filters() const noexcept override { return true; }
@@ -101,21 +103,26 @@ class inter_pod_affinity final : public plugin {
     return {.state = std::move(s)};
   }
 
-  verdict filter(const pod_view& pod, const node_view& node, const plugin_state* given, const cluster_view&) const override {
+  verdict filter(const pod_view& pod, const node_view& node, const plugin_state* given,
+                 const cluster_view&) const override {
     auto& s = static_cast<const state&>(*given);
     if (!near_wanted(*pod.is, s, node)) return verdict::never("node(s) didn't match pod affinity rules");
     for (auto& t : pod.is->anti_affinity)
-      if (count_at(s.unwanted, node, t.topology_key) > 0) return verdict::no("node(s) didn't match pod anti-affinity rules");
+      if (count_at(s.unwanted, node, t.topology_key) > 0)
+        return verdict::no("node(s) didn't match pod anti-affinity rules");
     for (auto& [key, of_key] : s.unwelcome)
-      if (!of_key.empty() && count_at(s.unwelcome, node, key) > 0) return verdict::no("node(s) didn't satisfy existing pods anti-affinity rules");
+      if (!of_key.empty() && count_at(s.unwelcome, node, key) > 0)
+        return verdict::no("node(s) didn't satisfy existing pods anti-affinity rules");
     return {};
   }
 
-  void moved(plugin_state& given, const pod_view& pod, const pod_view& other, const node_view& node, int n, const cluster_view& cluster) const override {
+  void moved(plugin_state& given, const pod_view& pod, const pod_view& other, const node_view& node, int n,
+             const cluster_view& cluster) const override {
     static_cast<state&>(given).add(relate(*pod.is, *other.is, cluster), *pod.is, node, n);
   }
 
-  std::unique_ptr<plugin_state> prescore(const pod_view& pod, std::span<const node_view* const>, const cluster_view& cluster) const override {
+  std::unique_ptr<plugin_state> prescore(const pod_view& pod, std::span<const node_view* const>,
+                                         const cluster_view& cluster) const override {
     auto& own = *pod.is;
     const bool prefers = !own.preferred_affinity.empty() || !own.preferred_anti_affinity.empty();
     if (ignores_preferred_ && !prefers) return nullptr;
@@ -159,17 +166,21 @@ class inter_pod_affinity final : public plugin {
     if (!any) return nullptr;
     return out;
   }
-  std::int64_t score(const pod_view&, const node_view& node, const plugin_state& given, const cluster_view&) const override {
+  std::int64_t score(const pod_view&, const node_view& node, const plugin_state& given,
+                     const cluster_view&) const override {
     auto& s = static_cast<const score_state&>(given);
     std::int64_t sum = 0;
     for (auto& [key, of_key] : s.scores) sum += count_at(s.scores, node, key);
     return sum;
   }
-  void normalise(std::span<std::int64_t> scores, std::span<const node_view* const>, const plugin_state&) const override {
+  void normalise(std::span<std::int64_t> scores, std::span<const node_view* const>,
+                 const plugin_state&) const override {
     auto [least, most] = std::minmax_element(scores.begin(), scores.end());
     const auto low = *least, range = *most - *least;
     for (auto& s : scores)
-      s = range > 0 ? static_cast<std::int64_t>(static_cast<double>(score_max) * (static_cast<double>(s - low) / static_cast<double>(range))) : 0;
+      s = range > 0 ? static_cast<std::int64_t>(static_cast<double>(score_max) *
+                                                (static_cast<double>(s - low) / static_cast<double>(range)))
+                    : 0;
   }
 
   bool may_help(const cluster_event& e, const pod_view& pod) const override {
@@ -204,7 +215,9 @@ class inter_pod_affinity final : public plugin {
 
 plugin_result make_inter_pod_affinity(const json::value& a) {
   auto weight = a["hardPodAffinityWeight"].as_integer(1);
-  if (weight < 0 || weight > 100) return fail(errc::invalid, fmt::format("hardPodAffinityWeight: Invalid value: {}: not in valid range [0, 100]", weight));
+  if (weight < 0 || weight > 100)
+    return fail(errc::invalid,
+                fmt::format("hardPodAffinityWeight: Invalid value: {}: not in valid range [0, 100]", weight));
   return std::make_unique<inter_pod_affinity>(weight, a["ignorePreferredTermsOfExistingPods"].as_bool());
 }
 

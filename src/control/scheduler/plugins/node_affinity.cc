@@ -43,28 +43,33 @@ class node_affinity final : public plugin {
     return out;
   }
   verdict filter(const pod_view& pod, const node_view& node, const plugin_state*, const cluster_view&) const override {
-    if (added_ && !added_->matches(node.name, node.labels)) return verdict::never("node(s) didn't match scheduler-enforced node affinity");
+    if (added_ && !added_->matches(node.name, node.labels))
+      return verdict::never("node(s) didn't match scheduler-enforced node affinity");
     if (pod.is->nodes.matches(node.name, node.labels)) return {};
     return verdict::never("node(s) didn't match Pod's node affinity/selector");
   }
-  std::unique_ptr<plugin_state> prescore(const pod_view& pod, std::span<const node_view* const>, const cluster_view&) const override {
+  std::unique_ptr<plugin_state> prescore(const pod_view& pod, std::span<const node_view* const>,
+                                         const cluster_view&) const override {
     if (pod.is->preferred_nodes.empty() && added_preferred_.empty()) return nullptr;
     return std::make_unique<no_state>();
   }
-  std::int64_t score(const pod_view& pod, const node_view& node, const plugin_state&, const cluster_view&) const override {
+  std::int64_t score(const pod_view& pod, const node_view& node, const plugin_state&,
+                     const cluster_view&) const override {
     std::int64_t sum = 0;
     for (auto* list : {&added_preferred_, &pod.is->preferred_nodes})
       for (auto& p : *list)
         if (p.term.matches(node.name, node.labels)) sum += p.weight;
     return sum;
   }
-  void normalise(std::span<std::int64_t> scores, std::span<const node_view* const>, const plugin_state&) const override {
+  void normalise(std::span<std::int64_t> scores, std::span<const node_view* const>,
+                 const plugin_state&) const override {
     normalise_to_max(scores, false);
   }
   bool may_help(const cluster_event& e, const pod_view& pod) const override {
     if (e.what == cluster_event::kind::everything || e.what == cluster_event::kind::pending_updated) return true;
     return e.what == cluster_event::kind::node && (e.node_changes & (node_added | node_labels)) &&
-           (!added_ || added_->matches(e.node->name, e.node->labels)) && pod.is->nodes.matches(e.node->name, e.node->labels);
+           (!added_ || added_->matches(e.node->name, e.node->labels)) &&
+           pod.is->nodes.matches(e.node->name, e.node->labels);
   }
 
  private:
@@ -79,7 +84,8 @@ plugin_result make_node_affinity(const json::value& a) {
   std::optional<node_selector> required;
   if (added["requiredDuringSchedulingIgnoredDuringExecution"].is_object())
     required = node_selector::of(added["requiredDuringSchedulingIgnoredDuringExecution"]);
-  return std::make_unique<node_affinity>(std::move(required), preferred_of(added["preferredDuringSchedulingIgnoredDuringExecution"]));
+  return std::make_unique<node_affinity>(std::move(required),
+                                         preferred_of(added["preferredDuringSchedulingIgnoredDuringExecution"]));
 }
 
 }  // namespace kedge::control::scheduler

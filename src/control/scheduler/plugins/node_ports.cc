@@ -7,15 +7,18 @@ namespace kedge::control::scheduler {
 namespace {
 
 bool clash(const std::vector<host_port>& wanted, const std::vector<host_port>& used) {
-  return std::any_of(wanted.begin(), wanted.end(),
-                     [&](auto& w) { return std::any_of(used.begin(), used.end(), [&](auto& u) { return w.clashes(u); }); });
+  return std::any_of(wanted.begin(), wanted.end(), [&](auto& w) {
+    return std::any_of(used.begin(), used.end(), [&](auto& u) { return w.clashes(u); });
+  });
 }
 
 class node_ports final : public plugin {
  public:
   std::string_view name() const noexcept override { return "NodePorts"; }
   bool filters() const noexcept override { return true; }
-  prefiltered prefilter(const pod_view& pod, const cluster_view&) const override { return {.skip = pod.is->ports.empty()}; }
+  prefiltered prefilter(const pod_view& pod, const cluster_view&) const override {
+    return {.skip = pod.is->ports.empty()};
+  }
   verdict filter(const pod_view& pod, const node_view& node, const plugin_state*, const cluster_view&) const override {
     if (node.ports.empty() || !clash(pod.is->ports, node.ports)) return {};
     return verdict::no("node(s) didn't have free ports for the requested pod ports");

@@ -1,5 +1,5 @@
-// node_resources.cc: NodeResourcesFit: a pod gets only what is left of a node's allocatable; and its scoring strategies.
-// NodeResourcesBalancedAllocation: nodes whose resources stay in balance score higher.
+// node_resources.cc: NodeResourcesFit: a pod gets only what is left of a node's allocatable; and its scoring
+// strategies. NodeResourcesBalancedAllocation: nodes whose resources stay in balance score higher.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -47,10 +47,13 @@ result<std::vector<weighted>> resources_of(const json::value& list) {
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto weight = list[i]["weight"].as_integer(1);
     if (weight == 0) weight = 1;
-    if (list[i]["name"].as_string().empty()) return fail(errc::invalid, fmt::format("resources[{}].name: Required value", i));
+    if (list[i]["name"].as_string().empty())
+      return fail(errc::invalid, fmt::format("resources[{}].name: Required value", i));
     if (weight < 1 || weight > 100)
-      return fail(errc::invalid, fmt::format("resources[{}].weight: Invalid value: {}: resource weight of {} not in valid range [1, 100]", i, weight,
-                                             list[i]["name"].as_string()));
+      return fail(
+          errc::invalid,
+          fmt::format("resources[{}].weight: Invalid value: {}: resource weight of {} not in valid range [1, 100]", i,
+                      weight, list[i]["name"].as_string()));
     out.push_back({std::string(list[i]["name"].as_string()), weight});
   }
   if (out.empty()) out = {{"cpu", 1}, {"memory", 1}};
@@ -99,7 +102,8 @@ class fit final : public plugin {
     verdict out;
     auto lacks = [&](std::string why, bool for_ever) {
       out.reasons.push_back(std::move(why));
-      if (out.what != verdict::kind::unresolvable) out.what = for_ever ? verdict::kind::unresolvable : verdict::kind::unschedulable;
+      if (out.what != verdict::kind::unresolvable)
+        out.what = for_ever ? verdict::kind::unresolvable : verdict::kind::unschedulable;
     };
     auto check = [&](std::int64_t wanted, std::int64_t total, std::int64_t taken, std::string_view resource) {
       if (wanted > 0 && wanted > total - taken) lacks(fmt::format("Insufficient {}", resource), wanted > total);
@@ -113,10 +117,12 @@ class fit final : public plugin {
     return out;
   }
 
-  std::unique_ptr<plugin_state> prescore(const pod_view&, std::span<const node_view* const>, const cluster_view&) const override {
+  std::unique_ptr<plugin_state> prescore(const pod_view&, std::span<const node_view* const>,
+                                         const cluster_view&) const override {
     return std::make_unique<no_state>();
   }
-  std::int64_t score(const pod_view& pod, const node_view& node, const plugin_state&, const cluster_view&) const override {
+  std::int64_t score(const pod_view& pod, const node_view& node, const plugin_state&,
+                     const cluster_view&) const override {
     std::int64_t sum = 0, weights = 0;
     for (auto& r : a_.resources) {
       auto u = usage_of(r.resource, *pod.is, node, false);
@@ -127,7 +133,8 @@ class fit final : public plugin {
       weights += r.weight;
     }
     if (weights == 0) return 0;
-    if (a_.how == strategy::requested_to_capacity) return static_cast<std::int64_t>(std::round(static_cast<double>(sum) / static_cast<double>(weights)));
+    if (a_.how == strategy::requested_to_capacity)
+      return static_cast<std::int64_t>(std::round(static_cast<double>(sum) / static_cast<double>(weights)));
     return sum / weights;
   }
 
@@ -141,7 +148,8 @@ class fit final : public plugin {
         if (!(e.node_changes & (node_added | node_allocatable))) return false;
         auto& wants = pod.is->requests;
         auto& has = e.node->allocatable;
-        bool fits = wants.milli_cpu <= has.milli_cpu && wants.memory <= has.memory && wants.ephemeral_storage <= has.ephemeral_storage && e.node->pods_max > 0;
+        bool fits = wants.milli_cpu <= has.milli_cpu && wants.memory <= has.memory &&
+                    wants.ephemeral_storage <= has.ephemeral_storage && e.node->pods_max > 0;
         for (auto& [resource, amount] : wants.scalars) fits &= ignores(resource) || amount <= has.scalar(resource);
         return fits;
       }
@@ -152,11 +160,13 @@ class fit final : public plugin {
  private:
   bool ignores(std::string_view resource) const {
     if (a_.ignored.empty() && a_.ignored_groups.empty()) return false;
-    return is_extended(resource) && (a_.ignored.contains(resource) || a_.ignored_groups.contains(resource.substr(0, resource.find('/'))));
+    return is_extended(resource) &&
+           (a_.ignored.contains(resource) || a_.ignored_groups.contains(resource.substr(0, resource.find('/'))));
   }
   std::int64_t score_of(const usage& u) const {
     switch (a_.how) {
-      case strategy::least_allocated: return u.requested > u.allocatable ? 0 : (u.allocatable - u.requested) * score_max / u.allocatable;
+      case strategy::least_allocated:
+        return u.requested > u.allocatable ? 0 : (u.allocatable - u.requested) * score_max / u.allocatable;
       case strategy::most_allocated: return std::min(u.requested, u.allocatable) * score_max / u.allocatable;
       case strategy::requested_to_capacity: {
         constexpr std::int64_t full = 100;
@@ -175,13 +185,15 @@ class balanced_allocation final : public plugin {
   std::string_view name() const noexcept override { return "NodeResourcesBalancedAllocation"; }
   bool scores() const noexcept override { return true; }
 
-  std::unique_ptr<plugin_state> prescore(const pod_view& pod, std::span<const node_view* const>, const cluster_view&) const override {
+  std::unique_ptr<plugin_state> prescore(const pod_view& pod, std::span<const node_view* const>,
+                                         const cluster_view&) const override {
     bool asks = false;
     for (auto& r : resources_) asks |= pod.is->requests.get(r.resource) != 0;
     if (!asks) return nullptr;
     return std::make_unique<no_state>();
   }
-  std::int64_t score(const pod_view& pod, const node_view& node, const plugin_state&, const cluster_view&) const override {
+  std::int64_t score(const pod_view& pod, const node_view& node, const plugin_state&,
+                     const cluster_view&) const override {
     // How far apart the used fractions are, with the pod and without.
     fractions with, without;
     for (auto& r : resources_) {
@@ -196,7 +208,9 @@ class balanced_allocation final : public plugin {
  private:
   struct fractions {
     std::vector<double> of;
-    void add(std::int64_t taken, std::int64_t all) { of.push_back(std::min(1.0, static_cast<double>(taken) / static_cast<double>(all))); }
+    void add(std::int64_t taken, std::int64_t all) {
+      of.push_back(std::min(1.0, static_cast<double>(taken) / static_cast<double>(all)));
+    }
     std::int64_t score() const {
       double deviation = 0;
       if (of.size() == 2) {
@@ -216,13 +230,23 @@ class balanced_allocation final : public plugin {
 
 result<std::vector<shape_point>> shape_of(const json::value& list) {
   std::vector<shape_point> out;
-  if (list.empty()) return fail(errc::invalid, "requestedToCapacityRatio.shape: Required value: at least one point must be specified");
+  if (list.empty())
+    return fail(errc::invalid, "requestedToCapacityRatio.shape: Required value: at least one point must be specified");
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto at = list[i]["utilization"].as_integer(), score = list[i]["score"].as_integer();
-    if (at < 0 || at > 100) return fail(errc::invalid, fmt::format("requestedToCapacityRatio.shape[{}].utilization: Invalid value: {}: not in valid range [0-100]", i, at));
+    if (at < 0 || at > 100)
+      return fail(
+          errc::invalid,
+          fmt::format("requestedToCapacityRatio.shape[{}].utilization: Invalid value: {}: not in valid range [0-100]",
+                      i, at));
     if (i > 0 && at <= out.back().utilization)
-      return fail(errc::invalid, fmt::format("requestedToCapacityRatio.shape[{}].utilization: Invalid value: {}: values must be sorted in increasing order", i, at));
-    if (score < 0 || score > 10) return fail(errc::invalid, fmt::format("requestedToCapacityRatio.shape[{}].score: Invalid value: {}: not in valid range [0-10]", i, score));
+      return fail(errc::invalid, fmt::format("requestedToCapacityRatio.shape[{}].utilization: Invalid value: {}: "
+                                             "values must be sorted in increasing order",
+                                             i, at));
+    if (score < 0 || score > 10)
+      return fail(errc::invalid,
+                  fmt::format("requestedToCapacityRatio.shape[{}].score: Invalid value: {}: not in valid range [0-10]",
+                              i, score));
     out.push_back({at, score * (score_max / 10)});
   }
   return out;
@@ -232,8 +256,10 @@ result<std::vector<shape_point>> shape_of(const json::value& list) {
 
 plugin_result make_node_resources_fit(const json::value& given) {
   fit_arguments a;
-  for (std::size_t i = 0; i < given["ignoredResources"].size(); ++i) a.ignored.emplace(given["ignoredResources"][i].as_string());
-  for (std::size_t i = 0; i < given["ignoredResourceGroups"].size(); ++i) a.ignored_groups.emplace(given["ignoredResourceGroups"][i].as_string());
+  for (std::size_t i = 0; i < given["ignoredResources"].size(); ++i)
+    a.ignored.emplace(given["ignoredResources"][i].as_string());
+  for (std::size_t i = 0; i < given["ignoredResourceGroups"].size(); ++i)
+    a.ignored_groups.emplace(given["ignoredResourceGroups"][i].as_string());
   auto& s = given["scoringStrategy"];
   auto type = s["type"].as_string("LeastAllocated");
   if (type == "MostAllocated")
@@ -241,7 +267,9 @@ plugin_result make_node_resources_fit(const json::value& given) {
   else if (type == "RequestedToCapacityRatio")
     a.how = strategy::requested_to_capacity;
   else if (type != "LeastAllocated")
-    return fail(errc::invalid, fmt::format("scoringStrategy.type: Unsupported value: \"{}\": supported values: \"LeastAllocated\", \"MostAllocated\", \"RequestedToCapacityRatio\"", type));
+    return fail(errc::invalid, fmt::format("scoringStrategy.type: Unsupported value: \"{}\": supported values: "
+                                           "\"LeastAllocated\", \"MostAllocated\", \"RequestedToCapacityRatio\"",
+                                           type));
   if (a.how == strategy::requested_to_capacity) {
     KEDGE_TRY(a.shape, shape_of(s["requestedToCapacityRatio"]["shape"]));
   }

@@ -40,22 +40,26 @@ class taint_toleration final : public plugin {
     if (node.taints.empty() || !untolerated(node.taints, pod.is->tolerations)) return {};
     return verdict::never("node(s) had untolerated taint(s)");
   }
-  std::unique_ptr<plugin_state> prescore(const pod_view&, std::span<const node_view* const>, const cluster_view&) const override {
+  std::unique_ptr<plugin_state> prescore(const pod_view&, std::span<const node_view* const>,
+                                         const cluster_view&) const override {
     return std::make_unique<no_state>();
   }
   // The fewer taints that ask to stay away, the better.
-  std::int64_t score(const pod_view& pod, const node_view& node, const plugin_state&, const cluster_view&) const override {
+  std::int64_t score(const pod_view& pod, const node_view& node, const plugin_state&,
+                     const cluster_view&) const override {
     std::int64_t count = 0;
     for (auto& t : node.taints)
       if (t.effect == "PreferNoSchedule" && !tolerated(pod.is->tolerations, t)) ++count;
     return count;
   }
-  void normalise(std::span<std::int64_t> scores, std::span<const node_view* const>, const plugin_state&) const override {
+  void normalise(std::span<std::int64_t> scores, std::span<const node_view* const>,
+                 const plugin_state&) const override {
     normalise_to_max(scores, true);
   }
   bool may_help(const cluster_event& e, const pod_view& pod) const override {
     if (e.what == cluster_event::kind::everything || e.what == cluster_event::kind::pending_updated) return true;
-    return e.what == cluster_event::kind::node && (e.node_changes & (node_added | node_taints)) && !untolerated(e.node->taints, pod.is->tolerations);
+    return e.what == cluster_event::kind::node && (e.node_changes & (node_added | node_taints)) &&
+           !untolerated(e.node->taints, pod.is->tolerations);
   }
 };
 

@@ -1,5 +1,5 @@
-// pod_topology_spread.cc: PodTopologySpread: pods of a selector spread evenly over zones, hosts, or whatever nodes' labels name.
-// KEP-895, KEP-3022 (minDomains), KEP-3094 (which nodes count), KEP-3243 (matchLabelKeys).
+// pod_topology_spread.cc: PodTopologySpread: pods of a selector spread evenly over zones, hosts, or whatever nodes'
+// labels name. KEP-895, KEP-3022 (minDomains), KEP-3094 (which nodes count), KEP-3243 (matchLabelKeys).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,7 +17,8 @@ constexpr std::string_view hostname_key = "kubernetes.io/hostname";
 using counts = std::unordered_map<std::string, std::int64_t, string_hash, std::equal_to<>>;  // by topology value
 
 bool has_all_keys(const node_view& node, const std::vector<spread_constraint>& constraints) {
-  return std::all_of(constraints.begin(), constraints.end(), [&](auto& c) { return node.labels.find(c.topology_key) != nullptr; });
+  return std::all_of(constraints.begin(), constraints.end(),
+                     [&](auto& c) { return node.labels.find(c.topology_key) != nullptr; });
 }
 
 // Whether the node counts for the constraint of this pod.
@@ -97,26 +98,31 @@ class pod_topology_spread final : public plugin {
     for (auto node : cluster.nodes()) {
       if (!has_all_keys(*node, *constraints)) continue;
       for (std::size_t i = 0; i < constraints->size(); ++i)
-        if (auto& c = (*constraints)[i]; counts_for(c, *pod.is, *node)) s->found[i][*node->labels.find(c.topology_key)] += counters[i].on(*node);
+        if (auto& c = (*constraints)[i]; counts_for(c, *pod.is, *node))
+          s->found[i][*node->labels.find(c.topology_key)] += counters[i].on(*node);
     }
     return {.state = std::move(s)};
   }
 
-  verdict filter(const pod_view& pod, const node_view& node, const plugin_state* given, const cluster_view&) const override {
+  verdict filter(const pod_view& pod, const node_view& node, const plugin_state* given,
+                 const cluster_view&) const override {
     auto& s = static_cast<const state&>(*given);
     for (std::size_t i = 0; i < s.constraints->size(); ++i) {
       auto& c = (*s.constraints)[i];
       auto value = node.labels.find(c.topology_key);
-      if (!value) return verdict::never("node(s) didn't match pod topology spread constraints (missing required label)");
+      if (!value)
+        return verdict::never("node(s) didn't match pod topology spread constraints (missing required label)");
       auto at = s.found[i].find(*value);
       const auto there = at == s.found[i].end() ? 0 : at->second;
       const std::int64_t itself = matches(c.selector, pod.is->labels) ? 1 : 0;
-      if (there + itself - s.least_of(i) > c.max_skew) return verdict::no("node(s) didn't match pod topology spread constraints");
+      if (there + itself - s.least_of(i) > c.max_skew)
+        return verdict::no("node(s) didn't match pod topology spread constraints");
     }
     return {};
   }
 
-  void moved(plugin_state& given, const pod_view& pod, const pod_view& other, const node_view& node, int n, const cluster_view&) const override {
+  void moved(plugin_state& given, const pod_view& pod, const pod_view& other, const node_view& node, int n,
+             const cluster_view&) const override {
     auto& s = static_cast<state&>(given);
     if (other.ns != pod.ns || !has_all_keys(node, *s.constraints)) return;
     for (std::size_t i = 0; i < s.constraints->size(); ++i) {
@@ -127,7 +133,8 @@ class pod_topology_spread final : public plugin {
     }
   }
 
-  std::unique_ptr<plugin_state> prescore(const pod_view& pod, std::span<const node_view* const> passed, const cluster_view& cluster) const override {
+  std::unique_ptr<plugin_state> prescore(const pod_view& pod, std::span<const node_view* const> passed,
+                                         const cluster_view& cluster) const override {
     auto constraints = constraints_of(*pod.is, pod.is->soft_spread, soft_, cluster);
     if (constraints->empty()) return nullptr;
     auto s = std::make_unique<score_state>();
@@ -169,7 +176,8 @@ class pod_topology_spread final : public plugin {
     return s;
   }
 
-  std::int64_t score(const pod_view&, const node_view& node, const plugin_state& given, const cluster_view&) const override {
+  std::int64_t score(const pod_view&, const node_view& node, const plugin_state& given,
+                     const cluster_view&) const override {
     auto& s = static_cast<const score_state&>(given);
     if (ignores(s, node)) return 0;
     double sum = 0;
@@ -183,7 +191,8 @@ class pod_topology_spread final : public plugin {
     return static_cast<std::int64_t>(std::round(sum));
   }
 
-  void normalise(std::span<std::int64_t> scores, std::span<const node_view* const> nodes, const plugin_state& given) const override {
+  void normalise(std::span<std::int64_t> scores, std::span<const node_view* const> nodes,
+                 const plugin_state& given) const override {
     auto& s = static_cast<const score_state&>(given);
     std::int64_t least = std::numeric_limits<std::int64_t>::max(), most = 0;
     for (std::size_t i = 0; i < scores.size(); ++i) {
@@ -208,10 +217,13 @@ class pod_topology_spread final : public plugin {
   }
 
  private:
-  static bool ignores(const score_state& s, const node_view& node) { return s.all_keys && !has_all_keys(node, *s.constraints); }
+  static bool ignores(const score_state& s, const node_view& node) {
+    return s.all_keys && !has_all_keys(node, *s.constraints);
+  }
 
-  static std::shared_ptr<const std::vector<spread_constraint>> constraints_of(const pod_class& pod, const std::vector<spread_constraint>& own,
-                                                                              const std::vector<spread_constraint>& defaults, const cluster_view& cluster) {
+  static std::shared_ptr<const std::vector<spread_constraint>> constraints_of(
+      const pod_class& pod, const std::vector<spread_constraint>& own, const std::vector<spread_constraint>& defaults,
+      const cluster_view& cluster) {
     // The pod's own live as long as the cycle does: no copy.
     if (pod.has_spread) return {std::shared_ptr<const void>(), &own};
     auto out = std::make_shared<std::vector<spread_constraint>>();
@@ -233,23 +245,35 @@ plugin_result make_pod_topology_spread(const json::value& a) {
   auto type = a["defaultingType"].as_string("System");
   auto& given = a["defaultConstraints"];
   if (type != "System" && type != "List")
-    return fail(errc::invalid, fmt::format("defaultingType: Unsupported value: \"{}\": supported values: \"System\", \"List\"", type));
-  if (type == "System" && !given.empty()) return fail(errc::invalid, "defaultingType: Invalid value: \"System\": when .defaultConstraints are not empty");
+    return fail(errc::invalid,
+                fmt::format("defaultingType: Unsupported value: \"{}\": supported values: \"System\", \"List\"", type));
+  if (type == "System" && !given.empty())
+    return fail(errc::invalid, "defaultingType: Invalid value: \"System\": when .defaultConstraints are not empty");
   std::vector<spread_constraint> hard, soft;
   if (type == "System") {
-    soft = {{.max_skew = 3, .topology_key = std::string(hostname_key)}, {.max_skew = 5, .topology_key = "topology.kubernetes.io/zone"}};
+    soft = {{.max_skew = 3, .topology_key = std::string(hostname_key)},
+            {.max_skew = 5, .topology_key = "topology.kubernetes.io/zone"}};
   }
   for (std::size_t i = 0; i < given.size(); ++i) {
     spread_constraint c;
     c.max_skew = given[i]["maxSkew"].as_integer();
     c.topology_key = given[i]["topologyKey"].as_string();
-    if (c.max_skew <= 0) return fail(errc::invalid, fmt::format("defaultConstraints[{}].maxSkew: Invalid value: {}: must be greater than zero", i, c.max_skew));
-    if (c.topology_key.empty()) return fail(errc::invalid, fmt::format("defaultConstraints[{}].topologyKey: Required value: can not be empty", i));
+    if (c.max_skew <= 0)
+      return fail(
+          errc::invalid,
+          fmt::format("defaultConstraints[{}].maxSkew: Invalid value: {}: must be greater than zero", i, c.max_skew));
+    if (c.topology_key.empty())
+      return fail(errc::invalid,
+                  fmt::format("defaultConstraints[{}].topologyKey: Required value: can not be empty", i));
     if (given[i]["labelSelector"].is_object())
-      return fail(errc::invalid, fmt::format("defaultConstraints[{}].labelSelector: Forbidden: constraint must not define a selector, as they deduced for each pod", i));
+      return fail(errc::invalid, fmt::format("defaultConstraints[{}].labelSelector: Forbidden: constraint must not "
+                                             "define a selector, as they deduced for each pod",
+                                             i));
     auto when = given[i]["whenUnsatisfiable"].as_string();
     if (when != "DoNotSchedule" && when != "ScheduleAnyway")
-      return fail(errc::invalid, fmt::format("defaultConstraints[{}].whenUnsatisfiable: Unsupported value: \"{}\": supported values: \"DoNotSchedule\", \"ScheduleAnyway\"", i, when));
+      return fail(errc::invalid, fmt::format("defaultConstraints[{}].whenUnsatisfiable: Unsupported value: \"{}\": "
+                                             "supported values: \"DoNotSchedule\", \"ScheduleAnyway\"",
+                                             i, when));
     (when == "DoNotSchedule" ? hard : soft).push_back(std::move(c));
   }
   return std::make_unique<pod_topology_spread>(type == "System", std::move(hard), std::move(soft));

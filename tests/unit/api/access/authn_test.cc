@@ -40,13 +40,15 @@ struct bench : keys {
 
   json::value token_for(std::string_view spec, std::string account = "robot") {
     auto body = yaml("{spec: " + std::string(spec) + "}");
-    auto made = questions.create(ask(admin(), "create", "", "serviceaccounts/token", "default", std::move(account)), body, c.now());
+    auto made = questions.create(ask(admin(), "create", "", "serviceaccounts/token", "default", std::move(account)),
+                                 body, c.now());
     REQUIRE_MESSAGE(made.has_value(), (made ? std::string() : made.error().message));
     return std::move(*made);
   }
   status token_error(std::string_view spec, std::string account = "robot") {
     auto body = yaml("{spec: " + std::string(spec) + "}");
-    auto made = questions.create(ask(admin(), "create", "", "serviceaccounts/token", "default", std::move(account)), body, c.now());
+    auto made = questions.create(ask(admin(), "create", "", "serviceaccounts/token", "default", std::move(account)),
+                                 body, c.now());
     REQUIRE(!made.has_value());
     return made.error();
   }
@@ -75,7 +77,8 @@ TEST_CASE("a service account token is good while all that it hangs on stands") {
   CHECK(!b.verify(broken).has_value());
   CHECK(!b.verify("x.y.z").has_value());
 
-  b.c.put("{kind: Pod, metadata: {name: p, namespace: default, uid: pod-1, deletionTimestamp: '" + format_rfc3339(system_wall_time()) + "'}, spec: {serviceAccountName: robot}}");
+  b.c.put("{kind: Pod, metadata: {name: p, namespace: default, uid: pod-1, deletionTimestamp: '" +
+          format_rfc3339(system_wall_time()) + "'}, spec: {serviceAccountName: robot}}");
   CHECK(b.verify(token).has_value());
   CHECK(!b.verify(token, {}, std::chrono::minutes(2)).has_value());
   b.c.put("{kind: Pod, metadata: {name: p, namespace: default, uid: pod-9}, spec: {serviceAccountName: robot}}");
@@ -91,11 +94,13 @@ TEST_CASE("a service account token is good while all that it hangs on stands") {
 TEST_CASE("TokenRequest") {
   bench b;
   auto pod = b.token_for("{expirationSeconds: 3607, boundObjectRef: {apiVersion: v1, kind: Pod, name: p}}");
-  CHECK(b.verify(pod["status"]["token"].as_string(), {}, std::chrono::hours(24 * 300)).has_value());  // injected tokens last a year
+  CHECK(b.verify(pod["status"]["token"].as_string(), {}, std::chrono::hours(24 * 300))
+            .has_value());  // injected tokens last a year
   auto vault = b.token_for("{audiences: [vault]}");
   CHECK(!b.verify(vault["status"]["token"].as_string()).has_value());
   CHECK(b.verify(vault["status"]["token"].as_string(), {"vault", "x"})->audiences == std::vector<std::string>{"vault"});
-  CHECK(b.token_error("{expirationSeconds: 599}").message.find("may not specify a duration less than 10 minutes") != std::string::npos);
+  CHECK(b.token_error("{expirationSeconds: 599}").message.find("may not specify a duration less than 10 minutes") !=
+        std::string::npos);
   CHECK(b.token_error("{expirationSeconds: 4294967297}").code == 422);
   CHECK(b.token_error("{}", "nobody").code == 404);
   CHECK(b.token_error("{boundObjectRef: {apiVersion: v1, kind: Pod, name: p, uid: x}}").code == 409);
@@ -127,13 +132,19 @@ TEST_CASE("reviews") {
   REQUIRE(good.has_value());
   CHECK((*good)["status"]["authenticated"].as_bool());
   CHECK((*good)["status"]["user"]["username"].as_string() == "system:bootstrap:abcdef");
-  CHECK(json::write((*b.questions.token_review(yaml("{spec: {token: nope}}"), now))["status"]) == R"({"user":{},"error":"invalid bearer token"})");
+  CHECK(json::write((*b.questions.token_review(yaml("{spec: {token: nope}}"), now))["status"]) ==
+        R"({"user":{},"error":"invalid bearer token"})");
   CHECK(b.questions.token_review(yaml("{spec: {}}"), now).error().code == 400);
-  CHECK((*b.questions.self_subject_review(user("ann"), yaml("{}")))["status"]["userInfo"]["username"].as_string() == "ann");
-  auto sar = [&](std::string_view spec) { return b.questions.subject_access_review(yaml("{spec: " + std::string(spec) + "}"), now); };
+  CHECK((*b.questions.self_subject_review(user("ann"), yaml("{}")))["status"]["userInfo"]["username"].as_string() ==
+        "ann");
+  auto sar = [&](std::string_view spec) {
+    return b.questions.subject_access_review(yaml("{spec: " + std::string(spec) + "}"), now);
+  };
   auto allowed = sar("{user: ann, resourceAttributes: {verb: get, resource: pods, namespace: x}}");
   REQUIRE(allowed.has_value());
-  CHECK(json::write((*allowed)["status"]) == R"({"allowed":true,"reason":"RBAC: allowed by ClusterRoleBinding \"readers\" of ClusterRole \"reader\" to User \"ann\""})");
+  CHECK(
+      json::write((*allowed)["status"]) ==
+      R"({"allowed":true,"reason":"RBAC: allowed by ClusterRoleBinding \"readers\" of ClusterRole \"reader\" to User \"ann\""})");
   CHECK(!(*sar("{user: bob, resourceAttributes: {verb: get, resource: pods}}"))["status"]["allowed"].as_bool(true));
   CHECK((*sar("{user: ann, nonResourceAttributes: {verb: get, path: /x}}"))["status"]["allowed"].as_bool());
   CHECK(sar("{user: ann}").error().code == 422);
@@ -146,17 +157,20 @@ TEST_CASE("reviews") {
   CHECK(b.questions.local_subject_access_review("y", local, now).error().code == 422);
   auto rules = b.questions.self_subject_rules_review(user("ann"), yaml("{spec: {namespace: x}}"), now);
   REQUIRE(rules.has_value());
-  CHECK(json::write((*rules)["status"]) ==
-        R"({"resourceRules":[{"verbs":["get"],"apiGroups":[""],"resources":["pods"]}],"nonResourceRules":[{"verbs":["get"],"nonResourceURLs":["/x"]}],"incomplete":false})");
+  CHECK(
+      json::write((*rules)["status"]) ==
+      R"({"resourceRules":[{"verbs":["get"],"apiGroups":[""],"resources":["pods"]}],"nonResourceRules":[{"verbs":["get"],"nonResourceURLs":["/x"]}],"incomplete":false})");
   CHECK(reviews::handles("", "serviceaccounts", "token"));
   CHECK(!reviews::handles("", "serviceaccounts", ""));
 }
 
 TEST_CASE("discovery documents name our keys") {
   keys k;
-  CHECK(oidc_configuration(k.settings, "https://10.0.0.1:6443") ==
-        R"({"issuer":"https://kubernetes.default.svc.cluster.local","jwks_uri":"https://10.0.0.1:6443/openid/v1/jwks","response_types_supported":["id_token"],"subject_types_supported":["public"],"id_token_signing_alg_values_supported":["ES256"]})");
-  CHECK(json::parse(*oidc_keys(k.settings)).value()["keys"][std::size_t{0}]["kid"].as_string() == k.key.public_part().id());
+  CHECK(
+      oidc_configuration(k.settings, "https://10.0.0.1:6443") ==
+      R"({"issuer":"https://kubernetes.default.svc.cluster.local","jwks_uri":"https://10.0.0.1:6443/openid/v1/jwks","response_types_supported":["id_token"],"subject_types_supported":["public"],"id_token_signing_alg_values_supported":["ES256"]})");
+  CHECK(json::parse(*oidc_keys(k.settings)).value()["keys"][std::size_t{0}]["kid"].as_string() ==
+        k.key.public_part().id());
 }
 
 struct front {
@@ -197,7 +211,9 @@ struct front {
 
 TEST_CASE("the union of authenticators") {
   front f;
-  auto basic = [](std::string_view text) { return front::with({{"Authorization", "Basic " + base64(as_bytes(text))}}); };
+  auto basic = [](std::string_view text) {
+    return front::with({{"Authorization", "Basic " + base64(as_bytes(text))}});
+  };
   auto node_certificate = front::leaf(f.client_ca, "system:node:n1", {"system:nodes"});
   CHECK(f.ask({}).error().code == 401);
   CHECK(f.ask(basic("node:secret"))->name == "node");
@@ -219,13 +235,21 @@ TEST_CASE("the union of authenticators") {
   CHECK(f.ask(front::with({{"Authorization", "Bearer " + token}}))->name == "system:serviceaccount:default:robot");
   CHECK(f.ask(front::with({{"Authorization", "Bearer x" + token}})).error().code == 401);
   auto protocol = "base64url.bearer.authorization.k8s.io." + base64url(as_bytes(token));
-  CHECK(f.ask(front::with({{"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Sec-WebSocket-Protocol", "v4.channel.k8s.io, " + protocol}}))->name ==
-        "system:serviceaccount:default:robot");
+  CHECK(f.ask(front::with({{"Upgrade", "websocket"},
+                           {"Connection", "Upgrade"},
+                           {"Sec-WebSocket-Protocol", "v4.channel.k8s.io, " + protocol}}))
+            ->name == "system:serviceaccount:default:robot");
   CHECK(f.ask(front::with({{"Sec-WebSocket-Protocol", protocol}})).error().code == 401);
-  for (auto& offered : {protocol, protocol + ", " + protocol + ", v4.channel.k8s.io", std::string("base64url.bearer.authorization.k8s.io.%%, v4.channel.k8s.io")})
-    CHECK_MESSAGE(f.ask(front::with({{"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Sec-WebSocket-Protocol", offered}})).error().code == 401, offered);
+  for (auto& offered : {protocol, protocol + ", " + protocol + ", v4.channel.k8s.io",
+                        std::string("base64url.bearer.authorization.k8s.io.%%, v4.channel.k8s.io")})
+    CHECK_MESSAGE(
+        f.ask(front::with({{"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Sec-WebSocket-Protocol", offered}}))
+                .error()
+                .code == 401,
+        offered);
 
-  auto remote = front::with({{"x-remote-user", "ann"}, {"X-Remote-Group", "dev"}, {"X-Remote-Extra-Team%2Fname", "red"}});
+  auto remote =
+      front::with({{"x-remote-user", "ann"}, {"X-Remote-Group", "dev"}, {"X-Remote-Extra-Team%2Fname", "red"}});
   auto through = f.ask(remote, front::leaf(f.proxy_ca, "system:auth-proxy"));
   REQUIRE(through.has_value());
   CHECK(through->name == "ann");

@@ -44,7 +44,9 @@ class cluster {
   }
   ~cluster() { loop.run_until(objects->close()); }
 
-  static std::string key_of(const json::value& o) { return object_key(directory_of(o["kind"].as_string()), namespace_of(o), name_of(o)); }
+  static std::string key_of(const json::value& o) {
+    return object_key(directory_of(o["kind"].as_string()), namespace_of(o), name_of(o));
+  }
 
   // Creates or replaces the objects of a YAML stream.
   void put(std::string_view text) {
@@ -94,11 +96,14 @@ inline user_info user(std::string name, std::vector<std::string> groups = {"syst
   out.groups = std::move(groups);
   return out;
 }
-inline user_info node(const std::string& name) { return user("system:node:" + name, {"system:nodes", "system:authenticated"}); }
+inline user_info node(const std::string& name) {
+  return user("system:node:" + name, {"system:nodes", "system:authenticated"});
+}
 inline user_info admin() { return user("system:admin", {"system:masters", "system:authenticated"}); }
 
 // "get pods.apps/log in default named a": written as "get", "apps", "pods/log", "default", "a".
-inline attributes ask(user_info who, std::string verb, std::string group, std::string resource, std::string ns = {}, std::string name = {}) {
+inline attributes ask(user_info who, std::string verb, std::string group, std::string resource, std::string ns = {},
+                      std::string name = {}) {
   attributes a;
   a.user = std::move(who);
   a.verb = std::move(verb);
@@ -137,7 +142,8 @@ class gate {
     chain_ = std::move(*made);
   }
 
-  admitted run(operation what, const attributes& who, const json::value* object, const json::value* old = nullptr, bool dry_run = false) {
+  admitted run(operation what, const attributes& who, const json::value* object, const json::value* old = nullptr,
+               bool dry_run = false) {
     admitted out;
     if (object) out.object = *object;
     auto kind = std::string((object ? *object : *old)["kind"].as_string());
@@ -171,8 +177,8 @@ class gate {
     auto resource = directory_of(object["kind"].as_string());
     if (resource == "minions") resource = "nodes";
     if (resource == "csinodes") resource = "csinodes";
-    return ask(who, std::move(verb), slash == std::string::npos ? "" : version.substr(0, slash), resource, std::string(namespace_of(object)),
-               std::string(name_of(object)));
+    return ask(who, std::move(verb), slash == std::string::npos ? "" : version.substr(0, slash), resource,
+               std::string(namespace_of(object)), std::string(name_of(object)));
   }
 
  private:

@@ -1,7 +1,7 @@
 #include "api/access/node_authorizer.h"
 
-#include <ctime>
 #include <fmt/format.h>
+#include <ctime>
 
 #include "harness.h"
 
@@ -74,7 +74,8 @@ TEST_CASE("the Node authorizer's table") {
       {ask(n1, "get", "", "secrets", "default", "env"), true},
       {ask(n1, "watch", "", "secrets", "default", "vol"), true},
       {ask(n1, "list", "", "secrets", "default", "projected"), true},
-      {ask(n1, "get", "", "secrets", "default", "other"), false, "no relationship found between node 'n1' and this object"},
+      {ask(n1, "get", "", "secrets", "default", "other"), false,
+       "no relationship found between node 'n1' and this object"},
       {ask(n1, "get", "", "secrets", "default", "stolen"), false},
       {ask(n1, "get", "", "secrets", "other", "vol"), false},
       {ask(n1, "list", "", "secrets", "default"), false, "No Object name found"},
@@ -90,7 +91,8 @@ TEST_CASE("the Node authorizer's table") {
       {ask(n1, "get", "", "configmaps", "default", "x"), false},
       {ask(n1, "get", "", "persistentvolumeclaims", "default", "claim"), true},
       {ask(n1, "get", "", "persistentvolumeclaims", "default", "p-e"), true},
-      {ask(n1, "list", "", "persistentvolumeclaims", "default"), false, "can only get individual resources of this type"},
+      {ask(n1, "list", "", "persistentvolumeclaims", "default"), false,
+       "can only get individual resources of this type"},
       {ask(n1, "patch", "", "persistentvolumeclaims/status", "default", "claim"), true},
       {ask(n1, "get", "", "persistentvolumes", "", "pv"), true},
       {ask(n2, "get", "", "persistentvolumes", "", "pv"), false},
@@ -132,12 +134,15 @@ TEST_CASE("the Node authorizer's table") {
       {ask(n1, "patch", "events.k8s.io", "events", "default", "e"), true},
       {ask(n1, "watch", "certificates.k8s.io", "clustertrustbundles"), true},
       {ask(n1, "create", "certificates.k8s.io", "clustertrustbundles"), false},
-      {ask(n1, "create", "certificates.k8s.io", "podcertificaterequests", "default"), true},  // for which pod: admission's business
+      {ask(n1, "create", "certificates.k8s.io", "podcertificaterequests", "default"),
+       true},  // for which pod: admission's business
       {ask(n1, "get", "certificates.k8s.io", "podcertificaterequests", "default", "request"), true},
       {ask(n2, "get", "certificates.k8s.io", "podcertificaterequests", "default", "request"), false},
-      {ask(n1, "list", "certificates.k8s.io", "podcertificaterequests"), false, "can only list/watch podcertificaterequests with nodeName field selector"},
+      {ask(n1, "list", "certificates.k8s.io", "podcertificaterequests"), false,
+       "can only list/watch podcertificaterequests with nodeName field selector"},
       {ask(n1, "update", "certificates.k8s.io", "podcertificaterequests/status", "default", "request"), false},
-      {ask(n1, "delete", "certificates.k8s.io", "podcertificaterequests", "default", "request"), false, "nodes may not delete podcertificaterequests"},
+      {ask(n1, "delete", "certificates.k8s.io", "podcertificaterequests", "default", "request"), false,
+       "nodes may not delete podcertificaterequests"},
       {ask(n1, "get", "", "serviceaccounts", "default", "robot"), true},
       {ask(n2, "get", "", "serviceaccounts", "default", "robot"), false},
       {ask(n1, "patch", "", "persistentvolumeclaims/status", "default", "claim"), true},
@@ -162,14 +167,23 @@ TEST_CASE("the Node authorizer's table") {
     const char *resource, *selector;
     bool allowed;
   };
-  for (auto& r : {selection{"pods", "spec.nodeName=n1", true}, selection{"pods", "spec.nodeName==n1,status.phase!=Failed", true},
-                  selection{"pods", "spec.nodeName!=n1", false}, selection{"pods", "spec.nodeName=n2", false}, selection{"pods", "", false},
-                  selection{"pods", R"(metadata.name!=x\,spec.nodeName\=n1)", false}, selection{"pods", R"(spec.nodeName!=x\,spec.nodeName\=n1)", false},
-                  selection{"nodes", R"(metadata.name!=x\,metadata.name\=n1)", false}, selection{"resourceslices", R"(spec.driver!=x\,spec.nodeName\=n1)", false},
-                  selection{"resourceslices", "spec.nodeName=n1", true}, selection{"podcertificaterequests", "spec.nodeName=n1", true}, selection{"podcertificaterequests", "spec.podName=n1", false}}) {
+  for (auto& r :
+       {selection{"pods", "spec.nodeName=n1", true}, selection{"pods", "spec.nodeName==n1,status.phase!=Failed", true},
+        selection{"pods", "spec.nodeName!=n1", false}, selection{"pods", "spec.nodeName=n2", false},
+        selection{"pods", "", false}, selection{"pods", R"(metadata.name!=x\,spec.nodeName\=n1)", false},
+        selection{"pods", R"(spec.nodeName!=x\,spec.nodeName\=n1)", false},
+        selection{"nodes", R"(metadata.name!=x\,metadata.name\=n1)", false},
+        selection{"resourceslices", R"(spec.driver!=x\,spec.nodeName\=n1)", false},
+        selection{"resourceslices", "spec.nodeName=n1", true},
+        selection{"podcertificaterequests", "spec.nodeName=n1", true},
+        selection{"podcertificaterequests", "spec.podName=n1", false}}) {
     CAPTURE(r.selector);
     for (auto verb : {"list", "watch"}) {
-      auto asked = ask(n1, verb, r.resource == std::string_view("resourceslices") ? "resource.k8s.io" : r.resource == std::string_view("podcertificaterequests") ? "certificates.k8s.io" : "", r.resource);
+      auto asked = ask(n1, verb,
+                       r.resource == std::string_view("resourceslices")           ? "resource.k8s.io"
+                       : r.resource == std::string_view("podcertificaterequests") ? "certificates.k8s.io"
+                                                                                  : "",
+                       r.resource);
       asked.fields = *field_selector::parse(r.selector);
       CHECK((authz.authorize(asked, c.now()).what == decision::kind::allow) == r.allowed);
     }
@@ -192,16 +206,24 @@ TEST_CASE("what a pod names follows the pod") {
   CHECK(!allowed());
 }
 
-// Each kubelet asks again and again, and something has changed each time: what hangs on other nodes must not be looked at.
+// Each kubelet asks again and again, and something has changed each time: what hangs on other nodes must not be looked
+// at.
 TEST_CASE("a question about a node costs what hangs on that node") {
   auto cost = [](int others) {
     cluster c;
     node_authorizer authz;
     for (int i = 0; i < others; ++i) {
-      c.put(fmt::format("{{kind: Pod, metadata: {{name: p{0}, namespace: default}}, spec: {{nodeName: other, imagePullSecrets: [{{name: s{0}}}]}}}}", i));
-      c.put(fmt::format("{{kind: PersistentVolume, metadata: {{name: v{0}}}, spec: {{claimRef: {{namespace: default, name: c{0}}}}}}}", i));
+      c.put(
+          fmt::format("{{kind: Pod, metadata: {{name: p{0}, namespace: default}}, spec: {{nodeName: other, "
+                      "imagePullSecrets: [{{name: s{0}}}]}}}}",
+                      i));
+      c.put(
+          fmt::format("{{kind: PersistentVolume, metadata: {{name: v{0}}}, spec: {{claimRef: {{namespace: default, "
+                      "name: c{0}}}}}}}",
+                      i));
     }
-    c.put("{kind: Pod, metadata: {name: own, namespace: default}, spec: {nodeName: n1, imagePullSecrets: [{name: s}]}}");
+    c.put(
+        "{kind: Pod, metadata: {name: own, namespace: default}, spec: {nodeName: n1, imagePullSecrets: [{name: s}]}}");
     auto thread_time = [] {
       timespec t{};
       ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
@@ -209,7 +231,10 @@ TEST_CASE("a question about a node costs what hangs on that node") {
     };
     auto least = std::chrono::nanoseconds::max();
     for (int i = 0; i < 20; ++i) {
-      c.put(fmt::format("{{kind: Pod, metadata: {{name: p0, namespace: default}}, spec: {{nodeName: other, imagePullSecrets: [{{name: s{}}}]}}}}", i));
+      c.put(
+          fmt::format("{{kind: Pod, metadata: {{name: p0, namespace: default}}, spec: {{nodeName: other, "
+                      "imagePullSecrets: [{{name: s{}}}]}}}}",
+                      i));
       auto asked = ask(node("n1"), "get", "", "secrets", "default", "none");
       auto began = thread_time();
       CHECK(authz.authorize(asked, c.now()).what != decision::kind::allow);
@@ -218,7 +243,8 @@ TEST_CASE("a question about a node costs what hangs on that node") {
     return least;
   };
   auto few = cost(10), many = cost(2'000);
-  CHECK_MESSAGE(many < few * 10 + std::chrono::microseconds(20), "among 10 pods and volumes of others " << few.count() << " ns, among 2,000 " << many.count());
+  CHECK_MESSAGE(many < few * 10 + std::chrono::microseconds(20),
+                "among 10 pods and volumes of others " << few.count() << " ns, among 2,000 " << many.count());
 }
 
 }  // namespace

@@ -60,7 +60,8 @@ TEST_CASE("rules allow what they name and nothing else") {
   rule_source* rules = nullptr;
   auto authz = make_authorizer(&rules);
   auto reader = user("rita", {"readers", "system:authenticated"});
-  auto robot = user("system:serviceaccount:ci:robot", {"system:serviceaccounts", "system:serviceaccounts:ci", "system:authenticated"});
+  auto robot = user("system:serviceaccount:ci:robot",
+                    {"system:serviceaccounts", "system:serviceaccounts:ci", "system:authenticated"});
   auto local = user("system:serviceaccount:dev:local");
   struct row {
     attributes asked;
@@ -126,7 +127,8 @@ roleRef: {kind: ClusterRole, name: everything}
   CHECK(authz->authorize(asked, c.now()).what != decision::kind::allow);
 }
 
-// Anybody may ask about anything (SelfSubjectAccessReview), in texts of megabytes: what is remembered of it must not add up.
+// Anybody may ask about anything (SelfSubjectAccessReview), in texts of megabytes: what is remembered of it must not
+// add up.
 TEST_CASE("long questions leave nothing behind") {
   cluster c;
   c.put(roles);
@@ -139,9 +141,12 @@ TEST_CASE("long questions leave nothing behind") {
       attributes path = ask(who, "get", "", "", "", "");
       path.is_resource = false;
       path.path = text;
-      for (auto& asked : {path, ask(who, "get", text, "secrets"), ask(who, "get", "", "secrets", text, "s"), ask(who, "get", "", "secrets", "default", text),
-                          ask(who, text, "", "secrets", "default", "s"), ask(user(text), "get", "", "secrets", "default", "s"),
-                          ask(user("ann", {text}), "get", "", "secrets", "default", "s"), ask(node(text), "get", "", "secrets", "default", "s")})
+      for (auto& asked :
+           {path, ask(who, "get", text, "secrets"), ask(who, "get", "", "secrets", text, "s"),
+            ask(who, "get", "", "secrets", "default", text), ask(who, text, "", "secrets", "default", "s"),
+            ask(user(text), "get", "", "secrets", "default", "s"),
+            ask(user("ann", {text}), "get", "", "secrets", "default", "s"),
+            ask(node(text), "get", "", "secrets", "default", "s")})
         CHECK(authz->authorize(asked, c.now()).what != decision::kind::allow);
     }
   };
@@ -150,7 +155,8 @@ TEST_CASE("long questions leave nothing behind") {
   ask_all(questions);
   auto after = ::mallinfo2();
   auto used = [](const struct mallinfo2& m) { return m.uordblks + m.hblkhd; };
-  CHECK_MESSAGE(used(after) < used(before) + 4 * text_bytes, used(before) << " bytes before, " << used(after) << " after");
+  CHECK_MESSAGE(used(after) < used(before) + 4 * text_bytes, used(before)
+                                                                 << " bytes before, " << used(after) << " after");
 }
 
 TEST_CASE("aggregated roles are right before any controller has filled them") {
@@ -187,7 +193,8 @@ aggregationRule: {clusterRoleSelectors: [{}]}
   CHECK(authz->authorize(ask(user("ann"), "list", "", "pods", "x"), c.now()).what == decision::kind::allow);
 }
 
-// What was decided once is no answer to another question, whatever the words hold: each pair of these is one list of parts cut elsewhere, or a path for a resource.
+// What was decided once is no answer to another question, whatever the words hold: each pair of these is one list of
+// parts cut elsewhere, or a path for a resource.
 TEST_CASE("remembered decisions answer only what was asked") {
   cluster c;
   c.put(R"(
@@ -217,13 +224,15 @@ TEST_CASE("refusals read as the real server's") {
   auto text = [](const attributes& a, std::string_view reason = {}) { return forbidden_status(a, reason).message; };
   CHECK(text(ask(user("u"), "get", "", "pods/log", "ns", "x")) ==
         R"(pods "x" is forbidden: User "u" cannot get resource "pods/log" in API group "" in the namespace "ns")");
-  CHECK(text(ask(user("u"), "list", "apps", "deployments")) ==
-        R"(deployments.apps is forbidden: User "u" cannot list resource "deployments" in API group "apps" at the cluster scope)");
+  CHECK(
+      text(ask(user("u"), "list", "apps", "deployments")) ==
+      R"(deployments.apps is forbidden: User "u" cannot list resource "deployments" in API group "apps" at the cluster scope)");
   CHECK(text(ask(user("u"), "get", "", "nodes", "", "b"), "why").ends_with("at the cluster scope: why"));
   CHECK(text(ask_path(user("u"), "get", "/foo")) == R"(forbidden: User "u" cannot get path "/foo")");
 }
 
-policy_rule rule(std::vector<std::string> verbs, std::vector<std::string> groups, std::vector<std::string> resources, std::vector<std::string> names = {}) {
+policy_rule rule(std::vector<std::string> verbs, std::vector<std::string> groups, std::vector<std::string> resources,
+                 std::vector<std::string> names = {}) {
   return {std::move(verbs), std::move(groups), std::move(resources), std::move(names), {}};
 }
 
@@ -279,7 +288,8 @@ roleRef: {kind: ClusterRole, name: binder}
 {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: x}, rules: [{apiGroups: [""], resources: [secrets], verbs: [get]}]})";
   auto refused = g.create(reader, secrets);
   CHECK(refused.message ==
-        "clusterroles.rbac.authorization.k8s.io \"x\" is forbidden: user \"rita\" (groups=[\"readers\"]) is attempting to grant RBAC "
+        "clusterroles.rbac.authorization.k8s.io \"x\" is forbidden: user \"rita\" (groups=[\"readers\"]) is attempting "
+        "to grant RBAC "
         "permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"secrets\"], Verbs:[\"get\"]}");
   CHECK(refused.why.code == 403);
   CHECK(g.create(admin(), secrets).good);
@@ -288,15 +298,22 @@ roleRef: {kind: ClusterRole, name: binder}
             .good);
   // What the garbage collector changes is no grant, and rewriting what stands is none.
   CHECK(g.update(reader, secrets, secrets).good);
-  const auto with = [&](std::string_view meta, std::string_view rest = R"(rules: [{apiGroups: [""], resources: [secrets], verbs: [get]}])") {
-    return "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: x" + std::string(meta) + "}, " + std::string(rest) + "}";
+  const auto with = [&](std::string_view meta,
+                        std::string_view rest = R"(rules: [{apiGroups: [""], resources: [secrets], verbs: [get]}])") {
+    return "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: x" + std::string(meta) +
+           "}, " + std::string(rest) + "}";
   };
-  CHECK(g.update(reader, with(", finalizers: [a/b], ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: u}]"), secrets).good);
+  CHECK(g.update(reader, with(", finalizers: [a/b], ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: u}]"),
+                 secrets)
+            .good);
   // Everything else is: labels decide which roles take the rules in.
-  for (auto meta : {R"(, labels: {rbac.authorization.k8s.io/aggregate-to-view: "true"})", ", labels: {any: thing}", ", annotations: {any: thing}",
+  for (auto meta : {R"(, labels: {rbac.authorization.k8s.io/aggregate-to-view: "true"})", ", labels: {any: thing}",
+                    ", annotations: {any: thing}",
                     R"(, finalizers: [a/b], labels: {rbac.authorization.k8s.io/aggregate-to-view: "true"})"})
     CHECK_MESSAGE(!g.update(reader, with(meta), secrets).good, meta);
-  CHECK(g.update(reader, with(", labels: {a: b}", R"(rules: [{apiGroups: [""], resources: [pods], verbs: [get]}])"), with("", "rules: []")).good);
+  CHECK(g.update(reader, with(", labels: {a: b}", R"(rules: [{apiGroups: [""], resources: [pods], verbs: [get]}])"),
+                 with("", "rules: []"))
+            .good);
   constexpr std::string_view bind = R"(
 {apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: y}, subjects: [{kind: User, name: z}],
  roleRef: {kind: ClusterRole, name: everything}})";
@@ -313,8 +330,12 @@ roleRef: {kind: ClusterRole, name: binder}
 )");
   auto eve = user("eve");
   auto written = yaml(secrets), before = yaml(with("", "rules: []"));
-  CHECK(g.run(operation::update, ask(eve, "update", "rbac.authorization.k8s.io", "clusterroles", "", "x"), &written, &before).good);
-  CHECK_FALSE(g.run(operation::update, ask(eve, "update", "rbac.authorization.k8s.io", "clusterroles", "", "y"), &written, &before).good);
+  CHECK(g.run(operation::update, ask(eve, "update", "rbac.authorization.k8s.io", "clusterroles", "", "x"), &written,
+              &before)
+            .good);
+  CHECK_FALSE(g.run(operation::update, ask(eve, "update", "rbac.authorization.k8s.io", "clusterroles", "", "y"),
+                    &written, &before)
+                  .good);
   CHECK_FALSE(g.run(operation::create, ask(eve, "create", "rbac.authorization.k8s.io", "clusterroles"), &written).good);
   // Selectors decide over rules to come: that takes everything.
   CHECK(!g.create(reader, R"(

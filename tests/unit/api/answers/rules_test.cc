@@ -1,5 +1,6 @@
-// What kube-apiserver answered to objects just inside and just outside of each rule (tests/answers/rules/*.jsonl), Kedge answers as
-// well: the same code, reason, message, causes and warnings, and the same object where the rule lets it pass.
+// What kube-apiserver answered to objects just inside and just outside of each rule (tests/answers/rules/*.jsonl),
+// Kedge answers as well: the same code, reason, message, causes and warnings, and the same object where the rule lets
+// it pass.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
@@ -8,8 +9,8 @@
 #include <fstream>
 #include <set>
 
-#include "api/access/admission/chain.h"
 #include "../harness.h"
+#include "api/access/admission/chain.h"
 #include "api/access/rbac.h"
 #include "api/access/review.h"
 #include "api/bootstrap.h"
@@ -52,9 +53,11 @@ struct judged_world {
     REQUIRE(verified.has_value());
     tokens.emplace(*std::move(verified));
     questions = std::make_unique<reviews>(*may, *rules, *tokens, nullptr);
-    virtual_resource virtuals{.handles = &reviews::handles, .create = [this](const authorized& to, const json::value& body, const store::snapshot& at) {
-                                return questions->create(to.asked(), body, at);
-                              }};
+    virtual_resource virtuals{
+        .handles = &reviews::handles,
+        .create = [this](const authorized& to, const json::value& body, const store::snapshot& at) {
+          return questions->create(to.asked(), body, at);
+        }};
     handler = std::make_unique<api_handler>(api_parts{.objects = *objects,
                                                       .who = who,
                                                       .may = *may,
@@ -71,11 +74,13 @@ struct judged_world {
     loop.run_until(objects->close());
   }
 
-  answer_text ask(std::string_view method, std::string_view target, const json::value& body = nullptr, std::string_view type = "application/json") {
+  answer_text ask(std::string_view method, std::string_view target, const json::value& body = nullptr,
+                  std::string_view type = "application/json") {
     // As between any two requests of a server: the loop's clock goes on, whatever this one then waits for.
     loop.turn(loop.now());
     memory_exchange e;
-    api_world::fill(e, method, target, body.is_null() ? std::string() : json::write(body), {{"Content-Type", std::string(type)}});
+    api_world::fill(e, method, target, body.is_null() ? std::string() : json::write(body),
+                    {{"Content-Type", std::string(type)}});
     loop.run_until(handler->serve(e));
     return {e.head.status, e.answer, e.head.headers};
   }
@@ -84,10 +89,12 @@ struct judged_world {
   void plant(std::string key, const json::value& o) {
     auto text = imported_text(key, o);
     REQUIRE(text.has_value());
-    REQUIRE(loop.run_until(objects->write({store::write_kind::create, std::move(key), *std::move(text), 0, 0})).has_value());
+    REQUIRE(loop.run_until(objects->write({store::write_kind::create, std::move(key), *std::move(text), 0, 0}))
+                .has_value());
   }
   void uproot(const std::string& key) {
-    if (objects->current().find(key)) REQUIRE(loop.run_until(objects->write({store::write_kind::remove, key, {}, 0, 0})).has_value());
+    if (objects->current().find(key))
+      REQUIRE(loop.run_until(objects->write({store::write_kind::remove, key, {}, 0, 0})).has_value());
   }
 };
 
@@ -125,7 +132,8 @@ void change(json::value& v, std::string_view pointer, const json::value* to) {
   auto& last = steps.back();
   if (auto a = at->array()) {
     if (!to)
-      index(last) < a->size() ? static_cast<void>(a->erase(a->begin() + static_cast<std::ptrdiff_t>(index(last)))) : void();
+      index(last) < a->size() ? static_cast<void>(a->erase(a->begin() + static_cast<std::ptrdiff_t>(index(last))))
+                              : void();
     else if (index(last) == a->size())
       a->push_back(*to);
     else if (index(last) < a->size())
@@ -167,7 +175,8 @@ void forget_times(json::value& v) {
     for (auto& m : *o) forget_times(m.value);
   else if (auto text = v.is_string() ? without_uids(v.as_string()) : std::string(); text != v.as_string())
     v = std::move(text);
-  else if (auto at = v.is_string() && v.as_string().size() >= 20 ? parse_rfc3339(v.as_string()) : result<wall_time>(fail(errc::invalid, "")))
+  else if (auto at = v.is_string() && v.as_string().size() >= 20 ? parse_rfc3339(v.as_string())
+                                                                 : result<wall_time>(fail(errc::invalid, "")))
     if (auto age = reactor::loop::current().wall_now() - *at; age < just && age > -just) v = "TIME";
 }
 
@@ -192,7 +201,8 @@ std::vector<std::string> warnings_of(const answer_text& a) {
       if (text.starts_with("299 - \"")) text.remove_prefix(7);
       if (text.ends_with('"')) text.remove_suffix(1);
       std::string plain;
-      for (std::size_t i = 0; i < text.size(); ++i) plain += text[i] == '\\' && i + 1 < text.size() ? text[++i] : text[i];
+      for (std::size_t i = 0; i < text.size(); ++i)
+        plain += text[i] == '\\' && i + 1 < text.size() ? text[++i] : text[i];
       if (!is_own_warning(plain)) out.push_back(plain);
     }
   return out;
@@ -209,7 +219,8 @@ std::set<std::string> departures_of(std::string_view table) {
 
 class table {
  public:
-  table(judged_world& w, const std::filesystem::path& file) : w_(w), name_(file.stem().string()), departures_(departures_of(name_)) {
+  table(judged_world& w, const std::filesystem::path& file)
+      : w_(w), name_(file.stem().string()), departures_(departures_of(name_)) {
     std::ifstream in(file);
     std::string line;
     REQUIRE(std::getline(in, line));
@@ -222,7 +233,8 @@ class table {
   // Tells each row that is answered otherwise; gives how many.
   std::size_t play() {
     for (std::size_t i = 0; i < head_["before"].size(); ++i)
-      for (std::size_t j = 0; j < head_["before"][i][1].size(); ++j) w_.ask("POST", head_["before"][i][0].as_string(), head_["before"][i][1][j]);
+      for (std::size_t j = 0; j < head_["before"][i][1].size(); ++j)
+        w_.ask("POST", head_["before"][i][0].as_string(), head_["before"][i][1][j]);
     for (auto& m : *head_["answers"].object()) {
       auto a = w_.ask("POST", path_ + "?dryRun=All", head_["bases"][m.name]);
       if (a.code != 201) {
@@ -230,7 +242,8 @@ class table {
         continue;
       }
       answers_[m.name] = plain(a.json());
-      if (!(answers_[m.name] == m.value)) tell(json::object{{"base", m.name}}, json::write(m.value), json::write(answers_[m.name]));
+      if (!(answers_[m.name] == m.value))
+        tell(json::object{{"base", m.name}}, json::write(m.value), json::write(answers_[m.name]));
     }
     for (auto& row : rows_) row["on"].as_string() == "create" ? create(row) : update(row);
     for (auto& left : departures_) {
@@ -256,7 +269,8 @@ class table {
     auto name = std::string(stored["metadata"]["name"].as_string());
     auto key = fmt::format("{}/{}", head_["key"].as_string(), name);
     auto here = fmt::format("{}/{}", path_, name);
-    if (json::write(row["from"]) + std::string(row["base"].as_string()) + (row["planted"].as_bool() ? "!" : "") != standing_) {
+    if (json::write(row["from"]) + std::string(row["base"].as_string()) + (row["planted"].as_bool() ? "!" : "") !=
+        standing_) {
       put_away();
       if (row["planted"].as_bool()) {
         auto& m = stored.member("metadata");
@@ -269,9 +283,11 @@ class table {
       } else if (stored["status"].is_object()) {
         auto held = w_.ask("GET", here).json();
         held.set("status", stored["status"]);
-        if (auto b = w_.ask("PUT", here + "/status", held); b.code != 200) return tell(row, "the status before is refused", b.body);
+        if (auto b = w_.ask("PUT", here + "/status", held); b.code != 200)
+          return tell(row, "the status before is refused", b.body);
       }
-      standing_ = json::write(row["from"]) + std::string(row["base"].as_string()) + (row["planted"].as_bool() ? "!" : "");
+      standing_ =
+          json::write(row["from"]) + std::string(row["base"].as_string()) + (row["planted"].as_bool() ? "!" : "");
       standing_key_ = key;
       standing_path_ = here;
     }
@@ -281,17 +297,22 @@ class table {
     auto expected = plain(held);
     change(expected, row["do"]);
     auto on = row["on"].as_string();
-    judge(row, w_.ask("PUT", fmt::format("{}{}{}?dryRun=All", here, on == "update" ? "" : "/", on == "update" ? "" : on), sent), std::move(expected), sent);
+    judge(row,
+          w_.ask("PUT", fmt::format("{}{}{}?dryRun=All", here, on == "update" ? "" : "/", on == "update" ? "" : on),
+                 sent),
+          std::move(expected), sent);
   }
 
   // What an older server left is kept and served, whatever would be said of it today.
   void check_served(const json::value& row, const std::string& here) {
     auto alone = w_.ask("GET", here);
     auto all = w_.ask("GET", path_);
-    if (alone.code != 200 || all.code != 200) return tell(row, "a planted object is served", alone.code != 200 ? alone.body : all.body);
+    if (alone.code != 200 || all.code != 200)
+      return tell(row, "a planted object is served", alone.code != 200 ? alone.body : all.body);
     auto items = all.json()["items"];
     for (std::size_t i = 0; i < items.size(); ++i)
-      if (items[i]["metadata"]["name"] == alone.json()["metadata"]["name"] && items[i]["spec"] == alone.json()["spec"]) return;
+      if (items[i]["metadata"]["name"] == alone.json()["metadata"]["name"] && items[i]["spec"] == alone.json()["spec"])
+        return;
     tell(row, "a planted object is listed", all.body);
   }
 
@@ -325,14 +346,16 @@ class table {
         got.set("reason", body["reason"].as_string());
         got.set("message", without_uids(body["message"].as_string()));
       }
-      if (a.code == 422 && row["code"].as_integer() == 422 && !row["message"].is_string() && without_uids(body["message"].as_string()) != implied(sent, causes))
+      if (a.code == 422 && row["code"].as_integer() == 422 && !row["message"].is_string() &&
+          without_uids(body["message"].as_string()) != implied(sent, causes))
         got.set("message", body["message"]);
     }
     if (row["order"].as_string() == "any")
       for (auto o : {&wanted, &got}) sort((*o)["causes"]);
     // Their order is often that of a Go map.
     auto warnings = warnings_of(a);
-    json::value said = json::array(warnings.begin(), warnings.end()), should = row["warnings"].is_array() ? row["warnings"] : json::array();
+    json::value said = json::array(warnings.begin(), warnings.end()),
+                should = row["warnings"].is_array() ? row["warnings"] : json::array();
     sort(said);
     sort(should);
     if (!said.empty() || !should.empty()) {
@@ -351,7 +374,8 @@ class table {
         got.set("object", object);
       }
     }
-    if (!(json::value(wanted) == json::value(got))) tell(row, json::write(json::value(wanted)), json::write(json::value(got)));
+    if (!(json::value(wanted) == json::value(got)))
+      tell(row, json::write(json::value(wanted)), json::write(json::value(got)));
   }
 
   // The message of a 422, which the recorder left out where it follows from the causes.
@@ -363,16 +387,19 @@ class table {
       auto text = fmt::format("{}: {}", c[0].as_string(), c[2].as_string());
       if (std::find(texts.begin(), texts.end(), text) == texts.end()) texts.push_back(std::move(text));
     }
-    return fmt::format("{}{}{} \"{}\" is invalid: {}", head_["kind"].as_string(), group.empty() ? "" : ".", group, sent["metadata"]["name"].as_string(),
+    return fmt::format("{}{}{} \"{}\" is invalid: {}", head_["kind"].as_string(), group.empty() ? "" : ".", group,
+                       sent["metadata"]["name"].as_string(),
                        texts.size() == 1 ? texts[0] : "[" + join(texts, ", ") + "]");
   }
 
   static void sort(json::value& list) {
-    if (auto a = list.array()) std::sort(a->begin(), a->end(), [](auto& x, auto& y) { return json::write(x) < json::write(y); });
+    if (auto a = list.array())
+      std::sort(a->begin(), a->end(), [](auto& x, auto& y) { return json::write(x) < json::write(y); });
   }
 
   void tell(const json::value& row, std::string_view wanted, std::string_view got) {
-    auto which = fmt::format("{} {} {} {} {}", name_, row["on"].as_string(), row["base"].as_string(), json::write(row["from"]), json::write(row["do"]));
+    auto which = fmt::format("{} {} {} {} {}", name_, row["on"].as_string(), row["base"].as_string(),
+                             json::write(row["from"]), json::write(row["do"]));
     if (departures_.erase(which)) return;
     ++wrong_;
     FAIL_CHECK(fmt::format("{}\n  wanted {}\n  got    {}", which, wanted, got));

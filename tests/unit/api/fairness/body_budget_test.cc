@@ -113,7 +113,8 @@ TEST_CASE("whoever leaves when, room for bodies is neither lost nor given twice"
     std::vector<std::unique_ptr<reactor::scope>> alive;
     for (int i = 0; i < 3'000; ++i) {
       alive.push_back(std::make_unique<reactor::scope>());
-      alive.back()->spawn(one(fmt::format("user-{}", below(6)), 1 + below(40), std::chrono::microseconds(below(5'000)), std::chrono::microseconds(below(500))));
+      alive.back()->spawn(one(fmt::format("user-{}", below(6)), 1 + below(40), std::chrono::microseconds(below(5'000)),
+                              std::chrono::microseconds(below(500))));
       if (below(3) == 0) alive.erase(alive.begin() + below(static_cast<unsigned>(alive.size())));
       if (below(8) == 0) co_await reactor::sleep_for(std::chrono::microseconds(below(300)));
       if (alive.size() > 100) alive.erase(alive.begin(), alive.begin() + 50);

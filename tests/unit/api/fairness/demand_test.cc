@@ -14,7 +14,8 @@ using namespace std::chrono_literals;
 constexpr time_point start_of_time{std::chrono::hours(1)};
 
 level_share share(unsigned nominal, unsigned lowest, double smoothed, unsigned highest_demand, unsigned most = 1'000) {
-  return {.limits = {.nominal = nominal, .lowest = lowest, .highest = most}, .wants = {.smoothed = smoothed, .highest = highest_demand}};
+  return {.limits = {.nominal = nominal, .lowest = lowest, .highest = most},
+          .wants = {.smoothed = smoothed, .highest = highest_demand}};
 }
 
 unsigned sum_of(const std::vector<level_share>& all) {
@@ -54,7 +55,8 @@ TEST_CASE("limits follow from shares") {
     double shares;
     int lendable;
     unsigned nominal, lowest;
-  } table[] = {{5, 0, 13, 13}, {20, 50, 49, 24}, {10, 0, 25, 25}, {40, 25, 98, 73}, {30, 33, 74, 50}, {40, 50, 98, 49}, {100, 90, 245, 24}};
+  } table[] = {{5, 0, 13, 13},   {20, 50, 49, 24}, {10, 0, 25, 25},   {40, 25, 98, 73},
+               {30, 33, 74, 50}, {40, 50, 98, 49}, {100, 90, 245, 24}};
   for (auto& t : table) {
     auto l = limits_of(t.shares, 245, 600, false, t.lendable, -1);
     CHECK(l.nominal == t.nominal);
@@ -78,7 +80,8 @@ TEST_CASE("seats are shared by demand, within limits, and their sum stays") {
     share_out(all);
     CHECK(std::abs(static_cast<int>(sum_of(all)) - static_cast<int>(nominal)) <= static_cast<int>(all.size()));
     for (auto& l : all) {
-      CHECK(l.gets + 1 >= std::max(l.limits.lowest, std::min(l.limits.nominal, l.wants.highest)));  // what it used lately is left to it
+      CHECK(l.gets + 1 >= std::max(l.limits.lowest,
+                                   std::min(l.limits.nominal, l.wants.highest)));  // what it used lately is left to it
       CHECK(l.gets <= l.limits.highest + 1);
     }
   }

@@ -17,7 +17,9 @@ std::vector<json::value> bootstrap(std::string_view category) {
   return *list->array();
 }
 
-configuration fresh_cluster() { return configuration::make(bootstrap("prioritylevelconfigurations"), bootstrap("flowschemas")); }
+configuration fresh_cluster() {
+  return configuration::make(bootstrap("prioritylevelconfigurations"), bootstrap("flowschemas"));
+}
 
 json::value parse(std::string_view text) {
   auto v = json::parse(text);
@@ -25,9 +27,12 @@ json::value parse(std::string_view text) {
   return *std::move(v);
 }
 
-user_ref user(std::string name, std::vector<std::string> groups) { return user_info{std::move(name), "", std::move(groups), {}}; }
+user_ref user(std::string name, std::vector<std::string> groups) {
+  return user_info{std::move(name), "", std::move(groups), {}};
+}
 
-attributes resource(user_ref who, std::string verb, std::string group, std::string name, std::string ns = "", std::string sub = "") {
+attributes resource(user_ref who, std::string verb, std::string group, std::string name, std::string ns = "",
+                    std::string sub = "") {
   attributes a;
   a.user = std::move(who);
   a.verb = std::move(verb);
@@ -55,7 +60,8 @@ TEST_CASE("a fresh cluster's schemas take the requests that kube-apiserver's do"
   auto node = user("system:node:n1", {"system:nodes", "system:authenticated"});
   auto scheduler = user("system:kube-scheduler", {"system:authenticated"});
   auto manager = user("system:kube-controller-manager", {"system:authenticated"});
-  auto system_account = user("system:serviceaccount:kube-system:coredns", {"system:serviceaccounts", "system:authenticated"});
+  auto system_account =
+      user("system:serviceaccount:kube-system:coredns", {"system:serviceaccounts", "system:authenticated"});
   auto account = user("system:serviceaccount:default:app", {"system:serviceaccounts", "system:authenticated"});
   auto alice = user("alice", {"system:authenticated"});
   auto stranger = user("system:anonymous", {"system:unauthenticated"});
@@ -71,13 +77,18 @@ TEST_CASE("a fresh cluster's schemas take the requests that kube-apiserver's do"
       {path(alice, "get", "/readyz/ping"), "probes", "exempt", ""},
       {path(alice, "post", "/readyz"), "global-default", "global-default", "alice"},
       {path(alice, "get", "/readyzz"), "global-default", "global-default", "alice"},
-      {resource(manager, "update", leases, "leases", "kube-system"), "system-leader-election", "leader-election", "system:kube-controller-manager"},
-      {resource(scheduler, "get", leases, "leases", "kube-system"), "system-leader-election", "leader-election", "system:kube-scheduler"},
-      {resource(system_account, "create", leases, "leases", "kube-system"), "system-leader-election", "leader-election", system_account->name},
+      {resource(manager, "update", leases, "leases", "kube-system"), "system-leader-election", "leader-election",
+       "system:kube-controller-manager"},
+      {resource(scheduler, "get", leases, "leases", "kube-system"), "system-leader-election", "leader-election",
+       "system:kube-scheduler"},
+      {resource(system_account, "create", leases, "leases", "kube-system"), "system-leader-election", "leader-election",
+       system_account->name},
       {resource(scheduler, "patch", leases, "leases", "kube-system"), "kube-scheduler", "workload-high", "kube-system"},
       {resource(node, "patch", "", "nodes", "", "status"), "system-node-high", "node-high", "system:node:n1"},
-      {resource(node, "update", leases, "leases", "kube-node-lease"), "system-node-high", "node-high", "system:node:n1"},
-      {resource(node, "list", leases, "leases"), "system-nodes", "system", "system:node:n1"},  // cluster scope is not meant there
+      {resource(node, "update", leases, "leases", "kube-node-lease"), "system-node-high", "node-high",
+       "system:node:n1"},
+      {resource(node, "list", leases, "leases"), "system-nodes", "system",
+       "system:node:n1"},  // cluster scope is not meant there
       {resource(node, "get", "", "secrets", "default"), "system-nodes", "system", "system:node:n1"},
       {path(node, "get", "/version"), "system-nodes", "system", "system:node:n1"},
       {resource(manager, "list", "", "pods"), "kube-controller-manager", "workload-high", ""},
@@ -106,8 +117,9 @@ TEST_CASE("what may stand in rules") {
   struct {
     std::string_view pattern, path;
     bool covered;
-  } paths[] = {{"*", "/x", true},      {"/a", "/a", true},    {"/a", "/a/b", true},   {"/a", "/ab", false},  {"/a/", "/a/b", true},
-               {"/a/", "/a", false},   {"/a/*", "/a/b", true}, {"/a/*", "/a", false}, {"/a*", "/ab", false}, {"/a*", "/a/b", true}};
+  } paths[] = {{"*", "/x", true},     {"/a", "/a", true},   {"/a", "/a/b", true},   {"/a", "/ab", false},
+               {"/a/", "/a/b", true}, {"/a/", "/a", false}, {"/a/*", "/a/b", true}, {"/a/*", "/a", false},
+               {"/a*", "/ab", false}, {"/a*", "/a/b", true}};
   for (auto& p : paths) {
     CAPTURE(p.pattern);
     CAPTURE(p.path);
@@ -141,24 +153,32 @@ TEST_CASE("what may stand in rules") {
 
 TEST_CASE("schemas are asked in order of precedence, then name; dangling and broken ones are not asked") {
   auto schema = [](std::string_view name, int precedence, std::string_view level) {
-    return parse(fmt::format(R"({{"metadata":{{"name":"{}","uid":"uid-{}"}},"spec":{{"matchingPrecedence":{},"priorityLevelConfiguration":{{"name":"{}"}},
+    return parse(fmt::format(
+        R"({{"metadata":{{"name":"{}","uid":"uid-{}"}},"spec":{{"matchingPrecedence":{},"priorityLevelConfiguration":{{"name":"{}"}},
       "rules":[{{"subjects":[{{"kind":"User","user":{{"name":"*"}}}}],"nonResourceRules":[{{"verbs":["*"],"nonResourceURLs":["*"]}}]}}]}}}})",
-                             name, name, precedence, level));
+        name, name, precedence, level));
   };
   auto level = [](std::string_view name, std::string_view spec) {
     return parse(fmt::format(R"({{"metadata":{{"name":"{}","uid":"uid-{}"}},"spec":{}}})", name, name, spec));
   };
-  auto good = level("good", R"({"type":"Limited","limited":{"nominalConcurrencyShares":10,"limitResponse":{"type":"Queue","queuing":{"queues":8,"handSize":2,"queueLengthLimit":5}}}})");
+  auto good = level(
+      "good",
+      R"({"type":"Limited","limited":{"nominalConcurrencyShares":10,"limitResponse":{"type":"Queue","queuing":{"queues":8,"handSize":2,"queueLengthLimit":5}}}})");
   auto who = path(user("u", {}), "get", "/x");
-  auto first = [&](std::vector<json::value> levels, std::vector<json::value> schemas) { return match(configuration::make(levels, schemas), who).name; };
+  auto first = [&](std::vector<json::value> levels, std::vector<json::value> schemas) {
+    return match(configuration::make(levels, schemas), who).name;
+  };
   CHECK(first({good}, {schema("b", 50, "good"), schema("a", 60, "good")}) == "b");
   CHECK(first({good}, {schema("b", 50, "good"), schema("a", 50, "good")}) == "a");
   CHECK(first({good}, {schema("b", 50, "gone"), schema("a", 60, "good")}) == "a");
   CHECK(first({}, {schema("b", 50, "gone")}) == "catch-all");
-  for (auto spec : {R"({"type":"Limited"})", R"({"type":"Exempt","exempt":{}})", R"({"type":"Limited","limited":{"limitResponse":{"type":"Queue"}}})",
-                    R"({"type":"Limited","limited":{"limitResponse":{"type":"Queue","queuing":{"queues":4,"handSize":5,"queueLengthLimit":1}}}})",
-                    R"({"type":"Limited","limited":{"limitResponse":{"type":"Queue","queuing":{"queues":1024,"handSize":10,"queueLengthLimit":1}}}})",
-                    R"({"type":"Limited","limited":{"limitResponse":{"type":"Reject","queuing":{"queues":8,"handSize":2,"queueLengthLimit":5}}}})"}) {
+  for (
+      auto spec :
+      {R"({"type":"Limited"})", R"({"type":"Exempt","exempt":{}})",
+       R"({"type":"Limited","limited":{"limitResponse":{"type":"Queue"}}})",
+       R"({"type":"Limited","limited":{"limitResponse":{"type":"Queue","queuing":{"queues":4,"handSize":5,"queueLengthLimit":1}}}})",
+       R"({"type":"Limited","limited":{"limitResponse":{"type":"Queue","queuing":{"queues":1024,"handSize":10,"queueLengthLimit":1}}}})",
+       R"({"type":"Limited","limited":{"limitResponse":{"type":"Reject","queuing":{"queues":8,"handSize":2,"queueLengthLimit":5}}}})"}) {
     CAPTURE(spec);
     CHECK(first({level("bad", spec)}, {schema("b", 50, "bad")}) == "catch-all");
   }
@@ -179,19 +199,26 @@ TEST_CASE("a core's memory of users changes no answer") {
   auto c = fresh_cluster();
   matcher m(c);
   std::mt19937 random(11);
-  auto one_of = [&](std::initializer_list<const char*> all) { return std::string(*(all.begin() + random() % all.size())); };
+  auto one_of = [&](std::initializer_list<const char*> all) {
+    return std::string(*(all.begin() + random() % all.size()));
+  };
   std::vector<user_ref> users;
   for (int i = 0; i < 400; ++i) {
     std::vector<std::string> groups;
-    for (auto g : {"system:masters", "system:nodes", "system:authenticated", "system:unauthenticated", "system:serviceaccounts"})
+    for (auto g :
+         {"system:masters", "system:nodes", "system:authenticated", "system:unauthenticated", "system:serviceaccounts"})
       if (random() % 3 == 0) groups.emplace_back(g);
-    users.push_back(user(one_of({"a", "system:kube-scheduler", "system:kube-controller-manager", "system:serviceaccount:kube-system:x", "system:serviceaccount:d:x"}), groups));
+    users.push_back(user(one_of({"a", "system:kube-scheduler", "system:kube-controller-manager",
+                                 "system:serviceaccount:kube-system:x", "system:serviceaccount:d:x"}),
+                         groups));
   }
   for (int i = 0; i < 20'000; ++i) {
     auto& who = users[random() % users.size()];
-    auto a = random() % 3 == 0 ? path(who, one_of({"get", "post"}), one_of({"/healthz", "/readyz/x", "/apis", "/"}))
-                               : resource(who, one_of({"get", "list", "update", "create", "patch"}), one_of({"", "coordination.k8s.io", "apps"}),
-                                          one_of({"nodes", "leases", "pods"}), one_of({"", "kube-system"}), one_of({"", "status"}));
+    auto a = random() % 3 == 0
+                 ? path(who, one_of({"get", "post"}), one_of({"/healthz", "/readyz/x", "/apis", "/"}))
+                 : resource(who, one_of({"get", "list", "update", "create", "patch"}),
+                            one_of({"", "coordination.k8s.io", "apps"}), one_of({"nodes", "leases", "pods"}),
+                            one_of({"", "kube-system"}), one_of({"", "status"}));
     CHECK(&m.match(a) == &match(c, a));
   }
 }

@@ -36,7 +36,7 @@ class model {
   queue_set::settings settings;
   unsigned limit = 0, elsewhere = 0;
   std::vector<seat_time> next;  // S of each queue's next request
-  std::vector<request> all;  // in the order of arrival
+  std::vector<request> all;     // in the order of arrival
   seat_time progress = 0;
   time_point at{};
   std::size_t robin = 0, starts = 0;
@@ -85,7 +85,8 @@ class model {
       if (!fits(r->cost.max_seats())) return;
       robin = *best;
       if (r->cost.final_seats > limit) {
-        r->cost.after = duration(static_cast<std::int64_t>(static_cast<double>(r->cost.after.count()) * r->cost.final_seats / limit));
+        r->cost.after = duration(
+            static_cast<std::int64_t>(static_cast<double>(r->cost.after.count()) * r->cost.final_seats / limit));
         r->cost.final_seats = limit;
       }
       r->what = request::runs;
@@ -238,7 +239,8 @@ TEST_CASE("queues decide as the model does, and give out no more seats than ther
 
 namespace {
 
-// Flows that always have `backlog` requests of `width` seats waiting, each running for `takes`; seat time of each after a while.
+// Flows that always have `backlog` requests of `width` seats waiting, each running for `takes`; seat time of each after
+// a while.
 struct demand_of_flow {
   unsigned width, backlog;
   duration takes;
@@ -290,8 +292,8 @@ TEST_CASE("flows that want more than there is get equal seat time, whatever thei
     unsigned limit;
   } cases[] = {
       {{{1, 50, 5ms}, {1, 50, 5ms}}, 10},
-      {{{1, 500, 5ms}, {1, 10, 5ms}}, 10},            // how many wait gives no right
-      {{{1, 50, 50ms}, {1, 50, 1ms}}, 10},            // nor how long they take
+      {{{1, 500, 5ms}, {1, 10, 5ms}}, 10},  // how many wait gives no right
+      {{{1, 50, 50ms}, {1, 50, 1ms}}, 10},  // nor how long they take
       {{{5, 50, 10ms}, {1, 50, 10ms}, {1, 50, 3ms}}, 20},
   };
   for (auto& c : cases) {
@@ -398,7 +400,8 @@ TEST_CASE("hands are different queues, dealt evenly, and seldom the same") {
   }
   CHECK(hands.size() == 1'820);  // all of 16 over 4
   for (auto& [card, n] : dealt) CHECK(n == doctest::Approx(5'000).epsilon(0.06));
-  // Facts of the algorithm, as kube-apiserver deals: digits of the hash in the mixed radix, each among the cards that are left.
+  // Facts of the algorithm, as kube-apiserver deals: digits of the hash in the mixed radix, each among the cards that
+  // are left.
   auto cards = [](std::uint64_t hash, unsigned queues, unsigned size) {
     hand h(hash, queues, size);
     return std::vector<unsigned>(h.cards().begin(), h.cards().end());

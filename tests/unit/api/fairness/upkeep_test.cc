@@ -39,7 +39,8 @@ void with_objects(std::function<task<void>(objects&)> f) {
   datastore::memory_database db;
   reactor::loop l{*reactor::make_backend(reactor::io_backend::epoll)};
   l.run_until([](datastore::memory_database& data, std::function<task<void>(objects&)> body) -> task<void> {
-    auto opened = co_await store::open_store({.log = datastore::make_memory_log(data), .loops = {&reactor::loop::current()}});
+    auto opened =
+        co_await store::open_store({.log = datastore::make_memory_log(data), .loops = {&reactor::loop::current()}});
     REQUIRE(opened.has_value());
     no_admission rules;
     service_ranges ranges;
@@ -50,13 +51,14 @@ void with_objects(std::function<task<void>(objects&)> f) {
 
 }  // namespace
 
-TEST_CASE("a mandatory object has the server's spec, a suggested one while its annotation says so or nobody has changed it") {
+TEST_CASE(
+    "a mandatory object has the server's spec, a suggested one while its annotation says so or nobody has changed it") {
   auto wanted = object(1, 0);
   struct {
     json::value now;
     bool mandatory;
-    int n;                    // the spec afterwards
-    std::string_view says;    // the annotation afterwards
+    int n;                  // the spec afterwards
+    std::string_view says;  // the annotation afterwards
     bool changes;
   } cases[] = {
       {object(1, 1, "true"), true, 1, "true", false},
@@ -65,8 +67,8 @@ TEST_CASE("a mandatory object has the server's spec, a suggested one while its a
       {object(1, 1, "true"), false, 1, "true", false},
       {object(2, 3, "true"), false, 1, "true", true},
       {object(2, 3, "false"), false, 2, "false", false},
-      {object(2, 1), false, 1, "true", true},     // never changed: an older server's
-      {object(2, 2), false, 2, "false", true},    // somebody's
+      {object(2, 1), false, 1, "true", true},   // never changed: an older server's
+      {object(2, 2), false, 2, "false", true},  // somebody's
       {object(2, 2, "yes please"), false, 2, "false", true},
       {object(1, 2, "T"), false, 1, "T", false},
   };

@@ -1,4 +1,5 @@
-// Placing pods as a real kube-scheduler's plugins do: tests/answers/scheduler has small clusters, a pod, and what they said.
+// Placing pods as a real kube-scheduler's plugins do: tests/answers/scheduler has small clusters, a pod, and what they
+// said.
 #include <fmt/format.h>
 #include <zlib.h>
 
@@ -45,14 +46,17 @@ std::vector<std::string> differences(const json::value& c) {
   auto found = place(by, *pod, w.cluster, w.random);
 
   std::vector<std::string> out;
-  auto differ = [&](std::string what, const auto& ours, const auto& theirs) { out.push_back(fmt::format("{}: {} is not {}", what, ours, theirs)); };
+  auto differ = [&](std::string what, const auto& ours, const auto& theirs) {
+    out.push_back(fmt::format("{}: {} is not {}", what, ours, theirs));
+  };
   const auto fitting = texts(told["fits"]);
   if ((found.node != nullptr) != !fitting.empty()) differ("fits", found.node != nullptr, !fitting.empty());
   auto message = std::string(told["message"].as_string());
   if (fitting.empty() && found.why.text() != message) differ("message", found.why.text(), message);
   std::set<std::string> blamed;
   for (auto p : found.why.plugins) blamed.emplace(p->name());
-  if (auto theirs = texts(told["by"]); !std::ranges::equal(blamed, theirs)) differ("plugins", fmt::format("{}", fmt::join(blamed, " ")), fmt::format("{}", fmt::join(theirs, " ")));
+  if (auto theirs = texts(told["by"]); !std::ranges::equal(blamed, theirs))
+    differ("plugins", fmt::format("{}", fmt::join(blamed, " ")), fmt::format("{}", fmt::join(theirs, " ")));
   if (found.states.of.empty()) return out;
 
   std::vector<const node_view*> nodes;
@@ -70,15 +74,18 @@ std::vector<std::string> differences(const json::value& c) {
       auto theirs = texts(n.value);
       std::ranges::sort(theirs);
       std::ranges::sort(no.why.reasons);
-      if (no.why.reasons != theirs) differ(n.name, fmt::format("{}", fmt::join(no.why.reasons, "; ")), fmt::format("{}", fmt::join(theirs, "; ")));
+      if (no.why.reasons != theirs)
+        differ(n.name, fmt::format("{}", fmt::join(no.why.reasons, "; ")), fmt::format("{}", fmt::join(theirs, "; ")));
       const bool unresolvable = std::ranges::find(never, n.name) != never.end();
-      if (!no.why && (no.why.what == verdict::kind::unresolvable) != unresolvable) differ(n.name + " for ever", !unresolvable, unresolvable);
+      if (!no.why && (no.why.what == verdict::kind::unresolvable) != unresolvable)
+        differ(n.name + " for ever", !unresolvable, unresolvable);
     }
   if (!out.empty() || nodes.empty()) return out;
   for (auto& s : scores_of(by, *pod, nodes, w.cluster))
     for (std::size_t i = 0; i < by.scorers.size(); ++i) {
       auto plugin = std::string(by.scorers[i].of->name());
-      if (auto theirs = told["scores"][s.node->name][plugin].as_integer(); s.of[i] != theirs) differ(s.node->name + " " + plugin, s.of[i], theirs);
+      if (auto theirs = told["scores"][s.node->name][plugin].as_integer(); s.of[i] != theirs)
+        differ(s.node->name + " " + plugin, s.of[i], theirs);
     }
   return out;
 }

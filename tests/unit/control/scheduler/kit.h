@@ -34,9 +34,13 @@ inline json::value a_node(std::string name, json::value more = {}) {
 }
 
 // `spec` over a pod of one container that asks for nothing.
-inline json::value a_pod(std::string name, std::string_view spec = "{}", std::string_view labels = "{}", std::string node = {}) {
-  json::value out = json::object{{"metadata", json::object{{"name", name}, {"namespace", "default"}, {"uid", "uid-" + name}, {"labels", yaml(labels)}}},
-                                 {"spec", json::object{{"schedulerName", "default-scheduler"}, {"containers", json::array{json::object{{"name", "c"}, {"image", "x"}}}}}}};
+inline json::value a_pod(std::string name, std::string_view spec = "{}", std::string_view labels = "{}",
+                         std::string node = {}) {
+  json::value out = json::object{
+      {"metadata",
+       json::object{{"name", name}, {"namespace", "default"}, {"uid", "uid-" + name}, {"labels", yaml(labels)}}},
+      {"spec", json::object{{"schedulerName", "default-scheduler"},
+                            {"containers", json::array{json::object{{"name", "c"}, {"image", "x"}}}}}}};
   auto given = yaml(spec);
   if (auto members = given.object())
     for (auto& m : *members) out.member("spec").set(m.name, m.value);
@@ -45,7 +49,8 @@ inline json::value a_pod(std::string name, std::string_view spec = "{}", std::st
 }
 
 inline std::string asks(std::string_view cpu, std::string_view memory = "0") {
-  return "containers: [{name: c, image: x, resources: {requests: {cpu: \"" + std::string(cpu) + "\", memory: \"" + std::string(memory) + "\"}}}]";
+  return "containers: [{name: c, image: x, resources: {requests: {cpu: \"" + std::string(cpu) + "\", memory: \"" +
+         std::string(memory) + "\"}}}]";
 }
 
 struct world {

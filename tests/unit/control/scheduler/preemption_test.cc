@@ -6,7 +6,9 @@ using namespace kedge::control::scheduler::kit;
 
 namespace {
 
-std::string with_priority(int priority, std::string_view cpu) { return "priority: " + std::to_string(priority) + "\n" + asks(cpu); }
+std::string with_priority(int priority, std::string_view cpu) {
+  return "priority: " + std::to_string(priority) + "\n" + asks(cpu);
+}
 
 }  // namespace
 
@@ -39,7 +41,9 @@ TEST_CASE("the node with the least harm is chosen") {
   // Whom a budget protects goes last.
   auto guarded = a_pod("b", with_priority(1, "4"), "{app: b}", "n2");
   w.add(guarded);
-  w.cluster.set_budget(yaml("{metadata: {name: b, namespace: default}, spec: {selector: {matchLabels: {app: b}}}, status: {disruptionsAllowed: 0}}"));
+  w.cluster.set_budget(
+      yaml("{metadata: {name: b, namespace: default}, spec: {selector: {matchLabels: {app: b}}}, status: "
+           "{disruptionsAllowed: 0}}"));
   CHECK(w.victims(w.cluster.read_pod(a_pod("p", with_priority(10, "4")), {})).node->name == "n3");
 }
 
@@ -50,9 +54,11 @@ TEST_CASE("who may not preempt, and where it doesn't help") {
   auto never = w.cluster.read_pod(a_pod("p", "preemptionPolicy: Never\n" + with_priority(10, "1")), {});
   CHECK(w.victims(never).message == "preemption: not eligible due to preemptionPolicy=Never.");
   auto elsewhere = w.cluster.read_pod(a_pod("p", "nodeSelector: {no: where}\n" + with_priority(10, "1")), {});
-  CHECK(w.victims(elsewhere).message == "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.");
+  CHECK(w.victims(elsewhere).message ==
+        "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.");
   auto equal = w.cluster.read_pod(a_pod("p", with_priority(0, "1")), {});
-  CHECK(w.victims(equal).message == "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.");
+  CHECK(w.victims(equal).message ==
+        "preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.");
 }
 
 TEST_CASE("a place that is kept for a pod of more priority is not given away") {
@@ -68,7 +74,9 @@ TEST_CASE("a place that is kept for a pod of more priority is not given away") {
 TEST_CASE("what removing a pod does to anti-affinity is seen") {
   world w;
   w.cluster.set_node(a_node("n1"));
-  constexpr auto far = "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}]}}\n";
+  constexpr auto far =
+      "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: "
+      "kubernetes.io/hostname, labelSelector: {matchLabels: {app: web}}}]}}\n";
   w.add(a_pod("web", with_priority(0, "100m"), "{app: web}", "n1"));
   w.add(a_pod("other", with_priority(0, "100m"), "{app: other}", "n1"));
   auto plan = w.victims(w.cluster.read_pod(a_pod("p", std::string(far) + with_priority(10, "100m")), {}));

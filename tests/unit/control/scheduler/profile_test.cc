@@ -20,7 +20,9 @@ TEST_CASE("the default profile has kube-scheduler's plugins and weights") {
   REQUIRE(c.profiles.size() == 1);
   std::string text;
   for (auto& s : c.profiles[0].scorers) text += std::string(s.of->name()) + "=" + std::to_string(s.weight) + " ";
-  CHECK(text == "TaintToleration=3 NodeAffinity=2 NodeResourcesFit=1 PodTopologySpread=2 InterPodAffinity=2 NodeResourcesBalancedAllocation=1 ImageLocality=1 ");
+  CHECK(text ==
+        "TaintToleration=3 NodeAffinity=2 NodeResourcesFit=1 PodTopologySpread=2 InterPodAffinity=2 "
+        "NodeResourcesBalancedAllocation=1 ImageLocality=1 ");
   CHECK(c.profiles[0].preempts);
 }
 
@@ -52,12 +54,15 @@ TEST_CASE("plugins are switched and weighed by the file") {
 }
 
 TEST_CASE("what is wrong in the file is named") {
-  CHECK(parse_configuration("{}").error().message == "it is \"\" of \"\", not KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1");
+  CHECK(parse_configuration("{}").error().message ==
+        "it is \"\" of \"\", not KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1");
   CHECK(problem("profiles: [{plugins: {filter: {enabled: [{name: Nonsense}]}}}]") ==
         "profiles[0].plugins.filter.enabled[0].name: Invalid value: \"Nonsense\": plugin does not exist in registry");
-  CHECK(problem("profiles: [{schedulerName: a}, {schedulerName: a}]") == "profiles[1].schedulerName: Duplicate value: \"a\"");
+  CHECK(problem("profiles: [{schedulerName: a}, {schedulerName: a}]") ==
+        "profiles[1].schedulerName: Duplicate value: \"a\"");
   CHECK(problem("profiles: [{pluginConfig: [{name: InterPodAffinity, args: {hardPodAffinityWeight: 101}}]}]") ==
-        "profiles[0].pluginConfig[InterPodAffinity].args: hardPodAffinityWeight: Invalid value: 101: not in valid range [0, 100]");
+        "profiles[0].pluginConfig[InterPodAffinity].args: hardPodAffinityWeight: Invalid value: 101: not in valid "
+        "range [0, 100]");
   CHECK(problem("podMaxBackoffSeconds: 0") == "podMaxBackoffSeconds: Invalid value: must be greater than 0");
   CHECK(problem("extenders: [{urlPrefix: \"http://x\"}]").starts_with("extenders are not supported"));
 }

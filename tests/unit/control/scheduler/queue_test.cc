@@ -50,9 +50,13 @@ TEST_CASE("who was refused waits for an event that helps, and for its backoff") 
   t.q.refuse(p, refused.why.plugins, t.now);
   CHECK(t.next() == "");
   // A label is nothing to it, more room is.
-  CHECK(t.q.happened({.what = cluster_event::kind::node, .node_changes = node_labels, .node = t.w.cluster.find_node("n1")}, t.now) == 0);
+  CHECK(t.q.happened(
+            {.what = cluster_event::kind::node, .node_changes = node_labels, .node = t.w.cluster.find_node("n1")},
+            t.now) == 0);
   t.w.cluster.set_node(a_node("n1", yaml("allocatable: {cpu: \"16\"}")));
-  CHECK(t.q.happened({.what = cluster_event::kind::node, .node_changes = node_allocatable, .node = t.w.cluster.find_node("n1")}, t.now) == 1);
+  CHECK(t.q.happened(
+            {.what = cluster_event::kind::node, .node_changes = node_allocatable, .node = t.w.cluster.find_node("n1")},
+            t.now) == 1);
   CHECK(t.next() == "");
   CHECK(t.q.next_due() == t.now + 1s);
   t.now += 1s;

@@ -3,7 +3,9 @@
 using namespace kedge;
 using namespace kedge::node;
 
-TEST_CASE("cni: pods of a node get addresses of both families and reach each other, the node and themselves; DEL leaves nothing") {
+TEST_CASE(
+    "cni: pods of a node get addresses of both families and reach each other, the node and themselves; DEL leaves "
+    "nothing") {
   runtime rt;
   test_namespace one, two;
   if (!one || !two || !rt.node) return;
@@ -25,7 +27,7 @@ TEST_CASE("cni: pods of a node get addresses of both families and reach each oth
   CHECK(rt.run("ADD", "bbb", two.path())["code"].as_integer() == 100);  // eth0 is there
   CHECK(rt.run("DEL", "aaa", one.path(), first).is_object());
   CHECK(rt.run("DEL", "aaa", one.path(), first)["code"].is_null());  // twice is fine
-  CHECK(rt.run("DEL", "bbb", "", second)["code"].is_null());          // the namespace is gone
+  CHECK(rt.run("DEL", "bbb", "", second)["code"].is_null());         // the namespace is gone
   std::size_t left = 0;
   for (auto& f : std::filesystem::directory_iterator(rt.folder + "/leases/cbr0"))
     if (ip_address::parse(f.path().filename().string())) ++left;
@@ -50,8 +52,9 @@ TEST_CASE("cni: a hostPort leads to its pod from outside, from the node and from
     GOOD(here.add_address(here.find("up1")->index, *parse_interface_address("192.168.9.2/24")));
     GOOD(here.set_up(here.find("up1")->index));
   });
-  json::array ports{json::object{{"hostPort", 8080}, {"containerPort", 80}, {"protocol", "udp"}},
-                    json::object{{"hostPort", 9090}, {"containerPort", 80}, {"protocol", "udp"}, {"hostIP", "192.168.9.1"}}};
+  json::array ports{
+      json::object{{"hostPort", 8080}, {"containerPort", 80}, {"protocol", "udp"}},
+      json::object{{"hostPort", 9090}, {"containerPort", 80}, {"protocol", "udp"}, {"hostIP", "192.168.9.1"}}};
   auto added = rt.run("ADD", "aaa", pod.path(), {}, ports);
   CHECK_MESSAGE(address_in(added) == "10.42.3.2/24", json::write(added));
   rt.run("ADD", "bbb", beside.path());
@@ -59,7 +62,7 @@ TEST_CASE("cni: a hostPort leads to its pod from outside, from the node and from
   CHECK(datagram(outside, pod, "192.168.9.1", 9090, 80) == "192.168.9.2");
   CHECK(datagram(rt.node, pod, "192.168.9.1", 8080, 80) != "");
   CHECK(datagram(rt.node, pod, "127.0.0.1", 8080, 80) == "10.42.3.1");
-  CHECK(datagram(beside, pod, "192.168.9.1", 8080, 80) == "10.42.3.1");     // answered through the node
+  CHECK(datagram(beside, pod, "192.168.9.1", 8080, 80) == "10.42.3.1");  // answered through the node
   CHECK(datagram(pod, pod, "192.168.9.1", 8080, 80) == "10.42.3.1");
   CHECK(rt.run("CHECK", "aaa", pod.path(), added, ports)["code"].is_null());
 
@@ -78,7 +81,10 @@ TEST_CASE("cni: a hostPort leads to its pod from outside, from the node and from
 TEST_CASE("cni: addresses run out with a clear error, and what a GC doesn't name is given back") {
   runtime rt;
   if (!rt.node) return;
-  auto config = json::parse(R"({"cniVersion":"0.4.0","name":"small","ipam":{"type":"host-local","ranges":[[{"subnet":"10.9.0.0/29"}]]}})").value();
+  auto config =
+      json::parse(
+          R"({"cniVersion":"0.4.0","name":"small","ipam":{"type":"host-local","ranges":[[{"subnet":"10.9.0.0/29"}]]}})")
+          .value();
   config["ipam"];
   auto ipam = config["ipam"];
   ipam.set("dataDir", rt.folder + "/small");
@@ -99,14 +105,18 @@ TEST_CASE("cni: addresses run out with a clear error, and what a GC doesn't name
   gc.set("cni.dev/valid-attachments", json::array{json::object{{"containerID", "c3"}, {"ifname", "eth0"}}});
   CHECK(rt.call("host-local", "GC", "", "", gc).code == 0);
   CHECK(address_in(json::parse(rt.call("host-local", "ADD", "c8", "/x", config).output).value()) == "10.9.0.2/29");
-  CHECK(address_in(json::parse(rt.call("host-local", "ADD", "c9", "/x", config).output).value()) == "10.9.0.4/29");  // .3 lives
+  CHECK(address_in(json::parse(rt.call("host-local", "ADD", "c9", "/x", config).output).value()) ==
+        "10.9.0.4/29");  // .3 lives
 }
 
 TEST_CASE("cni: what can't be done is refused with the specification's code") {
   runtime rt;
   if (!rt.node) return;
-  auto code = [&](std::string_view plugin, const std::string& command, const std::string& id, const std::string& config) {
-    return json::parse(rt.call(plugin, command, id, "/nowhere", json::parse(config).value()).output).value()["code"].as_integer();
+  auto code = [&](std::string_view plugin, const std::string& command, const std::string& id,
+                  const std::string& config) {
+    return json::parse(rt.call(plugin, command, id, "/nowhere", json::parse(config).value()).output)
+        .value()["code"]
+        .as_integer();
   };
   CHECK(code("bridge", "ADD", "a", R"({"cniVersion":"9.9","name":"n"})") == 1);
   CHECK(code("bridge", "ADD", "../a", R"({"cniVersion":"1.0.0","name":"n"})") == 4);
@@ -116,6 +126,7 @@ TEST_CASE("cni: what can't be done is refused with the specification's code") {
   CHECK(code("flannel", "ADD", "a", R"({"cniVersion":"1.0.0","name":"n","subnetFile":"/nowhere/subnet.env"})") == 11);
   CHECK(code("portmap", "ADD", "a", R"({"cniVersion":"1.0.0","name":"n"})") == 7);
   CHECK(code("loopback", "HELLO", "a", R"({"cniVersion":"1.0.0","name":"n"})") == 4);
-  auto version = json::parse(rt.call("bridge", "VERSION", "", "", json::object{{"cniVersion", "1.0.0"}}).output).value();
+  auto version =
+      json::parse(rt.call("bridge", "VERSION", "", "", json::object{{"cniVersion", "1.0.0"}}).output).value();
   CHECK(version["supportedVersions"].size() == 5);
 }

@@ -50,7 +50,8 @@ task<std::string> ask_udp(std::uint16_t port, std::string message) {
   for (;;) {
     auto got = ::recv(fd, room.data(), room.size(), 0);
     if (got >= 0) co_return std::string(room.data(), static_cast<std::size_t>(got));
-    auto waited = co_await reactor::with_deadline(s.readable(), reactor::loop::current().now() + std::chrono::seconds(8));
+    auto waited =
+        co_await reactor::with_deadline(s.readable(), reactor::loop::current().now() + std::chrono::seconds(8));
     if (!waited) co_return std::string();
   }
 }
@@ -97,7 +98,8 @@ struct resolver {
     answer a;
     a.authoritative = false;
     if (q.asked == "bad.example.com") a.code = rcode::server_failure;
-    for (int i = 0; q.asked == "www.example.com" && i < 3; ++i) a.answers.push_back(address_record({}, ip("192.0.2." + std::to_string(i)), 100));
+    for (int i = 0; q.asked == "www.example.com" && i < 3; ++i)
+      a.answers.push_back(address_record({}, ip("192.0.2." + std::to_string(i)), 100));
     return a;
   }
 };
@@ -110,14 +112,22 @@ reply read(const std::string& said, const std::string& asked) {
 
 }  // namespace
 
-TEST_CASE("dns: the server answers over UDP and TCP, asks resolvers for the rest, remembers what they said, and goes on to the next") {
+TEST_CASE(
+    "dns: the server answers over UDP and TCP, asks resolvers for the rest, remembers what they said, and goes on to "
+    "the next") {
   test_loop t;
   t.run([]() -> task<void> {
     service_view view;
     names zone({.domain = "cluster.local"}, view);
     view.services.begin_list();
-    view.services.set(json::parse(R"({"metadata":{"namespace":"a","name":"b"},"spec":{"clusterIPs":["10.43.0.1"],"ports":[{"port":1}]}})").value());
-    view.services.set(json::parse(R"({"metadata":{"namespace":"a","name":"out"},"spec":{"type":"ExternalName","externalName":"www.example.com"}})").value());
+    view.services.set(
+        json::parse(
+            R"({"metadata":{"namespace":"a","name":"b"},"spec":{"clusterIPs":["10.43.0.1"],"ports":[{"port":1}]}})")
+            .value());
+    view.services.set(
+        json::parse(
+            R"({"metadata":{"namespace":"a","name":"out"},"spec":{"type":"ExternalName","externalName":"www.example.com"}})")
+            .value());
     view.services.end_list();
     view.slices.begin_list();
     view.slices.end_list();
@@ -126,7 +136,8 @@ TEST_CASE("dns: the server answers over UDP and TCP, asks resolvers for the rest
     forwarder f({{"127.0.0.1", dead.port}, {"127.0.0.1", good.port}});
     auto port = free_port();
     bool open = true;
-    server s({.addresses = {ip("127.0.0.1")}, .port = port, .may_ask = [&](const ip_address&) { return open; }}, zone, f);
+    server s({.addresses = {ip("127.0.0.1")}, .port = port, .may_ask = [&](const ip_address&) { return open; }}, zone,
+             f);
     reactor::scope tasks;
     tasks.spawn(dead.run());
     tasks.spawn(good.run());
@@ -168,8 +179,11 @@ TEST_CASE("dns: the server answers over UDP and TCP, asks resolvers for the rest
 }
 
 TEST_CASE("dns: resolvers are read from resolv.conf, ourselves left out") {
-  auto all = parse_resolvers("# nameserver 9.9.9.9\nsearch a\nnameserver 10.43.0.10\nnameserver\t192.168.1.1 # router\n nameserver fe80::1%eth0\nnameservers 1.1.1.1\nnameserver x\n"
-                             "nameserver 1.1.1.1\nnameserver 2.2.2.2\n", {ip("10.43.0.10")});
+  auto all = parse_resolvers(
+      "# nameserver 9.9.9.9\nsearch a\nnameserver 10.43.0.10\nnameserver\t192.168.1.1 # router\n nameserver "
+      "fe80::1%eth0\nnameservers 1.1.1.1\nnameserver x\n"
+      "nameserver 1.1.1.1\nnameserver 2.2.2.2\n",
+      {ip("10.43.0.10")});
   REQUIRE(all.size() == 3);
   CHECK(all[0] == reactor::endpoint{"192.168.1.1", 53});
   CHECK(all[1].address == "fe80::1");

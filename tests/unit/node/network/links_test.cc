@@ -79,7 +79,11 @@ TEST_CASE("links: bridge, cable, vxlan, addresses, routes and neighbours are wha
     CHECK_FALSE(overlay->learning);
     GOOD(here.set_up(overlay->index));
 
-    route r{.to = *ip_range::parse("10.42.1.0/24"), .via = ip("10.42.1.0"), .link = overlay->index, .onlink = true, .protocol = 77};
+    route r{.to = *ip_range::parse("10.42.1.0/24"),
+            .via = ip("10.42.1.0"),
+            .link = overlay->index,
+            .onlink = true,
+            .protocol = 77};
     GOOD(here.set_route(r));
     GOOD(here.set_route(r));
     CHECK(here.routes(77).value() == std::vector{r});
@@ -115,7 +119,9 @@ TEST_CASE("links: names and addresses that are none are refused") {
   auto here = links::open().value();
   CHECK(here.find("").error().code == errc::invalid);
   CHECK(here.find("a-name-of-sixteen").error().code == errc::invalid);
-  for (auto* text : {"", "10.0.0.1", "10.0.0.1/33", "10.0.0.1/x", "fd00::1/129", "/8"}) CHECK_FALSE(parse_interface_address(text));
-  for (auto* text : {"", "aa:bb:cc:dd:ee", "aa:bb:cc:dd:ee:f", "aa:bb:cc:dd:ee:ff:00", "aa-bb-cc-dd-ee-ff"}) CHECK_FALSE(parse_mac(text));
+  for (auto* text : {"", "10.0.0.1", "10.0.0.1/33", "10.0.0.1/x", "fd00::1/129", "/8"})
+    CHECK_FALSE(parse_interface_address(text));
+  for (auto* text : {"", "aa:bb:cc:dd:ee", "aa:bb:cc:dd:ee:f", "aa:bb:cc:dd:ee:ff:00", "aa-bb-cc-dd-ee-ff"})
+    CHECK_FALSE(parse_mac(text));
   CHECK(mac_text(*parse_mac("AA:bb:cc:dd:ee:0f")) == "aa:bb:cc:dd:ee:0f");
 }

@@ -56,10 +56,17 @@ struct cluster {
         return text;
       };
       auto owner = r.owner.empty() ? "" : r.owner + " ";
-      if (r.type == type::a) out.push_back(owner + fmt_address(r.data));
-      else if (r.type == type::aaaa) out.push_back(owner + "AAAA");
-      else if (r.type == type::srv) out.push_back("SRV " + std::to_string(static_cast<unsigned char>(r.data[4]) << 8 | static_cast<unsigned char>(r.data[5])) + " " + name_of(std::string_view(r.data).substr(6)));
-      else out.push_back((r.type == type::cname ? "CNAME " : r.type == type::ptr ? "PTR " : "other ") + name_of(r.data));
+      if (r.type == type::a)
+        out.push_back(owner + fmt_address(r.data));
+      else if (r.type == type::aaaa)
+        out.push_back(owner + "AAAA");
+      else if (r.type == type::srv)
+        out.push_back(
+            "SRV " +
+            std::to_string(static_cast<unsigned char>(r.data[4]) << 8 | static_cast<unsigned char>(r.data[5])) + " " +
+            name_of(std::string_view(r.data).substr(6)));
+      else
+        out.push_back((r.type == type::cname ? "CNAME " : r.type == type::ptr ? "PTR " : "other ") + name_of(r.data));
     }
     if (!f->alias.empty()) out.push_back("then " + f->alias);
     std::ranges::sort(out);
@@ -96,7 +103,8 @@ TEST_CASE("dns: names of the cluster are answered by the specification") {
   CHECK(c.ask("web.default.svc.cluster.local", type::aaaa) == list{"AAAA"});
   CHECK(c.ask("web.default.svc.cluster.local", type::txt) == list{"NODATA"});
   CHECK(c.ask("_http._tcp.web.default.svc.cluster.local", type::srv) == list{"SRV 80 web.default.svc.cluster.local"});
-  CHECK(c.ask("web.default.svc.cluster.local", type::srv) == list{"SRV 53 web.default.svc.cluster.local", "SRV 80 web.default.svc.cluster.local"});
+  CHECK(c.ask("web.default.svc.cluster.local", type::srv) ==
+        list{"SRV 53 web.default.svc.cluster.local", "SRV 80 web.default.svc.cluster.local"});
   CHECK(c.ask("_http._udp.web.default.svc.cluster.local", type::srv) == list{"NXDOMAIN"});
   CHECK(c.ask("10-42-1-5.web.default.svc.cluster.local", type::a) == list{"10.42.1.5"});
 
@@ -111,7 +119,8 @@ TEST_CASE("dns: names of the cluster are answered by the specification") {
 
   CHECK(c.ask("out.default.svc.cluster.local", type::a) == list{"CNAME www.example.com", "then www.example.com"});
   CHECK(c.ask("out.default.svc.cluster.local", type::cname) == list{"CNAME www.example.com"});
-  CHECK(c.ask("in.default.svc.cluster.local", type::a) == list{"CNAME web.default.svc.cluster.local", "web.default.svc.cluster.local 10.43.0.50"});
+  CHECK(c.ask("in.default.svc.cluster.local", type::a) ==
+        list{"CNAME web.default.svc.cluster.local", "web.default.svc.cluster.local 10.43.0.50"});
   CHECK(c.ask("round.default.svc.cluster.local", type::a).size() <= aliases_max + 1);
 
   CHECK(c.ask("10-42-9-9.default.pod.cluster.local", type::a) == list{"10.42.9.9"});
@@ -121,7 +130,8 @@ TEST_CASE("dns: names of the cluster are answered by the specification") {
   CHECK(c.ask("svc.cluster.local", type::a) == list{"NODATA"});
   CHECK(c.ask("missing.default.svc.cluster.local", type::a) == list{"NXDOMAIN"});
   CHECK(c.ask("a.b.c.web.default.svc.cluster.local", type::a) == list{"NXDOMAIN"});
-  CHECK(c.ask("web.default.svc.cluster.local.default.svc.cluster.local", type::a) == list{"NXDOMAIN"});  // a search path's
+  CHECK(c.ask("web.default.svc.cluster.local.default.svc.cluster.local", type::a) ==
+        list{"NXDOMAIN"});  // a search path's
   CHECK(c.ask("cluster.local", type::soa).size() == 1);
   CHECK(c.ask("ns.dns.cluster.local", type::a) == list{"10.43.0.10"});
   CHECK(c.ask("www.example.com", type::a) == list{"elsewhere"});
@@ -129,7 +139,8 @@ TEST_CASE("dns: names of the cluster are answered by the specification") {
 
   CHECK(c.ask("50.0.43.10.in-addr.arpa", type::ptr) == list{"PTR web.default.svc.cluster.local"});
   CHECK(c.ask("7.1.42.10.in-addr.arpa", type::ptr) == list{"PTR db-0.db.default.svc.cluster.local"});
-  CHECK(c.ask("0.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.3.4.d.f.ip6.arpa", type::ptr) == list{"PTR web.default.svc.cluster.local"});
+  CHECK(c.ask("0.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.3.4.d.f.ip6.arpa", type::ptr) ==
+        list{"PTR web.default.svc.cluster.local"});
   CHECK(c.ask("1.2.3.4.in-addr.arpa", type::ptr) == list{"elsewhere"});
 }
 

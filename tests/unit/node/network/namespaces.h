@@ -50,8 +50,8 @@ class test_namespace {
 }  // namespace kedge::node
 
 // A result that must be good; its error is told.
-#define GOOD(expression)                                                                 \
-  do {                                                                                   \
-    auto outcome_ = (expression);                                                        \
-    CHECK_MESSAGE(outcome_, (outcome_ ? std::string() : outcome_.error().message));       \
+#define GOOD(expression)                                                            \
+  do {                                                                              \
+    auto outcome_ = (expression);                                                   \
+    CHECK_MESSAGE(outcome_, (outcome_ ? std::string() : outcome_.error().message)); \
   } while (0)

@@ -10,28 +10,39 @@ namespace {
 auto ip(std::string_view t) { return ip_address::parse(t).value(); }
 auto range(std::string_view t) { return ip_range::parse(t).value(); }
 
-json::value node_object(const std::string& name, const std::string& cidr, const std::string& address, const std::string& mac) {
-  return json::parse(R"({"metadata":{"name":")" + name + R"(","annotations":{"flannel.alpha.coreos.com/backend-type":"vxlan",
-    "flannel.alpha.coreos.com/public-ip":")" + address + R"(","flannel.alpha.coreos.com/backend-data":"{\"VNI\":1,\"VtepMAC\":\")" + mac + R"(\"}"}},
-    "spec":{"podCIDR":")" + cidr + R"(","podCIDRs":[")" + cidr + R"("]}})").value();
+json::value node_object(const std::string& name, const std::string& cidr, const std::string& address,
+                        const std::string& mac) {
+  return json::parse(
+             R"({"metadata":{"name":")" + name + R"(","annotations":{"flannel.alpha.coreos.com/backend-type":"vxlan",
+    "flannel.alpha.coreos.com/public-ip":")" +
+             address + R"(","flannel.alpha.coreos.com/backend-data":"{\"VNI\":1,\"VtepMAC\":\")" + mac + R"(\"}"}},
+    "spec":{"podCIDR":")" +
+             cidr + R"(","podCIDRs":[")" + cidr + R"("]}})")
+      .value();
 }
 
 overlay own(overlay_kind kind) {
   overlay o{.kind = kind, .node_name = "me"};
-  o.v4 = {.used = true, .subnet = range("10.42.0.0/24"), .local = ip("192.168.1.1"), .mac = parse_mac("aa:00:00:00:00:01"), .device = 7};
+  o.v4 = {.used = true,
+          .subnet = range("10.42.0.0/24"),
+          .local = ip("192.168.1.1"),
+          .mac = parse_mac("aa:00:00:00:00:01"),
+          .device = 7};
   return o;
 }
 
 }  // namespace
 
-TEST_CASE("overlay: a node's annotations become a route, a neighbour and an entry of the forwarding table, as flannel's") {
+TEST_CASE(
+    "overlay: a node's annotations become a route, a neighbour and an entry of the forwarding table, as flannel's") {
   auto n = decode_node(node_object("edge", "10.42.1.0/24", "192.168.1.2", "aa:00:00:00:00:02")).value();
   auto state = plan_overlay(own(overlay_kind::vxlan), {n});
   REQUIRE(state.routes.size() == 1);
   CHECK(state.routes[0].to == range("10.42.1.0/24"));
   CHECK(state.routes[0].via == ip("10.42.1.0"));
   CHECK(state.routes[0].onlink);
-  CHECK(state.neighbours == std::vector<neighbour>{{7, ip("10.42.1.0"), *parse_mac("aa:00:00:00:00:02")}, {7, ip("192.168.1.2"), *parse_mac("aa:00:00:00:00:02"), true}});
+  CHECK(state.neighbours == std::vector<neighbour>{{7, ip("10.42.1.0"), *parse_mac("aa:00:00:00:00:02")},
+                                                   {7, ip("192.168.1.2"), *parse_mac("aa:00:00:00:00:02"), true}});
   n.backend = "host-gw";
   CHECK(plan_overlay(own(overlay_kind::vxlan), {n}).routes.empty());
   auto direct = plan_overlay(own(overlay_kind::host_gw), {n});
@@ -42,18 +53,27 @@ TEST_CASE("overlay: a node's annotations become a route, a neighbour and an entr
 
 TEST_CASE("overlay: what another node says takes nothing of this node's away") {
   auto o = own(overlay_kind::vxlan);
-  for (auto [cidr, address] : {std::pair("10.42.0.0/24", "192.168.1.2"), {"10.42.1.0/24", "192.168.1.1"}, {"192.168.1.0/24", "192.168.1.2"}, {"", "192.168.1.2"}, {"10.42.1.0/24", "nonsense"}}) {
+  for (auto [cidr, address] : {std::pair("10.42.0.0/24", "192.168.1.2"),
+                               {"10.42.1.0/24", "192.168.1.1"},
+                               {"192.168.1.0/24", "192.168.1.2"},
+                               {"", "192.168.1.2"},
+                               {"10.42.1.0/24", "nonsense"}}) {
     CAPTURE(cidr);
-    CHECK(plan_overlay(o, {decode_node(node_object("edge", cidr, address, "aa:00:00:00:00:02")).value()}).routes.empty());
+    CHECK(
+        plan_overlay(o, {decode_node(node_object("edge", cidr, address, "aa:00:00:00:00:02")).value()}).routes.empty());
   }
-  CHECK(plan_overlay(o, {decode_node(node_object("me", "10.42.1.0/24", "192.168.1.2", "aa:00:00:00:00:02")).value()}).routes.empty());
-  CHECK(plan_overlay(o, {decode_node(node_object("edge", "10.42.1.0/24", "192.168.1.2", "no mac")).value()}).routes.empty());
+  CHECK(plan_overlay(o, {decode_node(node_object("me", "10.42.1.0/24", "192.168.1.2", "aa:00:00:00:00:02")).value()})
+            .routes.empty());
+  CHECK(plan_overlay(o, {decode_node(node_object("edge", "10.42.1.0/24", "192.168.1.2", "no mac")).value()})
+            .routes.empty());
 }
 
 TEST_CASE("overlay: annotations are what they are read as") {
   auto o = own(overlay_kind::vxlan);
-  json::value node(json::object{{"metadata", json::object{{"name", "me"}, {"annotations", overlay_annotations(own_end_of(o))}}}});
-  CHECK(node["metadata"]["annotations"]["flannel.alpha.coreos.com/backend-data"] == R"({"VNI":1,"VtepMAC":"aa:00:00:00:00:01"})");
+  json::value node(
+      json::object{{"metadata", json::object{{"name", "me"}, {"annotations", overlay_annotations(own_end_of(o))}}}});
+  CHECK(node["metadata"]["annotations"]["flannel.alpha.coreos.com/backend-data"] ==
+        R"({"VNI":1,"VtepMAC":"aa:00:00:00:00:01"})");
   CHECK(node["metadata"]["annotations"]["flannel.alpha.coreos.com/kube-subnet-manager"] == "true");
   auto n = decode_node(node).value();
   CHECK(n.v4 == own_end_of(o).v4);
@@ -72,7 +92,10 @@ struct machine {
   node_record record;
 
   machine(const test_namespace& cable, std::string n, std::string a, std::string s, int number)
-      : name(std::move(n)), address(std::move(a)), subnet(std::move(s)), rt("FLANNEL_SUBNET=" + subnet + ".1/24\nFLANNEL_NETWORK=10.42.0.0/16\nFLANNEL_MTU=1450\n") {
+      : name(std::move(n)),
+        address(std::move(a)),
+        subnet(std::move(s)),
+        rt("FLANNEL_SUBNET=" + subnet + ".1/24\nFLANNEL_NETWORK=10.42.0.0/16\nFLANNEL_MTU=1450\n") {
     auto port = "port" + std::to_string(number);
     cable.run([&] {
       auto here = links::open().value();
@@ -89,7 +112,11 @@ struct machine {
   }
   void open(overlay_kind kind) {
     rt.node.run([&] {
-      auto opened = open_overlay({.kind = kind, .node_name = name, .node_ips = {address}, .subnets = {range(subnet + ".0/24")}, .known4 = record.v4});
+      auto opened = open_overlay({.kind = kind,
+                                  .node_name = name,
+                                  .node_ips = {address},
+                                  .subnets = {range(subnet + ".0/24")},
+                                  .known4 = record.v4});
       GOOD(opened);
       if (opened) is = *opened;
     });
@@ -121,7 +148,7 @@ void two_nodes(overlay_kind kind) {
   b.apply(all);
   CHECK(address_in(a.rt.run("ADD", "aa", a.pod.path())) == "10.42.1.2/24");
   CHECK(address_in(b.rt.run("ADD", "bb", b.pod.path())) == "10.42.2.2/24");
-  CHECK(datagram(a.pod, b.pod, "10.42.2.2", 7000) == "10.42.1.2");     // pods see each other's own addresses
+  CHECK(datagram(a.pod, b.pod, "10.42.2.2", 7000) == "10.42.1.2");  // pods see each other's own addresses
   CHECK(datagram(b.pod, a.pod, "10.42.1.2", 7000) == "10.42.2.2");
   CHECK(datagram(a.rt.node, b.pod, "10.42.2.2", 7000) == (kind == overlay_kind::vxlan ? "10.42.1.0" : "192.168.7.1"));
   CHECK(datagram(a.pod, b.rt.node, "192.168.7.2", 7000) == "192.168.7.1");  // out of the cluster's network: masqueraded
@@ -143,7 +170,9 @@ void two_nodes(overlay_kind kind) {
 
 }  // namespace
 
-TEST_CASE("overlay: pods of two nodes reach each other by vxlan, and the outside under their node's address") { two_nodes(overlay_kind::vxlan); }
+TEST_CASE("overlay: pods of two nodes reach each other by vxlan, and the outside under their node's address") {
+  two_nodes(overlay_kind::vxlan);
+}
 TEST_CASE("overlay: pods of two nodes reach each other by host-gw") { two_nodes(overlay_kind::host_gw); }
 
 TEST_CASE("overlay: a device of another's making is replaced and keeps its hardware address") {
@@ -154,14 +183,20 @@ TEST_CASE("overlay: a device of another's making is replaced and keeps its hardw
     GOOD(here.add_bridge("eth0", 1400, {0x02, 0, 0, 0, 0, 1}));
     GOOD(here.set_up(here.find("eth0")->index));
     GOOD(here.add_address(here.find("eth0")->index, *parse_interface_address("10.0.0.5/24")));
-    GOOD(here.add_vxlan({.name = "flannel.1", .vni = 3, .port = 4789, .lower = here.find("eth0")->index, .local = ip("10.0.0.5"), .mac = *parse_mac("02:11:22:33:44:55")}));
+    GOOD(here.add_vxlan({.name = "flannel.1",
+                         .vni = 3,
+                         .port = 4789,
+                         .lower = here.find("eth0")->index,
+                         .local = ip("10.0.0.5"),
+                         .mac = *parse_mac("02:11:22:33:44:55")}));
     auto o = open_overlay({.node_name = "x", .node_ips = {"10.0.0.5"}, .subnets = {range("10.42.3.0/24")}});
     GOOD(o);
     CHECK(o->mtu == 1350);
     CHECK(mac_text(*o->v4.mac) == "02:11:22:33:44:55");
     CHECK(here.find("flannel.1")->vni == 1);
     CHECK(here.find("flannel.1")->mtu == 1350);
-    CHECK(subnet_environment(*o, {range("10.42.0.0/16")}) == "FLANNEL_NETWORK=10.42.0.0/16\nFLANNEL_SUBNET=10.42.3.1/24\nFLANNEL_MTU=1350\nFLANNEL_IPMASQ=true\n");
+    CHECK(subnet_environment(*o, {range("10.42.0.0/16")}) ==
+          "FLANNEL_NETWORK=10.42.0.0/16\nFLANNEL_SUBNET=10.42.3.1/24\nFLANNEL_MTU=1350\nFLANNEL_IPMASQ=true\n");
     CHECK_FALSE(open_overlay({.interface = "eth9", .subnets = {range("10.42.3.0/24")}}));
   });
 }

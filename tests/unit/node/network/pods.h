@@ -1,4 +1,5 @@
-// pods.h: a node of a test's own, a container runtime that calls the CNI plugins as libcni does, and datagrams to see who reaches whom.
+// pods.h: a node of a test's own, a container runtime that calls the CNI plugins as libcni does, and datagrams to see
+// who reaches whom.
 #pragma once
 
 #include <arpa/inet.h>
@@ -19,7 +20,6 @@
 
 namespace kedge::node {
 
-
 // A runtime: the node's namespace, a folder, and calls of the conflist's plugins as libcni makes them.
 struct runtime {
   test_namespace node;
@@ -27,8 +27,9 @@ struct runtime {
   json::value conflist;
   static inline int counter = 0;
 
-  static constexpr const char* usual = "FLANNEL_NETWORK=10.42.0.0/16\nFLANNEL_SUBNET=10.42.3.1/24\nFLANNEL_IPV6_NETWORK=fd42::/48\n"
-                                       "FLANNEL_IPV6_SUBNET=fd42:0:0:3::1/64\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
+  static constexpr const char* usual =
+      "FLANNEL_NETWORK=10.42.0.0/16\nFLANNEL_SUBNET=10.42.3.1/24\nFLANNEL_IPV6_NETWORK=fd42::/48\n"
+      "FLANNEL_IPV6_SUBNET=fd42:0:0:3::1/64\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
   explicit runtime(const std::string& environment = usual) {
     std::filesystem::create_directories(folder);
     CHECK(crypto::write_file(folder + "/subnet.env", environment));
@@ -36,15 +37,17 @@ struct runtime {
   }
   ~runtime() { std::filesystem::remove_all(folder); }
 
-  cni::outcome call(std::string_view plugin, const std::string& command, const std::string& id, const std::string& ns, const json::value& config,
-                    const std::string& interface = "eth0") {
-    std::map<std::string, std::string> environment{{"CNI_COMMAND", command}, {"CNI_CONTAINERID", id}, {"CNI_NETNS", ns}, {"CNI_IFNAME", interface}};
+  cni::outcome call(std::string_view plugin, const std::string& command, const std::string& id, const std::string& ns,
+                    const json::value& config, const std::string& interface = "eth0") {
+    std::map<std::string, std::string> environment{
+        {"CNI_COMMAND", command}, {"CNI_CONTAINERID", id}, {"CNI_NETNS", ns}, {"CNI_IFNAME", interface}};
     cni::outcome o;
     node.run([&] { o = cni::call(plugin, [&](const char* key) { return environment[key]; }, json::write(config)); });
     return o;
   }
   // All plugins of the list; the last result, or the first error.
-  json::value run(const std::string& command, const std::string& id, const std::string& ns, json::value previous = {}, json::array ports = {}) {
+  json::value run(const std::string& command, const std::string& id, const std::string& ns, json::value previous = {},
+                  json::array ports = {}) {
     auto plugins = *conflist["plugins"].array();
     if (command == "DEL") std::ranges::reverse(plugins);
     for (auto& p : plugins) {
@@ -64,7 +67,9 @@ struct runtime {
   }
 };
 
-inline std::string address_in(const json::value& added, std::size_t i = 0) { return std::string(added["ips"][i]["address"].as_string()); }
+inline std::string address_in(const json::value& added, std::size_t i = 0) {
+  return std::string(added["ips"][i]["address"].as_string());
+}
 
 inline sockaddr_in socket_address(std::string_view address, std::uint16_t port) {
   sockaddr_in s{};
@@ -75,7 +80,8 @@ inline sockaddr_in socket_address(std::string_view address, std::uint16_t port) 
 }
 
 // A datagram from one namespace to a socket that listens in another; the address it came from, or empty.
-inline std::string datagram(const test_namespace& from, const test_namespace& to, std::string_view address, std::uint16_t port, std::uint16_t listens = 0) {
+inline std::string datagram(const test_namespace& from, const test_namespace& to, std::string_view address,
+                            std::uint16_t port, std::uint16_t listens = 0) {
   int receiver = -1;
   to.run([&] {
     receiver = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -100,6 +106,5 @@ inline std::string datagram(const test_namespace& from, const test_namespace& to
   ::close(receiver);
   return text;
 }
-
 
 }  // namespace kedge::node

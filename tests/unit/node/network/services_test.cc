@@ -16,10 +16,19 @@ namespace {
 auto ip(std::string_view t) { return ip_address::parse(t).value(); }
 auto range(std::string_view t) { return ip_range::parse(t).value(); }
 
-service_record service(const std::string& more) { return decode_service(json::parse(R"({"metadata":{"namespace":"default","name":"web"},)" + more + "}").value()).value(); }
-slice_record slice(const std::string& endpoints, const std::string& ports = R"([{"name":"http","protocol":"TCP","port":8080}])") {
-  return decode_slice(json::parse(R"({"metadata":{"namespace":"default","name":"web-1","labels":{"kubernetes.io/service-name":"web"}},"addressType":"IPv4",
-    "ports":)" + ports + R"(,"endpoints":)" + endpoints + "}").value()).value();
+service_record service(const std::string& more) {
+  return decode_service(json::parse(R"({"metadata":{"namespace":"default","name":"web"},)" + more + "}").value())
+      .value();
+}
+slice_record slice(const std::string& endpoints,
+                   const std::string& ports = R"([{"name":"http","protocol":"TCP","port":8080}])") {
+  return decode_slice(
+             json::parse(
+                 R"({"metadata":{"namespace":"default","name":"web-1","labels":{"kubernetes.io/service-name":"web"}},"addressType":"IPv4",
+    "ports":)" + ports +
+                 R"(,"endpoints":)" + endpoints + "}")
+                 .value())
+      .value();
 }
 
 // Listening sockets of TCP port 8080 in pods.
@@ -114,15 +123,16 @@ struct lab {
     GOOD(nft::commit(s, b));
   }
   // How many bytes of netlink the change took.
-  std::size_t set(const service_record& s, const std::vector<slice_record>& slices, const std::string& owner = "default/web") {
+  std::size_t set(const service_record& s, const std::vector<slice_record>& slices,
+                  const std::string& owner = "default/web") {
     std::vector<const slice_record*> all;
     for (auto& x : slices) all.push_back(&x);
     auto b = table.begin();
     table.set(b, owner, service_rules(context, s, all, [&](const std::string& port) {
-      auto& n = numbers[owner + port];
-      if (n == 0) n = static_cast<std::uint32_t>(numbers.size());
-      return n;
-    }));
+                auto& n = numbers[owner + port];
+                if (n == 0) n = static_cast<std::uint32_t>(numbers.size());
+                return n;
+              }));
     auto bytes = b.bytes();
     rt.node.run([&] { commit(b); });
     return bytes;
@@ -136,13 +146,17 @@ struct lab {
   }
 };
 
-const std::string cluster_ip = R"("spec":{"clusterIP":"10.43.0.50","clusterIPs":["10.43.0.50"],"ports":[{"name":"http","protocol":"TCP","port":80}]})";
-const std::string both = R"([{"addresses":["10.42.3.2"],"nodeName":"here"},{"addresses":["10.42.3.3"],"nodeName":"here"}])";
+const std::string cluster_ip =
+    R"("spec":{"clusterIP":"10.43.0.50","clusterIPs":["10.43.0.50"],"ports":[{"name":"http","protocol":"TCP","port":80}]})";
+const std::string both =
+    R"([{"addresses":["10.42.3.2"],"nodeName":"here"},{"addresses":["10.42.3.3"],"nodeName":"here"}])";
 const std::string first_alone = R"([{"addresses":["10.42.3.2"],"nodeName":"here"}])";
 
 }  // namespace
 
-TEST_CASE("services: a cluster IP leads to each endpoint from pods, the node and the endpoint itself, and to none when it is gone") {
+TEST_CASE(
+    "services: a cluster IP leads to each endpoint from pods, the node and the endpoint itself, and to none when it is "
+    "gone") {
   lab l;
   if (!l.good) return;
   l.set(service(cluster_ip), {slice(both)});
@@ -164,12 +178,15 @@ TEST_CASE("services: a cluster IP leads to each endpoint from pods, the node and
   CHECK(l.web.ask(l.client, "10.43.0.50", 80, 300) == "nothing");  // an address like any other
 }
 
-TEST_CASE("services: node ports, external and balancer addresses from outside; policy Local keeps the client's address and serves no other node's") {
+TEST_CASE(
+    "services: node ports, external and balancer addresses from outside; policy Local keeps the client's address and "
+    "serves no other node's") {
   lab l;
   if (!l.good) return;
   auto spec = [](const std::string& more) {
-    return service(R"("spec":{"type":"LoadBalancer","clusterIPs":["10.43.0.50"],"externalIPs":["203.0.113.7"],"ports":[{"name":"http","port":80,"nodePort":30080}])" + more +
-                   R"(},"status":{"loadBalancer":{"ingress":[{"ip":"192.168.9.1"}]}})");
+    return service(
+        R"("spec":{"type":"LoadBalancer","clusterIPs":["10.43.0.50"],"externalIPs":["203.0.113.7"],"ports":[{"name":"http","port":80,"nodePort":30080}])" +
+        more + R"(},"status":{"loadBalancer":{"ingress":[{"ip":"192.168.9.1"}]}})");
   };
   l.outside.run([&] {
     auto here = links::open().value();
@@ -206,7 +223,8 @@ TEST_CASE("services: node ports, external and balancer addresses from outside; p
 TEST_CASE("services: affinity keeps a client at its endpoint, and moves it when that is gone") {
   lab l;
   if (!l.good) return;
-  auto s = service(R"("spec":{"clusterIPs":["10.43.0.50"],"sessionAffinity":"ClientIP","ports":[{"name":"http","port":80}]})");
+  auto s = service(
+      R"("spec":{"clusterIPs":["10.43.0.50"],"sessionAffinity":"ClientIP","ports":[{"name":"http","port":80}]})");
   l.set(s, {slice(both)});
   auto first = l.web.ask(l.client, "10.43.0.50", 80);
   for (int i = 0; i < 20; ++i) CHECK(l.web.ask(l.client, "10.43.0.50", 80) == first);
@@ -222,7 +240,10 @@ TEST_CASE("services: UDP flows to an endpoint that is gone are forgotten, others
   lab l;
   if (!l.good) return;
   auto s = service(R"("spec":{"clusterIPs":["10.43.0.53"],"ports":[{"name":"dns","protocol":"UDP","port":53}]})");
-  auto to = [](const char* a) { return slice(std::string(R"([{"addresses":[")") + a + R"("]}])", R"([{"name":"dns","protocol":"UDP","port":5300}])"); };
+  auto to = [](const char* a) {
+    return slice(std::string(R"([{"addresses":[")") + a + R"("]}])",
+                 R"([{"name":"dns","protocol":"UDP","port":5300}])");
+  };
   l.set(s, {to("10.42.3.2")});
   CHECK(datagram(l.client, l.one, "10.43.0.53", 53, 5300) == "10.42.3.4");
   std::vector<flow> flows;
@@ -244,19 +265,24 @@ TEST_CASE("services: UDP flows to an endpoint that is gone are forgotten, others
   CHECK(flows.empty());
 }
 
-TEST_CASE("services: a change costs what changed; what two want is shared, and what they dispute is the first one's until it lets go") {
+TEST_CASE(
+    "services: a change costs what changed; what two want is shared, and what they dispute is the first one's until it "
+    "lets go") {
   lab l;
   if (!l.good) return;
   l.set(service(cluster_ip), {slice(both)});
   auto nothing = l.table.begin().bytes();
   CHECK(l.set(service(cluster_ip), {slice(both)}) == nothing);
   for (int i = 0; i < 50; ++i) {
-    auto other = service(R"("spec":{"clusterIPs":["10.43.1.)" + std::to_string(i) + R"("],"ports":[{"name":"http","port":80}]})");
+    auto other = service(R"("spec":{"clusterIPs":["10.43.1.)" + std::to_string(i) +
+                         R"("],"ports":[{"name":"http","port":80}]})");
     other.name = "other-" + std::to_string(i);
     l.set(other, {slice(both)}, "default/" + other.name);
   }
   CHECK(l.set(service(cluster_ip), {slice(first_alone)}) < 2'000);
-  CHECK(l.web.ask(l.client, "10.43.1.49", 80).starts_with("0") + l.web.ask(l.client, "10.43.0.50", 80).starts_with("0") >= 1);
+  CHECK(l.web.ask(l.client, "10.43.1.49", 80).starts_with("0") +
+            l.web.ask(l.client, "10.43.0.50", 80).starts_with("0") >=
+        1);
   // A node port that another has (a hand-written object): the first keeps it.
   auto a = service(R"("spec":{"clusterIPs":["10.43.2.1"],"ports":[{"name":"http","port":80,"nodePort":30001}]})");
   auto b = service(R"("spec":{"clusterIPs":["10.43.2.2"],"ports":[{"name":"http","port":80,"nodePort":30001}]})");
@@ -272,12 +298,14 @@ TEST_CASE("services: a change costs what changed; what two want is shared, and w
 }
 
 TEST_CASE("services: which endpoints serve, as kube-proxy chooses them") {
-  auto s = service(R"("spec":{"clusterIPs":["10.43.0.50"],"externalTrafficPolicy":"Local","ports":[{"name":"http","port":80,"nodePort":30080}]})");
+  auto s = service(
+      R"("spec":{"clusterIPs":["10.43.0.50"],"externalTrafficPolicy":"Local","ports":[{"name":"http","port":80,"nodePort":30080}]})");
   auto choose = [&](const std::string& endpoints, const service_record& of, const std::string& zone = "z1") {
     auto x = slice(endpoints);
     return choose_endpoints(of, of.ports[0], true, {&x}, "here", zone);
   };
-  std::string terminating = R"({"addresses":["10.42.1.1"],"nodeName":"here","conditions":{"ready":false,"serving":true,"terminating":true}})";
+  std::string terminating =
+      R"({"addresses":["10.42.1.1"],"nodeName":"here","conditions":{"ready":false,"serving":true,"terminating":true}})";
   std::string ready_there = R"({"addresses":["10.42.2.1"],"nodeName":"there"})";
   std::string dead = R"({"addresses":["10.42.3.1"],"nodeName":"here","conditions":{"ready":false}})";
   auto e = choose("[" + terminating + "," + ready_there + "," + dead + "]", s);
@@ -290,7 +318,8 @@ TEST_CASE("services: which endpoints serve, as kube-proxy chooses them") {
   CHECK(e.cluster.empty());
   CHECK_FALSE(e.any);
   // Hints count only where all that are ready have them, and one is for us.
-  std::string z1 = R"({"addresses":["10.42.1.1"],"hints":{"forZones":[{"name":"z1"}]}})", z2 = R"({"addresses":["10.42.1.2"],"hints":{"forZones":[{"name":"z2"}]}})";
+  std::string z1 = R"({"addresses":["10.42.1.1"],"hints":{"forZones":[{"name":"z1"}]}})",
+              z2 = R"({"addresses":["10.42.1.2"],"hints":{"forZones":[{"name":"z2"}]}})";
   CHECK(choose("[" + z1 + "," + z2 + "]", s).cluster.size() == 1);
   CHECK(choose("[" + z1 + "," + z2 + "]", s, "z3").cluster.size() == 2);
   CHECK(choose("[" + z1 + "," + z2 + "," + ready_there + "]", s).cluster.size() == 3);

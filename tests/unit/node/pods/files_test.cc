@@ -28,7 +28,8 @@ struct folder {
 
 std::string text_of(const std::string& path) { return crypto::read_file(path).value_or("(none)"); }
 std::size_t entries_in(const std::string& path) {
-  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(path), std::filesystem::directory_iterator()));
+  return static_cast<std::size_t>(
+      std::distance(std::filesystem::directory_iterator(path), std::filesystem::directory_iterator()));
 }
 
 std::string read_log(log_options o, std::string_view log, std::size_t piece = 7) {
@@ -39,7 +40,8 @@ std::string read_log(log_options o, std::string_view log, std::size_t piece = 7)
 }
 
 constexpr std::string_view log_text =
-    "2026-01-01T00:00:01.5Z stdout F one\n2026-01-01T00:00:02Z stderr F two\n2026-01-01T00:00:03Z stdout P thr\n2026-01-01T00:00:03Z stdout F ee\n"
+    "2026-01-01T00:00:01.5Z stdout F one\n2026-01-01T00:00:02Z stderr F two\n2026-01-01T00:00:03Z stdout P "
+    "thr\n2026-01-01T00:00:03Z stdout F ee\n"
     "2026-01-01T00:00:04Z stdout F \n";
 
 }  // namespace
@@ -52,7 +54,7 @@ TEST_CASE("the files of a volume change all at one moment, and what is gone goes
   CHECK(text_of(f.path + "/a") == "1");
   CHECK(text_of(f.path + "/dir/b") == "2");
   CHECK(std::filesystem::read_symlink(f.path + "/a") == "..data/a");
-  struct stat about {};
+  struct stat about{};
   REQUIRE(::stat((f.path + "/dir/b").c_str(), &about) == 0);
   CHECK((about.st_mode & 0777) == 0400);
   CHECK_FALSE(*write_atomically(f.path, {{"a", "1"}, {"dir/b", "2", 0400}}, {}));
@@ -90,12 +92,13 @@ TEST_CASE("a pod's folder is removed with what is in it, links themselves and no
 
 TEST_CASE("a group is given what lies in a volume, and nothing that a container has it look at meanwhile") {
   folder f;
-  const auto volume = f.path + "/volume", outside = f.path + "/outside", own = volume + "/own", inner = volume + "/inner", spare = volume + "/spare";
+  const auto volume = f.path + "/volume", outside = f.path + "/outside", own = volume + "/own",
+             inner = volume + "/inner", spare = volume + "/spare";
   std::filesystem::create_directories(inner);
   std::filesystem::create_directories(outside);
   for (auto& file : {outside + "/own", own, inner + "/own"}) REQUIRE(crypto::write_file(file, "x", {.mode = 0600}));
   auto mode_of = [](const std::string& path) {
-    struct stat about {};
+    struct stat about{};
     REQUIRE(::stat(path.c_str(), &about) == 0);
     return about.st_mode & 07777;
   };
@@ -158,8 +161,11 @@ TEST_CASE("where the last lines begin") {
 
 TEST_CASE("the options of a log that can't be are refused") {
   wall_time now{std::chrono::seconds(100)};
-  CHECK(log_options::parse("follow=true&tailLines=5&sinceSeconds=10", now)->since == wall_time(std::chrono::seconds(90)));
-  for (std::string_view bad : {"tailLines=-1", "limitBytes=0", "sinceSeconds=0", "sinceTime=x", "stream=Both", "tailLines=x"}) CHECK_FALSE(log_options::parse(bad, now));
+  CHECK(log_options::parse("follow=true&tailLines=5&sinceSeconds=10", now)->since ==
+        wall_time(std::chrono::seconds(90)));
+  for (std::string_view bad :
+       {"tailLines=-1", "limitBytes=0", "sinceSeconds=0", "sinceTime=x", "stream=Both", "tailLines=x"})
+    CHECK_FALSE(log_options::parse(bad, now));
 }
 
 }  // namespace kedge::node

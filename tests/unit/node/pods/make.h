@@ -9,7 +9,9 @@ namespace kedge::node {
 // {"name": "a"} …: one container each; more members as given.
 inline json::value make_pod(std::string_view spec) {
   auto parsed = json::parse(spec);
-  json::value pod(json::object{{"metadata", json::object{{"name", "p"}, {"namespace", "ns"}, {"uid", "u1"}, {"generation", 3}}}, {"status", json::object{{"phase", "Pending"}}}});
+  json::value pod(
+      json::object{{"metadata", json::object{{"name", "p"}, {"namespace", "ns"}, {"uid", "u1"}, {"generation", 3}}},
+                   {"status", json::object{{"phase", "Pending"}}}});
   pod.set("spec", parsed ? *std::move(parsed) : json::value());
   return pod;
 }
@@ -19,7 +21,13 @@ struct seen_builder {
   std::int64_t clock = 1'000'000'000;
 
   seen_builder& sandbox(std::string id, bool ready = true, std::uint32_t attempt = 0) {
-    sandbox_info s{.id = std::move(id), .name = "p", .uid = "u1", .ns = "ns", .attempt = attempt, .ready = ready, .created_at = clock++};
+    sandbox_info s{.id = std::move(id),
+                   .name = "p",
+                   .uid = "u1",
+                   .ns = "ns",
+                   .attempt = attempt,
+                   .ready = ready,
+                   .created_at = clock++};
     seen.sandboxes.insert(seen.sandboxes.begin(), std::move(s));
     if (ready) seen.ips = {"10.42.0.9"};
     return *this;

@@ -21,8 +21,16 @@ struct described {
   std::optional<waiting_reason> failure = {};
   json::value status() const {
     static const std::vector<std::string> host = {"192.0.2.1"};
-    return pod_status({.pod = pod, .before = before, .seen = seen, .probes = probes, .waiting = waiting, .host_ips = host, .runtime = "containerd",
-                       .now = wall_time(std::chrono::seconds(1'000'000)), .terminal = terminal, .failure = failure});
+    return pod_status({.pod = pod,
+                       .before = before,
+                       .seen = seen,
+                       .probes = probes,
+                       .waiting = waiting,
+                       .host_ips = host,
+                       .runtime = "containerd",
+                       .now = wall_time(std::chrono::seconds(1'000'000)),
+                       .terminal = terminal,
+                       .failure = failure});
   }
   std::string phase() const { return std::string(status()["phase"].as_string()); }
 };
@@ -65,8 +73,11 @@ TEST_CASE("a pod runs when all of its containers do, and is ready then") {
 
 TEST_CASE("what ends the phase: exit codes and the restart policy") {
   auto at = [](std::string_view policy, int code, bool terminal = false) {
-    auto pod = make_pod(std::string(R"({"restartPolicy": ")") + std::string(policy) + R"(", "containers": [{"name": "a"}]})");
-    return described{.pod = pod, .seen = seen_builder().sandbox("s").container("a", exited, code).seen, .terminal = terminal}.phase();
+    auto pod =
+        make_pod(std::string(R"({"restartPolicy": ")") + std::string(policy) + R"(", "containers": [{"name": "a"}]})");
+    return described{
+        .pod = pod, .seen = seen_builder().sandbox("s").container("a", exited, code).seen, .terminal = terminal}
+        .phase();
   };
   CHECK(at("Never", 0) == "Succeeded");
   CHECK(at("Never", 1) == "Failed");
@@ -151,7 +162,10 @@ TEST_CASE("a condition keeps its time while its status is the same, and others' 
 }
 
 TEST_CASE("what the containers ask for together is the pod's, and a pod that isn't admitted says little") {
-  described d{make_pod(R"({"containers": [{"name": "a", "resources": {"requests": {"cpu": "10m"}, "limits": {"memory": "64Mi"}}}, {"name": "b", "resources": {"requests": {"cpu": "5m"}}}]})"), {}};
+  described d{
+      make_pod(
+          R"({"containers": [{"name": "a", "resources": {"requests": {"cpu": "10m"}, "limits": {"memory": "64Mi"}}}, {"name": "b", "resources": {"requests": {"cpu": "5m"}}}]})"),
+      {}};
   auto status = d.status();
   CHECK(status["allocatedResources"]["cpu"].as_string() == "15m");
   CHECK(status["resources"]["requests"]["cpu"].as_string() == "15m");

@@ -9,9 +9,12 @@ namespace kedge::node {
 namespace {
 
 using names = std::vector<std::string>;
-constexpr auto running = container_state::running, exited = container_state::exited, created = container_state::created, unknown = container_state::unknown;
+constexpr auto running = container_state::running, exited = container_state::exited, created = container_state::created,
+               unknown = container_state::unknown;
 
-pod_steps steps_of(std::string_view spec, const pod_seen& seen, const probes_seen& probes = {}) { return next_steps(make_pod(spec), seen, probes); }
+pod_steps steps_of(std::string_view spec, const pod_seen& seen, const probes_seen& probes = {}) {
+  return next_steps(make_pod(spec), seen, probes);
+}
 
 }  // namespace
 
@@ -75,14 +78,16 @@ TEST_CASE("init containers run one by one, each once, and then the containers") 
 TEST_CASE("an init container that fails is tried again, or fails the pod that never restarts") {
   auto seen = seen_builder().sandbox("s").container("i", exited, 1).seen;
   CHECK(steps_of(R"({"containers": [{"name": "a"}], "initContainers": [{"name": "i"}]})", seen).init == names{"i"});
-  auto never = steps_of(R"({"restartPolicy": "Never", "containers": [{"name": "a"}], "initContainers": [{"name": "i"}]})", seen);
+  auto never =
+      steps_of(R"({"restartPolicy": "Never", "containers": [{"name": "a"}], "initContainers": [{"name": "i"}]})", seen);
   CHECK(never.kill_pod);
   CHECK(never.init.empty());
   CHECK_FALSE(never.create_sandbox);
 }
 
 TEST_CASE("a sidecar lets the next begin when it has started, and is kept running") {
-  constexpr auto spec = R"({"containers": [{"name": "a"}], "initContainers": [{"name": "s", "restartPolicy": "Always", "startupProbe": {}}, {"name": "i"}]})";
+  constexpr auto spec =
+      R"({"containers": [{"name": "a"}], "initContainers": [{"name": "s", "restartPolicy": "Always", "startupProbe": {}}, {"name": "i"}]})";
   auto b = seen_builder().sandbox("x").container("s", running);
   auto id = b.seen.containers.front().id;
   CHECK(steps_of(spec, b.seen).nothing());
@@ -97,9 +102,12 @@ TEST_CASE("a sidecar lets the next begin when it has started, and is kept runnin
 }
 
 TEST_CASE("a container that ended is started again as its policy says") {
-  auto ended = [](int code) { return seen_builder().sandbox("s").container("a", exited, code).container("b", running).seen; };
+  auto ended = [](int code) {
+    return seen_builder().sandbox("s").container("a", exited, code).container("b", running).seen;
+  };
   auto starts = [&](std::string_view policy, int code, std::string_view own = "") {
-    auto spec = std::string(R"({"restartPolicy": ")") + std::string(policy) + R"(", "containers": [{"name": "a")" + std::string(own) + R"(}, {"name": "b"}]})";
+    auto spec = std::string(R"({"restartPolicy": ")") + std::string(policy) + R"(", "containers": [{"name": "a")" +
+                std::string(own) + R"(}, {"name": "b"}]})";
     return !steps_of(spec, ended(code)).regular.empty();
   };
   CHECK(starts("Always", 0));
@@ -107,14 +115,17 @@ TEST_CASE("a container that ended is started again as its policy says") {
   CHECK_FALSE(starts("OnFailure", 0));
   CHECK_FALSE(starts("Never", 1));
   CHECK(starts("Never", 1, R"(, "restartPolicy": "OnFailure")"));
-  constexpr auto rules = R"(, "restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}])";
+  constexpr auto rules =
+      R"(, "restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}])";
   CHECK(starts("Never", 42, rules));
   CHECK_FALSE(starts("Never", 41, rules));
 }
 
 TEST_CASE("when nothing is kept and nothing starts, the pod ends, its sidecars too") {
   auto seen = seen_builder().sandbox("x").container("s", running).container("a", exited).seen;
-  auto steps = steps_of(R"({"restartPolicy": "Never", "containers": [{"name": "a"}], "initContainers": [{"name": "s", "restartPolicy": "Always"}]})", seen);
+  auto steps = steps_of(
+      R"({"restartPolicy": "Never", "containers": [{"name": "a"}], "initContainers": [{"name": "s", "restartPolicy": "Always"}]})",
+      seen);
   CHECK(steps.kill_pod);
   CHECK(steps.init.empty());
 }
@@ -126,7 +137,8 @@ TEST_CASE("a container is killed for its probes and for another image, and told 
   REQUIRE(live.kill.size() == 1);
   CHECK(live.kill[0].message == "Container a failed liveness probe, will be restarted");
   CHECK(live.regular == names{"a"});
-  auto never = steps_of(R"({"restartPolicy": "Never", "containers": [{"name": "a"}]})", b.seen, {{id, {.liveness = probe_result::failure}}});
+  auto never = steps_of(R"({"restartPolicy": "Never", "containers": [{"name": "a"}]})", b.seen,
+                        {{id, {.liveness = probe_result::failure}}});
   CHECK(never.kill[0].message == "Container a failed liveness probe");
   CHECK(never.regular.empty());
   b.seen.containers.front().hash = "another";
@@ -135,14 +147,21 @@ TEST_CASE("a container is killed for its probes and for another image, and told 
 }
 
 TEST_CASE("what was made and never started, or can't be seen, is started anew") {
-  CHECK(steps_of(R"({"containers": [{"name": "a"}]})", seen_builder().sandbox("s").container("a", created).seen).regular == names{"a"});
+  CHECK(steps_of(R"({"containers": [{"name": "a"}]})", seen_builder().sandbox("s").container("a", created).seen)
+            .regular == names{"a"});
   auto lost = steps_of(R"({"containers": [{"name": "a"}]})", seen_builder().sandbox("s").container("a", unknown).seen);
   CHECK(lost.regular == names{"a"});
   CHECK(lost.kill.size() == 1);
 }
 
 TEST_CASE("the two newest of each container stay, what died before goes") {
-  auto seen = seen_builder().sandbox("s").container("a", exited, 1).container("a", exited, 1, 1).container("a", exited, 1, 2).container("b", running).seen;
+  auto seen = seen_builder()
+                  .sandbox("s")
+                  .container("a", exited, 1)
+                  .container("a", exited, 1, 1)
+                  .container("a", exited, 1, 2)
+                  .container("b", running)
+                  .seen;
   auto steps = steps_of(R"({"containers": [{"name": "a"}, {"name": "b"}]})", seen);
   CHECK(steps.remove == names{seen.containers[3].id});
 }
@@ -154,7 +173,8 @@ TEST_CASE("an ephemeral container is started once, whatever its end") {
 }
 
 TEST_CASE("containers end first, then sidecars from the last to the first") {
-  auto pod = make_pod(R"({"containers": [{"name": "a"}], "initContainers": [{"name": "s", "restartPolicy": "Always"}, {"name": "i"}, {"name": "t", "restartPolicy": "Always"}]})");
+  auto pod = make_pod(
+      R"({"containers": [{"name": "a"}], "initContainers": [{"name": "s", "restartPolicy": "Always"}, {"name": "i"}, {"name": "t", "restartPolicy": "Always"}]})");
   CHECK(ends_before(pod, "a").empty());
   CHECK(ends_before(pod, "t") == names{"a"});
   CHECK(ends_before(pod, "s") == names{"t", "a"});

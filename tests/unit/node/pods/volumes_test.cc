@@ -12,12 +12,20 @@ namespace {
 // Has every ConfigMap and Secret that is asked for.
 class generous_cluster final : public pod_cluster {
  public:
-  task<result<std::optional<json::value>>> config_map(std::string, std::string) override { co_return std::optional(*json::parse(R"({"data":{"k":"v"}})")); }
-  task<result<std::optional<json::value>>> secret(std::string, std::string) override { co_return std::optional(*json::parse(R"({"data":{"k":"dg=="}})")); }
+  task<result<std::optional<json::value>>> config_map(std::string, std::string) override {
+    co_return std::optional(*json::parse(R"({"data":{"k":"v"}})"));
+  }
+  task<result<std::optional<json::value>>> secret(std::string, std::string) override {
+    co_return std::optional(*json::parse(R"({"data":{"k":"dg=="}})"));
+  }
   task<result<std::vector<json::value>>> services(std::string) override { co_return std::vector<json::value>(); }
-  task<result<json::value>> token(std::string, std::string, json::value) override { co_return *json::parse(R"({"token":"t","expirationTimestamp":"2100-01-01T00:00:00Z"})"); }
+  task<result<json::value>> token(std::string, std::string, json::value) override {
+    co_return *json::parse(R"({"token":"t","expirationTimestamp":"2100-01-01T00:00:00Z"})");
+  }
   task<result<std::optional<json::value>>> object(std::string) override { co_return std::optional<json::value>(); }
-  task<result<json::value>> patch_status(const json::value&, json::value) override { co_return fail(errc::unsupported, "none"); }
+  task<result<json::value>> patch_status(const json::value&, json::value) override {
+    co_return fail(errc::unsupported, "none");
+  }
   task<result<void>> remove(const json::value&) override { co_return result<void>(); }
   task<result<json::value>> create(json::value) override { co_return fail(errc::unsupported, "none"); }
   void tell(const json::value&, std::string, bool, std::string, std::string) override {}
@@ -26,7 +34,8 @@ class generous_cluster final : public pod_cluster {
 }  // namespace
 
 TEST_CASE("no container writes into what the node writes again and again, whatever its mount says") {
-  auto pod = make_pod(R"({"serviceAccountName":"a","volumes":[{"name":"map","configMap":{"name":"m"}},{"name":"secret","secret":{"secretName":"s"}},
+  auto pod = make_pod(
+      R"({"serviceAccountName":"a","volumes":[{"name":"map","configMap":{"name":"m"}},{"name":"secret","secret":{"secretName":"s"}},
     {"name":"down","downwardAPI":{"items":[{"path":"name","fieldRef":{"fieldPath":"metadata.name"}}]}},
     {"name":"all","projected":{"sources":[{"serviceAccountToken":{"path":"token"}},{"configMap":{"name":"m"}}]}},{"name":"own","emptyDir":{}},{"name":"fast","emptyDir":{"medium":"Memory"}}],
     "containers":[{"name":"c","volumeMounts":[{"name":"map","mountPath":"/map"},{"name":"secret","mountPath":"/secret","readOnly":false},{"name":"down","mountPath":"/down"},
