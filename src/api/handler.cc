@@ -5,10 +5,9 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "api/access/impersonation.h"
-#include "api/applying.h"
+#include "api/authorization/impersonation.h"
 #include "api/custom/tables.h"
-#include "api/limits.h"
+#include "api/write/applying.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "reactor/loop.h"

@@ -3,7 +3,7 @@
 //   exchange ─▶ audit id ─▶ request info ─▶ who (401) ─▶ impersonation (403) ─▶ flow ─▶ may they (403) ─▶ body ─▶ a
 //   seat (429) ─▶ mux
 //                                                                                                                          │
-//      /healthz /livez /readyz /version /metrics / /api /apis /openapi ├─▶ paths.cc resources └─▶ resources.cc
+//      /healthz /livez /readyz /version /metrics / /api /apis /openapi ├─▶ paths.cc resources └─▶ verbs.cc
 //
 // Everything in `api_parts` must outlive the handler.
 #pragma once
@@ -12,19 +12,20 @@
 #include <memory>
 #include <string>
 
-#include "api/access/authorization.h"
-#include "api/answer.h"
-#include "api/audit.h"
-#include "api/discovery.h"
+#include "api/answer/answer.h"
+#include "api/audit/sink.h"
+#include "api/authentication/authenticator.h"
+#include "api/authorization/authorization.h"
 #include "api/fairness/body_budget.h"
 #include "api/fairness/flow_control.h"
-#include "api/health.h"
 #include "api/limits.h"
-#include "api/metrics.h"
-#include "api/request.h"
-#include "api/request_metrics.h"
-#include "api/storage.h"
-#include "api/watching.h"
+#include "api/metrics/metrics.h"
+#include "api/metrics/request_metrics.h"
+#include "api/publish/discovery.h"
+#include "api/publish/health.h"
+#include "api/read/watching.h"
+#include "api/request/request.h"
+#include "api/write/storage.h"
 #include "base/kubernetes_version.h"
 #include "net/http/handler.h"
 
@@ -134,7 +135,7 @@ class api_handler final : public net::http::handler {
   // Of this request's tables: made when it is first asked for after a change.
   std::shared_ptr<const discovery> discover(const api_request& r);
 
-  // resources.cc: what follows from a permission. What is read, written, watched or connected to is named by an
+  // verbs.cc: what follows from a permission. What is read, written, watched or connected to is named by an
   // `authorized` alone.
   task<const served*> find_served(api_request& r);
   task<void> serve_resource(api_request& r, permission may, std::unique_ptr<prepared_watch>& watch);

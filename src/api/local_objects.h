@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "api/storage.h"
+#include "api/write/storage.h"
 
 namespace kedge::api {
 

@@ -1,12 +1,11 @@
 #include "api/objects.h"
 
-#include "api/applying.h"
-#include "api/body.h"
+#include "api/answer/encode.h"
 #include "api/custom/tables.h"
-#include "api/encode.h"
-#include "api/limits.h"
 #include "api/local_objects.h"
-#include "api/subresources.h"
+#include "api/write/applying.h"
+#include "api/write/body.h"
+#include "api/write/subresources.h"
 #include "json/write.h"
 #include "schema/defaults.h"
 

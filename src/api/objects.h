@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "api/access/access.h"
-#include "api/selector.h"
 #include "json/value.h"
+#include "meta/selector.h"
+#include "store/store.h"
 
 namespace kedge::api {
 

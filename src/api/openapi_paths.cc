@@ -6,8 +6,8 @@
 
 #include <ctime>
 
-#include "api/custom/openapi.h"
 #include "api/handler.h"
+#include "api/publish/custom_openapi.h"
 #include "reactor/loop.h"
 #include "schema/openapi.h"
 #include "schema/openapi_proto.h"

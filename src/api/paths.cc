@@ -5,7 +5,6 @@
 #include <map>
 
 #include "api/handler.h"
-#include "api/limits.h"
 #include "base/strings.h"
 #include "json/write.h"
 

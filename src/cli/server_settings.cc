@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "api/access/admission/chain.h"
+#include "api/admission/chain.h"
 #include "base/log.h"
 #include "cli/daemon.h"
 #include "cli/memory_limit.h"

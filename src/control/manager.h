@@ -12,6 +12,7 @@
 #include <string>
 
 #include "api/objects.h"
+#include "api/request/user.h"
 #include "control/settings.h"
 
 namespace kedge::control {

@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include "api/indexes.h"
+#include "api/registry/indexes.h"
 #include "control/conditions.h"
 #include "control/plan.h"
 #include "control/view.h"

@@ -3,7 +3,7 @@
 // for a while.
 #include <map>
 
-#include "api/reservations.h"
+#include "api/write/reservations.h"
 #include "base/log.h"
 #include "control/controller.h"
 #include "json/parse.h"

@@ -3,7 +3,7 @@
 #include <list>
 #include <unordered_map>
 
-#include "api/encode.h"
+#include "api/answer/encode.h"
 #include "base/log.h"
 #include "control/limits.h"
 #include "json/parse.h"

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "api/objects.h"
-#include "api/registry.h"
+#include "api/registry/registry.h"
 
 namespace kedge::control {
 

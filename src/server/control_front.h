@@ -4,8 +4,8 @@
 
 #include <memory>
 
-#include "api/access/admission/chain.h"
-#include "api/access/rbac.h"
+#include "api/admission/chain.h"
+#include "api/authorization/rbac.h"
 #include "api/custom/tables.h"
 #include "control/fence.h"
 #include "control/manager.h"

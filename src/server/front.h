@@ -4,10 +4,10 @@
 
 #include <memory>
 
-#include "api/access/admission/chain.h"
-#include "api/access/authn.h"
-#include "api/access/rbac.h"
-#include "api/access/review.h"
+#include "api/admission/chain.h"
+#include "api/authentication/union.h"
+#include "api/authorization/rbac.h"
+#include "api/authorization/review.h"
 #include "api/custom/tables.h"
 #include "api/fairness/body_budget.h"
 #include "api/fairness/gate.h"

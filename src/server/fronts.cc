@@ -1,6 +1,6 @@
 #include "server/fronts.h"
 
-#include "api/loop_metrics.h"
+#include "api/metrics/loop_metrics.h"
 
 namespace kedge::server {
 

@@ -1,7 +1,7 @@
 #include "server/gateway.h"
 
-#include "api/status.h"
 #include "json/write.h"
+#include "meta/status.h"
 #include "supervisor/serving_keeper.h"
 
 namespace kedge::server {

@@ -1,8 +1,8 @@
 #include "server/identity.h"
 
 #include "api/custom/upgrade.h"
-#include "api/imported.h"
-#include "api/indexes.h"
+#include "api/registry/imported.h"
+#include "api/registry/indexes.h"
 #include "base/log.h"
 #include "crypto/files.h"
 #include "json/parse.h"

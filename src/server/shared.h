@@ -8,11 +8,11 @@
 #include <optional>
 #include <vector>
 
-#include "api/access/audit_log.h"
+#include "api/audit/log.h"
 #include "api/fairness/flow_control.h"
-#include "api/health.h"
-#include "api/metrics.h"
-#include "api/service_addresses.h"
+#include "api/metrics/metrics.h"
+#include "api/publish/health.h"
+#include "api/write/service_addresses.h"
 #include "crypto/certificate.h"
 #include "crypto/key.h"
 #include "json/value.h"

@@ -12,7 +12,7 @@
 #include <optional>
 #include <vector>
 
-#include "api/status.h"
+#include "meta/status.h"
 #include "net/http/client.h"
 #include "supervisor/proxied_links.h"
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "api/indexes.h"
+#include "api/registry/indexes.h"
 #include "base/ip.h"
 #include "base/log.h"
 #include "base/strings.h"

@@ -12,7 +12,7 @@
 
 #include <memory>
 
-#include "api/access/authorization.h"
+#include "api/authorization/authorization.h"
 #include "supervisor/node_dialer.h"
 
 namespace kedge::supervisor {

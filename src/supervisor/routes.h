@@ -11,7 +11,7 @@
 #include <functional>
 #include <memory>
 
-#include "api/access/access.h"
+#include "api/authentication/authenticator.h"
 #include "net/http/handler.h"
 #include "supervisor/credentials.h"
 #include "supervisor/node_dialer.h"

@@ -4,11 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "api/continue_token.h"
-#include "api/cron.h"
-#include "api/negotiate.h"
-#include "api/request.h"
+#include "api/read/continue_token.h"
+#include "api/request/negotiate.h"
+#include "api/request/request.h"
 #include "base/assert.h"
+#include "meta/cron.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace kedge;

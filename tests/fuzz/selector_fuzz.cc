@@ -3,8 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "api/selector.h"
 #include "base/assert.h"
+#include "meta/selector.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace kedge;

@@ -6,9 +6,9 @@
 #include <map>
 #include <set>
 
-#include "api/indexes.h"
 #include "api/local_objects.h"
-#include "api/reservations.h"
+#include "api/registry/indexes.h"
+#include "api/write/reservations.h"
 #include "control/controller.h"
 #include "control/manager.h"
 #include "datastore/memory/memory_log.h"

@@ -2,8 +2,8 @@
 // with the monotonic clock, so nobody is taken for dead, or kept for alive, because a clock was wrong.
 #include <doctest/doctest.h>
 
-#include "api/indexes.h"
 #include "api/local_objects.h"
+#include "api/registry/indexes.h"
 #include "base/time.h"
 #include "control/manager.h"
 #include "datastore/memory/memory_log.h"

@@ -2,10 +2,10 @@
 
 #include <doctest/doctest.h>
 
-#include "api/access/admission/chain.h"
-#include "api/access/rbac.h"
+#include "api/admission/chain.h"
+#include "api/authorization/rbac.h"
 #include "api/custom/tables.h"
-#include "api/indexes.h"
+#include "api/registry/indexes.h"
 #include "json/parse.h"
 #include "store/open.h"
 

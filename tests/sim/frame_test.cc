@@ -3,10 +3,10 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
-#include "api/access/admission/chain.h"
-#include "api/access/rbac.h"
-#include "api/indexes.h"
+#include "api/admission/chain.h"
+#include "api/authorization/rbac.h"
 #include "api/local_objects.h"
+#include "api/registry/indexes.h"
 #include "control/owners.h"
 #include "control/resources.h"
 #include "control/shell.h"

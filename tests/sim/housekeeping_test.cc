@@ -5,8 +5,8 @@
 
 #include "api/bootstrap.h"
 #include "api/custom/tables.h"
-#include "api/indexes.h"
 #include "api/local_objects.h"
+#include "api/registry/indexes.h"
 #include "control/housekeeping.h"
 #include "datastore/memory/memory_log.h"
 #include "json/parse.h"

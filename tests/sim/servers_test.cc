@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <set>
 
-#include "api/indexes.h"
 #include "api/local_objects.h"
+#include "api/registry/indexes.h"
 #include "control/leader_election.h"
 #include "control/server_endpoints.h"
 #include "datastore/memory/memory_log.h"

@@ -18,11 +18,14 @@ ORDER = ["base", "reactor", "net", "json", "crypto", "datastore", "store", "sche
 # The rooms of a folder, from the ground up, in tiers: a room may include those of tiers before its own, not its neighbours ("a+b": these
 # two know each other). What lies in the folder itself is above its rooms, but for the headers named here.
 ROOMS = {
+    # The registry makes a table with custom resources in it, and asks of each resource whether it is one.
+    "api": [["request", "printers"], ["registry+custom"], ["kinds", "metrics", "authentication", "answer"], ["authorization"],
+            ["admission", "audit", "fairness"], ["read", "write", "publish"]],
     "control": [["nodes"], ["scheduler"], ["workloads"], ["access", "cleanup", "endpoints", "volumes"]],
     "net": [["http"], ["websocket"]],
     "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["runtime"], ["status"], ["pods"], ["streams"], ["port"]],
 }
-GROUND = {"node": ["config", "limits", "wire"]}
+GROUND = {"api": ["objects"], "node": ["config", "limits", "wire"]}
 # What a folder leaves alone though it stands below: a node asks servers as anybody does, over the network.
 NEVER = {"node": ["datastore", "store", "api", "control", "supervisor"]}
 # Functions that nothing in src/ calls, and why they are there all the same.

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "api/registry.h"
+#include "api/registry/registry.h"
 #include "schema/types.h"
 #include "world.h"
 

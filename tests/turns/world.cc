@@ -1,7 +1,7 @@
 #include "world.h"
 
-#include "api/indexes.h"
-#include "api/storage.h"
+#include "api/registry/indexes.h"
+#include "api/write/storage.h"
 
 namespace kedge::turns {
 

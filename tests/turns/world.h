@@ -7,8 +7,8 @@
 
 #include <ctime>
 
-#include "api/access/admission/chain.h"
-#include "api/access/rbac.h"
+#include "api/admission/chain.h"
+#include "api/authorization/rbac.h"
 #include "api/bootstrap.h"
 #include "api/local_objects.h"
 #include "harness.h"

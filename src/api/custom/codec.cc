@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "api/printers/printer.h"
+#include "api/registry/field_text.h"
 #include "base/strings.h"
 #include "json/write.h"
 #include "schema/decode.h"
@@ -142,6 +143,18 @@ bool is_ready(const served& s, const store::object& o) noexcept {
   if (at == text.npos) return false;
   text.remove_prefix(at + member.size());
   return text.size() > s.api_version.size() && text.starts_with(s.api_version) && text[s.api_version.size()] == '"';
+}
+
+std::string_view field_text(const served& s, const selectable_field& field, const store::object& o,
+                            std::string& buffer) {
+  if (!field.plain_path.empty() && is_ready(s, o)) return api::field_text(o.bytes(), field.plain_path, buffer);
+  auto object = json::parse(o.bytes());
+  if (!object) return {};
+  bring_to(s, *object);
+  auto v = field.path.first(*object);
+  if (!v || v->is_null()) return {};
+  buffer = v->is_string() ? std::string(v->as_string()) : json::write(*v);
+  return buffer;
 }
 
 bool is_ending(const definition& d, const store::snapshot& cluster) {

@@ -5,9 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "api/body.h"
 #include "api/custom/definition.h"
+#include "api/request/request.h"
 #include "base/time.h"
+#include "json/parse.h"
 
 namespace kedge::api::custom {
 
@@ -24,6 +25,10 @@ void canonicalise(const served& s, json::value& object);
 void bring_to(const served& s, json::value& stored);
 // Whether the stored bytes are already what a client of `s` should see.
 bool is_ready(const served& s, const store::object& o) noexcept;
+
+// The value of a field that a selector may name, as a client of `s` sees it. A view of the text, or of `buffer`.
+std::string_view field_text(const served& s, const selectable_field& field, const store::object& o,
+                            std::string& buffer);
 
 // Whether the definition is gone or going in this state of the cluster, which may be newer than the tables: then no
 // object may be created, for nobody would remove it.

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "api/fields.h"
+#include "api/custom/codec.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "json/parse.h"

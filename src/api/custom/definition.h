@@ -11,7 +11,7 @@
 
 #include "api/custom/json_path.h"
 #include "api/custom/structural.h"
-#include "api/registry.h"
+#include "api/registry/registry.h"
 #include "store/store.h"
 
 namespace kedge::schema::apply {

@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "api/validate.h"
 #include "json/value.h"
+#include "meta/validate.h"
 
 namespace kedge::api::custom {
 

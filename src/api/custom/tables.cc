@@ -3,7 +3,7 @@
 #include <mutex>
 #include <unordered_map>
 
-#include "api/limits.h"
+#include "api/custom/limits.h"
 #include "base/log.h"
 #include "reactor/loop.h"
 

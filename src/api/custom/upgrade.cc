@@ -1,6 +1,6 @@
 #include "api/custom/upgrade.h"
 
-#include "api/storage.h"
+#include "api/registry/stored.h"
 #include "json/parse.h"
 
 namespace kedge::api::custom {

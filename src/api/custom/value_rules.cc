@@ -7,11 +7,11 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "api/names.h"
 #include "base/ip.h"
 #include "base/strings.h"
 #include "base/time.h"
 #include "json/write.h"
+#include "meta/names.h"
 
 namespace kedge::api::custom {
 namespace {

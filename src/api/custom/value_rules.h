@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "api/custom/structural.h"
-#include "api/place.h"
+#include "meta/place.h"
 
 namespace kedge::api::custom {
 

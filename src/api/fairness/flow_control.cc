@@ -7,7 +7,7 @@
 
 #include "api/fairness/dump.h"
 #include "api/fairness/limits.h"
-#include "api/registry.h"
+#include "api/registry/registry.h"
 #include "base/strings.h"
 #include "json/parse.h"
 

@@ -17,7 +17,7 @@
 
 #include "api/fairness/arbiter.h"
 #include "api/fairness/match.h"
-#include "api/metrics.h"
+#include "api/metrics/metrics.h"
 #include "reactor/cores.h"
 
 namespace kedge::api::fairness {

@@ -4,8 +4,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "api/access/access.h"
 #include "api/fairness/config.h"
+#include "api/request/attributes.h"
 
 namespace kedge::api::fairness {
 

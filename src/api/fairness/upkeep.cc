@@ -4,7 +4,7 @@
 #include <set>
 
 #include "api/fairness/limits.h"
-#include "api/registry.h"
+#include "api/registry/registry.h"
 #include "base/log.h"
 #include "json/parse.h"
 #include "schema/bootstrap.h"

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
 #include "api/printers/printer.h"
-#include "api/selector.h"
 #include "base/strings.h"
+#include "meta/selector.h"
 
 namespace kedge::api {
 

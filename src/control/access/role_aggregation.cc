@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <set>
 
-#include "api/selector.h"
 #include "control/controllers.h"
 #include "control/resources.h"
+#include "meta/selector.h"
 
 namespace kedge::control {
 

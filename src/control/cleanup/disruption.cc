@@ -11,13 +11,13 @@
 #include <map>
 
 #include "api/custom/codec.h"
-#include "api/selector.h"
 #include "base/strings.h"
 #include "control/controllers.h"
 #include "control/limits.h"
 #include "control/owners.h"
 #include "control/pods.h"
 #include "control/resources.h"
+#include "meta/selector.h"
 
 namespace kedge::control {
 

@@ -1,5 +1,5 @@
 // resource_quota.cc: keeps status.hard and status.used of every ResourceQuota true (resourcequota-controller).
-// Admission charges what is created (api/access/admission/resource_quota.h); here the sums are made anew when something
+// Admission charges what is created (api/admission/resource_quota.h); here the sums are made anew when something
 // in the namespace went or became less, so that what was deleted, finished or charged in vain is given back.
 //
 // A sum goes over what the quota counts in its namespace, a piece at a time, and the next one waits for twenty times as
@@ -8,7 +8,7 @@
 #include <map>
 #include <set>
 
-#include "api/access/admission/quota_usage.h"
+#include "api/admission/quota_usage.h"
 #include "base/strings.h"
 #include "control/controllers.h"
 #include "control/limits.h"

@@ -11,7 +11,6 @@
 #include <map>
 #include <set>
 
-#include "api/selector.h"
 #include "base/ip.h"
 #include "control/conditions.h"
 #include "control/controllers.h"
@@ -21,6 +20,7 @@
 #include "control/resources.h"
 #include "control/workloads/replicas.h"
 #include "json/write.h"
+#include "meta/selector.h"
 
 namespace kedge::control {
 namespace {

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <map>
 
-#include "api/selector.h"
 #include "base/ip.h"
 #include "control/controllers.h"
 #include "control/endpoints/serving.h"
@@ -15,6 +14,7 @@
 #include "control/owners.h"
 #include "control/workloads/members.h"
 #include "json/write.h"
+#include "meta/selector.h"
 
 namespace kedge::control {
 namespace {

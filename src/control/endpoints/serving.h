@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "api/selector.h"
 #include "control/shell.h"
+#include "meta/selector.h"
 
 namespace kedge::control {
 

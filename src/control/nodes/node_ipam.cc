@@ -1,8 +1,8 @@
 // node_ipam.cc: gives each node its part of the cluster's pod addresses (Node.spec.podCIDR), as
 // kube-controller-manager's range allocator: the first free block, kept for the node's life (node-ipam-controller).
 //
-// Two servers may lead at once for a moment, so that a block is reserved (api/reservations.h) before a node gets it.
-// Why no block has two nodes: the node is written only as it was read before its reservation, without a block. A
+// Two servers may lead at once for a moment, so that a block is reserved (api/write/reservations.h) before a node gets
+// it. Why no block has two nodes: the node is written only as it was read before its reservation, without a block. A
 // reservation is taken over only by who sees that its node is gone or has another block, that is, after the node
 // changed: then that write fails.
 #include <arpa/inet.h>
@@ -10,7 +10,7 @@
 #include <map>
 #include <optional>
 
-#include "api/reservations.h"
+#include "api/write/reservations.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "control/controllers.h"

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "api/selector.h"
 #include "json/value.h"
+#include "meta/selector.h"
 
 namespace kedge::control::scheduler {
 

@@ -3,7 +3,7 @@
 // (condition Unused): persistentvolumeclaim-protection-controller and persistentvolume-protection-controller.
 //
 // Which pods use a claim is asked of the store's index.
-#include "api/indexes.h"
+#include "api/registry/indexes.h"
 #include "control/controllers.h"
 #include "control/finalizers.h"
 #include "control/owners.h"

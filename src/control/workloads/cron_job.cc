@@ -11,14 +11,14 @@
 #include <algorithm>
 #include <set>
 
-#include "api/cron.h"
-#include "api/indexes.h"
-#include "api/time_zones.h"
+#include "api/registry/indexes.h"
 #include "base/strings.h"
 #include "control/conditions.h"
 #include "control/controllers.h"
 #include "control/owners.h"
 #include "control/workloads/history.h"
+#include "meta/cron.h"
+#include "meta/time_zones.h"
 
 namespace kedge::control {
 namespace {

@@ -12,7 +12,7 @@
 #include <map>
 #include <set>
 
-#include "api/indexes.h"
+#include "api/registry/indexes.h"
 #include "base/strings.h"
 #include "control/conditions.h"
 #include "control/controllers.h"

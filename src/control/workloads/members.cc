@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "api/indexes.h"
+#include "api/registry/indexes.h"
 #include "control/owners.h"
 #include "control/resources.h"
 

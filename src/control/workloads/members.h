@@ -13,8 +13,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "api/selector.h"
 #include "control/shell.h"
+#include "meta/selector.h"
 
 namespace kedge::control {
 

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "api/indexes.h"
+#include "api/registry/indexes.h"
 #include "control/conditions.h"
 #include "control/controllers.h"
 #include "control/limits.h"

@@ -10,7 +10,7 @@
 
 #include <algorithm>
 
-#include "api/indexes.h"
+#include "api/registry/indexes.h"
 #include "base/strings.h"
 #include "control/conditions.h"
 #include "control/controllers.h"

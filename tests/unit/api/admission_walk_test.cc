@@ -3,9 +3,9 @@
 #include <map>
 #include <set>
 
-#include "api/access/admission/chain.h"
+#include "api/admission/chain.h"
 #include "api/custom/tables.h"
-#include "api/storage.h"
+#include "api/write/storage.h"
 #include "harness.h"
 #include "samples.h"
 

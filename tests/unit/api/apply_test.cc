@@ -1,4 +1,5 @@
 // Server-side apply and who owns what, through the handler.
+#include "api/write/limits.h"
 #include "harness.h"
 
 namespace kedge::api {

@@ -3,7 +3,7 @@
 #include <set>
 
 #include "api/custom/tables.h"
-#include "api/storage.h"
+#include "api/write/storage.h"
 #include "harness.h"
 #include "samples.h"
 

@@ -8,8 +8,8 @@
 #include <string_view>
 
 #include "api/handler.h"
-#include "api/indexes.h"
 #include "api/local_objects.h"
+#include "api/registry/indexes.h"
 #include "datastore/memory/memory_log.h"
 #include "json/parse.h"
 #include "json/write.h"

@@ -1,7 +1,7 @@
 // What the built-in indexes find in objects' texts.
 #include <doctest/doctest.h>
 
-#include "api/indexes.h"
+#include "api/registry/indexes.h"
 #include "store/object.h"
 
 namespace kedge::api {

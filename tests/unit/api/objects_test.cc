@@ -1,5 +1,5 @@
 // Create, read, change and remove objects through the handler.
-#include "api/not_yet.h"
+#include "api/write/not_yet.h"
 #include "base/strings.h"
 #include "crypto/certificate.h"
 #include "harness.h"

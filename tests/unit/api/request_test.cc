@@ -1,13 +1,13 @@
 // The grammar of URLs, queries, selectors, Accept headers and continue tokens.
 #include <doctest/doctest.h>
 
-#include "api/continue_token.h"
-#include "api/cron.h"
-#include "api/negotiate.h"
-#include "api/request.h"
-#include "api/selector.h"
-#include "api/time_zones.h"
+#include "api/read/continue_token.h"
+#include "api/request/negotiate.h"
+#include "api/request/request.h"
 #include "json/parse.h"
+#include "meta/cron.h"
+#include "meta/selector.h"
+#include "meta/time_zones.h"
 
 namespace kedge::api {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "api/registry.h"
+#include "api/registry/registry.h"
 #include "base/strings.h"
 #include "crypto/pem.h"
 #include "crypto/request.h"

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "api/custom/tables.h"
-#include "api/indexes.h"
-#include "api/storage.h"
+#include "api/registry/indexes.h"
+#include "api/write/storage.h"
 #include "control/plan.h"
 #include "control/view.h"
 #include "json/parse.h"

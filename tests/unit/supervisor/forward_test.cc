@@ -1,7 +1,7 @@
 // One request passed on, over real sockets: what the target gets, and what the client gets back.
 #include "supervisor/forward.h"
 
-#include "api/gzip.h"
+#include "api/answer/gzip.h"
 #include "base/strings.h"
 #include "net/websocket/websocket.h"
 #include "support.h"

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <set>
 
-#include "api/kind_rules.h"
 #include "api/kinds/admission/matching.h"
+#include "api/registry/kind_rules.h"
 #include "base/strings.h"
 
 namespace kedge::api {

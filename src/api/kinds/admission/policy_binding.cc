@@ -1,8 +1,8 @@
 // policy_binding.cc: ValidatingAdmissionPolicyBinding and MutatingAdmissionPolicyBinding.
 #include <set>
 
-#include "api/kind_rules.h"
 #include "api/kinds/admission/matching.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

@@ -1,7 +1,7 @@
 // webhook_client.h: where a webhook is called: a URL, or a Service of the cluster.
 #pragma once
 
-#include "api/validate.h"
+#include "meta/validate.h"
 
 namespace kedge::api {
 

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <set>
 
-#include "api/kind_rules.h"
 #include "api/kinds/admission/matching.h"
 #include "api/kinds/admission/webhook_client.h"
+#include "api/registry/kind_rules.h"
 #include "base/strings.h"
 
 namespace kedge::api {

@@ -1,5 +1,5 @@
 // controller_revision.cc: ControllerRevision.
-#include "api/kind_rules.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

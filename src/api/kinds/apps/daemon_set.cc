@@ -1,11 +1,11 @@
 // daemon_set.cc: DaemonSet. It counts its templates in an annotation, for what was made of it before there were
 // revisions.
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/core/pod_spec.h"
 #include "api/kinds/core/pod_warnings.h"
 #include "api/kinds/core/workload.h"
+#include "api/registry/kind_rules.h"
 #include "base/strings.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

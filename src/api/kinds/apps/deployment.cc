@@ -1,8 +1,8 @@
 // deployment.cc: Deployment.
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/core/pod_spec.h"
 #include "api/kinds/core/workload.h"
+#include "api/registry/kind_rules.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

@@ -1,7 +1,7 @@
 // replica_set.cc: ReplicaSet.
-#include "api/kind_rules.h"
 #include "api/kinds/core/pod_spec.h"
 #include "api/kinds/core/workload.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

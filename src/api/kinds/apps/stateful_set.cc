@@ -1,12 +1,12 @@
 // stateful_set.cc: StatefulSet.
 #include <unordered_set>
 
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/core/claim_spec.h"
 #include "api/kinds/core/pod_spec.h"
 #include "api/kinds/core/pod_warnings.h"
 #include "api/kinds/core/workload.h"
+#include "api/registry/kind_rules.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

@@ -3,12 +3,12 @@
 
 #include <algorithm>
 
-#include "api/cron.h"
-#include "api/kind_rules.h"
 #include "api/kinds/batch/job_spec.h"
 #include "api/kinds/core/pod_spec.h"
 #include "api/kinds/core/workload.h"
+#include "api/registry/kind_rules.h"
 #include "base/strings.h"
+#include "meta/cron.h"
 
 namespace kedge::api {
 namespace {

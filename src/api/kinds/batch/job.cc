@@ -3,13 +3,13 @@
 
 #include <map>
 
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/batch/job_spec.h"
 #include "api/kinds/batch/job_status.h"
 #include "api/kinds/core/pod_spec.h"
 #include "api/kinds/core/workload.h"
-#include "api/selector.h"
+#include "api/registry/kind_rules.h"
+#include "meta/internal_form.h"
+#include "meta/selector.h"
 
 namespace kedge::api {
 namespace {

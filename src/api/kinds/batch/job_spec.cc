@@ -4,11 +4,11 @@
 
 #include <unordered_set>
 
-#include "api/internal_form.h"
 #include "api/kinds/core/pod_spec.h"
 #include "api/kinds/core/pod_warnings.h"
 #include "api/kinds/core/resources.h"
 #include "base/strings.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

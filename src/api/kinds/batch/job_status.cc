@@ -4,10 +4,10 @@
 
 #include <unordered_set>
 
-#include "api/internal_form.h"
 #include "api/kinds/batch/job_spec.h"
 #include "api/kinds/core/workload.h"
 #include "base/time.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

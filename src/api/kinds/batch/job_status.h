@@ -1,7 +1,7 @@
 // job_status.h: what a Job's controller may say of it, and take back.
 #pragma once
 
-#include "api/validate.h"
+#include "meta/validate.h"
 
 namespace kedge::api {
 

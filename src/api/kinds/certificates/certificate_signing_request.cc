@@ -5,14 +5,14 @@
 #include <map>
 #include <unordered_set>
 
-#include "api/difference.h"
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/certificates/signer_name.h"
+#include "api/registry/kind_rules.h"
 #include "base/strings.h"
 #include "crypto/certificate.h"
 #include "crypto/pem.h"
 #include "crypto/request.h"
+#include "meta/difference.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

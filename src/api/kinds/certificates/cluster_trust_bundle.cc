@@ -3,8 +3,8 @@
 
 #include <map>
 
-#include "api/kind_rules.h"
 #include "api/kinds/certificates/signer_name.h"
+#include "api/registry/kind_rules.h"
 #include "crypto/certificate.h"
 #include "crypto/pem.h"
 

@@ -1,5 +1,5 @@
 // lease.cc: Lease.
-#include "api/kind_rules.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

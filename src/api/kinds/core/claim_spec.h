@@ -2,7 +2,7 @@
 // templates.
 #pragma once
 
-#include "api/validate.h"
+#include "meta/validate.h"
 
 namespace kedge::api {
 

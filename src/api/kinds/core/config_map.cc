@@ -1,7 +1,7 @@
 // config_map.cc: ConfigMap.
-#include "api/kind_rules.h"
 #include "api/kinds/core/data_size.h"
-#include "api/limits.h"
+#include "api/kinds/limits.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

@@ -4,10 +4,10 @@
 
 #include <unordered_set>
 
-#include "api/internal_form.h"
 #include "api/kinds/core/probes.h"
 #include "api/kinds/core/security.h"
 #include "base/strings.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

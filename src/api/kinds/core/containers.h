@@ -4,7 +4,7 @@
 #include "api/kinds/core/pod_options.h"
 #include "api/kinds/core/resources.h"
 #include "api/kinds/core/volumes.h"
-#include "api/validate.h"
+#include "meta/validate.h"
 
 namespace kedge::api {
 

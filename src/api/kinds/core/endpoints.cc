@@ -1,6 +1,6 @@
 // endpoints.cc: Endpoints.
-#include "api/kind_rules.h"
 #include "api/kinds/core/warnings.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

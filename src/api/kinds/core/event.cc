@@ -1,9 +1,9 @@
 // event.cc: Event, of both groups; stored as core/v1, for an hour.
 #include <fmt/format.h>
 
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
-#include "api/limits.h"
+#include "api/kinds/limits.h"
+#include "api/registry/kind_rules.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

@@ -4,8 +4,8 @@
 #include <optional>
 #include <set>
 
-#include "api/kind_rules.h"
 #include "api/kinds/core/resources.h"
+#include "api/registry/kind_rules.h"
 #include "schema/quantity.h"
 
 namespace kedge::api {

@@ -1,5 +1,5 @@
 // namespace.cc: Namespace: the default label, the finalizer of the content, and the phase.
-#include "api/kind_rules.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

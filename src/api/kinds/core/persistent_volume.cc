@@ -4,14 +4,14 @@
 
 #include <utility>
 
-#include "api/difference.h"
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/core/affinity.h"
 #include "api/kinds/core/claim_spec.h"
 #include "api/kinds/core/volumes.h"
 #include "api/kinds/core/warnings.h"
+#include "api/registry/kind_rules.h"
 #include "base/strings.h"
+#include "meta/difference.h"
+#include "meta/internal_form.h"
 #include "schema/quantity.h"
 
 namespace kedge::api {

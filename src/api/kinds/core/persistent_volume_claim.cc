@@ -1,12 +1,12 @@
 // persistent_volume_claim.cc: PersistentVolumeClaim.
 #include <fmt/format.h>
 
-#include "api/difference.h"
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/core/claim_spec.h"
 #include "api/kinds/core/resources.h"
 #include "api/kinds/core/warnings.h"
+#include "api/registry/kind_rules.h"
+#include "meta/difference.h"
+#include "meta/internal_form.h"
 #include "schema/quantity.h"
 
 namespace kedge::api {

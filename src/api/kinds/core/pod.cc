@@ -5,9 +5,6 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "api/difference.h"
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/core/affinity.h"
 #include "api/kinds/core/containers.h"
 #include "api/kinds/core/pod_resources.h"
@@ -15,8 +12,11 @@
 #include "api/kinds/core/pod_status.h"
 #include "api/kinds/core/pod_warnings.h"
 #include "api/kinds/core/security.h"
+#include "api/registry/kind_rules.h"
 #include "base/strings.h"
 #include "json/write.h"
+#include "meta/difference.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

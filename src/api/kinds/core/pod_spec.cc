@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "api/internal_form.h"
 #include "api/kinds/core/affinity.h"
 #include "api/kinds/core/containers.h"
 #include "api/kinds/core/pod_resources.h"
@@ -14,6 +13,7 @@
 #include "api/kinds/core/volumes.h"
 #include "base/strings.h"
 #include "json/parse.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "api/kinds/core/pod_options.h"
-#include "api/validate.h"
+#include "meta/validate.h"
 
 namespace kedge::api {
 

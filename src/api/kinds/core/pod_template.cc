@@ -1,7 +1,7 @@
 // pod_template.cc: PodTemplate.
-#include "api/kind_rules.h"
 #include "api/kinds/core/pod_spec.h"
 #include "api/kinds/core/pod_warnings.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

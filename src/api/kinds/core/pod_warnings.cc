@@ -9,7 +9,7 @@
 #include "api/kinds/core/claim_spec.h"
 #include "api/kinds/core/containers.h"
 #include "api/kinds/core/security.h"
-#include "api/limits.h"
+#include "api/kinds/limits.h"
 #include "base/strings.h"
 #include "schema/quantity.h"
 

@@ -1,7 +1,7 @@
 // probes.h: what a kubelet does to a container beside running it: probes, hooks at its start and end.
 #pragma once
 
-#include "api/validate.h"
+#include "meta/validate.h"
 
 namespace kedge::api {
 

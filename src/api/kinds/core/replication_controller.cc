@@ -1,8 +1,8 @@
 // replication_controller.cc: ReplicationController.
-#include "api/kind_rules.h"
 #include "api/kinds/core/pod_spec.h"
 #include "api/kinds/core/pod_warnings.h"
 #include "api/kinds/core/workload.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <set>
 
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/core/resources.h"
 #include "api/kinds/core/warnings.h"
+#include "api/registry/kind_rules.h"
+#include "meta/internal_form.h"
 #include "schema/quantity.h"
 
 namespace kedge::api {

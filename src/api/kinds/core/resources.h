@@ -5,7 +5,7 @@
 #include <string_view>
 #include <unordered_set>
 
-#include "api/validate.h"
+#include "meta/validate.h"
 
 namespace kedge::api {
 

@@ -1,9 +1,9 @@
 // secret.cc: Secret; stringData has been merged into data.
 #include <fmt/format.h>
 
-#include "api/kind_rules.h"
 #include "api/kinds/core/data_size.h"
-#include "api/limits.h"
+#include "api/kinds/limits.h"
+#include "api/registry/kind_rules.h"
 #include "base/strings.h"
 #include "crypto/certificate.h"
 #include "crypto/key.h"

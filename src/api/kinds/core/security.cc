@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "api/internal_form.h"
 #include "api/kinds/core/containers.h"
 #include "base/strings.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "api/kinds/core/pod_options.h"
-#include "api/validate.h"
+#include "meta/validate.h"
 
 namespace kedge::api {
 

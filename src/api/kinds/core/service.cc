@@ -5,12 +5,12 @@
 #include <map>
 #include <set>
 
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/core/resources.h"
 #include "api/kinds/core/warnings.h"
+#include "api/registry/kind_rules.h"
 #include "base/ip.h"
 #include "base/strings.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

@@ -1,5 +1,5 @@
 // service_account.cc: ServiceAccount.
-#include "api/kind_rules.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

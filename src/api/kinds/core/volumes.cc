@@ -4,11 +4,10 @@
 
 #include <unordered_set>
 
-#include "api/internal_form.h"
 #include "api/kinds/certificates/signer_name.h"
 #include "api/kinds/core/claim_spec.h"
-#include "api/limits.h"
 #include "base/strings.h"
+#include "meta/internal_form.h"
 #include "schema/quantity.h"
 
 namespace kedge::api {

@@ -4,9 +4,9 @@
 
 #include <utility>
 
-#include "api/names.h"
 #include "base/ip.h"
 #include "base/strings.h"
+#include "meta/names.h"
 
 namespace kedge::api {
 

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "api/place.h"
 #include "json/value.h"
+#include "meta/place.h"
 
 namespace kedge::api {
 

@@ -4,8 +4,8 @@
 
 #include "api/kinds/core/pod_spec.h"
 #include "api/kinds/core/pod_warnings.h"
-#include "api/selector.h"
 #include "base/strings.h"
+#include "meta/selector.h"
 
 namespace kedge::api {
 namespace {

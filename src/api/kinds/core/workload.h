@@ -7,7 +7,7 @@
 
 #include "api/kinds/core/pod_options.h"
 #include "api/kinds/core/warnings.h"
-#include "api/validate.h"
+#include "meta/validate.h"
 
 namespace kedge::api {
 

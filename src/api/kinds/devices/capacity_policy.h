@@ -1,7 +1,7 @@
 // capacity_policy.h: how much of a device's capacity a claim may ask for: one of some values, or steps in a range.
 #pragma once
 
-#include "api/validate.h"
+#include "meta/validate.h"
 
 namespace kedge::api {
 

@@ -1,8 +1,8 @@
 // device_class.cc: DeviceClass.
 #include <fmt/format.h>
 
-#include "api/kind_rules.h"
 #include "api/kinds/devices/names.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

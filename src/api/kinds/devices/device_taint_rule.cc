@@ -1,7 +1,7 @@
 // device_taint_rule.cc: DeviceTaintRule.
-#include "api/kind_rules.h"
 #include "api/kinds/core/volumes.h"
 #include "api/kinds/devices/names.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

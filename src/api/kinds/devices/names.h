@@ -5,8 +5,8 @@
 // They are check_declared_…
 #pragma once
 
-#include "api/validate.h"
 #include "base/time.h"
+#include "meta/validate.h"
 
 namespace kedge::api {
 

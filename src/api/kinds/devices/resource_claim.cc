@@ -5,15 +5,15 @@
 #include <set>
 #include <tuple>
 
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/core/affinity.h"
 #include "api/kinds/core/volumes.h"
 #include "api/kinds/devices/names.h"
-#include "api/storage.h"
+#include "api/registry/kind_rules.h"
+#include "api/registry/stored.h"
 #include "base/ip.h"
 #include "base/strings.h"
 #include "json/write.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

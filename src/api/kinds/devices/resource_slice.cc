@@ -4,13 +4,13 @@
 
 #include <set>
 
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/core/affinity.h"
 #include "api/kinds/core/volumes.h"
 #include "api/kinds/devices/capacity_policy.h"
 #include "api/kinds/devices/names.h"
+#include "api/registry/kind_rules.h"
 #include "base/strings.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

@@ -1,7 +1,7 @@
 // api_service.cc: APIService.
 #include <fmt/format.h>
 
-#include "api/kind_rules.h"
+#include "api/registry/kind_rules.h"
 #include "base/strings.h"
 #include "base/time.h"
 

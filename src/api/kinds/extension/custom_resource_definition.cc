@@ -7,10 +7,10 @@
 
 #include "api/custom/json_path.h"
 #include "api/custom/structural.h"
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/admission/webhook_client.h"
+#include "api/registry/kind_rules.h"
 #include "base/strings.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
+#include "api/registry/kind_rules.h"
 #include "base/strings.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "api/validate.h"
+#include "meta/validate.h"
 
 namespace kedge::api {
 

@@ -3,9 +3,9 @@
 
 #include <cmath>
 
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/flowcontrol/mandatory.h"
+#include "api/registry/kind_rules.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

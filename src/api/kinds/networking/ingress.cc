@@ -3,9 +3,9 @@
 
 #include <unordered_set>
 
-#include "api/kind_rules.h"
 #include "api/kinds/core/warnings.h"
 #include "api/kinds/networking/references.h"
+#include "api/registry/kind_rules.h"
 #include "base/ip.h"
 #include "base/strings.h"
 

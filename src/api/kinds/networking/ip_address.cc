@@ -1,6 +1,6 @@
 // ip_address.cc: IPAddress.
-#include "api/kind_rules.h"
 #include "api/kinds/networking/references.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

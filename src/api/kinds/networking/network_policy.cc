@@ -1,8 +1,8 @@
 // network_policy.cc: NetworkPolicy.
 #include <unordered_set>
 
-#include "api/kind_rules.h"
 #include "api/kinds/core/warnings.h"
+#include "api/registry/kind_rules.h"
 #include "base/ip.h"
 
 namespace kedge::api {

@@ -1,7 +1,7 @@
 // references.h: what objects of the network name others by: a kind and a name, perhaps of another API group.
 #pragma once
 
-#include "api/validate.h"
+#include "meta/validate.h"
 
 namespace kedge::api {
 

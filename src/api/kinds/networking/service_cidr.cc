@@ -1,7 +1,7 @@
 // service_cidr.cc: ServiceCIDR.
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
+#include "api/registry/kind_rules.h"
 #include "base/ip.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

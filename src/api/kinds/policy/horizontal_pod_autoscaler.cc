@@ -1,9 +1,9 @@
 // horizontal_pod_autoscaler.cc: HorizontalPodAutoscaler.
 #include <fmt/format.h>
 
-#include "api/kind_rules.h"
 #include "api/kinds/core/resources.h"
 #include "api/kinds/networking/references.h"
+#include "api/registry/kind_rules.h"
 #include "schema/quantity.h"
 
 namespace kedge::api {

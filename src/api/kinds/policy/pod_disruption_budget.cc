@@ -1,7 +1,7 @@
 // pod_disruption_budget.cc: PodDisruptionBudget.
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/core/workload.h"
+#include "api/registry/kind_rules.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

@@ -1,7 +1,7 @@
 // priority_class.cc: PriorityClass.
 #include <fmt/format.h>
 
-#include "api/kind_rules.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

@@ -3,11 +3,11 @@
 
 #include <set>
 
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/core/affinity.h"
 #include "api/kinds/core/resources.h"
 #include "api/kinds/core/warnings.h"
+#include "api/registry/kind_rules.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

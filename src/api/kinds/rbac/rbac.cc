@@ -1,6 +1,6 @@
 // rbac.cc: roles and bindings. Whether the writer holds what is granted is checked by admission's escalation rules.
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
+#include "api/registry/kind_rules.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

@@ -1,8 +1,8 @@
 // csi_driver.cc: CSIDriver.
 #include <unordered_set>
 
-#include "api/kind_rules.h"
 #include "api/kinds/core/warnings.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

@@ -4,9 +4,9 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "api/internal_form.h"
-#include "api/kind_rules.h"
 #include "api/kinds/core/volumes.h"
+#include "api/registry/kind_rules.h"
+#include "meta/internal_form.h"
 
 namespace kedge::api {
 namespace {

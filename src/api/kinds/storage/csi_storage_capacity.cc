@@ -1,8 +1,8 @@
 // csi_storage_capacity.cc: CSIStorageCapacity.
 #include <fmt/format.h>
 
-#include "api/kind_rules.h"
 #include "api/kinds/core/warnings.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

@@ -1,7 +1,7 @@
 // parameters.h: what classes of storage hand to a driver.
 #pragma once
 
-#include "api/validate.h"
+#include "meta/validate.h"
 
 namespace kedge::api {
 

@@ -4,9 +4,9 @@
 #include <map>
 #include <set>
 
-#include "api/kind_rules.h"
 #include "api/kinds/core/warnings.h"
 #include "api/kinds/storage/parameters.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

@@ -1,6 +1,6 @@
 // volume_attachment.cc: VolumeAttachment.
-#include "api/kind_rules.h"
 #include "api/kinds/core/persistent_volume.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

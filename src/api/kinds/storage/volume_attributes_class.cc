@@ -1,6 +1,6 @@
 // volume_attributes_class.cc: VolumeAttributesClass.
-#include "api/kind_rules.h"
 #include "api/kinds/storage/parameters.h"
+#include "api/registry/kind_rules.h"
 
 namespace kedge::api {
 namespace {

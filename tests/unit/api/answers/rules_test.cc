@@ -10,12 +10,12 @@
 #include <set>
 
 #include "../harness.h"
-#include "api/access/admission/chain.h"
-#include "api/access/rbac.h"
-#include "api/access/review.h"
+#include "api/admission/chain.h"
+#include "api/authorization/rbac.h"
+#include "api/authorization/review.h"
 #include "api/bootstrap.h"
-#include "api/imported.h"
-#include "api/not_yet.h"
+#include "api/registry/imported.h"
+#include "api/write/not_yet.h"
 #include "base/strings.h"
 
 namespace kedge::api {

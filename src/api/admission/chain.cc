@@ -1,0 +1,158 @@
+#include "api/admission/chain.h"
+
+#include <algorithm>
+
+#include "api/admission/resource_quota.h"
+#include "api/registry/lookup.h"
+#include "base/strings.h"
+#include "reactor/loop.h"
+
+namespace kedge::api {
+namespace {
+
+constexpr std::string_view quota_name = "ResourceQuota";
+
+// Plugins of kube-apiserver that are accepted by name and do nothing here yet.
+constexpr std::string_view without_effect[] = {
+    "AlwaysDeny",
+    "ClusterTrustBundleAttest",
+    "EventRateLimit",
+    "ExtendedResourceToleration",
+    "ImagePolicyWebhook",
+    "LimitPodHardAntiAffinityTopology",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",
+    "NamespaceAutoProvision",
+    "NamespaceExists",
+    "OwnerReferencesPermissionEnforcement",
+    "PodNodeSelector",
+    "PodTolerationRestriction",
+    "PodTopologyLabels",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionWebhook",
+};
+
+// Those that are no plugin of the chain: one that admits all, and the quotas.
+bool known_elsewhere(std::string_view name) {
+  return name == "AlwaysAdmit" || name == quota_name ||
+         std::find(std::begin(without_effect), std::end(without_effect), name) != std::end(without_effect);
+}
+
+bool listed(const std::vector<std::string>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// Not a plugin of kube-apiserver but part of its RBAC storage: it has no name there and can't be turned off.
+bool always_on(const plugin* p) { return p == &plugins::rbac_escalation; }
+
+bool off_by_default_there(const plugin* p) { return !p->on_by_default; }
+
+}  // namespace
+
+const std::vector<const plugin*>& all_plugins() {
+  static const std::vector<const plugin*> all = {
+      &plugins::namespace_lifecycle,
+      &plugins::limit_ranger,
+      &plugins::service_account,
+      &plugins::node_restriction,
+      &plugins::taint_nodes_by_condition,
+      &plugins::always_pull_images,
+      &plugins::pod_security,
+      &plugins::priority,
+      &plugins::default_toleration_seconds,
+      &plugins::default_storage_class,
+      &plugins::storage_object_in_use_protection,
+      &plugins::volume_claim_resize,
+      &plugins::runtime_class,
+      &plugins::certificate_approval,
+      &plugins::certificate_signing,
+      &plugins::certificate_subject_restriction,
+      &plugins::default_ingress_class,
+      &plugins::deny_service_external_ips,
+      &plugins::rbac_escalation,
+  };
+  return all;
+}
+
+result<void> check_plugin_names(const std::vector<std::string>& names) {
+  for (auto& name : names) {
+    auto& all = all_plugins();
+    bool known = known_elsewhere(name) ||
+                 std::any_of(all.begin(), all.end(), [&](const plugin* p) { return !always_on(p) && p->name == name; });
+    if (!known) return fail(errc::invalid, "enable-admission-plugins plugin " + quote(name) + " is unknown");
+  }
+  return {};
+}
+
+std::vector<std::string> plugins_without_effect(const std::vector<std::string>& names) {
+  std::vector<std::string> out;
+  for (auto& name : names)
+    if (std::find(std::begin(without_effect), std::end(without_effect), name) != std::end(without_effect))
+      out.push_back(name);
+  return out;
+}
+
+result<std::unique_ptr<admission_chain>> admission_chain::create(const admission_settings& settings, authorizer& authz,
+                                                                 rule_source& rules, store::store* objects) {
+  KEDGE_CHECK(check_plugin_names(settings.enable));
+  KEDGE_CHECK(check_plugin_names(settings.disable));
+  for (auto& name : settings.enable)
+    if (listed(settings.disable, name) && name != "NodeRestriction")
+      return fail(errc::invalid, quote(name) + " in enable-admission-plugins and disable-admission-plugins overlapped");
+  std::unique_ptr<admission_chain> out(new admission_chain(authz, rules, objects));
+  for (auto p : all_plugins()) {
+    bool on = always_on(p) ||
+              ((!off_by_default_there(p) || listed(settings.enable, p->name)) && !listed(settings.disable, p->name));
+    if (on) out->plugins_.push_back(p);
+  }
+  out->quotas_ = !listed(settings.disable, quota_name);
+  out->namespaces_ = !listed(settings.disable, plugins::namespace_lifecycle.name);
+  return out;
+}
+
+std::unique_ptr<admission_chain> admission_chain::of(std::vector<const plugin*> plugins, authorizer& authz,
+                                                     rule_source& rules) {
+  std::unique_ptr<admission_chain> out(new admission_chain(authz, rules, nullptr));
+  out->plugins_ = std::move(plugins);
+  out->quotas_ = out->namespaces_ = false;
+  return out;
+}
+
+std::vector<std::string> admission_chain::names() const {
+  std::vector<std::string> out;
+  for (auto p : plugins_)
+    if (!always_on(p)) out.emplace_back(p->name);
+  if (quotas_) out.emplace_back(quota_name);
+  return out;
+}
+
+task<api_result<void>> admission_chain::mutate(admission_request& r, const store::snapshot& cluster) {
+  auto view = cluster;
+  // Another server may have just made the namespace: before it is called missing, the newest state is asked for.
+  bool asks =
+      namespaces_ && objects_ && r.what == operation::create && !r.who.ns.empty() && r.who.resource != "namespaces";
+  store::object_ref found;
+  if (asks && !(found = view.find(object_key("namespaces", {}, r.who.ns)))) {
+    auto newest = co_await objects_->latest();
+    if (!newest) co_return fail(from_error(newest.error()));
+    view = std::move(*newest);
+  }
+  auto& home = reactor::loop::current();
+  plugin_context c{view, authz_, rules_, home.random(), home.wall_now(), std::move(found)};
+  for (auto p : plugins_)
+    if (p->mutate && includes(p->operations, r.what))
+      if (auto done = p->mutate(r, c); !done) co_return done;
+  co_return api_result<void>{};
+}
+
+task<api_result<void>> admission_chain::validate(admission_request& r, const store::snapshot& cluster) {
+  auto& home = reactor::loop::current();
+  plugin_context c{cluster, authz_, rules_, home.random(), home.wall_now()};
+  for (auto p : plugins_)
+    if (p->validate && includes(p->operations, r.what))
+      if (auto done = p->validate(r, c); !done) co_return done;
+  if (quotas_) co_return co_await charge_quotas(r, cluster, objects_);
+  co_return api_result<void>{};
+}
+
+}  // namespace kedge::api

@@ -1,0 +1,52 @@
+// chain.h: all admission plugins in kube-apiserver's order: every mutating step, then every validating one, and the
+// quotas last.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "api/admission/plugin.h"
+
+namespace kedge::api {
+
+struct admission_settings {
+  // --enable-admission-plugins, --disable-admission-plugins: names as kube-apiserver has them.
+  std::vector<std::string> enable{"NodeRestriction"};  // K3s turns it on
+  std::vector<std::string> disable;
+};
+
+// All that there are, in order.
+const std::vector<const plugin*>& all_plugins();
+
+// errc::invalid names a plugin that Kubernetes doesn't have, in its own words. Plugins that exist there and do nothing
+// here (webhooks, policies that are off) are accepted.
+result<void> check_plugin_names(const std::vector<std::string>& names);
+// Those of them that do nothing here: whoever turns one on should be told.
+std::vector<std::string> plugins_without_effect(const std::vector<std::string>& names);
+
+// One per core. All must outlive it. `objects` may be null: quotas are then not charged.
+class admission_chain final : public admission {
+ public:
+  static result<std::unique_ptr<admission_chain>> create(const admission_settings& settings, authorizer& authz,
+                                                         rule_source& rules, store::store* objects);
+
+  // Of these plugins alone, without quotas.
+  static std::unique_ptr<admission_chain> of(std::vector<const plugin*> plugins, authorizer& authz, rule_source& rules);
+
+  task<api_result<void>> mutate(admission_request& r, const store::snapshot& cluster) override;
+  task<api_result<void>> validate(admission_request& r, const store::snapshot& cluster) override;
+
+  std::vector<std::string> names() const;  // what is on, in order
+
+ private:
+  admission_chain(authorizer& authz, rule_source& rules, store::store* objects)
+      : authz_(authz), rules_(rules), objects_(objects) {}
+  std::vector<const plugin*> plugins_;
+  bool quotas_ = true;
+  bool namespaces_ = true;  // NamespaceLifecycle is on
+  authorizer& authz_;
+  rule_source& rules_;
+  store::store* objects_;
+};
+
+}  // namespace kedge::api

@@ -1,0 +1,163 @@
+#include "api/admission/quota_usage.h"
+
+#include <algorithm>
+
+#include "api/registry/lookup.h"
+#include "pod/references.h"
+
+namespace kedge::api {
+namespace {
+
+using pod::amount_of;
+using pod::amounts;
+using pod::amounts_of_pod;
+using schema::quantity;
+
+bool is_pods(std::string_view group, std::string_view resource) { return group.empty() && resource == "pods"; }
+
+bool finished(const json::value& pod) {
+  auto phase = pod["status"]["phase"].as_string();
+  return phase == "Succeeded" || phase == "Failed";
+}
+
+// cpu, memory, ephemeral-storage and hugepages count without prefix too; extended resources only as requests.<name>.
+bool has_plain_name(std::string_view name) {
+  return name == "cpu" || name == "memory" || name == "ephemeral-storage" || name.starts_with("hugepages-");
+}
+
+void add_pod(amounts& out, const json::value& pod) {
+  if (finished(pod)) return;
+  out["pods"] = quantity::of(1);
+  for (auto& [name, amount] : amounts_of_pod(pod, "requests")) {
+    if (has_plain_name(name)) out[name] = amount;
+    out["requests." + name] = amount;
+  }
+  for (auto& [name, amount] : amounts_of_pod(pod, "limits")) out["limits." + name] = amount;
+}
+
+void add_service(amounts& out, const json::value& service) {
+  auto& spec = service["spec"];
+  auto type = spec["type"].as_string();
+  auto ports = static_cast<std::int64_t>(spec["ports"].size());
+  out["services"] = quantity::of(1);
+  bool balanced = type == "LoadBalancer";
+  out["services.loadbalancers"] = quantity::of(balanced ? 1 : 0);
+  bool node_ports = type == "NodePort" || (balanced && spec["allocateLoadBalancerNodePorts"].as_bool(true));
+  out["services.nodeports"] = quantity::of(node_ports ? ports : 0);
+}
+
+void add_claim(amounts& out, const json::value& claim) {
+  auto size = amount_of(claim["spec"]["resources"]["requests"]["storage"]);
+  out["persistentvolumeclaims"] = quantity::of(1);
+  out["requests.storage"] = size;
+  auto storage_class = annotation_of(claim, "volume.beta.kubernetes.io/storage-class");
+  if (storage_class.empty()) storage_class = claim["spec"]["storageClassName"].as_string();
+  if (storage_class.empty()) return;
+  auto prefix = std::string(storage_class) + ".storageclass.storage.k8s.io/";
+  out[prefix + "persistentvolumeclaims"] = quantity::of(1);
+  out[prefix + "requests.storage"] = size;
+}
+
+bool best_effort(const json::value& pod) {
+  bool none = true;
+  each_container(pod["spec"], [&](const json::value& container, std::string_view list) {
+    if (list == "ephemeralContainers") return;
+    for (auto which : {"requests", "limits"})
+      for (auto name : {"cpu", "memory"}) none &= amount_of(container["resources"][which][name]).is_zero();
+  });
+  return none;
+}
+
+bool affine_across_namespaces(const json::value& pod) {
+  auto term_crosses = [](const json::value& term) {
+    return !term["namespaces"].empty() || term["namespaceSelector"].is_object();
+  };
+  auto any = [&](const json::value& affinity) {
+    if (auto terms = affinity["requiredDuringSchedulingIgnoredDuringExecution"].array())
+      if (std::any_of(terms->begin(), terms->end(), term_crosses)) return true;
+    if (auto terms = affinity["preferredDuringSchedulingIgnoredDuringExecution"].array())
+      return std::any_of(terms->begin(), terms->end(),
+                         [&](const json::value& t) { return term_crosses(t["podAffinityTerm"]); });
+    return false;
+  };
+  auto& affinity = pod["spec"]["affinity"];
+  return any(affinity["podAffinity"]) || any(affinity["podAntiAffinity"]);
+}
+
+bool in_scope(std::string_view scope, std::string_view op, const json::value& values, const json::value& pod) {
+  if (scope == "PriorityClass") {
+    auto name = pod["spec"]["priorityClassName"].as_string();
+    auto list = values.array();
+    bool listed =
+        list && std::any_of(list->begin(), list->end(), [&](const json::value& v) { return v.as_string() == name; });
+    if (op == "In") return listed;
+    if (op == "NotIn") return !listed;
+    return op == "DoesNotExist" ? name.empty() : !name.empty();
+  }
+  bool deadline = pod["spec"]["activeDeadlineSeconds"].as_integer(-1) >= 0;
+  if (scope == "Terminating") return deadline;
+  if (scope == "NotTerminating") return !deadline;
+  if (scope == "BestEffort") return best_effort(pod);
+  if (scope == "NotBestEffort") return !best_effort(pod);
+  if (scope == "CrossNamespacePodAffinity") return affine_across_namespaces(pod);
+  return false;
+}
+
+}  // namespace
+
+amounts quota_usage(std::string_view group, std::string_view resource, const json::value& object) {
+  amounts out;
+  auto name = std::string(resource);
+  out["count/" + (group.empty() ? name : name + '.' + std::string(group))] = quantity::of(1);
+  if (!group.empty()) return out;
+  if (resource == "pods") {
+    add_pod(out, object);
+  } else if (resource == "services") {
+    add_service(out, object);
+  } else if (resource == "persistentvolumeclaims") {
+    add_claim(out, object);
+  } else if (resource == "configmaps" || resource == "secrets" || resource == "replicationcontrollers" ||
+             resource == "resourcequotas") {
+    out[name] = quantity::of(1);
+  }
+  return out;
+}
+
+bool quota_covers(const json::value& quota, std::string_view group, std::string_view resource,
+                  const json::value& object) {
+  auto& spec = quota["spec"];
+  auto scopes = spec["scopes"].array();
+  auto expressions = spec["scopeSelector"]["matchExpressions"].array();
+  bool scoped = (scopes && !scopes->empty()) || (expressions && !expressions->empty());
+  if (!scoped) return true;
+  if (!is_pods(group, resource)) return false;
+  if (scopes && !std::all_of(scopes->begin(), scopes->end(),
+                             [&](const json::value& s) { return in_scope(s.as_string(), "Exists", {}, object); }))
+    return false;
+  return !expressions || std::all_of(expressions->begin(), expressions->end(), [&](const json::value& e) {
+    return in_scope(e["scopeName"].as_string(), e["operator"].as_string(), e["values"], object);
+  });
+}
+
+std::string quota_missing(const json::value& quota, const json::value& pod) {
+  std::string out;
+  for (auto name : {"cpu", "limits.cpu", "limits.memory", "memory", "requests.cpu", "requests.memory"}) {
+    if (!quota["spec"]["hard"].find(std::string_view(name))) continue;
+    std::string_view text = name;
+    auto which = text.starts_with("limits.") ? "limits" : "requests";
+    auto plain = text.substr(text.find('.') == text.npos ? 0 : text.find('.') + 1);
+    if (pod["spec"]["resources"][which].find(plain)) continue;
+    std::string containers;
+    each_container(pod["spec"], [&](const json::value& container, std::string_view list) {
+      if (list == "ephemeralContainers" || container["resources"][which].find(plain)) return;
+      if (!containers.empty()) containers += ',';
+      containers += container["name"].as_string();
+    });
+    if (containers.empty()) continue;
+    if (!out.empty()) out += "; ";
+    out += std::string(text) + " for: " + containers;
+  }
+  return out;
+}
+
+}  // namespace kedge::api

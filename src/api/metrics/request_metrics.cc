@@ -1,0 +1,91 @@
+#include "api/metrics/request_metrics.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace kedge::api {
+
+namespace {
+
+// Label sets with a resource that one core remembers: some hundred resources by verb, scope and code. Custom resources
+// come and go; what comes later counts as "other".
+constexpr std::size_t series_max = 4096;
+
+// kube-apiserver counts by HTTP's methods, and apart what is more than one object. Of what isn't here there is no end.
+constexpr std::pair<std::string_view, std::string_view> verbs[] = {{"get", "GET"},
+                                                                   {"head", "GET"},
+                                                                   {"list", "LIST"},
+                                                                   {"watch", "WATCH"},
+                                                                   {"create", "POST"},
+                                                                   {"post", "POST"},
+                                                                   {"update", "PUT"},
+                                                                   {"put", "PUT"},
+                                                                   {"patch", "PATCH"},
+                                                                   {"delete", "DELETE"},
+                                                                   {"deletecollection", "DELETECOLLECTION"}};
+
+std::string_view verb_label(const counted_request& r) {
+  auto& sub = r.info.subresource;
+  if (r.info.is_resource &&
+      (sub == "log" || sub == "exec" || sub == "portforward" || sub == "attach" || sub == "proxy"))
+    return "CONNECT";
+  if (r.applies) return "APPLY";
+  for (auto& [verb, label] : verbs)
+    if (r.info.verb == verb) return label;
+  return "other";
+}
+
+}  // namespace
+
+request_labels labels_of(const counted_request& r) {
+  request_labels out{.verb = verb_label(r)};
+  if (r.dry_run) out.dry_run = "All";
+  if (!r.admitted || !r.info.is_resource) return out;
+  auto& i = r.info;
+  if (!r.what) {
+    out.resource = "other";
+    return out;
+  }
+  out.group = r.what->group;
+  out.version = r.what->version;
+  out.resource = r.what->resource;
+  out.scope = !i.name.empty() || i.verb == "create" ? "resource" : !i.ns.empty() ? "namespace" : "cluster";
+  if (i.subresource.empty()) return out;
+  auto* sub = r.what->subresource(i.subresource);
+  out.subresource = sub ? sub->name : std::string_view("other");
+  return out;
+}
+
+request_metrics::cells& request_metrics::find(int code, const request_labels& labels) {
+  key_.assign(reinterpret_cast<const char*>(&code), sizeof code);
+  for (auto part :
+       {labels.verb, labels.group, labels.version, labels.resource, labels.subresource, labels.scope, labels.dry_run})
+    (key_ += part) += '\0';
+  auto it = known_.find(key_);
+  if (it != known_.end()) return it->second;
+  const bool named = !labels.resource.empty() && labels.resource != "other";
+  if (named && known_.size() >= series_max)
+    return find(code, {.verb = labels.verb, .resource = "other", .dry_run = labels.dry_run});
+  auto without_code = fmt::format(
+      "component=\"apiserver\",dry_run=\"{}\",group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",verb=\"{}\","
+      "version=\"{}\"",
+      labels.dry_run, labels.group, labels.resource, labels.scope, labels.subresource, labels.verb, labels.version);
+  auto& total = all_.counter("apiserver_request_total",
+                             "Counter of apiserver requests broken out for each verb, dry run value, group, version, "
+                             "resource, scope, component, and HTTP response code.",
+                             fmt::format("code=\"{}\",{}", code, without_code), core_);
+  auto& seconds = all_.durations("apiserver_request_duration_seconds",
+                                 "Response latency distribution in seconds for each verb, dry run value, group, "
+                                 "version, resource, subresource, scope and component.",
+                                 without_code, core_);
+  return known_.emplace(key_, cells{&total, &seconds}).first->second;
+}
+
+void request_metrics::observe(const counted_request& r, duration took) {
+  auto& c = find(r.code >= 100 && r.code <= 599 ? r.code : 0, labels_of(r));
+  c.total->count();
+  c.seconds->observe_own(std::chrono::duration<double>(took).count());
+}
+
+}  // namespace kedge::api

@@ -1,0 +1,27 @@
+// listing.h: LIST. Which revision, and which objects; list_answer.h has their bytes.
+//
+//   options ─▶ snapshot (latest, cached, at least N, exactly N) ─▶ walk with selectors ─▶ page ─▶ list_answer.h
+#pragma once
+
+#include "api/answer/answer.h"
+#include "api/authorization/authorization.h"
+#include "api/read/walk.h"
+#include "api/request/request.h"
+
+namespace kedge::api {
+
+// The snapshot that a read with this resourceVersion must see. 410, 504.
+task<api_result<store::snapshot>> snapshot_for(store::store& s, const served& what, std::string resource_version,
+                                               std::string match, bool limited);
+
+struct page {
+  store::snapshot cluster;  // keeps the objects alive
+  store::revision revision = 0;
+  std::vector<const store::object*> objects;
+  bool ready = true;            // their own bytes are what a client of this version sees
+  std::string continue_token;   // empty on the last page
+  std::int64_t remaining = -1;  // -1: not told
+};
+task<api_result<page>> read_page(store::store& s, const authorized& target, list_options options, selection which);
+
+}  // namespace kedge::api

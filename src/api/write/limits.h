@@ -1,0 +1,19 @@
+// limits.h: the bounds of this room, with the reason for each number.
+#pragma once
+
+#include <cstddef>
+
+namespace kedge::api {
+
+// What is larger is worked on one at a time (storage::take_turn): below this the work on a request is a millisecond or
+// two.
+inline constexpr std::size_t large_bytes = 128 * 1024;
+
+// A name made from generateName: base cut to 58, 5 random characters, at most 8 tries.
+inline constexpr std::size_t generated_base_max = 58;
+inline constexpr int generate_name_tries = 8;
+
+// Internal retries of a patch or unconditional update that lost a race.
+inline constexpr int conflict_tries = 5;
+
+}  // namespace kedge::api

@@ -1,0 +1,624 @@
+#include "api/write/storage.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <unordered_set>
+
+#include "api/custom/codec.h"
+#include "api/registry/lookup.h"
+#include "api/write/applying.h"
+#include "api/write/body.h"
+#include "api/write/limits.h"
+#include "api/write/metadata.h"
+#include "api/write/not_yet.h"
+#include "base/assert.h"
+#include "base/strings.h"
+#include "json/parse.h"
+#include "json/patch.h"
+#include "json/write.h"
+#include "reactor/loop.h"
+#include "schema/apply/managed.h"
+#include "schema/decode.h"
+#include "schema/defaults.h"
+#include "schema/gates.h"
+#include "schema/strategic_merge.h"
+
+namespace kedge::api {
+namespace {
+
+kind_context context_of(const store::snapshot& cluster, call& c) {
+  auto& l = reactor::loop::current();
+  return {cluster, c.to.user(), c.to.subresource(), l.wall_now(), l.random(), c.options.dry_run, c.warnings};
+}
+
+// Kinds of which nothing but themselves and their namespace decides whether one may be created: no class, limit,
+// account or address.
+bool stands_alone(const served& s) {
+  static constexpr std::pair<std::string_view, std::string_view> kinds[] = {{"", "configmaps"},
+                                                                            {"", "secrets"},
+                                                                            {"", "events"},
+                                                                            {"events.k8s.io", "events"},
+                                                                            {"coordination.k8s.io", "leases"},
+                                                                            {"discovery.k8s.io", "endpointslices"}};
+  return std::find(std::begin(kinds), std::end(kinds),
+                   std::pair<std::string_view, std::string_view>(s.group, s.resource)) != std::end(kinds);
+}
+
+// Whether a new object may be let through by what this server has, without a question to a shared database:
+// kube-apiserver's admission looks at its caches, too. What would refuse it (the name taken, the namespace missing or
+// ending) may be old news: then the newest decides.
+bool may_create_by(const store::snapshot& now, const served& s, const std::string& ns, std::string_view name) {
+  if (s.custom || !stands_alone(s)) return false;
+  auto home = now.find(object_key("namespaces", {}, ns));
+  return home && home->bytes().find("Terminating") == std::string_view::npos &&
+         (name.empty() || !now.find(s.key(ns, name)));
+}
+
+// The members of `spec` that the rest of the object is: everything but what every object has, and its status.
+bool is_system_member(std::string_view name) {
+  return name == "kind" || name == "apiVersion" || name == "metadata" || name == "status";
+}
+
+// A custom resource without a status of its own counts changes of that too.
+bool spec_changed(const served& s, const json::value& now, const json::value& before) {
+  auto counts = [&](std::string_view name) {
+    return !is_system_member(name) || (name == "status" && s.custom && !s.has_status);
+  };
+  for (auto& m : *now.object())
+    if (counts(m.name) && !(m.value == before[m.name])) return true;
+  for (auto& m : *before.object())
+    if (counts(m.name) && !now.find(m.name)) return true;
+  return false;
+}
+
+bool notes_changed(const kind_rules& rules, const json::value& now, const json::value& before) {
+  return (rules.annotations_count && !(now["annotations"] == before["annotations"])) ||
+         (rules.labels_count && !(now["labels"] == before["labels"]));
+}
+
+void keep_member(json::value& now, const json::value& before, std::string_view name) {
+  if (auto v = before.find(name))
+    now.set(name, *v);
+  else
+    now.erase(name);
+}
+
+void take_labels(json::value& into, const json::value& from) {
+  auto& m = into.member("metadata");
+  for (auto name : {"labels", "annotations", "finalizers", "ownerReferences"}) keep_member(m, from["metadata"], name);
+}
+
+// Of a resize, containers change what they ask for alone. What isn't the same list any more is taken as it is: its
+// rules refuse it.
+void resize_containers(json::value& pod, const json::value& wanted, std::string_view list) {
+  auto& asked = wanted["spec"][list];
+  auto into = pod.member("spec").find(list);
+  bool same = into && into->size() == asked.size();
+  for (std::size_t i = 0; same && i < asked.size(); ++i) same = (*into)[i]["name"] == asked[i]["name"];
+  if (!same) return keep_member(pod.member("spec"), wanted["spec"], list);
+  if (!into->array()) return;
+  for (std::size_t i = 0; i < asked.size(); ++i)
+    for (auto member : {"resources", "resizePolicy"}) keep_member((*into->array())[i], asked[i], member);
+}
+
+// The object that `next` may make of `old`.
+json::value allowed_part(const served& s, json::value next, const json::value& old, part what) {
+  if (what == part::own) return next;
+  if (what == part::whole) {
+    keep_system_metadata(next, old);
+    if (s.has_status) keep_member(next, old, "status");
+    return next;
+  }
+  json::value out = old;
+  switch (what) {
+    case part::status:
+      keep_member(out, next, "status");
+      if (!s.custom) take_labels(out, next);
+      break;
+    case part::approval:
+      keep_member(out.member("status"), next["status"], "conditions");
+      take_labels(out, next);
+      break;
+    case part::finalize:
+      keep_member(out.member("spec"), next["spec"], "finalizers");
+      take_labels(out, next);
+      break;
+    case part::ephemeral_containers: keep_member(out.member("spec"), next["spec"], "ephemeralContainers"); break;
+    case part::resize:
+      resize_containers(out, next, "containers");
+      resize_containers(out, next, "initContainers");
+      keep_member(out.member("spec"), next["spec"], "resources");
+      break;
+    default: break;
+  }
+  keep_system_metadata(out, old);
+  return out;
+}
+
+constexpr std::string_view registry_prefix = "/registry";
+
+}  // namespace
+
+api_result<void> check_body_name(const json::value& body, const authorized& to) {
+  auto name = name_in(body);
+  if (name.empty())
+    return fail(bad_request(
+        fmt::format("the name of the object ({} based on URL) was undeterminable: name must be provided", to.name())));
+  if (name != to.name())
+    return fail(bad_request(
+        fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, to.name())));
+  return {};
+}
+
+namespace {
+
+status precondition_failed(const served& s, std::string_view name, std::string_view field, std::string_view wanted,
+                           std::string_view is) {
+  return conflict(
+      s.group, s.kind == "" ? s.resource : s.resource, name,
+      fmt::format("Precondition failed: {} in precondition: {}, {} in object meta: {}", field, wanted, field, is));
+}
+
+api_result<void> check_identity(const served& s, const json::value& next, const store::object& current,
+                                const json::value& old, part what) {
+  auto name = name_in(old);
+  auto uid = next["metadata"]["uid"].as_string();
+  if (!uid.empty() && uid != old["metadata"]["uid"].as_string())
+    return fail(
+        conflict(s.group, s.resource, name,
+                 fmt::format("StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: "
+                             "Precondition failed: UID in "
+                             "precondition: {}, UID in object meta: {}",
+                             current.key().substr(registry_prefix.size()), uid, old["metadata"]["uid"].as_string())));
+  auto version = next["metadata"]["resourceVersion"].as_string();
+  if (version.empty()) {
+    if (s.rules->unconditional_update || what == part::own) return {};
+    return fail(invalid(s.group, s.resource, name,
+                        {invalid_value("metadata.resourceVersion", 0, "must be specified for an update")}));
+  }
+  if (!parse_uint(version)) {
+    auto refused = internal_error("");
+    refused.reason.clear();
+    refused.causes.clear();
+    refused.message = fmt::format("strconv.ParseUint: parsing {}: invalid syntax", quote(version));
+    return fail(std::move(refused));
+  }
+  if (version != std::to_string(current.mod()))
+    return fail(
+        conflict(s.group, s.resource, name,
+                 "the object has been modified; please apply your changes to the latest version and try again"));
+  return {};
+}
+
+bool has_finalizers(const json::value& o) { return !o["metadata"]["finalizers"].empty(); }
+
+// A namespace also waits for its spec.finalizers.
+bool may_go(const served& s, const json::value& o) {
+  if (has_finalizers(o)) return false;
+  return !(s.resource == "namespaces" && s.group.empty() && !o["spec"]["finalizers"].empty());
+}
+
+status write_failed(const served& s, std::string_view name, const error& e) {
+  switch (e.code) {
+    case errc::already_exists: return already_exists(s.group, s.resource, name);
+    case errc::not_found: return not_found(s.group, s.resource, name);
+    case errc::conflict:
+      return conflict(s.group, s.resource, name,
+                      "the object has been modified; please apply your changes to the latest version and try again");
+    default: return from_error(e);
+  }
+}
+
+constexpr std::size_t metadata_added_max = 6;  // name, namespace, uid, generation, creationTimestamp, managedFields
+
+void set_ownership(json::value& o, json::value list) {
+  if (!list.empty()) o.member("metadata").set("managedFields", std::move(list));
+}
+
+// kube-apiserver tells its own kinds' causes once each; not those of what its extensions serve.
+status refuse(const served& s, std::string_view name, causes found) {
+  if (!s.custom && s.group != "apiextensions.k8s.io" && s.group != "apiregistration.k8s.io") {
+    std::unordered_set<std::string> told;
+    std::erase_if(found,
+                  [&](const cause& c) { return !told.insert(fmt::format("{}: {}", c.field, c.message)).second; });
+  }
+  return invalid(s.stored->group, s.stored->kind, name, std::move(found));
+}
+
+void validate_update(causes& out, const kind_rules& rules, const json::value& now, const json::value& before) {
+  if (rules.validate_update)
+    rules.validate_update(out, now, before);
+  else if (rules.validate)
+    rules.validate(out, now);
+}
+
+metadata_rules rules_for_metadata(const served& s) {
+  return {s.namespaced(), s.rules->name, s.rules->name_stands,
+          s.custom || s.group == "apiextensions.k8s.io" || s.group == "apiregistration.k8s.io"};
+}
+
+}  // namespace
+
+task<api_result<void>> storage::admit(operation what, json::value* object, const json::value* old, call& c,
+                                      const store::snapshot& cluster, bool mutating) {
+  if (c.admitted) co_return api_result<void>();
+  auto whole = object;
+  admission_request r{.what = what, .who = c.to.asked(), .kind = c.to.what().stored->kind};
+  json::value shown, shown_old;
+  if (c.seen_as) {
+    r.kind = c.seen_as->kind;
+    if (object) object = &(shown = c.seen_as->show(*object));
+    if (old) old = &(shown_old = c.seen_as->show(*old));
+  }
+  r.object = object;
+  r.old = old;
+  r.options = c.raw_options;
+  r.dry_run = c.options.dry_run;
+  auto answer = mutating ? co_await admission_.mutate(r, cluster) : co_await admission_.validate(r, cluster);
+  for (auto& w : r.warnings) c.warnings.push_back(std::move(w));
+  if (answer && mutating && c.seen_as && whole) c.seen_as->take(*whole, shown);
+  co_return answer;
+}
+
+task<api_result<void>> storage::judge(operation what, json::value& body, std::string_view kind, call& c) {
+  auto cluster = co_await store_.latest();
+  if (!cluster) co_return fail(from_error(cluster.error()));
+  admission_request r{
+      .what = what, .who = c.to.asked(), .kind = std::string(kind), .object = &body, .dry_run = c.options.dry_run};
+  auto answer = co_await admission_.mutate(r, *cluster);
+  if (answer) answer = co_await admission_.validate(r, *cluster);
+  for (auto& w : r.warnings) c.warnings.push_back(std::move(w));
+  co_return answer;
+}
+
+api_result<void> storage::prepare_create(const authorized& to, json::value& o, const kind_context& k) {
+  auto& s = to.what();
+  auto& m = o.member("metadata").make_object();
+  m.reserve(m.size() + metadata_added_max);
+  auto body_ns = namespace_in(o);
+  if (s.namespaced()) {
+    if (!body_ns.empty() && body_ns != to.ns())
+      return fail(bad_request(
+          fmt::format("the namespace of the provided object does not match the namespace sent on the request")));
+    m.set("namespace", to.ns());
+  }
+  if (!o["metadata"]["resourceVersion"].as_string().empty() && !k.dry_run) {
+    auto refused = internal_error("");
+    refused.reason.clear();
+    refused.causes.clear();
+    refused.message = "resourceVersion should not be set on objects to be created";
+    return fail(std::move(refused));
+  }
+  for (auto name : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"})
+    m.erase(name);
+  if (s.has_status && !s.rules->keeps_status_on_create) o.erase("status");
+  if (s.rules->generation) m.set("generation", 1);
+  if (auto base = o["metadata"]["generateName"].as_string(); !base.empty() && name_in(o).empty())
+    m.set("name", std::string(base.substr(0, generated_base_max)) + k.random.name_suffix());
+  if (!s.custom) schema::drop_gated(s.stored->type(), o, nullptr);
+  if (s.rules->prepare_create) s.rules->prepare_create(o, k);
+  return {};
+}
+
+task<api_result<written>> storage::create(json::value object, call& c) {
+  auto& s = c.to.what();
+  kedge_assert(c.to.verb() == "create");
+  if (!c.to.name().empty()) KEDGE_CO_CHECK(check_body_name(object, c.to));
+  const bool generated = name_in(object).empty() && !object["metadata"]["generateName"].as_string().empty();
+  if (s.rules->convert) s.rules->convert(object);
+  if (!c.applies) drop_repeated_owners(object, c.warnings, false);
+  co_await reactor::maybe_yield();
+  auto owners = co_await ownership_of_new(s, object, c);
+  co_await reactor::maybe_yield();
+  if (s.to_stored) s.to_stored(object);
+  for (int tries = 0;; ++tries) {
+    auto copy = generated ? object : std::move(object);
+    auto cluster = result<store::snapshot>(store_.current());
+    if (!may_create_by(*cluster, s, c.to.ns(), name_in(copy))) cluster = co_await store_.latest();
+    if (!cluster) co_return fail(from_error(cluster.error()));
+    KEDGE_CO_CHECK(prepare_create(c.to, copy, context_of(*cluster, c)));
+    if (!s.namespaced() && !namespace_in(copy).empty())
+      co_return fail(
+          bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+    KEDGE_CO_CHECK(co_await admit(operation::create, &copy, nullptr, c, *cluster, true));
+    drop_repeated_owners(copy, c.warnings, true);
+    auto& l = reactor::loop::current();
+    auto& m = copy.member("metadata");
+    // In the order in which they are stored: what stands as it shall isn't built again.
+    if (copy["metadata"]["uid"].is_null()) m.set("uid", l.random().uuid());  // a Job's rules chose it already
+    m.set("creationTimestamp", format_rfc3339(l.wall_now()));
+    set_ownership(copy, generated ? owners : std::move(owners));
+    if (s.custom) copy.set("apiVersion", s.stored->api_version);
+    co_await reactor::maybe_yield();
+    apply_defaults(*s.stored, copy, c.applies);
+    auto out = co_await store_new(s, std::move(copy), c, *cluster);
+    const bool clash = !out && out.error().code == 409 && out.error().reason == "AlreadyExists";
+    if (!clash || !generated) co_return out;
+    if (tries + 1 >= generate_name_tries) {
+      out.error().retry_after_seconds = 1;
+      co_return out;
+    }
+  }
+}
+
+task<api_result<written>> storage::store_new(const served& s, json::value object, call& c,
+                                             const store::snapshot& cluster) {
+  auto key = s.key(namespace_in(object), name_in(object));
+  auto name = std::string(name_in(object));
+  causes found;
+  if (s.rules->validate_in_cluster) s.rules->validate_in_cluster(found, object, context_of(cluster, c));
+  check_metadata(found, object["metadata"], rules_for_metadata(s));
+  co_await reactor::maybe_yield();
+  if (s.rules->validate) s.rules->validate(found, object);
+  if (s.custom) custom::validate(found, s, object, nullptr);
+  if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
+  co_await reactor::maybe_yield();
+  if (s.rules->warn) s.rules->warn(c.warnings, object, nullptr);
+  warn_not_yet(c.warnings, s.group, s.resource, object);
+  co_await reactor::maybe_yield();
+  KEDGE_CO_CHECK(co_await admit(operation::create, &object, nullptr, c, cluster, false));
+  if (s.custom && custom::is_ending(*s.custom->owner, cluster))
+    co_return fail(
+        forbidden(s.group, s.resource, name, "create not allowed while custom resource definition is terminating"));
+  if (cluster.find(key)) co_return fail(already_exists(s.group, s.resource, name));
+
+  const bool service = s.resource == "services" && s.group.empty();
+  allocation claims(store_, ranges_);
+  if (service) {
+    auto claimed =
+        co_await claims.claim(object, nullptr, c.options.dry_run, cluster, reactor::loop::current().random());
+    if (!claimed) {
+      co_await claims.give_back();
+      co_return fail(std::move(claimed).error());
+    }
+  }
+  written out{.code = 201};
+  auto text = stored_text(s, object);
+  if (!service) co_await reactor::maybe_yield();  // who is dropped here would keep what was claimed
+  if (c.options.dry_run) {
+    out.value = std::move(object);
+    co_return out;
+  }
+  object = nullptr;  // many wait for the disk at once: each with its text alone
+  auto done =
+      co_await store_.write({store::write_kind::create, std::move(key), std::move(text), 0, s.rules->lease_seconds});
+  if (!done) {
+    if (service && done.error().code != errc::unknown_outcome) co_await claims.give_back();
+    co_return fail(write_failed(s, name, done.error()));
+  }
+  out.object = std::move(done->object);
+  co_return out;
+}
+
+task<result<void>> storage::take_turn(call& c, std::size_t bytes) {
+  if (bytes <= large_bytes || c.turn) co_return result<void>();
+  co_await large_.acquire();
+  c.turn.emplace(large_);
+  co_return result<void>();
+}
+
+task<api_result<written>> storage::update(change how, part what, bool create_missing, call& c) {
+  if (auto there = store_.current().find(c.to.key())) (void)co_await take_turn(c, there->bytes().size());
+  for (int tries = 1;; ++tries) {
+    bool lost_race = false;
+    auto out = co_await update_once(how, what, create_missing, c, lost_race);
+    if (!lost_race || tries >= conflict_tries) co_return out;
+  }
+}
+
+// A PUT of what isn't there: another verb, which is asked about first.
+task<api_result<written>> storage::create_missing_object(const change& how, call& c) {
+  KEDGE_CO_TRY(auto body, how(json::value()));
+  KEDGE_CO_CHECK(check_body_name(body, c.to));
+  KEDGE_CO_TRY(c.to, co_await c.may_create());
+  body.member("metadata").erase("resourceVersion");
+  co_return co_await create(std::move(body), c);
+}
+
+task<api_result<written>> storage::update_once(const change& how, part what, bool create_missing, call& c,
+                                               bool& lost_race) {
+  auto& s = c.to.what();
+  auto &ns = c.to.ns(), &name = c.to.name();
+  auto cluster = co_await store_.latest();
+  if (!cluster) co_return fail(from_error(cluster.error()));
+  auto key = c.to.key();
+  auto current = cluster->find(key);
+  if (!current) {
+    if (create_missing && c.may_create && s.rules->create_by_update && what == part::whole)
+      co_return co_await create_missing_object(how, c);
+    co_return fail(not_found(s.group, s.resource, name));
+  }
+  KEDGE_CO_TRY(auto old, value_of(*current));
+  co_await reactor::maybe_yield();
+  if (s.custom) custom::bring_to(*s.stored, old);
+  if (s.rules->convert) s.rules->convert(old);
+  apply_defaults(*s.stored, old);  // an older server may have stored it
+  co_await reactor::maybe_yield();
+  api_result<json::value> next = json::value();
+  std::optional<json::value> shown;  // in the served version, where that is another
+  if (s.from_stored) {
+    shown = old;
+    s.from_stored(*shown);
+    shown->set("kind", s.kind);
+    schema::normalise(s.type(), *shown);
+    next = how(*shown);
+  } else if (s.custom && !s.native()) {
+    shown = old;
+    custom::bring_to(s, *shown);
+    next = how(*shown);
+  } else {
+    next = how(old);
+  }
+  if (!next) {
+    auto refused = std::move(next).error();
+    // Causes found without knowing the object: now its name is known.
+    if (refused.code == 422 && refused.kind.empty() && !refused.causes.empty())
+      refused = invalid(s.group, s.kind, name, std::move(refused.causes));
+    co_return fail(std::move(refused));
+  }
+  co_await reactor::maybe_yield();
+  if (s.rules->convert) s.rules->convert(*next);
+  const auto asked = take_ownership(*next), held = take_ownership(old);
+  if (shown) take_ownership(*shown);
+  auto owners = co_await ownership_after(s, shown ? *shown : old, *next, held, asked, what, c);
+  co_await reactor::maybe_yield();
+  if (s.to_stored) s.to_stored(*next);
+  if (s.custom) next->set("apiVersion", s.stored->api_version);
+  if (auto body_name = name_in(*next); body_name.empty())
+    next->member("metadata").set("name", name);
+  else if (body_name != name)
+    co_return fail(bad_request(
+        fmt::format("the name of the object ({}) does not match the name on the URL ({})", body_name, name)));
+  if (s.namespaced()) {
+    if (auto body_ns = namespace_in(*next); !body_ns.empty() && body_ns != ns)
+      co_return fail(
+          bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+    next->member("metadata").set("namespace", ns);
+  }
+  KEDGE_CO_CHECK(check_identity(s, *next, *current, old, what));
+  old.member("metadata").erase("resourceVersion");
+  auto object = allowed_part(s, *std::move(next), old, what);
+  co_await reactor::maybe_yield();
+  object.member("metadata").erase("resourceVersion");
+  auto k = context_of(*cluster, c);
+  if (!s.custom) schema::drop_gated(s.stored->type(), object, &old);
+  if (s.rules->metadata_stands && what == part::status) keep_metadata(object, old);
+  if (s.rules->prepare_update && what != part::own) s.rules->prepare_update(object, old, k);
+  if (c.to.verb() != "patch") drop_repeated_owners(object, c.warnings, false);
+  co_await reactor::maybe_yield();
+  KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, true));
+  co_await reactor::maybe_yield();
+  drop_repeated_owners(object, c.warnings, true);
+  apply_defaults(*s.stored, object, c.applies);
+  normalise(*s.stored, object);
+  co_await reactor::maybe_yield();
+  // A binding is no change of what the user wants: the server's own changes don't count.
+  const bool noted = what == part::whole && notes_changed(*s.rules, object["metadata"], old["metadata"]);
+  if (s.rules->generation && what != part::own && (noted || spec_changed(s, object, old)))
+    object.member("metadata").set("generation", old["metadata"]["generation"].as_integer() + 1);
+
+  causes found;
+  check_metadata_update(found, object["metadata"], old["metadata"], rules_for_metadata(s));
+  co_await reactor::maybe_yield();
+  if (what == part::whole)
+    validate_update(found, *s.rules, object, old);
+  else if (what != part::own && s.rules->validate_part)
+    s.rules->validate_part(found, object, old, c.to.subresource());
+  if (s.custom) custom::validate(found, s, object, &old);
+  if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
+  co_await reactor::maybe_yield();
+  if (what == part::whole && s.rules->warn) s.rules->warn(c.warnings, object, &old);
+  if (what == part::status && s.rules->warn_status) s.rules->warn_status(c.warnings, object);
+  if (what == part::whole) warn_not_yet(c.warnings, s.group, s.resource, object);
+  co_await reactor::maybe_yield();
+  KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, false));
+
+  const bool service = s.resource == "services" && s.group.empty() && what == part::whole;
+  allocation claims(store_, ranges_);
+  if (service) {
+    auto claimed = co_await claims.claim(object, &old, c.options.dry_run, *cluster, k.random);
+    if (!claimed) {
+      co_await claims.give_back();
+      co_return fail(std::move(claimed).error());
+    }
+  }
+  // Who is dropped in a pause would keep what was claimed.
+  if (!service) co_await reactor::maybe_yield();
+  // Times alone are no change.
+  const bool untouched = object == old && schema::apply::same_but_for_times(owners, held);
+  set_ownership(object, untouched ? held : std::move(owners));
+
+  // The last finalizer of an object that is being deleted went: so does the object.
+  const bool deleting = old["metadata"]["deletionTimestamp"].is_string();
+  if (deleting && may_go(s, object) && (!may_go(s, old)) &&
+      object["metadata"]["deletionGracePeriodSeconds"].as_integer() == 0 && !c.options.dry_run)
+    co_return co_await finish_removal(s, current, std::move(object), c, lost_race);
+
+  if (!service) co_await reactor::maybe_yield();
+  auto text = stored_text(s, object);
+  if (!service) co_await reactor::maybe_yield();
+  written out;
+  if (same_as_stored(*current, text)) {
+    out.object = std::move(current);
+    co_return out;
+  }
+  if (c.options.dry_run) {
+    object.member("metadata").set("resourceVersion", std::to_string(current->mod()));
+    out.value = std::move(object);
+    co_return out;
+  }
+  if (!service) object = old = nullptr;  // many wait for the disk at once: each with its text alone
+  auto done = co_await store_.write(
+      {store::write_kind::update, std::move(key), std::move(text), current->mod(), s.rules->lease_seconds});
+  if (!done) {
+    if (service && done.error().code != errc::unknown_outcome) co_await claims.give_back();
+    lost_race = done.error().code == errc::conflict;
+    co_return fail(write_failed(s, name, done.error()));
+  }
+  if (service) co_await allocation::release(store_, old, &object);
+  out.object = std::move(done->object);
+  co_return out;
+}
+
+task<api_result<written>> storage::finish_removal(const served& s, const store::object_ref& current, json::value last,
+                                                  call&, bool& lost_race) {
+  auto done = co_await store_.write({store::write_kind::remove, std::string(current->key()), {}, current->mod(), 0});
+  if (!done) {
+    lost_race = done.error().code == errc::conflict;
+    co_return fail(write_failed(s, name_in(last), done.error()));
+  }
+  if (s.resource == "services" && s.group.empty()) co_await allocation::release(store_, last, nullptr);
+  last.member("metadata").set("resourceVersion", std::to_string(done->at));
+  written out;
+  out.value = std::move(last);
+  co_return out;
+}
+
+change storage::put_change(json::value body) {
+  return [body = std::move(body)](const json::value&) -> api_result<json::value> { return body; };
+}
+
+change storage::patch_change(const served& s, patch_kind how, json::value patch, json::duplicate_list duplicates,
+                             part what, call& c) {
+  return [&s, how, patch = std::move(patch), duplicates = std::move(duplicates), what,
+          &c](const json::value& current) -> api_result<json::value> {
+    json::value next;
+    switch (how) {
+      case patch_kind::json: {
+        auto v = json::apply_json_patch(current, patch);
+        if (!v) {
+          if (v.error().code == errc::too_large) return fail(too_large(v.error().message));
+          if (v.error().code == errc::conflict) {
+            status refused = invalid("", "", "", {});
+            refused.message = "the server rejected our request due to an error in our request";
+            refused.empty_details = true;
+            return fail(std::move(refused));
+          }
+          return fail(bad_request(v.error().message));
+        }
+        next = *std::move(v);
+        break;
+      }
+      case patch_kind::merge: next = json::apply_merge_patch(current, patch); break;
+      case patch_kind::strategic: {
+        auto v = schema::strategic_merge(s.type(), current, patch);
+        if (!v) return fail(bad_request(v.error().message));
+        next = *std::move(v);
+        break;
+      }
+    }
+    if (!next.is_object()) return fail(bad_request("the patch leaves no object"));
+    c.warnings.clear();
+    KEDGE_TRY(auto object,
+              decode_body(std::move(next), own_body(s), c.options.validation, duplicates, c.warnings, true));
+    if (what == part::whole || what == part::ephemeral_containers || s.custom) apply_defaults(s, object);
+    if (object["metadata"]["uid"].as_string() != current["metadata"]["uid"].as_string())
+      return fail(invalid(s.group, s.kind, name_in(current),
+                          {invalid_value("metadata.uid", object["metadata"]["uid"], "field is immutable")}));
+    return object;
+  };
+}
+
+}  // namespace kedge::api

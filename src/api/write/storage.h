@@ -1,0 +1,135 @@
+// storage.h: writes. One path for every kind:
+//
+//   create:  prepare ─▶ admission.mutate ─▶ system metadata ─▶ default, normalise ─▶ validate ─▶ admission.validate ─▶
+//   allocate ─▶ store update:  read ─▶ change (PUT's body, a patch, a subresource's own) ─▶ keep what may not change ─▶
+//   prepare ─▶ … ─▶ store
+//            again from the read when another writer was first (conflict_tries)
+//   remove:  read ─▶ preconditions ─▶ mark (grace, finalizers) or remove
+//
+// An instance belongs to one core. Everything it keeps is constant but whose turn it is; requests hold their own state.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "api/admission/admission.h"
+#include "api/authorization/authorization.h"
+#include "api/objects.h"
+#include "api/registry/registry.h"
+#include "api/registry/stored.h"
+#include "api/request/request.h"
+#include "api/write/service_addresses.h"
+#include "json/parse.h"
+#include "reactor/sync.h"
+
+namespace kedge::api {
+
+// An object as admission sees it where a request is on something else that stands for it: a Scale.
+struct projection {
+  std::string_view kind;
+  std::function<json::value(const json::value& object)> show;
+  std::function<void(json::value& object, const json::value& shown)> take;  // what admission changed
+};
+
+// The right to work on what is large, given back at its end.
+class large_turn {
+ public:
+  explicit large_turn(reactor::semaphore& of) noexcept : of_(&of) {}
+  large_turn(large_turn&& o) noexcept : of_(std::exchange(o.of_, nullptr)) {}
+  ~large_turn() {
+    if (of_) of_->release();
+  }
+
+ private:
+  reactor::semaphore* of_;
+};
+
+// One write request's own state; lives until it is answered.
+struct call {
+  authorized to;  // what is written, and by whom
+  write_options options;
+  const json::value* raw_options = nullptr;
+  std::vector<std::string> warnings;
+  std::string manager;   // who will own what the write changes; see applying.h
+  bool applies = false;  // an apply, which has found the new managedFields:
+  json::value ownership;
+  // Asks whether a write that creates what is missing (a PUT, an apply) may do that. Null: it may not.
+  std::function<task<api_result<authorized>>()> may_create = nullptr;
+  const projection* seen_as = nullptr;            // null: admission sees the object itself
+  std::optional<large_turn> turn = std::nullopt;  // while something large is worked on (take_turn)
+  bool admitted = false;  // admission has judged the request as a whole (an eviction, a binding): not its parts again
+};
+
+// What a write gives: the stored object, or a value (dry run, Status).
+struct written {
+  int code = 200;
+  store::object_ref object;
+  json::value value;
+  bool is_status = false;
+};
+
+// Which part of the object an update may change.
+enum class part : unsigned char {
+  whole,
+  status,
+  approval,              // CSR: status.conditions
+  finalize,              // Namespace: spec.finalizers
+  ephemeral_containers,  // Pod
+  resize,                // Pod: containers' resources
+  own,                   // the server's own change: as it is, without the kind's update rules
+};
+
+// The new object (of the served version, decoded and defaulted) from the current one. Called again after a lost race.
+using change = std::function<api_result<json::value>(const json::value& current)>;
+
+class storage {
+ public:
+  // All must outlive this.
+  storage(store::store& s, admission& a, const service_ranges& ranges) : store_(s), admission_(a), ranges_(ranges) {}
+
+  // All of what `c.to` says. The object's name is the target's, where that has one.
+  task<api_result<written>> create(json::value object, call& c);
+  // `create_missing`: a PUT that may create (the kind's rules and c.may_create decide).
+  task<api_result<written>> update(change how, part what, bool create_missing, call& c);
+  task<api_result<written>> remove(delete_options options, call& c);
+
+  // Admission of a request that isn't stored itself: a body that is created on a subresource (a token, an eviction), a
+  // question (a review), the options of a connection. May change the body.
+  task<api_result<void>> judge(operation what, json::value& body, std::string_view kind, call& c);
+
+  // Before a text of so many bytes becomes values: work on what is large pauses, so that others run meanwhile, and what
+  // it holds, some fifteen times the text, must not add up. One at a time, in order; nothing for what is small, and for
+  // who has the turn already.
+  task<result<void>> take_turn(call& c, std::size_t bytes);
+
+  // A patch document as a change: `kind` of patch, its text already parsed.
+  static change patch_change(const served& s, patch_kind how, json::value patch, json::duplicate_list duplicates,
+                             part what, call& c);
+  // A PUT's body as a change.
+  static change put_change(json::value body);
+
+  store::store& objects() noexcept { return store_; }
+
+ private:
+  api_result<void> prepare_create(const authorized& to, json::value& o, const kind_context& k);
+  task<api_result<void>> admit(operation what, json::value* object, const json::value* old, call& c,
+                               const store::snapshot& cluster, bool mutating);
+  task<api_result<written>> store_new(const served& s, json::value object, call& c, const store::snapshot& cluster);
+  task<api_result<written>> update_once(const change& how, part what, bool create_missing, call& c, bool& lost_race);
+  task<api_result<written>> create_missing_object(const change& how, call& c);
+  task<api_result<written>> remove_once(const delete_options& options, call& c, bool& lost_race);
+  task<api_result<written>> finish_removal(const served& s, const store::object_ref& current, json::value last, call& c,
+                                           bool& lost_race);
+
+  store::store& store_;
+  admission& admission_;
+  const service_ranges& ranges_;
+  reactor::semaphore large_{1};
+};
+
+// Whether a PUT's body has the name that its URL says: 400.
+api_result<void> check_body_name(const json::value& body, const authorized& to);
+
+}  // namespace kedge::api
