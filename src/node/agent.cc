@@ -104,6 +104,7 @@ class agent {
   std::optional<image_puller> images_;
   std::optional<pod_manager> pods_;
   std::optional<pod_streams> pod_streams_;
+  std::optional<usage_meter> usage_;
   std::optional<server_links> links_;
   std::optional<kubelet_access> kubelet_access_;
   std::optional<kubelet_api> kubelet_api_;
@@ -244,9 +245,16 @@ task<result<void>> agent::make_reachable() {
                                      .access = *kubelet_access_,
                                      .pods = *pods_,
                                      .streams = *pod_streams_,
+                                     .usage = *usage_,
+                                     .containers = pod_runtime_,
+                                     .machine = machine_,
                                      .cluster_domain = j.cluster.cluster_domain,
                                      .cluster_dns = j.cluster.cluster_dns,
-                                     .more_metrics = [this] { return links_->metrics(); }});
+                                     .more_metrics = [this](exposition& out) {
+                                       pod_runtime_.write_metrics(out);
+                                       pods_->write_metrics(out);
+                                       out.add(links_->metrics());
+                                     }});
   KEDGE_CO_TRY(auto tls, net::tls_server_context::make({.client_ca_pem = f.client_ca}, f.serving_chain, f.serving_key));
   serving_tasks_.spawn(serve_kubelet(std::move(tls)));
   serving_tasks_.spawn(serve_status());
@@ -364,6 +372,9 @@ task<void> agent::prepare_pods() {
                                      n.reason, n.message);
       }});
   pod_streams_.emplace(*pods_, pod_runtime_, control_.network);
+  usage_.emplace(usage_paths{.root = {}, .storage = config_.agent_folder()}, [this] {
+    return pods_to_measure(*pods_, [this](const value& pod) { return pod_settings_.logs_of(pod); });
+  });
 }
 
 task<void> agent::read_static_pods() {

@@ -117,6 +117,13 @@ inline constexpr std::size_t log_piece_bytes = 256 * 1024;
 inline constexpr duration log_follow_poll = 100ms;        // of a log that is followed: what a person doesn't notice
 inline constexpr std::size_t log_line_max = 1024 * 1024;  // the runtime cuts lines at 16 KiB; longer ones are nobody's
 inline constexpr std::size_t log_tail_max = 64 * 1024 * 1024;  // for more, tailLines gives what is in these
+// What the node uses is measured at most this often, however many ask; rates are over the second of these and more.
+inline constexpr duration usage_age_max = 1s;
+inline constexpr duration usage_rate_span = 5s;
+// A file of a control group: memory.stat has 2 KB; cgroup.procs and io.stat of a large one some 100.
+inline constexpr std::size_t cgroup_file_bytes_max = 1024 * 1024;
+// Files of a container's log: five are kept, more are somebody's who put them there.
+inline constexpr std::size_t log_files_measured_max = 100;
 // Another process on the port may go away (a K3s that is being replaced).
 inline constexpr duration kubelet_listen_retry = 5s;
 

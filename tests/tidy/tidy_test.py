@@ -19,11 +19,11 @@ ORDER = ["base", "reactor", "net", "json", "crypto", "datastore", "store", "sche
 # two know each other). What lies in the folder itself is above its rooms, but for the headers named here.
 ROOMS = {
     # The registry makes a table with custom resources in it, and asks of each resource whether it is one.
-    "api": [["request", "printers"], ["registry+custom"], ["kinds", "metrics", "authentication", "answer"], ["authorization"],
+    "api": [["request", "printers"], ["registry+custom"], ["kinds", "metrics", "usage", "authentication", "answer"], ["authorization"],
             ["admission", "audit", "fairness"], ["read", "write", "publish"]],
     "control": [["nodes"], ["scheduler"], ["workloads"], ["access", "cleanup", "endpoints", "volumes"]],
     "net": [["http"], ["websocket"]],
-    "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["runtime"], ["status"], ["pods"], ["streams"], ["port"]],
+    "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["runtime"], ["status"], ["pods"], ["streams"], ["usage"], ["port"]],
 }
 GROUND = {"api": ["objects"], "node": ["config", "limits", "wire"]}
 # What a folder leaves alone though it stands below: a node asks servers as anybody does, over the network.

@@ -45,6 +45,13 @@ void read_memory(std::string_view meminfo, node_stats& s) {
   s.swap_usage_bytes = s.swap_total_bytes - std::min(s.swap_total_bytes, kibibytes(meminfo, "SwapFree"));
 }
 
+void read_page_faults(std::string_view vmstat, node_stats& s) {
+  for (auto line : split(vmstat, '\n')) {
+    if (line.starts_with("pgfault ")) s.page_faults = number(words(line), 1);
+    if (line.starts_with("pgmajfault ")) s.major_page_faults = number(words(line), 1);
+  }
+}
+
 void read_network(std::string_view table, node_stats& s) {
   for (auto line : split(table, '\n')) {
     auto colon = line.find(':');
@@ -76,12 +83,14 @@ result<node_stats> read_node_stats(const std::string& root, const std::string& s
   }
   KEDGE_TRY(auto meminfo, crypto::read_file(root + "/proc/meminfo"));
   read_memory(meminfo, s);
+  read_page_faults(crypto::read_file(root + "/proc/vmstat").value_or(std::string()), s);
   s.network_interface = default_route_interface(crypto::read_file(root + "/proc/net/route").value_or(std::string()));
   if (!s.network_interface.empty()) read_network(crypto::read_file(root + "/proc/net/dev").value_or(std::string()), s);
 
   struct statvfs disk{};
   if (::statvfs(storage.c_str(), &disk) != 0) return fail(os_error(errno, "statfs " + storage));
   s.disk_bytes = std::uint64_t(disk.f_blocks) * disk.f_frsize;
+  s.disk_used_bytes = std::uint64_t(disk.f_blocks - std::min(disk.f_blocks, disk.f_bfree)) * disk.f_frsize;
   s.disk_available_bytes = std::uint64_t(disk.f_bavail) * disk.f_frsize;
   s.inodes = disk.f_files;
   s.inodes_free = disk.f_ffree;

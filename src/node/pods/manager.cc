@@ -222,13 +222,27 @@ task<void> pod_manager::remove_leftovers() {
 
 task<void> pod_manager::run() {
   auto& here = reactor::loop::current();
+  auto last = time_point{};
   for (auto next = here.now();; next = std::max(next + runtime_relist_interval, here.now())) {
     while (co_await done_.wait_until(next)) {
       done_.reset();
       sweep();
     }
+    const auto began = here.now();
+    if (last != time_point{}) relist_interval_.observe(began - last);
+    last = began;
     co_await look_at_runtime();
+    relist_took_.observe(here.now() - began);
   }
+}
+
+void pod_manager::write_metrics(exposition& out) const {
+  out.family("kubelet_pleg_relist_duration_seconds", "histogram",
+             "[ALPHA] Duration in seconds for relisting pods in PLEG.");
+  relist_took_.write(out, "");
+  out.family("kubelet_pleg_relist_interval_seconds", "histogram",
+             "[ALPHA] Interval in seconds between relisting in PLEG.");
+  relist_interval_.write(out, "");
 }
 
 const pod_worker* pod_manager::find(std::string_view ns, std::string_view name, std::string_view uid) const {

@@ -34,6 +34,8 @@ class pod_manager {
   // The pod of that name that the API knows, or else any that is left of it; null: none.
   const pod_worker* find(std::string_view ns, std::string_view name, std::string_view uid = {}) const;
   std::vector<const pod_worker*> all() const;
+  // How often the runtime is looked at, and how long that takes.
+  void write_metrics(exposition& out) const;
   // Whether the API's list has been seen.
   bool is_listed() const { return listed_; }
 
@@ -53,6 +55,7 @@ class pod_manager {
   bool was_admitted(const json::value& pod) const;
 
   worker_parts parts_;
+  histogram relist_took_, relist_interval_;
   bool listed_ = false, static_read_ = false, leftovers_removed_ = false;
   std::map<std::string, std::unique_ptr<entry>, std::less<>> entries_;              // by uid
   std::map<std::string, json::value, std::less<>> wanted_static_;                   // by uid

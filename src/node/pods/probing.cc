@@ -125,10 +125,18 @@ task<void> pod_probing::keep_probing(run& r) {
   for (auto next = loop.now();; next = std::max(next + period, loop.now())) {
     co_await reactor::sleep_until(next);
     probe_outcome out;
+    const auto began = loop.now();
     if (!co_await try_once(r, out)) {
       parts_.tell(name, "Unhealthy",
                   fmt::format("{} probe errored and resulted in unknown state: {}", name_of(r.kind), out.output));
       continue;
+    }
+    auto& counted = totals_[{name, r.kind}];
+    if (out.result == probe_result::failure) {
+      ++counted.failed;
+    } else {
+      ++counted.successful;
+      counted.took.observe(loop.now() - began);
     }
     if (out.warned) parts_.tell(name, "ProbeWarning", fmt::format("{} probe warning: {}", name_of(r.kind), out.output));
     if (out.result == probe_result::failure)

@@ -8,12 +8,20 @@
 #include <memory>
 #include <string>
 
+#include "base/exposition.h"
 #include "node/pods/handlers.h"
 #include "node/pods/seen.h"
 #include "reactor/scope.h"
 #include "reactor/sync.h"
 
 namespace kedge::node {
+
+// What became of a container's probes of one kind, over all runs of it here.
+struct probe_counts {
+  std::uint64_t successful = 0, failed = 0;
+  histogram took;  // of the successful ones
+};
+using probe_totals = std::map<std::pair<std::string, probe_kind>, probe_counts>;  // by container's name
 
 class pod_probing {
  public:
@@ -33,6 +41,7 @@ class pod_probing {
   void pod_ends();
   void stop();
   const probes_seen& found() const { return found_; }
+  const probe_totals& totals() const { return totals_; }
 
  private:
   struct run {
@@ -52,6 +61,7 @@ class pod_probing {
   std::string pod_ip_;
   bool ending_ = false;
   probes_seen found_;
+  probe_totals totals_;
   reactor::event started_;  // pulses when a startup probe has succeeded
   std::map<std::pair<std::string, probe_kind>, std::unique_ptr<run>> runs_;
 };

@@ -61,6 +61,7 @@ class pod_worker {
   const std::shared_ptr<const json::value>& pod() const { return pod_; }
   const json::value& status() const { return wanted_; }
   const pod_seen& seen() const { return seen_; }
+  const probe_totals& probes() const { return probing_.totals(); }
   // Whether it takes nothing of the node any more.
   bool has_ended() const { return ended_; }
 

@@ -26,6 +26,8 @@ std::vector<std::string_view> node_subresources(std::string_view path) {
   if (below(path, "/metrics")) return {"metrics"};
   if (below(path, "/logs")) return {"log"};
   if (below(path, "/checkpoint")) return {"checkpoint"};
+  if (below(path, "/statusz")) return {"statusz"};
+  if (below(path, "/flagz")) return {"configz"};
   if (below(path, "/configz")) return {"configz", "proxy"};
   if (below(path, "/healthz")) return {"healthz", "proxy"};
   if (below(path, "/pods") || below(path, "/runningpods")) return {"pods", "proxy"};
@@ -37,7 +39,7 @@ std::string_view review_verb(std::string_view method) {
   if (method == "PUT") return "update";
   if (method == "PATCH") return "patch";
   if (method == "DELETE") return "delete";
-  return "get";
+  return method == "GET" ? "get" : "";
 }
 
 template <typename T>
@@ -117,7 +119,7 @@ task<result<void>> kubelet_access::check(net::http::exchange& e) {
     KEDGE_CO_TRY(auto yes, co_await granted(who, verb, std::string(s)));
     if (yes) co_return result<void>();
   }
-  co_return fail(errc::forbidden, fmt::format("Forbidden (user={}, verb={}, resource=nodes, subresource(s)=[{}])",
+  co_return fail(errc::forbidden, fmt::format("Forbidden (user={}, verb={}, resource=nodes, subresource(s)=[{}])\n",
                                               who.name, verb, fmt::join(subresources, " ")));
 }
 

@@ -21,7 +21,7 @@ namespace kedge::node {
 
 // The subresources of the node that a request is authorized for: the first that is granted is enough.
 std::vector<std::string_view> node_subresources(std::string_view path);
-// get, create, update, patch or delete.
+// get, create, update, patch or delete; nothing for HEAD and others, which only who may everything may ask for.
 std::string_view review_verb(std::string_view method);
 
 class kubelet_access {

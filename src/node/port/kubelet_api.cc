@@ -15,6 +15,9 @@
 #include "json/write.h"
 #include "node/limits.h"
 #include "node/machine/node_stats.h"
+#include "node/port/kubelet_metrics.h"
+#include "node/usage/metrics.h"
+#include "node/usage/summary.h"
 #include "reactor/offload.h"
 
 namespace kedge::node {
@@ -39,8 +42,6 @@ task<void> answer_text(exchange& e, int code, std::string body) {
 task<void> answer_json(exchange& e, const value& v) { return answer(e, 200, "application/json", json::write(v)); }
 
 std::int64_t whole(std::uint64_t n) { return static_cast<std::int64_t>(n); }
-
-std::string rfc3339(std::int64_t unix_seconds) { return format_rfc3339(wall_time(std::chrono::seconds(unix_seconds))); }
 
 // The settings that a kubelet would have been started with for what this agent does.
 value configuration(const agent_config& c, const std::string& domain, const std::vector<std::string>& dns) {
@@ -71,49 +72,43 @@ value configuration(const agent_config& c, const std::string& domain, const std:
               {"staticPodPath", c.agent_folder() + "/pod-manifests"}}}};
 }
 
-// The pods that the API has bound here, as this node knows them; or only those that run.
-value pod_list(const pod_manager& pods, bool running) {
+object list_of_pods(array items) {
+  return object{{"kind", "PodList"}, {"apiVersion", "v1"}, {"metadata", object{}}, {"items", std::move(items)}};
+}
+
+// The pods that the API has bound here, as this node knows them.
+value pod_list(const pod_manager& pods) {
   array items;
   for (auto* p : pods.all()) {
-    if (running && !p->seen().runs_anything()) continue;
     auto pod = *p->pod();
     pod.set("status", p->status());
     items.push_back(std::move(pod));
   }
-  return object{{"kind", "PodList"}, {"apiVersion", "v1"}, {"metadata", object{}}, {"items", std::move(items)}};
+  return list_of_pods(std::move(items));
 }
 
-struct running_counts {
-  std::size_t sandboxes = 0, containers = 0;
-};
-running_counts count_running(const pod_manager& pods) {
-  running_counts out;
+// What the runtime runs, and nothing that only the API knows.
+value running_list(const pod_manager& pods) {
+  array items;
   for (auto* p : pods.all()) {
-    if (p->seen().active_sandbox()) ++out.sandboxes;
-    for (auto& c : p->seen().containers) out.containers += c.state == container_state::running;
+    array containers;
+    for (auto& c : p->seen().containers)
+      if (c.state == container_state::running)
+        containers.emplace_back(object{{"name", c.name}, {"image", c.image}, {"resources", object{}}});
+    if (containers.empty()) continue;
+    auto& m = (*p->pod())["metadata"];
+    items.emplace_back(
+        object{{"metadata", object{{"name", m["name"]}, {"namespace", m["namespace"]}, {"uid", m["uid"]}}},
+               {"spec", object{{"containers", std::move(containers)}}},
+               {"status", object{}}});
   }
-  return out;
+  return list_of_pods(std::move(items));
 }
 
-void metric(std::string& out, std::string_view name, std::string_view type, std::string_view help,
-            const std::string& samples) {
-  out += fmt::format("# HELP {} {}\n# TYPE {} {}\n{}", name, help, name, type, samples);
-}
-
-std::string process_metrics(const node_stats& s) {
-  std::string out;
-  auto one = [&](std::string_view name, std::string_view type, std::string_view help, double v) {
-    metric(out, name, type, help, fmt::format("{} {}\n", name, v));
-  };
-  one("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.",
-      static_cast<double>(s.own_cpu_nanoseconds) / 1e9);
-  one("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.",
-      static_cast<double>(s.own_resident_bytes));
-  one("process_open_fds", "gauge", "Number of open file descriptors.", static_cast<double>(s.own_descriptors));
-  one("process_max_fds", "gauge", "Maximum number of open file descriptors.",
-      static_cast<double>(s.own_descriptors_max));
-  one("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds.", s.own_started);
-  return out;
+bool asks_for_brief(std::string_view query) {
+  for (auto part : split(query, '&'))
+    if (part == "only_cpu_and_memory=true") return true;
+  return false;
 }
 
 // --- /logs
@@ -232,18 +227,19 @@ task<void> kubelet_api::serve_allowed(exchange& e) {
   if (pod_streams::serves(path)) co_return co_await parts_.streams.serve(e);
   for (std::string_view p : {"/cri", "/checkpoint"})
     if (below(p)) co_return co_await answer_text(e, 404, "404 page not found\n");
-  if (e.request().method != "GET" && e.request().method != "HEAD")
+  const auto& method = e.request().method;
+  if (method != "GET" && method != "HEAD" && !(method == "POST" && is("/stats/summary")))
     co_return co_await answer_text(e, 405, "405: Method Not Allowed");
   if (is("/healthz") || is("/healthz/ping") || is("/healthz/log") || is("/healthz/syncloop"))
     co_return co_await answer_text(e, 200, "ok");
-  if (is("/pods") || is("/pods/") || is("/runningpods") || is("/runningpods/"))
-    co_return co_await answer_json(e, pod_list(parts_.pods, below("/runningpods") || is("/runningpods")));
+  if (is("/pods") || is("/pods/")) co_return co_await answer_json(e, pod_list(parts_.pods));
+  if (is("/runningpods") || is("/runningpods/")) co_return co_await answer_json(e, running_list(parts_.pods));
   if (is("/configz"))
     co_return co_await answer_json(e, configuration(parts_.config, parts_.cluster_domain, parts_.cluster_dns));
-  if (is("/metrics")) co_return co_await serve_metrics(e, false);
-  if (is("/metrics/resource")) co_return co_await serve_metrics(e, true);
-  if (is("/metrics/probes") || is("/metrics/cadvisor"))
-    co_return co_await answer(e, 200, "text/plain; version=0.0.4; charset=utf-8", "");
+  if (is("/metrics")) co_return co_await serve_metrics(e);
+  if (is("/metrics/probes")) co_return co_await serve_probes(e);
+  if (is("/metrics/resource")) co_return co_await serve_resource_metrics(e);
+  if (is("/metrics/cadvisor")) co_return co_await serve_cadvisor_metrics(e);
   if (is("/stats/summary")) co_return co_await serve_summary(e);
   if (is("/logs")) {
     response moved{.status = 301};
@@ -255,87 +251,82 @@ task<void> kubelet_api::serve_allowed(exchange& e) {
   co_await answer_text(e, 404, "404 page not found\n");
 }
 
-task<void> kubelet_api::serve_metrics(exchange& e, bool resource) {
-  auto read =
-      co_await reactor::offload([folder = parts_.config.agent_folder()] { return read_node_stats("", folder); });
-  if (!read || !*read) co_return co_await answer_text(e, 500, read ? read->error().message : read.error().message);
-  auto& s = **read;
-  std::string out;
-  auto quoted_name = quote(parts_.config.node_name);
-  if (resource) {
-    auto ms =
-        std::chrono::duration_cast<std::chrono::milliseconds>(reactor::loop::current().wall_now().time_since_epoch())
-            .count();
-    auto sample = [&](std::string_view name, std::string_view type, std::string_view help, double v) {
-      metric(out, name, type, fmt::format("[STABLE] {}", help), fmt::format("{} {} {}\n", name, v, ms));
-    };
-    sample("node_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed by the node in core-seconds",
-           static_cast<double>(s.cpu_nanoseconds) / 1e9);
-    sample("node_memory_working_set_bytes", "gauge", "Current working set of the node in bytes",
-           static_cast<double>(s.memory_working_set_bytes));
-    sample("node_swap_usage_bytes", "gauge",
-           "Current swap usage of the node in bytes. Reported only on non-windows systems",
-           static_cast<double>(s.swap_usage_bytes));
-    metric(out, "resource_scrape_error", "gauge",
-           "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise",
-           "resource_scrape_error 0\n");
-  } else {
-    metric(out, "kubelet_node_name", "gauge", "[ALPHA] The node's name. The count is always 1.",
-           fmt::format("kubelet_node_name{{node={}}} 1\n", quoted_name));
-    auto running = count_running(parts_.pods);
-    metric(out, "kubelet_running_pods", "gauge", "[ALPHA] Number of pods that have a running pod sandbox",
-           fmt::format("kubelet_running_pods {}\n", running.sandboxes));
-    metric(out, "kubelet_running_containers", "gauge", "[ALPHA] Number of containers currently running",
-           fmt::format("kubelet_running_containers{{container_state=\"running\"}} {}\n", running.containers));
-    metric(out, "kubernetes_build_info", "gauge", "[ALPHA] A metric with a constant '1' value labeled by the version.",
-           fmt::format("kubernetes_build_info{{git_version={}}} 1\n", quote(parts_.config.version)));
-    metric(out, "kedge_node_runtime_ready", "gauge", "Whether the container runtime and its network are ready.",
-           fmt::format("kedge_node_runtime_ready {}\n", parts_.runtime.ready() ? 1 : 0));
-    out += process_metrics(s);
-    if (parts_.more_metrics) out += parts_.more_metrics();
-  }
-  co_await answer(e, 200, "text/plain; version=0.0.4; charset=utf-8", std::move(out));
+namespace {
+
+task<result<node_stats>> read_own(std::string folder) {
+  KEDGE_CO_TRY(auto read,
+               co_await reactor::offload([folder = std::move(folder)] { return read_node_stats("", folder); }));
+  co_return read;
+}
+
+task<void> answer_failed(exchange& e, const error& why) {
+  return answer_text(e, 500, "Internal Error: " + why.message);
+}
+
+// What `make` makes on the pool, since it is as long as the node has pods.
+template <typename F>
+task<void> answer_made(exchange& e, std::string type, F make) {
+  auto made = co_await reactor::offload(std::move(make));
+  if (!made) co_return co_await answer_failed(e, made.error());
+  co_await answer(e, 200, type, *std::move(made));
+}
+
+const std::string metrics_type(exposition::content_type);
+
+}  // namespace
+
+task<void> kubelet_api::serve_metrics(exchange& e) {
+  auto own = co_await read_own(parts_.config.agent_folder());
+  if (!own) co_return co_await answer_failed(e, own.error());
+  exposition out;
+  constexpr std::string_view gauge = "gauge";
+  out.family("kubelet_node_name", gauge, "[ALPHA] The node's name. The count is always 1.");
+  out.sample(label_text({{"node", parts_.config.node_name}}), 1);
+  add_pod_counts(out, parts_.pods);
+  out.family("kubernetes_build_info", gauge, "[ALPHA] A metric with a constant '1' value labeled by the version.");
+  out.sample(label_text({{"git_version", parts_.config.version}}), 1);
+  out.family("kedge_node_runtime_ready", gauge, "Whether the container runtime and its network are ready.");
+  out.sample("", parts_.runtime.ready() ? 1 : 0);
+  add_process(out, *own);
+  if (parts_.more_metrics) parts_.more_metrics(out);
+  co_await answer(e, 200, exposition::content_type, out.take());
+}
+
+task<void> kubelet_api::serve_probes(exchange& e) {
+  auto own = co_await read_own(parts_.config.agent_folder());
+  if (!own) co_return co_await answer_failed(e, own.error());
+  co_await answer(e, 200, exposition::content_type, probe_metrics(parts_.pods, *own));
+}
+
+task<void> kubelet_api::serve_resource_metrics(exchange& e) {
+  auto usage = co_await parts_.usage.now();
+  if (!usage) log::warning("what pods use can't be measured: {}", usage.error().message);
+  co_await answer_made(e, metrics_type, [u = usage ? *usage : nullptr] { return resource_metrics(u.get()); });
+}
+
+task<void> kubelet_api::serve_cadvisor_metrics(exchange& e) {
+  auto usage = co_await parts_.usage.now();
+  if (!usage) co_return co_await answer_failed(e, usage.error());
+  co_await answer_made(e, metrics_type,
+                       [u = *usage, machine = parts_.machine] { return cadvisor_metrics(*u, machine); });
 }
 
 task<void> kubelet_api::serve_summary(exchange& e) {
-  auto read =
-      co_await reactor::offload([folder = parts_.config.agent_folder()] { return read_node_stats("", folder); });
-  if (!read || !*read) co_return co_await answer_text(e, 500, read ? read->error().message : read.error().message);
-  auto& s = **read;
-  auto now = format_rfc3339(std::chrono::floor<std::chrono::seconds>(reactor::loop::current().wall_now()));
-  object disk{{"time", now},
-              {"availableBytes", whole(s.disk_available_bytes)},
-              {"capacityBytes", whole(s.disk_bytes)},
-              {"usedBytes", whole(s.disk_bytes - std::min(s.disk_bytes, s.disk_available_bytes))},
-              {"inodesFree", whole(s.inodes_free)},
-              {"inodes", whole(s.inodes)},
-              {"inodesUsed", whole(s.inodes - std::min(s.inodes, s.inodes_free))}};
-  object node{{"nodeName", parts_.config.node_name},
-              {"startTime", rfc3339(s.booted)},
-              {"cpu", object{{"time", now}, {"usageCoreNanoSeconds", whole(s.cpu_nanoseconds)}}},
-              {"memory", object{{"time", now},
-                                {"availableBytes", whole(s.memory_available_bytes)},
-                                {"usageBytes", whole(s.memory_usage_bytes)},
-                                {"workingSetBytes", whole(s.memory_working_set_bytes)},
-                                {"rssBytes", whole(s.memory_rss_bytes)}}},
-              {"fs", disk},
-              {"runtime", object{{"imageFs", disk}}},
-              {"rlimit", object{{"time", now}, {"maxpid", s.processes_max}, {"curproc", s.processes}}},
-              {"swap", object{{"time", now},
-                              {"swapAvailableBytes", whole(s.swap_total_bytes - s.swap_usage_bytes)},
-                              {"swapUsageBytes", whole(s.swap_usage_bytes)}}}};
-  if (!s.network_interface.empty()) {
-    object one{{"name", s.network_interface},
-               {"rxBytes", whole(s.received_bytes)},
-               {"rxErrors", whole(s.receive_errors)},
-               {"txBytes", whole(s.sent_bytes)},
-               {"txErrors", whole(s.send_errors)}};
-    value network(object{{"time", now}});
-    for (auto& m : one) network.set(m.name, m.value);
-    network.set("interfaces", array{one});
-    node.set("network", std::move(network));
+  auto usage = co_await parts_.usage.now();
+  if (!usage) co_return co_await answer_failed(e, usage.error());
+  const bool brief = asks_for_brief(e.request().query);
+  layer_usages layers;
+  if (!brief) {
+    // The runtime alone knows the layers; while it doesn't answer, the rest is told without them.
+    auto all =
+        co_await reactor::with_deadline(parts_.containers.usage(), reactor::loop::current().now() + runtime_deadline);
+    if (all)
+      for (auto& c : *all) layers[c.id] = {.bytes = c.disk_bytes, .inodes = c.inodes};
   }
-  co_await answer_json(e, object{{"node", std::move(node)}, {"pods", array{}}});
+  co_await answer_made(e, "application/json",
+                       [u = *usage, name = parts_.config.node_name, layers = std::move(layers), brief] {
+                         return json::write(usage_summary(*u, name, layers, brief));
+                       });
 }
 
 task<void> kubelet_api::serve_logs(exchange& e) {

@@ -1,18 +1,23 @@
 // kubelet_api.h: what the kubelet's port (10250) serves, behind kubelet_access: health, metrics, configuration,
 // statistics, the machine's logs, and the pods that run here.
 //
-//   /healthz  /metrics  /metrics/resource  /configz  /stats/summary  /pods  /runningpods/  /logs/…
+//   /healthz  /configz  /pods  /runningpods/  /logs/…
+//   /metrics  /metrics/probes                             what the agent counts: kubelet_metrics.h
+//   /metrics/resource  /metrics/cadvisor  /stats/summary  what the pods use: usage/
 //   /containerLogs /exec /attach /portForward /run        of a pod: streams/pod_streams.h
 #pragma once
 
 #include <functional>
 #include <string>
 
+#include "base/exposition.h"
 #include "net/http/handler.h"
 #include "node/config.h"
+#include "node/machine/system_info.h"
 #include "node/port/kubelet_access.h"
 #include "node/runtime/runtime_state.h"
 #include "node/streams/pod_streams.h"
+#include "node/usage/usage.h"
 
 namespace kedge::node {
 
@@ -22,9 +27,12 @@ struct kubelet_parts {
   kubelet_access& access;
   const pod_manager& pods;
   pod_streams& streams;
+  usage_meter& usage;
+  pod_runtime& containers;
+  const system_info& machine;
   std::string cluster_domain;
   std::vector<std::string> cluster_dns;
-  std::function<std::string()> more_metrics;  // of the balancer and the tunnels; null: none
+  std::function<void(exposition&)> more_metrics;  // of the balancer, the tunnels and the runtime; null: none
   std::string logs_folder = "/var/log";
 };
 
@@ -35,7 +43,10 @@ class kubelet_api final : public net::http::handler {
 
  private:
   task<void> serve_allowed(net::http::exchange& e);
-  task<void> serve_metrics(net::http::exchange& e, bool resource);
+  task<void> serve_metrics(net::http::exchange& e);
+  task<void> serve_probes(net::http::exchange& e);
+  task<void> serve_resource_metrics(net::http::exchange& e);
+  task<void> serve_cadvisor_metrics(net::http::exchange& e);
   task<void> serve_summary(net::http::exchange& e);
   task<void> serve_logs(net::http::exchange& e);
 

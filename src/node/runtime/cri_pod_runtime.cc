@@ -16,6 +16,34 @@ std::string only_id(std::string_view id) {
   return w.take();
 }
 
+// The kubelet's name of a call.
+std::string_view operation_name(std::string_view method) {
+  static constexpr std::pair<std::string_view, std::string_view> names[] = {
+      {"RuntimeService/RunPodSandbox", "run_podsandbox"},
+      {"RuntimeService/StopPodSandbox", "stop_podsandbox"},
+      {"RuntimeService/RemovePodSandbox", "remove_podsandbox"},
+      {"RuntimeService/PodSandboxStatus", "podsandbox_status"},
+      {"RuntimeService/ListPodSandbox", "list_podsandbox"},
+      {"RuntimeService/CreateContainer", "create_container"},
+      {"RuntimeService/StartContainer", "start_container"},
+      {"RuntimeService/StopContainer", "stop_container"},
+      {"RuntimeService/RemoveContainer", "remove_container"},
+      {"RuntimeService/ListContainers", "list_containers"},
+      {"RuntimeService/ContainerStatus", "container_status"},
+      {"RuntimeService/ReopenContainerLog", "reopen_container_log"},
+      {"RuntimeService/ListContainerStats", "list_container_stats"},
+      {"RuntimeService/ExecSync", "exec_sync"},
+      {"RuntimeService/Exec", "exec"},
+      {"RuntimeService/Attach", "attach"},
+      {"RuntimeService/PortForward", "port_forward"},
+      {"ImageService/ImageStatus", "image_status"},
+      {"ImageService/PullImage", "pull_image"},
+  };
+  for (auto& [from, to] : names)
+    if (from == method) return to;
+  return method.substr(method.find('/') + 1);
+}
+
 // The filter of ListPodSandbox (label_selector 3) and ListContainers (label_selector 4) for one pod.
 std::string of_pod(const std::string& uid, unsigned selector_field) {
   wire::writer entry, filter, w;
@@ -59,8 +87,28 @@ void cri_pod_runtime::use(const std::string& socket) {
 task<result<std::string>> cri_pod_runtime::call(std::string method, std::string message, duration within) {
   auto channel = channel_;
   if (!channel) co_return fail(errc::unavailable, "no container runtime has been started yet");
-  co_return co_await reactor::with_deadline(channel->unary("/runtime.v1." + method, std::move(message)),
-                                            reactor::loop::current().now() + within);
+  auto& loop = reactor::loop::current();
+  const auto began = loop.now();
+  auto answer =
+      co_await reactor::with_deadline(channel->unary("/runtime.v1." + method, std::move(message)), began + within);
+  auto& counted = operations_[std::move(method)];
+  counted.took.observe(loop.now() - began);
+  counted.failed += !answer;
+  co_return answer;
+}
+
+void cri_pod_runtime::write_metrics(exposition& out) const {
+  auto labels = [](const std::string& method) { return label_text({{"operation_type", operation_name(method)}}); };
+  out.family("kubelet_runtime_operations_total", "counter",
+             "[ALPHA] Cumulative number of runtime operations by operation type.");
+  for (auto& [method, o] : operations_) out.sample(labels(method), o.took.count());
+  out.family("kubelet_runtime_operations_errors_total", "counter",
+             "[ALPHA] Cumulative number of runtime operation errors by operation type.");
+  for (auto& [method, o] : operations_)
+    if (o.failed > 0) out.sample(labels(method), o.failed);
+  out.family("kubelet_runtime_operations_duration_seconds", "histogram",
+             "[ALPHA] Duration in seconds of runtime operations. Broken down by operation type.");
+  for (auto& [method, o] : operations_) o.took.write(out, labels(method));
 }
 
 task<result<void>> cri_pod_runtime::call_by_id(std::string method, std::string id, duration within) {

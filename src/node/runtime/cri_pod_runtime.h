@@ -1,8 +1,10 @@
 // cri_pod_runtime.h: pod_runtime over gRPC, on the runtime's unix socket.
 #pragma once
 
+#include <map>
 #include <memory>
 
+#include "base/exposition.h"
 #include "net/grpc.h"
 #include "node/runtime/pod_runtime.h"
 
@@ -15,6 +17,8 @@ class cri_pod_runtime final : public pod_runtime {
   // The socket's path. Calls fail with errc::unavailable before there is one. A call that is under way goes on at the
   // old one.
   void use(const std::string& socket);
+  // What was asked of the runtime, by the kubelet's names.
+  void write_metrics(exposition& out) const;
 
   task<result<std::string>> run_sandbox(const sandbox_config& config, std::string handler) override;
   task<result<void>> stop_sandbox(std::string id) override;
@@ -38,12 +42,17 @@ class cri_pod_runtime final : public pod_runtime {
   task<result<std::string>> pull(std::string name, const image_credentials* credentials) override;
 
  private:
+  struct operation {
+    std::uint64_t failed = 0;
+    histogram took;
+  };
   task<result<std::string>> call(std::string method, std::string message, duration within);
   task<result<void>> call_by_id(std::string method, std::string id, duration within);
 
   reactor::network* network_;
   std::string socket_;
   std::shared_ptr<net::grpc::channel> channel_;
+  std::map<std::string, operation, std::less<>> operations_;  // by method: as many as there are calls below
 };
 
 }  // namespace kedge::node

@@ -70,11 +70,11 @@ TEST_CASE("what a path of the kubelet's port is authorized as") {
   for (auto& [path, wanted] :
        {row{"/metrics", {"metrics"}}, row{"/metrics/cadvisor", {"metrics"}}, row{"/stats/summary", {"stats"}},
         row{"/logs/", {"log"}}, row{"/logsx", {"proxy"}}, row{"/healthz", {"healthz", "proxy"}},
-        row{"/pods", {"pods", "proxy"}}, row{"/configz", {"configz", "proxy"}}, row{"/exec/a/b/c", {"proxy"}},
-        row{"/", {"proxy"}}})
+        row{"/pods", {"pods", "proxy"}}, row{"/configz", {"configz", "proxy"}}, row{"/runningpods/", {"pods", "proxy"}},
+        row{"/statusz", {"statusz"}}, row{"/flagz", {"configz"}}, row{"/exec/a/b/c", {"proxy"}}, row{"/", {"proxy"}}})
     CHECK_MESSAGE(node_subresources(path) == wanted, path);
   CHECK(review_verb("GET") == "get");
-  CHECK(review_verb("HEAD") == "get");
+  CHECK(review_verb("HEAD") == "");
   CHECK(review_verb("POST") == "create");
   CHECK(review_verb("DELETE") == "delete");
 }
@@ -85,7 +85,10 @@ TEST_CASE("this machine's use") {
   CHECK(s->cpu_nanoseconds > 0);
   CHECK(s->memory_total_bytes >= s->memory_usage_bytes);
   CHECK(s->memory_usage_bytes >= s->memory_working_set_bytes);
+  CHECK(s->page_faults > s->major_page_faults);
   CHECK(s->disk_bytes > 0);
+  CHECK(s->disk_used_bytes > 0);
+  CHECK(s->disk_used_bytes + s->disk_available_bytes <= s->disk_bytes);
   CHECK(s->processes > 0);
   CHECK(s->own_resident_bytes > 0);
   CHECK(s->own_descriptors >= 3);
