@@ -223,6 +223,19 @@ void add_system(std::vector<wanted_object>& out, const bootstrap_options& o) {
   out.push_back({{"", "v1", "configmaps"}, "kube-system", std::move(c)});
 }
 
+// metrics-server's, which the aggregated roles of users take in.
+wanted_object usage_reader() {
+  auto role = named("rbac.authorization.k8s.io/v1", "ClusterRole", "", "system:aggregated-metrics-reader");
+  json::object labels;
+  for (auto to : {"view", "edit", "admin"})
+    labels.set(fmt::format("rbac.authorization.k8s.io/aggregate-to-{}", to), "true");
+  role.member("metadata").set("labels", std::move(labels));
+  role.set("rules", json::array{json::object{{"apiGroups", json::array{"metrics.k8s.io"}},
+                                             {"resources", json::array{"pods", "nodes"}},
+                                             {"verbs", json::array{"get", "list", "watch"}}}});
+  return {{"rbac.authorization.k8s.io", "v1", "clusterroles"}, "", std::move(role), true};
+}
+
 // Creates it, or sets `member`s of the one that stands.
 task<result<void>> put(objects& client, resource_id r, json::value object, std::vector<std::string> members) {
   auto name = std::string(object["metadata"]["name"].as_string());
@@ -261,6 +274,7 @@ task<result<void>> bootstrap_cluster(objects& client, bootstrap_options options)
   for (auto category :
        {"clusterroles", "clusterrolebindings", "roles", "rolebindings", "priorityclasses", "apiservices"})
     add_category(rest, category);
+  if (options.usage) rest.push_back(usage_reader());
   add_system(rest, options);
   add_config(rest, options);
   KEDGE_CO_CHECK(co_await ensure_all(client, std::move(rest)));

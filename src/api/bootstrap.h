@@ -15,6 +15,7 @@ struct bootstrap_options {
   int endpoint_port = 6443;
   std::string root_ca;                       // PEM: kube-root-ca.crt in every namespace of the system
   std::string client_ca, request_header_ca;  // PEM: extension-apiserver-authentication
+  bool usage = false;                        // metrics.k8s.io is served: who may view a namespace may read it
 };
 
 // Creates what is missing, many at once; brings RBAC objects up to date (adds missing rules and subjects, as the real

@@ -25,6 +25,7 @@
 #include "api/publish/health.h"
 #include "api/read/watching.h"
 #include "api/request/request.h"
+#include "api/usage/usage.h"
 #include "api/write/storage.h"
 #include "base/kubernetes_version.h"
 #include "net/http/handler.h"
@@ -86,6 +87,7 @@ struct api_parts {
   version_info version;
   std::string server_address;        // "10.0.0.1:6443", for /api
   custom::tables* custom = nullptr;  // this core's; null: built-in resources only
+  usage_source usage = {};           // behind metrics.k8s.io, when the tables have it
   std::vector<public_document> documents = {};
   // This core's, and the server's; null: everything is served at once.
   fairness::gate* gate = nullptr;
@@ -155,6 +157,7 @@ class api_handler final : public net::http::handler {
   task<void> serve_subresource(api_request& r, authorized to);
   task<void> serve_connect(api_request& r, authorized to, const served_subresource& sub);
   task<void> serve_virtual(api_request& r, authorized to);
+  task<void> serve_usage(api_request& r, const authorized& to);  // usage/requests.cc
 
   api_parts parts_;
   std::shared_ptr<const discovery> discovery_;

@@ -35,7 +35,7 @@ void append_object_counts(std::string& out, const registry& all, const store::sn
       "# HELP apiserver_storage_objects Number of stored objects at the time of last check split by kind.\n# TYPE "
       "apiserver_storage_objects gauge\n";
   for (auto& s : all.all())
-    if (s->native() && !s->is_virtual)
+    if (s->native() && !s->is_virtual && !s->is_measured)
       out += fmt::format("apiserver_storage_objects{{resource=\"{}\"}} {}\n",
                          s->group.empty() ? s->resource : fmt::format("{}.{}", s->resource, s->group),
                          cluster.count(s->key_prefix));

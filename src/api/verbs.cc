@@ -142,7 +142,7 @@ task<void> api_handler::serve_resource(api_request& r, permission may, std::uniq
   const bool stream = to.verb() == "watch";
   if (!leads_to_a_node(to.subresource())) {
     auto m = negotiate(r.http.request().headers.get("Accept"),
-                       {.protobuf = !s->custom, .shapes = !s->is_virtual, .stream = stream});
+                       {.protobuf = !s->custom && !s->is_measured, .shapes = !s->is_virtual, .stream = stream});
     if (!m) {
       co_await refuse(r, m.error());
       co_return;
@@ -174,6 +174,7 @@ task<void> api_handler::serve_resource(api_request& r, permission may, std::uniq
     co_return;
   }
   if (s->is_virtual) co_return co_await serve_virtual(r, std::move(to));
+  if (s->is_measured) co_return co_await serve_usage(r, to);
   if (to.verb() == "get") co_return co_await serve_get(r, to);
   if (to.verb() == "list") co_return co_await serve_list(r, to);
   if (to.verb() == "deletecollection") co_return co_await serve_delete_collection(r, to);

@@ -193,7 +193,7 @@ const flag table[] = {
      .state = ignored, .reason = "Kedge provisions no local volumes yet",
      .help = "Folder for local volumes (default: storage in the data directory)"},
     {.name = "disable", .group = components, .into = &server::disable_components, .comma_separated = true,
-     .help = "Leave out packaged components: coredns, servicelb (Kedge has no traefik, local-storage, metrics-server, runtimes yet)"},
+     .help = "Leave out packaged components: coredns, metrics-server, servicelb (Kedge has no traefik, local-storage, runtimes yet)"},
     {.name = "disable-scheduler", .group = components, .into = &server::disable_scheduler, .help = "Run no scheduler"},
     {.name = "disable-cloud-controller", .group = components, .into = &server::disable_cloud_controller,
      .help = "Run no cloud controller"},

@@ -15,6 +15,7 @@ namespace kedge::control {
 // What each part of it is given.
 struct context {
   api::objects& objects;
+  bool serves_usage = false;  // metrics.k8s.io, in this process
 };
 
 // Reads every object under `prefix` and then follows its changes until dropped: `each` sees the existing ones as added.

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "api/usage/usage.h"
 #include "base/log.h"
 #include "reactor/sync.h"
 
@@ -53,25 +54,33 @@ task<void> keep_objects(context& c, std::function<task<result<void>>()> ensure_o
       std::move(ensure_objects));
 }
 
-// The groups and versions of custom resources, by the names of their API services.
-std::map<std::string, json::value> wanted_services(api::objects& objects) {
+// Of a group and version that this server answers for itself, as kube-apiserver registers them.
+json::value local_service(std::string_view group, std::string_view version, int of_group, int of_version) {
+  json::object spec{
+      {"group", group}, {"version", version}, {"groupPriorityMinimum", of_group}, {"versionPriority", of_version}};
+  json::object metadata{{"name", std::string(version) + "." + std::string(group)},
+                        {"labels", json::object{{std::string(managed_label), "true"}}}};
+  return json::object{{"apiVersion", "apiregistration.k8s.io/v1"},
+                      {"kind", "APIService"},
+                      {"metadata", std::move(metadata)},
+                      {"spec", std::move(spec)}};
+}
+
+// The groups and versions of custom resources and of what nodes use, by the names of their API services.
+std::map<std::string, json::value> wanted_services(const context& c) {
   std::map<std::string, json::value> out;
-  for (auto& d : objects.list(definitions)) {
+  auto want = [&](json::value service) {
+    auto name = std::string(service["metadata"]["name"].as_string());
+    out.insert_or_assign(std::move(name), std::move(service));
+  };
+  if (c.serves_usage)
+    want(local_service(api::usage_group, api::usage_version, api::usage_group_priority, api::usage_version_priority));
+  for (auto& d : c.objects.list(definitions)) {
     auto group = d["spec"]["group"].as_string();
     auto& versions = d["spec"]["versions"];
     for (std::size_t i = 0; i < versions.size(); ++i) {
       if (!versions[i]["served"].as_bool()) continue;
-      auto version = versions[i]["name"].as_string();
-      auto name = std::string(version) + "." + std::string(group);
-      json::object spec{{"group", group},
-                        {"version", version},
-                        {"groupPriorityMinimum", group_priority},
-                        {"versionPriority", version_priority}};
-      json::object metadata{{"name", name}, {"labels", json::object{{std::string(managed_label), "true"}}}};
-      out.insert_or_assign(std::move(name), json::object{{"apiVersion", "apiregistration.k8s.io/v1"},
-                                                         {"kind", "APIService"},
-                                                         {"metadata", std::move(metadata)},
-                                                         {"spec", std::move(spec)}});
+      want(local_service(group, versions[i]["name"].as_string(), group_priority, version_priority));
     }
   }
   return out;
@@ -87,14 +96,16 @@ json::value available(wall_time now) {
 
 bool by_another(const api::status& s) { return s.code == 409 || s.code == 404; }
 
-// One that somebody made for such a group by hand, with another server behind it, stays.
-task<result<void>> register_services(context& c) {
-  auto wanted = wanted_services(c.objects);
+// One that somebody made for such a group by hand, with another server behind it, stays. And so does, after the `first`
+// look, that of what nodes use: the servers needn't agree on whether they serve it, and would undo each other's work.
+task<result<void>> register_services(context& c, bool first) {
+  auto wanted = wanted_services(c);
   for (auto& now : c.objects.list(api_services)) {
     auto name = std::string(now["metadata"]["name"].as_string());
     const bool managed =
         now["metadata"]["labels"][managed_label].as_string() == "true" && !now["spec"]["service"].is_object();
     if (wanted.erase(name) > 0 || !managed) continue;
+    if (!first && now["spec"]["group"].as_string() == api::usage_group) continue;
     auto gone = co_await c.objects.remove(
         api_services, "", name, {.resource_version = std::string(now["metadata"]["resourceVersion"].as_string())});
     if (!gone && !by_another(gone.error()))
@@ -115,7 +126,7 @@ task<result<void>> register_services(context& c) {
 task<void> keep_api_services(context& c) {
   co_await look_after(
       c, {c.objects.prefix(definitions), c.objects.prefix(api_services)}, [](const store::event&) { return true; },
-      [&c] { return register_services(c); });
+      [&c, first = true]() mutable { return register_services(c, std::exchange(first, false)); });
 }
 
 }  // namespace

@@ -7,6 +7,20 @@
 
 namespace kedge::server {
 
+front::~front() {
+  if (usage_) usage_->stop();
+}
+
+// The server's one collector, and the way to it from any loop.
+void front::collect_usage(shared& s) {
+  usage_ = std::make_shared<supervisor::usage_collector>(
+      [p = proxy_.get()](std::string node, std::function<result<void>(std::string_view)> take) {
+        return p->read_kubelet(std::move(node), "/metrics/resource", std::move(take));
+      },
+      *local_);
+  s.usage = [home = &s.home(), c = usage_] { return reactor::call_on(*home, [c] { return c->now(); }); };
+}
+
 result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& identity, store::store& objects,
                                            std::size_t number) {
   std::unique_ptr<front> f(new front);
@@ -40,7 +54,8 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
       .create = [r = f->reviews_.get()](const api::authorized& to, const json::value& body, const store::snapshot& at) {
         return r->create(to.asked(), body, at);
       }};
-  f->tables_ = std::make_unique<api::custom::tables>(objects);
+  f->tables_ = std::make_unique<api::custom::tables>(
+      objects, s.serves_usage() ? api::usage_resources() : std::vector<const api::served*>());
   f->tables_->follow();
   f->ranges_ = s.ranges;
   f->local_ = api::make_objects(objects, *f->admission_, f->ranges_, f->tables_.get());
@@ -50,6 +65,7 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
                                                                                         .peers = s.to_servers,
                                                                                         .network = s.where.network});
   f->proxy_ = std::make_unique<supervisor::node_proxy>(*f->dialer_, *f->local_, s.to_kubelets);
+  if (number == 0 && s.serves_usage()) f->collect_usage(s);
   virtuals.connect = [p = f->proxy_.get()](net::http::exchange& e, const api::authorized& to, std::string rest) {
     return p->serve(e, to, std::move(rest));
   };
@@ -71,6 +87,7 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
                      .version = {.git_version = s.settings.version, .git_commit = s.settings.commit},
                      .server_address = server_address,
                      .custom = f->tables_.get(),
+                     .usage = s.usage,
                      .documents = {{"/.well-known/openid-configuration", "application/json",
                                     api::oidc_configuration(f->tokens_->settings(), "https://" + server_address)},
                                    {"/openid/v1/jwks", "application/jwk-set+json", std::move(keys_of_tokens)}},

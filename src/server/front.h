@@ -18,6 +18,7 @@
 #include "supervisor/node_dialer.h"
 #include "supervisor/node_passwords.h"
 #include "supervisor/node_proxy.h"
+#include "supervisor/usage_collector.h"
 
 namespace kedge::server {
 
@@ -30,9 +31,11 @@ class front {
   task<void> serve(net::http::exchange& e) { return routes_->serve(e); }
   api::objects& local() noexcept { return *local_; }
   supervisor::node_passwords& passwords() noexcept { return *passwords_; }
+  ~front();
 
  private:
   front() = default;
+  void collect_usage(shared& s);
   std::unique_ptr<api::token_authenticator> tokens_;
   std::unique_ptr<api::token_issuer> issuer_;
   std::unique_ptr<api::union_authenticator> who_;  // of the supervisor's paths
@@ -46,6 +49,7 @@ class front {
   std::unique_ptr<api::objects> local_;
   std::unique_ptr<supervisor::node_dialer> dialer_;
   std::unique_ptr<supervisor::node_proxy> proxy_;
+  std::shared_ptr<supervisor::usage_collector> usage_;  // the server's, on the home loop's front
   std::shared_ptr<api::fairness::gate> gate_;
   std::unique_ptr<api::fairness::body_budget> bodies_;
   std::unique_ptr<api::api_handler> api_;

@@ -25,7 +25,8 @@ api::bootstrap_options membership::objects() const {
           .endpoint_port = cluster.advertise_port,
           .root_ca = own.server_ca().bundle_pem(),
           .client_ca = own.client_ca().bundle_pem(),
-          .request_header_ca = own.request_header_ca().bundle_pem()};
+          .request_header_ca = own.request_header_ca().bundle_pem(),
+          .usage = shared_.serves_usage()};
 }
 
 control::server_options membership::row() const {

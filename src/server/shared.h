@@ -12,6 +12,7 @@
 #include "api/fairness/flow_control.h"
 #include "api/metrics/metrics.h"
 #include "api/publish/health.h"
+#include "api/usage/usage.h"
 #include "api/write/service_addresses.h"
 #include "crypto/certificate.h"
 #include "crypto/key.h"
@@ -59,6 +60,11 @@ struct shared {
   std::function<task<result<void>>(json::value)> change_encryption;
   std::function<task<json::value>()> datastore_status;
   std::function<task<result<void>>()> compact_datastore;
+  api::usage_source usage;  // of nodes and pods; null with --disable=metrics-server
+
+  bool serves_usage() const {
+    return std::ranges::find(settings.cluster.disables, "metrics-server") == settings.cluster.disables.end();
+  }
 
   reactor::loop& home() noexcept { return *where.loops.front(); }
   reactor::loop& background() noexcept { return where.background ? *where.background : home(); }

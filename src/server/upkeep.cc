@@ -22,7 +22,8 @@ task<void> upkeep::give_back_memory() {
 task<result<void>> upkeep::start() {
   keys_.follow();
   auto& own = fronts_.own();
-  housekeeping_ = std::make_unique<control::context>(control::context{.objects = own.local()});
+  housekeeping_ = std::make_unique<control::context>(
+      control::context{.objects = own.local(), .serves_usage = shared_.serves_usage()});
   running_.spawn(control::run_housekeeping(
       *housekeeping_, [this, &own] { return api::ensure_system_objects(own.local(), membership_.objects()); }));
   running_.spawn(api::fairness::keep_configuration(own.local()));

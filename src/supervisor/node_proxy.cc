@@ -319,6 +319,34 @@ api_result<node_proxy::destination> node_proxy::find(const net::http::request& r
   return d;
 }
 
+task<result<void>> node_proxy::read_kubelet(std::string node, std::string path,
+                                            std::function<result<void>(std::string_view)> take) {
+  auto known = objects_.get({"", "v1", "nodes"}, "", node);
+  if (!known) co_return fail(errc::not_found, known.error().message);
+  const auto port = kubelet_port_of(*known);
+  error last(errc::unavailable, "no tunnel leads to node " + quote(node));
+  for (auto& w : dialer_.ways_to(node)) {
+    net::http::target to{.at = {node + "/" + w.id(), port}, .host = node, .tls = kubelet_tls_};
+    auto asked = co_await kubelets_.open({.to = std::move(to), .path = path});
+    if (!asked) {
+      last = std::move(asked).error();
+      continue;
+    }
+    auto head = co_await (*asked)->head();
+    if (!head) {
+      last = std::move(head).error();
+      continue;
+    }
+    if ((*head)->status != 200) co_return fail(errc::unavailable, fmt::format("it answers with {}", (*head)->status));
+    for (;;) {
+      KEDGE_CO_TRY(auto piece, co_await (*asked)->read());
+      if (piece.empty()) co_return result<void>();
+      KEDGE_CO_CHECK(take(as_text(piece.view())));
+    }
+  }
+  co_return fail(std::move(last));
+}
+
 task<void> node_proxy::serve(exchange& e, const api::authorized& what, std::string rest) {
   auto& r = e.request();
   auto query = api::query_values::parse(r.query);

@@ -10,6 +10,7 @@
 // of a Service only when a pod of its namespace has it. Connections to kubelets are kept, one object a core.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "api/authorization/authorization.h"
@@ -22,6 +23,11 @@ class node_proxy {
   // `kubelets`: who we are to them, and the CA that signs their certificates.
   node_proxy(node_dialer& dialer, api::objects& objects, std::shared_ptr<net::tls_client_context> kubelets);
   ~node_proxy();
+
+  // A GET of a node's kubelet: the pieces of a 200's body go to `take`, until it fails. errc::not_found: there is no
+  // such Node; errc::unavailable: no way leads there. The deadline is the caller's.
+  task<result<void>> read_kubelet(std::string node, std::string path,
+                                  std::function<result<void>(std::string_view)> take);
 
   // For api::virtual_resource::connect. `rest`: the path behind the proxy as received, with its leading slash; empty
   // when there is none.

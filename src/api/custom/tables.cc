@@ -10,6 +10,8 @@
 namespace kedge::api::custom {
 namespace {
 
+using definitions = std::vector<std::shared_ptr<const definition>>;
+
 constexpr auto index_kept = 4 * custom_watch_check;             // after its definition is gone or another one
 constexpr auto restart_pause = std::chrono::milliseconds(100);  // between a lost watch and a new start
 
@@ -54,7 +56,13 @@ shared_definitions& shared() {
 
 std::shared_ptr<const registry> builtin_tables() { return {std::shared_ptr<const registry>(), &builtin_registry()}; }
 
-tables::tables(store::store& s) : store_(s), now_(builtin_tables()) { refresh(); }
+tables::tables(store::store& s, std::vector<const served*> more)
+    : store_(s),
+      more_(std::move(more)),
+      now_(more_.empty() ? builtin_tables()
+                         : std::make_shared<const registry>(builtin_registry(), definitions(), more_)) {
+  refresh();
+}
 
 void tables::refresh() {
   std::map<std::string, store::object_ref> seen;
@@ -74,10 +82,11 @@ void tables::refresh() {
   changed = std::erase_if(known_, [&](auto& k) { return !seen.contains(k.first); }) > 0 || changed;
   seen_ = std::move(seen);
   if (!changed) return;
-  std::vector<std::shared_ptr<const definition>> all;
+  definitions all;
   for (auto& [name, d] : known_)
     if (!d->versions().empty()) all.push_back(d);
-  now_ = all.empty() ? builtin_tables() : std::make_shared<const registry>(builtin_registry(), std::move(all));
+  now_ = all.empty() && more_.empty() ? builtin_tables()
+                                      : std::make_shared<const registry>(builtin_registry(), std::move(all), more_);
   keep_indexes();
 }
 

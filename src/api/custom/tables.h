@@ -19,8 +19,8 @@ namespace kedge::api::custom {
 
 class tables {
  public:
-  // Reads what is there. `s` must outlive this.
-  explicit tables(store::store& s);
+  // Reads what is there. `s` must outlive this. `more`: built-in resources that not every server has.
+  explicit tables(store::store& s, std::vector<const served*> more = {});
 
   const std::shared_ptr<const registry>& current() const noexcept { return now_; }
   // Looks at the store's state as this core sees it.
@@ -35,6 +35,7 @@ class tables {
   task<void> drop_index(std::string name);
 
   store::store& store_;
+  const std::vector<const served*> more_;
   std::map<std::string, std::shared_ptr<const definition>> known_;  // by CRD name
   std::map<std::string, store::object_ref> seen_;                   // the stored version that was looked at last
   std::set<std::string, std::less<>> indexed_;                      // names of the indexes that were asked for

@@ -62,6 +62,8 @@ constexpr entry all[] = {
     {"resource.k8s.io", "resourceclaimtemplates", print::named},
     {"resource.k8s.io", "resourceslices", print::resource_slice},
     {"flowcontrol.apiserver.k8s.io", "flowschemas", print::flow_schema},
+    {"metrics.k8s.io", "nodes", print::node_usage},
+    {"metrics.k8s.io", "pods", print::pod_usage},
     {"flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations", print::priority_level},
 };
 

@@ -56,5 +56,7 @@ table_row resource_claim(const json::value& o, wall_time now);
 table_row resource_slice(const json::value& o, wall_time now);
 table_row flow_schema(const json::value& o, wall_time now);
 table_row priority_level(const json::value& o, wall_time now);
+table_row node_usage(const json::value& o, wall_time now);
+table_row pod_usage(const json::value& o, wall_time now);
 
 }  // namespace kedge::api::print

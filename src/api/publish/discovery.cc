@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "api/custom/definition.h"
+#include "api/usage/usage.h"
 #include "base/stable_sort.h"
 #include "base/strings.h"
 #include "json/parse.h"
@@ -50,6 +51,7 @@ std::vector<priority> priorities() {
     out.push_back({std::string(spec["group"].as_string()), std::string(spec["version"].as_string()),
                    spec["groupPriorityMinimum"].as_integer(), spec["versionPriority"].as_integer()});
   }
+  out.push_back({std::string(usage_group), std::string(usage_version), usage_group_priority, usage_version_priority});
   return out;
 }
 

@@ -18,6 +18,7 @@ namespace kedge::api {
 namespace {
 
 json::value list_metadata(const page& p) {
+  if (p.is_made) return json::object{};
   json::object m{{"resourceVersion", std::to_string(p.revision)}};
   if (!p.continue_token.empty()) {
     m.set("continue", p.continue_token);
@@ -169,10 +170,11 @@ bool only_metadata(const reply& r) { return r.as.as.as == shape::partial || r.as
 std::string_view meta_version(const reply& r) { return r.as.as.v1beta1 ? "meta.k8s.io/v1beta1" : "meta.k8s.io/v1"; }
 
 // One item as a client sees it in a list.
-api_result<json::value> item_value(const served& s, const reply& r, const store::object& o, wall_time now) {
-  auto v = json::parse(o.bytes());
+api_result<json::value> item_value(const served& s, const reply& r, const page& p, std::size_t i, wall_time now) {
+  auto v = p.is_made ? result<json::value>(p.made[i]) : json::parse(p.objects[i]->bytes());
   if (!v)
-    return fail(internal_error(fmt::format("the stored object {} can't be read: {}", o.key(), v.error().message)));
+    return fail(
+        internal_error(fmt::format("the stored object {} can't be read: {}", p.objects[i]->key(), v.error().message)));
   if (only_metadata(r)) return partial_metadata(*v, r.as.as.v1beta1);
   if (r.as.as.as == shape::table) return table_row_of(s, *v, r.as, now);
   to_served(s, *v);
@@ -251,7 +253,7 @@ class list_text {
 task<void> send_values(net::http::exchange& e, reply& r, const served& s, const page& p) {
   auto head = list_head_value(s, r, p);
   auto member = r.as.as.as == shape::table ? "rows" : "items";
-  if (p.objects.empty()) {
+  if (p.size() == 0) {
     head.set(member, json::array{});
     co_return co_await send_value(e, r, 200, head);
   }
@@ -259,8 +261,8 @@ task<void> send_values(net::http::exchange& e, reply& r, const served& s, const 
   const auto now = reactor::loop::current().wall_now();
   growing_answer out(e, r, r.as.as.content_type());
   out.text() = form.opening;
-  for (std::size_t i = 0; i < p.objects.size(); ++i) {
-    auto v = item_value(s, r, *p.objects[i], now);
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    auto v = item_value(s, r, p, i, now);
     if (!v) co_return co_await give_up(e, r, out, std::move(v).error());
     if (i > 0) out.text() += form.between;
     out.text() += form.item(*std::move(v));
@@ -278,8 +280,8 @@ task<void> send_protobuf(net::http::exchange& e, reply& r, const served& s, cons
   std::vector<std::string> pieces;
   std::size_t size = 0;
   std::string piece;
-  for (auto o : p.objects) {
-    auto v = item_value(s, r, *o, now);
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    auto v = item_value(s, r, p, i, now);
     if (!v) co_return co_await give_up(e, r, out, std::move(v).error());
     auto before = piece.size();
     if (auto put = schema::put_list_item(type, *v, piece); !put)
@@ -311,7 +313,7 @@ task<void> send_page(net::http::exchange& e, reply& r, const served& s, page p) 
                          not_acceptable(fmt::format(
                              "you requested PartialObjectMetadata, but the requested object is a list (*{}.{}List)",
                              s.version, s.kind)));
-  else if (as.plain_json() && p.ready)
+  else if (as.plain_json() && p.ready && !p.is_made)
     co_await send_ready(e, r, s, p);
   else if (as.format == wire::protobuf && as.as != shape::table)
     co_await send_protobuf(e, r, s, p);

@@ -18,6 +18,11 @@ struct page {
   store::snapshot cluster;  // keeps the objects alive
   store::revision revision = 0;
   std::vector<const store::object*> objects;
+  // Instead of objects: of what is stored nowhere, in the version that is asked for.
+  bool is_made = false;
+  std::vector<json::value> made;
+  std::size_t size() const noexcept { return is_made ? made.size() : objects.size(); }
+
   bool ready = true;            // their own bytes are what a client of this version sees
   std::string continue_token;   // empty on the last page
   std::int64_t remaining = -1;  // -1: not told

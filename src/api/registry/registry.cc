@@ -110,8 +110,11 @@ registry::registry() {
   }
 }
 
-registry::registry(const registry& builtin, std::vector<std::shared_ptr<const custom::definition>> definitions)
+registry::registry(const registry& builtin, std::vector<std::shared_ptr<const custom::definition>> definitions,
+                   const std::vector<const served*>& more)
     : builtin_(&builtin), definitions_(std::move(definitions)), all_(builtin.all_) {
+  for (auto* s : more)
+    if (index_.emplace(fmt::format("{}/{}/{}", s->group, s->version, s->resource), s).second) all_.push_back(s);
   for (auto& d : definitions_)
     for (auto s : d->versions()) {
       if (builtin.find(s->group, s->version, s->resource)) continue;

@@ -34,7 +34,7 @@ struct served_subresource {
 
 // One resource in one version.
 struct served {
-  const schema::resource_info* info = nullptr;  // null: a custom resource
+  const schema::resource_info* info = nullptr;  // null: a custom resource, or is_measured
   const custom::version* custom = nullptr;      // null: built in
   const kind_rules* rules = nullptr;
   const served* stored = nullptr;  // the version that objects are kept in; this one for nearly all
@@ -48,7 +48,8 @@ struct served {
   std::vector<served_subresource> subresources;
   bool is_namespaced = false;
   bool has_status = false;
-  bool is_virtual = false;  // created only, answered, never stored
+  bool is_virtual = false;   // created only, answered, never stored
+  bool is_measured = false;  // read only, asked of the nodes, never stored: usage/
   // Between this version and the stored one; null where they are the same.
   void (*to_stored)(json::value&) = nullptr;
   void (*from_stored)(json::value&) = nullptr;
@@ -69,7 +70,9 @@ std::shared_ptr<const custom::definition> pin(const served& s);
 class registry {
  public:
   registry();  // the built-in resources
-  registry(const registry& builtin, std::vector<std::shared_ptr<const custom::definition>> definitions);
+  // `more`: built-in ones that not every server has; they live for ever.
+  registry(const registry& builtin, std::vector<std::shared_ptr<const custom::definition>> definitions,
+           const std::vector<const served*>& more = {});
 
   const served* find(std::string_view group, std::string_view version, std::string_view resource) const noexcept;
   // In any version, the stored one first.
