@@ -129,14 +129,22 @@ node::agent_config node_config(const agent_options& o) {
   c.node_env = described.env;
   c.version = version;
   c.container_runtime_endpoint = o.container_runtime_endpoint;
+  c.image_service_endpoint = o.image_service_endpoint;
   c.snapshotter = o.snapshotter;
   c.pause_image = o.pause_image;
+  c.registries_file = o.private_registry;
+  c.registry_fallback = !o.disable_default_registry_endpoint;
+  c.nonroot_devices = o.nonroot_devices;
+  c.default_runtime = o.default_runtime;
+  c.airgap_extra_registries = o.airgap_extra_registries;
   c.resolv_conf = o.resolv_conf;
   c.flannel_interface = o.flannel_interface;
   c.flannel_cni_conf = o.flannel_cni_conf;
   c.reachable = true;
   c.bind_address = o.bind_address;
-  if (o.kubelet.port != 0) c.kubelet_port = o.kubelet.port;
+  c.kubelet = o.kubelet;
+  c.node_labels.insert(c.node_labels.end(), o.kubelet.labels.begin(), o.kubelet.labels.end());
+  c.node_taints.insert(c.node_taints.end(), o.kubelet.taints.begin(), o.kubelet.taints.end());
   return c;
 }
 

@@ -19,7 +19,6 @@ constexpr std::string_view one_port = "Kedge serves API and supervisor from one 
 constexpr std::string_view klog = "Kedge has no klog levels; --debug shows more";
 constexpr std::string_view in_process = "this component takes no arguments in Kedge";
 // Not yet: who makes one of these work takes its rows' marks away.
-constexpr std::string_view no_pods = "Kedge's nodes run no pods yet";
 constexpr std::string_view no_scheduler_settings = "Kedge's scheduler takes no arguments yet";
 
 constexpr std::string_view logging = "Logging", listener = "Listener", data = "Data", networking = "Networking",
@@ -221,8 +220,7 @@ const flag table[] = {
     {.name = "embedded-registry", .group = components, .kind = value_kind::boolean, .state = ignored,
      .reason = "Kedge has no image mirror between nodes", .help = "Share images between nodes"},
     {.name = "system-default-registry", .env = "K3S_SYSTEM_DEFAULT_REGISTRY", .group = components,
-     .into = &server::system_default_registry, .state = ignored, .reason = "Kedge starts no system images, and takes the sandbox image as --pause-image names it",
-     .help = "Registry of system images"},
+     .into = &server::system_default_registry, .help = "Registry of system images: the sandbox image's"},
 
     {.name = "node-name", .env = "K3S_NODE_NAME", .who = both, .group = node, .into = &agent::node_name,
      .help = "Name of the node (default: the host's name)"},
@@ -233,7 +231,9 @@ const flag table[] = {
     {.name = "node-taint", .who = both, .group = node, .into = &agent::node_taints, .check = check_node_taint,
      .help = "Taint that the node registers with, as key=value:Effect"},
     {.name = "kubelet-arg", .who = both, .group = node, .into = &agent::kubelet_args, .check = check_key_value,
-     .help = "Setting of the kubelet, as key=value: port"},
+     .help = "Setting of the kubelet, as key=value: cluster-dns, cluster-domain, config, config-dir, container-log-max-files, "
+             "container-log-max-size, cpu-cfs-quota, eviction-…, image-gc-…-threshold, kube-reserved, minimum-image-ttl-duration, max-pods, node-labels, node-status-max-images, "
+             "node-status-update-frequency, port, register-with-taints, resolv-conf, system-reserved"},
     {.name = "kube-proxy-arg", .who = both, .group = node, .kind = value_kind::list, .check = check_key_value,
      .state = ignored, .reason = in_process, .help = "Setting of kube-proxy"},
     {.name = "protect-kernel-defaults", .who = both, .group = node, .kind = value_kind::boolean, .state = ignored,
@@ -256,25 +256,21 @@ const flag table[] = {
     {.name = "container-runtime-endpoint", .who = both, .group = runtime, .into = &agent::container_runtime_endpoint,
      .help = "CRI socket of an external runtime"},
     {.name = "image-service-endpoint", .who = both, .group = runtime, .into = &agent::image_service_endpoint,
-     .state = ignored, .reason = no_pods,
      .help = "CRI socket for images (default: --container-runtime-endpoint)"},
     {.name = "default-runtime", .who = both, .group = runtime, .into = &agent::default_runtime,
-     .state = ignored, .reason = "Kedge configures containerd with runc alone",
      .help = "containerd's default runtime"},
-    {.name = "disable-default-registry-endpoint", .who = both, .group = runtime, .kind = value_kind::boolean,
-     .state = ignored, .reason = "registries are a setting of containerd's own configuration",
-     .help = "No fallback to a registry's own endpoint"},
-    {.name = "nonroot-devices", .who = both, .group = runtime, .kind = value_kind::boolean, .state = ignored,
-     .reason = "device ownership is a setting of containerd's own configuration", .help = "Devices for non-root containers"},
+    {.name = "disable-default-registry-endpoint", .who = both, .group = runtime,
+     .into = &agent::disable_default_registry_endpoint, .help = "No fallback to a registry's own endpoint"},
+    {.name = "nonroot-devices", .who = both, .group = runtime, .into = &agent::nonroot_devices, .help = "Devices for non-root containers"},
     {.name = "pause-image", .who = both, .group = runtime, .into = &agent::pause_image,
      .fallback = "rancher/mirrored-pause:3.10.2", .help = "Image of pod sandboxes"},
     {.name = "snapshotter", .who = both, .group = runtime, .into = &agent::snapshotter, .fallback = "overlayfs",
      .help = "containerd's snapshotter"},
     {.name = "private-registry", .who = both, .group = runtime, .into = &agent::private_registry,
-     .fallback = "/etc/rancher/k3s/registries.yaml", .state = ignored, .reason = "Kedge does not tell containerd of registries yet; they are a setting of containerd's own configuration",
+     .fallback = "/etc/rancher/k3s/registries.yaml",
      .help = "Registries, mirrors and their credentials"},
-    {.name = "airgap-extra-registry", .who = both, .group = runtime, .kind = value_kind::list, .hidden = true,
-     .state = ignored, .reason = "Kedge does not retag images", .help = "Retag preloaded images"},
+    {.name = "airgap-extra-registry", .who = both, .group = runtime, .into = &agent::airgap_extra_registries, .hidden = true,
+     .help = "Registry that imported images are known by too"},
 
     {.name = "node-ip", .short_name = 'i', .who = both, .group = agent_networking, .into = &agent::node_ips,
      .check = check_ip, .comma_separated = true, .help = "Addresses of the node (default: that of the default route)"},

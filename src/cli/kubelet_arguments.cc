@@ -1,29 +1,464 @@
-// kubelet_arguments.cc: --kubelet-arg, as far as Kedge's node knows the kubelet's own flags.
+// kubelet_arguments.cc: what the kubelet is told, as far as it means something on Kedge's node: by --kubelet-arg, by
+// files of the kind KubeletConfiguration that these name (config, config-dir), and by those in
+// agent/etc/kubelet.conf.d. A setting that works is set; one that the kubelet knows and that means nothing here is
+// warned of; any other is an error, as it is with the kubelet.
 #include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
 
 #include "base/strings.h"
 #include "cli/options_load.h"
+#include "crypto/files.h"
+#include "json/parse.h"
+#include "json/write.h"
+#include "node/resources/eviction.h"
 
 namespace kedge::cli {
+namespace {
 
-result<kubelet_arguments> read_kubelet_arguments(std::span<const std::string> arguments,
-                                                 std::vector<std::string>& warnings) {
-  kubelet_arguments read;
+namespace fs = std::filesystem;
+using node::kubelet_settings;
+
+constexpr std::size_t configuration_bytes_max = 1024 * 1024;
+
+// --- what a value may be
+
+result<void> number(std::string_view text, std::int64_t least, std::int64_t most, auto& to) {
+  auto n = parse_int(text);
+  if (!n || *n < least || *n > most)
+    return fail(errc::invalid, fmt::format("{} is not a number from {} to {}", quote(text), least, most));
+  to = static_cast<std::remove_reference_t<decltype(to)>>(*n);
+  return {};
+}
+
+result<void> span(std::string_view text, duration least, duration& to) {
+  KEDGE_TRY(auto d, parse_duration(text));
+  if (d < least) return fail(errc::invalid, fmt::format("{} is less than {}", quote(text), format_duration(least)));
+  to = d;
+  return {};
+}
+
+result<void> boolean(std::string_view text, bool& to) {
+  for (std::string_view yes : {"1", "t", "T", "true", "TRUE", "True"})
+    if (text == yes) return to = true, result<void>();
+  for (std::string_view no : {"0", "f", "F", "false", "FALSE", "False"})
+    if (text == no) return to = false, result<void>();
+  return fail(errc::invalid, fmt::format("{} is neither true nor false", quote(text)));
+}
+
+std::vector<std::string> list(std::string_view text) {
+  std::vector<std::string> out;
+  for (auto one : split(text, ','))
+    if (!trim(one).empty()) out.emplace_back(trim(one));
+  return out;
+}
+
+result<void> reserve(std::string_view text, pod::amounts& to) {
+  static constexpr std::string_view kinds[] = {"cpu", "memory", "ephemeral-storage", "pid"};
+  for (auto& one : list(text)) {
+    auto equals = one.find('=');
+    auto name = one.substr(0, equals);
+    if (equals == std::string::npos || std::find(std::begin(kinds), std::end(kinds), name) == std::end(kinds))
+      return fail(errc::invalid,
+                  fmt::format("{} is not cpu, memory, ephemeral-storage or pid with an amount", quote(one)));
+    KEDGE_TRY(auto amount, schema::quantity::parse(one.substr(equals + 1)));
+    if (amount.sign() < 0) return fail(errc::invalid, fmt::format("{} is less than nothing", quote(one)));
+    to.insert_or_assign(name, amount);
+  }
+  return {};
+}
+
+// --- what there is
+
+// The settings, and what of them means something only together. K3s's evictionHard and evictionMinimumReclaim.
+struct reading {
+  kubelet_settings of;
+  std::string eviction_hard = "imagefs.available<5%,nodefs.available<5%", eviction_soft, eviction_soft_grace,
+              eviction_reclaim = "imagefs.available=10%,nodefs.available=10%";
+};
+
+// A setting by the name of its flag and of its field in KubeletConfiguration (empty: there is none).
+struct setting {
+  std::string_view flag, field;
+  result<void> (*read)(reading& to, std::string_view text);
+};
+
+constexpr std::int64_t any = std::numeric_limits<std::int32_t>::max();
+
+const setting table[] = {
+    {"cluster-dns", "clusterDNS",
+     [](reading& to, std::string_view text) { return to.of.cluster_dns = list(text), result<void>(); }},
+    {"cluster-domain", "clusterDomain",
+     [](reading& to, std::string_view text) { return to.of.cluster_domain = text, result<void>(); }},
+    {"container-log-max-files", "containerLogMaxFiles",
+     [](reading& to, std::string_view text) { return number(text, 2, any, to.of.log_files_max); }},
+    {"container-log-max-size", "containerLogMaxSize",
+     [](reading& to, std::string_view text) -> result<void> {
+       KEDGE_TRY(auto size, schema::quantity::parse(text));
+       to.of.log_bytes_max = size.sign() < 0 ? 0 : static_cast<std::uint64_t>(std::max<std::int64_t>(size.value(), 1));
+       return {};
+     }},
+    {"", "containerLogMonitorInterval",
+     [](reading& to, std::string_view text) { return span(text, std::chrono::seconds(3), to.of.log_look_interval); }},
+    {"cpu-cfs-quota", "cpuCFSQuota", [](reading& to, std::string_view text) { return boolean(text, to.of.cpu_quota); }},
+    {"eviction-hard", "evictionHard",
+     [](reading& to, std::string_view text) { return to.eviction_hard = text, result<void>(); }},
+    {"eviction-max-pod-grace-period", "evictionMaxPodGracePeriod",
+     [](reading& to, std::string_view text) { return number(text, 0, any, to.of.eviction_grace_max_seconds); }},
+    {"eviction-minimum-reclaim", "evictionMinimumReclaim",
+     [](reading& to, std::string_view text) { return to.eviction_reclaim = text, result<void>(); }},
+    {"eviction-pressure-transition-period", "evictionPressureTransitionPeriod",
+     [](reading& to, std::string_view text) { return span(text, duration(0), to.of.pressure_transition); }},
+    {"eviction-soft", "evictionSoft",
+     [](reading& to, std::string_view text) { return to.eviction_soft = text, result<void>(); }},
+    {"eviction-soft-grace-period", "evictionSoftGracePeriod",
+     [](reading& to, std::string_view text) { return to.eviction_soft_grace = text, result<void>(); }},
+    {"image-gc-high-threshold", "imageGCHighThresholdPercent",
+     [](reading& to, std::string_view text) { return number(text, 0, 100, to.of.image_gc_high_percent); }},
+    {"image-gc-low-threshold", "imageGCLowThresholdPercent",
+     [](reading& to, std::string_view text) { return number(text, 0, 100, to.of.image_gc_low_percent); }},
+    {"", "imageMaximumGCAge",
+     [](reading& to, std::string_view text) { return span(text, duration(0), to.of.image_age_max); }},
+    {"minimum-image-ttl-duration", "imageMinimumGCAge",
+     [](reading& to, std::string_view text) { return span(text, duration(0), to.of.image_age_min); }},
+    {"kube-reserved", "kubeReserved",
+     [](reading& to, std::string_view text) { return reserve(text, to.of.kube_reserved); }},
+    {"max-pods", "maxPods", [](reading& to, std::string_view text) { return number(text, 0, any, to.of.pods_max); }},
+    {"node-labels", "", [](reading& to, std::string_view text) { return to.of.labels = list(text), result<void>(); }},
+    {"node-status-max-images", "nodeStatusMaxImages",
+     [](reading& to, std::string_view text) { return number(text, -1, any, to.of.images_told_max); }},
+    {"node-status-update-frequency", "nodeStatusUpdateFrequency",
+     [](reading& to, std::string_view text) {
+       return span(text, std::chrono::milliseconds(100), to.of.status_interval);
+     }},
+    {"port", "port", [](reading& to, std::string_view text) { return number(text, 1, 65535, to.of.port); }},
+    {"register-with-taints", "",
+     [](reading& to, std::string_view text) { return to.of.taints = list(text), result<void>(); }},
+    {"resolv-conf", "resolvConf",
+     [](reading& to, std::string_view text) { return to.of.resolv_conf = text, result<void>(); }},
+    {"system-reserved", "systemReserved",
+     [](reading& to, std::string_view text) { return reserve(text, to.of.system_reserved); }},
+};
+
+// What else the kubelet 1.37 knows, and why it means nothing here.
+struct meaningless {
+  std::string_view reason;
+  std::vector<std::string_view> flags, fields;
+};
+
+const std::vector<meaningless>& no_meaning() {
+  static const std::vector<meaningless> all = {
+      {"a node of Kedge's sets this itself",
+       {"address",
+        "anonymous-auth",
+        "authentication-token-webhook",
+        "authentication-token-webhook-cache-ttl",
+        "authorization-mode",
+        "authorization-webhook-cache-authorized-ttl",
+        "authorization-webhook-cache-unauthorized-ttl",
+        "bootstrap-kubeconfig",
+        "cert-dir",
+        "client-ca-file",
+        "cloud-provider",
+        "container-runtime-endpoint",
+        "enable-server",
+        "healthz-bind-address",
+        "healthz-port",
+        "hostname-override",
+        "image-service-endpoint",
+        "kubeconfig",
+        "node-ip",
+        "pod-cidr",
+        "pod-manifest-path",
+        "provider-id",
+        "read-only-port",
+        "register-node",
+        "root-dir",
+        "rotate-certificates",
+        "rotate-server-certificates",
+        "runtime-cgroups",
+        "tls-cert-file",
+        "tls-private-key-file"},
+       {"address", "authentication", "authorization", "containerRuntimeEndpoint", "enableServer", "healthzBindAddress",
+        "healthzPort", "imageServiceEndpoint", "podCIDR", "podLogsDir", "providerID", "readOnlyPort", "registerNode",
+        "rotateCertificates", "serverTLSBootstrap", "staticPodPath", "tlsCertFile", "tlsPrivateKeyFile"}},
+      {"Kedge's node doesn't do this yet",
+       {"allowed-unsafe-sysctls",
+        "cgroup-driver",
+        "cgroup-root",
+        "cgroups-per-qos",
+        "cpu-cfs-quota-period",
+        "cpu-manager-policy",
+        "cpu-manager-policy-options",
+        "cpu-manager-reconcile-period",
+        "enforce-node-allocatable",
+        "event-burst",
+        "event-qps",
+        "experimental-allocatable-ignore-eviction",
+        "fail-cgroupv1",
+        "fail-swap-on",
+        "image-credential-provider-bin-dir",
+        "image-credential-provider-config",
+        "kernel-memcg-notification",
+        "kube-reserved-cgroup",
+        "local-storage-capacity-isolation",
+        "manifest-url",
+        "manifest-url-header",
+        "memory-manager-policy",
+        "pod-max-pids",
+        "pods-per-core",
+        "protect-kernel-defaults",
+        "qos-reserved",
+        "registry-burst",
+        "registry-qps",
+        "reserved-cpus",
+        "reserved-memory",
+        "seccomp-default",
+        "serialize-image-pulls",
+        "system-reserved-cgroup",
+        "topology-manager-policy",
+        "topology-manager-policy-options",
+        "topology-manager-scope",
+        "volume-plugin-dir"},
+       {"allowedUnsafeSysctls",
+        "cgroupDriver",
+        "cgroupRoot",
+        "cgroupsPerQOS",
+        "cpuCFSQuotaPeriod",
+        "cpuManagerPolicy",
+        "cpuManagerPolicyOptions",
+        "cpuManagerReconcilePeriod",
+        "crashLoopBackOff",
+        "defaultPodSysctls",
+        "enableControllerAttachDetach",
+        "enforceNodeAllocatable",
+        "eventBurst",
+        "eventRecordQPS",
+        "failCgroupV1",
+        "failSwapOn",
+        "imagePullCredentialsVerificationPolicy",
+        "kernelMemcgNotification",
+        "kubeReservedCgroup",
+        "localStorageCapacityIsolation",
+        "maxParallelImagePulls",
+        "memoryManagerPolicy",
+        "memoryReservationPolicy",
+        "memorySwap",
+        "memoryThrottlingFactor",
+        "mergeDefaultEvictionSettings",
+        "podPidsLimit",
+        "podsPerCore",
+        "preloadedImagesVerificationAllowlist",
+        "protectKernelDefaults",
+        "qosReserved",
+        "registerWithTaints",
+        "registryBurst",
+        "registryPullQPS",
+        "reservedMemory",
+        "reservedSystemCPUs",
+        "seccompDefault",
+        "serializeImagePulls",
+        "shutdownGracePeriod",
+        "shutdownGracePeriodByPodPriority",
+        "shutdownGracePeriodCriticalPods",
+        "singleProcessOOMKill",
+        "staticPodURL",
+        "staticPodURLHeader",
+        "systemReservedCgroup",
+        "topologyManagerPolicy",
+        "topologyManagerPolicyOptions",
+        "topologyManagerScope",
+        "userNamespaces",
+        "volumePluginDir"}},
+      {"it tunes the kubelet's own insides",
+       {"contention-profiling",
+        "enable-controller-attach-detach",
+        "enable-debugging-handlers",
+        "exit-on-lock-contention",
+        "experimental-mounter-path",
+        "feature-gates",
+        "file-check-frequency",
+        "hairpin-mode",
+        "housekeeping-interval",
+        "http-check-frequency",
+        "kube-api-burst",
+        "kube-api-content-type",
+        "kube-api-qps",
+        "kubelet-cgroups",
+        "lock-file",
+        "log-cadvisor-usage",
+        "log-flush-frequency",
+        "log-json-info-buffer-size",
+        "log-json-split-stream",
+        "log-text-info-buffer-size",
+        "log-text-split-stream",
+        "logging-format",
+        "make-iptables-util-chains",
+        "max-open-files",
+        "maximum-dead-containers",
+        "maximum-dead-containers-per-container",
+        "minimum-container-ttl-duration",
+        "oom-score-adj",
+        "runonce",
+        "runtime-request-timeout",
+        "streaming-connection-idle-timeout",
+        "sync-frequency",
+        "system-cgroups",
+        "tls-cipher-suites",
+        "tls-min-version",
+        "v",
+        "vmodule",
+        "volume-stats-agg-period"},
+       {"configMapAndSecretChangeDetectionStrategy",
+        "containerLogMaxWorkers",
+        "contentType",
+        "enableContentionProfiling",
+        "enableDebugFlagsHandler",
+        "enableDebuggingHandlers",
+        "enableProfilingHandler",
+        "enableSystemLogHandler",
+        "enableSystemLogQuery",
+        "featureGates",
+        "fileCheckFrequency",
+        "hairpinMode",
+        "httpCheckFrequency",
+        "iptablesDropBit",
+        "iptablesMasqueradeBit",
+        "kubeAPIBurst",
+        "kubeAPIQPS",
+        "kubeletCgroups",
+        "localStorageCapacityIsolation",
+        "logging",
+        "makeIPTablesUtilChains",
+        "maxOpenFiles",
+        "nodeLeaseDurationSeconds",
+        "nodeStatusReportFrequency",
+        "oomScoreAdj",
+        "runOnce",
+        "runtimeRequestTimeout",
+        "showHiddenMetricsForVersion",
+        "streamingConnectionIdleTimeout",
+        "syncFrequency",
+        "systemCgroups",
+        "tlsCipherSuites",
+        "tlsCurvePreferences",
+        "tlsMinVersion",
+        "tracing",
+        "volumeStatsAggPeriod"}},
+  };
+  return all;
+}
+
+std::string_view why_no_effect(std::string_view name, std::vector<std::string_view> meaningless::* names) {
+  for (auto& one : no_meaning())
+    if (std::find((one.*names).begin(), (one.*names).end(), name) != (one.*names).end()) return one.reason;
+  return {};
+}
+
+// --- files
+
+// As a flag's value is written: a list with commas, a map as key=value.
+std::string flag_text(const json::value& v) {
+  if (v.is_string()) return std::string(v.as_string());
+  std::vector<std::string> parts;
+  if (auto* all = v.array())
+    for (auto& one : *all) parts.push_back(flag_text(one));
+  else if (auto* members = v.object())
+    for (auto& [name, one] : *members) parts.push_back(name + "=" + flag_text(one));
+  else
+    return json::write(v);
+  return join(parts, ",");
+}
+
+result<void> read_file(const std::string& path, reading& to, std::vector<std::string>& warnings) {
+  auto bad = [&](const std::string& what) { return fail(errc::invalid, fmt::format("{}: {}", path, what)); };
+  auto text = crypto::read_file(path, configuration_bytes_max);
+  if (!text) return bad(text.error().message);
+  auto parsed = json::parse_yaml(*text);
+  if (!parsed) return bad(parsed.error().message);
+  auto& config = *parsed;
+  if (config["kind"].as_string() != "KubeletConfiguration" ||
+      config["apiVersion"].as_string() != "kubelet.config.k8s.io/v1beta1")
+    return bad("it is no KubeletConfiguration of kubelet.config.k8s.io/v1beta1");
+  for (auto& [name, v] : *config.object()) {
+    if (name == "kind" || name == "apiVersion" || v.is_null()) continue;
+    auto found = std::find_if(std::begin(table), std::end(table), [&](auto& s) { return s.field == name; });
+    if (found != std::end(table)) {
+      if (auto read = found->read(to, flag_text(v)); !read)
+        return bad(fmt::format("{}: {}", name, read.error().message));
+    } else if (auto reason = why_no_effect(name, &meaningless::fields); !reason.empty()) {
+      warnings.push_back(fmt::format("{} in {} has no effect: {}", name, path, reason));
+    } else {
+      return bad(fmt::format("the kubelet knows no {}", quote(name)));
+    }
+  }
+  return {};
+}
+
+// The kubelet's rule: *.conf, by name. K3s's own two, which it writes at each start, are passed over.
+result<void> read_folder(const std::string& folder, bool of_k3s, reading& to, std::vector<std::string>& warnings) {
+  std::vector<std::string> files;
+  std::error_code failed;
+  for (auto i = fs::directory_iterator(folder, failed); !failed && i != fs::directory_iterator(); i.increment(failed))
+    if (auto name = i->path().filename().string();
+        name.ends_with(".conf") && !(of_k3s && (name == "00-k3s-defaults.conf" || name == "10-cli-config.conf")))
+      files.push_back(i->path().string());
+  if (failed && failed != std::errc::no_such_file_or_directory)
+    return fail(errc::io, fmt::format("{}: {}", folder, failed.message()));
+  std::sort(files.begin(), files.end());
+  for (auto& file : files) KEDGE_CHECK(read_file(file, to, warnings));
+  return {};
+}
+
+struct argument {
+  std::string_view name, value;
+};
+
+}  // namespace
+
+result<kubelet_settings> read_kubelet_arguments(std::span<const std::string> arguments, const std::string& data_dir,
+                                                std::vector<std::string>& warnings) {
+  reading read;
+  std::vector<argument> flags;
+  std::string config, folder;
   for (std::string_view text : arguments) {
     while (text.starts_with('-')) text.remove_prefix(1);
     const auto equals = text.find('=');
-    const auto name = text.substr(0, equals), value = text.substr(equals + 1);
-    if (name != "port") {
-      warnings.push_back(
-          fmt::format("--kubelet-arg={} has no effect: Kedge's node does not know this setting yet", name));
-      continue;
-    }
-    const auto port = parse_uint(value);
-    if (!port || *port == 0 || *port > 65535)
-      return fail(errc::invalid, fmt::format("--kubelet-arg=port: {} is not a port (1-65535)", quote(value)));
-    read.port = static_cast<std::uint16_t>(*port);
+    const argument one{text.substr(0, equals), text.substr(equals + 1)};
+    if (one.name == "config")
+      config = one.value;
+    else if (one.name == "config-dir")
+      folder = one.value;
+    else
+      flags.push_back(one);
   }
-  return read;
+  // Flags win over drop-ins, and these over the one file.
+  if (!config.empty()) KEDGE_CHECK(read_file(config, read, warnings));
+  KEDGE_CHECK(read_folder(data_dir + "/agent/etc/kubelet.conf.d", true, read, warnings));
+  if (!folder.empty()) KEDGE_CHECK(read_folder(folder, false, read, warnings));
+  for (auto& [name, value] : flags) {
+    auto found =
+        std::find_if(std::begin(table), std::end(table), [&](auto& s) { return s.flag == name && !name.empty(); });
+    if (found != std::end(table)) {
+      if (auto done = found->read(read, value); !done)
+        return fail(errc::invalid, fmt::format("--kubelet-arg={}: {}", name, done.error().message));
+    } else if (auto reason = why_no_effect(name, &meaningless::flags); !reason.empty()) {
+      warnings.push_back(fmt::format("--kubelet-arg={} has no effect: {}", name, reason));
+    } else {
+      return fail(errc::invalid, fmt::format("--kubelet-arg: the kubelet knows no {}", quote(name)));
+    }
+  }
+  auto thresholds =
+      node::parse_thresholds(read.eviction_hard, read.eviction_soft, read.eviction_soft_grace, read.eviction_reclaim);
+  if (!thresholds) return fail(errc::invalid, "the kubelet's eviction thresholds: " + thresholds.error().message);
+  read.of.thresholds = *std::move(thresholds);
+  if (read.of.image_gc_low_percent >= read.of.image_gc_high_percent && read.of.image_gc_high_percent < 100)
+    return fail(errc::invalid,
+                fmt::format("the kubelet's image-gc-low-threshold {} is not below its image-gc-high-threshold {}",
+                            read.of.image_gc_low_percent, read.of.image_gc_high_percent));
+  return std::move(read.of);
 }
 
 }  // namespace kedge::cli

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "control/settings.h"
+#include "node/kubelet_settings.h"
 #include "server/api_arguments.h"
 
 namespace kedge::cli {
@@ -30,11 +31,6 @@ struct port_range {
   std::uint16_t first = 0;
   std::uint16_t last = 0;
   friend bool operator==(port_range, port_range) = default;
-};
-
-// What is understood of --kubelet-arg.
-struct kubelet_arguments {
-  std::uint16_t port = 0;  // 0: 10250
 };
 
 struct agent_options {
@@ -70,13 +66,16 @@ struct agent_options {
   std::vector<std::string> node_external_dns;
   std::string resolv_conf;                // empty: found as K3s finds it
   std::vector<std::string> kubelet_args;  // key=value, as given; understood in `kubelet`
-  kubelet_arguments kubelet;
+  node::kubelet_settings kubelet;
   std::string container_runtime_endpoint;  // empty: start or find containerd
   std::string image_service_endpoint;
   std::string default_runtime;
   std::string pause_image = "rancher/mirrored-pause:3.10.2";
   std::string snapshotter = "overlayfs";
   std::string private_registry = "/etc/rancher/k3s/registries.yaml";
+  bool disable_default_registry_endpoint = false;
+  bool nonroot_devices = false;
+  std::vector<std::string> airgap_extra_registries;
 
   // The client-side load balancer
   std::uint16_t lb_server_port = 6444;

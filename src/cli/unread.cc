@@ -19,25 +19,16 @@ struct row {
   std::string_view path;  // below the data directory, or absolute. A folder counts when it has something in it
   std::string_view reason;
 };
-constexpr std::string_view no_templates =
-    "Kedge writes containerd's configuration itself, without templates or parts of others yet";
+constexpr std::string_view no_version_3 =
+    "Kedge's configuration of containerd has version 2; config.toml.tmpl and config.toml.d go with it";
 constexpr row rows[] = {
     {audience::server, "server/manifests", "Kedge deploys no manifests yet; apply them with kubectl"},
-    {audience::agent, "agent/images", "Kedge imports no images yet; `ctr -n k8s.io images import` does"},
-    {audience::agent, "agent/pod-manifests", "Kedge runs no static pods yet"},
-    {audience::agent, "agent/etc/kubelet.conf.d", "Kedge's node has no kubelet that reads it"},
-    {audience::agent, "agent/etc/containerd/config.toml.tmpl", no_templates},
-    {audience::agent, "agent/etc/containerd/config-v3.toml.tmpl", no_templates},
-    {audience::agent, "agent/etc/containerd/config.toml.d", no_templates},
-    {audience::agent, "agent/etc/containerd/config-v3.toml.d", no_templates},
-    {audience::agent, "agent/etc/containerd/certs.d", "Kedge does not tell containerd of it yet"},
+    {audience::agent, "agent/etc/containerd/config-v3.toml.tmpl", no_version_3},
+    {audience::agent, "agent/etc/containerd/config-v3.toml.d", no_version_3},
     {audience::agent, "agent/etc/containerd/blockio_config.yaml", "Kedge does not tell containerd of it yet"},
     {audience::agent, "agent/etc/containerd/rdt_config.yaml", "Kedge does not tell containerd of it yet"},
     {audience::agent, "/var/lib/rancher/credentialprovider/config.yaml", "Kedge runs no credential plugins"},
 };
-constexpr std::string_view no_registries =
-    "Kedge does not tell containerd of registries yet: images are pulled from where they name, without credentials";
-
 struct variable_row {
   std::string_view name, reason;  // a name that ends with '_' stands for all that begin so
 };
@@ -45,7 +36,6 @@ constexpr variable_row variables[] = {
     {"K3S_AGENT_HTTP_PROXY_ALLOWED", "Kedge's agent uses no HTTP proxy yet"},
     {"K3S_P2P_", "Kedge has no image mirror between nodes"},
     {"K3S_ROOTLESS_", "Kedge's agent needs root"},
-    {"CONTAINERD_LOG_LEVEL", "Kedge starts containerd with the log level of its own configuration"},
     {"KINE_", "Kedge has no kine"},
 };
 
@@ -80,7 +70,6 @@ std::vector<std::string> unread_files(audience who, const server_options& option
   const fs::path data(options.agent.data_dir);
   for (auto& r : rows)
     if (r.who == audience::server ? serves : has_node) look(data / r.path, r.reason);  // an absolute one stays as it is
-  if (has_node) look(options.agent.private_registry, no_registries);
   return out;
 }
 

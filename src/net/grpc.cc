@@ -114,11 +114,31 @@ channel::channel(http::target to, std::size_t message_max_bytes, reactor::networ
   to_.http2 = true;
 }
 
-task<result<std::unique_ptr<call>>> channel::stream(std::string method, std::string message, http::headers metadata) {
-  if (message.size() > message_max_) co_return fail(errc::too_large, "the gRPC request is too large");
+task<result<void>> call::send(std::string message) {
+  auto framed = frame_message(message);
+  const bytes parts[] = {as_bytes(framed)};
+  co_return co_await exchange_->write(parts);
+}
+
+task<result<void>> call::finish() { co_return co_await exchange_->finish(); }
+
+http::client_request channel::request_to(std::string method, http::headers metadata) const {
   http::client_request r{.to = to_, .method = "POST", .path = std::move(method), .headers = std::move(metadata)};
   r.headers.set("content-type", "application/grpc");
   r.headers.set("te", "trailers");
+  return r;
+}
+
+task<result<std::unique_ptr<call>>> channel::converse(std::string method, http::headers metadata) {
+  auto r = request_to(std::move(method), std::move(metadata));
+  r.streams = true;
+  KEDGE_CO_TRY(auto x, co_await client_.open(std::move(r)));
+  co_return std::make_unique<call>(std::move(x));
+}
+
+task<result<std::unique_ptr<call>>> channel::stream(std::string method, std::string message, http::headers metadata) {
+  if (message.size() > message_max_) co_return fail(errc::too_large, "the gRPC request is too large");
+  auto r = request_to(std::move(method), std::move(metadata));
   r.body = frame_message(message);
   KEDGE_CO_TRY(auto x, co_await client_.open(std::move(r)));
   co_return std::make_unique<call>(std::move(x));

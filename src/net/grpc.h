@@ -1,4 +1,4 @@
-// grpc.h: unary and server-streaming calls of gRPC over HTTP/2 (containerd, etcd). Messages are bytes: who calls
+// grpc.h: unary and streaming calls of gRPC over HTTP/2 (containerd, etcd). Messages are bytes: who calls
 // encodes them. Deadlines as everywhere: drop the call.
 #pragma once
 
@@ -32,12 +32,15 @@ enum class code : int {
 // The error of a status: its code as the nearest errc, "NotFound: no such container" as the message.
 error status_error(int status, std::string_view message);
 
-// A server-streaming call.
+// A streaming call: the server's messages, and the client's where it streams too.
 class call {
  public:
   explicit call(std::unique_ptr<http::client_exchange> x) noexcept : exchange_(std::move(x)) {}
   // The next message; nullopt at the end of a call that ended well, else its status as the error.
   task<result<std::optional<std::string>>> next();
+  // Of a call made by converse(): another message, and that there are no more. May run beside next().
+  task<result<void>> send(std::string message);
+  task<result<void>> finish();
 
  private:
   result<void> status();
@@ -55,8 +58,12 @@ class channel {
   // "/runtime.v1.RuntimeService/Version", the encoded request; the encoded answer.
   task<result<std::string>> unary(std::string method, std::string message, http::headers metadata = {});
   task<result<std::unique_ptr<call>>> stream(std::string method, std::string message, http::headers metadata = {});
+  // Both sides stream.
+  task<result<std::unique_ptr<call>>> converse(std::string method, http::headers metadata = {});
 
  private:
+  http::client_request request_to(std::string method, http::headers metadata) const;
+
   http::client client_;
   http::target to_;
   std::size_t message_max_;

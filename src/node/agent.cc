@@ -8,6 +8,8 @@
 #include "base/strings.h"
 #include "crypto/files.h"
 #include "net/http/server.h"
+#include "node/images/collector.h"
+#include "node/images/importer.h"
 #include "node/informer/watch.h"
 #include "node/join/api_client.h"
 #include "node/limits.h"
@@ -16,6 +18,7 @@
 #include "node/network/cni_config.h"
 #include "node/network/node_network.h"
 #include "node/pods/api_cluster.h"
+#include "node/pods/evictor.h"
 #include "node/pods/manager.h"
 #include "node/pods/static_pods.h"
 #include "node/port/kubelet_api.h"
@@ -23,6 +26,7 @@
 #include "node/runtime/cri.h"
 #include "node/runtime/cri_pod_runtime.h"
 #include "node/status/node_status.h"
+#include "node/streams/log_rotation.h"
 #include "node/streams/pod_streams.h"
 #include "reactor/offload.h"
 
@@ -37,6 +41,12 @@ using reactor::loop;
 constexpr std::string_view egress_label = "egress.k3s.io/cluster";
 // Said at each start. Who makes one of them work takes it out.
 constexpr const char* not_yet[] = {"enforce network policies"};
+// An image that names no registry of its own is the cluster's registry's.
+std::string sandbox_image(const std::string& image, const std::string& registry) {
+  auto first = std::string_view(image).substr(0, image.find('/'));
+  const bool has_own = image.contains('/') && (first.contains('.') || first.contains(':') || first == "localhost");
+  return registry.empty() || has_own ? image : registry + "/" + image;
+}
 bool takes_egress(const cluster_config& c) {
   return c.egress_selector_mode == "pod" || c.egress_selector_mode == "cluster";
 }
@@ -71,7 +81,7 @@ class agent {
   task<void> keep_node();
   task<void> keep_lease();
   task<void> prepare_pods();
-  void run_pods();
+  task<void> run_pods();
   task<void> read_static_pods();
 
   task<result<void>> adopt_or_create();
@@ -84,7 +94,7 @@ class agent {
   task<void> tell(std::string_view type, std::string_view reason, std::string message);
   task<void> tell_changes(const value& before);
 
-  node_facts facts() const { return {config_, machine_, runtime_, disk_pressure_}; }
+  node_facts facts() const { return {config_, machine_, runtime_, pod_settings_.pressure}; }
   bool is_ready() const { return condition_status(node_, "Ready") == "True"; }
   std::string node_path() const { return "/api/v1/nodes/" + config_.node_name; }
   duration pause() const;
@@ -95,14 +105,18 @@ class agent {
   std::string password_;
   std::optional<containerd> containerd_;
   cri_client cri_;
-  std::optional<api_client> api_;    // as system:node:<name>
-  std::optional<api_client> admin_;  // inside a server, for the role label alone
+  std::optional<cri_client> image_cri_;  // where images are another's business
+  std::optional<api_client> api_;        // as system:node:<name>
+  std::optional<api_client> admin_;      // inside a server, for the role label alone
   cri_pod_runtime pod_runtime_;
   pod_settings pod_settings_;
   std::optional<pod_events> pod_events_;
   std::optional<api_pod_cluster> pod_cluster_;
   std::optional<image_puller> images_;
+  std::optional<image_importer> importer_;
   std::optional<pod_manager> pods_;
+  std::optional<image_collector> collector_;
+  std::optional<evictor> evictor_;
   std::optional<pod_streams> pod_streams_;
   std::optional<usage_meter> usage_;
   std::optional<server_links> links_;
@@ -114,8 +128,6 @@ class agent {
   value node_;   // as the server last gave it
   value lease_;  // the same
   bool node_gone_ = false;
-  bool disk_pressure_ = false;
-  time_point disk_was_low_{};
   time_point images_at_{};
   time_point reported_at_{};
   time_point began_{};
@@ -137,6 +149,11 @@ task<result<void>> agent::run() {
     KEDGE_CO_TRY(auto socket, runtime_socket(config_.container_runtime_endpoint));
     cri_.use(socket);
     pod_runtime_.use(socket);
+  }
+  if (!config_.image_service_endpoint.empty()) {
+    KEDGE_CO_TRY(auto socket, runtime_socket(config_.image_service_endpoint));
+    image_cri_.emplace(control_.network).use(socket);
+    pod_runtime_.use_for_images(socket);
   }
   if (config_.reachable) {
     links_.emplace(config_, control_.network);
@@ -189,6 +206,11 @@ task<result<void>> agent::join_cluster() {
     KEDGE_CO_TRY(auto key, crypto::read_file(config_.admin_key));
     KEDGE_CO_TRY(admin_,
                  api_client::make(config_.api(), j.server_ca, {std::move(chain), std::move(key)}, control_.network));
+  }
+  if (auto image = sandbox_image(config_.pause_image, j.cluster.system_default_registry);
+      containerd_ && image != config_.pause_image) {
+    config_.pause_image = image;
+    containerd_->begin_anew(config_);
   }
   if (config_.manage_cni) KEDGE_CO_CHECK(co_await make_network());
   log::warning("this node does not yet: {}", kedge::join({std::begin(not_yet), std::end(not_yet)}, ", "));
@@ -269,7 +291,7 @@ task<void> agent::serve_kubelet(std::shared_ptr<net::tls_server_context> tls) {
     address = v6 && *v6 ? "::" : "0.0.0.0";
   }
   for (bool first = true;; first = false) {
-    net::http::server_options o{.listen = {{address, static_cast<std::uint16_t>(config_.kubelet_port)}},
+    net::http::server_options o{.listen = {{address, static_cast<std::uint16_t>(config_.kubelet.port)}},
                                 .tls = tls,
                                 .connections_max = kubelet_connections_max,
                                 .network = control_.network};
@@ -302,7 +324,7 @@ task<void> agent::keep_node() {
     co_await backoff.wait();
   }
   node_tasks_.spawn(keep_lease());
-  run_pods();
+  node_tasks_.spawn(run_pods());
   co_await tell("Normal", "Starting", "Starting kubelet.");
   auto last_problem = std::string();
   backoff = {};
@@ -327,13 +349,17 @@ task<void> agent::keep_node() {
 }
 
 // What K3s gives its kubelet as resolv.conf: the machine's where its servers can be reached from a pod.
-dns_settings usable_dns() {
+dns_settings usable_dns(const std::string& told) {
   auto usable = [](const dns_settings& d) {
     return !d.servers.empty() && std::all_of(d.servers.begin(), d.servers.end(), [](auto& s) {
       auto address = ip_address::parse(s);
       return address && (address->is_global_unicast() || s == "169.254.169.254");
     });
   };
+  if (!told.empty()) {
+    if (auto text = crypto::read_file(told, host_file_max)) return parse_resolv_conf(*text);
+    log::warning("{} can't be read; pods get the resolvers that the machine has", told);
+  }
   for (auto* file : {"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"})
     if (auto text = crypto::read_file(file, host_file_max))
       if (auto d = parse_resolv_conf(*text); usable(d)) return d;
@@ -345,14 +371,31 @@ task<void> agent::prepare_pods() {
   auto& s = pod_settings_;
   s.node.name = config_.node_name;
   s.node.host_ips = config_.node_ips;
-  s.cluster_domain = j.cluster.cluster_domain;
-  s.cluster_dns = j.cluster.cluster_dns;
+  auto& k = config_.kubelet;
+  s.cluster_domain = k.cluster_domain.empty() ? j.cluster.cluster_domain : k.cluster_domain;
+  s.cluster_dns = k.cluster_dns.empty() ? j.cluster.cluster_dns : k.cluster_dns;
   s.root = config_.kubelet_folder();
   s.logs = config_.pod_logs_folder();
   s.log_links = config_.log_links_folder();
   s.memory_bytes = machine_.memory_bytes;
-  s.pods_max = pods_max;
-  if (auto dns = co_await reactor::offload(usable_dns)) s.host_dns = *std::move(dns);
+  s.pods_max = k.pods_max;
+  s.cpu_quota = k.cpu_quota;
+  struct cgroup_facts {
+    bool is_2 = false, counts_swap = false;
+  };
+  if (auto cgroups = co_await reactor::offload([] {
+        auto there = [](const char* path) { return crypto::modified_time(path).has_value(); };
+        cgroup_facts f{.is_2 = there("/sys/fs/cgroup/cgroup.controllers")};
+        f.counts_swap = there("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes") ||
+                        (f.is_2 && there("/proc/swaps") && there("/sys/fs/cgroup/init.scope/memory.swap.max"));
+        return f;
+      })) {
+    s.is_cgroup2 = cgroups->is_2;
+    s.can_limit_swap = cgroups->counts_swap;
+  }
+  auto resolv_conf = k.resolv_conf.empty() ? config_.resolv_conf : k.resolv_conf;
+  if (auto dns = co_await reactor::offload([resolv_conf] { return usable_dns(resolv_conf); }))
+    s.host_dns = *std::move(dns);
   pod_events_.emplace(*api_, config_.node_name);
   pod_cluster_.emplace(*api_, *pod_events_);
   images_.emplace(pod_runtime_, *pod_cluster_);
@@ -375,6 +418,34 @@ task<void> agent::prepare_pods() {
   usage_.emplace(usage_paths{.root = {}, .storage = config_.agent_folder()}, [this] {
     return pods_to_measure(*pods_, [this](const value& pod) { return pod_settings_.logs_of(pod); });
   });
+  auto warn = [this](std::string reason, std::string message) {
+    node_tasks_.spawn(tell("Warning", reason, std::move(message)));
+  };
+  const auto images_folder = config_.agent_folder() + "/containerd";
+  collector_.emplace(image_collector::parts{.runtime = pod_runtime_,
+                                            .settings = config_.kubelet,
+                                            .folder = images_folder,
+                                            .pause_image = config_.pause_image,
+                                            .tell = warn});
+  evictor_.emplace(evictor::parts{.pods = *pods_,
+                                  .runtime = pod_runtime_,
+                                  .images = *collector_,
+                                  .settings = config_.kubelet,
+                                  .node_folder = config_.agent_folder(),
+                                  .image_folder = images_folder,
+                                  .read = control_.read_pressure,
+                                  .changed = [this](const node_pressure& now) { pod_settings_.pressure = now; },
+                                  .tell = warn});
+  if (!containerd_) co_return;
+  auto agent_folder = config_.agent_folder();
+  importer_.emplace(
+      importer_parts{.folder = agent_folder + "/images",
+                     .record_file = agent_folder + "/etc/imported-images.json",
+                     .runtime = pod_runtime_,
+                     .socket = [this] { return containerd_->running() ? containerd_->socket() : std::string(); },
+                     .extra_registries = config_.airgap_extra_registries,
+                     .network = control_.network});
+  node_tasks_.spawn(importer_->run());
 }
 
 task<void> agent::read_static_pods() {
@@ -392,13 +463,18 @@ task<void> agent::read_static_pods() {
   }
 }
 
-// From when the Node is there: what it has is what pods are admitted by.
-void agent::run_pods() {
+// From when the Node is there: what it has is what pods are admitted by. And when the images that lie on the disk are
+// the runtime's, so that nobody asks a registry for them.
+task<void> agent::run_pods() {
+  if (importer_) co_await importer_->ready().wait();
   pod_settings_.node.allocatable = node_["status"]["allocatable"];
   pod_settings_.node_labels = node_["metadata"]["labels"];
   if (!runtime_.name.empty()) pod_settings_.runtime = runtime_.name;
   node_tasks_.spawn(pod_events_->run());
   node_tasks_.spawn(pods_->run());
+  node_tasks_.spawn(collector_->run());
+  node_tasks_.spawn(evictor_->run());
+  node_tasks_.spawn(keep_logs_small(*pods_, pod_runtime_, config_.kubelet));
   node_tasks_.spawn(read_static_pods());
   node_tasks_.spawn(pods_->keep_mirrors([this] { return node_; }));
   node_tasks_.spawn(watch_collection(*api_, "this node's pods",
@@ -409,7 +485,7 @@ void agent::run_pods() {
 }
 
 duration agent::pause() const {
-  if (control_.ready.is_set()) return is_ready() ? status_compute_interval : unready_poll_interval;
+  if (control_.ready.is_set()) return is_ready() ? config_.kubelet.status_interval : unready_poll_interval;
   // Quickly, as long as the runtime may be about to answer; not for a containerd that isn't installed.
   auto since_start = loop::current().now() - began_;
   bool may_come = !containerd_ || containerd_->running() || since_start < restart_first;
@@ -476,7 +552,7 @@ task<void> agent::look_at_runtime() {
   auto now = loop::current().now();
   if (!control_.ready.is_set() || now - images_at_ < image_list_interval) co_return;
   images_at_ = now;
-  if (auto images = co_await cri_.list_images()) runtime_.images = *std::move(images);
+  if (auto images = co_await (image_cri_ ? *image_cri_ : cri_).list_images()) runtime_.images = *std::move(images);
 }
 
 task<void> agent::look_at_machine() {
@@ -487,13 +563,6 @@ task<void> agent::look_at_machine() {
     co_return;
   }
   machine_ = *std::move(*read);
-  auto now = loop::current().now();
-  if (storage_is_low(machine_)) {
-    disk_pressure_ = true;
-    disk_was_low_ = now;
-  } else if (now - disk_was_low_ >= pressure_transition) {
-    disk_pressure_ = false;
-  }
 }
 
 task<result<void>> agent::write_status() {
@@ -544,9 +613,11 @@ task<void> agent::tell_changes(const value& before) {
   };
   static constexpr row rows[] = {
       {"MemoryPressure", "False", "NodeHasSufficientMemory"},
+      {"MemoryPressure", "True", "NodeHasInsufficientMemory"},
       {"DiskPressure", "False", "NodeHasNoDiskPressure"},
       {"DiskPressure", "True", "NodeHasDiskPressure"},
       {"PIDPressure", "False", "NodeHasSufficientPID"},
+      {"PIDPressure", "True", "NodeHasInsufficientPID"},
       {"Ready", "True", "NodeReady"},
       {"Ready", "False", "NodeNotReady"},
   };

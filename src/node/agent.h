@@ -17,6 +17,7 @@
 #include "node/config.h"
 #include "node/join/registration.h"
 #include "node/machine/system_info.h"
+#include "node/resources/readings.h"
 #include "reactor/sync.h"
 
 namespace kedge::node {
@@ -31,6 +32,8 @@ struct agent_control {
   // The machine beneath: its network (null: this one's), and what it is and has; asked on the offload pool.
   reactor::network* network = nullptr;
   std::function<result<system_info>(const system_paths&)> read_machine = read_system_info;
+  std::function<readings(const std::string& node_folder, const std::string& image_folder)> read_pressure =
+      read_readings;
 };
 
 // Returns after control.stop, or with an error that trying again can't cure: a malformed option, a token of another

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/kubernetes_version.h"
+#include "node/kubelet_settings.h"
 
 namespace kedge::node {
 
@@ -35,7 +36,7 @@ struct agent_config {
   bool disable_cloud_controller = false;          // no k3s.io address annotations, no provider id
   std::string node_args = "[]", node_env = "{}";  // JSON texts with secrets replaced; config_hash() goes with them
   std::string version = kedge_version;            // kubeletVersion
-  unsigned kubelet_port = 10250;
+  kubelet_settings kubelet;                       // what --kubelet-arg gave
 
   // How the servers reach the node and the node them.
   bool reachable = false;           // keep tunnels to all servers, serve the kubelet's port and `agent status`
@@ -44,10 +45,16 @@ struct agent_config {
 
   // The container runtime: ours, unless an endpoint is given (unix:///path or a path).
   std::string container_runtime_endpoint;
-  std::string containerd_binary;     // empty: looked for in PATH
-  std::string runtime_state_folder;  // containerd's state and socket; empty: default_runtime_state_folder()
-  std::string snapshotter;           // empty: overlayfs where the data folder can carry it
+  std::string image_service_endpoint;  // of images, where that is another; empty: the same
+  std::string containerd_binary;       // empty: looked for in PATH
+  std::string runtime_state_folder;    // containerd's state and socket; empty: default_runtime_state_folder()
+  std::string snapshotter;             // empty: overlayfs where the data folder can carry it
   std::string pause_image = "rancher/mirrored-pause:3.6";
+  std::string registries_file = "/etc/rancher/k3s/registries.yaml";
+  bool registry_fallback = true;                     // false: where there are mirrors, the registry itself isn't asked
+  bool nonroot_devices = false;                      // devices belong to the user that a container runs as
+  std::string default_runtime;                       // empty: runc
+  std::vector<std::string> airgap_extra_registries;  // images of agent/images get names there too
   std::string cni_bin_folder;     // another's CNI plugins; empty: ours, and the machine's others (plugin_folder)
   bool manage_cni = true;         // false: no pod network is made, whatever the cluster has
   std::string flannel_interface;  // of the pods' network between nodes; empty: that of the node's address

@@ -12,7 +12,6 @@ using namespace std::chrono_literals;
 // The kubelet's cadence, which the node-lifecycle controller's grace period (50 s) is made for.
 inline constexpr duration lease_renew_interval = 10s;     // a quarter of the lease
 inline constexpr int lease_duration_seconds = 40;         // coordination.k8s.io/v1 Lease, as the kubelet has it
-inline constexpr duration status_compute_interval = 10s;  // conditions, images, capacity are looked at
 inline constexpr duration status_report_interval = 5min;  // and written at least this often, changed or not
 inline constexpr duration request_deadline = 10s;         // one call to the API server or supervisor
 
@@ -38,13 +37,15 @@ inline constexpr duration api_retry_most = 7s;
 
 // The runtime's image list is asked for less often than its state: it can be long and changes rarely.
 inline constexpr duration image_list_interval = 30s;
-inline constexpr std::size_t images_max = 50;          // nodeStatusMaxImages
 inline constexpr std::size_t names_per_image_max = 5;  // MaxNamesPerImageInNodeStatus
-inline constexpr int pods_max = 110;                   // maxPods
 
-// K3s's evictionHard: nodefs.available and imagefs.available below 5 %. As the kubelet computes it, in float32.
-inline constexpr float storage_eviction_fraction = 0.05F;
-inline constexpr duration pressure_transition = 5min;  // a pressure condition stays this long after the cause went
+// When a node runs short (the kubelet's cadences): readings, the end of an evicted pod, the disk of images.
+inline constexpr duration eviction_interval = 10s;
+inline constexpr std::int64_t eviction_grace_seconds = 1;  // of a hard threshold
+inline constexpr duration eviction_cleanup_wait = 30s;
+inline constexpr duration eviction_cleanup_poll = 1s;
+inline constexpr duration image_gc_interval = 5min;
+inline constexpr std::size_t disk_entries_max = 1'000'000;  // counted of one pod's files
 
 // Answers of the supervisor (configuration, certificates) and of the API server about the own Node: tens of KB.
 inline constexpr std::size_t answer_bytes_max = 1024 * 1024;
@@ -97,6 +98,18 @@ inline constexpr duration static_period = 20s;           // the kubelet's fileCh
 inline constexpr std::size_t static_pods_max = 500;
 inline constexpr std::size_t manifest_bytes_max = 1024 * 1024;
 inline constexpr std::size_t workers_max = 2000;  // pods on a node with those that end; more wait until others have
+
+// Images on disk. A folder's look costs a few system calls; a file counts as whole when two looks find it the same.
+inline constexpr duration image_folder_interval = 5s;
+inline constexpr duration start_image_interval = 100ms;  // until containerd answers
+inline constexpr duration image_import_retry = 1min;     // of a file that failed for a reason that may pass
+inline constexpr std::size_t image_files_max = 1000;
+inline constexpr std::size_t image_list_bytes_max = 1024 * 1024;
+inline constexpr std::size_t image_piece_bytes = 256 * 1024;      // read, unpacked, hashed and sent at once
+inline constexpr std::size_t archive_entries_max = 100'000;       // an image of 1,000 layers has 3,000
+inline constexpr std::size_t archive_text_max = 4 * 1024 * 1024;  // of a manifest or configuration, as containerd's
+inline constexpr std::size_t archive_texts_max = 64 * 1024 * 1024;
+inline constexpr int zstd_window_log_max = 27;  // 128 MiB: `zstd --long`; what needs more is not for small machines
 
 // containerd is started again after 1 s, doubling up to 1 min; a run of 1 min makes it start afresh.
 inline constexpr duration restart_first = 1s;

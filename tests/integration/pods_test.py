@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import unittest
 
 from harness import Failed, Server, eventually, main, run
@@ -26,7 +27,11 @@ class Pods(unittest.TestCase):
     def setUpClass(cls):
         cls.lab = RuntimeLab()
         cls.addClassCleanup(cls.lab.close)
-        cls.server = cls.lab.adopt(Server(cls.lab, "server", host=cls.lab.host(), args=ARGS).wait_ready())
+        kubelet = os.path.join(cls.lab.folder, "kubelet.yaml")
+        with open(kubelet, "w") as f:
+            json.dump({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "containerLogMaxSize": "64Ki",
+                       "containerLogMaxFiles": 3, "containerLogMonitorInterval": "3s"}, f)
+        cls.server = cls.lab.adopt(Server(cls.lab, "server", host=cls.lab.host(), args=[*ARGS, "--kubelet-arg=config=" + kubelet]).wait_ready())
         ready_node(cls.server, "server")
         eventually("the account of pods", lambda: cls.server.get("serviceaccount", "default"))
 
@@ -202,6 +207,29 @@ class Pods(unittest.TestCase):
         self.make("registry", {"name": "main", "image": "127.0.0.1:1/none:1"})
         self.wait("registry", "it backs off", lambda p: status_of(p).get("state", {}).get("waiting", {}).get("reason") == "ImagePullBackOff")
         self.assertIn(("Failed", "Error: ErrImagePull"), self.events("registry"))
+
+    def test_its_log_is_followed_through_rotation(self):
+        lines = 3000
+        self.make("wordy", container(command=f"i=0; while [ $i -lt {lines} ]; do echo line $i of a log that grows; i=$((i+1)); [ $((i%100)) = 0 ] && sleep 0.3; done; sleep 1000"))
+        self.ready("wordy")
+        followed = subprocess.Popen(self.server.host.command("timeout", "100", "kubectl", "--kubeconfig", self.server.kubeconfig, "logs", "-f", "wordy"), stdout=subprocess.PIPE, text=True)
+        self.addCleanup(followed.stdout.close)
+        self.addCleanup(followed.wait)
+        self.addCleanup(followed.terminate)
+        for i in range(lines):
+            self.assertEqual(followed.stdout.readline(), f"line {i} of a log that grows\n")
+        uid = self.pod("wordy")["metadata"]["uid"]
+        folder = os.path.join(self.server.data, f"agent/log/pods/default_wordy_{uid}/main")
+        eventually("it was set aside, and what was before compressed", lambda: any(f.endswith(".gz") for f in os.listdir(folder)) and len(os.listdir(folder)) == 3)
+        eventually("the newest file is small", lambda: os.path.getsize(os.path.join(folder, "0.log")) < 64 * 1024)
+
+    def test_logs_of_restarts_that_are_forgotten_go(self):
+        self.make("forgetful", container(command="echo run; sleep 0.2; exit 1"))
+        uid = self.pod("forgetful")["metadata"]["uid"]
+        self.wait("forgetful", "it was restarted", lambda p: status_of(p).get("restartCount", 0) >= 2)
+        folder = os.path.join(self.server.data, f"agent/log/pods/default_forgetful_{uid}/main")
+        eventually("the first one's is gone", lambda: "0.log" not in os.listdir(folder))
+        self.assertEqual(self.logs("forgetful", "--previous"), "run\n")
 
     def test_hooks(self):
         self.make("hooked", container(command="trap 'exit 0' TERM; sleep 1000 & wait", volumeMounts=[{"name": "out", "mountPath": "/out"}],

@@ -201,6 +201,8 @@ class simulated_runtime final : public pod_runtime {
       return std::optional(image_info{.id = name, .digests = {}, .username = {}});
     });
   }
+  task<result<std::vector<stored_image>>> images() override { co_return std::vector<stored_image>(); }
+  task<result<void>> remove_image(std::string) override { co_return result<void>(); }
   task<result<std::string>> pull(std::string name, const image_credentials*) override { co_return name; }
 
  private:

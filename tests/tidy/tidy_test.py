@@ -23,9 +23,9 @@ ROOMS = {
             ["admission", "audit", "fairness"], ["read", "write", "publish"]],
     "control": [["nodes"], ["scheduler"], ["workloads"], ["access", "cleanup", "endpoints", "volumes"]],
     "net": [["http"], ["websocket"]],
-    "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["runtime"], ["status"], ["pods"], ["streams"], ["usage"], ["port"]],
+    "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["logs", "resources"], ["runtime"], ["images"], ["status"], ["pods"], ["streams"], ["usage"], ["port"]],
 }
-GROUND = {"api": ["objects"], "node": ["config", "limits", "wire"]}
+GROUND = {"api": ["objects"], "node": ["config", "kubelet_settings", "limits", "wire"]}
 # What a folder leaves alone though it stands below: a node asks servers as anybody does, over the network.
 NEVER = {"node": ["datastore", "store", "api", "control", "supervisor"]}
 # Functions that nothing in src/ calls, and why they are there all the same.
@@ -40,7 +40,7 @@ ONLY_IN_TESTS = {
     "choose_with": "how a test brings its own certificate by name", "receive_message": "whole messages, for exec and attach",
     "closed_by_peer": "how a websocket ended, for exec and attach", "backgrounds": "what a test asks of the cores",
     "from_protobuf": "one object without its envelope, which tests decode", "find_resource": "what tests look up",
-    "is_listed": "what a test asks of the pods", "spec_of": "", "is_gone": "", "reopen_log": "of the runtime, for logs that are rotated",
+    "is_listed": "what a test asks of the pods", "spec_of": "", "is_gone": "",
     # Netlink's and nftables' vocabulary: Services and policies, which come next, use the rest.
     "put_u16": "", "put_flag": "", "remove_chain": "", "flush_set": "", "remove_set": "", "go_to": "", "ct": "", "constant": "", "unequal": "", "in_set": "",
     "initial_suspend": "", "final_suspend": "", "return_value": "", "return_void": "",  # of coroutines, called by the compiler

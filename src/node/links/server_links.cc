@@ -162,7 +162,7 @@ result<void> server_links::join(const registration& joined, const client_identit
     // The kubelet's port is only there.
     o.dial = [this](std::string, std::string address) -> task<result<std::unique_ptr<reactor::stream>>> {
       auto to = tunnel::split_host_port(address);
-      if (to && to->port == config_.kubelet_port) address = reactor::endpoint{config_.bind_address, to->port}.text();
+      if (to && to->port == config_.kubelet.port) address = reactor::endpoint{config_.bind_address, to->port}.text();
       return tunnel::dial_tcp(network_ ? *network_ : reactor::os_network(), std::move(address));
     };
   tunnels_.emplace(std::move(o));
@@ -175,7 +175,7 @@ result<void> server_links::join(const registration& joined, const client_identit
 
 // K3s's egress modes.
 bool server_links::allowed(std::string_view protocol, std::string_view address) const {
-  if (tunnel::allowed_always(protocol, address, static_cast<std::uint16_t>(config_.kubelet_port))) return true;
+  if (tunnel::allowed_always(protocol, address, config_.kubelet.port)) return true;
   if ((egress_mode_ != "cluster" && egress_mode_ != "pod") || protocol != "tcp") return false;
   auto to = tunnel::split_host_port(address);
   if (!to) return false;

@@ -103,11 +103,35 @@ bool selected(const value& pod, const pod_settings& s) {
   return std::all_of(selector->begin(), selector->end(), [&](auto& m) { return s.node_labels[m.name] == m.value; });
 }
 
+bool tolerates_memory_pressure(const value& pod) {
+  constexpr std::string_view key = "node.kubernetes.io/memory-pressure";
+  for (auto& t : list_of(pod["spec"]["tolerations"])) {
+    const bool exists = t["operator"].as_string("Equal") == "Exists";
+    auto effect = t["effect"].as_string();
+    if ((t["key"].as_string() == key || (exists && t["key"].as_string().empty())) &&
+        (exists || t["value"].as_string().empty()) && (effect.empty() || effect == "NoSchedule"))
+      return true;
+  }
+  return false;
+}
+
+// A node that is short of something takes only what it can't be without; of memory, also who says how much he takes.
+std::optional<waiting_reason> node_is_short(const value& pod, const node_pressure& p) {
+  if (!p.any() || is_critical(pod)) return std::nullopt;
+  if (p.memory && !p.disk && !p.pid && (qos_class(pod) != "BestEffort" || tolerates_memory_pressure(pod)))
+    return std::nullopt;
+  std::string conditions;
+  for (auto [is, name] : {std::pair(p.memory, "MemoryPressure"), {p.disk, "DiskPressure"}, {p.pid, "PIDPressure"}})
+    if (is) conditions += (conditions.empty() ? "" : " ") + std::string(name);
+  return waiting_reason{"Evicted", fmt::format("The node had condition: [{}]. ", conditions)};
+}
+
 }  // namespace
 
 std::optional<waiting_reason> why_not_admitted(const value& pod,
                                                const std::vector<std::shared_ptr<const value>>& others,
                                                const pod_settings& s) {
+  if (auto problem = node_is_short(pod, s.pressure)) return problem;
   if (auto problem = has_unsafe_sysctl(pod)) return problem;
   if (auto problem = lacks_resources(pod, others, s)) return problem;
   if (!selected(pod, s))

@@ -102,6 +102,21 @@ schema::quantity amount(const value& container, const char* which, std::string_v
   return pod::amount_of(container["resources"][which][name]);
 }
 
+// What the pod asks for as a whole and no container does, a part for each of them.
+std::int64_t memory_shared_out(const value& pod) {
+  auto& whole = pod["spec"]["resources"]["requests"]["memory"];
+  auto& containers = list_of(pod["spec"]["containers"]);
+  if (whole.is_null() || containers.empty()) return 0;
+  std::int64_t asked = 0, count = static_cast<std::int64_t>(containers.size());
+  for (auto& c : containers) asked += amount(c, "requests", "memory").value();
+  for (auto& c : list_of(pod["spec"]["initContainers"])) {
+    if (!is_sidecar(c)) continue;
+    asked += amount(c, "requests", "memory").value();
+    ++count;
+  }
+  return std::max<std::int64_t>(pod::amount_of(whole).value() - asked, 0) / count;
+}
+
 int oom_score(const value& pod, const value& container, const pod_settings& s) {
   auto qos = qos_class(pod);
   bool critical = pod["spec"]["priority"].as_integer() >= 2'000'000'000 &&
@@ -109,28 +124,45 @@ int oom_score(const value& pod, const value& container, const pod_settings& s) {
   if (critical || qos == "Guaranteed") return oom_guaranteed;
   if (qos == "BestEffort" || s.memory_bytes == 0) return oom_best_effort;
   auto capacity = static_cast<std::int64_t>(s.memory_bytes);
+  auto shared = memory_shared_out(pod);
   auto score = [&](const value& c) {
-    return 1000 - 1000 * std::min(amount(c, "requests", "memory").value(), capacity) / capacity;
+    return 1000 - 1000 * std::min(amount(c, "requests", "memory").value() + shared, capacity) / capacity;
   };
   auto own = score(container);
   if (is_sidecar(container)) {
-    // A sidecar lives as long as its pod: not the first to go.
-    for (auto& c : list_of(pod["spec"]["containers"])) own = std::min(own, score(c));
+    // A sidecar lives as long as its pod: not the first to go. The most that any container scores is its most.
+    std::int64_t most = 0;
+    for (auto& c : list_of(pod["spec"]["containers"])) most = std::max(most, score(c));
+    own = std::min(own, most);
   }
   return static_cast<int>(std::clamp<std::int64_t>(own, 1000 + oom_guaranteed, oom_best_effort - 1));
 }
 
-container_resources resources_of(const value& pod, const value& container, const pod_settings& s) {
+// A request of none is that of the limit.
+container_resources linux_resources(std::optional<std::int64_t> cpu_request_milli, std::int64_t cpu_limit_milli,
+                                    std::int64_t memory_limit, const pod_settings& s) {
   constexpr std::int64_t period = 100'000, quota_min = 1000, shares_min = 2, shares_max = 262'144;
   container_resources r;
-  auto limit = amount(container, "limits", "cpu").milli_value();
-  auto* asked = container["resources"]["requests"].find("cpu");
-  auto request = asked ? pod::amount_of(*asked).milli_value() : limit;
+  auto request = cpu_request_milli.value_or(cpu_limit_milli);
   r.cpu_shares = request == 0 ? shares_min : std::clamp(request * 1024 / 1000, shares_min, shares_max);
   r.cpu_period = period;
-  if (limit > 0) r.cpu_quota = std::max(limit * period / 1000, quota_min);
-  r.memory_limit = amount(container, "limits", "memory").value();
+  if (cpu_limit_milli > 0 && s.cpu_quota) r.cpu_quota = std::max(cpu_limit_milli * period / 1000, quota_min);
+  r.memory_limit = memory_limit;
+  return r;
+}
+
+container_resources resources_of(const value& pod, const value& container, const pod_settings& s) {
+  // What a container doesn't limit, the pod as a whole may.
+  auto limit_of = [&](const char* name) {
+    auto own = amount(container, "limits", name);
+    return own.is_zero() ? pod::amount_of(pod["spec"]["resources"]["limits"][name]) : own;
+  };
+  auto* asked = container["resources"]["requests"].find("cpu");
+  auto r = linux_resources(asked ? std::optional(pod::amount_of(*asked).milli_value()) : std::nullopt,
+                           limit_of("cpu").milli_value(), limit_of("memory").value(), s);
   r.oom_score_adj = oom_score(pod, container, s);
+  if (s.can_limit_swap) r.memory_swap_limit = r.memory_limit;  // no swap beside it
+  if (s.is_cgroup2) r.unified.emplace_back("memory.oom.group", "1");
   if (auto* limits = container["resources"]["limits"].object())
     for (auto& [name, v] : *limits) {
       if (!name.starts_with("hugepages-")) continue;
@@ -140,6 +172,27 @@ container_resources resources_of(const value& pod, const value& container, const
       r.hugepages.emplace_back(std::move(size), static_cast<std::uint64_t>(pod::amount_of(v).value()));
     }
   return r;
+}
+
+void add_pod_resources(const value& pod, const pod_settings& s, sandbox_config& out) {
+  auto of = [](const pod::amounts& all, std::string_view name) {
+    auto found = all.find(name);
+    return found == all.end() ? schema::quantity() : found->second;
+  };
+  auto overhead = pod::amounts_of(pod["spec"]["overhead"]);
+  auto requests = pod::amounts_of_pod(pod, "requests"), limits = pod::amounts_of_pod(pod, "limits");
+  // Without the overhead, which is told beside.
+  auto without = [&](const pod::amounts& all, std::string_view name) {
+    auto q = of(all, name);
+    if (!q.is_zero()) q -= of(overhead, name);
+    return q;
+  };
+  out.resources =
+      linux_resources(requests.contains("cpu") ? std::optional(without(requests, "cpu").milli_value()) : std::nullopt,
+                      without(limits, "cpu").milli_value(), without(limits, "memory").value(), s);
+  if (overhead.empty()) return;
+  auto cpu = of(overhead, "cpu").milli_value();
+  out.overhead = linux_resources(cpu, cpu, of(overhead, "memory").value(), s);
 }
 
 result<void> check_user(const value& pod, const value& container, const image_info& image) {
@@ -159,13 +212,38 @@ result<void> check_user(const value& pod, const value& container, const image_in
   return {};
 }
 
-seccomp_profile seccomp_of(const value& pod, const value& container, const pod_settings& s) {
+security_profile seccomp_of(const value& pod, const value& container, const pod_settings& s) {
   auto& p = security(pod, container, "seccompProfile");
   auto type = p["type"].as_string();
-  if (type == "RuntimeDefault") return {seccomp_kind::runtime_default, {}};
+  if (type == "RuntimeDefault") return {profile_kind::runtime_default, {}};
   if (type == "Localhost")
-    return {seccomp_kind::localhost, s.root + "/seccomp/" + std::string(p["localhostProfile"].as_string())};
+    return {profile_kind::localhost, s.root + "/seccomp/" + std::string(p["localhostProfile"].as_string())};
   return {};
+}
+
+// By its field, or as it was said before there was one.
+std::optional<security_profile> apparmor_of(const value& pod, const value& container) {
+  auto& p = security(pod, container, "appArmorProfile");
+  auto type = p["type"].as_string();
+  if (type == "RuntimeDefault") return security_profile{profile_kind::runtime_default, {}};
+  if (type == "Unconfined") return security_profile{profile_kind::unconfined, {}};
+  if (type == "Localhost")
+    return security_profile{profile_kind::localhost, std::string(p["localhostProfile"].as_string())};
+  auto note = pod["metadata"]["annotations"]
+                 [fmt::format("container.apparmor.security.beta.kubernetes.io/{}", container["name"].as_string())]
+                     .as_string();
+  constexpr std::string_view localhost = "localhost/";
+  if (note == "runtime/default") return security_profile{profile_kind::runtime_default, {}};
+  if (note == "unconfined") return security_profile{profile_kind::unconfined, {}};
+  if (note.starts_with(localhost))
+    return security_profile{profile_kind::localhost, std::string(note.substr(localhost.size()))};
+  return std::nullopt;
+}
+
+std::optional<selinux_label> selinux_of(const value& options) {
+  if (!options.is_object()) return std::nullopt;
+  auto text = [&](const char* name) { return std::string(options[name].as_string()); };
+  return selinux_label{text("user"), text("role"), text("type"), text("level")};
 }
 
 // CRI numbers signals by their names, alphabetically up to SIGXFSZ (api.proto, enum Signal).
@@ -213,6 +291,8 @@ void add_security(const value& pod, const value& container, const image_info& im
     out.read_only_paths = read_only;
   }
   out.seccomp = seccomp_of(pod, container, s);
+  out.apparmor = apparmor_of(pod, container);
+  out.selinux = selinux_of(security(pod, container, "seLinuxOptions"));
 }
 
 text_map notes_of(const value& pod, const value& container, int restarts) {
@@ -384,6 +464,8 @@ sandbox_config make_sandbox_config(const value& pod, const pod_settings& s, std:
   out.supplemental_groups = groups_of(pod);
   out.strict_groups = sc["supplementalGroupsPolicy"].as_string() == "Strict";
   out.privileged = has_privileged(pod);
+  out.selinux = selinux_of(sc["seLinuxOptions"]);
+  add_pod_resources(pod, s, out);
   return out;
 }
 

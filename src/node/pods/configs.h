@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "node/pods/environment.h"
+#include "node/resources/eviction.h"
 #include "node/runtime/pod_runtime.h"
 
 namespace kedge::node {
@@ -22,7 +23,11 @@ struct pod_settings {
   std::string runtime = "containerd";
   std::uint64_t memory_bytes = 0;
   int pods_max = 110;
+  bool cpu_quota = true;        // limits of CPU are kept
+  bool is_cgroup2 = false;      // the machine's cgroups are of version 2
+  bool can_limit_swap = false;  // the kernel counts it
   json::value node_labels;
+  node_pressure pressure;  // as it is now
 
   std::string folder_of(std::string_view uid) const;  // root/pods/<uid>
   std::string logs_of(const json::value& pod) const;  // logs/<namespace>_<name>_<uid>

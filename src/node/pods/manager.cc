@@ -256,6 +256,20 @@ const pod_worker* pod_manager::find(std::string_view ns, std::string_view name, 
   return any;
 }
 
+const pod_worker* pod_manager::find_uid(std::string_view uid) const {
+  auto e = entries_.find(uid);
+  return e == entries_.end() ? nullptr : e->second->worker.get();
+}
+
+bool pod_manager::evict(std::string_view uid, std::string message, std::int64_t grace_seconds) {
+  auto e = entries_.find(uid);
+  if (e == entries_.end() || e->second->is_done || e->second->worker->has_ended()) return false;
+  auto& worker = *e->second->worker;
+  parts_.cluster.tell(*worker.pod(), {}, true, "Evicted", message);
+  worker.evict({"Evicted", std::move(message)}, grace_seconds);
+  return true;
+}
+
 std::vector<const pod_worker*> pod_manager::all() const {
   std::vector<const pod_worker*> out;
   for (auto& [id, e] : entries_) out.push_back(e->worker.get());

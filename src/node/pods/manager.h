@@ -36,6 +36,10 @@ class pod_manager {
   std::vector<const pod_worker*> all() const;
   // How often the runtime is looked at, and how long that takes.
   void write_metrics(exposition& out) const;
+  const pod_worker* find_uid(std::string_view uid) const;  // null: there is none
+  // Makes room: the pod ends as Failed within `grace_seconds`. False: it isn't here, or ends already.
+  bool evict(std::string_view uid, std::string message, std::int64_t grace_seconds);
+  const pod_settings& settings() const { return parts_.settings; }
   // Whether the API's list has been seen.
   bool is_listed() const { return listed_; }
 

@@ -11,6 +11,9 @@ namespace kedge::node {
 
 namespace {
 
+// The condition of a pod that has to go for something outside of it, and its reason when that is this node.
+constexpr std::string_view disruption = "DisruptionTarget", disruption_by_node = "TerminationByKubelet";
+
 using json::array;
 using json::object;
 using json::value;
@@ -405,7 +408,8 @@ readiness initialized(const status_input& in, const value& status, std::string_v
 array conditions_of(const status_input& in, const value& status, std::string_view phase) {
   array out;
   for (auto& c : list_of(in.pod["status"], "conditions"))
-    if (!is_own_condition(c["type"].as_string())) out.push_back(c);
+    if (!is_own_condition(c["type"].as_string()) && !(in.evicted && c["type"].as_string() == disruption))
+      out.push_back(c);
   auto why = why_no_sandbox(in.pod, in.seen);
   out.push_back(condition(in, "PodReadyToStartContainers", why.empty(), why.empty() ? "" : "PodSandboxNotReady", why));
   auto add = [&](std::string_view type, const readiness& r) {
@@ -416,6 +420,7 @@ array conditions_of(const status_input& in, const value& status, std::string_vie
   add("Ready", pod_ready(in, containers, out));
   add("ContainersReady", containers);
   out.push_back(condition(in, "PodScheduled", true));
+  if (in.evicted && in.failure) out.push_back(condition(in, disruption, true, disruption_by_node, in.failure->message));
   return out;
 }
 
@@ -587,7 +592,8 @@ value status_patch(const value& pod, const value& wanted) {
   array conditions;
   for (auto& c : list_of(wanted, "conditions")) {
     auto type = c["type"].as_string();
-    if (is_own_condition(type) && named(list_of(api, "conditions"), type, "type") != c) conditions.push_back(c);
+    const bool own = is_own_condition(type) || (type == disruption && c["reason"].as_string() == disruption_by_node);
+    if (own && named(list_of(api, "conditions"), type, "type") != c) conditions.push_back(c);
   }
   // A strategic merge adds and changes members and removes none: an end of a reason or message must be said.
   for (auto& c : conditions)

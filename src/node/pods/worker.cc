@@ -7,13 +7,13 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 
 #include "base/log.h"
 #include "base/strings.h"
 #include "crypto/files.h"
 #include "json/write.h"
 #include "node/limits.h"
+#include "node/logs/log_files.h"
 #include "node/pods/static_pods.h"
 #include "reactor/offload.h"
 
@@ -51,15 +51,12 @@ std::string read_beginning(const std::string& path, std::size_t most) {
 }
 
 // The last lines of a container's log, without what CRI writes in front of each.
-std::string read_log_end(const std::string& path) {
-  std::ifstream in(path, std::ios::binary | std::ios::ate);
-  if (!in) return {};
-  auto size = static_cast<std::int64_t>(in.tellg());
-  auto from = std::max<std::int64_t>(0, size - static_cast<std::int64_t>(2 * message_from_log_max));
-  in.seekg(from);
-  std::string text(static_cast<std::size_t>(size - from), '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(in.gcount()));
+std::string read_log_end(const std::string& logs, const std::string& path) {
+  auto log = log_file::open(logs, path);
+  if (!log) return {};
+  auto size = (*log)->size();
+  auto from = size - std::min<std::uint64_t>(size, 2 * message_from_log_max);
+  auto text = (*log)->read(from, 2 * message_from_log_max).value_or(std::string());
   if (from > 0) text.erase(0, text.find('\n') + 1);
   std::vector<std::string> lines;
   for (auto line : split(text, '\n')) {
@@ -75,13 +72,13 @@ std::string read_log_end(const std::string& path) {
   return out;
 }
 
-std::string termination_message(const container_seen& c) {
+std::string termination_message(const std::string& logs, const container_seen& c) {
   auto path = find(c.annotations, note_message_path);
   std::string text;
   for (auto& m : c.mounts)
     if (m.container_path == path && !path.empty()) text = read_beginning(m.host_path, message_max);
   if (text.empty() && c.exit_code != 0 && find(c.annotations, note_message_policy) == "FallbackToLogsOnError")
-    text = read_log_end(c.log_path);
+    text = read_log_end(logs, c.log_path);
   if (text.empty()) return c.message;
   return c.message.empty() ? text : c.message + ": " + text;
 }
@@ -165,6 +162,12 @@ void pod_worker::fail_pod(waiting_reason why) {
   end();
 }
 
+void pod_worker::evict(waiting_reason why, std::int64_t grace_seconds) {
+  eviction_grace_ = grace_seconds;
+  hurried_.pulse();
+  fail_pod(std::move(why));
+}
+
 void pod_worker::reject(waiting_reason why) {
   rejected_ = true;
   fail_pod(std::move(why));
@@ -187,7 +190,8 @@ task<result<container_seen>> pod_worker::describe(container_info info) {
   c.restarts = static_cast<int>(parse_int(find(c.annotations, note_restart_count)).value_or(info.attempt));
   c.hash = find(c.annotations, note_hash);
   if (c.state == container_state::exited) {
-    auto text = co_await reactor::offload([copy = c] { return termination_message(copy); });
+    auto text =
+        co_await reactor::offload([logs = parts_.settings.logs, copy = c] { return termination_message(logs, copy); });
     c.told = text ? *std::move(text) : c.message;
   }
   described_.insert_or_assign(c.id, c);
@@ -235,7 +239,8 @@ void pod_worker::say_status(bool terminal) {
                           .runtime = parts_.settings.runtime,
                           .now = wall_now(),
                           .terminal = terminal,
-                          .failure = failure_});
+                          .failure = failure_,
+                          .evicted = eviction_grace_.has_value()});
   if (rejected_) next = rejected_status(next);
   if (next == wanted_ && !told_.is_null()) return;
   wanted_ = std::move(next);
@@ -352,7 +357,7 @@ task<time_point> pod_worker::act(pod_steps steps) {
   if (shall_end()) co_return here.now();
   if (steps.create_sandbox && !co_await make_sandbox(steps.attempt)) co_return again();
   bool fine = co_await start_all(steps);
-  for (auto& id : steps.remove) (void)co_await parts_.runtime.remove_container(id);
+  for (auto& id : steps.remove) co_await forget(id);
   if (starts || !steps.kill.empty()) {
     (void)co_await refresh();
     probing_.follow(*pod_, seen_, wanted_, parts_.agent_started_at);
@@ -361,6 +366,26 @@ task<time_point> pod_worker::act(pod_steps steps) {
   if (!fine) co_return wake_at_ ? volumes_at_ : again();
   retry_ = duration(0);
   co_return volumes_at_;
+}
+
+// One that ended, of which newer ones are kept: its logs go with it.
+task<void> pod_worker::forget(std::string id) {
+  auto& s = parts_.settings;
+  auto known = described_.find(id);
+  auto path = known == described_.end() ? std::string() : known->second.log_path;
+  auto link = known == described_.end() ? std::string() : log_link(known->second.name, id);
+  if (!co_await parts_.runtime.remove_container(std::move(id)) || path.empty()) co_return;
+  (void)co_await reactor::offload([logs = s.logs, path, link] {
+    ::unlink(link.c_str());
+    return remove_logs(logs, path);
+  });
+}
+
+// What collectors of logs look for.
+std::string pod_worker::log_link(std::string_view container, std::string_view id) const {
+  auto& m = (*pod_)["metadata"];
+  return fmt::format("{}/{}_{}_{}-{}.log", parts_.settings.log_links, m["name"].as_string(), m["namespace"].as_string(),
+                     container, id);
 }
 
 task<bool> pod_worker::make_volumes_ready() {
@@ -403,11 +428,31 @@ task<bool> pod_worker::make_volumes_ready() {
   co_return volumes_ready_;
 }
 
+// The runtime that the pod's RuntimeClass names; the default one has no name.
+task<result<std::string>> pod_worker::runtime_handler() {
+  auto name = std::string((*pod_)["spec"]["runtimeClassName"].as_string());
+  if (name.empty()) co_return std::string();
+  KEDGE_CO_TRY(auto found, co_await parts_.cluster.object("/apis/node.k8s.io/v1/runtimeclasses/" + name));
+  if (!found) co_return fail(errc::not_found, fmt::format("runtimeclass.node.k8s.io \"{}\" not found", name));
+  co_return std::string((*found)["handler"].as_string());
+}
+
 task<bool> pod_worker::make_sandbox(std::uint32_t attempt) {
   auto pod = pod_;
+  auto handler = co_await runtime_handler();
+  // Containers that are told to be nobody on the machine don't run as somebody.
+  if (handler && (*pod)["spec"]["hostUsers"].is_bool() && !(*pod)["spec"]["hostUsers"].as_bool())
+    handler =
+        fail(errc::unsupported, fmt::format("RuntimeClass handler \"{}\" does not support user namespaces", *handler));
+  if (!handler) {
+    tell({}, true, "FailedCreatePodSandBox",
+         fmt::format("Failed to create pod sandbox: Failed to create sandbox for pod \"{}\": {}", pod_in_messages(*pod),
+                     handler.error().message));
+    co_return false;
+  }
   auto config = make_sandbox_config(*pod, parts_.settings, attempt);
   if (attempt > 0) tell({}, false, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
-  auto id = co_await parts_.runtime.run_sandbox(config, {});
+  auto id = co_await parts_.runtime.run_sandbox(config, *std::move(handler));
   if (!id) {
     if (!shall_end()) tell({}, true, "FailedCreatePodSandBox", "Failed to create pod sandbox: " + rpc_text(id.error()));
     co_return false;
@@ -605,8 +650,7 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
   if (!config) co_return refuse(config.error().message);
   auto id = co_await parts_.runtime.create_container(std::move(sandbox_id), *config, sandbox_settings);
   if (!id) co_return std::unexpected(waiting_reason{"CreateContainerError", rpc_description(id.error())});
-  auto link =
-      fmt::format("{}/{}_{}_{}-{}.log", settings.log_links, sandbox_settings.name, sandbox_settings.ns, name, *id);
+  auto link = log_link(name, *id);
   (void)co_await reactor::offload(
       [link, file = sandbox_settings.log_directory + "/" + config->log_path, links = settings.log_links] {
         (void)crypto::make_folder(links, 0755);
@@ -638,6 +682,7 @@ task<void> pod_worker::run_post_start(std::string id, value container, bool& fin
 // --- the end
 
 std::int64_t pod_worker::grace_seconds(const value& container, kill_reason why) const {
+  if (eviction_grace_) return *eviction_grace_;
   auto& m = (*pod_)["metadata"];
   if (m["deletionGracePeriodSeconds"].is_integer()) return m["deletionGracePeriodSeconds"].as_integer();
   auto own = why == kill_reason::liveness  ? &container["livenessProbe"]

@@ -55,6 +55,9 @@ class pod_worker {
   void look() { changed_.set(); }
   // It has to go: it ends as Failed.
   void fail_pod(waiting_reason why);
+  // The same to make room: its containers have `grace_seconds`, whatever they say, and its status tells of the
+  // disruption.
+  void evict(waiting_reason why, std::int64_t grace_seconds);
   // It never begins: it isn't admitted.
   void reject(waiting_reason why);
 
@@ -83,8 +86,11 @@ class pod_worker {
   task<time_point> sync();
   task<time_point> act(pod_steps steps);
   void check_deadline();
+  task<void> forget(std::string id);
+  std::string log_link(std::string_view container, std::string_view id) const;
   task<bool> make_volumes_ready();
   task<bool> make_sandbox(std::uint32_t attempt);
+  task<result<std::string>> runtime_handler();
   task<bool> start_all(const pod_steps& steps);
   task<bool> start(std::string name);
   task<std::expected<std::string, waiting_reason>> create(json::value container, image_info image);
@@ -107,6 +113,7 @@ class pod_worker {
   bool gone_, ended_ = false;
   std::optional<waiting_reason> failure_;
   bool rejected_ = false;
+  std::optional<std::int64_t> eviction_grace_;  // set: it was evicted
 
   pod_seen seen_;
   std::map<std::string, container_seen> described_;  // by container id: what doesn't change while its state doesn't

@@ -20,7 +20,20 @@ namespace kedge::node {
 
 namespace {
 
-result<void> prepare(const containerd_settings& s) {
+constexpr std::size_t template_bytes_max = 1024 * 1024;
+constexpr std::string_view level_variable = "CONTAINERD_LOG_LEVEL=";
+
+// The configuration, through the user's template where there is one.
+result<std::string> configuration_of(const containerd_settings& s) {
+  auto base = containerd_config(s);
+  auto text = crypto::read_file(s.template_file, template_bytes_max);
+  if (!text && text.error().code == errc::not_found) return base;
+  if (text) text = fill_template(*text, base);
+  if (!text) return fail(text.error().code, s.template_file + ": " + text.error().message);
+  return text;
+}
+
+result<void> prepare(containerd_settings& s) {
   // Images keep their files' modes, setuid bits too: no user of the machine gets at them (CVE-2021-41103,
   // CVE-2024-25621).
   KEDGE_CHECK(crypto::make_folder(s.root_folder, 0700));
@@ -31,7 +44,10 @@ result<void> prepare(const containerd_settings& s) {
   // containerd watches this folder for the network configuration; it must be there for that.
   KEDGE_CHECK(crypto::make_folder(s.cni_conf_folder, 0755));
   if (s.links_plugins) KEDGE_CHECK(link_plugins(s.cni_bin_folder, true));
-  KEDGE_CHECK(crypto::write_file(s.config_file, containerd_config(s)));
+  KEDGE_TRY(s.known_registries, read_registries(s.registries_file));
+  KEDGE_CHECK(write_hosts(s.hosts_folder, hosts_files(s.known_registries, s.registry_fallback)));
+  KEDGE_TRY(auto configuration, configuration_of(s));
+  KEDGE_CHECK(crypto::write_file(s.config_file, configuration));
   KEDGE_CHECK(crypto::write_file(s.crictl_file, "runtime-endpoint: unix://" + s.socket + "\n", {.mode = 0644}));
   struct stat log{};
   if (::stat(s.log_file.c_str(), &log) == 0 && static_cast<std::size_t>(log.st_size) > runtime_log_bytes_max)
@@ -46,6 +62,7 @@ std::vector<std::string> child_environment() {
   for (char** e = environ; *e; ++e) {
     std::string_view entry = *e;
     if (entry.starts_with("NOTIFY_SOCKET=")) continue;  // it is not its place to say that we are ready
+    if (entry.starts_with(level_variable)) continue;    // an option, see command_of
     if (entry.starts_with(prefix))
       renamed.emplace_back(entry.substr(prefix.size()));
     else
@@ -60,6 +77,14 @@ std::vector<std::string> child_environment() {
   return plain;
 }
 
+std::vector<std::string> command_of(const containerd_settings& s) {
+  std::vector<std::string> out = {s.binary, "--config", s.config_file};
+  for (char** e = environ; *e; ++e)
+    if (std::string_view entry = *e; entry.starts_with(level_variable) && entry.size() > level_variable.size())
+      out.insert(out.end(), {"--log-level", std::string(entry.substr(level_variable.size()))});
+  return out;
+}
+
 }  // namespace
 
 task<result<int>> containerd::run_once() {
@@ -68,11 +93,15 @@ task<result<int>> containerd::run_once() {
     co_return fail(errc::not_found,
                    "containerd was not found; install it (Debian: apt-get install containerd), or name a runtime with "
                    "--container-runtime-endpoint");
-  KEDGE_CO_TRY(auto prepared, co_await reactor::offload([s = settings_] { return prepare(s); }));
-  KEDGE_CO_CHECK(std::move(prepared));
+  KEDGE_CO_TRY(auto prepared, co_await reactor::offload([s = settings_]() mutable -> result<containerd_settings> {
+                 KEDGE_CHECK(prepare(s));
+                 return s;
+               }));
+  KEDGE_CO_TRY(settings_, std::move(prepared));
+  for (auto& warning : settings_.known_registries.warnings) log::warning("{}: {}", settings_.registries_file, warning);
   if (stopping_) co_return 0;
   KEDGE_CO_TRY(auto child, reactor::process::spawn({
-                               .argv = {settings_.binary, "--config", settings_.config_file},
+                               .argv = command_of(settings_),
                                .environment = child_environment(),
                                .output_file = settings_.log_file,
                            }));
@@ -92,6 +121,7 @@ task<void> containerd::run() {
     auto began = reactor::loop::current().now();
     auto code = co_await run_once();
     if (stopping_) break;
+    if (std::exchange(anew_, false)) continue;
     problem_ = "container runtime is down: " +
                (code ? "containerd ended with code " + std::to_string(*code) + ", see " + settings_.log_file
                      : code.error().message);
@@ -101,6 +131,13 @@ task<void> containerd::run() {
     pause = std::min(pause * 2, restart_most);
   }
   ended_.set();
+}
+
+void containerd::begin_anew(agent_config config) {
+  config_ = std::move(config);
+  if (!process_) return;  // its next start reads it
+  anew_ = true;
+  process_->signal(SIGTERM);
 }
 
 task<void> containerd::stop() {

@@ -22,6 +22,9 @@ class containerd {
   // stop(). Run it once, in a scope that ends before this object.
   task<void> run();
 
+  // Starts it again with another configuration; the pods run on.
+  void begin_anew(agent_config config);
+
   // Asks it to end, and kills it after limits.h's stop_grace. run() returns then.
   task<void> stop();
 
@@ -39,7 +42,7 @@ class containerd {
   containerd_settings settings_;
   std::string problem_ = "container runtime is down: containerd has not been started yet";
   reactor::process* process_ = nullptr;  // in run_once's frame
-  bool stopping_ = false;
+  bool stopping_ = false, anew_ = false;
   reactor::event stop_asked_, ended_;
 };
 

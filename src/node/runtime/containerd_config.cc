@@ -5,6 +5,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 
@@ -14,6 +15,8 @@
 namespace kedge::node {
 
 namespace {
+
+constexpr std::size_t registries_bytes_max = 1024 * 1024;
 
 // A TOML basic string. Go's quoting is a subset of TOML's for all text that a path can hold but \x, which paths of ours
 // don't have: control characters in paths are refused by the command line.
@@ -58,6 +61,83 @@ std::string find_program(std::string_view name, std::string_view path) {
   return {};
 }
 
+std::vector<extra_runtime> find_runtimes(const std::string& root) {
+  constexpr const char* runc = "io.containerd.runc.v2";
+  struct candidate {
+    const char *name, *type, *binary;
+    std::vector<const char*> folders;  // the first that has it
+  };
+  static const std::vector<const char*> of_packages = {"/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/local/sbin"},
+                                        of_nvidia = {"/usr/local/nvidia/toolkit", "/usr/bin"},
+                                        of_wasm = {"/opt/kwasm/bin", "/usr/bin", "/usr/sbin"};
+  static const candidate all[] = {
+      {"crun", runc, "crun", of_packages},
+      {"lunatic", "io.containerd.lunatic.v2", "containerd-shim-lunatic-v1", of_wasm},
+      {"nvidia", runc, "nvidia-container-runtime", of_nvidia},
+      {"nvidia-experimental", runc, "nvidia-container-runtime-experimental", of_nvidia},
+      {"slight", "io.containerd.slight.v2", "containerd-shim-slight-v1", of_wasm},
+      {"spin", "io.containerd.spin.v2", "containerd-shim-spin-v2", of_wasm},
+      {"wasmedge", "io.containerd.wasmedge.v2", "containerd-shim-wasmedge-v1", of_wasm},
+      {"wasmer", "io.containerd.wasmer.v2", "containerd-shim-wasmer-v1", of_wasm},
+      {"wasmtime", "io.containerd.wasmtime.v2", "containerd-shim-wasmtime-v1", of_wasm},
+      {"wws", "io.containerd.wws.v2", "containerd-shim-wws-v1", of_wasm},
+  };
+  std::vector<extra_runtime> out;
+  for (auto& c : all)
+    for (auto* folder : c.folders) {
+      auto file = std::string(folder) + "/" + c.binary;
+      struct stat s{};
+      if (::stat((root + file).c_str(), &s) != 0 || S_ISDIR(s.st_mode)) continue;
+      out.push_back({c.name, c.type, std::move(file)});
+      break;
+    }
+  return out;
+}
+
+result<registries> read_registries(const std::string& file) {
+  auto text = crypto::read_file(file, registries_bytes_max);
+  if (!text && text.error().code == errc::not_found) return registries{};
+  auto bad = [&](const error& e) { return fail(e.code, file + ": " + e.message); };
+  if (!text) return bad(text.error());
+  auto parsed = parse_registries(*text);
+  if (!parsed) return bad(parsed.error());
+  return parsed;
+}
+
+result<std::string> fill_template(std::string_view text, const std::string& base) {
+  std::string out;
+  for (auto all = text; !text.empty();) {
+    auto begin = text.find("{{");
+    out += text.substr(0, begin);
+    if (begin == std::string_view::npos) break;
+    auto line = 1 + std::count(all.begin(), all.begin() + (text.data() + begin - all.data()), '\n');
+    text.remove_prefix(begin + 2);
+    auto refuse = [&](std::string_view what) {
+      return fail(errc::unsupported,
+                  fmt::format("line {}: {}; only {{{{ template \"base\" . }}}} is known", line, what));
+    };
+    auto end = text.find("}}");
+    if (end == std::string_view::npos) return refuse("an action without an end");
+    auto action = text.substr(0, end);
+    text.remove_prefix(end + 2);
+    // "{{- " and " -}}" take the white space beside them away.
+    if (action.starts_with("- ")) {
+      action.remove_prefix(2);
+      while (!out.empty() && std::string_view(" \t\r\n").contains(out.back())) out.pop_back();
+    }
+    if (action.ends_with(" -")) {
+      action.remove_suffix(2);
+      while (!text.empty() && std::string_view(" \t\r\n").contains(text.front())) text.remove_prefix(1);
+    }
+    action = trim(action);
+    if (action.starts_with("/*") && action.ends_with("*/")) continue;
+    if (action != "template \"base\" ." && action != "template \"base\"")
+      return refuse(fmt::format("the action {}", quote(action)));
+    out += base;
+  }
+  return out;
+}
+
 containerd_settings detect_containerd(const agent_config& config) {
   containerd_settings s;
   auto* path = std::getenv("PATH");
@@ -80,21 +160,71 @@ containerd_settings detect_containerd(const agent_config& config) {
                   : carries_overlay(s.root_folder) ? "overlayfs"
                                                    : "native";
   s.pause_image = config.pause_image;
+  s.hosts_folder = agent + "/etc/containerd/certs.d";
+  s.parts_folder = agent + "/etc/containerd/config.toml.d";
+  s.template_file = agent + "/etc/containerd/config.toml.tmpl";
+  s.registries_file = config.registries_file;
+  s.registry_fallback = config.registry_fallback;
+  s.device_ownership = config.nonroot_devices;
+  if (!config.default_runtime.empty()) s.default_runtime = config.default_runtime;
+  s.runtimes = find_runtimes({});
   s.stream_port = config.is_default_data_dir() ? 10010 : 0;
   s.restrict_oom_score = !may_lower_oom_score(crypto::read_file("/proc/self/status").value_or(std::string()));
   return s;
 }
 
+namespace {
+
+std::string runtimes_text(const containerd_settings& s) {
+  std::string out;
+  auto add = [&](std::string_view name, std::string_view type, std::string_view binary) {
+    auto table = fmt::format("plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.{}", toml(name));
+    out += fmt::format("\n[{}]\n  runtime_type = {}\n", table, toml(type));
+    const bool is_runc = type == "io.containerd.runc.v2";
+    if (!is_runc && binary.empty()) return;
+    out += fmt::format("\n[{}.options]\n", table);
+    if (!binary.empty()) out += fmt::format("  BinaryName = {}\n", toml(binary));
+    if (is_runc) out += "  SystemdCgroup = false\n";
+  };
+  add("runc", "io.containerd.runc.v2", {});
+  for (auto& r : s.runtimes) add(r.name, r.type, r.binary);
+  return out;
+}
+
+std::string credentials_text(const registries& all) {
+  std::string out;
+  for (auto& [host, config] : all.configs) {
+    if (!config.credentials) continue;
+    auto& c = *config.credentials;
+    out += fmt::format("\n[plugins.\"io.containerd.grpc.v1.cri\".registry.configs.{}.auth]\n", toml(host));
+    auto add = [&](std::string_view name, const std::string& text) {
+      if (!text.empty()) out += fmt::format("  {} = {}\n", name, toml(text));
+    };
+    add("username", c.username);
+    add("password", c.password);
+    add("auth", c.auth);
+    add("identitytoken", c.identity_token);
+  }
+  return out;
+}
+
+}  // namespace
+
 std::string containerd_config(const containerd_settings& s) {
   // Plugins for file systems that we never choose cost start-up time and warnings.
+  auto unused = [&](std::string_view snapshotter) {
+    return s.snapshotter == snapshotter ? std::string()
+                                        : fmt::format("\"io.containerd.snapshotter.v1.{}\", ", snapshotter);
+  };
   return fmt::format(
-      R"(# Written at every start; changes made here are lost.
+      R"(# Written at every start; changes made here are lost: config.toml.tmpl and config.toml.d beside it are for them.
 version = 2
+imports = [{parts}]
 root = {root}
 state = {state}
 disabled_plugins = [
-  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
-  "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.tracing", "io.containerd.tracing.processor.v1.otlp",
+  "io.containerd.snapshotter.v1.aufs", {unused}
+  "io.containerd.internal.v1.tracing", "io.containerd.tracing.processor.v1.otlp",
 ]
 
 [grpc]
@@ -109,28 +239,31 @@ disabled_plugins = [
   enable_selinux = false
   enable_unprivileged_ports = true
   enable_unprivileged_icmp = true
+  device_ownership_from_security_context = {devices}
   restrict_oom_score_adj = {restrict}
   sandbox_image = {pause}
 
 [plugins."io.containerd.grpc.v1.cri".containerd]
   snapshotter = {snapshotter}
   disable_snapshot_annotations = true
-
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-  runtime_type = "io.containerd.runc.v2"
-
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-  SystemdCgroup = false
-
+  default_runtime_name = {runtime}
+{runtimes}
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = {cni_bin}
   conf_dir = {cni_conf}
-)",
-      fmt::arg("root", toml(s.root_folder)), fmt::arg("state", toml(s.state_folder)),
-      fmt::arg("socket", toml(s.socket)), fmt::arg("stream_port", s.stream_port),
-      fmt::arg("restrict", s.restrict_oom_score ? "true" : "false"), fmt::arg("pause", toml(s.pause_image)),
-      fmt::arg("snapshotter", toml(s.snapshotter)), fmt::arg("cni_bin", toml(s.cni_bin_folder)),
-      fmt::arg("cni_conf", toml(s.cni_conf_folder)));
+
+[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path = {hosts}
+{credentials})",
+      fmt::arg("parts", toml(s.parts_folder + "/*.toml")), fmt::arg("root", toml(s.root_folder)),
+      fmt::arg("state", toml(s.state_folder)),
+      fmt::arg("unused", unused("btrfs") + unused("devmapper") + unused("zfs")), fmt::arg("socket", toml(s.socket)),
+      fmt::arg("stream_port", s.stream_port), fmt::arg("devices", s.device_ownership),
+      fmt::arg("restrict", s.restrict_oom_score), fmt::arg("pause", toml(s.pause_image)),
+      fmt::arg("snapshotter", toml(s.snapshotter)), fmt::arg("runtime", toml(s.default_runtime)),
+      fmt::arg("runtimes", runtimes_text(s)), fmt::arg("cni_bin", toml(s.cni_bin_folder)),
+      fmt::arg("cni_conf", toml(s.cni_conf_folder)), fmt::arg("hosts", toml(s.hosts_folder)),
+      fmt::arg("credentials", credentials_text(s.known_registries)));
 }
 
 }  // namespace kedge::node

@@ -6,8 +6,15 @@
 
 #include "base/error.h"
 #include "node/config.h"
+#include "node/runtime/registries.h"
 
 namespace kedge::node {
+
+// A runtime beside runc that a RuntimeClass may name.
+struct extra_runtime {
+  std::string name, type, binary;
+  friend bool operator==(const extra_runtime&, const extra_runtime&) = default;
+};
 
 struct containerd_settings {
   std::string binary;        // empty: none was found
@@ -23,13 +30,31 @@ struct containerd_settings {
   std::string pause_image;
   unsigned stream_port = 10010;  // exec, attach, port-forward; 0: any
   bool restrict_oom_score = false;
+  bool device_ownership = false;  // --nonroot-devices
+  std::string default_runtime = "runc";
+  std::vector<extra_runtime> runtimes;
+  std::string hosts_folder;       // $D/agent/etc/containerd/certs.d
+  std::string parts_folder;       // $D/agent/etc/containerd/config.toml.d
+  std::string template_file;      // $D/agent/etc/containerd/config.toml.tmpl
+  std::string registries_file;    // registries.yaml
+  bool registry_fallback = true;  // where there are mirrors, the registry itself is asked after them
+  registries known_registries;    // read_registries() fills it
 };
 
 // Blocks a little (looks for programs, asks for file systems): through offload.
 containerd_settings detect_containerd(const agent_config& config);
 
-// The file's text (containerd's version 2 format, which 1.6, 1.7 and 2.x read).
+// What registries.yaml says; none when there is no such file. Blocking.
+result<registries> read_registries(const std::string& file);
+
+// The file's text (containerd's version 2 format, which 1.6, 1.7 and 2.x read). It has passwords in it.
 std::string containerd_config(const containerd_settings& settings);
+// The same through a user's template in Go's text/template, of which {{ template "base" . }} and comments are known;
+// errc::unsupported names the line of anything else.
+result<std::string> fill_template(std::string_view text, const std::string& base);
+
+// The runtimes that K3s finds below `root` (empty: this machine's): crun, nvidia's, wasm shims. Blocking.
+std::vector<extra_runtime> find_runtimes(const std::string& root);
 
 // An executable of that name in PATH or in the folders where packages put daemons; empty when there is none.
 std::string find_program(std::string_view name, std::string_view path);

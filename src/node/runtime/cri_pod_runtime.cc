@@ -84,8 +84,13 @@ void cri_pod_runtime::use(const std::string& socket) {
                                                   runtime_answer_bytes_max, network_);
 }
 
+void cri_pod_runtime::use_for_images(const std::string& socket) {
+  images_channel_ = std::make_shared<net::grpc::channel>(net::http::target{.at = reactor::endpoint::unix_path(socket)},
+                                                         runtime_answer_bytes_max, network_);
+}
+
 task<result<std::string>> cri_pod_runtime::call(std::string method, std::string message, duration within) {
-  auto channel = channel_;
+  auto channel = images_channel_ && method.starts_with("ImageService/") ? images_channel_ : channel_;
   if (!channel) co_return fail(errc::unavailable, "no container runtime has been started yet");
   auto& loop = reactor::loop::current();
   const auto began = loop.now();
@@ -245,6 +250,20 @@ task<result<std::string>> cri_pod_runtime::pull(std::string name, const image_cr
   }
   KEDGE_CO_TRY(auto answer, co_await call("ImageService/PullImage", w.take(), image_pull_time_max));
   co_return decode_text(answer);
+}
+
+task<result<std::vector<stored_image>>> cri_pod_runtime::images() {
+  KEDGE_CO_TRY(auto answer, co_await call("ImageService/ListImages", {}, runtime_work_deadline));
+  co_return decode_stored_images(answer);
+}
+
+task<result<void>> cri_pod_runtime::remove_image(std::string id) {
+  wire::writer spec, w;
+  spec.text(1, id);
+  w.message(1, spec.take());
+  auto answer = co_await call("ImageService/RemoveImage", w.take(), runtime_work_deadline);
+  if (!answer) co_return without_missing(fail(std::move(answer).error()));
+  co_return result<void>();
 }
 
 }  // namespace kedge::node

@@ -19,6 +19,8 @@ class cri_pod_runtime final : public pod_runtime {
   void use(const std::string& socket);
   // What was asked of the runtime, by the kubelet's names.
   void write_metrics(exposition& out) const;
+  // Images are another's business, at this socket. Once, before any call.
+  void use_for_images(const std::string& socket);
 
   task<result<std::string>> run_sandbox(const sandbox_config& config, std::string handler) override;
   task<result<void>> stop_sandbox(std::string id) override;
@@ -40,6 +42,8 @@ class cri_pod_runtime final : public pod_runtime {
   task<result<std::string>> port_forward_url(std::string sandbox_id, std::vector<int> ports) override;
   task<result<std::optional<image_info>>> image(std::string name) override;
   task<result<std::string>> pull(std::string name, const image_credentials* credentials) override;
+  task<result<std::vector<stored_image>>> images() override;
+  task<result<void>> remove_image(std::string id) override;
 
  private:
   struct operation {
@@ -51,7 +55,7 @@ class cri_pod_runtime final : public pod_runtime {
 
   reactor::network* network_;
   std::string socket_;
-  std::shared_ptr<net::grpc::channel> channel_;
+  std::shared_ptr<net::grpc::channel> channel_, images_channel_;
   std::map<std::string, operation, std::less<>> operations_;  // by method: as many as there are calls below
 };
 

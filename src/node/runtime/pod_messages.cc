@@ -53,10 +53,24 @@ std::string namespaces(const namespace_modes& n) {
   w.text(4, n.target_id);
   return w.take();
 }
-std::string seccomp(const seccomp_profile& p) {
+std::string profile(const security_profile& p) {
   wire::writer w;
   w.number(1, static_cast<std::uint64_t>(p.kind));
-  w.text(2, p.path);
+  w.text(2, p.name);
+  return w.take();
+}
+// As runtimes of before 2024 read it.
+std::string profile_text(const security_profile& p) {
+  return p.kind == profile_kind::runtime_default ? "runtime/default"
+         : p.kind == profile_kind::localhost     ? "localhost/" + p.name
+                                                 : "unconfined";
+}
+std::string selinux(const selinux_label& l) {
+  wire::writer w;
+  w.text(1, l.user);
+  w.text(2, l.role);
+  w.text(3, l.type);
+  w.text(4, l.level);
   return w.take();
 }
 
@@ -74,22 +88,6 @@ std::string port(const port_mapping& p) {
   w.number(2, bits(p.container_port));
   w.number(3, bits(p.host_port));
   w.text(4, p.host_ip);
-  return w.take();
-}
-
-std::string sandbox_linux(const sandbox_config& c) {
-  wire::writer security;
-  security.message(1, namespaces(c.namespaces));
-  put_number(security, 3, c.run_as_user);
-  put_numbers(security, 5, c.supplemental_groups);
-  security.number(6, c.privileged);
-  put_number(security, 8, c.run_as_group);
-  security.message(9, seccomp({.kind = seccomp_kind::runtime_default, .path = {}}));
-  security.number(11, c.strict_groups);
-  wire::writer w;
-  w.text(1, c.cgroup_parent);
-  w.message(2, security.take());
-  put_map(w, 3, c.sysctls);
   return w.take();
 }
 
@@ -123,6 +121,27 @@ std::string resources(const container_resources& r) {
     page.number(2, limit);
     w.message(8, page.take());
   }
+  put_map(w, 9, r.unified);
+  w.number(10, bits(r.memory_swap_limit));
+  return w.take();
+}
+
+std::string sandbox_linux(const sandbox_config& c) {
+  wire::writer security;
+  security.message(1, namespaces(c.namespaces));
+  if (c.selinux) security.message(2, selinux(*c.selinux));
+  put_number(security, 3, c.run_as_user);
+  put_numbers(security, 5, c.supplemental_groups);
+  security.number(6, c.privileged);
+  put_number(security, 8, c.run_as_group);
+  security.message(9, profile({.kind = profile_kind::runtime_default, .name = {}}));
+  security.number(11, c.strict_groups);
+  wire::writer w;
+  w.text(1, c.cgroup_parent);
+  w.message(2, security.take());
+  put_map(w, 3, c.sysctls);
+  w.message(4, resources(c.overhead));
+  w.message(5, resources(c.resources));
   return w.take();
 }
 
@@ -136,6 +155,7 @@ std::string container_security(const container_config& c) {
   }
   w.number(2, c.privileged);
   w.message(3, namespaces(c.namespaces));
+  if (c.selinux) w.message(4, selinux(*c.selinux));
   put_number(w, 5, c.run_as_user);
   w.text(6, c.run_as_username);
   w.number(7, c.read_only_root);
@@ -144,7 +164,11 @@ std::string container_security(const container_config& c) {
   put_number(w, 12, c.run_as_group);
   put_all(w, 13, c.masked_paths);
   put_all(w, 14, c.read_only_paths);
-  w.message(15, seccomp(c.seccomp));
+  w.message(15, profile(c.seccomp));
+  if (c.apparmor) {
+    w.text(9, profile_text(*c.apparmor));
+    w.message(16, profile(*c.apparmor));
+  }
   w.number(17, c.strict_groups);
   return w.take();
 }
@@ -230,6 +254,9 @@ bool decode_container(std::string_view message, container_info& out) {
       case 1: out.id = r.bytes(); break;
       case 2: out.sandbox_id = r.bytes(); break;
       case 3: fine = decode_container_metadata(r.bytes(), out.name, &out.attempt); break;
+      case 4: fine = decode_first_text(r.bytes(), out.image); break;
+      case 5: out.image_ref = r.bytes(); break;
+      case 10: out.image_id = r.bytes(); break;
       case 6: out.state = state_of(r.number()); break;
       case 7: out.created_at = static_cast<std::int64_t>(r.number()); break;
       case 8: fine = label_of(r.bytes(), pod_uid_label, out.pod_uid); break;
@@ -317,6 +344,19 @@ bool decode_image(std::string_view message, image_info& out) {
       default: break;
     }
   return fine && r.ok();
+}
+
+bool decode_stored_image(std::string_view message, stored_image& out) {
+  wire::fields r(message);
+  while (r.next()) switch (r.field()) {
+      case 1: out.id = r.bytes(); break;
+      case 2:
+      case 3: out.names.emplace_back(r.bytes()); break;
+      case 4: out.size_bytes = r.number(); break;
+      case 8: out.pinned = r.number() != 0; break;
+      default: break;
+    }
+  return r.ok();
 }
 
 // A message's fields that are UInt64Value, by number.
@@ -436,6 +476,10 @@ result<std::vector<container_info>> decode_containers(std::string_view message) 
 }
 result<std::vector<container_usage>> decode_usage(std::string_view message) {
   return decode_list<container_usage>(message, decode_one_usage, "ListContainerStatsResponse");
+}
+
+result<std::vector<stored_image>> decode_stored_images(std::string_view message) {
+  return decode_list<stored_image>(message, decode_stored_image, "ListImagesResponse");
 }
 
 result<sandbox_status> decode_sandbox_status(std::string_view message) {

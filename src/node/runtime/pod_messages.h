@@ -17,6 +17,7 @@ result<sandbox_status> decode_sandbox_status(std::string_view message);
 result<std::vector<container_info>> decode_containers(std::string_view message);
 result<container_status> decode_container_status(std::string_view message);
 result<std::optional<image_info>> decode_image_status(std::string_view message);
+result<std::vector<stored_image>> decode_stored_images(std::string_view message);
 result<exec_result> decode_exec_result(std::string_view message);
 result<std::vector<container_usage>> decode_usage(std::string_view message);
 // The first text field of an answer that has one: an id, a URL, a reference.

@@ -19,11 +19,16 @@ namespace kedge::node {
 using text_map = std::vector<std::pair<std::string, std::string>>;  // in the order of writing
 
 enum class namespace_mode : unsigned char { pod = 0, container = 1, node = 2, target = 3 };
-enum class seccomp_kind : unsigned char { runtime_default = 0, unconfined = 1, localhost = 2 };
+enum class profile_kind : unsigned char { runtime_default = 0, unconfined = 1, localhost = 2 };
 
-struct seccomp_profile {
-  seccomp_kind kind = seccomp_kind::unconfined;
-  std::string path;  // localhost: the profile's file
+// Of seccomp or AppArmor.
+struct security_profile {
+  profile_kind kind = profile_kind::unconfined;
+  std::string name;  // localhost: seccomp's file, AppArmor's profile
+};
+
+struct selinux_label {
+  std::string user, role, type, level;
 };
 
 struct namespace_modes {
@@ -41,6 +46,13 @@ struct dns_settings {
   std::vector<std::string> servers, searches, options;
 };
 
+struct container_resources {
+  std::int64_t cpu_period = 0, cpu_quota = 0, cpu_shares = 0, memory_limit = 0, memory_swap_limit = 0,
+               oom_score_adj = 0;
+  std::vector<std::pair<std::string, std::uint64_t>> hugepages;  // page size ("2MB") and limit
+  text_map unified;                                              // cgroup v2's files
+};
+
 struct sandbox_config {
   std::string name, uid, ns;
   std::uint32_t attempt = 0;
@@ -55,6 +67,9 @@ struct sandbox_config {
   std::vector<std::int64_t> supplemental_groups;
   bool strict_groups = false;  // supplementalGroupsPolicy
   bool privileged = false;
+  std::optional<selinux_label> selinux;
+  container_resources resources,
+      overhead;  // of the pod as a whole: what a runtime of virtual machines makes them as large as
 };
 
 struct container_mount {
@@ -65,11 +80,6 @@ struct container_mount {
 
 struct container_device {
   std::string container_path, host_path, permissions;
-};
-
-struct container_resources {
-  std::int64_t cpu_period = 0, cpu_quota = 0, cpu_shares = 0, memory_limit = 0, oom_score_adj = 0;
-  std::vector<std::pair<std::string, std::uint64_t>> hugepages;  // page size ("2MB") and limit
 };
 
 struct container_config {
@@ -96,7 +106,9 @@ struct container_config {
   std::vector<std::int64_t> supplemental_groups;
   bool strict_groups = false;
   std::vector<std::string> masked_paths, read_only_paths;
-  seccomp_profile seccomp;
+  security_profile seccomp;
+  std::optional<security_profile> apparmor;
+  std::optional<selinux_label> selinux;
 };
 
 struct sandbox_info {
@@ -119,6 +131,7 @@ struct container_info {
   std::uint32_t attempt = 0;
   container_state state = container_state::unknown;
   std::int64_t created_at = 0;
+  std::string image, image_ref, image_id;  // whichever of them the runtime tells
 };
 
 struct container_status {
@@ -139,6 +152,14 @@ struct image_info {
   std::uint64_t size_bytes = 0;
   std::optional<std::int64_t> uid;  // the user it runs as, when that is a number
   std::string username;             // otherwise
+};
+
+// An image that the runtime has.
+struct stored_image {
+  std::string id;
+  std::vector<std::string> names;  // tags, then digests
+  std::uint64_t size_bytes = 0;
+  bool pinned = false;
 };
 
 struct image_credentials {
@@ -195,6 +216,8 @@ class pod_runtime {
   // nullopt: it isn't there.
   virtual task<result<std::optional<image_info>>> image(std::string name) = 0;
   virtual task<result<std::string>> pull(std::string name, const image_credentials* credentials) = 0;
+  virtual task<result<std::vector<stored_image>>> images() = 0;
+  virtual task<result<void>> remove_image(std::string id) = 0;
 };
 
 // A runtime's error as clients of gRPC print it ("rpc error: code = NotFound desc = …"), and its description alone.

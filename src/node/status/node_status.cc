@@ -68,24 +68,43 @@ value addresses_of(const agent_config& c) {
   return out;
 }
 
-value resources(const system_info& m, std::uint64_t storage, std::uint64_t memory) {
-  value out(object{{"cpu", std::to_string(m.cpus)}, {"ephemeral-storage", binary_quantity(storage)}});
+value resources(const node_facts& f, std::string cpu, std::uint64_t storage, std::uint64_t memory) {
+  auto& m = f.machine;
+  value out(object{{"cpu", std::move(cpu)}, {"ephemeral-storage", binary_quantity(storage)}});
   for (auto& [size, bytes] : m.hugepages) out.set("hugepages-" + binary_quantity(size), binary_quantity(bytes));
   out.set("memory", binary_quantity(memory));
-  out.set("pods", std::to_string(pods_max));
+  out.set("pods", std::to_string(f.config.kubelet.pods_max));
   return out;
 }
 
-value allocatable_of(const system_info& m) {
-  // The kubelet computes the reserve as float64(capacity) * float64(float32 fraction), and cuts it to an integer.
-  auto reserve =
-      static_cast<std::uint64_t>(static_cast<double>(m.storage_bytes) * static_cast<double>(storage_eviction_fraction));
-  std::uint64_t memory = m.memory_bytes;
-  for (auto& [size, bytes] : m.hugepages) memory -= std::min(memory, bytes);
-  return resources(m, m.storage_bytes - reserve, memory);
+// What is kept from pods for the machine and for us.
+schema::quantity reserved(const node_facts& f, std::string_view name) {
+  schema::quantity out;
+  for (auto* kept : {&f.config.kubelet.system_reserved, &f.config.kubelet.kube_reserved})
+    if (auto one = kept->find(name); one != kept->end()) out += one->second;
+  return out;
+}
+std::uint64_t less(std::uint64_t have, const schema::quantity& reserved) {
+  return have - std::min(have, static_cast<std::uint64_t>(std::max<std::int64_t>(reserved.value(), 0)));
 }
 
-value images_of(const runtime_state& runtime) {
+value allocatable_of(const node_facts& f) {
+  auto& m = f.machine;
+  // What is left to a pod is what can be had before it has to go.
+  std::uint64_t memory = m.memory_bytes, storage = m.storage_bytes;
+  for (auto& t : f.config.kubelet.thresholds) {
+    if (t.soft) continue;
+    if (t.of == eviction_signal::memory_available) memory -= std::min(memory, amount_of(t.below, m.memory_bytes));
+    if (t.of == eviction_signal::nodefs_available) storage -= std::min(storage, amount_of(t.below, m.storage_bytes));
+  }
+  for (auto& [size, bytes] : m.hugepages) memory -= std::min(memory, bytes);
+  auto cpu = schema::quantity::of(m.cpus);
+  cpu -= reserved(f, "cpu");
+  if (cpu.sign() < 0) cpu = {};
+  return resources(f, cpu.text(), less(storage, reserved(f, "ephemeral-storage")), less(memory, reserved(f, "memory")));
+}
+
+value images_of(const runtime_state& runtime, int most) {
   std::vector<const runtime_image*> sorted;
   for (auto& i : runtime.images) sorted.push_back(&i);
   // A total order: what the runtime lists in another order next time is no change.
@@ -94,7 +113,7 @@ value images_of(const runtime_state& runtime) {
   });
   array out;
   for (auto* i : sorted) {
-    if (out.size() == images_max) break;
+    if (most >= 0 && out.size() == static_cast<std::size_t>(most)) break;
     array names;
     for (auto& n : i->names)
       if (names.size() < names_per_image_max) names.emplace_back(n);
@@ -151,16 +170,17 @@ value condition(std::string_view type, bool status, std::string_view reason, std
 
 value conditions_of(const node_facts& f, const value& previous, const std::string& now) {
   array out;
-  // K3s sets no memory and no pid threshold (evictionHard names the two file systems only), so these two are never
-  // under pressure; they are written since clients and the scheduler's taints expect them.
-  out.push_back(condition("MemoryPressure", false, "KubeletHasSufficientMemory",
-                          "kubelet has sufficient memory available", previous, now));
-  out.push_back(f.disk_pressure ? condition("DiskPressure", true, "KubeletHasDiskPressure", "kubelet has disk pressure",
-                                            previous, now)
-                                : condition("DiskPressure", false, "KubeletHasNoDiskPressure",
-                                            "kubelet has no disk pressure", previous, now));
-  out.push_back(condition("PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available",
-                          previous, now));
+  auto pressure = [&](bool is, std::string_view type, const char* reason, const char* message, const char* fine_reason,
+                      const char* fine_message) {
+    out.push_back(condition(type, is, is ? reason : fine_reason, is ? message : fine_message, previous, now));
+  };
+  pressure(f.pressure.memory, "MemoryPressure", "KubeletHasInsufficientMemory",
+           "kubelet has insufficient memory available", "KubeletHasSufficientMemory",
+           "kubelet has sufficient memory available");
+  pressure(f.pressure.disk, "DiskPressure", "KubeletHasDiskPressure", "kubelet has disk pressure",
+           "KubeletHasNoDiskPressure", "kubelet has no disk pressure");
+  pressure(f.pressure.pid, "PIDPressure", "KubeletHasInsufficientPID", "kubelet has insufficient PID available",
+           "KubeletHasSufficientPID", "kubelet has sufficient PID available");
   auto problem = not_ready_message(f.runtime);
   out.push_back(problem.empty()
                     ? condition("Ready", true, "KubeletReady", "kubelet is posting ready status", previous, now)
@@ -221,16 +241,17 @@ value describe_node(const node_facts& f, const value& previous, wall_time now) {
       spec.member("taints").push_back(std::move(one));
     }
   node.set("spec", std::move(spec));
-  node.set("status", object{
-                         {"addresses", addresses_of(f.config)},
-                         {"allocatable", allocatable_of(f.machine)},
-                         {"capacity", resources(f.machine, f.machine.storage_bytes, f.machine.memory_bytes)},
-                         {"conditions", conditions_of(f, previous, format_rfc3339(now))},
-                         {"daemonEndpoints",
-                          object{{"kubeletEndpoint", object{{"Port", static_cast<int>(f.config.kubelet_port)}}}}},
-                         {"images", images_of(f.runtime)},
-                         {"nodeInfo", node_info_of(f)},
-                     });
+  node.set(
+      "status",
+      object{
+          {"addresses", addresses_of(f.config)},
+          {"allocatable", allocatable_of(f)},
+          {"capacity", resources(f, std::to_string(f.machine.cpus), f.machine.storage_bytes, f.machine.memory_bytes)},
+          {"conditions", conditions_of(f, previous, format_rfc3339(now))},
+          {"daemonEndpoints", object{{"kubeletEndpoint", object{{"Port", static_cast<int>(f.config.kubelet.port)}}}}},
+          {"images", images_of(f.runtime, f.config.kubelet.images_told_max)},
+          {"nodeInfo", node_info_of(f)},
+      });
   return node;
 }
 
@@ -278,11 +299,6 @@ value server_role_patch(const value& existing) {
   value patch;
   patch.member("metadata").member("labels").set(role_label, "true");
   return patch;
-}
-
-bool storage_is_low(const system_info& m) {
-  return static_cast<double>(m.storage_available_bytes) <
-         static_cast<double>(m.storage_bytes) * static_cast<double>(storage_eviction_fraction);
 }
 
 std::string_view condition_status(const value& node, std::string_view type) {

@@ -15,6 +15,7 @@
 #include "json/value.h"
 #include "node/config.h"
 #include "node/machine/system_info.h"
+#include "node/resources/eviction.h"
 #include "node/runtime/runtime_state.h"
 
 namespace kedge::node {
@@ -24,7 +25,7 @@ struct node_facts {
   const agent_config& config;
   const system_info& machine;
   const runtime_state& runtime;
-  bool disk_pressure = false;
+  node_pressure pressure;
 };
 
 // errc::invalid: a label or taint of the configuration is malformed (the message names it).
@@ -43,9 +44,6 @@ json::value status_patch(const json::value& existing, const json::value& wanted,
 
 // The merge patch that makes a node a server's: node-role.kubernetes.io/control-plane=true. Null when it is one.
 json::value server_role_patch(const json::value& existing);
-
-// Whether the kubelet would call the disk low: less than 5 % available.
-bool storage_is_low(const system_info& machine);
 
 // The condition's status ("True"), or empty.
 std::string_view condition_status(const json::value& node, std::string_view type);

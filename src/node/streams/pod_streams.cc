@@ -1,9 +1,6 @@
 #include "node/streams/pod_streams.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 
@@ -11,7 +8,8 @@
 #include "base/strings.h"
 #include "net/http/client.h"
 #include "node/limits.h"
-#include "node/streams/log_lines.h"
+#include "node/logs/log_files.h"
+#include "node/logs/log_lines.h"
 #include "reactor/offload.h"
 #include "tunnel/dial.h"
 
@@ -47,54 +45,6 @@ bool flag(std::string_view query, std::string_view name) {
   auto all = values_of(query, name);
   return !all.empty() && all.front() != "0" && all.front() != "false";
 }
-
-// An open log; read on the offload pool alone.
-class log_file {
- public:
-  static result<std::shared_ptr<log_file>> open(const std::string& path) {
-    auto fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return fail(os_error(errno, "failed to open log file " + quote(path)));
-    return std::make_shared<log_file>(fd);
-  }
-  explicit log_file(int fd) : fd_(fd) {}
-  log_file(const log_file&) = delete;
-  log_file& operator=(const log_file&) = delete;
-  ~log_file() { ::close(fd_); }
-
-  result<std::string> read(std::uint64_t at, std::size_t most) const {
-    std::string out(most, '\0');
-    auto n = ::pread(fd_, out.data(), most, static_cast<off_t>(at));
-    if (n < 0) return fail(os_error(errno, "read a log"));
-    out.resize(static_cast<std::size_t>(n));
-    return out;
-  }
-  std::uint64_t size() const {
-    struct stat about{};
-    return ::fstat(fd_, &about) == 0 ? static_cast<std::uint64_t>(about.st_size) : 0;
-  }
-  bool is(const std::string& path) const {
-    struct stat own{}, there{};
-    return ::fstat(fd_, &own) == 0 && ::stat(path.c_str(), &there) == 0 && own.st_ino == there.st_ino &&
-           own.st_dev == there.st_dev;
-  }
-  // Where the last `lines` lines begin: read from the end, piece by piece.
-  std::uint64_t tail_begins(std::int64_t lines) const {
-    std::string text;
-    for (auto at = size(); at > 0;) {
-      auto n = static_cast<std::size_t>(std::min<std::uint64_t>(at, log_piece_bytes));
-      auto piece = read(at - n, n);
-      if (!piece) return 0;
-      at -= n;
-      text.insert(0, *piece);
-      if (auto found = tail_bytes(text, lines)) return at + text.size() - *found;
-      if (text.size() > log_tail_max) return at;
-    }
-    return lines == 0 ? size() : 0;
-  }
-
- private:
-  int fd_;
-};
 
 const value& status_named(const value& status, std::string_view name) {
   static const value none;
@@ -281,7 +231,8 @@ task<void> pod_streams::serve_log(exchange& e, std::string ns, std::string name,
   if (!seen)
     co_return co_await answer(e, 400, fmt::format("unable to retrieve container logs for {}://{}", "containerd", *id));
   auto path = seen->log_path;
-  auto opened = co_await reactor::offload([path] { return log_file::open(path); });
+  auto logs = pods_.settings().logs;
+  auto opened = co_await reactor::offload([logs, path] { return log_file::open(logs, path); });
   if (!opened || !*opened) co_return co_await answer(e, 500, opened ? opened->error().message : opened.error().message);
   auto file = **opened;
   std::uint64_t at = 0;
@@ -293,6 +244,7 @@ task<void> pod_streams::serve_log(exchange& e, std::string ns, std::string name,
   head.headers.add("Content-Type", "text/plain");
   if (!co_await e.start(head)) co_return;
   log_reader reader(*options);
+  std::shared_ptr<log_file> next;  // what the runtime writes to instead of `file`, since it was set aside
   bool last_look = false;
   for (;;) {
     auto piece = co_await reactor::offload([file, at] { return file->read(at, log_piece_bytes); });
@@ -305,23 +257,22 @@ task<void> pod_streams::serve_log(exchange& e, std::string ns, std::string name,
       if (reader.is_full()) break;
       continue;
     }
-    if (!options->follow || last_look) break;
-    // Rotated: on in the new one.
-    auto same = co_await reactor::offload([file, path] { return file->is(path); });
-    if (same && !*same) {
-      auto next = co_await reactor::offload([path] { return log_file::open(path); });
-      if (next && *next) {
-        file = **next;
-        at = 0;
-        reader.restart();
-        continue;
-      }
+    if (!options->follow) break;
+    if (next) {
+      file = std::exchange(next, {});
+      at = 0;
+      reader.restart();
+      continue;
     }
+    if (last_look) break;
+    auto there = co_await reactor::offload([logs, path] { return log_file::open(logs, path); });
+    // The old one is read once more after a pause: what was being written goes there still.
+    if (there && *there && !(**there)->is(*file)) next = **there;
     auto* now = pods_.find(ns, name, uid);
     auto* c = now ? seen_by_id(now->seen(), *id) : nullptr;
     // What it wrote last is read once more.
     last_look = !c || c->state != container_state::running;
-    if (!last_look) co_await reactor::sleep_for(log_follow_poll);
+    if (next || !last_look) co_await reactor::sleep_for(log_follow_poll);
   }
   (void)co_await e.finish();
 }

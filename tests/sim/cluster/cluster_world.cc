@@ -162,6 +162,7 @@ task<void> cluster_world::run_agent(agent_machine& m, std::string server_url) {
     running until_then(m.ready);
     node::agent_control control;
     control.network = m.at;
+    control.read_pressure = [](const std::string&, const std::string&) { return node::readings(); };
     control.read_machine = [name = m.at->name()](const node::system_paths&) { return some_machine(name); };
     reactor::scope watching;
     watching.spawn([](node::agent_control& c, agent_machine& mine) -> task<void> {

@@ -138,12 +138,11 @@ TEST_CASE("what makes no sense here warns; what would mislead is refused; what c
   REQUIRE(warnings.size() == 1);
   CHECK(warnings[0].starts_with("--flannel-conf has no effect: "));
   CHECK(give("disable", "traefik,servicelb"));  // nothing is deployed that could be left out
-  CHECK(give("private-registry", "/etc/rancher/k3s/registries.yaml"));
+  CHECK(give("etcd-snapshot-name", "etcd-snapshot"));
   CHECK(warnings.size() == 1);
-  CHECK(give("private-registry", "/etc/mine.yaml"));
+  CHECK(give("etcd-snapshot-name", "mine"));
   REQUIRE(warnings.size() == 2);
-  CHECK(warnings[1].starts_with("--private-registry has no effect: "));
-  CHECK(options.agent.private_registry == "/etc/mine.yaml");
+  CHECK(warnings[1].starts_with("--etcd-snapshot-name has no effect: "));
   const auto refused = give("cluster-init", "true");
   REQUIRE(!refused);
   CHECK(refused.error().code == errc::unsupported);

@@ -139,19 +139,75 @@ TEST_CASE("ranges that wouldn't be honoured are refused at the start") {
   }
 }
 
-TEST_CASE("the kubelet's settings are read; unknown ones warn") {
+TEST_CASE("the kubelet's settings are read; those without a meaning here warn, and others are errors") {
   const temporary_folder folder;
-  const auto loaded = load_options(
-      audience::server,
-      words{"--kubelet-arg=max-pods=50", "--kubelet-arg", "--port=10300", "--kube-apiserver-arg=event-ttl=2h"},
-      some_machine(folder));
+  const auto loaded =
+      load_options(audience::server,
+                   words{"--kubelet-arg=max-pods=50", "--kubelet-arg", "--port=10300",
+                         "--kubelet-arg=cpu-manager-policy=static", "--kube-apiserver-arg=event-ttl=2h"},
+                   some_machine(folder));
   REQUIRE(loaded);
   CHECK(loaded->options.agent.kubelet.port == 10300);
+  CHECK(loaded->options.agent.kubelet.pods_max == 50);
   CHECK(loaded->warnings == words{"--kube-apiserver-arg=event-ttl has no effect: Kedge keeps events for an hour",
-                                  "--kubelet-arg=max-pods has no effect: Kedge's node does not know this setting yet"});
-  const auto wrong = load_options(audience::server, words{"--kubelet-arg=port=x"}, some_machine(folder));
-  REQUIRE(!wrong);
-  CHECK(wrong.error().message == "--kubelet-arg=port: \"x\" is not a port (1-65535)");
+                                  "--kubelet-arg=cpu-manager-policy has no effect: Kedge's node doesn't do this yet"});
+  struct {
+    const char *argument, *message;
+  } wrong[] = {
+      {"port=x", "--kubelet-arg=port: \"x\" is not a number from 1 to 65535"},
+      {"container-log-max-files=1",
+       "--kubelet-arg=container-log-max-files: \"1\" is not a number from 2 to 2147483647"},
+      {"node-status-update-frequency=1ms", "--kubelet-arg=node-status-update-frequency: \"1ms\" is less than 100ms"},
+      {"system-reserved=disk=1",
+       "--kubelet-arg=system-reserved: \"disk=1\" is not cpu, memory, ephemeral-storage or pid with an amount"},
+      {"max-podz=1", "--kubelet-arg: the kubelet knows no \"max-podz\""},
+  };
+  for (auto& w : wrong) {
+    const auto refused =
+        load_options(audience::server, words{std::string("--kubelet-arg=") + w.argument}, some_machine(folder));
+    REQUIRE(!refused);
+    CHECK(refused.error().message == w.message);
+  }
+}
+
+TEST_CASE("files of the kubelet's configuration are read before its flags, and a fault is told with its file") {
+  const temporary_folder folder;
+  auto here = some_machine(folder);
+  const auto data = folder.path + "/data";
+  const std::string head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
+  const auto one =
+      folder.write("kubelet.yaml", head + "maxPods: 20\ncontainerLogMaxSize: 1Mi\nclusterDNS: [10.0.0.1, 10.0.0.2]\n");
+  folder.write("data/agent/etc/kubelet.conf.d/50-own.conf",
+               head + "maxPods: 30\nsystemReserved: {cpu: 250m, memory: 1Gi}\nsyncFrequency: 1m\n");
+  folder.write("data/agent/etc/kubelet.conf.d/00-k3s-defaults.conf", head + "nobodyKnows: 1\n");
+  folder.write("data/agent/etc/kubelet.conf.d/README", "no configuration");
+  const words told = {"--data-dir", data, "--kubelet-arg=config=" + one};
+  auto loaded = load_options(audience::server, told, here);
+  REQUIRE_MESSAGE(loaded, loaded.error().message);
+  auto& k = loaded->options.agent.kubelet;
+  CHECK(k.pods_max == 30);
+  CHECK(k.log_bytes_max == 1024 * 1024);
+  CHECK(k.cluster_dns == words{"10.0.0.1", "10.0.0.2"});
+  CHECK(k.system_reserved.at("cpu").milli_value() == 250);
+  CHECK(loaded->warnings ==
+        words{"syncFrequency in " + data +
+              "/agent/etc/kubelet.conf.d/50-own.conf has no effect: it tunes the kubelet's own insides"});
+  auto with_flag = told;
+  with_flag.push_back("--kubelet-arg=max-pods=40");
+  CHECK(load_options(audience::server, with_flag, here)->options.agent.kubelet.pods_max == 40);
+  struct {
+    const char *text, *why;
+  } wrong[] = {{"maxPods: many\n", "maxPods: \"many\" is not a number from 0 to 2147483647"},
+               {"maxPodz: 1\n", "the kubelet knows no \"maxPodz\""}};
+  for (auto& w : wrong) {
+    folder.write("kubelet.yaml", head + w.text);
+    auto refused = load_options(audience::server, told, here);
+    REQUIRE(!refused);
+    CHECK(refused.error().message == one + ": " + w.why);
+  }
+  folder.write("kubelet.yaml", "kind: Pod\n");
+  CHECK(load_options(audience::server, told, here).error().message ==
+        one + ": it is no KubeletConfiguration of kubelet.config.k8s.io/v1beta1");
 }
 
 TEST_CASE("a node's name is lower-cased whoever gives it, and one that can't be comes with one that can") {

@@ -13,7 +13,6 @@ namespace {
 server_options options_in(const temporary_folder& folder) {
   server_options o;
   o.agent.data_dir = folder.path + "/data";
-  o.agent.private_registry = folder.path + "/registries.yaml";
   return o;
 }
 
@@ -35,18 +34,13 @@ TEST_CASE("files that nobody reads are told of, each by who would read it") {
   CHECK(warnings(audience::server, o).empty());
   for (auto* name : {"d.yaml", "a.yaml", "c.yaml", "b.yaml"})
     folder.write(std::string("data/server/manifests/") + name, "");
-  folder.write("data/agent/images/airgap.tar.zst", "");
-  folder.write("registries.yaml", "mirrors: {}");
-  folder.write("data/agent/etc/containerd/config.toml.tmpl", "");
-  const words of_node = {"what is in " + folder.path +
-                             "/data/agent/images (airgap.tar.zst) has no effect: Kedge imports no images yet; `ctr -n "
-                             "k8s.io images import` does",
-                         folder.path +
-                             "/data/agent/etc/containerd/config.toml.tmpl has no effect: Kedge writes containerd's "
-                             "configuration itself, without templates or parts of others yet",
-                         folder.path +
-                             "/registries.yaml has no effect: Kedge does not tell containerd of registries yet: images "
-                             "are pulled from where they name, without credentials"};
+  folder.write("data/agent/etc/containerd/config-v3.toml.tmpl", "");
+  folder.write("data/agent/etc/containerd/rdt_config.yaml", "");
+  const auto containerd = folder.path + "/data/agent/etc/containerd/";
+  const words of_node = {containerd +
+                             "config-v3.toml.tmpl has no effect: Kedge's configuration of containerd has version 2; "
+                             "config.toml.tmpl and config.toml.d go with it",
+                         containerd + "rdt_config.yaml has no effect: Kedge does not tell containerd of it yet"};
   CHECK(warnings(audience::agent, o) == of_node);
   auto all = of_node;
   all.insert(all.begin(), "what is in " + folder.path +
@@ -84,9 +78,7 @@ TEST_CASE("variables that nobody reads are told of") {
                                      {"CONTAINERD_PATH", "x"},
                                      {"PATH", "x"}},
                      .host_name = "h"};
-  CHECK(
-      warnings(audience::agent, options_in(folder), here) ==
-      words{"K3S_ROOTLESS_MTU has no effect: Kedge's agent needs root",
-            "K3S_TOKNE has no effect: Kedge knows no such setting",
-            "CONTAINERD_LOG_LEVEL has no effect: Kedge starts containerd with the log level of its own configuration"});
+  CHECK(warnings(audience::agent, options_in(folder), here) ==
+        words{"K3S_ROOTLESS_MTU has no effect: Kedge's agent needs root",
+              "K3S_TOKNE has no effect: Kedge knows no such setting"});
 }

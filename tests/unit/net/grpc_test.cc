@@ -74,6 +74,18 @@ TEST_CASE("gRPC calls") {
       REQUIRE_MESSAGE(r.has_value(), r.error().message);
       CHECK((*r == message));
     }
+    auto both = co_await c.converse("/echo");
+    REQUIRE(both.has_value());
+    REQUIRE(co_await (*both)->send(std::string(100'000, 's')));
+    REQUIRE(co_await (*both)->send("two"));
+    REQUIRE(co_await (*both)->finish());
+    for (std::size_t size : {100'000, 3}) {
+      auto m = co_await (*both)->next();
+      REQUIRE_MESSAGE(m.has_value(), m.error().message);
+      REQUIRE(m->has_value());
+      CHECK((*m)->size() == size);
+    }
+    CHECK_FALSE((co_await (*both)->next())->has_value());
     auto counting = co_await c.stream("/count", "");
     REQUIRE(counting.has_value());
     for (int i = 0; i < 5; ++i) {

@@ -18,7 +18,7 @@ struct fixture {
   agent_config config;
   system_info machine;
   runtime_state runtime;
-  bool disk_pressure = false;
+  node_pressure pressure;
   wall_time now = parse_rfc3339("2026-11-21T04:50:49Z").value();
 
   fixture() {
@@ -43,7 +43,7 @@ struct fixture {
     runtime.images = {{{"registry.k8s.io/pause:3.6"}, 1987227}, {{"docker.io/library/busybox:latest"}, 2007685}};
   }
   json::value describe(const json::value& previous = {}) {
-    return describe_node({config, machine, runtime, disk_pressure}, previous, now);
+    return describe_node({config, machine, runtime, pressure}, previous, now);
   }
 };
 
@@ -143,7 +143,7 @@ TEST_CASE_FIXTURE(fixture, "a condition keeps its transition time until its stat
   runtime.error = "container runtime is down";
   auto third = describe(second);
   CHECK(ready(third)["lastTransitionTime"] == "2026-11-21T04:50:59Z");
-  disk_pressure = true;
+  pressure.disk = true;
   CHECK(condition_status(describe(third), "DiskPressure") == "True");
 }
 
@@ -242,13 +242,23 @@ TEST_CASE("a server's node gets its role once") {
   CHECK(server_role_patch(n).is_null());
 }
 
-TEST_CASE("the storage is low below five percent") {
-  system_info m;
-  m.storage_bytes = 1000;
-  m.storage_available_bytes = 51;
-  CHECK_FALSE(storage_is_low(m));
-  m.storage_available_bytes = 49;
-  CHECK(storage_is_low(m));
+TEST_CASE("what is kept from pods, and thresholds at which they go, are no part of what they may have") {
+  fixture f;
+  auto before = f.describe()["status"];
+  f.config.kubelet.system_reserved = {{"cpu", schema::quantity::of_milli(250)},
+                                      {"memory", schema::quantity::of(1 << 20)}};
+  f.config.kubelet.kube_reserved = {{"memory", schema::quantity::of(1 << 20)}};
+  f.config.kubelet.pods_max = 7;
+  f.config.kubelet.thresholds.push_back({.of = eviction_signal::memory_available, .below = {.amount = 2 << 20}});
+  auto after = f.describe()["status"];
+  auto amount = [](const json::value& v, const char* name) {
+    return schema::quantity::parse(v[name].as_string()).value();
+  };
+  CHECK(after["capacity"]["cpu"] == before["capacity"]["cpu"]);
+  CHECK(amount(before["allocatable"], "cpu").milli_value() - amount(after["allocatable"], "cpu").milli_value() == 250);
+  CHECK(amount(before["allocatable"], "memory").value() - amount(after["allocatable"], "memory").value() == 4 << 20);
+  CHECK(after["capacity"]["pods"] == "7");
+  CHECK(after["allocatable"]["pods"] == "7");
 }
 
 TEST_CASE("the lease belongs to the node of now") {

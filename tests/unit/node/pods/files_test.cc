@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <atomic>
 #include <filesystem>
@@ -11,7 +12,8 @@
 #include <thread>
 
 #include "crypto/files.h"
-#include "node/streams/log_lines.h"
+#include "node/logs/log_files.h"
+#include "node/logs/log_lines.h"
 
 namespace kedge::node {
 
@@ -157,6 +159,78 @@ TEST_CASE("where the last lines begin") {
   CHECK(tail_bytes("a\nb\nc", 1) == 1);
   CHECK(tail_bytes("", 1) == std::nullopt);
   CHECK(tail_bytes("a\n", 0) == 0);
+}
+
+TEST_CASE("a log is set aside, the one before is compressed, and the oldest go") {
+  folder f;
+  auto pod = f.path + "/ns_pod_uid/main";
+  std::filesystem::create_directories(pod);
+  auto log = pod + "/0.log";
+  for (int i = 1; i <= 5; ++i) {
+    std::ofstream(log) << "line " << i << "\n";
+    auto done = set_log_aside(f.path, log, 3, std::to_string(i));
+    REQUIRE_MESSAGE(done, done.error().message);
+    CHECK_FALSE(std::filesystem::exists(log));
+  }
+  std::ofstream(log) << "line 6\n";
+  CHECK(text_of(log + ".5") == "line 5\n");
+  CHECK(std::filesystem::exists(log + ".4.gz"));
+  CHECK(text_of(log + ".4.gz").starts_with("\x1f\x8b"));
+  CHECK(entries_in(pod) == 3);
+  // What a turn left that ended in between goes.
+  std::ofstream(log + ".3.tmp") << "half";
+  std::ofstream(log + ".4") << "compressed already";
+  REQUIRE(set_log_aside(f.path, log, 3, "6"));
+  CHECK(entries_in(pod) == 2);
+  REQUIRE(put_log_back(f.path, log, "6"));
+  CHECK(text_of(log) == "line 6\n");
+  REQUIRE(remove_logs(f.path, log));
+  CHECK(entries_in(pod) == 0);
+  CHECK(remove_logs(f.path, f.path + "/none/main/0.log"));
+}
+
+TEST_CASE("nothing outside the folder of logs is read, set aside or removed, whatever lies in it") {
+  folder f, outside;
+  auto secret = outside.path + "/0.log";
+  std::ofstream(secret) << "secret";
+  auto logs = f.path + "/logs", pod = logs + "/ns_pod_uid";
+  std::filesystem::create_directories(pod + "/main");
+  std::filesystem::create_symlink(secret, pod + "/main/0.log");
+  std::filesystem::create_symlink(outside.path, pod + "/linked");
+  REQUIRE(::mkfifo((pod + "/main/1.log").c_str(), 0600) == 0);
+  for (auto& path :
+       {pod + "/main/0.log", pod + "/linked/0.log", pod + "/main/1.log", secret, logs + "/../0.log", pod + "/main"})
+    CHECK_MESSAGE(!log_file::open(logs, path), path);
+  CHECK_FALSE(set_log_aside(logs, pod + "/linked/0.log", 2, "1"));
+  CHECK_FALSE(remove_logs(logs, pod + "/linked/0.log"));
+  CHECK(text_of(secret) == "secret");
+  // A link, or a pipe, among what was set aside is no log.
+  std::filesystem::create_symlink(secret, pod + "/main/2.log.1");
+  REQUIRE(::mkfifo((pod + "/main/2.log.2").c_str(), 0600) == 0);
+  std::ofstream(pod + "/main/2.log") << "x";
+  REQUIRE(set_log_aside(logs, pod + "/main/2.log", 9, "3"));
+  CHECK_FALSE(std::filesystem::exists(std::filesystem::symlink_status(pod + "/main/2.log.1")));
+  CHECK_FALSE(std::filesystem::exists(pod + "/main/2.log.1.gz"));
+  CHECK_FALSE(std::filesystem::exists(pod + "/main/2.log.2.gz"));
+  CHECK(text_of(secret) == "secret");
+}
+
+TEST_CASE("what a compressed log had is in it") {
+  folder f;
+  std::filesystem::create_directories(f.path + "/p");
+  auto log = f.path + "/p/0.log";
+  std::string text;
+  for (int i = 0; i < 50'000; ++i) text += "2026-01-01T00:00:01.5Z stdout F line " + std::to_string(i) + "\n";
+  std::ofstream(log + ".1") << text;
+  std::ofstream(log) << "x";
+  REQUIRE(set_log_aside(f.path, log, 5, "2"));
+  auto* file = ::gzopen((log + ".1.gz").c_str(), "rb");
+  REQUIRE(file);
+  std::string back(text.size() + 1, '\0');
+  auto n = ::gzread(file, back.data(), static_cast<unsigned>(back.size()));
+  ::gzclose(file);
+  back.resize(static_cast<std::size_t>(std::max(n, 0)));
+  CHECK((back == text));
 }
 
 TEST_CASE("the options of a log that can't be are refused") {

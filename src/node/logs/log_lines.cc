@@ -1,4 +1,4 @@
-#include "node/streams/log_lines.h"
+#include "node/logs/log_lines.h"
 
 #include "base/strings.h"
 #include "node/limits.h"

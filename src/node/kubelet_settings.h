@@ -1,0 +1,67 @@
+// kubelet_settings.h: what a node can be told of the kubelet's own flags and of KubeletConfiguration, by their meaning,
+// with the defaults that K3s's kubelet has. cli reads them (cli/kubelet_arguments.cc).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/time.h"
+#include "pod/amounts.h"
+
+namespace kedge::node {
+
+// What a node may run short of.
+enum class eviction_signal : unsigned char {
+  memory_available,
+  nodefs_available,
+  nodefs_inodes_free,
+  imagefs_available,
+  imagefs_inodes_free,
+  pid_available,
+};
+// So much, or such a part of what there is.
+struct eviction_amount {
+  std::uint64_t amount = 0;
+  float fraction = 0;  // of the capacity; 0: `amount` counts
+};
+struct eviction_threshold {
+  eviction_signal of{};
+  bool soft = false;
+  eviction_amount below;
+  duration grace{0};        // how long it has to be so
+  eviction_amount reclaim;  // by how much more is made room for
+};
+
+struct kubelet_settings {
+  std::uint16_t port = 10250;
+  int pods_max = 110;                                   // maxPods
+  std::string cluster_domain;                           // empty: the cluster's
+  std::vector<std::string> cluster_dns;                 // empty: the cluster's
+  std::string resolv_conf;                              // empty: found as K3s finds it
+  bool cpu_quota = true;                                // cpuCFSQuota: limits of CPU are kept
+  pod::amounts system_reserved, kube_reserved;          // taken off what pods may have
+  std::vector<std::string> labels, taints;              // beside --node-label and --node-taint
+  duration status_interval = std::chrono::seconds(10);  // nodeStatusUpdateFrequency
+  int images_told_max = 50;                             // nodeStatusMaxImages; -1: all
+
+  // When pods have to go. K3s's: 5 % of either file system, and a tenth is made room for.
+  std::vector<eviction_threshold> thresholds = {
+      {.of = eviction_signal::imagefs_available, .below = {.fraction = 0.05F}, .reclaim = {.fraction = 0.1F}},
+      {.of = eviction_signal::nodefs_available, .below = {.fraction = 0.05F}, .reclaim = {.fraction = 0.1F}},
+  };
+  duration pressure_transition = std::chrono::minutes(5);
+  std::int64_t eviction_grace_max_seconds = 0;  // of soft thresholds: evictionMaxPodGracePeriod
+
+  // Unused images go when the disk is used so far, until it is less so.
+  int image_gc_high_percent = 85, image_gc_low_percent = 80;
+  duration image_age_min = std::chrono::minutes(2);  // imageMinimumGCAge
+  duration image_age_max{0};                         // imageMaximumGCAge; 0: however old
+
+  // Containers' logs: a file that has grown so large is set aside, and no more than so many are kept.
+  std::uint64_t log_bytes_max = 10 * 1024 * 1024;         // containerLogMaxSize; 0: they grow without end
+  int log_files_max = 5;                                  // containerLogMaxFiles, the one that is written to among them
+  duration log_look_interval = std::chrono::seconds(10);  // containerLogMonitorInterval
+};
+
+}  // namespace kedge::node
