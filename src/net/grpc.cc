@@ -12,6 +12,7 @@ constexpr std::string_view names[] = {
     "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
     "DataLoss", "Unauthenticated"};
 constexpr std::size_t prefix_bytes = 5;  // compressed flag, length
+constexpr int refused_retries_max = 2;
 
 errc code_of(int status) {
   switch (static_cast<code>(status)) {
@@ -145,12 +146,17 @@ task<result<std::unique_ptr<call>>> channel::stream(std::string method, std::str
 }
 
 task<result<std::string>> channel::unary(std::string method, std::string message, http::headers metadata) {
-  KEDGE_CO_TRY(auto c, co_await stream(std::move(method), std::move(message), std::move(metadata)));
-  KEDGE_CO_TRY(auto answer, co_await c->next());
-  if (!answer) co_return fail(errc::protocol, "the gRPC server sent no answer");
-  KEDGE_CO_TRY(auto more, co_await c->next());  // the status
-  if (more) co_return fail(errc::protocol, "the gRPC server sent two answers to a unary call");
-  co_return std::move(*answer);
+  for (int attempt = 0;; ++attempt) {
+    KEDGE_CO_TRY(auto c, co_await stream(method, message, metadata));
+    auto answer = co_await c->next();
+    // A server that goes away while we ask has done nothing of it; the next one has it.
+    if (!answer && c->refused() && attempt < refused_retries_max) continue;
+    if (!answer) co_return fail(std::move(answer).error());
+    if (!*answer) co_return fail(errc::protocol, "the gRPC server sent no answer");
+    KEDGE_CO_TRY(auto more, co_await c->next());  // the status
+    if (more) co_return fail(errc::protocol, "the gRPC server sent two answers to a unary call");
+    co_return std::move(**answer);
+  }
 }
 
 }  // namespace kedge::net::grpc

@@ -38,7 +38,10 @@ class call {
   explicit call(std::unique_ptr<http::client_exchange> x) noexcept : exchange_(std::move(x)) {}
   // The next message; nullopt at the end of a call that ended well, else its status as the error.
   task<result<std::optional<std::string>>> next();
-  // Of a call made by converse(): another message, and that there are no more. May run beside next().
+  // Whether the server said that it has done nothing of it.
+  bool refused() const noexcept { return exchange_->refused(); }
+  // Of a call made by converse(): another message, and that there are no more. May run beside next(). errc::closed: the
+  // server has ended the call; next() tells why.
   task<result<void>> send(std::string message);
   task<result<void>> finish();
 

@@ -150,7 +150,7 @@ task<result<client_response>> client::fetch(client_request r, std::size_t body_m
     KEDGE_CO_TRY(auto x, co_await open(harmless ? r : std::move(r)));
     auto head = co_await x->head();
     if (!head) {
-      if (harmless && attempt < pool_idle_per_target_max && (died_idle(*x) || h2_unserved(*x))) continue;
+      if (harmless && attempt < pool_idle_per_target_max && (x->refused() || died_idle(*x) || h2_died(*x))) continue;
       co_return std::unexpected(std::move(head).error());
     }
     client_response out;

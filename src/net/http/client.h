@@ -70,6 +70,9 @@ class client_exchange {
   virtual reactor::endpoint local() const = 0;
   // Whether the connection was used before: then it may have been dead all along.
   virtual bool reused() const noexcept = 0;
+  // Whether the server said that it has done nothing of it and won't (HTTP/2: REFUSED_STREAM, or a GOAWAY before it):
+  // it may be sent again, whatever it is.
+  virtual bool refused() const noexcept = 0;
 
   task<result<std::string>> read_all(std::size_t most = response_body_max_bytes);
 };

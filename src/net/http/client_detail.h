@@ -45,8 +45,8 @@ std::shared_ptr<h2_session> make_h2_client(std::unique_ptr<reactor::stream> s,
                                            std::vector<std::string> peer_certificates);
 bool h2_usable(h2_session& s) noexcept;  // takes another exchange
 bool h2_idle(const h2_session& s, time_point now) noexcept;
-// Whether the server has done nothing of it, so that it may be sent again.
-bool h2_unserved(const client_exchange& x) noexcept;
+// Whether the connection ended before an answer: a request without effect may be sent again.
+bool h2_died(const client_exchange& x) noexcept;
 task<result<std::unique_ptr<client_exchange>>> open_h2_exchange(std::shared_ptr<h2_session> session,
                                                                 client_request request);
 

@@ -58,6 +58,7 @@ class h1_exchange final : public client_exchange {
   }
   bool died_idle() const noexcept { return connection_ && reused_ && !any_received_ && failed_; }
   bool reused() const noexcept override { return reused_; }
+  bool refused() const noexcept override { return false; }
 
   task<result<const response*>> head() override {
     while (!have_head_) {

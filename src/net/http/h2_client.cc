@@ -96,6 +96,7 @@ class h2_client_exchange final : public client_exchange, public h2_stream, publi
 
   task<result<const response*>> head() override {
     while (!head_complete) {
+      if (refused()) co_return fail(errc::unavailable, "the server refused the HTTP/2 stream");
       if (closed || session_->dead()) co_return fail(errc::closed, "the HTTP/2 stream ended before its answer");
       co_await changed.wait();
     }
@@ -124,8 +125,8 @@ class h2_client_exchange final : public client_exchange, public h2_stream, publi
   const std::vector<std::string>& peer_certificates() const noexcept override { return session_->certificates(); }
   reactor::endpoint local() const override { return session_->local(); }
   bool reused() const noexcept override { return reused_; }
-  // Not begun by the server, so it may be sent again.
-  bool unserved() const noexcept { return !head_complete && (error == NGHTTP2_REFUSED_STREAM || session_->dead()); }
+  bool refused() const noexcept override { return !head_complete && closed && error == NGHTTP2_REFUSED_STREAM; }
+  bool died() const noexcept { return !head_complete && session_->dead(); }
 
  private:
   std::shared_ptr<h2_client> session_;
@@ -152,9 +153,9 @@ std::shared_ptr<h2_session> make_h2_client(std::unique_ptr<reactor::stream> s, s
 }
 bool h2_usable(h2_session& s) noexcept { return static_cast<h2_client&>(s).usable(); }
 bool h2_idle(const h2_session& s, time_point now) noexcept { return static_cast<const h2_client&>(s).idle(now); }
-bool h2_unserved(const client_exchange& x) noexcept {
+bool h2_died(const client_exchange& x) noexcept {
   auto* h2 = dynamic_cast<const h2_client_exchange*>(&x);
-  return h2 && h2->unserved();
+  return h2 && h2->died();
 }
 
 task<result<std::unique_ptr<client_exchange>>> open_h2_exchange(std::shared_ptr<h2_session> session,

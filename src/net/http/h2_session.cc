@@ -84,7 +84,7 @@ struct h2_session::callbacks {
         }
         break;
       case NGHTTP2_RST_STREAM:
-        if (me.server_ && me.too_many(me.resets_, h2_resets_max)) me.abused_ = true;
+        if (me.too_many(me.resets_, h2_resets_max)) me.abused_ = true;
         break;
       case NGHTTP2_PING:
       case NGHTTP2_SETTINGS:
@@ -100,7 +100,7 @@ struct h2_session::callbacks {
   // A stream that the peer's own frames make us reset costs what one costs that the peer resets (CVE-2025-8671).
   static int sent(nghttp2_session*, const nghttp2_frame* f, void* user) {
     auto& me = self(user);
-    if (!me.server_ || f->hd.type != NGHTTP2_RST_STREAM) return 0;
+    if (f->hd.type != NGHTTP2_RST_STREAM) return 0;
     const auto code = f->rst_stream.error_code;
     const bool by_handler = code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL || code == NGHTTP2_INTERNAL_ERROR;
     if (!by_handler && me.too_many(me.resets_, h2_resets_max)) me.abused_ = true;
@@ -208,7 +208,11 @@ h2_session::h2_session(reactor::stream& s, bool server, duration write_timeout)
 
 h2_session::~h2_session() { nghttp2_session_del(session_); }
 
+// Only a server counts what a peer costs it without asking for anything: a client chose its peer, and gRPC's servers
+// send a PING for nearly each message that they get (the estimate of bandwidth and delay). What piles up in answer to
+// them nghttp2 bounds (max_outbound_ack).
 bool h2_session::too_many(unsigned& count, unsigned most) {
+  if (!server_) return false;
   auto now = reactor::loop::current().now();
   if (now - window_start_ > h2_resets_window) {
     window_start_ = now;
@@ -233,7 +237,10 @@ bool h2_session::collect() {
     const std::uint8_t* data = nullptr;
     auto n = nghttp2_session_mem_send(session_, &data);
     if (n <= 0) {
-      if (n < 0) dead_ = true;
+      if (n < 0) {
+        dead_ = true;
+        stream_.close();
+      }
       more = false;
       break;
     }

@@ -56,7 +56,130 @@ task<void> serve(net::http::exchange& e) {
   (void)co_await e.finish(trailers);
 }
 
+// Frames by hand, and HPACK's: ":status 200", content-type application/grpc; grpc-status 0.
+std::string frame(int type, int flags, std::uint32_t id, std::string_view payload) {
+  std::string out;
+  append_be32(out, static_cast<std::uint32_t>(payload.size()) << 8 | static_cast<std::uint32_t>(type));
+  out += static_cast<char>(flags);
+  append_be32(out, id);
+  out += payload;
+  return out;
+}
+constexpr std::string_view head_fields =
+                               "\x88\x0f\x10\x10"
+                               "application/grpc",
+                           end_fields = std::string_view(
+                               "\x00\x0bgrpc-status\x01"
+                               "0",
+                               15);
+constexpr int data_type = 0, headers_type = 1, settings_type = 4, ping_type = 6, goaway_type = 7, end_stream = 1,
+              end_headers = 4;
+
+// A server's side of one connection, by hand.
+class raw_peer {
+ public:
+  explicit raw_peer(std::unique_ptr<reactor::stream> s) : stream_(std::move(s)) {}
+  // Reads until so many frames of the type have come, in all.
+  task<void> read_until(int type, std::size_t count) {
+    while (seen(type) < count) {
+      auto b = co_await stream_->receive();
+      REQUIRE(b.has_value());
+      REQUIRE_FALSE(b->empty());
+      got_ += as_text(b->view());
+    }
+  }
+  task<void> send(std::string text) { CHECK((co_await stream_->send(as_bytes(text))).has_value()); }
+  task<void> answer() {
+    return send(frame(headers_type, end_headers, 1, head_fields) + frame(data_type, 0, 1, grpc::frame_message("fine")) +
+                frame(headers_type, end_headers | end_stream, 1, end_fields));
+  }
+
+ private:
+  static constexpr std::size_t preface_bytes = 24, head_bytes = 9;
+  std::size_t seen(int type) const {
+    std::size_t out = 0;
+    for (auto at = preface_bytes; at + head_bytes <= got_.size();) {
+      auto* p = as_bytes(got_).data() + at;
+      at += head_bytes + (load_be32(p) >> 8);
+      if (static_cast<int>(p[3]) == type && at <= got_.size()) ++out;
+    }
+    return out;
+  }
+
+  std::unique_ptr<reactor::stream> stream_;
+  std::string got_;
+};
+
+// A call to what serves each connection so; with how many there were.
+task<std::pair<result<std::string>, int>> call_to(std::function<task<void>(raw_peer&, int connection)> serve) {
+  auto listener = reactor::os_network().listen({"127.0.0.1", 0});
+  REQUIRE(listener.has_value());
+  int connections = 0;
+  reactor::scope serving;
+  serving.spawn([](reactor::listener& l, std::function<task<void>(raw_peer&, int)>& each, int& count) -> task<void> {
+    std::vector<std::unique_ptr<raw_peer>> all;
+    for (;;) {
+      auto s = co_await l.accept();
+      if (!s) co_return;
+      all.push_back(std::make_unique<raw_peer>(*std::move(s)));
+      co_await each(*all.back(), count++);
+    }
+  }(**listener, serve, connections));
+  net::http::target to;
+  to.at = (*listener)->local();
+  grpc::channel c(to);
+  auto answer = co_await c.unary("/x", "question");
+  co_return std::pair(std::move(answer), connections);
+}
+
 }  // namespace
+
+TEST_CASE("a gRPC server may send PINGs without end") {
+  on_each_backend([]() -> task<void> {
+    auto [answer, connections] = co_await call_to([](raw_peer& peer, int) -> task<void> {
+      co_await peer.send(frame(settings_type, 0, 0, ""));
+      co_await peer.read_until(headers_type, 1);
+      constexpr std::size_t at_once = 100, all = 2 * net::h2_control_frames_max;
+      for (std::size_t sent = at_once; sent <= all; sent += at_once) {
+        std::string pings;
+        for (std::size_t i = 0; i < at_once; ++i) pings += frame(ping_type, 0, 0, "12345678");
+        co_await peer.send(std::move(pings));
+        co_await peer.read_until(ping_type, sent);
+      }
+      co_await peer.answer();
+    });
+    REQUIRE_MESSAGE(answer.has_value(), answer.error().message);
+    CHECK(*answer == "fine");
+    CHECK(connections == 1);
+  });
+}
+
+TEST_CASE("what a gRPC server refuses because it goes away, the next connection has") {
+  on_each_backend([]() -> task<void> {
+    // A GOAWAY that names no stream as taken.
+    auto serve = [](raw_peer& peer, int connection) -> task<void> {
+      co_await peer.send(frame(settings_type, 0, 0, ""));
+      co_await peer.read_until(headers_type, 1);
+      if (connection == 0)
+        co_await peer.send(frame(goaway_type, 0, 0, std::string(8, '\0')));
+      else
+        co_await peer.answer();
+    };
+    auto [answer, connections] = co_await call_to(serve);
+    REQUIRE_MESSAGE(answer.has_value(), answer.error().message);
+    CHECK(*answer == "fine");
+    CHECK(connections == 2);
+    // Not without end.
+    auto [refused, tries] = co_await call_to([](raw_peer& peer, int) -> task<void> {
+      co_await peer.send(frame(settings_type, 0, 0, ""));
+      co_await peer.read_until(headers_type, 1);
+      co_await peer.send(frame(goaway_type, 0, 0, std::string(8, '\0')));
+    });
+    REQUIRE_FALSE(refused.has_value());
+    CHECK(refused.error().message == "the server refused the HTTP/2 stream");
+    CHECK(tries == 3);
+  });
+}
 
 TEST_CASE("gRPC calls") {
   on_each_backend([]() -> task<void> {
