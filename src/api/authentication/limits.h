@@ -14,6 +14,9 @@ inline constexpr std::size_t verified_tokens_max = 4'096;
 // How long a connection's bearer token counts as checked while the cluster stays as it is: its times are in whole
 // seconds.
 inline constexpr std::chrono::seconds token_recheck{1};
+// How long a connection's certificate of the wrong time is refused before it is looked at again: a clock may have been
+// set. That costs some hundred microseconds.
+inline constexpr std::chrono::seconds certificate_recheck{1};
 
 // A bearer token longer than this is refused before anything is computed. The real ones are below 2 KiB.
 inline constexpr std::size_t bearer_token_max_bytes = 16 * 1024;

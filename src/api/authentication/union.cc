@@ -62,15 +62,17 @@ user_info user_of(const crypto::certificate& leaf) {
 
 }  // namespace
 
-// What a connection's certificate says, found out once. Kept beside the settings that it was checked against, so that a
-// handler of other settings on the same connection does not take it over.
+// What a connection's certificate says, found out once, but for what a clock that is set right changes. Kept beside the
+// settings that it was checked against, so that a handler of other settings on the same connection does not take it
+// over.
 struct union_authenticator::connection_identity {
   const union_authenticator* owner = nullptr;
   bool presented = false;
-  bool is_client = false;       // signed by the client CA
-  bool is_front_proxy = false;  // signed by the request header CA, with an allowed name
-  wall_time not_after{};        // a long connection outlives its certificate: then it is good no more
-  user_ref user;                // of the client certificate
+  bool is_client = false;             // signed by the client CA
+  bool is_front_proxy = false;        // signed by the request header CA, with an allowed name
+  wall_time not_after{};              // a long connection outlives its certificate: then it is good no more
+  std::optional<wall_time> untimely;  // when nothing but the time was wrong with it
+  user_ref user;                      // of the client certificate
   // The bearer token that came last, and who it speaks for while the cluster stands at that revision: a client sends
   // the same one with each request. Compared only with what came over this very connection. Kept from its second use
   // on: a connection that is one watch has no second.
@@ -88,7 +90,11 @@ union_authenticator::~union_authenticator() = default;
 union_authenticator::connection_identity& union_authenticator::identity_of(net::http::connection_info& connection,
                                                                            wall_time now) {
   auto known = std::static_pointer_cast<connection_identity>(connection.attachment);
-  if (known && known->owner == this) return *known;
+  if (known && known->owner == this) {
+    // One of the two clocks may have been set since, while the connection stood.
+    auto age = known->untimely ? now - *known->untimely : wall_time::duration();
+    if (age < certificate_recheck && -age < certificate_recheck) return *known;
+  }
   auto found = std::make_shared<connection_identity>();
   found->owner = this;
   found->presented = !connection.peer_certificates.empty();
@@ -105,13 +111,18 @@ union_authenticator::connection_identity& union_authenticator::identity_of(net::
   if (!chain.empty()) {
     auto& leaf = chain.front();
     found->not_after = leaf.not_after();
-    if (settings_.request_header_ca && settings_.request_header_ca->verify_client(chain, now)) {
+    auto by = [&](const crypto::trust& anchors) {
+      auto verified = anchors.verify_client(chain, now);
+      if (!verified && verified.error().code == errc::expired) found->untimely = now;
+      return verified;
+    };
+    if (settings_.request_header_ca && by(*settings_.request_header_ca)) {
       auto& names = settings_.request_header_names;
       found->is_front_proxy =
           names.empty() || std::find(names.begin(), names.end(), leaf.subject().user) != names.end();
     }
     if (settings_.client_ca) {
-      auto verified = settings_.client_ca->verify_client(chain, now);
+      auto verified = by(*settings_.client_ca);
       if (verified && !leaf.subject().user.empty()) {
         found->is_client = true;
         auto user = user_of(leaf);

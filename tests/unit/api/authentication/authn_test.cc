@@ -227,6 +227,16 @@ TEST_CASE("the union of authenticators") {
   CHECK(node->extra["authentication.kubernetes.io/credential-id"][0].starts_with("X509SHA256="));
   CHECK(f.ask(basic("node:secret"), node_certificate)->name == "node");  // both good: Basic wins
   CHECK(f.ask(basic("node:wrong"), node_certificate)->name == "system:node:n1");
+  // A clock that is set right while a connection stands: of the client CA and of the front proxy's.
+  for (auto& certificate : {node_certificate, front::leaf(f.proxy_ca, "system:auth-proxy")}) {
+    auto as_ann = front::with({{"X-Remote-User", "ann"}});
+    union_authenticator a(f.settings, nullptr, *f.b.c.objects);
+    net::http::connection_info stands;
+    stands.peer_certificates = {certificate};
+    for (auto wrong : {-std::chrono::hours(24), std::chrono::hours(24 * 400)})
+      CHECK(a.identify(as_ann, stands, f.b.c.now(), system_wall_time() + wrong).error().code == 401);
+    CHECK(a.identify(as_ann, stands, f.b.c.now(), system_wall_time()).has_value());
+  }
   CHECK(f.ask({}, front::leaf(f.foreign_ca, "x")).error().code == 401);
   CHECK(f.ask({}, node_certificate, std::chrono::hours(24 * 400)).error().code == 401);
   CHECK(f.ask({}, "no certificate").error().code == 401);
