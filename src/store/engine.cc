@@ -290,7 +290,11 @@ task<result<void>> engine::wait_for_turn(const mutation& m, revision& created) {
     // Not behind a write that may be looked for as long as the database is away: it was not sent, and its caller may
     // ask another server.
     if (recovering_ || refusing_) co_return fail(away());
-    if (auto other = under_way_.find(m.key); other != under_way_.end()) {
+    // A guard is judged by what comes of the write that is under way, rather than sent to fail.
+    auto other = under_way_.find(m.key);
+    for (auto& g : m.guards)
+      if (other == under_way_.end()) other = under_way_.find(g.key);
+    if (other != under_way_.end()) {
       auto p = other->second;
       co_await p->done.wait();
       continue;

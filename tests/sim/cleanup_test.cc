@@ -181,6 +181,44 @@ TEST_CASE("namespace-controller: a namespace ends with all that is in it, and ho
   }
 }
 
+TEST_CASE("namespace-controller: nothing outlives its namespace that another server creates by old news") {
+  for (auto seed : seeds(12)) {
+    CAPTURE(seed);
+    control_world c(seed, {.servers = 2, .controllers = {"namespace"}});
+    REQUIRE(c.until([&] { return c.runs(0) && c.runs(1); }));
+    c.create(namespaces, yaml("{kind: Namespace, apiVersion: v1, metadata: {name: gone}}"));
+    REQUIRE(c.until([&] { return c.exists("/registry/namespaces/gone"); }));
+    // Of kinds that are judged by what the server has, and of one that asks for the newest state.
+    int made = 0;
+    std::map<int, int> refused;  // by code
+    bool ended = false;
+    c.begin_on(1, [&](api::objects& client) -> task<void> {
+      for (int i = 0; refused.empty(); ++i) {
+        auto name = fmt::format("m{:03}", i);
+        auto account = yaml(fmt::format("{{kind: ServiceAccount, apiVersion: v1, metadata: {{name: {}}}}}", name));
+        auto done = co_await (i % 3 ? client.create(config_maps, "gone", map(name, "gone"))
+                                    : client.create(accounts, "gone", std::move(account)));
+        if (done)
+          ++made;
+        else
+          ++refused[done.error().code];
+      }
+      ended = true;
+    });
+    c.run_for(c.w.between(10ms, 60ms));
+    // In the middle of one, until all is over.
+    c.server(1).pause();
+    c.remove(namespaces, "", "gone");
+    CHECK(c.until([&] { return !c.exists("/registry/namespaces/gone"); }, 1min));
+    c.server(1).resume();
+    CHECK(c.until([&] { return ended; }, 1min));
+    c.run_for(1s);
+    CHECK(made > 0);
+    CHECK(refused.contains(404));
+    for (auto& [key, v] : c.all("/registry/")) CHECK_MESSAGE(v["metadata"]["namespace"].as_string() != "gone", key);
+  }
+}
+
 TEST_CASE("pod-garbage-collector-controller: pods that nobody else ends") {
   for (auto seed : seeds(6)) {
     CAPTURE(seed);

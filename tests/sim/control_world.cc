@@ -141,6 +141,16 @@ std::string control_world::act(std::function<task<std::string>(api::objects&)> w
   return why;
 }
 
+void control_world::begin_on(int server, std::function<task<void>(api::objects&)> what) {
+  auto i = static_cast<std::size_t>(server);
+  REQUIRE(servers_[i]->client);
+  auto& loop = hosts_[i]->loop();
+  reactor::loop::current_guard guard(loop);
+  loop.spawn([](std::function<task<void>(api::objects&)> f, api::objects& client) -> task<void> {
+    co_await f(client);
+  }(std::move(what), *servers_[i]->client));
+}
+
 namespace {
 template <typename T>
 std::string reason(const api::api_result<T>& done, int fine) {

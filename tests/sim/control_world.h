@@ -41,6 +41,9 @@ class control_world {
   // is tried again, also when the server crashes meanwhile. Gives the last reason when it isn't done in two minutes of
   // simulated time.
   std::string act(std::function<task<std::string>(api::objects&)> what);
+  // Begins something on that server, which must run; it goes with a crash.
+  void begin_on(int server, std::function<task<void>(api::objects&)> what);
+  bool runs(int server) const { return servers_[static_cast<std::size_t>(server)]->client != nullptr; }
   // Each until it is done; that it was done already is as good.
   void create(const api::resource_id& r, json::value object);
   void set_status(const api::resource_id& r, const std::string& ns, const std::string& name,

@@ -2,6 +2,7 @@
 // deleted.
 #include "api/admission/plugin.h"
 #include "api/registry/lookup.h"
+#include "api/registry/namespace_content.h"
 
 namespace kedge::api {
 namespace {
@@ -18,14 +19,7 @@ api_result<void> check(admission_request& r, plugin_context& c) {
   if (a.ns.empty() || r.what != operation::create) return {};
   if (a.api_group == "authorization.k8s.io" && a.resource == "localsubjectaccessreviews") return {};
   auto stored = c.home ? c.home : c.cluster.find(object_key("namespaces", {}, a.ns));
-  if (!stored) return fail(not_found("", "namespaces", a.ns));
-  // Every create asks this: the object is parsed only when the word stands in it at all.
-  if (stored->bytes().find("Terminating") == std::string_view::npos) return {};
-  auto found = read_object(stored);
-  if (!found || (*found)["status"]["phase"].as_string() != "Terminating") return {};
-  auto out = refused(r, "unable to create new content in namespace " + a.ns + " because it is being terminated");
-  out.causes.push_back({"NamespaceTerminating", "namespace " + a.ns + " is being terminated", "metadata.namespace"});
-  return fail(std::move(out));
+  return takes_content(stored, a.ns, a.api_group, a.resource, name_told(r));
 }
 
 }  // namespace

@@ -52,6 +52,9 @@ inline bool concerns(const admission_request& r, std::string_view group, std::st
 status refused(const admission_request& r, std::string_view why);
 // The name of the object that the request is about: of the request, or of its body.
 std::string_view object_name(const admission_request& r) noexcept;
+// What a refusal calls it: with generateName there is no name yet, and it goes by what the client gave, as the real
+// server's does.
+std::string name_told(const admission_request& r);
 
 namespace plugins {
 extern const plugin namespace_lifecycle, limit_ranger, service_account, node_restriction, taint_nodes_by_condition,

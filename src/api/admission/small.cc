@@ -24,11 +24,14 @@ std::string_view object_name(const admission_request& r) noexcept {
   return r.old ? name_of(*r.old) : std::string_view{};
 }
 
-status refused(const admission_request& r, std::string_view why) {
-  // With generateName there is no name yet: the message then goes by what the client gave, as the real server's does.
+std::string name_told(const admission_request& r) {
   auto name = std::string(object_name(r));
   if (name.empty() && r.object) name = (*r.object)["metadata"]["generateName"].as_string();
-  return forbidden(r.who.api_group, r.who.resource, name, why);
+  return name;
+}
+
+status refused(const admission_request& r, std::string_view why) {
+  return forbidden(r.who.api_group, r.who.resource, name_told(r), why);
 }
 
 namespace {

@@ -15,5 +15,7 @@ inline constexpr int generate_name_tries = 8;
 
 // Internal retries of a patch or unconditional update that lost a race.
 inline constexpr int conflict_tries = 5;
+// Of a create whose namespace was changed before it landed: somebody who labels it all the time holds nobody up.
+inline constexpr int namespace_tries = 16;
 
 }  // namespace kedge::api

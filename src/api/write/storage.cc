@@ -8,6 +8,7 @@
 
 #include "api/custom/codec.h"
 #include "api/registry/lookup.h"
+#include "api/registry/namespace_content.h"
 #include "api/write/applying.h"
 #include "api/write/body.h"
 #include "api/write/limits.h"
@@ -382,14 +383,40 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
     co_return out;
   }
   object = nullptr;  // many wait for the disk at once: each with its text alone
-  auto done =
-      co_await store_.write({store::write_kind::create, std::move(key), std::move(text), 0, s.rules->lease_seconds});
-  if (!done) {
-    if (service && done.error().code != errc::unknown_outcome) co_await claims.give_back();
-    co_return fail(write_failed(s, name, done.error()));
+  bool unknown = false;
+  auto created = co_await write_new(s, std::move(key), std::move(text), c, cluster, unknown);
+  if (!created) {
+    if (service && !unknown) co_await claims.give_back();
+    co_return fail(std::move(created).error());
   }
-  out.object = std::move(done->object);
+  out.object = *std::move(created);
   co_return out;
+}
+
+// It lands only while its namespace is as it was judged by; when that has changed and still takes content, it is sent
+// again.
+task<api_result<store::object_ref>> storage::write_new(const served& s, std::string key, std::string text, call& c,
+                                                       const store::snapshot& cluster, bool& unknown) {
+  auto& ns = c.to.ns();
+  const auto name = key.substr(key.rfind('/') + 1);
+  const auto home_key = s.namespaced() ? object_key("namespaces", {}, ns) : std::string();
+  auto home = home_key.empty() ? store::object_ref() : cluster.find(home_key);
+  // Without that plugin of admission things may be made anywhere.
+  const bool guarded = home && takes_content(home, ns, s.group, s.resource, name);
+  for (int tries = 1;; ++tries) {
+    store::mutation creation{store::write_kind::create, key, {}, 0, s.rules->lease_seconds};
+    creation.value = guarded ? text : std::move(text);
+    if (guarded) creation.guards.push_back({home_key, home->mod()});
+    auto done = co_await store_.write(std::move(creation));
+    if (done) co_return std::move(done->object);
+    unknown = done.error().code == errc::unknown_outcome;
+    if (!guarded || done.error().code != errc::conflict || tries == namespace_tries)
+      co_return fail(write_failed(s, name, done.error()));
+    auto now = co_await store_.latest();
+    if (!now) co_return fail(from_error(now.error()));
+    home = now->find(home_key);
+    KEDGE_CO_CHECK(takes_content(home, ns, s.group, s.resource, name));
+  }
 }
 
 task<result<void>> storage::take_turn(call& c, std::size_t bytes) {

@@ -117,6 +117,8 @@ class storage {
   task<api_result<void>> admit(operation what, json::value* object, const json::value* old, call& c,
                                const store::snapshot& cluster, bool mutating);
   task<api_result<written>> store_new(const served& s, json::value object, call& c, const store::snapshot& cluster);
+  task<api_result<store::object_ref>> write_new(const served& s, std::string key, std::string text, call& c,
+                                                const store::snapshot& cluster, bool& unknown);
   task<api_result<written>> update_once(const change& how, part what, bool create_missing, call& c, bool& lost_race);
   task<api_result<written>> create_missing_object(const change& how, call& c);
   task<api_result<written>> remove_once(const delete_options& options, call& c, bool& lost_race);

@@ -206,7 +206,7 @@ inline constexpr const char* append_procedure =
     " INOUT o_created int[], INOUT o_deleted int[], INOUT o_creates bigint[], INOUT o_prevs bigint[], INOUT o_leases int[],"
     " INOUT o_values bytea[]) LANGUAGE plpgsql AS $kedge$\n"
     "#variable_conflict use_column\n"
-    "DECLARE more_ids bigint[]; more_prevs bigint[]; more text[]; newest bigint;\n"
+    "DECLARE more_ids bigint[]; more_prevs bigint[]; more text[]; newest bigint; failed bigint[];\n"
     "BEGIN\n"
     " done := '{}'; ids := '{}'; prevs := '{}'; barred := '{}';\n"
     " PERFORM pg_advisory_xact_lock(" KEDGE_APPEND_LOCK
@@ -228,11 +228,14 @@ inline constexpr const char* append_procedure =
     " END IF;\n"
     // `guarded` and `guards`: this operation has that guard.
     " IF cardinality(guard_names) > 0 THEN\n"
-    "  SELECT coalesce(array_agg(DISTINCT names[p.op]), '{}') INTO barred FROM unnest(guarded, guards) AS p(op, guard)\n"
-    "   WHERE p.guard IN (SELECT g.n FROM unnest(guard_names, guard_ids) WITH ORDINALITY AS g(name, expected, n)\n"
-    "    LEFT JOIN " KEDGE_HEAD_OF("g.name")
+    "  SELECT array_agg(g.n) INTO failed FROM unnest(guard_names, guard_ids) WITH ORDINALITY AS g(name, expected, n)\n"
+    "   LEFT JOIN " KEDGE_HEAD_OF("g.name")
     " ON true\n"
-    "    WHERE CASE WHEN g.expected = 0 THEN h.deleted = 0 ELSE h.id IS DISTINCT FROM g.expected OR h.deleted <> 0 END);\n"
+    "   WHERE CASE WHEN g.expected = 0 THEN h.deleted = 0 ELSE h.id IS DISTINCT FROM g.expected OR h.deleted <> 0 END;\n"
+    "  IF failed IS NOT NULL THEN\n"
+    "   SELECT coalesce(array_agg(DISTINCT names[p.op]), '{}') INTO barred FROM unnest(guarded, guards) AS p(op, guard)\n"
+    "    WHERE p.guard = ANY(failed);\n"
+    "  END IF;\n"
     " END IF;\n"
     " FOR attempt IN 1..20 LOOP\n"
     "  WITH added AS (\n"

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "datastore/guards.h"
 #include "datastore/limits.h"
 #include "datastore/sqlite/statement.h"
 
@@ -493,13 +494,21 @@ result<sqlite_database::standing> sqlite_database::find_head(std::string_view na
   return out;
 }
 
-result<void> sqlite_database::insert(const operation& op, outcome& out) {
-  for (auto& g : op.guards) {
-    KEDGE_TRY(auto head, find_head(g.name));
-    if ((head.live ? head.at : 0) == g.expected) continue;
-    out = {outcome::status::guard_failed, 0};
-    return {};
+// Of a batch's operations those that a guard bars. Each guard is looked up once: nearly all creates have their
+// namespace's.
+result<std::vector<bool>> sqlite_database::barred(std::span<const operation> ops) {
+  std::vector<bool> out(ops.size());
+  auto guards = number_guards(ops);
+  std::vector<bool> failed;
+  for (std::size_t i = 0; i < guards.names.size(); ++i) {
+    KEDGE_TRY(auto head, find_head(guards.names[i]));
+    failed.push_back((head.live ? head.at : 0) != guards.expected[i]);
   }
+  for (auto& [op, places] : guards.of) out[op] = std::ranges::any_of(places, [&](auto p) { return failed[p]; });
+  return out;
+}
+
+result<void> sqlite_database::insert(const operation& op, outcome& out) {
   revision previous = op.expected;
   if (op.kind == change::create) {
     // The store knows what lives, the file also knows the tombstone that a create follows.
@@ -552,9 +561,13 @@ result<std::vector<appended>> sqlite_database::append(std::span<const batch> gro
   auto written = [&]() -> result<void> {
     for (std::size_t i = 0; i < group.size(); ++i) {
       out[i].outcomes.resize(group[i]->size());
+      KEDGE_TRY(auto none, barred(*group[i]));
       for (std::size_t j = 0; j < group[i]->size(); ++j) {
         auto& o = out[i].outcomes[j];
-        KEDGE_CHECK(insert((*group[i])[j], o));
+        if (none[j])
+          o = {outcome::status::guard_failed, 0};
+        else
+          KEDGE_CHECK(insert((*group[i])[j], o));
         if (o.what == outcome::status::committed) top = o.at;
       }
     }

@@ -88,6 +88,7 @@ class sqlite_database {
   result<void> read_revisions();
   result<void> first_rows();
   result<void> jump_above(revision seen);
+  result<std::vector<bool>> barred(std::span<const operation> ops);
   result<void> insert(const operation& op, outcome& out);
   struct standing {
     revision at = 0;  // the newest row of the name, 0 without one
