@@ -7,6 +7,7 @@
 #include "crypto/files.h"
 #include "json/parse.h"
 #include "schema/protobuf.h"
+#include "server/database_wait.h"
 
 namespace kedge::server {
 
@@ -32,7 +33,9 @@ task<result<void>> identity::start() {
   KEDGE_CO_CHECK(co_await take_record());
   KEDGE_CO_TRY(credentials_, supervisor::credentials::open(shared_.settings.cluster, loop.wall_now(), loop.random()));
   // Another server that starts waits for it; alone, nobody does (readiness.cc).
-  if (shared_.settings.shared_datastore()) KEDGE_CO_CHECK(co_await record_->save(credentials_->password()));
+  if (shared_.settings.shared_datastore())
+    KEDGE_CO_CHECK(
+        co_await wait_out_database("the cluster's record", [this] { return record_->save(credentials_->password()); }));
   co_return read_keys();
 }
 
@@ -41,15 +44,15 @@ task<result<void>> identity::start() {
 task<result<void>> identity::take_record() {
   auto& cluster = shared_.settings.cluster;
   KEDGE_CO_CHECK(encryption_.read());
-  KEDGE_CO_CHECK(co_await open_store());
+  KEDGE_CO_CHECK(co_await wait_for_store());
   record_.emplace(cluster, *objects_, shared_.settings.shared_datastore());
-  KEDGE_CO_CHECK(co_await record_->load());
+  KEDGE_CO_CHECK(co_await wait_out_database("the cluster's record", [this] { return record_->load(); }));
   if (record_->token_outdated()) cluster.token.clear();  // what it wrote to this server's files counts
   KEDGE_CO_TRY(auto others_keys, encryption_.read());
   if (others_keys) {
     co_await objects_->close();
     objects_.reset();
-    KEDGE_CO_CHECK(co_await open_store());
+    KEDGE_CO_CHECK(co_await wait_for_store());
     record_.emplace(cluster, *objects_, shared_.settings.shared_datastore());
   }
   co_return encryption_.make(reactor::loop::current().random());
@@ -58,6 +61,12 @@ task<result<void>> identity::take_record() {
 std::string identity::password() const {
   if (credentials_) return credentials_->password();
   return supervisor::known_password(shared_.settings.cluster).value_or(std::nullopt).value_or("");
+}
+
+// A file that another process holds was waited for already.
+task<result<void>> identity::wait_for_store() {
+  if (!shared_.settings.shared_datastore()) return open_store();
+  return wait_out_database("the datastore", [this] { return open_store(); });
 }
 
 task<result<void>> identity::open_store() {
@@ -73,11 +82,12 @@ task<result<void>> identity::open_store() {
   s.leads = leads_;
   s.transform = encryption_.transform([this] { return password(); });
   s.seen_file = shared_.settings.cluster.server_dir() + "/db/seen.json";
-  s.accept_data_loss = std::exchange(shared_.settings.accept_data_loss, false);  // once: the store may be opened again
+  s.accept_data_loss = shared_.settings.accept_data_loss;
   s.cluster_of = &cluster_of;
   // What clients hold can't be gone on with, so neither can this process: a new one reads the database as it is now.
   s.on_lost_history = [this](const error&) { shared_.fail(); };
   KEDGE_CO_TRY(objects_, co_await store::open_store(std::move(s)));
+  shared_.settings.accept_data_loss = false;  // once: the store may be opened again
   co_return result<void>();
 }
 

@@ -35,6 +35,7 @@ class identity final : public part {
   supervisor::encryption& encryption() noexcept { return encryption_; }
 
  private:
+  task<result<void>> wait_for_store();
   task<result<void>> open_store();
   task<result<void>> take_record();
   result<void> read_keys();

@@ -4,6 +4,7 @@
 
 #include "api/fairness/upkeep.h"
 #include "base/log.h"
+#include "server/database_wait.h"
 #include "supervisor/config_document.h"
 #include "supervisor/dns_service.h"
 #include "supervisor/roles.h"
@@ -43,14 +44,15 @@ control::server_options membership::row() const {
 
 task<result<void>> membership::start() {
   auto& own = fronts_.own().local();
-  KEDGE_CO_CHECK(co_await api::bootstrap_cluster(own, objects()));
+  KEDGE_CO_CHECK(
+      co_await wait_out_database("the cluster's objects", [&] { return api::bootstrap_cluster(own, objects()); }));
   if (auto kept = co_await api::fairness::bring_up_to_date(own); !kept)
     log::warning("flow schemas and priority levels: {}", kept.error().message);
   servers_ = std::make_unique<control::server_endpoints>(own, row());
-  KEDGE_CO_CHECK(co_await servers_->join());
+  KEDGE_CO_CHECK(co_await wait_out_database("this server's row", [this] { return servers_->join(); }));
   if (!shared_.settings.shared_datastore())
     KEDGE_CO_CHECK(co_await identity_.record().save(identity_.credentials().password()));
-  KEDGE_CO_CHECK(co_await supervisor::make_roles(own));
+  KEDGE_CO_CHECK(co_await wait_out_database("the roles of nodes", [&] { return supervisor::make_roles(own); }));
   auto& cluster = shared_.settings.cluster;
   if (std::ranges::find(cluster.disables, "coredns") == cluster.disables.end())
     if (auto made = co_await supervisor::make_dns_service(own, cluster.cluster_dns); !made)

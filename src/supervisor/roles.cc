@@ -16,8 +16,11 @@ json::value rule(array groups, array resources, array verbs) {
 task<result<void>> create(api::objects& objects, std::string plural, json::value o) {
   auto name = std::string(o["metadata"]["name"].as_string());
   auto made = co_await objects.create({"rbac.authorization.k8s.io", "v1", plural}, "", std::move(o));
-  if (!made && made.error().code != 409)
-    co_return fail(errc::internal, fmt::format("{} {} can't be made: {}", plural, name, made.error().message));
+  if (!made && made.error().code != 409) {
+    const bool away = made.error().code == 503 || made.error().code == 504;  // the database
+    co_return fail(away ? errc::unavailable : errc::internal,
+                   fmt::format("{} {} can't be made: {}", plural, name, made.error().message));
+  }
   co_return result<void>();
 }
 
