@@ -377,14 +377,19 @@ task<void> engine::carry(std::vector<pending_ref> ops, std::uint64_t ticket) {
     for (auto& p : ops) answer(p, fail(done.error()));
   // What is in doubt behind another that is looked up is told so in time, too: the first answer counts.
   const bool doubt = !done && done.error().code == errc::unknown_outcome;
+  if (doubt) ++in_doubt_;
   auto patience = doubt ? reactor::loop::current().now() + options_.outcome_wait : time_point::max();
   while (settled_ != ticket) {
     if (co_await settle_turn_.wait_until(patience)) continue;
     patience = time_point::max();
     for (auto& p : ops) answer(p, fail(still_unknown(done.error())));
   }
-  if (doubt) done = co_await recover(ops, batch, before, std::move(done).error());
-  if (!stopped_) failing_ = done ? std::nullopt : std::optional(done.error());
+  if (doubt) {
+    done = co_await recover(ops, batch, before, std::move(done).error());
+    --in_doubt_;
+  }
+  // While the next one is in doubt the database is not well yet.
+  if (!stopped_ && !(done && in_doubt_ > 0)) failing_ = done ? std::nullopt : std::optional(done.error());
 
   std::vector<event_ref> events(ops.size());
   if (done) {
@@ -703,7 +708,7 @@ void engine::apply_missed(const missed& m) {
 task<void> engine::health_loop() {
   for (;;) {
     co_await reactor::sleep_for(health_interval);
-    if (recovering_ || closing_) continue;
+    if (recovering_ || closing_ || in_doubt_ > 0) continue;
     auto h = options_.log->healthy();
     auto now = reactor::loop::current().now();
     if (h) {

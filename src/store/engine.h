@@ -181,6 +181,7 @@ class engine final : public store {
   std::unordered_map<std::string_view, pending_ref> under_way_;  // views of pending::what.key
   std::deque<pending_ref> queue_;
   std::size_t queued_bytes_ = 0, in_flight_ = 0;
+  std::size_t in_doubt_ = 0;    // of in_flight_, those whose outcome is not known yet
   std::size_t last_batch_ = 0;  // operations
   std::uint64_t next_ticket_ = 0, settled_ = 0;
   reactor::event queue_changed_, room_, settle_turn_;

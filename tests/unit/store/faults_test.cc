@@ -1,5 +1,9 @@
 // faults_test.cc: a database that fails, loses answers, or is written by others too.
+#include <fstream>
+
+#include "base/log.h"
 #include "harness.h"
+#include "support/temporary_folder.h"
 
 namespace kedge::store {
 namespace {
@@ -162,6 +166,46 @@ TEST_CASE(
   }
   CHECK(keys(w.loop.run_until(w.store->latest()).value(), "/registry/a/").size() == 11);
   w.loop.run_until((*other)->close());
+}
+
+TEST_CASE("between two commits in doubt nobody is told that writes work") {
+  world w;
+  temporary_folder folder;
+  auto path = folder.path() + "/log";
+  REQUIRE(log::configure({.file = path.c_str()}));
+  w.open();
+  auto& faults = w.database.faults;
+  bool away = true;
+  faults.fail_after_commit = [&]() -> std::optional<error> {
+    if (!away) return std::nullopt;
+    return error(errc::unknown_outcome, "the answer was lost");
+  };
+  faults.fail_read = [&]() -> std::optional<error> {
+    if (!away) return std::nullopt;
+    return error(errc::io, "away");
+  };
+  std::vector<std::optional<result<commit>>> done(2);
+  reactor::scope writers;
+  for (std::size_t i = 0; i < done.size(); ++i) {
+    writers.spawn([](class store& s, std::size_t n, std::optional<result<commit>>& out) -> task<void> {
+      out.emplace(co_await s.write(create(fmt::format("/registry/a/{}", n), config_map("a", "1"))));
+    }(*w.store, i, done[i]));
+    w.loop.turn(monotonic_clock::now());  // each in a commit of its own
+  }
+  while (w.store->healthy()) w.run_for(milliseconds(1));
+  w.run_for(milliseconds(20));
+  CHECK(!w.store->healthy().has_value());
+  away = false;
+  w.run(writers);
+  w.run_for(milliseconds(1));
+  for (auto& d : done) CHECK(d->has_value());
+  CHECK(w.store->healthy().has_value());
+  log::configure({});
+  std::ifstream said(path);
+  std::string all{std::istreambuf_iterator<char>(said), {}};
+  auto first = all.find("writes work again");
+  CHECK(first != std::string::npos);
+  CHECK(all.find("writes work again", first + 1) == std::string::npos);
 }
 
 TEST_CASE("a removal whose answer was lost is not taken for another server's, nor another's for it") {
