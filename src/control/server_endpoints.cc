@@ -249,11 +249,28 @@ task<void> server_endpoints::renew_forever() {
   for (;;) {
     co_await tell_.wait_until(reactor::loop::current().now() + options_.renew_period);
     if (leaving_) co_return;
+    if (auto why = options_.kept_off ? options_.kept_off() : std::nullopt) {
+      if (!std::exchange(off_, true)) co_await stay_off(*std::move(why));
+      continue;
+    }
+    if (std::exchange(off_, false)) log::info("this server can serve again, and is in the lists of servers");
     auto done = co_await renew();
     if (!done && !std::exchange(told, true))
       log::warning("this server can't tell the others that it lives: {}", done.error().message);
     if (done) told = false;
   }
+}
+
+task<void> server_endpoints::stay_off(std::string why) {
+  log::error("{}; this server leaves the lists of servers until then", why);
+  if (auto done = co_await withdraw(); !done) log::warning("the lists of servers: {}", done.error().message);
+}
+
+// The row first: while it stands, others that see the lists without this server put it back.
+task<result<void>> server_endpoints::withdraw() {
+  (void)co_await objects_.objects_store().write(
+      {.kind = store::write_kind::remove, .key = key_, .value = {}, .expected = 0});
+  co_return co_await publish(false);
 }
 
 task<result<void>> server_endpoints::publish(bool with_me) {
@@ -332,6 +349,7 @@ task<void> server_endpoints::keep(std::function<bool()> leads) {
   for (;;) {
     co_await changed_.wait_until(loop.now() + options_.renew_period / 2);
     if (leaving_) co_return;
+    if (off_) continue;
     // Without news of the others for a while, nobody is judged.
     if (!options_.alone && loop.now() - renewed_ > 2 * options_.renew_period) continue;
     clocks_.judge(loop.now());
@@ -376,14 +394,7 @@ bool server_endpoints::k3s_lives() const {
 task<void> server_endpoints::leave(time_point deadline) {
   leaving_ = true;
   if (options_.alone) co_return;
-  (void)co_await reactor::with_deadline(
-      [](server_endpoints& self) -> task<result<void>> {
-        // The row first: while it stands, others that see the lists without this server put it back.
-        (void)co_await self.objects_.objects_store().write(
-            {.kind = store::write_kind::remove, .key = self.key_, .value = {}, .expected = 0});
-        co_return co_await self.publish(false);
-      }(*this),
-      deadline);
+  (void)co_await reactor::with_deadline(withdraw(), deadline);
 }
 
 }  // namespace kedge::control

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "api/objects.h"
@@ -35,6 +36,8 @@ struct server_options {
   // Of its encryption keys, and which token it goes by; told to the others with each renewal.
   std::function<std::string()> encryption_hash = {};
   std::function<std::string()> token_id = {};
+  // Why this server can serve nobody for now; nullopt: it can. While it can't it is in no list, as one that left.
+  std::function<std::optional<std::string>()> kept_off = {};
   bool alone = false;  // no other server can share the datastore: no rows, only the lists
   duration renew_period = std::chrono::seconds(2);
   duration alive_time = std::chrono::seconds(7);
@@ -88,6 +91,8 @@ class server_endpoints {
   task<result<void>> renew();
   task<void> renew_forever();
   task<result<void>> publish(bool with_me);
+  task<result<void>> withdraw();
+  task<void> stay_off(std::string why);
   std::string value() const;
   static std::string name_of(const member& m);
 
@@ -97,7 +102,7 @@ class server_endpoints {
   std::map<std::string, member> members_;  // by key, this server too
   std::uint64_t generation_ = 0;
   unsigned taken_over_ = 0;  // how often another process wrote this server's row
-  bool leaving_ = false;
+  bool leaving_ = false, off_ = false;
   time_point renewed_{}, grace_until_{};
   reactor::event changed_, tell_;
   clock_watch clocks_;

@@ -13,6 +13,11 @@ void fronts::add_checks() {
   checks.add("etcd", health_group::all, [this] { return identity_.objects().healthy(); });
   checks.add("etcd-readiness", health_group::readyz, [this] { return identity_.objects().healthy(); });
   checks.add("secrets-encryption", health_group::readyz, [this] { return identity_.objects().complete(); });
+  checks.add("clock", health_group::readyz, [this]() -> result<void> {
+    auto wrong = identity_.credentials().not_begun(reactor::loop::current().wall_now());
+    if (!wrong) return {};
+    return fail(errc::unavailable, *wrong);
+  });
   // The tables of custom resources are read before a front is there.
   checks.add("poststarthook/crd-informer-synced", health_group::all, fine);
   auto boot = [this]() -> result<void> {

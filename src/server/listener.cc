@@ -69,9 +69,10 @@ task<result<void>> listener::listen() {
 task<result<void>> listener::wait_for_clock() {
   auto& loop = reactor::loop::current();
   auto& own = identity_.credentials();
-  for (auto told = loop.now() - clock_told_each; loop.wall_now() < own.client_ca().signer().not_before();) {
+  auto told = loop.now() - clock_told_each;
+  while (auto wrong = own.not_begun(loop.wall_now())) {
     if (loop.now() - told >= clock_told_each) {
-      log::error("{}; waiting for the clock", own.clock_problem(loop.wall_now()).value_or(""));
+      log::error("{}; waiting for the clock", *wrong);
       told = loop.now();
     }
     co_await reactor::sleep_for(clock_look);

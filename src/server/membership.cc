@@ -39,6 +39,7 @@ control::server_options membership::row() const {
           .settings = supervisor::critical_settings(cluster),
           .encryption_hash = [this] { return identity_.encryption().hash(); },
           .token_id = [this] { return supervisor::token_id(identity_.credentials().password()); },
+          .kept_off = [this] { return identity_.credentials().not_begun(reactor::loop::current().wall_now()); },
           .alone = !shared_.settings.shared_datastore()};
 }
 

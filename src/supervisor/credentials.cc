@@ -183,6 +183,10 @@ std::optional<std::string> credentials::clock_problem(wall_time now) const {
   return std::nullopt;
 }
 
+std::optional<std::string> credentials::not_begun(wall_time now) const {
+  return now < client_ca_.signer().not_before() ? clock_problem(now) : std::nullopt;
+}
+
 result<void> credentials::write_clients(wall_time now, random_source& random) {
   auto tls = base(settings_);
   // kube-controller-manager's signers want a CA file of one certificate.

@@ -42,6 +42,9 @@ class credentials : public std::enable_shared_from_this<credentials> {
   // Why no certificate of this cluster can be good at `now`: the clock, or an authority that has ended. nullopt: they
   // can.
   std::optional<std::string> clock_problem(wall_time now) const;
+  // The same where the clock stands before the cluster's begin: a server with such a clock can tell nobody from a
+  // stranger, and is no one to be sent to.
+  std::optional<std::string> not_begun(wall_time now) const;
   // The key that agents without a request of their own share. Blocking.
   result<std::string> legacy_key(const std::string& stem) const;
 

@@ -78,6 +78,7 @@ struct server_setup {
   json::value settings = json::object{{"cluster-cidr", "10.42.0.0/16"}};
   std::string node_name;
   duration leave_after = duration::max();
+  std::set<std::string>* kept_off = nullptr;  // hosts whose clock stands before the cluster's begin
 };
 
 task<void> server_main(host& h, cluster& c, server_setup setup) {
@@ -93,7 +94,12 @@ task<void> server_main(host& h, cluster& c, server_setup setup) {
   control::server_endpoints listed(*objects, {.address = h.address(),
                                               .node_name = setup.node_name.empty() ? h.name() : setup.node_name,
                                               .identity = h.name() + "_" + h.loop().random().uuid(),
-                                              .settings = setup.settings});
+                                              .settings = setup.settings,
+                                              .kept_off = [&]() -> std::optional<std::string> {
+                                                if (!setup.kept_off || !setup.kept_off->contains(h.name()))
+                                                  return std::nullopt;
+                                                return "the clock is wrong";
+                                              }});
   if (auto ok = co_await listed.join(); !ok) {
     c.refused[h.name()] = ok.error().message;
     co_await (*opened)->close();
@@ -230,6 +236,26 @@ TEST_CASE("a dead server is out of the endpoints within seconds, while the leade
     (*dies)->crash();
     auto address = (*dies)->address();
     CHECK(s.until(10s, [&] { return s.shared.endpoints().find(address) == std::string::npos; }));
+  }
+}
+
+TEST_CASE("a server that can serve nobody is in no list until it can, also when all can't") {
+  for (auto seed : seeds(10)) {
+    CAPTURE(seed);
+    std::set<std::string> off;
+    scenario s(seed, 3, {.kept_off = &off});
+    auto all = "10.0.0.1 10.0.0.2 10.0.0.3";
+    REQUIRE(s.until(30s, [&] { return s.shared.joined.size() == 3 && s.shared.endpoints() == all; }));
+    off.insert(s.hosts[1]->name());
+    CHECK(s.until(3s, [&] { return s.shared.endpoints() == "10.0.0.1 10.0.0.3"; }));
+    // Nobody puts it back.
+    CHECK(!s.until(20s, [&] { return s.shared.endpoints() != "10.0.0.1 10.0.0.3"; }));
+    off.clear();
+    CHECK(s.until(10s, [&] { return s.shared.endpoints() == all; }));
+    for (auto* h : s.hosts) off.insert(h->name());
+    CHECK(!s.until(20s, [&] { return s.shared.endpoints().empty(); }));
+    off.clear();
+    CHECK(s.until(15s, [&] { return s.shared.endpoints() == all; }));
   }
 }
 
