@@ -26,7 +26,7 @@ using namespace std::chrono_literals;
 namespace {
 
 #if defined(__OPTIMIZE__) && !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
-constexpr std::size_t usual_seeds = 20;  // some three seconds each
+constexpr std::size_t usual_seeds = 16;  // some two seconds each: all of this program in less than a minute
 #else
 constexpr std::size_t usual_seeds = 3;  // it takes ten times as long
 #endif
@@ -95,6 +95,38 @@ outcome play(std::uint64_t seed, cluster_options options) {
           history.watched(), leaders.terms(),  leaders.writes(), faults.count()};
 }
 
+// How a server's start went, and how many questions to the database it took.
+struct start {
+  bool ready;
+  unsigned starts, asked;
+  std::string said;
+};
+
+// From the question of that number on (0: never) the database fails for a while: errors, also after a commit, or no
+// answer at all.
+start start_through_silence(unsigned at, bool lost) {
+  constexpr auto silence = 20s;
+  constexpr std::uint64_t seed = 1;  // the same questions each time, as far as that one
+  seeded_random of_openssl(seed);
+  seeded_openssl seeded(of_openssl);
+  cluster_world c(seed, {.servers = 1, .agents = 0});
+  auto& s = *c.servers.front();
+  unsigned asked = 0;
+  bool failing = false;
+  auto ask = [&](errc code) -> std::optional<error> {
+    if (++asked == at) {
+      (lost ? s.link.cut : failing) = true;
+      c.w.after(silence, [&] { s.link.cut = failing = false; });
+    }
+    if (!failing) return std::nullopt;
+    return error{code, "the database is silent"};
+  };
+  c.db.faults.fail_read = c.db.faults.fail_before_commit = [&] { return ask(errc::unavailable); };
+  c.db.faults.fail_after_commit = [&] { return ask(errc::unknown_outcome); };
+  c.w.run_until([&] { return s.ready || s.starts > 1; }, 2min);
+  return {s.ready, s.starts, asked, s.said};
+}
+
 }  // namespace
 
 TEST_CASE("a cluster lives through whatever befalls it") {
@@ -126,6 +158,23 @@ TEST_CASE("a cluster lives through whatever befalls it") {
   CHECK(all.read > 10 * to_play.size());
   CHECK(all.watched > 10 * to_play.size());
   CHECK(all.leaders_writes > to_play.size());
+}
+
+TEST_CASE("a start waits for a database that falls silent, wherever it has got to") {
+  be_quiet();
+  const auto all = start_through_silence(0, false).asked;
+  REQUIRE(all > 20);
+  constexpr unsigned places = 10;
+  for (unsigned i = 0; i < places; ++i)
+    for (bool lost : {false, true}) {
+      const auto at = 1 + (all - 1) * i / (places - 1);
+      CAPTURE(at);
+      CAPTURE(lost);
+      auto start = start_through_silence(at, lost);
+      CHECK_MESSAGE(start.ready, start.said);
+      CHECK(start.starts == 1);
+      CHECK(start.asked >= at);
+    }
 }
 
 TEST_CASE("a seed plays the same each time") {

@@ -174,6 +174,61 @@ constexpr std::string_view deployment =
     R"({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},"spec":{"selector":{"matchLabels":{"a":"b"}},
   "template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}}})";
 
+TEST_CASE("of Secrets and ConfigMaps the bytes count that they hold, not the text that says them") {
+  api_world w;
+  constexpr std::size_t most = 1024 * 1024;
+  auto in_base64 = [](std::size_t n) { return base64(as_bytes(std::string(n, 'x'))); };
+  auto body = [](std::string_view kind, std::string_view name, std::string_view fields) {
+    return fmt::format(R"({{"apiVersion":"v1","kind":"{}","metadata":{{"name":"{}"}},{}}})", kind, name, fields);
+  };
+  // Every way to pad, in one value and in several.
+  for (std::size_t part : {std::size_t(0), std::size_t(1), std::size_t(2), std::size_t(3), most / 2})
+    for (std::size_t more : {0U, 1U}) {
+      auto name = fmt::format("s-{}-{}", part, more);
+      auto a = in_base64(part), b = in_base64(most - part + more);
+      auto secret = w.post("/api/v1/namespaces/default/secrets",
+                           body("Secret", name, fmt::format(R"("data":{{"a":"{}","b":"{}"}})", a, b)));
+      CHECK_MESSAGE(secret.code == (more ? 422 : 201), secret.body.substr(0, 300));
+      auto map =
+          w.post("/api/v1/namespaces/default/configmaps",
+                 body("ConfigMap", name,
+                      fmt::format(R"("data":{{"a":"{}"}},"binaryData":{{"b":"{}"}})", std::string(part, 'x'), b)));
+      CHECK_MESSAGE(map.code == (more ? 422 : 201), map.body.substr(0, 300));
+      if (more) CHECK(map.body.find("Too long: may not be more than 1048576 bytes") != std::string::npos);
+    }
+}
+
+TEST_CASE("a create whose namespace changes meanwhile is sent again, whole") {
+  api_world w;
+  w.must(w.post("/api/v1/namespaces", R"({"metadata":{"name":"busy"}})"), 201);
+  w.database.faults.delay_before_commit = [] { return std::chrono::milliseconds(1); };
+  auto change = [](api_handler& to, int times) -> task<void> {
+    for (int i = 0; i < times; ++i) {
+      memory_exchange e;
+      api_world::fill(e, "PATCH", "/api/v1/namespaces/busy",
+                      fmt::format(R"({{"metadata":{{"labels":{{"n":"{}"}}}}}})", i),
+                      {{"Content-Type", std::string(merge)}});
+      co_await to.serve(e);
+      CHECK_MESSAGE(e.head.status == 200, e.answer);
+      co_await reactor::sleep_for(std::chrono::milliseconds(1));
+    }
+  };
+  std::vector<std::unique_ptr<memory_exchange>> asked;
+  reactor::scope all;
+  all.spawn(change(*w.handler, 20));
+  for (int i = 0; i < 60; ++i) {
+    auto& e = *asked.emplace_back(std::make_unique<memory_exchange>());
+    api_world::fill(e, "POST", "/api/v1/namespaces/busy/configmaps", config_map(fmt::format("m-{}", i)), {});
+    all.spawn(w.handler->serve(e));
+    w.loop.turn(monotonic_clock::now() + std::chrono::microseconds(500));
+  }
+  w.loop.run_until([](reactor::scope& g) -> task<void> { co_await g.join(); }(all));
+  for (auto& e : asked) CHECK_MESSAGE(e->head.status == 201, e->answer);
+  auto list = w.must(w.get("/api/v1/namespaces/busy/configmaps"), 200);
+  CHECK(list["items"].size() == 60);
+  for (std::size_t i = 0; i < list["items"].size(); ++i) CHECK(list["items"][i]["data"]["k"].as_string() == "v");
+}
+
 TEST_CASE("a Deployment: defaults, generation, status, scale") {
   api_world w;
   auto made = w.must(w.post("/apis/apps/v1/namespaces/default/deployments", deployment), 201);

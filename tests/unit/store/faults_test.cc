@@ -176,6 +176,7 @@ TEST_CASE("between two commits in doubt nobody is told that writes work") {
   w.open();
   auto& faults = w.database.faults;
   bool away = true;
+  faults.delay_after_commit = [] { return milliseconds(5); };
   faults.fail_after_commit = [&]() -> std::optional<error> {
     if (!away) return std::nullopt;
     return error(errc::unknown_outcome, "the answer was lost");
@@ -198,7 +199,7 @@ TEST_CASE("between two commits in doubt nobody is told that writes work") {
   away = false;
   w.run(writers);
   w.run_for(milliseconds(1));
-  for (auto& d : done) CHECK(d->has_value());
+  for (auto& d : done) CHECK_MESSAGE(d->has_value(), d->error().message);
   CHECK(w.store->healthy().has_value());
   log::configure({});
   std::ifstream said(path);
