@@ -1,15 +1,14 @@
 // A database that loses its end, is slow for one server, or vanishes for it: what clients and the other servers see.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
-#include <stdlib.h>
 
-#include <filesystem>
 #include <map>
 #include <set>
 
 #include "datastore/memory/memory_log.h"
 #include "store/limits.h"
 #include "store/open.h"
+#include "support/temporary_folder.h"
 #include "world.h"
 
 using namespace kedge;
@@ -39,19 +38,13 @@ struct told {
 };
 
 struct member {
-  std::string folder;
+  temporary_folder folder;
   datastore::memory_link link;
   host* machine = nullptr;
   bool accept = false;
   store::store* objects = nullptr;  // while it runs
   std::string refused;
   unsigned starts = 0, ended = 0, written = 0;
-
-  member() {
-    char name[] = "/tmp/kedge-sim-data-XXXXXX";
-    folder = ::mkdtemp(name);
-  }
-  ~member() { std::filesystem::remove_all(folder); }
 };
 
 struct cluster {
@@ -98,7 +91,7 @@ task<void> server_main(host& h, cluster& c, member& m, store::revision& seen_by_
   m.refused.clear();
   reactor::event lost;
   store::store_options o{.log = datastore::make_memory_log(c.db, &m.link), .loops = {&h.loop()}};
-  o.seen_file = m.folder + "/seen.json";
+  o.seen_file = m.folder.path() + "/seen.json";
   o.accept_data_loss = m.accept;
   o.on_lost_history = [&lost](const error&) { lost.set(); };
   auto opened = co_await store::open_store(std::move(o));

@@ -2,10 +2,8 @@
 // acknowledged is read by all, now and after a restart, and nothing lies under a key that was dropped.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
-#include <stdlib.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <set>
 
 #include "api/local_objects.h"
@@ -17,6 +15,7 @@
 #include "store/open.h"
 #include "supervisor/bootstrap_data.h"
 #include "supervisor/encryption.h"
+#include "support/temporary_folder.h"
 #include "world.h"
 
 using namespace kedge;
@@ -37,7 +36,7 @@ class no_admission final : public api::admission {
 
 // One server: its folder and its way to the database stay when it crashes.
 struct member {
-  std::string folder;
+  temporary_folder folder;
   supervisor::config settings;
   datastore::memory_link link;
   host* machine = nullptr;
@@ -50,13 +49,10 @@ struct member {
   std::string ended;  // why it didn't start
 
   member() {
-    char name[] = "/tmp/kedge-sim-keys-XXXXXX";
-    folder = ::mkdtemp(name);
-    settings.data_dir = folder;
+    settings.data_dir = folder.path();
     settings.token = "secret";
     settings.secrets_encryption = settings.leader_election = true;
   }
-  ~member() { std::filesystem::remove_all(folder); }
 };
 
 std::string secret(std::string_view name) {

@@ -9,6 +9,7 @@
 #include "json/parse.h"
 #include "json/write.h"
 #include "node/pods/manager.h"
+#include "support/temporary_folder.h"
 #include "world.h"
 
 using namespace kedge;
@@ -323,28 +324,19 @@ class simulated_cluster final : public pod_cluster {
   api& api_;
 };
 
-struct folder {
-  std::string path;
-  folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "kedge-sim-pods-XXXXXX").string();
-    path = ::mkdtemp(name.data());
-  }
-  ~folder() { std::filesystem::remove_all(path); }
-};
-
 // A machine with an agent that can be crashed, and the API that it belongs to.
 struct cluster {
   sim::world world;
   machine runtime{world, {}, {}, {}};
   api server{world, {}, {}};
-  folder disk;
+  temporary_folder disk;
   pod_settings settings;
   sim::host& agent;
 
   explicit cluster(std::uint64_t seed) : world(seed), agent(world.add_host("agent")) {
-    settings.root = disk.path + "/kubelet";
-    settings.logs = disk.path + "/logs";
-    settings.log_links = disk.path + "/links";
+    settings.root = disk.path() + "/kubelet";
+    settings.logs = disk.path() + "/logs";
+    settings.log_links = disk.path() + "/links";
     settings.node = {
         .name = "n", .host_ips = {"192.0.2.1"}, .allocatable = json::object{{"cpu", "100"}, {"memory", "100Gi"}}};
     agent.start([this](sim::host&) { return run(); });
@@ -404,7 +396,7 @@ struct cluster {
     std::error_code none;
     std::size_t out = 0;
     for (auto* name : {"/kubelet/pods", "/logs"})
-      out += static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(disk.path + name, none),
+      out += static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(disk.path() + name, none),
                                                     std::filesystem::directory_iterator()));
     return out;
   }

@@ -1,11 +1,13 @@
 // quick_crypto.cc: what OpenSSL takes from the machine, or takes long for, in a simulated cluster's place.
 //
 // Randomness from the seed: keys, signatures and so the lengths of messages are the same in each run of it. And scrypt,
-// whose purpose is to take 50 ms and 32 MiB, as a plain hash: its symbol here is found before the library's.
+// whose purpose is to take 50 ms and 32 MiB, as a plain hash: its symbol here is found before the library's. Nor are
+// the authorities read that the machine trusts, some hundred of them: a fifth of a seed's time, and nobody needs them.
 #include "quick_crypto.h"
 
 #include <openssl/evp.h>
 #include <openssl/rand.h>
+#include <stdlib.h>
 
 #include "base/random.h"
 
@@ -18,6 +20,9 @@ int give(unsigned char* out, int n) {
   return 1;
 }
 int always() { return 1; }
+
+[[maybe_unused]] const bool trusts_nobody =
+    ::setenv("SSL_CERT_FILE", "/dev/null", 1) == 0 && ::setenv("SSL_CERT_DIR", "/dev/null", 1) == 0;
 
 }  // namespace
 
