@@ -283,6 +283,26 @@ class Tidy(unittest.TestCase):
                     complaints.append(f"{name}: {target}: no such heading")
         self.none(complaints)
 
+    def test_the_tests_that_documents_name_are_there(self):
+        """The last column of docs/security.md: files below tests/, some with words of their cases; a bare name is a file of the API's."""
+        named = re.compile(r'\b((?:unit|integration|sim|fuzz|turns|answers)/[\w/.]*\w|[a-z]\w*_test)\b|"([^"]+)"')
+        complaints, looked_up = [], 0
+        for number, line in enumerate(read("docs/security.md").splitlines(), 1):
+            cells = line.strip().strip("|").split("|")
+            words = ""
+            for path, case in named.findall(cells[-1]) if len(cells) == 4 else []:
+                looked_up += 1
+                if path:
+                    place = rf"tests/{path}(/|\.|$)" if "/" in path else rf"tests/unit/api/(.*/)?{path}\."
+                    files = [f for f in FILES if re.match(place, f)]
+                    words = "\n".join(read(f) for f in files)
+                    if not files:
+                        complaints.append(f"docs/security.md:{number}: no test {path}")
+                elif case not in words:
+                    complaints.append(f"docs/security.md:{number}: no case {case!r} there")
+        self.assertGreater(looked_up, 50)
+        self.none(complaints)
+
     def test_what_a_project_needs_is_there(self):
         self.none(f"{name} is missing" for name in DOCUMENTS + ["LICENSE", ".clang-format", ".clang-tidy", ".editorconfig", ".ci/run"]
                   if name not in FILES)
