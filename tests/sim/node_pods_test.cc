@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 
@@ -33,6 +34,15 @@ struct machine {
   std::map<std::string, container> containers;
   std::map<std::string, int> starts;  // by pod and container: how often it began
   int next = 1;
+  std::size_t lists = 0;
+
+  // In no order, as containerd's maps give them.
+  template <typename T>
+  std::vector<T> in_some_order(std::vector<T> all) {
+    if (!all.empty())
+      std::rotate(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(++lists % all.size()), all.end());
+    return all;
+  }
 
   std::int64_t now() const { return 1'800'000'000'000'000'000 + world.now().time_since_epoch().count(); }
   std::string key(const container& c) const { return c.pod_uid + "/" + c.name; }
@@ -95,7 +105,7 @@ class simulated_runtime final : public pod_runtime {
       std::vector<sandbox_info> out;
       for (auto& [id, s] : machine_.sandboxes)
         if (uid.empty() || s.uid == uid) out.push_back(s);
-      return out;
+      return machine_.in_some_order(std::move(out));
     });
   }
   task<result<node::sandbox_status>> status_of_sandbox(std::string id) override {
@@ -164,7 +174,7 @@ class simulated_runtime final : public pod_runtime {
       std::vector<container_info> out;
       for (auto& [id, c] : machine_.containers)
         if (uid.empty() || c.pod_uid == uid) out.push_back(c);
-      return out;
+      return machine_.in_some_order(std::move(out));
     });
   }
   task<result<container_status>> status_of_container(std::string id) override {
@@ -236,6 +246,7 @@ struct api {
   sim::world& world;
   std::map<std::string, json::value> pods;        // by uid
   std::vector<std::pair<bool, json::value>> log;  // removed?, the pod
+  std::map<std::string, int> events;              // by reason: how often one was told
   bool away = false;
 
   void put(json::value pod) {
@@ -296,7 +307,7 @@ class simulated_cluster final : public pod_cluster {
     co_return result<void>();
   }
   task<result<json::value>> create(json::value) override { co_return fail(errc::unsupported, "none"); }
-  void tell(const json::value&, std::string, bool, std::string, std::string) override {}
+  void tell(const json::value&, std::string, bool, std::string reason, std::string) override { ++api_.events[reason]; }
 
  private:
   reactor::sleep_awaiter pause() { return reactor::sleep_for(api_.world.between(100us, 20ms)); }
@@ -469,4 +480,8 @@ TEST_CASE("a pod that crashes is started later and later") {
   CHECK(starts_after(10s) == 4);
   CHECK(c.server.pods["one"]["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].as_string() ==
         "CrashLoopBackOff");
+  // Each is a write to the datastore.
+  CHECK(c.server.events["BackOff"] == 3);
+  c.world.run_for(60s);
+  CHECK(c.server.events["BackOff"] == c.runtime.starts["one/a"] - 1);  // the first crash is no pause
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
@@ -176,6 +177,9 @@ task<void> pod_manager::look_at_runtime() {
   auto containers = co_await parts_.runtime.containers({});
   if (!containers) co_return;
   std::map<std::string_view, std::string> now;
+  // containerd lists them in no order.
+  std::ranges::sort(*sandboxes, {}, &sandbox_info::id);
+  std::ranges::sort(*containers, {}, &container_info::id);
   for (auto& s : *sandboxes) now[s.uid] += fmt::format("{}{};", s.id.substr(0, 12), s.ready ? '+' : '-');
   for (auto& c : *containers) now[c.pod_uid] += fmt::format("{}{};", c.id.substr(0, 12), static_cast<int>(c.state));
   for (auto& [uid, e] : entries_) {

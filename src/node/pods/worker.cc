@@ -503,7 +503,10 @@ bool pod_worker::waits_after_crash(const std::string& name) {
     return false;
   }
   auto pod = pod_in_messages(*pod_);
-  tell(name, true, "BackOff", fmt::format("Back-off restarting failed container {} in pod {}", name, pod));
+  if (auto& told = back_off_told_[name]; told != last->id) {
+    told = last->id;
+    tell(name, true, "BackOff", fmt::format("Back-off restarting failed container {} in pod {}", name, pod));
+  }
   wait_for(name,
            {"CrashLoopBackOff", fmt::format("back-off {} restarting failed container={} pod={}",
                                             format_duration(pause.length()), name, pod)},

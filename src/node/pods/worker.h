@@ -121,8 +121,9 @@ class pod_worker {
   std::vector<std::string> addresses_;
 
   waiting_reasons waiting_;
-  std::map<std::string, growing_pause> restarts_;  // by container name
-  std::optional<wall_time> wake_at_;               // when something that waits may be tried again
+  std::map<std::string, growing_pause> restarts_;     // by container name
+  std::map<std::string, std::string> back_off_told_;  // by container name: the id of the one whose end was told
+  std::optional<wall_time> wake_at_;                  // when something that waits may be tried again
   duration retry_{0};
   pod_volumes volumes_;
   issued_tokens tokens_;
