@@ -137,6 +137,7 @@ node::agent_config node_config(const agent_options& o) {
   c.nonroot_devices = o.nonroot_devices;
   c.default_runtime = o.default_runtime;
   c.airgap_extra_registries = o.airgap_extra_registries;
+  c.start_without_server = o.pod_start_without_server;
   c.resolv_conf = o.resolv_conf;
   c.flannel_interface = o.flannel_interface;
   c.flannel_cni_conf = o.flannel_cni_conf;

@@ -272,6 +272,9 @@ const flag table[] = {
     {.name = "airgap-extra-registry", .who = both, .group = runtime, .into = &agent::airgap_extra_registries, .hidden = true,
      .help = "Registry that imported images are known by too"},
 
+    {.name = "pod-start-without-server", .who = both, .group = runtime, .into = &agent::pod_start_without_server,
+     .fallback = "true", .help = "Let a node that was one before run its pods while no server answers"},
+
     {.name = "node-ip", .short_name = 'i', .who = both, .group = agent_networking, .into = &agent::node_ips,
      .check = check_ip, .comma_separated = true, .help = "Addresses of the node (default: that of the default route)"},
     {.name = "node-external-ip", .who = both, .group = agent_networking, .into = &agent::node_external_ips,

@@ -76,6 +76,7 @@ struct agent_options {
   bool disable_default_registry_endpoint = false;
   bool nonroot_devices = false;
   std::vector<std::string> airgap_extra_registries;
+  bool pod_start_without_server = true;
 
   // The client-side load balancer
   std::uint16_t lb_server_port = 6444;

@@ -20,6 +20,7 @@
 #include "node/pods/api_cluster.h"
 #include "node/pods/evictor.h"
 #include "node/pods/manager.h"
+#include "node/pods/offline.h"
 #include "node/pods/static_pods.h"
 #include "node/port/kubelet_api.h"
 #include "node/runtime/containerd.h"
@@ -82,6 +83,9 @@ class agent {
   task<void> keep_lease();
   task<void> prepare_pods();
   task<void> run_pods();
+  task<bool> remember_node();
+  task<void> await_runtime();
+  task<void> register_again();
   task<void> read_static_pods();
 
   task<result<void>> adopt_or_create();
@@ -112,6 +116,9 @@ class agent {
   pod_settings pod_settings_;
   std::optional<pod_events> pod_events_;
   std::optional<api_pod_cluster> pod_cluster_;
+  std::optional<offline_store> offline_;
+  std::optional<offline_pods> offline_pods_;
+  std::optional<offline_cluster> offline_cluster_;
   std::optional<image_puller> images_;
   std::optional<image_importer> importer_;
   std::optional<pod_manager> pods_;
@@ -316,6 +323,9 @@ task<void> agent::serve_status() {
 // The Node's life: made or taken over, then kept true.
 task<void> agent::keep_node() {
   api_backoff backoff;
+  if (control_.joined->from_disk) node_tasks_.spawn(register_again());
+  const bool began = co_await remember_node();
+  if (began) node_tasks_.spawn(run_pods());
   for (;;) {
     co_await look_at_runtime();
     auto done = co_await adopt_or_create();
@@ -324,7 +334,7 @@ task<void> agent::keep_node() {
     co_await backoff.wait();
   }
   node_tasks_.spawn(keep_lease());
-  node_tasks_.spawn(run_pods());
+  if (!began) node_tasks_.spawn(run_pods());
   co_await tell("Normal", "Starting", "Starting kubelet.");
   auto last_problem = std::string();
   backoff = {};
@@ -346,6 +356,41 @@ task<void> agent::keep_node() {
       co_await backoff.wait();
     }
   }
+}
+
+// No server answers: the Node as it was. False: a server does, or nothing is known.
+task<bool> agent::remember_node() {
+  if (!control_.joined->from_disk || !offline_) co_return false;
+  auto node = co_await offline_->find(node_path());
+  if (!node) co_return false;
+  node_ = *std::move(node);
+  if (network_) network_->saw(node_);
+  log::warning("no server answers: node {} runs the pods that it had", config_.node_name);
+  node_tasks_.spawn(await_runtime());
+  co_return true;
+}
+
+// As quickly as when a server answers: pods wait for it.
+task<void> agent::await_runtime() {
+  for (;;) {
+    co_await look_at_runtime();
+    if (runtime_.error.empty() && runtime_.network.ready) co_return;
+    co_await reactor::sleep_for(pause());
+  }
+}
+
+// After a start without servers: the certificates that such a start would have renewed, and whether what it went by is
+// still so.
+task<void> agent::register_again() {
+  auto config = config_;
+  config.start_without_server = false;
+  auto done = co_await register_node(config, password_, control_.network);
+  auto& before = *control_.joined;
+  if (!done)
+    log::warning("this node isn't registered: {}", done.error().message);
+  else if (!(done->cluster == before.cluster) || done->server_ca != before.server_ca)
+    log::warning(
+        "the cluster has other settings than when this node registered before: restart this agent to take them");
 }
 
 // What K3s gives its kubelet as resolv.conf: the machine's where its servers can be reached from a pod.
@@ -398,11 +443,18 @@ task<void> agent::prepare_pods() {
     s.host_dns = *std::move(dns);
   pod_events_.emplace(*api_, config_.node_name);
   pod_cluster_.emplace(*api_, *pod_events_);
-  images_.emplace(pod_runtime_, *pod_cluster_);
+  if (config_.start_without_server) {
+    offline_.emplace(config_.offline_folder(), password_);
+    co_await offline_->open();
+    offline_pods_.emplace(*offline_);
+    offline_cluster_.emplace(*pod_cluster_, *offline_);
+  }
+  auto& cluster = offline_cluster_ ? static_cast<pod_cluster&>(*offline_cluster_) : *pod_cluster_;
+  images_.emplace(pod_runtime_, cluster);
   auto started = wall_now().time_since_epoch().count();
   pods_.emplace(worker_parts{
       .runtime = pod_runtime_,
-      .cluster = *pod_cluster_,
+      .cluster = cluster,
       .images = *images_,
       .settings = pod_settings_,
       .network = control_.network,
@@ -477,11 +529,28 @@ task<void> agent::run_pods() {
   node_tasks_.spawn(keep_logs_small(*pods_, pod_runtime_, config_.kubelet));
   node_tasks_.spawn(read_static_pods());
   node_tasks_.spawn(pods_->keep_mirrors([this] { return node_; }));
+  if (control_.joined->from_disk && offline_pods_)
+    for (auto& pod : co_await offline_pods_->pods()) pods_->changed(std::move(pod));
+  auto kept = [this](auto tell) {
+    if (offline_pods_) tell(*offline_pods_);
+  };
   node_tasks_.spawn(watch_collection(*api_, "this node's pods",
                                      "/api/v1/pods?fieldSelector=spec.nodeName%3D" + config_.node_name,
-                                     {.listed = [this](std::vector<value> all) { pods_->listed(std::move(all)); },
-                                      .changed = [this](value pod) { pods_->changed(std::move(pod)); },
-                                      .removed = [this](value pod) { pods_->removed(pod); }}));
+                                     {.listed =
+                                          [this, kept](std::vector<value> all) {
+                                            kept([&](offline_pods& o) { o.listed(all); });
+                                            pods_->listed(std::move(all));
+                                          },
+                                      .changed =
+                                          [this, kept](value pod) {
+                                            kept([&](offline_pods& o) { o.changed(pod); });
+                                            pods_->changed(std::move(pod));
+                                          },
+                                      .removed =
+                                          [this, kept](value pod) {
+                                            kept([&](offline_pods& o) { o.removed(pod); });
+                                            pods_->removed(pod);
+                                          }}));
 }
 
 duration agent::pause() const {
@@ -569,6 +638,7 @@ task<result<void>> agent::write_status() {
   // Read first: others write it too, such as the controller that calls a silent node's state unknown.
   KEDGE_CO_TRY(node_, co_await api_->get(node_path()));
   if (network_) network_->saw(node_);
+  if (offline_) offline_->keep(node_path(), offline_node(node_));
   if (admin_) {
     if (auto claimed = co_await claim_role(); !claimed)
       log::warning("the node's role can't be set: {}", claimed.error().message);

@@ -38,6 +38,9 @@ struct agent_config {
   std::string version = kedge_version;            // kubeletVersion
   kubelet_settings kubelet;                       // what --kubelet-arg gave
 
+  // Whether a node that was one before runs its pods although no server answers.
+  bool start_without_server = false;
+
   // How the servers reach the node and the node them.
   bool reachable = false;           // keep tunnels to all servers, serve the kubelet's port and `agent status`
   std::string bind_address;         // where the kubelet's port is; empty: everywhere
@@ -63,6 +66,7 @@ struct agent_config {
 
   std::string agent_folder() const { return data_dir + "/agent"; }
   bool is_default_data_dir() const { return data_dir == "/var/lib/rancher/k3s"; }
+  std::string offline_folder() const { return agent_folder() + "/offline"; }
   std::string status_socket() const { return agent_folder() + "/status.sock"; }
   std::string cni_conf_folder() const { return agent_folder() + "/etc/cni/net.d"; }
   std::string plugin_folder() const { return data_dir + "/data/cni"; }  // K3s's

@@ -99,6 +99,13 @@ inline constexpr std::size_t static_pods_max = 500;
 inline constexpr std::size_t manifest_bytes_max = 1024 * 1024;
 inline constexpr std::size_t workers_max = 2000;  // pods on a node with those that end; more wait until others have
 
+// A start without servers: when none has answered for so long, what is known from before counts.
+inline constexpr duration offline_patience = 2s;
+// Records on disk: a node's pods, and what they name. A record has one object, sealed.
+inline constexpr std::size_t offline_records_max = 5000;
+inline constexpr std::size_t offline_object_bytes_max = 4 * 1024 * 1024;
+inline constexpr std::size_t offline_record_bytes_max = 5 * 1024 * 1024;
+
 // Images on disk. A folder's look costs a few system calls; a file counts as whole when two looks find it the same.
 inline constexpr duration image_folder_interval = 5s;
 inline constexpr duration start_image_interval = 100ms;  // until containerd answers

@@ -13,10 +13,12 @@
 #include "crypto/pem.h"
 #include "crypto/request.h"
 #include "json/parse.h"
+#include "json/write.h"
 #include "meta/nodes.h"
 #include "node/limits.h"
 #include "node/machine/system_info.h"
 #include "reactor/offload.h"
+#include "reactor/sync.h"
 
 namespace kedge::node {
 
@@ -122,6 +124,39 @@ task<result<std::string>> fetch_ca_file(supervisor_client& server, const agent_c
   co_return text;
 }
 
+result<client_identity> load_kubelet_identity(const agent_config& config) {
+  KEDGE_TRY(auto chain, crypto::read_file(agent_file(config, "client-kubelet.crt")));
+  KEDGE_TRY(auto key, crypto::read_file(agent_file(config, "client-kubelet.key")));
+  KEDGE_CHECK(check_pair(chain, key, "client-kubelet"));
+  return client_identity{std::move(chain), std::move(key)};
+}
+
+// What the last registration told, beside its certificates: of this node, at these servers.
+std::string told_file(const agent_config& config) { return agent_file(config, "etc/cluster.json"); }
+
+result<void> keep_told(const agent_config& config, const json::value& document) {
+  auto text =
+      json::write(json::object{{"node", config.node_name}, {"server", config.server_url}, {"config", document}});
+  auto file = told_file(config);
+  if (auto old = crypto::read_file(file, answer_bytes_max); old && *old == text) return {};
+  KEDGE_CHECK(crypto::make_folder(file.substr(0, file.find_last_of('/')), 0755));
+  return crypto::write_file(file, text);
+}
+
+// errc::not_found: there was none, or another's.
+result<registration> load_told(const agent_config& config, const crypto::token& token, wall_time now) {
+  KEDGE_TRY(auto text, crypto::read_file(told_file(config), answer_bytes_max));
+  KEDGE_TRY(auto told, json::parse(text));
+  if (told["node"].as_string() != config.node_name || told["server"].as_string() != config.server_url)
+    return fail(errc::not_found, "the last registration was another node's, or at other servers");
+  registration out{.from_disk = true};
+  KEDGE_TRY(out.cluster, parse_cluster_config(told["config"]));
+  KEDGE_TRY(out.server_ca, crypto::read_file(agent_file(config, "server-ca.crt")));
+  KEDGE_CHECK(crypto::check_ca_hash(token, out.server_ca, now));
+  KEDGE_TRY(out.kubelet, load_kubelet_identity(config));
+  return out;
+}
+
 // Everything after the CA is trusted, once.
 task<result<registration>> try_register(supervisor_client& server, agent_config config, const std::string& password) {
   registration out;
@@ -135,7 +170,15 @@ task<result<registration>> try_register(supervisor_client& server, agent_config 
     KEDGE_CO_TRY(auto pair, co_await fetch_certificate(server, config, password, w));
     if (w.name == "client-kubelet") out.kubelet = std::move(pair);
   }
+  auto kept = co_await reactor::offload([config, document] { return keep_told(config, document); });
+  if (kept && !*kept) log::warning("the next start needs a server: {}", kept->error().message);
   co_return out;
+}
+
+// Whether no server said it, or one that can't serve.
+bool is_silence(const error& e) {
+  return e.code == errc::refused || e.code == errc::closed || e.code == errc::timeout || e.code == errc::io ||
+         e.code == errc::unavailable;
 }
 
 // A server that is about to be ready is asked again soon; one that isn't, at K3s's cadence.
@@ -161,13 +204,6 @@ class retry_pause {
 // The first problem, and then those that last: not each of the quick questions to a server that is starting.
 void report(const error& e, const retry_pause& pause, bool first) {
   if (first || !pause.quick()) log::warning("not registered yet: {}", e.message);
-}
-
-result<client_identity> load_kubelet_identity(const agent_config& config) {
-  KEDGE_TRY(auto chain, crypto::read_file(agent_file(config, "client-kubelet.crt")));
-  KEDGE_TRY(auto key, crypto::read_file(agent_file(config, "client-kubelet.key")));
-  KEDGE_CHECK(check_pair(chain, key, "client-kubelet"));
-  return client_identity{std::move(chain), std::move(key)};
 }
 
 }  // namespace
@@ -285,17 +321,34 @@ task<result<registration>> register_node(agent_config config, std::string passwo
   if (!parsed) co_return fail(std::move(parsed).error().with("--token: "));
   // The certificate of an earlier start, shown beside the token.
   KEDGE_CO_TRY(auto earlier, co_await reactor::offload([config] { return load_kubelet_identity(config); }));
-  KEDGE_CO_TRY(auto server,
-               supervisor_client::make(config.api(), *std::move(parsed), earlier.value_or(client_identity{}), network));
+  auto token = *std::move(parsed);
+  KEDGE_CO_TRY(auto server, supervisor_client::make(config.api(), token, earlier.value_or(client_identity{}), network));
 
+  // Where no server serves for a while; one that refuses this node has the word.
+  std::optional<registration> known;
+  if (config.start_without_server) {
+    auto now = reactor::loop::current().wall_now();
+    auto told = co_await reactor::offload([config, token, now] { return load_told(config, token, now); });
+    if (told && *told) known = std::move(**told);
+  }
+  auto silent_since = reactor::loop::current().now();
+  auto gives_up = [&](const error& e) {
+    if (!known) return false;
+    if (is_silence(e)) return reactor::loop::current().now() - silent_since >= offline_patience;
+    silent_since = reactor::loop::current().now();
+    return false;
+  };
   retry_pause trust_pause(token_retry_interval, false);
   for (bool first = true;; first = false) {
-    auto trusted = co_await server.trust_server();
+    auto trusted = known ? co_await reactor::with_deadline(server.trust_server(), silent_since + offline_patience)
+                         : co_await server.trust_server();
     if (trusted) break;
     if (server.wrong_cluster()) co_return fail(std::move(trusted).error());
+    if (gives_up(trusted.error())) co_return *std::move(known);
     report(trusted.error(), trust_pause, first);
     co_await trust_pause.wait();
   }
+  silent_since = reactor::loop::current().now();
   retry_pause pause(config_retry_interval, true);
   for (bool first = true;; first = false) {
     auto done = co_await try_register(server, config, password);
@@ -303,6 +356,7 @@ task<result<registration>> register_node(agent_config config, std::string passwo
       log::info("registered with {} as node {}", config.api(), config.node_name);
       co_return done;
     }
+    if (gives_up(done.error())) co_return *std::move(known);
     auto e = explain(std::move(done).error(), config, config.node_name);
     if (e.code == errc::unsupported) co_return fail(std::move(e));
     report(e, pause, first);

@@ -35,6 +35,7 @@ struct cluster_config {
   bool disable_cloud_controller = false;
   bool flannel_ipv6_masquerade = false, flannel_external_ip = false;
   bool disable_kube_proxy = false, disable_service_lb = false, disable_dns = false, disable_network_policy = false;
+  friend bool operator==(const cluster_config&, const cluster_config&) = default;
 };
 // errc::unsupported: a server too old for us, with K3s's text.
 result<cluster_config> parse_cluster_config(const json::value& document);
@@ -66,10 +67,13 @@ struct registration {
   cluster_config cluster;
   std::string server_ca;    // PEM, to verify the API server
   client_identity kubelet;  // system:node:<name>
+  bool from_disk = false;   // as an earlier start left it: no server answers
 };
 
 // Registers `config.node_name` (resolved, as are node_ips), retrying for as long as it may help. Fails only where it
-// may not: a malformed token or URL, a token of another cluster, a folder that can't be written.
+// may not: a malformed token or URL, a token of another cluster, a folder that can't be written. With
+// config.start_without_server, what this node's last registration left on the disk counts once no server has answered
+// for offline_patience.
 task<result<registration>> register_node(agent_config config, std::string password, reactor::network* network);
 
 }  // namespace kedge::node

@@ -8,6 +8,7 @@
 #include "crypto/request.h"
 #include "json/parse.h"
 #include "loop.h"
+#include "node/limits.h"
 #include "small_cluster.h"
 #include "support/temporary_folder.h"
 
@@ -100,6 +101,43 @@ TEST_CASE("registering asks as a K3s agent does and leaves its files") {
     CHECK(text_of(agent + "client-kubelet.key") == key);
     CHECK(text_of(agent + "client-kubelet.crt") != certificate);
   });
+}
+
+TEST_CASE("where no server answers, a node that was one before goes by what it was told") {
+  temporary_folder folder;
+  agent_config config;
+  with_cluster([&](small_cluster& c) -> task<void> {
+    config = config_for(c, folder);
+    config.start_without_server = true;
+    auto r = co_await register_for(config, "pw", 10s);
+    NEEDS(r);
+    CHECK_FALSE(r->from_disk);
+    // A server that answers is waited for, whatever it says.
+    c.unavailable = 1;
+    auto again = co_await register_for(config, "pw", 10s);
+    NEEDS(again);
+    CHECK_FALSE(again->from_disk);
+  });
+  test_loop t;
+  t.run([](agent_config told) -> task<void> {
+    auto r = co_await register_for(told, "pw", 20s);
+    NEEDS(r);
+    CHECK(r->from_disk);
+    CHECK(r->cluster.cluster_cidrs == std::vector<std::string>{"10.42.0.0/16"});
+    CHECK(r->server_ca == text_of(told.agent_folder() + "/server-ca.crt"));
+    CHECK_FALSE(r->kubelet.key.empty());
+    // Another node's, other servers', or not wanted: it goes on asking.
+    auto another = told;
+    another.node_name = "edge-8";
+    auto elsewhere = told;
+    elsewhere.server_url = "https://127.0.0.1:1";
+    auto strict = told;
+    strict.start_without_server = false;
+    auto of_another_cluster = told;
+    of_another_cluster.token = "K10" + std::string(64, 'a') + "::node:secret";
+    for (auto& one : {another, elsewhere, of_another_cluster, strict})
+      CHECK((co_await register_for(one, "pw", offline_patience + 200ms)).error().code == errc::timeout);
+  }(config));
 }
 
 TEST_CASE("every form of token joins") {
