@@ -208,7 +208,9 @@ class Pods(unittest.TestCase):
         self.wait("registry", "it backs off", lambda p: status_of(p).get("state", {}).get("waiting", {}).get("reason") == "ImagePullBackOff")
         self.assertIn(("Failed", "Error: ErrImagePull"), self.events("registry"))
 
-    def test_its_log_is_followed_through_rotation(self):
+    def test_what_it_writes_is_followed_set_aside_and_limited(self):
+        self.make("greedy", container(command="dd if=/dev/zero of=/job/much bs=1M count=3; sleep 1000", volumeMounts=[{"name": "work", "mountPath": "/job"}]),
+                  volumes=[{"name": "work", "emptyDir": {"sizeLimit": "2Mi"}}])
         lines = 3000
         self.make("wordy", container(command=f"i=0; while [ $i -lt {lines} ]; do echo line $i of a log that grows; i=$((i+1)); [ $((i%100)) = 0 ] && sleep 0.3; done; sleep 1000"))
         self.ready("wordy")
@@ -222,6 +224,8 @@ class Pods(unittest.TestCase):
         folder = os.path.join(self.server.data, f"agent/log/pods/default_wordy_{uid}/main")
         eventually("it was set aside, and what was before compressed", lambda: any(f.endswith(".gz") for f in os.listdir(folder)) and len(os.listdir(folder)) == 3)
         eventually("the newest file is small", lambda: os.path.getsize(os.path.join(folder, "0.log")) < 64 * 1024)
+        gone = self.phase("greedy", "Failed")["status"]
+        self.assertEqual((gone["reason"], gone["message"]), ("Evicted", 'Usage of EmptyDir volume "work" exceeds the limit "2Mi". '))
 
     def test_logs_of_restarts_that_are_forgotten_go(self):
         self.make("forgetful", container(command="echo run; sleep 0.2; exit 1"))

@@ -37,6 +37,8 @@ class evictor {
  private:
   task<std::optional<readings>> read();
   task<std::string> turn();  // the uid of the pod that goes; empty: none has to
+  task<bool> keep_limits();  // whether a pod goes for what it takes of the disk itself
+  std::vector<std::shared_ptr<const json::value>> running() const;
   task<std::vector<pod_load>> loads(std::vector<std::shared_ptr<const json::value>> pods);
 
   parts parts_;

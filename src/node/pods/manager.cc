@@ -265,12 +265,12 @@ const pod_worker* pod_manager::find_uid(std::string_view uid) const {
   return e == entries_.end() ? nullptr : e->second->worker.get();
 }
 
-bool pod_manager::evict(std::string_view uid, std::string message, std::int64_t grace_seconds) {
+bool pod_manager::evict(std::string_view uid, std::string message, std::int64_t grace_seconds, bool for_node) {
   auto e = entries_.find(uid);
   if (e == entries_.end() || e->second->is_done || e->second->worker->has_ended()) return false;
   auto& worker = *e->second->worker;
   parts_.cluster.tell(*worker.pod(), {}, true, "Evicted", message);
-  worker.evict({"Evicted", std::move(message)}, grace_seconds);
+  worker.evict({"Evicted", std::move(message)}, grace_seconds, for_node);
   return true;
 }
 

@@ -37,8 +37,9 @@ class pod_manager {
   // How often the runtime is looked at, and how long that takes.
   void write_metrics(exposition& out) const;
   const pod_worker* find_uid(std::string_view uid) const;  // null: there is none
-  // Makes room: the pod ends as Failed within `grace_seconds`. False: it isn't here, or ends already.
-  bool evict(std::string_view uid, std::string message, std::int64_t grace_seconds);
+  // The pod ends as Evicted within `grace_seconds`, for the node's sake or its own doing. False: it isn't here, or ends
+  // already.
+  bool evict(std::string_view uid, std::string message, std::int64_t grace_seconds, bool for_node);
   const pod_settings& settings() const { return parts_.settings; }
   // Whether the API's list has been seen.
   bool is_listed() const { return listed_; }

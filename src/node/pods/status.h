@@ -30,7 +30,7 @@ struct status_input {
   bool terminal = false;  // its containers have ended and none will begin
   // Why it failed as a whole: Evicted, DeadlineExceeded …
   std::optional<waiting_reason> failure = {};
-  bool evicted = false;  // by this node, for that
+  bool evicted = false;  // by this node, for its own sake
 };
 
 json::value pod_status(const status_input& in);

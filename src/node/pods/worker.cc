@@ -162,8 +162,9 @@ void pod_worker::fail_pod(waiting_reason why) {
   end();
 }
 
-void pod_worker::evict(waiting_reason why, std::int64_t grace_seconds) {
+void pod_worker::evict(waiting_reason why, std::int64_t grace_seconds, bool for_node) {
   eviction_grace_ = grace_seconds;
+  disrupted_ = for_node;
   hurried_.pulse();
   fail_pod(std::move(why));
 }
@@ -240,7 +241,7 @@ void pod_worker::say_status(bool terminal) {
                           .now = wall_now(),
                           .terminal = terminal,
                           .failure = failure_,
-                          .evicted = eviction_grace_.has_value()});
+                          .evicted = disrupted_});
   if (rejected_) next = rejected_status(next);
   if (next == wanted_ && !told_.is_null()) return;
   wanted_ = std::move(next);

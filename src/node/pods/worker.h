@@ -55,9 +55,9 @@ class pod_worker {
   void look() { changed_.set(); }
   // It has to go: it ends as Failed.
   void fail_pod(waiting_reason why);
-  // The same to make room: its containers have `grace_seconds`, whatever they say, and its status tells of the
+  // The same, with `grace_seconds` for its containers, whatever they say. For the node's sake: its status tells of the
   // disruption.
-  void evict(waiting_reason why, std::int64_t grace_seconds);
+  void evict(waiting_reason why, std::int64_t grace_seconds, bool for_node);
   // It never begins: it isn't admitted.
   void reject(waiting_reason why);
 
@@ -114,6 +114,7 @@ class pod_worker {
   std::optional<waiting_reason> failure_;
   bool rejected_ = false;
   std::optional<std::int64_t> eviction_grace_;  // set: it was evicted
+  bool disrupted_ = false;                      // for the node's sake
 
   pod_seen seen_;
   std::map<std::string, container_seen> described_;  // by container id: what doesn't change while its state doesn't

@@ -223,6 +223,59 @@ bool is_critical(const value& pod) {
          pod["spec"]["priority"].as_integer() >= system_critical_priority;
 }
 
+namespace {
+
+constexpr std::string_view disk = "ephemeral-storage";
+
+// The size that an emptyDir on the disk has at most; zero: it has no limit.
+schema::quantity size_limit(const value& volume) {
+  auto& dir = volume["emptyDir"];
+  return dir["medium"].as_string() == "Memory" ? schema::quantity() : pod::amount_of(dir["sizeLimit"]);
+}
+bool is_beyond(std::uint64_t used, const schema::quantity& limit) {
+  return limit.sign() > 0 && static_cast<std::int64_t>(used) > limit.value();
+}
+template <typename F>
+void each(const value& list, F f) {
+  if (auto* all = list.array())
+    for (auto& one : *all) f(one);
+}
+
+}  // namespace
+
+bool limits_disk(const value& pod) {
+  bool out = pod::amounts_of_pod(pod, "limits").contains(disk);
+  each(pod["spec"]["volumes"], [&](auto& v) { out |= size_limit(v).sign() > 0; });
+  return out;
+}
+
+// The kubelet's order: volumes, the pod as a whole, its containers.
+std::string beyond_disk_limits(const pod_load& p) {
+  std::string out;
+  auto say = [&](std::string message) {
+    if (out.empty()) out = std::move(message);
+  };
+  each((*p.pod)["spec"]["volumes"], [&](auto& v) {
+    auto used = p.empty_dirs.find(v["name"].as_string());
+    auto limit = size_limit(v);
+    if (used != p.empty_dirs.end() && is_beyond(used->second, limit))
+      say(fmt::format("Usage of EmptyDir volume {} exceeds the limit {}. ", quote(used->first), quote(limit.text())));
+  });
+  auto limits = pod::amounts_of_pod(*p.pod, "limits");
+  if (auto whole = limits.find(disk); whole != limits.end() && is_beyond(p.disk, whole->second))
+    say(fmt::format("Pod ephemeral local storage usage exceeds the total limit of containers {}. ",
+                    whole->second.text()));
+  for (auto* list : {"containers", "initContainers"})
+    each((*p.pod)["spec"][list], [&](auto& c) {
+      auto limit = pod::amount_of(c["resources"]["limits"][disk]);
+      for (auto& load : p.containers)
+        if (load.name == c["name"].as_string() && is_beyond(load.disk, limit))
+          say(fmt::format("Container {} exceeded its local ephemeral storage limit {}. ", load.name,
+                          quote(limit.text())));
+    });
+  return out;
+}
+
 std::string eviction_message(const pod_load& p, const met_threshold& why) {
   auto resource = resource_of(why.what.of);
   const bool in_bytes = resource == "memory" || resource == "ephemeral-storage";

@@ -74,12 +74,17 @@ struct pod_load {
   const json::value* pod = nullptr;
   std::uint64_t memory = 0, disk = 0, inodes = 0, processes = 0;
   std::vector<container_load> containers;
+  std::map<std::string, std::uint64_t, std::less<>> empty_dirs;  // bytes by volume, of those on the disk
 };
 
 // Who goes first comes first.
 void rank(std::vector<pod_load>& pods, eviction_signal s);
 // Static pods and those of the system's priorities stay.
 bool is_critical(const json::value& pod);
+// Whether a pod says how much of the disk it may take.
+bool limits_disk(const json::value& pod);
+// What it is told when it takes more than that; empty: it doesn't.
+std::string beyond_disk_limits(const pod_load& pod);
 // What its status and its event say.
 std::string eviction_message(const pod_load& pod, const met_threshold& why);
 

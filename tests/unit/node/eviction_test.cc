@@ -165,3 +165,44 @@ TEST_CASE("a folder is measured as it lies on the disk, without what its links n
   CHECK(machine.contains(memory_available));
   CHECK(machine[nodefs_available].capacity > 0);
 }
+
+TEST_CASE("a pod goes for what it takes of the disk beyond its limits, in the kubelet's order and words") {
+  auto p = json::parse(R"({"metadata":{"name":"greedy","uid":"u"},"spec":{
+      "volumes":[{"name":"work","emptyDir":{"sizeLimit":"2048Ki"}},{"name":"free","emptyDir":{}},
+                 {"name":"fast","emptyDir":{"medium":"Memory","sizeLimit":"1Ki"}},{"name":"other","configMap":{}}],
+      "initContainers":[{"name":"beside","restartPolicy":"Always","resources":{"limits":{"ephemeral-storage":"1Mi"}}}],
+      "containers":[{"name":"main","resources":{"limits":{"ephemeral-storage":"4Mi"}}}]}})")
+               .value();
+  CHECK(limits_disk(p));
+  CHECK_FALSE(limits_disk(pod_named("modest", "10Mi")));
+  constexpr std::uint64_t mi = 1 << 20;
+  struct row {
+    const char* what;
+    pod_load load;
+    const char* told;
+  };
+  const row rows[] = {
+      {"all at its limit",
+       {.pod = &p,
+        .disk = 5 * mi,
+        .containers = {{"main", 0, 4 * mi}, {"beside", 0, mi}},
+        .empty_dirs = {{"work", 2 * mi}, {"free", 9 * mi}, {"fast", 9 * mi}}},
+       ""},
+      {"a volume, before all else",
+       {.pod = &p, .disk = 9 * mi, .containers = {}, .empty_dirs = {{"work", 2 * mi + 1}}},
+       "Usage of EmptyDir volume \"work\" exceeds the limit \"2Mi\". "},
+      {"all together",
+       {.pod = &p, .disk = 5 * mi + 1, .containers = {{"main", 0, 5 * mi}}, .empty_dirs = {}},
+       "Pod ephemeral local storage usage exceeds the total limit of containers 5Mi. "},
+      {"a container",
+       {.pod = &p, .disk = 5 * mi, .containers = {{"main", 0, 4 * mi + 1}}, .empty_dirs = {}},
+       "Container main exceeded its local ephemeral storage limit \"4Mi\". "},
+      {"a sidecar",
+       {.pod = &p, .disk = 5 * mi, .containers = {{"beside", 0, mi + 1}}, .empty_dirs = {}},
+       "Container beside exceeded its local ephemeral storage limit \"1Mi\". "},
+  };
+  for (auto& r : rows) {
+    CAPTURE(r.what);
+    CHECK(beyond_disk_limits(r.load) == r.told);
+  }
+}
