@@ -39,6 +39,9 @@ cgroup_usage root_group(const node_usage& u) {
   out.swap_bytes = u.machine.swap_usage_bytes;
   out.memory_limit = u.machine.memory_total_bytes;
   out.processes = static_cast<std::uint64_t>(u.machine.processes);
+  out.cpu_pressure = u.cpu_pressure;
+  out.memory_pressure = u.memory_pressure;
+  out.io_pressure = u.io_pressure;
   return out;
 }
 

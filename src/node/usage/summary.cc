@@ -141,17 +141,21 @@ object node_stats_of(const node_usage& u, const std::string& name, bool brief) {
   object cpu{{"time", now}};
   if (u.nanocores) cpu.set("usageNanoCores", whole(*u.nanocores));
   cpu.set("usageCoreNanoSeconds", whole(m.cpu_nanoseconds));
+  if (u.cpu_pressure) cpu.set("psi", stalls(*u.cpu_pressure));
+  object memory{{"time", now},
+                {"availableBytes", whole(m.memory_available_bytes)},
+                {"usageBytes", whole(m.memory_usage_bytes)},
+                {"workingSetBytes", whole(m.memory_working_set_bytes)},
+                {"rssBytes", whole(m.memory_rss_bytes)},
+                {"pageFaults", whole(m.page_faults)},
+                {"majorPageFaults", whole(m.major_page_faults)}};
+  if (u.memory_pressure) memory.set("psi", stalls(*u.memory_pressure));
   object out{{"nodeName", name}};
   if (!system.empty()) out.set("systemContainers", std::move(system));
   out.set("startTime", text(wall_time(std::chrono::seconds(m.booted))));
   out.set("cpu", std::move(cpu));
-  out.set("memory", object{{"time", now},
-                           {"availableBytes", whole(m.memory_available_bytes)},
-                           {"usageBytes", whole(m.memory_usage_bytes)},
-                           {"workingSetBytes", whole(m.memory_working_set_bytes)},
-                           {"rssBytes", whole(m.memory_rss_bytes)},
-                           {"pageFaults", whole(m.page_faults)},
-                           {"majorPageFaults", whole(m.major_page_faults)}});
+  out.set("memory", std::move(memory));
+  if (u.io_pressure) out.set("io", object{{"time", now}, {"psi", stalls(*u.io_pressure)}});
   out.set("swap", object{{"time", now},
                          {"swapAvailableBytes", whole(less(m.swap_total_bytes, m.swap_usage_bytes))},
                          {"swapUsageBytes", whole(m.swap_usage_bytes)}});

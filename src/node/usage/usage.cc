@@ -143,6 +143,13 @@ result<node_usage> measure(const usage_paths& paths, std::vector<pod_to_measure>
   KEDGE_TRY(out.machine, read_node_stats(paths.root, paths.storage));
   out.at = system_wall_time();
   out.network = parse_net_dev(crypto::read_file(paths.root + "/proc/net/dev", cgroup_file_bytes_max).value_or(""));
+  auto pressure_of = [&](std::string_view what) {
+    return parse_pressure(
+        crypto::read_file(fmt::format("{}/proc/pressure/{}", paths.root, what), cgroup_file_bytes_max).value_or(""));
+  };
+  out.cpu_pressure = pressure_of("cpu");
+  out.memory_pressure = pressure_of("memory");
+  out.io_pressure = pressure_of("io");
   const cgroup_files groups(paths.cgroups);
   for (auto path : groups_above)
     if (auto used = groups.read(std::string(path)))

@@ -68,7 +68,8 @@ struct measured_group {
 struct node_usage {
   wall_time at{};
   node_stats machine;
-  std::string storage_device;  // "/dev/sda1"; empty: it has none
+  std::optional<pressure> cpu_pressure, memory_pressure, io_pressure;  // of the machine; nullopt: not counted
+  std::string storage_device;                                          // "/dev/sda1"; empty: it has none
   std::optional<std::uint64_t> nanocores;
   std::vector<interface_usage> network;
   std::vector<measured_group> groups;

@@ -212,6 +212,7 @@ TEST_CASE("what is told of a pod, by the names of the kubelet and of cAdvisor") 
 
   system_info machine;
   machine.cpus = 2;
+  u.cpu_pressure = u.memory_pressure = u.io_pressure = pressure{.some = {.total_microseconds = 1'500'000}, .full = {}};
   auto all = cadvisor_metrics(u, machine);
   const std::string of_main = R"(container="main",id="/kubepods/burstable/podu1/c1",image="docker.io/a:1",name="c1",)"
                               R"(namespace="default",pod="web"})";
@@ -228,10 +229,16 @@ TEST_CASE("what is told of a pod, by the names of the kubelet and of cAdvisor") 
             "container_memory_rss{container=\"\",id=\"/kubepods/burstable/podu1\",image=\"\",name=\"\","
             "namespace=\"default\",pod=\"web\"} 5000000 1"));
   CHECK(has(all, "container_cpu_usage_seconds_total{cpu=\"total\",container=\"\",id=\"/\","));
+  CHECK(has(all,
+            "container_pressure_cpu_waiting_seconds_total{container=\"\",id=\"/"
+            "\",image=\"\",name=\"\",namespace=\"\",pod=\"\"} 1.5 "));
   CHECK(has(all, "machine_cpu_cores{boot_id=\"\",machine_id=\"\",system_uuid=\"\"} 2\n"));
 
   auto summary = usage_summary(u, "n1", {{"c1", {.bytes = 4096, .inodes = 3}}}, false);
   CHECK(summary["node"]["nodeName"].as_string() == "n1");
+  for (auto* what : {"cpu", "memory", "io"})
+    CHECK(summary["node"][what]["psi"]["some"]["total"].as_integer() == 1'500'000);
+  CHECK(summary["pods"][0]["cpu"]["psi"].is_null());  // version 1 doesn't count it
   CHECK(summary["node"]["systemContainers"][0]["name"].as_string() == "pods");
   auto& pod = summary["pods"][0];
   CHECK(json::write(pod["podRef"]) == R"({"name":"web","namespace":"default","uid":"u1"})");
