@@ -20,6 +20,15 @@ std::uint32_t length_of(datatype t) {
   }
 }
 
+// Without padding: what a part of a span is compared by.
+std::uint32_t bytes_of(datatype t) {
+  switch (t) {
+    case datatype::protocol: return 1;
+    case datatype::port: return 2;
+    default: return length_of(t);
+  }
+}
+
 std::uint16_t type_of(std::uint16_t message) { return static_cast<std::uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | message); }
 
 nfgenmsg header_of(std::uint8_t family, std::uint16_t resource = 0) {
@@ -103,6 +112,7 @@ void batch::set(const std::string& name, const set_options& o) {
   if (is_map) flags |= NFT_SET_MAP;
   if (o.dynamic) flags |= NFT_SET_EVAL;
   if (o.timeout_ms) flags |= NFT_SET_TIMEOUT;
+  if (o.spans) flags |= NFT_SET_INTERVAL | NFT_SET_CONCAT;
   begin(NFT_MSG_NEWSET, NLM_F_CREATE);
   writer_.put_text(NFTA_SET_TABLE, table_);
   writer_.put_text(NFTA_SET_NAME, name);
@@ -117,12 +127,13 @@ void batch::set(const std::string& name, const set_options& o) {
   }
   writer_.put_be32(NFTA_SET_ID, ++sets_);
   if (o.timeout_ms) writer_.put_be64(NFTA_SET_TIMEOUT, o.timeout_ms);
-}
-
-void batch::flush_set(const std::string& name) {
-  begin(NFT_MSG_DELSETELEM, 0);
-  writer_.put_text(NFTA_SET_ELEM_LIST_TABLE, table_);
-  writer_.put_text(NFTA_SET_ELEM_LIST_SET, name);
+  if (!o.spans) return;
+  writer::nest description(writer_, NFTA_SET_DESC);
+  writer::nest parts(writer_, NFTA_SET_DESC_CONCAT);
+  for (auto p : o.key.parts) {
+    writer::nest one(writer_, NFTA_LIST_ELEM);
+    writer_.put_be32(NFTA_SET_FIELD_LEN, bytes_of(p));
+  }
 }
 
 void batch::remove_set(const std::string& name) {
@@ -132,26 +143,27 @@ void batch::remove_set(const std::string& name) {
 }
 
 template <typename F>
-void batch::put_element(const std::string& set, std::string_view key, F value, bool removes) {
+void batch::put_element(const std::string& set, key_span key, F value, bool removes) {
   begin(removes ? NFT_MSG_DELSETELEM : NFT_MSG_NEWSETELEM, removes ? 0 : NLM_F_CREATE);
   writer_.put_text(NFTA_SET_ELEM_LIST_TABLE, table_);
   writer_.put_text(NFTA_SET_ELEM_LIST_SET, set);
   writer::nest list(writer_, NFTA_SET_ELEM_LIST_ELEMENTS);
   writer::nest one(writer_, NFTA_LIST_ELEM);
-  put_value(writer_, NFTA_SET_ELEM_KEY, key);
+  put_value(writer_, NFTA_SET_ELEM_KEY, key.from);
+  if (!key.to.empty()) put_value(writer_, NFTA_SET_ELEM_KEY_END, key.to);
   value();
 }
 
-void batch::element(const std::string& set, std::string_view key) {
+void batch::element(const std::string& set, key_span key) {
   put_element(set, key, [] {}, false);
 }
-void batch::element(const std::string& map, std::string_view key, std::string_view value) {
+void batch::element(const std::string& map, key_span key, std::string_view value) {
   put_element(map, key, [&] { put_value(writer_, NFTA_SET_ELEM_DATA, value); }, false);
 }
-void batch::element(const std::string& map, std::string_view key, const verdict& v) {
+void batch::element(const std::string& map, key_span key, const verdict& v) {
   put_element(map, key, [&] { put_verdict(writer_, NFTA_SET_ELEM_DATA, v); }, false);
 }
-void batch::remove_element(const std::string& set, std::string_view key) {
+void batch::remove_element(const std::string& set, key_span key) {
   put_element(set, key, [] {}, true);
 }
 
@@ -162,8 +174,9 @@ result<void> commit(netlink::socket& s, batch& b) {
   auto done = s.transact(b.writer_);
   b = batch(b.family_, std::move(b.table_));
   if (!done && done.error().os_error == EOPNOTSUPP)
-    return fail(std::move(done).error().with(
-        "nftables: this kernel lacks what service rules need (nf_tables with nat, fib, numgen): "));
+    return fail(
+        std::move(done).error().with("nftables: this kernel lacks what the rules of Services and policies need "
+                                     "(nf_tables with nat, fib, numgen, reject): "));
   if (!done) return fail(std::move(done).error().with("nftables: "));
   return {};
 }

@@ -23,12 +23,17 @@ struct key_type {
   std::uint32_t number() const;  // as the kernel stores it for nft
   std::uint32_t length() const;  // bytes
 };
+// A set's key: one value, or all from `from` to `to` in each of its parts.
+struct key_span {
+  std::string_view from, to = {};  // to: empty of one value
+};
 
 struct set_options {
   key_type key;
   key_type value;  // of a map; empty: a set, or with `verdicts` a map of verdicts
   bool verdicts = false;
   bool dynamic = false;  // rules add to it
+  bool spans = false;    // its elements are spans, none of which overlaps another; keys of two parts at least
   std::uint64_t timeout_ms = 0;
 };
 
@@ -53,12 +58,11 @@ class batch {
   void rule(const std::string& chain, nft::rule&& r) { raw_rule(chain, r.take()); }
   void raw_rule(const std::string& chain, std::string_view expressions);  // as rule::take gave them
   void set(const std::string& name, const set_options& o);
-  void flush_set(const std::string& name);
   void remove_set(const std::string& name);
-  void element(const std::string& set, std::string_view key);
-  void element(const std::string& map, std::string_view key, std::string_view value);
-  void element(const std::string& map, std::string_view key, const verdict& v);
-  void remove_element(const std::string& set, std::string_view key);
+  void element(const std::string& set, key_span key);
+  void element(const std::string& map, key_span key, std::string_view value);
+  void element(const std::string& map, key_span key, const verdict& v);
+  void remove_element(const std::string& set, key_span key);
 
   bool empty() const noexcept { return changes_ == 0; }
   std::size_t bytes() const noexcept { return writer_.size(); }
@@ -67,7 +71,7 @@ class batch {
   friend result<void> commit(netlink::socket& s, batch& b);
   void begin(std::uint16_t type, std::uint16_t flags);
   template <typename F>
-  void put_element(const std::string& set, std::string_view key, F value, bool removes);
+  void put_element(const std::string& set, key_span key, F value, bool removes);
 
   netlink::writer writer_;
   std::uint8_t family_;

@@ -79,6 +79,13 @@ rule& rule::ct(std::uint32_t key, reg into) {
   return *this;
 }
 
+rule& rule::ct(std::uint32_t key, std::uint8_t direction, reg into) {
+  one e(writer_, "ct");
+  e.be32(NFTA_CT_KEY, key).be32(NFTA_CT_DREG, into);
+  writer_.put_u8(NFTA_CT_DIRECTION, direction);
+  return *this;
+}
+
 rule& rule::destination_type(reg into) {
   one(writer_, "fib")
       .be32(NFTA_FIB_DREG, into)
@@ -188,6 +195,12 @@ rule& rule::reject(bool v4) {
   one e(writer_, "reject");
   e.be32(NFTA_REJECT_TYPE, NFT_REJECT_ICMP_UNREACH);
   writer_.put_u8(NFTA_REJECT_ICMP_CODE, v4 ? 3 : 4);  // ICMP_PORT_UNREACH, ICMPV6_PORT_UNREACH
+  return *this;
+}
+
+rule& rule::reset() {
+  one e(writer_, "reject");
+  e.be32(NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST);
   return *this;
 }
 

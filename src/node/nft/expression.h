@@ -54,7 +54,10 @@ class rule {
   rule& destination(bool v4, reg into);
   rule& destination_port(reg into) { return payload(NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, into); }
   rule& ct(std::uint32_t key, reg into);  // NFT_CT_…
-  rule& destination_type(reg into);       // RTN_LOCAL … of the destination address (fib)
+  // The connection's own addresses and ports, whichever way this packet of it goes: IP_CT_DIR_ORIGINAL are the
+  // client's words, IP_CT_DIR_REPLY come from who really answers.
+  rule& ct(std::uint32_t key, std::uint8_t direction, reg into);
+  rule& destination_type(reg into);  // RTN_LOCAL … of the destination address (fib)
   rule& source_type(reg into);
   rule& random(std::uint32_t below, reg into);  // 0 … below-1
   rule& constant(std::string_view data, reg into);
@@ -76,6 +79,7 @@ class rule {
   rule& dnat(bool v4, reg address, reg port);
   rule& masquerade();     // at a random port, as kube-proxy's
   rule& reject(bool v4);  // port unreachable
+  rule& reset();          // of TCP, to who sent the packet
   rule& remember(const std::string& map, reg key, reg value,
                  std::uint64_t timeout_ms);  // adds an element, or renews its time alone
   rule& forget(const std::string& map, reg key,

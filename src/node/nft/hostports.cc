@@ -103,7 +103,7 @@ result<void> add_hostports(const std::vector<hostport>& ports) {
     KEDGE_TRY(bool there, has_table(s, family, table_name));
     batch b(family, table_name);
     if (!there) put_table(b, v4);
-    for (auto& p : these) b.element(map_of(p), key_of(p), value_of(p));
+    for (auto& p : these) b.element(map_of(p), {key_of(p)}, value_of(p));
     auto done = commit(s, b);
     if (!done && done.error().os_error == EEXIST)
       return fail(errc::already_exists, "a host port is taken by another pod");
@@ -120,7 +120,7 @@ result<void> remove_hostports(const std::vector<hostport>& ports) {
     batch b(family, table_name);
     for (auto& p : these)
       if (std::ranges::any_of(now, [&](auto& e) { return e.key == key_of(p) && e.value == value_of(p); }))
-        b.remove_element(map_of(p), key_of(p));
+        b.remove_element(map_of(p), {key_of(p)});
     return commit(s, b);
   });
 }

@@ -22,13 +22,13 @@ void put_rules(batch& b, const std::string& chain, const std::vector<std::string
 
 void table::put(batch& b, const element_key& key, const element_value& v) {
   if (!v.go_to.empty())
-    b.element(key.set, key.key, verdict::go_to(v.go_to));
+    b.element(key.set, {key.key, key.to}, verdict::go_to(v.go_to));
   else if (v.code)
-    b.element(key.set, key.key, verdict{*v.code, {}});
+    b.element(key.set, {key.key, key.to}, verdict{*v.code, {}});
   else if (!v.data.empty())
-    b.element(key.set, key.key, v.data);
+    b.element(key.set, {key.key, key.to}, v.data);
   else
-    b.element(key.set, key.key);
+    b.element(key.set, {key.key, key.to});
 }
 
 batch table::begin_anew(const part& base, const std::vector<base_chain>& hooks) {
@@ -53,7 +53,7 @@ void table::let_go(batch& b, const std::string& owner, const element_key& key) {
   auto& s = i->second;
   std::erase(s.waiting, owner);
   if (std::erase(s.owners, owner) == 0 || !s.owners.empty()) return;
-  b.remove_element(key.set, key.key);
+  b.remove_element(key.set, {key.key, key.to});
   if (s.waiting.empty()) {
     slots_.erase(i);
     return;

@@ -25,6 +25,7 @@ struct element_value {
 };
 struct element_key {
   std::string set, key;
+  std::string to = {};  // of a set of spans: its end
   friend auto operator<=>(const element_key&, const element_key&) noexcept = default;
 };
 
