@@ -135,6 +135,7 @@ struct server_options {
   bool disable_controller_manager = false;
   bool disable_cloud_controller = false;
   bool disable_kube_proxy = false;
+  bool disable_network_policy = false;
   bool disable_agent = false;
   bool supervisor_metrics = false;
   bool secrets_encryption = false;

@@ -83,6 +83,7 @@ supervisor::config cluster_settings(const server_options& o) {
   c.disable_controller_manager = o.disable_controller_manager;
   c.disable_cloud_controller = o.disable_cloud_controller;
   c.disable_kube_proxy = o.disable_kube_proxy;
+  c.disable_network_policy = o.disable_network_policy;
   c.supervisor_metrics = o.supervisor_metrics;
   c.secrets_encryption = o.secrets_encryption;
   c.secrets_encryption_provider = o.secrets_encryption_provider;

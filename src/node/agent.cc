@@ -15,6 +15,7 @@
 #include "node/limits.h"
 #include "node/links/server_links.h"
 #include "node/machine/system_info.h"
+#include "node/network/bridge_filter.h"
 #include "node/network/cni_config.h"
 #include "node/network/node_network.h"
 #include "node/pods/api_cluster.h"
@@ -22,6 +23,7 @@
 #include "node/pods/manager.h"
 #include "node/pods/offline.h"
 #include "node/pods/static_pods.h"
+#include "node/policy/policy_enforcer.h"
 #include "node/port/kubelet_api.h"
 #include "node/runtime/containerd.h"
 #include "node/runtime/cri.h"
@@ -40,8 +42,6 @@ using reactor::loop;
 
 // K3s's mark of nodes through whose tunnels traffic to their pods may go.
 constexpr std::string_view egress_label = "egress.k3s.io/cluster";
-// Said at each start. Who makes one of them work takes it out.
-constexpr const char* not_yet[] = {"enforce network policies"};
 // An image that names no registry of its own is the cluster's registry's.
 std::string sandbox_image(const std::string& image, const std::string& registry) {
   auto first = std::string_view(image).substr(0, image.find('/'));
@@ -76,6 +76,8 @@ class agent {
   task<result<void>> resolve();
   task<result<void>> join_cluster();
   task<result<void>> make_network();
+  task<result<void>> enforce_policies();
+  task<result<client_identity>> read_identity(std::string name);
   task<result<void>> make_reachable();
   task<void> serve_kubelet(std::shared_ptr<net::tls_server_context> tls);
   task<void> serve_status();
@@ -140,6 +142,8 @@ class agent {
   time_point began_{};
   std::optional<informer> cluster_view_;  // as system:kube-proxy
   std::optional<node_network> network_;
+  std::optional<informer> policy_view_;  // as system:k3s-controller
+  std::optional<policy_enforcer> policies_;
 
   // Last, since their tasks use all of the above: the runtime, what serves others, and what keeps Node and Lease.
   reactor::scope runtime_tasks_, serving_tasks_, node_tasks_;
@@ -219,8 +223,11 @@ task<result<void>> agent::join_cluster() {
     config_.pause_image = image;
     containerd_->begin_anew(config_);
   }
-  if (config_.manage_cni) KEDGE_CO_CHECK(co_await make_network());
-  log::warning("this node does not yet: {}", kedge::join({std::begin(not_yet), std::end(not_yet)}, ", "));
+  if (config_.manage_cni) {
+    co_await load_bridge_filter();
+    KEDGE_CO_CHECK(co_await make_network());
+    KEDGE_CO_CHECK(co_await enforce_policies());
+  }
   control_.node_name = config_.node_name;
   control_.registered.set();
   co_return result<void>();
@@ -233,14 +240,7 @@ task<result<void>> agent::make_network() {
     auto linked = co_await reactor::offload([folder = config_.plugin_folder()] { return link_plugins(folder, false); });
     if (linked && !*linked) log::warning("CNI plugins: {}", linked->error().message);
   }
-  auto folder = config_.agent_folder();
-  KEDGE_CO_TRY(auto read, co_await reactor::offload([folder]() -> result<client_identity> {
-                 client_identity c;
-                 KEDGE_TRY(c.chain, crypto::read_file(folder + "/client-kube-proxy.crt"));
-                 KEDGE_TRY(c.key, crypto::read_file(folder + "/client-kube-proxy.key"));
-                 return c;
-               }));
-  KEDGE_CO_TRY(auto identity, std::move(read));
+  KEDGE_CO_TRY(auto identity, co_await read_identity("client-kube-proxy"));
   KEDGE_CO_TRY(cluster_view_, informer::make(config_.api(), j.server_ca, identity, control_.network));
   network_.emplace(
       network_parts{.config = config_, .cluster = j.cluster, .api = *api_, .cluster_view = *cluster_view_});
@@ -248,24 +248,54 @@ task<result<void>> agent::make_network() {
   co_return result<void>();
 }
 
+task<result<void>> agent::enforce_policies() {
+  auto& j = *control_.joined;
+  if (j.cluster.disable_network_policy) {
+    auto removed = co_await reactor::offload(remove_policies);
+    if (removed && !*removed) log::warning("rules of network policies stay: {}", removed->error().message);
+    co_return result<void>();
+  }
+  KEDGE_CO_TRY(auto identity, co_await read_identity("client-k3s-controller"));
+  KEDGE_CO_TRY(policy_view_, informer::make(config_.api(), j.server_ca, identity, control_.network));
+  policy_options o{.node = config_.node_name, .v4 = false, .v6 = false};
+  for (auto& text : j.cluster.cluster_cidrs)
+    if (auto r = ip_range::parse(text)) (r->is_v4() ? o.v4 : o.v6) = true;
+  if (!j.cluster.disable_dns)
+    for (auto& text : j.cluster.cluster_dns)
+      if (auto a = ip_address::parse(text)) o.dns_addresses.push_back(*a);
+  policies_.emplace(std::move(o), *policy_view_);
+  node_tasks_.spawn(policies_->run());
+  co_return result<void>();
+}
+
+// As one of the accounts that registration gave certificates for.
+task<result<client_identity>> agent::read_identity(std::string name) {
+  KEDGE_CO_TRY(auto read,
+               co_await reactor::offload([stem = config_.agent_folder() + "/" + name]() -> result<client_identity> {
+                 client_identity c;
+                 KEDGE_TRY(c.chain, crypto::read_file(stem + ".crt"));
+                 KEDGE_TRY(c.key, crypto::read_file(stem + ".key"));
+                 return c;
+               }));
+  co_return std::move(read);
+}
+
 task<result<void>> agent::make_reachable() {
   auto file = [this](std::string_view name) { return config_.agent_folder() + "/" + std::string(name); };
   struct files {
     std::string client_ca, serving_chain, serving_key;
-    client_identity controller;
   };
   KEDGE_CO_TRY(auto read, co_await reactor::offload([file]() -> result<files> {
                  files f;
                  KEDGE_TRY(f.client_ca, crypto::read_file(file("client-ca.crt")));
                  KEDGE_TRY(f.serving_chain, crypto::read_file(file("serving-kubelet.crt")));
                  KEDGE_TRY(f.serving_key, crypto::read_file(file("serving-kubelet.key")));
-                 KEDGE_TRY(f.controller.chain, crypto::read_file(file("client-k3s-controller.crt")));
-                 KEDGE_TRY(f.controller.key, crypto::read_file(file("client-k3s-controller.key")));
                  return f;
                }));
   KEDGE_CO_TRY(auto f, std::move(read));
   auto& j = *control_.joined;
-  KEDGE_CO_CHECK(links_->join(j, f.controller));
+  KEDGE_CO_TRY(auto controller, co_await read_identity("client-k3s-controller"));
+  KEDGE_CO_CHECK(links_->join(j, controller));
   KEDGE_CO_TRY(auto bundle, crypto::parse_bundle(f.client_ca));
   KEDGE_CO_TRY(auto trust, crypto::trust::from_bundle(bundle));
   kubelet_access_.emplace(std::move(trust), config_.node_name, *api_);
@@ -465,6 +495,9 @@ task<void> agent::prepare_pods() {
         return n.ready ? std::string()
                        : fmt::format("container runtime network not ready: NetworkReady=false reason:{} message:{}",
                                      n.reason, n.message);
+      },
+      .admit_to_network = [this](json::value pod, std::vector<std::string> addresses) -> task<void> {
+        if (policies_) co_await policies_->admit(std::move(pod), std::move(addresses));
       }});
   pod_streams_.emplace(*pods_, pod_runtime_, control_.network);
   usage_.emplace(usage_paths{.root = {}, .storage = config_.agent_folder()}, [this] {

@@ -59,7 +59,7 @@ struct agent_config {
   std::string default_runtime;                       // empty: runc
   std::vector<std::string> airgap_extra_registries;  // images of agent/images get names there too
   std::string cni_bin_folder;     // another's CNI plugins; empty: ours, and the machine's others (plugin_folder)
-  bool manage_cni = true;         // false: no pod network is made, whatever the cluster has
+  bool manage_cni = true;         // false: the machine's network stays as it is, whatever the cluster has
   std::string flannel_interface;  // of the pods' network between nodes; empty: that of the node's address
   std::string resolv_conf;        // where names outside are asked for; empty: the machine's
   std::string flannel_cni_conf;   // a file that stands for our network configuration

@@ -67,7 +67,7 @@ json::value config_document(const config& c, const std::string& ipsec_psk, const
                    {"ClusterIPRange", ip_net(c.cluster_cidrs.front())},
                    {"DisableCCM", c.disable_cloud_controller},
                    {"DisableHelmController", true},
-                   {"DisableNPC", true},
+                   {"DisableNPC", c.disable_network_policy},
                    {"EncryptSecrets", c.secrets_encryption},
                    {"EncryptProvider", c.secrets_encryption_provider},
                    {"EmbeddedRegistry", false},

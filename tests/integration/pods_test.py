@@ -281,6 +281,55 @@ class Pods(unittest.TestCase):
         pod = self.ready("host")
         self.assertEqual(pod["status"]["podIP"], self.server.host.address)
 
+    def test_network_policies(self):
+        self.addCleanup(self.kubectl, "delete", "networkpolicies", "--all")
+
+        def policy(name, **spec):
+            self.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}, "spec": spec}))
+
+        def runs(name, command, **labels):
+            return self.make(name, container(command=command), metadata={"labels": {"name": name, **labels}})
+
+        serves = container(command="echo hello > /www/index.html; exec httpd -f -p 8080 -h /www", ports=[{"name": "http", "containerPort": 8080}],
+                           readinessProbe={"httpGet": {"port": "http"}, "periodSeconds": 1, "failureThreshold": 1})
+        self.make("web", serves, metadata={"labels": {"name": "web"}})
+        address = self.ready("web")["status"]["podIP"]
+        fetch = f"echo 'GET / HTTP/1.0\r\n\r\n' | nc -w 2 {address} 8080 2>&1"
+        for name in ("friend", "stranger"):
+            runs(name, "exec sleep 1000")
+        policy("locked", podSelector={"matchLabels": {"locked": "yes"}}, policyTypes=["Egress"])
+        table = self.server.host.command("nft", "list", "table", "ip", "kedge-policies")
+        eventually("the policy is known to the node", lambda: run(*table))
+        # Its first packet is what is asked about: what it says was said by the container's first command.
+        runs("free", f"{fetch}; exec sleep 1000", locked="no")
+        runs("locked", f"{fetch}; exec sleep 1000", locked="yes")
+        self.assertIn("hello", eventually("what the free pod said", lambda: self.logs("free") or None))
+        self.assertIn("refused", eventually("what the locked pod said", lambda: self.logs("locked") or None))
+
+        for name in ("friend", "stranger"):
+            self.ready(name)
+
+        def reaches(name):
+            return "hello" in self.kubectl("exec", name, "--", "sh", "-c", f"{fetch}; true")
+
+        self.assertTrue(reaches("stranger"))
+        policy("for-friends", podSelector={"matchLabels": {"name": "web"}},
+               ingress=[{"from": [{"podSelector": {"matchLabels": {"name": "friend"}}}], "ports": [{"port": "http"}]}])
+        eventually("strangers are refused", lambda: not reaches("stranger"), timeout=10)
+        self.assertTrue(reaches("friend"))
+        self.kubectl("label", "pod", "stranger", "name=friend", "--overwrite")
+        eventually("a stranger becomes a friend", lambda: reaches("stranger"), timeout=10)
+        # The node itself is never asked: Ready for as long as its probe has failed at once.
+        self.assertEqual(condition(self.pod("web"), "Ready").get("status"), "True")
+        self.assertIn("hello", run(*self.server.host.command("curl", "-s", "-m", "4", f"http://{address}:8080")))
+        # What another program took away comes back, and what an earlier agent left is gone on with.
+        run(*self.server.host.command("nft", "delete", "table", "ip", "kedge-policies"))
+        eventually("the table is made again", lambda: "policy-" in run(*table), timeout=20)
+        self.assertFalse(reaches("locked"))
+        self.kubectl("delete", "networkpolicies", "--all")
+        eventually("all reach again", lambda: reaches("locked"), timeout=10)
+        eventually("nothing is left of it", lambda: run(*table, check=False).returncode != 0, timeout=10)
+
     def test_the_agent_starts_anew_and_the_pods_run_on(self):
         self.make("kept", container(command="sleep 1000", readinessProbe={"exec": {"command": ["true"]}, "periodSeconds": 1}))
         before = self.ready("kept")

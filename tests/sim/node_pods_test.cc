@@ -357,13 +357,15 @@ struct cluster {
     simulated_runtime cri(runtime);
     simulated_cluster pods_api(server);
     image_puller images(cri, pods_api);
-    pod_manager manager(worker_parts{.runtime = cri,
-                                     .cluster = pods_api,
-                                     .images = images,
-                                     .settings = settings,
-                                     .network = &agent,
-                                     .agent_started_at = runtime.now(),
-                                     .network_problem = [] { return std::string(); }});
+    pod_manager manager(
+        worker_parts{.runtime = cri,
+                     .cluster = pods_api,
+                     .images = images,
+                     .settings = settings,
+                     .network = &agent,
+                     .agent_started_at = runtime.now(),
+                     .network_problem = [] { return std::string(); },
+                     .admit_to_network = [](json::value, std::vector<std::string>) -> task<void> { co_return; }});
     reactor::scope tasks;
     tasks.spawn(manager.run());
     co_await reactor::sleep_for(world.between(0ms, 50ms));

@@ -50,8 +50,6 @@ constexpr not_yet rows[] = {
      "Kedge calls no conversion webhooks yet: only the storage version is served"},
     {"apiregistration.k8s.io", "apiservices", is_elsewhere,
      "Kedge hands no requests to other API servers yet: this API service is kept, and its group is not served"},
-    {"networking.k8s.io", "networkpolicies", nullptr,
-     "Kedge's nodes enforce no network policies yet: this policy is kept, and nothing is cut off by it"},
     {"networking.k8s.io", "ingresses", nullptr,
      "Kedge brings no ingress controller yet: without one of your own this ingress leads nowhere"},
     {"autoscaling", "horizontalpodautoscalers", nullptr, "Kedge scales nothing by autoscalers yet"},

@@ -24,6 +24,9 @@ inline constexpr duration network_look_interval = 30s;
 inline constexpr duration network_retry = 2s;
 // A table of Services' rules that another program flushed is noticed after this.
 inline constexpr duration services_look_interval = 5s;
+// The kernel loads a module within a second; only a disk that hangs makes it late, and the node begins without it.
+inline constexpr duration modprobe_timeout = 10s;
+inline constexpr std::size_t modprobe_output_max = 4096;  // a line or two
 // Changes that come together are applied together; a pod's first packet to a new node waits no longer than this.
 inline constexpr duration network_settle = 20ms;
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "base/random.h"
+#include "node/network/bridge_filter.h"
 #include "node/network/limits.h"
 #include "node/network/sysctl.h"
 #include "node/nft/batch.h"
@@ -138,8 +139,7 @@ result<overlay> open_overlay(const overlay_options& o) {
   out.mtu = interface.mtu;
   if (o.kind == overlay_kind::vxlan) out.mtu -= out.v6.used ? overhead6 : overhead4;
   // Pods of one node that talk through a Service: their answers are bridged, and must still come by the rules.
-  KEDGE_CHECK(write_sysctl("bridge/bridge-nf-call-iptables", "1"));
-  KEDGE_CHECK(write_sysctl("bridge/bridge-nf-call-ip6tables", "1"));
+  KEDGE_CHECK(filter_bridged_packets());
   KEDGE_CHECK(open_side(here, o, interface, true, out));
   KEDGE_CHECK(open_side(here, o, interface, false, out));
   return out;

@@ -16,4 +16,6 @@ result<void> write_sysctl(const std::string& name, std::string_view value) {
   return {};
 }
 
+bool has_sysctl(const std::string& name) { return ::access(("/proc/sys/net/" + name).c_str(), F_OK) == 0; }
+
 }  // namespace kedge::node

@@ -10,5 +10,6 @@ namespace kedge::node {
 
 // `name` below /proc/sys/net: "ipv4/ip_forward". One that this kernel doesn't have is left alone.
 result<void> write_sysctl(const std::string& name, std::string_view value);
+bool has_sysctl(const std::string& name);
 
 }  // namespace kedge::node

@@ -357,6 +357,9 @@ task<time_point> pod_worker::act(pod_steps steps) {
   }
   if (shall_end()) co_return here.now();
   if (steps.create_sandbox && !co_await make_sandbox(steps.attempt)) co_return again();
+  // Each time, since an agent that starts anew finds sandboxes.
+  if (starts && !seen_.ips.empty()) co_await parts_.admit_to_network(*pod_, seen_.ips);
+  if (shall_end()) co_return here.now();
   bool fine = co_await start_all(steps);
   for (auto& id : steps.remove) co_await forget(id);
   if (starts || !steps.kill.empty()) {

@@ -474,8 +474,6 @@ TEST_CASE("who writes what isn't obeyed yet is told, on each write") {
       {"apiservices",
        {"/apis/apiregistration.k8s.io/v1/apiservices",
         R"({"metadata":{"name":"v1.example.org"},"spec":{"group":"example.org","version":"v1","groupPriorityMinimum":10,"versionPriority":10,"service":{"namespace":"default","name":"x"}}})"}},
-      {"networkpolicies",
-       {"/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", R"({"spec":{"podSelector":{}}})"}},
       {"ingresses",
        {"/apis/networking.k8s.io/v1/namespaces/default/ingresses",
         R"({"spec":{"defaultBackend":{"service":{"name":"x","port":{"number":80}}}}})"}},

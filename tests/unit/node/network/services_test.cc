@@ -31,57 +31,6 @@ slice_record slice(const std::string& endpoints,
       .value();
 }
 
-// Listening sockets of TCP port 8080 in pods.
-struct servers {
-  std::vector<int> fds;
-  void add(const test_namespace& pod, std::uint16_t port = 8080) {
-    pod.run([&] {
-      int s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-      int on = 1;
-      ::setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-      auto at = socket_address("0.0.0.0", port);
-      CHECK(::bind(s, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
-      CHECK(::listen(s, 64) == 0);
-      fds.push_back(s);
-    });
-  }
-  ~servers() {
-    for (int s : fds) ::close(s);
-  }
-  // "0 10.42.3.1": who took the connection, and from which address it came; or "refused", "nothing".
-  std::string ask(const test_namespace& from, std::string_view address, std::uint16_t port, int patience_ms = 1500) {
-    int s = -1;
-    std::string out;
-    from.run([&] {
-      s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-      auto at = socket_address(address, port);
-      ::connect(s, reinterpret_cast<sockaddr*>(&at), sizeof at);
-    });
-    pollfd p{s, POLLOUT, 0};
-    int why = 0;
-    socklen_t size = sizeof why;
-    if (::poll(&p, 1, patience_ms) != 1) {
-      out = "nothing";
-    } else if (::getsockopt(s, SOL_SOCKET, SO_ERROR, &why, &size); why != 0) {
-      out = why == ECONNREFUSED ? "refused" : std::string("error ") + std::to_string(why);
-    } else {
-      out = "nobody";
-      for (std::size_t i = 0; i < fds.size(); ++i) {
-        sockaddr_in who{};
-        socklen_t bytes = sizeof who;
-        int taken = ::accept(fds[i], reinterpret_cast<sockaddr*>(&who), &bytes);
-        if (taken < 0) continue;
-        char text[INET_ADDRSTRLEN];
-        ::inet_ntop(AF_INET, &who.sin_addr, text, sizeof text);
-        out = std::to_string(i) + " " + text;
-        ::close(taken);
-      }
-    }
-    ::close(s);
-    return out;
-  }
-};
-
 // A node with two pods that serve, one that asks, and a machine outside.
 struct lab {
   runtime rt;

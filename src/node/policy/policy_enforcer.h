@@ -1,0 +1,74 @@
+// policy_enforcer.h: NetworkPolicies held on this node.
+//
+//   NetworkPolicies ─▶ once there is one: Namespaces, Pods ─▶ selection ─▶ policy_table ─▶ one transaction a change
+//   a pod's sandbox ─▶ admit ─┘ its first container waits until its rules stand
+//
+// A cluster without policies costs a watch that says nothing, and no rules. A stop leaves the rules standing.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "node/informer/informer.h"
+#include "node/policy/policy_table.h"
+#include "node/policy/selection.h"
+#include "node/policy/started_pods.h"
+#include "reactor/scope.h"
+#include "reactor/sync.h"
+
+namespace kedge::node {
+
+struct policy_options {
+  std::string node;
+  bool v4 = true, v6 = false;  // families of the cluster
+  // Where the node itself answers the cluster's names: to policies, a pod that is what kube-dns is elsewhere.
+  std::vector<ip_address> dns_addresses = {};
+};
+
+class policy_enforcer {
+ public:
+  // `view` outlives this: it reads policies, pods and namespaces.
+  policy_enforcer(policy_options o, informer& view);
+
+  task<void> run();  // never ends; once
+
+  // Returns when the rules of `pod` stand, which has its addresses now and no container that runs yet; or after
+  // admit_wait_max. The API needn't know of the addresses.
+  task<void> admit(json::value pod, std::vector<std::string> addresses);
+
+ private:
+  struct family {
+    explicit family(bool v4) : table(v4) {}
+    policy_table table;
+    std::shared_ptr<netlink::socket> socket;
+    std::string problem;
+  };
+  bool is_complete() const noexcept;
+  task<void> take_over();
+  task<void> look_whether_it_stands(family& f);
+  task<result<void>> sync(family& f, const policy_selection::changes& c);
+
+  policy_options options_;
+  informer& view_;
+  kind_cache<policy_record> policies_{decode_policy};
+  kind_cache<namespace_record> namespaces_{decode_policy_namespace};
+  kind_cache<pod_record> pods_{decode_policy_pod};
+  started_pods started_;
+  // Keys that changed since they were taken over into the selection, which only run() does.
+  std::set<std::string> touched_policies_, touched_namespaces_, touched_pods_;
+  policy_selection selection_;
+  std::vector<std::unique_ptr<family>> families_;
+  bool follows_pods_ = false;
+  time_point waits_until_ = time_point::max();  // whatever is missing: how long admit waits for the first lists
+  std::uint64_t asked_ = 0, settled_ = 0;       // calls of admit, and up to which of them the rules stand
+  reactor::event changed_, settled_event_;
+  reactor::scope tasks_;
+};
+
+// Takes away what an earlier agent has left, where policies aren't to be enforced (any more). Blocks.
+result<void> remove_policies();
+
+}  // namespace kedge::node
