@@ -105,8 +105,6 @@ std::optional<names::found> names::find(const query& q, std::uint32_t serial, ra
     out.emplace();
     for (auto& a : h->second)
       if (wants(q, a)) out->answer.answers.push_back(address_record({}, a, hosts_ttl));
-    // Another kind of record of that name is asked for outside, as CoreDNS' hosts does with fallthrough.
-    if (out->answer.answers.empty() && q.type != type::a && q.type != type::aaaa) out.reset();
   } else if (q.asked == domain || (q.asked.ends_with(domain) && q.asked[q.asked.size() - domain.size() - 1] == '.')) {
     auto rest = q.asked == domain ? std::string_view()
                                   : std::string_view(q.asked).substr(0, q.asked.size() - domain.size() - 1);
@@ -123,7 +121,7 @@ std::optional<names::found> names::find(const query& q, std::uint32_t serial, ra
   return out;
 }
 
-names::found names::find_in_zone(const query& q, std::string_view rest, std::uint32_t serial) const {
+names::found names::find_in_zone(const query& q, std::string_view rest, std::uint32_t serial, int depth) const {
   found out;
   bool exists = false;
   auto labels = rest.empty() ? std::vector<std::string_view>() : split(rest, '.');
@@ -148,7 +146,7 @@ names::found names::find_in_zone(const query& q, std::string_view rest, std::uin
     if (wants(q, type::txt)) out.answer.answers.push_back(text_record("1.1.0", cluster_ttl));
   } else if (kind == "svc") {
     labels.pop_back();
-    find_service(q, std::move(labels), out, exists, 0);
+    find_service(q, std::move(labels), out, exists, depth);
   } else if (kind == "pod") {
     labels.pop_back();
     exists = labels.empty() || (labels.size() == 1 && namespaces_.contains(std::string(labels[0])));
@@ -181,11 +179,12 @@ void names::find_service(const query& q, std::vector<std::string_view> labels, f
   auto key = ns + "/" + std::string(labels[labels.size() - 2]);
   auto* s = view_.services.find(key);
   labels.resize(labels.size() - 2);
-  // _port._protocol, or an endpoint's name.
+  // _port._protocol (CoreDNS takes them without underscores too), or an endpoint's name.
   std::string port, protocol, endpoint;
-  if (labels.size() == 2 && labels[0].starts_with('_') && labels[1].starts_with('_')) {
-    port = labels[0].substr(1);
-    protocol = labels[1].substr(1);
+  auto bare = [](std::string_view label) { return label.substr(label.starts_with('_') ? 1 : 0); };
+  if (labels.size() == 2) {
+    port = bare(labels[0]);
+    protocol = bare(labels[1]);
   } else if (labels.size() == 1) {
     endpoint = labels[0];
   } else if (!labels.empty()) {
@@ -194,45 +193,35 @@ void names::find_service(const query& q, std::vector<std::string_view> labels, f
   if (!s) return;
   auto base = std::string(s->name) + "." + ns + ".svc." + settings_.domain;
   auto matches = [&](std::string_view port_name, transport t) {
-    return port.empty() || (port == port_name && protocol == name_of(t));
+    return (port.empty() || port == port_name) && (protocol.empty() || protocol == name_of(t));
   };
   auto& a = out.answer;
 
   if (!s->external_name.empty()) {
-    if (!labels.empty()) return;
-    exists = true;
     auto target = lower(s->external_name);
     if (target.ends_with('.')) target.pop_back();
-    if (q.type == type::cname || q.type == type::a || q.type == type::aaaa || q.type == type::any) {
-      a.answers.push_back(name_record({}, type::cname, target, cluster_ttl));
-      if (q.type == type::cname) return;
-      auto inside = ".svc." + settings_.domain;
-      if (!target.ends_with(inside)) {
-        out.alias = target;
-      } else if (depth < aliases_max) {
-        found more;
-        bool there = false;
-        find_service(q, split(std::string_view(target).substr(0, target.size() - inside.size()), '.'), more, there,
-                     depth + 1);
-        for (auto& r : more.answer.answers) {
-          if (r.owner.empty()) r.owner = target;
-          a.answers.push_back(std::move(r));
-        }
-        out.alias = std::move(more.alias);
-      }
-    }
+    if (!labels.empty() || ip_address::parse(target)) return;  // an address is no name that one could be led to
+    exists = true;
+    if (q.type == type::cname || q.type == type::a || q.type == type::aaaa || q.type == type::any)
+      follow_alias(q, std::move(target), out, depth);
     return;
   }
 
+  // Each port of each address has a share of 100, as CoreDNS gives them.
+  std::size_t shares = 0;
+  auto weigh = [&] {
+    for (auto& r : a.answers)
+      if (r.type == type::srv) r.data.replace(2, 2, {'\0', static_cast<char>(std::max<std::size_t>(1, 100 / shares))});
+  };
   if (!s->headless && endpoint.empty()) {
-    if (s->cluster_ips.empty()) return;
     for (auto& p : s->ports) {
-      if (!matches(lower(p.name), p.protocol)) continue;
+      if (!matches(lower(p.name), p.protocol) || s->cluster_ips.empty()) continue;
       exists = true;
-      if (wants(q, type::srv)) a.answers.push_back(srv_record({}, p.port, 100, base, cluster_ttl));
+      shares += s->cluster_ips.size();
+      if (wants(q, type::srv)) a.answers.push_back(srv_record({}, p.port, 0, base, cluster_ttl));
     }
-    if (port.empty()) exists = true;
     if (!exists) return;
+    weigh();
     for (auto& ip : s->cluster_ips) {
       if (wants(q, ip)) a.answers.push_back(address_record({}, ip, cluster_ttl));
       if (q.type == type::srv) a.additional.push_back(address_record(base, ip, cluster_ttl));
@@ -240,8 +229,7 @@ void names::find_service(const query& q, std::vector<std::string_view> labels, f
     return;
   }
 
-  // Endpoints: of a headless Service, or one of them by its name.
-  if (s->headless && endpoint.empty() && port.empty()) exists = true;
+  // Endpoints: of a headless Service, or one of them by its name. Without any there is no such name.
   std::set<std::pair<std::string, ip_address>> told;
   std::set<std::pair<std::string, std::uint16_t>> targets;
   for (auto* slice : view_.slices_of(key))
@@ -250,10 +238,11 @@ void names::find_service(const query& q, std::vector<std::string_view> labels, f
       for (auto& ip : e.addresses) {
         auto host = endpoint_name(e, ip);
         if (!endpoint.empty() && endpoint != host) continue;
-        bool any_port = port.empty();
+        bool any_port = slice->ports.empty() && port.empty() && protocol.empty(), any_srv = false;
         for (auto& p : slice->ports) {
           if (!matches(lower(p.name), p.protocol)) continue;
-          any_port = true;
+          any_port = any_srv = true;
+          ++shares;
           if (wants(q, type::srv) && targets.emplace(host + std::string(name_of(p.protocol)), p.port).second &&
               a.answers.size() < records_max)
             a.answers.push_back(srv_record({}, p.port, 0, host + "." + base, cluster_ttl));
@@ -262,41 +251,68 @@ void names::find_service(const query& q, std::vector<std::string_view> labels, f
         exists = true;
         if (a.answers.size() >= records_max) continue;
         if (wants(q, ip) && told.emplace("", ip).second) a.answers.push_back(address_record({}, ip, cluster_ttl));
-        if (q.type == type::srv && told.emplace(host, ip).second)
+        if (q.type == type::srv && any_srv && told.emplace(host, ip).second)
           a.additional.push_back(address_record(host + "." + base, ip, cluster_ttl));
       }
     }
-  // Weights of endpoints add up to 100, as CoreDNS gives them.
-  auto srv = static_cast<std::size_t>(std::ranges::count(a.answers, type::srv, &record::type));
-  for (auto& r : a.answers)
-    if (r.type == type::srv) r.data.replace(2, 2, {'\0', static_cast<char>(std::max<std::size_t>(1, 100 / srv))});
+  weigh();
+}
+
+// A target within the zone is answered with its addresses; without any of them there is no alias either.
+void names::follow_alias(const query& q, std::string target, found& out, int depth) const {
+  auto& answers = out.answer.answers;
+  auto alias = name_record({}, type::cname, target, cluster_ttl);
+  auto inside = "." + settings_.domain;
+  if (q.type == type::cname || !target.ends_with(inside)) {
+    answers.push_back(std::move(alias));
+    if (q.type != type::cname) out.alias = std::move(target);
+    return;
+  }
+  if (depth >= aliases_max) return;
+  auto more = find_in_zone(q, std::string_view(target).substr(0, target.size() - inside.size()), 0, depth + 1);
+  if (more.answer.answers.empty()) return;
+  answers.push_back(std::move(alias));
+  for (auto& r : more.answer.answers) {
+    if (r.owner.empty()) r.owner = target;
+    answers.push_back(std::move(r));
+  }
+  out.alias = std::move(more.alias);
 }
 
 bool names::find_reverse(const query& q, const ip_address& address, found& out) const {
+  std::set<std::string> all;
+  auto ttl = hosts_ttl;
+  for (auto& [host, addresses] : hosts_)
+    if (std::ranges::find(addresses, address) != addresses.end()) all.insert(host);
+  // A node's address names the node, whoever serves there.
+  if (all.empty()) {
+    ttl = cluster_ttl;
+    all = services_named_at(address);
+  }
+  if (all.empty()) return false;
+  if (wants(q, type::ptr))
+    for (auto& n : all) {
+      if (out.answer.answers.size() >= records_max) break;
+      out.answer.answers.push_back(name_record({}, type::ptr, n, ttl));
+    }
+  return true;
+}
+
+std::set<std::string> names::services_named_at(const ip_address& address) const {
   std::set<std::string> all;
   if (auto i = services_at_.find(address); i != services_at_.end())
     for (auto& key : i->second) {
       auto* s = view_.services.find(key);
       if (!s) continue;
       auto base = s->name + "." + s->name_space + ".svc." + settings_.domain;
-      if (std::ranges::find(s->cluster_ips, address) != s->cluster_ips.end()) {
-        all = {base};  // a Service's own address names nothing else
-        break;
-      }
+      if (std::ranges::find(s->cluster_ips, address) != s->cluster_ips.end())
+        return {base};  // a Service's own address names nothing else
       for (auto* slice : view_.slices_of(key))
         for (auto& e : slice->endpoints)
-          if (std::ranges::find(e.addresses, address) != e.addresses.end())
+          if ((e.ready || s->publish_not_ready) && std::ranges::find(e.addresses, address) != e.addresses.end())
             all.insert(endpoint_name(e, address) + "." + base);
     }
-  for (auto& [host, addresses] : hosts_)
-    if (std::ranges::find(addresses, address) != addresses.end()) all.insert(host);
-  if (all.empty()) return false;
-  if (wants(q, type::ptr))
-    for (auto& n : all) {
-      if (out.answer.answers.size() >= records_max) break;
-      out.answer.answers.push_back(name_record({}, type::ptr, n, cluster_ttl));
-    }
-  return true;
+  return all;
 }
 
 }  // namespace kedge::node::dns

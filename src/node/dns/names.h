@@ -42,9 +42,12 @@ class names {
   std::optional<found> find(const query& q, std::uint32_t serial, random_source& random) const;
 
  private:
-  found find_in_zone(const query& q, std::string_view rest, std::uint32_t serial) const;
+  // `rest`: what stands before the zone's own name. `depth`: of aliases that led here.
+  found find_in_zone(const query& q, std::string_view rest, std::uint32_t serial, int depth = 0) const;
   void find_service(const query& q, std::vector<std::string_view> labels, found& out, bool& exists, int depth) const;
+  void follow_alias(const query& q, std::string target, found& out, int depth) const;
   bool find_reverse(const query& q, const ip_address& a, found& out) const;
+  std::set<std::string> services_named_at(const ip_address& a) const;
   void changed(const std::string& service);
   std::vector<ip_address> addresses_named_by(const std::string& service) const;
 
