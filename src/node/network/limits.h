@@ -27,6 +27,8 @@ inline constexpr duration services_look_interval = 5s;
 // The kernel loads a module within a second; only a disk that hangs makes it late, and the node begins without it.
 inline constexpr duration modprobe_timeout = 10s;
 inline constexpr std::size_t modprobe_output_max = 4096;  // a line or two
+// A balancer asks once in some seconds, from a few addresses.
+inline constexpr std::size_t health_port_connections_max = 64;
 // Changes that come together are applied together; a pod's first packet to a new node waits no longer than this.
 inline constexpr duration network_settle = 20ms;
 

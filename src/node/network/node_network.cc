@@ -36,7 +36,7 @@ node_network::node_network(network_parts parts) : parts_(parts), nodes_(decode_n
                                       .may_ask = [this](const ip_address& a) { return may_ask(a); }},
                  *names_, *forwarder_);
   }
-  if (!c.disable_kube_proxy)
+  if (!c.disable_kube_proxy) {
     proxy_.emplace(proxy_options{.node = parts_.config.node_name,
                                  .node_ips = own_addresses_,
                                  .cluster = cluster_ranges_,
@@ -44,6 +44,10 @@ node_network::node_network(network_parts parts) : parts_(parts), nodes_(decode_n
                                  .v6 = family(false),
                                  .own_addresses = dns_addresses_},
                    services_);
+    health_ports_.emplace(health_port_options{.node = parts_.config.node_name,
+                                              .address = family(true) && !family(false) ? "0.0.0.0" : "::"},
+                          services_, [this] { return proxy_->is_healthy(); });
+  }
 }
 
 void node_network::nodes_changed() {
@@ -106,6 +110,7 @@ task<void> node_network::run() {
     tasks_.spawn(view.follow("/apis/discovery.k8s.io/v1/endpointslices", services_.slices));
   }
   if (proxy_) tasks_.spawn(proxy_->run());
+  if (health_ports_) tasks_.spawn(health_ports_->run());
   if (dns_) {
     tasks_.spawn(answer_names());
     tasks_.spawn(keep_resolvers());

@@ -4,6 +4,7 @@
 //   the Node (its range) ─▶ overlay ─▶ annotations for the others, subnet.env and conflist for the runtime
 //   Nodes ─▶ plan_overlay ─▶ routes, neighbours
 //   Services, EndpointSlices ─┬─▶ service_proxy ─▶ nftables
+//                             ├─▶ health_ports: what balancers outside ask this node
 //                             └─▶ dns: the cluster's DNS address is this node's own
 //
 // Nothing of it ends for good: what fails is told once, and tried again. A stop leaves everything standing, so that
@@ -21,6 +22,7 @@
 #include "node/join/api_client.h"
 #include "node/join/registration.h"
 #include "node/network/overlay.h"
+#include "node/services/health_ports.h"
 #include "node/services/service_proxy.h"
 #include "reactor/sync.h"
 
@@ -66,6 +68,7 @@ class node_network {
   kind_cache<node_record> nodes_;
   service_view services_;
   std::optional<service_proxy> proxy_;
+  std::optional<health_ports> health_ports_;
   std::vector<ip_address> own_addresses_, dns_addresses_;
   std::optional<dns::names> names_;
   std::optional<dns::forwarder> forwarder_;

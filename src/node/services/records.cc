@@ -83,6 +83,8 @@ std::optional<service_record> decode_service(const value& service) {
     });
   }
   s.external_local = spec["externalTrafficPolicy"].as_string() == "Local";
+  if (s.external_local && spec["type"].as_string() == "LoadBalancer")
+    s.health_port = port_of(spec["healthCheckNodePort"]);
   s.internal_local = spec["internalTrafficPolicy"].as_string() == "Local";
   if (spec["sessionAffinity"].as_string() == "ClientIP") {
     auto seconds = spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"].as_integer(10'800);

@@ -33,6 +33,7 @@ struct service_record {
   bool external_local = false, internal_local = false;  // traffic policies
   std::uint32_t affinity_seconds = 0;                   // 0: none
   bool publish_not_ready = false;
+  std::uint16_t health_port = 0;  // where a balancer asks for endpoints of a node; 0: nobody asks
   friend bool operator==(const service_record&, const service_record&) noexcept = default;
 
   bool accessible_from_outside() const {

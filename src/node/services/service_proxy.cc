@@ -89,6 +89,10 @@ void service_proxy::set_zone(const std::string& zone) {
   changed_.set();
 }
 
+bool service_proxy::is_healthy() const noexcept {
+  return std::ranges::all_of(families_, [](auto& f) { return f->socket && f->problem.empty(); });
+}
+
 std::uint32_t service_proxy::number_of(const std::string& service, const std::string& port) {
   auto& n = numbers_[service][port];
   if (n == 0) n = ++last_number_;

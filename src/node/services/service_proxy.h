@@ -52,6 +52,7 @@ class service_proxy {
   ~service_proxy();
   void set_zone(const std::string& zone);  // of this node: topology
   task<void> run();                        // never ends
+  bool is_healthy() const noexcept;        // whether all rules stand
 
  private:
   struct family;
