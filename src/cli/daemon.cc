@@ -144,6 +144,7 @@ node::agent_config node_config(const agent_options& o) {
   c.reachable = true;
   c.bind_address = o.bind_address;
   c.kubelet = o.kubelet;
+  c.kube_proxy = o.kube_proxy;
   c.node_labels.insert(c.node_labels.end(), o.kubelet.labels.begin(), o.kubelet.labels.end());
   c.node_taints.insert(c.node_taints.end(), o.kubelet.taints.begin(), o.kubelet.taints.end());
   return c;

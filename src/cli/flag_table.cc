@@ -234,8 +234,9 @@ const flag table[] = {
      .help = "Setting of the kubelet, as key=value: cluster-dns, cluster-domain, config, config-dir, container-log-max-files, "
              "container-log-max-size, cpu-cfs-quota, eviction-…, image-gc-…-threshold, kube-reserved, minimum-image-ttl-duration, max-pods, node-labels, node-status-max-images, "
              "node-status-update-frequency, port, register-with-taints, resolv-conf, system-reserved"},
-    {.name = "kube-proxy-arg", .who = both, .group = node, .kind = value_kind::list, .check = check_key_value,
-     .state = ignored, .reason = in_process, .help = "Setting of kube-proxy"},
+    {.name = "kube-proxy-arg", .who = both, .group = node, .into = &agent::kube_proxy_args, .check = check_key_value,
+     .help = "Setting of kube-proxy, as key=value: conntrack-max-per-core, conntrack-min, conntrack-tcp-…, "
+             "conntrack-udp-…, masquerade-all"},
     {.name = "protect-kernel-defaults", .who = both, .group = node, .kind = value_kind::boolean, .state = ignored,
      .reason = "Kedge changes no kernel settings for the kubelet", .help = "Fail if kernel settings differ"},
     {.name = "image-credential-provider-bin-dir", .who = both, .group = node,

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/time.h"
 #include "control/settings.h"
+#include "node/kube_proxy_settings.h"
 #include "node/kubelet_settings.h"
 #include "server/api_arguments.h"
 
@@ -67,6 +68,8 @@ struct agent_options {
   std::string resolv_conf;                // empty: found as K3s finds it
   std::vector<std::string> kubelet_args;  // key=value, as given; understood in `kubelet`
   node::kubelet_settings kubelet;
+  std::vector<std::string> kube_proxy_args;  // the same; in `kube_proxy`
+  node::kube_proxy_settings kube_proxy;
   std::string container_runtime_endpoint;  // empty: start or find containerd
   std::string image_service_endpoint;
   std::string default_runtime;

@@ -158,6 +158,7 @@ result<loaded_options> load_options(audience who, std::span<const std::string> a
   KEDGE_CHECK(complete(loaded.options, here));
   KEDGE_TRY(loaded.options.api, read_api_server_arguments(loaded.options.api_server_args, loaded.warnings));
   auto& agent = loaded.options.agent;
+  KEDGE_TRY(agent.kube_proxy, read_kube_proxy_arguments(agent.kube_proxy_args, loaded.warnings));
   KEDGE_TRY(agent.kubelet, read_kubelet_arguments(agent.kubelet_args, agent.data_dir, loaded.warnings));
   KEDGE_TRY(loaded.options.controllers,
             read_controller_manager_arguments(loaded.options.controller_manager_args, loaded.warnings));

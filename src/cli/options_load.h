@@ -34,6 +34,9 @@ result<loaded_options> load_options(audience who, std::span<const std::string> a
 // list.
 result<api_server_arguments> read_api_server_arguments(std::span<const std::string> arguments,
                                                        std::vector<std::string>& warnings);
+// kube-proxy's settings. One that it doesn't have is an error, one that means nothing here a warning.
+result<node::kube_proxy_settings> read_kube_proxy_arguments(std::span<const std::string> arguments,
+                                                            std::vector<std::string>& warnings);
 // The kubelet's settings: of the arguments, the files that they name, and those in <data_dir>/agent/etc/kubelet.conf.d.
 // One that the kubelet doesn't have is an error, one that means nothing here a warning.
 result<node::kubelet_settings> read_kubelet_arguments(std::span<const std::string> arguments,

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/kubernetes_version.h"
+#include "node/kube_proxy_settings.h"
 #include "node/kubelet_settings.h"
 
 namespace kedge::node {
@@ -37,6 +38,7 @@ struct agent_config {
   std::string node_args = "[]", node_env = "{}";  // JSON texts with secrets replaced; config_hash() goes with them
   std::string version = kedge_version;            // kubeletVersion
   kubelet_settings kubelet;                       // what --kubelet-arg gave
+  kube_proxy_settings kube_proxy;                 // what --kube-proxy-arg gave
 
   // Whether a node that was one before runs its pods although no server answers.
   bool start_without_server = false;

@@ -25,7 +25,7 @@ ROOMS = {
     "net": [["http"], ["websocket"]],
     "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["policy"], ["logs", "offline", "resources"], ["runtime"], ["images"], ["status"], ["pods"], ["streams"], ["usage"], ["port"]],
 }
-GROUND = {"api": ["objects"], "node": ["config", "kubelet_settings", "limits", "wire"]}
+GROUND = {"api": ["objects"], "node": ["config", "kube_proxy_settings", "kubelet_settings", "limits", "wire"]}
 # What a folder leaves alone though it stands below: a node asks servers as anybody does, over the network.
 NEVER = {"node": ["datastore", "store", "api", "control", "supervisor"]}
 # Functions that nothing in src/ calls, and why they are there all the same.

@@ -42,7 +42,8 @@ node_network::node_network(network_parts parts) : parts_(parts), nodes_(decode_n
                                  .cluster = cluster_ranges_,
                                  .v4 = family(true),
                                  .v6 = family(false),
-                                 .own_addresses = dns_addresses_},
+                                 .own_addresses = dns_addresses_,
+                                 .settings = parts_.config.kube_proxy},
                    services_);
     health_ports_.emplace(health_port_options{.node = parts_.config.node_name,
                                               .address = family(true) && !family(false) ? "0.0.0.0" : "::"},

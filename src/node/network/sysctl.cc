@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/strings.h"
+
 namespace kedge::node {
 
 result<void> write_sysctl(const std::string& name, std::string_view value) {
@@ -17,5 +19,14 @@ result<void> write_sysctl(const std::string& name, std::string_view value) {
 }
 
 bool has_sysctl(const std::string& name) { return ::access(("/proc/sys/net/" + name).c_str(), F_OK) == 0; }
+
+std::optional<std::uint64_t> read_sysctl(const std::string& name) {
+  int fd = ::open(("/proc/sys/net/" + name).c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return std::nullopt;
+  char text[32];
+  auto got = ::read(fd, text, sizeof text);
+  ::close(fd);
+  return got > 0 ? parse_uint(trim({text, static_cast<std::size_t>(got)})) : std::nullopt;
+}
 
 }  // namespace kedge::node

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "node/network/limits.h"
 #include "node/services/conntrack.h"
+#include "node/services/conntrack_limits.h"
 #include "reactor/offload.h"
 
 namespace kedge::node {
@@ -70,6 +71,7 @@ service_proxy::service_proxy(proxy_options o, service_view& view) : options_(std
   for (bool v4 : {true, false}) {
     if (!(v4 ? options_.v4 : options_.v6)) continue;
     rules_context c{.v4 = v4, .node = options_.node, .node_ips = options_.node_ips, .cluster = options_.cluster};
+    c.masquerade_all = options_.settings.masquerade_all;
     std::erase_if(c.cluster, [&](auto& r) { return r.is_v4() != v4; });
     families_.push_back(std::make_unique<family>(std::move(c)));
   }
@@ -133,6 +135,10 @@ task<void> service_proxy::run() {
     if (failed) {
       changed_.set();
       co_await reactor::sleep_for(network_retry);
+    } else if (!std::exchange(limits_set_, true)) {
+      // With the first rules the kernel has begun to track connections.
+      auto set = co_await reactor::offload([s = options_.settings] { return apply_conntrack_limits(s); });
+      if (set && !*set) log::info("connection tracking keeps the machine's limits: {}", set->error().message);
     }
   }
 }

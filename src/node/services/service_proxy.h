@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "node/informer/kind_cache.h"
+#include "node/kube_proxy_settings.h"
 #include "node/services/rules.h"
 #include "reactor/sync.h"
 
@@ -24,8 +25,9 @@ struct proxy_options {
   std::vector<ip_address> node_ips;
   std::vector<ip_range> cluster;  // pods' ranges
   bool v4 = true, v6 = false;     // families of the cluster
-  std::vector<ip_address> own_addresses =
-      {};  // cluster IPs that the node itself serves (DNS): no rules for their Services
+  // Cluster IPs that the node itself serves (DNS): no rules for their Services.
+  std::vector<ip_address> own_addresses = {};
+  kube_proxy_settings settings = {};
 };
 
 // The node's copies of what Services are, shared with DNS.
@@ -68,6 +70,7 @@ class service_proxy {
   std::uint32_t last_number_ = 0;
   std::set<std::string> dirty_;
   bool anew_ = true;
+  bool limits_set_ = false;
   reactor::event changed_;
 };
 

@@ -210,6 +210,46 @@ TEST_CASE("files of the kubelet's configuration are read before its flags, and a
         one + ": it is no KubeletConfiguration of kubelet.config.k8s.io/v1beta1");
 }
 
+TEST_CASE("kube-proxy's settings are read; what means nothing here warns, what it doesn't have is an error") {
+  const temporary_folder folder;
+  auto load = [&](words given) {
+    for (auto& g : given) g = "--kube-proxy-arg=" + g;
+    return load_options(
+        audience::agent,
+        [&] {
+          given.insert(given.end(), {"--server", "https://a:6443", "--token", "t"});
+          return given;
+        }(),
+        some_machine(folder));
+  };
+  const auto loaded = load({"masquerade-all=true", "--conntrack-max-per-core=0", "conntrack-min=7",
+                            "conntrack-tcp-timeout-established=1h30m", "conntrack-tcp-timeout-close-wait=0s",
+                            "conntrack-tcp-be-liberal=true", "conntrack-udp-timeout=5s", "proxy-mode=ipvs"});
+  REQUIRE(loaded);
+  auto& k = loaded->options.agent.kube_proxy;
+  CHECK(k.masquerade_all);
+  CHECK(k.conntrack_per_processor == 0);
+  CHECK(k.conntrack_min == 7);
+  CHECK(k.tcp_established.count() == 5400);
+  CHECK(k.tcp_close_wait.count() == 0);
+  CHECK(k.tcp_be_liberal);
+  CHECK(k.udp.count() == 5);
+  CHECK(k.udp_stream.count() == 0);
+  CHECK(
+      loaded->warnings ==
+      words{"--kube-proxy-arg=proxy-mode has no effect: Kedge's node sets the rules of Services itself, in nftables"});
+  auto message = [&](std::string one) {
+    auto r = load({std::move(one)});
+    return r ? std::string("none") : r.error().message;
+  };
+  CHECK(message("conntrack-max-per-core=-1") ==
+        "--kube-proxy-arg=conntrack-max-per-core: \"-1\" is not a number from 0 to 2147483647");
+  CHECK(message("masquerade-all=maybe") == "--kube-proxy-arg=masquerade-all: \"maybe\" is neither true nor false");
+  CHECK(message("conntrack-tcp-timeout-established=soon")
+            .starts_with("--kube-proxy-arg=conntrack-tcp-timeout-established: "));
+  CHECK(message("conntrackmax=1") == "--kube-proxy-arg=conntrackmax: kube-proxy has no such setting");
+}
+
 TEST_CASE("a node's name is lower-cased whoever gives it, and one that can't be comes with one that can") {
   const temporary_folder folder;
   auto named = [&](words arguments, std::string host = "Edge-7") {
