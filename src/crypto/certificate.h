@@ -106,9 +106,7 @@ struct leaf_request {
   bool server = false;                 // EKU serverAuth
   bool digital_signature = true;
   bool key_encipherment = true;
-  bool constrained = false;  // write basicConstraints CA:FALSE, as kube-controller-manager's signer does
   duration lifetime = leaf_lifetime;
-  bool end_with_authority = false;  // not_after no later than the CA's (the CSR API's signer)
 };
 
 // A leaf for `key` with a random 63-bit serial. It begins when the CA does: a signer whose clock is fast makes nothing

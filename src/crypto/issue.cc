@@ -5,6 +5,7 @@
 #include "crypto/certificate.h"
 #include "crypto/digest.h"
 #include "crypto/openssl.h"
+#include "crypto/request.h"
 #include "crypto/x509_parts.h"
 
 namespace kedge::crypto {
@@ -29,12 +30,12 @@ bool add_key_usage(X509* x, std::initializer_list<std::pair<int, bool>> bits) {
   return !any || add(x, NID_key_usage, usage.get(), true);
 }
 
-bool add_extended_usage(X509* x, const leaf_request& r) {
+bool add_extended_usage(X509* x, bool server, bool client) {
   ossl::key_usages usages(EXTENDED_KEY_USAGE_new());
   if (!usages) return false;
   // The objects of known NIDs are static: the stack may free them without effect.
-  if (r.server) sk_ASN1_OBJECT_push(usages.get(), OBJ_nid2obj(NID_server_auth));
-  if (r.client) sk_ASN1_OBJECT_push(usages.get(), OBJ_nid2obj(NID_client_auth));
+  if (server) sk_ASN1_OBJECT_push(usages.get(), OBJ_nid2obj(NID_server_auth));
+  if (client) sk_ASN1_OBJECT_push(usages.get(), OBJ_nid2obj(NID_client_auth));
   return add(x, NID_ext_key_usage, usages.get(), false);
 }
 
@@ -86,10 +87,37 @@ result<certificate> sign(X509* x, const private_key& key) {
   return certificate::from_der(as_bytes(ossl::to_der(i2d_X509, x)));
 }
 
-result<ossl::general_names> wanted_names(const leaf_request& r) { return ossl::make_names(r.dns_names, r.addresses); }
-
 // The earliest that it can be: a clock that stands before the authority's begin is wrong.
 wall_time clock_of(const certificate& signer, wall_time now) { return std::max(now, signer.not_before()); }
+
+constexpr auto request_backdate = std::chrono::minutes(5);
+constexpr auto short_lifetime = std::chrono::hours(8);
+
+struct leaf_parts {
+  X509_NAME* name;
+  GENERAL_NAMES* names;
+  wall_time from, until;
+  bool client, server, digital_signature, key_encipherment;
+  bool constrained = false;  // basicConstraints say that it is no CA
+};
+
+result<certificate> make_leaf(const authority& ca, const public_key& key, const leaf_parts& p, random_source& random) {
+  auto& signer = ca.signer();
+  ossl::x509 x(X509_new());
+  // RFC 5280 §4.2.1.6: without a subject the names are critical.
+  const bool nameless = X509_NAME_entry_count(p.name) == 0;
+  bool good =
+      x && X509_set_version(x.get(), X509_VERSION_3) && set_serial(x.get(), random.next() >> 1) &&
+      X509_set_subject_name(x.get(), p.name) && X509_set_issuer_name(x.get(), X509_get_subject_name(signer.native())) &&
+      set_validity(x.get(), p.from, p.until) && X509_set_pubkey(x.get(), key.native()) &&
+      add_key_usage(x.get(),
+                    {{bit_digital_signature, p.digital_signature}, {bit_key_encipherment, p.key_encipherment}}) &&
+      add_extended_usage(x.get(), p.server, p.client) && (!p.constrained || add_constraints(x.get(), false)) &&
+      add_authority_key_id(x.get(), signer.subject_key_id()) &&
+      (sk_GENERAL_NAME_num(p.names) == 0 || add(x.get(), NID_subject_alt_name, p.names, nameless));
+  if (!good) return fail(ossl::last_error(errc::internal, "make a certificate"));
+  return sign(x.get(), ca.key());
+}
 
 bool contains(const std::vector<std::string>& all, std::string_view one) {
   return std::find(all.begin(), all.end(), one) != all.end();
@@ -133,24 +161,45 @@ result<certificate> issue(const authority& ca, const public_key& key, const leaf
   if (r.common_name.empty()) return fail(errc::invalid, "must specify a CommonName");
   if (!r.client && !r.server) return fail(errc::invalid, "must specify at least one ExtKeyUsage");
   auto& signer = ca.signer();
-  auto from = signer.not_before();
-  auto until = clock_of(signer, now) + r.lifetime;
-  if (r.end_with_authority) until = std::min<wall_time>(until, signer.not_after());
-
   KEDGE_TRY(auto name, ossl::make_name(r.common_name, r.organizations));
-  KEDGE_TRY(auto names, wanted_names(r));
-  ossl::x509 x(X509_new());
-  bool good = x && X509_set_version(x.get(), X509_VERSION_3) && set_serial(x.get(), random.next() >> 1) &&
-              X509_set_subject_name(x.get(), name.get()) &&
-              X509_set_issuer_name(x.get(), X509_get_subject_name(signer.native())) &&
-              set_validity(x.get(), from, until) && X509_set_pubkey(x.get(), key.native()) &&
-              add_key_usage(x.get(), {{bit_digital_signature, r.digital_signature},
-                                      {bit_key_encipherment, r.key_encipherment}}) &&
-              add_extended_usage(x.get(), r) && (!r.constrained || add_constraints(x.get(), false)) &&
-              add_authority_key_id(x.get(), signer.subject_key_id()) &&
-              (sk_GENERAL_NAME_num(names.get()) == 0 || add(x.get(), NID_subject_alt_name, names.get(), false));
-  if (!good) return fail(ossl::last_error(errc::internal, "make the certificate of " + quote(r.common_name)));
-  return sign(x.get(), ca.key());
+  KEDGE_TRY(auto names, ossl::make_names({r.dns_names, r.addresses, {}, {}}));
+  return make_leaf(ca, key,
+                   {.name = name.get(),
+                    .names = names.get(),
+                    .from = signer.not_before(),
+                    .until = clock_of(signer, now) + r.lifetime,
+                    .client = r.client,
+                    .server = r.server,
+                    .digital_signature = r.digital_signature,
+                    .key_encipherment = r.key_encipherment},
+                   random);
+}
+
+result<certificate> sign_request(const authority& ca, const certificate_request& r, const signing_terms& t,
+                                 wall_time now, random_source& random) {
+  auto& signer = ca.signer();
+  const auto end = signer.not_after();
+  if (now >= end)
+    return fail(errc::expired,
+                "refusing to sign a certificate that expired in the past: NotAfter=" + format_rfc3339(end));
+  auto* at = ossl::u8(r.subject_der);
+  ossl::x509_name name(d2i_X509_NAME(nullptr, &at, static_cast<long>(r.subject_der.size())));
+  if (!name) return fail(ossl::last_error(errc::invalid, "a request's subject can't be parsed"));
+  KEDGE_TRY(auto names, ossl::make_names({r.dns_names, r.addresses, r.emails, r.uris}));
+  const auto began = clock_of(signer, now);
+  // What is short-lived gets all of its time.
+  const auto until = began + t.lifetime - (t.lifetime < short_lifetime ? duration::zero() : duration(request_backdate));
+  return make_leaf(ca, r.key,
+                   {.name = name.get(),
+                    .names = names.get(),
+                    .from = clock_of(signer, now - request_backdate),
+                    .until = std::min<wall_time>(until, end),
+                    .client = t.client,
+                    .server = t.server,
+                    .digital_signature = t.digital_signature,
+                    .key_encipherment = t.key_encipherment,
+                    .constrained = true},
+                   random);
 }
 
 std::string chain_pem(const certificate& leaf, const authority& ca) { return leaf.pem() + ca.bundle_pem(); }

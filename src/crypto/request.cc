@@ -56,18 +56,20 @@ result<certificate_request> parse_request(std::string_view pem) {
   if (X509_REQ_verify(request.get(), key.native()) != 1)
     return fail(ossl::last_error(errc::invalid, "certificate request's signature does not match its key"));
   auto names = names_of(request.get());
+  KEDGE_TRY(auto subject, ossl::standard_name(X509_REQ_get_subject_name(request.get())));
   return certificate_request{ossl::read_subject(X509_REQ_get_subject_name(request.get())),
                              std::move(names.dns_names),
                              std::move(names.addresses),
                              std::move(names.emails),
                              std::move(names.uris),
-                             std::move(key)};
+                             std::move(key),
+                             ossl::to_der(i2d_X509_NAME, subject.get())};
 }
 
 result<std::string> make_request(const private_key& key, const request_options& options) {
   ossl::x509_request request(X509_REQ_new());
   KEDGE_TRY(auto name, ossl::make_name(options.common_name, options.organizations));
-  KEDGE_TRY(auto names, ossl::make_names(options.dns_names, options.addresses));
+  KEDGE_TRY(auto names, ossl::make_names({options.dns_names, options.addresses, {}, {}}));
   bool good = request && X509_REQ_set_version(request.get(), X509_REQ_VERSION_1) &&
               X509_REQ_set_subject_name(request.get(), name.get()) &&
               X509_REQ_set_pubkey(request.get(), key.native()) && add_names(request.get(), names.get()) &&

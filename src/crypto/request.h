@@ -19,6 +19,7 @@ struct certificate_request {
   std::vector<std::string> emails;
   std::vector<std::string> uris;
   public_key key;
+  std::string subject_der;  // the whole subject as a certificate gets it: Go's attributes in Go's order, others dropped
 };
 
 // The public key of an agent's request. K3s uses nothing else of it: neither subject nor extensions nor signature are
@@ -28,6 +29,19 @@ result<public_key> public_key_of_request(bytes der);
 // spec.request of a CertificateSigningRequest: one "CERTIFICATE REQUEST" block whose signature is checked (proof that
 // the requester holds the key), with its subject and names.
 result<certificate_request> parse_request(std::string_view pem);
+
+// What a signer of the CSR API gives, whatever else was asked for.
+struct signing_terms {
+  bool client = false, server = false;  // EKU
+  bool digital_signature = false, key_encipherment = false;
+  duration lifetime = leaf_lifetime;
+};
+
+// The request's subject, names and key, signed as kube-controller-manager does: from five minutes before now, so that a
+// holder who renews after a part of the lifetime counts from then, and no longer than the authority. errc::expired: the
+// authority has ended.
+result<certificate> sign_request(const authority& ca, const certificate_request& request, const signing_terms& terms,
+                                 wall_time now, random_source& random);
 
 // A request in DER. Agents leave the subject empty; kubelets that go through the CSR API name themselves.
 struct request_options {

@@ -118,6 +118,25 @@ result<x509_name> make_name(std::string_view common_name, const std::vector<std:
   return name;
 }
 
+result<x509_name> standard_name(const X509_NAME* from) {
+  constexpr int kept[] = {NID_countryName,  NID_organizationName,    NID_organizationalUnitName,
+                          NID_localityName, NID_stateOrProvinceName, NID_streetAddress,
+                          NID_postalCode,   NID_commonName,          NID_serialNumber};
+  x509_name name(X509_NAME_new());
+  bool good = name != nullptr;
+  for (int nid : kept) {
+    std::vector<std::string> values;
+    for (int i = 0; i < X509_NAME_entry_count(from); ++i)
+      if (auto* entry = X509_NAME_get_entry(from, i); OBJ_obj2nid(X509_NAME_ENTRY_get_object(entry)) == nid)
+        values.push_back(to_utf8(X509_NAME_ENTRY_get_data(entry)));
+    if (values.size() > 1 && (nid == NID_commonName || nid == NID_serialNumber))
+      values.erase(values.begin(), values.end() - 1);  // the last one counts
+    for (std::size_t i = 0; good && i < values.size(); ++i) good = add_entry(name.get(), nid, values[i], i ? -1 : 0);
+  }
+  if (!good) return fail(last_error(errc::invalid, "a certificate can't have this subject"));
+  return name;
+}
+
 alternative_names read_names(const GENERAL_NAMES* names) {
   alternative_names out;
   for (int i = 0; names && i < sk_GENERAL_NAME_num(names); ++i) {
@@ -134,22 +153,30 @@ alternative_names read_names(const GENERAL_NAMES* names) {
   return out;
 }
 
-result<general_names> make_names(const std::vector<std::string>& dns_names, const std::vector<std::string>& addresses) {
+// An IA5String: other bytes would make a certificate that nobody can parse.
+static result<void> push_names(GENERAL_NAMES* names, int kind, const std::vector<std::string>& texts,
+                               std::string_view what) {
+  for (auto& text : texts) {
+    if (text.empty() || std::any_of(text.begin(), text.end(), [](char c) { return c <= 0x20 || c >= 0x7f; }))
+      return fail(errc::invalid, std::string(what) + " of a certificate has a character that isn't allowed there");
+    if (!push_text(names, kind, V_ASN1_IA5STRING, text.data(), text.size()))
+      return fail(last_error(errc::internal, "add a name to a certificate"));
+  }
+  return {};
+}
+
+result<general_names> make_names(const alternative_names& wanted) {
   general_names names(sk_GENERAL_NAME_new_null());
   if (!names) return fail(last_error(errc::internal, "make subject alternative names"));
-  for (auto& name : dns_names) {
-    // An IA5String: other bytes would make a certificate that nobody can parse.
-    if (name.empty() || std::any_of(name.begin(), name.end(), [](char c) { return c <= 0x20 || c >= 0x7f; }))
-      return fail(errc::invalid, "DNS name of a certificate has a character that isn't allowed there");
-    if (!push_text(names.get(), GEN_DNS, V_ASN1_IA5STRING, name.data(), name.size()))
-      return fail(last_error(errc::internal, "add a DNS name"));
-  }
-  for (auto& address : addresses) {
+  KEDGE_CHECK(push_names(names.get(), GEN_DNS, wanted.dns_names, "DNS name"));
+  KEDGE_CHECK(push_names(names.get(), GEN_EMAIL, wanted.emails, "email address"));
+  for (auto& address : wanted.addresses) {
     auto packed = pack_address(address);
     if (!packed) return fail(errc::invalid, "invalid IP address in a certificate's names: " + address);
     if (!push_text(names.get(), GEN_IPADD, V_ASN1_OCTET_STRING, packed->octets, packed->size))
       return fail(last_error(errc::internal, "add an address"));
   }
+  KEDGE_CHECK(push_names(names.get(), GEN_URI, wanted.uris, "URI"));
   return names;
 }
 

@@ -17,6 +17,9 @@ subject read_subject(const X509_NAME* name);
 // O values share one RDN, then CN: the order and grouping that Go writes.
 result<x509_name> make_name(std::string_view common_name, const std::vector<std::string>& organizations);
 
+// The attributes that Go's pkix.Name has, in the order and grouping that it writes; others are dropped.
+result<x509_name> standard_name(const X509_NAME* name);
+
 struct alternative_names {
   std::vector<std::string> dns_names;
   std::vector<std::string> addresses;
@@ -25,7 +28,7 @@ struct alternative_names {
 };
 alternative_names read_names(const GENERAL_NAMES* names);
 // errc::invalid for an address that isn't one.
-result<general_names> make_names(const std::vector<std::string>& dns_names, const std::vector<std::string>& addresses);
+result<general_names> make_names(const alternative_names& wanted);
 
 result<wall_time> read_time(const ASN1_TIME* time);
 bool set_time(ASN1_TIME* time, wall_time t);  // to the second

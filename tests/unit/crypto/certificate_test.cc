@@ -122,9 +122,51 @@ TEST_CASE("a leaf begins with its CA, whatever the signer's clock says, and ends
   }
   auto late = start + days(3650) - days(10);
   CHECK(leaf_of(ca, admin(), late).not_after() == late + days(365));
-  auto bounded = admin();
-  bounded.end_with_authority = true;
-  CHECK(leaf_of(ca, bounded, late).not_after() == ca.signer().not_after());
+}
+
+TEST_CASE("a signed request has its subject and names, the signer's terms, and no end behind the authority's") {
+  workbench w;
+  auto ca = authority::create("ca", start).value();
+  auto request_of = [&](const std::string& subject, const std::string& names) {
+    auto more = names.empty() ? "" : " -addext subjectAltName=" + names;
+    w.run("openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout k -out r -subj '" +
+          subject + "'" + more);
+    return parse_request(w.run("cat r").text).value();
+  };
+  auto now = start + days(100);
+  auto sign = [&](const certificate_request& r, signing_terms t, wall_time when) {
+    return sign_request(ca, r, t, when, system_random());
+  };
+  auto r = request_of("/CN=first/emailAddress=x@y.z/O=b/OU=unit/C=DE/O=a/CN=jane",
+                      "DNS:a.b,IP:10.0.0.1,email:j@a.b,URI:spiffe://x/y");
+  auto leaf = sign(r, {.client = true, .digital_signature = true}, now).value();
+  w.put("leaf.crt", leaf.pem());
+  // As Go writes a pkix.Name: its attributes alone, in its order; the last CN.
+  CHECK(w.run("openssl x509 -in leaf.crt -noout -subject -nameopt compat").text.find("emailAddress") ==
+        std::string::npos);
+  CHECK(trim(w.run("openssl x509 -in leaf.crt -noout -subject -nameopt RFC2253").text) ==
+        "subject=CN=jane,OU=unit,O=b+O=a,C=DE");
+  auto text = w.run("openssl x509 -in leaf.crt -noout -text").text;
+  for (auto part : {"DNS:a.b, email:j@a.b, IP Address:10.0.0.1, URI:spiffe://x/y", "CA:FALSE", "Digital Signature\n",
+                    "TLS Web Client Authentication\n"})
+    CHECK_MESSAGE(text.find(part) != text.npos, part << " is not in " << text);
+  CHECK(text.find("Key Encipherment") == text.npos);
+  w.put("ca.crt", ca.bundle_pem());
+  CHECK(w.run("openssl verify -attime " + std::to_string(std::chrono::floor<seconds>(now).time_since_epoch().count()) +
+              " -CAfile ca.crt leaf.crt")
+            .text.find("OK") != std::string::npos);
+  CHECK(leaf.not_before() == now - std::chrono::minutes(5));
+  CHECK(leaf.not_after() == now - std::chrono::minutes(5) + days(365));
+  // What is short-lived has all of its time; nothing outlives the authority, or is older than it.
+  CHECK(sign(r, {.client = true, .lifetime = hours(1)}, now)->not_after() == now + hours(1));
+  auto end = ca.signer().not_after();
+  CHECK(sign(r, {.client = true}, end - days(10))->not_after() == end);
+  CHECK(sign(r, {.client = true}, end).error().code == errc::expired);
+  CHECK(sign(r, {.client = true}, start - days(1))->not_before() == ca.signer().not_before());
+  // Without a subject its names are critical.
+  w.put("leaf.crt", sign(request_of("/", "DNS:a.b"), {.server = true}, now).value().pem());
+  CHECK(w.run("openssl x509 -in leaf.crt -noout -text").text.find("Subject Alternative Name: critical") !=
+        std::string::npos);
 }
 
 TEST_CASE("serials are random and positive") {
