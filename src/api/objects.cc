@@ -15,8 +15,18 @@ namespace {
 class local_objects final : public objects {
  public:
   local_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables, user_ref as,
-                std::string manager)
-      : store_(s), storage_(s, a, ranges), tables_(tables), as_(std::move(as)), manager_(std::move(manager)) {}
+                std::string manager, asker ask)
+      : store_(s),
+        storage_(s, a, ranges),
+        tables_(tables),
+        as_(std::move(as)),
+        manager_(std::move(manager)),
+        ask_(std::move(ask)) {}
+
+  task<result<raw_answer>> ask(std::string path) override {
+    if (!ask_) co_return raw_answer{404, {}};
+    co_return co_await ask_(as_, std::move(path));
+  }
 
   api_result<json::value> get(const resource_id& r, std::string_view ns, std::string_view name) override {
     std::shared_ptr<const registry> kept;
@@ -183,15 +193,18 @@ class local_objects final : public objects {
   custom::tables* tables_;
   user_ref as_;
   std::string manager_;
+  asker ask_;
 };
 
 }  // namespace
 
+task<result<raw_answer>> objects::ask(std::string) { co_return raw_answer{404, {}}; }
+
 std::shared_ptr<const registry> objects::resources() const { return custom::builtin_tables(); }
 
 std::unique_ptr<objects> make_objects(store::store& s, admission& a, const service_ranges& ranges,
-                                      custom::tables* tables, user_ref as, std::string manager) {
-  return std::make_unique<local_objects>(s, a, ranges, tables, std::move(as), std::move(manager));
+                                      custom::tables* tables, user_ref as, std::string manager, asker ask) {
+  return std::make_unique<local_objects>(s, a, ranges, tables, std::move(as), std::move(manager), std::move(ask));
 }
 
 }  // namespace kedge::api

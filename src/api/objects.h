@@ -31,6 +31,12 @@ struct delete_options {
 
 enum class patch_kind : unsigned char { json, merge, strategic };
 
+// An answer as it came.
+struct raw_answer {
+  int code = 0;
+  std::string body;
+};
+
 class objects {
  public:
   virtual ~objects() = default;
@@ -64,6 +70,10 @@ class objects {
   virtual task<api_result<json::value>> modify(resource_id r, std::string ns, std::string name,
                                                std::function<bool(json::value&)> change,
                                                std::string subresource = {}) = 0;
+
+  // GET of a path of the API that isn't objects of this store: "/apis/metrics.k8s.io/…". An error: nobody answered. 404
+  // for all of them without a server around.
+  virtual task<result<raw_answer>> ask(std::string path);
 
   // The etcd key prefix of a resource (in a namespace), for store::watch and snapshot::scan.
   virtual std::string prefix(const resource_id& r, std::string_view ns = {}) const = 0;

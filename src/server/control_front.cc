@@ -5,7 +5,7 @@
 namespace kedge::server {
 
 result<std::unique_ptr<control_front>> control_front::make(shared& s, store::store& objects) {
-  std::unique_ptr<control_front> f(new control_front(objects, s.ranges));
+  std::unique_ptr<control_front> f(new control_front(s, objects));
   auto& arguments = s.settings.api;
   api::rule_source* rules = nullptr;
   f->may_ = api::make_authorizer(&rules);
@@ -22,7 +22,9 @@ void control_front::run(const control::settings* controllers, const control::sch
                         store::revision began) {
   objects_.set_term(control::term_key(term), began);
   auto make_client = [this](api::user_info user, std::string manager) {
-    return api::make_objects(objects_, *admission_, ranges_, tables_.get(), std::move(user), std::move(manager));
+    return api::make_objects(
+        objects_, *admission_, ranges_, tables_.get(), std::move(user), std::move(manager),
+        [this](api::user_ref as, std::string path) { return own_api_.get(std::move(as), std::move(path)); });
   };
   if (controllers) running_.spawn(control::run_controllers(*controllers, objects_, make_client));
   if (scheduling) running_.spawn(control::run_scheduling(*scheduling, make_client));

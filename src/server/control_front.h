@@ -9,6 +9,7 @@
 #include "api/custom/tables.h"
 #include "control/fence.h"
 #include "control/manager.h"
+#include "server/own_api.h"
 #include "server/shared.h"
 
 namespace kedge::server {
@@ -27,13 +28,14 @@ class control_front {
   void stop() { running_.cancel(); }
 
  private:
-  control_front(store::store& objects, api::service_ranges ranges) : objects_(objects), ranges_(std::move(ranges)) {}
+  control_front(const shared& s, store::store& objects) : objects_(objects), ranges_(s.ranges), own_api_(s) {}
 
   control::fenced_store objects_;
   api::service_ranges ranges_;
   std::unique_ptr<api::authorizer> may_;
   std::unique_ptr<api::admission_chain> admission_;
   std::unique_ptr<api::custom::tables> tables_;
+  own_api own_api_;
   reactor::scope running_;  // last: it ends first
 };
 

@@ -11,9 +11,7 @@ constexpr auto stop_time = std::chrono::seconds(5);
 node::agent_config own_node::config() const {
   auto& cluster = shared_.settings.cluster;
   auto c = shared_.settings.node;
-  auto& bound = cluster.bind_address;
-  bool any = bound.empty() || bound == "0.0.0.0" || bound == "::";
-  c.server_url = "https://" + reactor::endpoint{any ? "127.0.0.1" : bound, cluster.https_port}.text();
+  c.server_url = "https://" + reactor::endpoint{cluster.own_host(), cluster.https_port}.text();
   c.token = identity_.credentials().agent_token();
   c.disable_cloud_controller = cluster.disable_cloud_controller;
   c.admin_certificate = cluster.server_dir() + "/tls/client-admin.crt";

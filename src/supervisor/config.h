@@ -49,6 +49,11 @@ struct config {
   bool leader_election = false;                        // an external datastore, with other servers
 
   std::string server_dir() const { return data_dir + "/server"; }
+  // Where this server is reached on its own machine.
+  std::string own_host() const {
+    const bool any = bind_address.empty() || bind_address == "0.0.0.0" || bind_address == "::";
+    return any ? "127.0.0.1" : bind_address;
+  }
 };
 
 // What every server of a cluster must agree on, and what its certificates name, derived from the ranges.

@@ -13,12 +13,13 @@ namespace kedge::control {
 
 class at_work {
  public:
-  explicit at_work(std::string_view name, settings s = {}) {
+  // `ask`: who answers what isn't in the store.
+  explicit at_work(std::string_view name, settings s = {}, api::asker ask = nullptr) {
     auto opened = loop_.run_until(store::open_store(
         {.log = datastore::make_memory_log(database_), .loops = {&loop_}, .indexes = api::builtin_indexes()}));
     REQUIRE(opened.has_value());
     store_ = *std::move(opened);
-    client_ = api::make_objects(*store_, rules_, ranges_);
+    client_ = api::make_objects(*store_, rules_, ranges_, nullptr, api::server_itself(), "kedge", std::move(ask));
     auto* row = find_controller(name);
     REQUIRE(row);
     what_ = row->make(s);
