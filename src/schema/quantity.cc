@@ -172,8 +172,9 @@ quantity quantity::of(std::int64_t n, format f) noexcept {
   q.format_ = f;
   return q;
 }
-quantity quantity::of_milli(std::int64_t n) noexcept {
+quantity quantity::of_milli(std::int64_t n, format f) noexcept {
   quantity q;
+  q.format_ = f;
   q.nano_ = n * (nano_per_unit / 1000);
   return q;
 }

@@ -19,7 +19,7 @@ class quantity {
   quantity() = default;
   static result<quantity> parse(std::string_view text);
   static quantity of(std::int64_t n, format f = format::decimal_si) noexcept;
-  static quantity of_milli(std::int64_t n) noexcept;
+  static quantity of_milli(std::int64_t n, format f = format::decimal_si) noexcept;
 
   std::string text() const;                   // canonical
   std::int64_t value() const noexcept;        // rounded away from zero, as Quantity.Value(); saturates

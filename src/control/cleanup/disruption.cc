@@ -13,6 +13,7 @@
 #include "api/custom/codec.h"
 #include "base/strings.h"
 #include "control/controllers.h"
+#include "control/go_text.h"
 #include "control/limits.h"
 #include "control/owners.h"
 #include "control/pods.h"
@@ -150,26 +151,6 @@ plan failed(plan p, const json::value& budget, const error& why, const moment& n
                 now.wall);
   if (!(next == budget)) p.write(update_of(disruption_budgets, std::move(next), "status"));
   return p;
-}
-
-// A label selector as Go prints its struct: what upstream's messages show.
-std::string as_go_prints(const json::value& selector) {
-  if (selector.is_null()) return "nil";
-  std::string out = "&LabelSelector{MatchLabels:map[string]string{";
-  std::map<std::string_view, std::string_view> labels;
-  if (auto* pairs = selector["matchLabels"].object())
-    for (auto& [name, value] : *pairs) labels.emplace(name, value.as_string());
-  for (auto& [name, value] : labels) fmt::format_to(std::back_inserter(out), "{}: {},", name, value);
-  out += "},MatchExpressions:[]LabelSelectorRequirement{";
-  if (auto* terms = selector["matchExpressions"].array())
-    for (auto& t : *terms) {
-      std::string values;
-      if (auto* list = t["values"].array())
-        for (auto& v : *list) values.append(values.empty() ? "" : " ").append(v.as_string());
-      fmt::format_to(std::back_inserter(out), "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},",
-                     t["key"].as_string(), t["operator"].as_string(), values);
-    }
-  return out + "},}";
 }
 
 plan settle_budget(const view& cluster, const json::value& budget, const std::vector<member>& pods, const moment& now) {
