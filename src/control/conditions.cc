@@ -35,7 +35,7 @@ bool set_condition(json::value& object, const condition& c, wall_time now) {
   };
   set("reason", c.reason);
   set("message", c.message);
-  if (c.keeps_empty_message) at->set("message", c.message);
+  if (c.keeps_empty) at->set("reason", c.reason), at->set("message", c.message);
   if (c.observed_generation) at->set("observedGeneration", *c.observed_generation);
   return fresh || !(*at == before);
 }

@@ -19,7 +19,7 @@ std::string_view condition_status(const json::value& object, std::string_view ty
 struct condition {
   std::string type, status, reason, message;
   std::optional<std::int64_t> observed_generation = {};
-  bool keeps_empty_message = false;  // metav1.Condition, whose message is always there
+  bool keeps_empty = false;  // metav1.Condition, whose reason and message are always there
 };
 // Puts it among the object's, where its type's stands or at the end. lastTransitionTime is `now` when the status is
 // another than before. False when it stands there like that already.

@@ -3,10 +3,16 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/time.h"
+
+namespace kedge::crypto {
+class authority;
+class private_key;
+}  // namespace kedge::crypto
 
 namespace kedge::control {
 
@@ -15,8 +21,12 @@ struct settings {
   bool allocate_node_cidrs = true;
   unsigned node_cidr_mask_size = 24;  // the part of it that each node gets
   std::string root_ca_pem;            // for kube-root-ca.crt
-  bool service_lb = true;             // --disable=servicelb takes it away
-  bool cloud_controller = true;       // K3s's --disable-cloud-controller takes it away
+  // Who signs clients' and kubelets' serving certificates; null: nobody signs.
+  std::shared_ptr<const crypto::authority> client_authority, server_authority;
+  std::shared_ptr<const crypto::private_key> service_account_key;  // of tokens in Secrets; null: nobody makes them
+  duration cluster_signing_duration = std::chrono::hours(8760);    // at most
+  bool service_lb = true;                                          // --disable=servicelb takes it away
+  bool cloud_controller = true;                                    // K3s's --disable-cloud-controller takes it away
 
   std::vector<std::string> controllers = {"*", "tokencleaner"};  // K3s's
   std::map<std::string, unsigned, std::less<>> workers;          // controller's name → how many keys at once
@@ -30,7 +40,14 @@ struct settings {
   double unhealthy_zone_threshold = 0.55;
   std::int64_t terminated_pod_gc_threshold = 12'500;  // <= 0: never
   bool enable_garbage_collector = true;
+  bool disable_force_detach_on_timeout = false;  // of volumes that a node which isn't ready doesn't let go
   duration resource_quota_sync_period = std::chrono::minutes(5);
+
+  duration hpa_sync_period = std::chrono::seconds(15);  // horizontal-pod-autoscaler-…
+  duration hpa_downscale_stabilization = std::chrono::minutes(5);
+  duration hpa_cpu_initialization_period = std::chrono::minutes(5);
+  duration hpa_initial_readiness_delay = std::chrono::seconds(30);
+  double hpa_tolerance = 0.1;
 };
 
 }  // namespace kedge::control

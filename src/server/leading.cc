@@ -19,7 +19,11 @@ control::settings leading::controller_settings() const {
   auto& cluster = shared_.settings.cluster;
   auto c = shared_.settings.controllers;
   c.cluster_cidr = cluster.cluster_cidrs.front();
-  c.root_ca_pem = identity_.credentials().server_ca().bundle_pem();
+  auto& own = identity_.credentials();
+  c.root_ca_pem = own.server_ca().bundle_pem();
+  c.client_authority = std::make_shared<crypto::authority>(own.client_ca());
+  c.server_authority = std::make_shared<crypto::authority>(own.server_ca());
+  c.service_account_key = std::make_shared<crypto::private_key>(*shared_.signing_key);
   c.cloud_controller = !cluster.disable_cloud_controller;
   c.service_lb = std::ranges::find(cluster.disables, "servicelb") == cluster.disables.end();
   return c;

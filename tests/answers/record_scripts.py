@@ -39,6 +39,7 @@ PLURALS = {
     "HorizontalPodAutoscaler": ("apis/autoscaling/v2", "horizontalpodautoscalers", True),
     "StorageClass": ("apis/storage.k8s.io/v1", "storageclasses", False), "VolumeAttachment": ("apis/storage.k8s.io/v1", "volumeattachments", False),
     "CSINode": ("apis/storage.k8s.io/v1", "csinodes", False), "CSIDriver": ("apis/storage.k8s.io/v1", "csidrivers", False),
+    "ServiceCIDR": ("apis/networking.k8s.io/v1", "servicecidrs", False), "IPAddress": ("apis/networking.k8s.io/v1", "ipaddresses", False),
     "CertificateSigningRequest": ("apis/certificates.k8s.io/v1", "certificatesigningrequests", False),
 }
 BY_PLURAL = {plural: (group, namespaced) for group, plural, namespaced in PLURALS.values()}
@@ -91,8 +92,10 @@ def normal(value, hashes):
     if isinstance(value, str):
         if re.match(r"\d{4}-\d\d-\d\dT", value):
             return "TIME"
-        if value.startswith("-----BEGIN CERTIFICATE"):
+        if value.startswith(("-----BEGIN CERTIFICATE", "LS0tLS1CRUdJTi")):
             return "PEM"
+        if value.startswith("ZXlK"):
+            return "TOKEN"
         value = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UID", value)
         value = re.sub(rf"(?<![a-z0-9.]){SAFE}{{7,10}}(?![a-z0-9.])", lambda m: hashes.get(m[0], m[0]), value)
         value = re.sub(rf"-{SAFE}{{5}}(?![a-z0-9.])", "-*", value)
@@ -131,8 +134,12 @@ def seen(o, hashes, whole=False):
     if kind == "Node":
         rest = {"taints": sorted(o["spec"].get("taints", []), key=lambda t: (t["key"], t["effect"])), "unschedulable": o["spec"].get("unschedulable", False),
                 "conditions": o.get("status", {}).get("conditions", [])}
+        if "volumesAttached" in o.get("status", {}):
+            rest["volumesAttached"] = o["status"]["volumesAttached"]
     elif whole:
         rest = whole_pod(o)
+    elif kind == "CertificateSigningRequest":  # without who asked
+        rest["spec"] = {k: v for k, v in o["spec"].items() if k not in ("username", "uid", "groups", "extra")}
     elif kind == "EndpointSlice":
         rest["endpoints"] = sorted(rest.get("endpoints") or [], key=lambda e: text(e.get("addresses")))
     elif kind == "Pod":
@@ -155,7 +162,8 @@ def start_manager(api, script):
         "users": [{"name": "x", "user": {"token": judge.TOKEN}}]}))
     subprocess.run(["openssl", "req", "-x509", "-key", "sa.key", "-subj", "/CN=ca", "-days", "2", "-out", "ca.crt"], cwd=folder, check=True, capture_output=True)
     api.start(os.environ["KUBE_CONTROLLER_MANAGER"], "--kubeconfig=kubeconfig", "--leader-elect=false", "--secure-port=0",
-              "--controllers=" + ",".join(script["controllers"]), "--root-ca-file=ca.crt", "--service-account-private-key-file=sa.key", "--v=2",
+              "--controllers=" + ",".join(script["controllers"]), "--root-ca-file=ca.crt", "--service-account-private-key-file=sa.key",
+              "--cluster-signing-cert-file=ca.crt", "--cluster-signing-key-file=sa.key", "--v=2",
               "--kube-api-qps=1000", "--kube-api-burst=2000", *[f"--{a}" for a in script.get("arguments", [])])
     log, end = folder / "kube-controller-manager.log", time.monotonic() + 120
     while "Caches are synced" not in log.read_text() and "Starting" not in log.read_text():
@@ -344,6 +352,10 @@ class Play:
             o = step.get("patch") or step["status"]
             body = {k: v for k, v in o.items() if k not in ("kind", "apiVersion")}
             self.merge(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"], body, "status" if "status" in step else None)
+        elif "approve" in step or "deny" in step:
+            kind, name = ("Approved", step["approve"]) if "approve" in step else ("Denied", step["deny"])
+            condition = {"type": kind, "status": "True", "reason": "ByHand", "message": "by hand"}
+            self.merge("CertificateSigningRequest", None, name, {"status": {"conditions": [condition]}}, "approval")
         elif "delete" in step:
             o = step["delete"]
             options = {"kind": "DeleteOptions", "apiVersion": "v1", **{k: o[k] for k in ("propagationPolicy", "gracePeriodSeconds") if k in o}}

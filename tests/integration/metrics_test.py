@@ -17,6 +17,7 @@ KUBELET = json.loads(record_node.KEPT.read_text())
 BY_KERNEL = {"container_fs_reads_bytes_total", "container_fs_writes_bytes_total"} | {
     f"container_pressure_{what}_{how}_seconds_total" for what in ("cpu", "memory", "io") for how in ("waiting", "stalled")}
 RESOURCE = "/apis/metrics.k8s.io/v1beta1"
+QUICK = ("--kube-controller-manager-arg=horizontal-pod-autoscaler-sync-period=2s",)
 
 
 def cores(text):
@@ -42,7 +43,7 @@ class Metrics(unittest.TestCase):
     def setUpClass(cls):
         cls.lab = RuntimeLab()
         cls.addClassCleanup(cls.lab.close)
-        cls.server = cls.lab.adopt(Server(cls.lab, "server", host=cls.lab.host(), args=ARGS).wait_ready())
+        cls.server = cls.lab.adopt(Server(cls.lab, "server", host=cls.lab.host(), args=(*ARGS, *QUICK)).wait_ready())
         ready_node(cls.server, "server")
         eventually("the account of pods", lambda: cls.server.get("serviceaccount", "default"))
         for name, command, labels in (("busy", "while :; do :; done", {"load": "high"}), ("idle", "exec sleep 1000", {"load": "none"})):
@@ -95,6 +96,24 @@ class Metrics(unittest.TestCase):
         self.assertRegex(self.kubectl("top", "pod", "-A", "--sum"), r"(?s)^NAMESPACE .*default +busy .*default +idle ")
         self.assertRegex(self.kubectl("top", "node"), r"^NAME +CPU\(cores\) +CPU\(%\) +MEMORY\(bytes\) +MEMORY\(%\) *\nserver +\d+m +\d+% +\d+Mi +\d+% *\n$")
         self.assertRegex(self.kubectl("get", "pods.metrics.k8s.io", "busy"), r"^NAME +CPU +MEMORY +WINDOW *\nbusy +\w+ +\w+ +[\d.]+m?s *\n$")
+
+    def test_an_autoscaler_goes_by_it(self):
+        self.kubectl("create", "-f", "-", input=json.dumps({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "crowd"},
+            "spec": {"selector": {"matchLabels": {"app": "crowd"}}, "template": {"metadata": {"labels": {"app": "crowd"}}, "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "containers": [{"name": "main", "image": BUSYBOX, "imagePullPolicy": "Never", "command": ["sh", "-c", "while :; do :; done"],
+                                "resources": {"requests": {"cpu": "5m"}, "limits": {"cpu": "100m"}}}]}}}}))
+        self.addCleanup(self.kubectl, "delete", "deployment,hpa", "crowd")
+        self.kubectl("autoscale", "deployment", "crowd", "--max=2", "--cpu-percent=50")
+        # A container counts when it was ready for a whole reading.
+        eventually("there is another", lambda: self.server.get("deployment", "crowd")["spec"]["replicas"] == 2, timeout=120)
+
+        def used():
+            for metric in self.server.get("hpa", "crowd")["status"].get("currentMetrics", ()):
+                if "resource" in metric:
+                    return metric["resource"]["current"]["averageUtilization"]
+        self.assertGreater(eventually("it says by what", used), 50)
 
     def test_it_is_an_api_as_others(self):
         self.assertRegex(eventually("the API service", lambda: self.kubectl("get", "apiservice", "v1beta1.metrics.k8s.io", "--no-headers")), r"v1beta1.metrics.k8s.io +Local +True ")

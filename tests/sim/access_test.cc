@@ -4,6 +4,9 @@
 
 #include "base/strings.h"
 #include "control_world.h"
+#include "crypto/certificate.h"
+#include "crypto/jwt.h"
+#include "crypto/request.h"
 
 using namespace kedge;
 using namespace kedge::sim;
@@ -19,6 +22,28 @@ const api::resource_id secrets{"", "v1", "secrets"};
 const api::resource_id claims{"", "v1", "persistentvolumeclaims"};
 const api::resource_id volumes{"", "v1", "persistentvolumes"};
 const api::resource_id cluster_roles{"rbac.authorization.k8s.io", "v1", "clusterroles"};
+const api::resource_id certificate_requests{"certificates.k8s.io", "v1", "certificatesigningrequests"};
+
+const auto authority = std::make_shared<crypto::authority>(
+    crypto::authority::create("ca", wall_time(std::chrono::seconds(1'700'000'000))).value());
+const control::settings signing{.client_authority = authority, .server_authority = authority};
+
+constexpr std::string_view signers_of_kubelets =
+    "{apiGroups: [certificates.k8s.io], resources: [signers], resourceNames: "
+    "[kubernetes.io/kube-apiserver-client-kubelet], verbs: [approve, sign]}";
+
+json::value kubelets_request(std::string_view name) {
+  auto pem = crypto::request_pem(as_bytes(
+      crypto::make_request(
+          authority->key(),
+          {.common_name = "system:node:a", .organizations = {"system:nodes"}, .dns_names = {}, .addresses = {}})
+          .value()));
+  return yaml(fmt::format(
+      "{{kind: CertificateSigningRequest, apiVersion: certificates.k8s.io/v1, metadata: {{name: {}}}, spec: "
+      "{{signerName: kubernetes.io/kube-apiserver-client-kubelet, usages: [client auth, digital signature], request: "
+      "{}}}}}",
+      name, base64(as_bytes(pem))));
+}
 
 }  // namespace
 
@@ -73,18 +98,10 @@ TEST_CASE("clusterrole-aggregation-controller: an aggregate has the rules of its
   for (auto seed : seeds(6)) {
     CAPTURE(seed);
     control_world c(seed, {.servers = 2, .controllers = {"clusterrole-aggregation"}});
-    // As every server's bootstrap gives it: the account may give what it hasn't.
-    c.create(cluster_roles, yaml("{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: "
-                                 "'system:controller:clusterrole-aggregation-controller'}, "
-                                 "rules: [{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: "
-                                 "[escalate, get, list, patch, update, watch]}]}"));
-    c.create(
-        {"rbac.authorization.k8s.io", "v1", "clusterrolebindings"},
-        yaml("{kind: ClusterRoleBinding, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: "
-             "'system:controller:clusterrole-aggregation-controller'}, "
-             "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "
-             "'system:controller:clusterrole-aggregation-controller'}, "
-             "subjects: [{kind: ServiceAccount, name: clusterrole-aggregation-controller, namespace: kube-system}]}"));
+    // The account may give what it hasn't.
+    c.grant("clusterrole-aggregation-controller",
+            "{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [escalate, get, list, patch, "
+            "update, watch]}");
     c.crash_between_writes(0.05);
     auto role = [](const std::string& name, const std::string& label, const std::string& rest) {
       return yaml(
@@ -134,5 +151,72 @@ TEST_CASE("persistentvolumeclaim-protection-controller, persistentvolume-protect
     c.set_status(volumes, "", "v", [](json::value& v) { v.member("status").set("phase", "Released"); });
     CHECK(c.until([&] { return !c.exists("/registry/persistentvolumeclaims/default/data"); }));
     CHECK(c.until([&] { return !c.exists("/registry/persistentvolumes/v"); }));
+  }
+}
+
+TEST_CASE("certificatesigningrequest-approving-controller, certificatesigningrequest-signing-controller: signed once") {
+  for (auto seed : seeds(4)) {
+    CAPTURE(seed);
+    control_world c(seed, {.servers = 2, .controllers = {"csrapproving", "csrsigning"}, .settings = signing});
+    c.grant("certificate-controller", signers_of_kubelets);
+    c.crash_between_writes(0.05);
+    c.create(certificate_requests, kubelets_request("a"));
+    auto certificate = [&] {
+      return std::string(c.get("/registry/certificatesigningrequests/a")["status"]["certificate"].as_string());
+    };
+    CHECK(c.until([&] { return !certificate().empty(); }));
+    auto first = certificate();
+    auto leaf = crypto::parse_bundle(*unbase64(first));
+    REQUIRE(leaf.has_value());
+    CHECK(leaf->front().subject().user == "system:node:a");
+    c.run_for(1min);
+    CHECK(certificate() == first);
+  }
+}
+
+TEST_CASE("certificatesigningrequest-cleaner-controller: a request goes when it is decided or forgotten") {
+  for (auto seed : seeds(4)) {
+    CAPTURE(seed);
+    control_world c(seed,
+                    {.servers = 2, .controllers = {"csrapproving", "csrsigning", "csrcleaner"}, .settings = signing});
+    c.grant("certificate-controller", signers_of_kubelets);
+    c.create(certificate_requests, kubelets_request("issued"));
+    auto forgotten = kubelets_request("forgotten");
+    forgotten.member("spec").set("signerName", "example.org/own");
+    c.create(certificate_requests, forgotten);
+    auto there = [&](std::string_view name) {
+      return c.exists(fmt::format("/registry/certificatesigningrequests/{}", name));
+    };
+    c.run_for(30min);
+    CHECK(there("issued"));
+    CHECK(c.until([&] { return !there("issued"); }, 1h));
+    CHECK(there("forgotten"));
+    CHECK(c.until([&] { return !there("forgotten"); }, 26h));
+  }
+}
+
+TEST_CASE("serviceaccount-token-controller: a Secret gets its account's token, and goes with the account") {
+  const auto signer =
+      std::make_shared<crypto::private_key>(crypto::private_key::generate(crypto::key_kind::ecdsa_p256).value());
+  for (auto seed : seeds(4)) {
+    CAPTURE(seed);
+    control_world c(seed, {.servers = 2,
+                           .controllers = {"serviceaccount-token"},
+                           .settings = {.root_ca_pem = "ca", .service_account_key = signer}});
+    c.crash_between_writes(0.05);
+    c.create(accounts, yaml("{kind: ServiceAccount, apiVersion: v1, metadata: {name: build, namespace: default}}"));
+    for (auto name : {"t1", "t2"})
+      c.create(secrets, yaml(fmt::format("{{kind: Secret, apiVersion: v1, metadata: {{name: {}, namespace: default, "
+                                         "annotations: {{kubernetes.io/service-account.name: build}}}}, type: "
+                                         "kubernetes.io/service-account-token}}",
+                                         name)));
+    auto token = [&](std::string_view name) {
+      return std::string(c.get(fmt::format("/registry/secrets/default/{}", name))["data"]["token"].as_string());
+    };
+    CHECK(c.until([&] { return !token("t1").empty() && !token("t2").empty(); }));
+    const std::vector keys{signer->public_part()};
+    CHECK(crypto::token_verifier::create(keys)->verify(*unbase64(token("t1"))).has_value());
+    c.remove(accounts, "default", "build");
+    CHECK(c.until([&] { return c.count("/registry/secrets/default/") == 0; }));
   }
 }

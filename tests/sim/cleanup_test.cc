@@ -324,3 +324,28 @@ TEST_CASE("disruption-controller: a budget says how many may go") {
     }));
   }
 }
+
+TEST_CASE("service-cidr-controller: a range of addresses goes when nobody has one") {
+  const api::resource_id ranges{"networking.k8s.io", "v1", "servicecidrs"},
+      used{"networking.k8s.io", "v1", "ipaddresses"};
+  for (auto seed : seeds(4)) {
+    CAPTURE(seed);
+    control_world c(seed, {.servers = 2, .controllers = {"service-cidr-controller"}});
+    c.crash_between_writes(0.05);
+    const std::string key = "/registry/servicecidrs/extra";
+    c.create(ranges,
+             yaml("{kind: ServiceCIDR, apiVersion: networking.k8s.io/v1, metadata: {name: extra}, spec: {cidrs: "
+                  "[10.99.0.0/24]}}"));
+    c.create(used, yaml("{kind: IPAddress, apiVersion: networking.k8s.io/v1, metadata: {name: 10.99.0.5, labels: "
+                        "{ipaddress.kubernetes.io/managed-by: ipallocator.k8s.io, ipaddress.kubernetes.io/ip-family: "
+                        "IPv4}}, spec: {parentRef: {resource: services, namespace: default, name: x}}}"));
+    auto ready = [&] { return c.get(key)["status"]["conditions"][0]["status"].as_string(); };
+    CHECK(c.until([&] { return ready() == "True"; }));
+    c.remove(ranges, "", "extra");
+    CHECK(c.until([&] { return ready() == "False"; }));
+    c.run_for(1min);
+    CHECK(c.exists(key));
+    c.remove(used, "", "10.99.0.5");
+    CHECK(c.until([&] { return !c.exists(key); }));
+  }
+}

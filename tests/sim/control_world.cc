@@ -192,6 +192,19 @@ void control_world::remove(const api::resource_id& r, const std::string& ns, con
         }) == "");
 }
 
+void control_world::grant(std::string_view account, std::string_view rule) {
+  create({"rbac.authorization.k8s.io", "v1", "clusterroles"},
+         yaml(fmt::format("{{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {{name: "
+                          "'system:controller:{}'}}, rules: [{}]}}",
+                          account, rule)));
+  create({"rbac.authorization.k8s.io", "v1", "clusterrolebindings"},
+         yaml(fmt::format("{{kind: ClusterRoleBinding, apiVersion: rbac.authorization.k8s.io/v1, metadata: {{name: "
+                          "'system:controller:{0}'}}, roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: "
+                          "ClusterRole, name: 'system:controller:{0}'}}, subjects: [{{kind: ServiceAccount, name: "
+                          "{0}, namespace: kube-system}}]}}",
+                          account)));
+}
+
 void control_world::catch_up() const {
   auto& rows = db.rows();
   for (auto it = rows.upper_bound(seen_); it != rows.end(); ++it) {

@@ -53,6 +53,10 @@ class control_world {
   void remove(const api::resource_id& r, const std::string& ns, const std::string& name,
               api::delete_options options = {});
 
+  // What every server's bootstrap gives a controller's account, as far as admission asks for it: a rule of a role, as
+  // YAML.
+  void grant(std::string_view account, std::string_view rule);
+
   // The newest committed values, from the database itself: by key, and all under a prefix.
   json::value get(const std::string& key) const;
   std::map<std::string, json::value> all(std::string_view prefix) const;

@@ -242,3 +242,20 @@ TEST_CASE("service-lb-controller: two leaders give a LoadBalancer the addresses 
     }));
   }
 }
+
+TEST_CASE("ttl-controller: nodes are told how long they may keep what they read") {
+  for (auto seed : seeds(4)) {
+    CAPTURE(seed);
+    control_world c(seed, {.servers = 2, .controllers = {"ttl"}});
+    c.crash_between_writes(0.05);
+    auto told = [&](std::string_view node) {
+      return c.get(fmt::format("/registry/minions/{}", node))["metadata"]["annotations"]["node.alpha.kubernetes.io/ttl"]
+                 .as_string() == "0";
+    };
+    for (auto name : {"a", "b"})
+      c.create(nodes, yaml(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: {}}}}}", name)));
+    CHECK(c.until([&] { return told("a") && told("b"); }));
+    c.change(nodes, "", "a", [](json::value& v) { v.member("metadata").erase("annotations"); });
+    CHECK(c.until([&] { return told("a"); }));
+  }
+}

@@ -14,6 +14,7 @@
 #include "base/strings.h"
 #include "cli/options_load.h"
 #include "control_world.h"
+#include "crypto/certificate.h"
 #include "json/parse.h"
 #include "json/write.h"
 
@@ -59,6 +60,8 @@ const kind_of_thing things[] = {
     {"VolumeAttachment", {"storage.k8s.io", "v1", "volumeattachments"}, false},
     {"CSINode", {"storage.k8s.io", "v1", "csinodes"}, false},
     {"CSIDriver", {"storage.k8s.io", "v1", "csidrivers"}, false},
+    {"ServiceCIDR", {"networking.k8s.io", "v1", "servicecidrs"}, false},
+    {"IPAddress", {"networking.k8s.io", "v1", "ipaddresses"}, false},
     {"CertificateSigningRequest", {"certificates.k8s.io", "v1", "certificatesigningrequests"}, false},
 };
 constexpr std::string_view own_namespaces[] = {"kube-system", "kube-public", "kube-node-lease"};
@@ -163,7 +166,8 @@ std::string without_names(std::string_view text, const hash_words& hashes) {
 
 std::string normal_text(std::string_view text, const hash_words& hashes = {}) {
   if (text.size() > 10 && text[4] == '-' && text[7] == '-' && text[10] == 'T') return "TIME";
-  if (text.starts_with("-----BEGIN CERTIFICATE")) return "PEM";
+  if (text.starts_with("-----BEGIN CERTIFICATE") || text.starts_with("LS0tLS1CRUdJTi")) return "PEM";
+  if (text.starts_with("ZXlK")) return "TOKEN";
   std::string out;
   for (std::size_t i = 0; i < text.size();)
     if (is_uid_at(text, i))
@@ -243,6 +247,7 @@ json::value seen(const json::value& o, const hash_words& hashes, bool whole) {
     out.set("taints", std::move(taints));
     out.set("unschedulable", o["spec"]["unschedulable"].as_bool());
     out.set("conditions", or_else(o["status"]["conditions"], json::array()));
+    if (auto* attached = o["status"].find("volumesAttached")) out.set("volumesAttached", *attached);
   } else if (whole) {
     keep_whole_pod(out, o);
   } else if (kind == "Pod") {
@@ -254,6 +259,11 @@ json::value seen(const json::value& o, const hash_words& hashes, bool whole) {
   } else {
     for (auto& [name, value] : *o.object())
       if (name != "kind" && name != "apiVersion" && name != "metadata") out.set(name, value);
+    if (kind == "CertificateSigningRequest") {
+      auto spec = o["spec"];
+      for (auto asker : {"username", "uid", "groups", "extra"}) spec.erase(asker);
+      out.set("spec", std::move(spec));
+    }
     if (kind == "EndpointSlice")
       out.set("endpoints", sorted_by_text(o["endpoints"], [](auto& e) { return e["addresses"]; }));
   }
@@ -278,6 +288,9 @@ control_options options_of(const json::value& script) {
   CHECK(warnings.empty());
   out.settings = *std::move(read);
   out.settings.root_ca_pem = certificate;
+  static const auto authority = crypto::authority::create("ca", wall_time(std::chrono::seconds(1'700'000'000))).value();
+  out.settings.client_authority = out.settings.server_authority = std::make_shared<crypto::authority>(authority);
+  out.settings.service_account_key = std::make_shared<crypto::private_key>(authority.key());
   for (auto& name : *script["controllers"].array()) out.controllers.emplace_back(name.as_string());
   return out;
 }
@@ -287,14 +300,12 @@ class play {
   explicit play(const json::value& script) : c_(1, options_of(script)) {
     // What bootstrap makes, as far as scripts need it.
     c_.create(thing("Namespace").resource, yaml("{kind: Namespace, apiVersion: v1, metadata: {name: kube-public}}"));
-    c_.create(thing("ClusterRole").resource,
-              yaml("{kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: aggregator}, "
-                   "rules: [{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [escalate]}]}"));
-    c_.create(
-        {"rbac.authorization.k8s.io", "v1", "clusterrolebindings"},
-        yaml("{kind: ClusterRoleBinding, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: aggregator}, "
-             "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: aggregator}, "
-             "subjects: [{kind: ServiceAccount, name: clusterrole-aggregation-controller, namespace: kube-system}]}"));
+    c_.grant("clusterrole-aggregation-controller",
+             "{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], verbs: [escalate]}");
+    if (std::ranges::any_of(*script["controllers"].array(),
+                            [](auto& name) { return name.as_string().starts_with("csr"); }))
+      c_.grant("certificate-controller",
+               "{apiGroups: [certificates.k8s.io], resources: [signers], verbs: [approve, sign]}");
     c_.run_for(2s);
   }
 
@@ -343,6 +354,10 @@ class play {
       std::string kind(body["kind"].as_string());
       body.erase("kind"), body.erase("apiVersion");
       merge(kind, body["metadata"], body, status ? "status" : "");
+    } else if (auto* name = s.find("approve")) {
+      decide(*name, "Approved");
+    } else if (auto* refused = s.find("deny")) {
+      decide(*refused, "Denied");
     } else if (auto* gone = s.find("delete")) {
       c_.remove(thing((*gone)["kind"].as_string()).resource, std::string((*gone)["metadata"]["namespace"].as_string()),
                 std::string((*gone)["metadata"]["name"].as_string()),
@@ -473,6 +488,16 @@ class play {
       co_return done ? "" : done.error().message;
     });
     CHECK(why == "");
+  }
+
+  // What an administrator says to a certificate request.
+  void decide(const json::value& name, std::string_view type) {
+    merge("CertificateSigningRequest", json::object{{"name", name}},
+          json::object{{"status", json::object{{"conditions", json::array{json::object{{"type", type},
+                                                                                       {"status", "True"},
+                                                                                       {"reason", "ByHand"},
+                                                                                       {"message", "by hand"}}}}}}},
+          "approval");
   }
 
   void add_node(const std::string& name, const json::value& zone, const json::value& more) {
@@ -744,6 +769,15 @@ TEST_CASE("controllers keep daemons as kube-controller-manager does") {
 }
 TEST_CASE("controllers tell who serves as kube-controller-manager does") {
   compare(KEDGE_ANSWERS "/controllers/endpoints.yaml");
+}
+TEST_CASE("controllers bind volumes as kube-controller-manager does") {
+  compare(KEDGE_ANSWERS "/controllers/volumes.yaml");
+}
+TEST_CASE("controllers scale by themselves as kube-controller-manager does") {
+  compare(KEDGE_ANSWERS "/controllers/autoscaling.yaml");
+}
+TEST_CASE("controllers let people in as kube-controller-manager does") {
+  compare(KEDGE_ANSWERS "/controllers/access.yaml");
 }
 TEST_CASE("controllers clean up what kube-controller-manager cleans up") {
   compare(KEDGE_ANSWERS "/controllers/cleanup.yaml");

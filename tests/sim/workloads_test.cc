@@ -317,3 +317,22 @@ TEST_CASE("endpointslice-controller: a slice has each pod that serves, once") {
     CHECK(k.until([&] { return serves(3) && living(c) == 3; }));
   }
 }
+
+TEST_CASE("horizontal-pod-autoscaler-controller: a target comes into its bounds, and is scaled by what is measured") {
+  for (auto seed : seeds(4)) {
+    CAPTURE(seed);
+    control_world c(seed, {.servers = 2, .controllers = {"horizontalpodautoscaling"}});
+    c.crash_between_writes(0.05);
+    c.create(deployments, workload("Deployment", "web", "replicas: 1, selector: {matchLabels: {app: web}}"));
+    c.create({"autoscaling", "v2", "horizontalpodautoscalers"},
+             yaml("{kind: HorizontalPodAutoscaler, apiVersion: autoscaling/v2, metadata: {name: web, namespace: "
+                  "default}, spec: {minReplicas: 3, maxReplicas: 5, "
+                  "scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}}"));
+    auto replicas = [&] { return c.get("/registry/deployments/default/web")["spec"]["replicas"].as_integer(); };
+    CHECK(c.until([&] { return replicas() == 3; }));
+    c.change(deployments, "default", "web", [](json::value& v) { v.member("spec").set("replicas", 9); });
+    CHECK(c.until([&] { return replicas() == 5; }));
+    c.run_for(2min);
+    CHECK(replicas() == 5);
+  }
+}

@@ -76,6 +76,8 @@ std::vector<store::index> builtin_indexes() {
   return {
       of_field(pods_by_node, "/registry/pods/"),
       of_field(events_by_object, "/registry/events/"),
+      of_field(attachments_by_node, "/registry/volumeattachments/"),
+      of_field(attachments_by_volume, "/registry/volumeattachments/"),
       of_field(resource_slices_by_node, "/registry/resourceslices/"),
       {std::string(pods_by_claim), "/registry/pods/", &claims},
       {std::string(pods_by_address), "/registry/pods/", &pod_addresses},

@@ -23,6 +23,9 @@ inline constexpr std::string_view nodes_by_address = "/registry/minions/status.a
 inline constexpr std::string_view objects_by_owner = "/registry/metadata.ownerReferences.uid";
 // Events (of both groups, which are the same objects), by the uid of what they are about.
 inline constexpr std::string_view events_by_object = "/registry/events/involvedObject.uid";
+inline constexpr std::string_view attachments_by_node = "/registry/volumeattachments/spec.nodeName";
+inline constexpr std::string_view attachments_by_volume =
+    "/registry/volumeattachments/spec.source.persistentVolumeName";
 inline constexpr std::string_view resource_slices_by_node = "/registry/resourceslices/spec.nodeName";
 
 // For store_options: all of these.

@@ -23,9 +23,7 @@ bool converts_by_webhook(const json::value& definition) {
   return definition["spec"]["conversion"]["strategy"].as_string() == "Webhook";
 }
 bool is_elsewhere(const json::value& api_service) { return api_service["spec"]["service"].is_object(); }
-bool wants_our_signer(const json::value& request) {
-  return request["spec"]["signerName"].as_string().starts_with("kubernetes.io/");
-}
+bool is_another_range(const json::value& range) { return range["metadata"]["name"].as_string() != "kubernetes"; }
 bool is_load_balancer(const json::value& service) {
   return service["spec"]["type"].as_string() == "LoadBalancer" &&
          service["spec"]["loadBalancerClass"].as_string().empty();
@@ -52,9 +50,8 @@ constexpr not_yet rows[] = {
      "Kedge hands no requests to other API servers yet: this API service is kept, and its group is not served"},
     {"networking.k8s.io", "ingresses", nullptr,
      "Kedge brings no ingress controller yet: without one of your own this ingress leads nowhere"},
-    {"autoscaling", "horizontalpodautoscalers", nullptr, "Kedge scales nothing by autoscalers yet"},
-    {"certificates.k8s.io", "certificatesigningrequests", wants_our_signer,
-     "Kedge signs no certificate requests yet: an approved one stays without a certificate"},
+    {"networking.k8s.io", "servicecidrs", is_another_range,
+     "Kedge gives Services addresses only of --service-cidr yet: of this range none are given"},
     {"", "services", is_load_balancer,
      "Kedge brings no service load balancer yet: without one of your own this service's external address stays "
      "pending"},

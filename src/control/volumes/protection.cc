@@ -6,9 +6,8 @@
 #include "api/registry/indexes.h"
 #include "control/controllers.h"
 #include "control/finalizers.h"
-#include "control/owners.h"
-#include "control/pods.h"
 #include "control/resources.h"
+#include "control/volumes/uses.h"
 
 namespace kedge::control {
 
@@ -17,19 +16,14 @@ namespace {
 constexpr std::string_view claim_finalizer = "kubernetes.io/pvc-protection";
 constexpr std::string_view volume_finalizer = "kubernetes.io/pv-protection";
 
-// The claim that a pod's volume is: by its name, or one made for the pod.
-std::string claim_of(const json::value& pod, const json::value& volume) {
-  if (auto name = volume["persistentVolumeClaim"]["claimName"].as_string(); !name.empty()) return std::string(name);
-  if (!volume["ephemeral"].is_object()) return {};
-  return std::string(pod["metadata"]["name"].as_string()) + "-" + std::string(volume["name"].as_string());
-}
-
-bool names(const json::value& pod, const std::string& claim, bool also_ephemeral) {
-  bool found = false;
+bool names(const json::value& pod, const json::value& claim, bool also_ephemeral) {
+  auto name = claim["metadata"]["name"].as_string();
   auto& list = pod["spec"]["volumes"];
   for (std::size_t i = 0; i < list.size(); ++i)
-    found = found || ((also_ephemeral || !list[i]["ephemeral"].is_object()) && claim_of(pod, list[i]) == claim);
-  return found;
+    if (claim_of(pod, list[i]) == name &&
+        (!list[i]["ephemeral"].is_object() || (also_ephemeral && was_made_for(claim, pod))))
+      return true;
+  return false;
 }
 
 // Being deleted at once: its node is done with it, or nobody will be.
@@ -38,28 +32,19 @@ bool is_shut_down(const json::value& pod) {
   return is_deleting(pod) && grace.is_integer() && grace.as_integer() == 0;
 }
 
-bool is_terminated(const json::value& pod) {
-  if (is_finished(pod)) return true;
-  if (!is_deleting(pod)) return false;
-  auto& list = pod["status"]["containerStatuses"];
-  for (std::size_t i = 0; i < list.size(); ++i)
-    if (list[i]["state"]["terminated"].is_null() && list[i]["state"]["waiting"].is_null()) return false;
-  return true;
-}
-
 // A pod that no node has yet can't use a claim any more that is being deleted: its node would refuse it.
-bool keeps(const json::value& pod, const std::string& claim) {
+bool keeps(const json::value& pod, const json::value& claim) {
   return !node_of(pod).empty() && names(pod, claim, !is_shut_down(pod));
 }
-bool uses(const json::value& pod, const std::string& claim) { return !is_terminated(pod) && names(pod, claim, true); }
+bool uses(const json::value& pod, const json::value& claim) { return !is_terminated(pod) && names(pod, claim, true); }
 
-bool any_pod(const view& cluster, const json::value& claim, bool (*how)(const json::value&, const std::string&)) {
+bool any_pod(const view& cluster, const json::value& claim, bool (*how)(const json::value&, const json::value&)) {
   auto about = reference_to(claim);
   bool found = false;
   cluster.cluster().scan(api::pods_by_claim, about.name, cluster.prefix(pods, about.ns), {},
                          [&](const store::object_ref& o) {
                            auto pod = value_of(o);
-                           found = pod && how(*pod, about.name);
+                           found = pod && how(*pod, claim);
                            return !found;
                          });
   return found;
@@ -103,8 +88,7 @@ plan look_at_volume(const view& cluster, const std::string& name, const moment&)
 
 // Each change of a pod with claims names them.
 void claims_of_pod(const seen& s, keys& k) {
-  auto text = s.object()->bytes();
-  if (text.find("\"persistentVolumeClaim\":{") == text.npos && text.find("\"ephemeral\":{") == text.npos) return;
+  if (!may_use_claims(*s.object())) return;
   auto& pod = s.value();
   auto& list = pod["spec"]["volumes"];
   for (std::size_t i = 0; i < list.size(); ++i)

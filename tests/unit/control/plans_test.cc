@@ -3,6 +3,8 @@
 #include "base/strings.h"
 #include "control/conditions.h"
 #include "control/finalizers.h"
+#include "crypto/jwt.h"
+#include "crypto/key.h"
 
 using namespace kedge;
 using namespace kedge::control;
@@ -288,14 +290,19 @@ TEST_CASE("persistentvolumeclaim-protection-controller: a claim that a pod keeps
   CHECK(condition_of(updated(w.look("default/data", at())), "Unused")["reason"].as_string() == "NoPodsUsingPVC");
   w.put(
       "{kind: PersistentVolumeClaim, apiVersion: v1, metadata: {name: p-d, namespace: default, finalizers: "
-      "[kubernetes.io/pvc-protection]}, "
-      "spec: {accessModes: [ReadWriteOnce]}, status: {phase: Bound}}");
+      "[kubernetes.io/pvc-protection], ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: uid-p, controller: "
+      "true}]}, spec: {accessModes: [ReadWriteOnce]}, status: {phase: Bound}}");
   w.put(pod("p", "spec: {volumes: [{name: d, ephemeral: {volumeClaimTemplate: {}}}]}"));
   auto next = updated(w.look("default/p-d", at()));
   CHECK(condition_of(next, "Unused")["status"].as_string() == "False");
   CHECK(condition_of(next, "Unused")["message"].as_string() == "A pod is currently referencing this PVC");
   CHECK(w.work("default/p-d") == "");
   CHECK(lines(w.look("default/p-d", at())).empty());
+  // But for a claim of that name which isn't the pod's.
+  auto foreign = w.get("/registry/persistentvolumeclaims/default/p-d");
+  foreign.member("metadata").erase("ownerReferences");
+  w.put(foreign);
+  CHECK(condition_of(updated(w.look("default/p-d", at())), "Unused")["status"].as_string() == "True");
 }
 
 TEST_CASE("persistentvolume-protection-controller: a bound volume stays") {
@@ -475,4 +482,135 @@ TEST_CASE(
       "endpoints: [{addresses: [10.42.0.1], nodeName: b, conditions: {ready: true}}]}");
   CHECK(w.named() == text{"default/late"});
   CHECK(ingress("default/late") == "10.0.0.2");
+}
+
+TEST_CASE("ttl-controller: how long kubelets may keep, by the number of nodes") {
+  at_work w("ttl");
+  auto node = [&](int i) { w.put(fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: n{}}}}}", i)); };
+  node(0);
+  CHECK(w.named() == text{"n0"});
+  CHECK(updated(w.look("n0", at()))["metadata"]["annotations"]["node.alpha.kubernetes.io/ttl"].as_string() == "0");
+  for (int i = 1; i <= 100; ++i) node(i);
+  CHECK(updated(w.look("n0", at()))["metadata"]["annotations"]["node.alpha.kubernetes.io/ttl"].as_string() == "15");
+  for (int i = 100; i > 90; --i) w.erase(fmt::format("/registry/minions/n{}", i));
+  CHECK(updated(w.look("n0", at()))["metadata"]["annotations"]["node.alpha.kubernetes.io/ttl"].as_string() == "15");
+  w.erase("/registry/minions/n90");
+  w.erase("/registry/minions/n89");
+  CHECK(updated(w.look("n0", at()))["metadata"]["annotations"]["node.alpha.kubernetes.io/ttl"].as_string() == "0");
+}
+
+TEST_CASE("serviceaccount-token-controller: a Secret that names an account gets its token, or goes") {
+  const auto key = crypto::private_key::generate(crypto::key_kind::ecdsa_p256).value();
+  at_work w("serviceaccount-token",
+            {.root_ca_pem = "ca", .service_account_key = std::make_shared<crypto::private_key>(key)});
+  auto secret = [&](std::string_view name, std::string_view account, std::string_view data = "",
+                    std::string_view uid = "") {
+    w.put(fmt::format(
+        "{{kind: Secret, apiVersion: v1, metadata: {{name: {}, namespace: default, annotations: "
+        "{{kubernetes.io/service-account.name: {}{}}}}}, type: kubernetes.io/service-account-token, data: {{{}}}}}",
+        name, account, uid.empty() ? "" : fmt::format(", kubernetes.io/service-account.uid: {}", uid), data));
+  };
+  w.put("{kind: ServiceAccount, apiVersion: v1, metadata: {name: build, namespace: default}}");
+  w.named();
+  secret("t", "build");
+  CHECK(w.named() == text{"default/t"});
+  auto next = updated(w.look("default/t", at()));
+  CHECK(next["metadata"]["annotations"]["kubernetes.io/service-account.uid"].as_string() == "uid-build");
+  CHECK(next["data"]["ca.crt"].as_string() == base64(as_bytes("ca")));
+  CHECK(next["data"]["namespace"].as_string() == base64(as_bytes("default")));
+  const std::vector keys{key.public_part()};
+  auto claims = crypto::token_verifier::create(keys)->verify(*unbase64(next["data"]["token"].as_string()));
+  REQUIRE(claims.has_value());
+  CHECK(*claims == yaml("{iss: kubernetes/serviceaccount, kubernetes.io/serviceaccount/namespace: default, "
+                        "kubernetes.io/serviceaccount/secret.name: t, "
+                        "kubernetes.io/serviceaccount/service-account.name: build, "
+                        "kubernetes.io/serviceaccount/service-account.uid: uid-build, "
+                        "sub: 'system:serviceaccount:default:build'}"));
+  w.put(next);
+  CHECK(lines(w.look("default/t", at())).empty());
+  // The CA is put right, a token that is there stays.
+  secret("t", "build", "token: bWluZQ==, ca.crt: b2xk");
+  next = updated(w.look("default/t", at()));
+  CHECK(next["data"]["token"].as_string() == "bWluZQ==");
+  CHECK(next["data"]["ca.crt"].as_string() == base64(as_bytes("ca")));
+  // Those of nobody, and of an earlier account of the name.
+  secret("lost", "absent");
+  CHECK(lines(w.look("default/lost", at())) == text{"remove secrets default/lost uid-lost"});
+  secret("older", "build", "", "another");
+  CHECK(lines(w.look("default/older", at())) == text{"remove secrets default/older uid-older"});
+  w.named();
+  // Opaque ones are nobody's business.
+  w.put("{kind: Secret, apiVersion: v1, metadata: {name: o, namespace: default}, type: Opaque}");
+  CHECK(w.named().empty());
+  // A token that went is named no more, and an account's tokens go with it.
+  w.put(
+      "{kind: ServiceAccount, apiVersion: v1, metadata: {name: build, namespace: default}, secrets: [{name: t}, "
+      "{name: o}]}");
+  w.named();
+  w.erase("/registry/secrets/default/older");
+  w.named();
+  w.erase("/registry/secrets/default/t");
+  CHECK(w.named() == text{"reference:default/build/t"});
+  CHECK(updated(w.look("reference:default/build/t", at()))["secrets"] == yaml("[{name: o}]"));
+  CHECK(lines(w.look("reference:default/build/o", at())).empty());  // it is there
+  secret("again", "build");
+  w.erase("/registry/serviceaccounts/default/build");
+  CHECK(w.named() == text{"default/again", "account:default/build"});
+  CHECK(lines(w.look("account:default/build", at())) == text{"remove secrets default/again uid-again"});
+}
+
+TEST_CASE("service-cidr-controller: a range stays while it is the only one that has an address in use") {
+  at_work w("service-cidr-controller");
+  auto range = [&](std::string_view name, std::string_view cidr, std::string_view more = "") {
+    w.put(
+        fmt::format("{{kind: ServiceCIDR, apiVersion: networking.k8s.io/v1, metadata: {{name: {}{}}}, spec: {{cidrs: "
+                    "[{}]}}}}",
+                    name, more, cidr));
+  };
+  auto address = [&](std::string_view a, std::string_view by = "ipallocator.k8s.io") {
+    w.put(
+        fmt::format("{{kind: IPAddress, apiVersion: networking.k8s.io/v1, metadata: {{name: '{}', labels: "
+                    "{{ipaddress.kubernetes.io/managed-by: {}}}}}}}",
+                    a, by));
+  };
+  range("a", "10.0.0.0/24");
+  auto next = updated(w.look("a", at()));
+  CHECK(has_finalizer(next, "networking.k8s.io/service-cidr-finalizer"));
+  w.put(next);
+  next = updated(w.look("a", at()));
+  CHECK(condition_of(next, "Ready")["message"].as_string() == "Kubernetes Service CIDR is ready");
+  CHECK(condition_of(next, "Ready")["reason"].is_string());
+  w.put(next);
+  CHECK(lines(w.look("a", at())).empty());
+  const std::string ends =
+      ", finalizers: [networking.k8s.io/service-cidr-finalizer], deletionTimestamp: '2026-01-01T12:00:00Z'";
+  auto goes = [&] {
+    auto p = w.look("a", at("2026-01-01T12:00:10Z"));
+    auto o = updated(p);
+    return o["metadata"]["finalizers"].is_null();
+  };
+  range("a", "10.0.0.0/24", ends);
+  CHECK(lines(w.look("a", at("2026-01-01T12:00:03Z"))) == text{"again 7s"});
+  CHECK(goes());
+  w.named();
+  address("10.0.0.9");
+  CHECK(w.named() == text{"a"});
+  CHECK(!goes());
+  CHECK(condition_of(updated(w.look("a", at())), "Ready")["reason"].as_string() == "Terminating");
+  w.erase("/registry/ipaddresses/10.0.0.9");
+  CHECK(w.named() == text{"a"});
+  // Those are of nobody, of another range, and of no Service.
+  for (auto a : {"10.0.1.1", "10.0.0.0", "10.0.0.255"}) address(a);
+  address("10.0.0.8", "me");
+  CHECK(goes());
+  address("10.0.0.9");
+  range("large", "10.0.0.0/16");
+  CHECK(goes());
+  w.erase("/registry/servicecidrs/large");
+  range("small", "10.0.0.8/29");
+  CHECK(goes());
+  w.named();
+  w.erase("/registry/servicecidrs/small");
+  CHECK(w.named() == text{"small", "a"});
+  CHECK(!goes());
 }
