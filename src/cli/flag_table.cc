@@ -19,7 +19,6 @@ constexpr std::string_view one_port = "Kedge serves API and supervisor from one 
 constexpr std::string_view klog = "Kedge has no klog levels; --debug shows more";
 constexpr std::string_view in_process = "this component takes no arguments in Kedge";
 // Not yet: who makes one of these work takes its rows' marks away.
-constexpr std::string_view no_scheduler_settings = "Kedge's scheduler takes no arguments yet";
 
 constexpr std::string_view logging = "Logging", listener = "Listener", data = "Data", networking = "Networking",
                            client = "Client", cluster = "Cluster", database = "Database", components = "Components",
@@ -178,8 +177,8 @@ const flag table[] = {
     {.name = "kube-controller-arg", .group = components, .into = &server::controller_manager_args, .check = check_key_value,
      .hidden = true, .help = "Old name of --kube-controller-manager-arg"},
     {.name = "kube-scheduler-arg", .group = components, .into = &server::scheduler_args, .check = check_key_value,
-     .state = ignored, .reason = no_scheduler_settings,
-     .help = "Setting of the scheduler, as key=value"},
+     .help = "Setting of the scheduler, as key=value: config (a KubeSchedulerConfiguration's file), "
+             "pod-max-in-unschedulable-pods-duration"},
     {.name = "kube-cloud-controller-manager-arg", .group = components, .kind = value_kind::list, .check = check_key_value,
      .state = ignored, .reason = in_process, .help = "Setting of the cloud controller"},
     {.name = "kube-cloud-controller-arg", .group = components, .kind = value_kind::list, .check = check_key_value,

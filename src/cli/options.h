@@ -9,11 +9,13 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/log.h"
 #include "base/time.h"
+#include "control/scheduler/configuration.h"
 #include "control/settings.h"
 #include "node/kube_proxy_settings.h"
 #include "node/kubelet_settings.h"
@@ -147,9 +149,10 @@ struct server_options {
   std::string default_local_storage_path;            // empty: <data_dir>/storage
   std::vector<std::string> api_server_args;          // key=value, as given; understood in `api`
   std::vector<std::string> controller_manager_args;  // key=value, as given; understood in `controllers`
-  std::vector<std::string> scheduler_args;
+  std::vector<std::string> scheduler_args;           // key=value, as given; understood in `scheduling`
   api_server_arguments api;
   control::settings controllers;
+  std::shared_ptr<const control::scheduler::configuration> scheduling;
 };
 
 }  // namespace kedge::cli

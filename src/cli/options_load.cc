@@ -162,6 +162,7 @@ result<loaded_options> load_options(audience who, std::span<const std::string> a
   KEDGE_TRY(agent.kubelet, read_kubelet_arguments(agent.kubelet_args, agent.data_dir, loaded.warnings));
   KEDGE_TRY(loaded.options.controllers,
             read_controller_manager_arguments(loaded.options.controller_manager_args, loaded.warnings));
+  KEDGE_TRY(loaded.options.scheduling, read_scheduler_arguments(loaded.options.scheduler_args, loaded.warnings));
   KEDGE_CHECK(check_between_flags(who, loaded.options));
   return loaded;
 }

@@ -47,6 +47,11 @@ result<node::kubelet_settings> read_kubelet_arguments(std::span<const std::strin
 result<control::settings> read_controller_manager_arguments(std::span<const std::string> arguments,
                                                             std::vector<std::string>& warnings);
 
+// The same for the scheduler; reads the file that `config` names. An argument that kube-scheduler doesn't have, and a
+// file that can't be used, are errors.
+result<std::shared_ptr<const control::scheduler::configuration>> read_scheduler_arguments(
+    std::span<const std::string> arguments, std::vector<std::string>& warnings);
+
 // Keys that a controller may work on at once: each may have as many writes under way as control/limits.h says.
 inline constexpr unsigned control_workers_max = 1000;
 

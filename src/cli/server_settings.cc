@@ -103,6 +103,7 @@ result<server::settings> server_settings(const server_options& o) {
   server::settings s{.cluster = cluster_settings(o),
                      .api = o.api,
                      .controllers = o.controllers,
+                     .scheduling = o.scheduling,
                      .open_log = {},
                      .accept_data_loss = o.accept_data_loss,
                      .node = node_config(o.agent),

@@ -39,7 +39,7 @@ task<void> leading::lead() {
     at_work(leading& owner, store::revision began) : l(owner) {
       auto& cluster = l.shared_.settings.cluster;
       auto* controllers = cluster.disable_controller_manager ? nullptr : &l.controllers_;
-      auto* scheduling = cluster.disable_scheduler ? nullptr : &l.scheduling_;
+      auto* scheduling = cluster.disable_scheduler ? nullptr : l.shared_.settings.scheduling.get();
       l.shared_.background().post(
           [f = l.front_.get(), controllers, scheduling, began] { f->run(controllers, scheduling, began); });
     }

@@ -5,7 +5,6 @@
 #include <memory>
 
 #include "control/leader_election.h"
-#include "control/scheduler/profile.h"
 #include "server/control_front.h"
 #include "server/fronts.h"
 #include "server/membership.h"
@@ -35,7 +34,6 @@ class leading final : public part {
   identity& identity_;
   fronts& fronts_;
   membership& membership_;
-  control::scheduler::configuration scheduling_ = control::scheduler::default_configuration();
   control::settings controllers_;
   std::unique_ptr<control_front> front_;         // the background loop's
   std::unique_ptr<control::election> election_;  // null: there is nobody else

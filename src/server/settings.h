@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "control/scheduler/configuration.h"
 #include "control/settings.h"
 #include "datastore/log.h"
 #include "node/config.h"
@@ -21,6 +22,8 @@ struct settings {
   supervisor::config cluster;
   api_server_arguments api;
   control::settings controllers;  // what the cluster's settings and credentials say is filled in
+  std::shared_ptr<const control::scheduler::configuration> scheduling =
+      std::make_shared<const control::scheduler::configuration>(control::scheduler::default_configuration());
   // Opens the database; may be called more than once, one after the other.
   std::function<result<std::unique_ptr<datastore::log>>()> open_log;
   bool accept_data_loss = false;  // of a database that has less than this server has seen

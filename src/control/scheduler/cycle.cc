@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 namespace kedge::control::scheduler {
 
@@ -160,6 +161,23 @@ const node_view* choose(const profile& by, const pod_view& pod, std::span<const 
     if (totals[i] == score && lot-- == 0) return nodes[i];
 }
 
+// On how many of `nodes` nodes a pod must be found to fit.
+std::size_t enough_of(const profile& by, std::size_t nodes) {
+  constexpr std::int64_t least = 100, most_percent = 50, least_percent = 5, nodes_a_percent = 125;  // kube-scheduler's
+  const auto n = static_cast<std::int64_t>(nodes);
+  if (n < least) return nodes;
+  auto percent = by.percent_of_nodes;
+  if (percent == 0) percent = std::max(least_percent, most_percent - n / nodes_a_percent);
+  return static_cast<std::size_t>(std::max(least, n * percent / 100));
+}
+
+// A step that goes through all of `nodes` before it comes back: some three eighths of them.
+std::size_t step_through(std::size_t nodes) {
+  auto step = std::max<std::size_t>(1, nodes * 3 / 8);
+  while (std::gcd(step, nodes) != 1) ++step;
+  return step;
+}
+
 }  // namespace
 
 outcome place(const profile& by, const pod_view& pod, const cluster_view& cluster, random_source& random) {
@@ -187,7 +205,11 @@ outcome place(const profile& by, const pod_view& pod, const cluster_view& cluste
     for (auto& name : *before.only)
       if (auto node = cluster.find_node(name)) look(*node);
   } else {
-    for (auto node : cluster.nodes()) look(*node);
+    const auto all = cluster.nodes();
+    const auto enough = enough_of(by, all.size()), step = step_through(all.size());
+    auto at = random.below(all.size());
+    for (std::size_t i = 0; i < all.size() && passed.size() < enough; ++i, at = (at + step) % all.size())
+      look(*all[at]);
   }
   out.feasible = passed.size();
   if (!passed.empty()) out.node = choose(by, pod, passed, cluster, random, out.score);

@@ -5,7 +5,9 @@
 //        │ refused                                       │ none passed
 //        └────────────▶ diagnosis: why, by node ◀────────┘
 //
-// All nodes are looked at: kube-scheduler stops at a sample of 5 to 50 % of more than 100, for speed.
+// Of more than 100 nodes the search ends when the pod fits on enough of them (percentageOfNodesToScore), as
+// kube-scheduler's does; where it begins is drawn by lot, and its steps are so wide that neighbours in the list, which
+// often are of one zone, don't come one after the other.
 #pragma once
 
 #include "base/random.h"

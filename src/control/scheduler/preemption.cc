@@ -59,15 +59,9 @@ void split_by_budgets(const std::vector<pod_ref>& pods, std::span<const budget_v
   }
 }
 
-struct candidate {
-  const node_view* node = nullptr;
-  std::vector<pod_ref> victims;
-  std::size_t violations = 0;
-};
-
 // The fewest pods of `node` that must go: all of less priority go, then each that may stay comes back.
 refusal try_node(const profile& by, const pod_view& pod, const filter_states& states, const node_view& node,
-                 const cluster_view& cluster, candidate& out) {
+                 const cluster_view& cluster, preemption_candidate& out) {
   std::vector<pod_ref> lower;
   for (auto& p : node.pods)
     if (p->is->priority < pod.is->priority) lower.push_back(p);
@@ -94,14 +88,14 @@ refusal try_node(const profile& by, const pod_view& pod, const filter_states& st
 }
 
 // kube-scheduler's order: fewest broken budgets, lowest greatest priority, least sum, fewest, those that started last.
-const candidate& best_of(const std::vector<candidate>& all) {
-  auto sum = [](const candidate& c) {
+const preemption_candidate& best_of(const std::vector<preemption_candidate>& all) {
+  auto sum = [](const preemption_candidate& c) {
     std::int64_t out = 0;
     for (auto& v : c.victims) out += v->is->priority + std::int64_t(std::numeric_limits<std::int32_t>::max()) + 1;
     return out;
   };
   // The earliest start among the victims of the greatest priority.
-  auto earliest = [](const candidate& c) {
+  auto earliest = [](const preemption_candidate& c) {
     auto out = c.victims.front()->started;
     for (auto& v : c.victims)
       if (v->is->priority == c.victims.front()->is->priority) out = std::min(out, v->started);
@@ -134,6 +128,34 @@ std::string_view not_eligible(const pod_view& pod, const outcome& refused, const
 
 }  // namespace
 
+preemption_candidates find_candidates(const profile& by, const pod_view& pod, const outcome& refused,
+                                      const cluster_view& cluster, random_source& random) {
+  preemption_candidates out;
+  out.why.nodes = cluster.nodes().size();
+  std::vector<const node_view*> may_help;
+  for (auto& [node, no] : refused.why.of_nodes)
+    if (no.why.what == verdict::kind::unschedulable) may_help.push_back(node);
+  if (may_help.empty()) return out;
+  const auto wanted =
+      std::max(static_cast<std::int64_t>(may_help.size()) * by.candidates_percent / 100, by.candidates_least);
+  const auto start = random.below(may_help.size());
+  bool clean = false;  // one without a broken budget
+  for (std::size_t i = 0; i < may_help.size(); ++i) {
+    auto& node = *may_help[(start + i) % may_help.size()];
+    preemption_candidate c;
+    auto no = try_node(by, pod, refused.states, node, cluster, c);
+    if (!no.why) {
+      out.why.of_nodes.emplace_back(&node, std::move(no));
+      continue;
+    }
+    if (c.victims.empty()) continue;  // it fits as it is: the next try will see it
+    clean |= c.violations == 0;
+    out.all.push_back(std::move(c));
+    if (clean && static_cast<std::int64_t>(out.all.size()) >= wanted) break;
+  }
+  return out;
+}
+
 preemption find_victims(const profile& by, const pod_view& pod, const outcome& refused, const cluster_view& cluster,
                         random_source& random) {
   preemption out;
@@ -141,42 +163,16 @@ preemption find_victims(const profile& by, const pod_view& pod, const outcome& r
     out.message = fmt::format("preemption: {}", why);
     return out;
   }
-  std::vector<const node_view*> may_help;
-  for (auto& [node, no] : refused.why.of_nodes)
-    if (no.why.what == verdict::kind::unschedulable) may_help.push_back(node);
-  std::vector<candidate> clean, violating;
-  diagnosis why;
-  why.nodes = cluster.nodes().size();
-  if (!may_help.empty()) {
-    auto wanted =
-        std::max(static_cast<std::int64_t>(may_help.size()) * by.candidates_percent / 100, by.candidates_least);
-    auto start = random.below(may_help.size());
-    for (std::size_t i = 0; i < may_help.size(); ++i) {
-      auto& node = *may_help[(start + i) % may_help.size()];
-      candidate c;
-      auto no = try_node(by, pod, refused.states, node, cluster, c);
-      if (!no.why) {
-        why.of_nodes.emplace_back(&node, std::move(no));
-        continue;
-      }
-      if (c.victims.empty()) continue;  // it fits as it is: the next try will see it
-      (c.violations == 0 ? clean : violating).push_back(std::move(c));
-      if (!clean.empty() && static_cast<std::int64_t>(clean.size() + violating.size()) >= wanted) break;
-    }
-  }
-  if (clean.empty() && violating.empty()) {
-    why.of_others = verdict::never("Preemption is not helpful for scheduling");
-    out.message = "preemption: " + why.text();
+  auto found = find_candidates(by, pod, refused, cluster, random);
+  if (found.all.empty()) {
+    found.why.of_others = verdict::never("Preemption is not helpful for scheduling");
+    out.message = "preemption: " + found.why.text();
     out.clears_nomination = true;
     return out;
   }
-  clean.insert(clean.end(), std::make_move_iterator(violating.begin()), std::make_move_iterator(violating.end()));
-  auto& best = best_of(clean);
-  out.node = best.node;
-  out.victims = best.victims;
-  out.violations = best.violations;
+  out.chosen = best_of(found.all);
   out.message = fmt::format("preemption: found a potential placement for pod on node {}, preempting {} victims",
-                            best.node->name, best.victims.size());
+                            out.chosen.node->name, out.chosen.victims.size());
   return out;
 }
 

@@ -6,12 +6,24 @@
 
 namespace kedge::control::scheduler {
 
+struct preemption_candidate {
+  const node_view* node = nullptr;
+  std::vector<pod_ref> victims;  // the most important first
+  std::size_t violations = 0;    // of disruption budgets
+};
+
+struct preemption_candidates {
+  std::vector<preemption_candidate> all;  // enough of them, as the profile says
+  diagnosis why;                          // of the nodes that are none
+};
+// The fewest victims of each node on which the removal of pods may help.
+preemption_candidates find_candidates(const profile& by, const pod_view& pod, const outcome& refused,
+                                      const cluster_view& cluster, random_source& random);
+
 struct preemption {
-  const node_view* node = nullptr;  // null: none helps; see message
-  std::vector<pod_ref> victims;     // the most important first
-  std::size_t violations = 0;       // of disruption budgets
-  bool clears_nomination = false;   // the pod's nomination helps no longer
-  std::string message;              // for the diagnosis, with "preemption: " in front
+  preemption_candidate chosen;     // without a node: none helps; see message
+  bool clears_nomination = false;  // the pod's nomination helps no longer
+  std::string message;             // for the diagnosis, with "preemption: " in front
 };
 
 preemption find_victims(const profile& by, const pod_view& pod, const outcome& refused, const cluster_view& cluster,

@@ -4,9 +4,8 @@
 
 #include <algorithm>
 
-#include "base/assert.h"
 #include "base/strings.h"
-#include "json/parse.h"
+#include "control/scheduler/fields.h"
 
 namespace kedge::control::scheduler {
 namespace {
@@ -19,16 +18,70 @@ using entries = std::vector<entry>;
 
 // Names of kube-scheduler that need no plugin of ours: they are part of the queue, the binding, or of preemption.
 constexpr std::string_view built_in[] = {"SchedulingGates", "PrioritySort", "DefaultBinder", "DefaultPreemption"};
-// Its extension points (those of filters and scores stand apart).
-constexpr std::string_view other_points[] = {"preEnqueue", "queueSort", "preFilter", "postFilter", "preScore",
-                                             "reserve",    "permit",    "preBind",   "bind",       "postBind"};
+// Its others, which are not here.
+constexpr std::string_view absent[] = {"VolumeRestrictions", "NodeVolumeLimits",      "VolumeBinding",
+                                       "VolumeZone",         "DynamicResources",      "NodeDeclaredFeatures",
+                                       "GangScheduling",     "DeferredPodScheduling", "TopologyPlacementGenerator",
+                                       "PodGroupPodsCount"};
+constexpr std::string_view removed[] = {"AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits"};
+// Its extension points (those of filters and scores, and of preemption, stand apart).
+constexpr std::string_view other_points[] = {
+    "preEnqueue", "queueSort", "preFilter", "preScore",          "reserve",        "permit",
+    "preBind",    "bind",      "postBind",  "placementGenerate", "placementScore", "podGroupPostFilter"};
 
-bool is_built_in(std::string_view name) {
-  return std::find(std::begin(built_in), std::end(built_in), name) != std::end(built_in);
+using type = field::type;
+constexpr field resource_fields[] = {{"name", type::text}, {"weight", type::number}};
+constexpr field point_fields[] = {{"utilization", type::number}, {"score", type::number}};
+constexpr field ratio_fields[] = {{"shape", type::objects, point_fields}};
+constexpr field strategy_fields[] = {{"type", type::text},
+                                     {"resources", type::objects, resource_fields},
+                                     {"requestedToCapacityRatio", type::object, ratio_fields}};
+constexpr field constraint_fields[] = {{"maxSkew", type::number},         {"topologyKey", type::text},
+                                       {"whenUnsatisfiable", type::text}, {"labelSelector", type::object},
+                                       {"minDomains", type::number},      {"nodeAffinityPolicy", type::text},
+                                       {"nodeTaintsPolicy", type::text},  {"matchLabelKeys", type::texts}};
+constexpr field affinity_fields[] = {{"requiredDuringSchedulingIgnoredDuringExecution", type::object},
+                                     {"preferredDuringSchedulingIgnoredDuringExecution", type::objects}};
+
+constexpr field preemption_arguments[] = {{"kind", type::text},
+                                          {"apiVersion", type::text},
+                                          {"minCandidateNodesPercentage", type::number},
+                                          {"minCandidateNodesAbsolute", type::number}};
+constexpr field pod_affinity_arguments[] = {{"kind", type::text},
+                                            {"apiVersion", type::text},
+                                            {"hardPodAffinityWeight", type::number},
+                                            {"ignorePreferredTermsOfExistingPods", type::truth}};
+constexpr field node_affinity_arguments[] = {
+    {"kind", type::text}, {"apiVersion", type::text}, {"addedAffinity", type::object, affinity_fields}};
+constexpr field fit_arguments[] = {{"kind", type::text},
+                                   {"apiVersion", type::text},
+                                   {"ignoredResources", type::texts},
+                                   {"ignoredResourceGroups", type::texts},
+                                   {"scoringStrategy", type::object, strategy_fields}};
+constexpr field balance_arguments[] = {
+    {"kind", type::text}, {"apiVersion", type::text}, {"resources", type::objects, resource_fields}};
+constexpr field spread_arguments[] = {{"kind", type::text},
+                                      {"apiVersion", type::text},
+                                      {"defaultConstraints", type::objects, constraint_fields},
+                                      {"defaultingType", type::text}};
+
+struct arguments_of_plugin {
+  std::string_view plugin;
+  std::span<const field> fields;
+};
+constexpr arguments_of_plugin known_arguments[] = {{"DefaultPreemption", preemption_arguments},
+                                                   {"InterPodAffinity", pod_affinity_arguments},
+                                                   {"NodeAffinity", node_affinity_arguments},
+                                                   {"NodeResourcesFit", fit_arguments},
+                                                   {"NodeResourcesBalancedAllocation", balance_arguments},
+                                                   {"PodTopologySpread", spread_arguments}};
+
+bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
+  return std::ranges::find(names, name) != names.end();
 }
 bool is_known(std::string_view name) {
-  auto all = default_plugins();
-  return is_built_in(name) || std::any_of(all.begin(), all.end(), [&](auto& p) { return p.name == name; });
+  return is_one_of(built_in, name) || is_one_of(absent, name) ||
+         std::ranges::any_of(default_plugins(), [&](auto& p) { return p.name == name; });
 }
 
 entries defaults() {
@@ -40,149 +93,201 @@ entries defaults() {
 
 bool has(const json::value& list, std::string_view name) {
   for (std::size_t i = 0; i < list.size(); ++i)
-    if (list[i]["name"].as_string() == name || list[i]["name"].as_string() == "*") return true;
+    if (list[i]["name"].as_string() == name) return true;
   return false;
 }
+bool is_disabled(const json::value& set, std::string_view name) {
+  return has(set["disabled"], "*") || has(set["disabled"], name);
+}
+bool has(const entries& list, std::string_view name) {
+  return std::ranges::find(list, name, &entry::name) != list.end();
+}
 
-// A point's set over what it has by default: disabled ones go, enabled ones keep their place or come at the end.
-result<entries> merged(entries base, const json::value& set, std::string_view where) {
-  entries out;
-  auto& enabled = set["enabled"];
-  for (auto& e : base) {
-    if (has(set["disabled"], e.name)) continue;
-    for (std::size_t i = 0; i < enabled.size(); ++i)
-      if (enabled[i]["name"].as_string() == e.name && enabled[i]["weight"].as_integer() != 0)
-        e.weight = enabled[i]["weight"].as_integer();
-    out.push_back(std::move(e));
-  }
-  for (std::size_t i = 0; i < enabled.size(); ++i) {
-    auto name = enabled[i]["name"].as_string();
+result<void> check_set(const json::value& set, const std::string& where, std::vector<std::string>& without_effect) {
+  auto& list = set["enabled"];
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    auto name = list[i]["name"].as_string();
+    auto place = fmt::format("{}.enabled[{}]", where, i);
+    if (is_one_of(removed, name))
+      return fail(errc::invalid, fmt::format("{}: Invalid value: {}: was invalid in version "
+                                             "\"kubescheduler.config.k8s.io/v1\"",
+                                             place, quote(name)));
     if (!is_known(name))
       return fail(errc::invalid,
-                  fmt::format("{}.enabled[{}].name: Invalid value: {}: plugin does not exist in registry", where, i,
-                              quote(name)));
-    if (std::any_of(out.begin(), out.end(), [&](auto& e) { return e.name == name; })) continue;
-    out.push_back({std::string(name), enabled[i]["weight"].as_integer()});
+                  fmt::format("{}.name: Invalid value: {}: plugin does not exist in registry", place, quote(name)));
+    for (std::size_t k = 0; k < i; ++k)
+      if (list[k]["name"].as_string() == name)
+        return fail(errc::invalid, fmt::format("{}.name: Duplicate value: {}", place, quote(name)));
+    if (is_one_of(absent, name)) without_effect.push_back(fmt::format("{} ({})", place, name));
   }
+  return {};
+}
+
+// The defaults with what `set` says: the enabled ones in their places, or at the end.
+entries merged(entries base, const json::value& set) {
+  auto& enabled = set["enabled"];
+  entries out;
+  for (auto& e : base) {
+    if (is_disabled(set, e.name)) continue;
+    for (std::size_t i = 0; i < enabled.size(); ++i)
+      if (enabled[i]["name"].as_string() == e.name) e.weight = enabled[i]["weight"].as_integer();
+    out.push_back(std::move(e));
+  }
+  for (std::size_t i = 0; i < enabled.size(); ++i)
+    if (auto name = enabled[i]["name"].as_string(); !has(out, name))
+      out.push_back({std::string(name), enabled[i]["weight"].as_integer()});
   return out;
+}
+
+// What runs at one point: what it sets anew of what runs everywhere, then the others of that, then what only it has.
+entries at_point(const entries& everywhere, const json::value& set) {
+  auto& enabled = set["enabled"];
+  entries first, last;
+  for (std::size_t i = 0; i < enabled.size(); ++i) {
+    entry e{std::string(enabled[i]["name"].as_string()), enabled[i]["weight"].as_integer()};
+    (has(everywhere, e.name) && !is_disabled(set, e.name) ? first : last).push_back(std::move(e));
+  }
+  entries out = first;
+  for (auto& e : everywhere)
+    if (!is_disabled(set, e.name) && !has(first, e.name)) out.push_back(e);
+  out.insert(out.end(), last.begin(), last.end());
+  return out;
+}
+
+// pluginConfig's arguments, checked as far as no plugin must be asked.
+class plugin_arguments {
+ public:
+  static result<plugin_arguments> of(const json::value& list, const std::string& where,
+                                     std::vector<std::string>& without_effect) {
+    plugin_arguments out(list, where);
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      auto name = list[i]["name"].as_string();
+      auto place = fmt::format("{}[{}]", where, i);
+      for (std::size_t k = 0; k < i; ++k)
+        if (list[k]["name"].as_string() == name)
+          return fail(errc::invalid, fmt::format("{}: Duplicate value: {}", place, quote(name)));
+      if (!is_known(name))
+        return fail(errc::invalid,
+                    fmt::format("{}.name: Invalid value: {}: plugin does not exist in registry", place, quote(name)));
+      if (is_one_of(absent, name)) {
+        without_effect.push_back(fmt::format("{} ({})", place, name));
+        continue;
+      }
+      auto& args = list[i]["args"];
+      if (!args.is_object()) continue;
+      auto known = std::ranges::find(known_arguments, name, &arguments_of_plugin::plugin);
+      if (known == std::end(known_arguments))
+        return fail(errc::invalid, fmt::format("{}.args: Forbidden: plugin {} takes no arguments", place, name));
+      if (auto kind = args["kind"].as_string(); !kind.empty() && kind != std::string(name) + "Args")
+        return fail(errc::invalid,
+                    fmt::format("{}.args.kind: Invalid value: {}: must be {}Args", place, quote(kind), name));
+      KEDGE_CHECK(check_fields(args, known->fields, place + ".args"));
+    }
+    return out;
+  }
+  const json::value& operator[](std::string_view name) const {
+    static const json::value none;
+    auto i = index_of(name);
+    return i ? (*list_)[*i]["args"] : none;
+  }
+  // Where they stand.
+  std::string place(std::string_view name) const {
+    auto i = index_of(name);
+    return i ? fmt::format("{}[{}].args", where_, *i) : fmt::format("{}[{}].args", where_, name);
+  }
+
+ private:
+  plugin_arguments(const json::value& list, std::string where) : list_(&list), where_(std::move(where)) {}
+  std::optional<std::size_t> index_of(std::string_view name) const {
+    for (std::size_t i = 0; i < list_->size(); ++i)
+      if ((*list_)[i]["name"].as_string() == name) return i;
+    return std::nullopt;
+  }
+  const json::value* list_;
+  std::string where_;
+};
+
+// The queue and the binding are what they are here: what leaves them out is refused or told.
+result<void> check_built_in(const profile& of, const entries& everywhere, const json::value& sets,
+                            std::string_view where, std::vector<std::string>& without_effect) {
+  auto on = [&](std::string_view point, std::string_view name) { return has(at_point(everywhere, sets[point]), name); };
+  if (!on("queueSort", "PrioritySort"))
+    return fail(errc::invalid,
+                fmt::format("{}.plugins: only one queue sort plugin required for profile with scheduler name {}, but "
+                            "got 0",
+                            where, quote(of.scheduler_name)));
+  if (!on("bind", "DefaultBinder"))
+    return fail(errc::invalid, fmt::format("{}.plugins: at least one bind plugin is needed for profile with scheduler "
+                                           "name {}",
+                                           where, quote(of.scheduler_name)));
+  if (!on("preEnqueue", "SchedulingGates"))
+    without_effect.push_back(fmt::format("{}.plugins without SchedulingGates", where));
+  return {};
+}
+
+result<void> read_preemption(const plugin_arguments& arguments, profile& into) {
+  auto& a = arguments["DefaultPreemption"];
+  into.candidates_percent = a["minCandidateNodesPercentage"].as_integer(10);
+  into.candidates_least = a["minCandidateNodesAbsolute"].as_integer(100);
+  auto refuse = [&](std::string_view name, std::int64_t value, std::string_view why) {
+    return fail(errc::invalid,
+                fmt::format("{}.{}: Invalid value: {}: {}", arguments.place("DefaultPreemption"), name, value, why));
+  };
+  if (into.candidates_percent < 0 || into.candidates_percent > 100)
+    return refuse("minCandidateNodesPercentage", into.candidates_percent, "not in valid range [0, 100]");
+  if (into.candidates_least < 0)
+    return refuse("minCandidateNodesAbsolute", into.candidates_least, "not in valid range [0, inf)");
+  if (into.candidates_percent == 0 && into.candidates_least == 0)
+    return refuse("minCandidateNodesPercentage", 0, "cannot be zero at the same time as minCandidateNodesAbsolute");
+  return {};
+}
+
+}  // namespace
+
+result<void> read_percent(const json::value& given, std::string_view where, std::int64_t& into) {
+  if (given.is_null()) return {};
+  into = given.as_integer();
+  if (into >= 0 && into <= 100) return {};
+  return fail(errc::invalid, fmt::format("{}: Invalid value: {}: not in valid range [0-100]", where, into));
 }
 
 result<profile> make_profile(const json::value& given, std::string_view where,
                              std::vector<std::string>& without_effect) {
   profile out;
   if (auto name = given["schedulerName"].as_string(); !name.empty()) out.scheduler_name = name;
+  KEDGE_CHECK(read_percent(given["percentageOfNodesToScore"], fmt::format("{}.percentageOfNodesToScore", where),
+                           out.percent_of_nodes));
   auto& sets = given["plugins"];
-  KEDGE_TRY(auto everywhere, merged(defaults(), sets["multiPoint"], fmt::format("{}.plugins.multiPoint", where)));
-  KEDGE_TRY(auto filters, merged(everywhere, sets["filter"], fmt::format("{}.plugins.filter", where)));
-  KEDGE_TRY(auto scores, merged(everywhere, sets["score"], fmt::format("{}.plugins.score", where)));
-  KEDGE_TRY(auto after, merged(everywhere, sets["postFilter"], fmt::format("{}.plugins.postFilter", where)));
+  if (auto all = sets.object())
+    for (auto& set : *all)
+      KEDGE_CHECK(check_set(set.value, fmt::format("{}.plugins.{}", where, set.name), without_effect));
   for (auto point : other_points)
-    if (point != "postFilter" && !sets[point].empty())
+    if (!sets[point]["enabled"].empty() || !sets[point]["disabled"].empty())
       without_effect.push_back(fmt::format("{}.plugins.{}", where, point));
-  out.preempts = std::any_of(after.begin(), after.end(), [](auto& e) { return e.name == "DefaultPreemption"; });
+  const auto everywhere = merged(defaults(), sets["multiPoint"]);
+  KEDGE_CHECK(check_built_in(out, everywhere, sets, where, without_effect));
+  KEDGE_TRY(auto arguments,
+            plugin_arguments::of(given["pluginConfig"], fmt::format("{}.pluginConfig", where), without_effect));
 
-  auto arguments_of = [&](std::string_view name) -> const json::value& {
-    auto& list = given["pluginConfig"];
-    for (std::size_t i = 0; i < list.size(); ++i)
-      if (list[i]["name"].as_string() == name) return list[i]["args"];
-    static const json::value none;
-    return none;
-  };
-  for (std::size_t i = 0; i < given["pluginConfig"].size(); ++i)
-    if (auto name = given["pluginConfig"][i]["name"].as_string(); !is_known(name))
-      return fail(errc::invalid,
-                  fmt::format("{}.pluginConfig[{}].name: Invalid value: {}: plugin does not exist in registry", where,
-                              i, quote(name)));
   auto find = [&](const std::string& name) -> result<const plugin*> {
     for (auto& p : out.plugins)
       if (p->name() == name) return p.get();
-    auto made = make_plugin(name, arguments_of(name));
-    if (!made)
-      return fail(errc::invalid, fmt::format("{}.pluginConfig[{}].args: {}", where, name, made.error().message));
+    auto made = make_plugin(name, arguments[name]);
+    if (!made) return fail(errc::invalid, fmt::format("{}.{}", arguments.place(name), made.error().message));
     if (!*made) return nullptr;
     out.plugins.push_back(*std::move(made));
     return out.plugins.back().get();
   };
-  for (auto& e : filters) {
+  for (auto& e : at_point(everywhere, sets["filter"])) {
     KEDGE_TRY(auto p, find(e.name));
     if (p && p->filters()) out.filters.push_back(p);
   }
-  for (auto& e : scores) {
+  for (auto& e : at_point(everywhere, sets["score"])) {
     KEDGE_TRY(auto p, find(e.name));
     if (p && p->scores()) out.scorers.push_back({p, std::max<std::int64_t>(1, e.weight)});
   }
-  auto& preemption = arguments_of("DefaultPreemption");
-  out.candidates_percent = preemption["minCandidateNodesPercentage"].as_integer(10);
-  out.candidates_least = preemption["minCandidateNodesAbsolute"].as_integer(100);
-  if (out.candidates_percent < 0 || out.candidates_percent > 100)
-    return fail(errc::invalid, fmt::format("{}.pluginConfig[DefaultPreemption].args.minCandidateNodesPercentage: "
-                                           "Invalid value: {}: not in valid range [0, 100]",
-                                           where, out.candidates_percent));
-  if (out.candidates_least < 0)
-    return fail(errc::invalid, fmt::format("{}.pluginConfig[DefaultPreemption].args.minCandidateNodesAbsolute: Invalid "
-                                           "value: {}: not in valid range [0, inf)",
-                                           where, out.candidates_least));
-  return out;
-}
-
-}  // namespace
-
-const profile* configuration::find(std::string_view scheduler_name) const noexcept {
-  for (auto& p : profiles)
-    if (p.scheduler_name == scheduler_name) return &p;
-  return nullptr;
-}
-
-configuration default_configuration() {
-  configuration out;
-  auto made = make_profile(json::value(), "profiles[0]", out.without_effect);
-  kedge_assert(made.has_value());
-  out.profiles.push_back(*std::move(made));
-  return out;
-}
-
-result<configuration> parse_configuration(std::string_view text) {
-  auto v = json::parse_yaml(text);
-  if (!v) return fail(errc::invalid, v.error().message);
-  auto version = (*v)["apiVersion"].as_string(), kind = (*v)["kind"].as_string();
-  if (kind != "KubeSchedulerConfiguration" || version != "kubescheduler.config.k8s.io/v1")
-    return fail(errc::invalid,
-                fmt::format("it is {} of {}, not KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1",
-                            quote(kind), quote(version)));
-  configuration out;
-  auto seconds = [&](std::string_view name, std::chrono::seconds& into) -> result<void> {
-    auto& field = (*v)[name];
-    if (field.is_null()) return {};
-    if (!field.is_integer() || field.as_integer() <= 0)
-      return fail(errc::invalid, fmt::format("{}: Invalid value: must be greater than 0", name));
-    into = std::chrono::seconds(field.as_integer());
-    return {};
-  };
-  KEDGE_CHECK(seconds("podInitialBackoffSeconds", out.backoff_first));
-  KEDGE_CHECK(seconds("podMaxBackoffSeconds", out.backoff_most));
-  if (out.backoff_most < out.backoff_first)
-    return fail(errc::invalid,
-                "podMaxBackoffSeconds: Invalid value: must be greater than or equal to PodInitialBackoffSeconds");
-  if (!(*v)["extenders"].empty())
-    return fail(errc::unsupported,
-                "extenders are not supported: take them out, or run kube-scheduler under a schedulerName of its own");
-  for (auto name : {"parallelism", "percentageOfNodesToScore", "leaderElection", "clientConnection", "enableProfiling",
-                    "enableContentionProfiling"})
-    if (v->find(name)) out.without_effect.emplace_back(name);
-  auto& list = (*v)["profiles"];
-  if (list.empty()) {
-    out.profiles = default_configuration().profiles;
-    return out;
-  }
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    auto where = fmt::format("profiles[{}]", i);
-    if (list.size() > 1 && list[i]["schedulerName"].as_string().empty())
-      return fail(errc::invalid, where + ".schedulerName: Required value");
-    KEDGE_TRY(auto p, make_profile(list[i], where, out.without_effect));
-    if (out.find(p.scheduler_name))
-      return fail(errc::invalid, fmt::format("{}.schedulerName: Duplicate value: {}", where, quote(p.scheduler_name)));
-    out.profiles.push_back(std::move(p));
-  }
+  out.preempts = has(at_point(everywhere, sets["postFilter"]), "DefaultPreemption");
+  KEDGE_CHECK(read_preemption(arguments, out));
   return out;
 }
 

@@ -1,5 +1,4 @@
-// profile.h: which plugins place the pods of one spec.schedulerName, and with which weights
-// (KubeSchedulerConfiguration, kubescheduler.config.k8s.io/v1).
+// profile.h: which plugins place the pods of one spec.schedulerName, and with which weights.
 #pragma once
 
 #include <chrono>
@@ -17,21 +16,18 @@ struct profile {
   std::vector<std::unique_ptr<plugin>> plugins;  // that this profile has, in order
   std::vector<const plugin*> filters;
   std::vector<scorer> scorers;
+  // Of a cluster's nodes, on how many a pod must be found to fit before the best is chosen; 0: by the cluster's size.
+  std::int64_t percent_of_nodes = 0;
   bool preempts = true;                                          // DefaultPreemption is on
   std::int64_t candidates_percent = 10, candidates_least = 100;  // its arguments: nodes looked at for victims
 };
 
-struct configuration {
-  std::vector<profile> profiles;
-  std::chrono::seconds backoff_first{1}, backoff_most{10};
-  // What was understood, and has no meaning here: told at the start.
-  std::vector<std::string> without_effect;
+// Of a KubeSchedulerProfile whose fields are checked; null: the default one. `where` is its place in the file; what has
+// no meaning here is added to `without_effect`. errc::invalid names what is wrong, and where.
+result<profile> make_profile(const json::value& given, std::string_view where,
+                             std::vector<std::string>& without_effect);
 
-  const profile* find(std::string_view scheduler_name) const noexcept;
-};
-
-configuration default_configuration();
-// YAML or JSON of a KubeSchedulerConfiguration. errc::invalid names what is wrong, and where.
-result<configuration> parse_configuration(std::string_view text);
+// A percentageOfNodesToScore; null leaves `into`.
+result<void> read_percent(const json::value& given, std::string_view where, std::int64_t& into);
 
 }  // namespace kedge::control::scheduler

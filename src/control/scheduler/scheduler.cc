@@ -34,7 +34,9 @@ class run {
   run(context& c, const configuration& settings)
       : c_(c),
         settings_(settings),
-        queue_({.backoff_first = settings.backoff_first, .backoff_most = settings.backoff_most}),
+        queue_({.backoff_first = settings.backoff_first,
+                .backoff_most = settings.backoff_most,
+                .unschedulable_most = settings.unschedulable_most}),
         events_(c.objects, "default-scheduler") {}
 
   task<void> go() {
@@ -169,8 +171,8 @@ class run {
     }
     auto text = found.why.nodes == 0 ? std::string(no_nodes_text) : found.why.text();
     std::optional<std::string> nominated;
-    if (victims.node)
-      nominated = victims.node->name;
+    if (victims.chosen.node)
+      nominated = victims.chosen.node->name;
     else if (victims.clears_nomination || found.why.nodes == 0)
       nominated = "";
     queue_.refuse(p, found.why.plugins, now());
@@ -180,7 +182,7 @@ class run {
       cluster_.set_pod(std::move(next));
     }
     ++writing_;
-    writes.spawn(tell_refused(p, std::move(text), std::move(nominated), std::move(victims)));
+    writes.spawn(tell_refused(p, std::move(text), std::move(nominated), std::move(victims.chosen.victims)));
   }
 
   task<void> bind(pod_ref p, std::string node) {
@@ -203,7 +205,8 @@ class run {
                             fmt::format("Successfully assigned {}/{} to {}", p->ns, p->name, node));
   }
 
-  task<void> tell_refused(pod_ref p, std::string text, std::optional<std::string> nominated, preemption victims) {
+  task<void> tell_refused(pod_ref p, std::string text, std::optional<std::string> nominated,
+                          std::vector<pod_ref> victims) {
     co_await events_.record(about(*p), "Warning", "FailedScheduling", note(text));
     auto change = [&](json::value& pod) {
       if (pod["metadata"]["uid"].as_string() != p->uid || !pod["spec"]["nodeName"].as_string().empty()) return false;
@@ -220,13 +223,13 @@ class run {
     auto told = co_await c_.objects.modify(pods, p->ns, p->name, change, "status");
     if (!told && told.error().code != 404)
       log::debug("scheduler: the condition of {}: {}", p->key(), told.error().message);
-    if (victims.node) co_await preempt(p, std::move(victims));
+    co_await preempt(p, std::move(victims));
     --writing_;
     wake_.set();
   }
 
-  task<void> preempt(pod_ref p, preemption plan) {
-    for (auto& v : plan.victims) {
+  task<void> preempt(pod_ref p, std::vector<pod_ref> victims) {
+    for (auto& v : victims) {
       if (v->terminating) continue;
       auto mark = [&](json::value& pod) {
         if (pod["metadata"]["uid"].as_string() != v->uid) return false;

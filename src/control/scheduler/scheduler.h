@@ -8,7 +8,7 @@
 #pragma once
 
 #include "control/controller.h"
-#include "control/scheduler/profile.h"
+#include "control/scheduler/configuration.h"
 
 namespace kedge::control {
 

@@ -331,3 +331,40 @@ TEST_CASE("kube-controller-manager's settings are read; what means nothing warns
   CHECK(read_controller_manager_arguments(words{"controllers=*,svm"}, warnings));
   CHECK(warnings == words{"--kube-controller-manager-arg=controllers: Kedge has no controller svm"});
 }
+
+TEST_CASE("kube-scheduler's file is read; what is wrong is told with file and field, what means nothing warns") {
+  const temporary_folder folder;
+  auto file = folder.path + "/scheduler.yaml";
+  auto write = [&](const std::string& more) {
+    folder.write("scheduler.yaml",
+                 "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n" + more);
+  };
+  words warnings;
+  auto read = read_scheduler_arguments(words{"--pod-max-in-unschedulable-pods-duration=1m0s", "v=2"}, warnings);
+  REQUIRE(read);
+  CHECK((*read)->profiles.size() == 1);
+  CHECK((*read)->unschedulable_most == std::chrono::minutes(1));
+  CHECK(warnings == words{"--kube-scheduler-arg=v has no effect in Kedge"});
+
+  warnings.clear();
+  write("parallelism: 4\npodMaxBackoffSeconds: 3\nprofiles: [{schedulerName: a}, {schedulerName: b}]\n");
+  read = read_scheduler_arguments(words{"config=" + file}, warnings);
+  REQUIRE_MESSAGE(read, (read ? "" : read.error().message));
+  CHECK((*read)->find("b"));
+  CHECK(!(*read)->find("default-scheduler"));
+  CHECK((*read)->backoff_most == std::chrono::seconds(3));
+  CHECK(warnings == words{"--kube-scheduler-arg=config: parallelism has no effect in Kedge"});
+
+  auto problem = [&](std::string argument) {
+    auto refused = read_scheduler_arguments(words{std::move(argument)}, warnings);
+    return refused ? std::string() : refused.error().message;
+  };
+  write("profiles: [{scheduler: a}]\n");
+  CHECK(problem("config=" + file) ==
+        "--kube-scheduler-arg=config: " + file + ": unknown field \"profiles[0].scheduler\"");
+  CHECK(problem("config=" + folder.path + "/none")
+            .starts_with("--kube-scheduler-arg=config: " + folder.path + "/none: "));
+  CHECK(problem("pod-max-in-unschedulable-pods-duration=soon") ==
+        "--kube-scheduler-arg=pod-max-in-unschedulable-pods-duration: \"soon\" is not a duration such as 5m0s");
+  CHECK(problem("policy=x") == "--kube-scheduler-arg=policy: kube-scheduler has no such flag");
+}

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "control/scheduler/plugin.h"
+#include "control/scheduler/plugins/shape.h"
 
 namespace kedge::control::scheduler {
 namespace {
@@ -42,40 +42,24 @@ usage usage_of(std::string_view resource, const pod_class& pod, const node_view&
   return out;
 }
 
-result<std::vector<weighted>> resources_of(const json::value& list) {
+result<std::vector<weighted>> resources_of(const json::value& list, std::string_view path) {
   std::vector<weighted> out;
   for (std::size_t i = 0; i < list.size(); ++i) {
+    auto name = list[i]["name"].as_string();
     auto weight = list[i]["weight"].as_integer(1);
     if (weight == 0) weight = 1;
-    if (list[i]["name"].as_string().empty())
-      return fail(errc::invalid, fmt::format("resources[{}].name: Required value", i));
+    if (name.empty()) return fail(errc::invalid, fmt::format("{}[{}].name: Required value", path, i));
     if (weight < 1 || weight > 100)
-      return fail(
-          errc::invalid,
-          fmt::format("resources[{}].weight: Invalid value: {}: resource weight of {} not in valid range [1, 100]", i,
-                      weight, list[i]["name"].as_string()));
-    out.push_back({std::string(list[i]["name"].as_string()), weight});
+      return fail(errc::invalid,
+                  fmt::format("{}[{}].weight: Invalid value: {}: resource weight of {} not in valid range (0, 100]",
+                              path, i, weight, name));
+    out.push_back({std::string(name), weight});
   }
   if (out.empty()) out = {{"cpu", 1}, {"memory", 1}};
   return out;
 }
 
 enum class strategy : unsigned char { least_allocated, most_allocated, requested_to_capacity };
-
-struct shape_point {
-  std::int64_t utilization, score;  // score up to score_max
-};
-
-std::int64_t on_shape(const std::vector<shape_point>& shape, std::int64_t p) {
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (p > shape[i].utilization) continue;
-    if (i == 0) return shape.front().score;
-    auto& a = shape[i - 1];
-    auto& b = shape[i];
-    return a.score + (b.score - a.score) * (p - a.utilization) / (b.utilization - a.utilization);
-  }
-  return shape.empty() ? 0 : shape.back().score;
-}
 
 struct fit_arguments {
   std::set<std::string, std::less<>> ignored, ignored_groups;
@@ -228,30 +212,6 @@ class balanced_allocation final : public plugin {
   std::vector<weighted> resources_;
 };
 
-result<std::vector<shape_point>> shape_of(const json::value& list) {
-  std::vector<shape_point> out;
-  if (list.empty())
-    return fail(errc::invalid, "requestedToCapacityRatio.shape: Required value: at least one point must be specified");
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    auto at = list[i]["utilization"].as_integer(), score = list[i]["score"].as_integer();
-    if (at < 0 || at > 100)
-      return fail(
-          errc::invalid,
-          fmt::format("requestedToCapacityRatio.shape[{}].utilization: Invalid value: {}: not in valid range [0-100]",
-                      i, at));
-    if (i > 0 && at <= out.back().utilization)
-      return fail(errc::invalid, fmt::format("requestedToCapacityRatio.shape[{}].utilization: Invalid value: {}: "
-                                             "values must be sorted in increasing order",
-                                             i, at));
-    if (score < 0 || score > 10)
-      return fail(errc::invalid,
-                  fmt::format("requestedToCapacityRatio.shape[{}].score: Invalid value: {}: not in valid range [0-10]",
-                              i, score));
-    out.push_back({at, score * (score_max / 10)});
-  }
-  return out;
-}
-
 }  // namespace
 
 plugin_result make_node_resources_fit(const json::value& given) {
@@ -259,7 +219,12 @@ plugin_result make_node_resources_fit(const json::value& given) {
   for (std::size_t i = 0; i < given["ignoredResources"].size(); ++i)
     a.ignored.emplace(given["ignoredResources"][i].as_string());
   for (std::size_t i = 0; i < given["ignoredResourceGroups"].size(); ++i)
-    a.ignored_groups.emplace(given["ignoredResourceGroups"][i].as_string());
+    if (auto group = given["ignoredResourceGroups"][i].as_string(); !group.contains('/'))
+      a.ignored_groups.emplace(group);
+    else
+      return fail(errc::invalid, fmt::format("ignoredResourceGroups[{}]: Invalid value: {}: resource group name can't "
+                                             "contain '/'",
+                                             i, quote(group)));
   auto& s = given["scoringStrategy"];
   auto type = s["type"].as_string("LeastAllocated");
   if (type == "MostAllocated")
@@ -271,14 +236,32 @@ plugin_result make_node_resources_fit(const json::value& given) {
                                            "\"LeastAllocated\", \"MostAllocated\", \"RequestedToCapacityRatio\"",
                                            type));
   if (a.how == strategy::requested_to_capacity) {
-    KEDGE_TRY(a.shape, shape_of(s["requestedToCapacityRatio"]["shape"]));
+    if (!s["requestedToCapacityRatio"].is_object())
+      return fail(errc::invalid,
+                  "scoringStrategy.requestedToCapacityRatio: Required value: must be specified when type "
+                  "is RequestedToCapacityRatio");
+    KEDGE_TRY(a.shape,
+              shape_of(s["requestedToCapacityRatio"]["shape"], "scoringStrategy.requestedToCapacityRatio.shape"));
+  } else if (s["requestedToCapacityRatio"].is_object()) {
+    return fail(errc::invalid,
+                "scoringStrategy.requestedToCapacityRatio: Forbidden: must be nil when type is not "
+                "RequestedToCapacityRatio");
   }
-  KEDGE_TRY(a.resources, resources_of(s["resources"]));
+  KEDGE_TRY(a.resources, resources_of(s["resources"], "scoringStrategy.resources"));
   return std::make_unique<fit>(std::move(a));
 }
 
 plugin_result make_balanced_allocation(const json::value& given) {
-  KEDGE_TRY(auto resources, resources_of(given["resources"]));
+  KEDGE_TRY(auto resources, resources_of(given["resources"], "resources"));
+  for (std::size_t i = 0; i < resources.size(); ++i) {
+    for (std::size_t k = 0; k < i; ++k)
+      if (resources[k].resource == resources[i].resource)
+        return fail(errc::invalid,
+                    fmt::format("resources[{}].name: Duplicate value: {}", i, quote(resources[i].resource)));
+    if (resources[i].weight != 1)
+      return fail(errc::invalid,
+                  fmt::format("resources[{}].weight: Invalid value: {}: must be 1", i, resources[i].weight));
+  }
   return std::make_unique<balanced_allocation>(std::move(resources));
 }
 

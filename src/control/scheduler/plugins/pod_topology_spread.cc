@@ -261,7 +261,7 @@ plugin_result make_pod_topology_spread(const json::value& a) {
     if (c.max_skew <= 0)
       return fail(
           errc::invalid,
-          fmt::format("defaultConstraints[{}].maxSkew: Invalid value: {}: must be greater than zero", i, c.max_skew));
+          fmt::format("defaultConstraints[{}].maxSkew: Invalid value: {}: not in valid range (0, inf)", i, c.max_skew));
     if (c.topology_key.empty())
       return fail(errc::invalid,
                   fmt::format("defaultConstraints[{}].topologyKey: Required value: can not be empty", i));

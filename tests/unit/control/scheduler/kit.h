@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/random.h"
+#include "control/scheduler/configuration.h"
 #include "control/scheduler/preemption.h"
 #include "json/parse.h"
 

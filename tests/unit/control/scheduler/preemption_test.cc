@@ -19,14 +19,14 @@ TEST_CASE("the fewest pods of less priority go") {
   w.add(a_pod("mid", with_priority(5, "1"), "{}", "n1"));
   w.add(a_pod("high", with_priority(100, "2"), "{}", "n1"));
   auto plan = w.victims(w.cluster.read_pod(a_pod("p", with_priority(10, "1")), {}));
-  REQUIRE(plan.node);
-  REQUIRE(plan.victims.size() == 1);
-  CHECK(plan.victims[0]->name == "low");
+  REQUIRE(plan.chosen.node);
+  REQUIRE(plan.chosen.victims.size() == 1);
+  CHECK(plan.chosen.victims[0]->name == "low");
   CHECK(plan.message == "preemption: found a potential placement for pod on node n1, preempting 1 victims");
   plan = w.victims(w.cluster.read_pod(a_pod("p", with_priority(10, "2")), {}));
-  CHECK(plan.victims.size() == 2);
+  CHECK(plan.chosen.victims.size() == 2);
   plan = w.victims(w.cluster.read_pod(a_pod("p", with_priority(10, "3")), {}));
-  CHECK(!plan.node);
+  CHECK(!plan.chosen.node);
   CHECK(plan.message == "preemption: 0/1 nodes are available: 1 Insufficient cpu.");
 }
 
@@ -37,14 +37,14 @@ TEST_CASE("the node with the least harm is chosen") {
   w.add(a_pod("b", with_priority(1, "4"), "{}", "n2"));
   w.add(a_pod("c", with_priority(1, "2"), "{}", "n3"));
   w.add(a_pod("d", with_priority(1, "2"), "{}", "n3"));
-  CHECK(w.victims(w.cluster.read_pod(a_pod("p", with_priority(10, "4")), {})).node->name == "n2");
+  CHECK(w.victims(w.cluster.read_pod(a_pod("p", with_priority(10, "4")), {})).chosen.node->name == "n2");
   // Whom a budget protects goes last.
   auto guarded = a_pod("b", with_priority(1, "4"), "{app: b}", "n2");
   w.add(guarded);
   w.cluster.set_budget(
       yaml("{metadata: {name: b, namespace: default}, spec: {selector: {matchLabels: {app: b}}}, status: "
            "{disruptionsAllowed: 0}}"));
-  CHECK(w.victims(w.cluster.read_pod(a_pod("p", with_priority(10, "4")), {})).node->name == "n3");
+  CHECK(w.victims(w.cluster.read_pod(a_pod("p", with_priority(10, "4")), {})).chosen.node->name == "n3");
 }
 
 TEST_CASE("who may not preempt, and where it doesn't help") {
@@ -80,6 +80,6 @@ TEST_CASE("what removing a pod does to anti-affinity is seen") {
   w.add(a_pod("web", with_priority(0, "100m"), "{app: web}", "n1"));
   w.add(a_pod("other", with_priority(0, "100m"), "{app: other}", "n1"));
   auto plan = w.victims(w.cluster.read_pod(a_pod("p", std::string(far) + with_priority(10, "100m")), {}));
-  REQUIRE(plan.victims.size() == 1);
-  CHECK(plan.victims[0]->name == "web");
+  REQUIRE(plan.chosen.victims.size() == 1);
+  CHECK(plan.chosen.victims[0]->name == "web");
 }

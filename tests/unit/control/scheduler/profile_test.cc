@@ -1,3 +1,4 @@
+#include "control/scheduler/configuration.h"
 #include "unit/control/scheduler/kit.h"
 
 using namespace kedge;
@@ -61,8 +62,91 @@ TEST_CASE("what is wrong in the file is named") {
   CHECK(problem("profiles: [{schedulerName: a}, {schedulerName: a}]") ==
         "profiles[1].schedulerName: Duplicate value: \"a\"");
   CHECK(problem("profiles: [{pluginConfig: [{name: InterPodAffinity, args: {hardPodAffinityWeight: 101}}]}]") ==
-        "profiles[0].pluginConfig[InterPodAffinity].args: hardPodAffinityWeight: Invalid value: 101: not in valid "
-        "range [0, 100]");
-  CHECK(problem("podMaxBackoffSeconds: 0") == "podMaxBackoffSeconds: Invalid value: must be greater than 0");
-  CHECK(problem("extenders: [{urlPrefix: \"http://x\"}]").starts_with("extenders are not supported"));
+        "profiles[0].pluginConfig[0].args.hardPodAffinityWeight: Invalid value: 101: not in valid range [0, 100]");
+  struct row {
+    std::string given, message;
+  };
+  for (auto& r : {
+           row{"podMaxBackoffSeconds: 0", "podMaxBackoffSeconds: Invalid value: 0: must be greater than 0"},
+           row{"podMaxBackoffSeconds: ten", "podMaxBackoffSeconds: Invalid value: must be a whole number"},
+           row{"percentageOfNodesToScore: 101",
+               "percentageOfNodesToScore: Invalid value: 101: not in valid range [0-100]"},
+           row{"profiles: [{percentageOfNodesToScore: -1}]",
+               "profiles[0].percentageOfNodesToScore: Invalid value: -1: not in valid range [0-100]"},
+           row{"profils: []", "unknown field \"profils\""},
+           row{"profiles: {}", "profiles: Invalid value: must be a list of objects"},
+           row{"leaderElection: {leaderElected: true}", "unknown field \"leaderElection.leaderElected\""},
+           row{"profiles: [{plugins: {filters: {}}}]", "unknown field \"profiles[0].plugins.filters\""},
+           row{"profiles: [{plugins: {score: {enabled: [{name: EBSLimits}]}}}]",
+               "profiles[0].plugins.score.enabled[0]: Invalid value: \"EBSLimits\": was invalid in version "
+               "\"kubescheduler.config.k8s.io/v1\""},
+           row{"profiles: [{plugins: {multiPoint: {disabled: [{name: '*'}], enabled: [{name: NodeName}]}}}]",
+               "profiles[0].plugins: only one queue sort plugin required for profile with scheduler name "
+               "\"default-scheduler\", but got 0"},
+           row{"profiles: [{plugins: {bind: {disabled: [{name: DefaultBinder}]}}}]",
+               "profiles[0].plugins: at least one bind plugin is needed for profile with scheduler name "
+               "\"default-scheduler\""},
+           row{"profiles: [{pluginConfig: [{name: NodeName}, {name: NodeName}]}]",
+               "profiles[0].pluginConfig[1]: Duplicate value: \"NodeName\""},
+           row{"profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {scoring: {}}}]}]",
+               "unknown field \"profiles[0].pluginConfig[0].args.scoring\""},
+           row{"profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {kind: NodeNameArgs}}]}]",
+               "profiles[0].pluginConfig[0].args.kind: Invalid value: \"NodeNameArgs\": must be NodeResourcesFitArgs"},
+           row{"profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: {type: Best}}}]}]",
+               "profiles[0].pluginConfig[0].args.scoringStrategy.type: Unsupported value: \"Best\": supported values: "
+               "\"LeastAllocated\", \"MostAllocated\", \"RequestedToCapacityRatio\""},
+           row{"profiles: [{pluginConfig: [{name: DefaultPreemption, args: {minCandidateNodesPercentage: 0, "
+               "minCandidateNodesAbsolute: 0}}]}]",
+               "profiles[0].pluginConfig[0].args.minCandidateNodesPercentage: Invalid value: 0: cannot be zero at the "
+               "same time as minCandidateNodesAbsolute"},
+           row{"profiles: [{pluginConfig: [{name: PodTopologySpread, args: {defaultingType: List, "
+               "defaultConstraints: [{maxSkew: 0, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]}}]}]",
+               "profiles[0].pluginConfig[0].args.defaultConstraints[0].maxSkew: Invalid value: 0: not in valid range "
+               "(0, inf)"},
+       })
+    CHECK(problem(r.given) == r.message);
+  CHECK(problem("extenders: [{urlPrefix: \"http://x\"}]").starts_with("extenders: "));
+}
+
+TEST_CASE("what kube-scheduler has and Kedge's scheduler doesn't is told") {
+  auto c = parse_configuration(std::string(head) +
+                               "clientConnection: {kubeconfig: /x}\n"
+                               "profiles: [{plugins: {filter: {enabled: [{name: DynamicResources}]}, preScore: "
+                               "{disabled: [{name: '*'}]}, multiPoint: {disabled: [{name: SchedulingGates}]}}}]\n");
+  REQUIRE_MESSAGE(c.has_value(), (c ? "" : c.error().message));
+  CHECK(c->without_effect ==
+        std::vector<std::string>{"clientConnection", "profiles[0].plugins.filter.enabled[0] (DynamicResources)",
+                                 "profiles[0].plugins.preScore", "profiles[0].plugins without SchedulingGates"});
+}
+
+TEST_CASE("what a point sets anew runs first, in its order") {
+  auto c =
+      parse_configuration(std::string(head) +
+                          "profiles: [{plugins: {multiPoint: {disabled: [{name: ImageLocality}]}, score: {enabled: "
+                          "[{name: NodeAffinity, weight: 9}, {name: ImageLocality, weight: 4}], disabled: [{name: "
+                          "TaintToleration}]}}}]\n");
+  REQUIRE_MESSAGE(c.has_value(), (c ? "" : c.error().message));
+  std::string text;
+  for (auto& s : c->profiles[0].scorers) text += std::string(s.of->name()) + "=" + std::to_string(s.weight) + " ";
+  CHECK(text ==
+        "NodeAffinity=9 NodeResourcesFit=1 PodTopologySpread=2 InterPodAffinity=2 "
+        "NodeResourcesBalancedAllocation=1 ImageLocality=4 ");
+}
+
+TEST_CASE("the search for nodes ends when enough are found") {
+  auto c =
+      parse_configuration(std::string(head) +
+                          "percentageOfNodesToScore: 30\nprofiles: [{schedulerName: few}, {schedulerName: all, "
+                          "percentageOfNodesToScore: 100}, {schedulerName: usual, percentageOfNodesToScore: 0}]\n");
+  REQUIRE_MESSAGE(c.has_value(), (c ? "" : c.error().message));
+  world w;
+  for (int i = 0; i < 500; ++i) w.cluster.set_node(a_node("n" + std::to_string(i)));
+  auto p = w.cluster.read_pod(a_pod("p"), {});
+  auto feasible = [&](std::string_view name) { return place(*c->find(name), *p, w.cluster, w.random).feasible; };
+  CHECK(feasible("few") == 150);
+  CHECK(feasible("all") == 500);
+  CHECK(feasible("usual") == 230);  // 50 % less one for each 125
+  // The only one is found wherever it stands.
+  auto only = w.cluster.read_pod(a_pod("p", "nodeSelector: {kubernetes.io/hostname: n377}"), {});
+  CHECK(place(*c->find("few"), *only, w.cluster, w.random).node->name == "n377");
 }
