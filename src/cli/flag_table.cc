@@ -18,7 +18,6 @@ constexpr std::string_view no_flannel = "Kedge's own network of pods takes no co
 constexpr std::string_view one_port = "Kedge serves API and supervisor from one port, --https-listen-port";
 constexpr std::string_view klog = "Kedge has no klog levels; --debug shows more";
 constexpr std::string_view in_process = "this component takes no arguments in Kedge";
-// Not yet: who makes one of these work takes its rows' marks away.
 
 constexpr std::string_view logging = "Logging", listener = "Listener", data = "Data", networking = "Networking",
                            client = "Client", cluster = "Cluster", database = "Database", components = "Components",

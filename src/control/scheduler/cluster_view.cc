@@ -135,7 +135,10 @@ void cluster_view::leave_node(const pod_view& p) {
   if (p.node.empty()) return;
   auto it = places_.find(p.node);
   if (it == places_.end()) return;
-  if (it->second->view.remove(p)) touch(it->second->view);
+  if (it->second->view.remove(p)) {
+    count_claims(p, -1);
+    touch(it->second->view);
+  }
   if (!it->second->known && it->second->view.pods.empty()) places_.erase(it);
 }
 
@@ -165,10 +168,24 @@ void cluster_view::set_pod(pod_ref p) {
   if (!p->node.empty()) {
     auto& n = place_of(p->node).view;
     n.add(p);
+    count_claims(*p, 1);
     touch(n);
   } else if (!p->nominated.empty()) {
     nominated_[p->nominated].push_back(p);
   }
+}
+
+void cluster_view::count_claims(const pod_view& p, int n) {
+  for (auto& c : p.is->claims) {
+    if (c.ephemeral) continue;
+    auto it = claim_users_.try_emplace(key_of(p.ns, c.name)).first;
+    it->second += static_cast<std::size_t>(n);
+    if (it->second == 0) claim_users_.erase(it);
+  }
+}
+
+bool cluster_view::is_claim_used(std::string_view ns, std::string_view name) const {
+  return claim_users_.contains(key_of(ns, name));
 }
 
 void cluster_view::remove_pod(std::string_view ns, std::string_view name) {

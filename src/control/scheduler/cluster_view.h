@@ -12,6 +12,7 @@
 #include <unordered_map>
 
 #include "control/scheduler/node_view.h"
+#include "control/scheduler/storage_view.h"
 
 namespace kedge::control::scheduler {
 
@@ -74,6 +75,11 @@ class cluster_view {
 
   const image_view* find_image(std::string_view name) const noexcept;
 
+  storage_view& storage() noexcept { return storage_; }
+  const storage_view& storage() const noexcept { return storage_; }
+  // Whether a pod that has its node uses the claim.
+  bool is_claim_used(std::string_view ns, std::string_view name) const;
+
   // For a new start after a gap in the events: what isn't told of again is gone.
   void forget_nodes();
   void forget_pods();
@@ -96,6 +102,7 @@ class cluster_view {
   void touch(node_view& n) noexcept { n.generation = ++generation_; }
   void leave_node(const pod_view& p);
   void drop_nomination(const pod_view& p);
+  void count_claims(const pod_view& p, int n);
   bool set_images(node_view& n, const json::value& list);
   void drop_images(node_view& n);
   void forget_selectors(std::string_view kind);
@@ -116,6 +123,8 @@ class cluster_view {
   std::unordered_map<std::string, std::map<std::string, named_selector, std::less<>>, string_hash, std::equal_to<>>
       selectors_;
   std::vector<budget_view> budgets_;
+  storage_view storage_;
+  std::unordered_map<std::string, std::size_t, string_hash, std::equal_to<>> claim_users_;  // by namespace/name
   std::unordered_map<std::string, image_view, string_hash, std::equal_to<>>
       images_;  // nodes are stable under rehashing
   std::unordered_map<const node_view*, std::vector<std::string>> image_names_;

@@ -76,6 +76,7 @@ bool node_term::matches(std::string_view node_name, const label_set& labels) con
   if (expressions.empty() && fields.empty()) return false;
   for (auto& e : expressions)
     if (!e.matches(labels.find(e.key))) return false;
+  if (node_name.empty()) return true;
   const std::string name(node_name);
   for (auto& f : fields)  // metadata.name is the only one that there is
     if (f.key != "metadata.name" || !f.matches(&name)) return false;

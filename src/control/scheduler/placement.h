@@ -35,7 +35,7 @@ struct node_requirement {
 struct node_term {
   std::vector<node_requirement> expressions, fields;
   static node_term of(const json::value& term);
-  // An empty term selects nothing.
+  // An empty term selects nothing. Without a name, fields aren't asked for.
   bool matches(std::string_view node_name, const label_set& labels) const noexcept;
 };
 

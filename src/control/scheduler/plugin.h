@@ -60,6 +60,9 @@ struct cluster_event {
     claims,
     classes,
     csi_nodes,
+    csi_drivers,
+    capacities,
+    attachments,
     devices,
     services,
     everything,
@@ -67,6 +70,8 @@ struct cluster_event {
   unsigned node_changes = 0;
   const node_view* node = nullptr;  // as it is now
   const pod_view* pod = nullptr;    // the one that came, changed or went
+  bool added = false;               // of claims, classes, csi_nodes: it is new
+  std::string_view ns = {}, claim = {};
 };
 
 class plugin {
@@ -129,6 +134,10 @@ plugin_result make_node_ports(const json::value&);
 plugin_result make_node_resources_fit(const json::value& arguments);
 plugin_result make_balanced_allocation(const json::value& arguments);
 plugin_result make_image_locality(const json::value&);
+plugin_result make_volume_restrictions(const json::value&);
+plugin_result make_node_volume_limits(const json::value&);
+plugin_result make_volume_binding(const json::value& arguments);
+plugin_result make_volume_zone(const json::value&);
 plugin_result make_pod_topology_spread(const json::value& arguments);
 plugin_result make_inter_pod_affinity(const json::value& arguments);
 

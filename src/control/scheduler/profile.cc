@@ -19,10 +19,8 @@ using entries = std::vector<entry>;
 // Names of kube-scheduler that need no plugin of ours: they are part of the queue, the binding, or of preemption.
 constexpr std::string_view built_in[] = {"SchedulingGates", "PrioritySort", "DefaultBinder", "DefaultPreemption"};
 // Its others, which are not here.
-constexpr std::string_view absent[] = {"VolumeRestrictions", "NodeVolumeLimits",      "VolumeBinding",
-                                       "VolumeZone",         "DynamicResources",      "NodeDeclaredFeatures",
-                                       "GangScheduling",     "DeferredPodScheduling", "TopologyPlacementGenerator",
-                                       "PodGroupPodsCount"};
+constexpr std::string_view absent[] = {"DynamicResources",      "NodeDeclaredFeatures",       "GangScheduling",
+                                       "DeferredPodScheduling", "TopologyPlacementGenerator", "PodGroupPodsCount"};
 constexpr std::string_view removed[] = {"AzureDiskLimits", "CinderLimits", "EBSLimits", "GCEPDLimits"};
 // Its extension points (those of filters and scores, and of preemption, stand apart).
 constexpr std::string_view other_points[] = {
@@ -64,6 +62,10 @@ constexpr field spread_arguments[] = {{"kind", type::text},
                                       {"apiVersion", type::text},
                                       {"defaultConstraints", type::objects, constraint_fields},
                                       {"defaultingType", type::text}};
+constexpr field binding_arguments[] = {{"kind", type::text},
+                                       {"apiVersion", type::text},
+                                       {"bindTimeoutSeconds", type::number},
+                                       {"shape", type::objects, point_fields}};
 
 struct arguments_of_plugin {
   std::string_view plugin;
@@ -74,7 +76,8 @@ constexpr arguments_of_plugin known_arguments[] = {{"DefaultPreemption", preempt
                                                    {"NodeAffinity", node_affinity_arguments},
                                                    {"NodeResourcesFit", fit_arguments},
                                                    {"NodeResourcesBalancedAllocation", balance_arguments},
-                                                   {"PodTopologySpread", spread_arguments}};
+                                                   {"PodTopologySpread", spread_arguments},
+                                                   {"VolumeBinding", binding_arguments}};
 
 bool is_one_of(std::span<const std::string_view> names, std::string_view name) {
   return std::ranges::find(names, name) != names.end();
@@ -288,6 +291,8 @@ result<profile> make_profile(const json::value& given, std::string_view where,
   }
   out.preempts = has(at_point(everywhere, sets["postFilter"]), "DefaultPreemption");
   KEDGE_CHECK(read_preemption(arguments, out));
+  out.binds_volumes = std::ranges::any_of(out.filters, [](auto p) { return p->name() == "VolumeBinding"; });
+  out.bind_timeout = std::chrono::seconds(arguments["VolumeBinding"]["bindTimeoutSeconds"].as_integer(600));
   return out;
 }
 

@@ -18,6 +18,8 @@ struct profile {
   std::vector<scorer> scorers;
   // Of a cluster's nodes, on how many a pod must be found to fit before the best is chosen; 0: by the cluster's size.
   std::int64_t percent_of_nodes = 0;
+  bool binds_volumes = true;                                     // VolumeBinding is on
+  std::chrono::seconds bind_timeout{600};                        // its argument: for a pod's volumes to be bound
   bool preempts = true;                                          // DefaultPreemption is on
   std::int64_t candidates_percent = 10, candidates_least = 100;  // its arguments: nodes looked at for victims
 };

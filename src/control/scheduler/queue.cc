@@ -92,7 +92,7 @@ static duration backoff_after(unsigned failures, const queue_limits& l) {
 
 void queue::refuse(const pod_ref& p, std::vector<const plugin*> by, time_point now) {
   auto it = all_.find(p->key());
-  if (it == all_.end() || it->second->at != place::trying) return;
+  if (it == all_.end() || it->second->at != place::trying || it->second->pod->uid != p->uid) return;
   auto& e = *it->second;
   e.by = std::move(by);
   e.refused_at = now;
@@ -106,7 +106,7 @@ void queue::refuse(const pod_ref& p, std::vector<const plugin*> by, time_point n
 
 void queue::retry(const pod_ref& p, time_point now) {
   auto it = all_.find(p->key());
-  if (it == all_.end() || it->second->at != place::trying) return;
+  if (it == all_.end() || it->second->at != place::trying || it->second->pod->uid != p->uid) return;
   auto& e = *it->second;
   e.backoff_end = now + backoff_after(++e.failures, limits_);
   activate(e, now);

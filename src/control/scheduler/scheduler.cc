@@ -6,6 +6,8 @@
 #include "control/event_recorder.h"
 #include "control/scheduler/preemption.h"
 #include "control/scheduler/queue.h"
+#include "control/scheduler/volume_binder.h"
+#include "control/scheduler/volume_choice.h"
 #include "json/parse.h"
 #include "reactor/loop.h"
 
@@ -37,14 +39,15 @@ class run {
         queue_({.backoff_first = settings.backoff_first,
                 .backoff_most = settings.backoff_most,
                 .unschedulable_most = settings.unschedulable_most}),
-        events_(c.objects, "default-scheduler") {}
+        events_(c.objects, "default-scheduler"),
+        volumes_(c.objects, cluster_) {}
 
   task<void> go() {
     reactor::scope all;
     auto& store = c_.objects.objects_store();
-    auto watch = [&](std::string_view group, std::string_view version, std::string_view plural,
-                     void (run::*see)(const json::value&, bool gone), void (cluster_view::*forget)()) {
-      auto prefix = c_.objects.prefix({std::string(group), std::string(version), std::string(plural)});
+    auto watch = [&](std::string_view group, std::string_view plural, void (run::*see)(const json::value&, bool gone),
+                     std::function<void()> forget) {
+      auto prefix = c_.objects.prefix({std::string(group), "v1", std::string(plural)});
       all.spawn(follow(
           store, prefix,
           [this, see](const store::event& e) {
@@ -52,16 +55,25 @@ class run {
             if (v) (this->*see)(*v, e.type == store::event_type::deleted);
             wake_.set();
           },
-          [this, forget] { (cluster_.*forget)(); }));
+          std::move(forget)));
     };
-    watch("", "v1", "nodes", &run::see_node, &cluster_view::forget_nodes);
-    watch("", "v1", "namespaces", &run::see_namespace, &cluster_view::forget_namespaces);
-    watch("", "v1", "services", &run::see_spreader, &cluster_view::forget_services);
-    watch("", "v1", "replicationcontrollers", &run::see_spreader, &cluster_view::forget_replication_controllers);
-    watch("apps", "v1", "replicasets", &run::see_spreader, &cluster_view::forget_replica_sets);
-    watch("apps", "v1", "statefulsets", &run::see_spreader, &cluster_view::forget_stateful_sets);
-    watch("policy", "v1", "poddisruptionbudgets", &run::see_budget, &cluster_view::forget_budgets);
-    watch("", "v1", "pods", &run::see_pod, &cluster_view::forget_pods);
+    auto& storage = cluster_.storage();
+    watch("", "nodes", &run::see_node, [this] { cluster_.forget_nodes(); });
+    watch("", "namespaces", &run::see_namespace, [this] { cluster_.forget_namespaces(); });
+    watch("", "services", &run::see_spreader, [this] { cluster_.forget_services(); });
+    watch("", "replicationcontrollers", &run::see_spreader, [this] { cluster_.forget_replication_controllers(); });
+    watch("apps", "replicasets", &run::see_spreader, [this] { cluster_.forget_replica_sets(); });
+    watch("apps", "statefulsets", &run::see_spreader, [this] { cluster_.forget_stateful_sets(); });
+    watch("policy", "poddisruptionbudgets", &run::see_budget, [this] { cluster_.forget_budgets(); });
+    constexpr auto group = "storage.k8s.io";
+    watch(group, "storageclasses", &run::see_class, [&storage] { storage.forget_classes(); });
+    watch(group, "csinodes", &run::see_csi_node, [&storage] { storage.forget_csi_nodes(); });
+    watch(group, "csidrivers", &run::see_csi_driver, [&storage] { storage.forget_csi_drivers(); });
+    watch(group, "csistoragecapacities", &run::see_capacity, [&storage] { storage.forget_capacities(); });
+    watch(group, "volumeattachments", &run::see_attachment, [&storage] { storage.forget_attachments(); });
+    watch("", "persistentvolumes", &run::see_volume, [&storage] { storage.forget_volumes(); });
+    watch("", "persistentvolumeclaims", &run::see_claim, [&storage] { storage.forget_claims(); });
+    watch("", "pods", &run::see_pod, [this] { cluster_.forget_pods(); });
     all.spawn(place_pods());
     co_await all.join();
   }
@@ -96,6 +108,54 @@ class run {
     gone ? cluster_.remove_budget(m["namespace"].as_string(), m["name"].as_string()) : cluster_.set_budget(budget);
   }
 
+  void see_class(const json::value& storage_class, bool gone) {
+    auto& storage = cluster_.storage();
+    auto name = storage_class["metadata"]["name"].as_string();
+    const bool added = !storage.find_class(name);
+    gone ? storage.remove_class(name) : storage.set_class(storage_class);
+    if (!gone) happened({.what = event_kind::classes, .added = added});
+  }
+  void see_csi_node(const json::value& node, bool gone) {
+    auto& storage = cluster_.storage();
+    auto name = node["metadata"]["name"].as_string();
+    const bool added = !storage.find_csi_node(name);
+    gone ? storage.remove_csi_node(name) : storage.set_csi_node(node);
+    if (!gone) happened({.what = event_kind::csi_nodes, .added = added});
+  }
+  void see_csi_driver(const json::value& driver, bool gone) {
+    auto& storage = cluster_.storage();
+    gone ? storage.remove_csi_driver(driver["metadata"]["name"].as_string()) : storage.set_csi_driver(driver);
+    happened({.what = event_kind::csi_drivers});
+  }
+  void see_capacity(const json::value& capacity, bool gone) {
+    auto& m = capacity["metadata"];
+    auto& storage = cluster_.storage();
+    gone ? storage.remove_capacity(m["namespace"].as_string(), m["name"].as_string()) : storage.set_capacity(capacity);
+    if (!gone) happened({.what = event_kind::capacities});
+  }
+  void see_attachment(const json::value& attachment, bool gone) {
+    auto& storage = cluster_.storage();
+    gone ? storage.remove_attachment(attachment["metadata"]["name"].as_string()) : storage.set_attachment(attachment);
+    if (gone) happened({.what = event_kind::attachments});
+  }
+  void see_volume(const json::value& volume, bool gone) {
+    auto& storage = cluster_.storage();
+    auto name = volume["metadata"]["name"].as_string();
+    gone ? storage.remove_volume(name) : storage.set_volume(volume);
+    volumes_.changed(name);
+    if (auto& claim = volume["spec"]["claimRef"]; claim.is_object())
+      volumes_.changed(fmt::format("{}/{}", claim["namespace"].as_string(), claim["name"].as_string()));
+    if (!gone) happened({.what = event_kind::volumes});
+  }
+  void see_claim(const json::value& claim, bool gone) {
+    auto& storage = cluster_.storage();
+    auto ns = claim["metadata"]["namespace"].as_string(), name = claim["metadata"]["name"].as_string();
+    const bool added = !storage.find_claim(ns, name);
+    gone ? storage.remove_claim(ns, name) : storage.set_claim(claim);
+    volumes_.changed(fmt::format("{}/{}", ns, name));
+    if (!gone) happened({.what = event_kind::claims, .added = added, .ns = ns, .claim = name});
+  }
+
   void see_pod(const json::value& pod, bool gone) {
     auto ns = pod["metadata"]["namespace"].as_string(), name = pod["metadata"]["name"].as_string();
     auto phase = pod["status"]["phase"].as_string();
@@ -104,6 +164,7 @@ class run {
       if (!before) return;
       queue_.remove(before->key());
       cluster_.remove_pod(ns, name);
+      if (before->assumed) volumes_.changed(before->key());
       if (!before->node.empty() || !before->nominated.empty())
         happened({.what = event_kind::pod_removed, .pod = before.get()});
       return;
@@ -159,9 +220,16 @@ class run {
     auto& random = reactor::loop::current().random();
     auto found = place(by, *p, cluster_, random);
     if (found.node) {
-      cluster_.assume(p, found.node->name);
+      const auto node = found.node->name;
+      volume_plan volumes;
+      if (by.binds_volumes && !p->is->claims.empty())
+        volumes = find_volumes(claims_of(*p, cluster_.storage()), *found.node, cluster_.storage()).plan;
+      cluster_.assume(p, node);
+      auto assumed = cluster_.storage().assume(volumes, node);
       ++writing_;
-      writes.spawn(bind(p, found.node->name));
+      writes.spawn(volumes.empty()
+                       ? bind(p, node)
+                       : bind_with_volumes(p, node, std::move(volumes), std::move(assumed), now() + by.bind_timeout));
       return;
     }
     preemption victims;
@@ -182,7 +250,32 @@ class run {
       cluster_.set_pod(std::move(next));
     }
     ++writing_;
-    writes.spawn(tell_refused(p, std::move(text), std::move(nominated), std::move(victims.chosen.victims)));
+    writes.spawn(
+        tell_refused(p, std::move(text), "Unschedulable", std::move(nominated), std::move(victims.chosen.victims)));
+  }
+
+  // Volumes first: what waits for a provisioner takes no place among the writes.
+  task<void> bind_with_volumes(pod_ref p, std::string node, volume_plan plan, storage_view::assumption assumed,
+                               time_point deadline) {
+    auto done = co_await volumes_.write(plan, node);
+    --writing_;
+    wake_.set();
+    if (done) done = co_await volumes_.bound(p, std::move(plan), node, deadline);
+    if (done) {
+      ++writing_;
+      co_await bind(std::move(p), std::move(node));
+      co_return;
+    }
+    cluster_.storage().revert(assumed);
+    cluster_.forget(p);
+    queue_.retry(p, now());
+    happened({.what = event_kind::pod_removed, .pod = p.get()});
+    wake_.set();
+    if (auto there = cluster_.find_pod(p->ns, p->name); !there || there->uid != p->uid) co_return;
+    ++writing_;
+    co_await tell_refused(
+        p, fmt::format("running PreBind plugin \"VolumeBinding\": binding volumes: {}", done.error().message),
+        "SchedulerError", std::nullopt, {});
   }
 
   task<void> bind(pod_ref p, std::string node) {
@@ -205,12 +298,12 @@ class run {
                             fmt::format("Successfully assigned {}/{} to {}", p->ns, p->name, node));
   }
 
-  task<void> tell_refused(pod_ref p, std::string text, std::optional<std::string> nominated,
+  task<void> tell_refused(pod_ref p, std::string text, std::string_view reason, std::optional<std::string> nominated,
                           std::vector<pod_ref> victims) {
     co_await events_.record(about(*p), "Warning", "FailedScheduling", note(text));
     auto change = [&](json::value& pod) {
       if (pod["metadata"]["uid"].as_string() != p->uid || !pod["spec"]["nodeName"].as_string().empty()) return false;
-      bool changed = set_condition(pod, "PodScheduled", "False", "Unschedulable", text);
+      bool changed = set_condition(pod, "PodScheduled", "False", reason, text);
       if (nominated && pod["status"]["nominatedNodeName"].as_string() != *nominated) {
         if (nominated->empty())
           pod.member("status").erase("nominatedNodeName");
@@ -278,6 +371,7 @@ class run {
   cluster_view cluster_;
   queue queue_;
   event_recorder events_;
+  volume_binder volumes_;
   reactor::event wake_;
   std::size_t writing_ = 0;
 };

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Makes small clusters and a pod that is to be placed, for record.go: one case a line, as JSON.
 
-  tests/answers/scheduler/generate.py [CASES [SEED]]
+  tests/answers/scheduler/generate.py [CASES [SEED [plugins|volumes|preemption]]]
 
 Each plugin of kube-scheduler has its corners here: what is just enough and just too much, keys that are missing, operators of every kind,
-terms that are empty, pods that are ending, namespaces that are selected.
+terms that are empty, pods that are ending, namespaces that are selected. `volumes` is about claims and what they are bound to, `preemption`
+about pods of less priority that would have to go.
 """
 import json
 import random
@@ -209,11 +210,183 @@ class Maker:
         return {"nodes": nodes, "pods": pods, "namespaces": NAMESPACES, "pod": self.pod("new")}
 
 
+BOUND, SELECTED = "pv.kubernetes.io/bind-completed", "volume.kubernetes.io/selected-node"
+DRIVERS = ["csi.one", "csi.two"]
+CLASSES = [{"metadata": {"name": "wait"}, "provisioner": "csi.one", "volumeBindingMode": "WaitForFirstConsumer"},
+           {"metadata": {"name": "zones"}, "provisioner": "csi.two", "volumeBindingMode": "WaitForFirstConsumer",
+            "allowedTopologies": [{"matchLabelExpressions": [{"key": ZONE, "values": ["a", "b"]}]}, {"matchLabelExpressions": [{"key": RACK, "values": ["r1"]}, {"key": "disk", "values": ["ssd"]}]}]},
+           {"metadata": {"name": "local"}, "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"},
+           {"metadata": {"name": "now"}, "provisioner": "csi.two", "volumeBindingMode": "Immediate"}]
+SIZES = ["1Gi", "5Gi", "10Gi", "10240Mi"]
+
+
+class VolumeMaker(Maker):
+    def volume(self, i):
+        v = {"metadata": {"name": f"v{i}", "uid": f"uid-v{i}", "labels": {}},
+             "spec": {"capacity": {"storage": self.r.choice(SIZES)}, "accessModes": self.pick(["ReadWriteOnce"], ["ReadWriteOnce", "ReadOnlyMany"], ["ReadWriteOncePod"]),
+                      "persistentVolumeReclaimPolicy": "Retain"},
+             "status": {"phase": self.pick(*["Available"] * 6, "Released")}}
+        if self.some(0.9):
+            v["spec"]["storageClassName"] = self.pick("wait", "local", "local", "local", "now", "zones")
+        if self.some(0.6):
+            v["spec"]["csi"] = {"driver": self.r.choice(DRIVERS), "volumeHandle": f"h{self.r.randrange(6)}"}
+        else:
+            v["spec"]["local"] = {"path": "/x"}
+        if self.some(0.4):
+            v["spec"]["nodeAffinity"] = {"required": {"nodeSelectorTerms": [self.node_term() for _ in range(self.pick(1, 1, 2))]}}
+        if self.some(0.3):
+            v["metadata"]["labels"][self.pick(ZONE, ZONE, "topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/zone")] = self.pick("a", "b", "a__b", "c__ a", "a__")
+        if self.some(0.2):
+            v["metadata"]["labels"]["app"] = "db"
+        if self.some(0.08):
+            v["spec"]["volumeMode"] = self.pick("Block", "Filesystem")
+        if self.some(0.05):
+            v["spec"]["volumeAttributesClassName"] = "gold"
+        if self.some(0.05):
+            v["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+            v["metadata"]["finalizers"] = ["kubernetes.io/pv-protection"]
+        return v
+
+    def claim(self, name, volumes, namespace):
+        c = {"metadata": {"name": name, "namespace": namespace, "uid": "uid-" + name, "annotations": {}},
+             "spec": {"accessModes": self.pick(["ReadWriteOnce"], ["ReadWriteOnce"], ["ReadOnlyMany"], ["ReadWriteOncePod"])}, "status": {"phase": "Pending"}}
+        if self.some(0.95):
+            c["spec"]["resources"] = {"requests": {"storage": self.pick("1Gi", "1Gi", "1Gi", *SIZES)}}
+        if self.some(0.93):
+            c["spec"]["storageClassName"] = self.pick("wait", "wait", "local", "local", "local", "zones", "zones", "now", "gone", "")
+        elif self.some(0.3):
+            c["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"] = "local"
+        kind = self.r.random()
+        free = [v for v in volumes if "claimRef" not in v["spec"]]
+        if kind < 0.4 and free:
+            v = self.r.choice(free)
+            c["spec"]["volumeName"] = v["metadata"]["name"]
+            v["spec"]["claimRef"] = {"kind": "PersistentVolumeClaim", "name": name, "namespace": namespace, "uid": "uid-" + name}
+            if self.some(0.9):
+                c["metadata"]["annotations"][BOUND] = "yes"
+                c["status"]["phase"] = v["status"]["phase"] = "Bound"
+        elif kind < 0.44:
+            c["spec"]["volumeName"], c["metadata"]["annotations"][BOUND] = "v-gone", "yes"
+            c["status"]["phase"] = self.pick("Bound", "Lost")
+        elif kind < 0.5 and free:  # set aside for it by a user
+            v = self.r.choice(free)
+            v["spec"]["claimRef"] = {"kind": "PersistentVolumeClaim", "name": name, "namespace": namespace, **self.pick({}, {"uid": "uid-" + name}, {"uid": "uid-other"})}
+        elif kind < 0.6:
+            c["metadata"]["annotations"][SELECTED] = f"n{self.r.randrange(5)}"
+        if self.some(0.1):
+            c["spec"]["selector"] = self.pick({"matchLabels": {"app": "db"}}, {"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]})
+        if self.some(0.1):
+            c["spec"]["volumeMode"] = self.pick("Block", "Filesystem")
+        if self.some(0.04):
+            c["spec"]["volumeAttributesClassName"] = "gold"
+        if self.some(0.03):
+            c["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+            c["metadata"]["finalizers"] = ["kubernetes.io/pvc-protection"]
+        return c
+
+    def disk(self):
+        readonly = self.some(0.5)
+        return self.pick({"gcePersistentDisk": {"pdName": self.pick("d1", "d2"), "readOnly": readonly}}, {"awsElasticBlockStore": {"volumeID": self.pick("d1", "d2"), "readOnly": readonly}},
+                         {"iscsi": {"targetPortal": "x", "iqn": self.pick("i1", "i2"), "lun": 0, "readOnly": readonly}},
+                         {"rbd": {"monitors": self.r.sample(["m1", "m2", "m3"], 2), "pool": "rbd", "image": self.pick("i1", "i2"), "readOnly": readonly}})
+
+    def volumes_of(self, claims, chance):
+        out = [{"name": f"c{i}", "persistentVolumeClaim": {"claimName": c}} for i, c in enumerate(self.r.sample(claims, min(len(claims), self.pick(0, 1, 1, 1, 2, 3)))) if self.some(chance)]
+        if self.some(0.2):
+            out.append({"name": "disk", **self.disk()})
+        if self.some(0.1):
+            out.append({"name": "inline", "csi": {"driver": self.r.choice(DRIVERS)}})
+        return out
+
+    def pod_with(self, name, node=None, volumes=()):
+        spec = {"containers": [{"name": "c", "image": "small:latest", "resources": {"requests": {"cpu": "10m"}}}], "volumes": list(volumes)}
+        if node:
+            spec["nodeName"] = node
+        return {"metadata": {"name": name, "namespace": "default", "uid": "uid-" + name}, "spec": spec}
+
+    def csi_node(self, name):
+        drivers = []
+        for d in DRIVERS:
+            if self.some(0.7):
+                drivers.append({"name": d, "nodeID": name, "topologyKeys": None, **({"allocatable": {"count": self.pick(1, 1, 2, 3)}} if self.some(0.8) else {})})
+        return {"metadata": {"name": name}, "spec": {"drivers": drivers}}
+
+    def case(self):
+        nodes = [self.node(i) for i in range(self.r.randrange(1, 7))]
+        for n in nodes:
+            n["spec"].pop("taints", None)
+        names = [n["metadata"]["name"] for n in nodes]
+        volumes = [self.volume(i) for i in range(self.r.randrange(0, 13))]
+        claims = [self.claim(f"c{i}", volumes, "default") for i in range(self.r.randrange(1, 6))]
+        asked = [c["metadata"]["name"] for c in claims] + (["missing"] if self.some(0.05) else [])
+        pods = [self.pod_with(f"p{i}", self.r.choice(names), self.volumes_of(asked, 0.4)) for i in range(self.r.randrange(0, 5))]
+        pod = self.pod_with("new", volumes=self.volumes_of(asked, 0.95))
+        if self.some(0.12):
+            pod["spec"]["volumes"].append({"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}})
+            if self.some(0.8):
+                own = self.claim("new-scratch", volumes, "default")
+                if self.some(0.8):
+                    own["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "Pod", "name": "new", "uid": "uid-new", "controller": True}]
+                claims.append(own)
+        capacities = [{"metadata": {"name": f"k{i}", "namespace": "default"}, "storageClassName": self.pick("wait", "zones", "local"), "capacity": self.pick("1Gi", "5Gi", "100Gi"),
+                       **({"maximumVolumeSize": self.pick("1Gi", "5Gi")} if self.some(0.2) else {}),
+                       **({"nodeTopology": {"matchLabels": {ZONE: self.r.choice(ZONES)}}} if self.some(0.9) else {})} for i in range(self.r.randrange(0, 5))]
+        drivers = [{"metadata": {"name": d}, "spec": {**({"storageCapacity": self.some(0.6)} if self.some(0.8) else {}), **({"preventPodSchedulingIfMissing": True} if self.some(0.15) else {})}}
+                   for d in DRIVERS if self.some(0.6)]
+        attachments = [{"metadata": {"name": f"a{i}"}, "spec": {"attacher": self.r.choice(DRIVERS), "nodeName": self.r.choice(names), "source": {"persistentVolumeName": f"v{self.r.randrange(9)}"}}}
+                       for i in range(self.r.randrange(0, 4))]
+        return {"nodes": nodes, "pods": pods, "namespaces": NAMESPACES, "pod": pod, "claims": claims, "volumes": volumes, "classes": [c for c in CLASSES if self.some(0.97)],
+                "csiNodes": [self.csi_node(n) for n in names if self.some(0.7)], "csiDrivers": drivers, "capacities": capacities, "attachments": attachments}
+
+
+class PreemptionMaker(Maker):
+    def heavy(self):
+        return {"requests": {"cpu": self.pick("500m", "1", "2", "3"), "memory": self.pick("512Mi", "1Gi", "3Gi")}}
+
+    def case(self):
+        nodes = [self.node(i) for i in range(self.r.randrange(1, 8))]
+        for n in nodes:
+            if self.some(0.8):
+                n["spec"].pop("taints", None)
+        pods, seconds = [], self.r.sample(range(3600), 30)  # none as old as another: those come in no order
+        for i in range(self.r.randrange(2, 30)):
+            p = self.pod(f"p{i}", self.r.choice(nodes)["metadata"]["name"])
+            p["spec"]["priority"] = self.pick(-10, 0, 0, 1, 5, 5, 100)
+            if self.some(0.6):
+                p["spec"]["containers"][0]["resources"] = self.heavy()
+            p["status"] = {"startTime": f"2026-01-01T00:{seconds[i] // 60:02}:{seconds[i] % 60:02}Z"}
+            if p["metadata"].get("deletionTimestamp") and self.some(0.5):
+                p["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]
+            pods.append(p)
+        budgets = []
+        for i in range(self.pick(0, 1, 1, 2)):
+            budgets.append({"metadata": {"name": f"b{i}", "namespace": self.r.choice(list(NAMESPACES))}, "spec": {"selector": self.selector()},
+                            "status": {"disruptionsAllowed": self.pick(0, 0, 1, 2), **({"disruptedPods": {f"p{self.r.randrange(9)}": "2026-01-01T00:00:00Z"}} if self.some(0.3) else {})}})
+        pod = self.pod("new")
+        if self.some(0.7):
+            for what in ("nodeSelector", "topologySpreadConstraints"):
+                pod["spec"].pop(what, None)
+            pod["spec"].get("affinity", {}).pop("nodeAffinity", None)
+            pod["spec"].get("affinity", {}).pop("podAffinity", None)
+        pod["spec"]["priority"] = self.pick(0, 4, 10, 10, 10, 1000)
+        # What fits anywhere preempts nobody.
+        pod["spec"]["containers"][0]["resources"] = {"requests": {"cpu": self.pick("1", "2", "3", "5"), "memory": self.pick("1Gi", "3Gi", "6Gi")}}
+        if self.some(0.04):
+            pod["spec"]["preemptionPolicy"] = "Never"
+        if self.some(0.2):
+            pod["status"] = {"nominatedNodeName": self.r.choice(nodes)["metadata"]["name"]}
+        return {"nodes": nodes, "pods": pods, "namespaces": NAMESPACES, "pod": pod, "budgets": budgets, "preempts": True}
+
+
+KINDS = {"plugins": Maker, "volumes": VolumeMaker, "preemption": PreemptionMaker}
+
+
 def main():
     cases = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    make = KINDS[sys.argv[3] if len(sys.argv) > 3 else "plugins"]
     for i in range(cases):
-        print(json.dumps(Maker(seed * 1_000_000 + i).case(), separators=(",", ":")))
+        print(json.dumps(make(seed * 1_000_000 + i).case(), separators=(",", ":")))
 
 
 if __name__ == "__main__":

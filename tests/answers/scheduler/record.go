@@ -1,9 +1,11 @@
 // record.go: what kube-scheduler's own plugins say of the cases that it reads (generate.py): which nodes a pod fits on, why not on others,
-// and each plugin's weighted scores. One line out for each line in. README.md says how it is built.
+// each plugin's weighted scores, and which pods would have to go. One line out for each line in; `null` where a plugin fails with an error
+// of its own instead of an answer, or answers otherwise the next time (a Go map's order). README.md says how it is built.
 package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,6 +13,8 @@ import (
 	"sort"
 
 	v1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
@@ -18,10 +22,15 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
+	schedulerconfig "k8s.io/kubernetes/pkg/scheduler/apis/config"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config/latest"
 	"k8s.io/kubernetes/pkg/scheduler/backend/cache"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/defaultpreemption"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/feature"
+	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/nodevolumelimits"
+	"k8s.io/kubernetes/pkg/scheduler/framework/preemption"
 	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	"k8s.io/kubernetes/pkg/scheduler/metrics"
 )
@@ -42,6 +51,16 @@ type asked struct {
 	Pods       []*v1.Pod                    `json:"pods"`
 	Namespaces map[string]map[string]string `json:"namespaces"`
 	Pod        *v1.Pod                      `json:"pod"`
+
+	Claims      []*v1.PersistentVolumeClaim     `json:"claims"`
+	Volumes     []*v1.PersistentVolume          `json:"volumes"`
+	Classes     []*storagev1.StorageClass       `json:"classes"`
+	CSINodes    []*storagev1.CSINode            `json:"csiNodes"`
+	CSIDrivers  []*storagev1.CSIDriver          `json:"csiDrivers"`
+	Capacities  []*storagev1.CSIStorageCapacity `json:"capacities"`
+	Attachments []*storagev1.VolumeAttachment   `json:"attachments"`
+	Budgets     []*policyv1.PodDisruptionBudget `json:"budgets"`
+	Preempts    bool                            `json:"preempts"` // asks who would have to go
 }
 
 type answer struct {
@@ -51,7 +70,19 @@ type answer struct {
 	By      []string                    `json:"by,omitempty"`      // the plugins that refused
 	Message string                      `json:"message,omitempty"` // when it fits nowhere
 	Scores  map[string]map[string]int64 `json:"scores,omitempty"`  // by node and plugin; without zeros
+
+	Candidates map[string]victims `json:"candidates,omitempty"` // for preemption, by node
+	Chosen     []string           `json:"chosen,omitempty"`     // of these, those that are as good as any
+	Preemption string             `json:"preemption,omitempty"` // the message when there is none
 }
+
+type victims struct {
+	Pods       []string `json:"pods"` // the most important first
+	Violations int64    `json:"violations,omitempty"`
+}
+
+// How often the best candidate is asked for: of several equals a Go map's order decides.
+const lots = 40
 
 func must(err error) {
 	if err != nil {
@@ -59,7 +90,54 @@ func must(err error) {
 	}
 }
 
-func answerOf(a asked) answer {
+func objectsOf[T runtime.Object](list []T) (out []runtime.Object) {
+	for _, o := range list {
+		out = append(out, o)
+	}
+	return
+}
+
+// Who would have to go so that the pod fits (DefaultPreemption's dry run: nobody goes).
+func preempt(ctx context.Context, a asked, f framework.Framework, state fwk.CycleState, failed *framework.NodeToStatus, out *answer) {
+	p, err := defaultpreemption.New(ctx, &schedulerconfig.DefaultPreemptionArgs{MinCandidateNodesPercentage: 10, MinCandidateNodesAbsolute: 100}, f, feature.Features{})
+	must(err)
+	eligible, why := p.PodEligibleToPreemptOthers(ctx, a.Pod, failed.Get(a.Pod.Status.NominatedNodeName))
+	if !eligible {
+		out.Preemption = why
+		return
+	}
+	nodes, err := failed.NodesForStatusCode(f.MutableSnapshotSharedLister().NodeInfos(), fwk.Unschedulable)
+	must(err)
+	var candidates []preemption.Candidate
+	if len(nodes) > 0 {
+		candidates, _, err = p.Evaluator.DryRunPreemption(ctx, state, a.Pod, nodes, a.Budgets, 0, int32(len(nodes)))
+		must(err)
+	}
+	if len(candidates) == 0 {
+		_, status := p.Evaluator.Preempt(ctx, state, a.Pod, failed)
+		out.Preemption = status.Message()
+		return
+	}
+	out.Candidates = map[string]victims{}
+	for _, c := range candidates {
+		v := victims{Violations: c.Victims().NumPDBViolations}
+		for _, p := range c.Victims().Pods {
+			v.Pods = append(v.Pods, p.Name)
+		}
+		out.Candidates[c.Name()] = v
+	}
+	chosen := map[string]bool{}
+	for range lots {
+		chosen[p.Evaluator.SelectCandidate(ctx, candidates).Name()] = true
+	}
+	for name := range chosen {
+		out.Chosen = append(out.Chosen, name)
+	}
+	sort.Strings(out.Chosen)
+}
+
+// Null when a plugin fails.
+func answerOf(a asked) *answer {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var objects []runtime.Object
@@ -68,6 +146,10 @@ func answerOf(a asked) answer {
 	}
 	for _, n := range a.Nodes {
 		objects = append(objects, n)
+	}
+	for _, more := range [][]runtime.Object{objectsOf(a.Claims), objectsOf(a.Volumes), objectsOf(a.Classes), objectsOf(a.CSINodes), objectsOf(a.CSIDrivers),
+		objectsOf(a.Capacities), objectsOf(a.Attachments), objectsOf(a.Budgets), objectsOf(a.Pods), {a.Pod}} {
+		objects = append(objects, more...)
 	}
 	client := fake.NewSimpleClientset(objects...)
 	factory := informers.NewSharedInformerFactory(client, 0)
@@ -84,12 +166,13 @@ func answerOf(a asked) answer {
 	snapshot := cache.NewSnapshot(a.Pods, a.Nodes)
 	f, err := frameworkruntime.NewFramework(ctx, plugins.NewInTreeRegistry(), profile,
 		frameworkruntime.WithClientSet(client), frameworkruntime.WithInformerFactory(factory), frameworkruntime.WithSnapshotSharedLister(snapshot),
-		frameworkruntime.WithEventRecorder(&events.FakeRecorder{}), frameworkruntime.WithPodNominator(nobody{}))
+		frameworkruntime.WithMutableSnapshotLister(snapshot), frameworkruntime.WithEventRecorder(&events.FakeRecorder{}), frameworkruntime.WithPodNominator(nobody{}),
+		frameworkruntime.WithSharedCSIManager(nodevolumelimits.NewCSIManager(factory.Storage().V1().CSINodes().Lister())))
 	must(err)
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
 
-	var out answer
+	out := &answer{}
 	state := framework.NewCycleState()
 	diagnosis := framework.Diagnosis{NodeToStatus: framework.NewDefaultNodeToStatus()}
 	all, err := snapshot.NodeInfos().List()
@@ -98,7 +181,7 @@ func answerOf(a asked) answer {
 	diagnosis.UnschedulablePlugins = by
 	if !status.IsSuccess() {
 		if !status.IsRejected() {
-			panic(status.AsError())
+			return nil
 		}
 		diagnosis.NodeToStatus.SetAbsentNodesStatus(status)
 		diagnosis.PreFilterMsg = status.Message()
@@ -129,7 +212,7 @@ func answerOf(a asked) answer {
 			continue
 		}
 		if !status.IsRejected() {
-			panic(status.AsError())
+			return nil
 		}
 		diagnosis.NodeToStatus.Set(n.Node().Name, status)
 		diagnosis.AddPluginStatus(status)
@@ -144,6 +227,9 @@ func answerOf(a asked) answer {
 	if len(feasible) == 0 {
 		fit := framework.FitError{Pod: a.Pod, NumAllNodes: len(all), Diagnosis: diagnosis}
 		out.Message = fit.Error()
+		if a.Preempts {
+			preempt(ctx, a, f, state, diagnosis.NodeToStatus, out)
+		}
 		return out
 	}
 	if status := f.RunPreScorePlugins(ctx, state, a.Pod, feasible); !status.IsSuccess() {
@@ -184,6 +270,12 @@ func main() {
 		must(json.Unmarshal(line, &a))
 		text, merr := json.Marshal(answerOf(a))
 		must(merr)
+		for again := 0; again < 5 && len(a.Claims) > 0; again++ {
+			if next, _ := json.Marshal(answerOf(a)); !bytes.Equal(next, text) {
+				text = []byte("null")
+				break
+			}
+		}
 		fmt.Fprintf(out, "%s\n", text)
 		if number%500 == 499 {
 			fmt.Fprintf(os.Stderr, "%d cases\n", number+1)

@@ -22,7 +22,7 @@ TEST_CASE("the default profile has kube-scheduler's plugins and weights") {
   std::string text;
   for (auto& s : c.profiles[0].scorers) text += std::string(s.of->name()) + "=" + std::to_string(s.weight) + " ";
   CHECK(text ==
-        "TaintToleration=3 NodeAffinity=2 NodeResourcesFit=1 PodTopologySpread=2 InterPodAffinity=2 "
+        "TaintToleration=3 NodeAffinity=2 NodeResourcesFit=1 VolumeBinding=1 PodTopologySpread=2 InterPodAffinity=2 "
         "NodeResourcesBalancedAllocation=1 ImageLocality=1 ");
   CHECK(c.profiles[0].preempts);
 }
@@ -95,6 +95,8 @@ TEST_CASE("what is wrong in the file is named") {
            row{"profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: {type: Best}}}]}]",
                "profiles[0].pluginConfig[0].args.scoringStrategy.type: Unsupported value: \"Best\": supported values: "
                "\"LeastAllocated\", \"MostAllocated\", \"RequestedToCapacityRatio\""},
+           row{"profiles: [{pluginConfig: [{name: VolumeBinding, args: {shape: [{utilization: 0, score: 11}]}}]}]",
+               "profiles[0].pluginConfig[0].args.shape[0].score: Invalid value: 11: not in valid range [0, 10]"},
            row{"profiles: [{pluginConfig: [{name: DefaultPreemption, args: {minCandidateNodesPercentage: 0, "
                "minCandidateNodesAbsolute: 0}}]}]",
                "profiles[0].pluginConfig[0].args.minCandidateNodesPercentage: Invalid value: 0: cannot be zero at the "
@@ -129,7 +131,7 @@ TEST_CASE("what a point sets anew runs first, in its order") {
   std::string text;
   for (auto& s : c->profiles[0].scorers) text += std::string(s.of->name()) + "=" + std::to_string(s.weight) + " ";
   CHECK(text ==
-        "NodeAffinity=9 NodeResourcesFit=1 PodTopologySpread=2 InterPodAffinity=2 "
+        "NodeAffinity=9 NodeResourcesFit=1 VolumeBinding=1 PodTopologySpread=2 InterPodAffinity=2 "
         "NodeResourcesBalancedAllocation=1 ImageLocality=4 ");
 }
 

@@ -1,0 +1,184 @@
+// The scheduler at work over a store in memory: what it writes, and what it waits for.
+#include "control/scheduler/scheduler.h"
+
+#include <doctest/doctest.h>
+
+#include "api/local_objects.h"
+#include "datastore/memory/memory_log.h"
+#include "reactor/loop.h"
+#include "reactor/scope.h"
+#include "store/open.h"
+#include "unit/control/cluster.h"
+
+using namespace kedge;
+using namespace kedge::control;
+
+namespace {
+
+class at_work {
+ public:
+  at_work() {
+    auto opened = loop_.run_until(store::open_store(
+        {.log = datastore::make_memory_log(database_), .loops = {&loop_}, .indexes = api::builtin_indexes()}));
+    REQUIRE(opened.has_value());
+    store_ = *std::move(opened);
+    client_ = api::make_objects(*store_, rules_, ranges_);
+    context_.emplace(context{*client_});
+    put("{kind: Namespace, apiVersion: v1, metadata: {name: default}, status: {phase: Active}}");
+    for (auto zone : {"a", "b"})
+      put(
+          fmt::format("{{kind: Node, apiVersion: v1, metadata: {{name: node-{0}, labels: {{zone: {0}}}}}, status: "
+                      "{{allocatable: {{cpu: '4', memory: 8Gi, pods: '110'}}}}}}",
+                      zone));
+    running_.spawn(run_scheduler(*context_, settings_));
+  }
+  ~at_work() {
+    running_.cancel();
+    client_.reset();
+    loop_.run_until(store_->close());
+  }
+
+  // Writes the object as it is, status and all, past the API.
+  void put(json::value o) {
+    if (o.is_string()) o = yaml(o.as_string());
+    auto& s = *api::builtin_registry().find_kind(o["apiVersion"].as_string(), o["kind"].as_string());
+    auto& m = o.member("metadata");
+    if (m["uid"].as_string().empty()) m.set("uid", "uid-" + std::string(m["name"].as_string()));
+    auto key = s.key(m["namespace"].as_string(), m["name"].as_string());
+    auto before = store_->current().find(key);
+    auto done = loop_.run_until(store_->write({before ? store::write_kind::update : store::write_kind::create, key,
+                                               api::stored_text(s, o), before ? before->mod() : 0, 0}));
+    REQUIRE(done.has_value());
+  }
+  // Puts what is there, edited; the uid and all else stay.
+  void edit(const std::string& key, const std::function<void(json::value&)>& change) {
+    auto o = get(key);
+    REQUIRE(o.is_object());
+    change(o);
+    put(std::move(o));
+  }
+  json::value get(const std::string& key) const {
+    auto o = store_->current().find(key);
+    return o ? *json::parse(o->bytes()) : json::value();
+  }
+  json::value pod(const std::string& name) const { return get("/registry/pods/default/" + name); }
+  std::string node_of(const std::string& name) const { return std::string(pod(name)["spec"]["nodeName"].as_string()); }
+  json::value condition_of(const std::string& name) const { return pod(name)["status"]["conditions"][0]; }
+
+  bool eventually(std::function<bool()> done) {
+    return loop_.run_until([](std::function<bool()> holds) -> task<bool> {
+      const auto end = reactor::loop::current().now() + std::chrono::seconds(20);
+      while (!holds()) {
+        if (reactor::loop::current().now() > end) co_return false;
+        co_await reactor::sleep_for(std::chrono::milliseconds(1));
+      }
+      co_return true;
+    }(std::move(done)));
+  }
+
+ private:
+  class no_admission final : public api::admission {
+   public:
+    task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
+      co_return api::api_result<void>();
+    }
+    task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
+      co_return api::api_result<void>();
+    }
+  };
+  reactor::loop loop_{*reactor::make_backend(reactor::io_backend::epoll)};
+  reactor::loop::current_guard here_{loop_};
+  datastore::memory_database database_;
+  no_admission rules_;
+  api::service_ranges ranges_;
+  std::unique_ptr<store::store> store_;
+  std::unique_ptr<api::objects> client_;
+  scheduler::configuration settings_ = scheduler::default_configuration();
+  std::optional<context> context_;
+  reactor::scope running_;
+};
+
+constexpr auto claim_key = "/registry/persistentvolumeclaims/default/data";
+constexpr auto volume_key = "/registry/persistentvolumes/disk";
+constexpr std::string_view selected_node = "volume.kubernetes.io/selected-node";
+
+void put_claim(at_work& w, std::string_view provisioner) {
+  w.put(
+      fmt::format("{{kind: StorageClass, apiVersion: storage.k8s.io/v1, metadata: {{name: slow}}, provisioner: {}, "
+                  "volumeBindingMode: WaitForFirstConsumer}}",
+                  provisioner));
+  w.put(
+      "{kind: PersistentVolumeClaim, apiVersion: v1, metadata: {name: data, namespace: default}, spec: "
+      "{storageClassName: slow, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}, status: {phase: "
+      "Pending}}");
+}
+
+void put_pod(at_work& w, std::string_view name) {
+  w.put(
+      fmt::format("{{kind: Pod, apiVersion: v1, metadata: {{name: {}, namespace: default}}, spec: {{schedulerName: "
+                  "default-scheduler, containers: [{{name: c, image: x}}], volumes: [{{name: v, persistentVolumeClaim: "
+                  "{{claimName: data}}}}]}}}}",
+                  name));
+}
+
+// What the binder does at the end.
+void bind(at_work& w, std::string_view volume) {
+  w.edit(claim_key, [&](json::value& c) {
+    c.member("spec").set("volumeName", volume);
+    c.member("metadata").member("annotations").set("pv.kubernetes.io/bind-completed", "yes");
+    c.member("status").set("phase", "Bound");
+  });
+}
+
+}  // namespace
+
+TEST_CASE("scheduler: a volume is given to the claim first, then its pod gets a node that reaches it") {
+  at_work w;
+  w.put(
+      "{kind: PersistentVolume, apiVersion: v1, metadata: {name: disk}, spec: {storageClassName: slow, accessModes: "
+      "[ReadWriteOnce], capacity: {storage: 2Gi}, local: {path: /x}, nodeAffinity: {required: {nodeSelectorTerms: "
+      "[{matchExpressions: [{key: zone, operator: In, values: [b]}]}]}}}, status: {phase: Available}}");
+  put_claim(w, "kubernetes.io/no-provisioner");
+  put_pod(w, "p");
+  REQUIRE(w.eventually([&] { return w.get(volume_key)["spec"]["claimRef"]["uid"].as_string() == "uid-data"; }));
+  auto volume = w.get(volume_key);
+  CHECK(volume["metadata"]["annotations"]["pv.kubernetes.io/bound-by-controller"].as_string() == "yes");
+  CHECK(volume["spec"]["claimRef"]["kind"].as_string() == "PersistentVolumeClaim");
+  CHECK(w.node_of("p").empty());
+  bind(w, "disk");
+  REQUIRE(w.eventually([&] { return !w.node_of("p").empty(); }));
+  CHECK(w.node_of("p") == "node-b");
+}
+
+TEST_CASE("scheduler: a claim without a volume is provisioned for the node; when that fails it is tried again") {
+  at_work w;
+  put_claim(w, "csi.example");
+  put_pod(w, "p");
+  auto chosen = [&] { return std::string(w.get(claim_key)["metadata"]["annotations"][selected_node].as_string()); };
+  REQUIRE(w.eventually([&] { return !chosen().empty(); }));
+  CHECK(w.node_of("p").empty());
+  // The provisioner gives it back.
+  w.edit(claim_key, [](json::value& c) { c.member("metadata").member("annotations").erase(selected_node); });
+  REQUIRE(w.eventually([&] { return w.condition_of("p")["reason"].as_string() == "SchedulerError"; }));
+  CHECK(w.condition_of("p")["message"].as_string() ==
+        "running PreBind plugin \"VolumeBinding\": binding volumes: provisioning failed for PVC \"data\"");
+  REQUIRE(w.eventually([&] { return !chosen().empty(); }));
+  const auto node = chosen();
+  w.put(
+      "{kind: PersistentVolume, apiVersion: v1, metadata: {name: disk}, spec: {storageClassName: slow, accessModes: "
+      "[ReadWriteOnce], capacity: {storage: 2Gi}, csi: {driver: csi.example, volumeHandle: h}, claimRef: {name: data, "
+      "namespace: default, uid: uid-data}}, status: {phase: Bound}}");
+  bind(w, "disk");
+  REQUIRE(w.eventually([&] { return !w.node_of("p").empty(); }));
+  CHECK(w.node_of("p") == node);
+}
+
+TEST_CASE("scheduler: a pod whose claim isn't there is told so, and placed when it comes") {
+  at_work w;
+  put_pod(w, "p");
+  REQUIRE(w.eventually([&] { return w.condition_of("p").is_object(); }));
+  CHECK(w.condition_of("p")["message"].as_string() ==
+        "0/2 nodes are available: persistentvolumeclaim \"data\" not found.");
+  put_claim(w, "csi.example");
+  REQUIRE(w.eventually([&] { return w.get(claim_key)["metadata"]["annotations"][selected_node].is_string(); }));
+}
