@@ -23,6 +23,7 @@ config same_settings() {
   c.write_kubeconfig = "/var/lib/rancher/k3s-kc.yaml";
   c.disables = {"coredns", "local-storage", "metrics-server", "servicelb", "traefik"};
   c.default_local_storage_path = "/var/lib/rancher/k3s/storage";
+  c.disable_network_policy = true;
   return c;
 }
 
