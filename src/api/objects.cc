@@ -91,7 +91,7 @@ class local_objects final : public objects {
     if (!s) co_return fail(no_such_resource());
     auto c = call_for(*s, "patch", std::move(ns), std::move(name), subresource);
     auto p = part_of(subresource);
-    auto work = storage::patch_change(*s, how, std::move(document), {}, p, c);
+    auto work = storage::patch_change(*s, how, std::move(document), {}, p, c.options.validation);
     KEDGE_CO_TRY(auto done, co_await storage_.update(std::move(work), p, false, c));
     co_return value_in(*s, std::move(done));
   }
@@ -107,8 +107,7 @@ class local_objects final : public objects {
     c.may_create = [this, s, &ns, name = c.to.name()]() -> task<api_result<authorized>> {
       co_return authorization::own(as_, "create", *s, ns, name);
     };
-    auto text = json::write(object);
-    KEDGE_CO_TRY(auto done, co_await serve_apply(storage_, apply_request{.body = text}, c));
+    KEDGE_CO_TRY(auto done, co_await serve_apply(storage_, {.body = json::write(object)}, c));
     co_return value_in(*s, std::move(done));
   }
 

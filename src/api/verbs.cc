@@ -4,12 +4,12 @@
 #include "api/custom/tables.h"
 #include "api/handler.h"
 #include "api/read/list_answer.h"
+#include "api/write/apart.h"
 #include "api/write/applying.h"
 #include "api/write/body.h"
 #include "api/write/subresources.h"
 #include "base/strings.h"
 #include "meta/names.h"
-#include "reactor/offload.h"
 #include "reactor/sync.h"
 
 namespace kedge::api {
@@ -264,21 +264,12 @@ task<api_result<json::value>> api_handler::read_own_object(api_request& r, call&
   KEDGE_CO_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), !s.custom));
   KEDGE_CO_TRY(auto text, co_await read_body(r, c));
   const auto wanted = own_body(s);
-  if (c.turn && !s.custom) {  // as goes_aside() of applying.cc
-    struct work {
-      std::string text;
-      wire format;
-      expected_body wanted;
-      field_validation validation;
-      std::vector<std::string> warnings;
-      api_result<json::value> done() { return read_object(text, format, wanted, validation, warnings); }
-    };
-    auto own = std::make_shared<work>(std::move(text), format, wanted, c.options.validation);
-    auto read = co_await reactor::offload([own] { return own->done(); });
-    if (!read) read = own->done();  // too much waits there
-    for (auto& w : own->warnings) c.warnings.push_back(std::move(w));
-    co_return *std::move(read);
-  }
+  if (goes_apart(s, c))
+    co_return co_await done_apart(
+        [format, wanted, validation = c.options.validation](std::string& from, std::vector<std::string>& warnings) {
+          return read_object(from, format, wanted, validation, warnings);
+        },
+        text, c.warnings);
   json::duplicate_list duplicates;
   KEDGE_CO_TRY(auto raw, parse_body(text, format, wanted,
                                     c.options.validation == field_validation::ignore ? nullptr : &duplicates));
@@ -313,11 +304,13 @@ task<api_result<written>> api_handler::patch(api_request& r, call& c) {
   KEDGE_CO_CHECK(check_patch_options(c.options, applies));
   KEDGE_CO_TRY(auto text, co_await read_body(r, c));
   auto p = part_of(c.to.subresource());
-  if (applies) co_return co_await within(serve_apply(storage_, {.changes = p, .body = text}, c), r.deadline);
-  KEDGE_CO_TRY(auto document, parse_patch(content_type, text));
+  if (applies) co_return co_await within(serve_apply(storage_, {.changes = p, .body = std::move(text)}, c), r.deadline);
+  auto read = [content_type](std::string& from) { return parse_patch(content_type, from); };
+  KEDGE_CO_TRY(auto document, c.turn ? co_await done_apart(read, text) : read(text));
   co_await reactor::maybe_yield();
   if (s.custom && document.kind == patch_kind::strategic) co_return fail(patch_type_not_served());
-  auto how = storage::patch_change(s, document.kind, std::move(document.patch), std::move(document.duplicates), p, c);
+  auto how = storage::patch_change(s, document.kind, std::move(document.patch), std::move(document.duplicates), p,
+                                   c.options.validation);
   co_return co_await within(storage_.update(std::move(how), p, false, c), r.deadline);
 }
 

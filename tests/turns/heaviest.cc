@@ -1,6 +1,6 @@
 // heaviest.cc: searches for the request of a namespace's user that makes the longest turn of a loop. `turns_heaviest
 // [KIB]` prints a line of JSON: what it was, and how many milliseconds of processor time its longest turn and all of
-// its turns took.
+// it took.
 //
 //   every list and map of every kind in a namespace × every way to ask × thin and full elements, at a size that is
 //   quick to try

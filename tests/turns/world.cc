@@ -53,11 +53,11 @@ measured world::ask(const request_shape& q) {
   bool done = false;
   measured m;
   reactor::scope work;
-  auto before = thread_time();
+  const auto began = time_of(CLOCK_PROCESS_CPUTIME_ID);
+  auto before = time_of(CLOCK_THREAD_CPUTIME_ID);
   auto turn_ends = [&] {
-    auto now = thread_time();
+    auto now = time_of(CLOCK_THREAD_CPUTIME_ID);
     m.longest = std::max(m.longest, now - before);
-    m.all += now - before;
     before = now;
   };
   work.spawn([](api::api_handler& h, api::memory_exchange& x, bool& flag) -> task<void> {
@@ -69,6 +69,7 @@ measured world::ask(const request_shape& q) {
     loop_.turn(loop_.has_work() ? time_point{} : monotonic_clock::now() + std::chrono::milliseconds(100));
     turn_ends();
   }
+  m.all = time_of(CLOCK_PROCESS_CPUTIME_ID) - began;
   m.code = e.head.status;
   m.answer = std::move(e.answer);
   return m;

@@ -1,8 +1,7 @@
 // world.h: the API handler with real admission and authorization over a store in memory, on one loop whose turns are
 // measured.
 //
-// What is measured is the thread's processor time: another program's turn on this processor doesn't count, and neither
-// does waiting.
+// What is measured is processor time: another program's turn on this processor doesn't count, and neither does waiting.
 #pragma once
 
 #include <ctime>
@@ -15,9 +14,9 @@
 
 namespace kedge::turns {
 
-inline duration thread_time() {
+inline duration time_of(clockid_t clock) {
   timespec t{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  ::clock_gettime(clock, &t);
   return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
 }
 
@@ -28,8 +27,8 @@ struct request_shape {
 struct measured {
   int code = 0;
   std::string answer;
-  duration longest{0};  // turn
-  duration all{0};      // turns together
+  duration longest{0};  // turn of the loop
+  duration all{0};      // turns together, and what other threads did of it
 };
 
 class world {

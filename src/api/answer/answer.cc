@@ -7,7 +7,9 @@
 #include "api/answer/gzip.h"
 #include "api/answer/limits.h"
 #include "base/strings.h"
+#include "json/parse.h"
 #include "reactor/loop.h"
+#include "reactor/offload.h"
 
 namespace kedge::api {
 namespace {
@@ -107,6 +109,15 @@ task<void> send_status(net::http::exchange& e, reply& r, const status& s) {
 
 task<void> send_object(net::http::exchange& e, reply& r, const served& s, int code, store::object_ref o) {
   if (!r.as.as.plain_json() || !is_ready(s, *o)) {
+    if (!s.custom && o->bytes().size() > encoded_apart_bytes && r.as.as.as != shape::partial_list) {
+      auto now = reactor::loop::current().wall_now();
+      auto text = co_await reactor::offload([o, of = &s, as = r.as, now] {
+        auto v = json::parse(o->bytes());
+        return encode_value(shape_object(*of, v ? *std::move(v) : json::value(json::object{}), as, now), as.as);
+      });
+      if (text) co_return co_await send_text(e, r, code, *std::move(text), r.as.as.content_type());
+      // Too much waits there: then here.
+    }
     auto v = json::value(*parsed(o));
     co_await send_stored_form(e, r, s, code, std::move(v));
     co_return;

@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 
 #include "api/custom/definition.h"
+#include "api/write/apart.h"
 #include "api/write/body.h"
 #include "api/write/limits.h"
 #include "base/strings.h"
 #include "base/time.h"
 #include "json/write.h"
 #include "reactor/loop.h"
-#include "reactor/offload.h"
 #include "schema/apply/managed.h"
 #include "schema/apply/structure.h"
 #include "schema/decode.h"
@@ -63,12 +63,11 @@ status conflicting(const served& s, std::string_view name, const std::vector<sch
 }
 
 // The document, its apiVersion and kind checked, duplicate fields handled as asked.
-api_result<json::value> read_config(const apply_request& q, call& c) {
-  auto& s = c.to.what();
-  auto& asked = c.to.name();
+api_result<json::value> read_config(const served& s, const std::string& asked, field_validation validation,
+                                    std::string_view body, std::vector<std::string>& warnings) {
   json::duplicate_list duplicates;
   json::parse_options options{.duplicates = &duplicates};
-  auto v = json::parse_yaml(q.body, options);
+  auto v = json::parse_yaml(body, options);
   if (!v) return fail(bad_request(fmt::format("error decoding YAML: {}", v.error().message)));
   if (!v->is_object()) return fail(bad_request("error decoding YAML: the document is no object"));
   auto version = (*v)["apiVersion"].as_string(), kind = (*v)["kind"].as_string();
@@ -80,10 +79,10 @@ api_result<json::value> read_config(const apply_request& q, call& c) {
   if (!name.empty() && name != asked)
     return fail(
         bad_request(fmt::format("the name of the object ({}) does not match the name on the URL ({})", name, asked)));
-  if (!duplicates.empty() && c.options.validation == field_validation::strict)
+  if (!duplicates.empty() && validation == field_validation::strict)
     return fail(bad_request("error strict decoding YAML: " + join(duplicates, ", ")));
-  if (c.options.validation == field_validation::warn)
-    for (auto& d : duplicates) c.warnings.push_back(d);
+  if (validation == field_validation::warn)
+    for (auto& d : duplicates) warnings.push_back(d);
   v->member("metadata").set("name", asked);
   schema::apply::topology shape = s.type();
   if (s.custom) shape = *s.custom->outline;
@@ -91,7 +90,7 @@ api_result<json::value> read_config(const apply_request& q, call& c) {
     return fail(apply_failed(s, *v, "create typed patch object", ok.error().message));
   auto copy = *v;
   if (s.custom) {
-    KEDGE_CHECK(decode_body(std::move(copy), own_body(s), field_validation::ignore, {}, c.warnings));
+    KEDGE_CHECK(decode_body(std::move(copy), own_body(s), field_validation::ignore, {}, warnings));
     return *std::move(v);
   }
   if (auto ok = schema::decode(s.type(), copy); !ok)
@@ -101,17 +100,26 @@ api_result<json::value> read_config(const apply_request& q, call& c) {
   return *std::move(v);
 }
 
-// The change from the current object (null: none yet); leaves what to store of ownership in `c`.
-api_result<json::value> applied_to(const apply_request& q, const json::value& current, const json::value& config,
-                                   call& c) {
+// The change from the current object (null: none yet); leaves what to store of ownership in the call.
+change apply_change(part changes, json::value config, const call& c) {
   auto& s = c.to.what();
-  auto done = schema::apply::apply(writer_of(s, q.changes, c), current, config, c.options.force);
-  if (!done) return fail(apply_failed(s, config, "create typed patch object", done.error().message));
-  if (!done->conflicts.empty()) return fail(conflicting(s, c.to.name(), done->conflicts));
-  c.ownership = std::move(done->managed);
-  c.applies = true;
-  if (q.changes == part::whole || q.changes == part::ephemeral_containers) apply_defaults(s, done->object, true);
-  return std::move(done->object);
+  auto managed = std::make_shared<json::value>();
+  change out = [&s, changes, managed, by = writer_of(s, changes, c), force = c.options.force, name = c.to.name(),
+                config = std::make_shared<const json::value>(std::move(config))](
+                   const json::value& current) -> api_result<json::value> {
+    *managed = nullptr;
+    auto done = schema::apply::apply(by, current, *config, force);
+    if (!done) return fail(apply_failed(s, *config, "create typed patch object", done.error().message));
+    if (!done->conflicts.empty()) return fail(conflicting(s, name, done->conflicts));
+    *managed = std::move(done->managed);
+    if (changes == part::whole || changes == part::ephemeral_containers) apply_defaults(s, done->object, true);
+    return std::move(done->object);
+  };
+  out.tell = [managed](call& to) {
+    to.ownership = std::move(*managed);
+    to.applies = true;
+  };
+  return out;
 }
 
 }  // namespace
@@ -138,14 +146,20 @@ std::string manager_of(const write_options& o, std::string_view user_agent) {
 }
 
 task<api_result<written>> serve_apply(storage& to, apply_request q, call& c) {
-  KEDGE_CO_TRY(auto config, read_config(q, c));
+  auto& s = c.to.what();
+  const bool apart = goes_apart(s, c);
+  auto read = [of = &s, name = c.to.name(), validation = c.options.validation](std::string& from,
+                                                                               std::vector<std::string>& warnings) {
+    return read_config(*of, name, validation, from, warnings);
+  };
+  KEDGE_CO_TRY(auto config, apart ? co_await done_apart(read, q.body, c.warnings) : read(q.body, c.warnings));
+  const auto how = apply_change(q.changes, std::move(config), c);
   for (int tries = 1;; ++tries) {
-    // q, config and c outlive the update, which this frame awaits.
-    auto how = [&q, &config, &c](const json::value& current) { return applied_to(q, current, config, c); };
-    auto done = co_await to.update(std::move(how), q.changes, false, c);
+    auto done = co_await to.update(how, q.changes, false, c);
     if (done || done.error().code != 404 || q.changes != part::whole || !c.may_create) co_return done;
     KEDGE_CO_TRY(auto creation, co_await c.may_create());
-    KEDGE_CO_TRY(auto object, applied_to(q, json::value(), config, c));
+    json::value nothing;
+    KEDGE_CO_TRY(auto object, co_await make_change(how, nothing, apart, c));
     std::swap(c.to, creation);
     auto created = co_await to.create(std::move(object), c);
     std::swap(c.to, creation);
@@ -171,8 +185,7 @@ task<api_result<written>> serve_scale_apply(storage& to, apply_request q, const 
     for (auto& step : replicas) at = &at->member(step);
     *at = wanted;
   }
-  auto body = json::write(std::move(config));
-  q.body = body;           // this frame awaits its use
+  q.body = json::write(std::move(config));
   c.may_create = nullptr;  // the scale of nothing
   co_return co_await serve_apply(to, q, c);
 }
@@ -186,49 +199,27 @@ json::value take_ownership(json::value& object) {
   return out;
 }
 
-namespace {
-
-// Half of the work on a large object is to find who owns what of it: another thread does that. It owns what it looks
-// at, since it goes on when nobody waits for it any more. Built-in types are there for ever; a custom resource's schema
-// isn't.
-bool goes_aside(const served& s, const call& c) { return c.turn && !s.custom; }
-
-}  // namespace
-
-task<json::value> ownership_of_new(const served& s, json::value& object, const call& c) {
+task<json::value> ownership_of_new(const served& s, json::value& object, call& c) {
   auto asked = take_ownership(object);
-  if (c.applies) co_return c.ownership;
+  if (c.applies) co_return std::move(c.ownership);
   auto w = writer_of(s, part::whole, c);
-  if (!goes_aside(s, c)) co_return schema::apply::after_create(w, object, asked);
-  struct work {
-    schema::apply::writer by;
-    json::value object, asked;
-    json::value done() const { return schema::apply::after_create(by, object, asked); }
-  };
-  auto own = std::make_shared<work>(std::move(w), std::move(object), std::move(asked));
-  auto found = co_await reactor::offload([own] { return own->done(); });
-  if (!found) found = own->done();  // too much waits there
-  object = std::move(own->object);
-  co_return *std::move(found);
+  if (!goes_apart(s, c)) co_return schema::apply::after_create(w, object, asked);
+  co_return co_await done_apart(
+      [by = std::move(w)](json::value& o, json::value& sent) { return schema::apply::after_create(by, o, sent); },
+      object, asked);
 }
 
-task<json::value> ownership_after(const served& s, json::value& before, json::value& after, const json::value& held,
-                                  const json::value& asked, part what, const call& c) {
-  if (c.applies) co_return c.ownership;
+task<json::value> ownership_after(const served& s, json::value& before, json::value& after, json::value& held,
+                                  json::value& asked, part what, call& c) {
+  if (c.applies) co_return std::move(c.ownership);
   if (what == part::own) co_return held;
   auto w = writer_of(s, what, c);
-  if (!goes_aside(s, c)) co_return schema::apply::after_update(w, before, after, held, asked);
-  struct work {
-    schema::apply::writer by;
-    json::value before, after, held, asked;
-    json::value done() const { return schema::apply::after_update(by, before, after, held, asked); }
-  };
-  auto own = std::make_shared<work>(std::move(w), std::move(before), std::move(after), held, asked);
-  auto found = co_await reactor::offload([own] { return own->done(); });
-  if (!found) found = own->done();
-  before = std::move(own->before);
-  after = std::move(own->after);
-  co_return *std::move(found);
+  if (!goes_apart(s, c)) co_return schema::apply::after_update(w, before, after, held, asked);
+  co_return co_await done_apart(
+      [by = std::move(w)](json::value& was, json::value& is, json::value& owned, json::value& sent) {
+        return schema::apply::after_update(by, was, is, owned, sent);
+      },
+      before, after, held, asked);
 }
 
 }  // namespace kedge::api

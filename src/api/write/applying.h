@@ -27,7 +27,7 @@ std::string manager_of(const write_options& options, std::string_view user_agent
 
 struct apply_request {
   part changes = part::whole;
-  std::string_view body;  // YAML or JSON
+  std::string body;  // YAML or JSON
 };
 // c.may_create is asked when the object is not there yet.
 task<api_result<written>> serve_apply(storage& to, apply_request q, call& c);
@@ -36,13 +36,14 @@ task<api_result<written>> serve_apply(storage& to, apply_request q, call& c);
 task<api_result<written>> serve_scale_apply(storage& to, apply_request q, const std::vector<std::string>& replicas,
                                             call& c);
 
-// metadata.managedFields of an object about to be created: what an apply found, or an entry for the writer. Takes what
-// the writer sent out of `object`.
-task<json::value> ownership_of_new(const served& s, json::value& object, const call& c);
+// metadata.managedFields of an object about to be created: what an apply found (which leaves the call), or an entry for
+// the writer. Takes what the writer sent out of `object`.
+task<json::value> ownership_of_new(const served& s, json::value& object, call& c);
 
 // The same for a change, of values in the served version: `held` is what the object has, `asked` what the writer sent.
-task<json::value> ownership_after(const served& s, json::value& before, json::value& after, const json::value& held,
-                                  const json::value& asked, part what, const call& c);
+// None of them is changed.
+task<json::value> ownership_after(const served& s, json::value& before, json::value& after, json::value& held,
+                                  json::value& asked, part what, call& c);
 
 // metadata.managedFields, which leaves `object`.
 json::value take_ownership(json::value& object);

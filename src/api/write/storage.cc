@@ -9,6 +9,7 @@
 #include "api/custom/codec.h"
 #include "api/registry/lookup.h"
 #include "api/registry/namespace_content.h"
+#include "api/write/apart.h"
 #include "api/write/applying.h"
 #include "api/write/body.h"
 #include "api/write/limits.h"
@@ -155,13 +156,6 @@ api_result<void> check_body_name(const json::value& body, const authorized& to) 
 
 namespace {
 
-status precondition_failed(const served& s, std::string_view name, std::string_view field, std::string_view wanted,
-                           std::string_view is) {
-  return conflict(
-      s.group, s.kind == "" ? s.resource : s.resource, name,
-      fmt::format("Precondition failed: {} in precondition: {}, {} in object meta: {}", field, wanted, field, is));
-}
-
 api_result<void> check_identity(const served& s, const json::value& next, const store::object& current,
                                 const json::value& old, part what) {
   auto name = name_in(old);
@@ -213,6 +207,15 @@ status write_failed(const served& s, std::string_view name, const error& e) {
 }
 
 constexpr std::size_t metadata_added_max = 6;  // name, namespace, uid, generation, creationTimestamp, managedFields
+
+// What is stored of an object, which goes when it isn't needed any more: to take a large one apart costs time, too.
+auto text_writer(const served& s, bool goes) {
+  return [of = &s, goes](json::value& o) {
+    auto text = stored_text(*of, o);
+    if (goes) o = nullptr;
+    return text;
+  };
+}
 
 void set_ownership(json::value& o, json::value list) {
   if (!list.empty()) o.member("metadata").set("managedFields", std::move(list));
@@ -333,7 +336,14 @@ task<api_result<written>> storage::create(json::value object, call& c) {
     set_ownership(copy, generated ? owners : std::move(owners));
     if (s.custom) copy.set("apiVersion", s.stored->api_version);
     co_await reactor::maybe_yield();
-    apply_defaults(*s.stored, copy, c.applies);
+    auto fill = [as = s.stored, applies = c.applies](json::value& o) {
+      apply_defaults(*as, o, applies);
+      return true;
+    };
+    if (goes_apart(s, c))
+      co_await done_apart(fill, copy);
+    else
+      fill(copy);
     auto out = co_await store_new(s, std::move(copy), c, *cluster);
     const bool clash = !out && out.error().code == 409 && out.error().reason == "AlreadyExists";
     if (!clash || !generated) co_return out;
@@ -352,7 +362,14 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   if (s.rules->validate_in_cluster) s.rules->validate_in_cluster(found, object, context_of(cluster, c));
   check_metadata(found, object["metadata"], rules_for_metadata(s));
   co_await reactor::maybe_yield();
-  if (s.rules->validate) s.rules->validate(found, object);
+  auto validate = [rules = s.rules](json::value& o, causes& into) {
+    if (rules->validate) rules->validate(into, o);
+    return true;
+  };
+  if (goes_apart(s, c))
+    co_await done_apart(validate, object, found);
+  else
+    validate(object, found);
   if (s.custom) custom::validate(found, s, object, nullptr);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   co_await reactor::maybe_yield();
@@ -376,8 +393,10 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
     }
   }
   written out{.code = 201};
-  auto text = stored_text(s, object);
-  if (!service) co_await reactor::maybe_yield();  // who is dropped here would keep what was claimed
+  // Who is dropped here would keep what was claimed.
+  auto write = text_writer(s, !service && !c.options.dry_run);
+  auto text = !service && goes_apart(s, c) ? co_await done_apart(write, object) : write(object);
+  if (!service) co_await reactor::maybe_yield();
   if (c.options.dry_run) {
     out.value = std::move(object);
     co_return out;
@@ -437,7 +456,7 @@ task<api_result<written>> storage::update(change how, part what, bool create_mis
 
 // A PUT of what isn't there: another verb, which is asked about first.
 task<api_result<written>> storage::create_missing_object(const change& how, call& c) {
-  KEDGE_CO_TRY(auto body, how(json::value()));
+  KEDGE_CO_TRY(auto body, how.make(json::value()));
   KEDGE_CO_CHECK(check_body_name(body, c.to));
   KEDGE_CO_TRY(c.to, co_await c.may_create());
   body.member("metadata").erase("resourceVersion");
@@ -457,11 +476,15 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
       co_return co_await create_missing_object(how, c);
     co_return fail(not_found(s.group, s.resource, name));
   }
-  KEDGE_CO_TRY(auto old, value_of(*current));
-  co_await reactor::maybe_yield();
-  if (s.custom) custom::bring_to(*s.stored, old);
-  if (s.rules->convert) s.rules->convert(old);
-  apply_defaults(*s.stored, old);  // an older server may have stored it
+  const bool apart = goes_apart(s, c);
+  auto read = [of = &s, current] -> api_result<json::value> {
+    KEDGE_TRY(auto v, value_of(*current));
+    if (of->custom) custom::bring_to(*of->stored, v);
+    if (of->rules->convert) of->rules->convert(v);
+    apply_defaults(*of->stored, v);  // an older server may have stored it
+    return v;
+  };
+  KEDGE_CO_TRY(auto old, apart ? co_await done_apart(read) : read());
   co_await reactor::maybe_yield();
   api_result<json::value> next = json::value();
   std::optional<json::value> shown;  // in the served version, where that is another
@@ -470,13 +493,13 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
     s.from_stored(*shown);
     shown->set("kind", s.kind);
     schema::normalise(s.type(), *shown);
-    next = how(*shown);
+    next = co_await make_change(how, *shown, apart, c);
   } else if (s.custom && !s.native()) {
     shown = old;
     custom::bring_to(s, *shown);
-    next = how(*shown);
+    next = co_await make_change(how, *shown, apart, c);
   } else {
-    next = how(old);
+    next = co_await make_change(how, old, apart, c);
   }
   if (!next) {
     auto refused = std::move(next).error();
@@ -487,7 +510,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   }
   co_await reactor::maybe_yield();
   if (s.rules->convert) s.rules->convert(*next);
-  const auto asked = take_ownership(*next), held = take_ownership(old);
+  auto asked = take_ownership(*next), held = take_ownership(old);
   if (shown) take_ownership(*shown);
   auto owners = co_await ownership_after(s, shown ? *shown : old, *next, held, asked, what, c);
   co_await reactor::maybe_yield();
@@ -518,21 +541,36 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, true));
   co_await reactor::maybe_yield();
   drop_repeated_owners(object, c.warnings, true);
-  apply_defaults(*s.stored, object, c.applies);
-  normalise(*s.stored, object);
+  auto fill = [of = &s, what, applies = c.applies](json::value& now, json::value& before) {
+    apply_defaults(*of->stored, now, applies);
+    normalise(*of->stored, now);
+    // A binding is no change of what the user wants: the server's own changes don't count.
+    const bool noted = what == part::whole && notes_changed(*of->rules, now["metadata"], before["metadata"]);
+    if (of->rules->generation && what != part::own && (noted || spec_changed(*of, now, before)))
+      now.member("metadata").set("generation", before["metadata"]["generation"].as_integer() + 1);
+    return true;
+  };
+  if (apart)
+    co_await done_apart(fill, object, old);
+  else
+    fill(object, old);
   co_await reactor::maybe_yield();
-  // A binding is no change of what the user wants: the server's own changes don't count.
-  const bool noted = what == part::whole && notes_changed(*s.rules, object["metadata"], old["metadata"]);
-  if (s.rules->generation && what != part::own && (noted || spec_changed(s, object, old)))
-    object.member("metadata").set("generation", old["metadata"]["generation"].as_integer() + 1);
 
   causes found;
   check_metadata_update(found, object["metadata"], old["metadata"], rules_for_metadata(s));
   co_await reactor::maybe_yield();
-  if (what == part::whole)
-    validate_update(found, *s.rules, object, old);
-  else if (what != part::own && s.rules->validate_part)
-    s.rules->validate_part(found, object, old, c.to.subresource());
+  auto validate = [rules = s.rules, what, subresource = c.to.subresource()](json::value& now, json::value& before,
+                                                                            causes& into) {
+    if (what == part::whole)
+      validate_update(into, *rules, now, before);
+    else if (what != part::own && rules->validate_part)
+      rules->validate_part(into, now, before, subresource);
+    return true;
+  };
+  if (apart)
+    co_await done_apart(validate, object, old, found);
+  else
+    validate(object, old, found);
   if (s.custom) custom::validate(found, s, object, &old);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   co_await reactor::maybe_yield();
@@ -554,7 +592,11 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   // Who is dropped in a pause would keep what was claimed.
   if (!service) co_await reactor::maybe_yield();
   // Times alone are no change.
-  const bool untouched = object == old && schema::apply::same_but_for_times(owners, held);
+  auto same = [](json::value& now, json::value& before, json::value& owned, json::value& owned_before) {
+    return now == before && schema::apply::same_but_for_times(owned, owned_before);
+  };
+  const bool untouched =
+      !service && apart ? co_await done_apart(same, object, old, owners, held) : same(object, old, owners, held);
   set_ownership(object, untouched ? held : std::move(owners));
 
   // The last finalizer of an object that is being deleted went: so does the object.
@@ -564,7 +606,8 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
     co_return co_await finish_removal(s, current, std::move(object), c, lost_race);
 
   if (!service) co_await reactor::maybe_yield();
-  auto text = stored_text(s, object);
+  auto write = text_writer(s, !service && !c.options.dry_run);
+  auto text = !service && apart ? co_await done_apart(write, object) : write(object);
   if (!service) co_await reactor::maybe_yield();
   written out;
   if (same_as_stored(*current, text)) {
@@ -603,14 +646,31 @@ task<api_result<written>> storage::finish_removal(const served& s, const store::
   co_return out;
 }
 
+task<api_result<json::value>> make_change(const change& how, json::value& current, bool apart, call& c) {
+  if (!how.tell) co_return how.make(current);
+  api_result<json::value> next = json::value();
+  if (apart)
+    next = co_await done_apart(how.make, current);
+  else
+    next = how.make(current);
+  how.tell(c);
+  co_return std::move(next);
+}
+
 change storage::put_change(json::value body) {
-  return [body = std::move(body)](const json::value&) -> api_result<json::value> { return body; };
+  change out = [body = std::make_shared<const json::value>(std::move(body))](
+                   const json::value&) -> api_result<json::value> { return *body; };
+  out.tell = [](call&) {};
+  return out;
 }
 
 change storage::patch_change(const served& s, patch_kind how, json::value patch, json::duplicate_list duplicates,
-                             part what, call& c) {
-  return [&s, how, patch = std::move(patch), duplicates = std::move(duplicates), what,
-          &c](const json::value& current) -> api_result<json::value> {
+                             part what, field_validation validation) {
+  auto document = std::make_shared<const json::value>(std::move(patch));
+  auto warnings = std::make_shared<std::vector<std::string>>();
+  change out = [&s, how, document, duplicates = std::move(duplicates), what, validation,
+                warnings](const json::value& current) -> api_result<json::value> {
+    auto& patch = *document;
     json::value next;
     switch (how) {
       case patch_kind::json: {
@@ -637,15 +697,16 @@ change storage::patch_change(const served& s, patch_kind how, json::value patch,
       }
     }
     if (!next.is_object()) return fail(bad_request("the patch leaves no object"));
-    c.warnings.clear();
-    KEDGE_TRY(auto object,
-              decode_body(std::move(next), own_body(s), c.options.validation, duplicates, c.warnings, true));
+    warnings->clear();
+    KEDGE_TRY(auto object, decode_body(std::move(next), own_body(s), validation, duplicates, *warnings, true));
     if (what == part::whole || what == part::ephemeral_containers || s.custom) apply_defaults(s, object);
     if (object["metadata"]["uid"].as_string() != current["metadata"]["uid"].as_string())
       return fail(invalid(s.group, s.kind, name_in(current),
                           {invalid_value("metadata.uid", object["metadata"]["uid"], "field is immutable")}));
     return object;
   };
+  out.tell = [warnings](call& c) { c.warnings = *warnings; };
+  return out;
 }
 
 }  // namespace kedge::api

@@ -81,8 +81,23 @@ enum class part : unsigned char {
   own,                   // the server's own change: as it is, without the kind's update rules
 };
 
-// The new object (of the served version, decoded and defaulted) from the current one. Called again after a lost race.
-using change = std::function<api_result<json::value>(const json::value& current)>;
+// The new object (of the served version, decoded and defaulted) from the current one. Made again after a lost race.
+struct change {
+  std::function<api_result<json::value>(const json::value& current)> make;
+  // Not null: `make` uses nothing but what it holds, so that another thread may do it; this tells the call what was
+  // found beside, whether an object came of it or not.
+  std::function<void(call&)> tell = nullptr;
+
+  change() = default;
+  template <typename F>
+    requires std::is_invocable_r_v<api_result<json::value>, F&, const json::value&>
+  change(F f) : make(std::move(f)) {}
+};
+// Whether a part of the work on what is large goes to another thread (apart.h). Built-in types are there for ever; a
+// custom resource's schema isn't.
+inline bool goes_apart(const served& s, const call& c) { return c.turn && !s.custom; }
+// What comes of `current`, which stays, in the frame of who awaits this.
+task<api_result<json::value>> make_change(const change& how, json::value& current, bool apart, call& c);
 
 class storage {
  public:
@@ -106,7 +121,7 @@ class storage {
 
   // A patch document as a change: `kind` of patch, its text already parsed.
   static change patch_change(const served& s, patch_kind how, json::value patch, json::duplicate_list duplicates,
-                             part what, call& c);
+                             part what, field_validation validation);
   // A PUT's body as a change.
   static change put_change(json::value body);
 

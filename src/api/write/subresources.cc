@@ -343,7 +343,7 @@ task<api_result<written>> serve_scale(subresource_request q, call& c) {
     const bool applies = is_apply_patch(q.content_type);
     KEDGE_CO_CHECK(check_patch_options(c.options, applies));
     if (applies) {
-      KEDGE_CO_TRY(auto done, co_await serve_scale_apply(q.store, {.body = q.body}, replicas_path(s), c));
+      KEDGE_CO_TRY(auto done, co_await serve_scale_apply(q.store, {.body = std::string(q.body)}, replicas_path(s), c));
       co_return as_scale(s, std::move(done));
     }
   }

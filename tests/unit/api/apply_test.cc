@@ -1,6 +1,7 @@
 // Server-side apply and who owns what, through the handler.
 #include "api/write/limits.h"
 #include "harness.h"
+#include "schema/protobuf.h"
 
 namespace kedge::api {
 namespace {
@@ -328,7 +329,30 @@ TEST_CASE("a large object is written as a small one") {
     CHECK(owned_by(applied, "fourth") == std::size_t(n));
     CHECK(w.must(w.put(one, R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b"}})"), 400)["reason"]
               .as_string() == "BadRequest");
+    constexpr auto in_steps = "application/json-patch+json", strategic = "application/strategic-merge-patch+json";
+    auto stepped = w.must(w.patch(one, R"([{"op":"replace","path":"/data/k000006","value":"sixth"}])", in_steps), 200);
+    CHECK(stepped["data"]["k000006"].as_string() == "sixth");
+    CHECK(w.patch(one, R"([{"op":"test","path":"/data/k000006","value":"no"}])", in_steps).code == 422);
+    CHECK(w.patch(one, R"({"data":{"not a key":""}})", strategic).code == 422);
+    CHECK(w.patch(one, R"({"metadata":{"uid":"another"}})", strategic).code == 422);
+    auto warned = w.patch(one + "?fieldValidation=Warn", R"({"data":{"k000007":"seventh"},"unknown":1})", strategic);
+    CHECK(warned.headers.get("Warning").find("unknown field") != std::string_view::npos);
+    auto version = w.must(warned, 200)["metadata"]["resourceVersion"];
+    auto unchanged = w.must(w.patch(one, R"({"data":{"k000007":"seventh"}})", strategic), 200);
+    CHECK(unchanged["metadata"]["resourceVersion"] == version);
+    auto tried = w.must(w.put(one + "?dryRun=All", text("tried")), 200);
+    CHECK(tried["data"]["k000003"].as_string() == "tried");
+    CHECK(w.must(w.get(one), 200)["metadata"]["resourceVersion"] == version);
+    CHECK(w.patch(one, R"({"metadata":{"resourceVersion":"1"},"data":{"k000008":"late"}})", strategic).code == 409);
+    // In other forms.
+    auto row = w.must(w.get(one, {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}}), 200)["rows"][0];
+    CHECK(row["cells"][1].as_integer() == n);
+    auto proto = schema::decode_object(w.get(one, {{"Accept", "application/vnd.kubernetes.protobuf"}}).body);
+    REQUIRE(proto.has_value());
+    CHECK((*proto)["data"]["k000007"].as_string() == "seventh");
     CHECK(w.must(w.remove(one), 200)["status"].as_string() == "Success");
+    auto created = w.must(w.patch(one + "?fieldManager=fifth", text("new"), "application/apply-patch+yaml"), 201);
+    CHECK(owned_by(created, "fifth") == std::size_t(n));
   }
 }
 
