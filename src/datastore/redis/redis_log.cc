@@ -128,8 +128,7 @@ class redis_log final : public shared_log {
     out.at = after;
     out.compacted = static_cast<revision>(meta[1].number());
     if (after == 0) live_from_ = static_cast<revision>(meta[0].number());
-    if (out.compacted > live_from_)
-      co_return fail(errc::expired, description_ + ": it was compacted while it was read");
+    if (out.compacted > live_from_) co_return fail(errc::expired, "it was compacted while it was read");
     out.done = list.size() < count;
     if (list.size() == 0) co_return out;
     std::vector<row> rows;
