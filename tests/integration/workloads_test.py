@@ -90,6 +90,34 @@ class Workloads(ClusterTest):
         told = eventually("the scheduler says why", lambda: [e for e in self.items("events") if e["reason"] == "FailedScheduling"])[0]
         self.assertIn("0/6 nodes are available: 6 Insufficient cpu.", told["message"])
 
+    def test_a_pod_goes_where_its_volume_is(self):
+        only_on = lambda node: {"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}]}}
+        volumes = [{"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": d}, "spec": {"storageClassName": "late", "accessModes": ["ReadWriteOnce"],
+                    "capacity": {"storage": "2Gi"}, "local": {"path": "/disk"}, "nodeAffinity": only_on(d.replace("disk", "hollow"))}} for d in ("disk-2", "disk-3")]
+        late = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "late"}, "provisioner": "kubernetes.io/no-provisioner",
+                "volumeBindingMode": "WaitForFirstConsumer"}
+        claim = {"metadata": {"name": "data"}, "spec": {"storageClassName": "late", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}
+        labels = {"app": "db"}
+        db = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"}, "spec": {
+            "replicas": 3, "podManagementPolicy": "Parallel", "selector": {"matchLabels": labels}, "volumeClaimTemplates": [claim],
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "db", "image": "v1", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}}}}
+        try:
+            self.k("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": [late, *volumes, db]}))
+            running = lambda: {p["metadata"]["name"]: p["spec"]["nodeName"] for p in self.items("pods") if p["status"].get("phase") == "Running"}
+            eventually("two have a volume and run", lambda: len(running()) == 2)
+            found = {c["metadata"]["name"].removeprefix("data-"): c["spec"]["volumeName"].replace("disk", "hollow") for c in self.items("pvc") if c["status"]["phase"] == "Bound"}
+            self.assertEqual(running(), found)
+            third = ({"db-0", "db-1", "db-2"} - set(found)).pop()
+            why = lambda: [e["message"] for e in self.items("events") if e["reason"] == "FailedScheduling" and e["involvedObject"]["name"] == third]
+            self.assertIn("6 node(s) didn't find available persistent volumes to bind.", eventually("the third is told why not", why)[-1])
+            self.kubectl("apply", "-f", "-", input=json.dumps({**volumes[0], "metadata": {"name": "disk-5"}, "spec": {**volumes[0]["spec"], "nodeAffinity": only_on("hollow-5")}}))
+            eventually("it runs where a new one is", lambda: running().get(third) == "hollow-5")
+        finally:
+            self.k("delete", "statefulset", "db", "--ignore-not-found")
+            self.k("delete", "pvc", "--all")
+            self.kubectl("delete", "pv", "--all")
+            self.kubectl("delete", "storageclass", "late", "--ignore-not-found")
+
     def test_a_drained_node_is_empty(self):
         self.k("create", "deployment", "web", "--image=v1", "--replicas=6")
         self.rolled_out("deployment/web")
