@@ -25,7 +25,7 @@ task<nft::batch> policy_table::update(const policy_selection& all, const policy_
   co_await put_peers(b, all, c);
   // What is led to before what leads there; and what nobody leads to any more after all of it.
   for (auto& key : c.policies) {
-    put_policy(b, all, all.find_policy(key));
+    if (auto* p = all.find_policy(key); p && p->groups > 0) put_policy(b, all, *p);
     co_await reactor::maybe_yield();
   }
   for (auto n : c.groups)
@@ -33,6 +33,8 @@ task<nft::batch> policy_table::update(const policy_selection& all, const policy_
   for (auto& key : c.pods) put_pod(b, all, key);
   for (auto n : c.groups)
     if (!all.find_group(n)) table_.set(b, group_owner(n), {});
+  for (auto& key : c.policies)
+    if (auto* p = all.find_policy(key); p && p->groups == 0) table_.set(b, policy_owner(p->number), {});
   for (auto& [n, key] : c.gone_policies) table_.set(b, policy_owner(n), {});
   for (auto n : c.peers)
     if (!all.find_peers(n) && peers_.erase(n)) b.remove_set(peers_set(n));
@@ -49,7 +51,7 @@ task<void> policy_table::put_everything(nft::batch& b, const policy_selection& a
     co_await put_addresses(b, n, std::move(addresses));
   }
   for (auto& [key, p] : all.policies()) {
-    put_policy(b, all, &p);
+    if (p.groups > 0) put_policy(b, all, p);
     co_await reactor::maybe_yield();
   }
   for (auto& [n, g] : all.groups()) table_.set(b, group_owner(n), group_part(n, g));
@@ -71,8 +73,8 @@ task<void> policy_table::put_addresses(nft::batch& b, number n, std::vector<std:
   }
 }
 
-void policy_table::put_policy(nft::batch& b, const policy_selection& all, const policy_selection::policy* p) {
-  if (p) table_.set(b, policy_owner(p->number), policy_part(v4_, all, *p));
+void policy_table::put_policy(nft::batch& b, const policy_selection& all, const policy_selection::policy& p) {
+  table_.set(b, policy_owner(p.number), policy_part(v4_, all, p));
 }
 
 void policy_table::put_pod(nft::batch& b, const policy_selection& all, const std::string& key) {

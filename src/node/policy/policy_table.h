@@ -33,7 +33,7 @@ class policy_table {
  private:
   task<void> put_peers(nft::batch& b, const policy_selection& all, const policy_selection::changes& c);
   task<void> put_everything(nft::batch& b, const policy_selection& all);
-  void put_policy(nft::batch& b, const policy_selection& all, const policy_selection::policy* p);
+  void put_policy(nft::batch& b, const policy_selection& all, const policy_selection::policy& p);
   void put_pod(nft::batch& b, const policy_selection& all, const std::string& key);
   task<void> put_addresses(nft::batch& b, policy_selection::number n, std::vector<std::pair<ip_address, bool>> all);
 

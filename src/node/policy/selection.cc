@@ -167,59 +167,88 @@ void policy_selection::use_all(policy& p, bool egress, const std::string& key) {
 
 // --- policies
 
+void policy_selection::begin_use(policy& p, const std::string& key) {
+  use_all(p, false, key);
+  use_all(p, true, key);
+  changes_.policies.insert(key);
+}
+
+// Gives the peers that it used, which are to be released.
+std::vector<policy_selection::number> policy_selection::end_use(policy& p, const std::string& key) {
+  auto used = std::exchange(p.everybody, {});
+  for (auto* rules : {&p.ingress, &p.egress}) {
+    for (auto& rule : *rules) used.insert(used.end(), rule.begin(), rule.end());
+    rules->clear();
+  }
+  for (auto n : used) peers_[n].named_by.erase(key);
+  changes_.policies.insert(key);
+  return used;
+}
+
 void policy_selection::set_policy(const std::string& key, const policy_record* now) {
   auto i = policies_.find(key);
   if (i == policies_.end() ? !now : now && i->second.is == *now) return;
-  policy before;
-  if (i != policies_.end()) before = std::exchange(i->second, {});
-  std::vector<number> used = std::move(before.everybody);
-  for (auto* rules : {&before.ingress, &before.egress})
-    for (auto& rule : *rules) used.insert(used.end(), rule.begin(), rule.end());
-  for (auto n : used) peers_[n].named_by.erase(key);
+  if (i == policies_.end()) {
+    i = policies_.try_emplace(key).first;
+    i->second.number = ++last_;
+    policy_keys_[i->second.number] = key;
+  }
+  auto& p = i->second;
+  auto used = end_use(p, key);
   if (now) {
-    auto& p = policies_[key];
-    p.number = before.number != 0 ? before.number : ++last_;
-    policy_keys_[p.number] = key;
     p.is = *now;
-    use_all(p, false, key);
-    use_all(p, true, key);
-    changes_.policies.insert(key);
+    if (p.groups > 0) begin_use(p, key);
   } else {
-    changes_.gone_policies[before.number] = key;
+    changes_.gone_policies[p.number] = key;
     changes_.policies.erase(key);
-    policy_keys_.erase(before.number);
+    policy_keys_.erase(p.number);
     policies_.erase(i);
   }
   // After those of the new rules, which may be the same.
   release(used);
-  each_pod_of(name_space_of(key), [&](const std::string& pod_key, pod& p) {
-    if (is_local(p)) look_at(pod_key, p, true);
+  each_pod_of(name_space_of(key), [&](const std::string& pod_key, pod& one) {
+    if (is_local(one)) look_at(pod_key, one, true);
   });
 }
 
 // --- pods
 
+// A group that is new, or gone: of policies that nobody had, or that nobody has any more.
+void policy_selection::count_group(const group& g, bool came) {
+  for (auto n : g.policies) {
+    auto known = policy_keys_.find(n);
+    if (known == policy_keys_.end()) continue;  // gone itself
+    auto& p = policies_.at(known->second);
+    if (came && p.groups++ == 0) begin_use(p, known->second);
+    if (!came && --p.groups == 0) release(end_use(p, known->second));
+  }
+}
+
 void policy_selection::join_group(pod& p, bool egress, std::vector<number> wanted) {
   auto& mine = egress ? p.egress_group : p.ingress_group;
-  if (mine != 0) {
-    auto& g = groups_[mine];
-    if (g.policies == wanted) return;
-    if (--g.pods == 0) {
-      group_numbers_.erase({egress, g.policies});
-      groups_.erase(mine);
-      changes_.groups.insert(mine);
+  auto before = std::exchange(mine, 0);
+  if (before != 0 && groups_[before].policies == wanted) {
+    mine = before;
+    return;
+  }
+  // The new one first: policies of both go on.
+  if (!wanted.empty()) {
+    auto [known, fresh] = group_numbers_.try_emplace({egress, std::move(wanted)}, 0);
+    if (fresh) {
+      known->second = ++last_;
+      auto& g = groups_[known->second] = {.egress = egress, .policies = known->first.second, .pods = 0};
+      changes_.groups.insert(known->second);
+      count_group(g, true);
     }
-    mine = 0;
+    mine = known->second;
+    ++groups_[mine].pods;
   }
-  if (wanted.empty()) return;
-  auto [known, fresh] = group_numbers_.try_emplace({egress, std::move(wanted)}, 0);
-  if (fresh) {
-    known->second = ++last_;
-    groups_[known->second] = {.egress = egress, .policies = known->first.second, .pods = 0};
-    changes_.groups.insert(known->second);
-  }
-  mine = known->second;
-  ++groups_[mine].pods;
+  if (before == 0 || --groups_[before].pods > 0) return;
+  auto gone = std::move(groups_[before]);
+  group_numbers_.erase({egress, gone.policies});
+  groups_.erase(before);
+  changes_.groups.insert(before);
+  count_group(gone, false);
 }
 
 // Which policies the pod has, when it is of this node.

@@ -5,6 +5,8 @@
 //   set_namespace ─▶ selection ───┼─ groups: pods of this node with the same policies in a direction share one
 //   set_pod ────┘                 └─ changes: what is another since they were taken
 //
+// A policy that no pod of this node has is remembered, and costs nothing else: its peers are nobody's.
+//
 // A pod's change costs a look at each peers of its namespace and at those that choose by namespaces; a policy's, a look
 // at the pods that it may mean.
 #pragma once
@@ -27,6 +29,7 @@ class policy_selection {
   struct policy {
     policy_record is;
     policy_selection::number number = 0;
+    std::size_t groups = 0;  // that have it; the rest is empty while there is none
     // Of each rule, the peers that are pods; sorted.
     std::vector<std::vector<policy_selection::number>> ingress, egress;
     // Peers that are everybody, whose named ports a rule may ask for.
@@ -99,6 +102,9 @@ class policy_selection {
   number use_peers(peers wanted, const std::string& named_by);
   void release(const std::vector<number>& used);
   void use_all(policy& p, bool egress, const std::string& key);
+  void begin_use(policy& p, const std::string& key);
+  std::vector<number> end_use(policy& p, const std::string& key);
+  void count_group(const group& g, bool came);
   template <typename F>
   void each_pod_of(const std::string& name_space, F f);
 

@@ -507,6 +507,34 @@ TEST_CASE("policies: a selection that was told of changes is the one that was to
   }
 }
 
+TEST_CASE("policies: one that no pod of this node has costs nothing, and one that goes on keeps its sets") {
+  world w;
+  w.put_namespace(namespace_of("x"));
+  const std::string among_us =
+      R"({"podSelector":{"matchLabels":{"pod":"a"}},"ingress":[{"from":[{"podSelector":{}}]}]})";
+  w.put(policy_of("x", "p", among_us));
+  w.put_pod(pod_of("x", "far", R"({"pod":"a"})", "10.42.7.1", "there"));
+  w.put_pod(pod_of("x", "other", R"({"pod":"b"})", "10.42.3.8"));
+  CHECK(w.all.all_peers().empty());
+  CHECK(w.all.groups().empty());
+  w.put_pod(pod_of("x", "near", R"({"pod":"a"})", "10.42.3.9"));
+  REQUIRE(w.all.all_peers().size() == 1);
+  CHECK(w.all.all_peers().begin()->second.addresses.size() == 3);
+  auto number = w.all.all_peers().begin()->first;
+  (void)w.all.take_changes();
+  w.put(policy_of("x", "q", R"({"podSelector":{},"policyTypes":["Ingress","Egress"]})"));
+  w.drop("x/q");
+  CHECK(w.all.find_peers(number));
+  CHECK(w.all.take_changes().addresses.empty());
+  w.put_pod(pod_of("x", "near", R"({"pod":"c"})", "10.42.3.9"));
+  CHECK(w.all.all_peers().empty());
+  w.put_pod(pod_of("x", "near", R"({"pod":"a"})", "10.42.3.9"));
+  CHECK(w.all.all_peers().size() == 1);
+  w.drop_pod("x/near");
+  CHECK(w.all.all_peers().empty());
+  CHECK(w.all.groups().empty());
+}
+
 TEST_CASE("policies: packets have the fates that Kubernetes promises, whatever the policies") {
   lab l;
   if (!l.good) return;
