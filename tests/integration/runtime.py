@@ -63,6 +63,7 @@ class RuntimeLab(Lab):
         super().__init__()
         self.archives = [image(self.folder, PAUSE, ["/bin/sleep", "2147483647"]), image(self.folder, BUSYBOX, [], ["sh"])]
         self.states = []
+        self.networks = set()  # of pods, by inode
 
     def host(self):
         self.hosts.append(RuntimeHost(self, len(self.hosts) + 1))
@@ -93,7 +94,11 @@ class RuntimeLab(Lab):
                 children.setdefault(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[1], []).append(pid)
                 if any(s in words for s in self.states) and "containerd-shim" in words:
                     mine.append(pid)
-        return mine, [c for p in mine for c in children.get(p, [])]
+        inside = [c for p in mine for c in children.get(p, [])]
+        for pid in inside:
+            with contextlib.suppress(OSError):
+                self.networks.add(os.stat(f"/proc/{pid}/ns/net").st_ino)
+        return mine, inside
 
     def close(self):
         for p in reversed(self.processes):
@@ -106,6 +111,11 @@ class RuntimeLab(Lab):
         for pid in inside + shims:
             with contextlib.suppress(OSError):
                 os.kill(int(pid), signal.SIGKILL)
+        # What the runtime would have taken away with their sandboxes.
+        for name in os.listdir("/run/netns"):
+            with contextlib.suppress(OSError):
+                if name.startswith("cni-") and os.stat(os.path.join("/run/netns", name)).st_ino in self.networks:
+                    run("ip", "netns", "del", name, check=False)
         end = time.monotonic() + 5
         while any(self.shims()) and time.monotonic() < end:
             time.sleep(0.05)
