@@ -41,7 +41,8 @@ using json::value;
 using reactor::loop;
 
 // K3s's mark of nodes through whose tunnels traffic to their pods may go.
-constexpr std::string_view egress_label = "egress.k3s.io/cluster";
+constexpr std::string_view egress_label = "egress.k3s.io/cluster",
+                           policies_path = "/apis/networking.k8s.io/v1/networkpolicies";
 // An image that names no registry of its own is the cluster's registry's.
 std::string sandbox_image(const std::string& image, const std::string& registry) {
   auto first = std::string_view(image).substr(0, image.find('/'));
@@ -144,6 +145,7 @@ class agent {
   std::optional<node_network> network_;
   std::optional<informer> policy_view_;  // as system:k3s-controller
   std::optional<policy_enforcer> policies_;
+  bool had_no_policies_ = false;  // at a start without servers
 
   // Last, since their tasks use all of the above: the runtime, what serves others, and what keeps Node and Lease.
   reactor::scope runtime_tasks_, serving_tasks_, node_tasks_;
@@ -396,6 +398,8 @@ task<bool> agent::remember_node() {
   node_ = *std::move(node);
   if (network_) network_->saw(node_);
   log::warning("no server answers: node {} runs the pods that it had", config_.node_name);
+  auto policies = co_await offline_->find(std::string(policies_path));
+  had_no_policies_ = policies && !(*policies)["any"].as_bool(true);
   node_tasks_.spawn(await_runtime());
   co_return true;
 }
@@ -497,7 +501,9 @@ task<void> agent::prepare_pods() {
                                      n.reason, n.message);
       },
       .admit_to_network = [this](json::value pod, std::vector<std::string> addresses) -> task<void> {
-        if (policies_) co_await policies_->admit(std::move(pod), std::move(addresses));
+        // Where there were none and no server says otherwise, nothing is waited for.
+        if (!policies_ || (had_no_policies_ && !policies_->any())) co_return;
+        co_await policies_->admit(std::move(pod), std::move(addresses));
       }});
   pod_streams_.emplace(*pods_, pod_runtime_, control_.network);
   usage_.emplace(usage_paths{.root = {}, .storage = config_.agent_folder()}, [this] {
@@ -671,7 +677,11 @@ task<result<void>> agent::write_status() {
   // Read first: others write it too, such as the controller that calls a silent node's state unknown.
   KEDGE_CO_TRY(node_, co_await api_->get(node_path()));
   if (network_) network_->saw(node_);
-  if (offline_) offline_->keep(node_path(), offline_node(node_));
+  if (offline_) {
+    offline_->keep(node_path(), offline_node(node_));
+    if (auto any = policies_ ? policies_->any() : std::nullopt)
+      offline_->keep(std::string(policies_path), value(json::object{{"any", *any}}));
+  }
   if (admin_) {
     if (auto claimed = co_await claim_role(); !claimed)
       log::warning("the node's role can't be set: {}", claimed.error().message);

@@ -91,6 +91,7 @@ class Agents(unittest.TestCase):
         log = os.path.join(self.agent.data, f"agent/log/pods/default_lasting_{pod['metadata']['uid']}/main/1.log")
         eventually("it runs again", lambda: open(log).read().endswith("F " + said))
         self.assertIn("no server answers: node worker runs the pods that it had", self.agent.log())
+        self.assertNotIn("its network policies are not enforced yet", self.agent.log())
         self.server.start()
         self.server.wait_ready()
         eventually("everything is true again", lambda: self.server.get("pod", "lasting")["status"]["containerStatuses"][0]["restartCount"] == 1 and

@@ -51,6 +51,10 @@ bool policy_enforcer::is_complete() const noexcept {
   return policies_.listed() && (policies_.size() == 0 || (namespaces_.listed() && pods_.listed()));
 }
 
+std::optional<bool> policy_enforcer::any() const {
+  return policies_.listed() ? std::optional(policies_.size() > 0) : std::nullopt;
+}
+
 task<void> policy_enforcer::run() {
   tasks_.spawn(view_.follow("/apis/networking.k8s.io/v1/networkpolicies", policies_));
   waits_until_ = reactor::loop::current().now() + admit_wait_max;

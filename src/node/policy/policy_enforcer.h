@@ -38,6 +38,8 @@ class policy_enforcer {
   // Returns when the rules of `pod` stand, which has its addresses now and no container that runs yet; or after
   // admit_wait_max. The API needn't know of the addresses.
   task<void> admit(json::value pod, std::vector<std::string> addresses);
+  // Whether the cluster has policies; nullopt until a server has said so.
+  std::optional<bool> any() const;
 
  private:
   struct family {
