@@ -1,5 +1,7 @@
 #include "server/front.h"
 
+#include <algorithm>
+
 #include "api/fairness/limits.h"
 #include "api/limits.h"
 #include "api/local_objects.h"

@@ -1,5 +1,7 @@
 #include "world.h"
 
+#include <algorithm>
+
 #include "api/registry/indexes.h"
 #include "api/write/storage.h"
 

@@ -3,6 +3,7 @@
 //
 // A range that is being deleted stays as long as it is the only one that has an address in use; then ten seconds more,
 // so that every server has heard of it and gives out nothing of it any more.
+#include <algorithm>
 #include <map>
 #include <set>
 

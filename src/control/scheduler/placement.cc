@@ -1,5 +1,7 @@
 #include "control/scheduler/placement.h"
 
+#include <algorithm>
+
 #include "base/strings.h"
 
 namespace kedge::control::scheduler {

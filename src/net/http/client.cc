@@ -1,5 +1,7 @@
 #include "net/http/client.h"
 
+#include <algorithm>
+
 #include "base/strings.h"
 #include "net/http/client_detail.h"
 #include "reactor/offload.h"

@@ -1,5 +1,6 @@
 #include "net/http/h2_session.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/log.h"

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "crypto/digest.h"
 #include "json/parse.h"
 #include "json/write.h"

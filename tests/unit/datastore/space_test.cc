@@ -1,5 +1,7 @@
 // space_test.cc: the file of a database that once was large becomes small again, while it is being written to, and
 // whatever happens meanwhile.
+#include <algorithm>
+
 #include <signal.h>
 #include <sys/wait.h>
 
