@@ -62,14 +62,14 @@ result<crypto::bootstrap_files> with_token(crypto::bootstrap_files files, const 
                                            const std::string& new_password) {
   auto passwd = files.find("PasswdFile");
   if (passwd == files.end()) return files;
-  KEDGE_TRY(auto table, crypto::passwd::parse(passwd->second.content));
-  auto* agents = table.find("node");
+  KEDGE_TRY(auto accounts, crypto::passwd::parse(passwd->second.content));
+  auto* agents = accounts.find("node");
   bool follows = !agents || agents->password == old_password;
-  if (follows) table.ensure("node", "k3s:agent", new_password);
-  table.ensure("server", "k3s:server", new_password);
+  if (follows) accounts.ensure("node", "k3s:agent", new_password);
+  accounts.ensure("server", "k3s:server", new_password);
   // Later than what it replaces, whatever this machine's clock says: a server that starts takes the later of two.
   auto later = passwd->second.modified + std::chrono::seconds(1);
-  passwd->second = {.modified = std::max(reactor::loop::current().wall_now(), later), .content = table.write()};
+  passwd->second = {.modified = std::max(reactor::loop::current().wall_now(), later), .content = accounts.write()};
   return files;
 }
 

@@ -1,6 +1,7 @@
 #include "control_world.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "api/admission/chain.h"
 #include "api/authorization/rbac.h"

@@ -322,7 +322,6 @@ class endpoint_slice final : public controller {
     if (!service || !(*service)["spec"]["selector"].is_object() ||
         (*service)["spec"]["type"].as_string() == "ExternalName" || is_deleting(*service))
       return p;
-    auto ns = (*service)["metadata"]["namespace"].as_string();
     auto types = families_of(*service);
     auto standing = slices_of(cluster, *service);
     auto selected = pods_of(cluster, *service);

@@ -165,8 +165,8 @@ class service_lb : public controller {
         for (auto& a : addresses_of(*n, type)) found.insert(a);
     }
     std::vector<std::string> families;
-    if (auto* all = service["spec"]["ipFamilies"].array())
-      for (auto& f : *all) families.emplace_back(f.as_string());
+    if (auto* asked = service["spec"]["ipFamilies"].array())
+      for (auto& f : *asked) families.emplace_back(f.as_string());
     if (families.empty())
       families.emplace_back(service["spec"]["clusterIP"].as_string().contains(':') ? "IPv6" : "IPv4");
     std::vector<ip_address> out;

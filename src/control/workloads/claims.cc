@@ -145,12 +145,12 @@ std::vector<json::value> claims_of(const json::value& set, std::int64_t ordinal)
 
 bool uses_claims(const json::value& pod, const json::value& set, std::int64_t ordinal) {
   auto& templates = set["spec"]["volumeClaimTemplates"];
-  auto& volumes = pod["spec"]["volumes"];
+  auto& of_pod = pod["spec"]["volumes"];
   for (std::size_t i = 0; i < templates.size(); ++i) {
     bool found = false;
-    for (std::size_t v = 0; v < volumes.size(); ++v)
-      found |= name_of(templates[i]) == volumes[v]["name"].as_string() &&
-               volumes[v]["persistentVolumeClaim"]["claimName"].as_string() == claim_name(templates[i], set, ordinal);
+    for (std::size_t v = 0; v < of_pod.size(); ++v)
+      found |= name_of(templates[i]) == of_pod[v]["name"].as_string() &&
+               of_pod[v]["persistentVolumeClaim"]["claimName"].as_string() == claim_name(templates[i], set, ordinal);
     if (!found) return false;
   }
   return true;

@@ -71,7 +71,8 @@ std::vector<std::string> common_rules(bool v4) {
                                      ND_NEIGHBOR_ADVERT, ND_REDIRECT};
   for (auto type : types)
     out.push_back(made([&](rule& r) {
-      r.meta(NFT_META_L4PROTO, at(0)).equal(at(0), nft::key_u8(v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6));
+      r.meta(NFT_META_L4PROTO, at(0))
+          .equal(at(0), nft::key_u8(v4 ? std::uint8_t{IPPROTO_ICMP} : std::uint8_t{IPPROTO_ICMPV6}));
       r.payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1, at(0)).equal(at(0), nft::key_u8(type)).go(verdict::accept());
     }));
   return out;

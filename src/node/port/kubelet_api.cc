@@ -41,8 +41,6 @@ task<void> answer_text(exchange& e, int code, std::string body) {
 }
 task<void> answer_json(exchange& e, const value& v) { return answer(e, 200, "application/json", json::write(v)); }
 
-std::int64_t whole(std::uint64_t n) { return static_cast<std::int64_t>(n); }
-
 // The settings that a kubelet would have been started with for what this agent does.
 value configuration(const agent_config& c, const std::string& domain, const std::vector<std::string>& dns) {
   array servers;

@@ -369,7 +369,7 @@ bool decode_wrapped(std::string_view message, std::initializer_list<wrapped_numb
   while (r.next()) {
     if (r.field() == 1 && at) *at = static_cast<std::int64_t>(r.number());
     for (auto& w : wanted)
-      if (w.field == r.field() && !decode_first_number(r.bytes(), w.to)) return false;
+      if (static_cast<int>(w.field) == r.field() && !decode_first_number(r.bytes(), w.to)) return false;
   }
   return r.ok();
 }

@@ -306,52 +306,53 @@ TEST_CASE("a large object is written as a small one") {
       return keys;
     };
     constexpr std::string_view maps = "/api/v1/namespaces/default/configmaps";
-    const auto one = fmt::format("{}/a", maps);
+    const auto large = fmt::format("{}/a", maps);
     auto made =
         w.post(fmt::format("{}?fieldManager=first&fieldValidation=Warn", maps), text("value", R"(,"unknown":1)"));
     CHECK(made.headers.get("Warning").find("unknown field") != std::string_view::npos);
     CHECK(owned_by(w.must(made, 201), "first") == std::size_t(n));
     CHECK(w.must(w.post(maps, text("value")), 409)["reason"].as_string() == "AlreadyExists");
-    auto put = w.must(w.put(one + "?fieldManager=second", text("other")), 200);
+    auto put = w.must(w.put(large + "?fieldManager=second", text("other")), 200);
     CHECK(put["data"]["k000003"].as_string() == "other");
     CHECK(owned_by(put, "first") == std::size_t(n) - 1);
     CHECK(owned_by(put, "second") == 1);
-    auto patched = w.must(w.patch(one + "?fieldManager=third", R"({"data":{"k000004":"third","k000005":null}})",
+    auto patched = w.must(w.patch(large + "?fieldManager=third", R"({"data":{"k000004":"third","k000005":null}})",
                                   "application/merge-patch+json"),
                           200);
     CHECK(patched["data"].object()->size() == std::size_t(n) - 1);
     CHECK(owned_by(patched, "first") == std::size_t(n) - 3);
     CHECK(owned_by(patched, "third") == 1);
-    auto conflict = w.must(w.patch(one + "?fieldManager=fourth", text("mine"), "application/apply-patch+yaml"), 409);
+    auto conflict = w.must(w.patch(large + "?fieldManager=fourth", text("mine"), "application/apply-patch+yaml"), 409);
     CHECK(conflict["details"]["causes"].size() == 2);
     auto applied =
-        w.must(w.patch(one + "?fieldManager=fourth&force=true", text("mine"), "application/apply-patch+yaml"), 200);
+        w.must(w.patch(large + "?fieldManager=fourth&force=true", text("mine"), "application/apply-patch+yaml"), 200);
     CHECK(owned_by(applied, "fourth") == std::size_t(n));
-    CHECK(w.must(w.put(one, R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b"}})"), 400)["reason"]
+    CHECK(w.must(w.put(large, R"({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b"}})"), 400)["reason"]
               .as_string() == "BadRequest");
-    constexpr auto in_steps = "application/json-patch+json", strategic = "application/strategic-merge-patch+json";
-    auto stepped = w.must(w.patch(one, R"([{"op":"replace","path":"/data/k000006","value":"sixth"}])", in_steps), 200);
+    constexpr auto in_steps = "application/json-patch+json";
+    auto stepped =
+        w.must(w.patch(large, R"([{"op":"replace","path":"/data/k000006","value":"sixth"}])", in_steps), 200);
     CHECK(stepped["data"]["k000006"].as_string() == "sixth");
-    CHECK(w.patch(one, R"([{"op":"test","path":"/data/k000006","value":"no"}])", in_steps).code == 422);
-    CHECK(w.patch(one, R"({"data":{"not a key":""}})", strategic).code == 422);
-    CHECK(w.patch(one, R"({"metadata":{"uid":"another"}})", strategic).code == 422);
-    auto warned = w.patch(one + "?fieldValidation=Warn", R"({"data":{"k000007":"seventh"},"unknown":1})", strategic);
+    CHECK(w.patch(large, R"([{"op":"test","path":"/data/k000006","value":"no"}])", in_steps).code == 422);
+    CHECK(w.patch(large, R"({"data":{"not a key":""}})", strategic).code == 422);
+    CHECK(w.patch(large, R"({"metadata":{"uid":"another"}})", strategic).code == 422);
+    auto warned = w.patch(large + "?fieldValidation=Warn", R"({"data":{"k000007":"seventh"},"unknown":1})", strategic);
     CHECK(warned.headers.get("Warning").find("unknown field") != std::string_view::npos);
     auto version = w.must(warned, 200)["metadata"]["resourceVersion"];
-    auto unchanged = w.must(w.patch(one, R"({"data":{"k000007":"seventh"}})", strategic), 200);
+    auto unchanged = w.must(w.patch(large, R"({"data":{"k000007":"seventh"}})", strategic), 200);
     CHECK(unchanged["metadata"]["resourceVersion"] == version);
-    auto tried = w.must(w.put(one + "?dryRun=All", text("tried")), 200);
+    auto tried = w.must(w.put(large + "?dryRun=All", text("tried")), 200);
     CHECK(tried["data"]["k000003"].as_string() == "tried");
-    CHECK(w.must(w.get(one), 200)["metadata"]["resourceVersion"] == version);
-    CHECK(w.patch(one, R"({"metadata":{"resourceVersion":"1"},"data":{"k000008":"late"}})", strategic).code == 409);
+    CHECK(w.must(w.get(large), 200)["metadata"]["resourceVersion"] == version);
+    CHECK(w.patch(large, R"({"metadata":{"resourceVersion":"1"},"data":{"k000008":"late"}})", strategic).code == 409);
     // In other forms.
-    auto row = w.must(w.get(one, {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}}), 200)["rows"][0];
+    auto row = w.must(w.get(large, {{"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"}}), 200)["rows"][0];
     CHECK(row["cells"][1].as_integer() == n);
-    auto proto = schema::decode_object(w.get(one, {{"Accept", "application/vnd.kubernetes.protobuf"}}).body);
+    auto proto = schema::decode_object(w.get(large, {{"Accept", "application/vnd.kubernetes.protobuf"}}).body);
     REQUIRE(proto.has_value());
     CHECK((*proto)["data"]["k000007"].as_string() == "seventh");
-    CHECK(w.must(w.remove(one), 200)["status"].as_string() == "Success");
-    auto created = w.must(w.patch(one + "?fieldManager=fifth", text("new"), "application/apply-patch+yaml"), 201);
+    CHECK(w.must(w.remove(large), 200)["status"].as_string() == "Success");
+    auto created = w.must(w.patch(large + "?fieldManager=fifth", text("new"), "application/apply-patch+yaml"), 201);
     CHECK(owned_by(created, "fifth") == std::size_t(n));
   }
 }

@@ -30,7 +30,7 @@ TEST_CASE("conntrack: what a node may set is set, whatever it may not") {
     CHECK(at("tcp_be_liberal") == 0);
     CHECK(at("udp_timeout") == before);
     using namespace std::chrono_literals;
-    (void)apply_conntrack_limits({.tcp_established = 0s, .tcp_close_wait = 77s, .tcp_be_liberal = true, .udp = 44s});
+    (void)apply_conntrack_limits({.tcp_established = 0s, .tcp_close_wait = 77s, .udp = 44s, .tcp_be_liberal = true});
     CHECK(at("tcp_timeout_established") == 86'400);
     CHECK(at("tcp_timeout_close_wait") == 77);
     CHECK(at("tcp_be_liberal") == 1);
