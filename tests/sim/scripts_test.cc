@@ -648,6 +648,11 @@ std::string canonical_text(std::string_view text) {
   constexpr std::string_view combined = "(combined from similar events)";
   if (auto at = text.find(combined); at != text.npos) return std::string(text.substr(0, at + combined.size()));
   std::string out;
+  // Which of a set's pods is the first by a name of chance.
+  if (auto at = text.find(" on node "); at != text.npos && text.contains(" daemon pod ")) {
+    auto rest = text.substr(std::min(text.find(',', at), text.size()));
+    return canonical_text(text.substr(0, at)) + " on NODE" + std::string(rest);
+  }
   for (std::size_t i = 0; i < text.size();) {
     auto safe = i == 0 || !goes_on(text, i - 1) ? run_of(text, i, is_safe) : 0;
     if (safe >= 8 && safe <= 10)

@@ -152,8 +152,10 @@ task<void> server::serve_udp(ip_address at) {
 }
 
 task<void> server::serve_tcp(ip_address at) {
-  for (;;) {
+  for (bool first = true;; first = false) {
     auto listening = reactor::os_network().listen({at.text(), settings_.port});
+    if (!listening && first)
+      log::warning("the cluster's names can't be answered over TCP yet: {}", listening.error().message);
     while (listening) {
       auto s = co_await (*listening)->accept();
       if (!s && s.error().code != errc::exhausted) break;

@@ -31,10 +31,21 @@ int bound(std::uint16_t& port) {
   return s;
 }
 
+// One that nobody has, for datagrams and for connections.
 std::uint16_t free_port() {
-  std::uint16_t port = 0;
-  ::close(bound(port));
-  return port;
+  for (;;) {
+    std::uint16_t port = 0;
+    int datagrams = bound(port);
+    int s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    at.sin_port = htons(port);
+    bool free = ::bind(s, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0;
+    ::close(s);
+    ::close(datagrams);
+    if (free) return port;
+  }
 }
 
 task<std::string> ask_udp(std::uint16_t port, std::string message) {
