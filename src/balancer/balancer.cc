@@ -11,6 +11,7 @@
 #include "balancer/state_file.h"
 #include "base/log.h"
 #include "reactor/cores.h"
+#include "reactor/listen.h"
 #include "reactor/offload.h"
 #include "tunnel/dial.h"
 
@@ -542,7 +543,7 @@ task<result<void>> load_balancer::run() {
   for (auto at : s->options.listen) {
     // Further cores share the first one's port, also when the system chose it.
     if (at.port == 0 && !first) at.port = s->cores[0]->listeners.at(c.listeners.size())->local().port;
-    auto l = s->network().listen(at, {.reuse_port = s->cores.size() > 1});
+    auto l = co_await reactor::listen_when_free(s->network(), at, {.reuse_port = s->cores.size() > 1});
     if (!l && c.listeners.empty()) co_return std::unexpected(std::move(l).error());
     if (!l) {
       log::warning("{}: {}", s->options.name, l.error().message);  // the other loopback is best effort (K3s)

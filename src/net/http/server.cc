@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "reactor/listen.h"
 #include "reactor/own_frame.h"
 
 namespace kedge::net::http {
@@ -79,7 +80,8 @@ task<result<void>> server::run(std::size_t core) {
   for (auto& at : options_.listen) {
     if (at.is_unix && core != 0) continue;
     KEDGE_CO_TRY(auto l,
-                 network.listen(at, {.reuse_port = !at.is_unix && cores_.size() > 1, .unix_mode = options_.unix_mode}));
+                 co_await reactor::listen_when_free(
+                     network, at, {.reuse_port = !at.is_unix && cores_.size() > 1, .unix_mode = options_.unix_mode}));
     c.listening.push_back(l->local());
     listeners.push_back(std::move(l));
   }

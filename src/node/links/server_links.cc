@@ -112,12 +112,15 @@ task<result<void>> server_links::start() {
   balancer_ =
       std::make_unique<balancer::load_balancer>(std::vector<reactor::loop*>{&reactor::loop::current()}, std::move(o));
   KEDGE_CO_CHECK(co_await balancer_->load());
-  // It returns only when it can't listen, and then at once.
+  // It returns only when it can't listen.
   std::shared_ptr<std::optional<error>> failed = std::make_shared<std::optional<error>>();
   tasks_.spawn([](balancer::load_balancer& b, std::shared_ptr<std::optional<error>> out) -> task<void> {
     auto r = co_await b.run();
-    if (!r) out->emplace(std::move(r).error());
+    if (r) co_return;
+    out->emplace(std::move(r).error());
+    b.ready().set();
   }(*balancer_, failed));
+  co_await balancer_->ready().wait();
   if (*failed)
     co_return fail(
         (*std::move(*failed))
@@ -125,7 +128,6 @@ task<result<void>> server_links::start() {
                 "the agent's load balancer can't listen on port {} (another agent runs here? --lb-server-port "
                 "chooses another): ",
                 config_.balancer_port)));
-  co_await balancer_->ready().wait();
   api_url_ = "https://" + balancer_->listening().front().text();
   log::info("requests to the servers go through {}", api_url_);
   co_return result<void>();

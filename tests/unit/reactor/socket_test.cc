@@ -6,6 +6,7 @@
 
 #include "base/strings.h"
 #include "reactor/limits.h"
+#include "reactor/listen.h"
 #include "reactor/offload.h"
 #include "reactor/offload_end.h"
 #include "reactor/process.h"
@@ -139,6 +140,25 @@ TEST_CASE("connecting to nobody fails with refused") {
     auto c = co_await os_network().connect(at);
     REQUIRE_FALSE(c.has_value());
     CHECK(c.error().code == errc::refused);
+  });
+}
+
+TEST_CASE("a port that is let go of in a moment is waited for, one that is kept is not for ever") {
+  on_every_backend([]() -> task<void> {
+    auto held = os_network().listen({"127.0.0.1", 0});
+    REQUIRE(held.has_value());
+    auto at = (*held)->local();
+    scope s;
+    s.spawn([](std::unique_ptr<listener> l) -> task<void> {
+      co_await sleep_for(50ms);
+      l = nullptr;
+    }(std::move(*held)));
+    auto got = co_await listen_when_free(os_network(), at);
+    REQUIRE_MESSAGE(got.has_value(), got.error().message);
+    CHECK((*got)->local() == at);
+    auto second = co_await listen_when_free(os_network(), at, {}, 50ms);
+    REQUIRE(!second);
+    CHECK(second.error().os_error == EADDRINUSE);
   });
 }
 
