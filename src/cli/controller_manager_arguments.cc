@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "base/strings.h"
+#include "cli/component_flags.h"
 #include "cli/flags.h"
 #include "cli/options_load.h"
 #include "control/controllers.h"
@@ -51,23 +52,9 @@ const argument table[] = {
     {"unhealthy-zone-threshold", &settings::unhealthy_zone_threshold, 0, 1},
 };
 
-// kube-controller-manager 1.37's other flags: of controllers that are not here, of its own server, its clients, its
-// log.
-constexpr std::string_view meaningless[] = {"allow-metric-labels",
-                                            "allow-metric-labels-manifest",
-                                            "attach-detach-reconcile-sync-period",
-                                            "authentication-kubeconfig",
-                                            "authentication-skip-lookup",
-                                            "authentication-token-webhook-cache-ttl",
-                                            "authentication-tolerate-lookup-failure",
-                                            "authorization-always-allow-paths",
-                                            "authorization-kubeconfig",
-                                            "authorization-webhook-cache-authorized-ttl",
-                                            "authorization-webhook-cache-unauthorized-ttl",
-                                            "bind-address",
-                                            "cert-dir",
+// kube-controller-manager 1.37's other flags, beside those of every component.
+constexpr std::string_view meaningless[] = {"attach-detach-reconcile-sync-period",
                                             "cidr-allocator-type",
-                                            "client-ca-file",
                                             "cloud-config",
                                             "cloud-provider",
                                             "cluster-cidr",
@@ -99,51 +86,25 @@ constexpr std::string_view meaningless[] = {"allow-metric-labels",
                                             "concurrent-ttl-after-finished-syncs",
                                             "concurrent-validating-admission-policy-status-syncs",
                                             "configure-cloud-routes",
-                                            "contention-profiling",
                                             "controller-shutdown-timeout",
                                             "controller-start-interval",
                                             "disable-attach-detach-reconcile-sync",
-                                            "disable-http2-serving",
-                                            "disabled-metrics",
-                                            "emulated-version",
                                             "enable-dynamic-provisioning",
                                             "enable-hostpath-provisioner",
                                             "enable-leader-migration",
                                             "endpoint-updates-batch-period",
                                             "endpointslice-updates-batch-period",
                                             "external-cloud-volume-plugin",
-                                            "feature-gates",
                                             "flex-volume-plugin-dir",
-                                            "http2-max-streams-per-connection",
-                                            "kube-api-burst",
-                                            "kube-api-content-type",
-                                            "kube-api-qps",
-                                            "kubeconfig",
-                                            "leader-elect",
-                                            "leader-elect-lease-duration",
-                                            "leader-elect-renew-deadline",
-                                            "leader-elect-resource-lock",
-                                            "leader-elect-resource-name",
-                                            "leader-elect-resource-namespace",
-                                            "leader-elect-retry-period",
                                             "leader-migration-config",
                                             "legacy-service-account-token-clean-up-period",
-                                            "log-flush-frequency",
-                                            "log-text-info-buffer-size",
-                                            "log-text-split-stream",
-                                            "logging-format",
-                                            "master",
                                             "max-endpoints-per-slice",
-                                            "min-compatibility-version",
                                             "min-resync-period",
                                             "mirroring-concurrent-service-endpoint-syncs",
                                             "mirroring-endpointslice-updates-batch-period",
                                             "mirroring-max-endpoints-per-subset",
                                             "namespace-sync-period",
                                             "node-cidr-mask-size-ipv6",
-                                            "permit-address-sharing",
-                                            "permit-port-sharing",
-                                            "profiling",
                                             "pv-recycler-increment-timeout-nfs",
                                             "pv-recycler-minimum-timeout-hostpath",
                                             "pv-recycler-minimum-timeout-nfs",
@@ -151,28 +112,11 @@ constexpr std::string_view meaningless[] = {"allow-metric-labels",
                                             "pv-recycler-pod-template-filepath-nfs",
                                             "pv-recycler-timeout-increment-hostpath",
                                             "pvclaimbinder-sync-period",
-                                            "requestheader-allowed-names",
-                                            "requestheader-client-ca-file",
-                                            "requestheader-extra-headers-prefix",
-                                            "requestheader-group-headers",
-                                            "requestheader-uid-headers",
-                                            "requestheader-username-headers",
                                             "root-ca-file",
                                             "route-reconciliation-period",
-                                            "secure-port",
                                             "service-account-private-key-file",
                                             "service-cluster-ip-range",
-                                            "show-hidden-metrics-for-version",
-                                            "tls-cert-file",
-                                            "tls-cipher-suites",
-                                            "tls-curve-preferences",
-                                            "tls-min-version",
-                                            "tls-private-key-file",
-                                            "tls-sni-cert-key",
-                                            "use-service-account-credentials",
-                                            "v",
-                                            "version",
-                                            "vmodule"};
+                                            "use-service-account-credentials"};
 
 std::string range(double least, double most) {
   if (most == any) return least > 0 ? "must be more than 0" : "must be 0 or more";
@@ -291,7 +235,7 @@ result<control::settings> read_controller_manager_arguments(std::span<const std:
       if (auto set = std::visit(setter{value, *known, read}, known->into); !set) return refuse(set.error());
       continue;
     }
-    if (std::ranges::find(meaningless, name) == std::end(meaningless))
+    if (!is_flag_of_every_component(name) && std::ranges::find(meaningless, name) == std::end(meaningless))
       return fail(errc::invalid,
                   fmt::format("--kube-controller-manager-arg={}: kube-controller-manager has no such flag", name));
     warnings.push_back(fmt::format("--kube-controller-manager-arg={} has no effect in Kedge", name));

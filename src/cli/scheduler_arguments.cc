@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/strings.h"
+#include "cli/component_flags.h"
 #include "cli/options_load.h"
 #include "crypto/files.h"
 
@@ -16,65 +17,6 @@ using control::scheduler::configuration;
 
 // Of a file that people write by hand.
 constexpr std::size_t file_max_bytes = 1 << 20;
-
-// kube-scheduler 1.37's other flags: of its own server, its clients, its log.
-constexpr std::string_view meaningless[] = {"allow-metric-labels",
-                                            "allow-metric-labels-manifest",
-                                            "authentication-kubeconfig",
-                                            "authentication-skip-lookup",
-                                            "authentication-token-webhook-cache-ttl",
-                                            "authentication-tolerate-lookup-failure",
-                                            "authorization-always-allow-paths",
-                                            "authorization-kubeconfig",
-                                            "authorization-webhook-cache-authorized-ttl",
-                                            "authorization-webhook-cache-unauthorized-ttl",
-                                            "bind-address",
-                                            "cert-dir",
-                                            "client-ca-file",
-                                            "contention-profiling",
-                                            "disable-http2-serving",
-                                            "disabled-metrics",
-                                            "emulated-version",
-                                            "feature-gates",
-                                            "http2-max-streams-per-connection",
-                                            "kube-api-burst",
-                                            "kube-api-content-type",
-                                            "kube-api-qps",
-                                            "kubeconfig",
-                                            "leader-elect",
-                                            "leader-elect-lease-duration",
-                                            "leader-elect-renew-deadline",
-                                            "leader-elect-resource-lock",
-                                            "leader-elect-resource-name",
-                                            "leader-elect-resource-namespace",
-                                            "leader-elect-retry-period",
-                                            "log-flush-frequency",
-                                            "log-text-info-buffer-size",
-                                            "log-text-split-stream",
-                                            "logging-format",
-                                            "master",
-                                            "min-compatibility-version",
-                                            "permit-address-sharing",
-                                            "permit-port-sharing",
-                                            "profiling",
-                                            "requestheader-allowed-names",
-                                            "requestheader-client-ca-file",
-                                            "requestheader-extra-headers-prefix",
-                                            "requestheader-group-headers",
-                                            "requestheader-uid-headers",
-                                            "requestheader-username-headers",
-                                            "secure-port",
-                                            "show-hidden-metrics-for-version",
-                                            "tls-cert-file",
-                                            "tls-cipher-suites",
-                                            "tls-curve-preferences",
-                                            "tls-min-version",
-                                            "tls-private-key-file",
-                                            "tls-sni-cert-key",
-                                            "v",
-                                            "version",
-                                            "vmodule",
-                                            "write-config-to"};
 
 result<configuration> read_configuration(const std::string& path) {
   auto about = [&](std::string_view why) {
@@ -106,7 +48,7 @@ result<std::shared_ptr<const configuration>> read_scheduler_arguments(std::span<
         return fail(errc::invalid,
                     fmt::format("--kube-scheduler-arg={}: {} is not a duration such as 5m0s", name, quote(value)));
       unschedulable_most = *most;
-    } else if (std::ranges::find(meaningless, name) != std::end(meaningless)) {
+    } else if (is_flag_of_every_component(name) || name == "write-config-to") {
       warnings.push_back(fmt::format("--kube-scheduler-arg={} has no effect in Kedge", name));
     } else {
       return fail(errc::invalid, fmt::format("--kube-scheduler-arg={}: kube-scheduler has no such flag", name));

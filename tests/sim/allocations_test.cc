@@ -14,6 +14,7 @@
 #include "datastore/memory/memory_log.h"
 #include "json/parse.h"
 #include "store/open.h"
+#include "support/no_admission.h"
 #include "world.h"
 
 using namespace kedge;
@@ -24,16 +25,6 @@ namespace {
 
 const api::resource_id nodes{"", "v1", "nodes"};
 const api::resource_id services{"", "v1", "services"};
-
-class no_admission final : public api::admission {
- public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-};
 
 // Servers, each of which runs what it is given with its objects.
 struct scenario {
@@ -58,7 +49,7 @@ struct scenario {
     auto opened = co_await store::open_store(
         {.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
     REQUIRE(opened.has_value());
-    no_admission rules;
+    tests::no_admission rules;
     auto objects = api::make_objects(**opened, rules, ranges);
     co_await what(h, *objects);
     reactor::event never;
@@ -104,7 +95,7 @@ TEST_CASE("two leaders at once give no block of addresses to two nodes") {
         control::settings only{.cluster_cidr = "10.42.0.0/19", .controllers = {"nodeipam"}};
         co_await control::run_controllers(only, objects.objects_store(),
                                           [&objects](api::user_info user, std::string manager) {
-                                            static no_admission rules;
+                                            static tests::no_admission rules;
                                             static api::service_ranges ranges;
                                             return api::make_objects(objects.objects_store(), rules, ranges, nullptr,
                                                                      std::move(user), std::move(manager));

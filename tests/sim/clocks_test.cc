@@ -9,6 +9,7 @@
 #include "datastore/memory/memory_log.h"
 #include "json/parse.h"
 #include "store/open.h"
+#include "support/no_admission.h"
 #include "world.h"
 
 using namespace kedge;
@@ -16,16 +17,6 @@ using namespace kedge::sim;
 using namespace std::chrono_literals;
 
 namespace {
-
-class no_admission final : public api::admission {
- public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-};
 
 const api::resource_id nodes{"", "v1", "nodes"};
 const api::resource_id leases{"coordination.k8s.io", "v1", "leases"};
@@ -94,7 +85,7 @@ task<void> server_main(host& h, cluster& c) {
   auto opened = co_await store::open_store(
       {.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
   REQUIRE(opened.has_value());
-  no_admission rules;
+  tests::no_admission rules;
   api::service_ranges ranges;
   auto objects = api::make_objects(**opened, rules, ranges);
   for (auto name : {"default", "kube-system", "kube-node-lease"})

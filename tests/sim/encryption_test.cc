@@ -15,6 +15,7 @@
 #include "store/open.h"
 #include "supervisor/bootstrap_data.h"
 #include "supervisor/encryption.h"
+#include "support/no_admission.h"
 #include "support/temporary_folder.h"
 #include "world.h"
 
@@ -23,16 +24,6 @@ using namespace kedge::sim;
 using namespace std::chrono_literals;
 
 namespace {
-
-class no_admission final : public api::admission {
- public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-};
 
 // One server: its folder and its way to the database stay when it crashes.
 struct member {
@@ -122,7 +113,7 @@ task<void> server_main(host& h, cluster& c, member& me) {
     me.ended = saved.error().message;
     co_return;
   }
-  no_admission rules;
+  tests::no_admission rules;
   api::service_ranges ranges;
   auto local = api::make_objects(*objects, rules, ranges);
   auto process = h.name() + "_" + h.loop().random().uuid();

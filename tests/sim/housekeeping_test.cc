@@ -11,6 +11,7 @@
 #include "datastore/memory/memory_log.h"
 #include "json/parse.h"
 #include "store/open.h"
+#include "support/no_admission.h"
 #include "world.h"
 
 using namespace kedge;
@@ -21,16 +22,6 @@ namespace {
 
 const api::resource_id definitions{"apiextensions.k8s.io", "v1", "customresourcedefinitions"};
 const api::resource_id things{"example.org", "v1", "things"};
-
-class no_admission final : public api::admission {
- public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-};
 
 json::value definition(std::string_view plural = "things") {
   return *json::parse(fmt::format(
@@ -60,7 +51,7 @@ struct scenario {
     auto opened = co_await store::open_store(
         {.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
     REQUIRE(opened.has_value());
-    no_admission rules;
+    tests::no_admission rules;
     api::service_ranges ranges;
     api::custom::tables tables(**opened);
     tables.follow();

@@ -18,6 +18,7 @@
 #include "store/open.h"
 #include "supervisor/serving_keeper.h"
 #include "supervisor/token_rotation.h"
+#include "support/no_admission.h"
 #include "support/temporary_folder.h"
 #include "world.h"
 
@@ -26,16 +27,6 @@ using namespace kedge::sim;
 using namespace std::chrono_literals;
 
 namespace {
-
-class no_admission final : public api::admission {
- public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-};
 
 struct cluster {
   datastore::memory_database db{datastore::memory_database::durability::each_commit, true};
@@ -120,7 +111,7 @@ task<result<void>> run_server(host& h, cluster& c, site& at) {
   KEDGE_CO_TRY(at.identity, supervisor::credentials::open(settings, h.loop().wall_now(), h.loop().random()));
   KEDGE_CO_CHECK(co_await record.save(at.identity->password()));
 
-  no_admission rules;
+  tests::no_admission rules;
   api::service_ranges ranges;
   auto objects = api::make_objects(*objects_store, rules, ranges);
   (void)co_await objects->create(

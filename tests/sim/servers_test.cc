@@ -13,6 +13,7 @@
 #include "datastore/memory/memory_log.h"
 #include "json/write.h"
 #include "store/open.h"
+#include "support/no_admission.h"
 #include "world.h"
 
 using namespace kedge;
@@ -20,16 +21,6 @@ using namespace kedge::sim;
 using namespace std::chrono_literals;
 
 namespace {
-
-class no_admission final : public api::admission {
- public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-};
 
 // What stands outside of the servers and sees all of them.
 struct cluster {
@@ -88,7 +79,7 @@ task<void> server_main(host& h, cluster& c, server_setup setup) {
     c.refused[h.name()] = opened.error().message;
     co_return;
   }
-  no_admission rules;
+  tests::no_admission rules;
   api::service_ranges ranges;
   auto objects = api::make_objects(**opened, rules, ranges);
   control::server_endpoints listed(*objects, {.address = h.address(),
@@ -135,7 +126,7 @@ task<void> k3s_main(host& h, cluster& c, bool controllers) {
   auto opened = co_await store::open_store(
       {.log = datastore::make_memory_log(c.db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
   REQUIRE(opened.has_value());
-  no_admission rules;
+  tests::no_admission rules;
   api::service_ranges ranges;
   auto objects = api::make_objects(**opened, rules, ranges);
   control::election election(*objects, {.name = "kube-controller-manager", .identity = h.name()});

@@ -10,6 +10,7 @@
 #include "net/http/server.h"
 #include "store/open.h"
 #include "supervisor/node_proxy.h"
+#include "support/no_admission.h"
 #include "tunnel/client.h"
 #include "tunnel/dial.h"
 #include "world.h"
@@ -21,16 +22,6 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::uint16_t server_port = 6443, kubelet_port = 10250;
-
-class no_admission final : public api::admission {
- public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-};
 
 struct handler final : net::http::handler {
   std::function<task<void>(net::http::exchange&)> run;
@@ -61,7 +52,7 @@ task<void> server_main(host& h, const secrets& keys, std::vector<host*> all) {
   datastore::memory_database db;
   auto opened = co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&h.loop()}});
   REQUIRE(opened.has_value());
-  no_admission rules;
+  tests::no_admission rules;
   api::service_ranges ranges;
   auto objects = api::make_objects(**opened, rules, ranges);
   std::string endpoints;

@@ -11,6 +11,7 @@
 #include "json/parse.h"
 #include "store/open.h"
 #include "supervisor/usage_collector.h"
+#include "support/no_admission.h"
 #include "world.h"
 
 using namespace kedge;
@@ -18,16 +19,6 @@ using namespace kedge::sim;
 using namespace std::chrono_literals;
 
 namespace {
-
-class no_admission final : public api::admission {
- public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-};
 
 enum class manner { well, hangs, endless, refuses, dribbles };
 
@@ -50,7 +41,7 @@ struct scenario {
     auto opened = co_await store::open_store(
         {.log = datastore::make_memory_log(db), .loops = {&h.loop()}, .indexes = api::builtin_indexes()});
     REQUIRE(opened.has_value());
-    no_admission rules;
+    tests::no_admission rules;
     api::service_ranges ranges;
     auto objects = api::make_objects(**opened, rules, ranges);
     for (int i = 0; i < nodes; ++i) co_await add(*objects, fmt::format("n{}", i));

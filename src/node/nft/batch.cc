@@ -7,6 +7,8 @@
 #include <linux/netlink.h>
 #include <sys/socket.h>
 
+#include "reactor/offload.h"
+
 namespace kedge::node::nft {
 
 using netlink::writer;
@@ -179,6 +181,21 @@ result<void> commit(netlink::socket& s, batch& b) {
                                      "(nf_tables with nat, fib, numgen, reject): "));
   if (!done) return fail(std::move(done).error().with("nftables: "));
   return {};
+}
+
+task<result<void>> commit_apart(std::shared_ptr<netlink::socket>& s, batch b) {
+  auto committed =
+      co_await reactor::offload([b = std::move(b), socket = s]() mutable -> result<std::shared_ptr<netlink::socket>> {
+        if (!socket) {
+          KEDGE_TRY(auto fresh, netlink::socket::open(NETLINK_NETFILTER));
+          socket = std::make_shared<netlink::socket>(std::move(fresh));
+        }
+        KEDGE_CHECK(commit(*socket, b));
+        return socket;
+      });
+  if (!committed) co_return fail(std::move(committed).error());
+  KEDGE_CO_TRY(s, std::move(*committed));
+  co_return result<void>();
 }
 
 result<std::vector<element>> read_elements(netlink::socket& s, std::uint8_t family, const std::string& table,

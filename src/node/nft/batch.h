@@ -7,11 +7,13 @@
 // Order is the caller's: what is named must have been added before, in this batch or an earlier one.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "node/nft/expression.h"
+#include "reactor/task.h"
 
 namespace kedge::node::nft {
 
@@ -81,6 +83,9 @@ class batch {
 
 // Sends it. The batch is empty afterwards, whatever became of it.
 result<void> commit(netlink::socket& s, batch& b);
+
+// The same on the pool. `s`, which outlives the call, is opened where there is none yet, and kept.
+task<result<void>> commit_apart(std::shared_ptr<netlink::socket>& s, batch b);
 
 // The elements of a set of a table: key, and value (empty for sets and verdict maps).
 struct element {

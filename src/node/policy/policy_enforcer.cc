@@ -134,17 +134,7 @@ task<result<void>> policy_enforcer::sync(family& f, const policy_selection::chan
   if (!f.problem.empty()) f.table.begin_anew();
   auto b = co_await f.table.update(selection_, c, reactor::loop::current().now());
   if (b.empty()) co_return result<void>();
-  auto committed = co_await reactor::offload(
-      [batch = std::move(b), socket = f.socket]() mutable -> result<std::shared_ptr<netlink::socket>> {
-        if (!socket) {
-          KEDGE_TRY(auto fresh, netlink::socket::open(NETLINK_NETFILTER));
-          socket = std::make_shared<netlink::socket>(std::move(fresh));
-        }
-        KEDGE_CHECK(nft::commit(*socket, batch));
-        return socket;
-      });
-  if (!committed) co_return fail(std::move(committed).error());
-  KEDGE_CO_TRY(f.socket, std::move(*committed));
+  KEDGE_CO_CHECK(co_await nft::commit_apart(f.socket, std::move(b)));
   co_return result<void>();
 }
 

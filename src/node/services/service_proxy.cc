@@ -171,17 +171,7 @@ task<result<void>> service_proxy::sync(family& f, bool anew) {
     co_await reactor::maybe_yield();
   }
   if (b.empty()) co_return result<void>();
-  auto committed = co_await reactor::offload(
-      [batch = std::move(b), socket = f.socket]() mutable -> result<std::shared_ptr<netlink::socket>> {
-        if (!socket) {
-          KEDGE_TRY(auto fresh, netlink::socket::open(NETLINK_NETFILTER));
-          socket = std::make_shared<netlink::socket>(std::move(fresh));
-        }
-        KEDGE_CHECK(nft::commit(*socket, batch));
-        return socket;
-      });
-  if (!committed) co_return fail(std::move(committed).error());
-  KEDGE_CO_TRY(f.socket, std::move(*committed));
+  KEDGE_CO_CHECK(co_await nft::commit_apart(f.socket, std::move(b)));
   if (!with_udp.empty()) co_await forget_udp(f, std::move(with_udp));
   co_return result<void>();
 }

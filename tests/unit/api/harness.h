@@ -15,6 +15,7 @@
 #include "json/write.h"
 #include "reactor/loop.h"
 #include "store/open.h"
+#include "support/no_admission.h"
 
 namespace kedge::api {
 
@@ -101,12 +102,6 @@ class may_all final : public authorizer {
   }
 };
 
-class no_admission final : public admission {
- public:
-  task<api_result<void>> mutate(admission_request&, const store::snapshot&) override { co_return api_result<void>(); }
-  task<api_result<void>> validate(admission_request&, const store::snapshot&) override { co_return api_result<void>(); }
-};
-
 struct answer_text {
   int code = 0;
   std::string body;
@@ -127,7 +122,7 @@ struct api_world {
   std::unique_ptr<store::store> objects;
   everyone who;
   may_all may;
-  no_admission rules;
+  tests::no_admission rules;
   health checks;
   metrics measures;
   service_ranges ranges;

@@ -8,6 +8,7 @@
 #include "datastore/memory/memory_log.h"
 #include "reactor/loop.h"
 #include "store/open.h"
+#include "support/no_admission.h"
 
 namespace kedge::control {
 
@@ -98,16 +99,6 @@ class at_work {
   reactor::loop& loop() { return loop_; }
 
  private:
-  class no_admission final : public api::admission {
-   public:
-    task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
-      co_return api::api_result<void>();
-    }
-    task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
-      co_return api::api_result<void>();
-    }
-  };
-
   static const api::served& served(const json::value& o) {
     auto* s = api::builtin_registry().find_kind(o["apiVersion"].as_string(), o["kind"].as_string());
     REQUIRE(s);
@@ -124,7 +115,7 @@ class at_work {
   reactor::loop loop_{*reactor::make_backend(reactor::io_backend::epoll)};
   reactor::loop::current_guard here_{loop_};
   datastore::memory_database database_;
-  no_admission rules_;
+  tests::no_admission rules_;
   api::service_ranges ranges_;
   std::unique_ptr<store::store> store_;
   std::unique_ptr<api::objects> client_;

@@ -17,6 +17,7 @@
 #include "store/open.h"
 #include "supervisor/credentials.h"
 #include "supervisor/serving_keeper.h"
+#include "support/no_admission.h"
 
 using namespace kedge;
 using namespace kedge::supervisor;
@@ -271,19 +272,7 @@ TEST_CASE("the file is a Secret that K3s reads") {
   CHECK(unbase64((*secret)["data"]["tls.crt"].as_string()).value() == s.chain_pem());
 }
 
-namespace {
-
-class no_admission final : public api::admission {
- public:
-  task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-  task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
-    co_return api::api_result<void>();
-  }
-};
-
-}  // namespace
+namespace {}  // namespace
 
 // A server that is stopped right after its start: the pool merges the certificate when everything else is gone.
 TEST_CASE("the identity lives as long as what the pool still does with it") {
@@ -300,7 +289,7 @@ TEST_CASE("the identity lives as long as what the pool still does with it") {
     auto opened =
         co_await store::open_store({.log = datastore::make_memory_log(db), .loops = {&reactor::loop::current()}});
     REQUIRE(opened.has_value());
-    no_admission rules;
+    tests::no_admission rules;
     auto objects = api::make_objects(**opened, rules, {});
     serving_keeper keeper(*id, *objects, [] {});
     reactor::scope parts;

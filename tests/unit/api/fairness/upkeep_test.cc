@@ -8,6 +8,7 @@
 #include "json/parse.h"
 #include "reactor/loop.h"
 #include "store/open.h"
+#include "support/no_admission.h"
 
 namespace kedge::api::fairness {
 namespace {
@@ -29,12 +30,6 @@ json::value object(int n, int generation, std::string_view says = {}) {
   return o;
 }
 
-class no_admission final : public admission {
- public:
-  task<api_result<void>> mutate(admission_request&, const store::snapshot&) override { co_return api_result<void>(); }
-  task<api_result<void>> validate(admission_request&, const store::snapshot&) override { co_return api_result<void>(); }
-};
-
 void with_objects(std::function<task<void>(objects&)> f) {
   datastore::memory_database db;
   reactor::loop l{*reactor::make_backend(reactor::io_backend::epoll)};
@@ -42,7 +37,7 @@ void with_objects(std::function<task<void>(objects&)> f) {
     auto opened =
         co_await store::open_store({.log = datastore::make_memory_log(data), .loops = {&reactor::loop::current()}});
     REQUIRE(opened.has_value());
-    no_admission rules;
+    tests::no_admission rules;
     service_ranges ranges;
     auto client = make_objects(**opened, rules, ranges);
     co_await body(*client);

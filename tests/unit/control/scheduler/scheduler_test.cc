@@ -8,6 +8,7 @@
 #include "reactor/loop.h"
 #include "reactor/scope.h"
 #include "store/open.h"
+#include "support/no_admission.h"
 #include "unit/control/cluster.h"
 
 using namespace kedge;
@@ -77,19 +78,10 @@ class at_work {
   }
 
  private:
-  class no_admission final : public api::admission {
-   public:
-    task<api::api_result<void>> mutate(api::admission_request&, const store::snapshot&) override {
-      co_return api::api_result<void>();
-    }
-    task<api::api_result<void>> validate(api::admission_request&, const store::snapshot&) override {
-      co_return api::api_result<void>();
-    }
-  };
   reactor::loop loop_{*reactor::make_backend(reactor::io_backend::epoll)};
   reactor::loop::current_guard here_{loop_};
   datastore::memory_database database_;
-  no_admission rules_;
+  tests::no_admission rules_;
   api::service_ranges ranges_;
   std::unique_ptr<store::store> store_;
   std::unique_ptr<api::objects> client_;
