@@ -281,6 +281,32 @@ class Pods(unittest.TestCase):
         pod = self.ready("host")
         self.assertEqual(pod["status"]["podIP"], self.server.host.address)
 
+    def test_its_ports_and_its_input_are_reached(self):
+        self.make("web", container(command="mkdir -p /tmp/www; echo hello > /tmp/www/index.html; httpd -f -p 8080 -h /tmp/www"))
+        self.make("listens", container(command="while read x; do echo got $x; done", stdin=True))
+        self.ready("web")
+        self.ready("listens")
+        kubectl = lambda *args: self.server.host.command("kubectl", "--kubeconfig", self.server.kubeconfig, *args)
+        forward = subprocess.Popen(kubectl("port-forward", "pod/web", ":8080"), stdout=subprocess.PIPE, text=True)
+        try:
+            port = forward.stdout.readline().split("->")[0].rsplit(":", 1)[1].strip()
+            fetch = lambda: run(*self.server.host.command("curl", "-s", "-f", "-m", "4", f"http://127.0.0.1:{port}/"), check=False).stdout
+            eventually("the forwarded port answers", lambda: fetch() == "hello\n")
+            self.assertEqual([fetch() for _ in range(3)], ["hello\n"] * 3)
+        finally:
+            forward.terminate()
+            forward.wait(20)
+            forward.stdout.close()
+        attached = subprocess.Popen(kubectl("attach", "-i", "listens"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            attached.stdin.write("ping\n")
+            attached.stdin.flush()
+            self.assertEqual(attached.stdout.readline(), "got ping\n")
+        finally:
+            attached.terminate()
+            attached.communicate(timeout=20)
+        eventually("its log has it too", lambda: self.logs("listens") == "got ping\n")
+
     def test_network_policies(self):
         self.addCleanup(self.kubectl, "delete", "networkpolicies", "--all")
 
