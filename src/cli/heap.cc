@@ -17,15 +17,18 @@
 extern "C" const char* malloc_conf;
 const char* malloc_conf = "narenas:1,dirty_decay_ms:5000,muzzy_decay_ms:0";
 
+void kedge::cli::release_thread_heap() noexcept { ::mallctl("thread.tcache.flush", nullptr, nullptr, nullptr, 0); }
+
 void kedge::cli::release_free_heap() noexcept {
   static_assert(MALLCTL_ARENAS_ALL == 4096, "the number in the name below");
-  ::mallctl("thread.tcache.flush", nullptr, nullptr, nullptr, 0);
+  release_thread_heap();
   ::mallctl("arena.4096.purge", nullptr, nullptr, nullptr, 0);
 }
 
 #else
 #include <malloc.h>
 
+void kedge::cli::release_thread_heap() noexcept {}  // glibc offers nothing for it
 void kedge::cli::release_free_heap() noexcept { ::malloc_trim(0); }
 
 #endif

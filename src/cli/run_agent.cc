@@ -1,6 +1,7 @@
 // run_agent.cc: `kedge agent`: one loop, one node, until a signal.
 #include "base/log.h"
 #include "cli/daemon.h"
+#include "cli/heap.h"
 #include "cli/run.h"
 #include "node/agent.h"
 
@@ -40,6 +41,7 @@ task<int> serve(agent_options options) {
   tasks.spawn([](node::agent_control& a) -> task<void> {
     co_await a.registered.wait();
     co_await reactor::sleep_for(settling_time);
+    release_thread_heap();
     (void)co_await reactor::offload([] {
       release_startup_memory();
       return true;

@@ -40,10 +40,12 @@ int run_server(server_options options) {
     return 1;
   }
   // Outlives the loops' tasks.
-  server::server server(
-      *std::move(settings),
-      {.loops = store::loops_of(**cores), .background = &(*cores)->background(0), .release_memory = &release_free_heap},
-      &notify_ready);
+  server::server server(*std::move(settings),
+                        {.loops = store::loops_of(**cores),
+                         .background = &(*cores)->background(0),
+                         .release_thread_memory = &release_thread_heap,
+                         .release_memory = &release_free_heap},
+                        &notify_ready);
   return run_on(**cores, [&] { return serve(server); });
 }
 

@@ -44,8 +44,9 @@ struct machine {
   std::vector<reactor::loop*> loops;    // at least one. The first is the home of all that isn't per loop
   reactor::loop* background = nullptr;  // of what nobody waits for, controllers and the scheduler; null: the home loop
   reactor::network* network = nullptr;  // null: this machine's
-  std::function<void()> release_memory =
-      {};  // gives the system what the heap keeps free; blocks for milliseconds, on any thread
+  // Gives the heap what the calling thread keeps at hand of it; and the system what the heap keeps free, which blocks
+  // for milliseconds, on any thread.
+  std::function<void()> release_thread_memory = {}, release_memory = {};
 };
 
 }  // namespace kedge::server

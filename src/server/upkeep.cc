@@ -2,21 +2,31 @@
 
 #include "api/bootstrap.h"
 #include "api/fairness/upkeep.h"
+#include "reactor/cores.h"
 #include "reactor/offload.h"
 
 namespace kedge::server {
 
 namespace {
-constexpr auto settling_time = std::chrono::seconds(1);  // after the start
-}
+// After the start: of the server, and of what begins with it, controllers and the own node.
+constexpr std::chrono::seconds settling_times[] = {std::chrono::seconds(1), std::chrono::seconds(10)};
+}  // namespace
 
 // What the start needed beyond what it keeps: pages of the log, bodies of many objects.
 task<void> upkeep::give_back_memory() {
-  co_await reactor::sleep_for(settling_time);
-  (void)co_await reactor::offload([release = shared_.where.release_memory] {
-    release();
-    return true;
-  });
+  for (auto time : settling_times) {
+    co_await reactor::sleep_for(time);
+    if (auto& release = shared_.where.release_thread_memory)
+      for (auto* loop : shared_.all_loops())
+        co_await reactor::call_on(*loop, [release]() -> task<bool> {
+          release();
+          co_return true;
+        });
+    (void)co_await reactor::offload([release = shared_.where.release_memory] {
+      release();
+      return true;
+    });
+  }
 }
 
 task<result<void>> upkeep::start() {
