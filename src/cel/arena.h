@@ -26,9 +26,15 @@ class arena {
   // Never null. Beyond memory_max_bytes `full()` becomes true, and whoever runs an expression ends it; what is asked
   // for until then is given, so it must be bounded by the caller's own data.
   void* allocate(std::size_t size, std::size_t alignment);
-  bool full() const noexcept { return used_ > memory_max_bytes; }
+  bool full() const noexcept { return used_ > memory_max_bytes || comparisons_ > comparisons_max; }
+  // What was asked for is not given (it would be too large): full from now on.
+  void refuse() noexcept { used_ = memory_max_bytes + 1; }
+  // An element was compared.
+  void compared() noexcept { ++comparisons_; }
   // Whether so many bytes more would still be within the bound: to be asked before something large is made.
-  bool has_room(std::size_t bytes) const noexcept { return bytes <= memory_max_bytes && used_ <= memory_max_bytes - bytes; }
+  bool has_room(std::size_t bytes) const noexcept {
+    return bytes <= memory_max_bytes && used_ <= memory_max_bytes - bytes;
+  }
 
   // An object, destroyed with the arena.
   template <typename T, typename... Args>
@@ -56,6 +62,7 @@ class arena {
   std::byte* next_ = first_;
   std::size_t left_ = sizeof(first_);
   std::size_t used_ = 0;
+  std::size_t comparisons_ = 0;
   std::vector<std::unique_ptr<std::byte[]>> blocks_;
   std::vector<end> ends_;
 };

@@ -2,6 +2,7 @@
 // kept beside the tree by that number.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -55,5 +56,26 @@ struct node {
   };
   std::unique_ptr<fold> loop;
 };
+
+// Whether a list's element is `?e`.
+inline bool is_optional_element(const node& list, std::size_t i) {
+  for (std::uint32_t o : list.optional_elements)
+    if (o == i) return true;
+  return false;
+}
+
+// f(const node&) for each node directly below, in the order of evaluation.
+template <typename F>
+void for_each_child(const node& n, F f) {
+  if (n.target) f(*n.target);
+  for (const node_ptr& a : n.arguments) f(*a);
+  for (const node::entry& e : n.entries) {
+    if (e.key) f(*e.key);
+    f(*e.value);
+  }
+  if (n.loop)
+    for (const node_ptr* part : {&n.loop->range, &n.loop->initial, &n.loop->condition, &n.loop->step, &n.loop->result})
+      f(**part);
+}
 
 }  // namespace kedge::cel

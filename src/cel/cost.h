@@ -54,6 +54,11 @@ struct call_estimate {
   std::optional<range> result_size;
 };
 
+// The size of an argument, from the text or from the model.
+range size_of(const estimated_part& part, const size_model* sizes);
+// An int that stands in the text, negative ones as 0; else what is given.
+std::uint64_t constant_or(const estimated_part& part, std::uint64_t otherwise) noexcept;
+
 using call_cost = std::uint64_t (*)(std::span<const value> arguments, const value& result);
 
 // What calls cost beyond the standard. Immutable, shared by cores.

@@ -8,9 +8,10 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "cel/cost.h"
@@ -50,10 +51,14 @@ class environment {
     // Asked in the order in which they were given.
     builder& types(std::shared_ptr<const type_provider> provider);
     builder& costs(std::shared_ptr<const cost_model> model);
+    // Elements of list and map literals must be of one type, and constants of regular expressions, durations and
+    // timestamps must be right.
+    builder& strict_literals();
     std::shared_ptr<const environment> build();
 
    private:
     friend class environment;
+    builder() = default;
     std::shared_ptr<environment> made_;
   };
 
@@ -73,6 +78,7 @@ class environment {
   std::optional<type> field(std::string_view type_name, std::string_view field) const;
   const type_provider* provider_of(std::string_view type_name) const;
   const cost_model* costs() const noexcept { return costs_.get(); }
+  bool has_strict_literals() const noexcept { return strict_literals_; }
   std::size_t slots() const noexcept { return variables_.size(); }
 
  private:
@@ -83,6 +89,7 @@ class environment {
   std::map<std::string, std::shared_ptr<const named>, std::less<>> constants_;
   std::vector<std::shared_ptr<const type_provider>> providers_;
   std::shared_ptr<const cost_model> costs_;
+  bool strict_literals_ = false;
 };
 
 }  // namespace kedge::cel

@@ -25,6 +25,10 @@ constexpr int value_depth_max = 2'000;
 // Memory that one evaluation may take. Costs bound steps, not sizes: adding a list to itself is one step.
 constexpr std::size_t memory_max_bytes = std::size_t{64} << 20;
 
+// Elements that comparisons may look at in one arena. Comparing two documents is one step by the costs, and a fold may
+// do it over and over; this many take about a second.
+constexpr std::size_t comparisons_max = 50'000'000;
+
 // Programs of regular expressions (RE2's own measure), the same for those of the text and of the data.
 constexpr std::int64_t regex_memory_max_bytes = std::int64_t{8} << 20;
 

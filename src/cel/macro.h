@@ -47,16 +47,15 @@ struct macro {
   std::string name;
   std::size_t arguments = 0;
   bool member = false;
-  bool any_number = false;  // of arguments
   expansion expand = nullptr;
 };
 
 // The name of folds' accumulators, which no text can write.
 inline constexpr std::string_view accumulator_name = "@result";
 
-std::vector<macro> standard_macros();       // has, all, exists, exists_one, map, filter
-std::vector<macro> two_variable_macros();   // all, exists, existsOne, transformList, transformMap, transformMapEntry
-std::vector<macro> optional_macros();       // optMap, optFlatMap
-std::vector<macro> binding_macros();        // cel.bind
+std::vector<macro> standard_macros();      // has, all, exists, exists_one, map, filter
+std::vector<macro> two_variable_macros();  // all, exists, existsOne, transformList, transformMap, transformMapEntry
+std::vector<macro> optional_macros();      // optMap, optFlatMap
+std::vector<macro> binding_macros();       // cel.bind
 
 }  // namespace kedge::cel

@@ -1,11 +1,12 @@
 // value.h: what expressions work on when they run.
 //
 // A value is 24 bytes and is copied freely; what doesn't fit (text, elements) is borrowed: from the program's
-// constants, from the JSON document it was given, or from the arena of the evaluation. So a value is good for as long as
-// all three. JSON is not converted: lists and maps of a document stay there and are read as they are asked for.
+// constants, from the JSON document it was given, or from the arena of the evaluation. So a value is good for as long
+// as all three. JSON is not converted: lists and maps of a document stay there and are read as they are asked for.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/strings.h"
 #include "cel/arena.h"
 #include "cel/type.h"
 #include "json/value.h"
@@ -67,8 +69,8 @@ struct shape {
     std::string name;  // in the document
     const shape* of = nullptr;
   };
-  std::unordered_map<std::string, field> fields;  // by the name that expressions use
-  std::string type_name;                          // of an object
+  std::unordered_map<std::string, field, string_hash, std::equal_to<>> fields;  // by the name that expressions use
+  std::string type_name;                                                        // of an object
 };
 
 // Values of types that only some functions know, and objects whose fields a host gives when asked (lazily, say). Lives
@@ -180,6 +182,9 @@ class value {
   };
 };
 
+// The error that ends an evaluation because something would grow too large.
+value too_large(arena& memory);
+
 // CEL's equality: numbers by their value whatever their kind, false between kinds that never are equal.
 bool equal(const value& a, const value& b, arena& memory, int depth = 0);
 // -1, 0, 1; nothing when the two can't be ordered (and for NaN).
@@ -188,6 +193,9 @@ std::optional<int> compare(const value& a, const value& b) noexcept;
 // As a JSON document, for messages, patches and audit annotations: fails for what JSON can't hold. Timestamps,
 // durations and bytes become text as in protobuf's JSON.
 std::optional<json::value> to_json(const value& v, arena& memory, int depth = 0);
+
+// As error messages tell it: text as it is, numbers, nothing of what lists hold.
+std::string text_of(const value& v);
 
 // The kind as error messages name it: "int", "map", "optional_type".
 std::string_view kind_text(const value& v) noexcept;

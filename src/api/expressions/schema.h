@@ -1,5 +1,5 @@
-// schema.h: what a schema says of data, for expressions: the type that they are checked with, how JSON is read, how large
-// it may be.
+// schema.h: what a schema says of data, for expressions: the type that they are checked with, how JSON is read, how
+// large it may be.
 #pragma once
 
 #include <cstdint>
@@ -17,13 +17,14 @@
 
 namespace kedge::api::expressions {
 
-// An OpenAPI v3 schema (structural, as of custom resources), read once. Immutable, shared by cores; keep it for as long as
-// values of its shape.
+// An OpenAPI v3 schema (structural, as of custom resources), read once. Immutable, shared by cores; keep it for as long
+// as values of its shape.
 class declaration : public std::enable_shared_from_this<declaration> {
  public:
-  // `root`: it is a whole object, which has metadata whatever the schema says. Null pointer when the schema says nothing
-  // that expressions could use (no type, deeper than schema_depth_max). Objects are named after `type_name`.
-  static std::shared_ptr<const declaration> of(const json::value& schema, bool root, std::string type_name = "selfType");
+  // `root`: it is a whole object, which has metadata whatever the schema says. Null pointer when the schema says
+  // nothing that expressions could use (no type, deeper than schema_depth_max). Objects are named after `type_name`.
+  static std::shared_ptr<const declaration> of(const json::value& schema, bool root,
+                                               std::string type_name = "selfType");
 
   const cel::type& type() const noexcept;
   const cel::shape* shape() const noexcept;
