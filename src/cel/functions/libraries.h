@@ -20,7 +20,6 @@ void add_strings(environment::builder& b);       // charAt, indexOf, join, lower
 void add_sets(environment::builder& b);          // sets.contains, equivalent, intersects
 void add_lists(environment::builder& b);         // slice, flatten, distinct, reverse, sort, sortBy, lists.range
 void add_encoders(environment::builder& b);      // base64.encode, base64.decode
-void add_math(environment::builder& b);          // math.greatest, math.least, math.abs, …
 
 // Parts of add_standard.
 void add_operators(environment::builder& b);
