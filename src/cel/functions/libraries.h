@@ -35,7 +35,8 @@ value call_function(const function& f, std::span<const overload* const> chosen, 
 value put(const value& map, const value& key, const value& v, arena& memory);
 
 value no_such_overload(arena& memory);
-value no_such_overload(std::string_view function, arena& memory);
+// Of a function that asks what its first argument can: text and times are asked themselves, and say only that.
+value no_such_overload(std::string_view function, const value& first, arena& memory);
 
 // One overload.
 inline overload global(std::string id, std::vector<type> arguments, type result, implementation run = nullptr) {

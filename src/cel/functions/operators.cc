@@ -10,7 +10,8 @@
 namespace kedge::cel {
 
 value no_such_overload(arena& memory) { return value::error(memory, "no such overload"); }
-value no_such_overload(std::string_view function, arena& memory) {
+value no_such_overload(std::string_view function, const value& first, arena& memory) {
+  if (first.is(kind::string) || first.is(kind::duration) || first.is(kind::timestamp)) return no_such_overload(memory);
   return value::error(memory, "no such overload: " + std::string(function));
 }
 
@@ -105,7 +106,7 @@ value add(args a, arena& memory) {
     case kind::list: return same ? joined(x, y, memory) : no_such_overload(memory);
     case kind::timestamp:
       return y.is(kind::duration) ? add_to_timestamp(x, y.as_nanoseconds(), memory) : no_such_overload(memory);
-    default: return no_such_overload("_+_", memory);
+    default: return no_such_overload("_+_", a[0], memory);
   }
 }
 
@@ -130,14 +131,14 @@ value subtract(args a, arena& memory) {
       if (!y.is(kind::duration)) return no_such_overload(memory);
       if (y.as_nanoseconds() == INT64_MIN) return overflow(memory, y);
       return add_to_timestamp(x, -y.as_nanoseconds(), memory);
-    default: return no_such_overload("_-_", memory);
+    default: return no_such_overload("_-_", a[0], memory);
   }
 }
 
 value multiply(args a, arena& memory) {
   const value &x = a[0], &y = a[1];
   const bool number = x.is(kind::integer) || x.is(kind::unsigned_integer) || x.is(kind::real);
-  if (!number) return no_such_overload("_*_", memory);
+  if (!number) return no_such_overload("_*_", a[0], memory);
   if (x.kind() != y.kind()) return no_such_overload(memory);
   if (x.is(kind::real)) return value::real(x.as_real() * y.as_real());
   if (x.is(kind::integer)) {
@@ -152,7 +153,7 @@ value multiply(args a, arena& memory) {
 value divide(args a, arena& memory) {
   const value &x = a[0], &y = a[1];
   const bool number = x.is(kind::integer) || x.is(kind::unsigned_integer) || x.is(kind::real);
-  if (!number) return no_such_overload("_/_", memory);
+  if (!number) return no_such_overload("_/_", a[0], memory);
   if (x.kind() != y.kind()) return no_such_overload(memory);
   if (x.is(kind::real)) return value::real(x.as_real() / y.as_real());
   if (y.as_unsigned() == 0) return value::error(memory, "division by zero");
@@ -163,7 +164,7 @@ value divide(args a, arena& memory) {
 
 value modulo(args a, arena& memory) {
   const value &x = a[0], &y = a[1];
-  if (!x.is(kind::integer) && !x.is(kind::unsigned_integer)) return no_such_overload("_%_", memory);
+  if (!x.is(kind::integer) && !x.is(kind::unsigned_integer)) return no_such_overload("_%_", a[0], memory);
   if (x.kind() != y.kind()) return no_such_overload(memory);
   if (y.as_unsigned() == 0) return value::error(memory, "modulus by zero");
   if (x.is(kind::unsigned_integer)) return value::unsigned_integer(x.as_unsigned() % y.as_unsigned());
@@ -174,7 +175,7 @@ value modulo(args a, arena& memory) {
 value negate(args a, arena& memory) {
   if (a[0].is(kind::real)) return value::real(-a[0].as_real());
   if (!a[0].is(kind::integer) && !a[0].is(kind::duration))
-    return a[0].is(kind::boolean) ? no_such_overload(memory) : no_such_overload("-_", memory);
+    return a[0].is(kind::boolean) ? no_such_overload(memory) : no_such_overload("-_", a[0], memory);
   if (a[0].as_integer() == INT64_MIN) return overflow(memory, a[0]);
   return a[0].is(kind::integer) ? value::integer(-a[0].as_integer()) : value::duration(-a[0].as_integer());
 }
