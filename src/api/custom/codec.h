@@ -34,7 +34,12 @@ std::string_view field_text(const served& s, const selectable_field& field, cons
 // object may be created, for nobody would remove it.
 bool is_ending(const definition& d, const store::snapshot& cluster);
 
-void validate(causes& out, const served& s, const json::value& object, const json::value* before);
+// By the schema, its rules among it. `warnings`: what is wrong, and was so before.
+void validate(causes& out, std::vector<std::string>& warnings, const served& s, const json::value& object,
+              const json::value* before);
+
+// Texts for Warning headers: finalizers that are new and that another one could mean otherwise.
+void warn(std::vector<std::string>& out, const json::value& object, const json::value* before);
 
 // The cells of a Table row.
 json::array cells(const served& s, const json::value& object, wall_time now);

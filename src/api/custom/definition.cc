@@ -6,7 +6,6 @@
 #include <tuple>
 
 #include "api/custom/codec.h"
-#include "base/log.h"
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/write.h"
@@ -16,7 +15,7 @@ namespace kedge::api::custom {
 namespace {
 
 // Custom resources have no rules of their own but these; what their schema says is checked by storage.cc.
-const kind_rules custom_rules{.generation = true, .unconditional_update = false};
+const kind_rules custom_rules{.generation = true, .unconditional_update = false, .warn = warn};
 
 const word_list all_verbs = {"delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"};
 const word_list ending_verbs = {"delete", "deletecollection", "get", "list", "watch"};
@@ -175,11 +174,7 @@ void definition::compile_version(const json::value& crd, const json::value& v) {
   if (auto& schema = v["schema"]["openAPIV3Schema"]; schema.is_object()) {
     c.schema = structural::compile(schema);
     c.has_schema = true;
-    if (c.schema.has_expressions())
-      log::warning(
-          "custom resource {} {}: its x-kubernetes-validations (CEL) are not evaluated; everything else of its schema "
-          "is",
-          name_, s.version);
+    c.rules = rule_tree::compile(schema);
   }
   if (v["subresources"]["status"].is_object()) {
     s.has_status = true;

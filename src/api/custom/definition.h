@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "api/custom/json_path.h"
+#include "api/custom/rules.h"
 #include "api/custom/structural.h"
 #include "api/registry/registry.h"
 #include "store/store.h"
@@ -40,6 +41,7 @@ struct version {
   std::string warning;  // deprecated: text of the Warning header
   structural schema;
   bool has_schema = false;
+  std::unique_ptr<const rule_tree> rules;                 // null: none
   std::shared_ptr<const schema::apply::outline> outline;  // the schema's topology, for apply
   std::vector<printer_column> columns;                    // behind the name
   std::vector<selectable_field> fields;

@@ -5,20 +5,6 @@ namespace {
 
 constexpr std::string_view admission = "admissionregistration.k8s.io";
 
-bool has_member(const json::value& v, std::string_view name) {
-  if (auto* list = v.array()) {
-    for (auto& one : *list)
-      if (has_member(one, name)) return true;
-  } else if (auto* members = v.object()) {
-    for (auto& [key, value] : *members)
-      if ((key == name && !value.empty()) || has_member(value, name)) return true;
-  }
-  return false;
-}
-
-bool has_rules(const json::value& definition) {
-  return has_member(definition["spec"]["versions"], "x-kubernetes-validations");
-}
 bool converts_by_webhook(const json::value& definition) {
   return definition["spec"]["conversion"]["strategy"].as_string() == "Webhook";
 }
@@ -42,8 +28,6 @@ constexpr not_yet rows[] = {
      "Kedge evaluates no admission policies yet: this policy is kept, and nothing is changed by it"},
     {admission, "mutatingadmissionpolicybindings", nullptr,
      "Kedge evaluates no admission policies yet: this binding is kept, and nothing is changed by it"},
-    {"apiextensions.k8s.io", "customresourcedefinitions", has_rules,
-     "Kedge evaluates no x-kubernetes-validations yet: objects that these rules forbid are accepted"},
     {"apiextensions.k8s.io", "customresourcedefinitions", converts_by_webhook,
      "Kedge calls no conversion webhooks yet: only the storage version is served"},
     {"apiregistration.k8s.io", "apiservices", is_elsewhere,
