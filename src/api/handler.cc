@@ -192,6 +192,7 @@ void api_handler::audit_now(api_request& r, bool started) {
   a.reason = r.answer.reason;
   a.decision = r.decision;
   a.decision_reason = r.decision_reason;
+  a.annotations = r.annotations;
   a.received = r.received_wall;
   a.answered = reactor::loop::current().wall_now();
   parts_.audit->record(a, started);

@@ -15,6 +15,7 @@ result<std::unique_ptr<control_front>> control_front::make(shared& s, store::sto
   KEDGE_TRY(f->admission_, api::admission_chain::create(plugins, *f->may_, *rules, &f->objects_));
   f->tables_ = std::make_unique<api::custom::tables>(f->objects_);
   f->tables_->follow();
+  f->admission_->obey_policies([t = f->tables_.get()] { return t->current(); });
   return f;
 }
 

@@ -59,6 +59,7 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
   f->tables_ = std::make_unique<api::custom::tables>(
       objects, s.serves_usage() ? api::usage_resources() : std::vector<const api::served*>());
   f->tables_->follow();
+  f->admission_->obey_policies([t = f->tables_.get()] { return t->current(); });
   f->ranges_ = s.ranges;
   f->local_ = api::make_objects(objects, *f->admission_, f->ranges_, f->tables_.get());
   f->dialer_ = std::make_unique<supervisor::node_dialer>(supervisor::node_dialer::parts{.settings = cluster,

@@ -10,7 +10,8 @@
 namespace kedge::api {
 namespace {
 
-constexpr std::string_view quota_name = "ResourceQuota";
+constexpr std::string_view quota_name = "ResourceQuota", mutating_name = "MutatingAdmissionPolicy",
+                           validating_name = "ValidatingAdmissionPolicy";
 
 // Plugins of kube-apiserver that are accepted by name and do nothing here yet.
 constexpr std::string_view without_effect[] = {
@@ -20,7 +21,6 @@ constexpr std::string_view without_effect[] = {
     "ExtendedResourceToleration",
     "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
-    "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
     "NamespaceAutoProvision",
     "NamespaceExists",
@@ -28,13 +28,12 @@ constexpr std::string_view without_effect[] = {
     "PodNodeSelector",
     "PodTolerationRestriction",
     "PodTopologyLabels",
-    "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
 };
 
-// Those that are no plugin of the chain: one that admits all, and the quotas.
+// Those that are no plugin of the chain: one that admits all, policies, and the quotas.
 bool known_elsewhere(std::string_view name) {
-  return name == "AlwaysAdmit" || name == quota_name ||
+  return name == "AlwaysAdmit" || name == quota_name || name == mutating_name || name == validating_name ||
          std::find(std::begin(without_effect), std::end(without_effect), name) != std::end(without_effect);
 }
 
@@ -106,6 +105,8 @@ result<std::unique_ptr<admission_chain>> admission_chain::create(const admission
     if (on) out->plugins_.push_back(p);
   }
   out->quotas_ = !listed(settings.disable, quota_name);
+  out->mutating_policies_ = !listed(settings.disable, mutating_name);
+  out->validating_policies_ = !listed(settings.disable, validating_name);
   out->namespaces_ = !listed(settings.disable, plugins::namespace_lifecycle.name);
   return out;
 }
@@ -118,10 +119,18 @@ std::unique_ptr<admission_chain> admission_chain::of(std::vector<const plugin*> 
   return out;
 }
 
+void admission_chain::obey_policies(policy::policies::resources served) {
+  if (!objects_ || (!mutating_policies_ && !validating_policies_)) return;
+  policies_ = std::make_unique<policy::policies>(*objects_, authz_, std::move(served));
+  policies_->follow();
+}
+
 std::vector<std::string> admission_chain::names() const {
   std::vector<std::string> out;
   for (auto p : plugins_)
     if (!always_on(p)) out.emplace_back(p->name);
+  if (policies_ && mutating_policies_) out.emplace_back(mutating_name);
+  if (policies_ && validating_policies_) out.emplace_back(validating_name);
   if (quotas_) out.emplace_back(quota_name);
   return out;
 }
@@ -139,9 +148,16 @@ task<api_result<void>> admission_chain::mutate(admission_request& r, const store
   }
   auto& home = reactor::loop::current();
   plugin_context c{view, authz_, rules_, home.random(), home.wall_now(), std::move(found)};
-  for (auto p : plugins_)
-    if (p->mutate && includes(p->operations, r.what))
-      if (auto done = p->mutate(r, c); !done) co_return done;
+  policy::reinvocation rounds;
+  for (;;) {
+    for (auto p : plugins_)
+      if (p->mutate && includes(p->operations, r.what))
+        if (auto done = p->mutate(r, c); !done) co_return done;
+    if (!policies_ || !mutating_policies_) break;
+    if (auto done = co_await policies_->mutate(r, view, rounds); !done) co_return done;
+    if (!rounds.wanted || rounds.again) break;
+    rounds.again = true;
+  }
   co_return api_result<void>{};
 }
 
@@ -151,6 +167,8 @@ task<api_result<void>> admission_chain::validate(admission_request& r, const sto
   for (auto p : plugins_)
     if (p->validate && includes(p->operations, r.what))
       if (auto done = p->validate(r, c); !done) co_return done;
+  if (policies_ && validating_policies_)
+    if (auto done = co_await policies_->validate(r, cluster); !done) co_return done;
   if (quotas_) co_return co_await charge_quotas(r, cluster, objects_);
   co_return api_result<void>{};
 }

@@ -1,11 +1,13 @@
-// chain.h: all admission plugins in kube-apiserver's order: every mutating step, then every validating one, and the
-// quotas last.
+// chain.h: all admission plugins in kube-apiserver's order: every mutating step and the mutating policies, once more
+// when those ask for it; then every validating step, the validating policies, and the quotas last.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "api/admission/plugin.h"
+#include "api/admission/policy/policies.h"
 
 namespace kedge::api {
 
@@ -36,6 +38,9 @@ class admission_chain final : public admission {
   task<api_result<void>> mutate(admission_request& r, const store::snapshot& cluster) override;
   task<api_result<void>> validate(admission_request& r, const store::snapshot& cluster) override;
 
+  // Lets admission policies act from now on. `served`: what the API has now.
+  void obey_policies(policy::policies::resources served);
+
   std::vector<std::string> names() const;  // what is on, in order
 
  private:
@@ -44,9 +49,11 @@ class admission_chain final : public admission {
   std::vector<const plugin*> plugins_;
   bool quotas_ = true;
   bool namespaces_ = true;  // NamespaceLifecycle is on
+  bool mutating_policies_ = true, validating_policies_ = true;
   authorizer& authz_;
   rule_source& rules_;
   store::store* objects_;
+  std::unique_ptr<policy::policies> policies_;
 };
 
 }  // namespace kedge::api

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <unordered_set>
 
@@ -245,6 +246,15 @@ metadata_rules rules_for_metadata(const served& s) {
 
 }  // namespace
 
+namespace {
+
+void take_findings(admission_request& from, call& to) {
+  std::ranges::move(from.warnings, std::back_inserter(to.warnings));
+  std::ranges::move(from.annotations, std::back_inserter(to.annotations));
+}
+
+}  // namespace
+
 task<api_result<void>> storage::admit(operation what, json::value* object, const json::value* old, call& c,
                                       const store::snapshot& cluster, bool mutating) {
   if (c.admitted) co_return api_result<void>();
@@ -258,10 +268,9 @@ task<api_result<void>> storage::admit(operation what, json::value* object, const
   }
   r.object = object;
   r.old = old;
-  r.options = c.raw_options;
   r.dry_run = c.options.dry_run;
   auto answer = mutating ? co_await admission_.mutate(r, cluster) : co_await admission_.validate(r, cluster);
-  for (auto& w : r.warnings) c.warnings.push_back(std::move(w));
+  take_findings(r, c);
   if (answer && mutating && c.seen_as && whole) c.seen_as->take(*whole, shown);
   co_return answer;
 }
@@ -273,7 +282,7 @@ task<api_result<void>> storage::judge(operation what, json::value& body, std::st
       .what = what, .who = c.to.asked(), .kind = std::string(kind), .object = &body, .dry_run = c.options.dry_run};
   auto answer = co_await admission_.mutate(r, *cluster);
   if (answer) answer = co_await admission_.validate(r, *cluster);
-  for (auto& w : r.warnings) c.warnings.push_back(std::move(w));
+  take_findings(r, c);
   co_return answer;
 }
 

@@ -50,8 +50,8 @@ class large_turn {
 struct call {
   authorized to;  // what is written, and by whom
   write_options options;
-  const json::value* raw_options = nullptr;
   std::vector<std::string> warnings;
+  std::vector<std::pair<std::string, std::string>> annotations = {};  // for the audit log
   std::string manager;   // who will own what the write changes; see applying.h
   bool applies = false;  // an apply, which has found the new managedFields:
   json::value ownership;

@@ -1,5 +1,6 @@
 // Every admission plugin is asked about every operation that it names, on every resource and subresource, in both of
 // its halves.
+#include <array>
 #include <map>
 #include <set>
 
@@ -37,7 +38,10 @@ struct spied_world : api_world {
   std::unique_ptr<admission_chain> chain =
       admission_chain::of({&spies[0], &spies[1], &spies[2], &spies[3]}, *authz, *sources);
 
-  spied_world() {
+  spied_world() { serve(); }
+  virtual ~spied_world() = default;
+
+  void serve() {
     virtual_resource virtuals;
     virtuals.handles = [](std::string_view, std::string_view, std::string_view) { return true; };
     virtuals.create = [](const authorized&, const json::value& body,
@@ -74,8 +78,8 @@ struct spied_world : api_world {
         objects->write({store::write_kind::remove, s.stored->key(ns, sample_name(s, word)), {}, 0, 0}));
   }
   // Both halves see it once, and nothing else is seen.
-  void expect(std::string_view method, const std::string& target, std::string_view body, std::string_view type,
-              std::string_view what) {
+  virtual void expect(std::string_view method, const std::string& target, std::string_view body, std::string_view type,
+                      std::string_view what) {
     seen.clear();
     auto a = ask(method, target, body, type.empty() ? header_list{} : header_list{{"Content-Type", std::string(type)}});
     std::multiset<std::string> wanted;
@@ -85,6 +89,74 @@ struct spied_world : api_world {
     CHECK_MESSAGE(seen == wanted, method << " " << target << " → " << a.code << ": wanted " << what << ", seen " << got
                                          << "\n"
                                          << a.body.substr(0, 400));
+  }
+};
+
+// The same with policies about everything, which tell what they see: in a warning, and of connections, whose answers
+// are another server's, by refusing them.
+struct governed_world final : spied_world {
+  std::unique_ptr<admission_chain> obeying;
+
+  governed_world() {
+    admission_settings alone{.enable = {}, .disable = {"ResourceQuota"}};
+    for (auto p : all_plugins())
+      if (p->name != "RBACEscalation") alone.disable.emplace_back(p->name);
+    auto made = admission_chain::create(alone, *authz, *sources, objects.get());
+    REQUIRE(made.has_value());
+    obeying = *std::move(made);
+    obeying->obey_policies([] { return custom::builtin_tables(); });
+    std::swap(chain, obeying);
+    serve();
+  }
+
+  // The walk deletes collections of policies, too.
+  void govern() {
+    bool fresh = false;
+    for (auto [name, operations, action] : {std::array{"sees", R"(["CREATE","UPDATE","DELETE"])", "Warn"},
+                                            std::array{"connects", R"(["CONNECT"])", "Deny"}}) {
+      const auto policy = fmt::format(
+          R"({{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingAdmissionPolicy","metadata":{{"name":"{}"}},"spec":{{
+            "matchConstraints":{{"resourceRules":[{{"apiGroups":["*"],"apiVersions":["*"],"operations":{},"resources":["*/*"]}}]}},
+            "validations":[{{"expression":"false","messageExpression":
+              "request.operation + ' ' + request.resource.resource + (has(request.subResource) ? '/' + request.subResource : '') + ' ' + request.kind.kind"}}]}}}})",
+          name, operations);
+      const auto bound = fmt::format(
+          R"({{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingAdmissionPolicyBinding","metadata":{{"name":"{0}"}},
+            "spec":{{"policyName":"{0}","validationActions":["{1}"]}}}})",
+          name, action);
+      fresh |= post("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", policy).code == 201;
+      fresh |= post("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings", bound).code == 201;
+    }
+    for (int i = 0; fresh && i < 20; ++i) loop.turn(loop.now());
+  }
+
+  void expect(std::string_view method, const std::string& target, std::string_view body, std::string_view type,
+              std::string_view what) override {
+    govern();
+    auto a = ask(method, target, body, type.empty() ? header_list{} : header_list{{"Content-Type", std::string(type)}});
+    // A policy can't be about policies, nor about who may: nobody could mend what it refuses.
+    const bool exempt = target.find("admissionpolic") != target.npos || target.find("accessreviews") != target.npos ||
+                        target.find("rulesreviews") != target.npos || target.find("subjectreviews") != target.npos ||
+                        target.find("tokenreviews") != target.npos;
+    auto told = what;
+    for (std::string_view end : {" object old", " object", " old"})
+      if (what.ends_with(end)) {
+        told = what.substr(0, what.size() - end.size());
+        break;
+      }
+    std::vector<std::string> seen_by;
+    auto take = [&](std::string_view text, std::string_view before, std::string_view after) {
+      if (auto at = text.find(before); at != text.npos)
+        seen_by.emplace_back(text.substr(at + before.size(), text.find(after, at) - at - before.size()));
+    };
+    for (auto& h : a.headers) take(h.second, "with binding 'sees': ", "\"");
+    take(a.body.substr(0, a.body.find("\"reason\"")), "with binding 'connects' denied request: ", "\"");
+    const auto wanted =
+        exempt || what.empty() ? std::vector<std::string>() : std::vector<std::string>{std::string(told)};
+    CHECK_MESSAGE(seen_by == wanted, method << " " << target << " → " << a.code << ": wanted " << told << ", seen "
+                                            << (seen_by.empty() ? "nothing" : seen_by[0]) << " " << seen_by.size()
+                                            << "\n"
+                                            << a.body.substr(0, 400));
   }
 };
 
@@ -102,10 +174,8 @@ std::string body_of_subresource(std::string_view sub) {
   return {};
 }
 
-}  // namespace
-
-TEST_CASE("admission sees every write: resource × verb × subresource, in both halves") {
-  spied_world w;
+// Every resource, verb and subresource; what admission sees of each. Gives how many requests it should see.
+std::size_t walk(spied_world& w) {
   std::size_t asked = 0;
   for (auto s : builtin_registry().all()) {
     if (s->resource == "componentstatuses") continue;
@@ -200,7 +270,19 @@ TEST_CASE("admission sees every write: resource × verb × subresource, in both 
       w.drop(*s, ns, "a");
     }
   }
-  CHECK(asked > 600);
+  return asked;
+}
+
+}  // namespace
+
+TEST_CASE("admission sees every write: resource × verb × subresource, in both halves") {
+  spied_world w;
+  CHECK(walk(w) > 600);
+}
+
+TEST_CASE("policies see every write, too, but those of policies and of who may") {
+  governed_world w;
+  CHECK(walk(w) > 600);
 }
 
 TEST_CASE("a pod that is told to end, and one that is evicted, were asked about once") {
