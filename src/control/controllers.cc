@@ -106,6 +106,10 @@ constexpr controller_info table[] = {
     {.name = "endpointslice-mirroring-controller", .alias = "endpointslicemirroring", .account = "endpointslicemirroring-controller",
      .component = "endpoint-slice-mirroring-controller", .workers = 5, .workers_option = "mirroring-concurrent-service-endpoint-syncs",
      .off_by_default = false, .make = make_endpoint_mirroring, .wanted = nullptr},
+    {.name = "validatingadmissionpolicy-status-controller", .alias = "", .account = "validatingadmissionpolicy-status-controller",
+     .component = "validatingadmissionpolicy-status-controller", .workers = 5,
+     .workers_option = "concurrent-validating-admission-policy-status-syncs", .off_by_default = false, .make = make_policy_checker,
+     .wanted = nullptr},
 };
 // clang-format on
 
@@ -123,7 +127,6 @@ constexpr std::string_view foreign[] = {"podcertificaterequest-cleaner-controlle
                                         "resourcepoolstatusrequest-controller",
                                         "legacy-serviceaccount-token-cleaner-controller",
                                         "legacy-service-account-token-cleaner",
-                                        "validatingadmissionpolicy-status-controller",
                                         "volumeattributesclass-protection-controller",
                                         "storage-version-migrator-controller",
                                         "svm",

@@ -48,6 +48,7 @@ std::unique_ptr<controller> make_service_accounts(const settings&);
 std::unique_ptr<controller> make_root_ca_publisher(const settings&);
 std::unique_ptr<controller> make_account_tokens(const settings&);
 std::unique_ptr<controller> make_token_cleaner(const settings&);
+std::unique_ptr<controller> make_policy_checker(const settings&);
 std::unique_ptr<controller> make_role_aggregation(const settings&);
 std::unique_ptr<controller> make_claim_protection(const settings&);
 std::unique_ptr<controller> make_volume_protection(const settings&);
