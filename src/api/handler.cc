@@ -51,7 +51,7 @@ bool accepts_gzip(std::string_view header) {
 api_handler::api_handler(api_parts parts)
     : parts_(std::move(parts)),
       authorization_(parts_.may, parts_.objects),
-      storage_(parts_.objects, parts_.rules, parts_.ranges),
+      storage_(parts_.objects, parts_.rules, parts_.ranges, parts_.custom ? parts_.custom->versions() : nullptr),
       reads_running_(
           parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"readOnly\"", parts_.core + 1)),
       writes_running_(
@@ -192,6 +192,7 @@ void api_handler::audit_now(api_request& r, bool started) {
   a.reason = r.answer.reason;
   a.decision = r.decision;
   a.decision_reason = r.decision_reason;
+  a.annotations = r.annotations;
   a.received = r.received_wall;
   a.answered = reactor::loop::current().wall_now();
   parts_.audit->record(a, started);

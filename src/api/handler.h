@@ -52,6 +52,7 @@ struct api_request {
   time_point received{}, deadline{};
   wall_time received_wall{};
   std::string decision, decision_reason;
+  std::vector<std::pair<std::string, std::string>> annotations = {};  // for the audit log
   api_result<std::string> body =
       std::string();                  // 413, 408 … when it could not be read; whoever wants it tells the client
   fairness::body_budget::share room;  // of the body's
@@ -157,6 +158,8 @@ class api_handler final : public net::http::handler {
   task<void> serve_subresource(api_request& r, authorized to);
   task<void> serve_connect(api_request& r, authorized to, const served_subresource& sub);
   task<void> serve_virtual(api_request& r, authorized to);
+  // What a write found beside its outcome.
+  static void take_findings(api_request& r, call& c);
   task<void> serve_usage(api_request& r, const authorized& to);  // usage/requests.cc
 
   api_parts parts_;

@@ -17,7 +17,7 @@ class local_objects final : public objects {
   local_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables, user_ref as,
                 std::string manager, asker ask)
       : store_(s),
-        storage_(s, a, ranges),
+        storage_(s, a, ranges, tables ? tables->versions() : nullptr),
         tables_(tables),
         as_(std::move(as)),
         manager_(std::move(manager)),

@@ -1,6 +1,10 @@
 // verbs.cc: requests on resources, by verb.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+
+#include "api/custom/conversion.h"
 #include "api/custom/tables.h"
 #include "api/handler.h"
 #include "api/read/list_answer.h"
@@ -133,12 +137,6 @@ task<void> api_handler::serve_resource(api_request& r, permission may, std::uniq
     co_return;
   }
   if (auto text = deprecation(*s); !text.empty()) r.answer.warnings.emplace_back(text);
-  if (s->custom && s->custom->owner->wants_webhook() && !s->native()) {
-    co_await refuse(r, internal_error(fmt::format("conversion webhook for {}, Kind={} failed: conversion by webhook is "
-                                                  "not supported, only the storage version {} is served",
-                                                  s->stored->api_version, s->kind, s->stored->version)));
-    co_return;
-  }
   const bool stream = to.verb() == "watch";
   if (!leads_to_a_node(to.subresource())) {
     auto m = negotiate(r.http.request().headers.get("Accept"),
@@ -198,7 +196,9 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_get(api_request& r, const authoriz
     co_await refuse(r, not_found(s.group, s.resource, to.name()));
     co_return;
   }
-  co_await send_object(r.http, r.answer, s, 200, std::move(found));
+  auto shown = co_await custom::show(storage_.versions(), s, std::move(found));
+  if (!shown) co_return co_await refuse(r, shown.error());
+  co_await send_object(r.http, r.answer, s, 200, *std::move(shown));
 }
 
 KEDGE_OWN_FRAME task<void> api_handler::serve_list(api_request& r, const authorized& to) {
@@ -206,7 +206,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_list(api_request& r, const authori
   if (!options) co_return co_await refuse(r, options.error());
   auto which = make_selection(to, options->label_selector, options->field_selector);
   if (!which) co_return co_await refuse(r, which.error());
-  auto p = co_await read_page(parts_.objects, to, *std::move(options), *std::move(which));
+  auto p = co_await read_page(parts_.objects, to, *std::move(options), *std::move(which), storage_.versions());
   if (!p) co_return co_await refuse(r, p.error());
   co_await send_page(r.http, r.answer, to.what(), *std::move(p));
 }
@@ -223,6 +223,13 @@ task<api_result<void>> api_handler::start_watch(api_request& r, const authorized
   co_return api_result<void>();
 }
 
+void api_handler::take_findings(api_request& r, call& c) {
+  std::ranges::move(c.warnings, std::back_inserter(r.answer.warnings));
+  std::ranges::move(c.annotations, std::back_inserter(r.annotations));
+  c.warnings.clear();
+  c.annotations.clear();
+}
+
 KEDGE_OWN_FRAME task<void> api_handler::serve_write(api_request& r, authorized to) {
   auto& s = to.what();
   auto options = parse_write_options(r.query, options_kind(to.verb()));
@@ -233,7 +240,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_write(api_request& r, authorized t
   c.may_create = [this, &c] { return authorization_.also(c.to, "create"); };
   auto done = co_await write(r, c);
   c.turn.reset();  // the answer may take as long as its reader likes
-  for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
+  take_findings(r, c);
   if (!done) co_return co_await refuse(r, done.error());
   if (done->object)
     co_await send_object(r.http, r.answer, s, done->code, std::move(done->object));
@@ -339,16 +346,16 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_delete_collection(api_request& r, 
   if (!list) co_return co_await refuse(r, list.error());
   auto which = make_selection(to, list->label_selector, list->field_selector);
   if (!which) co_return co_await refuse(r, which.error());
-  auto p = co_await read_page(parts_.objects, to, *std::move(list), *std::move(which));
+  auto p = co_await read_page(parts_.objects, to, *std::move(list), *std::move(which), storage_.versions());
   if (!p) co_return co_await refuse(r, p.error());
   const auto prefix = to.prefix().size();
   for (auto o : p->objects) {
     c.to = to.narrowed(std::string(o->key().substr(prefix)));
     auto done = co_await within(storage_.remove(*options, c), r.deadline);
     // Gone already is as good.
+    take_findings(r, c);
     if (!done && done.error().code != 404) co_return co_await refuse(r, done.error());
   }
-  for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
   co_await send_page(r.http, r.answer, s, *std::move(p));
 }
 
@@ -363,9 +370,9 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_virtual(api_request& r, authorized
   call c{.to = std::move(to), .options = *std::move(options)};
   auto body = read_object(*text, *format, own_body(s), c.options.validation, c.warnings);
   if (!body) co_return co_await refuse(r, body.error());
-  if (auto judged = co_await storage_.judge(operation::create, *body, s.kind, c); !judged)
-    co_return co_await refuse(r, judged.error());
-  for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
+  auto judged = co_await storage_.judge(operation::create, *body, s.kind, c);
+  take_findings(r, c);
+  if (!judged) co_return co_await refuse(r, judged.error());
   if (s.resource == "bindings" && s.group.empty()) {
     // The old way to bind: the pod's name is the Binding's. Who may create bindings in a namespace may bind each of its
     // pods.
@@ -393,8 +400,9 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_connect(api_request& r, authorized
       if (auto may = co_await authorization_.also(to, "create"); !may) co_return co_await refuse(r, may.error());
     auto options = connect_options(sub, r.query, r.info.rest);
     call c{.to = to};
-    if (auto judged = co_await storage_.judge(operation::connect, options, sub.kind, c); !judged)
-      co_return co_await refuse(r, judged.error());
+    auto judged = co_await storage_.judge(operation::connect, options, sub.kind, c);
+    take_findings(r, c);
+    if (!judged) co_return co_await refuse(r, judged.error());
   }
   if (!parts_.virtuals.connect) co_return co_await refuse(r, unavailable("no way to the node"));
   co_await parts_.virtuals.connect(r.http, to, r.info.rest);
@@ -433,7 +441,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, author
     else
       done = co_await within(serve_pod_action(q, c), r.deadline);
     c.turn.reset();
-    for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
+    take_findings(r, c);
     if (!done) co_return co_await refuse(r, done.error());
     r.answer.as.as.as = shape::whole;
     co_return co_await send_value(r.http, r.answer, done->code, done->value);

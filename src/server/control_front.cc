@@ -14,7 +14,10 @@ result<std::unique_ptr<control_front>> control_front::make(shared& s, store::sto
                         arguments.enable_admission_plugins.end());
   KEDGE_TRY(f->admission_, api::admission_chain::create(plugins, *f->may_, *rules, &f->objects_));
   f->tables_ = std::make_unique<api::custom::tables>(f->objects_);
+  f->tables_->convert_by(f->versions_);
   f->tables_->follow();
+  f->webhooks_.follow();
+  f->admission_->call_webhooks(f->webhooks_);
   return f;
 }
 

@@ -11,6 +11,17 @@ namespace kedge::server {
 
 front::~front() {
   if (usage_) usage_->stop();
+  if (desk_) desk_->close();
+}
+
+void front::call_webhooks(shared& s, store::store& objects, std::size_t number) {
+  callouts_ = std::make_unique<api::callout::client>(objects, ways_);
+  versions_ = std::make_unique<api::custom::converter>(*callouts_);
+  webhooks_ = std::make_unique<api::webhook::webhooks>(api::webhook::webhooks::parts{
+      .objects = objects, .calls = *callouts_, .versions = versions_.get(), .measures = &s.measures});
+  webhooks_->follow();
+  admission_->call_webhooks(*webhooks_);
+  if (number == 0) s.desk = desk_ = std::make_shared<call_desk>(*callouts_);
 }
 
 // The server's one collector, and the way to it from any loop.
@@ -58,6 +69,8 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
       }};
   f->tables_ = std::make_unique<api::custom::tables>(
       objects, s.serves_usage() ? api::usage_resources() : std::vector<const api::served*>());
+  f->call_webhooks(s, objects, number);
+  f->tables_->convert_by(*f->versions_);
   f->tables_->follow();
   f->ranges_ = s.ranges;
   f->local_ = api::make_objects(objects, *f->admission_, f->ranges_, f->tables_.get());
@@ -66,6 +79,7 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
                                                                                         .objects = *f->local_,
                                                                                         .peers = s.to_servers,
                                                                                         .network = s.where.network});
+  f->ways_.lead_through(*f->dialer_);
   f->proxy_ = std::make_unique<supervisor::node_proxy>(*f->dialer_, *f->local_, s.to_kubelets);
   if (number == 0 && s.serves_usage()) f->collect_usage(s);
   virtuals.connect = [p = f->proxy_.get()](net::http::exchange& e, const api::authorized& to, std::string rest) {

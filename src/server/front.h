@@ -5,14 +5,18 @@
 #include <memory>
 
 #include "api/admission/chain.h"
+#include "api/admission/webhook/webhooks.h"
 #include "api/authentication/union.h"
 #include "api/authorization/rbac.h"
 #include "api/authorization/review.h"
+#include "api/callout/client.h"
+#include "api/custom/conversion.h"
 #include "api/custom/tables.h"
 #include "api/fairness/body_budget.h"
 #include "api/fairness/gate.h"
 #include "api/handler.h"
 #include "api/objects.h"
+#include "server/egress.h"
 #include "server/shared.h"
 #include "supervisor/credentials.h"
 #include "supervisor/node_dialer.h"
@@ -36,6 +40,7 @@ class front {
  private:
   front() = default;
   void collect_usage(shared& s);
+  void call_webhooks(shared& s, store::store& objects, std::size_t number);
   std::unique_ptr<api::token_authenticator> tokens_;
   std::unique_ptr<api::token_issuer> issuer_;
   std::unique_ptr<api::union_authenticator> who_;  // of the supervisor's paths
@@ -45,6 +50,11 @@ class front {
   std::unique_ptr<api::admission_chain> admission_;
   std::unique_ptr<api::reviews> reviews_;
   api::service_ranges ranges_;
+  egress ways_;
+  std::unique_ptr<api::callout::client> callouts_;
+  std::shared_ptr<call_desk> desk_;  // the server's, on the home loop's front
+  std::unique_ptr<api::custom::converter> versions_;
+  std::unique_ptr<api::webhook::webhooks> webhooks_;
   std::unique_ptr<api::custom::tables> tables_;
   std::unique_ptr<api::objects> local_;
   std::unique_ptr<supervisor::node_dialer> dialer_;

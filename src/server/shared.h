@@ -20,6 +20,7 @@
 #include "net/tls.h"
 #include "reactor/cores.h"
 #include "reactor/scope.h"
+#include "server/home_caller.h"
 #include "server/settings.h"
 #include "tunnel/server.h"
 
@@ -60,7 +61,8 @@ struct shared {
   std::function<task<result<void>>(json::value)> change_encryption;
   std::function<task<json::value>()> datastore_status;
   std::function<task<result<void>>()> compact_datastore;
-  api::usage_source usage;  // of nodes and pods; null with --disable=metrics-server
+  std::shared_ptr<call_desk> desk;  // where other loops ask webhooks; used on the home loop alone
+  api::usage_source usage;          // of nodes and pods; null with --disable=metrics-server
 
   bool serves_usage() const {
     return std::ranges::find(settings.cluster.disables, "metrics-server") == settings.cluster.disables.end();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api/admission/resource_quota.h"
+#include "api/admission/webhook/webhooks.h"
 #include "api/registry/lookup.h"
 #include "base/strings.h"
 #include "reactor/loop.h"
@@ -10,7 +11,8 @@
 namespace kedge::api {
 namespace {
 
-constexpr std::string_view quota_name = "ResourceQuota";
+constexpr std::string_view quota_name = "ResourceQuota", mutating_hooks_name = "MutatingAdmissionWebhook",
+                           validating_hooks_name = "ValidatingAdmissionWebhook";
 
 // Plugins of kube-apiserver that are accepted by name and do nothing here yet.
 constexpr std::string_view without_effect[] = {
@@ -21,7 +23,6 @@ constexpr std::string_view without_effect[] = {
     "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
     "MutatingAdmissionPolicy",
-    "MutatingAdmissionWebhook",
     "NamespaceAutoProvision",
     "NamespaceExists",
     "OwnerReferencesPermissionEnforcement",
@@ -29,12 +30,11 @@ constexpr std::string_view without_effect[] = {
     "PodTolerationRestriction",
     "PodTopologyLabels",
     "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionWebhook",
 };
 
-// Those that are no plugin of the chain: one that admits all, and the quotas.
+// Those that are no plugin of the chain: one that admits all, the quotas, and what waits for others.
 bool known_elsewhere(std::string_view name) {
-  return name == "AlwaysAdmit" || name == quota_name ||
+  return name == "AlwaysAdmit" || name == quota_name || name == mutating_hooks_name || name == validating_hooks_name ||
          std::find(std::begin(without_effect), std::end(without_effect), name) != std::end(without_effect);
 }
 
@@ -107,6 +107,8 @@ result<std::unique_ptr<admission_chain>> admission_chain::create(const admission
   }
   out->quotas_ = !listed(settings.disable, quota_name);
   out->namespaces_ = !listed(settings.disable, plugins::namespace_lifecycle.name);
+  out->mutating_hooks_ = !listed(settings.disable, mutating_hooks_name);
+  out->validating_hooks_ = !listed(settings.disable, validating_hooks_name);
   return out;
 }
 
@@ -122,8 +124,29 @@ std::vector<std::string> admission_chain::names() const {
   std::vector<std::string> out;
   for (auto p : plugins_)
     if (!always_on(p)) out.emplace_back(p->name);
+  if (hooks_ && mutating_hooks_) out.emplace_back(mutating_hooks_name);
+  if (hooks_ && validating_hooks_) out.emplace_back(validating_hooks_name);
   if (quotas_) out.emplace_back(quota_name);
   return out;
+}
+
+void admission_chain::call_webhooks(webhook::webhooks& those) { hooks_ = &those; }
+
+api_result<void> admission_chain::mutate_by_plugins(admission_request& r, plugin_context& c) const {
+  for (auto p : plugins_)
+    if (p->mutate && includes(p->operations, r.what)) KEDGE_CHECK(p->mutate(r, c));
+  return {};
+}
+
+task<api_result<void>> admission_chain::mutate_by_webhooks(admission_request& r, const store::snapshot& cluster) {
+  webhook::rounds so_far;
+  KEDGE_CO_CHECK(co_await hooks_->mutate(r, cluster, so_far));
+  if (!so_far.changed) co_return api_result<void>{};
+  so_far.second = true;
+  auto& home = reactor::loop::current();
+  plugin_context c{cluster, authz_, rules_, home.random(), home.wall_now()};
+  KEDGE_CO_CHECK(mutate_by_plugins(r, c));
+  co_return co_await hooks_->mutate(r, cluster, so_far);
 }
 
 task<api_result<void>> admission_chain::mutate(admission_request& r, const store::snapshot& cluster) {
@@ -139,9 +162,8 @@ task<api_result<void>> admission_chain::mutate(admission_request& r, const store
   }
   auto& home = reactor::loop::current();
   plugin_context c{view, authz_, rules_, home.random(), home.wall_now(), std::move(found)};
-  for (auto p : plugins_)
-    if (p->mutate && includes(p->operations, r.what))
-      if (auto done = p->mutate(r, c); !done) co_return done;
+  KEDGE_CO_CHECK(mutate_by_plugins(r, c));
+  if (hooks_ && mutating_hooks_ && hooks_->concern(r, true)) co_return co_await mutate_by_webhooks(r, view);
   co_return api_result<void>{};
 }
 
@@ -151,6 +173,7 @@ task<api_result<void>> admission_chain::validate(admission_request& r, const sto
   for (auto p : plugins_)
     if (p->validate && includes(p->operations, r.what))
       if (auto done = p->validate(r, c); !done) co_return done;
+  if (hooks_ && validating_hooks_ && hooks_->concern(r, false)) KEDGE_CO_CHECK(co_await hooks_->validate(r, cluster));
   if (quotas_) co_return co_await charge_quotas(r, cluster, objects_);
   co_return api_result<void>{};
 }

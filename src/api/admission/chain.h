@@ -1,5 +1,6 @@
 // chain.h: all admission plugins in kube-apiserver's order: every mutating step, then every validating one, and the
-// quotas last.
+// quotas last. Webhooks come after the plugins of their half; when one changed the object, the plugins see it again,
+// and so do the webhooks that want that.
 #pragma once
 
 #include <string>
@@ -8,6 +9,10 @@
 #include "api/admission/plugin.h"
 
 namespace kedge::api {
+
+namespace webhook {
+class webhooks;
+}
 
 struct admission_settings {
   // --enable-admission-plugins, --disable-admission-plugins: names as kube-apiserver has them.
@@ -33,6 +38,9 @@ class admission_chain final : public admission {
   // Of these plugins alone, without quotas.
   static std::unique_ptr<admission_chain> of(std::vector<const plugin*> plugins, authorizer& authz, rule_source& rules);
 
+  // Before the first request. It outlives this.
+  void call_webhooks(webhook::webhooks& those);
+
   task<api_result<void>> mutate(admission_request& r, const store::snapshot& cluster) override;
   task<api_result<void>> validate(admission_request& r, const store::snapshot& cluster) override;
 
@@ -41,9 +49,13 @@ class admission_chain final : public admission {
  private:
   admission_chain(authorizer& authz, rule_source& rules, store::store* objects)
       : authz_(authz), rules_(rules), objects_(objects) {}
+  api_result<void> mutate_by_plugins(admission_request& r, plugin_context& c) const;
+  task<api_result<void>> mutate_by_webhooks(admission_request& r, const store::snapshot& cluster);
   std::vector<const plugin*> plugins_;
   bool quotas_ = true;
   bool namespaces_ = true;  // NamespaceLifecycle is on
+  bool mutating_hooks_ = true, validating_hooks_ = true;
+  webhook::webhooks* hooks_ = nullptr;
   authorizer& authz_;
   rule_source& rules_;
   store::store* objects_;

@@ -68,6 +68,8 @@ std::string audit_line(const audit_record& r, bool started) {
     notes.set("authorization.k8s.io/decision", r.decision);
     notes.set("authorization.k8s.io/reason", r.decision_reason);
   }
+  for (auto& [key, text] : r.annotations)
+    if (!notes.find(key)) notes.set(key, text);
   if (!notes.empty()) out.set("annotations", std::move(notes));
   return json::write(out);
 }

@@ -3,6 +3,8 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "api/request/attributes.h"
 #include "base/time.h"
@@ -21,6 +23,7 @@ struct audit_record {
   std::string reason;          // the Status reason of a failure
   std::string decision;        // "allow" or "forbid"; empty when it did not come that far
   std::string decision_reason;
+  std::vector<std::pair<std::string, std::string>> annotations;  // of admission; the first of a key counts
   wall_time received{}, answered{};
 };
 

@@ -132,17 +132,22 @@ void bring_to(const served& s, json::value& v) {
     from->custom->schema.apply_defaults(v);
   }
   v.set("apiVersion", s.api_version);
-  if (from != &s && s.custom->has_schema) s.custom->schema.apply_defaults(v);
+  if (from == &s || !s.custom->has_schema) return;
+  s.custom->schema.prune(v, nullptr);
+  s.custom->schema.apply_defaults(v);
 }
 
-bool is_ready(const served& s, const store::object& o) noexcept {
-  if (o.mod() < s.custom->owner->since()) return false;
+bool is_in_version(const served& s, const store::object& o) noexcept {
   constexpr std::string_view member = ",\"apiVersion\":\"";
   auto text = o.bytes().substr(0, 512);
   auto at = text.find(member);
   if (at == text.npos) return false;
   text.remove_prefix(at + member.size());
   return text.size() > s.api_version.size() && text.starts_with(s.api_version) && text[s.api_version.size()] == '"';
+}
+
+bool is_ready(const served& s, const store::object& o) noexcept {
+  return o.mod() >= s.custom->owner->since() && is_in_version(s, o);
 }
 
 std::string_view field_text(const served& s, const selectable_field& field, const store::object& o,

@@ -1,5 +1,5 @@
-// codec.h: custom resources between the wire, the store and their versions. Conversion is what strategy None does: only
-// the apiVersion changes.
+// codec.h: custom resources between the wire, the store and their versions. Where a webhook converts between those,
+// conversion.h comes first: here only the apiVersion changes.
 #pragma once
 
 #include <string>
@@ -23,6 +23,8 @@ void canonicalise(const served& s, json::value& object);
 
 // An object as stored (in whatever version) brought to `s`: pruned and defaulted by today's schemas.
 void bring_to(const served& s, json::value& stored);
+// Whether the stored bytes tell the object in the version of `s`.
+bool is_in_version(const served& s, const store::object& o) noexcept;
 // Whether the stored bytes are already what a client of `s` should see.
 bool is_ready(const served& s, const store::object& o) noexcept;
 

@@ -51,6 +51,14 @@ std::uint64_t fnv1a(std::string_view text) {
   return h;
 }
 
+webhook_conversion conversion_of(const json::value& webhook) {
+  webhook_conversion out{.to = callout::make_target(webhook["clientConfig"])};
+  auto& versions = webhook["conversionReviewVersions"];
+  for (std::size_t i = 0; i < versions.size() && out.review.empty(); ++i)
+    if (auto text = versions[i].as_string(); text == "v1" || text == "v1beta1") out.review = text;
+  return out;
+}
+
 struct version_rank {
   int stability = 0;  // 3: GA, 2: beta, 1: alpha, 0: none of these
   std::uint64_t major = 0, minor = 0;
@@ -121,7 +129,7 @@ void definition::compile(const json::value& crd) {
   group_ = spec["group"].as_string();
   kind_ = crd["status"]["acceptedNames"]["kind"].as_string();
   terminating_ = crd["metadata"]["deletionTimestamp"].is_string();
-  wants_webhook_ = spec["conversion"]["strategy"].as_string() == "Webhook";
+  if (spec["conversion"]["strategy"].as_string() == "Webhook") webhook_ = conversion_of(spec["conversion"]["webhook"]);
   if (!has_condition(crd, "Established") || kind_.empty()) return;
   for (std::size_t i = 0; i < spec["versions"].size(); ++i) {
     auto& v = spec["versions"][i];
@@ -230,6 +238,7 @@ void definition::compile_version(const json::value& crd, const json::value& v) {
 
 std::vector<store::index> definition::indexes() const {
   std::vector<store::index> out;
+  if (webhook_) return out;  // what a field has in its version only another server knows
   for (auto s : served_) {
     for (auto& f : s->custom->fields) {
       auto values = [self = shared_from_this(), s, &f](const store::object& o, const store::value_visitor& give) {

@@ -19,8 +19,8 @@ bool has_member(const json::value& v, std::string_view name) {
 bool has_rules(const json::value& definition) {
   return has_member(definition["spec"]["versions"], "x-kubernetes-validations");
 }
-bool converts_by_webhook(const json::value& definition) {
-  return definition["spec"]["conversion"]["strategy"].as_string() == "Webhook";
+bool has_conditions(const json::value& configuration) {
+  return has_member(configuration["webhooks"], "matchConditions");
 }
 bool is_elsewhere(const json::value& api_service) { return api_service["spec"]["service"].is_object(); }
 bool is_another_range(const json::value& range) { return range["metadata"]["name"].as_string() != "kubernetes"; }
@@ -30,10 +30,10 @@ bool is_load_balancer(const json::value& service) {
 }
 
 constexpr not_yet rows[] = {
-    {admission, "validatingwebhookconfigurations", nullptr,
-     "Kedge calls no admission webhooks yet: this configuration is kept, and nothing is refused by it"},
-    {admission, "mutatingwebhookconfigurations", nullptr,
-     "Kedge calls no admission webhooks yet: this configuration is kept, and nothing is changed or refused by it"},
+    {admission, "validatingwebhookconfigurations", has_conditions,
+     "Kedge evaluates no matchConditions of webhooks yet: this one is asked whatever they say"},
+    {admission, "mutatingwebhookconfigurations", has_conditions,
+     "Kedge evaluates no matchConditions of webhooks yet: this one is asked whatever they say"},
     {admission, "validatingadmissionpolicies", nullptr,
      "Kedge evaluates no admission policies yet: this policy is kept, and nothing is refused by it"},
     {admission, "validatingadmissionpolicybindings", nullptr,
@@ -44,8 +44,6 @@ constexpr not_yet rows[] = {
      "Kedge evaluates no admission policies yet: this binding is kept, and nothing is changed by it"},
     {"apiextensions.k8s.io", "customresourcedefinitions", has_rules,
      "Kedge evaluates no x-kubernetes-validations yet: objects that these rules forbid are accepted"},
-    {"apiextensions.k8s.io", "customresourcedefinitions", converts_by_webhook,
-     "Kedge calls no conversion webhooks yet: only the storage version is served"},
     {"apiregistration.k8s.io", "apiservices", is_elsewhere,
      "Kedge hands no requests to other API servers yet: this API service is kept, and its group is not served"},
     {"networking.k8s.io", "ingresses", nullptr,

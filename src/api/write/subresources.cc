@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "api/custom/codec.h"
+#include "api/custom/conversion.h"
 #include "api/write/applying.h"
 #include "base/strings.h"
 #include "json/patch.h"
@@ -336,7 +337,7 @@ task<api_result<written>> serve_scale(subresource_request q, call& c) {
   if (!found) co_return fail(not_found(s.group, s.resource, c.to.name()));
   if (c.to.verb() == "get") {
     KEDGE_CO_TRY(auto v, value_of(*found));
-    if (s.custom) custom::bring_to(s, v);
+    if (s.custom) { KEDGE_CO_TRY(v, co_await custom::bring(q.store.versions(), s, std::move(v))); }
     co_return written{.code = 200, .value = scale_of(s, v)};
   }
   if (c.to.verb() == "patch") {
