@@ -268,7 +268,7 @@ class Stage:
         for plural, c in placed:
             self.must("POST", root + plural, c)
         try:
-            self.wait_until_called(placed)
+            self.settle(case)
             out = []
             for method, path, body in case["do"]:
                 headers = {**USER, "User-Agent": "cases", "Content-Type": PATCH if method == "PATCH" else "application/json"}
@@ -278,7 +278,7 @@ class Stage:
         finally:
             for plural, c in placed:
                 self.must("DELETE", root + plural + "/" + c["metadata"]["name"])
-            self.clean(placed)
+            self.clean(case)
 
     # Each server learns of configurations in its own time: a marker beside them tells when they are there, and when they are gone.
     def marker(self, kind, name):
@@ -290,9 +290,9 @@ class Stage:
         self.ask("POST", "/api/v1/namespaces/default/configmaps?dryRun=All", config_map("marker"))
         return any(path == "/marker-" + name for path, _, _ in self.server.take())
 
-    def settle(self):
-        """All that was written to configurations before is obeyed now."""
-        for kind in ("validating", "mutating"):
+    def settle(self, case):
+        """All that was written to configurations of the case's kinds before is obeyed now."""
+        for kind in sorted({h["kind"] for h in case["hooks"]}):
             self.server.script["/marker-" + kind] = admit
             plural, c = self.marker(kind, kind)
             root = "/apis/admissionregistration.k8s.io/v1/" + plural
@@ -308,10 +308,7 @@ class Stage:
                 raise AssertionError("the webhooks don't come or go")
             time.sleep(0.02)
 
-    def wait_until_called(self, placed):
-        self.settle()
-
-    def clean(self, placed):
-        self.settle()
+    def clean(self, case):
+        self.settle(case)
         for path in (MAPS, PODS + "?gracePeriodSeconds=0", f"/apis/apps/v1/namespaces/{NS}/deployments", f"/apis/autoscaling/v1/namespaces/{NS}/horizontalpodautoscalers"):
             self.must("DELETE", path)

@@ -21,7 +21,10 @@ from webhook_cases import CASES, Stage, add, patching  # noqa: E402
 DEPARTURES = {
     # What a client leaves out of a PUT is there when webhooks see it, though they are to see it as it came.
     "a ConfigMap's life": r"/1/asked/0/review/request/object/metadata/(creationTimestamp|resourceVersion|uid) ",
+    # A deletion that ends at once is judged once, and marks nothing.
+    "a pod deleted": r"/1/(asked/[2-5]/.*|body/metadata/(deletion.*|generation .*))",
     # Nobody owns fields of what isn't stored.
+    "a pod's life": r"/3/asked/[01]/review/request/object/metadata/managedFields/.*",
     "a scale": r".*/managedFields/.*",
     "a token": r".*/(managedFields/.*|metadata/(creationTimestamp|name|namespace|uid) .*|metadata \{\}|spec/expirationSeconds .*|status/.*)",
     "reviews are exempt": r"/0/body/(metadata|spec|status).*",
@@ -55,6 +58,8 @@ class WebhookTest(ClusterTest):
 
 class RecordedCases(WebhookTest):
     maxDiff = None
+    # Nobody writes beside the cases: who is first would have webhooks asked again.
+    server_args = ("--disable-agent", "--disable-scheduler", "--disable-controller-manager")
 
     def test_asked_and_answered_as_the_real_one_does(self):
         recorded = {case["name"]: case["outcomes"] for case in map(json.loads, open(ANSWERS / "webhooks" / "cases.jsonl"))}
@@ -134,6 +139,21 @@ class WithKubectl(WebhookTest):
             self.assertIn('failed calling webhook "nowhere.ex.io": failed to call webhook: Post "https://nobody.default.svc:443/label?timeout=10s": service "nobody" not found', said)
         finally:
             self.kubectl("delete", "mutatingwebhookconfiguration/by-service", "validatingwebhookconfiguration/nowhere")
+
+    def test_a_server_starts_though_a_webhook_that_wants_everything_is_dead(self):
+        everything = json.loads(configuration("Validating", "dead", {"url": f"https://{self.lab.gateway}:1/"}, ["*/*"], ["*"], ["*"], timeoutSeconds=1))
+        everything["webhooks"][0]["rules"][0]["operations"] = ["*"]
+        self.kubectl("create", "-f", "-", input=json.dumps(everything))
+        try:
+            eventually("nothing can be written", lambda: "dead.ex.io" in self.kubectl("create", "configmap", "x", check=False).stderr)
+            self.api.close()
+            self.server.stop()
+            self.server.start()
+            self.server.wait_ready()
+            self.assertIn("connection refused", self.kubectl("create", "configmap", "x", check=False).stderr)
+        finally:
+            self.kubectl("delete", "validatingwebhookconfiguration", "dead")
+        eventually("all goes on", lambda: self.kubectl("create", "configmap", "x", check=False).returncode == 0)
 
     def test_what_controllers_make_is_asked_about(self):
         self.hooks.script["/pods"] = patching(add("/metadata/annotations", {"seen": "yes"}))

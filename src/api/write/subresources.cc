@@ -407,6 +407,7 @@ task<api_result<json::value>> read_admitted(subresource_request q, call& c) {
   if (auto ns = namespace_in(body); !ns.empty() && ns != c.to.ns())
     co_return fail(
         bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+  body.member("metadata").set("namespace", c.to.ns());
   KEDGE_CO_CHECK(co_await q.store.judge(operation::create, body, q.sub.kind, c));
   co_return body;
 }

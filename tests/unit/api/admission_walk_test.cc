@@ -1,11 +1,14 @@
 // Every admission plugin is asked about every operation that it names, on every resource and subresource, in both of
-// its halves.
+// its halves; and so are webhooks that want all of it.
 #include <map>
 #include <set>
 
 #include "api/admission/chain.h"
+#include "api/admission/webhook/webhooks.h"
+#include "api/callout/caller.h"
 #include "api/custom/tables.h"
 #include "api/write/storage.h"
+#include "base/strings.h"
 #include "harness.h"
 #include "samples.h"
 
@@ -31,13 +34,47 @@ constexpr plugin spies[] = {
     {.name = "OnConnect", .operations = on_connect, .mutate = spy<true>, .validate = spy<false>},
 };
 
+// What webhooks were sent: "CREATE pods/eviction Eviction object", once each.
+std::multiset<std::string> reviewed;
+
+// Stands for their servers, which admit everything.
+struct admitting final : callout::caller {
+  task<result<callout::answer>> post(callout::call c) override {
+    auto review = json::parse(c.body);
+    REQUIRE(review.has_value());
+    auto& q = (*review)["request"];
+    auto sub = q["subResource"].as_string();
+    if (c.on_behalf.starts_with("walk-"))
+      reviewed.insert(fmt::format("{} {}{}{} {}{}{}", q["operation"].as_string(), q["resource"]["resource"].as_string(),
+                                  sub.empty() ? "" : "/", sub, q["kind"]["kind"].as_string(),
+                                  q["object"].is_null() ? "" : " object", q["oldObject"].is_null() ? "" : " old"));
+    co_return callout::answer{
+        200, "application/json",
+        fmt::format(
+            R"({{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{{"uid":"{}","allowed":true}}}})",
+            q["uid"].as_string())};
+  }
+};
+
+bool asks_no_webhook(std::string_view target) {
+  for (auto group :
+       {"/apis/admissionregistration.k8s.io/", "/apis/authorization.k8s.io/", "/tokenreviews", "/selfsubjectreviews"})
+    if (target.find(group) != target.npos) return true;
+  return false;
+}
+
 struct spied_world : api_world {
   rule_source* sources = nullptr;
   std::unique_ptr<authorizer> authz = make_authorizer(&sources);
   std::unique_ptr<admission_chain> chain =
       admission_chain::of({&spies[0], &spies[1], &spies[2], &spies[3]}, *authz, *sources);
 
+  admitting calls;
+  webhook::webhooks hooks{{.objects = *objects, .calls = calls}};
+
   spied_world() {
+    chain->call_webhooks(hooks);
+    hooks.follow();
     virtual_resource virtuals;
     virtuals.handles = [](std::string_view, std::string_view, std::string_view) { return true; };
     virtuals.create = [](const authorized&, const json::value& body,
@@ -56,6 +93,22 @@ struct spied_world : api_world {
                                                       .ranges = ranges,
                                                       .virtuals = std::move(virtuals),
                                                       .server_address = "10.0.0.1:6443"});
+    place_hooks();
+  }
+  void take_hooks() {
+    for (auto plural : {"mutatingwebhookconfigurations", "validatingwebhookconfigurations"})
+      remove(fmt::format("/apis/admissionregistration.k8s.io/v1/{}", plural));
+  }
+  // One of each kind, for everything.
+  void place_hooks() {
+    for (auto [kind, plural] : {std::pair("Mutating", "mutatingwebhookconfigurations"),
+                                std::pair("Validating", "validatingwebhookconfigurations")})
+      post(
+          fmt::format("/apis/admissionregistration.k8s.io/v1/{}", plural),
+          fmt::format(
+              R"({{"apiVersion":"admissionregistration.k8s.io/v1","kind":"{0}WebhookConfiguration","metadata":{{"name":"walk-{1}"}},"webhooks":[{{"name":"h.ex.io","admissionReviewVersions":["v1"],"sideEffects":"None","clientConfig":{{"url":"https://h/"}},"rules":[{{"operations":["*"],"apiGroups":["*"],"apiVersions":["*"],"resources":["*/*"]}}]}}]}})",
+              kind, lower(kind)));
+    loop.turn(monotonic_clock::now() + std::chrono::milliseconds(1));  // the core hears of them
   }
   // The object as it lies in the store, whatever was there.
   void put_raw(const served& s, json::value o) {
@@ -77,6 +130,7 @@ struct spied_world : api_world {
   void expect(std::string_view method, const std::string& target, std::string_view body, std::string_view type,
               std::string_view what) {
     seen.clear();
+    reviewed.clear();
     auto a = ask(method, target, body, type.empty() ? header_list{} : header_list{{"Content-Type", std::string(type)}});
     std::multiset<std::string> wanted;
     if (!what.empty()) wanted = {fmt::format("mutate {}", what), fmt::format("validate {}", what)};
@@ -85,6 +139,11 @@ struct spied_world : api_world {
     CHECK_MESSAGE(seen == wanted, method << " " << target << " → " << a.code << ": wanted " << what << ", seen " << got
                                          << "\n"
                                          << a.body.substr(0, 400));
+    std::multiset<std::string> sent;
+    if (!what.empty() && !asks_no_webhook(target)) sent = {std::string(what), std::string(what)};
+    got.clear();
+    for (auto& line : reviewed) got += line + "; ";
+    CHECK_MESSAGE(reviewed == sent, method << " " << target << " → " << a.code << ": webhooks were sent " << got);
   }
 };
 
@@ -115,6 +174,10 @@ TEST_CASE("admission sees every write: resource × verb × subresource, in both 
                       (ns.empty() ? "/" : "/namespaces/mine/") + std::string(s->resource);
     const auto one = root + "/" + sample_name(*s, "a"), missing = root + "/" + sample_name(*s, "new");
     const auto kind = s->stored->kind;
+    if (asks_no_webhook(root))
+      w.take_hooks();
+    else
+      w.place_hooks();
     auto base = [&] {
       auto o = sample(*s, ns, "a");
       if (s->resource == "namespaces") o.member("spec").set("finalizers", json::array{json::value("kubernetes")});
