@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,8 @@ class quantity {
   std::int64_t value() const noexcept;        // rounded away from zero, as Quantity.Value(); saturates
   std::int64_t milli_value() const noexcept;  // likewise, as MilliValue(); saturates
   bool is_whole() const noexcept;             // no fraction, when it is rounded to thousandths
+  std::optional<std::int64_t> exact_integer() const noexcept;  // nothing for fractions, and beyond 64 bits
+  double approximate() const noexcept;
   bool is_zero() const noexcept { return nano_ == 0; }
   int sign() const noexcept { return nano_ < 0 ? -1 : nano_ > 0; }
   quantity& operator+=(const quantity& other) noexcept;
