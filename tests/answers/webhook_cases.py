@@ -184,6 +184,10 @@ CASES = [
     {"name": "a patch of what is deleted", "hooks": [hook("h", "/label", "mutating", [rule(["configmaps"], ["DELETE"])])],
      "do": [["POST", MAPS, config_map()], ["DELETE", MAPS + "/a", None]]},
     {"name": "the first refusal", "hooks": [hook("a", "/admit"), hook("b", "/deny"), hook("c", "/warn")], "do": [["POST", MAPS, config_map()]]},
+    *[simple("condition " + text, "/deny", matchConditions=[{"name": "c", "expression": text}], failurePolicy=policy) for text, policy in (
+        ("object.metadata.name == 'a'", "Fail"), ("object.metadata.name == 'b'", "Fail"), ("request.userInfo.username == 'alice' && oldObject == null", "Fail"),
+        ("object.data.none == 'x'", "Fail"), ("object.data.none == 'x' ", "Ignore"), ("authorizer.requestResource.check('create').allowed()", "Fail"),
+        ("request.options.fieldManager == 'x'", "Fail"), ("request.namespace == 'hooked' && request.dryRun == false", "Fail"))],
     {"name": "configurations are exempt", "hooks": [hook("h", "/deny", rules=[rule(["*"], groups=["admissionregistration.k8s.io"], versions=["*"])], namespaceSelector={})],
      "do": [["POST", "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations?dryRun=All", {
          "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "other"}}]]},

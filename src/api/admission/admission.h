@@ -32,10 +32,11 @@ struct admission_request {
   std::vector<std::pair<std::string, std::string>> annotations = {};  // for the audit log
 
   // What webhooks are told besides.
-  const served* asked = nullptr;                   // as the URL names it; null: no webhook is asked
-  const json::value* owned = nullptr;              // metadata.managedFields of `object`, which stand apart
-  const json::value* owned_before = nullptr;       // and of `old`
-  store::revision revision = 0;                    // of the stored object
+  const served* asked = nullptr;              // as the URL names it; null: no webhook is asked
+  const json::value* owned = nullptr;         // metadata.managedFields of `object`, which stand apart
+  const json::value* owned_before = nullptr;  // and of `old`
+  store::revision revision = 0;               // of the stored object
+  std::function<void()> let_go = {};          // before another server is waited for: what others wait for meanwhile
   std::function<json::value()> tell_options = {};  // CreateOptions, DeleteOptions …; null: there are none
 };
 

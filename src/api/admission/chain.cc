@@ -130,7 +130,10 @@ std::vector<std::string> admission_chain::names() const {
   return out;
 }
 
-void admission_chain::call_webhooks(webhook::webhooks& those) { hooks_ = &those; }
+void admission_chain::call_webhooks(webhook::webhooks& those) {
+  hooks_ = &those;
+  those.judge_access_by(authz_);
+}
 
 api_result<void> admission_chain::mutate_by_plugins(admission_request& r, plugin_context& c) const {
   for (auto p : plugins_)

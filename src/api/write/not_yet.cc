@@ -19,9 +19,6 @@ bool has_member(const json::value& v, std::string_view name) {
 bool has_rules(const json::value& definition) {
   return has_member(definition["spec"]["versions"], "x-kubernetes-validations");
 }
-bool has_conditions(const json::value& configuration) {
-  return has_member(configuration["webhooks"], "matchConditions");
-}
 bool is_elsewhere(const json::value& api_service) { return api_service["spec"]["service"].is_object(); }
 bool is_another_range(const json::value& range) { return range["metadata"]["name"].as_string() != "kubernetes"; }
 bool is_load_balancer(const json::value& service) {
@@ -30,10 +27,6 @@ bool is_load_balancer(const json::value& service) {
 }
 
 constexpr not_yet rows[] = {
-    {admission, "validatingwebhookconfigurations", has_conditions,
-     "Kedge evaluates no matchConditions of webhooks yet: this one is asked whatever they say"},
-    {admission, "mutatingwebhookconfigurations", has_conditions,
-     "Kedge evaluates no matchConditions of webhooks yet: this one is asked whatever they say"},
     {admission, "validatingadmissionpolicies", nullptr,
      "Kedge evaluates no admission policies yet: this policy is kept, and nothing is refused by it"},
     {admission, "validatingadmissionpolicybindings", nullptr,

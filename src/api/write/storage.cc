@@ -261,6 +261,20 @@ void take_findings(admission_request& from, call& to) {
 
 }  // namespace
 
+task<void> storage::take_again(call& c, bool had) {
+  if (!had || c.turn) co_return;
+  co_await large_.acquire();
+  c.turn.emplace(large_);
+}
+
+task<api_result<json::value>> storage::bring(const served& to, json::value object, call& c) {
+  const bool had_turn = c.turn.has_value();
+  if (custom::may_need_call(to) && object["apiVersion"].as_string() != to.api_version) c.turn.reset();
+  auto out = co_await custom::bring(versions_, to, std::move(object));
+  co_await take_again(c, had_turn);
+  co_return out;
+}
+
 task<api_result<void>> storage::admit(operation what, json::value* object, const json::value* old, call& c,
                                       const store::snapshot& cluster, bool mutating, const beside& b) {
   if (c.admitted) co_return api_result<void>();
@@ -270,6 +284,8 @@ task<api_result<void>> storage::admit(operation what, json::value* object, const
   r.owned_before = b.owned_before;
   r.revision = b.revision;
   r.tell_options = [&c, what] { return options_object(c, what); };
+  const bool had_turn = c.turn.has_value();
+  r.let_go = [&c] { c.turn.reset(); };
   json::value shown, shown_old;
   if (c.seen_as) {
     r.kind = c.seen_as->kind;
@@ -281,6 +297,7 @@ task<api_result<void>> storage::admit(operation what, json::value* object, const
   r.dry_run = c.options.dry_run;
   auto answer = mutating ? co_await admission_.mutate(r, cluster) : co_await admission_.validate(r, cluster);
   take_findings(r, c);
+  co_await take_again(c, had_turn);
   if (answer && mutating && c.seen_as && whole) c.seen_as->take(*whole, shown);
   co_return answer;
 }
@@ -427,7 +444,7 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   written out{.code = 201};
   if (goes_to_other_version(s)) {
     if (c.options.dry_run) out.value = object;
-    KEDGE_CO_TRY(object, co_await custom::bring(versions_, *s.stored, std::move(object)));
+    KEDGE_CO_TRY(object, co_await bring(*s.stored, std::move(object), c));
   }
   // Who is dropped here would keep what was claimed.
   auto write = text_writer(s, !service && !c.options.dry_run);
@@ -521,7 +538,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
     return v;
   };
   KEDGE_CO_TRY(auto old, apart ? co_await done_apart(read) : read());
-  if (s.custom) { KEDGE_CO_TRY(old, co_await custom::bring(versions_, s, std::move(old))); }
+  if (s.custom) { KEDGE_CO_TRY(old, co_await bring(s, std::move(old), c)); }
   co_await reactor::maybe_yield();
   api_result<json::value> next = json::value();
   std::optional<json::value> shown;  // in the served version, where that is another
@@ -642,7 +659,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   written out;
   if (goes_to_other_version(s)) {
     if (c.options.dry_run) out.value = object;
-    KEDGE_CO_TRY(object, co_await custom::bring(versions_, *s.stored, std::move(object)));
+    KEDGE_CO_TRY(object, co_await bring(*s.stored, std::move(object), c));
   }
   auto write = text_writer(s, !service && !c.options.dry_run);
   auto text = !service && apart ? co_await done_apart(write, object) : write(object);

@@ -140,6 +140,9 @@ class storage {
     const json::value *owned = nullptr, *owned_before = nullptr;  // metadata.managedFields
     store::revision revision = 0;                                 // of what is stored
   };
+  // What other requests wait for is let go while this one waits for another server, and taken again.
+  task<void> take_again(call& c, bool had);
+  task<api_result<json::value>> bring(const served& to, json::value object, call& c);
   task<api_result<void>> admit(operation what, json::value* object, const json::value* old, call& c,
                                const store::snapshot& cluster, bool mutating, const beside& b);
   task<api_result<written>> store_new(const served& s, json::value object, call& c, const store::snapshot& cluster);

@@ -62,6 +62,7 @@ hook read_hook(const json::value& h, bool mutating) {
   out.namespaces = selector_of(h["namespaceSelector"]);
   out.objects = selector_of(h["objectSelector"]);
   for (std::size_t i = 0; i < h["rules"].size(); ++i) out.rules.push_back(read_rule(h["rules"][i]));
+  if (!h["matchConditions"].empty()) out.if_all = std::make_shared<const conditions>(h["matchConditions"]);
   out.review = known_review(h["admissionReviewVersions"]);
   out.to = callout::make_target(h["clientConfig"]);
   return out;

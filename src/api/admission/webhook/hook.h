@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api/admission/plugin.h"
+#include "api/admission/webhook/conditions.h"
 #include "api/callout/target.h"
 #include "meta/selector.h"
 
@@ -33,7 +34,8 @@ struct hook {
   std::chrono::seconds time{10};
   label_selector namespaces, objects;
   std::vector<rule> rules;
-  std::string review;  // "v1", "v1beta1"; empty: none that is known here
+  std::shared_ptr<const conditions> if_all;  // matchConditions; null: none
+  std::string review;                        // "v1", "v1beta1"; empty: none that is known here
   result<std::shared_ptr<const callout::target>> to;
 };
 

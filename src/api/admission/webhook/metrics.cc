@@ -56,4 +56,23 @@ void hook_metrics::observe(const hook& h, operation what, const outcome& o, dura
         .add();
 }
 
+void hook_metrics::observe_conditions(const hook& h, operation what, bool held, bool failed) {
+  const auto labels = fmt::format("kind=\"webhook\",name=\"{}\",operation=\"{}\",type=\"{}\"", h.name,
+                                  operation_text(what), h.mutates ? "admit" : "validating");
+  if (failed)
+    all_.counter("apiserver_admission_match_condition_evaluation_errors_total",
+                 "Admission match condition evaluation errors count, identified by name of resource containing the "
+                 "match condition and broken out for each kind containing matchConditions (webhook or policy), "
+                 "operation and admission type (validate or admit).",
+                 labels)
+        .add();
+  if (!held)
+    all_.counter("apiserver_admission_match_condition_exclusions_total",
+                 "Admission match condition evaluation exclusions count, identified by name of resource containing the "
+                 "match condition and broken out for each kind containing matchConditions (webhook or policy), "
+                 "operation and admission type (validate or admit).",
+                 labels)
+        .add();
+}
+
 }  // namespace kedge::api::webhook

@@ -19,6 +19,7 @@ class hook_metrics {
  public:
   explicit hook_metrics(metrics& all) : all_(all) {}
   void observe(const hook& h, operation what, const outcome& o, duration took);
+  void observe_conditions(const hook& h, operation what, bool held, bool failed);
 
  private:
   metrics& all_;

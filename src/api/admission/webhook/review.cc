@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/strings.h"
+#include "json/parse.h"
 #include "json/write.h"
 
 namespace kedge::api::webhook {
@@ -74,10 +75,11 @@ void put_user(std::string& out, const user_info& u) {
   for (auto& [key, values] : u.extra) put_texts(extra.name(key), values);
 }
 
+// `uid` empty: without that, and without objects.
 void put_request(std::string& out, const question& q, std::string_view uid) {
   writer w(out);
   auto& s = q.about;
-  w.text("uid", uid);
+  w.text_unless_empty("uid", uid);
   put_kind(w.name("kind"), kind_of(q.as, s.subresource));
   put_resource(w.name("resource"), q.as);
   w.text_unless_empty("subResource", s.subresource);
@@ -88,8 +90,10 @@ void put_request(std::string& out, const question& q, std::string_view uid) {
   w.text_unless_empty("namespace", s.ns);
   w.text("operation", operation_text(s.what));
   put_user(w.name("userInfo"), q.user);
-  w.value("object", q.object);
-  w.value("oldObject", q.old);
+  if (!uid.empty()) {
+    w.value("object", q.object);
+    w.value("oldObject", q.old);
+  }
   w.name("dryRun") += q.dry_run ? "true" : "false";
   w.value("options", q.options);
 }
@@ -175,6 +179,13 @@ std::string go_kind(const json::value& review) {
 }
 
 }  // namespace
+
+json::value request_value(const question& q) {
+  std::string text;
+  put_request(text, q, {});
+  auto v = json::parse(text);
+  return v ? *std::move(v) : json::value();
+}
 
 std::string review_text(const question& q, std::string_view uid) {
   std::string out;

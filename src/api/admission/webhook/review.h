@@ -21,6 +21,8 @@ struct question {
   const json::value* old = nullptr;
   const json::value* options = nullptr;
 };
+// The request without objects, as expressions see it.
+json::value request_value(const question& q);
 // The request's body.
 std::string review_text(const question& q, std::string_view uid);
 

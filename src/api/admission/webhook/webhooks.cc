@@ -90,7 +90,34 @@ task<api_result<const served*>> webhooks::match(const hook& h, const subject& s,
   if (!h.objects.everything() && !labels_selected(h.objects, r.object) && !labels_selected(h.objects, r.old))
     co_return nullptr;
   KEDGE_CO_TRY(auto home, co_await matches_namespace(h, s, r, cluster));
-  co_return home ? as : nullptr;
+  if (!home) co_return nullptr;
+  if (!h.if_all) co_return as;
+  KEDGE_CO_TRY(auto meets, co_await meets_conditions(h, *as, s, r, cluster));
+  co_return meets ? as : nullptr;
+}
+
+// What can't be told is as if the webhook couldn't be asked: its policy decides.
+task<api_result<bool>> webhooks::meets_conditions(const hook& h, const served& as, const subject& s,
+                                                  const admission_request& r, const store::snapshot& cluster) {
+  json::value object, old, options = r.tell_options ? r.tell_options() : json::value();
+  if (r.object) { KEDGE_CO_TRY(object, co_await shown(as, r, *r.object, r.owned)); }
+  if (r.old) { KEDGE_CO_TRY(old, co_await shown(as, r, *r.old, r.owned_before)); }
+  const auto request = request_value({.to = h,
+                                      .about = s,
+                                      .as = as,
+                                      .user = r.who.user,
+                                      .dry_run = r.dry_run,
+                                      .options = r.tell_options ? &options : nullptr});
+  auto held = h.if_all->hold({.object = r.object ? &object : nullptr,
+                              .old = r.old ? &old : nullptr,
+                              .request = &request,
+                              .asked = r.who,
+                              .may = may_,
+                              .cluster = cluster});
+  if (parts_.measures) hook_metrics(*parts_.measures).observe_conditions(h, r.what, held.value_or(true), !held);
+  if (held) co_return *held;
+  if (h.may_fail) co_return false;
+  co_return fail(forbidden(s.asked->group, s.asked->resource, s.name, held.error()));
 }
 
 // The object as a client that asked for it as `as` would see it.
@@ -152,6 +179,7 @@ task<webhooks::answered> webhooks::ask(const hook& h, const served& as, const su
                         .old = old,
                         .options = r.tell_options ? &options : nullptr},
                        uid);
+  if (r.let_go) r.let_go();
   auto answer = co_await parts_.calls.post(std::move(c));
   auto review = answer ? callout::object_of(*answer, "admission.k8s.io", "AdmissionReview")
                        : result<json::value>(std::unexpected(answer.error()));

@@ -42,6 +42,8 @@ class webhooks {
   explicit webhooks(parts p);
   // Follows the configurations.
   void follow();
+  // Whom matchConditions ask who may what. It outlives this.
+  void judge_access_by(authorizer& may) noexcept { may_ = &may; }
 
   task<api_result<void>> mutate(admission_request& r, const store::snapshot& cluster, rounds& so_far);
   task<api_result<void>> validate(admission_request& r, const store::snapshot& cluster);
@@ -55,6 +57,8 @@ class webhooks {
                                         const store::snapshot& cluster);
   task<api_result<bool>> matches_namespace(const hook& h, const subject& s, const admission_request& r,
                                            const store::snapshot& cluster);
+  task<api_result<bool>> meets_conditions(const hook& h, const served& as, const subject& s, const admission_request& r,
+                                          const store::snapshot& cluster);
   task<api_result<json::value>> shown(const served& as, const admission_request& r, const json::value& object,
                                       const json::value* owned);
   task<answered> ask(const hook& h, const served& as, const subject& s, const admission_request& r,
@@ -68,6 +72,7 @@ class webhooks {
 
   parts parts_;
   configurations mutating_, validating_;
+  authorizer* may_ = nullptr;
 };
 
 }  // namespace kedge::api::webhook

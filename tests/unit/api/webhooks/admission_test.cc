@@ -84,6 +84,41 @@ TEST_CASE("what no rule or selector names isn't asked about") {
   CHECK(w.asked["/h"].size() == 1);
 }
 
+TEST_CASE("conditions: all must hold; what can't be told is as if the webhook couldn't be asked") {
+  struct row {
+    std::string_view conditions, more;
+    int code;  // of a create
+    std::size_t asked;
+  };
+  const row rows[] = {
+      {R"({"name":"a","expression":"true"})", "", 201, 1},
+      {R"({"name":"a","expression":"object.metadata.name != 'a'"})", "", 201, 0},
+      {R"({"name":"a","expression":"request.userInfo.username == 'tester' && request.operation == 'CREATE'"})", "", 201,
+       1},
+      {R"({"name":"a","expression":"oldObject == null && object.data.k == 'v'"},{"name":"b","expression":"false"})", "",
+       201, 0},
+      {R"({"name":"a","expression":"object.data.missing == 'v'"},{"name":"b","expression":"false"})", "", 201, 0},
+      {R"({"name":"a","expression":"object.data.missing == 'v'"})", "", 403, 0},
+      {R"({"name":"a","expression":"object.data.missing == 'v'"})", R"(,"failurePolicy":"Ignore")", 201, 0},
+      {R"x({"name":"a","expression":"authorizer.group('').resource('pods').check('list').allowed()"})x", "", 201, 1},
+      {R"x({"name":"a","expression":"authorizer.serviceAccount('default','x').group('').resource('pods').check('list').allowed()"})x",
+       "", 201, 0},
+  };
+  for (auto& r : rows) {
+    CAPTURE(r.conditions);
+    hooked_world w;
+    w.on("/h", [](const json::value&) { return std::string(admitted); });
+    w.hook("Validating", "h", "/h", maps_rule, fmt::format(R"(,"matchConditions":[{}]{})", r.conditions, r.more));
+    auto a = w.post(maps, config_map("a"));
+    CHECK_MESSAGE(a.code == r.code, a.body);
+    CHECK(w.asked["/h"].size() == r.asked);
+    if (r.code == 403)
+      CHECK(
+          message_of(a) ==
+          R"(configmaps "a" is forbidden: expression 'object.data.missing == 'v'' resulted in error: no such key: missing)");
+  }
+}
+
 TEST_CASE("of a refused update nothing is left, and of a deletion the object is told") {
   hooked_world w;
   w.must(w.post(maps, config_map("a")), 201);
@@ -173,10 +208,16 @@ TEST_CASE("a webhook that hangs holds its own requests alone, for its own time")
   w.hook("Validating", "slow", "/slow", maps_rule,
          R"(,"timeoutSeconds":1,"namespaceSelector":{"matchLabels":{"name":"default"}})");
   w.hook("Validating", "quick", "/quick", maps_rule, R"(,"namespaceSelector":{"matchLabels":{"name":"other"}})");
+  // What is large has a turn, one at a time: not while another server is waited for.
+  const std::string large(300 * 1024, 'x');
   memory_exchange held;
-  api_world::fill(held, "POST", maps, config_map("a"), {});
+  api_world::fill(held, "POST", maps, config_map("a", large), {});
   reactor::scope work;
   work.spawn(w.handler->serve(held));
+  const auto soon = monotonic_clock::now() + std::chrono::seconds(10);
+  while (w.asked["/slow"].empty() && monotonic_clock::now() < soon)
+    w.loop.turn(monotonic_clock::now() + std::chrono::milliseconds(1));
+  w.must(w.post("/api/v1/namespaces/other/configmaps", config_map("large", large)), 201);
   for (int i = 0; i < 20; ++i)
     w.must(w.post("/api/v1/namespaces/other/configmaps", config_map(fmt::format("a{}", i))), 201);
   w.must(w.post("/api/v1/namespaces/default/secrets", R"({"apiVersion":"v1","kind":"Secret","metadata":{"name":"s"}})"),
