@@ -301,10 +301,12 @@ task<api_result<bool>> webhooks::mutate_by(const hook& h, const served& as, cons
 task<api_result<void>> webhooks::mutate(admission_request& r, const store::snapshot& cluster, rounds& so_far) {
   const auto all = mutating_.current();
   // What plugins have changed since then is news to all of them.
-  if (so_far.second && r.object && !(so_far.seen == *r.object)) so_far.again.merge(std::exchange(so_far.asked, {}));
+  if (so_far.second && r.object && !so_far.asked.empty() && !(so_far.seen == *r.object))
+    so_far.again.merge(std::exchange(so_far.asked, {}));
   for (std::size_t i = 0; i < all->size(); ++i) {
     const auto& h = *(*all)[i];
     const auto s = subject_of(r);
+    if (!match_rules(h, s)) continue;
     KEDGE_CO_TRY(auto as, co_await match(h, s, r, cluster));
     // Who wasn't asked in the first round isn't in the second.
     if (!as || (so_far.second && !so_far.again.contains(h.id))) continue;
@@ -315,7 +317,7 @@ task<api_result<void>> webhooks::mutate(admission_request& r, const store::snaps
     }
     if (h.again) so_far.asked.insert(h.id);
   }
-  if (r.object) so_far.seen = *r.object;
+  if (r.object && so_far.changed && !so_far.second && !so_far.asked.empty()) so_far.seen = *r.object;
   co_return api_result<void>();
 }
 
@@ -342,6 +344,7 @@ task<api_result<void>> webhooks::validate(admission_request& r, const store::sna
   const auto s = subject_of(r);
   std::vector<called> calls;
   for (auto& h : *all) {
+    if (!match_rules(*h, s)) continue;
     KEDGE_CO_TRY(auto as, co_await match(*h, s, r, cluster));
     if (as) calls.push_back({h.get(), as});
   }
