@@ -369,6 +369,9 @@ task<api_result<written>> storage::create(json::value object, call& c) {
   if (!cluster) co_return fail(from_error(cluster.error()));
   KEDGE_CO_CHECK(clear_system_metadata(c.to, object));
   KEDGE_CO_CHECK(co_await admit(operation::create, &object, nullptr, c, *cluster, true, {.owned = &owners}));
+  // Nor does a webhook say it, or make the object somewhere else than was authorized.
+  KEDGE_CO_CHECK(clear_system_metadata(c.to, object));
+  if (!c.to.name().empty()) KEDGE_CO_CHECK(check_body_name(object, c.to));
   drop_repeated_owners(object, c.warnings, true);
   const bool generated = name_in(object).empty() && !object["metadata"]["generateName"].as_string().empty();
   for (int tries = 0;; ++tries) {

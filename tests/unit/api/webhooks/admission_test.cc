@@ -119,6 +119,34 @@ TEST_CASE("conditions: all must hold; what can't be told is as if the webhook co
   }
 }
 
+TEST_CASE("no patch moves an object to where its writer may not write, or says what the server says") {
+  hooked_world w;
+  std::string patch;
+  w.on("/h", [&](const json::value&) { return patched(patch); });
+  w.hook("Mutating", "h", "/h", maps_rule);
+  patch = R"([{"op":"add","path":"/metadata/namespace","value":"other"}])";
+  auto a = w.post(maps, config_map("a"));
+  CHECK(a.code == 400);
+  CHECK(message_of(a) == "the namespace of the provided object does not match the namespace sent on the request");
+  CHECK(w.get("/api/v1/namespaces/other/configmaps/a").code == 404);
+  patch =
+      R"([{"op":"add","path":"/metadata/uid","value":"mine"},{"op":"add","path":"/metadata/creationTimestamp","value":"2001-01-01T00:00:00Z"}])";
+  auto made = w.must(w.post(maps, config_map("a")), 201);
+  CHECK(made["metadata"]["uid"].as_string() != "mine");
+  CHECK(made["metadata"]["creationTimestamp"].as_string() > "2020");
+  for (auto text : {R"([{"op":"replace","path":"/metadata/uid","value":"mine"}])",
+                    R"([{"op":"replace","path":"/metadata/name","value":"b"}])",
+                    R"([{"op":"replace","path":"/metadata/namespace","value":"other"}])"}) {
+    CAPTURE(text);
+    patch = text;
+    CHECK(w.patch(std::string(maps) + "/a", R"({"data":{"k":"w"}})", merge).code == 422);
+  }
+  patch = "[]";
+  auto after = w.must(w.patch(std::string(maps) + "/a", "{}", merge), 200);
+  CHECK(after["metadata"]["uid"] == made["metadata"]["uid"]);
+  CHECK(after["data"]["k"].as_string() == "v");
+}
+
 TEST_CASE("of a refused update nothing is left, and of a deletion the object is told") {
   hooked_world w;
   w.must(w.post(maps, config_map("a")), 201);
