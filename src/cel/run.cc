@@ -58,6 +58,7 @@ class runner {
     if (cost_ > budget_) over_ = true;
   }
 
+  value cancelled() { return value::error(memory_, "operation cancelled: actual cost limit exceeded"); }
   value error(std::string_view message) { return value::error(memory_, message); }
 
   value eval(step_id i) {
@@ -207,6 +208,8 @@ class runner {
       if (!failed) failed = &args[i];
     }
     const std::span<const value> all(args, n);
+    // What calls make may be larger each time: none is made for nothing.
+    if (over_budget()) return cancelled();
     value out;
     if (failed)
       out = *failed;
@@ -243,7 +246,7 @@ class runner {
   }
 
   value eval_map(const step& s) {
-    value out = value::map(memory_, {});
+    map_maker out(memory_);
     value failed;
     for (std::size_t i = 0; i < s.optional.size(); ++i) {
       const value key = eval(s.parts[2 * i]);
@@ -260,10 +263,10 @@ class runner {
         failed = v;
         break;
       }
-      out = put(out, key, v, memory_);
+      out.add(key, v);
     }
     charge(cost_of_map);
-    return failed.is_error() ? failed : out;
+    return failed.is_error() ? failed : out.done();
   }
 
   value eval_object(const step& s) {

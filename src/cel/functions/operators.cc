@@ -15,14 +15,16 @@ value no_such_overload(std::string_view function, const value& first, arena& mem
   return value::error(memory, "no such overload: " + std::string(function));
 }
 
-value put(const value& map, const value& key, const value& v, arena& memory) {
-  if (map.find(key, memory).is(kind::absent)) return map.with(key, v, memory);
-  std::vector<std::pair<value, value>> entries;
-  for (std::size_t i = 0, n = *map.size(); i < n; ++i) {
-    const value k = map.key_at(i, memory);
-    entries.emplace_back(k, equal(k, key, memory) ? v : map.value_at(i, memory));
+void map_maker::add(const value& key, const value& v) {
+  const value there = places_.find(key, memory_);
+  if (there.is(kind::integer)) {
+    entries_[static_cast<std::size_t>(there.as_integer())].second = v;
+    return;
   }
-  return value::map(memory, entries);
+  value more = places_.with(key, value::integer(static_cast<std::int64_t>(entries_.size())), memory_);
+  if (more.is_error()) return;  // the arena is full, which ends the evaluation
+  places_ = more;
+  entries_.emplace_back(key, v);
 }
 
 namespace {
@@ -49,13 +51,14 @@ value merged(const value& a, const value& b, const shape& s, arena& memory) {
     for (const std::string& name : s.keys) keys.push_back(element.find(std::string_view(name), memory));
     return value::list(memory, keys);
   };
-  value positions = value::map(memory, {});
+  map_maker places(memory);
   std::vector<value> items;
   for (std::size_t i = 0, n = *a.size(); i < n; ++i) {
     items.push_back(a.at(i, memory));
-    positions = put(positions, key_of(items.back()), value::integer(static_cast<std::int64_t>(i)), memory);
+    places.add(key_of(items.back()), value::integer(static_cast<std::int64_t>(i)));
   }
-  for (std::size_t i = 0, n = *b.size(); i < n; ++i) {
+  value positions = places.done();
+  for (std::size_t i = 0, n = *b.size(); i < n && !positions.is_error(); ++i) {
     const value element = b.at(i, memory);
     const value key = key_of(element);
     const value there = positions.find(key, memory);
@@ -66,7 +69,7 @@ value merged(const value& a, const value& b, const shape& s, arena& memory) {
     positions = positions.with(key, value::integer(static_cast<std::int64_t>(items.size())), memory);
     items.push_back(element);
   }
-  return value::list(memory, items);
+  return positions.is_error() ? positions : value::list(memory, items);
 }
 
 value joined(const value& a, const value& b, arena& memory) {

@@ -110,11 +110,11 @@ value value_of(const json::value& v, arena& memory) {
     return value::list(memory, items);
   }
   if (v.find("map_value")) {
-    value out = value::map(memory, {});
+    map_maker out(memory);
     if (const json::array* entries = first(v, "map_value")["entries"].array())
       for (const json::value& e : *entries)
-        out = put(out, value_of(first(e, "key"), memory), value_of(first(e, "value"), memory), memory);
-    return out;
+        out.add(value_of(first(e, "key"), memory), value_of(first(e, "value"), memory));
+    return out.done();
   }
   return {};
 }
