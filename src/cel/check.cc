@@ -254,12 +254,10 @@ class checker {
   }
 
   // The type of both, when a literal has elements of both.
-  type joined(const node& at, const std::optional<type>& before, const type& now) {
+  type joined(const std::optional<type>& before, const type& now) {
     if (!before) return now;
     if (types_.fits(*before, now)) return unifier::more_general(*before, now);
-    if (!env_.has_strict_literals()) return type::dyn();
-    mismatch(at.id, *before, now);
-    return type::error();
+    return type::dyn();
   }
 
   type held(const node& n) {
@@ -275,7 +273,7 @@ class checker {
       node& element = *n.arguments[i];
       check(element);
       const bool optional = is_optional_element(n, i);
-      items = joined(element, items, optional ? held(element) : type_of(element));
+      items = joined(items, optional ? held(element) : type_of(element));
     }
     type_of(n) = type::list(items ? *items : types_.fresh());
   }
@@ -284,9 +282,9 @@ class checker {
     std::optional<type> keys, values;
     for (node::entry& e : n.entries) {
       check(*e.key);
-      keys = joined(*e.key, keys, type_of(*e.key));
+      keys = joined(keys, type_of(*e.key));
       check(*e.value);
-      values = joined(*e.value, values, e.optional ? held(*e.value) : type_of(*e.value));
+      values = joined(values, e.optional ? held(*e.value) : type_of(*e.value));
     }
     if (!keys) {
       keys = types_.fresh();

@@ -95,18 +95,8 @@ class lexer {
   // From the token's beginning through the character that doesn't go on with it, which is skipped with the rest.
   void refuse(std::size_t end) {
     if (end < text_.size()) end += utf8_length(text_.substr(end));
-    std::string shown;
-    for (char c : text_.substr(at_, end - at_)) {
-      if (c == '\n')
-        shown += "\\n";
-      else if (c == '\r')
-        shown += "\\r";
-      else if (c == '\t')
-        shown += "\\t";
-      else
-        shown += c;
-    }
-    found_.add(line_, column_, "Syntax error: token recognition error at: '" + shown + "'");
+    found_.add(line_, column_,
+               "Syntax error: token recognition error at: '" + std::string(text_.substr(at_, end - at_)) + "'");
     move_to(end);
   }
 

@@ -16,7 +16,7 @@ constexpr std::size_t issues_max = 100;
 
 // Nodes after macros are expanded. Macros multiply what they are given (`has` nothing, `map` with three arguments its
 // ends), so that nested ones could grow beyond the text; the text's own bound leaves a long way to this.
-constexpr std::size_t nodes_max = 400'000;
+constexpr std::size_t nodes_max = 150'000;
 
 // Levels of a value that are compared or told as text: JSON bodies are parsed to a depth of their own, values that
 // expressions build are as deep as the expression.
@@ -26,8 +26,8 @@ constexpr int value_depth_max = 2'000;
 constexpr std::size_t memory_max_bytes = std::size_t{64} << 20;
 
 // Elements that comparisons may look at in one arena. Comparing two documents is one step by the costs, and a fold may
-// do it over and over; this many take about a second.
-constexpr std::size_t comparisons_max = 50'000'000;
+// do it over and over; this many take some tenths of a second, as a budget's worth of steps does.
+constexpr std::size_t comparisons_max = 10'000'000;
 
 // Programs of regular expressions (RE2's own measure), the same for those of the text and of the data.
 constexpr std::int64_t regex_memory_max_bytes = std::int64_t{8} << 20;

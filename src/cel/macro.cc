@@ -221,7 +221,6 @@ std::vector<macro> standard_macros() {
           method("all", 2, expand_all<false>),
           method("exists", 2, expand_exists<false>),
           method("exists_one", 2, expand_exists_one<false>),
-          method("existsOne", 2, expand_exists_one<false>),
           method("map", 2, expand_map<false>),
           method("map", 3, expand_map<false>),
           method("filter", 2, expand_filter)};

@@ -1,10 +1,12 @@
 #include "cel/parse.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "cel/lex.h"
@@ -20,6 +22,13 @@ namespace {
 
 constexpr std::string_view expression_begins =
     "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+
+constexpr std::string_view arguments_begin =
+    "{'[', '{', '(', ')', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, "
+    "IDENTIFIER}";
+constexpr std::string_view index_begins =
+    "{'[', '{', '(', '.', '-', '!', '?', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, "
+    "IDENTIFIER}";
 
 constexpr std::string_view reserved[] = {"as",        "break", "const",  "continue", "else", "false", "for",
                                          "function",  "if",    "import", "in",       "let",  "loop",  "package",
@@ -84,6 +93,10 @@ class parser final : public node_factory {
   const token& now() const noexcept { return tokens_[at_]; }
   const token& ahead(std::size_t n) const noexcept { return tokens_[std::min(at_ + n, tokens_.size() - 1)]; }
   bool is(token_kind k) const noexcept { return now().kind == k; }
+  token open() {
+    ++brackets_;
+    return take();
+  }
   token take() { return is(token_kind::end) ? now() : tokens_[at_++]; }
 
   static place place_of(const token& t) noexcept { return {t.line, t.column}; }
@@ -126,13 +139,9 @@ class parser final : public node_factory {
   class depth {
    public:
     depth(parser& p, rule r) : parser_(p), rule_(r) { ++parser_.open_[rule_]; }
-    ~depth() { parser_.open_[rule_] -= count_; }
+    ~depth() { --parser_.open_[rule_]; }
     depth(const depth&) = delete;
     depth& operator=(const depth&) = delete;
-    void more() {
-      ++count_;
-      ++parser_.open_[rule_];
-    }
     bool too_deep() {
       if (parser_.open_[rule_] <= parse_depth_max) return false;
       parser_.fail_at({-1, -1}, "expression recursion limit exceeded: " + std::to_string(parse_depth_max));
@@ -142,8 +151,28 @@ class parser final : public node_factory {
    private:
     parser& parser_;
     rule rule_;
-    int count_ = 1;
   };
+
+  // Operators, selections and calls upon each other make a tree that must not be deeper than it may be nested.
+  bool too_deep(const node* a, const node* b = nullptr) {
+    const int deepest = std::max(depth_of(a), depth_of(b));
+    if (deepest < parse_depth_max) {
+      next_depth_ = deepest + 1;
+      return false;
+    }
+    fail_at({-1, -1}, "max recursion depth exceeded");
+    return true;
+  }
+  int depth_of(const node* n) const {
+    if (!n) return 0;
+    auto found = depths_.find(n->id);
+    return found == depths_.end() ? 0 : found->second;
+  }
+  // What was made is as deep as too_deep() has found.
+  node_ptr deepened(node_ptr n) {
+    if (n) depths_[n->id] = next_depth_;
+    return n;
+  }
 
   node_ptr made(node_kind kind, const token& where) {
     here_ = place_of(where);
@@ -223,12 +252,10 @@ class parser final : public node_factory {
     if (d.too_deep()) return nullptr;
     node_ptr left = sum();
     for (auto function = relation_of(now().kind); left && !function.empty(); function = relation_of(now().kind)) {
-      d.more();
-      if (d.too_deep()) return nullptr;
       const token op = take();
       node_ptr right = sum();
-      if (!right) return nullptr;
-      left = call_of(op, std::string(function), nodes(std::move(left), std::move(right)));
+      if (!right || too_deep(left.get(), right.get())) return nullptr;
+      left = deepened(call_of(op, std::string(function), nodes(std::move(left), std::move(right))));
     }
     return left;
   }
@@ -236,28 +263,25 @@ class parser final : public node_factory {
   node_ptr sum() {
     depth d(*this, rule_calc);
     if (d.too_deep()) return nullptr;
-    node_ptr left = product(d);
+    node_ptr left = product();
     while (left && (is(token_kind::plus) || is(token_kind::minus))) {
-      d.more();
-      if (d.too_deep()) return nullptr;
       const token op = take();
-      node_ptr right = product(d);
-      if (!right) return nullptr;
-      left = call_of(op, op.kind == token_kind::plus ? "_+_" : "_-_", nodes(std::move(left), std::move(right)));
+      node_ptr right = product();
+      if (!right || too_deep(left.get(), right.get())) return nullptr;
+      left =
+          deepened(call_of(op, op.kind == token_kind::plus ? "_+_" : "_-_", nodes(std::move(left), std::move(right))));
     }
     return left;
   }
 
-  node_ptr product(depth& d) {
+  node_ptr product() {
     node_ptr left = unary();
     while (left && (is(token_kind::star) || is(token_kind::slash) || is(token_kind::percent))) {
-      d.more();
-      if (d.too_deep()) return nullptr;
       const token op = take();
       node_ptr right = unary();
-      if (!right) return nullptr;
+      if (!right || too_deep(left.get(), right.get())) return nullptr;
       const char* function = op.kind == token_kind::star ? "_*_" : op.kind == token_kind::slash ? "_/_" : "_%_";
-      left = call_of(op, function, nodes(std::move(left), std::move(right)));
+      left = deepened(call_of(op, function, nodes(std::move(left), std::move(right))));
     }
     return left;
   }
@@ -282,17 +306,20 @@ class parser final : public node_factory {
     if (d.too_deep()) return nullptr;
     node_ptr n = primary();
     while (n && (is(token_kind::dot) || is(token_kind::left_bracket))) {
-      d.more();
-      if (d.too_deep()) return nullptr;
+      if (too_deep(n.get())) return nullptr;
+      const int depth_now = next_depth_;
       n = is(token_kind::dot) ? selection(std::move(n)) : index(std::move(n));
+      next_depth_ = depth_now;
+      n = deepened(std::move(n));
     }
     return n;
   }
 
   node_ptr index(node_ptr of) {
-    const token op = take();
+    const token op = open();
     const bool optional = is(token_kind::question);
     if (optional) take();
+    if (!optional && !begins_expression(now().kind)) return unexpected(index_begins, false);
     node_ptr at = expr();
     if (!at || !close(token_kind::right_bracket, "']'")) return nullptr;
     return call_of(op, optional ? "_[?_]" : "_[_]", nodes(std::move(of), std::move(at)));
@@ -307,8 +334,8 @@ class parser final : public node_factory {
       if (word)
         return fail_at(place_of(now()),
                        "Syntax error: mismatched input '" + std::string(now().text) + "' expecting IDENTIFIER");
-      return fail_at(place_of(now()),
-                     "Syntax error: no viable alternative at input '." + std::string(now().text) + "'");
+      return fail_at(place_of(now()), "Syntax error: no viable alternative at input '." +
+                                          (is(token_kind::end) ? std::string() : std::string(now().text)) + "'");
     }
     const token name = take();
     const bool escaped = name.kind == token_kind::escaped_identifier;
@@ -327,9 +354,10 @@ class parser final : public node_factory {
 
   // The arguments behind an open parenthesis, to the closing one.
   bool arguments(std::vector<node_ptr>& out) {
-    if (is(token_kind::right_parenthesis)) {
-      take();
-      return true;
+    if (is(token_kind::right_parenthesis)) return close(token_kind::right_parenthesis, "')'");
+    if (!begins_expression(now().kind)) {
+      unexpected(arguments_begin, false);
+      return false;
     }
     while (true) {
       node_ptr a = expr();
@@ -341,11 +369,20 @@ class parser final : public node_factory {
     return close(token_kind::right_parenthesis, "')'");
   }
 
-  bool close(token_kind k, std::string_view name) {
+  // `or_comma`: an element more could stand there.
+  bool close(token_kind k, std::string_view name, bool or_comma = false) {
     if (is(k)) {
       take();
+      --brackets_;
       return true;
     }
+    // One that closes all would make the text whole.
+    if (is(token_kind::end) && brackets_ == 1 && !or_comma) {
+      fail_at(place_of(now()), "Syntax error: missing " + std::string(name) + " at '<EOF>'");
+      return false;
+    }
+    const std::string both = "{" + std::string(name) + ", ','}";
+    if (or_comma) name = both;
     if (ahead(1).kind == k && !is(token_kind::end))
       unexpected(name, true);
     else
@@ -354,7 +391,7 @@ class parser final : public node_factory {
   }
 
   node_ptr method(const std::string& name, node_ptr target) {
-    const token open = take();
+    const token open = this->open();
     std::vector<node_ptr> args;
     if (!arguments(args)) return nullptr;
     if (const macro* m = env_.find_macro(name, args.size(), true)) {
@@ -383,7 +420,7 @@ class parser final : public node_factory {
   node_ptr primary() {
     switch (now().kind) {
       case token_kind::left_parenthesis: {
-        take();
+        open();
         node_ptr inner = expr();
         if (!inner || !close(token_kind::right_parenthesis, "')'")) return nullptr;
         return inner;
@@ -397,7 +434,8 @@ class parser final : public node_factory {
   }
 
   node_ptr list() {
-    const token open = take();
+    const token open = this->open();
+    bool comma = false;
     node_ptr n = made(node_kind::list, open);
     while (!is(token_kind::right_bracket) && !is(token_kind::comma)) {
       const bool optional = is(token_kind::question);
@@ -408,14 +446,19 @@ class parser final : public node_factory {
       n->arguments.push_back(std::move(element));
       if (!is(token_kind::comma)) break;
       take();
-      if (is(token_kind::right_bracket)) break;
+      comma = !begins_expression(now().kind) && !is(token_kind::question);
+      if (comma) break;
     }
-    if (is(token_kind::comma) && n->arguments.empty()) take();
-    return close(token_kind::right_bracket, "']'") ? std::move(n) : nullptr;
+    if (is(token_kind::comma) && n->arguments.empty()) {
+      take();
+      comma = true;
+    }
+    return close(token_kind::right_bracket, "']'", !comma) ? std::move(n) : nullptr;
   }
 
   node_ptr map() {
-    const token open = take();
+    const token open = this->open();
+    bool comma = false;
     node_ptr n = made(node_kind::map, open);
     while (!is(token_kind::right_brace) && !is(token_kind::comma)) {
       const bool optional = is(token_kind::question);
@@ -430,10 +473,14 @@ class parser final : public node_factory {
       n->entries.push_back({id, {}, std::move(key), std::move(v), optional});
       if (!is(token_kind::comma)) break;
       take();
-      if (is(token_kind::right_brace)) break;
+      comma = !begins_expression(now().kind) && !is(token_kind::question);
+      if (comma) break;
     }
-    if (is(token_kind::comma) && n->entries.empty()) take();
-    return close(token_kind::right_brace, "'}'") ? std::move(n) : nullptr;
+    if (is(token_kind::comma) && n->entries.empty()) {
+      take();
+      comma = true;
+    }
+    return close(token_kind::right_brace, "'}'", !comma) ? std::move(n) : nullptr;
   }
 
   // An identifier, a call, or an object: a.b.C{…}.
@@ -441,6 +488,7 @@ class parser final : public node_factory {
     const bool dot = is(token_kind::dot);
     const token first = now();
     if (dot) take();
+    if (is(token_kind::end)) return fail_at(place_of(now()), "Syntax error: no viable alternative at input '.'");
     if (!is(token_kind::identifier)) return unexpected("IDENTIFIER", false);
     // Is it an object's type?
     std::size_t ahead_by = 1;
@@ -455,7 +503,7 @@ class parser final : public node_factory {
       n->name = std::move(full);
       return n;
     }
-    const token open = take();
+    const token open = this->open();
     std::vector<node_ptr> args;
     if (!arguments(args)) return nullptr;
     if (const macro* m = env_.find_macro(full, args.size(), false)) {
@@ -468,7 +516,7 @@ class parser final : public node_factory {
   node_ptr object(bool dot) {
     std::string type = dot ? "." : "";
     while (!is(token_kind::left_brace)) type += take().text;
-    node_ptr n = made(node_kind::object, take());
+    node_ptr n = made(node_kind::object, open());
     n->name = std::move(type);
     while (!is(token_kind::right_brace) && !is(token_kind::comma)) {
       const bool optional = is(token_kind::question);
@@ -580,6 +628,9 @@ class parser final : public node_factory {
   std::vector<place>& places_;
   place here_;
   bool failed_ = false;
+  int brackets_ = 0;  // that are open
+  std::unordered_map<node_id, int> depths_;
+  int next_depth_ = 0;
   std::array<int, rule_count> open_{};
 };
 

@@ -228,15 +228,15 @@ class planner {
     const value list = at(s.parts[1]).constant;
     const std::size_t n = *list.size();
     if (n == 0) return add({.constant = value::boolean(false)});
-    std::vector<std::pair<value, value>> entries;
+    map_maker entries(out_.constants);
     for (std::size_t i = 0; i < n; ++i) {
       const value item = list.at(i, out_.constants);
       const bool simple = item.is(kind::boolean) || item.is(kind::integer) || item.is(kind::unsigned_integer) ||
                           item.is(kind::real) || item.is(kind::string);
       if (!simple) return add(std::move(s));
-      entries.emplace_back(item, value::boolean(true));
+      entries.add(item, value::boolean(true));
     }
-    return add({.what = op::in_set, .constant = value::map(out_.constants, entries), .parts = {s.parts[0]}});
+    return add({.what = op::in_set, .constant = entries.done(), .parts = {s.parts[0]}});
   }
 
   step_id place_list(const node& n) {
@@ -263,10 +263,9 @@ class planner {
       constant = constant && !e.optional && is_constant(s.parts[s.parts.size() - 2]) && is_constant(s.parts.back());
     }
     if (!constant) return add(std::move(s));
-    value made = value::map(out_.constants, {});
-    for (std::size_t i = 0; i < s.parts.size(); i += 2)
-      made = put(made, at(s.parts[i]).constant, at(s.parts[i + 1]).constant, out_.constants);
-    return add({.constant = made});
+    map_maker made(out_.constants);
+    for (std::size_t i = 0; i < s.parts.size(); i += 2) made.add(at(s.parts[i]).constant, at(s.parts[i + 1]).constant);
+    return add({.constant = made.done()});
   }
 
   step_id place_object(const node& n) {

@@ -13,7 +13,7 @@ namespace kedge::cel {
 namespace {
 
 // How Go's %T names what an expression tried to go through.
-std::string_view go_type_text(const value& v) {
+std::string go_type_text(const value& v) {
   switch (v.kind()) {
     case kind::null: return "types.Null";
     case kind::boolean: return "types.Bool";
@@ -26,6 +26,11 @@ std::string_view go_type_text(const value& v) {
     case kind::timestamp: return "types.Timestamp";
     case kind::type: return "*types.Type";
     case kind::optional: return "*types.Optional";
+    case kind::opaque: {
+      // net.IP is cel.IP there.
+      const std::string& name = v.as_opaque().type().name();
+      return "cel." + name.substr(name.rfind('.') + 1);
+    }
     default: return "types.Val";
   }
 }
@@ -48,10 +53,12 @@ class runner {
 
  private:
   void charge(std::uint64_t n) noexcept {
+    if (over_) return;
     cost_ += n;
     if (cost_ > budget_) over_ = true;
   }
 
+  value cancelled() { return value::error(memory_, "operation cancelled: actual cost limit exceeded"); }
   value error(std::string_view message) { return value::error(memory_, message); }
 
   value eval(step_id i) {
@@ -157,6 +164,9 @@ class runner {
     }
   }
 
+  static bool is_number(const value& v) noexcept {
+    return v.is(kind::integer) || v.is(kind::unsigned_integer) || v.is(kind::real);
+  }
   static bool is_nan(const value& v) noexcept { return v.is(kind::real) && std::isnan(v.as_real()); }
 
   value eval_comparison(const step& s) {
@@ -169,9 +179,10 @@ class runner {
   value compared(const step& s, const value& a, const value& b) {
     if (a.is_error()) return a;
     if (b.is_error()) return b;
-    if (!is_ordered(a)) return no_such_overload(s.function->name, memory_);
+    if (!is_ordered(a)) return no_such_overload(s.function->name, a, memory_);
+    if (is_nan(a)) return error("NaN values cannot be ordered");
     auto order = compare(a, b);
-    if (!order) return is_nan(a) || is_nan(b) ? error("NaN values cannot be ordered") : no_such_overload(memory_);
+    if (!order) return is_nan(b) && is_number(a) ? error("NaN values cannot be ordered") : no_such_overload(memory_);
     switch (s.what) {
       case op::less: return value::boolean(*order < 0);
       case op::less_equal: return value::boolean(*order <= 0);
@@ -197,6 +208,8 @@ class runner {
       if (!failed) failed = &args[i];
     }
     const std::span<const value> all(args, n);
+    // What calls make may be larger each time: none is made for nothing.
+    if (over_budget()) return cancelled();
     value out;
     if (failed)
       out = *failed;
@@ -233,7 +246,7 @@ class runner {
   }
 
   value eval_map(const step& s) {
-    value out = value::map(memory_, {});
+    map_maker out(memory_);
     value failed;
     for (std::size_t i = 0; i < s.optional.size(); ++i) {
       const value key = eval(s.parts[2 * i]);
@@ -250,10 +263,10 @@ class runner {
         failed = v;
         break;
       }
-      out = put(out, key, v, memory_);
+      out.add(key, v);
     }
     charge(cost_of_map);
-    return failed.is_error() ? failed : out;
+    return failed.is_error() ? failed : out.done();
   }
 
   value eval_object(const step& s) {
@@ -293,7 +306,7 @@ class runner {
     if (range.is_error()) return range;
     const bool list = range.is(kind::list);
     if (!list && !range.is(kind::map)) {
-      const std::string what(go_type_text(range));
+      const std::string what = go_type_text(range);
       return error(s.two ? "unsupported comprehension range type: " + what
                          : "got '" + what + "', expected iterable type");
     }
@@ -324,7 +337,8 @@ class runner {
       }
       case kind::list: {
         auto index = index_of(key);
-        if (!index) return error("unsupported index value " + text_of(key) + " in list");
+        if (!index && is_number(key)) return error("unsupported index value " + text_of(key) + " in list");
+        if (!index) return error("unsupported index type '" + std::string(kind_text(key)) + "' in list");
         if (*index >= 0 && static_cast<std::uint64_t>(*index) < *of.size())
           return of.at(static_cast<std::size_t>(*index), memory_);
         return if_present ? value() : error("index out of bounds: " + text_of(key));
@@ -391,7 +405,7 @@ class runner {
       optional = optional || q.optional;
       const value found = find(v, key, optional || q.test_only, q.test_only);
       if (found.is_error()) {
-        charge(1);
+        if (!optional) charge(1);
         return found;
       }
       if (q.test_only) {

@@ -284,12 +284,14 @@ value value::json(const json::value& of, const cel::shape* s, arena& memory) {
 }
 
 value value::list(arena& memory, std::span<const value> items) {
+  if (!memory.has_room(items.size() * sizeof(value))) return too_large(memory);
   value* to = memory.space<value>(items.size());
   std::uninitialized_copy(items.begin(), items.end(), to);
   return value_parts::list(to, static_cast<std::uint32_t>(items.size()), nullptr);
 }
 
 value value::map(arena& memory, std::span<const std::pair<value, value>> entries) {
+  if (!memory.has_room(entries.size() * 3 * sizeof(value))) return too_large(memory);
   auto* data = memory.make<map_data>();
   data->capacity = static_cast<std::uint32_t>(entries.size());
   data->keys = memory.space<value>(entries.size());
@@ -344,8 +346,17 @@ value value::find(const value& key, arena& memory) const {
 bool value::has(std::string_view key) const noexcept {
   if (kind_ == cel::kind::opaque) return opaque_->has_field(key);
   if (!from_json_) {
+    const auto here = [&](std::uint32_t i) {
+      return i < size_ && map_->keys[i].kind_ == cel::kind::string && map_->keys[i].as_text() == key;
+    };
+    if (map_->index) {
+      const std::uint32_t mask = map_->index_size - 1;
+      for (std::size_t at = std::hash<std::string_view>{}(key)&mask; map_->index[at] != 0; at = (at + 1) & mask)
+        if (here(map_->index[at] - 1)) return true;
+      return false;
+    }
     for (std::uint32_t i = 0; i < size_; ++i)
-      if (map_->keys[i].kind_ == cel::kind::string && map_->keys[i].as_text() == key) return true;
+      if (here(i)) return true;
     return false;
   }
   if (shape_ && shape_->as == shape::form::object) {

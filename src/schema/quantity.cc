@@ -212,7 +212,9 @@ std::optional<std::int64_t> quantity::exact_integer() const noexcept {
   if (nano_ % nano_per_unit != 0 || n < INT64_MIN || n > INT64_MAX) return std::nullopt;
   return static_cast<std::int64_t>(n);
 }
-double quantity::approximate() const noexcept { return static_cast<double>(nano_) / static_cast<double>(nano_per_unit); }
+double quantity::approximate() const noexcept {
+  return static_cast<double>(nano_) / static_cast<double>(nano_per_unit);
+}
 quantity& quantity::operator+=(const quantity& other) noexcept {
   if (nano_ == 0) format_ = other.format_;
   nano_ += other.nano_;

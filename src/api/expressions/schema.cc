@@ -317,30 +317,4 @@ std::optional<std::string> escape_name(std::string_view name) {
   return out;
 }
 
-std::optional<std::string> unescape_name(std::string_view escaped) {
-  std::string out;
-  for (std::size_t i = 0; i < escaped.size();) {
-    const std::size_t end = escaped.substr(i).starts_with("__") ? escaped.find("__", i + 3) : std::string_view::npos;
-    if (end == std::string_view::npos || escaped.substr(i + 2, end - i - 2).contains('_')) {
-      out += escaped[i++];
-      continue;
-    }
-    const std::string_view word = escaped.substr(i + 2, end - i - 2);
-    if (word == "underscores")
-      out += "__";
-    else if (word == "dot")
-      out += '.';
-    else if (word == "dash")
-      out += '-';
-    else if (word == "slash")
-      out += '/';
-    else if (is_reserved(word) && i == 0 && end + 2 == escaped.size())
-      out += word;
-    else
-      return std::nullopt;
-    i = end + 2;
-  }
-  return out;
-}
-
 }  // namespace kedge::api::expressions

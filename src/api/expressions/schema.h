@@ -50,6 +50,5 @@ std::shared_ptr<const cel::environment> rule_environment(const declaration& self
 
 // A property's name as expressions write it ("a-b" → "a__dash__b"); nothing when they can't.
 std::optional<std::string> escape_name(std::string_view name);
-std::optional<std::string> unescape_name(std::string_view escaped);
 
 }  // namespace kedge::api::expressions

@@ -10,6 +10,7 @@
 #include "base/strings.h"
 #include "cel/limits.h"
 #include "cel/literals.h"
+#include "cel/utf8.h"
 
 namespace kedge::cel {
 
@@ -43,23 +44,25 @@ std::string fixed(double d, int precision) {
   return grouped(std::string(buffer.data(), static_cast<std::size_t>(n)));
 }
 
-// 1.5 × 10³: exponents of at least two digits, raised.
-std::string scientific(double d, int precision) {
+// 1.500000×10⁰³: exponents of at least two digits, raised. What stands behind the point of %.9e is a width there, not a
+// precision: as cel-go has it.
+std::string scientific(double d, int width) {
   if (!std::isfinite(d)) return special(d);
-  std::vector<char> buffer(static_cast<std::size_t>(precision) + 64);
-  const int n = std::snprintf(buffer.data(), buffer.size(), "%.*e", precision, d);
-  const std::string text(buffer.data(), static_cast<std::size_t>(n));
+  char buffer[64];
+  const int n = std::snprintf(buffer, sizeof buffer, "%.*e", default_precision, d);
+  const std::string text(buffer, static_cast<std::size_t>(n));
   const std::size_t e = text.find('e');
   static constexpr const char* raised[] = {"\u2070", "\u00b9", "\u00b2", "\u00b3", "\u2074",
                                            "\u2075", "\u2076", "\u2077", "\u2078", "\u2079"};
-  std::string out = text.substr(0, e) + "\u202f\u00d7\u202f10";
+  std::string out = text.substr(0, e) + "\u00d710";
   for (char c : text.substr(e + 1)) {
     if (c == '-')
       out += "\u207b";
     else if (digit(c))
       out += raised[c - '0'];
   }
-  return out;
+  const auto wanted = static_cast<std::size_t>(width), there = utf8_count(out);
+  return there < wanted ? std::string(wanted - there, ' ') + out : out;
 }
 
 std::string in_base(const value& v, int base) {
@@ -134,13 +137,17 @@ result shown(const value& v, arena& memory, int depth) {
     case kind::list: return shown_list(v, memory, depth);
     case kind::map: return shown_map(v, memory, depth);
     case kind::duration: return duration_text(v.as_nanoseconds());
+    case kind::bytes:
+      if (!utf8_valid(v.as_text()))
+        return std::unexpected(
+            "could not convert argument \"invalid UTF-8 in bytes, cannot convert to string\" to string");
+      return text_of(v);
     case kind::null:
     case kind::boolean:
     case kind::integer:
     case kind::unsigned_integer:
     case kind::real:
     case kind::string:
-    case kind::bytes:
     case kind::timestamp:
     case kind::type: return text_of(v);
     default: return std::unexpected(format_refusal('s', kind_text(v)));

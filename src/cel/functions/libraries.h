@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "cel/environment.h"
@@ -31,11 +32,22 @@ void add_time(environment::builder& b);
 value call_function(const function& f, std::span<const overload* const> chosen, std::span<const value> arguments,
                     arena& memory);
 
-// A map with an entry set, in the place of one with an equal key.
-value put(const value& map, const value& key, const value& v, arena& memory);
+// A map in the making: of keys that are there twice the later entry counts.
+class map_maker {
+ public:
+  explicit map_maker(arena& memory) : memory_(memory), places_(value::map(memory, {})) {}
+  void add(const value& key, const value& v);
+  value done() const { return value::map(memory_, entries_); }
+
+ private:
+  arena& memory_;
+  value places_;  // in entries_, by key
+  std::vector<std::pair<value, value>> entries_;
+};
 
 value no_such_overload(arena& memory);
-value no_such_overload(std::string_view function, arena& memory);
+// Of a function that asks what its first argument can: text and times are asked themselves, and say only that.
+value no_such_overload(std::string_view function, const value& first, arena& memory);
 
 // One overload.
 inline overload global(std::string id, std::vector<type> arguments, type result, implementation run = nullptr) {

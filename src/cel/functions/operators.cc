@@ -10,18 +10,21 @@
 namespace kedge::cel {
 
 value no_such_overload(arena& memory) { return value::error(memory, "no such overload"); }
-value no_such_overload(std::string_view function, arena& memory) {
+value no_such_overload(std::string_view function, const value& first, arena& memory) {
+  if (first.is(kind::string) || first.is(kind::duration) || first.is(kind::timestamp)) return no_such_overload(memory);
   return value::error(memory, "no such overload: " + std::string(function));
 }
 
-value put(const value& map, const value& key, const value& v, arena& memory) {
-  if (map.find(key, memory).is(kind::absent)) return map.with(key, v, memory);
-  std::vector<std::pair<value, value>> entries;
-  for (std::size_t i = 0, n = *map.size(); i < n; ++i) {
-    const value k = map.key_at(i, memory);
-    entries.emplace_back(k, equal(k, key, memory) ? v : map.value_at(i, memory));
+void map_maker::add(const value& key, const value& v) {
+  const value there = places_.find(key, memory_);
+  if (there.is(kind::integer)) {
+    entries_[static_cast<std::size_t>(there.as_integer())].second = v;
+    return;
   }
-  return value::map(memory, entries);
+  value more = places_.with(key, value::integer(static_cast<std::int64_t>(entries_.size())), memory_);
+  if (more.is_error()) return;  // the arena is full, which ends the evaluation
+  places_ = more;
+  entries_.emplace_back(key, v);
 }
 
 namespace {
@@ -48,13 +51,14 @@ value merged(const value& a, const value& b, const shape& s, arena& memory) {
     for (const std::string& name : s.keys) keys.push_back(element.find(std::string_view(name), memory));
     return value::list(memory, keys);
   };
-  value positions = value::map(memory, {});
+  map_maker places(memory);
   std::vector<value> items;
   for (std::size_t i = 0, n = *a.size(); i < n; ++i) {
     items.push_back(a.at(i, memory));
-    positions = put(positions, key_of(items.back()), value::integer(static_cast<std::int64_t>(i)), memory);
+    places.add(key_of(items.back()), value::integer(static_cast<std::int64_t>(i)));
   }
-  for (std::size_t i = 0, n = *b.size(); i < n; ++i) {
+  value positions = places.done();
+  for (std::size_t i = 0, n = *b.size(); i < n && !positions.is_error(); ++i) {
     const value element = b.at(i, memory);
     const value key = key_of(element);
     const value there = positions.find(key, memory);
@@ -65,7 +69,7 @@ value merged(const value& a, const value& b, const shape& s, arena& memory) {
     positions = positions.with(key, value::integer(static_cast<std::int64_t>(items.size())), memory);
     items.push_back(element);
   }
-  return value::list(memory, items);
+  return positions.is_error() ? positions : value::list(memory, items);
 }
 
 value joined(const value& a, const value& b, arena& memory) {
@@ -105,7 +109,7 @@ value add(args a, arena& memory) {
     case kind::list: return same ? joined(x, y, memory) : no_such_overload(memory);
     case kind::timestamp:
       return y.is(kind::duration) ? add_to_timestamp(x, y.as_nanoseconds(), memory) : no_such_overload(memory);
-    default: return no_such_overload("_+_", memory);
+    default: return no_such_overload("_+_", a[0], memory);
   }
 }
 
@@ -130,14 +134,14 @@ value subtract(args a, arena& memory) {
       if (!y.is(kind::duration)) return no_such_overload(memory);
       if (y.as_nanoseconds() == INT64_MIN) return overflow(memory, y);
       return add_to_timestamp(x, -y.as_nanoseconds(), memory);
-    default: return no_such_overload("_-_", memory);
+    default: return no_such_overload("_-_", a[0], memory);
   }
 }
 
 value multiply(args a, arena& memory) {
   const value &x = a[0], &y = a[1];
   const bool number = x.is(kind::integer) || x.is(kind::unsigned_integer) || x.is(kind::real);
-  if (!number) return no_such_overload("_*_", memory);
+  if (!number) return no_such_overload("_*_", a[0], memory);
   if (x.kind() != y.kind()) return no_such_overload(memory);
   if (x.is(kind::real)) return value::real(x.as_real() * y.as_real());
   if (x.is(kind::integer)) {
@@ -152,7 +156,7 @@ value multiply(args a, arena& memory) {
 value divide(args a, arena& memory) {
   const value &x = a[0], &y = a[1];
   const bool number = x.is(kind::integer) || x.is(kind::unsigned_integer) || x.is(kind::real);
-  if (!number) return no_such_overload("_/_", memory);
+  if (!number) return no_such_overload("_/_", a[0], memory);
   if (x.kind() != y.kind()) return no_such_overload(memory);
   if (x.is(kind::real)) return value::real(x.as_real() / y.as_real());
   if (y.as_unsigned() == 0) return value::error(memory, "division by zero");
@@ -163,7 +167,7 @@ value divide(args a, arena& memory) {
 
 value modulo(args a, arena& memory) {
   const value &x = a[0], &y = a[1];
-  if (!x.is(kind::integer) && !x.is(kind::unsigned_integer)) return no_such_overload("_%_", memory);
+  if (!x.is(kind::integer) && !x.is(kind::unsigned_integer)) return no_such_overload("_%_", a[0], memory);
   if (x.kind() != y.kind()) return no_such_overload(memory);
   if (y.as_unsigned() == 0) return value::error(memory, "modulus by zero");
   if (x.is(kind::unsigned_integer)) return value::unsigned_integer(x.as_unsigned() % y.as_unsigned());
@@ -174,7 +178,7 @@ value modulo(args a, arena& memory) {
 value negate(args a, arena& memory) {
   if (a[0].is(kind::real)) return value::real(-a[0].as_real());
   if (!a[0].is(kind::integer) && !a[0].is(kind::duration))
-    return a[0].is(kind::boolean) ? no_such_overload(memory) : no_such_overload("-_", memory);
+    return a[0].is(kind::boolean) ? no_such_overload(memory) : no_such_overload("-_", a[0], memory);
   if (a[0].as_integer() == INT64_MIN) return overflow(memory, a[0]);
   return a[0].is(kind::integer) ? value::integer(-a[0].as_integer()) : value::duration(-a[0].as_integer());
 }

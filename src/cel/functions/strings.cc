@@ -187,6 +187,7 @@ value quoted(args a, arena& memory) {
       utf8_append(out, c.code);
     }
   }
+  if (!memory.has_room(out.size())) return too_large(memory);
   return value::string(memory.copy(out + "\""));
 }
 

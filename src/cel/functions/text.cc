@@ -26,7 +26,7 @@ value matches_compiled(args a, const regex& pattern, arena& memory) {
 }
 
 value matches(args a, arena& memory) {
-  if (!a[0].is(kind::string)) return no_such_overload("matches", memory);
+  if (!a[0].is(kind::string)) return no_such_overload("matches", a[0], memory);
   if (!a[1].is(kind::string)) return no_such_overload(memory);
   auto pattern = regex::compile(a[1].as_text());
   return pattern ? matches_compiled(a, *pattern, memory) : value::error(memory, pattern.error());
@@ -34,7 +34,8 @@ value matches(args a, arena& memory) {
 
 value size(args a, arena& memory) {
   const auto n = a[0].size();
-  return n && !a[0].is(kind::opaque) ? value::integer(static_cast<std::int64_t>(*n)) : no_such_overload("size", memory);
+  return n && !a[0].is(kind::opaque) ? value::integer(static_cast<std::int64_t>(*n))
+                                     : no_such_overload("size", a[0], memory);
 }
 
 }  // namespace

@@ -92,8 +92,6 @@ std::expected<std::int64_t, std::string> numeric_offset(std::string_view zone, s
   if (!hours) return hours;
   auto minutes = number(zone.substr(colon + 1));
   if (!minutes) return minutes;
-  if (*minutes < 0 || *minutes > 59)
-    return std::unexpected("timezone offset minutes out of range [0, 59]: " + std::string(zone));
   return (zone[0] == '-' ? *hours * 60 - *minutes : *hours * 60 + *minutes) * 60;
 }
 

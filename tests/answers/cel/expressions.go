@@ -235,7 +235,7 @@ matches('abc', 'b')
 lists.range(4)
 lists.range(0)
 lists.range(-1)
-lists.range(100000).size()
+lists.range(1000).size()
 [1, 2, 3].reverse()
 [1, 2, 1, 3, 2].distinct()
 [1, 1.0, 1u].distinct()
@@ -567,8 +567,7 @@ int == uint
 [1, null]
 [[], [1]]
 [{}, {'a': 1}]
-lists.range(200000).all(x, x >= 0)
-lists.range(1000).map(x, lists.range(100).map(y, x * y)).size()
+lists.range(1000).all(x, lists.range(100).all(y, x * y >= 0))
 'a'.replace('a', 'aaaaaaaaaa').replace('a', 'aaaaaaaaaa').size()
 ('a' + 'b') + ('c' + 'd')
 b'a' + b'b'
@@ -1005,8 +1004,6 @@ self.a__underscores__b
 self.__namespace__
 self.c__slash__d
 self.x-y
-self.any
-self.any.foo
 self.?name
 self.?nope
 self.?nothing.hasValue()

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "cel/functions/libraries.h"
 #include "cel/program.h"
 #include "json/parse.h"
 #include "json/write.h"
@@ -12,7 +13,11 @@ namespace kedge::cel {
 namespace {
 
 const std::shared_ptr<const environment>& with_self() {
-  static const auto env = environment::standard().variable("self", type::dyn()).build();
+  static const auto env = [] {
+    auto b = environment::standard();
+    add_two_variable(b);
+    return b.variable("self", type::dyn()).build();
+  }();
   return env;
 }
 
@@ -53,6 +58,41 @@ TEST_CASE("what can't be done is told") {
   CHECK(run_text("1 + x") == "ERROR: <input>:1:5: undeclared reference to 'x' (in container '')\n | 1 + x\n | ....^");
   CHECK(run_text("self.all(e, self.all(f, e + f > 0))", "[1,2,3,4,5,6,7,8]", 20) ==
         "error: operation cancelled: actual cost limit exceeded");
+}
+
+// Costs count steps; what a step makes may be larger than the one before.
+TEST_CASE("what grows without cost ends all the same") {
+  std::string doubled = "self";
+  for (int i = 0; i < 60; ++i) doubled = "[" + doubled + "].map(x, x + x)[0]";
+  CHECK(run_text(doubled, "[1]", UINT64_MAX) == "error: operation cancelled: actual cost limit exceeded");
+  std::string text = "self";
+  for (int i = 0; i < 60; ++i) text = "[" + text + "].map(x, x + x)[0]";
+  CHECK(run_text(text, R"("a")", UINT64_MAX) == "error: operation cancelled: actual cost limit exceeded");
+  std::string compared = "self == self";
+  for (int i = 0; i < 8; ++i) compared = "self.all(x" + std::to_string(i) + ", " + compared + ")";
+  std::string many = "[0";
+  for (int i = 1; i < 100; ++i) many += "," + std::to_string(i);
+  CHECK(run_text(compared, many + "]", UINT64_MAX) == "error: operation cancelled: actual cost limit exceeded");
+}
+
+TEST_CASE("macros multiply what they copy only so far") {
+  std::string text = "optional.of(1)";
+  for (int i = 0; i < 100; ++i) text += ".optMap(x, x)";
+  CHECK(run_text(text).contains("expression has too many nodes once its macros are expanded"));
+}
+
+TEST_CASE("maps of many keys are found in, whatever their kinds") {
+  std::string map = "{";
+  for (int i = 0; i < 100; ++i) map += "'k" + std::to_string(i) + "': " + std::to_string(i) + ", ";
+  map += "'k7': 1000}";
+  CHECK(run_text(map + ".k7 + " + map + "['k99']") == "1099");
+  CHECK(run_text("has(" + map + ".k42) && !has(" + map + ".x) && size(" + map + ") == 100") == "true");
+  std::string list = "[0";
+  for (int i = 1; i < 64; ++i) list += "," + std::to_string(i);
+  list += "]";
+  CHECK(run_text("self.transformMap(i, v, v)[63] == 63 && 7u in dyn(self.transformMap(i, v, v)) && "
+                 "dyn(self.transformMap(i, v, v))[63.0] == 63",
+                 list) == "true");
 }
 
 }  // namespace

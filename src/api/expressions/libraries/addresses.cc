@@ -129,7 +129,7 @@ value contains(const network& n, const ip_address& ip) {
 value contains_ip(args a, cel::arena&) { return contains(cidr_of(a[0]), ip_of(a[1])); }
 value contains_ip_text(args a, cel::arena& memory) {
   auto is = parse_address(a[1].as_text());
-  return is ? contains(cidr_of(a[0]), is->is) : value::error(memory, is.error());
+  return is ? contains(cidr_of(a[0]), is->is) : value::error(memory, "no such overload");
 }
 
 value contains_network(const network& outer, const network& inner) {

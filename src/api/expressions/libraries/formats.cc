@@ -75,10 +75,10 @@ constexpr named_format formats[] = {
     {"dns1035LabelPrefix", check_dns1035_prefix, 30},
     {"labelValue", check_label_value, 40},
     {"uri", check_uri, 1103},
-    {"uuid", check_uuid, 71},
+    {"uuid", check_uuid, 70},
     {"byte", check_byte, 84},
-    {"date", check_date, 74},
-    {"datetime", check_date_time, 74},
+    {"date", check_date, 71},
+    {"datetime", check_date_time, 71},
 };
 
 struct a_format {

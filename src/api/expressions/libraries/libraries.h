@@ -11,15 +11,15 @@
 
 namespace kedge::api::expressions {
 
-void add_urls(cel::environment::builder& b);        // url('https://…').getHost()
-void add_regex(cel::environment::builder& b);       // 'abc'.find('b+'), findAll
-void add_list_functions(cel::environment::builder& b);       // isSorted, sum, min, max, indexOf, lastIndexOf
-void add_quantities(cel::environment::builder& b);  // quantity('1Gi').isGreaterThan(…)
-void add_addresses(cel::environment::builder& b);   // ip('10.0.0.1'), cidr('10.0.0.0/8')
-void add_formats(cel::environment::builder& b);     // format.dns1123Label().validate('…')
-void add_semver(cel::environment::builder& b);      // semver('1.2.3')
-void add_authorizer(cel::environment::builder& b);  // authorizer.group('').resource('pods').check('get').allowed()
-void add_patches(cel::environment::builder& b);     // Object{…}, JSONPatch{…}, jsonpatch.escapeKey
+void add_urls(cel::environment::builder& b);            // url('https://…').getHost()
+void add_regex(cel::environment::builder& b);           // 'abc'.find('b+'), findAll
+void add_list_functions(cel::environment::builder& b);  // isSorted, sum, min, max, indexOf, lastIndexOf
+void add_quantities(cel::environment::builder& b);      // quantity('1Gi').isGreaterThan(…)
+void add_addresses(cel::environment::builder& b);       // ip('10.0.0.1'), cidr('10.0.0.0/8')
+void add_formats(cel::environment::builder& b);         // format.dns1123Label().validate('…')
+void add_semver(cel::environment::builder& b);          // semver('1.2.3')
+void add_authorizer(cel::environment::builder& b);      // authorizer.group('').resource('pods').check('get').allowed()
+void add_patches(cel::environment::builder& b);         // Object{…}, JSONPatch{…}, jsonpatch.escapeKey
 
 // A value of an own type: what a function made, with its equality.
 template <typename T>

@@ -23,12 +23,13 @@ value added(const value& a, const value& b, cel::arena& memory) {
     case kind::real: return value::real(a.as_real() + b.as_real());
     case kind::unsigned_integer: {
       std::uint64_t n = 0;
-      if (__builtin_add_overflow(a.as_unsigned(), b.as_unsigned(), &n)) return value::error(memory, "no such overload");
+      if (__builtin_add_overflow(a.as_unsigned(), b.as_unsigned(), &n))
+        return value::error(memory, "unsigned integer overflow");
       return value::unsigned_integer(n);
     }
     default: {
       std::int64_t n = 0;
-      if (__builtin_add_overflow(a.as_integer(), b.as_integer(), &n)) return value::error(memory, "no such overload");
+      if (__builtin_add_overflow(a.as_integer(), b.as_integer(), &n)) return value::error(memory, "integer overflow");
       return a.is(kind::integer) ? value::integer(n) : value::duration(n);
     }
   }

@@ -1,4 +1,5 @@
-// The expressions that tests/answers/cel records from cel-go, with Kubernetes' environment: value, error and costs, word for word.
+// The expressions that tests/answers/cel records from cel-go, with Kubernetes' environment: value, error and costs,
+// word for word.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -27,24 +28,15 @@ using cel::value;
 // As the recorder shows values.
 std::string show(const value& v, cel::arena& memory) {
   switch (v.kind()) {
-    case kind::null:
-      return "null";
-    case kind::unsigned_integer:
-      return cel::text_of(v) + "u";
-    case kind::real:
-      return "double(" + cel::text_of(v) + ")";
-    case kind::string:
-      return quote(v.as_text());
-    case kind::bytes:
-      return "bytes(" + hex(as_bytes(v.as_text())) + ")";
-    case kind::duration:
-      return "duration(" + std::to_string(v.as_nanoseconds()) + ")";
-    case kind::timestamp:
-      return "timestamp(" + cel::timestamp_text(v.seconds(), v.nanoseconds()) + ")";
-    case kind::optional:
-      return v.held() ? "some(" + show(*v.held(), memory) + ")" : "none";
-    case kind::type:
-      return "type(" + v.as_type().name() + ")";
+    case kind::null: return "null";
+    case kind::unsigned_integer: return cel::text_of(v) + "u";
+    case kind::real: return "double(" + cel::text_of(v) + ")";
+    case kind::string: return quote(v.as_text());
+    case kind::bytes: return "bytes(" + hex(as_bytes(v.as_text())) + ")";
+    case kind::duration: return "duration(" + std::to_string(v.as_nanoseconds()) + ")";
+    case kind::timestamp: return "timestamp(" + cel::timestamp_text(v.seconds(), v.nanoseconds()) + ")";
+    case kind::optional: return v.held() ? "some(" + show(*v.held(), memory) + ")" : "none";
+    case kind::type: return "type(" + v.as_type().name() + ")";
     case kind::list:
     case kind::map: {
       const bool list = v.is(kind::list);
@@ -55,10 +47,8 @@ std::string show(const value& v, cel::arena& memory) {
       if (!list) std::ranges::sort(parts);
       return (list ? "[" : "{") + join(parts, ", ") + (list ? "]" : "}");
     }
-    case kind::opaque:
-      return v.as_opaque().type().name();
-    default:
-      return cel::text_of(v);
+    case kind::opaque: return v.as_opaque().type().name();
+    default: return cel::text_of(v);
   }
 }
 
@@ -108,11 +98,21 @@ struct setting {
   }
 };
 
+// Expressions that are known to be answered otherwise, a line each, with the reason behind a tab.
+std::map<std::string, bool> departures() {
+  std::map<std::string, bool> out;
+  std::ifstream in(DEPARTURES);
+  REQUIRE(in);
+  for (std::string line; std::getline(in, line);)
+    if (!line.empty() && line[0] != '#') out.emplace(line.substr(0, line.find('\t')), false);
+  return out;
+}
+
 TEST_CASE("expressions are worth what they are to kube-apiserver") {
   std::ifstream in(RECORDED);
   REQUIRE(in);
   std::unique_ptr<setting> now;
-  std::size_t all = 0, told = 0;
+  auto known = departures();
   for (std::string line; std::getline(in, line);) {
     auto parsed = json::parse(line);
     REQUIRE(parsed);
@@ -122,19 +122,24 @@ TEST_CASE("expressions are worth what they are to kube-apiserver") {
     }
     const json::value& row = *parsed;
     const std::string text(row[0].as_string());
-    ++all;
     const answer real{std::string(row[1].as_string()), std::string(row[2].as_string()),
                       static_cast<std::uint64_t>(row[3].as_integer()), std::string(row[4].as_string()),
                       std::string(row[5].as_string())};
     const answer ours = now->run(text);
     if (ours == real) continue;
-    ++told;
+    if (auto found = known.find(text); found != known.end()) {
+      found->second = true;
+      continue;
+    }
     CAPTURE(text);
     CHECK(ours.what + " " + ours.text == real.what + " " + real.text);
     CHECK(ours.cost == real.cost);
     CHECK(ours.from + "…" + ours.to == real.from + "…" + real.to);
   }
-  MESSAGE(all, " expressions, ", told, " answered otherwise");
+  for (const auto& [text, seen] : known) {
+    CAPTURE(text);
+    CHECK(seen);  // a departure that is none any more
+  }
 }
 
 }  // namespace
