@@ -80,6 +80,7 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   auto& r = *request;
   auto& l = reactor::loop::current();
   r.tables = parts_.custom ? parts_.custom->current() : custom::builtin_tables();
+  if (parts_.others.services) r.others = parts_.others.services->current();
   r.received = l.now();
   r.received_wall = l.wall_now();
   auto may = co_await filter(r);
@@ -88,9 +89,10 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
     co_return;
   }
   const bool stays = r.info.long_running();
+  const auto elsewhere = other_server(r);
   const bool reading = r.info.read_only() || !r.info.is_resource;
   // Before it takes a place: who sends slowly keeps nobody from being served.
-  if (!stays && r.info.is_resource && !reading) co_await take_body(r);
+  if (!elsewhere && !stays && r.info.is_resource && !reading) co_await take_body(r);
   if (parts_.gate && (!stays || r.info.verb == "watch")) {
     const auto cost = cost_of(r);
     if (auto s = parts_.gate->try_enter(r.flow, cost, r.info))
@@ -100,7 +102,9 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   }
   metric_cell ignored;
   flight counted(stays ? ignored : reading ? reads_running_ : writes_running_);
-  if (r.info.is_resource)
+  if (elsewhere)
+    co_await hand_over(r, elsewhere);
+  else if (r.info.is_resource)
     co_await serve_resource(r, *std::move(may), watch);
   else
     co_await serve_path(r, *may);

@@ -12,6 +12,8 @@
 #include <memory>
 #include <string>
 
+#include "api/aggregation/backend.h"
+#include "api/aggregation/documents.h"
 #include "api/answer/answer.h"
 #include "api/audit/sink.h"
 #include "api/authentication/authenticator.h"
@@ -44,8 +46,9 @@ struct version_info {
 // What one request is, all the way from the filters to the answer.
 struct api_request {
   net::http::exchange& http;
-  request_info info;                       // with who asks
-  std::shared_ptr<const registry> tables;  // what is served while this request runs
+  request_info info;                                         // with who asks
+  std::shared_ptr<const registry> tables;                    // what is served while this request runs
+  std::shared_ptr<const aggregation::service_table> others;  // and what by other servers
   query_values query;
   user_ref authenticated;  // set when impersonating
   reply answer;
@@ -74,6 +77,14 @@ struct public_document {
   std::string path, type, body;
 };
 
+// Other API servers behind this one.
+struct other_servers {
+  aggregation::services* services = nullptr;  // this core's; null: there are none
+  aggregation::backend* ways = nullptr;       // this core's
+  // What they serve, as it is known now; from any core.
+  std::function<task<std::shared_ptr<const aggregation::documents>>()> documents = nullptr;
+};
+
 struct api_parts {
   store::store& objects;
   authenticator& who;
@@ -87,7 +98,8 @@ struct api_parts {
   version_info version;
   std::string server_address;        // "10.0.0.1:6443", for /api
   custom::tables* custom = nullptr;  // this core's; null: built-in resources only
-  usage_source usage = {};           // behind metrics.k8s.io, when the tables have it
+  other_servers others = {};
+  usage_source usage = {};  // behind metrics.k8s.io, when the tables have it
   std::vector<public_document> documents = {};
   // This core's, and the server's; null: everything is served at once.
   fairness::gate* gate = nullptr;
@@ -127,6 +139,13 @@ class api_handler final : public net::http::handler {
   task<bool> wait_for_seat(api_request& r, fairness::work cost);
   task<void> serve_fairness(api_request& r, std::string_view what);
 
+  // others.cc
+  aggregation::api_service_ref other_server(const api_request& r) const;
+  task<void> hand_over(api_request& r, aggregation::api_service_ref to);
+  task<std::shared_ptr<const aggregation::documents>> documents_of_others(const api_request& r);
+  // What is served, here and by others: made when it is first asked for after a change.
+  task<std::shared_ptr<const discovery>> discover(const api_request& r);
+
   // paths.cc
   task<void> serve_path(api_request& r, const permission& may);
   task<void> serve_discovery(api_request& r, std::string_view path);
@@ -134,8 +153,6 @@ class api_handler final : public net::http::handler {
   task<void> serve_openapi(api_request& r, std::string_view path);
   task<void> send_plain(api_request& r, int code, std::string body, std::string type = "text/plain; charset=utf-8");
   std::vector<std::string> all_paths(const discovery& d) const;
-  // Of this request's tables: made when it is first asked for after a change.
-  std::shared_ptr<const discovery> discover(const api_request& r);
 
   // verbs.cc: what follows from a permission. What is read, written, watched or connected to is named by an
   // `authorized` alone.
@@ -160,7 +177,10 @@ class api_handler final : public net::http::handler {
   task<void> serve_usage(api_request& r, const authorized& to);  // usage/requests.cc
 
   api_parts parts_;
-  std::shared_ptr<const discovery> discovery_;
+  std::shared_ptr<const discovery> discovery_;  // and what it was made of
+  std::shared_ptr<const registry> discovered_tables_;
+  std::shared_ptr<const aggregation::documents> discovered_documents_;
+  std::shared_ptr<const aggregation::service_table> discovered_others_;
   authorization authorization_;
   storage storage_;
   metric_cell &reads_running_, &writes_running_;

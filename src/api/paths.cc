@@ -79,12 +79,6 @@ std::vector<std::string> api_handler::all_paths(const discovery& d) const {
   return out;
 }
 
-std::shared_ptr<const discovery> api_handler::discover(const api_request& r) {
-  if (!discovery_ || &discovery_->resources_of() != r.tables.get())
-    discovery_ = std::make_shared<const discovery>(r.tables);
-  return discovery_;
-}
-
 task<void> api_handler::serve_path(api_request& r, const permission& may) {
   const std::string_view path = may.asked().path;
   const auto& method = r.http.request().method;
@@ -135,7 +129,7 @@ task<void> api_handler::serve_path(api_request& r, const permission& may) {
     co_await send_text(r.http, r.answer, 200, std::move(text), "text/plain; version=0.0.4; charset=utf-8");
   } else if (path == "/") {
     json::array list;
-    auto d = discover(r);
+    auto d = co_await discover(r);
     for (auto& p : all_paths(*d)) list.emplace_back(p);
     co_await send_text(r.http, r.answer, 200, json::write_indented(json::object{{"paths", std::move(list)}}, 2),
                        "application/json");
@@ -149,7 +143,7 @@ task<void> api_handler::serve_path(api_request& r, const permission& may) {
 }
 
 task<void> api_handler::serve_aggregated(api_request& r, bool core, std::string content_type) {
-  const auto d = discover(r);
+  const auto d = co_await discover(r);
   auto head = head_of(r.answer, 200, content_type);
   head.headers.set("Cache-Control", "public");
   head.headers.add("Etag", d->etag(core));
@@ -179,7 +173,7 @@ task<void> api_handler::serve_discovery(api_request& r, std::string_view path) {
     co_return;
   }
   r.answer.as.as.format = m->format;
-  const auto d = discover(r);
+  const auto d = co_await discover(r);
   std::optional<json::value> out;
   if (path == "/api") {
     out = d->api_versions(parts_.server_address);

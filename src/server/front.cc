@@ -11,6 +11,7 @@ namespace kedge::server {
 
 front::~front() {
   if (usage_) usage_->stop();
+  if (observer_) observer_->stop();
 }
 
 // The server's one collector, and the way to it from any loop.
@@ -21,6 +22,15 @@ void front::collect_usage(shared& s) {
       },
       *local_);
   s.usage = [home = &s.home(), c = usage_] { return reactor::call_on(*home, [c] { return c->now(); }); };
+}
+
+// As with usage: one, and the way to it from any loop.
+void front::observe_others(shared& s) {
+  observer_ = std::make_shared<api::aggregation::observer>(*services_, *ways_, *local_, s.measures);
+  s.documents = [home = &s.home(), o = observer_] {
+    return reactor::call_on(*home,
+                            [o]() -> task<std::shared_ptr<const api::aggregation::documents>> { co_return o->now(); });
+  };
 }
 
 result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& identity, store::store& objects,
@@ -68,6 +78,10 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
                                                                                         .network = s.where.network});
   f->proxy_ = std::make_unique<supervisor::node_proxy>(*f->dialer_, *f->local_, s.to_kubelets);
   if (number == 0 && s.serves_usage()) f->collect_usage(s);
+  f->services_ = std::make_unique<api::aggregation::services>(objects);
+  f->services_->follow();
+  f->ways_ = std::make_unique<supervisor::aggregated_servers>(*f->dialer_, *f->local_, s.as_front_proxy);
+  if (number == 0) f->observe_others(s);
   virtuals.connect = [p = f->proxy_.get()](net::http::exchange& e, const api::authorized& to, std::string rest) {
     return p->serve(e, to, std::move(rest));
   };
@@ -89,6 +103,7 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
                      .version = {.git_version = s.settings.version, .git_commit = s.settings.commit},
                      .server_address = server_address,
                      .custom = f->tables_.get(),
+                     .others = {.services = f->services_.get(), .ways = f->ways_.get(), .documents = s.documents},
                      .usage = s.usage,
                      .documents = {{"/.well-known/openid-configuration", "application/json",
                                     api::oidc_configuration(f->tokens_->settings(), "https://" + server_address)},

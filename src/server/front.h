@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "api/admission/chain.h"
+#include "api/aggregation/observer.h"
 #include "api/authentication/union.h"
 #include "api/authorization/rbac.h"
 #include "api/authorization/review.h"
@@ -30,12 +31,15 @@ class front {
 
   task<void> serve(net::http::exchange& e) { return routes_->serve(e); }
   api::objects& local() noexcept { return *local_; }
+  // The server's one look at other API servers; on the home loop's front.
+  api::aggregation::observer& others() noexcept { return *observer_; }
   supervisor::node_passwords& passwords() noexcept { return *passwords_; }
   ~front();
 
  private:
   front() = default;
   void collect_usage(shared& s);
+  void observe_others(shared& s);
   std::unique_ptr<api::token_authenticator> tokens_;
   std::unique_ptr<api::token_issuer> issuer_;
   std::unique_ptr<api::union_authenticator> who_;  // of the supervisor's paths
@@ -49,7 +53,10 @@ class front {
   std::unique_ptr<api::objects> local_;
   std::unique_ptr<supervisor::node_dialer> dialer_;
   std::unique_ptr<supervisor::node_proxy> proxy_;
-  std::shared_ptr<supervisor::usage_collector> usage_;  // the server's, on the home loop's front
+  std::unique_ptr<api::aggregation::services> services_;
+  std::unique_ptr<supervisor::aggregated_servers> ways_;
+  std::shared_ptr<api::aggregation::observer> observer_;  // the server's, on the home loop's front
+  std::shared_ptr<supervisor::usage_collector> usage_;    // the server's, on the home loop's front
   std::shared_ptr<api::fairness::gate> gate_;
   std::unique_ptr<api::fairness::body_budget> bodies_;
   std::unique_ptr<api::api_handler> api_;

@@ -109,6 +109,8 @@ result<void> identity::read_keys() {
   };
   KEDGE_TRY(shared_.to_kubelets, tls_as("client-kube-apiserver"));
   KEDGE_TRY(shared_.to_servers, tls_as("client-supervisor"));
+  KEDGE_TRY(auto proxy, own.client("client-auth-proxy"));
+  shared_.as_front_proxy = {.chain_pem = std::move(proxy.first), .key_pem = std::move(proxy.second)};
   return {};
 }
 

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "api/aggregation/documents.h"
 #include "api/audit/log.h"
 #include "api/fairness/flow_control.h"
 #include "api/metrics/metrics.h"
@@ -21,6 +22,7 @@
 #include "reactor/cores.h"
 #include "reactor/scope.h"
 #include "server/settings.h"
+#include "supervisor/aggregated_servers.h"
 #include "tunnel/server.h"
 
 namespace kedge::server {
@@ -48,6 +50,7 @@ struct shared {
   std::unique_ptr<api::fairness::flow_control> flows;
   api::service_ranges ranges;
   std::shared_ptr<api::audit_log> audit;
+  supervisor::front_proxy as_front_proxy;
   std::shared_ptr<net::tls_client_context> to_kubelets, to_servers;  // who this server is to them
   std::unique_ptr<tunnel::server> tunnels;
   std::atomic<bool> bootstrapped = false;         // a new cluster's objects and roles are there
@@ -60,6 +63,8 @@ struct shared {
   std::function<task<result<void>>(json::value)> change_encryption;
   std::function<task<json::value>()> datastore_status;
   std::function<task<result<void>>()> compact_datastore;
+  // What other API servers behind this one serve.
+  std::function<task<std::shared_ptr<const api::aggregation::documents>>()> documents;
   api::usage_source usage;  // of nodes and pods; null with --disable=metrics-server
 
   bool serves_usage() const {

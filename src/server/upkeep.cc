@@ -28,6 +28,7 @@ task<result<void>> upkeep::start() {
       *housekeeping_, [this, &own] { return api::ensure_system_objects(own.local(), membership_.objects()); }));
   running_.spawn(api::fairness::keep_configuration(own.local()));
   running_.spawn(own.passwords().keep());
+  running_.spawn(own.others().run());
   if (shared_.where.release_memory) running_.spawn(give_back_memory());
   keeper_ = std::make_unique<supervisor::serving_keeper>(identity_.credentials(), own.local(),
                                                          [this] { listener_.show_certificate(); });
@@ -41,6 +42,7 @@ task<result<void>> upkeep::start() {
 
 task<void> upkeep::stop() {
   running_.cancel();
+  fronts_.own().others().stop();
   co_return;
 }
 

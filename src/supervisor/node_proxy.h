@@ -15,6 +15,7 @@
 
 #include "api/authorization/authorization.h"
 #include "supervisor/node_dialer.h"
+#include "supervisor/pod_network.h"
 
 namespace kedge::supervisor {
 
@@ -46,7 +47,6 @@ class node_proxy {
   bool is_pod(const json::value& endpoint, std::string_view ns) const;
 
   struct kubelet_network;
-  struct pod_network;
   node_dialer& dialer_;
   api::objects& objects_;
   std::shared_ptr<net::tls_client_context> kubelet_tls_, any_tls_;

@@ -20,7 +20,7 @@ ORDER = ["base", "reactor", "net", "json", "crypto", "datastore", "store", "sche
 ROOMS = {
     # The registry makes a table with custom resources in it, and asks of each resource whether it is one.
     "api": [["request", "printers"], ["registry+custom"], ["kinds", "metrics", "usage", "authentication", "answer"], ["authorization"],
-            ["admission", "audit", "fairness"], ["read", "write", "publish"]],
+            ["admission", "audit", "fairness"], ["read", "write", "publish"], ["aggregation"]],
     "control": [["nodes"], ["scheduler"], ["workloads"], ["access", "certificates", "cleanup", "endpoints", "volumes"]],
     "net": [["http"], ["websocket"]],
     "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["policy"], ["logs", "offline", "resources"], ["runtime"], ["images"], ["status"], ["pods"], ["streams"], ["usage"], ["port"]],

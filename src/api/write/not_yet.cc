@@ -22,7 +22,6 @@ bool has_rules(const json::value& definition) {
 bool converts_by_webhook(const json::value& definition) {
   return definition["spec"]["conversion"]["strategy"].as_string() == "Webhook";
 }
-bool is_elsewhere(const json::value& api_service) { return api_service["spec"]["service"].is_object(); }
 bool is_another_range(const json::value& range) { return range["metadata"]["name"].as_string() != "kubernetes"; }
 bool is_load_balancer(const json::value& service) {
   return service["spec"]["type"].as_string() == "LoadBalancer" &&
@@ -46,8 +45,6 @@ constexpr not_yet rows[] = {
      "Kedge evaluates no x-kubernetes-validations yet: objects that these rules forbid are accepted"},
     {"apiextensions.k8s.io", "customresourcedefinitions", converts_by_webhook,
      "Kedge calls no conversion webhooks yet: only the storage version is served"},
-    {"apiregistration.k8s.io", "apiservices", is_elsewhere,
-     "Kedge hands no requests to other API servers yet: this API service is kept, and its group is not served"},
     {"networking.k8s.io", "ingresses", nullptr,
      "Kedge brings no ingress controller yet: without one of your own this ingress leads nowhere"},
     {"networking.k8s.io", "servicecidrs", is_another_range,
