@@ -22,9 +22,10 @@ void control_front::run(const control::settings* controllers, const control::sch
                         store::revision began) {
   objects_.set_term(control::term_key(term), began);
   auto make_client = [this](api::user_info user, std::string manager) {
-    return api::make_objects(
-        objects_, *admission_, ranges_, tables_.get(), std::move(user), std::move(manager),
-        [this](api::user_ref as, std::string path) { return own_api_.get(std::move(as), std::move(path)); });
+    return api::make_objects(objects_, *admission_, ranges_, tables_.get(), std::move(user), std::move(manager),
+                             [this](api::user_ref as, std::string method, std::string path) {
+                               return own_api_.ask(std::move(as), std::move(method), std::move(path));
+                             });
   };
   if (controllers) running_.spawn(control::run_controllers(*controllers, objects_, make_client));
   if (scheduling) running_.spawn(control::run_scheduling(*scheduling, make_client));

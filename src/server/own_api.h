@@ -13,8 +13,8 @@ class own_api {
   // On the loop that asks. `s` outlives it.
   explicit own_api(const shared& s);
 
-  // GET of the path, impersonating `as`.
-  task<result<api::raw_answer>> get(api::user_ref as, std::string path);
+  // A request without a body, impersonating `as`.
+  task<result<api::raw_answer>> ask(api::user_ref as, std::string method, std::string path);
 
  private:
   net::http::client client_;

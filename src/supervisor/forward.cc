@@ -136,6 +136,7 @@ class forwarder {
            {"Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"})
         out.headers.remove(name);
     if (f_.links && !upgrade_) out.headers.set("X-Forwarded-Uri", r.path);
+    for (auto& [name, value] : f_.identity) out.headers.remove(name);
     for (auto& [name, value] : f_.identity) out.headers.add(name, value);
     return out;
   }

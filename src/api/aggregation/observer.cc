@@ -37,7 +37,10 @@ std::string told_by_go(const error& e, std::string_view url, const endpoint_addr
   auto what = e.message;
   if (e.code == errc::timeout) what = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
   if (e.code == errc::refused) what = fmt::format("dial tcp {}: connect: connection refused", address_text(at));
-  if (e.code == errc::unauthenticated) what = "tls: failed to verify certificate: " + what;
+  if (e.code == errc::unauthenticated) {
+    const bool unknown = what.find("issuer certificate") != what.npos || what.find("self-signed") != what.npos;
+    what = "tls: failed to verify certificate: " + (unknown ? "x509: certificate signed by unknown authority" : what);
+  }
   return fmt::format("failing or missing response from {}: Get {}: {}", url, quote(url), what);
 }
 
