@@ -19,6 +19,11 @@ namespace {
 constexpr std::string_view in_flight_name = "apiserver_current_inflight_requests";
 constexpr std::string_view in_flight_help =
     "Maximal number of currently used inflight request limit of this apiserver per request kind in last second.";
+metric_cell& attempts(api_parts& parts, std::string_view outcome) {
+  return parts.measures.counter("authentication_attempts", "Counter of authenticated attempts.",
+                                fmt::format("result=\"{}\"", outcome), parts.core + 1);
+}
+
 // Counts a request as in flight while it lives.
 class flight {
  public:
@@ -50,13 +55,21 @@ bool accepts_gzip(std::string_view header) {
 
 api_handler::api_handler(api_parts parts)
     : parts_(std::move(parts)),
+      started_(reactor::loop::current().wall_now()),
       authorization_(parts_.may, parts_.objects),
       storage_(parts_.objects, parts_.rules, parts_.ranges),
       reads_running_(
           parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"readOnly\"", parts_.core + 1)),
       writes_running_(
           parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"mutating\"", parts_.core + 1)),
-      requests_(parts_.measures, parts_.core + 1) {}
+      requests_(parts_.measures, parts_.core + 1),
+      known_users_(attempts(parts_, "success")),
+      unknown_users_(attempts(parts_, "failure")),
+      watches_standing_(parts_.measures.gauge(
+          "apiserver_longrunning_requests",
+          "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and "
+          "component. Not all requests are tracked this way.",
+          "component=\"apiserver\",verb=\"WATCH\"", parts_.core + 1)) {}
 
 api_handler::~api_handler() = default;
 
@@ -70,7 +83,10 @@ task<void> api_handler::serve(net::http::exchange& e) {
   // That was what its seat is for; a standing watch has none.
   request->seat.leave();
   if (!parts_.audit || !parts_.audit->enabled()) request.reset();
-  if (going) co_await follow_watch(e, *watch);
+  if (going) {
+    flight standing(watches_standing_);
+    co_await follow_watch(e, *watch);
+  }
   if (request) audit_now(*request, false);
 }
 
@@ -131,6 +147,7 @@ task<std::optional<permission>> api_handler::filter(api_request& r) {
   r.deadline = r.received + (timeout_ms ? std::chrono::milliseconds(*timeout_ms)
                                         : std::chrono::duration_cast<std::chrono::milliseconds>(parts_.request_time));
   auto who = co_await parts_.who.authenticate(r.http);
+  (who ? known_users_ : unknown_users_).count();
   if (!who) {
     co_await refuse(r, who.error());
     co_return std::nullopt;
@@ -210,7 +227,8 @@ void api_handler::measure(api_request& r) {
        .what = i.is_resource && admitted ? r.tables->find(i.api_group, i.api_version, i.resource) : nullptr,
        .admitted = admitted,
        .applies = i.verb == "patch" && is_apply_patch(r.http.request().headers.get("Content-Type")),
-       .dry_run = r.query.get("dryRun") == "All"},
+       .dry_run = r.query.get("dryRun") == "All",
+       .waited_seconds = std::chrono::duration<double>(r.waited).count()},
       reactor::loop::current().now() - r.received);
 }
 

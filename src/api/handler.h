@@ -23,6 +23,7 @@
 #include "api/limits.h"
 #include "api/metrics/metrics.h"
 #include "api/metrics/request_metrics.h"
+#include "api/publish/component_pages.h"
 #include "api/publish/discovery.h"
 #include "api/publish/health.h"
 #include "api/read/watching.h"
@@ -54,6 +55,7 @@ struct api_request {
   reply answer;
   time_point received{}, deadline{};
   wall_time received_wall{};
+  duration waited{};  // for a seat
   std::string decision, decision_reason;
   api_result<std::string> body =
       std::string();                  // 413, 408 … when it could not be read; whoever wants it tells the client
@@ -101,6 +103,7 @@ struct api_parts {
   other_servers others = {};
   usage_source usage = {};  // behind metrics.k8s.io, when the tables have it
   std::vector<public_document> documents = {};
+  std::shared_ptr<const flag_values> flags = nullptr;  // what /flagz tells; null: nothing
   // This core's, and the server's; null: everything is served at once.
   fairness::gate* gate = nullptr;
   fairness::flow_control* flows = nullptr;
@@ -149,6 +152,7 @@ class api_handler final : public net::http::handler {
   // paths.cc
   task<void> serve_path(api_request& r, const permission& may);
   task<void> serve_discovery(api_request& r, std::string_view path);
+  task<void> serve_component_page(api_request& r, bool flags);
   task<void> serve_aggregated(api_request& r, bool core, std::string content_type);
   task<void> serve_openapi(api_request& r, std::string_view path);
   task<void> send_plain(api_request& r, int code, std::string body, std::string type = "text/plain; charset=utf-8");
@@ -177,6 +181,7 @@ class api_handler final : public net::http::handler {
   task<void> serve_usage(api_request& r, const authorized& to);  // usage/requests.cc
 
   api_parts parts_;
+  const wall_time started_;
   std::shared_ptr<const discovery> discovery_;  // and what it was made of
   std::shared_ptr<const registry> discovered_tables_;
   std::shared_ptr<const aggregation::documents> discovered_documents_;
@@ -185,6 +190,7 @@ class api_handler final : public net::http::handler {
   storage storage_;
   metric_cell &reads_running_, &writes_running_;
   request_metrics requests_;
+  metric_cell &known_users_, &unknown_users_, &watches_standing_;
 };
 
 }  // namespace kedge::api

@@ -8,6 +8,7 @@
 #include "api/admission/chain.h"
 #include "base/log.h"
 #include "cli/daemon.h"
+#include "cli/flag_values.h"
 #include "cli/memory_limit.h"
 #include "cli/version.h"
 #include "datastore/endpoint.h"
@@ -108,7 +109,8 @@ result<server::settings> server_settings(const server_options& o) {
                      .accept_data_loss = o.accept_data_loss,
                      .node = node_config(o.agent),
                      .version = version,
-                     .commit = commit};
+                     .commit = commit,
+                     .flags = flag_values(o)};
   for (auto& name : api::plugins_without_effect(o.api.enable_admission_plugins))
     log::warning("--kube-apiserver-arg=enable-admission-plugins={} has no effect: Kedge doesn't have this plugin yet",
                  name);

@@ -108,6 +108,8 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
                      .documents = {{"/.well-known/openid-configuration", "application/json",
                                     api::oidc_configuration(f->tokens_->settings(), "https://" + server_address)},
                                    {"/openid/v1/jwks", "application/jwk-set+json", std::move(keys_of_tokens)}},
+                     // One of the server's, which outlives its fronts.
+                     .flags = {std::shared_ptr<const void>(), &s.settings.flags},
                      .gate = f->gate_.get(),
                      .flows = s.flows.get(),
                      .bodies = f->bodies_.get(),

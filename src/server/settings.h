@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,6 +31,7 @@ struct settings {
   std::size_t history_bytes = 0;  // of memory for recent events and what they replaced; 0: the store's default
   node::agent_config node;        // of the server's own node, unless cluster.disable_agent
   std::string version, commit;
+  std::map<std::string, std::string> flags;  // what the process was started with, for /flagz; secrets masked
 
   // Other servers may use the same datastore.
   bool shared_datastore() const noexcept { return cluster.leader_election; }
