@@ -9,8 +9,10 @@
 #include "api/write/body.h"
 #include "api/write/subresources.h"
 #include "base/strings.h"
+#include "json/parse.h"
 #include "meta/names.h"
 #include "reactor/sync.h"
+#include "schema/decode.h"
 
 namespace kedge::api {
 namespace {
@@ -60,10 +62,15 @@ api_result<delete_options> read_delete_options(const query_values& q, std::strin
     KEDGE_TRY(auto format, body_format(content_type, true));
     expected_body expected{"v1", "DeleteOptions", schema::find_kind("v1", "DeleteOptions")};
     json::duplicate_list ignored;
+    json::parse_options how;
+    how.duplicates = &ignored;
+    auto parsed = format == wire::json ? json::parse(body, how) : result<json::value>();
+    if (!parsed) return fail(bad_request("couldn't get version/kind; json parse error: " + parsed.error().message));
     KEDGE_TRY(v, parse_body(body, format, expected, &ignored));
+    if (auto fits = schema::decode(*expected.type, v, nullptr); !fits) return fail(bad_request(fits.error().message));
     auto kind = v["kind"].as_string();
     if (!kind.empty() && kind != "DeleteOptions")
-      return fail(bad_request(fmt::format("{} cannot be handled as a DeleteOptions", kind)));
+      return fail(bad_request(fmt::format("converting (v1.{}) to (v1.DeleteOptions): unknown conversion", kind)));
   }
   KEDGE_TRY(auto grace, q.integer("gracePeriodSeconds"));
   if (grace) o.grace_seconds = *grace < 0 ? 1 : *grace;

@@ -280,19 +280,17 @@ api_result<patch_document> parse_patch(std::string_view content_type, std::strin
   else if (type == "application/strategic-merge-patch+json")
     out.kind = patch_kind::strategic;
   else
-    return fail(unsupported_media_type(
-        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
-        "application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"));
+    return fail(unsupported_media_type("415: Unsupported Media Type"));
   json::parse_options options;
   options.duplicates = &out.duplicates;
   auto v = json::parse(text, options);
-  if (!v) return fail(bad_request(fmt::format("error decoding patch: {}", v.error().message)));
+  if (!v) return fail(bad_request("invalid JSON patch"));
+  if (out.kind == patch_kind::merge && v->is_null()) return fail(bad_request("Invalid JSON Patch"));
   if (out.kind == patch_kind::json ? !v->is_array() : !v->is_object())
-    return fail(bad_request(fmt::format("error decoding patch: json: cannot unmarshal {} into Go value of type {}",
-                                        v->is_object()  ? "object"
-                                        : v->is_array() ? "array"
-                                                        : "value",
-                                        out.kind == patch_kind::json ? "jsonpatch.Patch" : "map[string]interface {}")));
+    return fail(
+        bad_request(fmt::format("{}json: cannot unmarshal {} into Go value of type {}",
+                                out.kind == patch_kind::strategic ? "" : "error decoding patch: ", json::kind_name(*v),
+                                out.kind == patch_kind::json ? "[]handlers.jsonPatchOp" : "map[string]interface {}")));
   out.patch = *std::move(v);
   return out;
 }

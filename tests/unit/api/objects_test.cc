@@ -66,7 +66,8 @@ TEST_CASE("bodies that don't fit are refused in the real server's words") {
   };
   const row rows[] = {
       {"/api/v1/namespaces/default/configmaps", R"({"kind":"Pod","apiVersion":"v1"})",
-       R"(Pod in version "v1" cannot be handled as a ConfigMap)", 400},
+       R"(Pod in version "v1" cannot be handled as a ConfigMap: converting (v1.Pod) to (core.ConfigMap): unknown conversion)",
+       400},
       {"/api/v1/namespaces/default/configmaps", R"({"metadata":{"name":"a","namespace":"b"}})",
        "the namespace of the provided object does not match the namespace sent on the request", 400},
       {"/api/v1/namespaces/default/configmaps", R"({"metadata":{"name":"A"}})",
