@@ -9,6 +9,9 @@
 
 #include "base/time.h"
 
+namespace kedge::api {
+class metrics;
+}
 namespace kedge::crypto {
 class authority;
 class private_key;
@@ -17,7 +20,8 @@ class private_key;
 namespace kedge::control {
 
 struct settings {
-  std::string cluster_cidr;  // pod addresses, "10.42.0.0/16"
+  api::metrics* measures = nullptr;  // of their queues; outlives them
+  std::string cluster_cidr;          // pod addresses, "10.42.0.0/16"
   bool allocate_node_cidrs = true;
   unsigned node_cidr_mask_size = 24;  // the part of it that each node gets
   std::string root_ca_pem;            // for kube-root-ca.crt

@@ -18,6 +18,7 @@ bool leading::leads() const noexcept {
 control::settings leading::controller_settings() const {
   auto& cluster = shared_.settings.cluster;
   auto c = shared_.settings.controllers;
+  c.measures = &shared_.measures;
   c.cluster_cidr = cluster.cluster_cidrs.front();
   auto& own = identity_.credentials();
   c.root_ca_pem = own.server_ca().bundle_pem();

@@ -96,8 +96,13 @@ class forwarder {
  private:
   task<void> carry() {
     auto a = co_await ask();
-    if (!a && f_.is_api_server)
-      co_return co_await tell_plain(503, "error trying to reach service: " + a.error().message);
+    if (!a && f_.is_api_server) {
+      auto& e = a.error();
+      co_return co_await tell_plain(
+          503,
+          "error trying to reach service: " +
+              (e.code == errc::refused ? "dial tcp " + f_.authority + ": connect: connection refused" : e.message));
+    }
     if (!a) {
       const auto s = unreachable(a.error());
       code_ = s.code;
