@@ -101,7 +101,8 @@ class forwarder {
       co_return co_await tell_plain(
           503,
           "error trying to reach service: " +
-              (e.code == errc::refused ? "dial tcp " + f_.authority + ": connect: connection refused" : e.message));
+              (e.code == errc::refused ? "dial tcp " + f_.authority + ": connect: connection refused" : e.message) +
+              "\n");
     }
     if (!a) {
       const auto s = unreachable(a.error());
@@ -117,13 +118,12 @@ class forwarder {
     co_await pass(*a);
   }
 
-  // As Go's http.Error.
   task<void> tell_plain(int code, std::string text) {
     code_ = code;
     response r{.status = code, .headers = {}};
     r.headers.add("Content-Type", "text/plain; charset=utf-8");
     r.headers.add("X-Content-Type-Options", "nosniff");
-    (void)co_await e_.respond(r, text + "\n");
+    (void)co_await e_.respond(r, text);
   }
 
   net::http::client_request request_for(const net::http::target& to, bool fresh) const {
@@ -141,6 +141,11 @@ class forwarder {
            {"Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"})
         out.headers.remove(name);
     if (f_.links && !upgrade_) out.headers.set("X-Forwarded-Uri", r.path);
+    if (f_.is_api_server) {
+      out.headers.set("X-Forwarded-Host", f_.authority);
+      out.headers.set("X-Forwarded-Proto", "https");
+      out.headers.set("X-Forwarded-Uri", r.path);
+    }
     for (auto& [name, value] : f_.identity) out.headers.remove(name);
     for (auto& [name, value] : f_.identity) out.headers.add(name, value);
     return out;
