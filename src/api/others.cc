@@ -16,7 +16,10 @@ aggregation::api_service_ref api_handler::other_server(const api_request& r) con
 task<void> api_handler::hand_over(api_request& r, aggregation::api_service_ref to) {
   if (!to->available) co_return co_await send_plain(r, 503, "service unavailable\n");
   r.seat.leave();
-  auto going = parts_.others.ways->forward(r.http, to, r.info.user, r.answer.audit_id);
+  auto ours = head_of(r.answer, 200, {}).headers;
+  ours.remove("Content-Type");
+  auto going = parts_.others.ways->forward(
+      r.http, to, {.as = r.info.user, .audit_id = r.answer.audit_id, .answer = std::move(ours)});
   if (r.info.long_running()) {
     r.answer.code = co_await std::move(going);
     co_return;

@@ -37,8 +37,8 @@ std::size_t hops(const net::http::request& r) {
   return out;
 }
 
-task<int> tell(net::http::exchange& e, int code, std::string text) {
-  net::http::response r{.status = code, .headers = {}};
+task<int> tell(net::http::exchange& e, int code, std::string text, net::http::headers answer) {
+  net::http::response r{.status = code, .headers = std::move(answer)};
   r.headers.add("Content-Type", "text/plain; charset=utf-8");
   r.headers.add("X-Content-Type-Options", "nosniff");
   (void)co_await e.respond(r, text + "\n");
@@ -95,20 +95,21 @@ result<net::http::target> aggregated_servers::target_of(const api_service& to, c
   return net::http::target{.at = {at.node + "/" + at.address, at.port}, .host = to.tls_name(), .tls = std::move(tls)};
 }
 
-task<int> aggregated_servers::forward(net::http::exchange& e, api_service_ref to, api::user_ref as,
-                                      std::string audit_id) {
+task<int> aggregated_servers::forward(net::http::exchange& e, api_service_ref to, own_part own) {
   auto& r = e.request();
-  if (hops(r) > api::aggregation::hops_max) co_return co_await tell(e, 503, "service unavailable");
+  if (hops(r) > api::aggregation::hops_max)
+    co_return co_await tell(e, 503, "service unavailable", std::move(own.answer));
   auto at = resolve(*to);
-  if (!at) co_return co_await tell(e, 503, "service unavailable");
+  if (!at) co_return co_await tell(e, 503, "service unavailable", std::move(own.answer));
   auto target = target_of(*to, *at, wants_upgrade(r));
-  if (!target) co_return co_await tell(e, 500, target.error().message);
+  if (!target) co_return co_await tell(e, 500, target.error().message, std::move(own.answer));
   forwarding how{.ways = {*std::move(target)},
                  .path = r.target,
                  .authority = reactor::endpoint{at->address, at->port}.text(),
-                 .identity = remote_headers(*as),
+                 .identity = remote_headers(*own.as),
+                 .answer = std::move(own.answer),
                  .is_api_server = true};
-  how.identity.add("Audit-ID", std::move(audit_id));
+  how.identity.add("Audit-ID", std::move(own.audit_id));
   co_return co_await supervisor::forward(e, http_, std::move(how));
 }
 

@@ -25,8 +25,7 @@ class aggregated_servers final : public api::aggregation::backend {
  public:
   aggregated_servers(node_dialer& dialer, api::objects& objects, front_proxy self);
 
-  task<int> forward(net::http::exchange& e, api::aggregation::api_service_ref to, api::user_ref as,
-                    std::string audit_id) override;
+  task<int> forward(net::http::exchange& e, api::aggregation::api_service_ref to, own_part own) override;
   result<api::aggregation::endpoint_address> resolve(const api::aggregation::api_service& to) override;
   task<result<net::http::client_response>> get(api::aggregation::api_service_ref to,
                                                api::aggregation::endpoint_address at, std::string path,

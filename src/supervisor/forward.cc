@@ -120,7 +120,7 @@ class forwarder {
 
   task<void> tell_plain(int code, std::string text) {
     code_ = code;
-    response r{.status = code, .headers = {}};
+    response r{.status = code, .headers = f_.answer};
     r.headers.add("Content-Type", "text/plain; charset=utf-8");
     r.headers.add("X-Content-Type-Options", "nosniff");
     (void)co_await e_.respond(r, text);
@@ -218,6 +218,8 @@ class forwarder {
     for (auto& [name, value] : a.head->headers)
       if (!hop_by_hop(name) && !iequals(name, "date") && !a.head->headers.has_token("connection", name))
         out.headers.add(name, value);
+    for (auto& [name, value] : f_.answer)
+      if (!a.head->headers.has(name)) out.headers.add(name, value);
     return out;
   }
 

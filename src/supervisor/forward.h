@@ -28,6 +28,7 @@ struct forwarding {
   bool bytes_to_websocket =
       false;  // the target's answer is a stream of bytes, and a client that asks for a websocket gets them by it
   net::http::headers identity;  // who asks, for a target that trusts this server to say so
+  net::http::headers answer;    // of the answer's, where the target has none of that name
   bool is_api_server = false;   // refusals are plain text as kube-aggregator's, and redirects are none of the client's
   std::function<void(std::size_t way)> doubt;  // a way gave no connection in time, and a later one did
 };

@@ -213,6 +213,15 @@ class Aggregation(unittest.TestCase):
         self.assertIn('User "bob" cannot list resource "things" in API group "wardle.example.com"', refused.stderr)
         self.assertNotIn("bob", json.dumps(self.wardle.requests))
 
+    def test_answers_are_this_servers_too(self):
+        c = http.client.HTTPSConnection(self.host.address, self.server.port, context=Api.context(self.server), timeout=10)
+        self.addCleanup(c.close)
+        c.request("GET", f"{ROOT}/namespaces/default/things/one", headers={"Audit-ID": "7e58"})
+        answer = c.getresponse()
+        self.assertEqual((answer.status, json.loads(answer.read())), (200, THING))
+        self.assertEqual((answer.getheader("Audit-Id"), answer.getheader("Cache-Control")), ("7e58", "no-cache, private"))
+        self.assertTrue(answer.getheader("X-Kubernetes-PF-FlowSchema-UID"))
+
     def test_redirects_are_refused(self):
         api = Api(self.server)
         self.addCleanup(api.close)

@@ -14,9 +14,14 @@ class backend {
  public:
   virtual ~backend() = default;
 
-  // The request as it came, to the service and back, on behalf of `as`: whatever it says of who asks is left out. Gives
-  // the answer's code; 0: none was sent.
-  virtual task<int> forward(net::http::exchange& e, api_service_ref to, user_ref as, std::string audit_id) = 0;
+  // What this server adds of its own.
+  struct own_part {
+    user_ref as;  // who asks; what the request says of that is left out
+    std::string audit_id;
+    net::http::headers answer;  // of the answer's, where the service has none of that name
+  };
+  // The request as it came, to the service and back. Gives the answer's code; 0: none was sent.
+  virtual task<int> forward(net::http::exchange& e, api_service_ref to, own_part own) = 0;
 
   // One of its endpoints; choose_endpoint's errors.
   virtual result<endpoint_address> resolve(const api_service& to) = 0;

@@ -233,7 +233,8 @@ TEST_CASE("a request for an aggregated server goes to an endpoint of its service
     w.network.dialled.clear();
     api::memory_exchange e;
     w.fill(e, "GET", "/apis/x.io/v1/things", {}, headers);
-    auto code = w.loop.run_until(ways.forward(e, service, api::user_info{.name = "ann"}, "id"));
+    auto code = w.loop.run_until(
+        ways.forward(e, service, {.as = api::user_info{.name = "ann"}, .audit_id = "id", .answer = {}}));
     CHECK(code == e.head.status);
     CHECK(e.head.headers.get("Content-Type") == "text/plain; charset=utf-8");
     return fmt::format("{} {}", code, e.answer);

@@ -15,9 +15,12 @@ class played_server final : public aggregation::backend {
   std::vector<std::string> asked;                             // "user path"
   bool reachable = true;
 
-  task<int> forward(net::http::exchange& e, api_service_ref to, user_ref as, std::string audit_id) override {
-    asked.push_back(as->name + " " + e.request().target);
-    CHECK_FALSE(audit_id.empty());
+  task<int> forward(net::http::exchange& e, api_service_ref to, own_part own) override {
+    asked.push_back(own.as->name + " " + e.request().target);
+    CHECK_FALSE(own.audit_id.empty());
+    CHECK(own.answer.get("Audit-Id") == own.audit_id);
+    CHECK(own.answer.has("Cache-Control"));
+    CHECK_FALSE(own.answer.has("Content-Type"));
     auto text = to->name + " got " + *co_await e.read_all();
     (void)co_await e.respond({.status = 207, .headers = {}}, text);
     co_return 207;
