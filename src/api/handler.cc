@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "api/audit/limits.h"
 #include "api/authorization/impersonation.h"
 #include "api/custom/tables.h"
 #include "api/write/applying.h"
@@ -69,9 +70,9 @@ task<void> api_handler::serve(net::http::exchange& e) {
   const bool going = co_await begin_watch(e, *watch);
   // That was what its seat is for; a standing watch has none.
   request->seat.leave();
-  if (!parts_.audit || !parts_.audit->enabled()) request.reset();
+  if (!request->trail) request.reset();
   if (going) co_await follow_watch(e, *watch);
-  if (request) audit_now(*request, false);
+  if (request) co_await request->trail->complete(request->answer.code);
 }
 
 task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch,
@@ -107,7 +108,7 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   if (watch) {
     r.answer.code = 200;
     measure(r);
-    audit_now(r, true);
+    if (r.trail) co_await r.trail->started(r.answer.code);
     watching = std::move(request);
     co_return;
   }
@@ -128,10 +129,14 @@ task<std::optional<permission>> api_handler::filter(api_request& r) {
                                         : std::chrono::duration_cast<std::chrono::milliseconds>(parts_.request_time));
   auto who = co_await parts_.who.authenticate(r.http);
   if (!who) {
-    co_await refuse(r, who.error());
+    co_await refuse_unknown(r, who.error());
     co_return std::nullopt;
   }
   r.info.user = *std::move(who);
+  if (!co_await begin_trail(r)) {
+    co_await send_plain(r, 500, fmt::format("Internal Server Error: {}: failed to store audit event\n", quote(q.path)));
+    co_return std::nullopt;
+  }
   if (!timeout_ms) {
     co_await refuse(r, timeout_ms.error());
     co_return std::nullopt;
@@ -149,8 +154,8 @@ task<std::optional<permission>> api_handler::filter(api_request& r) {
   }
   decision verdict;
   auto allowed = co_await authorization_.ask(r.info, verdict);
-  r.decision_reason = std::move(verdict.reason);
-  r.decision = allowed ? "allow" : "forbid";
+  if (r.trail) r.trail->decided(verdict);
+  r.allowed = allowed.has_value();
   if (allowed) co_return *std::move(allowed);
   co_await refuse(r, allowed.error());
   co_return std::nullopt;
@@ -164,7 +169,10 @@ task<api_result<void>> api_handler::take_role(api_request& r) {
     if (newest) as = impersonate(headers, r.info, parts_.may, *newest);
   }
   if (!as) co_return fail(std::move(as).error());
-  if (*as) r.authenticated = std::exchange(r.info.user, user_ref(**std::move(as)));
+  if (*as) {
+    r.info.user = user_ref(**std::move(as));
+    if (r.trail) r.trail->acts_as(r.info.user);
+  }
   co_return api_result<void>();
 }
 
@@ -177,29 +185,45 @@ task<void> api_handler::refuse(api_request& r, const status& s) {
   return send_status(r.http, r.answer, s);
 }
 
-void api_handler::audit_now(api_request& r, bool started) {
-  if (!parts_.audit || !parts_.audit->enabled()) return;
-  audit_record a;
+std::unique_ptr<audit_trail> api_handler::make_trail(const api_request& r) const {
+  if (!parts_.audit) return nullptr;
+  auto verdict = parts_.audit->evaluate(r.info);
+  if (verdict.level == audit_level::none) return nullptr;
   auto& q = r.http.request();
-  a.audit_id = r.answer.audit_id;
-  a.uri = q.target;
-  a.method = q.method;
-  a.user_agent = q.headers.get("User-Agent");
-  a.source_address = r.http.connection().peer.address;
-  a.request = r.info;
-  a.authenticated = r.authenticated;
-  a.code = r.answer.code;
-  a.reason = r.answer.reason;
-  a.decision = r.decision;
-  a.decision_reason = r.decision_reason;
-  a.received = r.received_wall;
-  a.answered = reactor::loop::current().wall_now();
-  parts_.audit->record(a, started);
+  auto agent = std::string(q.headers.get("User-Agent"));
+  if (agent.size() > audit_user_agent_max_bytes) agent.replace(audit_user_agent_max_bytes, agent.npos, "...TRUNCATED");
+  return std::make_unique<audit_trail>(
+      *parts_.audit,
+      audit_event{.verdict = verdict,
+                  .audit_id = r.answer.audit_id,
+                  .uri = q.target,
+                  .user_agent = std::move(agent),
+                  .sources = source_addresses(q.headers.get("X-Forwarded-For"), q.headers.get("X-Real-Ip"),
+                                              r.http.connection().peer.address),
+                  .request = r.info,
+                  .received = r.received_wall});
+}
+
+task<bool> api_handler::begin_trail(api_request& r) {
+  r.trail = make_trail(r);
+  if (!r.trail) co_return true;
+  r.answer.witness = r.trail.get();
+  co_return co_await r.trail->begin();
+}
+
+task<void> api_handler::refuse_unknown(api_request& r, const status& s) {
+  auto trail = make_trail(r);
+  if (trail) r.answer.witness = trail.get();
+  co_await refuse(r, s);
+  r.answer.witness = nullptr;
+  if (!trail) co_return;
+  const bool certificate = !r.http.connection().peer_certificates.empty();
+  co_await trail->not_authenticated(r.answer.code, authentication_tried(r.http.request(), certificate));
 }
 
 void api_handler::measure(api_request& r) {
   auto& i = r.info;
-  const bool admitted = r.decision == "allow" && r.answer.code != 429;
+  const bool admitted = r.allowed && r.answer.code != 429;
   requests_.observe(
       {.code = r.answer.code,
        .info = i,
@@ -212,8 +236,7 @@ void api_handler::measure(api_request& r) {
 
 task<void> api_handler::finish(api_request& r) {
   measure(r);
-  audit_now(r, false);
-  co_return;
+  if (r.trail) co_await r.trail->complete(r.answer.code);
 }
 
 }  // namespace kedge::api

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "api/answer/answer.h"
-#include "api/audit/sink.h"
+#include "api/audit/trail.h"
 #include "api/authentication/authenticator.h"
 #include "api/authorization/authorization.h"
 #include "api/fairness/body_budget.h"
@@ -47,16 +47,16 @@ struct api_request {
   request_info info;                       // with who asks
   std::shared_ptr<const registry> tables;  // what is served while this request runs
   query_values query;
-  user_ref authenticated;  // set when impersonating
   reply answer;
   time_point received{}, deadline{};
   wall_time received_wall{};
-  std::string decision, decision_reason;
+  bool allowed = false;  // by the authorizers
   api_result<std::string> body =
       std::string();                  // 413, 408 … when it could not be read; whoever wants it tells the client
   fairness::body_budget::share room;  // of the body's
   fairness::flow flow;
-  fairness::seat seat;  // refers to `flow` and `info`
+  fairness::seat seat;                           // refers to `flow` and `info`
+  std::unique_ptr<audit_trail> trail = nullptr;  // null: nothing is told of it
 };
 
 // Parts of other folders that answer resources which are not stored: reviews, tokens; and streams to nodes: log, exec.
@@ -81,7 +81,7 @@ struct api_parts {
   admission& rules;
   health& checks;
   metrics& measures;
-  audit_sink* audit = nullptr;
+  audit_sink* audit = nullptr;  // null: nothing is told of requests
   service_ranges ranges;
   virtual_resource virtuals;
   version_info version;
@@ -117,7 +117,12 @@ class api_handler final : public net::http::handler {
   task<api_result<void>> take_role(api_request& r);
   task<void> refuse(api_request& r, const status& s);
   task<void> finish(api_request& r);
-  void audit_now(api_request& r, bool started);
+  // What the policy wants to be told of it; null when that is nothing.
+  std::unique_ptr<audit_trail> make_trail(const api_request& r) const;
+  // Of a request whose user is known. False: it may not go on.
+  task<bool> begin_trail(api_request& r);
+  // Of one whose user isn't.
+  task<void> refuse_unknown(api_request& r, const status& s);
   void measure(api_request& r);
 
   // entering.cc

@@ -1,6 +1,7 @@
 // verbs.cc: requests on resources, by verb.
 #include <fmt/format.h>
 
+#include "api/audit/started_exchange.h"
 #include "api/custom/tables.h"
 #include "api/handler.h"
 #include "api/read/list_answer.h"
@@ -9,6 +10,7 @@
 #include "api/write/body.h"
 #include "api/write/subresources.h"
 #include "base/strings.h"
+#include "json/parse.h"
 #include "meta/names.h"
 #include "reactor/sync.h"
 
@@ -47,6 +49,20 @@ std::string_view options_kind(std::string_view verb) {
                             : "DeleteOptions";
 }
 
+// An apply's text is YAML. What can't be read is refused by whoever applies it.
+void tell_applied(request_witness& told, std::string_view text) {
+  if (auto patch = json::parse_yaml(text)) told.asked_to_patch(*patch);
+}
+
+// As kube-apiserver tells of them, whichever version they came in.
+void tell_options(request_witness& told, const json::value& given) {
+  json::value out = json::object{{"kind", "DeleteOptions"}, {"apiVersion", "meta.k8s.io/__internal"}};
+  if (auto members = given.object())
+    for (auto& [name, value] : *members)
+      if (name != "kind" && name != "apiVersion") out.set(name, value);
+  told.asked(out);
+}
+
 bool leads_to_a_node(std::string_view sub) {
   return sub == "log" || sub == "exec" || sub == "attach" || sub == "portforward" || sub == "proxy";
 }
@@ -64,6 +80,7 @@ api_result<delete_options> read_delete_options(const query_values& q, std::strin
     auto kind = v["kind"].as_string();
     if (!kind.empty() && kind != "DeleteOptions")
       return fail(bad_request(fmt::format("{} cannot be handled as a DeleteOptions", kind)));
+    if (c.told) tell_options(*c.told, v);
   }
   KEDGE_TRY(auto grace, q.integer("gracePeriodSeconds"));
   if (grace) o.grace_seconds = *grace < 0 ? 1 : *grace;
@@ -228,6 +245,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_write(api_request& r, authorized t
   auto options = parse_write_options(r.query, options_kind(to.verb()));
   if (!options) co_return co_await refuse(r, options.error());
   call c{.to = std::move(to), .options = *std::move(options)};
+  c.told = r.answer.witness;
   c.manager = manager_of(c.options, r.http.request().headers.get("User-Agent"));
   // The call lives in this frame, which awaits all that is asked of it.
   c.may_create = [this, &c] { return authorization_.also(c.to, "create"); };
@@ -264,12 +282,15 @@ task<api_result<json::value>> api_handler::read_own_object(api_request& r, call&
   KEDGE_CO_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), !s.custom));
   KEDGE_CO_TRY(auto text, co_await read_body(r, c));
   const auto wanted = own_body(s);
-  if (goes_apart(s, c))
-    co_return co_await done_apart(
+  if (goes_apart(s, c)) {
+    auto read = co_await done_apart(
         [format, wanted, validation = c.options.validation](std::string& from, std::vector<std::string>& warnings) {
           return read_object(from, format, wanted, validation, warnings);
         },
         text, c.warnings);
+    if (read && c.told) c.told->asked(*read);
+    co_return read;
+  }
   json::duplicate_list duplicates;
   KEDGE_CO_TRY(auto raw, parse_body(text, format, wanted,
                                     c.options.validation == field_validation::ignore ? nullptr : &duplicates));
@@ -279,6 +300,7 @@ task<api_result<json::value>> api_handler::read_own_object(api_request& r, call&
                decode_body(std::move(raw), wanted, c.options.validation, std::move(duplicates), c.warnings));
   co_await reactor::maybe_yield();
   apply_defaults(s, object);
+  if (c.told) c.told->asked(object);
   co_return std::move(object);
 }
 
@@ -304,9 +326,11 @@ task<api_result<written>> api_handler::patch(api_request& r, call& c) {
   KEDGE_CO_CHECK(check_patch_options(c.options, applies));
   KEDGE_CO_TRY(auto text, co_await read_body(r, c));
   auto p = part_of(c.to.subresource());
+  if (applies && c.told) tell_applied(*c.told, text);
   if (applies) co_return co_await within(serve_apply(storage_, {.changes = p, .body = std::move(text)}, c), r.deadline);
   auto read = [content_type](std::string& from) { return parse_patch(content_type, from); };
   KEDGE_CO_TRY(auto document, c.turn ? co_await done_apart(read, text) : read(text));
+  if (c.told) c.told->asked_to_patch(document.patch);
   co_await reactor::maybe_yield();
   if (s.custom && document.kind == patch_kind::strategic) co_return fail(patch_type_not_served());
   auto how = storage::patch_change(s, document.kind, std::move(document.patch), std::move(document.duplicates), p,
@@ -331,6 +355,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_delete_collection(api_request& r, 
   auto write = parse_write_options(r.query, "DeleteOptions");
   if (!write) co_return co_await refuse(r, write.error());
   call c{.to = to, .options = *std::move(write)};
+  c.told = r.answer.witness;
   auto text = std::move(r.body);
   if (!text) co_return co_await refuse(r, text.error());
   auto options = read_delete_options(r.query, *text, r.http.request().headers.get("Content-Type"), c);
@@ -361,8 +386,10 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_virtual(api_request& r, authorized
   auto options = parse_write_options(r.query, "CreateOptions");
   if (!options) co_return co_await refuse(r, options.error());
   call c{.to = std::move(to), .options = *std::move(options)};
+  c.told = r.answer.witness;
   auto body = read_object(*text, *format, own_body(s), c.options.validation, c.warnings);
   if (!body) co_return co_await refuse(r, body.error());
+  if (c.told) c.told->asked(*body);
   if (auto judged = co_await storage_.judge(operation::create, *body, s.kind, c); !judged)
     co_return co_await refuse(r, judged.error());
   for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
@@ -397,7 +424,9 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_connect(api_request& r, authorized
       co_return co_await refuse(r, judged.error());
   }
   if (!parts_.virtuals.connect) co_return co_await refuse(r, unavailable("no way to the node"));
-  co_await parts_.virtuals.connect(r.http, to, r.info.rest);
+  if (!r.trail) co_return co_await parts_.virtuals.connect(r.http, to, r.info.rest);
+  started_exchange told(r.http, *r.trail, r.answer.code);
+  co_await parts_.virtuals.connect(told, to, r.info.rest);
 }
 
 KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, authorized to) {
@@ -419,6 +448,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, author
     auto options = parse_write_options(r.query, options_kind(to.verb()));
     if (!options) co_return co_await refuse(r, options.error());
     call c{.to = std::move(to), .options = *std::move(options)};
+    c.told = r.answer.witness;
     c.manager = manager_of(c.options, r.http.request().headers.get("User-Agent"));
     subresource_request q{.store = storage_,
                           .sub = sub,

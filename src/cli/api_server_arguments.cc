@@ -28,10 +28,31 @@ const argument table[] = {
     {"tls-min-version", &api_server_arguments::tls_min_version},
     {"event-ttl", &api_server_arguments::event_ttl, "Kedge keeps events for an hour"},
     {"anonymous-auth", &api_server_arguments::anonymous_auth},
+    {"audit-policy-file", &api_server_arguments::audit_policy_file},
     {"audit-log-path", &api_server_arguments::audit_log_path},
     {"audit-log-maxsize", &api_server_arguments::audit_log_max_size_mib},
     {"audit-log-maxbackup", &api_server_arguments::audit_log_max_backups},
     {"audit-log-maxage", &api_server_arguments::audit_log_max_age_days},
+    {"audit-log-format", &api_server_arguments::audit_log_format},
+    {"audit-log-mode", &api_server_arguments::audit_log_mode},
+    {"audit-log-compress", &api_server_arguments::audit_log_compress},
+    {"audit-log-batch-buffer-size", &api_server_arguments::audit_log_buffer_events},
+    {"audit-log-truncate-enabled", &api_server_arguments::audit_log_truncate},
+    {"audit-log-truncate-max-event-size", &api_server_arguments::audit_log_event_max_bytes},
+    {"audit-log-version", &api_server_arguments::audit_version},
+    {"audit-webhook-config-file", &api_server_arguments::audit_webhook_config_file},
+    {"audit-webhook-mode", &api_server_arguments::audit_webhook_mode},
+    {"audit-webhook-initial-backoff", &api_server_arguments::audit_webhook_initial_backoff},
+    {"audit-webhook-batch-buffer-size", &api_server_arguments::audit_webhook_buffer_events},
+    {"audit-webhook-batch-max-size", &api_server_arguments::audit_webhook_batch_events},
+    {"audit-webhook-batch-max-wait", &api_server_arguments::audit_webhook_batch_wait},
+    {"audit-webhook-batch-throttle-enable", &api_server_arguments::audit_webhook_throttle},
+    {"audit-webhook-batch-throttle-qps", &api_server_arguments::audit_webhook_throttle_qps},
+    {"audit-webhook-batch-throttle-burst", &api_server_arguments::audit_webhook_throttle_burst},
+    {"audit-webhook-truncate-enabled", &api_server_arguments::audit_webhook_truncate},
+    {"audit-webhook-truncate-max-event-size", &api_server_arguments::audit_webhook_event_max_bytes},
+    {"audit-webhook-truncate-max-batch-size", &api_server_arguments::audit_webhook_batch_max_bytes},
+    {"audit-webhook-version", &api_server_arguments::audit_version},
     {"max-requests-inflight", &api_server_arguments::max_requests_inflight},
     {"max-mutating-requests-inflight", &api_server_arguments::max_mutating_requests_inflight},
     {"request-timeout", &api_server_arguments::request_timeout},
@@ -76,6 +97,33 @@ struct setter {
   }
 };
 
+result<void> one_of(std::string_view name, std::string_view given, std::initializer_list<std::string_view> allowed) {
+  if (std::ranges::find(allowed, given) != allowed.end()) return {};
+  std::string all;
+  for (auto word : allowed) all += (all.empty() ? "" : ", ") + std::string(word);
+  return fail(errc::invalid, fmt::format("--kube-apiserver-arg={}: {} is none of {}", name, quote(given), all));
+}
+
+result<void> check_audit(const api_server_arguments& a) {
+  const auto modes = {std::string_view("batch"), std::string_view("blocking"), std::string_view("blocking-strict")};
+  KEDGE_CHECK(one_of("audit-log-format", a.audit_log_format, {"json", "legacy"}));
+  KEDGE_CHECK(one_of("audit-log-mode", a.audit_log_mode, modes));
+  KEDGE_CHECK(one_of("audit-webhook-mode", a.audit_webhook_mode, modes));
+  for (auto [name, value] : {std::pair("audit-log-batch-buffer-size", a.audit_log_buffer_events),
+                             std::pair("audit-log-truncate-max-event-size", a.audit_log_event_max_bytes),
+                             std::pair("audit-webhook-batch-buffer-size", a.audit_webhook_buffer_events),
+                             std::pair("audit-webhook-batch-max-size", a.audit_webhook_batch_events),
+                             std::pair("audit-webhook-batch-throttle-qps", a.audit_webhook_throttle_qps),
+                             std::pair("audit-webhook-batch-throttle-burst", a.audit_webhook_throttle_burst),
+                             std::pair("audit-webhook-truncate-max-event-size", a.audit_webhook_event_max_bytes)})
+    if (value == 0) return fail(errc::invalid, fmt::format("--kube-apiserver-arg={}=0: must be positive", name));
+  if (a.audit_webhook_batch_max_bytes < a.audit_webhook_event_max_bytes)
+    return fail(errc::invalid,
+                "--kube-apiserver-arg=audit-webhook-truncate-max-batch-size: must not be less than "
+                "audit-webhook-truncate-max-event-size");
+  return {};
+}
+
 }  // namespace
 
 result<api_server_arguments> read_api_server_arguments(std::span<const std::string> arguments,
@@ -112,6 +160,7 @@ result<api_server_arguments> read_api_server_arguments(std::span<const std::stri
     return fail(errc::invalid,
                 "--kube-apiserver-arg=max-requests-inflight=0 and max-mutating-requests-inflight=0: they must add up "
                 "to something positive");
+  KEDGE_CHECK(check_audit(read));
   return read;
 }
 

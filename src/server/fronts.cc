@@ -1,6 +1,7 @@
 #include "server/fronts.h"
 
 #include "api/metrics/loop_metrics.h"
+#include "server/auditing.h"
 
 namespace kedge::server {
 
@@ -37,12 +38,7 @@ task<result<void>> fronts::start() {
   shared_.ranges.cluster_cidr = s.cluster.service_cidrs.front();
   shared_.ranges.first_port = s.cluster.node_port_first;
   shared_.ranges.last_port = s.cluster.node_port_last;
-  if (!s.api.audit_log_path.empty()) {
-    KEDGE_CO_TRY(shared_.audit, api::audit_log::open({.path = s.api.audit_log_path,
-                                                      .max_bytes = std::uint64_t(s.api.audit_log_max_size_mib) << 20,
-                                                      .max_backups = s.api.audit_log_max_backups,
-                                                      .max_age_days = s.api.audit_log_max_age_days}));
-  }
+  KEDGE_CO_CHECK(co_await start_auditing(shared_));
   add_checks();
   std::vector<api::measured_loop> measured;
   for (auto* loop : shared_.all_loops())
@@ -72,11 +68,7 @@ task<void> fronts::stop() {
     gateway_.close();
     co_return true;
   });
-  if (shared_.audit)
-    co_await reactor::offload([a = shared_.audit] {
-      a->flush();
-      return true;
-    });
+  co_await end_auditing(shared_);
 }
 
 }  // namespace kedge::server

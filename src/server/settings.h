@@ -14,6 +14,7 @@
 #include "reactor/loop.h"
 #include "reactor/stream.h"
 #include "server/api_arguments.h"
+#include "server/api_files.h"
 #include "supervisor/config.h"
 
 namespace kedge::server {
@@ -21,7 +22,8 @@ namespace kedge::server {
 struct settings {
   supervisor::config cluster;
   api_server_arguments api;
-  control::settings controllers;  // what the cluster's settings and credentials say is filled in
+  std::shared_ptr<const api_files> files;  // that they name; null: none
+  control::settings controllers;           // what the cluster's settings and credentials say is filled in
   std::shared_ptr<const control::scheduler::configuration> scheduling =
       std::make_shared<const control::scheduler::configuration>(control::scheduler::default_configuration());
   // Opens the database; may be called more than once, one after the other.

@@ -8,7 +8,9 @@
 #include <optional>
 #include <vector>
 
+#include "api/audit/backends.h"
 #include "api/audit/log.h"
+#include "api/audit/webhook.h"
 #include "api/fairness/flow_control.h"
 #include "api/metrics/metrics.h"
 #include "api/publish/health.h"
@@ -47,7 +49,9 @@ struct shared {
   api::metrics measures;
   std::unique_ptr<api::fairness::flow_control> flows;
   api::service_ranges ranges;
-  std::shared_ptr<api::audit_log> audit;
+  std::shared_ptr<api::audit_backends> audit;  // null: off. And what it tells, each null when it isn't asked for:
+  std::shared_ptr<api::audit_log> audit_log;
+  std::shared_ptr<api::audit_webhook> audit_webhook;
   std::shared_ptr<net::tls_client_context> to_kubelets, to_servers;  // who this server is to them
   std::unique_ptr<tunnel::server> tunnels;
   std::atomic<bool> bootstrapped = false;         // a new cluster's objects and roles are there

@@ -19,7 +19,7 @@ ORDER = ["base", "reactor", "net", "json", "crypto", "datastore", "store", "sche
 # two know each other). What lies in the folder itself is above its rooms, but for the headers named here.
 ROOMS = {
     # The registry makes a table with custom resources in it, and asks of each resource whether it is one.
-    "api": [["request", "printers"], ["registry+custom"], ["kinds", "metrics", "usage", "authentication", "answer"], ["authorization"],
+    "api": [["request", "printers", "configuration"], ["registry+custom", "remote"], ["kinds", "metrics", "usage", "authentication", "answer"], ["authorization"],
             ["admission", "audit", "fairness"], ["read", "write", "publish"]],
     "control": [["nodes"], ["scheduler"], ["workloads"], ["access", "certificates", "cleanup", "endpoints", "volumes"]],
     "net": [["http"], ["websocket"]],

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "api/admission/admission.h"
+#include "api/answer/answer.h"
 #include "api/authorization/authorization.h"
 #include "api/objects.h"
 #include "api/registry/registry.h"
@@ -59,6 +60,7 @@ struct call {
   std::function<task<api_result<authorized>>()> may_create = nullptr;
   const projection* seen_as = nullptr;            // null: admission sees the object itself
   std::optional<large_turn> turn = std::nullopt;  // while something large is worked on (take_turn)
+  request_witness* told = nullptr;                // of what the body holds; null: nobody
   bool admitted = false;  // admission has judged the request as a whole (an eviction, a binding): not its parts again
 };
 

@@ -352,9 +352,11 @@ task<api_result<written>> serve_scale(subresource_request q, call& c) {
   change how;
   if (c.to.verb() == "update") {
     KEDGE_CO_TRY(auto scale, read_object(q.body, q.format, expected, c.options.validation, c.warnings));
+    if (c.told) c.told->asked(scale);
     how = [&s, scale = std::move(scale)](const json::value& current) { return scaled(s, current, scale); };
   } else {
     KEDGE_CO_TRY(auto document, parse_patch(q.content_type, q.body));
+    if (c.told) c.told->asked_to_patch(document.patch);
     how = [&s, document = std::move(document)](const json::value& current) -> api_result<json::value> {
       auto before = scale_of(s, current);
       json::value after;
@@ -403,6 +405,7 @@ task<api_result<json::value>> read_admitted(subresource_request q, call& c) {
   std::string version;
   auto expected = body_of(q.sub, version);
   KEDGE_CO_TRY(auto body, read_object(q.body, q.format, expected, c.options.validation, c.warnings));
+  if (c.told) c.told->asked(body);
   if (auto ns = namespace_in(body); !ns.empty() && ns != c.to.ns())
     co_return fail(
         bad_request("the namespace of the provided object does not match the namespace sent on the request"));
