@@ -27,6 +27,7 @@
 #include "api/request/request.h"
 #include "api/usage/usage.h"
 #include "api/write/storage.h"
+#include "api/write/subresources.h"
 #include "base/kubernetes_version.h"
 #include "net/http/handler.h"
 
@@ -63,7 +64,7 @@ struct api_request {
 struct virtual_resource {
   // Whether create() answers this POST.
   std::function<bool(std::string_view group, std::string_view resource, std::string_view subresource)> handles;
-  std::function<api_result<json::value>(const authorized&, const json::value& body, const store::snapshot&)> create;
+  virtual_create create;
   // Answers subresources that lead to a node (log, exec, attach, portforward, proxy); null: 503. `rest`: what follows
   // the subresource in the path, as received, with its leading slash.
   std::function<task<void>(net::http::exchange&, const authorized& to, std::string rest)> connect;

@@ -407,7 +407,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_virtual(api_request& r, authorized
     co_return co_await refuse(r, method_not_allowed());
   auto cluster = co_await parts_.objects.latest();
   if (!cluster) co_return co_await refuse(r, from_error(cluster.error()));
-  auto answer = parts_.virtuals.create(c.to, *body, *cluster);
+  auto answer = co_await parts_.virtuals.create(c.to, *body, *cluster, r.answer.warnings);
   if (!answer) co_return co_await refuse(r, answer.error());
   co_await send_value(r.http, r.answer, 201, *answer);
 }

@@ -110,7 +110,7 @@ result<server::settings> server_settings(const server_options& o) {
                      .version = version,
                      .commit = commit};
   std::vector<std::string> passed_over;
-  KEDGE_TRY(s.files, server::read_api_files(o.api, passed_over));
+  KEDGE_TRY(s.files, server::read_api_files(o.api, s.token_issuer(), passed_over));
   for (auto& warning : passed_over) log::warning("{}", warning);
   for (auto& name : api::plugins_without_effect(o.api.enable_admission_plugins))
     log::warning("--kube-apiserver-arg=enable-admission-plugins={} has no effect: Kedge doesn't have this plugin yet",

@@ -38,6 +38,21 @@ struct api_server_arguments {
   unsigned audit_webhook_event_max_bytes = 100 * 1024;
   unsigned audit_webhook_batch_max_bytes = 10 * 1024 * 1024;
   std::string audit_version = "audit.k8s.io/v1";  // of both; there is no other
+  std::string authentication_config;              // an AuthenticationConfiguration's file
+  bool anonymous_auth_given = false;
+  std::string oidc_issuer_url, oidc_client_id, oidc_ca_file, oidc_username_claim = "sub", oidc_username_prefix,
+                                                             oidc_groups_claim, oidc_groups_prefix;
+  std::vector<std::string> oidc_signing_algs{"RS256"}, oidc_required_claims;
+  bool oidc_given = false;
+  std::string token_auth_file;
+  std::string token_webhook_config_file;  // a kubeconfig
+  std::string token_webhook_version = "v1beta1";
+  duration token_webhook_cache_ttl = std::chrono::minutes(2);
+  std::vector<std::string> service_account_issuers;  // empty: the cluster's own. "" among them: that one
+  std::vector<std::string> api_audiences;            // empty: as K3s has them
+  std::string service_account_jwks_uri;              // empty: of this server
+  duration service_account_max_token_expiration{};   // zero: as long as is asked for
+  bool service_account_extend_token_expiration = true;
   unsigned max_requests_inflight = 400;
   unsigned max_mutating_requests_inflight = 200;
   duration request_timeout = std::chrono::minutes(1);

@@ -34,12 +34,79 @@ result<void> read_audit(const api_server_arguments& a, api_files& out, std::vect
   return {};
 }
 
+result<void> read_issuers(const api_server_arguments& a, const std::string& own_issuer, api_files& out) {
+  if (!a.authentication_config.empty()) {
+    KEDGE_TRY(out.authentication_text, api::read_configuration_file("authentication-config", a.authentication_config));
+    auto read = api::parse_authentication(out.authentication_text, token_issuers(a, own_issuer));
+    if (!read)
+      return fail(std::move(read).error().with(
+          fmt::format("--kube-apiserver-arg=authentication-config={}: ", a.authentication_config)));
+    out.authentication = *std::move(read);
+    if (out.authentication.anonymous && a.anonymous_auth_given)
+      return fail(errc::invalid,
+                  "--kube-apiserver-arg=anonymous-auth: cannot be set when the file of authentication-config has a "
+                  "field `anonymous`");
+    return {};
+  }
+  if (!a.oidc_given) return {};
+  api::oidc_flags flags{.issuer_url = a.oidc_issuer_url,
+                        .client_id = a.oidc_client_id,
+                        .certificate_authority = {},
+                        .username_claim = a.oidc_username_claim,
+                        .username_prefix = a.oidc_username_prefix,
+                        .groups_claim = a.oidc_groups_claim,
+                        .groups_prefix = a.oidc_groups_prefix,
+                        .algorithms = a.oidc_signing_algs,
+                        .required_claims = a.oidc_required_claims};
+  if (!a.oidc_ca_file.empty()) {
+    KEDGE_TRY(flags.certificate_authority, api::read_configuration_file("oidc-ca-file", a.oidc_ca_file));
+  }
+  KEDGE_TRY(auto issuer, api::issuer_of_flags(flags, token_issuers(a, own_issuer)));
+  out.authentication.issuers.push_back(std::move(issuer));
+  return {};
+}
+
+result<void> read_tokens(const api_server_arguments& a, const std::string& own_issuer, api_files& out,
+                         std::vector<std::string>& warnings) {
+  if (!a.token_auth_file.empty()) {
+    KEDGE_TRY(auto text, api::read_configuration_file("token-auth-file", a.token_auth_file));
+    const auto where = fmt::format("--kube-apiserver-arg=token-auth-file={}: ", a.token_auth_file);
+    std::vector<std::string> passed_over;
+    auto tokens = api::token_file::parse(text, passed_over);
+    if (!tokens) return fail(std::move(tokens).error().with(where));
+    for (auto& one : passed_over) warnings.push_back(where + one);
+    out.tokens = *std::move(tokens);
+    out.tokens->for_audiences(token_audiences(a, own_issuer));
+  }
+  if (!a.token_webhook_config_file.empty()) {
+    KEDGE_TRY(out.token_webhook,
+              api::read_kubeconfig("authentication-token-webhook-config-file", a.token_webhook_config_file));
+  }
+  return {};
+}
+
 }  // namespace
 
+std::vector<std::string> token_issuers(const api_server_arguments& arguments, const std::string& own) {
+  auto out = arguments.service_account_issuers;
+  if (out.empty()) return {own};
+  for (auto& issuer : out)
+    if (issuer.empty()) issuer = own;
+  return out;
+}
+
+std::vector<std::string> token_audiences(const api_server_arguments& arguments, const std::string& own) {
+  if (!arguments.api_audiences.empty()) return arguments.api_audiences;
+  return {own, "k3s"};
+}
+
 result<std::shared_ptr<const api_files>> read_api_files(const api_server_arguments& arguments,
+                                                        const std::string& own_issuer,
                                                         std::vector<std::string>& warnings) {
   auto out = std::make_shared<api_files>();
   KEDGE_CHECK(read_audit(arguments, *out, warnings));
+  KEDGE_CHECK(read_issuers(arguments, own_issuer, *out));
+  KEDGE_CHECK(read_tokens(arguments, own_issuer, *out, warnings));
   return out;
 }
 

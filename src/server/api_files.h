@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "api/audit/policy.h"
+#include "api/authentication/configuration.h"
+#include "api/authentication/token_file.h"
 #include "api/remote/kubeconfig.h"
 #include "server/api_arguments.h"
 
@@ -16,10 +18,20 @@ namespace kedge::server {
 struct api_files {
   std::optional<api::audit_policy> audit_policy;
   std::shared_ptr<const api::remote_server> audit_webhook;
+  api::authentication_configuration authentication;  // of its file or of the oidc-… flags
+  std::string authentication_text;                   // of the file
+  std::shared_ptr<api::token_file> tokens;           // null: none
+  std::shared_ptr<const api::remote_server> token_webhook;
 };
+
+// Those that this server's own tokens may be of, the first that it gives out; and what they are for. `own`: the
+// cluster's issuer, as K3s names it.
+std::vector<std::string> token_issuers(const api_server_arguments& arguments, const std::string& own);
+std::vector<std::string> token_audiences(const api_server_arguments& arguments, const std::string& own);
 
 // Blocking. An error names the argument, the file and what is wrong in it; `warnings` gets what is passed over.
 result<std::shared_ptr<const api_files>> read_api_files(const api_server_arguments& arguments,
+                                                        const std::string& own_issuer,
                                                         std::vector<std::string>& warnings);
 
 }  // namespace kedge::server

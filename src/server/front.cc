@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "api/authentication/limits.h"
+#include "api/authentication/webhook_tokens.h"
 #include "api/fairness/limits.h"
 #include "api/limits.h"
 #include "api/local_objects.h"
@@ -23,19 +25,66 @@ void front::collect_usage(shared& s) {
   s.usage = [home = &s.home(), c = usage_] { return reactor::call_on(*home, [c] { return c->now(); }); };
 }
 
+namespace {
+const std::optional<api::anonymous_settings> no_anonymous;
+}
+
+// Those whose answers are worth remembering are asked through a cache.
+void front::ask_others_about_tokens(shared& s, const std::vector<std::string>& audiences) {
+  auto& files = s.settings.files;
+  if (!files) return;
+  if (files->tokens) sources_.push_back(files->tokens);
+  auto remembered = [this](std::shared_ptr<api::token_source> of, duration good, duration unknown) {
+    sources_.push_back(std::make_shared<api::cached_tokens>(*of, good, unknown));
+    asked_.push_back(std::move(of));
+  };
+  if (s.issuers)
+    remembered(std::shared_ptr<api::token_source>(std::shared_ptr<void>(), s.issuers.get()), api::token_good_time, {});
+  const auto kept = s.settings.api.token_webhook_cache_ttl;
+  if (files->token_webhook)
+    remembered(std::make_shared<api::webhook_tokens>(files->token_webhook, s.settings.api.token_webhook_version,
+                                                     audiences, s.where.network),
+               kept, kept);
+}
+
+std::vector<api::token_source*> front::token_sources() const {
+  std::vector<api::token_source*> out;
+  for (auto& source : sources_) out.push_back(source.get());
+  return out;
+}
+
+api::virtual_create front::answers_of_reviews() {
+  return [r = reviews_.get(), asks = !sources_.empty()](
+             const api::authorized& to, const json::value& body, const store::snapshot& at,
+             std::vector<std::string>& warnings) -> task<api::api_result<json::value>> {
+    if (asks && to.asked().resource == "tokenreviews") return r->token_review_by_all(body, at);
+    return [](api::api_result<json::value> made) -> task<api::api_result<json::value>> {
+      co_return made;
+    }(r->create(to.asked(), body, at, &warnings));
+  };
+}
+
 result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& identity, store::store& objects,
                                            std::size_t number) {
   std::unique_ptr<front> f(new front);
   auto& cluster = s.settings.cluster;
   auto& arguments = s.settings.api;
-  auto issuer = "https://kubernetes.default.svc." + cluster.cluster_domain;
-  api::token_settings tokens{.issuers = {issuer}, .api_audiences = {issuer, "k3s"}, .keys = s.token_keys};
+  const auto issuers = token_issuers(arguments, s.settings.token_issuer());
+  const auto audiences = token_audiences(arguments, s.settings.token_issuer());
+  api::token_settings tokens{.issuers = issuers, .api_audiences = audiences, .keys = s.token_keys};
   KEDGE_TRY(auto authenticator, api::token_authenticator::create(std::move(tokens)));
   f->tokens_ = std::make_unique<api::token_authenticator>(std::move(authenticator));
-  KEDGE_TRY(auto issuing, api::token_issuer::create(*s.signing_key, issuer, {issuer, "k3s"}));
+  KEDGE_TRY(auto issuing, api::token_issuer::create(*s.signing_key, issuers.front(), audiences));
   f->issuer_ = std::make_unique<api::token_issuer>(std::move(issuing));
-  api::authn_settings authn{
-      .anonymous = arguments.anonymous_auth, .client_ca = s.client_ca, .request_header_ca = s.request_header_ca};
+  f->ask_others_about_tokens(s, audiences);
+  api::authn_settings authn{.anonymous = arguments.anonymous_auth,
+                            .client_ca = s.client_ca,
+                            .request_header_ca = s.request_header_ca,
+                            .others = f->token_sources()};
+  if (auto& anonymous = s.settings.files ? s.settings.files->authentication.anonymous : no_anonymous; anonymous) {
+    authn.anonymous = anonymous->enabled;
+    authn.anonymous_paths = anonymous->paths;
+  }
   authn.passwd = [&identity] { return identity.passwd_table(); };
   auto of_api = authn;
   of_api.passwd = nullptr;
@@ -49,13 +98,15 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
   plugins.enable.insert(plugins.enable.end(), arguments.enable_admission_plugins.begin(),
                         arguments.enable_admission_plugins.end());
   KEDGE_TRY(f->admission_, api::admission_chain::create(plugins, *f->may_, *rules, &objects));
-  f->reviews_ = std::make_unique<api::reviews>(*f->may_, *rules, *f->tokens_, f->issuer_.get());
+  const auto longest =
+      std::chrono::duration_cast<std::chrono::seconds>(arguments.service_account_max_token_expiration).count();
+  f->reviews_ = std::make_unique<api::reviews>(
+      *f->may_, *rules, *f->tokens_, f->issuer_.get(),
+      api::review_settings{.others = f->token_sources(),
+                           .token_seconds_longest = longest,
+                           .extends_injected = arguments.service_account_extend_token_expiration});
 
-  api::virtual_resource virtuals{
-      .handles = &api::reviews::handles,
-      .create = [r = f->reviews_.get()](const api::authorized& to, const json::value& body, const store::snapshot& at) {
-        return r->create(to.asked(), body, at);
-      }};
+  api::virtual_resource virtuals{.handles = &api::reviews::handles, .create = f->answers_of_reviews()};
   f->tables_ = std::make_unique<api::custom::tables>(
       objects, s.serves_usage() ? api::usage_resources() : std::vector<const api::served*>());
   f->tables_->follow();
@@ -91,7 +142,8 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
                      .custom = f->tables_.get(),
                      .usage = s.usage,
                      .documents = {{"/.well-known/openid-configuration", "application/json",
-                                    api::oidc_configuration(f->tokens_->settings(), "https://" + server_address)},
+                                    api::oidc_configuration(f->tokens_->settings(), "https://" + server_address,
+                                                            arguments.service_account_jwks_uri)},
                                    {"/openid/v1/jwks", "application/jwk-set+json", std::move(keys_of_tokens)}},
                      .gate = f->gate_.get(),
                      .flows = s.flows.get(),

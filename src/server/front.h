@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "api/admission/chain.h"
+#include "api/authentication/cached_tokens.h"
 #include "api/authentication/union.h"
 #include "api/authorization/rbac.h"
 #include "api/authorization/review.h"
@@ -36,6 +37,10 @@ class front {
  private:
   front() = default;
   void collect_usage(shared& s);
+  void ask_others_about_tokens(shared& s, const std::vector<std::string>& audiences);
+  std::vector<api::token_source*> token_sources() const;
+  api::virtual_create answers_of_reviews();
+  std::vector<std::shared_ptr<api::token_source>> asked_, sources_;  // whom the latter ask; in the order of asking
   std::unique_ptr<api::token_authenticator> tokens_;
   std::unique_ptr<api::token_issuer> issuer_;
   std::unique_ptr<api::union_authenticator> who_;  // of the supervisor's paths

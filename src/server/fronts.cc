@@ -1,7 +1,11 @@
 #include "server/fronts.h"
 
+#include <fmt/format.h>
+
 #include "api/metrics/loop_metrics.h"
+#include "base/log.h"
 #include "server/auditing.h"
+#include "server/file_follower.h"
 
 namespace kedge::server {
 
@@ -39,6 +43,7 @@ task<result<void>> fronts::start() {
   shared_.ranges.first_port = s.cluster.node_port_first;
   shared_.ranges.last_port = s.cluster.node_port_last;
   KEDGE_CO_CHECK(co_await start_auditing(shared_));
+  start_issuers();
   add_checks();
   std::vector<api::measured_loop> measured;
   for (auto* loop : shared_.all_loops())
@@ -63,11 +68,48 @@ task<result<void>> fronts::start() {
   co_return result<void>();
 }
 
+// Those that the files name; another file's count as soon as it is seen to be right.
+void fronts::start_issuers() {
+  auto& s = shared_.settings;
+  if (!s.files || (s.files->authentication.issuers.empty() && s.api.authentication_config.empty())) return;
+  shared_.issuers = std::make_unique<api::jwt_issuers>(token_audiences(s.api, s.token_issuer()), shared_.home(),
+                                                       shared_.where.network);
+  shared_.issuers->use(s.files->authentication.issuers);
+  if (s.api.authentication_config.empty()) return;
+  following_.spawn(follow_file(s.api.authentication_config, s.files->authentication_text,
+                               [this](const std::string& text) { take_authentication(text); }));
+}
+
+void fronts::take_authentication(const std::string& text) {
+  auto& s = shared_.settings;
+  auto read = api::parse_authentication(text, token_issuers(s.api, s.token_issuer()));
+  reload("authentication", read.has_value());
+  if (!read) {
+    log::error("{} is not taken over, what it said before goes on: {}", s.api.authentication_config,
+               read.error().message);
+    return;
+  }
+  log::info("{} has changed: {} issuers of tokens", s.api.authentication_config, read->issuers.size());
+  shared_.issuers->use(std::move(read->issuers));
+}
+
+void fronts::reload(std::string_view what, bool good) {
+  shared_.measures
+      .counter(fmt::format("apiserver_{}_config_controller_automatic_reloads_total", what),
+               fmt::format("Total number of automatic reloads of {} configuration split by status and apiserver "
+                           "identity.",
+                           what),
+               fmt::format("apiserver_id_hash=\"\",status=\"{}\"", good ? "success" : "failure"))
+      .add();
+}
+
 task<void> fronts::stop() {
+  following_.cancel();
   co_await on_every_loop(shared_, [this](std::size_t) -> task<bool> {
     gateway_.close();
     co_return true;
   });
+  if (shared_.issuers) shared_.issuers->stop();
   co_await end_auditing(shared_);
 }
 

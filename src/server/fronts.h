@@ -20,10 +20,15 @@ class fronts final : public part {
 
  private:
   void add_checks();
+  void start_issuers();
+  void take_authentication(const std::string& text);
+  // Counts that a file was taken over while the server runs, or was not.
+  void reload(std::string_view what, bool good);
 
   shared& shared_;
   gateway& gateway_;
   identity& identity_;
+  reactor::scope following_;  // of files that may change
 };
 
 }  // namespace kedge::server

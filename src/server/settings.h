@@ -35,6 +35,8 @@ struct settings {
 
   // Other servers may use the same datastore.
   bool shared_datastore() const noexcept { return cluster.leader_election; }
+  // Of this cluster's tokens, as K3s names it.
+  std::string token_issuer() const { return "https://kubernetes.default.svc." + cluster.cluster_domain; }
   // How other servers know this one: 10.0.0.1:6443.
   std::string own_address() const {
     return reactor::endpoint{cluster.advertise_address, cluster.advertise_port}.text();

@@ -427,7 +427,7 @@ task<api_result<written>> serve_token(subresource_request q, call& c, const virt
   KEDGE_CO_TRY(auto body, co_await read_admitted(q, c));
   auto cluster = co_await q.store.objects().latest();
   if (!cluster) co_return fail(from_error(cluster.error()));
-  KEDGE_CO_TRY(auto answer, create(c.to, body, *cluster));
+  KEDGE_CO_TRY(auto answer, co_await create(c.to, body, *cluster, c.warnings));
   co_return written{.code = 201, .value = std::move(answer)};
 }
 

@@ -40,8 +40,8 @@ struct spied_world : api_world {
   spied_world() {
     virtual_resource virtuals;
     virtuals.handles = [](std::string_view, std::string_view, std::string_view) { return true; };
-    virtuals.create = [](const authorized&, const json::value& body,
-                         const store::snapshot&) -> api_result<json::value> { return body; };
+    virtuals.create = [](const authorized&, const json::value& body, const store::snapshot&,
+                         std::vector<std::string>&) -> task<api_result<json::value>> { co_return body; };
     virtuals.connect = [](net::http::exchange& e, const authorized&, std::string) -> task<void> {
       net::http::response head;
       head.status = 200;
