@@ -167,6 +167,11 @@ task<api_result<void>> api_handler::take_role(api_request& r) {
   if (!as && as.error().code == 403) {
     auto newest = co_await parts_.objects.latest();
     if (newest) as = impersonate(headers, r.info, parts_.may, *newest);
+    // Each of its questions may be one that a webhook has to answer first.
+    for (std::size_t i = 0; newest && parts_.may.has_open_question() && i < impersonation_questions_max; ++i) {
+      co_await parts_.may.answer_open_question();
+      as = impersonate(headers, r.info, parts_.may, *newest);
+    }
   }
   if (!as) co_return fail(std::move(as).error());
   if (*as) {

@@ -77,6 +77,12 @@ const argument table[] = {
     {"service-account-jwks-uri", &api_server_arguments::service_account_jwks_uri},
     {"service-account-max-token-expiration", &api_server_arguments::service_account_max_token_expiration},
     {"service-account-extend-token-expiration", &api_server_arguments::service_account_extend_token_expiration},
+    {"authorization-config", &api_server_arguments::authorization_config},
+    {"authorization-mode", &api_server_arguments::authorization_mode},
+    {"authorization-webhook-config-file", &api_server_arguments::authorization_webhook_config_file},
+    {"authorization-webhook-version", &api_server_arguments::authorization_webhook_version},
+    {"authorization-webhook-cache-authorized-ttl", &api_server_arguments::authorization_webhook_authorized_ttl},
+    {"authorization-webhook-cache-unauthorized-ttl", &api_server_arguments::authorization_webhook_unauthorized_ttl},
     {"max-requests-inflight", &api_server_arguments::max_requests_inflight},
     {"max-mutating-requests-inflight", &api_server_arguments::max_mutating_requests_inflight},
     {"request-timeout", &api_server_arguments::request_timeout},
@@ -159,6 +165,12 @@ result<void> check_audit(const api_server_arguments& a) {
 constexpr duration shortest_token_life = std::chrono::hours(1), longest_token_life = std::chrono::hours(1LL << 20);
 
 result<void> check_tokens(const api_server_arguments& a) {
+  KEDGE_CHECK(one_of("authorization-webhook-version", a.authorization_webhook_version, {"v1", "v1beta1"}));
+  if (!a.authorization_config.empty() &&
+      (!a.authorization_mode.empty() || !a.authorization_webhook_config_file.empty()))
+    return fail(errc::invalid,
+                "--kube-apiserver-arg=authorization-config: can not be specified together with authorization-mode or "
+                "authorization-webhook-* flags");
   KEDGE_CHECK(one_of("authentication-token-webhook-version", a.token_webhook_version, {"v1", "v1beta1"}));
   const auto longest = a.service_account_max_token_expiration;
   if (longest != duration::zero() && (longest < shortest_token_life || longest > longest_token_life))

@@ -167,6 +167,7 @@ const flag table[] = {
      .help = "Setting of the API server, as key=value: disable-admission-plugins, enable-admission-plugins, tls-min-version, "
              "event-ttl, anonymous-auth, audit-policy-file, audit-log-…, audit-webhook-…, "
              "authentication-config, oidc-…, token-auth-file, authentication-token-webhook-…, service-account-…, api-audiences, "
+             "authorization-mode, authorization-config, authorization-webhook-…, "
              "max-requests-inflight, max-mutating-requests-inflight, request-timeout"},
     {.name = "kube-controller-manager-arg", .group = components, .into = &server::controller_manager_args,
      .check = check_key_value,

@@ -53,6 +53,12 @@ struct api_server_arguments {
   std::string service_account_jwks_uri;              // empty: of this server
   duration service_account_max_token_expiration{};   // zero: as long as is asked for
   bool service_account_extend_token_expiration = true;
+  std::string authorization_config;               // an AuthorizationConfiguration's file
+  std::vector<std::string> authorization_mode;    // empty: Node,RBAC, as K3s has it
+  std::string authorization_webhook_config_file;  // a kubeconfig
+  std::string authorization_webhook_version = "v1beta1";
+  duration authorization_webhook_authorized_ttl = std::chrono::minutes(5);
+  duration authorization_webhook_unauthorized_ttl = std::chrono::seconds(30);
   unsigned max_requests_inflight = 400;
   unsigned max_mutating_requests_inflight = 200;
   duration request_timeout = std::chrono::minutes(1);

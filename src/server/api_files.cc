@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "api/configuration/fields.h"
 
 namespace kedge::server {
@@ -85,7 +87,44 @@ result<void> read_tokens(const api_server_arguments& a, const std::string& own_i
   return {};
 }
 
+result<void> read_authorizers(const api_server_arguments& a, api_files& out) {
+  if (!a.authorization_config.empty()) {
+    KEDGE_TRY(out.authorization_text, api::read_configuration_file("authorization-config", a.authorization_config));
+    auto read = api::parse_authorization(out.authorization_text);
+    if (!read)
+      return fail(std::move(read).error().with(
+          fmt::format("--kube-apiserver-arg=authorization-config={}: ", a.authorization_config)));
+    out.authorization = *std::move(read);
+    return {};
+  }
+  if (a.authorization_mode.empty() && a.authorization_webhook_config_file.empty()) {
+    out.authorization = usual_authorization();
+    return {};
+  }
+  api::authorization_webhook_settings webhook{.server = nullptr,
+                                              .version = a.authorization_webhook_version,
+                                              .authorized_ttl = a.authorization_webhook_authorized_ttl,
+                                              .unauthorized_ttl = a.authorization_webhook_unauthorized_ttl};
+  webhook.keeps_authorized = webhook.authorized_ttl > duration::zero();
+  webhook.keeps_unauthorized = webhook.unauthorized_ttl > duration::zero();
+  if (!a.authorization_webhook_config_file.empty()) {
+    KEDGE_TRY(webhook.server,
+              api::read_kubeconfig("authorization-webhook-config-file", a.authorization_webhook_config_file));
+    if (std::ranges::find(a.authorization_mode, "Webhook") == a.authorization_mode.end())
+      return fail(errc::invalid,
+                  "--kube-apiserver-arg=authorization-webhook-config-file: cannot be specified without mode Webhook");
+  }
+  auto modes = api::authorization_of_modes(a.authorization_mode, webhook);
+  if (!modes) return fail(std::move(modes).error().with("--kube-apiserver-arg=authorization-mode: "));
+  out.authorization = *std::move(modes);
+  return {};
+}
+
 }  // namespace
+
+api::authorization_configuration usual_authorization() {
+  return {{api::authorizer_type::node, "node", {}}, {api::authorizer_type::rbac, "rbac", {}}};
+}
 
 std::vector<std::string> token_issuers(const api_server_arguments& arguments, const std::string& own) {
   auto out = arguments.service_account_issuers;
@@ -106,6 +145,7 @@ result<std::shared_ptr<const api_files>> read_api_files(const api_server_argumen
   auto out = std::make_shared<api_files>();
   KEDGE_CHECK(read_audit(arguments, *out, warnings));
   KEDGE_CHECK(read_issuers(arguments, own_issuer, *out));
+  KEDGE_CHECK(read_authorizers(arguments, *out));
   KEDGE_CHECK(read_tokens(arguments, own_issuer, *out, warnings));
   return out;
 }

@@ -16,7 +16,7 @@ constexpr std::chrono::seconds look_again{2};
 
 }  // namespace
 
-task<void> follow_file(std::string path, std::string content, std::function<void(const std::string&)> changed) {
+task<void> follow_file(std::string path, std::string content, std::function<task<void>(std::string)> changed) {
   bool unreadable = false;
   for (;;) {
     co_await reactor::sleep_for(look_again);
@@ -30,7 +30,7 @@ task<void> follow_file(std::string path, std::string content, std::function<void
     unreadable = false;
     if (**read == content) continue;
     content = **std::move(read);
-    changed(content);
+    co_await changed(content);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include "api/authentication/limits.h"
 #include "api/authentication/webhook_tokens.h"
+#include "api/authorization/limits.h"
 #include "api/fairness/limits.h"
 #include "api/limits.h"
 #include "api/local_objects.h"
@@ -54,13 +55,17 @@ std::vector<api::token_source*> front::token_sources() const {
 }
 
 api::virtual_create front::answers_of_reviews() {
-  return [r = reviews_.get(), asks = !sources_.empty()](
+  return [r = reviews_.get(), may = may_.get(), asks = !sources_.empty()](
              const api::authorized& to, const json::value& body, const store::snapshot& at,
              std::vector<std::string>& warnings) -> task<api::api_result<json::value>> {
-    if (asks && to.asked().resource == "tokenreviews") return r->token_review_by_all(body, at);
-    return [](api::api_result<json::value> made) -> task<api::api_result<json::value>> {
-      co_return made;
-    }(r->create(to.asked(), body, at, &warnings));
+    if (asks && to.asked().resource == "tokenreviews") co_return co_await r->token_review_by_all(body, at);
+    auto made = r->create(to.asked(), body, at, &warnings);
+    // A review of access is one question.
+    for (int i = 0; may->has_open_question() && i < api::open_questions_max; ++i) {
+      co_await may->answer_open_question();
+      made = r->create(to.asked(), body, at, &warnings);
+    }
+    co_return made;
   };
 }
 
@@ -93,7 +98,9 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
   auto server_address = s.settings.own_address();
   KEDGE_TRY(auto keys_of_tokens, api::oidc_keys(f->tokens_->settings()));
   api::rule_source* rules = nullptr;
-  f->may_ = api::make_authorizer(&rules);
+  auto may = std::make_unique<api::configured_authorizer>(s.authorization, s.where.network);
+  rules = &may->rules();
+  f->may_ = std::move(may);
   api::admission_settings plugins{.disable = arguments.disable_admission_plugins};
   plugins.enable.insert(plugins.enable.end(), arguments.enable_admission_plugins.begin(),
                         arguments.enable_admission_plugins.end());

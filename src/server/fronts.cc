@@ -4,6 +4,7 @@
 
 #include "api/metrics/loop_metrics.h"
 #include "base/log.h"
+#include "reactor/offload.h"
 #include "server/auditing.h"
 #include "server/file_follower.h"
 
@@ -44,6 +45,7 @@ task<result<void>> fronts::start() {
   shared_.ranges.last_port = s.cluster.node_port_last;
   KEDGE_CO_CHECK(co_await start_auditing(shared_));
   start_issuers();
+  start_authorization();
   add_checks();
   std::vector<api::measured_loop> measured;
   for (auto* loop : shared_.all_loops())
@@ -77,20 +79,45 @@ void fronts::start_issuers() {
   shared_.issuers->use(s.files->authentication.issuers);
   if (s.api.authentication_config.empty()) return;
   following_.spawn(follow_file(s.api.authentication_config, s.files->authentication_text,
-                               [this](const std::string& text) { take_authentication(text); }));
+                               [this](std::string text) { return take_authentication(std::move(text)); }));
 }
 
-void fronts::take_authentication(const std::string& text) {
+task<void> fronts::take_authentication(std::string text) {
   auto& s = shared_.settings;
-  auto read = api::parse_authentication(text, token_issuers(s.api, s.token_issuer()));
-  reload("authentication", read.has_value());
-  if (!read) {
+  auto own = token_issuers(s.api, s.token_issuer());
+  auto read = co_await reactor::offload(
+      [text = std::move(text), own = std::move(own)] { return api::parse_authentication(text, own); });
+  if (!read) co_return;  // too much waits there; the file's next change counts
+  reload("authentication", read->has_value());
+  if (!*read) {
     log::error("{} is not taken over, what it said before goes on: {}", s.api.authentication_config,
-               read.error().message);
-    return;
+               read->error().message);
+    co_return;
   }
-  log::info("{} has changed: {} issuers of tokens", s.api.authentication_config, read->issuers.size());
-  shared_.issuers->use(std::move(read->issuers));
+  log::info("{} has changed: {} issuers of tokens", s.api.authentication_config, (*read)->issuers.size());
+  shared_.issuers->use(std::move((*read)->issuers));
+}
+
+void fronts::start_authorization() {
+  auto& s = shared_.settings;
+  shared_.authorization =
+      std::make_shared<api::authorization_state>(s.files ? s.files->authorization : usual_authorization());
+  if (s.api.authorization_config.empty()) return;
+  following_.spawn(follow_file(s.api.authorization_config, s.files->authorization_text,
+                               [this](std::string text) { return take_authorization(std::move(text)); }));
+}
+
+task<void> fronts::take_authorization(std::string text) {
+  auto& path = shared_.settings.api.authorization_config;
+  auto read = co_await reactor::offload([text = std::move(text)] { return api::parse_authorization(text); });
+  if (!read) co_return;  // too much waits there; the file's next change counts
+  reload("authorization", read->has_value());
+  if (!*read) {
+    log::error("{} is not taken over, what it said before goes on: {}", path, read->error().message);
+    co_return;
+  }
+  log::info("{} has changed: {} authorizers", path, (*read)->size());
+  shared_.authorization->use(**std::move(read));
 }
 
 void fronts::reload(std::string_view what, bool good) {

@@ -21,7 +21,9 @@ class fronts final : public part {
  private:
   void add_checks();
   void start_issuers();
-  void take_authentication(const std::string& text);
+  void start_authorization();
+  task<void> take_authentication(std::string text);
+  task<void> take_authorization(std::string text);
   // Counts that a file was taken over while the server runs, or was not.
   void reload(std::string_view what, bool good);
 

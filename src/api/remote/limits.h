@@ -6,8 +6,6 @@
 
 namespace kedge::api {
 
-// kube-apiserver's for each attempt at a webhook that a kubeconfig names.
-inline constexpr std::chrono::seconds remote_attempt_time{30};
 // kube-apiserver's: attempts at one question, how the pause between them grows, and by how much of it it varies.
 inline constexpr int remote_attempts = 5;
 inline constexpr double remote_backoff_factor = 1.5, remote_backoff_jitter = 0.2;

@@ -50,7 +50,7 @@ task<result<std::string>> remote::authorization() {
   co_return "Bearer " + token_;
 }
 
-task<result<net::http::client_request>> remote::make_request(std::string body) {
+task<result<net::http::client_request>> remote::make_request(std::string body, duration time) {
   KEDGE_CO_TRY(auto who, co_await authorization());
   net::http::client_request q;
   q.to = server_->to;
@@ -63,7 +63,7 @@ task<result<net::http::client_request>> remote::make_request(std::string body) {
     q.to.host = server_->tls_name;
   }
   q.method = "POST";
-  q.path = fmt::format("{}?timeout={}s", server_->path, remote_attempt_time.count());
+  q.path = fmt::format("{}?timeout={}s", server_->path, std::chrono::ceil<std::chrono::seconds>(time).count());
   q.headers.add("Accept", "application/json, */*");
   q.headers.add("Content-Type", "application/json");
   q.headers.add("User-Agent", "kube-apiserver");
@@ -72,11 +72,11 @@ task<result<net::http::client_request>> remote::make_request(std::string body) {
   co_return q;
 }
 
-task<remote::attempt> remote::try_once(const std::string& body) {
-  auto q = co_await make_request(body);
+task<remote::attempt> remote::try_once(const std::string& body, duration time) {
+  auto q = co_await make_request(body, time);
   if (!q) co_return attempt{fail(std::move(q).error()), false};
   auto answer = co_await reactor::with_deadline(client_.fetch(*std::move(q), remote_answer_max_bytes),
-                                                reactor::loop::current().now() + remote_attempt_time);
+                                                reactor::loop::current().now() + time);
   if (!answer) {
     const auto code = answer.error().code;
     co_return attempt{std::move(answer), code == errc::closed || code == errc::io};
@@ -93,7 +93,7 @@ task<remote::attempt> remote::try_once(const std::string& body) {
 task<result<net::http::client_response>> remote::post(std::string body, remote_patience patience) {
   auto pause = patience.first_pause;
   for (int i = 1;; ++i) {
-    auto done = co_await try_once(body);
+    auto done = co_await try_once(body, patience.attempt_time);
     if (done.answer || i == remote_attempts || !(done.passing || patience.whatever_happened))
       co_return std::move(done.answer);
     co_await reactor::sleep_for(varied(pause));

@@ -16,7 +16,8 @@ namespace kedge::api {
 // When a question is asked again, and after how long the first time.
 struct remote_patience {
   duration first_pause = std::chrono::milliseconds(500);
-  bool whatever_happened = false;  // else: lost connections, 429, 500, 504, and what says Retry-After
+  duration attempt_time = std::chrono::seconds(30);  // of one
+  bool whatever_happened = false;                    // else: lost connections, 429, 500, 504, and what says Retry-After
 };
 
 class remote {
@@ -33,8 +34,8 @@ class remote {
  private:
   struct attempt;
   task<result<net::http::client_response>> post(std::string body, remote_patience patience);
-  task<attempt> try_once(const std::string& body);
-  task<result<net::http::client_request>> make_request(std::string body);
+  task<attempt> try_once(const std::string& body, duration time);
+  task<result<net::http::client_request>> make_request(std::string body, duration time);
   task<result<std::string>> authorization();
 
   std::shared_ptr<const remote_server> server_;
