@@ -77,6 +77,7 @@ const argument table[] = {
     {"service-account-jwks-uri", &api_server_arguments::service_account_jwks_uri},
     {"service-account-max-token-expiration", &api_server_arguments::service_account_max_token_expiration},
     {"service-account-extend-token-expiration", &api_server_arguments::service_account_extend_token_expiration},
+    {"admission-control-config-file", &api_server_arguments::admission_config_file},
     {"authorization-config", &api_server_arguments::authorization_config},
     {"authorization-mode", &api_server_arguments::authorization_mode},
     {"authorization-webhook-config-file", &api_server_arguments::authorization_webhook_config_file},

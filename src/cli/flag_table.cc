@@ -164,7 +164,8 @@ const flag table[] = {
      .reason = no_s3, .help = "S3 timeout"},
 
     {.name = "kube-apiserver-arg", .group = components, .into = &server::api_server_args, .check = check_key_value,
-     .help = "Setting of the API server, as key=value: disable-admission-plugins, enable-admission-plugins, tls-min-version, "
+     .help = "Setting of the API server, as key=value: disable-admission-plugins, enable-admission-plugins, "
+             "admission-control-config-file, tls-min-version, "
              "event-ttl, anonymous-auth, audit-policy-file, audit-log-…, audit-webhook-…, "
              "authentication-config, oidc-…, token-auth-file, authentication-token-webhook-…, service-account-…, api-audiences, "
              "authorization-mode, authorization-config, authorization-webhook-…, "

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "api/admission/configuration.h"
 #include "api/audit/policy.h"
 #include "api/authentication/configuration.h"
 #include "api/authentication/token_file.h"
@@ -22,6 +23,7 @@ struct api_files {
   api::authentication_configuration authentication;  // of its file or of the oidc-… flags
   std::string authentication_text;                   // of the file
   std::shared_ptr<api::token_file> tokens;           // null: none
+  api::admission_configuration admission;
   std::shared_ptr<const api::remote_server> token_webhook;
   api::authorization_configuration authorization;  // of its file or of the authorization-… flags
   std::string authorization_text;                  // of the file

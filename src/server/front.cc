@@ -104,6 +104,7 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
   api::admission_settings plugins{.disable = arguments.disable_admission_plugins};
   plugins.enable.insert(plugins.enable.end(), arguments.enable_admission_plugins.begin(),
                         arguments.enable_admission_plugins.end());
+  if (s.settings.files) plugins.configuration = s.settings.files->admission;
   KEDGE_TRY(f->admission_, api::admission_chain::create(plugins, *f->may_, *rules, &objects));
   const auto longest =
       std::chrono::duration_cast<std::chrono::seconds>(arguments.service_account_max_token_expiration).count();

@@ -45,7 +45,7 @@ struct shared {
   }
 
   std::shared_ptr<const crypto::trust> client_ca, request_header_ca;
-  std::unique_ptr<api::jwt_issuers> issuers;  // of tokens that aren't this cluster's
+  std::unique_ptr<api::jwt_issuers> issuers;                // of tokens that aren't this cluster's
   std::shared_ptr<api::authorization_state> authorization;  // whom the cores ask whether somebody may
   std::vector<crypto::public_key> token_keys;
   std::optional<crypto::private_key> signing_key;

@@ -100,6 +100,7 @@ result<std::unique_ptr<admission_chain>> admission_chain::create(const admission
     if (listed(settings.disable, name) && name != "NodeRestriction")
       return fail(errc::invalid, quote(name) + " in enable-admission-plugins and disable-admission-plugins overlapped");
   std::unique_ptr<admission_chain> out(new admission_chain(authz, rules, objects));
+  out->configuration_ = settings.configuration;
   for (auto p : all_plugins()) {
     bool on = always_on(p) ||
               ((!off_by_default_there(p) || listed(settings.enable, p->name)) && !listed(settings.disable, p->name));
@@ -138,7 +139,7 @@ task<api_result<void>> admission_chain::mutate(admission_request& r, const store
     view = std::move(*newest);
   }
   auto& home = reactor::loop::current();
-  plugin_context c{view, authz_, rules_, home.random(), home.wall_now(), std::move(found)};
+  plugin_context c{view, authz_, rules_, home.random(), home.wall_now(), configuration_, std::move(found)};
   for (auto p : plugins_)
     if (p->mutate && includes(p->operations, r.what))
       if (auto done = p->mutate(r, c); !done) co_return done;
@@ -147,7 +148,7 @@ task<api_result<void>> admission_chain::mutate(admission_request& r, const store
 
 task<api_result<void>> admission_chain::validate(admission_request& r, const store::snapshot& cluster) {
   auto& home = reactor::loop::current();
-  plugin_context c{cluster, authz_, rules_, home.random(), home.wall_now()};
+  plugin_context c{cluster, authz_, rules_, home.random(), home.wall_now(), configuration_};
   for (auto p : plugins_)
     if (p->validate && includes(p->operations, r.what))
       if (auto done = p->validate(r, c); !done) co_return done;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "api/admission/configuration.h"
 #include "api/admission/plugin.h"
 
 namespace kedge::api {
@@ -13,6 +14,7 @@ struct admission_settings {
   // --enable-admission-plugins, --disable-admission-plugins: names as kube-apiserver has them.
   std::vector<std::string> enable{"NodeRestriction"};  // K3s turns it on
   std::vector<std::string> disable;
+  admission_configuration configuration = {};  // of admission-control-config-file
 };
 
 // All that there are, in order.
@@ -42,6 +44,7 @@ class admission_chain final : public admission {
   admission_chain(authorizer& authz, rule_source& rules, store::store* objects)
       : authz_(authz), rules_(rules), objects_(objects) {}
   std::vector<const plugin*> plugins_;
+  admission_configuration configuration_;
   bool quotas_ = true;
   bool namespaces_ = true;  // NamespaceLifecycle is on
   authorizer& authz_;

@@ -157,6 +157,11 @@ result<json::value> read_document(std::string_view text, std::string_view kind,
   json::duplicate_list twice;
   KEDGE_TRY(auto document, json::parse_yaml(text, {.duplicates = &twice}));
   if (!twice.empty()) return fail(errc::invalid, twice.front());
+  return check_document(document, kind, versions);
+}
+
+result<json::value> check_document(const json::value& document, std::string_view kind,
+                                   const std::vector<std::string>& versions) {
   const auto version = document["apiVersion"].as_string(), given = document["kind"].as_string();
   if (given != kind || std::ranges::find(versions, version) == versions.end())
     return fail(errc::invalid, fmt::format("it is {} of {}, not {} of {}", quote(given), quote(version), kind,

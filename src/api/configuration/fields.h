@@ -66,6 +66,10 @@ class fields {
 result<json::value> read_document(std::string_view text, std::string_view kind,
                                   const std::vector<std::string>& versions);
 
+// A document that stands within another: the same checks.
+result<json::value> check_document(const json::value& document, std::string_view kind,
+                                   const std::vector<std::string>& versions);
+
 // A configuration file's text (blocking). errc::invalid names the flag it was given with, and the file.
 result<std::string> read_configuration_file(std::string_view flag, const std::string& path);
 
