@@ -239,14 +239,15 @@ class Identity(ClusterTest):
     def test_nothing_is_lost_at_a_clean_end(self):
         eventually("its webhook is quiet", lambda: self.outside.refuse_audit == 0)
         self.kubectl("create", "configmap", "last")
-        self.assertEqual(self.server.stop(), 0)
+        code = self.server.stop()
+        self.addCleanup(self.server.wait_ready)
+        self.addCleanup(self.server.start)
+        self.assertEqual(code, 0)
         for told in ([json.loads(line) for line in open(self.log)], self.outside.events):
             self.assertTrue([e for e in told if e["verb"] == "create" and e.get("objectRef", {}).get("name") == "last"])
         logged, sent = ({(e["auditID"], e["stage"]) for e in told} for told in
                         ([json.loads(line) for line in open(self.log)], self.outside.events))
         self.assertEqual(logged, sent)
-        self.server.start()
-        self.server.wait_ready()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+#include <vector>
+
 namespace kedge::api {
 
 audit_backends::audit_backends(audit_policy policy, std::vector<std::shared_ptr<audit_backend>> to, metrics& measures)
@@ -34,17 +37,21 @@ audit_verdict audit_backends::evaluate(const attributes& asked) noexcept {
 task<bool> audit_backends::process(const audit_event& e, audit_stage stage, wall_time at) {
   if (e.verdict.omits(stage)) co_return true;
   events_.add();
-  bool strictly_taken = true;
+  // First those that nobody waits for: a request may be dropped while it waits for the others.
+  std::vector<std::pair<audit_backend*, std::string>> awaited;
   for (auto& b : to_) {
     auto text = b->text_of(e, stage, at);
-    if (text.empty()) {
+    if (text.empty())
       b->lost();
-    } else if (b->mode() == audit_mode::batch) {
+    else if (b->mode() == audit_mode::batch)
       b->post(std::move(text));
-    } else if (!co_await b->write(std::move(text))) {
-      strictly_taken = strictly_taken && b->mode() != audit_mode::blocking_strict;
-    }
+    else
+      awaited.emplace_back(b.get(), std::move(text));
   }
+  bool strictly_taken = true;
+  for (auto& [b, text] : awaited)
+    if (!co_await b->write(std::move(text)))
+      strictly_taken = strictly_taken && b->mode() != audit_mode::blocking_strict;
   if (!strictly_taken && stage == audit_stage::request_received) rejected_.add();
   co_return strictly_taken;
 }
