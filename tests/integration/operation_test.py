@@ -211,7 +211,7 @@ class Logs(Operation):
         self.assertEqual(glob.glob(server.data + "/**/*audit*", recursive=True), [])
         policy = os.path.join(self.lab.folder, "policy.yaml")
         with open(policy, "w") as f:
-            f.write("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n")
+            f.write("apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n")
         server.args += [f"--kube-apiserver-arg=audit-log-path={path}", f"--kube-apiserver-arg=audit-policy-file={policy}"]
         server.start()
         server.wait_ready()
