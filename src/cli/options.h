@@ -136,6 +136,8 @@ struct server_options {
 
   // Components
   std::vector<std::string> disable_components;  // packaged components and manifests to leave out
+  bool prune_manifests = false;                 // what a manifest brought goes with its file
+  bool disable_helm_controller = false;
   bool disable_scheduler = false;
   bool disable_controller_manager = false;
   bool disable_cloud_controller = false;

@@ -79,6 +79,8 @@ supervisor::config cluster_settings(const server_options& o) {
   c.write_kubeconfig_group = o.write_kubeconfig_group;
   c.write_kubeconfig_name = o.write_kubeconfig_name;
   c.disables = o.disable_components;
+  c.prune_manifests = o.prune_manifests;
+  c.disable_helm_controller = o.disable_helm_controller;
   c.disable_scheduler = o.disable_scheduler;
   c.disable_controller_manager = o.disable_controller_manager;
   c.disable_cloud_controller = o.disable_cloud_controller;

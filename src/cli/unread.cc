@@ -22,7 +22,6 @@ struct row {
 constexpr std::string_view no_version_3 =
     "Kedge's configuration of containerd has version 2; config.toml.tmpl and config.toml.d go with it";
 constexpr row rows[] = {
-    {audience::server, "server/manifests", "Kedge deploys no manifests yet; apply them with kubectl"},
     {audience::agent, "agent/etc/containerd/config-v3.toml.tmpl", no_version_3},
     {audience::agent, "agent/etc/containerd/config-v3.toml.d", no_version_3},
     {audience::agent, "agent/etc/containerd/blockio_config.yaml", "Kedge does not tell containerd of it yet"},

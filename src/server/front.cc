@@ -13,6 +13,10 @@ front::~front() {
   if (usage_) usage_->stop();
 }
 
+std::unique_ptr<api::objects> front::client(api::user_info as, std::string manager) {
+  return api::make_objects(*objects_, *admission_, ranges_, tables_.get(), std::move(as), std::move(manager));
+}
+
 // The server's one collector, and the way to it from any loop.
 void front::collect_usage(shared& s) {
   usage_ = std::make_shared<supervisor::usage_collector>(
@@ -26,6 +30,7 @@ void front::collect_usage(shared& s) {
 result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& identity, store::store& objects,
                                            std::size_t number) {
   std::unique_ptr<front> f(new front);
+  f->objects_ = &objects;
   auto& cluster = s.settings.cluster;
   auto& arguments = s.settings.api;
   auto issuer = "https://kubernetes.default.svc." + cluster.cluster_domain;

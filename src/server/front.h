@@ -30,12 +30,15 @@ class front {
 
   task<void> serve(net::http::exchange& e) { return routes_->serve(e); }
   api::objects& local() noexcept { return *local_; }
+  // Another one, that acts as this user and under the manager's name. The front outlives it.
+  std::unique_ptr<api::objects> client(api::user_info as, std::string manager);
   supervisor::node_passwords& passwords() noexcept { return *passwords_; }
   ~front();
 
  private:
   front() = default;
   void collect_usage(shared& s);
+  store::store* objects_ = nullptr;
   std::unique_ptr<api::token_authenticator> tokens_;
   std::unique_ptr<api::token_issuer> issuer_;
   std::unique_ptr<api::union_authenticator> who_;  // of the supervisor's paths

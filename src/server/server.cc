@@ -10,6 +10,7 @@
 #include "server/key_changes.h"
 #include "server/leading.h"
 #include "server/listener.h"
+#include "server/manifests.h"
 #include "server/membership.h"
 #include "server/own_node.h"
 #include "server/sequence.h"
@@ -33,12 +34,13 @@ struct server::house {
   membership members{all, who, answers};
   leading lead{all, who, answers, members};
   upkeep keeping{all, entrance, who, keys, answers, members, port};
+  manifests brought{all, answers, members};
   own_node node{all, who, [this] {
                   if (ready) ready();
                 }};
-  sequence order{{&who, &keys, &space, &port, &answers, &members, &lead, &keeping, &node},
+  sequence order{{&who, &keys, &space, &port, &answers, &members, &lead, &keeping, &brought, &node},
                  {&members, &lead, &node, &port},
-                 {&node, &lead, &members, &keeping, &space, &keys, &port, &answers, &who}};
+                 {&node, &brought, &lead, &members, &keeping, &space, &keys, &port, &answers, &who}};
 };
 
 server::server(settings s, machine m, std::function<void()> ready)

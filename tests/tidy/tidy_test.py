@@ -21,7 +21,7 @@ ROOMS = {
     # The registry makes a table with custom resources in it, and asks of each resource whether it is one.
     "api": [["request", "printers"], ["registry+custom"], ["kinds", "metrics", "usage", "authentication", "answer"], ["authorization"],
             ["admission", "audit", "fairness"], ["read", "write", "publish"]],
-    "control": [["nodes"], ["scheduler"], ["workloads"], ["access", "certificates", "cleanup", "endpoints", "volumes"]],
+    "control": [["nodes"], ["scheduler"], ["workloads"], ["access", "addons", "certificates", "cleanup", "endpoints", "volumes"]],
     "net": [["http"], ["websocket"]],
     "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["policy"], ["logs", "offline", "resources"], ["runtime"], ["images"], ["status"], ["pods"], ["streams"], ["usage"], ["port"]],
 }
@@ -36,7 +36,7 @@ ONLY_IN_TESTS = {
     "scores_of": "what a test compares with kube-scheduler's", "image_fs_info": "of the runtime, for pods",
     "verify_server": "the other half of verify_client", "hmac_sha1": "for RFC 2202's vectors", "hmac_sha256": "for RFC 4231's vectors",
     "all_not_yet": "a table that a test walks over", "full_token": "the token as a person is told it",
-    "removal_of": "of plans that remove, as those of workloads will", "parse_yaml_all": "manifests of several documents, for the deploy folder",
+    "removal_of": "of plans that remove, as those of workloads will", "parse_yaml_all": "streams of documents, which tests read",
     "choose_with": "how a test brings its own certificate by name", "receive_message": "whole messages, for exec and attach",
     "closed_by_peer": "how a websocket ended, for exec and attach", "backgrounds": "what a test asks of the cores",
     "from_protobuf": "one object without its envelope, which tests decode", "find_resource": "what tests look up",
