@@ -13,7 +13,6 @@ using enum support;
 
 constexpr std::string_view no_etcd = "Kedge has no embedded etcd; the database is backed up with its own tools";
 constexpr std::string_view no_s3 = "Kedge takes no etcd snapshots, so it has none to upload";
-constexpr std::string_view no_helm = "Kedge has no Helm controller";
 constexpr std::string_view no_flannel = "Kedge's own network of pods takes no configuration of flannel's";
 constexpr std::string_view one_port = "Kedge serves API and supervisor from one port, --https-listen-port";
 constexpr std::string_view klog = "Kedge has no klog levels; --debug shows more";
@@ -90,7 +89,8 @@ const flag table[] = {
      .into = &server::write_kubeconfig_group, .help = "Group of the kubeconfig"},
     {.name = "write-kubeconfig-name", .env = "K3S_KUBECONFIG_NAME", .group = client, .into = &server::write_kubeconfig_name,
      .fallback = "default", .help = "Name of cluster, user and context in the kubeconfig"},
-    {.name = "helm-job-image", .group = client, .state = ignored, .reason = no_helm, .help = "Image of helm jobs"},
+    {.name = "helm-job-image", .group = client, .into = &server::helm_job_image,
+     .help = "Image of jobs that install HelmCharts (old name of --helm-controller-arg=default-job-image=…)"},
 
     {.name = "token", .short_name = 't', .env = "K3S_TOKEN", .who = both, .group = cluster, .into = &agent::token,
      .secret = true, .help = "Secret for joining the cluster"},
@@ -184,8 +184,9 @@ const flag table[] = {
      .hidden = true, .state = ignored, .reason = in_process, .help = "Old name of --kube-cloud-controller-manager-arg"},
     {.name = "etcd-arg", .group = components, .kind = value_kind::list, .check = check_key_value, .state = ignored,
      .reason = no_etcd, .help = "Setting of etcd"},
-    {.name = "helm-controller-arg", .group = components, .kind = value_kind::list, .check = check_key_value, .state = ignored,
-     .reason = no_helm, .help = "Setting of the Helm controller"},
+    {.name = "helm-controller-arg", .group = components, .into = &server::helm_controller_args, .check = check_key_value,
+     .help = "Setting of the Helm controller, as key=value: controller-name, default-job-image, job-cluster-role, job-resources, "
+             "job-tolerations, namespace, threads"},
     {.name = "default-local-storage-path", .group = components, .into = &server::default_local_storage_path,
      .help = "Folder for local volumes (default: storage in the data directory)"},
     {.name = "disable", .group = components, .into = &server::disable_components, .comma_separated = true,

@@ -138,6 +138,8 @@ struct server_options {
   std::vector<std::string> disable_components;  // packaged components and manifests to leave out
   bool prune_manifests = false;                 // what a manifest brought goes with its file
   bool disable_helm_controller = false;
+  std::string helm_job_image;
+  std::vector<std::string> helm_controller_args;  // key=value, as given; understood in `controllers`
   bool disable_scheduler = false;
   bool disable_controller_manager = false;
   bool disable_cloud_controller = false;

@@ -162,6 +162,14 @@ result<loaded_options> load_options(audience who, std::span<const std::string> a
   KEDGE_TRY(agent.kubelet, read_kubelet_arguments(agent.kubelet_args, agent.data_dir, loaded.warnings));
   KEDGE_TRY(loaded.options.controllers,
             read_controller_manager_arguments(loaded.options.controller_manager_args, loaded.warnings));
+  auto& helm = loaded.options.controllers.helm;
+  helm.enabled = !loaded.options.disable_helm_controller;
+  helm.api_port = loaded.options.https_listen_port;
+  if (auto& registry = loaded.options.system_default_registry; !registry.empty())
+    helm.job_image = registry + "/" + helm.job_image;
+  if (auto& image = loaded.options.helm_job_image; !image.empty()) helm.job_image = image;
+  KEDGE_CHECK(
+      read_helm_arguments(loaded.options.helm_controller_args, here, loaded.options.controllers, loaded.warnings));
   KEDGE_TRY(loaded.options.scheduling, read_scheduler_arguments(loaded.options.scheduler_args, loaded.warnings));
   KEDGE_CHECK(check_between_flags(who, loaded.options));
   return loaded;

@@ -52,6 +52,11 @@ result<control::settings> read_controller_manager_arguments(std::span<const std:
 result<std::shared_ptr<const control::scheduler::configuration>> read_scheduler_arguments(
     std::span<const std::string> arguments, std::vector<std::string>& warnings);
 
+// What the Helm controller is told: --helm-controller-arg over what stands in `into` already, and the environment's
+// proxies.
+result<void> read_helm_arguments(std::span<const std::string> arguments, const machine& here, control::settings& into,
+                                 std::vector<std::string>& warnings);
+
 // Keys that a controller may work on at once: each may have as many writes under way as control/limits.h says.
 inline constexpr unsigned control_workers_max = 1000;
 

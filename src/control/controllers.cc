@@ -26,6 +26,9 @@ constexpr controller_info table[] = {
     {.name = "service-lb-controller", .alias = "service", .account = "k3s-cloud-controller-manager:", .component = "service-lb-controller",
      .workers = 1, .workers_option = "concurrent-service-syncs", .off_by_default = false, .make = make_service_lb,
      .wanted = [](const settings& s) { return s.service_lb; }},
+    // Its helm-controller.
+    {.name = "helm-controller", .alias = "", .account = "system:k3s-supervisor@system:masters", .component = "helm-controller", .workers = 2,
+     .workers_option = "", .off_by_default = false, .make = make_helm_controller, .wanted = [](const settings& s) { return s.helm.enabled; }},
     {.name = "pod-garbage-collector-controller", .alias = "podgc", .account = "pod-garbage-collector", .component = "pod-garbage-collector-controller",
      .workers = 8, .workers_option = "", .off_by_default = false, .make = make_pod_garbage, .wanted = nullptr},
     {.name = "garbage-collector-controller", .alias = "garbagecollector", .account = "generic-garbage-collector",
@@ -160,6 +163,9 @@ bool is_enabled(const controller_info& c, const settings& s) {
 }
 
 api::user_info user_of(const controller_info& c) {
+  if (auto at = c.account.find('@'); at != c.account.npos)
+    return {.name = std::string(c.account.substr(0, at)),
+            .groups = {std::string(c.account.substr(at + 1)), "system:authenticated"}};
   if (c.account.ends_with(':'))
     return {.name = std::string(c.account.substr(0, c.account.size() - 1)), .groups = {"system:authenticated"}};
   return {.name = "system:serviceaccount:kube-system:" + std::string(c.account),

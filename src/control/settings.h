@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "control/charts/settings.h"
 
 namespace kedge::crypto {
 class authority;
@@ -25,8 +26,9 @@ struct settings {
   std::shared_ptr<const crypto::authority> client_authority, server_authority;
   std::shared_ptr<const crypto::private_key> service_account_key;  // of tokens in Secrets; null: nobody makes them
   duration cluster_signing_duration = std::chrono::hours(8760);    // at most
-  bool service_lb = true;                                          // --disable=servicelb takes it away
-  bool cloud_controller = true;                                    // K3s's --disable-cloud-controller takes it away
+  charts::helm_settings helm;
+  bool service_lb = true;        // --disable=servicelb takes it away
+  bool cloud_controller = true;  // K3s's --disable-cloud-controller takes it away
 
   std::vector<std::string> controllers = {"*", "tokencleaner"};  // K3s's
   std::map<std::string, unsigned, std::less<>> workers;          // controller's name → how many keys at once

@@ -218,6 +218,55 @@ class Manifests(unittest.TestCase):
         self.assertIsNotNone(self.there("twin-one"))
         self.assertIsNone(self.there("twin-two"))
 
+    def finish_job(self, name, revision):
+        """As the node and Helm would: the Job's pod ends well, and the release says of which configuration it is."""
+        def job():
+            found = self.there(name, "kube-system", "jobs", "apis/batch/v1")
+            return found if found and not found["spec"]["suspend"] else None
+        job = eventually(f"{name} runs", job)
+        env = {e["name"]: e.get("value") for e in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+        self.assertEqual(str(revision - 1) if revision else "2", env["EXPECTED_RELEASE_REVISION"])
+        if revision:
+            self.server.kubectl("apply", "-f", "-", input=json.dumps({
+                "apiVersion": "v1", "kind": "Secret", "type": "helm.sh/release.v1", "metadata": {
+                    "name": f"sh.helm.release.v1.web.v{revision}", "namespace": "kube-system", "labels": {
+                        "owner": "helm", "name": "web", "version": str(revision), "status": "deployed",
+                        "helmcharts.helm.cattle.io/configHash": env["CONFIG_HASH"]}}}))
+        def pod():
+            items = self.api.get(f"/api/v1/namespaces/kube-system/pods?labelSelector=batch.kubernetes.io/job-name={name}")["items"]
+            return items[0]["metadata"]["name"] if items else None
+        self.server.kubectl("patch", "pod", "-n", "kube-system", eventually("its pod", pod), "--subresource=status", "--type=merge",
+                            "-p", json.dumps({"status": {"phase": "Succeeded"}}))
+        return job["metadata"]["uid"]
+
+    def chart_reasons(self):
+        events = self.api.get("/api/v1/namespaces/kube-system/events?fieldSelector=involvedObject.name=web,involvedObject.kind=HelmChart")
+        return {e["reason"] for e in events["items"]}
+
+    def test_a_chart_in_a_file_is_installed_and_uninstalled(self):
+        self.write("chart.yaml", "apiVersion: helm.cattle.io/v1\nkind: HelmChart\nmetadata: {name: web, namespace: kube-system}\n"
+                                 "spec: {chart: web, repo: 'https://charts.example.org', valuesContent: 'a: 1'}\n")
+        first = self.finish_job("helm-install-web", 1)
+        chart = self.there("web", "kube-system", "helmcharts", "apis/helm.cattle.io/v1")
+        self.assertEqual("helm-controller", chart["metadata"]["annotations"]["helmcharts.cattle.io/managed-by"])
+        self.assertEqual("helm-install-web", chart["status"]["jobName"])
+        self.assertIn("helm-install-web", self.server.kubectl("get", "helmcharts", "-A", "-o", "wide"))
+        eventually("events", lambda: {"ApplyJob", "ResumeJob"} <= self.chart_reasons())
+        # A HelmChartConfig of its name changes what it is installed with.
+        self.write("config.yaml", "apiVersion: helm.cattle.io/v1\nkind: HelmChartConfig\nmetadata: {name: web, namespace: kube-system}\n"
+                                  "spec: {valuesContent: 'b: 2'}\n")
+        eventually("another Job", lambda: (self.there("helm-install-web", "kube-system", "jobs", "apis/batch/v1") or
+                                           {"metadata": {"uid": first}})["metadata"]["uid"] != first)
+        self.finish_job("helm-install-web", 2)
+        values = self.there("chart-values-web", "kube-system", "secrets")["data"]
+        self.assertEqual({"HelmChartValuesContent", "HelmChartConfigValuesContent"}, set(values))
+        # What left the file is uninstalled before it goes.
+        self.write("chart.yaml", "")
+        self.finish_job("helm-delete-web", 0)
+        eventually("the chart goes", lambda: not self.there("web", "kube-system", "helmcharts", "apis/helm.cattle.io/v1"))
+        eventually("all of it", lambda: not self.there("helm-web", "kube-system", "serviceaccounts") and
+                   not self.there("helm-install-web", "kube-system", "jobs", "apis/batch/v1"))
+
     def test_what_k3s_brought_goes_on(self):
         """A K3s cluster's AddOns, as the database has them: another server takes over, with Kedge's own in their place."""
         self.server.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": [

@@ -21,7 +21,7 @@ ROOMS = {
     # The registry makes a table with custom resources in it, and asks of each resource whether it is one.
     "api": [["request", "printers"], ["registry+custom"], ["kinds", "metrics", "usage", "authentication", "answer"], ["authorization"],
             ["admission", "audit", "fairness"], ["read", "write", "publish"]],
-    "control": [["nodes"], ["scheduler"], ["workloads"], ["access", "addons", "certificates", "cleanup", "endpoints", "volumes"]],
+    "control": [["nodes"], ["scheduler"], ["workloads"], ["access", "addons", "certificates", "charts", "cleanup", "endpoints", "volumes"]],
     "net": [["http"], ["websocket"]],
     "node": [["machine"], ["join"], ["links"], ["informer"], ["cni+dns+network+nft+services"], ["policy"], ["logs", "offline", "resources"], ["runtime"], ["images"], ["status"], ["pods"], ["streams"], ["usage"], ["port"]],
 }

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "json/write.h"
 #include "temporary.h"
 
 using namespace kedge;
@@ -330,6 +331,34 @@ TEST_CASE("kube-controller-manager's settings are read; what means nothing warns
   warnings.clear();
   CHECK(read_controller_manager_arguments(words{"controllers=*,svm"}, warnings));
   CHECK(warnings == words{"--kube-controller-manager-arg=controllers: Kedge has no controller svm"});
+}
+
+TEST_CASE("the Helm controller's arguments: what it is told, what means nothing, what it doesn't know") {
+  words warnings;
+  control::settings s;
+  machine here;
+  here.environment = {{"HTTPS_PROXY", "http://p"}, {"no_proxy", ""}};
+  REQUIRE(read_helm_arguments(
+      words{"--default-job-image=x/helm:1", R"(job-resources={"limits":{"cpu":"0.1","memory":"1024Mi"}})",
+            R"(job-tolerations=[{"operator":"Exists"}])", "controller-name=mine", "job-cluster-role=edit",
+            "namespace=n", "threads=5", "debug=true"},
+      here, s, warnings));
+  CHECK(s.helm.job_image == "x/helm:1");
+  CHECK(json::write(s.helm.job_resources) == R"({"limits":{"cpu":"100m","memory":"1Gi"}})");
+  CHECK(s.helm.job_tolerations.size() == 1);
+  CHECK(s.helm.controller_name == "mine");
+  CHECK(s.helm.job_cluster_role == "edit");
+  CHECK(s.helm.only_namespace == "n");
+  CHECK(s.workers.at("helm-controller") == 5);
+  CHECK(s.helm.proxies == std::vector<std::pair<std::string, std::string>>{{"HTTPS_PROXY", "http://p"}});
+  CHECK(warnings == words{"--helm-controller-arg=debug has no effect in Kedge"});
+  for (auto* wrong :
+       {"nonsense=1", "job-resources={", "job-resources={\"x\":{}}", "job-resources={\"limits\":{\"cpu\":\"x\"}}",
+        "job-tolerations={}", "job-tolerations=[1]", "threads=0", "threads=x", "default-job-image="}) {
+    auto refused = read_helm_arguments(words{wrong}, here, s, warnings);
+    REQUIRE(!refused);
+    CHECK(refused.error().message.starts_with("--helm-controller-arg="));
+  }
 }
 
 TEST_CASE("kube-scheduler's file is read; what is wrong is told with file and field, what means nothing warns") {
