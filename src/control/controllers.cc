@@ -87,6 +87,10 @@ constexpr controller_info table[] = {
      .component = "attachdetach-controller", .workers = 1, .workers_option = "", .off_by_default = false, .make = make_attacher, .wanted = nullptr},
     {.name = "persistentvolume-expander-controller", .alias = "persistentvolume-expander", .account = "expand-controller",
      .component = "volume_expand", .workers = 10, .workers_option = "", .off_by_default = false, .make = make_expander, .wanted = nullptr},
+    // K3s's local-path-provisioner.
+    {.name = "local-path-provisioner", .alias = "", .account = "local-path-provisioner-service-account", .component = "rancher.io/local-path",
+     .workers = 4, .workers_option = "", .off_by_default = false, .make = make_local_path,
+     .wanted = [](const settings& s) { return s.local_storage.enabled; }},
     {.name = "service-cidr-controller", .alias = "", .account = "service-cidrs-controller", .component = "service-cidr-controller", .workers = 5,
      .workers_option = "", .off_by_default = false, .make = make_service_cidrs, .wanted = nullptr},
     {.name = "ttl-controller", .alias = "ttl", .account = "ttl-controller", .component = "ttl-controller", .workers = 5, .workers_option = "",

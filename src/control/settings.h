@@ -2,11 +2,13 @@
 // with its defaults.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "api/objects.h"
 #include "base/time.h"
 #include "control/charts/settings.h"
 
@@ -16,6 +18,14 @@ class private_key;
 }  // namespace kedge::crypto
 
 namespace kedge::control {
+
+// Of volumes on the nodes' disks.
+struct local_storage_settings {
+  bool enabled = true;                                        // --disable=local-storage takes it away
+  std::string default_path = "/var/lib/rancher/k3s/storage";  // without a ConfigMap local-path-config
+  // POST to a node's port; null: nodes can't be reached.
+  std::function<task<result<api::raw_answer>>(std::string node, std::string path, std::string body)> post_to_node;
+};
 
 struct settings {
   std::string cluster_cidr;  // pod addresses, "10.42.0.0/16"
@@ -27,6 +37,7 @@ struct settings {
   std::shared_ptr<const crypto::private_key> service_account_key;  // of tokens in Secrets; null: nobody makes them
   duration cluster_signing_duration = std::chrono::hours(8760);    // at most
   charts::helm_settings helm;
+  local_storage_settings local_storage;
   bool service_lb = true;        // --disable=servicelb takes it away
   bool cloud_controller = true;  // K3s's --disable-cloud-controller takes it away
 

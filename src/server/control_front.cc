@@ -1,6 +1,7 @@
 #include "server/control_front.h"
 
 #include "api/local_objects.h"
+#include "base/strings.h"
 
 namespace kedge::server {
 
@@ -16,6 +17,11 @@ result<std::unique_ptr<control_front>> control_front::make(shared& s, store::sto
   f->tables_ = std::make_unique<api::custom::tables>(f->objects_);
   f->tables_->follow();
   return f;
+}
+
+task<result<api::raw_answer>> control_front::post_to_node(std::string node, std::string path, std::string body) {
+  api::user_info who{.name = "system:k3s-supervisor", .groups = {"system:masters", "system:authenticated"}};
+  return own_api_.post(std::move(who), "/api/v1/nodes/" + percent_encode(node) + "/proxy" + path, std::move(body));
 }
 
 void control_front::run(const control::settings* controllers, const control::scheduler::configuration* scheduling,

@@ -27,6 +27,9 @@ class control_front {
            store::revision began);
   void stop() { running_.cancel(); }
 
+  // POST to a node's port, through this server's API.
+  task<result<api::raw_answer>> post_to_node(std::string node, std::string path, std::string body);
+
  private:
   control_front(const shared& s, store::store& objects) : objects_(objects), ranges_(s.ranges), own_api_(s) {}
 

@@ -25,7 +25,12 @@ control::settings leading::controller_settings() const {
   c.server_authority = std::make_shared<crypto::authority>(own.server_ca());
   c.service_account_key = std::make_shared<crypto::private_key>(*shared_.signing_key);
   c.cloud_controller = !cluster.disable_cloud_controller;
-  c.service_lb = std::ranges::find(cluster.disables, "servicelb") == cluster.disables.end();
+  auto is_disabled = [&](std::string_view name) {
+    return std::ranges::find(cluster.disables, name) != cluster.disables.end();
+  };
+  c.service_lb = !is_disabled("servicelb");
+  c.local_storage.enabled = !is_disabled("local-storage");
+  c.local_storage.default_path = cluster.default_local_storage_path;
   return c;
 }
 
@@ -60,6 +65,9 @@ task<result<void>> leading::start() {
     co_return result<void>();
   });
   KEDGE_CO_CHECK(std::move(opened));
+  controllers_.local_storage.post_to_node = [this](std::string node, std::string path, std::string body) {
+    return front_->post_to_node(std::move(node), std::move(path), std::move(body));
+  };
   if (s.shared_datastore() && !s.cluster.disable_controller_manager) {
     election_ = std::make_unique<control::election>(
         own, control::election_options{.name = "kube-controller-manager",

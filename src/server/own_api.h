@@ -14,9 +14,17 @@ class own_api {
   explicit own_api(const shared& s);
 
   // GET of the path, impersonating `as`.
-  task<result<api::raw_answer>> get(api::user_ref as, std::string path);
+  task<result<api::raw_answer>> get(api::user_ref as, std::string path) {
+    return ask(std::move(as), "GET", std::move(path), {});
+  }
+  // POST of a JSON document.
+  task<result<api::raw_answer>> post(api::user_ref as, std::string path, std::string body) {
+    return ask(std::move(as), "POST", std::move(path), std::move(body));
+  }
 
  private:
+  task<result<api::raw_answer>> ask(api::user_ref as, std::string method, std::string path, std::string body);
+
   net::http::client client_;
   net::http::target target_;
 };

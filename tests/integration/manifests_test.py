@@ -73,6 +73,7 @@ class Manifests(unittest.TestCase):
         os.makedirs(cls.folder)
         cls.write("unwanted.yaml", config_map("unwanted"))
         cls.write("early.yaml", config_map("early"))
+        cls.write("rolebindings.yaml.skip", "")
         cls.write("coredns.yaml", "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: coredns, namespace: kube-system}\n")
         cls.server = Server(cls.lab, host=cls.host, args=cls.arguments()).wait_ready()
         cls.api = cls.server.api()
@@ -126,8 +127,9 @@ class Manifests(unittest.TestCase):
         self.assertIsNone(self.addon("unwanted"))
 
     def test_packaged_components_are_brought_and_not_deployed(self):
-        for name in ("coredns", "local-storage", "runtimes", "rolebindings"):
+        for name in ("coredns", "local-storage", "runtimes"):
             self.applied(name)
+        self.assertIsNone(self.addon("rolebindings"))
         self.assertIsNone(self.there("coredns", "kube-system", "deployments", "apis/apps/v1"))
         eventually("it says so", lambda: "SkippedManifest" in self.reasons("coredns"))
         got = self.api.get("/apis/storage.k8s.io/v1/storageclasses/local-path")

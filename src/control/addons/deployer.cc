@@ -262,6 +262,9 @@ task<bool> deployer::bring(const std::string& file, const std::vector<json::valu
   const bool there = client_.get(addons, system_namespace, addon_name(file)).has_value();
   if (is_disabled(file, settings_.disabled)) co_return !there || co_await remove(path, false);
   if (objects.empty() && !there) co_return true;
+  // As K3s leaves its own file of that name out.
+  auto skipped = co_await reactor::offload([skip = path + ".skip"] { return ::access(skip.c_str(), F_OK) == 0; });
+  if (!skipped || *skipped) co_return skipped.has_value();
   auto addon = co_await addon_of(path);
   if (!addon) co_return false;
   co_return co_await apply(*std::move(addon), objects, {}, path,

@@ -11,8 +11,8 @@
 
 #include "api/local_objects.h"
 #include "api/registry/indexes.h"
+#include "at_work.h"
 #include "base/strings.h"
-#include "cluster.h"
 #include "control/addons/definitions.h"
 #include "control/addons/folder.h"
 #include "control/addons/limits.h"
@@ -290,4 +290,27 @@ TEST_CASE("K3s's definitions and packaged components are objects that the server
       w.get({"", "v1", "configmaps"}, "kube-system", "local-path-config")["data"]["config.json"].as_string());
   REQUIRE(config.has_value());
   CHECK((*config)["nodePathMap"][0]["paths"][0].as_string() == "/data");
+}
+
+TEST_CASE("service-lb-controller: what K3s left of its balancer goes, and a Service that waits for it ends") {
+  at_work w("service");
+  w.put(
+      "{kind: DaemonSet, apiVersion: apps/v1, metadata: {name: svclb-traefik-1, namespace: kube-system, labels: "
+      "{svccontroller.k3s.cattle.io/svcname: traefik}}}");
+  w.put("{kind: DaemonSet, apiVersion: apps/v1, metadata: {name: mine, namespace: kube-system}}");
+  CHECK(w.named() == text{"daemonset:kube-system/svclb-traefik-1"});
+  CHECK(lines(w.look("daemonset:kube-system/svclb-traefik-1", at())) ==
+        text{"remove daemonsets kube-system/svclb-traefik-1 uid-svclb-traefik-1"});
+  auto service = yaml(
+      "{kind: Service, apiVersion: v1, metadata: {name: web, namespace: default, deletionTimestamp: "
+      "'2026-01-01T00:00:00Z', finalizers: [example.com/other, service.kubernetes.io/load-balancer-cleanup]}, spec: "
+      "{type: "
+      "LoadBalancer}}");
+  w.put(service);
+  CHECK(w.named() == text{"default/web"});
+  CHECK(json::write(updated(w.look("default/web", at()))["metadata"]["finalizers"]) == R"(["example.com/other"])");
+  // Another balancer's.
+  service.member("spec").set("loadBalancerClass", "example.com/lb");
+  w.put(service);
+  CHECK(lines(w.look("default/web", at())).empty());
 }
