@@ -80,7 +80,7 @@ task<void> deployer::run() {
 time_point deployer::next_look() const {
   auto now = reactor::loop::current().now();
   auto next = now + slow_look;
-  if (!packaged_) next = now + retry_first;
+  if (!packaged_) next = std::min(next, packaged_again_);
   for (auto& [path, k] : known_)
     if (k.pause > duration{}) next = std::min(next, k.again);
   return std::max(next, now);
@@ -249,10 +249,19 @@ task<bool> deployer::remove(const std::string& path, bool unlink) {
 }
 
 task<bool> deployer::bring_packaged() {
-  if (!settings_.brings_packaged()) co_return true;
+  auto& loop = reactor::loop::current();
+  if (loop.now() < packaged_again_) co_return packaged_pause_ == duration{};
+  if (!settings_.brings_packaged()) {
+    packaged_again_ = loop.now() + slow_look;
+    co_return true;
+  }
   bool good = true;
   for (auto& [file, objects] : settings_.packaged) good &= co_await bring(file, objects);
   packaged_ = good;
+  packaged_pause_ = good                           ? duration{}
+                    : packaged_pause_ > duration{} ? std::min<duration>(2 * packaged_pause_, slow_look)
+                                                   : duration(retry_first);
+  packaged_again_ = loop.now() + packaged_pause_;
   co_return good;
 }
 

@@ -72,7 +72,9 @@ class deployer {
   std::map<std::string, known_file> known_;  // by path
   std::set<std::string> skipped_;            // packaged files that were told of
   bool packaged_ = false;                    // brought, in this process
-  std::vector<std::string> told_;            // problems of the last look
+  time_point packaged_again_ = {};           // when they weren't
+  duration packaged_pause_ = {};
+  std::vector<std::string> told_;  // problems of the last look
 };
 
 }  // namespace kedge::control::addons
