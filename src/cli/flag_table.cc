@@ -257,7 +257,7 @@ const flag table[] = {
     {.name = "image-service-endpoint", .who = both, .group = runtime, .into = &agent::image_service_endpoint,
      .help = "CRI socket for images (default: --container-runtime-endpoint)"},
     {.name = "default-runtime", .who = both, .group = runtime, .into = &agent::default_runtime,
-     .help = "containerd's default runtime"},
+     .help = "containerd's default runtime: kedge (its own shim, of 0.1 MB a pod), or another that is found: runc, crun, …"},
     {.name = "disable-default-registry-endpoint", .who = both, .group = runtime,
      .into = &agent::disable_default_registry_endpoint, .help = "No fallback to a registry's own endpoint"},
     {.name = "nonroot-devices", .who = both, .group = runtime, .into = &agent::nonroot_devices, .help = "Devices for non-root containers"},

@@ -58,7 +58,7 @@ struct agent_config {
   std::string registries_file = "/etc/rancher/k3s/registries.yaml";
   bool registry_fallback = true;                     // false: where there are mirrors, the registry itself isn't asked
   bool nonroot_devices = false;                      // devices belong to the user that a container runs as
-  std::string default_runtime;                       // empty: runc
+  std::string default_runtime;                       // empty: kedge, or runc without our shim
   std::vector<std::string> airgap_extra_registries;  // images of agent/images get names there too
   std::string cni_bin_folder;     // another's CNI plugins; empty: ours, and the machine's others (plugin_folder)
   bool manage_cni = true;         // false: the machine's network stays as it is, whatever the cluster has

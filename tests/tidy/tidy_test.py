@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # From the bottom up: a folder may include those before it, never those behind it.
 ORDER = ["base", "reactor", "net", "json", "crypto", "datastore", "store", "schema", "meta", "pod", "api", "control", "tunnel", "balancer",
-         "supervisor", "node", "server", "cli"]
+         "supervisor", "node", "server", "shim", "cli"]
 # The rooms of a folder, from the ground up, in tiers: a room may include those of tiers before its own, not its neighbours ("a+b": these
 # two know each other). What lies in the folder itself is above its rooms, but for the headers named here.
 ROOMS = {
@@ -27,7 +27,9 @@ ROOMS = {
 }
 GROUND = {"api": ["objects"], "node": ["config", "kube_proxy_settings", "kubelet_settings", "limits", "wire"]}
 # What a folder leaves alone though it stands below: a node asks servers as anybody does, over the network.
-NEVER = {"node": ["datastore", "store", "api", "control", "supervisor"]}
+NEVER = {"node": ["datastore", "store", "api", "control", "supervisor"],
+         # A program of its own, which is to be small.
+         "shim": [folder for folder in ORDER if folder not in ("base", "shim")]}
 # Functions that nothing in src/ calls, and why they are there all the same.
 ONLY_IN_TESTS = {
     "lose_power": "plays a machine that went down", "newest_of": "what a test asks of a database in memory", "make_memory_log": "the database of tests",
