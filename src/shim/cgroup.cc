@@ -3,9 +3,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -408,6 +410,43 @@ result<cgroup> cgroup::of_process(int pid) {
   struct statfs disk{};
   bool unified = ::statfs(std::string(mount_point).c_str(), &disk) == 0 && disk.f_type == unified_magic;
   return of(text, std::string(mount_point), unified);
+}
+
+std::vector<std::string> cgroup::all_folders(const std::string& path) {
+  std::vector<std::string> out;
+  auto add = [&](const std::string& folder) {
+    if (::access(folder.c_str(), F_OK) == 0) out.push_back(folder);
+  };
+  auto root = std::string(mount_point);
+  if (::access((root + "/cgroup.controllers").c_str(), F_OK) == 0) {
+    add(root + path);
+  } else {
+    each_file(root, [&](std::string_view name) {
+      if (!name.starts_with('.')) add(root + "/" + std::string(name) + path);
+    });
+  }
+  return out;
+}
+
+result<void> remove_cgroup(const std::string& folder) {
+  std::vector<std::string> below;
+  each_file(folder, [&](std::string_view name) {
+    auto path = folder + "/" + std::string(name);
+    struct stat s{};
+    if (!name.starts_with('.') && ::lstat(path.c_str(), &s) == 0 && S_ISDIR(s.st_mode))
+      below.push_back(std::move(path));
+  });
+  for (auto& b : below) KEDGE_CHECK(remove_cgroup(b));
+  constexpr int attempts = 100;
+  for (int i = 0; ::rmdir(folder.c_str()) < 0; ++i) {
+    if (errno == ENOENT) break;
+    if (errno != EBUSY || i == attempts) return fail(os_error(errno, "remove cgroup " + folder));
+    auto text = text_of(folder + "/cgroup.procs");
+    for (auto line : split(text, '\n'))
+      if (auto pid = parse_int(trim(line)); pid && *pid > 1) ::kill(static_cast<pid_t>(*pid), SIGKILL);
+    ::usleep(10'000);  // a process leaves its cgroup only when it is gone
+  }
+  return {};
 }
 
 std::string cgroup::folder(std::string_view controller) const {

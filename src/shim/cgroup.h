@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 #include "shim/descriptor.h"
@@ -25,6 +26,8 @@ class cgroup {
   bool unified() const noexcept { return unified_; }
   // The folder of a controller ("memory"); for version 2 there is only one. Empty: the process has none.
   std::string folder(std::string_view controller) const;
+  // The folders that a path has, in all hierarchies of this machine, where it is there.
+  static std::vector<std::string> all_folders(const std::string& path);
   // The metrics as an Any.
   std::string metrics() const;
 
@@ -33,6 +36,9 @@ class cgroup {
   bool unified_ = false;
   std::map<std::string, std::string, std::less<>> paths_;  // by controller
 };
+
+// Kills what is in the cgroup and below, and takes them away. Blocking, for at most a second.
+result<void> remove_cgroup(const std::string& folder);
 
 // Calls `killed` for each time that processes of the cgroup were killed because memory ran out.
 class oom_watch final : public watcher {

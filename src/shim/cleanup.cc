@@ -14,7 +14,9 @@
 #include "base/strings.h"
 #include "shim/arguments.h"
 #include "shim/bundle.h"
+#include "shim/cgroup.h"
 #include "shim/files.h"
+#include "shim/json.h"
 #include "shim/limits.h"
 #include "shim/mounts.h"
 #include "shim/runtime.h"
@@ -46,6 +48,19 @@ void delete_container(const arguments& a, const std::string& bundle) {
     warn("failed to remove runc container: " + std::string(trim(read_all(output->get(), output_bytes_max))));
 }
 
+// A runtime that was killed before it had written its state down leaves cgroups that it doesn't know any more. They are
+// the container's alone when they have its name at their end, as containerd and CRI give them.
+void delete_cgroups(const std::string& bundle, const std::string& id) {
+  auto config = read_file(bundle + "/config.json", config_bytes_max);
+  auto on_linux = config ? json::member(*config, "linux") : std::nullopt;
+  auto value = on_linux ? json::member(*on_linux, "cgroupsPath") : std::nullopt;
+  auto path = value ? json::text_of(*value) : std::nullopt;
+  if (!path || !path->starts_with('/') || !path->ends_with("/" + id) || path->contains("/../")) return;
+  for (auto& folder : cgroup::all_folders(*path)) {
+    if (auto removed = remove_cgroup(folder); !removed) warn(removed.error().message);
+  }
+}
+
 }  // namespace
 
 int clean_up(const arguments& a) {
@@ -61,8 +76,10 @@ int clean_up(const arguments& a) {
     return 1;
   }
   delete_container(a, bundle);
+  delete_cgroups(bundle, a.id);
   if (auto unmounted = unmount_below(bundle + "/rootfs"); !unmounted) warn(unmounted.error().message);
-  if (auto address = read_file(bundle + "/address", 4096); address && address->starts_with(socket_scheme))
+  if (auto address = read_file(bundle + "/address", 4096);
+      address && address->starts_with(std::string(socket_scheme) + std::string(socket_folder) + "/"))
     remove_dead_socket(address->substr(socket_scheme.size()));
 
   // What the shim wrote down when it ended; else it is killed that was alive.

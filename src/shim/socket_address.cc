@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -72,15 +73,36 @@ result<descriptor> listen_at(const std::string& path) {
   return fd;
 }
 
+namespace {
+
+// Younger ones may be about to be listened at.
+bool is_old(const std::string& path) {
+  constexpr time_t age_s = 10;
+  struct stat s{};
+  return ::lstat(path.c_str(), &s) == 0 && s.st_mtim.tv_sec + age_s < ::time(nullptr);
+}
+
+bool is_shims(std::string_view name) {
+  constexpr std::size_t hash_digits = 32;
+  auto own = name.substr(0, name.find('.'));
+  return own.size() == hash_digits && own.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+}  // namespace
+
 void remove_dead_socket(const std::string& path) {
-  if (!path.starts_with(std::string(socket_folder) + "/") || is_listened_at(path)) return;
+  auto folder = path.substr(0, path.find_last_of('/') + 1);
+  struct stat s{};
+  if (::lstat(path.c_str(), &s) < 0 || is_listened_at(path)) return;
   ::unlink(path.c_str());
-  auto prefix = path.substr(path.find_last_of('/') + 1) + ".tty";
-  auto* d = ::opendir(std::string(socket_folder).c_str());
+  auto* d = ::opendir(folder.c_str());
   if (!d) return;
-  while (auto* e = ::readdir(d))
-    if (std::string_view(e->d_name).starts_with(prefix))
-      ::unlink((std::string(socket_folder) + "/" + e->d_name).c_str());
+  while (auto* e = ::readdir(d)) {
+    std::string_view name = e->d_name;
+    auto other = folder + std::string(name);
+    bool beside = other.starts_with(path + ".");
+    if (beside || (is_shims(name) && is_old(other) && !is_listened_at(other))) ::unlink(other.c_str());
+  }
   ::closedir(d);
 }
 

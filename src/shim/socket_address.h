@@ -23,7 +23,9 @@ bool is_listened_at(const std::string& path);
 // is taken away.
 result<descriptor> listen_at(const std::string& path);
 
-// Takes away what a shim that doesn't live left at its path: its socket, and consoles beside it.
+// Takes away what a shim that crashed left at its path, its socket and consoles beside it, and then what others left:
+// one that dies before containerd has reached it has nobody who would clean up after it. A shim that ended well left
+// nothing, and nothing else is looked at.
 void remove_dead_socket(const std::string& path);
 
 }  // namespace kedge::shim

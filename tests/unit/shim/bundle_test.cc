@@ -1,5 +1,8 @@
 #include "shim/bundle.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include "shim/files.h"
 #include "shim/socket_address.h"
 #include "support.h"
@@ -90,4 +93,31 @@ TEST_CASE("a socket is listened at once; what a dead shim left is taken over, an
   auto second = listen_at(path);
   CHECK(second);
   CHECK(is_listened_at(path));
+}
+
+TEST_CASE("who cleans up after a crash takes away what others left, but for what is alive or new") {
+  temporary_folder folder;
+  auto named = [&](char c) { return folder / ("s/" + std::string(32, c)); };
+  auto dead = [&](const std::string& path, bool old) {
+    REQUIRE(listen_at(path));
+    timespec long_ago[2] = {};
+    if (old) REQUIRE(::utimensat(AT_FDCWD, path.c_str(), long_ago, 0) == 0);
+  };
+  dead(named('a'), true);
+  folder.write("s/" + std::string(32, 'a') + ".tty1", "");
+  dead(named('b'), true);
+  dead(named('c'), false);
+  dead(folder / "s/another", true);
+  auto alive = listen_at(named('d'));
+  REQUIRE(alive);
+  remove_dead_socket(named('d'));
+  CHECK(std::filesystem::exists(named('d')));
+  CHECK(std::filesystem::exists(named('b')));  // nobody crashed: nothing else is looked at
+  remove_dead_socket(named('a'));
+  CHECK_FALSE(std::filesystem::exists(named('a')));
+  CHECK_FALSE(std::filesystem::exists(named('a') + ".tty1"));
+  CHECK_FALSE(std::filesystem::exists(named('b')));
+  CHECK(std::filesystem::exists(named('c')));
+  CHECK(std::filesystem::exists(named('d')));
+  CHECK(std::filesystem::exists(folder / "s/another"));
 }
