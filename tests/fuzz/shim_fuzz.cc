@@ -1,5 +1,5 @@
-// Bytes from a hostile client of a shim, and from a hostile containerd in its answers: no input crashes what reads them, frames hold
-// no more than was received, and what is read from one place of JSON lies in it.
+// Bytes from a hostile client of a shim, and from a hostile containerd in its answers: no input crashes what reads
+// them, frames hold no more than was received, and what is read from one place of JSON lies in it.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
