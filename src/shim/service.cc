@@ -477,6 +477,11 @@ task<result<std::string>> service::exec(ask a) {
 // PidsResponse: processes 1 (pid 1, info 2: of an exec its name, as ProcessDetails).
 task<result<std::string>> service::pids(ask a) {
   KEDGE_CO_TRY(auto f, find(a.payload));
+  // containerd from 1.7 on, when it starts anew, takes a shim without processes for one that never made a container,
+  // and cleans it away with the exit code. So one that has ended has still the process that it had.
+  auto& init = *f.of->init;
+  if (init.state == status::stopped)
+    co_return wire::writer().message(1, wire::writer().number(1, static_cast<unsigned>(init.pid)).take()).take();
   auto listed =
       co_await f.of->oci.run(loop_, {.arguments = {"ps", "--format", "json", f.of->id}, .deadline = a.deadline});
   if (!listed) co_return fail(std::move(listed.error()));
