@@ -75,8 +75,8 @@ task<result<std::string>> runtime::run(loop& l, command c) const {
 
 std::string choose_runtime(const std::string& asked) {
   if (!asked.empty()) return find_program(asked);
-  auto crun = find_program("crun");
-  return crun.empty() ? find_program("runc") : crun;
+  auto runc = find_program("runc");
+  return runc.empty() ? find_program("crun") : runc;
 }
 
 std::string last_error(std::string_view log) {

@@ -45,7 +45,8 @@ class runtime {
   bool systemd_cgroup_;
 };
 
-// The runtime's path: the one asked for, or crun where it is installed and runc else. Empty: there is none.
+// The runtime's path: the one asked for, else runc, and crun where there is no runc: crun refuses machines with both
+// versions of cgroups (hybrid), so it isn't taken unasked. Empty: there is none.
 std::string choose_runtime(const std::string& asked);
 
 // The message of the last error in a runtime's log (a JSON object a line); empty when there is none.

@@ -152,7 +152,7 @@ task<result<service::container_ptr>> service::make_container(const create_reques
   options.binary = choose_runtime(asked);
   if (options.binary.empty())
     co_return fail(errc::not_found,
-                   "no OCI runtime: " + (asked.empty() ? "neither crun nor runc" : asked) + " is in $PATH");
+                   "no OCI runtime: " + (asked.empty() ? "neither runc nor crun" : asked) + " is in $PATH");
   KEDGE_CO_CHECK(write_runtime(bundle, options));
   auto root = options.root.empty() ? std::string(default_runtime_root) : options.root;
   auto c = std::make_shared<container>(container{

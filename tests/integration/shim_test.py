@@ -82,7 +82,8 @@ class Node:
         for pid in filter(str.isdigit, os.listdir("/proc")):
             with contextlib.suppress(OSError):
                 words = open(f"/proc/{pid}/cmdline").read().split("\0")
-                if words[0].endswith("containerd-shim-kedge-v2") and self.folder + "/c.sock" in words:
+                # What containerd runs to start one and to clean up after one is no shim.
+                if words[0].endswith("containerd-shim-kedge-v2") and self.folder + "/c.sock" in words and not {"start", "delete"} & set(words):
                     out[words[words.index("-id") + 1]] = int(pid)
         return out
 
