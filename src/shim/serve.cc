@@ -10,6 +10,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "shim/arguments.h"
 #include "shim/limits.h"
@@ -39,9 +40,13 @@ std::string own_path() {
   return address.sun_path;
 }
 
-task<void> end(loop& l, publisher& p) {
+// The last events are told first. A container that is created meanwhile keeps us; a signal doesn't wait for any.
+task<void> end(loop& l, publisher& p, const service& s, bool& ending, bool asked) {
   if (!co_await p.flush(now_ms() + last_events_ms)) log("the last events were not taken by containerd");
-  l.stop();
+  if (asked && !s.is_idle())
+    ending = false;
+  else
+    l.stop();
 }
 
 std::string variable(const char* name) {
@@ -73,14 +78,16 @@ int serve(const arguments& a) {
                        .address = a.address,
                        .program = a.publish_binary});
   bool ending = false;
-  auto shut_down = [&] {
-    if (!std::exchange(ending, true)) detach(end(l, events));
+  service* all = nullptr;
+  auto shut_down = [&](bool asked) {
+    if (!std::exchange(ending, true)) detach(end(l, events, *all, ending, asked));
   };
-  service tasks(l, events, {.space = a.space, .socket_path = path}, shut_down);
+  service tasks(l, events, {.space = a.space, .socket_path = path}, [&] { shut_down(true); });
+  all = &tasks;
   {
     server s(l, descriptor(socket_fd),
              [&](const ttrpc::request& r, reply answer) { tasks.call(r, std::move(answer)); });
-    l.run(shut_down);
+    l.run([&] { shut_down(false); });
     ::unlink(path.c_str());
   }
   // Without destructors: calls may still wait, and nothing of them is on disk.

@@ -635,7 +635,7 @@ task<result<std::string>> service::connect(ask a) {
 }
 
 task<result<std::string>> service::shutdown(ask) {
-  if (containers_.empty() && creating_ == 0) shut_down_();
+  if (is_idle()) shut_down_();
   co_return nothing();
 }
 

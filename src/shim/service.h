@@ -63,6 +63,8 @@ class service {
   service(loop& l, publisher& p, settings s, std::function<void()> shut_down);
 
   void call(const ttrpc::request& r, reply answer);
+  // No container is here, or about to be.
+  bool is_idle() const noexcept { return containers_.empty() && creating_ == 0; }
 
  private:
   struct method;
