@@ -33,6 +33,9 @@ inline constexpr int fifo_reader_timeout_ms = 30'000;  // the Go shim's, for who
 inline constexpr int fifo_poll_least_ms = 1;           // a reader is there before us, almost always
 inline constexpr int fifo_poll_most_ms = 100;
 inline constexpr int logger_grace_ms = 12'000;  // for a logging program to write what it has; the Go shim's
-inline constexpr int drain_ms = 10'000;         // for output to be read when its process is deleted; the Go shim's
+// For a reader to take what lies in a fifo when its process is deleted: containerd's client closes its end then,
+// whether it has read or not. Where nobody reads (a task that was left alone) no more is waited.
+inline constexpr int unread_ms = 200;
+inline constexpr int drain_ms = 10'000;  // for output to be read when its process is deleted; the Go shim's
 
 }  // namespace kedge::shim

@@ -337,7 +337,6 @@ void stdio::console_ended() {
   console_out_.close();
   console_in_.close();
   keep_in_.close();
-  keep_out_.close();
   console_done_.set();
 }
 
@@ -357,11 +356,22 @@ void stdio::process_ended() {
   keep_in_.close();
 }
 
+task<void> stdio::wait_until_read() {
+  auto unread = [](const descriptor& d) {
+    int bytes = 0;
+    return d && ::ioctl(d.get(), FIONREAD, &bytes) == 0 && bytes > 0;
+  };
+  auto latest = now_ms() + unread_ms;
+  for (std::int64_t pause = 1; (unread(keep_out_) || unread(keep_err_)) && now_ms() < latest; pause *= 2)
+    co_await loop_.sleep(pause);
+}
+
 task<void> stdio::close() {
   auto latest = now_ms() + drain_ms;
   if (from_console_) co_await console_done_.until(loop_, latest);
   if (copying_ > 0) co_await files_done_.until(loop_, latest);
   co_await stop_logger();
+  co_await wait_until_read();
   from_console_.reset();
   to_console_.reset();
   files_.clear();

@@ -86,7 +86,7 @@ class stdio {
   void close_in();
   // The process has ended: what the terminal has left is copied.
   void process_ended();
-  // Waits for what is still being copied, at most limits.h's drain_ms, then closes all.
+  // Waits for what is still being copied or lies unread, at most as long as limits.h says, then closes all.
   task<void> close();
 
  private:
@@ -96,6 +96,7 @@ class stdio {
   task<void> stop_logger();
   result<void> copy_to_file(const std::string& path, names n);
   void copy_file(descriptor from, descriptor to);
+  task<void> wait_until_read();
   void console_ended();
 
   loop& loop_;

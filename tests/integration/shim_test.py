@@ -327,15 +327,17 @@ class Shim(unittest.TestCase):
             for n in range(15):
                 p = subprocess.run(self.node.command("tasks", "exec", "--exec-id", f"x{thread}-{n}", "a", "sh", "-c", f"echo {n}; exit {n}"),
                                    capture_output=True, text=True, timeout=60)
-                self.codes.append((p.returncode, p.stdout) == (n, f"{n}\n"))
+                done.append(1)
+                if (p.returncode, p.stdout) != (n, f"{n}\n"):
+                    wrong.append((n, p.returncode, p.stdout, p.stderr))
 
-        self.codes = []
+        done, wrong = [], []
         threads = [threading.Thread(target=execs, args=(t,)) for t in range(6)]
         for t in threads:
             t.start()
         for t in threads:
             t.join()
-        self.assertEqual(self.codes, [True] * 90)
+        self.assertEqual((len(done), wrong), (90, []))
         eventually("descriptors and files are as before", lambda: measure() == before, timeout=5)
         self.assertLess(own_kb(), 300)
 

@@ -80,6 +80,29 @@ TEST_CASE("output waits in the fifo while nobody reads it, as when containerd is
   }(io, reader, out));
 }
 
+TEST_CASE("what a process wrote last is left to its reader for a moment, and not for ever") {
+  temporary_folder f;
+  auto out = fifo(f, "out");
+  auto reader = open_reader(out);
+  loop l;
+  stdio read(l, {.out = out}), left_alone(l, {.out = out});
+  run(l, [](loop& on, stdio& a, stdio& b, descriptor& r) -> task<void> {
+    auto opened = co_await a.open({}, now_ms() + 1000);
+    REQUIRE(opened);
+    CHECK(write_all(a.for_process().out, "last words"));
+    a.started();
+    std::string got;
+    on.set_timer(now_ms() + 20, [&] { got = read_now(r); });
+    co_await a.close();
+    CHECK(got == "last words");  // before the end
+
+    opened = co_await b.open({}, now_ms() + 1000);
+    REQUIRE(opened);
+    CHECK(write_all(b.for_process().out, "unread"));
+    co_await b.close();
+  }(l, read, left_alone, reader));
+}
+
 TEST_CASE("a fifo without a reader is waited for, and given up in time") {
   temporary_folder f;
   auto out = fifo(f, "out");
