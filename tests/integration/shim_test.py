@@ -164,6 +164,7 @@ class Shim(unittest.TestCase):
             step("tasks", "exec", "--exec-id", "e1", "a", "sh", "-c", "echo out; echo err >&2; exit 7")
             step("tasks", "exec", "--exec-id", "e2", "a", "cat", input="through\n")
             step("tasks", "exec", "--exec-id", "e3", "a", "/nonexistent")
+            step("tasks", "exec", "--exec-id", "fds", "a", "ls", "/proc/self/fd", "/proc/1/fd")  # of the host none
             step("tasks", "pause", "a")
             seen.append(node.tasks(space)["a"][1])
             step("tasks", "exec", "--exec-id", "e4", "a", "true")

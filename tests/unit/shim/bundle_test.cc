@@ -95,6 +95,17 @@ TEST_CASE("a socket is listened at once; what a dead shim left is taken over, an
   CHECK(is_listened_at(path));
 }
 
+TEST_CASE("a socket is for its owner alone") {
+  temporary_folder folder;
+  auto listener = listen_at(folder / "state/s/socket");
+  REQUIRE(listener);
+  struct stat s{};
+  REQUIRE(::stat((folder / "state/s/socket").c_str(), &s) == 0);
+  CHECK((s.st_mode & 0777) == 0600);
+  REQUIRE(::stat((folder / "state/s").c_str(), &s) == 0);
+  CHECK((s.st_mode & 0777) == 0700);
+}
+
 TEST_CASE("who cleans up after a crash takes away what others left, but for what is alive or new") {
   temporary_folder folder;
   auto named = [&](char c) { return folder / ("s/" + std::string(32, c)); };
