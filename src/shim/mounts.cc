@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include "shim/descriptor.h"
 #include "shim/files.h"
 #include "shim/limits.h"
+#include "shim/spawn.h"
 
 namespace kedge::shim {
 
@@ -112,15 +114,35 @@ mount_flags read_flags(const mount_request& m, std::size_t page_bytes) {
 
 namespace {
 
+// File systems in user space are mounted by their package's helper, as containerd does it:
+// mount.fuse3 SOURCE TARGET -o OPTION… -t TYPE. It ends when the file system is there.
+result<void> mount_by_helper(std::string_view helper, std::string_view type, const mount_request& m,
+                             const std::string& target) {
+  program p{.argv = {find_program(helper), std::string(m.source), target}};
+  if (p.argv[0].empty()) return fail(errc::not_found, std::string(helper) + " is not in $PATH");
+  for (auto option : m.options) p.argv.insert(p.argv.end(), {"-o", std::string(option)});
+  p.argv.insert(p.argv.end(), {"-t", std::string(type)});
+  KEDGE_TRY(auto said, memory_file({}));
+  p.out = p.err = said.get();
+  KEDGE_TRY(int pid, spawn(p));
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {}
+  if (status != 0)
+    return fail(errc::io, std::string(helper) + ": " + std::string(trim(read_all(said.get(), output_bytes_max))));
+  return {};
+}
+
 result<void> mount_one(const mount_request& m, const std::string& target) {
   auto what = [&] { return "mount " + quote(m.source) + " (" + std::string(m.type) + ") at " + target; };
+  for (std::string_view helper : {"mount.fuse3", "mount.fuse"}) {
+    auto prefix = std::string(helper.substr(helper.find('.') + 1)) + ".";
+    if (m.type.starts_with(prefix)) return mount_by_helper(helper, m.type.substr(prefix.size()), m, target);
+  }
   auto f = read_flags(m, static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)));
   for (auto option : m.options)
     if (option == "loop" || option.starts_with("uidmap=") || option.starts_with("gidmap=") || option.starts_with("X-"))
       return fail(errc::unsupported,
                   what() + ": option " + quote(option) + " is not supported by this runtime; use runc");
-  if (m.type.starts_with("fuse"))
-    return fail(errc::unsupported, what() + ": mounts of FUSE are not supported by this runtime; use runc");
   // This thread is the only one, so it may go where relative paths begin, and come back.
   descriptor here;
   if (!f.base.empty()) {
