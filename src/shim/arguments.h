@@ -13,7 +13,8 @@ struct arguments {
   std::string bundle;          // -bundle: only for delete
   std::string address;         // -address: containerd's, for gRPC
   std::string publish_binary;  // -publish-binary
-  bool debug = false, version = false, info = false;
+  bool debug = false;          // -debug: containerd logs in detail; given on, a shim has nothing more to say
+  bool version = false, info = false;
   std::string action;  // "start", "delete", or empty: serve
 };
 

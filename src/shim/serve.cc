@@ -67,7 +67,7 @@ int serve(const arguments& a) {
   ::fcntl(socket_fd, F_SETFD, FD_CLOEXEC);
   // Containers' processes are left to us when the runtime that began them has ended.
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-  open_log(".");
+  // Its bundle goes before it does, if others of the pod are left.
   char here[PATH_MAX];
   if (::getcwd(here, sizeof here)) open_log(here);
   (void)!::chdir("/");
