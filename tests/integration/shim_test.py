@@ -69,7 +69,8 @@ class Node:
         return run(*self.command(*args, space=space), **kw)
 
     def run(self, runtime, id, *args, flags=(), **kw):
-        return self.ctr("run", "--runtime", runtime, *flags, BUSYBOX, id, *args, **kw)
+        # ctr leaves the fifos of what it started and doesn't wait for.
+        return self.ctr("run", "--runtime", runtime, "--fifo-dir", self.folder + "/fifo", *flags, BUSYBOX, id, *args, **kw)
 
     def tasks(self, space=OURS):
         """Of each container that has a task: its pid and state."""
@@ -123,6 +124,11 @@ class Node:
             if line.split()[1].startswith(self.folder + "/"):
                 run("umount", "-l", line.split()[1], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
+        for space in (OURS, THEIRS):  # what runc keeps for a namespace, empty
+            shutil.rmtree("/run/containerd/runc/" + space, ignore_errors=True)
+            for folder in [f"/sys/fs/cgroup/{space}", *(f"/sys/fs/cgroup/{name}/{space}" for name in os.listdir("/sys/fs/cgroup"))]:
+                with contextlib.suppress(OSError):
+                    os.rmdir(folder)
 
 
 class Shim(unittest.TestCase):
@@ -156,7 +162,7 @@ class Shim(unittest.TestCase):
                 seen.append((args[:2], p.returncode, (p.stdout, re.sub(r'time="[^"]*"', "", errors)) if words else ()))
 
             def start(id, *command, flags=()):
-                step("run", "--runtime", runtime, *flags, BUSYBOX, id, *command)
+                step("run", "--runtime", runtime, "--fifo-dir", node.folder + "/fifo", *flags, BUSYBOX, id, *command)
 
             eventually("the events are heard", lambda: (step("namespaces", "label", space, f"n={len(seen)}", words=False), lines)[1])
             seen.clear()
@@ -255,7 +261,7 @@ class Shim(unittest.TestCase):
         for id, command in (("running", "sleep 1000"), ("paused", "sleep 1000"), ("ended", "exit 3"), ("executing", "sleep 1000")):
             self.node.run(KEDGE, id, "sh", "-c", command, flags=["-d"])
         self.node.ctr("tasks", "pause", "paused")
-        self.node.ctr("tasks", "exec", "-d", "--exec-id", "x", "executing", "sleep", "1000")
+        self.node.ctr("tasks", "exec", "-d", "--fifo-dir", self.node.folder + "/fifo", "--exec-id", "x", "executing", "sleep", "1000")
         eventually("one has ended", lambda: self.node.tasks()["ended"][1] == "STOPPED")
         pids = [pid for pid, _ in self.node.tasks().values()]
         self.assertEqual({id: exits(id) for id in ("running", "paused", "ended", "executing")},
@@ -271,7 +277,7 @@ class Shim(unittest.TestCase):
         def lives(thread):
             for n in range(12):
                 id, code = f"l{thread}-{n}", random.randrange(1, 100)
-                p = subprocess.run(self.node.command("run", "--rm", "--runtime", KEDGE, BUSYBOX, id, "sh", "-c", f"echo {id}; exit {code}"),
+                p = subprocess.run(self.node.command("run", "--rm", "--runtime", KEDGE, "--fifo-dir", self.node.folder + "/fifo", BUSYBOX, id, "sh", "-c", f"echo {id}; exit {code}"),
                                    capture_output=True, text=True, timeout=60)
                 done[0] += 1
                 if p.returncode == code:
