@@ -132,7 +132,14 @@ struct server_options {
   std::string datastore_cert_file;
   std::string datastore_key_file;
   std::string sqlite_synchronous = "normal";  // normal | full
-  bool accept_data_loss = false;              // of a database that has less than this server has seen
+  bool disable_snapshots = false;             // none on the schedule
+  std::string snapshot_name = "etcd-snapshot";
+  std::string snapshot_schedule = "0 */12 * * *";
+  unsigned snapshot_retention = 5;
+  std::string snapshot_dir;    // empty: <data_dir>/server/db/snapshots
+  bool cluster_reset = false;  // with a snapshot: restore it instead of running
+  std::string cluster_reset_restore_path;
+  bool accept_data_loss = false;  // of a database that has less than this server has seen
 
   // Components
   std::vector<std::string> disable_components;  // packaged components and manifests to leave out

@@ -123,6 +123,13 @@ result<void> check_between_flags(audience who, const server_options& options) {
     return fail(errc::invalid, "--server needs --token (or K3S_TOKEN, --token-file): the token of the cluster to join");
   if (options.datastore_cert_file.empty() != options.datastore_key_file.empty())
     return fail(errc::invalid, "--datastore-certfile and --datastore-keyfile are of use only together");
+  if (options.cluster_reset && options.cluster_reset_restore_path.empty())
+    return fail(
+        errc::unsupported,
+        "--cluster-reset needs --cluster-reset-restore-path, the snapshot to restore: Kedge has no members of an "
+        "embedded etcd to reset");
+  if (!options.cluster_reset && !options.cluster_reset_restore_path.empty())
+    return fail(errc::invalid, "--cluster-reset-restore-path is of use only with --cluster-reset");
   KEDGE_CHECK(check_ranges(options.cluster_cidr, "--cluster-cidr", "pods"));
   return check_ranges(options.service_cidr, "--service-cidr", "services");
 }

@@ -8,6 +8,7 @@
 #include "api/admission/chain.h"
 #include "base/log.h"
 #include "cli/daemon.h"
+#include "cli/datastore_options.h"
 #include "cli/memory_limit.h"
 #include "cli/version.h"
 #include "datastore/endpoint.h"
@@ -27,18 +28,6 @@ std::string usual_kubeconfig() {
   if (::geteuid() == 0) return "/etc/rancher/k3s/k3s.yaml";
   const char* home = std::getenv("HOME");
   return std::string(home ? home : "/tmp") + "/.kube/k3s.yaml";
-}
-
-datastore::endpoint_options datastore_options(const server_options& o, const std::string& server_dir) {
-  datastore::endpoint_options d{.endpoint = o.datastore_endpoint,
-                                .ca_file = o.datastore_ca_file,
-                                .certificate_file = o.datastore_cert_file,
-                                .key_file = o.datastore_key_file,
-                                .sqlite = {}};
-  d.sqlite.path = server_dir + "/db/state.db";
-  d.sqlite.durability =
-      o.sqlite_synchronous == "full" ? datastore::sqlite_durability::full : datastore::sqlite_durability::normal;
-  return d;
 }
 
 supervisor::config cluster_settings(const server_options& o) {
@@ -100,20 +89,26 @@ supervisor::config cluster_settings(const server_options& o) {
 }  // namespace
 
 result<server::settings> server_settings(const server_options& o) {
-  server::settings s{.cluster = cluster_settings(o),
-                     .api = o.api,
-                     .controllers = o.controllers,
-                     .scheduling = o.scheduling,
-                     .open_log = {},
-                     .accept_data_loss = o.accept_data_loss,
-                     .node = node_config(o.agent),
-                     .version = version,
-                     .commit = commit};
+  server::settings s{
+      .cluster = cluster_settings(o),
+      .api = o.api,
+      .controllers = o.controllers,
+      .scheduling = o.scheduling,
+      .open_log = {},
+      .snapshots = {.disabled = o.disable_snapshots,
+                    .base = o.snapshot_name,
+                    .schedule = o.snapshot_schedule,
+                    .retention = o.snapshot_retention,
+                    .folder = o.snapshot_dir.empty() ? o.agent.data_dir + "/server/db/snapshots" : o.snapshot_dir},
+      .accept_data_loss = o.accept_data_loss,
+      .node = node_config(o.agent),
+      .version = version,
+      .commit = commit};
   for (auto& name : api::plugins_without_effect(o.api.enable_admission_plugins))
     log::warning("--kube-apiserver-arg=enable-admission-plugins={} has no effect: Kedge doesn't have this plugin yet",
                  name);
   if (auto memory = memory_limit()) s.history_bytes = std::max(memory / history_share, history_bytes_min);
-  auto log = datastore_options(o, s.cluster.server_dir());
+  auto log = datastore_options(o);
   // An endpoint that can't be used is refused before anything is made.
   KEDGE_CHECK(datastore::make_log(log));
   s.open_log = [log = std::move(log)] { return datastore::make_log(log); };

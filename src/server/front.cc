@@ -116,6 +116,7 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
        .change_encryption = s.change_encryption,
        .datastore_status = s.datastore_status,
        .compact_datastore = s.compact_datastore,
+       .snapshot_request = s.snapshot_request,
        .tunnels = *s.tunnels,
        .dialer = *f->dialer_});
   return f;

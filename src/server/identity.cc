@@ -3,6 +3,7 @@
 #include "api/custom/upgrade.h"
 #include "api/registry/imported.h"
 #include "api/registry/indexes.h"
+#include "backup/restore.h"
 #include "base/log.h"
 #include "crypto/files.h"
 #include "json/parse.h"
@@ -43,8 +44,10 @@ task<result<void>> identity::start() {
 // store, which couldn't read some values, is opened once more.
 task<result<void>> identity::take_record() {
   auto& cluster = shared_.settings.cluster;
+  KEDGE_CO_CHECK(backup::check_restored(cluster.server_dir()));
   KEDGE_CO_CHECK(encryption_.read());
   KEDGE_CO_CHECK(co_await wait_for_store());
+  KEDGE_CO_CHECK(backup::check_restored(objects_->current()));
   record_.emplace(cluster, *objects_, shared_.settings.shared_datastore());
   KEDGE_CO_CHECK(co_await wait_out_database("the cluster's record", [this] { return record_->load(); }));
   if (record_->token_outdated()) cluster.token.clear();  // what it wrote to this server's files counts

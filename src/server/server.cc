@@ -14,6 +14,7 @@
 #include "server/own_node.h"
 #include "server/sequence.h"
 #include "server/shared.h"
+#include "server/snapshots.h"
 #include "server/upkeep.h"
 
 namespace kedge::server {
@@ -28,6 +29,7 @@ struct server::house {
   gateway entrance{all.where};
   key_changes keys{all, who, [this] { return members.servers(); }};
   database_space space{all, who};
+  snapshots backups{all, who};
   listener port{all, entrance, who};
   fronts answers{all, entrance, who};
   membership members{all, who, answers};
@@ -36,9 +38,9 @@ struct server::house {
   own_node node{all, who, [this] {
                   if (ready) ready();
                 }};
-  sequence order{{&who, &keys, &space, &port, &answers, &members, &lead, &keeping, &node},
+  sequence order{{&who, &keys, &space, &backups, &port, &answers, &members, &lead, &keeping, &node},
                  {&members, &lead, &node, &port},
-                 {&node, &lead, &members, &keeping, &space, &keys, &port, &answers, &who}};
+                 {&node, &lead, &members, &keeping, &backups, &space, &keys, &port, &answers, &who}};
 };
 
 server::server(settings s, machine m, std::function<void()> ready)

@@ -18,6 +18,15 @@
 
 namespace kedge::server {
 
+// Backups (snapshots.h).
+struct snapshot_settings {
+  bool disabled = false;  // no schedule; who asks for one is given it all the same
+  std::string base = "etcd-snapshot";
+  std::string schedule = "0 */12 * * *";
+  unsigned retention = 5;
+  std::string folder;  // absolute
+};
+
 struct settings {
   supervisor::config cluster;
   api_server_arguments api;
@@ -26,6 +35,7 @@ struct settings {
       std::make_shared<const control::scheduler::configuration>(control::scheduler::default_configuration());
   // Opens the database; may be called more than once, one after the other.
   std::function<result<std::unique_ptr<datastore::log>>()> open_log;
+  snapshot_settings snapshots;
   bool accept_data_loss = false;  // of a database that has less than this server has seen
   std::size_t history_bytes = 0;  // of memory for recent events and what they replaced; 0: the store's default
   node::agent_config node;        // of the server's own node, unless cluster.disable_agent

@@ -60,6 +60,7 @@ struct shared {
   std::function<task<result<void>>(json::value)> change_encryption;
   std::function<task<json::value>()> datastore_status;
   std::function<task<result<void>>()> compact_datastore;
+  std::function<task<result<json::value>>(json::value)> snapshot_request;  // snapshots.h
   api::usage_source usage;  // of nodes and pods; null with --disable=metrics-server
 
   bool serves_usage() const {

@@ -13,7 +13,7 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # From the bottom up: a folder may include those before it, never those behind it.
-ORDER = ["base", "reactor", "net", "json", "crypto", "datastore", "store", "schema", "meta", "pod", "api", "control", "tunnel", "balancer",
+ORDER = ["base", "reactor", "net", "json", "crypto", "datastore", "store", "backup", "schema", "meta", "pod", "api", "control", "tunnel", "balancer",
          "supervisor", "node", "server", "cli"]
 # The rooms of a folder, from the ground up, in tiers: a room may include those of tiers before its own, not its neighbours ("a+b": these
 # two know each other). What lies in the folder itself is above its rooms, but for the headers named here.
