@@ -7,6 +7,7 @@
 #include "backup/folder.h"
 #include "base/ip.h"
 #include "base/strings.h"
+#include "base/time.h"
 #include "meta/cron.h"
 
 namespace kedge::cli {
@@ -139,6 +140,16 @@ complaint check_snapshot_name(std::string_view value) {
 complaint check_cron(std::string_view value) {
   if (api::cron_schedule::parse(value)) return {};
   return "is not a schedule as cron has them, such as \"0 */12 * * *\"";
+}
+
+complaint check_bucket_lookup(std::string_view value) {
+  return one_of(value, {"auto", "dns", "path"}, "is none of auto, dns and path");
+}
+
+complaint check_duration(std::string_view value) {
+  auto d = parse_duration(value);
+  if (d && *d > duration::zero()) return {};
+  return "is not a duration such as 1h30m";
 }
 
 }  // namespace kedge::cli

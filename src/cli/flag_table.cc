@@ -11,8 +11,7 @@ using server = server_options;
 constexpr auto both = audience::both;
 using enum support;
 
-constexpr std::string_view no_etcd = "Kedge has no embedded etcd; the database is backed up with its own tools";
-constexpr std::string_view no_s3 = "Kedge takes no etcd snapshots, so it has none to upload";
+constexpr std::string_view no_etcd = "Kedge has no embedded etcd";
 constexpr std::string_view no_helm = "Kedge has no Helm controller";
 constexpr std::string_view no_flannel = "Kedge's own network of pods takes no configuration of flannel's";
 constexpr std::string_view one_port = "Kedge serves API and supervisor from one port, --https-listen-port";
@@ -151,30 +150,33 @@ const flag table[] = {
      .help = "K3s's name of --snapshot-dir"},
     {.name = "etcd-snapshot-compress", .group = database, .kind = value_kind::boolean, .hidden = true, .state = already,
      .reason = "snapshots are always compressed", .help = "Compress snapshots"},
-    {.name = "etcd-s3", .group = database, .kind = value_kind::boolean, .state = ignored, .reason = no_s3,
-     .help = "Upload etcd snapshots to S3"},
-    {.name = "etcd-s3-endpoint", .group = database, .fallback = "s3.amazonaws.com", .state = ignored, .reason = no_s3,
-     .help = "S3 endpoint"},
-    {.name = "etcd-s3-endpoint-ca", .group = database, .state = ignored, .reason = no_s3, .help = "S3 endpoint's CA"},
-    {.name = "etcd-s3-skip-ssl-verify", .group = database, .kind = value_kind::boolean, .state = ignored, .reason = no_s3,
-     .help = "Don't verify the S3 endpoint"},
-    {.name = "etcd-s3-insecure", .group = database, .kind = value_kind::boolean, .state = ignored, .reason = no_s3,
-     .help = "S3 without TLS"},
-    {.name = "etcd-s3-proxy", .group = database, .state = ignored, .reason = no_s3, .help = "Proxy for S3"},
-    {.name = "etcd-s3-access-key", .group = database, .secret = true, .state = ignored, .reason = no_s3, .help = "S3 access key"},
-    {.name = "etcd-s3-secret-key", .group = database, .secret = true, .state = ignored, .reason = no_s3, .help = "S3 secret key"},
-    {.name = "etcd-s3-session-token", .group = database, .secret = true, .state = ignored, .reason = no_s3,
-     .help = "S3 session token"},
-    {.name = "etcd-s3-bucket", .group = database, .state = ignored, .reason = no_s3, .help = "S3 bucket"},
-    {.name = "etcd-s3-bucket-lookup-type", .group = database, .fallback = "auto", .state = ignored, .reason = no_s3,
-     .help = "S3 bucket addressing"},
-    {.name = "etcd-s3-region", .group = database, .fallback = "us-east-1", .state = ignored, .reason = no_s3, .help = "S3 region"},
-    {.name = "etcd-s3-folder", .group = database, .state = ignored, .reason = no_s3, .help = "S3 folder"},
-    {.name = "etcd-s3-config-secret", .group = database, .state = ignored, .reason = no_s3, .help = "Secret with S3 settings"},
-    {.name = "etcd-s3-retention", .group = database, .kind = value_kind::count, .fallback = "5", .state = ignored,
-     .reason = no_s3, .help = "S3 snapshots to keep"},
-    {.name = "etcd-s3-timeout", .group = database, .kind = value_kind::duration, .fallback = "5m", .state = ignored,
-     .reason = no_s3, .help = "S3 timeout"},
+    {.name = "etcd-s3", .group = database, .into = &server::etcd_s3, .help = "Put snapshots into a bucket of S3 too"},
+    {.name = "etcd-s3-endpoint", .group = database, .into = &server::etcd_s3_endpoint, .fallback = "s3.amazonaws.com",
+     .help = "S3 endpoint, as HOST[:PORT]"},
+    {.name = "etcd-s3-endpoint-ca", .group = database, .into = &server::etcd_s3_endpoint_ca,
+     .help = "File with the CA of the S3 endpoint (default: the system's)"},
+    {.name = "etcd-s3-skip-ssl-verify", .group = database, .into = &server::etcd_s3_skip_ssl_verify,
+     .help = "Don't verify the S3 endpoint's certificate"},
+    {.name = "etcd-s3-insecure", .group = database, .into = &server::etcd_s3_insecure, .help = "S3 without TLS"},
+    {.name = "etcd-s3-proxy", .group = database, .state = ignored, .reason = "Kedge reaches S3 without a proxy",
+     .help = "Proxy for S3"},
+    {.name = "etcd-s3-access-key", .env = "AWS_ACCESS_KEY_ID", .group = database, .into = &server::etcd_s3_access_key,
+     .secret = true, .help = "S3 access key"},
+    {.name = "etcd-s3-secret-key", .env = "AWS_SECRET_ACCESS_KEY", .group = database, .into = &server::etcd_s3_secret_key,
+     .secret = true, .help = "S3 secret key"},
+    {.name = "etcd-s3-session-token", .env = "AWS_SESSION_TOKEN", .group = database, .into = &server::etcd_s3_session_token,
+     .secret = true, .help = "S3 session token"},
+    {.name = "etcd-s3-bucket", .group = database, .into = &server::etcd_s3_bucket, .help = "S3 bucket"},
+    {.name = "etcd-s3-bucket-lookup-type", .group = database, .into = &server::etcd_s3_bucket_lookup, .fallback = "auto",
+     .check = check_bucket_lookup, .help = "Where the bucket's name stands: auto, dns (in the host's name) or path"},
+    {.name = "etcd-s3-region", .group = database, .into = &server::etcd_s3_region, .fallback = "us-east-1", .help = "S3 region"},
+    {.name = "etcd-s3-folder", .group = database, .into = &server::etcd_s3_folder, .help = "S3 folder"},
+    {.name = "etcd-s3-config-secret", .group = database, .into = &server::etcd_s3_config_secret,
+     .help = "Secret of kube-system with these settings, where --etcd-s3-bucket isn't given"},
+    {.name = "etcd-s3-retention", .group = database, .into = &server::etcd_s3_retention, .fallback = "5",
+     .help = "Scheduled snapshots to keep in S3; 0: all"},
+    {.name = "etcd-s3-timeout", .group = database, .into = &server::etcd_s3_timeout, .fallback = "5m",
+     .check = check_duration, .help = "How long one thing at S3 may take"},
 
     {.name = "kube-apiserver-arg", .group = components, .into = &server::api_server_args, .check = check_key_value,
      .help = "Setting of the API server, as key=value: disable-admission-plugins, enable-admission-plugins, tls-min-version, "

@@ -8,6 +8,7 @@
 #include "base/ip.h"
 #include "base/strings.h"
 #include "cli/config_file.h"
+#include "cli/datastore_options.h"
 #include "cli/node_args.h"
 #include "crypto/files.h"
 #include "meta/nodes.h"
@@ -123,6 +124,8 @@ result<void> check_between_flags(audience who, const server_options& options) {
     return fail(errc::invalid, "--server needs --token (or K3S_TOKEN, --token-file): the token of the cluster to join");
   if (options.datastore_cert_file.empty() != options.datastore_key_file.empty())
     return fail(errc::invalid, "--datastore-certfile and --datastore-keyfile are of use only together");
+  if (options.etcd_s3 && options.etcd_s3_config_secret.empty())
+    KEDGE_CHECK(backup::s3::check(bucket_settings(options)));
   if (options.cluster_reset && options.cluster_reset_restore_path.empty())
     return fail(
         errc::unsupported,

@@ -9,7 +9,9 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "backup/folder.h"
 #include "backup/restore.h"
+#include "backup/s3/bucket.h"
 #include "cli/datastore_options.h"
 #include "crypto/files.h"
 #include "reactor/loop.h"
@@ -60,6 +62,19 @@ bool exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0;
 
 void remove_database(const std::string& path) {
   for (auto end : {"", "-wal", "-shm", "-journal", "-kedge"}) ::unlink((path + end).c_str());
+}
+
+// A snapshot that is in the bucket, into the folder. Its path.
+result<std::string> fetch(backup::s3::settings s3, const std::string& name, const std::string& folder) {
+  KEDGE_CHECK(backup::check_name(name));
+  KEDGE_TRY(auto bucket, backup::s3::bucket::open(std::move(s3)));
+  KEDGE_CHECK(crypto::make_folder(folder));
+  auto path = folder + "/" + name;
+  ::signal(SIGPIPE, SIG_IGN);
+  KEDGE_TRY(auto backend, reactor::make_backend(reactor::io_backend::automatic));
+  reactor::loop loop(std::move(backend));
+  KEDGE_CHECK(loop.run_until(bucket.get(name, path)));
+  return path;
 }
 
 // Where SQLite's file is.
@@ -115,7 +130,12 @@ result<void> change_places(const std::string& fresh, const std::string& path, co
 
 }  // namespace
 
-result<std::string> restore_cluster(const server_options& o, const restore_request& r) {
+result<std::string> restore_cluster(const server_options& o, const restore_request& wanted) {
+  auto r = wanted;
+  if (o.etcd_s3 && !exists(r.file)) {
+    KEDGE_TRY(r.file, fetch(bucket_settings(o), wanted.file, snapshot_folder(o)));
+    fmt::print(stderr, "fetched {}\n", r.file);
+  }
   supervisor::config c;
   c.data_dir = o.agent.data_dir;
   c.token = o.agent.token;

@@ -14,7 +14,7 @@
 namespace kedge::cli {
 
 struct restore_request {
-  std::string file;
+  std::string file;        // with --etcd-s3 also the name of one in the bucket
   bool overwrite = false;  // the cluster that stands there goes
   bool partial = false;    // of a damaged file what can be read
 };

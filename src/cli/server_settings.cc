@@ -89,21 +89,21 @@ supervisor::config cluster_settings(const server_options& o) {
 }  // namespace
 
 result<server::settings> server_settings(const server_options& o) {
-  server::settings s{
-      .cluster = cluster_settings(o),
-      .api = o.api,
-      .controllers = o.controllers,
-      .scheduling = o.scheduling,
-      .open_log = {},
-      .snapshots = {.disabled = o.disable_snapshots,
-                    .base = o.snapshot_name,
-                    .schedule = o.snapshot_schedule,
-                    .retention = o.snapshot_retention,
-                    .folder = o.snapshot_dir.empty() ? o.agent.data_dir + "/server/db/snapshots" : o.snapshot_dir},
-      .accept_data_loss = o.accept_data_loss,
-      .node = node_config(o.agent),
-      .version = version,
-      .commit = commit};
+  server::settings s{.cluster = cluster_settings(o),
+                     .api = o.api,
+                     .controllers = o.controllers,
+                     .scheduling = o.scheduling,
+                     .open_log = {},
+                     .snapshots = {.disabled = o.disable_snapshots,
+                                   .base = o.snapshot_name,
+                                   .schedule = o.snapshot_schedule,
+                                   .retention = o.snapshot_retention,
+                                   .folder = snapshot_folder(o),
+                                   .s3 = bucket_settings(o)},
+                     .accept_data_loss = o.accept_data_loss,
+                     .node = node_config(o.agent),
+                     .version = version,
+                     .commit = commit};
   for (auto& name : api::plugins_without_effect(o.api.enable_admission_plugins))
     log::warning("--kube-apiserver-arg=enable-admission-plugins={} has no effect: Kedge doesn't have this plugin yet",
                  name);

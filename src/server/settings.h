@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "backup/s3/settings.h"
 #include "control/scheduler/configuration.h"
 #include "control/settings.h"
 #include "datastore/log.h"
@@ -25,6 +26,7 @@ struct snapshot_settings {
   std::string schedule = "0 */12 * * *";
   unsigned retention = 5;
   std::string folder;  // absolute
+  backup::s3::settings s3;
 };
 
 struct settings {

@@ -3,9 +3,14 @@
 import glob
 import json
 import os
+import shutil
 import signal
-import subprocess
 import unittest
+
+try:
+    import boto3
+except ImportError:
+    boto3 = None
 
 from ha_lab import MAPS, HaLab, Postgres, Writers
 from harness import BINARY, Server, eventually, main, run
@@ -167,6 +172,63 @@ class Backup(unittest.TestCase):
         self.server.wait_ready()
         self.assertEqual(self.server.get("secret", "mine")["data"]["word"], "c2VzYW1l")
         self.assertEqual(len(glob.glob(self.data + "/server/db/state.db.before-restore-*")), 1)
+
+    @unittest.skipUnless(boto3 and shutil.which("moto_server"), "S3 is played by moto: pip install 'moto[server]'")
+    def test_7_a_bucket_of_s3(self):
+        """moto's S3, which checks who asks and every signature."""
+        host = self.lab.host()
+        # Until a user with keys is there, anybody may do anything.
+        moto = self.lab.start("moto", host.command("env", "INITIAL_NO_AUTH_ACTION_COUNT=4", "moto_server", "-H", "0.0.0.0", "-p", "9000"))
+        url = f"http://{host.address}:9000"
+        eventually("moto answers", lambda: moto.poll() is None and run(*self.host.command("curl", "-sf", url + "/moto-api/"), timeout=5), every=0.2)
+        clients = {name: boto3.client(name, endpoint_url=url, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x") for name in ("iam", "s3")}
+        clients["iam"].create_user(UserName="kedge")
+        clients["iam"].put_user_policy(UserName="kedge", PolicyName="all", PolicyDocument=json.dumps(
+            {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}))
+        keys = clients["iam"].create_access_key(UserName="kedge")["AccessKey"]
+        clients["s3"].create_bucket(Bucket="backups")
+        s3 = boto3.client("s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id=keys["AccessKeyId"], aws_secret_access_key=keys["SecretAccessKey"])
+
+        def there():
+            return [o["Key"] for o in s3.list_objects_v2(Bucket="backups").get("Contents", [])]
+        bucket = ["--etcd-s3", "--etcd-s3-insecure", "--etcd-s3-endpoint", f"{host.address}:9000", "--etcd-s3-bucket", "backups",
+                  "--etcd-s3-timeout", "10s", "--etcd-s3-access-key", keys["AccessKeyId"]]
+        good = [*bucket, "--etcd-s3-secret-key", keys["SecretAccessKey"]]
+        args = ["--disable-agent", "--etcd-snapshot-schedule-cron", "@every 1s", "--etcd-s3-retention", "2"]
+        seven = Server(self.lab, "seven", host=host, args=[*args, *good]).wait_ready()
+        seven.kubectl("create", "configmap", "mine")
+        name = self.kedge("snapshot", "save", "--data-dir", seven.data, host=host).split()[1]
+        self.assertIn(name, there())
+        # Those of the schedule come, and the oldest go.
+        first = eventually("two of the schedule are there", lambda: (t := [k for k in there() if "etcd-snapshot" in k]) and len(t) == 2 and t)
+        eventually("the oldest went", lambda: (t := [k for k in there() if "etcd-snapshot" in k]) and len(t) == 2 and not set(t) & set(first))
+        listed = json.loads(self.kedge("snapshot", "list", "--data-dir", seven.data, "-o", "json", host=host))["items"]
+        self.assertIn(f"s3://backups/{name}", [i["spec"]["location"] for i in listed])
+        token = seven.token()
+        self.assertEqual(seven.stop(), 0)
+        # From there alone, by its name.
+        data = os.path.join(self.lab.folder, "eight")
+        self.kedge("snapshot", "restore", name, "--data-dir", data, "--token", token, *good, host=host)
+        eight = Server(self.lab, "eight", host=host, args=["--disable-agent", *good, "--etcd-s3-folder", "/edge one/"]).wait_ready()
+        eight.kubectl("get", "configmap", "mine")
+        # Into a folder. (moto's own check of signatures doesn't take a prefix with a slash, boto3's neither: no lists here.)
+        name = self.kedge("snapshot", "save", "--data-dir", data, host=host).split()[1]
+        self.assertIn("edge one/" + name, there())
+        self.assertEqual(eight.stop(), 0)
+        eight.args[-1:] = ["elsewhere", "--etcd-s3-secret-key", "wrong"]
+        eight.start()
+        eight.wait_ready()
+        # Denied: the reason is S3's, and the file stays.
+        p = self.kedge("snapshot", "save", "--data-dir", data, "--name", "denied", host=host, check=False)
+        self.assertEqual(p.returncode, 1)
+        self.assertIn("not in S3: ", p.stderr)
+        self.assertIn("SignatureDoesNotMatch", p.stderr)
+        self.assertEqual(len(glob.glob(data + "/server/db/snapshots/denied-eight-*")), 1)
+        # Away: within the timeout.
+        moto.terminate()
+        moto.wait(20)
+        self.assertIn("not in S3: ", self.kedge("snapshot", "save", "--data-dir", data, "--name", "away", host=host, check=False).stderr)
+        self.assertEqual(eight.stop(), 0)
 
 
 if __name__ == "__main__":

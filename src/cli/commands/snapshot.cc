@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <thread>
+#include <vector>
 
 #include "base/strings.h"
 #include "cli/checks.h"
@@ -82,49 +83,26 @@ constexpr flag prune_flags[] = {
      .kind = value_kind::count,
      .hidden = true,
      .help = "K3s's name of --snapshot-retention"}};
-constexpr flag restore_flags[] = {
-    {.name = "overwrite",
-     .who = audience::both,
-     .kind = value_kind::boolean,
-     .help = "Put the snapshot in the place of a cluster that is there"},
-    {.name = "partial",
-     .who = audience::both,
-     .kind = value_kind::boolean,
-     .help = "Restore what can be read of a damaged snapshot"},
-    {.name = "config",
-     .short_name = 'c',
-     .env = "K3S_CONFIG_FILE",
-     .who = audience::both,
-     .help = "The server's configuration file (default: /etc/rancher/k3s/config.yaml)"},
-    {.name = "data-dir",
-     .short_name = 'd',
-     .env = "K3S_DATA_DIR",
-     .who = audience::both,
-     .help = "Folder for state (default: /var/lib/rancher/k3s)"},
-    {.name = "token",
-     .short_name = 't',
-     .env = "K3S_TOKEN",
-     .who = audience::both,
-     .secret = true,
-     .help = "The token that the cluster had when the snapshot was saved (default: from the data directory)"},
-    {.name = "token-file", .env = "K3S_TOKEN_FILE", .who = audience::both, .help = "File with the token"},
-    {.name = "datastore-endpoint",
-     .env = "K3S_DATASTORE_ENDPOINT",
-     .who = audience::both,
-     .secret = true,
-     .help = "Database to restore into, of any kind (default: SQLite in the data directory)"},
-    {.name = "datastore-cafile",
-     .env = "K3S_DATASTORE_CAFILE",
-     .who = audience::both,
-     .help = "CA certificate for the database's connection"},
-    {.name = "datastore-certfile",
-     .env = "K3S_DATASTORE_CERTFILE",
-     .who = audience::both,
-     .help = "Client certificate for the database's connection"},
-    {.name = "datastore-keyfile",
-     .env = "K3S_DATASTORE_KEYFILE",
-     .who = audience::both,
-     .help = "Client key for the database's connection"}};
+// Its own, and those of the server that say where the datastore, the folder and the bucket are.
+std::span<const flag> restore_flags() {
+  static const std::vector<flag> all = [] {
+    std::vector<flag> out = {{.name = "overwrite",
+                              .who = audience::both,
+                              .kind = value_kind::boolean,
+                              .help = "Put the snapshot in the place of a cluster that is there"},
+                             {.name = "partial",
+                              .who = audience::both,
+                              .kind = value_kind::boolean,
+                              .help = "Restore what can be read of a damaged snapshot"}};
+    for (auto& f : flag_table())
+      if (f.name.starts_with("datastore-") || f.name.starts_with("etcd-s3") || f.name == "data-dir" ||
+          f.name == "config" || f.name == "token" || f.name == "token-file" || f.name == "snapshot-dir" ||
+          f.name == "sqlite-synchronous")
+        out.push_back(f);
+    return out;
+  }();
+  return all;
+}
 
 // K3s's name of a flag → ours.
 constexpr std::pair<std::string_view, std::string_view> other_names[] = {
@@ -245,7 +223,7 @@ result<void> restore(const scanned& given, const machine& here) {
   if (given.positional.size() != 1) return fail(errc::invalid, "one snapshot's file is wanted");
   std::vector<std::string> of_server;
   for (auto& o : given.flags)
-    if (find_flag(flag_table(), o.of->name, audience::server)) of_server.push_back(dashed(o.of->name) + "=" + o.value);
+    if (o.of->name != "overwrite" && o.of->name != "partial") of_server.push_back(dashed(o.of->name) + "=" + o.value);
   KEDGE_TRY(auto loaded, load_options(audience::server, of_server, here));
   KEDGE_TRY(auto told, restore_cluster(loaded.options, {.file = given.positional.front(),
                                                         .overwrite = given.value("overwrite") == "true",
@@ -268,7 +246,7 @@ std::span<const flag> snapshot_flags(std::string_view subcommand) {
   if (subcommand == "save") return save_flags;
   if (subcommand == "list") return list_flags;
   if (subcommand == "prune") return prune_flags;
-  if (subcommand == "restore") return restore_flags;
+  if (subcommand == "restore") return restore_flags();
   return plain_flags;
 }
 
@@ -276,6 +254,6 @@ int snapshot_save(const invocation& call) { return run("snapshot save", save_fla
 int snapshot_list(const invocation& call) { return run("snapshot list", list_flags, call, list); }
 int snapshot_prune(const invocation& call) { return run("snapshot prune", prune_flags, call, prune); }
 int snapshot_delete(const invocation& call) { return run("snapshot delete", plain_flags, call, remove); }
-int snapshot_restore(const invocation& call) { return run("snapshot restore", restore_flags, call, restore); }
+int snapshot_restore(const invocation& call) { return run("snapshot restore", restore_flags(), call, restore); }
 
 }  // namespace kedge::cli::commands

@@ -121,7 +121,7 @@ TEST_CASE("values are checked, and the message names place and value") {
        "here: \"often\" is not a schedule as cron has them, such as \"0 */12 * * *\""},
       {"snapshot-name", "../up", "here: \"../up\" is not a file's name: no path, no dot in front"},
       {"snapshot-dir", "here", "here: \"here\" is not an absolute path"},
-      {"etcd-s3-timeout", "soon", "here: \"soon\" is not a duration such as 1h30m"},  // held to its kind without effect
+      {"etcd-s3-timeout", "soon", "here: \"soon\" is not a duration such as 1h30m"},
   };
   for (const auto& r : rows) {
     CAPTURE(r.name);
