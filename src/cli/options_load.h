@@ -30,6 +30,13 @@ struct loaded_options {
 // `arguments` are what follows the command word. Reads the configuration and token files.
 result<loaded_options> load_options(audience who, std::span<const std::string> arguments, const machine& here);
 
+// All that is wrong with them at once, in words; no problems: a start would take them. Reads the same files, and starts
+// nothing.
+struct verdict {
+  std::vector<std::string> problems, warnings;
+};
+verdict judge_options(audience who, std::span<const std::string> arguments, const machine& here);
+
 // key=value arguments as the API server's settings; unknown keys give a warning. Also `key+=value`, which adds to a
 // list.
 result<api_server_arguments> read_api_server_arguments(std::span<const std::string> arguments,

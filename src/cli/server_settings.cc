@@ -46,6 +46,7 @@ supervisor::config cluster_settings(const server_options& o) {
                         : !c.node_external_ips.empty() ? c.node_external_ips.front()
                         : !c.node_ips.empty()          ? c.node_ips.front()
                                                        : "127.0.0.1";
+  c.follows_addresses = o.advertise_address.empty() && o.agent.node_ips.empty() && o.agent.node_external_ips.empty();
   c.https_port = o.https_listen_port;
   c.advertise_port = o.advertise_port ? o.advertise_port : o.https_listen_port;
   c.tls_sans = o.tls_san;

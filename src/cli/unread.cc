@@ -33,7 +33,6 @@ struct variable_row {
   std::string_view name, reason;  // a name that ends with '_' stands for all that begin so
 };
 constexpr variable_row variables[] = {
-    {"K3S_AGENT_HTTP_PROXY_ALLOWED", "Kedge's agent uses no HTTP proxy yet"},
     {"K3S_P2P_", "Kedge has no image mirror between nodes"},
     {"K3S_ROOTLESS_", "Kedge's agent needs root"},
     {"KINE_", "Kedge has no kine"},
@@ -86,7 +85,7 @@ std::vector<std::string> unread_variables(const machine& here) {
     });
     if (found != std::end(variables))
       out.push_back(fmt::format("{} has no effect: {}", name, found->reason));
-    else if (name.starts_with("K3S_") && !is_of_flag(name))
+    else if (name.starts_with("K3S_") && !is_of_flag(name) && name != "K3S_AGENT_HTTP_PROXY_ALLOWED")
       out.push_back(fmt::format("{} has no effect: Kedge knows no such setting", name));
   }
   return out;

@@ -26,6 +26,7 @@ class control_front {
   void run(const control::settings* controllers, const control::scheduler::configuration* scheduling,
            store::revision began);
   void stop() { running_.cancel(); }
+  void use(std::shared_ptr<net::tls_client_context> server) { own_api_.use(std::move(server)); }
 
  private:
   control_front(const shared& s, store::store& objects) : objects_(objects), ranges_(s.ranges), own_api_(s) {}

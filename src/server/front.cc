@@ -23,6 +23,11 @@ void front::collect_usage(shared& s) {
   s.usage = [home = &s.home(), c = usage_] { return reactor::call_on(*home, [c] { return c->now(); }); };
 }
 
+void front::use(std::shared_ptr<net::tls_client_context> kubelets, std::shared_ptr<net::tls_client_context> servers) {
+  proxy_->use(std::move(kubelets));
+  dialer_->use(std::move(servers));
+}
+
 result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& identity, store::store& objects,
                                            std::size_t number) {
   std::unique_ptr<front> f(new front);

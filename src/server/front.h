@@ -29,6 +29,8 @@ class front {
                                              std::size_t number);
 
   task<void> serve(net::http::exchange& e) { return routes_->serve(e); }
+  // Who this server is to kubelets and to the other servers, from the next connection on.
+  void use(std::shared_ptr<net::tls_client_context> kubelets, std::shared_ptr<net::tls_client_context> servers);
   api::objects& local() noexcept { return *local_; }
   supervisor::node_passwords& passwords() noexcept { return *passwords_; }
   ~front();

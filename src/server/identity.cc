@@ -103,6 +103,11 @@ result<void> identity::read_keys() {
   KEDGE_TRY(auto signing, crypto::private_key::from_pem(own.service_keys_pem()));
   shared_.signing_key.emplace(std::move(signing));
   KEDGE_TRY(shared_.token_keys, crypto::parse_public_keys(own.service_keys_pem()));
+  return read_clients();
+}
+
+result<void> identity::read_clients() {
+  auto& own = *credentials_;
   auto tls_as = [&own](const std::string& stem) -> result<std::shared_ptr<net::tls_client_context>> {
     KEDGE_TRY(auto pair, own.client(stem));
     return net::tls_client_context::make({.ca_pem = own.server_ca().bundle_pem(),

@@ -74,6 +74,12 @@ task<result<void>> leading::start() {
   co_return result<void>();
 }
 
+void leading::use(std::shared_ptr<net::tls_client_context> server) {
+  shared_.background().post([this, server = std::move(server)]() mutable {
+    if (front_) front_->use(std::move(server));
+  });
+}
+
 // When this server leads no longer: nothing of the controllers runs any more.
 task<void> leading::ended() {
   co_await reactor::call_on(shared_.background(), []() -> task<bool> { co_return true; });

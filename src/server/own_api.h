@@ -14,6 +14,7 @@ class own_api {
   explicit own_api(const shared& s);
 
   // GET of the path, impersonating `as`.
+  void use(std::shared_ptr<net::tls_client_context> server) { target_.tls = std::move(server); }
   task<result<api::raw_answer>> get(api::user_ref as, std::string path);
 
  private:

@@ -34,7 +34,7 @@ struct server::house {
   fronts answers{all, entrance, who};
   membership members{all, who, answers};
   leading lead{all, who, answers, members};
-  upkeep keeping{all, entrance, who, keys, answers, members, port};
+  upkeep keeping{all, entrance, who, keys, answers, members, lead, port};
   own_node node{all, who, [this] {
                   if (ready) ready();
                 }};

@@ -19,6 +19,7 @@ struct config {
 
   std::string bind_address;  // empty: any
   std::string advertise_address;
+  bool follows_addresses = false;  // advertise_address is the machine's own, and may change while it runs
   std::uint16_t https_port = 6443;
   std::uint16_t advertise_port = 6443;
   std::vector<std::string> tls_sans;

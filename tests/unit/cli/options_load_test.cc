@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "temporary.h"
 
 using namespace kedge;
@@ -367,4 +369,28 @@ TEST_CASE("kube-scheduler's file is read; what is wrong is told with file and fi
   CHECK(problem("pod-max-in-unschedulable-pods-duration=soon") ==
         "--kube-scheduler-arg=pod-max-in-unschedulable-pods-duration: \"soon\" is not a duration such as 5m0s");
   CHECK(problem("policy=x") == "--kube-scheduler-arg=policy: kube-scheduler has no such flag");
+}
+
+TEST_CASE("all that is wrong is said at once, and what only warns is no problem") {
+  const temporary_folder folder;
+  folder.write("config.yaml",
+               "token: K10zz::server:x\nnode-ip: edge\netcd-snapshot-schedule-cron: often\nnonsense: 1\n");
+  const auto here = some_machine(folder);
+  const auto said = judge_options(
+      audience::server, words{"--data-dir", folder.path, "--https-listen-port", "70000", "--service-cidr", "fd00::/8"},
+      here);
+  auto has = [&](std::string_view text) {
+    return std::ranges::any_of(said.problems, [&](auto& p) { return p.find(text) != std::string::npos; });
+  };
+  CHECK(said.problems.size() == 5);
+  CHECK(has("config.yaml:2: node-ip: \"edge\" is not an IP address"));
+  CHECK(has("config.yaml:3: etcd-snapshot-schedule-cron: \"often\""));
+  CHECK(has("--https-listen-port: \"70000\""));
+  CHECK(has("--service-cidr"));
+  CHECK(has("--token: "));
+  REQUIRE(said.warnings.size() == 1);
+  CHECK(said.warnings[0].find("nonsense") != std::string::npos);
+  folder.write("config.yaml", "write-kubeconfig-mode: \"0644\"\n");
+  CHECK(judge_options(audience::server, words{"--data-dir", folder.path, "--https-listen-port", "29871"}, here)
+            .problems.empty());
 }
