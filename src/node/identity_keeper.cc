@@ -13,7 +13,8 @@
 namespace kedge::node {
 
 identity_keeper::seen identity_keeper::look_at(const agent_config& c, const parts& p, wall_time now) {
-  seen s{.reason = reason_to_ask_again(c.data_dir, now), .addresses = {}};
+  auto why = reason_to_ask_again(c.data_dir, now);
+  seen s{.reason = std::move(why.text), .missing = why.missing, .addresses = {}};
   if (p.follows_addresses)
     if (auto found = p.addresses()) s.addresses = *std::move(found);
   return s;
@@ -47,7 +48,11 @@ task<void> identity_keeper::look() {
     parts_.moved(addresses);
     why = "the node's addresses changed";
   }
-  if (!why.empty()) co_await renew(std::move(why));
+  // Where certificates are made that end sooner than the window, each new one would be asked for again.
+  auto& loop = reactor::loop::current();
+  if (why.empty() || (!moved && !found->missing && loop.now() < again_at_)) co_return;
+  co_await renew(std::move(why));
+  again_at_ = loop.now() + certificate_renewal_pause;
 }
 
 task<void> identity_keeper::renew(std::string why) {

@@ -42,6 +42,7 @@ class identity_keeper {
  private:
   struct seen {
     std::string reason;  // to ask for certificates again
+    bool missing = false;
     std::vector<std::string> addresses;
   };
   task<void> look();
@@ -53,6 +54,7 @@ class identity_keeper {
   std::vector<std::string> last_;  // addresses that were seen once
   std::string metrics_;
   bool told_ok_ = false;
+  time_point again_at_{};
 };
 
 }  // namespace kedge::node

@@ -135,6 +135,15 @@ class Backup(unittest.TestCase):
         self.assertIn("holds a cluster", self.refused(*again))
         self.assertIn("stop all servers", self.refused(*again, "--overwrite"))
         self.assertEqual(three.get("secret", "mine")["data"]["word"], "c2VzYW1l")
+        # A node may join by any other server at once, by a token that was made here a moment ago.
+        other = Server(self.lab, "another", host=self.lab.host(), args=["--disable-agent", "--secrets-encryption", "--token", self.token,
+                                                                      "--datastore-endpoint", postgres.url]).wait_ready()
+        for _ in range(5):
+            made = self.kedge("token", "create", "--data-dir", data, "--print-join-command", host=three.host).split()
+            self.assertEqual(made[:4], ["kedge", "agent", "--server", three.url])
+            self.assertEqual(run("curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Authorization: Bearer " + made[5].rpartition("::")[2],
+                                 other.url + "/v1-k3s/config"), "200")
+        self.assertEqual(other.stop(), 0)
         self.assertEqual(three.stop(), 0)
 
     def test_4_into_redis(self):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import ssl
+import tarfile
 import unittest
 
 from harness import BINARY, Agent, Api, Lab, Server, eventually, main, run
@@ -114,7 +115,25 @@ class Machine(Cluster):
         eventually("the tunnel stands", self.reaches_kubelet, timeout=90)
         self.assertIsNone(self.agent.process.poll())
 
-    def test_3_an_agent_behind_a_proxy(self):
+    def test_3_an_archive_for_support_has_no_secrets(self):
+        self.server.kubectl("create", "secret", "generic", "s", "--from-literal=word=sesame")
+        path = os.path.join(self.lab.folder, "inspect.tar.gz")
+        env = {**os.environ, "K3S_TOKEN": self.server.token()}
+        run(*self.server.host.command(BINARY, "inspect", "--data-dir", self.server.data, "--output", path), env=env)
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        with tarfile.open(path) as tar:
+            texts = {os.path.basename(m.name): tar.extractfile(m).read().decode() for m in tar}
+        self.assertIn("[+]etcd ok", texts["readyz.txt"])
+        self.assertIn("server/tls/client-admin.key", texts["files.txt"])
+        self.assertIn("apiserver_request_total", texts["metrics.txt"])
+        self.assertIn("k3s_certificate_expiration_seconds", texts["certificates.txt"])
+        self.assertEqual([n["metadata"]["name"] for n in json.loads(texts["nodes.json"])["items"]], ["n1"])
+        with open(self.server.data + "/server/tls/client-admin.key") as f:
+            key = f.read().splitlines()[1]
+        for secret in (self.server.token(), self.server.token().rpartition(":")[2], "sesame", "c2VzYW1l", key, "PRIVATE KEY"):
+            self.assertNotIn(secret, "".join(texts.values()))
+
+    def test_4_an_agent_behind_a_proxy(self):
         """That reaches its server by nothing else, and must say who it is to the proxy."""
         proxy, inside = self.lab.host(), self.lab.host()
         run(*inside.command("nft", "-f", "-"), input="table inet only {\n chain out { type filter hook output priority 0;\n"

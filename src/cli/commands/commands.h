@@ -38,6 +38,7 @@ int snapshot_delete(const invocation&);
 int snapshot_restore(const invocation&);
 int config_validate(const invocation&);  // config_validate.cc
 int prepare_image(const invocation&);    // prepare_image.cc
+int inspect(const invocation&);          // inspect.cc
 int completion(const invocation&);       // completion.cc
 
 std::span<const flag> agent_status_flags();
@@ -50,6 +51,7 @@ std::span<const flag> secrets_encrypt_flags(std::string_view subcommand);
 std::span<const flag> datastore_flags();
 std::span<const flag> snapshot_flags(std::string_view subcommand);
 std::span<const flag> prepare_image_flags();
+std::span<const flag> inspect_flags();
 std::span<const flag> certificate_check_flags();
 std::span<const flag> certificate_rotate_flags();
 

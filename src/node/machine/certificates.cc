@@ -97,16 +97,17 @@ certificate_report report_certificates(const std::string& data_dir, wall_time no
   return out;
 }
 
-std::string reason_to_ask_again(const std::string& data_dir, wall_time now) {
+renewal_reason reason_to_ask_again(const std::string& data_dir, wall_time now) {
   for (auto& f : files) {
     if (!f.stem.starts_with(agents)) continue;
     auto path = fmt::format("{}/{}.crt", data_dir, f.stem);
     auto text = crypto::read_file(path);
-    if (!text) return path + " is not there";
+    if (!text) return {path + " is not there", true};
     auto bundle = crypto::parse_bundle(*text);
-    if (!bundle) return path + " can't be read";
+    if (!bundle) return {path + " can't be read", true};
     auto& leaf = bundle->front();
-    if (auto wrong = warning_of(f.service, path, leaf, now, crypto::renewal_window); !wrong.empty()) return wrong;
+    if (auto wrong = warning_of(f.service, path, leaf, now, crypto::renewal_window); !wrong.empty())
+      return {std::move(wrong), false};
   }
   return {};
 }

@@ -32,6 +32,10 @@ certificate_report report_certificates(const std::string& data_dir, wall_time no
 
 // Why the agent's own certificates are to be asked for again; empty: they aren't. One is missing (somebody set it
 // aside), can't be read, or ends within the renewal window.
-std::string reason_to_ask_again(const std::string& data_dir, wall_time now);
+struct renewal_reason {
+  std::string text;      // empty: there is none
+  bool missing = false;  // the file isn't there, or can't be read
+};
+renewal_reason reason_to_ask_again(const std::string& data_dir, wall_time now);
 
 }  // namespace kedge::node
