@@ -48,6 +48,9 @@ task<result<json::value>> api_client::ask(std::string method, std::string path, 
                                                 reactor::loop::current().now() + request_deadline);
   if (!answer) co_return fail(std::move(answer).error().with(what + ": "));
   clock_.saw(answer->headers);
+  // A server that can't tell who this is (its clock stands before the certificates' begin) isn't asked again over the
+  // connection that stands: the next one leads to whichever server the balancer thinks good.
+  if (answer->status == 401) http_->forget_idle();
   KEDGE_CO_TRY(auto text, body_or_error(*std::move(answer), what));
   auto value = json::parse(text);
   if (!value) co_return fail(std::move(value).error().with(what + ": "));
