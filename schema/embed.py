@@ -116,7 +116,7 @@ def shape_of(text):
 
 def fingerprint(folder, more):
     digest = hashlib.sha512()
-    for path in [f"{folder}/{n}.json" for n in ("types", "resources", "extra")] + list(more):
+    for path in [f"{folder}/{n}.json" for n in ("types", "resources", "extra", "descriptions")] + list(more):
         digest.update(open(path, "rb").read())
     return digest.hexdigest()
 
@@ -207,13 +207,32 @@ def main(folder, output, *more):
             subs.append([pool.add(s["name"]), pool.add(r["group"] if own_group else s["group"]),
                          pool.add(r["version"] if own_group else s["version"]), pool.add(s["kind"]), first, count])
 
+    type_texts, field_texts = described(json.load(open(f"{folder}/descriptions.json")), names, types, first_field, {k[2] for k in kind_rows}, pool)
     bootstrap = json.load(open(f"{folder}/bootstrap.json"))
     with open(output, "w") as out:
-        write(out, pool, lists, fields, type_rows, flats, hashes, wires, kinds, resource_rows, columns, subs, bootstrap,
+        write(out, pool, lists, type_texts, field_texts, fields, type_rows, flats, hashes, wires, kinds, resource_rows, columns, subs, bootstrap,
               fingerprint(folder, more))
 
 
-def write(out, pool, lists, fields, type_rows, flats, hashes, wires, kinds, resource_rows, columns, subs, bootstrap, print_of_facts):
+def described(texts, names, types, first_field, kinds, pool):
+    """Rows (position in the table, text) of types and of fields. What is described must be there."""
+    usual = texts.pop("*")
+    for name, of in texts.items():
+        unknown = set(of) - {""} - {f["name"] for f in types[name].get("fields", [])}
+        if unknown:
+            raise SystemExit(f"descriptions.json: {name} has no {', '.join(sorted(unknown))}")
+    of_types, of_fields = [], []
+    for i, name in enumerate(names):
+        mine = {**(usual if i in kinds else {}), **texts.get(name, {})}
+        if mine.get(""):
+            of_types.append([i, pool.add(mine[""])])
+        for position, f in zip(range(first_field[i], NONE), types[name].get("fields", [])):
+            if not f.get("inline") and mine.get(f["name"]):
+                of_fields.append([position, pool.add(mine[f["name"]])])
+    return of_types, of_fields
+
+
+def write(out, pool, lists, type_texts, field_texts, fields, type_rows, flats, hashes, wires, kinds, resource_rows, columns, subs, bootstrap, print_of_facts):
     def rows(declaration, table):
         out.write(f"extern constinit const {declaration} = {{\n")
         for row in table:
@@ -252,6 +271,8 @@ def write(out, pool, lists, fields, type_rows, flats, hashes, wires, kinds, reso
     flat("std::uint8_t wire_positions[]", wires)
     rows("kind_row kinds[]", kinds)
     rows("resource_info resources[]", resource_rows)
+    rows("description_row type_descriptions[]", type_texts)
+    rows("description_row field_descriptions[]", field_texts)
     rows("column_row columns[]", columns)
     rows("subresource_row subresources[]", subs)
     out.write("extern constinit const bootstrap_category bootstrap[] = {\n")
@@ -261,6 +282,7 @@ def write(out, pool, lists, fields, type_rows, flats, hashes, wires, kinds, reso
         out.write(f'{{"{name}", "{api_version}", "{kind}", \n{literal(text.encode())}}},\n')
     out.write(f'}};\nextern constinit const char fingerprint[] = "{print_of_facts}";\n')
     for name, table in (("type_count", type_rows), ("kind_count", kinds), ("resource_count", resource_rows),
+                        ("type_description_count", type_texts), ("field_description_count", field_texts),
                         ("bootstrap_count", bootstrap)):
         out.write(f"extern constinit const std::size_t {name} = {len(table)};\n")
     out.write("}  // namespace kedge::schema::tables\n")

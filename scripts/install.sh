@@ -118,10 +118,17 @@ place_program() {
   [ -x "$source" ] || fatal "no executable $source"
   "$source" --version >/dev/null || fatal "$source doesn't run on this machine"
   mkdir -p "$bin_dir"
-  if cmp -s "$source" "$bin_dir/kedge"; then return; fi
-  info "Installing $bin_dir/kedge"
+  place_file "$source" kedge
+  # What keeps the pods' containers, beside it; without it runc's shim does.
+  shim=$(dirname "$source")/containerd-shim-kedge-v2
+  [ ! -x "$shim" ] || place_file "$shim" containerd-shim-kedge-v2
+}
+
+place_file() {
+  if cmp -s "$1" "$bin_dir/$2"; then return; fi
+  info "Installing $bin_dir/$2"
   # A running program can't be written over, but its name can be given to another file.
-  install -m 755 "$source" "$bin_dir/.kedge.new" && mv -f "$bin_dir/.kedge.new" "$bin_dir/kedge"
+  install -m 755 "$1" "$bin_dir/.$2.new" && mv -f "$bin_dir/.$2.new" "$bin_dir/$2"
 }
 
 make_links() {
@@ -203,7 +210,7 @@ done
 rm -rf --one-file-system '@DATA_DIR@' /var/lib/kubelet /etc/rancher/k3s /etc/rancher/node
 rmdir /etc/rancher "$(dirname '@DATA_DIR@')" 2>/dev/null
 [ "$(readlink '@BIN_DIR@/k3s-killall.sh')" != kedge-killall.sh ] || rm -f '@BIN_DIR@/k3s-killall.sh'
-rm -f '@BIN_DIR@/kedge' '@BIN_DIR@/kedge-killall.sh'
+rm -f '@BIN_DIR@/kedge' '@BIN_DIR@/containerd-shim-kedge-v2' '@BIN_DIR@/kedge-killall.sh'
 UNINSTALL
   sed -i "s#@SYSTEMD_DIR@#$systemd_dir#g; s#@BIN_DIR@#$bin_dir#g; s#@SERVICE@#$service#g; s#@OTHER@#$other_name#g; s#@DATA_DIR@#$data_dir#g" "$uninstall"
   chmod 755 "$uninstall"

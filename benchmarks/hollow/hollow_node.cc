@@ -107,7 +107,7 @@ task<result<void>> hollow_node::run(reactor::semaphore& turn) {
   }
   counts_.ready.fetch_add(1, std::memory_order_relaxed);
   if (settings_.tunnels) {
-    links_.emplace(config_, nullptr);
+    links_.emplace(config_, nullptr, nullptr);
     KEDGE_CO_CHECK(co_await links_->start());
     auto file = [this](const char* name) { return config_.agent_folder() + "/client-k3s-controller" + name; };
     KEDGE_CO_TRY(auto read, co_await reactor::offload([file]() -> result<node::client_identity> {

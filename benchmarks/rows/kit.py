@@ -110,8 +110,12 @@ class Kedge:
         self.process.wait(30)
 
 
+# What a webhook of v1beta1 may answer to anything.
+HOOK = '{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","response":{"allowed":true}}'
+
+
 class Nginx:
-    """One worker, the server's own certificate and key, static files."""
+    """One worker, the server's own certificate and key, static files, and a webhook that admits everything."""
 
     def __init__(self, folder, kedge):
         self.folder, self.port = os.path.join(folder, "nginx"), free_port()
@@ -127,7 +131,8 @@ events {{ worker_connections 4096; }}
 http {{ access_log off; sendfile on; keepalive_requests 100000000; client_body_temp_path {self.folder}/b; open_file_cache max=100;
   default_type application/json;
   server {{ listen 127.0.0.1:{self.port} ssl; ssl_certificate {self.folder}/cert.pem; ssl_certificate_key {self.folder}/key.pem;
-    ssl_protocols TLSv1.3; root {self.folder}/files; }} }}
+    ssl_protocols TLSv1.3; root {self.folder}/files;
+    location = /hook {{ return 200 '{HOOK}'; }} }} }}
 """)
         self.process = subprocess.Popen(["nginx", "-p", self.folder, "-c", os.path.join(self.folder, "nginx.conf")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(0.3)

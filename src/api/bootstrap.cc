@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "api/limits.h"
+#include "api/trust_config.h"
 #include "base/ip.h"
 #include "base/log.h"
 #include "json/parse.h"
@@ -204,6 +205,27 @@ void add_config(std::vector<wanted_object>& out, const bootstrap_options& o) {
   }
 }
 
+json::value trust_data(const bootstrap_options& o) {
+  return json::object{{"client-ca-file", o.client_ca},
+                      {"requestheader-allowed-names", "[\"system:auth-proxy\"]"},
+                      {"requestheader-client-ca-file", o.request_header_ca},
+                      {"requestheader-extra-headers-prefix", "[\"X-Remote-Extra-\"]"},
+                      {"requestheader-group-headers", "[\"X-Remote-Group\"]"},
+                      {"requestheader-uid-headers", "[\"X-Remote-Uid\"]"},
+                      {"requestheader-username-headers", "[\"X-Remote-User\"]"}};
+}
+
+// Whoever made it, other API servers find in it what this one trusts.
+task<result<void>> ensure_trust(objects& client, const bootstrap_options& o) {
+  if (o.client_ca.empty()) co_return result<void>();
+  auto own = trust_data(o);
+  auto done = co_await client.modify({"", "v1", "configmaps"}, "kube-system", std::string(trust_config_name),
+                                     [&own](json::value& map) { return add_trust(map, own); });
+  if (!done && done.error().code != 404)
+    co_return fail(errc::internal, fmt::format("{}: {}", trust_config_name, done.error().message));
+  co_return result<void>();
+}
+
 // What ensure_system_objects is about, but for the namespaces.
 void add_system(std::vector<wanted_object>& out, const bootstrap_options& o) {
   for (auto category : {"flowschemas", "prioritylevelconfigurations"}) add_category(out, category);
@@ -212,14 +234,8 @@ void add_system(std::vector<wanted_object>& out, const bootstrap_options& o) {
   out.push_back({{"networking.k8s.io", "v1", "servicecidrs"}, "", std::move(cidr)});
   out.push_back(kubernetes_service(o));
   if (o.client_ca.empty()) return;
-  auto c = named("v1", "ConfigMap", "kube-system", "extension-apiserver-authentication");
-  c.set("data", json::object{{"client-ca-file", o.client_ca},
-                             {"requestheader-allowed-names", "[\"system:auth-proxy\"]"},
-                             {"requestheader-client-ca-file", o.request_header_ca},
-                             {"requestheader-extra-headers-prefix", "[\"X-Remote-Extra-\"]"},
-                             {"requestheader-group-headers", "[\"X-Remote-Group\"]"},
-                             {"requestheader-uid-headers", "[\"X-Remote-Uid\"]"},
-                             {"requestheader-username-headers", "[\"X-Remote-User\"]"}});
+  auto c = named("v1", "ConfigMap", "kube-system", trust_config_name);
+  c.set("data", trust_data(o));
   out.push_back({{"", "v1", "configmaps"}, "kube-system", std::move(c)});
 }
 
@@ -287,7 +303,8 @@ task<result<void>> ensure_system_objects(objects& client, bootstrap_options opti
   add_category(first, "namespaces");
   KEDGE_CO_CHECK(co_await ensure_all(client, std::move(first)));
   add_system(rest, options);
-  co_return co_await ensure_all(client, std::move(rest));
+  KEDGE_CO_CHECK(co_await ensure_all(client, std::move(rest)));
+  co_return co_await ensure_trust(client, options);
 }
 
 }  // namespace kedge::api

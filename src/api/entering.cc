@@ -87,6 +87,7 @@ task<bool> api_handler::wait_for_seat(api_request& r, fairness::work cost) {
   const auto now = reactor::loop::current().now();
   const auto patience = std::min<duration>((r.deadline - now) / fairness::wait_part, fairness::wait_max);
   auto s = co_await parts_.gate->enter(r.flow, cost, r.info, now + patience);
+  r.waited = reactor::loop::current().now() - now;
   if (s) {
     r.seat = *std::move(s);
     co_return true;

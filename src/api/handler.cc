@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "api/audit/limits.h"
 #include "api/authorization/impersonation.h"
 #include "api/custom/tables.h"
 #include "api/write/applying.h"
@@ -19,6 +20,11 @@ namespace {
 constexpr std::string_view in_flight_name = "apiserver_current_inflight_requests";
 constexpr std::string_view in_flight_help =
     "Maximal number of currently used inflight request limit of this apiserver per request kind in last second.";
+metric_cell& attempts(api_parts& parts, std::string_view outcome) {
+  return parts.measures.counter("authentication_attempts", "Counter of authenticated attempts.",
+                                fmt::format("result=\"{}\"", outcome), parts.core + 1);
+}
+
 // Counts a request as in flight while it lives.
 class flight {
  public:
@@ -50,13 +56,21 @@ bool accepts_gzip(std::string_view header) {
 
 api_handler::api_handler(api_parts parts)
     : parts_(std::move(parts)),
+      started_(reactor::loop::current().wall_now()),
       authorization_(parts_.may, parts_.objects),
-      storage_(parts_.objects, parts_.rules, parts_.ranges),
+      storage_(parts_.objects, parts_.rules, parts_.ranges, parts_.custom ? parts_.custom->versions() : nullptr),
       reads_running_(
           parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"readOnly\"", parts_.core + 1)),
       writes_running_(
           parts_.measures.gauge(in_flight_name, in_flight_help, "request_kind=\"mutating\"", parts_.core + 1)),
-      requests_(parts_.measures, parts_.core + 1) {}
+      requests_(parts_.measures, parts_.core + 1),
+      known_users_(attempts(parts_, "success")),
+      unknown_users_(attempts(parts_, "failure")),
+      watches_standing_(parts_.measures.gauge(
+          "apiserver_longrunning_requests",
+          "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and "
+          "component. Not all requests are tracked this way.",
+          "component=\"apiserver\",verb=\"WATCH\"", parts_.core + 1)) {}
 
 api_handler::~api_handler() = default;
 
@@ -69,9 +83,12 @@ task<void> api_handler::serve(net::http::exchange& e) {
   const bool going = co_await begin_watch(e, *watch);
   // That was what its seat is for; a standing watch has none.
   request->seat.leave();
-  if (!parts_.audit || !parts_.audit->enabled()) request.reset();
-  if (going) co_await follow_watch(e, *watch);
-  if (request) audit_now(*request, false);
+  if (!request->trail) request.reset();
+  if (going) {
+    flight standing(watches_standing_);
+    co_await follow_watch(e, *watch);
+  }
+  if (request) co_await request->trail->complete(request->answer.code);
 }
 
 task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_watch>& watch,
@@ -80,6 +97,7 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   auto& r = *request;
   auto& l = reactor::loop::current();
   r.tables = parts_.custom ? parts_.custom->current() : custom::builtin_tables();
+  if (parts_.others.services) r.others = parts_.others.services->current();
   r.received = l.now();
   r.received_wall = l.wall_now();
   auto may = co_await filter(r);
@@ -88,9 +106,10 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
     co_return;
   }
   const bool stays = r.info.long_running();
+  const auto elsewhere = other_server(r);
   const bool reading = r.info.read_only() || !r.info.is_resource;
   // Before it takes a place: who sends slowly keeps nobody from being served.
-  if (!stays && r.info.is_resource && !reading) co_await take_body(r);
+  if (!elsewhere && !stays && r.info.is_resource && !reading) co_await take_body(r);
   if (parts_.gate && (!stays || r.info.verb == "watch")) {
     const auto cost = cost_of(r);
     if (auto s = parts_.gate->try_enter(r.flow, cost, r.info))
@@ -100,14 +119,16 @@ task<void> api_handler::answer(net::http::exchange& e, std::unique_ptr<prepared_
   }
   metric_cell ignored;
   flight counted(stays ? ignored : reading ? reads_running_ : writes_running_);
-  if (r.info.is_resource)
+  if (elsewhere)
+    co_await hand_over(r, elsewhere);
+  else if (r.info.is_resource)
     co_await serve_resource(r, *std::move(may), watch);
   else
     co_await serve_path(r, *may);
   if (watch) {
     r.answer.code = 200;
     measure(r);
-    audit_now(r, true);
+    if (r.trail) co_await r.trail->started(r.answer.code);
     watching = std::move(request);
     co_return;
   }
@@ -127,11 +148,16 @@ task<std::optional<permission>> api_handler::filter(api_request& r) {
   r.deadline = r.received + (timeout_ms ? std::chrono::milliseconds(*timeout_ms)
                                         : std::chrono::duration_cast<std::chrono::milliseconds>(parts_.request_time));
   auto who = co_await parts_.who.authenticate(r.http);
+  (who ? known_users_ : unknown_users_).count();
   if (!who) {
-    co_await refuse(r, who.error());
+    co_await refuse_unknown(r, who.error());
     co_return std::nullopt;
   }
   r.info.user = *std::move(who);
+  if (!co_await begin_trail(r)) {
+    co_await send_plain(r, 500, fmt::format("Internal Server Error: {}: failed to store audit event\n", quote(q.path)));
+    co_return std::nullopt;
+  }
   if (!timeout_ms) {
     co_await refuse(r, timeout_ms.error());
     co_return std::nullopt;
@@ -149,8 +175,8 @@ task<std::optional<permission>> api_handler::filter(api_request& r) {
   }
   decision verdict;
   auto allowed = co_await authorization_.ask(r.info, verdict);
-  r.decision_reason = std::move(verdict.reason);
-  r.decision = allowed ? "allow" : "forbid";
+  if (r.trail) r.trail->decided(verdict);
+  r.allowed = allowed.has_value();
   if (allowed) co_return *std::move(allowed);
   co_await refuse(r, allowed.error());
   co_return std::nullopt;
@@ -162,9 +188,17 @@ task<api_result<void>> api_handler::take_role(api_request& r) {
   if (!as && as.error().code == 403) {
     auto newest = co_await parts_.objects.latest();
     if (newest) as = impersonate(headers, r.info, parts_.may, *newest);
+    // Each of its questions may be one that a webhook has to answer first.
+    for (std::size_t i = 0; newest && parts_.may.has_open_question() && i < impersonation_questions_max; ++i) {
+      co_await parts_.may.answer_open_question();
+      as = impersonate(headers, r.info, parts_.may, *newest);
+    }
   }
   if (!as) co_return fail(std::move(as).error());
-  if (*as) r.authenticated = std::exchange(r.info.user, user_ref(**std::move(as)));
+  if (*as) {
+    r.info.user = user_ref(**std::move(as));
+    if (r.trail) r.trail->acts_as(r.info.user);
+  }
   co_return api_result<void>();
 }
 
@@ -177,43 +211,59 @@ task<void> api_handler::refuse(api_request& r, const status& s) {
   return send_status(r.http, r.answer, s);
 }
 
-void api_handler::audit_now(api_request& r, bool started) {
-  if (!parts_.audit || !parts_.audit->enabled()) return;
-  audit_record a;
+std::unique_ptr<audit_trail> api_handler::make_trail(const api_request& r) const {
+  if (!parts_.audit) return nullptr;
+  auto verdict = parts_.audit->evaluate(r.info);
+  if (verdict.level == audit_level::none) return nullptr;
   auto& q = r.http.request();
-  a.audit_id = r.answer.audit_id;
-  a.uri = q.target;
-  a.method = q.method;
-  a.user_agent = q.headers.get("User-Agent");
-  a.source_address = r.http.connection().peer.address;
-  a.request = r.info;
-  a.authenticated = r.authenticated;
-  a.code = r.answer.code;
-  a.reason = r.answer.reason;
-  a.decision = r.decision;
-  a.decision_reason = r.decision_reason;
-  a.received = r.received_wall;
-  a.answered = reactor::loop::current().wall_now();
-  parts_.audit->record(a, started);
+  auto agent = std::string(q.headers.get("User-Agent"));
+  if (agent.size() > audit_user_agent_max_bytes) agent.replace(audit_user_agent_max_bytes, agent.npos, "...TRUNCATED");
+  return std::make_unique<audit_trail>(
+      *parts_.audit,
+      audit_event{.verdict = verdict,
+                  .audit_id = r.answer.audit_id,
+                  .uri = q.target,
+                  .user_agent = std::move(agent),
+                  .sources = source_addresses(q.headers.get("X-Forwarded-For"), q.headers.get("X-Real-Ip"),
+                                              r.http.connection().peer.address),
+                  .request = r.info,
+                  .received = r.received_wall});
+}
+
+task<bool> api_handler::begin_trail(api_request& r) {
+  r.trail = make_trail(r);
+  if (!r.trail) co_return true;
+  r.answer.witness = r.trail.get();
+  co_return co_await r.trail->begin();
+}
+
+task<void> api_handler::refuse_unknown(api_request& r, const status& s) {
+  auto trail = make_trail(r);
+  if (trail) r.answer.witness = trail.get();
+  co_await refuse(r, s);
+  r.answer.witness = nullptr;
+  if (!trail) co_return;
+  const bool certificate = !r.http.connection().peer_certificates.empty();
+  co_await trail->not_authenticated(r.answer.code, authentication_tried(r.http.request(), certificate));
 }
 
 void api_handler::measure(api_request& r) {
   auto& i = r.info;
-  const bool admitted = r.decision == "allow" && r.answer.code != 429;
+  const bool admitted = r.allowed && r.answer.code != 429;
   requests_.observe(
       {.code = r.answer.code,
        .info = i,
        .what = i.is_resource && admitted ? r.tables->find(i.api_group, i.api_version, i.resource) : nullptr,
        .admitted = admitted,
        .applies = i.verb == "patch" && is_apply_patch(r.http.request().headers.get("Content-Type")),
-       .dry_run = r.query.get("dryRun") == "All"},
+       .dry_run = r.query.get("dryRun") == "All",
+       .waited_seconds = std::chrono::duration<double>(r.waited).count()},
       reactor::loop::current().now() - r.received);
 }
 
 task<void> api_handler::finish(api_request& r) {
   measure(r);
-  audit_now(r, false);
-  co_return;
+  if (r.trail) co_await r.trail->complete(r.answer.code);
 }
 
 }  // namespace kedge::api

@@ -12,8 +12,10 @@
 #include <memory>
 #include <string>
 
+#include "api/aggregation/backend.h"
+#include "api/aggregation/documents.h"
 #include "api/answer/answer.h"
-#include "api/audit/sink.h"
+#include "api/audit/trail.h"
 #include "api/authentication/authenticator.h"
 #include "api/authorization/authorization.h"
 #include "api/fairness/body_budget.h"
@@ -21,12 +23,14 @@
 #include "api/limits.h"
 #include "api/metrics/metrics.h"
 #include "api/metrics/request_metrics.h"
+#include "api/publish/component_pages.h"
 #include "api/publish/discovery.h"
 #include "api/publish/health.h"
 #include "api/read/watching.h"
 #include "api/request/request.h"
 #include "api/usage/usage.h"
 #include "api/write/storage.h"
+#include "api/write/subresources.h"
 #include "base/kubernetes_version.h"
 #include "net/http/handler.h"
 
@@ -44,26 +48,28 @@ struct version_info {
 // What one request is, all the way from the filters to the answer.
 struct api_request {
   net::http::exchange& http;
-  request_info info;                       // with who asks
-  std::shared_ptr<const registry> tables;  // what is served while this request runs
+  request_info info;                                         // with who asks
+  std::shared_ptr<const registry> tables;                    // what is served while this request runs
+  std::shared_ptr<const aggregation::service_table> others;  // and what by other servers
   query_values query;
-  user_ref authenticated;  // set when impersonating
   reply answer;
   time_point received{}, deadline{};
   wall_time received_wall{};
-  std::string decision, decision_reason;
+  duration waited{};     // for a seat
+  bool allowed = false;  // by the authorizers
   api_result<std::string> body =
       std::string();                  // 413, 408 … when it could not be read; whoever wants it tells the client
   fairness::body_budget::share room;  // of the body's
   fairness::flow flow;
-  fairness::seat seat;  // refers to `flow` and `info`
+  fairness::seat seat;                           // refers to `flow` and `info`
+  std::unique_ptr<audit_trail> trail = nullptr;  // null: nothing is told of it
 };
 
 // Parts of other folders that answer resources which are not stored: reviews, tokens; and streams to nodes: log, exec.
 struct virtual_resource {
   // Whether create() answers this POST.
   std::function<bool(std::string_view group, std::string_view resource, std::string_view subresource)> handles;
-  std::function<api_result<json::value>(const authorized&, const json::value& body, const store::snapshot&)> create;
+  virtual_create create;
   // Answers subresources that lead to a node (log, exec, attach, portforward, proxy); null: 503. `rest`: what follows
   // the subresource in the path, as received, with its leading slash.
   std::function<task<void>(net::http::exchange&, const authorized& to, std::string rest)> connect;
@@ -74,6 +80,14 @@ struct public_document {
   std::string path, type, body;
 };
 
+// Other API servers behind this one.
+struct other_servers {
+  aggregation::services* services = nullptr;  // this core's; null: there are none
+  aggregation::backend* ways = nullptr;       // this core's
+  // What they serve, as it is known now; from any core.
+  std::function<task<std::shared_ptr<const aggregation::documents>>()> documents = nullptr;
+};
+
 struct api_parts {
   store::store& objects;
   authenticator& who;
@@ -81,14 +95,16 @@ struct api_parts {
   admission& rules;
   health& checks;
   metrics& measures;
-  audit_sink* audit = nullptr;
+  audit_sink* audit = nullptr;  // null: nothing is told of requests
   service_ranges ranges;
   virtual_resource virtuals;
   version_info version;
   std::string server_address;        // "10.0.0.1:6443", for /api
   custom::tables* custom = nullptr;  // this core's; null: built-in resources only
-  usage_source usage = {};           // behind metrics.k8s.io, when the tables have it
+  other_servers others = {};
+  usage_source usage = {};  // behind metrics.k8s.io, when the tables have it
   std::vector<public_document> documents = {};
+  std::shared_ptr<const flag_values> flags = nullptr;  // what /flagz tells; null: nothing
   // This core's, and the server's; null: everything is served at once.
   fairness::gate* gate = nullptr;
   fairness::flow_control* flows = nullptr;
@@ -117,7 +133,12 @@ class api_handler final : public net::http::handler {
   task<api_result<void>> take_role(api_request& r);
   task<void> refuse(api_request& r, const status& s);
   task<void> finish(api_request& r);
-  void audit_now(api_request& r, bool started);
+  // What the policy wants to be told of it; null when that is nothing.
+  std::unique_ptr<audit_trail> make_trail(const api_request& r) const;
+  // Of a request whose user is known. False: it may not go on.
+  task<bool> begin_trail(api_request& r);
+  // Of one whose user isn't.
+  task<void> refuse_unknown(api_request& r, const status& s);
   void measure(api_request& r);
 
   // entering.cc
@@ -127,15 +148,21 @@ class api_handler final : public net::http::handler {
   task<bool> wait_for_seat(api_request& r, fairness::work cost);
   task<void> serve_fairness(api_request& r, std::string_view what);
 
+  // others.cc
+  aggregation::api_service_ref other_server(const api_request& r) const;
+  task<void> hand_over(api_request& r, aggregation::api_service_ref to);
+  task<std::shared_ptr<const aggregation::documents>> documents_of_others(const api_request& r);
+  // What is served, here and by others: made when it is first asked for after a change.
+  task<std::shared_ptr<const discovery>> discover(const api_request& r);
+
   // paths.cc
   task<void> serve_path(api_request& r, const permission& may);
   task<void> serve_discovery(api_request& r, std::string_view path);
+  task<void> serve_component_page(api_request& r, bool flags);
   task<void> serve_aggregated(api_request& r, bool core, std::string content_type);
   task<void> serve_openapi(api_request& r, std::string_view path);
   task<void> send_plain(api_request& r, int code, std::string body, std::string type = "text/plain; charset=utf-8");
   std::vector<std::string> all_paths(const discovery& d) const;
-  // Of this request's tables: made when it is first asked for after a change.
-  std::shared_ptr<const discovery> discover(const api_request& r);
 
   // verbs.cc: what follows from a permission. What is read, written, watched or connected to is named by an
   // `authorized` alone.
@@ -157,14 +184,21 @@ class api_handler final : public net::http::handler {
   task<void> serve_subresource(api_request& r, authorized to);
   task<void> serve_connect(api_request& r, authorized to, const served_subresource& sub);
   task<void> serve_virtual(api_request& r, authorized to);
+  // What a write found beside its outcome.
+  static void take_findings(api_request& r, call& c);
   task<void> serve_usage(api_request& r, const authorized& to);  // usage/requests.cc
 
   api_parts parts_;
-  std::shared_ptr<const discovery> discovery_;
+  const wall_time started_;
+  std::shared_ptr<const discovery> discovery_;  // and what it was made of
+  std::shared_ptr<const registry> discovered_tables_;
+  std::shared_ptr<const aggregation::documents> discovered_documents_;
+  std::shared_ptr<const aggregation::service_table> discovered_others_;
   authorization authorization_;
   storage storage_;
   metric_cell &reads_running_, &writes_running_;
   request_metrics requests_;
+  metric_cell &known_users_, &unknown_users_, &watches_standing_;
 };
 
 }  // namespace kedge::api

@@ -17,4 +17,8 @@ inline constexpr std::size_t bootstrap_batch = 64;
 // How long a server waits for what another one is about to create; it is in the same commit, or the next.
 inline constexpr std::chrono::seconds others_create_time{5};
 
+// Questions to webhooks that one request may cost which acts as somebody else: one for each group and each word of
+// extra that it names. Who names more is refused.
+inline constexpr std::size_t impersonation_questions_max = 256;
+
 }  // namespace kedge::api

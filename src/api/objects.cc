@@ -17,15 +17,15 @@ class local_objects final : public objects {
   local_objects(store::store& s, admission& a, const service_ranges& ranges, custom::tables* tables, user_ref as,
                 std::string manager, asker ask)
       : store_(s),
-        storage_(s, a, ranges),
+        storage_(s, a, ranges, tables ? tables->versions() : nullptr),
         tables_(tables),
         as_(std::move(as)),
         manager_(std::move(manager)),
         ask_(std::move(ask)) {}
 
-  task<result<raw_answer>> ask(std::string path) override {
+  task<result<raw_answer>> ask(std::string path, std::string method) override {
     if (!ask_) co_return raw_answer{404, {}};
-    co_return co_await ask_(as_, std::move(path));
+    co_return co_await ask_(as_, std::move(method), std::move(path));
   }
 
   api_result<json::value> get(const resource_id& r, std::string_view ns, std::string_view name) override {
@@ -197,7 +197,7 @@ class local_objects final : public objects {
 
 }  // namespace
 
-task<result<raw_answer>> objects::ask(std::string) { co_return raw_answer{404, {}}; }
+task<result<raw_answer>> objects::ask(std::string, std::string) { co_return raw_answer{404, {}}; }
 
 std::shared_ptr<const registry> objects::resources() const { return custom::builtin_tables(); }
 

@@ -71,9 +71,9 @@ class objects {
                                                std::function<bool(json::value&)> change,
                                                std::string subresource = {}) = 0;
 
-  // GET of a path of the API that isn't objects of this store: "/apis/metrics.k8s.io/…". An error: nobody answered. 404
-  // for all of them without a server around.
-  virtual task<result<raw_answer>> ask(std::string path);
+  // A request without a body, for what isn't objects of this store: "/apis/metrics.k8s.io/…". An error: nobody
+  // answered. 404 for all of them without a server around.
+  virtual task<result<raw_answer>> ask(std::string path, std::string method = "GET");
 
   // The etcd key prefix of a resource (in a namespace), for store::watch and snapshot::scan.
   virtual std::string prefix(const resource_id& r, std::string_view ns = {}) const = 0;

@@ -55,14 +55,18 @@ task<void> answer_empty(api_request& r, net::http::response head) {
 task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
   const auto& version = parts_.version.git_version;
   const auto& headers = r.http.request().headers;
+  const auto others = co_await documents_of_others(r);
   if (path == "/openapi/v3") {
-    co_await send_text(r.http, r.answer, 200, custom::openapi_v3_index(*r.tables, version), "application/json");
+    auto index = aggregation::with_openapi_v3(custom::openapi_v3_index(*r.tables, version), *others);
+    co_await send_text(r.http, r.answer, 200, std::move(index), "application/json");
     co_return;
   }
   const bool second = path == "/openapi/v2";
   const auto name = std::string(second                             ? "v2"
                                 : path.starts_with("/openapi/v3/") ? path.substr(12)
                                                                    : std::string_view());
+  if (auto owner = r.others ? r.others->find_name(aggregation::openapi_v3_owner(*others, name)) : nullptr)
+    co_return co_await hand_over(r, std::move(owner));
   bool known = second;
   for (auto& p : schema::openapi_v3_paths()) known = known || p == name;
   known = known || custom::openapi_hash(*r.tables, name, version);
@@ -78,8 +82,8 @@ task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
   const bool protobuf = form == openapi_form::protobuf;
   // Each form is another representation and has an ETag of its own; v3's is the hash that the index names.
   const auto document = protobuf ? name + ".protobuf" : name;
-  const auto hash =
-      custom::openapi_hash(*r.tables, document, version).value_or(schema::openapi_hash(document, version));
+  auto hash = custom::openapi_hash(*r.tables, document, version).value_or(schema::openapi_hash(document, version));
+  if (second) hash += aggregation::openapi_v2_mark(*others);
   const auto asked = r.query.get("hash");
   if (!second && !asked.empty() && asked != hash) {
     auto head = head_of(r.answer, 301, "text/plain");
@@ -103,8 +107,10 @@ task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
   std::string text;
   if (protobuf) {
     text = custom::with_openapi_v2_protobuf(*r.tables, schema::openapi_v2_protobuf(version), version);
+    text = aggregation::with_openapi_v2_protobuf(std::move(text), *others, version);
   } else if (second) {
     text = custom::with_openapi_v2(*r.tables, schema::openapi_v2(version));
+    text = aggregation::with_openapi_v2(std::move(text), *others);
   } else if (auto own = custom::openapi_v3(*r.tables, name, version)) {
     text = *std::move(own);
   } else if (auto made = schema::openapi_v3(name, version)) {

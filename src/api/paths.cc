@@ -5,8 +5,10 @@
 #include <map>
 
 #include "api/handler.h"
+#include "api/publish/component_pages.h"
 #include "base/strings.h"
 #include "json/write.h"
+#include "reactor/loop.h"
 
 namespace kedge::api {
 namespace {
@@ -27,6 +29,18 @@ json::value version_value(const version_info& v) {
                       {"goVersion", ""},
                       {"compiler", "clang"},
                       {"platform", v.platform}};
+}
+
+void append_build(std::string& out, const version_info& v) {
+  out += fmt::format(
+      "# HELP kubernetes_build_info A metric with a constant '1' value labeled by major, minor, git version, git "
+      "commit, "
+      "git tree state, build date, Go version, and compiler from which Kubernetes was built, and platform on which it "
+      "is "
+      "running.\n# TYPE kubernetes_build_info gauge\nkubernetes_build_info{{build_date=\"{}\",compiler=\"clang\","
+      "git_commit=\"{}\",git_tree_state=\"clean\",git_version=\"{}\",go_version=\"\",major=\"{}\",minor=\"{}\","
+      "platform=\"{}\"}} 1\n",
+      v.build_date, v.git_commit, v.git_version, kubernetes_major, kubernetes_minor, v.platform);
 }
 
 // apiserver_storage_objects: how many objects each resource has, counted in the snapshot at the scrape.
@@ -67,8 +81,8 @@ task<void> api_handler::send_plain(api_request& r, int code, std::string body, s
 }
 
 std::vector<std::string> api_handler::all_paths(const discovery& d) const {
-  std::vector<std::string> out = {"/api",        "/apis",       "/apis/",       "/metrics",
-                                  "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/version"};
+  std::vector<std::string> out = {"/api",         "/apis",    "/apis/",   "/metrics", "/openapi/v2",  "/openapi/v3",
+                                  "/openapi/v3/", "/version", "/statusz", "/flagz",   "/metrics/slis"};
   for (auto& g : d.groups()) {
     if (!g.name.empty()) out.push_back("/apis/" + g.name);
     for (auto& v : g.versions) out.push_back(g.name.empty() ? "/api/" + v : fmt::format("/apis/{}/{}", g.name, v));
@@ -77,12 +91,6 @@ std::vector<std::string> api_handler::all_paths(const discovery& d) const {
   for (auto& document : parts_.documents) out.push_back(document.path);
   std::sort(out.begin(), out.end());
   return out;
-}
-
-std::shared_ptr<const discovery> api_handler::discover(const api_request& r) {
-  if (!discovery_ || &discovery_->resources_of() != r.tables.get())
-    discovery_ = std::make_shared<const discovery>(r.tables);
-  return discovery_;
 }
 
 task<void> api_handler::serve_path(api_request& r, const permission& may) {
@@ -103,10 +111,12 @@ task<void> api_handler::serve_path(api_request& r, const permission& may) {
     co_await send_plain(r, a.status, std::move(a.body));
     co_return;
   }
+  if (path == "/statusz" || path == "/flagz") co_return co_await serve_component_page(r, path == "/flagz");
   constexpr std::string_view fairness_paths = "/debug/api_priority_and_fairness/";
   if (path.starts_with(fairness_paths)) co_return co_await serve_fairness(r, path.substr(fairness_paths.size()));
-  const bool is_ours = path == "/" || path == "/version" || path == "/metrics" || path == "/api" || path == "/apis" ||
-                       path.starts_with("/api/") || path.starts_with("/apis/") || path.starts_with("/openapi/");
+  const bool is_ours = path == "/" || path == "/version" || path == "/metrics" || path == "/metrics/slis" ||
+                       path == "/api" || path == "/apis" || path.starts_with("/api/") || path.starts_with("/apis/") ||
+                       path.starts_with("/openapi/");
   if (is_ours && !reading) {
     co_await refuse(r, method_not_allowed());
     co_return;
@@ -131,11 +141,14 @@ task<void> api_handler::serve_path(api_request& r, const permission& may) {
     co_await send_text(r.http, r.answer, 200, std::move(text), "application/json");
   } else if (path == "/metrics") {
     auto text = parts_.measures.text();
+    append_build(text, parts_.version);
     append_object_counts(text, *r.tables, parts_.objects.current());
     co_await send_text(r.http, r.answer, 200, std::move(text), "text/plain; version=0.0.4; charset=utf-8");
+  } else if (path == "/metrics/slis") {
+    co_await send_text(r.http, r.answer, 200, parts_.checks.metrics(), "text/plain; version=0.0.4; charset=utf-8");
   } else if (path == "/") {
     json::array list;
-    auto d = discover(r);
+    auto d = co_await discover(r);
     for (auto& p : all_paths(*d)) list.emplace_back(p);
     co_await send_text(r.http, r.answer, 200, json::write_indented(json::object{{"paths", std::move(list)}}, 2),
                        "application/json");
@@ -148,8 +161,21 @@ task<void> api_handler::serve_path(api_request& r, const permission& may) {
   }
 }
 
+task<void> api_handler::serve_component_page(api_request& r, bool flags) {
+  static const flag_values none;
+  const auto accept = r.http.request().headers.get("Accept");
+  auto page = flags ? flagz_page(accept, parts_.flags ? *parts_.flags : none)
+                    : statusz_page(accept, started_, reactor::loop::current().wall_now());
+  if (!page)
+    co_return co_await refuse(
+        r, {.code = 406,
+            .reason = "NotAcceptable",
+            .message = fmt::format("only the following media types are accepted: {}", component_page_types)});
+  co_await send_text(r.http, r.answer, 200, std::move(page->body), std::move(page->type));
+}
+
 task<void> api_handler::serve_aggregated(api_request& r, bool core, std::string content_type) {
-  const auto d = discover(r);
+  const auto d = co_await discover(r);
   auto head = head_of(r.answer, 200, content_type);
   head.headers.set("Cache-Control", "public");
   head.headers.add("Etag", d->etag(core));
@@ -179,7 +205,7 @@ task<void> api_handler::serve_discovery(api_request& r, std::string_view path) {
     co_return;
   }
   r.answer.as.as.format = m->format;
-  const auto d = discover(r);
+  const auto d = co_await discover(r);
   std::optional<json::value> out;
   if (path == "/api") {
     out = d->api_versions(parts_.server_address);

@@ -1,6 +1,14 @@
 // verbs.cc: requests on resources, by verb.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+
+#include <algorithm>
+#include <iterator>
+#include "api/audit/started_exchange.h"
+#include "api/custom/conversion.h"
+
 #include "api/custom/tables.h"
 #include "api/handler.h"
 #include "api/read/list_answer.h"
@@ -9,8 +17,10 @@
 #include "api/write/body.h"
 #include "api/write/subresources.h"
 #include "base/strings.h"
+#include "json/parse.h"
 #include "meta/names.h"
 #include "reactor/sync.h"
+#include "schema/decode.h"
 
 namespace kedge::api {
 namespace {
@@ -47,6 +57,20 @@ std::string_view options_kind(std::string_view verb) {
                             : "DeleteOptions";
 }
 
+// An apply's text is YAML. What can't be read is refused by whoever applies it.
+void tell_applied(request_witness& told, std::string_view text) {
+  if (auto patch = json::parse_yaml(text)) told.asked_to_patch(*patch);
+}
+
+// As kube-apiserver tells of them, whichever version they came in.
+void tell_options(request_witness& told, const json::value& given) {
+  json::value out = json::object{{"kind", "DeleteOptions"}, {"apiVersion", "meta.k8s.io/__internal"}};
+  if (auto members = given.object())
+    for (auto& [name, value] : *members)
+      if (name != "kind" && name != "apiVersion") out.set(name, value);
+  told.asked(out);
+}
+
 bool leads_to_a_node(std::string_view sub) {
   return sub == "log" || sub == "exec" || sub == "attach" || sub == "portforward" || sub == "proxy";
 }
@@ -60,10 +84,16 @@ api_result<delete_options> read_delete_options(const query_values& q, std::strin
     KEDGE_TRY(auto format, body_format(content_type, true));
     expected_body expected{"v1", "DeleteOptions", schema::find_kind("v1", "DeleteOptions")};
     json::duplicate_list ignored;
+    json::parse_options how;
+    how.duplicates = &ignored;
+    auto parsed = format == wire::json ? json::parse(body, how) : result<json::value>();
+    if (!parsed) return fail(bad_request("couldn't get version/kind; json parse error: " + parsed.error().message));
     KEDGE_TRY(v, parse_body(body, format, expected, &ignored));
+    if (auto fits = schema::decode(*expected.type, v, nullptr); !fits) return fail(bad_request(fits.error().message));
     auto kind = v["kind"].as_string();
     if (!kind.empty() && kind != "DeleteOptions")
-      return fail(bad_request(fmt::format("{} cannot be handled as a DeleteOptions", kind)));
+      return fail(bad_request(fmt::format("converting (v1.{}) to (v1.DeleteOptions): unknown conversion", kind)));
+    if (c.told) tell_options(*c.told, v);
   }
   KEDGE_TRY(auto grace, q.integer("gracePeriodSeconds"));
   if (grace) o.grace_seconds = *grace < 0 ? 1 : *grace;
@@ -133,12 +163,6 @@ task<void> api_handler::serve_resource(api_request& r, permission may, std::uniq
     co_return;
   }
   if (auto text = deprecation(*s); !text.empty()) r.answer.warnings.emplace_back(text);
-  if (s->custom && s->custom->owner->wants_webhook() && !s->native()) {
-    co_await refuse(r, internal_error(fmt::format("conversion webhook for {}, Kind={} failed: conversion by webhook is "
-                                                  "not supported, only the storage version {} is served",
-                                                  s->stored->api_version, s->kind, s->stored->version)));
-    co_return;
-  }
   const bool stream = to.verb() == "watch";
   if (!leads_to_a_node(to.subresource())) {
     auto m = negotiate(r.http.request().headers.get("Accept"),
@@ -198,7 +222,9 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_get(api_request& r, const authoriz
     co_await refuse(r, not_found(s.group, s.resource, to.name()));
     co_return;
   }
-  co_await send_object(r.http, r.answer, s, 200, std::move(found));
+  auto shown = co_await custom::show(storage_.versions(), s, std::move(found));
+  if (!shown) co_return co_await refuse(r, shown.error());
+  co_await send_object(r.http, r.answer, s, 200, *std::move(shown));
 }
 
 KEDGE_OWN_FRAME task<void> api_handler::serve_list(api_request& r, const authorized& to) {
@@ -206,7 +232,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_list(api_request& r, const authori
   if (!options) co_return co_await refuse(r, options.error());
   auto which = make_selection(to, options->label_selector, options->field_selector);
   if (!which) co_return co_await refuse(r, which.error());
-  auto p = co_await read_page(parts_.objects, to, *std::move(options), *std::move(which));
+  auto p = co_await read_page(parts_.objects, to, *std::move(options), *std::move(which), storage_.versions());
   if (!p) co_return co_await refuse(r, p.error());
   co_await send_page(r.http, r.answer, to.what(), *std::move(p));
 }
@@ -223,17 +249,26 @@ task<api_result<void>> api_handler::start_watch(api_request& r, const authorized
   co_return api_result<void>();
 }
 
+void api_handler::take_findings(api_request& r, call& c) {
+  std::ranges::move(c.warnings, std::back_inserter(r.answer.warnings));
+  if (r.trail)
+    for (auto& [key, text] : c.annotations) r.trail->annotate(std::move(key), std::move(text));
+  c.warnings.clear();
+  c.annotations.clear();
+}
+
 KEDGE_OWN_FRAME task<void> api_handler::serve_write(api_request& r, authorized to) {
   auto& s = to.what();
   auto options = parse_write_options(r.query, options_kind(to.verb()));
   if (!options) co_return co_await refuse(r, options.error());
   call c{.to = std::move(to), .options = *std::move(options)};
+  c.told = r.answer.witness;
   c.manager = manager_of(c.options, r.http.request().headers.get("User-Agent"));
   // The call lives in this frame, which awaits all that is asked of it.
   c.may_create = [this, &c] { return authorization_.also(c.to, "create"); };
   auto done = co_await write(r, c);
   c.turn.reset();  // the answer may take as long as its reader likes
-  for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
+  take_findings(r, c);
   if (!done) co_return co_await refuse(r, done.error());
   if (done->object)
     co_await send_object(r.http, r.answer, s, done->code, std::move(done->object));
@@ -264,12 +299,15 @@ task<api_result<json::value>> api_handler::read_own_object(api_request& r, call&
   KEDGE_CO_TRY(auto format, body_format(r.http.request().headers.get("Content-Type"), !s.custom));
   KEDGE_CO_TRY(auto text, co_await read_body(r, c));
   const auto wanted = own_body(s);
-  if (goes_apart(s, c))
-    co_return co_await done_apart(
+  if (goes_apart(s, c)) {
+    auto read = co_await done_apart(
         [format, wanted, validation = c.options.validation](std::string& from, std::vector<std::string>& warnings) {
           return read_object(from, format, wanted, validation, warnings);
         },
         text, c.warnings);
+    if (read && c.told) c.told->asked(*read);
+    co_return read;
+  }
   json::duplicate_list duplicates;
   KEDGE_CO_TRY(auto raw, parse_body(text, format, wanted,
                                     c.options.validation == field_validation::ignore ? nullptr : &duplicates));
@@ -279,6 +317,7 @@ task<api_result<json::value>> api_handler::read_own_object(api_request& r, call&
                decode_body(std::move(raw), wanted, c.options.validation, std::move(duplicates), c.warnings));
   co_await reactor::maybe_yield();
   apply_defaults(s, object);
+  if (c.told) c.told->asked(object);
   co_return std::move(object);
 }
 
@@ -304,9 +343,11 @@ task<api_result<written>> api_handler::patch(api_request& r, call& c) {
   KEDGE_CO_CHECK(check_patch_options(c.options, applies));
   KEDGE_CO_TRY(auto text, co_await read_body(r, c));
   auto p = part_of(c.to.subresource());
+  if (applies && c.told) tell_applied(*c.told, text);
   if (applies) co_return co_await within(serve_apply(storage_, {.changes = p, .body = std::move(text)}, c), r.deadline);
   auto read = [content_type](std::string& from) { return parse_patch(content_type, from); };
   KEDGE_CO_TRY(auto document, c.turn ? co_await done_apart(read, text) : read(text));
+  if (c.told) c.told->asked_to_patch(document.patch);
   co_await reactor::maybe_yield();
   if (s.custom && document.kind == patch_kind::strategic) co_return fail(patch_type_not_served());
   auto how = storage::patch_change(s, document.kind, std::move(document.patch), std::move(document.duplicates), p,
@@ -331,6 +372,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_delete_collection(api_request& r, 
   auto write = parse_write_options(r.query, "DeleteOptions");
   if (!write) co_return co_await refuse(r, write.error());
   call c{.to = to, .options = *std::move(write)};
+  c.told = r.answer.witness;
   auto text = std::move(r.body);
   if (!text) co_return co_await refuse(r, text.error());
   auto options = read_delete_options(r.query, *text, r.http.request().headers.get("Content-Type"), c);
@@ -339,16 +381,16 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_delete_collection(api_request& r, 
   if (!list) co_return co_await refuse(r, list.error());
   auto which = make_selection(to, list->label_selector, list->field_selector);
   if (!which) co_return co_await refuse(r, which.error());
-  auto p = co_await read_page(parts_.objects, to, *std::move(list), *std::move(which));
+  auto p = co_await read_page(parts_.objects, to, *std::move(list), *std::move(which), storage_.versions());
   if (!p) co_return co_await refuse(r, p.error());
   const auto prefix = to.prefix().size();
   for (auto o : p->objects) {
     c.to = to.narrowed(std::string(o->key().substr(prefix)));
     auto done = co_await within(storage_.remove(*options, c), r.deadline);
     // Gone already is as good.
+    take_findings(r, c);
     if (!done && done.error().code != 404) co_return co_await refuse(r, done.error());
   }
-  for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
   co_await send_page(r.http, r.answer, s, *std::move(p));
 }
 
@@ -361,11 +403,13 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_virtual(api_request& r, authorized
   auto options = parse_write_options(r.query, "CreateOptions");
   if (!options) co_return co_await refuse(r, options.error());
   call c{.to = std::move(to), .options = *std::move(options)};
+  c.told = r.answer.witness;
   auto body = read_object(*text, *format, own_body(s), c.options.validation, c.warnings);
   if (!body) co_return co_await refuse(r, body.error());
-  if (auto judged = co_await storage_.judge(operation::create, *body, s.kind, c); !judged)
-    co_return co_await refuse(r, judged.error());
-  for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
+  if (c.told) c.told->asked(*body);
+  auto judged = co_await storage_.judge(operation::create, *body, s.kind, c);
+  take_findings(r, c);
+  if (!judged) co_return co_await refuse(r, judged.error());
   if (s.resource == "bindings" && s.group.empty()) {
     // The old way to bind: the pod's name is the Binding's. Who may create bindings in a namespace may bind each of its
     // pods.
@@ -380,7 +424,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_virtual(api_request& r, authorized
     co_return co_await refuse(r, method_not_allowed());
   auto cluster = co_await parts_.objects.latest();
   if (!cluster) co_return co_await refuse(r, from_error(cluster.error()));
-  auto answer = parts_.virtuals.create(c.to, *body, *cluster);
+  auto answer = co_await parts_.virtuals.create(c.to, *body, *cluster, r.answer.warnings);
   if (!answer) co_return co_await refuse(r, answer.error());
   co_await send_value(r.http, r.answer, 201, *answer);
 }
@@ -393,11 +437,14 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_connect(api_request& r, authorized
       if (auto may = co_await authorization_.also(to, "create"); !may) co_return co_await refuse(r, may.error());
     auto options = connect_options(sub, r.query, r.info.rest);
     call c{.to = to};
-    if (auto judged = co_await storage_.judge(operation::connect, options, sub.kind, c); !judged)
-      co_return co_await refuse(r, judged.error());
+    auto judged = co_await storage_.judge(operation::connect, options, sub.kind, c);
+    take_findings(r, c);
+    if (!judged) co_return co_await refuse(r, judged.error());
   }
   if (!parts_.virtuals.connect) co_return co_await refuse(r, unavailable("no way to the node"));
-  co_await parts_.virtuals.connect(r.http, to, r.info.rest);
+  if (!r.trail) co_return co_await parts_.virtuals.connect(r.http, to, r.info.rest);
+  started_exchange told(r.http, *r.trail, r.answer.code);
+  co_await parts_.virtuals.connect(told, to, r.info.rest);
 }
 
 KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, authorized to) {
@@ -419,6 +466,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, author
     auto options = parse_write_options(r.query, options_kind(to.verb()));
     if (!options) co_return co_await refuse(r, options.error());
     call c{.to = std::move(to), .options = *std::move(options)};
+    c.told = r.answer.witness;
     c.manager = manager_of(c.options, r.http.request().headers.get("User-Agent"));
     subresource_request q{.store = storage_,
                           .sub = sub,
@@ -433,7 +481,7 @@ KEDGE_OWN_FRAME task<void> api_handler::serve_subresource(api_request& r, author
     else
       done = co_await within(serve_pod_action(q, c), r.deadline);
     c.turn.reset();
-    for (auto& w : c.warnings) r.answer.warnings.push_back(std::move(w));
+    take_findings(r, c);
     if (!done) co_return co_await refuse(r, done.error());
     r.answer.as.as.as = shape::whole;
     co_return co_await send_value(r.http, r.answer, done->code, done->value);

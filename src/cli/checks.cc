@@ -4,8 +4,11 @@
 #include <initializer_list>
 #include <string>
 
+#include "backup/folder.h"
 #include "base/ip.h"
 #include "base/strings.h"
+#include "base/time.h"
+#include "meta/cron.h"
 
 namespace kedge::cli {
 namespace {
@@ -122,6 +125,31 @@ complaint check_encryption_provider(std::string_view value) {
 
 complaint check_output_format(std::string_view value) {
   return one_of(value, {"text", "table", "json", "yaml"}, "is none of text, table, json and yaml");
+}
+
+complaint check_absolute_path(std::string_view value) {
+  if (value.starts_with('/')) return {};
+  return "is not an absolute path";
+}
+
+complaint check_snapshot_name(std::string_view value) {
+  if (backup::check_name(std::string(value))) return {};
+  return "is not a file's name: no path, no dot in front";
+}
+
+complaint check_cron(std::string_view value) {
+  if (api::cron_schedule::parse(value)) return {};
+  return "is not a schedule as cron has them, such as \"0 */12 * * *\"";
+}
+
+complaint check_bucket_lookup(std::string_view value) {
+  return one_of(value, {"auto", "dns", "path"}, "is none of auto, dns and path");
+}
+
+complaint check_duration(std::string_view value) {
+  auto d = parse_duration(value);
+  if (d && *d > duration::zero()) return {};
+  return "is not a duration such as 1h30m";
 }
 
 }  // namespace kedge::cli

@@ -19,6 +19,11 @@ std::optional<std::string_view> check_flannel_backend(std::string_view value);
 std::optional<std::string_view> check_egress_mode(std::string_view value);
 std::optional<std::string_view> check_synchronous(std::string_view value);
 std::optional<std::string_view> check_encryption_provider(std::string_view value);
+std::optional<std::string_view> check_absolute_path(std::string_view value);
+std::optional<std::string_view> check_snapshot_name(std::string_view value);
+std::optional<std::string_view> check_bucket_lookup(std::string_view value);
+std::optional<std::string_view> check_duration(std::string_view value);
+std::optional<std::string_view> check_cron(std::string_view value);
 std::optional<std::string_view> check_output_format(std::string_view value);
 
 }  // namespace kedge::cli

@@ -132,10 +132,36 @@ struct server_options {
   std::string datastore_cert_file;
   std::string datastore_key_file;
   std::string sqlite_synchronous = "normal";  // normal | full
-  bool accept_data_loss = false;              // of a database that has less than this server has seen
+  bool disable_snapshots = false;             // none on the schedule
+  std::string snapshot_name = "etcd-snapshot";
+  std::string snapshot_schedule = "0 */12 * * *";
+  unsigned snapshot_retention = 5;
+  std::string snapshot_dir;  // empty: <data_dir>/server/db/snapshots
+  bool etcd_s3 = false;      // snapshots go into a bucket too
+  std::string etcd_s3_endpoint = "s3.amazonaws.com";
+  std::string etcd_s3_endpoint_ca;
+  bool etcd_s3_skip_ssl_verify = false;
+  bool etcd_s3_insecure = false;
+  std::string etcd_s3_access_key;     // secret
+  std::string etcd_s3_secret_key;     // secret
+  std::string etcd_s3_session_token;  // secret
+  std::string etcd_s3_bucket;
+  std::string etcd_s3_bucket_lookup = "auto";  // auto | dns | path
+  std::string etcd_s3_region = "us-east-1";
+  std::string etcd_s3_folder;
+  std::string etcd_s3_config_secret;
+  unsigned etcd_s3_retention = 5;
+  std::string etcd_s3_timeout = "5m";
+  bool cluster_reset = false;  // with a snapshot: restore it instead of running
+  std::string cluster_reset_restore_path;
+  bool accept_data_loss = false;  // of a database that has less than this server has seen
 
   // Components
   std::vector<std::string> disable_components;  // packaged components and manifests to leave out
+  bool prune_manifests = false;                 // what a manifest brought goes with its file
+  bool disable_helm_controller = false;
+  std::string helm_job_image;
+  std::vector<std::string> helm_controller_args;  // key=value, as given; understood in `controllers`
   bool disable_scheduler = false;
   bool disable_controller_manager = false;
   bool disable_cloud_controller = false;

@@ -7,7 +7,9 @@
 
 #include "base/ip.h"
 #include "base/strings.h"
+#include "cli/config_check.h"
 #include "cli/config_file.h"
+#include "cli/datastore_options.h"
 #include "cli/node_args.h"
 #include "crypto/files.h"
 #include "meta/nodes.h"
@@ -24,9 +26,26 @@ std::string config_path(const scanned& line, const machine& here) {
   return line.value("config", f->fallback);
 }
 
+// Ends at the first problem, or goes on and collects all.
+class judge {
+ public:
+  explicit judge(std::vector<std::string>* all) : all_(all) {}
+  template <typename T>
+  result<void> operator()(const result<T>& r) {
+    if (r) return {};
+    if (!all_) return fail(r.error());
+    all_->push_back(r.error().message);
+    return {};
+  }
+  bool collects() const noexcept { return all_ != nullptr; }
+
+ private:
+  std::vector<std::string>* all_;
+};
+
 // The file's entries as `--key=value` items for node-args, and into the options.
 result<void> apply_config(const std::vector<config_entry>& entries, audience who, loaded_options& into,
-                          std::vector<std::string>& items) {
+                          std::vector<std::string>& items, judge& good) {
   for (const auto& entry : entries) {
     const auto* f = find_flag(flag_table(), entry.key, who);
     for (const auto& value : entry.values) {
@@ -34,12 +53,15 @@ result<void> apply_config(const std::vector<config_entry>& entries, audience who
       if (f == nullptr) {
         // Servers and agents often share a file; K3s forgives a server keys that it doesn't know, and an agent none.
         auto unknown = unknown_flag(flag_table(), entry.key, who);
-        if (who == audience::agent) return fail(std::move(unknown).with(origin));
+        if (who == audience::agent) {
+          KEDGE_CHECK(good(result<void>(fail(std::move(unknown).with(origin)))));
+          break;
+        }
         into.warnings.push_back(origin + ": " + unknown.message);
         break;
       }
       if (f->name == "config") return fail(errc::invalid, origin + ": a configuration file can't name another one");
-      KEDGE_CHECK(assign(*f, value.text, origin, into.options, into.warnings));
+      KEDGE_CHECK(good(assign(*f, value.text, origin, into.options, into.warnings)));
       items.push_back(dashed(entry.key) + "=" + value.text);
     }
     if (f != nullptr && kind_of(*f) != value_kind::list && entry.values.size() > 1 && !f->comma_separated)
@@ -49,10 +71,11 @@ result<void> apply_config(const std::vector<config_entry>& entries, audience who
   return {};
 }
 
-result<void> apply_environment(audience who, const machine& here, loaded_options& into) {
+result<void> apply_environment(audience who, const machine& here, loaded_options& into, judge& good) {
   for (const auto& f : flag_table()) {
     if (f.env.empty() || f.name == "config" || !serves(f, who)) continue;
-    if (const auto value = here.variable(f.env)) KEDGE_CHECK(assign(f, *value, f.env, into.options, into.warnings));
+    if (const auto value = here.variable(f.env))
+      KEDGE_CHECK(good(assign(f, *value, f.env, into.options, into.warnings)));
   }
   return {};
 }
@@ -123,13 +146,24 @@ result<void> check_between_flags(audience who, const server_options& options) {
     return fail(errc::invalid, "--server needs --token (or K3S_TOKEN, --token-file): the token of the cluster to join");
   if (options.datastore_cert_file.empty() != options.datastore_key_file.empty())
     return fail(errc::invalid, "--datastore-certfile and --datastore-keyfile are of use only together");
+  if (options.etcd_s3 && options.etcd_s3_config_secret.empty())
+    KEDGE_CHECK(backup::s3::check(bucket_settings(options)));
+  if (options.cluster_reset && options.cluster_reset_restore_path.empty())
+    return fail(
+        errc::unsupported,
+        "--cluster-reset needs --cluster-reset-restore-path, the snapshot to restore: Kedge has no members of an "
+        "embedded etcd to reset");
+  if (!options.cluster_reset && !options.cluster_reset_restore_path.empty())
+    return fail(errc::invalid, "--cluster-reset-restore-path is of use only with --cluster-reset");
   KEDGE_CHECK(check_ranges(options.cluster_cidr, "--cluster-cidr", "pods"));
   return check_ranges(options.service_cidr, "--service-cidr", "services");
 }
 
 }  // namespace
 
-result<loaded_options> load_options(audience who, std::span<const std::string> arguments, const machine& here) {
+namespace {
+
+result<loaded_options> load(audience who, std::span<const std::string> arguments, const machine& here, judge& good) {
   KEDGE_TRY(auto line, scan(flag_table(), who, arguments));
   loaded_options loaded;
   if (line.help) {
@@ -137,17 +171,17 @@ result<loaded_options> load_options(audience who, std::span<const std::string> a
     return loaded;
   }
   if (!line.positional.empty())
-    return fail(errc::invalid, fmt::format("unexpected argument {}; kedge {} takes flags only",
-                                           quote(line.positional[0]), word_of(who)));
+    KEDGE_CHECK(good(result<void>(fail(errc::invalid, fmt::format("unexpected argument {}; kedge {} takes flags only",
+                                                                  quote(line.positional[0]), word_of(who))))));
   const auto path = config_path(line, here);
   KEDGE_TRY(auto entries, read_config(path));
 
   std::vector<std::string> items = {std::string(word_of(who))};
   forget_list_defaults(loaded.options);
-  KEDGE_CHECK(apply_config(entries, who, loaded, items));
-  KEDGE_CHECK(apply_environment(who, here, loaded));
+  KEDGE_CHECK(apply_config(entries, who, loaded, items, good));
+  KEDGE_CHECK(apply_environment(who, here, loaded, good));
   for (const auto& o : line.flags)
-    KEDGE_CHECK(assign(*o.of, o.value, dashed(o.of->name), loaded.options, loaded.warnings));
+    KEDGE_CHECK(good(assign(*o.of, o.value, dashed(o.of->name), loaded.options, loaded.warnings)));
   restore_list_defaults(loaded.options);
   loaded.options.agent.config_file = path;
 
@@ -155,16 +189,48 @@ result<loaded_options> load_options(audience who, std::span<const std::string> a
   loaded.options.agent.node_args = masked_arguments(items);
   loaded.options.agent.node_env = masked_environment(here.environment);
 
-  KEDGE_CHECK(complete(loaded.options, here));
-  KEDGE_TRY(loaded.options.api, read_api_server_arguments(loaded.options.api_server_args, loaded.warnings));
-  auto& agent = loaded.options.agent;
-  KEDGE_TRY(agent.kube_proxy, read_kube_proxy_arguments(agent.kube_proxy_args, loaded.warnings));
-  KEDGE_TRY(agent.kubelet, read_kubelet_arguments(agent.kubelet_args, agent.data_dir, loaded.warnings));
-  KEDGE_TRY(loaded.options.controllers,
-            read_controller_manager_arguments(loaded.options.controller_manager_args, loaded.warnings));
-  KEDGE_TRY(loaded.options.scheduling, read_scheduler_arguments(loaded.options.scheduler_args, loaded.warnings));
-  KEDGE_CHECK(check_between_flags(who, loaded.options));
+  KEDGE_CHECK(good(complete(loaded.options, here)));
+  auto take = [&good](auto read, auto& into) -> result<void> {
+    KEDGE_CHECK(good(read));
+    if (read) into = *std::move(read);
+    return {};
+  };
+  auto& o = loaded.options;
+  auto& agent = o.agent;
+  auto& told = loaded.warnings;
+  KEDGE_CHECK(take(read_api_server_arguments(o.api_server_args, told), o.api));
+  KEDGE_CHECK(take(read_kube_proxy_arguments(agent.kube_proxy_args, told), agent.kube_proxy));
+  KEDGE_CHECK(take(read_kubelet_arguments(agent.kubelet_args, agent.data_dir, told), agent.kubelet));
+  KEDGE_CHECK(take(read_controller_manager_arguments(o.controller_manager_args, told), o.controllers));
+  o.controllers.helm.enabled = !o.disable_helm_controller;
+  o.controllers.helm.api_port = o.https_listen_port;
+  auto& image = o.controllers.helm.job_image;
+  if (!o.system_default_registry.empty()) image = o.system_default_registry + "/" + image;
+  if (!o.helm_job_image.empty()) image = o.helm_job_image;
+  KEDGE_CHECK(good(read_helm_arguments(o.helm_controller_args, here, o.controllers, told)));
+  KEDGE_CHECK(take(read_scheduler_arguments(o.scheduler_args, told), o.scheduling));
+  KEDGE_CHECK(good(check_between_flags(who, o)));
   return loaded;
+}
+
+}  // namespace
+
+result<loaded_options> load_options(audience who, std::span<const std::string> arguments, const machine& here) {
+  judge first(nullptr);
+  return load(who, arguments, here, first);
+}
+
+verdict judge_options(audience who, std::span<const std::string> arguments, const machine& here) {
+  verdict out;
+  judge every(&out.problems);
+  // What can't be read at all (a flag that isn't known, a file that is no YAML) ends the reading.
+  auto loaded = load(who, arguments, here, every);
+  if (!loaded)
+    out.problems.push_back(loaded.error().message);
+  else if (!loaded->help)
+    look_at_machine(who, loaded->options, out.problems);
+  if (loaded) out.warnings = std::move(loaded->warnings);
+  return out;
 }
 
 }  // namespace kedge::cli

@@ -30,6 +30,13 @@ struct loaded_options {
 // `arguments` are what follows the command word. Reads the configuration and token files.
 result<loaded_options> load_options(audience who, std::span<const std::string> arguments, const machine& here);
 
+// All that is wrong with them at once, in words; no problems: a start would take them. Reads the same files, and starts
+// nothing.
+struct verdict {
+  std::vector<std::string> problems, warnings;
+};
+verdict judge_options(audience who, std::span<const std::string> arguments, const machine& here);
+
 // key=value arguments as the API server's settings; unknown keys give a warning. Also `key+=value`, which adds to a
 // list.
 result<api_server_arguments> read_api_server_arguments(std::span<const std::string> arguments,
@@ -51,6 +58,11 @@ result<control::settings> read_controller_manager_arguments(std::span<const std:
 // file that can't be used, are errors.
 result<std::shared_ptr<const control::scheduler::configuration>> read_scheduler_arguments(
     std::span<const std::string> arguments, std::vector<std::string>& warnings);
+
+// What the Helm controller is told: --helm-controller-arg over what stands in `into` already, and the environment's
+// proxies.
+result<void> read_helm_arguments(std::span<const std::string> arguments, const machine& here, control::settings& into,
+                                 std::vector<std::string>& warnings);
 
 // Keys that a controller may work on at once: each may have as many writes under way as control/limits.h says.
 inline constexpr unsigned control_workers_max = 1000;

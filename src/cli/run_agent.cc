@@ -1,9 +1,12 @@
 // run_agent.cc: `kedge agent`: one loop, one node, until a signal.
+#include <cstdlib>
+
 #include "base/log.h"
 #include "cli/daemon.h"
 #include "cli/heap.h"
 #include "cli/run.h"
 #include "node/agent.h"
+#include "node/join/http_proxy.h"
 
 namespace kedge::cli {
 
@@ -15,6 +18,10 @@ constexpr auto settling_time = std::chrono::seconds(5);  // after which a node d
 node::agent_config worker_config(const agent_options& o) {
   auto c = node_config(o);
   if (!o.disable_apiserver_lb) c.balancer_port = o.lb_server_port;
+  c.proxy = node::proxy_of([](std::string_view name) -> std::optional<std::string> {
+    const char* text = std::getenv(std::string(name).c_str());
+    return text ? std::optional<std::string>(text) : std::nullopt;
+  });
   return c;
 }
 
@@ -30,7 +37,14 @@ task<int> serve(agent_options options) {
   reactor::scope tasks;
   tasks.spawn([](node::agent_config c, node::agent_control& a, std::optional<result<void>>& out,
                  reactor::event& e) -> task<void> {
-    out.emplace(co_await node::run_node(std::move(c), a));
+    do {
+      if (std::exchange(a.start_anew, false)) {
+        a.stop.reset();
+        a.registered.reset();
+        a.joined.reset();
+      }
+      out.emplace(co_await node::run_node(c, a));
+    } while (*out && a.start_anew);
     e.set();
   }(worker_config(options), control, ended, over));
   tasks.spawn([](node::agent_control& a) -> task<void> {

@@ -8,6 +8,8 @@
 #include "api/admission/chain.h"
 #include "base/log.h"
 #include "cli/daemon.h"
+#include "cli/datastore_options.h"
+#include "cli/flag_values.h"
 #include "cli/memory_limit.h"
 #include "cli/version.h"
 #include "datastore/endpoint.h"
@@ -29,18 +31,6 @@ std::string usual_kubeconfig() {
   return std::string(home ? home : "/tmp") + "/.kube/k3s.yaml";
 }
 
-datastore::endpoint_options datastore_options(const server_options& o, const std::string& server_dir) {
-  datastore::endpoint_options d{.endpoint = o.datastore_endpoint,
-                                .ca_file = o.datastore_ca_file,
-                                .certificate_file = o.datastore_cert_file,
-                                .key_file = o.datastore_key_file,
-                                .sqlite = {}};
-  d.sqlite.path = server_dir + "/db/state.db";
-  d.sqlite.durability =
-      o.sqlite_synchronous == "full" ? datastore::sqlite_durability::full : datastore::sqlite_durability::normal;
-  return d;
-}
-
 supervisor::config cluster_settings(const server_options& o) {
   supervisor::config c;
   c.data_dir = o.agent.data_dir;
@@ -57,6 +47,7 @@ supervisor::config cluster_settings(const server_options& o) {
                         : !c.node_external_ips.empty() ? c.node_external_ips.front()
                         : !c.node_ips.empty()          ? c.node_ips.front()
                                                        : "127.0.0.1";
+  c.follows_addresses = o.advertise_address.empty() && o.agent.node_ips.empty() && o.agent.node_external_ips.empty();
   c.https_port = o.https_listen_port;
   c.advertise_port = o.advertise_port ? o.advertise_port : o.https_listen_port;
   c.tls_sans = o.tls_san;
@@ -79,6 +70,8 @@ supervisor::config cluster_settings(const server_options& o) {
   c.write_kubeconfig_group = o.write_kubeconfig_group;
   c.write_kubeconfig_name = o.write_kubeconfig_name;
   c.disables = o.disable_components;
+  c.prune_manifests = o.prune_manifests;
+  c.disable_helm_controller = o.disable_helm_controller;
   c.disable_scheduler = o.disable_scheduler;
   c.disable_controller_manager = o.disable_controller_manager;
   c.disable_cloud_controller = o.disable_cloud_controller;
@@ -105,15 +98,25 @@ result<server::settings> server_settings(const server_options& o) {
                      .controllers = o.controllers,
                      .scheduling = o.scheduling,
                      .open_log = {},
+                     .snapshots = {.disabled = o.disable_snapshots,
+                                   .base = o.snapshot_name,
+                                   .schedule = o.snapshot_schedule,
+                                   .retention = o.snapshot_retention,
+                                   .folder = snapshot_folder(o),
+                                   .s3 = bucket_settings(o)},
                      .accept_data_loss = o.accept_data_loss,
                      .node = node_config(o.agent),
                      .version = version,
-                     .commit = commit};
+                     .commit = commit,
+                     .flags = flag_values(o)};
+  std::vector<std::string> passed_over;
+  KEDGE_TRY(s.files, server::read_api_files(o.api, s.token_issuer(), passed_over));
+  for (auto& warning : passed_over) log::warning("{}", warning);
   for (auto& name : api::plugins_without_effect(o.api.enable_admission_plugins))
     log::warning("--kube-apiserver-arg=enable-admission-plugins={} has no effect: Kedge doesn't have this plugin yet",
                  name);
   if (auto memory = memory_limit()) s.history_bytes = std::max(memory / history_share, history_bytes_min);
-  auto log = datastore_options(o, s.cluster.server_dir());
+  auto log = datastore_options(o);
   // An endpoint that can't be used is refused before anything is made.
   KEDGE_CHECK(datastore::make_log(log));
   s.open_log = [log = std::move(log)] { return datastore::make_log(log); };

@@ -22,7 +22,6 @@ struct row {
 constexpr std::string_view no_version_3 =
     "Kedge's configuration of containerd has version 2; config.toml.tmpl and config.toml.d go with it";
 constexpr row rows[] = {
-    {audience::server, "server/manifests", "Kedge deploys no manifests yet; apply them with kubectl"},
     {audience::agent, "agent/etc/containerd/config-v3.toml.tmpl", no_version_3},
     {audience::agent, "agent/etc/containerd/config-v3.toml.d", no_version_3},
     {audience::agent, "agent/etc/containerd/blockio_config.yaml", "Kedge does not tell containerd of it yet"},
@@ -33,7 +32,6 @@ struct variable_row {
   std::string_view name, reason;  // a name that ends with '_' stands for all that begin so
 };
 constexpr variable_row variables[] = {
-    {"K3S_AGENT_HTTP_PROXY_ALLOWED", "Kedge's agent uses no HTTP proxy yet"},
     {"K3S_P2P_", "Kedge has no image mirror between nodes"},
     {"K3S_ROOTLESS_", "Kedge's agent needs root"},
     {"KINE_", "Kedge has no kine"},
@@ -86,7 +84,7 @@ std::vector<std::string> unread_variables(const machine& here) {
     });
     if (found != std::end(variables))
       out.push_back(fmt::format("{} has no effect: {}", name, found->reason));
-    else if (name.starts_with("K3S_") && !is_of_flag(name))
+    else if (name.starts_with("K3S_") && !is_of_flag(name) && name != "K3S_AGENT_HTTP_PROXY_ALLOWED")
       out.push_back(fmt::format("{} has no effect: Kedge knows no such setting", name));
   }
   return out;

@@ -26,6 +26,9 @@ constexpr controller_info table[] = {
     {.name = "service-lb-controller", .alias = "service", .account = "k3s-cloud-controller-manager:", .component = "service-lb-controller",
      .workers = 1, .workers_option = "concurrent-service-syncs", .off_by_default = false, .make = make_service_lb,
      .wanted = [](const settings& s) { return s.service_lb; }},
+    // Its helm-controller.
+    {.name = "helm-controller", .alias = "", .account = "system:k3s-supervisor@system:masters", .component = "helm-controller", .workers = 2,
+     .workers_option = "", .off_by_default = false, .make = make_helm_controller, .wanted = [](const settings& s) { return s.helm.enabled; }},
     {.name = "pod-garbage-collector-controller", .alias = "podgc", .account = "pod-garbage-collector", .component = "pod-garbage-collector-controller",
      .workers = 8, .workers_option = "", .off_by_default = false, .make = make_pod_garbage, .wanted = nullptr},
     {.name = "garbage-collector-controller", .alias = "garbagecollector", .account = "generic-garbage-collector",
@@ -84,6 +87,10 @@ constexpr controller_info table[] = {
      .component = "attachdetach-controller", .workers = 1, .workers_option = "", .off_by_default = false, .make = make_attacher, .wanted = nullptr},
     {.name = "persistentvolume-expander-controller", .alias = "persistentvolume-expander", .account = "expand-controller",
      .component = "volume_expand", .workers = 10, .workers_option = "", .off_by_default = false, .make = make_expander, .wanted = nullptr},
+    // K3s's local-path-provisioner.
+    {.name = "local-path-provisioner", .alias = "", .account = "local-path-provisioner-service-account", .component = "rancher.io/local-path",
+     .workers = 4, .workers_option = "", .off_by_default = false, .make = make_local_path,
+     .wanted = [](const settings& s) { return s.local_storage.enabled; }},
     {.name = "service-cidr-controller", .alias = "", .account = "service-cidrs-controller", .component = "service-cidr-controller", .workers = 5,
      .workers_option = "", .off_by_default = false, .make = make_service_cidrs, .wanted = nullptr},
     {.name = "ttl-controller", .alias = "ttl", .account = "ttl-controller", .component = "ttl-controller", .workers = 5, .workers_option = "",
@@ -106,6 +113,10 @@ constexpr controller_info table[] = {
     {.name = "endpointslice-mirroring-controller", .alias = "endpointslicemirroring", .account = "endpointslicemirroring-controller",
      .component = "endpoint-slice-mirroring-controller", .workers = 5, .workers_option = "mirroring-concurrent-service-endpoint-syncs",
      .off_by_default = false, .make = make_endpoint_mirroring, .wanted = nullptr},
+    {.name = "validatingadmissionpolicy-status-controller", .alias = "", .account = "validatingadmissionpolicy-status-controller",
+     .component = "validatingadmissionpolicy-status-controller", .workers = 5,
+     .workers_option = "concurrent-validating-admission-policy-status-syncs", .off_by_default = false, .make = make_policy_checker,
+     .wanted = nullptr},
 };
 // clang-format on
 
@@ -123,7 +134,6 @@ constexpr std::string_view foreign[] = {"podcertificaterequest-cleaner-controlle
                                         "resourcepoolstatusrequest-controller",
                                         "legacy-serviceaccount-token-cleaner-controller",
                                         "legacy-service-account-token-cleaner",
-                                        "validatingadmissionpolicy-status-controller",
                                         "volumeattributesclass-protection-controller",
                                         "storage-version-migrator-controller",
                                         "svm",
@@ -160,6 +170,9 @@ bool is_enabled(const controller_info& c, const settings& s) {
 }
 
 api::user_info user_of(const controller_info& c) {
+  if (auto at = c.account.find('@'); at != c.account.npos)
+    return {.name = std::string(c.account.substr(0, at)),
+            .groups = {std::string(c.account.substr(at + 1)), "system:authenticated"}};
   if (c.account.ends_with(':'))
     return {.name = std::string(c.account.substr(0, c.account.size() - 1)), .groups = {"system:authenticated"}};
   return {.name = "system:serviceaccount:kube-system:" + std::string(c.account),

@@ -14,7 +14,8 @@ namespace kedge::control {
 struct controller_info {
   std::string_view name;       // kube-controller-manager's, for controllers=…
   std::string_view alias;      // an older name for the same; may be empty
-  std::string_view account;    // the service account in kube-system that it acts as; with a ':', a user of that name
+  std::string_view account;    // the service account in kube-system that it acts as; with a ':' at its end, a user of
+                               // that name; "user@group"
   std::string_view component;  // of its Events
   unsigned workers;
   std::string_view workers_option;  // kube-controller-manager's for that number; empty: it has none
@@ -39,6 +40,7 @@ std::unique_ptr<controller> make_node_lifecycle(const settings&);
 std::unique_ptr<controller> make_taint_eviction(const settings&);
 std::unique_ptr<controller> make_cloud_node(const settings&);
 std::unique_ptr<controller> make_service_lb(const settings&);
+std::unique_ptr<controller> make_helm_controller(const settings&);
 std::unique_ptr<controller> make_pod_garbage(const settings&);
 std::unique_ptr<controller> make_garbage_collector(const settings&);
 std::unique_ptr<controller> make_namespace_lifecycle(const settings&);
@@ -48,6 +50,7 @@ std::unique_ptr<controller> make_service_accounts(const settings&);
 std::unique_ptr<controller> make_root_ca_publisher(const settings&);
 std::unique_ptr<controller> make_account_tokens(const settings&);
 std::unique_ptr<controller> make_token_cleaner(const settings&);
+std::unique_ptr<controller> make_policy_checker(const settings&);
 std::unique_ptr<controller> make_role_aggregation(const settings&);
 std::unique_ptr<controller> make_claim_protection(const settings&);
 std::unique_ptr<controller> make_volume_protection(const settings&);
@@ -63,6 +66,7 @@ std::unique_ptr<controller> make_autoscaler(const settings&);
 std::unique_ptr<controller> make_binder(const settings&);
 std::unique_ptr<controller> make_ephemeral_volumes(const settings&);
 std::unique_ptr<controller> make_attacher(const settings&);
+std::unique_ptr<controller> make_local_path(const settings&);
 std::unique_ptr<controller> make_expander(const settings&);
 std::unique_ptr<controller> make_service_cidrs(const settings&);
 std::unique_ptr<controller> make_ttl(const settings&);

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "api/trust_config.h"
 #include "api/usage/usage.h"
 #include "base/log.h"
 #include "reactor/sync.h"
@@ -50,7 +51,11 @@ task<void> keep_objects(context& c, std::function<task<result<void>>()> ensure_o
                                        o.prefix({"flowcontrol.apiserver.k8s.io", "v1", "flowschemas"}),
                                        o.prefix({"flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations"})};
   co_await look_after(
-      c, std::move(prefixes), [](const store::event& e) { return e.type == store::event_type::deleted; },
+      c, std::move(prefixes),
+      [](const store::event& e) {
+        // Of all others only that they are there is kept.
+        return e.type == store::event_type::deleted || e.object->key().ends_with(api::trust_config_name);
+      },
       std::move(ensure_objects));
 }
 

@@ -4,6 +4,7 @@
 //   CustomResourceDefinitions ─▶ names, Established, finalized; an APIService for each version that they serve
 //   FlowSchemas ─▶ Dangling    Services ─▶ addresses and ports that nobody has any more
 //   the system's own objects (namespaces, default/kubernetes, …) deleted ─▶ made again
+//   extension-apiserver-authentication ─▶ has the authorities of this server
 //
 // Each write is decided on a revision and refused when another server was faster; doing it twice changes nothing.
 #pragma once

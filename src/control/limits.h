@@ -21,6 +21,14 @@ inline constexpr std::size_t writes_at_once = 64;
 // ms, which makes some hundred tries of what a quota refuses.
 inline constexpr std::chrono::seconds refused_pause{1};
 
+// What an object's note of what was applied to it may unfold to: a request's largest body has 3 MiB.
+inline constexpr std::size_t applied_text_max_bytes = 16 * 1024 * 1024;
+// How long objects wait until the definition of their kind, which came with them, is served. That takes some 10 ms.
+inline constexpr std::chrono::seconds kind_wait{5};
+inline constexpr std::chrono::milliseconds kind_poll{20};
+// Objects whose labels are looked at before the loop may do other things; a look is a search in a short text.
+inline constexpr std::size_t labels_piece = 4096;
+
 // A key that failed waits 5 ms, doubling to 1,000 s: client-go's rate limiter.
 inline constexpr std::chrono::milliseconds backoff_first{5}, backoff_most{1'000'000};
 inline constexpr unsigned backoff_doublings_max = 18;

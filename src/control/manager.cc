@@ -40,6 +40,7 @@ task<void> run_once(const settings& s, store::store& objects, const client_maker
     auto& r = all.emplace_back(running{make_client(user_of(c), field_manager), c.make(s), nullptr});
     r.frame =
         std::make_unique<shell>(shell::parts{std::string(c.name), *r.client, *recorder, workers_of(c, s)}, *r.what);
+    if (s.measures) r.frame->queue().measure(std::make_unique<queue_metrics>(*s.measures, std::string(c.name)));
     r.frame->join(events);
   }
   reactor::scope parts;

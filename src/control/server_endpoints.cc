@@ -78,6 +78,10 @@ task<result<void>> put(api::objects& client, api::resource_id r, json::value wan
 
 server_endpoints::server_endpoints(api::objects& objects, server_options options)
     : objects_(objects), options_(std::move(options)) {
+  name_row();
+}
+
+void server_endpoints::name_row() {
   key_ = std::string(rows) + options_.address;
   // Servers that share an address tell themselves apart by their ports.
   if (options_.port != usual_port) key_ += fmt::format("-{}", options_.port);
@@ -317,6 +321,20 @@ task<result<void>> server_endpoints::publish(bool with_me) {
     (void)co_await objects_.remove(slices, "default", name);
   }
   co_return result<void>();
+}
+
+task<result<void>> server_endpoints::move(std::string address) {
+  if (address == options_.address || leaving_) co_return result<void>();
+  auto before = key_;
+  options_.address = std::move(address);
+  name_row();
+  if (!options_.alone) {
+    KEDGE_CO_CHECK(co_await renew());
+    members_.erase(before);
+    (void)co_await objects_.objects_store().write(
+        {.kind = store::write_kind::remove, .key = before, .value = {}, .expected = 0});
+  }
+  co_return co_await publish(true);
 }
 
 task<void> server_endpoints::keep(std::function<bool()> leads) {

@@ -61,6 +61,8 @@ class server_endpoints {
   task<result<void>> join();
   // Until dropped: renews, and repairs the lists. `leads`: whether this server is the one to do so at once.
   task<void> keep(std::function<bool()> leads);
+  // This server is reached at another address from now on.
+  task<result<void>> move(std::string address);
   // What this server says of itself has changed: tells the others at once.
   void tell() noexcept { tell_.pulse(); }
   // The other servers that live.
@@ -94,6 +96,7 @@ class server_endpoints {
   task<result<void>> withdraw();
   task<void> stay_off(std::string why);
   std::string value() const;
+  void name_row();
   static std::string name_of(const member& m);
 
   api::objects& objects_;

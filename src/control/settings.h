@@ -2,13 +2,19 @@
 // with its defaults.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "api/objects.h"
 #include "base/time.h"
+#include "control/charts/settings.h"
 
+namespace kedge::api {
+class metrics;
+}
 namespace kedge::crypto {
 class authority;
 class private_key;
@@ -16,8 +22,17 @@ class private_key;
 
 namespace kedge::control {
 
+// Of volumes on the nodes' disks.
+struct local_storage_settings {
+  bool enabled = true;                                        // --disable=local-storage takes it away
+  std::string default_path = "/var/lib/rancher/k3s/storage";  // without a ConfigMap local-path-config
+  // POST to a node's port; null: nodes can't be reached.
+  std::function<task<result<api::raw_answer>>(std::string node, std::string path, std::string body)> post_to_node;
+};
+
 struct settings {
-  std::string cluster_cidr;  // pod addresses, "10.42.0.0/16"
+  api::metrics* measures = nullptr;  // of their queues; outlives them
+  std::string cluster_cidr;          // pod addresses, "10.42.0.0/16"
   bool allocate_node_cidrs = true;
   unsigned node_cidr_mask_size = 24;  // the part of it that each node gets
   std::string root_ca_pem;            // for kube-root-ca.crt
@@ -25,8 +40,10 @@ struct settings {
   std::shared_ptr<const crypto::authority> client_authority, server_authority;
   std::shared_ptr<const crypto::private_key> service_account_key;  // of tokens in Secrets; null: nobody makes them
   duration cluster_signing_duration = std::chrono::hours(8760);    // at most
-  bool service_lb = true;                                          // --disable=servicelb takes it away
-  bool cloud_controller = true;                                    // K3s's --disable-cloud-controller takes it away
+  charts::helm_settings helm;
+  local_storage_settings local_storage;
+  bool service_lb = true;        // --disable=servicelb takes it away
+  bool cloud_controller = true;  // K3s's --disable-cloud-controller takes it away
 
   std::vector<std::string> controllers = {"*", "tokencleaner"};  // K3s's
   std::map<std::string, unsigned, std::less<>> workers;          // controller's name → how many keys at once

@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "control/limits.h"
+#include "schema/resources.h"
 
 namespace kedge::control {
 
@@ -59,8 +60,9 @@ void shell::join(feed& f) {
   auto served = client().resources();
   for (auto& s : controller_.sources()) {
     auto* found = served->find(s.resource.group, s.resource.version, s.resource.plural);
-    kedge_assert(found || s.resource.plural.empty());
-    f.follow(found ? found->prefix({}) : "/registry/",
+    kedge_assert(found || s.is_custom || s.resource.plural.empty());
+    auto elsewhere = s.is_custom ? schema::custom_key_prefix(s.resource.group, s.resource.plural) : "/registry/";
+    f.follow(found ? found->prefix({}) : std::move(elsewhere),
              [this, names = std::move(s.names)](const seen& change) { names(change, queue_); });
   }
 }

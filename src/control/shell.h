@@ -36,6 +36,7 @@ using keys = work_queue;
 struct source {
   api::resource_id resource;  // its plural empty: everything there is
   std::function<void(const seen&, keys&)> names;
+  bool is_custom = false;  // whose definition may come later
 };
 // The object's own key: "default/web", "node-1".
 void own_key(const seen& s, keys& k);

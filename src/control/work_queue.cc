@@ -16,7 +16,8 @@ void work_queue::add(const std::string& key) {
     return;
   }
   if (!waiting_.insert(key).second) return;
-  ready_.push_back(key);
+  ready_.push_back({key, reactor::loop::current().now()});
+  if (measures_) measures_->added(ready_.size());
   changed_.pulse();
 }
 
@@ -49,10 +50,12 @@ void work_queue::wake_due() {
 
 std::optional<std::string> work_queue::take() {
   if (ready_.empty()) return std::nullopt;
-  auto key = std::move(ready_.front());
+  auto [key, since] = std::move(ready_.front());
   ready_.pop_front();
   waiting_.erase(key);
-  working_.insert(key);
+  const auto now = reactor::loop::current().now();
+  working_.emplace(key, now);
+  if (measures_) measures_->taken(now - since, ready_.size());
   return key;
 }
 
@@ -63,9 +66,16 @@ task<std::string> work_queue::next() {
   }
 }
 
+void work_queue::ended(const std::string& key) {
+  auto it = working_.find(key);
+  if (it == working_.end()) return;
+  if (measures_) measures_->worked(reactor::loop::current().now() - it->second);
+  working_.erase(it);
+}
+
 void work_queue::done(const std::string& key) {
   failures_.erase(key);
-  working_.erase(key);
+  ended(key);
   if (again_.erase(key)) add(key);
 }
 
@@ -74,7 +84,8 @@ void work_queue::retry(const std::string& key, duration least) {
   auto wait =
       std::max<duration>(least, std::min(backoff_first * (1u << std::min(n, backoff_doublings_max)), backoff_most));
   ++n;
-  working_.erase(key);
+  ended(key);
+  if (measures_) measures_->retried();
   // What was named meanwhile is looked at soon, but a key that fails again and again gets no hotter by its own events.
   if (again_.erase(key) && least == duration{})
     add(key);

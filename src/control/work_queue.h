@@ -12,6 +12,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "control/queue_metrics.h"
 #include "reactor/sync.h"
 
 namespace kedge::control {
@@ -29,6 +30,8 @@ class work_queue {
   // Done, and again after its backoff, or `least` where that is longer.
   void retry(const std::string& key, duration least = {});
   std::size_t size() const noexcept { return ready_.size() + later_.size(); }
+  // Counts what goes on from now on; before the first key.
+  void measure(std::unique_ptr<queue_metrics> m) { measures_ = std::move(m); }
 
  private:
   struct alarm final : reactor::timer {
@@ -39,15 +42,22 @@ class work_queue {
   void wake_due();
   void arm();
 
-  std::deque<std::string> ready_;
-  std::set<std::string> waiting_;  // what is in ready_
-  std::set<std::string> working_;
-  std::set<std::string> again_;  // added while worked on
+  struct ready_key {
+    std::string key;
+    time_point since;
+  };
+  void ended(const std::string& key);
+
+  std::deque<ready_key> ready_;
+  std::set<std::string> waiting_;              // what is in ready_
+  std::map<std::string, time_point> working_;  // and since when
+  std::set<std::string> again_;                // added while worked on
   std::multimap<time_point, std::string> due_;
   std::unordered_map<std::string, std::multimap<time_point, std::string>::iterator> later_;
   std::unordered_map<std::string, unsigned> failures_;
   reactor::event changed_;
   std::unique_ptr<alarm> alarm_;
+  std::unique_ptr<queue_metrics> measures_;  // null: nobody asks
 };
 
 }  // namespace kedge::control

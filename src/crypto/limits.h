@@ -15,6 +15,8 @@ inline constexpr std::size_t csr_max_bytes = 64 << 10;
 inline constexpr std::size_t jwt_max_bytes = 16 << 10;
 // Verification keys tried for one token: a rotation keeps two or three.
 inline constexpr std::size_t jwt_keys_max = 64;
+// An RSA modulus of a key that somebody else publishes: 8192 bits. A check costs its square.
+inline constexpr std::size_t jwk_modulus_max_bytes = 1024;
 // A join token; longer ones are no honest password.
 inline constexpr std::size_t token_max_bytes = 4 << 10;
 // A token's password: what is accepted bare must fit with "K10<hash>::server:" before it, as this server will write it.

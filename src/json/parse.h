@@ -26,7 +26,7 @@ result<value> parse(std::string_view text, const parse_options& options = {});
 // The first document of a YAML stream, converted as sigs.k8s.io/yaml does: JSON types by YAML 1.1 core scalars of
 // go-yaml v2 (yes/no/on/off are booleans), non-string keys become strings, aliases are expanded up to a bound.
 result<value> parse_yaml(std::string_view text, const parse_options& options = {});
-// Every document of a stream (configuration files, manifests); empty documents are left out.
+// Every document of a stream; empty documents are left out.
 result<std::vector<value>> parse_yaml_all(std::string_view text, const parse_options& options = {});
 
 }  // namespace kedge::json

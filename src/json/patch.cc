@@ -91,8 +91,19 @@ class patcher {
   }
 
  private:
-  static std::unexpected<error> missing(std::string_view path) {
-    return fail(errc::conflict, "path " + quote(path) + " does not exist");
+  // In the words of the library that kube-apiserver has.
+  static std::unexpected<error> missing(std::string_view op, std::string_view path) {
+    const bool quoted = op == "add" || op == "remove";
+    auto what = op == "move" || op == "copy" ? " operation does not apply: doc is missing from path: "
+                : op == "test"               ? " operation does not apply: is missing path: "
+                                             : " operation does not apply: doc is missing path: ";
+    return fail(errc::conflict,
+                std::string(op) + what + (quoted ? quote(path) : std::string(path)) + ": missing value");
+  }
+  static std::unexpected<error> no_such_index(std::string_view op, std::string_view path, std::string_view step) {
+    return fail(errc::conflict, "error in " + std::string(op) + " for path: '" + std::string(path) +
+                                    "': Unable to access invalid index: " + std::string(step) +
+                                    ": invalid index referenced");
   }
 
   // Where an operation acts: the last step of its path, in the object or list before it.
@@ -114,9 +125,9 @@ class patcher {
     }
   };
 
-  result<target> find(std::string_view path) {
+  result<target> find(std::string_view op, std::string_view path) {
     auto steps = steps_of(path);
-    if (!steps) return missing(path);
+    if (!steps) return missing(op, path);
     auto last = std::move(steps->back());
     steps->pop_back();
     auto at = &document_;
@@ -127,9 +138,9 @@ class patcher {
         at = i ? &(*a)[*i] : nullptr;
       else
         at = nullptr;
-      if (!at) return missing(path);
+      if (!at) return missing(op, path);
     }
-    if (!at->is_object() && !at->is_array()) return missing(path);
+    if (!at->is_object() && !at->is_array()) return missing(op, path);
     return target{at, std::move(last)};
   }
 
@@ -143,7 +154,7 @@ class patcher {
 
   result<void> add(std::string_view path, value v) {
     KEDGE_CHECK(check_depth(path, v));
-    KEDGE_TRY(auto at, find(path));
+    KEDGE_TRY(auto at, find("add", path));
     if (auto o = at.in->object()) {
       o->set(at.step, std::move(v));
       return {};
@@ -151,22 +162,24 @@ class patcher {
     auto& a = *at.in->array();
     // One more place than there are items: -1 is behind the last.
     auto i = at.step == "-" ? std::optional(a.size()) : index_of(at.step, a.size() + 1);
-    if (!i) return missing(path);
+    if (!i) return no_such_index("add", path, at.step);
     KEDGE_CHECK(pay(a.size() - *i));
     a.insert(a.begin() + static_cast<std::ptrdiff_t>(*i), std::move(v));
     return {};
   }
 
   result<void> remove(std::string_view path) {
-    KEDGE_TRY(auto at, find(path));
+    KEDGE_TRY(auto at, find("remove", path));
     if (auto o = at.in->object()) {
       KEDGE_CHECK(pay(o->size()));
-      if (!o->erase(at.step)) return missing(path);
+      if (!o->erase(at.step))
+        return fail(errc::conflict, "error in remove for path: '" + std::string(path) +
+                                        "': Unable to remove nonexistent key: " + at.step + ": missing value");
       return {};
     }
     auto& a = *at.in->array();
     auto i = index_of(at.step, a.size());
-    if (!i) return missing(path);
+    if (!i) return no_such_index("remove", path, at.step);
     KEDGE_CHECK(pay(a.size() - *i));
     a.erase(a.begin() + static_cast<std::ptrdiff_t>(*i));
     return {};
@@ -180,14 +193,16 @@ class patcher {
       return {};
     }
     KEDGE_CHECK(check_depth(path, v));
-    KEDGE_TRY(auto at, find(path));
+    KEDGE_TRY(auto at, find("replace", path));
     if (auto o = at.in->object()) {
       o->set(at.step, std::move(v));  // even when it isn't there
       return {};
     }
     auto& a = *at.in->array();
     auto i = index_of(at.step, a.size());
-    if (!i) return missing(path);
+    if (!i)
+      return fail(errc::conflict,
+                  "replace operation does not apply: doc is missing key: " + std::string(path) + ": missing value");
     a[*i] = std::move(v);
     return {};
   }
@@ -195,7 +210,7 @@ class patcher {
   result<void> test(std::string_view path, const value& wanted) {
     const value* is = &document_;
     if (!path.empty()) {
-      KEDGE_TRY(auto at, find(path));
+      KEDGE_TRY(auto at, find("test", path));
       is = at.get();
     }
     if (is && same(*is, wanted)) return {};
@@ -203,19 +218,19 @@ class patcher {
   }
 
   result<void> move(std::string_view from, std::string_view to) {
-    KEDGE_TRY(auto at, find(from));
+    KEDGE_TRY(auto at, find("move", from));
     auto v = at.there();
-    if (!v) return missing(from);
+    if (!v) return missing("move", from);
     auto taken = std::move(*v);
     KEDGE_CHECK(remove(from));
     return add(to, std::move(taken));
   }
 
   result<void> copy(std::string_view from, std::string_view to) {
-    KEDGE_TRY(auto at, find(from));
+    KEDGE_TRY(auto at, find("copy", from));
     auto v = at.get();
-    if (!v) return missing(from);
-    KEDGE_CHECK(find(to));
+    if (!v) return missing("copy", from);
+    KEDGE_CHECK(find("copy", to));
     copied_bytes_ += write(*v).size();
     if (copied_bytes_ > patch_copied_bytes_max)
       return fail(errc::conflict, "Unable to complete the copy, the accumulated size increase of copy is " +

@@ -88,7 +88,7 @@ class parser {
           lex_.kind() != token::not_in)
         return std::unexpected(fmt::format("found '{}', expected: !, identifier, or 'end of string'", lex_.literal()));
       requirement r;
-      if (auto ok = one(r); !ok) return std::unexpected(ok.error());
+      if (auto ok = one(r); !ok) return std::unexpected("unable to parse requirement: " + ok.error());
       out.push_back(std::move(r));
       if (out.size() > selector_requirements_max) return std::unexpected(std::string("too many requirements"));
       if (lex_.kind() == token::end) return out;
@@ -233,7 +233,7 @@ std::optional<std::string_view> label_in_text(std::string_view labels, std::stri
 
 api_result<label_selector> label_selector::parse(std::string_view text) {
   auto requirements = parser(text).run();
-  if (!requirements) return fail(bad_request("unable to parse requirement: " + requirements.error()));
+  if (!requirements) return fail(bad_request(requirements.error()));
   label_selector out;
   out.requirements_ = *std::move(requirements);
   return out;

@@ -11,7 +11,19 @@
 namespace kedge::api {
 namespace {
 
-std::string told(const json::value& v) { return json::write_beginning(v, value_told_bytes); }
+// As Go prints it: in what isn't one text, angle brackets and ampersands are escaped, as for HTML.
+std::string told(const json::value& v) {
+  auto text = json::write_beginning(v, value_told_bytes);
+  if (!v.is_object() && !v.is_array()) return text;
+  std::string out;
+  out.reserve(text.size());
+  for (char c : text)
+    if (c == '<' || c == '>' || c == '&')
+      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+    else
+      out += c;
+  return out;
+}
 
 status make(int code, std::string_view reason, std::string message) {
   status s;

@@ -8,12 +8,15 @@
 #include "base/strings.h"
 #include "crypto/files.h"
 #include "net/http/server.h"
+#include "node/identity_keeper.h"
 #include "node/images/collector.h"
 #include "node/images/importer.h"
 #include "node/informer/watch.h"
 #include "node/join/api_client.h"
+#include "node/join/http_proxy.h"
 #include "node/limits.h"
 #include "node/links/server_links.h"
+#include "node/machine/disk_owner.h"
 #include "node/machine/system_info.h"
 #include "node/network/bridge_filter.h"
 #include "node/network/cni_config.h"
@@ -80,7 +83,10 @@ class agent {
   task<result<void>> enforce_policies();
   task<result<client_identity>> read_identity(std::string name);
   task<result<void>> make_reachable();
-  task<void> serve_kubelet(std::shared_ptr<net::tls_server_context> tls);
+  task<result<void>> use(const registration& renewed);
+  void move(std::vector<std::string> addresses);
+  void keep_identity(bool follows_addresses);
+  task<void> serve_kubelet();
   task<void> serve_status();
   task<void> keep_node();
   task<void> keep_lease();
@@ -109,6 +115,8 @@ class agent {
 
   agent_config config_;
   agent_control& control_;
+  std::unique_ptr<reactor::network> proxied_;
+  reactor::network* servers_ = control_.network;  // the way to them; null: this machine's
   std::string password_;
   std::optional<containerd> containerd_;
   cri_client cri_;
@@ -132,12 +140,17 @@ class agent {
   std::optional<server_links> links_;
   std::optional<kubelet_access> kubelet_access_;
   std::optional<kubelet_api> kubelet_api_;
+  std::shared_ptr<net::tls_server_context> kubelet_tls_;
+  std::optional<identity_keeper> identity_;
+  bool addresses_given_ = false;
 
   system_info machine_;
   runtime_state runtime_;
   value node_;   // as the server last gave it
   value lease_;  // the same
   bool node_gone_ = false;
+  reactor::event look_now_;  // the Node is to be written at once
+  bool moved_ = false;       // and its annotations too
   time_point images_at_{};
   time_point reported_at_{};
   time_point began_{};
@@ -155,6 +168,11 @@ task<result<void>> agent::run() {
   began_ = loop::current().now();
   KEDGE_CO_CHECK(check_config(config_));
   KEDGE_CO_CHECK(co_await resolve());
+  if (config_.proxy) {
+    auto& below = control_.network ? *control_.network : reactor::os_network();
+    KEDGE_CO_TRY(proxied_, make_proxied_network(*config_.proxy, below));
+    servers_ = proxied_.get();
+  }
   if (config_.container_runtime_endpoint.empty()) {
     containerd_.emplace(config_);
     runtime_tasks_.spawn(containerd_->run());
@@ -169,7 +187,7 @@ task<result<void>> agent::run() {
     pod_runtime_.use_for_images(socket);
   }
   if (config_.reachable) {
-    links_.emplace(config_, control_.network);
+    links_.emplace(config_, servers_, control_.network);
     KEDGE_CO_CHECK(co_await links_->start());
     config_.api_url = links_->api_url();
   }
@@ -203,22 +221,25 @@ task<result<void>> agent::resolve() {
   KEDGE_CO_TRY(auto identity, std::move(loaded));
   config_.node_name = std::move(identity.name);
   password_ = std::move(identity.password);
-  if (config_.node_ips.empty()) { KEDGE_CO_TRY(config_.node_ips, default_addresses()); }
+  auto owner =
+      co_await reactor::offload([file = config_.agent_folder() + "/etc/machine.json", name = config_.node_name] {
+        return look_at_owner(file, marks_of_this_machine(), name);
+      });
+  if (owner && *owner && !(*owner)->empty()) log::warning("{}", **owner);
+  addresses_given_ = !config_.node_ips.empty();
+  if (!addresses_given_) { KEDGE_CO_TRY(config_.node_ips, default_addresses()); }
   co_return result<void>();
 }
 
 task<result<void>> agent::join_cluster() {
-  KEDGE_CO_TRY(control_.joined, co_await register_node(config_, password_, control_.network));
+  KEDGE_CO_TRY(control_.joined, co_await register_node(config_, password_, servers_));
   auto& j = *control_.joined;
   config_.node_ips = order_addresses(std::move(config_.node_ips), j.cluster.cluster_cidrs);
   config_.disable_cloud_controller |= j.cluster.disable_cloud_controller;
   if (config_.reachable && takes_egress(j.cluster)) config_.node_labels.push_back(std::string(egress_label) + "=true");
-  KEDGE_CO_TRY(api_, api_client::make(config_.api(), j.server_ca, j.kubelet, control_.network));
+  KEDGE_CO_TRY(api_, api_client::make(config_.api(), j.server_ca, j.kubelet, servers_));
   if (!config_.admin_certificate.empty()) {
-    KEDGE_CO_TRY(auto chain, crypto::read_file(config_.admin_certificate));
-    KEDGE_CO_TRY(auto key, crypto::read_file(config_.admin_key));
-    KEDGE_CO_TRY(admin_,
-                 api_client::make(config_.api(), j.server_ca, {std::move(chain), std::move(key)}, control_.network));
+    KEDGE_CO_TRY(admin_, api_client::make(config_.api(), j.server_ca, {}, servers_));
   }
   if (auto image = sandbox_image(config_.pause_image, j.cluster.system_default_registry);
       containerd_ && image != config_.pause_image) {
@@ -243,7 +264,7 @@ task<result<void>> agent::make_network() {
     if (linked && !*linked) log::warning("CNI plugins: {}", linked->error().message);
   }
   KEDGE_CO_TRY(auto identity, co_await read_identity("client-kube-proxy"));
-  KEDGE_CO_TRY(cluster_view_, informer::make(config_.api(), j.server_ca, identity, control_.network));
+  KEDGE_CO_TRY(cluster_view_, informer::make(config_.api(), j.server_ca, identity, servers_));
   network_.emplace(
       network_parts{.config = config_, .cluster = j.cluster, .api = *api_, .cluster_view = *cluster_view_});
   node_tasks_.spawn(network_->run());
@@ -258,7 +279,7 @@ task<result<void>> agent::enforce_policies() {
     co_return result<void>();
   }
   KEDGE_CO_TRY(auto identity, co_await read_identity("client-k3s-controller"));
-  KEDGE_CO_TRY(policy_view_, informer::make(config_.api(), j.server_ca, identity, control_.network));
+  KEDGE_CO_TRY(policy_view_, informer::make(config_.api(), j.server_ca, identity, servers_));
   policy_options o{.node = config_.node_name, .v4 = false, .v6 = false};
   for (auto& text : j.cluster.cluster_cidrs)
     if (auto r = ip_range::parse(text)) (r->is_v4() ? o.v4 : o.v6) = true;
@@ -315,15 +336,61 @@ task<result<void>> agent::make_reachable() {
                                        pod_runtime_.write_metrics(out);
                                        pods_->write_metrics(out);
                                        out.add(links_->metrics());
+                                       if (identity_) out.add(identity_->metrics());
                                      }});
-  KEDGE_CO_TRY(auto tls, net::tls_server_context::make({.client_ca_pem = f.client_ca}, f.serving_chain, f.serving_key));
-  serving_tasks_.spawn(serve_kubelet(std::move(tls)));
+  KEDGE_CO_TRY(kubelet_tls_,
+               net::tls_server_context::make({.client_ca_pem = f.client_ca}, f.serving_chain, f.serving_key));
+  serving_tasks_.spawn(serve_kubelet());
   serving_tasks_.spawn(serve_status());
   co_return result<void>();
 }
 
+// Credentials that were renewed: for every connection that is made from now on.
+task<result<void>> agent::use(const registration& renewed) {
+  auto& j = *control_.joined;
+  j.server_ca = renewed.server_ca;
+  j.kubelet = renewed.kubelet;
+  j.from_disk = false;
+  KEDGE_CO_CHECK(api_->use(j.server_ca, j.kubelet));
+  KEDGE_CO_TRY(auto proxy, co_await read_identity("client-kube-proxy"));
+  KEDGE_CO_TRY(auto controller, co_await read_identity("client-k3s-controller"));
+  if (cluster_view_) KEDGE_CO_CHECK(cluster_view_->use(j.server_ca, proxy));
+  if (policy_view_) KEDGE_CO_CHECK(policy_view_->use(j.server_ca, controller));
+  if (links_) KEDGE_CO_CHECK(links_->use(j, controller));
+  if (kubelet_tls_) {
+    KEDGE_CO_TRY(auto serving, co_await read_identity("serving-kubelet"));
+    KEDGE_CO_CHECK(kubelet_tls_->replace(serving.chain, serving.key));
+  }
+  co_return result<void>();
+}
+
+// The machine has other addresses: the Node tells them with its next status, at once.
+void agent::move(std::vector<std::string> addresses) {
+  config_.node_ips = order_addresses(std::move(addresses), control_.joined->cluster.cluster_cidrs);
+  pod_settings_.node.host_ips = config_.node_ips;
+  if (network_) network_->moved();
+  if (links_) links_->moved();
+  moved_ = true;
+  look_now_.pulse();
+}
+
+void agent::keep_identity(bool follows_addresses) {
+  identity_.emplace(
+      identity_keeper::parts{.config = config_,
+                             .password = password_,
+                             .network = control_.network,
+                             .follows_addresses = follows_addresses,
+                             .use = [this](const registration& renewed) { return use(renewed); },
+                             .moved = [this](std::vector<std::string> addresses) { move(std::move(addresses)); },
+                             .tell = [this](std::string type, std::string reason, std::string message) -> task<void> {
+                               co_await tell(type, reason, std::move(message));
+                             },
+                             .addresses = default_addresses});
+  node_tasks_.spawn(identity_->run());
+}
+
 // Another process may have the port for a while: the node is a node without it too.
-task<void> agent::serve_kubelet(std::shared_ptr<net::tls_server_context> tls) {
+task<void> agent::serve_kubelet() {
   auto address = config_.bind_address;
   if (address.empty()) {
     auto v6 = co_await reactor::offload([] { return crypto::modified_time("/proc/net/if_inet6").has_value(); });
@@ -331,7 +398,7 @@ task<void> agent::serve_kubelet(std::shared_ptr<net::tls_server_context> tls) {
   }
   for (bool first = true;; first = false) {
     net::http::server_options o{.listen = {{address, static_cast<std::uint16_t>(config_.kubelet.port)}},
-                                .tls = tls,
+                                .tls = kubelet_tls_,
                                 .connections_max = kubelet_connections_max,
                                 .network = control_.network};
     net::http::server server(*kubelet_api_, std::move(o));
@@ -366,6 +433,7 @@ task<void> agent::keep_node() {
     co_await backoff.wait();
   }
   node_tasks_.spawn(keep_lease());
+  keep_identity(!addresses_given_);
   if (!began) node_tasks_.spawn(run_pods());
   co_await tell("Normal", "Starting", "Starting kubelet.");
   auto last_problem = std::string();
@@ -376,14 +444,24 @@ task<void> agent::keep_node() {
     auto written = co_await write_status();
     node_gone_ = !written && written.error().code == errc::not_found;
     auto problem = written ? std::string() : written.error().message;
-    // As the kubelet: who deletes a node wants it gone; it comes back when its agent is started again.
-    if (node_gone_) problem = "it was deleted from the cluster; restart this agent to join again (" + problem + ")";
+    // The kubelet stays away until it is started again. Here nobody has to: whoever wants a node gone stops its agent.
+    if (node_gone_) {
+      if (auto back = co_await adopt_or_create()) {
+        log::warning("node {} was deleted from the cluster, and has registered again; to keep it away, stop its agent",
+                     config_.node_name);
+        node_gone_ = false;
+        lease_ = {};
+        problem.clear();
+      } else {
+        problem = "it was deleted from the cluster, and can't register again yet: " + back.error().message;
+      }
+    }
     if (!problem.empty() && problem != last_problem) log::warning("the node's status can't be written: {}", problem);
     if (problem.empty() && !last_problem.empty()) log::info("the node's status is written again");
     last_problem = std::move(problem);
     if (last_problem.empty()) {
       backoff = {};
-      co_await reactor::sleep_for(pause());
+      co_await look_now_.wait_until(loop::current().now() + pause());
     } else {
       co_await backoff.wait();
     }
@@ -418,13 +496,18 @@ task<void> agent::await_runtime() {
 task<void> agent::register_again() {
   auto config = config_;
   config.start_without_server = false;
-  auto done = co_await register_node(config, password_, control_.network);
+  auto done = co_await register_node(config, password_, servers_);
   auto& before = *control_.joined;
-  if (!done)
-    log::warning("this node isn't registered: {}", done.error().message);
-  else if (!(done->cluster == before.cluster) || done->server_ca != before.server_ca)
+  const bool others = done && !(done->cluster == before.cluster);
+  auto used = done ? co_await use(*done) : result<void>(fail(done.error()));
+  if (!used) log::warning("this node isn't registered: {}", used.error().message);
+  if (others) {
+    // Networks, names and rules are made from them: a start takes them, and whoever supervises this one makes it.
     log::warning(
-        "the cluster has other settings than when this node registered before: restart this agent to take them");
+        "the cluster has other settings than when this node registered before: the agent starts anew with them");
+    control_.start_anew = true;
+    control_.stop.set();
+  }
 }
 
 // What K3s gives its kubelet as resolv.conf: the machine's where its servers can be reached from a pod.
@@ -688,6 +771,12 @@ task<result<void>> agent::write_status() {
   }
   auto now = loop::current().now();
   auto wanted = describe_node(facts(), node_, wall_now());
+  if (moved_) {
+    if (auto said = registration_patch(node_, wanted); !said.is_null()) {
+      KEDGE_CO_TRY(node_, co_await api_->strategic_patch(node_path(), said));
+    }
+    moved_ = false;
+  }
   auto patch = status_patch(node_, wanted, now - reported_at_ >= status_report_interval);
   if (patch.is_null()) {
     notice_ready();
@@ -715,6 +804,15 @@ void agent::notice_ready() {
 task<result<void>> agent::claim_role() {
   auto patch = server_role_patch(node_);
   if (patch.is_null()) co_return result<void>();
+  // The server renews it.
+  auto read = co_await reactor::offload([c = config_]() -> result<client_identity> {
+    KEDGE_TRY(auto chain, crypto::read_file(c.admin_certificate));
+    KEDGE_TRY(auto key, crypto::read_file(c.admin_key));
+    return client_identity{std::move(chain), std::move(key)};
+  });
+  KEDGE_CO_TRY(auto identity, std::move(read));
+  KEDGE_CO_TRY(auto admin, std::move(identity));
+  KEDGE_CO_CHECK(admin_->use(control_.joined->server_ca, admin));
   KEDGE_CO_TRY(node_, co_await admin_->merge_patch(node_path(), patch));
   co_return result<void>();
 }

@@ -27,6 +27,7 @@ struct agent_control {
   reactor::event stop;                 // the owner sets it: end gracefully
   reactor::event registered;           // set when the node has its credentials; `joined` is there then
   reactor::event ready;                // set when the API server has accepted the node as Ready for the first time
+  bool start_anew = false;             // it ended because the cluster has other settings: to be run again
   std::string node_name;               // resolved, when registered
   std::optional<registration> joined;  // for the balancer and the tunnels
   // The machine beneath: its network (null: this one's), and what it is and has; asked on the offload pool.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,13 +15,20 @@
 
 namespace kedge::node {
 
+// What the environment says of an HTTP proxy (join/http_proxy.h).
+struct proxy_environment {
+  std::string proxy;     // HTTPS_PROXY: http://user:password@host:port, https://…, or host:port
+  std::string no_proxy;  // NO_PROXY: names, addresses, ranges, "*"; with commas
+};
+
 struct agent_config {
   // Where to join, and as what.
-  std::string server_url;     // https://HOST:PORT, the fixed registration address; for a server's own node itself
-  std::string api_url;        // what kubeconfigs name and API requests use: the local balancer; empty: server_url
-  std::string token;          // short, bootstrap or full (K10…)
-  std::string node_name;      // empty: the machine's host name; lower-cased
-  bool with_node_id = false;  // append the id of `password_folder`/id to the name
+  std::string server_url;  // https://HOST:PORT, the fixed registration address; for a server's own node itself
+  std::string api_url;     // what kubeconfigs name and API requests use: the local balancer; empty: server_url
+  std::string token;       // short, bootstrap or full (K10…)
+  std::string node_name;   // empty: the machine's host name; lower-cased
+  std::optional<proxy_environment> proxy;  // on the way to servers
+  bool with_node_id = false;               // append the id of `password_folder`/id to the name
   std::string data_dir = "/var/lib/rancher/k3s";
   std::string password_folder = "/etc/rancher/node";
 
@@ -58,7 +66,7 @@ struct agent_config {
   std::string registries_file = "/etc/rancher/k3s/registries.yaml";
   bool registry_fallback = true;                     // false: where there are mirrors, the registry itself isn't asked
   bool nonroot_devices = false;                      // devices belong to the user that a container runs as
-  std::string default_runtime;                       // empty: runc
+  std::string default_runtime;                       // empty: kedge, or runc without our shim
   std::vector<std::string> airgap_extra_registries;  // images of agent/images get names there too
   std::string cni_bin_folder;     // another's CNI plugins; empty: ours, and the machine's others (plugin_folder)
   bool manage_cni = true;         // false: the machine's network stays as it is, whatever the cluster has

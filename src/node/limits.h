@@ -168,4 +168,12 @@ inline constexpr std::size_t pods_bytes_max = 16 * 1024 * 1024;
 // The tunnels' round trips are told to the balancer this often.
 inline constexpr duration round_trip_interval = 5s;
 
+// How soon a certificate that was set aside, or an address that changed, is noticed: twice that and a renewal are well
+// below 30 s. A look reads four small files and the interfaces.
+inline constexpr std::chrono::seconds identity_look_interval{5};
+// How often certificates that end soon are asked for, when those that come end soon as well.
+inline constexpr std::chrono::hours certificate_renewal_pause{6};
+// K3s's: events live an hour.
+inline constexpr std::chrono::minutes certificate_report_interval{30};
+
 }  // namespace kedge::node

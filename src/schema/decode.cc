@@ -252,7 +252,7 @@ class decoder {
       case base_type::int_or_string:
         if (v.is_string()) return;
         return integer(v, std::numeric_limits<std::int32_t>::min(), std::numeric_limits<std::int32_t>::max(), "int32",
-                       nullptr);
+                       at);
       case base_type::raw_extension:
       case base_type::fields_v1:
       case base_type::any_json: return;

@@ -1,7 +1,7 @@
 // openapi.cc: OpenAPI 3.0 a group version, and Swagger 2.0 of everything, written straight from the tables as text.
 //
-// Both dialects say the same in two spellings; `dialect` is all that differs. Descriptions are not in the tables, so
-// there are none. What clients rely on is there: kubectl explain finds a kind's schema by
+// Both dialects say the same in two spellings; `dialect` is all that differs. Descriptions are our own, of what is
+// asked for most (schema/descriptions.json). What clients rely on is there: kubectl explain finds a kind's schema by
 // x-kubernetes-group-version-kind and follows references; kubectl apply looks for a PATCH operation of the kind with
 // the query parameter fieldValidation, and for the strategic merge keys; server-side apply's clients read the list and
 // map types.
@@ -190,8 +190,20 @@ class document {
     return (v3_ ? "#/components/schemas/" : "#/definitions/") + public_name(t.name());
   }
 
+  // Empty: nothing is said of it.
+  static std::string_view described(const tables::description_row* rows, std::size_t count, std::size_t of) {
+    auto end = rows + count;
+    auto at = std::lower_bound(rows, end, of, [](auto& row, std::size_t wanted) { return row.of < wanted; });
+    return at != end && at->of == of ? tables::text(at->text) : std::string_view();
+  }
+  void describe(std::string_view text) {
+    if (!text.empty()) w.member("description", text);
+  }
+
   void type(const type_info& t) {
     w.open('{');
+    describe(described(tables::type_descriptions, tables::type_description_count,
+                       static_cast<std::size_t>(&t - tables::types)));
     switch (t.base()) {
       case base_type::structure: structure(t); break;
       case base_type::time:
@@ -253,6 +265,8 @@ class document {
 
   void field(const field_info& f) {
     w.open('{');
+    describe(described(tables::field_descriptions, tables::field_description_count,
+                       static_cast<std::size_t>(&f - tables::fields)));
     switch (f.shape()) {
       case shape::single:
         element(f, true);

@@ -207,6 +207,14 @@ std::string quantity::text() const {
 std::int64_t quantity::value() const noexcept { return saturate(divide_up(nano_, nano_per_unit)); }
 bool quantity::is_whole() const noexcept { return divide_up(nano_, nano_per_unit / 1000) % 1000 == 0; }
 std::int64_t quantity::milli_value() const noexcept { return saturate(divide_up(nano_, nano_per_unit / 1000)); }
+std::optional<std::int64_t> quantity::exact_integer() const noexcept {
+  const __int128 n = nano_ / nano_per_unit;
+  if (nano_ % nano_per_unit != 0 || n < INT64_MIN || n > INT64_MAX) return std::nullopt;
+  return static_cast<std::int64_t>(n);
+}
+double quantity::approximate() const noexcept {
+  return static_cast<double>(nano_) / static_cast<double>(nano_per_unit);
+}
 quantity& quantity::operator+=(const quantity& other) noexcept {
   if (nano_ == 0) format_ = other.format_;
   nano_ += other.nano_;

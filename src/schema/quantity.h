@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,10 +22,12 @@ class quantity {
   static quantity of(std::int64_t n, format f = format::decimal_si) noexcept;
   static quantity of_milli(std::int64_t n, format f = format::decimal_si) noexcept;
 
-  std::string text() const;                   // canonical
-  std::int64_t value() const noexcept;        // rounded away from zero, as Quantity.Value(); saturates
-  std::int64_t milli_value() const noexcept;  // likewise, as MilliValue(); saturates
-  bool is_whole() const noexcept;             // no fraction, when it is rounded to thousandths
+  std::string text() const;                                    // canonical
+  std::int64_t value() const noexcept;                         // rounded away from zero, as Quantity.Value(); saturates
+  std::int64_t milli_value() const noexcept;                   // likewise, as MilliValue(); saturates
+  bool is_whole() const noexcept;                              // no fraction, when it is rounded to thousandths
+  std::optional<std::int64_t> exact_integer() const noexcept;  // nothing for fractions, and beyond 64 bits
+  double approximate() const noexcept;
   bool is_zero() const noexcept { return nano_ == 0; }
   int sign() const noexcept { return nano_ < 0 ? -1 : nano_ > 0; }
   quantity& operator+=(const quantity& other) noexcept;

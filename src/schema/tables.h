@@ -15,6 +15,10 @@ struct kind_row {
   std::uint32_t api_version, kind;
   std::uint16_t type;
 };
+// What people are told of a type or field: its place in the table of these, in order.
+struct description_row {
+  std::uint32_t of, text;
+};
 struct column_row {
   std::uint32_t name, type, format, description;
   int priority;
@@ -33,11 +37,13 @@ extern const std::uint8_t hash_slots[];
 extern const std::uint8_t wire_positions[];
 extern const kind_row kinds[];
 extern const resource_info resources[];
+extern const description_row type_descriptions[], field_descriptions[];
 extern const column_row columns[];
 extern const subresource_row subresources[];
 extern const bootstrap_category bootstrap[];
 extern const char fingerprint[];  // of the facts and of the code that makes OpenAPI of them
-extern const std::size_t type_count, kind_count, resource_count, bootstrap_count;
+extern const std::size_t type_count, kind_count, resource_count, bootstrap_count, type_description_count,
+    field_description_count;
 
 // A string of the pool by its offset: two bytes before it hold its length.
 inline std::string_view text(std::uint32_t offset) noexcept {

@@ -1,6 +1,7 @@
 #include "server/control_front.h"
 
 #include "api/local_objects.h"
+#include "base/strings.h"
 
 namespace kedge::server {
 
@@ -14,17 +15,28 @@ result<std::unique_ptr<control_front>> control_front::make(shared& s, store::sto
                         arguments.enable_admission_plugins.end());
   KEDGE_TRY(f->admission_, api::admission_chain::create(plugins, *f->may_, *rules, &f->objects_));
   f->tables_ = std::make_unique<api::custom::tables>(f->objects_);
+  f->tables_->convert_by(f->versions_);
   f->tables_->follow();
+  f->webhooks_.follow();
+  f->admission_->call_webhooks(f->webhooks_);
+  f->admission_->obey_policies([t = f->tables_.get()] { return t->current(); });
   return f;
+}
+
+task<result<api::raw_answer>> control_front::post_to_node(std::string node, std::string path, std::string body) {
+  api::user_info who{.name = "system:k3s-supervisor", .groups = {"system:masters", "system:authenticated"}};
+  return own_api_.ask(std::move(who), "POST", "/api/v1/nodes/" + percent_encode(node) + "/proxy" + path,
+                      std::move(body));
 }
 
 void control_front::run(const control::settings* controllers, const control::scheduler::configuration* scheduling,
                         store::revision began) {
   objects_.set_term(control::term_key(term), began);
   auto make_client = [this](api::user_info user, std::string manager) {
-    return api::make_objects(
-        objects_, *admission_, ranges_, tables_.get(), std::move(user), std::move(manager),
-        [this](api::user_ref as, std::string path) { return own_api_.get(std::move(as), std::move(path)); });
+    return api::make_objects(objects_, *admission_, ranges_, tables_.get(), std::move(user), std::move(manager),
+                             [this](api::user_ref as, std::string method, std::string path) {
+                               return own_api_.ask(std::move(as), std::move(method), std::move(path));
+                             });
   };
   if (controllers) running_.spawn(control::run_controllers(*controllers, objects_, make_client));
   if (scheduling) running_.spawn(control::run_scheduling(*scheduling, make_client));

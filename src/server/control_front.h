@@ -5,10 +5,13 @@
 #include <memory>
 
 #include "api/admission/chain.h"
+#include "api/admission/webhook/webhooks.h"
 #include "api/authorization/rbac.h"
+#include "api/custom/conversion.h"
 #include "api/custom/tables.h"
 #include "control/fence.h"
 #include "control/manager.h"
+#include "server/home_caller.h"
 #include "server/own_api.h"
 #include "server/shared.h"
 
@@ -26,12 +29,25 @@ class control_front {
   void run(const control::settings* controllers, const control::scheduler::configuration* scheduling,
            store::revision began);
   void stop() { running_.cancel(); }
+  void use(std::shared_ptr<net::tls_client_context> server) { own_api_.use(std::move(server)); }
+
+  // POST to a node's port, through this server's API.
+  task<result<api::raw_answer>> post_to_node(std::string node, std::string path, std::string body);
 
  private:
-  control_front(const shared& s, store::store& objects) : objects_(objects), ranges_(s.ranges), own_api_(s) {}
+  control_front(shared& s, store::store& objects)
+      : objects_(objects),
+        ranges_(s.ranges),
+        calls_(s),
+        versions_(calls_),
+        webhooks_({.objects = objects_, .calls = calls_, .versions = &versions_, .measures = &s.measures}),
+        own_api_(s) {}
 
   control::fenced_store objects_;
   api::service_ranges ranges_;
+  home_caller calls_;
+  api::custom::converter versions_;
+  api::webhook::webhooks webhooks_;
   std::unique_ptr<api::authorizer> may_;
   std::unique_ptr<api::admission_chain> admission_;
   std::unique_ptr<api::custom::tables> tables_;

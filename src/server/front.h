@@ -5,14 +5,20 @@
 #include <memory>
 
 #include "api/admission/chain.h"
+#include "api/admission/webhook/webhooks.h"
+#include "api/aggregation/observer.h"
+#include "api/authentication/cached_tokens.h"
 #include "api/authentication/union.h"
 #include "api/authorization/rbac.h"
 #include "api/authorization/review.h"
+#include "api/callout/client.h"
+#include "api/custom/conversion.h"
 #include "api/custom/tables.h"
 #include "api/fairness/body_budget.h"
 #include "api/fairness/gate.h"
 #include "api/handler.h"
 #include "api/objects.h"
+#include "server/egress.h"
 #include "server/shared.h"
 #include "supervisor/credentials.h"
 #include "supervisor/node_dialer.h"
@@ -29,13 +35,26 @@ class front {
                                              std::size_t number);
 
   task<void> serve(net::http::exchange& e) { return routes_->serve(e); }
+  // Who this server is to kubelets and to the other servers, from the next connection on.
+  void use(std::shared_ptr<net::tls_client_context> kubelets, std::shared_ptr<net::tls_client_context> servers);
   api::objects& local() noexcept { return *local_; }
+  // The server's one look at other API servers; on the home loop's front.
+  api::aggregation::observer& others() noexcept { return *observer_; }
+  // Another one, that acts as this user and under the manager's name. The front outlives it.
+  std::unique_ptr<api::objects> client(api::user_info as, std::string manager);
   supervisor::node_passwords& passwords() noexcept { return *passwords_; }
   ~front();
 
  private:
   front() = default;
   void collect_usage(shared& s);
+  void call_webhooks(shared& s, store::store& objects, std::size_t number);
+  void observe_others(shared& s);
+  store::store* objects_ = nullptr;
+  void ask_others_about_tokens(shared& s, const std::vector<std::string>& audiences);
+  std::vector<api::token_source*> token_sources() const;
+  api::virtual_create answers_of_reviews();
+  std::vector<std::shared_ptr<api::token_source>> asked_, sources_;  // whom the latter ask; in the order of asking
   std::unique_ptr<api::token_authenticator> tokens_;
   std::unique_ptr<api::token_issuer> issuer_;
   std::unique_ptr<api::union_authenticator> who_;  // of the supervisor's paths
@@ -45,11 +64,19 @@ class front {
   std::unique_ptr<api::admission_chain> admission_;
   std::unique_ptr<api::reviews> reviews_;
   api::service_ranges ranges_;
+  egress ways_;
+  std::unique_ptr<api::callout::client> callouts_;
+  std::shared_ptr<call_desk> desk_;  // the server's, on the home loop's front
+  std::unique_ptr<api::custom::converter> versions_;
+  std::unique_ptr<api::webhook::webhooks> webhooks_;
   std::unique_ptr<api::custom::tables> tables_;
   std::unique_ptr<api::objects> local_;
   std::unique_ptr<supervisor::node_dialer> dialer_;
   std::unique_ptr<supervisor::node_proxy> proxy_;
-  std::shared_ptr<supervisor::usage_collector> usage_;  // the server's, on the home loop's front
+  std::unique_ptr<api::aggregation::services> services_;
+  std::unique_ptr<supervisor::aggregated_servers> others_;
+  std::shared_ptr<api::aggregation::observer> observer_;  // the server's, on the home loop's front
+  std::shared_ptr<supervisor::usage_collector> usage_;    // the server's, on the home loop's front
   std::shared_ptr<api::fairness::gate> gate_;
   std::unique_ptr<api::fairness::body_budget> bodies_;
   std::unique_ptr<api::api_handler> api_;

@@ -1,6 +1,12 @@
 #include "server/fronts.h"
 
+#include <fmt/format.h>
+
 #include "api/metrics/loop_metrics.h"
+#include "base/log.h"
+#include "reactor/offload.h"
+#include "server/auditing.h"
+#include "server/file_follower.h"
 
 namespace kedge::server {
 
@@ -37,12 +43,9 @@ task<result<void>> fronts::start() {
   shared_.ranges.cluster_cidr = s.cluster.service_cidrs.front();
   shared_.ranges.first_port = s.cluster.node_port_first;
   shared_.ranges.last_port = s.cluster.node_port_last;
-  if (!s.api.audit_log_path.empty()) {
-    KEDGE_CO_TRY(shared_.audit, api::audit_log::open({.path = s.api.audit_log_path,
-                                                      .max_bytes = std::uint64_t(s.api.audit_log_max_size_mib) << 20,
-                                                      .max_backups = s.api.audit_log_max_backups,
-                                                      .max_age_days = s.api.audit_log_max_age_days}));
-  }
+  KEDGE_CO_CHECK(co_await start_auditing(shared_));
+  start_issuers();
+  start_authorization();
   add_checks();
   std::vector<api::measured_loop> measured;
   for (auto* loop : shared_.all_loops())
@@ -67,16 +70,74 @@ task<result<void>> fronts::start() {
   co_return result<void>();
 }
 
+// Those that the files name; another file's count as soon as it is seen to be right.
+void fronts::start_issuers() {
+  auto& s = shared_.settings;
+  if (!s.files || (s.files->authentication.issuers.empty() && s.api.authentication_config.empty())) return;
+  shared_.issuers = std::make_unique<api::jwt_issuers>(token_audiences(s.api, s.token_issuer()), shared_.home(),
+                                                       shared_.where.network);
+  shared_.issuers->use(s.files->authentication.issuers);
+  if (s.api.authentication_config.empty()) return;
+  following_.spawn(follow_file(s.api.authentication_config, s.files->authentication_text,
+                               [this](std::string text) { return take_authentication(std::move(text)); }));
+}
+
+task<void> fronts::take_authentication(std::string text) {
+  auto& s = shared_.settings;
+  auto own = token_issuers(s.api, s.token_issuer());
+  auto read = co_await reactor::offload(
+      [text = std::move(text), own = std::move(own)] { return api::parse_authentication(text, own); });
+  if (!read) co_return;  // too much waits there; the file's next change counts
+  reload("authentication", read->has_value());
+  if (!*read) {
+    log::error("{} is not taken over, what it said before goes on: {}", s.api.authentication_config,
+               read->error().message);
+    co_return;
+  }
+  log::info("{} has changed: {} issuers of tokens", s.api.authentication_config, (*read)->issuers.size());
+  shared_.issuers->use(std::move((*read)->issuers));
+}
+
+void fronts::start_authorization() {
+  auto& s = shared_.settings;
+  shared_.authorization =
+      std::make_shared<api::authorization_state>(s.files ? s.files->authorization : usual_authorization());
+  if (s.api.authorization_config.empty()) return;
+  following_.spawn(follow_file(s.api.authorization_config, s.files->authorization_text,
+                               [this](std::string text) { return take_authorization(std::move(text)); }));
+}
+
+task<void> fronts::take_authorization(std::string text) {
+  auto& path = shared_.settings.api.authorization_config;
+  auto read = co_await reactor::offload([text = std::move(text)] { return api::parse_authorization(text); });
+  if (!read) co_return;  // too much waits there; the file's next change counts
+  reload("authorization", read->has_value());
+  if (!*read) {
+    log::error("{} is not taken over, what it said before goes on: {}", path, read->error().message);
+    co_return;
+  }
+  log::info("{} has changed: {} authorizers", path, (*read)->size());
+  shared_.authorization->use(**std::move(read));
+}
+
+void fronts::reload(std::string_view what, bool good) {
+  shared_.measures
+      .counter(fmt::format("apiserver_{}_config_controller_automatic_reloads_total", what),
+               fmt::format("Total number of automatic reloads of {} configuration split by status and apiserver "
+                           "identity.",
+                           what),
+               fmt::format("apiserver_id_hash=\"\",status=\"{}\"", good ? "success" : "failure"))
+      .add();
+}
+
 task<void> fronts::stop() {
+  following_.cancel();
   co_await on_every_loop(shared_, [this](std::size_t) -> task<bool> {
     gateway_.close();
     co_return true;
   });
-  if (shared_.audit)
-    co_await reactor::offload([a = shared_.audit] {
-      a->flush();
-      return true;
-    });
+  if (shared_.issuers) shared_.issuers->stop();
+  co_await end_auditing(shared_);
 }
 
 }  // namespace kedge::server

@@ -20,10 +20,17 @@ class fronts final : public part {
 
  private:
   void add_checks();
+  void start_issuers();
+  void start_authorization();
+  task<void> take_authentication(std::string text);
+  task<void> take_authorization(std::string text);
+  // Counts that a file was taken over while the server runs, or was not.
+  void reload(std::string_view what, bool good);
 
   shared& shared_;
   gateway& gateway_;
   identity& identity_;
+  reactor::scope following_;  // of files that may change
 };
 
 }  // namespace kedge::server

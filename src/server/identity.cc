@@ -3,6 +3,7 @@
 #include "api/custom/upgrade.h"
 #include "api/registry/imported.h"
 #include "api/registry/indexes.h"
+#include "backup/restore.h"
 #include "base/log.h"
 #include "crypto/files.h"
 #include "json/parse.h"
@@ -43,8 +44,10 @@ task<result<void>> identity::start() {
 // store, which couldn't read some values, is opened once more.
 task<result<void>> identity::take_record() {
   auto& cluster = shared_.settings.cluster;
+  KEDGE_CO_CHECK(backup::check_restored(cluster.server_dir()));
   KEDGE_CO_CHECK(encryption_.read());
   KEDGE_CO_CHECK(co_await wait_for_store());
+  KEDGE_CO_CHECK(backup::check_restored(objects_->current()));
   record_.emplace(cluster, *objects_, shared_.settings.shared_datastore());
   KEDGE_CO_CHECK(co_await wait_out_database("the cluster's record", [this] { return record_->load(); }));
   if (record_->token_outdated()) cluster.token.clear();  // what it wrote to this server's files counts
@@ -100,6 +103,11 @@ result<void> identity::read_keys() {
   KEDGE_TRY(auto signing, crypto::private_key::from_pem(own.service_keys_pem()));
   shared_.signing_key.emplace(std::move(signing));
   KEDGE_TRY(shared_.token_keys, crypto::parse_public_keys(own.service_keys_pem()));
+  return read_clients();
+}
+
+result<void> identity::read_clients() {
+  auto& own = *credentials_;
   auto tls_as = [&own](const std::string& stem) -> result<std::shared_ptr<net::tls_client_context>> {
     KEDGE_TRY(auto pair, own.client(stem));
     return net::tls_client_context::make({.ca_pem = own.server_ca().bundle_pem(),
@@ -109,6 +117,8 @@ result<void> identity::read_keys() {
   };
   KEDGE_TRY(shared_.to_kubelets, tls_as("client-kube-apiserver"));
   KEDGE_TRY(shared_.to_servers, tls_as("client-supervisor"));
+  KEDGE_TRY(auto proxy, own.client("client-auth-proxy"));
+  shared_.as_front_proxy = {.chain_pem = std::move(proxy.first), .key_pem = std::move(proxy.second)};
   return {};
 }
 

@@ -32,6 +32,8 @@ class identity final : public part {
   supervisor::bootstrap_data& record() noexcept { return *record_; }
   supervisor::credentials& credentials() noexcept { return *credentials_; }
   std::shared_ptr<supervisor::credentials> credentials_ptr() const { return credentials_; }
+  // Who this server is to kubelets and other servers (shared.h), read anew.
+  result<void> read_clients();
   supervisor::encryption& encryption() noexcept { return encryption_; }
 
  private:

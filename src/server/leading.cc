@@ -18,6 +18,7 @@ bool leading::leads() const noexcept {
 control::settings leading::controller_settings() const {
   auto& cluster = shared_.settings.cluster;
   auto c = shared_.settings.controllers;
+  c.measures = &shared_.measures;
   c.cluster_cidr = cluster.cluster_cidrs.front();
   auto& own = identity_.credentials();
   c.root_ca_pem = own.server_ca().bundle_pem();
@@ -25,7 +26,12 @@ control::settings leading::controller_settings() const {
   c.server_authority = std::make_shared<crypto::authority>(own.server_ca());
   c.service_account_key = std::make_shared<crypto::private_key>(*shared_.signing_key);
   c.cloud_controller = !cluster.disable_cloud_controller;
-  c.service_lb = std::ranges::find(cluster.disables, "servicelb") == cluster.disables.end();
+  auto is_disabled = [&](std::string_view name) {
+    return std::ranges::find(cluster.disables, name) != cluster.disables.end();
+  };
+  c.service_lb = !is_disabled("servicelb");
+  c.local_storage.enabled = !is_disabled("local-storage");
+  c.local_storage.default_path = cluster.default_local_storage_path;
   return c;
 }
 
@@ -60,6 +66,9 @@ task<result<void>> leading::start() {
     co_return result<void>();
   });
   KEDGE_CO_CHECK(std::move(opened));
+  controllers_.local_storage.post_to_node = [this](std::string node, std::string path, std::string body) {
+    return front_->post_to_node(std::move(node), std::move(path), std::move(body));
+  };
   if (s.shared_datastore() && !s.cluster.disable_controller_manager) {
     election_ = std::make_unique<control::election>(
         own, control::election_options{.name = "kube-controller-manager",
@@ -72,6 +81,12 @@ task<result<void>> leading::start() {
   }
   membership_.keep([this] { return leads(); });
   co_return result<void>();
+}
+
+void leading::use(std::shared_ptr<net::tls_client_context> server) {
+  shared_.background().post([this, server = std::move(server)]() mutable {
+    if (front_) front_->use(std::move(server));
+  });
 }
 
 // When this server leads no longer: nothing of the controllers runs any more.

@@ -22,6 +22,8 @@ class leading final : public part {
   task<void> leave() override;
   task<void> stop() override;
 
+  // Who the controllers are to this server from now on.
+  void use(std::shared_ptr<net::tls_client_context> server);
   // Whether this server does what is to be done once in a cluster. On the home loop, also before this part has started.
   bool leads() const noexcept;
 

@@ -13,9 +13,11 @@ own_api::own_api(const shared& s) : client_(s.where.network) {
   target_ = {.at = {cluster.own_host(), cluster.https_port}, .host = {}, .tls = s.to_servers};
 }
 
-task<result<api::raw_answer>> own_api::get(api::user_ref as, std::string path) {
-  net::http::client_request r{.to = target_, .path = std::move(path)};
+task<result<api::raw_answer>> own_api::ask(api::user_ref as, std::string method, std::string path, std::string body) {
+  net::http::client_request r{.to = target_, .method = std::move(method), .path = std::move(path)};
   r.headers.add("Accept", "application/json");
+  if (!body.empty()) r.headers.add("Content-Type", "application/json");
+  r.body = std::move(body);
   r.headers.add("User-Agent", "kube-controller-manager");
   r.headers.add("Impersonate-User", as->name);
   for (auto& group : as->groups) r.headers.add("Impersonate-Group", group);

@@ -13,8 +13,9 @@ class own_api {
   // On the loop that asks. `s` outlives it.
   explicit own_api(const shared& s);
 
-  // GET of the path, impersonating `as`.
-  task<result<api::raw_answer>> get(api::user_ref as, std::string path);
+  void use(std::shared_ptr<net::tls_client_context> server) { target_.tls = std::move(server); }
+  // A request impersonating `as`; a body is JSON.
+  task<result<api::raw_answer>> ask(api::user_ref as, std::string method, std::string path, std::string body = {});
 
  private:
   net::http::client client_;

@@ -10,10 +10,12 @@
 #include "server/key_changes.h"
 #include "server/leading.h"
 #include "server/listener.h"
+#include "server/manifests.h"
 #include "server/membership.h"
 #include "server/own_node.h"
 #include "server/sequence.h"
 #include "server/shared.h"
+#include "server/snapshots.h"
 #include "server/upkeep.h"
 
 namespace kedge::server {
@@ -28,17 +30,19 @@ struct server::house {
   gateway entrance{all.where};
   key_changes keys{all, who, [this] { return members.servers(); }};
   database_space space{all, who};
+  snapshots backups{all, who};
   listener port{all, entrance, who};
   fronts answers{all, entrance, who};
   membership members{all, who, answers};
   leading lead{all, who, answers, members};
-  upkeep keeping{all, entrance, who, keys, answers, members, port};
+  upkeep keeping{all, entrance, who, keys, answers, members, lead, port};
+  manifests brought{all, answers, members};
   own_node node{all, who, [this] {
                   if (ready) ready();
                 }};
-  sequence order{{&who, &keys, &space, &port, &answers, &members, &lead, &keeping, &node},
+  sequence order{{&who, &keys, &space, &backups, &port, &answers, &members, &lead, &keeping, &brought, &node},
                  {&members, &lead, &node, &port},
-                 {&node, &lead, &members, &keeping, &space, &keys, &port, &answers, &who}};
+                 {&node, &brought, &lead, &members, &keeping, &backups, &space, &keys, &port, &answers, &who}};
 };
 
 server::server(settings s, machine m, std::function<void()> ready)

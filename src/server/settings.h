@@ -3,10 +3,12 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "backup/s3/settings.h"
 #include "control/scheduler/configuration.h"
 #include "control/settings.h"
 #include "datastore/log.h"
@@ -14,25 +16,41 @@
 #include "reactor/loop.h"
 #include "reactor/stream.h"
 #include "server/api_arguments.h"
+#include "server/api_files.h"
 #include "supervisor/config.h"
 
 namespace kedge::server {
 
+// Backups (snapshots.h).
+struct snapshot_settings {
+  bool disabled = false;  // no schedule; who asks for one is given it all the same
+  std::string base = "etcd-snapshot";
+  std::string schedule = "0 */12 * * *";
+  unsigned retention = 5;
+  std::string folder;  // absolute
+  backup::s3::settings s3;
+};
+
 struct settings {
   supervisor::config cluster;
   api_server_arguments api;
-  control::settings controllers;  // what the cluster's settings and credentials say is filled in
+  std::shared_ptr<const api_files> files;  // that they name; null: none
+  control::settings controllers;           // what the cluster's settings and credentials say is filled in
   std::shared_ptr<const control::scheduler::configuration> scheduling =
       std::make_shared<const control::scheduler::configuration>(control::scheduler::default_configuration());
   // Opens the database; may be called more than once, one after the other.
   std::function<result<std::unique_ptr<datastore::log>>()> open_log;
+  snapshot_settings snapshots;
   bool accept_data_loss = false;  // of a database that has less than this server has seen
   std::size_t history_bytes = 0;  // of memory for recent events and what they replaced; 0: the store's default
   node::agent_config node;        // of the server's own node, unless cluster.disable_agent
   std::string version, commit;
+  std::map<std::string, std::string> flags;  // what the process was started with, for /flagz; secrets masked
 
   // Other servers may use the same datastore.
   bool shared_datastore() const noexcept { return cluster.leader_election; }
+  // Of this cluster's tokens, as K3s names it.
+  std::string token_issuer() const { return "https://kubernetes.default.svc." + cluster.cluster_domain; }
   // How other servers know this one: 10.0.0.1:6443.
   std::string own_address() const {
     return reactor::endpoint{cluster.advertise_address, cluster.advertise_port}.text();

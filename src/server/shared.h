@@ -8,7 +8,12 @@
 #include <optional>
 #include <vector>
 
+#include "api/aggregation/documents.h"
+#include "api/audit/backends.h"
 #include "api/audit/log.h"
+#include "api/audit/webhook.h"
+#include "api/authentication/jwt_issuers.h"
+#include "api/authorization/configured.h"
 #include "api/fairness/flow_control.h"
 #include "api/metrics/metrics.h"
 #include "api/publish/health.h"
@@ -20,7 +25,9 @@
 #include "net/tls.h"
 #include "reactor/cores.h"
 #include "reactor/scope.h"
+#include "server/home_caller.h"
 #include "server/settings.h"
+#include "supervisor/aggregated_servers.h"
 #include "tunnel/server.h"
 
 namespace kedge::server {
@@ -41,13 +48,18 @@ struct shared {
   }
 
   std::shared_ptr<const crypto::trust> client_ca, request_header_ca;
+  std::unique_ptr<api::jwt_issuers> issuers;                // of tokens that aren't this cluster's
+  std::shared_ptr<api::authorization_state> authorization;  // whom the cores ask whether somebody may
   std::vector<crypto::public_key> token_keys;
   std::optional<crypto::private_key> signing_key;
   api::health checks;
   api::metrics measures;
   std::unique_ptr<api::fairness::flow_control> flows;
   api::service_ranges ranges;
-  std::shared_ptr<api::audit_log> audit;
+  supervisor::front_proxy as_front_proxy;
+  std::shared_ptr<api::audit_backends> audit;  // null: off. And what it tells, each null when it isn't asked for:
+  std::shared_ptr<api::audit_log> audit_log;
+  std::shared_ptr<api::audit_webhook> audit_webhook;
   std::shared_ptr<net::tls_client_context> to_kubelets, to_servers;  // who this server is to them
   std::unique_ptr<tunnel::server> tunnels;
   std::atomic<bool> bootstrapped = false;         // a new cluster's objects and roles are there
@@ -60,6 +72,10 @@ struct shared {
   std::function<task<result<void>>(json::value)> change_encryption;
   std::function<task<json::value>()> datastore_status;
   std::function<task<result<void>>()> compact_datastore;
+  std::shared_ptr<call_desk> desk;  // where other loops ask webhooks; used on the home loop alone
+  // What other API servers behind this one serve.
+  std::function<task<std::shared_ptr<const api::aggregation::documents>>()> documents;
+  std::function<task<result<json::value>>(json::value)> snapshot_request;  // snapshots.h
   api::usage_source usage;  // of nodes and pods; null with --disable=metrics-server
 
   bool serves_usage() const {

@@ -2,6 +2,10 @@
 
 #include "api/bootstrap.h"
 #include "api/fairness/upkeep.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "node/machine/certificates.h"
+#include "node/machine/system_info.h"
 #include "reactor/cores.h"
 #include "reactor/offload.h"
 
@@ -10,6 +14,9 @@ namespace kedge::server {
 namespace {
 // After the start: of the server, and of what begins with it, controllers and the own node.
 constexpr std::chrono::seconds settling_times[] = {std::chrono::seconds(1), std::chrono::seconds(10)};
+constexpr auto certificates_interval = std::chrono::hours(6);  // as the serving certificate's
+constexpr auto address_interval = std::chrono::seconds(5);     // twice that, and a write, is far below 30 s
+constexpr auto set_aside_interval = std::chrono::seconds(5);   // ten names are looked up
 }  // namespace
 
 // What the start needed beyond what it keeps: pages of the log, bodies of many objects.
@@ -29,6 +36,69 @@ task<void> upkeep::give_back_memory() {
   }
 }
 
+// All of this server's own: at once when one was set aside (`kedge certificate rotate`), else long before its end.
+task<void> upkeep::keep_certificates() {
+  auto& loop = reactor::loop::current();
+  for (auto all_at = loop.now();;) {
+    auto aside = co_await reactor::offload([c = identity_.credentials_ptr()] { return c->is_set_aside(); });
+    if ((aside && *aside) || loop.now() >= all_at) {
+      co_await renew_certificates();
+      all_at = loop.now() + certificates_interval;
+    }
+    co_await reactor::sleep_for(set_aside_interval);
+  }
+}
+
+// The machine's address, where none was given, is what other servers and agents are told.
+task<void> upkeep::follow_addresses() {
+  std::string current = shared_.settings.cluster.advertise_address, last;
+  for (;;) {
+    co_await reactor::sleep_for(address_interval);
+    auto found = co_await reactor::offload(node::default_addresses);
+    auto now = found && *found ? (*found)->front() : std::string();
+    // A machine between two addresses has none, or one for a moment: what is seen twice counts.
+    if (now.empty() || now == current || std::exchange(last, now) != now) continue;
+    log::info("this server's address is {} now, and was {}", now, current);
+    keeper_->asked({now});
+    if (auto moved = co_await membership_.servers()->move(now); !moved) {
+      log::warning("the new address can't be told to the others yet: {}", moved.error().message);
+      continue;
+    }
+    current = now;
+  }
+}
+
+task<void> upkeep::renew_certificates() {
+  auto now = reactor::loop::current().wall_now();
+  auto made =
+      co_await reactor::offload([c = identity_.credentials_ptr(), now] { return c->renew(now, system_random()); });
+  auto told = co_await reactor::offload(
+      [dir = shared_.settings.cluster.data_dir, now] { return node::report_certificates(dir, now); });
+  if (told) {
+    std::lock_guard lock(expirations_->mutex);
+    expirations_->text = std::move(told->metrics);
+  }
+  if (!made) co_return;
+  if (!*made) {
+    log::error("this server's certificates can't be renewed: {}", (*made).error().message);
+    co_return;
+  }
+  if ((*made)->empty()) co_return;
+  log::info("made anew, and in use: {}", join(**made, ", "));
+  if (auto read = identity_.read_clients(); !read) {
+    log::error("this server's new certificates can't be used: {}", read.error().message);
+    co_return;
+  }
+  auto kubelets = shared_.to_kubelets, servers = shared_.to_servers;
+  co_await on_every_loop(shared_, [this, kubelets, servers](std::size_t) -> task<bool> {
+    if (auto* here = gateway_.here()) here->use(kubelets, servers);
+    co_return true;
+  });
+  leading_.use(servers);
+  listener_.show_certificate();
+  keeper_->changed();
+}
+
 task<result<void>> upkeep::start() {
   keys_.follow();
   auto& own = fronts_.own();
@@ -38,10 +108,17 @@ task<result<void>> upkeep::start() {
       *housekeeping_, [this, &own] { return api::ensure_system_objects(own.local(), membership_.objects()); }));
   running_.spawn(api::fairness::keep_configuration(own.local()));
   running_.spawn(own.passwords().keep());
+  running_.spawn(own.others().run());
   if (shared_.where.release_memory) running_.spawn(give_back_memory());
   keeper_ = std::make_unique<supervisor::serving_keeper>(identity_.credentials(), own.local(),
                                                          [this] { listener_.show_certificate(); });
   running_.spawn(keeper_->run());
+  running_.spawn(keep_certificates());
+  if (shared_.settings.cluster.follows_addresses) running_.spawn(follow_addresses());
+  shared_.measures.collect([said = expirations_](std::string& out) {
+    std::lock_guard lock(said->mutex);
+    out += said->text;
+  });
   if (!shared_.settings.cluster.tls_san_security)
     gateway_.tell_names([this](std::vector<std::string> names) {
       shared_.home().post([this, names = std::move(names)]() mutable { keeper_->asked(std::move(names)); });
@@ -51,6 +128,7 @@ task<result<void>> upkeep::start() {
 
 task<void> upkeep::stop() {
   running_.cancel();
+  fronts_.own().others().stop();
   co_return;
 }
 

@@ -4,10 +4,13 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
+#include <string>
 
 #include "control/housekeeping.h"
 #include "server/fronts.h"
 #include "server/key_changes.h"
+#include "server/leading.h"
 #include "server/listener.h"
 #include "server/membership.h"
 #include "server/part.h"
@@ -15,10 +18,16 @@
 
 namespace kedge::server {
 
+// What /metrics says of certificates; asked from any loop.
+struct told_expirations {
+  std::mutex mutex;
+  std::string text;
+};
+
 class upkeep final : public part {
  public:
-  upkeep(shared& s, gateway& g, identity& i, key_changes& k, fronts& f, membership& m, listener& l)
-      : shared_(s), gateway_(g), identity_(i), keys_(k), fronts_(f), membership_(m), listener_(l) {}
+  upkeep(shared& s, gateway& g, identity& i, key_changes& k, fronts& f, membership& m, leading& d, listener& l)
+      : shared_(s), gateway_(g), identity_(i), keys_(k), fronts_(f), membership_(m), leading_(d), listener_(l) {}
 
   std::string_view name() const noexcept override { return "upkeep"; }
   task<result<void>> start() override;
@@ -26,6 +35,9 @@ class upkeep final : public part {
 
  private:
   task<void> give_back_memory();
+  task<void> keep_certificates();
+  task<void> renew_certificates();
+  task<void> follow_addresses();
 
   shared& shared_;
   gateway& gateway_;
@@ -33,9 +45,11 @@ class upkeep final : public part {
   key_changes& keys_;
   fronts& fronts_;
   membership& membership_;
+  leading& leading_;
   listener& listener_;
   std::unique_ptr<control::context> housekeeping_;
   std::unique_ptr<supervisor::serving_keeper> keeper_;
+  std::shared_ptr<told_expirations> expirations_ = std::make_shared<told_expirations>();
   reactor::scope running_;
 };
 

@@ -115,5 +115,8 @@ object_ref object_access::with_revision(const object& o, revision at) {
 }
 
 object_ref with_revision(const object& o, revision shown) { return object_access::with_revision(o, shown); }
+object_ref with_text(const object& o, std::string_view text) {
+  return object_access::make(o.key(), text, o.mod(), o.created(), o.lease_seconds());
+}
 
 }  // namespace kedge::store

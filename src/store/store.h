@@ -116,6 +116,8 @@ using event_ref = std::shared_ptr<const event>;
 
 // The version with another resourceVersion: as the end of a selection shows what it no longer selects.
 object_ref with_revision(const object& o, revision shown);
+// The same object, at the same revision, as another text tells it (without a resourceVersion): in another version.
+object_ref with_text(const object& o, std::string_view text);
 
 // What a watch is about. It is woken by nothing else, however many there are.
 struct watch_scope {

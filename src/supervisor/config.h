@@ -19,6 +19,7 @@ struct config {
 
   std::string bind_address;  // empty: any
   std::string advertise_address;
+  bool follows_addresses = false;  // advertise_address is the machine's own, and may change while it runs
   std::uint16_t https_port = 6443;
   std::uint16_t advertise_port = 6443;
   std::vector<std::string> tls_sans;
@@ -39,6 +40,8 @@ struct config {
   std::string write_kubeconfig_name = "default";
 
   std::vector<std::string> disables;
+  bool prune_manifests = false;  // what a manifest brought goes with its file
+  bool disable_helm_controller = false;
   bool disable_scheduler = false, disable_controller_manager = false, disable_cloud_controller = false,
        disable_kube_proxy = false, disable_network_policy = false, supervisor_metrics = false;
   std::string system_default_registry, default_local_storage_path;

@@ -66,7 +66,7 @@ json::value config_document(const config& c, const std::string& ipsec_psk, const
                    {"ClusterDomain", c.cluster_domain},
                    {"ClusterIPRange", ip_net(c.cluster_cidrs.front())},
                    {"DisableCCM", c.disable_cloud_controller},
-                   {"DisableHelmController", true},
+                   {"DisableHelmController", c.disable_helm_controller},
                    {"DisableNPC", c.disable_network_policy},
                    {"EncryptSecrets", c.secrets_encryption},
                    {"EncryptProvider", c.secrets_encryption_provider},

@@ -69,7 +69,8 @@ result<crypto::authority> open_authority(const config& c, const std::string& ste
 
 // A leaf and its key in two files; made anew when missing, near its end, or not as wanted. K3s makes a new key each
 // time.
-result<void> ensure_leaf(const std::string& stem, const crypto::authority& ca, const crypto::leaf_request& wanted,
+// Whether it was made.
+result<bool> ensure_leaf(const std::string& stem, const crypto::authority& ca, const crypto::leaf_request& wanted,
                          wall_time now, random_source& random) {
   auto certificate = stem + ".crt", key_path = stem + ".key";
   if (exists(certificate) && exists(key_path)) {
@@ -77,13 +78,14 @@ result<void> ensure_leaf(const std::string& stem, const crypto::authority& ca, c
     auto chain = text ? crypto::parse_bundle(*text) : result<std::vector<crypto::certificate>>(fail(text.error()));
     auto reason = chain ? crypto::reason_to_renew(chain->front(), ca.signer(), wanted, now)
                         : std::optional<std::string>("it can't be read");
-    if (!reason) return {};
+    if (!reason) return false;
     log::info("renewing {}: {}", certificate, *reason);
   }
   KEDGE_TRY(auto key, crypto::private_key::generate(crypto::key_kind::ecdsa_p256));
   KEDGE_TRY(auto leaf, crypto::issue(ca, key.public_part(), wanted, now, random));
   KEDGE_CHECK(put(key_path, key.pem()));
-  return put(certificate, crypto::chain_pem(leaf, ca), {.mode = 0644});
+  KEDGE_CHECK(put(certificate, crypto::chain_pem(leaf, ca), {.mode = 0644}));
+  return true;
 }
 
 result<void> ensure_key(const std::string& path, crypto::key_kind kind) {
@@ -117,6 +119,19 @@ std::string file_kubeconfig(const std::string& server, const std::string& ca, co
          "client-certificate: " +
          stem + ".crt\n    client-key: " + stem + ".key\n";
 }
+
+struct client_row {
+  const char *stem, *user, *group;
+};
+constexpr client_row clients[] = {{"client-admin", "system:admin", "system:masters"},
+                                  {"client-supervisor", "system:k3s-supervisor", "system:masters"},
+                                  {"client-controller", "system:kube-controller-manager", ""},
+                                  {"client-scheduler", "system:kube-scheduler", ""},
+                                  {"client-kube-apiserver", "system:apiserver", "system:masters"},
+                                  {"client-k3s-cloud-controller", "k3s-cloud-controller-manager", ""}};
+constexpr const char* other_leaves[] = {"client-auth-proxy", "serving-kube-apiserver", "kube-scheduler/kube-scheduler",
+                                        "kube-controller-manager/kube-controller-manager"};
+constexpr const char* regenerate_mark = "dynamic-cert-regenerate";
 
 }  // namespace
 
@@ -193,30 +208,7 @@ result<void> credentials::write_clients(wall_time now, random_source& random) {
   KEDGE_CHECK(put(tls + "server-ca.nochain.crt", server_ca_.signer().pem(), {.mode = 0644}));
   KEDGE_CHECK(put(tls + "client-ca.nochain.crt", client_ca_.signer().pem(), {.mode = 0644}));
 
-  struct row {
-    const char *stem, *user, *group;
-  };
-  static constexpr row clients[] = {{"client-admin", "system:admin", "system:masters"},
-                                    {"client-supervisor", "system:k3s-supervisor", "system:masters"},
-                                    {"client-controller", "system:kube-controller-manager", ""},
-                                    {"client-scheduler", "system:kube-scheduler", ""},
-                                    {"client-kube-apiserver", "system:apiserver", "system:masters"},
-                                    {"client-k3s-cloud-controller", "k3s-cloud-controller-manager", ""}};
-  for (auto& r : clients) {
-    crypto::leaf_request wanted{.common_name = r.user, .client = true};
-    if (*r.group) wanted.organizations = {r.group};
-    KEDGE_CHECK(ensure_leaf(tls + r.stem, client_ca_, wanted, now, random));
-  }
-  KEDGE_CHECK(ensure_leaf(tls + "client-auth-proxy", request_header_ca_,
-                          {.common_name = "system:auth-proxy", .client = true}, now, random));
-  crypto::leaf_request api{.common_name = "kube-apiserver", .server = true};
-  for (auto& n : initial_names(settings_)) (ip_address::parse(n) ? api.addresses : api.dns_names).push_back(n);
-  KEDGE_CHECK(ensure_leaf(tls + "serving-kube-apiserver", server_ca_, api, now, random));
-  for (std::string name : {"kube-scheduler", "kube-controller-manager"})
-    KEDGE_CHECK(ensure_leaf(
-        tls + name + "/" + name, server_ca_,
-        {.common_name = name, .dns_names = {"localhost"}, .addresses = {"127.0.0.1", "::1"}, .server = true}, now,
-        random));
+  KEDGE_CHECK(ensure_leaves(now, random));
   for (auto stem : {"client-kube-proxy", "client-k3s-controller", "client-kubelet", "serving-kubelet"})
     KEDGE_CHECK(ensure_key(tls + stem + ".key", crypto::key_kind::ecdsa_p256));
 
@@ -240,6 +232,52 @@ result<void> credentials::write_clients(wall_time now, random_source& random) {
                       "server-ca.crt\",\"clientKey\":\"" + tls + "client-kube-apiserver.key\",\"clientCert\":\"" + tls +
                       "client-kube-apiserver.crt\"}}}}}]}"));
   return {};
+}
+
+result<std::vector<std::string>> credentials::ensure_leaves(wall_time now, random_source& random) const {
+  auto tls = base(settings_);
+  std::vector<std::string> made;
+  auto ensure = [&](const std::string& stem, const crypto::authority& ca, crypto::leaf_request wanted) -> result<void> {
+    KEDGE_TRY(auto is_new, ensure_leaf(tls + stem, ca, wanted, now, random));
+    if (is_new) made.push_back(stem);
+    return {};
+  };
+  for (auto& r : clients) {
+    crypto::leaf_request wanted{.common_name = r.user, .client = true};
+    if (*r.group) wanted.organizations = {r.group};
+    KEDGE_CHECK(ensure(r.stem, client_ca_, std::move(wanted)));
+  }
+  KEDGE_CHECK(ensure("client-auth-proxy", request_header_ca_, {.common_name = "system:auth-proxy", .client = true}));
+  crypto::leaf_request api{.common_name = "kube-apiserver", .server = true};
+  for (auto& n : initial_names(settings_)) (ip_address::parse(n) ? api.addresses : api.dns_names).push_back(n);
+  KEDGE_CHECK(ensure("serving-kube-apiserver", server_ca_, std::move(api)));
+  for (std::string name : {"kube-scheduler", "kube-controller-manager"})
+    KEDGE_CHECK(
+        ensure(name + "/" + name, server_ca_,
+               {.common_name = name, .dns_names = {"localhost"}, .addresses = {"127.0.0.1", "::1"}, .server = true}));
+  return made;
+}
+
+bool credentials::is_set_aside() const {
+  auto tls = base(settings_);
+  for (auto& r : clients)
+    if (!exists(tls + r.stem + ".crt")) return true;
+  for (auto* stem : other_leaves)
+    if (!exists(tls + stem + ".crt")) return true;
+  return exists(tls + regenerate_mark);
+}
+
+result<std::vector<std::string>> credentials::renew(wall_time now, random_source& random) {
+  KEDGE_TRY(auto made, ensure_leaves(now, random));
+  if (exists(base(settings_) + regenerate_mark)) {
+    auto names = serving_names();
+    KEDGE_TRY(auto fresh, serving_certificate::open(settings_.server_dir() + "/tls", server_ca_, names, now, random));
+    std::lock_guard lock(mutex_);
+    serving_ = std::move(fresh);
+    made.emplace_back("k3s-server");
+  }
+  if (!made.empty()) KEDGE_CHECK(write_kubeconfigs());
+  return made;
 }
 
 result<void> credentials::write_tokens(random_source& random) {

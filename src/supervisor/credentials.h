@@ -58,6 +58,12 @@ class credentials : public std::enable_shared_from_this<credentials> {
   std::pair<std::string, std::string> serving_identity() const;  // chain and key, PEM
   json::value serving_secret() const;
 
+  // Blocking, on the offload pool, one at a time. Whether renew() has something to do at once: a certificate was set
+  // aside.
+  bool is_set_aside() const;
+  // Makes what is missing or near its end, as open() does; the names of what was made.
+  result<std::vector<std::string>> renew(wall_time now, random_source& random);
+
   // Blocking: on the offload pool.
   result<void> use_token(const std::string& password);  // the server token's is this from now on
   // Adds names, and merges with the Secret of all servers (null: there is none yet).
@@ -73,6 +79,7 @@ class credentials : public std::enable_shared_from_this<credentials> {
         request_header_ca_(std::move(request_header)),
         serving_(std::move(serving)) {}
   result<void> write_clients(wall_time now, random_source& random);
+  result<std::vector<std::string>> ensure_leaves(wall_time now, random_source& random) const;
   result<void> write_tokens(random_source& random);
   result<void> save_tokens();
   result<void> write_kubeconfigs();

@@ -9,6 +9,9 @@
 
 namespace kedge::supervisor {
 
+// The object; null without addresses.
+json::value dns_service(const std::vector<std::string>& addresses);
+
 // Made when it is missing, so that nothing else gets its addresses (--cluster-dns) and who looks for it finds it. Fails
 // when another Service has one of them.
 task<result<void>> make_dns_service(api::objects& objects, std::vector<std::string> addresses);

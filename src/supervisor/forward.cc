@@ -88,17 +88,44 @@ class forwarder {
     repeatable_ = !has_body_ && !upgrade_ && (r.method == "GET" || r.method == "HEAD");
   }
 
-  task<void> run() {
+  task<int> run() {
+    co_await carry();
+    co_return code_;
+  }
+
+ private:
+  task<void> carry() {
     auto a = co_await ask();
-    if (!a) co_return co_await refuse(e_, unreachable(a.error()));
-    const auto status = a->head->status;
+    if (!a && f_.is_api_server) {
+      auto& e = a.error();
+      co_return co_await tell_plain(
+          503,
+          "error trying to reach service: " +
+              (e.code == errc::refused ? "dial tcp " + f_.authority + ": connect: connection refused" : e.message) +
+              "\n");
+    }
+    if (!a) {
+      const auto s = unreachable(a.error());
+      code_ = s.code;
+      co_return co_await refuse(e_, s);
+    }
+    const auto status = code_ = a->head->status;
+    if (f_.is_api_server && status >= 300 && status < 400 && a->head->headers.has("location"))
+      co_return co_await tell_plain(502, "the backend attempted to redirect this request, which is not permitted");
     if (status == 101) co_return co_await switch_protocols(*a);
     if (!f_.told_as.empty() && (status < 200 || status > 206)) co_return co_await tell_refusal(*a);
     if (as_websocket_) co_return co_await stream_by_websocket(*a);
     co_await pass(*a);
   }
 
- private:
+  task<void> tell_plain(int code, std::string text) {
+    code_ = code;
+    response r{.status = code, .headers = f_.answer};
+    r.headers.add("Content-Type", "text/plain; charset=utf-8");
+    r.headers.add("X-Content-Type-Options", "nosniff");
+    (void)co_await e_.respond(r, text);
+  }
+
   net::http::client_request request_for(const net::http::target& to, bool fresh) const {
     auto& r = e_.request();
     net::http::client_request out{.to = to,
@@ -114,6 +141,13 @@ class forwarder {
            {"Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"})
         out.headers.remove(name);
     if (f_.links && !upgrade_) out.headers.set("X-Forwarded-Uri", r.path);
+    if (f_.is_api_server) {
+      out.headers.set("X-Forwarded-Host", f_.authority);
+      out.headers.set("X-Forwarded-Proto", "https");
+      out.headers.set("X-Forwarded-Uri", r.path);
+    }
+    for (auto& [name, value] : f_.identity) out.headers.remove(name);
+    for (auto& [name, value] : f_.identity) out.headers.add(name, value);
     return out;
   }
 
@@ -122,8 +156,9 @@ class forwarder {
     error last{errc::unavailable, "there is no way to it"};
     std::vector<std::size_t> late;
     for (std::size_t i = 0; i < f_.ways.size(); ++i) {
-      // What can't be sent twice goes over a new connection, which has just shown that it lives.
-      for (bool fresh : {!repeatable_, true}) {
+      // What can't be sent twice goes over a new connection, which has just shown that it lives. An API server's
+      // connections are kept warm: its clients try again.
+      for (bool fresh : {!repeatable_ && !f_.is_api_server, true}) {
         auto opened = co_await open(f_.ways[i], fresh, i + 1 == f_.ways.size());
         if (!opened) {
           if (opened.error().code == errc::timeout) late.push_back(i);
@@ -133,7 +168,7 @@ class forwarder {
         auto by = *std::move(opened);
         result<void> sent;
         if (has_body_) sent = co_await send_body(e_, *by);
-        auto head = by->reused()
+        auto head = by->reused() && repeatable_
                         ? co_await reactor::with_deadline(by->head(), reactor::loop::current().now() + kept_answer_time)
                         : co_await by->head();
         if (head) {
@@ -183,6 +218,8 @@ class forwarder {
     for (auto& [name, value] : a.head->headers)
       if (!hop_by_hop(name) && !iequals(name, "date") && !a.head->headers.has_token("connection", name))
         out.headers.add(name, value);
+    for (auto& [name, value] : f_.answer)
+      if (!a.head->headers.has(name)) out.headers.add(name, value);
     return out;
   }
 
@@ -277,6 +314,7 @@ class forwarder {
   net::http::client& through_;
   const forwarding f_;
   bool upgrade_, has_body_, as_websocket_ = false, repeatable_ = false;
+  int code_ = 0;
 };
 
 }  // namespace
@@ -315,9 +353,9 @@ headers forwarded_headers(const net::http::request& r, const std::string& client
   return out;
 }
 
-task<void> forward(exchange& e, net::http::client& through, forwarding f) {
+task<int> forward(exchange& e, net::http::client& through, forwarding f) {
   forwarder one(e, through, std::move(f));
-  co_await one.run();
+  co_return co_await one.run();
 }
 
 }  // namespace kedge::supervisor

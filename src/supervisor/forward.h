@@ -27,10 +27,14 @@ struct forwarding {
   std::string told_as;  // the resource that a refusal is told about, such as "pods/log"; empty: passed as it is
   bool bytes_to_websocket =
       false;  // the target's answer is a stream of bytes, and a client that asks for a websocket gets them by it
+  net::http::headers identity;  // who asks, for a target that trusts this server to say so
+  net::http::headers answer;    // of the answer's, where the target has none of that name
+  bool is_api_server = false;   // refusals are plain text as kube-aggregator's, and redirects are none of the client's
   std::function<void(std::size_t way)> doubt;  // a way gave no connection in time, and a later one did
 };
 
-task<void> forward(net::http::exchange& e, net::http::client& through, forwarding f);
+// Gives the code of the answer that was sent; 0: none was.
+task<int> forward(net::http::exchange& e, net::http::client& through, forwarding f);
 
 // Answers with a Status.
 task<void> refuse(net::http::exchange& e, const api::status& s);

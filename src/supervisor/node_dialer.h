@@ -36,6 +36,9 @@ class node_dialer {
   };
   explicit node_dialer(parts p);
 
+  // Who this server is to the others from now on.
+  void use(std::shared_ptr<net::tls_client_context> peers) { parts_.peers = std::move(peers); }
+
   // One way to a node's kubelet.
   struct way {
     enum class kind : unsigned char { tunnel, peers, direct } by = kind::direct;

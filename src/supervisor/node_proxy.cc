@@ -101,20 +101,6 @@ struct node_proxy::kubelet_network final : reactor::network {
   }
 };
 
-// Addresses as nodes and pods have them: "node/address", the node empty when it isn't known. Whatever the objects say,
-// only what may be another host's is dialled.
-struct node_proxy::pod_network final : reactor::network {
-  node_dialer& dialer;
-  explicit pod_network(node_dialer& d) : dialer(d) {}
-  task<result<std::unique_ptr<reactor::stream>>> connect(reactor::endpoint to) override {
-    auto slash = to.address.find('/');
-    return dialer.dial_proxied(to.address.substr(slash + 1), to.port, to.address.substr(0, slash));
-  }
-  result<std::unique_ptr<reactor::listener>> listen(const reactor::endpoint&, const reactor::listen_options&) override {
-    return fail(errc::unsupported, "nobody listens at a pod's");
-  }
-};
-
 node_proxy::node_proxy(node_dialer& dialer, api::objects& objects, std::shared_ptr<net::tls_client_context> kubelets)
     : dialer_(dialer),
       objects_(objects),
@@ -365,7 +351,8 @@ task<void> node_proxy::serve(exchange& e, const api::authorized& what, std::stri
   }
   if (!d->is_kubelet) {
     d->how.ways = {std::move(d->to)};
-    co_return co_await forward(e, pods_, std::move(d->how));
+    (void)co_await forward(e, pods_, std::move(d->how));
+    co_return;
   }
   auto ways = dialer_.ways_to(d->to.at.address);
   for (auto& w : ways) {
@@ -376,7 +363,7 @@ task<void> node_proxy::serve(exchange& e, const api::authorized& what, std::stri
     co_return co_await refuse(
         e, api::unavailable("error trying to reach service: failed to find Session for client " + d->to.at.address));
   d->how.doubt = [this, ways](std::size_t i) { dialer_.doubt(ways[i]); };
-  co_await forward(e, kubelets_, std::move(d->how));
+  (void)co_await forward(e, kubelets_, std::move(d->how));
 }
 
 }  // namespace kedge::supervisor

@@ -15,6 +15,7 @@
 
 #include "api/authorization/authorization.h"
 #include "supervisor/node_dialer.h"
+#include "supervisor/pod_network.h"
 
 namespace kedge::supervisor {
 
@@ -23,6 +24,8 @@ class node_proxy {
   // `kubelets`: who we are to them, and the CA that signs their certificates.
   node_proxy(node_dialer& dialer, api::objects& objects, std::shared_ptr<net::tls_client_context> kubelets);
   ~node_proxy();
+  // Who we are to kubelets from the next connection on.
+  void use(std::shared_ptr<net::tls_client_context> kubelets) { kubelet_tls_ = std::move(kubelets); }
 
   // A GET of a node's kubelet: the pieces of a 200's body go to `take`, until it fails. errc::not_found: there is no
   // such Node; errc::unavailable: no way leads there. The deadline is the caller's.
@@ -46,7 +49,6 @@ class node_proxy {
   bool is_pod(const json::value& endpoint, std::string_view ns) const;
 
   struct kubelet_network;
-  struct pod_network;
   node_dialer& dialer_;
   api::objects& objects_;
   std::shared_ptr<net::tls_client_context> kubelet_tls_, any_tls_;

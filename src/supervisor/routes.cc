@@ -7,6 +7,7 @@
 #include "base/strings.h"
 #include "crypto/files.h"
 #include "crypto/request.h"
+#include "crypto/token.h"
 #include "json/parse.h"
 #include "json/write.h"
 #include "reactor/offload.h"
@@ -72,6 +73,7 @@ class routes final : public net::http::handler {
       return s_.serves() ? answer(e, 200, "text/plain; charset=utf-8", "pong")
                          : answer(e, 503, "text/plain; charset=utf-8", "not serving", true);
     if (path.starts_with("/static/")) return serve_static(e);
+    if (path == "/db/snapshot") return snapshot(e);
     if (path.starts_with("/db/")) return refuse(e, plain(400, "BadRequest", "etcd datastore disabled"));
     if (!path.starts_with("/v1-k3s/")) return s_.next.serve(e);
     return serve_own(e, std::string_view(path).substr(8));
@@ -166,6 +168,12 @@ class routes final : public net::http::handler {
   // certificate that an agent shows beside its token counts all the same.
   task<api::api_result<api::user_ref>> authenticate(exchange& e) {
     auto user = co_await s_.who.authenticate(e);
+    // A bootstrap token may have been made at another server a moment ago: the datastore's newest state has it.
+    if (constexpr std::string_view bearer = "Bearer "; !user) {
+      auto shown = e.request().headers.get("Authorization");
+      if (shown.starts_with(bearer) && crypto::is_bootstrap_token(shown.substr(bearer.size())))
+        if (auto now = co_await s_.objects.objects_store().latest(); now) user = co_await s_.who.authenticate(e);
+    }
     if (!user) co_return api::fail(not_authorized(e));
     if (!by_servers_token(**user)) co_return user;
     auto stands = co_await s_.token_stands();
@@ -203,6 +211,21 @@ class routes final : public net::http::handler {
     if (!user->name.starts_with(node_user) || user->name.size() == node_user.size())
       co_return co_await refuse(e, plain(401, "Unauthorized", "a tunnel is for a node's own certificate"));
     co_await s_.tunnels.serve(e, user->name.substr(node_user.size()));
+  }
+
+  task<void> snapshot(exchange& e) {
+    if (!co_await member(e, "k3s:server")) co_return;
+    if (e.request().method != "POST") co_return co_await refuse(e, api::method_not_allowed());
+    e.limit_body(request_bytes_max);
+    auto body = co_await e.read_all();
+    auto request = body ? json::parse(*body) : result<json::value>(fail(body.error()));
+    if (!request) co_return co_await refuse(e, plain(400, "BadRequest", request.error().message));
+    auto done = co_await s_.snapshot_request(*std::move(request));
+    if (done) co_return co_await answer(e, 200, "application/json", json::write(*done));
+    auto code = done.error().code;
+    co_await refuse(e, code == errc::invalid          ? plain(400, "BadRequest", done.error().message)
+                       : code == errc::already_exists ? plain(409, "Conflict", done.error().message)
+                                                      : plain(500, "InternalError", done.error().message));
   }
 
   task<void> egress(exchange& e) {

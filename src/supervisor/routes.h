@@ -42,6 +42,8 @@ struct services {
   // the answer.
   std::function<task<json::value>()> datastore_status;
   std::function<task<result<void>>()> compact_datastore;
+  // Snapshots, from this core: what `k3s etcd-snapshot` asks for, and the answer.
+  std::function<task<result<json::value>>(json::value)> snapshot_request;
   tunnel::server& tunnels;
   node_dialer& dialer;
 };

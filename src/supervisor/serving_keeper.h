@@ -29,6 +29,8 @@ class serving_keeper {
   // Until dropped; also renews the certificate when its end is near.
   task<void> run();
 
+  // The certificate here is another one: it is to be told.
+  void changed() noexcept { work_.set(); }
   // Names that a client used, on the keeper's core. Only without --tls-san-security.
   void asked(std::vector<std::string> names);
 

@@ -47,6 +47,13 @@ void client::set_servers(std::vector<std::string> addresses) {
   changed_.set();
 }
 
+void client::begin_anew() {
+  for (auto& [address, e] : entries_) {
+    e->work.cancel();
+    e->work.spawn(keep(*e));
+  }
+}
+
 task<void> client::run() {
   struct ends_all {
     client& c;

@@ -58,6 +58,9 @@ class client {
   // "host:port" each. The first set counts at once, later ones debounced (the newest wins); an empty one is ignored.
   void set_servers(std::vector<std::string> addresses);
 
+  // Every tunnel is made anew at once: this machine has other addresses, and those that stand lead nowhere.
+  void begin_anew();
+
   struct status {
     std::string server;
     server_state state = server_state::unknown;

@@ -32,7 +32,8 @@ class Answers(ClusterTest):
         rows = [
             # Without etcd; `k3s etcd-snapshot` shows the text.
             ("GET", "/db/info", dict.fromkeys(someone, etcd)),
-            ("POST", "/db/snapshot", dict.fromkeys(someone, etcd)),
+            ("POST", "/db/snapshot", {"nobody": forbidden, "a wrong token": unauthorized, "node": forbidden, "admin": forbidden,
+                                      "server": (400, "unexpected end of JSON input")}),
             # Tokens of nodes and servers are the supervisor's: to the API they are nobody's.
             ("GET", "/readyz", {**dict.fromkeys(someone, api), "admin": (200, "ok")}),
             ("GET", "/api/v1/nodes", {k: api for k in someone if k != "admin"}),

@@ -48,6 +48,11 @@ class K3sDatabase(unittest.TestCase):
         self.assertIn("example.com/v1", kubectl("api-resources", "--api-group", "example.com"))
         self.assertIn("g1", kubectl("get", "gizmos", "-A"))
 
+        # K3s's definitions stay as they are, and the AddOns of packaged components are brought in them.
+        eventually("an AddOn", lambda: kubectl("get", "addon", "local-storage", "-n", "kube-system", "-o", "jsonpath={.spec.checksum}"))
+        self.assertIn("controller-gen.kubebuilder.io/version", kubectl("get", "crd", "addons.k3s.cattle.io", "-o", "yaml"))
+        self.assertIn("controller-gen.kubebuilder.io/version", kubectl("get", "crd", "helmcharts.helm.cattle.io", "-o", "yaml"))
+
         # Writes beside what K3s wrote, and over it.
         kubectl("create", "configmap", "mine", "-n", "shop", "--from-literal=a=b")
         kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "example.com/v1", "kind": "Gizmo", "metadata": {"name": "g2", "namespace": "shop"}, "spec": {"size": 4}}))

@@ -2,11 +2,12 @@
 
 import os
 import re
+import shutil
 import signal
 import time
 import unittest
 
-from harness import Agent, Lab, Server, eventually, is_ready, main, run
+from harness import BINARY, Agent, Lab, Server, eventually, is_ready, main, run
 
 
 class Nodes(unittest.TestCase):
@@ -38,6 +39,27 @@ class Nodes(unittest.TestCase):
         lease = server.get("lease", "worker", "-n", "kube-node-lease")
         first = lease["spec"]["renewTime"]
         eventually("the lease is renewed", lambda: server.get("lease", "worker", "-n", "kube-node-lease")["spec"]["renewTime"] != first, timeout=15)
+
+    def test_without_a_shim_of_ours_that_works_pods_are_kept_by_runcs(self):
+        program = os.path.join(self.lab.folder, "bin/kedge")
+        os.mkdir(os.path.dirname(program))
+        shutil.copy(BINARY, program)
+        server = Server(self.lab, "server", host=self.lab.host(), binary=program).wait_ready()
+        configuration = os.path.join(server.data, "agent/etc/containerd/config.toml")
+        self.node_ready(server, "server")
+        self.assertIn("pods are kept by runc's shim", server.log())
+        self.assertIn("was found neither beside this program nor in PATH", server.log())
+        self.assertIn('default_runtime_name = "runc"', open(configuration).read())
+        self.assertNotIn("kedge.v2", open(configuration).read())
+        server.process.terminate()
+        server.process.wait(20)
+        # One that is there and doesn't answer for itself.
+        with open(os.path.join(os.path.dirname(program), "containerd-shim-kedge-v2"), "w") as f:
+            f.write("#!/bin/sh\necho broken; exit 1\n")
+        os.chmod(f.name, 0o755)
+        server.start()
+        eventually("the reason is told", lambda: "-v ended with code 1: broken" in server.log())
+        self.assertIn('default_runtime_name = "runc"', open(configuration).read())
 
     def test_the_name_belongs_to_the_first_password(self):
         a, b, c = self.lab.host(), self.lab.host(), self.lab.host()

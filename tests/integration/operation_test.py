@@ -209,7 +209,10 @@ class Logs(Operation):
         server.kubectl("create", "configmap", "before")
         self.assertEqual(server.stop(), 0)
         self.assertEqual(glob.glob(server.data + "/**/*audit*", recursive=True), [])
-        server.args.append(f"--kube-apiserver-arg=audit-log-path={path}")
+        policy = os.path.join(self.lab.folder, "policy.yaml")
+        with open(policy, "w") as f:
+            f.write("apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n")
+        server.args += [f"--kube-apiserver-arg=audit-log-path={path}", f"--kube-apiserver-arg=audit-policy-file={policy}"]
         server.start()
         server.wait_ready()
         server.kubectl("create", "secret", "generic", "kept", "--from-literal=password=stored-secret-4714")

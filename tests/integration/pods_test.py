@@ -356,6 +356,32 @@ class Pods(unittest.TestCase):
         eventually("all reach again", lambda: reaches("locked"), timeout=10)
         eventually("nothing is left of it", lambda: run(*table, check=False).returncode != 0, timeout=10)
 
+    def test_pods_of_our_shim_and_of_runcs_side_by_side(self):
+        for name in ("kedge", "runc"):
+            self.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass",
+                                                               "metadata": {"name": name}, "handler": name}))
+        try:
+            command = "trap 'exit 3' TERM; echo started; while true; do sleep 0.1; done"
+            self.make("plain", container(command=command), container("other", command))
+            self.make("ours", container(command=command), runtimeClassName="kedge")
+            self.make("theirs", container(command=command), runtimeClassName="runc")
+            self.make("greedy", container(command="tail /dev/zero", resources={"limits": {"memory": "20Mi"}}), restartPolicy="Never")
+            for name in ("plain", "ours", "theirs"):
+                self.ready(name)
+                self.assertEqual(eventually("its log", lambda: self.logs(name, "-c", "main")), "started\n")
+                self.assertEqual(self.kubectl("exec", name, "-c", "main", "--", "hostname"), name + "\n")
+            words = [open(f"/proc/{pid}/cmdline").read().split("\0")[0].rsplit("/", 1)[-1] for pid in self.lab.shims()[0]]
+            # One of each pod, however many containers it has; greedy's may be gone.
+            self.assertEqual(words.count("containerd-shim-runc-v2"), 1)
+            self.assertIn(words.count("containerd-shim-kedge-v2"), (2, 3))
+            dead = self.phase("greedy", "Failed")["status"]["containerStatuses"][0]["state"]["terminated"]
+            self.assertEqual((dead["reason"], dead["exitCode"]), ("OOMKilled", 137))
+            p = self.kubectl("exec", "-i", "ours", "--", "sh", "-c", "cat; exit 4", input="in and out", check=False)
+            self.assertEqual((p.returncode, p.stdout), (4, "in and out"))
+        finally:
+            self.kubectl("delete", "pods", "--all", "--grace-period=1", timeout=60)
+            self.kubectl("delete", "runtimeclasses", "--all")
+
     def test_the_agent_starts_anew_and_the_pods_run_on(self):
         self.make("kept", container(command="sleep 1000", readinessProbe={"exec": {"command": ["true"]}, "periodSeconds": 1}))
         before = self.ready("kept")

@@ -36,6 +36,7 @@ else
   done
 fi
 mkdir -p opt/kedge && touch opt/kedge/kedge && mount --bind "$KEDGE_BINARY" opt/kedge/kedge
+shim=containerd-shim-kedge-v2 && touch opt/kedge/$shim && mount --bind "$(dirname "$KEDGE_BINARY")/$shim" opt/kedge/$shim
 cp "$SCRIPTS/install.sh" opt/kedge/
 # What this machine starts is not this test's matter; what it has installed may be in the way of an empty machine.
 rm -rf etc/systemd/system/*.wants etc/systemd/system/k3s* etc/systemd/system/kedge* etc/rancher etc/machine-id
@@ -153,6 +154,8 @@ class Systemd(unittest.TestCase):
         self.assertTrue(server.run("cat", "/var/lib/rancher/k3s/server/node-token").strip().endswith("::server:" + token))
         eventually("the server's node is Ready", lambda: "Ready" == self.ready(server, "first"), timeout=120)
         self.assertEqual(server.run("kedge", "kubectl", "get", "node", "first", "-o", "jsonpath={.metadata.labels.zone}"), "attic")
+        self.assertTrue(server.exists(BIN + "/containerd-shim-kedge-v2"))
+        self.assertIn('default_runtime_name = "kedge"', server.run("cat", "/var/lib/rancher/k3s/agent/etc/containerd/config.toml"))
         # What the machine has is not hidden by links.
         self.assertNotEqual(server.run("readlink", "-f", server.run("which", "kubectl").strip()).strip(), BIN + "/kedge")
 

@@ -94,6 +94,27 @@ TEST_CASE("token-cleaner-controller: a bootstrap token goes when its time has pa
   }
 }
 
+TEST_CASE("validatingadmissionpolicy-status-controller: each generation of a policy is checked") {
+  const api::resource_id policies{"admissionregistration.k8s.io", "v1", "validatingadmissionpolicies"};
+  for (auto seed : seeds(4)) {
+    CAPTURE(seed);
+    control_world c(seed, {.servers = 2, .controllers = {"validatingadmissionpolicy-status-controller"}});
+    c.crash_between_writes(0.05);
+    c.create(policies, yaml("{kind: ValidatingAdmissionPolicy, apiVersion: admissionregistration.k8s.io/v1, metadata: "
+                            "{name: a}, spec: {matchConstraints: {resourceRules: [{operations: ['*'], apiGroups: [''], "
+                            "apiVersions: [v1], resources: [pods]}]}, validations: [{expression: 'true'}]}}"));
+    auto observed = [&] {
+      return c.get("/registry/validatingadmissionpolicies/a")["status"]["observedGeneration"].as_integer();
+    };
+    CHECK(c.until([&] { return observed() == 1; }));
+    c.change(policies, "", "a", [](json::value& p) {
+      p.member("spec").set("validations", yaml("[{expression: object.spec.nothing == 1}]"));
+    });
+    CHECK(c.until([&] { return observed() == 2; }));
+    CHECK(c.get("/registry/validatingadmissionpolicies/a")["status"]["typeChecking"]["expressionWarnings"].size() == 1);
+  }
+}
+
 TEST_CASE("clusterrole-aggregation-controller: an aggregate has the rules of its parts") {
   for (auto seed : seeds(6)) {
     CAPTURE(seed);

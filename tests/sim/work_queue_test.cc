@@ -110,3 +110,26 @@ TEST_CASE("a failure does not keep what changed meanwhile waiting for its pause"
     CHECK(co_await wait_for(q, "k") < 20s);
   });
 }
+
+TEST_CASE("what goes on in a queue is told under client-go's names") {
+  on_host([]() -> task<void> {
+    api::metrics all;
+    work_queue q;
+    q.measure(std::make_unique<queue_metrics>(all, "some"));
+    q.add("a");
+    q.add("a");
+    q.add("b");
+    co_await reactor::sleep_for(2s);
+    CHECK(co_await q.next() == "a");
+    co_await reactor::sleep_for(20s);
+    q.retry("a");
+    auto text = all.text();
+    for (auto line : {"workqueue_adds_total{name=\"some\"} 2\n", "workqueue_depth{name=\"some\"} 1\n",
+                      "workqueue_retries_total{name=\"some\"} 1\n",
+                      "workqueue_queue_duration_seconds_bucket{name=\"some\",le=\"1\"} 0\n",
+                      "workqueue_queue_duration_seconds_bucket{name=\"some\",le=\"10\"} 1\n",
+                      "workqueue_work_duration_seconds_bucket{name=\"some\",le=\"10\"} 0\n",
+                      "workqueue_work_duration_seconds_count{name=\"some\"} 1\n"})
+      CHECK_MESSAGE(text.find(line) != std::string::npos, line);
+  });
+}

@@ -77,7 +77,7 @@ class Options(unittest.TestCase):
         self.assertTrue(is_read("https_listen_port"))
         self.assertTrue(is_read("tls_san"))            # by another name in the supervisor's settings
         self.assertTrue(is_read("flannel_backend"))    # by the node, out of the document
-        self.assertFalse(is_read("default_local_storage_path"))
+        self.assertFalse(is_read("supervisor_metrics"))
         self.assertFalse(is_read("no_such_option"))
 
 

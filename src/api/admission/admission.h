@@ -3,12 +3,15 @@
 //   exchange ─▶ authenticator ─▶ user ─▶ authorizer(attributes) ─▶ handler ─▶ admission (mutating, then validating) ─▶
 //   store
 //
-// All three read the cluster from a snapshot; none of them waits for another server.
+// All three read the cluster from a snapshot. Webhooks are other people's servers, for which admission waits.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "api/registry/registry.h"
 #include "api/request/attributes.h"
 #include "json/value.h"
 #include "meta/status.h"
@@ -21,12 +24,20 @@ enum class operation : unsigned char { create, update, remove, connect };  // in
 struct admission_request {
   operation what;
   const attributes& who;
-  std::string kind;                      // "Pod"
-  json::value* object = nullptr;         // create, update: may be changed by mutate(); null for remove
-  const json::value* old = nullptr;      // update, remove
-  const json::value* options = nullptr;  // CreateOptions, DeleteOptions … as given, may be null
+  std::string kind;                  // "Pod"
+  json::value* object = nullptr;     // create, update: may be changed by mutate(); null for remove
+  const json::value* old = nullptr;  // update, remove
   bool dry_run = false;
-  std::vector<std::string> warnings;  // texts for Warning headers
+  std::vector<std::string> warnings;                                  // texts for Warning headers
+  std::vector<std::pair<std::string, std::string>> annotations = {};  // for the audit log
+
+  // What webhooks are told besides.
+  const served* asked = nullptr;              // as the URL names it; null: no webhook is asked
+  const json::value* owned = nullptr;         // metadata.managedFields of `object`, which stand apart
+  const json::value* owned_before = nullptr;  // and of `old`
+  store::revision revision = 0;               // of the stored object
+  std::function<void()> let_go = {};          // before another server is waited for: what others wait for meanwhile
+  std::function<json::value()> tell_options = {};  // CreateOptions, DeleteOptions …; null: there are none
 };
 
 class admission {

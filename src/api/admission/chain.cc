@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api/admission/resource_quota.h"
+#include "api/admission/webhook/webhooks.h"
 #include "api/registry/lookup.h"
 #include "base/strings.h"
 #include "reactor/loop.h"
@@ -10,7 +11,10 @@
 namespace kedge::api {
 namespace {
 
-constexpr std::string_view quota_name = "ResourceQuota";
+constexpr std::string_view quota_name = "ResourceQuota", mutating_name = "MutatingAdmissionPolicy",
+                           validating_name = "ValidatingAdmissionPolicy",
+                           mutating_hooks_name = "MutatingAdmissionWebhook",
+                           validating_hooks_name = "ValidatingAdmissionWebhook";
 
 // Plugins of kube-apiserver that are accepted by name and do nothing here yet.
 constexpr std::string_view without_effect[] = {
@@ -20,21 +24,18 @@ constexpr std::string_view without_effect[] = {
     "ExtendedResourceToleration",
     "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
-    "MutatingAdmissionPolicy",
-    "MutatingAdmissionWebhook",
     "NamespaceAutoProvision",
     "NamespaceExists",
     "OwnerReferencesPermissionEnforcement",
     "PodNodeSelector",
     "PodTolerationRestriction",
     "PodTopologyLabels",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionWebhook",
 };
 
-// Those that are no plugin of the chain: one that admits all, and the quotas.
+// Those that are no plugin of the chain: one that admits all, policies, the quotas, and what waits for others.
 bool known_elsewhere(std::string_view name) {
-  return name == "AlwaysAdmit" || name == quota_name ||
+  return name == "AlwaysAdmit" || name == quota_name || name == mutating_name || name == validating_name ||
+         name == mutating_hooks_name || name == validating_hooks_name ||
          std::find(std::begin(without_effect), std::end(without_effect), name) != std::end(without_effect);
 }
 
@@ -100,13 +101,18 @@ result<std::unique_ptr<admission_chain>> admission_chain::create(const admission
     if (listed(settings.disable, name) && name != "NodeRestriction")
       return fail(errc::invalid, quote(name) + " in enable-admission-plugins and disable-admission-plugins overlapped");
   std::unique_ptr<admission_chain> out(new admission_chain(authz, rules, objects));
+  out->configuration_ = settings.configuration;
   for (auto p : all_plugins()) {
     bool on = always_on(p) ||
               ((!off_by_default_there(p) || listed(settings.enable, p->name)) && !listed(settings.disable, p->name));
     if (on) out->plugins_.push_back(p);
   }
   out->quotas_ = !listed(settings.disable, quota_name);
+  out->mutating_policies_ = !listed(settings.disable, mutating_name);
+  out->validating_policies_ = !listed(settings.disable, validating_name);
   out->namespaces_ = !listed(settings.disable, plugins::namespace_lifecycle.name);
+  out->mutating_hooks_ = !listed(settings.disable, mutating_hooks_name);
+  out->validating_hooks_ = !listed(settings.disable, validating_hooks_name);
   return out;
 }
 
@@ -118,12 +124,33 @@ std::unique_ptr<admission_chain> admission_chain::of(std::vector<const plugin*> 
   return out;
 }
 
+void admission_chain::obey_policies(policy::policies::resources served) {
+  if (!objects_ || (!mutating_policies_ && !validating_policies_)) return;
+  policies_ = std::make_unique<policy::policies>(*objects_, authz_, std::move(served));
+  policies_->follow();
+}
+
 std::vector<std::string> admission_chain::names() const {
   std::vector<std::string> out;
   for (auto p : plugins_)
     if (!always_on(p)) out.emplace_back(p->name);
+  if (policies_ && mutating_policies_) out.emplace_back(mutating_name);
+  if (hooks_ && mutating_hooks_) out.emplace_back(mutating_hooks_name);
+  if (policies_ && validating_policies_) out.emplace_back(validating_name);
+  if (hooks_ && validating_hooks_) out.emplace_back(validating_hooks_name);
   if (quotas_) out.emplace_back(quota_name);
   return out;
+}
+
+void admission_chain::call_webhooks(webhook::webhooks& those) {
+  hooks_ = &those;
+  those.judge_access_by(authz_);
+}
+
+api_result<void> admission_chain::mutate_by_plugins(admission_request& r, plugin_context& c) const {
+  for (auto p : plugins_)
+    if (p->mutate && includes(p->operations, r.what)) KEDGE_CHECK(p->mutate(r, c));
+  return {};
 }
 
 task<api_result<void>> admission_chain::mutate(admission_request& r, const store::snapshot& cluster) {
@@ -138,19 +165,32 @@ task<api_result<void>> admission_chain::mutate(admission_request& r, const store
     view = std::move(*newest);
   }
   auto& home = reactor::loop::current();
-  plugin_context c{view, authz_, rules_, home.random(), home.wall_now(), std::move(found)};
-  for (auto p : plugins_)
-    if (p->mutate && includes(p->operations, r.what))
-      if (auto done = p->mutate(r, c); !done) co_return done;
+  plugin_context c{view, authz_, rules_, home.random(), home.wall_now(), configuration_, std::move(found)};
+  const bool policies = policies_ && mutating_policies_;
+  const bool hooks = hooks_ && mutating_hooks_ && hooks_->concern(r, true);
+  policy::reinvocation obeyed;
+  webhook::rounds asked;
+  for (;;) {
+    KEDGE_CO_CHECK(mutate_by_plugins(r, c));
+    if (policies) KEDGE_CO_CHECK(co_await policies_->mutate(r, view, obeyed));
+    if (hooks) KEDGE_CO_CHECK(co_await hooks_->mutate(r, view, asked));
+    if (asked.changed) obeyed.changed();
+    if (obeyed.again || !(obeyed.wanted || asked.changed)) break;
+    obeyed.again = asked.second = true;
+  }
+
   co_return api_result<void>{};
 }
 
 task<api_result<void>> admission_chain::validate(admission_request& r, const store::snapshot& cluster) {
   auto& home = reactor::loop::current();
-  plugin_context c{cluster, authz_, rules_, home.random(), home.wall_now()};
+  plugin_context c{cluster, authz_, rules_, home.random(), home.wall_now(), configuration_};
   for (auto p : plugins_)
     if (p->validate && includes(p->operations, r.what))
       if (auto done = p->validate(r, c); !done) co_return done;
+  if (policies_ && validating_policies_)
+    if (auto done = co_await policies_->validate(r, cluster); !done) co_return done;
+  if (hooks_ && validating_hooks_ && hooks_->concern(r, false)) KEDGE_CO_CHECK(co_await hooks_->validate(r, cluster));
   if (quotas_) co_return co_await charge_quotas(r, cluster, objects_);
   co_return api_result<void>{};
 }

@@ -1,18 +1,27 @@
-// chain.h: all admission plugins in kube-apiserver's order: every mutating step, then every validating one, and the
-// quotas last.
+// chain.h: all admission plugins in kube-apiserver's order: every mutating step, then the mutating policies and
+// webhooks, and all of it once more when those changed the object, for whom wants that; then every validating step, the
+// validating policies and webhooks, and the quotas last.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "api/admission/configuration.h"
 #include "api/admission/plugin.h"
+#include "api/admission/policy/policies.h"
 
 namespace kedge::api {
+
+namespace webhook {
+class webhooks;
+}
 
 struct admission_settings {
   // --enable-admission-plugins, --disable-admission-plugins: names as kube-apiserver has them.
   std::vector<std::string> enable{"NodeRestriction"};  // K3s turns it on
   std::vector<std::string> disable;
+  admission_configuration configuration = {};  // of admission-control-config-file
 };
 
 // All that there are, in order.
@@ -33,20 +42,32 @@ class admission_chain final : public admission {
   // Of these plugins alone, without quotas.
   static std::unique_ptr<admission_chain> of(std::vector<const plugin*> plugins, authorizer& authz, rule_source& rules);
 
+  // Before the first request. It outlives this.
+  void call_webhooks(webhook::webhooks& those);
+
   task<api_result<void>> mutate(admission_request& r, const store::snapshot& cluster) override;
   task<api_result<void>> validate(admission_request& r, const store::snapshot& cluster) override;
+
+  // Lets admission policies act from now on. `served`: what the API has now.
+  void obey_policies(policy::policies::resources served);
 
   std::vector<std::string> names() const;  // what is on, in order
 
  private:
   admission_chain(authorizer& authz, rule_source& rules, store::store* objects)
       : authz_(authz), rules_(rules), objects_(objects) {}
+  api_result<void> mutate_by_plugins(admission_request& r, plugin_context& c) const;
   std::vector<const plugin*> plugins_;
+  admission_configuration configuration_;
   bool quotas_ = true;
   bool namespaces_ = true;  // NamespaceLifecycle is on
+  bool mutating_hooks_ = true, validating_hooks_ = true;
+  webhook::webhooks* hooks_ = nullptr;
+  bool mutating_policies_ = true, validating_policies_ = true;
   authorizer& authz_;
   rule_source& rules_;
   store::store* objects_;
+  std::unique_ptr<policy::policies> policies_;
 };
 
 }  // namespace kedge::api

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "api/admission/admission.h"
+#include "api/admission/configuration.h"
 #include "api/authorization/rbac.h"
 #include "base/random.h"
 #include "base/time.h"
@@ -19,6 +20,7 @@ struct plugin_context {
   rule_source& rules;
   random_source& random;
   wall_time now{};
+  const admission_configuration& configuration;
   store::object_ref home = {};  // the request's namespace, when the chain has looked it up
 };
 

@@ -1,4 +1,5 @@
 // pod_security.cc: the levels that a namespace's labels ask for: enforced on pods, warned of on pods and workloads.
+#include <algorithm>
 #include <optional>
 
 #include "api/admission/plugin.h"
@@ -24,23 +25,36 @@ struct policy {
   std::string text;               // "restricted:latest"
 };
 
-// Without a label: privileged. A label that can't be read (written before this plugin was on) is the strictest, as
-// there.
-policy policy_of(const json::value& labels, std::string_view mode) {
-  auto label = labels.find(std::string(label_prefix) + std::string(mode));
-  if (!label) return {};
-  auto version = labels[std::string(label_prefix) + std::string(mode) + "-version"].as_string("latest");
-  auto level = level_of(label->as_string());
-  auto name = level ? label->as_string() : std::string_view("restricted");
+policy policy_of(std::string_view level, std::string_view version) {
+  auto known = level_of(level);
   auto minor = version.starts_with("v1.") ? parse_uint(version.substr(3)) : std::nullopt;
-  return {level.value_or(security_level::restricted),
+  return {known.value_or(security_level::restricted),
           minor && *minor < latest_minor ? static_cast<unsigned>(*minor) : latest_minor,
-          std::string(name) + ':' + std::string(version)};
+          std::string(known ? level : "restricted") + ':' + std::string(version)};
 }
 
-bool version_is_good(std::string_view text) {
-  if (text == "latest") return true;
-  return text.starts_with("v1.") && parse_uint(text.substr(3)).has_value();
+// What the namespace's labels say of one mode, and the configuration where they say nothing. A label that can't be read
+// (written before this plugin was on) is the strictest, as there.
+policy policy_of(const json::value& labels, std::string_view mode, const pod_security_settings::standard& otherwise) {
+  const auto name = std::string(label_prefix) + std::string(mode);
+  return policy_of(labels[name].as_string(otherwise.level), labels[name + "-version"].as_string(otherwise.version));
+}
+
+// Warned of is what is enforced by a label, unless a label says otherwise or the configuration is stricter.
+policy warned_of(const json::value& labels, const policy& enforced, const pod_security_settings& s) {
+  auto label = [&](std::string_view name) { return labels.find(std::string(label_prefix) + std::string(name)); };
+  auto warned = policy_of(labels, "warn", s.warn);
+  auto enforce = label("enforce");
+  if (label("warn") || !enforce || !level_of(enforce->as_string()) || enforced.level <= warned.level) return warned;
+  if (!label("warn-version")) return enforced;
+  auto stricter = enforced;
+  stricter.minor = warned.minor;
+  stricter.text = enforced.text.substr(0, enforced.text.find(':')) + warned.text.substr(warned.text.find(':'));
+  return stricter;
+}
+
+bool named(const std::vector<std::string>& list, std::string_view name) {
+  return std::find(list.begin(), list.end(), name) != list.end();
 }
 
 api_result<void> check_namespace(const admission_request& r) {
@@ -52,7 +66,7 @@ api_result<void> check_namespace(const admission_request& r) {
     auto mode = std::string_view(name).substr(label_prefix.size());
     auto field = "metadata.labels[" + name + ']';
     if (mode.ends_with("-version")) {
-      if (!version_is_good(value.as_string()))
+      if (!is_security_version(value.as_string()))
         causes.push_back(invalid_value(field, value, "must be \"latest\" or \"v1.x\""));
     } else if (!level_of(value.as_string())) {
       causes.push_back(invalid_value(field, value, "must be one of privileged, baseline, restricted"));
@@ -102,16 +116,21 @@ api_result<void> check(admission_request& r, plugin_context& c) {
   bool is_pod = writes_pod(r);
   auto pod = is_pod ? r.object : template_of(r);
   if (!pod || r.who.ns.empty()) return {};
+  auto& settings = c.configuration.pod_security;
+  if (named(settings.namespaces, r.who.ns) || named(settings.users, r.who.user->name)) return {};
+  if (auto runs_in = (*pod)["spec"]["runtimeClassName"].as_string();
+      !runs_in.empty() && named(settings.runtime_classes, runs_in))
+    return {};
   auto ns = read_object(c.cluster, object_key("namespaces", {}, r.who.ns));
   if (!ns) return {};
   auto& labels = (*ns)["metadata"]["labels"];
+  const auto enforced = policy_of(labels, "enforce", settings.enforce);
   if (is_pod) {
-    auto enforced = policy_of(labels, "enforce");
     auto breaches = security_breaches(*pod, enforced.level, enforced.minor);
     if (!breaches.empty())
       return fail(refused(r, "violates PodSecurity " + quote(enforced.text) + ": " + join(breaches, ", ")));
   }
-  auto warned = policy_of(labels, "warn");
+  const auto warned = warned_of(labels, enforced, settings);
   auto breaches = security_breaches(*pod, warned.level, warned.minor);
   if (!breaches.empty())
     r.warnings.push_back("would violate PodSecurity " + quote(warned.text) + ": " + join(breaches, ", "));

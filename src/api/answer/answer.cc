@@ -89,6 +89,7 @@ task<void> send_body(net::http::exchange& e, reply& r, net::http::response head,
 }
 
 task<void> send_value(net::http::exchange& e, reply& r, int code, const json::value& v) {
+  if (r.witness && (r.witness->wants_objects() || v["kind"].as_string() == "Status")) r.witness->answered(v);
   auto text = encode_value(v, r.as.as);
   return send_text(e, r, code, std::move(text), r.as.as.content_type());
 }
@@ -100,6 +101,7 @@ task<void> send_status(net::http::exchange& e, reply& r, const status& s) {
   as.watch = false;
   r.code = s.code;
   r.reason = s.reason;
+  if (r.witness) r.witness->refused(s);
   auto body = encode_value(s.to_json(), as);
   auto head = head_of(r, s.code, as.content_type());
   if (s.retry_after_seconds > 0) head.headers.add("Retry-After", std::to_string(s.retry_after_seconds));
@@ -108,6 +110,8 @@ task<void> send_status(net::http::exchange& e, reply& r, const status& s) {
 }
 
 task<void> send_object(net::http::exchange& e, reply& r, const served& s, int code, store::object_ref o) {
+  if (r.witness && r.witness->wants_objects())
+    co_return co_await send_stored_form(e, r, s, code, json::value(*parsed(o)));
   if (!r.as.as.plain_json() || !is_ready(s, *o)) {
     if (!s.custom && o->bytes().size() > encoded_apart_bytes && r.as.as.as != shape::partial_list) {
       auto now = reactor::loop::current().wall_now();

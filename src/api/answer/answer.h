@@ -6,9 +6,25 @@
 #include <vector>
 
 #include "api/answer/encode.h"
+#include "json/value.h"
+#include "meta/status.h"
 #include "net/http/handler.h"
 
 namespace kedge::api {
+
+// Who is told what was asked and answered, besides the client: audit.
+class request_witness {
+ public:
+  virtual ~request_witness() = default;
+  // The object in the body, decoded and with its defaults; or the patch, as it was sent.
+  virtual void asked(const json::value& object) = 0;
+  virtual void asked_to_patch(const json::value& patch) = 0;
+  // Whether objects in answers are wanted, too; else answered() gets a Status at most.
+  virtual bool wants_objects() const noexcept = 0;
+  // An object, a list or a Status, as the client sees it.
+  virtual void answered(json::value shown) = 0;
+  virtual void refused(const status& s) = 0;
+};
 
 // What the answer to one request needs to know of it. Lives until it is answered.
 struct reply {
@@ -21,6 +37,7 @@ struct reply {
   std::vector<std::string> warnings;  // texts for Warning headers
   int code = 0;                       // what was answered, for metrics and audit
   std::string reason;
+  request_witness* witness = nullptr;  // null: nobody. Lives as long as the request
 };
 
 // Head with Audit-Id, Cache-Control, flow control headers, Content-Type, Warning.

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,83 +14,85 @@
 #include <vector>
 
 #include "api/audit/limits.h"
-#include "api/authorization/review.h"
 #include "base/log.h"
-#include "json/write.h"
+#include "crypto/files.h"
+#include "reactor/loop.h"
 #include "reactor/offload.h"
 
 namespace kedge::api {
 namespace {
 
-json::value object_reference(const attributes& a) {
-  json::value out{json::object{}};
-  auto add = [&](std::string_view name, const std::string& value) {
-    if (!value.empty()) out.set(name, value);
-  };
-  add("resource", a.resource);
-  add("namespace", a.ns);
-  add("name", a.name);
-  add("apiGroup", a.api_group);
-  add("apiVersion", a.api_version);
-  add("subresource", a.subresource);
-  return out;
+constexpr std::size_t time_characters = 23;  // 2026-11-21T04-50-38.000, in a rotated file's name
+constexpr std::size_t compressed_piece_bytes = 64 * 1024;
+
+// `path` by gzip as `path`.gz, which takes its place.
+result<void> compress_file(const std::string& path) {
+  auto from = std::fopen(path.c_str(), "rbe");
+  if (!from) return fail(os_error(errno, "open " + path));
+  const auto to = path + ".gz";
+  const int descriptor = ::open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  gzFile out = descriptor < 0 ? nullptr : ::gzdopen(descriptor, "wb");
+  bool good = out != nullptr;
+  if (!out && descriptor >= 0) ::close(descriptor);
+  std::vector<char> piece(compressed_piece_bytes);
+  while (good) {
+    const auto n = std::fread(piece.data(), 1, piece.size(), from);
+    if (n == 0) break;
+    good = ::gzwrite(out, piece.data(), static_cast<unsigned>(n)) == static_cast<int>(n);
+  }
+  good = good && std::ferror(from) == 0;
+  if (out) good = ::gzclose(out) == Z_OK && good;
+  std::fclose(from);
+  if (!good) {
+    ::unlink(to.c_str());
+    return fail(errc::io, "compress " + path);
+  }
+  ::unlink(path.c_str());
+  return {};
+}
+
+// When a file was rotated, by what stands in its name between `prefix` and `ending`.
+std::optional<wall_time> rotated_at(std::string_view name, std::string_view prefix, std::string_view ending) {
+  if (name.ends_with(".gz")) name.remove_suffix(3);
+  if (!name.starts_with(prefix) || !name.ends_with(ending)) return std::nullopt;
+  name = name.substr(prefix.size(), std::max(name.size() - prefix.size(), ending.size()) - ending.size());
+  if (name.size() != time_characters) return std::nullopt;
+  std::string time(name);
+  time[13] = time[16] = ':';
+  auto when = parse_rfc3339(time + "Z");
+  return when ? std::optional(*when) : std::nullopt;
 }
 
 }  // namespace
 
-std::string audit_line(const audit_record& r, bool started) {
-  json::value out;
-  out.set("kind", "Event");
-  out.set("apiVersion", "audit.k8s.io/v1");
-  out.set("level", "Metadata");
-  out.set("auditID", r.audit_id);
-  out.set("stage", started ? "ResponseStarted" : "ResponseComplete");
-  out.set("requestURI", r.uri);
-  out.set("verb", r.request.verb);
-  bool impersonated = !r.authenticated->name.empty();
-  out.set("user", user_to_json(impersonated ? r.authenticated : r.request.user));
-  if (impersonated) out.set("impersonatedUser", user_to_json(r.request.user));
-  out.set("sourceIPs", json::array{json::value(r.source_address)});
-  if (!r.user_agent.empty()) out.set("userAgent", r.user_agent);
-  if (r.request.is_resource) out.set("objectRef", object_reference(r.request));
-  if (r.code != 0) {
-    json::value status{json::object{{"metadata", json::object{}}}};
-    if (!r.reason.empty()) {
-      status.set("status", "Failure");
-      status.set("reason", r.reason);
-    }
-    status.set("code", r.code);
-    out.set("responseStatus", std::move(status));
-  }
-  out.set("requestReceivedTimestamp", format_rfc3339_micro(r.received));
-  out.set("stageTimestamp", format_rfc3339_micro(r.answered));
-  json::value notes{json::object{}};
-  if (!r.decision.empty()) {
-    notes.set("authorization.k8s.io/decision", r.decision);
-    notes.set("authorization.k8s.io/reason", r.decision_reason);
-  }
-  if (!notes.empty()) out.set("annotations", std::move(notes));
-  return json::write(out);
-}
-
-// The queue and the file. The queue's mutex is held for a push or a swap only; the file belongs to whoever has set
-// `writing`, which is one job of the offload pool at a time (or flush()).
+// The queue and the file. The queue's mutex is held for a push or a swap only; the file belongs to who holds its own,
+// which is one job of the offload pool at a time (or flush()).
 struct audit_log::file {
-  audit_settings settings;
+  audit_log_settings settings;
+  std::shared_ptr<std::atomic<std::uint64_t>> lost;  // the log's count
+
   std::mutex mutex;
   std::deque<std::string> waiting;
-  bool writing = false;
-  std::atomic<std::uint64_t> dropped{0};  // counted on any core, read for metrics: no order needed
+  std::size_t waiting_bytes = 0;
+  std::uint64_t pushed = 0, written = 0;        // lines, counted from 1
+  std::uint64_t lost_first = 0, lost_last = 0;  // of the last batch that could not be written; 0: none
+  bool writing = false;                         // a job of batch mode is on its way
 
-  std::mutex file_mutex;  // between the pool's job and flush()
+  std::mutex file_mutex;
   int descriptor = -1;
   std::uint64_t size = 0;
 
   ~file() {
-    if (descriptor >= 0) ::close(descriptor);
+    if (descriptor > STDERR_FILENO) ::close(descriptor);
   }
 
+  bool is_output() const noexcept { return settings.path == "-"; }
+
   result<void> open_file() {
+    if (is_output()) {
+      descriptor = STDOUT_FILENO;
+      return {};
+    }
     // Audit events name users and objects: for root only, as kube-apiserver's.
     descriptor = ::open(settings.path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     if (descriptor < 0) return fail(os_error(errno, "open audit log " + settings.path));
@@ -105,52 +108,59 @@ struct audit_log::file {
     if (dot == std::string::npos || (slash != std::string::npos && dot < slash)) dot = settings.path.size();
     auto stem = settings.path.substr(0, dot) + '-', ending = settings.path.substr(dot);
     auto now = system_wall_time();
-    auto time = format_rfc3339_micro(now).substr(0, 23);  // to the millisecond
+    auto time = format_rfc3339_micro(now).substr(0, time_characters);
     std::replace(time.begin(), time.end(), ':', '-');
     ::close(std::exchange(descriptor, -1));
-    if (::rename(settings.path.c_str(), (stem + time + ending).c_str()) != 0)
+    const auto old = stem + time + ending;
+    if (::rename(settings.path.c_str(), old.c_str()) != 0)
       log::error("audit log {} can't be rotated: {}", settings.path, os_error(errno, "rename").message);
     if (auto opened = open_file(); !opened) log::error("{}", opened.error().message);
+    if (settings.compress)
+      if (auto done = compress_file(old); !done) log::error("audit log: {}", done.error().message);
     remove_old(stem, ending, now);
   }
 
   void remove_old(const std::string& stem, const std::string& ending, wall_time now) const {
     auto slash = stem.rfind('/');
-    auto folder = slash == std::string::npos ? std::string(".") : stem.substr(0, slash + 1);
+    auto folder = slash == std::string::npos ? std::string("./") : stem.substr(0, slash + 1);
     auto prefix = slash == std::string::npos ? stem : stem.substr(slash + 1);
-    std::vector<std::string> old;
+    std::vector<std::pair<wall_time, std::string>> old;
     auto opened = ::opendir(folder.c_str());
     if (!opened) return;
-    while (auto entry = ::readdir(opened)) {
-      std::string_view name = entry->d_name;
-      if (name.size() > prefix.size() + ending.size() && name.starts_with(prefix) && name.ends_with(ending))
-        old.emplace_back(name);
-    }
+    while (auto entry = ::readdir(opened))
+      if (auto when = rotated_at(entry->d_name, prefix, ending)) old.emplace_back(*when, entry->d_name);
     ::closedir(opened);
-    std::sort(old.rbegin(), old.rend());  // newest first: the time is in the name
-    auto oldest = now - std::chrono::hours(24) * settings.max_age_days;
+    std::sort(old.rbegin(), old.rend());  // newest first
+    const auto oldest = now - std::chrono::hours(24) * settings.max_age_days;
     for (std::size_t i = 0; i < old.size(); ++i) {
-      auto path = (slash == std::string::npos ? std::string() : folder) + old[i];
-      struct stat s{};
-      bool aged = settings.max_age_days > 0 && ::stat(path.c_str(), &s) == 0 &&
-                  wall_time(std::chrono::seconds(s.st_mtime)) < oldest;
-      if ((settings.max_backups > 0 && i >= settings.max_backups) || aged) ::unlink(path.c_str());
+      const bool aged = settings.max_age_days > 0 && old[i].first < oldest;
+      if ((settings.max_backups > 0 && i >= settings.max_backups) || aged) ::unlink((folder + old[i].second).c_str());
     }
   }
 
-  void write_all(std::string_view text) {
-    if (settings.max_bytes > 0 && size > 0 && size + text.size() > settings.max_bytes) rotate();
-    if (descriptor < 0 && !open_file()) return;
+  bool write_all(std::string_view text) {
+    if (settings.max_bytes > 0 && !is_output() && size > 0 && size + text.size() > settings.max_bytes) rotate();
+    if (descriptor < 0 && !open_file()) return false;
     while (!text.empty()) {
       auto n = ::write(descriptor, text.data(), text.size());
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) {
         log::error("{}", os_error(errno, "write audit log " + settings.path).message);
-        return;
+        return false;
       }
       size += static_cast<std::uint64_t>(n);
       text.remove_prefix(static_cast<std::size_t>(n));
     }
+    return true;
+  }
+
+  // The line's number; 0 when there is no room.
+  std::uint64_t push(std::string&& line, std::size_t events_max) {
+    std::scoped_lock lock(mutex);
+    if (waiting.size() >= events_max || waiting_bytes + line.size() > audit_queue_max_bytes) return 0;
+    waiting_bytes += line.size();
+    waiting.push_back(std::move(line));
+    return ++pushed;
   }
 
   // Writes what waits, in batches, until nothing does.
@@ -158,54 +168,96 @@ struct audit_log::file {
     std::scoped_lock own(file_mutex);
     for (;;) {
       std::string batch;
+      std::uint64_t lines = 0;
       {
         std::scoped_lock lock(mutex);
-        while (!waiting.empty() && batch.size() < audit_batch_max_bytes) {
+        while (!waiting.empty() && (batch.empty() || batch.size() + waiting.front().size() <= audit_batch_max_bytes)) {
           batch += waiting.front();
+          waiting_bytes -= waiting.front().size();
           waiting.pop_front();
+          ++lines;
         }
-        if (batch.empty()) {
+        if (lines == 0) {
           writing = false;
           return;
         }
       }
-      write_all(batch);
+      const bool good = write_all(batch);
+      std::scoped_lock lock(mutex);
+      if (!good) {
+        lost->fetch_add(lines, std::memory_order_relaxed);
+        lost_first = written + 1;
+        lost_last = written + lines;
+      }
+      written += lines;
     }
+  }
+
+  bool is_written(std::uint64_t number) {
+    std::scoped_lock lock(mutex);
+    return written >= number;
+  }
+  bool is_lost(std::uint64_t number) {
+    std::scoped_lock lock(mutex);
+    return number >= lost_first && number <= lost_last;
   }
 };
 
-result<std::shared_ptr<audit_log>> audit_log::open(audit_settings settings) {
+result<std::shared_ptr<audit_log>> audit_log::open(audit_log_settings settings) {
   auto f = std::make_shared<file>();
   f->settings = std::move(settings);
+  if (auto slash = f->settings.path.rfind('/'); slash != std::string::npos && slash > 0)
+    if (auto made = crypto::make_folder(f->settings.path.substr(0, slash), 0700); !made)
+      return fail(std::move(made).error().with("audit log " + f->settings.path + ": "));
   KEDGE_CHECK(f->open_file());
-  return std::shared_ptr<audit_log>(new audit_log(std::move(f)));
+  std::shared_ptr<audit_log> made(new audit_log(f->settings.common, f));
+  f->lost = made->lost_;
+  return made;
 }
 
 audit_log::~audit_log() { flush(); }
 
-void audit_log::record(const audit_record& r, bool started) {
-  auto line = audit_line(r, started);
-  line += '\n';
-  bool start = false;
+std::string audit_log::text_of(const audit_event& e, audit_stage stage, wall_time at) const {
+  auto text = audit_backend::text_of(e, stage, at);
+  if (text.empty()) return text;
+  if (file_->settings.legacy) text = audit_text(e, stage);
+  text += '\n';
+  return text;
+}
+
+bool audit_log::post(std::string text) {
+  const auto most = mode() == audit_mode::batch ? common_.buffer_events : SIZE_MAX;
+  if (file_->push(std::move(text), most) == 0) {
+    if (lost_events() == 0)
+      log::warning("audit log {}: the disk doesn't keep up, events are lost", file_->settings.path);
+    lost();
+    return false;
+  }
   {
     std::scoped_lock lock(file_->mutex);
-    if (file_->waiting.size() >= audit_queue_max) {
-      auto before = file_->dropped.fetch_add(1, std::memory_order_relaxed);
-      if (before == 0) log::warning("audit log {}: the disk doesn't keep up, events are dropped", file_->settings.path);
-      return;
-    }
-    file_->waiting.push_back(std::move(line));
-    start = !std::exchange(file_->writing, true);
+    if (std::exchange(file_->writing, true)) return true;
   }
   // The pool refuses when too much waits there: the next event tries again, what waits is kept.
-  if (start && !reactor::offload_post([f = file_] { f->drain(); })) {
+  if (!reactor::offload_post([f = file_] { f->drain(); })) {
     std::scoped_lock lock(file_->mutex);
     file_->writing = false;
   }
+  return true;
+}
+
+task<bool> audit_log::write(std::string text) {
+  std::uint64_t number = 0;
+  while ((number = file_->push(std::move(text), SIZE_MAX)) == 0) co_await reactor::sleep_for(audit_look_again);
+  while (!file_->is_written(number)) {
+    auto done = co_await reactor::offload([f = file_] {
+      f->drain();
+      return true;
+    });
+    if (!done) co_await reactor::sleep_for(audit_look_again);  // too much waits there already
+  }
+  co_return !file_->is_lost(number);
 }
 
 void audit_log::flush() { file_->drain(); }
-
-std::uint64_t audit_log::dropped() const noexcept { return file_->dropped.load(std::memory_order_relaxed); }
 
 }  // namespace kedge::api

@@ -1,36 +1,21 @@
-// sink.h: where the handler tells who asked for what, and how it ended.
+// sink.h: where the handler asks what to tell of a request, and tells it.
 #pragma once
 
-#include <string>
-#include <string_view>
-
-#include "api/request/attributes.h"
-#include "base/time.h"
+#include "api/audit/event.h"
+#include "reactor/task.h"
 
 namespace kedge::api {
 
-struct audit_record {
-  std::string audit_id;
-  std::string uri;  // as received, path and query
-  std::string method;
-  std::string user_agent;
-  std::string source_address;  // the peer's IP
-  attributes request;          // request.user is the effective user
-  user_ref authenticated;      // who really asked when impersonating; name is empty otherwise
-  int code = 0;                // 0: the client went away before an answer
-  std::string reason;          // the Status reason of a failure
-  std::string decision;        // "allow" or "forbid"; empty when it did not come that far
-  std::string decision_reason;
-  wall_time received{}, answered{};
-};
-
+// One for all cores; every function may be called from each.
 class audit_sink {
  public:
   virtual ~audit_sink() = default;
-  // Whether record() wants anything at all: spares the work of filling in the record.
-  virtual bool enabled() const noexcept = 0;
-  // When the answer is complete; for watches also when it begins (`started` true). Must not wait.
-  virtual void record(const audit_record& r, bool started) = 0;
+  virtual audit_verdict evaluate(const attributes& asked) noexcept = 0;
+  // Takes what the event says at this stage. Waits for the backends as their modes want. False when one that is strict
+  // could not take it: at the first stage the request is refused then.
+  virtual task<bool> process(const audit_event& e, audit_stage stage, wall_time at) = 0;
+  // The same for a request whose client has gone: without waiting.
+  virtual void post(const audit_event& e, audit_stage stage, wall_time at) = 0;
 };
 
 }  // namespace kedge::api

@@ -37,4 +37,21 @@ inline constexpr std::chrono::seconds bound_object_leeway{60};
 // HTTP's limits; this bounds what is kept per user.
 inline constexpr std::size_t user_groups_max = 1'024;
 
+// --- issuers of JWTs
+// kube-apiserver's: between two attempts at an issuer that could not be asked, and the time of one.
+inline constexpr std::chrono::seconds oidc_retry_pause{10}, oidc_fetch_time{30};
+// Between two looks at an issuer's keys because a token was signed by none of them: such tokens come as often as their
+// sender likes, and who has rotated his keys waits no longer than this.
+inline constexpr std::chrono::seconds oidc_refresh_pause{1};
+// go-oidc's: how far an issuer's clock may be ahead.
+inline constexpr std::chrono::minutes oidc_not_before_leeway{5};
+// Discovery documents and key sets: some KiB.
+inline constexpr std::size_t oidc_document_max_bytes = 1024 * 1024;
+
+// --- tokens that others vouch for
+// kube-apiserver's: how long an issuer's good token is taken as such without another look.
+inline constexpr std::chrono::seconds token_good_time{10};
+// Answers that one core remembers.
+inline constexpr std::size_t source_answers_max = 4'096;
+
 }  // namespace kedge::api

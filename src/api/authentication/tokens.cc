@@ -284,7 +284,7 @@ result<std::string> token_issuer::issue(const request& r, wall_time now, random_
   return signer_.sign(claims);
 }
 
-std::string oidc_configuration(const token_settings& settings, std::string_view external) {
+std::string oidc_configuration(const token_settings& settings, std::string_view external, std::string_view jwks_uri) {
   std::vector<std::string> algorithms;
   for (auto& key : settings.keys) {
     auto algorithm = std::string(crypto::jwt_algorithm(key));
@@ -296,7 +296,7 @@ std::string oidc_configuration(const token_settings& settings, std::string_view 
   for (auto& algorithm : algorithms) supported.emplace_back(algorithm);
   json::value out;
   out.set("issuer", settings.issuers.front());
-  out.set("jwks_uri", std::string(external) + "/openid/v1/jwks");
+  out.set("jwks_uri", jwks_uri.empty() ? std::string(external) + "/openid/v1/jwks" : std::string(jwks_uri));
   out.set("response_types_supported", json::array{"id_token"});
   out.set("subject_types_supported", json::array{"public"});
   out.set("id_token_signing_alg_values_supported", std::move(supported));

@@ -112,7 +112,9 @@ class token_issuer {
 // The documents by which others verify our tokens: /.well-known/openid-configuration (application/json) and
 // /openid/v1/jwks (application/jwk-set+json), both with `Cache-Control: public, max-age=3600`. `external` is how
 // clients reach the server ("https://10.0.0.1:6443"); K3s's jwks_uri names its advertised address.
-std::string oidc_configuration(const token_settings& settings, std::string_view external);
+// `jwks_uri`: what is told instead; empty: this server's.
+std::string oidc_configuration(const token_settings& settings, std::string_view external,
+                               std::string_view jwks_uri = {});
 result<std::string> oidc_keys(const token_settings& settings);
 
 }  // namespace kedge::api

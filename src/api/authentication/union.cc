@@ -204,7 +204,8 @@ union_authenticator::outcome union_authenticator::bearer(const headers& h, conne
 }
 
 api_result<user_ref> union_authenticator::identify(const headers& h, net::http::connection_info& connection,
-                                                   const store::snapshot& cluster, wall_time now) {
+                                                   const store::snapshot& cluster, wall_time now,
+                                                   std::string_view path) {
   auto& of_connection = identity_of(connection, now);
   bool fresh = now < of_connection.not_after;
   bool failed = of_connection.presented && !(fresh && (of_connection.is_client || of_connection.is_front_proxy));
@@ -222,14 +223,31 @@ api_result<user_ref> union_authenticator::identify(const headers& h, net::http::
   if (done == outcome::good) return user;
   failed |= done == outcome::bad;
   // Another scheme, or credentials of no use: who tried to be somebody is not taken for nobody.
-  if (failed || !settings_.anonymous) return fail(unauthorized());
+  auto& paths = settings_.anonymous_paths;
+  if (failed || !settings_.anonymous || (!paths.empty() && std::find(paths.begin(), paths.end(), path) == paths.end()))
+    return fail(unauthorized());
   static const user_ref nobody =
       user_info{.name = std::string(anonymous_user), .groups = {std::string(unauthenticated)}};
   return nobody;
 }
 
 task<api_result<user_ref>> union_authenticator::authenticate(net::http::exchange& e) {
-  co_return identify(e.request().headers, e.connection(), objects_.current(), reactor::loop::current().wall_now());
+  auto& q = e.request();
+  auto who = identify(q.headers, e.connection(), objects_.current(), reactor::loop::current().wall_now(), q.path);
+  if (who || settings_.others.empty()) co_return who;
+  if (auto token = bearer_token(q.headers); !token.empty())
+    if (auto found = co_await ask_others(std::move(token))) co_return *std::move(found);
+  co_return who;
+}
+
+task<std::optional<user_ref>> union_authenticator::ask_others(std::string token) {
+  if (token.size() > bearer_token_max_bytes) co_return std::nullopt;
+  for (auto* source : settings_.others) {
+    auto who = co_await source->identify(token, {});
+    if (!who) log::debug("bearer token is not accepted: {}", who.error().message);
+    if (who && *who) co_return with_group((*who)->user, authenticated);
+  }
+  co_return std::nullopt;
 }
 
 std::string bearer_token(const headers& h) {

@@ -1,6 +1,7 @@
 // union.h: who is asking.
 //
 //   Basic (passwd) ─▶ front proxy headers ─▶ x509 client certificate ─▶ bearer token ─▶ anonymous (off by default)
+//                                                                            └▶ of others: token file, issuers, webhook
 //
 // A union: the first that succeeds decides; a failing one only counts when none succeeds, and then it is a 401 even
 // where anonymous requests are allowed. K3s's order: Basic wins over a good certificate.
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "api/authentication/authenticator.h"
+#include "api/authentication/token_source.h"
 #include "api/authentication/tokens.h"
 #include "crypto/certificate.h"
 #include "crypto/passwd.h"
@@ -24,6 +26,7 @@ namespace kedge::api {
 
 struct authn_settings {
   bool anonymous = false;
+  std::vector<std::string> anonymous_paths;                            // where alone; empty: everywhere
   std::shared_ptr<const crypto::trust> client_ca;                      // null: no client certificates
   std::shared_ptr<const crypto::trust> request_header_ca;              // null: no front proxy
   std::vector<std::string> request_header_names{"system:auth-proxy"};  // CNs that may; empty: every CN of that CA
@@ -33,6 +36,8 @@ struct authn_settings {
   std::vector<std::string> extra_prefixes{"X-Remote-Extra-"};
   // The passwd table as it stands now (token rotation replaces it); null or giving null: no Basic authentication.
   std::function<std::shared_ptr<const crypto::passwd>()> passwd;
+  // Asked in turn about a bearer token that is none of this cluster's; they outlive the authenticator. This core's.
+  std::vector<token_source*> others;
 };
 
 // One per core; settings may be shared. `tokens` may be null (no bearer tokens) and is shared with reviews of this
@@ -46,10 +51,12 @@ class union_authenticator final : public authenticator {
 
   // The same without HTTP: `certificates` as the peer sent them (DER, leaf first).
   api_result<user_ref> identify(const net::http::headers& headers, net::http::connection_info& connection,
-                                const store::snapshot& cluster, wall_time now);
+                                const store::snapshot& cluster, wall_time now, std::string_view path = {});
 
  private:
   struct connection_identity;
+  // Whom a token of others speaks for; nobody when none of them knows it.
+  task<std::optional<user_ref>> ask_others(std::string token);
   enum class outcome : unsigned char { none, good, bad };
   connection_identity& identity_of(net::http::connection_info& connection, wall_time now);
   outcome basic(const net::http::headers& headers, user_info& user) const;

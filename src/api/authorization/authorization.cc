@@ -1,5 +1,6 @@
 #include "api/authorization/authorization.h"
 
+#include "api/authorization/limits.h"
 #include "api/registry/registry.h"
 #include "base/assert.h"
 #include "base/strings.h"
@@ -28,12 +29,22 @@ api_result<authorized> permission::on(const served& what, const request_info& sh
   return authorized(what, std::move(a));
 }
 
+task<decision> decide(authorizer& may, const attributes& a, const store::snapshot& cluster) {
+  auto d = may.authorize(a, cluster);
+  for (int i = 0; may.has_open_question() && i < open_questions_max; ++i) {
+    co_await may.answer_open_question();
+    d = may.authorize(a, cluster);
+  }
+  co_return d;
+}
+
 task<api_result<permission>> authorization::ask(attributes what, decision& verdict) {
   verdict = may_.authorize(what, objects_.current());
+  if (may_.has_open_question()) verdict = co_await decide(may_, what, objects_.current());
   if (verdict.what != decision::kind::allow) {
     // What this core sees may lag behind by a moment: a refusal looks at the newest state.
     auto newest = co_await objects_.latest();
-    if (newest) verdict = may_.authorize(what, *newest);
+    if (newest) verdict = co_await decide(may_, what, *newest);
   }
   if (verdict.what != decision::kind::allow) co_return fail(forbidden_status(what, verdict.reason));
   co_return permission(std::move(what));

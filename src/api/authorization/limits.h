@@ -28,4 +28,12 @@ inline constexpr std::size_t permissions_missing_max = 1'000;
 // bytes each. The whole set is dropped when it is full.
 inline constexpr std::size_t pod_references_kept_max = 16'384;
 
+// kube-apiserver's: answers of an authorization webhook that are remembered, and how long a question may be for that.
+inline constexpr std::size_t webhook_answers_max = 8'192, webhook_question_max_bytes = 10'000;
+// Of a reason that it gives, which goes into refusals and audit events.
+inline constexpr std::size_t webhook_reason_max_bytes = 4'096;
+// How often one request puts a question again whose answers are not remembered: once for each webhook in the
+// configuration is enough, unless others use them up meanwhile.
+inline constexpr int open_questions_max = 64;
+
 }  // namespace kedge::api

@@ -1,5 +1,7 @@
 #include "api/authorization/review.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <unordered_set>
 
@@ -183,8 +185,9 @@ bool reviews::handles(std::string_view group, std::string_view resource, std::st
                                     resource == "selfsubjectaccessreviews" || resource == "selfsubjectrulesreviews");
 }
 
-api_result<json::value> reviews::create(const attributes& a, const json::value& body, const store::snapshot& cluster) {
-  if (a.resource == "serviceaccounts") return token_request(a, body, cluster);
+api_result<json::value> reviews::create(const attributes& a, const json::value& body, const store::snapshot& cluster,
+                                        std::vector<std::string>* warnings) {
+  if (a.resource == "serviceaccounts") return token_request(a, body, cluster, warnings);
   if (a.resource == "tokenreviews") return token_review(body, cluster);
   if (a.resource == "selfsubjectreviews") return self_subject_review(a.user, body);
   if (a.resource == "subjectaccessreviews") return subject_access_review(body, cluster);
@@ -194,17 +197,14 @@ api_result<json::value> reviews::create(const attributes& a, const json::value& 
   return fail(no_such_resource());
 }
 
-api_result<json::value> reviews::token_review(const json::value& body, const store::snapshot& cluster) {
-  auto& spec = body["spec"];
-  auto token = spec["token"].as_string();
-  if (token.empty()) return fail(bad_request("token is required for TokenReview in authentication"));
+namespace {
+
+json::value review_of(const json::value& body, const result<token_identity>& who) {
   auto out = answer_to(body, authentication, "TokenReview");
   json::value status{json::object{}};
-  auto wanted = string_list(spec["audiences"]);
-  auto who = tokens_.verify(token, wanted, cluster, wall_now());
   if (!who) {
     status.set("user", json::object{});
-    status.set("error", "invalid bearer token");
+    status.set("error", who.error().message);
   } else {
     user_info user = *who->user;
     if (!user.in_group("system:authenticated")) user.groups.emplace_back("system:authenticated");
@@ -216,6 +216,34 @@ api_result<json::value> reviews::token_review(const json::value& body, const sto
   }
   out.set("status", std::move(status));
   return out;
+}
+
+// What is wrong with a token of ours is nobody's business.
+result<token_identity> bad_token() { return fail(errc::unauthenticated, "invalid bearer token"); }
+
+}  // namespace
+
+api_result<json::value> reviews::token_review(const json::value& body, const store::snapshot& cluster) {
+  auto& spec = body["spec"];
+  auto token = spec["token"].as_string();
+  if (token.empty()) return fail(bad_request("token is required for TokenReview in authentication"));
+  auto who = tokens_.verify(token, string_list(spec["audiences"]), cluster, wall_now());
+  return review_of(body, who ? std::move(who) : bad_token());
+}
+
+task<api_result<json::value>> reviews::token_review_by_all(json::value body, store::snapshot cluster) {
+  auto own = token_review(body, cluster);
+  if (!own || (*own)["status"]["authenticated"].as_bool()) co_return own;
+  const auto token = std::string(body["spec"]["token"].as_string());
+  const auto wanted = string_list(body["spec"]["audiences"]);
+  std::vector<std::string> wrong{"invalid bearer token"};
+  for (auto* source : settings_.others) {
+    auto who = co_await source->identify(token, wanted);
+    if (who && *who) co_return review_of(body, **std::move(who));
+    if (!who) wrong.push_back(who.error().message);
+  }
+  if (wrong.size() == 1) co_return own;
+  co_return review_of(body, fail(errc::unauthenticated, "[" + join(wrong, ", ") + "]"));
 }
 
 api_result<json::value> reviews::self_subject_review(const user_info& who, const json::value& body) {
@@ -363,7 +391,7 @@ api_result<bound_reference> resolve_binding(const attributes& a, const json::val
 }  // namespace
 
 api_result<json::value> reviews::token_request(const attributes& a, const json::value& body,
-                                               const store::snapshot& cluster) {
+                                               const store::snapshot& cluster, std::vector<std::string>* warnings) {
   if (!issuer_) return fail(no_such_resource());
   auto account = read_object(cluster, object_key("serviceaccounts", a.ns, a.name));
   if (!account) return fail(not_found("", "serviceaccounts", a.name));
@@ -379,6 +407,11 @@ api_result<json::value> reviews::token_request(const attributes& a, const json::
   if (!causes.empty()) return fail(invalid(authentication, "TokenRequest", "", std::move(causes)));
   auto bound = resolve_binding(a, spec["boundObjectRef"], cluster);
   if (!bound) return fail(std::move(bound).error());
+  if (auto longest = settings_.token_seconds_longest; longest > 0 && seconds > longest) {
+    if (warnings)
+      warnings->push_back(fmt::format("requested expiration of {} seconds shortened to {} seconds", seconds, longest));
+    seconds = longest;
+  }
 
   token_issuer::request wanted;
   wanted.ns = a.ns;
@@ -392,7 +425,7 @@ api_result<json::value> reviews::token_request(const attributes& a, const json::
     auto& own = issuer_->api_audiences();
     return std::find(own.begin(), own.end(), audience) != own.end();
   });
-  if (for_api && bound->to_pod && seconds == token_seconds_injected) {
+  if (settings_.extends_injected && for_api && bound->to_pod && seconds == token_seconds_injected) {
     wanted.warn_after_seconds = seconds;
     wanted.seconds = token_seconds_extended;
   }

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/authentication/token_source.h"
 #include "api/authentication/tokens.h"
 #include "api/authorization/rbac.h"
 #include "base/time.h"
@@ -20,19 +21,29 @@
 
 namespace kedge::api {
 
+struct review_settings {
+  std::vector<token_source*> others;       // asked about tokens that are none of this cluster's; this core's
+  std::int64_t token_seconds_longest = 0;  // of what a TokenRequest gives; 0: as long as is asked for
+  bool extends_injected = true;            // see token_seconds_injected
+};
+
 class reviews {
  public:
   // All must outlive this. `issuer` may be null: then TokenRequest answers 404, as without a signing key.
-  reviews(authorizer& authz, rule_source& rules, token_authenticator& tokens, const token_issuer* issuer)
-      : authz_(authz), rules_(rules), tokens_(tokens), issuer_(issuer) {}
+  reviews(authorizer& authz, rule_source& rules, token_authenticator& tokens, const token_issuer* issuer,
+          review_settings settings = {})
+      : authz_(authz), rules_(rules), tokens_(tokens), issuer_(issuer), settings_(std::move(settings)) {}
 
   // Whether create() answers this resource (with its subresource): "tokenreviews", "serviceaccounts"+"token" …
   static bool handles(std::string_view group, std::string_view resource, std::string_view subresource) noexcept;
 
   // The answer to a POST of `body` as described by `a`. Picks the function below by a.resource and a.subresource.
-  api_result<json::value> create(const attributes& a, const json::value& body, const store::snapshot& cluster);
+  api_result<json::value> create(const attributes& a, const json::value& body, const store::snapshot& cluster,
+                                 std::vector<std::string>* warnings = nullptr);
 
   api_result<json::value> token_review(const json::value& body, const store::snapshot& cluster);
+  // The same when there are other sources of tokens.
+  task<api_result<json::value>> token_review_by_all(json::value body, store::snapshot cluster);
   api_result<json::value> self_subject_review(const user_info& who, const json::value& body);
   api_result<json::value> subject_access_review(const json::value& body, const store::snapshot& cluster);
   api_result<json::value> local_subject_access_review(std::string_view ns, const json::value& body,
@@ -41,7 +52,9 @@ class reviews {
                                                      const store::snapshot& cluster);
   api_result<json::value> self_subject_rules_review(const user_info& who, const json::value& body,
                                                     const store::snapshot& cluster);
-  api_result<json::value> token_request(const attributes& a, const json::value& body, const store::snapshot& cluster);
+  // `warnings` may be null.
+  api_result<json::value> token_request(const attributes& a, const json::value& body, const store::snapshot& cluster,
+                                        std::vector<std::string>* warnings = nullptr);
 
  private:
   json::value access_status(const attributes& asked, const store::snapshot& cluster);
@@ -50,6 +63,7 @@ class reviews {
   rule_source& rules_;
   token_authenticator& tokens_;
   const token_issuer* issuer_;
+  review_settings settings_;
 };
 
 // {username, uid, groups, extra}, empty members left out.

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "api/printers/printer.h"
 #include "api/registry/field_text.h"
 #include "base/strings.h"
 #include "json/write.h"
+#include "meta/names.h"
 #include "schema/decode.h"
 
 namespace kedge::api::custom {
@@ -132,17 +134,22 @@ void bring_to(const served& s, json::value& v) {
     from->custom->schema.apply_defaults(v);
   }
   v.set("apiVersion", s.api_version);
-  if (from != &s && s.custom->has_schema) s.custom->schema.apply_defaults(v);
+  if (from == &s || !s.custom->has_schema) return;
+  s.custom->schema.prune(v, nullptr);
+  s.custom->schema.apply_defaults(v);
 }
 
-bool is_ready(const served& s, const store::object& o) noexcept {
-  if (o.mod() < s.custom->owner->since()) return false;
+bool is_in_version(const served& s, const store::object& o) noexcept {
   constexpr std::string_view member = ",\"apiVersion\":\"";
   auto text = o.bytes().substr(0, 512);
   auto at = text.find(member);
   if (at == text.npos) return false;
   text.remove_prefix(at + member.size());
   return text.size() > s.api_version.size() && text.starts_with(s.api_version) && text[s.api_version.size()] == '"';
+}
+
+bool is_ready(const served& s, const store::object& o) noexcept {
+  return o.mod() >= s.custom->owner->since() && is_in_version(s, o);
 }
 
 std::string_view field_text(const served& s, const selectable_field& field, const store::object& o,
@@ -163,11 +170,50 @@ bool is_ending(const definition& d, const store::snapshot& cluster) {
   return !crd || crd->bytes().find("\"deletionTimestamp\":\"") != std::string_view::npos;
 }
 
-void validate(causes& out, const served& s, const json::value& object, const json::value* before) {
-  if (s.custom->has_schema) s.custom->schema.validate(out, object, before);
-  if (!s.custom->scale) return;
-  if (auto n = at_path(object, s.custom->scale->replicas); n && n->is_integer() && n->as_integer() < 0)
-    out.push_back(invalid_value(join(s.custom->scale->replicas, "."), *n, "should be a non-negative integer"));
+void validate(causes& out, std::vector<std::string>& warnings, const served& s, const json::value& object,
+              const json::value* before) {
+  auto& c = *s.custom;
+  if (c.has_schema) c.schema.validate(out, object, before);
+  if (c.scale)
+    if (auto n = at_path(object, c.scale->replicas); n && n->is_integer() && n->as_integer() < 0)
+      out.push_back(invalid_value(join(c.scale->replicas, "."), *n, "should be a non-negative integer"));
+  if (!c.rules) return;
+  // Rules may rely on types and on what must be there.
+  const bool blocked = std::ranges::any_of(out, [](auto& one) {
+    constexpr std::string_view blocking[] = {"FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong",
+                                             "FieldValueTooMany", "FieldValueTypeInvalid"};
+    return std::ranges::find(blocking, one.reason) != std::end(blocking);
+  });
+  if (blocked)
+    out.push_back(invalid_value("<nil>", nullptr,
+                                "some validation rules were not checked because the object was invalid; correct the "
+                                "existing errors to complete validation"));
+  else
+    c.rules->check(out, warnings, c.schema.root(), object, before);
+}
+
+void warn(std::vector<std::string>& out, const json::value& object, const json::value* before) {
+  auto names = [](const json::value& o) {
+    std::set<std::string_view> all;
+    auto& list = o["metadata"]["finalizers"];
+    for (std::size_t i = 0; i < list.size(); ++i) all.insert(list[i].as_string());
+    return all;
+  };
+  const auto known = before ? names(*before) : std::set<std::string_view>();
+  auto tell = [&](std::string_view name, std::string_view what) {
+    out.push_back(fmt::format("metadata.finalizers: {}: {}", quote(name), what));
+  };
+  for (auto name : names(object)) {
+    if (known.contains(name)) continue;
+    for (auto& wrong : check_qualified_name(name)) tell(name, wrong);
+    if (name.find('/') != name.npos || name == "orphan" || name == "foregroundDeletion" || name == "kubernetes")
+      continue;
+    tell(name,
+         name.find('.') == name.npos
+             ? "prefer a domain-qualified finalizer name to avoid accidental conflicts with other finalizer writers"
+             : "prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with "
+               "other finalizer writers");
+  }
 }
 
 json::array cells(const served& s, const json::value& object, wall_time now) {

@@ -1,5 +1,5 @@
-// codec.h: custom resources between the wire, the store and their versions. Conversion is what strategy None does: only
-// the apiVersion changes.
+// codec.h: custom resources between the wire, the store and their versions. Where a webhook converts between those,
+// conversion.h comes first: here only the apiVersion changes.
 #pragma once
 
 #include <string>
@@ -23,6 +23,8 @@ void canonicalise(const served& s, json::value& object);
 
 // An object as stored (in whatever version) brought to `s`: pruned and defaulted by today's schemas.
 void bring_to(const served& s, json::value& stored);
+// Whether the stored bytes tell the object in the version of `s`.
+bool is_in_version(const served& s, const store::object& o) noexcept;
 // Whether the stored bytes are already what a client of `s` should see.
 bool is_ready(const served& s, const store::object& o) noexcept;
 
@@ -34,7 +36,12 @@ std::string_view field_text(const served& s, const selectable_field& field, cons
 // object may be created, for nobody would remove it.
 bool is_ending(const definition& d, const store::snapshot& cluster);
 
-void validate(causes& out, const served& s, const json::value& object, const json::value* before);
+// By the schema, its rules among it. `warnings`: what is wrong, and was so before.
+void validate(causes& out, std::vector<std::string>& warnings, const served& s, const json::value& object,
+              const json::value* before);
+
+// Texts for Warning headers: finalizers that are new and that another one could mean otherwise.
+void warn(std::vector<std::string>& out, const json::value& object, const json::value* before);
 
 // The cells of a Table row.
 json::array cells(const served& s, const json::value& object, wall_time now);

@@ -6,7 +6,6 @@
 #include <tuple>
 
 #include "api/custom/codec.h"
-#include "base/log.h"
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/write.h"
@@ -16,7 +15,7 @@ namespace kedge::api::custom {
 namespace {
 
 // Custom resources have no rules of their own but these; what their schema says is checked by storage.cc.
-const kind_rules custom_rules{.generation = true, .unconditional_update = false};
+const kind_rules custom_rules{.generation = true, .unconditional_update = false, .warn = warn};
 
 const word_list all_verbs = {"delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"};
 const word_list ending_verbs = {"delete", "deletecollection", "get", "list", "watch"};
@@ -49,6 +48,14 @@ std::uint64_t fnv1a(std::string_view text) {
   std::uint64_t h = 0xcbf29ce484222325;
   for (unsigned char c : text) h = (h ^ c) * 0x100000001b3;
   return h;
+}
+
+webhook_conversion conversion_of(const json::value& webhook) {
+  webhook_conversion out{.to = callout::make_target(webhook["clientConfig"])};
+  auto& versions = webhook["conversionReviewVersions"];
+  for (std::size_t i = 0; i < versions.size() && out.review.empty(); ++i)
+    if (auto text = versions[i].as_string(); text == "v1" || text == "v1beta1") out.review = text;
+  return out;
 }
 
 struct version_rank {
@@ -121,7 +128,7 @@ void definition::compile(const json::value& crd) {
   group_ = spec["group"].as_string();
   kind_ = crd["status"]["acceptedNames"]["kind"].as_string();
   terminating_ = crd["metadata"]["deletionTimestamp"].is_string();
-  wants_webhook_ = spec["conversion"]["strategy"].as_string() == "Webhook";
+  if (spec["conversion"]["strategy"].as_string() == "Webhook") webhook_ = conversion_of(spec["conversion"]["webhook"]);
   if (!has_condition(crd, "Established") || kind_.empty()) return;
   for (std::size_t i = 0; i < spec["versions"].size(); ++i) {
     auto& v = spec["versions"][i];
@@ -175,11 +182,7 @@ void definition::compile_version(const json::value& crd, const json::value& v) {
   if (auto& schema = v["schema"]["openAPIV3Schema"]; schema.is_object()) {
     c.schema = structural::compile(schema);
     c.has_schema = true;
-    if (c.schema.has_expressions())
-      log::warning(
-          "custom resource {} {}: its x-kubernetes-validations (CEL) are not evaluated; everything else of its schema "
-          "is",
-          name_, s.version);
+    c.rules = rule_tree::compile(schema);
   }
   if (v["subresources"]["status"].is_object()) {
     s.has_status = true;
@@ -230,6 +233,7 @@ void definition::compile_version(const json::value& crd, const json::value& v) {
 
 std::vector<store::index> definition::indexes() const {
   std::vector<store::index> out;
+  if (webhook_) return out;  // what a field has in its version only another server knows
   for (auto s : served_) {
     for (auto& f : s->custom->fields) {
       auto values = [self = shared_from_this(), s, &f](const store::object& o, const store::value_visitor& give) {

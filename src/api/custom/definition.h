@@ -6,10 +6,13 @@
 
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "api/callout/target.h"
 #include "api/custom/json_path.h"
+#include "api/custom/rules.h"
 #include "api/custom/structural.h"
 #include "api/registry/registry.h"
 #include "store/store.h"
@@ -34,12 +37,19 @@ struct scale_paths {
   std::vector<std::string> replicas, status_replicas, selector;  // member names; selector may be empty
 };
 
+// Who brings objects from one version to another, where that isn't the server itself.
+struct webhook_conversion {
+  result<std::shared_ptr<const callout::target>> to;
+  std::string review;  // "v1", "v1beta1"; empty: none that is known here
+};
+
 // What one version has beyond its `served`.
 struct version {
   const definition* owner = nullptr;
   std::string warning;  // deprecated: text of the Warning header
   structural schema;
   bool has_schema = false;
+  std::unique_ptr<const rule_tree> rules;                 // null: none
   std::shared_ptr<const schema::apply::outline> outline;  // the schema's topology, for apply
   std::vector<printer_column> columns;                    // behind the name
   std::vector<selectable_field> fields;
@@ -58,8 +68,8 @@ class definition : public std::enable_shared_from_this<definition> {
   const std::string& group() const noexcept { return group_; }
   const std::string& kind() const noexcept { return kind_; }
   bool terminating() const noexcept { return terminating_; }
-  // The CRD asks for conversion by webhook, which is not done here: only the storage version can be served.
-  bool wants_webhook() const noexcept { return wants_webhook_; }
+  // Null: only the apiVersion changes.
+  const webhook_conversion* webhook() const noexcept { return webhook_ ? &*webhook_ : nullptr; }
   // Objects written at this revision or later were pruned and defaulted by these very schemas.
   store::revision since() const noexcept { return since_; }
   // The stored CRD that this was made of: the newest when nothing changed, so that it need not be looked at again.
@@ -82,7 +92,8 @@ class definition : public std::enable_shared_from_this<definition> {
   std::string_view keep(std::string_view text);
 
   std::string name_, group_, kind_;
-  bool terminating_ = false, wants_webhook_ = false;
+  bool terminating_ = false;
+  std::optional<webhook_conversion> webhook_;
   store::revision since_ = 0;
   std::uint64_t fingerprint_ = 0;
   store::object_ref source_;

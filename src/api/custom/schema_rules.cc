@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "api/custom/field_path.h"
+#include "api/custom/rule_costs.h"
+#include "api/custom/rules.h"
 #include "api/custom/structural.h"
 #include "api/custom/value_rules.h"
 #include "base/strings.h"
@@ -229,12 +232,15 @@ class structural_checker {
 // The rest, in the order of the walk.
 class schema_checker {
  public:
-  explicit schema_checker(causes& out) : out_(out) {}
+  // `costs`: what rules may cost; null: they are not compiled, for the schema isn't one that tells types.
+  schema_checker(causes& out, rule_costs* costs) : out_(out), costs_(costs) {}
 
-  void check(const json::value& p, const place& at) {
+  // `s`: null for what rules don't reach (the branches of allOf, anyOf, oneOf and not).
+  void check(const json::value& p, const place& at, const rule_scope* s) {
     if (out_.full()) return;
+    const auto before = out_.size();
     words(p, at);
-    parts(p, at);
+    parts(p, at, s);
     if (auto keeps = p.find("x-kubernetes-preserve-unknown-fields"); keeps && keeps->is_bool() && !keeps->as_bool())
       out_.push_back(
           invalid_value(place(at, "x-kubernetes-preserve-unknown-fields"), false, "must be true or undefined"));
@@ -243,6 +249,8 @@ class schema_checker {
     list_keys(p, at);
     item_keys(p, at);
     rules(p, at);
+    // Of a schema that is wrong here or below no type can be told.
+    if (costs_ && s && out_.size() == before) costs_->check(p, at, *s);
   }
 
  private:
@@ -263,18 +271,27 @@ class schema_checker {
                           "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"));
   }
 
-  void parts(const json::value& p, const place& at) {
+  void parts(const json::value& p, const place& at, const rule_scope* s) {
     auto &more = p["additionalProperties"], &items = p["items"];
     if (!p["properties"].empty() && (more.is_object() || (more.is_bool() && !more.as_bool())))
       out_.push_back(forbidden_value(place(at, "additionalProperties"),
                                      "additionalProperties and properties are mutual exclusive"));
-    if (more.is_object()) check(more, place(at, "additionalProperties"));
+    // One level down, with what bounds how often it can be there.
+    auto below = [&](const json::value& part, const place& there, const rule_scope& of) {
+      check(part, there, s ? &of : nullptr);
+    };
+    const auto within = s ? s->below(p) : rule_scope{};
+    if (more.is_object()) below(more, place(at, "additionalProperties"), within);
     if (auto members = p["properties"].object())
-      for (auto& m : *members) check(m.value, place::of_key(at, "properties", m.name));
-    if (p["not"].is_object()) check(p["not"], place(at, "not"));
+      for (auto& m : *members) below(m.value, place::of_key(at, "properties", m.name), within);
+    if (p["not"].is_object()) check(p["not"], place(at, "not"), nullptr);
     for (auto list : {"allOf", "oneOf", "anyOf"})
-      for (std::size_t i = 0; i < p[list].size(); ++i) check(p[list][i], place(at, list, i));
-    if (items.is_object()) check(items, place(at, "items"));
+      for (std::size_t i = 0; i < p[list].size(); ++i) check(p[list][i], place(at, list, i), nullptr);
+    if (!items.is_object()) return;
+    auto of_items = within;
+    if (of_items.without_past.empty() && p["x-kubernetes-list-type"].as_string() != "map")
+      of_items.without_past = at.text();
+    below(items, place(at, "items"), of_items);
   }
 
   // A word that is for one type alone, and its values; whether that type isn't there.
@@ -382,10 +399,21 @@ class schema_checker {
         out_.push_back(required(place(here, "messageExpression"), "messageExpression must be non-empty if specified"));
       one_of(out_, list[i], here, "reason",
              {"FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"});
+      field_path(p, list[i], place(here, "fieldPath"));
     }
   }
 
+  void field_path(const json::value& p, const json::value& rule, const place& at) {
+    auto path = rule["fieldPath"].as_string();
+    if (path.empty()) return;
+    if (trim(path).empty()) out_.push_back(invalid_value(at, path, "must be non-empty if specified"));
+    if (path.find_first_of("\r\n") != path.npos)
+      out_.push_back(invalid_value(at, path, "must not contain line breaks"));
+    if (!find_field(path, p)) out_.push_back(invalid_value(at, path, "must be a valid path"));
+  }
+
   causes& out_;
+  rule_costs* costs_;
 };
 
 // A default must be what the schema would let through.
@@ -395,8 +423,10 @@ void check_defaults(causes& out, const json::value& p, const place& at) {
     auto s = structural::compile(p);
     causes wrong;
     check_tree(wrong, s.root(), *standard, nullptr, "", false);
+    if (auto rules = wrong.empty() ? rule_tree::compile(p, false) : nullptr)
+      rules->check_default(wrong, s.root(), *standard);
     for (auto& w : wrong) {
-      w.field = at.text() + ".default" + (w.field.empty() ? "" : "." + w.field);
+      w.field = at.text() + ".default" + (w.field.empty() || w.field == "<nil>" ? "" : "." + w.field);
       out.push_back(std::move(w));
     }
   }
@@ -458,21 +488,28 @@ void check_schema(causes& out, const json::value& props, const std::string& path
   if (with_status) check_root(out, props, at);
   if (props["nullable"].as_bool())
     out.push_back(forbidden_value(place(at, "nullable"), "nullable cannot be true at the root"));
+  bool tells_types = false;
   if (word.empty()) {
     structural_checker checker;
     checker.check(props, at, structural_checker::level::root);
     auto found = std::move(checker).sorted();
     if (found.empty()) {
+      const auto sound = out.size();
       check_defaults(out, props, at);
+      tells_types = out.size() == sound;
       const place of_default(at, "default");
       for (auto member : {"apiVersion", "kind"})
         if (props["default"].is_object()) need(out, props["default"], of_default, member);
     }
     for (auto& c : found) out.push_back(std::move(c));
   }
-  schema_checker(out).check(props, at);
+  rule_costs costs;
+  const rule_scope whole{.times = 1, .root = true, .without_past = {}};
+  schema_checker(out, tells_types ? &costs : nullptr).check(props, at, &whole);
+  costs.tell(out);
   if (!word.empty() && out.size() == before)
     out.push_back(invalid_value(at, "", fmt::format("OpenAPIV3Schema '{}' is not supported", word)));
+  costs.tell_total(out, at);
 }
 
 }  // namespace kedge::api::custom

@@ -85,10 +85,7 @@ std::unique_ptr<value_rules> compile_rules(const json::value& props) {
   return kept;
 }
 
-void take_traits(node& n, const node& child) {
-  n.has_defaults |= child.has_defaults;
-  n.has_expressions |= child.has_expressions;
-}
+void take_traits(node& n, const node& child) { n.has_defaults |= child.has_defaults; }
 
 node compile_node(const json::value& props) {
   node n;
@@ -96,7 +93,6 @@ node compile_node(const json::value& props) {
   n.nullable = props["nullable"].as_bool();
   n.keeps_unknown = props["x-kubernetes-preserve-unknown-fields"].as_bool();
   n.embedded = props["x-kubernetes-embedded-resource"].as_bool();
-  n.has_expressions = !props["x-kubernetes-validations"].empty();
   n.required = strings(props["required"]);
   auto list = props["x-kubernetes-list-type"].as_string();
   n.list = list == "set" ? list_kind::set : list == "map" ? list_kind::map : list_kind::atomic;
@@ -251,15 +247,6 @@ void structural::apply_defaults(json::value& object, bool keep_nulls) const {
 
 void structural::validate(causes& out, const json::value& object, const json::value* before) const {
   check_tree(out, root_, object, before, "", true);
-  if (out.empty() || !root_.has_expressions) return;
-  const bool blocking = std::any_of(out.begin(), out.end(), [](auto& c) {
-    return c.reason == "FieldValueRequired" || c.reason == "FieldValueTooLong" || c.reason == "FieldValueTooMany" ||
-           c.reason == "FieldValueTypeInvalid";
-  });
-  if (blocking)
-    out.push_back(invalid_value("<nil>", nullptr,
-                                "some validation rules were not checked because the object was invalid; correct the "
-                                "existing errors to complete validation"));
 }
 
 }  // namespace kedge::api::custom

@@ -2,7 +2,7 @@
 //
 //   body ─▶ prune what the schema doesn't know ─▶ default ─▶ validate (values, then lists of type set and map)
 //
-// A compiled schema is immutable and may be used from every core. x-kubernetes-validations (CEL) are not evaluated.
+// A compiled schema is immutable and may be used from every core. x-kubernetes-validations are rules.h's.
 #pragma once
 
 #include <memory>
@@ -35,7 +35,6 @@ struct node {
   bool embedded = false;                                 // x-kubernetes-embedded-resource
   bool additional_any = false;                           // additionalProperties: true
   bool has_defaults = false;                             // here or below
-  bool has_expressions = false;                          // x-kubernetes-validations, here or below
   std::vector<std::pair<std::string, node>> properties;  // by name
   std::unique_ptr<node> items, additional;
   std::vector<std::string> required, list_keys;
@@ -60,7 +59,6 @@ class structural {
 
   const node& root() const noexcept { return root_; }
   bool has_defaults() const noexcept { return root_.has_defaults; }
-  bool has_expressions() const noexcept { return root_.has_expressions; }
 
  private:
   node root_;

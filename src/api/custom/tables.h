@@ -17,12 +17,17 @@
 
 namespace kedge::api::custom {
 
+class converter;
+
 class tables {
  public:
   // Reads what is there. `s` must outlive this. `more`: built-in resources that not every server has.
   explicit tables(store::store& s, std::vector<const served*> more = {});
 
   const std::shared_ptr<const registry>& current() const noexcept { return now_; }
+  // Who converts by webhook on this core; null: nobody. It outlives this, and is known before the first request.
+  void convert_by(converter& c) noexcept { versions_ = &c; }
+  converter* versions() const noexcept { return versions_; }
   // Looks at the store's state as this core sees it.
   void refresh();
   // Follows the CRDs from now on, until this is dropped.
@@ -40,6 +45,7 @@ class tables {
   std::map<std::string, store::object_ref> seen_;                   // the stored version that was looked at last
   std::set<std::string, std::less<>> indexed_;                      // names of the indexes that were asked for
   std::shared_ptr<const registry> now_;
+  converter* versions_ = nullptr;
   reactor::scope following_;  // last: it ends first
 };
 

@@ -4,6 +4,8 @@
 #include <re2/re2.h>
 
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -114,8 +116,22 @@ void check_text(causes& out, const value_rules& r, const json::value& v, const p
   }
 }
 
-void check_number(causes& out, const value_rules& r, const json::value& v, const place& path) {
+// Whether a number is one of its format: those that say how large it may be.
+bool fits_format(std::string_view format, const json::value& v) {
   const double n = v.as_number();
+  if (format == "int32") return n >= INT32_MIN && n <= INT32_MAX;
+  if (format == "int64") return v.is_integer() || (n >= -0x1p63 && n < 0x1p63);
+  if (format == "float") return std::fabs(n) <= std::numeric_limits<float>::max();
+  return true;
+}
+
+void check_number(causes& out, const value_rules& r, value_kind kind, const json::value& v, const place& path) {
+  const double n = v.as_number();
+  // The real server tells this without its place.
+  if ((kind == value_kind::integer || kind == value_kind::number) && !fits_format(r.format, v))
+    out.push_back(invalid_value(
+        "<nil>", "",
+        fmt::format("Checked value must be of type {} with format {} in {}", type_name(kind), r.format, path.text())));
   if (r.multiple_of && *r.multiple_of != 0) {
     auto times = n / *r.multiple_of;
     if (std::floor(times) != times)
@@ -284,7 +300,7 @@ void check_value(causes& out, const node& n, const json::value& v, const place& 
   if (v.is_string())
     check_text(out, *r, v, path);
   else if (v.is_number())
-    check_number(out, *r, v, path);
+    check_number(out, *r, n.kind, v, path);
   else if (v.is_array() || v.is_object())
     check_sizes(out, *r, v, path);
   check_branches(out, *r, v, path);

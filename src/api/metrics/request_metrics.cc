@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace kedge::api {
@@ -11,6 +12,10 @@ namespace {
 // Label sets with a resource that one core remembers: some hundred resources by verb, scope and code. Custom resources
 // come and go; what comes later counts as "other".
 constexpr std::size_t series_max = 4096;
+
+// kube-apiserver's, of what its service level is judged by.
+constexpr double served_bounds[] = {0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1,  1.25, 1.5, 2, 3,
+                                    4,    5,   6,   8,   10,  15,  20, 30,   45,  60};
 
 // kube-apiserver counts by HTTP's methods, and apart what is more than one object. Of what isn't here there is no end.
 constexpr std::pair<std::string_view, std::string_view> verbs[] = {{"get", "GET"},
@@ -79,13 +84,28 @@ request_metrics::cells& request_metrics::find(int code, const request_labels& la
                                  "Response latency distribution in seconds for each verb, dry run value, group, "
                                  "version, resource, subresource, scope and component.",
                                  without_code, core_);
-  return known_.emplace(key_, cells{&total, &seconds}).first->second;
+  // Watches and connections last as long as they are wanted.
+  auto* served_seconds =
+      labels.verb == "WATCH" || labels.verb == "CONNECT"
+          ? nullptr
+          : &all_.observations("apiserver_request_sli_duration_seconds",
+                               "Response latency distribution (not counting webhook duration and priority & fairness "
+                               "queue wait times) in seconds for each verb, group, version, resource, subresource, "
+                               "scope and component.",
+                               fmt::format("component=\"apiserver\",group=\"{}\",resource=\"{}\",scope=\"{}\","
+                                           "subresource=\"{}\",verb=\"{}\",version=\"{}\"",
+                                           labels.group, labels.resource, labels.scope, labels.subresource, labels.verb,
+                                           labels.version),
+                               served_bounds, core_);
+  return known_.emplace(key_, cells{&total, &seconds, served_seconds}).first->second;
 }
 
 void request_metrics::observe(const counted_request& r, duration took) {
   auto& c = find(r.code >= 100 && r.code <= 599 ? r.code : 0, labels_of(r));
   c.total->count();
-  c.seconds->observe_own(std::chrono::duration<double>(took).count());
+  const auto seconds = std::chrono::duration<double>(took).count();
+  c.seconds->observe_own(seconds);
+  if (c.served_seconds) c.served_seconds->observe_own(std::max(0.0, seconds - r.waited_seconds));
 }
 
 }  // namespace kedge::api

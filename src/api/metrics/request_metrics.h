@@ -25,6 +25,7 @@ struct counted_request {
   bool admitted = true;          // past authentication, authorization and the limits
   bool applies = false;          // a PATCH that is a server-side apply
   bool dry_run = false;
+  double waited_seconds = 0;  // for a seat
 };
 
 struct request_labels {
@@ -41,6 +42,7 @@ class request_metrics {
   struct cells {
     metric_cell* total;
     histogram* seconds;
+    histogram* served_seconds;  // null: of what may last as long as it likes
   };
   cells& find(int code, const request_labels& labels);
   metrics& all_;

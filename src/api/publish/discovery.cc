@@ -40,6 +40,8 @@ struct priority {
 // Has no object of its own in that list: what keeps the list stands before all of it.
 constexpr std::string_view aggregation_group = "apiregistration.k8s.io";
 constexpr std::int64_t aggregation_priority = 20000;
+// Custom resources', whose APIServices come after them.
+constexpr std::int64_t custom_group_priority = 1000, custom_version_priority = 100;
 
 // The order of groups and versions is the APIService objects'.
 std::vector<priority> priorities() {
@@ -55,11 +57,15 @@ std::vector<priority> priorities() {
   return out;
 }
 
-std::vector<api_group> ordered_groups(const registry& r) {
+std::vector<api_group> ordered_groups(const registry& r, const std::vector<other_version>& others) {
   auto known = priorities();
+  std::erase_if(known, [&](auto& p) {
+    return std::ranges::any_of(others, [&](auto& o) { return o.group == p.group && o.version == p.version; });
+  });
+  for (auto& o : others) known.push_back({o.group, o.version, o.group_priority, o.version_priority});
   struct entry {
     api_group g;
-    std::int64_t weight = 1000;
+    std::int64_t weight;
   };
   std::vector<entry> found;
   auto weight_of = [&](const std::string& group, const std::string& version, bool of_group) {
@@ -68,15 +74,18 @@ std::vector<api_group> ordered_groups(const registry& r) {
     for (auto& p : known)
       if (p.group == group && (of_group || p.version == version))
         best = std::max(best, of_group ? p.group_priority : p.version_priority);
+    if (best == 0) return of_group ? custom_group_priority : custom_version_priority;
     return best;
   };
   std::unordered_map<std::string_view, std::size_t> places;
   std::set<std::pair<std::string_view, std::string_view>> told;
-  for (auto& s : r.all()) {
-    auto [at, fresh] = places.try_emplace(s->group, found.size());
-    if (fresh) found.push_back({{s->group, {}}, weight_of(s->group, "", true)});
-    if (told.emplace(s->group, s->version).second) found[at->second].g.versions.push_back(s->version);
-  }
+  auto tell = [&](const std::string& group, const std::string& version) {
+    auto [at, fresh] = places.try_emplace(group, found.size());
+    if (fresh) found.push_back({{group, {}}, weight_of(group, "", true)});
+    if (told.emplace(group, version).second) found[at->second].g.versions.push_back(version);
+  };
+  for (auto& s : r.all()) tell(s->group, s->version);
+  for (auto& o : others) tell(o.group, o.version);
   stable_sort_short(found,
                     [](auto& a, auto& b) { return a.weight != b.weight ? a.weight > b.weight : a.g.name < b.g.name; });
   std::vector<api_group> out;
@@ -161,7 +170,8 @@ std::string etag_of(const json::value& v) {
 
 }  // namespace
 
-discovery::discovery(std::shared_ptr<const registry> r) : registry_(std::move(r)), groups_(ordered_groups(*registry_)) {
+discovery::discovery(std::shared_ptr<const registry> r, std::vector<other_version> others)
+    : registry_(std::move(r)), others_(std::move(others)), groups_(ordered_groups(*registry_, others_)) {
   core_ = aggregate(true);
   named_ = aggregate(false);
   core_etag_ = etag_of(core_);
@@ -225,12 +235,25 @@ std::optional<json::value> discovery::resources(std::string_view group, std::str
   return out;
 }
 
+const other_version* discovery::other(std::string_view group, std::string_view version) const noexcept {
+  for (auto& o : others_)
+    if (o.group == group && o.version == version) return &o;
+  return nullptr;
+}
+
 json::value discovery::aggregate(bool core) const {
   json::array items;
   for (auto& g : groups_) {
     if (g.name.empty() != core) continue;
     json::array versions;
     for (auto& v : g.versions) {
+      if (auto* o = other(g.name, v)) {
+        json::object told{{"version", v}};
+        if (!o->resources.empty()) told.set("resources", o->resources);
+        told.set("freshness", o->fresh ? "Current" : "Stale");
+        versions.emplace_back(std::move(told));
+        continue;
+      }
       json::array list;
       for (auto& s : registry_->all())
         if (s->group == g.name && s->version == v) list.push_back(aggregated_entry(*s));

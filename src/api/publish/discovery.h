@@ -15,10 +15,17 @@ struct api_group {
   std::vector<std::string> versions;  // preferred first
 };
 
+// One that another server answers for. It stands before what this server has under the same name.
+struct other_version {
+  std::string group, version;
+  std::int64_t group_priority = 0, version_priority = 0;
+  json::array resources;  // in the aggregated form
+  bool fresh = false;     // whoever serves it said so when he was asked last
+};
+
 class discovery {
  public:
-  explicit discovery(std::shared_ptr<const registry> r);
-  const registry& resources_of() const noexcept { return *registry_; }
+  explicit discovery(std::shared_ptr<const registry> r, std::vector<other_version> others = {});
 
   json::value api_versions(std::string_view server_address) const;  // /api
   json::value group_list() const;                                   // /apis
@@ -37,7 +44,9 @@ class discovery {
  private:
   json::value group_value(const api_group& g, bool with_type) const;
   json::value aggregate(bool core) const;
+  const other_version* other(std::string_view group, std::string_view version) const noexcept;
   std::shared_ptr<const registry> registry_;
+  std::vector<other_version> others_;
   std::vector<api_group> groups_;
   json::value core_, named_;
   std::string core_etag_, named_etag_;

@@ -57,6 +57,19 @@ health_answer health::ask(health_group group, std::string_view sub, bool verbose
   return {200, "ok"};
 }
 
+std::string health::metrics() const {
+  std::string out =
+      "# HELP kubernetes_healthcheck This metric records the result of a single healthcheck.\n"
+      "# TYPE kubernetes_healthcheck gauge\n";
+  for (auto& c : checks_) {
+    const bool fine = c.run().has_value();
+    for (auto g : {health_group::healthz, health_group::livez, health_group::readyz})
+      if (c.in & static_cast<unsigned>(g))
+        out += fmt::format("kubernetes_healthcheck{{name=\"{}\",type=\"{}\"}} {}\n", c.name, name_of(g), fine ? 1 : 0);
+  }
+  return out;
+}
+
 std::vector<std::string> health::paths() const {
   std::vector<std::string> out;
   for (auto g : {health_group::healthz, health_group::livez, health_group::readyz}) {

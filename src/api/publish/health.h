@@ -25,6 +25,8 @@ class health {
   health_answer ask(health_group group, std::string_view sub, bool verbose,
                     const std::vector<std::string>& excluded) const;
   std::vector<std::string> paths() const;
+  // Each check's outcome now, as kubernetes_healthcheck in Prometheus' text format.
+  std::string metrics() const;
 
  private:
   struct check {

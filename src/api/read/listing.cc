@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "api/custom/conversion.h"
+#include "api/custom/limits.h"
 #include "api/read/continue_token.h"
 #include "api/read/limits.h"
 #include "base/strings.h"
@@ -63,7 +65,32 @@ task<api_result<store::snapshot>> snapshot_for(store::store& s, const served& wh
   co_return fail(from_error(found.error()));
 }
 
-task<api_result<page>> read_page(store::store& s, const authorized& target, list_options o, selection which) {
+namespace {
+
+// Objects that a webhook may have to convert: what they are selected by shows only then. Piece by piece, until `take`
+// gives false.
+task<api_result<void>> walk_converted(object_walk& walk, const served& what, const selection& which,
+                                      custom::converter* versions,
+                                      const std::function<bool(const store::object_ref&)>& take) {
+  for (auto reached = object_walk::end::none; reached != object_walk::end::all;) {
+    std::vector<store::object_ref> piece;
+    reached = walk.step([&](const store::object_ref& o) {
+      if (piece.size() == conversion_objects_max) return false;
+      piece.push_back(o);
+      return true;
+    });
+    KEDGE_CO_TRY(piece, co_await custom::show_all(versions, what, std::move(piece)));
+    for (auto& o : piece)
+      if (which.matches(what, o) && !take(o)) co_return api_result<void>();
+    co_await reactor::maybe_yield();
+  }
+  co_return api_result<void>();
+}
+
+}  // namespace
+
+task<api_result<page>> read_page(store::store& s, const authorized& target, list_options o, selection which,
+                                 custom::converter* versions) {
   page p;
   auto& what = target.what();
   const auto prefix = target.prefix();
@@ -99,16 +126,27 @@ task<api_result<page>> read_page(store::store& s, const authorized& target, list
     p.objects.push_back(&*object);
     return true;
   };
-  object_walk walk(p.cluster, what, search_for(target, which, p.cluster), which,
+  const bool converts = custom::may_need_call(what);
+  const selection everything;
+  object_walk walk(p.cluster, what, search_for(target, which, p.cluster), converts ? everything : which,
                    from.start.empty() ? std::string() : prefix + from.start);
-  while (walk.step(take) == object_walk::end::none) co_await reactor::yield();
+  if (converts) {
+    KEDGE_CO_CHECK(co_await walk_converted(walk, what, which, versions, [&](const store::object_ref& object) {
+      if (take(object)) p.converted.push_back(object);
+      return !more;
+    }));
+  } else {
+    while (walk.step(take) == object_walk::end::none) co_await reactor::yield();
+  }
   if (more) {
     auto key = p.objects.back()->key();
     p.continue_token =
         write_continue({static_cast<std::int64_t>(p.revision), std::string(key.substr(prefix.size())) + '\0'});
     // Who reads the next page soon finds it without anything to undo.
     if (o.continue_token.empty() && !exact) s.keep(p.cluster);
-    if (all) p.remaining = static_cast<std::int64_t>(p.cluster.count_from(prefix, walk.next()));
+    if (all)
+      p.remaining =
+          static_cast<std::int64_t>(p.cluster.count_from(prefix, std::string(p.objects.back()->key()) + '\0'));
   }
   co_return p;
 }

@@ -10,6 +10,10 @@
 
 namespace kedge::api {
 
+namespace custom {
+class converter;
+}
+
 // The snapshot that a read with this resourceVersion must see. 410, 504.
 task<api_result<store::snapshot>> snapshot_for(store::store& s, const served& what, std::string resource_version,
                                                std::string match, bool limited);
@@ -18,6 +22,7 @@ struct page {
   store::snapshot cluster;  // keeps the objects alive
   store::revision revision = 0;
   std::vector<const store::object*> objects;
+  std::vector<store::object_ref> converted;  // those of them that aren't the snapshot's
   // Instead of objects: of what is stored nowhere, in the version that is asked for.
   bool is_made = false;
   std::vector<json::value> made;
@@ -27,6 +32,8 @@ struct page {
   std::string continue_token;   // empty on the last page
   std::int64_t remaining = -1;  // -1: not told
 };
-task<api_result<page>> read_page(store::store& s, const authorized& target, list_options options, selection which);
+// `versions`: of custom resources; null: none is converted by webhook.
+task<api_result<page>> read_page(store::store& s, const authorized& target, list_options options, selection which,
+                                 custom::converter* versions = nullptr);
 
 }  // namespace kedge::api

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "api/custom/conversion.h"
 #include "api/custom/limits.h"
 #include "api/custom/tables.h"
 #include "api/read/limits.h"
@@ -87,6 +88,54 @@ KEDGE_OWN_FRAME task<result<void>> write_one(net::http::exchange& e, std::string
   co_return co_await e.write(std::string_view(text));
 }
 
+custom::converter* versions_of(const watch_state& w) { return w.tables ? w.tables->versions() : nullptr; }
+
+// The watch ends with what went wrong.
+KEDGE_OWN_FRAME task<result<void>> break_off(net::http::exchange& e, const watch_state& w, status why) {
+  (void)co_await write_one(e, watch_frame_of("ERROR", why.to_json(), w.as.as));
+  co_return fail(errc::closed, "what happened can't be shown");
+}
+
+// The events with objects in the version that is watched.
+KEDGE_OWN_FRAME task<api_result<std::vector<store::event_ref>>> converted(const watch_state& w,
+                                                                          std::vector<store::event_ref> events) {
+  std::vector<store::object_ref> objects;
+  for (auto& e : events)
+    for (auto o : {&e->object, &e->previous})
+      if (*o) objects.push_back(*o);
+  KEDGE_CO_TRY(objects, co_await custom::show_all(versions_of(w), *w.what, std::move(objects)));
+  std::size_t at = 0;
+  for (auto& e : events) {
+    auto shown = std::make_shared<store::event>(*e);
+    for (auto o : {&shown->object, &shown->previous})
+      if (*o) *o = objects[at++];
+    e = std::move(shown);
+  }
+  co_return std::move(events);
+}
+
+KEDGE_OWN_FRAME task<result<void>> write_initial_converted(net::http::exchange& e, watch_state& w,
+                                                           store::snapshot cluster, search where) {
+  const selection everything;
+  object_walk walk(cluster, *w.what, std::move(where), everything, {});
+  for (auto reached = object_walk::end::none; reached != object_walk::end::all;) {
+    std::vector<store::object_ref> piece;
+    reached = walk.step([&](const store::object_ref& o) {
+      if (piece.size() == watch_batch_events) return false;
+      piece.push_back(o);
+      return true;
+    });
+    auto shown = co_await custom::show_all(versions_of(w), *w.what, std::move(piece));
+    if (!shown) co_return co_await break_off(e, w, std::move(shown).error());
+    std::vector<frame> batch;
+    for (auto& o : *shown)
+      if (selected(w, o)) batch.push_back(frame_of(w, "ADDED", o));
+    KEDGE_CO_CHECK(co_await write_frames(e, std::move(batch)));
+    co_await reactor::maybe_yield();
+  }
+  co_return result<void>();
+}
+
 KEDGE_OWN_FRAME task<result<void>> write_initial(net::http::exchange& e, watch_state& w, store::snapshot cluster,
                                                  search where, bool end_mark) {
   const selection everything;
@@ -97,8 +146,9 @@ KEDGE_OWN_FRAME task<result<void>> write_initial(net::http::exchange& e, watch_s
     batch.push_back(frame_of(w, "ADDED", o));
     return true;
   };
-  object_walk walk(cluster, *w.what, std::move(where), w.which ? *w.which : everything, {});
-  for (auto reached = object_walk::end::none; reached != object_walk::end::all;) {
+  object_walk walk(cluster, *w.what, where, w.which ? *w.which : everything, {});
+  if (w.converts) KEDGE_CO_CHECK(co_await write_initial_converted(e, w, cluster, where));
+  for (auto reached = w.converts ? object_walk::end::all : object_walk::end::none; reached != object_walk::end::all;) {
     reached = walk.step(take);
     KEDGE_CO_CHECK(co_await write_frames(e, std::exchange(batch, {})));
     co_await reactor::maybe_yield();
@@ -109,6 +159,11 @@ KEDGE_OWN_FRAME task<result<void>> write_initial(net::http::exchange& e, watch_s
 
 KEDGE_OWN_FRAME task<result<void>> write_events(net::http::exchange& e, watch_state& w,
                                                 std::vector<store::event_ref> events) {
+  if (w.converts) {
+    auto shown = co_await converted(w, std::move(events));
+    if (!shown) co_return co_await break_off(e, w, std::move(shown).error());
+    events = *std::move(shown);
+  }
   std::size_t at = 0;
   while (at < events.size()) {
     KEDGE_CO_CHECK(co_await write_frames(e, take_batch(w, events, at)));
@@ -185,6 +240,7 @@ task<api_result<watch_start>> open_watch(store::store& s, const authorized& targ
   auto& w = *out.state;
   auto& what = target.what();
   w.what = &what;
+  w.converts = custom::may_need_call(what);
   w.kept = pin(what);
   w.tables = tables;
   w.as = as;

@@ -15,6 +15,7 @@ struct watch_state {
   std::shared_ptr<const custom::definition> kept;
   custom::tables* tables = nullptr;
   const served* what = nullptr;
+  bool converts = false;  // some of its objects by webhook, perhaps
   std::unique_ptr<store::watcher> source;
   std::unique_ptr<selection> which;  // null: everything
   view as;

@@ -314,6 +314,7 @@ api_result<write_options> parse_write_options(const query_values& q, std::string
       break;
     }
   auto validation = q.get("fieldValidation");
+  o.asked_validation = validation;
   if (validation == "Ignore")
     o.validation = field_validation::ignore;
   else if (validation == "Strict")

@@ -74,6 +74,7 @@ enum class field_validation : unsigned char { ignore, warn, strict };
 struct write_options {
   bool dry_run = false;
   field_validation validation = field_validation::warn;
+  std::string asked_validation;  // as the query has it
   std::string field_manager;
   bool force = false, has_force = false;
 };

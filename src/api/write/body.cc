@@ -2,8 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "api/custom/codec.h"
+#include "api/registry/registry.h"
 #include "base/strings.h"
+#include "json/value.h"
 #include "schema/decode.h"
 #include "schema/defaults.h"
 #include "schema/protobuf.h"
@@ -11,25 +15,65 @@
 namespace kedge::api {
 namespace {
 
-std::string go_name(const expected_body& what) {
-  auto version = schema::split_api_version(what.api_version);
-  return fmt::format(
-      "{}", what.type ? std::string(what.type->go_name()) : std::string(what.kind) + std::string(version.version));
+// The beginning of what was sent, as kube-apiserver adds it to what it can't make anything of.
+std::string summary(std::string_view text) {
+  constexpr std::size_t most = 30;
+  if (text.empty()) return "<empty>";
+  auto begin = text.substr(0, most);
+  auto out = begin[0] == '{' ? std::string(begin) : hex(as_bytes(begin));
+  return text.size() > most ? out + " ..." : out;
+}
+
+status unrecognized(const expected_body& what, std::string_view why, std::string_view text) {
+  return bad_request(
+      fmt::format("the object provided is unrecognized (must be of type {}): {} ({})", what.kind, why, summary(text)));
 }
 
 api_result<json::value> parse_protobuf(std::string_view text, const expected_body& what) {
   auto v = schema::decode_object(text, what.type);
   if (!v) {
     if (v.error().code == errc::unsupported) return fail(bad_request(v.error().message));
-    return fail(bad_request(
-        fmt::format("the object provided is unrecognized (must be of type {}): {}", go_name(what), v.error().message)));
+    return fail(unrecognized(what, v.error().message, text));
   }
   return *std::move(v);
 }
 
-std::string kind_mismatch(std::string_view kind, std::string_view version, const expected_body& what) {
-  return fmt::format("{} in version {} cannot be handled as a {}", kind,
-                     quote(schema::split_api_version(version).version), what.kind);
+// Where kube-apiserver's types are registered, as its messages name it.
+constexpr std::string_view scheme = "pkg/runtime/scheme.go:111";
+
+// The Go package of a group's internal types: apps, rbac.
+std::string_view package_of(std::string_view group) {
+  return group.empty() || group == "events.k8s.io" ? "core" : group.substr(0, group.find('.'));
+}
+
+// Of what says that it is something else than belongs here.
+status another_object(std::string_view kind, std::string_view version, const expected_body& what) {
+  const auto said = schema::split_api_version(version);
+  auto here = fmt::format("{} in version {} cannot be handled as a {}: ", kind, quote(said.version), what.kind);
+  if (!builtin_registry().find_kind(version, kind))
+    return bad_request(fmt::format("{}no kind {} is registered for version {} in scheme {}", here, quote(kind),
+                                   quote(version), quote(scheme)));
+  if (kind == what.kind)
+    return bad_request(fmt::format("the API version in the data ({}) does not match the expected API version ({})",
+                                   version, what.api_version));
+  return bad_request(fmt::format("{}converting ({}.{}) to ({}.{}): unknown conversion", here, said.version, kind,
+                                 package_of(schema::split_api_version(what.api_version).group), what.kind));
+}
+
+// Why kind and version can't be read of it; nullopt when they can.
+std::optional<std::string> no_type_meta(const json::value& v) {
+  constexpr std::string_view reading = "couldn't get version/kind; json parse error: ";
+  if (!v.is_object())
+    return fmt::format(
+        R"({}json: cannot unmarshal {} into Go value of type struct {{ APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }})",
+        reading, json::kind_name(v));
+  for (auto name : {"apiVersion", "kind"})
+    if (auto& m = v[name]; !m.is_null() && !m.is_string())
+      return fmt::format("{}json: cannot unmarshal {} into Go struct field .{} of type string", reading,
+                         json::kind_name(m), name);
+  if (auto version = v["apiVersion"].as_string(); std::ranges::count(version, '/') > 1)
+    return fmt::format("unexpected GroupVersion string: {}", version);
+  return std::nullopt;
 }
 
 std::vector<std::string> findings(const schema::unknown_list& unknown, const json::duplicate_list& duplicates) {
@@ -49,20 +93,14 @@ api_result<json::value> parse_body(std::string_view text, wire format, const exp
   json::parse_options options;
   options.duplicates = duplicates;
   auto v = format == wire::yaml ? json::parse_yaml(text, options) : json::parse(text, options);
-  if (!v)
-    return fail(bad_request(fmt::format(
-        "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {}",
-        what.kind, v.error().message)));
-  if (!v->is_object())
-    return fail(bad_request(fmt::format(
-        "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: json: "
-        "cannot unmarshal {} into Go value of type struct {{ APIVersion string; Kind string }}",
-        what.kind,
-        v->is_array()    ? "array"
-        : v->is_string() ? "string"
-        : v->is_bool()   ? "bool"
-        : v->is_null()   ? "null"
-                         : "number")));
+  if (!v) {
+    auto why = v.error().message;
+    if (format != wire::yaml) why.insert(0, "couldn't get version/kind; json parse error: ");
+    return fail(unrecognized(what, why, text));
+  }
+  // As Go has it, null leaves all that it is decoded into as it is.
+  if (v->is_null() && !what.custom) return json::object();
+  if (auto why = no_type_meta(*v)) return fail(unrecognized(what, *why, text));
   return *std::move(v);
 }
 
@@ -76,11 +114,9 @@ api_result<json::value> decode_body(json::value v, const expected_body& what, fi
     return custom::decode(*what.custom, std::move(v), validation, std::move(duplicates), warnings, for_patch);
   auto version = std::string(v["apiVersion"].as_string());
   auto kind = std::string(v["kind"].as_string());
-  if (!kind.empty() && kind != what.kind)
-    return fail(bad_request(kind_mismatch(kind, version.empty() ? what.api_version : version, what)));
-  if (!version.empty() && version != what.api_version)
-    return fail(bad_request(fmt::format("the API version in the data ({}) does not match the expected API version ({})",
-                                        version, what.api_version)));
+  if (version.empty()) version = what.api_version;
+  if (kind.empty()) kind = what.kind;
+  if (kind != what.kind || version != what.api_version) return fail(another_object(kind, version, what));
   v.set("apiVersion", what.api_version);
   v.set("kind", what.kind);
   schema::unknown_list unknown;

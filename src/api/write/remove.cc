@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "api/custom/conversion.h"
 #include "api/write/limits.h"
 #include "api/write/storage.h"
 #include "base/strings.h"
@@ -153,8 +154,11 @@ task<api_result<written>> storage::remove_once(const delete_options& options, ca
   KEDGE_CO_CHECK(check_preconditions(s, *current, old, options));
   if (s.rules->refuse_delete)
     if (auto why = s.rules->refuse_delete(old); !why.empty()) co_return fail(forbidden(s.group, s.resource, name, why));
+  c.deletes = options;
+  if (is_pod(s)) c.deletes->grace_seconds = pod_grace(old, options.grace_seconds);
+  const beside told{.revision = current->mod()};
   for (bool mutating : {true, false})
-    KEDGE_CO_CHECK(co_await admit(operation::remove, nullptr, &old, c, *cluster, mutating));
+    KEDGE_CO_CHECK(co_await admit(operation::remove, nullptr, &old, c, *cluster, mutating, told));
 
   auto object = old;
   object.member("metadata").erase("resourceVersion");
@@ -169,7 +173,7 @@ task<api_result<written>> storage::remove_once(const delete_options& options, ca
       out.value = success(s, old);
       out.is_status = true;
     } else {
-      out.object = std::move(current);
+      KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, std::move(current)));
     }
     co_return out;
   }
@@ -192,7 +196,7 @@ task<api_result<written>> storage::remove_once(const delete_options& options, ca
     if (done.error().code == errc::not_found) co_return fail(not_found(s.group, s.resource, name));
     co_return fail(from_error(done.error()));
   }
-  out.object = std::move(done->object);
+  KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, std::move(done->object)));
   co_return out;
 }
 

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <unordered_set>
 
 #include "api/custom/codec.h"
+#include "api/custom/conversion.h"
 #include "api/registry/lookup.h"
 #include "api/registry/namespace_content.h"
 #include "api/write/apart.h"
@@ -15,6 +17,7 @@
 #include "api/write/limits.h"
 #include "api/write/metadata.h"
 #include "api/write/not_yet.h"
+#include "api/write/options_object.h"
 #include "base/assert.h"
 #include "base/strings.h"
 #include "json/parse.h"
@@ -139,6 +142,10 @@ json::value allowed_part(const served& s, json::value next, const json::value& o
   return out;
 }
 
+// The version in which an object is judged and changed: a custom resource's is the one that is asked for.
+const served& worked_on(const served& s) noexcept { return s.custom ? s : *s.stored; }
+bool goes_to_other_version(const served& s) noexcept { return s.custom && !s.native(); }
+
 constexpr std::string_view registry_prefix = "/registry";
 
 }  // namespace
@@ -245,11 +252,40 @@ metadata_rules rules_for_metadata(const served& s) {
 
 }  // namespace
 
+namespace {
+
+void take_findings(admission_request& from, call& to) {
+  std::ranges::move(from.warnings, std::back_inserter(to.warnings));
+  std::ranges::move(from.annotations, std::back_inserter(to.annotations));
+}
+
+}  // namespace
+
+task<void> storage::take_again(call& c, bool had) {
+  if (!had || c.turn) co_return;
+  co_await large_.acquire();
+  c.turn.emplace(large_);
+}
+
+task<api_result<json::value>> storage::bring(const served& to, json::value object, call& c) {
+  const bool had_turn = c.turn.has_value();
+  if (custom::may_need_call(to) && object["apiVersion"].as_string() != to.api_version) c.turn.reset();
+  auto out = co_await custom::bring(versions_, to, std::move(object));
+  co_await take_again(c, had_turn);
+  co_return out;
+}
+
 task<api_result<void>> storage::admit(operation what, json::value* object, const json::value* old, call& c,
-                                      const store::snapshot& cluster, bool mutating) {
+                                      const store::snapshot& cluster, bool mutating, const beside& b) {
   if (c.admitted) co_return api_result<void>();
   auto whole = object;
-  admission_request r{.what = what, .who = c.to.asked(), .kind = c.to.what().stored->kind};
+  admission_request r{.what = what, .who = c.to.asked(), .kind = c.to.what().stored->kind, .asked = &c.to.what()};
+  r.owned = b.owned;
+  r.owned_before = b.owned_before;
+  r.revision = b.revision;
+  r.tell_options = [&c, what] { return options_object(c, what); };
+  const bool had_turn = c.turn.has_value();
+  r.let_go = [&c] { c.turn.reset(); };
   json::value shown, shown_old;
   if (c.seen_as) {
     r.kind = c.seen_as->kind;
@@ -258,10 +294,10 @@ task<api_result<void>> storage::admit(operation what, json::value* object, const
   }
   r.object = object;
   r.old = old;
-  r.options = c.raw_options;
   r.dry_run = c.options.dry_run;
   auto answer = mutating ? co_await admission_.mutate(r, cluster) : co_await admission_.validate(r, cluster);
-  for (auto& w : r.warnings) c.warnings.push_back(std::move(w));
+  take_findings(r, c);
+  co_await take_again(c, had_turn);
   if (answer && mutating && c.seen_as && whole) c.seen_as->take(*whole, shown);
   co_return answer;
 }
@@ -271,23 +307,35 @@ task<api_result<void>> storage::judge(operation what, json::value& body, std::st
   if (!cluster) co_return fail(from_error(cluster.error()));
   admission_request r{
       .what = what, .who = c.to.asked(), .kind = std::string(kind), .object = &body, .dry_run = c.options.dry_run};
+  r.asked = &c.to.what();
+  if (what != operation::connect) r.tell_options = [&c, what] { return options_object(c, what); };
   auto answer = co_await admission_.mutate(r, *cluster);
   if (answer) answer = co_await admission_.validate(r, *cluster);
-  for (auto& w : r.warnings) c.warnings.push_back(std::move(w));
+  take_findings(r, c);
   co_return answer;
 }
 
-api_result<void> storage::prepare_create(const authorized& to, json::value& o, const kind_context& k) {
-  auto& s = to.what();
+namespace {
+
+status wrong_namespace() {
+  return bad_request("the namespace of the provided object does not match the namespace sent on the request");
+}
+
+// Of a new object what no client says, before admission sees it.
+api_result<void> clear_system_metadata(const authorized& to, json::value& o) {
   auto& m = o.member("metadata").make_object();
   m.reserve(m.size() + metadata_added_max);
-  auto body_ns = namespace_in(o);
-  if (s.namespaced()) {
-    if (!body_ns.empty() && body_ns != to.ns())
-      return fail(bad_request(
-          fmt::format("the namespace of the provided object does not match the namespace sent on the request")));
-    m.set("namespace", to.ns());
-  }
+  if (auto ns = namespace_in(o); !ns.empty() && (!to.what().namespaced() || ns != to.ns()))
+    return fail(wrong_namespace());
+  if (to.what().namespaced()) m.set("namespace", to.ns());
+  for (auto name : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"})
+    m.erase(name);
+  return {};
+}
+
+// What becomes of it once admission has had its say.
+api_result<void> prepare_create(const served& s, json::value& o, const kind_context& k) {
+  auto& m = o.member("metadata").make_object();
   if (!o["metadata"]["resourceVersion"].as_string().empty() && !k.dry_run) {
     auto refused = internal_error("");
     refused.reason.clear();
@@ -295,8 +343,6 @@ api_result<void> storage::prepare_create(const authorized& to, json::value& o, c
     refused.message = "resourceVersion should not be set on objects to be created";
     return fail(std::move(refused));
   }
-  for (auto name : {"uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"})
-    m.erase(name);
   if (s.has_status && !s.rules->keeps_status_on_create) o.erase("status");
   if (s.rules->generation) m.set("generation", 1);
   if (auto base = o["metadata"]["generateName"].as_string(); !base.empty() && name_in(o).empty())
@@ -306,37 +352,43 @@ api_result<void> storage::prepare_create(const authorized& to, json::value& o, c
   return {};
 }
 
+}  // namespace
+
 task<api_result<written>> storage::create(json::value object, call& c) {
   auto& s = c.to.what();
   kedge_assert(c.to.verb() == "create");
   if (!c.to.name().empty()) KEDGE_CO_CHECK(check_body_name(object, c.to));
-  const bool generated = name_in(object).empty() && !object["metadata"]["generateName"].as_string().empty();
   if (s.rules->convert) s.rules->convert(object);
   if (!c.applies) drop_repeated_owners(object, c.warnings, false);
   co_await reactor::maybe_yield();
   auto owners = co_await ownership_of_new(s, object, c);
   co_await reactor::maybe_yield();
   if (s.to_stored) s.to_stored(object);
+  auto cluster = result<store::snapshot>(store_.current());
+  if (!may_create_by(*cluster, s, c.to.ns(), name_in(object))) cluster = co_await store_.latest();
+  if (!cluster) co_return fail(from_error(cluster.error()));
+  KEDGE_CO_CHECK(clear_system_metadata(c.to, object));
+  KEDGE_CO_CHECK(co_await admit(operation::create, &object, nullptr, c, *cluster, true, {.owned = &owners}));
+  // Nor does a webhook say it, or make the object somewhere else than was authorized.
+  KEDGE_CO_CHECK(clear_system_metadata(c.to, object));
+  if (!c.to.name().empty()) KEDGE_CO_CHECK(check_body_name(object, c.to));
+  drop_repeated_owners(object, c.warnings, true);
+  const bool generated = name_in(object).empty() && !object["metadata"]["generateName"].as_string().empty();
   for (int tries = 0;; ++tries) {
     auto copy = generated ? object : std::move(object);
-    auto cluster = result<store::snapshot>(store_.current());
-    if (!may_create_by(*cluster, s, c.to.ns(), name_in(copy))) cluster = co_await store_.latest();
+    // What admission waited for may have taken long.
+    if (auto now = store_.current(); now.at() > cluster->at()) cluster = std::move(now);
+    if (tries > 0) cluster = co_await store_.latest();
     if (!cluster) co_return fail(from_error(cluster.error()));
-    KEDGE_CO_CHECK(prepare_create(c.to, copy, context_of(*cluster, c)));
-    if (!s.namespaced() && !namespace_in(copy).empty())
-      co_return fail(
-          bad_request("the namespace of the provided object does not match the namespace sent on the request"));
-    KEDGE_CO_CHECK(co_await admit(operation::create, &copy, nullptr, c, *cluster, true));
-    drop_repeated_owners(copy, c.warnings, true);
+    KEDGE_CO_CHECK(prepare_create(s, copy, context_of(*cluster, c)));
     auto& l = reactor::loop::current();
     auto& m = copy.member("metadata");
     // In the order in which they are stored: what stands as it shall isn't built again.
     if (copy["metadata"]["uid"].is_null()) m.set("uid", l.random().uuid());  // a Job's rules chose it already
     m.set("creationTimestamp", format_rfc3339(l.wall_now()));
     set_ownership(copy, generated ? owners : std::move(owners));
-    if (s.custom) copy.set("apiVersion", s.stored->api_version);
     co_await reactor::maybe_yield();
-    auto fill = [as = s.stored, applies = c.applies](json::value& o) {
+    auto fill = [as = &worked_on(s), applies = c.applies](json::value& o) {
       apply_defaults(*as, o, applies);
       return true;
     };
@@ -370,13 +422,13 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
     co_await done_apart(validate, object, found);
   else
     validate(object, found);
-  if (s.custom) custom::validate(found, s, object, nullptr);
+  if (s.custom) custom::validate(found, c.warnings, s, object, nullptr);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   co_await reactor::maybe_yield();
   if (s.rules->warn) s.rules->warn(c.warnings, object, nullptr);
   warn_not_yet(c.warnings, s.group, s.resource, object);
   co_await reactor::maybe_yield();
-  KEDGE_CO_CHECK(co_await admit(operation::create, &object, nullptr, c, cluster, false));
+  KEDGE_CO_CHECK(co_await admit(operation::create, &object, nullptr, c, cluster, false, {}));
   if (s.custom && custom::is_ending(*s.custom->owner, cluster))
     co_return fail(
         forbidden(s.group, s.resource, name, "create not allowed while custom resource definition is terminating"));
@@ -393,12 +445,16 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
     }
   }
   written out{.code = 201};
+  if (goes_to_other_version(s)) {
+    if (c.options.dry_run) out.value = object;
+    KEDGE_CO_TRY(object, co_await bring(*s.stored, std::move(object), c));
+  }
   // Who is dropped here would keep what was claimed.
   auto write = text_writer(s, !service && !c.options.dry_run);
   auto text = !service && goes_apart(s, c) ? co_await done_apart(write, object) : write(object);
   if (!service) co_await reactor::maybe_yield();
   if (c.options.dry_run) {
-    out.value = std::move(object);
+    if (!goes_to_other_version(s)) out.value = std::move(object);
     co_return out;
   }
   object = nullptr;  // many wait for the disk at once: each with its text alone
@@ -408,7 +464,7 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
     if (service && !unknown) co_await claims.give_back();
     co_return fail(std::move(created).error());
   }
-  out.object = *std::move(created);
+  KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, *std::move(created)));
   co_return out;
 }
 
@@ -479,12 +535,13 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   const bool apart = goes_apart(s, c);
   auto read = [of = &s, current] -> api_result<json::value> {
     KEDGE_TRY(auto v, value_of(*current));
-    if (of->custom) custom::bring_to(*of->stored, v);
+    if (of->custom) return v;
     if (of->rules->convert) of->rules->convert(v);
     apply_defaults(*of->stored, v);  // an older server may have stored it
     return v;
   };
   KEDGE_CO_TRY(auto old, apart ? co_await done_apart(read) : read());
+  if (s.custom) { KEDGE_CO_TRY(old, co_await bring(s, std::move(old), c)); }
   co_await reactor::maybe_yield();
   api_result<json::value> next = json::value();
   std::optional<json::value> shown;  // in the served version, where that is another
@@ -493,10 +550,6 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
     s.from_stored(*shown);
     shown->set("kind", s.kind);
     schema::normalise(s.type(), *shown);
-    next = co_await make_change(how, *shown, apart, c);
-  } else if (s.custom && !s.native()) {
-    shown = old;
-    custom::bring_to(s, *shown);
     next = co_await make_change(how, *shown, apart, c);
   } else {
     next = co_await make_change(how, old, apart, c);
@@ -515,7 +568,6 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   auto owners = co_await ownership_after(s, shown ? *shown : old, *next, held, asked, what, c);
   co_await reactor::maybe_yield();
   if (s.to_stored) s.to_stored(*next);
-  if (s.custom) next->set("apiVersion", s.stored->api_version);
   if (auto body_name = name_in(*next); body_name.empty())
     next->member("metadata").set("name", name);
   else if (body_name != name)
@@ -538,12 +590,13 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   if (s.rules->prepare_update && what != part::own) s.rules->prepare_update(object, old, k);
   if (c.to.verb() != "patch") drop_repeated_owners(object, c.warnings, false);
   co_await reactor::maybe_yield();
-  KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, true));
+  const beside told{.owned = &owners, .owned_before = &held, .revision = current->mod()};
+  KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, true, told));
   co_await reactor::maybe_yield();
   drop_repeated_owners(object, c.warnings, true);
   auto fill = [of = &s, what, applies = c.applies](json::value& now, json::value& before) {
-    apply_defaults(*of->stored, now, applies);
-    normalise(*of->stored, now);
+    apply_defaults(worked_on(*of), now, applies);
+    normalise(worked_on(*of), now);
     // A binding is no change of what the user wants: the server's own changes don't count.
     const bool noted = what == part::whole && notes_changed(*of->rules, now["metadata"], before["metadata"]);
     if (of->rules->generation && what != part::own && (noted || spec_changed(*of, now, before)))
@@ -571,14 +624,14 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
     co_await done_apart(validate, object, old, found);
   else
     validate(object, old, found);
-  if (s.custom) custom::validate(found, s, object, &old);
+  if (s.custom) custom::validate(found, c.warnings, s, object, &old);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   co_await reactor::maybe_yield();
   if (what == part::whole && s.rules->warn) s.rules->warn(c.warnings, object, &old);
   if (what == part::status && s.rules->warn_status) s.rules->warn_status(c.warnings, object);
   if (what == part::whole) warn_not_yet(c.warnings, s.group, s.resource, object);
   co_await reactor::maybe_yield();
-  KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, false));
+  KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, false, told));
 
   const bool service = s.resource == "services" && s.group.empty() && what == part::whole;
   allocation claims(store_, ranges_);
@@ -606,17 +659,21 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
     co_return co_await finish_removal(s, current, std::move(object), c, lost_race);
 
   if (!service) co_await reactor::maybe_yield();
+  written out;
+  if (goes_to_other_version(s)) {
+    if (c.options.dry_run) out.value = object;
+    KEDGE_CO_TRY(object, co_await bring(*s.stored, std::move(object), c));
+  }
   auto write = text_writer(s, !service && !c.options.dry_run);
   auto text = !service && apart ? co_await done_apart(write, object) : write(object);
   if (!service) co_await reactor::maybe_yield();
-  written out;
   if (same_as_stored(*current, text)) {
-    out.object = std::move(current);
+    KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, std::move(current)));
     co_return out;
   }
   if (c.options.dry_run) {
-    object.member("metadata").set("resourceVersion", std::to_string(current->mod()));
-    out.value = std::move(object);
+    if (!goes_to_other_version(s)) out.value = std::move(object);
+    out.value.member("metadata").set("resourceVersion", std::to_string(current->mod()));
     co_return out;
   }
   if (!service) object = old = nullptr;  // many wait for the disk at once: each with its text alone
@@ -628,7 +685,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
     co_return fail(write_failed(s, name, done.error()));
   }
   if (service) co_await allocation::release(store_, old, &object);
-  out.object = std::move(done->object);
+  KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, std::move(done->object)));
   co_return out;
 }
 

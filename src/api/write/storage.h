@@ -1,6 +1,6 @@
 // storage.h: writes. One path for every kind:
 //
-//   create:  prepare ─▶ admission.mutate ─▶ system metadata ─▶ default, normalise ─▶ validate ─▶ admission.validate ─▶
+//   create:  admission.mutate ─▶ prepare ─▶ system metadata ─▶ default, normalise ─▶ validate ─▶ admission.validate ─▶
 //   allocate ─▶ store update:  read ─▶ change (PUT's body, a patch, a subresource's own) ─▶ keep what may not change ─▶
 //   prepare ─▶ … ─▶ store
 //            again from the read when another writer was first (conflict_tries)
@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "api/admission/admission.h"
+#include "api/answer/answer.h"
 #include "api/authorization/authorization.h"
 #include "api/objects.h"
 #include "api/registry/registry.h"
@@ -25,6 +26,10 @@
 #include "reactor/sync.h"
 
 namespace kedge::api {
+
+namespace custom {
+class converter;
+}
 
 // An object as admission sees it where a request is on something else that stands for it: a Scale.
 struct projection {
@@ -50,8 +55,9 @@ class large_turn {
 struct call {
   authorized to;  // what is written, and by whom
   write_options options;
-  const json::value* raw_options = nullptr;
+  std::optional<delete_options> deletes = std::nullopt;  // of a deletion
   std::vector<std::string> warnings;
+  std::vector<std::pair<std::string, std::string>> annotations = {};  // for the audit log
   std::string manager;   // who will own what the write changes; see applying.h
   bool applies = false;  // an apply, which has found the new managedFields:
   json::value ownership;
@@ -59,6 +65,7 @@ struct call {
   std::function<task<api_result<authorized>>()> may_create = nullptr;
   const projection* seen_as = nullptr;            // null: admission sees the object itself
   std::optional<large_turn> turn = std::nullopt;  // while something large is worked on (take_turn)
+  request_witness* told = nullptr;                // of what the body holds; null: nobody
   bool admitted = false;  // admission has judged the request as a whole (an eviction, a binding): not its parts again
 };
 
@@ -101,8 +108,9 @@ task<api_result<json::value>> make_change(const change& how, json::value& curren
 
 class storage {
  public:
-  // All must outlive this.
-  storage(store::store& s, admission& a, const service_ranges& ranges) : store_(s), admission_(a), ranges_(ranges) {}
+  // All must outlive this. `versions`: of custom resources; null: none is converted by webhook.
+  storage(store::store& s, admission& a, const service_ranges& ranges, custom::converter* versions = nullptr)
+      : store_(s), admission_(a), ranges_(ranges), versions_(versions) {}
 
   // All of what `c.to` says. The object's name is the target's, where that has one.
   task<api_result<written>> create(json::value object, call& c);
@@ -126,11 +134,19 @@ class storage {
   static change put_change(json::value body);
 
   store::store& objects() noexcept { return store_; }
+  custom::converter* versions() noexcept { return versions_; }
 
  private:
-  api_result<void> prepare_create(const authorized& to, json::value& o, const kind_context& k);
+  // What admission sees of an object beside it.
+  struct beside {
+    const json::value *owned = nullptr, *owned_before = nullptr;  // metadata.managedFields
+    store::revision revision = 0;                                 // of what is stored
+  };
+  // What other requests wait for is let go while this one waits for another server, and taken again.
+  task<void> take_again(call& c, bool had);
+  task<api_result<json::value>> bring(const served& to, json::value object, call& c);
   task<api_result<void>> admit(operation what, json::value* object, const json::value* old, call& c,
-                               const store::snapshot& cluster, bool mutating);
+                               const store::snapshot& cluster, bool mutating, const beside& b);
   task<api_result<written>> store_new(const served& s, json::value object, call& c, const store::snapshot& cluster);
   task<api_result<store::object_ref>> write_new(const served& s, std::string key, std::string text, call& c,
                                                 const store::snapshot& cluster, bool& unknown);
@@ -143,6 +159,7 @@ class storage {
   store::store& store_;
   admission& admission_;
   const service_ranges& ranges_;
+  custom::converter* versions_;
   reactor::semaphore large_{1};
 };
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "api/custom/codec.h"
+#include "api/custom/conversion.h"
 #include "api/write/applying.h"
 #include "base/strings.h"
 #include "json/patch.h"
@@ -280,19 +281,17 @@ api_result<patch_document> parse_patch(std::string_view content_type, std::strin
   else if (type == "application/strategic-merge-patch+json")
     out.kind = patch_kind::strategic;
   else
-    return fail(unsupported_media_type(
-        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
-        "application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"));
+    return fail(unsupported_media_type("415: Unsupported Media Type"));
   json::parse_options options;
   options.duplicates = &out.duplicates;
   auto v = json::parse(text, options);
-  if (!v) return fail(bad_request(fmt::format("error decoding patch: {}", v.error().message)));
+  if (!v) return fail(bad_request("invalid JSON patch"));
+  if (out.kind == patch_kind::merge && v->is_null()) return fail(bad_request("Invalid JSON Patch"));
   if (out.kind == patch_kind::json ? !v->is_array() : !v->is_object())
-    return fail(bad_request(fmt::format("error decoding patch: json: cannot unmarshal {} into Go value of type {}",
-                                        v->is_object()  ? "object"
-                                        : v->is_array() ? "array"
-                                                        : "value",
-                                        out.kind == patch_kind::json ? "jsonpatch.Patch" : "map[string]interface {}")));
+    return fail(
+        bad_request(fmt::format("{}json: cannot unmarshal {} into Go value of type {}",
+                                out.kind == patch_kind::strategic ? "" : "error decoding patch: ", json::kind_name(*v),
+                                out.kind == patch_kind::json ? "[]handlers.jsonPatchOp" : "map[string]interface {}")));
   out.patch = *std::move(v);
   return out;
 }
@@ -336,7 +335,7 @@ task<api_result<written>> serve_scale(subresource_request q, call& c) {
   if (!found) co_return fail(not_found(s.group, s.resource, c.to.name()));
   if (c.to.verb() == "get") {
     KEDGE_CO_TRY(auto v, value_of(*found));
-    if (s.custom) custom::bring_to(s, v);
+    if (s.custom) { KEDGE_CO_TRY(v, co_await custom::bring(q.store.versions(), s, std::move(v))); }
     co_return written{.code = 200, .value = scale_of(s, v)};
   }
   if (c.to.verb() == "patch") {
@@ -352,9 +351,11 @@ task<api_result<written>> serve_scale(subresource_request q, call& c) {
   change how;
   if (c.to.verb() == "update") {
     KEDGE_CO_TRY(auto scale, read_object(q.body, q.format, expected, c.options.validation, c.warnings));
+    if (c.told) c.told->asked(scale);
     how = [&s, scale = std::move(scale)](const json::value& current) { return scaled(s, current, scale); };
   } else {
     KEDGE_CO_TRY(auto document, parse_patch(q.content_type, q.body));
+    if (c.told) c.told->asked_to_patch(document.patch);
     how = [&s, document = std::move(document)](const json::value& current) -> api_result<json::value> {
       auto before = scale_of(s, current);
       json::value after;
@@ -403,9 +404,11 @@ task<api_result<json::value>> read_admitted(subresource_request q, call& c) {
   std::string version;
   auto expected = body_of(q.sub, version);
   KEDGE_CO_TRY(auto body, read_object(q.body, q.format, expected, c.options.validation, c.warnings));
+  if (c.told) c.told->asked(body);
   if (auto ns = namespace_in(body); !ns.empty() && ns != c.to.ns())
     co_return fail(
         bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+  body.member("metadata").set("namespace", c.to.ns());
   KEDGE_CO_CHECK(co_await q.store.judge(operation::create, body, q.sub.kind, c));
   co_return body;
 }
@@ -424,7 +427,7 @@ task<api_result<written>> serve_token(subresource_request q, call& c, const virt
   KEDGE_CO_TRY(auto body, co_await read_admitted(q, c));
   auto cluster = co_await q.store.objects().latest();
   if (!cluster) co_return fail(from_error(cluster.error()));
-  KEDGE_CO_TRY(auto answer, create(c.to, body, *cluster));
+  KEDGE_CO_TRY(auto answer, co_await create(c.to, body, *cluster, c.warnings));
   co_return written{.code = 201, .value = std::move(answer)};
 }
 

@@ -37,8 +37,9 @@ json::value connect_options(const served_subresource& sub, const query_values& q
 task<api_result<written>> serve_scale(subresource_request q, call& c);
 // pods/binding and pods/eviction.
 task<api_result<written>> serve_pod_action(subresource_request q, call& c);
-using virtual_create =
-    std::function<api_result<json::value>(const authorized&, const json::value& body, const store::snapshot&)>;
+// What is asked lives until the answer is there.
+using virtual_create = std::function<task<api_result<json::value>>(
+    const authorized&, const json::value& body, const store::snapshot&, std::vector<std::string>& warnings)>;
 task<api_result<written>> serve_token(subresource_request q, call& c, const virtual_create& create);
 
 // Of the pod that `c.to` names; admission has seen the Binding.

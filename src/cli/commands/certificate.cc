@@ -13,66 +13,25 @@
 #include "crypto/certificate.h"
 #include "crypto/files.h"
 #include "json/write.h"
+#include "node/machine/certificates.h"
 
 namespace kedge::cli::commands {
 namespace {
 
 namespace fs = std::filesystem;
 
-// Which files, without .crt or .key, are whose. The k3s-server certificate itself is kept by the server in
-// dynamic-cert.json and renewed by a mark beside it.
-struct owned_file {
-  std::string_view service, stem;
-};
-constexpr owned_file owned_files[] = {
-    {"admin", "server/tls/client-admin"},
-    {"api-server", "server/tls/client-kube-apiserver"},
-    {"api-server", "server/tls/serving-kube-apiserver"},
-    {"auth-proxy", "server/tls/client-auth-proxy"},
-    {"cloud-controller", "server/tls/client-k3s-cloud-controller"},
-    {"controller-manager", "server/tls/client-controller"},
-    {"controller-manager", "server/tls/kube-controller-manager/kube-controller-manager"},
-    {"etcd", "server/tls/etcd/client"},
-    {"etcd", "server/tls/etcd/server-client"},
-    {"etcd", "server/tls/etcd/peer-server-client"},
-    {"scheduler", "server/tls/client-scheduler"},
-    {"scheduler", "server/tls/kube-scheduler/kube-scheduler"},
-    {"supervisor", "server/tls/client-supervisor"},
-    {"kube-proxy", "server/tls/client-kube-proxy"},
-    {"kube-proxy", "agent/client-kube-proxy"},
-    {"kubelet", "server/tls/client-kubelet"},
-    {"kubelet", "server/tls/serving-kubelet"},
-    {"kubelet", "agent/client-kubelet"},
-    {"kubelet", "agent/serving-kubelet"},
-    {"k3s-controller", "server/tls/client-k3s-controller"},
-    {"k3s-controller", "agent/client-k3s-controller"},
-};
+const auto owned_files = node::certificate_files();
+using owned_file = node::certificate_file;
+using node::status_of;
+using node::subject_text;
+using node::usages_text;
+// The k3s-server certificate itself is kept by the server in dynamic-cert.json and renewed by a mark beside it.
 constexpr std::string_view server_certificate = "k3s-server";
 constexpr const char* regenerate_mark =
     "dynamic-cert-regenerate";  // in server/tls; the server makes its certificate anew
 
 bool wanted(std::string_view service, std::span<const std::string> services) {
   return services.empty() || std::find(services.begin(), services.end(), service) != services.end();
-}
-
-std::string subject_text(const crypto::subject& s) {
-  auto text = "CN=" + s.user;
-  for (const auto& group : s.groups) text += ",O=" + group;
-  return text;
-}
-
-std::string usages_text(const crypto::certificate& c) {
-  if (c.is_authority()) return "CertSign";
-  std::string text;
-  if (c.for_client()) text = "ClientAuth";
-  if (c.for_server()) text += text.empty() ? "ServerAuth" : ",ServerAuth";
-  return text;
-}
-
-std::string_view status_of(const crypto::certificate& c, wall_time now) {
-  if (now > c.not_after()) return "EXPIRED";
-  if (now < c.not_before()) return "NOT YET VALID";
-  return c.not_after() - now < crypto::renewal_window ? "WARNING" : "OK";
 }
 
 std::string residual_text(duration left) {
@@ -175,7 +134,7 @@ constexpr flag flags_of_check[] = {
 result<void> check_services(std::span<const std::string> services) {
   for (const auto& name : services) {
     const auto same = [&](const owned_file& f) { return f.service == name; };
-    if (name == server_certificate || std::any_of(std::begin(owned_files), std::end(owned_files), same)) continue;
+    if (name == server_certificate || std::any_of(owned_files.begin(), owned_files.end(), same)) continue;
     std::vector<std::string> known;
     for (const auto& f : owned_files)
       if (known.empty() || known.back() != f.service) known.emplace_back(f.service);
@@ -258,7 +217,7 @@ int certificate_rotate(const invocation& call) {
       set_certificates_aside(data_dir_of(*given, call.here), given->values("service"), system_wall_time());
   if (!copies) return report(name, copies.error());
   for (const auto& folder : *copies) fmt::print("The certificates so far are in {}\n", folder);
-  fmt::print("The next start makes new ones. A server or agent that is running must be restarted.\n");
+  fmt::print("A server or agent that runs makes new ones within seconds; else the next start does.\n");
   return 0;
 }
 

@@ -29,8 +29,8 @@ result<std::vector<certificate_state>> read_certificates(const std::string& data
                                                          std::span<const std::string> services, wall_time now);
 
 // Copies server/tls and agent's certificates to a folder tls-<unix seconds> beside them, and removes those of the
-// services, so that the next start makes new ones. Gives the folders of the copies. errc::not_found when there is
-// nothing.
+// services, so that who runs, or else the next start, makes new ones. Gives the folders of the copies. errc::not_found
+// when there is nothing.
 result<std::vector<std::string>> set_certificates_aside(const std::string& data_dir,
                                                         std::span<const std::string> services, wall_time now);
 

@@ -31,7 +31,15 @@ int secrets_encrypt_reencrypt(const invocation&);
 int secrets_encrypt_rotate_keys(const invocation&);
 int datastore_status(const invocation&);  // datastore.cc
 int datastore_compact(const invocation&);
-int completion(const invocation&);  // completion.cc
+int snapshot_save(const invocation&);  // snapshot.cc
+int snapshot_list(const invocation&);
+int snapshot_prune(const invocation&);
+int snapshot_delete(const invocation&);
+int snapshot_restore(const invocation&);
+int config_validate(const invocation&);  // config_validate.cc
+int prepare_image(const invocation&);    // prepare_image.cc
+int inspect(const invocation&);          // inspect.cc
+int completion(const invocation&);       // completion.cc
 
 std::span<const flag> agent_status_flags();
 std::span<const flag> token_create_flags();
@@ -41,6 +49,9 @@ std::span<const flag> token_rotate_flags();
 std::span<const flag> token_generate_flags();
 std::span<const flag> secrets_encrypt_flags(std::string_view subcommand);
 std::span<const flag> datastore_flags();
+std::span<const flag> snapshot_flags(std::string_view subcommand);
+std::span<const flag> prepare_image_flags();
+std::span<const flag> inspect_flags();
 std::span<const flag> certificate_check_flags();
 std::span<const flag> certificate_rotate_flags();
 
@@ -49,6 +60,9 @@ inline std::string_view group_summary(std::string_view group) {
   if (group == "token") return "Tokens for joining nodes";
   if (group == "secrets-encrypt") return "Keys that Secrets are encrypted with";
   if (group == "datastore") return "The database of a running server";
+  if (group == "snapshot") return "Backups of the whole cluster";
+  if (group == "etcd-snapshot") return "K3s's name of snapshot";
+  if (group == "config") return "The configuration of this machine";
   if (group == "certificate") return "Certificates of this machine";
   return "";
 }

@@ -8,6 +8,7 @@
 #include "base/time.h"
 #include "cli/commands/commands.h"
 #include "cli/options_load.h"
+#include "cli/restore.h"
 #include "cli/unread.h"
 
 namespace kedge::cli::commands {
@@ -34,6 +35,12 @@ result<server_options> prepare(audience who, const invocation& call) {
 int server(const invocation& call) {
   auto options = prepare(audience::server, call);
   if (!options) return report("server", options.error());
+  if (options->cluster_reset) {
+    auto done = restore_cluster(*options, {.file = options->cluster_reset_restore_path, .overwrite = true});
+    if (!done) return report("server", done.error());
+    log::info("{}; start the server without --cluster-reset now", *done);
+    return 0;
+  }
   return call.run.server(*std::move(options));
 }
 

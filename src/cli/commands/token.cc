@@ -12,6 +12,7 @@
 #include "crypto/token.h"
 #include "json/parse.h"
 #include "json/write.h"
+#include "reactor/stream.h"
 
 namespace kedge::cli::commands {
 namespace {
@@ -55,6 +56,10 @@ constexpr flag flags_of_create[] = {
      .kind = value_kind::boolean,
      .fallback = "true",
      .help = "Print the new token"},
+    {.name = "print-join-command",
+     .who = audience::both,
+     .kind = value_kind::boolean,
+     .help = "Print the whole command that makes another machine a node by this token"},
 };
 constexpr flag flags_of_list[] = {
     data_dir_flag,
@@ -117,6 +122,18 @@ result<bootstrap_token> wanted_token(const scanned& given, wall_time now) {
   return t;
 }
 
+// Where other machines find the servers: what the kubernetes Service leads to, since a kubeconfig names this machine.
+result<std::string> url_for_others(const admin_access& admin) {
+  KEDGE_TRY(const auto text, ask(admin, {.path = "/api/v1/namespaces/default/endpoints/kubernetes"}));
+  KEDGE_TRY(const auto endpoints, json::parse(text));
+  const auto& subset = endpoints["subsets"][0];
+  const auto address = subset["addresses"][0]["ip"].as_string();
+  if (address.empty()) return fail(errc::unavailable, "no server is ready yet, so there is none to join");
+  return "https://" + reactor::endpoint{std::string(address),
+                                        static_cast<std::uint16_t>(subset["ports"][0]["port"].as_integer(6443))}
+                          .text();
+}
+
 result<void> create(const scanned& given, const machine& here) {
   const auto now = system_wall_time();
   KEDGE_TRY(const auto token, wanted_token(given, now));
@@ -131,9 +148,14 @@ result<void> create(const scanned& given, const machine& here) {
   if (!parse_bool(given.value("print", "true")).value_or(true)) return {};
   std::string hash;
   if (!admin.ca_pem.empty()) { KEDGE_TRY(hash, crypto::ca_hash(admin.ca_pem, now)); }
-  fmt::print(
-      "{}\n",
-      crypto::token{.ca_hash = hash, .user = "", .password = "", .bearer = token.id + '.' + token.secret}.format());
+  const auto text =
+      crypto::token{.ca_hash = hash, .user = "", .password = "", .bearer = token.id + '.' + token.secret}.format();
+  if (given.value("print-join-command") != "true") {
+    fmt::print("{}\n", text);
+    return {};
+  }
+  KEDGE_TRY(const auto url, url_for_others(admin));
+  fmt::print("kedge agent --server {} --token {}\n", url, text);
   return {};
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "control/cleanup/other_content.h"
 #include "control/conditions.h"
 #include "control/controllers.h"
 #include "control/limits.h"
@@ -34,7 +35,15 @@ struct leftover {
   std::map<std::string, std::size_t> by_resource;  // "pods." → how many
   std::map<std::string, std::size_t> by_finalizer;
   std::vector<std::string> errors;
+  std::vector<std::string> unread;  // groups' versions of servers that don't say what they have
 
+  void add(other_content o) {
+    for (auto& [name, n] : o.by_resource) by_resource[name] += n;
+    for (auto& [name, n] : o.by_finalizer) by_finalizer[name] += n;
+    for (auto& e : o.errors) errors.push_back(std::move(e));
+    unread = std::move(o.unread);
+  }
+  bool empty() const noexcept { return by_resource.empty() && errors.empty() && unread.empty(); }
   void add(const std::string& resource, const remaining& r) {
     if (r.count) by_resource[resource] = r.count;
     for (auto& [name, n] : r.by_finalizer) by_finalizer[name] += n;
@@ -61,14 +70,18 @@ std::vector<condition> conditions_of(const leftover& left, bool whole) {
   auto finalizers = list(left.by_finalizer, [&](auto& name, auto n) { return name + " in " + instances(n); });
   std::string errors;
   for (auto& e : left.errors) errors += (errors.empty() ? "" : ", ") + e;
+  std::string unread;
+  for (auto& gv : left.unread) unread += (unread.empty() ? "" : ", ") + gv + ": stale GroupVersion discovery: " + gv;
   auto either = [](std::string type, bool bad, std::string reason, std::string message, std::string good,
                    std::string good_message) {
     return bad ? condition{std::move(type), "True", std::move(reason), std::move(message)}
                : condition{std::move(type), "False", std::move(good), std::move(good_message)};
   };
   return {
-      either("NamespaceDeletionDiscoveryFailure", false, "", "", "ResourcesDiscovered",
-             "All resources successfully discovered"),
+      either("NamespaceDeletionDiscoveryFailure", !left.unread.empty(), "DiscoveryFailed",
+             "Discovery failed for some groups, " + std::to_string(left.unread.size()) +
+                 " failing: unable to retrieve the complete list of server APIs: " + unread,
+             "ResourcesDiscovered", "All resources successfully discovered"),
       either("NamespaceDeletionGroupVersionParsingFailure", false, "", "", "ParsedGroupVersions",
              "All legacy kube types successfully parsed"),
       either("NamespaceDeletionContentFailure", !errors.empty(), "ContentDeletionFailed",
@@ -109,10 +122,11 @@ class namespace_lifecycle final : public controller {
     left.add("pods.", co_await empty(s, pods, name));
     if (left.by_resource.empty()) {
       for (auto& r : resources_in(s, name)) left.add(r.plural + "." + r.group, co_await empty(s, r, name));
+      left.add(co_await empty_others(s, name));
     } else {
       whole = false;
     }
-    if (!left.by_resource.empty() || !left.errors.empty()) co_return co_await wait(s, name, left, whole);
+    if (!left.empty()) co_return co_await wait(s, name, left, whole);
     waits_.erase(name);
     co_return co_await finalize(s, name);
   }

@@ -4,12 +4,17 @@
 //   nodes that are ready, chosen by labels, not taken by an older Service with one of the ports, under policy Local
 //   with an endpoint
 //        ─▶ their ExternalIPs; where none has any, the InternalIPs ─▶ status.loadBalancer.ingress
+//
+// What a K3s server left goes: the DaemonSets of its balancer's pods, which would hold the nodes' ports, and the
+// finalizers of its controller, for which a Service that is deleted would wait for ever.
 #include <algorithm>
 #include <set>
 
 #include "base/ip.h"
 #include "control/conditions.h"
 #include "control/controllers.h"
+#include "control/finalizers.h"
+#include "control/owners.h"
 #include "control/resources.h"
 #include "control/settings.h"
 
@@ -20,6 +25,11 @@ namespace {
 const api::resource_id services{"", "v1", "services"};
 const api::resource_id endpoint_slices{"discovery.k8s.io", "v1", "endpointslices"};
 constexpr std::string_view enable_label = "svccontroller.k3s.cattle.io/enablelb";
+const api::resource_id daemon_sets{"apps", "v1", "daemonsets"};
+constexpr std::string_view daemon_set_mark = "daemonset:";
+constexpr std::string_view of_service_label = "svccontroller.k3s.cattle.io/svcname";
+constexpr std::string_view finalizers[] = {"service.kubernetes.io/load-balancer-cleanup",
+                                           "svccontroller.k3s.cattle.io/daemonset"};
 constexpr std::string_view pool_label = "svccontroller.k3s.cattle.io/lbpool";
 
 bool is_balanced(const json::value& service) {
@@ -28,6 +38,12 @@ bool is_balanced(const json::value& service) {
 }
 const json::value& label(const json::value& object, std::string_view name) {
   return object["metadata"]["labels"][name];
+}
+
+// Deleted, and waiting for K3s's controller.
+bool is_held(const json::value& service) {
+  return service["spec"]["loadBalancerClass"].as_string().empty() && is_deleting(service) &&
+         std::ranges::any_of(finalizers, [&](auto name) { return has_finalizer(service, name); });
 }
 
 // "TCP/80".
@@ -53,12 +69,27 @@ class service_lb : public controller {
   std::vector<source> sources() override {
     return {{services, [this](const seen& s, keys& k) { service_changed(s, k); }},
             {nodes, [this](const seen& s, keys& k) { node_changed(s, k); }},
-            {endpoint_slices, [this](const seen& s, keys& k) { slice_changed(s, k); }}};
+            {endpoint_slices, [this](const seen& s, keys& k) { slice_changed(s, k); }},
+            {daemon_sets, [](const seen& s, keys& k) {
+               if (!s.deleted() && !label(s.value(), of_service_label).is_null())
+                 k.add(std::string(daemon_set_mark) + std::string(s.name()));
+             }}};
   }
 
   plan look(const view& cluster, const std::string& key, const moment&) override {
     plan p;
+    if (key.starts_with(daemon_set_mark)) {
+      auto* left = cluster.get(daemon_sets, std::string_view(key).substr(daemon_set_mark.size()));
+      if (left && !is_deleting(*left))
+        p.write(removal_of_any_version(daemon_sets, *left, {.propagation_policy = "Background"}));
+      return p;
+    }
     auto service = cluster.get(services, key);
+    if (service && is_held(*service)) {
+      auto next = *service;
+      for (auto name : finalizers) remove_finalizer(next, name);
+      return p.write(update_of(services, std::move(next)));
+    }
     if (!service || !is_balanced(*service)) return p;
     json::array wanted;
     for (auto& ip : addresses_for(cluster, key, *service))
@@ -93,6 +124,7 @@ class service_lb : public controller {
   }
 
   void service_changed(const seen& s, keys& k) {
+    if (!s.deleted() && is_held(s.value())) own_key(s, k);
     bool was = balanced_.contains(std::string(s.name())), is = !s.deleted() && is_balanced(s.value());
     if (!is)
       balanced_.erase(std::string(s.name()));

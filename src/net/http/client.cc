@@ -74,12 +74,13 @@ void client::state::put_idle(std::unique_ptr<h1_client_connection> c) {
   auto oldest = idle.end();
   for (auto i = idle.begin(); i != idle.end(); ++i)
     if ((*i)->to == c->to && same++ == 0) oldest = i;
-  if (same >= pool_idle_per_target_max) idle.erase(oldest);
+  if (same >= idle_max) idle.erase(oldest);
   idle.push_back(std::move(c));
 }
 
-client::client(reactor::network* network) : state_(std::make_shared<state>()) {
+client::client(reactor::network* network, std::size_t idle_max) : state_(std::make_shared<state>()) {
   state_->network = network ? network : &reactor::os_network();
+  state_->idle_max = idle_max;
 }
 client::~client() { forget_idle(); }
 
@@ -147,12 +148,12 @@ task<result<std::unique_ptr<client_exchange>>> client::open(client_request r) {
 
 task<result<client_response>> client::fetch(client_request r, std::size_t body_most) {
   bool harmless = (r.method == "GET" || r.method == "HEAD" || r.method == "PUT" || r.method == "DELETE") && !r.streams;
-  // Each idle connection may be dead; there are at most pool_idle_per_target_max, then a new one is made.
+  // Each idle connection may be dead; there are at most so many, then a new one is made.
   for (std::size_t attempt = 0;; ++attempt) {
     KEDGE_CO_TRY(auto x, co_await open(harmless ? r : std::move(r)));
     auto head = co_await x->head();
     if (!head) {
-      if (harmless && attempt < pool_idle_per_target_max && (x->refused() || died_idle(*x) || h2_died(*x))) continue;
+      if (harmless && attempt < state_->idle_max && (x->refused() || died_idle(*x) || h2_died(*x))) continue;
       co_return std::unexpected(std::move(head).error());
     }
     client_response out;

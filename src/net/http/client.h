@@ -81,8 +81,8 @@ struct client_connection;  // a pooled connection
 
 class client {
  public:
-  // Connects through `network` (null: this machine's).
-  explicit client(reactor::network* network = nullptr);
+  // Connects through `network` (null: this machine's). `idle_max`: HTTP/1.1 connections that are kept to one target.
+  explicit client(reactor::network* network = nullptr, std::size_t idle_max = pool_idle_per_target_max);
   ~client();
 
   task<result<std::unique_ptr<client_exchange>>> open(client_request r);

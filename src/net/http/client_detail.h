@@ -23,6 +23,7 @@ class h2_session;
 
 struct client::state {
   reactor::network* network;
+  std::size_t idle_max = pool_idle_per_target_max;
   std::deque<std::unique_ptr<h1_client_connection>> idle;  // oldest first
   // HTTP/2 connections, each with its exchanges; a dead one goes when its last exchange does.
   std::vector<std::pair<target, std::shared_ptr<h2_session>>> h2;

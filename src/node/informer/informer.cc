@@ -6,6 +6,7 @@
 #include "base/strings.h"
 #include "json/parse.h"
 #include "node/informer/limits.h"
+#include "node/join/api_client.h"
 #include "node/join/http_answer.h"
 #include "node/limits.h"
 #include "node/links/server_links.h"
@@ -21,14 +22,18 @@ std::string key_of_object(const json::value& object) {
 
 result<informer> informer::make(std::string api_url, const std::string& ca, const client_identity& identity,
                                 reactor::network* network) {
-  net::tls_client_options options{.chain_pem = identity.chain, .key_pem = identity.key, .alpn = {"http/1.1"}};
-  if (!ca.empty()) options.ca_pem = ca;
-  KEDGE_TRY(auto tls, net::tls_client_context::make(options));
+  KEDGE_TRY(auto tls, client_context(ca, identity));
   KEDGE_TRY(auto where, net::http::parse_url(api_url, std::move(tls)));
   informer i;
   i.target_ = std::move(where.first);
   i.http_ = std::make_unique<net::http::client>(network);
   return i;
+}
+
+result<void> informer::use(const std::string& ca, const client_identity& identity) {
+  KEDGE_TRY(target_.tls, client_context(ca, identity));
+  http_->forget_idle();
+  return {};
 }
 
 namespace {

@@ -18,6 +18,8 @@ class informer {
  public:
   static result<informer> make(std::string api_url, const std::string& ca, const client_identity& identity,
                                reactor::network* network);
+  // From the next list or watch on as that.
+  result<void> use(const std::string& ca, const client_identity& identity);
 
   // `path`: "/api/v1/services", perhaps with "?fieldSelector=…". Never ends. `into` outlives the task.
   task<void> follow(std::string path, kind_sink& into);

@@ -12,17 +12,28 @@ namespace {
 constexpr std::string_view json_type = "application/json";
 }
 
-result<api_client> api_client::make(std::string url, const std::string& ca, const client_identity& identity,
-                                    reactor::network* network) {
+result<std::shared_ptr<net::tls_client_context>> client_context(const std::string& ca,
+                                                                const client_identity& identity) {
   net::tls_client_options options{.chain_pem = identity.chain, .key_pem = identity.key, .alpn = {"http/1.1"}};
   if (!ca.empty()) options.ca_pem = ca;
-  KEDGE_TRY(auto tls, net::tls_client_context::make(options));
+  return net::tls_client_context::make(options);
+}
+
+result<api_client> api_client::make(std::string url, const std::string& ca, const client_identity& identity,
+                                    reactor::network* network) {
+  KEDGE_TRY(auto tls, client_context(ca, identity));
   KEDGE_TRY(auto where, net::http::parse_url(url, std::move(tls)));
   api_client c;
   c.url_ = std::move(url);
   c.target_ = std::move(where.first);
   c.http_ = std::make_unique<net::http::client>(network);
   return c;
+}
+
+result<void> api_client::use(const std::string& ca, const client_identity& identity) {
+  KEDGE_TRY(target_.tls, client_context(ca, identity));
+  http_->forget_idle();
+  return {};
 }
 
 task<result<json::value>> api_client::ask(std::string method, std::string path, std::string body, std::string_view type,
@@ -37,6 +48,9 @@ task<result<json::value>> api_client::ask(std::string method, std::string path, 
                                                 reactor::loop::current().now() + request_deadline);
   if (!answer) co_return fail(std::move(answer).error().with(what + ": "));
   clock_.saw(answer->headers);
+  // A server that can't tell who this is (its clock stands before the certificates' begin) isn't asked again over the
+  // connection that stands: the next one leads to whichever server the balancer thinks good.
+  if (answer->status == 401) http_->forget_idle();
   KEDGE_CO_TRY(auto text, body_or_error(*std::move(answer), what));
   auto value = json::parse(text);
   if (!value) co_return fail(std::move(value).error().with(what + ": "));

@@ -13,11 +13,16 @@
 
 namespace kedge::node {
 
+// Who a client of the API is, and whom it believes: `ca` in PEM; empty: the system's trust store.
+result<std::shared_ptr<net::tls_client_context>> client_context(const std::string& ca, const client_identity& identity);
+
 class api_client {
  public:
   // `ca` in PEM; empty: the system's trust store.
   static result<api_client> make(std::string url, const std::string& ca, const client_identity& identity,
                                  reactor::network* network);
+  // From the next connection on as that, and none is kept that was made before.
+  result<void> use(const std::string& ca, const client_identity& identity);
 
   // All give the object that the server answers with, or its Status as an error (http_answer.h). Each has a deadline.
   task<result<json::value>> get(std::string path, std::size_t answer_most = answer_bytes_max);

@@ -12,6 +12,7 @@
 #include "crypto/files.h"
 #include "json/parse.h"
 #include "json/write.h"
+#include "node/join/api_client.h"
 #include "node/join/http_answer.h"
 #include "node/limits.h"
 #include "reactor/offload.h"
@@ -85,9 +86,10 @@ result<std::string> without_roots(std::string_view chain_pem) {
   return out;
 }
 
-server_links::server_links(const agent_config& config, reactor::network* network)
+server_links::server_links(const agent_config& config, reactor::network* network, reactor::network* direct)
     : config_(config),
       network_(network),
+      direct_(direct),
       api_url_(config.server_url),
       http_(std::make_unique<net::http::client>(network)) {
   if (auto a = balancer::default_address(config.server_url)) fixed_address_ = *a;
@@ -133,16 +135,21 @@ task<result<void>> server_links::start() {
   co_return result<void>();
 }
 
-result<void> server_links::join(const registration& joined, const client_identity& controller) {
-  auto context = [&](const client_identity& who) -> result<std::shared_ptr<net::tls_client_context>> {
-    net::tls_client_options o{.chain_pem = who.chain, .key_pem = who.key, .alpn = {"http/1.1"}};
-    if (!joined.server_ca.empty()) o.ca_pem = joined.server_ca;
-    return net::tls_client_context::make(o);
-  };
+result<void> server_links::use(const registration& joined, const client_identity& controller) {
   auto node = joined.kubelet;
   KEDGE_TRY(node.chain, without_roots(node.chain));
-  KEDGE_TRY(as_node_, context(node));
-  KEDGE_TRY(as_controller_, context(controller));
+  KEDGE_TRY(as_node_, client_context(joined.server_ca, node));
+  KEDGE_TRY(as_controller_, client_context(joined.server_ca, controller));
+  return {};
+}
+
+void server_links::moved() {
+  http_->forget_idle();
+  if (tunnels_) tunnels_->begin_anew();
+}
+
+result<void> server_links::join(const registration& joined, const client_identity& controller) {
+  KEDGE_CHECK(use(joined, controller));
   egress_mode_ = joined.cluster.egress_selector_mode;
   cluster_ranges_.clear();
   for (auto& cidr : joined.cluster.cluster_cidrs)
@@ -160,12 +167,14 @@ result<void> server_links::join(const registration& joined, const client_identit
                                                                            : health::unknown);
           },
       .network = network_};
-  if (!config_.bind_address.empty() && config_.bind_address != "0.0.0.0" && config_.bind_address != "::")
-    // The kubelet's port is only there.
-    o.dial = [this](std::string, std::string address) -> task<result<std::unique_ptr<reactor::stream>>> {
+  // The kubelet's port is only there.
+  const bool bound = !config_.bind_address.empty() && config_.bind_address != "0.0.0.0" && config_.bind_address != "::";
+  if (bound || direct_ != network_)
+    o.dial = [this, bound](std::string, std::string address) -> task<result<std::unique_ptr<reactor::stream>>> {
       auto to = tunnel::split_host_port(address);
-      if (to && to->port == config_.kubelet.port) address = reactor::endpoint{config_.bind_address, to->port}.text();
-      return tunnel::dial_tcp(network_ ? *network_ : reactor::os_network(), std::move(address));
+      if (bound && to && to->port == config_.kubelet.port)
+        address = reactor::endpoint{config_.bind_address, to->port}.text();
+      return tunnel::dial_tcp(direct_ ? *direct_ : reactor::os_network(), std::move(address));
     };
   tunnels_.emplace(std::move(o));
   tasks_.spawn(tunnels_->run());

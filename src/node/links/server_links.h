@@ -43,7 +43,8 @@ class watch_pace {
 class server_links {
  public:
   // `config`: with name and addresses resolved; outlives this. `network` null: this machine's.
-  server_links(const agent_config& config, reactor::network* network);
+  // `direct`: the way to what is on this node or of the cluster, where `network` leads to servers by a proxy.
+  server_links(const agent_config& config, reactor::network* network, reactor::network* direct);
   ~server_links();
 
   // The balancer listens; then api_url() is what requests go to. Fails when its port can't be had.
@@ -52,6 +53,11 @@ class server_links {
   const std::string& api_url() const noexcept { return api_url_; }
   // With credentials: tunnels are kept and servers learnt from now on. `controller` reads the endpoints.
   result<void> join(const registration& joined, const client_identity& controller);
+  // Renewed credentials: for each tunnel and each watch that is made from now on.
+  result<void> use(const registration& joined, const client_identity& controller);
+
+  // This machine has other addresses: what stands leads nowhere.
+  void moved();
 
   json::value status() const;   // what `kedge agent status -o json` prints
   std::string metrics() const;  // Prometheus text
@@ -68,7 +74,7 @@ class server_links {
   task<void> tell_round_trips();
 
   const agent_config& config_;
-  reactor::network* network_;
+  reactor::network *network_, *direct_;
   std::string api_url_;
   std::string fixed_address_;  // host:port of --server
   std::vector<std::string> servers_;

@@ -18,8 +18,7 @@ node_network::node_network(network_parts parts) : parts_(parts), nodes_(decode_n
     if (auto r = ip_range::parse(text)) cluster_ranges_.push_back(*r);
   nodes_.on_change = [this](const std::string&) { nodes_changed(); };
   nodes_.on_listed = [this] { nodes_changed(); };
-  for (auto& text : parts_.config.node_ips)
-    if (auto a = ip_address::parse(text)) own_addresses_.push_back(*a);
+  read_own_addresses();
   auto& c = parts_.cluster;
   auto family = [&](bool v4) {
     return std::ranges::any_of(c.service_cidrs, [&](auto& text) {
@@ -49,6 +48,18 @@ node_network::node_network(network_parts parts) : parts_(parts), nodes_(decode_n
                                               .address = family(true) && !family(false) ? "0.0.0.0" : "::"},
                           services_, [this] { return proxy_->is_healthy(); });
   }
+}
+
+void node_network::read_own_addresses() {
+  own_addresses_.clear();
+  for (auto& text : parts_.config.node_ips)
+    if (auto a = ip_address::parse(text)) own_addresses_.push_back(*a);
+}
+
+void node_network::moved() {
+  read_own_addresses();
+  if (proxy_) proxy_->set_node_addresses(own_addresses_);
+  changed_.set();
 }
 
 void node_network::nodes_changed() {

@@ -29,7 +29,7 @@
 namespace kedge::node {
 
 struct network_parts {
-  const agent_config& config;
+  const agent_config& config;  // its node_ips may change: then moved() is told
   const cluster_config& cluster;
   api_client& api;  // as the node
   informer& cluster_view;
@@ -42,6 +42,8 @@ class node_network {
   // The own Node, each time that it was read.
   void saw(const json::value& node);
   // Never ends; dropped by its owner.
+  // This node has other addresses.
+  void moved();
   task<void> run();
 
  private:
@@ -50,6 +52,7 @@ class node_network {
   task<void> keep_overlay();
   task<void> answer_names();
   task<void> keep_resolvers();
+  void read_own_addresses();
   void nodes_changed();
   // Pods and the node itself, to whom names are answered.
   bool may_ask(const ip_address& who) const;

@@ -253,6 +253,8 @@ bool is_mount_point(const std::string& path) {
   return false;
 }
 
+bool has_mounts(const std::string& folder) { return !mounts_below(folder).empty(); }
+
 result<void> mount_tmpfs(const std::string& path, std::uint64_t size_bytes) {
   if (is_mount_point(path)) return {};
   // Secrets never reach a disk; kernels before 6.4 know no noswap.

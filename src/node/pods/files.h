@@ -38,6 +38,8 @@ result<void> make_pod_folder(const std::string& path, unsigned mode);
 result<void> give_to_group(const std::string& folder, const ownership& who);
 
 bool is_mount_point(const std::string& path);
+// Whether something is mounted at the folder or below it.
+bool has_mounts(const std::string& folder);
 // A tmpfs; success when one is there.
 result<void> mount_tmpfs(const std::string& path, std::uint64_t size_bytes);
 // `inside` (relative) of `volume`, never out of it whatever links say, mounted at `target`, so that what is there can't

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/strings.h"
+#include "crypto/files.h"
 #include "json/write.h"
 #include "pod/amounts.h"
 #include "reactor/loop.h"
@@ -262,6 +263,7 @@ class gathering {
                          .kind = pod_volume::content::claim,
                          .path = std::string(by_path["path"].as_string()),
                          .host_path_type = std::string(by_path["type"].as_string()),
+                         .must_exist = !spec["hostPath"].is_object(),
                          .files = {},
                          .read_only = source["readOnly"].as_bool()};
   }
@@ -284,6 +286,8 @@ result<bool> make_one(const pod_volume& v, const ownership& who) {
   switch (v.kind) {
     case pod_volume::content::host_path: KEDGE_CHECK(check_host_path(v.path, v.host_path_type)); return false;
     case pod_volume::content::claim:
+      if (v.must_exist && !crypto::modified_time(v.path))
+        return fail(errc::not_found, fmt::format("path \"{}\" does not exist", v.path));
       KEDGE_CHECK(check_host_path(v.path, v.host_path_type));
       if (!v.read_only) KEDGE_CHECK(give_to_group(v.path, who));
       return false;

@@ -23,6 +23,7 @@ struct pod_volume {
   content kind = content::folder;
   std::string path;  // where it is on the node
   std::string host_path_type;
+  bool must_exist = false;  // whatever its type is
   bool in_memory = false;
   std::uint64_t size_bytes = 0;  // of one in memory; 0: no limit of its own
   std::vector<volume_file> files;

@@ -12,9 +12,11 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "json/parse.h"
 #include "json/write.h"
 #include "node/limits.h"
 #include "node/machine/node_stats.h"
+#include "node/pods/local_volumes.h"
 #include "node/port/kubelet_metrics.h"
 #include "node/usage/metrics.h"
 #include "node/usage/summary.h"
@@ -219,6 +221,21 @@ task<void> kubelet_api::serve(exchange& e) {
   }
 }
 
+// {"base": "/var/lib/rancher/k3s/storage", "folder": "pvc-…"}
+task<void> kubelet_api::serve_local_volumes(exchange& e) {
+  auto body = co_await e.read_all();
+  auto asked = body ? json::parse(*body) : result<value>(fail(body.error()));
+  auto v =
+      asked ? local_volume::make(std::string((*asked)["base"].as_string()), std::string((*asked)["folder"].as_string()))
+            : result<local_volume>(fail(asked.error()));
+  if (!v) co_return co_await answer_text(e, 400, v.error().message);
+  const bool makes = e.request().path.ends_with("/make");
+  auto done = co_await reactor::offload(
+      [volume = *std::move(v), makes] { return makes ? make_local_volume(volume) : remove_local_volume(volume); });
+  if (done && *done) co_return co_await answer_text(e, 200, "ok");
+  co_await answer_text(e, 500, done ? done->error().message : done.error().message);
+}
+
 task<void> kubelet_api::serve_allowed(exchange& e) {
   auto& path = e.request().path;
   auto is = [&](std::string_view p) { return path == p; };
@@ -229,6 +246,8 @@ task<void> kubelet_api::serve_allowed(exchange& e) {
   for (std::string_view p : {"/cri", "/checkpoint"})
     if (below(p)) co_return co_await answer_text(e, 404, "404 page not found\n");
   const auto& method = e.request().method;
+  if (method == "POST" && (is("/localVolumes/make") || is("/localVolumes/remove")))
+    co_return co_await serve_local_volumes(e);
   if (method != "GET" && method != "HEAD" && !(method == "POST" && is("/stats/summary")))
     co_return co_await answer_text(e, 405, "405: Method Not Allowed");
   if (is("/healthz") || is("/healthz/ping") || is("/healthz/log") || is("/healthz/syncloop"))

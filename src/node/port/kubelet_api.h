@@ -4,6 +4,7 @@
 //   /healthz  /configz  /pods  /runningpods/  /logs/…
 //   /metrics  /metrics/probes                             what the agent counts: kubelet_metrics.h
 //   /metrics/resource  /metrics/cadvisor  /stats/summary  what the pods use: usage/
+//   /localVolumes/make /localVolumes/remove               folders of volumes, for the servers: pods/local_volumes.h
 //   /containerLogs /exec /attach /portForward /run        of a pod: streams/pod_streams.h
 #pragma once
 
@@ -49,6 +50,7 @@ class kubelet_api final : public net::http::handler {
   task<void> serve_cadvisor_metrics(net::http::exchange& e);
   task<void> serve_summary(net::http::exchange& e);
   task<void> serve_logs(net::http::exchange& e);
+  task<void> serve_local_volumes(net::http::exchange& e);
 
   kubelet_parts parts_;
 };

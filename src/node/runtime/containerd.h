@@ -37,6 +37,8 @@ class containerd {
 
  private:
   task<result<int>> run_once();
+  // Leaves our shim out of the settings when it isn't there or doesn't answer for itself, and says so.
+  task<void> choose_runtime();
 
   agent_config config_;
   containerd_settings settings_;

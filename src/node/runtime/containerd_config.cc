@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <filesystem>
 
 #include "base/strings.h"
 #include "crypto/files.h"
@@ -138,6 +139,17 @@ result<std::string> fill_template(std::string_view text, const std::string& base
   return out;
 }
 
+namespace {
+
+// Beside this program first, as it is installed and built; then as containerd finds any shim.
+std::string find_shim(std::string_view path) {
+  std::error_code none;
+  auto beside = std::filesystem::read_symlink("/proc/self/exe", none).parent_path().string();
+  return find_program("containerd-shim-kedge-v2", beside + ":" + std::string(path));
+}
+
+}  // namespace
+
 containerd_settings detect_containerd(const agent_config& config) {
   containerd_settings s;
   auto* path = std::getenv("PATH");
@@ -166,6 +178,8 @@ containerd_settings detect_containerd(const agent_config& config) {
   s.registries_file = config.registries_file;
   s.registry_fallback = config.registry_fallback;
   s.device_ownership = config.nonroot_devices;
+  s.shim = find_shim(path ? path : "");
+  if (!s.shim.empty()) s.default_runtime = shim_runtime;
   if (!config.default_runtime.empty()) s.default_runtime = config.default_runtime;
   s.runtimes = find_runtimes({});
   s.stream_port = config.is_default_data_dir() ? 10010 : 0;
@@ -187,6 +201,7 @@ std::string runtimes_text(const containerd_settings& s) {
     if (is_runc) out += "  SystemdCgroup = false\n";
   };
   add("runc", "io.containerd.runc.v2", {});
+  if (!s.shim.empty()) add(shim_runtime, "io.containerd.kedge.v2", {});
   for (auto& r : s.runtimes) add(r.name, r.type, r.binary);
   return out;
 }

@@ -32,6 +32,7 @@ struct containerd_settings {
   bool restrict_oom_score = false;
   bool device_ownership = false;  // --nonroot-devices
   std::string default_runtime = "runc";
+  std::string shim;  // our shim's path; empty: there is none that can be used
   std::vector<extra_runtime> runtimes;
   std::string hosts_folder;       // $D/agent/etc/containerd/certs.d
   std::string parts_folder;       // $D/agent/etc/containerd/config.toml.d
@@ -52,6 +53,9 @@ std::string containerd_config(const containerd_settings& settings);
 // The same through a user's template in Go's text/template, of which {{ template "base" . }} and comments are known;
 // errc::unsupported names the line of anything else.
 result<std::string> fill_template(std::string_view text, const std::string& base);
+
+// The runtime's name for containers of our own shim, which a RuntimeClass may give as its handler.
+inline constexpr std::string_view shim_runtime = "kedge";
 
 // The runtimes that K3s finds below `root` (empty: this machine's): crun, nvidia's, wasm shims. Blocking.
 std::vector<extra_runtime> find_runtimes(const std::string& root);

@@ -91,6 +91,12 @@ void service_proxy::set_zone(const std::string& zone) {
   changed_.set();
 }
 
+void service_proxy::set_node_addresses(const std::vector<ip_address>& addresses) {
+  for (auto& f : families_) f->context.node_ips = addresses;
+  anew_ = true;
+  changed_.set();
+}
+
 bool service_proxy::is_healthy() const noexcept {
   return std::ranges::all_of(families_, [](auto& f) { return f->socket && f->problem.empty(); });
 }

@@ -53,8 +53,9 @@ class service_proxy {
   service_proxy(proxy_options o, service_view& view);
   ~service_proxy();
   void set_zone(const std::string& zone);  // of this node: topology
-  task<void> run();                        // never ends
-  bool is_healthy() const noexcept;        // whether all rules stand
+  void set_node_addresses(const std::vector<ip_address>& addresses);
+  task<void> run();                  // never ends
+  bool is_healthy() const noexcept;  // whether all rules stand
 
  private:
   struct family;

@@ -147,7 +147,7 @@ class gate {
     admitted out;
     if (object) out.object = *object;
     auto kind = std::string((object ? *object : *old)["kind"].as_string());
-    admission_request r{what, who, kind, object ? &out.object : nullptr, old, nullptr, dry_run, {}};
+    admission_request r{what, who, kind, object ? &out.object : nullptr, old, dry_run, {}};
     auto done = cluster_.loop.run_until(chain_->mutate(r, cluster_.now()));
     if (done) done = cluster_.loop.run_until(chain_->validate(r, cluster_.now()));
     out.good = done.has_value();

@@ -1,11 +1,15 @@
 // Every admission plugin is asked about every operation that it names, on every resource and subresource, in both of
-// its halves.
+// its halves; and so are webhooks that want all of it.
+#include <array>
 #include <map>
 #include <set>
 
 #include "api/admission/chain.h"
+#include "api/admission/webhook/webhooks.h"
+#include "api/callout/caller.h"
 #include "api/custom/tables.h"
 #include "api/write/storage.h"
+#include "base/strings.h"
 #include "harness.h"
 #include "samples.h"
 
@@ -31,17 +35,54 @@ constexpr plugin spies[] = {
     {.name = "OnConnect", .operations = on_connect, .mutate = spy<true>, .validate = spy<false>},
 };
 
+// What webhooks were sent: "CREATE pods/eviction Eviction object", once each.
+std::multiset<std::string> reviewed;
+
+// Stands for their servers, which admit everything.
+struct admitting final : callout::caller {
+  task<result<callout::answer>> post(callout::call c) override {
+    auto review = json::parse(c.body);
+    REQUIRE(review.has_value());
+    auto& q = (*review)["request"];
+    auto sub = q["subResource"].as_string();
+    if (c.on_behalf.starts_with("walk-"))
+      reviewed.insert(fmt::format("{} {}{}{} {}{}{}", q["operation"].as_string(), q["resource"]["resource"].as_string(),
+                                  sub.empty() ? "" : "/", sub, q["kind"]["kind"].as_string(),
+                                  q["object"].is_null() ? "" : " object", q["oldObject"].is_null() ? "" : " old"));
+    co_return callout::answer{
+        200, "application/json",
+        fmt::format(
+            R"({{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{{"uid":"{}","allowed":true}}}})",
+            q["uid"].as_string())};
+  }
+};
+
+bool asks_no_webhook(std::string_view target) {
+  for (auto group :
+       {"/apis/admissionregistration.k8s.io/", "/apis/authorization.k8s.io/", "/tokenreviews", "/selfsubjectreviews"})
+    if (target.find(group) != target.npos) return true;
+  return false;
+}
+
 struct spied_world : api_world {
   rule_source* sources = nullptr;
   std::unique_ptr<authorizer> authz = make_authorizer(&sources);
   std::unique_ptr<admission_chain> chain =
       admission_chain::of({&spies[0], &spies[1], &spies[2], &spies[3]}, *authz, *sources);
 
-  spied_world() {
+  admitting calls;
+  webhook::webhooks hooks{{.objects = *objects, .calls = calls}};
+
+  spied_world() { serve(); }
+  virtual ~spied_world() = default;
+
+  void serve() {
+    chain->call_webhooks(hooks);
+    hooks.follow();
     virtual_resource virtuals;
     virtuals.handles = [](std::string_view, std::string_view, std::string_view) { return true; };
-    virtuals.create = [](const authorized&, const json::value& body,
-                         const store::snapshot&) -> api_result<json::value> { return body; };
+    virtuals.create = [](const authorized&, const json::value& body, const store::snapshot&,
+                         std::vector<std::string>&) -> task<api_result<json::value>> { co_return body; };
     virtuals.connect = [](net::http::exchange& e, const authorized&, std::string) -> task<void> {
       net::http::response head;
       head.status = 200;
@@ -56,6 +97,22 @@ struct spied_world : api_world {
                                                       .ranges = ranges,
                                                       .virtuals = std::move(virtuals),
                                                       .server_address = "10.0.0.1:6443"});
+    place_hooks();
+  }
+  void take_hooks() {
+    for (auto plural : {"mutatingwebhookconfigurations", "validatingwebhookconfigurations"})
+      remove(fmt::format("/apis/admissionregistration.k8s.io/v1/{}", plural));
+  }
+  // One of each kind, for everything.
+  void place_hooks() {
+    for (auto [kind, plural] : {std::pair("Mutating", "mutatingwebhookconfigurations"),
+                                std::pair("Validating", "validatingwebhookconfigurations")})
+      post(
+          fmt::format("/apis/admissionregistration.k8s.io/v1/{}", plural),
+          fmt::format(
+              R"({{"apiVersion":"admissionregistration.k8s.io/v1","kind":"{0}WebhookConfiguration","metadata":{{"name":"walk-{1}"}},"webhooks":[{{"name":"h.ex.io","admissionReviewVersions":["v1"],"sideEffects":"None","clientConfig":{{"url":"https://h/"}},"rules":[{{"operations":["*"],"apiGroups":["*"],"apiVersions":["*"],"resources":["*/*"]}}]}}]}})",
+              kind, lower(kind)));
+    loop.turn(monotonic_clock::now() + std::chrono::milliseconds(1));  // the core hears of them
   }
   // The object as it lies in the store, whatever was there.
   void put_raw(const served& s, json::value o) {
@@ -74,9 +131,10 @@ struct spied_world : api_world {
         objects->write({store::write_kind::remove, s.stored->key(ns, sample_name(s, word)), {}, 0, 0}));
   }
   // Both halves see it once, and nothing else is seen.
-  void expect(std::string_view method, const std::string& target, std::string_view body, std::string_view type,
-              std::string_view what) {
+  virtual void expect(std::string_view method, const std::string& target, std::string_view body, std::string_view type,
+                      std::string_view what) {
     seen.clear();
+    reviewed.clear();
     auto a = ask(method, target, body, type.empty() ? header_list{} : header_list{{"Content-Type", std::string(type)}});
     std::multiset<std::string> wanted;
     if (!what.empty()) wanted = {fmt::format("mutate {}", what), fmt::format("validate {}", what)};
@@ -85,6 +143,79 @@ struct spied_world : api_world {
     CHECK_MESSAGE(seen == wanted, method << " " << target << " → " << a.code << ": wanted " << what << ", seen " << got
                                          << "\n"
                                          << a.body.substr(0, 400));
+    std::multiset<std::string> sent;
+    if (!what.empty() && !asks_no_webhook(target)) sent = {std::string(what), std::string(what)};
+    got.clear();
+    for (auto& line : reviewed) got += line + "; ";
+    CHECK_MESSAGE(reviewed == sent, method << " " << target << " → " << a.code << ": webhooks were sent " << got);
+  }
+};
+
+// The same with policies about everything, which tell what they see: in a warning, and of connections, whose answers
+// are another server's, by refusing them.
+struct governed_world final : spied_world {
+  std::unique_ptr<admission_chain> obeying;
+
+  governed_world() {
+    admission_settings alone{.enable = {}, .disable = {"ResourceQuota"}};
+    for (auto p : all_plugins())
+      if (p->name != "RBACEscalation") alone.disable.emplace_back(p->name);
+    auto made = admission_chain::create(alone, *authz, *sources, objects.get());
+    REQUIRE(made.has_value());
+    obeying = *std::move(made);
+    obeying->obey_policies([] { return custom::builtin_tables(); });
+    std::swap(chain, obeying);
+    serve();
+  }
+
+  // The walk deletes collections of policies, too.
+  void govern() {
+    bool fresh = false;
+    for (auto [name, operations, action] : {std::array{"sees", R"(["CREATE","UPDATE","DELETE"])", "Warn"},
+                                            std::array{"connects", R"(["CONNECT"])", "Deny"}}) {
+      const auto policy = fmt::format(
+          R"({{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingAdmissionPolicy","metadata":{{"name":"{}"}},"spec":{{
+            "matchConstraints":{{"resourceRules":[{{"apiGroups":["*"],"apiVersions":["*"],"operations":{},"resources":["*/*"]}}]}},
+            "validations":[{{"expression":"false","messageExpression":
+              "request.operation + ' ' + request.resource.resource + (has(request.subResource) ? '/' + request.subResource : '') + ' ' + request.kind.kind"}}]}}}})",
+          name, operations);
+      const auto bound = fmt::format(
+          R"({{"apiVersion":"admissionregistration.k8s.io/v1","kind":"ValidatingAdmissionPolicyBinding","metadata":{{"name":"{0}"}},
+            "spec":{{"policyName":"{0}","validationActions":["{1}"]}}}})",
+          name, action);
+      fresh |= post("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", policy).code == 201;
+      fresh |= post("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings", bound).code == 201;
+    }
+    for (int i = 0; fresh && i < 20; ++i) loop.turn(loop.now());
+  }
+
+  void expect(std::string_view method, const std::string& target, std::string_view body, std::string_view type,
+              std::string_view what) override {
+    govern();
+    auto a = ask(method, target, body, type.empty() ? header_list{} : header_list{{"Content-Type", std::string(type)}});
+    // A policy can't be about policies, nor about who may: nobody could mend what it refuses.
+    const bool exempt = target.find("admissionpolic") != target.npos || target.find("accessreviews") != target.npos ||
+                        target.find("rulesreviews") != target.npos || target.find("subjectreviews") != target.npos ||
+                        target.find("tokenreviews") != target.npos;
+    auto told = what;
+    for (std::string_view end : {" object old", " object", " old"})
+      if (what.ends_with(end)) {
+        told = what.substr(0, what.size() - end.size());
+        break;
+      }
+    std::vector<std::string> seen_by;
+    auto take = [&](std::string_view text, std::string_view before, std::string_view after) {
+      if (auto at = text.find(before); at != text.npos)
+        seen_by.emplace_back(text.substr(at + before.size(), text.find(after, at) - at - before.size()));
+    };
+    for (auto& h : a.headers) take(h.second, "with binding 'sees': ", "\"");
+    take(a.body.substr(0, a.body.find("\"reason\"")), "with binding 'connects' denied request: ", "\"");
+    const auto wanted =
+        exempt || what.empty() ? std::vector<std::string>() : std::vector<std::string>{std::string(told)};
+    CHECK_MESSAGE(seen_by == wanted, method << " " << target << " → " << a.code << ": wanted " << told << ", seen "
+                                            << (seen_by.empty() ? "nothing" : seen_by[0]) << " " << seen_by.size()
+                                            << "\n"
+                                            << a.body.substr(0, 400));
   }
 };
 
@@ -102,10 +233,8 @@ std::string body_of_subresource(std::string_view sub) {
   return {};
 }
 
-}  // namespace
-
-TEST_CASE("admission sees every write: resource × verb × subresource, in both halves") {
-  spied_world w;
+// Every resource, verb and subresource; what admission sees of each. Gives how many requests it should see.
+std::size_t walk(spied_world& w) {
   std::size_t asked = 0;
   for (auto s : builtin_registry().all()) {
     if (s->resource == "componentstatuses") continue;
@@ -115,6 +244,10 @@ TEST_CASE("admission sees every write: resource × verb × subresource, in both 
                       (ns.empty() ? "/" : "/namespaces/mine/") + std::string(s->resource);
     const auto one = root + "/" + sample_name(*s, "a"), missing = root + "/" + sample_name(*s, "new");
     const auto kind = s->stored->kind;
+    if (asks_no_webhook(root))
+      w.take_hooks();
+    else
+      w.place_hooks();
     auto base = [&] {
       auto o = sample(*s, ns, "a");
       if (s->resource == "namespaces") o.member("spec").set("finalizers", json::array{json::value("kubernetes")});
@@ -200,7 +333,19 @@ TEST_CASE("admission sees every write: resource × verb × subresource, in both 
       w.drop(*s, ns, "a");
     }
   }
-  CHECK(asked > 600);
+  return asked;
+}
+
+}  // namespace
+
+TEST_CASE("admission sees every write: resource × verb × subresource, in both halves") {
+  spied_world w;
+  CHECK(walk(w) > 600);
+}
+
+TEST_CASE("policies see every write, too, but those of policies and of who may") {
+  governed_world w;
+  CHECK(walk(w) > 600);
 }
 
 TEST_CASE("a pod that is told to end, and one that is evicted, were asked about once") {

@@ -60,9 +60,8 @@ struct recorded_world : api_world {
   static virtual_resource virtuals() {
     virtual_resource out;
     out.handles = [](std::string_view, std::string_view, std::string_view) { return true; };
-    out.create = [](const authorized&, const json::value& body, const store::snapshot&) -> api_result<json::value> {
-      return body;
-    };
+    out.create = [](const authorized&, const json::value& body, const store::snapshot&,
+                    std::vector<std::string>&) -> task<api_result<json::value>> { co_return body; };
     // Tells what it was led to.
     out.connect = [](net::http::exchange& e, const authorized& to, std::string) -> task<void> {
       net::http::response head;

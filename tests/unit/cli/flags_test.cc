@@ -116,7 +116,12 @@ TEST_CASE("values are checked, and the message names place and value") {
       {"debug", "maybe", "here: \"maybe\" is neither true nor false"},
       {"log-format", "xml", "here: \"xml\" is neither text nor json"},
       {"io-backend", "kqueue", "here: \"kqueue\" is none of auto, io_uring and epoll"},
-      {"etcd-s3-timeout", "soon", "here: \"soon\" is not a duration such as 1h30m"},  // held to its kind without effect
+      {"snapshot-schedule-cron", "0 */12 * * *", ""},
+      {"etcd-snapshot-schedule-cron", "often",
+       "here: \"often\" is not a schedule as cron has them, such as \"0 */12 * * *\""},
+      {"snapshot-name", "../up", "here: \"../up\" is not a file's name: no path, no dot in front"},
+      {"snapshot-dir", "here", "here: \"here\" is not an absolute path"},
+      {"etcd-s3-timeout", "soon", "here: \"soon\" is not a duration such as 1h30m"},
   };
   for (const auto& r : rows) {
     CAPTURE(r.name);
@@ -138,11 +143,10 @@ TEST_CASE("what makes no sense here warns; what would mislead is refused; what c
   REQUIRE(warnings.size() == 1);
   CHECK(warnings[0].starts_with("--flannel-conf has no effect: "));
   CHECK(give("disable", "traefik,servicelb"));  // nothing is deployed that could be left out
-  CHECK(give("etcd-snapshot-name", "etcd-snapshot"));
+  CHECK(give("etcd-snapshot-name", "mine"));    // K3s's name of --snapshot-name
+  CHECK(options.snapshot_name == "mine");
+  CHECK(give("etcd-snapshot-compress", "true"));
   CHECK(warnings.size() == 1);
-  CHECK(give("etcd-snapshot-name", "mine"));
-  REQUIRE(warnings.size() == 2);
-  CHECK(warnings[1].starts_with("--etcd-snapshot-name has no effect: "));
   const auto refused = give("cluster-init", "true");
   REQUIRE(!refused);
   CHECK(refused.error().code == errc::unsupported);

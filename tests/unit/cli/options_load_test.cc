@@ -2,6 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
+#include "json/write.h"
+
 #include "temporary.h"
 
 using namespace kedge;
@@ -332,6 +336,34 @@ TEST_CASE("kube-controller-manager's settings are read; what means nothing warns
   CHECK(warnings == words{"--kube-controller-manager-arg=controllers: Kedge has no controller svm"});
 }
 
+TEST_CASE("the Helm controller's arguments: what it is told, what means nothing, what it doesn't know") {
+  words warnings;
+  control::settings s;
+  machine here;
+  here.environment = {{"HTTPS_PROXY", "http://p"}, {"no_proxy", ""}};
+  REQUIRE(read_helm_arguments(
+      words{"--default-job-image=x/helm:1", R"(job-resources={"limits":{"cpu":"0.1","memory":"1024Mi"}})",
+            R"(job-tolerations=[{"operator":"Exists"}])", "controller-name=mine", "job-cluster-role=edit",
+            "namespace=n", "threads=5", "debug=true"},
+      here, s, warnings));
+  CHECK(s.helm.job_image == "x/helm:1");
+  CHECK(json::write(s.helm.job_resources) == R"({"limits":{"cpu":"100m","memory":"1Gi"}})");
+  CHECK(s.helm.job_tolerations.size() == 1);
+  CHECK(s.helm.controller_name == "mine");
+  CHECK(s.helm.job_cluster_role == "edit");
+  CHECK(s.helm.only_namespace == "n");
+  CHECK(s.workers.at("helm-controller") == 5);
+  CHECK(s.helm.proxies == std::vector<std::pair<std::string, std::string>>{{"HTTPS_PROXY", "http://p"}});
+  CHECK(warnings == words{"--helm-controller-arg=debug has no effect in Kedge"});
+  for (auto* wrong :
+       {"nonsense=1", "job-resources={", "job-resources={\"x\":{}}", "job-resources={\"limits\":{\"cpu\":\"x\"}}",
+        "job-tolerations={}", "job-tolerations=[1]", "threads=0", "threads=x", "default-job-image="}) {
+    auto refused = read_helm_arguments(words{wrong}, here, s, warnings);
+    REQUIRE(!refused);
+    CHECK(refused.error().message.starts_with("--helm-controller-arg="));
+  }
+}
+
 TEST_CASE("kube-scheduler's file is read; what is wrong is told with file and field, what means nothing warns") {
   const temporary_folder folder;
   auto file = folder.path + "/scheduler.yaml";
@@ -367,4 +399,28 @@ TEST_CASE("kube-scheduler's file is read; what is wrong is told with file and fi
   CHECK(problem("pod-max-in-unschedulable-pods-duration=soon") ==
         "--kube-scheduler-arg=pod-max-in-unschedulable-pods-duration: \"soon\" is not a duration such as 5m0s");
   CHECK(problem("policy=x") == "--kube-scheduler-arg=policy: kube-scheduler has no such flag");
+}
+
+TEST_CASE("all that is wrong is said at once, and what only warns is no problem") {
+  const temporary_folder folder;
+  folder.write("config.yaml",
+               "token: K10zz::server:x\nnode-ip: edge\netcd-snapshot-schedule-cron: often\nnonsense: 1\n");
+  const auto here = some_machine(folder);
+  const auto said = judge_options(
+      audience::server, words{"--data-dir", folder.path, "--https-listen-port", "70000", "--service-cidr", "fd00::/8"},
+      here);
+  auto has = [&](std::string_view text) {
+    return std::ranges::any_of(said.problems, [&](auto& p) { return p.find(text) != std::string::npos; });
+  };
+  CHECK(said.problems.size() == 5);
+  CHECK(has("config.yaml:2: node-ip: \"edge\" is not an IP address"));
+  CHECK(has("config.yaml:3: etcd-snapshot-schedule-cron: \"often\""));
+  CHECK(has("--https-listen-port: \"70000\""));
+  CHECK(has("--service-cidr"));
+  CHECK(has("--token: "));
+  REQUIRE(said.warnings.size() == 1);
+  CHECK(said.warnings[0].find("nonsense") != std::string::npos);
+  folder.write("config.yaml", "write-kubeconfig-mode: \"0644\"\n");
+  CHECK(judge_options(audience::server, words{"--data-dir", folder.path, "--https-listen-port", "29871"}, here)
+            .problems.empty());
 }

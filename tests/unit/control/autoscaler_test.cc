@@ -219,10 +219,11 @@ TEST_CASE("horizontal-pod-autoscaler-controller: what its pods use is asked of t
     {"metadata":{"name":"a"},"timestamp":"2026-01-01T00:10:00Z","window":"30s","containers":[{"name":"c","usage":{"cpu":"100m","memory":"1Mi"}}]},
     {"metadata":{"name":"b"},"timestamp":"2026-01-01T00:10:00Z","window":"30s","containers":[{"name":"c","usage":{"cpu":"80m"}}]}]})"};
   std::vector<std::string> asked;
-  at_work w("horizontalpodautoscaling", {}, [&](api::user_ref, std::string path) -> task<result<api::raw_answer>> {
-    asked.push_back(std::move(path));
-    co_return answer;
-  });
+  at_work w("horizontalpodautoscaling", {},
+            [&](api::user_ref, std::string, std::string path) -> task<result<api::raw_answer>> {
+              asked.push_back(std::move(path));
+              co_return answer;
+            });
   w.create(
       yaml("{kind: Deployment, apiVersion: apps/v1, metadata: {name: web, namespace: default}, spec: {replicas: 2, "
            "selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: "

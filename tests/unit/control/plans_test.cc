@@ -78,6 +78,35 @@ TEST_CASE("token-cleaner-controller: a token goes at its end, or when its end ca
   CHECK(lines(w.look("kube-system/bootstrap-token-e", at())).empty());
 }
 
+TEST_CASE(
+    "validatingadmissionpolicy-status-controller: what doesn't fit the types of a policy's objects is told once") {
+  at_work w("validatingadmissionpolicy-status-controller");
+  w.put(
+      "{kind: ValidatingAdmissionPolicy, apiVersion: admissionregistration.k8s.io/v1, metadata: {name: a, generation: "
+      "2}, "
+      "spec: {matchConstraints: {resourceRules: [{operations: ['*'], apiGroups: [apps], apiVersions: [v1], resources: "
+      "[deployments, deployments/scale, '*']}]}, variables: [{name: count, expression: object.spec.replicas}], "
+      "validations: "
+      "[{expression: object.spec.replicas > 1}, {expression: object.spec.nothing == 1}, {expression: variables.count "
+      "== "
+      "'x', "
+      "messageExpression: \"'a' + 1\"}]}}");
+  auto p = w.look("a", at());
+  CHECK(lines(p) == text{"update validatingadmissionpolicies/status a"});
+  const auto status = updated(p)["status"];
+  CHECK(status["observedGeneration"].as_integer() == 2);
+  auto& told = status["typeChecking"]["expressionWarnings"];
+  REQUIRE(told.size() == 3);
+  CHECK(told[0]["fieldRef"].as_string() == "spec.validations[1].expression");
+  CHECK(told[0]["warning"].as_string() ==
+        "apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'nothing'\n | object.spec.nothing == 1\n | "
+        "...........^\n");
+  CHECK(told[1]["fieldRef"].as_string() == "spec.validations[2].expression");
+  CHECK(told[2]["fieldRef"].as_string() == "spec.validations[2].messageExpression");
+  CHECK(w.work("a") == "");
+  CHECK(lines(w.look("a", at())).empty());
+}
+
 TEST_CASE("clusterrole-aggregation-controller: rules selector by selector, by name, each once") {
   at_work w("clusterrole-aggregation");
   auto role = [&](std::string_view name, std::string_view labels, std::string_view rest) {

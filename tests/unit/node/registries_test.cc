@@ -146,6 +146,18 @@ TEST_CASE("credentials and runtimes are in containerd's own configuration") {
   }
 }
 
+TEST_CASE("our shim is a runtime beside runc's where it can be used") {
+  containerd_settings s;
+  auto table = std::string_view("containerd.runtimes.\"kedge\"]\n  runtime_type = \"io.containerd.kedge.v2\"\n");
+  CHECK_FALSE(containerd_config(s).contains("kedge"));
+  s.shim = "/usr/local/bin/containerd-shim-kedge-v2";
+  s.default_runtime = shim_runtime;
+  auto text = containerd_config(s);
+  CHECK(text.contains(table));
+  CHECK(text.contains("  default_runtime_name = \"kedge\"\n"));
+  CHECK(text.contains("containerd.runtimes.\"runc\"]\n  runtime_type = \"io.containerd.runc.v2\"\n"));
+}
+
 TEST_CASE("a user's template goes around ours") {
   auto filled = [](std::string_view text) { return fill_template(text, "BASE\n"); };
   CHECK(*filled("plain\n") == "plain\n");

@@ -179,3 +179,29 @@ TEST_CASE("values of a schema that our tables never need are written too") {
   CHECK(part(d, 21) == std::string_view("\x10\0", 2));
   CHECK(part(named(d, 31, "x-a"), 2) == "{\"b\":[1]}\n");
 }
+
+TEST_CASE("each kind that is served is described, and of those asked for most each field") {
+  auto described = [](const json::value& schema) { return !schema["description"].as_string().empty(); };
+  for (auto& r : all_resources()) {
+    CAPTURE(r.plural());
+    auto v = *json::parse(*openapi_v3(r.group().empty() ? "api/v1" : "apis/" + r.api_version(), "v"));
+    for (auto& s : *v["components"]["schemas"].object())
+      for (std::size_t i = 0; i < s.value["x-kubernetes-group-version-kind"].size(); ++i)
+        if (s.value["x-kubernetes-group-version-kind"][i]["kind"].as_string() == r.kind()) {
+          CHECK_MESSAGE(described(s.value), s.name);
+          for (auto& f : *s.value["properties"].object())
+            if (f.name == "apiVersion" || f.name == "kind" || f.name == "metadata")
+              CHECK_MESSAGE(described(f.value), f.name);
+        }
+  }
+  auto v2 = *json::parse(openapi_v2("v"));
+  for (auto name : {"apps.v1.Deployment", "apps.v1.DeploymentSpec", "apps.v1.StatefulSetSpec", "batch.v1.CronJobSpec",
+                    "core.v1.ServiceSpec", "core.v1.ServicePort", "core.v1.ConfigMap", "core.v1.Secret"}) {
+    CAPTURE(name);
+    auto& schema = v2["definitions"]["io.k8s.api." + std::string(name)];
+    REQUIRE(schema.is_object());
+    for (auto& f : *schema["properties"].object()) CHECK_MESSAGE(described(f.value), f.name);
+  }
+  // In the binary form as well.
+  CHECK(openapi_v2_protobuf("v").find("The smallest thing that is scheduled.") != std::string::npos);
+}

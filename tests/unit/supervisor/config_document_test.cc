@@ -40,9 +40,7 @@ TEST_CASE("the answer to an agent has K3s's fields, and its values where the ser
     CAPTURE(name);
     const auto* found = ours.find(name);
     REQUIRE(found != nullptr);
-    if (name == "DisableHelmController") {
-      CHECK(*found == json::value(true));  // there is none here to disable
-    } else if (name == "APIServerPort") {
+    if (name == "APIServerPort") {
       CHECK(*found == json::value(6443));  // one port for all
     } else {
       CHECK(json::write(*found) == json::write(value));

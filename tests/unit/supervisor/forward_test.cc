@@ -1,6 +1,8 @@
 // One request passed on, over real sockets: what the target gets, and what the client gets back.
 #include "supervisor/forward.h"
 
+#include "supervisor/aggregated_servers.h"
+
 #include "api/answer/gzip.h"
 #include "base/strings.h"
 #include "net/websocket/websocket.h"
@@ -259,4 +261,19 @@ TEST_CASE("an early refusal of a body is told, and a target that isn't there too
     got = co_await c.ask({.method = "PUT", .body = std::string(4 << 20, 'x')});
     CHECK(got.status == 413);
   });
+}
+
+TEST_CASE("an aggregated server is told who asks in fields that its reader can decode") {
+  api::user_info who{"ann", "u-1", {"dev", "system:authenticated"}, {{"a/b%C", {"x", "y"}}, {"Plain", {"z"}}}};
+  std::vector<std::pair<std::string, std::string>> told;
+  for (auto& [name, value] : remote_headers(who)) told.emplace_back(name, value);
+  CHECK(told == std::vector<std::pair<std::string, std::string>>{{"X-Remote-User", "ann"},
+                                                                 {"X-Remote-Uid", "u-1"},
+                                                                 {"X-Remote-Group", "dev"},
+                                                                 {"X-Remote-Group", "system:authenticated"},
+                                                                 {"X-Remote-Extra-Plain", "z"},
+                                                                 {"X-Remote-Extra-a%2Fb%25C", "x"},
+                                                                 {"X-Remote-Extra-a%2Fb%25C", "y"}});
+  who.uid.clear();
+  CHECK_FALSE(remote_headers(who).has("X-Remote-Uid"));
 }

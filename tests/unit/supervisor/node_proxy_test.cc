@@ -6,6 +6,7 @@
 
 #include "harness.h"
 #include "json/parse.h"
+#include "supervisor/aggregated_servers.h"
 
 using namespace kedge;
 using namespace kedge::supervisor;
@@ -213,5 +214,45 @@ TEST_CASE("a node's other ports are dialled at an address that may be another ho
   CHECK(w.led_to("/api/v1/nodes/n1:9100/proxy/z") == "10.0.0.5:9100");
   CHECK(
       w.led_to("/api/v1/nodes/n1/proxy/z").starts_with("503"));  // the kubelet's: through its tunnel, which isn't there
+  CHECK(w.network.dialled.empty());
+}
+
+TEST_CASE("a request for an aggregated server goes to an endpoint of its service, and not round and round") {
+  proxy_world w;
+  aggregated_servers ways(*w.dialer, *w.client, {});
+  auto service = std::make_shared<const api::aggregation::api_service>(
+      api::aggregation::api_service{.name = "v1.x.io",
+                                    .group = "x.io",
+                                    .version = "v1",
+                                    .service_namespace = "default",
+                                    .service_name = "web",
+                                    .port = 443,
+                                    .insecure = true,
+                                    .available = true});
+  auto ask = [&](api::header_list headers) {
+    w.network.dialled.clear();
+    api::memory_exchange e;
+    w.fill(e, "GET", "/apis/x.io/v1/things", {}, headers);
+    auto code = w.loop.run_until(
+        ways.forward(e, service, {.as = api::user_info{.name = "ann"}, .audit_id = "id", .answer = {}}));
+    CHECK(code == e.head.status);
+    CHECK(e.head.headers.get("Content-Type") == "text/plain; charset=utf-8");
+    return fmt::format("{} {}", code, e.answer);
+  };
+  CHECK(ask({}) == "503 service unavailable\n");  // there is no such service
+  w.stored("services/specs/default/web",
+           R"({"kind":"Service","apiVersion":"v1","metadata":{"name":"web","namespace":"default"},
+               "spec":{"ports":[{"name":"http","port":443}]}})");
+  CHECK(ask({}) == "503 service unavailable\n");  // nor an endpoint
+  w.slice(R"({"addresses":["10.42.0.7"],"nodeName":"n1"})");
+  CHECK(ask({}) == "503 error trying to reach service: dial tcp 10.42.0.7:8080: connect: connection refused\n");
+  CHECK(w.network.dialled == std::vector<std::string>{"10.42.0.7:8080"});
+  // Whoever may write slices doesn't reach this machine's own.
+  w.slice(R"({"addresses":["127.0.0.1"]})");
+  CHECK(ask({}).starts_with("503 error trying to reach service: "));
+  CHECK(w.network.dialled.empty());
+  w.slice(R"({"addresses":["10.42.0.7"]})");
+  CHECK(ask({{"X-Forwarded-For", "1.1.1.1, 2.2.2.2, 3.3.3.3, 4.4.4.4"},
+             {"X-Forwarded-For", "5.5.5.5, 6.6.6.6, 7.7.7.7, 8.8.8.8, 9.9.9.9"}}) == "503 service unavailable\n");
   CHECK(w.network.dialled.empty());
 }

@@ -129,13 +129,25 @@ void check_match_constraints(causes& out, const json::value& spec, const place& 
   if (resources["resourceRules"].empty()) out.push_back(required(place(here, "resourceRules")));
 }
 
-void check_match_conditions(causes& out, const json::value& list, const place& at) {
+void check_compiled(causes& out, const expressions::expression& e, std::string_view told, const place& at) {
+  if (!e.program) out.push_back(invalid_value(at, told, e.wrong));
+}
+
+void check_match_conditions(causes& out, const json::value& list, const place& at, bool params) {
   std::set<std::string_view> seen;
   if (list.size() > match_conditions_max) out.push_back(too_many(at, list.size(), match_conditions_max));
   for (std::size_t i = 0; i < list.size(); ++i) {
     const place here(at, i), of_name(here, "name");
     auto name = list[i]["name"].as_string();
-    if (is_blank(list[i]["expression"].as_string())) out.push_back(required(place(here, "expression")));
+    const place of_expression(here, "expression");
+    if (auto text = trim(list[i]["expression"].as_string()); text.empty())
+      out.push_back(required(of_expression));
+    else
+      check_compiled(
+          out,
+          expressions::compile_expression(expressions::admission_environment({.params = params, .authorizer = true}),
+                                          text, expressions::boolean_result()),
+          text, of_expression);
     if (name.empty()) {
       out.push_back(required(of_name));
       continue;

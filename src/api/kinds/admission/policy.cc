@@ -1,5 +1,4 @@
-// policy.cc: ValidatingAdmissionPolicy and MutatingAdmissionPolicy. Their expressions must be there; whether they can
-// be run isn't judged.
+// policy.cc: ValidatingAdmissionPolicy and MutatingAdmissionPolicy, and whether their expressions can be run.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -53,7 +52,35 @@ void check_param_kind(causes& out, const json::value& param, const place& at) {
         invalid_value(place(at, "kind"), kind, "may have mixed case, but should otherwise match: " + join(wrong, ",")));
 }
 
-void check_variables(causes& out, const json::value& list, const place& at) {
+// The expressions of a policy, while they are judged. One without variables knows no `variables` at all.
+class judged_expressions {
+ public:
+  judged_expressions(const json::value& spec, bool composed)
+      : params_(spec["paramKind"].is_object()), composed_(composed), all_(params_) {}
+
+  void variable(causes& out, std::string name, std::string_view text, const place& at) {
+    check_compiled(out, all_.add(std::move(name), text), text, at);
+  }
+  // `told`: as it stands in the policy.
+  void check(causes& out, std::string_view text, expressions::results allowed, const place& at, std::string_view told,
+             bool authorizer = true, bool patches = false) const {
+    check_compiled(
+        out,
+        composed_
+            ? all_.compile(text, allowed, authorizer, patches)
+            : expressions::compile_expression(
+                  expressions::admission_environment({.params = params_, .authorizer = authorizer, .patches = patches}),
+                  text, allowed),
+        told, at);
+  }
+  bool params() const noexcept { return params_; }
+
+ private:
+  bool params_, composed_;
+  expressions::composition all_;
+};
+
+void check_variables(causes& out, const json::value& list, judged_expressions& all, const place& at) {
   for (std::size_t i = 0; i < list.size(); ++i) {
     const place here(at, i);
     auto name = list[i]["name"].as_string();
@@ -61,13 +88,17 @@ void check_variables(causes& out, const json::value& list, const place& at) {
       out.push_back(required(place(here, "name"), "name is not specified"));
     else if (!is_identifier(name))
       out.push_back(invalid_value(place(here, "name"), name, "must be a valid CEL identifier"));
-    if (is_blank(list[i]["expression"].as_string()))
-      out.push_back(required(place(here, "expression"), "expression is not specified"));
+    const place of_expression(here, "expression");
+    if (auto text = list[i]["expression"].as_string(); is_blank(text))
+      out.push_back(required(of_expression, "expression is not specified"));
+    else
+      all.variable(out, std::string(name), text, of_expression);
   }
 }
 
 // What both kinds have before their own part.
-void check_head(causes& out, const json::value& spec, const place& at, bool mutating, bool same_conditions) {
+void check_head(causes& out, const json::value& spec, judged_expressions& all, const place& at, bool mutating,
+                bool same_conditions) {
   if (spec["failurePolicy"].is_null())
     out.push_back(required(place(at, "failurePolicy")));
   else
@@ -75,16 +106,23 @@ void check_head(causes& out, const json::value& spec, const place& at, bool muta
   check_param_kind(out, spec["paramKind"], place(at, "paramKind"));
   check_match_constraints(out, spec, at);
   if (mutating) check_mutating_operations(out, spec["matchConstraints"], place(at, "matchConstraints"));
-  if (!same_conditions) check_match_conditions(out, spec["matchConditions"], place(at, "matchConditions"));
-  check_variables(out, spec["variables"], place(at, "variables"));
+  if (!same_conditions)
+    check_match_conditions(out, spec["matchConditions"], place(at, "matchConditions"), all.params());
+  check_variables(out, spec["variables"], all, place(at, "variables"));
 }
 
-void check_validation(causes& out, const json::value& v, const place& at) {
-  auto told = v["messageExpression"].as_string(), message = v["message"].as_string();
-  if (is_blank(v["expression"].as_string()))
-    out.push_back(required(place(at, "expression"), "expression is not specified"));
+void check_validation(causes& out, const json::value& v, const judged_expressions& all, const place& at) {
+  auto text = v["expression"].as_string(), told = v["messageExpression"].as_string(),
+       message = v["message"].as_string();
+  const place of_expression(at, "expression"), of_told(at, "messageExpression");
+  if (is_blank(text))
+    out.push_back(required(of_expression, "expression is not specified"));
+  else
+    all.check(out, text, expressions::boolean_result(), of_expression, text);
   if (!told.empty() && is_blank(told))
-    out.push_back(invalid_value(place(at, "messageExpression"), told, "must be non-empty if specified"));
+    out.push_back(invalid_value(of_told, told, "must be non-empty if specified"));
+  else if (!told.empty())
+    all.check(out, told, expressions::text_result(), of_told, told, false);
   if (!message.empty() && is_blank(message))
     out.push_back(invalid_value(place(at, "message"), message, "must be non-empty if specified"));
   else if (trim(message).find_first_of("\r\n") != message.npos)
@@ -92,7 +130,8 @@ void check_validation(causes& out, const json::value& v, const place& at) {
   one_of(out, v, at, "reason", {"Forbidden", "Invalid", "RequestEntityTooLarge"});
 }
 
-void check_audit_annotations(causes& out, const json::value& list, std::string_view policy, const place& at) {
+void check_audit_annotations(causes& out, const json::value& list, std::string_view policy,
+                             const judged_expressions& all, const place& at) {
   std::set<std::string_view> seen;
   if (list.size() > audit_annotations_max)
     out.push_back(
@@ -110,6 +149,8 @@ void check_audit_annotations(causes& out, const json::value& list, std::string_v
       out.push_back(required(of_value, "valueExpression is not specified"));
     else if (trim(value).size() > audit_expression_max)
       out.push_back(required(of_value, fmt::format("must not exceed {} bytes in length", audit_expression_max)));
+    else
+      all.check(out, trim(value), expressions::text_or_null_result(), of_value, value);
     if (!seen.insert(key).second) out.push_back(duplicate_value(of_key, key));
   }
 }
@@ -117,7 +158,8 @@ void check_audit_annotations(causes& out, const json::value& list, std::string_v
 void check_validating(causes& out, const json::value& o, bool same_conditions) {
   auto& spec = o["spec"];
   const place at("spec");
-  check_head(out, spec, at, false, same_conditions);
+  judged_expressions all(spec, !spec["variables"].empty());
+  check_head(out, spec, all, at, false, same_conditions);
   auto &validations = spec["validations"], &notes = spec["auditAnnotations"];
   if (validations.empty() && notes.empty()) {
     for (auto list : {"validations", "auditAnnotations"})
@@ -125,11 +167,11 @@ void check_validating(causes& out, const json::value& o, bool same_conditions) {
     return;
   }
   for (std::size_t i = 0; i < validations.size(); ++i)
-    check_validation(out, validations[i], place(at, "validations", i));
-  check_audit_annotations(out, notes, o["metadata"]["name"].as_string(), place(at, "auditAnnotations"));
+    check_validation(out, validations[i], all, place(at, "validations", i));
+  check_audit_annotations(out, notes, o["metadata"]["name"].as_string(), all, place(at, "auditAnnotations"));
 }
 
-void check_mutation(causes& out, const json::value& m, const place& at) {
+void check_mutation(causes& out, const json::value& m, const judged_expressions& all, const place& at) {
   auto type = m["patchType"].as_string();
   if (type.empty()) return out.push_back(required(place(at, "patchType")));
   if (type != "JSONPatch" && type != "ApplyConfiguration")
@@ -140,8 +182,11 @@ void check_mutation(causes& out, const json::value& m, const place& at) {
   const place of_own(at, own);
   if (!m[own].is_object())
     out.push_back(required(of_own, fmt::format("must be specified when patchType is {}", type)));
-  else if (is_blank(m[own]["expression"].as_string()))
+  else if (auto text = trim(m[own]["expression"].as_string()); text.empty())
     out.push_back(required(place(of_own, "expression")));
+  else
+    all.check(out, text, patch ? expressions::patch_result() : expressions::object_result(),
+              place(of_own, "expression"), text, true, true);
   if (m[other].is_object())
     out.push_back(invalid_value(place(at, other), fmt::format("{{{}}}", other),
                                 fmt::format("must not be specified when patchType is {}", type)));
@@ -150,10 +195,11 @@ void check_mutation(causes& out, const json::value& m, const place& at) {
 void check_mutating(causes& out, const json::value& o, bool same_conditions) {
   auto& spec = o["spec"];
   const place at("spec");
-  check_head(out, spec, at, true, same_conditions);
+  judged_expressions all(spec, true);
+  check_head(out, spec, all, at, true, same_conditions);
   need(out, spec, at, "mutations", "mutations must contain at least one item");
   for (std::size_t i = 0; i < spec["mutations"].size(); ++i)
-    check_mutation(out, spec["mutations"][i], place(at, "mutations", i));
+    check_mutation(out, spec["mutations"][i], all, place(at, "mutations", i));
   one_of_needed(out, spec, at, "reinvocationPolicy", {"IfNeeded", "Never"});
 }
 

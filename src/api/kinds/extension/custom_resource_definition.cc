@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "api/custom/field_path.h"
 #include "api/custom/json_path.h"
 #include "api/custom/structural.h"
 #include "api/kinds/admission/webhook_client.h"
@@ -155,15 +156,8 @@ void check_scale(causes& out, const json::value& scale, const place& at) {
   simple("labelSelectorPath", {".spec.", ".status."}, "should be a json path under either .spec or .status", false);
 }
 
-// The schema of a field, by its path; null when there is none.
-const json::value& schema_of(const json::value& schema, const std::vector<std::string>& members) {
-  auto at = &schema;
-  for (auto& m : members) at = &(*at)["properties"][m];
-  return *at;
-}
-
 void check_selectable(causes& out, const json::value& fields, const json::value& schema, const place& at) {
-  std::set<std::string_view> seen;
+  std::set<std::string> seen;
   for (std::size_t i = 0; i < fields.size(); ++i) {
     const place of_item(at, i), here(of_item, "jsonPath");
     auto text = fields[i]["jsonPath"].as_string();
@@ -171,23 +165,18 @@ void check_selectable(causes& out, const json::value& fields, const json::value&
       out.push_back(required(here));
       continue;
     }
-    if (!text.starts_with('.') && !text.starts_with('[')) {
-      out.push_back(invalid_value(here, text, fmt::format("is an invalid path: expected [ or . but got: {}", text)));
+    auto found = custom::find_field(text, schema, false);
+    if (!found) {
+      out.push_back(invalid_value(here, text, "is an invalid path: " + found.error()));
       continue;
     }
-    auto parsed = custom::json_path::parse(text);
-    if (!parsed || parsed->members().empty() || schema_of(schema, parsed->members()).is_null()) {
-      out.push_back(invalid_value(here, text, "is an invalid path: does not refer to a valid field"));
-      continue;
-    }
-    if (parsed->members().front() == "metadata")
+    if (found->text.substr(0, found->text.find_first_of(".[")) == "metadata")
       out.push_back(invalid_value(here, text, "must not point to fields in metadata"));
-    if (auto type = schema_of(schema, parsed->members())["type"].as_string();
-        type != "string" && type != "boolean" && type != "integer")
+    if (auto type = found->schema["type"].as_string(); type != "string" && type != "boolean" && type != "integer")
       out.push_back(invalid_value(here, text,
                                   "must point to a field of type string, boolean or integer. Enum string fields and "
                                   "strings with formats are allowed."));
-    if (!seen.insert(text).second) out.push_back(duplicate_value(here, text));
+    if (!seen.insert(found->text).second) out.push_back(duplicate_value(here, text));
   }
   if (seen.size() > selectable_fields_max) out.push_back(too_many(at, seen.size(), selectable_fields_max));
 }

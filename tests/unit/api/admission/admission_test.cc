@@ -539,6 +539,61 @@ TEST_CASE("PodSecurity: an update is judged when it has the pod run something el
 }
 
 // Accounts that say so limit what their pods may name. Messages are upstream's.
+TEST_CASE("PodSecurity: defaults and exemptions of a configuration") {
+  std::vector<std::string> warnings;
+  auto read = [&](std::string_view plugins) {
+    return parse_admission(
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n" + std::string(plugins), "",
+        warnings);
+  };
+  auto configured = read(R"(
+- name: PodSecurity
+  configuration:
+    apiVersion: pod-security.admission.config.k8s.io/v1
+    kind: PodSecurityConfiguration
+    defaults: {enforce: baseline, enforce-version: v1.33}
+    exemptions: {namespaces: [free], usernames: [root], runtimeClasses: [vm]}
+)");
+  REQUIRE_MESSAGE(configured.has_value(), (configured ? std::string() : configured.error().message));
+  cluster c;
+  c.put(R"(
+{kind: Namespace, metadata: {name: plain}, status: {phase: Active}}
+---
+{kind: Namespace, metadata: {name: free}, status: {phase: Active}}
+---
+{kind: Namespace, metadata: {name: said, labels: {pod-security.kubernetes.io/enforce: privileged}}, status: {phase: Active}}
+)");
+  rule_source* rules = nullptr;
+  auto authz = make_authorizer(&rules);
+  admission_settings settings{.enable = {}, .disable = {"ServiceAccount"}, .configuration = *configured};
+  auto chain = admission_chain::create(settings, *authz, *rules, nullptr);
+  REQUIRE(chain.has_value());
+  auto refused_in = [&](std::string ns, std::string who = "ann", std::string extra = "") {
+    auto pod = yaml("{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: " + ns + "}, spec: {hostNetwork: true" +
+                    extra + ", containers: [{name: c, image: i}]}}");
+    const auto asked = ask(user(std::move(who)), "create", "", "pods", ns, "p");
+    admission_request r{.what = operation::create, .who = asked, .kind = "Pod", .object = &pod};
+    auto done = c.loop.run_until((*chain)->validate(r, c.now()));
+    return done ? std::string() : done.error().message;
+  };
+  CHECK(refused_in("plain").find("violates PodSecurity \"baseline:v1.33\"") != std::string::npos);
+  CHECK(refused_in("said") == "");
+  CHECK(refused_in("free") == "");
+  CHECK(refused_in("plain", "root") == "");
+  CHECK(refused_in("plain", "ann", ", runtimeClassName: vm").find("PodSecurity") == std::string::npos);
+  CHECK(read("- {name: Nonsense}").error().message.find("plugin \"Nonsense\" is unknown") != std::string::npos);
+  CHECK(read("- {name: ResourceQuota, configuration: {}}").error().message.starts_with("plugins[0].name: Unsupported"));
+  CHECK(read("- {name: PodSecurity, configuration: {apiVersion: pod-security.admission.config.k8s.io/v1, kind: "
+             "PodSecurityConfiguration, defaults: {enforce: strict}}}")
+            .error()
+            .message ==
+        "plugins[0].configuration: defaults.enforce: Invalid value: \"strict\": must be one of privileged, "
+        "baseline, restricted");
+  CHECK(warnings.empty());
+  CHECK(read("- {name: EventRateLimit, path: e.yaml}").has_value());
+  CHECK(warnings.size() == 1);
+}
+
 TEST_CASE("enforce-mountable-secrets") {
   cluster c;
   c.put(basics);

@@ -53,11 +53,11 @@ struct judged_world {
     REQUIRE(verified.has_value());
     tokens.emplace(*std::move(verified));
     questions = std::make_unique<reviews>(*may, *rules, *tokens, nullptr);
-    virtual_resource virtuals{
-        .handles = &reviews::handles,
-        .create = [this](const authorized& to, const json::value& body, const store::snapshot& at) {
-          return questions->create(to.asked(), body, at);
-        }};
+    virtual_resource virtuals{.handles = &reviews::handles,
+                              .create = [this](const authorized& to, const json::value& body, const store::snapshot& at,
+                                               std::vector<std::string>&) -> task<api_result<json::value>> {
+                                co_return questions->create(to.asked(), body, at);
+                              }};
     handler = std::make_unique<api_handler>(api_parts{.objects = *objects,
                                                       .who = who,
                                                       .may = *may,

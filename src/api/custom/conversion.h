@@ -1,0 +1,56 @@
+// conversion.h: custom resources from one version to another, by whatever their definition says: nothing but the
+// apiVersion changes, or a webhook converts (ConversionReview of apiextensions.k8s.io/v1 and v1beta1).
+//
+//   objects ─▶ those of another version, many at once ─▶ review ─▶ callout ─▶ checked, metadata restored (but labels
+//   and annotations) ─▶ pruned and defaulted by the version's schema
+#pragma once
+
+#include <deque>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "api/callout/caller.h"
+#include "api/custom/definition.h"
+#include "store/store.h"
+
+namespace kedge::api::custom {
+
+// One a core: it remembers what it has converted of late, so that a hundred watchers cost one call.
+class converter {
+ public:
+  // `calls` outlives it.
+  explicit converter(callout::caller& calls) : calls_(calls) {}
+
+  // The objects in the version `to`, in order. 500 with the real server's words when one can't be had.
+  task<api_result<std::vector<json::value>>> bring_all(const served& to, std::vector<json::value> objects);
+  // The same of stored objects, as objects whose text is in that version.
+  task<api_result<std::vector<store::object_ref>>> show_all(const served& to, std::vector<store::object_ref> objects);
+
+ private:
+  task<api_result<std::vector<json::value>>> call(const served& to, const std::vector<json::value>& objects);
+  store::object_ref remembered(const served& to, const store::object_ref& o) const;
+  void remember(const served& to, const store::object_ref& o, store::object_ref converted);
+
+  struct memory {
+    store::object_ref source, converted;  // the source keeps the address from being used again
+    std::shared_ptr<const definition> of;
+  };
+  using memory_key = std::pair<const store::object*, const served*>;
+  callout::caller& calls_;
+  std::map<memory_key, memory> known_;
+  std::deque<memory_key> order_;  // the oldest first
+  std::size_t bytes_ = 0;         // of all that is known
+};
+
+// Whether it takes a webhook to show the stored object as `to`; and whether it may for some.
+bool needs_call(const served& to, const store::object& o) noexcept;
+inline bool may_need_call(const served& to) noexcept { return to.custom && to.custom->owner->webhook(); }
+
+// One object. `c` may be null where no resource is converted by webhook.
+task<api_result<json::value>> bring(converter* c, const served& to, json::value object);
+task<api_result<store::object_ref>> show(converter* c, const served& to, store::object_ref o);
+task<api_result<std::vector<store::object_ref>>> show_all(converter* c, const served& to,
+                                                          std::vector<store::object_ref> objects);
+
+}  // namespace kedge::api::custom

@@ -1,0 +1,339 @@
+#include "api/custom/rules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "api/custom/field_path.h"
+#include "api/expressions/limits.h"
+#include "base/strings.h"
+#include "json/write.h"
+
+namespace kedge::api::custom {
+
+namespace {
+
+rule compile_rule(const json::value& v, const json::value& props, const expressions::declaration& self) {
+  rule r;
+  r.text = trim(v["rule"].as_string());
+  r.message = trim(v["message"].as_string());
+  r.reason = v["reason"].as_string();
+  r.optional_old = v["optionalOldSelf"].as_bool();
+  if (r.text.empty()) return r;
+  auto within = expressions::rule_environment(self, r.optional_old);
+  auto text = v["rule"].as_string();
+  auto program = cel::compile(within, text, &self.sizes());
+  if (!program) {
+    r.wrong = "compilation failed: " + cel::issues_text(program.error(), text);
+    return r;
+  }
+  if (!((*program)->result_type() == cel::type::boolean())) {
+    r.wrong = "cel expression must evaluate to a bool";
+    return r;
+  }
+  r.uses_old = (*program)->uses("oldSelf");
+  r.program = *std::move(program);
+  if (auto tells = v["messageExpression"].as_string(); !tells.empty()) {
+    auto told = cel::compile(within, tells, &self.sizes());
+    if (!told)
+      r.tells_wrong = "messageExpression compilation failed: " + cel::issues_text(told.error(), tells);
+    else if (!((*told)->result_type() == cel::type::string()))
+      r.tells_wrong = "messageExpression must evaluate to a string";
+    else
+      r.tells = *std::move(told);
+  }
+  if (auto path = v["fieldPath"].as_string(); !path.empty())
+    if (auto found = find_field(path, props)) r.field = found->text;
+  return r;
+}
+
+bool has_rules(const json::value& props) {
+  if (!props["x-kubernetes-validations"].empty()) return true;
+  if (auto members = props["properties"].object())
+    for (auto& m : *members)
+      if (has_rules(m.value)) return true;
+  for (auto part : {"items", "additionalProperties"})
+    if (props[part].is_object() && has_rules(props[part])) return true;
+  return false;
+}
+
+json::value keys_in(const node& n, const json::value& item) {
+  json::object out;
+  for (auto& k : n.list_keys)
+    if (auto v = item.find(k)) out.set(k, *v);
+  return out;
+}
+
+using items_by_keys = std::unordered_map<std::string, const json::value*>;
+
+// Of a list of type map; empty of others, whose items have no past.
+items_by_keys by_keys(const node& n, const json::value* list) {
+  items_by_keys out;
+  if (!list || !list->is_array() || n.list != list_kind::map) return out;
+  for (std::size_t i = 0; i < list->size(); ++i) out.emplace(json::write(keys_in(n, (*list)[i])), &(*list)[i]);
+  return out;
+}
+
+const json::value* same_item(const node& n, const items_by_keys& before, const json::value& item) {
+  if (before.empty()) return nullptr;
+  auto it = before.find(json::write(keys_in(n, item)));
+  return it == before.end() ? nullptr : it->second;
+}
+
+// What kube-apiserver calls unchanged: as the schema matches values of now with those of before. What the schema
+// doesn't know has no past.
+bool is_unchanged(const node& n, const json::value& now, const json::value& before) {
+  if (auto list = now.array()) {
+    if (n.list != list_kind::map || !n.items) return now == before;
+    if (now.size() != before.size() || !before.is_array()) return false;
+    auto old = by_keys(n, &before);
+    return std::ranges::all_of(*list, [&](auto& item) {
+      auto was = same_item(n, old, item);
+      return was && is_unchanged(*n.items, item, *was);
+    });
+  }
+  if (auto members = now.object()) {
+    if (now.size() != before.size() || !before.is_object()) return false;
+    return std::ranges::all_of(*members, [&](auto& m) {
+      auto was = before.find(m.name);
+      auto of = n.find(m.name);
+      if (!of) of = n.additional.get();
+      return was && of && is_unchanged(*of, m.value, *was);
+    });
+  }
+  return now == before;
+}
+
+// A value and what it was, where the two can be matched.
+struct matched {
+  const node* schema = nullptr;
+  const json::value *now = nullptr, *before = nullptr;
+  explicit operator bool() const noexcept { return schema != nullptr; }
+  bool unchanged() const { return schema && is_unchanged(*schema, *now, *before); }
+};
+
+// How a place is matched: itself, or the nearest one around it that is.
+struct past {
+  matched here, around;
+
+  bool unchanged() const { return here ? here.unchanged() : around.unchanged(); }
+  past member(std::string_view name) const {
+    if (!here) return *this;
+    if (!around && (name == "apiVersion" || name == "kind")) return {};
+    auto of = here.schema->find(name);
+    if (!of) of = here.schema->additional.get();
+    auto now = here.now->find(name), before = here.before->find(name);
+    return {of && now && before ? matched{of, now, before} : matched{}, here};
+  }
+  past item(const json::value& now, const json::value* before) const {
+    if (!here) return *this;
+    auto of = here.schema->items.get();
+    return {of && before ? matched{of, &now, before} : matched{}, here};
+  }
+};
+
+}  // namespace
+
+std::vector<rule> compile_rules_at(const json::value& props, const expressions::declaration& self) {
+  std::vector<rule> out;
+  auto& list = props["x-kubernetes-validations"];
+  for (std::size_t i = 0; i < list.size(); ++i) out.push_back(compile_rule(list[i], props, self));
+  return out;
+}
+
+std::unique_ptr<const rule_tree> rule_tree::compile(const json::value& props, bool root) {
+  if (!has_rules(props)) return nullptr;
+  auto out = std::make_unique<rule_tree>();
+  out->type = props["type"].as_string();
+  if (!props["x-kubernetes-validations"].empty()) {
+    out->self = expressions::declaration::of(props, root);
+    if (out->self)
+      out->rules = compile_rules_at(props, *out->self);
+    else
+      out->undeclared = true;
+  }
+  auto embedded = [](const json::value& part) { return part["x-kubernetes-embedded-resource"].as_bool(); };
+  if (auto& items = props["items"]; items.is_object()) out->items = compile(items, embedded(items));
+  if (auto& more = props["additionalProperties"]; more.is_object()) out->additional = compile(more, embedded(more));
+  if (auto members = props["properties"].object())
+    for (auto& m : *members)
+      if (auto part = compile(m.value, embedded(m.value))) out->properties.emplace_back(m.name, std::move(part));
+  std::ranges::sort(out->properties, {}, [](auto& p) { return std::string_view(p.first); });
+  return out;
+}
+
+// One object's run.
+class rule_checker {
+ public:
+  rule_checker(causes& out, std::vector<std::string>& warnings) : out_(out), warnings_(warnings) {}
+
+  // False when no more rules may be run. `at`: null for the object itself.
+  bool check(const rule_tree& t, const node& n, const json::value& v, const json::value* before, const past& was,
+             const place* at) {
+    if (v.is_null() || out_.full()) return true;
+    if (before && before->is_null()) before = nullptr;
+    if (!run_rules(t, v, before, was, at)) return false;
+    static constexpr std::string_view whole;
+    static const place top(whole);
+    const place& up = at ? *at : top;
+    if (auto list = v.array()) {
+      if (!t.items || !n.items) return true;
+      auto old = by_keys(n, before);
+      for (std::size_t i = 0; i < list->size(); ++i) {
+        auto item_before = same_item(n, old, (*list)[i]);
+        const place here(up, i);
+        if (!check(*t.items, *n.items, (*list)[i], item_before, was.item((*list)[i], item_before), &here)) return false;
+      }
+    } else if (auto members = v.object()) {
+      for (auto& m : *members) {
+        auto found =
+            std::ranges::lower_bound(t.properties, m.name, {}, [](auto& p) { return std::string_view(p.first); });
+        const bool named = found != t.properties.end() && found->first == m.name;
+        auto part = named ? found->second.get() : t.additional.get();
+        auto of = named ? n.find(m.name) : n.additional.get();
+        if (!part || !of) continue;
+        const auto here = named ? place(up, m.name) : place::of_key(up, m.name);
+        if (!check(*part, *of, m.value, before ? before->find(m.name) : nullptr, was.member(m.name), &here))
+          return false;
+      }
+    }
+    return true;
+  }
+
+ private:
+  static std::string text_of(const place* at) { return at ? at->text() : "<nil>"; }
+  static std::string named(const rule& r) { return r.message.empty() ? r.text : r.message; }
+
+  bool run_rules(const rule_tree& t, const json::value& v, const json::value* before, const past& was,
+                 const place* at) {
+    auto wrong = [&](std::string_view what) { out_.push_back(invalid_value(text_of(at), t.type, what)); };
+    if (t.undeclared) {
+      wrong("rule compiler initialization error: failed to convert to declType for CEL validation rules");
+      return true;
+    }
+    if (t.rules.empty()) return true;
+    if (left_ == 0) {
+      wrong(out_of_budget);
+      return false;
+    }
+    cel::arena memory;
+    const auto self = t.self->read(v, memory);
+    const auto old = before ? t.self->read(*before, memory) : cel::value();
+    for (auto& r : t.rules) {
+      if (!r.wrong.empty()) {
+        wrong("rule compile error: " + r.wrong);
+        continue;
+      }
+      // A rule about a change has nothing to say of what is new.
+      if (!r.program || (r.uses_old && !before && !r.optional_old)) continue;
+      cel::bindings with(*r.program);
+      with.set("self", self);
+      if (r.optional_old)
+        with.set("oldSelf", before ? cel::value::some(memory, old) : cel::value::none());
+      else if (before)
+        with.set("oldSelf", old);
+      auto ran = cel::run(*r.program, with, memory, expressions::call_budget);
+      if (ran.cost > left_) {
+        wrong(out_of_budget);
+        return false;
+      }
+      left_ -= ran.cost;
+      if (!ran.result) {
+        auto& why = ran.result.error();
+        if (why.message.starts_with("no such overload")) {
+          wrong(fmt::format(
+              "'{}': call arguments did not match a supported operator, function or macro signature for rule: {}",
+              why.message, named(r)));
+        } else if (why.why == cel::failure::reason::over_budget) {
+          wrong(fmt::format("'{}': no further validation rules will be run due to call cost exceeds limit for rule: {}",
+                            why.message, named(r)));
+          return false;
+        } else {
+          wrong(fmt::format("{} evaluating rule: {}", why.message, named(r)));
+        }
+        continue;
+      }
+      if (!ran.result->is_true() && !refuse(t, r, with, memory, v, was, at)) return false;
+    }
+    return true;
+  }
+
+  bool refuse(const rule_tree& t, const rule& r, const cel::bindings& with, cel::arena& memory, const json::value& v,
+              const past& was, const place* at) {
+    auto field = text_of(at);
+    if (!r.field.empty()) field = at ? fmt::format("{}.{}", field, r.field) : r.field;
+    auto detail = r.message.empty() ? "failed rule: " + r.text : r.message;
+    if (r.tells) {
+      bool over = false;
+      auto told = message_of(r, with, memory, over);
+      if (over) {
+        add(invalid_value(field, t.type, told), r, was);
+        return false;
+      }
+      if (!told.empty()) detail = std::move(told);
+    }
+    const bool plain = t.type != "object" && t.type != "array";
+    if (r.reason == "FieldValueForbidden")
+      add(forbidden_value(field, detail), r, was);
+    else if (r.reason == "FieldValueRequired")
+      add(required(field, detail), r, was);
+    else if (r.reason == "FieldValueDuplicate")
+      add(plain ? duplicate_value(field, v) : cause{"FieldValueDuplicate", "Duplicate value", field}, r, was);
+    else
+      add(plain ? invalid_value(field, v, detail) : invalid_whatever(field, detail), r, was);
+    return true;
+  }
+
+  // What was wrong before and stands unchanged may stay, with a warning.
+  void add(cause c, const rule& r, const past& was) {
+    if (!r.uses_old && was.unchanged())
+      warnings_.push_back(fmt::format("{}: {}", c.field, c.message));
+    else
+      out_.push_back(std::move(c));
+  }
+
+  // The message that the expression gives; empty when it gives none. `over`: what is said instead, and nothing runs any
+  // more.
+  std::string message_of(const rule& r, const cel::bindings& with, cel::arena& memory, bool& over) {
+    auto ran = cel::run(*r.tells, with, memory, expressions::call_budget);
+    if (ran.cost > left_) {
+      over = true;
+      return "messageExpression evaluation failed due to running out of cost budget, no further validation rules will "
+             "be run";
+    }
+    if (!ran.result && ran.result.error().why == cel::failure::reason::over_budget) {
+      over = true;
+      return fmt::format(
+          "no further validation rules will be run due to call cost exceeds limit for messageExpression: {}",
+          quote(r.tells->text()));
+    }
+    left_ -= ran.cost;
+    if (!ran.result || !ran.result->is(cel::kind::string)) return {};
+    auto text = trim(ran.result->as_text());
+    if (text.size() > expressions::message_max_bytes || text.find('\n') != text.npos) return {};
+    return std::string(text);
+  }
+
+  static constexpr std::string_view out_of_budget =
+      "validation failed due to running out of cost budget, no further validation rules will be run";
+  causes& out_;
+  std::vector<std::string>& warnings_;
+  std::uint64_t left_ = expressions::object_budget;
+};
+
+void rule_tree::check_default(causes& out, const node& schema, const json::value& standard) const {
+  std::vector<std::string> none;
+  rule_checker one(out, none);
+  one.check(*this, schema, standard, &standard, {}, nullptr);
+}
+
+void rule_tree::check(causes& out, std::vector<std::string>& warnings, const node& schema, const json::value& object,
+                      const json::value* before) const {
+  rule_checker one(out, warnings);
+  past was;
+  if (before) was.here = {&schema, &object, before};
+  one.check(*this, schema, object, before, was, nullptr);
+}
+
+}  // namespace kedge::api::custom

@@ -1,0 +1,103 @@
+// composition.h: the expressions of one policy, which may use each other's results: variables.x.
+//
+//   composition: add(name, text) … ─▶ compile(text) … ─▶ kept with the policy, shared by cores
+//   evaluation: what is there (object, request, …) and a budget ─▶ run(expression) … ─▶ a value, an error, or the end
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "api/expressions/authorizer.h"
+#include "api/expressions/environment.h"
+#include "cel/program.h"
+
+namespace kedge::api::expressions {
+
+// A compiled text, or why it isn't one.
+struct expression {
+  std::string text;
+  std::shared_ptr<const cel::program> program;  // null: `wrong` says why, as kube-apiserver does
+  std::string wrong;                            // "compilation failed: …", "must evaluate to bool but got int"
+};
+// The types that it may give. None: any.
+using results = std::span<const cel::type>;
+expression compile_expression(std::shared_ptr<const cel::environment> within, std::string_view text, results allowed);
+
+// What such expressions must give.
+results boolean_result();
+results text_result();
+results text_or_null_result();  // of audit annotations
+results object_result();        // Object{…}, of apply configurations
+results patch_result();         // [JSONPatch{…}]
+
+// Lives in a shared pointer, with the policy; not to be changed any more when the first evaluation begins.
+class composition {
+ public:
+  // `params`: they may speak of params.
+  explicit composition(bool params);
+  // Within another environment than admission's, to be checked alone.
+  explicit composition(std::shared_ptr<const cel::environment> within);
+  ~composition();
+
+  // The next variable: it may use those before it, and is known to what is compiled after it.
+  const expression& add(std::string name, std::string_view text);
+  expression compile(std::string_view text, results allowed, bool authorizer = true, bool patches = false) const;
+
+  const expression* variable(std::string_view name) const;
+
+ private:
+  friend class evaluation;
+  // The variables' types, for the checker.
+  class fields;
+  std::shared_ptr<const cel::environment> within(bool authorizer, bool patches) const;
+  bool params_ = false;
+  std::shared_ptr<const cel::environment> base_;  // null: admission's
+  std::map<std::string, expression, std::less<>> variables_;
+  std::shared_ptr<fields> known_;
+  mutable std::map<std::pair<bool, bool>, std::shared_ptr<const cel::environment>> environments_;  // while compiling
+};
+
+// What expressions of admission see. All is borrowed; null pointers are null.
+struct admission_values {
+  const json::value *object = nullptr, *old = nullptr, *request = nullptr, *params = nullptr, *home = nullptr;
+  const access_host* access = nullptr;  // null: there is no authorizer
+  access_question resource = {};        // of authorizer.requestResource
+};
+
+// One pass over some of a policy's expressions for one request. Variables are computed when the first one asks, once.
+class evaluation {
+ public:
+  evaluation(const composition& of, const admission_values& values, cel::arena& memory, std::uint64_t budget);
+  evaluation(const evaluation&) = delete;
+
+  struct failure {
+    bool out_of_budget = false;  // nothing may be run after this
+    std::string message;
+  };
+  std::expected<cel::value, failure> run(const expression& e);
+  std::uint64_t left() const noexcept { return budget_; }
+
+ private:
+  class variables;
+  cel::outcome run(const cel::program& p) const;
+  cel::bindings& bound(const cel::program& p) const;
+
+  const composition& of_;
+  const admission_values& values_;
+  cel::arena& memory_;
+  std::uint64_t budget_;
+  mutable std::uint64_t spent_on_variables_ = 0;
+  const variables* variables_;
+  cel::value authorizer_, resource_check_;
+  mutable std::vector<std::pair<const cel::environment*, std::unique_ptr<cel::bindings>>> bindings_;
+};
+
+}  // namespace kedge::api::expressions

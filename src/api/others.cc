@@ -1,0 +1,60 @@
+// others.cc: groups that other API servers answer for (aggregation/): their requests, and what they say of themselves.
+#include "api/aggregation/limits.h"
+#include "api/handler.h"
+#include "reactor/loop.h"
+#include "reactor/sync.h"
+
+namespace kedge::api {
+
+aggregation::api_service_ref api_handler::other_server(const api_request& r) const {
+  if (!r.others || r.others->empty() || r.info.malformed) return nullptr;
+  if (r.info.is_resource) return r.others->find(r.info.api_group, r.info.api_version);
+  return r.others->at_path(r.info.path);
+}
+
+// Whoever it is for has its own limits: it takes no seat here while it is there.
+task<void> api_handler::hand_over(api_request& r, aggregation::api_service_ref to) {
+  if (!to->available) co_return co_await send_plain(r, 503, "service unavailable\n");
+  r.seat.leave();
+  auto ours = head_of(r.answer, 200, {}).headers;
+  ours.remove("Content-Type");
+  auto going = parts_.others.ways->forward(
+      r.http, to, {.as = r.info.user, .audit_id = r.answer.audit_id, .answer = std::move(ours)});
+  if (r.info.long_running()) {
+    r.answer.code = co_await std::move(going);
+    co_return;
+  }
+  auto within = r.deadline;
+  if (!r.info.is_resource) within = std::min(within, r.received + aggregation::forwarded_discovery_time);
+  auto done = co_await reactor::with_deadline(
+      [](task<int> work) -> task<result<int>> { co_return co_await std::move(work); }(std::move(going)), within);
+  if (done) {
+    r.answer.code = *done;
+    co_return;
+  }
+  if (r.http.started()) co_return r.http.abort();
+  co_await refuse(r, timeout("request did not complete within the allotted timeout"));
+}
+
+task<std::shared_ptr<const aggregation::documents>> api_handler::documents_of_others(const api_request& r) {
+  static const auto none = std::make_shared<const aggregation::documents>();
+  if (!r.others || r.others->empty() || !parts_.others.documents) co_return none;
+  co_return co_await parts_.others.documents();
+}
+
+task<std::shared_ptr<const discovery>> api_handler::discover(const api_request& r) {
+  const auto tables = r.tables;
+  const auto others = r.others;
+  const auto documents = co_await documents_of_others(r);
+  if (!discovery_ || discovered_tables_ != tables || discovered_others_ != others ||
+      discovered_documents_ != documents) {
+    discovery_ = std::make_shared<const discovery>(
+        tables, others ? aggregation::versions_of(*others, *documents) : std::vector<other_version>());
+    discovered_tables_ = tables;
+    discovered_others_ = others;
+    discovered_documents_ = documents;
+  }
+  co_return discovery_;
+}
+
+}  // namespace kedge::api

@@ -1,0 +1,36 @@
+// folder.h: the snapshots of one folder. Blocking: on the offload pool.
+//
+// A file is called <base>-<node>-<Unix time>, as K3s calls its own.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/time.h"
+
+namespace kedge::backup {
+
+struct listed {
+  std::string name, path;
+  std::uint64_t bytes = 0;
+  wall_time created{};
+  std::uint64_t objects = 0, revision = 0;
+  std::string node;
+  std::string problem;  // in words; empty: it is whole as far as its ends tell
+};
+std::string file_name(const std::string& base, const std::string& node, wall_time now);
+// errc::invalid: what no file may be called.
+result<void> check_name(const std::string& name);
+
+// Newest first; files that are no snapshots are left out. A folder that isn't there is empty.
+result<std::vector<listed>> list(const std::string& folder);
+// Removes all but the newest `keep` of those whose names begin with `prefix`;
+// their names. `keep` 0: removes nothing.
+result<std::vector<std::string>> prune(const std::string& folder, const std::string& prefix, std::size_t keep);
+// Those that were there.
+result<std::vector<std::string>> remove(const std::string& folder, const std::vector<std::string>& names);
+// Files that a save has left that was cut off, before this server ran.
+void clean(const std::string& folder);
+
+}  // namespace kedge::backup

@@ -1,0 +1,14 @@
+// moments.h: arithmetic of points in time, within the years that CEL knows.
+#pragma once
+
+#include <cstdint>
+
+#include "cel/value.h"
+
+namespace kedge::cel {
+
+value add_to_timestamp(const value& t, std::int64_t nanoseconds, arena& memory);
+value between_timestamps(const value& later, const value& earlier, arena& memory);
+value timestamp_in_range(std::int64_t seconds, std::uint32_t nanoseconds, arena& memory);
+
+}  // namespace kedge::cel

@@ -1,0 +1,259 @@
+// snapshot.cc: `kedge snapshot …`, and the same as `kedge etcd-snapshot …`: backups of the whole cluster, saved by a
+// running server into its folder; and one of them back again, while no server runs.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "base/strings.h"
+#include "cli/checks.h"
+#include "cli/commands/admin.h"
+#include "cli/commands/commands.h"
+#include "cli/options_load.h"
+#include "cli/restore.h"
+#include "json/parse.h"
+#include "json/write.h"
+
+namespace kedge::cli::commands {
+namespace {
+
+constexpr std::string_view path = "/db/snapshot";
+constexpr auto look_again = std::chrono::milliseconds(300);
+
+// K3s's other names of the same stand behind each, hidden.
+#define KEDGE_SNAPSHOT_FLAGS                                                                                          \
+  {.name = "data-dir",                                                                                                \
+   .short_name = 'd',                                                                                                 \
+   .env = "K3S_DATA_DIR",                                                                                             \
+   .who = audience::both,                                                                                             \
+   .help = "Folder for state (default: /var/lib/rancher/k3s)"},                                                       \
+      {.name = "token",                                                                                               \
+       .short_name = 't',                                                                                             \
+       .env = "K3S_TOKEN",                                                                                            \
+       .who = audience::both,                                                                                         \
+       .secret = true,                                                                                                \
+       .help = "The cluster's token (default: from the data directory)"},                                             \
+      {.name = "etcd-token", .who = audience::both, .secret = true, .hidden = true, .help = "K3s's name of --token"}, \
+      {.name = "server",                                                                                              \
+       .short_name = 's',                                                                                             \
+       .env = "K3S_URL",                                                                                              \
+       .who = audience::both,                                                                                         \
+       .check = check_https_url,                                                                                      \
+       .help = "The server to ask (default: the data directory's, else https://127.0.0.1:6443)"},                     \
+      {.name = "etcd-server",                                                                                         \
+       .who = audience::both,                                                                                         \
+       .check = check_https_url,                                                                                      \
+       .hidden = true,                                                                                                \
+       .help = "K3s's name of --server"},                                                                             \
+      {.name = "dir",                                                                                                 \
+       .who = audience::both,                                                                                         \
+       .check = check_absolute_path,                                                                                  \
+       .help = "Folder of snapshots on the server (default: its --snapshot-dir)"},                                    \
+      {.name = "etcd-snapshot-dir",                                                                                   \
+       .who = audience::both,                                                                                         \
+       .check = check_absolute_path,                                                                                  \
+       .hidden = true,                                                                                                \
+       .help = "K3s's name of --dir"}
+
+constexpr flag plain_flags[] = {KEDGE_SNAPSHOT_FLAGS};
+constexpr flag save_flags[] = {KEDGE_SNAPSHOT_FLAGS,
+                               {.name = "name",
+                                .who = audience::both,
+                                .fallback = "on-demand",
+                                .check = check_snapshot_name,
+                                .help = "What the snapshot's name begins with"}};
+constexpr flag list_flags[] = {
+    KEDGE_SNAPSHOT_FLAGS,
+    {.name = "output", .short_name = 'o', .who = audience::both, .fallback = "table", .help = "table or json"}};
+constexpr flag prune_flags[] = {
+    KEDGE_SNAPSHOT_FLAGS,
+    {.name = "name",
+     .who = audience::both,
+     .check = check_snapshot_name,
+     .help = "What the names of those begin with that are meant (default: the server's --snapshot-name)"},
+    {.name = "snapshot-retention",
+     .who = audience::both,
+     .kind = value_kind::count,
+     .fallback = "5",
+     .help = "How many to keep"},
+    {.name = "etcd-snapshot-retention",
+     .who = audience::both,
+     .kind = value_kind::count,
+     .hidden = true,
+     .help = "K3s's name of --snapshot-retention"}};
+// Its own, and those of the server that say where the datastore, the folder and the bucket are.
+std::span<const flag> restore_flags() {
+  static const std::vector<flag> all = [] {
+    std::vector<flag> out = {{.name = "overwrite",
+                              .who = audience::both,
+                              .kind = value_kind::boolean,
+                              .help = "Put the snapshot in the place of a cluster that is there"},
+                             {.name = "partial",
+                              .who = audience::both,
+                              .kind = value_kind::boolean,
+                              .help = "Restore what can be read of a damaged snapshot"}};
+    for (auto& f : flag_table())
+      if (f.name.starts_with("datastore-") || f.name.starts_with("etcd-s3") || f.name == "data-dir" ||
+          f.name == "config" || f.name == "token" || f.name == "token-file" || f.name == "snapshot-dir" ||
+          f.name == "sqlite-synchronous")
+        out.push_back(f);
+    return out;
+  }();
+  return all;
+}
+
+// K3s's name of a flag → ours.
+constexpr std::pair<std::string_view, std::string_view> other_names[] = {
+    {"etcd-token", "token"},
+    {"etcd-server", "server"},
+    {"etcd-snapshot-dir", "dir"},
+    {"etcd-snapshot-retention", "snapshot-retention"}};
+
+result<scanned> read(std::span<const flag> flags, const invocation& call) {
+  KEDGE_TRY(auto given, scan(flags, audience::both, call.arguments));
+  for (auto& o : given.flags)
+    for (auto& [theirs, ours] : other_names)
+      if (o.of->name == theirs) o.of = find_flag(flags, ours);
+  for (auto& o : given.flags)
+    if (o.of->check)
+      if (auto wrong = o.of->check(o.value))
+        return fail(errc::invalid, fmt::format("{}: {} {}", dashed(o.of->name), quote(o.value), *wrong));
+  return given;
+}
+
+result<void> takes_no_words(const scanned& given) {
+  if (given.positional.empty()) return {};
+  return fail(errc::invalid, fmt::format("unexpected argument {}", quote(given.positional.front())));
+}
+
+json::object request_of(std::string operation, const scanned& given) {
+  json::object r{{"operation", std::move(operation)}};
+  if (given.has("dir")) r.set("dir", given.value("dir"));
+  if (given.has("name")) r.set("name", json::array{given.value("name")});
+  return r;
+}
+
+result<json::value> ask_server(const scanned& given, const machine& here, const json::object& request) {
+  KEDGE_TRY(const auto access, as_server(given, here));
+  KEDGE_TRY(const auto answer,
+            ask(access, {.method = "POST", .path = std::string(path), .body = json::write(request)}));
+  return json::parse(answer);
+}
+
+result<void> save(const scanned& given, const machine& here) {
+  KEDGE_CHECK(takes_no_words(given));
+  auto request = request_of("save", given);
+  request.set("wait", false);
+  KEDGE_TRY(auto state, ask_server(given, here, request));
+  const bool live = ::isatty(STDERR_FILENO) == 1;
+  while (state["saving"].as_bool()) {
+    if (live)
+      fmt::print(stderr, "\r\033[Ksaving: {} of {} objects", state["objects"].as_integer(), state["of"].as_integer());
+    std::this_thread::sleep_for(look_again);
+    KEDGE_TRY(state, ask_server(given, here, {{"operation", "status"}}));
+  }
+  if (live) fmt::print(stderr, "\r\033[K");
+  if (auto why = state["error"].as_string(); !why.empty()) return fail(errc::unavailable, std::string(why));
+  fmt::print("Snapshot {} saved.\n", state["saved"].as_string());
+  return {};
+}
+
+result<void> list(const scanned& given, const machine& here) {
+  KEDGE_CHECK(takes_no_words(given));
+  const auto output = given.value("output", "table");
+  if (output != "table" && output != "json")
+    return fail(errc::invalid, fmt::format("--output: {} is neither table nor json", quote(output)));
+  KEDGE_TRY(const auto found, ask_server(given, here, request_of("list", given)));
+  if (output == "json") {
+    fmt::print("{}\n", json::write(found));
+    return {};
+  }
+  std::size_t name = 4, location = 8, size = 4;
+  auto* items = found["items"].array();
+  const json::array none;
+  if (!items) items = &none;
+  for (auto& i : *items) {
+    name = std::max(name, i["spec"]["snapshotName"].as_string().size());
+    location = std::max(location, i["spec"]["location"].as_string().size());
+    size = std::max(size, i["status"]["size"].as_string().size());
+  }
+  fmt::print("{:<{}} {:<{}} {:<{}} Created\n", "Name", name, "Location", location, "Size", size);
+  for (auto& i : *items) {
+    auto wrong = i["status"]["error"]["message"].as_string();
+    fmt::print("{:<{}} {:<{}} {:<{}} {}{}{}\n", i["spec"]["snapshotName"].as_string(), name,
+               i["spec"]["location"].as_string(), location, i["status"]["size"].as_string(), size,
+               i["status"]["creationTime"].as_string(), wrong.empty() ? "" : "  damaged: ", wrong);
+  }
+  return {};
+}
+
+result<void> print_deleted(const json::value& answer) {
+  for (std::size_t i = 0; i < answer["deleted"].size(); ++i)
+    fmt::print("Snapshot {} deleted.\n", answer["deleted"][i].as_string());
+  return {};
+}
+
+result<void> prune(const scanned& given, const machine& here) {
+  KEDGE_CHECK(takes_no_words(given));
+  auto request = request_of("prune", given);
+  auto keep = parse_int(given.value("snapshot-retention", "5"));
+  if (!keep || *keep < 0) return fail(errc::invalid, "--snapshot-retention: a number is wanted");
+  request.set("retention", *keep);
+  KEDGE_TRY(const auto answer, ask_server(given, here, request));
+  return print_deleted(answer);
+}
+
+result<void> remove(const scanned& given, const machine& here) {
+  if (given.positional.empty()) return fail(errc::invalid, "no snapshots given for removal");
+  auto request = request_of("delete", given);
+  json::array names;
+  for (auto& n : given.positional) names.emplace_back(n);
+  request.set("name", std::move(names));
+  KEDGE_TRY(const auto answer, ask_server(given, here, request));
+  KEDGE_CHECK(print_deleted(answer));
+  if (answer["deleted"].size() < given.positional.size())
+    return fail(errc::not_found, "some of these snapshots are not there");
+  return {};
+}
+
+// The server's own options say where its datastore is: its flags, environment and configuration file.
+result<void> restore(const scanned& given, const machine& here) {
+  if (given.positional.size() != 1) return fail(errc::invalid, "one snapshot's file is wanted");
+  std::vector<std::string> of_server;
+  for (auto& o : given.flags)
+    if (o.of->name != "overwrite" && o.of->name != "partial") of_server.push_back(dashed(o.of->name) + "=" + o.value);
+  KEDGE_TRY(auto loaded, load_options(audience::server, of_server, here));
+  KEDGE_TRY(auto told, restore_cluster(loaded.options, {.file = given.positional.front(),
+                                                        .overwrite = given.value("overwrite") == "true",
+                                                        .partial = given.value("partial") == "true"}));
+  fmt::print("{}\n", told);
+  return {};
+}
+
+int run(std::string_view name, std::span<const flag> flags, const invocation& call,
+        result<void> (*work)(const scanned&, const machine&)) {
+  const auto given = read(flags, call);
+  if (!given) return report(name, given.error());
+  const auto done = work(*given, call.here);
+  return done ? 0 : report(name, done.error());
+}
+
+}  // namespace
+
+std::span<const flag> snapshot_flags(std::string_view subcommand) {
+  if (subcommand == "save") return save_flags;
+  if (subcommand == "list") return list_flags;
+  if (subcommand == "prune") return prune_flags;
+  if (subcommand == "restore") return restore_flags();
+  return plain_flags;
+}
+
+int snapshot_save(const invocation& call) { return run("snapshot save", save_flags, call, save); }
+int snapshot_list(const invocation& call) { return run("snapshot list", list_flags, call, list); }
+int snapshot_prune(const invocation& call) { return run("snapshot prune", prune_flags, call, prune); }
+int snapshot_delete(const invocation& call) { return run("snapshot delete", plain_flags, call, remove); }
+int snapshot_restore(const invocation& call) { return run("snapshot restore", restore_flags(), call, restore); }
+
+}  // namespace kedge::cli::commands

@@ -1,0 +1,14 @@
+// datastore_options.h: from the options to the database that they name, and to the bucket of its snapshots.
+#pragma once
+
+#include "backup/s3/settings.h"
+#include "cli/options.h"
+#include "datastore/endpoint.h"
+
+namespace kedge::cli {
+
+datastore::endpoint_options datastore_options(const server_options& o);
+backup::s3::settings bucket_settings(const server_options& o);
+std::string snapshot_folder(const server_options& o);
+
+}  // namespace kedge::cli

@@ -1,0 +1,60 @@
+// identity_keeper.h: keeps true what a node is known by while it runs, so that no start is needed for it.
+//
+//   certificates: one is missing (set aside), or ends within 120 days ─┐
+//   addresses: those of the default route are others, twice in a row ──┴─▶ register again ─▶ `use` ─▶ everybody who
+//   asks or serves with them
+//
+// What ends soon all the same is told twice an hour, as K3s does: an Event of the Node, and a metric.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "node/config.h"
+#include "node/join/registration.h"
+#include "reactor/sync.h"
+#include "reactor/task.h"
+
+namespace kedge::node {
+
+class identity_keeper {
+ public:
+  struct parts {
+    const agent_config& config;  // as resolved; what node_ips are may change in `moved`
+    std::string password;
+    reactor::network* network = nullptr;
+    bool follows_addresses = false;  // the machine's count: none were given
+    // New credentials stand in the agent's folder, too.
+    std::function<task<result<void>>(const registration&)> use;
+    std::function<void(std::vector<std::string>)> moved;
+    // An Event of the Node.
+    std::function<task<void>(std::string type, std::string reason, std::string message)> tell;
+    std::function<result<std::vector<std::string>>()> addresses;  // of the machine; on the offload pool
+  };
+  explicit identity_keeper(parts p) : parts_(std::move(p)) {}
+
+  // Until dropped.
+  task<void> run();
+  // Prometheus' text.
+  const std::string& metrics() const noexcept { return metrics_; }
+
+ private:
+  struct seen {
+    std::string reason;  // to ask for certificates again
+    bool missing = false;
+    std::vector<std::string> addresses;
+  };
+  task<void> look();
+  task<void> renew(std::string why);
+  task<void> report();
+  static seen look_at(const agent_config& c, const parts& p, wall_time now);
+
+  parts parts_;
+  std::vector<std::string> last_;  // addresses that were seen once
+  std::string metrics_;
+  bool told_ok_ = false;
+  time_point again_at_{};
+};
+
+}  // namespace kedge::node

@@ -1,0 +1,60 @@
+#include "server/manifests.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "control/addons/definitions.h"
+#include "control/addons/packaged.h"
+#include "crypto/files.h"
+#include "reactor/offload.h"
+#include "supervisor/dns_service.h"
+
+namespace kedge::server {
+
+namespace {
+constexpr auto retry_time = std::chrono::seconds(1);
+}
+
+control::addons::deploy_settings manifests::settings() const {
+  auto& cluster = shared_.settings.cluster;
+  control::addons::deploy_settings s{.folder = cluster.server_dir() + "/manifests",
+                                     .disabled = {cluster.disables.begin(), cluster.disables.end()},
+                                     .prune_files = cluster.prune_manifests};
+  s.packaged = control::addons::packaged_components({.dns_service = supervisor::dns_service(cluster.cluster_dns),
+                                                     .local_storage_path = cluster.default_local_storage_path,
+                                                     .usage = shared_.serves_usage()});
+  // K3s's servers bring their own, and their leader runs what stands there.
+  s.brings_packaged = [this] { return !membership_.servers()->k3s_lives(); };
+  return s;
+}
+
+task<result<void>> manifests::start() {
+  client_ =
+      fronts_.own().client({.name = "system:k3s-supervisor", .groups = {"system:masters", "system:authenticated"}},
+                           "deploy@" + shared_.settings.cluster.node_name);
+  deployer_ = std::make_unique<control::addons::deployer>(*client_, settings());
+  running_.spawn(keep());
+  co_return result<void>();
+}
+
+task<void> manifests::keep() {
+  auto made = co_await reactor::offload(
+      [folder = shared_.settings.cluster.server_dir() + "/manifests"] { return crypto::make_folder(folder); });
+  if (made && !*made) log::warning("manifests: {}", made->error().message);
+  const bool helm = !shared_.settings.cluster.disable_helm_controller;
+  for (;;) {
+    auto defined = co_await control::addons::ensure_definitions(fronts_.own().local(), helm);
+    if (defined) break;
+    log::debug("manifests: {}", defined.error().message);
+    co_await reactor::sleep_for(retry_time);
+  }
+  co_await deployer_->run();
+}
+
+task<void> manifests::stop() {
+  running_.cancel();
+  deployer_.reset();
+  co_return;
+}
+
+}  // namespace kedge::server

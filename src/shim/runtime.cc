@@ -1,0 +1,102 @@
+#include "shim/runtime.h"
+
+#include <errno.h>
+#include <signal.h>
+
+#include <algorithm>
+
+#include "base/strings.h"
+#include "shim/files.h"
+#include "shim/json.h"
+#include "shim/limits.h"
+#include "shim/spawn.h"
+
+namespace kedge::shim {
+
+namespace {
+
+// The end of a child, or its death at the deadline.
+struct child_end {
+  event ended;
+  exit_state state;
+  bool late = false;
+};
+
+}  // namespace
+
+runtime::runtime(std::string binary, std::string root, bool systemd_cgroup, std::string folder)
+    : binary_(std::move(binary)), root_(std::move(root)), folder_(std::move(folder)), systemd_cgroup_(systemd_cgroup) {}
+
+std::vector<std::string> runtime::argv(const std::string& log) const {
+  std::vector<std::string> out = {binary_, "--root", root_, "--log", folder_ + "/" + log, "--log-format", "json"};
+  if (systemd_cgroup_) out.push_back("--systemd-cgroup");
+  return out;
+}
+
+task<result<std::string>> runtime::run(loop& l, command c) const {
+  auto log = folder_ + "/" + c.log;
+  ::unlink(log.c_str());  // its last error shall be this command's
+  program p{.argv = argv(c.log), .in = c.input, .dies_with_us = true};
+  p.argv.insert(p.argv.end(), c.arguments.begin(), c.arguments.end());
+  descriptor output;
+  if (c.io) {
+    p.in = c.io->in;
+    p.out = c.io->out;
+    p.err = c.io->err;
+  } else {
+    KEDGE_CO_TRY(output, memory_file({}));
+    p.out = p.err = output.get();
+  }
+  child_end end;
+  KEDGE_CO_TRY(int pid, spawn(p));
+  l.know(pid, [&end](const exit_state& s) {
+    end.state = s;
+    end.ended.set();
+  });
+  std::uint64_t timer = 0;
+  if (c.deadline != no_deadline)
+    timer = l.set_timer(c.deadline, [&end, pid] {
+      end.late = true;
+      ::kill(pid, SIGKILL);  // not reaped yet, so it is the one
+    });
+  co_await end.ended;
+  if (timer) l.cancel_timer(timer);
+  std::string printed;
+  if (output) printed = read_all(output.get(), output_bytes_max);
+  if (end.state.status == 0) co_return printed;
+  if (end.late) co_return fail(errc::timeout, "context deadline exceeded");
+  std::string why;
+  if (auto text = read_file(log, output_bytes_max)) why = last_error(*text);
+  if (why.empty()) why = trim(printed);
+  if (why.empty())
+    why = c.arguments.front() + " did not terminate successfully: exit status " + std::to_string(end.state.status);
+  co_return fail(errc::internal, std::move(why));
+}
+
+std::string choose_runtime(const std::string& asked) {
+  if (!asked.empty()) return find_program(asked);
+  auto runc = find_program("runc");
+  return runc.empty() ? find_program("crun") : runc;
+}
+
+std::string last_error(std::string_view log) {
+  std::string out;
+  for (auto line : split(log, '\n')) {
+    auto level = json::member(line, "level"), text = json::member(line, "msg");
+    if (!level || !text || *level != "\"error\"") continue;
+    if (auto plain = json::text_of(*text)) out = trim(*plain);
+  }
+  return out;
+}
+
+absence absence_of(std::string_view message) {
+  auto text = lower(message);
+  auto says = [&](std::string_view what) { return text.contains(what); };
+  // runc's and crun's words.
+  if (says("process already finished") || says("container not running") || says("no such process") ||
+      says("is not running"))
+    return absence::finished;
+  return says("does not exist") ? absence::unknown_container : absence::no;
+}
+
+}  // namespace kedge::shim

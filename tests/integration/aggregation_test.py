@@ -1,0 +1,328 @@
+"""Another API server behind this one: a small one in this process, over TLS, reached by hand-made Service and EndpointSlice."""
+
+import base64
+import contextlib
+import http.client
+import http.server
+import json
+import os
+import socket
+import ssl
+import threading
+import unittest
+
+from harness import Api, Lab, Server, eventually, main, run
+
+GROUP = "wardle.example.com"
+ROOT = f"/apis/{GROUP}/v1"
+THING = {"apiVersion": f"{GROUP}/v1", "kind": "Thing", "metadata": {"name": "one", "namespace": "default"}}
+RESOURCES = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{GROUP}/v1", "resources": [
+    {"name": "things", "singularName": "thing", "namespaced": True, "kind": "Thing", "verbs": ["get", "list", "watch", "create", "delete"]}]}
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def setup(self):
+        super().setup()
+        self.server.connections.append(self.connection)
+
+    def send(self, code, body, kind="application/json", more=()):
+        text = (body if isinstance(body, str) else json.dumps(body)).encode()
+        self.send_response(code)
+        for name, value in (("Content-Type", kind), ("Content-Length", str(len(text))), *more):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(text)
+
+    def handle_any(self):
+        path = self.path.split("?")[0]
+        said = {"method": self.command, "path": self.path, "headers": self.headers.items(),
+                "certificate": dict(pair[0] for pair in self.connection.getpeercert()["subject"])}
+        self.server.requests.append(said)
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length).decode()
+        if self.headers.get("Upgrade"):
+            return self.echo()
+        if path == ROOT:
+            return self.send(200, RESOURCES)
+        if path == f"{ROOT}/moved":
+            return self.send(302, "", more=[("Location", "https://elsewhere.example/")])
+        if self.command == "POST":
+            return self.send(201, {**json.loads(body), "received": said["headers"]})
+        if path.endswith("/things") and "watch=" in self.path:
+            return self.watch()
+        if path.endswith("/things"):
+            return self.send(200, {"kind": "ThingList", "apiVersion": f"{GROUP}/v1", "metadata": {"resourceVersion": "1"},
+                                   "items": [THING] if "/default/" in path else []})
+        if path.endswith("/things/one"):
+            return self.send(200, THING)
+        self.send(404, "404 page not found\n", "text/plain")
+
+    do_GET = do_POST = do_DELETE = handle_any
+
+    def watch(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        number = 0
+        while self.server.events.acquire(timeout=30):
+            number += 1
+            text = (json.dumps({"type": "ADDED", "object": {**THING, "metadata": {"name": f"e{number}"}}}) + "\n").encode()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
+
+    def echo(self):
+        self.send_response(101)
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Upgrade", "echo")
+        self.end_headers()
+        self.close_connection = True
+        while piece := self.connection.recv(1000):
+            self.connection.sendall(piece.upper())
+
+
+class Quiet(http.server.ThreadingHTTPServer):
+    """Says nothing of clients that hang up, or don't believe it."""
+    allow_reuse_address = daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+class Wardle:
+    """The other API server, for whom only the front proxy's word counts."""
+
+    def __init__(self, lab, trust, name="api.wardle.svc"):
+        at = lambda f: os.path.join(lab.folder, f)
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+        if not os.path.exists(at("ca.crt")):
+            run("openssl", "req", "-x509", *key, "-keyout", at("ca.key"), "-out", at("ca.crt"), "-subj", "/CN=wardle-ca", "-days", "2")
+            run("openssl", "req", *key, "-keyout", at("tls.key"), "-out", at("tls.csr"), "-subj", "/CN=" + name)
+            with open(at("names"), "w") as f:
+                f.write("subjectAltName=DNS:" + name)
+            run("openssl", "x509", "-req", "-in", at("tls.csr"), "-CA", at("ca.crt"), "-CAkey", at("ca.key"), "-CAcreateserial", "-days", "2",
+                "-extfile", at("names"), "-out", at("tls.crt"))
+        self.ca = base64.b64encode(open(at("ca.crt"), "rb").read()).decode()
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(at("tls.crt"), at("tls.key"))
+        tls.load_verify_locations(cadata=trust)
+        tls.verify_mode = ssl.CERT_REQUIRED
+        self.tls, self.address = tls, lab.gateway
+        self.port = 0
+        self.start()
+
+    def start(self):
+        self.stopped = False
+        self.server = Quiet((self.address, self.port), Handler)
+        self.port = self.server.server_address[1]
+        self.server.requests, self.server.events, self.server.connections = [], threading.Semaphore(0), []
+        self.server.socket = self.tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self):
+        """Nobody listens any more, and watches end in the middle, as when a process is killed."""
+        self.stopped = True
+        self.server.shutdown()
+        self.server.socket.close()
+        for connection in self.server.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def requests(self):
+        return self.server.requests
+
+
+class Aggregation(unittest.TestCase):
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = Lab()
+        cls.addClassCleanup(cls.lab.close)
+        cls.host = cls.lab.host()
+        cls.server = Server(cls.lab, host=cls.host, args=("--disable-agent",)).wait_ready()
+        trust = cls.server.get("configmap", "-n", "kube-system", "extension-apiserver-authentication")["data"]
+        assert trust["requestheader-allowed-names"] == '["system:auth-proxy"]'
+        cls.wardle = Wardle(cls.lab, trust["requestheader-client-ca-file"])
+        cls.addClassCleanup(lambda: cls.wardle.stop())
+        for o in ({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "wardle"}},
+                  {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "api", "namespace": "wardle"}, "spec": {"ports": [{"port": 443}]}},
+                  {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                   "metadata": {"name": "api-1", "namespace": "wardle", "labels": {"kubernetes.io/service-name": "api"}},
+                   "ports": [{"name": "", "port": cls.wardle.port}], "endpoints": [{"addresses": [cls.lab.gateway]}]}):
+            cls.server.kubectl("create", "-f", "-", input=json.dumps(o))
+        cls.register()
+        eventually("it is discovered", lambda: "Thing" in cls.server.kubectl("api-resources", "--api-group=" + GROUP))
+
+    @classmethod
+    def register(cls, group=GROUP, version="v1", **spec):
+        spec = spec or {"caBundle": cls.wardle.ca}
+        cls.server.kubectl("apply", "-f", "-", input=json.dumps({
+            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": f"{version}.{group}"},
+            "spec": {"group": group, "version": version, "service": {"name": "api", "namespace": "wardle"}, "groupPriorityMinimum": 1000,
+                     "versionPriority": 15, **spec}}))
+        cls.until("Passed", f"{version}.{group}")
+
+    @classmethod
+    def condition(cls, name=f"v1.{GROUP}"):
+        return cls.server.get("apiservice", name)["status"]["conditions"][0]
+
+    @classmethod
+    def until(cls, reason, name=f"v1.{GROUP}"):
+        return eventually(f"{name} {reason}", lambda: (c := cls.condition(name))["reason"] == reason and c, timeout=45)
+
+    def kubectl(self, *args, **kw):
+        return self.server.kubectl(*args, **kw)
+
+    def test_kubectl_finds_and_reads_it(self):
+        self.assertRegex(self.kubectl("get", "apiservices", f"v1.{GROUP}", "--no-headers"), r"wardle/api +True ")
+        self.assertIn("thing.wardle.example.com/one", self.kubectl("get", "things", "-o", "name"))
+        self.assertEqual(self.server.get("thing", "one"), THING)
+
+    def test_it_is_told_who_asks_and_by_nobody_else(self):
+        api = Api(self.server)
+        self.addCleanup(api.close)
+        del self.wardle.requests[:]
+        status, made = api.request("POST", f"{ROOT}/namespaces/default/things?dryRun=All", THING, {
+            "X-Remote-User": "root", "X-Remote-Group": "system:masters", "X-Remote-Extra-Mine": "x", "X-Remote-Uid": "0",
+            "Impersonate-User": "system:serviceaccount:kube-system:anna", "Impersonate-Group": "system:masters",
+            "Impersonate-Extra-a%2fb": "c", "Audit-ID": "7e57"})
+        self.assertEqual(status, 201, made)
+        said = self.wardle.requests[-1]
+        self.assertEqual(said["certificate"], {"commonName": "system:auth-proxy"})
+        headers = [(n.lower(), v) for n, v in said["headers"]]
+        of = lambda name: [v for n, v in headers if n == name]
+        self.assertEqual(of("x-remote-user"), ["system:serviceaccount:kube-system:anna"])
+        self.assertEqual(of("x-remote-group"), ["system:masters", "system:authenticated"])
+        self.assertEqual(of("x-remote-extra-a%2fb"), ["c"])
+        self.assertEqual(of("x-remote-extra-mine") + of("x-remote-uid") + of("authorization"), [])
+        self.assertFalse([n for n, _ in headers if n.startswith("impersonate")])
+        self.assertEqual(of("audit-id"), ["7e57"])
+        self.assertEqual(of("x-forwarded-uri") + of("x-forwarded-proto"), [f"{ROOT}/namespaces/default/things", "https"])
+        self.assertEqual(of("host"), [f"{self.lab.gateway}:{self.wardle.port}"])
+        self.assertEqual(said["path"], f"{ROOT}/namespaces/default/things?dryRun=All")
+
+    def test_whoever_may_not_is_refused_before(self):
+        del self.wardle.requests[:]
+        refused = self.kubectl("--as=bob", "get", "things", check=False)
+        self.assertIn('User "bob" cannot list resource "things" in API group "wardle.example.com"', refused.stderr)
+        self.assertNotIn("bob", json.dumps(self.wardle.requests))
+
+    def test_answers_are_this_servers_too(self):
+        c = http.client.HTTPSConnection(self.host.address, self.server.port, context=Api.context(self.server), timeout=10)
+        self.addCleanup(c.close)
+        c.request("GET", f"{ROOT}/namespaces/default/things/one", headers={"Audit-ID": "7e58"})
+        answer = c.getresponse()
+        self.assertEqual((answer.status, json.loads(answer.read())), (200, THING))
+        self.assertEqual((answer.getheader("Audit-Id"), answer.getheader("Cache-Control")), ("7e58", "no-cache, private"))
+        self.assertTrue(answer.getheader("X-Kubernetes-PF-FlowSchema-UID"))
+
+    def test_redirects_are_refused(self):
+        api = Api(self.server)
+        self.addCleanup(api.close)
+        self.assertEqual(api.request("GET", f"{ROOT}/moved"), (502, "the backend attempted to redirect this request, which is not permitted"))
+
+    def test_upgrades_pass(self):
+        with socket.create_connection((self.host.address, self.server.port), timeout=10) as plain, \
+                Api.context(self.server).wrap_socket(plain, server_hostname="kubernetes") as s:
+            s.sendall(f"GET {ROOT}/namespaces/default/things/one/talk HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n".encode())
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += s.recv(1000)
+            self.assertTrue(head.startswith(b"HTTP/1.1 101 "), head)
+            s.sendall(b"hello")
+            self.assertEqual(s.recv(1000), b"HELLO")
+
+    def test_a_watch_streams_and_ends_with_its_server(self):
+        c = http.client.HTTPSConnection(self.host.address, self.server.port, context=Api.context(self.server), timeout=10)
+        self.addCleanup(c.close)
+        c.request("GET", f"{ROOT}/things?watch=true")
+        answer = c.getresponse()
+        for number in (1, 2):
+            self.wardle.server.events.release()
+            self.assertEqual(json.loads(answer.readline())["object"]["metadata"]["name"], f"e{number}")
+        self.wardle.stop()
+        self.addCleanup(lambda: self.wardle.stopped and self.wardle.start())
+        with self.assertRaises(http.client.IncompleteRead):
+            answer.read()
+        refused = self.kubectl("get", "things", check=False)
+        self.assertIn("the server is currently unable to handle the request", refused.stderr)
+        # Whatever makes it look: here the slice.
+        self.kubectl("annotate", "endpointslice", "-n", "wardle", "api-1", "look=again")
+        told = self.until("FailedDiscoveryCheck")
+        url = f"https://{self.lab.gateway}:{self.wardle.port}{ROOT}"
+        self.assertEqual(told["message"], f"failing or missing response from {url}: Get \"{url}\": dial tcp "
+                                          f"{self.lab.gateway}:{self.wardle.port}: connect: connection refused")
+        api = Api(self.server)
+        self.addCleanup(api.close)
+        self.assertEqual(api.request("GET", f"{ROOT}/things"), (503, "service unavailable\n"))
+        aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+        def stale():
+            groups = api.request("GET", "/apis", headers={"Accept": aggregated})[1]
+            groups = groups if isinstance(groups, dict) else json.loads(groups)
+            return [v["freshness"] for g in groups["items"] if g["metadata"]["name"] == GROUP for v in g["versions"]] == ["Stale"]
+        eventually("its discovery is stale", stale)
+        # What it may have in a namespace isn't known: the namespace waits for it.
+        self.kubectl("create", "namespace", "leaving")
+        self.kubectl("delete", "namespace", "leaving", "--wait=false")
+
+        def waits():
+            for c in self.server.get("namespace", "leaving")["status"]["conditions"]:
+                if c["type"] == "NamespaceDeletionDiscoveryFailure" and c["status"] == "True":
+                    return c["message"]
+        gv = f"{GROUP}/v1"
+        self.assertEqual(eventually("the namespace waits", waits), "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of "
+                                                                    f"server APIs: {gv}: stale GroupVersion discovery: {gv}")
+        self.wardle.start()
+        self.until("Passed")
+        eventually("the namespace is gone", lambda: "NotFound" in self.kubectl("get", "namespace", "leaving", check=False).stderr)
+        self.assertIn("one", self.kubectl("get", "things"))
+
+    def test_only_whom_the_bundle_names_is_believed(self):
+        name = "v2.wardle.example.com"
+        self.addCleanup(self.kubectl, "delete", "apiservice", name)
+        strange = base64.b64encode(open(os.path.join(self.server.data, "server/tls/server-ca.crt"), "rb").read()).decode()
+        self.kubectl("apply", "-f", "-", input=json.dumps({
+            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": name},
+            "spec": {"group": GROUP, "version": "v2", "service": {"name": "api", "namespace": "wardle"}, "groupPriorityMinimum": 1000,
+                     "versionPriority": 15, "caBundle": strange}}))
+        self.assertIn("x509: certificate signed by unknown authority", self.until("FailedDiscoveryCheck", name)["message"])
+        self.kubectl("patch", "apiservice", name, "--type=merge", "-p", '{"spec":{"caBundle":null,"insecureSkipTLSVerify":true}}')
+        eventually("it is answered", lambda: "bad status" in self.condition(name)["message"])
+
+    def test_metrics_are_anothers_while_it_is_registered(self):
+        name = "v1beta1.metrics.k8s.io"
+        eventually("built in", lambda: self.kubectl("get", "--raw", "/apis/metrics.k8s.io/v1beta1"))
+        self.kubectl("apply", "-f", "-", input=json.dumps({
+            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": name},
+            "spec": {"group": "metrics.k8s.io", "version": "v1beta1", "service": {"name": "api", "namespace": "wardle"},
+                     "insecureSkipTLSVerify": True, "groupPriorityMinimum": 100, "versionPriority": 100}}))
+        # The small server has none of it, and says so.
+        eventually("it was asked", lambda: "bad status" in self.condition(name)["message"])
+        self.assertIn("unable to handle the request", self.kubectl("get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes", check=False).stderr)
+        self.kubectl("delete", "apiservice", name)
+        eventually("they are built in again", lambda: json.loads(self.kubectl("get", "--raw", "/apis/metrics.k8s.io/v1beta1/nodes"))["kind"] == "NodeMetricsList")
+        self.assertEqual(eventually("registered as before", lambda: self.condition(name))["reason"], "Local")
+
+    def test_who_is_trusted_is_kept_true(self):
+        at = ("configmap", "-n", "kube-system", "extension-apiserver-authentication")
+        before = self.server.get(*at)["data"]
+        self.kubectl("patch", *at, "--type=merge", "-p", json.dumps({"data": {"client-ca-file": "", "requestheader-allowed-names": None}}))
+        eventually("it is as before", lambda: self.server.get(*at)["data"] == before)
+        self.kubectl("delete", *at)
+        eventually("it is made again", lambda: self.server.get(*at)["data"] == before)
+        may = self.kubectl("auth", "can-i", "get", "configmap/extension-apiserver-authentication", "-n", "kube-system", "--as=bob", check=False).stdout
+        self.assertEqual(may.strip(), "no")
+        self.kubectl("create", "rolebinding", "-n", "kube-system", "reads-trust", "--role=extension-apiserver-authentication-reader", "--user=bob")
+        eventually("his role", lambda: self.kubectl("auth", "can-i", "get", "configmap/extension-apiserver-authentication", "-n", "kube-system",
+                                                    "--as=bob", check=False).stdout.strip() == "yes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+// Custom resources whose versions only a webhook can bring to each other.
+#include "hooked_world.h"
+
+namespace kedge::api {
+namespace {
+
+constexpr std::string_view crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+constexpr std::string_view in_v1 = "/apis/ex.io/v1/namespaces/default/doors",
+                           in_v2 = "/apis/ex.io/v2/namespaces/default/doors";
+
+// v1 has hostPort "a:1", v2 has host and port; v1 is stored.
+std::string definition(const std::string& config, std::string_view stored = "v1") {
+  auto version = [&](std::string_view name, std::string_view properties, std::string_view selectable) {
+    return fmt::format(
+        R"({{"name":"{0}","served":true,"storage":{1},"schema":{{"openAPIV3Schema":{{"type":"object","properties":{{"spec":{{"type":"object","properties":{{{2}}}}}}}}}}},"selectableFields":[{{"jsonPath":".spec.{3}"}}]}})",
+        name, stored == name, properties, selectable);
+  };
+  return fmt::format(
+      R"({{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinition","metadata":{{"name":"doors.ex.io"}},"spec":{{"group":"ex.io","scope":"Namespaced","names":{{"plural":"doors","kind":"Door"}},"conversion":{{"strategy":"Webhook","webhook":{{"conversionReviewVersions":["v1"],"clientConfig":{}}}}},"versions":[{},{}]}}}})",
+      config, version("v1", R"("hostPort":{"type":"string"})", "hostPort"),
+      version("v2", R"("host":{"type":"string"},"port":{"type":"string"},"color":{"type":"string","default":"red"})",
+              "host"));
+}
+
+json::value converted(json::value o, std::string_view version) {
+  o.set("apiVersion", version);
+  auto& spec = o.member("spec");
+  if (version == "ex.io/v2") {
+    auto text = std::string(spec["hostPort"].as_string());
+    auto colon = text.find(':');
+    spec.erase("hostPort");
+    spec.set("host", text.substr(0, colon));
+    spec.set("port", colon == text.npos ? std::string() : text.substr(colon + 1));
+    spec.set("unknown", 1);
+  } else {
+    spec.set("hostPort", fmt::format("{}:{}", spec["host"].as_string(), spec["port"].as_string()));
+    spec.erase("host");
+    spec.erase("port");
+    spec.erase("color");
+  }
+  return o;
+}
+
+std::string reviewed(const json::value& review, json::array objects,
+                     std::string_view result = R"({"status":"Success"})") {
+  auto text = json::write(json::value(std::move(objects)));
+  return fmt::format(
+      R"({{"apiVersion":"apiextensions.k8s.io/v1","kind":"ConversionReview","response":{{"uid":"{}","result":{},"convertedObjects":{}}}}})",
+      review["request"]["uid"].as_string(), result, text);
+}
+
+// Answers with the objects converted, and `spoilt`.
+script converting(std::function<void(json::array&)> spoil = nullptr) {
+  return [spoil](const json::value& review) -> task<std::string> {
+    json::array out;
+    auto& q = review["request"];
+    for (std::size_t i = 0; i < q["objects"].size(); ++i)
+      out.push_back(converted(q["objects"][i], q["desiredAPIVersion"].as_string()));
+    if (spoil) spoil(out);
+    co_return reviewed(review, std::move(out));
+  };
+}
+
+struct door_world : hooked_world {
+  explicit door_world(script s = converting()) {
+    scripts["/convert"] = std::move(s);
+    must(post(crds, definition(client_config("/convert"))), 201);
+    establish();
+  }
+  void establish() {
+    auto crd = must(get(fmt::format("{}/doors.ex.io", crds)), 200);
+    crd.member("status").set("acceptedNames", crd["spec"]["names"]);
+    crd.member("status").set("conditions", json::array{json::object{{"type", "Established"},
+                                                                    {"status", "True"},
+                                                                    {"reason", "x"},
+                                                                    {"message", ""},
+                                                                    {"lastTransitionTime", "2026-01-01T00:00:00Z"}}});
+    must(put(fmt::format("{}/doors.ex.io/status", crds), json::write(crd)), 200);
+  }
+  // Another version is stored from now on.
+  void store_in(std::string_view version) {
+    auto crd = must(get(fmt::format("{}/doors.ex.io", crds)), 200);
+    auto other = *json::parse(definition(client_config("/convert"), version));
+    crd.member("spec").set("versions", other["spec"]["versions"]);
+    must(put(fmt::format("{}/doors.ex.io", crds), json::write(crd)), 200);
+    loop.turn(monotonic_clock::now() + std::chrono::milliseconds(1));
+  }
+};
+
+std::string door(std::string_view version, std::string_view name, std::string_view spec) {
+  return fmt::format(R"({{"apiVersion":"ex.io/{}","kind":"Door","metadata":{{"name":"{}"}},"spec":{}}})", version, name,
+                     spec);
+}
+
+}  // namespace
+
+TEST_CASE("an object is read, written, listed and watched in each version") {
+  door_world w;
+  auto one = w.must(w.post(in_v1, door("v1", "a", R"({"hostPort":"h:1"})")), 201);
+  CHECK(w.asked["/convert"].empty());
+  auto two = w.must(w.get(std::string(in_v2) + "/a"), 200);
+  // Converted, pruned and defaulted by the version's schema; metadata is what it was.
+  CHECK(json::write(two["spec"]) == R"({"color":"red","host":"h","port":"1"})");
+  CHECK(two["metadata"] == one["metadata"]);
+  auto made = w.must(w.post(in_v2, door("v2", "b", R"({"host":"g","port":"2"})")), 201);
+  CHECK(made["apiVersion"].as_string() == "ex.io/v2");
+  CHECK(made["spec"]["host"].as_string() == "g");
+  CHECK(w.must(w.get(std::string(in_v1) + "/b"), 200)["spec"]["hostPort"].as_string() == "g:2");
+  auto changed = w.must(w.patch(std::string(in_v2) + "/a", R"({"spec":{"port":"3"}})", merge), 200);
+  CHECK(changed["spec"]["port"].as_string() == "3");
+  CHECK(w.must(w.get(std::string(in_v1) + "/a"), 200)["spec"]["hostPort"].as_string() == "h:3");
+  auto list = w.must(w.get(in_v2), 200);
+  REQUIRE(list["items"].size() == 2);
+  CHECK(list["items"][0]["spec"]["port"].as_string() == "3");
+  CHECK(list["items"][1]["spec"]["host"].as_string() == "g");
+
+  running_watch watch(
+      w, std::string(in_v2) +
+             "?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true");
+  CHECK(watch.next()["object"]["spec"]["host"].as_string() == "h");
+  CHECK(watch.next()["object"]["spec"]["host"].as_string() == "g");
+  CHECK(watch.next()["type"].as_string() == "BOOKMARK");
+  w.must(w.patch(std::string(in_v1) + "/b", R"({"spec":{"hostPort":"i:4"}})", merge), 200);
+  auto event = watch.next();
+  CHECK(event["type"].as_string() == "MODIFIED");
+  CHECK(event["object"]["apiVersion"].as_string() == "ex.io/v2");
+  CHECK(event["object"]["spec"]["host"].as_string() == "i");
+  w.must(w.remove(std::string(in_v1) + "/b"), 200);
+  CHECK(watch.next()["type"].as_string() == "DELETED");
+}
+
+TEST_CASE("a list of mixed versions takes one call, and fields are selected in the version that is asked for") {
+  door_world w;
+  for (auto name : {"a", "b", "c"})
+    w.must(w.post(in_v1, door("v1", name, fmt::format(R"({{"hostPort":"{}:1"}})", name))), 201);
+  w.store_in("v2");
+  for (auto name : {"d", "e"})
+    w.must(w.post(in_v2, door("v2", name, fmt::format(R"({{"host":"{}","port":"1"}})", name))), 201);
+  w.asked.clear();
+  auto list = w.must(w.get(in_v2), 200);
+  REQUIRE(list["items"].size() == 5);
+  for (std::size_t i = 0; i < 5; ++i) CHECK(list["items"][i]["spec"]["port"].as_string() == "1");
+  REQUIRE(w.asked["/convert"].size() == 1);
+  CHECK(w.asked["/convert"][0]["request"]["objects"].size() == 3);
+  auto chosen = w.must(w.get(std::string(in_v2) + "?fieldSelector=spec.host%3Db"), 200);
+  REQUIRE(chosen["items"].size() == 1);
+  CHECK(chosen["items"][0]["metadata"]["name"].as_string() == "b");
+  chosen = w.must(w.get(std::string(in_v1) + "?fieldSelector=spec.hostPort%3Dd:1"), 200);
+  REQUIRE(chosen["items"].size() == 1);
+  CHECK(chosen["items"][0]["metadata"]["name"].as_string() == "d");
+  // In pages, too.
+  auto first = w.must(w.get(std::string(in_v2) + "?limit=2"), 200);
+  CHECK(first["items"].size() == 2);
+  CHECK(first["metadata"]["remainingItemCount"].as_integer() == 3);
+  auto rest = w.must(w.get(fmt::format("{}?continue={}", in_v2, first["metadata"]["continue"].as_string())), 200);
+  CHECK(rest["items"].size() == 3);
+}
+
+TEST_CASE("conversions that fail, and those that lie: the real server's words") {
+  struct row {
+    std::string_view what;
+    script says;
+    std::string told;
+  };
+  auto lies = [](std::function<void(json::value&)> f) { return converting([f](json::array& all) { f(all.front()); }); };
+  const std::string before = "conversion webhook for ex.io/v1, Kind=Door ";
+  const row rows[] = {
+      {"no object", converting([](json::array& all) { all.clear(); }), before + "returned 0 objects, expected 1"},
+      {"its own failure",
+       [](const json::value& review) -> task<std::string> {
+         co_return reviewed(review, {}, R"({"status":"Failure","message":"can't"})");
+       },
+       before + "failed: can't"},
+      {"no result", [](const json::value& review) -> task<std::string> { co_return reviewed(review, {}, "{}"); },
+       before + "failed: response.result.status was '', not 'Success'"},
+      {"another version", lies([](json::value& o) { o.set("apiVersion", "ex.io/v3"); }),
+       before + "returned invalid converted object: invalid groupVersion (expected ex.io/v2, received ex.io/v3)"},
+      {"another kind", lies([](json::value& o) { o.set("kind", "Gate"); }),
+       before + "returned invalid converted object: invalid kind (expected Door, received Gate)"},
+      {"another name", lies([](json::value& o) { o.member("metadata").set("name", "z"); }),
+       before + "returned invalid converted object: must have the same name: a != z"},
+      {"no metadata", lies([](json::value& o) { o.set("metadata", "x"); }),
+       before + "returned invalid converted object: must have the same name: a != "},
+      {"a label that is none", lies([](json::value& o) { o.member("metadata").set("labels", json::object{{"a", 1}}); }),
+       before + "returned invalid metadata in object: metadata.labels[a] must be a string, but is int64 in converted "
+                "object"},
+  };
+  for (auto& r : rows) {
+    CAPTURE(r.what);
+    door_world w(r.says);
+    w.must(w.post(in_v1, door("v1", "a", R"({"hostPort":"h:1"})")), 201);
+    auto a = w.get(std::string(in_v2) + "/a");
+    CHECK(a.code == 500);
+    CHECK(message_of(a) == r.told);
+    CHECK(w.get(in_v2).code == 500);
+    // The stored version goes on.
+    w.must(w.get(std::string(in_v1) + "/a"), 200);
+    w.must(w.patch(std::string(in_v1) + "/a", R"({"spec":{"hostPort":"h:2"}})", merge), 200);
+  }
+}
+
+TEST_CASE("labels and annotations may change, nothing else of the metadata") {
+  door_world w(converting([](json::array& all) {
+    auto& m = all.front().member("metadata");
+    m.set("labels", json::object{{"by", "hook"}});
+    m.set("finalizers", json::array{"ex.io/f"});
+    m.set("generation", 99);
+  }));
+  w.must(w.post(in_v1, door("v1", "a", R"({"hostPort":"h:1"})")), 201);
+  auto two = w.must(w.get(std::string(in_v2) + "/a"), 200);
+  auto& m = two["metadata"];
+  CHECK(m["labels"]["by"].as_string() == "hook");
+  CHECK(m["finalizers"].is_null());
+  CHECK(m["generation"].as_integer() == 1);
+}
+
+TEST_CASE("admission webhooks are told of custom resources in the version that they know") {
+  door_world w;
+  w.on("/h", [](const json::value&) {
+    return fmt::format(
+        R"(,"allowed":true,"patchType":"JSONPatch","patch":"{}")",
+        base64(as_bytes(
+            R"([{"op":"add","path":"/spec/port","value":"9"},{"op":"add","path":"/spec/strange","value":1}])")));
+  });
+  w.hook("Mutating", "h", "/h",
+         R"([{"operations":["CREATE"],"apiGroups":["ex.io"],"apiVersions":["v2"],"resources":["doors"]}])");
+  auto made = w.must(w.post(in_v1, door("v1", "a", R"({"hostPort":"h:1"})")), 201);
+  CHECK(json::write(made["spec"]) == R"({"hostPort":"h:9"})");
+  auto& q = w.asked["/h"][0]["request"];
+  CHECK(q["kind"]["version"].as_string() == "v2");
+  CHECK(q["requestKind"]["version"].as_string() == "v1");
+  CHECK(q["object"]["spec"]["host"].as_string() == "h");
+}
+
+}  // namespace kedge::api
