@@ -11,6 +11,14 @@ from harness import Agent, Failed, Lab, Server, eventually, is_ready, main, run
 FETCH = ("curl", "-s", "-S", "-f", "-m", "4")
 
 
+def fetched(host, url):
+    """What a machine gets, or None."""
+    try:
+        return run(*host.command(*FETCH, url), timeout=10)
+    except Failed:
+        return None
+
+
 class Pod:
     """A network namespace on a node, connected by what the node's CNI folder says."""
 
@@ -118,6 +126,18 @@ class Network(unittest.TestCase):
         for node in (a, b):
             self.assertIn(run(*outside.command(*FETCH, f"http://{node.address}:30080")), ("one", "two"))
         self.assertIn(run(*b.command(*FETCH, f"http://{ip}")), ("one", "two"))
+        # A load balancer without a cloud: the nodes' own addresses, narrowed to who may come.
+        server.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "balanced"},
+                       "spec": {"type": "LoadBalancer", "ports": [{"name": "http", "port": 8090}]}}))
+        self.slice(server, "balanced", [one, two])
+        eventually("both nodes are its addresses", lambda: {i["ip"] for i in server.get("service", "balanced")["status"]["loadBalancer"].get("ingress", [])}
+                   == {a.address, b.address})
+        for node in (a, b):
+            self.assertIn(eventually("it is reached from outside", lambda: fetched(outside, f"http://{node.address}:8090")), ("one", "two"))
+        server.kubectl("patch", "service", "balanced", "-p", json.dumps({"spec": {"loadBalancerSourceRanges": [b.address + "/32"]}}))
+        eventually("others are turned away", lambda: fetched(outside, f"http://{a.address}:8090") is None)
+        self.assertIn(run(*b.command(*FETCH, f"http://{a.address}:8090")), ("one", "two"))
+        server.kubectl("delete", "service", "balanced")
         # The API by its Service and name.
         self.assertIn("10.43.0.1", asks.run("busybox", "nslookup", "-type=a", "kubernetes.default.svc.cluster.local"))
         self.assertIn("name = web.default.svc.cluster.local", asks.run("busybox", "nslookup", "-type=ptr", ".".join(reversed(ip.split("."))) + ".in-addr.arpa"))

@@ -4,19 +4,12 @@ namespace kedge::api {
 namespace {
 
 bool is_another_range(const json::value& range) { return range["metadata"]["name"].as_string() != "kubernetes"; }
-bool is_load_balancer(const json::value& service) {
-  return service["spec"]["type"].as_string() == "LoadBalancer" &&
-         service["spec"]["loadBalancerClass"].as_string().empty();
-}
 
 constexpr not_yet rows[] = {
     {"networking.k8s.io", "ingresses", nullptr,
      "Kedge brings no ingress controller yet: without one of your own this ingress leads nowhere"},
     {"networking.k8s.io", "servicecidrs", is_another_range,
      "Kedge gives Services addresses only of --service-cidr yet: of this range none are given"},
-    {"", "services", is_load_balancer,
-     "Kedge brings no service load balancer yet: without one of your own this service's external address stays "
-     "pending"},
 };
 
 }  // namespace

@@ -457,25 +457,10 @@ TEST_CASE("a name that no path can have is refused before it is looked for: ever
 TEST_CASE("who writes what isn't obeyed yet is told, on each write") {
   const std::map<std::string, std::pair<std::string, std::string>, std::less<>> objects = {
       // resource → path of the collection, object
-      {"validatingwebhookconfigurations",
-       {"/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", R"({"webhooks":[]})"}},
-      {"mutatingwebhookconfigurations",
-       {"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", R"({"webhooks":[]})"}},
-      {"apiservices",
-       {"/apis/apiregistration.k8s.io/v1/apiservices",
-        R"({"metadata":{"name":"v1.example.org"},"spec":{"group":"example.org","version":"v1","groupPriorityMinimum":10,"versionPriority":10,"service":{"namespace":"default","name":"x"}}})"}},
       {"ingresses",
        {"/apis/networking.k8s.io/v1/namespaces/default/ingresses",
         R"({"spec":{"defaultBackend":{"service":{"name":"x","port":{"number":80}}}}})"}},
       {"servicecidrs", {"/apis/networking.k8s.io/v1/servicecidrs", R"({"spec":{"cidrs":["10.99.0.0/24"]}})"}},
-      {"services",
-       {"/api/v1/namespaces/default/services", R"({"spec":{"type":"LoadBalancer","ports":[{"port":80}]}})"}},
-      {"customresourcedefinitions",
-       {"/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-        R"({"metadata":{"name":"things.example.org"},"spec":{"group":"example.org","scope":"Namespaced","names":{"plural":"things","kind":"Thing"},
-            "conversion":{"strategy":"Webhook","webhook":{"conversionReviewVersions":["v1"],"clientConfig":{"url":"https://x.example.org"}}},
-            "versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","properties":{"spec":{"type":"object","properties":{"n":{"type":"integer",
-            "x-kubernetes-validations":[{"rule":"self > 0"}]}}}}}}}]}})"}},
   };
   api_world w;
   for (auto& row : all_not_yet()) {
