@@ -5,16 +5,28 @@ import json
 import os
 import shutil
 import signal
+import sys
 import unittest
-
-try:
-    import boto3
-except ImportError:
-    boto3 = None
 
 from ha_lab import MAPS, HaLab, Postgres, Writers
 from harness import BINARY, Server, eventually, main, run
 from redis_test import Redis
+
+
+def get_moto():
+    """moto and boto3, as they are installed or else by pip, kept in the build folder: (program, boto3)."""
+    kept = os.path.join(BINARY.removesuffix("src/cli/kedge"), "moto")
+    try:
+        import boto3, moto
+    except ImportError:
+        if not os.path.isdir(kept):
+            run(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--target", kept + ".new",
+                "moto[server]>=5", timeout=600)
+            os.rename(kept + ".new", kept)
+        sys.path.append(kept)
+        import boto3, moto
+    folder = os.path.dirname(os.path.dirname(moto.__file__))
+    return ("env", f"PYTHONPATH={folder}", "INITIAL_NO_AUTH_ACTION_COUNT=4", sys.executable, "-m", "moto.server"), boto3
 
 
 def names(server):
@@ -182,12 +194,12 @@ class Backup(unittest.TestCase):
         self.assertEqual(self.server.get("secret", "mine")["data"]["word"], "c2VzYW1l")
         self.assertEqual(len(glob.glob(self.data + "/server/db/state.db.before-restore-*")), 1)
 
-    @unittest.skipUnless(boto3 and shutil.which("moto_server"), "S3 is played by moto: pip install 'moto[server]'")
     def test_7_a_bucket_of_s3(self):
         """moto's S3, which checks who asks and every signature."""
+        program, boto3 = get_moto()
         host = self.lab.host()
         # Until a user with keys is there, anybody may do anything.
-        moto = self.lab.start("moto", host.command("env", "INITIAL_NO_AUTH_ACTION_COUNT=4", "moto_server", "-H", "0.0.0.0", "-p", "9000"))
+        moto = self.lab.start("moto", host.command(*program, "-H", "0.0.0.0", "-p", "9000"))
         url = f"http://{host.address}:9000"
         eventually("moto answers", lambda: moto.poll() is None and run(*self.host.command("curl", "-sf", url + "/moto-api/"), timeout=5), every=0.2)
         clients = {name: boto3.client(name, endpoint_url=url, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x") for name in ("iam", "s3")}
