@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import tempfile
 
 from harness import ClusterTest, Failed, eventually, main
 
@@ -138,13 +140,14 @@ def deployment(name, replicas=1, image="a:1"):
 
 
 class Policies(ClusterTest):
-    server_args = ("--disable-agent", "--kube-apiserver-arg=audit-log-path=audit.log")
-
     @classmethod
     def setUpClass(cls):
-        cls.audit = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"kedge-policies-{os.getpid()}.log")
-        cls.server_args = ("--disable-agent", f"--kube-apiserver-arg=audit-log-path={cls.audit}")
-        cls.addClassCleanup(lambda: os.path.exists(cls.audit) and os.remove(cls.audit))
+        folder = tempfile.mkdtemp(prefix="kedge-it-policies-")
+        cls.addClassCleanup(shutil.rmtree, folder)
+        cls.audit, policy = os.path.join(folder, "audit.log"), os.path.join(folder, "policy.yaml")
+        with open(policy, "w") as f:
+            f.write("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n")
+        cls.server_args = ("--disable-agent", f"--kube-apiserver-arg=audit-log-path={cls.audit}", f"--kube-apiserver-arg=audit-policy-file={policy}")
         super().setUpClass()
 
     def refused(self, body, *args):
