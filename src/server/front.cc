@@ -94,7 +94,9 @@ api::virtual_create front::answers_of_reviews() {
   };
 }
 
-void front::use(std::shared_ptr<net::tls_client_context> kubelets, std::shared_ptr<net::tls_client_context> servers) {
+void front::use(std::shared_ptr<net::tls_client_context> kubelets, std::shared_ptr<net::tls_client_context> servers,
+                supervisor::front_proxy self) {
+  others_->use(std::move(self));
   proxy_->use(std::move(kubelets));
   dialer_->use(std::move(servers));
 }

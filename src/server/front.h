@@ -35,8 +35,9 @@ class front {
                                              std::size_t number);
 
   task<void> serve(net::http::exchange& e) { return routes_->serve(e); }
-  // Who this server is to kubelets and to the other servers, from the next connection on.
-  void use(std::shared_ptr<net::tls_client_context> kubelets, std::shared_ptr<net::tls_client_context> servers);
+  // Who this server is to kubelets, to the other servers and to aggregated ones, from the next connection on.
+  void use(std::shared_ptr<net::tls_client_context> kubelets, std::shared_ptr<net::tls_client_context> servers,
+           supervisor::front_proxy self);
   api::objects& local() noexcept { return *local_; }
   // The server's one look at other API servers; on the home loop's front.
   api::aggregation::observer& others() noexcept { return *observer_; }

@@ -90,8 +90,8 @@ task<void> upkeep::renew_certificates() {
     co_return;
   }
   auto kubelets = shared_.to_kubelets, servers = shared_.to_servers;
-  co_await on_every_loop(shared_, [this, kubelets, servers](std::size_t) -> task<bool> {
-    if (auto* here = gateway_.here()) here->use(kubelets, servers);
+  co_await on_every_loop(shared_, [this, kubelets, servers, self = shared_.as_front_proxy](std::size_t) -> task<bool> {
+    if (auto* here = gateway_.here()) here->use(kubelets, servers, self);
     co_return true;
   });
   leading_.use(servers);

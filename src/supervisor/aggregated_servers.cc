@@ -60,6 +60,11 @@ net::http::headers remote_headers(const api::user_info& who) {
 aggregated_servers::aggregated_servers(node_dialer& dialer, api::objects& objects, front_proxy self)
     : objects_(objects), self_(std::move(self)), network_(dialer), http_(&network_) {}
 
+void aggregated_servers::use(front_proxy self) {
+  self_ = std::move(self);
+  contexts_.clear();
+}
+
 result<endpoint_address> aggregated_servers::resolve(const api_service& to) {
   json::value service;
   if (auto found = objects_.get({"", "v1", "services"}, to.service_namespace, to.service_name))

@@ -25,6 +25,9 @@ class aggregated_servers final : public api::aggregation::backend {
  public:
   aggregated_servers(node_dialer& dialer, api::objects& objects, front_proxy self);
 
+  // From now on, on new connections: the certificate was renewed.
+  void use(front_proxy self);
+
   task<int> forward(net::http::exchange& e, api::aggregation::api_service_ref to, own_part own) override;
   result<api::aggregation::endpoint_address> resolve(const api::aggregation::api_service& to) override;
   task<result<net::http::client_response>> get(api::aggregation::api_service_ref to,
@@ -40,7 +43,7 @@ class aggregated_servers final : public api::aggregation::backend {
                                       const api::aggregation::endpoint_address& at, bool upgrade);
 
   api::objects& objects_;
-  const front_proxy self_;
+  front_proxy self_;
   pod_network network_;
   net::http::client http_;
   std::map<std::string, context> contexts_;

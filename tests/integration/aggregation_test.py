@@ -11,7 +11,7 @@ import ssl
 import threading
 import unittest
 
-from harness import Api, Lab, Server, eventually, main, run
+from harness import BINARY, Api, Lab, Server, eventually, main, run
 
 GROUP = "wardle.example.com"
 ROOT = f"/apis/{GROUP}/v1"
@@ -41,7 +41,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def handle_any(self):
         path = self.path.split("?")[0]
         said = {"method": self.command, "path": self.path, "headers": self.headers.items(),
-                "certificate": dict(pair[0] for pair in self.connection.getpeercert()["subject"])}
+                "certificate": dict(pair[0] for pair in self.connection.getpeercert()["subject"]),
+                "serial": self.connection.getpeercert()["serialNumber"]}
         self.server.requests.append(said)
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length).decode()
@@ -183,6 +184,14 @@ class Aggregation(unittest.TestCase):
         self.assertRegex(self.kubectl("get", "apiservices", f"v1.{GROUP}", "--no-headers"), r"wardle/api +True ")
         self.assertIn("thing.wardle.example.com/one", self.kubectl("get", "things", "-o", "name"))
         self.assertEqual(self.server.get("thing", "one"), THING)
+
+    def test_it_is_shown_a_renewed_certificate(self):
+        def serial():
+            self.kubectl("get", "things")
+            return self.wardle.requests[-1]["serial"]
+        before = serial()
+        run(BINARY, "certificate", "rotate", "--data-dir", self.server.data)
+        eventually("the front proxy's certificate is another", lambda: serial() != before)
 
     def test_it_is_told_who_asks_and_by_nobody_else(self):
         api = Api(self.server)

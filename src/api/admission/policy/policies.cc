@@ -7,7 +7,7 @@
 #include <deque>
 #include <map>
 
-#include "api/admission/policy/access.h"
+#include "api/admission/expression_access.h"
 #include "api/admission/policy/changes.h"
 #include "api/admission/policy/evaluate.h"
 #include "api/admission/policy/input.h"
@@ -46,7 +46,7 @@ struct asked {
   const registry& served;
   subject about;
   inputs values;
-  access may;
+  expression_access may;
 
   asked(admission_request& request, const registry& tables, const api::served& s, const store::snapshot& cluster,
         authorizer& authz)

@@ -1,5 +1,5 @@
-// access.h: what `authorizer` of an expression asks, answered by the server's own authorizer. Each question once a
-// request.
+// expression_access.h: what `authorizer` of an expression asks, answered by the server's own authorizer. Each question
+// once a request.
 #pragma once
 
 #include <map>
@@ -9,12 +9,12 @@
 #include "api/authorization/authorizer.h"
 #include "api/expressions/authorizer.h"
 
-namespace kedge::api::policy {
+namespace kedge::api {
 
-class access final : public expressions::access_host {
+class expression_access final : public expressions::access_host {
  public:
   // All outlive it.
-  access(const attributes& asked, authorizer& may, const store::snapshot& cluster)
+  expression_access(const attributes& asked, authorizer& may, const store::snapshot& cluster)
       : asked_(asked), may_(may), cluster_(cluster) {}
 
   expressions::access_answer check(const expressions::access_question& q) const override;
@@ -28,4 +28,4 @@ class access final : public expressions::access_host {
   mutable std::map<std::string, expressions::access_answer> known_;
 };
 
-}  // namespace kedge::api::policy
+}  // namespace kedge::api

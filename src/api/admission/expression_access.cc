@@ -1,8 +1,8 @@
-#include "api/admission/policy/access.h"
+#include "api/admission/expression_access.h"
 
 #include <fmt/format.h>
 
-namespace kedge::api::policy {
+namespace kedge::api {
 namespace {
 
 user_ref account(const std::string& ns, const std::string& name) {
@@ -26,7 +26,7 @@ std::string key_of(const expressions::access_question& q) {
 
 }  // namespace
 
-expressions::access_answer access::check(const expressions::access_question& q) const {
+expressions::access_answer expression_access::check(const expressions::access_question& q) const {
   auto [it, fresh] = known_.try_emplace(key_of(q));
   if (!fresh) return it->second;
   attributes a;
@@ -51,7 +51,7 @@ expressions::access_answer access::check(const expressions::access_question& q) 
   return it->second = {.is = is, .reason = std::move(verdict.reason), .error = std::nullopt};
 }
 
-expressions::access_question access::about() const {
+expressions::access_question expression_access::about() const {
   expressions::access_question q;
   q.is_resource = true;
   q.group = asked_.api_group;
@@ -62,4 +62,4 @@ expressions::access_question access::about() const {
   return q;
 }
 
-}  // namespace kedge::api::policy
+}  // namespace kedge::api
