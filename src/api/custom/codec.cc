@@ -10,6 +10,7 @@
 #include "base/strings.h"
 #include "json/write.h"
 #include "meta/names.h"
+#include "reactor/loop.h"
 #include "schema/decode.h"
 
 namespace kedge::api::custom {
@@ -170,26 +171,28 @@ bool is_ending(const definition& d, const store::snapshot& cluster) {
   return !crd || crd->bytes().find("\"deletionTimestamp\":\"") != std::string_view::npos;
 }
 
-void validate(causes& out, std::vector<std::string>& warnings, const served& s, const json::value& object,
-              const json::value* before) {
+task<void> validate(causes& out, std::vector<std::string>& warnings, const served& s, const json::value& object,
+                    const json::value* before) {
   auto& c = *s.custom;
   if (c.has_schema) c.schema.validate(out, object, before);
   if (c.scale)
     if (auto n = at_path(object, c.scale->replicas); n && n->is_integer() && n->as_integer() < 0)
       out.push_back(invalid_value(join(c.scale->replicas, "."), *n, "should be a non-negative integer"));
-  if (!c.rules) return;
+  if (!c.rules) co_return;
   // Rules may rely on types and on what must be there.
   const bool blocked = std::ranges::any_of(out, [](auto& one) {
     constexpr std::string_view blocking[] = {"FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong",
                                              "FieldValueTooMany", "FieldValueTypeInvalid"};
     return std::ranges::find(blocking, one.reason) != std::end(blocking);
   });
-  if (blocked)
+  if (blocked) {
     out.push_back(invalid_value("<nil>", nullptr,
                                 "some validation rules were not checked because the object was invalid; correct the "
                                 "existing errors to complete validation"));
-  else
-    c.rules->check(out, warnings, c.schema.root(), object, before);
+    co_return;
+  }
+  rule_run rules(*c.rules, out, warnings, c.schema.root(), object, before);
+  while (rules.step()) co_await reactor::maybe_yield();
 }
 
 void warn(std::vector<std::string>& out, const json::value& object, const json::value* before) {

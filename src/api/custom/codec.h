@@ -9,6 +9,7 @@
 #include "api/request/request.h"
 #include "base/time.h"
 #include "json/parse.h"
+#include "reactor/task.h"
 
 namespace kedge::api::custom {
 
@@ -36,9 +37,10 @@ std::string_view field_text(const served& s, const selectable_field& field, cons
 // object may be created, for nobody would remove it.
 bool is_ending(const definition& d, const store::snapshot& cluster);
 
-// By the schema, its rules among it. `warnings`: what is wrong, and was so before.
-void validate(causes& out, std::vector<std::string>& warnings, const served& s, const json::value& object,
-              const json::value* before);
+// By the schema, its rules among it, with others' turns between two of those. `warnings`: what is wrong, and was so
+// before. All that is given outlives it.
+task<void> validate(causes& out, std::vector<std::string>& warnings, const served& s, const json::value& object,
+                    const json::value* before);
 
 // Texts for Warning headers: finalizers that are new and that another one could mean otherwise.
 void warn(std::vector<std::string>& out, const json::value& object, const json::value* before);

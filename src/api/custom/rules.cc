@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
+#include <optional>
 #include <unordered_map>
 
 #include "api/custom/field_path.h"
@@ -163,27 +165,27 @@ std::unique_ptr<const rule_tree> rule_tree::compile(const json::value& props, bo
   return out;
 }
 
-// One object's run.
-class rule_checker {
+// The places of one object that have rules, from the top down, and the rules of the one whose turn it is.
+class rule_run::state {
  public:
-  rule_checker(causes& out, std::vector<std::string>& warnings) : out_(out), warnings_(warnings) {}
+  state(causes& out, std::vector<std::string>& warnings) : out_(out), warnings_(warnings) {}
 
-  // False when no more rules may be run. `at`: null for the object itself.
-  bool check(const rule_tree& t, const node& n, const json::value& v, const json::value* before, const past& was,
-             const place* at) {
-    if (v.is_null() || out_.full()) return true;
+  // `at`: null for the object itself.
+  void collect(const rule_tree& t, const node& n, const json::value& v, const json::value* before, const past& was,
+               const place* at) {
+    if (v.is_null()) return;
     if (before && before->is_null()) before = nullptr;
-    if (!run_rules(t, v, before, was, at)) return false;
+    if (!t.rules.empty() || t.undeclared) spots_.push_back({&t, &v, before, was, at});
     static constexpr std::string_view whole;
     static const place top(whole);
     const place& up = at ? *at : top;
     if (auto list = v.array()) {
-      if (!t.items || !n.items) return true;
+      if (!t.items || !n.items) return;
       auto old = by_keys(n, before);
       for (std::size_t i = 0; i < list->size(); ++i) {
         auto item_before = same_item(n, old, (*list)[i]);
-        const place here(up, i);
-        if (!check(*t.items, *n.items, (*list)[i], item_before, was.item((*list)[i], item_before), &here)) return false;
+        collect(*t.items, *n.items, (*list)[i], item_before, was.item((*list)[i], item_before),
+                &places_.emplace_back(up, i));
       }
     } else if (auto members = v.object()) {
       for (auto& m : *members) {
@@ -193,68 +195,89 @@ class rule_checker {
         auto part = named ? found->second.get() : t.additional.get();
         auto of = named ? n.find(m.name) : n.additional.get();
         if (!part || !of) continue;
-        const auto here = named ? place(up, m.name) : place::of_key(up, m.name);
-        if (!check(*part, *of, m.value, before ? before->find(m.name) : nullptr, was.member(m.name), &here))
-          return false;
+        places_.push_back(named ? place(up, m.name) : place::of_key(up, m.name));
+        collect(*part, *of, m.value, before ? before->find(m.name) : nullptr, was.member(m.name), &places_.back());
       }
     }
+  }
+
+  bool step() {
+    if (stopped_ || next_ == spots_.size()) return false;
+    auto& s = spots_[next_];
+    if (!memory_ && !enter(s)) return true;
+    if (!run(s, s.tree->rules[rule_])) stopped_ = true;
+    if (++rule_ == s.tree->rules.size()) leave();
     return true;
   }
 
  private:
+  struct spot {
+    const rule_tree* tree;
+    const json::value *now, *before;
+    past was;
+    const place* at;
+  };
+
   static std::string text_of(const place* at) { return at ? at->text() : "<nil>"; }
   static std::string named(const rule& r) { return r.message.empty() ? r.text : r.message; }
+  void wrong(const spot& s, std::string_view what) { out_.push_back(invalid_value(text_of(s.at), s.tree->type, what)); }
 
-  bool run_rules(const rule_tree& t, const json::value& v, const json::value* before, const past& was,
-                 const place* at) {
-    auto wrong = [&](std::string_view what) { out_.push_back(invalid_value(text_of(at), t.type, what)); };
-    if (t.undeclared) {
-      wrong("rule compiler initialization error: failed to convert to declType for CEL validation rules");
+  // False: none of the place's rules runs.
+  bool enter(const spot& s) {
+    if (out_.full()) {
+      stopped_ = true;
+    } else if (s.tree->undeclared) {
+      wrong(s, "rule compiler initialization error: failed to convert to declType for CEL validation rules");
+      leave();
+    } else if (left_ == 0) {
+      wrong(s, out_of_budget);
+      stopped_ = true;
+    } else {
+      memory_.emplace();
+      self_ = s.tree->self->read(*s.now, *memory_);
+      old_ = s.before ? s.tree->self->read(*s.before, *memory_) : cel::value();
+    }
+    return memory_.has_value();
+  }
+  void leave() {
+    self_ = old_ = cel::value();
+    memory_.reset();
+    rule_ = 0;
+    ++next_;
+  }
+
+  // False when no more rules may be run.
+  bool run(const spot& s, const rule& r) {
+    if (!r.wrong.empty()) {
+      wrong(s, "rule compile error: " + r.wrong);
       return true;
     }
-    if (t.rules.empty()) return true;
-    if (left_ == 0) {
-      wrong(out_of_budget);
+    // A rule about a change has nothing to say of what is new.
+    if (!r.program || (r.uses_old && !s.before && !r.optional_old)) return true;
+    cel::bindings with(*r.program);
+    with.set("self", self_);
+    if (r.optional_old)
+      with.set("oldSelf", s.before ? cel::value::some(*memory_, old_) : cel::value::none());
+    else if (s.before)
+      with.set("oldSelf", old_);
+    auto ran = cel::run(*r.program, with, *memory_, expressions::call_budget);
+    if (ran.cost > left_) {
+      wrong(s, out_of_budget);
       return false;
     }
-    cel::arena memory;
-    const auto self = t.self->read(v, memory);
-    const auto old = before ? t.self->read(*before, memory) : cel::value();
-    for (auto& r : t.rules) {
-      if (!r.wrong.empty()) {
-        wrong("rule compile error: " + r.wrong);
-        continue;
-      }
-      // A rule about a change has nothing to say of what is new.
-      if (!r.program || (r.uses_old && !before && !r.optional_old)) continue;
-      cel::bindings with(*r.program);
-      with.set("self", self);
-      if (r.optional_old)
-        with.set("oldSelf", before ? cel::value::some(memory, old) : cel::value::none());
-      else if (before)
-        with.set("oldSelf", old);
-      auto ran = cel::run(*r.program, with, memory, expressions::call_budget);
-      if (ran.cost > left_) {
-        wrong(out_of_budget);
-        return false;
-      }
-      left_ -= ran.cost;
-      if (!ran.result) {
-        auto& why = ran.result.error();
-        if (why.message.starts_with("no such overload")) {
-          wrong(fmt::format(
-              "'{}': call arguments did not match a supported operator, function or macro signature for rule: {}",
-              why.message, named(r)));
-        } else if (why.why == cel::failure::reason::over_budget) {
-          wrong(fmt::format("'{}': no further validation rules will be run due to call cost exceeds limit for rule: {}",
-                            why.message, named(r)));
-          return false;
-        } else {
-          wrong(fmt::format("{} evaluating rule: {}", why.message, named(r)));
-        }
-        continue;
-      }
-      if (!ran.result->is_true() && !refuse(t, r, with, memory, v, was, at)) return false;
+    left_ -= ran.cost;
+    if (ran.result) return ran.result->is_true() || refuse(*s.tree, r, with, *memory_, *s.now, s.was, s.at);
+    auto& why = ran.result.error();
+    if (why.message.starts_with("no such overload")) {
+      wrong(s, fmt::format(
+                   "'{}': call arguments did not match a supported operator, function or macro signature for rule: {}",
+                   why.message, named(r)));
+    } else if (why.why == cel::failure::reason::over_budget) {
+      wrong(s, fmt::format("'{}': no further validation rules will be run due to call cost exceeds limit for rule: {}",
+                           why.message, named(r)));
+      return false;
+    } else {
+      wrong(s, fmt::format("{} evaluating rule: {}", why.message, named(r)));
     }
     return true;
   }
@@ -320,20 +343,29 @@ class rule_checker {
   causes& out_;
   std::vector<std::string>& warnings_;
   std::uint64_t left_ = expressions::object_budget;
+  std::deque<place> places_;  // each names the one above it
+  std::vector<spot> spots_;
+  std::size_t next_ = 0, rule_ = 0;
+  std::optional<cel::arena> memory_;  // while the next place's rules run
+  cel::value self_, old_;
+  bool stopped_ = false;
 };
+
+rule_run::rule_run(const rule_tree& rules, causes& out, std::vector<std::string>& warnings, const node& schema,
+                   const json::value& object, const json::value* before)
+    : state_(std::make_unique<state>(out, warnings)) {
+  past was;
+  if (before) was.here = {&schema, &object, before};
+  state_->collect(rules, schema, object, before, was, nullptr);
+}
+rule_run::~rule_run() = default;
+bool rule_run::step() { return state_->step(); }
 
 void rule_tree::check_default(causes& out, const node& schema, const json::value& standard) const {
   std::vector<std::string> none;
-  rule_checker one(out, none);
-  one.check(*this, schema, standard, &standard, {}, nullptr);
-}
-
-void rule_tree::check(causes& out, std::vector<std::string>& warnings, const node& schema, const json::value& object,
-                      const json::value* before) const {
-  rule_checker one(out, warnings);
-  past was;
-  if (before) was.here = {&schema, &object, before};
-  one.check(*this, schema, object, before, was, nullptr);
+  rule_run::state one(out, none);
+  one.collect(*this, schema, standard, &standard, {}, nullptr);
+  while (one.step()) continue;
 }
 
 }  // namespace kedge::api::custom

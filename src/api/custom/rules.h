@@ -33,25 +33,41 @@ struct rule {
 // The rules of one place, `props`, whose values `self` describes. None when it has none.
 std::vector<rule> compile_rules_at(const json::value& props, const expressions::declaration& self);
 
+class rule_run;
+
 class rule_tree {
  public:
   // Null when the schema has no rules. `root`: it is a whole object.
   static std::unique_ptr<const rule_tree> compile(const json::value& props, bool root = true);
 
-  // `schema`: of the same props. `warnings`: texts of what was wrong before.
-  void check(causes& out, std::vector<std::string>& warnings, const node& schema, const json::value& object,
-             const json::value* before) const;
   // A default, which must be good by itself; as if it had been there before.
   void check_default(causes& out, const node& schema, const json::value& standard) const;
 
  private:
-  friend class rule_checker;
+  friend class rule_run;
   std::string type;  // as the schema says it
   std::vector<rule> rules;
   bool undeclared = false;  // there are rules, and nothing is known of what they are about
   std::shared_ptr<const expressions::declaration> self;
   std::unique_ptr<const rule_tree> items, additional;
   std::vector<std::pair<std::string, std::unique_ptr<const rule_tree>>> properties;  // by name
+};
+
+// One object's way through the rules, a rule a step: whoever lets others go between two steps holds nobody up longer
+// than one rule may take (expressions::call_budget). All that it is given outlives it.
+class rule_run {
+ public:
+  // `schema`: of the same props as the rules. `warnings`: texts of what was wrong before.
+  rule_run(const rule_tree& rules, causes& out, std::vector<std::string>& warnings, const node& schema,
+           const json::value& object, const json::value* before);
+  ~rule_run();
+  // False: there is nothing more to do.
+  bool step();
+
+ private:
+  friend class rule_tree;
+  class state;
+  std::unique_ptr<state> state_;
 };
 
 }  // namespace kedge::api::custom

@@ -422,7 +422,7 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
     co_await done_apart(validate, object, found);
   else
     validate(object, found);
-  if (s.custom) custom::validate(found, c.warnings, s, object, nullptr);
+  if (s.custom) co_await custom::validate(found, c.warnings, s, object, nullptr);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   co_await reactor::maybe_yield();
   if (s.rules->warn) s.rules->warn(c.warnings, object, nullptr);
@@ -624,7 +624,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
     co_await done_apart(validate, object, old, found);
   else
     validate(object, old, found);
-  if (s.custom) custom::validate(found, c.warnings, s, object, &old);
+  if (s.custom) co_await custom::validate(found, c.warnings, s, object, &old);
   if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   co_await reactor::maybe_yield();
   if (what == part::whole && s.rules->warn) s.rules->warn(c.warnings, object, &old);
