@@ -1,5 +1,6 @@
-// What nearly every file includes, precompiled once a library (meson's cpp_pch): parsing it anew in each of a thousand files was a third of a build.
-// No file may lean on it: each includes what it uses, and scripts/fuzz builds without it (-Db_pch=false), which finds who doesn't.
+// What nearly every file includes, precompiled once a library (meson's cpp_pch): parsing it anew in each of a thousand
+// files was a third of a build. No file may lean on it: each includes what it uses, and scripts/fuzz builds without it
+// (-Db_pch=false), which finds who doesn't.
 #pragma once
 
 #include <algorithm>
