@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <memory>
 
+#include "backup/folder.h"
 #include "base/bytes.h"
 #include "base/strings.h"
 #include "crypto/files.h"
@@ -329,7 +330,8 @@ task<result<void>> bucket::remove(std::string name) {
 task<result<std::vector<std::string>>> bucket::prune(std::string prefix, std::size_t keep) {
   std::vector<std::string> gone;
   if (keep == 0) co_return gone;
-  KEDGE_CO_TRY(auto all, co_await list(std::move(prefix)));
+  KEDGE_CO_TRY(auto all, co_await list(prefix));
+  std::erase_if(all, [&](const item& i) { return !is_of(i.name, prefix); });
   for (std::size_t i = keep; i < all.size(); ++i) {
     KEDGE_CO_CHECK(co_await remove(all[i].name));
     gone.push_back(all[i].name);

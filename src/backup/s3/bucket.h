@@ -38,7 +38,7 @@ class bucket {
   // Newest first.
   task<result<std::vector<item>>> list(std::string prefix);
   task<result<void>> remove(std::string name);
-  // All but the newest; the names that went. keep 0: none.
+  // All but the newest that are of the prefix (folder.h); the names that went. keep 0: none.
   task<result<std::vector<std::string>>> prune(std::string prefix, std::size_t keep);
 
   std::string location(const std::string& name) const { return "s3://" + settings_.bucket + key_of(name); }
