@@ -1,7 +1,7 @@
 // openapi_paths.cc: /openapi/v2 and /openapi/v3, in the forms that clients ask for.
 //
-// A document is made when it is asked for, sent, and dropped: it takes some milliseconds and a megabyte, and a client
-// asks once and keeps it by its ETag.
+// A document is made when it is asked for, by another thread, sent, and dropped: it takes some milliseconds and a
+// megabyte, and a client asks once and keeps it by its ETag.
 #include <fmt/format.h>
 
 #include <ctime>
@@ -9,6 +9,7 @@
 #include "api/handler.h"
 #include "api/publish/custom_openapi.h"
 #include "reactor/loop.h"
+#include "reactor/offload.h"
 #include "schema/openapi.h"
 #include "schema/openapi_proto.h"
 
@@ -43,6 +44,18 @@ std::string http_date(wall_time when) {
   char text[40];
   auto size = std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &parts);
   return std::string(text, size);
+}
+
+// With what custom resources and other servers add, which may be megabytes.
+std::string document_text(const registry& tables, const aggregation::documents& others, const std::string& name,
+                          openapi_form form, std::string_view version) {
+  if (form == openapi_form::protobuf)
+    return aggregation::with_openapi_v2_protobuf(
+        custom::with_openapi_v2_protobuf(tables, schema::openapi_v2_protobuf(version), version), others, version);
+  if (name == "v2")
+    return aggregation::with_openapi_v2(custom::with_openapi_v2(tables, schema::openapi_v2(version)), others);
+  if (auto own = custom::openapi_v3(tables, name, version)) return *std::move(own);
+  return schema::openapi_v3(name, version).value_or(std::string());
 }
 
 task<void> answer_empty(api_request& r, net::http::response head) {
@@ -104,19 +117,11 @@ task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
     co_await answer_empty(r, std::move(head));
     co_return;
   }
-  std::string text;
-  if (protobuf) {
-    text = custom::with_openapi_v2_protobuf(*r.tables, schema::openapi_v2_protobuf(version), version);
-    text = aggregation::with_openapi_v2_protobuf(std::move(text), *others, version);
-  } else if (second) {
-    text = custom::with_openapi_v2(*r.tables, schema::openapi_v2(version));
-    text = aggregation::with_openapi_v2(std::move(text), *others);
-  } else if (auto own = custom::openapi_v3(*r.tables, name, version)) {
-    text = *std::move(own);
-  } else if (auto made = schema::openapi_v3(name, version)) {
-    text = *std::move(made);
-  }
-  co_await send_body(r.http, r.answer, std::move(head), std::move(text));
+  auto make = [tables = r.tables, others, name, form, version] {
+    return document_text(*tables, *others, name, form, version);
+  };
+  auto text = co_await reactor::offload(make);
+  co_await send_body(r.http, r.answer, std::move(head), text ? *std::move(text) : make());
 }
 
 }  // namespace kedge::api

@@ -134,7 +134,7 @@ task<const served*> api_handler::find_served(api_request& r) {
 
 task<void> api_handler::serve_resource(api_request& r, permission may, std::unique_ptr<prepared_watch>& watch) {
   auto& i = r.info;
-  if (i.malformed) {
+  if (i.malformed || i.deeper) {
     co_await send_plain(r, 404, "404 page not found\n");
     co_return;
   }

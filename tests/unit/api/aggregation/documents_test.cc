@@ -2,9 +2,11 @@
 #include "api/aggregation/documents.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 
+#include "api/aggregation/limits.h"
 #include "json/parse.h"
 #include "json/write.h"
 
@@ -93,6 +95,51 @@ TEST_CASE("others' paths and definitions are added to the own document, which ke
   auto bytes = with_openapi_v2_protobuf(name, fetched, "v1");
   CHECK(bytes.find(name, name.size()) == std::string::npos);
   CHECK(bytes.find(std::string("\x0a\x0a") + "io.x.Thing") != std::string::npos);
+}
+
+TEST_CASE("a Swagger document whose parameters make it grow without end is left out") {
+  auto with = [](std::size_t parameter_bytes, std::size_t times) {
+    json::array list;
+    for (std::size_t i = 0; i < times; ++i) list.push_back(json::object{{"$ref", "#/parameters/p"}});
+    service_documents d;
+    take_openapi_v2(
+        d,
+        json::object{{"paths", json::object{{"/apis/x.io/v1/a", json::object{{"parameters", std::move(list)}}}}},
+                     {"parameters", json::object{{"p", json::object{{"name", std::string(parameter_bytes, 'x')}}}}}},
+        "/apis/x.io/v1");
+    return d.v2_paths.size();
+  };
+  CHECK(with(1'000, 100) == 1);
+  CHECK(with(openapi_max_bytes / 8, 7) == 1);
+  CHECK(with(openapi_max_bytes / 8, 9) == 0);
+  CHECK(with(1'000'000, 50'000) == 0);  // 50 GB
+}
+
+TEST_CASE("what is merged costs what both sides have, not their product") {
+  // Some 3 MB against 60,000 names: as a search for each it would be hours.
+  constexpr std::size_t names = 60'000;
+  std::string own = R"({"paths":{"/version/":{}},"definitions":{"a":{})";
+  for (std::size_t i = 0; i < names; ++i) own += fmt::format(R"(,"own.definition.number.{}":{{"type":"object"}})", i);
+  own += "}}";
+  service_documents d;
+  d.v2_paths.set("/apis/x.io/v1/", json::object{});
+  for (std::size_t i = 0; i < names; ++i)
+    d.v2_definitions.append(fmt::format("{}.definition.number.{}", i % 2 ? "own" : "other", i), json::object{});
+  auto merged = value(with_openapi_v2(own, one(d)));
+  CHECK(merged["definitions"].size() == 1 + names + names / 2);
+  auto bytes = with_openapi_v2_protobuf(std::string(3'000'000, '\x0a'), one(d), "v1");
+  CHECK(bytes.size() > 3'000'000 + names * 20);
+}
+
+TEST_CASE("of what a server tells of its resources a bounded part is told on") {
+  json::array all;
+  for (int i = 0; i < 100; ++i) all.push_back(json::object{{"resource", fmt::format("r{}", i)}});
+  CHECK(cut_resources(all));
+  CHECK(all.size() == 100);
+  for (int i = 0; i < 100; ++i) all.push_back(json::object{{"resource", std::string(resources_max_bytes / 50, 'r')}});
+  CHECK_FALSE(cut_resources(all));
+  CHECK(all.size() > 140);
+  CHECK(all.size() < 150);
 }
 
 TEST_CASE("the index of v3 documents names others' beside the own") {
