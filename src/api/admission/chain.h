@@ -48,8 +48,9 @@ class admission_chain final : public admission {
   task<api_result<void>> mutate(admission_request& r, const store::snapshot& cluster) override;
   task<api_result<void>> validate(admission_request& r, const store::snapshot& cluster) override;
 
-  // Lets admission policies act from now on. `served`: what the API has now.
-  void obey_policies(policy::policies::resources served);
+  // Lets admission policies act from now on. `served`: what the API has now. `versions`, who converts custom resources,
+  // outlives it; null: nobody.
+  void obey_policies(policy::policies::resources served, custom::converter* versions = nullptr);
 
   std::vector<std::string> names() const;  // what is on, in order
 
