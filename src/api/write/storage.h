@@ -100,9 +100,8 @@ struct change {
     requires std::is_invocable_r_v<api_result<json::value>, F&, const json::value&>
   change(F f) : make(std::move(f)) {}
 };
-// Whether a part of the work on what is large goes to another thread (apart.h). Built-in types are there for ever; a
-// custom resource's schema isn't.
-inline bool goes_apart(const served& s, const call& c) { return c.turn && !s.custom; }
+// Whether a part of the work on what is large goes to another thread (apart.h).
+inline bool goes_apart(const call& c) { return c.turn.has_value(); }
 // What comes of `current`, which stays, in the frame of who awaits this.
 task<api_result<json::value>> make_change(const change& how, json::value& current, bool apart, call& c);
 
@@ -127,11 +126,11 @@ class storage {
   // who has the turn already.
   task<result<void>> take_turn(call& c, std::size_t bytes);
 
-  // A patch document as a change: `kind` of patch, its text already parsed.
+  // A patch document as a change: `kind` of patch, its text already parsed. `large`: it was a large text.
   static change patch_change(const served& s, patch_kind how, json::value patch, json::duplicate_list duplicates,
-                             part what, field_validation validation);
+                             part what, field_validation validation, bool large = false);
   // A PUT's body as a change.
-  static change put_change(json::value body);
+  static change put_change(json::value body, bool large = false);
 
   store::store& objects() noexcept { return store_; }
   custom::converter* versions() noexcept { return versions_; }
