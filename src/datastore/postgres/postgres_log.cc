@@ -226,16 +226,20 @@ class postgres_log final : public shared_log {
     }
     auto p = append_parameters(*ops);
     auto give_up = reactor::loop::current().now() + append_retry;
-    for (;;) {
-      KEDGE_CO_CHECK(co_await wait_for([this] { return can_write(); }));
+    error why;
+    for (std::uint64_t sent = 0;;) {
+      KEDGE_CO_TRY(auto sending, co_await turn_to_send());
+      // What was sent after this one may have landed, and this one's answer has to come first.
+      if (sent != 0 && sent != appends_) co_return fail(std::move(why));
       p[0] = bigint(known_.at);
       p[1] = parameter::text(known_.name);
       p[1].null = known_.name.empty();
       p[2] = bigint(known_.previous);
       auto* link = w_.get();
       ++appending_;
-      auto turn = ++appends_;
+      sent = ++appends_;
       auto r = link->send("kedge_append", p, true);
+      sending.sent();
       co_await r->done.wait();
       --appending_;
       if (*r->value) {
@@ -257,13 +261,11 @@ class postgres_log final : public shared_log {
         co_return fail(errc::unknown_outcome,
                        "the database gave a write up, and whether before or after its commit is not known");
       if (r->state == "25006" && w_.get() == link) link->abandon({errc::closed, said.message});
-      auto why = meaning_of(r->state);
+      why = meaning_of(r->state);
       bool again = r->state == "55P03" || r->state == "40P01" || r->state == "40001";
       if (!again || reactor::loop::current().now() >= give_up) co_return fail(std::move(why));
       if (r->state == "55P03") services_.spawn(name_blocker());
       co_await reactor::sleep_for(std::chrono::milliseconds(10 + reactor::loop::current().random().next() % 40));
-      // The batch that was sent after this one may have landed, and this one's answer has to come first.
-      if (turn != appends_) co_return fail(std::move(why));
     }
   }
 
