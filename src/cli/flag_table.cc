@@ -109,7 +109,7 @@ const flag table[] = {
      .help = "The snapshot that --cluster-reset restores, as kedge snapshot restore --overwrite does"},
 
     {.name = "datastore-endpoint", .env = "K3S_DATASTORE_ENDPOINT", .group = database, .into = &server::datastore_endpoint,
-     .secret = true, .help = "Database of the cluster (default: SQLite in the data directory)"},
+     .secret = true, .help = "Database of the cluster: postgres://, mysql://, redis://, rediss:// (default: SQLite in the data directory)"},
     {.name = "datastore-cafile", .env = "K3S_DATASTORE_CAFILE", .group = database, .into = &server::datastore_ca_file,
      .help = "CA certificate for the database's connection"},
     {.name = "datastore-certfile", .env = "K3S_DATASTORE_CERTFILE", .group = database, .into = &server::datastore_cert_file,

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/strings.h"
+#include "datastore/mysql/mysql_log.h"
 #include "datastore/postgres/postgres_log.h"
 #include "datastore/redis/redis_log.h"
 #include "datastore/sqlite/sqlite_log.h"
@@ -42,6 +43,18 @@ result<std::unique_ptr<log>> make_postgres(const endpoint_options& o, std::strin
   return make_postgres_log({.connection = std::move(s)});
 }
 
+// As kine: TLS files turn TLS on, with the server's name counting.
+result<std::unique_ptr<log>> make_mysql(const endpoint_options& o, std::string_view rest) {
+  bool files = !o.ca_file.empty() || !o.certificate_file.empty() || !o.key_file.empty();
+  auto s = mysql::parse_dsn(rest, files);
+  if (!s) return fail(std::move(s).error().with(flag));
+  s->ca_file = o.ca_file;
+  s->certificate_file = o.certificate_file;
+  s->key_file = o.key_file;
+  if (files && s->tls == mysql::settings::tls_use::none) s->tls = mysql::settings::tls_use::checked;
+  return make_mysql_log({.connection = std::move(*s)});
+}
+
 }  // namespace
 
 bool is_shared_endpoint(std::string_view endpoint) {
@@ -54,7 +67,8 @@ result<std::unique_ptr<log>> make_log(const endpoint_options& o) {
   auto colon = endpoint.find("://");
   // Not shown: an endpoint without a scheme may be anything, a password too.
   if (colon == std::string_view::npos)
-    return fail(errc::invalid, std::string(flag) + "it must begin with postgres://, redis://, rediss:// or sqlite://");
+    return fail(errc::invalid,
+                std::string(flag) + "it must begin with postgres://, mysql://, redis://, rediss:// or sqlite://");
   auto scheme = lower(endpoint.substr(0, colon));
   auto rest = endpoint.substr(colon + 3);
   if (scheme == "sqlite") {
@@ -72,13 +86,16 @@ result<std::unique_ptr<log>> make_log(const endpoint_options& o) {
     return make_redis_log({.connection = std::move(*s)});
   }
   if (scheme == "postgres" || scheme == "postgresql") return make_postgres(o, rest);
-  for (std::string_view known : {"mysql", "http", "https", "unix", "unixs", "nats", "jetstream", "t4", "litestream"}) {
+  if (scheme == "mysql") return make_mysql(o, rest);
+  for (std::string_view known : {"http", "https", "unix", "unixs", "nats", "jetstream", "t4", "litestream"}) {
     if (scheme == known)
       return fail(errc::unsupported,
-                  fmt::format("{}{}:// is not served by kedge; use postgres://, redis:// or sqlite://", flag, scheme));
+                  fmt::format("{}{}:// is not served by kedge; use postgres://, mysql://, redis:// or sqlite://", flag,
+                              scheme));
   }
   return fail(errc::invalid,
-              fmt::format("{}the scheme {} is not known; use postgres://, redis:// or sqlite://", flag, quote(scheme)));
+              fmt::format("{}the scheme {} is not known; use postgres://, mysql://, redis:// or sqlite://", flag,
+                          quote(scheme)));
 }
 
 }  // namespace kedge::datastore

@@ -28,7 +28,7 @@ struct backend_kind {
   const char* name;
   std::unique_ptr<test_database> (*fresh)();
 };
-// Those that this program was built with, by name: memory, sqlite, postgres, redis.
+// Those that this program was built with, by name: memory, sqlite, postgres, mysql, redis.
 std::vector<backend_kind>& backends();
 
 // Follows a log as the store does: applies what it gives, in order, and knows what stands.

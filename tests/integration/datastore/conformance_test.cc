@@ -6,9 +6,11 @@
 
 #include "backends.h"
 #include "datastore/memory/memory_log.h"
+#include "datastore/mysql/mysql_log.h"
 #include "datastore/postgres/postgres_log.h"
 #include "datastore/redis/redis_log.h"
 #include "datastore/sqlite/sqlite_log.h"
+#include "mysql_server.h"
 #include "postgres_server.h"
 #include "redis_server.h"
 #include "runner.h"
@@ -59,6 +61,27 @@ class in_postgres final : public test_database {
   std::string name_;
 };
 
+class in_mysql final : public test_database {
+ public:
+  in_mysql() {
+    static int n = 0;
+    name_ = fmt::format("conformance{}", ++n);
+  }
+  std::unique_ptr<log> make() override {
+    return make_mysql_log({.connection = *mysql::parse_dsn(the_mysql().dsn(name_), false)});
+  }
+  bool shared() const override { return true; }
+  bool cut() override {
+    mysql_session sql(the_mysql().at(""));
+    for (auto& id : sql("SELECT id FROM information_schema.processlist WHERE db = '" + name_ + "'"))
+      sql.tries("KILL " + id);
+    return true;
+  }
+
+ private:
+  std::string name_;
+};
+
 class in_redis final : public test_database {
  public:
   in_redis() {
@@ -84,6 +107,7 @@ const bool registered = [] {
   backends().push_back({"memory", [] { return std::unique_ptr<test_database>(new in_memory); }});
   backends().push_back({"sqlite", [] { return std::unique_ptr<test_database>(new in_sqlite); }});
   backends().push_back({"postgres", [] { return std::unique_ptr<test_database>(new in_postgres); }});
+  backends().push_back({"mysql", [] { return std::unique_ptr<test_database>(new in_mysql); }});
   backends().push_back({"redis", [] { return std::unique_ptr<test_database>(new in_redis); }});
   return true;
 }();

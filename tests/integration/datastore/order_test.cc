@@ -3,8 +3,10 @@
 #include <doctest/doctest.h>
 
 #include "cutting_proxy.h"
+#include "datastore/mysql/mysql_log.h"
 #include "datastore/postgres/postgres_log.h"
 #include "datastore/redis/redis_log.h"
+#include "mysql_server.h"
 #include "redis_server.h"
 #include "runner.h"
 
@@ -55,6 +57,11 @@ TEST_CASE("appends land in the order of the calls, also of those that waited") {
     cutting_proxy proxy(the_postgres().port());
     auto url = fmt::format("postgres://postgres@127.0.0.1:{}/ordered", proxy.port());
     check(*make_postgres_log({.connection = *postgres::parse_url(url), .start_wait = patience}), proxy);
+  }
+  SUBCASE("MySQL") {
+    cutting_proxy proxy(the_mysql().port());
+    auto s = *mysql::parse_dsn(the_mysql().dsn("ordered", proxy.port()), false);
+    check(*make_mysql_log({.connection = s, .start_wait = patience}), proxy);
   }
   SUBCASE("Redis") {
     cutting_proxy proxy(the_redis().port());
