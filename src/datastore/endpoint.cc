@@ -87,7 +87,16 @@ result<std::unique_ptr<log>> make_log(const endpoint_options& o) {
   }
   if (scheme == "postgres" || scheme == "postgresql") return make_postgres(o, rest);
   if (scheme == "mysql") return make_mysql(o, rest);
-  for (std::string_view known : {"http", "https", "unix", "unixs", "nats", "jetstream", "t4", "litestream"}) {
+  if (scheme == "nats" || scheme == "jetstream")
+    return fail(
+        errc::unsupported,
+        fmt::format(
+            "{}{}:// is not served by kedge: JetStream acknowledges what is not on its disks yet (by default for "
+            "two minutes) and goes on with another history when a machine has lost power (nats-server's "
+            "issues 7564 and 7567), so objects would come back or vanish that others have seen; use "
+            "postgres://, mysql://, redis:// or sqlite://",
+            flag, scheme));
+  for (std::string_view known : {"http", "https", "unix", "unixs", "t4", "litestream"}) {
     if (scheme == known)
       return fail(errc::unsupported,
                   fmt::format("{}{}:// is not served by kedge; use postgres://, mysql://, redis:// or sqlite://", flag,

@@ -39,6 +39,8 @@ TEST_CASE("endpoints: what each is, and what is said of those that are none") {
       {"mysql://u:secret@tcp(db)/x?a%20b=secret", "error: --datastore-endpoint: the option", true},
       {"mysql://u:secret@tcp(db)/x?sql_mode=secret;x", "error: --datastore-endpoint: the value of sql_mode is", true},
       {"https://etcd:2379", "error: --datastore-endpoint: https:// is not served by kedge", true},
+      {"nats://u:secret@n:4222?bucket=k", "error: --datastore-endpoint: nats:// is not served by kedge: JetStream ack",
+       true},
       {"oracle://u:secret@db", "error: --datastore-endpoint: the scheme \"oracle\" is not known", true},
       {"u:secret@db", "error: --datastore-endpoint: it must begin with", false},
   };
