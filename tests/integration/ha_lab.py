@@ -203,13 +203,13 @@ class HaLab(Lab):
     def close(self):
         try:
             # Servers first, so that they can still say goodbye to their database.
-            for p in reversed(self.processes):
-                if p.poll() is None and "postgres" not in os.path.basename(p.log):
+            others = [p for p in reversed(self.processes) if not any(d in os.path.basename(p.log) for d in ("postgres", "mariadb"))]
+            for p in others:
+                if p.poll() is None:
                     p.terminate()
-            for p in reversed(self.processes):
-                if "postgres" not in os.path.basename(p.log):
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        p.wait(20)
+            for p in others:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    p.wait(20)
             for what in reversed(self.endings):
                 what()
         finally:

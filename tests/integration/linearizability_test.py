@@ -12,6 +12,7 @@ import unittest
 
 from ha_lab import MAPS, Client, Failed, HaLab, Postgres, eventually, run
 from linearizable import ABSENT, FOREVER, Op, _examples, explain, linearizable
+from mariadb import MariaDb
 
 OBJECTS, CLIENTS = 6, 6
 SEED = int(os.environ.get("KEDGE_SEED", random.SystemRandom().randrange(1 << 32)))
@@ -200,6 +201,9 @@ class Linearizability(unittest.TestCase):
 
     def test_postgres(self):
         self.under_faults(CuttingPostgres)
+
+    def test_mysql(self):
+        self.under_faults(MariaDb)
 
     def test_redis(self):
         self.under_faults(Redis)
