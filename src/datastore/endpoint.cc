@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/strings.h"
+#include "datastore/etcd/etcd_log.h"
 #include "datastore/postgres/postgres_log.h"
 #include "datastore/redis/redis_log.h"
 #include "datastore/sqlite/sqlite_log.h"
@@ -54,7 +55,8 @@ result<std::unique_ptr<log>> make_log(const endpoint_options& o) {
   auto colon = endpoint.find("://");
   // Not shown: an endpoint without a scheme may be anything, a password too.
   if (colon == std::string_view::npos)
-    return fail(errc::invalid, std::string(flag) + "it must begin with postgres://, redis://, rediss:// or sqlite://");
+    return fail(errc::invalid, std::string(flag) +
+                                   "it must begin with postgres://, https:// (etcd), redis://, rediss:// or sqlite://");
   auto scheme = lower(endpoint.substr(0, colon));
   auto rest = endpoint.substr(colon + 3);
   if (scheme == "sqlite") {
@@ -72,13 +74,23 @@ result<std::unique_ptr<log>> make_log(const endpoint_options& o) {
     return make_redis_log({.connection = std::move(*s)});
   }
   if (scheme == "postgres" || scheme == "postgresql") return make_postgres(o, rest);
-  for (std::string_view known : {"mysql", "http", "https", "unix", "unixs", "nats", "jetstream", "t4", "litestream"}) {
+  if (scheme == "http" || scheme == "https") {
+    auto s = etcd::parse_endpoint(endpoint);
+    if (!s) return fail(std::move(s).error().with(flag));
+    s->ca_file = o.ca_file;
+    s->certificate_file = o.certificate_file;
+    s->key_file = o.key_file;
+    return make_etcd_log({.cluster = std::move(*s)});
+  }
+  for (std::string_view known : {"mysql", "unix", "unixs", "nats", "jetstream", "t4", "litestream"}) {
     if (scheme == known)
       return fail(errc::unsupported,
-                  fmt::format("{}{}:// is not served by kedge; use postgres://, redis:// or sqlite://", flag, scheme));
+                  fmt::format("{}{}:// is not served by kedge; use postgres://, https:// (etcd), redis:// or sqlite://",
+                              flag, scheme));
   }
   return fail(errc::invalid,
-              fmt::format("{}the scheme {} is not known; use postgres://, redis:// or sqlite://", flag, quote(scheme)));
+              fmt::format("{}the scheme {} is not known; use postgres://, https:// (etcd), redis:// or sqlite://", flag,
+                          quote(scheme)));
 }
 
 }  // namespace kedge::datastore

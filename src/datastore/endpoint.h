@@ -4,6 +4,7 @@
 //   sqlite:///path/to/state.db             SQLite there
 //   postgres://user:pw@host:port/db?…      also postgresql://; several hosts with commas; what libpq takes after `?`
 //   redis://[[user]:pw@]host:port/[db]     rediss:// with TLS
+//   https://[user:pw@]host:port,https://…  etcd's members; or http://
 #pragma once
 
 #include <string>

@@ -5,9 +5,11 @@
 
 #include "backends.h"
 #include "cutting_proxy.h"
+#include "datastore/etcd/etcd_log.h"
 #include "datastore/memory/memory_log.h"
 #include "datastore/postgres/postgres_log.h"
 #include "datastore/redis/redis_log.h"
+#include "etcd_server.h"
 #include "redis_server.h"
 #include "store/open.h"
 
@@ -44,6 +46,10 @@ struct servers {
   void redis(const std::string& endpoint) {
     open(datastore::make_redis_log(
         {.connection = *datastore::redis::parse_endpoint(endpoint, false), .start_wait = datastore::patience}));
+  }
+  void etcd(const std::string& endpoint) {
+    open(datastore::make_etcd_log(
+        {.cluster = *datastore::etcd::parse_endpoint(endpoint), .start_wait = datastore::patience}));
   }
   ~servers() {
     for (auto& s : all) loop.run_until(s->close());
@@ -193,6 +199,21 @@ TEST_CASE("three servers on Redis whose answers get lost") {
   datastore::cutting_proxy proxy(the_redis().port());
   servers s;
   for (int i = 0; i < 3; ++i) s.redis(fmt::format("127.0.0.1:{}/41", proxy.port()));
+  run_clients_and_lose_answers(s, proxy);
+}
+
+TEST_CASE("three servers on etcd") {
+  datastore::etcd_server own;
+  servers s;
+  for (int i = 0; i < 3; ++i) s.etcd(own.endpoint());
+  run_clients(s, 40, {});
+}
+
+TEST_CASE("three servers on etcd whose answers get lost") {
+  datastore::etcd_server own;
+  datastore::cutting_proxy proxy(own.port());
+  servers s;
+  for (int i = 0; i < 3; ++i) s.etcd(fmt::format("http://127.0.0.1:{}", proxy.port()));
   run_clients_and_lose_answers(s, proxy);
 }
 
