@@ -1,5 +1,7 @@
 #include "cli/datastore_options.h"
 
+#include "server/etcd/settings.h"
+
 namespace kedge::cli {
 
 datastore::endpoint_options datastore_options(const server_options& o) {
@@ -12,6 +14,11 @@ datastore::endpoint_options datastore_options(const server_options& o) {
   d.sqlite.durability =
       o.sqlite_synchronous == "full" ? datastore::sqlite_durability::full : datastore::sqlite_durability::normal;
   return d;
+}
+
+bool manages_etcd(const server_options& o) {
+  if (!o.datastore_endpoint.empty()) return false;
+  return o.cluster_init || !o.agent.server_url.empty() || server::etcd_has_data(o.agent.data_dir + "/server");
 }
 
 backup::s3::settings bucket_settings(const server_options& o) {

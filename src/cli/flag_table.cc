@@ -11,7 +11,7 @@ using server = server_options;
 constexpr auto both = audience::both;
 using enum support;
 
-constexpr std::string_view no_etcd = "Kedge has no embedded etcd";
+constexpr std::string_view own_etcd = "Kedge runs the cluster's own etcd with settings of its own";
 constexpr std::string_view no_flannel = "Kedge's own network of pods takes no configuration of flannel's";
 constexpr std::string_view one_port = "Kedge serves API and supervisor from one port, --https-listen-port";
 constexpr std::string_view klog = "Kedge has no klog levels; --debug shows more";
@@ -101,8 +101,8 @@ const flag table[] = {
      .help = "File with the agent token"},
     {.name = "server", .short_name = 's', .env = "K3S_URL", .who = both, .group = cluster, .into = &agent::server_url,
      .check = check_https_url, .help = "Server to join, as https://HOST:6443"},
-    {.name = "cluster-init", .env = "K3S_CLUSTER_INIT", .group = cluster, .kind = value_kind::boolean, .state = refused,
-     .reason = "Kedge has no embedded etcd; for several servers use --datastore-endpoint", .help = "Start an embedded etcd"},
+    {.name = "cluster-init", .env = "K3S_CLUSTER_INIT", .group = cluster, .into = &server::cluster_init,
+     .help = "Keep the cluster in an etcd of its own (SQLite moves in); more servers join it with --server"},
     {.name = "cluster-reset", .env = "K3S_CLUSTER_RESET", .group = cluster, .into = &server::cluster_reset,
      .help = "With --cluster-reset-restore-path: restore that snapshot, and end"},
     {.name = "cluster-reset-restore-path", .group = cluster, .into = &server::cluster_reset_restore_path,
@@ -123,8 +123,8 @@ const flag table[] = {
      .help = "Start once on a database that has less than this server has seen (restored, failed over, empty); clients list again"},
     {.name = "kine-tls", .group = database, .kind = value_kind::boolean, .hidden = true, .state = ignored,
      .reason = "Kedge has no kine socket", .help = "TLS on kine's socket"},
-    {.name = "etcd-expose-metrics", .group = database, .kind = value_kind::boolean, .state = ignored, .reason = no_etcd,
-     .help = "etcd metrics on the node's address"},
+    {.name = "etcd-expose-metrics", .group = database, .into = &server::etcd_expose_metrics,
+     .help = "Metrics of the cluster's own etcd on the node's address, too"},
     {.name = "disable-snapshots", .group = database, .into = &server::disable_snapshots,
      .help = "Save no snapshots on a schedule"},
     {.name = "etcd-disable-snapshots", .group = database, .into = &server::disable_snapshots, .hidden = true,
@@ -201,7 +201,7 @@ const flag table[] = {
     {.name = "kube-cloud-controller-arg", .group = components, .kind = value_kind::list, .check = check_key_value,
      .hidden = true, .state = ignored, .reason = in_process, .help = "Old name of --kube-cloud-controller-manager-arg"},
     {.name = "etcd-arg", .group = components, .kind = value_kind::list, .check = check_key_value, .state = ignored,
-     .reason = no_etcd, .help = "Setting of etcd"},
+     .reason = own_etcd, .help = "Setting of etcd"},
     {.name = "helm-controller-arg", .group = components, .into = &server::helm_controller_args, .check = check_key_value,
      .help = "Setting of the Helm controller, as key=value: controller-name, default-job-image, job-cluster-role, job-resources, "
              "job-tolerations, namespace, threads"},
@@ -226,7 +226,7 @@ const flag table[] = {
     {.name = "disable-controller-manager", .group = components, .into = &server::disable_controller_manager, .hidden = true,
      .help = "Run no controllers"},
     {.name = "disable-etcd", .group = components, .kind = value_kind::boolean, .fallback = "true", .hidden = true,
-     .state = ignored, .reason = no_etcd, .help = "Run no etcd"},
+     .state = ignored, .reason = "a server runs etcd only where --cluster-init or --server asks for it", .help = "Run no etcd"},
     {.name = "disable-agent", .group = components, .into = &server::disable_agent, .hidden = true,
      .help = "Run no node of the server's own"},
     {.name = "supervisor-metrics", .group = components, .into = &server::supervisor_metrics,

@@ -152,6 +152,7 @@ struct server_options {
   std::string etcd_s3_config_secret;
   unsigned etcd_s3_retention = 5;
   std::string etcd_s3_timeout = "5m";
+  bool cluster_init = false, etcd_expose_metrics = false;
   bool cluster_reset = false;  // with a snapshot: restore it instead of running
   std::string cluster_reset_restore_path;
   bool accept_data_loss = false;  // of a database that has less than this server has seen

@@ -148,11 +148,13 @@ result<void> check_between_flags(audience who, const server_options& options) {
     return fail(errc::invalid, "--datastore-certfile and --datastore-keyfile are of use only together");
   if (options.etcd_s3 && options.etcd_s3_config_secret.empty())
     KEDGE_CHECK(backup::s3::check(bucket_settings(options)));
+  if (options.cluster_init && !options.datastore_endpoint.empty())
+    return fail(errc::invalid, "--cluster-init and --datastore-endpoint name two datastores");
   if (options.cluster_reset && options.cluster_reset_restore_path.empty())
     return fail(
         errc::unsupported,
-        "--cluster-reset needs --cluster-reset-restore-path, the snapshot to restore: Kedge has no members of an "
-        "embedded etcd to reset");
+        "--cluster-reset needs --cluster-reset-restore-path, the snapshot to restore: Kedge doesn't yet make a sole "
+        "member of an etcd that has lost the others");
   if (!options.cluster_reset && !options.cluster_reset_restore_path.empty())
     return fail(errc::invalid, "--cluster-reset-restore-path is of use only with --cluster-reset");
   KEDGE_CHECK(check_ranges(options.cluster_cidr, "--cluster-cidr", "pods"));

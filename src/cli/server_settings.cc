@@ -86,7 +86,7 @@ supervisor::config cluster_settings(const server_options& o) {
   c.api_server_args = o.api_server_args;
   c.controller_manager_args = o.controller_manager_args;
   c.scheduler_args = o.scheduler_args;
-  c.leader_election = datastore::is_shared_endpoint(o.datastore_endpoint);
+  c.leader_election = datastore::is_shared_endpoint(o.datastore_endpoint) || manages_etcd(o);
   return c;
 }
 
@@ -98,6 +98,11 @@ result<server::settings> server_settings(const server_options& o) {
                      .controllers = o.controllers,
                      .scheduling = o.scheduling,
                      .open_log = {},
+                     .etcd = {.managed = manages_etcd(o),
+                              .join = o.agent.server_url,
+                              .address = {},
+                              .expose_metrics = o.etcd_expose_metrics,
+                              .binary = {}},
                      .snapshots = {.disabled = o.disable_snapshots,
                                    .base = o.snapshot_name,
                                    .schedule = o.snapshot_schedule,
@@ -120,13 +125,9 @@ result<server::settings> server_settings(const server_options& o) {
   // An endpoint that can't be used is refused before anything is made.
   KEDGE_CHECK(datastore::make_log(log));
   s.open_log = [log = std::move(log)] { return datastore::make_log(log); };
-  if (!o.agent.server_url.empty() && s.shared_datastore())
+  s.etcd.address = s.cluster.node_ips.empty() ? "127.0.0.1" : s.cluster.node_ips.front();
+  if (!o.agent.server_url.empty() && !s.etcd.managed)
     log::info("--server is not needed: with --datastore-endpoint, servers find each other through the datastore");
-  else if (!o.agent.server_url.empty())
-    return fail(
-        errc::unsupported,
-        "--server joins a cluster of servers with embedded etcd, which kedge doesn't have: give each server the same "
-        "--datastore-endpoint and --token instead, or use `kedge agent` for a worker");
   return s;
 }
 

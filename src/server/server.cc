@@ -4,6 +4,8 @@
 
 #include "base/log.h"
 #include "server/database_space.h"
+#include "server/etcd/etcd_members.h"
+#include "server/etcd/managed_etcd.h"
 #include "server/fronts.h"
 #include "server/gateway.h"
 #include "server/identity.h"
@@ -26,6 +28,7 @@ struct server::house {
 
   shared all;
   std::function<void()> ready;
+  managed_etcd etcd{all};
   identity who{all, [this] { return lead.leads(); }};
   gateway entrance{all.where};
   key_changes keys{all, who, [this] { return members.servers(); }};
@@ -35,14 +38,17 @@ struct server::house {
   fronts answers{all, entrance, who};
   membership members{all, who, answers};
   leading lead{all, who, answers, members};
+  etcd_members etcd_cluster{all, who, etcd};
   upkeep keeping{all, entrance, who, keys, answers, members, lead, port};
   manifests brought{all, answers, members};
   own_node node{all, who, [this] {
                   if (ready) ready();
                 }};
-  sequence order{{&who, &keys, &space, &backups, &port, &answers, &members, &lead, &keeping, &brought, &node},
+  sequence order{{&etcd, &who, &keys, &space, &backups, &port, &answers, &members, &lead, &etcd_cluster, &keeping,
+                  &brought, &node},
                  {&members, &lead, &node, &port},
-                 {&node, &brought, &lead, &members, &keeping, &backups, &space, &keys, &port, &answers, &who}};
+                 {&node, &brought, &etcd_cluster, &lead, &members, &keeping, &backups, &space, &keys, &port, &answers,
+                  &who, &etcd}};
 };
 
 server::server(settings s, machine m, std::function<void()> ready)

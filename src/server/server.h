@@ -1,10 +1,10 @@
 // server.h: a whole server, put together from its parts, in whatever process: `kedge server`, a test, a simulated
 // world.
 //
-//   start ▼   identity ─▶ key changes ─▶ listener (503) ─▶ fronts on every loop ─▶ membership: ready ─▶ leading ─▶
-//   upkeep ─▶ own node leave ▼   membership: not ready, out of the lists ─▶ leading ─▶ own node (5 s) ─▶ listener: go
-//   elsewhere, 1 s, or 100 ms alone; drain (5 s) stop  ▼   own node ─▶ leading, membership, upkeep, key changes ─▶
-//   listener ─▶ fronts, audit flushed ─▶ identity: the store
+//   start ▼   etcd, where the cluster has its own ─▶ identity ─▶ key changes ─▶ listener (503) ─▶ fronts on every loop
+//   ─▶ membership: ready ─▶ leading ─▶ upkeep ─▶ own node leave ▼   membership: not ready, out of the lists ─▶ leading
+//   ─▶ own node (5 s) ─▶ listener: go elsewhere, 1 s, or 100 ms alone; drain (5 s) stop  ▼   own node ─▶ leading,
+//   membership, upkeep, key changes ─▶ listener ─▶ fronts, audit flushed ─▶ identity: the store
 //
 // All of it belongs to the home loop, the first; fronts to theirs.
 #pragma once

@@ -17,6 +17,7 @@
 #include "reactor/stream.h"
 #include "server/api_arguments.h"
 #include "server/api_files.h"
+#include "server/etcd/settings.h"
 #include "supervisor/config.h"
 
 namespace kedge::server {
@@ -40,6 +41,7 @@ struct settings {
       std::make_shared<const control::scheduler::configuration>(control::scheduler::default_configuration());
   // Opens the database; may be called more than once, one after the other.
   std::function<result<std::unique_ptr<datastore::log>>()> open_log;
+  etcd_settings etcd;
   snapshot_settings snapshots;
   bool accept_data_loss = false;  // of a database that has less than this server has seen
   std::size_t history_bytes = 0;  // of memory for recent events and what they replaced; 0: the store's default

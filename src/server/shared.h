@@ -72,6 +72,7 @@ struct shared {
   std::function<task<result<void>>(json::value)> change_encryption;
   std::function<task<json::value>()> datastore_status;
   std::function<task<result<void>>()> compact_datastore;
+  std::function<task<result<std::string>>()> etcd_members;  // /db/info; null without an etcd of the cluster's own
   std::shared_ptr<call_desk> desk;  // where other loops ask webhooks; used on the home loop alone
   // What other API servers behind this one serve.
   std::function<task<std::shared_ptr<const api::aggregation::documents>>()> documents;

@@ -433,4 +433,19 @@ result<serving_certificate::merged> credentials::merge_serving(const std::vector
   return serving_.merge(secret, now, system_random());
 }
 
+result<void> make_etcd_certificates(const config& c, wall_time now, random_source& random) {
+  for (auto folder : {"", "/tls", "/tls/etcd"}) KEDGE_CHECK(crypto::make_folder(c.server_dir() + folder, 0700));
+  KEDGE_TRY(auto servers, open_authority(c, "etcd/server-ca", "etcd-server-ca", now));
+  KEDGE_TRY(auto peers, open_authority(c, "etcd/peer-ca", "etcd-peer-ca", now));
+  crypto::leaf_request member{.client = true, .server = true};
+  for (auto& n : initial_names(c)) (ip_address::parse(n) ? member.addresses : member.dns_names).push_back(n);
+  auto stem = base(c) + "etcd/";
+  KEDGE_CHECK(ensure_leaf(stem + "client", servers, {.common_name = "etcd-client", .client = true}, now, random));
+  member.common_name = "etcd-server";
+  KEDGE_CHECK(ensure_leaf(stem + "server-client", servers, member, now, random));
+  member.common_name = "etcd-peer";
+  KEDGE_CHECK(ensure_leaf(stem + "peer-server-client", peers, member, now, random));
+  return {};
+}
+
 }  // namespace kedge::supervisor

@@ -96,6 +96,10 @@ class credentials : public std::enable_shared_from_this<credentials> {
   serving_certificate serving_;
 };
 
+// CAs, members' and clients' certificates of an etcd of the cluster's own, in $D/server/tls/etcd: what is missing or
+// near its end is made. Blocking: at start.
+result<void> make_etcd_certificates(const config& c, wall_time now, random_source& random);
+
 // The names that the serving certificate has from the start.
 std::vector<std::string> initial_names(const config& c);
 

@@ -5,12 +5,14 @@
 #include "base/ip.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "crypto/bootstrap_record.h"
 #include "crypto/files.h"
 #include "crypto/request.h"
 #include "crypto/token.h"
 #include "json/parse.h"
 #include "json/write.h"
 #include "reactor/offload.h"
+#include "supervisor/bootstrap_data.h"
 #include "supervisor/config_document.h"
 #include "supervisor/server_names.h"
 #include "tunnel/dial.h"
@@ -74,6 +76,7 @@ class routes final : public net::http::handler {
                          : answer(e, 503, "text/plain; charset=utf-8", "not serving", true);
     if (path.starts_with("/static/")) return serve_static(e);
     if (path == "/db/snapshot") return snapshot(e);
+    if (path == "/db/info") return members(e);
     if (path.starts_with("/db/")) return refuse(e, plain(400, "BadRequest", "etcd datastore disabled"));
     if (!path.starts_with("/v1-k3s/")) return s_.next.serve(e);
     return serve_own(e, std::string_view(path).substr(8));
@@ -226,6 +229,16 @@ class routes final : public net::http::handler {
     co_await refuse(e, code == errc::invalid          ? plain(400, "BadRequest", done.error().message)
                        : code == errc::already_exists ? plain(409, "Conflict", done.error().message)
                                                       : plain(500, "InternalError", done.error().message));
+  }
+
+  // As K3s: this machine may know, and servers.
+  task<void> members(exchange& e) {
+    auto own_machine = ip_address::parse(e.connection().peer.address);
+    if (!(own_machine && own_machine->is_loopback()) && !co_await member(e, "k3s:server")) co_return;
+    auto told = co_await s_.etcd_members();
+    if (told) co_return co_await answer(e, 200, "application/json", *std::move(told));
+    co_await refuse(e, told.error().code == errc::unsupported ? plain(400, "BadRequest", told.error().message)
+                                                              : plain(503, "ServiceUnavailable", told.error().message));
   }
 
   task<void> egress(exchange& e) {
@@ -388,7 +401,14 @@ class routes final : public net::http::handler {
   // ---- for servers ----
 
   task<void> server_bootstrap(exchange& e, const api::user_info&, std::string) {
-    co_await refuse(e, plain(400, "BadRequest", "etcd disabled"));
+    // Only who keeps the members has another server to give the cluster's keys to.
+    auto told = co_await s_.etcd_members();
+    if (!told && told.error().code == errc::unsupported)
+      co_return co_await refuse(e, plain(400, "BadRequest", "etcd disabled"));
+    auto files = co_await reactor::offload([dir = s_.settings.server_dir()] { return read_bootstrap_files(dir); });
+    if (!files || !*files)
+      co_return co_await refuse(e, plain(500, "InternalError", "the cluster's keys can't be read"));
+    co_await answer(e, 200, "application/json", crypto::write_bootstrap_files(**files));
   }
   task<void> encrypt_status(exchange& e, const api::user_info&, std::string) {
     auto status = co_await s_.encryption_status();

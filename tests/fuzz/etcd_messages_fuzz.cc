@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "datastore/etcd/members.h"
 #include "datastore/etcd/messages.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -12,5 +13,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)decode_watch(message);
   (void)decode_status(message);
   (void)decode_authenticate(message);
+  (void)decode_members(message);
   return 0;
 }

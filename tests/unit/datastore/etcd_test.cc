@@ -5,6 +5,7 @@
 
 #include "base/protobuf_wire.h"
 #include "datastore/etcd/limits.h"
+#include "datastore/etcd/members.h"
 #include "datastore/etcd/messages.h"
 #include "datastore/etcd/news.h"
 
@@ -99,6 +100,15 @@ TEST_CASE("etcd: what comes is read, and what is cut short is refused") {
     if (cut) CHECK(cut->standing.size() < 2);
   }
   CHECK(!decode_range("\x0a\x7f").has_value());
+  auto member = wire::writer().number(1, 5).text(2, "a").text(3, "https://p").text(4, "https://c").number(5, 1).take();
+  auto members = decode_members(wire::writer().message(2, member).message(2, {}).take());
+  REQUIRE(members.has_value());
+  REQUIRE(members->size() == 2);
+  CHECK(members->front().id == 5);
+  CHECK(members->front().peer_urls == std::vector<std::string>{"https://p"});
+  CHECK(members->front().client_urls == std::vector<std::string>{"https://c"});
+  CHECK(members->front().learner);
+  CHECK(members->back().name.empty());
   CHECK(!decode_authenticate("").has_value());
 }
 
