@@ -111,6 +111,7 @@ struct api_parts {
   fairness::body_budget* bodies = nullptr;
   std::size_t core = 0, cores = 1;          // which of how many
   duration request_time = request_timeout;  // of requests that aren't long-running; `timeout=` may only shorten it
+  storage::outdated outdated = nullptr;     // what is to be written anew by an update without a change
 };
 
 class api_handler final : public net::http::handler {

@@ -120,6 +120,18 @@ result<void> read_authorizers(const api_server_arguments& a, api_files& out) {
   return {};
 }
 
+result<void> read_encryption(const api_server_arguments& a, api_files& out) {
+  auto& path = a.encryption_provider_config;
+  if (path.empty()) return {};
+  KEDGE_TRY(out.encryption_text, api::read_configuration_file("encryption-provider-config", path));
+  auto read = api::encryption::parse_encryption(out.encryption_text);
+  if (!read)
+    return fail(
+        std::move(read).error().with(fmt::format("--kube-apiserver-arg=encryption-provider-config={}: ", path)));
+  out.encryption = *std::move(read);
+  return {};
+}
+
 result<void> read_admission(const api_server_arguments& a, api_files& out, std::vector<std::string>& warnings) {
   auto& path = a.admission_config_file;
   if (path.empty()) return {};
@@ -162,6 +174,7 @@ result<std::shared_ptr<const api_files>> read_api_files(const api_server_argumen
   KEDGE_CHECK(read_issuers(arguments, own_issuer, *out));
   KEDGE_CHECK(read_admission(arguments, *out, warnings));
   KEDGE_CHECK(read_authorizers(arguments, *out));
+  KEDGE_CHECK(read_encryption(arguments, *out));
   KEDGE_CHECK(read_tokens(arguments, own_issuer, *out, warnings));
   return out;
 }

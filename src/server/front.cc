@@ -202,7 +202,8 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
                      .bodies = f->bodies_.get(),
                      .core = number,
                      .cores = s.where.loops.size(),
-                     .request_time = arguments.request_timeout});
+                     .request_time = arguments.request_timeout,
+                     .outdated = s.outdated()});
   f->passwords_ = std::make_unique<supervisor::node_passwords>(*f->local_);
   f->routes_ = supervisor::make_routes(
       {.settings = cluster,

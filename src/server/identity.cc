@@ -89,7 +89,19 @@ task<result<void>> identity::open_store() {
   s.cluster_of = &cluster_of;
   // What clients hold can't be gone on with, so neither can this process: a new one reads the database as it is now.
   s.on_lost_history = [this](const error&) { shared_.fail(); };
+  if (auto& files = shared_.settings.files; files && !files->encryption.empty() && !shared_.sealing) {
+    if (shared_.settings.cluster.secrets_encryption)
+      log::warning(
+          "--secrets-encryption has no effect beside --kube-apiserver-arg=encryption-provider-config: what that file "
+          "says is done, and `secrets-encrypt` changes nothing of it");
+    shared_.sealing = std::make_unique<api::encryption::sealing>(files->encryption, shared_.where.network);
+  }
+  if (shared_.sealing) {
+    co_await shared_.sealing->wait_for_writers();
+    s = shared_.sealing->around(std::move(s));
+  }
   KEDGE_CO_TRY(objects_, co_await store::open_store(std::move(s)));
+  if (shared_.sealing) shared_.sealing->serve([this] { return objects_->current().at(); });
   shared_.settings.accept_data_loss = false;  // once: the store may be opened again
   co_return result<void>();
 }
@@ -124,6 +136,7 @@ result<void> identity::read_clients() {
 
 task<void> identity::stop() {
   if (objects_) co_await objects_->close();
+  shared_.sealing.reset();
 }
 
 }  // namespace kedge::server

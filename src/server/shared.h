@@ -14,11 +14,13 @@
 #include "api/audit/webhook.h"
 #include "api/authentication/jwt_issuers.h"
 #include "api/authorization/configured.h"
+#include "api/encryption/sealing.h"
 #include "api/fairness/flow_control.h"
 #include "api/metrics/metrics.h"
 #include "api/publish/health.h"
 #include "api/usage/usage.h"
 #include "api/write/service_addresses.h"
+#include "api/write/storage.h"
 #include "crypto/certificate.h"
 #include "crypto/key.h"
 #include "json/value.h"
@@ -49,6 +51,7 @@ struct shared {
 
   std::shared_ptr<const crypto::trust> client_ca, request_header_ca;
   std::unique_ptr<api::jwt_issuers> issuers;                // of tokens that aren't this cluster's
+  std::unique_ptr<api::encryption::sealing> sealing;        // null: no encryption-provider-config
   std::shared_ptr<api::authorization_state> authorization;  // whom the cores ask whether somebody may
   std::vector<crypto::public_key> token_keys;
   std::optional<crypto::private_key> signing_key;
@@ -80,6 +83,12 @@ struct shared {
 
   bool serves_usage() const {
     return std::ranges::find(settings.cluster.disables, "metrics-server") == settings.cluster.disables.end();
+  }
+
+  // What is stored otherwise than it would be written now; for any core.
+  api::storage::outdated outdated() const {
+    if (!sealing) return nullptr;
+    return [s = sealing.get()](const store::object& o) { return s->is_old(o); };
   }
 
   reactor::loop& home() noexcept { return *where.loops.front(); }

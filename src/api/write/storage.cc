@@ -667,7 +667,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   auto write = text_writer(s, !service && !c.options.dry_run);
   auto text = !service && apart ? co_await done_apart(write, object) : write(object);
   if (!service) co_await reactor::maybe_yield();
-  if (same_as_stored(*current, text)) {
+  if (same_as_stored(*current, text) && !(outdated_ && !c.options.dry_run && outdated_(*current))) {
     KEDGE_CO_TRY(out.object, co_await custom::show(versions_, s, std::move(current)));
     co_return out;
   }

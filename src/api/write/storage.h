@@ -112,6 +112,11 @@ class storage {
   storage(store::store& s, admission& a, const service_ranges& ranges, custom::converter* versions = nullptr)
       : store_(s), admission_(a), ranges_(ranges), versions_(versions) {}
 
+  // Which objects an update without a change writes anew all the same: what is stored in a way that isn't written any
+  // more.
+  using outdated = std::function<bool(const store::object&)>;
+  void write_anew(outdated o) { outdated_ = std::move(o); }
+
   // All of what `c.to` says. The object's name is the target's, where that has one.
   task<api_result<written>> create(json::value object, call& c);
   // `create_missing`: a PUT that may create (the kind's rules and c.may_create decide).
@@ -160,6 +165,7 @@ class storage {
   admission& admission_;
   const service_ranges& ranges_;
   custom::converter* versions_;
+  outdated outdated_;
   reactor::semaphore large_{1};
 };
 
