@@ -19,7 +19,7 @@ result<std::unique_ptr<control_front>> control_front::make(shared& s, store::sto
   f->tables_->follow();
   f->webhooks_.follow();
   f->admission_->call_webhooks(f->webhooks_);
-  f->admission_->obey_policies([t = f->tables_.get()] { return t->current(); });
+  f->admission_->obey_policies([t = f->tables_.get()] { return t->current(); }, &s.measures);
   return f;
 }
 

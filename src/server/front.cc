@@ -153,7 +153,7 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
   f->call_webhooks(s, objects, number);
   f->tables_->convert_by(*f->versions_);
   f->tables_->follow();
-  f->admission_->obey_policies([t = f->tables_.get()] { return t->current(); });
+  f->admission_->obey_policies([t = f->tables_.get()] { return t->current(); }, &s.measures);
   f->ranges_ = s.ranges;
   f->local_ = api::make_objects(objects, *f->admission_, f->ranges_, f->tables_.get());
   f->dialer_ = std::make_unique<supervisor::node_dialer>(supervisor::node_dialer::parts{.settings = cluster,

@@ -124,9 +124,9 @@ std::unique_ptr<admission_chain> admission_chain::of(std::vector<const plugin*> 
   return out;
 }
 
-void admission_chain::obey_policies(policy::policies::resources served) {
+void admission_chain::obey_policies(policy::policies::resources served, metrics* measures) {
   if (!objects_ || (!mutating_policies_ && !validating_policies_)) return;
-  policies_ = std::make_unique<policy::policies>(*objects_, authz_, std::move(served));
+  policies_ = std::make_unique<policy::policies>(*objects_, authz_, std::move(served), measures);
   policies_->follow();
 }
 
@@ -178,6 +178,7 @@ task<api_result<void>> admission_chain::mutate(admission_request& r, const store
     if (obeyed.again || !(obeyed.wanted || asked.changed)) break;
     obeyed.again = asked.second = true;
   }
+  r.changed = obeyed.wanted || asked.changed;
 
   co_return api_result<void>{};
 }

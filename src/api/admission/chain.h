@@ -49,7 +49,7 @@ class admission_chain final : public admission {
   task<api_result<void>> validate(admission_request& r, const store::snapshot& cluster) override;
 
   // Lets admission policies act from now on. `served`: what the API has now.
-  void obey_policies(policy::policies::resources served);
+  void obey_policies(policy::policies::resources served, metrics* measures = nullptr);
 
   std::vector<std::string> names() const;  // what is on, in order
 

@@ -297,6 +297,7 @@ task<api_result<void>> storage::admit(operation what, json::value* object, const
   r.dry_run = c.options.dry_run;
   auto answer = mutating ? co_await admission_.mutate(r, cluster) : co_await admission_.validate(r, cluster);
   take_findings(r, c);
+  if (b.changed) *b.changed = r.changed;
   co_await take_again(c, had_turn);
   if (answer && mutating && c.seen_as && whole) c.seen_as->take(*whole, shown);
   co_return answer;
@@ -590,8 +591,11 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   if (s.rules->prepare_update && what != part::own) s.rules->prepare_update(object, old, k);
   if (c.to.verb() != "patch") drop_repeated_owners(object, c.warnings, false);
   co_await reactor::maybe_yield();
-  const beside told{.owned = &owners, .owned_before = &held, .revision = current->mod()};
+  bool changed = false;
+  const beside told{.owned = &owners, .owned_before = &held, .revision = current->mod(), .changed = &changed};
   KEDGE_CO_CHECK(co_await admit(operation::update, &object, &old, c, *cluster, true, told));
+  // A policy or a webhook changes no more of it than the request may.
+  if (changed) object = allowed_part(s, std::move(object), old, what);
   co_await reactor::maybe_yield();
   drop_repeated_owners(object, c.warnings, true);
   auto fill = [of = &s, what, applies = c.applies](json::value& now, json::value& before) {

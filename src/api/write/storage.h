@@ -146,6 +146,7 @@ class storage {
   struct beside {
     const json::value *owned = nullptr, *owned_before = nullptr;  // metadata.managedFields
     store::revision revision = 0;                                 // of what is stored
+    bool* changed = nullptr;                                      // whether others than plugins changed it
   };
   // What other requests wait for is let go while this one waits for another server, and taken again.
   task<void> take_again(call& c, bool had);

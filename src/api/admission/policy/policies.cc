@@ -117,7 +117,7 @@ std::vector<invocation<Policy>> invocations(asked& a, const hooks<Policy>& all) 
 // What validating policies came to, over all of them.
 class judgement {
  public:
-  explicit judgement(admission_request& r) : r_(r) {}
+  judgement(admission_request& r, policy_metrics& counts) : r_(r), counts_(counts) {}
 
   void denied(const validating_policy& p, const binding* b, const verdict& v) {
     if (refusal_) return;
@@ -133,11 +133,15 @@ class judgement {
     refusal_->causes.push_back({{}, text, {}});
   }
 
-  void take(const validating_policy& p, const binding& b, const validated& found) {
+  // `took`: all of it.
+  void take(const validating_policy& p, const binding& b, const validated& found, duration took) {
+    const auto each = took / static_cast<int>(std::max<std::size_t>(found.verdicts.size(), 1));
     for (std::size_t i = 0; i < found.verdicts.size(); ++i) {
       auto& v = found.verdicts[i];
       if (!v.denies) continue;
+      const auto error = v.reason.empty() ? std::string_view(v.message) : std::string_view();
       for (auto& action : b.actions) {
+        counts_.validated(p.name, b.name, error, lower(action), each);
         if (action == "Deny") denied(p, &b, v);
         if (action == "Audit") note_failure(b, i, v.message);
         if (action == "Warn")
@@ -145,6 +149,7 @@ class judgement {
               "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}", p.name, b.name, v.message));
       }
     }
+    for (auto& text : found.failed_notes) counts_.validated(p.name, b.name, text, "deny", each);
     for (auto& text : found.failed_notes) denied(p, &b, {.denies = true, .message = text, .reason = {}});
     for (auto& n : found.notes) {
       auto& all = notes_[fmt::format("{}/{}", p.name, n.key)];
@@ -172,6 +177,7 @@ class judgement {
   }
 
   admission_request& r_;
+  policy_metrics& counts_;
   std::optional<status> refusal_;
   json::array failures_;
   std::map<std::string, std::vector<std::string>> notes_;
@@ -205,22 +211,28 @@ class complaints {
 
 // One policy's mutations, in order; each sees what the one before made. True when any was done.
 std::expected<bool, status> mutate_by(asked& a, const invocation<mutating_policy>& one, const json::value& param,
-                                      complaints& wrong) {
+                                      complaints& wrong, policy_metrics& counts) {
   bool done = false;
+  auto count = [&](time_point began, std::string_view error) {
+    counts.mutated(one.policy->name, one.bound->name, error, reactor::loop::current().now() - began);
+  };
   for (auto& m : one.policy->mutations) {
     // The values of before are not those of now.
     inputs values(a.r, a.about);
     auto seen = a.seen_as(*one.as, param);
     seen.object = values.object(*one.as);
     if (!seen.object) continue;
+    const auto began = reactor::loop::current().now();
     auto value = evaluate(*one.policy, m, seen);
     if (!value) {
+      count(began, value.error());
       wrong.add(*one.policy, one.bound, value.error(), "Invalid");
       continue;
     }
     auto changed = m.as == mutation::form::apply
                        ? apply_configuration(*one.as, a.about.subresource, *seen.object, *std::move(value))
                        : apply_patch(*one.as, a.about.subresource, *seen.object, *value);
+    count(began, changed ? std::string_view() : std::string_view("invalid"));
     if (!changed) {
       if (changed.error().answer) return fail(*std::move(changed.error().answer));
       wrong.add(*one.policy, one.bound, changed.error().failure, "Invalid");
@@ -241,7 +253,7 @@ task<api_result<void>> policies::validate(admission_request& r, const store::sna
   auto s = served->find(r.who.api_group, r.who.api_version, r.who.resource);
   if (!s) co_return api_result<void>();
   asked a(r, *served, *s, cluster, may_);
-  judgement all(r);
+  judgement all(r, counts_);
   for (auto& one : invocations(a, now->validating)) {
     co_await reactor::maybe_yield();
     if (!one.wrong.empty()) {
@@ -250,7 +262,9 @@ task<api_result<void>> policies::validate(admission_request& r, const store::sna
       continue;
     }
     for (auto& param : one.params) {
-      all.take(*one.policy, *one.bound, evaluate(*one.policy, a.seen_as(*one.as, param)));
+      const auto began = reactor::loop::current().now();
+      const auto found = evaluate(*one.policy, a.seen_as(*one.as, param));
+      all.take(*one.policy, *one.bound, found, reactor::loop::current().now() - began);
       co_await reactor::maybe_yield();
     }
   }
@@ -286,7 +300,7 @@ task<api_result<void>> policies::mutate(admission_request& r, const store::snaps
                                    fmt::format("{}/{}", namespace_in(param), name_in(param))};
       if (rounds.again && !rounds.due.contains(key)) continue;
       const auto before = r.object ? *r.object : json::value();
-      auto done = mutate_by(a, one, param, wrong);
+      auto done = mutate_by(a, one, param, wrong, counts_);
       if (!done) co_return fail(std::move(done.error()));
       any = any || *done;
       if (r.object && !(before == *r.object)) rounds.changed();

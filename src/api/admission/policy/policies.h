@@ -13,6 +13,7 @@
 #include <tuple>
 
 #include "api/admission/admission.h"
+#include "api/admission/policy/metrics.h"
 #include "api/admission/policy/tables.h"
 #include "api/authorization/authorizer.h"
 
@@ -39,8 +40,8 @@ class policies {
   // What is served now, for versions and params.
   using resources = std::function<std::shared_ptr<const registry>()>;
   // All outlive it.
-  policies(store::store& objects, authorizer& may, resources served)
-      : tables_(objects), may_(may), served_(std::move(served)) {}
+  policies(store::store& objects, authorizer& may, resources served, metrics* measures = nullptr)
+      : tables_(objects), may_(may), served_(std::move(served)), counts_(measures) {}
 
   void follow() { tables_.follow(); }
   // Sees all that is written by now, without waiting for its events.
@@ -53,6 +54,7 @@ class policies {
   tables tables_;
   authorizer& may_;
   resources served_;
+  policy_metrics counts_;
 };
 
 }  // namespace kedge::api::policy
