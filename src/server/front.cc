@@ -138,6 +138,9 @@ result<std::unique_ptr<front>> front::make(shared& s, supervisor::credentials& i
   plugins.enable.insert(plugins.enable.end(), arguments.enable_admission_plugins.begin(),
                         arguments.enable_admission_plugins.end());
   if (s.settings.files) plugins.configuration = s.settings.files->admission;
+  plugins.events = s.event_limits;
+  plugins.home = &s.home();
+  plugins.network = s.where.network;
   KEDGE_TRY(f->admission_, api::admission_chain::create(plugins, *f->may_, *rules, &objects));
   const auto longest =
       std::chrono::duration_cast<std::chrono::seconds>(arguments.service_account_max_token_expiration).count();

@@ -50,6 +50,8 @@ task<result<void>> fronts::start() {
   start_issuers();
   start_authorization();
   follow_encryption();
+  if (auto& files = s.files; files && !files->admission.event_limits.empty())
+    shared_.event_limits = std::make_shared<api::event_limiter>(files->admission.event_limits);
   add_checks();
   std::vector<api::measured_loop> measured;
   for (auto* loop : shared_.all_loops())

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "api/admission/event_rate_limit.h"
 #include "api/aggregation/documents.h"
 #include "api/audit/backends.h"
 #include "api/audit/log.h"
@@ -52,6 +53,7 @@ struct shared {
   std::shared_ptr<const crypto::trust> client_ca, request_header_ca;
   std::unique_ptr<api::jwt_issuers> issuers;                // of tokens that aren't this cluster's
   std::unique_ptr<api::encryption::sealing> sealing;        // null: no encryption-provider-config
+  std::shared_ptr<api::event_limiter> event_limits;         // of the home loop; null: Events aren't limited
   std::shared_ptr<api::authorization_state> authorization;  // whom the cores ask whether somebody may
   std::vector<crypto::public_key> token_keys;
   std::optional<crypto::private_key> signing_key;

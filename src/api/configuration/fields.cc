@@ -162,13 +162,18 @@ void fields::done() {
       found_->unknown.push_back(fmt::format("unknown field {}", quote(below(path_, m.name))));
 }
 
-result<json::value> read_document(std::string_view text, std::string_view kind,
-                                  const std::vector<std::string>& versions) {
+result<json::value> read_any_document(std::string_view text) {
   if (text.size() > configuration_file_max_bytes)
     return fail(errc::too_large, fmt::format("is larger than {} bytes", configuration_file_max_bytes));
   json::duplicate_list twice;
   KEDGE_TRY(auto document, json::parse_yaml(text, {.duplicates = &twice}));
   if (!twice.empty()) return fail(errc::invalid, twice.front());
+  return document;
+}
+
+result<json::value> read_document(std::string_view text, std::string_view kind,
+                                  const std::vector<std::string>& versions) {
+  KEDGE_TRY(auto document, read_any_document(text));
   return check_document(document, kind, versions);
 }
 

@@ -70,6 +70,9 @@ class fields {
 result<json::value> read_document(std::string_view text, std::string_view kind,
                                   const std::vector<std::string>& versions);
 
+// The document's value, of whatever kind; some have none.
+result<json::value> read_any_document(std::string_view text);
+
 // A document that stands within another: the same checks.
 result<json::value> check_document(const json::value& document, std::string_view kind,
                                    const std::vector<std::string>& versions);
