@@ -6,6 +6,7 @@
 
 #include <ctime>
 
+#include "api/aggregation/openapi_v3.h"
 #include "api/handler.h"
 #include "api/publish/custom_openapi.h"
 #include "reactor/loop.h"
@@ -70,6 +71,8 @@ task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
   bool known = second;
   for (auto& p : schema::openapi_v3_paths()) known = known || p == name;
   known = known || custom::openapi_hash(*r.tables, name, version);
+  const auto* older = known ? nullptr : aggregation::swagger_alone(*others, name);
+  known = known || older;
   if (!known) {
     co_await send_plain(r, 404, "404 page not found\n");
     co_return;
@@ -84,6 +87,7 @@ task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
   const auto document = protobuf ? name + ".protobuf" : name;
   auto hash = custom::openapi_hash(*r.tables, document, version).value_or(schema::openapi_hash(document, version));
   if (second) hash += aggregation::openapi_v2_mark(*others);
+  if (older) hash = older->v2_digest;
   const auto asked = r.query.get("hash");
   if (!second && !asked.empty() && asked != hash) {
     auto head = head_of(r.answer, 301, "text/plain");
@@ -111,6 +115,8 @@ task<void> api_handler::serve_openapi(api_request& r, std::string_view path) {
   } else if (second) {
     text = custom::with_openapi_v2(*r.tables, schema::openapi_v2(version));
     text = aggregation::with_openapi_v2(std::move(text), *others);
+  } else if (older) {
+    text = aggregation::openapi_v3_of(*older);
   } else if (auto own = custom::openapi_v3(*r.tables, name, version)) {
     text = *std::move(own);
   } else if (auto made = schema::openapi_v3(name, version)) {

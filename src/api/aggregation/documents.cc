@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "api/aggregation/openapi_v3.h"
 #include "base/strings.h"
 #include "json/parse.h"
 #include "json/write.h"
@@ -202,6 +203,11 @@ std::string with_openapi_v3(std::string index, const documents& fetched) {
   for (auto& m : *(*own)["paths"].object()) all.emplace(m.name, m.value);
   for (auto& [name, d] : fetched)
     for (auto& [path, url] : d->openapi_v3) all.try_emplace(path, json::object{{"serverRelativeURL", url}});
+  // Older servers have no such document: one is made of what they have.
+  for (auto& [name, d] : fetched)
+    if (auto path = path_of_swagger(*d); !path.empty())
+      all.try_emplace(path,
+                      json::object{{"serverRelativeURL", fmt::format("/openapi/v3/{}?hash={}", path, d->v2_digest)}});
   json::object paths;
   for (auto& [path, v] : all) paths.set(path, v);
   return json::write(json::object{{"paths", std::move(paths)}});

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "api/aggregation/openapi_v3.h"
 #include "json/parse.h"
 #include "json/write.h"
 
@@ -110,6 +111,45 @@ TEST_CASE("the index of v3 documents names others' beside the own") {
   CHECK(merged["paths"]["apis/x.io/v1"]["serverRelativeURL"].as_string() == "/openapi/v3/apis/x.io/v1?hash=1");
   CHECK(openapi_v3_owner(fetched, "apis/x.io/v1") == "v1.x.io");
   CHECK(openapi_v3_owner(fetched, "apis/y.io/v1").empty());
+}
+
+TEST_CASE("of a server that only has version 2 there is a document of version 3, as kube-openapi makes it") {
+  service_documents d;
+  take_openapi_v2(d, value(R"({"paths":{"/apis/x.io/v1/namespaces/{namespace}/things":{
+      "parameters":[{"name":"namespace","in":"path","required":true,"type":"string","uniqueItems":true}],
+      "post":{"description":"create a Thing","consumes":["application/json","*/*"],"produces":["application/json"],
+        "operationId":"createThing","parameters":[{"name":"body","in":"body","required":true,
+          "schema":{"$ref":"#/definitions/Thing"}},{"name":"dryRun","in":"query","type":"string"}],
+        "responses":{"201":{"description":"Created","schema":{"$ref":"#/definitions/Thing"}},"401":{"description":"no"}},
+        "x-kubernetes-action":"post"}}},
+    "definitions":{"Thing":{"type":"object","properties":{"spec":{"description":"wanted","$ref":"#/definitions/Spec"},
+      "list":{"type":"array","items":{"$ref":"#/definitions/Spec"}}}},"Spec":{"type":"object"}}})"),
+                  "/apis/x.io/v1");
+  const auto fetched = one(d);
+  auto index = value(with_openapi_v3(R"({"paths":{}})", fetched));
+  CHECK(index["paths"]["apis/x.io/v1"]["serverRelativeURL"].as_string() ==
+        "/openapi/v3/apis/x.io/v1?hash=" + d.v2_digest);
+  REQUIRE(swagger_alone(fetched, "apis/x.io/v1"));
+  CHECK(!swagger_alone(fetched, "apis/x.io/v2"));
+  auto made = value(openapi_v3_of(*swagger_alone(fetched, "apis/x.io/v1")));
+  CHECK(made["openapi"].as_string() == "3.0.0");
+  auto& item = made["paths"]["/apis/x.io/v1/namespaces/{namespace}/things"];
+  CHECK(json::write(item["parameters"]) == R"([{"name":"namespace","in":"path","required":true,)"
+                                           R"("schema":{"type":"string","uniqueItems":true}}])");
+  auto& post = item["post"];
+  CHECK(post["x-kubernetes-action"].as_string() == "post");
+  CHECK(post["parameters"].size() == 1);
+  CHECK(json::write(post["requestBody"]) ==
+        R"({"content":{"application/json":{"schema":{"$ref":"#/components/schemas/Thing"}},)"
+        R"("*/*":{"schema":{"$ref":"#/components/schemas/Thing"}}}})");
+  CHECK(json::write(post["responses"]) == R"({"201":{"description":"Created","content":{"application/json":{"schema":)"
+                                          R"({"$ref":"#/components/schemas/Thing"}}}},"401":{"description":"no"}})");
+  CHECK(json::write(made["components"]["schemas"]["Thing"]["properties"]) ==
+        R"({"spec":{"description":"wanted","allOf":[{"$ref":"#/components/schemas/Spec"}]},)"
+        R"("list":{"type":"array","items":{"$ref":"#/components/schemas/Spec"}}})");
+  // Who has one is asked for it.
+  d.openapi_v3.emplace("apis/x.io/v1", "/openapi/v3/apis/x.io/v1?hash=1");
+  CHECK(!swagger_alone(one(d), "apis/x.io/v1"));
 }
 
 }  // namespace kedge::api::aggregation
