@@ -16,13 +16,16 @@
 #include "node/join/http_proxy.h"
 #include "node/limits.h"
 #include "node/links/server_links.h"
+#include "node/machine/cgroup_facts.h"
 #include "node/machine/disk_owner.h"
 #include "node/machine/system_info.h"
 #include "node/network/bridge_filter.h"
 #include "node/network/cni_config.h"
 #include "node/network/node_network.h"
+#include "node/plugins/plugin_watcher.h"
 #include "node/pods/api_cluster.h"
 #include "node/pods/evictor.h"
+#include "node/pods/host_dns.h"
 #include "node/pods/manager.h"
 #include "node/pods/offline.h"
 #include "node/pods/static_pods.h"
@@ -34,6 +37,7 @@
 #include "node/status/node_status.h"
 #include "node/streams/log_rotation.h"
 #include "node/streams/pod_streams.h"
+#include "node/volumes/node_volumes.h"
 #include "reactor/offload.h"
 
 namespace kedge::node {
@@ -46,12 +50,6 @@ using reactor::loop;
 // K3s's mark of nodes through whose tunnels traffic to their pods may go.
 constexpr std::string_view egress_label = "egress.k3s.io/cluster",
                            policies_path = "/apis/networking.k8s.io/v1/networkpolicies";
-// An image that names no registry of its own is the cluster's registry's.
-std::string sandbox_image(const std::string& image, const std::string& registry) {
-  auto first = std::string_view(image).substr(0, image.find('/'));
-  const bool has_own = image.contains('/') && (first.contains('.') || first.contains(':') || first == "localhost");
-  return registry.empty() || has_own ? image : registry + "/" + image;
-}
 bool takes_egress(const cluster_config& c) {
   return c.egress_selector_mode == "pod" || c.egress_selector_mode == "cluster";
 }
@@ -91,6 +89,7 @@ class agent {
   task<void> keep_node();
   task<void> keep_lease();
   task<void> prepare_pods();
+  task<void> prepare_volumes(pod_cluster& cluster);
   task<void> run_pods();
   task<bool> remember_node();
   task<void> await_runtime();
@@ -107,7 +106,10 @@ class agent {
   task<void> tell(std::string_view type, std::string_view reason, std::string message);
   task<void> tell_changes(const value& before);
 
-  node_facts facts() const { return {config_, machine_, runtime_, pod_settings_.pressure}; }
+  node_facts facts() const {
+    return {config_, machine_, runtime_, pod_settings_.pressure,
+            volumes_ ? volumes_->in_use(node_) : std::vector<std::string>()};
+  }
   bool is_ready() const { return condition_status(node_, "Ready") == "True"; }
   std::string node_path() const { return "/api/v1/nodes/" + config_.node_name; }
   duration pause() const;
@@ -132,6 +134,8 @@ class agent {
   std::optional<offline_cluster> offline_cluster_;
   std::optional<image_puller> images_;
   std::optional<image_importer> importer_;
+  std::optional<node_volumes> volumes_;
+  std::optional<plugin_watcher> plugins_;
   std::optional<pod_manager> pods_;
   std::optional<image_collector> collector_;
   std::optional<evictor> evictor_;
@@ -149,6 +153,7 @@ class agent {
   value node_;   // as the server last gave it
   value lease_;  // the same
   bool node_gone_ = false;
+  bool written_ = false;     // its last status could be
   reactor::event look_now_;  // the Node is to be written at once
   bool moved_ = false;       // and its annotations too
   time_point images_at_{};
@@ -241,7 +246,7 @@ task<result<void>> agent::join_cluster() {
   if (!config_.admin_certificate.empty()) {
     KEDGE_CO_TRY(admin_, api_client::make(config_.api(), j.server_ca, {}, servers_));
   }
-  if (auto image = sandbox_image(config_.pause_image, j.cluster.system_default_registry);
+  if (auto image = in_registry(config_.pause_image, j.cluster.system_default_registry);
       containerd_ && image != config_.pause_image) {
     config_.pause_image = image;
     containerd_->begin_anew(config_);
@@ -371,7 +376,7 @@ void agent::move(std::vector<std::string> addresses) {
   if (network_) network_->moved();
   if (links_) links_->moved();
   moved_ = true;
-  look_now_.pulse();
+  look_now_.set();
 }
 
 void agent::keep_identity(bool follows_addresses) {
@@ -441,7 +446,9 @@ task<void> agent::keep_node() {
   for (;;) {
     co_await look_at_runtime();
     co_await look_at_machine();
+    look_now_.reset();  // what changes from here on is written with the next
     auto written = co_await write_status();
+    written_ = written.has_value();
     node_gone_ = !written && written.error().code == errc::not_found;
     auto problem = written ? std::string() : written.error().message;
     // The kubelet stays away until it is started again. Here nobody has to: whoever wants a node gone stops its agent.
@@ -450,6 +457,7 @@ task<void> agent::keep_node() {
         log::warning("node {} was deleted from the cluster, and has registered again; to keep it away, stop its agent",
                      config_.node_name);
         node_gone_ = false;
+        node_tasks_.spawn(volumes_->tell_node());
         lease_ = {};
         problem.clear();
       } else {
@@ -510,24 +518,6 @@ task<void> agent::register_again() {
   }
 }
 
-// What K3s gives its kubelet as resolv.conf: the machine's where its servers can be reached from a pod.
-dns_settings usable_dns(const std::string& told) {
-  auto usable = [](const dns_settings& d) {
-    return !d.servers.empty() && std::all_of(d.servers.begin(), d.servers.end(), [](auto& s) {
-      auto address = ip_address::parse(s);
-      return address && (address->is_global_unicast() || s == "169.254.169.254");
-    });
-  };
-  if (!told.empty()) {
-    if (auto text = crypto::read_file(told, host_file_max)) return parse_resolv_conf(*text);
-    log::warning("{} can't be read; pods get the resolvers that the machine has", told);
-  }
-  for (auto* file : {"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"})
-    if (auto text = crypto::read_file(file, host_file_max))
-      if (auto d = parse_resolv_conf(*text); usable(d)) return d;
-  return {.servers = {"8.8.8.8", "2001:4860:4860::8888"}, .searches = {}, .options = {}};
-}
-
 task<void> agent::prepare_pods() {
   auto& j = *control_.joined;
   auto& s = pod_settings_;
@@ -542,16 +532,7 @@ task<void> agent::prepare_pods() {
   s.memory_bytes = machine_.memory_bytes;
   s.pods_max = k.pods_max;
   s.cpu_quota = k.cpu_quota;
-  struct cgroup_facts {
-    bool is_2 = false, counts_swap = false;
-  };
-  if (auto cgroups = co_await reactor::offload([] {
-        auto there = [](const char* path) { return crypto::modified_time(path).has_value(); };
-        cgroup_facts f{.is_2 = there("/sys/fs/cgroup/cgroup.controllers")};
-        f.counts_swap = there("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes") ||
-                        (f.is_2 && there("/proc/swaps") && there("/sys/fs/cgroup/init.scope/memory.swap.max"));
-        return f;
-      })) {
+  if (auto cgroups = co_await reactor::offload(read_cgroup_facts)) {
     s.is_cgroup2 = cgroups->is_2;
     s.can_limit_swap = cgroups->counts_swap;
   }
@@ -568,12 +549,14 @@ task<void> agent::prepare_pods() {
   }
   auto& cluster = offline_cluster_ ? static_cast<pod_cluster&>(*offline_cluster_) : *pod_cluster_;
   images_.emplace(pod_runtime_, cluster);
+  co_await prepare_volumes(cluster);
   auto started = wall_now().time_since_epoch().count();
   pods_.emplace(worker_parts{
       .runtime = pod_runtime_,
       .cluster = cluster,
       .images = *images_,
       .settings = pod_settings_,
+      .mounter = &*volumes_,
       .network = control_.network,
       .agent_started_at = started,
       .network_problem = [this]() -> std::string {
@@ -622,6 +605,20 @@ task<void> agent::prepare_pods() {
   node_tasks_.spawn(importer_->run());
 }
 
+// Those that CSI drivers and others serve. What is mounted is found before a Node tells what is in use.
+task<void> agent::prepare_volumes(pod_cluster& cluster) {
+  volumes_.emplace(node_volumes_parts{.root = pod_settings_.root,
+                                      .node_name = config_.node_name,
+                                      .api = *api_,
+                                      .cluster = cluster,
+                                      .network = control_.network,
+                                      .in_use_changed = [this] { look_now_.set(); },
+                                      .told_node = [this] { return written_ ? &node_ : nullptr; }});
+  plugins_.emplace(pod_settings_.root + "/plugins_registry", std::vector<plugin_handler*>{&volumes_->csi_plugins()},
+                   control_.network);
+  co_await volumes_->begin();
+}
+
 task<void> agent::read_static_pods() {
   std::vector<std::string> told;
   for (;;) {
@@ -645,6 +642,8 @@ task<void> agent::run_pods() {
   pod_settings_.node_labels = node_["metadata"]["labels"];
   if (!runtime_.name.empty()) pod_settings_.runtime = runtime_.name;
   node_tasks_.spawn(pod_events_->run());
+  node_tasks_.spawn(volumes_->run());
+  node_tasks_.spawn(plugins_->run());
   node_tasks_.spawn(pods_->run());
   node_tasks_.spawn(collector_->run());
   node_tasks_.spawn(evictor_->run());

@@ -84,6 +84,10 @@ inline constexpr duration gone_wait = 10s;  // for the watch to say that what wa
 // together.
 inline constexpr duration volume_refresh = 60s;
 inline constexpr duration volume_refresh_spread = 30s;
+// How long a pod waits for servers to attach its volumes before that is told: podAttachAndMountTimeout.
+inline constexpr duration volumes_wait_told = 123s;
+// What an earlier agent left of pods, and couldn't be removed, is tried again this often.
+inline constexpr duration leftovers_retry = 10s;
 inline constexpr duration object_age_max = 1s;  // a burst of pods of one template asks once
 inline constexpr std::size_t objects_kept_max = 256;
 inline constexpr std::size_t pod_requests_max = 16;               // to the API server at once, for pods

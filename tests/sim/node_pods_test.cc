@@ -287,6 +287,9 @@ class simulated_cluster final : public pod_cluster {
     co_return fail(errc::unsupported, "none");
   }
   task<result<std::optional<json::value>>> object(std::string) override { co_return std::optional<json::value>(); }
+  task<result<json::value>> patch_claim_status(const json::value&, json::value) override {
+    co_return fail(errc::unsupported, "none");
+  }
   task<result<json::value>> patch_status(const json::value& pod, json::value patch) override {
     auto uid = std::string(pod["metadata"]["uid"].as_string());
     co_await pause();

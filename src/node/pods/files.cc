@@ -309,10 +309,14 @@ result<void> remove_tree(const std::string& folder) {
   return remove_in(AT_FDCWD, folder.c_str(), about.st_dev, 0);
 }
 
-result<void> remove_pod_folder(const std::string& folder) {
+void end_mounts(const std::string& folder) {
   for (auto& m : mounts_below(folder))
     if (::umount2(m.c_str(), UMOUNT_NOFOLLOW) != 0 && errno == EBUSY)
       ::umount2(m.c_str(), UMOUNT_NOFOLLOW | MNT_DETACH);
+}
+
+result<void> remove_pod_folder(const std::string& folder) {
+  end_mounts(folder);
   return remove_tree(folder);
 }
 

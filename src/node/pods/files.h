@@ -46,7 +46,9 @@ result<void> mount_tmpfs(const std::string& path, std::uint64_t size_bytes);
 // be exchanged under a container. It is made when it isn't there.
 result<void> mount_subpath(const std::string& volume, const std::string& inside, const std::string& target);
 
-// Ends all mounts in `folder`, then removes it with what is in it; never through a mount that is still there.
+// Ends all mounts in `folder`, as far as they can be ended.
+void end_mounts(const std::string& folder);
+// The same, then removes it with what is in it; never through a mount that is still there.
 result<void> remove_pod_folder(const std::string& folder);
 // The same without mounts, for logs.
 result<void> remove_tree(const std::string& folder);

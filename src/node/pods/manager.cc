@@ -196,31 +196,64 @@ task<void> pod_manager::look_at_runtime() {
     auto& e = add(pod_of(s), true);
     e.task.spawn(run_one(e));
   }
-  if (!leftovers_removed_) co_await remove_leftovers();
+  // Beside: drivers that have to unmount something may hang.
+  if (!leftovers_removed_ && leftovers_.size() == 0) leftovers_.spawn(remove_leftovers());
 }
 
-// Folders of pods that neither the API nor the runtime knows: an agent ended before it had removed them. Once: from
-// then on each worker removes its own.
+// Folders of pods that neither the API nor the runtime knows: an agent ended before it had removed them. Until all are
+// gone: from then on each worker removes its own.
 task<void> pod_manager::remove_leftovers() {
+  auto& here = reactor::loop::current();
+  if (here.now() < leftovers_at_) co_return;
+  leftovers_at_ = here.now() + leftovers_retry;
   std::set<std::string> known;
   for (auto& [uid, e] : entries_) known.insert(uid);
   auto& s = parts_.settings;
-  auto done = co_await reactor::offload([pods = s.root + "/pods", logs = s.logs, known] {
-    std::vector<std::string> problems;
-    auto each = [&](const std::string& folder, auto&& uid_of, auto&& remove) {
-      std::error_code problem;
-      for (auto it = std::filesystem::directory_iterator(folder, problem);
-           !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
-        if (known.contains(uid_of(it->path().filename().string()))) continue;
-        if (auto removed = remove(it->path().string()); !removed) problems.push_back(removed.error().message);
+  auto unknown = co_await reactor::offload([pods = s.root + "/pods", known] {
+    std::vector<std::string> out;
+    std::error_code problem;
+    for (auto it = std::filesystem::directory_iterator(pods, problem);
+         !problem && it != std::filesystem::directory_iterator(); it.increment(problem))
+      if (auto uid = it->path().filename().string(); !known.contains(uid)) out.push_back(std::move(uid));
+    return out;
+  });
+  if (!unknown) co_return;
+  // What others serve is theirs to take away; a driver may not be there yet.
+  std::vector<std::string> folders;
+  bool all = true;
+  for (auto& uid : *unknown) {
+    if (entries_.contains(uid)) continue;
+    auto folder = s.root + "/pods/" + uid;
+    if (parts_.mounter) {
+      (void)co_await reactor::offload([folder] {
+        end_mounts(folder + "/volume-subpaths");
+        return true;
+      });
+      if (auto unmounted = co_await parts_.mounter->unmount(uid); !unmounted) {
+        log::warning("what is left of pod {} can't be unmounted: {}", uid, unmounted.error().message);
+        all = false;
+        continue;
       }
+    }
+    folders.push_back(std::move(folder));
+  }
+  for (auto& [uid, e] : entries_) known.insert(uid);  // those that came meanwhile
+  auto done = co_await reactor::offload([folders, logs = s.logs, known] {
+    std::vector<std::string> problems;
+    auto keep = [&](const result<void>& removed) {
+      if (!removed) problems.push_back(removed.error().message);
     };
-    each(pods, [](const std::string& name) { return name; }, remove_pod_folder);
-    each(logs, [](const std::string& name) { return name.substr(name.find_last_of('_') + 1); }, remove_tree);
+    for (auto& folder : folders) keep(remove_pod_folder(folder));
+    std::error_code problem;
+    for (auto it = std::filesystem::directory_iterator(logs, problem);
+         !problem && it != std::filesystem::directory_iterator(); it.increment(problem)) {
+      auto name = it->path().filename().string();
+      if (!known.contains(name.substr(name.find_last_of('_') + 1))) keep(remove_tree(it->path().string()));
+    }
     return problems;
   });
   if (!done) co_return;
-  leftovers_removed_ = true;
+  leftovers_removed_ = all && done->empty();
   for (auto& p : *done) log::warning("what is left of a pod can't be removed: {}", p);
 }
 

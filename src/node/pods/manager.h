@@ -62,10 +62,12 @@ class pod_manager {
   worker_parts parts_;
   histogram relist_took_, relist_interval_;
   bool listed_ = false, static_read_ = false, leftovers_removed_ = false;
+  time_point leftovers_at_{};
   std::map<std::string, std::unique_ptr<entry>, std::less<>> entries_;              // by uid
   std::map<std::string, json::value, std::less<>> wanted_static_;                   // by uid
   std::map<std::string, std::shared_ptr<const json::value>, std::less<>> mirrors_;  // by namespace/name
   reactor::event done_, mirrors_changed_;
+  reactor::scope leftovers_;  // last: ends first
 };
 
 }  // namespace kedge::node

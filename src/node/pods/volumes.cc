@@ -85,6 +85,12 @@ std::optional<std::int64_t> only_user(const value& pod) {
   return user;
 }
 
+bool belongs_to(const value& claim, const value& pod) {
+  for (auto& owner : list_of(claim["metadata"]["ownerReferences"]))
+    if (owner["controller"].as_bool() && owner["uid"] == pod["metadata"]["uid"]) return true;
+  return false;
+}
+
 // One pod's volumes, one after another.
 class gathering {
  public:
@@ -166,7 +172,13 @@ class gathering {
         KEDGE_CO_CHECK(co_await add_source(v["sources"][i], mode_of({}, v), out.files));
       co_return out;
     }
-    if (auto& v = spec["persistentVolumeClaim"]; v.is_object()) co_return co_await claimed(std::string(name), v);
+    if (auto& v = spec["persistentVolumeClaim"]; v.is_object())
+      co_return co_await claimed(std::string(name), std::string(v["claimName"].as_string()), v["readOnly"].as_bool());
+    // A claim that was made for this pod.
+    if (spec["ephemeral"].is_object())
+      co_return co_await claimed(std::string(name), fmt::format("{}-{}", pod_["metadata"]["name"].as_string(), name),
+                                 false, true);
+    if (is_served_by_others(spec)) co_return mounted_by_others(std::string(name), spec, {}, {}, false);
     co_return fail(errc::unsupported, "no volume plugin matched: volumes of this kind are not served by this node");
   }
 
@@ -243,29 +255,53 @@ class gathering {
     co_return result<void>();
   }
 
-  // A claim's volume that is a path of this node.
-  task<result<pod_volume>> claimed(std::string name, const value& source) {
-    auto claim_name = std::string(source["claimName"].as_string());
+  static bool is_served_by_others(const value& source) {
+    return source["csi"].is_object() || source["nfs"].is_object() || source["image"].is_object();
+  }
+  static pod_volume mounted_by_others(std::string name, value source, value claim, value volume, bool read_only) {
+    const bool is_device = volume["spec"]["volumeMode"].as_string() == "Block";
+    pod_volume out{.name = name, .kind = pod_volume::content::mounted, .path = {}, .host_path_type = {}, .files = {}};
+    out.read_only = read_only;
+    out.is_device = is_device;
+    out.to_mount = {.name = std::move(name),
+                    .source = std::move(source),
+                    .claim = std::move(claim),
+                    .volume = std::move(volume),
+                    .read_only = read_only};
+    return out;
+  }
+
+  // A claim's volume: a path of this node, or what others serve. `own`: it has to be one that was made for this pod.
+  task<result<pod_volume>> claimed(std::string name, std::string claim_name, bool read_only, bool own = false) {
     KEDGE_CO_TRY(auto claim, co_await cluster_.object(
                                  fmt::format("/api/v1/namespaces/{}/persistentvolumeclaims/{}", ns_, claim_name)));
     if (!claim) co_return fail(errc::not_found, fmt::format("persistentvolumeclaim \"{}\" not found", claim_name));
+    if (own && !belongs_to(*claim, pod_))
+      co_return fail(errc::conflict, fmt::format("PVC {}/{} was not created for pod {}/{} (pod is not owner)", ns_,
+                                                 claim_name, ns_, pod_["metadata"]["name"].as_string()));
     auto volume_name = std::string((*claim)["spec"]["volumeName"].as_string());
     if (volume_name.empty() || (*claim)["status"]["phase"].as_string() != "Bound")
       co_return fail(errc::unavailable, fmt::format("PVC {}/{} is not bound", ns_, claim_name));
     KEDGE_CO_TRY(auto volume, co_await cluster_.object("/api/v1/persistentvolumes/" + percent_encode(volume_name)));
     if (!volume) co_return fail(errc::not_found, fmt::format("persistentvolume \"{}\" not found", volume_name));
     auto& spec = (*volume)["spec"];
+    if (is_served_by_others(spec)) {
+      value source = spec;
+      co_return mounted_by_others(std::move(name), std::move(source), *std::move(claim), *std::move(volume), read_only);
+    }
     auto& by_path = spec["hostPath"].is_object() ? spec["hostPath"] : spec["local"];
     if (!by_path.is_object())
       co_return fail(errc::unsupported,
                      fmt::format("volume {} is of a kind that is not served by this node", volume_name));
-    co_return pod_volume{.name = std::move(name),
-                         .kind = pod_volume::content::claim,
-                         .path = std::string(by_path["path"].as_string()),
-                         .host_path_type = std::string(by_path["type"].as_string()),
-                         .must_exist = !spec["hostPath"].is_object(),
-                         .files = {},
-                         .read_only = source["readOnly"].as_bool()};
+    pod_volume out{.name = std::move(name),
+                   .kind = pod_volume::content::claim,
+                   .path = std::string(by_path["path"].as_string()),
+                   .host_path_type = std::string(by_path["type"].as_string()),
+                   .must_exist = !spec["hostPath"].is_object(),
+                   .files = {},
+                   .read_only = read_only};
+    out.is_device = spec["volumeMode"].as_string() == "Block";
+    co_return out;
   }
 
   const value& pod_;
@@ -284,12 +320,13 @@ bool leads_out(std::string_view path) {
 
 result<bool> make_one(const pod_volume& v, const ownership& who) {
   switch (v.kind) {
+    case pod_volume::content::mounted: return false;
     case pod_volume::content::host_path: KEDGE_CHECK(check_host_path(v.path, v.host_path_type)); return false;
     case pod_volume::content::claim:
       if (v.must_exist && !crypto::modified_time(v.path))
         return fail(errc::not_found, fmt::format("path \"{}\" does not exist", v.path));
-      KEDGE_CHECK(check_host_path(v.path, v.host_path_type));
-      if (!v.read_only) KEDGE_CHECK(give_to_group(v.path, who));
+      KEDGE_CHECK(check_host_path(v.path, v.is_device ? "BlockDevice" : v.host_path_type));
+      if (!v.read_only && !v.is_device) KEDGE_CHECK(give_to_group(v.path, who));
       return false;
     case pod_volume::content::folder:
     case pod_volume::content::files: break;
@@ -367,6 +404,19 @@ result<std::vector<container_mount>> mounts_of(const value& pod, const value& co
   }
   if (!own_hosts) out.push_back({.container_path = "/etc/hosts", .host_path = pod_folder + "/etc-hosts"});
   (void)pod;
+  return out;
+}
+
+result<std::vector<container_device>> devices_of(const value& container, const pod_volumes& volumes) {
+  std::vector<container_device> out;
+  for (auto& d : list_of(container["volumeDevices"])) {
+    auto name = d["name"].as_string();
+    auto v = std::ranges::find(volumes, name, &pod_volume::name);
+    if (v == volumes.end() || !v->is_device)
+      return fail(errc::not_found, fmt::format("cannot find volume \"{}\" to pass into container \"{}\"", name,
+                                               container["name"].as_string()));
+    out.push_back({std::string(d["devicePath"].as_string()), v->path, v->read_only ? "r" : "mrw"});
+  }
   return out;
 }
 

@@ -353,7 +353,7 @@ task<time_point> pod_worker::act(pod_steps steps) {
       tell({}, true, "NetworkNotReady", "network is not ready: " + problem);
       co_return again();
     }
-    if (!co_await make_volumes_ready()) co_return again();
+    if (!co_await make_volumes_ready()) co_return awaits_volumes_since_ ? here.now() : again();
   }
   if (shall_end()) co_return here.now();
   if (steps.create_sandbox && !co_await make_sandbox(steps.attempt)) co_return again();
@@ -390,46 +390,6 @@ std::string pod_worker::log_link(std::string_view container, std::string_view id
   auto& m = (*pod_)["metadata"];
   return fmt::format("{}/{}_{}_{}-{}.log", parts_.settings.log_links, m["name"].as_string(), m["namespace"].as_string(),
                      container, id);
-}
-
-task<bool> pod_worker::make_volumes_ready() {
-  auto pod = pod_;
-  auto& settings = parts_.settings;
-  auto folder = settings.folder_of(uid());
-  auto ips = is_host_network(*pod) ? settings.node.host_ips : seen_.ips;
-  auto gathered = co_await gather_volumes(*pod, ips, settings, parts_.cluster, tokens_);
-  std::expected<bool, volume_problem> made = false;
-  if (!gathered) {
-    made = std::unexpected(std::move(gathered).error());
-  } else {
-    auto done = co_await reactor::offload([volumes = *gathered, who = ownership_of(*pod), folder,
-                                           logs = settings.logs_of(*pod)]() -> std::expected<bool, volume_problem> {
-      for (auto& f : {folder, folder + "/volumes", logs})
-        if (auto there = crypto::make_folder(f, f == logs ? 0755 : 0750); !there)
-          return std::unexpected(volume_problem{{}, there.error()});
-      return make_volumes(volumes, who);
-    });
-    if (!done)
-      made = std::unexpected(volume_problem{{}, std::move(done).error()});
-    else
-      made = *std::move(done);
-  }
-  // Of a pod that runs already, what was made before serves on while something can't be had anew.
-  auto& loop = loop::current();
-  volumes_at_ = loop.now() + volume_refresh +
-                duration(static_cast<std::int64_t>(
-                    loop.random().below(static_cast<std::uint64_t>(volume_refresh_spread.count()))));
-  if (made) {
-    volumes_ = *std::move(gathered);
-    volumes_ready_ = true;
-    co_return true;
-  }
-  if (made.error().volume.empty())
-    tell({}, true, "Failed", fmt::format("error making pod data directories: {}", made.error().why.message));
-  else
-    tell({}, true, "FailedMount",
-         fmt::format("MountVolume.SetUp failed for volume \"{}\" : {}", made.error().volume, made.error().why.message));
-  co_return volumes_ready_;
 }
 
 // The runtime that the pod's RuntimeClass names; the default one has no name.
@@ -601,6 +561,8 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
   std::vector<subpath_mount> subpaths;
   auto mounts = mounts_of(*pod, container, volumes_, *env, folder, subpaths);
   if (!mounts) co_return refuse(mounts.error().message);
+  auto devices = devices_of(container, volumes_);
+  if (!devices) co_return refuse(devices.error().message);
   auto* last = seen_.newest(name);
   // One that was made and never started (this agent ended in between) goes first, so that it can't begin beside the new
   // one; it was no start that counts.
@@ -655,6 +617,7 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
                                        .process_target = process_target_of(container)},
                                       settings);
   if (!config) co_return refuse(config.error().message);
+  config->devices.insert(config->devices.end(), devices->begin(), devices->end());
   auto id = co_await parts_.runtime.create_container(std::move(sandbox_id), *config, sandbox_settings);
   if (!id) co_return std::unexpected(waiting_reason{"CreateContainerError", rpc_description(id.error())});
   auto link = log_link(name, *id);
@@ -778,11 +741,13 @@ task<void> pod_worker::terminate() {
   // Then nothing of it is mounted or kept.
   auto folder = parts_.settings.folder_of(uid());
   for (auto pause = pod_retry_first;; pause = std::min(pause * 2, pod_retry_most)) {
-    auto removed = co_await reactor::offload([folder, cgroup = cgroup_parent(*pod_)] {
+    auto unmounted = co_await unmount_others(folder);
+    auto removed = unmounted ? co_await reactor::offload([folder, cgroup = cgroup_parent(*pod_)] {
       auto done = remove_pod_folder(folder);
       remove_cgroups(cgroup);
       return done;
-    });
+    })
+                             : result<result<void>>(fail(std::move(unmounted).error()));
     if (removed && *removed) break;
     log::warning("pod {}: what is left of it can't be removed: {}", pod_in_messages(*pod_),
                  removed ? removed->error().message : removed.error().message);

@@ -32,6 +32,7 @@ struct worker_parts {
   pod_cluster& cluster;
   image_puller& images;
   const pod_settings& settings;
+  volume_mounter* mounter = nullptr;    // null: volumes that others serve can't be had
   reactor::network* network = nullptr;  // for probes; null: this machine's
   std::int64_t agent_started_at = 0;    // nanoseconds since the epoch
   // Why pods get no network now; empty when they do.
@@ -91,6 +92,9 @@ class pod_worker {
   task<void> forget(std::string id);
   std::string log_link(std::string_view container, std::string_view id) const;
   task<bool> make_volumes_ready();
+  task<bool> mount_others(pod_volumes& volumes);
+  task<void> mount_one(pod_volume& v, bool& fine);
+  task<result<void>> unmount_others(std::string folder);
   task<bool> make_sandbox(std::uint32_t attempt);
   task<result<std::string>> runtime_handler();
   task<bool> start_all(const pod_steps& steps);
@@ -132,6 +136,8 @@ class pod_worker {
   issued_tokens tokens_;
   time_point volumes_at_{};
   bool volumes_ready_ = false;
+  std::optional<time_point> awaits_volumes_since_;  // that servers have to attach
+  std::string unmount_told_;
 
   json::value wanted_, told_;  // statuses: made last, and known to be at the API
   std::int64_t grace_told_ = -1;

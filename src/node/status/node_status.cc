@@ -252,6 +252,8 @@ value describe_node(const node_facts& f, const value& previous, wall_time now) {
           {"images", images_of(f.runtime, f.config.kubelet.images_told_max)},
           {"nodeInfo", node_info_of(f)},
       });
+  if (!f.volumes_in_use.empty())
+    node.member("status").set("volumesInUse", array(f.volumes_in_use.begin(), f.volumes_in_use.end()));
   return node;
 }
 
@@ -283,6 +285,7 @@ value status_patch(const value& existing, const value& wanted, bool heartbeat_du
   }
   for (auto* part : {"daemonEndpoints", "nodeInfo"})
     if (old[part] != next[part]) status.set(part, next[part]);
+  if (old["volumesInUse"] != next["volumesInUse"]) status.set("volumesInUse", next["volumesInUse"]);
   // An empty list is left out by the server, which makes it equal to none.
   if (old["images"] != next["images"] && !(old["images"].empty() && next["images"].empty()))
     status.set("images", next["images"]);

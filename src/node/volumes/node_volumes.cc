@@ -1,0 +1,57 @@
+#include "node/volumes/node_volumes.h"
+
+#include <fmt/format.h>
+
+#include "reactor/scope.h"
+
+namespace kedge::node {
+
+namespace {
+
+bool says_in_use(const json::value& node, std::string_view volume) {
+  auto& list = node["status"]["volumesInUse"];
+  for (std::size_t i = 0; i < list.size(); ++i)
+    if (list[i].as_string() == volume) return true;
+  return false;
+}
+
+}  // namespace
+
+node_volumes::node_volumes(node_volumes_parts p)
+    : node_(p.api, p.node_name),
+      drivers_(node_, p.network),
+      csi_({.root = p.root,
+            .node_name = p.node_name,
+            .cluster = p.cluster,
+            .drivers = drivers_,
+            .in_use_changed = std::move(p.in_use_changed),
+            .is_told = [told = std::move(p.told_node)](const std::string& volume) {
+              auto* node = told();
+              return !node || says_in_use(*node, volume);
+            }}),
+      nfs_(std::move(p.root)) {}
+
+task<void> node_volumes::begin() { co_await csi_.begin(); }
+
+task<void> node_volumes::run() {
+  reactor::scope both;
+  both.spawn(tell_node());
+  co_await csi_.run();
+}
+
+task<std::expected<mounted_volume, mount_failure>> node_volumes::mount(json::value pod, volume_to_mount volume) {
+  if (volume.source["csi"].is_object()) co_return co_await csi_.mount(std::move(pod), std::move(volume));
+  if (volume.source["nfs"].is_object()) co_return co_await nfs_.mount(std::move(pod), std::move(volume));
+  co_return std::unexpected(
+      mount_failure{.message = fmt::format("MountVolume.SetUp failed for volume \"{}\" : no volume plugin matched",
+                                           volume.spec_name())});
+}
+
+// Both are tried, whatever becomes of the first.
+task<result<void>> node_volumes::unmount(std::string pod_uid) {
+  auto csi = co_await csi_.unmount(pod_uid);
+  auto nfs = co_await nfs_.unmount(std::move(pod_uid));
+  co_return csi ? nfs : csi;
+}
+
+}  // namespace kedge::node
