@@ -613,6 +613,14 @@ task<void> agent::prepare_volumes(pod_cluster& cluster) {
                                       .cluster = cluster,
                                       .network = control_.network,
                                       .in_use_changed = [this] { look_now_.set(); },
+                                      .snapshots =
+                                          [this] {
+                                            return containerd_
+                                                       ? snapshot_source{containerd_->socket(),
+                                                                         containerd_->snapshotter(),
+                                                                         mounts_images(runtime_.name, runtime_.version)}
+                                                       : snapshot_source();
+                                          },
                                       .told_node = [this] { return written_ ? &node_ : nullptr; }});
   plugins_.emplace(pod_settings_.root + "/plugins_registry", std::vector<plugin_handler*>{&volumes_->csi_plugins()},
                    control_.network);

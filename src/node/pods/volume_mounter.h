@@ -15,6 +15,7 @@ struct volume_to_mount {
   json::value source;         // the pod's volume, or its PersistentVolume's spec
   json::value claim, volume;  // by which it has it, and which; null: by none
   bool read_only = false;
+  std::string image;  // of an image volume: the image's id; the runtime has it
 
   // As messages name it.
   std::string spec_name() const {
@@ -36,6 +37,9 @@ struct mount_failure {
 class volume_mounter {
  public:
   virtual ~volume_mounter() = default;
+
+  // Whether image volumes are mounted here; else the runtime does it with the container that has them.
+  virtual bool mounts_images() const = 0;
 
   // What is mounted already stays. Drop it when the pod ends: unmount() undoes what was done.
   virtual task<std::expected<mounted_volume, mount_failure>> mount(json::value pod, volume_to_mount volume) = 0;

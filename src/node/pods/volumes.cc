@@ -179,6 +179,11 @@ class gathering {
       co_return co_await claimed(std::string(name), fmt::format("{}-{}", pod_["metadata"]["name"].as_string(), name),
                                  false, true);
     if (is_served_by_others(spec)) co_return mounted_by_others(std::string(name), spec, {}, {}, false);
+    if (spec["image"].is_object()) {
+      auto out = mounted_by_others(std::string(name), spec, {}, {}, true);
+      out.kind = pod_volume::content::image;
+      co_return out;
+    }
     co_return fail(errc::unsupported, "no volume plugin matched: volumes of this kind are not served by this node");
   }
 
@@ -256,7 +261,7 @@ class gathering {
   }
 
   static bool is_served_by_others(const value& source) {
-    return source["csi"].is_object() || source["nfs"].is_object() || source["image"].is_object();
+    return source["csi"].is_object() || source["nfs"].is_object();
   }
   static pod_volume mounted_by_others(std::string name, value source, value claim, value volume, bool read_only) {
     const bool is_device = volume["spec"]["volumeMode"].as_string() == "Block";
@@ -320,6 +325,7 @@ bool leads_out(std::string_view path) {
 
 result<bool> make_one(const pod_volume& v, const ownership& who) {
   switch (v.kind) {
+    case pod_volume::content::image:
     case pod_volume::content::mounted: return false;
     case pod_volume::content::host_path: KEDGE_CHECK(check_host_path(v.path, v.host_path_type)); return false;
     case pod_volume::content::claim:
@@ -393,7 +399,11 @@ result<std::vector<container_mount>> mounts_of(const value& pod, const value& co
                         .host_path = v->path,
                         .read_only = m["readOnly"].as_bool() || v->read_only};
     if (!one.container_path.starts_with('/')) one.container_path = "/" + one.container_path;
-    if (!inside.empty()) {
+    if (v->kind == pod_volume::content::image && v->path.empty()) {
+      one.image = v->to_mount.image;
+      one.user_image = v->to_mount.source["image"]["reference"].as_string();
+      one.image_sub_path = std::move(inside);
+    } else if (!inside.empty()) {
       one.host_path = fmt::format("{}/volume-subpaths/{}/{}/{}", pod_folder, name, container["name"].as_string(), i);
       subpaths.push_back({v->path, std::move(inside), one.host_path});
     }

@@ -19,7 +19,7 @@
 namespace kedge::node {
 
 struct pod_volume {
-  enum class content : unsigned char { host_path, folder, files, claim, mounted };
+  enum class content : unsigned char { host_path, folder, files, claim, mounted, image };
   std::string name;
   content kind = content::folder;
   std::string path;  // where it is on the node

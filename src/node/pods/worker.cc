@@ -524,6 +524,16 @@ task<bool> pod_worker::start(std::string name) {
     wait_for(name, image.error().why, image.error().retry_at);
     co_return true;
   }
+  auto had = co_await reactor::with_stop(
+      [](pod_worker& self, std::string n) -> task<result<std::expected<void, image_puller::failed>>> {
+        co_return co_await self.ensure_image_volumes(std::move(n));
+      }(*this, name),
+      ends_);
+  if (!had) co_return true;
+  if (!*had) {
+    wait_for(name, had->error().why, had->error().retry_at);
+    co_return true;
+  }
   auto created = co_await create(container, *std::move(image));
   if (!created) {
     tell(name, true, "Failed", "Error: " + created.error().message);

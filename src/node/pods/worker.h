@@ -93,6 +93,9 @@ class pod_worker {
   std::string log_link(std::string_view container, std::string_view id) const;
   task<bool> make_volumes_ready();
   task<bool> mount_others(pod_volumes& volumes);
+  using image_failure = image_puller::failed;
+  task<std::expected<void, image_failure>> ensure_image_volumes(std::string container);
+  task<std::expected<void, image_failure>> ensure_image_volume(std::string volume);
   task<void> mount_one(pod_volume& v, bool& fine);
   task<result<void>> unmount_others(std::string folder);
   task<bool> make_sandbox(std::uint32_t attempt);

@@ -104,6 +104,50 @@ task<void> pod_worker::mount_one(pod_volume& v, bool& fine) {
   }
 }
 
+// The images that the container has as volumes, pulled as its own is. The last failure.
+task<std::expected<void, pod_worker::image_failure>> pod_worker::ensure_image_volumes(std::string container) {
+  std::expected<void, image_failure> out;
+  std::vector<std::string> names;
+  auto c = container_named(*pod_, container);
+  for (std::size_t i = 0; i < c["volumeMounts"].size(); ++i)
+    names.emplace_back(c["volumeMounts"][i]["name"].as_string());
+  for (auto& v : std::vector(volumes_)) {
+    if (v.kind != pod_volume::content::image || std::ranges::find(names, v.name) == names.end()) continue;
+    auto had = co_await ensure_image_volume(v.name);
+    if (had) continue;
+    tell(container, true, "Failed", "Error: " + had.error().why.reason);
+    out = std::move(had);
+  }
+  co_return out;
+}
+
+task<std::expected<void, pod_worker::image_failure>> pod_worker::ensure_image_volume(std::string name) {
+  auto find = [&] { return std::ranges::find(volumes_, name, &pod_volume::name); };
+  auto to_mount = find()->to_mount;
+  auto& source = to_mount.source["image"];
+  // As of a container that has this image.
+  value container(json::object{{"image", source["reference"]}, {"imagePullPolicy", source["pullPolicy"]}});
+  auto image = co_await parts_.images.ensure(*pod_, std::move(container),
+                                             [this](bool warning, std::string reason, std::string message) {
+                                               tell({}, warning, std::move(reason), std::move(message));
+                                             });
+  if (!image) co_return std::unexpected(std::move(image).error());
+  to_mount.image = image->id;
+  std::string path;
+  if (parts_.mounter && parts_.mounter->mounts_images()) {
+    auto mounted = co_await parts_.mounter->mount(*pod_, to_mount);
+    if (!mounted)
+      co_return std::unexpected(
+          image_failure{{"CreateContainerError", mounted.error().message}, wall_now() + image_retry_first});
+    path = mounted->path;
+  }
+  if (auto v = find(); v != volumes_.end()) {
+    v->path = std::move(path);
+    v->to_mount = std::move(to_mount);
+  }
+  co_return std::expected<void, image_failure>();
+}
+
 // Before the pod's folder goes: first what is mounted out of volumes, then the volumes.
 task<result<void>> pod_worker::unmount_others(std::string folder) {
   if (!parts_.mounter) co_return result<void>();

@@ -97,6 +97,8 @@ std::string mount(const container_mount& m) {
   w.text(2, m.host_path);
   w.number(3, m.read_only);
   w.number(5, bits(m.propagation));
+  if (!m.image.empty()) w.message(9, wire::writer().text(1, m.image).text(18, m.user_image).take());
+  w.text(10, m.image_sub_path);
   return w.take();
 }
 

@@ -76,6 +76,8 @@ struct container_mount {
   std::string container_path, host_path;
   bool read_only = false;
   int propagation = 0;  // 0 private, 1 from the host, 2 both ways
+  // An image instead of host_path: its id, what the pod calls it, and what of it; the runtime mounts it.
+  std::string image = {}, user_image = {}, image_sub_path = {};
 };
 
 struct container_device {

@@ -31,4 +31,6 @@ inline constexpr duration leftover_retry = 10s;
 inline constexpr duration mount_deadline = 2min, unmount_deadline = 1min;
 inline constexpr std::size_t mount_output_max = 16 * 1024;
 
+inline constexpr std::size_t snapshot_mounts_max = 16;  // of one snapshot: containerd's have one
+
 }  // namespace kedge::node

@@ -75,8 +75,8 @@ std::string nfs_volumes::folder_of(std::string_view pod_uid) const {
 task<std::expected<mounted_volume, mount_failure>> nfs_volumes::mount(value pod, volume_to_mount v) {
   auto path = fmt::format("{}/{}", folder_of(pod["metadata"]["uid"].as_string()), v.spec_name());
   auto failed = [&](std::string_view why) {
-    return std::unexpected(mount_failure{
-        .message = fmt::format("MountVolume.SetUp failed for volume \"{}\" : {}", v.spec_name(), why)});
+    return std::unexpected(
+        mount_failure{.message = fmt::format("MountVolume.SetUp failed for volume \"{}\" : {}", v.spec_name(), why)});
   };
   auto there = co_await reactor::offload([path]() -> result<bool> {
     if (is_mount_point(path)) return true;

@@ -25,11 +25,13 @@ node_volumes::node_volumes(node_volumes_parts p)
             .cluster = p.cluster,
             .drivers = drivers_,
             .in_use_changed = std::move(p.in_use_changed),
-            .is_told = [told = std::move(p.told_node)](const std::string& volume) {
-              auto* node = told();
-              return !node || says_in_use(*node, volume);
-            }}),
-      nfs_(std::move(p.root)) {}
+            .is_told =
+                [told = std::move(p.told_node)](const std::string& volume) {
+                  auto* node = told();
+                  return !node || says_in_use(*node, volume);
+                }}),
+      nfs_(p.root),
+      images_(std::move(p.root), std::move(p.snapshots), p.network) {}
 
 task<void> node_volumes::begin() { co_await csi_.begin(); }
 
@@ -42,16 +44,18 @@ task<void> node_volumes::run() {
 task<std::expected<mounted_volume, mount_failure>> node_volumes::mount(json::value pod, volume_to_mount volume) {
   if (volume.source["csi"].is_object()) co_return co_await csi_.mount(std::move(pod), std::move(volume));
   if (volume.source["nfs"].is_object()) co_return co_await nfs_.mount(std::move(pod), std::move(volume));
+  if (volume.source["image"].is_object()) co_return co_await images_.mount(std::move(pod), std::move(volume));
   co_return std::unexpected(
       mount_failure{.message = fmt::format("MountVolume.SetUp failed for volume \"{}\" : no volume plugin matched",
                                            volume.spec_name())});
 }
 
-// Both are tried, whatever becomes of the first.
+// All are tried, whatever becomes of the first.
 task<result<void>> node_volumes::unmount(std::string pod_uid) {
   auto csi = co_await csi_.unmount(pod_uid);
-  auto nfs = co_await nfs_.unmount(std::move(pod_uid));
-  co_return csi ? nfs : csi;
+  auto nfs = co_await nfs_.unmount(pod_uid);
+  auto images = co_await images_.unmount(std::move(pod_uid));
+  co_return !csi ? csi : !nfs ? nfs : images;
 }
 
 }  // namespace kedge::node

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "node/volumes/csi_volumes.h"
+#include "node/volumes/image_volumes.h"
 #include "node/volumes/nfs_volumes.h"
 
 namespace kedge::node {
@@ -13,6 +14,8 @@ struct node_volumes_parts {
   reactor::network* network = nullptr;
   // The Node is to be written: other volumes are in use now.
   std::function<void()> in_use_changed;
+  // Of images' snapshots, where the runtime doesn't mount images by itself.
+  std::function<snapshot_source()> snapshots;
   // The Node as servers have it; null while none answers.
   std::function<const json::value*()> told_node;
 };
@@ -31,6 +34,7 @@ class node_volumes final : public volume_mounter {
   std::vector<std::string> in_use(const json::value& before) const { return csi_.in_use(before); }
   plugin_handler& csi_plugins() { return drivers_; }
 
+  bool mounts_images() const override { return images_.is_needed(); }
   task<std::expected<mounted_volume, mount_failure>> mount(json::value pod, volume_to_mount volume) override;
   task<result<void>> unmount(std::string pod_uid) override;
 
@@ -39,6 +43,7 @@ class node_volumes final : public volume_mounter {
   csi_drivers drivers_;
   csi_volumes csi_;
   nfs_volumes nfs_;
+  image_volumes images_;
 };
 
 }  // namespace kedge::node

@@ -108,8 +108,8 @@ class Csi(unittest.TestCase):
         self.server.kubectl("patch", "volumeattachment", found["metadata"]["name"], "--subresource=status", "--type=merge", "-p",
                             json.dumps({"status": {"attached": True, "attachmentMetadata": {"device": "/dev/of-" + volume}}}))
 
-    def pod(self, name, volume, command="sleep 1000", mount=None, device=None, **spec):
-        container = {"name": "main", "image": BUSYBOX, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", command]}
+    def pod(self, name, volume, command="true", mount=None, device=None, **spec):
+        container = {"name": "main", "image": BUSYBOX, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", "trap 'exit 0' TERM; " + command + "; sleep 1000 & wait"]}
         if device:
             container["volumeDevices"] = [{"name": "data", "devicePath": device}]
         else:
@@ -126,6 +126,10 @@ class Csi(unittest.TestCase):
 
     def messages(self, name, reason):
         return [e["message"] for e in self.server.get("events", "--field-selector", f"involvedObject.name={name}")["items"] if e["reason"] == reason]
+
+    def mounted(self):
+        with open("/proc/self/mounts") as f:
+            return [line.split()[1] for line in f]
 
     def in_use(self):
         return self.server.get("node", "server")["status"].get("volumesInUse", [])
@@ -155,7 +159,7 @@ class Csi(unittest.TestCase):
         self.claim("data", self.csi("handle-1", fsType="ext4", nodeStageSecretRef=secret, nodePublishSecretRef=secret),
                    mountOptions=["noatime"], accessModes=["ReadWriteOncePod"])
         claim = {"persistentVolumeClaim": {"claimName": "data"}}
-        self.pod("one", claim, "echo kept > /data/file; sleep 1000", mount={"subPath": "inside"}, securityContext={"fsGroup": 4321})
+        self.pod("one", claim, "echo kept > /data/file", mount={"subPath": "inside"}, securityContext={"fsGroup": 4321})
         self.attach("pv-data")
         uid = self.runs("one")
         unique = f"kubernetes.io/csi/{NAME}^handle-1"
@@ -183,7 +187,7 @@ class Csi(unittest.TestCase):
         self.server.start()
         self.server.wait_ready()
         eventually("the node still says so", lambda: self.in_use() == [unique])
-        self.assertEqual("kept\n", eventually("it runs on", lambda: self.server.kubectl("exec", "one", "--", "cat", "/data/file", check=False)))
+        self.assertEqual("kept\n", eventually("it runs on", lambda: self.server.kubectl("exec", "one", "--", "cat", "/data/file")))
         self.assertEqual(2, len(self.driver.calls("handle-1")))
         self.delete("one")
         eventually("it isn't staged any more", lambda: "NodeUnstageVolume" in self.driver.methods("handle-1"))
@@ -231,7 +235,7 @@ class Csi(unittest.TestCase):
         self.server.kubectl("patch", "pvc", "disk", "--subresource=status", "--type=merge", "-p", json.dumps({"status": {
             "allocatedResources": {"storage": "2Gi"}, "allocatedResourceStatuses": {"storage": "NodeResizePending"},
             "conditions": [{"type": "FileSystemResizePending", "status": "True"}]}}))
-        self.pod("raw", {"persistentVolumeClaim": {"claimName": "disk"}}, "ls -l /dev/xvda; sleep 1000", device="/dev/xvda")
+        self.pod("raw", {"persistentVolumeClaim": {"claimName": "disk"}}, "ls -l /dev/xvda", device="/dev/xvda")
         self.attach("pv-disk")
         uid = self.runs("raw")
         self.assertRegex(eventually("its log", lambda: self.server.kubectl("logs", "raw")), r"^b.* 7, +0 ")
@@ -241,8 +245,7 @@ class Csi(unittest.TestCase):
                          (stage["staging"], publish["target"], publish["capability"]["block"]))
         link = os.path.join(self.root, "pods", uid, "volumeDevices/kubernetes.io~csi/pv-disk")
         self.assertEqual(publish["target"], os.readlink(link))
-        with open("/proc/self/mounts") as f:
-            self.assertIn(f"{base}/pv-disk/dev/{uid}", [line.split()[1] for line in f])
+        self.assertIn(f"{base}/pv-disk/dev/{uid}", self.mounted())
         self.assertEqual(("NodeExpandVolume", link), (grow["method"], grow["target"]))
         status = self.server.get("pvc", "disk")["status"]
         self.assertEqual(("2Gi", None), (status["capacity"]["storage"], status.get("allocatedResourceStatuses")))
@@ -253,9 +256,31 @@ class Csi(unittest.TestCase):
         eventually("nothing is left", lambda: self.driver.methods("handle-2")[-2:] == ["NodeUnpublishVolume", "NodeUnstageVolume"]
                    and not os.path.exists(f"{base}/pv-disk"))
 
+    def test_an_image_is_a_volume(self):
+        self.pod("image", {"image": {"reference": BUSYBOX, "pullPolicy": "IfNotPresent"}},
+                 "ls -l /data/bin/busybox; cat /data/etc/passwd; touch /data/x || echo refused")
+        uid = self.runs("image")
+        said = eventually("its log", lambda: (lambda text: "refused" in text and text)(self.server.kubectl("logs", "image")))
+        self.assertIn("root:x:0:0:root:/root:/bin/sh", said)
+        path = os.path.join(self.root, "pods", uid, "volumes/kubernetes.io~image/data")
+        self.assertIn(path, self.mounted())
+        self.pod("part", {"image": {"reference": BUSYBOX}}, "cat /data/passwd", mount={"subPath": "etc"})
+        self.runs("part")
+        self.assertIn("root:x:0:0", eventually("its log", lambda: self.server.kubectl("logs", "part")))
+        self.delete("part")
+        self.delete("image")
+        self.assertFalse(os.path.exists(path))
+        self.assertNotIn("kedge-volume", self.lab.ctr(self.server, "snapshots", "ls"))
+        self.pod("none", {"image": {"reference": "docker.io/library/none:test", "pullPolicy": "Never"}})
+        def waiting():
+            return self.server.get("pod", "none")["status"].get("containerStatuses", [{}])[0].get("state", {}).get("waiting", {})
+        eventually("it is told", lambda: waiting().get("reason") == "ErrImageNeverPull")
+        self.assertEqual('Container image "docker.io/library/none:test" is not present with pull policy of Never', waiting()["message"])
+        self.delete("none")
+
     def test_an_export_is_mounted_by_mount(self):
         self.claim("files", {"nfs": {"server": "fd00::7", "path": "/export"}}, mountOptions=["nfsvers=4.2", "hard"], accessModes=["ReadWriteMany"])
-        self.pod("client", {"persistentVolumeClaim": {"claimName": "files", "readOnly": True}}, "grep ' /data ' /proc/mounts; sleep 1000")
+        self.pod("client", {"persistentVolumeClaim": {"claimName": "files", "readOnly": True}}, "grep ' /data ' /proc/mounts")
         uid = self.runs("client")
         path = os.path.join(self.root, "pods", uid, "volumes/kubernetes.io~nfs/pv-files")
         with open(os.path.join(self.lab.folder, "mounted")) as f:

@@ -20,6 +20,7 @@
 #include "node/volumes/csi_messages.h"
 #include "node/volumes/csi_node.h"
 #include "node/volumes/expansion.h"
+#include "node/volumes/image_volumes.h"
 #include "node/volumes/nfs_volumes.h"
 
 namespace kedge::node {
@@ -256,6 +257,27 @@ TEST_CASE("an export's options are each there once, in order") {
       R"({"metadata":{"name":"pv","annotations":{"volume.beta.kubernetes.io/mount-options":"soft,hard"}},"spec":{"mountOptions":["hard","nfsvers=4"]}})");
   CHECK(nfs_mount_arguments(v, "/at") ==
         std::vector<std::string>{"-t", "nfs", "-o", "hard,nfsvers=4,soft", "[fd00::1]:/p", "/at"});
+}
+
+TEST_CASE("images are mounted here for a containerd that can't") {
+  for (auto* old : {"1.6.20", "1.7.28", "2.0.5", "v1.7.0-k3s1"}) CHECK_FALSE(mounts_images("containerd", old));
+  for (auto* since : {"2.1.0", "v2.2.1-k3s1.32", "3.0.0", "a build of somebody's"})
+    CHECK(mounts_images("containerd", since));
+  CHECK(mounts_images("cri-o", "1.33.0"));
+  using w = wire::writer;
+  auto info = w().text(1, "info").text(2, R"({"chainID":"sha256:1"})").take();
+  CHECK(*chain_of_image(w().message(1, "").message(2, info).take()) == "sha256:1");
+  CHECK_FALSE(chain_of_image(w().message(1, "").take()).has_value());
+  CHECK_FALSE(chain_of_image("\x12\x05").has_value());
+  auto mounts = decode_snapshot_mounts(
+      w().message(1, w().text(1, "overlay").text(2, "overlay").message(4, "lowerdir=/a:/b").message(4, "ro").take())
+          .take());
+  REQUIRE(mounts.has_value());
+  auto o = read_mount_options(mounts->front().options);
+  CHECK(o.flags == 1);
+  CHECK(o.data == "lowerdir=/a:/b");
+  CHECK_FALSE(decode_snapshot_mounts("").has_value());
+  CHECK_FALSE(decode_snapshot_mounts("\x0a\x05").has_value());
 }
 
 TEST_CASE("plugins' sockets are found in folders too, and nothing else is") {
