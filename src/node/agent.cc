@@ -337,9 +337,11 @@ task<result<void>> agent::make_reachable() {
                                      .machine = machine_,
                                      .cluster_domain = j.cluster.cluster_domain,
                                      .cluster_dns = j.cluster.cluster_dns,
+                                     .volumes = volumes_->figures(),
                                      .more_metrics = [this](exposition& out) {
                                        pod_runtime_.write_metrics(out);
                                        pods_->write_metrics(out);
+                                       volumes_->write_metrics(out);
                                        out.add(links_->metrics());
                                        if (identity_) out.add(identity_->metrics());
                                      }});
@@ -824,25 +826,9 @@ task<result<void>> agent::claim_role() {
   co_return result<void>();
 }
 
-// What the kubelet tells when a condition changes.
 task<void> agent::tell_changes(const value& before) {
-  struct row {
-    std::string_view condition, status, reason;
-  };
-  static constexpr row rows[] = {
-      {"MemoryPressure", "False", "NodeHasSufficientMemory"},
-      {"MemoryPressure", "True", "NodeHasInsufficientMemory"},
-      {"DiskPressure", "False", "NodeHasNoDiskPressure"},
-      {"DiskPressure", "True", "NodeHasDiskPressure"},
-      {"PIDPressure", "False", "NodeHasSufficientPID"},
-      {"PIDPressure", "True", "NodeHasInsufficientPID"},
-      {"Ready", "True", "NodeReady"},
-      {"Ready", "False", "NodeNotReady"},
-  };
-  for (auto& r : rows) {
-    if (condition_status(node_, r.condition) != r.status || condition_status(before, r.condition) == r.status) continue;
-    co_await tell("Normal", r.reason, fmt::format("Node {} status is now: {}", config_.node_name, r.reason));
-  }
+  for (auto reason : reasons_of_changes(before, node_))
+    co_await tell("Normal", reason, fmt::format("Node {} status is now: {}", config_.node_name, reason));
 }
 
 // Events are told once and not again: nobody waits for them.

@@ -85,6 +85,12 @@ std::optional<std::int64_t> only_user(const value& pod) {
   return user;
 }
 
+bool is_protected(const value& claim) {
+  for (auto& f : list_of(claim["metadata"]["finalizers"]))
+    if (f.as_string() == "kubernetes.io/pvc-protection") return true;
+  return false;
+}
+
 bool belongs_to(const value& claim, const value& pod) {
   for (auto& owner : list_of(claim["metadata"]["ownerReferences"]))
     if (owner["controller"].as_bool() && owner["uid"] == pod["metadata"]["uid"]) return true;
@@ -110,7 +116,10 @@ class gathering {
       auto& spec = list_of(pod_["spec"]["volumes"])[i];
       auto one = co_await make(spec);
       if (!one)
-        co_return std::unexpected(volume_problem{std::string(spec["name"].as_string()), std::move(one).error()});
+        co_return std::unexpected(
+            volume_problem{.volume = std::string(spec["name"].as_string()),
+                           .why = std::move(one).error(),
+                           .unprocessed = spec["persistentVolumeClaim"].is_object() || spec["ephemeral"].is_object()});
       out.push_back(*std::move(one));
     }
     co_return out;
@@ -260,6 +269,14 @@ class gathering {
     co_return result<void>();
   }
 
+  // In "volumeMounts" or "volumeDevices" of a container.
+  bool is_used_as(const char* how, std::string_view volume) const {
+    for (auto* list : {"containers", "initContainers", "ephemeralContainers"})
+      for (auto& c : list_of(pod_["spec"][list]))
+        for (auto& use : list_of(c[how]))
+          if (use["name"].as_string() == volume) return true;
+    return false;
+  }
   static bool is_served_by_others(const value& source) {
     return source["csi"].is_object() || source["nfs"].is_object();
   }
@@ -278,21 +295,50 @@ class gathering {
 
   // A claim's volume: a path of this node, or what others serve. `own`: it has to be one that was made for this pod.
   task<result<pod_volume>> claimed(std::string name, std::string claim_name, bool read_only, bool own = false) {
-    KEDGE_CO_TRY(auto claim, co_await cluster_.object(
-                                 fmt::format("/api/v1/namespaces/{}/persistentvolumeclaims/{}", ns_, claim_name)));
-    if (!claim) co_return fail(errc::not_found, fmt::format("persistentvolumeclaim \"{}\" not found", claim_name));
-    if (own && !belongs_to(*claim, pod_))
+    auto refuse = [&](errc code, std::string_view why) {
+      return fail(code, fmt::format("error processing PVC {}/{}: {}", ns_, claim_name, why));
+    };
+    auto claim =
+        co_await cluster_.object(fmt::format("/api/v1/namespaces/{}/persistentvolumeclaims/{}", ns_, claim_name));
+    if (claim && !*claim)
+      claim = fail(errc::not_found, fmt::format("persistentvolumeclaims \"{}\" not found", claim_name));
+    if (!claim) co_return refuse(claim.error().code, "failed to fetch PVC from API server: " + claim.error().message);
+    auto& c = **claim;
+    if (!c["metadata"]["deletionTimestamp"].is_null() && !is_protected(c))
+      co_return refuse(errc::conflict, "PVC is being deleted");
+    auto volume_name = std::string(c["spec"]["volumeName"].as_string());
+    if (c["status"]["phase"].as_string() != "Bound") co_return refuse(errc::unavailable, "PVC is not bound");
+    if (volume_name.empty()) co_return refuse(errc::unavailable, "PVC has empty pvc.Spec.VolumeName");
+    if (own && !belongs_to(c, pod_))
       co_return fail(errc::conflict, fmt::format("PVC {}/{} was not created for pod {}/{} (pod is not owner)", ns_,
                                                  claim_name, ns_, pod_["metadata"]["name"].as_string()));
-    auto volume_name = std::string((*claim)["spec"]["volumeName"].as_string());
-    if (volume_name.empty() || (*claim)["status"]["phase"].as_string() != "Bound")
-      co_return fail(errc::unavailable, fmt::format("PVC {}/{} is not bound", ns_, claim_name));
-    KEDGE_CO_TRY(auto volume, co_await cluster_.object("/api/v1/persistentvolumes/" + percent_encode(volume_name)));
-    if (!volume) co_return fail(errc::not_found, fmt::format("persistentvolume \"{}\" not found", volume_name));
-    auto& spec = (*volume)["spec"];
+    auto volume = co_await cluster_.object("/api/v1/persistentvolumes/" + percent_encode(volume_name));
+    if (volume && !*volume)
+      volume = fail(errc::not_found, fmt::format("persistentvolumes \"{}\" not found", volume_name));
+    if (!volume)
+      co_return refuse(volume.error().code,
+                       fmt::format("failed to fetch PV {} from API server: {}", volume_name, volume.error().message));
+    // Who makes a claim may write any volume's name into it.
+    auto &by = (**volume)["spec"]["claimRef"], &uid = c["metadata"]["uid"];
+    if (!by.is_object())
+      co_return refuse(errc::conflict, fmt::format("found PV object {} but it has a nil pv.Spec.ClaimRef indicating it "
+                                                   "is not yet bound to the claim",
+                                                   volume_name));
+    if (by["uid"] != uid)
+      co_return refuse(errc::conflict,
+                       fmt::format("found PV object {} but its pv.Spec.ClaimRef.UID {} does not point to "
+                                   "claim.UID {}",
+                                   volume_name, by["uid"].as_string(), uid.as_string()));
+    const auto mode = (**volume)["spec"]["volumeMode"].as_string("Filesystem");
+    for (auto [uses, right] : {std::pair("volumeMounts", "Filesystem"), std::pair("volumeDevices", "Block")})
+      if (mode != right && is_used_as(uses, name))
+        co_return fail(errc::invalid,
+                       fmt::format("volume {} has volumeMode {}, but is specified in {}", name, mode, uses));
+    auto& spec = (**volume)["spec"];
     if (is_served_by_others(spec)) {
       value source = spec;
-      co_return mounted_by_others(std::move(name), std::move(source), *std::move(claim), *std::move(volume), read_only);
+      co_return mounted_by_others(std::move(name), std::move(source), **std::move(claim), **std::move(volume),
+                                  read_only);
     }
     auto& by_path = spec["hostPath"].is_object() ? spec["hostPath"] : spec["local"];
     if (!by_path.is_object())
@@ -305,7 +351,8 @@ class gathering {
                    .must_exist = !spec["hostPath"].is_object(),
                    .files = {},
                    .read_only = read_only};
-    out.is_device = spec["volumeMode"].as_string() == "Block";
+    out.is_device = mode == "Block";
+    out.to_mount.volume = **std::move(volume);
     co_return out;
   }
 
@@ -368,7 +415,14 @@ std::expected<bool, volume_problem> make_volumes(const pod_volumes& volumes, con
   bool any = false;
   for (auto& v : volumes) {
     auto made = make_one(v, who);
-    if (!made) return std::unexpected(volume_problem{v.name, std::move(made).error()});
+    if (!made) {
+      const bool is_local = v.kind == pod_volume::content::claim && v.must_exist;
+      return std::unexpected(volume_problem{.volume = v.to_mount.volume.is_null() ? v.name : v.to_mount.spec_name(),
+                                            .why = std::move(made).error(),
+                                            .step = is_local && made.error().code == errc::not_found
+                                                        ? "MountVolume.NewMounter initialization failed"
+                                                        : "MountVolume.SetUp failed"});
+    }
     any |= *made;
   }
   return any;

@@ -42,8 +42,10 @@ struct issued_token {
 using issued_tokens = std::map<std::string, issued_token>;
 
 struct volume_problem {
-  std::string volume;
+  std::string volume;  // as messages name it
   error why;
+  bool unprocessed = false;  // its claim doesn't say what it is
+  std::string step = "MountVolume.SetUp failed";
 };
 // The first volume that can't be had.
 task<std::expected<pod_volumes, volume_problem>> gather_volumes(json::value pod, std::vector<std::string> ips,

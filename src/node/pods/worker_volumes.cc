@@ -27,11 +27,11 @@ task<bool> pod_worker::make_volumes_ready() {
                                            logs = settings.logs_of(*pod)]() -> std::expected<bool, volume_problem> {
       for (auto& f : {folder, folder + "/volumes", logs})
         if (auto there = crypto::make_folder(f, f == logs ? 0755 : 0750); !there)
-          return std::unexpected(volume_problem{{}, there.error()});
+          return std::unexpected(volume_problem{.volume = {}, .why = there.error()});
       return make_volumes(volumes, who);
     });
     if (!done)
-      made = std::unexpected(volume_problem{{}, std::move(done).error()});
+      made = std::unexpected(volume_problem{.volume = {}, .why = std::move(done).error()});
     else
       made = *std::move(done);
   }
@@ -45,11 +45,17 @@ task<bool> pod_worker::make_volumes_ready() {
     volumes_ready_ = true;
     co_return true;
   }
-  if (made.error().volume.empty())
-    tell({}, true, "Failed", fmt::format("error making pod data directories: {}", made.error().why.message));
-  else
+  auto& p = made.error();
+  if (p.volume.empty())
+    tell({}, true, "Failed", fmt::format("error making pod data directories: {}", p.why.message));
+  else if (p.unprocessed)
     tell({}, true, "FailedMount",
-         fmt::format("MountVolume.SetUp failed for volume \"{}\" : {}", made.error().volume, made.error().why.message));
+         fmt::format(
+             "Unable to attach or mount volumes: unmounted volumes=[{}], unattached volumes=[], failed to process "
+             "volumes=[{}]: {}",
+             p.volume, p.volume, p.why.message));
+  else
+    tell({}, true, "FailedMount", fmt::format("{} for volume \"{}\" : {}", p.step, p.volume, p.why.message));
   co_return volumes_ready_;
 }
 

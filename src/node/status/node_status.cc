@@ -308,6 +308,27 @@ std::string_view condition_status(const value& node, std::string_view type) {
   return find_condition(node, type)["status"].as_string();
 }
 
+std::vector<std::string_view> reasons_of_changes(const value& before, const value& now) {
+  struct row {
+    std::string_view condition, status, reason;
+  };
+  static constexpr row rows[] = {
+      {"MemoryPressure", "False", "NodeHasSufficientMemory"},
+      {"MemoryPressure", "True", "NodeHasInsufficientMemory"},
+      {"DiskPressure", "False", "NodeHasNoDiskPressure"},
+      {"DiskPressure", "True", "NodeHasDiskPressure"},
+      {"PIDPressure", "False", "NodeHasSufficientPID"},
+      {"PIDPressure", "True", "NodeHasInsufficientPID"},
+      {"Ready", "True", "NodeReady"},
+      {"Ready", "False", "NodeNotReady"},
+  };
+  std::vector<std::string_view> out;
+  for (auto& r : rows)
+    if (condition_status(now, r.condition) == r.status && condition_status(before, r.condition) != r.status)
+      out.push_back(r.reason);
+  return out;
+}
+
 value node_lease(const value& owner, const value& previous, wall_time now) {
   auto name = owner["metadata"]["name"];
   value lease = previous;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/time.h"
@@ -48,6 +49,9 @@ json::value server_role_patch(const json::value& existing);
 
 // The condition's status ("True"), or empty.
 std::string_view condition_status(const json::value& node, std::string_view type);
+
+// The reasons of the events that the kubelet tells when conditions change.
+std::vector<std::string_view> reasons_of_changes(const json::value& before, const json::value& now);
 
 // The Lease of kube-node-lease; `owner` is the Node, `previous` the Lease as last answered (null to create).
 json::value node_lease(const json::value& owner, const json::value& previous, wall_time now);

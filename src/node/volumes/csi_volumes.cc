@@ -145,6 +145,16 @@ struct csi_volumes::wanted {
 
 // --- what there is
 
+std::string csi_volumes::target_of(const wanted& w) const {
+  return w.is_block ? at_.block_link(w.uid(), w.data.name) : at_.published(w.uid(), w.data.name);
+}
+
+task<bool> csi_volumes::is_there(std::string target, bool is_block) {
+  auto there = co_await reactor::offload(
+      [target, is_block] { return is_block ? is_block_device(target) : is_mount_point(target); });
+  co_return there && *there;
+}
+
 csi_volumes::device& csi_volumes::device_of(const csi_volume_data& d, bool is_block) {
   auto& one = devices_[unique_name(d)];
   if (!one) {
@@ -164,7 +174,7 @@ task<void> csi_volumes::begin() {
     if (v.pod_uid.empty())
       d.is_staged = true;
     else
-      d.pods.insert(v.pod_uid);
+      d.pods.try_emplace(v.pod_uid);
   }
   unused_.set();
 }
@@ -198,7 +208,12 @@ task<mount_result> csi_volumes::mount(value pod, volume_to_mount v) {
   w.data.attachment = attachment_name(w.data.handle, w.data.driver, parts_.node_name);
   w.is_block = w.data.is_block = w.volume.volume["spec"]["volumeMode"].as_string() == "Block";
   auto driver = co_await parts_.cluster.object("/apis/storage.k8s.io/v1/csidrivers/" + percent_encode(w.data.driver));
-  if (!driver) co_return std::unexpected(failure("MountVolume.SetUp", name, driver.error().message));
+  if (!driver) {
+    // A pod that has it keeps it while no server answers.
+    auto target = target_of(w);
+    if (co_await is_there(target, w.is_block)) co_return mounted_volume{target, w.is_block};
+    co_return std::unexpected(failure("MountVolume.SetUp", name, driver.error().message));
+  }
   if (*driver) w.driver = **std::move(driver);
   if (auto why = w.why_not_such(); !why.empty())
     co_return std::unexpected(
@@ -207,7 +222,9 @@ task<mount_result> csi_volumes::mount(value pod, volume_to_mount v) {
   if (w.data.ephemeral) co_return co_await mount_inline(w);
   auto& d = device_of(w.data, w.is_block);
   // From here on it isn't unstaged until unmount() says so.
-  const bool is_new = d.pods.insert(w.uid()).second;
+  auto [known, is_new] = d.pods.try_emplace(w.uid());
+  if (known->second.claim.empty()) mounted_.set();
+  known->second = {w.volume.name, w.ns(), std::string(w.volume.claim["metadata"]["name"].as_string())};
   const bool was_known = d.attachable.has_value();
   d.attachable = w.needs_attachment();
   if (*d.attachable && (is_new || !was_known)) parts_.in_use_changed();
@@ -220,10 +237,7 @@ task<mount_result> csi_volumes::mount(value pod, volume_to_mount v) {
 
 // Until servers say that it is attached, or for some time.
 task<std::optional<mount_failure>> csi_volumes::attach(const wanted& w, device& d) {
-  auto target = w.is_block ? at_.block_link(w.uid(), w.data.name) : at_.published(w.uid(), w.data.name);
-  auto there = co_await reactor::offload(
-      [target, block = w.is_block] { return block ? is_block_device(target) : is_mount_point(target); });
-  if ((there && *there) || !*d.attachable) co_return std::nullopt;
+  if (!*d.attachable || co_await is_there(target_of(w), w.is_block)) co_return std::nullopt;
   auto& here = loop::current();
   auto path = "/apis/storage.k8s.io/v1/volumeattachments/" + w.data.attachment;
   const auto until = here.now() + attach_wait;
@@ -384,8 +398,7 @@ task<std::optional<mount_failure>> csi_volumes::publish(const wanted& w, csi_dri
 
 task<mount_result> csi_volumes::mount_inline(wanted& w) {
   auto path = at_.published(w.uid(), w.data.name);
-  auto there = co_await reactor::offload([path] { return is_mount_point(path); });
-  const bool again = there && *there;
+  const bool again = co_await is_there(path, false);
   if (again && !w.is_published_again()) co_return mounted_volume{path};
   auto driver = parts_.drivers.find(w.data.driver);
   if (!driver)
@@ -400,8 +413,7 @@ task<mount_result> csi_volumes::mount_inline(wanted& w) {
 
 task<mount_result> csi_volumes::mount_folder(wanted& w, device& d) {
   auto path = at_.published(w.uid(), w.data.name);
-  auto there = co_await reactor::offload([path] { return is_mount_point(path); });
-  const bool again = there && *there;
+  const bool again = co_await is_there(path, false);
   if (!again || w.is_published_again()) {
     auto driver = parts_.drivers.find(w.data.driver);
     if (!driver)
@@ -420,8 +432,7 @@ task<mount_result> csi_volumes::mount_folder(wanted& w, device& d) {
 
 task<mount_result> csi_volumes::mount_block(wanted& w, device& d) {
   auto link = at_.block_link(w.uid(), w.data.name);
-  auto there = co_await reactor::offload([link] { return is_block_device(link); });
-  if (!there || !*there) {
+  if (!co_await is_there(link, true)) {
     auto fail_with = [&](std::string_view why) {
       return std::unexpected(failure("MapVolume.SetUpDevice", w.data.name, why, "FailedMapVolume"));
     };
@@ -606,6 +617,37 @@ task<void> csi_volumes::take_away(std::string name) {
       co_return parts_.in_use_changed();
     }
     co_await reactor::sleep_for(leftover_retry);
+  }
+}
+
+task<void> csi_volumes::measure() {
+  struct one {
+    csi_volume_data data;
+    bool is_block;
+    std::string uid;
+    use by;
+  };
+  for (;;) {
+    std::vector<one> all;
+    for (auto& [name, d] : devices_)
+      for (auto& [uid, by] : d->pods)
+        if (!by.claim.empty()) all.push_back({d->data, d->is_block, uid, by});
+    std::vector<claim_figures> found;
+    for (auto& o : all) {
+      auto driver = parts_.drivers.find(o.data.driver);
+      if (!driver) continue;
+      auto has = co_await (*driver)->capabilities();
+      if (!has || !has->stats) continue;
+      auto path = o.is_block ? at_.block_published(o.data.name, o.uid) : at_.published(o.uid, o.data.name);
+      auto stats = co_await (*driver)->stats(o.data.handle, std::move(path));
+      if (stats)
+        found.push_back({o.uid, o.by.volume, o.by.ns, o.by.claim, *std::move(stats), loop::current().wall_now()});
+    }
+    figures_ = std::move(found);
+    // Soon for what was mounted just now, together with what is mounted then.
+    if (co_await mounted_.wait_until(loop::current().now() + figures_interval))
+      co_await reactor::sleep_for(figures_pause);
+    mounted_.reset();
   }
 }
 

@@ -13,10 +13,10 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
+#include "base/time.h"
 #include "node/pods/cluster.h"
 #include "node/pods/volume_mounter.h"
 #include "node/volumes/csi_drivers.h"
@@ -35,6 +35,13 @@ struct csi_parts {
   std::function<bool(const std::string& volume)> is_told;
 };
 
+// What a claim's volume has and has left, as its driver said last.
+struct claim_figures {
+  std::string pod_uid, volume, ns, claim;
+  csi_stats stats;
+  wall_time at{};
+};
+
 using mount_result = std::expected<mounted_volume, mount_failure>;
 
 class csi_volumes {
@@ -47,6 +54,9 @@ class csi_volumes {
   task<void> begin();
   // Unstages what no pod has any more, until dropped.
   task<void> run();
+  // Asks drivers for figures, until dropped.
+  task<void> measure();
+  const std::vector<claim_figures>& figures() const { return figures_; }
 
   task<mount_result> mount(json::value pod, volume_to_mount v);
   task<result<void>> unmount(std::string pod_uid);
@@ -56,19 +66,25 @@ class csi_volumes {
   std::vector<std::string> in_use(const json::value& before) const;
 
  private:
+  // A pod's volume by its claim; empty where it was found on the disk.
+  struct use {
+    std::string volume, ns, claim;
+  };
   // One that is staged, or that pods have.
   struct device {
     csi_volume_data data;
     bool is_block = false, is_staged = false, is_leaving = false;
-    std::optional<bool> attachable;  // nullopt: it was found
-    std::set<std::string, std::less<>> pods;
-    std::int64_t bytes = 0;  // as it was when it was published here; 0: not known
-    std::string problem;     // why it couldn't be unstaged
+    std::optional<bool> attachable;                // nullopt: it was found
+    std::map<std::string, use, std::less<>> pods;  // by uid
+    std::int64_t bytes = 0;                        // as it was when it was published here; 0: not known
+    std::string problem;                           // why it couldn't be unstaged
     reactor::semaphore turn{1};
   };
   struct wanted;  // a pod's volume with what is known of it
   struct publication;
 
+  std::string target_of(const wanted& w) const;
+  static task<bool> is_there(std::string target, bool is_block);
   device& device_of(const csi_volume_data& d, bool is_block);
   task<std::optional<mount_failure>> attach(const wanted& w, device& d);
   task<mount_result> mount_inline(wanted& w);
@@ -89,7 +105,8 @@ class csi_volumes {
   csi_parts parts_;
   csi_layout at_;
   std::map<std::string, std::unique_ptr<device>, std::less<>> devices_;  // by their name in the Node's status
-  reactor::event unused_;
+  reactor::event unused_, mounted_;
+  std::vector<claim_figures> figures_;
 };
 
 }  // namespace kedge::node

@@ -24,6 +24,9 @@ inline constexpr int csi_node_tries = 5;
 inline constexpr duration csi_node_pause = 50ms;
 inline constexpr std::size_t csi_drivers_max = 100;  // of a node; each is an entry of CSINode
 
+inline constexpr duration figures_interval = 1min;  // volumeStatsAggPeriod
+inline constexpr duration figures_pause = 5s;
+
 // What nobody has any more is unstaged as soon as its driver can; tried so often.
 inline constexpr duration leftover_retry = 10s;
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
 #include "reactor/scope.h"
 
 namespace kedge::node {
@@ -36,9 +38,33 @@ node_volumes::node_volumes(node_volumes_parts p)
 task<void> node_volumes::begin() { co_await csi_.begin(); }
 
 task<void> node_volumes::run() {
-  reactor::scope both;
-  both.spawn(tell_node());
+  reactor::scope beside;
+  beside.spawn(tell_node());
+  beside.spawn(csi_.measure());
   co_await csi_.run();
+}
+
+// The kubelet's, of each claim once.
+void node_volumes::write_metrics(exposition& out) const {
+  struct row {
+    std::string_view name, help;
+    std::optional<csi_usage> csi_stats::* of;
+    std::int64_t csi_usage::* what;
+  };
+  static constexpr row rows[] = {
+      {"capacity_bytes", "Capacity in bytes of the volume", &csi_stats::bytes, &csi_usage::total},
+      {"available_bytes", "Number of available bytes in the volume", &csi_stats::bytes, &csi_usage::available},
+      {"used_bytes", "Number of used bytes in the volume", &csi_stats::bytes, &csi_usage::used},
+      {"inodes", "Maximum number of inodes in the volume", &csi_stats::inodes, &csi_usage::total},
+      {"inodes_free", "Number of free inodes in the volume", &csi_stats::inodes, &csi_usage::available},
+      {"inodes_used", "Number of used inodes in the volume", &csi_stats::inodes, &csi_usage::used}};
+  for (auto& r : rows) {
+    out.family(fmt::format("kubelet_volume_stats_{}", r.name), "gauge", fmt::format("[ALPHA] {}", r.help));
+    std::set<std::pair<std::string_view, std::string_view>> told;
+    for (auto& f : figures())
+      if (f.stats.*r.of && told.emplace(f.ns, f.claim).second)
+        out.sample(label_text({{"namespace", f.ns}, {"persistentvolumeclaim", f.claim}}), (*(f.stats.*r.of)).*r.what);
+  }
 }
 
 task<std::expected<mounted_volume, mount_failure>> node_volumes::mount(json::value pod, volume_to_mount volume) {

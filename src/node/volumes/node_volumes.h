@@ -1,6 +1,7 @@
 // node_volumes.h: volumes that others than the node serve, each by who serves it. The agent's part of this room.
 #pragma once
 
+#include "base/exposition.h"
 #include "node/volumes/csi_volumes.h"
 #include "node/volumes/image_volumes.h"
 #include "node/volumes/nfs_volumes.h"
@@ -33,6 +34,9 @@ class node_volumes final : public volume_mounter {
   // As a Node names them (status.volumesInUse); `before`: the Node as it was.
   std::vector<std::string> in_use(const json::value& before) const { return csi_.in_use(before); }
   plugin_handler& csi_plugins() { return drivers_; }
+  // Of claims whose drivers tell.
+  const std::vector<claim_figures>& figures() const { return csi_.figures(); }
+  void write_metrics(exposition& out) const;
 
   bool mounts_images() const override { return images_.is_needed(); }
   task<std::expected<mounted_volume, mount_failure>> mount(json::value pod, volume_to_mount volume) override;

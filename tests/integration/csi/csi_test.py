@@ -165,7 +165,7 @@ class Csi(unittest.TestCase):
         unique = f"kubernetes.io/csi/{NAME}^handle-1"
         self.assertEqual([unique], self.in_use())
         eventually("the node says so", lambda: [v["name"] for v in self.server.get("node", "server")["status"].get("volumesAttached", [])] == [unique])
-        stage, publish = self.driver.calls("handle-1")
+        stage, publish = self.driver.calls("handle-1")[:2]
         path = os.path.join(self.root, "pods", uid, "volumes/kubernetes.io~csi/pv-data/mount")
         self.assertEqual(("NodeStageVolume", {"device": "/dev/of-pv-data"}, {"password": "of-the-volume"}, {"kind": "test"},
                           {"fsType": "ext4", "flags": ["noatime"], "mode": 6}),
@@ -188,10 +188,19 @@ class Csi(unittest.TestCase):
         self.server.wait_ready()
         eventually("the node still says so", lambda: self.in_use() == [unique])
         self.assertEqual("kept\n", eventually("it runs on", lambda: self.server.kubectl("exec", "one", "--", "cat", "/data/file")))
-        self.assertEqual(2, len(self.driver.calls("handle-1")))
+        mounts = [m for m in self.driver.methods("handle-1") if m != "NodeGetVolumeStats"]
+        self.assertEqual(["NodeStageVolume", "NodePublishVolume"], mounts)
+        def figures():
+            stats = json.loads(self.server.kubectl("get", "--raw", "/api/v1/nodes/server/proxy/stats/summary"))
+            return [v for p in stats["pods"] for v in p.get("volume", [])]
+        (volume,) = eventually("its figures", figures)
+        self.assertEqual((1000, 400, 60, "data", {"name": "data", "namespace": "default"}),
+                         tuple(volume[k] for k in ("capacityBytes", "usedBytes", "inodesFree", "name", "pvcRef")))
+        self.assertIn('kubelet_volume_stats_used_bytes{namespace="default",persistentvolumeclaim="data"} 400',
+                      self.server.kubectl("get", "--raw", "/api/v1/nodes/server/proxy/metrics"))
         self.delete("one")
         eventually("it isn't staged any more", lambda: "NodeUnstageVolume" in self.driver.methods("handle-1"))
-        self.assertEqual(["NodeStageVolume", "NodePublishVolume", "NodeUnpublishVolume", "NodeUnstageVolume"], self.driver.methods("handle-1"))
+        self.assertEqual([*mounts, "NodeUnpublishVolume", "NodeUnstageVolume"], [m for m in self.driver.methods("handle-1") if m != "NodeGetVolumeStats"])
         eventually("it is detached", lambda: not self.in_use() and not self.server.get("volumeattachments")["items"])
         self.assertFalse(os.path.exists(os.path.join(self.root, "pods", uid)))
         self.assertFalse(os.path.exists(os.path.dirname(stage["staging"])))
@@ -218,6 +227,11 @@ class Csi(unittest.TestCase):
         self.assertIn('volume mode "Ephemeral" not supported by driver nobody.test (no CSIDriver object)',
                       eventually("it is told", lambda: self.messages("lost", "FailedMount"))[0])
         self.delete("lost")
+        self.pod("unbound", {"persistentVolumeClaim": {"claimName": "none"}}, nodeName="server")
+        self.assertEqual("Unable to attach or mount volumes: unmounted volumes=[data], unattached volumes=[], failed to process volumes=[data]: error "
+                         'processing PVC default/none: failed to fetch PVC from API server: persistentvolumeclaims "none" not found',
+                         eventually("it is told", lambda: self.messages("unbound", "FailedMount"))[0])
+        self.delete("unbound")
         # A driver that hangs holds the pod that has its volume, and no other.
         self.driver.tell("hang-NodeUnpublishVolume")
         self.server.kubectl("delete", "pod", "sad", "--wait=false")
@@ -240,7 +254,7 @@ class Csi(unittest.TestCase):
         uid = self.runs("raw")
         self.assertRegex(eventually("its log", lambda: self.server.kubectl("logs", "raw")), r"^b.* 7, +0 ")
         base = os.path.join(self.root, "plugins/kubernetes.io/csi/volumeDevices")
-        stage, publish, grow = self.driver.calls("handle-2")
+        stage, publish, grow = self.driver.calls("handle-2")[:3]
         self.assertEqual((f"{base}/staging/pv-disk", f"{base}/publish/pv-disk/{uid}", True),
                          (stage["staging"], publish["target"], publish["capability"]["block"]))
         link = os.path.join(self.root, "pods", uid, "volumeDevices/kubernetes.io~csi/pv-disk")
