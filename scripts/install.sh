@@ -206,6 +206,7 @@ done
 for name in k3s kubectl crictl ctr; do
   [ "$(readlink "@BIN_DIR@/$name")" != kedge ] || rm -f "@BIN_DIR@/$name"
 done
+umount /var/lib/kubelet 2>/dev/null || true  # a mount of its own, where the machine's aren't shared
 # What is mounted below is somebody else's.
 rm -rf --one-file-system '@DATA_DIR@' /var/lib/kubelet /etc/rancher/k3s /etc/rancher/node
 rmdir /etc/rancher "$(dirname '@DATA_DIR@')" 2>/dev/null

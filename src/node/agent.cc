@@ -611,6 +611,7 @@ task<void> agent::prepare_pods() {
 task<void> agent::prepare_volumes(pod_cluster& cluster) {
   volumes_.emplace(node_volumes_parts{.root = pod_settings_.root,
                                       .node_name = config_.node_name,
+                                      .shares_root = config_.is_default_data_dir(),
                                       .api = *api_,
                                       .cluster = cluster,
                                       .network = control_.network,

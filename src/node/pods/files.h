@@ -40,6 +40,10 @@ result<void> give_to_group(const std::string& folder, const ownership& who);
 bool is_mount_point(const std::string& path);
 // Whether something is mounted at the folder or below it.
 bool has_mounts(const std::string& folder);
+// What is mounted in the folder from now on is seen by containers that have it, and what these mount by the machine:
+// where the folder's mount isn't shared, as it is with systemd, it gets one of its own. Not while something is mounted
+// in it: that would be hidden.
+result<void> make_shared(const std::string& folder);
 // A tmpfs; success when one is there.
 result<void> mount_tmpfs(const std::string& path, std::uint64_t size_bytes);
 // `inside` (relative) of `volume`, never out of it whatever links say, mounted at `target`, so that what is there can't

@@ -4,6 +4,10 @@
 
 #include <set>
 
+#include "base/log.h"
+#include "crypto/files.h"
+#include "node/pods/files.h"
+#include "reactor/offload.h"
 #include "reactor/scope.h"
 
 namespace kedge::node {
@@ -20,7 +24,8 @@ bool says_in_use(const json::value& node, std::string_view volume) {
 }  // namespace
 
 node_volumes::node_volumes(node_volumes_parts p)
-    : node_(p.api, p.node_name),
+    : shared_(p.shares_root ? p.root : std::string()),
+      node_(p.api, p.node_name),
       drivers_(node_, p.network),
       csi_({.root = p.root,
             .node_name = p.node_name,
@@ -35,7 +40,16 @@ node_volumes::node_volumes(node_volumes_parts p)
       nfs_(p.root),
       images_(std::move(p.root), std::move(p.snapshots), p.network) {}
 
-task<void> node_volumes::begin() { co_await csi_.begin(); }
+task<void> node_volumes::begin() {
+  if (!shared_.empty()) {
+    auto done = co_await reactor::offload([folder = shared_]() -> result<void> {
+      KEDGE_CHECK(crypto::make_folder(folder, 0755));
+      return make_shared(folder);
+    });
+    if (done && !*done) log::warning("drivers in pods can't mount volumes for others: {}", done->error().message);
+  }
+  co_await csi_.begin();
+}
 
 task<void> node_volumes::run() {
   reactor::scope beside;

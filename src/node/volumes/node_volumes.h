@@ -10,6 +10,7 @@ namespace kedge::node {
 
 struct node_volumes_parts {
   std::string root, node_name;  // the kubelet's folder
+  bool shares_root = false;     // drivers in pods mount in it
   api_client& api;
   pod_cluster& cluster;
   reactor::network* network = nullptr;
@@ -43,6 +44,7 @@ class node_volumes final : public volume_mounter {
   task<result<void>> unmount(std::string pod_uid) override;
 
  private:
+  const std::string shared_;  // the folder that is to be; empty: none
   csi_node node_;
   csi_drivers drivers_;
   csi_volumes csi_;
