@@ -304,7 +304,7 @@ task<result<void>> csi_volumes::add_tokens(const wanted& w, csi_request& r) {
 
 task<std::optional<mount_failure>> csi_volumes::stage(const wanted& w, device& d, csi_driver& driver,
                                                       const csi_capabilities& has) {
-  if (!has.stage || d.is_staged) co_return std::nullopt;
+  if (!has.stage || d.staged_here) co_return std::nullopt;
   const auto step = w.is_block ? std::string_view("MapVolume.SetUpDevice") : "MountVolume.MountDevice";
   auto fail_with = [&](std::string_view why) {
     return failure(step, w.data.name, why, w.is_block ? "FailedMapVolume" : "FailedMount");
@@ -334,6 +334,7 @@ task<std::optional<mount_failure>> csi_volumes::stage(const wanted& w, device& d
   // Whatever comes of it: it is unstaged when nobody has it.
   d.is_staged = true;
   auto staged = co_await driver.stage(std::move(r));
+  d.staged_here = staged.has_value();
   if (staged) co_return std::nullopt;
   if (is_final(staged.error())) {
     d.is_staged = false;
@@ -584,7 +585,7 @@ task<void> csi_volumes::unstage(device& d) {
     auto done = driver ? co_await (*driver)->unstage(d.data.handle, path) : result<void>(fail(driver.error()));
     if (done && !d.is_block) done = co_await off_loop([path] { return remove_mount_folder(path); });
     if (done)
-      d.is_staged = false;
+      d.is_staged = d.staged_here = false;
     else
       problem = done.error().message;
   }
@@ -634,6 +635,8 @@ task<void> csi_volumes::measure() {
         if (!by.claim.empty()) all.push_back({d->data, d->is_block, uid, by});
     std::vector<claim_figures> found;
     for (auto& o : all) {
+      auto target = o.is_block ? at_.block_link(o.uid, o.data.name) : at_.published(o.uid, o.data.name);
+      if (!co_await is_there(target, o.is_block)) continue;
       auto driver = parts_.drivers.find(o.data.driver);
       if (!driver) continue;
       auto has = co_await (*driver)->capabilities();

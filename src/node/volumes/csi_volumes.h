@@ -73,7 +73,9 @@ class csi_volumes {
   // One that is staged, or that pods have.
   struct device {
     csi_volume_data data;
-    bool is_block = false, is_staged = false, is_leaving = false;
+    bool is_block = false, is_leaving = false;
+    bool is_staged = false;                        // by whomever: it is to be unstaged in the end
+    bool staged_here = false;                      // by this agent: after a reboot what was staged before isn't
     std::optional<bool> attachable;                // nullopt: it was found
     std::map<std::string, use, std::less<>> pods;  // by uid
     std::int64_t bytes = 0;                        // as it was when it was published here; 0: not known
