@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/log.h"
 #include "base/strings.h"
@@ -23,7 +24,9 @@
 #include "node/network/node_network.h"
 #include "node/pods/api_cluster.h"
 #include "node/pods/evictor.h"
+#include "node/pods/host_dns.h"
 #include "node/pods/manager.h"
+#include "node/pods/node_keepers.h"
 #include "node/pods/offline.h"
 #include "node/pods/static_pods.h"
 #include "node/policy/policy_enforcer.h"
@@ -107,7 +110,7 @@ class agent {
   task<void> tell(std::string_view type, std::string_view reason, std::string message);
   task<void> tell_changes(const value& before);
 
-  node_facts facts() const { return {config_, machine_, runtime_, pod_settings_.pressure}; }
+  node_facts facts() const { return {config_, machine_, runtime_, pod_settings_.pressure, pod_settings_.goes_down}; }
   bool is_ready() const { return condition_status(node_, "Ready") == "True"; }
   std::string node_path() const { return "/api/v1/nodes/" + config_.node_name; }
   duration pause() const;
@@ -135,6 +138,7 @@ class agent {
   std::optional<pod_manager> pods_;
   std::optional<image_collector> collector_;
   std::optional<evictor> evictor_;
+  std::optional<node_keepers> keepers_;
   std::optional<pod_streams> pod_streams_;
   std::optional<usage_meter> usage_;
   std::optional<server_links> links_;
@@ -510,24 +514,6 @@ task<void> agent::register_again() {
   }
 }
 
-// What K3s gives its kubelet as resolv.conf: the machine's where its servers can be reached from a pod.
-dns_settings usable_dns(const std::string& told) {
-  auto usable = [](const dns_settings& d) {
-    return !d.servers.empty() && std::all_of(d.servers.begin(), d.servers.end(), [](auto& s) {
-      auto address = ip_address::parse(s);
-      return address && (address->is_global_unicast() || s == "169.254.169.254");
-    });
-  };
-  if (!told.empty()) {
-    if (auto text = crypto::read_file(told, host_file_max)) return parse_resolv_conf(*text);
-    log::warning("{} can't be read; pods get the resolvers that the machine has", told);
-  }
-  for (auto* file : {"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"})
-    if (auto text = crypto::read_file(file, host_file_max))
-      if (auto d = parse_resolv_conf(*text); usable(d)) return d;
-  return {.servers = {"8.8.8.8", "2001:4860:4860::8888"}, .searches = {}, .options = {}};
-}
-
 task<void> agent::prepare_pods() {
   auto& j = *control_.joined;
   auto& s = pod_settings_;
@@ -542,19 +528,18 @@ task<void> agent::prepare_pods() {
   s.memory_bytes = machine_.memory_bytes;
   s.pods_max = k.pods_max;
   s.cpu_quota = k.cpu_quota;
-  struct cgroup_facts {
-    bool is_2 = false, counts_swap = false;
-  };
-  if (auto cgroups = co_await reactor::offload([] {
-        auto there = [](const char* path) { return crypto::modified_time(path).has_value(); };
-        cgroup_facts f{.is_2 = there("/sys/fs/cgroup/cgroup.controllers")};
-        f.counts_swap = there("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes") ||
-                        (f.is_2 && there("/proc/swaps") && there("/sys/fs/cgroup/init.scope/memory.swap.max"));
-        return f;
+  if (auto groups = co_await reactor::offload([] {
+        const group_tree tree;
+        return std::pair(tree.is_unified(), tree.counts_swap());
       })) {
-    s.is_cgroup2 = cgroups->is_2;
-    s.can_limit_swap = cgroups->counts_swap;
+    std::tie(s.is_cgroup2, s.can_limit_swap) = *groups;
   }
+  s.kills_containers_whole = !k.single_process_oom_kill.value_or(!s.is_cgroup2);
+  s.swap_bytes = machine_.swap_bytes;
+  s.limited_swap = k.limited_swap;
+  s.memory_throttling_factor = k.memory_throttling_factor;
+  s.tiered_memory_reservation = k.tiered_memory_reservation;
+  s.pod_processes_max = k.pod_processes_max;
   auto resolv_conf = k.resolv_conf.empty() ? config_.resolv_conf : k.resolv_conf;
   if (auto dns = co_await reactor::offload([resolv_conf] { return usable_dns(resolv_conf); }))
     s.host_dns = *std::move(dns);
@@ -583,6 +568,9 @@ task<void> agent::prepare_pods() {
                        : fmt::format("container runtime network not ready: NetworkReady=false reason:{} message:{}",
                                      n.reason, n.message);
       },
+      .prepare_groups = [this](json::value pod) -> task<result<void>> {
+        co_return co_await keepers_->prepare(std::move(pod));
+      },
       .admit_to_network = [this](json::value pod, std::vector<std::string> addresses) -> task<void> {
         // Where there were none and no server says otherwise, nothing is waited for.
         if (!policies_ || (had_no_policies_ && !policies_->any())) co_return;
@@ -610,6 +598,16 @@ task<void> agent::prepare_pods() {
                                   .read = control_.read_pressure,
                                   .changed = [this](const node_pressure& now) { pod_settings_.pressure = now; },
                                   .tell = warn});
+  keepers_.emplace(node_keepers::parts{.pods = *pods_,
+                                       .settings = config_.kubelet,
+                                       .of_pods = pod_settings_,
+                                       .machine = [this] { return machine_; },
+                                       .look = [this] { look_now_.pulse(); },
+                                       .tell =
+                                           [this](bool warning, std::string reason, std::string message) {
+                                             node_tasks_.spawn(
+                                                 tell(warning ? "Warning" : "Normal", reason, std::move(message)));
+                                           }});
   if (!containerd_) co_return;
   auto agent_folder = config_.agent_folder();
   importer_.emplace(
@@ -648,6 +646,7 @@ task<void> agent::run_pods() {
   node_tasks_.spawn(pods_->run());
   node_tasks_.spawn(collector_->run());
   node_tasks_.spawn(evictor_->run());
+  node_tasks_.spawn(keepers_->run());
   node_tasks_.spawn(keep_logs_small(*pods_, pod_runtime_, config_.kubelet));
   node_tasks_.spawn(read_static_pods());
   node_tasks_.spawn(pods_->keep_mirrors([this] { return node_; }));

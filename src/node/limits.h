@@ -47,6 +47,14 @@ inline constexpr duration eviction_cleanup_poll = 1s;
 inline constexpr duration image_gc_interval = 5min;
 inline constexpr std::size_t disk_entries_max = 1'000'000;  // counted of one pod's files
 
+// The system's bus: a call is answered at once; one that can't be reached is tried again (the kubelet's period).
+inline constexpr duration bus_deadline = 10s;
+inline constexpr duration bus_retry = 1s;
+inline constexpr duration shutdown_poll = 100ms;  // whether pods that end for a shutdown have
+
+// Control groups above pods are made true again, and one that can't be limited yet is tried again.
+inline constexpr duration group_interval = 1min;  // periodicQOSCgroupUpdateInterval
+
 // Answers of the supervisor (configuration, certificates) and of the API server about the own Node: tens of KB.
 inline constexpr std::size_t answer_bytes_max = 1024 * 1024;
 // One call of the runtime; its state and image list come from its memory.

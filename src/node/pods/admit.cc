@@ -133,6 +133,7 @@ std::optional<waiting_reason> why_not_admitted(const value& pod,
                                                const pod_settings& s) {
   if (auto problem = node_is_short(pod, s.pressure)) return problem;
   if (auto problem = has_unsafe_sysctl(pod)) return problem;
+  if (s.goes_down) return waiting_reason{"NodeShutdown", "Pod was rejected as the node is shutting down."};
   if (auto problem = lacks_resources(pod, others, s)) return problem;
   if (!selected(pod, s))
     return waiting_reason{"NodeAffinity",

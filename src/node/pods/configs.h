@@ -26,12 +26,22 @@ struct pod_settings {
   bool cpu_quota = true;        // limits of CPU are kept
   bool is_cgroup2 = false;      // the machine's cgroups are of version 2
   bool can_limit_swap = false;  // the kernel counts it
+  std::uint64_t swap_bytes = 0;
+  bool limited_swap = false;
+  bool kills_containers_whole = false;             // when they are out of memory
+  std::optional<double> memory_throttling_factor;  // kubelet_settings.h has these two
+  bool tiered_memory_reservation = false;
+  std::int64_t pod_processes_max = -1;
   json::value node_labels;
   node_pressure pressure;  // as it is now
+  bool goes_down = false;  // the machine
 
   std::string folder_of(std::string_view uid) const;  // root/pods/<uid>
   std::string logs_of(const json::value& pod) const;  // logs/<namespace>_<name>_<uid>
 };
+
+// From where on what asks for `request` bytes and may have `limit` is slowed down, by KEP-2570; nullopt: nowhere.
+std::optional<std::int64_t> memory_high(std::int64_t request, std::int64_t limit, double factor);
 
 // "Guaranteed", "Burstable" or "BestEffort".
 std::string_view qos_class(const json::value& pod);

@@ -274,6 +274,13 @@ bool pod_manager::evict(std::string_view uid, std::string message, std::int64_t 
   return true;
 }
 
+void pod_manager::shut_down(std::string_view uid, std::int64_t grace_seconds) {
+  auto e = entries_.find(uid);
+  if (e == entries_.end() || e->second->is_done || e->second->worker->has_ended()) return;
+  e->second->worker->evict({"Terminated", "Pod was terminated in response to imminent node shutdown."}, grace_seconds,
+                           true);
+}
+
 std::vector<const pod_worker*> pod_manager::all() const {
   std::vector<const pod_worker*> out;
   for (auto& [id, e] : entries_) out.push_back(e->worker.get());

@@ -40,6 +40,8 @@ class pod_manager {
   // The pod ends as Evicted within `grace_seconds`, for the node's sake or its own doing. False: it isn't here, or ends
   // already.
   bool evict(std::string_view uid, std::string message, std::int64_t grace_seconds, bool for_node);
+  // The pod ends as Failed within `grace_seconds`, because the machine goes down.
+  void shut_down(std::string_view uid, std::int64_t grace_seconds);
   const pod_settings& settings() const { return parts_.settings; }
   // Whether the API's list has been seen.
   bool is_listed() const { return listed_; }

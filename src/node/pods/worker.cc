@@ -454,6 +454,12 @@ task<bool> pod_worker::make_sandbox(std::uint32_t attempt) {
                      handler.error().message));
     co_return false;
   }
+  if (parts_.prepare_groups) {
+    if (auto ready = co_await parts_.prepare_groups(*pod); !ready) {
+      tell({}, true, "FailedToCreatePodContainer", "unable to ensure pod container exists: " + ready.error().message);
+      co_return false;
+    }
+  }
   auto config = make_sandbox_config(*pod, parts_.settings, attempt);
   if (attempt > 0) tell({}, false, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
   auto id = co_await parts_.runtime.run_sandbox(config, *std::move(handler));

@@ -36,6 +36,8 @@ struct worker_parts {
   std::int64_t agent_started_at = 0;    // nanoseconds since the epoch
   // Why pods get no network now; empty when they do.
   std::function<std::string()> network_problem;
+  // Makes what a sandbox needs to be there before it: the pod's control group. None: nothing is needed.
+  std::function<task<result<void>>(json::value pod)> prepare_groups;
   // Returns when what runs in the pod may use its addresses.
   std::function<task<void>(json::value pod, std::vector<std::string> addresses)> admit_to_network;
 };

@@ -141,16 +141,23 @@ value node_info_of(const node_facts& f) {
 }
 
 // Why the node is not ready, in the kubelet's words; empty when it is.
-std::string not_ready_message(const runtime_state& r) {
-  if (!r.error.empty()) return r.error;
+std::string not_ready_message(const node_facts& f) {
+  auto& r = f.runtime;
   std::vector<std::string> problems;
+  if (!r.error.empty()) {
+    if (!f.goes_down) return r.error;
+    problems.push_back(r.error);
+  }
   auto look = [&](std::string_view what, std::string_view condition, const runtime_condition& c) {
     if (!c.ready)
       problems.push_back(
           fmt::format("{} not ready: {}=false reason:{} message:{}", what, condition, c.reason, c.message));
   };
-  look("container runtime", "RuntimeReady", r.runtime);
-  look("container runtime network", "NetworkReady", r.network);
+  if (r.error.empty()) {
+    look("container runtime", "RuntimeReady", r.runtime);
+    look("container runtime network", "NetworkReady", r.network);
+  }
+  if (f.goes_down) problems.emplace_back("node is shutting down");
   if (problems.empty()) return {};
   return problems.size() == 1 ? problems[0] : "[" + join(problems, ", ") + "]";
 }
@@ -181,7 +188,7 @@ value conditions_of(const node_facts& f, const value& previous, const std::strin
            "KubeletHasNoDiskPressure", "kubelet has no disk pressure");
   pressure(f.pressure.pid, "PIDPressure", "KubeletHasInsufficientPID", "kubelet has insufficient PID available",
            "KubeletHasSufficientPID", "kubelet has sufficient PID available");
-  auto problem = not_ready_message(f.runtime);
+  auto problem = not_ready_message(f);
   out.push_back(problem.empty()
                     ? condition("Ready", true, "KubeletReady", "kubelet is posting ready status", previous, now)
                     : condition("Ready", false, "KubeletNotReady", problem, previous, now));

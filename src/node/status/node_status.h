@@ -26,6 +26,7 @@ struct node_facts {
   const system_info& machine;
   const runtime_state& runtime;
   node_pressure pressure;
+  bool goes_down = false;  // the machine
 };
 
 // errc::invalid: a label or taint of the configuration is malformed (the message names it).
