@@ -14,6 +14,7 @@
 #include "crypto/files.h"
 #include "json/parse.h"
 #include "json/write.h"
+#include "node/cpus/topology.h"
 #include "node/resources/eviction.h"
 
 namespace kedge::cli {
@@ -117,6 +118,32 @@ result<void> swap_behavior(std::string_view text, bool& limited) {
   return {};
 }
 
+result<void> cpu_options(std::string_view text, node::cpu_manager_settings& to) {
+  static constexpr std::pair<std::string_view, bool node::cpu_manager_settings::*> known[] = {
+      {"full-pcpus-only", &node::cpu_manager_settings::full_cores},
+      {"distribute-cpus-across-numa", &node::cpu_manager_settings::over_numa},
+      {"align-by-socket", &node::cpu_manager_settings::by_socket},
+      {"distribute-cpus-across-cores", &node::cpu_manager_settings::over_cores},
+      {"strict-cpu-reservation", &node::cpu_manager_settings::strict},
+      {"prefer-align-cpus-by-uncorecache", &node::cpu_manager_settings::by_cache},
+  };
+  for (auto& one : list(text)) {
+    auto equals = one.find('=');
+    auto name = one.substr(0, equals);
+    auto found = std::find_if(std::begin(known), std::end(known), [&](auto& k) { return k.first == name; });
+    if (found == std::end(known))
+      return fail(errc::invalid, fmt::format("unknown CPU Manager Policy option: {}", quote(name)));
+    KEDGE_CHECK(boolean(equals == std::string::npos ? std::string_view() : std::string_view(one).substr(equals + 1),
+                        to.*found->second));
+  }
+  constexpr std::pair<int, int> exclusive[] = {{0, 3}, {1, 3}, {5, 3}, {5, 1}};
+  for (auto [a, b] : exclusive)
+    if (to.*known[a].second && to.*known[b].second)
+      return fail(errc::invalid, fmt::format("static policy options {} and {} can not be used at the same time",
+                                             known[a].first, known[b].first));
+  return {};
+}
+
 result<void> shutdown_by_priority(const json::value& v, std::vector<node::shutdown_grace>& to) {
   auto* all = v.array();
   if (!all) return fail(errc::invalid, "it is no list");
@@ -167,6 +194,17 @@ const setting table[] = {
     {"", "containerLogMonitorInterval",
      [](reading& to, std::string_view text) { return span(text, std::chrono::seconds(3), to.of.log_look_interval); }},
     {"cpu-cfs-quota", "cpuCFSQuota", [](reading& to, std::string_view text) { return boolean(text, to.of.cpu_quota); }},
+    {"cpu-manager-policy", "cpuManagerPolicy",
+     [](reading& to, std::string_view text) -> result<void> {
+       if (text != "none" && text != "static")
+         return fail(errc::invalid, fmt::format("{} is neither none nor static", quote(text)));
+       to.of.cpus.is_static = text == "static";
+       return {};
+     }},
+    {"cpu-manager-policy-options", "cpuManagerPolicyOptions",
+     [](reading& to, std::string_view text) { return cpu_options(text, to.of.cpus); }},
+    {"cpu-manager-reconcile-period", "cpuManagerReconcilePeriod",
+     [](reading& to, std::string_view text) { return span(text, std::chrono::seconds(1), to.of.cpus.look_interval); }},
     {"enforce-node-allocatable", "enforceNodeAllocatable",
      [](reading& to, std::string_view text) { return enforce(text, to.of.enforced); }},
     {"eviction-hard", "evictionHard",
@@ -224,6 +262,12 @@ const setting table[] = {
     {"port", "port", [](reading& to, std::string_view text) { return number(text, 1, 65535, to.of.port); }},
     {"register-with-taints", "",
      [](reading& to, std::string_view text) { return to.of.taints = list(text), result<void>(); }},
+    {"reserved-cpus", "reservedSystemCPUs",
+     [](reading& to, std::string_view text) -> result<void> {
+       if (!node::parse_cpus(text)) return fail(errc::invalid, fmt::format("{} is no list of CPUs", quote(text)));
+       to.of.cpus.reserved = text;
+       return {};
+     }},
     {"resolv-conf", "resolvConf",
      [](reading& to, std::string_view text) { return to.of.resolv_conf = text, result<void>(); }},
     {"", "shutdownGracePeriod",
@@ -294,9 +338,6 @@ const std::vector<meaningless>& no_meaning() {
         "cgroup-root",
         "cgroups-per-qos",
         "cpu-cfs-quota-period",
-        "cpu-manager-policy",
-        "cpu-manager-policy-options",
-        "cpu-manager-reconcile-period",
         "event-burst",
         "event-qps",
         "experimental-allocatable-ignore-eviction",
@@ -313,7 +354,6 @@ const std::vector<meaningless>& no_meaning() {
         "qos-reserved",
         "registry-burst",
         "registry-qps",
-        "reserved-cpus",
         "reserved-memory",
         "seccomp-default",
         "serialize-image-pulls",
@@ -326,9 +366,6 @@ const std::vector<meaningless>& no_meaning() {
         "cgroupRoot",
         "cgroupsPerQOS",
         "cpuCFSQuotaPeriod",
-        "cpuManagerPolicy",
-        "cpuManagerPolicyOptions",
-        "cpuManagerReconcilePeriod",
         "crashLoopBackOff",
         "defaultPodSysctls",
         "enableControllerAttachDetach",
@@ -349,7 +386,6 @@ const std::vector<meaningless>& no_meaning() {
         "registryBurst",
         "registryPullQPS",
         "reservedMemory",
-        "reservedSystemCPUs",
         "seccompDefault",
         "serializeImagePulls",
         "staticPodURL",
@@ -515,6 +551,24 @@ result<void> check_enforcement(const enforcement& e) {
   return {};
 }
 
+// CPUs that are named are as many as are reserved.
+result<void> resolve_cpus(kubelet_settings& k) {
+  if (!k.cpus.reserved.empty()) {
+    if (!k.enforced.system_group.empty() || !k.enforced.kube_group.empty())
+      return fail(errc::invalid,
+                  "the kubelet's reserved-cpus can't be said with system-reserved-cgroup or "
+                  "kube-reserved-cgroup");
+    k.kube_reserved.erase("cpu");
+    k.system_reserved.insert_or_assign(
+        "cpu", schema::quantity::of(static_cast<std::int64_t>(node::parse_cpus(k.cpus.reserved)->size())));
+  }
+  if (k.cpus.is_static && !k.system_reserved.contains("cpu") && !k.kube_reserved.contains("cpu"))
+    return fail(errc::invalid,
+                "the kubelet's static cpu-manager-policy needs CPUs that are reserved: system-reserved, "
+                "kube-reserved or reserved-cpus");
+  return {};
+}
+
 // Two periods are two phases: of those that are critical to the system, and of the others before them.
 result<void> resolve_shutdown(reading& read) {
   constexpr std::int64_t system_critical = 2'000'000'000;
@@ -578,6 +632,7 @@ result<kubelet_settings> read_kubelet_arguments(std::span<const std::string> arg
   if (!thresholds) return fail(errc::invalid, "the kubelet's eviction thresholds: " + thresholds.error().message);
   read.of.thresholds = *std::move(thresholds);
   KEDGE_CHECK(check_enforcement(read.of.enforced));
+  KEDGE_CHECK(resolve_cpus(read.of));
   KEDGE_CHECK(resolve_shutdown(read));
   if (read.of.image_gc_low_percent >= read.of.image_gc_high_percent && read.of.image_gc_high_percent < 100)
     return fail(errc::invalid,

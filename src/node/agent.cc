@@ -110,7 +110,14 @@ class agent {
   task<void> tell(std::string_view type, std::string_view reason, std::string message);
   task<void> tell_changes(const value& before);
 
-  node_facts facts() const { return {config_, machine_, runtime_, pod_settings_.pressure, pod_settings_.goes_down}; }
+  node_facts facts() const {
+    return {config_,
+            machine_,
+            runtime_,
+            pod_settings_.pressure,
+            pod_settings_.goes_down,
+            keepers_ ? keepers_->devices() : device_counts()};
+  }
   bool is_ready() const { return condition_status(node_, "Ready") == "True"; }
   std::string node_path() const { return "/api/v1/nodes/" + config_.node_name; }
   duration pause() const;
@@ -568,9 +575,6 @@ task<void> agent::prepare_pods() {
                        : fmt::format("container runtime network not ready: NetworkReady=false reason:{} message:{}",
                                      n.reason, n.message);
       },
-      .prepare_groups = [this](json::value pod) -> task<result<void>> {
-        co_return co_await keepers_->prepare(std::move(pod));
-      },
       .admit_to_network = [this](json::value pod, std::vector<std::string> addresses) -> task<void> {
         // Where there were none and no server says otherwise, nothing is waited for.
         if (!policies_ || (had_no_policies_ && !policies_->any())) co_return;
@@ -599,15 +603,18 @@ task<void> agent::prepare_pods() {
                                   .changed = [this](const node_pressure& now) { pod_settings_.pressure = now; },
                                   .tell = warn});
   keepers_.emplace(node_keepers::parts{.pods = *pods_,
+                                       .runtime = pod_runtime_,
                                        .settings = config_.kubelet,
                                        .of_pods = pod_settings_,
                                        .machine = [this] { return machine_; },
+                                       .network = control_.network,
                                        .look = [this] { look_now_.pulse(); },
                                        .tell =
                                            [this](bool warning, std::string reason, std::string message) {
                                              node_tasks_.spawn(
                                                  tell(warning ? "Warning" : "Normal", reason, std::move(message)));
                                            }});
+  pods_->use(*keepers_);
   if (!containerd_) co_return;
   auto agent_folder = config_.agent_folder();
   importer_.emplace(

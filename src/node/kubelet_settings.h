@@ -47,16 +47,31 @@ struct shutdown_grace {
   std::int64_t priority = 0, seconds = 0;
 };
 
+// cpuManagerPolicy static: containers of Guaranteed pods that ask for whole CPUs have them for themselves.
+struct cpu_manager_settings {
+  bool is_static = false;
+  // cpuManagerPolicyOptions
+  bool full_cores = false;  // full-pcpus-only
+  bool over_numa = false;   // distribute-cpus-across-numa
+  bool by_socket = false;   // align-by-socket
+  bool over_cores = false;  // distribute-cpus-across-cores
+  bool strict = false;      // strict-cpu-reservation: nobody has the reserved ones
+  bool by_cache = false;    // prefer-align-cpus-by-uncorecache
+  std::string reserved;     // reservedSystemCPUs: those that the node keeps; empty: as many as are reserved
+  duration look_interval = std::chrono::seconds(10);  // cpuManagerReconcilePeriod
+};
+
 struct kubelet_settings {
   std::uint16_t port = 10250;
-  int pods_max = 110;                                   // maxPods
-  std::string cluster_domain;                           // empty: the cluster's
-  std::vector<std::string> cluster_dns;                 // empty: the cluster's
-  std::string resolv_conf;                              // empty: found as K3s finds it
-  bool cpu_quota = true;                                // cpuCFSQuota: limits of CPU are kept
-  pod::amounts system_reserved, kube_reserved;          // taken off what pods may have
-  enforcement enforced;                                 // and how that is made sure of
-  std::int64_t pod_processes_max = -1;                  // podPidsLimit; -1: none
+  int pods_max = 110;                           // maxPods
+  std::string cluster_domain;                   // empty: the cluster's
+  std::vector<std::string> cluster_dns;         // empty: the cluster's
+  std::string resolv_conf;                      // empty: found as K3s finds it
+  bool cpu_quota = true;                        // cpuCFSQuota: limits of CPU are kept
+  pod::amounts system_reserved, kube_reserved;  // taken off what pods may have
+  enforcement enforced;                         // and how that is made sure of
+  std::int64_t pod_processes_max = -1;          // podPidsLimit; -1: none
+  cpu_manager_settings cpus;
   bool limited_swap = false;                            // memorySwap.swapBehavior LimitedSwap; else NoSwap
   std::optional<bool> single_process_oom_kill;          // unset: with cgroup v2 all of a container is killed
   std::optional<double> memory_throttling_factor;       // memory.high between request and limit; cgroup v2

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string_view>
 
 #include "base/time.h"
 
@@ -46,6 +47,21 @@ inline constexpr duration eviction_cleanup_wait = 30s;
 inline constexpr duration eviction_cleanup_poll = 1s;
 inline constexpr duration image_gc_interval = 5min;
 inline constexpr std::size_t disk_entries_max = 1'000'000;  // counted of one pod's files
+
+// Device plugins (the kubelet's deadlines; it sets none for Allocate and GetPreferredAllocation, which admission waits
+// for). One that has gone is waited for so long before its resource is forgotten (endpointStopGracePeriod).
+inline constexpr duration plugin_connect_deadline = 10s;
+inline constexpr duration plugin_start_deadline = 30s;
+inline constexpr duration plugin_deadline = 2min;
+inline constexpr duration plugin_grace = 5min;
+inline constexpr duration plugin_look_interval = 10s;
+inline constexpr std::size_t plugins_max = 256;
+inline constexpr std::size_t plugin_devices_max = 100'000;  // of a plugin; some tell a device for each MiB of memory
+inline constexpr std::size_t plugin_connections_max = 64;
+inline constexpr std::string_view device_checkpoint = "kubelet_internal_checkpoint";
+inline constexpr std::size_t device_checkpoint_bytes_max = 64 * 1024 * 1024;
+
+inline constexpr std::size_t cpu_state_bytes_max = 4 * 1024 * 1024;  // a node's containers with their CPUs, twice
 
 // The system's bus: a call is answered at once; one that can't be reached is tried again (the kubelet's period).
 inline constexpr duration bus_deadline = 10s;

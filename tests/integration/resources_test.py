@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import unittest
 
 from harness import Failed, Server, eventually, main
@@ -11,6 +12,11 @@ from runtime import ARGS, BUSYBOX, RuntimeLab, ready_node
 
 GROUPS = pathlib.Path("/sys/fs/cgroup")
 OVERRIDE = pathlib.Path("/etc/systemd/logind.conf.d/99-kubelet.conf")
+
+
+# Kubernetes' own plugin (`go build k8s.io/kubernetes/test/images/sample-device-plugin`): two devices that are none.
+PLUGIN = os.environ.get("KEDGE_SAMPLE_DEVICE_PLUGIN")
+RESOURCE = "example.com/resource"
 
 
 def group_value(path, v1, v2):
@@ -40,7 +46,7 @@ class Resources(unittest.TestCase):
         cls.logind.serve()
         config = os.path.join(cls.lab.folder, "kubelet.yaml")
         with open(config, "w") as f:
-            json.dump({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "podPidsLimit": 200,
+            json.dump({"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "podPidsLimit": 200, "cpuManagerPolicy": "static",
                        "systemReserved": {"memory": "100Mi", "cpu": "100m"},
                        "shutdownGracePeriodByPodPriority": [{"priority": 1000, "shutdownGracePeriodSeconds": 8}, {"priority": 0, "shutdownGracePeriodSeconds": 6}]}, f)
         cls.server = cls.lab.adopt(Server(cls.lab, "server", host=cls.lab.host(), args=[*ARGS, "--kubelet-arg=config=" + config], env=cls.logind.env).wait_ready())
@@ -56,7 +62,7 @@ class Resources(unittest.TestCase):
         try:
             return eventually(what, lambda: (lambda p: holds(p) and p)(self.server.get("pod", name)), timeout)
         except Failed as e:
-            raise Failed(f"{e}\n{self.server.kubectl('describe', 'pod', name, check=False)[-3000:]}\n{self.server.log()[-2000:]}") from None
+            raise Failed(f"{e}\n{self.server.kubectl('describe', 'pod', name, check=False).stdout[-3000:]}\n{self.server.log()[-2000:]}") from None
 
     def ready(self, name):
         return self.wait(name, f"pod {name} is Ready", lambda p: condition(p, "Ready").get("status") == "True")
@@ -85,6 +91,72 @@ class Resources(unittest.TestCase):
         for path in (burstable, guaranteed):
             self.assertFalse((GROUPS / "memory" / path).exists() or (GROUPS / path).exists())
 
+    def cpus(self, pod):
+        out = set()
+        for part in self.server.kubectl("exec", pod, "--", "grep", "Cpus_allowed_list", "/proc/self/status").split()[1].split(","):
+            first, _, last = part.partition("-")
+            out.update(range(int(first), int(last or first) + 1))
+        return out
+
+    @unittest.skipUnless(len(os.sched_getaffinity(0)) > 1, "one CPU can't be shared out")
+    def test_a_container_has_whole_cpus_for_itself_and_the_others_leave_them(self):
+        self.make("other", container())
+        self.ready("other")
+        every = self.cpus("other")
+        self.make("own", container(resources={"limits": {"cpu": "1", "memory": "32Mi"}}))
+        self.ready("own")
+        mine = self.cpus("own")
+        self.assertEqual(len(mine), 1)
+        eventually("the other has left it", lambda: self.cpus("other") == every - mine)
+        state = json.load(open(self.server.data + "/agent/kubelet/cpu_manager_state"))
+        self.assertEqual((state["policyName"], list(state["entries"].values())), ("static", [{"main": str(*mine)}]))
+        self.make("more", container(resources={"limits": {"cpu": str(len(every)), "memory": "32Mi"}}), nodeName="server")
+        more = self.wait("more", "a pod that wants all of them is refused", lambda p: p["status"]["phase"] == "Failed")
+        self.assertEqual(more["status"]["reason"], "OutOfcpu")
+        self.server.kubectl("delete", "pod", "own", "more", "--wait=true")
+        eventually("they are the other's again", lambda: self.cpus("other") == every, timeout=30)
+        self.server.kubectl("delete", "pods", "--all", "--wait=true")
+
+    def amounts(self):
+        status = self.server.get("node", "server")["status"]
+        return status["capacity"].get(RESOURCE), status["allocatable"].get(RESOURCE)
+
+    @unittest.skipUnless(PLUGIN, "KEDGE_SAMPLE_DEVICE_PLUGIN names no plugin")
+    def test_upstreams_plugin_has_its_devices_given_to_pods(self):
+        folder = self.server.data + "/agent/kubelet/device-plugins"
+        begin = f"mount -t tmpfs none /var/lib && mkdir -p /var/lib/kubelet/device-plugins && mount --bind {folder} /var/lib/kubelet/device-plugins && exec {PLUGIN}"
+        plugin = self.lab.start("plugin", ["unshare", "--mount", "sh", "-c", begin])
+        eventually("the node has two devices", lambda: self.amounts() == ("2", "2"))
+        limits = {"limits": {RESOURCE: "1"}}
+        self.make("one", container(resources=limits))
+        one = self.ready("one")
+        given = one["status"]["containerStatuses"][0]["allocatedResourcesStatus"]
+        device = given[0]["resources"][0]["resourceID"]
+        self.assertEqual(given, [{"name": RESOURCE, "resources": [{"health": "Healthy", "resourceID": device}]}])
+        self.assertIn(device, self.server.kubectl("exec", "one", "--", "ls", "/tmp"))
+        self.make("greedy", container(resources={"limits": {RESOURCE: "2"}}), nodeName="server")
+        greedy = self.wait("greedy", "a pod that wants more is refused", lambda p: p["status"]["phase"] == "Failed")
+        why = f"Allocate failed due to requested number of devices unavailable for {RESOURCE}. Requested: 2, Available: 1, which is unexpected"
+        self.assertEqual((greedy["status"]["reason"], greedy["status"]["message"]), ("UnexpectedAdmissionError", "Pod was rejected: " + why))
+        self.assertIn(("UnexpectedAdmissionError", why), self.events("greedy"))
+        # The agent starts anew: the plugin comes back by itself, and the pod has what it had.
+        registered = f"device plugin of {RESOURCE} registered"
+        before = self.server.log().count(registered)
+        self.server.stop()
+        self.server.start()
+        self.server.wait_ready()
+        eventually("the plugin has come back", lambda: self.server.log().count(registered) > before, timeout=60)
+        eventually("the node has two devices again", lambda: self.amounts() == ("2", "2"))
+        after = self.server.get("pod", "one")["status"]["containerStatuses"][0]
+        self.assertEqual((after["containerID"], after["restartCount"]), (one["status"]["containerStatuses"][0]["containerID"], 0))
+        self.make("two", container(resources=limits))
+        two = self.ready("two")["status"]["containerStatuses"][0]["allocatedResourcesStatus"][0]["resources"][0]["resourceID"]
+        self.assertNotEqual(two, device)
+        plugin.send_signal(signal.SIGKILL)
+        eventually("nothing can be had of the devices", lambda: self.amounts() == ("2", "0"))
+        self.wait("one", "its device is unhealthy", lambda p: p["status"]["containerStatuses"][0]["allocatedResourcesStatus"][0]["resources"][0]["health"] == "Unhealthy")
+        self.server.kubectl("delete", "pods", "--all", "--wait=true")
+
     def test_zz_a_machine_that_goes_down_takes_its_pods_with_it_in_order(self):
         self.assertEqual(self.logind.reloads, 1)  # it delayed a shutdown by less than these pods may take
         self.assertIn("InhibitDelayMaxSec=14\n", OVERRIDE.read_text())
@@ -94,7 +166,8 @@ class Resources(unittest.TestCase):
         self.make("last", container(command=stubborn), terminationGracePeriodSeconds=30, priorityClassName="important")
         for name in ("first", "last"):
             self.ready(name)
-        self.assertFalse(self.logind.released(0))
+        mine = len(self.logind.locks) - 1
+        self.assertFalse(self.logind.released(mine))
         self.logind.prepare_for_shutdown(True)
         first = self.wait("first", "the first pod ends", lambda p: p["status"]["phase"] == "Failed")
         self.assertEqual((first["status"]["reason"], first["status"]["message"]), ("Terminated", "Pod was terminated in response to imminent node shutdown."))
@@ -105,14 +178,14 @@ class Resources(unittest.TestCase):
         late = self.wait("late", "a late pod is refused", lambda p: p["status"]["phase"] == "Failed")
         self.assertEqual((late["status"]["reason"], late["status"]["message"]), ("NodeShutdown", "Pod was rejected: Pod was rejected as the node is shutting down."))
         last = self.wait("last", "the last pod ends", lambda p: p["status"]["phase"] == "Failed")
-        eventually("the machine may go down", lambda: self.logind.released(0))
+        eventually("the machine may go down", lambda: self.logind.released(mine))
         ended = [p["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] for p in (first, last)]
         self.assertLess(*ended)
         self.assertIn(("NodeShutdown", "Shutdown manager detected shutdown event"), self.events("server", "Node"))
         # Called off: the node takes pods again, and another shutdown waits again.
         self.logind.prepare_for_shutdown(False)
         ready_node(self.server, "server")
-        eventually("there is a lock again", lambda: len(self.logind.locks) == 2)
+        eventually("there is a lock again", lambda: len(self.logind.locks) == mine + 2)
         self.make("again", container())
         self.ready("again")
 

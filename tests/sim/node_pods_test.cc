@@ -157,6 +157,9 @@ class simulated_runtime final : public pod_runtime {
       return {};
     });
   }
+  task<result<void>> set_cpus(std::string, std::string) override {
+    return call<void>([]() -> result<void> { return {}; });
+  }
   task<result<void>> stop_container(std::string id, std::int64_t) override {
     return call<void>([this, id]() -> result<void> {
       if (auto c = machine_.containers.find(id); c != machine_.containers.end()) machine_.finish(c->second, 143);

@@ -63,7 +63,8 @@ std::optional<waiting_reason> lacks_resources(const value& pod, const std::vecto
     auto capacity = has.find(name);
     if (capacity == has.end() && !name.starts_with("hugepages-") && name != "cpu" && name != "memory" &&
         name != "ephemeral-storage")
-      continue;  // a plugin's
+      continue;                                       // somebody's whom nobody asks
+    if (s.plugin_resources.contains(name)) continue;  // who has its devices counts them
     auto of = [&](const schema::quantity& q) { return name == "cpu" ? q.milli_value() : q.value(); };
     auto limit = capacity == has.end() ? 0 : of(capacity->second);
     auto taken = used.contains(name) ? of(used.find(name)->second) : 0;

@@ -528,17 +528,25 @@ result<container_config> make_container_config(const value& pod, const value& co
   out.working_dir = container["workingDir"].as_string();
   out.env = parts.env.all();
   out.mounts = std::move(parts.mounts);
+  auto& own = parts.given.devices;
+  out.mounts.insert(out.mounts.begin(), own.mounts.begin(), own.mounts.end());
+  out.devices = std::move(own.devices);
+  out.cdi_devices = std::move(own.cdi_devices);
   out.labels = {{std::string(label_pod_name), std::string(m["name"].as_string())},
                 {std::string(label_pod_namespace), std::string(m["namespace"].as_string())},
                 {std::string(label_pod_uid), std::string(m["uid"].as_string())},
                 {std::string(label_container_name), out.name}};
   out.annotations = notes_of(pod, container, parts.restarts);
+  out.annotations.insert(out.annotations.end(), own.annotations.begin(), own.annotations.end());
   out.log_path = fmt::format("{}/{}.log", out.name, parts.restarts);
   out.stdin_open = container["stdin"].as_bool();
   out.stdin_once = container["stdinOnce"].as_bool();
   out.tty = container["tty"].as_bool();
   out.stop_signal = signal_number(container["lifecycle"]["stopSignal"].as_string());
   out.resources = resources_of(pod, container, s);
+  out.resources.cpus = std::move(parts.given.cpus);
+  // Who has CPUs for himself isn't throttled on them.
+  if (parts.given.own_cpus && s.cpu_quota) out.resources.cpu_quota = -1;
   add_security(pod, container, parts.image, s, out);
   if (!parts.process_target.empty() && out.namespaces.pid == namespace_mode::container) {
     out.namespaces.pid = namespace_mode::target;

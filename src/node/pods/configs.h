@@ -2,10 +2,12 @@
 // names, addresses and hosts file. Pure.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
 #include "node/pods/environment.h"
+#include "node/pods/needs.h"
 #include "node/resources/eviction.h"
 #include "node/runtime/pod_runtime.h"
 
@@ -33,8 +35,9 @@ struct pod_settings {
   bool tiered_memory_reservation = false;
   std::int64_t pod_processes_max = -1;
   json::value node_labels;
-  node_pressure pressure;  // as it is now
-  bool goes_down = false;  // the machine
+  node_pressure pressure;                               // as it is now
+  std::set<std::string, std::less<>> plugin_resources;  // that device plugins have
+  bool goes_down = false;                               // the machine
 
   std::string folder_of(std::string_view uid) const;  // root/pods/<uid>
   std::string logs_of(const json::value& pod) const;  // logs/<namespace>_<name>_<uid>
@@ -63,6 +66,7 @@ struct container_parts {
   std::string image_ref;
   std::vector<container_mount> mounts;
   int restarts = 0;
+  container_gets given = {};
   std::string process_target;  // of an ephemeral container: whose processes it sees
 };
 // Errors are those of CreateContainerConfigError.

@@ -76,14 +76,10 @@ void pod_manager::changed(value pod) {
     return;  // the next list brings it again
   }
   std::optional<waiting_reason> refused;
-  if (!was_admitted(pod) && !is_being_deleted(pod)) {
-    std::vector<std::shared_ptr<const value>> others;
-    for (auto& [id, e] : entries_)
-      if (!e->worker->has_ended() && !is_terminal_phase(e->worker->status()["phase"].as_string()))
-        others.push_back(e->worker->pod());
-    refused = why_not_admitted(pod, others, parts_.settings);
-  }
+  if (!was_admitted(pod) && !is_being_deleted(pod)) { refused = why_not_admitted(pod, active(), parts_.settings); }
+  const bool is_new = !was_admitted(pod);
   auto& e = add(std::move(pod), false);
+  if (is_new) e.worker->not_yet_admitted();
   if (refused) {
     parts_.cluster.tell(*e.worker->pod(), {}, true, refused->reason, refused->message);
     e.worker->reject({refused->reason, "Pod was rejected: " + refused->message});
@@ -137,6 +133,7 @@ void pod_manager::begin_static() {
                              [&](auto& e) { return e.first == uid || name_of_pod(*e.second->worker->pod()) == name; });
     if (waits || entries_.size() >= workers_max) continue;
     auto& e = add(pod, false);
+    e.worker->not_yet_admitted();
     if (auto m = mirrors_.find(name); m != mirrors_.end()) e.worker->mirror(m->second);
     e.task.spawn(run_one(e));
   }
@@ -279,6 +276,18 @@ void pod_manager::shut_down(std::string_view uid, std::int64_t grace_seconds) {
   if (e == entries_.end() || e->second->is_done || e->second->worker->has_ended()) return;
   e->second->worker->evict({"Terminated", "Pod was terminated in response to imminent node shutdown."}, grace_seconds,
                            true);
+}
+
+void pod_manager::look(std::string_view uid) {
+  if (auto e = entries_.find(uid); e != entries_.end()) e->second->worker->look();
+}
+
+shared_pods pod_manager::active() const {
+  shared_pods out;
+  for (auto& [id, e] : entries_)
+    if (!e->worker->has_ended() && !is_terminal_phase(e->worker->status()["phase"].as_string()))
+      out.push_back(e->worker->pod());
+  return out;
 }
 
 std::vector<const pod_worker*> pod_manager::all() const {

@@ -15,11 +15,16 @@
 
 namespace kedge::node {
 
+using shared_pods = std::vector<std::shared_ptr<const json::value>>;
+
 class pod_manager {
  public:
   explicit pod_manager(worker_parts parts) : parts_(std::move(parts)) {}
   pod_manager(const pod_manager&) = delete;
   pod_manager& operator=(const pod_manager&) = delete;
+
+  // What pods have of the node beside their containers. Before there is any; lives as long as this.
+  void use(pod_needs& needs) { parts_.needs = &needs; }
 
   void listed(std::vector<json::value> pods);
   void changed(json::value pod);
@@ -36,6 +41,8 @@ class pod_manager {
   std::vector<const pod_worker*> all() const;
   // How often the runtime is looked at, and how long that takes.
   void write_metrics(exposition& out) const;
+  shared_pods active() const;                              // that take something of the node
+  void look(std::string_view uid);                         // something of the pod has changed that only others see
   const pod_worker* find_uid(std::string_view uid) const;  // null: there is none
   // The pod ends as Evicted within `grace_seconds`, for the node's sake or its own doing. False: it isn't here, or ends
   // already.
@@ -45,6 +52,8 @@ class pod_manager {
   const pod_settings& settings() const { return parts_.settings; }
   // Whether the API's list has been seen.
   bool is_listed() const { return listed_; }
+  // Whether all pods that shall be here are known.
+  bool knows_all() const { return listed_ && static_read_; }
 
  private:
   struct entry {

@@ -146,15 +146,17 @@ task<result<void>> pod_groups::limit_classes(shared_pods pods) {
   co_return done;
 }
 
-task<result<void>> pod_groups::prepare(value pod) {
+task<result<void>> pod_groups::prepare(value pod, bool unthrottled) {
   auto pods = parts_.active();
   auto uid = pod["metadata"]["uid"].as_string();
   if (std::none_of(pods.begin(), pods.end(), [&](auto& p) { return (*p)["metadata"]["uid"].as_string() == uid; }))
     pods.push_back(std::make_shared<const value>(pod));
   if (auto done = co_await limit_classes(std::move(pods)); !done)
     log::debug("the classes of pods aren't limited: {}", done.error().message);
-  KEDGE_CO_TRY(auto done, co_await reactor::offload([tree = parts_.tree, path = cgroup_parent(pod),
-                                                     limits = limits_of_pod(pod, parts_.pods)]() -> result<void> {
+  auto limits = limits_of_pod(pod, parts_.pods);
+  if (unthrottled) limits.cpu_quota_us = -1;
+  KEDGE_CO_TRY(auto done,
+               co_await reactor::offload([tree = parts_.tree, path = cgroup_parent(pod), limits]() -> result<void> {
                  KEDGE_CHECK(tree.make(path));
                  return tree.limit(path, limits);
                }));

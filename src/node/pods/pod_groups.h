@@ -16,13 +16,11 @@
 #include "node/cgroups/groups.h"
 #include "node/kubelet_settings.h"
 #include "node/machine/system_info.h"
-#include "node/pods/configs.h"
+#include "node/pods/manager.h"
 
 namespace kedge::node {
 
 inline constexpr std::string_view all_pods_group = "/kubepods";
-
-using shared_pods = std::vector<std::shared_ptr<const json::value>>;
 
 // Of a pod as a whole. Pure, as those that follow.
 group_limits limits_of_pod(const json::value& pod, const pod_settings& s);
@@ -53,7 +51,8 @@ class pod_groups {
   // Makes what is above pods, and keeps it true until dropped. Once.
   task<void> run();
   // The pod's own, and those above it with this pod among theirs. The error is for its event.
-  task<result<void>> prepare(json::value pod);
+  // `unthrottled`: its containers have CPUs for themselves, and no quota is kept.
+  task<result<void>> prepare(json::value pod, bool unthrottled);
 
  private:
   task<result<void>> limit_classes(shared_pods pods);

@@ -242,6 +242,7 @@ void pod_worker::say_status(bool terminal) {
                           .terminal = terminal,
                           .failure = failure_,
                           .evicted = disrupted_});
+  if (parts_.needs) next = parts_.needs->add_health(*pod_, std::move(next));
   if (rejected_) next = rejected_status(next);
   if (next == wanted_ && !told_.is_null()) return;
   wanted_ = std::move(next);
@@ -288,6 +289,7 @@ task<void> pod_worker::status_is_told() {
 
 task<void> pod_worker::run() {
   tasks_.spawn(write_statuses());
+  if (!admitted_ && !shall_end()) co_await admit();
   while (!shall_end()) {
     changed_.reset();
     auto until = co_await sync();
@@ -297,6 +299,17 @@ task<void> pod_worker::run() {
   co_await terminate();
   probing_.stop();
   tasks_.cancel();
+}
+
+task<void> pod_worker::admit() {
+  if (parts_.needs) {
+    auto why = co_await parts_.needs->allocate(*pod_);
+    if (why && !shall_end()) {
+      tell({}, true, why->reason, why->message);
+      reject({why->reason, "Pod was rejected: " + why->message});
+    }
+  }
+  admitted_ = true;
 }
 
 void pod_worker::check_deadline() {
@@ -454,8 +467,8 @@ task<bool> pod_worker::make_sandbox(std::uint32_t attempt) {
                      handler.error().message));
     co_return false;
   }
-  if (parts_.prepare_groups) {
-    if (auto ready = co_await parts_.prepare_groups(*pod); !ready) {
+  if (parts_.needs) {
+    if (auto ready = co_await parts_.needs->prepare(*pod); !ready) {
       tell({}, true, "FailedToCreatePodContainer", "unable to ensure pod container exists: " + ready.error().message);
       co_return false;
     }
@@ -603,6 +616,17 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
   auto ips = is_host_network(*pod) ? settings.node.host_ips : seen_.ips;
   auto env = make_environment(*pod, container, *objects, ips, settings.node);
   if (!env) co_return refuse(env.error().message);
+  container_gets given;
+  if (parts_.needs) {
+    auto has = co_await parts_.needs->given(*pod, container);
+    if (!has) co_return refuse(has.error().message);
+    given = *std::move(has);
+    // The container's own words win.
+    variables all;
+    for (auto& [key, text] : given.devices.env) all.set(key, text);
+    for (auto& [key, text] : env->all()) all.set(key, text);
+    *env = std::move(all);
+  }
   auto folder = settings.folder_of(uid());
   std::vector<subpath_mount> subpaths;
   auto mounts = mounts_of(*pod, container, volumes_, *env, folder, subpaths);
@@ -658,6 +682,7 @@ task<std::expected<std::string, waiting_reason>> pod_worker::create(value contai
                                        .image_ref = image.id,
                                        .mounts = *std::move(mounts),
                                        .restarts = ready->restarts,
+                                       .given = std::move(given),
                                        .process_target = process_target_of(container)},
                                       settings);
   if (!config) co_return refuse(config.error().message);

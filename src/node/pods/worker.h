@@ -18,6 +18,7 @@
 #include "node/pods/cluster.h"
 #include "node/pods/configs.h"
 #include "node/pods/images.h"
+#include "node/pods/needs.h"
 #include "node/pods/probing.h"
 #include "node/pods/status.h"
 #include "node/pods/steps.h"
@@ -36,10 +37,9 @@ struct worker_parts {
   std::int64_t agent_started_at = 0;    // nanoseconds since the epoch
   // Why pods get no network now; empty when they do.
   std::function<std::string()> network_problem;
-  // Makes what a sandbox needs to be there before it: the pod's control group. None: nothing is needed.
-  std::function<task<result<void>>(json::value pod)> prepare_groups;
   // Returns when what runs in the pod may use its addresses.
   std::function<task<void>(json::value pod, std::vector<std::string> addresses)> admit_to_network;
+  pod_needs* needs = nullptr;  // null: none
 };
 
 class pod_worker {
@@ -62,6 +62,8 @@ class pod_worker {
   // The same, with `grace_seconds` for its containers, whatever they say. For the node's sake: its status tells of the
   // disruption.
   void evict(waiting_reason why, std::int64_t grace_seconds, bool for_node);
+  // Before run(): it was never admitted, and is when it has been given what it needs.
+  void not_yet_admitted() { admitted_ = false; }
   // It never begins: it isn't admitted.
   void reject(waiting_reason why);
 
@@ -108,6 +110,7 @@ class pod_worker {
   task<void> kill_all(std::optional<std::int64_t> grace);
   task<void> kill_in_turn(container_to_kill k, std::int64_t grace);
   std::int64_t grace_seconds(const json::value& container, kill_reason why) const;
+  task<void> admit();
   task<void> terminate();
   task<void> leave_nothing();
 
@@ -116,7 +119,7 @@ class pod_worker {
   const bool is_static_;
   bool gone_, ended_ = false;
   std::optional<waiting_reason> failure_;
-  bool rejected_ = false;
+  bool rejected_ = false, admitted_ = true;
   std::optional<std::int64_t> eviction_grace_;  // set: it was evicted
   bool disrupted_ = false;                      // for the node's sake
 

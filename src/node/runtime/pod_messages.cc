@@ -115,6 +115,7 @@ std::string resources(const container_resources& r) {
   w.number(3, bits(r.cpu_shares));
   w.number(4, bits(r.memory_limit));
   w.number(5, bits(r.oom_score_adj));
+  w.text(6, r.cpus);
   for (auto& [size, limit] : r.hugepages) {
     wire::writer page;
     page.text(1, size);
@@ -464,6 +465,7 @@ std::string encode_container_config(const container_config& c) {
   w.number(13, c.stdin_once);
   w.number(14, c.tty);
   w.message(15, linux_part.take());
+  for (auto& name : c.cdi_devices) w.message(17, wire::writer().text(1, name).take());
   w.number(18, bits(c.stop_signal));
   return w.take();
 }

@@ -77,6 +77,14 @@ value resources(const node_facts& f, std::string cpu, std::uint64_t storage, std
   return out;
 }
 
+// Devices of plugins, and what others say that the node has (a resource is extended when its name has a domain).
+void add_devices(const node_facts& f, const value& before, std::int64_t device_count::* which, value& to) {
+  if (auto* all = before["status"]["capacity"].object())
+    for (auto& [name, amount] : *all)
+      if (name.contains('/') && !f.devices.contains(name)) to.set(name, amount);
+  for (auto& [name, count] : f.devices) to.set(name, std::to_string(count.*which));
+}
+
 // What is kept from pods for the machine and for us.
 schema::quantity reserved(const node_facts& f, std::string_view name) {
   schema::quantity out;
@@ -239,6 +247,10 @@ value describe_node(const node_facts& f, const value& previous, wall_time now) {
   value node(object{{"apiVersion", "v1"}, {"kind", "Node"}});
   node.set("metadata",
            object{{"name", f.config.node_name}, {"labels", labels_of(f)}, {"annotations", annotations_of(f)}});
+  auto capacity = resources(f, std::to_string(f.machine.cpus), f.machine.storage_bytes, f.machine.memory_bytes),
+       allocatable = allocatable_of(f);
+  add_devices(f, previous, &device_count::capacity, capacity);
+  add_devices(f, previous, &device_count::allocatable, allocatable);
   value spec{object{}};
   if (!f.config.disable_cloud_controller) spec.set("providerID", "k3s://" + f.config.node_name);
   for (auto& text : f.config.node_taints)
@@ -248,17 +260,16 @@ value describe_node(const node_facts& f, const value& previous, wall_time now) {
       spec.member("taints").push_back(std::move(one));
     }
   node.set("spec", std::move(spec));
-  node.set(
-      "status",
-      object{
-          {"addresses", addresses_of(f.config)},
-          {"allocatable", allocatable_of(f)},
-          {"capacity", resources(f, std::to_string(f.machine.cpus), f.machine.storage_bytes, f.machine.memory_bytes)},
-          {"conditions", conditions_of(f, previous, format_rfc3339(now))},
-          {"daemonEndpoints", object{{"kubeletEndpoint", object{{"Port", static_cast<int>(f.config.kubelet.port)}}}}},
-          {"images", images_of(f.runtime, f.config.kubelet.images_told_max)},
-          {"nodeInfo", node_info_of(f)},
-      });
+  node.set("status", object{
+                         {"addresses", addresses_of(f.config)},
+                         {"allocatable", std::move(allocatable)},
+                         {"capacity", std::move(capacity)},
+                         {"conditions", conditions_of(f, previous, format_rfc3339(now))},
+                         {"daemonEndpoints",
+                          object{{"kubeletEndpoint", object{{"Port", static_cast<int>(f.config.kubelet.port)}}}}},
+                         {"images", images_of(f.runtime, f.config.kubelet.images_told_max)},
+                         {"nodeInfo", node_info_of(f)},
+                     });
   return node;
 }
 

@@ -14,6 +14,7 @@
 #include "base/time.h"
 #include "json/value.h"
 #include "node/config.h"
+#include "node/devices/ledger.h"
 #include "node/machine/system_info.h"
 #include "node/resources/eviction.h"
 #include "node/runtime/runtime_state.h"
@@ -27,6 +28,7 @@ struct node_facts {
   const runtime_state& runtime;
   node_pressure pressure;
   bool goes_down = false;  // the machine
+  device_counts devices;   // of plugins
 };
 
 // errc::invalid: a label or taint of the configuration is malformed (the message names it).
