@@ -56,6 +56,10 @@ const flag table[] = {
      .help = "Additional host names or addresses for the server's certificate"},
     {.name = "tls-san-security", .group = listener, .into = &server::tls_san_security, .fallback = "true",
      .help = "Add only configured names and the servers' own addresses to the certificate, not what clients ask for"},
+    {.name = "vip", .group = listener, .into = &server::vips, .check = check_ip, .comma_separated = true,
+     .help = "Address that one of the servers with this flag has at a time, for agents and clients to reach the cluster by"},
+    {.name = "vip-interface", .group = listener, .into = &server::vip_interface,
+     .help = "Interface for --vip (default: the one in whose network the address is)"},
 
     {.name = "data-dir", .short_name = 'd', .env = "K3S_DATA_DIR", .who = both, .group = data, .into = &agent::data_dir,
      .help = "Folder for state (default: /var/lib/rancher/k3s, or ~/.rancher/k3s if not root)"},

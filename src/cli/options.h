@@ -105,6 +105,8 @@ struct server_options {
   std::uint16_t advertise_port = 0;  // 0: https_listen_port
   std::vector<std::string> tls_san;
   bool tls_san_security = true;
+  std::vector<std::string> vips;  // addresses that move between the servers
+  std::string vip_interface;      // empty: whose network has the address
 
   // Networking
   std::vector<std::string> cluster_cidr = {"10.42.0.0/16"};

@@ -52,6 +52,7 @@ supervisor::config cluster_settings(const server_options& o) {
   c.advertise_port = o.advertise_port ? o.advertise_port : o.https_listen_port;
   c.tls_sans = o.tls_san;
   c.tls_san_security = o.tls_san_security;
+  c.tls_sans.insert(c.tls_sans.end(), o.vips.begin(), o.vips.end());
   c.cluster_cidrs = o.cluster_cidr;
   c.service_cidrs = o.service_cidr;
   c.cluster_dns = o.cluster_dns;
@@ -90,9 +91,27 @@ supervisor::config cluster_settings(const server_options& o) {
   return c;
 }
 
+result<std::vector<ip_address>> virtual_addresses(const server_options& o) {
+  std::vector<ip_address> out;
+  for (auto& text : o.vips) {
+    auto a = ip_address::parse(text).value();
+    if (!a.is_global_unicast()) return fail(errc::invalid, "--vip: " + text + " can't be the address of a host");
+    if (std::ranges::find(out, a) == out.end()) out.push_back(a);
+  }
+  if (out.size() > server::vips_max)
+    return fail(errc::invalid, "--vip: at most " + std::to_string(server::vips_max) + " addresses");
+  if (out.empty() && !o.vip_interface.empty()) return fail(errc::invalid, "--vip-interface is of use with --vip only");
+  auto& bound = o.agent.bind_address;
+  if (!out.empty() && !bound.empty() && bound != "0.0.0.0" && bound != "::")
+    return fail(errc::invalid, "--vip needs a port on all addresses: leave out --bind-address " + bound);
+  return out;
+}
+
 }  // namespace
 
 result<server::settings> server_settings(const server_options& o) {
+  auto vips = virtual_addresses(o);
+  if (!vips) return fail(std::move(vips).error());
   server::settings s{.cluster = cluster_settings(o),
                      .api = o.api,
                      .controllers = o.controllers,
@@ -105,6 +124,8 @@ result<server::settings> server_settings(const server_options& o) {
                                    .folder = snapshot_folder(o),
                                    .s3 = bucket_settings(o)},
                      .accept_data_loss = o.accept_data_loss,
+                     .vips = *std::move(vips),
+                     .vip_interface = o.vip_interface,
                      .node = node_config(o.agent),
                      .version = version,
                      .commit = commit,

@@ -103,6 +103,7 @@ task<void> listener::leave() {
   identity_.objects().end_watches();
   reactor::scope closing;
   closing.spawn(close_tunnels());
+  closing.spawn(moved_());
   auto until = reactor::loop::current().now() + drain_time;
   co_await on_every_loop(shared_, [this, until](std::size_t i) { return http_->drain(i, until); });
 }

@@ -17,6 +17,7 @@
 #include "server/shared.h"
 #include "server/snapshots.h"
 #include "server/upkeep.h"
+#include "server/virtual_addresses.h"
 
 namespace kedge::server {
 
@@ -31,18 +32,20 @@ struct server::house {
   key_changes keys{all, who, [this] { return members.servers(); }};
   database_space space{all, who};
   snapshots backups{all, who};
-  listener port{all, entrance, who};
+  listener port{all, entrance, who, [this] { return addresses.give_away(); }};
   fronts answers{all, entrance, who};
   membership members{all, who, answers};
   leading lead{all, who, answers, members};
   upkeep keeping{all, entrance, who, keys, answers, members, lead, port};
   manifests brought{all, answers, members};
+  virtual_addresses addresses{all, answers};
   own_node node{all, who, [this] {
                   if (ready) ready();
                 }};
-  sequence order{{&who, &keys, &space, &backups, &port, &answers, &members, &lead, &keeping, &brought, &node},
-                 {&members, &lead, &node, &port},
-                 {&node, &brought, &lead, &members, &keeping, &backups, &space, &keys, &port, &answers, &who}};
+  sequence order{
+      {&who, &keys, &space, &backups, &port, &answers, &members, &lead, &keeping, &brought, &addresses, &node},
+      {&members, &lead, &node, &port},
+      {&addresses, &node, &brought, &lead, &members, &keeping, &backups, &space, &keys, &port, &answers, &who}};
 };
 
 server::server(settings s, machine m, std::function<void()> ready)
