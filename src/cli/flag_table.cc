@@ -65,9 +65,9 @@ const flag table[] = {
      .help = "Folder for state (default: /var/lib/rancher/k3s, or ~/.rancher/k3s if not root)"},
 
     {.name = "cluster-cidr", .group = networking, .into = &server::cluster_cidr, .fallback = "10.42.0.0/16",
-     .check = check_cidr, .comma_separated = true, .help = "Address ranges for pods"},
+     .check = check_cidr, .comma_separated = true, .help = "Address ranges for pods, one of each family at most (default of a machine with IPv6 alone: fd00:42::/56)"},
     {.name = "service-cidr", .group = networking, .into = &server::service_cidr, .fallback = "10.43.0.0/16",
-     .check = check_cidr, .comma_separated = true, .help = "Address ranges for services"},
+     .check = check_cidr, .comma_separated = true, .help = "Address ranges for services, likewise (default of a machine with IPv6 alone: fd00:43::/112)"},
     {.name = "service-node-port-range", .group = networking, .into = &server::service_node_ports, .fallback = "30000-32767",
      .help = "Ports for services of type NodePort"},
     {.name = "cluster-dns", .group = networking, .into = &server::cluster_dns, .check = check_ip, .comma_separated = true,

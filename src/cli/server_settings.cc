@@ -39,6 +39,16 @@ supervisor::config cluster_settings(const server_options& o) {
   c.node_ips = o.agent.node_ips;
   if (c.node_ips.empty())
     if (auto found = node::default_addresses()) c.node_ips = *found;
+  c.cluster_cidrs = o.cluster_cidr;
+  c.service_cidrs = o.service_cidr;
+  const server_options fresh;
+  // A machine of IPv6 alone, as K3s has it.
+  if (!c.node_ips.empty() && c.node_ips.front().contains(':') && o.cluster_cidr == fresh.cluster_cidr &&
+      o.service_cidr == fresh.service_cidr) {
+    c.cluster_cidrs = {"fd00:42::/56"};
+    c.service_cidrs = {"fd00:43::/112"};
+  }
+  c.node_ips = node::order_addresses(std::move(c.node_ips), c.service_cidrs);
   c.node_external_ips = o.agent.node_external_ips;
   c.token = o.agent.token;
   c.agent_token = o.agent_token;
@@ -53,8 +63,6 @@ supervisor::config cluster_settings(const server_options& o) {
   c.tls_sans = o.tls_san;
   c.tls_san_security = o.tls_san_security;
   c.tls_sans.insert(c.tls_sans.end(), o.vips.begin(), o.vips.end());
-  c.cluster_cidrs = o.cluster_cidr;
-  c.service_cidrs = o.service_cidr;
   c.cluster_dns = o.cluster_dns;
   if (c.cluster_dns.empty())
     for (auto& cidr : c.service_cidrs) c.cluster_dns.push_back(supervisor::first_address(cidr, 10));
@@ -112,7 +120,12 @@ result<std::vector<ip_address>> virtual_addresses(const server_options& o) {
 result<server::settings> server_settings(const server_options& o) {
   auto vips = virtual_addresses(o);
   if (!vips) return fail(std::move(vips).error());
-  server::settings s{.cluster = cluster_settings(o),
+  auto cluster = cluster_settings(o);
+  if (cluster.advertise_address.contains(':') != cluster.service_cidrs.front().contains(':'))
+    return fail(errc::invalid, "this server's address, " + cluster.advertise_address +
+                                   ", and the first range of --service-cidr, " + cluster.service_cidrs.front() +
+                                   ", have to be of one family: --node-ip names others");
+  server::settings s{.cluster = std::move(cluster),
                      .api = o.api,
                      .controllers = o.controllers,
                      .scheduling = o.scheduling,

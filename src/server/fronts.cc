@@ -40,7 +40,8 @@ void fronts::add_checks() {
 
 task<result<void>> fronts::start() {
   auto& s = shared_.settings;
-  shared_.ranges.cluster_cidr = s.cluster.service_cidrs.front();
+  shared_.ranges.cidrs.clear();
+  for (auto& text : s.cluster.service_cidrs) shared_.ranges.cidrs.push_back(ip_range::parse(text).value());
   shared_.ranges.first_port = s.cluster.node_port_first;
   shared_.ranges.last_port = s.cluster.node_port_last;
   KEDGE_CO_CHECK(co_await start_auditing(shared_));

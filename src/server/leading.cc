@@ -19,7 +19,7 @@ control::settings leading::controller_settings() const {
   auto& cluster = shared_.settings.cluster;
   auto c = shared_.settings.controllers;
   c.measures = &shared_.measures;
-  c.cluster_cidr = cluster.cluster_cidrs.front();
+  c.cluster_cidrs = cluster.cluster_cidrs;
   auto& own = identity_.credentials();
   c.root_ca_pem = own.server_ca().bundle_pem();
   c.client_authority = std::make_shared<crypto::authority>(own.client_ca());

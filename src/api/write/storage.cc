@@ -33,9 +33,9 @@
 namespace kedge::api {
 namespace {
 
-kind_context context_of(const store::snapshot& cluster, call& c) {
+kind_context context_of(const store::snapshot& cluster, call& c, const service_ranges& services) {
   auto& l = reactor::loop::current();
-  return {cluster, c.to.user(), c.to.subresource(), l.wall_now(), l.random(), c.options.dry_run, c.warnings};
+  return {cluster, c.to.user(), c.to.subresource(), l.wall_now(), l.random(), c.options.dry_run, c.warnings, services};
 }
 
 // Kinds of which nothing but themselves and their namespace decides whether one may be created: no class, limit,
@@ -380,7 +380,7 @@ task<api_result<written>> storage::create(json::value object, call& c) {
     if (auto now = store_.current(); now.at() > cluster->at()) cluster = std::move(now);
     if (tries > 0) cluster = co_await store_.latest();
     if (!cluster) co_return fail(from_error(cluster.error()));
-    KEDGE_CO_CHECK(prepare_create(s, copy, context_of(*cluster, c)));
+    KEDGE_CO_CHECK(prepare_create(s, copy, context_of(*cluster, c, ranges_)));
     auto& l = reactor::loop::current();
     auto& m = copy.member("metadata");
     // In the order in which they are stored: what stands as it shall isn't built again.
@@ -411,7 +411,9 @@ task<api_result<written>> storage::store_new(const served& s, json::value object
   auto key = s.key(namespace_in(object), name_in(object));
   auto name = std::string(name_in(object));
   causes found;
-  if (s.rules->validate_in_cluster) s.rules->validate_in_cluster(found, object, context_of(cluster, c));
+  if (s.rules->check_settings) s.rules->check_settings(found, object, nullptr, ranges_);
+  if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
+  if (s.rules->validate_in_cluster) s.rules->validate_in_cluster(found, object, context_of(cluster, c, ranges_));
   check_metadata(found, object["metadata"], rules_for_metadata(s));
   co_await reactor::maybe_yield();
   auto validate = [rules = s.rules](json::value& o, causes& into) {
@@ -584,7 +586,7 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   auto object = allowed_part(s, *std::move(next), old, what);
   co_await reactor::maybe_yield();
   object.member("metadata").erase("resourceVersion");
-  auto k = context_of(*cluster, c);
+  auto k = context_of(*cluster, c, ranges_);
   if (!s.custom) schema::drop_gated(s.stored->type(), object, &old);
   if (s.rules->metadata_stands && what == part::status) keep_metadata(object, old);
   if (s.rules->prepare_update && what != part::own) s.rules->prepare_update(object, old, k);
@@ -610,6 +612,8 @@ task<api_result<written>> storage::update_once(const change& how, part what, boo
   co_await reactor::maybe_yield();
 
   causes found;
+  if (s.rules->check_settings && what == part::whole) s.rules->check_settings(found, object, &old, ranges_);
+  if (!found.empty()) co_return fail(refuse(s, name, std::move(found)));
   check_metadata_update(found, object["metadata"], old["metadata"], rules_for_metadata(s));
   co_await reactor::maybe_yield();
   auto validate = [rules = s.rules, what, subresource = c.to.subresource()](json::value& now, json::value& before,
