@@ -24,27 +24,38 @@ task<result<void>> create(api::objects& objects, std::string plural, json::value
   co_return result<void>();
 }
 
-}  // namespace
+constexpr auto version = "rbac.authorization.k8s.io/v1";
+constexpr auto controller = "system:k3s-controller";  // as whom nodes read what their network is made of
 
-task<result<void>> make_roles(api::objects& objects) {
-  constexpr auto name = "system:k3s-controller";
-  constexpr auto version = "rbac.authorization.k8s.io/v1";
-  array read{"get", "list", "watch"};
+task<result<void>> give(api::objects& objects, std::string name, array rules) {
   json::value role(object{{"apiVersion", version},
                           {"kind", "ClusterRole"},
                           {"metadata", object{{"name", name}}},
-                          {"rules", array{rule({""}, {"nodes", "pods", "namespaces", "endpoints"}, read),
-                                          rule({"discovery.k8s.io"}, {"endpointslices"}, read),
-                                          rule({"networking.k8s.io"}, {"networkpolicies"}, read),
-                                          rule({""}, {"nodes/status"}, {"patch"})}}});
+                          {"rules", std::move(rules)}});
   KEDGE_CO_CHECK(co_await create(objects, "clusterroles", std::move(role)));
-  json::value binding(
-      object{{"apiVersion", version},
-             {"kind", "ClusterRoleBinding"},
-             {"metadata", object{{"name", name}}},
-             {"roleRef", object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "ClusterRole"}, {"name", name}}},
-             {"subjects", array{object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "User"}, {"name", name}}}}});
+  json::value binding(object{
+      {"apiVersion", version},
+      {"kind", "ClusterRoleBinding"},
+      {"metadata", object{{"name", name}}},
+      {"roleRef", object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "ClusterRole"}, {"name", name}}},
+      {"subjects", array{object{{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "User"}, {"name", controller}}}}});
   co_return co_await create(objects, "clusterrolebindings", std::move(binding));
+}
+
+}  // namespace
+
+task<result<void>> make_roles(api::objects& objects) {
+  array read{"get", "list", "watch"};
+  KEDGE_CO_CHECK(co_await give(
+      objects, controller,
+      array{rule({""}, {"nodes", "pods", "namespaces", "endpoints"}, read),
+            rule({"discovery.k8s.io"}, {"endpointslices"}, read),
+            rule({"networking.k8s.io"}, {"networkpolicies"}, read), rule({""}, {"nodes/status"}, {"patch"})}));
+  // Beside K3s's own, which may be there already without it.
+  co_return co_await give(
+      objects, "system:kedge-cluster-policies",
+      array{rule({"policy.networking.k8s.io"},
+                 {"clusternetworkpolicies", "adminnetworkpolicies", "baselineadminnetworkpolicies"}, read)});
 }
 
 }  // namespace kedge::supervisor

@@ -168,6 +168,48 @@ class Network(unittest.TestCase):
         server.kubectl("delete", "node", "worker")
         eventually("routes to a deleted node go", lambda: not run("ip", "-n", a.name, "route", "show", "proto", "213").strip() or None, timeout=40)
 
+    def test_policies_of_the_whole_cluster(self):
+        """Tiers around NetworkPolicies, once somebody brings the definition of their kind."""
+        a = self.lab.host()
+        server = Server(self.lab, "server", host=a).wait_ready()
+        self.configured(server, server)
+        one, asks = self.pod(server, "one"), self.pod(server, "asks")
+        one.serve("one")
+        eventually("pods reach each other", lambda: asks.fetch(f"http://{one.address}:8080") == "one")
+        for name, p in (("one", one), ("asks", asks)):
+            server.kubectl("apply", "-f", "-", input=json.dumps({
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
+                "spec": {"nodeName": server.name, "containers": [{"name": "c", "image": "nothing", "imagePullPolicy": "Never"}]}}))
+            server.kubectl("patch", "pod", name, "--subresource=status", "-p", json.dumps({"status": {"podIP": p.address, "podIPs": [{"ip": p.address}]}}))
+        server.kubectl("apply", "-f", "-", input=json.dumps({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "clusternetworkpolicies.policy.networking.k8s.io", "annotations": {"api-approved.kubernetes.io": "unapproved, a test's"}},
+            "spec": {"group": "policy.networking.k8s.io", "scope": "Cluster",
+                     "names": {"plural": "clusternetworkpolicies", "singular": "clusternetworkpolicy", "kind": "ClusterNetworkPolicy"},
+                     "versions": [{"name": "v1beta1", "served": True, "storage": True,
+                                   "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}}))
+
+        def policy(name, tier, priority, action):
+            return json.dumps({"apiVersion": "policy.networking.k8s.io/v1beta1", "kind": "ClusterNetworkPolicy", "metadata": {"name": name},
+                               "spec": {"tier": tier, "priority": priority, "subject": {"namespaces": {}},
+                                        "ingress": [{"action": action, "from": [{"pods": {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "asks"}}}}]}]}})
+        def passes():
+            return fetched(asks, f"http://{one.address}:8080") == "one"
+        eventually("the kind is there", lambda: server.kubectl("get", "clusternetworkpolicies") is not None)
+        server.kubectl("apply", "-f", "-", input=policy("base", "Baseline", 1, "Deny"))
+        eventually("a baseline denies", lambda: not passes(), timeout=30)
+        server.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "all"},
+                       "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{}]}}))
+        eventually("what a NetworkPolicy has accepted, a baseline isn't asked about", passes)
+        server.kubectl("apply", "-f", "-", input=policy("no", "Admin", 10, "Deny"))
+        eventually("an administrator denies it all the same", lambda: not passes())
+        server.kubectl("apply", "-f", "-", input=policy("yes", "Admin", 5, "Pass"))
+        eventually("a rule before that passes it on", passes)
+        server.kubectl("delete", "clusternetworkpolicies", "yes", "base")
+        eventually("it is denied again", lambda: not passes())
+        server.kubectl("delete", "crd", "clusternetworkpolicies.policy.networking.k8s.io")
+        eventually("nothing of a kind that is gone is left", passes)
+
 
 if __name__ == "__main__":
     main()
