@@ -25,7 +25,7 @@ Server(("::", 8080), Teller).serve_forever()
 
 
 class Families(network_test.Network):
-    test_pods_services_and_names_over_two_nodes = test_policies_of_the_whole_cluster = None  # that module's own
+    test_pods_services_and_names_over_two_nodes = test_policies_of_the_whole_cluster = test_names_that_users_configure = None  # that module's own
 
     def host(self, only_v6=False):
         h = self.lab.host()

@@ -4,6 +4,7 @@ namespaces that the node's own CNI plugins connect, as its container runtime doe
 import json
 import os
 import subprocess
+import sys
 import unittest
 
 from harness import Agent, Failed, Lab, Server, eventually, is_ready, main, run
@@ -167,6 +168,49 @@ class Network(unittest.TestCase):
         again.process.wait(20)
         server.kubectl("delete", "node", "worker")
         eventually("routes to a deleted node go", lambda: not run("ip", "-n", a.name, "route", "show", "proto", "213").strip() or None, timeout=40)
+
+    def test_names_that_users_configure(self):
+        """ConfigMap coredns-custom as K3s has it, and lines of one's own in NodeHosts."""
+        a = self.lab.host()
+        folder = os.path.join(self.lab.folder, "names")
+        os.mkdir(folder)
+        for name, address in (("files.intern.example", "192.0.2.53"), ("nas.example.org", "192.0.2.54")):
+            with open(os.path.join(folder, name), "w") as f:
+                f.write(address)
+        self.lab.start("names", a.command(sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "name_server.py"), folder))
+        server = Server(self.lab, "server", host=a).wait_ready()
+        self.configured(server, server)
+        asks = self.pod(server, "asks")
+
+        def address_of(name, type="a"):
+            try:
+                answer = asks.run("busybox", "nslookup", f"-type={type}", name)
+            except Failed:
+                return None
+            found = [line.split()[-1] for line in answer.splitlines() if line.startswith("Address") and "10.43.0.10" not in line]
+            return found[0] if found else None
+
+        def configure(data, name="coredns-custom"):
+            server.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "ConfigMap",
+                           "metadata": {"name": name, "namespace": "kube-system"}, "data": data}))
+        eventually("the cluster's own names", lambda: address_of("kubernetes.default.svc.cluster.local.") == "10.43.0.1")
+        self.assertIsNone(address_of("files.intern.example."))
+        configure({"ours.override": "hosts {\n 192.0.2.7 nas.lan\n fallthrough\n}\nrewrite name suffix .corp .example.org answer auto\nforward example.org 127.0.0.1\n"
+                                    "rewrite name exact api.corp.example kubernetes.default.svc.cluster.local",
+                   "stub.server": "intern.example:53 {\n errors\n cache 30\n forward . 127.0.0.1\n}",
+                   "more.override": "template IN A example.net {\n answer x\n}"})
+        eventually("a host of one's own", lambda: address_of("nas.lan.") == "192.0.2.7")
+        self.assertEqual(address_of("files.intern.example."), "192.0.2.53")
+        self.assertEqual(address_of("nas.corp."), "192.0.2.54")
+        self.assertEqual(address_of("api.corp.example."), "10.43.0.1")
+        self.assertEqual(address_of("kubernetes.default.svc.cluster.local."), "10.43.0.1")
+        eventually("what isn't known is told", lambda: any(e["message"] == "more.override: plugin template isn't known here" and e["involvedObject"]["name"] == "coredns-custom"
+                                                           for e in server.get("events", "-n", "kube-system")["items"]))
+        configure({"NodeHosts": "192.0.2.9 printer\n"}, "coredns")
+        eventually("a line of one's own in NodeHosts", lambda: address_of("printer.") == "192.0.2.9")
+        server.kubectl("delete", "configmap", "-n", "kube-system", "coredns-custom")
+        eventually("what is gone isn't answered", lambda: address_of("nas.lan.") is None and address_of("files.intern.example.") is None)
+        self.assertEqual(address_of("kubernetes.default.svc.cluster.local."), "10.43.0.1")
 
     def test_policies_of_the_whole_cluster(self):
         """Tiers around NetworkPolicies, once somebody brings the definition of their kind."""

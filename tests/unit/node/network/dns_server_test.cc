@@ -181,10 +181,43 @@ TEST_CASE(
 
     CHECK((co_await ask_udp(port, std::string("\0\1\1\0\0\2\0\0\0\0\0\0", 12)))[3] == '\x81');  // FORMERR
     CHECK(s.answered() == 7);
+
+    // What users configure: other names, hosts, a zone that another resolver has.
+    resolver theirs;
+    tasks.spawn(theirs.run());
+    auto to = "127.0.0.1:" + std::to_string(theirs.port);
+    s.use(read_custom({{"a.override",
+                        "rewrite name short.test b.a.svc.cluster.local\n"
+                        "rewrite name suffix .alias .example.com answer auto\n"
+                        "hosts {\n 192.0.2.77 nas\n}\n"},
+                       {"b.server", "www.example.com {\n forward . " + to + "\n}\nempty.test {\n}\n"}},
+                      {}));
+    auto ask = [&](std::string name) -> task<reply> {
+      auto q = write_query(6, name, type::a);
+      auto bytes = co_await ask_udp(port, q);
+      co_return read(bytes, q);
+    };
+    CHECK((co_await ask("short.test")).answers.at(0).data == std::string("\x0a\x2b\0\1", 4));
+    CHECK((co_await ask("nas")).answers.size() == 1);
+    auto before = good.asked;
+    CHECK((co_await ask("www.example.com")).answers.size() == 3);
+    CHECK(theirs.asked == 1);
+    CHECK(good.asked == before);
+    // Without `cache` nothing is kept; a zone without anything answers nothing.
+    CHECK((co_await ask("www.example.com")).answers.size() == 3);
+    CHECK(theirs.asked == 2);
+    CHECK((co_await ask("x.empty.test")).code == rcode::server_failure);
+    auto renamed = co_await ask("www.alias");
+    REQUIRE(renamed.answers.size() == 3);
+    CHECK((renamed.answers[0].owner == "www.alias" || renamed.answers[0].owner == "www.alias."));
+    s.use({});
+    CHECK((co_await ask("www.example.com")).answers.size() == 3);
+    CHECK(theirs.asked == 2);
+    auto answered = s.answered();
     // Strangers get nothing.
     open = false;
     co_await ask_tcp(port, inside);
-    CHECK(s.answered() == 7);
+    CHECK(s.answered() == answered);
     tasks.cancel();
   }());
 }
@@ -212,7 +245,7 @@ TEST_CASE("dns: the cache gives what is fresh, aged, and is bounded") {
     answer a;
     a.answers.push_back(address_record({}, ip("192.0.2.1"), ttl));
     auto m = write_answer(q, a, 512);
-    c.keep(q, m, *parse_reply(as_bytes(m), q.question), now);
+    c.keep(q, m, *parse_reply(as_bytes(m), q.question), now, cache_time_max);
   };
   time_point t{};
   keep(1, 100, t);
