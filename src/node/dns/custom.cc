@@ -92,6 +92,9 @@ class reader {
     if (table.addresses.size() >= custom_hosts_max) return tell("plugin hosts: more names than can be kept");
     for (std::size_t i = 1; i < line.size(); ++i) {
       auto name = plain(line[i]);
+      // What lies outside is none of its business, even backwards.
+      auto is_mine = [&](const std::string& zone) { return is_under(name, zone); };
+      if (table.zones.empty() ? !is_mine(zone_.name) : std::ranges::none_of(table.zones, is_mine)) continue;
       auto& all = table.addresses[name];
       if (std::ranges::find(all, *address) == all.end()) all.push_back(*address);
       if (no_reverse_) continue;
@@ -178,9 +181,9 @@ class reader {
     // The answer has the name that was asked for in any case.
     if (w.size() == 4 && w[2] == "answer" && w[3] == "auto") w.resize(2);
     if (w.size() != 2) return refuse();
-    r.from = r.how == prefix || r.how == substring ? lower(w[0]) : plain(w[0]);
-    r.to = r.how == prefix || r.how == substring ? lower(w[1]) : plain(w[1]);
-    if (r.from.empty()) return refuse();
+    r.from = plain(w[0]) + ".";
+    r.to = plain(w[1]) + ".";
+    if (r.from == ".") return refuse();
     zone_.rewrites.push_back(std::move(r));
   }
 
@@ -205,6 +208,7 @@ std::optional<std::string> zone_of_key(std::string_view text) {
 }  // namespace
 
 std::string custom_zone::rewritten(std::string asked) const {
+  asked += '.';
   for (auto& r : rewrites) {
     using enum name_rewrite::kind;
     bool done = false;
@@ -217,33 +221,41 @@ std::string custom_zone::rewritten(std::string asked) const {
     } else if (r.how == suffix && asked.ends_with(r.from)) {
       asked = asked.substr(0, asked.size() - r.from.size()) + r.to;
       done = true;
-    } else if (auto at = r.how == substring ? asked.find(r.from) : asked.npos; at != asked.npos) {
-      asked.replace(at, r.from.size(), r.to);
-      done = true;
+    } else if (r.how == substring) {
+      for (auto at = asked.find(r.from); at != asked.npos; at = asked.find(r.from, at + r.to.size())) {
+        asked.replace(at, r.from.size(), r.to);
+        done = true;
+      }
     }
     if (done && !r.goes_on) break;
   }
+  asked.pop_back();
   return asked;
 }
 
 std::optional<answer> custom_zone::find_host(const query& q) const {
   if (!hosts) return std::nullopt;
+  answer out;
+  if (q.type == type::ptr) {
+    // Whatever it is the authority of, addresses that it doesn't know are asked elsewhere.
+    auto address = parse_reverse(q.asked);
+    auto names = address ? hosts->names.find(*address) : hosts->names.end();
+    if (names == hosts->names.end()) return std::nullopt;
+    for (auto& n : names->second) out.answers.push_back(name_record({}, type::ptr, n, hosts->ttl));
+    return out;
+  }
   auto& zones = hosts->zones;
   if (!zones.empty() && std::ranges::none_of(zones, [&](auto& z) { return is_under(q.asked, z); })) return std::nullopt;
-  answer out;
-  bool known = false;
-  if (auto found = hosts->addresses.find(q.asked); found != hosts->addresses.end()) {
-    known = true;
-    for (auto& a : found->second)
-      if (q.type == (a.is_v4() ? type::a : type::aaaa)) out.answers.push_back(address_record({}, a, hosts->ttl));
-  } else if (auto address = parse_reverse(q.asked)) {
-    auto names = hosts->names.find(*address);
-    known = names != hosts->names.end();
-    if (known && q.type == type::ptr)
-      for (auto& n : names->second) out.answers.push_back(name_record({}, type::ptr, n, hosts->ttl));
+  auto found = hosts->addresses.find(q.asked);
+  if (found == hosts->addresses.end()) {
+    if (hosts->goes_on) return std::nullopt;
+    // No NXDOMAIN, which a resolver would want the zone's SOA for: as CoreDNS.
+    out.code = rcode::server_failure;
+    out.authoritative = false;
+    return out;
   }
-  if (out.answers.empty() && hosts->goes_on) return std::nullopt;
-  if (!known) out.code = rcode::no_name;
+  for (auto& a : found->second)
+    if (q.type == (a.is_v4() ? type::a : type::aaaa)) out.answers.push_back(address_record({}, a, hosts->ttl));
   return out;
 }
 

@@ -22,7 +22,7 @@ namespace kedge::node::dns {
 
 struct name_rewrite {
   enum class kind : unsigned char { exact, prefix, suffix, substring } how = kind::exact;
-  std::string from, to;
+  std::string from, to;  // with the last dot, in all kinds: parts are whole labels at their end, as in CoreDNS
   bool goes_on = false;  // the next ones apply as well
 };
 
