@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What CoreDNS answers with what users configure (ConfigMap coredns-custom), to tests/answers/dns/custom.txt.
 
-COREDNS=… tests/answers/record_dns.py: a CoreDNS with the plugins errors, log, cache, rewrite, hosts and forward. Each case is what
+COREDNS=… tests/answers/record_dns.py: a CoreDNS with the plugins errors, log, cache, rewrite, template, hosts and forward. Each case is what
 the ConfigMap would have; it is asked for names of all sorts, and beside it stands a resolver (answer() below, and the same in
 tests/unit/node/network/dns_answers_test.cc) that knows an address for every name.
 
@@ -32,6 +32,12 @@ CASES = [
     {"b.server": "lan:53 {\n hosts {\n  192.0.2.7 nas.lan\n  fd00::7 six.lan\n }\n}\ncorp:53 {\n errors\n forward . %STUB%\n}\n"},
     {"b.server": "lan {\n hosts {\n  192.0.2.7 nas.lan\n  fallthrough\n }\n forward . %STUB%\n}\nx.lan, home {\n hosts {\n  192.0.2.8 nas.x.lan web.home\n }\n}\n"},
     {"b.server": "corp {\n rewrite name exact nas.corp nas.lan\n forward corp %STUB%\n}\nhome {\n forward . %STUB% {\n  except nas.home x.home\n  policy sequential\n }\n}\n"},
+    {"a.override": "rewrite name regex ^(.*)[.]corp[.]$ {1}.lan answer auto\nrewrite stop {\n name regex (.*)-web\\.home {1}.stage.test\n answer name (.*)\\.stage\\.test {1}-web.home\n}\n"},
+    {"a.override": "template IN A lan {\n match ^(?P<a>[a-z]+)-(?P<b>[a-z]+)[.]lan[.]$\n answer \"{{ .Name }} 60 IN A 192.0.2.1\"\n fallthrough\n}\n"
+                   "template IN AAAA corp home {\n answer \"{{ .Name }} IN AAAA fd00::{{ index .Match 0 | len }}\"\n}\n".replace("{{ index .Match 0 | len }}", "5")
+                   + "template ANY ANY test {\n rcode NXDOMAIN\n}\n"},
+    {"a.override": "template IN A lan {\n match ^x\n answer \"{{ .Name }} 60 IN A 192.0.2.1\"\n answer \"{{ .Name }} 60 {{ .Class }} {{ .Type }} 192.0.2.2\"\n}\n"
+                   "hosts {\n fd00::7 nas.lan\n fallthrough\n}\n"},
     {"a.override": "log\nerrors\nrewrite name nas.lan printer.lan\n", "b.server": "2.0.192.in-addr.arpa {\n hosts {\n  192.0.2.7 nas.lan\n }\n}\nempty.lan {\n errors\n}\n"},
 ]
 

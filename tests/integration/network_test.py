@@ -198,13 +198,14 @@ class Network(unittest.TestCase):
         configure({"ours.override": "hosts {\n 192.0.2.7 nas.lan\n fallthrough\n}\nrewrite name suffix .corp .example.org answer auto\nforward example.org 127.0.0.1\n"
                                     "rewrite name exact api.corp.example kubernetes.default.svc.cluster.local",
                    "stub.server": "intern.example:53 {\n errors\n cache 30\n forward . 127.0.0.1\n}",
-                   "more.override": "template IN A example.net {\n answer x\n}"})
+                   "more.override": "template IN A example.net {\n answer \"{{ .Name }} 60 IN A 192.0.2.55\"\n}\netcd"})
         eventually("a host of one's own", lambda: address_of("nas.lan.") == "192.0.2.7")
         self.assertEqual(address_of("files.intern.example."), "192.0.2.53")
         self.assertEqual(address_of("nas.corp."), "192.0.2.54")
+        self.assertEqual(address_of("any.example.net."), "192.0.2.55")
         self.assertEqual(address_of("api.corp.example."), "10.43.0.1")
         self.assertEqual(address_of("kubernetes.default.svc.cluster.local."), "10.43.0.1")
-        eventually("what isn't known is told", lambda: any(e["message"] == "more.override: plugin template isn't known here" and e["involvedObject"]["name"] == "coredns-custom"
+        eventually("what isn't known is told", lambda: any(e["message"] == "more.override: plugin etcd isn't known here" and e["involvedObject"]["name"] == "coredns-custom"
                                                            for e in server.get("events", "-n", "kube-system")["items"]))
         configure({"NodeHosts": "192.0.2.9 printer\n"}, "coredns")
         eventually("a line of one's own in NodeHosts", lambda: address_of("printer.") == "192.0.2.9")

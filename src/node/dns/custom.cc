@@ -8,24 +8,13 @@
 #include "base/strings.h"
 #include "node/dns/limits.h"
 #include "node/dns/names.h"
+#include "node/dns/zone_names.h"
 
 namespace kedge::node::dns {
 
 namespace {
 
 using words = std::vector<std::string>;
-
-// As questions have them: "Example.org." is "example.org", the root "".
-std::string plain(std::string_view text) {
-  auto out = lower(text);
-  if (out.ends_with('.')) out.pop_back();
-  return out;
-}
-
-bool is_under(std::string_view name, std::string_view zone) {
-  return zone.empty() || name == zone ||
-         (name.size() > zone.size() && name.ends_with(zone) && name[name.size() - zone.size() - 1] == '.');
-}
 
 // "dns://192.0.2.53:5353", "[fd00::1]:53", "192.0.2.53".
 std::optional<reactor::endpoint> resolver_of(std::string_view text) {
@@ -60,6 +49,8 @@ class reader {
         read_forward(p, cached.value_or(duration(0)));
       else if (name == "rewrite")
         read_rewrite(p);
+      else if (name == "template")
+        read_template(p);
       else if (name == "log")
         zone_.log = true;
       else if (name == "errors")
@@ -91,7 +82,7 @@ class reader {
     auto& table = *zone_.hosts;
     if (table.addresses.size() >= custom_hosts_max) return tell("plugin hosts: more names than can be kept");
     for (std::size_t i = 1; i < line.size(); ++i) {
-      auto name = plain(line[i]);
+      auto name = plain_zone(line[i]);
       // What lies outside is none of its business, even backwards.
       auto is_mine = [&](const std::string& zone) { return is_under(name, zone); };
       if (table.zones.empty() ? !is_mine(zone_.name) : std::ranges::none_of(table.zones, is_mine)) continue;
@@ -111,7 +102,7 @@ class reader {
       if (p.words[i].starts_with('/'))
         tell(fmt::format("plugin hosts: there is no file {} here", p.words[i]));
       else
-        table.zones.push_back(plain(p.words[i]));
+        table.zones.push_back(plain_zone(p.words[i]));
     }
     no_reverse_ = std::ranges::any_of(p.block, [](auto& l) { return l[0] == "no_reverse"; });
     for (auto& l : p.block) {
@@ -131,7 +122,7 @@ class reader {
 
   void read_forward(const corefile_line& p, duration cached) {
     if (p.words.size() < 3) return tell("plugin forward wants a zone and whom to ask");
-    forward_rule rule{.from = plain(p.words[1]), .except = {}, .to = nullptr};
+    forward_rule rule{.from = plain_zone(p.words[1]), .except = {}, .to = nullptr};
     std::vector<reactor::endpoint> all;
     bool machine = false;
     for (std::size_t i = 2; i < p.words.size(); ++i) {
@@ -146,7 +137,7 @@ class reader {
     forward_options options{.cache_time = cached};
     for (auto& l : p.block) {
       if (l[0] == "except")
-        for (std::size_t i = 1; i < l.size(); ++i) rule.except.push_back(plain(l[i]));
+        for (std::size_t i = 1; i < l.size(); ++i) rule.except.push_back(plain_zone(l[i]));
       else if (l[0] == "force_tcp")
         options.always_tcp = true;
       else if (l[0] == "policy" && l.size() == 2 && l[1] == "sequential")
@@ -160,19 +151,26 @@ class reader {
     zone_.forwards.push_back(std::move(rule));
   }
 
+  void read_template(const corefile_line& p) {
+    auto one = answer_template::read(p, zone_.name);
+    if (!one) return tell("plugin template: " + one.error().message);
+    zone_.templates.push_back(*std::move(one));
+  }
+
   void read_rewrite(const corefile_line& p) {
     auto w = words(p.words.begin() + 1, p.words.end());
+    for (auto& l : p.block) w.insert(w.end(), l.begin(), l.end());
     name_rewrite r;
     if (!w.empty() && (w[0] == "stop" || w[0] == "continue")) {
       r.goes_on = w[0] == "continue";
       w.erase(w.begin());
     }
     auto refuse = [&] { tell(fmt::format("\"{}\" isn't known here", join(p.words, " "))); };
-    if (w.size() < 3 || w[0] != "name" || !p.block.empty()) return refuse();
+    if (w.size() < 3 || w[0] != "name") return refuse();
     w.erase(w.begin());
     using enum name_rewrite::kind;
     const std::pair<std::string_view, name_rewrite::kind> kinds[] = {
-        {"exact", exact}, {"prefix", prefix}, {"suffix", suffix}, {"substring", substring}};
+        {"exact", exact}, {"prefix", prefix}, {"suffix", suffix}, {"substring", substring}, {"regex", regex}};
     auto known = std::ranges::find(kinds, w[0], [](auto& k) { return std::string(k.first); });
     if (known != std::end(kinds)) {
       r.how = known->second;
@@ -180,9 +178,18 @@ class reader {
     }
     // The answer has the name that was asked for in any case.
     if (w.size() == 4 && w[2] == "answer" && w[3] == "auto") w.resize(2);
+    if (w.size() == 6 && w[2] == "answer" && w[3] == "name") w.resize(2);
     if (w.size() != 2) return refuse();
-    r.from = plain(w[0]) + ".";
-    r.to = plain(w[1]) + ".";
+    if (r.how == regex) {
+      auto compiled = compile_pattern(w[0]);
+      if (!compiled) return tell("plugin rewrite: " + compiled.error().message);
+      r.matches = *std::move(compiled);
+      r.to = plain_zone(w[1]) + ".";
+      zone_.rewrites.push_back(std::move(r));
+      return;
+    }
+    r.from = plain_zone(w[0]) + ".";
+    r.to = plain_zone(w[1]) + ".";
     if (r.from == ".") return refuse();
     zone_.rewrites.push_back(std::move(r));
   }
@@ -202,7 +209,7 @@ std::optional<std::string> zone_of_key(std::string_view text) {
     if (text.substr(colon + 1) != "53") return std::nullopt;
     text = text.substr(0, colon);
   }
-  return plain(text);
+  return plain_zone(text);
 }
 
 }  // namespace
@@ -227,10 +234,25 @@ std::string custom_zone::rewritten(std::string asked) const {
         done = true;
       }
     }
+    if (auto groups = r.how == regex ? groups_of(*r.matches, asked) : std::nullopt) {
+      asked = r.to;
+      for (std::size_t n = 0; n < groups->size(); ++n) {
+        auto mark = fmt::format("{{{}}}", n);
+        for (auto at = asked.find(mark); at != asked.npos; at = asked.find(mark, at + (*groups)[n].size()))
+          asked.replace(at, mark.size(), (*groups)[n]);
+      }
+      done = true;
+    }
     if (done && !r.goes_on) break;
   }
-  asked.pop_back();
+  while (asked.ends_with('.')) asked.pop_back();
   return asked;
+}
+
+std::optional<answer> custom_zone::find_template(const query& q) const {
+  for (auto& t : templates)
+    if (auto found = t.find(q); !found.goes_on) return std::move(found.answer);
+  return std::nullopt;
 }
 
 std::optional<answer> custom_zone::find_host(const query& q) const {

@@ -4,9 +4,9 @@
 //   *.override ─▶ the block for everything: tried before the cluster's names, and then where to ask
 //   *.server   ─▶ zones of their own, which get nothing but their block has
 //
-// Of CoreDNS' plugins hosts, forward, rewrite (of names), cache, log and errors do what they do there; what is always
-// so here (reload, loop, loadbalance) needs no word. Everything else is told (`problems`), and the rest of the text
-// holds.
+// Of CoreDNS' plugins hosts, forward, rewrite (of names), template, cache, log and errors do what they do there; what
+// is always so here (reload, loop, loadbalance) needs no word. Everything else is told (`problems`), and the rest of
+// the text holds.
 #pragma once
 
 #include <map>
@@ -15,15 +15,17 @@
 #include <string>
 #include <vector>
 
+#include "node/dns/answer_template.h"
 #include "node/dns/corefile.h"
 #include "node/dns/forward.h"
 
 namespace kedge::node::dns {
 
 struct name_rewrite {
-  enum class kind : unsigned char { exact, prefix, suffix, substring } how = kind::exact;
-  std::string from, to;  // with the last dot, in all kinds: parts are whole labels at their end, as in CoreDNS
-  bool goes_on = false;  // the next ones apply as well
+  enum class kind : unsigned char { exact, prefix, suffix, substring, regex } how = kind::exact;
+  std::string from, to;       // with the last dot, in all kinds: parts are whole labels at their end, as in CoreDNS
+  pattern matches = nullptr;  // of a regex; `to` has its groups as {1}
+  bool goes_on = false;       // the next ones apply as well
 };
 
 // Addresses by name, and names by address.
@@ -45,13 +47,15 @@ class custom_zone {
  public:
   std::string name;  // empty: everything
   std::vector<name_rewrite> rewrites;
+  std::vector<answer_template> templates;
   std::optional<host_table> hosts;
   std::vector<forward_rule> forwards;
   bool log = false, errors = false;
 
   // The name as the rules make it.
   std::string rewritten(std::string asked) const;
-  // What the hosts say; nullopt: nothing, go on.
+  // What the templates say, and the hosts; nullopt: nothing, go on.
+  std::optional<dns::answer> find_template(const query& q) const;
   std::optional<dns::answer> find_host(const query& q) const;
   const forward_rule* forward_of(std::string_view asked) const;
 };

@@ -37,6 +37,8 @@ inline constexpr std::size_t cache_bytes_max = 2 * 1024 * 1024;
 
 // What users configure: a ConfigMap holds 1 MiB at most, and nobody writes as much.
 inline constexpr std::size_t corefile_bytes_max = 1024 * 1024;
+inline constexpr std::int64_t pattern_bytes_max = 256 * 1024;  // compiled; a name's pattern has some kilobytes
+inline constexpr std::size_t template_groups_max = 100;
 inline constexpr std::size_t custom_zones_max = 256;
 inline constexpr std::size_t custom_hosts_max = 10'000;
 inline constexpr std::size_t custom_upstreams_max = 15;  // CoreDNS'

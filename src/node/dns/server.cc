@@ -103,6 +103,7 @@ server::at_once server::decide(query q, bool over_tcp) {
       return {.bytes = write_answer(q, {.code = rcode::server_failure, .authoritative = false}, most)};
     asked.question = write_query(0, asked.asked, q.type).substr(12);
   }
+  if (auto made = zone.find_template(asked)) return {.bytes = write_answer(q, *made, most)};
   if (auto host = zone.find_host(asked)) return {.bytes = write_answer(q, *host, most)};
   at_once out;
   // A zone of its own gets nothing but what its block has.

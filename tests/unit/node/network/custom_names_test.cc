@@ -144,7 +144,8 @@ TEST_CASE("custom names: where to ask, and what isn't known here is told") {
   auto c =
       read_custom({{"a.override",
                     "forward . 192.0.2.53:5353 [fd00::53]:53 {\n except intern.example svc\n policy sequential\n}\n"
-                    "kubernetes x\nrewrite type ANY A\nrewrite name regex a b"},
+                    "kubernetes x\nrewrite type ANY A\nrewrite name regex a( b\ntemplate IN A {\n answer \"{{ .Remote "
+                    "}} A 1.2.3.4\"\n}\ntemplate IN MX"},
                    {"b.server",
                     "corp.example:53 {\n errors\n cache 30\n forward . tls://192.0.2.1 /etc/resolv.conf\n health\n}\n"
                     "corp.example:5353 {\n}\n. {\n forward . 192.0.2.1\n}"},
@@ -162,7 +163,9 @@ TEST_CASE("custom names: where to ask, and what isn't known here is told") {
   CHECK_FALSE(corp.forward_of("a.corp.example")->to);  // the machine's resolvers
   CHECK(c.problems ==
         words{"a.override: plugin kubernetes isn't known here", "a.override: \"rewrite type ANY A\" isn't known here",
-              "a.override: \"rewrite name regex a b\" isn't known here",
+              "a.override: plugin rewrite: \"a(\" is no regular expression: missing ): a(",
+              "a.override: plugin template: {{ .Remote }} isn't known here",
+              "a.override: plugin template: type MX isn't known here",
               "b.server: plugin forward: \"tls://192.0.2.1\" can't be asked here",
               "b.server: plugin health isn't known here", "b.server: zone corp.example:5353 can't be served here",
               "b.server: zone . can't be served here", "c.server: line 1: a server block has no end"});
