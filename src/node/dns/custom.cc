@@ -243,7 +243,8 @@ std::string custom_zone::rewritten(std::string asked) const {
       }
       done = true;
     }
-    if (done && !r.goes_on) break;
+    // Longer is no name, and is told as such: rules that go on could double it each time.
+    if ((done && !r.goes_on) || asked.size() > name_bytes_max) break;
   }
   while (asked.ends_with('.')) asked.pop_back();
   return asked;
