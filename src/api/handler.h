@@ -121,6 +121,8 @@ class api_handler final : public net::http::handler {
   task<void> serve(net::http::exchange& e) override;
 
   storage& writes() noexcept { return storage_; }
+  // One of the parts' documents says something else from now on.
+  void replace_document(std::string_view path, std::string body);
 
  private:
   // Everything but the stream of a watch, which `watch` then is. Out of line, so that its frame is not part of serve's,

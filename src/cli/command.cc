@@ -284,6 +284,12 @@ std::span<const command> command_table() {
        .examples = "kedge certificate rotate\nkedge certificate rotate --service admin",
        .flags = certificate_rotate_flags(),
        .run = certificate_rotate},
+      {.name = "certificate rotate-ca",
+       .summary = "Give the cluster other certificate authorities and service account keys, while all of it runs",
+       .examples = "kedge certificate rotate-ca --path /root/new-authorities\n"
+                   "kedge certificate rotate-ca --path /root/new-authorities --force",
+       .flags = certificate_rotate_ca_flags(),
+       .run = certificate_rotate_ca},
       {.name = "completion",
        .summary = "Print a completion script for a shell, or install it (-i)",
        .usage = "[-i] bash|zsh",

@@ -13,6 +13,7 @@
 #include "node/images/importer.h"
 #include "node/informer/watch.h"
 #include "node/join/api_client.h"
+#include "node/join/authorities.h"
 #include "node/join/http_proxy.h"
 #include "node/limits.h"
 #include "node/links/server_links.h"
@@ -109,6 +110,7 @@ class agent {
 
   node_facts facts() const { return {config_, machine_, runtime_, pod_settings_.pressure}; }
   bool is_ready() const { return condition_status(node_, "Ready") == "True"; }
+  std::string client_ca_file() const { return config_.agent_folder() + "/client-ca.crt"; }
   std::string node_path() const { return "/api/v1/nodes/" + config_.node_name; }
   duration pause() const;
   wall_time wall_now() const { return loop::current().wall_now(); }
@@ -304,24 +306,12 @@ task<result<client_identity>> agent::read_identity(std::string name) {
 }
 
 task<result<void>> agent::make_reachable() {
-  auto file = [this](std::string_view name) { return config_.agent_folder() + "/" + std::string(name); };
-  struct files {
-    std::string client_ca, serving_chain, serving_key;
-  };
-  KEDGE_CO_TRY(auto read, co_await reactor::offload([file]() -> result<files> {
-                 files f;
-                 KEDGE_TRY(f.client_ca, crypto::read_file(file("client-ca.crt")));
-                 KEDGE_TRY(f.serving_chain, crypto::read_file(file("serving-kubelet.crt")));
-                 KEDGE_TRY(f.serving_key, crypto::read_file(file("serving-kubelet.key")));
-                 return f;
-               }));
-  KEDGE_CO_TRY(auto f, std::move(read));
+  KEDGE_CO_TRY(auto serving, co_await read_identity("serving-kubelet"));
+  KEDGE_CO_TRY(auto clients, co_await read_client_authority(client_ca_file()));
   auto& j = *control_.joined;
   KEDGE_CO_TRY(auto controller, co_await read_identity("client-k3s-controller"));
   KEDGE_CO_CHECK(links_->join(j, controller));
-  KEDGE_CO_TRY(auto bundle, crypto::parse_bundle(f.client_ca));
-  KEDGE_CO_TRY(auto trust, crypto::trust::from_bundle(bundle));
-  kubelet_access_.emplace(std::move(trust), config_.node_name, *api_);
+  kubelet_access_.emplace(std::move(clients.trust), config_.node_name, *api_);
   kubelet_api_.emplace(kubelet_parts{.config = config_,
                                      .runtime = runtime_,
                                      .access = *kubelet_access_,
@@ -338,8 +328,7 @@ task<result<void>> agent::make_reachable() {
                                        out.add(links_->metrics());
                                        if (identity_) out.add(identity_->metrics());
                                      }});
-  KEDGE_CO_TRY(kubelet_tls_,
-               net::tls_server_context::make({.client_ca_pem = f.client_ca}, f.serving_chain, f.serving_key));
+  KEDGE_CO_TRY(kubelet_tls_, net::tls_server_context::make({.client_ca_pem = clients.pem}, serving.chain, serving.key));
   serving_tasks_.spawn(serve_kubelet());
   serving_tasks_.spawn(serve_status());
   co_return result<void>();
@@ -360,6 +349,9 @@ task<result<void>> agent::use(const registration& renewed) {
   if (kubelet_tls_) {
     KEDGE_CO_TRY(auto serving, co_await read_identity("serving-kubelet"));
     KEDGE_CO_CHECK(kubelet_tls_->replace(serving.chain, serving.key));
+    KEDGE_CO_TRY(auto clients, co_await read_client_authority(client_ca_file()));
+    kubelet_access_->use(std::move(clients.trust));
+    KEDGE_CO_CHECK(kubelet_tls_->ask_for(clients.pem));
   }
   co_return result<void>();
 }
@@ -375,17 +367,20 @@ void agent::move(std::vector<std::string> addresses) {
 }
 
 void agent::keep_identity(bool follows_addresses) {
-  identity_.emplace(
-      identity_keeper::parts{.config = config_,
-                             .password = password_,
-                             .network = control_.network,
-                             .follows_addresses = follows_addresses,
-                             .use = [this](const registration& renewed) { return use(renewed); },
-                             .moved = [this](std::vector<std::string> addresses) { move(std::move(addresses)); },
-                             .tell = [this](std::string type, std::string reason, std::string message) -> task<void> {
-                               co_await tell(type, reason, std::move(message));
-                             },
-                             .addresses = default_addresses});
+  identity_.emplace(identity_keeper::parts{
+      .config = config_,
+      .password = password_,
+      .network = control_.network,
+      .follows_addresses = follows_addresses,
+      .use = [this](const registration& renewed) { return use(renewed); },
+      .moved = [this](std::vector<std::string> addresses) { move(std::move(addresses)); },
+      .server_ca = [this] { return control_.joined->server_ca; },
+      .authorities_changed =
+          [this] { return has_other_authorities(*api_, control_.joined->server_ca, client_ca_file()); },
+      .tell = [this](std::string type, std::string reason, std::string message) -> task<void> {
+        co_await tell(type, reason, std::move(message));
+      },
+      .addresses = default_addresses});
   node_tasks_.spawn(identity_->run());
 }
 

@@ -171,6 +171,8 @@ inline constexpr duration round_trip_interval = 5s;
 // How soon a certificate that was set aside, or an address that changed, is noticed: twice that and a renewal are well
 // below 30 s. A look reads four small files and the interfaces.
 inline constexpr std::chrono::seconds identity_look_interval{5};
+// Each third look asks a server whether its authorities are others: one small request on the connection that stands.
+inline constexpr unsigned authorities_look_every = 3;
 // How often certificates that end soon are asked for, when those that come end soon as well.
 inline constexpr std::chrono::hours certificate_renewal_pause{6};
 // K3s's: events live an hour.

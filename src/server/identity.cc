@@ -37,7 +37,8 @@ task<result<void>> identity::start() {
   if (shared_.settings.shared_datastore())
     KEDGE_CO_CHECK(
         co_await wait_out_database("the cluster's record", [this] { return record_->save(credentials_->password()); }));
-  co_return read_keys();
+  KEDGE_CO_CHECK(use_signing_key());
+  co_return read_trust();
 }
 
 // The cluster's files from the datastore. Reading what is encrypted there needs keys that may be among them: then the
@@ -94,16 +95,20 @@ task<result<void>> identity::open_store() {
   co_return result<void>();
 }
 
-result<void> identity::read_keys() {
+result<void> identity::read_trust() {
   auto& own = *credentials_;
   KEDGE_TRY(auto client_ca, crypto::trust::from_bundle(own.client_ca().bundle()));
-  shared_.client_ca = std::make_shared<const crypto::trust>(std::move(client_ca));
+  shared_.self.client_ca = std::make_shared<const crypto::trust>(std::move(client_ca));
   KEDGE_TRY(auto front_ca, crypto::trust::from_bundle(own.request_header_ca().bundle()));
-  shared_.request_header_ca = std::make_shared<const crypto::trust>(std::move(front_ca));
-  KEDGE_TRY(auto signing, crypto::private_key::from_pem(own.service_keys_pem()));
-  shared_.signing_key.emplace(std::move(signing));
-  KEDGE_TRY(shared_.token_keys, crypto::parse_public_keys(own.service_keys_pem()));
+  shared_.self.request_header_ca = std::make_shared<const crypto::trust>(std::move(front_ca));
+  KEDGE_TRY(shared_.self.token_keys, crypto::parse_public_keys(own.service_keys_pem()));
   return read_clients();
+}
+
+result<void> identity::use_signing_key() {
+  KEDGE_TRY(auto signing, crypto::private_key::from_pem(credentials_->service_keys_pem()));
+  shared_.self.signing_key.emplace(std::move(signing));
+  return {};
 }
 
 result<void> identity::read_clients() {
@@ -115,10 +120,10 @@ result<void> identity::read_clients() {
                                           .key_pem = std::move(pair.second),
                                           .alpn = {"http/1.1"}});
   };
-  KEDGE_TRY(shared_.to_kubelets, tls_as("client-kube-apiserver"));
-  KEDGE_TRY(shared_.to_servers, tls_as("client-supervisor"));
+  KEDGE_TRY(shared_.self.to_kubelets, tls_as("client-kube-apiserver"));
+  KEDGE_TRY(shared_.self.to_servers, tls_as("client-supervisor"));
   KEDGE_TRY(auto proxy, own.client("client-auth-proxy"));
-  shared_.as_front_proxy = {.chain_pem = std::move(proxy.first), .key_pem = std::move(proxy.second)};
+  shared_.self.as_front_proxy = {.chain_pem = std::move(proxy.first), .key_pem = std::move(proxy.second)};
   return {};
 }
 

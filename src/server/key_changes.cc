@@ -6,8 +6,13 @@
 #include "base/strings.h"
 #include "control/controller.h"
 #include "crypto/bootstrap_record.h"
+#include "supervisor/ca_rotation.h"
 
 namespace kedge::server {
+
+namespace {
+constexpr auto use_retry_pause = std::chrono::seconds(1);
+}
 
 std::vector<control::peer> key_changes::others() const {
   auto* all = servers_();
@@ -60,10 +65,26 @@ task<result<void>> key_changes::start() {
     return reactor::call_on(
         home, [this, wanted = std::move(wanted)]() mutable { return rotation_->rotate(std::move(wanted)); });
   };
+  shared_.rotate_authorities = [this, &home](crypto::bootstrap_files given, bool force) {
+    return reactor::call_on(home, [this, given = std::move(given), force]() mutable {
+      return rotate_authorities(std::move(given), force);
+    });
+  };
   co_return result<void>();
 }
 
-void key_changes::follow() {
+task<result<void>> key_changes::rotate_authorities(crypto::bootstrap_files given, bool force) {
+  KEDGE_CO_CHECK(co_await lock_->take("changes the cluster's authorities"));
+  auto done =
+      co_await identity_.record().rotate_authorities(identity_.credentials().password(), std::move(given), force);
+  co_await lock_->give_back();
+  if (!done) co_return fail(std::move(done).error());
+  for (auto& warning : *done) log::warning("rotate-ca: {}", warning);
+  co_return result<void>();
+}
+
+void key_changes::follow(std::function<task<result<void>>()> authorities_changed) {
+  authorities_changed_ = std::move(authorities_changed);
   following_.spawn(follow_record());
   following_.spawn(rotation_->keep());
 }
@@ -79,8 +100,12 @@ task<void> key_changes::follow_record() {
         if (e.type != store::event_type::deleted && e.object->key() == crypto::bootstrap_key(own.password()))
           changed.set();
       }));
+  std::vector<std::string> pending;  // files that aren't in use yet
   for (;;) {
-    co_await changed.wait();
+    if (pending.empty())
+      co_await changed.wait();
+    else
+      co_await reactor::sleep_for(use_retry_pause);
     changed.reset();
     if (encryption.changing()) continue;  // by this server
     auto files = co_await identity_.record().refresh(own.password());
@@ -89,12 +114,21 @@ task<void> key_changes::follow_record() {
                  files.error().message);
       continue;
     }
-    if (files->empty()) continue;
-    log::info("taken from the datastore: {}", join(*files, ", "));
-    if (auto keys = co_await encryption.reload(); !keys)
-      log::error("the encryption keys from the datastore can't be used: {}", keys.error().message);
-    tell_others();
+    if (!files->empty()) log::info("taken from the datastore: {}", join(*files, ", "));
+    pending.insert(pending.end(), files->begin(), files->end());
+    if (!pending.empty() && co_await use(pending)) pending.clear();
   }
+}
+
+// Whether all of it is in use now.
+task<bool> key_changes::use(const std::vector<std::string>& files) {
+  auto keys = co_await identity_.encryption().reload();
+  if (!keys) log::error("the encryption keys from the datastore can't be used: {}", keys.error().message);
+  tell_others();
+  if (!std::ranges::any_of(files, [](const std::string& name) { return supervisor::is_rotated(name); })) co_return true;
+  auto used = co_await authorities_changed_();
+  if (!used) log::error("the cluster's authorities from the datastore can't be used yet: {}", used.error().message);
+  co_return used.has_value();
 }
 
 task<void> key_changes::stop() {

@@ -85,6 +85,11 @@ void listener::show_certificate() {
   if (auto r = tls_->replace(chain, key); !r) log::error("the new serving certificate: {}", r.error().message);
 }
 
+void listener::ask_for_certificates() {
+  if (auto r = tls_->ask_for(identity_.credentials().client_ca().bundle_pem()); !r)
+    log::error("the clients' new authorities: {}", r.error().message);
+}
+
 // Tunnels never end by themselves: they do when nothing else is left that may go through them.
 task<void> listener::close_tunnels() {
   auto& loop = reactor::loop::current();

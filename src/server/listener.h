@@ -27,6 +27,8 @@ class listener final : public part {
 
   // New connections see the new serving certificate.
   void show_certificate();
+  // New connections are told of the clients' authorities that there are now.
+  void ask_for_certificates();
 
  private:
   task<result<void>> listen();

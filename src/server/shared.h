@@ -19,6 +19,7 @@
 #include "api/publish/health.h"
 #include "api/usage/usage.h"
 #include "api/write/service_addresses.h"
+#include "crypto/bootstrap_record.h"
 #include "crypto/certificate.h"
 #include "crypto/key.h"
 #include "json/value.h"
@@ -31,6 +32,15 @@
 #include "tunnel/server.h"
 
 namespace kedge::server {
+
+// Who this server is to others, and whom it believes. Each core has its own copy, which an exchange replaces.
+struct server_identity {
+  std::shared_ptr<net::tls_client_context> to_kubelets, to_servers;
+  supervisor::front_proxy as_front_proxy;
+  std::shared_ptr<const crypto::trust> client_ca, request_header_ca;
+  std::vector<crypto::public_key> token_keys;
+  std::optional<crypto::private_key> signing_key;
+};
 
 struct shared {
   shared(kedge::server::settings s, machine m) : settings(std::move(s)), where(std::move(m)) {}
@@ -47,20 +57,16 @@ struct shared {
     stop.set();
   }
 
-  std::shared_ptr<const crypto::trust> client_ca, request_header_ca;
+  server_identity self;                                     // of the home loop; others are given copies
   std::unique_ptr<api::jwt_issuers> issuers;                // of tokens that aren't this cluster's
   std::shared_ptr<api::authorization_state> authorization;  // whom the cores ask whether somebody may
-  std::vector<crypto::public_key> token_keys;
-  std::optional<crypto::private_key> signing_key;
   api::health checks;
   api::metrics measures;
   std::unique_ptr<api::fairness::flow_control> flows;
   api::service_ranges ranges;
-  supervisor::front_proxy as_front_proxy;
   std::shared_ptr<api::audit_backends> audit;  // null: off. And what it tells, each null when it isn't asked for:
   std::shared_ptr<api::audit_log> audit_log;
   std::shared_ptr<api::audit_webhook> audit_webhook;
-  std::shared_ptr<net::tls_client_context> to_kubelets, to_servers;  // who this server is to them
   std::unique_ptr<tunnel::server> tunnels;
   std::atomic<bool> bootstrapped = false;         // a new cluster's objects and roles are there
   std::atomic<bool> controllers_running = false;  // agents may join
@@ -68,6 +74,8 @@ struct shared {
   // From any loop.
   std::function<task<result<bool>>()> token_stands;
   std::function<task<result<std::vector<std::string>>>(std::string)> rotate_token;
+  // Files by K3s's names, and whether what those who trust the present authorities wouldn't trust is taken, too.
+  std::function<task<result<void>>(crypto::bootstrap_files, bool)> rotate_authorities;
   std::function<task<json::value>()> encryption_status;
   std::function<task<result<void>>(json::value)> change_encryption;
   std::function<task<json::value>()> datastore_status;

@@ -12,6 +12,7 @@
 #include "json/parse.h"
 #include "json/write.h"
 #include "reactor/offload.h"
+#include "supervisor/ca_rotation.h"
 
 namespace kedge::supervisor {
 
@@ -289,7 +290,9 @@ task<result<void>> bootstrap_data::save(std::string password) {
       KEDGE_CO_TRY(auto recorded, crypto::parse_bootstrap_files(plain));
       // What a K3s server keeps and this one doesn't have stays.
       auto merged = recorded;
-      for (auto& [name, f] : **files) merged[name] = f;
+      // And authorities change by a rotation alone: another server's may lie in the record, and not here yet.
+      for (auto& [name, f] : **files)
+        if (!is_rotated(name) || !merged.contains(name)) merged[name] = f;
       if (same_content(merged, recorded)) co_return result<void>();
       **files = std::move(merged);
     }
@@ -411,6 +414,34 @@ task<result<void>> bootstrap_data::forget_sealed(std::string sealed_row) {
                                  .value = {},
                                  .expected = rows[i]->mod()});
   co_return result<void>();
+}
+
+task<result<std::vector<std::string>>> bootstrap_data::rotate_authorities(std::string password,
+                                                                          crypto::bootstrap_files given, bool force) {
+  auto& loop = reactor::loop::current();
+  for (;;) {
+    KEDGE_CO_TRY(auto now, co_await store_.latest());
+    auto own = now.find(crypto::bootstrap_key(password));
+    if (!own || own->bytes().empty())
+      co_return fail(errc::not_found,
+                     "the datastore's record of the cluster is not under this server's token now; try again");
+    KEDGE_CO_TRY(auto plain, crypto::decrypt_bootstrap(own->bytes(), password));
+    KEDGE_CO_TRY(auto files, crypto::parse_bootstrap_files(plain));
+    auto planned = co_await reactor::offload([files, given, force, at = loop.wall_now()] {
+      return plan_ca_rotation(files, given, force, at, system_random());
+    });
+    if (!planned) co_return fail(planned.error());
+    KEDGE_CO_TRY(auto change, *std::move(planned));
+    for (auto& [name, f] : change.files) files[name] = std::move(f);
+    KEDGE_CO_TRY(auto value, crypto::encrypt_bootstrap(crypto::write_bootstrap_files(files), password, loop.random()));
+    auto written = co_await store_.write({.kind = store::write_kind::update,
+                                          .key = std::string(own->key()),
+                                          .value = std::move(value),
+                                          .expected = own->mod()});
+    if (written) co_return std::move(change.warnings);
+    if (written.error().code != errc::conflict && written.error().code != errc::not_found)
+      co_return fail(std::move(written).error());
+  }
 }
 
 task<result<std::vector<std::string>>> bootstrap_data::refresh(std::string password) {

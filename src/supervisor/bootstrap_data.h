@@ -56,6 +56,11 @@ class bootstrap_data {
   // Takes the sealed token out of that row, and the oldest rows away.
   task<result<void>> forget_sealed(std::string sealed_row);
 
+  // Other authorities and service account keys (ca_rotation.h), by one write: `given` by K3s's names. Answers what was
+  // forced; refresh() takes it over, here as anywhere.
+  task<result<std::vector<std::string>>> rotate_authorities(std::string password, crypto::bootstrap_files given,
+                                                            bool force);
+
   // A record that another server changed: its files replace this server's. Answers which did (K3s's names).
   task<result<std::vector<std::string>>> refresh(std::string password);
 

@@ -22,12 +22,12 @@ namespace {
 using net::http::exchange;
 using net::http::response;
 
-constexpr std::size_t request_bytes_max = 64 * 1024;     // certificate requests and token documents are a few KiB
+constexpr std::size_t request_bytes_max = 128 * 1024;    // other authorities are some 60 KiB, all else a few
 constexpr std::size_t static_file_bytes_max = 64 << 20;  // chart archives
 // Agents that all come back at once must not starve the API: K3s's bounds for this group of paths.
 constexpr unsigned reads_at_once_max = 20;
 constexpr unsigned writes_at_once_max = 10;
-// Requests whose bodies are still on their way, 64 KiB each at most.
+// Requests whose bodies are still on their way, 128 KiB each at most.
 constexpr unsigned bodies_at_once_max = 100;
 
 task<void> answer(exchange& e, int code, std::string type, std::string body, bool close = false) {
@@ -66,7 +66,7 @@ class routes final : public net::http::handler {
   task<void> serve(exchange& e) override {
     auto& path = e.request().path;
     if (e.request().method == "CONNECT") return egress(e);
-    if (path == "/cacerts") return answer(e, 200, "text/plain", s_.identity.server_ca().bundle_pem());
+    if (path == "/cacerts") return cacerts(e);
     // K3s's /ping says "pong" as long as the process lives. Balancers' checks have nothing else that needs no
     // credentials.
     if (path == "/ping")
@@ -103,6 +103,7 @@ class routes final : public net::http::handler {
         {"encrypt/status", {&routes::encrypt_status, true}},
         {"encrypt/config", {&routes::encrypt_config, true}},
         {"datastore", {&routes::datastore, true}},
+        {"cert/cacerts", {&routes::rotate_authorities, true}},
     };
     auto found = table.find(name);
     if (found == table.end()) co_return co_await s_.next.serve(e);
@@ -200,6 +201,19 @@ class routes final : public net::http::handler {
     }
     co_await refuse(e, plain(403, "Forbidden", "forbidden"));
     co_return std::nullopt;
+  }
+
+  // Agents ask again and again, and are told by the mark alone that nothing has changed, the clients' authority too.
+  task<void> cacerts(exchange& e) {
+    auto text = s_.identity.server_ca().bundle_pem();
+    response r;
+    r.headers.add("ETag", crypto::authorities_mark(text, s_.identity.client_ca().bundle_pem()));
+    r.headers.add("Content-Type", "text/plain");
+    const bool known = e.request().headers.get("If-None-Match") == r.headers.get("ETag");
+    r.status = known ? 304 : 200;
+    if (known) text.clear();
+    if (auto sent = co_await e.respond(r, text); !sent)
+      log::debug("supervisor: answer not sent: {}", sent.error().message);
   }
 
   // ---- tunnels ----
@@ -412,6 +426,20 @@ class routes final : public net::http::handler {
     }
     auto status = co_await s_.datastore_status();
     co_await answer(e, method == "PUT" ? 202 : 200, "application/json", json::write(status) + "\n");
+  }
+  task<void> rotate_authorities(exchange& e, const api::user_info&, std::string body) {
+    if (e.request().method != "PUT") co_return co_await refuse(e, api::method_not_allowed());
+    auto files = crypto::parse_bootstrap_files(body);
+    if (!files) co_return co_await refuse(e, plain(400, "BadRequest", files.error().message));
+    bool force = false;
+    for (auto part : split(e.request().query, '&')) force = force || part == "force=true" || part == "force=1";
+    auto done = co_await s_.rotate_authorities(*std::move(files), force);
+    if (done) co_return co_await answer(e, 204, "", "");
+    const bool bad = done.error().code == errc::invalid || done.error().code == errc::too_large ||
+                     done.error().code == errc::unsupported;
+    co_await refuse(
+        e, bad ? plain(400, "BadRequest", "failed to validate new CA certificates and keys: " + done.error().message)
+               : plain(503, "ServiceUnavailable", done.error().message));
   }
   task<void> rotate_token(exchange& e, const api::user_info&, std::string body) {
     if (e.request().method != "PUT") co_return co_await refuse(e, api::method_not_allowed());

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "api/authentication/authenticator.h"
+#include "crypto/bootstrap_record.h"
 #include "net/http/handler.h"
 #include "supervisor/credentials.h"
 #include "supervisor/node_dialer.h"
@@ -35,6 +36,8 @@ struct services {
   // ("": a random one), which gives the servers that must be restarted.
   std::function<task<result<bool>>()> token_stands;
   std::function<task<result<std::vector<std::string>>>(std::string)> rotate_token;
+  // Other authorities and service account keys for the cluster (ca_rotation.h), from this core.
+  std::function<task<result<void>>(crypto::bootstrap_files, bool force)> rotate_authorities;
   // Secrets' encryption (encryption.h), from this core.
   std::function<task<json::value>()> encryption_status;
   std::function<task<result<void>>(json::value)> change_encryption;
