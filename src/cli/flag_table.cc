@@ -120,7 +120,7 @@ const flag table[] = {
      .check = check_synchronous,
      .help = "normal: as K3s, a power failure may lose the last commits; full: every acknowledged write survives it"},
     {.name = "accept-data-loss", .group = database, .into = &server::accept_data_loss,
-     .help = "Start once on a database that has less than this server has seen (restored, failed over, empty); clients list again"},
+     .help = "Go on with a database that has less than this server has seen (restored, failed over, empty): once, or whenever it does; clients list again"},
     {.name = "kine-tls", .group = database, .kind = value_kind::boolean, .hidden = true, .state = ignored,
      .reason = "Kedge has no kine socket", .help = "TLS on kine's socket"},
     {.name = "etcd-expose-metrics", .group = database, .kind = value_kind::boolean, .state = ignored, .reason = no_etcd,

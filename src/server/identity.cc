@@ -35,10 +35,21 @@ task<result<void>> identity::start() {
   KEDGE_CO_TRY(credentials_, supervisor::credentials::open(shared_.settings.cluster, loop.wall_now(), loop.random()));
   // Another server that starts waits for it; alone, nobody does (readiness.cc).
   if (shared_.settings.shared_datastore())
-    KEDGE_CO_CHECK(
-        co_await wait_out_database("the cluster's record", [this] { return record_->save(credentials_->password()); }));
+    KEDGE_CO_CHECK(co_await wait_out_database("the cluster's record", [this] { return save_record(); }));
   KEDGE_CO_CHECK(use_signing_key());
   co_return read_trust();
+}
+
+// Where another server was quicker, what it made is this server's identity, too.
+task<result<void>> identity::save_record() {
+  auto saved = co_await record_->save(credentials_->password());
+  if (saved || saved.error().code != errc::conflict) co_return saved;
+  log::warning("{}; they are taken over", saved.error().message);
+  auto& loop = reactor::loop::current();
+  record_.emplace(shared_.settings.cluster, *objects_, shared_.settings.shared_datastore());
+  KEDGE_CO_CHECK(co_await record_->refresh(credentials_->password()));
+  KEDGE_CO_TRY(credentials_, supervisor::credentials::open(shared_.settings.cluster, loop.wall_now(), loop.random()));
+  co_return co_await record_->save(credentials_->password());
 }
 
 // The cluster's files from the datastore. Reading what is encrypted there needs keys that may be among them: then the
@@ -89,7 +100,12 @@ task<result<void>> identity::open_store() {
   s.accept_data_loss = shared_.settings.accept_data_loss;
   s.cluster_of = &cluster_of;
   // What clients hold can't be gone on with, so neither can this process: a new one reads the database as it is now.
-  s.on_lost_history = [this](const error&) { shared_.fail(); };
+  loss_accepted_ |= shared_.settings.accept_data_loss;
+  s.on_lost_history = [this](const error&) {
+    shared_.begin_anew = loss_accepted_;
+    if (loss_accepted_) log::warning("--accept-data-loss is given: this server begins anew with what the database has");
+    shared_.fail();
+  };
   KEDGE_CO_TRY(objects_, co_await store::open_store(std::move(s)));
   shared_.settings.accept_data_loss = false;  // once: the store may be opened again
   co_return result<void>();

@@ -43,12 +43,14 @@ class identity final : public part {
   task<result<void>> wait_for_store();
   task<result<void>> open_store();
   task<result<void>> take_record();
+  task<result<void>> save_record();
   std::string password() const;
 
   shared& shared_;
   std::function<bool()> leads_;
   supervisor::encryption encryption_;
   std::unique_ptr<store::store> objects_;
+  bool loss_accepted_ = false;  // --accept-data-loss was given
   std::optional<supervisor::bootstrap_data> record_;
   std::shared_ptr<supervisor::credentials> credentials_;
 };

@@ -27,13 +27,14 @@ task<result<void>> key_changes::start() {
   auto& home = shared_.home();
   lock_.emplace(supervisor::cluster_lock::parts{.objects = identity_.objects(),
                                                 .row = "/kedge/secrets-encrypt",
-                                                .address = shared_.settings.own_address(),
+                                                .address = [this] { return shared_.own_address(); },
                                                 .identity = shared_.process,
-                                                .lives = [this](std::string_view process) {
-                                                  return std::ranges::any_of(others(), [&](const control::peer& p) {
-                                                    return p.identity == process;
-                                                  });
-                                                }});
+                                                .lives =
+                                                    [this](std::string_view process) {
+                                                      return std::ranges::any_of(others(), [&](const control::peer& p) {
+                                                        return p.identity == process;
+                                                      });
+                                                    }});
   identity_.encryption().serve({.objects = identity_.objects(),
                                 .record = identity_.record(),
                                 .lock = *lock_,
@@ -57,9 +58,13 @@ task<result<void>> key_changes::start() {
                                                       .record = identity_.record(),
                                                       .identity = identity_.credentials(),
                                                       .lock = *lock_,
-                                                      .address = shared_.settings.own_address(),
+                                                      .address = [this] { return shared_.own_address(); },
                                                       .others = [this] { return others(); },
-                                                      .changed = [this] { tell_others(); }});
+                                                      .changed =
+                                                          [this] {
+                                                            record_changed_.set();  // under the new token
+                                                            tell_others();
+                                                          }});
   shared_.token_stands = [this, &home]() { return reactor::call_on(home, [this] { return rotation_->stands(); }); };
   shared_.rotate_token = [this, &home](std::string wanted) {
     return reactor::call_on(
@@ -93,20 +98,19 @@ void key_changes::follow(std::function<task<result<void>>()> authorities_changed
 task<void> key_changes::follow_record() {
   auto& own = identity_.credentials();
   auto& encryption = identity_.encryption();
-  reactor::event changed;
   reactor::scope watching;
   watching.spawn(
       control::follow(identity_.objects(), std::string(crypto::bootstrap_prefix), [&](const store::event& e) {
         if (e.type != store::event_type::deleted && e.object->key() == crypto::bootstrap_key(own.password()))
-          changed.set();
+          record_changed_.set();
       }));
   std::vector<std::string> pending;  // files that aren't in use yet
   for (;;) {
     if (pending.empty())
-      co_await changed.wait();
+      co_await record_changed_.wait();
     else
       co_await reactor::sleep_for(use_retry_pause);
-    changed.reset();
+    record_changed_.reset();
     if (encryption.changing()) continue;  // by this server
     auto files = co_await identity_.record().refresh(own.password());
     if (!files) {

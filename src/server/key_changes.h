@@ -36,6 +36,7 @@ class key_changes final : public part {
   identity& identity_;
   std::function<control::server_endpoints*()> servers_;
   std::function<task<result<void>>()> authorities_changed_;
+  reactor::event record_changed_;
   std::optional<supervisor::cluster_lock> lock_;
   std::optional<supervisor::token_rotation> rotation_;
   reactor::scope following_;

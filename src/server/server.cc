@@ -49,6 +49,8 @@ server::server(settings s, machine m, std::function<void()> ready)
     : house_(std::make_unique<house>(std::move(s), std::move(m), std::move(ready))) {}
 server::~server() = default;
 
+bool server::begins_anew() const noexcept { return house_->all.begin_anew; }
+
 void server::stop() { house_->all.stop.set(); }
 
 task<int> server::run() {

@@ -25,6 +25,8 @@ class server {
   // Starts, serves until told to stop, leaves, stops. 0 after an orderly end; 1 when it could not start, or had to end
   // (its log says why). Dropped, it goes as if the machine had gone.
   task<int> run();
+  // After run(): the state is to be read anew, by this program started with the same arguments. The log says why.
+  bool begins_anew() const noexcept;
   // On the home loop, at any time: ends run() in an orderly way.
   void stop();
 

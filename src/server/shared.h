@@ -52,6 +52,7 @@ struct shared {
   // The server ends when `stop` is set. On the home loop.
   reactor::event stop;
   bool failed = false;
+  bool begin_anew = false;  // the process is to be another one, with the same arguments
   void fail() {
     failed = true;
     stop.set();
@@ -89,6 +90,14 @@ struct shared {
   bool serves_usage() const {
     return std::ranges::find(settings.cluster.disables, "metrics-server") == settings.cluster.disables.end();
   }
+
+  // How other servers know this one now: its address may have changed since the start. On the home loop.
+  std::string own_address() const {
+    return reactor::endpoint{moved_to.empty() ? settings.cluster.advertise_address : moved_to,
+                             settings.cluster.advertise_port}
+        .text();
+  }
+  std::string moved_to;  // the advertised address, when it is another than the settings'
 
   reactor::loop& home() noexcept { return *where.loops.front(); }
   reactor::loop& background() noexcept { return where.background ? *where.background : home(); }

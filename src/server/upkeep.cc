@@ -65,7 +65,7 @@ task<void> upkeep::follow_addresses() {
       log::warning("the new address can't be told to the others yet: {}", moved.error().message);
       continue;
     }
-    current = now;
+    current = shared_.moved_to = now;
   }
 }
 

@@ -38,6 +38,7 @@ class credentials : public std::enable_shared_from_this<credentials> {
 
   // Immutable after open: from every core.
   const std::string& ipsec_psk() const noexcept { return ipsec_psk_; }
+  std::string token_file() const { return settings_.server_dir() + "/token"; }
   const std::string& admin_kubeconfig_path() const noexcept { return kubeconfig_path_; }
   // The certificate and key (PEM) of a client of the server's own, by its file stem: "client-kube-apiserver" …
   result<std::pair<std::string, std::string>> client(const std::string& stem) const;

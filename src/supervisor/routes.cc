@@ -452,9 +452,9 @@ class routes final : public net::http::handler {
       co_return co_await refuse(e, away ? plain(503, "ServiceUnavailable", behind.error().message)
                                         : plain(400, "BadRequest", behind.error().message));
     }
-    json::array restart;
-    for (auto& address : *behind) restart.emplace_back(address);
-    co_await answer(e, 200, "application/json", json::write(json::object{{"restart", std::move(restart)}}) + "\n");
+    json::array without;
+    for (auto& address : *behind) without.emplace_back(address);
+    co_await answer(e, 200, "application/json", json::write(json::object{{"without", std::move(without)}}) + "\n");
   }
 
   services s_;

@@ -33,7 +33,7 @@ struct services {
   // The same without passwords: who a certificate or a bearer token says.
   api::authenticator& who_without_password;
   // The servers' token (token_rotation.h), from this core: whether it still opens anything; and it is to be another
-  // ("": a random one), which gives the servers that must be restarted.
+  // ("": a random one), which gives the servers that live and don't have it.
   std::function<task<result<bool>>()> token_stands;
   std::function<task<result<std::vector<std::string>>>(std::string)> rotate_token;
   // Other authorities and service account keys for the cluster (ca_rotation.h), from this core.
