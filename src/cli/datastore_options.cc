@@ -18,6 +18,7 @@ backup::s3::settings bucket_settings(const server_options& o) {
   return {.enabled = o.etcd_s3,
           .endpoint = o.etcd_s3_endpoint,
           .ca_file = o.etcd_s3_endpoint_ca,
+          .proxy = o.etcd_s3_proxy,
           .skip_verify = o.etcd_s3_skip_ssl_verify,
           .insecure = o.etcd_s3_insecure,
           .who = {.access_key = o.etcd_s3_access_key,

@@ -140,6 +140,7 @@ struct server_options {
   bool etcd_s3 = false;      // snapshots go into a bucket too
   std::string etcd_s3_endpoint = "s3.amazonaws.com";
   std::string etcd_s3_endpoint_ca;
+  std::string etcd_s3_proxy;  // secret: may hold a password
   bool etcd_s3_skip_ssl_verify = false;
   bool etcd_s3_insecure = false;
   std::string etcd_s3_access_key;     // secret
