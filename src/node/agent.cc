@@ -33,6 +33,7 @@
 #include "node/runtime/cri.h"
 #include "node/runtime/cri_pod_runtime.h"
 #include "node/status/node_status.h"
+#include "node/status/twin_watch.h"
 #include "node/streams/log_rotation.h"
 #include "node/streams/pod_streams.h"
 #include "reactor/offload.h"
@@ -148,7 +149,8 @@ class agent {
 
   system_info machine_;
   runtime_state runtime_;
-  value node_;   // as the server last gave it
+  value node_;  // as the server last gave it
+  twin_watch twins_;
   value lease_;  // the same
   bool node_gone_ = false;
   reactor::event look_now_;  // the Node is to be written at once
@@ -754,6 +756,11 @@ task<void> agent::look_at_machine() {
 task<result<void>> agent::write_status() {
   // Read first: others write it too, such as the controller that calls a silent node's state unknown.
   KEDGE_CO_TRY(node_, co_await api_->get(node_path()));
+  if (auto twin = twins_.look(node_); !twin.empty()) {
+    log::error("{}", twin);
+    co_await tell("Warning", "DuplicateNode", twin);
+    moved_ = true;  // what the servers take addresses from says this one's again, once: the other one notices that
+  }
   if (network_) network_->saw(node_);
   if (offline_) {
     offline_->keep(node_path(), offline_node(node_));
@@ -782,6 +789,7 @@ task<result<void>> agent::write_status() {
   auto before = std::move(node_);
   node_ = before;
   KEDGE_CO_TRY(node_, co_await api_->strategic_patch(node_path() + "/status", patch));
+  twins_.wrote(node_);
   reported_at_ = now;
   co_await tell_changes(before);
   notice_ready();
