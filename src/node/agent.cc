@@ -781,6 +781,7 @@ task<result<void>> agent::write_status() {
   }
   auto patch = status_patch(node_, wanted, now - reported_at_ >= status_report_interval);
   if (patch.is_null()) {
+    twins_.wrote(node_);  // it stands as this machine would write it
     notice_ready();
     co_return result<void>();
   }
